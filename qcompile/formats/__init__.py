@@ -1,0 +1,32 @@
+"""Formats: which numbers a code stands for.
+
+A format turns codes (small integers, what a wire carries) into *units* (integer multiples of
+``2**unit``) and back, and quantizes exact rational numbers. It knows no scale and no zero point:
+those are data on the tensor type. Everything here is exact; no float decides anything.
+"""
+
+from .base import Format
+from .bipolar import Bipolar
+from .fixed import FixedPoint
+from .minifloat import E2M1, E2M3, E3M2, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ, Minifloat, Specials
+from .rounding import Overflow, Rounding, round_ratio
+from .text import parse_format
+
+__all__ = [
+    "Bipolar",
+    "E2M1",
+    "E2M3",
+    "E3M2",
+    "E4M3",
+    "E4M3FNUZ",
+    "E5M2",
+    "E5M2FNUZ",
+    "FixedPoint",
+    "Format",
+    "Minifloat",
+    "Overflow",
+    "Rounding",
+    "Specials",
+    "parse_format",
+    "round_ratio",
+]

@@ -1,0 +1,129 @@
+"""Fixed point: integers with a binary point."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .base import Format
+from .integers import as_integers, clip, require_within, shrink
+from .rounding import Overflow, Rounding, round_ratio
+
+MAX_WIDTH = 64
+
+
+@dataclass(frozen=True)
+class FixedPoint(Format):
+    """``code * 2**-frac``; a code is a signed integer (not a bit pattern) and equals its units.
+
+    ``width``: 1 to 64 bits; ``frac``: bits after the binary point, any integer, negative or larger
+    than the width too. ``narrow`` leaves one code out, as QONNX does (``min_int`` and ``max_int`` in
+    qonnx/custom_op/general/intquant.py): the lowest of a signed format, the highest of an unsigned
+    one. The code that is left out is no code: it does not decode. One bit: signed {-1, 0}, signed
+    narrow {0}, unsigned {0, 1}, unsigned narrow {0}; for {-1, +1} see ``Bipolar``.
+    """
+
+    width: int
+    frac: int = 0
+    signed: bool = True
+    narrow: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("width", "frac"):
+            object.__setattr__(self, name, operator.index(getattr(self, name)))
+        for name in ("signed", "narrow"):
+            object.__setattr__(self, name, bool(getattr(self, name)))
+        if not 1 <= self.width <= MAX_WIDTH:
+            raise ValueError(f"the width of a fixed-point format must be 1 to {MAX_WIDTH} bits, not {self.width}")
+
+    def __str__(self) -> str:
+        frac = f"f{self.frac}" if self.frac else ""
+        return f"{'s' if self.signed else 'u'}{self.width}{frac}{'n' if self.narrow else ''}"
+
+    @property
+    def unit(self) -> int:  # type: ignore[override]
+        """Exponent of the unit."""
+        return -self.frac
+
+    @cached_property
+    def min_units(self) -> int:  # type: ignore[override]
+        """Smallest code."""
+        return self.narrow - (1 << self.width - 1) if self.signed else 0
+
+    @cached_property
+    def max_units(self) -> int:  # type: ignore[override]
+        """Largest code."""
+        return (1 << self.width - 1) - 1 if self.signed else (1 << self.width) - 1 - self.narrow
+
+    def decode(self, codes: Any) -> np.ndarray:
+        """The codes themselves. ValueError names the first one out of range."""
+        return self._checked(codes, "code")
+
+    def encode(self, units: Any) -> np.ndarray:
+        """The units themselves. ValueError names the first one out of range."""
+        return self._checked(units, "number of units")
+
+    def is_special(self, codes: Any) -> np.ndarray:
+        """False everywhere: every code is a number."""
+        return np.zeros(self._checked(codes, "code").shape, dtype=bool)
+
+    def bits(self, codes: Any) -> np.ndarray:
+        """Two's complement bit patterns in [0, 2**width)."""
+        patterns = self._checked(codes, "code") & (2**self.width - 1)
+        return np.asarray(patterns, dtype=np.uint64 if self.width == 64 else np.int64)
+
+    def from_bits(self, bits: Any) -> np.ndarray:
+        """Inverse of ``bits``."""
+        patterns = as_integers(bits, "bit patterns")
+        require_within(patterns, 0, 2**self.width - 1, f"{{}} is no bit pattern of {self}")
+        return self.decode(self._wrap(patterns))
+
+    def codes(self) -> np.ndarray:
+        """All codes, ascending by bit pattern: 0, 1, ..., max, min, ..., -1."""
+        self._require_listable()
+        negative = np.arange(self.min_units, 0)
+        return np.concatenate([np.arange(self.max_units + 1), negative])
+
+    def quantize_ratio(
+        self,
+        num: Any,
+        den: Any,
+        rounding: Rounding = Rounding.ROUND,
+        overflow: Overflow = Overflow.SATURATE,
+    ) -> np.ndarray:
+        """Round, then limit or wrap.
+
+        QONNX and Brevitas clamp first and round then. That is the same: the limits are integers,
+        every rounding mode is monotone and leaves integers alone, so from x >= max follows
+        round(x) >= max, and both orders give max; from x <= max follows round(x) <= max, and the
+        clamp does nothing in either order; likewise at the lower end.
+
+        ValueError for WRAP on a narrow format: a wrapped number may be the code that is left out.
+        """
+        if overflow is Overflow.WRAP and self.narrow:
+            raise ValueError(f"{self} is narrow and cannot WRAP; allowed are SATURATE and SYMMETRIC")
+        rounded = round_ratio(num, den, rounding)
+        if overflow is Overflow.WRAP:
+            return self._units(self._wrap(rounded))
+        low = max(self.min_units, -self.max_units) if overflow is Overflow.SYMMETRIC else self.min_units
+        return self._units(clip(rounded, low, self.max_units))
+
+    def _wrap(self, integers: np.ndarray) -> np.ndarray:
+        """``integers`` modulo 2**width, in the two's complement range of the format."""
+        if self.width > 62:
+            integers = integers.astype(object)
+        patterns = integers & ((1 << self.width) - 1)
+        if self.signed:
+            sign = 1 << self.width - 1
+            patterns = (patterns ^ sign) - sign
+        return shrink(np.asarray(patterns, dtype=integers.dtype))
+
+    def _checked(self, integers: Any, what: str) -> np.ndarray:
+        array = as_integers(integers, "codes and units")
+        message = f"{{}} is no {what} of {self}; allowed are {self.min_units} to {self.max_units}"
+        require_within(array, self.min_units, self.max_units, message)
+        return self._units(array)

@@ -1,0 +1,252 @@
+"""The op vocabulary. An op is a frozen dataclass; its fields are its attributes, all typed and final.
+
+Scalar steps (`Step`) act on every element alike or by parameters that broadcast. In a model graph a step is a node; in an
+integer graph a `Map` composes several of them into one function from accumulators to codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from qcompile.formats import Format, Overflow, Rounding
+from qcompile.ir.types import ONE, ZERO, Array, Param, Shape
+
+# --- scalar steps -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Step:
+    """A function of one real number."""
+
+
+@dataclass(frozen=True)
+class Affine(Step):
+    """mul * x + add."""
+
+    mul: Param = ONE
+    add: Param = ZERO
+
+
+@dataclass(frozen=True)
+class Clip(Step):
+    """min(max(x, lo), hi); None is no bound. Relu is Clip(0)."""
+
+    lo: Param | None = None
+    hi: Param | None = None
+
+
+@dataclass(frozen=True)
+class Leaky(Step):
+    """x if x >= 0 else slope * x (LeakyRelu, PRelu, Abs with slope -1)."""
+
+    slope: Param
+
+
+@dataclass(frozen=True)
+class Round(Step):
+    """To an integer; the result is a real number and keeps no format."""
+
+    rounding: Rounding
+
+
+@dataclass(frozen=True)
+class Func(Step):
+    """A real function by name (see `sim.functions`), with its parameter where it has one (Elu's alpha)."""
+
+    name: str
+    alpha: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True)
+class Count(Step):
+    """MultiThreshold: how many of the thresholds are <= x. thresholds: a trailing axis more than the tensor."""
+
+    thresholds: Param
+
+
+@dataclass(frozen=True)
+class Quantize(Step):
+    """The only place where precision is lost: x -> (q - zero_point) * scale * 2**unit, q = round(x / (scale * 2**unit) + zero_point)."""
+
+    format: Format
+    scale: Param = ONE
+    zero_point: Param = ZERO
+    rounding: Rounding = Rounding.ROUND
+    overflow: Overflow = Overflow.SATURATE
+
+
+# --- both dialects ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Constant:
+    """units of the output type's format (decoded codes)."""
+
+    units: Array
+
+
+@dataclass(frozen=True)
+class MatMul:
+    """numpy.matmul of two tensors. Integer dialect: exact products and sums of units (zero points not subtracted)."""
+
+
+@dataclass(frozen=True)
+class Mul:
+    """Product of two data tensors, with broadcasting. Integer dialect: of units."""
+
+
+@dataclass(frozen=True)
+class Reshape:
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Transpose:
+    perm: Shape
+
+
+@dataclass(frozen=True)
+class Concat:
+    axis: int
+
+
+@dataclass(frozen=True)
+class Take:
+    """Constant index along one axis (Slice, Split, Gather with constant indices)."""
+
+    axis: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ReduceMax:
+    """Maximum along one axis, kept with size 1 or removed."""
+
+    axis: int
+    keepdims: bool
+
+
+@dataclass(frozen=True)
+class ArgMax:
+    """Index of the maximum along one axis; of equal ones the first, or the last."""
+
+    axis: int
+    keepdims: bool
+    last: bool = False
+
+
+# --- model dialect only -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """gamma * (x - mean) / sqrt(var + epsilon) + beta; parameters broadcast against the tensor."""
+
+    gamma: Param
+    beta: Param
+    mean: Param
+    var: Param
+    epsilon: Fraction
+
+
+@dataclass(frozen=True)
+class Add:
+    """Sum of two data tensors, with broadcasting."""
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Along one axis; log: LogSoftmax."""
+
+    axis: int
+    log: bool = False
+
+
+# --- integer dialect only -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """row r: value = values[r, number of t in cuts[r] with t <= A]. cuts [P, K] ascending (padded with a number above the range), values [P, K+1]."""
+
+    cuts: Array
+    values: Array
+
+    @property
+    def kind(self) -> str:
+        return "thresholds"
+
+
+@dataclass(frozen=True)
+class MulAddShift:
+    """Segments of y = clamp((mul * A + add) >> shift), segment s of row r serving breaks[r, s-1] <= A < breaks[r, s].
+
+    mul, add, shift, tie: [P, S]; breaks [P, S-1]; lo, hi [P]. tie = t > 0: where the t bits below the binary point are all zero, and
+    the quotient is odd, 1 is subtracted (round half to even; the half is already in `add`).
+    """
+
+    mul: Array
+    add: Array
+    shift: Array
+    tie: Array
+    breaks: Array
+    lo: Array
+    hi: Array
+
+    @property
+    def kind(self) -> str:
+        return "multiply-add-shift"
+
+
+@dataclass(frozen=True)
+class Table:
+    """row r: value = values[r, A - first]; [P, range of A]."""
+
+    first: int
+    values: Array
+
+    @property
+    def kind(self) -> str:
+        return "table"
+
+
+@dataclass(frozen=True)
+class Map:
+    """out = last step of `steps` applied to A = sum_i coeffs[i] * acc_i, element by element.
+
+    index: row of the parameters for each element, broadcastable against the output (per tensor, channel, element or border class).
+    coeffs: integers [inputs, P]. steps: parameters of shape () or (P,) (Count: (P, K)); the last is a Quantize, whose units come out.
+    impl: how hardware and simulators compute it, proven equal to `steps` on every reachable A; None until chosen.
+    """
+
+    index: Array
+    coeffs: Array
+    steps: tuple[Step, ...]
+    impl: Thresholds | MulAddShift | Table | None = None
+
+    @property
+    def quantize(self) -> Quantize:
+        last = self.steps[-1]
+        assert isinstance(last, Quantize)
+        return last
+
+
+@dataclass(frozen=True)
+class IntSoftmax:
+    """Integer softmax along the last axis, defined on integers only (its own specification).
+
+    d = min((max(a) - a) * mul >> shift, len(table) - 1); e = table[d]; out = floor((e * 2**frac + sum(e) // 2) / sum(e)).
+    """
+
+    mul: int
+    shift: int
+    table: Array
+    frac: int
+
+
+SCALAR: tuple[type[Any], ...] = (Affine, Clip, Leaky, Round, Func, Count, Quantize)
+STRUCTURAL: tuple[type[Any], ...] = (Reshape, Transpose, Concat, Take)
+MODEL: tuple[type[Any], ...] = (*SCALAR, *STRUCTURAL, Constant, MatMul, Mul, BatchNorm, Add, Softmax, ReduceMax, ArgMax)
+INTEGER: tuple[type[Any], ...] = (*STRUCTURAL, Constant, MatMul, Mul, ReduceMax, ArgMax, Map, IntSoftmax)

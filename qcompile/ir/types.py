@@ -1,0 +1,223 @@
+"""Immutable building blocks of a graph: exact parameters, integer arrays, tensor types, values, nodes, graphs."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from qcompile.formats import Format
+
+Shape = tuple[int, ...]
+
+
+def exact(number: Any) -> Fraction:
+    """A Python or numpy number as the rational that it is (a float is a dyadic rational)."""
+    if isinstance(number, Fraction):
+        return number
+    return Fraction(number.item() if isinstance(number, np.generic) else number)
+
+
+@dataclass(frozen=True)
+class Param:
+    """Exact rationals that broadcast against a tensor: `shape` () or with one entry per axis of the tensor."""
+
+    shape: Shape
+    values: tuple[Fraction, ...]
+
+    @staticmethod
+    def of(source: Any) -> Param:
+        """From a number or an array of ints, floats or Fractions; equal values shrink to one (axes of size 1)."""
+        if isinstance(source, Param):
+            return source
+        array = np.asarray(source)
+        flat = array.ravel().tolist()
+        memo = {v: Fraction(v) for v in set(flat)}
+        return Param(array.shape, tuple(memo[v] for v in flat)).compress()
+
+    @cached_property
+    def _array(self) -> np.ndarray:
+        out = np.empty(len(self.values), dtype=object)
+        out[:] = self.values
+        out = out.reshape(self.shape)
+        out.flags.writeable = False
+        return out
+
+    def array(self) -> np.ndarray:
+        """Read-only object array of Fractions, of shape `self.shape`."""
+        return self._array
+
+    @property
+    def is_scalar(self) -> bool:
+        return len(self.values) == 1
+
+    @property
+    def scalar(self) -> Fraction:
+        if not self.is_scalar:
+            raise ValueError("parameter is not a scalar")
+        return self.values[0]
+
+    def numpy(self) -> np.ndarray:
+        """Nearest float64 of each value, of shape `self.shape`."""
+        return np.array([v.numerator / v.denominator for v in self.values], dtype=np.float64).reshape(self.shape)
+
+    def map(self, fn: Callable[[Fraction], Fraction]) -> Param:
+        return Param(self.shape, tuple(map(fn, self.values)))
+
+    def combine(self, other: Param, fn: Callable[[Fraction, Fraction], Fraction]) -> Param:
+        """Element by element with broadcasting."""
+        if self.is_scalar and other.is_scalar and len(self.shape) >= len(other.shape):
+            return Param(self.shape, (fn(self.values[0], other.values[0]),))
+        left, right = np.broadcast_arrays(self.array(), other.array())
+        return Param(left.shape, tuple(map(fn, left.ravel().tolist(), right.ravel().tolist()))).compress()
+
+    def compress(self) -> Param:
+        """The same values with every constant axis shrunk to size 1."""
+        if len(self.values) <= 1:
+            return self
+        array = self._array
+        for axis, size in enumerate(array.shape):
+            first = np.take(array, [0], axis=axis)
+            if size > 1 and bool(np.all(array == first)):
+                array = first
+        return Param(array.shape, tuple(array.ravel().tolist()))
+
+    def on(self, shape: Shape) -> np.ndarray:
+        """Broadcast to a full tensor shape (object array)."""
+        return np.broadcast_to(self.array(), shape)
+
+    def rearrange(self, shape: Shape, fn: Callable[[np.ndarray], np.ndarray]) -> Param:
+        """The parameter of a tensor of `shape` after a structural operation `fn` on the tensor."""
+        if self.is_scalar:
+            return Param((), self.values)
+        out = fn(np.array(self.on(shape)))
+        return Param(out.shape, tuple(out.ravel().tolist())).compress()
+
+
+ONE, ZERO = Param((), (Fraction(1),)), Param((), (Fraction(0),))
+
+
+def gcd_of(values: Iterable[Fraction]) -> Fraction:
+    """Rational gcd: the largest g such that every value is an integer multiple of it (1 if all are 0)."""
+    num, den = 0, 1
+    for v in set(values):
+        num, den = math.gcd(num * v.denominator, v.numerator * den), den * v.denominator
+        shared = math.gcd(num, den)
+        num, den = num // shared, den // shared
+    return Fraction(num, den) if num else Fraction(1)
+
+
+class Array:
+    """Read-only integer array (int64, or object for wider numbers) that compares and hashes by content."""
+
+    __slots__ = ("data", "_digest")
+
+    def __init__(self, data: np.ndarray) -> None:
+        data = np.array(data)
+        if data.dtype != object:
+            data = data.astype(np.int64)
+        elif data.size and max(map(abs, data.ravel().tolist())) < 2**62:
+            data = data.astype(np.int64)
+        data.flags.writeable = False
+        self.data = data
+        self._digest: str | None = None
+
+    @property
+    def digest(self) -> str:
+        if self._digest is None:
+            raw = self.data.astype("<i8").tobytes() if self.data.dtype != object else repr(self.data.tolist()).encode()
+            self._digest = hashlib.sha256(repr(self.data.shape).encode() + raw).hexdigest()
+        return self._digest
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Array) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"Array({list(self.data.shape)}, {self.digest[:8]})"
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """value = (units - zero_point) * scale * 2**format.unit, units being what a code decodes to.
+
+    shape: static, axis 0 is one sample. format None: a real tensor without codes (scale 1).
+    scale, zero_point: per tensor or broadcastable; a power-of-two scale of a FixedPoint lives in `format.frac`.
+    """
+
+    shape: Shape
+    format: Format | None = None
+    scale: Param = ONE
+    zero_point: Param = ZERO
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def unit(self) -> Param:
+        """Real value of one unit."""
+        u = self.format.unit if self.format else 0
+        return self.scale.map(lambda s: s * Fraction(2) ** u)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where in the user's model something comes from."""
+
+    node: str = ""
+    tensor: str = ""
+    op: str = ""
+
+    def __str__(self) -> str:
+        return f"node '{self.node}' ({self.op})" if self.node else f"tensor '{self.tensor}'"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of a graph; names are unique within it."""
+
+    name: str
+    type: TensorType
+
+
+@dataclass(frozen=True)
+class Node:
+    op: Any
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    origin: Origin = field(default_factory=Origin)
+
+    @property
+    def output(self) -> Value:
+        return self.outputs[0]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in topological order. dialect: "model" (real values) or "integer" (codes)."""
+
+    name: str
+    dialect: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+
+    @cached_property
+    def producers(self) -> dict[str, Node]:
+        return {v.name: n for n in self.nodes for v in n.outputs}
+
+    @cached_property
+    def consumers(self) -> dict[str, list[Node]]:
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.inputs):
+                found.setdefault(value.name, []).append(node)
+        return found

@@ -1,0 +1,1 @@
+"""One file, one pass, one idea. Analyses return a mapping and change nothing."""

@@ -1,0 +1,129 @@
+"""Every Map gets its cheapest implementation, proven equal to its specification on every reachable accumulator value."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from qcompile.cost import price
+from qcompile.errors import QCompileError, VerificationError
+from qcompile.formats import Bipolar, FixedPoint
+from qcompile.ir import Array, Graph, Node, ops
+from qcompile.passes.ranges import ENUMERABLE, evaluate_rows, ranges, row_ranges
+from qcompile.passes.requant import multiply_add_shift
+from qcompile.sim import kernels
+from qcompile.sim.functions import is_monotone
+
+MAX_TABLE = 2**12  # entries of a table per row
+MAX_CUTS = 2**8  # thresholds per row that compete on price
+LAST_CUTS = 2**16  # thresholds per row where nothing else is possible
+
+
+def implement(graph: Graph) -> Graph:
+    """The same integer graph with `impl` set in every Map."""
+    known = ranges(graph)
+    nodes = []
+    for node in graph.nodes:
+        if isinstance(node.op, ops.Map) and node.op.impl is None:
+            low, high = row_ranges(node, [known[v.name] for v in node.inputs])
+            impl = choose(node, low, high)
+            node = dataclasses.replace(node, op=dataclasses.replace(node.op, impl=impl))
+        nodes.append(node)
+    return dataclasses.replace(graph, nodes=tuple(nodes))
+
+
+Impl = ops.Thresholds | ops.MulAddShift | ops.Table
+
+
+def choose(node: Node, low: np.ndarray, high: np.ndarray) -> Impl:
+    """The cheapest of all implementations that are possible over [low, high] (per row)."""
+    op: ops.Map = node.op
+    acc_bits = max(abs(int(low.min())), abs(int(high.max()))).bit_length() + 1
+    found: list[tuple[float, Impl]] = []
+    span = int((high - low).max()) + 1
+    monotone = all(is_monotone(s) for s in op.steps)
+    if monotone:
+        ends = evaluate_rows(op, np.stack([low, high], axis=-1))
+        if affine := multiply_add_shift(op, low, high, ends):
+            found.append((price.multiply_add_shift(affine, acc_bits), affine))
+        levels = int(np.abs(_ordinals(op, ends[:, 0]) - _ordinals(op, ends[:, 1])).max())
+        if levels < (MAX_CUTS if found else LAST_CUTS):
+            cuts = _thresholds(op, low, high, ends)
+            found.append((price.thresholds(cuts, acc_bits), cuts))
+    if span <= (MAX_TABLE if found else ENUMERABLE) and span * len(low) <= ENUMERABLE:
+        table = _table(op, low, high, span)
+        found.append((price.table(table, op.quantize.format.width), table))
+    if not found:
+        raise QCompileError(
+            f"the activation is not monotone and its input has {acc_bits} bits, too many for a table",
+            str(node.origin),
+            "quantize its input to 20 bits or fewer",
+        )
+    _, impl = min(found, key=lambda pair: pair[0])
+    _prove(node, impl, low, high, span)
+    return impl
+
+
+def _table(op: ops.Map, low: np.ndarray, high: np.ndarray, span: int) -> ops.Table:
+    first = int(low.min())
+    span = int(high.max()) - first + 1
+    points = np.clip(first + np.arange(span)[None, :], low[:, None], high[:, None])
+    return ops.Table(first, Array(evaluate_rows(op, points)))
+
+
+def _grid(op: ops.Map) -> np.ndarray | None:
+    """Units of all codes where they are not consecutive integers."""
+    fmt = op.quantize.format
+    if isinstance(fmt, FixedPoint):
+        return None
+    return np.array([-1, 1]) if isinstance(fmt, Bipolar) else fmt.grid()
+
+
+def _ordinals(op: ops.Map, units: np.ndarray) -> np.ndarray:
+    grid = _grid(op)
+    return units if grid is None else np.searchsorted(grid, units)
+
+
+def _thresholds(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.Thresholds:
+    """cuts[r, j]: the smallest A where row r has passed j + 1 codes on its way from f(low) to f(high), by bisection on the exact chain."""
+    start, stop = _ordinals(op, ends[:, 0]), _ordinals(op, ends[:, 1])
+    direction = np.where(stop >= start, 1, -1)
+    count = np.abs(stop - start)
+    steps = np.arange(1, max(1, int(count.max())) + 1)
+    target = start[:, None] + direction[:, None] * np.minimum(steps, count[:, None])
+    left = np.broadcast_to(low[:, None], target.shape).copy()
+    right = np.broadcast_to(high[:, None], target.shape).copy()
+    while np.any(left < right):
+        middle = left + (right - left) // 2
+        reached = (_ordinals(op, evaluate_rows(op, middle)) - target) * direction[:, None] >= 0
+        left, right = np.where(reached, left, middle + 1), np.where(reached, middle, right)
+    cuts = np.where(steps <= count[:, None], left, int(high.max()) + 1)
+    ordinals = start[:, None] + direction[:, None] * np.minimum(np.arange(len(steps) + 1), count[:, None])
+    grid = _grid(op)
+    return ops.Thresholds(Array(cuts), Array(ordinals if grid is None else grid[ordinals.astype(np.int64)]))
+
+
+def _prove(node: Node, impl: Impl, low: np.ndarray, high: np.ndarray, span: int) -> None:
+    """Compare implementation and specification: on all points of a small range, else on every code change of the implementation.
+
+    Between two neighbouring changes of a monotone function that agrees with another monotone one on both sides, they are equal.
+    """
+    op: ops.Map = node.op
+    if span * len(low) <= 2**14:
+        points = np.minimum(low[:, None] + np.arange(span), high[:, None])
+    elif isinstance(impl, ops.Thresholds):
+        cuts = np.concatenate([impl.cuts.data, impl.cuts.data - 1, low[:, None], high[:, None]], axis=1)
+        points = np.clip(cuts, low[:, None], high[:, None])
+    else:
+        steps = np.linspace(0, 1, 17)
+        spread = (high - low).astype(object)[:, None]
+        offsets = (spread * (steps * 16).astype(int).astype(object)) // 16
+        points = low[:, None] + offsets
+        if isinstance(impl, ops.MulAddShift) and impl.breaks.data.size:
+            breaks = np.concatenate([points, impl.breaks.data, impl.breaks.data - 1], axis=1)
+            points = np.clip(breaks, low[:, None], high[:, None])
+    rows = np.broadcast_to(np.arange(len(low))[:, None], points.shape)
+    wanted, got = evaluate_rows(op, points), kernels.evaluate_impl(impl, points, rows)
+    if not np.array_equal(wanted, got):
+        raise VerificationError(f"{impl.kind} does not reproduce the activation chain: a defect of qcompile", str(node.origin))

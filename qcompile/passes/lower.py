@@ -1,0 +1,560 @@
+"""Model graph -> integer graph, every step exact.
+
+Each real tensor is followed as an `Expr`: a rational combination of integer tensors, an offset, and the scalar steps that were
+applied since. Scales, zero points, bias and batch norm only change the combination; an op that needs integers (a quantizer, a
+product) makes them with one `Map`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from qcompile.errors import QCompileError
+from qcompile.formats import Bipolar, FixedPoint, Format
+from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, Shape, TensorType, Value, gcd_of, ops, output_shape
+from qcompile.passes.ports import HostInput, HostOutput, Ports
+from qcompile.passes.ranges import ENUMERABLE, Range, evaluate_rows, node_range, of_format, row_ranges, smallest_format
+from qcompile.sim.ratio import rearrange_step
+from qcompile.sim.reference import STRICT, batch_norm
+from qcompile.sim.structure import rearrange
+
+MAX_WIDTH = 1024  # of ap_int
+
+
+@dataclass(frozen=True)
+class Expr:
+    """sum of coeff * units over the terms, + offset, then the steps (the first of them no Affine). shape: of the real tensor."""
+
+    shape: Shape
+    terms: tuple[tuple[Value, Param], ...]
+    offset: Param = ZERO
+    steps: tuple[ops.Step, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """One integer tensor of the full shape, scaled and shifted."""
+        return len(self.terms) == 1 and not self.steps and self.terms[0][0].type.shape == self.shape
+
+
+def _mul(a: Param, b: Param) -> Param:
+    return a.combine(b, lambda x, y: x * y)
+
+
+def _add(a: Param, b: Param) -> Param:
+    return a.combine(b, lambda x, y: x + y)
+
+
+@dataclass
+class Lowering:
+    """The integer graph under construction, with the range of every value made so far."""
+
+    nodes: list[Node] = field(default_factory=list)
+    known: dict[str, Range] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+
+    def emit(self, op: Any, inputs: tuple[Value, ...], like: Node, name: str, fmt: Format | None = None,
+             scale: Param = ONE, zero_point: Param = ZERO) -> Value:  # fmt: skip
+        """Append a node; without `fmt` the output gets the smallest format that its proven range needs."""
+        shape = output_shape(op, tuple(v.type for v in inputs))
+        probe = Node(op, inputs, (Value("", TensorType(shape, fmt)),), like.origin)
+        reach = node_range(probe, [self.known[v.name] for v in inputs])
+        fmt = fmt or smallest_format(*reach.bounds)
+        if fmt.width > MAX_WIDTH:
+            raise QCompileError(
+                f"needs {fmt.width} bits to be exact, more than the {MAX_WIDTH} that are possible",
+                str(like.origin),
+                "quantize the tensors in front of it, or use scales that are closer to each other",
+            )
+        unique = name
+        while unique in self.names:
+            unique = f"{name}.{len(self.names)}"
+        self.names.add(unique)
+        value = Value(unique, TensorType(shape, fmt, scale, zero_point))
+        self.nodes.append(Node(op, inputs, (value,), like.origin))
+        self.known[unique] = reach
+        return value
+
+    # --- maps ------------------------------------------------------------------------------------------------------
+
+    def quantize(self, x: Expr, q: ops.Quantize, like: Node, name: str) -> Expr:
+        """x through a quantizer: one Map (or nothing, where it provably changes no code)."""
+        unit = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
+        op, inputs = self._map(x, q)
+        if (same := self._identity(op, inputs, x.shape, q.format)) is not None:
+            value = same
+        else:
+            value = self.emit(op, inputs, like, name, q.format, q.scale, q.zero_point)
+        return Expr(x.shape, ((value, unit),), _mul(unit, q.zero_point.map(lambda z: -z)))
+
+    def _map(self, x: Expr, q: ops.Quantize) -> tuple[ops.Map, tuple[Value, ...]]:
+        coeffs = [c for _, c in x.terms]
+        unit = _common_unit(coeffs) if len(coeffs) > 1 else coeffs[0]
+        multipliers = [c.combine(unit, lambda c, u: c / u if u else Fraction(0)) for c in coeffs]
+        steps = (ops.Affine(unit, x.offset), *x.steps, q)
+        index, rows = _rows(multipliers, steps)
+        table = np.array([[int(v) for v in _row_values(m, index, rows)] for m in multipliers], dtype=object)
+        return (
+            ops.Map(Array(index), Array(table), tuple(_row_step(s, index, rows) for s in steps)),
+            tuple(v for v, _ in x.terms),
+        )
+
+    def _identity(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape, fmt: Format) -> Value | None:
+        """The input, if the map leaves every reachable number of units unchanged."""
+        if len(inputs) > 1 or inputs[0].type.shape != shape or isinstance(fmt, Bipolar) != isinstance(inputs[0].type.format, Bipolar):
+            return None
+        probe = Node(op, inputs, (Value("", TensorType(shape, fmt)),))
+        low, high = row_ranges(probe, [self.known[inputs[0].name]])
+        span = int((high - low).max()) + 1
+        ends = np.stack([low, high], axis=-1)
+        if span * len(low) > ENUMERABLE or not np.array_equal(evaluate_rows(op, ends), ends):
+            return None
+        points = np.minimum(low[:, None] + np.arange(span), high[:, None])
+        return inputs[0] if np.array_equal(evaluate_rows(op, points), points) else None
+
+    # --- integers out of an expression -----------------------------------------------------------------------------
+
+    def plain(self, x: Expr, like: Node, uniform: int | None = None) -> Expr:
+        """The same real tensor as one integer tensor. uniform: an axis along which the unit must not vary."""
+        if x.plain and (uniform is None or _constant_along(x.terms[0][1], uniform, len(x.shape))):
+            return x
+        unit = _lossless_unit(x, like)
+        if uniform is not None:
+            unit = Param.of(gcd_of(unit.values))
+        keep = ZERO if x.steps else x.offset
+        probe = Expr(x.shape, x.terms, ZERO if not x.steps else x.offset, x.steps)
+        wide = ops.Quantize(FixedPoint(64), unit)
+        op, inputs = self._map(probe, wide)
+        out = Node(op, inputs, (Value("", TensorType(x.shape, wide.format)),))
+        low, high = self._reach(op, row_ranges(out, [self.known[v.name] for v in inputs]), unit, like)
+        q = dataclasses.replace(wide, format=smallest_format(low, high))
+        made = self.quantize(probe, q, like, like.output.name + ".exact")
+        return dataclasses.replace(made, offset=_add(made.offset, keep))
+
+    def _reach(self, op: ops.Map, rows: tuple[np.ndarray, np.ndarray], unit: Param, like: Node) -> tuple[int, int]:
+        """Bounds of the lossless integers: the chain is piecewise linear, so its extremes lie at the ends and the kinks."""
+        bounds = np.stack(rows, axis=-1)
+        points = evaluate_rows(dataclasses.replace(op, steps=(*op.steps[:-1], _unbounded(op.quantize))), bounds)
+        low, high = int(points.min()), int(points.max())
+        if any(isinstance(s, ops.Leaky) for s in op.steps):
+            low = min(low, 0)
+            high = max(high, 0)
+        return low, high
+
+
+def _unbounded(q: ops.Quantize) -> ops.Quantize:
+    from qcompile.formats import accumulator
+
+    return dataclasses.replace(q, format=accumulator(MAX_WIDTH, True))
+
+
+def _constant_along(p: Param, axis: int, rank: int) -> bool:
+    position = len(p.shape) - (rank - axis)
+    return position < 0 or p.shape[position] == 1
+
+
+def _common_unit(coeffs: list[Param]) -> Param:
+    shape = np.broadcast_shapes(*(c.shape for c in coeffs))
+    columns = [c.on(shape).ravel().tolist() for c in coeffs]
+    memo: dict[tuple[Fraction, ...], Fraction] = {}
+    values = []
+    for row in zip(*columns, strict=True):
+        if row not in memo:
+            memo[row] = gcd_of(row)
+        values.append(memo[row])
+    return Param(tuple(shape), tuple(values)).compress()
+
+
+def _lossless_unit(x: Expr, like: Node) -> Param:
+    """A unit (per channel where the coefficients are) of which every value of x is an integer multiple."""
+    unit = _common_unit([c for _, c in x.terms])
+    if not x.steps:
+        return unit
+    unit = _common_unit([unit, x.offset])
+    for step in x.steps:
+        if isinstance(step, ops.Affine):
+            unit = _common_unit([_mul(unit, step.mul), step.add])
+        elif isinstance(step, ops.Clip):
+            unit = _common_unit([unit, *(p for p in (step.lo, step.hi) if p is not None)])
+        elif isinstance(step, ops.Leaky):
+            unit = _common_unit([unit, _mul(unit, step.slope)])
+        elif isinstance(step, (ops.Round, ops.Count)):
+            unit = ONE
+        else:
+            raise QCompileError(
+                "a real-valued activation must be quantized before it is used in a sum or product",
+                str(like.origin),
+                "put a Quant node behind it",
+            )
+    return unit
+
+
+def _rows(multipliers: list[Param], steps: tuple[ops.Step, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(row of every element, first element of every row): elements with equal parameters share a row."""
+    params = [*multipliers]
+    for step in steps:
+        params += [p for p in vars(step).values() if isinstance(p, Param) and not isinstance(step, ops.Count)]
+        if isinstance(step, ops.Count):
+            array = step.thresholds.array()
+            params += [Param.of(array[..., k]) for k in range(array.shape[-1])]
+    shape = np.broadcast_shapes(*(p.shape for p in params))
+    ids = []
+    for p in params:
+        if not p.is_scalar:
+            number: dict[Fraction, int] = {}
+            own = np.array([number.setdefault(v, len(number)) for v in p.values]).reshape(p.shape)
+            ids.append(np.broadcast_to(own, shape).ravel())
+    if not ids:
+        return np.zeros((), dtype=np.int64), np.zeros(1, dtype=np.int64)
+    _, first, inverse = np.unique(np.stack(ids), axis=1, return_index=True, return_inverse=True)
+    # Rows in the order of their first element, so that per-channel parameters stay in channel order.
+    order = np.argsort(first, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return rank[inverse.ravel()].reshape(shape), first[order]
+
+
+def _row_values(p: Param, index: np.ndarray, first: np.ndarray) -> list[Fraction]:
+    if p.is_scalar:
+        return [p.scalar] * len(first)
+    return list(np.broadcast_to(p.array(), index.shape).ravel()[first])
+
+
+def _row_step(step: ops.Step, index: np.ndarray, first: np.ndarray) -> ops.Step:
+    """The step with its parameters per row: shape () or (P,)."""
+    if isinstance(step, ops.Count):
+        array = step.thresholds.array()
+        full = np.broadcast_to(array, (*index.shape, array.shape[-1])).reshape(-1, array.shape[-1])[first]
+        return ops.Count(Param(full.shape, tuple(full.ravel().tolist())))
+    changed = {}
+    for name, p in vars(step).items():
+        if isinstance(p, Param):
+            changed[name] = Param((), p.values) if p.is_scalar else Param((len(first),), tuple(_row_values(p, index, first)))
+    return type(step)(**{**vars(step), **changed}) if changed else step
+
+
+# --- one rule per op of the model dialect --------------------------------------------------------------------------------
+
+Rule = Callable[[Lowering, Node, list[Expr]], Expr]
+RULES: dict[type, Rule] = {}
+
+
+def _rule(*types: type) -> Callable[[Rule], Rule]:
+    def register(fn: Rule) -> Rule:
+        RULES.update(dict.fromkeys(types, fn))
+        return fn
+
+    return register
+
+
+@_rule(ops.Affine)
+def _affine(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    (e,) = x
+    op: ops.Affine = node.op
+    if e.steps:
+        return dataclasses.replace(e, steps=(*e.steps, op))
+    terms = tuple((v, _mul(c, op.mul)) for v, c in e.terms)
+    return dataclasses.replace(e, terms=terms, offset=_add(_mul(e.offset, op.mul), op.add))
+
+
+@_rule(ops.BatchNorm)
+def _batch_norm(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    return _affine(low, dataclasses.replace(node, op=batch_norm(node.op)), x)
+
+
+@_rule(ops.Clip, ops.Leaky, ops.Round, ops.Func, ops.Count)
+def _step(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    return dataclasses.replace(x[0], steps=(*x[0].steps, node.op))
+
+
+@_rule(ops.Quantize)
+def _quantize(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    return low.quantize(x[0], node.op, node, node.output.name)
+
+
+@_rule(ops.Constant)
+def _constant(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    t = node.output.type
+    assert t.format is not None
+    value = low.emit(node.op, (), node, node.output.name, t.format, t.scale, t.zero_point)
+    unit = t.unit()
+    return Expr(t.shape, ((value, unit),), _mul(unit, t.zero_point.map(lambda z: -z)))
+
+
+@_rule(ops.Add)
+def _add_tensors(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    a, b = (low.plain(e, node) if e.steps else e for e in x)
+    shape = node.output.type.shape
+    merged: dict[Value, Param] = {}
+    for value, coeff in (*a.terms, *b.terms):
+        merged[value] = _add(merged[value], coeff) if value in merged else coeff
+    return Expr(shape, tuple(merged.items()), _add(a.offset, b.offset))
+
+
+@_rule(ops.Mul)
+def _mul_tensors(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    (a, ca), (b, cb) = (_centred(low, e, node) for e in x)
+    value = low.emit(node.op, (a, b), node, node.output.name, scale=_mul(ca, cb))
+    return Expr(node.output.type.shape, ((value, _mul(ca, cb)),))
+
+
+def _centred(low: Lowering, x: Expr, node: Node, axis: int | None = None) -> tuple[Value, Param]:
+    """An integer tensor that is the real one up to a factor: zero points subtracted."""
+    e = low.plain(x, node, axis)
+    if any(e.offset.values):
+        e = low.plain(Expr(e.shape, e.terms, e.offset, (ops.Clip(),)), node, axis)
+    return e.terms[0]
+
+
+def _units_constant(node: Node) -> bool:
+    return isinstance(node.op, ops.Constant)
+
+
+@_rule(ops.MatMul)
+def _matmul(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    made = {n.output.name: n for n in low.nodes[::-1]}
+    constants = [made.get(e.terms[0][0].name) for e in x]
+    fixed = [n is not None and _units_constant(n) and e.plain for n, e in zip(constants, x, strict=True)]
+    if fixed[0] == fixed[1]:
+        return _dynamic_matmul(low, node, x)
+    weight, data = (x[1], x[0]) if fixed[1] else (x[0], x[1])
+    return _weighted(low, node, data, weight, constants[1 if fixed[1] else 0], right=fixed[1])
+
+
+def _weighted(low: Lowering, node: Node, data: Expr, weight: Expr, source: Node | None, right: bool) -> Expr:
+    """data @ weight (or weight @ data): the data's zero point goes to the offset, a scale on the reduction axis into the weights."""
+    assert source is not None
+    rank = len(weight.shape)
+    reduce_data = len(data.shape) - 1 if right else max(len(data.shape) - 2, 0)
+    reduce_weight = max(rank - 2, 0) if right else rank - 1
+    e = low.plain(data, node)
+    value, coeff = e.terms[0]
+    if not _only_along(coeff, reduce_data, len(e.shape)):
+        e = low.plain(dataclasses.replace(data, steps=data.steps or (ops.Clip(),)), node, reduce_data)
+        value, coeff = e.terms[0]
+    along = _vector(coeff, reduce_data, len(e.shape), reduce_weight, rank)
+    units, unit = _scaled_weights(source.op.units.data, weight, along, reduce_weight)
+    fmt = smallest_format(int(units.min(initial=0)), int(units.max(initial=0)))
+    keep = np.array_equal(units, source.op.units.data)
+    constant = source.output if keep else low.emit(
+        ops.Constant(Array(units)), (), source, source.output.name + ".scaled", fmt, unit
+    )  # fmt: skip
+    inputs = (value, constant) if right else (constant, value)
+    out_unit = _output_scale(unit, rank, right, node.output.type.shape)
+    acc = low.emit(node.op, inputs, node, node.output.name, scale=out_unit)
+    return Expr(node.output.type.shape, ((acc, out_unit),), _matmul_offset(e.offset, e.shape, weight, source, right))
+
+
+def _only_along(p: Param, axis: int, rank: int) -> bool:
+    """Whether p varies along no other axis than `axis` of a tensor of `rank`."""
+    return all(size == 1 or rank - len(p.shape) + i == axis for i, size in enumerate(p.shape))
+
+
+def _vector(p: Param, axis: int, rank: int, new_axis: int, new_rank: int) -> Param:
+    """A parameter along `axis` of the data as one along the reduction axis of the weights."""
+    if p.is_scalar:
+        return Param((), p.values)
+    shape = tuple(len(p.values) if i == new_axis else 1 for i in range(new_rank))
+    return Param(shape, p.values)
+
+
+def _scaled_weights(units: np.ndarray, weight: Expr, along: Param, axis: int) -> tuple[np.ndarray, Param]:
+    """Integers and unit (constant along the reduction axis) of weight * along; the weights' zero point is subtracted."""
+    (_, coeff), offset = weight.terms[0], weight.offset
+    effective = _mul(coeff, along)
+    shift = offset.combine(coeff, lambda o, c: o / c if c else Fraction(0))
+    unit = _mul(effective, Param.of(gcd_of([Fraction(1), *shift.values])))
+    if not _constant_along(unit, axis, len(weight.shape)):
+        moved = np.moveaxis(np.broadcast_to(unit.array(), (1,) * (len(weight.shape) - len(unit.shape)) + unit.shape), axis, -1)
+        common = [gcd_of(row) for row in moved.reshape(-1, moved.shape[-1]).tolist()]
+        values = np.empty(moved.shape[:-1], dtype=object)
+        values[...] = np.array([*common, None], dtype=object)[:-1].reshape(moved.shape[:-1])
+        values = np.expand_dims(values, axis)
+        unit = Param(values.shape, tuple(values.ravel().tolist())).compress()
+    factor = effective.combine(unit, lambda e, u: e / u if u else Fraction(0))
+    moved_units = _times_param(units, factor)
+    if any(shift.values):
+        moved_units = moved_units + _times_param(np.ones_like(units), _mul(factor, shift))
+    return moved_units, unit
+
+
+def _times_param(units: np.ndarray, factor: Param) -> np.ndarray:
+    if factor.is_scalar and factor.scalar == 1:
+        return units
+    whole = np.array([int(v) for v in factor.values] + [None], dtype=object)[:-1].reshape(factor.shape)
+    return Array(units.astype(object) * whole).data
+
+
+def _output_scale(unit: Param, rank: int, right: bool, shape: Shape) -> Param:
+    """The weights' unit, constant along the reduction axis, as a parameter of the product."""
+    if unit.is_scalar:
+        return Param((), unit.values)
+    array = unit.array().reshape((1,) * (rank - len(unit.shape)) + unit.shape)
+    if rank == 1:
+        return Param.of(array.reshape(()))
+    if not right and len(shape) < rank:  # matrix @ vector
+        array = array.reshape(array.shape[:-1])
+    return Param(tuple(array.shape), tuple(array.ravel().tolist()))
+
+
+def _matmul_offset(offset: Param, shape: Shape, weight: Expr, source: Node, right: bool) -> Param:
+    """What the data's offset contributes: offset @ weight, exactly."""
+    if not any(offset.values):
+        return ZERO
+    real = _real_weights(source.op.units.data, weight)
+    full = offset.on(shape)
+    if offset.is_scalar:
+        full = np.broadcast_to(offset.array().reshape(()), shape)
+    product = np.matmul(full, real) if right else np.matmul(real, full)
+    return Param.of(product)
+
+
+def _real_weights(units: np.ndarray, weight: Expr) -> np.ndarray:
+    (_, coeff), offset = weight.terms[0], weight.offset
+    return np.asarray(units.astype(object) * coeff.array() + offset.array())
+
+
+def _dynamic_matmul(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    axes = len(x[0].shape) - 1, max(len(x[1].shape) - 2, 0)
+    (a, ca), (b, cb) = (_centred(low, e, node, axis) for e, axis in zip(x, axes, strict=True))
+    ca, cb = (Param((), (gcd_of(c.values),)) if c.is_scalar else c for c in (ca, cb))
+    if not (ca.is_scalar and cb.is_scalar):
+        (a, ca), (b, cb) = (_uniform(low, e, node) for e in x)
+    unit = _mul(ca, cb)
+    value = low.emit(node.op, (a, b), node, node.output.name, scale=unit)
+    return Expr(node.output.type.shape, ((value, unit),))
+
+
+def _uniform(low: Lowering, x: Expr, node: Node) -> tuple[Value, Param]:
+    """One integer tensor with one unit for all its elements and no offset."""
+    if x.plain and x.terms[0][1].is_scalar and not any(x.offset.values):
+        return x.terms[0]
+    e = low.plain(dataclasses.replace(x, steps=x.steps or (ops.Clip(),)), node, uniform=0)
+    return e.terms[0][0], Param((), (e.terms[0][1].scalar,))
+
+
+@_rule(*(t for t in ops.STRUCTURAL if t is not ops.Concat))
+def _structural(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    (e,) = x
+    e = e if all(v.type.shape == e.shape for v, _ in e.terms) else low.plain(e, node)
+    fn = rearrange(node.op)
+    terms = []
+    for value, coeff in e.terms:
+        t = value.type
+        moved = low.emit(node.op, (value,), node, node.output.name, t.format,
+                         t.scale.rearrange(e.shape, fn), t.zero_point.rearrange(e.shape, fn))  # fmt: skip
+        terms.append((moved, coeff.rearrange(e.shape, fn)))
+    steps = tuple(rearrange_step(s, e.shape, fn) for s in e.steps)
+    return Expr(node.output.type.shape, tuple(terms), e.offset.rearrange(e.shape, fn), steps)
+
+
+@_rule(ops.Concat)
+def _concat(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    parts = [low.plain(e, node) for e in x]
+    values = tuple(p.terms[0][0] for p in parts)
+    formats = {v.type.format for v in values}
+    joined = low.emit(node.op, values, node, node.output.name, formats.pop() if len(formats) == 1 else None)
+    axis = node.op.axis
+    unit = np.concatenate([p.terms[0][1].on(p.shape) for p in parts], axis)
+    offset = np.concatenate([p.offset.on(p.shape) for p in parts], axis)
+    return Expr(node.output.type.shape, ((joined, Param.of(unit)),), Param.of(offset))
+
+
+def _orderable(low: Lowering, x: Expr, node: Node) -> Value:
+    """An integer tensor in the order of x: what is strictly increasing and alike for all elements is dropped."""
+    steps = list(x.steps)
+    while steps and _increasing(steps[-1]):
+        steps.pop()
+    x = dataclasses.replace(x, steps=tuple(steps))
+    if x.plain and x.terms[0][1].is_scalar and x.terms[0][1].scalar > 0 and x.offset.is_scalar:
+        return x.terms[0][0]
+    return _uniform(low, x, node)[0]
+
+
+def _increasing(step: ops.Step) -> bool:
+    if isinstance(step, ops.Affine):
+        return step.mul.is_scalar and step.mul.scalar > 0 and step.add.is_scalar
+    return isinstance(step, ops.Func) and step.name in STRICT
+
+
+@_rule(ops.ArgMax)
+def _arg_max(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    value = low.emit(node.op, (_orderable(low, x[0], node),), node, node.output.name)
+    return Expr(node.output.type.shape, ((value, ONE),))
+
+
+@_rule(ops.ReduceMax)
+def _reduce_max(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    source, unit = _uniform(low, x[0], node)
+    value = low.emit(node.op, (source,), node, node.output.name, scale=unit)
+    return Expr(node.output.type.shape, ((value, unit),))
+
+
+@_rule(ops.Softmax)
+def _softmax(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    """Only ever in front of an output (see `ports`): here the integer kernel."""
+    source, unit = _uniform(low, x[0], node)
+    op = integer_softmax(unit.scalar)
+    last = len(x[0].shape) - 1
+    if node.op.axis != last or node.op.log:
+        raise QCompileError("the integer softmax is a plain softmax along the last axis", str(node.origin), "use --softmax host")
+    value = low.emit(op, (source,), node, node.output.name)
+    return Expr(node.output.type.shape, ((value, Param.of(Fraction(1, 2**op.frac))),))
+
+
+SOFTMAX_FRAC, SOFTMAX_STEP = 15, 64  # output bits after the point; table entries per unit of the exponent
+
+
+def integer_softmax(unit: Fraction) -> ops.IntSoftmax:
+    """Our own integer softmax: exp(-d / 64) in u16f15 from a table of 11 * 64 + 1 entries, one exact division per output.
+
+    Stated error: the exponent is floored to 1/64, entries and outputs are rounded to 2**-15, so |p - softmax| < 0.017.
+    """
+    shift = 16
+    mul = unit * SOFTMAX_STEP * 2**shift
+    while mul < 2**12 and shift < 60:
+        shift, mul = shift + 1, mul * 2
+    entries = 11 * SOFTMAX_STEP + 1
+    table = [round(Fraction(math.exp(-d / SOFTMAX_STEP)) * 2**SOFTMAX_FRAC) for d in range(entries - 1)] + [0]
+    return ops.IntSoftmax(max(1, round(mul)), shift, Array(np.array(table)), SOFTMAX_FRAC)
+
+
+def lower(graph: Graph, ports: Ports) -> tuple[Graph, tuple[HostInput, ...], tuple[HostOutput, ...]]:
+    """(integer graph, what the host does in front, what the host does behind)."""
+    low = Lowering()
+    exprs: dict[str, Expr] = {}
+    inputs = []
+    for host in ports.inputs:
+        q = host.quantize
+        value = Value(host.port, TensorType(host.shape, q.format, q.scale, q.zero_point))
+        low.names.add(value.name)
+        low.known[value.name] = of_format(q.format)
+        inputs.append(value)
+        unit = value.type.unit()
+        exprs[host.port] = Expr(host.shape, ((value, unit),), _mul(unit, q.zero_point.map(lambda z: -z)))
+    for node in graph.nodes:
+        if node.output.name not in exprs and node.output.name not in ports.skipped:
+            exprs[node.output.name] = RULES[type(node.op)](low, node, [exprs[v.name] for v in node.inputs])
+    outputs, hosts = [], []
+    for out in ports.outputs:
+        value, host = _output(low, exprs[out.source], out, graph)
+        outputs.append(value)
+        hosts.append(host)
+    integer = Graph(graph.name, "integer", tuple(inputs), tuple(outputs), tuple(low.nodes))
+    return integer, ports.inputs, tuple(hosts)
+
+
+def _output(low: Lowering, x: Expr, out: HostOutput, graph: Graph) -> tuple[Value, HostOutput]:
+    """The port of an output: an integer tensor; its scale, offset and real-valued tail are left to the host."""
+    node = graph.producers.get(out.source) or Node(ops.Reshape(x.shape), (), (Value(out.source, TensorType(x.shape)),))
+    if len(x.terms) > 1 or x.terms[0][0].type.shape != x.shape:
+        tail = x.steps
+        x = dataclasses.replace(low.plain(dataclasses.replace(x, steps=()), node), steps=tail)
+    value, unit = x.terms[0]
+    return value, dataclasses.replace(out, steps=(ops.Affine(unit, x.offset), *x.steps), shape=x.shape)

@@ -1,0 +1,219 @@
+"""Analysis: which units every value of an integer graph can reach. Interval arithmetic, per element where that is tighter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qcompile.formats import FixedPoint, Format, accumulator
+from qcompile.ir import Graph, Node, Shape, ops
+from qcompile.sim import ratio
+from qcompile.sim.dot import exact_matmul
+from qcompile.sim.functions import is_monotone
+from qcompile.sim.ratio import Ratio, fit
+from qcompile.sim.structure import rearrange
+
+ENUMERABLE = 2**20  # ranges up to this size are enumerated rather than bounded
+
+
+@dataclass(frozen=True)
+class Range:
+    """lo <= units <= hi; both broadcast against the tensor (int64 or Python ints)."""
+
+    lo: np.ndarray
+    hi: np.ndarray
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return int(self.lo.min()), int(self.hi.max())
+
+    def on(self, shape: Shape) -> Range:
+        return Range(np.broadcast_to(self.lo, shape), np.broadcast_to(self.hi, shape))
+
+
+def of_format(fmt: Format) -> Range:
+    return Range(_ints([fmt.min_units]).reshape(()), _ints([fmt.max_units]).reshape(()))
+
+
+def smallest_format(lo: int, hi: int) -> FixedPoint:
+    """The narrowest integer format that holds [lo, hi]."""
+    signed = lo < 0
+    width = max(1, hi.bit_length() + signed, (-lo - 1).bit_length() + 1 if signed else 0)
+    return accumulator(width, signed)
+
+
+def _ints(values: list[int]) -> np.ndarray:
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return fit(out, max((abs(v) for v in values), default=0))
+
+
+Rule = Callable[[Node, list[Range]], Range]
+RULES: dict[type, Rule] = {}
+
+
+def _rule(*types: type) -> Callable[[Rule], Rule]:
+    def register(fn: Rule) -> Rule:
+        RULES.update(dict.fromkeys(types, fn))
+        return fn
+
+    return register
+
+
+def ranges(graph: Graph) -> dict[str, Range]:
+    """Range of every value of an integer graph."""
+    known = {v.name: of_format(v.type.format) for v in graph.inputs if v.type.format}
+    for node in graph.nodes:
+        known[node.output.name] = node_range(node, [known[v.name] for v in node.inputs])
+    return known
+
+
+def node_range(node: Node, inputs: list[Range]) -> Range:
+    return RULES[type(node.op)](node, inputs)
+
+
+@_rule(ops.Constant)
+def _constant(node: Node, inputs: list[Range]) -> Range:
+    return Range(node.op.units.data, node.op.units.data)
+
+
+@_rule(ops.MatMul)
+def _matmul(node: Node, inputs: list[Range]) -> Range:
+    """Exact for a constant operand: each weight meets the end of the range that its sign picks (the L1 bound with signs)."""
+    a, b = inputs
+    fixed = [bool(np.array_equal(r.lo, r.hi)) for r in inputs]
+    a, b = (r.on(v.type.shape) for r, v in zip(inputs, node.inputs, strict=True))
+    if fixed[1]:
+        low, high = _extremes(a, b.lo, lambda x, w: exact_matmul(_rows(x), w))
+    elif fixed[0]:
+        low, high = _extremes(b, a.lo, lambda x, w: exact_matmul(w, x))
+    else:
+        inner = node.inputs[0].type.shape[-1]
+        ends = _products(Range(*map(np.asarray, a.bounds)), Range(*map(np.asarray, b.bounds)))
+        low, high = np.array(inner * ends[0], dtype=object), np.array(inner * ends[1], dtype=object)
+        return Range(fit(low, ratio.bound(low)), fit(high, ratio.bound(high)))
+    return Range(low.reshape(node.output.type.shape), high.reshape(node.output.type.shape))
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    return x[None] if x.ndim == 1 else x
+
+
+def _extremes(x: Range, w: np.ndarray, dot: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    positive, negative = np.maximum(w, 0), np.minimum(w, 0)
+    low = ratio.plus(dot(x.lo, positive), dot(x.hi, negative))
+    high = ratio.plus(dot(x.hi, positive), dot(x.lo, negative))
+    return low, high
+
+
+def _products(a: Range, b: Range) -> tuple[int, int]:
+    corners = [int(x) * int(y) for x in (a.lo, a.hi) for y in (b.lo, b.hi)]
+    return min(corners), max(corners)
+
+
+@_rule(ops.Mul)
+def _mul(node: Node, inputs: list[Range]) -> Range:
+    a, b = inputs
+    if node.inputs[0] == node.inputs[1]:
+        squares = [ratio.times(a.lo, a.lo), ratio.times(a.hi, a.hi)]
+        zero = (np.asarray(a.lo) <= 0) & (np.asarray(a.hi) >= 0)
+        return Range(np.where(zero, 0, np.minimum(*squares)), np.maximum(*squares))
+    corners = [ratio.times(x, y) for x in (a.lo, a.hi) for y in (b.lo, b.hi)]
+    return Range(np.minimum.reduce(np.broadcast_arrays(*corners)), np.maximum.reduce(np.broadcast_arrays(*corners)))
+
+
+@_rule(ops.Reshape, ops.Transpose, ops.Take)
+def _structural(node: Node, inputs: list[Range]) -> Range:
+    (x,) = inputs
+    if x.lo.size == 1 and x.hi.size == 1:
+        return Range(x.lo.reshape(()), x.hi.reshape(()))
+    fn, full = rearrange(node.op), x.on(node.inputs[0].type.shape)
+    return Range(fn(full.lo), fn(full.hi))
+
+
+@_rule(ops.Concat)
+def _concat(node: Node, inputs: list[Range]) -> Range:
+    full = [r.on(v.type.shape) for r, v in zip(inputs, node.inputs, strict=True)]
+    axis = node.op.axis
+    return Range(np.concatenate([r.lo for r in full], axis), np.concatenate([r.hi for r in full], axis))
+
+
+@_rule(ops.ReduceMax)
+def _reduce_max(node: Node, inputs: list[Range]) -> Range:
+    full = inputs[0].on(node.inputs[0].type.shape)
+    axis, keep = node.op.axis, node.op.keepdims
+    return Range(full.lo.max(axis=axis, keepdims=keep), full.hi.max(axis=axis, keepdims=keep))
+
+
+@_rule(ops.ArgMax)
+def _arg_max(node: Node, inputs: list[Range]) -> Range:
+    return Range(np.array(0), np.array(node.inputs[0].type.shape[node.op.axis] - 1))
+
+
+@_rule(ops.IntSoftmax)
+def _softmax(node: Node, inputs: list[Range]) -> Range:
+    return Range(np.array(0), np.array(2**node.op.frac))
+
+
+@_rule(ops.Map)
+def _map(node: Node, inputs: list[Range]) -> Range:
+    low, high = row_ranges(node, inputs)
+    index = node.op.index.data
+    out_low, out_high = image(node.op, low, high)
+    return Range(out_low[index], out_high[index])
+
+
+def row_ranges(node: Node, inputs: list[Range]) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest A of every parameter row of a Map: [P] each."""
+    op: ops.Map = node.op
+    index = op.index.data
+    low: Any = np.zeros((), dtype=np.int64)
+    high: Any = low
+    for value_range, coeff in zip(inputs, op.coeffs.data, strict=True):
+        k = coeff[index]
+        ends = ratio.times(value_range.lo, k), ratio.times(value_range.hi, k)
+        low, high = ratio.plus(low, np.minimum(*ends)), ratio.plus(high, np.maximum(*ends))
+    rows = op.coeffs.data.shape[1]
+    low, high, where = np.broadcast_arrays(low, high, index)
+    return _reduce_rows(low, where, rows, np.minimum), _reduce_rows(high, where, rows, np.maximum)
+
+
+def _reduce_rows(x: np.ndarray, where: np.ndarray, rows: int, better: Any) -> np.ndarray:
+    flat, rows_of = x.ravel(), where.ravel()
+    order = np.argsort(rows_of, kind="stable")
+    starts = np.searchsorted(rows_of[order], np.arange(rows))
+    return np.asarray(better.reduceat(flat[order], starts))
+
+
+def image(op: ops.Map, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest output units per row over [low, high]: exact for monotone chains and enumerable ranges."""
+    if all(is_monotone(s) for s in op.steps):
+        ends = evaluate_rows(op, np.stack([low, high], axis=-1))
+        return ends.min(axis=-1), ends.max(axis=-1)
+    span = int((high - low).max()) + 1
+    if span * len(low) <= ENUMERABLE:
+        points = evaluate_rows(op, np.minimum(low[:, None] + np.arange(span), high[:, None]))
+        return points.min(axis=-1), points.max(axis=-1)
+    fmt = op.quantize.format
+    return _ints([fmt.min_units] * len(low)), _ints([fmt.max_units] * len(low))
+
+
+def evaluate_rows(op: ops.Map, a: np.ndarray) -> np.ndarray:
+    """Output units of a Map's specification at A = a[row, j]; exact. a: [P, n]."""
+    return ratio.run(Ratio(fit(a, ratio.bound(a)), np.array(1)), column_steps(op))
+
+
+def column_steps(op: ops.Map) -> tuple[ops.Step, ...]:
+    """The steps with parameters of shape (P, 1), to act on [P, n]."""
+    return tuple(_column(s) for s in op.steps)
+
+
+def _column(step: ops.Step) -> ops.Step:
+    if isinstance(step, ops.Count):
+        shape = step.thresholds.shape
+        return ops.Count(type(step.thresholds)((shape[0], 1, shape[1]), step.thresholds.values))
+    params = {k: v for k, v in vars(step).items() if hasattr(v, "is_scalar") and len(v.shape) == 1}
+    return type(step)(**{**vars(step), **{k: type(p)((*p.shape, 1), p.values) for k, p in params.items()}}) if params else step

@@ -1,0 +1,309 @@
+"""Multiply-add-shift for piecewise affine chains: the smallest (m, b, s) that gives every code, proven for every reachable A.
+
+For one row the wanted function is y = clamp(floor((P*A + Q) / R)), an integer form of the chain with its rounding. For a shift s the
+slopes m that reproduce every threshold T_k = min{A: y >= k} form an interval that contains P/R * 2**s (the feasible (slope, offset)
+polygon is convex), so only floor and ceil of it need a look; for one slope the offset b exists iff
+    max_k(k * 2**s - m * T_k) <= min_k(k * 2**s - m * (T_k - 1)) - 1.
+Feasible at s implies feasible at s + 1, so the smallest s is found by bisection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from qcompile.formats import Bipolar, FixedPoint, Overflow, Rounding
+from qcompile.ir import Array, Param, ops
+from qcompile.sim.functions import is_monotone
+from qcompile.sim.ratio import bound
+
+SEARCHED = 2**22  # thresholds looked at per search; more are solved by an error bound instead
+
+
+@dataclass(frozen=True)
+class Piece:
+    """y = floor((p * A + q) / r) (one less at a tie with odd y, if `even`) for first <= A <= last, clamped to [lo, hi]."""
+
+    row: int
+    first: int
+    last: int
+    p: int
+    q: int
+    r: int
+    even: bool
+    lo: int
+    hi: int
+
+
+def multiply_add_shift(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.MulAddShift | None:
+    """The implementation, or None where the chain is not piecewise affine, increasing or decreasing. ends: units at low and high, [P, 2]."""
+    q = op.quantize
+    fixed = isinstance(q.format, FixedPoint) and q.overflow is not Overflow.WRAP
+    known = all(isinstance(s, (ops.Affine, ops.Clip, ops.Leaky)) and is_monotone(s) for s in op.steps[:-1])
+    if not fixed or isinstance(q.format, Bipolar) or not known:
+        return None
+    rows = [_pieces(op, r, int(low[r]), int(high[r]), sorted(map(int, ends[r]))) for r in range(len(low))]
+    solved = _solve([p for row in rows for p in row])
+    return _assemble(rows, solved, np.sort(ends, axis=-1))
+
+
+def _scalar(p: Param, row: int) -> Fraction:
+    return p.values[0] if p.is_scalar else p.values[row]
+
+
+def _pieces(op: ops.Map, row: int, low: int, high: int, ends: list[int]) -> list[Piece]:
+    """The affine pieces of one row: split at kinks of Leaky and, for roundings that look at the sign, where the value changes sign."""
+    q = op.quantize
+    unit = _scalar(q.scale, row) * Fraction(2) ** q.format.unit
+    tail = ops.Affine(Param.of(1 / unit), Param.of(_scalar(q.zero_point, row)))
+    spans = [(low, high, Fraction(1), Fraction(0))]
+    for step in (*op.steps[:-1], tail):
+        if isinstance(step, ops.Affine):
+            mul, add = _scalar(step.mul, row), _scalar(step.add, row)
+            spans = [(a, b, mul * s, mul * o + add) for a, b, s, o in spans]
+        elif isinstance(step, ops.Leaky):
+            slope = _scalar(step.slope, row)
+            spans = [part for span in spans for part in _bent(span, slope)]
+    lo, hi = ends
+    parts = [part for span in spans for part in _rounded(row, span, q.rounding, lo, hi)]
+    return _merged(parts)
+
+
+def _bent(span: tuple[int, int, Fraction, Fraction], slope: Fraction) -> list[tuple[int, int, Fraction, Fraction]]:
+    out = []
+    for first, last, negative in _by_sign(*span):
+        _, _, s, o = span
+        out.append((first, last, s * slope, o * slope) if negative else (first, last, s, o))
+    return out
+
+
+def _by_sign(first: int, last: int, slope: Fraction, offset: Fraction) -> list[tuple[int, int, bool]]:
+    """(first, last, value is negative) of the parts of [first, last], in order."""
+    if slope == 0:
+        return [(first, last, offset < 0)]
+    root = -offset / slope
+    if slope > 0:  # negative for A < root
+        cut = -((-root.numerator) // root.denominator)
+        parts = [(first, min(last, cut - 1), True), (max(first, cut), last, False)]
+    else:  # negative for A > root
+        cut = root.numerator // root.denominator
+        parts = [(first, min(last, cut), False), (max(first, cut + 1), last, True)]
+    return [p for p in parts if p[0] <= p[1]]
+
+
+def _rounded(row: int, span: tuple[int, int, Fraction, Fraction], mode: Rounding, lo: int, hi: int) -> list[Piece]:
+    first, last, slope, offset = span
+    r = (slope.denominator * offset.denominator) // _gcd(slope.denominator, offset.denominator)
+    p, q = int(slope * r), int(offset * r)
+    signed = mode in (Rounding.UP, Rounding.DOWN, Rounding.HALF_UP, Rounding.HALF_DOWN)
+    # Where the clamp hides one side, the sign does not matter: v < 0 gives y <= 0 and v >= 0 gives y >= 0 in every mode.
+    parts = _by_sign(first, last, slope, offset) if signed and lo < 0 < hi else [(first, last, hi <= 0)]
+    return [_piece(row, a, b, p, q, r, _floor_like(mode, negative), lo, hi) for a, b, negative in parts]
+
+
+def _gcd(a: int, b: int) -> int:
+    return int(np.gcd(a, b)) if max(a, b) < 2**62 else _euclid(a, b)
+
+
+def _euclid(a: int, b: int) -> int:
+    while b:
+        a, b = b, a % b
+    return a
+
+
+def _floor_like(mode: Rounding, negative: bool) -> str:
+    """The rounding on one side of zero as one of floor, ceil, half_up (ties to +inf), half_down (ties to -inf), even."""
+    return {
+        Rounding.FLOOR: "floor",
+        Rounding.CEIL: "ceil",
+        Rounding.ROUND: "even",
+        Rounding.DOWN: "ceil" if negative else "floor",
+        Rounding.UP: "floor" if negative else "ceil",
+        Rounding.HALF_UP: "half_down" if negative else "half_up",
+        Rounding.HALF_DOWN: "half_up" if negative else "half_down",
+    }[mode]
+
+
+def _piece(row: int, first: int, last: int, p: int, q: int, r: int, mode: str, lo: int, hi: int) -> Piece:
+    if mode == "floor":
+        return Piece(row, first, last, p, q, r, False, lo, hi)
+    if mode == "ceil":
+        return Piece(row, first, last, p, q + r - 1, r, False, lo, hi)
+    doubled = Piece(row, first, last, 2 * p, 2 * q + r, 2 * r, False, lo, hi)
+    if mode == "half_up":
+        return doubled
+    if mode == "half_down":
+        return Piece(row, first, last, 2 * p, 2 * q + r - 1, 2 * r, False, lo, hi)
+    tie = _reaches_tie(2 * p, 2 * q + r, 2 * r, first, last)
+    return Piece(row, first, last, 2 * p, 2 * q + r, 2 * r, tie, lo, hi)
+
+
+def _reaches_tie(p: int, q: int, r: int, first: int, last: int) -> bool:
+    """Whether p*A + q = 0 (mod r) for some first <= A <= last."""
+    g = _euclid(abs(p), r)
+    if q % g:
+        return False
+    modulus = r // g
+    solution = (-q // g) * pow(p // g, -1, modulus) % modulus if modulus > 1 else 0
+    return first + (solution - first) % modulus <= last
+
+
+def _merged(parts: list[Piece]) -> list[Piece]:
+    """Neighbours with the same function are one piece."""
+    out: list[Piece] = []
+    for part in parts:
+        if out and (out[-1].p, out[-1].q, out[-1].r, out[-1].even) == (part.p, part.q, part.r, part.even):
+            out[-1] = Piece(**{**vars(out[-1]), "last": part.last})
+        else:
+            out.append(part)
+    return out
+
+
+# --- solving -------------------------------------------------------------------------------------------------------------
+
+Solution = tuple[int, int, int, int]  # mul, add, shift, tie
+
+
+def _solve(pieces: list[Piece]) -> list[Solution]:
+    solved: list[Solution | None] = [_direct(p) for p in pieces]
+    open_ = [i for i, s in enumerate(solved) if s is None]
+    codes = [max(0, pieces[i].hi - pieces[i].lo) for i in open_]
+    if open_ and max(codes) * len(open_) <= SEARCHED:
+        for i, found in zip(open_, _search([pieces[i] for i in open_]), strict=True):
+            solved[i] = found
+    return [s or _by_bound(p) for s, p in zip(solved, pieces, strict=True)]
+
+
+def _direct(piece: Piece) -> Solution | None:
+    """Constant pieces, and dyadic slopes that are as small as they can be."""
+    if piece.p == 0 or piece.lo == piece.hi:
+        value = piece.q // piece.r
+        value -= piece.even and piece.q % piece.r == 0 and value % 2 == 1
+        return (0, min(max(value, piece.lo), piece.hi), 0, 0)
+    if piece.even:
+        return _by_bound(piece)
+    if piece.r & (piece.r - 1) == 0 and abs(piece.p) & (abs(piece.p) - 1) == 0:
+        return _dyadic(piece)
+    return None
+
+
+def _dyadic(piece: Piece) -> Solution:
+    shift = piece.r.bit_length() - 1
+    common = piece.p | piece.r
+    spare = min((common & -common).bit_length() - 1, shift)
+    # Low bits of q below every bit of p and r never reach the quotient.
+    return piece.p >> spare, piece.q >> spare, shift - spare, 0
+
+
+def _by_bound(piece: Piece) -> Solution:
+    """Exact by an error bound: floor((pA + q) / r) has fractions of at least 1/r to spare, so m = ceil(p * 2**s / r) will do."""
+    p, q, r = piece.p, piece.q, piece.r
+    if r & (r - 1) == 0:
+        if not piece.even:
+            return _dyadic(piece)
+        common = p | q | r
+        spare = min((common & -common).bit_length(), r.bit_length() - 1) - 1
+        shift = r.bit_length() - 1 - spare
+        return p >> spare, q >> spare, shift, shift
+    span = piece.last - piece.first + 1
+    tie = r.bit_length() if piece.even else 0
+    shift = max(tie, r.bit_length()) + (span + 1).bit_length() + 1
+    sign = 1 if p > 0 else -1
+    origin = piece.first if p > 0 else piece.last
+    mul = sign * -((-abs(p) << shift) // r)
+    start = p * origin + q
+    add = -((-start << shift) // r) - mul * origin
+    return mul, add, shift, tie
+
+
+def _search(pieces: list[Piece]) -> list[Solution | None]:
+    """The smallest shift of every piece, all pieces at once; None where it needs more than int64."""
+    sign = np.array([1 if p.p > 0 else -1 for p in pieces])
+    lower = [_thresholds(p) for p in pieces]
+    width = max(len(k) for k, _ in lower)
+    ks = np.zeros((len(pieces), width), dtype=np.int64)
+    ts = np.zeros((len(pieces), width), dtype=np.int64)
+    for i, (k, t) in enumerate(lower):
+        # Padding repeats the last threshold, which changes no maximum or minimum.
+        if len(k):
+            ks[i], ts[i] = np.concatenate([k, np.full(width - len(k), k[-1])]), np.concatenate([t, np.full(width - len(t), t[-1])])
+    reach = max(bound(ks), 1).bit_length()
+    ceiling = np.array([min(61 - reach, 56)] * len(pieces))
+    first = np.zeros(len(pieces), dtype=np.int64)
+    best: list[Solution | None] = [None] * len(pieces)
+    last = ceiling.copy()
+    slopes = [Fraction(abs(p.p), p.r) for p in pieces]
+    tmax = max(bound(ts), 1)
+    while True:
+        active = np.flatnonzero(first <= last)
+        if not len(active):
+            break
+        shift = (first[active] + last[active]) // 2
+        found = _feasible(ks[active], ts[active], [slopes[i] for i in active], shift, tmax)
+        for i, s, f in zip(active, shift.tolist(), found, strict=True):
+            if f is None:
+                first[i] = s + 1
+            else:
+                best[i] = (int(sign[i]) * f[0], f[1], s, 0)
+                last[i] = s - 1
+    return best
+
+
+def _thresholds(piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+    """(k, T_k) for the codes that change inside the piece, in the direction in which y increases (A mirrored if p < 0).
+
+    Where the clamp does not already hold the piece's first and last code, their outer thresholds belong to it too.
+    """
+    p, q, r = abs(piece.p), piece.q, piece.r
+    first, last = (piece.first, piece.last) if piece.p > 0 else (-piece.last, -piece.first)
+    start, stop = (min(max((p * a + q) // r, piece.lo), piece.hi) for a in (first, last))
+    k = np.arange(start + (start == piece.lo), stop + 1 + (stop < piece.hi), dtype=object)
+    t = -((q - k * r) // p)
+    return k.astype(np.int64), t.astype(np.int64)
+
+
+def _feasible(ks: np.ndarray, ts: np.ndarray, slopes: list[Fraction], shift: np.ndarray, tmax: int) -> list[tuple[int, int] | None]:
+    out: list[tuple[int, int] | None] = [None] * len(slopes)
+    exact = [s * (1 << int(k)) for s, k in zip(slopes, shift, strict=True)]
+    base = np.array([min(e.numerator // e.denominator, 2**62) for e in exact], dtype=object)
+    scaled = ks << shift[:, None]
+    for extra in (1, 0):
+        mul = base + extra
+        safe = np.array([int(m) * (tmax + 1) < 2**61 for m in mul])
+        m = np.where(safe, mul, 0).astype(np.int64)[:, None]
+        least = (scaled - m * ts).max(axis=1)
+        most = (scaled - m * (ts - 1)).min(axis=1) - 1
+        for i in np.flatnonzero(safe & (least <= most)).tolist():
+            out[i] = (int(m[i, 0]), _roundest(int(least[i]), int(most[i])))
+    return out
+
+
+def _roundest(least: int, most: int) -> int:
+    """The number in [least, most] with the most trailing zero bits: the cheapest constant to add."""
+    if least <= 0 <= most:
+        return 0
+    for bits in range(max(abs(least), abs(most)).bit_length(), -1, -1):
+        value = -((-least) >> bits) << bits
+        if value <= most:
+            return value
+    return least
+
+
+def _assemble(rows: list[list[Piece]], solved: list[Solution], ends: np.ndarray) -> ops.MulAddShift:
+    segments = max(len(r) for r in rows)
+    shape = (len(rows), segments)
+    columns = [np.zeros(shape, dtype=object) for _ in range(4)]
+    breaks = np.zeros((len(rows), segments - 1), dtype=object)
+    position = 0
+    for i, pieces in enumerate(rows):
+        own = solved[position : position + len(pieces)]
+        position += len(pieces)
+        padded = own + [own[-1]] * (segments - len(own))
+        for column, values in zip(columns, zip(*padded, strict=True), strict=True):
+            column[i] = values
+        firsts = [p.first for p in pieces[1:]]
+        breaks[i] = firsts + [pieces[-1].last + 1] * (segments - 1 - len(firsts))
+    mul, add, shift, tie = (Array(c) for c in columns)
+    return ops.MulAddShift(mul, add, shift, tie, Array(breaks), Array(ends[:, 0]), Array(ends[:, 1]))

@@ -1,0 +1,133 @@
+"""The real functions by name: float64 for speed, mpmath for the last word."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+
+from qcompile.formats import Overflow, round_ratio
+from qcompile.ir import ops
+
+DIGITS = 80
+
+
+@dataclass(frozen=True)
+class Real:
+    """numpy: float64 function of (x, alpha); precise: the same on mpmath numbers; monotone: never decreasing."""
+
+    numpy: Callable[[np.ndarray, float], np.ndarray]
+    precise: Callable[[Any, Any], Any]
+    monotone: bool
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+_SELU_ALPHA, _SELU_SCALE = 1.67326319217681884765625, 1.05070102214813232421875  # ONNX Selu defaults
+
+FUNCTIONS: dict[str, Real] = {
+    "sigmoid": Real(lambda x, a: _sigmoid(x), lambda x, a: 1 / (1 + mpmath.exp(-x)), True),
+    "tanh": Real(lambda x, a: np.tanh(x), lambda x, a: mpmath.tanh(x), True),
+    "exp": Real(lambda x, a: np.exp(x), lambda x, a: mpmath.exp(x), True),
+    "softplus": Real(lambda x, a: np.logaddexp(x, 0.0), lambda x, a: mpmath.log1p(mpmath.exp(x)), True),
+    "softsign": Real(lambda x, a: x / (1 + np.abs(x)), lambda x, a: x / (1 + abs(x)), True),
+    "erf": Real(lambda x, a: _erf(x), lambda x, a: mpmath.erf(x), True),
+    "sqrt": Real(lambda x, a: np.sqrt(np.maximum(x, 0)), lambda x, a: mpmath.sqrt(max(x, 0)), True),
+    "elu": Real(lambda x, a: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
+                lambda x, a: x if x > 0 else a * mpmath.expm1(x), True),
+    "selu": Real(lambda x, a: _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0))),
+                 lambda x, a: _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * mpmath.expm1(x)), True),
+    "silu": Real(lambda x, a: x * _sigmoid(x), lambda x, a: x / (1 + mpmath.exp(-x)), False),
+    "gelu": Real(lambda x, a: x * 0.5 * (1 + _erf(x / math.sqrt(2))),
+                 lambda x, a: x * (1 + mpmath.erf(x / mpmath.sqrt(2))) / 2, False),
+}  # fmt: skip
+
+
+def is_monotone(step: ops.Step) -> bool:
+    """Whether the step never decreases or never increases for any choice of its parameters' signs."""
+    if isinstance(step, ops.Func):
+        return FUNCTIONS[step.name].monotone and (step.name != "elu" or step.alpha >= 0)
+    if isinstance(step, ops.Leaky):
+        return all(v >= 0 for v in step.slope.values)
+    return not (isinstance(step, ops.Quantize) and step.overflow is Overflow.WRAP)
+
+
+def float64(step: ops.Func, x: np.ndarray) -> np.ndarray:
+    return FUNCTIONS[step.name].numpy(x, float(step.alpha))
+
+
+def doubtful(step: ops.Func, x: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Where the float64 error bound is not to be trusted (the square root's slope at 0)."""
+    return (x <= error) if step.name == "sqrt" else np.zeros(x.shape, dtype=bool)
+
+
+def precise(x: Fraction, steps: tuple[ops.Step, ...]) -> Fraction:
+    """The chain with scalar parameters at x, to 80 digits; a result that is rational comes out exact.
+
+    By Lindemann's theorem these functions are irrational at rational x except at the points where mpmath is exact
+    anyway (0, and the branches that are polynomials), so 80 digits decide every comparison with a rational boundary.
+    """
+    with mpmath.workdps(DIGITS):
+        value: Fraction = x
+        for step in steps:
+            value = _precise_step(value, step)
+        return value
+
+
+def _precise_step(x: Fraction, step: ops.Step) -> Fraction:
+    if isinstance(step, ops.Affine):
+        return x * step.mul.scalar + step.add.scalar
+    if isinstance(step, ops.Clip):
+        x = x if step.lo is None else max(x, step.lo.scalar)
+        return x if step.hi is None else min(x, step.hi.scalar)
+    if isinstance(step, ops.Leaky):
+        return x * step.slope.scalar if x < 0 else x
+    if isinstance(step, ops.Round):
+        return Fraction(int(round_ratio(np.array(x.numerator, dtype=object), x.denominator, step.rounding)))
+    if isinstance(step, ops.Count):
+        return Fraction(sum(x >= t for t in step.thresholds.values))
+    if isinstance(step, ops.Quantize):
+        units = step.format.quantize_ratio(
+            np.array((x / _unit(step) + step.zero_point.scalar).numerator, dtype=object),
+            (x / _unit(step) + step.zero_point.scalar).denominator,
+            step.rounding,
+            step.overflow,
+        )
+        return (int(units) - step.zero_point.scalar) * _unit(step)
+    assert isinstance(step, ops.Func)
+    return _function(x, step)
+
+
+def _unit(q: ops.Quantize) -> Fraction:
+    return q.scale.scalar * Fraction(2) ** q.format.unit
+
+
+def _function(x: Fraction, step: ops.Func) -> Fraction:
+    if step.name == "sqrt" and x > 0:
+        roots = math.isqrt(x.numerator), math.isqrt(x.denominator)
+        if roots[0] ** 2 == x.numerator and roots[1] ** 2 == x.denominator:
+            return Fraction(*roots)
+    if step.name == "softsign":
+        return x / (1 + abs(x))
+    if step.name in ("elu", "selu") and x > 0:
+        return x * (Fraction(_SELU_SCALE) if step.name == "selu" else 1)
+    argument = mpmath.mpf(x.numerator) / x.denominator
+    alpha = mpmath.mpf(step.alpha.numerator) / step.alpha.denominator
+    result = FUNCTIONS[step.name].precise(argument, alpha)
+    sign, mantissa, exponent, _ = mpmath.mpf(result)._mpf_
+    return (-1) ** sign * Fraction(int(mantissa)) * Fraction(2) ** exponent
+
+
+def correctly_rounded_sqrt(x: Fraction) -> Fraction:
+    """sqrt(x) rounded to nearest float64, as a rational: the same on every machine (constants such as batch norm's)."""
+    with mpmath.workdps(DIGITS):
+        return Fraction(float(mpmath.sqrt(mpmath.mpf(x.numerator) / x.denominator)))

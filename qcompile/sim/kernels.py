@@ -1,0 +1,298 @@
+"""Integer kernels on numpy arrays of shape (batch, *tensor). This file is carried verbatim by every emitted simulator: numpy only.
+
+Numbers are integers in the narrowest dtype that is proven to hold every intermediate exactly: float32 up to 2**24, float64 up to
+2**53, int64 up to 2**62, Python integers beyond. Floats are used because they are fast, not because anything is rounded.
+"""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+
+def matmul(a, b, dtype):
+    """a @ b; every partial sum fits dtype ("f4", "f8": BLAS is exact)."""
+    return np.matmul(a.astype(dtype, copy=False), b.astype(dtype, copy=False))
+
+
+def matmul_wide(a, b, bits, dtype):
+    """a @ b where sums pass 2**53: `a` in limbs of `bits` bits, whose products with b float64 holds exactly."""
+    rest, shift, total = _integers(a), 0, None
+    b = _integers(b)
+    if b.dtype == object or bits < 2:
+        return np.matmul(rest.astype(object), b.astype(object)).astype(dtype)
+    while True:
+        last = rest.size == 0 or max(abs(int(rest.min())), abs(int(rest.max()))) < 2**bits
+        limb = rest if last else rest & ((1 << bits) - 1)
+        part = np.matmul(limb.astype(np.float64), b.astype(np.float64)).astype(np.int64)
+        part = part.astype(dtype) * (1 << shift) if shift else part.astype(dtype)
+        total = part if total is None else total + part
+        if last:
+            return total
+        rest, shift = rest >> bits, shift + bits
+
+
+def multiply(a, b, dtype):
+    return _cast(a, dtype) * _cast(b, dtype)
+
+
+def combine(terms, coeffs, dtype):
+    """sum of coefficient * term."""
+    total = 0
+    for term, coeff in zip(terms, coeffs):
+        total = total + _cast(term, dtype) * _cast(coeff, dtype)
+    return total
+
+
+def _cast(x, dtype):
+    x = np.asarray(x)
+    if dtype == "O":
+        return _integers(x).astype(object)
+    return x.astype(dtype, copy=False)
+
+
+def _integers(x):
+    return x.astype(np.int64) if x.dtype.kind == "f" else x
+
+
+def scale_round(a, scale, offset, even, lo, hi, dtype):
+    """clamp(floor or round-half-even of a * scale + offset): exact, since scale and offset are integers times a power of two."""
+    y = np.multiply(a, scale, dtype=dtype)
+    if offset is not None:
+        y += offset
+    (np.rint if even else np.floor)(y, out=y)
+    np.maximum(y, lo, out=y)
+    return np.minimum(y, hi, out=y)
+
+
+def scale_round_segments(a, breaks, scale, offset, even, lo, hi, dtype):
+    """The same with parameters by segment: lists of arrays, segment s from breaks[s - 1] on."""
+    a = a.astype(dtype, copy=False)
+    m, b = scale[0], offset[0]
+    for start, m_next, b_next in zip(breaks, scale[1:], offset[1:]):
+        beyond = a >= start
+        m, b = np.where(beyond, m_next, m), np.where(beyond, b_next, b)
+    return scale_round(a, m, b, even, lo, hi, dtype)
+
+
+def mul_add_shift(a, breaks, mul, add, shift, tie, lo, hi, split):
+    """Integer form for wide numbers: (mul * a + add) >> shift, with the correction of ties; lists by segment. split > 0: low bits of a
+    that are multiplied apart so that int64 is enough; None: Python integers."""
+    a = _integers(a)
+    if split is None:
+        a = a.astype(object)
+    m, b, s, t = mul[0], add[0], shift[0], tie[0]
+    for i, start in enumerate(breaks):
+        beyond = a >= start
+        m, b = np.where(beyond, mul[i + 1], m), np.where(beyond, add[i + 1], b)
+        s, t = np.where(beyond, shift[i + 1], s), np.where(beyond, tie[i + 1], t)
+    fine = s - t
+    if split:
+        high, low = a >> split, a & ((1 << split) - 1)
+        # floor((high * m * 2**k + low * m + b) / 2**fine), the carry of the low part taken over exactly
+        k = np.minimum(split, fine)
+        carried = (high * m << (split - k)) + ((m * low + b) >> k)
+        fraction = carried >> (fine - k)
+    else:
+        fraction = (m * a + b) >> fine
+    y = fraction >> t
+    y = y - ((t > 0) & (fraction & ((1 << t) - 1) == 0) & (y & 1 == 1))
+    return np.minimum(np.maximum(y, lo), hi)
+
+
+def count_thresholds(a, cuts, start, step, dtype):
+    """start + step * (number of cuts <= a), one comparison per cut; cuts: list of arrays that broadcast against a."""
+    total = np.zeros(a.shape, dtype=np.int16)
+    for cut in cuts:
+        total += a >= cut
+    if step is None:
+        return np.add(total, start, dtype=dtype)
+    return np.add(np.multiply(total, step, dtype=dtype), start, dtype=dtype)
+
+
+def search_thresholds(a, rows, cuts, values, dtype):
+    """values[row, number of cuts[row] <= a] by binary search; cuts [P, K] ascending, values [P, K + 1]; rows broadcast against a."""
+    if cuts.shape[0] == 1:
+        return values[0].astype(dtype)[np.searchsorted(cuts[0], a.ravel(), side="right").reshape(a.shape)]
+    width = cuts.shape[1]
+    flat, base = cuts.ravel(), np.broadcast_to(rows * width, a.shape)
+    position = np.zeros(a.shape, dtype=np.int64)
+    for bit in reversed(range(int(width).bit_length())):
+        trial = position + (1 << bit)
+        inside = trial <= width
+        taken = inside & (flat[base + np.minimum(trial, width) - 1] <= a)
+        position[taken] += 1 << bit
+    return values.astype(dtype).ravel()[np.broadcast_to(rows * (width + 1), a.shape) + position]
+
+
+def lookup(a, rows, first, values, dtype):
+    """values[row, a - first]."""
+    width = values.shape[1]
+    position = a.astype(np.int64) - first
+    if rows is not None:
+        position = position + rows * width
+    return np.take(values.astype(dtype, copy=False).ravel(), position)
+
+
+def reshape(a, shape):
+    return a.reshape(a.shape[:1] + tuple(shape))
+
+
+def transpose(a, perm):
+    return a.transpose(0, *(p + 1 for p in perm))
+
+
+def take(a, axis, indices):
+    return np.take(a, indices, axis=axis + 1)
+
+
+def concat(parts, axis, dtype):
+    return np.concatenate([p.astype(dtype, copy=False) for p in parts], axis=axis + 1)
+
+
+def reduce_max(a, axis, keepdims):
+    return a.max(axis=axis + 1, keepdims=keepdims)
+
+
+def arg_max(a, axis, keepdims, last):
+    axis += 1
+    found = a.shape[axis] - 1 - np.argmax(np.flip(a, axis), axis=axis) if last else np.argmax(a, axis=axis)
+    return np.expand_dims(found, axis) if keepdims else np.asarray(found)
+
+
+def int_softmax(a, mul, shift, table, frac):
+    """Integer softmax along the last axis (Python integers: mul * difference may be wide)."""
+    a = _integers(a).astype(object)
+    distance = ((a.max(axis=-1, keepdims=True) - a) * mul) >> shift
+    e = table[np.minimum(distance, len(table) - 1).astype(np.int64)]
+    total = e.sum(axis=-1, keepdims=True)
+    return (e * (1 << frac) + total // 2) // total
+
+
+# --- the host side ---------------------------------------------------------------------------------------------------------
+
+_EPS = 2.0**-50
+
+
+def quantize_input(x, mul, add, exact, rounding, lo, hi, bipolar, dtype):
+    """clamp(round(mul * x + add)) of floats, exactly: float64 first, fractions where the value is near a rounding boundary.
+
+    mul, add: float64 arrays or numbers; exact: (mul, add) as lists of fraction texts with their shapes, or None where float64 is exact.
+    """
+    if not np.isfinite(x).all():
+        raise ValueError("the input holds NaN or infinity; give finite numbers")
+    v = np.multiply(x, mul, dtype=np.float64)
+    if exact is not None:
+        size = np.abs(v)
+        v += add
+        size += np.abs(add)
+        size *= _EPS
+        near = _near_boundary(v, size, rounding, bipolar)
+    units = _round(v, rounding, bipolar, lo, hi)
+    if exact is not None and near.any():
+        units[near] = _exact_units(x, exact, near, rounding, lo, hi, bipolar)
+    return units.astype(dtype, copy=False)
+
+
+def _near_boundary(v, size, rounding, bipolar):
+    if bipolar:
+        return np.abs(v) <= size
+    grid = v if rounding in ("FLOOR", "CEIL", "UP", "DOWN") else v - 0.5
+    distance = np.rint(grid)
+    distance -= grid
+    np.abs(distance, out=distance)
+    return distance <= size
+
+
+def _round(v, rounding, bipolar, lo, hi):
+    if bipolar:
+        return np.where(v >= 0, 1.0, -1.0)
+    if rounding == "ROUND":
+        y = np.rint(v)
+    elif rounding in ("FLOOR", "CEIL"):
+        y = np.floor(v) if rounding == "FLOOR" else np.ceil(v)
+    else:
+        size = np.abs(v)
+        y = {"UP": np.ceil, "DOWN": np.floor, "HALF_UP": lambda s: np.floor(s + 0.5), "HALF_DOWN": lambda s: np.ceil(s - 0.5)}[rounding](size)
+        y = np.copysign(y, v)
+    np.maximum(y, float(lo), out=y)
+    np.minimum(y, float(hi), out=y)
+    return y.astype(object) if max(abs(lo), abs(hi)) > 2**53 else y
+
+
+def _exact_units(x, exact, where, rounding, lo, hi, bipolar):
+    """Units of the elements `where`; every distinct (x, mul, add) is evaluated once."""
+    columns = [np.broadcast_to(x, where.shape)[where].astype(np.float64)]
+    numbers = []
+    for values, shape in exact:
+        numbers.append([Fraction(v) for v in values])
+        columns.append(np.broadcast_to(np.arange(len(values)).reshape(shape), where.shape)[where])
+    distinct, inverse = np.unique(np.stack(columns), axis=1, return_inverse=True)
+    out = [
+        _round_exact(numbers[0][int(m)] * Fraction(value) + numbers[1][int(a)], rounding, lo, hi, bipolar)
+        for value, m, a in distinct.T.tolist()
+    ]
+    return np.array(out, dtype=object)[inverse.ravel()]
+
+
+def _round_exact(v, rounding, lo, hi, bipolar):
+    if bipolar:
+        return 1 if v >= 0 else -1
+    size = abs(v)
+    y = {
+        "ROUND": lambda: round(v),
+        "FLOOR": lambda: math.floor(v),
+        "CEIL": lambda: math.ceil(v),
+        "UP": lambda: math.ceil(size),
+        "DOWN": lambda: math.floor(size),
+        "HALF_UP": lambda: math.floor(size + Fraction(1, 2)),
+        "HALF_DOWN": lambda: math.ceil(size - Fraction(1, 2)),
+    }[rounding]()
+    if rounding not in ("ROUND", "FLOOR", "CEIL") and v < 0:
+        y = -y
+    return min(max(y, lo), hi)
+
+
+def host_step(x, name, a, b):
+    """One real-valued step behind the output port, in float64."""
+    if name == "affine":
+        return x * a + b
+    if name == "clip":
+        x = x if a is None else np.maximum(x, a)
+        return x if b is None else np.minimum(x, b)
+    if name == "leaky":
+        return np.where(x < 0, x * a, x)
+    if name == "count":
+        return (x[..., None] >= a).sum(axis=-1).astype(np.float64)
+    if name == "round":
+        return {"ROUND": np.rint, "FLOOR": np.floor, "CEIL": np.ceil, "DOWN": np.trunc}.get(a, lambda v: _round(v, a, False, -(2**52), 2**52))(x)
+    return _FUNCTIONS[name](x, a)
+
+
+def _sigmoid(x):
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+_SELU = 1.67326319217681884765625, 1.05070102214813232421875
+_FUNCTIONS = {
+    "sigmoid": lambda x, a: _sigmoid(x),
+    "tanh": lambda x, a: np.tanh(x),
+    "exp": lambda x, a: np.exp(x),
+    "softplus": lambda x, a: np.logaddexp(x, 0.0),
+    "softsign": lambda x, a: x / (1 + np.abs(x)),
+    "erf": lambda x, a: _erf(x),
+    "sqrt": lambda x, a: np.sqrt(np.maximum(x, 0)),
+    "elu": lambda x, a: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
+    "selu": lambda x, a: _SELU[1] * np.where(x > 0, x, _SELU[0] * np.expm1(np.minimum(x, 0))),
+    "silu": lambda x, a: x * _sigmoid(x),
+    "gelu": lambda x, a: x * 0.5 * (1 + _erf(x / math.sqrt(2))),
+}
+
+
+def softmax(x, axis, log):
+    shifted = x - x.max(axis=axis, keepdims=True)
+    e = np.exp(shifted)
+    total = e.sum(axis=axis, keepdims=True)
+    return shifted - np.log(total) if log else e / total
