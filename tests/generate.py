@@ -135,6 +135,11 @@ class Quantizer:
             code = round_as(np.clip(code, self.low, self.high), self.mode)
         return (code - self.zero) * self.scale
 
+    def constant(self, x: Array) -> Array:
+        """The same for a constant, in float32 and in qonnx's order: on quantized weights FLOOR and CEIL depend on it."""
+        single = replace(self, scale=self.scale.astype(np.float32), zero=self.zero.astype(np.float32))
+        return f32(single(x.astype(np.float32)))
+
 
 @dataclass(frozen=True)
 class Signal:
@@ -507,7 +512,7 @@ class Builder:
             (name,) = self.node("BipolarQuant", [name, self.const(shapes[0], "scale")], domain=self.custom_domain())
         else:
             name = self.quant_node(name, q, *shapes)
-        return name, q(raw), q.bits + more
+        return name, q.constant(raw), q.bits + more
 
     def weight_quantizer(self, inputs: int, outputs: int, room: int) -> tuple[Quantizer, Array, int]:
         """A quantizer, codes for an (inputs, outputs) matrix, and how many bits more than its own it may need."""
@@ -556,7 +561,7 @@ class Builder:
         scale = np.array([spread / 2**12])
         q = replace(q, scale=power_of_two(scale) if self.po2() else f32(scale))
         one = self.choice([(), (1,)])
-        return self.quant_node(name, q, q.scale.reshape(one), q.zero.reshape(one)), q(raw)
+        return self.quant_node(name, q, q.scale.reshape(one), q.zero.reshape(one)), q.constant(raw)
 
     def dense(self, x: Signal) -> Signal:
         """A fully connected layer: MatMul and Add, or Gemm."""

@@ -14,6 +14,7 @@ from .integers import as_integers, clip, require_within, shrink
 from .rounding import Overflow, Rounding, round_ratio
 
 MAX_WIDTH = 64
+MAX_ACCUMULATOR = 1024  # what ap_int can hold
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,12 @@ class FixedPoint(Format):
             object.__setattr__(self, name, operator.index(getattr(self, name)))
         for name in ("signed", "narrow"):
             object.__setattr__(self, name, bool(getattr(self, name)))
-        if not 1 <= self.width <= MAX_WIDTH:
-            raise ValueError(f"the width of a fixed-point format must be 1 to {MAX_WIDTH} bits, not {self.width}")
+        if not 1 <= self.width <= self._max_width:
+            raise ValueError(f"the width of a fixed-point format must be 1 to {self._max_width} bits, not {self.width}")
+
+    @property
+    def _max_width(self) -> int:
+        return MAX_WIDTH
 
     def __str__(self) -> str:
         frac = f"f{self.frac}" if self.frac else ""
@@ -127,3 +132,20 @@ class FixedPoint(Format):
         message = f"{{}} is no {what} of {self}; allowed are {self.min_units} to {self.max_units}"
         require_within(array, self.min_units, self.max_units, message)
         return self._units(array)
+
+
+@dataclass(frozen=True)
+class Accumulator(FixedPoint):
+    """An integer of more than 64 bits: what exact sums of wide terms need. Never a format that a model chooses."""
+
+    @property
+    def _max_width(self) -> int:
+        return MAX_ACCUMULATOR
+
+    def __str__(self) -> str:
+        return f"{'s' if self.signed else 'u'}acc{self.width}"
+
+
+def accumulator(width: int, signed: bool) -> FixedPoint:
+    """The integer format of that width."""
+    return FixedPoint(width, 0, signed) if width <= MAX_WIDTH else Accumulator(width, 0, signed)

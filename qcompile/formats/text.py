@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from .base import Format
 from .bipolar import Bipolar
-from .fixed import FixedPoint
+from .fixed import FixedPoint, accumulator
 from .minifloat import E2M1, E2M3, E3M2, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ, SUFFIXES, Minifloat
 
 _NAMES: dict[str, Format] = {
@@ -25,6 +25,7 @@ _NAMES: dict[str, Format] = {
 _SPECIALS = {suffix: specials for specials, suffix in SUFFIXES.items()}
 
 _FIXED = re.compile(r"(?P<sign>[su])(?P<width>[1-9][0-9]?)(f(?P<frac>-?[0-9]+))?(?P<narrow>n?)")
+_ACCUMULATOR = re.compile(r"(?P<sign>[su])acc(?P<width>[1-9][0-9]{1,3})")
 _MINIFLOAT = re.compile(
     r"(?P<unsigned>u?)e(?P<exponent>[0-9]{1,2})m(?P<mantissa>[0-9]{1,2})b(?P<bias>-?[0-9]{1,4})"
     r"(?P<specials>[inz]?)(x(?P<max>[0-9]{1,1400}(/[1-9][0-9]{0,1400}|\.[0-9]{1,1400})?))?"
@@ -50,6 +51,8 @@ def parse_format(text: str) -> Format:
     if match := _FIXED.fullmatch(lower):
         frac = int(match["frac"] or 0)
         return FixedPoint(int(match["width"]), frac, match["sign"] == "s", bool(match["narrow"]))
+    if match := _ACCUMULATOR.fullmatch(lower):
+        return accumulator(int(match["width"]), match["sign"] == "s")
     if match := _MINIFLOAT.fullmatch(lower):
         own_max = None if match["max"] is None else Fraction(match["max"])
         fields = (int(match["exponent"]), int(match["mantissa"]), int(match["bias"]))

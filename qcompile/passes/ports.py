@@ -7,8 +7,8 @@ from fractions import Fraction
 from typing import Any
 
 from qcompile.errors import Finding, QCompileError, UnsupportedError
-from qcompile.formats import Bipolar, FixedPoint, Format
-from qcompile.ir import ZERO, Graph, Node, Param, Shape, TensorType, Value, ops
+from qcompile.formats import FixedPoint, Format
+from qcompile.ir import Graph, Node, Param, Shape, TensorType, Value, ops
 from qcompile.sim.ratio import rearrange_step
 from qcompile.sim.structure import rearrange
 
@@ -90,7 +90,8 @@ def _path(graph: Graph, value: Value, affine: bool = True) -> list[Node]:
 
 def split(graph: Graph, softmax: str) -> Ports:
     """Which part of the model graph the host does. softmax: "host", "logits" (left out) or "integer"."""
-    inputs, findings = [], []
+    inputs: list[HostInput] = []
+    missing: list[Value] = []
     skipped: set[str] = set()
     for value in graph.inputs:
         path = _path(graph, value)
@@ -98,19 +99,15 @@ def split(graph: Graph, softmax: str) -> Ports:
             inputs.append(_host_input(value, path))
             skipped |= {n.output.name for n in path[:-1]}
         elif graph.consumers.get(value.name) or value in graph.outputs:
-            findings.append(_no_quantizer(value))
+            missing.append(value)
         else:  # an unused input still is a port
             q = ops.Quantize(FixedPoint(8))
             inputs.append(HostInput(value.name, value.type.shape, value.name, value.type.shape, (), ops.Affine(), q))
-    if findings:
-        raise QCompileError(_missing(findings), graph.name, _proposal(findings))
+    if missing:
+        raise QCompileError(_missing(missing), graph.name, _proposal(missing))
     outputs = tuple(_host_output(graph, v, softmax, skipped) for v in graph.outputs)
     _refuse_inner_softmax(graph, skipped, softmax)
     return Ports(tuple(inputs), outputs, frozenset(skipped))
-
-
-def _no_quantizer(value: Value) -> Value:
-    return value
 
 
 def _missing(values: list[Value]) -> str:
@@ -171,6 +168,4 @@ def to_port(host: HostInput) -> tuple[Param, Param]:
     unit = host.quantize.scale.map(lambda s: s * Fraction(2) ** host.quantize.format.unit)
     mul = host.affine.mul.combine(unit, lambda m, u: m / u)
     add = host.affine.add.combine(unit, lambda a, u: a / u)
-    return mul, add.combine(host.quantize.zero_point, lambda a, z: a + z) if not isinstance(
-        host.quantize.format, Bipolar
-    ) or any(host.quantize.zero_point.values) else (add if any(add.values) else ZERO)
+    return mul, add.combine(host.quantize.zero_point, lambda a, z: a + z)

@@ -13,43 +13,34 @@ import numpy as np
 
 from qcompile.formats import Overflow, round_ratio
 from qcompile.ir import ops
+from qcompile.sim import kernels
 
 DIGITS = 80
 
 
 @dataclass(frozen=True)
 class Real:
-    """numpy: float64 function of (x, alpha); precise: the same on mpmath numbers; monotone: never decreasing."""
+    """precise: the function of (x, alpha) on mpmath numbers; monotone: never decreasing."""
 
-    numpy: Callable[[np.ndarray, float], np.ndarray]
     precise: Callable[[Any, Any], Any]
     monotone: bool
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
-
-
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-_SELU_ALPHA, _SELU_SCALE = 1.67326319217681884765625, 1.05070102214813232421875  # ONNX Selu defaults
+_SELU_ALPHA, _SELU_SCALE = kernels.SELU
 
 FUNCTIONS: dict[str, Real] = {
-    "sigmoid": Real(lambda x, a: _sigmoid(x), lambda x, a: 1 / (1 + mpmath.exp(-x)), True),
-    "tanh": Real(lambda x, a: np.tanh(x), lambda x, a: mpmath.tanh(x), True),
-    "exp": Real(lambda x, a: np.exp(x), lambda x, a: mpmath.exp(x), True),
-    "softplus": Real(lambda x, a: np.logaddexp(x, 0.0), lambda x, a: mpmath.log1p(mpmath.exp(x)), True),
-    "softsign": Real(lambda x, a: x / (1 + np.abs(x)), lambda x, a: x / (1 + abs(x)), True),
-    "erf": Real(lambda x, a: _erf(x), lambda x, a: mpmath.erf(x), True),
-    "sqrt": Real(lambda x, a: np.sqrt(np.maximum(x, 0)), lambda x, a: mpmath.sqrt(max(x, 0)), True),
-    "elu": Real(lambda x, a: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
-                lambda x, a: x if x > 0 else a * mpmath.expm1(x), True),
-    "selu": Real(lambda x, a: _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0))),
-                 lambda x, a: _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * mpmath.expm1(x)), True),
-    "silu": Real(lambda x, a: x * _sigmoid(x), lambda x, a: x / (1 + mpmath.exp(-x)), False),
-    "gelu": Real(lambda x, a: x * 0.5 * (1 + _erf(x / math.sqrt(2))),
-                 lambda x, a: x * (1 + mpmath.erf(x / mpmath.sqrt(2))) / 2, False),
-}  # fmt: skip
+    "sigmoid": Real(lambda x, a: 1 / (1 + mpmath.exp(-x)), True),
+    "tanh": Real(lambda x, a: mpmath.tanh(x), True),
+    "exp": Real(lambda x, a: mpmath.exp(x), True),
+    "softplus": Real(lambda x, a: mpmath.log1p(mpmath.exp(x)), True),
+    "softsign": Real(lambda x, a: x / (1 + abs(x)), True),
+    "erf": Real(lambda x, a: mpmath.erf(x), True),
+    "sqrt": Real(lambda x, a: mpmath.sqrt(max(x, 0)), True),
+    "elu": Real(lambda x, a: x if x > 0 else a * mpmath.expm1(x), True),
+    "selu": Real(lambda x, a: _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * mpmath.expm1(x)), True),
+    "silu": Real(lambda x, a: x / (1 + mpmath.exp(-x)), False),
+    "gelu": Real(lambda x, a: x * (1 + mpmath.erf(x / mpmath.sqrt(2))) / 2, False),
+}
 
 
 def is_monotone(step: ops.Step) -> bool:
@@ -62,7 +53,7 @@ def is_monotone(step: ops.Step) -> bool:
 
 
 def float64(step: ops.Func, x: np.ndarray) -> np.ndarray:
-    return FUNCTIONS[step.name].numpy(x, float(step.alpha))
+    return kernels.FUNCTIONS[step.name](x, float(step.alpha))
 
 
 def doubtful(step: ops.Func, x: np.ndarray, error: np.ndarray) -> np.ndarray:

@@ -125,13 +125,17 @@ def search_thresholds(a, rows, cuts, values, dtype):
     return values.astype(dtype).ravel()[np.broadcast_to(rows * (width + 1), a.shape) + position]
 
 
-def lookup(a, rows, first, values, dtype):
+def lookup(a, rows, first, values):
     """values[row, a - first]."""
     width = values.shape[1]
     position = a.astype(np.int64) - first
     if rows is not None:
         position = position + rows * width
-    return np.take(values.astype(dtype, copy=False).ravel(), position)
+    return np.take(values.ravel(), position)
+
+
+def constant(units):
+    return units
 
 
 def reshape(a, shape):
@@ -266,7 +270,7 @@ def host_step(x, name, a, b):
         return (x[..., None] >= a).sum(axis=-1).astype(np.float64)
     if name == "round":
         return {"ROUND": np.rint, "FLOOR": np.floor, "CEIL": np.ceil, "DOWN": np.trunc}.get(a, lambda v: _round(v, a, False, -(2**52), 2**52))(x)
-    return _FUNCTIONS[name](x, a)
+    return FUNCTIONS[name](x, a)
 
 
 def _sigmoid(x):
@@ -275,8 +279,8 @@ def _sigmoid(x):
 
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
-_SELU = 1.67326319217681884765625, 1.05070102214813232421875
-_FUNCTIONS = {
+SELU = 1.67326319217681884765625, 1.05070102214813232421875
+FUNCTIONS = {
     "sigmoid": lambda x, a: _sigmoid(x),
     "tanh": lambda x, a: np.tanh(x),
     "exp": lambda x, a: np.exp(x),
@@ -285,7 +289,7 @@ _FUNCTIONS = {
     "erf": lambda x, a: _erf(x),
     "sqrt": lambda x, a: np.sqrt(np.maximum(x, 0)),
     "elu": lambda x, a: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
-    "selu": lambda x, a: _SELU[1] * np.where(x > 0, x, _SELU[0] * np.expm1(np.minimum(x, 0))),
+    "selu": lambda x, a: SELU[1] * np.where(x > 0, x, SELU[0] * np.expm1(np.minimum(x, 0))),
     "silu": lambda x, a: x * _sigmoid(x),
     "gelu": lambda x, a: x * 0.5 * (1 + _erf(x / math.sqrt(2))),
 }

@@ -1,0 +1,146 @@
+"""The emitted simulator: `sim/model.py` (numpy only) and `sim/params.npz`, printed from the same plan that runs in process."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from qcompile.assets import asset
+from qcompile.backends.pysim.plan import Call, Ref, input_arguments, output_steps, plan
+from qcompile.formats import Bipolar, FixedPoint
+from qcompile.ir import Graph, ops
+from qcompile.passes.ports import HostInput, HostOutput
+
+_INLINE = 1  # arrays with more numbers go to params.npz
+
+
+@dataclass(frozen=True)
+class InputView:
+    shape: str
+    structural: tuple[str, ...]
+    arguments: str
+
+
+@dataclass(frozen=True)
+class OutputView:
+    variable: str
+    steps: tuple[str, ...]
+    softmax: str
+    index: bool
+    encode: str
+
+
+@dataclass(frozen=True)
+class View:
+    """All that the template prints; every text is final and made of our own identifiers and numbers only."""
+
+    kernels: str
+    inputs: tuple[InputView, ...]
+    entry: tuple[str, ...]
+    calls: tuple[str, ...]
+    outputs: tuple[OutputView, ...]
+    largest: int
+
+
+class _Printer:
+    """Prints arguments as Python; arrays become parameters p0, p1, ..."""
+
+    def __init__(self) -> None:
+        self.params: dict[str, np.ndarray] = {}
+        self.names: dict[str, str] = {}
+
+    def variable(self, name: str) -> str:
+        return self.names.setdefault(name, f"v{len(self.names)}")
+
+    def arg(self, a: Any) -> str:
+        if isinstance(a, Ref):
+            return self.variable(a.name)
+        if isinstance(a, np.ndarray):
+            return self._array(a)
+        if isinstance(a, list):
+            return "[" + ", ".join(map(self.arg, a)) + "]"
+        if isinstance(a, tuple):
+            return "(" + "".join(self.arg(i) + ", " for i in a) + ")"
+        if isinstance(a, np.generic):
+            return repr(a.item())
+        return repr(a)
+
+    def _array(self, a: np.ndarray) -> str:
+        name = f"p{len(self.params)}"
+        if a.dtype == object:
+            # npz holds no Python integers without pickle: print them as text.
+            self.params[name] = np.array([str(v) for v in a.ravel().tolist()]).reshape(a.shape)
+            return f'_big(P["{name}"])'
+        self.params[name] = np.ascontiguousarray(a)
+        return f'P["{name}"]'
+
+    def call(self, c: Call) -> str:
+        args = ", ".join(map(self.arg, c.args))
+        return f"{self.variable(c.target)} = {c.kernel}({args})"
+
+
+def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput, ...]) -> dict[str, bytes]:
+    """sim/model.py and sim/params.npz."""
+    p = plan(graph)
+    show = _Printer()
+    in_views = tuple(
+        InputView(show.arg(h.source_shape), tuple(_structural(op, show) for op in h.structural), show.arg(input_arguments(h, d))[1:-1])
+        for h, (_, d) in zip(inputs, p.inputs, strict=True)
+    )
+    entry = tuple(show.variable(name) for name, _ in p.inputs)
+    calls = tuple(show.call(c) for c in p.calls)
+    out_views = tuple(_output(graph, i, h, show) for i, h in enumerate(outputs))
+    source = asset("templates/pysim/model.py.j2").read_text()
+    kernels = (_package_file("sim/kernels.py")).split('"""', 2)[2].strip()
+    view = View(kernels, in_views, entry, calls, out_views, p.largest)
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    text = environment.from_string(source).render(view=view)
+    return {"sim/model.py": text.encode(), "sim/params.npz": _npz(show.params)}
+
+
+def _package_file(relative: str) -> str:
+    import qcompile
+
+    return (__import__("pathlib").Path(qcompile.__file__).parent / relative).read_text()
+
+
+def _structural(op: Any, show: _Printer) -> str:
+    if isinstance(op, ops.Reshape):
+        return f"x = reshape(x, {op.shape!r})"
+    if isinstance(op, ops.Transpose):
+        return f"x = transpose(x, {op.perm!r})"
+    return f"x = take(x, {op.axis}, {show.arg(np.array(op.indices))})"
+
+
+def _output(graph: Graph, position: int, host: HostOutput, show: _Printer) -> OutputView:
+    value = graph.outputs[position]
+    producer = graph.producers.get(value.name)
+    steps = tuple(f"y = host_step(y, {name!r}, {show.arg(a)}, {show.arg(b)})" for name, a, b in output_steps(host))
+    softmax = f"y = softmax(y, {host.softmax.axis + 1}, {host.softmax.log})" if host.softmax else ""
+    index = producer is not None and isinstance(producer.op, ops.ArgMax)
+    return OutputView(show.variable(value.name), steps, softmax, index, _encode(value.type.format, show))
+
+
+def _encode(fmt: Any, show: _Printer) -> str:
+    if isinstance(fmt, FixedPoint):
+        return "_integers(u)"
+    if isinstance(fmt, Bipolar):
+        return "(_integers(u) + 1) // 2"
+    grid = fmt.grid()
+    return f"{show.arg(np.asarray(fmt.encode(grid)))}[np.searchsorted({show.arg(grid)}, _integers(u))]"
+
+
+def _npz(params: dict[str, np.ndarray]) -> bytes:
+    """An npz with fixed time stamps: the same parameters give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in params.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(name + ".npy", (1980, 1, 1, 0, 0, 0)), content.getvalue(), zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()

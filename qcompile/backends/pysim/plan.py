@@ -1,0 +1,361 @@
+"""Integer graph -> a plan: straight-line calls of `kernels` with every dtype and parameter decided.
+
+The in-process simulator runs the plan, the emitted simulator prints it: one decision, two executions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qcompile.formats import Bipolar
+from qcompile.ir import Graph, Node, ops
+from qcompile.passes.ports import HostInput, HostOutput, to_port
+from qcompile.passes.ranges import Range, ranges, row_ranges
+from qcompile.sim.dot import exact_matmul
+from qcompile.sim.ratio import bound
+
+FEW_CUTS = 24  # up to this many thresholds, one comparison each is faster than a search
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An argument that is the result of an earlier call."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """target = kernels.kernel(*args); args are Refs, numbers, texts, arrays, or lists of them."""
+
+    target: str
+    kernel: str
+    args: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """inputs: (units name, dtype) per port; outputs: value names; largest: elements of the biggest activation of one sample."""
+
+    inputs: tuple[tuple[str, str], ...]
+    calls: tuple[Call, ...]
+    outputs: tuple[str, ...]
+    largest: int
+
+
+def dtype_for(limit: int) -> str:
+    """The fastest dtype that holds integers up to `limit` exactly."""
+    if limit <= 2**24:
+        return "f4"
+    if limit <= 2**53:
+        return "f8"
+    return "i8" if limit < 2**62 else "O"
+
+
+def storage(r: Range) -> str:
+    low, high = r.bounds
+    return dtype_for(max(abs(low), abs(high)))
+
+
+def _array(x: np.ndarray, dtype: str) -> Any:
+    """A parameter in the compute dtype; a single number stays one."""
+    x = np.asarray(x)
+    if x.size == 1 and dtype != "O":
+        number = x.reshape(()).item()
+        return float(number) if dtype in ("f4", "f8") else int(number)
+    return x.astype({"f4": np.float32, "f8": np.float64, "i8": np.int64, "O": object}[dtype])
+
+
+Rule = Callable[["Planner", Node], Call]
+RULES: dict[type, Rule] = {}
+
+
+def _rule(*types: type) -> Callable[[Rule], Rule]:
+    def register(fn: Rule) -> Rule:
+        RULES.update(dict.fromkeys(types, fn))
+        return fn
+
+    return register
+
+
+class Planner:
+    """Holds what the rules look up: ranges and constants."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.ranges = ranges(graph)
+        self.constants = {n.output.name: n.op.units.data for n in graph.nodes if isinstance(n.op, ops.Constant)}
+        self.shapes = {v.name: v.type.shape for v in (*graph.inputs, *(n.output for n in graph.nodes))}
+        self.extra: list[Call] = []
+
+    def arg(self, name: str, dtype: str) -> Any:
+        """A constant as an array with a batch axis, anything else as a reference."""
+        return _array(self.constants[name][None], dtype) if name in self.constants else Ref(name)
+
+    def own(self, node: Node) -> str:
+        return storage(self.ranges[node.output.name])
+
+
+def plan(graph: Graph) -> Plan:
+    planner = Planner(graph)
+    calls: list[Call] = []
+    for node in graph.nodes:
+        if not isinstance(node.op, ops.Constant):
+            call = RULES[type(node.op)](planner, node)
+            calls += [*planner.extra, call]
+            planner.extra.clear()
+    for value in graph.outputs:
+        if value.name in planner.constants:
+            calls.append(Call(value.name, "constant", (planner.constants[value.name][None],)))
+    inputs = tuple((v.name, storage(planner.ranges[v.name])) for v in graph.inputs)
+    largest = max([v.type.size for n in graph.nodes for v in n.outputs if not isinstance(n.op, ops.Constant)] + [v.type.size for v in graph.inputs])
+    return Plan(inputs, tuple(calls), tuple(v.name for v in graph.outputs), largest)
+
+
+@_rule(ops.MatMul)
+def _matmul(p: Planner, node: Node) -> Call:
+    """dtype by the sum of the magnitudes of all addends, so that every order of summation is exact."""
+    a, b = node.inputs
+    magnitude = [np.maximum(np.abs(p.ranges[v.name].lo), np.abs(p.ranges[v.name].hi)) for v in (a, b)]
+    full = [np.broadcast_to(m, v.type.shape) for m, v in zip(magnitude, (a, b), strict=True)]
+    limit = _addends(full[0], full[1])
+    dtype = dtype_for(limit)
+    if dtype in ("f4", "f8"):
+        return Call(node.output.name, "matmul", (p.arg(a.name, dtype), p.arg(b.name, dtype), dtype))
+    inner = a.type.shape[-1]
+    bits = 52 - (inner * bound(full[1])).bit_length()
+    return Call(node.output.name, "matmul_wide", (p.arg(a.name, "O"), p.arg(b.name, "O"), bits, dtype))
+
+
+def _addends(a: np.ndarray, b: np.ndarray) -> int:
+    return bound(exact_matmul(np.array(a), np.array(b)))
+
+
+@_rule(ops.Mul)
+def _mul(p: Planner, node: Node) -> Call:
+    dtype = p.own(node)
+    a, b = node.inputs
+    rank = len(node.output.type.shape)
+    args = [_lift(p, v.name, len(v.type.shape), rank, dtype) for v in (a, b)]
+    return Call(node.output.name, "multiply", (*args, dtype))
+
+
+def _lift(p: Planner, name: str, rank: int, target: int, dtype: str) -> Any:
+    """An argument with axes of size 1 behind the batch axis, so that it broadcasts against a tensor of rank `target`."""
+    if name in p.constants:
+        return _array(p.constants[name].reshape((1,) * (1 + target - rank) + p.constants[name].shape), dtype)
+    if rank == target:
+        return Ref(name)
+    lifted = f"{name}^{target}"
+    p.extra.append(Call(lifted, "reshape", (Ref(name), (1,) * (target - rank) + p.shapes[name])))
+    return Ref(lifted)
+
+
+@_rule(ops.Reshape)
+def _reshape(p: Planner, node: Node) -> Call:
+    return Call(node.output.name, "reshape", (Ref(node.inputs[0].name), node.op.shape))
+
+
+@_rule(ops.Transpose)
+def _transpose(p: Planner, node: Node) -> Call:
+    return Call(node.output.name, "transpose", (Ref(node.inputs[0].name), node.op.perm))
+
+
+@_rule(ops.Take)
+def _take(p: Planner, node: Node) -> Call:
+    return Call(node.output.name, "take", (Ref(node.inputs[0].name), node.op.axis, np.array(node.op.indices)))
+
+
+@_rule(ops.Concat)
+def _concat(p: Planner, node: Node) -> Call:
+    dtype = p.own(node)
+    parts = [p.arg(v.name, dtype) for v in node.inputs]
+    return Call(node.output.name, "concat", (parts, node.op.axis, dtype))
+
+
+@_rule(ops.ReduceMax)
+def _reduce_max(p: Planner, node: Node) -> Call:
+    return Call(node.output.name, "reduce_max", (Ref(node.inputs[0].name), node.op.axis, node.op.keepdims))
+
+
+@_rule(ops.ArgMax)
+def _arg_max(p: Planner, node: Node) -> Call:
+    return Call(node.output.name, "arg_max", (Ref(node.inputs[0].name), node.op.axis, node.op.keepdims, node.op.last))
+
+
+@_rule(ops.IntSoftmax)
+def _softmax(p: Planner, node: Node) -> Call:
+    op = node.op
+    return Call(node.output.name, "int_softmax", (Ref(node.inputs[0].name), op.mul, op.shift, op.table.data, op.frac))
+
+
+@_rule(ops.Map)
+def _map(p: Planner, node: Node) -> Call:
+    op: ops.Map = node.op
+    low, high = row_ranges(node, [p.ranges[v.name] for v in node.inputs])
+    source, dtype = _accumulated(p, node, low, high)
+    return _IMPLS[type(op.impl)](p, node, source, dtype, low, high)
+
+
+def _accumulated(p: Planner, node: Node, low: np.ndarray, high: np.ndarray) -> tuple[Any, str]:
+    """A = sum of coefficient * accumulator, and its dtype."""
+    op: ops.Map = node.op
+    if len(node.inputs) == 1 and np.all(op.coeffs.data == 1):
+        name = node.inputs[0].name
+        if name in p.constants:
+            return p.arg(name, storage(p.ranges[name])), storage(p.ranges[name])
+        return Ref(name), storage(p.ranges[name])
+    index = op.index.data
+    limit = 0
+    for value, coeff in zip(node.inputs, op.coeffs.data, strict=True):
+        low_i, high_i = p.ranges[value.name].bounds
+        limit += bound(coeff) * max(abs(low_i), abs(high_i))
+    dtype = dtype_for(limit)
+    rank = len(node.output.type.shape)
+    terms = [_lift(p, v.name, len(v.type.shape), rank, dtype) for v in node.inputs]
+    coeffs = [_array(c[index], dtype) for c in op.coeffs.data]
+    name = node.output.name + "^sum"
+    p.extra.append(Call(name, "combine", (terms, coeffs, dtype)))
+    return Ref(name), dtype
+
+
+def _rows(op: ops.Map, rows: int) -> Any:
+    return None if rows == 1 else op.index.data
+
+
+def _table(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> Call:
+    op: ops.Map = node.op
+    impl = op.impl
+    assert isinstance(impl, ops.Table)
+    values = _array(impl.values.data, p.own(node)) if impl.values.data.size > 1 else impl.values.data.astype(np.float32)
+    return Call(node.output.name, "lookup", (source, _rows(op, impl.values.data.shape[0]), impl.first, values))
+
+
+def _thresholds(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> Call:
+    op: ops.Map = node.op
+    impl = op.impl
+    assert isinstance(impl, ops.Thresholds)
+    cuts, values, index = impl.cuts.data, impl.values.data, op.index.data
+    own = p.own(node)
+    step = _common_step(cuts, values, high)
+    if step is None or cuts.shape[1] > FEW_CUTS or own == "O":
+        rows = np.zeros((), dtype=np.int64) if cuts.shape[0] == 1 else index
+        return Call(node.output.name, "search_thresholds", (source, rows, np.asarray(cuts), np.asarray(values), own))
+    columns = [_array(cuts[index, k], dtype) for k in range(cuts.shape[1])]
+    steps = None if np.all(step == 1) else _array(step[index], own)
+    return Call(node.output.name, "count_thresholds", (source, columns, _array(values[index, 0], own), steps, own))
+
+
+def _common_step(cuts: np.ndarray, values: np.ndarray, high: np.ndarray) -> np.ndarray | None:
+    """Change of the value at every cut of a row, where it is the same at all cuts that can be reached; else None."""
+    change = np.diff(values, axis=1)
+    live = cuts <= np.asarray(high)[:, None]
+    first = np.where(live[:, 0], change[:, 0], 0)
+    return first if np.all((change == first[:, None]) | ~live) else None
+
+
+def _multiply(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> Call:
+    op: ops.Map = node.op
+    impl = op.impl
+    assert isinstance(impl, ops.MulAddShift)
+    index = op.index.data
+    extreme = np.maximum(np.abs(low), np.abs(high)).astype(object)[:, None]
+    mul, add, shift, tie = (a.data for a in (impl.mul, impl.add, impl.shift, impl.tie))
+    product = bound(mul.astype(object) * extreme)
+    limit = product + bound(add) + (1 << bound(shift))
+    whole_ties = bool(np.all((tie == 0) | (tie == shift)))
+    float_type = next((d for d in ("f4", "f8") if _exact_floats(mul, add, shift, tie, limit, d)), None)
+    if whole_ties and float_type and dtype in ("f4", "f8"):
+        return _scale_round(p, node, source, max(dtype, float_type), impl)
+    split: int | None = 0
+    if limit >= 2**62:
+        split = _split(extreme, mul, add, int((shift - tie)[mul != 0].min(initial=64)))
+    if dtype == "O":
+        split = None
+    kind = "O" if split is None else "i8"
+    columns = [[_array(a[index, s], kind) for s in range(mul.shape[1])] for a in (mul, add, shift, tie)]
+    breaks = [_array(impl.breaks.data[index, s], kind) for s in range(impl.breaks.data.shape[1])]
+    lo, hi = (_array(a.data[index], kind) for a in (impl.lo, impl.hi))
+    return Call(node.output.name, "mul_add_shift", (source, breaks, *columns, lo, hi, split))
+
+
+def _exact_floats(mul: np.ndarray, add: np.ndarray, shift: np.ndarray, tie: np.ndarray, limit: int, dtype: str) -> bool:
+    """Whether (mul * A + add) stays below the significand; half a unit more is needed where floors become roundings."""
+    spare = 2 if np.any(tie > 0) else 1
+    return limit * spare <= (2**24 if dtype == "f4" else 2**53) and bound(shift) < 100
+
+
+def _scale_round(p: Planner, node: Node, source: Any, dtype: str, impl: ops.MulAddShift) -> Call:
+    index = node.op.index.data
+    even = bool(np.any(impl.tie.data > 0))
+    factor = 2.0 ** -impl.shift.data.astype(np.float64)
+    offset = impl.add.data.astype(np.float64)
+    if even:
+        # N / 2**s rounded half to even: at a tie the half that `add` holds is taken back; floors become roundings that never tie.
+        half = np.where(impl.tie.data > 0, 2.0 ** (impl.shift.data - 1.0), (2.0**impl.shift.data - 1) / 2)
+        offset = offset - half
+    scale, offset = impl.mul.data * factor, offset * factor
+    lo, hi = (_array(a.data[index], dtype) for a in (impl.lo, impl.hi))
+    segments = impl.mul.data.shape[1]
+    columns = [[_array(a[index, s], dtype) for s in range(segments)] for a in (scale, offset)]
+    if segments == 1:
+        shifted = None if np.all(offset == 0) else columns[1][0]
+        return Call(node.output.name, "scale_round", (source, columns[0][0], shifted, even, lo, hi, dtype))
+    breaks = [_array(impl.breaks.data[index, s], dtype) for s in range(segments - 1)]
+    return Call(node.output.name, "scale_round_segments", (source, breaks, *columns, even, lo, hi, dtype))
+
+
+def _split(extreme: np.ndarray, mul: np.ndarray, add: np.ndarray, fine: int) -> int | None:
+    """Low bits of A to multiply apart so that both partial products stay in int64, or None. fine: the smallest shift."""
+    bits, wide = bound(extreme).bit_length(), bound(mul).bit_length()
+    k = min(bits // 2 + 1, fine)
+    low_fits = (1 << (k + wide)) + bound(add) < 2**61
+    high_fits = bits - k + wide <= 60
+    return k if k > 0 and low_fits and high_fits and bits <= 61 else None
+
+
+_IMPLS: dict[type, Callable[..., Call]] = {ops.Table: _table, ops.Thresholds: _thresholds, ops.MulAddShift: _multiply}
+
+
+# --- the host side -----------------------------------------------------------------------------------------------------
+
+
+def input_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
+    """Arguments of kernels.quantize_input behind x (which already has the port's shape)."""
+    mul, add = to_port(host)
+    fmt = host.quantize.format
+    lo, hi = fmt.min_units, fmt.max_units
+    if host.quantize.overflow.value == "SYMMETRIC":
+        lo = max(lo, -hi)
+    dyadic = mul.is_scalar and math.frexp(float(mul.scalar))[0] == 0.5 and float(mul.scalar) == mul.scalar
+    easy = dyadic and not any(add.values)
+    exact = None if easy else [([str(v) for v in p.values], p.shape) for p in (mul, add)]
+    return (
+        _array(mul.numpy(), "f8"), _array(add.numpy(), "f8"), exact, host.quantize.rounding.value, lo, hi,
+        isinstance(fmt, Bipolar), dtype,
+    )  # fmt: skip
+
+
+def output_steps(host: HostOutput) -> list[tuple[str, Any, Any]]:
+    """(name, a, b) of kernels.host_step for every real-valued step behind the port, in float64."""
+    return [_host_step(s) for s in host.steps]
+
+
+def _host_step(step: ops.Step) -> tuple[str, Any, Any]:
+    if isinstance(step, ops.Affine):
+        return "affine", _array(step.mul.numpy(), "f8"), _array(step.add.numpy(), "f8")
+    if isinstance(step, ops.Clip):
+        lo, hi = (None if p is None else _array(p.numpy(), "f8") for p in (step.lo, step.hi))
+        return "clip", lo, hi
+    if isinstance(step, ops.Leaky):
+        return "leaky", _array(step.slope.numpy(), "f8"), None
+    if isinstance(step, ops.Round):
+        return "round", step.rounding.value, None
+    if isinstance(step, ops.Count):
+        return "count", step.thresholds.numpy(), None
+    assert isinstance(step, ops.Func)
+    return step.name, float(step.alpha), None

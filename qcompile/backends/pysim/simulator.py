@@ -1,0 +1,119 @@
+"""The in-process simulator: runs the plan, batch by batch, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from qcompile.backends.pysim.plan import Plan, Ref, input_arguments, output_steps, plan
+from qcompile.errors import QCompileError
+from qcompile.ir import Graph, ops
+from qcompile.passes.ports import HostInput, HostOutput
+from qcompile.sim import kernels
+from qcompile.sim.structure import rearrange
+
+_TILE = 2**18  # numbers of the largest activation per tile: stays in the cache, bounds the memory
+
+
+class Simulator:
+    """Bit-accurate execution of an integer graph and of the host's part around it.
+
+    Arrays have the vector index first: floats (N, *input shape), units and codes (N, *port shape).
+    """
+
+    def __init__(self, graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput, ...]) -> None:
+        self.graph, self.host_inputs, self.host_outputs = graph, inputs, outputs
+        self.plan: Plan = plan(graph)
+        self._arguments = [input_arguments(h, d) for h, (_, d) in zip(inputs, self.plan.inputs, strict=True)]
+        self._steps = [output_steps(h) for h in outputs]
+
+    def quantize(self, *x: np.ndarray) -> list[np.ndarray]:
+        """Float inputs -> units of every input port."""
+        if len(x) != len(self.host_inputs):
+            raise QCompileError(f"the model has {len(self.host_inputs)} input(s), {len(x)} were given")
+        return [self._quantize(i, np.asarray(a)) for i, a in enumerate(x)]
+
+    def _quantize(self, position: int, x: np.ndarray) -> np.ndarray:
+        host = self.host_inputs[position]
+        x = with_batch(x, host)
+        for op in host.structural:
+            x = rearrange(op, lead=1)(x)
+        try:
+            return np.asarray(kernels.quantize_input(x, *self._arguments[position]))
+        except ValueError as error:
+            raise QCompileError(str(error), f"input '{host.name}'") from None
+
+    def run(self, units: list[np.ndarray], keep: bool = False) -> dict[str, np.ndarray]:
+        """Units of every output port (keep: of every value) for units of the input ports."""
+        values: dict[str, Any] = {name: u.astype(dtype, copy=False) for (name, dtype), u in zip(self.plan.inputs, units, strict=True)}
+        results = dict(values) if keep else {}
+        for call in self.plan.calls:
+            values[call.target] = getattr(kernels, call.kernel)(*[_resolve(a, values) for a in call.args])
+        if keep:
+            results.update(values)
+        batch = len(units[0]) if units else 1
+        for name in self.plan.outputs:
+            results[name] = _batched(values[name], batch)
+        return results
+
+    def port_units(self, *x: np.ndarray) -> list[np.ndarray]:
+        """Units of every output port, for float inputs; tiled over the batch."""
+        x = tuple(with_batch(np.asarray(a), h) for a, h in zip(x, self.host_inputs, strict=True))
+        count = len(x[0])
+        tile = max(1, _TILE // max(1, self.plan.largest))
+        parts = []
+        for start in range(0, max(count, 1), tile):
+            run = self.run(self.quantize(*(a[start : start + tile] for a in x)))
+            parts.append([run[name] for name in self.plan.outputs])
+        return [np.concatenate(p) if len(p) > 1 else p[0] for p in zip(*parts, strict=True)]
+
+    def codes(self, *x: np.ndarray) -> list[np.ndarray]:
+        """Codes of every output port."""
+        return [encode(u, v.type.format) for u, v in zip(self.port_units(*x), self.graph.outputs, strict=True)]
+
+    def __call__(self, *x: np.ndarray) -> list[np.ndarray]:
+        """Real values of every output, the host's part included (float64; int64 for indices)."""
+        return [self.finish(i, u) for i, u in enumerate(self.port_units(*x))]
+
+    def finish(self, position: int, units: np.ndarray) -> np.ndarray:
+        """Output units -> real values."""
+        host = self.host_outputs[position]
+        producer = self.graph.producers.get(self.graph.outputs[position].name)
+        if producer is not None and isinstance(producer.op, ops.ArgMax):
+            return units.astype(np.int64)
+        value = units.astype(np.float64)
+        for name, a, b in self._steps[position]:
+            value = kernels.host_step(value, name, a, b)
+        if host.softmax:
+            value = kernels.softmax(value, host.softmax.axis + 1, host.softmax.log)
+        return np.asarray(value)
+
+
+def _batched(x: np.ndarray, batch: int) -> np.ndarray:
+    return np.broadcast_to(x, (batch, *x.shape[1:])) if len(x) != batch else x
+
+
+def _resolve(a: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(a, Ref):
+        return values[a.name]
+    return [_resolve(i, values) for i in a] if isinstance(a, list) else a
+
+
+def encode(units: np.ndarray, fmt: Any) -> np.ndarray:
+    """Units, in any dtype that holds them exactly, as codes."""
+    return np.asarray(fmt.encode(units.astype(np.int64) if units.dtype.kind in "fiu" else units))
+
+
+def with_batch(x: np.ndarray, host: HostInput) -> np.ndarray:
+    """The input with the vector index first: (N, *shape), or (N, *shape[1:]) where the model's own batch axis is 1."""
+    shape = host.source_shape
+    if x.dtype.kind not in "fiub":
+        raise QCompileError(f"the array must hold numbers, not {x.dtype}", f"input '{host.name}'")
+    if x.shape[1:] == shape and x.ndim == len(shape) + 1:
+        return x
+    if shape and shape[0] == 1 and x.shape[1:] == shape[1:] and x.ndim == len(shape):
+        return x.reshape(x.shape[:1] + shape)
+    allowed = f"(N, {', '.join(map(str, shape[1:]))})" if shape and shape[0] == 1 else f"(N, {', '.join(map(str, shape))})"
+    raise QCompileError(f"the array has shape {tuple(x.shape)}; {allowed} is needed, N vectors", f"input '{host.name}'")

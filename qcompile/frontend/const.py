@@ -1,0 +1,102 @@
+"""Constants of an ONNX graph: what a float32 executor holds, and the exact numbers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from qcompile.formats import FixedPoint
+from qcompile.ir import ONE, ZERO, Array, Param, Shape, TensorType
+
+
+@dataclass(frozen=True)
+class Const:
+    """held: as an ONNX executor has it. Exactly, where known: quantized (units of a type), or rationals (object array)."""
+
+    held: np.ndarray
+    units: np.ndarray | None = None
+    type: TensorType | None = None
+    rationals: np.ndarray | None = None
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.held.shape)
+
+    @staticmethod
+    def quantized(held: np.ndarray, units: np.ndarray, type_: TensorType) -> Const:
+        return Const(held, units, type_)
+
+    def exact(self) -> np.ndarray:
+        """Object array of Fractions."""
+        if self.rationals is not None:
+            return self.rationals
+        if self.units is not None and self.type is not None:
+            zero = self.type.zero_point.array()
+            return np.asarray((self.units.astype(object) - zero) * self.type.unit().array())
+        return Param.of(self.held).array() if self.held.size == 1 else _fractions(self.held)
+
+    def param(self) -> Param:
+        """As parameters of a scalar step."""
+        if self.rationals is None and self.units is None:
+            return Param.of(self.held)
+        return Param.of(self.exact())
+
+    def tensor(self) -> tuple[Array, TensorType]:
+        """As a Constant of a graph: units and type. ValueError if the numbers need more than 64 bits."""
+        if self.units is not None and self.type is not None:
+            return Array(self.units), self.type
+        return _on_grid(self)
+
+    def rearrange(self, fn: Callable[[np.ndarray], np.ndarray]) -> Const:
+        """After a structural operation."""
+        held = fn(self.held)
+        rationals = None if self.rationals is None else fn(np.array(self.rationals))
+        if self.units is None or self.type is None:
+            return Const(held, None, None, rationals)
+        shape = self.shape
+        t = self.type
+        moved = TensorType(tuple(held.shape), t.format, t.scale.rearrange(shape, fn), t.zero_point.rearrange(shape, fn))
+        return Const(held, fn(self.units), moved)
+
+    def scaled(self, factor: Param, held: np.ndarray) -> Const:
+        """Times positive numbers that broadcast: codes stay, scales change."""
+        assert self.units is not None and self.type is not None
+        t = self.type
+        return Const(held, self.units, TensorType(t.shape, t.format, t.scale.combine(factor, lambda a, b: a * b), t.zero_point))
+
+
+def _fractions(x: np.ndarray) -> np.ndarray:
+    memo = {v: Fraction(v) for v in set(x.ravel().tolist())}
+    out = np.empty(x.size, dtype=object)
+    out[:] = [memo[v] for v in x.ravel().tolist()]
+    return out.reshape(x.shape)
+
+
+def _on_grid(c: Const) -> tuple[Array, TensorType]:
+    """Unquantized numbers are exact too: integers times a power of two (or the rationals' common unit)."""
+    if c.rationals is None:
+        mantissa, exponent = np.frexp(c.held.astype(np.float64))
+        integer = (mantissa * 2.0**53).astype(np.int64)
+        nonzero = integer != 0
+        low = int((exponent[nonzero] - 53).min()) if nonzero.any() else 0
+        units = integer.astype(object) << np.where(nonzero, exponent - 53 - low, 0).astype(object)
+        common = int(np.bitwise_or.reduce(units, axis=None)) if units.size else 0
+        spare = (common & -common).bit_length() - 1 if common else 0
+        units, unit = units >> spare, Fraction(2) ** (low + spare)
+    else:
+        from qcompile.ir import gcd_of
+
+        unit = gcd_of(c.rationals.ravel().tolist())
+        units = np.array([int(v / unit) for v in c.rationals.ravel().tolist()] + [None], dtype=object)[:-1].reshape(c.shape)
+    units = np.asarray(units, dtype=object).reshape(c.shape)
+    lo, hi = (int(units.min()), int(units.max())) if units.size else (0, 0)
+    width = max(hi.bit_length() + 1, (-lo - 1).bit_length() + 1 if lo < 0 else 1)
+    if width > 64:
+        raise ValueError(f"unquantized numbers that span {width} bits; quantize them (at most 64 bits are possible)")
+    exponent_of = unit.denominator.bit_length() - 1
+    if unit.numerator == 1 and unit.denominator == 1 << exponent_of:
+        return Array(units), TensorType(c.shape, FixedPoint(width, exponent_of), ONE, ZERO)
+    return Array(units), TensorType(c.shape, FixedPoint(width), Param.of(unit), ZERO)

@@ -1,0 +1,89 @@
+"""Reading ONNX files, which are not to be trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, numpy_helper
+
+from qcompile.errors import QCompileError
+
+_LIMIT = 2**31  # protobuf's own limit, and ours for external data of one tensor
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """The model with external data read in. QCompileError for whatever is wrong with the file."""
+    if not path.is_file():
+        raise QCompileError("there is no such file" if not path.exists() else "this is not a file", str(path))
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise QCompileError(f"the file cannot be read: {error.strerror}", str(path)) from None
+    model = parse_model(data, str(path))
+    _load_external(model.graph, path.resolve().parent, str(path))
+    return model
+
+
+def parse_model(data: bytes, where: str) -> onnx.ModelProto:
+    """ModelProto of its bytes."""
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except (DecodeError, ValueError, RecursionError):
+        raise QCompileError("this is not an ONNX model, or it is truncated", where, "export the model again") from None
+    if not model.graph.node and not model.graph.output:
+        raise QCompileError("this is not an ONNX model: it has no graph", where, "export the model again")
+    return model
+
+
+def _load_external(graph: onnx.GraphProto, folder: Path, where: str) -> None:
+    tensors = [*graph.initializer, *(a.t for n in graph.node for a in n.attribute if a.HasField("t"))]
+    for tensor in tensors:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            _load_tensor(tensor, folder, where)
+
+
+def _load_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
+    info = {e.key: e.value for e in tensor.external_data}
+    place = f"{where}: tensor '{tensor.name}'"
+    target = (folder / info.get("location", "")).resolve()
+    if not target.is_relative_to(folder):
+        raise QCompileError("its external data lies outside the model's folder", place, "keep weight files beside the model")
+    if not target.is_file():
+        raise QCompileError(f"its external data file '{target.name}' is missing", place, "copy it beside the model")
+    try:
+        offset, length = int(info.get("offset", 0)), int(info.get("length", -1))
+    except ValueError:
+        raise QCompileError("the offset or length of its external data is no number", place) from None
+    size = target.stat().st_size
+    length = size - offset if length < 0 else length
+    if offset < 0 or length > _LIMIT or offset + length > size:
+        raise QCompileError(f"its external data reaches outside '{target.name}'", place, "export the model again")
+    with target.open("rb") as file:
+        file.seek(offset)
+        tensor.raw_data = file.read(length)
+    tensor.data_location = TensorProto.DEFAULT
+    del tensor.external_data[:]
+
+
+def to_array(tensor: TensorProto) -> np.ndarray:
+    """The tensor's numbers. ValueError says what is wrong."""
+    count = 1
+    for d in tensor.dims:
+        if d < 0:
+            raise ValueError(f"tensor '{tensor.name}' has a negative dimension")
+        count *= d
+    if count > _LIMIT:
+        raise ValueError(f"tensor '{tensor.name}' is too large")
+    try:
+        array = np.array(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+        raise ValueError(f"tensor '{tensor.name}' cannot be read: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"tensor '{tensor.name}' holds {array.dtype}, not numbers")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"tensor '{tensor.name}' holds NaN or infinity")
+    return array

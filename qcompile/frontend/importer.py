@@ -1,0 +1,286 @@
+"""ONNX graph -> model graph: walks the nodes in order, folds constants, and collects everything that cannot be imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import numpy as np
+import onnx
+
+from qcompile.errors import Finding, QCompileError, UnsupportedError
+from qcompile.formats import Format, parse_format
+from qcompile.frontend.const import Const
+from qcompile.frontend.file import to_array
+from qcompile.ir import Graph, Node, Origin, Shape, TensorType, Value, ops, output_shape, verify
+
+Tensor = Value | Const
+
+
+class Unsupported(Exception):
+    """Raised by an import rule: why a node cannot be imported, and the way out."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        self.reason, self.hint = reason, hint
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model graph, the formats that the file's annotations give its inputs, and what the user should know."""
+
+    graph: Graph
+    annotated: dict[str, Format]
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class Call:
+    """One ONNX node for an import rule: its inputs (None where left out), attributes, and the builder."""
+
+    node: onnx.NodeProto
+    inputs: list[Tensor | None]
+    opset: int
+    builder: Builder
+
+    def attribute(self, name: str, default: Any) -> Any:
+        for a in self.node.attribute:
+            if a.name == name:
+                value = onnx.helper.get_attribute_value(a)
+                return value.decode(errors="replace") if isinstance(value, bytes) else value
+        return default
+
+    def input(self, position: int) -> Tensor | None:
+        return self.inputs[position] if position < len(self.inputs) else None
+
+    def data(self, position: int = 0) -> Tensor:
+        found = self.input(position)
+        if found is None:
+            raise Unsupported(f"input {position} is missing")
+        return found
+
+    def const(self, position: int, what: str) -> Const:
+        found = self.data(position)
+        if not isinstance(found, Const):
+            raise Unsupported(f"{what} is computed by the network; only constants are possible")
+        return found
+
+    def ints(self, position: int, attribute: str, default: Any = None) -> Any:
+        """Integers that are an input in newer opsets and an attribute in older ones."""
+        found = self.input(position)
+        if isinstance(found, Const):
+            return [int(v) for v in found.held.ravel().tolist()]
+        if found is not None:
+            raise Unsupported(f"{attribute} is computed by the network; only constants are possible")
+        return self.attribute(attribute, default)
+
+    def emit(self, op: Any, *inputs: Value) -> Value:
+        return self.builder.emit(op, inputs, self.node)
+
+    def value(self, x: Tensor) -> Value:
+        """A constant as a node of the graph."""
+        return self.builder.constant(x, self.node) if isinstance(x, Const) else x
+
+
+Rule = Callable[[Call], Any]
+
+
+@dataclass
+class Builder:
+    nodes: list[Node] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def emit(self, op: Any, inputs: tuple[Value, ...], node: onnx.NodeProto) -> Value:
+        """Append a node; its output gets a name of its own until the importer knows the final one."""
+        try:
+            shape = output_shape(op, tuple(v.type for v in inputs))
+        except ValueError as error:
+            raise Unsupported(str(error), "check the shapes in the model") from None
+        type_ = TensorType(shape, op.format, op.scale, op.zero_point) if isinstance(op, ops.Quantize) else TensorType(shape)
+        return self._append(op, inputs, type_, node)
+
+    def constant(self, c: Const, node: onnx.NodeProto) -> Value:
+        try:
+            units, type_ = c.tensor()
+        except ValueError as error:
+            raise Unsupported(str(error)) from None
+        return self._append(ops.Constant(units), (), type_, node)
+
+    def _append(self, op: Any, inputs: tuple[Value, ...], type_: TensorType, node: onnx.NodeProto) -> Value:
+        self.count += 1
+        base = node.output[0] if node.output else node.name
+        value = Value(f"{base}#{self.count}", type_)
+        origin = Origin(node.name or node.output[0], node.output[0] if node.output else "", node.op_type)
+        self.nodes.append(Node(op, inputs, (value,), origin))
+        return value
+
+
+def import_model(model: onnx.ModelProto, file: str) -> Imported:
+    """The model graph of a file. UnsupportedError lists all nodes that cannot be imported."""
+    from qcompile.frontend.rules import RULES
+
+    graph = model.graph
+    values, findings = _initial_values(graph, file)
+    inputs = [v for v in values.values() if isinstance(v, Value)]
+    builder = Builder()
+    opset = max([o.version for o in model.opset_import if o.domain in ("", "ai.onnx")], default=9)
+    for node in _ordered(graph, values, file):
+        _import_node(node, RULES, values, builder, opset, findings)
+    outputs = []
+    for out in graph.output:
+        found = values.get(out.name)
+        if found is None and not findings:
+            raise QCompileError(f"output '{out.name}' is not made by any node", file)
+        if isinstance(found, Const):
+            found = builder.constant(found, onnx.NodeProto(name=out.name, op_type="Constant", output=[out.name]))
+        outputs.append(found)
+    if findings:
+        raise UnsupportedError(tuple(findings), file)
+    result = _renamed(graph, inputs, builder.nodes, outputs)
+    verify(result)
+    return Imported(result, _annotations(graph, inputs), tuple(builder.warnings))
+
+
+def _import_node(node: onnx.NodeProto, rules: dict[str, Rule], values: dict[str, Any], builder: Builder, opset: int,
+                 findings: list[Finding]) -> None:  # fmt: skip
+    where = f"node '{node.name}'" if node.name else f"node that makes '{node.output[0] if node.output else '?'}'"
+    rule = rules.get(node.op_type)
+    if rule is None:
+        kind = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+        findings.append(Finding(where, kind, "this operator is not supported", _way_out(node.op_type)))
+        return
+    if any(name and name not in values for name in node.input):
+        return  # made by a node that is reported already
+    made = len(builder.nodes)
+    try:
+        call = Call(node, [values[n] if n else None for n in node.input], opset, builder)
+        result = rule(call)
+    except Unsupported as problem:
+        del builder.nodes[made:]
+        findings.append(Finding(where, node.op_type, problem.reason, problem.hint))
+        return
+    results = result if isinstance(result, tuple) else (result,)
+    for name, tensor in zip(node.output, results, strict=False):
+        if name and tensor is not None:
+            values[name] = tensor
+
+
+def _way_out(op: str) -> str:
+    if op in ("LSTM", "GRU", "RNN", "Loop", "If", "Scan"):
+        return "recurrent and conditional graphs cannot be compiled; unroll the network when exporting"
+    return "replace it in the model, or end the graph before it"
+
+
+def _initial_values(graph: onnx.GraphProto, file: str) -> tuple[dict[str, Any], list[Finding]]:
+    values: dict[str, Any] = {}
+    findings: list[Finding] = []
+    for tensor in graph.initializer:
+        try:
+            values[tensor.name] = Const(to_array(tensor))
+        except ValueError as error:
+            findings.append(Finding(f"tensor '{tensor.name}'", "initializer", str(error), "repair the weights and export again"))
+    broken = {f.where for f in findings}
+    inputs = [i for i in graph.input if i.name not in values and f"tensor '{i.name}'" not in broken]
+    for info in inputs:
+        values[info.name] = Value(info.name, TensorType(_input_shape(info, file)))
+    return values, findings
+
+
+def _input_shape(info: onnx.ValueInfoProto, file: str) -> Shape:
+    """Static shape of an input; its first axis, the batch, becomes 1 whatever the file says."""
+    if not info.type.tensor_type.HasField("shape"):
+        raise QCompileError("the input has no shape", f"{file}: input '{info.name}'", "export with a fixed input shape")
+    dims = [d.dim_value if d.HasField("dim_value") else None for d in info.type.tensor_type.shape.dim]
+    if len(dims) > 1 or (dims and dims[0] in (0, None)):
+        dims[0] = 1
+    if any(d is None or d <= 0 for d in dims):
+        raise QCompileError(
+            f"the input has shape {[d if d else '?' for d in dims]}; all axes but the batch must have a size",
+            f"{file}: input '{info.name}'",
+            "export with a fixed input shape",
+        )
+    if int(np.prod([float(d or 1) for d in dims])) > 2**28:
+        raise QCompileError(f"the input of shape {dims} is too large", f"{file}: input '{info.name}'")
+    return tuple(int(d or 1) for d in dims)
+
+
+def _ordered(graph: onnx.GraphProto, values: dict[str, Any], file: str) -> list[onnx.NodeProto]:
+    """Nodes in topological order. QCompileError for cycles, tensors from nowhere and tensors made twice."""
+    maker: dict[str, int] = {}
+    for i, node in enumerate(graph.node):
+        for name in node.output:
+            if name and (name in maker or isinstance(values.get(name), Value)):
+                raise QCompileError(f"tensor '{name}' is made twice", file, "export the model again")
+            if name:
+                maker[name] = i
+    known = set(values) | {t.name for t in graph.initializer}
+    sorter: TopologicalSorter[int] = TopologicalSorter()
+    for i, node in enumerate(graph.node):
+        sources = []
+        for name in node.input:
+            if name in maker:
+                sources.append(maker[name])
+            elif name and name not in known:
+                raise QCompileError(f"its input '{name}' is not made by any node", f"{file}: node '{node.name}' ({node.op_type})")
+        sorter.add(i, *sources)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        names = " -> ".join(f"'{graph.node[i].name or graph.node[i].op_type}'" for i in error.args[1])
+        raise QCompileError(f"the graph has a cycle: {names}", file, "recurrent graphs must be unrolled when exporting") from None
+    order: list[int] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        order += ready
+        sorter.done(*ready)
+    return [graph.node[i] for i in order]
+
+
+def _renamed(graph: onnx.GraphProto, inputs: list[Value], nodes: list[Node], outputs: list[Any]) -> Graph:
+    """Final names: the last value made for an ONNX tensor carries the tensor's name."""
+    final: dict[str, Value] = {v.name: v for v in inputs}
+    last = {n.origin.tensor: n.output.name for n in nodes if n.origin.tensor}
+    named = {value.name: info.name for info, value in zip(graph.output, outputs, strict=True)}
+    taken = {v.name for v in inputs}
+    renamed = []
+    for node in nodes:
+        value = node.output
+        name = node.origin.tensor if last.get(node.origin.tensor) == value.name else value.name
+        name = named.get(value.name, name)
+        name = value.name if name in taken or not name else name
+        taken.add(name)
+        final[value.name] = Value(name, value.type)
+        renamed.append(Node(node.op, tuple(final[v.name] for v in node.inputs), (final[value.name],), node.origin))
+    return Graph(graph.name or "model", "model", tuple(inputs), tuple(final[o.name] for o in outputs), tuple(_live(renamed, outputs, final)))
+
+
+def _live(nodes: list[Node], outputs: list[Any], final: dict[str, Value]) -> list[Node]:
+    needed = {final[o.name].name for o in outputs}
+    kept = []
+    for node in reversed(nodes):
+        if node.output.name in needed:
+            kept.append(node)
+            needed |= {v.name for v in node.inputs}
+    return kept[::-1]
+
+
+_ANNOTATED = {"BIPOLAR": "bipolar", "BINARY": "u1", "TERNARY": "ternary"}
+
+
+def _annotations(graph: onnx.GraphProto, inputs: list[Value]) -> dict[str, Format]:
+    """Integer data types that FINN's annotations give the inputs."""
+    names = {v.name for v in inputs}
+    found: dict[str, Format] = {}
+    for note in graph.quantization_annotation:
+        kinds = {k.key: k.value for k in note.quant_parameter_tensor_names}
+        text = kinds.get("finn_datatype", "")
+        spelled = _ANNOTATED.get(text) or (text.replace("UINT", "u").replace("INT", "s") if "INT" in text else "")
+        if note.tensor_name in names and spelled:
+            try:
+                found[note.tensor_name] = parse_format(spelled)
+            except ValueError:
+                continue
+    return found

@@ -1,0 +1,211 @@
+"""Import rules of the quantizers: Quant, BipolarQuant, Trunc, MultiThreshold (any domain)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from qcompile.formats import Bipolar, FixedPoint, Format, Overflow, Rounding
+from qcompile.frontend.const import Const
+from qcompile.frontend.importer import Call, Tensor, Unsupported
+from qcompile.ir import ONE, ZERO, Param, TensorType, ops
+
+
+def quant(call: Call) -> Tensor:
+    """QONNX Quant / IntQuant: inputs x, scale, zero point, bit width; attributes signed, narrow, rounding_mode."""
+    x = call.data(0)
+    scale, zero_point = call.const(1, "the scale"), call.const(2, "the zero point")
+    width = _width(call, call.const(3, "the bit width"))
+    signed, narrow = bool(call.attribute("signed", 1)), bool(call.attribute("narrow", 0))
+    rounding = _rounding(call, "ROUND")
+    _check_scale(scale)
+    fmt: Format = Bipolar() if signed and width == 1 else FixedPoint(width, 0, signed, narrow)
+    if isinstance(x, Const):
+        return _quantize_constant(call, x, scale, zero_point, fmt, rounding)
+    op = quantize_op(fmt, _fitted(scale, x.type.shape), _fitted(zero_point, x.type.shape), rounding)
+    return call.emit(op, x)
+
+
+def bipolar_quant(call: Call) -> Tensor:
+    """QONNX BipolarQuant: scale if x >= 0 else -scale."""
+    x, scale = call.data(0), call.const(1, "the scale")
+    _check_scale(scale)
+    if isinstance(x, Const):
+        return _quantize_constant(call, x, scale, Const(np.zeros((), np.float32)), Bipolar(), Rounding.ROUND)
+    return call.emit(quantize_op(Bipolar(), _fitted(scale, x.type.shape), ZERO, Rounding.ROUND), x)
+
+
+def quantize_op(fmt: Format, scale: Param, zero_point: Param, rounding: Rounding) -> ops.Quantize:
+    """A Quantize in its one spelling: a power-of-two scale per tensor lives in the binary point."""
+    if isinstance(fmt, FixedPoint) and scale.is_scalar and (exponent := power_of_two(scale.scalar)) is not None:
+        fmt, scale = FixedPoint(fmt.width, -exponent, fmt.signed, fmt.narrow), ONE
+    return ops.Quantize(fmt, scale, zero_point, rounding, Overflow.SATURATE)
+
+
+def power_of_two(x: Fraction) -> int | None:
+    """The exponent, if x is a power of two."""
+    if x <= 0 or (x.numerator & (x.numerator - 1)) or (x.denominator & (x.denominator - 1)):
+        return None
+    return x.numerator.bit_length() - x.denominator.bit_length()
+
+
+def _width(call: Call, c: Const) -> int:
+    values = set(c.held.ravel().tolist())
+    if len(values) != 1:
+        raise Unsupported("bit widths that differ within one tensor are not supported", "use one width per tensor")
+    (width,) = values
+    if width != int(width) or not 1 <= width <= 64:
+        raise Unsupported(f"the bit width is {width:g}; 1 to 64 are possible")
+    return int(width)
+
+
+def _rounding(call: Call, default: str) -> Rounding:
+    try:
+        return Rounding.parse(call.attribute("rounding_mode", default))
+    except ValueError as error:
+        raise Unsupported(str(error)) from None
+
+
+def _check_scale(scale: Const) -> None:
+    if not np.isfinite(scale.held).all() or not (scale.held > 0).all():
+        bad = scale.held[~(scale.held > 0)].ravel()
+        shown = f"{bad[0]:g}" if bad.size else "not finite"
+        raise Unsupported(f"the scale is {shown}; it must be positive", "export the model again with positive scales")
+
+
+def _fitted(c: Const, shape: tuple[int, ...]) -> Param:
+    """A parameter that broadcasts against a tensor of `shape`: surplus leading axes of size 1 are dropped."""
+    array_shape = c.shape
+    while len(array_shape) > len(shape) and array_shape[0] == 1:
+        array_shape = array_shape[1:]
+    param = c.rearrange(lambda a: a.reshape(array_shape)).param()
+    try:
+        if np.broadcast_shapes(param.shape, shape) != shape:
+            raise ValueError
+    except ValueError:
+        reason = f"a quantizer parameter of shape {list(c.shape)} does not fit the tensor of shape {list(shape)}"
+        raise Unsupported(reason, "per-channel parameters need one entry per channel") from None
+    return param
+
+
+def _quantize_constant(call: Call, x: Const, scale: Const, zero_point: Const, fmt: Format, rounding: Rounding) -> Const:
+    """A quantizer of a constant is data: float32 operations in the order of qonnx's executor decide the codes."""
+    held = x.held.astype(np.float32)
+    s, z = scale.held.astype(np.float32), zero_point.held.astype(np.float32)
+    try:
+        shape = np.broadcast_shapes(held.shape, s.shape, z.shape)
+    except ValueError:
+        shapes = f"{list(held.shape)}, {list(s.shape)} and {list(z.shape)}"
+        raise Unsupported(f"shapes of the tensor, its scale and zero point do not fit: {shapes}") from None
+    y = held / s + z
+    if isinstance(fmt, Bipolar):
+        q = np.where(y >= 0, np.float32(1), np.float32(-1))
+    else:
+        clamped = np.clip(y, np.float32(fmt.min_units), np.float32(fmt.max_units))
+        q = _round_float32(clamped, rounding)
+    q = np.broadcast_to(q, shape)
+    if not np.isfinite(q).all():
+        raise Unsupported("quantizing this constant gives NaN or infinity", "check the weights and the scale")
+    units = np.clip(q.astype(np.float64), fmt.min_units, min(fmt.max_units, 2**63 - 1024)).astype(np.int64)
+    _report_difference(call, x, scale, zero_point, fmt, rounding, units)
+    type_op = quantize_op(fmt, _fitted(scale, shape), _fitted(zero_point, shape), rounding)
+    type_ = TensorType(tuple(shape), type_op.format, type_op.scale, type_op.zero_point)
+    return Const.quantized(((q - z) * s).astype(np.float32).reshape(shape), units, type_)
+
+
+def _round_float32(y: np.ndarray, rounding: Rounding) -> np.ndarray:
+    half = np.float32(0.5)
+    size = np.abs(y)
+    rules = {
+        Rounding.ROUND: lambda: np.round(y),
+        Rounding.CEIL: lambda: np.ceil(y),
+        Rounding.FLOOR: lambda: np.floor(y),
+        Rounding.UP: lambda: np.sign(y) * np.ceil(size),
+        Rounding.DOWN: lambda: np.fix(y),
+        Rounding.HALF_UP: lambda: np.sign(y) * np.floor(size + half),
+        Rounding.HALF_DOWN: lambda: np.sign(y) * np.ceil(size - half),
+    }
+    return np.asarray(rules[rounding]())
+
+
+def _report_difference(call: Call, x: Const, scale: Const, zero_point: Const, fmt: Format, rounding: Rounding, units: np.ndarray) -> None:
+    """Warn where float32 decides a weight's code differently from exact arithmetic. Only values near a boundary can."""
+    held, s, z = (np.broadcast_to(c.held.astype(np.float64), units.shape) for c in (x, scale, zero_point))
+    y = held / s + z
+    grid = y if isinstance(fmt, Bipolar) or rounding.value in ("FLOOR", "CEIL", "UP", "DOWN") else y - 0.5
+    near = np.abs(np.rint(grid) - grid) <= 1e-6 * np.maximum(1, np.abs(y))
+    if not near.any():
+        return
+    triples = np.unique(np.stack([held[near], s[near], z[near], units[near].astype(np.float64)]), axis=1, return_counts=True)
+    differing = 0
+    for (v, a, b, u), n in zip(triples[0].T.tolist(), triples[1].tolist(), strict=True):
+        exact = Fraction(v) / Fraction(a) + Fraction(b)
+        code = fmt.quantize_ratio(np.array([exact.numerator], dtype=object), exact.denominator, rounding)
+        differing += n * (int(code[0]) != int(u))
+    if differing:
+        call.builder.warnings.append(
+            f"node '{call.node.name}': {differing} of {units.size} constant codes follow float32 as the executors do; "
+            "exact arithmetic would give others"
+        )
+
+
+def _rows_affine(mul: Fraction | Param, add: Fraction | Param) -> ops.Affine:
+    return ops.Affine(Param.of(mul), Param.of(add))
+
+
+def trunc(call: Call) -> Tensor:
+    """QONNX Trunc: version 1 (x, scale, zero point, in bits, out bits), version 2 (x, scale, zero point, in bits, out scale, out bits)."""
+    x = call.data(0)
+    if isinstance(x, Const):
+        raise Unsupported("truncation of a constant is not supported", "quantize the constant instead")
+    scale, zero = call.const(1, "the scale"), call.const(2, "the zero point")
+    _check_scale(scale)
+    s, z = _fitted(scale, x.type.shape), _fitted(zero, x.type.shape)
+    mode = _rounding(call, "FLOOR")
+    to_integers = ops.Affine(s.map(lambda v: 1 / v), z)
+    y = call.emit(ops.Round(Rounding.ROUND), call.emit(to_integers, x))
+    if len(call.inputs) > 5:
+        return _trunc_2(call, y, s, z, mode)
+    dropped = _width(call, call.const(3, "the input bit width")) - _width(call, call.const(4, "the output bit width"))
+    y = call.emit(_rows_affine(Fraction(1, 2) ** dropped, Fraction(0)), y)
+    y = call.emit(ops.Round(mode), y)
+    return call.emit(ops.Affine(s, s.combine(z, lambda a, b: -a * b)), y)
+
+
+def _trunc_2(call: Call, y: Any, s: Param, z: Param, mode: Rounding) -> Tensor:
+    out_scale = call.const(4, "the output scale")
+    _check_scale(out_scale)
+    width = _width(call, call.const(5, "the output bit width"))
+    out = _fitted(out_scale, y.type.shape)
+    ratio = out.combine(s, lambda a, b: Fraction(2) ** int(round(float(np.log2(float(a / b))))))
+    y = call.emit(ops.Affine(ratio.map(lambda r: 1 / r)), y)
+    fmt = FixedPoint(width, 0, bool(call.attribute("signed", 1)), bool(call.attribute("narrow", 0)))
+    y = call.emit(ops.Quantize(fmt, ONE, ZERO, mode), y)
+    back = out.combine(z.combine(ratio, lambda a, r: a / r), lambda o, v: -o * v)
+    return call.emit(ops.Affine(out, back), y)
+
+
+_LAYOUT_BY_RANK = {2: "NC", 3: "NWC", 4: "NCHW"}  # what qonnx assumes where the node does not say
+
+
+def multi_threshold(call: Call) -> Tensor:
+    """QONNX / FINN MultiThreshold: out_scale * (number of thresholds <= x) + out_bias."""
+    x = call.data(0)
+    thresholds = call.const(1, "the thresholds")
+    if isinstance(x, Const):
+        raise Unsupported("MultiThreshold of a constant is not supported")
+    rank = len(x.type.shape)
+    layout = call.attribute("data_layout", "") or _LAYOUT_BY_RANK.get(rank, "")
+    axis = layout.index("C") if "C" in layout else min(1, rank - 1)
+    table = thresholds.held
+    if table.ndim != 2 or table.shape[0] not in (1, x.type.shape[axis]):
+        raise Unsupported(f"thresholds of shape {list(table.shape)} do not fit {x.type.shape[axis]} channels")
+    shape = tuple(table.shape[0] if i == axis else 1 for i in range(rank)) + table.shape[1:]
+    cuts = Param(shape, tuple(Fraction(v) for v in table.ravel().tolist()))
+    y = call.emit(ops.Count(cuts), x)
+    scale, bias = (Fraction(float(call.attribute(n, d))) for n, d in (("out_scale", 1.0), ("out_bias", 0.0)))
+    return y if (scale, bias) == (1, 0) else call.emit(_rows_affine(scale, bias), y)
+
+

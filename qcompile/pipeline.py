@@ -1,0 +1,150 @@
+"""compile(): the way from a model to a design, readable top to bottom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qcompile.backends import hls, pysim
+from qcompile.backends.base import FileSet
+from qcompile.backends.pysim import Simulator
+from qcompile.errors import QCompileError
+from qcompile.formats import Format, parse_format
+from qcompile.frontend import Model, load
+from qcompile.ir import Graph, print_graph, verify
+from qcompile.passes import ports
+from qcompile.passes.implement import implement
+from qcompile.passes.lower import lower
+from qcompile.passes.ports import HostInput, HostOutput
+from qcompile.passes.unused import remove_unused
+
+VERSION = "0.1.0"
+SOFTMAX = ("host", "logits", "integer")
+ARCHITECTURES = ("parallel",)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose. input_formats: one per input, in order, or none."""
+
+    part: str = "xc7z020clg400-1"
+    clock_ns: float = 5.0
+    arch: str = "parallel"
+    softmax: str = "host"
+    input_formats: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("arch", ARCHITECTURES), ("softmax", SOFTMAX)):
+            if getattr(self, name) not in allowed:
+                raise QCompileError(f"{name} is '{getattr(self, name)}'; allowed: {', '.join(allowed)}")
+        if not 0.1 <= self.clock_ns <= 1000:
+            raise QCompileError(f"the clock period is {self.clock_ns} ns; 0.1 to 1000 are possible")
+        if not self.part or len(self.part) > 40 or not all(c.isalnum() or c in "-_" for c in self.part):
+            raise QCompileError(f"'{self.part}' is no part name", hint="for example xc7z020clg400-1")
+
+    def formats(self) -> tuple[Format, ...]:
+        try:
+            return tuple(parse_format(t) for t in self.input_formats)
+        except ValueError as error:
+            raise QCompileError(str(error), "--input-format", "s12f10 is signed, 12 bits, 10 of them after the binary point") from None
+
+
+@dataclass(frozen=True)
+class Design:
+    """A compiled network: the reference (model graph), the integer graph, and the host's part."""
+
+    model: Model
+    options: Options
+    reference: Graph
+    graph: Graph
+    inputs: tuple[HostInput, ...]
+    outputs: tuple[HostOutput, ...]
+
+    @cached_property
+    def simulator(self) -> Simulator:
+        return Simulator(self.graph, self.inputs, self.outputs)
+
+    @cached_property
+    def top(self) -> str:
+        return hls.identifier(self.model.name)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        too_big = hls.parallel_too_big(self.graph)
+        return self.model.warnings + ((too_big,) if too_big else ())
+
+    def simulate(self, *x: np.ndarray, codes: bool = False) -> Any:
+        """Real values of the output (codes=True: codes of the port) for floats (N, *input shape); a list if there are several outputs."""
+        results = self.simulator.codes(*x) if codes else self.simulator(*x)
+        return results[0] if len(results) == 1 else results
+
+    def files(self) -> FileSet:
+        """The whole project; the same design gives the same bytes."""
+        from qcompile.project import project_files
+
+        return project_files(self)
+
+    def write(self, directory: str | Path) -> Path:
+        """The project on disk. QCompileError if the folder holds something else or cannot be written."""
+        path = Path(directory)
+        self.files().write(path)
+        return path
+
+
+Pass = Callable[[Graph], Graph]
+INTEGER_PASSES: tuple[Pass, ...] = (remove_unused, implement)
+
+
+def compile(source: Any, plan: None = None, *, dump: str | Path | None = None, **options: Any) -> Design:
+    """Design of a model (a Model, or whatever `load` takes). options: the fields of `Options`. dump: folder for the graph after each pass."""
+    model = source if isinstance(source, Model) else load(source)
+    chosen = Options(**options)
+    reference = ports.with_input_formats(model.graph, chosen.formats(), model.annotated)
+    graph, inputs, outputs = lower(reference, ports.split(reference, chosen.softmax))
+    stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
+    for step in INTEGER_PASSES:
+        graph = step(graph)
+        verify(graph)
+        stages.append((step.__name__, graph))
+    if dump is not None:
+        _dump(Path(dump), stages)
+    return Design(model, chosen, reference, graph, inputs, outputs)
+
+
+def _dump(folder: Path, stages: list[tuple[str, Graph]]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, (name, graph) in enumerate(stages):
+            (folder / f"{number}-{name}.txt").write_text(print_graph(graph, data=False))
+    except OSError as error:
+        raise QCompileError(f"cannot write the graphs: {error.strerror}", str(folder)) from None
+
+
+def open_project(directory: str | Path) -> Design:
+    """The design of a written project, compiled again from the model and options that it carries."""
+    folder = Path(directory)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        source = (folder / "model.onnx").read_bytes()
+        options = manifest["options"]
+        options["input_formats"] = tuple(options["input_formats"])
+        name = manifest["model"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise QCompileError("this is not a project written by qcompile", str(folder), "qcompile compile MODEL -o DIR") from None
+    from dataclasses import replace
+
+    model = load(source)
+    return compile(replace(model, name=name, graph=replace(model.graph, name=name)), **options)
+
+
+def options_record(options: Options) -> dict[str, Any]:
+    return {**asdict(options), "input_formats": list(options.input_formats)}
+
+
+__all__ = ["Design", "Options", "compile", "open_project", "options_record", "pysim"]
