@@ -118,13 +118,13 @@ class Quantizer:
     def low(self) -> int:
         if self.bipolar:
             return -1
-        return (self.narrow - 2 ** (self.bits - 1)) if self.signed else 0
+        return self.narrow - (1 << self.bits - 1) if self.signed else 0
 
     @property
     def high(self) -> int:
         if self.bipolar:
             return 1
-        return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1 - self.narrow
+        return (1 << self.bits - 1) - 1 if self.signed else (1 << self.bits) - 1 - self.narrow
 
     def __call__(self, x: Array) -> Array:
         """Quantized values of `x`, whose last axis is the channel."""
@@ -156,7 +156,7 @@ class Signal:
 
     @property
     def channels(self) -> int:
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
 
 def f32(x: Any) -> Array:
@@ -191,7 +191,8 @@ class Builder:
         self.scales = self.choice(("po2", "float", "mixed"))
         self.naming = self.choice(("plain", "path", "number"))
         self.constant_nodes = self.choice((0, 0, 1, 2))  # none, none, all, some
-        self.batch: int | str = self.choice((1, 1, 1, "N", "N", 5))
+        batches: tuple[int | str, ...] = (1, 1, 1, "N", "N", 5)
+        self.batch = self.choice(batches)
         self.random = np.random.default_rng(self.source.integer(0, 9999))
         self.count = 0
 
@@ -296,7 +297,7 @@ class Builder:
         return replace(draft, scale=scale, zero=zero)
 
     def scale(self, wanted: Array) -> Array:
-        """Positive float32 scales near `wanted`, at most four apart (the exact sum of differently scaled channels grows with that)."""
+        """Positive float32 scales near `wanted`, at most a factor four apart: the exact sum over channels grows with that."""
         wanted = np.where(wanted > 0, wanted, 1.0)
         wanted = np.clip(np.clip(wanted, wanted.max() / 4, None), 2.0**-30, 2.0**30)
         return power_of_two(wanted) if self.po2() else f32(wanted)
@@ -352,7 +353,7 @@ class Builder:
         elif self.chance(40):
             scale, bias = float(f32(self.choice((0.5, 0.37)))), float(f32(self.choice((0.0, -0.25, 0.1))))
         layout = {"data_layout": self.choice(("NC", ""))} if self.chance(50) else {}
-        attributes = {"out_dtype": dtype, "out_scale": scale, "out_bias": bias, **layout}
+        attributes: dict[str, Any] = {"out_dtype": dtype, "out_scale": scale, "out_bias": bias, **layout}
         inputs = [x.name, self.const(steps, "thresholds")]
         (name,) = self.node("MultiThreshold", inputs, domain=self.custom_domain(), **attributes)
         count = (x.values[:, :, None] >= steps[None]).sum(-1)
@@ -376,7 +377,7 @@ class Builder:
             bits = max(2, q.bits - drop)  # one signed bit would not be bipolar here
             out = replace(q, scale=q.scale * 2**drop, zero=q.zero / 2**drop, bits=bits, mode=mode)
             inputs += [self.const(scale * 2**drop, "scale"), self.const(out.bits, "bits")]
-            attributes = {"rounding_mode": mode, "signed": q.signed, "narrow": q.narrow}
+            attributes: dict[str, Any] = {"rounding_mode": mode, "signed": q.signed, "narrow": q.narrow}
             (name,) = self.node("Trunc", inputs, domain=self.custom_domain(), **attributes)
             result = (round_as(np.clip(code, out.low, out.high), mode) - out.zero) * out.scale
         return replace(x, name=name, values=result, quantizer=None)
@@ -418,8 +419,8 @@ class Builder:
             q = self.data_quantizer(x.values, most, channels)
             shapes = [self.row(p) if rank == 2 else self.scalar(p, rank) for p in (q.scale, q.zero)]
             result = self.as_signal(self.quant_node(x.name, q, *shapes), x.values, q)
+        assert result.quantizer is not None
         q = result.quantizer
-        assert q is not None
         spec = {"step": q.scale.tolist(), "zero": q.zero.tolist(), "low": q.low, "high": q.high, "grid": False}
         self.specs[source] = spec
         # from here on the samples are what `inputs_for` will give
@@ -632,8 +633,7 @@ class Builder:
             result = self.unary(x, kind, np.where(v < 0, slope * v, v), alpha=slope)
         elif kind == "HardSigmoid":
             slope, offset = float(f32(self.choice((0.25, 0.2)))), 0.5
-            attributes = {"alpha": slope, "beta": offset}
-            result = self.unary(x, kind, np.clip(slope * v + offset, 0, 1), **attributes)
+            result = self.unary(x, kind, np.clip(slope * v + offset, 0, 1), alpha=slope, beta=offset)
         else:
             result = self.unary(x, kind, 1 / (1 + np.exp(-np.clip(v, -500, 500))) if kind == "Sigmoid" else np.tanh(v))
         return replace(result, curved=True)
@@ -689,7 +689,7 @@ class Builder:
         if not live and self.chance(20):
             gamma = np.where(self.random.uniform(size=c) < 0.3, self.choice((0.0, float(f32(1e-7)))), gamma)
         names = [self.const(p, n) for p, n in zip((gamma, beta, mean, var), ("gamma", "beta", "mean", "var"), strict=True)]
-        attributes = {} if epsilon == f32(1e-5) and self.chance(50) else {"epsilon": epsilon}
+        attributes: dict[str, Any] = {} if epsilon == f32(1e-5) and self.chance(50) else {"epsilon": epsilon}
         source = x.name
         wrapped = self.chance(15)  # FINN wraps a batch norm in Unsqueeze and Squeeze
         if wrapped:

@@ -203,7 +203,7 @@ def multi_threshold(call: Call) -> Tensor:
     if table.ndim != 2 or table.shape[0] not in (1, x.type.shape[axis]):
         raise Unsupported(f"thresholds of shape {list(table.shape)} do not fit {x.type.shape[axis]} channels")
     shape = tuple(table.shape[0] if i == axis else 1 for i in range(rank)) + table.shape[1:]
-    cuts = Param(shape, tuple(Fraction(v) for v in table.ravel().tolist()))
+    cuts = Param(shape, tuple(Fraction(v) for v in table.ravel().tolist())).compress(keep_last=True)
     y = call.emit(ops.Count(cuts), x)
     scale, bias = (Fraction(float(call.attribute(n, d))) for n, d in (("out_scale", 1.0), ("out_bias", 0.0)))
     return y if (scale, bias) == (1, 0) else call.emit(_rows_affine(scale, bias), y)

@@ -77,12 +77,12 @@ class Param:
         left, right = np.broadcast_arrays(self.array(), other.array())
         return Param(left.shape, tuple(map(fn, left.ravel().tolist(), right.ravel().tolist()))).compress()
 
-    def compress(self) -> Param:
-        """The same values with every constant axis shrunk to size 1."""
+    def compress(self, keep_last: bool = False) -> Param:
+        """The same values with every constant axis (but the last, if it is to be kept) shrunk to size 1."""
         if len(self.values) <= 1:
             return self
         array = self._array
-        for axis, size in enumerate(array.shape):
+        for axis, size in enumerate(array.shape[:-1] if keep_last else array.shape):
             first = np.take(array, [0], axis=axis)
             if size > 1 and bool(np.all(array == first)):
                 array = first
@@ -122,7 +122,7 @@ class Array:
         data = np.array(data)
         if data.dtype != object:
             data = data.astype(np.int64)
-        elif data.size and max(map(abs, data.ravel().tolist())) < 2**62:
+        elif max(map(abs, data.ravel().tolist()), default=0) < 2**62:
             data = data.astype(np.int64)
         data.flags.writeable = False
         self.data = data

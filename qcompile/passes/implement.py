@@ -137,5 +137,5 @@ def _run(impl: Impl, a: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return kernels.search_thresholds(a, rows, impl.cuts.data, impl.values.data, impl.values.data.dtype)
     segments = range(impl.mul.data.shape[1])
     columns = [[x.data[rows, s].astype(object) for s in segments] for x in (impl.mul, impl.add, impl.shift, impl.tie)]
-    breaks = [impl.breaks.data[rows, s] for s in segments[1:]]
+    breaks = [impl.breaks.data[rows, s - 1] for s in segments[1:]]
     return kernels.mul_add_shift(a, breaks, *columns, impl.lo.data[rows], impl.hi.data[rows], None)

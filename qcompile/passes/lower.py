@@ -124,6 +124,10 @@ class Lowering:
         """The same real tensor as one integer tensor. uniform: an axis along which the unit must not vary."""
         if x.plain and (uniform is None or _constant_along(x.terms[0][1], uniform, len(x.shape))):
             return x
+        if x.steps and isinstance(x.steps[-1], ops.Affine) and uniform is None:
+            # A trailing scale and shift stay outside: the integers in front of it are narrower.
+            inner = self.plain(dataclasses.replace(x, steps=x.steps[:-1]), like)
+            return _affine(self, Node(x.steps[-1], (), like.outputs, like.origin), [inner])
         unit = _lossless_unit(x, like)
         if uniform is not None:
             unit = Param.of(gcd_of(unit.values))
@@ -132,26 +136,44 @@ class Lowering:
         wide = ops.Quantize(FixedPoint(64), unit)
         op, inputs = self._map(probe, wide)
         out = Node(op, inputs, (Value("", TensorType(x.shape, wide.format)),))
-        low, high = self._reach(op, row_ranges(out, [self.known[v.name] for v in inputs]), unit, like)
+        low, high = self._reach(op, row_ranges(out, [self.known[v.name] for v in inputs]))
         q = dataclasses.replace(wide, format=smallest_format(low, high))
         made = self.quantize(probe, q, like, like.output.name + ".exact")
         return dataclasses.replace(made, offset=_add(made.offset, keep))
 
-    def _reach(self, op: ops.Map, rows: tuple[np.ndarray, np.ndarray], unit: Param, like: Node) -> tuple[int, int]:
-        """Bounds of the lossless integers: the chain is piecewise linear, so its extremes lie at the ends and the kinks."""
-        bounds = np.stack(rows, axis=-1)
-        points = evaluate_rows(dataclasses.replace(op, steps=(*op.steps[:-1], _unbounded(op.quantize))), bounds)
-        low, high = int(points.min()), int(points.max())
-        if any(isinstance(s, ops.Leaky) for s in op.steps):
-            low = min(low, 0)
-            high = max(high, 0)
-        return low, high
+    def _reach(self, op: ops.Map, rows: tuple[np.ndarray, np.ndarray]) -> tuple[int, int]:
+        """Bounds of the lossless integers, by interval arithmetic on the steps."""
+        ends = [_interval(op.steps[:-1], r, int(a), int(b)) for r, (a, b) in enumerate(zip(*rows, strict=True))]
+        scale = op.quantize.scale
+        units = [scale.scalar if scale.is_scalar else scale.values[r] for r in range(len(ends))]
+        low = min(math.floor(a / u) for (a, _), u in zip(ends, units, strict=True))
+        return low, max(math.ceil(b / u) for (_, b), u in zip(ends, units, strict=True))
 
 
-def _unbounded(q: ops.Quantize) -> ops.Quantize:
-    from qcompile.formats import accumulator
+def _interval(steps: tuple[ops.Step, ...], row: int, a: Fraction | int, b: Fraction | int) -> tuple[Fraction, Fraction]:
+    """Smallest and largest value of rational steps over [a, b], in one parameter row."""
 
-    return dataclasses.replace(q, format=accumulator(MAX_WIDTH, True))
+    def at(p: Param) -> Fraction:
+        return p.scalar if p.is_scalar else p.values[row]
+
+    lo, hi = Fraction(a), Fraction(b)
+    for step in steps:
+        corners = [lo, hi]
+        if isinstance(step, ops.Affine):
+            corners = [at(step.mul) * v + at(step.add) for v in corners]
+        elif isinstance(step, ops.Clip):
+            corners = [v if step.lo is None else max(v, at(step.lo)) for v in corners]
+            corners = [v if step.hi is None else min(v, at(step.hi)) for v in corners]
+        elif isinstance(step, ops.Leaky):
+            kink = [Fraction(0)] if lo < 0 < hi else []
+            corners = [v * at(step.slope) if v < 0 else v for v in corners] + kink
+        elif isinstance(step, ops.Round):
+            corners = [Fraction(math.floor(lo)), Fraction(math.ceil(hi))]
+        else:
+            assert isinstance(step, ops.Count)
+            corners = [Fraction(0), Fraction(step.thresholds.shape[-1])]
+        lo, hi = min(corners), max(corners)
+    return lo, hi
 
 
 def _constant_along(p: Param, axis: int, rank: int) -> bool:
@@ -230,6 +252,7 @@ def _row_step(step: ops.Step, index: np.ndarray, first: np.ndarray) -> ops.Step:
     """The step with its parameters per row: shape () or (P,)."""
     if isinstance(step, ops.Count):
         array = step.thresholds.array()
+        array = array if index.ndim else array.reshape(array.shape[-1:])
         full = np.broadcast_to(array, (*index.shape, array.shape[-1])).reshape(-1, array.shape[-1])[first]
         return ops.Count(Param(full.shape, tuple(full.ravel().tolist())))
     changed = {}

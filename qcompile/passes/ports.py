@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from qcompile.errors import Finding, QCompileError, UnsupportedError
-from qcompile.formats import FixedPoint, Format
+from qcompile.formats import FixedPoint, Format, Overflow
 from qcompile.ir import Graph, Node, Param, Shape, TensorType, Value, ops
 from qcompile.sim.ratio import rearrange_step
 from qcompile.sim.structure import rearrange
@@ -15,7 +17,7 @@ from qcompile.sim.structure import rearrange
 
 @dataclass(frozen=True)
 class HostInput:
-    """Float input `name` of `source_shape` -> structural ops -> affine -> quantize -> codes of port `port` of `shape`."""
+    """Float input `name` of `source_shape` -> structural ops -> affine -> clip -> quantize -> codes of port `port` of `shape`."""
 
     name: str
     source_shape: Shape
@@ -23,6 +25,7 @@ class HostInput:
     shape: Shape
     structural: tuple[Any, ...]
     affine: ops.Affine
+    clip: ops.Clip
     quantize: ops.Quantize
 
 
@@ -74,7 +77,7 @@ def _quantized(graph: Graph, value: Value, fmt: Format) -> Graph:
 
 def _path(graph: Graph, value: Value, affine: bool = True) -> list[Node]:
     """The nodes from an input to its quantizer, if there is one path with nothing but structure (and affine steps) on it."""
-    allowed = (ops.Reshape, ops.Transpose, ops.Take) + ((ops.Affine,) if affine else ())
+    allowed = (ops.Reshape, ops.Transpose, ops.Take) + ((ops.Affine, ops.Clip) if affine else ())
     path: list[Node] = []
     while True:
         users = graph.consumers.get(value.name, [])
@@ -83,9 +86,14 @@ def _path(graph: Graph, value: Value, affine: bool = True) -> list[Node]:
         path.append(users[0])
         if isinstance(users[0].op, ops.Quantize):
             return path
-        if not isinstance(users[0].op, allowed):
+        if not isinstance(users[0].op, allowed) or _mixed_signs(users[0].op):
             return []
         value = users[0].output
+
+
+def _mixed_signs(op: Any) -> bool:
+    """An affine step whose factors are zero or of both signs does not commute with a clip."""
+    return isinstance(op, ops.Affine) and not (all(m > 0 for m in op.mul.values) or all(m < 0 for m in op.mul.values))
 
 
 def split(graph: Graph, softmax: str) -> Ports:
@@ -102,7 +110,7 @@ def split(graph: Graph, softmax: str) -> Ports:
             missing.append(value)
         else:  # an unused input still is a port
             q = ops.Quantize(FixedPoint(8))
-            inputs.append(HostInput(value.name, value.type.shape, value.name, value.type.shape, (), ops.Affine(), q))
+            inputs.append(HostInput(value.name, value.type.shape, value.name, value.type.shape, (), ops.Affine(), ops.Clip(), q))
     if missing:
         raise QCompileError(_missing(missing), graph.name, _proposal(missing))
     outputs = tuple(_host_output(graph, v, softmax, skipped) for v in graph.outputs)
@@ -124,23 +132,69 @@ def _proposal(values: list[Value]) -> str:
 
 
 def _host_input(value: Value, path: list[Node]) -> HostInput:
-    """Structure first, then one affine map at the final shape, then the quantizer."""
+    """Structure first, then one affine map and one clip at the final shape, then the quantizer."""
     structural: list[Any] = []
-    affine = ops.Affine()
+    affine, clip = ops.Affine(), ops.Clip()
     shape = value.type.shape
     for node in path[:-1]:
         if isinstance(node.op, ops.Affine):
-            mul = affine.mul.combine(node.op.mul, lambda a, b: a * b)
-            add = affine.add.combine(node.op.mul, lambda a, b: a * b).combine(node.op.add, lambda a, b: a + b)
-            affine = ops.Affine(mul, add)
+            affine, clip = _then_affine(affine, clip, node.op)
+        elif isinstance(node.op, ops.Clip):
+            clip = _then_clip(clip, node.op)
         else:
-            moved = rearrange_step(affine, shape, rearrange(node.op))
-            assert isinstance(moved, ops.Affine)
-            affine = moved
+            fn = rearrange(node.op)
+            affine, clip = (rearrange_step(s, shape, fn) for s in (affine, clip))  # type: ignore[assignment]
             structural.append(node.op)
             shape = node.output.type.shape
-    quantize = path[-1].op
-    return HostInput(value.name, value.type.shape, path[-1].output.name, shape, tuple(structural), affine, quantize)
+    op = path[-1].op
+    return HostInput(value.name, value.type.shape, path[-1].output.name, shape, tuple(structural), affine, clip, op)
+
+
+def _then_affine(affine: ops.Affine, clip: ops.Clip, step: ops.Affine) -> tuple[ops.Affine, ops.Clip]:
+    """Both after a further affine step; a negative factor swaps the bounds."""
+
+    def moved(p: Param | None) -> Param | None:
+        return p and p.combine(step.mul, lambda a, b: a * b).combine(step.add, lambda a, b: a + b)
+
+    lo, hi = moved(clip.lo), moved(clip.hi)
+    if any(m < 0 for m in step.mul.values):
+        lo, hi = hi, lo
+    out = moved(affine.add)
+    assert out is not None
+    return ops.Affine(affine.mul.combine(step.mul, lambda a, b: a * b), out), ops.Clip(lo, hi)
+
+
+def _then_clip(clip: ops.Clip, step: ops.Clip) -> ops.Clip:
+    """Both clips, one after the other, as one."""
+
+    def limited(p: Param | None, fallback: Param | None) -> Param | None:
+        if p is None:
+            return fallback
+        p = p if step.lo is None else p.combine(step.lo, max)
+        return p if step.hi is None else p.combine(step.hi, min)
+
+    return ops.Clip(limited(clip.lo, step.lo), limited(clip.hi, step.hi))
+
+
+def port_limits(host: HostInput) -> tuple[Param, Param]:
+    """(lowest, highest) units that reach the port: the format's limits and the clip's, quantized."""
+    q = host.quantize
+    lo = -q.format.max_units if q.overflow is Overflow.SYMMETRIC and q.format.signed else q.format.min_units
+    limits = []
+    for bound, end in ((host.clip.lo, lo), (host.clip.hi, q.format.max_units)):
+        limits.append(Param.of(end) if bound is None else _quantized_param(bound, q))
+    return limits[0], limits[1]
+
+
+def _quantized_param(p: Param, q: ops.Quantize) -> Param:
+    unit = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
+    scaled = p.combine(unit, lambda v, u: v / u).combine(q.zero_point, lambda v, z: v + z)
+
+    def units(v: Fraction) -> Fraction:
+        num = np.array([v.numerator], dtype=object)
+        return Fraction(int(q.format.quantize_ratio(num, v.denominator, q.rounding, q.overflow)[0]))
+
+    return scaled.map(units)
 
 
 def _host_output(graph: Graph, value: Value, softmax: str, skipped: set[str]) -> HostOutput:

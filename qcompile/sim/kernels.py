@@ -192,9 +192,12 @@ def quantize_input(x, mul, add, exact, rounding, lo, hi, bipolar, dtype):
         size += np.abs(add)
         size *= _EPS
         near = _near_boundary(v, size, rounding, bipolar)
-    units = _round(v, rounding, bipolar, lo, hi)
+    wide = max(np.max(np.abs(lo)), np.max(np.abs(hi))) > 2**53
+    units = _clamp(_round(v, rounding, bipolar), lo, hi, wide)
     if exact is not None and near.any():
-        units[near] = _exact_units(x, exact, near, rounding, lo, hi, bipolar)
+        fixed = np.full(units.shape, 0, dtype=object)
+        fixed[near] = _exact_units(x, exact, near, rounding, bipolar)
+        units = np.where(near, np.minimum(np.maximum(fixed, lo), hi), units)
     return units.astype(dtype, copy=False)
 
 
@@ -208,23 +211,30 @@ def _near_boundary(v, size, rounding, bipolar):
     return distance <= size
 
 
-def _round(v, rounding, bipolar, lo, hi):
+def _round(v, rounding, bipolar=False):
     if bipolar:
         return np.where(v >= 0, 1.0, -1.0)
-    if rounding == "ROUND":
-        y = np.rint(v)
-    elif rounding in ("FLOOR", "CEIL"):
-        y = np.floor(v) if rounding == "FLOOR" else np.ceil(v)
+    if rounding in ("ROUND", "FLOOR", "CEIL"):
+        return {"ROUND": np.rint, "FLOOR": np.floor, "CEIL": np.ceil}[rounding](v)
+    size = np.abs(v)
+    if rounding in ("UP", "DOWN"):
+        y = np.ceil(size) if rounding == "UP" else np.floor(size)
     else:
-        size = np.abs(v)
-        y = {"UP": np.ceil, "DOWN": np.floor, "HALF_UP": lambda s: np.floor(s + 0.5), "HALF_DOWN": lambda s: np.ceil(s - 0.5)}[rounding](size)
-        y = np.copysign(y, v)
-    np.maximum(y, float(lo), out=y)
-    np.minimum(y, float(hi), out=y)
-    return y.astype(object) if max(abs(lo), abs(hi)) > 2**53 else y
+        # size + 0.5 could round up across the boundary; the fraction alone is exact.
+        whole = np.floor(size)
+        rest = size - whole
+        y = whole + (rest >= 0.5 if rounding == "HALF_UP" else rest > 0.5)
+    return np.copysign(y, v)
 
 
-def _exact_units(x, exact, where, rounding, lo, hi, bipolar):
+def _clamp(y, lo, hi, wide):
+    if wide:
+        big = np.array([int(t) for t in y.ravel().tolist()] + [None], dtype=object)[:-1].reshape(y.shape)
+        return np.minimum(np.maximum(big, lo), hi)
+    return np.minimum(np.maximum(y, lo), hi)
+
+
+def _exact_units(x, exact, where, rounding, bipolar):
     """Units of the elements `where`; every distinct (x, mul, add) is evaluated once."""
     columns = [np.broadcast_to(x, where.shape)[where].astype(np.float64)]
     numbers = []
@@ -233,13 +243,13 @@ def _exact_units(x, exact, where, rounding, lo, hi, bipolar):
         columns.append(np.broadcast_to(np.arange(len(values)).reshape(shape), where.shape)[where])
     distinct, inverse = np.unique(np.stack(columns), axis=1, return_inverse=True)
     out = [
-        _round_exact(numbers[0][int(m)] * Fraction(value) + numbers[1][int(a)], rounding, lo, hi, bipolar)
+        _round_exact(numbers[0][int(m)] * Fraction(value) + numbers[1][int(a)], rounding, bipolar)
         for value, m, a in distinct.T.tolist()
     ]
-    return np.array(out, dtype=object)[inverse.ravel()]
+    return np.array(out + [None], dtype=object)[:-1][inverse.ravel()]
 
 
-def _round_exact(v, rounding, lo, hi, bipolar):
+def _round_exact(v, rounding, bipolar):
     if bipolar:
         return 1 if v >= 0 else -1
     size = abs(v)
@@ -252,9 +262,7 @@ def _round_exact(v, rounding, lo, hi, bipolar):
         "HALF_UP": lambda: math.floor(size + Fraction(1, 2)),
         "HALF_DOWN": lambda: math.ceil(size - Fraction(1, 2)),
     }[rounding]()
-    if rounding not in ("ROUND", "FLOOR", "CEIL") and v < 0:
-        y = -y
-    return min(max(y, lo), hi)
+    return -y if rounding not in ("ROUND", "FLOOR", "CEIL") and v < 0 else y
 
 
 def host_step(x, name, a, b):
@@ -269,7 +277,7 @@ def host_step(x, name, a, b):
     if name == "count":
         return (x[..., None] >= a).sum(axis=-1).astype(np.float64)
     if name == "round":
-        return {"ROUND": np.rint, "FLOOR": np.floor, "CEIL": np.ceil, "DOWN": np.trunc}.get(a, lambda v: _round(v, a, False, -(2**52), 2**52))(x)
+        return _round(x, a)
     return FUNCTIONS[name](x, a)
 
 

@@ -35,7 +35,7 @@ def fit(x: np.ndarray, limit: int) -> np.ndarray:
 
 
 def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    limit = bound(a) * bound(b)
+    limit = max(bound(a), 1) * max(bound(b), 1)
     return np.asarray(fit(a, limit) * fit(b, limit))
 
 
@@ -208,7 +208,7 @@ def rearrange_step(step: ops.Step, shape: Shape, fn: Callable[[np.ndarray], np.n
         array = step.thresholds.array()
         columns = [Param.of(array[..., k]).on(shape) for k in range(array.shape[-1])]
         stacked = np.stack([fn(np.array(c)) for c in columns], axis=-1)
-        return ops.Count(Param(stacked.shape, tuple(stacked.ravel().tolist())).compress())
+        return ops.Count(Param(stacked.shape, tuple(stacked.ravel().tolist())).compress(keep_last=True))
     changed = {k: v.rearrange(shape, fn) for k, v in vars(step).items() if isinstance(v, Param)}
     return type(step)(**{**vars(step), **changed}) if changed else step
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -15,6 +16,7 @@ from qcompile.backends.pysim.plan import Call, Ref, input_arguments, output_step
 from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Graph, ops
 from qcompile.passes.ports import HostInput, HostOutput
+from qcompile.sim import kernels as kernels_module
 
 _INLINE = 1  # arrays with more numbers go to params.npz
 
@@ -88,25 +90,29 @@ def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput,
     """sim/model.py and sim/params.npz."""
     p = plan(graph)
     show = _Printer()
+    entry = tuple(show.variable(name) for name, _ in p.inputs)
     in_views = tuple(
         InputView(show.arg(h.source_shape), tuple(_structural(op, show) for op in h.structural), show.arg(input_arguments(h, d))[1:-1])
         for h, (_, d) in zip(inputs, p.inputs, strict=True)
     )
-    entry = tuple(show.variable(name) for name, _ in p.inputs)
     calls = tuple(show.call(c) for c in p.calls)
     out_views = tuple(_output(graph, i, h, show) for i, h in enumerate(outputs))
     source = asset("templates/pysim/model.py.j2").read_text()
-    kernels = (_package_file("sim/kernels.py")).split('"""', 2)[2].strip()
+    kernels = Path(kernels_module.__file__).read_text().split('"""', 2)[2].strip()
     view = View(kernels, in_views, entry, calls, out_views, p.largest)
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     text = environment.from_string(source).render(view=view)
     return {"sim/model.py": text.encode(), "sim/params.npz": _npz(show.params)}
 
 
-def _package_file(relative: str) -> str:
-    import qcompile
-
-    return (__import__("pathlib").Path(qcompile.__file__).parent / relative).read_text()
+def variables(graph: Graph) -> dict[str, str]:
+    """Value name -> variable of `run` in the emitted simulator."""
+    p, show = plan(graph), _Printer()
+    for name, _ in p.inputs:
+        show.variable(name)
+    for call in p.calls:
+        show.call(call)
+    return show.names
 
 
 def _structural(op: Any, show: _Printer) -> str:

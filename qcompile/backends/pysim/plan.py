@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import Bipolar
-from qcompile.ir import Graph, Node, ops
-from qcompile.passes.ports import HostInput, HostOutput, to_port
+from qcompile.ir import Graph, Node, Param, ops
+from qcompile.passes.ports import HostInput, HostOutput, port_limits, to_port
 from qcompile.passes.ranges import Range, ranges, row_ranges
 from qcompile.sim.dot import exact_matmul
 from qcompile.sim.ratio import bound
@@ -328,9 +328,7 @@ def input_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
     """Arguments of kernels.quantize_input behind x (which already has the port's shape)."""
     mul, add = to_port(host)
     fmt = host.quantize.format
-    lo, hi = fmt.min_units, fmt.max_units
-    if host.quantize.overflow.value == "SYMMETRIC":
-        lo = max(lo, -hi)
+    lo, hi = (_limit(p) for p in port_limits(host))
     dyadic = mul.is_scalar and math.frexp(float(mul.scalar))[0] == 0.5 and float(mul.scalar) == mul.scalar
     easy = dyadic and not any(add.values)
     exact = None if easy else [([str(v) for v in p.values], p.shape) for p in (mul, add)]
@@ -338,6 +336,11 @@ def input_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
         _array(mul.numpy(), "f8"), _array(add.numpy(), "f8"), exact, host.quantize.rounding.value, lo, hi,
         isinstance(fmt, Bipolar), dtype,
     )  # fmt: skip
+
+
+def _limit(p: Param) -> Any:
+    whole = [int(v) for v in p.values]
+    return whole[0] if p.is_scalar else np.array(whole, dtype=object if max(map(abs, whole)) > 2**53 else np.int64).reshape(p.shape)
 
 
 def output_steps(host: HostOutput) -> list[tuple[str, Any, Any]]:

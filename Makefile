@@ -1,0 +1,28 @@
+# `make demo`: an environment, the shipped example compiled and verified.  `make test`: an environment and the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/qcompile demo -o build/digits_mlp
+
+test: $(VENV)/tested
+	$(BIN)/python -m pytest -n auto
+
+bench: $(VENV)/tested
+	$(BIN)/python benchmarks/simulate.py
+	$(BIN)/python benchmarks/compile.py
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	touch $@
+
+$(VENV)/tested: $(VENV)/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build

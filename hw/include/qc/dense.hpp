@@ -1,0 +1,52 @@
+// Matrix products of integers. The accumulator type is proven wide enough for every reachable input.
+#pragma once
+#include "tool.hpp"
+
+namespace qc {
+
+// y[b][n][m] = sum over k of a[b][n][k] * w[b][k][m]; BATCH_A, BATCH_W: whether that operand has the axis b.
+// TA, TW: integer types that the elements are read as (plain constants get their exact width).
+template <int B, int N, int K, int M, bool BATCH_A, bool BATCH_W, class TA, class TW, int LA, int LW, class A, class W, class Y>
+inline void matmul(const A *a, const W *w, Y *y) {
+BATCH:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int b = 0; b < B; ++b) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+  ROW:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+    for (int n = 0; n < N; ++n) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+    COLUMN:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+      for (int m = 0; m < M; ++m) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+        Y sum = 0;
+      TERM:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+        for (int k = 0; k < K; ++k) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+          sum += load<TA, LA>(a, (BATCH_A ? b * N * K : 0) + n * K + k) * load<TW, LW>(w, (BATCH_W ? b * K * M : 0) + k * M + m);
+        }
+        y[(b * N + n) * M + m] = sum;
+      }
+    }
+  }
+}
+
+} // namespace qc

@@ -1,0 +1,58 @@
+// Products of tensors and wiring.
+#pragma once
+#include "map.hpp"
+
+namespace qc {
+
+template <int N, class FromA, class FromB, class TA, class TB, int LA, int LB, class A, class B, class Y>
+inline void multiply(const A *a, const B *b, Y *y) {
+MULTIPLY:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int i = 0; i < N; ++i) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+    y[i] = load<TA, LA>(a, FromA::at(i)) * load<TB, LB>(b, FromB::at(i));
+  }
+}
+
+// y[i] = x[FROM(i)]: transposes, slices, constant gathers.
+template <int N, class From, class TX, int LX, class X, class Y> inline void wire(const X *x, Y *y) {
+WIRE:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int i = 0; i < N; ++i) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+    y[i] = load<TX, LX>(x, From::at(i));
+  }
+}
+
+// One part of a concatenation: OUTER blocks of SIZE elements, STRIDE apart.
+template <int OUTER, int SIZE, int STRIDE, class TX, int LX, class X, class Y> inline void place(const X *x, Y *y) {
+PLACE:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int o = 0; o < OUTER; ++o) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+  BLOCK:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+    for (int i = 0; i < SIZE; ++i) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+      y[o * STRIDE + i] = load<TX, LX>(x, o * SIZE + i);
+    }
+  }
+}
+
+} // namespace qc

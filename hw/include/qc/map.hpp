@@ -1,0 +1,173 @@
+// Activation chains: from accumulators to the units of the next format. Every parameter set is a row; Row::at(i) is the row of element i.
+#pragma once
+#include "tool.hpp"
+
+namespace qc {
+
+// Rows that follow an axis: (i / INNER) % P.
+template <int INNER, int P> struct AxisRow {
+  static int at(int i) { return (i / INNER) % P; }
+};
+
+// Any other assignment of rows, as a table.
+template <const int *TABLE> struct TableRow {
+  static int at(int i) { return TABLE[i]; }
+};
+
+// total[i] (+)= coefficient[row] * x[from[i]]: terms with different scales over their common unit.
+template <int N, class Row, class From, bool FIRST, class TX, class TC, int LX, int LC, class X, class C, class T>
+inline void accumulate(const X *x, const C *coefficient, T *total) {
+ACCUMULATE:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int i = 0; i < N; ++i) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+    T product = load<TC, LC>(coefficient, Row::at(i)) * load<TX, LX>(x, From::at(i));
+    total[i] = FIRST ? product : T(total[i] + product);
+  }
+}
+
+// values[row][number of cuts[row] that are <= a].
+template <int N, class Row, int K, class TC, int LC, class TV, int LV, class A, class C, class V, class Y>
+inline void thresholds(const A *a, Y *y, const C *cuts, const V *values) {
+THRESHOLDS:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int i = 0; i < N; ++i) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+    const int row = Row::at(i);
+    int count = 0;
+  CUT:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+    for (int k = 0; k < K; ++k) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+      count += a[i] >= load<TC, LC>(cuts, row * K + k) ? 1 : 0;
+    }
+    y[i] = load<TV, LV>(values, row * (K + 1) + count);
+  }
+}
+
+// start[row] + step[row] * number of cuts: no table of values.
+template <int N, class Row, int K, class TC, int LC, class TV, class A, class C, class V, class Y>
+inline void thresholds_affine(const A *a, Y *y, const C *cuts, const V *start, const V *step) {
+THRESHOLDS_AFFINE:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int i = 0; i < N; ++i) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+    const int row = Row::at(i);
+    TV count = 0;
+  CUT:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+    for (int k = 0; k < K; ++k) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+      count += a[i] >= load<TC, LC>(cuts, row * K + k) ? step[row] : V(0);
+    }
+    y[i] = start[row] + count;
+  }
+}
+
+// The same result by binary search, for many cuts: STEPS comparisons with a table.
+template <int N, class Row, int K, int STEPS, class TC, int LC, class TV, int LV, class A, class C, class V, class Y>
+inline void thresholds_search(const A *a, Y *y, const C *cuts, const V *values) {
+THRESHOLDS_SEARCH:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int i = 0; i < N; ++i) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+    const int row = Row::at(i);
+    int count = 0;
+  STEP:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+    for (int bit = STEPS - 1; bit >= 0; --bit) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+      const int trial = count + (1 << bit);
+      if (trial <= K && a[i] >= load<TC, LC>(cuts, row * K + (trial <= K ? trial : K) - 1))
+        count = trial;
+    }
+    y[i] = load<TV, LV>(values, row * (K + 1) + count);
+  }
+}
+
+// clamp((mul * a + add) >> shift); of S segments the last one whose break is <= a. With TIES, where the `tie` bits below the binary
+// point are all zero and the quotient is odd, one less: round half to even. TN holds mul * a + add.
+template <int N, class Row, int S, bool TIES, class TN, class TM, int LM, int LA, class TB, int LB, class TL, int LL, class A, class M, class D,
+          class B, class L, class Y>
+inline void multiply_add_shift(const A *a, Y *y, const M *mul, const D *add, const int16_t *shift, const int16_t *tie, const B *breaks,
+                               const L *lo, const L *hi) {
+MULTIPLY_ADD_SHIFT:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int i = 0; i < N; ++i) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+    const int row = Row::at(i);
+    int segment = row * S;
+  SEGMENT:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+    for (int s = 1; s < S; ++s) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+      if (a[i] >= load<TB, LB>(breaks, row * (S - 1) + s - 1))
+        segment = row * S + s;
+    }
+    const TN product = load<TM, LM>(mul, segment) * a[i];
+    const TN sum = product + load<TN, LA>(add, segment);
+    TN quotient = sum >> shift[segment];
+    if (TIES) {
+      const TN fine = sum >> (shift[segment] - tie[segment]);
+      const TN above = fine >> tie[segment];
+      if (tie[segment] > 0 && TN(above << tie[segment]) == fine && quotient[0])
+        quotient = quotient - 1;
+    }
+    const TL low = load<TL, LL>(lo, row), high = load<TL, LL>(hi, row);
+    y[i] = quotient < low ? Y(low) : quotient > high ? Y(high) : Y(quotient);
+  }
+}
+
+// values[row][a - FIRST].
+template <int N, class Row, int SIZE, class TI, class TV, int LV, class A, class V, class Y>
+inline void table(const A *a, Y *y, long long first, const V *values) {
+TABLE:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int i = 0; i < N; ++i) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+    const TI place = TI(a[i]) - TI(first);
+    y[i] = load<TV, LV>(values, Row::at(i) * SIZE + place.to_int());
+  }
+}
+
+} // namespace qc

@@ -1,0 +1,79 @@
+// Maxima along an axis of [OUTER][SIZE][INNER].
+#pragma once
+#include "tool.hpp"
+
+namespace qc {
+
+template <int OUTER, int SIZE, int INNER, class X, class Y> inline void reduce_max(const X *x, Y *y) {
+MAX_OUTER:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int o = 0; o < OUTER; ++o) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+  MAX_INNER:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+    for (int i = 0; i < INNER; ++i) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+      X best = x[o * SIZE * INNER + i];
+    MAX_STEP:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+      for (int k = 1; k < SIZE; ++k) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+        const X next = x[(o * SIZE + k) * INNER + i];
+        best = next > best ? next : best;
+      }
+      y[o * INNER + i] = best;
+    }
+  }
+}
+
+// Index of the maximum; of equal ones the first, or the LAST.
+template <int OUTER, int SIZE, int INNER, bool LAST, class X, class Y> inline void arg_max(const X *x, Y *y) {
+ARG_OUTER:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int o = 0; o < OUTER; ++o) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+  ARG_INNER:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+    for (int i = 0; i < INNER; ++i) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+      X best = x[o * SIZE * INNER + i];
+      Y place = 0;
+    ARG_STEP:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+      for (int k = 1; k < SIZE; ++k) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+        const X next = x[(o * SIZE + k) * INNER + i];
+        const bool better = LAST ? next >= best : next > best;
+        place = better ? Y(k) : place;
+        best = better ? next : best;
+      }
+      y[o * INNER + i] = place;
+    }
+  }
+}
+
+} // namespace qc

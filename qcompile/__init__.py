@@ -1,0 +1,39 @@
+"""qcompile: quantized neural networks to FPGA projects, exact code for code.
+
+    import qcompile as qc
+    design = qc.compile("model.onnx", part="xc7z020clg400-1")
+    y = design.simulate(x)
+    design.write("build")
+    qc.verify("build", x)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qcompile.errors import QCompileError, UnsupportedError, VerificationError
+    from qcompile.frontend import Model, load
+    from qcompile.pipeline import Design, Options, compile, open_project
+    from qcompile.verification import verify
+
+__version__ = "0.1.0"
+
+# Imported on first use, so that `qcompile --help` answers at once.
+_HOMES = {
+    "load": "qcompile.frontend", "Model": "qcompile.frontend",
+    "compile": "qcompile.pipeline", "Design": "qcompile.pipeline", "Options": "qcompile.pipeline", "open_project": "qcompile.pipeline",
+    "verify": "qcompile.verification",
+    "QCompileError": "qcompile.errors", "UnsupportedError": "qcompile.errors", "VerificationError": "qcompile.errors",
+}  # fmt: skip
+__all__ = [
+    "Design", "Model", "Options", "QCompileError", "UnsupportedError", "VerificationError", "compile", "load", "open_project", "verify",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qcompile' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,72 @@
+"""What a backend returns: files by name, written all or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from qcompile.errors import QCompileError
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Relative posix path -> content."""
+
+    files: Mapping[str, bytes]
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or not path.parts:
+                raise ValueError(f"'{name}' is not a relative path inside the project")
+
+    def digest(self) -> str:
+        """sha256 over names and contents, in the order of the names."""
+        total = hashlib.sha256()
+        for name in sorted(self.files):
+            total.update(f"{name}\0{len(self.files[name])}\0".encode())
+            total.update(self.files[name])
+        return total.hexdigest()
+
+    def write(self, directory: Path) -> None:
+        """Write into a new folder beside `directory` and move it there. QCompileError if that place holds something else."""
+        target = Path(directory).absolute()
+        _require_free(target)
+        scratch: Path | None = None
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+            for name, content in self.files.items():
+                path = scratch / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            scratch.chmod(0o755)
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(scratch, target)
+        except OSError as error:
+            if scratch is not None:
+                shutil.rmtree(scratch, ignore_errors=True)
+            raise QCompileError(f"the project cannot be written: {error.strerror}", str(directory), "choose another folder") from None
+
+
+def _require_free(target: Path) -> None:
+    """Only nothing, an empty folder or an earlier project may be replaced."""
+    if not target.exists() and not target.is_symlink():
+        return
+    if not target.is_dir() or target.is_symlink():
+        raise QCompileError("the output path is no folder", str(target), "choose another one")
+    if not any(target.iterdir()):
+        return
+    try:
+        tool = json.loads((target / "manifest.json").read_text())["tool"]["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        tool = ""
+    if tool != "qcompile":
+        raise QCompileError("the folder holds files that are not a qcompile project", str(target), "choose another folder, or empty this one")

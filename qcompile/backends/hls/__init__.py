@@ -1,0 +1,8 @@
+"""HLS C++ for Vitis HLS and PandA-Bambu; C simulation with g++."""
+
+from qcompile.backends.hls.emit import emit, read_trace, read_vectors, vector_file
+from qcompile.backends.hls.names import identifier
+from qcompile.backends.hls.ports import PortLayout
+from qcompile.backends.hls.view import parallel_too_big
+
+__all__ = ["PortLayout", "emit", "identifier", "parallel_too_big", "read_trace", "read_vectors", "vector_file"]

@@ -1,0 +1,72 @@
+"""The HLS project of an integer graph, and the files of its testbench."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import jinja2
+import numpy as np
+
+from qcompile.assets import ap_types, asset
+from qcompile.backends.hls.view import build, layout, traced
+from qcompile.ir import Graph
+from qcompile.passes.ranges import ranges
+
+_TEMPLATES = {
+    "src/{top}.hpp": "top.hpp.j2", "src/{top}.cpp": "top.cpp.j2", "src/constants.hpp": "constants.hpp.j2", "tb/tb.cpp": "tb.cpp.j2",
+    "Makefile": "Makefile.j2", "build.tcl": "build.tcl.j2", "hls_config.cfg": "hls_config.cfg.j2",
+}  # fmt: skip
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader(asset("templates/hls"))
+    return jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+
+
+def emit(graph: Graph, top: str, part: str, clock_ns: float) -> dict[str, bytes]:
+    """Sources, headers, testbench and build files of a project. top: a C identifier."""
+    view = build(graph, top, part, clock_ns)
+    files = {name.format(top=top): _environment().get_template(t).render(view=view).encode() for name, t in _TEMPLATES.items()}
+    for header in sorted(asset("hw/include/qc").glob("*.hpp")):
+        files[f"src/qc/{header.name}"] = header.read_bytes()
+    return files | _ap_types()
+
+
+def _ap_types() -> dict[str, bytes]:
+    folder = ap_types()
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".h", ".hpp", ".inc", ""))
+    return {f"ap_types/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in paths}
+
+
+def vector_file(graph: Graph, bits: list[np.ndarray], outputs: bool = False) -> bytes:
+    """Bit patterns of every input (or output) port, (N, ...) each, as the testbench reads them: uint64 words, sample by sample."""
+    values = graph.outputs if outputs else graph.inputs
+    words = [layout(v).pack(b) for v, b in zip(values, bits, strict=True)]
+    return np.concatenate(words, axis=1).astype("<u8").tobytes()
+
+
+def read_vectors(graph: Graph, data: bytes, outputs: bool = True) -> list[np.ndarray]:
+    """Inverse of `vector_file`: bit patterns (N, count) of every port."""
+    layouts = [layout(v) for v in (graph.outputs if outputs else graph.inputs)]
+    words = np.frombuffer(data, dtype="<u8").reshape(-1, sum(p.size for p in layouts))
+    ends = np.cumsum([p.size for p in layouts]).tolist()
+    return [p.unpack(words[:, e - p.size : e]) for p, e in zip(layouts, ends, strict=True)]
+
+
+def read_trace(graph: Graph, data: bytes) -> dict[str, np.ndarray]:
+    """Units of every traced tensor, (N, *shape): what `csim --trace` wrote."""
+    words = np.frombuffer(data, dtype="<u8")
+    values = traced(graph, ranges(graph))
+    sizes = [v.type.size * -(-w // 64) for v, w in values]
+    table = words.reshape(-1, sum(sizes))
+    out, start = {}, 0
+    for (value, width), size in zip(values, sizes, strict=True):
+        limbs = -(-width // 64)
+        part = table[:, start : start + size].reshape(len(table), -1, limbs)
+        start += size
+        total = part[:, :, -1].astype(np.int64).astype(object)
+        for k in reversed(range(limbs - 1)):
+            total = (total << 64) + part[:, :, k].astype(object)
+        out[value.name] = total.reshape(len(table), *value.type.shape)
+    return out

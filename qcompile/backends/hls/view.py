@@ -1,0 +1,466 @@
+"""The frozen view that the templates print: every type, array and statement is decided here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from qcompile.backends.hls.ports import PortLayout
+from qcompile.errors import QCompileError
+from qcompile.formats import Bipolar, FixedPoint
+from qcompile.ir import Graph, Node, Value, ops
+from qcompile.passes.ranges import Range, ranges, row_ranges, smallest_format
+from qcompile.sim.ratio import bound
+from qcompile.sim.structure import rearrange
+
+LINEAR_CUTS = 16  # up to this many thresholds are compared at once, more by a binary search
+UNROLLED = 200_000  # multiplications beyond which `parallel` cannot be meant for hardware
+
+
+@dataclass(frozen=True)
+class Constants:
+    """One constant array: `static const <ctype> <name>[<count>]`, lines of numbers."""
+
+    ctype: str
+    name: str
+    count: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Port:
+    """declaration: parameters of the top function; pragmas; statements that unpack or pack."""
+
+    name: str
+    layout: PortLayout
+    parameters: tuple[str, ...]
+    pragmas: tuple[str, ...]
+    statements: tuple[str, ...]
+    arguments: tuple[str, ...]
+    comment: str
+
+
+@dataclass(frozen=True)
+class Local:
+    ctype: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ProjectView:
+    top: str
+    part: str
+    clock_ns: float
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    constants: tuple[Constants, ...]
+    locals: tuple[Local, ...]
+    statements: tuple[str, ...]
+    input_words: int
+    output_words: int
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value in C++: variable (locals, or a constant array), element type, and limbs per element of a constant."""
+
+    variable: str
+    ctype: str
+    width: int
+    limbs: int = 1
+
+
+def _type(lo: int, hi: int) -> str:
+    fmt = smallest_format(lo, hi)
+    return f"ap_{'' if fmt.signed else 'u'}int<{fmt.width}>"
+
+
+def _width(lo: int, hi: int) -> int:
+    return smallest_format(lo, hi).width
+
+
+@dataclass
+class Builder:
+    graph: Graph
+    known: dict[str, Range]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    constants: list[Constants] = field(default_factory=list)
+    locals: list[Local] = field(default_factory=list)
+    statements: list[str] = field(default_factory=list)
+
+    def local(self, value: Value) -> Tensor:
+        lo, hi = self.known[value.name].bounds
+        return self.scratch(lo, hi, value.type.size, value.name)
+
+    def scratch(self, lo: int, hi: int, size: int, name: str | None = None) -> Tensor:
+        made = Tensor(f"v{len(self.locals)}", _type(lo, hi), _width(lo, hi))
+        self.locals.append(Local(made.ctype, made.variable, size))
+        if name is not None:
+            self.tensors[name] = made
+        return made
+
+    def array(self, data: np.ndarray, force: str = "") -> Tensor:
+        """A constant array of the smallest plain integer type, or of 64-bit limbs."""
+        data = np.asarray(data)
+        lo, hi = (int(data.min()), int(data.max())) if data.size else (0, 0)
+        name = f"c{len(self.constants)}"
+        width = _width(lo, hi)
+        ctype = force or next((f"int{w}_t" for w in (8, 16, 32, 64) if -(2 ** (w - 1)) <= lo and hi < 2 ** (w - 1)), "")
+        limbs = 1 if ctype else -(-(width + 1) // 64)
+        flat = data.ravel().tolist()
+        if not ctype:
+            ctype = "uint64_t"
+            flat = [(v >> (64 * k)) & (2**64 - 1) for v in flat for k in range(limbs)]
+        self.constants.append(Constants(ctype, name, len(flat), _lines(flat, ctype)))
+        return Tensor(name, _type(lo, hi), width, limbs)
+
+    def source(self, value: Value) -> Tensor:
+        if value.name not in self.tensors:
+            data = self.graph.producers[value.name].op.units.data
+            self.tensors[value.name] = self.array(data)
+        return self.tensors[value.name]
+
+    def emit(self, statement: str) -> None:
+        self.statements.append(statement)
+
+    def row(self, index: np.ndarray, shape: tuple[int, ...]) -> str:
+        """The C++ type that maps an element to its row."""
+        full = np.broadcast_to(index, shape).ravel()
+        rows = int(full.max()) + 1
+        inner = int(np.argmax(full != full[0])) if rows > 1 else 1
+        if rows == 1 or np.array_equal(full, (np.arange(full.size) // max(inner, 1)) % rows):
+            return f"qc::AxisRow<{max(inner, 1)}, {rows}>"
+        return f"qc::TableRow<{self.array(full, 'int').variable}>"
+
+
+def _lines(flat: list[int], ctype: str) -> tuple[str, ...]:
+    text = [_number(v, ctype) for v in flat]
+    step = 32 if ctype == "int8_t" else 12 if ctype != "uint64_t" else 4
+    return tuple(", ".join(text[i : i + step]) + "," for i in range(0, len(text), step)) or ("0",)
+
+
+def _number(value: int, ctype: str) -> str:
+    if ctype == "int64_t":
+        return "INT64_MIN" if value == -(2**63) else f"{value}LL"
+    if ctype == "uint64_t":
+        return f"{value}ULL"
+    return "INT32_MIN" if value == -(2**31) else str(value)
+
+
+Rule = Callable[[Builder, Node], None]
+RULES: dict[type, Rule] = {}
+
+
+def _rule(*types: type) -> Callable[[Rule], Rule]:
+    def register(fn: Rule) -> Rule:
+        RULES.update(dict.fromkeys(types, fn))
+        return fn
+
+    return register
+
+
+@_rule(ops.Constant)
+def _constant(b: Builder, node: Node) -> None:
+    """Printed where it is used."""
+
+
+@_rule(ops.Reshape)
+def _reshape(b: Builder, node: Node) -> None:
+    b.tensors[node.output.name] = b.source(node.inputs[0])
+
+
+@_rule(ops.Transpose, ops.Take)
+def _wire(b: Builder, node: Node) -> None:
+    (x,) = node.inputs
+    source, out = b.source(x), b.local(node.output)
+    places = rearrange(node.op)(np.arange(x.type.size).reshape(x.type.shape))
+    row = _from(b, places.ravel())
+    b.emit(f"qc::wire<{places.size}, {row}, {source.ctype}, {source.limbs}>({source.variable}, {out.variable});")
+
+
+def _from(b: Builder, places: np.ndarray) -> str:
+    if np.array_equal(places, np.arange(places.size)):
+        return f"qc::AxisRow<1, {max(places.size, 1)}>"
+    return f"qc::TableRow<{b.array(places, 'int').variable}>"
+
+
+@_rule(ops.Concat)
+def _concat(b: Builder, node: Node) -> None:
+    out, shape, axis = b.local(node.output), node.output.type.shape, node.op.axis
+    outer, stride = math.prod(shape[:axis]), math.prod(shape[axis:])
+    offset = 0
+    for value in node.inputs:
+        source, size = b.source(value), math.prod(value.type.shape[axis:])
+        b.emit(f"qc::place<{outer}, {size}, {stride}, {source.ctype}, {source.limbs}>({source.variable}, {out.variable} + {offset});")
+        offset += size
+
+
+@_rule(ops.MatMul)
+def _matmul(b: Builder, node: Node) -> None:
+    x, w = node.inputs
+    a_shape = (1, *x.type.shape) if len(x.type.shape) == 1 else x.type.shape
+    w_shape = (*w.type.shape, 1) if len(w.type.shape) == 1 else w.type.shape
+    batches = math.prod(a_shape[:-2]), math.prod(w_shape[:-2])
+    total = math.prod(np.broadcast_shapes(a_shape[:-2], w_shape[:-2]))
+    if any(n not in (1, total) for n in batches):
+        raise QCompileError("a product in which both operands are repeated along batch axes is not supported", str(node.origin))
+    source, weight, out = b.source(x), b.source(w), b.local(node.output)
+    flags = ", ".join("true" if n > 1 else "false" for n in batches)
+    sizes = f"{total}, {a_shape[-2]}, {a_shape[-1]}, {w_shape[-1]}"
+    types = f"{source.ctype}, {weight.ctype}, {source.limbs}, {weight.limbs}"
+    b.emit(f"qc::matmul<{sizes}, {flags}, {types}>({source.variable}, {weight.variable}, {out.variable});")
+
+
+@_rule(ops.Mul)
+def _mul(b: Builder, node: Node) -> None:
+    shape = node.output.type.shape
+    a, c = (b.source(v) for v in node.inputs)
+    rows = [_spread(b, v, shape) for v in node.inputs]
+    out = b.local(node.output)
+    types = f"{a.ctype}, {c.ctype}, {a.limbs}, {c.limbs}"
+    b.emit(f"qc::multiply<{node.output.type.size}, {rows[0]}, {rows[1]}, {types}>({a.variable}, {c.variable}, {out.variable});")
+
+
+def _spread(b: Builder, value: Value, shape: tuple[int, ...]) -> str:
+    """Which element of `value` meets each element of a tensor of `shape`."""
+    places = np.arange(value.type.size).reshape(value.type.shape)
+    return _from(b, np.broadcast_to(places, shape).ravel())
+
+
+@_rule(ops.ReduceMax)
+def _reduce_max(b: Builder, node: Node) -> None:
+    source, out = b.source(node.inputs[0]), b.local(node.output)
+    b.emit(f"qc::reduce_max<{_axes(node)}>({source.variable}, {out.variable});")
+
+
+@_rule(ops.ArgMax)
+def _arg_max(b: Builder, node: Node) -> None:
+    source, out = b.source(node.inputs[0]), b.local(node.output)
+    last = "true" if node.op.last else "false"
+    b.emit(f"qc::arg_max<{_axes(node)}, {last}>({source.variable}, {out.variable});")
+
+
+def _axes(node: Node) -> str:
+    shape, axis = node.inputs[0].type.shape, node.op.axis
+    return f"{math.prod(shape[:axis])}, {shape[axis]}, {math.prod(shape[axis + 1 :])}"
+
+
+@_rule(ops.IntSoftmax)
+def _softmax(b: Builder, node: Node) -> None:
+    op, shape = node.op, node.inputs[0].type.shape
+    source, out = b.source(node.inputs[0]), b.local(node.output)
+    lo, hi = b.known[node.inputs[0].name].bounds
+    wide = ((hi - lo) * op.mul).bit_length() + 1
+    table = b.array(op.table.data, "int32_t")
+    sizes = f"{math.prod(shape[:-1])}, {shape[-1]}, {op.shift}, {op.table.data.size}, {op.frac}, {wide}, {_type(0, op.mul)}"
+    b.emit(f"qc::softmax<{sizes}>({source.variable}, {out.variable}, {op.mul}LL, {table.variable});")
+
+
+@_rule(ops.Map)
+def _map(b: Builder, node: Node) -> None:
+    op: ops.Map = node.op
+    shape = node.output.type.shape
+    low, high = row_ranges(node, [b.known[v.name] for v in node.inputs])
+    source = _accumulated(b, node, int(low.min()), int(high.max()))
+    row = b.row(op.index.data, shape)
+    out = b.local(node.output)
+    _IMPLS[type(op.impl)](b, op.impl, node.output.type.size, row, source, out, low, high)
+
+
+def _accumulated(b: Builder, node: Node, low: int, high: int) -> Tensor:
+    """A: the only input itself, or the sum of coefficient * input."""
+    op: ops.Map = node.op
+    shape, size = node.output.type.shape, node.output.type.size
+    plain = len(node.inputs) == 1 and np.all(op.coeffs.data == 1) and node.inputs[0].type.shape == shape
+    if plain and not isinstance(getattr(b.graph.producers.get(node.inputs[0].name), "op", None), ops.Constant):
+        return b.source(node.inputs[0])
+    reach = sum(bound(c) * max(map(abs, b.known[v.name].bounds)) for v, c in zip(node.inputs, op.coeffs.data, strict=True))
+    total = b.scratch(min(low, -reach), max(high, reach), size)
+    row = b.row(op.index.data, shape)
+    for i, (value, coeff) in enumerate(zip(node.inputs, op.coeffs.data, strict=True)):
+        x, c = b.source(value), b.array(coeff)
+        types = f"{'true' if i == 0 else 'false'}, {x.ctype}, {c.ctype}, {x.limbs}, {c.limbs}"
+        b.emit(f"qc::accumulate<{size}, {row}, {_spread(b, value, shape)}, {types}>({x.variable}, {c.variable}, {total.variable});")
+    return total
+
+
+def _table(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray) -> None:
+    values = b.array(impl.values.data)
+    span = impl.values.data.shape[1]
+    index = _type(min(impl.first, -impl.first, int(low.min()), -span), max(abs(impl.first), int(high.max()), span) * 2)
+    b.emit(
+        f"qc::table<{size}, {row}, {span}, {index}, {values.ctype}, {values.limbs}>"
+        f"({source.variable}, {out.variable}, {_number(impl.first, 'int64_t')}, {values.variable});"
+    )
+
+
+def _thresholds(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray) -> None:
+    count = impl.cuts.data.shape[1]
+    cuts = b.array(impl.cuts.data)
+    values = impl.values.data
+    steps = np.diff(values, axis=1)
+    live = impl.cuts.data <= np.asarray(high)[:, None]
+    regular = np.where(live[:, 0], steps[:, 0], 0)
+    if count <= LINEAR_CUTS and np.all((steps == regular[:, None]) | ~live) and bound(values) < 2**31:
+        start, step = b.array(values[:, 0]), b.array(regular)
+        reach = bound(regular) * count + 1
+        b.emit(
+            f"qc::thresholds_affine<{size}, {row}, {count}, {cuts.ctype}, {cuts.limbs}, {_type(-reach, reach)}>"
+            f"({source.variable}, {out.variable}, {cuts.variable}, {start.variable}, {step.variable});"
+        )
+        return
+    table = b.array(values)
+    if count <= LINEAR_CUTS:
+        name, extra = "thresholds", ""
+    else:
+        name, extra = "thresholds_search", f"{count.bit_length()}, "
+    b.emit(
+        f"qc::{name}<{size}, {row}, {count}, {extra}{cuts.ctype}, {cuts.limbs}, {table.ctype}, {table.limbs}>"
+        f"({source.variable}, {out.variable}, {cuts.variable}, {table.variable});"
+    )
+
+
+def _multiply(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray) -> None:
+    extreme = np.maximum(np.abs(low), np.abs(high)).astype(object)[:, None]
+    mul, add = impl.mul.data.astype(object), impl.add.data.astype(object)
+    reach = int((np.abs(mul) * extreme + np.abs(add)).max()) + bound(impl.lo.data) + bound(impl.hi.data) + 1
+    arrays = [b.array(a) for a in (impl.mul.data, impl.add.data)]
+    shift, tie = b.array(impl.shift.data, "int16_t"), b.array(impl.tie.data, "int16_t")
+    breaks = b.array(impl.breaks.data if impl.breaks.data.size else np.zeros(1, dtype=np.int64))
+    lo, hi = impl.lo.data, impl.hi.data
+    limits = b.array(np.concatenate([lo, hi]))
+    ties = "true" if np.any(impl.tie.data > 0) else "false"
+    types = (
+        f"{_type(-reach, reach)}, {arrays[0].ctype}, {arrays[0].limbs}, {arrays[1].limbs}, {breaks.ctype}, {breaks.limbs}, "
+        f"{_type(min(bound_low(lo, hi), -1), bound_high(lo, hi))}, {limits.limbs}"
+    )
+    names = ", ".join([arrays[0].variable, arrays[1].variable, shift.variable, tie.variable, breaks.variable])
+    b.emit(
+        f"qc::multiply_add_shift<{size}, {row}, {mul.shape[1]}, {ties}, {types}>"
+        f"({source.variable}, {out.variable}, {names}, {limits.variable}, {limits.variable} + {len(lo) * limits.limbs});"
+    )
+
+
+def bound_low(*arrays: np.ndarray) -> int:
+    return min(int(a.min()) for a in arrays)
+
+
+def bound_high(*arrays: np.ndarray) -> int:
+    return max(int(a.max()) for a in arrays)
+
+
+_IMPLS: dict[type, Callable[..., None]] = {ops.Table: _table, ops.Thresholds: _thresholds, ops.MulAddShift: _multiply}
+
+
+# --- ports -----------------------------------------------------------------------------------------------------------------
+
+
+def layout(value: Value) -> PortLayout:
+    assert value.type.format is not None
+    return PortLayout(value.type.format.width, value.type.size)
+
+
+def _port(b: Builder, value: Value, position: int, is_input: bool) -> Port:
+    shape = layout(value)
+    name = f"{'x' if is_input else 'y'}{position}"
+    word = f"ap_uint<{shape.word_width}>"
+    amp = "" if is_input else "&"
+    if shape.array:
+        parameters: tuple[str, ...] = (f"{'const ' if is_input else ''}{word} {name}[{shape.words}]",)
+        words = tuple(f"{name}[{i}]" for i in range(shape.words))
+        arguments: tuple[str, ...] = (name,)
+        pragmas: tuple[str, ...] = ()
+    else:
+        words = (name,) if shape.packed else tuple(f"{name}_{i}" for i in range(shape.words))
+        parameters = tuple(f"{word} {amp}{w}" for w in words)
+        arguments = words
+        pragmas = () if is_input else tuple(f"#pragma HLS interface mode=ap_none port={w}" for w in words)
+    tensor = b.source(value)
+    move = _unpack if is_input else _pack
+    statements = move(b, value, tensor, shape, name, words)
+    comment = f"{value.type.size} codes of {value.type.format}, {shape.per_word} in a word of {shape.word_width} bits"
+    return Port(name, shape, parameters, pragmas, statements, arguments, comment)
+
+
+def _moves(shape: PortLayout, name: str, words: tuple[str, ...], call: Callable[[int, str, str], str]) -> tuple[str, ...]:
+    """Statements for every word; an array port gets one loop over its full words."""
+    if not shape.array:
+        return tuple(call(shape.in_word(i), w, str(i * shape.per_word)) for i, w in enumerate(words))
+    full = shape.count // shape.per_word
+    label = f"WORDS_{name.upper()}"
+    loop = [f"{label}:", "#ifdef __BAMBU__", "#pragma unroll", "#endif", f"for (int i = 0; i < {full}; ++i) {{", "#ifndef __BAMBU__",
+            "#pragma HLS unroll", "#endif", "  " + call(shape.per_word, f"{name}[i]", f"i * {shape.per_word}"), "}"]  # fmt: skip
+    rest = [call(shape.count - full * shape.per_word, f"{name}[{full}]", str(full * shape.per_word))] if full < shape.words else []
+    return tuple(loop + rest)
+
+
+def _unpack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: str, words: tuple[str, ...]) -> tuple[str, ...]:
+    fmt = value.type.format
+    if isinstance(fmt, FixedPoint):
+        signed = "true" if fmt.signed else "false"
+        return _moves(shape, name, words, lambda n, w, o: f"qc::unpack<{n}, {fmt.width}, {signed}>({w}, {tensor.variable} + {o});")
+    if isinstance(fmt, Bipolar):
+        return _moves(shape, name, words, lambda n, w, o: f"qc::unpack_bipolar<{n}>({w}, {tensor.variable} + {o});")
+    codes = fmt.codes() if fmt is not None else np.zeros(0)
+    special = fmt.is_special(codes)
+    units = np.where(special, 0, fmt.decode(np.where(special, 0, codes)))
+    table = b.array(units)
+    return _moves(shape, name, words, lambda n, w, o: f"qc::unpack_table<{n}, {fmt.width}, {table.limbs}>({w}, {tensor.variable} + {o}, {table.variable});")
+
+
+def _pack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: str, words: tuple[str, ...]) -> tuple[str, ...]:
+    fmt = value.type.format
+    if tensor.variable.startswith("c"):  # a constant output
+        copy = b.local(value)
+        b.emit(f"qc::wire<{value.type.size}, qc::AxisRow<1, {value.type.size}>, {tensor.ctype}, {tensor.limbs}>({tensor.variable}, {copy.variable});")
+        tensor = copy
+    if isinstance(fmt, FixedPoint):
+        return _moves(shape, name, words, lambda n, w, o: f"qc::pack<{n}, {fmt.width}>({tensor.variable} + {o}, {w});")
+    if isinstance(fmt, Bipolar):
+        return _moves(shape, name, words, lambda n, w, o: f"qc::pack_bipolar<{n}>({tensor.variable} + {o}, {w});")
+    assert fmt is not None
+    grid = fmt.grid()
+    units, codes = b.array(grid), b.array(np.asarray(fmt.encode(grid)))
+    sizes = f"{fmt.width}, {grid.size}, {units.limbs}"
+    return _moves(shape, name, words, lambda n, w, o: f"qc::pack_table<{n}, {sizes}>({tensor.variable} + {o}, {w}, {units.variable}, {codes.variable});")
+
+
+def traced(graph: Graph, known: dict[str, Range]) -> list[tuple[Value, int]]:
+    """(value, width) of every tensor that the C simulation traces, in the order of the trace."""
+    values = [*graph.inputs]
+    values += [n.output for n in graph.nodes if not isinstance(n.op, (ops.Constant, ops.Reshape))]
+    return [(v, _width(*known[v.name].bounds)) for v in values]
+
+
+def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
+    """View of a whole project."""
+    known = ranges(graph)
+    b = Builder(graph, known)
+    for value in graph.inputs:
+        b.local(value)
+    inputs = tuple(_port(b, v, i, True) for i, v in enumerate(graph.inputs))
+    trace = dict((v.name, w) for v, w in traced(graph, known))
+    for value in graph.inputs:
+        b.emit(f"QC_TRACE({trace[value.name]}, {b.source(value).variable}, {value.type.size});")
+    for node in graph.nodes:
+        RULES[type(node.op)](b, node)
+        if node.output.name in trace:
+            b.emit(f"QC_TRACE({trace[node.output.name]}, {b.source(node.output).variable}, {node.output.type.size});")
+    outputs = tuple(_port(b, v, i, False) for i, v in enumerate(graph.outputs))
+    return ProjectView(
+        top, part, clock_ns, inputs, outputs, tuple(b.constants), tuple(b.locals), tuple(b.statements),
+        sum(p.layout.size for p in inputs), sum(p.layout.size for p in outputs),
+    )  # fmt: skip
+
+
+def parallel_too_big(graph: Graph) -> str | None:
+    """A warning where full unrolling cannot be meant for hardware."""
+    total = sum(n.output.type.size * n.inputs[0].type.shape[-1] for n in graph.nodes if isinstance(n.op, ops.MatMul))
+    if total <= UNROLLED:
+        return None
+    return f"{total:,} multiplications are unrolled: too many for any part in architecture parallel; the project still simulates"

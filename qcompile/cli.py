@@ -1,0 +1,320 @@
+"""The command line: a thin skin. Heavy modules are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from qcompile.pipeline import Design
+    from qcompile.verification import Report
+
+MODEL_OPTIONS = [
+    click.option("--part", default="xc7z020clg400-1", show_default=True, help="FPGA part"),
+    click.option("--clock", "clock_ns", default=5.0, show_default=True, help="clock period in ns"),
+    click.option("--arch", default="parallel", show_default=True, type=click.Choice(["parallel"]), help="architecture"),
+    click.option("--input-format", "input_formats", multiple=True, metavar="F", help="format of an input without quantizer, e.g. s12f10; once per input"),
+    click.option("--softmax", default="host", show_default=True, type=click.Choice(["host", "logits", "integer"]), help="a trailing softmax"),
+]
+
+
+def _model_options(command: Any) -> Any:
+    for option in reversed(MODEL_OPTIONS):
+        command = option(command)
+    return command
+
+
+class _Commands(click.Group):
+    """Turns our errors into one message and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from qcompile.errors import QCompileError
+
+        try:
+            return super().invoke(ctx)
+        except QCompileError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
+        except BrokenPipeError:
+            sys.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="qcompile")
+def main() -> None:
+    """Compiles quantized neural networks to FPGA projects that are exact code for code."""
+
+
+def _console(stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+@contextlib.contextmanager
+def _progress(text: str) -> Iterator[Any]:
+    """A spinner on stderr while something takes time."""
+    with _console(stderr=True).status(text) as status:
+        yield lambda line: status.update(str(line))
+
+
+def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    _console().print(table)
+
+
+def _load_array(path: str) -> list[np.ndarray]:
+    """Arrays of an .npy or .npz file, in order."""
+    import numpy as np
+
+    from qcompile.errors import QCompileError
+
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return [loaded[name] for name in loaded.files] if hasattr(loaded, "files") else [loaded]
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        reason = getattr(error, "strerror", None) or "it is no .npy or .npz file with numbers"
+        raise QCompileError(f"the array cannot be read: {reason}", path, "write it with numpy.save or numpy.savez") from None
+
+
+def _is_project(path: str) -> bool:
+    return Path(path).is_dir()
+
+
+def _design(path: str, options: dict[str, Any] | None = None) -> Design:
+    """A written project, or a model compiled on the fly."""
+    from qcompile.pipeline import compile, open_project
+
+    return open_project(path) if _is_project(path) else compile(path, **(options or {}))
+
+
+def _warn(lines: tuple[str, ...]) -> None:
+    for line in lines:
+        click.echo(f"warning: {line}", err=True)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="machine-readable")
+@_model_options
+def inspect(model: str, as_json: bool, **options: Any) -> None:
+    """What is supported in MODEL, what is not and why."""
+    from qcompile.errors import QCompileError, UnsupportedError
+    from qcompile.frontend import load
+
+    try:
+        found = load(model)
+    except UnsupportedError as error:
+        findings = [vars(f) for f in error.findings]
+        if as_json:
+            click.echo(json.dumps({"supported": False, "unsupported": findings}, indent=1))
+        else:
+            _table(f"{model}: cannot be compiled", ["where", "operator", "reason", "way out"],
+                   [[f["where"], f["op"], f["reason"], f["hint"]] for f in findings])  # fmt: skip
+            click.echo("next: mend these nodes in the model and export it again", err=True)
+        sys.exit(1)
+    problem = None
+    design = None
+    try:
+        from qcompile.pipeline import compile
+
+        design = compile(found, **options)
+    except QCompileError as error:
+        problem = error
+    if as_json:
+        click.echo(json.dumps(_inspection(found, design, problem), indent=1))
+    else:
+        _show_inspection(model, found, design, problem)
+    if problem is not None:
+        sys.exit(1)
+
+
+def _inspection(model: Any, design: Any, problem: Any) -> dict[str, Any]:
+    nodes = [{"op": type(n.op).__name__, "from": str(n.origin), "output": n.output.name, "shape": list(n.output.type.shape)} for n in model.graph.nodes]
+    record: dict[str, Any] = {
+        "supported": problem is None, "unsupported": [], "problem": str(problem) if problem else None, "warnings": list(model.warnings),
+        "inputs": [{"name": v.name, "shape": list(v.type.shape)} for v in model.graph.inputs],
+        "outputs": [{"name": v.name, "shape": list(v.type.shape)} for v in model.graph.outputs], "nodes": nodes,
+    }  # fmt: skip
+    if design is not None:
+        record["lowered"] = [
+            {"op": type(n.op).__name__, "from": str(n.origin), "output": n.output.name, "format": str(n.output.type.format)}
+            for n in design.graph.nodes
+        ]
+    return record
+
+
+def _show_inspection(path: str, model: Any, design: Any, problem: Any) -> None:
+    _table(f"{path}: after import", ["output", "op", "shape", "from"],
+           [[n.output.name, _op_text(n.op), list(n.output.type.shape), n.origin] for n in model.graph.nodes])  # fmt: skip
+    if design is not None:
+        _table("after lowering", ["output", "op", "codes", "shape"],
+               [[n.output.name, _op_text(n.op), n.output.type.format, list(n.output.type.shape)] for n in design.graph.nodes])  # fmt: skip
+        _warn(design.warnings)
+        click.echo(f"everything is supported; next: qcompile compile {path} -o build")
+        return
+    _warn(model.warnings)
+    click.echo(f"error: {problem}", err=True)
+
+
+def _op_text(op: Any) -> str:
+    name = type(op).__name__
+    if name == "Quantize":
+        return f"Quantize {op.format} {op.rounding.value}"
+    if name == "Map":
+        return f"Map ({op.impl.kind})"
+    return f"Func {op.name}" if name == "Func" else name
+
+
+@main.command()
+@click.argument("model")
+@click.option("-o", "--output", required=True, help="folder of the project")
+@click.option("--dump", metavar="DIR", help="write the text of the graph after each pass")
+@_model_options
+def compile(model: str, output: str, dump: str | None, **options: Any) -> None:
+    """Compile MODEL to a project: HLS C++, simulator, certificate."""
+    from qcompile.pipeline import compile as compile_model
+
+    with _progress(f"compiling {model}"):
+        design = compile_model(model, dump=dump, **options)
+        design.write(output)
+    _warn(design.warnings)
+    _summary(design, output)
+    click.echo(f"next: qcompile verify {output}")
+
+
+def _summary(design: Design, output: str) -> None:
+    from qcompile.ir import ops
+
+    rows = []
+    for node in design.graph.nodes:
+        if isinstance(node.op, (ops.Constant, *ops.STRUCTURAL)):
+            continue
+        weights = next((v.type for v in node.inputs if isinstance(getattr(design.graph.producers.get(v.name), "op", None), ops.Constant)), None)
+        note = node.op.impl.kind if isinstance(node.op, ops.Map) and node.op.impl else ""
+        rows.append([node.output.name, type(node.op).__name__, list(node.output.type.shape), node.output.type.format,
+                     f"{list(weights.shape)} {weights.format}" if weights else "", note])  # fmt: skip
+    _table(f"{design.model.name} -> {output}", ["tensor", "op", "shape", "codes", "weights", "implementation"], rows)
+
+
+@main.command()
+@click.argument("target")
+@click.option("--input", "source", required=True, help=".npy, or .npz with one array per input; vector index first")
+@click.option("--output", "result", required=True, help=".npy (.npz for several outputs)")
+@click.option("--codes", is_flag=True, help="codes of the output ports instead of real values")
+@_model_options
+def simulate(target: str, source: str, result: str, codes: bool, **options: Any) -> None:
+    """Bit-accurate simulation of a project or model TARGET."""
+    import numpy as np
+
+    from qcompile.errors import QCompileError
+
+    arrays = _load_array(source)
+    with _progress(f"simulating {target}"):
+        design = _design(target, options)
+        outputs = design.simulator.codes(*arrays) if codes else design.simulator(*arrays)
+    if len(outputs) > 1 and not result.endswith(".npz"):
+        raise QCompileError(f"the model has {len(outputs)} outputs", result, "write to a .npz file")
+    try:
+        with open(result, "wb") as file:
+            if result.endswith(".npz"):
+                np.savez(file, **{f"y{i}": y for i, y in enumerate(outputs)})
+            else:
+                np.save(file, outputs[0])
+    except OSError as error:
+        raise QCompileError(f"the result cannot be written: {error.strerror}", result) from None
+    click.echo(f"{len(outputs[0])} vectors -> {result}, shape {tuple(outputs[0].shape)}")
+    click.echo(f"next: python -c \"import numpy; print(numpy.load('{result}'))\"")
+
+
+@main.command()
+@click.argument("directory")
+@click.option("--input", "source", help="verify on these vectors too (.npy or .npz)")
+@click.option("--samples", default=1000, show_default=True, help="random vectors")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--float32/--no-float32", default=True, show_default=True, help="compare with qonnx's float32 execution where it is installed")
+@click.option("--json", "as_json", is_flag=True, help="machine-readable")
+def verify(directory: str, source: str | None, samples: int, seed: int, float32: bool, as_json: bool) -> None:
+    """Exit code 0 only when reference, simulator, emitted simulator and compiled C++ agree on every code."""
+    from qcompile.verification import report_json
+    from qcompile.verification import verify as verify_project
+
+    arrays = _load_array(source) if source else []
+    with _progress(f"verifying {directory}") as progress:
+        report = verify_project(directory, *arrays, samples=samples, seed=seed, float32=float32, progress=progress)
+    if as_json:
+        click.echo(report_json(report))
+        return
+    _show_report(directory, report)
+    click.echo(f"all executions agree; next: make -C {directory} synth (with Vitis HLS), or qcompile simulate {directory} --input x.npy --output y.npy")
+
+
+def _show_report(directory: str, report: Report) -> None:
+    _table(f"verify {directory}", ["comparison", "vectors", "codes", "differing", "note"],
+           [[r.what, r.vectors, r.codes, r.differing, r.note] for r in report.rows])  # fmt: skip
+
+
+@main.command()
+@click.argument("target")
+@click.option("--input", "source", required=True, help=".npy, vector index first")
+@click.option("--labels", required=True, help=".npy with one class index per vector")
+@click.option("--json", "as_json", is_flag=True, help="machine-readable")
+@_model_options
+def evaluate(target: str, source: str, labels: str, as_json: bool, **options: Any) -> None:
+    """Accuracy of the bit-accurate and of the float32 execution of TARGET."""
+    from qcompile.evaluation import evaluate as evaluate_design
+
+    arrays, wanted = _load_array(source), _load_array(labels)[0]
+    with _progress(f"evaluating {target}"):
+        result = evaluate_design(_design(target, options), arrays, wanted)
+    if as_json:
+        click.echo(json.dumps(result, indent=1))
+        return
+    _table(f"accuracy of {target}", ["execution", "accuracy"], [[k, v] for k, v in result["accuracy"].items()])
+    if result["disagreements"]:
+        _table("where they disagree", ["vector", "label", "bit-accurate", "float32"], result["disagreements"])
+    click.echo(f"agreement of both executions: {result['agreement']}")
+    click.echo(f"next: qcompile verify DIR checks the codes themselves (of {target})")
+
+
+@main.command()
+@click.option("-o", "--output", default="qcompile_demo", show_default=True, help="folder of the project")
+def demo(output: str) -> None:
+    """Compile a digits classifier that ships with qcompile, verify it and show its accuracy."""
+    import numpy as np
+
+    from qcompile.assets import asset
+    from qcompile.evaluation import evaluate as evaluate_design
+    from qcompile.pipeline import compile as compile_model
+    from qcompile.verification import verify as verify_project
+
+    x, labels = np.load(asset("examples/digits_x.npy")), np.load(asset("examples/digits_y.npy"))
+    with _progress("compiling the digits classifier") as progress:
+        design = compile_model(asset("examples/digits_mlp.onnx"))
+        design.write(output)
+        report = verify_project(output, x, progress=progress)
+        result = evaluate_design(design, [x], labels, float32=False)
+    _summary(design, output)
+    _show_report(output, report)
+    _table("accuracy on the shipped test digits", ["execution", "accuracy"], [[k, v] for k, v in result["accuracy"].items()])
+    click.echo(f"next: look into {output}/README.md, or compile a model of yours: qcompile inspect MODEL.onnx")
+
+
+if __name__ == "__main__":
+    main()

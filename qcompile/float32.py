@@ -1,0 +1,46 @@
+"""The float32 execution of the user's own file, by qonnx or onnxruntime where they are installed. Never the reference, always beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+
+from qcompile.ir import Graph
+
+_CUSTOM = {"Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant", "MultiThreshold"}
+
+
+def execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tuple[list[np.ndarray] | None, str]:
+    """(outputs with the vector index first, executor), or (None, why it could not run). One vector a call, as exported."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return _execute(source, graph, inputs)
+    except ImportError as error:
+        return None, f"not run: {error.name} is not installed (pip install 'qcompile[float]')"
+    except Exception as error:  # noqa: BLE001 - the executor is somebody else's; its failure is reported, not ours to handle
+        return None, f"not run: the executor fails ({type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''})"
+
+
+def _execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tuple[list[np.ndarray], str]:
+    import onnx
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    proto = onnx.load_model_from_string(source)
+    for node in proto.graph.node:
+        if node.op_type in _CUSTOM:
+            node.domain = "qonnx.custom_op.general"
+    if not any(o.domain == "qonnx.custom_op.general" for o in proto.opset_import):
+        proto.opset_import.append(onnx.helper.make_opsetid("qonnx.custom_op.general", 1))
+    model: Any = ModelWrapper(proto).transform(InferShapes())
+    names = [o.name for o in proto.graph.output]
+    rows = []
+    for i in range(len(inputs[0])):
+        feed = {v.name: x[i].astype(np.float32) for v, x in zip(graph.inputs, inputs, strict=True)}
+        out = execute_onnx(model, feed)
+        rows.append([np.asarray(out[n]) for n in names])
+    return [np.stack([r[k] for r in rows]) for k in range(len(names))], "qonnx"

@@ -1,0 +1,192 @@
+"""The files of a project: sources, simulator, vectors, certificate, manifest, README."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+
+from qcompile.assets import asset
+from qcompile.backends import hls, pysim
+from qcompile.backends.base import FileSet
+from qcompile.backends.pysim.simulator import encode
+from qcompile.cost import price
+from qcompile.formats import Format
+from qcompile.ir import Node, Param, ops, print_graph
+from qcompile.passes.ports import HostInput, port_limits
+from qcompile.passes.ranges import ranges, row_ranges
+
+if TYPE_CHECKING:
+    from qcompile.pipeline import Design
+
+SCHEMA = 1
+VECTORS = 64
+
+
+def project_files(design: Design) -> FileSet:
+    """Everything that `write` puts on disk."""
+    files = hls.emit(design.graph, design.top, design.options.part, design.options.clock_ns)
+    files |= pysim.emit(design.graph, design.inputs, design.outputs)
+    files |= _vectors(design)
+    files["model.onnx"] = design.model.source
+    files["graph.txt"] = print_graph(design.graph, data=False).encode()
+    proofs = certificate(design)
+    files["certificate.json"] = _json(proofs)
+    files["README.md"] = _readme(design, proofs)
+    files["LICENSE"] = asset("hw/LICENSE").read_bytes()
+    files["NOTICE"] = asset("hw/NOTICE").read_bytes()
+    files["manifest.json"] = _json(manifest(design, FileSet(files).digest()))
+    return FileSet(files)
+
+
+def _json(record: Any) -> bytes:
+    return (json.dumps(record, indent=1, ensure_ascii=True) + "\n").encode()
+
+
+def _vectors(design: Design) -> dict[str, bytes]:
+    """Random and extreme input codes with the simulator's output codes."""
+    units = port_vectors(design, VECTORS, seed=0)
+    results = design.simulator.run(units)
+    graph = design.graph
+    ins = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, graph.inputs, strict=True)]
+    outs = [v.type.format.bits(encode(results[v.name], v.type.format)) for v in graph.outputs]
+    return {
+        "tb/vectors/input.bin": hls.vector_file(graph, ins),
+        "tb/vectors/output.bin": hls.vector_file(graph, outs, outputs=True),
+    }
+
+
+def port_vectors(design: Design, count: int, seed: int) -> list[np.ndarray]:
+    """Units (count, *shape) of every input port: all at the lower end, all at the upper end, zero, random ends, then uniform."""
+    rng = np.random.default_rng(seed)
+    return [_port_units(h, count, rng) for h in design.inputs]
+
+
+def _port_units(host: HostInput, count: int, rng: np.random.Generator) -> np.ndarray:
+    lo, hi = (int(p.values[0]) if p.is_scalar else None for p in port_limits(host))
+    fmt = host.quantize.format
+    lo, hi = fmt.min_units if lo is None else lo, fmt.max_units if hi is None else hi
+    grid = _grid(fmt, lo, hi)
+    shape = (count, *host.shape)
+    if grid is None:
+        out = rng.integers(lo, hi, size=shape, endpoint=True, dtype=np.int64)
+        nearest_zero = min(max(0, lo), hi)
+    else:
+        out = grid[rng.integers(0, len(grid), size=shape)]
+        lo, hi, nearest_zero = int(grid[0]), int(grid[-1]), int(grid[np.argmin(np.abs(grid))])
+    specials = [np.full(host.shape, v) for v in (lo, hi, nearest_zero)]
+    specials += [np.where(rng.random(host.shape) < 0.5, lo, hi) for _ in range(3)]
+    for i, special in enumerate(specials[:count]):
+        out[i] = special
+    return out
+
+
+def _grid(fmt: Format, lo: int, hi: int) -> np.ndarray | None:
+    """The sorted units of formats that are no integers."""
+    if type(fmt).__name__ in ("FixedPoint", "Accumulator"):
+        return None
+    grid = fmt.grid()
+    return grid[(grid >= lo) & (grid <= hi)]
+
+
+# --- manifest and certificate ------------------------------------------------------------------------------------------
+
+
+def _param(p: Param) -> Any:
+    """A rational parameter as text: one number, or a list in tensor order."""
+    return str(p.values[0]) if p.is_scalar else {"shape": list(p.shape), "values": [str(v) for v in p.values]}
+
+
+def _step(step: Any) -> dict[str, Any]:
+    record: dict[str, Any] = {"op": type(step).__name__}
+    for name, value in vars(step).items():
+        if value is not None:
+            record[name] = _param(value) if isinstance(value, Param) else str(getattr(value, "value", value))
+    return record
+
+
+def manifest(design: Design, digest: str) -> dict[str, Any]:
+    from qcompile.pipeline import VERSION, options_record
+
+    inputs = [
+        {
+            "name": h.name, "shape": list(h.source_shape), "port_shape": list(h.shape), "format": str(h.quantize.format),
+            "scale": _param(h.quantize.scale), "zero_point": _param(h.quantize.zero_point),
+            "rounding": h.quantize.rounding.value, "overflow": h.quantize.overflow.value,
+            "structure": [repr(op) for op in h.structural], "affine": _step(h.affine), "clip": _step(h.clip),
+        }
+        for h in design.inputs
+    ]  # fmt: skip
+    outputs = [
+        {
+            "name": h.name, "port_shape": list(v.type.shape), "format": str(v.type.format),
+            "host": [_step(s) for s in h.steps] + ([{"op": "Softmax", "axis": h.softmax.axis, "log": h.softmax.log}] if h.softmax else []),
+        }
+        for h, v in zip(design.outputs, design.graph.outputs, strict=True)
+    ]  # fmt: skip
+    return {
+        "schema": SCHEMA,
+        "tool": {"name": "qcompile", "version": VERSION},
+        "model": {"name": design.model.name, "sha256": design.model.sha256},
+        "options": options_record(design.options),
+        "top": design.top,
+        "inputs": inputs,
+        "outputs": outputs,
+        "warnings": list(design.warnings),
+        "sha256_of_files": digest,
+    }
+
+
+def certificate(design: Design) -> dict[str, Any]:
+    """Why every accumulator is wide enough, and how every activation chain is computed."""
+    known = ranges(design.graph)
+    accumulators, maps = [], []
+    for node in design.graph.nodes:
+        reach = [known[v.name] for v in node.inputs]
+        if isinstance(node.op, ops.Map):
+            low, high = row_ranges(node, reach)
+            maps.append(_map_record(node, int(low.min()), int(high.max())))
+        elif isinstance(node.op, (ops.MatMul, ops.Mul, ops.IntSoftmax)):
+            lo, hi = known[node.output.name].bounds
+            accumulators.append({
+                "tensor": node.output.name, "op": type(node.op).__name__, "from": str(node.origin), "width": node.output.type.format.width,
+                "signed": node.output.type.format.signed, "lowest": lo, "highest": hi,
+                "proof": "sum over the reduction axis of each weight times the end of its input's range that its sign picks"
+                if any(isinstance(design.graph.producers[v.name].op, ops.Constant) for v in node.inputs if v.name in design.graph.producers)
+                else "interval arithmetic on the operands' ranges",
+                "input_ranges": [list(r.bounds) for r in reach],
+            })  # fmt: skip
+    return {"accumulators": accumulators, "activations": maps}
+
+
+def _map_record(node: Node, low: int, high: int) -> dict[str, Any]:
+    op: ops.Map = node.op
+    bits = max(abs(low), abs(high)).bit_length() + 1
+    record: dict[str, Any] = {
+        "tensor": node.output.name, "from": str(node.origin), "to": str(op.quantize.format), "rounding": op.quantize.rounding.value,
+        "chain": [type(s).__name__ for s in op.steps], "reachable": [low, high], "parameter_rows": int(op.coeffs.data.shape[1]),
+        "implementation": op.impl.kind if op.impl else None,
+    }  # fmt: skip
+    if isinstance(op.impl, ops.MulAddShift):
+        mul = op.impl.mul.data
+        record |= {"multiplier_bits": int(max(abs(int(mul.min())), abs(int(mul.max())))).bit_length(), "segments": mul.shape[1],
+                   "shifts": sorted(set(op.impl.shift.data.ravel().tolist())), "price": price.multiply_add_shift(op.impl, bits)}  # fmt: skip
+    elif isinstance(op.impl, ops.Thresholds):
+        record |= {"thresholds": int(op.impl.cuts.data.shape[1]), "price": price.thresholds(op.impl, bits)}
+    elif isinstance(op.impl, ops.Table):
+        record |= {"entries": int(op.impl.values.data.shape[1]), "price": price.table(op.impl, op.quantize.format.width)}
+    record["proof"] = "equal to rational arithmetic for every reachable accumulator value (thresholds of the exact chain reproduced)"
+    return record
+
+
+def _readme(design: Design, proofs: dict[str, Any]) -> bytes:
+    def clean(text: str) -> str:
+        return "".join(c if c.isalnum() or c in " _.-#:" else "_" for c in text)[:60]
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment.filters["clean"] = clean
+    source = asset("templates/hls/README.md.j2").read_text()
+    record = manifest(design, "")
+    return environment.from_string(source).render(manifest=record, proofs=proofs, vectors=VECTORS).encode()

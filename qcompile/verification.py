@@ -1,0 +1,401 @@
+"""reference == simulator == emitted simulator == compiled C++, on every code of every output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qcompile.backends import hls
+from qcompile.backends.pysim.emit import variables
+from qcompile.backends.pysim.simulator import encode, with_batch
+from qcompile.errors import QCompileError, VerificationError
+from qcompile.ir import Param, TensorType, ops
+from qcompile.passes.ports import port_limits, to_port
+from qcompile.pipeline import Design, open_project
+from qcompile.sim import ratio
+from qcompile.sim.ratio import Lazy, Ratio
+from qcompile.sim.reference import Host, evaluate
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: what was compared, on how many vectors and codes, and how many differed."""
+
+    what: str
+    vectors: int
+    codes: int
+    differing: int
+    note: str = ""
+
+
+@dataclass
+class Report:
+    """Result of `verify`: exact comparisons, and the float32 execution beside them."""
+
+    rows: list[Row] = field(default_factory=list)
+
+    def record(self) -> list[dict[str, Any]]:
+        return [vars(r) for r in self.rows]
+
+
+def verify(directory: str | Path, *x: np.ndarray, samples: int = 1000, seed: int = 0, float32: bool = True,
+           progress: Progress = lambda text: None) -> Report:  # fmt: skip
+    """Verify a written project on the inputs x (vector index first), on random ones and on the extremes of the input format.
+
+    VerificationError names the first layer and element that diverge, with both values.
+    """
+    folder = Path(directory)
+    progress("compiling the project's model again")
+    design = open_project(folder)
+    inputs = _inputs(design, x, samples, seed)
+    report = Report()
+    units = design.simulator.quantize(*inputs)
+    progress("reference and simulator")
+    values = _check_reference(design, inputs, units, report)
+    codes = [encode(values[v.name], v.type.format) for v in design.graph.outputs]
+    progress("emitted simulator")
+    _check_emitted(design, folder, inputs, codes, values, report)
+    progress("compiling and running the C++")
+    _check_cpp(design, folder, units, codes, values, report)
+    if float32:
+        progress("float32 execution")
+        _compare_float32(design, inputs, report)
+    return report
+
+
+# --- inputs ------------------------------------------------------------------------------------------------------------
+
+
+def _inputs(design: Design, given: tuple[np.ndarray, ...], samples: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Given vectors, then random ones (uniform over a little more than the format's range, and normal), then the extremes."""
+    if given and len(given) != len(design.inputs):
+        raise QCompileError(f"the model has {len(design.inputs)} input(s), {len(given)} were given")
+    made = []
+    for position, host in enumerate(design.inputs):
+        rng = np.random.default_rng([seed, position])
+        low, high = _float_range(host)
+        shape = host.source_shape
+        spread = (high - low) or 1.0
+        uniform = rng.uniform(low - 0.05 * spread, high + 0.05 * spread, (samples - samples // 2, *shape))
+        normal = (low + high) / 2 + rng.normal(size=(samples // 2, *shape)) * spread * rng.choice([0.02, 0.1, 0.3], size=(samples // 2,) + (1,) * len(shape))
+        ends = np.array([np.full(shape, v) for v in (low, high, 0.0, low * 2, high * 2)])
+        mixed = np.where(rng.random((6, *shape)) < 0.5, low, high)
+        parts = [uniform, normal, ends, mixed]
+        if given:
+            parts.insert(0, with_batch(np.asarray(given[position]), host))
+            if not np.isfinite(parts[0]).all():
+                raise QCompileError("the array holds NaN or infinity", f"input '{host.name}'", "give finite numbers")
+        made.append(np.concatenate([p.astype(np.float32 if p.dtype != np.float64 or i or not given else p.dtype) for i, p in enumerate(parts)]))
+    if len({len(m) for m in made}) > 1:
+        raise QCompileError("the inputs have different numbers of vectors")
+    return tuple(made)
+
+
+def _float_range(host: Any) -> tuple[float, float]:
+    """Smallest and largest input that the port can tell apart."""
+    mul, add = to_port(host)
+    corners = []
+    for limit in port_limits(host):
+        for m in mul.values:
+            corners += [float((u - a) / m) for u in {limit.values[0], limit.values[-1]} for a in {add.values[0], add.values[-1]} if m]
+    corners = [min(max(c, -3e38), 3e38) for c in corners] or [0.0, 0.0]
+    return min(corners), max(corners)
+
+
+# --- the exact comparisons ---------------------------------------------------------------------------------------------
+
+
+def _real(units: np.ndarray, t: TensorType) -> Ratio:
+    whole = units.astype(np.int64) if units.dtype.kind in "fiu" else units
+    unit = t.unit()
+    return ratio.affine(Ratio(whole, np.array(1)), unit, unit.combine(t.zero_point, lambda u, z: -u * z))
+
+
+def _unequal(a: Ratio, b: Ratio) -> np.ndarray:
+    left, right = ratio.times(a.num, b.den), ratio.times(b.num, a.den)
+    return np.asarray(left != right)
+
+
+def _check_reference(design: Design, inputs: tuple[np.ndarray, ...], units: list[np.ndarray], report: Report) -> dict[str, np.ndarray]:
+    """Simulator against reference, quantizer by quantizer and at the outputs, in tiles of the batch."""
+    names = {v.name for v in design.graph.outputs}
+    kept: dict[str, list[np.ndarray]] = {}
+    count = len(inputs[0])
+    largest = max([n.output.type.size for n in design.reference.nodes] + [1])
+    tile = max(1, 2**22 // largest)
+    for start in range(0, count, tile):
+        part = slice(start, start + tile)
+        values = design.simulator.run([u[part] for u in units], keep=True)
+        wanted = evaluate(design.reference, {h.name: x[part] for h, x in zip(design.inputs, inputs, strict=True)})
+        _compare_tile(design, values, wanted, start)
+        for name in names:
+            kept.setdefault(name, []).append(values[name])
+    outputs = {name: np.concatenate(parts) for name, parts in kept.items()}
+    codes = sum(outputs[v.name].size for v in design.graph.outputs)
+    report.rows.append(Row("reference = simulator", count, codes, 0))
+    return outputs
+
+
+def _compare_tile(design: Design, values: dict[str, np.ndarray], wanted: dict[str, Any], start: int) -> None:
+    inputs = [(v, "input port") for v in design.graph.inputs]
+    maps = [(n.output, str(n.origin)) for n in design.graph.nodes if isinstance(n.op, ops.Map)]
+    for value, where in inputs + maps:
+        expected = wanted.get(value.name)
+        if isinstance(expected, Ratio) and _is_quantizer(design, value.name):
+            got = _real(values[value.name], value.type)
+            _require(_unequal(got, expected), got, expected, f"{where}, tensor '{value.name}'", start, "reference", "simulator")
+    for host, value in zip(design.outputs, design.graph.outputs, strict=True):
+        if any(isinstance(n.op, ops.IntSoftmax) for n in design.graph.nodes):
+            _check_integer_softmax(design, values)
+        else:
+            _compare_output(design, host, values[value.name], wanted[host.source], start)
+
+
+def _is_quantizer(design: Design, name: str) -> bool:
+    node = design.reference.producers.get(name)
+    return node is not None and isinstance(node.op, ops.Quantize)
+
+
+def _compare_output(design: Design, host: Any, units: np.ndarray, expected: Any, start: int) -> None:
+    got: Any = Ratio(units.astype(np.int64) if units.dtype.kind in "fiu" else units, np.array(1))
+    for step in host.steps:
+        got = ratio.apply(got, step)
+    expected = expected.source if isinstance(expected, Host) else expected
+    if isinstance(expected, Lazy) and isinstance(got, Lazy):
+        expected, got = expected.base, got.base
+    _require(_unequal(got, expected), got, expected, f"output '{host.name}'", start, "reference", "simulator")
+
+
+def _check_integer_softmax(design: Design, values: dict[str, np.ndarray]) -> None:
+    """The kernel against its own specification, in plain Python integers."""
+    for node in design.graph.nodes:
+        if isinstance(node.op, ops.IntSoftmax):
+            rows = values[node.inputs[0].name].reshape(-1, node.output.type.shape[-1])
+            found = values[node.output.name].reshape(rows.shape)
+            for row, got in zip(rows.tolist(), found.tolist(), strict=True):
+                table = node.op.table.data.tolist()
+                e = [table[min((int(max(row) - a) * node.op.mul) >> node.op.shift, len(table) - 1)] for a in row]
+                wanted = [(v * 2**node.op.frac + sum(e) // 2) // sum(e) for v in e]
+                if wanted != [int(g) for g in got]:
+                    raise VerificationError(f"integer softmax gives {got}, its specification {wanted}", str(node.origin))
+
+
+def _require(different: np.ndarray, got: Any, expected: Any, where: str, start: int, left: str, right: str) -> None:
+    if not different.any():
+        return
+    place = tuple(int(i) for i in np.argwhere(different)[0])
+    a, b = (np.broadcast_to(r.float64() if hasattr(r, "float64") else r, different.shape)[place] for r in (expected, got))
+    raise VerificationError(
+        f"{left} and {right} differ in {int(different.sum())} of {different.size} elements; first at vector {start + place[0]}, "
+        f"element {list(place[1:])}: {left} {a}, {right} {b}",
+        where,
+    )
+
+
+# --- emitted simulator -------------------------------------------------------------------------------------------------
+
+
+def _check_emitted(design: Design, folder: Path, inputs: tuple[np.ndarray, ...], codes: list[np.ndarray],
+                   values: dict[str, np.ndarray], report: Report) -> None:  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        source, target = Path(scratch) / "x.npz", Path(scratch) / "y.npz"
+        np.savez(source, **{f"x{i:03d}": x for i, x in enumerate(inputs)})
+        _run([sys.executable, str(folder / "sim" / "model.py"), str(source), str(target), "--codes"], "the emitted simulator fails")
+        with np.load(target, allow_pickle=False) as file:
+            found = [file[f"y{i}"] for i in range(len(codes))]
+        wrong = _first_difference(codes, found)
+        if wrong is not None:
+            one = tuple(x[wrong : wrong + 1] for x in inputs)
+            trace = _emitted_trace(design, folder, one, Path(scratch))
+            _blame(design, one, trace, wrong, "emitted simulator", codes, found)
+    report.rows.append(Row("simulator = emitted simulator", len(inputs[0]), sum(c.size for c in codes), 0))
+
+
+def _first_difference(a: list[np.ndarray], b: list[np.ndarray]) -> int | None:
+    """Number of the first vector in which any output differs."""
+    bad = [np.flatnonzero((x != y).reshape(len(x), -1).any(axis=1)) if x.shape == y.shape else np.array([0]) for x, y in zip(a, b, strict=True)]
+    firsts = [int(f[0]) for f in bad if len(f)]
+    return min(firsts) if firsts else None
+
+
+_TRACER = """
+import sys, importlib.util
+import numpy as np
+spec = importlib.util.spec_from_file_location("model", sys.argv[1])
+model = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(model)
+inputs = np.load(sys.argv[2])
+trace = {}
+units = [getattr(model, f"quantize_{i}")(inputs[n]) for i, n in enumerate(inputs.files)]
+model.run(*units, trace=trace)
+np.savez(sys.argv[3], **{k: np.array([str(int(v)) for v in np.asarray(t).ravel().tolist()]).reshape(np.shape(t)) for k, t in trace.items()})
+"""
+
+
+def _emitted_trace(design: Design, folder: Path, one: tuple[np.ndarray, ...], scratch: Path) -> dict[str, np.ndarray]:
+    source, target = scratch / "one.npz", scratch / "trace.npz"
+    np.savez(source, **{f"x{i:03d}": x for i, x in enumerate(one)})
+    _run([sys.executable, "-c", _TRACER, str(folder / "sim" / "model.py"), str(source), str(target)], "the emitted simulator fails")
+    with np.load(target, allow_pickle=False) as file:
+        known = set(file.files)
+        return {name: file[var].astype(object) for name, var in variables(design.graph).items() if var in known}
+
+
+def _blame(design: Design, one: tuple[np.ndarray, ...], trace: dict[str, np.ndarray], vector: int, who: str,
+           codes: list[np.ndarray], found: list[np.ndarray]) -> None:  # fmt: skip
+    """Raise, naming the first value in graph order in which `who` left the simulator."""
+    values = design.simulator.run(design.simulator.quantize(*one), keep=True)
+    order = [(v, "input port") for v in design.graph.inputs] + [(n.output, str(n.origin)) for n in design.graph.nodes]
+    for value, where in order:
+        if value.name not in trace or value.name not in values:
+            continue
+        got = np.array([int(v) for v in trace[value.name].ravel().tolist()] + [None], dtype=object)[:-1]
+        wanted = np.array([int(v) for v in np.asarray(values[value.name]).ravel().tolist()] + [None], dtype=object)[:-1]
+        if got.shape != wanted.shape or (got != wanted).any():
+            place = int(np.argmax(got != wanted)) if got.shape == wanted.shape else 0
+            element = [int(i) for i in np.unravel_index(place, value.type.shape)]
+            raise VerificationError(
+                f"simulator and {who} diverge first here: vector {vector}, element {element}: simulator {wanted[place]}, {who} {got[place]}",
+                f"{where}, tensor '{value.name}'",
+            )
+    for i, (a, b) in enumerate(zip(codes, found, strict=True)):
+        if a.shape != b.shape or (a != b).any():
+            place = tuple(int(p) for p in np.argwhere(a != b)[0]) if a.shape == b.shape else (0,)
+            raise VerificationError(
+                f"simulator and {who} differ at vector {place[0]}, element {list(place[1:])}: {a[place]} and {b[place]}",
+                f"output '{design.outputs[i].name}'",
+            )
+
+
+# --- C++ ---------------------------------------------------------------------------------------------------------------
+
+
+def _check_cpp(design: Design, folder: Path, units: list[np.ndarray], codes: list[np.ndarray],
+               values: dict[str, np.ndarray], report: Report) -> None:  # fmt: skip
+    graph = design.graph
+    if shutil.which("g++") is None:
+        raise QCompileError("g++ was not found, so the C++ cannot be checked", hint="install g++")
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch) / "project"
+        shutil.copytree(folder, work, ignore=shutil.ignore_patterns("build"))
+        _run(["make", "-C", str(work), "build/csim"], "the C++ does not compile")
+        bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, graph.inputs, strict=True)]
+        found = _run_cpp(design, work, bits)
+        found_codes = [v.type.format.from_bits(b).reshape(c.shape) for v, b, c in zip(graph.outputs, found, codes, strict=True)]
+        wrong = _first_difference(codes, found_codes)
+        if wrong is not None:
+            trace = _cpp_trace(design, work, [b[wrong : wrong + 1] for b in bits])
+            one_units = [u[wrong : wrong + 1] for u in units]
+            _blame_units(design, one_units, trace, wrong, codes, found_codes)
+    report.rows.append(Row("simulator = compiled C++", len(units[0]), sum(c.size for c in codes), 0))
+
+
+def _run_cpp(design: Design, work: Path, bits: list[np.ndarray], trace: Path | None = None) -> list[np.ndarray]:
+    (work / "in.bin").write_bytes(hls.vector_file(design.graph, bits))
+    extra = ["--trace", str(trace)] if trace else []
+    _run([str(work / "build" / "csim"), *extra, str(work / "in.bin"), str(work / "out.bin")], "the compiled C++ fails")
+    return hls.read_vectors(design.graph, (work / "out.bin").read_bytes(), outputs=True)
+
+
+def _cpp_trace(design: Design, work: Path, bits: list[np.ndarray]) -> dict[str, np.ndarray]:
+    path = work / "trace.bin"
+    _run_cpp(design, work, bits, path)
+    return hls.read_trace(design.graph, path.read_bytes())
+
+
+def _blame_units(design: Design, units: list[np.ndarray], trace: dict[str, np.ndarray], vector: int, codes: Any, found: Any) -> None:
+    class _Fixed:
+        quantize = staticmethod(lambda *x: units)
+        run = staticmethod(design.simulator.run)
+
+    with _simulator(design, _Fixed):
+        _blame(design, (), trace, vector, "C++", codes, found)
+
+
+@contextlib.contextmanager
+def _simulator(design: Design, other: Any) -> Any:
+    saved = design.simulator
+    design.__dict__["simulator"] = other
+    try:
+        yield
+    finally:
+        design.__dict__["simulator"] = saved
+
+
+def _run(command: list[str], problem: str) -> str:
+    """Output of a command. VerificationError with its last lines if it fails."""
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-6:])
+        raise VerificationError(f"{problem}: {tail}")
+    return done.stdout
+
+
+# --- float32 beside it -------------------------------------------------------------------------------------------------
+
+FLOAT_VECTORS = 32
+
+
+def _compare_float32(design: Design, inputs: tuple[np.ndarray, ...], report: Report) -> None:
+    """qonnx's (or onnxruntime's) float32 execution of the same file: how many output codes differ, and by how much of a step."""
+    from qcompile.float32 import execute
+
+    some = to_float_inputs(design, tuple(x[:FLOAT_VECTORS] for x in inputs))
+    result, by = execute(design.model.source, design.reference, some)
+    if result is None:
+        report.rows.append(Row("float32 execution", 0, 0, 0, by))
+        return
+    exact = design.simulator.port_units(*some)
+    differing, total, largest = 0, 0, 0.0
+    for i, (host, units) in enumerate(zip(design.outputs, exact, strict=True)):
+        steps = np.asarray(design.simulator.finish(i, units), dtype=np.float64)
+        unit = _step_size(host)
+        off = np.abs(np.asarray(result[i], dtype=np.float64).reshape(steps.shape) - steps) / unit
+        differing, total, largest = differing + int((off >= 0.5).sum()), total + off.size, max(largest, float(off.max(initial=0)))
+    kind = "of a step" if all(_step_size(h) is not None for h in design.outputs) else ""
+    report.rows.append(Row("float32 execution", len(some[0]), total, differing, f"{by}; largest difference {largest:.2g} {kind}".strip()))
+
+
+def to_float_inputs(design: Design, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """What a float execution must be fed to mean the same: on the port's grid, where the port and not the model quantizes."""
+    inputs = tuple(with_batch(x, h) for x, h in zip(inputs, design.inputs, strict=True))
+    if design.reference is design.model.graph:
+        return inputs
+    return tuple(_on_grid(design, i, x) for i, x in enumerate(inputs))
+
+
+def _step_size(host: Any) -> Any:
+    """One step of the output, where the host only scales; 1 where it applies a real function."""
+    if host.softmax or len(host.steps) > 1:
+        return 1.0
+    mul: Param = host.steps[0].mul
+    return np.abs(mul.numpy())
+
+
+def _on_grid(design: Design, position: int, x: np.ndarray) -> np.ndarray:
+    """The numbers that the port's codes stand for: what the float execution must be fed."""
+    host = design.inputs[position]
+    if host.structural or host.affine != ops.Affine():
+        return x
+    units = np.asarray(design.simulator.quantize(*[x if i == position else np.zeros((1, *h.source_shape)) for i, h in enumerate(design.inputs)])[position])
+    value = units.astype(np.float64)
+    t = design.graph.inputs[position].type
+    return np.asarray((value - t.zero_point.numpy()) * t.unit().numpy(), dtype=np.float32)
+
+
+def report_json(report: Report) -> str:
+    return json.dumps({"agree": all(r.differing == 0 for r in report.rows[:3]), "comparisons": report.record()}, indent=1)
