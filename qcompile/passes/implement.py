@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from fractions import Fraction
 
 import numpy as np
 
 from qcompile.cost import price
 from qcompile.errors import QCompileError, VerificationError
 from qcompile.formats import Bipolar, FixedPoint
-from qcompile.ir import Array, Graph, Node, ops
+from qcompile.ir import Array, Graph, Node, Param, ops
 from qcompile.passes.ranges import ENUMERABLE, evaluate_rows, ranges, row_ranges
 from qcompile.passes.requant import multiply_add_shift
-from qcompile.sim import kernels
+from qcompile.sim import functions, kernels
 from qcompile.sim.functions import is_monotone
 
 MAX_TABLE = 2**12  # entries of a table per row
@@ -51,21 +52,25 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray) -> Impl:
         if levels < (MAX_CUTS if found else LAST_CUTS):
             cuts = _thresholds(op, low, high, ends)
             found.append((price.thresholds(cuts, acc_bits), cuts))
-    if span <= (MAX_TABLE if found else ENUMERABLE) and span * len(low) <= ENUMERABLE:
-        table = _table(op, low, high, span)
+    whole = int(high.max()) - int(low.min()) + 1  # the rows of a table share their first index
+    if whole <= (MAX_TABLE if found else ENUMERABLE) and whole * len(low) <= ENUMERABLE:
+        table = _table(op, low, high)
         found.append((price.table(table, op.quantize.format.width), table))
     if not found:
-        raise QCompileError(
-            f"the activation is not monotone and its input has {acc_bits} bits, too many for a table",
-            str(node.origin),
-            "quantize its input to 20 bits or fewer",
-        )
+        cuts = _by_pieces(op, low, high)
+        if cuts.cuts.data.shape[1] > LAST_CUTS:
+            raise QCompileError(
+                f"the activation takes more than {LAST_CUTS} steps over its {acc_bits}-bit input",
+                str(node.origin),
+                "quantize it to 16 bits or fewer",
+            )
+        found.append((price.thresholds(cuts, acc_bits), cuts))
     _, impl = min(found, key=lambda pair: pair[0])
     _prove(node, impl, low, high, span)
     return impl
 
 
-def _table(op: ops.Map, low: np.ndarray, high: np.ndarray, span: int) -> ops.Table:
+def _table(op: ops.Map, low: np.ndarray, high: np.ndarray) -> ops.Table:
     first = int(low.min())
     span = int(high.max()) - first + 1
     points = np.clip(first + np.arange(span)[None, :], low[:, None], high[:, None])
@@ -104,6 +109,66 @@ def _thresholds(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray
     return ops.Thresholds(Array(cuts), Array(ordinals if grid is None else grid[ordinals.astype(np.int64)]))
 
 
+_NEIGHBOURS = 3  # points on each side of a turning point that are looked at one by one
+
+
+def _by_pieces(op: ops.Map, low: np.ndarray, high: np.ndarray) -> ops.Thresholds:
+    """Thresholds of a chain that turns: monotone pieces one after the other, and single points around every turn."""
+    starts = [low]
+    for position, step in enumerate(op.steps):
+        if not is_monotone(step):
+            starts = _split_at_turn(op, position, starts, low, high)
+    rows: list[tuple[list[int], list[int]]] = [([], []) for _ in low]
+    for i, start in enumerate(starts):
+        stop = (starts[i + 1] if i + 1 < len(starts) else high + 1) - 1
+        live = start <= stop
+        first, last = np.where(live, start, low), np.where(live, stop, low)
+        ends = evaluate_rows(op, np.stack([first, last], axis=-1))
+        if int(np.abs(_ordinals(op, ends[:, 0]) - _ordinals(op, ends[:, 1])).max()) > LAST_CUTS:
+            return ops.Thresholds(Array(np.zeros((1, LAST_CUTS + 1), dtype=np.int64)), Array(np.zeros((1, 1))))
+        part = _thresholds(op, first, last, ends)
+        for row in np.flatnonzero(live).tolist():
+            _append(rows[row], int(start[row]), int(stop[row]), part.cuts.data[row].tolist(), part.values.data[row].tolist())
+    width = max(1, max(len(cuts) for cuts, _ in rows))
+    cuts = np.full((len(rows), width), int(high.max()) + 1, dtype=object)
+    values = np.zeros((len(rows), width + 1), dtype=object)
+    for i, (c, v) in enumerate(rows):
+        cuts[i, : len(c)] = c
+        values[i] = v + [v[-1]] * (width + 1 - len(v))
+    return ops.Thresholds(Array(cuts), Array(values))
+
+
+def _append(row: tuple[list[int], list[int]], start: int, stop: int, cuts: list[int], values: list[int]) -> None:
+    """Add one piece [start, stop] to the cuts and values of a row."""
+    if row[1]:
+        row[0].append(start)
+    row[1].append(values[0])
+    for cut, value in zip(cuts, values[1:], strict=True):
+        if cut <= stop:
+            row[0].append(cut)
+            row[1].append(value)
+
+
+def _split_at_turn(op: ops.Map, position: int, starts: list[np.ndarray], low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
+    """Piece starts with those added where the argument of step `position` crosses the step's turning point."""
+    step = op.steps[position]
+    turn = functions.TURNS[step.name] if isinstance(step, ops.Func) else Fraction(0)
+    probe = dataclasses.replace(op, steps=(*op.steps[:position], ops.Affine(add=Param.of(-turn)), ops.Quantize(Bipolar())))
+    out = []
+    for i, start in enumerate(starts):
+        stop = (starts[i + 1] if i + 1 < len(starts) else high + 1) - 1
+        left, right = start.copy(), np.maximum(stop + 1, start)
+        side = evaluate_rows(probe, np.clip(start, low, high)[:, None])
+        while np.any(left < right):
+            middle = left + (right - left) // 2
+            same = evaluate_rows(probe, np.clip(middle, low, high)[:, None])[:, 0] == side[:, 0]
+            open_ = left < right
+            left, right = np.where(open_ & same, middle + 1, left), np.where(open_ & ~same, middle, right)
+        out.append(start)
+        out += [np.clip(left + k, start, stop + 1) for k in range(-_NEIGHBOURS, _NEIGHBOURS + 1)]
+    return out
+
+
 def _prove(node: Node, impl: Impl, low: np.ndarray, high: np.ndarray, span: int) -> None:
     """Compare implementation and specification: on all points of a small range, else on every code change of the implementation.
 
@@ -138,4 +203,4 @@ def _run(impl: Impl, a: np.ndarray, rows: np.ndarray) -> np.ndarray:
     segments = range(impl.mul.data.shape[1])
     columns = [[x.data[rows, s].astype(object) for s in segments] for x in (impl.mul, impl.add, impl.shift, impl.tie)]
     breaks = [impl.breaks.data[rows, s - 1] for s in segments[1:]]
-    return kernels.mul_add_shift(a, breaks, *columns, impl.lo.data[rows], impl.hi.data[rows], None)
+    return kernels.mul_add_shift(a, breaks, *columns, impl.lo.data[rows], impl.hi.data[rows], None, object)

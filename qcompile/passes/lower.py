@@ -21,6 +21,8 @@ from qcompile.formats import Bipolar, FixedPoint, Format
 from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, Shape, TensorType, Value, gcd_of, ops, output_shape
 from qcompile.passes.ports import HostInput, HostOutput, Ports
 from qcompile.passes.ranges import ENUMERABLE, Range, evaluate_rows, node_range, of_format, row_ranges, smallest_format
+from qcompile.sim import functions
+from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import rearrange_step
 from qcompile.sim.reference import STRICT, batch_norm
 from qcompile.sim.structure import rearrange
@@ -169,11 +171,21 @@ def _interval(steps: tuple[ops.Step, ...], row: int, a: Fraction | int, b: Fract
             corners = [v * at(step.slope) if v < 0 else v for v in corners] + kink
         elif isinstance(step, ops.Round):
             corners = [Fraction(math.floor(lo)), Fraction(math.ceil(hi))]
+        elif isinstance(step, ops.Func):
+            corners = _function_bounds(step, lo, hi)
         else:
             assert isinstance(step, ops.Count)
             corners = [Fraction(0), Fraction(step.thresholds.shape[-1])]
         lo, hi = min(corners), max(corners)
     return lo, hi
+
+
+def _function_bounds(step: ops.Func, lo: Fraction, hi: Fraction) -> list[Fraction]:
+    """Outer bounds of a real function over [lo, hi]: float64 at the ends, widened; silu and gelu have their minimum above -0.3."""
+    ends = [float(v) for v in functions.float64(step, np.array([float(lo), float(hi)]))]
+    if not is_monotone(step):
+        ends += [-0.3, 0.0]
+    return [Fraction(v) for end in ends for v in (end - abs(end) * 1e-6 - 1e-6, end + abs(end) * 1e-6 + 1e-6)]
 
 
 def _constant_along(p: Param, axis: int, rank: int) -> bool:
@@ -198,23 +210,30 @@ def _lossless_unit(x: Expr, like: Node) -> Param:
     unit = _common_unit([c for _, c in x.terms])
     if not x.steps:
         return unit
-    unit = _common_unit([unit, x.offset])
+    unit: Param | None = _common_unit([unit, x.offset])
     for step in x.steps:
-        if isinstance(step, ops.Affine):
-            unit = _common_unit([_mul(unit, step.mul), step.add])
-        elif isinstance(step, ops.Clip):
-            unit = _common_unit([unit, *(p for p in (step.lo, step.hi) if p is not None)])
-        elif isinstance(step, ops.Leaky):
-            unit = _common_unit([unit, _mul(unit, step.slope)])
-        elif isinstance(step, (ops.Round, ops.Count)):
+        if isinstance(step, (ops.Round, ops.Count)):
             unit = ONE
-        else:
-            raise QCompileError(
-                "a real-valued activation must be quantized before it is used in a sum or product",
-                str(like.origin),
-                "put a Quant node behind it",
-            )
+        elif isinstance(step, ops.Func):
+            unit = None  # irrational, until something rounds
+        elif unit is not None:
+            unit = _unit_behind(step, unit)
+    if unit is None:
+        raise QCompileError(
+            "a real-valued activation must be quantized before it is used in a sum or product",
+            str(like.origin),
+            "put a Quant node behind it",
+        )
     return unit
+
+
+def _unit_behind(step: ops.Step, unit: Param) -> Param:
+    if isinstance(step, ops.Affine):
+        return _common_unit([_mul(unit, step.mul), step.add])
+    if isinstance(step, ops.Clip):
+        return _common_unit([unit, *(p for p in (step.lo, step.hi) if p is not None)])
+    assert isinstance(step, ops.Leaky)
+    return _common_unit([unit, _mul(unit, step.slope)])
 
 
 def _rows(multipliers: list[Param], steps: tuple[ops.Step, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -293,7 +312,10 @@ def _batch_norm(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 
 @_rule(ops.Clip, ops.Leaky, ops.Round, ops.Func, ops.Count)
 def _step(low: Lowering, node: Node, x: list[Expr]) -> Expr:
-    return dataclasses.replace(x[0], steps=(*x[0].steps, node.op))
+    e = x[0]
+    if not is_monotone(node.op) and any(isinstance(s, (ops.Round, ops.Count)) for s in e.steps):
+        e = low.plain(e, node)  # integers are there already; from them the function needs no more than a table
+    return dataclasses.replace(e, steps=(*e.steps, node.op))
 
 
 @_rule(ops.Quantize)
@@ -456,7 +478,7 @@ def _dynamic_matmul(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 
 def _uniform(low: Lowering, x: Expr, node: Node) -> tuple[Value, Param]:
     """One integer tensor with one unit for all its elements and no offset."""
-    if x.plain and x.terms[0][1].is_scalar and not any(x.offset.values):
+    if x.plain and x.terms[0][1].is_scalar and x.terms[0][1].scalar > 0 and not any(x.offset.values):
         return x.terms[0]
     e = low.plain(dataclasses.replace(x, steps=x.steps or (ops.Clip(),)), node, uniform=0)
     return e.terms[0][0], Param((), (e.terms[0][1].scalar,))

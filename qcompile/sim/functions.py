@@ -43,6 +43,10 @@ FUNCTIONS: dict[str, Real] = {
 }
 
 
+# Where the functions that are not monotone turn, close enough that the points around it need a look of their own.
+TURNS = {"silu": Fraction(-1.2784645427610738), "gelu": Fraction(-0.7517915246935645)}
+
+
 def is_monotone(step: ops.Step) -> bool:
     """Whether the step never decreases or never increases for any choice of its parameters' signs."""
     if isinstance(step, ops.Func):

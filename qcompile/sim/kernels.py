@@ -15,12 +15,12 @@ def matmul(a, b, dtype):
     return np.matmul(a.astype(dtype, copy=False), b.astype(dtype, copy=False))
 
 
-def matmul_wide(a, b, bits, dtype):
-    """a @ b where sums pass 2**53: `a` in limbs of `bits` bits, whose products with b float64 holds exactly."""
+def matmul_wide(a, b, bits, dtype, own):
+    """a @ b where sums pass 2**53: `a` in limbs of `bits` bits, whose products with b float64 holds exactly; result in dtype `own`."""
     rest, shift, total = _integers(a), 0, None
     b = _integers(b)
     if b.dtype == object or bits < 2:
-        return np.matmul(rest.astype(object), b.astype(object)).astype(dtype)
+        return np.matmul(rest.astype(object), b.astype(object)).astype(own)
     while True:
         last = rest.size == 0 or max(abs(int(rest.min())), abs(int(rest.max()))) < 2**bits
         limb = rest if last else rest & ((1 << bits) - 1)
@@ -28,7 +28,7 @@ def matmul_wide(a, b, bits, dtype):
         part = part.astype(dtype) * (1 << shift) if shift else part.astype(dtype)
         total = part if total is None else total + part
         if last:
-            return total
+            return total.astype(own)
         rest, shift = rest >> bits, shift + bits
 
 
@@ -75,7 +75,7 @@ def scale_round_segments(a, breaks, scale, offset, even, lo, hi, dtype):
     return scale_round(a, m, b, even, lo, hi, dtype)
 
 
-def mul_add_shift(a, breaks, mul, add, shift, tie, lo, hi, split):
+def mul_add_shift(a, breaks, mul, add, shift, tie, lo, hi, split, dtype):
     """Integer form for wide numbers: (mul * a + add) >> shift, with the correction of ties; lists by segment. split > 0: low bits of a
     that are multiplied apart so that int64 is enough; None: Python integers."""
     a = _integers(a)
@@ -97,7 +97,7 @@ def mul_add_shift(a, breaks, mul, add, shift, tie, lo, hi, split):
         fraction = (m * a + b) >> fine
     y = fraction >> t
     y = y - ((t > 0) & (fraction & ((1 << t) - 1) == 0) & (y & 1 == 1))
-    return np.minimum(np.maximum(y, lo), hi)
+    return np.minimum(np.maximum(y, lo), hi).astype(dtype, copy=False)
 
 
 def count_thresholds(a, cuts, start, step, dtype):

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.formats import Rounding, round_ratio
+from qcompile.formats import FixedPoint, Rounding, accumulator, round_ratio
 from qcompile.ir import Param, Shape, gcd_of, ops
 from qcompile.sim import functions
 
 _SAFE = 2**62
+_ROUNDED_BITS = 512  # of a real function rounded to integers without a format
 
 
 def bound(x: np.ndarray) -> int:
@@ -132,7 +133,7 @@ def _reduced(num: np.ndarray, den: np.ndarray) -> Ratio:
         common = int(np.bitwise_or.reduce(num, axis=None)) | int(den.reshape(()).item())
         shift = (common & -common).bit_length() - 1
         if shift > 0:
-            num, den = num >> shift, den >> shift
+            num, den = np.asarray(num >> shift), np.asarray(den >> shift)
     return Ratio(fit(num, bound(num)), fit(den, bound(den)))
 
 
@@ -218,6 +219,10 @@ def apply(x: Exact, step: ops.Step) -> Exact:
     if isinstance(x, Lazy):
         if isinstance(step, ops.Quantize):
             return dequantize(resolve(x, step), step)
+        if isinstance(step, ops.Round):
+            return Ratio(resolve(x, ops.Quantize(accumulator(_ROUNDED_BITS, True), rounding=step.rounding)), np.array(1))
+        if isinstance(step, ops.Count):
+            return Ratio(resolve(Lazy(x.base, (*x.steps, step)), ops.Quantize(FixedPoint(32))), np.array(1))
         return Lazy(x.base, (*x.steps, step))
     if isinstance(step, ops.Func):
         return Lazy(x, (step,))

@@ -19,6 +19,7 @@ from qcompile.passes.ranges import Range, ranges, row_ranges
 from qcompile.sim.dot import exact_matmul
 from qcompile.sim.ratio import bound
 
+_DTYPES = {"f4": np.float32, "f8": np.float64, "i8": np.int64, "O": object}
 FEW_CUTS = 24  # up to this many thresholds, one comparison each is faster than a search
 
 
@@ -68,7 +69,7 @@ def _array(x: np.ndarray, dtype: str) -> Any:
     if x.size == 1 and dtype != "O":
         number = x.reshape(()).item()
         return float(number) if dtype in ("f4", "f8") else int(number)
-    return x.astype({"f4": np.float32, "f8": np.float64, "i8": np.int64, "O": object}[dtype])
+    return x.astype(_DTYPES[dtype])
 
 
 Rule = Callable[["Planner", Node], Call]
@@ -94,7 +95,7 @@ class Planner:
 
     def arg(self, name: str, dtype: str) -> Any:
         """A constant as an array with a batch axis, anything else as a reference."""
-        return _array(self.constants[name][None], dtype) if name in self.constants else Ref(name)
+        return self.constants[name][None].astype(_DTYPES[dtype]) if name in self.constants else Ref(name)
 
     def own(self, node: Node) -> str:
         return storage(self.ranges[node.output.name])
@@ -128,7 +129,7 @@ def _matmul(p: Planner, node: Node) -> Call:
         return Call(node.output.name, "matmul", (p.arg(a.name, dtype), p.arg(b.name, dtype), dtype))
     inner = a.type.shape[-1]
     bits = 52 - (inner * bound(full[1])).bit_length()
-    return Call(node.output.name, "matmul_wide", (p.arg(a.name, "O"), p.arg(b.name, "O"), bits, dtype))
+    return Call(node.output.name, "matmul_wide", (p.arg(a.name, "O"), p.arg(b.name, "O"), bits, dtype, p.own(node)))
 
 
 def _addends(a: np.ndarray, b: np.ndarray) -> int:
@@ -280,7 +281,7 @@ def _multiply(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, 
     columns = [[_array(a[index, s], kind) for s in range(mul.shape[1])] for a in (mul, add, shift, tie)]
     breaks = [_array(impl.breaks.data[index, s], kind) for s in range(impl.breaks.data.shape[1])]
     lo, hi = (_array(a.data[index], kind) for a in (impl.lo, impl.hi))
-    return Call(node.output.name, "mul_add_shift", (source, breaks, *columns, lo, hi, split))
+    return Call(node.output.name, "mul_add_shift", (source, breaks, *columns, lo, hi, split, p.own(node)))
 
 
 def _exact_floats(mul: np.ndarray, add: np.ndarray, shift: np.ndarray, tie: np.ndarray, limit: int, dtype: str) -> bool:
