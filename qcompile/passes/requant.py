@@ -221,27 +221,22 @@ def _by_bound(piece: Piece) -> Solution:
 def _search(pieces: list[Piece]) -> list[Solution | None]:
     """The smallest shift of every piece, all pieces at once; None where it needs more than int64."""
     sign = np.array([1 if p.p > 0 else -1 for p in pieces])
-    lower = [_thresholds(p) for p in pieces]
-    width = max(len(k) for k, _ in lower)
-    ks = np.zeros((len(pieces), width), dtype=np.int64)
-    ts = np.zeros((len(pieces), width), dtype=np.int64)
-    for i, (k, t) in enumerate(lower):
-        # Padding repeats the last threshold, which changes no maximum or minimum.
-        if len(k):
-            ks[i], ts[i] = np.concatenate([k, np.full(width - len(k), k[-1])]), np.concatenate([t, np.full(width - len(t), t[-1])])
-    reach = max(bound(ks), 1).bit_length()
+    bounds = [_bounds(p) for p in pieces]
+    lower, upper = (_padded([b[i] for b in bounds]) for i in range(2))
+    reach = max(bound(lower[0]), bound(upper[0]), 1).bit_length()
     ceiling = np.array([min(61 - reach, 56)] * len(pieces))
     first = np.zeros(len(pieces), dtype=np.int64)
     best: list[Solution | None] = [None] * len(pieces)
     last = ceiling.copy()
     slopes = [Fraction(abs(p.p), p.r) for p in pieces]
-    tmax = max(bound(ts), 1)
+    tmax = max(bound(lower[1]), bound(upper[1]), 1)
     while True:
         active = np.flatnonzero(first <= last)
         if not len(active):
             break
         shift = (first[active] + last[active]) // 2
-        found = _feasible(ks[active], ts[active], [slopes[i] for i in active], shift, tmax)
+        least, most = (tuple(a[active] for a in side) for side in (lower, upper))
+        found = _feasible(least, most, [slopes[i] for i in active], shift, tmax)
         for i, s, f in zip(active, shift.tolist(), found, strict=True):
             if f is None:
                 first[i] = s + 1
@@ -251,30 +246,48 @@ def _search(pieces: list[Piece]) -> list[Solution | None]:
     return best
 
 
-def _thresholds(piece: Piece) -> tuple[np.ndarray, np.ndarray]:
-    """(k, T_k) for the codes that change inside the piece, in the direction in which y increases (A mirrored if p < 0).
+Points = tuple[np.ndarray, np.ndarray]  # codes k and accumulator values A
 
-    Where the clamp does not already hold the piece's first and last code, their outer thresholds belong to it too.
+
+def _bounds(piece: Piece) -> tuple[Points, Points]:
+    """(lower, upper): m*A + b >= k * 2**s must hold at the lower points, < at the upper ones, for the piece to come out right.
+
+    A is mirrored if p < 0, so that y increases. Codes that the clamp gives anyway need no point.
     """
     p, q, r = abs(piece.p), piece.q, piece.r
     first, last = (piece.first, piece.last) if piece.p > 0 else (-piece.last, -piece.first)
     start, stop = (min(max((p * a + q) // r, piece.lo), piece.hi) for a in (first, last))
-    k = np.arange(start + (start == piece.lo), stop + 1 + (stop < piece.hi), dtype=object)
-    t = -((q - k * r) // p)
-    return k.astype(np.int64), t.astype(np.int64)
+    k = np.arange(start, stop + 2, dtype=object)
+    t = np.minimum(np.maximum(-((q - k * r) // p), first), last + 1)
+    low = slice(1 if start == piece.lo else 0, len(k) - 1)
+    high = slice(1, len(k) - (1 if stop == piece.hi else 0))
+    points = (k[low], t[low]), (k[high], t[high] - 1)
+    return tuple((a.astype(np.int64), b.astype(np.int64)) for a, b in points)  # type: ignore[return-value]
 
 
-def _feasible(ks: np.ndarray, ts: np.ndarray, slopes: list[Fraction], shift: np.ndarray, tmax: int) -> list[tuple[int, int] | None]:
+def _padded(rows: list[Points]) -> Points:
+    """[n, width] arrays; padding repeats a row's last point, which changes no maximum or minimum. A row without points gets (0, 0): at worst stricter than needed."""
+    width = max(1, max(len(k) for k, _ in rows))
+    out = np.zeros((2, len(rows), width), dtype=np.int64)
+    for i, row in enumerate(rows):
+        for side, values in zip(out, row, strict=True):
+            side[i, : len(values)] = values
+            side[i, len(values) :] = values[-1] if len(values) else 0
+    return out[0], out[1]
+
+
+def _feasible(lower: Points, upper: Points, slopes: list[Fraction], shift: np.ndarray, tmax: int) -> list[tuple[int, int] | None]:
+    """(m, b) for every piece at its shift, or None."""
     out: list[tuple[int, int] | None] = [None] * len(slopes)
     exact = [s * (1 << int(k)) for s, k in zip(slopes, shift, strict=True)]
     base = np.array([min(e.numerator // e.denominator, 2**62) for e in exact], dtype=object)
-    scaled = ks << shift[:, None]
+    at_least, below = (side[0] << shift[:, None] for side in (lower, upper))
     for extra in (1, 0):
         mul = base + extra
         safe = np.array([int(m) * (tmax + 1) < 2**61 for m in mul])
         m = np.where(safe, mul, 0).astype(np.int64)[:, None]
-        least = (scaled - m * ts).max(axis=1)
-        most = (scaled - m * (ts - 1)).min(axis=1) - 1
+        least = (at_least - m * lower[1]).max(axis=1)
+        most = (below - m * upper[1]).min(axis=1) - 1
         for i in np.flatnonzero(safe & (least <= most)).tolist():
             out[i] = (int(m[i, 0]), _roundest(int(least[i]), int(most[i])))
     return out

@@ -58,8 +58,8 @@ THRESHOLDS:
 }
 
 // start[row] + step[row] * number of cuts: no table of values.
-template <int N, class Row, int K, class TC, int LC, class TV, class A, class C, class V, class Y>
-inline void thresholds_affine(const A *a, Y *y, const C *cuts, const V *start, const V *step) {
+template <int N, class Row, int K, class TC, int LC, class TV, class A, class C, class V, class D, class Y>
+inline void thresholds_affine(const A *a, Y *y, const C *cuts, const V *start, const D *step) {
 THRESHOLDS_AFFINE:
 #ifdef __BAMBU__
 #pragma unroll
@@ -78,7 +78,7 @@ THRESHOLDS_AFFINE:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-      count += a[i] >= load<TC, LC>(cuts, row * K + k) ? step[row] : V(0);
+      count += a[i] >= load<TC, LC>(cuts, row * K + k) ? step[row] : D(0);
     }
     y[i] = start[row] + count;
   }

@@ -15,8 +15,15 @@ template <class T, int LIMBS, class P> inline T load(const P *p, int i) {
     return T(p[i]);
   ap_int<64 * LIMBS> wide = 0;
 LOAD:
-  for (int limb = 0; limb < LIMBS; ++limb)
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int limb = 0; limb < LIMBS; ++limb) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
     wide.range(64 * limb + 63, 64 * limb) = ap_uint<64>((uint64_t)p[i * LIMBS + limb]);
+  }
   return T(wide);
 }
 

@@ -1,0 +1,104 @@
+"""The heart: random graphs x random formats x random inputs; reference == simulator == emitted simulator == compiled C++."""
+
+import hashlib
+import importlib.util
+import subprocess
+from pathlib import Path
+
+import generate
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import qcompile as qc
+from qcompile import ir
+from qcompile.backends import hls
+from qcompile.backends.pysim.simulator import encode, with_batch
+from qcompile.verification import Report, _check_reference
+
+VECTORS = 24
+GRAPHS = 60  # per part; the parts run side by side
+PARTS = 4
+
+
+def build(model) -> tuple[qc.Design, tuple[np.ndarray, ...]]:
+    """The design of a generated model, and inputs that reach its corners."""
+    imported = qc.load(model)
+    text = generate.input_format(model)
+    design = qc.compile(imported, input_formats=(text,) * len(imported.graph.inputs) if text else ())
+    inputs = generate.inputs_for(model, VECTORS, seed=7)
+    return design, tuple(with_batch(np.asarray(x), h) for x, h in zip(inputs, design.inputs, strict=True))
+
+
+def emitted_codes(design: qc.Design, inputs: tuple[np.ndarray, ...], folder: Path) -> list[np.ndarray]:
+    """Codes that the emitted simulator gives; loaded into this process because starting one per graph would take minutes."""
+    from qcompile.backends import pysim
+
+    for name, content in pysim.emit(design.graph, design.inputs, design.outputs).items():
+        (folder / Path(name).name).write_bytes(content)
+    spec = importlib.util.spec_from_file_location("emitted", folder / "model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.simulate(*inputs, codes=True)
+
+
+def cpp_codes(designs: list[qc.Design], units: list[list[np.ndarray]], folder: Path) -> list[list[np.ndarray]]:
+    """Codes that the compiled C++ gives: all graphs in one binary, a namespace each."""
+    lines, calls = ['#include "qc/tool.hpp"', "#include <cstring>", "#include <fstream>", "#include <iterator>", "#include <string>", "#include <vector>"], []
+    lines += [f'#include "qc/{name}.hpp"' for name in ("dense", "elementwise", "map", "pack", "reduce", "softmax")]
+    for i, (design, given_units) in enumerate(zip(designs, units, strict=True)):
+        files = hls.emit(design.graph, f"top{i}", "xc7z020clg400-1", 5.0)
+        parts = [files[n].decode() for n in ("src/constants.hpp", f"src/top{i}.hpp", f"src/top{i}.cpp", "tb/tb.cpp")]
+        body = "\n".join(line for part in parts for line in part.splitlines() if not line.startswith(("#include", "#pragma once")))
+        body = body.replace('extern "C" ', "").replace("int main(", "int run_main(")
+        lines.append(f"namespace graph{i} {{\n{body}\n}}")
+        calls.append(f'{{ char *a[] = {{(char *)"x", (char *)"in{i}.bin", (char *)"out{i}.bin"}}; graph{i}::run_main(3, a); }}')
+        bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(given_units, design.graph.inputs, strict=True)]
+        (folder / f"in{i}.bin").write_bytes(hls.vector_file(design.graph, bits))
+    lines.append("int main() {" + "\n".join(calls) + "}")
+    (folder / "all.cpp").write_text("\n".join(lines))
+    from qcompile.assets import ap_types, asset
+
+    include = ["-I", str(asset("hw/include")), "-isystem", str(ap_types())]
+    subprocess.run(["g++", "-std=c++17", "-O0", "-w", *include, "all.cpp", "-o", "all"], cwd=folder, check=True)
+    subprocess.run(["./all"], cwd=folder, check=True)
+    found = []
+    for i, design in enumerate(designs):
+        outputs = hls.read_vectors(design.graph, (folder / f"out{i}.bin").read_bytes())
+        found.append([v.type.format.from_bits(b).reshape(-1, *v.type.shape) for v, b in zip(design.graph.outputs, outputs, strict=True)])
+    return found
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_graphs(part: int, tmp_path: Path) -> None:
+    """At least 200 distinct graphs over all parts, 0 differences between the four executions."""
+    seen: dict[str, tuple[qc.Design, tuple[np.ndarray, ...]]] = {}
+
+    @settings(max_examples=GRAPHS, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, 10**9))
+    def collect(seed: int) -> None:
+        model = generate.seeded_mlp(seed * PARTS + part)
+        design, inputs = build(model)
+        assert ir.parse(ir.print_graph(design.graph)) == design.graph
+        _check_reference(design, inputs, design.simulator.quantize(*inputs), Report())
+        for a, b in zip(design.simulator.codes(*inputs), emitted_codes(design, inputs, tmp_path), strict=True):
+            assert np.array_equal(a, b)
+        seen[hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()] = design, inputs
+
+    collect()
+    assert len(seen) >= 200 / PARTS
+    designs = [d for d, _ in seen.values()]
+    units = [d.simulator.quantize(*x) for d, x in seen.values()]
+    compiled = cpp_codes(designs, units, tmp_path)
+    for (design, inputs), found in zip(seen.values(), compiled, strict=True):
+        for a, b in zip(design.simulator.codes(*inputs), found, strict=True):
+            assert np.array_equal(a, b), design.model.name
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(generate.mlps())
+def test_hypothesis_shrinks(model) -> None:
+    """The same with hypothesis' own strategy, so that a failure comes out small; reference and simulator only."""
+    design, inputs = build(model)
+    _check_reference(design, inputs, design.simulator.quantize(*inputs), Report())
