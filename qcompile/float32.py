@@ -24,6 +24,19 @@ def execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tupl
         return None, f"not run: the executor fails ({type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''})"
 
 
+def _one_vector(proto: Any, graph: Graph) -> None:
+    """Batch size 1, as our graph has it; shapes that the file states for other batch sizes are dropped."""
+    shapes = {v.name: v.type.shape for v in graph.inputs}
+    del proto.graph.value_info[:]
+    for info in proto.graph.input:
+        if info.name in shapes:
+            del info.type.tensor_type.shape.dim[:]
+            for size in shapes[info.name]:
+                info.type.tensor_type.shape.dim.add().dim_value = size
+    for info in proto.graph.output:
+        info.type.tensor_type.ClearField("shape")
+
+
 def _execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tuple[list[np.ndarray], str]:
     import onnx
     from qonnx.core.modelwrapper import ModelWrapper
@@ -34,6 +47,7 @@ def _execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tup
     for node in proto.graph.node:
         if node.op_type in _CUSTOM:
             node.domain = "qonnx.custom_op.general"
+    _one_vector(proto, graph)
     if not any(o.domain == "qonnx.custom_op.general" for o in proto.opset_import):
         proto.opset_import.append(onnx.helper.make_opsetid("qonnx.custom_op.general", 1))
     model: Any = ModelWrapper(proto).transform(InferShapes())

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from qcompile.formats import FixedPoint
-from qcompile.ir import ONE, ZERO, Array, Param, Shape, TensorType
+from qcompile.ir import ONE, ZERO, Array, Param, Shape, TensorType, gcd_of
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,12 @@ def _on_grid(c: Const) -> tuple[Array, TensorType]:
         integer = (mantissa * 2.0**53).astype(np.int64)
         nonzero = integer != 0
         low = int((exponent[nonzero] - 53).min()) if nonzero.any() else 0
-        units = integer.astype(object) << np.where(nonzero, exponent - 53 - low, 0).astype(object)
+        # asarray: numpy turns operations on object arrays of rank 0 into plain integers
+        units = np.asarray(integer.astype(object) << np.where(nonzero, exponent - 53 - low, 0).astype(object), dtype=object)
         common = int(np.bitwise_or.reduce(units, axis=None)) if units.size else 0
         spare = (common & -common).bit_length() - 1 if common else 0
         units, unit = units >> spare, Fraction(2) ** (low + spare)
     else:
-        from qcompile.ir import gcd_of
-
         unit = gcd_of(c.rationals.ravel().tolist())
         units = np.array([int(v / unit) for v in c.rationals.ravel().tolist()] + [None], dtype=object)[:-1].reshape(c.shape)
     units = np.asarray(units, dtype=object).reshape(c.shape)

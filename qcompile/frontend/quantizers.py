@@ -146,7 +146,7 @@ def _report_difference(call: Call, x: Const, scale: Const, zero_point: Const, fm
         differing += n * (int(code[0]) != int(u))
     if differing:
         call.builder.warnings.append(
-            f"node '{call.node.name}': {differing} of {units.size} constant codes follow float32 as the executors do; "
+            f"node '{call.node.name or call.node.output[0]}': {differing} of {units.size} constant codes follow float32 as the executors do; "
             "exact arithmetic would give others"
         )
 
