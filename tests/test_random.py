@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import subprocess
+import tempfile
 from pathlib import Path
 
 import generate
@@ -35,6 +36,8 @@ def emitted_codes(design: qc.Design, inputs: tuple[np.ndarray, ...], folder: Pat
     """Codes that the emitted simulator gives; loaded into this process because starting one per graph would take minutes."""
     from qcompile.backends import pysim
 
+    # A folder of its own per graph: Python would take another graph's cached bytecode for it.
+    folder = Path(tempfile.mkdtemp(dir=folder))
     for name, content in pysim.emit(design.graph, design.inputs, design.outputs).items():
         (folder / Path(name).name).write_bytes(content)
     spec = importlib.util.spec_from_file_location("emitted", folder / "model.py")
