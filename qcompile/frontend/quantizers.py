@@ -80,14 +80,13 @@ def _fitted(c: Const, shape: tuple[int, ...]) -> Param:
     array_shape = c.shape
     while len(array_shape) > len(shape) and array_shape[0] == 1:
         array_shape = array_shape[1:]
-    param = c.rearrange(lambda a: a.reshape(array_shape)).param()
     try:
-        if np.broadcast_shapes(param.shape, shape) != shape:
+        if np.broadcast_shapes(array_shape, shape) != shape:
             raise ValueError
     except ValueError:
         reason = f"a quantizer parameter of shape {list(c.shape)} does not fit the tensor of shape {list(shape)}"
         raise Unsupported(reason, "per-channel parameters need one entry per channel") from None
-    return param
+    return c.rearrange(lambda a: a.reshape(array_shape)).param()
 
 
 def _quantize_constant(call: Call, x: Const, scale: Const, zero_point: Const, fmt: Format, rounding: Rounding) -> Const:
