@@ -1,10 +1,10 @@
 """qcompile: quantized neural networks to FPGA projects, exact code for code.
 
-    import qcompile as qc
-    design = qc.compile("model.onnx", part="xc7z020clg400-1")
-    y = design.simulate(x)
-    design.write("build")
-    qc.verify("build", x)
+import qcompile as qc
+design = qc.compile("model.onnx", part="xc7z020clg400-1")
+y = design.simulate(x)
+design.write("build")
+qc.verify("build", x)
 """
 
 from __future__ import annotations

@@ -21,8 +21,20 @@ MODEL_OPTIONS = [
     click.option("--part", default="xc7z020clg400-1", show_default=True, help="FPGA part"),
     click.option("--clock", "clock_ns", default=5.0, show_default=True, help="clock period in ns"),
     click.option("--arch", default="parallel", show_default=True, type=click.Choice(["parallel"]), help="architecture"),
-    click.option("--input-format", "input_formats", multiple=True, metavar="F", help="format of an input without quantizer, e.g. s12f10; once per input"),
-    click.option("--softmax", default="host", show_default=True, type=click.Choice(["host", "logits", "integer"]), help="a trailing softmax"),
+    click.option(
+        "--input-format",
+        "input_formats",
+        multiple=True,
+        metavar="F",
+        help="format of an input without quantizer, e.g. s12f10; once per input",
+    ),
+    click.option(
+        "--softmax",
+        default="host",
+        show_default=True,
+        type=click.Choice(["host", "logits", "integer"]),
+        help="a trailing softmax",
+    ),
 ]
 
 
@@ -146,7 +158,10 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
 
 
 def _inspection(model: Any, design: Any, problem: Any) -> dict[str, Any]:
-    nodes = [{"op": type(n.op).__name__, "from": str(n.origin), "output": n.output.name, "shape": list(n.output.type.shape)} for n in model.graph.nodes]
+    nodes = [
+        {"op": type(n.op).__name__, "from": str(n.origin), "output": n.output.name, "shape": list(n.output.type.shape)}
+        for n in model.graph.nodes
+    ]
     record: dict[str, Any] = {
         "supported": problem is None, "unsupported": [], "problem": str(problem) if problem else None, "warnings": list(model.warnings),
         "inputs": [{"name": v.name, "shape": list(v.type.shape)} for v in model.graph.inputs],
@@ -206,7 +221,10 @@ def _summary(design: Design, output: str) -> None:
     for node in design.graph.nodes:
         if isinstance(node.op, (ops.Constant, *ops.STRUCTURAL)):
             continue
-        weights = next((v.type for v in node.inputs if isinstance(getattr(design.graph.producers.get(v.name), "op", None), ops.Constant)), None)
+        weights = next(
+            (v.type for v in node.inputs if isinstance(getattr(design.graph.producers.get(v.name), "op", None), ops.Constant)),
+            None,
+        )
         note = node.op.impl.kind if isinstance(node.op, ops.Map) and node.op.impl else ""
         rows.append([node.output.name, type(node.op).__name__, list(node.output.type.shape), node.output.type.format,
                      f"{list(weights.shape)} {weights.format}" if weights else "", note])  # fmt: skip
@@ -248,7 +266,9 @@ def simulate(target: str, source: str, result: str, codes: bool, **options: Any)
 @click.option("--input", "source", help="verify on these vectors too (.npy or .npz)")
 @click.option("--samples", default=1000, show_default=True, help="random vectors")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--float32/--no-float32", default=True, show_default=True, help="compare with qonnx's float32 execution where it is installed")
+@click.option(
+    "--float32/--no-float32", default=True, show_default=True, help="compare with qonnx's float32 execution where it is installed"
+)
 @click.option("--json", "as_json", is_flag=True, help="machine-readable")
 def verify(directory: str, source: str | None, samples: int, seed: int, float32: bool, as_json: bool) -> None:
     """Exit code 0 only when reference, simulator, emitted simulator and compiled C++ agree on every code."""
@@ -262,7 +282,9 @@ def verify(directory: str, source: str | None, samples: int, seed: int, float32:
         click.echo(report_json(report))
         return
     _show_report(directory, report)
-    click.echo(f"all executions agree; next: make -C {directory} synth (with Vitis HLS), or qcompile simulate {directory} --input x.npy --output y.npy")
+    click.echo(
+        f"all executions agree; next: make -C {directory} synth (with Vitis HLS), or qcompile simulate {directory} --input x.npy --output y.npy"
+    )
 
 
 def _show_report(directory: str, report: Report) -> None:

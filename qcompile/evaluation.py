@@ -21,7 +21,10 @@ def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float
     exact = _classes(outputs[0])
     labels = np.asarray(labels).reshape(-1)
     if len(labels) != len(exact) or labels.dtype.kind not in "iu":
-        raise QCompileError(f"{len(labels)} labels of type {labels.dtype} for {len(exact)} vectors; one class index per vector is needed", "--labels")
+        raise QCompileError(
+            f"{len(labels)} labels of type {labels.dtype} for {len(exact)} vectors; one class index per vector is needed",
+            "--labels",
+        )
     result: dict[str, Any] = {"vectors": len(labels), "accuracy": {"bit-accurate": float(np.mean(exact == labels))}}
     result |= {"agreement": None, "disagreements": []}
     if float32:

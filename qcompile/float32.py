@@ -21,7 +21,10 @@ def execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tupl
     except ImportError as error:
         return None, f"not run: {error.name} is not installed (pip install 'qcompile[float]')"
     except Exception as error:  # noqa: BLE001 - the executor is somebody else's; its failure is reported, not ours to handle
-        return None, f"not run: the executor fails ({type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''})"
+        return (
+            None,
+            f"not run: the executor fails ({type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''})",
+        )
 
 
 def _one_vector(proto: Any, graph: Graph) -> None:

@@ -52,7 +52,9 @@ class Options:
         try:
             return tuple(parse_format(t) for t in self.input_formats)
         except ValueError as error:
-            raise QCompileError(str(error), "--input-format", "s12f10 is signed, 12 bits, 10 of them after the binary point") from None
+            raise QCompileError(
+                str(error), "--input-format", "s12f10 is signed, 12 bits, 10 of them after the binary point"
+            ) from None
 
 
 @dataclass(frozen=True)

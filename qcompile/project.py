@@ -177,7 +177,9 @@ def _map_record(node: Node, low: int, high: int) -> dict[str, Any]:
         record |= {"thresholds": int(op.impl.cuts.data.shape[1]), "price": price.thresholds(op.impl, bits)}
     elif isinstance(op.impl, ops.Table):
         record |= {"entries": int(op.impl.values.data.shape[1]), "price": price.table(op.impl, op.quantize.format.width)}
-    record["proof"] = "equal to rational arithmetic for every reachable accumulator value (thresholds of the exact chain reproduced)"
+    record["proof"] = (
+        "equal to rational arithmetic for every reachable accumulator value (thresholds of the exact chain reproduced)"
+    )
     return record
 
 
@@ -185,7 +187,9 @@ def _readme(design: Design, proofs: dict[str, Any]) -> bytes:
     def clean(text: str) -> str:
         return "".join(c if c.isalnum() or c in " _.-#:" else "_" for c in text)[:60]
 
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     environment.filters["clean"] = clean
     source = asset("templates/hls/README.md.j2").read_text()
     record = manifest(design, "")

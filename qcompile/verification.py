@@ -90,7 +90,9 @@ def _inputs(design: Design, given: tuple[np.ndarray, ...], samples: int, seed: i
         shape = host.source_shape
         spread = (high - low) or 1.0
         uniform = rng.uniform(low - 0.05 * spread, high + 0.05 * spread, (samples - samples // 2, *shape))
-        normal = (low + high) / 2 + rng.normal(size=(samples // 2, *shape)) * spread * rng.choice([0.02, 0.1, 0.3], size=(samples // 2,) + (1,) * len(shape))
+        normal = (low + high) / 2 + rng.normal(size=(samples // 2, *shape)) * spread * rng.choice(
+            [0.02, 0.1, 0.3], size=(samples // 2,) + (1,) * len(shape)
+        )
         ends = np.array([np.full(shape, v) for v in (low, high, 0.0, low * 2, high * 2)])
         mixed = np.where(rng.random((6, *shape)) < 0.5, low, high)
         parts = [uniform, normal, ends, mixed]
@@ -98,7 +100,11 @@ def _inputs(design: Design, given: tuple[np.ndarray, ...], samples: int, seed: i
             parts.insert(0, with_batch(np.asarray(given[position]), host))
             if not np.isfinite(parts[0]).all():
                 raise QCompileError("the array holds NaN or infinity", f"input '{host.name}'", "give finite numbers")
-        made.append(np.concatenate([p.astype(np.float32 if p.dtype != np.float64 or i or not given else p.dtype) for i, p in enumerate(parts)]))
+        made.append(
+            np.concatenate(
+                [p.astype(np.float32 if p.dtype != np.float64 or i or not given else p.dtype) for i, p in enumerate(parts)]
+            )
+        )
     if len({len(m) for m in made}) > 1:
         raise QCompileError("the inputs have different numbers of vectors")
     return tuple(made)
@@ -110,7 +116,9 @@ def _float_range(host: Any) -> tuple[float, float]:
     corners = []
     for limit in port_limits(host):
         for m in mul.values:
-            corners += [float((u - a) / m) for u in {limit.values[0], limit.values[-1]} for a in {add.values[0], add.values[-1]} if m]
+            corners += [
+                float((u - a) / m) for u in {limit.values[0], limit.values[-1]} for a in {add.values[0], add.values[-1]} if m
+            ]
     corners = [min(max(c, -3e38), 3e38) for c in corners] or [0.0, 0.0]
     return min(corners), max(corners)
 
@@ -129,7 +137,9 @@ def _unequal(a: Ratio, b: Ratio) -> np.ndarray:
     return np.asarray(left != right)
 
 
-def _check_reference(design: Design, inputs: tuple[np.ndarray, ...], units: list[np.ndarray], report: Report) -> dict[str, np.ndarray]:
+def _check_reference(
+    design: Design, inputs: tuple[np.ndarray, ...], units: list[np.ndarray], report: Report
+) -> dict[str, np.ndarray]:
     """Simulator against reference, quantizer by quantizer and at the outputs, in tiles of the batch."""
     names = {v.name for v in design.graph.outputs}
     kept: dict[str, list[np.ndarray]] = {}
@@ -213,7 +223,9 @@ def _check_emitted(design: Design, folder: Path, inputs: tuple[np.ndarray, ...],
     with tempfile.TemporaryDirectory() as scratch:
         source, target = Path(scratch) / "x.npz", Path(scratch) / "y.npz"
         np.savez(source, **{f"x{i:03d}": x for i, x in enumerate(inputs)})
-        _run([sys.executable, str(folder / "sim" / "model.py"), str(source), str(target), "--codes"], "the emitted simulator fails")
+        _run(
+            [sys.executable, str(folder / "sim" / "model.py"), str(source), str(target), "--codes"], "the emitted simulator fails"
+        )
         with np.load(target, allow_pickle=False) as file:
             found = [file[f"y{i}"] for i in range(len(codes))]
         wrong = _first_difference(codes, found)
@@ -226,7 +238,10 @@ def _check_emitted(design: Design, folder: Path, inputs: tuple[np.ndarray, ...],
 
 def _first_difference(a: list[np.ndarray], b: list[np.ndarray]) -> int | None:
     """Number of the first vector in which any output differs."""
-    bad = [np.flatnonzero((x != y).reshape(len(x), -1).any(axis=1)) if x.shape == y.shape else np.array([0]) for x, y in zip(a, b, strict=True)]
+    bad = [
+        np.flatnonzero((x != y).reshape(len(x), -1).any(axis=1)) if x.shape == y.shape else np.array([0])
+        for x, y in zip(a, b, strict=True)
+    ]
     firsts = [int(f[0]) for f in bad if len(f)]
     return min(firsts) if firsts else None
 
@@ -248,7 +263,9 @@ np.savez(sys.argv[3], **{k: np.array([str(int(v)) for v in np.asarray(t).ravel()
 def _emitted_trace(design: Design, folder: Path, one: tuple[np.ndarray, ...], scratch: Path) -> dict[str, np.ndarray]:
     source, target = scratch / "one.npz", scratch / "trace.npz"
     np.savez(source, **{f"x{i:03d}": x for i, x in enumerate(one)})
-    _run([sys.executable, "-c", _TRACER, str(folder / "sim" / "model.py"), str(source), str(target)], "the emitted simulator fails")
+    _run(
+        [sys.executable, "-c", _TRACER, str(folder / "sim" / "model.py"), str(source), str(target)], "the emitted simulator fails"
+    )
     with np.load(target, allow_pickle=False) as file:
         known = set(file.files)
         return {name: file[var].astype(object) for name, var in variables(design.graph).items() if var in known}
@@ -316,7 +333,9 @@ def _cpp_trace(design: Design, work: Path, bits: list[np.ndarray]) -> dict[str, 
     return hls.read_trace(design.graph, path.read_bytes())
 
 
-def _blame_units(design: Design, units: list[np.ndarray], trace: dict[str, np.ndarray], vector: int, codes: Any, found: Any) -> None:
+def _blame_units(
+    design: Design, units: list[np.ndarray], trace: dict[str, np.ndarray], vector: int, codes: Any, found: Any
+) -> None:
     class _Fixed:
         quantize = staticmethod(lambda *x: units)
         run = staticmethod(design.simulator.run)
@@ -367,7 +386,9 @@ def _compare_float32(design: Design, inputs: tuple[np.ndarray, ...], report: Rep
         off = np.abs(np.asarray(result[i], dtype=np.float64).reshape(steps.shape) - steps) / unit
         differing, total, largest = differing + int((off >= 0.5).sum()), total + off.size, max(largest, float(off.max(initial=0)))
     kind = "of a step" if all(_step_size(h) is not None for h in design.outputs) else ""
-    report.rows.append(Row("float32 execution", len(some[0]), total, differing, f"{by}; largest difference {largest:.2g} {kind}".strip()))
+    report.rows.append(
+        Row("float32 execution", len(some[0]), total, differing, f"{by}; largest difference {largest:.2g} {kind}".strip())
+    )
 
 
 def to_float_inputs(design: Design, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
@@ -391,7 +412,11 @@ def _on_grid(design: Design, position: int, x: np.ndarray) -> np.ndarray:
     host = design.inputs[position]
     if host.structural or host.affine != ops.Affine():
         return x
-    units = np.asarray(design.simulator.quantize(*[x if i == position else np.zeros((1, *h.source_shape)) for i, h in enumerate(design.inputs)])[position])
+    units = np.asarray(
+        design.simulator.quantize(*[x if i == position else np.zeros((1, *h.source_shape)) for i, h in enumerate(design.inputs)])[
+            position
+        ]
+    )
     value = units.astype(np.float64)
     t = design.graph.inputs[position].type
     return np.asarray((value - t.zero_point.numpy()) * t.unit().numpy(), dtype=np.float32)

@@ -52,7 +52,7 @@ def _widths(path: Path, folder: Path) -> list[str]:
 def _top(folder: Path) -> list[str]:
     tops = [p for p in (folder / "src").glob("*.cpp")]
     text = tops[0].read_text() if len(tops) == 1 else ""
-    problems = [] if re.search(r'^extern "C" void \w+\($', text, re.M) else ["the top is not one extern \"C\" void function"]
+    problems = [] if re.search(r'^extern "C" void \w+\($', text, re.M) else ['the top is not one extern "C" void function']
     body = text.split("{\n", 1)[1] if "{\n" in text else ""
     if not body.startswith("#pragma HLS pipeline II=1"):
         problems.append("the pipeline pragma is not at function scope")

@@ -1,6 +1,10 @@
-"""Emitted projects: the lint, port layouts, wide numbers, big weights."""
+"""Emitted projects: graphs by hand against Python integers, the lint, port layouts, writing."""
 
+import dataclasses
+import subprocess
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qcompile as qc
+from qcompile.backends import hls
+from qcompile.backends.base import FileSet
 from qcompile.backends.hls import PortLayout, identifier
+from qcompile.errors import QCompileError
+from qcompile.formats import E2M1, E4M3, Bipolar, FixedPoint, Format, Rounding
+from qcompile.ir import Array, Graph, Node, Param, TensorType, Value, ops
+from qcompile.passes import implement
+from qcompile.passes.lower import integer_softmax
+from qcompile.passes.ranges import Range, evaluate_rows, node_range, of_format, row_ranges, smallest_format
+from qcompile.passes.requant import multiply_add_shift
 
 
 @pytest.mark.parametrize("record", records("mlp")[::3], ids=lambda r: r["id"])
 def test_corpus_projects_pass_the_lint(record: dict, tmp_path: Path) -> None:
-    qc.compile(CORPUS / record["file"], input_formats=tuple(f for f in record.get("input_format") or () if f)).write(tmp_path / "p")
+    qc.compile(CORPUS / record["file"], input_formats=tuple(f for f in record.get("input_format") or () if f)).write(
+        tmp_path / "p"
+    )
     assert lint_project(tmp_path / "p") == []
 
 
@@ -40,7 +55,395 @@ def test_ports_pack_and_unpack(width: int, count: int, seed: int) -> None:
     assert layout.word_width <= 128
 
 
-@pytest.mark.parametrize("text", ["", "int", 'x"); system("id', "../../etc", "3d", "ap_int", "a b", "ü", "main", "_x", "std", "stream", "a" * 99])
+@pytest.mark.parametrize(
+    "text", ["", "int", 'x"); system("id', "../../etc", "3d", "ap_int", "a b", "ü", "main", "_x", "std", "stream", "a" * 99]
+)
 def test_identifiers(text: str) -> None:
     name = identifier(text)
     assert name.isidentifier() and name.isascii() and len(name) <= 44 and not name.startswith("str")
+
+
+# --- graphs by hand, compiled, against plain Python integers ---------------------------------------------------------------
+
+SAMPLES = 40
+S8, U4 = FixedPoint(8, 0, True), FixedPoint(4, 0, False)
+
+
+class Hand:
+    """Builds an integer graph node by node; output formats follow from the ranges."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Value] = []
+        self.nodes: list[Node] = []
+        self.known: dict[str, Range] = {}
+
+    def input(self, shape: tuple[int, ...], fmt: Format) -> Value:
+        value = Value(f'in"{len(self.inputs)} */ #', TensorType(shape, fmt))  # a name that must not reach C++
+        self.inputs.append(value)
+        self.known[value.name] = of_format(fmt)
+        return value
+
+    def add(self, op: Any, *inputs: Value, shape: tuple[int, ...]) -> Value:
+        node = Node(op, inputs, (Value(f"?{len(self.nodes)}\n\\", TensorType(shape, S8)),))
+        reach = node_range(node, [self.known[v.name] for v in inputs])
+        fmt = op.quantize.format if isinstance(op, ops.Map) else smallest_format(*reach.bounds)
+        node = dataclasses.replace(node, outputs=(Value(node.output.name, TensorType(shape, fmt)),))
+        self.nodes.append(node)
+        self.known[node.output.name] = reach
+        return node.output
+
+    def constant(self, data: Any) -> Value:
+        data = np.asarray(data)
+        return self.add(ops.Constant(Array(data)), shape=data.shape)
+
+    def map(self, op: ops.Map, *inputs: Value, shape: tuple[int, ...], kind: str = "") -> Value:
+        """kind: the implementation that must be taken; default the cheapest, or the one that `op` has."""
+        node = Node(op, inputs, (Value("out", TensorType(shape, op.quantize.format)),))
+        low, high = row_ranges(node, [self.known[v.name] for v in inputs])
+        ends = evaluate_rows(op, np.stack([low, high], axis=-1))
+        makers = {
+            "thresholds": lambda: implement._thresholds(op, low, high, ends),
+            "table": lambda: implement._table(op, low, high),
+            "multiply-add-shift": lambda: multiply_add_shift(op, low, high, ends),
+            "": lambda: op.impl or implement.choose(node, low, high),
+        }
+        impl = makers[kind]()
+        assert impl is not None and kind in ("", impl.kind)
+        return self.add(dataclasses.replace(op, impl=impl), *inputs, shape=shape)
+
+    def graph(self, *outputs: Value) -> Graph:
+        return Graph('g"*/', "integer", tuple(self.inputs), outputs, tuple(self.nodes))
+
+
+def quantizing(fmt: Format, scale: Any, index: Any = 0, coeffs: Any = ((1,),), steps: tuple = (), rounding: Rounding = Rounding.ROUND) -> ops.Map:
+    rows = np.asarray(coeffs)
+    last = ops.Quantize(fmt, Param.of(scale), Param.of(0), rounding)
+    return ops.Map(Array(np.asarray(index)), Array(rows), (*steps, last))
+
+
+def by_hand(op: Any, x: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """The documented meaning of one op on Python integers (object arrays)."""
+    match op:
+        case ops.Constant():
+            return op.units.data.astype(object)
+        case ops.MatMul():
+            return np.matmul(*x)
+        case ops.Mul():
+            return x[0] * x[1]
+        case ops.Reshape():
+            return x[0].reshape(op.shape)
+        case ops.Transpose():
+            return x[0].transpose(op.perm)
+        case ops.Concat():
+            return np.concatenate(x, op.axis)
+        case ops.Take():
+            return np.take(x[0], op.indices, op.axis)
+        case ops.ReduceMax():
+            return np.max(x[0], axis=op.axis, keepdims=op.keepdims)
+        case ops.ArgMax():
+            along = np.moveaxis(x[0], op.axis, -1)
+            places = np.zeros(along.shape[:-1], dtype=object)
+            for i in np.ndindex(places.shape):
+                row = along[i].tolist()
+                best = max(row)
+                places[i] = len(row) - 1 - row[::-1].index(best) if op.last else row.index(best)
+            return np.expand_dims(places, op.axis) if op.keepdims else places
+        case ops.IntSoftmax():
+            return np.apply_along_axis(lambda row: softmax_by_hand(op, row), -1, x[0])
+        case ops.Map():
+            return map_by_hand(op, x, shape)
+    raise AssertionError(op)
+
+
+def softmax_by_hand(op: ops.IntSoftmax, row: np.ndarray) -> np.ndarray:
+    table = op.table.data.tolist()
+    e = [table[min((max(row) - a) * op.mul >> op.shift, len(table) - 1)] for a in row]
+    return np.array([((v << op.frac) + sum(e) // 2) // sum(e) for v in e], dtype=object)
+
+
+def map_by_hand(op: ops.Map, x: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    index = np.broadcast_to(op.index.data, shape)
+    terms = [np.broadcast_to(v, shape) for v in x]
+    out = np.zeros(shape, dtype=object)
+    for i in np.ndindex(shape):
+        row = int(index[i])
+        total = sum(int(c[row]) * int(t[i]) for c, t in zip(op.coeffs.data, terms, strict=True))
+        out[i] = implemented(op.impl, row, total)
+    return out
+
+
+def implemented(impl: Any, row: int, a: int) -> int:
+    if isinstance(impl, ops.Thresholds):
+        return int(impl.values.data[row, sum(int(t) <= a for t in impl.cuts.data[row])])
+    if isinstance(impl, ops.Table):
+        return int(impl.values.data[row, a - impl.first])
+    s = sum(int(t) <= a for t in impl.breaks.data[row])
+    mul, add, shift, tie = (int(p.data[row, s]) for p in (impl.mul, impl.add, impl.shift, impl.tie))
+    q = (mul * a + add) >> (shift - tie)
+    y = q >> tie
+    y -= int(tie > 0 and q & ((1 << tie) - 1) == 0 and y % 2 == 1)
+    return min(max(y, int(impl.lo.data[row])), int(impl.hi.data[row]))
+
+
+def inputs_for(graph: Graph, rng: np.random.Generator) -> list[np.ndarray]:
+    """Units (SAMPLES, *shape): all lowest, all highest, the ends mixed, equal ones (for ArgMax), then uniform bits."""
+    out = []
+    for value in graph.inputs:
+        fmt, shape = value.type.format, (SAMPLES, *value.type.shape)
+        if isinstance(fmt, FixedPoint):
+            raw = np.zeros(shape, dtype=object)
+            for limb in range(3):
+                raw += rng.integers(0, 2**32, size=shape).astype(object) << (32 * limb)
+            units = fmt.min_units + raw % (fmt.max_units - fmt.min_units + 1)
+            lo, hi = fmt.min_units, fmt.max_units
+        else:
+            units = fmt.grid()[rng.integers(0, len(fmt.grid()), size=shape)].astype(object)
+            lo, hi = int(fmt.grid()[0]), int(fmt.grid()[-1])
+        units[0], units[1] = lo, hi
+        units[2:5] = np.where(rng.random((3, *value.type.shape)) < 0.5, lo, hi)
+        units[5] = units[6].ravel()[0]
+        out.append(units)
+    return out
+
+
+def expected(graph: Graph, units: list[np.ndarray]) -> dict[str, np.ndarray]:
+    known = {v.name: u for v, u in zip(graph.inputs, units, strict=True)}
+    for node in graph.nodes:
+        shape = node.output.type.shape
+        samples = [by_hand(node.op, [known[v.name][i].astype(object) for v in node.inputs], shape) for i in range(SAMPLES)]
+        known[node.output.name] = np.stack([np.asarray(s, dtype=object).reshape(shape) for s in samples])
+    return known
+
+
+def bits_of(value: Value, units: np.ndarray) -> np.ndarray:
+    """Bit patterns; two's complement by hand, because numbers may be wider than any dtype."""
+    fmt = value.type.format
+    if isinstance(fmt, FixedPoint):
+        return units.astype(object) & (2**fmt.width - 1)
+    return fmt.bits(fmt.encode(units.astype(np.int64))).astype(object)
+
+
+def check(graph: Graph, folder: Path, seed: int = 0, name: str = "net_hand") -> dict[str, bytes]:
+    """Emit, lint, compile with all warnings about what the C++ itself does wrong, run, compare ports and every traced tensor."""
+    files = hls.emit(graph, name, "xc7z020clg400-1", 5.0)
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    assert lint_project(folder) == []
+    units = inputs_for(graph, np.random.default_rng(seed))
+    want = expected(graph, units)
+    given = [bits_of(v, u) for v, u in zip(graph.inputs, units, strict=True)]
+    outputs = [bits_of(v, want[v.name]) for v in graph.outputs]
+    (folder / "in.bin").write_bytes(hls.vector_file(graph, given))
+    (folder / "tb" / "vectors").mkdir(parents=True)
+    (folder / "tb" / "vectors" / "input.bin").write_bytes(hls.vector_file(graph, given))
+    (folder / "tb" / "vectors" / "output.bin").write_bytes(hls.vector_file(graph, outputs, outputs=True))
+    run = subprocess.run(["make", "-s", "csim", "CXXFLAGS=-std=c++17 -O0 -fsanitize=undefined,bounds -fno-sanitize-recover=bounds"],
+                         cwd=folder, capture_output=True, text=True)  # fmt: skip
+    assert run.returncode == 0 and f"PASS {SAMPLES} vectors" in run.stdout, run.stdout + run.stderr[-3000:]
+    subprocess.run(["build/csim", "--trace", "trace.bin", "in.bin", "out.bin"], cwd=folder, check=True)
+    trace = hls.read_trace(graph, (folder / "trace.bin").read_bytes())
+    for key, found in trace.items():
+        assert np.array_equal(found, want[key]), key
+    assert {v.name for v in graph.inputs} < set(trace)
+    for value, bits, wanted in zip(graph.outputs, hls.read_vectors(graph, (folder / "out.bin").read_bytes()), outputs, strict=True):
+        assert np.array_equal(np.asarray(bits).astype(object), wanted.reshape(SAMPLES, -1)), value.name
+    return files
+
+
+def test_map_kinds(tmp_path: Path) -> None:
+    """Every implementation, per tensor, per channel and with rows in no order; ties; segments; bipolar and minifloat results."""
+    rng = np.random.default_rng(1)
+    g = Hand()
+    x = g.input((1, 6), FixedPoint(6, 0, True))
+    acc = g.add(ops.MatMul(), x, g.constant(rng.integers(-8, 8, (6, 5))), shape=(1, 5))
+    shape, one = (1, 5), np.ones((1, 5), dtype=int)
+    channels = [Fraction(int(s), 3) for s in rng.integers(20, 400, 5)]
+    out = [
+        g.map(quantizing(FixedPoint(2, 0, True), Fraction(77, 3)), acc, shape=shape, kind="thresholds"),
+        g.map(quantizing(FixedPoint(6, 0, True), Fraction(41, 3)), acc, shape=shape, kind="thresholds"),
+        g.map(quantizing(FixedPoint(6, 0, False), channels, np.arange(5), one), acc, shape=shape, kind="thresholds"),
+        g.map(quantizing(S8, Fraction(17, 4)), acc, shape=shape, kind="multiply-add-shift"),
+        g.map(quantizing(S8, Fraction(6)), acc, shape=shape, kind="multiply-add-shift"),
+        g.map(quantizing(S8, Fraction(4)), acc, shape=shape, kind="multiply-add-shift"),
+        g.map(quantizing(S8, channels[:3], [[2, 0, 1, 1, 0]], one[:, :3]), acc, shape=shape, kind="multiply-add-shift"),
+        g.map(quantizing(S8, Fraction(9), steps=(ops.Leaky(Param.of(Fraction(1, 7))),), rounding=Rounding.DOWN), acc, shape=shape,
+              kind="multiply-add-shift"),
+        g.map(quantizing(S8, channels, np.arange(5), one), acc, shape=shape, kind="table"),
+        g.map(quantizing(S8, Fraction(5, 3), steps=(ops.Affine(Param.of(-1), Param.of(Fraction(1, 3))),)), acc, shape=shape),
+        g.map(quantizing(Bipolar(), Fraction(1)), acc, shape=shape),
+        g.map(quantizing(E2M1, Fraction(90)), acc, shape=shape),
+    ]  # fmt: skip
+    graph = g.graph(*out)
+    ties = [n.op.impl for n in graph.nodes if isinstance(n.op, ops.Map) and isinstance(n.op.impl, ops.MulAddShift)]
+    assert any(np.any(i.tie.data > 0) for i in ties) and any(i.breaks.data.size for i in ties)
+    files = check(graph, tmp_path)
+    source = files["src/net_hand.cpp"].decode()
+    for name in ("thresholds_search<", "multiply_add_shift<", "table<", "pack_bipolar<", "pack_table<", "TableRow"):
+        assert name in source, name
+
+
+@pytest.mark.parametrize("shift,tie", [(0, 0), (3, 1), (3, 3), (20, 1), (20, 20), (40, 9), (80, 80), (100, 0)])
+def test_shifts_beyond_the_width(shift: int, tie: int, tmp_path: Path) -> None:
+    """Shifts and ties that are wider than the shifted number, put in by hand."""
+    g = Hand()
+    x = g.input((1, 4), S8)
+    full = [np.array([[v]], dtype=object) for v in (1, 1 << max(tie - 1, 0) if tie else 0, shift, tie)]
+    impl = ops.MulAddShift(*map(Array, full), Array(np.zeros((1, 0), dtype=int)), Array(np.array([-128])), Array(np.array([127])))
+    spec = dataclasses.replace(quantizing(S8, Fraction(1, 256)), impl=impl)
+    check(g.graph(g.map(spec, x, shape=(1, 4))), tmp_path)
+
+
+def test_several_terms_and_broadcasting(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    g = Hand()
+    x, y, z = g.input((1, 3, 4), S8), g.input((1, 1, 4), U4), g.input((1, 3, 1), Bipolar())
+    index = rng.integers(0, 3, (1, 3, 4))
+    index.ravel()[:3] = 0, 1, 2
+    many = quantizing(S8, [Fraction(9), Fraction(70, 3), Fraction(11, 7)], index, [[3, -5, 2], [1, 7, -9], [100, 0, -1]])
+    out = [
+        g.map(many, x, y, z, shape=(1, 3, 4)),
+        g.map(quantizing(U4, Fraction(10), np.arange(3).reshape(3, 1), [[1, 2, 3], [2**40, 1, -(2**39)]]), x, y, shape=(1, 3, 4)),
+        g.map(quantizing(U4, Fraction(3)), y, shape=(1, 3, 4)),
+        g.map(quantizing(S8, Fraction(3), coeffs=((-7,),)), x, shape=(1, 3, 4)),
+        g.map(quantizing(S8, Fraction(3), coeffs=((1,), (1,))), x, x, shape=(1, 3, 4)),
+    ]
+    check(g.graph(*out), tmp_path)
+
+
+def test_wide_numbers_and_ports(tmp_path: Path) -> None:
+    """Accumulators and weights above 64 bits, an unsigned 64-bit port, words as scalars and as an array."""
+    rng = np.random.default_rng(3)
+    g = Hand()
+    many = g.input((1, 70), FixedPoint(60, 0, True))
+    unsigned = g.input((1, 3), FixedPoint(64, 0, False))
+    small = g.input((1, 45), FixedPoint(5, 0, True))
+    acc = g.add(ops.MatMul(), many, g.constant(rng.integers(-(2**40), 2**40, (70, 3))), shape=(1, 3))
+    weights = (rng.integers(-(2**60), 2**60, (45, 2)).astype(object) << 7) + 5
+    wide = g.add(ops.MatMul(), small, g.constant(weights), shape=(1, 2))
+    product = g.add(ops.Mul(), unsigned, g.constant(np.array([[2**50 + 1, -3, 7]])), shape=(1, 3))
+    top = max(map(abs, g.known[acc.name].bounds))
+    out = [
+        acc, wide, product, unsigned,
+        g.map(quantizing(S8, Fraction(top, 3)), acc, shape=(1, 3)),
+        g.map(quantizing(FixedPoint(7, 0, True), Fraction(top, 100)), acc, shape=(1, 3), kind="thresholds"),
+        g.map(quantizing(S8, Fraction(top, 300)), acc, shape=(1, 3), kind="multiply-add-shift"),
+        g.add(ops.Transpose((1, 0)), many, shape=(70, 1)),
+        g.add(ops.Take(1, tuple(range(44, -1, -1))), small, shape=(1, 45)),
+        g.add(ops.ArgMax(1, True), acc, shape=(1, 1)),
+        g.add(ops.ReduceMax(1, False), wide, shape=(1,)),
+    ]  # fmt: skip
+    files = check(g.graph(*out), tmp_path)
+    header = files["src/net_hand.hpp"].decode()
+    assert "const ap_uint<60> x0[70]" in header and "ap_uint<60> x2_3" in header
+
+
+def test_tables_that_start_far_away(tmp_path: Path) -> None:
+    """A narrow range around a number beyond 64 bits: the offset of the table is wide, the table is small."""
+    g = Hand()
+    x = g.input((1, 3), U4)
+    far = g.constant(np.array([[2**80 + 3]], dtype=object))
+    spec = quantizing(S8, Fraction(1), steps=(ops.Affine(Param.of(5), Param.of(-5 * 2**80)),), coeffs=((1,), (1,)))
+    check(g.graph(g.map(spec, x, far, shape=(1, 3), kind="table")), tmp_path)
+
+
+def test_structure_and_reductions(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    g = Hand()
+    x, m, s = g.input((1, 2, 3, 4), FixedPoint(3, 0, True)), g.input((1, 4, 3), E4M3), g.input((1, 2, 3), FixedPoint(9, 0, True))
+    turned = g.add(ops.Transpose((0, 3, 1, 2)), x, shape=(1, 4, 2, 3))
+    shaped = g.add(ops.Reshape((1, 8, 3)), turned, shape=(1, 8, 3))
+    taken = g.add(ops.Take(1, (7, 0, 0, 3)), shaped, shape=(1, 4, 3))
+    fixed = g.add(ops.Reshape((1, 2, 3)), g.constant(rng.integers(-300, 300, (3, 2))), shape=(1, 2, 3))
+    far = g.add(ops.Reshape((1, 2)), g.constant(np.array([2**70, -(2**69)], dtype=object)), shape=(1, 2))
+    out = [
+        g.add(ops.Concat(1), shaped, taken, fixed, shape=(1, 14, 3)),
+        g.add(ops.MatMul(), x, g.add(ops.Transpose((0, 1, 3, 2)), x, shape=(1, 2, 4, 3)), shape=(1, 2, 3, 3)),
+        g.add(ops.MatMul(), g.constant(rng.integers(-9, 9, (5, 4))), m, shape=(1, 5, 3)),
+        g.add(ops.Mul(), taken, m, shape=(1, 4, 3)),
+        g.add(ops.Mul(), taken, taken, shape=(1, 4, 3)),
+        g.add(ops.Mul(), x, g.constant(rng.integers(-9, 9, (3, 1))), shape=(1, 2, 3, 4)),
+        m, fixed, far,
+        *(g.add(ops.ReduceMax(a, k), x, shape=shape) for a, k, shape in [(1, True, (1, 1, 3, 4)), (2, False, (1, 2, 4)), (3, False, (1, 2, 3))]),
+        *(g.add(ops.ArgMax(2, k, last), x, shape=shape) for k, last, shape in [(True, False, (1, 2, 1, 4)), (False, True, (1, 2, 4))]),
+        g.add(ops.ArgMax(1, False), g.add(ops.Reshape((1, 1)), g.add(ops.Take(1, (0,)), far, shape=(1, 1)), shape=(1, 1)), shape=(1,)),
+        g.add(ops.ReduceMax(1, True), far, shape=(1, 1)),
+        g.add(ops.ArgMax(1, True, True), far, shape=(1, 1)),
+        g.map(quantizing(S8, Fraction(2**64)), far, shape=(1, 2), kind="multiply-add-shift"),
+        g.map(quantizing(S8, Fraction(3)), fixed, shape=(1, 2, 3)),
+        g.add(integer_softmax(Fraction(1, 32)), s, shape=(1, 2, 3)),
+        g.add(integer_softmax(Fraction(2**45)), s, shape=(1, 2, 3)),
+        g.add(ops.IntSoftmax(3, 2, Array(np.array([2**31 - 1, 2**30, 7, 1])), 33), s, shape=(1, 2, 3)),
+        g.add(ops.IntSoftmax(1, 0, Array(np.array([2**34, 5])), 30), fixed, shape=(1, 2, 3)),
+    ]  # fmt: skip
+    check(g.graph(*out), tmp_path)
+
+
+def test_large_ports_in_and_out(tmp_path: Path) -> None:
+    g = Hand()
+    x, b = g.input((1, 784), FixedPoint(7, 0, True)), g.input((1, 129), Bipolar())
+    check(g.graph(g.add(ops.Take(1, tuple(range(783, -1, -1))), x, shape=(1, 784)), b, x), tmp_path)
+
+
+def test_names_never_reach_the_project() -> None:
+    g = Hand()
+    x = g.input((1, 2), S8)
+    files = hls.emit(g.graph(g.add(ops.Take(1, (1, 0)), x, shape=(1, 2))), "net_hand", "xc7z020clg400-1", 5.0)
+    ours = {k: v for k, v in files.items() if not k.startswith("ap_types/")}
+    assert all(b'in"0' not in v and b"?0\n" not in v and b'g"' not in v for v in ours.values())
+    assert files == hls.emit(g.graph(g.nodes[-1].output), "net_hand", "xc7z020clg400-1", 5.0)
+
+
+def test_csim_reports_what_is_wrong(tmp_path: Path) -> None:
+    g = Hand()
+    x = g.input((1, 2), S8)
+    check(g.graph(g.add(ops.Take(1, (1, 0)), x, shape=(1, 2))), tmp_path)
+    run = lambda *args: subprocess.run(["build/csim", *args], cwd=tmp_path, capture_output=True, text=True)  # noqa: E731
+    (tmp_path / "short.bin").write_bytes(b"12345")
+    assert run("absent.bin", "out2.bin").returncode == 1 and run("short.bin", "out2.bin").returncode == 1
+    assert run("--trace", "no/such/folder/t.bin", "in.bin", "out2.bin").returncode == 1
+    wrong = bytearray((tmp_path / "tb" / "vectors" / "output.bin").read_bytes())
+    wrong[16] ^= 1
+    (tmp_path / "tb" / "vectors" / "output.bin").write_bytes(wrong)
+    result = run()
+    assert result.returncode == 1 and "vector 2" in result.stdout and "expected" in result.stdout and "got" in result.stdout
+
+
+@pytest.mark.parametrize("text", ["read", "c0", "v1", "x0", "y0_1", "run", "write", "sin", "read_word", "exit"])
+def test_identifiers_meet_no_other_name(text: str) -> None:
+    assert identifier(text) != text and identifier(text).isidentifier()
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------------
+
+
+def test_file_set_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    manifest = b'{"tool": {"name": "qcompile"}}'
+    files = FileSet({"a/b.txt": b"1", "manifest.json": manifest})
+    target = tmp_path / "new" / "p"
+    files.write(target)
+    FileSet({"c.txt": b"2", "manifest.json": manifest}).write(target)
+    assert sorted(p.name for p in target.iterdir()) == ["c.txt", "manifest.json"]
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    for place in (tmp_path / "file", tmp_path / "mine", tmp_path / "file" / "below"):
+        with pytest.raises(QCompileError):
+            files.write(place)
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "x"
+    assert [p for p in tmp_path.rglob(".*")] == []
+    assert files.digest() == FileSet(dict(reversed(files.files.items()))).digest() != FileSet({}).digest()
+
+
+def test_a_failed_write_leaves_the_old_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = b'{"tool": {"name": "qcompile"}}'
+    FileSet({"manifest.json": manifest}).write(tmp_path / "p")
+    with pytest.raises(QCompileError):
+        FileSet({"x": b"", "x/y": b"", "manifest.json": manifest}).write(tmp_path / "p")
+    assert [p.name for p in tmp_path.rglob("*")] == ["p", "manifest.json"]
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "", "a/../b", "a\\..\\b", "./x", "a//b"])
+def test_file_set_names(name: str) -> None:
+    with pytest.raises(ValueError):
+        FileSet({name: b""})

@@ -24,7 +24,13 @@ LATE = {("pipeline", "project")}  # Design.files() asks project for the files wh
 def imported(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names = (
+            [node.module]
+            if isinstance(node, ast.ImportFrom) and node.module
+            else [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
         found |= {n.split(".")[1] for n in names if n.startswith("qcompile.")}
     return found
 
@@ -51,12 +57,23 @@ def test_every_op_has_every_rule() -> None:
 
 def test_same_bytes(digits: Path) -> None:
     script = f"import qcompile as qc; print(qc.compile({str(digits)!r}).files().digest())"
-    runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": str(s), "PYTHONPATH": str(ROOT)}) for s in (1, 2)]
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": str(s), "PYTHONPATH": str(ROOT)},
+        )
+        for s in (1, 2)
+    ]
     assert runs[0].stdout == runs[1].stdout
 
 
 def test_help_imports_nothing_heavy() -> None:
-    script = "import sys, qcompile.cli; print([m for m in ('numpy', 'onnx', 'torch', 'mpmath', 'jinja2', 'rich') if m in sys.modules])"
+    script = (
+        "import sys, qcompile.cli; print([m for m in ('numpy', 'onnx', 'torch', 'mpmath', 'jinja2', 'rich') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
 

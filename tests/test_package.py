@@ -9,7 +9,9 @@ from conftest import ROOT
 
 
 def run(*command: str, cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin", "HOME": str(cwd)})
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin", "HOME": str(cwd)}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

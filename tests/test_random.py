@@ -48,12 +48,24 @@ def emitted_codes(design: qc.Design, inputs: tuple[np.ndarray, ...], folder: Pat
 
 def cpp_codes(designs: list[qc.Design], units: list[list[np.ndarray]], folder: Path) -> list[list[np.ndarray]]:
     """Codes that the compiled C++ gives: all graphs in one binary, a namespace each."""
-    lines, calls = ['#include "qc/tool.hpp"', "#include <cstring>", "#include <fstream>", "#include <iterator>", "#include <string>", "#include <vector>"], []
+    lines, calls = (
+        [
+            '#include "qc/tool.hpp"',
+            "#include <cstring>",
+            "#include <fstream>",
+            "#include <iterator>",
+            "#include <string>",
+            "#include <vector>",
+        ],
+        [],
+    )
     lines += [f'#include "qc/{name}.hpp"' for name in ("dense", "elementwise", "map", "pack", "reduce", "softmax")]
     for i, (design, given_units) in enumerate(zip(designs, units, strict=True)):
         files = hls.emit(design.graph, f"top{i}", "xc7z020clg400-1", 5.0)
         parts = [files[n].decode() for n in ("src/constants.hpp", f"src/top{i}.hpp", f"src/top{i}.cpp", "tb/tb.cpp")]
-        body = "\n".join(line for part in parts for line in part.splitlines() if not line.startswith(("#include", "#pragma once")))
+        body = "\n".join(
+            line for part in parts for line in part.splitlines() if not line.startswith(("#include", "#pragma once"))
+        )
         body = body.replace('extern "C" ', "").replace("int main(", "int run_main(")
         lines.append(f"namespace graph{i} {{\n{body}\n}}")
         calls.append(f'{{ char *a[] = {{(char *)"x", (char *)"in{i}.bin", (char *)"out{i}.bin"}}; graph{i}::run_main(3, a); }}')
@@ -69,7 +81,9 @@ def cpp_codes(designs: list[qc.Design], units: list[list[np.ndarray]], folder: P
     found = []
     for i, design in enumerate(designs):
         outputs = hls.read_vectors(design.graph, (folder / f"out{i}.bin").read_bytes())
-        found.append([v.type.format.from_bits(b).reshape(-1, *v.type.shape) for v, b in zip(design.graph.outputs, outputs, strict=True)])
+        found.append(
+            [v.type.format.from_bits(b).reshape(-1, *v.type.shape) for v, b in zip(design.graph.outputs, outputs, strict=True)]
+        )
     return found
 
 

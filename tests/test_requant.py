@@ -22,7 +22,12 @@ def exact(a: int, slope: Fraction, offset: Fraction, chain: list[str], q: ops.Qu
     """The specification, written once more with plain fractions."""
     v = slope * a + offset
     for name in chain:
-        v = {"relu": max(v, Fraction(0)), "leaky": v if v >= 0 else v / 8, "clip": min(max(v, Fraction(-3)), Fraction(3)), "abs": abs(v)}[name]
+        v = {
+            "relu": max(v, Fraction(0)),
+            "leaky": v if v >= 0 else v / 8,
+            "clip": min(max(v, Fraction(-3)), Fraction(3)),
+            "abs": abs(v),
+        }[name]
     y = v / q.scale.scalar + q.zero_point.scalar
     whole, size = y.numerator // y.denominator, abs(y)
     sign = -1 if y < 0 else 1

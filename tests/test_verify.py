@@ -32,7 +32,10 @@ def test_wrong_weight_in_cpp(project: Path, tmp_path: Path) -> None:
     assert first
     changed = text[: first.start(1)] + str(int(first[1]) + 1) + text[first.end(1) :]
     constants.write_text(changed)
-    with pytest.raises(qc.VerificationError, match=r"simulator and C\+\+ diverge first here: vector \d+, element \[0, 0\]: simulator -?\d+, C\+\+ -?\d+"):
+    with pytest.raises(
+        qc.VerificationError,
+        match=r"simulator and C\+\+ diverge first here: vector \d+, element \[0, 0\]: simulator -?\d+, C\+\+ -?\d+",
+    ):
         qc.verify(copy, samples=50, float32=False)
 
 
@@ -44,7 +47,9 @@ def test_wrong_parameter_in_emitted_simulator(project: Path, tmp_path: Path) -> 
     params[name] = params[name].copy()
     params[name][0, 3, 5] += 1
     np.savez(copy / "sim" / "params.npz", **params)
-    with pytest.raises(qc.VerificationError, match=r"simulator and emitted simulator diverge first here: vector \d+, element \[0, 5\]"):
+    with pytest.raises(
+        qc.VerificationError, match=r"simulator and emitted simulator diverge first here: vector \d+, element \[0, 5\]"
+    ):
         qc.verify(copy, samples=50, float32=False)
 
 

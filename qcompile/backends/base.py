@@ -53,7 +53,9 @@ class FileSet:
         except OSError as error:
             if scratch is not None:
                 shutil.rmtree(scratch, ignore_errors=True)
-            raise QCompileError(f"the project cannot be written: {error.strerror}", str(directory), "choose another folder") from None
+            raise QCompileError(
+                f"the project cannot be written: {error.strerror}", str(directory), "choose another folder"
+            ) from None
 
 
 def _require_free(target: Path) -> None:
@@ -69,4 +71,6 @@ def _require_free(target: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         tool = ""
     if tool != "qcompile":
-        raise QCompileError("the folder holds files that are not a qcompile project", str(target), "choose another folder, or empty this one")
+        raise QCompileError(
+            "the folder holds files that are not a qcompile project", str(target), "choose another folder, or empty this one"
+        )

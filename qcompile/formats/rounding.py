@@ -99,9 +99,7 @@ def _floor_and_rest(num: np.ndarray, den: np.ndarray) -> tuple[np.ndarray, np.nd
     return floor, num - floor * den
 
 
-def _goes_up(
-    num: np.ndarray, den: np.ndarray, floor: np.ndarray, rest: np.ndarray, rounding: Rounding
-) -> np.ndarray:
+def _goes_up(num: np.ndarray, den: np.ndarray, floor: np.ndarray, rest: np.ndarray, rounding: Rounding) -> np.ndarray:
     """Where the result is floor + 1, as booleans; ``rest`` is in [0, den)."""
     if rounding is Rounding.FLOOR:
         return np.zeros(rest.shape, dtype=bool)

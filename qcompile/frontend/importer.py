@@ -254,7 +254,13 @@ def _renamed(graph: onnx.GraphProto, inputs: list[Value], nodes: list[Node], out
         taken.add(name)
         final[value.name] = Value(name, value.type)
         renamed.append(Node(node.op, tuple(final[v.name] for v in node.inputs), (final[value.name],), node.origin))
-    return Graph(graph.name or "model", "model", tuple(inputs), tuple(final[o.name] for o in outputs), tuple(_live(renamed, outputs, final)))
+    return Graph(
+        graph.name or "model",
+        "model",
+        tuple(inputs),
+        tuple(final[o.name] for o in outputs),
+        tuple(_live(renamed, outputs, final)),
+    )
 
 
 def _live(nodes: list[Node], outputs: list[Any], final: dict[str, Value]) -> list[Node]:

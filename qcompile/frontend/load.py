@@ -51,7 +51,9 @@ def load(source: Any, example: Any = None) -> Model:
             raise QCompileError("a torch module needs an example input", hint="qc.load(module, example)")
         name = type(source).__name__
         return _import(parse_model(export(source, example), name), name, name)
-    raise QCompileError(f"cannot load a {type(source).__name__}", hint="give the path of an ONNX file, or a torch module with an example input")
+    raise QCompileError(
+        f"cannot load a {type(source).__name__}", hint="give the path of an ONNX file, or a torch module with an example input"
+    )
 
 
 def _import(proto: onnx.ModelProto, name: str, where: str) -> Model:

@@ -129,7 +129,9 @@ def _round_float32(y: np.ndarray, rounding: Rounding) -> np.ndarray:
     return np.asarray(rules[rounding]())
 
 
-def _report_difference(call: Call, x: Const, scale: Const, zero_point: Const, fmt: Format, rounding: Rounding, units: np.ndarray) -> None:
+def _report_difference(
+    call: Call, x: Const, scale: Const, zero_point: Const, fmt: Format, rounding: Rounding, units: np.ndarray
+) -> None:
     """Warn where float32 decides a weight's code differently from exact arithmetic. Only values near a boundary can."""
     held, s, z = (np.broadcast_to(c.held.astype(np.float64), units.shape) for c in (x, scale, zero_point))
     y = held / s + z
@@ -206,5 +208,3 @@ def multi_threshold(call: Call) -> Tensor:
     y = call.emit(ops.Count(cuts), x)
     scale, bias = (Fraction(float(call.attribute(n, d))) for n, d in (("out_scale", 1.0), ("out_bias", 0.0)))
     return y if (scale, bias) == (1, 0) else call.emit(_rows_affine(scale, bias), y)
-
-

@@ -429,7 +429,11 @@ def gemm(call: Call) -> Tensor:
     if c is None or beta == 0:
         return out
     if beta != 1:
-        c = _pointwise(c, c.held * np.float32(beta), lambda v: v * beta) if isinstance(c, Const) else call.emit(ops.Affine(_p(beta)), c)
+        c = (
+            _pointwise(c, c.held * np.float32(beta), lambda v: v * beta)
+            if isinstance(c, Const)
+            else call.emit(ops.Affine(_p(beta)), c)
+        )
     return _sum(call, out, c, 1)
 
 

@@ -68,9 +68,7 @@ def _quantized(graph: Graph, value: Value, fmt: Format) -> Graph:
     made = Value(value.name + ".quantized", TensorType(value.type.shape, fmt))
     quantize = Node(ops.Quantize(fmt), (value,), (made,))
     renamed = {value.name: made}
-    nodes = tuple(
-        Node(n.op, tuple(renamed.get(v.name, v) for v in n.inputs), n.outputs, n.origin) for n in graph.nodes
-    )
+    nodes = tuple(Node(n.op, tuple(renamed.get(v.name, v) for v in n.inputs), n.outputs, n.origin) for n in graph.nodes)
     outputs = tuple(renamed.get(v.name, v) for v in graph.outputs)
     return Graph(graph.name, graph.dialect, graph.inputs, outputs, (quantize, *nodes))
 

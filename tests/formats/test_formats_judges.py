@@ -141,9 +141,7 @@ def test_qonnx_float_quant(f: Minifloat, rounding: Rounding) -> None:
     x = np.concatenate([floats_around(f, 3), [-3 * maximum, -maximum * 1.01, 1.01 * maximum, 7 * maximum]])
     if rounding in (Rounding.HALF_UP, Rounding.HALF_DOWN):
         x = np.concatenate([np.round(x[:2000] / 2.0 ** (f.unit - 4)) * 2.0 ** (f.unit - 4), x[-4:]])
-    judged = float_quant(
-        x, 1.0, f.exponent, f.mantissa, float(f.bias), f.signed, maximum, rounding_mode=rounding.value
-    )
+    judged = float_quant(x, 1.0, f.exponent, f.mantissa, float(f.bias), f.signed, maximum, rounding_mode=rounding.value)
     assert np.array_equal(f.values(f.quantize(x, rounding)), judged)
 
 

@@ -21,7 +21,9 @@ _TEMPLATES = {
 @cache
 def _environment() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader(asset("templates/hls"))
-    return jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    return jinja2.Environment(
+        loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
 
 
 def emit(graph: Graph, top: str, part: str, clock_ns: float) -> dict[str, bytes]:

@@ -79,6 +79,8 @@ class PortLayout:
             parts = (words[:, :, None] >> shifts) & np.uint64(2**self.width - 1)
             return parts.reshape(len(words), -1)[:, : self.count].astype(np.int64)
         wide = words.reshape(len(words), self.words, self.limbs).astype(object)
-        total = sum((wide[:, :, k] << (64 * k) for k in range(self.limbs)), start=np.zeros((len(words), self.words), dtype=object))
+        total = sum(
+            (wide[:, :, k] << (64 * k) for k in range(self.limbs)), start=np.zeros((len(words), self.words), dtype=object)
+        )
         parts = [(total >> (self.width * i)) & (2**self.width - 1) for i in range(self.per_word)]
         return np.stack(parts, axis=-1).reshape(len(words), -1)[:, : self.count]

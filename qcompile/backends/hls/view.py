@@ -196,7 +196,9 @@ def _concat(b: Builder, node: Node) -> None:
     offset = 0
     for value in node.inputs:
         source, size = b.source(value), math.prod(value.type.shape[axis:])
-        b.emit(f"qc::place<{outer}, {size}, {stride}, {source.ctype}, {source.limbs}>({source.variable}, {out.variable} + {offset});")
+        b.emit(
+            f"qc::place<{outer}, {size}, {stride}, {source.ctype}, {source.limbs}>({source.variable}, {out.variable} + {offset});"
+        )
         offset += size
 
 
@@ -285,7 +287,9 @@ def _accumulated(b: Builder, node: Node, low: int, high: int) -> Tensor:
     for i, (value, coeff) in enumerate(zip(node.inputs, op.coeffs.data, strict=True)):
         x, c = b.source(value), b.array(coeff)
         types = f"{'true' if i == 0 else 'false'}, {x.ctype}, {c.ctype}, {x.limbs}, {c.limbs}"
-        b.emit(f"qc::accumulate<{size}, {row}, {_spread(b, value, shape)}, {types}>({x.variable}, {c.variable}, {total.variable});")
+        b.emit(
+            f"qc::accumulate<{size}, {row}, {_spread(b, value, shape)}, {types}>({x.variable}, {c.variable}, {total.variable});"
+        )
     return total
 
 
@@ -299,7 +303,9 @@ def _table(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tens
     )
 
 
-def _thresholds(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray) -> None:
+def _thresholds(
+    b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray
+) -> None:
     count = impl.cuts.data.shape[1]
     cuts = b.array(impl.cuts.data)
     values = impl.values.data
@@ -395,7 +401,9 @@ def _moves(shape: PortLayout, name: str, words: tuple[str, ...], call: Callable[
     label = f"WORDS_{name.upper()}"
     loop = [f"{label}:", "#ifdef __BAMBU__", "#pragma unroll", "#endif", f"for (int i = 0; i < {full}; ++i) {{", "#ifndef __BAMBU__",
             "#pragma HLS unroll", "#endif", "  " + call(shape.per_word, f"{name}[i]", f"i * {shape.per_word}"), "}"]  # fmt: skip
-    rest = [call(shape.count - full * shape.per_word, f"{name}[{full}]", str(full * shape.per_word))] if full < shape.words else []
+    rest = (
+        [call(shape.count - full * shape.per_word, f"{name}[{full}]", str(full * shape.per_word))] if full < shape.words else []
+    )
     return tuple(loop + rest)
 
 
@@ -403,21 +411,30 @@ def _unpack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: s
     fmt = value.type.format
     if isinstance(fmt, FixedPoint):
         signed = "true" if fmt.signed else "false"
-        return _moves(shape, name, words, lambda n, w, o: f"qc::unpack<{n}, {fmt.width}, {signed}>({w}, {tensor.variable} + {o});")
+        return _moves(
+            shape, name, words, lambda n, w, o: f"qc::unpack<{n}, {fmt.width}, {signed}>({w}, {tensor.variable} + {o});"
+        )
     if isinstance(fmt, Bipolar):
         return _moves(shape, name, words, lambda n, w, o: f"qc::unpack_bipolar<{n}>({w}, {tensor.variable} + {o});")
     codes = fmt.codes() if fmt is not None else np.zeros(0)
     special = fmt.is_special(codes)
     units = np.where(special, 0, fmt.decode(np.where(special, 0, codes)))
     table = b.array(units)
-    return _moves(shape, name, words, lambda n, w, o: f"qc::unpack_table<{n}, {fmt.width}, {table.limbs}>({w}, {tensor.variable} + {o}, {table.variable});")
+    return _moves(
+        shape,
+        name,
+        words,
+        lambda n, w, o: f"qc::unpack_table<{n}, {fmt.width}, {table.limbs}>({w}, {tensor.variable} + {o}, {table.variable});",
+    )
 
 
 def _pack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: str, words: tuple[str, ...]) -> tuple[str, ...]:
     fmt = value.type.format
     if tensor.variable.startswith("c"):  # a constant output
         copy = b.local(value)
-        b.emit(f"qc::wire<{value.type.size}, qc::AxisRow<1, {value.type.size}>, {tensor.ctype}, {tensor.limbs}>({tensor.variable}, {copy.variable});")
+        b.emit(
+            f"qc::wire<{value.type.size}, qc::AxisRow<1, {value.type.size}>, {tensor.ctype}, {tensor.limbs}>({tensor.variable}, {copy.variable});"
+        )
         tensor = copy
     if isinstance(fmt, FixedPoint):
         return _moves(shape, name, words, lambda n, w, o: f"qc::pack<{n}, {fmt.width}>({tensor.variable} + {o}, {w});")
@@ -427,7 +444,12 @@ def _pack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: str
     grid = fmt.grid()
     units, codes = b.array(grid), b.array(np.asarray(fmt.encode(grid)))
     sizes = f"{fmt.width}, {grid.size}, {units.limbs}"
-    return _moves(shape, name, words, lambda n, w, o: f"qc::pack_table<{n}, {sizes}>({tensor.variable} + {o}, {w}, {units.variable}, {codes.variable});")
+    return _moves(
+        shape,
+        name,
+        words,
+        lambda n, w, o: f"qc::pack_table<{n}, {sizes}>({tensor.variable} + {o}, {w}, {units.variable}, {codes.variable});",
+    )
 
 
 def traced(graph: Graph, known: dict[str, Range]) -> list[tuple[Value, int]]:

@@ -92,7 +92,9 @@ def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput,
     show = _Printer()
     entry = tuple(show.variable(name) for name, _ in p.inputs)
     in_views = tuple(
-        InputView(show.arg(h.source_shape), tuple(_structural(op, show) for op in h.structural), show.arg(input_arguments(h, d))[1:-1])
+        InputView(
+            show.arg(h.source_shape), tuple(_structural(op, show) for op in h.structural), show.arg(input_arguments(h, d))[1:-1]
+        )
         for h, (_, d) in zip(inputs, p.inputs, strict=True)
     )
     calls = tuple(show.call(c) for c in p.calls)
@@ -100,7 +102,9 @@ def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput,
     source = asset("templates/pysim/model.py.j2").read_text()
     kernels = Path(kernels_module.__file__).read_text().split('"""', 2)[2].strip()
     view = View(kernels, in_views, entry, calls, out_views, p.largest)
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     text = environment.from_string(source).render(view=view)
     return {"sim/model.py": text.encode(), "sim/params.npz": _npz(show.params)}
 

@@ -113,7 +113,10 @@ def plan(graph: Graph) -> Plan:
         if value.name in planner.constants:
             calls.append(Call(value.name, "constant", (planner.constants[value.name][None],)))
     inputs = tuple((v.name, storage(planner.ranges[v.name])) for v in graph.inputs)
-    largest = max([v.type.size for n in graph.nodes for v in n.outputs if not isinstance(n.op, ops.Constant)] + [v.type.size for v in graph.inputs])
+    largest = max(
+        [v.type.size for n in graph.nodes for v in n.outputs if not isinstance(n.op, ops.Constant)]
+        + [v.type.size for v in graph.inputs]
+    )
     return Plan(inputs, tuple(calls), tuple(v.name for v in graph.outputs), largest)
 
 
@@ -341,7 +344,9 @@ def input_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
 
 def _limit(p: Param) -> Any:
     whole = [int(v) for v in p.values]
-    return whole[0] if p.is_scalar else np.array(whole, dtype=object if max(map(abs, whole)) > 2**53 else np.int64).reshape(p.shape)
+    return (
+        whole[0] if p.is_scalar else np.array(whole, dtype=object if max(map(abs, whole)) > 2**53 else np.int64).reshape(p.shape)
+    )
 
 
 def output_steps(host: HostOutput) -> list[tuple[str, Any, Any]]:

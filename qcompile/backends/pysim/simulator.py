@@ -47,7 +47,9 @@ class Simulator:
 
     def run(self, units: list[np.ndarray], keep: bool = False) -> dict[str, np.ndarray]:
         """Units of every output port (keep: of every value) for units of the input ports."""
-        values: dict[str, Any] = {name: u.astype(dtype, copy=False) for (name, dtype), u in zip(self.plan.inputs, units, strict=True)}
+        values: dict[str, Any] = {
+            name: u.astype(dtype, copy=False) for (name, dtype), u in zip(self.plan.inputs, units, strict=True)
+        }
         results = dict(values) if keep else {}
         for call in self.plan.calls:
             values[call.target] = getattr(kernels, call.kernel)(*[_resolve(a, values) for a in call.args])
