@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -92,6 +92,8 @@ def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
 
 def _load_array(path: str) -> list[np.ndarray]:
     """Arrays of an .npy or .npz file, in order."""
+    import zipfile
+
     import numpy as np
 
     from qcompile.errors import QCompileError
@@ -99,14 +101,17 @@ def _load_array(path: str) -> list[np.ndarray]:
     try:
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
-            return [loaded[name] for name in loaded.files] if hasattr(loaded, "files") else [loaded]
-    except (OSError, ValueError, EOFError, KeyError) as error:
+            arrays = [loaded[name] for name in loaded.files] if hasattr(loaded, "files") else [loaded]
+            if not arrays:
+                raise ValueError
+            return arrays
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, OverflowError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or "it is no .npy or .npz file with numbers"
         raise QCompileError(f"the array cannot be read: {reason}", path, "write it with numpy.save or numpy.savez") from None
 
 
 def _is_project(path: str) -> bool:
-    return Path(path).is_dir()
+    return os.path.isdir(path)
 
 
 def _design(path: str, options: dict[str, Any] | None = None) -> Design:
@@ -272,9 +277,12 @@ def simulate(target: str, source: str, result: str, codes: bool, **options: Any)
 @click.option("--json", "as_json", is_flag=True, help="machine-readable")
 def verify(directory: str, source: str | None, samples: int, seed: int, float32: bool, as_json: bool) -> None:
     """Exit code 0 only when reference, simulator, emitted simulator and compiled C++ agree on every code."""
+    from qcompile.errors import QCompileError
     from qcompile.verification import report_json
     from qcompile.verification import verify as verify_project
 
+    if not 0 <= samples <= 10_000_000 or seed < 0:
+        raise QCompileError(f"{samples} samples and seed {seed} are not possible; 0 to 10,000,000 samples and a seed of 0 or more are")
     arrays = _load_array(source) if source else []
     with _progress(f"verifying {directory}") as progress:
         report = verify_project(directory, *arrays, samples=samples, seed=seed, float32=float32, progress=progress)

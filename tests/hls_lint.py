@@ -11,6 +11,8 @@ FORBIDDEN = {
     r"\bap_u?fixed<": "fixed-point types round and saturate on their own: codes are integers",
     r"\bfloat\b|\bdouble\b": "floating point",
     r"\bgoto\b|\bwhile\b": "a loop without a static bound",
+    r"^(extern \"C\" )?ap_u?int<\d+>\s+\w+\(": "an ap_ type returned by value",
+    r"#pragma (HLS )?UNROLL|#pragma HLS pipeline(?! II=1$)": "a pragma in another spelling than the open compiler reads",
 }
 
 
@@ -25,8 +27,46 @@ def lint_project(folder: Path) -> list[str]:
             code = line.split("//")[0]
             found += [f"{where}: {why}" for pattern, why in FORBIDDEN.items() if re.search(pattern, code)]
             found += _pragmas(lines, number - 1, where)
-        found += _widths(path, folder)
+        name = str(path.relative_to(folder))
+        text = "\n".join(line.split("//")[0] for line in lines)
+        found += _widths(path, folder) + _streams(name, text) + _recursions(name, text) + _pipelines(name, lines)
     return found + _top(folder)
+
+
+def _streams(name: str, text: str) -> list[str]:
+    """Operators on streams: only read() and write() are understood."""
+    found = []
+    for stream in set(re.findall(r"hls::stream<[^;(]*>\s*&?\s*(\w+)", text)):
+        if re.search(rf"\b{stream}\s*(<<|>>)|>>\s*{stream}\b", text):
+            found.append(f"{name}: << or >> on the stream {stream}")
+        if re.search(rf"hls::stream<[^;]*,[^;]*>\s*{stream}\b", text):
+            found.append(f"{name}: the stream {stream} has more than one template argument")
+    return found
+
+
+def _recursions(name: str, text: str) -> list[str]:
+    """Functions whose body calls their own name."""
+    found = []
+    for match in re.finditer(
+        r"^(?:static |inline |template.*?> )*[\w:<>]+[ &*]+(\w+)\([^;{]*\)\s*\{\n(.*?)^\}", text, re.M | re.S
+    ):
+        if re.search(rf"(?<![\w.]){match[1]}\s*(<[^;]*?>)?\(", match[2]):
+            found.append(f"{name}: {match[1]} seems to call itself")
+    return found
+
+
+def _pipelines(name: str, lines: list[str]) -> list[str]:
+    """The open compiler refuses a pipeline pragma in a loop: it must be guarded."""
+    found, loops, depth = [], [], 0
+    for i, line in enumerate(lines):
+        code = line.split("//")[0]
+        if re.search(r"\bfor \(", code) and code.rstrip().endswith("{"):
+            loops.append(depth)
+        depth += code.count("{") - code.count("}")
+        loops = [d for d in loops if d < depth]
+        if "#pragma HLS pipeline" in code and loops and lines[i - 1].strip() != "#ifndef __BAMBU__":
+            found.append(f"{name}:{i + 1}: a pipeline pragma inside a loop, not guarded")
+    return found
 
 
 def _pragmas(lines: list[str], i: int, where: str) -> list[str]:
@@ -43,10 +83,13 @@ def _pragmas(lines: list[str], i: int, where: str) -> list[str]:
 
 
 def _widths(path: Path, folder: Path) -> list[str]:
+    """Ports of at most 140 bits (the open compiler), nothing above 1024 (ap_types)."""
     if path.name.startswith("constants") or path.parent.name == "qc":
         return []
-    wide = [w for w in re.findall(r"ap_u?int<(\d+)> &?[xy]\d", path.read_text()) if int(w) > 140]
-    return [f"{path.relative_to(folder)}: a port of {w} bits" for w in wide]
+    name, text = path.relative_to(folder), path.read_text()
+    wide = [w for w in re.findall(r"ap_u?int<(\d+)> &?[xy]\d", text) if int(w) > 140]
+    huge = [w for w in re.findall(r"ap_u?int<(\d+)>", text) if int(w) > 1024]
+    return [f"{name}: a port of {w} bits" for w in wide] + [f"{name}: a number of {w} bits" for w in huge]
 
 
 def _top(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ class FileSet:
     def __post_init__(self) -> None:
         for name in self.files:
             path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or not path.parts:
+            if path.is_absolute() or ".." in path.parts or not path.parts or str(path) != name or "\\" in name:
                 raise ValueError(f"'{name}' is not a relative path inside the project")
 
     def digest(self) -> str:
@@ -37,25 +38,44 @@ class FileSet:
     def write(self, directory: Path) -> None:
         """Write into a new folder beside `directory` and move it there. QCompileError if that place holds something else."""
         target = Path(directory).absolute()
-        _require_free(target)
         scratch: Path | None = None
+        made = [p for p in target.parents if not os.path.exists(p)]
         try:
+            _require_free(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-            for name, content in self.files.items():
-                path = scratch / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-            scratch.chmod(0o755)
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(scratch, target)
-        except OSError as error:
+            self._fill(scratch / "new")
+            _swap(scratch / "new", target, scratch / "old")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error  # ValueError: a NUL in the path
+            raise QCompileError(
+                f"the project cannot be written: {reason}", str(directory), "choose another folder"
+            ) from None
+        finally:
             if scratch is not None:
                 shutil.rmtree(scratch, ignore_errors=True)
-            raise QCompileError(
-                f"the project cannot be written: {error.strerror}", str(directory), "choose another folder"
-            ) from None
+            for parent in made:  # those that hold something stay
+                with contextlib.suppress(OSError, ValueError):
+                    parent.rmdir()
+
+    def _fill(self, folder: Path) -> None:
+        folder.mkdir()
+        for name, content in self.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def _swap(new: Path, target: Path, old: Path) -> None:
+    """`new` in place of `target`, by renaming: whatever fails, either the old or the new folder is there and whole."""
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
 
 
 def _require_free(target: Path) -> None:

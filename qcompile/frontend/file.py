@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ _LIMIT = 2**31  # protobuf's own limit, and ours for external data of one tensor
 
 def read_model(path: Path) -> onnx.ModelProto:
     """The model with external data read in. QCompileError for whatever is wrong with the file."""
-    if not path.is_file():
-        raise QCompileError("there is no such file" if not path.exists() else "this is not a file", str(path))
+    if not os.path.isfile(path):  # Path's own methods raise for names that are too long
+        raise QCompileError("this is not a file" if os.path.exists(path) else "there is no such file", str(path))
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -49,10 +50,13 @@ def _load_external(graph: onnx.GraphProto, folder: Path, where: str) -> None:
 def _load_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
     info = {e.key: e.value for e in tensor.external_data}
     place = f"{where}: tensor '{tensor.name}'"
-    target = (folder / info.get("location", "")).resolve()
+    try:
+        target = (folder / info.get("location", "")).resolve()
+    except (OSError, ValueError, RuntimeError):
+        raise QCompileError("its external data file has an impossible name", place, "export the model again") from None
     if not target.is_relative_to(folder):
         raise QCompileError("its external data lies outside the model's folder", place, "keep weight files beside the model")
-    if not target.is_file():
+    if not os.path.isfile(target):
         raise QCompileError(f"its external data file '{target.name}' is missing", place, "copy it beside the model")
     try:
         offset, length = int(info.get("offset", 0)), int(info.get("length", -1))
@@ -62,9 +66,12 @@ def _load_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
     length = size - offset if length < 0 else length
     if offset < 0 or length > _LIMIT or offset + length > size:
         raise QCompileError(f"its external data reaches outside '{target.name}'", place, "export the model again")
-    with target.open("rb") as file:
-        file.seek(offset)
-        tensor.raw_data = file.read(length)
+    try:
+        with target.open("rb") as file:
+            file.seek(offset)
+            tensor.raw_data = file.read(length)
+    except OSError as error:
+        raise QCompileError(f"its external data cannot be read: {error.strerror}", place) from None
     tensor.data_location = TensorProto.DEFAULT
     del tensor.external_data[:]
 
@@ -82,6 +89,8 @@ def to_array(tensor: TensorProto) -> np.ndarray:
         array = np.array(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise ValueError(f"tensor '{tensor.name}' cannot be read: {error}") from None
+    if array.dtype.kind == "V" and not array.dtype.names:  # bfloat16, float8 and 4-bit types of ml_dtypes
+        array = array.astype(np.float32)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"tensor '{tensor.name}' holds {array.dtype}, not numbers")
     if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -49,7 +50,11 @@ class Call:
         for a in self.node.attribute:
             if a.name == name:
                 value = onnx.helper.get_attribute_value(a)
-                return value.decode(errors="replace") if isinstance(value, bytes) else value
+                value = value.decode(errors="replace") if isinstance(value, bytes) else value
+                for kind, allowed in _KINDS.items():
+                    if isinstance(default, kind) and not isinstance(value, allowed):
+                        raise Unsupported(f"its attribute '{name}' is {value!r:.40}, which is of the wrong type", "export the model again")
+                return value
         return default
 
     def input(self, position: int) -> Tensor | None:
@@ -84,6 +89,10 @@ class Call:
         return self.builder.constant(x, self.node) if isinstance(x, Const) else x
 
 
+_KINDS: dict[type, tuple[type, ...]] = {int: (int, float), float: (int, float), str: (str,)}  # of a default -> of the value
+
+_LARGEST = 2**26  # elements of one tensor
+
 Rule = Callable[[Call], Any]
 
 
@@ -99,11 +108,13 @@ class Builder:
             shape = output_shape(op, tuple(v.type for v in inputs))
         except ValueError as error:
             raise Unsupported(str(error), "check the shapes in the model") from None
+        _check_size(shape)
         type_ = TensorType(shape, op.format, op.scale, op.zero_point) if isinstance(op, ops.Quantize) else TensorType(shape)
         return self._append(op, inputs, type_, node)
 
     def constant(self, c: Const, node: onnx.NodeProto) -> Value:
         try:
+            _check_size(c.shape)
             units, type_ = c.tensor()
         except ValueError as error:
             raise Unsupported(str(error)) from None
@@ -118,6 +129,12 @@ class Builder:
         return value
 
 
+def _check_size(shape: Shape) -> None:
+    if not 0 < math.prod(shape) <= _LARGEST:
+        size = "too large" if math.prod(shape) else "empty"
+        raise Unsupported(f"it makes a tensor of shape {list(shape)}, which is {size}", "check the shapes in the model")
+
+
 def import_model(model: onnx.ModelProto, file: str) -> Imported:
     """The model graph of a file. UnsupportedError lists all nodes that cannot be imported."""
     from qcompile.frontend.rules import RULES
@@ -130,6 +147,8 @@ def import_model(model: onnx.ModelProto, file: str) -> Imported:
     for node in _ordered(graph, values, file):
         _import_node(node, RULES, values, builder, opset, findings)
     outputs = []
+    if not graph.output and not findings:
+        raise QCompileError("the graph has no output", file, "export the model again")
     for out in graph.output:
         found = values.get(out.name)
         if found is None and not findings:
@@ -161,6 +180,10 @@ def _import_node(node: onnx.NodeProto, rules: dict[str, Rule], values: dict[str,
     except Unsupported as problem:
         del builder.nodes[made:]
         findings.append(Finding(where, node.op_type, problem.reason, problem.hint))
+        return
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # no rule foresees every damage of a file
+        del builder.nodes[made:]
+        findings.append(Finding(where, node.op_type, f"its inputs or attributes are malformed ({error})", "export the model again"))
         return
     results = result if isinstance(result, tuple) else (result,)
     for name, tensor in zip(node.output, results, strict=False):

@@ -201,7 +201,7 @@ def multi_threshold(call: Call) -> Tensor:
     layout = call.attribute("data_layout", "") or _LAYOUT_BY_RANK.get(rank, "")
     axis = layout.index("C") if "C" in layout else min(1, rank - 1)
     table = thresholds.held
-    if table.ndim != 2 or table.shape[0] not in (1, x.type.shape[axis]):
+    if table.ndim != 2 or not table.size or table.shape[0] not in (1, x.type.shape[axis]):
         raise Unsupported(f"thresholds of shape {list(table.shape)} do not fit {x.type.shape[axis]} channels")
     shape = tuple(table.shape[0] if i == axis else 1 for i in range(rank)) + table.shape[1:]
     cuts = Param(shape, tuple(Fraction(v) for v in table.ravel().tolist())).compress(keep_last=True)

@@ -17,7 +17,8 @@ from qcompile.ir import Param, Shape, Value, ops
 from qcompile.sim.functions import correctly_rounded_sqrt
 from qcompile.sim.structure import rearrange
 
-_CONSTANT_LIMIT = 2**26  # elements of a folded constant
+_CONSTANT_LIMIT = 2**22  # elements of a folded constant
+_BITS_LIMIT = 2**14  # of the numerator and denominator of one of its elements
 
 
 def _p(x: Any) -> Param:
@@ -52,8 +53,8 @@ def reshape(call: Call) -> Tensor:
         raise Unsupported("the new shape is missing")
     zero_is_zero = bool(call.attribute("allowzero", 0))
     shape = [old[i] if d == 0 and not zero_is_zero and i < len(old) else d for i, d in enumerate(wanted)]
-    if shape.count(-1) > 1:
-        raise Unsupported(f"cannot reshape to {wanted}: more than one -1")
+    if shape.count(-1) > 1 or min(shape, default=0) < -1:
+        raise Unsupported(f"cannot reshape to {wanted}: one -1 is possible, and no other negative number")
     if -1 in shape:
         known = math.prod(d for d in shape if d != -1)
         if known == 0 or math.prod(old) % known:
@@ -224,10 +225,24 @@ def constant_of_shape(call: Call) -> Tensor:
 
 
 def _exact_binary(a: Const, b: Const, held: np.ndarray, fn: Callable[[Any, Any], Any]) -> Const:
+    _check_foldable(held.size)
     left, right = np.broadcast_arrays(a.exact(), b.exact())
-    out = np.empty(left.size, dtype=object)
-    out[:] = [fn(x, y) for x, y in zip(left.ravel().tolist(), right.ravel().tolist(), strict=True)]
-    return Const(held, None, None, out.reshape(left.shape))
+    values = [fn(x, y) for x, y in zip(left.ravel().tolist(), right.ravel().tolist(), strict=True)]
+    return Const(held, None, None, _rationals(values, left.shape))
+
+
+def _check_foldable(size: int) -> None:
+    if size > _CONSTANT_LIMIT:
+        reason = f"a constant of {size} elements is computed; at most {_CONSTANT_LIMIT} are possible"
+        raise Unsupported(reason, "fold constants when exporting")
+
+
+def _rationals(values: list[Fraction], shape: Shape) -> np.ndarray:
+    if any(v.numerator.bit_length() + v.denominator.bit_length() > _BITS_LIMIT for v in values):
+        raise Unsupported(f"a computed constant needs more than {_BITS_LIMIT} bits", "fold constants when exporting")
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out.reshape(shape)
 
 
 def _fold(call: Call, a: Const, b: Const) -> Const:
@@ -335,10 +350,10 @@ def div(call: Call) -> Tensor:
 
 
 def _pointwise(c: Const, held: np.ndarray, fn: Callable[[Fraction], Fraction]) -> Const:
+    _check_foldable(c.held.size)
     values = c.exact()
-    out = np.empty(values.size, dtype=object)
-    out[:] = [fn(v) for v in values.ravel().tolist()]
-    return Const(np.asarray(held, dtype=np.float32), None, None, out.reshape(values.shape))
+    out = _rationals([fn(v) for v in values.ravel().tolist()], values.shape)
+    return Const(np.asarray(held, dtype=np.float32), None, None, out)
 
 
 def neg(call: Call) -> Tensor:
@@ -357,7 +372,7 @@ def pow_(call: Call) -> Tensor:
         held = np.power(x.held, exponent.held)
         if e == 0.5 and np.all(x.held >= 0):
             return _pointwise(x, held, correctly_rounded_sqrt)
-        if e == int(e) and (e >= 0 or np.all(x.held != 0)):
+        if e == int(e) and abs(e) <= 64 and (e >= 0 or np.all(x.held != 0)):
             return _pointwise(x, held, lambda v: v ** int(e))
         raise Unsupported(f"a constant to the power of {e:g} is not supported")
     if e == 1:
@@ -410,11 +425,18 @@ def matmul(call: Call) -> Tensor:
     a, b = call.data(0), call.data(1)
     if isinstance(a, Const) and isinstance(b, Const):
         raise Unsupported("a product of two constants is not supported", "fold it when exporting")
+    data, const = (_shape_of(x) for x in ((a, b) if isinstance(b, Const) else (b, a)))
+    if (isinstance(a, Const) or isinstance(b, Const)) and len(const) > max(2, len(data)):
+        reason = f"a constant of shape {list(const)} has more axes than the tensor of shape {list(data)}"
+        raise Unsupported(reason, "multiply by a matrix")
     return call.emit(ops.MatMul(), call.value(a), call.value(b))
 
 
 def gemm(call: Call) -> Tensor:
     a, b = call.data(0), call.data(1)
+    for x in (a, b):
+        if len(_shape_of(x)) < 2 or (x is b and len(_shape_of(x)) != 2):
+            raise Unsupported(f"Gemm needs matrices, not a tensor of shape {list(_shape_of(x))}")
     for position, (x, name) in enumerate(((a, "transA"), (b, "transB"))):
         if call.attribute(name, 0):
             x = _structural(call, x, ops.Transpose((1, 0)))

@@ -154,9 +154,9 @@ MULTIPLY_ADD_SHIFT:
   }
 }
 
-// values[row][a - FIRST].
-template <int N, class Row, int SIZE, class TI, class TV, int LV, class A, class V, class Y>
-inline void table(const A *a, Y *y, long long first, const V *values) {
+// values[row][a - first]. TI holds a, first and their difference.
+template <int N, class Row, int SIZE, class TI, class TV, int LF, int LV, class A, class F, class V, class Y>
+inline void table(const A *a, Y *y, const F *first, const V *values) {
 TABLE:
 #ifdef __BAMBU__
 #pragma unroll
@@ -165,7 +165,7 @@ TABLE:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-    const TI place = TI(a[i]) - TI(first);
+    const TI place = TI(a[i]) - load<TI, LF>(first, 0);
     y[i] = load<TV, LV>(values, Row::at(i) * SIZE + place.to_int());
   }
 }

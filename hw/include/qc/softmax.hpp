@@ -1,12 +1,14 @@
 // Integer softmax along the last axis of [OUTER][SIZE]:
 // d = min((max(a) - a) * mul >> SHIFT, ENTRIES - 1); e = table[d]; y = floor((e * 2**FRAC + sum(e) / 2) / sum(e)).
+// TD, TM, TE, TS, TN hold (max(a) - a) * mul, mul, an entry of the table, their sum, and the numerator.
 #pragma once
 #include "tool.hpp"
 
 namespace qc {
 
-template <int OUTER, int SIZE, int SHIFT, int ENTRIES, int FRAC, int WD, class TM, class A, class Y>
-inline void softmax(const A *a, Y *y, long long mul, const int32_t *table) {
+template <int OUTER, int SIZE, int SHIFT, int ENTRIES, int FRAC, int LM, int LE, class TD, class TM, class TE, class TS, class TN, class A,
+          class M, class E, class Y>
+inline void softmax(const A *a, Y *y, const M *mul, const E *table) {
 SOFTMAX:
 #ifdef __BAMBU__
 #pragma unroll
@@ -26,8 +28,8 @@ SOFTMAX:
 #endif
       best = a[o * SIZE + i] > best ? a[o * SIZE + i] : best;
     }
-    ap_uint<32> e[SIZE];
-    ap_uint<48> sum = 0;
+    TE e[SIZE];
+    TS sum = 0;
   EXPONENTIAL:
 #ifdef __BAMBU__
 #pragma unroll
@@ -36,9 +38,9 @@ SOFTMAX:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-      const ap_uint<WD> distance = (best - a[o * SIZE + i]) * TM(mul);
-      const ap_uint<WD> shifted = distance >> SHIFT;
-      e[i] = table[shifted < ENTRIES - 1 ? shifted.to_int() : ENTRIES - 1];
+      const TD distance = (best - a[o * SIZE + i]) * load<TM, LM>(mul, 0);
+      const TD shifted = distance >> SHIFT;
+      e[i] = load<TE, LE>(table, shifted < ENTRIES - 1 ? shifted.to_int() : ENTRIES - 1);
       sum += e[i];
     }
   DIVIDE:
@@ -49,8 +51,8 @@ SOFTMAX:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-      const ap_uint<64> scaled = (ap_uint<64>(e[i]) << FRAC) + (sum >> 1);
-      y[o * SIZE + i] = Y(scaled / ap_uint<64>(sum));
+      const TN scaled = (TN(e[i]) << FRAC) + (sum >> 1);
+      y[o * SIZE + i] = Y(scaled / sum);
     }
   }
 }

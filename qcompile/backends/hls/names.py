@@ -15,9 +15,16 @@ _RESERVED = frozenset(
 )
 
 
+_GENERATED = re.compile(
+    r"[xy]\d+_\d+|(read|write)_(file|word)|trace_file|run_main|pthread_.*|posix_.*|sched_.*|clock_.*|qc_.*|ap_.*|hls_.*"
+)
+
+
 def identifier(text: str) -> str:
     """A lowercase C identifier of at most 40 characters."""
+    # Words joined by an underscore meet neither the C library (`read`, `exit`) nor the names that templates make (`x0_1`, `v0`, `run`).
     name = re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9]", "_", text)).strip("_").lower()[:40].strip("_")
     if not name:
         return "network"
-    return f"net_{name}" if name[0].isdigit() or name in _RESERVED or name.startswith("str") else name
+    plain = "_" not in name or _GENERATED.fullmatch(name) or name in _RESERVED or name[0].isdigit() or name.startswith("str")
+    return f"net_{name}"[:40].rstrip("_") if plain else name

@@ -84,6 +84,10 @@ def _width(lo: int, hi: int) -> int:
     return smallest_format(lo, hi).width
 
 
+def _signed_width(lo: int, hi: int) -> int:
+    return _width(min(lo, -1), hi)
+
+
 @dataclass
 class Builder:
     graph: Graph
@@ -124,6 +128,16 @@ class Builder:
             data = self.graph.producers[value.name].op.units.data
             self.tensors[value.name] = self.array(data)
         return self.tensors[value.name]
+
+    def variable(self, value: Value) -> Tensor:
+        """The value in a local of its exact type; a constant array, which may hold limbs, is copied into one first."""
+        tensor = self.source(value)
+        if tensor.variable.startswith("c"):
+            copy = self.scratch(*self.known[value.name].bounds, value.type.size)
+            row = f"qc::AxisRow<1, {value.type.size}>"
+            self.emit(f"qc::wire<{value.type.size}, {row}, {tensor.ctype}, {tensor.limbs}>({tensor.variable}, {copy.variable});")
+            self.tensors[value.name] = tensor = copy
+        return tensor
 
     def emit(self, statement: str) -> None:
         self.statements.append(statement)
@@ -236,13 +250,13 @@ def _spread(b: Builder, value: Value, shape: tuple[int, ...]) -> str:
 
 @_rule(ops.ReduceMax)
 def _reduce_max(b: Builder, node: Node) -> None:
-    source, out = b.source(node.inputs[0]), b.local(node.output)
+    source, out = b.variable(node.inputs[0]), b.local(node.output)
     b.emit(f"qc::reduce_max<{_axes(node)}>({source.variable}, {out.variable});")
 
 
 @_rule(ops.ArgMax)
 def _arg_max(b: Builder, node: Node) -> None:
-    source, out = b.source(node.inputs[0]), b.local(node.output)
+    source, out = b.variable(node.inputs[0]), b.local(node.output)
     last = "true" if node.op.last else "false"
     b.emit(f"qc::arg_max<{_axes(node)}, {last}>({source.variable}, {out.variable});")
 
@@ -255,12 +269,15 @@ def _axes(node: Node) -> str:
 @_rule(ops.IntSoftmax)
 def _softmax(b: Builder, node: Node) -> None:
     op, shape = node.op, node.inputs[0].type.shape
-    source, out = b.source(node.inputs[0]), b.local(node.output)
+    source, out = b.variable(node.inputs[0]), b.local(node.output)
     lo, hi = b.known[node.inputs[0].name].bounds
-    wide = ((hi - lo) * op.mul).bit_length() + 1
-    table = b.array(op.table.data, "int32_t")
-    sizes = f"{math.prod(shape[:-1])}, {shape[-1]}, {op.shift}, {op.table.data.size}, {op.frac}, {wide}, {_type(0, op.mul)}"
-    b.emit(f"qc::softmax<{sizes}>({source.variable}, {out.variable}, {op.mul}LL, {table.variable});")
+    mul, table = b.array(np.array([op.mul], dtype=object)), b.array(op.table.data)
+    largest = bound(op.table.data)
+    total = shape[-1] * largest
+    sizes = f"{math.prod(shape[:-1])}, {shape[-1]}, {op.shift}, {op.table.data.size}, {op.frac}, {mul.limbs}, {table.limbs}"
+    # Distance, multiplier, exponential, sum of exponentials, numerator of the division: each as wide as it can become.
+    types = ", ".join(_type(0, top) for top in ((hi - lo) * op.mul, op.mul, largest, total, (largest << op.frac) + total // 2))
+    b.emit(f"qc::softmax<{sizes}, {types}>({source.variable}, {out.variable}, {mul.variable}, {table.variable});")
 
 
 @_rule(ops.Map)
@@ -279,8 +296,8 @@ def _accumulated(b: Builder, node: Node, low: int, high: int) -> Tensor:
     op: ops.Map = node.op
     shape, size = node.output.type.shape, node.output.type.size
     plain = len(node.inputs) == 1 and np.all(op.coeffs.data == 1) and node.inputs[0].type.shape == shape
-    if plain and not isinstance(getattr(b.graph.producers.get(node.inputs[0].name), "op", None), ops.Constant):
-        return b.source(node.inputs[0])
+    if plain:
+        return b.variable(node.inputs[0])
     reach = sum(bound(c) * max(map(abs, b.known[v.name].bounds)) for v, c in zip(node.inputs, op.coeffs.data, strict=True))
     total = b.scratch(min(low, -reach), max(high, reach), size)
     row = b.row(op.index.data, shape)
@@ -294,12 +311,12 @@ def _accumulated(b: Builder, node: Node, low: int, high: int) -> Tensor:
 
 
 def _table(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray) -> None:
-    values = b.array(impl.values.data)
+    values, first = b.array(impl.values.data), b.array(np.array([impl.first], dtype=object))
     span = impl.values.data.shape[1]
     index = _type(min(impl.first, -impl.first, int(low.min()), -span), max(abs(impl.first), int(high.max()), span) * 2)
     b.emit(
-        f"qc::table<{size}, {row}, {span}, {index}, {values.ctype}, {values.limbs}>"
-        f"({source.variable}, {out.variable}, {_number(impl.first, 'int64_t')}, {values.variable});"
+        f"qc::table<{size}, {row}, {span}, {index}, {values.ctype}, {first.limbs}, {values.limbs}>"
+        f"({source.variable}, {out.variable}, {first.variable}, {values.variable});"
     )
 
 
@@ -386,7 +403,7 @@ def _port(b: Builder, value: Value, position: int, is_input: bool) -> Port:
         parameters = tuple(f"{word} {amp}{w}" for w in words)
         arguments = words
         pragmas = () if is_input else tuple(f"#pragma HLS interface mode=ap_none port={w}" for w in words)
-    tensor = b.source(value)
+    tensor = b.variable(value)  # a copy of its own where the output is a constant
     move = _unpack if is_input else _pack
     statements = move(b, value, tensor, shape, name, words)
     comment = f"{value.type.size} codes of {value.type.format}, {shape.per_word} in a word of {shape.word_width} bits"
@@ -430,12 +447,6 @@ def _unpack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: s
 
 def _pack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: str, words: tuple[str, ...]) -> tuple[str, ...]:
     fmt = value.type.format
-    if tensor.variable.startswith("c"):  # a constant output
-        copy = b.local(value)
-        b.emit(
-            f"qc::wire<{value.type.size}, qc::AxisRow<1, {value.type.size}>, {tensor.ctype}, {tensor.limbs}>({tensor.variable}, {copy.variable});"
-        )
-        tensor = copy
     if isinstance(fmt, FixedPoint):
         return _moves(shape, name, words, lambda n, w, o: f"qc::pack<{n}, {fmt.width}>({tensor.variable} + {o}, {w});")
     if isinstance(fmt, Bipolar):
@@ -456,7 +467,8 @@ def traced(graph: Graph, known: dict[str, Range]) -> list[tuple[Value, int]]:
     """(value, width) of every tensor that the C simulation traces, in the order of the trace."""
     values = [*graph.inputs]
     values += [n.output for n in graph.nodes if not isinstance(n.op, (ops.Constant, ops.Reshape))]
-    return [(v, _width(*known[v.name].bounds)) for v in values]
+    # Signed widths: files hold two's complement, and an unsigned number of 64 bits needs a limb more.
+    return [(v, _signed_width(*known[v.name].bounds)) for v in values]
 
 
 def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:

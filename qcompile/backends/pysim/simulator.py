@@ -31,9 +31,12 @@ class Simulator:
 
     def quantize(self, *x: np.ndarray) -> list[np.ndarray]:
         """Float inputs -> units of every input port."""
+        self._require_all(x)
+        return [self._quantize(i, np.asarray(a)) for i, a in enumerate(x)]
+
+    def _require_all(self, x: tuple[np.ndarray, ...]) -> None:
         if len(x) != len(self.host_inputs):
             raise QCompileError(f"the model has {len(self.host_inputs)} input(s), {len(x)} were given")
-        return [self._quantize(i, np.asarray(a)) for i, a in enumerate(x)]
 
     def _quantize(self, position: int, x: np.ndarray) -> np.ndarray:
         host = self.host_inputs[position]
@@ -62,7 +65,11 @@ class Simulator:
 
     def port_units(self, *x: np.ndarray) -> list[np.ndarray]:
         """Units of every output port, for float inputs; tiled over the batch."""
+        self._require_all(x)
         x = tuple(with_batch(np.asarray(a), h) for a, h in zip(x, self.host_inputs, strict=True))
+        counts = {len(a) for a in x}
+        if len(counts) > 1:
+            raise QCompileError(f"the inputs have different numbers of vectors: {sorted(counts)}")
         count = len(x[0])
         tile = max(1, _TILE // max(1, self.plan.largest))
         parts = []
