@@ -251,6 +251,9 @@ def _fold(call: Call, a: Const, b: Const) -> Const:
     if kind == "Div" and not np.all(b.held != 0):
         raise Unsupported("a division by zero")
     try:
+        size = math.prod(np.broadcast_shapes(a.shape, b.shape))
+        if size > max(_CONSTANT_LIMIT, a.held.size, b.held.size):
+            _check_foldable(size)
         held = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[kind](a.held, b.held)
     except ValueError as error:
         raise Unsupported(f"the operands do not fit: {error}") from None

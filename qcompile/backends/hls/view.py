@@ -433,7 +433,8 @@ def _unpack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: s
         )
     if isinstance(fmt, Bipolar):
         return _moves(shape, name, words, lambda n, w, o: f"qc::unpack_bipolar<{n}>({w}, {tensor.variable} + {o});")
-    codes = fmt.codes() if fmt is not None else np.zeros(0)
+    assert fmt is not None
+    codes = fmt.codes()
     special = fmt.is_special(codes)
     units = np.where(special, 0, fmt.decode(np.where(special, 0, codes)))
     table = b.array(units)
