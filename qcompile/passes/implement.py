@@ -53,7 +53,8 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray) -> Impl:
             cuts = _thresholds(op, low, high, ends)
             found.append((price.thresholds(cuts, acc_bits), cuts))
     whole = int(high.max()) - int(low.min()) + 1  # the rows of a table share their first index
-    if whole <= (MAX_TABLE if found else ENUMERABLE) and whole * len(low) <= ENUMERABLE:
+    near = max(abs(int(low.min())), abs(int(high.max()))) < 2**61  # indices are int64
+    if near and whole <= (MAX_TABLE if found else ENUMERABLE) and whole * len(low) <= ENUMERABLE:
         table = _table(op, low, high)
         found.append((price.table(table, op.quantize.format.width), table))
     if not found:
