@@ -14,6 +14,7 @@ import click
 if TYPE_CHECKING:
     import numpy as np
 
+    from qcompile.cost.devices import Board, Device
     from qcompile.pipeline import Design
     from qcompile.verification import Report
 
@@ -321,6 +322,50 @@ def evaluate(target: str, source: str, labels: str, as_json: bool, **options: An
         _table("where they disagree", ["vector", "label", "bit-accurate", "float32"], result["disagreements"])
     click.echo(f"agreement of both executions: {result['agreement']}")
     click.echo(f"next: qcompile verify DIR checks the codes themselves (of {target})")
+
+
+@main.command()
+@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="machine-readable")
+def parts(patterns: tuple[str, ...], as_json: bool) -> None:
+    """FPGAs and boards that are known, all or those matching PATTERN (part, board or family)."""
+    from qcompile.cost.devices import catalogue, search
+
+    known = catalogue()
+    found = list(dict.fromkeys(d for p in patterns for d in search(p))) if patterns else list(known.devices)
+    if as_json:
+        click.echo(json.dumps({"parts": [_part_record(d, known.boards_of(d)) for d in found]}, indent=1))
+        return
+    _table("parts", ["part", "family", "LUT", "FF", "DSP", "BRAM36", "URAM", "boards"],
+           [[d.name, d.family, f"{d.lut:,}", f"{d.ff:,}", f"{d.dsp:,} {d.dsp_kind.name}", f"{d.bram36:g}", d.uram or "",
+             ", ".join(b.name for b in known.boards_of(d))] for d in found])  # fmt: skip
+    number = next((b.part for b in known.boards_of(found[0]) if b.name in patterns), found[0].number)
+    click.echo(f"next: qcompile compile MODEL.onnx --part {number} -o build")
+
+
+def _part_record(device: Device, boards: tuple[Board, ...]) -> dict[str, Any]:
+    """All that the catalogue has on a part; bram counts its own blocks, bram18 and bram36 units of the vendor's reports."""
+    import dataclasses
+
+    record = {**dataclasses.asdict(device), "bram18": device.bram18, "bram36": device.bram36}
+    record["part"] = record.pop("name")
+    record["max_clock_mhz"] = dict(device.max_clock_mhz)
+    record["boards"] = [{"board": b.name, "part": b.part, "clock_ns": b.clock_ns} for b in boards]
+    return record
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="machine-readable")
+def methods(as_json: bool) -> None:
+    """Published methods: which are in the code, and which are planned."""
+    from qcompile.methods import methods as listed
+
+    rows = listed()
+    if as_json:
+        click.echo(json.dumps({"methods": rows}, indent=1))
+        return
+    _table("methods", list(rows[0]), [list(row.values()) for row in rows])
+    click.echo("next: qcompile inspect MODEL.onnx shows what of it a model of yours needs")
 
 
 @main.command()
