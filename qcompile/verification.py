@@ -20,7 +20,7 @@ from qcompile.backends import hls
 from qcompile.backends.pysim.emit import variables
 from qcompile.backends.pysim.simulator import encode, with_batch
 from qcompile.errors import QCompileError, VerificationError
-from qcompile.ir import Param, TensorType, ops
+from qcompile.ir import ONE, ZERO, Param, ops
 from qcompile.passes.ports import port_limits, to_port
 from qcompile.pipeline import Design, open_project
 from qcompile.sim import ratio
@@ -126,15 +126,9 @@ def _float_range(host: Any) -> tuple[float, float]:
 # --- the exact comparisons ---------------------------------------------------------------------------------------------
 
 
-def _real(units: np.ndarray, t: TensorType) -> Ratio:
-    whole = units.astype(np.int64) if units.dtype.kind in "fiu" else units
-    unit = t.unit()
-    return ratio.affine(Ratio(whole, np.array(1)), unit, unit.combine(t.zero_point, lambda u, z: -u * z))
-
-
 def _unequal(a: Ratio, b: Ratio) -> np.ndarray:
-    left, right = ratio.times(a.num, b.den), ratio.times(b.num, a.den)
-    return np.asarray(left != right)
+    unit = ratio.shared(a.unit, b.unit)
+    return np.asarray(a.on(unit).num != b.on(unit).num)
 
 
 def _check_reference(
@@ -165,7 +159,7 @@ def _compare_tile(design: Design, values: dict[str, np.ndarray], wanted: dict[st
     for value, where in inputs + maps:
         expected = wanted.get(value.name)
         if isinstance(expected, Ratio) and _is_quantizer(design, value.name):
-            got = _real(values[value.name], value.type)
+            got = ratio.of_units(values[value.name], value.type.unit(), value.type.zero_point)
             _require(_unequal(got, expected), got, expected, f"{where}, tensor '{value.name}'", start, "reference", "simulator")
     for host, value in zip(design.outputs, design.graph.outputs, strict=True):
         if any(isinstance(n.op, ops.IntSoftmax) for n in design.graph.nodes):
@@ -180,10 +174,10 @@ def _is_quantizer(design: Design, name: str) -> bool:
 
 
 def _compare_output(design: Design, host: Any, units: np.ndarray, expected: Any, start: int) -> None:
-    got: Any = Ratio(units.astype(np.int64) if units.dtype.kind in "fiu" else units, np.array(1))
+    got: Any = ratio.of_units(units, ONE, ZERO)
     for step in host.steps:
         got = ratio.apply(got, step)
-    expected = expected.source if isinstance(expected, Host) else expected
+    got, expected = ratio.exactly(got), ratio.exactly(expected.source if isinstance(expected, Host) else expected)
     if isinstance(expected, Lazy) and isinstance(got, Lazy):
         expected, got = expected.base, got.base
     _require(_unequal(got, expected), got, expected, f"output '{host.name}'", start, "reference", "simulator")

@@ -580,7 +580,6 @@ def test_several_inputs(box: Path) -> None:
 @pytest.mark.parametrize(
     "shapes, words", [([(3, 4)], "2 input"), ([(3, 4), (2, 3)], "numbers of vectors"), ([(3, 4), (3, 3), (3, 3)], "2 input")]
 )
-@pytest.mark.xfail(reason="Simulator.port_units does not check the number and the lengths of its arrays", strict=False)
 def test_inputs_that_do_not_fit_each_other(box: Path, shapes: list[tuple[int, ...]], words: str) -> None:
     saved(box, mlp(two_inputs))
     np.savez(box / "x.npz", *[np.zeros(s) for s in shapes])

@@ -11,7 +11,7 @@ from .integers import as_integers, bounds, shrink
 
 
 class Rounding(enum.Enum):
-    """How a real number becomes an integer. Names and meanings are QONNX's.
+    """How a real number becomes an integer. Names and meanings are QONNX's, and one of ours.
 
     Source: ``resolve_rounding_mode`` in qonnx/custom_op/general/intquant.py (qonnx 1.0).
     """
@@ -23,6 +23,7 @@ class Rounding(enum.Enum):
     DOWN = "DOWN"  # toward zero
     HALF_UP = "HALF_UP"  # nearest, ties away from zero
     HALF_DOWN = "HALF_DOWN"  # nearest, ties toward zero
+    HALF_ODD = "HALF_ODD"  # nearest, ties to odd: what ONNX's QuantizeLinear does to codes with an odd zero point (not a QONNX name)
 
     @classmethod
     def parse(cls, text: str) -> Rounding:
@@ -113,5 +114,7 @@ def _goes_up(num: np.ndarray, den: np.ndarray, floor: np.ndarray, rest: np.ndarr
     if rounding is Rounding.ROUND:
         # Above one half, or on it with an odd floor: one comparison of integers.
         return np.asarray(twice + (floor & 1) > den)
+    if rounding is Rounding.HALF_ODD:
+        return np.asarray(twice + (~floor & 1) > den)
     tie_goes_up = num > 0 if rounding is Rounding.HALF_UP else num < 0
     return np.asarray(twice + tie_goes_up > den)

@@ -14,12 +14,16 @@ from qcompile.ir import ONE, ZERO, Array, Param, Shape, TensorType, gcd_of
 
 @dataclass(frozen=True)
 class Const:
-    """held: as an ONNX executor has it. Exactly, where known: quantized (units of a type), or rationals (object array)."""
+    """held: as an ONNX executor has it. Exactly, where known: quantized (units of a type), or rationals (object array).
+
+    kind: the ONNX element type of a tensor of the file (numpy has none of 4 bits), else 0.
+    """
 
     held: np.ndarray
     units: np.ndarray | None = None
     type: TensorType | None = None
     rationals: np.ndarray | None = None
+    kind: int = 0
 
     @property
     def shape(self) -> Shape:

@@ -89,8 +89,8 @@ def to_array(tensor: TensorProto) -> np.ndarray:
         array = np.array(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise ValueError(f"tensor '{tensor.name}' cannot be read: {error}") from None
-    if array.dtype.kind == "V" and not array.dtype.names:  # bfloat16, float8 and 4-bit types of ml_dtypes
-        array = array.astype(np.float32)
+    if array.dtype.kind == "V" and not array.dtype.names:  # bfloat16, float8, int4, ... of ml_dtypes
+        array = array.astype(np.int8 if "int" in array.dtype.name else np.float32)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"tensor '{tensor.name}' holds {array.dtype}, not numbers")
     if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -20,6 +20,15 @@ from qcompile.ir import Graph, Node, Origin, Shape, TensorType, Value, ops, outp
 Tensor = Value | Const
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """data > limit (or >=: alike for our purpose), or less: a tensor of truth values, which only a clipping Where understands."""
+
+    data: Value
+    limit: Const
+    greater: bool
+
+
 class Unsupported(Exception):
     """Raised by an import rule: why a node cannot be imported, and the way out."""
 
@@ -64,6 +73,8 @@ class Call:
         found = self.input(position)
         if found is None:
             raise Unsupported(f"input {position} is missing")
+        if isinstance(found, Comparison):
+            raise Unsupported("a comparison of data is only supported in front of a Where that clips", "use Clip, Min or Max")
         return found
 
     def const(self, position: int, what: str) -> Const:
@@ -94,6 +105,7 @@ _KINDS: dict[type, tuple[type, ...]] = {int: (int, float), float: (int, float), 
 _LARGEST = 2**26  # elements of one tensor
 
 Rule = Callable[[Call], Any]
+RuleFor = Callable[[str, str], "Rule | None"]
 
 
 @dataclass
@@ -101,6 +113,8 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     count: int = 0
+    makers: dict[str, Node] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)  # tensor of codes -> the quantized tensor they stand for
 
     def emit(self, op: Any, inputs: tuple[Value, ...], node: onnx.NodeProto) -> Value:
         """Append a node; its output gets a name of its own until the importer knows the final one."""
@@ -126,6 +140,7 @@ class Builder:
         value = Value(f"{base}#{self.count}", type_)
         origin = Origin(node.name or node.output[0], node.output[0] if node.output else "", node.op_type)
         self.nodes.append(Node(op, inputs, (value,), origin))
+        self.makers[value.name] = self.nodes[-1]
         return value
 
 
@@ -137,7 +152,7 @@ def _check_size(shape: Shape) -> None:
 
 def import_model(model: onnx.ModelProto, file: str) -> Imported:
     """The model graph of a file. UnsupportedError lists all nodes that cannot be imported."""
-    from qcompile.frontend.rules import RULES
+    from qcompile.frontend.operators import rule_for
 
     graph = model.graph
     values, findings = _initial_values(graph, file)
@@ -145,7 +160,7 @@ def import_model(model: onnx.ModelProto, file: str) -> Imported:
     builder = Builder()
     opset = max([o.version for o in model.opset_import if o.domain in ("", "ai.onnx")], default=9)
     for node in _ordered(graph, values, file):
-        _import_node(node, RULES, values, builder, opset, findings)
+        _import_node(node, rule_for, values, builder, opset, findings)
     outputs = []
     if not graph.output and not findings:
         raise QCompileError("the graph has no output", file, "export the model again")
@@ -163,10 +178,10 @@ def import_model(model: onnx.ModelProto, file: str) -> Imported:
     return Imported(result, _annotations(graph, inputs), tuple(builder.warnings))
 
 
-def _import_node(node: onnx.NodeProto, rules: dict[str, Rule], values: dict[str, Any], builder: Builder, opset: int,
+def _import_node(node: onnx.NodeProto, rule_for: RuleFor, values: dict[str, Any], builder: Builder, opset: int,
                  findings: list[Finding]) -> None:  # fmt: skip
     where = f"node '{node.name}'" if node.name else f"node that makes '{node.output[0] if node.output else '?'}'"
-    rule = rules.get(node.op_type)
+    rule = rule_for(node.domain, node.op_type)
     if rule is None:
         kind = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
         findings.append(Finding(where, kind, "this operator is not supported", _way_out(node.op_type)))
@@ -202,7 +217,7 @@ def _initial_values(graph: onnx.GraphProto, file: str) -> tuple[dict[str, Any], 
     findings: list[Finding] = []
     for tensor in graph.initializer:
         try:
-            values[tensor.name] = Const(to_array(tensor))
+            values[tensor.name] = Const(to_array(tensor), kind=tensor.data_type)
         except ValueError as error:
             findings.append(Finding(f"tensor '{tensor.name}'", "initializer", str(error), "repair the weights and export again"))
     broken = {f.where for f in findings}

@@ -6,11 +6,19 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import onnx
 
 from qcompile.formats import Bipolar, FixedPoint, Format, Overflow, Rounding
 from qcompile.frontend.const import Const
 from qcompile.frontend.importer import Call, Tensor, Unsupported
-from qcompile.ir import ONE, ZERO, Param, TensorType, ops
+from qcompile.ir import ONE, ZERO, Param, TensorType, Value, ops
+
+INTEGERS: dict[int, FixedPoint] = {
+    getattr(onnx.TensorProto, name): FixedPoint(int(width), 0, signed)
+    for prefix, signed in (("INT", True), ("UINT", False))
+    for width in ("2", "4", "8", "16", "32", "64")
+    if hasattr(onnx.TensorProto, name := prefix + width)
+}
 
 
 def quant(call: Call) -> Tensor:
@@ -20,7 +28,7 @@ def quant(call: Call) -> Tensor:
     width = _width(call, call.const(3, "the bit width"))
     signed, narrow = bool(call.attribute("signed", 1)), bool(call.attribute("narrow", 0))
     rounding = _rounding(call, "ROUND")
-    _check_scale(scale)
+    check_scale(scale)
     fmt: Format = Bipolar() if signed and width == 1 else FixedPoint(width, 0, signed, narrow)
     if isinstance(x, Const):
         return _quantize_constant(call, x, scale, zero_point, fmt, rounding)
@@ -31,7 +39,7 @@ def quant(call: Call) -> Tensor:
 def bipolar_quant(call: Call) -> Tensor:
     """QONNX BipolarQuant: scale if x >= 0 else -scale."""
     x, scale = call.data(0), call.const(1, "the scale")
-    _check_scale(scale)
+    check_scale(scale)
     if isinstance(x, Const):
         return _quantize_constant(call, x, scale, Const(np.zeros((), np.float32)), Bipolar(), Rounding.ROUND)
     return call.emit(quantize_op(Bipolar(), _fitted(scale, x.type.shape), ZERO, Rounding.ROUND), x)
@@ -68,7 +76,8 @@ def _rounding(call: Call, default: str) -> Rounding:
         raise Unsupported(str(error)) from None
 
 
-def _check_scale(scale: Const) -> None:
+def check_scale(scale: Const) -> None:
+    """Unsupported unless every scale is positive and finite."""
     if not np.isfinite(scale.held).all() or not (scale.held > 0).all():
         bad = scale.held[~(scale.held > 0)].ravel()
         shown = f"{bad[0]:g}" if bad.size else "not finite"
@@ -162,7 +171,7 @@ def trunc(call: Call) -> Tensor:
     if isinstance(x, Const):
         raise Unsupported("truncation of a constant is not supported", "quantize the constant instead")
     scale, zero = call.const(1, "the scale"), call.const(2, "the zero point")
-    _check_scale(scale)
+    check_scale(scale)
     s, z = _fitted(scale, x.type.shape), _fitted(zero, x.type.shape)
     mode = _rounding(call, "FLOOR")
     to_integers = ops.Affine(s.map(lambda v: 1 / v), z)
@@ -177,7 +186,7 @@ def trunc(call: Call) -> Tensor:
 
 def _trunc_2(call: Call, y: Any, s: Param, z: Param, mode: Rounding) -> Tensor:
     out_scale = call.const(4, "the output scale")
-    _check_scale(out_scale)
+    check_scale(out_scale)
     width = _width(call, call.const(5, "the output bit width"))
     out = _fitted(out_scale, y.type.shape)
     ratio = out.combine(s, lambda a, b: Fraction(2) ** int(round(float(np.log2(float(a / b))))))
@@ -208,3 +217,11 @@ def multi_threshold(call: Call) -> Tensor:
     y = call.emit(ops.Count(cuts), x)
     scale, bias = (Fraction(float(call.attribute(n, d))) for n, d in (("out_scale", 1.0), ("out_bias", 0.0)))
     return y if (scale, bias) == (1, 0) else call.emit(_rows_affine(scale, bias), y)
+
+
+def to_codes(call: Call, value: Value, op: ops.Quantize) -> Value:
+    """The codes of a quantized tensor, remembered so that a Clip behind them can narrow the format."""
+    unit = op.scale.map(lambda s: s * Fraction(2) ** op.format.unit)
+    codes = call.emit(ops.Affine(unit.map(lambda u: 1 / u), op.zero_point), value)
+    call.builder.codes[codes.name] = value.name
+    return codes

@@ -4,50 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from qcompile.formats import Rounding
+from qcompile.formats import FixedPoint, Rounding
 from qcompile.frontend import quantizers
 from qcompile.frontend.const import Const
-from qcompile.frontend.importer import Call, Rule, Tensor, Unsupported
-from qcompile.ir import Param, Shape, Value, ops
+from qcompile.frontend.importer import Call, Comparison, Rule, Tensor, Unsupported
+from qcompile.frontend.tensors import apply_steps, axis_of, expanded, number, operand, param, shape_of, structural, to_shape
+from qcompile.ir import Node, Shape, Value, ops
 from qcompile.sim.functions import correctly_rounded_sqrt
-from qcompile.sim.structure import rearrange
 
 _CONSTANT_LIMIT = 2**22  # elements of a folded constant
 _BITS_LIMIT = 2**14  # of the numerator and denominator of one of its elements
 
 
-def _p(x: Any) -> Param:
-    return Param.of(Fraction(x) if not isinstance(x, (Fraction, np.ndarray)) else x)
-
-
 # --- structure -----------------------------------------------------------------------------------------------------------
-
-
-def _structural(call: Call, x: Tensor, op: Any) -> Tensor:
-    return x.rearrange(rearrange(op)) if isinstance(x, Const) else call.emit(op, x)
-
-
-def _shape_of(x: Tensor) -> Shape:
-    return x.shape if isinstance(x, Const) else x.type.shape
-
-
-def _to_shape(call: Call, x: Tensor, shape: Shape) -> Tensor:
-    old = _shape_of(x)
-    if shape == old:
-        return x
-    if math.prod(shape) != math.prod(old):
-        raise Unsupported(f"cannot reshape {list(old)} to {list(shape)}")
-    return _structural(call, x, ops.Reshape(shape))
 
 
 def reshape(call: Call) -> Tensor:
     x = call.data(0)
-    old = _shape_of(x)
+    old = shape_of(x)
     wanted = call.ints(1, "shape")
     if wanted is None:
         raise Unsupported("the new shape is missing")
@@ -60,7 +40,7 @@ def reshape(call: Call) -> Tensor:
         if known == 0 or math.prod(old) % known:
             raise Unsupported(f"cannot reshape {list(old)} to {wanted}")
         shape[shape.index(-1)] = math.prod(old) // known
-    return _to_shape(call, x, tuple(_one_sample(shape, old)))
+    return to_shape(call, x, tuple(_one_sample(shape, old)))
 
 
 def _one_sample(shape: list[int], old: Shape) -> list[int]:
@@ -72,96 +52,90 @@ def _one_sample(shape: list[int], old: Shape) -> list[int]:
 
 def flatten(call: Call) -> Tensor:
     x = call.data(0)
-    shape = _shape_of(x)
-    axis = _axis(call.attribute("axis", 1), len(shape) + 1)
-    return _to_shape(call, x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
-
-
-def _axis(axis: int, rank: int) -> int:
-    if not -rank <= axis < max(rank, 1):
-        raise Unsupported(f"axis {axis} does not exist in a tensor of rank {rank}")
-    return axis + rank if axis < 0 else axis
+    shape = shape_of(x)
+    axis = axis_of(call.attribute("axis", 1), len(shape) + 1)
+    return to_shape(call, x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
 
 
 def squeeze(call: Call) -> Tensor:
     x = call.data(0)
-    shape = _shape_of(x)
+    shape = shape_of(x)
     axes = call.ints(1, "axes")
-    chosen = {i for i, d in enumerate(shape) if d == 1} if axes is None else {_axis(a, len(shape)) for a in axes}
+    chosen = {i for i, d in enumerate(shape) if d == 1} if axes is None else {axis_of(a, len(shape)) for a in axes}
     if any(shape[a] != 1 for a in chosen):
         raise Unsupported(f"cannot squeeze axes {sorted(chosen)} of {list(shape)}")
-    return _to_shape(call, x, tuple(d for i, d in enumerate(shape) if i not in chosen))
+    return to_shape(call, x, tuple(d for i, d in enumerate(shape) if i not in chosen))
 
 
 def unsqueeze(call: Call) -> Tensor:
     x = call.data(0)
-    shape = list(_shape_of(x))
+    shape = list(shape_of(x))
     axes = call.ints(1, "axes") or []
-    for axis in sorted(_axis(a, len(shape) + len(axes)) for a in axes):
+    for axis in sorted(axis_of(a, len(shape) + len(axes)) for a in axes):
         shape.insert(axis, 1)
-    return _to_shape(call, x, tuple(shape))
+    return to_shape(call, x, tuple(shape))
 
 
 def transpose(call: Call) -> Tensor:
     x = call.data(0)
-    rank = len(_shape_of(x))
+    rank = len(shape_of(x))
     perm = tuple(call.attribute("perm", list(range(rank))[::-1]))
     if sorted(perm) != list(range(rank)):
         raise Unsupported(f"permutation {list(perm)} does not fit rank {rank}")
-    return x if perm == tuple(range(rank)) else _structural(call, x, ops.Transpose(perm))
+    return x if perm == tuple(range(rank)) else structural(call, x, ops.Transpose(perm))
 
 
 def shape(call: Call) -> Tensor:
-    return Const(np.array(_shape_of(call.data(0)), dtype=np.int64)[call.attribute("start", 0) : call.attribute("end", None)])
+    return Const(np.array(shape_of(call.data(0)), dtype=np.int64)[call.attribute("start", 0) : call.attribute("end", None)])
 
 
 def size(call: Call) -> Tensor:
-    return Const(np.array(math.prod(_shape_of(call.data(0))), dtype=np.int64))
+    return Const(np.array(math.prod(shape_of(call.data(0))), dtype=np.int64))
 
 
 def gather(call: Call) -> Tensor:
     x, indices = call.data(0), call.const(1, "the index").held
-    axis = _axis(call.attribute("axis", 0), len(_shape_of(x)))
-    length = _shape_of(x)[axis]
+    axis = axis_of(call.attribute("axis", 0), len(shape_of(x)))
+    length = shape_of(x)[axis]
     if indices.dtype.kind not in "iu" or (indices.size and not -length <= indices.min() <= indices.max() < length):
-        raise Unsupported(f"indices reach outside axis {axis} of {list(_shape_of(x))}")
+        raise Unsupported(f"indices reach outside axis {axis} of {list(shape_of(x))}")
     indices = np.where(indices < 0, indices + length, indices)
     if isinstance(x, Const):
         return x.rearrange(lambda a: np.take(a, indices, axis=axis))
     taken = call.emit(ops.Take(axis, tuple(indices.ravel().tolist())), x)
     old = x.type.shape
-    return _to_shape(call, taken, old[:axis] + tuple(indices.shape) + old[axis + 1 :])
+    return to_shape(call, taken, old[:axis] + tuple(indices.shape) + old[axis + 1 :])
 
 
 def slice_(call: Call) -> Tensor:
     x = call.data(0)
-    shape_ = _shape_of(x)
+    shape_ = shape_of(x)
     starts, ends = call.ints(1, "starts"), call.ints(2, "ends")
     axes = call.ints(3, "axes") or list(range(len(starts)))
     steps = call.ints(4, "steps") or [1] * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        axis = _axis(axis, len(shape_))
+        axis = axis_of(axis, len(shape_))
         indices = tuple(range(*slice(start, end if abs(end) < 2**62 else None, step).indices(shape_[axis])))
-        if indices != tuple(range(_shape_of(x)[axis])):
-            x = _structural(call, x, ops.Take(axis, indices))
+        if indices != tuple(range(shape_of(x)[axis])):
+            x = structural(call, x, ops.Take(axis, indices))
     return x
 
 
 def split(call: Call) -> Any:
     x = call.data(0)
-    axis = _axis(call.attribute("axis", 0), len(_shape_of(x)))
-    length, parts = _shape_of(x)[axis], len(call.node.output)
+    axis = axis_of(call.attribute("axis", 0), len(shape_of(x)))
+    length, parts = shape_of(x)[axis], len(call.node.output)
     chunk = -(-length // parts)
     sizes = call.ints(1, "split") or [min(chunk, length - i * chunk) for i in range(parts)]
     if sum(sizes) != length:
-        raise Unsupported(f"cannot split axis {axis} of {list(_shape_of(x))} into {sizes}")
+        raise Unsupported(f"cannot split axis {axis} of {list(shape_of(x))} into {sizes}")
     starts = np.cumsum([0, *sizes]).tolist()
-    return tuple(_structural(call, x, ops.Take(axis, tuple(range(a, b)))) for a, b in zip(starts, starts[1:], strict=False))
+    return tuple(structural(call, x, ops.Take(axis, tuple(range(a, b)))) for a, b in zip(starts, starts[1:], strict=False))
 
 
 def concat(call: Call) -> Tensor:
     parts = [call.data(i) for i in range(len(call.inputs))]
-    axis = _axis(call.attribute("axis", 1), len(_shape_of(parts[0])))
+    axis = axis_of(call.attribute("axis", 1), len(shape_of(parts[0])))
     if all(isinstance(p, Const) for p in parts):
         held = [p.held for p in parts if isinstance(p, Const)]
         try:
@@ -183,9 +157,12 @@ def cast(call: Call) -> Tensor:
         if kind not in names:
             raise Unsupported(f"a cast to data type {kind} is not supported")
         return x if names[kind] in (np.float32, np.float64) and x.units is not None else Const(x.held.astype(names[kind]))
-    if kind not in (1, 10, 11):
-        raise Unsupported("a cast of data to integers is not supported", "use a quantizer")
-    return x
+    if kind in (1, 10, 11):
+        return x
+    if kind not in quantizers.INTEGERS:
+        raise Unsupported(f"a cast of data to type {kind} is not supported", "use a quantizer")
+    whole = isinstance(maker := call.builder.makers.get(x.name), Node) and isinstance(maker.op, (ops.Round, ops.Count, ops.ArgMax))
+    return x if whole or x.name in call.builder.codes else call.emit(ops.Round(Rounding.DOWN), x)
 
 
 def constant(call: Call) -> Tensor:
@@ -194,7 +171,7 @@ def constant(call: Call) -> Tensor:
     for a in call.node.attribute:
         if a.name == "value":
             try:
-                return Const(to_array(a.t))
+                return Const(to_array(a.t), kind=a.t.data_type)
             except ValueError as error:
                 raise Unsupported(str(error)) from None
         if a.name in ("value_float", "value_floats"):
@@ -269,19 +246,6 @@ def _fold(call: Call, a: Const, b: Const) -> Const:
     return _exact_binary(a, b, held, fn)
 
 
-def _operand(c: Const, target: Shape) -> Param | None:
-    """A constant as parameter of a tensor of shape `target`, or None where it would enlarge the tensor."""
-    shape_ = c.shape
-    while len(shape_) > len(target) and shape_[0] == 1:
-        shape_ = shape_[1:]
-    try:
-        if np.broadcast_shapes(shape_, target) != target:
-            return None
-    except ValueError:
-        raise Unsupported(f"operands of shapes {list(target)} and {list(c.shape)} do not fit") from None
-    return c.rearrange(lambda a: a.reshape(shape_)).param()
-
-
 def add(call: Call) -> Tensor:
     return _sum(call, call.data(0), call.data(1), 1)
 
@@ -294,26 +258,17 @@ def _sum(call: Call, a: Tensor, b: Tensor, sign: int) -> Tensor:
     if isinstance(a, Const) and isinstance(b, Const):
         return _fold(call, a, b)
     if isinstance(b, Const) and isinstance(a, Value):
-        a = _expanded(call, a, b)
-        if (p := _operand(b, a.type.shape)) is not None:
-            return call.emit(ops.Affine(_p(1), p.map(lambda v: sign * v)), a)
+        a = expanded(call, a, b)
+        if (p := operand(b, a.type.shape)) is not None:
+            return call.emit(ops.Affine(param(1), p.map(lambda v: sign * v)), a)
     if isinstance(a, Const) and isinstance(b, Value):
-        b = _expanded(call, b, a)
-        if (p := _operand(a, b.type.shape)) is not None:
-            return call.emit(ops.Affine(_p(sign), p), b)
+        b = expanded(call, b, a)
+        if (p := operand(a, b.type.shape)) is not None:
+            return call.emit(ops.Affine(param(sign), p), b)
     left, right = call.value(a), call.value(b)
     if sign < 0:
-        right = call.emit(ops.Affine(_p(-1), _p(0)), right)
+        right = call.emit(ops.Affine(param(-1), param(0)), right)
     return call.emit(ops.Add(), left, right)
-
-
-def _expanded(call: Call, x: Value, c: Const) -> Value:
-    """x with as many axes as the constant, where that only adds axes of size 1."""
-    missing = len(c.shape) - len(x.type.shape)
-    if missing <= 0 or all(d == 1 for d in c.shape[:missing]):
-        target = x.type.shape if missing <= 0 else (1,) * missing + x.type.shape
-        return x if missing <= 0 else call.emit(ops.Reshape(target), x)
-    return x
 
 
 def mul(call: Call) -> Tensor:
@@ -322,19 +277,34 @@ def mul(call: Call) -> Tensor:
         return _fold(call, a, b)
     for x, c in ((a, b), (b, a)):
         if isinstance(c, Const) and isinstance(x, Value):
-            x = _expanded(call, x, c)
-            if (p := _operand(c, x.type.shape)) is not None:
+            x = expanded(call, x, c)
+            if (p := operand(c, x.type.shape)) is not None:
                 return call.emit(ops.Affine(p), x)
     if isinstance(a, Value) and isinstance(b, Value):
         for x, gate in ((a, b), (b, a)):
-            if _is_sigmoid_of(call, gate, x):
-                return call.emit(ops.Func("silu"), x)
+            if (swish := _swish(call, gate, x)) is not None:
+                return swish
     return call.emit(ops.Mul(), call.value(a), call.value(b))
 
 
-def _is_sigmoid_of(call: Call, gate: Value, x: Value) -> bool:
-    maker = next((n for n in call.builder.nodes if n.output == gate), None)
-    return maker is not None and maker.op == ops.Func("sigmoid") and maker.inputs == (x,)
+def _swish(call: Call, gate: Value, x: Value) -> Value | None:
+    """x * gate as one function of x, where the gate is sigmoid(x) or clip(m x + h / 2, 0, h), a hard sigmoid of any size."""
+    makers = call.builder.makers
+    last = makers.get(gate.name)
+    if last is None or last.op != ops.Func("sigmoid") and not isinstance(last.op, ops.Clip):
+        return None
+    if last.inputs == (x,):
+        return call.emit(ops.Func("silu"), x) if isinstance(last.op, ops.Func) else None
+    inner, bounds = makers.get(last.inputs[0].name), last.op
+    if inner is None or not isinstance(bounds, ops.Clip) or not isinstance(inner.op, ops.Affine) or inner.inputs != (x,):
+        return None
+    parts = (bounds.lo, bounds.hi, inner.op.mul, inner.op.add)
+    if any(p is None or not p.is_scalar for p in parts):
+        return None
+    lo, hi, mul, offset = (p.scalar for p in parts if p is not None)
+    if lo != 0 or hi <= 0 or mul <= 0 or offset * 2 != hi:
+        return None
+    return call.emit(ops.Affine(param(hi)), call.emit(ops.Func("hardswish", mul / hi), x))
 
 
 def div(call: Call) -> Tensor:
@@ -345,8 +315,8 @@ def div(call: Call) -> Tensor:
         return _fold(call, a, b)
     if not np.all(b.held != 0):
         raise Unsupported("a division by zero")
-    a = _expanded(call, a, b)
-    p = _operand(b, a.type.shape)
+    a = expanded(call, a, b)
+    p = operand(b, a.type.shape)
     if p is None:
         raise Unsupported(f"operands of shapes {list(a.type.shape)} and {list(b.shape)} do not fit")
     return call.emit(ops.Affine(p.map(lambda v: 1 / v)), a)
@@ -363,7 +333,7 @@ def neg(call: Call) -> Tensor:
     x = call.data(0)
     if isinstance(x, Const):
         return _pointwise(x, -x.held, lambda v: -v)
-    return call.emit(ops.Affine(_p(-1), _p(0)), x)
+    return call.emit(ops.Affine(param(-1), param(0)), x)
 
 
 def pow_(call: Call) -> Tensor:
@@ -428,7 +398,7 @@ def matmul(call: Call) -> Tensor:
     a, b = call.data(0), call.data(1)
     if isinstance(a, Const) and isinstance(b, Const):
         raise Unsupported("a product of two constants is not supported", "fold it when exporting")
-    data, const = (_shape_of(x) for x in ((a, b) if isinstance(b, Const) else (b, a)))
+    data, const = (shape_of(x) for x in ((a, b) if isinstance(b, Const) else (b, a)))
     if (isinstance(a, Const) or isinstance(b, Const)) and len(const) > max(2, len(data)):
         reason = f"a constant of shape {list(const)} has more axes than the tensor of shape {list(data)}"
         raise Unsupported(reason, "multiply by a matrix")
@@ -438,18 +408,18 @@ def matmul(call: Call) -> Tensor:
 def gemm(call: Call) -> Tensor:
     a, b = call.data(0), call.data(1)
     for x in (a, b):
-        if len(_shape_of(x)) < 2 or (x is b and len(_shape_of(x)) != 2):
-            raise Unsupported(f"Gemm needs matrices, not a tensor of shape {list(_shape_of(x))}")
+        if len(shape_of(x)) < 2 or (x is b and len(shape_of(x)) != 2):
+            raise Unsupported(f"Gemm needs matrices, not a tensor of shape {list(shape_of(x))}")
     for position, (x, name) in enumerate(((a, "transA"), (b, "transB"))):
         if call.attribute(name, 0):
-            x = _structural(call, x, ops.Transpose((1, 0)))
+            x = structural(call, x, ops.Transpose((1, 0)))
             a, b = (x, b) if position == 0 else (a, x)
     if isinstance(a, Const) and isinstance(b, Const):
         raise Unsupported("a product of two constants is not supported", "fold it when exporting")
     out: Tensor = call.emit(ops.MatMul(), call.value(a), call.value(b))
     alpha, beta = (Fraction(float(call.attribute(n, 1.0))) for n in ("alpha", "beta"))
     if alpha != 1:
-        out = call.emit(ops.Affine(_p(alpha)), call.value(out))
+        out = call.emit(ops.Affine(param(alpha)), call.value(out))
     c = call.input(2)
     if c is None or beta == 0:
         return out
@@ -457,7 +427,7 @@ def gemm(call: Call) -> Tensor:
         c = (
             _pointwise(c, c.held * np.float32(beta), lambda v: v * beta)
             if isinstance(c, Const)
-            else call.emit(ops.Affine(_p(beta)), c)
+            else call.emit(ops.Affine(param(beta)), c)
         )
     return _sum(call, out, c, 1)
 
@@ -465,17 +435,8 @@ def gemm(call: Call) -> Tensor:
 # --- activations ---------------------------------------------------------------------------------------------------------
 
 
-def _step(call: Call, *steps: ops.Step) -> Tensor:
-    x = call.data(0)
-    if isinstance(x, Const):
-        raise Unsupported(f"{call.node.op_type} of a constant is not supported", "fold it when exporting")
-    for step in steps:
-        x = call.emit(step, x)
-    return x
-
-
 def relu(call: Call) -> Tensor:
-    return _step(call, ops.Clip(_p(0)))
+    return apply_steps(call, ops.Clip(param(0)))
 
 
 def clip(call: Call) -> Tensor:
@@ -486,57 +447,162 @@ def clip(call: Call) -> Tensor:
             raise Unsupported(f"{name} is computed by the network; only constants are possible")
         value = call.attribute(name, None) if c is None else None
         huge = value is not None and abs(value) > 3.4e38
-        bounds.append(c.param() if isinstance(c, Const) else None if value is None or huge else _p(float(value)))
+        bounds.append(c.param() if isinstance(c, Const) else None if value is None or huge else param(float(value)))
     lo, hi = bounds
     if lo is not None and hi is not None and lo.scalar > hi.scalar:
         lo = hi  # ONNX: min first, then max, so max wins
-    return _step(call, ops.Clip(lo, hi))
+    x = call.data(0)
+    if isinstance(x, Value) and lo is not None and hi is not None and (narrow := _narrowed(call, x, lo.scalar, hi.scalar)) is not None:
+        return narrow
+    return apply_steps(call, ops.Clip(lo, hi))
 
 
-def _attribute(call: Call, name: str, default: float) -> Fraction:
-    return Fraction(float(np.float32(call.attribute(name, default))))
+def _narrowed(call: Call, x: Value, lo: Fraction, hi: Fraction) -> Value | None:
+    """A Clip to the ends of a format, behind a quantizer's codes or a rounding: the quantizer of that format."""
+    fmt = _format_of(lo, hi)
+    source = call.builder.makers.get(call.builder.codes.get(x.name, x.name))
+    if fmt is None or source is None:
+        return None
+    if isinstance(source.op, ops.Round):
+        return call.emit(ops.Quantize(fmt, rounding=source.op.rounding), *source.inputs)
+    if x.name not in call.builder.codes or not source.op.format.min_units <= lo <= hi <= source.op.format.max_units:
+        return None
+    made = FixedPoint(fmt.width, source.op.format.frac, fmt.signed, fmt.narrow)
+    op = replace(source.op, format=made)
+    return quantizers.to_codes(call, call.emit(op, *source.inputs), op)
+
+
+def _format_of(lo: Fraction, hi: Fraction) -> FixedPoint | None:
+    """The integer format with these ends."""
+    if lo.denominator != 1 or hi.denominator != 1 or not -(2**63) <= lo <= 0 < hi < 2**64:
+        return None
+    width = int(hi).bit_length() + (lo < 0)
+    fits = [f for f in (FixedPoint(width, 0, lo < 0, narrow) for narrow in (False, True) if width > 1) if (f.min_units, f.max_units) == (lo, hi)]
+    return fits[0] if fits else None
+
+
+def minimum(call: Call) -> Tensor:
+    return _limited(call, greater=True)
+
+
+def maximum(call: Call) -> Tensor:
+    return _limited(call, greater=False)
+
+
+def _limited(call: Call, greater: bool) -> Tensor:
+    """The smaller (greater: what is greater is cut off) or larger of data and constants."""
+    data = [x for x in (call.data(i) for i in range(len(call.inputs))) if isinstance(x, Value)]
+    if len(data) != 1:
+        raise Unsupported(f"{call.node.op_type} of several data tensors is not supported", "compare with constants")
+    x = data[0]
+    for i in range(len(call.inputs)):
+        if isinstance(c := call.data(i), Const):
+            x = _cut(call, x, c, greater)
+    return x
+
+
+def _cut(call: Call, x: Value, limit: Const, greater: bool) -> Value:
+    p = operand(limit, x.type.shape)
+    if p is None:
+        raise Unsupported(f"a limit of shape {list(limit.shape)} does not fit {list(x.type.shape)}")
+    maker = call.builder.makers.get(x.name)
+    step = ops.Clip(None, p) if greater else ops.Clip(p, None)
+    if maker is not None and isinstance(maker.op, ops.Clip) and p.is_scalar:
+        # Both ends in two nodes: one clip, which may be the end of a hand-written quantizer.
+        lo, hi = (maker.op.lo, p) if greater else (p, maker.op.hi)
+        one_sided = (maker.op.hi if greater else maker.op.lo) is None
+        if one_sided and lo is not None and hi is not None and lo.is_scalar and hi.is_scalar and lo.scalar <= hi.scalar:
+            narrow = _narrowed(call, maker.inputs[0], lo.scalar, hi.scalar)
+            return narrow or call.emit(ops.Clip(lo, hi), *maker.inputs)
+    return call.emit(step, x)
+
+
+def _compare(greater: bool) -> Rule:
+    def rule(call: Call) -> Any:
+        a, b = call.data(0), call.data(1)
+        if isinstance(a, Const) and isinstance(b, Const):
+            return Const(np.asarray(a.held > b.held if greater else a.held < b.held))
+        if isinstance(a, Value) and isinstance(b, Const):
+            return Comparison(a, b, greater)
+        if isinstance(a, Const) and isinstance(b, Value):
+            return Comparison(b, a, not greater)
+        raise Unsupported("a comparison of two data tensors is not supported", "compare with constants")
+
+    return rule
+
+
+def where(call: Call) -> Tensor:
+    """Where(x > c, c, x) and its mirror images: a clip."""
+    condition, yes, no = call.input(0), call.data(1), call.data(2)
+    if isinstance(condition, Const) and isinstance(yes, Const) and isinstance(no, Const):
+        return Const(np.where(condition.held, yes.held, no.held))
+    if isinstance(condition, Comparison):
+        x, limit = condition.data, condition.limit
+        for bound, rest, greater in ((yes, no, condition.greater), (no, yes, not condition.greater)):
+            if isinstance(bound, Const) and rest == x and np.all(bound.held == limit.held):
+                return _cut(call, x, bound, greater)
+    raise Unsupported("only a Where that clips data at a constant is supported", "use Clip, Min or Max")
 
 
 def leaky_relu(call: Call) -> Tensor:
-    return _step(call, ops.Leaky(_p(_attribute(call, "alpha", 0.01))))
+    return apply_steps(call, ops.Leaky(param(number(call, "alpha", 0.01))))
 
 
 def prelu(call: Call) -> Tensor:
     x, slope = call.data(0), call.const(1, "the slope")
-    p = _operand(slope, _shape_of(x))
+    p = operand(slope, shape_of(x))
     if p is None:
-        raise Unsupported(f"a slope of shape {list(slope.shape)} does not fit {list(_shape_of(x))}")
-    return _step(call, ops.Leaky(p))
+        raise Unsupported(f"a slope of shape {list(slope.shape)} does not fit {list(shape_of(x))}")
+    return apply_steps(call, ops.Leaky(p))
 
 
 def hard_sigmoid(call: Call) -> Tensor:
-    affine = ops.Affine(_p(_attribute(call, "alpha", 0.2)), _p(_attribute(call, "beta", 0.5)))
-    return _step(call, affine, ops.Clip(_p(0), _p(1)))
+    affine = ops.Affine(param(number(call, "alpha", 0.2)), param(number(call, "beta", 0.5)))
+    return apply_steps(call, affine, ops.Clip(param(0), param(1)))
+
+
+def hard_swish(call: Call) -> Tensor:
+    return apply_steps(call, ops.Func("hardswish", Fraction(1, 6)))
+
+
+def sign(call: Call) -> Tensor:
+    return apply_steps(call, ops.Round(Rounding.UP), ops.Clip(param(-1), param(1)))
 
 
 def absolute(call: Call) -> Tensor:
-    return _step(call, ops.Leaky(_p(-1)))
+    return apply_steps(call, ops.Leaky(param(-1)))
 
 
 def _func(name: str, default: float = 1.0) -> Rule:
-    return lambda call: _step(call, ops.Func(name, _attribute(call, "alpha", default) if name == "elu" else Fraction(1)))
+    return lambda call: apply_steps(call, ops.Func(name, number(call, "alpha", default) if name == "elu" else Fraction(1)))
 
 
 def selu(call: Call) -> Tensor:
     for name, default in (("alpha", 1.67326319217681884765625), ("gamma", 1.05070102214813232421875)):
         if np.float32(call.attribute(name, default)) != np.float32(default):
             raise Unsupported("Selu with parameters of its own is not supported", "use the standard ones")
-    return _step(call, ops.Func("selu"))
+    return apply_steps(call, ops.Func("selu"))
 
 
 def gelu(call: Call) -> Tensor:
     if call.attribute("approximate", "none") != "none":
         raise Unsupported("the tanh approximation of Gelu is not supported", "export the exact Gelu")
-    return _step(call, ops.Func("gelu"))
+    return apply_steps(call, ops.Func("gelu"))
 
 
 def _round(mode: Rounding) -> Rule:
-    return lambda call: _step(call, ops.Round(mode))
+    def rule(call: Call) -> Tensor:
+        x = call.data(0)
+        maker = call.builder.makers.get(x.name) if isinstance(x, Value) else None
+        if maker is not None and isinstance(maker.op, ops.Clip) and maker.op.lo is not None and maker.op.hi is not None:
+            # Clipped to integers first, rounded then: the same as the other way round, a hand-written quantizer.
+            lo, hi = maker.op.lo, maker.op.hi
+            fmt = _format_of(lo.scalar, hi.scalar) if lo.is_scalar and hi.is_scalar else None
+            if fmt is not None:
+                return call.emit(ops.Quantize(fmt, rounding=mode), *maker.inputs)
+        return apply_steps(call, ops.Round(mode))
+
+    return rule
 
 
 # --- tails ---------------------------------------------------------------------------------------------------------------
@@ -545,28 +611,28 @@ def _round(mode: Rounding) -> Rule:
 def _softmax(log: bool) -> Rule:
     def rule(call: Call) -> Tensor:
         x = call.data(0)
-        rank = len(_shape_of(x))
-        axis = _axis(call.attribute("axis", -1 if call.opset >= 13 else 1), rank)
-        if call.opset < 13 and math.prod(_shape_of(x)[axis + 1 :]) != 1:
+        rank = len(shape_of(x))
+        axis = axis_of(call.attribute("axis", -1 if call.opset >= 13 else 1), rank)
+        if call.opset < 13 and math.prod(shape_of(x)[axis + 1 :]) != 1:
             raise Unsupported("before opset 13 a softmax runs over all trailing axes together", "export with opset 13 or newer")
-        return _step(call, ops.Softmax(axis, log))  # type: ignore[arg-type]
+        return apply_steps(call, ops.Softmax(axis, log))  # type: ignore[arg-type]
 
     return rule
 
 
 def _without_softmax(call: Call, x: Tensor, axis: int) -> Tensor:
     """An order along an axis does not change under a softmax along it."""
-    maker = next((n for n in call.builder.nodes if n.output == x), None)
+    maker = call.builder.makers.get(x.name) if isinstance(x, Value) else None
     return maker.inputs[0] if maker is not None and isinstance(maker.op, ops.Softmax) and maker.op.axis == axis else x
 
 
 def _arg(sign: int) -> Rule:
     def rule(call: Call) -> Tensor:
         x = call.data(0)
-        axis = _axis(call.attribute("axis", 0), len(_shape_of(x)))
+        axis = axis_of(call.attribute("axis", 0), len(shape_of(x)))
         x = call.value(_without_softmax(call, x, axis))
         if sign < 0:
-            x = call.emit(ops.Affine(_p(-1), _p(0)), x)
+            x = call.emit(ops.Affine(param(-1), param(0)), x)
         return call.emit(ops.ArgMax(axis, bool(call.attribute("keepdims", 1)), bool(call.attribute("select_last_index", 0))), x)
 
     return rule
@@ -576,19 +642,19 @@ def top_k(call: Call) -> Any:
     k = call.ints(1, "k", None)
     k = [k] if isinstance(k, int) else k
     x = call.data(0)
-    axis = _axis(call.attribute("axis", -1), len(_shape_of(x)))
+    axis = axis_of(call.attribute("axis", -1), len(shape_of(x)))
     if k != [1]:
         raise Unsupported(f"TopK with k = {k[0] if k else '?'} is not supported", "k = 1 is")
     order = call.value(_without_softmax(call, x, axis))
     value = call.value(x)
     if not call.attribute("largest", 1):
-        order = value = call.emit(ops.Affine(_p(-1), _p(0)), order)
+        order = value = call.emit(ops.Affine(param(-1), param(0)), order)
     consumers = {name for name in call.node.output if name}
     index = call.emit(ops.ArgMax(axis, True), order)
     if call.node.output[0] not in consumers:
         return None, index
-    best = call.emit(ops.ReduceMax(axis, True), value)
-    return (best if call.attribute("largest", 1) else call.emit(ops.Affine(_p(-1), _p(0)), best)), index
+    best = call.emit(ops.ReduceMax((axis,), True), value)
+    return (best if call.attribute("largest", 1) else call.emit(ops.Affine(param(-1), param(0)), best)), index
 
 
 RULES: dict[str, Rule] = {
@@ -604,5 +670,8 @@ RULES: dict[str, Rule] = {
     "Softsign": _func("softsign"), "Erf": _func("erf"), "Elu": _func("elu"), "Selu": selu, "Gelu": gelu,
     "Swish": _func("silu"), "Silu": _func("silu"),
     "Round": _round(Rounding.ROUND), "Floor": _round(Rounding.FLOOR), "Ceil": _round(Rounding.CEIL),
+    "HardSwish": hard_swish, "Sign": sign,
     "Softmax": _softmax(False), "LogSoftmax": _softmax(True), "ArgMax": _arg(1), "ArgMin": _arg(-1), "TopK": top_k,
+    "Min": minimum, "Max": maximum, "Greater": _compare(True), "GreaterOrEqual": _compare(True), "Less": _compare(False),
+    "LessOrEqual": _compare(False), "Where": where,
 }  # fmt: skip

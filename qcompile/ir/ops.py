@@ -121,10 +121,58 @@ class Take:
 
 
 @dataclass(frozen=True)
-class ReduceMax:
-    """Maximum along one axis, kept with size 1 or removed."""
+class Pad:
+    """A border of constants: `before`, `after` per axis, and `interior` of them between neighbouring elements (ConvTranspose).
 
-    axis: int
+    value: broadcasts against the padded tensor (integer dialect: in units); None is less than every element (in front of a maximum).
+    """
+
+    before: Shape
+    after: Shape
+    interior: Shape
+    value: Param | None = ZERO
+
+
+@dataclass(frozen=True)
+class Conv:
+    """y[n, o] = sum over c, k of x[n, c, strides * place + dilations * k] * w[o, c, k]; 1 or 2 spatial axes, no padding (see `Pad`)."""
+
+    strides: Shape
+    dilations: Shape
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class SumPool:
+    """Sum over windows of the spatial axes (an average is this and a factor)."""
+
+    kernel: Shape
+    strides: Shape
+    dilations: Shape
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Maximum over windows of the spatial axes."""
+
+    kernel: Shape
+    strides: Shape
+    dilations: Shape
+
+
+@dataclass(frozen=True)
+class ReduceSum:
+    """Sum over axes, kept with size 1 or removed."""
+
+    axes: Shape
+    keepdims: bool
+
+
+@dataclass(frozen=True)
+class ReduceMax:
+    """Maximum over axes, kept with size 1 or removed."""
+
+    axes: Shape
     keepdims: bool
 
 
@@ -248,5 +296,7 @@ class IntSoftmax:
 
 SCALAR: tuple[type[Any], ...] = (Affine, Clip, Leaky, Round, Func, Count, Quantize)
 STRUCTURAL: tuple[type[Any], ...] = (Reshape, Transpose, Concat, Take)
-MODEL: tuple[type[Any], ...] = (*SCALAR, *STRUCTURAL, Constant, MatMul, Mul, BatchNorm, Add, Softmax, ReduceMax, ArgMax)
-INTEGER: tuple[type[Any], ...] = (*STRUCTURAL, Constant, MatMul, Mul, ReduceMax, ArgMax, Map, IntSoftmax)
+WINDOWED: tuple[type[Any], ...] = (Conv, SumPool, MaxPool)
+_BOTH = (*STRUCTURAL, *WINDOWED, Constant, Pad, MatMul, Mul, ReduceSum, ReduceMax, ArgMax)
+MODEL: tuple[type[Any], ...] = (*SCALAR, *_BOTH, BatchNorm, Add, Softmax)
+INTEGER: tuple[type[Any], ...] = (*_BOTH, Map, IntSoftmax)

@@ -88,6 +88,24 @@ class Param:
                 array = first
         return Param(array.shape, tuple(array.ravel().tolist()))
 
+    def flat(self, axes: Iterable[int], rank: int) -> bool:
+        """Whether it is the same all along these axes of a tensor of `rank`."""
+        places = [a - rank + len(self.shape) for a in axes]
+        return all(p < 0 or self.shape[p] == 1 for p in places)
+
+    def divisor(self, axes: tuple[int, ...], rank: int) -> Param:
+        """The rational gcd along these axes of a tensor of `rank`: flat there, and every value is a multiple of it."""
+        if self.flat(axes, rank):
+            return self
+        array = self.aligned(rank)
+        kept = np.moveaxis(array, axes, range(-len(axes), 0))
+        rows = kept.reshape(-1, math.prod(kept.shape[rank - len(axes) :])).tolist()
+        return Param(tuple(1 if i in axes else n for i, n in enumerate(array.shape)), tuple(gcd_of(row) for row in rows)).compress()
+
+    def aligned(self, rank: int) -> np.ndarray:
+        """The array with `rank` axes, those of size 1 that are missing in front added."""
+        return self._array.reshape((1,) * (rank - len(self.shape)) + self.shape)
+
     def on(self, shape: Shape) -> np.ndarray:
         """Broadcast to a full tensor shape (object array)."""
         return np.broadcast_to(self.array(), shape)

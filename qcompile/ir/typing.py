@@ -103,11 +103,53 @@ def _take(op: ops.Take, inputs: tuple[TensorType, ...]) -> Shape:
     return x.shape[: op.axis] + (len(op.indices),) + x.shape[op.axis + 1 :]
 
 
-@_rule(ops.ReduceMax, ops.ArgMax)
+@_rule(ops.ReduceSum, ops.ReduceMax, ops.ArgMax)
 def _reduce(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
     (x,) = inputs
-    kept = (1,) if op.keepdims else ()
-    return x.shape[: op.axis] + kept + x.shape[op.axis + 1 :]
+    axes = (op.axis,) if isinstance(op, ops.ArgMax) else op.axes
+    if not all(0 <= a < len(x.shape) for a in axes):
+        raise ValueError(f"axes {list(axes)} do not exist in a tensor of rank {len(x.shape)}")
+    return tuple(1 if i in axes else d for i, d in enumerate(x.shape) if op.keepdims or i not in axes)
+
+
+@_rule(ops.Pad)
+def _pad(op: ops.Pad, inputs: tuple[TensorType, ...]) -> Shape:
+    (x,) = inputs
+    if not len(op.before) == len(op.after) == len(op.interior) == len(x.shape) or min(*op.before, *op.after, *op.interior) < 0:
+        raise ValueError(f"a border of {list(op.before)} and {list(op.after)} does not fit a tensor of shape {list(x.shape)}")
+    sizes = zip(x.shape, op.before, op.after, op.interior, strict=True)
+    shape = tuple(b + d + (d - 1) * i + a for d, b, a, i in sizes)
+    if op.value is not None:
+        broadcast_to(op.value.shape, shape)
+    return shape
+
+
+@_rule(ops.Conv)
+def _conv(op: ops.Conv, inputs: tuple[TensorType, ...]) -> Shape:
+    x, w = (t.shape for t in inputs)
+    if len(x) != len(w) or len(x) not in (3, 4) or not len(x) - 2 == len(op.strides) == len(op.dilations):
+        raise ValueError(f"a convolution of {list(x)} with weights {list(w)} is not possible: 1 or 2 spatial axes are")
+    if op.groups < 1 or x[1] != w[1] * op.groups or w[0] % op.groups:
+        raise ValueError(f"weights {list(w)} in {op.groups} groups do not fit data of {x[1]} channels")
+    return (x[0], w[0], *windows_of(x[2:], w[2:], op.strides, op.dilations))
+
+
+@_rule(ops.SumPool, ops.MaxPool)
+def _pool(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
+    (x,) = inputs
+    if not len(x.shape) - 2 == len(op.kernel) == len(op.strides) == len(op.dilations) or len(op.kernel) < 1:
+        raise ValueError(f"a window of {list(op.kernel)} does not fit a tensor of shape {list(x.shape)}")
+    return (*x.shape[:2], *windows_of(x.shape[2:], op.kernel, op.strides, op.dilations))
+
+
+def windows_of(sizes: Shape, kernel: Shape, strides: Shape, dilations: Shape) -> Shape:
+    """How many windows fit along each axis; ValueError if none does."""
+    if min(*kernel, *strides, *dilations) < 1:
+        raise ValueError("kernel, strides and dilations must be 1 or more")
+    counts = tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True))
+    if min(counts) < 1:
+        raise ValueError(f"a window of {list(kernel)} does not fit into {list(sizes)}")
+    return counts
 
 
 @_rule(ops.Softmax, ops.IntSoftmax)

@@ -153,7 +153,7 @@ def _append(row: tuple[list[int], list[int]], start: int, stop: int, cuts: list[
 def _split_at_turn(op: ops.Map, position: int, starts: list[np.ndarray], low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
     """Piece starts with those added where the argument of step `position` crosses the step's turning point."""
     step = op.steps[position]
-    turn = functions.TURNS[step.name] if isinstance(step, ops.Func) else Fraction(0)
+    turn = functions.turn(step) if isinstance(step, ops.Func) else Fraction(0)
     probe = dataclasses.replace(op, steps=(*op.steps[:position], ops.Affine(add=Param.of(-turn)), ops.Quantize(Bipolar())))
     out = []
     for i, start in enumerate(starts):

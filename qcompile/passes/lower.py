@@ -25,7 +25,7 @@ from qcompile.sim import functions
 from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import rearrange_step
 from qcompile.sim.reference import STRICT, batch_norm
-from qcompile.sim.structure import rearrange
+from qcompile.sim.structure import padded_axes, rearrange
 
 MAX_WIDTH = 1024  # of ap_int
 
@@ -60,6 +60,7 @@ class Lowering:
     nodes: list[Node] = field(default_factory=list)
     known: dict[str, Range] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    constants: dict[str, Node] = field(default_factory=dict)
 
     def emit(self, op: Any, inputs: tuple[Value, ...], like: Node, name: str, fmt: Format | None = None,
              scale: Param = ONE, zero_point: Param = ZERO) -> Value:  # fmt: skip
@@ -81,7 +82,20 @@ class Lowering:
         value = Value(unique, TensorType(shape, fmt, scale, zero_point))
         self.nodes.append(Node(op, inputs, (value,), like.origin))
         self.known[unique] = reach
+        if isinstance(op, ops.Constant):
+            self.constants[unique] = self.nodes[-1]
         return value
+
+    def constant(self, x: Expr) -> Node | None:
+        """The Constant that x is, scaled and shifted at most."""
+        return self.constants.get(x.terms[0][0].name) if x.plain else None
+
+    def weights(self, source: Node, units: np.ndarray, unit: Param) -> Value:
+        """The constant, or another one beside it where scales were absorbed."""
+        if np.array_equal(units, source.op.units.data):
+            return source.output
+        fmt = smallest_format(int(units.min(initial=0)), int(units.max(initial=0)))
+        return self.emit(ops.Constant(Array(units)), (), source, source.output.name + ".scaled", fmt, unit)
 
     # --- maps ------------------------------------------------------------------------------------------------------
 
@@ -126,17 +140,15 @@ class Lowering:
 
     # --- integers out of an expression -----------------------------------------------------------------------------
 
-    def plain(self, x: Expr, like: Node, uniform: int | None = None) -> Expr:
-        """The same real tensor as one integer tensor. uniform: an axis along which the unit must not vary."""
-        if x.plain and (uniform is None or _constant_along(x.terms[0][1], uniform, len(x.shape))):
+    def plain(self, x: Expr, like: Node, uniform: tuple[int, ...] = ()) -> Expr:
+        """The same real tensor as one integer tensor. uniform: axes along which the unit must not vary."""
+        if x.plain and x.terms[0][1].flat(uniform, len(x.shape)):
             return x
-        if x.steps and isinstance(x.steps[-1], ops.Affine) and uniform is None:
+        if x.steps and isinstance(x.steps[-1], ops.Affine) and not uniform:
             # A trailing scale and shift stay outside: the integers in front of it are narrower.
             inner = self.plain(dataclasses.replace(x, steps=x.steps[:-1]), like)
             return _affine(self, Node(x.steps[-1], (), like.outputs, like.origin), [inner])
-        unit = _lossless_unit(x, like)
-        if uniform is not None:
-            unit = Param.of(gcd_of(unit.values))
+        unit = _lossless_unit(x, like).divisor(uniform, len(x.shape))
         keep = ZERO if x.steps else x.offset
         probe = Expr(x.shape, x.terms, ZERO if not x.steps else x.offset, x.steps)
         wide = ops.Quantize(FixedPoint(64), unit)
@@ -146,6 +158,10 @@ class Lowering:
         q = dataclasses.replace(wide, format=smallest_format(low, high))
         made = self.quantize(probe, q, like, like.output.name + ".exact")
         return dataclasses.replace(made, offset=_add(made.offset, keep))
+
+    def absorbed(self, x: Expr, like: Node, uniform: tuple[int, ...] = ()) -> Expr:
+        """The same real tensor as one integer tensor that is it up to a positive factor: no offset remains."""
+        return self.plain(dataclasses.replace(x, steps=x.steps or (ops.Clip(),)), like, uniform)
 
     def _reach(self, op: ops.Map, rows: tuple[np.ndarray, np.ndarray]) -> tuple[int, int]:
         """Bounds of the lossless integers, by interval arithmetic on the steps."""
@@ -185,16 +201,10 @@ def _interval(steps: tuple[ops.Step, ...], row: int, a: Fraction | int, b: Fract
 
 
 def _function_bounds(step: ops.Func, lo: Fraction, hi: Fraction) -> list[Fraction]:
-    """Outer bounds of a real function over [lo, hi]: float64 at the ends, widened; silu and gelu have their minimum above -0.3."""
-    ends = [float(v) for v in functions.float64(step, np.array([float(lo), float(hi)]))]
-    if not is_monotone(step):
-        ends += [-0.3, 0.0]
+    """Outer bounds of a real function over [lo, hi]: float64 at the ends and where it turns, widened."""
+    points = [float(lo), float(hi)] + ([] if is_monotone(step) else [float(functions.turn(step)), 0.0])
+    ends = [float(v) for v in functions.float64(step, np.array(points))]
     return [Fraction(v) for end in ends for v in (end - abs(end) * 1e-6 - 1e-6, end + abs(end) * 1e-6 + 1e-6)]
-
-
-def _constant_along(p: Param, axis: int, rank: int) -> bool:
-    position = len(p.shape) - (rank - axis)
-    return position < 0 or p.shape[position] == 1
 
 
 def _common_unit(coeffs: list[Param]) -> Param:
@@ -353,47 +363,38 @@ def _mul_tensors(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     return Expr(node.output.type.shape, ((value, _mul(ca, cb)),))
 
 
-def _centred(low: Lowering, x: Expr, node: Node, axis: int | None = None) -> tuple[Value, Param]:
+def _centred(low: Lowering, x: Expr, node: Node, axes: tuple[int, ...] = ()) -> tuple[Value, Param]:
     """An integer tensor that is the real one up to a factor: zero points subtracted."""
-    e = low.plain(x, node, axis)
+    e = low.plain(x, node, axes)
     if any(e.offset.values):
-        e = low.plain(Expr(e.shape, e.terms, e.offset, (ops.Clip(),)), node, axis)
+        e = low.absorbed(e, node, axes)
     return e.terms[0]
-
-
-def _units_constant(node: Node) -> bool:
-    return isinstance(node.op, ops.Constant)
 
 
 @_rule(ops.MatMul)
 def _matmul(low: Lowering, node: Node, x: list[Expr]) -> Expr:
-    made = {n.output.name: n for n in low.nodes[::-1]}
-    constants = [made.get(e.terms[0][0].name) for e in x]
-    fixed = [n is not None and _units_constant(n) and e.plain for n, e in zip(constants, x, strict=True)]
-    if fixed[0] == fixed[1]:
+    constants = [low.constant(e) for e in x]
+    if (constants[0] is None) == (constants[1] is None):
         return _dynamic_matmul(low, node, x)
-    weight, data = (x[1], x[0]) if fixed[1] else (x[0], x[1])
-    return _weighted(low, node, data, weight, constants[1 if fixed[1] else 0], right=fixed[1])
+    if constants[1] is not None:
+        return _weighted(low, node, x[0], x[1], constants[1], right=True)
+    assert constants[0] is not None
+    return _weighted(low, node, x[1], x[0], constants[0], right=False)
 
 
-def _weighted(low: Lowering, node: Node, data: Expr, weight: Expr, source: Node | None, right: bool) -> Expr:
+def _weighted(low: Lowering, node: Node, data: Expr, weight: Expr, source: Node, right: bool) -> Expr:
     """data @ weight (or weight @ data): the data's zero point goes to the offset, a scale on the reduction axis into the weights."""
-    assert source is not None
     rank = len(weight.shape)
     reduce_data = len(data.shape) - 1 if right else max(len(data.shape) - 2, 0)
     reduce_weight = max(rank - 2, 0) if right else rank - 1
     e = low.plain(data, node)
     value, coeff = e.terms[0]
     if not _only_along(coeff, reduce_data, len(e.shape)):
-        e = low.plain(dataclasses.replace(data, steps=data.steps or (ops.Clip(),)), node, reduce_data)
+        e = low.absorbed(data, node, (reduce_data,))
         value, coeff = e.terms[0]
     along = _vector(coeff, reduce_data, len(e.shape), reduce_weight, rank)
     units, unit = _scaled_weights(source.op.units.data, weight, along, reduce_weight)
-    fmt = smallest_format(int(units.min(initial=0)), int(units.max(initial=0)))
-    keep = np.array_equal(units, source.op.units.data)
-    constant = source.output if keep else low.emit(
-        ops.Constant(Array(units)), (), source, source.output.name + ".scaled", fmt, unit
-    )  # fmt: skip
+    constant = low.weights(source, units, unit)
     inputs = (value, constant) if right else (constant, value)
     out_unit = _output_scale(unit, rank, right, node.output.type.shape)
     acc = low.emit(node.op, inputs, node, node.output.name, scale=out_unit)
@@ -419,13 +420,7 @@ def _scaled_weights(units: np.ndarray, weight: Expr, along: Param, axis: int) ->
     effective = _mul(coeff, along)
     shift = offset.combine(coeff, lambda o, c: o / c if c else Fraction(0))
     unit = _mul(effective, Param.of(gcd_of([Fraction(1), *shift.values])))
-    if not _constant_along(unit, axis, len(weight.shape)):
-        moved = np.moveaxis(np.broadcast_to(unit.array(), (1,) * (len(weight.shape) - len(unit.shape)) + unit.shape), axis, -1)
-        common = [gcd_of(row) for row in moved.reshape(-1, moved.shape[-1]).tolist()]
-        values = np.empty(moved.shape[:-1], dtype=object)
-        values[...] = np.array([*common, None], dtype=object)[:-1].reshape(moved.shape[:-1])
-        values = np.expand_dims(values, axis)
-        unit = Param(values.shape, tuple(values.ravel().tolist())).compress()
+    unit = unit.divisor((axis,), len(weight.shape))
     factor = effective.combine(unit, lambda e, u: e / u if u else Fraction(0))
     moved_units = _times_param(units, factor)
     if any(shift.values):
@@ -471,7 +466,7 @@ def _real_weights(units: np.ndarray, weight: Expr) -> np.ndarray:
 
 def _dynamic_matmul(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     axes = len(x[0].shape) - 1, max(len(x[1].shape) - 2, 0)
-    (a, ca), (b, cb) = (_centred(low, e, node, axis) for e, axis in zip(x, axes, strict=True))
+    (a, ca), (b, cb) = (_centred(low, e, node, (axis,)) for e, axis in zip(x, axes, strict=True))
     ca, cb = (Param((), (gcd_of(c.values),)) if c.is_scalar else c for c in (ca, cb))
     if not (ca.is_scalar and cb.is_scalar):
         (a, ca), (b, cb) = (_uniform(low, e, node) for e in x)
@@ -484,8 +479,169 @@ def _uniform(low: Lowering, x: Expr, node: Node) -> tuple[Value, Param]:
     """One integer tensor with one unit for all its elements and no offset."""
     if x.plain and x.terms[0][1].is_scalar and x.terms[0][1].scalar > 0 and not any(x.offset.values):
         return x.terms[0]
-    e = low.plain(dataclasses.replace(x, steps=x.steps or (ops.Clip(),)), node, uniform=0)
+    e = low.absorbed(x, node, tuple(range(len(x.shape))))
     return e.terms[0][0], Param((), (e.terms[0][1].scalar,))
+
+
+# --- windows and borders ---------------------------------------------------------------------------------------------------
+
+
+@_rule(ops.Conv)
+def _conv(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    """Like a product with constant weights: channel scales of the data go into the weights, its offset to the offset."""
+    data, weight = x
+    source = low.constant(weight)
+    if source is None:
+        reason = "the weights of a convolution are computed by the network; only constants are possible"
+        raise QCompileError(reason, str(node.origin), "fold them when exporting")
+    outs, depth, *kernel = weight.shape
+    spatial, groups = tuple(range(2, len(data.shape))), node.op.groups
+    e = low.plain(data, node, spatial)
+    if not e.offset.flat(spatial, len(e.shape)) or not e.terms[0][1].flat((0,), len(e.shape)):
+        e = low.absorbed(data, node, (0, *spatial))
+    value, coeff = e.terms[0]
+    shape = (outs, depth * math.prod(kernel))
+    rows = [_grouped(p, groups, weight.shape).rearrange(weight.shape, lambda a: a.reshape(shape)) for p in (coeff, e.offset)]
+    flat = Expr(shape, tuple((v, c.rearrange(weight.shape, lambda a: a.reshape(shape))) for v, c in weight.terms),
+                weight.offset.rearrange(weight.shape, lambda a: a.reshape(shape)))  # fmt: skip
+    units, unit = _scaled_weights(source.op.units.data.reshape(shape), flat, rows[0], 1)
+    by_output = Param.of(unit.array().reshape(-1, *[1] * len(kernel)))
+    constant = low.weights(source, units.reshape(weight.shape), Param.of(by_output.aligned(len(spatial) + 1)[:, None]))
+    acc = low.emit(node.op, (value, constant), node, node.output.name, scale=by_output)
+    return Expr(node.output.type.shape, ((acc, by_output),), _conv_offset(rows[1], flat, source, len(kernel)))
+
+
+def _grouped(p: Param, groups: int, shape: Shape) -> Param:
+    """A parameter along the data's channels as one along the weights' inputs: (outputs, channels of a group, 1, ...)."""
+    if p.is_scalar:
+        return Param((), p.values)
+    by_group = np.array(p.values + (None,), dtype=object)[:-1].reshape(groups, shape[1])
+    rows = by_group if groups == 1 else np.repeat(by_group, shape[0] // groups, axis=0)
+    return Param.of(rows.reshape(*rows.shape, *[1] * (len(shape) - 2)))
+
+
+def _conv_offset(offset: Param, flat: Expr, source: Node, rank: int) -> Param:
+    """What the data's offset contributes to every output channel."""
+    if not any(offset.values):
+        return ZERO
+    real = _real_weights(source.op.units.data.reshape(flat.shape), flat)
+    return Param.of((real * offset.array()).sum(axis=1).reshape(-1, *[1] * rank))
+
+
+def _evenly(low: Lowering, x: Expr, node: Node, axes: tuple[int, ...]) -> Expr:
+    """One integer tensor whose unit and offset do not vary along the axes."""
+    e = low.plain(x, node, axes)
+    return e if e.offset.flat(axes, len(e.shape)) else low.absorbed(x, node, axes)
+
+
+def _ordered(low: Lowering, x: Expr, node: Node, axes: tuple[int, ...]) -> Expr:
+    """One integer tensor in the order of x along the axes: what is increasing and alike there stays behind it."""
+
+    def alike(p: Any) -> bool:
+        return not isinstance(p, Param) or p.flat(axes, len(x.shape))
+
+    linear = dataclasses.replace(x, steps=())
+    if (
+        linear.plain
+        and all(map(alike, (x.terms[0][1], x.offset)))
+        and all(v > 0 for v in x.terms[0][1].values)
+        and all(_rising(s) and (isinstance(s, ops.Count) and s.thresholds.is_scalar or all(map(alike, vars(s).values()))) for s in x.steps)
+    ):
+        return x
+    e = _evenly(low, x, node, axes)
+    return e if all(v > 0 for v in e.terms[0][1].values) else low.absorbed(x, node, axes)
+
+
+def _rising(step: ops.Step) -> bool:
+    """Never decreasing."""
+    if isinstance(step, ops.Affine):
+        return all(m >= 0 for m in step.mul.values)
+    return is_monotone(step)
+
+
+@_rule(ops.MaxPool)
+def _max_pool(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    e = _ordered(low, x[0], node, tuple(range(2, len(x[0].shape))))
+    ((source, coeff),) = e.terms
+    value = low.emit(node.op, (source,), node, node.output.name, source.type.format, coeff)
+    return Expr(node.output.type.shape, ((value, coeff),), e.offset, e.steps)
+
+
+@_rule(ops.ReduceMax)
+def _reduce_max(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    e = _ordered(low, x[0], node, node.op.axes)
+    if e.steps:
+        e = _ordered(low, low.plain(e, node), node, node.op.axes)
+    ((source, coeff),) = e.terms
+    unit, offset = (_without(p, node) for p in (coeff, e.offset))
+    value = low.emit(node.op, (source,), node, node.output.name, source.type.format, unit)
+    return Expr(node.output.type.shape, ((value, unit),), offset)
+
+
+def _without(p: Param, node: Node) -> Param:
+    """A parameter that is flat along the reduced axes, for the result."""
+    shape = node.inputs[0].type.shape
+    if p.is_scalar or node.op.keepdims:
+        return p
+    array = p.aligned(len(shape))
+    return Param.of(array.reshape(tuple(n for i, n in enumerate(array.shape) if i not in node.op.axes)))
+
+
+@_rule(ops.ReduceSum)
+def _reduce_sum(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    e = _evenly(low, x[0], node, node.op.axes)
+    ((source, coeff),) = e.terms
+    unit = _without(coeff, node)
+    value = low.emit(node.op, (source,), node, node.output.name, scale=unit)
+    terms = math.prod(e.shape[a] for a in node.op.axes)
+    return Expr(node.output.type.shape, ((value, unit),), _without(e.offset, node).map(lambda v: v * terms))
+
+
+@_rule(ops.SumPool)
+def _sum_pool(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    e = _evenly(low, x[0], node, tuple(range(2, len(x[0].shape))))
+    ((source, coeff),) = e.terms
+    value = low.emit(node.op, (source,), node, node.output.name, scale=coeff)
+    return Expr(node.output.type.shape, ((value, coeff),), e.offset.map(lambda v: v * math.prod(node.op.kernel)))
+
+
+@_rule(ops.Pad)
+def _pad(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    """A border of integers that stand for the value; without one (in front of a maximum) the lowest integer there is."""
+    op: ops.Pad = node.op
+    axes = padded_axes(op)
+    if op.value is None:
+        e = _ordered(low, x[0], node, axes)
+        ((source, coeff),) = e.terms
+        lowest = Param.of(low.known[source.name].bounds[0])
+        made = low.emit(dataclasses.replace(op, value=lowest), (source,), node, node.output.name, source.type.format, coeff)
+        return Expr(node.output.type.shape, ((made, coeff),), e.offset, e.steps)
+    value = op.value
+    e = _evenly(low, x[0], node, axes)
+    fill = _fill(e, value)
+    if any(v.denominator != 1 for v in fill.values):
+        # Relative to the value, so that 0 stands for it.
+        e = low.absorbed(dataclasses.replace(e, offset=e.offset.combine(value, lambda o, v: o - v)), node, axes)
+        e = dataclasses.replace(e, offset=_add(e.offset, value))
+        fill = _fill(e, value)
+    ((source, coeff),) = e.terms
+    return Expr(node.output.type.shape, ((_bordered(low, node, source, coeff, fill), coeff),), e.offset)
+
+
+def _fill(e: Expr, value: Param) -> Param:
+    """The integer that stands for the value."""
+    return value.combine(e.offset, lambda v, o: v - o).combine(e.terms[0][1], lambda v, c: v / c if c else Fraction(0))
+
+
+def _bordered(low: Lowering, node: Node, source: Value, coeff: Param, fill: Param) -> Value:
+    fmt = source.type.format
+    assert fmt is not None
+    whole = [int(v) for v in fill.values]
+    holds = not isinstance(fmt, Bipolar) and all(fmt.min_units <= v <= fmt.max_units for v in whole)
+    if holds and isinstance(fmt, FixedPoint):
+        zero = source.type.zero_point
+        return low.emit(dataclasses.replace(node.op, value=fill), (source,), node, node.output.name, fmt, source.type.scale, zero)
+    return low.emit(dataclasses.replace(node.op, value=fill), (source,), node, node.output.name, scale=coeff)
 
 
 @_rule(*(t for t in ops.STRUCTURAL if t is not ops.Concat))
@@ -509,10 +665,17 @@ def _concat(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     values = tuple(p.terms[0][0] for p in parts)
     formats = {v.type.format for v in values}
     joined = low.emit(node.op, values, node, node.output.name, formats.pop() if len(formats) == 1 else None)
-    axis = node.op.axis
-    unit = np.concatenate([p.terms[0][1].on(p.shape) for p in parts], axis)
-    offset = np.concatenate([p.offset.on(p.shape) for p in parts], axis)
-    return Expr(node.output.type.shape, ((joined, Param.of(unit)),), Param.of(offset))
+    unit, offset = (_joined(ps, [p.shape for p in parts], node.op.axis) for ps in zip(*((p.terms[0][1], p.offset) for p in parts), strict=True))
+    return Expr(node.output.type.shape, ((joined, unit),), offset)
+
+
+def _joined(params: tuple[Param, ...], shapes: list[Shape], axis: int) -> Param:
+    """Parameters of the parts of a concatenation as one of the result."""
+    rank = len(shapes[0])
+    arrays = [p.aligned(rank) for p in params]
+    common = list(np.broadcast_shapes(*(a.shape[:axis] + (1,) + a.shape[axis + 1 :] for a in arrays)))
+    full = [np.broadcast_to(a, (*common[:axis], s[axis], *common[axis + 1 :])) for a, s in zip(arrays, shapes, strict=True)]
+    return Param.of(np.concatenate(full, axis))
 
 
 def _orderable(low: Lowering, x: Expr, node: Node) -> Value:
@@ -536,13 +699,6 @@ def _increasing(step: ops.Step) -> bool:
 def _arg_max(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     value = low.emit(node.op, (_orderable(low, x[0], node),), node, node.output.name)
     return Expr(node.output.type.shape, ((value, ONE),))
-
-
-@_rule(ops.ReduceMax)
-def _reduce_max(low: Lowering, node: Node, x: list[Expr]) -> Expr:
-    source, unit = _uniform(low, x[0], node)
-    value = low.emit(node.op, (source,), node, node.output.name, scale=unit)
-    return Expr(node.output.type.shape, ((value, unit),))
 
 
 @_rule(ops.Softmax)

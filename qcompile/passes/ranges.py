@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import FixedPoint, Format, accumulator
-from qcompile.ir import Graph, Node, Shape, ops
+from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.sim import ratio
 from qcompile.sim.dot import exact_matmul
 from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import Ratio, fit
-from qcompile.sim.structure import rearrange
+from qcompile.sim.structure import pad, padded_axes, rearrange
 
 ENUMERABLE = 2**20  # ranges up to this size are enumerated rather than bounded
 
@@ -130,22 +131,108 @@ def _structural(node: Node, inputs: list[Range]) -> Range:
     (x,) = inputs
     if x.lo.size == 1 and x.hi.size == 1:
         return Range(x.lo.reshape(()), x.hi.reshape(()))
-    fn, full = rearrange(node.op), x.on(node.inputs[0].type.shape)
-    return Range(fn(full.lo), fn(full.hi))
+    op, shape = node.op, node.inputs[0].type.shape
+    ends = []
+    for end in (x.lo, x.hi):
+        aligned = np.asarray(end).reshape((1,) * (len(shape) - np.ndim(end)) + np.shape(end))
+        if isinstance(op, ops.Reshape):
+            aligned = np.broadcast_to(aligned, shape)
+        kept = isinstance(op, ops.Take) and aligned.shape[op.axis] == 1
+        ends.append(aligned if kept else rearrange(op)(aligned))
+    return Range(*ends)
 
 
 @_rule(ops.Concat)
 def _concat(node: Node, inputs: list[Range]) -> Range:
-    full = [r.on(v.type.shape) for r, v in zip(inputs, node.inputs, strict=True)]
-    axis = node.op.axis
-    return Range(np.concatenate([r.lo for r in full], axis), np.concatenate([r.hi for r in full], axis))
+    axis, rank = node.op.axis, len(node.output.type.shape)
+    ends = []
+    for parts in ([r.lo for r in inputs], [r.hi for r in inputs]):
+        aligned = [np.asarray(p).reshape((1,) * (rank - np.ndim(p)) + np.shape(p)) for p in parts]
+        common = np.broadcast_shapes(*(p.shape[:axis] + (1,) + p.shape[axis + 1 :] for p in aligned))
+        full = [
+            np.broadcast_to(p, common[:axis] + v.type.shape[axis : axis + 1] + common[axis + 1 :])
+            for p, v in zip(aligned, node.inputs, strict=True)
+        ]
+        ends.append(np.concatenate(full, axis))
+    return Range(*ends)
 
 
 @_rule(ops.ReduceMax)
 def _reduce_max(node: Node, inputs: list[Range]) -> Range:
     full = inputs[0].on(node.inputs[0].type.shape)
-    axis, keep = node.op.axis, node.op.keepdims
-    return Range(full.lo.max(axis=axis, keepdims=keep), full.hi.max(axis=axis, keepdims=keep))
+    shape = node.output.type.shape
+    return Range(*(np.asarray(x.max(axis=node.op.axes)).reshape(shape) for x in (full.lo, full.hi)))
+
+
+@_rule(ops.ReduceSum)
+def _reduce_sum(node: Node, inputs: list[Range]) -> Range:
+    shape = node.inputs[0].type.shape
+    terms = math.prod(shape[a] for a in node.op.axes)
+    ends = []
+    for end in (inputs[0].lo, inputs[0].hi):
+        full = np.broadcast_to(fit(end, ratio.bound(end) * terms), shape)
+        ends.append(np.asarray(full.sum(axis=node.op.axes)).reshape(node.output.type.shape))
+    return Range(*ends)
+
+
+@_rule(ops.Pad)
+def _pad(node: Node, inputs: list[Range]) -> Range:
+    """Per channel where the border has one value there; the border is part of the range."""
+    op: ops.Pad = node.op
+    assert op.value is not None
+    fill = np.asarray([int(v) for v in op.value.values] + [None], dtype=object)[:-1].reshape(op.value.shape)
+    fill = fit(fill, ratio.bound(fill))
+    axes = padded_axes(op)
+    if all(_flat(x, a, len(op.before)) for x in (inputs[0].lo, inputs[0].hi, fill) for a in axes):
+        return Range(np.minimum(inputs[0].lo, fill), np.maximum(inputs[0].hi, fill))
+    full = inputs[0].on(node.inputs[0].type.shape)
+    return Range(pad(full.lo, op, fill), pad(full.hi, op, fill))
+
+
+def _flat(x: np.ndarray, axis: int, rank: int) -> bool:
+    """Whether x, which broadcasts against a tensor of `rank`, is the same all along the axis."""
+    return x.ndim < rank - axis or x.shape[axis - rank] == 1
+
+
+def _by_channel(x: Range, value: Value) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest units of every channel: [C] each."""
+    shape = value.type.shape
+    axes = (0, *range(2, len(shape)))
+    ends = []
+    for end, choose in ((x.lo, np.min), (x.hi, np.max)):
+        aligned = np.asarray(end).reshape((1,) * (len(shape) - np.ndim(end)) + np.shape(end))
+        ends.append(np.broadcast_to(choose(aligned, axis=axes), shape[1:2]))
+    return ends[0], ends[1]
+
+
+@_rule(ops.Conv)
+def _conv(node: Node, inputs: list[Range]) -> Range:
+    """As for a matrix product, over the extremes of every input channel."""
+    op: ops.Conv = node.op
+    low, high = (e.reshape(op.groups, -1, 1) for e in _by_channel(inputs[0], node.inputs[0]))
+    weight = inputs[1].lo.reshape(op.groups, -1, *inputs[1].lo.shape[1:])
+    taps = weight.reshape(*weight.shape[:3], -1)
+    positive, negative = (fit(part, ratio.bound(part) * taps.shape[-1]).sum(axis=-1) for part in (np.maximum(taps, 0), np.minimum(taps, 0)))
+    shape = (1, -1, *[1] * (len(node.output.type.shape) - 2))
+    return Range(
+        ratio.plus(exact_matmul(positive, low), exact_matmul(negative, high)).reshape(shape),
+        ratio.plus(exact_matmul(positive, high), exact_matmul(negative, low)).reshape(shape),
+    )
+
+
+@_rule(ops.SumPool)
+def _sum_pool(node: Node, inputs: list[Range]) -> Range:
+    low, high = _by_channel(inputs[0], node.inputs[0])
+    count = np.array(math.prod(node.op.kernel))
+    shape = (1, -1, *[1] * len(node.op.kernel))
+    return Range(ratio.times(low, count).reshape(shape), ratio.times(high, count).reshape(shape))
+
+
+@_rule(ops.MaxPool)
+def _max_pool(node: Node, inputs: list[Range]) -> Range:
+    shape = (1, -1, *[1] * len(node.op.kernel))
+    low, high = (e.reshape(shape) for e in _by_channel(inputs[0], node.inputs[0]))
+    return Range(low, high)
 
 
 @_rule(ops.ArgMax)
@@ -203,7 +290,7 @@ def image(op: ops.Map, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, n
 
 def evaluate_rows(op: ops.Map, a: np.ndarray) -> np.ndarray:
     """Output units of a Map's specification at A = a[row, j]; exact. a: [P, n]."""
-    return ratio.run(Ratio(fit(a, ratio.bound(a)), np.array(1)), column_steps(op))
+    return ratio.run(Ratio(fit(a, ratio.bound(a))), column_steps(op))
 
 
 def column_steps(op: ops.Map) -> tuple[ops.Step, ...]:

@@ -45,6 +45,8 @@ def multiply_add_shift(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.
     if not fixed or isinstance(q.format, Bipolar) or not known:
         return None
     rows = [_pieces(op, r, int(low[r]), int(high[r]), sorted(map(int, ends[r]))) for r in range(len(low))]
+    if q.rounding is Rounding.HALF_ODD and any(p.even for row in rows for p in row):
+        return None  # ties to odd that do happen: left to thresholds and tables
     solved = _solve([p for row in rows for p in row])
     return _assemble(rows, solved, np.sort(ends, axis=-1))
 
@@ -119,6 +121,7 @@ def _floor_like(mode: Rounding, negative: bool) -> str:
         Rounding.FLOOR: "floor",
         Rounding.CEIL: "ceil",
         Rounding.ROUND: "even",
+        Rounding.HALF_ODD: "even",
         Rounding.DOWN: "ceil" if negative else "floor",
         Rounding.UP: "floor" if negative else "ceil",
         Rounding.HALF_UP: "half_down" if negative else "half_up",
@@ -268,7 +271,10 @@ def _bounds(piece: Piece) -> tuple[Points, Points]:
 
 
 def _padded(rows: list[Points]) -> Points:
-    """[n, width] arrays; padding repeats a row's last point, which changes no maximum or minimum. A row without points gets (0, 0): at worst stricter than needed."""
+    """[n, width] arrays; padding repeats a row's last point, which changes no maximum or minimum.
+
+    A row without points gets (0, 0): at worst stricter than needed.
+    """
     width = max(1, max(len(k) for k, _ in rows))
     out = np.zeros((2, len(rows), width), dtype=np.int64)
     for i, row in enumerate(rows):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from qcompile.ir import Shape
+from qcompile.sim import kernels
 from qcompile.sim.ratio import bound
 
 
@@ -20,6 +22,15 @@ def exact_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if limit_a < limit_b:
         return _by_limbs(a, b, limit_b, split_first=False, room=_room(inner * limit_a))
     return _by_limbs(a, b, limit_a, split_first=True, room=_room(inner * limit_b))
+
+
+def exact_conv(x: np.ndarray, w: np.ndarray, strides: Shape, dilations: Shape, groups: int) -> np.ndarray:
+    """Convolution without padding: x (N, C, *spatial), w (O, C / groups, *kernel) integers -> (N, O, *windows), exact."""
+    n, outs, kernel = len(x), len(w), w.shape[2:]
+    columns = kernels.columns(x.reshape(n, groups, -1, *x.shape[2:]), kernel, strides, dilations)
+    rows = w.reshape(groups, outs // groups, -1)
+    product = exact_matmul(rows[None], columns.reshape(n, groups, rows.shape[-1], -1))
+    return product.reshape(n, outs, *columns.shape[-len(kernel) :])
 
 
 def _room(limit: int) -> int:

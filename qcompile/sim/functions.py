@@ -40,11 +40,15 @@ FUNCTIONS: dict[str, Real] = {
     "selu": Real(lambda x, a: _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * mpmath.expm1(x)), True),
     "silu": Real(lambda x, a: x / (1 + mpmath.exp(-x)), False),
     "gelu": Real(lambda x, a: x * (1 + mpmath.erf(x / mpmath.sqrt(2))) / 2, False),
+    "hardswish": Real(lambda x, a: x * min(max(a * x + 0.5, 0), 1), False),
 }
 
 
-# Where the functions that are not monotone turn, close enough that the points around it need a look of their own.
-TURNS = {"silu": Fraction(-1.2784645427610738), "gelu": Fraction(-0.7517915246935645)}
+def turn(step: ops.Func) -> Fraction:
+    """Where a function that is not monotone turns, close enough that the points around it need a look of their own."""
+    if step.name == "hardswish":
+        return Fraction(-1, 4) / step.alpha
+    return {"silu": Fraction(-1.2784645427610738), "gelu": Fraction(-0.7517915246935645), "elu": Fraction(0)}[step.name]
 
 
 def is_monotone(step: ops.Step) -> bool:
@@ -113,6 +117,8 @@ def _function(x: Fraction, step: ops.Func) -> Fraction:
             return Fraction(*roots)
     if step.name == "softsign":
         return x / (1 + abs(x))
+    if step.name == "hardswish":
+        return x * min(max(step.alpha * x + Fraction(1, 2), Fraction(0)), Fraction(1))
     if step.name in ("elu", "selu") and x > 0:
         return x * (Fraction(_SELU_SCALE) if step.name == "selu" else 1)
     argument = mpmath.mpf(x.numerator) / x.denominator

@@ -156,8 +156,88 @@ def concat(parts, axis, dtype):
     return np.concatenate([p.astype(dtype, copy=False) for p in parts], axis=axis + 1)
 
 
-def reduce_max(a, axis, keepdims):
-    return a.max(axis=axis + 1, keepdims=keepdims)
+def reduce_max(a, axes, shape):
+    return a.max(axis=axes).reshape(a.shape[:1] + shape)
+
+
+def reduce_sum(a, axes, shape, dtype):
+    return a.sum(axis=axes, dtype=dtype).reshape(a.shape[:1] + shape)
+
+
+def border(a, before, after, interior, fill, dtype):
+    """`before` and `after` elements of `fill` along every axis (batch included), `interior` of them between neighbours."""
+    sizes = [b + n + (n - 1) * i + e for n, b, e, i in zip(a.shape, before, after, interior)]
+    out = np.empty(sizes, dtype=dtype)
+    out[...] = fill
+    out[tuple(slice(b, b + (n - 1) * (i + 1) + 1, i + 1) for n, b, i in zip(a.shape, before, interior))] = a
+    return out
+
+
+def taps(a, kernel, strides, dilations):
+    """(place, elements that stand there, one per window) for every place of a window over the last axes."""
+    sizes = a.shape[a.ndim - len(kernel) :]
+    counts = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(sizes, kernel, strides, dilations)]
+    for place in np.ndindex(*kernel):
+        yield place, a[(..., *(slice(p * d, p * d + (c - 1) * s + 1, s) for p, c, s, d in zip(place, counts, strides, dilations)))]
+
+
+def columns(a, kernel, strides, dilations):
+    """(..., *spatial) -> (..., places of the window, *windows): im2col."""
+    rank, parts = len(kernel), [part for _, part in taps(a, kernel, strides, dilations)]
+    return np.stack(parts, axis=a.ndim - rank) if len(parts) > 1 else np.expand_dims(parts[0], a.ndim - rank)
+
+
+def conv(a, w, kernel, strides, dilations, dtype):
+    """Convolution as one matrix product per vector and group: a (N, 1, C, *spatial), w: list of (first channel of the group, weights
+    [groups, outputs, channels * places]) whose partial sums the dtype holds exactly; parts are added in float64."""
+    groups = w[0][1].shape[0]
+    a = a.astype(w[0][1].dtype, copy=False).reshape(a.shape[0], a.shape[1], groups, -1, *a.shape[3:])
+    total = None
+    for first, part in w:
+        depth = part.shape[-1] // math.prod(kernel)
+        found = columns(a[:, :, :, first : first + depth], kernel, strides, dilations)
+        windows = found.shape[-len(kernel) :]
+        y = np.matmul(part, found.reshape(*found.shape[:3], part.shape[-1], -1))
+        total = y.astype(dtype, copy=False) if total is None else np.add(total, y, dtype=dtype)
+    return total.reshape(*a.shape[:2], -1, *windows)
+
+
+def conv_wide(a, w, kernel, strides, dilations, own):
+    """Convolution in integers, w's int64 or Python's: a (N, 1, C, *spatial), w [groups, outputs, channels * places]."""
+    a = _integers(a).astype(w.dtype).reshape(a.shape[0], a.shape[1], w.shape[0], -1, *a.shape[3:])
+    found = columns(a, kernel, strides, dilations)
+    y = np.matmul(w, found.reshape(*found.shape[:3], w.shape[-1], -1))
+    return y.reshape(*a.shape[:2], -1, *found.shape[-len(kernel) :]).astype(own)
+
+
+def depthwise(a, w, kernel, strides, dilations, dtype):
+    """Convolution of every channel by itself, as shifted multiply-adds; w: list by place of weights [C, outputs per channel, 1, ...]."""
+    rank, total = len(kernel), None
+    a = np.expand_dims(a.astype(dtype, copy=False), 3)
+    for (_, part), weight in zip(taps(a, kernel, strides, dilations), w):
+        if total is None:
+            total = part * weight
+            product = np.empty_like(total)
+        else:
+            total += np.multiply(part, weight, out=product)
+    return total.reshape(*total.shape[:2], -1, *total.shape[total.ndim - rank :])
+
+
+def sum_pool(a, kernel, strides, dilations, dtype):
+    total = None
+    for _, part in taps(a, kernel, strides, dilations):
+        if total is None:
+            total = part.astype(dtype)
+        else:
+            total += part
+    return total
+
+
+def max_pool(a, kernel, strides, dilations):
+    best = None
+    for _, part in taps(a, kernel, strides, dilations):
+        best = part.copy() if best is None else np.maximum(best, part, out=best)
+    return best
 
 
 def arg_max(a, axis, keepdims, last):
@@ -225,6 +305,8 @@ def _round(v, rounding, bipolar=False):
         return np.where(v >= 0, 1.0, -1.0)
     if rounding in ("ROUND", "FLOOR", "CEIL"):
         return {"ROUND": np.rint, "FLOOR": np.floor, "CEIL": np.ceil}[rounding](v)
+    if rounding == "HALF_ODD":
+        return np.rint(v - 1) + 1
     size = np.abs(v)
     if rounding in ("UP", "DOWN"):
         y = np.ceil(size) if rounding == "UP" else np.floor(size)
@@ -270,8 +352,9 @@ def _round_exact(v, rounding, bipolar):
         "DOWN": lambda: math.floor(size),
         "HALF_UP": lambda: math.floor(size + Fraction(1, 2)),
         "HALF_DOWN": lambda: math.ceil(size - Fraction(1, 2)),
+        "HALF_ODD": lambda: round(v - 1) + 1,
     }[rounding]()
-    return -y if rounding not in ("ROUND", "FLOOR", "CEIL") and v < 0 else y
+    return -y if rounding not in ("ROUND", "FLOOR", "CEIL", "HALF_ODD") and v < 0 else y
 
 
 def host_step(x, name, a, b):
@@ -308,6 +391,7 @@ FUNCTIONS = {
     "elu": lambda x, a: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
     "selu": lambda x, a: SELU[1] * np.where(x > 0, x, SELU[0] * np.expm1(np.minimum(x, 0))),
     "silu": lambda x, a: x * _sigmoid(x),
+    "hardswish": lambda x, a: x * np.clip(a * x + 0.5, 0, 1),
     "gelu": lambda x, a: x * 0.5 * (1 + _erf(x / math.sqrt(2))),
 }
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import FixedPoint, Rounding, accumulator, round_ratio
-from qcompile.ir import Param, Shape, gcd_of, ops
+from qcompile.ir import ONE, Param, Shape, gcd_of, ops
 from qcompile.sim import functions
 
 _SAFE = 2**62
@@ -51,17 +51,12 @@ def _integers(values: list[int], shape: Shape) -> np.ndarray:
     return fit(out.reshape(shape), max((abs(v) for v in values), default=0))
 
 
-def fractions_to_ratio(p: Param) -> tuple[np.ndarray, np.ndarray]:
-    """(numerators, denominators) of a parameter, both of its shape."""
-    return _integers([v.numerator for v in p.values], p.shape), _integers([v.denominator for v in p.values], p.shape)
-
-
 @dataclass(frozen=True)
 class Ratio:
-    """num / den; den is positive and broadcasts against num."""
+    """num * unit: integers times positive rationals that broadcast against them."""
 
     num: np.ndarray
-    den: np.ndarray
+    unit: Param = ONE
 
     @staticmethod
     def of_floats(x: np.ndarray) -> Ratio:
@@ -72,91 +67,106 @@ class Ratio:
         exponent = np.where(zero, 0, exponent - 53)
         low = int(exponent[~zero].min()) if not zero.all() else 0
         # Trailing zero bits: most real inputs are short numbers, which then stay in int64.
-        shift = exponent - low
-        num = integer.astype(object) << shift.astype(object)
+        num = integer.astype(object) << (exponent - low).astype(object)
         common = int(np.bitwise_or.reduce(num, axis=None)) if num.size else 0
         trailing = ((common & -common).bit_length() - 1) if common else 0
-        num = num >> trailing
-        low += trailing
-        unit = 1 << max(-low, 0)
-        num = num << max(low, 0)
-        return Ratio(fit(num, bound(num)), np.array(unit, dtype=object) if unit >= _SAFE else np.array(unit))
+        num = np.asarray(num >> trailing)
+        return Ratio(fit(num, bound(num)), Param.of(Fraction(2) ** (low + trailing)))
 
     @property
     def shape(self) -> Shape:
         return tuple(self.num.shape)
 
     def float64(self) -> np.ndarray:
-        """Nearest float64 up to two roundings; exact where num and den are small."""
+        """Nearest float64 up to three roundings."""
         with np.errstate(over="ignore"):
-            if self.num.dtype == np.int64 and bound(self.num) < 2**53:
-                return np.asarray(self.num / self.den.astype(np.float64))
-            return np.asarray(self.num.astype(object) / self.den.astype(object), dtype=np.float64)
+            if self.num.dtype == np.int64:
+                return np.asarray(self.num * self.unit.numpy())
+            over, under = _integer_param(self.unit.map(lambda u: Fraction(u.numerator))), _integer_param(self.unit.map(_denominator))
+            return np.asarray(self.num * over.astype(object) / under.astype(object), dtype=np.float64)
 
     def rearrange(self, fn: Callable[[np.ndarray], np.ndarray]) -> Ratio:
         """After a structural operation on the tensor."""
-        den = self.den if self.den.size == 1 else fn(np.broadcast_to(self.den, self.shape))
-        return Ratio(fn(self.num), den.reshape(()) if den.size == 1 else den)
+        if self.unit.is_scalar:
+            return Ratio(fn(self.num), Param((), self.unit.values))
+        unit = fn(np.array(np.broadcast_to(self.unit.array(), (1, *self.shape[1:]))))
+        return Ratio(fn(self.num), Param.of(unit))
 
-    def common(self) -> tuple[np.ndarray, int]:
-        """(integers, one denominator) with the same values."""
-        dens = set(self.den.ravel().tolist())
-        lcm = math.lcm(*dens)
-        if len(dens) == 1:
-            return self.num, lcm
-        factor = _integers([lcm // d for d in self.den.ravel().tolist()], tuple(self.den.shape))
-        return times(self.num, factor), lcm
+    def on(self, unit: Param) -> Ratio:
+        """The same numbers as multiples of `unit`, which divides the present one."""
+        return self if unit == self.unit else Ratio(times(self.num, _integer_param(_divided(self.unit, unit))), unit)
+
+    def common(self) -> Ratio:
+        """The same numbers with one unit for all elements."""
+        return self if self.unit.is_scalar else self.on(Param.of(gcd_of(self.unit.values)))
+
+    def uniform_along(self, axes: tuple[int, ...]) -> Ratio:
+        """The same numbers with a unit that does not vary along these axes (of the array, the batch included)."""
+        return self.on(self.unit.divisor(axes, len(self.shape)))
+
+
+def _denominator(x: Fraction) -> Fraction:
+    return Fraction(x.denominator)
+
+
+def _divided(a: Param, b: Param) -> Param:
+    return a.combine(b, lambda x, y: x / y)
+
+
+def _integer_param(p: Param) -> np.ndarray:
+    return _integers([int(v) for v in p.values], p.shape)
+
+
+def shared(a: Param, b: Param) -> Param:
+    """The gcd of two rationals, element by element; 0 imposes nothing."""
+    return a.combine(b, lambda x, y: x if not y or x == y else gcd_of((x, y)))
 
 
 def affine(x: Ratio, mul: Param, add: Param) -> Ratio:
     """x * mul + add."""
-    mul_num, mul_den = fractions_to_ratio(mul)
-    add_num, add_den = fractions_to_ratio(add)
-    den = times(x.den, mul_den)
-    if add.is_scalar and add.scalar == 0:
-        return _reduced(times(x.num, mul_num), den)
-    # num * mul_num / den + add_num / add_den over the least common denominator
-    wide_den, wide_add = np.broadcast_arrays(den, add_den)
-    common = _map2(wide_den, wide_add, math.lcm)
-    num = times(times(x.num, mul_num), _map2(common, wide_den, lambda c, d: c // d))
-    return _reduced(plus(num, times(add_num, _map2(common, wide_add, lambda c, d: c // d))), common)
+    factor = x.unit.combine(mul, lambda u, m: u * m)
+    size = factor.map(lambda f: abs(f) or Fraction(1))
+    num = x.num
+    if any(f <= 0 for f in factor.values):
+        num = times(num, _integer_param(factor.map(lambda f: Fraction((f > 0) - (f < 0)))))
+    if not any(add.values):
+        return Ratio(num, size)
+    unit = shared(size, add)
+    return _reduced(plus(times(num, _integer_param(_divided(size, unit))), _integer_param(_divided(add, unit))), unit)
 
 
-def _map2(a: np.ndarray, b: np.ndarray, fn: Callable[[int, int], int]) -> np.ndarray:
-    a, b = np.broadcast_arrays(a, b)
-    return _integers(list(map(fn, a.ravel().tolist(), b.ravel().tolist())), tuple(a.shape))
-
-
-def _reduced(num: np.ndarray, den: np.ndarray) -> Ratio:
-    """Powers of two common to all numerators and a single denominator are taken out, which keeps int64 reachable."""
-    if den.size == 1 and num.dtype == object and num.size:
-        common = int(np.bitwise_or.reduce(num, axis=None)) | int(den.reshape(()).item())
-        shift = (common & -common).bit_length() - 1
+def _reduced(num: np.ndarray, unit: Param) -> Ratio:
+    """Powers of two common to all numerators go into the unit, which keeps int64 reachable."""
+    if num.dtype == object and num.size:
+        common = int(np.bitwise_or.reduce(num, axis=None))
+        shift = (common & -common).bit_length() - 1 if common else 0
         if shift > 0:
-            num, den = np.asarray(num >> shift), np.asarray(den >> shift)
-    return Ratio(fit(num, bound(num)), fit(den, bound(den)))
+            num, unit = np.asarray(num >> shift), unit.map(lambda u: u * 2**shift)
+    return Ratio(fit(num, bound(num)), unit)
 
 
-def _compare_scaled(x: Ratio, p: Param) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Numerators of x and of p over a common denominator, and that denominator."""
-    num, den = fractions_to_ratio(p)
-    return times(x.num, den), times(num, x.den), times(x.den, den)
+def _beside(x: Ratio, p: Param) -> tuple[np.ndarray, np.ndarray, Param]:
+    """Integers of x and of p over their common unit."""
+    unit = shared(x.unit, p)
+    left, right = x.on(unit).num, _integer_param(_divided(p, unit))
+    limit = max(bound(left), bound(right))
+    return fit(left, limit), fit(right, limit), unit
 
 
 def clip(x: Ratio, lo: Param | None, hi: Param | None) -> Ratio:
     for param, choose in ((lo, np.maximum), (hi, np.minimum)):
         if param is not None:
-            left, right, den = _compare_scaled(x, param)
-            limit = max(bound(left), bound(right))
-            x = _reduced(np.asarray(choose(fit(left, limit), fit(right, limit))), den)
+            left, right, unit = _beside(x, param)
+            x = _reduced(np.asarray(choose(left, right)), unit)
     return x
 
 
 def leaky(x: Ratio, slope: Param) -> Ratio:
-    num, den = fractions_to_ratio(slope)
-    steep, plain = times(x.num, num), times(x.num, den)
+    below = x.unit.combine(slope, lambda u, s: u * s)
+    unit = shared(x.unit, below)
+    steep, plain = times(x.num, _integer_param(_divided(below, unit))), x.on(unit).num
     limit = max(bound(steep), bound(plain))
-    return _reduced(np.where(x.num < 0, fit(steep, limit), fit(plain, limit)), times(x.den, den))
+    return _reduced(np.where(x.num < 0, fit(steep, limit), fit(plain, limit)), unit)
 
 
 def count(x: Ratio, thresholds: Param) -> Ratio:
@@ -164,26 +174,34 @@ def count(x: Ratio, thresholds: Param) -> Ratio:
     total = np.zeros(x.shape, dtype=np.int64)
     array = thresholds.array()
     for k in range(array.shape[-1]):
-        left, right, _ = _compare_scaled(x, Param(array.shape[:-1], tuple(array[..., k].ravel().tolist())))
-        total += np.asarray(left >= right).astype(np.int64)
-    return Ratio(total, np.array(1))
+        cut = Param(array.shape[:-1], tuple(array[..., k].ravel().tolist()))
+        # x >= t: the integer is at least t / unit, rounded up.
+        least = _integer_param(_divided(cut, x.unit).map(lambda v: Fraction(math.ceil(v))))
+        total += np.asarray(x.num >= least).astype(np.int64)
+    return Ratio(total)
 
 
 def quantize_units(x: Ratio, q: ops.Quantize) -> np.ndarray:
     """Units (decoded codes) of the quantized tensor, exactly."""
     scaled = affine(x, q.scale.map(lambda s: 1 / (s * Fraction(2) ** q.format.unit)), q.zero_point)
-    return q.format.quantize_ratio(scaled.num, scaled.den, q.rounding, q.overflow)
+    num = times(scaled.num, _integer_param(scaled.unit.map(lambda u: Fraction(u.numerator))))
+    return q.format.quantize_ratio(num, _integer_param(scaled.unit.map(_denominator)), q.rounding, q.overflow)
 
 
 def dequantize(units: np.ndarray, q: ops.Quantize) -> Ratio:
     unit = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
-    offset = unit.combine(q.zero_point, lambda u, z: -u * z)
-    return affine(Ratio(fit(units, bound(units)), np.array(1)), unit, offset)
+    return of_units(units, unit, q.zero_point)
+
+
+def of_units(units: np.ndarray, unit: Param, zero_point: Param) -> Ratio:
+    """(units - zero point) * unit."""
+    whole = units.astype(np.int64) if units.dtype.kind in "fiu" else units
+    return affine(Ratio(fit(whole, bound(whole)), unit), ONE, unit.combine(zero_point, lambda u, z: -u * z))
 
 
 @dataclass(frozen=True)
 class Lazy:
-    """steps applied to an exact base; the first step is a Func."""
+    """steps applied to an exact base: a real function, or numbers that are only needed up to the next rounding."""
 
     base: Ratio
     steps: tuple[ops.Step, ...]
@@ -191,6 +209,11 @@ class Lazy:
     @property
     def shape(self) -> Shape:
         return self.base.shape
+
+    @property
+    def real(self) -> bool:
+        """Whether a real function is among the steps."""
+        return any(isinstance(s, ops.Func) for s in self.steps)
 
     def float64(self) -> np.ndarray:
         return approximate(self.base.float64(), self.steps)[0]
@@ -217,26 +240,64 @@ def rearrange_step(step: ops.Step, shape: Shape, fn: Callable[[np.ndarray], np.n
 def apply(x: Exact, step: ops.Step) -> Exact:
     """The exact meaning of one scalar step."""
     if isinstance(x, Lazy):
-        if isinstance(step, ops.Quantize):
-            return dequantize(resolve(x, step), step)
-        if isinstance(step, ops.Round):
-            return Ratio(resolve(x, ops.Quantize(accumulator(_ROUNDED_BITS, True), rounding=step.rounding)), np.array(1))
-        if isinstance(step, ops.Count):
-            return Ratio(resolve(Lazy(x.base, (*x.steps, step)), ops.Quantize(FixedPoint(32))), np.array(1))
-        return Lazy(x.base, (*x.steps, step))
+        return _apply_lazy(x, step)
     if isinstance(step, ops.Func):
         return Lazy(x, (step,))
+    if isinstance(step, ops.Affine) and x.num.size > _FEW and _grows(x, step):
+        return Lazy(x, (step,))
     return _RATIONAL[type(step)](x, step)
+
+
+_FEW = 2**10  # elements up to which wide integers cost nothing
+
+
+def _grows(x: Ratio, step: ops.Affine) -> bool:
+    """Whether the result needs Python integers where x does not: better kept as a step until something rounds it."""
+    if x.num.dtype == object or not any(step.add.values):
+        return False
+    size = x.unit.combine(step.mul, lambda u, m: abs(u * m) or Fraction(1))
+    unit = shared(size, step.add)
+    limit = bound(x.num) * max(_divided(size, unit).values) + max(map(abs, _divided(step.add, unit).values))
+    return bool(limit >= _SAFE)
+
+
+def _apply_lazy(x: Lazy, step: ops.Step) -> Exact:
+    if isinstance(step, ops.Quantize):
+        return dequantize(resolve(x, step), step)
+    if isinstance(step, (ops.Round, ops.Count)):
+        if not x.real:
+            return apply(exactly(x), step)
+        if isinstance(step, ops.Round):
+            return Ratio(resolve(x, ops.Quantize(accumulator(_ROUNDED_BITS, True), rounding=step.rounding)))
+        return Ratio(resolve(Lazy(x.base, (*x.steps, step)), ops.Quantize(FixedPoint(32))))
+    return Lazy(x.base, (*x.steps, step))
+
+
+def exactly(x: Exact) -> Exact:
+    """The rational steps of a Lazy carried out: a Ratio, or a Lazy whose first step is a real function."""
+    value: Exact = x
+    if isinstance(x, Lazy):
+        value = x.base
+        for position, step in enumerate(x.steps):
+            if isinstance(step, ops.Func):
+                return Lazy(value, x.steps[position:])
+            value = _RATIONAL[type(step)](value, step)
+    return value
 
 
 _RATIONAL: dict[type, Callable[[Ratio, Any], Ratio]] = {
     ops.Affine: lambda x, s: affine(x, s.mul, s.add),
     ops.Clip: lambda x, s: clip(x, s.lo, s.hi),
     ops.Leaky: lambda x, s: leaky(x, s.slope),
-    ops.Round: lambda x, s: Ratio(round_ratio(x.num, x.den, s.rounding), np.array(1)),
+    ops.Round: lambda x, s: _rounded(x, s.rounding),
     ops.Count: lambda x, s: count(x, s.thresholds),
     ops.Quantize: lambda x, s: dequantize(quantize_units(x, s), s),
 }
+
+
+def _rounded(x: Ratio, rounding: Rounding) -> Ratio:
+    num = times(x.num, _integer_param(x.unit.map(lambda u: Fraction(u.numerator))))
+    return Ratio(round_ratio(num, _integer_param(x.unit.map(_denominator)), rounding))
 
 
 def units_of(x: Exact, quantize: ops.Quantize) -> np.ndarray:
@@ -265,7 +326,8 @@ def resolve(x: Lazy, quantize: ops.Quantize) -> np.ndarray:
     to_units = ops.Affine(unit.map(lambda u: 1 / u), quantize.zero_point)
     steps = (*x.steps, to_units)
     value, error, doubt = approximate(x.base.float64(), steps)
-    bits = 40  # the approximation on a 2**-40 grid is an exact ratio; finer details are in doubt anyway
+    # The approximation on a 2**-bits grid is an exact ratio; finer details are in doubt anyway.
+    bits = max(4, min(40, 58 - quantize.format.width))
     limit = 2.0 ** (62 - bits - 1)
     low, high = max(quantize.format.min_units - 2.0, -limit), min(quantize.format.max_units + 2.0, limit)
     if quantize.format.max_units >= limit or quantize.format.min_units <= -limit:
@@ -329,15 +391,15 @@ def _precise(x: Lazy, to_units: ops.Affine, quantize: ops.Quantize, where: np.nd
     """Units of the elements `where`, each distinct (base, parameters) evaluated once with 80 digits."""
     shape = x.shape
     base = np.broadcast_to(x.base.num, shape)[where].tolist()
-    dens = np.broadcast_to(x.base.den, shape)[where].tolist()
+    scales = np.broadcast_to(x.base.unit.array(), shape)[where].tolist()
     steps = [_element_steps(s, shape, where) for s in (*x.steps, to_units)]
     memo: dict[Any, int] = {}
     out = []
-    for i, (num, den) in enumerate(zip(base, dens, strict=True)):
+    for i, (num, unit) in enumerate(zip(base, scales, strict=True)):
         chain = tuple(s[i] if isinstance(s, list) else s for s in steps)
-        key = (num, den, chain)
+        key = (num, unit, chain)
         if key not in memo:
-            value = functions.precise(Fraction(num, den), chain)
+            value = functions.precise(num * unit, chain)
             units = quantize.format.quantize_ratio(
                 np.array(value.numerator, dtype=object), value.denominator, quantize.rounding, quantize.overflow
             )
@@ -359,17 +421,6 @@ def _element_steps(step: ops.Step, shape: Shape, where: np.ndarray) -> Any:
     columns = {k: np.broadcast_to(p.array(), shape)[where].tolist() for k, p in params.items()}
     rows = zip(*columns.values(), strict=True)
     return [type(step)(**{**vars(step), **{k: Param((), (v,)) for k, v in zip(columns, r, strict=True)}}) for r in rows]
-
-
-def grid_of(x: Ratio) -> tuple[np.ndarray, Fraction]:
-    """(integers, unit) with x = integers * unit and the largest such unit per tensor."""
-    num, den = x.common()
-    if num.dtype == np.int64:
-        g = int(np.gcd.reduce(num, axis=None)) if num.size else 1
-    else:
-        g = math.gcd(*set(num.ravel().tolist()))
-    unit = gcd_of([Fraction(g or 1, den)])
-    return (num // g if g > 1 else num), unit
 
 
 def exact_rounding(x: Fraction, rounding: Rounding) -> int:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from qcompile.errors import QCompileError
-from qcompile.ir import Graph, Node, Param, Value, ops
+from qcompile.ir import Graph, Node, Param, Value, gcd_of, ops
 from qcompile.sim import ratio
-from qcompile.sim.dot import exact_matmul
+from qcompile.sim.dot import exact_conv, exact_matmul
 from qcompile.sim.functions import correctly_rounded_sqrt
-from qcompile.sim.ratio import Exact, Lazy, Ratio
-from qcompile.sim.structure import rearrange
+from qcompile.sim.ratio import Exact, Lazy, Ratio, fit
+from qcompile.sim.structure import pad, padded_axes, rearrange, slices
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,12 @@ def batch_norm(op: ops.BatchNorm) -> ops.Affine:
 def constant(node: Node) -> Ratio:
     """The exact value of a Constant, with a leading batch axis of 1."""
     t = node.output.type
-    units = node.op.units.data[None]
-    unit = t.unit()
-    return ratio.affine(Ratio(units, np.array(1)), unit, unit.combine(t.zero_point, lambda u, z: -u * z))
+    return ratio.of_units(node.op.units.data[None], t.unit(), t.zero_point)
 
 
 def rational(x: Any, node: Node) -> Ratio:
     """Operands of products and sums must be rational: a real function has to be quantized first."""
+    x = ratio.exactly(x) if isinstance(x, Lazy) else x
     if isinstance(x, Ratio):
         return x
     raise QCompileError(
@@ -98,13 +97,14 @@ def _constant(node: Node, x: list[Exact]) -> Exact:
 
 @_rule(ops.MatMul)
 def _matmul(node: Node, x: list[Any]) -> Ratio:
-    (a, da), (b, db) = (rational(v, node).common() for v in x)
     ranks = [len(v.type.shape) for v in node.inputs]
     # A batch axis stands before the declared axes; missing axes go between it and them.
     rank = max(*ranks, 2)
-    a, b = _pad_rank(a, ranks[0], rank, row=True), _pad_rank(b, ranks[1], rank, row=False)
-    product = exact_matmul(a, b)
-    return Ratio(product.reshape(product.shape[0], *node.output.type.shape), np.array(da * db, dtype=object))
+    a = rational(x[0], node).rearrange(lambda t: _pad_rank(t, ranks[0], rank, row=True))
+    b = rational(x[1], node).rearrange(lambda t: _pad_rank(t, ranks[1], rank, row=False))
+    a, b = a.uniform_along((rank,)), b.uniform_along((rank - 1,))
+    unit = a.unit.combine(b.unit, lambda u, v: u * v)
+    return Ratio(exact_matmul(a.num, b.num), unit).rearrange(lambda t: t.reshape(t.shape[0], *node.output.type.shape))
 
 
 def _pad_rank(x: np.ndarray, rank: int, target: int, row: bool) -> np.ndarray:
@@ -128,18 +128,14 @@ def _aligned(node: Node, x: list[Any]) -> list[Ratio]:
 @_rule(ops.Add)
 def _add(node: Node, x: list[Any]) -> Ratio:
     a, b = _aligned(node, x)
-    (na, da), (nb, db) = a.common(), b.common()
-    common = Fraction(1, da * db)
-    unit = ratio.gcd_of([Fraction(1, da), Fraction(1, db), common]) if da != db else Fraction(1, da)
-    fa, fb = Fraction(1, da) / unit, Fraction(1, db) / unit
-    left, right = (ratio.times(n, np.array(int(f), dtype=object)) for n, f in ((na, fa), (nb, fb)))
-    return ratio.affine(Ratio(ratio.plus(left, right), np.array(1)), Param.of(unit), ratio.Param.of(0))
+    unit = ratio.shared(a.unit, b.unit)
+    return Ratio(ratio.plus(a.on(unit).num, b.on(unit).num), unit)
 
 
 @_rule(ops.Mul)
 def _mul(node: Node, x: list[Any]) -> Ratio:
     a, b = _aligned(node, x)
-    return Ratio(ratio.times(a.num, b.num), ratio.times(a.den, b.den))
+    return Ratio(ratio.times(a.num, b.num), a.unit.combine(b.unit, lambda u, v: u * v))
 
 
 @_rule(ops.Reshape, ops.Transpose, ops.Take)
@@ -151,23 +147,64 @@ def _structural(node: Node, x: list[Exact]) -> Exact:
 def _concat(node: Node, x: list[Any]) -> Exact:
     parts = [rational(v, node) for v in x]
     batch = max(p.shape[0] for p in parts)
-    scaled = [Fraction(1, p.common()[1]) for p in parts]
-    unit = ratio.gcd_of(scaled)
-    arrays = []
-    for part, own in zip(parts, scaled, strict=True):
-        num = ratio.times(part.common()[0], np.array(int(own / unit), dtype=object))
-        arrays.append(np.broadcast_to(num, (batch, *num.shape[1:])))
-    joined = np.concatenate(arrays, axis=node.op.axis + 1)
-    return ratio.affine(Ratio(joined, np.array(1)), Param.of(unit), Param.of(0))
+    axis = node.op.axis + 1
+    if len({p.unit for p in parts}) > 1 or not parts[0].unit.is_scalar:
+        parts = [p.common() for p in parts]
+        unit = Param.of(gcd_of(p.unit.scalar for p in parts))
+        parts = [p.on(unit) for p in parts]
+    arrays = [np.broadcast_to(p.num, (batch, *p.shape[1:])) for p in parts]
+    return Ratio(np.concatenate(arrays, axis=axis), parts[0].unit)
+
+
+@_rule(ops.Pad)
+def _pad(node: Node, x: list[Any]) -> Ratio:
+    """A border without value gets the smallest number there is: it loses every comparison or equals the winner."""
+    op: ops.Pad = node.op
+    data = rational(x[0], node).uniform_along(tuple(i + 1 for i in padded_axes(op)))
+    if op.value is None:
+        return Ratio(pad(data.num, op, int(data.num.min()), lead=1), data.unit)
+    unit = ratio.shared(data.unit, op.value)
+    fill = op.value.combine(unit, lambda v, u: v / u)
+    whole = np.asarray(fill.array()) if not fill.is_scalar else int(fill.scalar)
+    return Ratio(pad(data.on(unit).num, op, whole, lead=1), unit)
+
+
+@_rule(ops.Conv)
+def _conv(node: Node, x: list[Any]) -> Ratio:
+    """The data's unit may vary by channel: that variation is moved into the weights, whose unit then varies by output channel."""
+    op: ops.Conv = node.op
+    outs, depth, *kernel = node.inputs[1].type.shape
+    data, weight = rational(x[0], node).uniform_along(tuple(range(3, 3 + len(kernel)))), rational(x[1], node)
+    by_channel = np.broadcast_to(data.unit.array().ravel(), (op.groups * depth,)).reshape(op.groups, depth)
+    factor = Param.of(np.repeat(by_channel, outs // op.groups, axis=0).reshape(outs, depth, *[1] * len(kernel)))
+    weight = Ratio(weight.num, weight.unit.combine(factor, lambda u, v: u * v)).uniform_along(tuple(range(2, 3 + len(kernel))))
+    num = data.num.reshape(-1, *data.shape[2:])
+    out = exact_conv(num, weight.num[0], op.strides, op.dilations, op.groups)
+    unit = Param.of(weight.unit.array().reshape(-1, *[1] * len(kernel)))
+    return Ratio(out.reshape(len(data.num), *node.output.type.shape), unit)
+
+
+@_rule(ops.SumPool)
+def _sum_pool(node: Node, x: list[Any]) -> Ratio:
+    op: ops.SumPool = node.op
+    data = rational(x[0], node).uniform_along(tuple(range(3, 3 + len(op.kernel))))
+    num = fit(data.num, ratio.bound(data.num) * math.prod(op.kernel))
+    return Ratio(np.add.reduce(list(slices(num, op.kernel, op.strides, op.dilations))), data.unit)
+
+
+@_rule(ops.MaxPool)
+def _max_pool(node: Node, x: list[Any]) -> Ratio:
+    op: ops.MaxPool = node.op
+    data = rational(x[0], node).uniform_along(tuple(range(3, 3 + len(op.kernel))))
+    return Ratio(np.maximum.reduce(list(slices(data.num, op.kernel, op.strides, op.dilations))), data.unit)
 
 
 def _orderable(x: Any, node: Node) -> np.ndarray:
     """Integers in the order of the values."""
-    if isinstance(x, Host):
-        x = x.source
+    x = ratio.exactly(x.source if isinstance(x, Host) else x)
     while isinstance(x, Lazy) and all(_increasing(s) for s in x.steps):
         x = x.base
-    return rational(x, node).common()[0]
+    return rational(x, node).common().num
 
 
 def _increasing(step: ops.Step) -> bool:
@@ -182,13 +219,28 @@ STRICT = frozenset({"sigmoid", "tanh", "exp", "softplus", "softsign", "erf", "se
 
 @_rule(ops.ReduceMax)
 def _reduce_max(node: Node, x: list[Any]) -> Ratio:
-    num, den = rational(x[0], node).common()
-    return Ratio(np.max(num, axis=node.op.axis + 1, keepdims=node.op.keepdims), np.array(den, dtype=object))
+    return _reduced(node, x[0], np.max)
+
+
+@_rule(ops.ReduceSum)
+def _reduce_sum(node: Node, x: list[Any]) -> Ratio:
+    def total(t: np.ndarray, **how: Any) -> np.ndarray:
+        terms = math.prod(t.shape[a] for a in how["axis"])
+        return np.asarray(np.sum(fit(t, ratio.bound(t) * terms), **how))
+
+    return _reduced(node, x[0], total)
+
+
+def _reduced(node: Node, x: Any, fn: Callable[..., Any]) -> Ratio:
+    axes = tuple(a + 1 for a in node.op.axes)
+    data = rational(x, node).uniform_along(axes)
+    out = Ratio(np.asarray(fn(data.num, axis=axes, keepdims=True)), data.unit)
+    return out.rearrange(lambda t: t.reshape(t.shape[0], *node.output.type.shape))
 
 
 @_rule(ops.ArgMax)
 def _arg_max(node: Node, x: list[Any]) -> Ratio:
-    return Ratio(arg_max(_orderable(x[0], node), node.op, lead=1), np.array(1))
+    return Ratio(arg_max(_orderable(x[0], node), node.op, lead=1))
 
 
 def arg_max(x: np.ndarray, op: ops.ArgMax, lead: int) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from qcompile.ir import ops
+from qcompile.ir import Shape, ops
+from qcompile.sim import kernels
 
 _RULES: dict[type, Callable[[Any, np.ndarray, int], np.ndarray]] = {
     ops.Reshape: lambda op, x, lead: x.reshape(x.shape[:lead] + op.shape),
@@ -20,3 +21,20 @@ def rearrange(op: Any, lead: int = 0) -> Callable[[np.ndarray], np.ndarray]:
     """The array function of a one-input structural op."""
     rule = _RULES[type(op)]
     return lambda x: rule(op, x, lead)
+
+
+def padded_axes(op: ops.Pad) -> tuple[int, ...]:
+    """Axes along which a Pad adds anything."""
+    return tuple(i for i, added in enumerate(zip(op.before, op.after, op.interior, strict=True)) if any(added))
+
+
+def pad(x: np.ndarray, op: ops.Pad, fill: Any, lead: int = 0) -> np.ndarray:
+    """The padded array; fill: a number or an array that broadcasts against the result."""
+    none = (0,) * lead
+    return np.asarray(kernels.border(x, none + op.before, none + op.after, none + op.interior, fill, x.dtype))
+
+
+def slices(x: np.ndarray, kernel: Shape, strides: Shape, dilations: Shape) -> Iterator[np.ndarray]:
+    """For every place of a window over the last axes: the elements that stand there, one per window."""
+    for _, part in kernels.taps(x, kernel, strides, dilations):
+        yield part

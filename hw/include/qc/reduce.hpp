@@ -1,4 +1,4 @@
-// Maxima along an axis of [OUTER][SIZE][INNER].
+// Sums and maxima along an axis of [OUTER][SIZE][INNER].
 #pragma once
 #include "tool.hpp"
 
@@ -34,6 +34,39 @@ MAX_OUTER:
         best = next > best ? next : best;
       }
       y[o * INNER + i] = best;
+    }
+  }
+}
+
+template <int OUTER, int SIZE, int INNER, class X, class Y> inline void reduce_sum(const X *x, Y *y) {
+SUM_OUTER:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+  for (int o = 0; o < OUTER; ++o) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+  SUM_INNER:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+    for (int i = 0; i < INNER; ++i) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+      Y sum = 0;
+    SUM_STEP:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+      for (int k = 0; k < SIZE; ++k) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+        sum += x[(o * SIZE + k) * INNER + i];
+      }
+      y[o * INNER + i] = sum;
     }
   }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import jinja2
@@ -32,7 +33,17 @@ def emit(graph: Graph, top: str, part: str, clock_ns: float) -> dict[str, bytes]
     files = {name.format(top=top): _environment().get_template(t).render(view=view).encode() for name, t in _TEMPLATES.items()}
     for header in sorted(asset("hw/include/qc").glob("*.hpp")):
         files[f"src/qc/{header.name}"] = header.read_bytes()
+    if view.rolled:
+        files = {name: _rolled(text) if name.startswith("src/") else text for name, text in files.items()}
     return files | _ap_types()
+
+
+_UNROLL = re.compile(rb"#ifn?def __BAMBU__\n#pragma (HLS )?unroll\n#endif\n")
+
+
+def _rolled(source: bytes) -> bytes:
+    """The source with its loops left as loops."""
+    return _UNROLL.sub(b"", source)
 
 
 def _ap_types() -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.passes.ranges import Range, ranges, row_ranges, smallest_format
 from qcompile.sim.ratio import bound
-from qcompile.sim.structure import rearrange
+from qcompile.sim.structure import padded_axes, rearrange
 
 LINEAR_CUTS = 16  # up to this many thresholds are compared at once, more by a binary search
 UNROLLED = 200_000  # multiplications beyond which `parallel` cannot be meant for hardware
@@ -63,6 +63,7 @@ class ProjectView:
     statements: tuple[str, ...]
     input_words: int
     output_words: int
+    rolled: bool
 
 
 @dataclass(frozen=True)
@@ -198,9 +199,7 @@ def _wire(b: Builder, node: Node) -> None:
 
 
 def _from(b: Builder, places: np.ndarray) -> str:
-    if np.array_equal(places, np.arange(places.size)):
-        return f"qc::AxisRow<1, {max(places.size, 1)}>"
-    return f"qc::TableRow<{b.array(places, 'int').variable}>"
+    return b.row(places, places.shape)
 
 
 @_rule(ops.Concat)
@@ -250,20 +249,98 @@ def _spread(b: Builder, value: Value, shape: tuple[int, ...]) -> str:
 
 @_rule(ops.ReduceMax)
 def _reduce_max(b: Builder, node: Node) -> None:
-    source, out = b.variable(node.inputs[0]), b.local(node.output)
-    b.emit(f"qc::reduce_max<{_axes(node)}>({source.variable}, {out.variable});")
+    _reduce(b, node, "reduce_max")
+
+
+@_rule(ops.ReduceSum)
+def _reduce_sum(b: Builder, node: Node) -> None:
+    _reduce(b, node, "reduce_sum")
+
+
+def _reduce(b: Builder, node: Node, kernel: str) -> None:
+    """Along one axis at a time where the axes are no neighbours."""
+    x, shape, axes = node.inputs[0], list(node.inputs[0].type.shape), sorted(node.op.axes)
+    source = b.variable(x)
+    while axes:
+        last = axes.pop()
+        first = last
+        while axes and axes[-1] == first - 1:
+            first = axes.pop()
+        sizes = math.prod(shape[:first]), math.prod(shape[first : last + 1]), math.prod(shape[last + 1 :])
+        shape[first : last + 1] = [1]
+        lo, hi = b.known[node.output.name].bounds
+        out = b.scratch(min(lo, 0), max(hi, 0), math.prod(shape)) if axes else b.local(node.output)
+        b.emit(f"qc::{kernel}<{_numbers(*sizes)}>({source.variable}, {out.variable});")
+        source = out
+
+
+def _numbers(*values: int) -> str:
+    return ", ".join(map(str, values))
 
 
 @_rule(ops.ArgMax)
 def _arg_max(b: Builder, node: Node) -> None:
+    shape, axis = node.inputs[0].type.shape, node.op.axis
     source, out = b.variable(node.inputs[0]), b.local(node.output)
     last = "true" if node.op.last else "false"
-    b.emit(f"qc::arg_max<{_axes(node)}, {last}>({source.variable}, {out.variable});")
+    sizes = _numbers(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
+    b.emit(f"qc::arg_max<{sizes}, {last}>({source.variable}, {out.variable});")
 
 
-def _axes(node: Node) -> str:
-    shape, axis = node.inputs[0].type.shape, node.op.axis
-    return f"{math.prod(shape[:axis])}, {shape[axis]}, {math.prod(shape[axis + 1 :])}"
+def _plane(values: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes, strides, ... of two spatial axes; of one, in a plane of height 1."""
+    return values if len(values) == 2 else (1, *values)
+
+
+def _window(op: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
+    return (*_plane(kernel), *_plane(op.strides), *_plane(op.dilations))
+
+
+@_rule(ops.Conv)
+def _conv(b: Builder, node: Node) -> None:
+    x, w = node.inputs
+    outs, depth, *kernel = w.type.shape
+    groups = node.op.groups
+    source, weight, out = b.source(x), b.source(w), b.local(node.output)
+    sizes = _numbers(x.type.shape[0], groups, outs // groups, depth, *_plane(x.type.shape[2:]), *_window(node.op, tuple(kernel)))
+    types = f"{source.ctype}, {weight.ctype}, {source.limbs}, {weight.limbs}"
+    b.emit(f"qc::conv<{sizes}, {types}>({source.variable}, {weight.variable}, {out.variable});")
+
+
+@_rule(ops.SumPool)
+def _sum_pool(b: Builder, node: Node) -> None:
+    _pool(b, node, "sum_pool")
+
+
+@_rule(ops.MaxPool)
+def _max_pool(b: Builder, node: Node) -> None:
+    _pool(b, node, "max_pool")
+
+
+def _pool(b: Builder, node: Node, kernel: str) -> None:
+    shape, op = node.inputs[0].type.shape, node.op
+    source, out = b.variable(node.inputs[0]), b.local(node.output)
+    sizes = _numbers(math.prod(shape[:2]), *_plane(shape[2:]), *_window(op, op.kernel))
+    b.emit(f"qc::{kernel}<{sizes}>({source.variable}, {out.variable});")
+
+
+@_rule(ops.Pad)
+def _pad(b: Builder, node: Node) -> None:
+    """One axis at a time; the border's numbers are the same all along the padded axes."""
+    op: ops.Pad = node.op
+    assert op.value is not None
+    shape, goal = list(node.inputs[0].type.shape), node.output.type.shape
+    numbers = np.array([int(v) for v in op.value.values] + [None], dtype=object)[:-1]
+    fill, index = b.array(numbers), np.arange(numbers.size).reshape(op.value.shape)
+    lo, hi = b.known[node.output.name].bounds
+    source, axes = b.variable(node.inputs[0]), padded_axes(op)
+    for axis in axes:
+        size, shape[axis] = shape[axis], goal[axis]
+        out = b.local(node.output) if axis == axes[-1] else b.scratch(lo, hi, math.prod(shape))
+        sizes = _numbers(math.prod(shape[:axis]), size, math.prod(shape[axis + 1 :]), goal[axis], op.before[axis], op.interior[axis] + 1)
+        row = b.row(index, tuple(shape))
+        b.emit(f"qc::border<{sizes}, {row}, {fill.ctype}, {fill.limbs}>({source.variable}, {fill.variable}, {out.variable});")
+        source = out
 
 
 @_rule(ops.IntSoftmax)
@@ -490,12 +567,34 @@ def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
     return ProjectView(
         top, part, clock_ns, inputs, outputs, tuple(b.constants), tuple(b.locals), tuple(b.statements),
         sum(p.layout.size for p in inputs), sum(p.layout.size for p in outputs),
+        too_big(graph),
     )  # fmt: skip
+
+
+def multiplications(graph: Graph) -> int:
+    """Products of one inference."""
+    return sum(_products(n) for n in graph.nodes)
+
+
+def _products(node: Node) -> int:
+    if isinstance(node.op, ops.MatMul):
+        return node.output.type.size * node.inputs[0].type.shape[-1]
+    if isinstance(node.op, ops.Conv):
+        return node.output.type.size * math.prod(node.inputs[1].type.shape[1:])
+    return node.output.type.size if isinstance(node.op, ops.Mul) else 0
+
+
+def too_big(graph: Graph) -> bool:
+    """Whether unrolling everything makes no sense: then the layers are loops."""
+    largest = max(v.type.size for v in (*graph.inputs, *(n.output for n in graph.nodes if not isinstance(n.op, ops.Constant))))
+    return multiplications(graph) > UNROLLED or largest > UNROLLED
 
 
 def parallel_too_big(graph: Graph) -> str | None:
     """A warning where full unrolling cannot be meant for hardware."""
-    total = sum(n.output.type.size * n.inputs[0].type.shape[-1] for n in graph.nodes if isinstance(n.op, ops.MatMul))
-    if total <= UNROLLED:
+    if not too_big(graph):
         return None
-    return f"{total:,} multiplications are unrolled: too many for any part in architecture parallel; the project still simulates"
+    return (
+        f"{multiplications(graph):,} multiplications are too many to be unrolled in architecture parallel: "
+        "the layers stay loops, one multiplication after the other; the project simulates exactly, but is slow in hardware"
+    )

@@ -97,6 +97,11 @@ class Planner:
         """A constant as an array with a batch axis, anything else as a reference."""
         return self.constants[name][None].astype(_DTYPES[dtype]) if name in self.constants else Ref(name)
 
+    def source(self, node: Node) -> Any:
+        """The first input."""
+        name = node.inputs[0].name
+        return self.arg(name, storage(self.ranges[name]))
+
     def own(self, node: Node) -> str:
         return storage(self.ranges[node.output.name])
 
@@ -113,11 +118,17 @@ def plan(graph: Graph) -> Plan:
         if value.name in planner.constants:
             calls.append(Call(value.name, "constant", (planner.constants[value.name][None],)))
     inputs = tuple((v.name, storage(planner.ranges[v.name])) for v in graph.inputs)
-    largest = max(
-        [v.type.size for n in graph.nodes for v in n.outputs if not isinstance(n.op, ops.Constant)]
-        + [v.type.size for v in graph.inputs]
-    )
+    largest = max([_room(n) for n in graph.nodes if not isinstance(n.op, ops.Constant)] + [v.type.size for v in graph.inputs])
     return Plan(inputs, tuple(calls), tuple(v.name for v in graph.outputs), largest)
+
+
+def _room(node: Node) -> int:
+    """Numbers of one sample that the kernel of a node has in memory: its result, or the columns that a convolution multiplies."""
+    size = node.output.type.size
+    if isinstance(node.op, ops.Conv):
+        outs, depth, *kernel = node.inputs[1].type.shape
+        return max(size, size // outs * node.op.groups * depth * math.prod(kernel))
+    return size
 
 
 @_rule(ops.MatMul)
@@ -183,7 +194,95 @@ def _concat(p: Planner, node: Node) -> Call:
 
 @_rule(ops.ReduceMax)
 def _reduce_max(p: Planner, node: Node) -> Call:
-    return Call(node.output.name, "reduce_max", (Ref(node.inputs[0].name), node.op.axis, node.op.keepdims))
+    return Call(node.output.name, "reduce_max", (p.source(node), _shifted(node.op.axes), node.output.type.shape))
+
+
+@_rule(ops.ReduceSum)
+def _reduce_sum(p: Planner, node: Node) -> Call:
+    """dtype by the sum of all magnitudes, so that every order of summation is exact."""
+    shape = node.inputs[0].type.shape
+    dtype = dtype_for(math.prod(shape[a] for a in node.op.axes) * _magnitude(p.ranges[node.inputs[0].name]))
+    return Call(node.output.name, "reduce_sum", (p.source(node), _shifted(node.op.axes), node.output.type.shape, dtype))
+
+
+def _shifted(axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a + 1 for a in axes)
+
+
+def _magnitude(r: Range) -> int:
+    return max(map(abs, r.bounds))
+
+
+@_rule(ops.Pad)
+def _pad(p: Planner, node: Node) -> Call:
+    op: ops.Pad = node.op
+    assert op.value is not None
+    dtype = p.own(node)
+    fill = _array(np.array([int(v) for v in op.value.values] + [None], dtype=object)[:-1].reshape(op.value.shape), dtype)
+    return Call(node.output.name, "border", (p.source(node), (0, *op.before), (0, *op.after), (0, *op.interior), fill, dtype))
+
+
+@_rule(ops.SumPool)
+def _sum_pool(p: Planner, node: Node) -> Call:
+    op: ops.SumPool = node.op
+    dtype = dtype_for(math.prod(op.kernel) * _magnitude(p.ranges[node.inputs[0].name]))
+    return Call(node.output.name, "sum_pool", (p.source(node), op.kernel, op.strides, op.dilations, dtype))
+
+
+@_rule(ops.MaxPool)
+def _max_pool(p: Planner, node: Node) -> Call:
+    op: ops.MaxPool = node.op
+    return Call(node.output.name, "max_pool", (p.source(node), op.kernel, op.strides, op.dilations))
+
+
+@_rule(ops.Conv)
+def _conv(p: Planner, node: Node) -> Call:
+    """dtype by the sum of the magnitudes of all addends; where float32 is too short for it, parts of the input channels in float32."""
+    op: ops.Conv = node.op
+    x, w = node.inputs
+    weight = p.constants[w.name]
+    outs, depth, *kernel = weight.shape
+    window = (tuple(kernel), op.strides, op.dilations)
+    reach = _channel_reach(p.ranges[x.name], x.type.shape).reshape(op.groups, 1, depth)
+    weights = np.abs(weight).reshape(op.groups, outs // op.groups, depth, -1).astype(object).sum(axis=-1)
+    addends = weights * reach  # [groups, outputs, depth]
+    dtype = dtype_for(int(addends.sum(axis=-1).max()))
+    if dtype not in ("f4", "f8"):
+        rows = weight.astype(_DTYPES[dtype]).reshape(op.groups, outs // op.groups, -1)
+        return Call(node.output.name, "conv_wide", (p.source(node), rows, *window, p.own(node)))
+    if depth == 1:
+        columns = weight.reshape(op.groups, outs // op.groups, -1)
+        ones = (1,) * len(kernel)
+        places = [columns[..., k].astype(_DTYPES[dtype]).reshape(*columns.shape[:2], *ones) for k in range(columns.shape[-1])]
+        return Call(node.output.name, "depthwise", (p.source(node), places, *window, dtype))
+    parts = _parts(addends.max(axis=(0, 1))) if dtype == "f8" else [(0, depth)]
+    kind = "f4" if dtype == "f4" or len(parts) > 1 else "f8"
+    rows = weight.reshape(op.groups, outs // op.groups, depth, -1)
+    pieces = [(a, rows[:, :, a:b].reshape(*rows.shape[:2], -1).astype(_DTYPES[kind])) for a, b in parts]
+    return Call(node.output.name, "conv", (p.source(node), pieces, *window, dtype))
+
+
+def _channel_reach(r: Range, shape: tuple[int, ...]) -> np.ndarray:
+    """Largest magnitude of every channel, as Python integers."""
+    size = np.maximum(np.abs(r.lo), np.abs(r.hi))
+    aligned = np.asarray(size).reshape((1,) * (len(shape) - np.ndim(size)) + np.shape(size))
+    return np.broadcast_to(aligned.max(axis=(0, *range(2, len(shape)))), shape[1:2]).astype(object)
+
+
+_MANY = 4  # parts in float32 beyond which one product in float64 is faster
+
+
+def _parts(by_channel: np.ndarray) -> list[tuple[int, int]]:
+    """Ranges of channels whose sums float32 holds exactly; all channels at once if that takes too many."""
+    ends, total = [0], 0
+    for channel, addend in enumerate(by_channel.tolist()):
+        total += addend
+        if total > 2**24:
+            ends.append(channel)
+            total = addend
+        if total > 2**24 or len(ends) > _MANY:
+            return [(0, len(by_channel))]
+    return list(zip(ends, [*ends[1:], len(by_channel)], strict=True))
 
 
 @_rule(ops.ArgMax)

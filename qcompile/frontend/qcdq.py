@@ -1,0 +1,259 @@
+"""Import rules of integer graphs: QuantizeLinear and DequantizeLinear, QLinear operators, integer products, RequantShift.
+
+A tensor of codes is a tensor of real numbers that happen to be integers: QuantizeLinear is a quantizer and the affine step from
+values to codes, DequantizeLinear the way back. The two cancel exactly when the graph is lowered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import onnx
+
+from qcompile.formats import FixedPoint, Rounding
+from qcompile.frontend.const import Const
+from qcompile.frontend.importer import Call, Rule, Tensor, Unsupported
+from qcompile.frontend.quantizers import INTEGERS, check_scale, quantize_op, to_codes
+from qcompile.frontend.rules import add, concat, gemm, matmul, mul
+from qcompile.frontend.tensors import axis_of, data_of, param, shape_of
+from qcompile.frontend.windows import conv, global_average_pool
+from qcompile.ir import ONE, Param, Shape, TensorType, Value, ops
+
+_NUMPY = {(kind, size): FixedPoint(size * 8, 0, kind == "i") for kind in "iu" for size in (1, 2, 4, 8)}
+
+
+def quantize_linear(call: Call) -> Tensor:
+    """clip(round(x / scale) + zero point): codes."""
+    x = call.data(0)
+    scale, zero = _parameters(call, shape_of(x))
+    fmt = _code_format(call)
+    if isinstance(x, Const):
+        with np.errstate(all="ignore"):
+            codes = np.rint(x.held.astype(np.float32) / scale.held.astype(np.float32)) + zero.held.astype(np.float64)
+        if not np.isfinite(codes).all():
+            raise Unsupported("quantizing this constant gives NaN or infinity", "check the weights and the scale")
+        return Const(np.clip(codes, fmt.min_units, fmt.max_units).astype(np.int64))
+    op = quantize_op(fmt, scale.param(), zero.param(), _nearest(zero))
+    return to_codes(call, call.emit(op, x), op)
+
+
+def _nearest(zero: Const) -> Rounding:
+    """ONNX rounds before it adds the zero point: with an odd one, ties go to odd codes."""
+    odd = set((zero.held.astype(np.int64) % 2).ravel().tolist())
+    if len(odd) > 1:
+        raise Unsupported("zero points that are partly odd within one tensor are not supported", "use one zero point per tensor")
+    return Rounding.HALF_ODD if odd == {1} else Rounding.ROUND
+
+
+def _code_format(call: Call) -> FixedPoint:
+    kind, zero = int(call.attribute("output_dtype", 0)), call.input(2)
+    fmt = INTEGERS.get(kind or onnx.TensorProto.UINT8)
+    if not kind and isinstance(zero, Const):
+        fmt = INTEGERS.get(zero.kind) or _NUMPY.get((zero.held.dtype.kind, zero.held.dtype.itemsize))
+    if fmt is None:
+        raise Unsupported("only integer codes are supported", "int8, uint8, int4, ... are")
+    return fmt
+
+
+def dequantize_linear(call: Call) -> Tensor:
+    """(code - zero point) * scale."""
+    x = call.data(0)
+    scale, zero = _parameters(call, shape_of(x))
+    if not isinstance(x, Const):
+        return _real(call, x, scale, zero)
+    if x.held.dtype.kind not in "iu":
+        raise Unsupported("the codes are no integers", "export the model again")
+    units = x.held.astype(np.int64)
+    held = (units - zero.held.astype(np.int64)).astype(np.float32) * scale.held.astype(np.float32)
+    low, high = int(units.min(initial=0)), int(units.max(initial=0))
+    width = max(high.bit_length() + (low < 0), (-low - 1).bit_length() + 1 if low < 0 else 0, 1)
+    op = quantize_op(FixedPoint(width, 0, low < 0), scale.param(), zero.param(), Rounding.ROUND)
+    return Const.quantized(held, units, TensorType(x.shape, op.format, op.scale, op.zero_point))
+
+
+def _real(call: Call, codes: Value, scale: Const, zero: Const) -> Value:
+    factor = scale.param()
+    return call.emit(ops.Affine(factor, factor.combine(zero.param(), lambda s, z: -s * z)), codes)
+
+
+def _parameters(call: Call, shape: Shape, position: int = 1) -> tuple[Const, Const]:
+    """Scale and zero point, aligned with the tensor they belong to."""
+    scale = call.const(position, "the scale")
+    zero = call.input(position + 1)
+    if zero is not None and not isinstance(zero, Const):
+        raise Unsupported("the zero point is computed by the network; only constants are possible")
+    check_scale(scale)
+    if call.attribute("block_size", 0):
+        raise Unsupported("scales per block are not supported", "use scales per tensor or per channel")
+    if zero is not None and zero.held.size != scale.held.size and zero.held.size != 1:
+        raise Unsupported(f"{zero.held.size} zero points do not fit {scale.held.size} scales")
+    axis = call.attribute("axis", 1)
+    return _aligned(scale, shape, axis), _aligned(zero or Const(np.zeros((), np.int64)), shape, axis)
+
+
+def _aligned(c: Const, shape: Shape, axis: int) -> Const:
+    if c.held.size == 1:
+        return c.rearrange(lambda a: a.reshape(()))
+    axis = axis_of(axis, len(shape))
+    if c.held.ndim != 1 or c.held.size != shape[axis]:
+        raise Unsupported(f"a parameter of shape {list(c.shape)} does not fit axis {axis} of a tensor of shape {list(shape)}")
+    return c.rearrange(lambda a: a.reshape(-1, *[1] * (len(shape) - axis - 1)))
+
+
+def dynamic_quantize_linear(call: Call) -> Tensor:
+    raise Unsupported("its scale depends on the data, so no hardware can be built for it", "use static quantization")
+
+
+# --- operators on codes --------------------------------------------------------------------------------------------------
+
+
+def _dequantized(call: Call, position: int, scale: int, axis: int = 1) -> Tensor:
+    """Input `position` with scale and zero point behind it, as real numbers."""
+    made = replace(call, inputs=[call.data(position), call.input(scale), call.input(scale + 1)], node=_with_axis(call, axis))
+    return dequantize_linear(made)
+
+
+def _with_axis(call: Call, axis: int) -> onnx.NodeProto:
+    return onnx.helper.make_node("DequantizeLinear", [], list(call.node.output), name=call.node.name, axis=axis)
+
+
+def _requantized(call: Call, y: Any, scale: int) -> Tensor:
+    made = replace(call, inputs=[y, call.input(scale), call.input(scale + 1)], node=_with_axis(call, 1))
+    return quantize_linear(made)
+
+
+def qlinear_conv(call: Call) -> Tensor:
+    """x, scale, zero point, w, scale, zero point, y scale, zero point, bias (int32, scale of x times scale of w)."""
+    x, w = _dequantized(call, 0, 1), _dequantized(call, 3, 4, 0)
+    bias = call.input(8)
+    if bias is not None:
+        factor = [call.const(i, "the scale").param() for i in (1, 4)]
+        flat = [Param.of(np.array(f.array()).ravel()) if not f.is_scalar else Param((), f.values) for f in factor]
+        unit = flat[0].combine(flat[1], lambda a, b: a * b)
+        exact = call.const(8, "the bias").held.astype(object) * np.broadcast_to(unit.array(), call.const(8, "the bias").shape)
+        bias = Const(exact.astype(np.float32), None, None, exact)
+    return _requantized(call, conv(replace(call, inputs=[x, w, bias])), 6)
+
+
+def qlinear_matmul(call: Call) -> Tensor:
+    b = call.data(3)
+    columns = len(shape_of(b)) - 1
+    product = matmul(replace(call, inputs=[_dequantized(call, 0, 1), _dequantized(call, 3, 4, columns)]))
+    return _requantized(call, product, 6)
+
+
+def _qlinear_binary(rule: Rule) -> Rule:
+    """A, scale, zero point, B, scale, zero point, C scale, zero point."""
+    return lambda call: _requantized(call, rule(replace(call, inputs=[_dequantized(call, 0, 1), _dequantized(call, 3, 4)])), 6)
+
+
+def qlinear_pool(call: Call) -> Tensor:
+    return _requantized(call, global_average_pool(replace(call, inputs=[_dequantized(call, 0, 1)])), 3)
+
+
+def qlinear_step(*steps: ops.Step) -> Rule:
+    def rule(call: Call) -> Tensor:
+        x: Any = _dequantized(call, 0, 1)
+        for step in steps:
+            x = call.emit(step, x)
+        return _requantized(call, x, 3)
+
+    return rule
+
+
+def qlinear_leaky(call: Call) -> Tensor:
+    return qlinear_step(ops.Leaky(param(float(np.float32(call.attribute("alpha", 0.01))))))(call)
+
+
+def qlinear_concat(call: Call) -> Tensor:
+    """y scale, zero point, then x, scale, zero point of every part."""
+    parts = [_dequantized(call, i, i + 1) for i in range(2, len(call.inputs), 3)]
+    return _requantized(call, concat(replace(call, inputs=list(parts))), 0)
+
+
+def qgemm(call: Call) -> Tensor:
+    """A, scale, zero point, B, scale, zero point, C (int32), y scale, zero point."""
+    if call.input(7) is None:
+        raise Unsupported("QGemm without an output scale is not supported", "use Gemm")
+    b = _dequantized(call, 3, 4, 0 if call.attribute("transB", 0) else 1)
+    bias = call.input(6)
+    if isinstance(bias, Const):
+        unit = call.const(1, "the scale").param().combine(call.const(4, "the scale").param(), lambda x, y: x * y)
+        exact = bias.held.astype(object) * unit.array()
+        bias = Const(exact.astype(np.float32), None, None, exact)
+    return _requantized(call, gemm(replace(call, inputs=[_dequantized(call, 0, 1), b, bias])), 7)
+
+
+def _centred(call: Call, position: int, zero: int, axis: int = 1) -> Tensor:
+    """Integers less their zero point."""
+    x, z = call.data(position), call.input(zero)
+    if z is None:
+        z = Const(np.zeros((), np.int64))
+    one = Const(np.ones(z.shape if isinstance(z, Const) else (), np.float32))
+    return dequantize_linear(replace(call, inputs=[x, one, z], node=_with_axis(call, axis)))
+
+
+def conv_integer(call: Call) -> Tensor:
+    return conv(replace(call, inputs=[_centred(call, 0, 2), _centred(call, 1, 3, 0)]))
+
+
+def matmul_integer(call: Call) -> Tensor:
+    columns = len(shape_of(call.data(1))) - 1
+    rows = max(len(shape_of(call.data(0))) - 2, 0)
+    return matmul(replace(call, inputs=[_centred(call, 0, 2, rows), _centred(call, 1, 3, columns)]))
+
+
+# --- the integer exports of QuantLab, NEMO and Deeploy -------------------------------------------------------------------
+
+
+def _tensor_attribute(call: Call, name: str, default: float) -> Fraction:
+    """A number that may be stored as an attribute of any kind."""
+    from qcompile.frontend.file import to_array
+
+    for a in call.node.attribute:
+        if a.name == name:
+            found = onnx.helper.get_attribute_value(a)
+            array = to_array(found) if isinstance(found, onnx.TensorProto) else np.asarray(found)
+            if array.size == 1 and np.isfinite(array).all():
+                return Fraction(array.reshape(()).item())
+            raise Unsupported(f"its attribute {name} must be one number")
+    return Fraction(default)
+
+
+def requant_shift(call: Call) -> Tensor:
+    """clip(floor((x * mul + add) / div)) to n_levels integers, signed or not."""
+    x: Any = data_of(call)
+    for rule, position in ((mul, 1), (add, 2)):
+        x = rule(replace(call, inputs=[x, call.const(position, "the multiplier")]))
+    div = _tensor_attribute(call, "div", 1)
+    levels = _tensor_attribute(call, "n_levels", 0) or _tensor_attribute(call, "n_levels_out", 256)
+    signed = bool(_tensor_attribute(call, "signed", 1))
+    if div <= 0 or levels < 2 or levels.denominator != 1:
+        raise Unsupported(f"div is {float(div):g} and n_levels {float(levels):g}; both must be positive")
+    x = call.emit(ops.Affine(param(1 / div)), x)
+    width = int(levels - 1).bit_length()
+    if 2**width == levels:
+        return call.emit(ops.Quantize(FixedPoint(width, 0, signed), rounding=Rounding.FLOOR), x)
+    low = -(levels // 2) if signed else 0
+    return call.emit(ops.Clip(param(low), param(low + levels - 1)), call.emit(ops.Round(Rounding.FLOOR), x))
+
+
+def integer_hard_swish(call: Call) -> Tensor:
+    """x * clip(x + three, 0, six) * one_over_six on integers."""
+    x = data_of(call)
+    three, six, factor = (_tensor_attribute(call, n, 0) for n in ("three", "six", "one_over_six"))
+    gate: Any = call.emit(ops.Clip(param(0), param(six)), call.emit(ops.Affine(ONE, param(three)), x))
+    product = mul(replace(call, inputs=[x, gate]))
+    return call.emit(ops.Affine(param(factor)), call.value(product))
+
+
+RULES: dict[str, Rule] = {
+    "QuantizeLinear": quantize_linear, "DequantizeLinear": dequantize_linear, "DynamicQuantizeLinear": dynamic_quantize_linear,
+    "QLinearConv": qlinear_conv, "QLinearMatMul": qlinear_matmul, "QLinearAdd": _qlinear_binary(add), "QLinearMul": _qlinear_binary(mul),
+    "QLinearGlobalAveragePool": qlinear_pool, "QLinearConcat": qlinear_concat, "QLinearLeakyRelu": qlinear_leaky,
+    "QLinearSigmoid": qlinear_step(ops.Func("sigmoid")), "QGemm": qgemm, "ConvInteger": conv_integer, "MatMulInteger": matmul_integer,
+    "RequantShift": requant_shift, "iHardswish": integer_hard_swish,
+}  # fmt: skip

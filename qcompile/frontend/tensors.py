@@ -1,0 +1,91 @@
+"""What the import rules share: constants and data alike, parameters, attributes."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from qcompile.frontend.const import Const
+from qcompile.frontend.importer import Call, Tensor, Unsupported
+from qcompile.ir import Param, Shape, Value, ops
+from qcompile.sim.structure import rearrange
+
+
+def param(x: Any) -> Param:
+    """A parameter of exact numbers."""
+    return Param.of(Fraction(x) if not isinstance(x, (Fraction, np.ndarray)) else x)
+
+
+def structural(call: Call, x: Tensor, op: Any) -> Tensor:
+    """A structural op on a constant or on data."""
+    return x.rearrange(rearrange(op)) if isinstance(x, Const) else call.emit(op, x)
+
+
+def shape_of(x: Tensor) -> Shape:
+    """Shape of a constant or of data."""
+    return x.shape if isinstance(x, Const) else x.type.shape
+
+
+def to_shape(call: Call, x: Tensor, shape: Shape) -> Tensor:
+    """Reshaped, if it is not of that shape already."""
+    old = shape_of(x)
+    if shape == old:
+        return x
+    if math.prod(shape) != math.prod(old):
+        raise Unsupported(f"cannot reshape {list(old)} to {list(shape)}")
+    return structural(call, x, ops.Reshape(shape))
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """An axis counted from the front."""
+    if not -rank <= axis < max(rank, 1):
+        raise Unsupported(f"axis {axis} does not exist in a tensor of rank {rank}")
+    return axis + rank if axis < 0 else axis
+
+
+def operand(c: Const, target: Shape) -> Param | None:
+    """A constant as parameter of a tensor of shape `target`, or None where it would enlarge the tensor."""
+    shape_ = c.shape
+    while len(shape_) > len(target) and shape_[0] == 1:
+        shape_ = shape_[1:]
+    try:
+        if np.broadcast_shapes(shape_, target) != target:
+            return None
+    except ValueError:
+        raise Unsupported(f"operands of shapes {list(target)} and {list(c.shape)} do not fit") from None
+    return c.rearrange(lambda a: a.reshape(shape_)).param()
+
+
+def expanded(call: Call, x: Value, c: Const) -> Value:
+    """x with as many axes as the constant, where that only adds axes of size 1."""
+    missing = len(c.shape) - len(x.type.shape)
+    if missing <= 0 or all(d == 1 for d in c.shape[:missing]):
+        target = x.type.shape if missing <= 0 else (1,) * missing + x.type.shape
+        return x if missing <= 0 else call.emit(ops.Reshape(target), x)
+    return x
+
+
+def apply_steps(call: Call, *steps: ops.Step) -> Tensor:
+    """The node as scalar steps on its first input."""
+    x = call.data(0)
+    if isinstance(x, Const):
+        raise Unsupported(f"{call.node.op_type} of a constant is not supported", "fold it when exporting")
+    for step in steps:
+        x = call.emit(step, x)
+    return x
+
+
+def number(call: Call, name: str, default: float) -> Fraction:
+    """A float32 attribute, exactly."""
+    return Fraction(float(np.float32(call.attribute(name, default))))
+
+
+def data_of(call: Call, position: int = 0) -> Value:
+    """An input that the network computes."""
+    x = call.data(position)
+    if isinstance(x, Const):
+        raise Unsupported(f"{call.node.op_type} of a constant is not supported", "fold it when exporting")
+    return x

@@ -1,0 +1,446 @@
+"""Import rules of operators with spatial axes: convolutions, pooling, borders, resizing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from qcompile.formats import Rounding
+from qcompile.frontend.const import Const
+from qcompile.frontend.importer import Call, Rule, Tensor, Unsupported
+from qcompile.frontend.tensors import axis_of, data_of, param, shape_of, structural, to_shape
+from qcompile.ir import ZERO, Param, Shape, Value, ops
+
+
+def _spatial(call: Call, name: str, rank: int, default: int = 1) -> Shape:
+    """An attribute with one positive integer per spatial axis."""
+    values = call.attribute(name, None) or [default] * rank
+    if len(values) != rank or min(values) < 1:
+        raise Unsupported(f"its attribute {name} is {list(values)}; {rank} positive numbers are needed")
+    return tuple(values)
+
+
+def _rank_of(x: Value) -> int:
+    rank = len(x.type.shape) - 2
+    if rank not in (1, 2):
+        raise Unsupported(f"a tensor of shape {list(x.type.shape)} has {max(rank, 0)} spatial axes; 1 and 2 are supported")
+    return rank
+
+
+def _pads(call: Call, sizes: Shape, kernel: Shape, strides: Shape, dilations: Shape) -> tuple[Shape, Shape]:
+    """(in front, behind) per spatial axis, `auto_pad` resolved."""
+    mode = call.attribute("auto_pad", "NOTSET")
+    rank = len(sizes)
+    if mode in ("NOTSET", ""):
+        pads = call.attribute("pads", None) or [0] * 2 * rank
+        if len(pads) != 2 * rank:
+            raise Unsupported(f"its attribute pads is {list(pads)}; {2 * rank} numbers are needed")
+        return tuple(pads[:rank]), tuple(pads[rank:])
+    if mode == "VALID":
+        return (0,) * rank, (0,) * rank
+    if mode not in ("SAME_UPPER", "SAME_LOWER"):
+        raise Unsupported(f"auto_pad is '{mode}'; NOTSET, VALID, SAME_UPPER and SAME_LOWER exist")
+    total = [
+        max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n) for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)
+    ]
+    less, more = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+    return (less, more) if mode == "SAME_UPPER" else (more, less)
+
+
+def _bordered(call: Call, x: Value, before: Shape, after: Shape, value: Param | None = ZERO, interior: Shape | None = None) -> Value:
+    """x with a border around its last axes; negative numbers take elements away."""
+    outer = (0,) * (len(x.type.shape) - len(before))
+    gaps = outer + (interior or (0,) * len(before))
+    front, back = (outer + tuple(max(n, 0) for n in side) for side in (before, after))
+    if any(front) or any(back) or any(gaps):
+        x = call.emit(ops.Pad(front, back, gaps, value), x)
+    for axis, (a, b) in enumerate(zip(before, after, strict=True), len(outer)):
+        size = x.type.shape[axis]
+        if min(a, b) < 0:
+            x = call.emit(ops.Take(axis, tuple(range(max(-a, 0), size - max(-b, 0)))), x)
+    return x
+
+
+def conv(call: Call) -> Tensor:
+    x, w = data_of(call), call.data(1)
+    return _conv(call, x, w)
+
+
+def _conv(call: Call, x: Value, w: Tensor) -> Value:
+    rank, kernel = _rank_of(x), shape_of(w)[2:]
+    if len(kernel) != rank:
+        raise Unsupported(f"weights of shape {list(shape_of(w))} do not fit data of shape {list(x.type.shape)}")
+    if call.attribute("kernel_shape", None) and _spatial(call, "kernel_shape", rank) != kernel:
+        raise Unsupported(f"kernel_shape is {list(call.attribute('kernel_shape', []))}, the weights have shape {list(shape_of(w))}")
+    strides, dilations = _spatial(call, "strides", rank), _spatial(call, "dilations", rank)
+    before, after = _pads(call, x.type.shape[2:], kernel, strides, dilations)
+    x = _bordered(call, x, before, after)
+    y = call.emit(ops.Conv(strides, dilations, int(call.attribute("group", 1))), x, call.value(w))
+    return with_bias(call, y, call.input(2))
+
+
+def with_bias(call: Call, y: Value, bias: Tensor | None) -> Value:
+    """A constant added per channel."""
+    if bias is None:
+        return y
+    if not isinstance(bias, Const):
+        raise Unsupported("the bias is computed by the network; only constants are possible")
+    if bias.held.size not in (1, y.type.shape[1]):
+        raise Unsupported(f"the bias has {bias.held.size} entries for {y.type.shape[1]} channels")
+    per_channel = bias.rearrange(lambda a: a.reshape(-1, *[1] * (len(y.type.shape) - 2)))
+    return call.emit(ops.Affine(param(1), per_channel.param()), y)
+
+
+def conv_transpose(call: Call) -> Tensor:
+    """A convolution of the data with zeros between its elements, the kernel turned around."""
+    x, w = data_of(call), call.const(1, "the weight")
+    rank, groups = _rank_of(x), int(call.attribute("group", 1))
+    inputs, outputs, *kernel = w.shape
+    if len(kernel) != rank or inputs != x.type.shape[1] or groups < 1 or inputs % groups:
+        raise Unsupported(f"weights of shape {list(w.shape)} in {groups} groups do not fit data of shape {list(x.type.shape)}")
+    strides, dilations = _spatial(call, "strides", rank), _spatial(call, "dilations", rank)
+    extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
+    before, after = _cropped(call, x.type.shape[2:], extent, strides)
+    x = _bordered(
+        call, x, tuple(e - 1 - b for e, b in zip(extent, before, strict=True)), tuple(e - 1 - a for e, a in zip(extent, after, strict=True)),
+        interior=tuple(s - 1 for s in strides),
+    )  # fmt: skip
+    turned = w.rearrange(lambda a: _turned(a, groups))
+    y = call.emit(ops.Conv((1,) * rank, dilations, groups), x, call.value(turned))
+    return with_bias(call, y, call.input(2))
+
+
+def _turned(w: np.ndarray, groups: int) -> np.ndarray:
+    """(inputs, outputs of a group, *kernel) -> (outputs, inputs of a group, *kernel), every kernel mirrored."""
+    split = w.reshape(groups, w.shape[0] // groups, *w.shape[1:]).swapaxes(1, 2)
+    return np.flip(split.reshape(-1, *split.shape[2:]), axis=tuple(range(2, w.ndim)))
+
+
+def _cropped(call: Call, sizes: Shape, extent: Shape, strides: Shape) -> tuple[Shape, Shape]:
+    """What a transposed convolution takes away in front and behind (behind: less the output padding)."""
+    rank, mode = len(sizes), call.attribute("auto_pad", "NOTSET")
+    extra = tuple(call.attribute("output_padding", None) or (0,) * rank)
+    wanted = call.attribute("output_shape", None)
+    full = [s * (n - 1) + e for n, s, e in zip(sizes, strides, extent, strict=True)]
+    if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = [n * s for n, s in zip(sizes, strides, strict=True)]
+    if wanted is None:
+        pads = call.attribute("pads", None) or [0] * 2 * rank
+        if len(pads) != 2 * rank or len(extra) != rank:
+            raise Unsupported(f"pads {list(pads)} or output_padding {list(extra)} do not fit {rank} spatial axes")
+        return tuple(pads[:rank]), tuple(p - e for p, e in zip(pads[rank:], extra, strict=True))
+    total = [f + e - w for f, e, w in zip(full, extra, wanted[-rank:], strict=True)]
+    less, more = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+    before, after = (less, more) if mode == "SAME_UPPER" else (more, less)
+    return before, tuple(a - e for a, e in zip(after, extra, strict=True))
+
+
+# --- pooling ---------------------------------------------------------------------------------------------------------------
+
+
+def _pool(call: Call, x: Value) -> tuple[Shape, Shape, Shape, Shape, Shape, Shape]:
+    """(kernel, strides, dilations, border in front, border behind as stated, border behind as the windows need it)."""
+    rank, sizes = _rank_of(x), x.type.shape[2:]
+    if not call.attribute("kernel_shape", None):
+        raise Unsupported("it has no kernel_shape", "export the model again")
+    kernel, strides, dilations = (_spatial(call, name, rank) for name in ("kernel_shape", "strides", "dilations"))
+    before, after = _pads(call, sizes, kernel, strides, dilations)
+    if min(*before, *after) < 0:
+        raise Unsupported("negative pads of a pooling are not supported")
+    needed = []
+    for n, k, s, d, b, a in zip(sizes, kernel, strides, dilations, before, after, strict=True):
+        room = n + b + a - (d * (k - 1) + 1)
+        if room < 0:
+            raise Unsupported(f"a window of {list(kernel)} does not fit into {list(sizes)}", "check the shapes in the model")
+        count = room // s + 1
+        if call.attribute("ceil_mode", 0) and room % s and count * s < n + b:
+            count += 1  # a last window that reaches over the end, unless it would start behind the data
+        needed.append((count - 1) * s + d * (k - 1) + 1 - n - b)
+    return kernel, strides, dilations, before, after, tuple(needed)
+
+
+def _places(size: int, kernel: int, stride: int, dilation: int, before: int, needed: int) -> np.ndarray:
+    """Positions in the data that every window looks at: (windows, kernel)."""
+    count = (size + before + needed - dilation * (kernel - 1) - 1) // stride + 1
+    return np.asarray(np.arange(count)[:, None] * stride + np.arange(kernel) * dilation - before)
+
+
+def max_pool(call: Call) -> Tensor:
+    x = data_of(call)
+    if len(call.node.output) > 1 and call.node.output[1]:
+        raise Unsupported("the indices of the maxima are not supported", "use the maxima only")
+    kernel, strides, dilations, before, _, needed = _pool(call, x)
+    for geometry in zip(x.type.shape[2:], kernel, strides, dilations, before, needed, strict=True):
+        places = _places(*geometry)
+        if not ((places >= 0) & (places < geometry[0])).any(axis=1).all():
+            raise Unsupported("a window lies in the border entirely: its maximum is minus infinity", "use smaller pads")
+    # Windows do not look further than `needed`: what lies behind them is cut off.
+    x = _bordered(call, x, before, tuple(max(n, 0) for n in needed), None)
+    return call.emit(ops.MaxPool(kernel, strides, dilations), x)
+
+
+def average_pool(call: Call) -> Tensor:
+    """Sums over windows; the divisor depends on how much of a window lies in the border."""
+    x = data_of(call)
+    kernel, strides, dilations, before, after, needed = _pool(call, x)
+    include = bool(call.attribute("count_include_pad", 0))
+    counts = []
+    for a, geometry in zip(after, zip(x.type.shape[2:], kernel, strides, dilations, before, needed, strict=True), strict=True):
+        places = _places(*geometry)
+        first, last = (-geometry[4], geometry[0] + a) if include else (0, geometry[0])
+        counts.append(((places >= first) & (places < last)).sum(axis=1))
+    divisor = counts[0] if len(counts) == 1 else counts[0][:, None] * counts[1]
+    if divisor.min() < 1:
+        raise Unsupported("a window lies in the border entirely: its average has no elements", "use smaller pads")
+    y = call.emit(ops.SumPool(kernel, strides, dilations), _bordered(call, x, before, tuple(max(n, 0) for n in needed)))
+    return call.emit(ops.Affine(Param.of(divisor[None, None]).map(lambda n: 1 / n)), y)
+
+
+def global_average_pool(call: Call) -> Tensor:
+    return _mean(call, tuple(range(2, len(data_of(call).type.shape))), True)
+
+
+def global_max_pool(call: Call) -> Tensor:
+    return call.emit(ops.ReduceMax(tuple(range(2, len(data_of(call).type.shape))), True), data_of(call))
+
+
+def _mean(call: Call, axes: Shape, keepdims: bool) -> Value:
+    x = data_of(call)
+    count = math.prod(x.type.shape[a] for a in axes)
+    return call.emit(ops.Affine(param(Fraction(1, count))), call.emit(ops.ReduceSum(axes, keepdims), x))
+
+
+def reduce(kind: str) -> Rule:
+    """ReduceMean, ReduceSum, ReduceMax over axes."""
+
+    def rule(call: Call) -> Tensor:
+        x = data_of(call)
+        rank = len(x.type.shape)
+        given, keepdims = call.ints(1, "axes"), bool(call.attribute("keepdims", 1))
+        if not given and call.attribute("noop_with_empty_axes", 0):
+            return x
+        axes = tuple(sorted({axis_of(a, rank) for a in given})) if given else tuple(range(rank))
+        if kind == "mean":
+            return _mean(call, axes, keepdims)
+        return call.emit({"sum": ops.ReduceSum, "max": ops.ReduceMax}[kind](axes, keepdims), x)
+
+    return rule
+
+
+def quant_average_pool(call: Call) -> Tensor:
+    """qonnx QuantAvgPool2d: the sum of the window, shifted right by what the sum has more than `obits` bits."""
+    x = data_of(call)
+    last = call.attribute("data_layout", "NCHW") == "NHWC"
+    x = channels_first(call, x) if last else x
+    k, s = int(call.attribute("kernel", 1)), int(call.attribute("stride", 1))
+    widest = (2 ** int(call.attribute("ibits", 1)) - 1) * k * k
+    shift = max(0, widest.bit_length() - int(call.attribute("obits", 1)))
+    y = call.emit(ops.SumPool((k, k), (s, s), (1, 1)), x)
+    y = call.emit(ops.Round(Rounding.FLOOR), call.emit(ops.Affine(param(Fraction(1, 2**shift))), y))
+    return channels_last(call, y) if last else y
+
+
+# --- channels last ---------------------------------------------------------------------------------------------------------
+
+
+def channels_first(call: Call, x: Any) -> Any:
+    """(N, *spatial, C) -> (N, C, *spatial)."""
+    rank = len(shape_of(x))
+    return structural(call, x, ops.Transpose((0, rank - 1, *range(1, rank - 1))))
+
+
+def channels_last(call: Call, x: Any) -> Any:
+    """(N, C, *spatial) -> (N, *spatial, C)."""
+    rank = len(shape_of(x))
+    return structural(call, x, ops.Transpose((0, *range(2, rank), 1)))
+
+
+def in_channels_last(rule: Rule, transposed: int = 1) -> Rule:
+    """A rule for channels-first data as one for channels-last data; transposed: how many inputs are laid out that way."""
+
+    def wrapped(call: Call) -> Tensor:
+        moved = [channels_first(call, x) if i < transposed and x is not None else x for i, x in enumerate(call.inputs)]
+        return channels_last(call, rule(replace(call, inputs=moved)))
+
+    return wrapped
+
+
+def im2col(call: Call) -> Tensor:
+    """qonnx Im2Col: channels-last data -> the elements of every window, ordered by place, then channel."""
+    x = data_of(call)
+    kernel, strides = (tuple(call.attribute(n, None) or ()) for n in ("kernel_size", "stride"))
+    dilations = tuple(call.attribute("dilations", None) or (1, 1))
+    pads = call.attribute("pad_amount", None) or [0, 0, 0, 0]
+    if not len(x.type.shape) == 4 or not len(kernel) == len(strides) == len(dilations) == 2 or len(pads) != 4:
+        raise Unsupported("Im2Col needs 4-dimensional channels-last data and two spatial axes")
+    value = param(call.attribute("pad_value", 0))
+    x = channels_last(call, _bordered(call, channels_first(call, x), tuple(pads[:2]), tuple(pads[2:]), value))
+    n, rows, columns, channels = x.type.shape
+    tops, lefts = (
+        _places(size, k, s, d, 0, 0).ravel().tolist() for size, k, s, d in zip((rows, columns), kernel, strides, dilations, strict=True)
+    )
+    y = call.emit(ops.Take(2, tuple(lefts)), call.emit(ops.Take(1, tuple(tops)), x))
+    y = call.emit(ops.Reshape((n, len(tops) // kernel[0], kernel[0], len(lefts) // kernel[1], kernel[1], channels)), y)
+    y = call.emit(ops.Transpose((0, 1, 3, 2, 4, 5)), y)
+    return call.emit(ops.Reshape((*y.type.shape[:3], math.prod(y.type.shape[3:]))), y)
+
+
+# --- borders and sizes -----------------------------------------------------------------------------------------------------
+
+
+def pad(call: Call) -> Tensor:
+    x = data_of(call)
+    rank = len(x.type.shape)
+    amounts = call.ints(1, "pads") or call.attribute("paddings", None)
+    axes = call.ints(3, "axes") or list(range(rank))
+    if not amounts or len(amounts) != 2 * len(axes):
+        raise Unsupported(f"pads {amounts} do not fit a tensor of shape {list(x.type.shape)}")
+    before, after = [0] * rank, [0] * rank
+    for i, axis in enumerate(axes):
+        before[axis_of(axis, rank)], after[axis_of(axis, rank)] = amounts[i], amounts[i + len(axes)]
+    mode = call.attribute("mode", "constant")
+    if mode == "constant":
+        return _bordered(call, x, tuple(before), tuple(after), _fill(call))
+    for axis, (a, b) in enumerate(zip(before, after, strict=True)):
+        size = x.type.shape[axis]
+        if a or b:
+            x = call.emit(ops.Take(axis, tuple(_outside(mode, i, size) for i in range(-a, size + b))), x)
+    return x
+
+
+def _fill(call: Call) -> Param:
+    found = call.input(2)
+    if isinstance(found, Const) and found.held.size == 1:
+        return Param((), found.param().values)
+    if found is not None:
+        raise Unsupported("the value of the border is computed by the network; only constants are possible")
+    return param(float(call.attribute("value", 0.0)))
+
+
+def _outside(mode: str, position: int, size: int) -> int:
+    """Which element stands at a position that may lie outside."""
+    if mode == "edge":
+        return min(max(position, 0), size - 1)
+    if mode == "wrap":
+        return position % size
+    if mode != "reflect" or not -size < position < 2 * size - 1:
+        raise Unsupported(f"mode '{mode}' of a border is not supported here", "constant, edge, reflect and wrap are")
+    return -position if position < 0 else 2 * (size - 1) - position if position >= size else position
+
+
+_SOURCES: dict[str, Callable[[int, Fraction, int, int], Fraction]] = {
+    "asymmetric": lambda i, scale, old, new: i / scale,
+    "half_pixel": lambda i, scale, old, new: (i + Fraction(1, 2)) / scale - Fraction(1, 2),
+    "half_pixel_symmetric": lambda i, scale, old, new: _symmetric(i, scale, old, new),
+    "pytorch_half_pixel": lambda i, scale, old, new: (i + Fraction(1, 2)) / scale - Fraction(1, 2) if new > 1 else Fraction(0),
+    "align_corners": lambda i, scale, old, new: Fraction(i * (old - 1), new - 1) if new > 1 else Fraction(0),
+}
+_NEAREST: dict[str, Callable[[Fraction], int]] = {
+    "round_prefer_floor": lambda v: math.ceil(v - Fraction(1, 2)),
+    "round_prefer_ceil": lambda v: math.floor(v + Fraction(1, 2)),
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
+
+
+def _symmetric(i: int, scale: Fraction, old: int, new: int) -> Fraction:
+    adjustment = Fraction(new) / (scale * old)
+    offset = Fraction(old, 2) * (1 - adjustment)
+    return offset + (i + Fraction(1, 2)) / scale - Fraction(1, 2)
+
+
+def resize(call: Call) -> Tensor:
+    """Nearest neighbours: a constant index along every axis."""
+    x = data_of(call)
+    if call.attribute("mode", "nearest") != "nearest":
+        raise Unsupported(f"mode '{call.attribute('mode', 'nearest')}' is not supported", "use nearest")
+    old_style = call.node.op_type == "Upsample" or call.opset < 11
+    scales, sizes = call.input(1 if old_style else 2), None if old_style else call.input(3)
+    shape = x.type.shape
+    axes = [axis_of(a, len(shape)) for a in call.attribute("axes", None) or range(len(shape))]
+    if isinstance(sizes, Const) and sizes.held.size:
+        targets = [int(v) for v in sizes.held.ravel().tolist()]
+        factors = [Fraction(t, shape[a]) for t, a in zip(targets, axes, strict=True)]
+        if call.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
+            raise Unsupported("a policy that keeps the aspect ratio is not supported", "give scales instead of sizes")
+    else:
+        given = scales.held.ravel().tolist() if isinstance(scales, Const) and scales.held.size else call.attribute("scales", None)
+        if not given or len(given) != len(axes) or not all(v > 0 for v in given):
+            raise Unsupported("scales and sizes are both missing or computed by the network", "export with fixed sizes")
+        factors = [Fraction(v) for v in given]
+        targets = [math.floor(shape[a] * f) for a, f in zip(axes, factors, strict=True)]
+    mode = call.attribute("coordinate_transformation_mode", "asymmetric" if old_style else "half_pixel")
+    nearest = call.attribute("nearest_mode", "floor" if old_style else "round_prefer_floor")
+    if mode not in _SOURCES or nearest not in _NEAREST:
+        raise Unsupported(f"coordinates '{mode}' with '{nearest}' are not supported")
+    for axis, factor, target in zip(axes, factors, targets, strict=True):
+        size = shape[axis]
+        places = [_NEAREST[nearest](_SOURCES[mode](i, factor, size, target)) for i in range(target)]
+        indices = tuple(min(max(p, 0), size - 1) for p in places)
+        if indices != tuple(range(size)):
+            x = call.emit(ops.Take(axis, indices), x)
+    return x
+
+
+def depth_to_space(call: Call) -> Tensor:
+    x, b = data_of(call), int(call.attribute("blocksize", 0))
+    n, c, *spatial = x.type.shape
+    if len(spatial) != 2 or b < 1 or c % (b * b):
+        raise Unsupported(f"blocks of {b} do not fit a tensor of shape {list(x.type.shape)}")
+    h, w = spatial
+    depth = c // (b * b)
+    column_row = call.attribute("mode", "DCR") == "CRD"
+    split, perm = ((n, depth, b, b, h, w), (0, 1, 4, 2, 5, 3)) if column_row else ((n, b, b, depth, h, w), (0, 3, 4, 1, 5, 2))
+    y = call.emit(ops.Transpose(perm), call.emit(ops.Reshape(split), x))
+    return call.emit(ops.Reshape((n, depth, h * b, w * b)), y)
+
+
+def space_to_depth(call: Call) -> Tensor:
+    x, b = data_of(call), int(call.attribute("blocksize", 0))
+    n, c, *spatial = x.type.shape
+    if len(spatial) != 2 or b < 1 or any(d % b for d in spatial):
+        raise Unsupported(f"blocks of {b} do not fit a tensor of shape {list(x.type.shape)}")
+    h, w = spatial
+    y = call.emit(ops.Transpose((0, 3, 5, 1, 2, 4)), call.emit(ops.Reshape((n, c, h // b, b, w // b, b)), x))
+    return call.emit(ops.Reshape((n, c * b * b, h // b, w // b)), y)
+
+
+def expand(call: Call) -> Tensor:
+    x, target = call.data(0), call.ints(1, "shape")
+    old = shape_of(x)
+    try:
+        shape = np.broadcast_shapes(old, tuple(target or ()))
+    except ValueError:
+        raise Unsupported(f"{list(old)} does not expand to {target}") from None
+    if isinstance(x, Const):
+        return x.rearrange(lambda a: np.broadcast_to(a, shape))
+    x = to_shape(call, x, (1,) * (len(shape) - len(old)) + old)
+    for axis, (a, b) in enumerate(zip(shape_of(x), shape, strict=True)):
+        if a != b:
+            x = structural(call, x, ops.Take(axis, (0,) * b))
+    return x
+
+
+def tile(call: Call) -> Tensor:
+    x, repeats = call.data(0), call.ints(1, "repeats")
+    if isinstance(x, Const):
+        return x.rearrange(lambda a: np.tile(a, repeats))
+    for axis, n in enumerate(repeats):
+        if n != 1:
+            x = structural(call, x, ops.Take(axis, tuple(range(shape_of(x)[axis])) * n))
+    return x
+
+
+RULES: dict[str, Rule] = {
+    "Conv": conv, "ConvTranspose": conv_transpose, "MaxPool": max_pool, "AveragePool": average_pool,
+    "GlobalAveragePool": global_average_pool, "GlobalMaxPool": global_max_pool,
+    "ReduceMean": reduce("mean"), "ReduceSum": reduce("sum"), "ReduceMax": reduce("max"),
+    "QuantAvgPool2d": quant_average_pool, "Im2Col": im2col, "MaxPoolNHWC": in_channels_last(max_pool),
+    "Pad": pad, "Resize": resize, "Upsample": resize, "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth,
+    "Expand": expand, "Tile": tile,
+}  # fmt: skip
