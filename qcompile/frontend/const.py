@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+import onnx
 
 from qcompile.formats import FixedPoint
 from qcompile.ir import ONE, ZERO, Array, Param, Shape, TensorType, gcd_of
+
+# Formats of the ONNX integer types.
+INTEGERS: dict[int, FixedPoint] = {
+    getattr(onnx.TensorProto, name): FixedPoint(int(width), 0, signed)
+    for prefix, signed in (("INT", True), ("UINT", False))
+    for width in ("2", "4", "8", "16", "32", "64")
+    if hasattr(onnx.TensorProto, name := prefix + width)
+}
 
 
 @dataclass(frozen=True)

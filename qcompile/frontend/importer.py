@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import onnx
 
 from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.formats import Format, parse_format
-from qcompile.frontend.const import Const
+from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.file import to_array
 from qcompile.ir import Graph, Node, Origin, Shape, TensorType, Value, ops, output_shape, verify
 
@@ -151,11 +152,28 @@ def _check_size(shape: Shape) -> None:
 
 
 def import_model(model: onnx.ModelProto, file: str) -> Imported:
-    """The model graph of a file. UnsupportedError lists all nodes that cannot be imported."""
+    """The model graph of a file, for one sample: its batch axis becomes 1. UnsupportedError lists all nodes that cannot be imported."""
+    try:
+        return _import_graph(model, file, keep_batch=False)
+    except UnsupportedError as problem:
+        if _fixed_batch(model.graph):
+            # Constants may have the batch's size: then the whole batch is one sample.
+            with contextlib.suppress(UnsupportedError):
+                return _import_graph(model, file, keep_batch=True)
+        raise problem
+
+
+def _fixed_batch(graph: onnx.GraphProto) -> bool:
+    known = {t.name for t in graph.initializer}
+    shapes = [i.type.tensor_type.shape.dim for i in graph.input if i.name not in known]
+    return any(len(dims) > 1 and dims[0].dim_value > 1 for dims in shapes)
+
+
+def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Imported:
     from qcompile.frontend.operators import rule_for
 
     graph = model.graph
-    values, findings = _initial_values(graph, file)
+    values, findings = _initial_values(graph, file, keep_batch)
     inputs = [v for v in values.values() if isinstance(v, Value)]
     builder = Builder()
     opset = max([o.version for o in model.opset_import if o.domain in ("", "ai.onnx")], default=9)
@@ -168,6 +186,8 @@ def import_model(model: onnx.ModelProto, file: str) -> Imported:
         found = values.get(out.name)
         if found is None and not findings:
             raise QCompileError(f"output '{out.name}' is not made by any node", file)
+        if isinstance(found, Comparison):
+            raise QCompileError(f"output '{out.name}' is a truth value", file, "end the graph before the comparison")
         if isinstance(found, Const):
             found = builder.constant(found, onnx.NodeProto(name=out.name, op_type="Constant", output=[out.name]))
         outputs.append(found)
@@ -212,7 +232,7 @@ def _way_out(op: str) -> str:
     return "replace it in the model, or end the graph before it"
 
 
-def _initial_values(graph: onnx.GraphProto, file: str) -> tuple[dict[str, Any], list[Finding]]:
+def _initial_values(graph: onnx.GraphProto, file: str, keep_batch: bool) -> tuple[dict[str, Any], list[Finding]]:
     values: dict[str, Any] = {}
     findings: list[Finding] = []
     for tensor in graph.initializer:
@@ -223,16 +243,16 @@ def _initial_values(graph: onnx.GraphProto, file: str) -> tuple[dict[str, Any], 
     broken = {f.where for f in findings}
     inputs = [i for i in graph.input if i.name not in values and f"tensor '{i.name}'" not in broken]
     for info in inputs:
-        values[info.name] = Value(info.name, TensorType(_input_shape(info, file)))
+        values[info.name] = Value(info.name, TensorType(_input_shape(info, file, keep_batch)))
     return values, findings
 
 
-def _input_shape(info: onnx.ValueInfoProto, file: str) -> Shape:
-    """Static shape of an input; its first axis, the batch, becomes 1 whatever the file says."""
+def _input_shape(info: onnx.ValueInfoProto, file: str, keep_batch: bool) -> Shape:
+    """Static shape of an input; its first axis, the batch, becomes 1 whatever the file says, unless it is to be kept."""
     if not info.type.tensor_type.HasField("shape"):
         raise QCompileError("the input has no shape", f"{file}: input '{info.name}'", "export with a fixed input shape")
     dims = [d.dim_value if d.HasField("dim_value") else None for d in info.type.tensor_type.shape.dim]
-    if len(dims) > 1 or (dims and dims[0] in (0, None)):
+    if (len(dims) > 1 and not (keep_batch and dims[0])) or (dims and dims[0] in (0, None)):
         dims[0] = 1
     if any(d is None or d <= 0 for d in dims):
         raise QCompileError(
@@ -315,12 +335,13 @@ _ANNOTATED = {"BIPOLAR": "bipolar", "BINARY": "u1", "TERNARY": "ternary"}
 
 
 def _annotations(graph: onnx.GraphProto, inputs: list[Value]) -> dict[str, Format]:
-    """Integer data types that FINN's annotations give the inputs."""
+    """Integer data types of the inputs: the file's own, or those of FINN's annotations."""
     names = {v.name for v in inputs}
-    found: dict[str, Format] = {}
+    kinds = {i.name: i.type.tensor_type.elem_type for i in graph.input}
+    found: dict[str, Format] = {n: INTEGERS[kinds[n]] for n in sorted(names) if kinds.get(n) in INTEGERS}
     for note in graph.quantization_annotation:
-        kinds = {k.key: k.value for k in note.quant_parameter_tensor_names}
-        text = kinds.get("finn_datatype", "")
+        keys = {k.key: k.value for k in note.quant_parameter_tensor_names}
+        text = keys.get("finn_datatype", "")
         spelled = _ANNOTATED.get(text) or (text.replace("UINT", "u").replace("INT", "s") if "INT" in text else "")
         if note.tensor_name in names and spelled:
             try:

@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 
 from qcompile.formats import FixedPoint, Rounding
-from qcompile.frontend.const import Const
+from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.importer import Call, Rule, Tensor, Unsupported
-from qcompile.frontend.quantizers import INTEGERS, check_scale, quantize_op, to_codes
+from qcompile.frontend.quantizers import check_scale, quantize_op, to_codes
 from qcompile.frontend.rules import add, concat, gemm, matmul, mul
 from qcompile.frontend.tensors import axis_of, data_of, param, shape_of
 from qcompile.frontend.windows import conv, global_average_pool
@@ -224,7 +224,10 @@ def _tensor_attribute(call: Call, name: str, default: float) -> Fraction:
 
 
 def requant_shift(call: Call) -> Tensor:
-    """clip(floor((x * mul + add) / div)) to n_levels integers, signed or not."""
+    """clip(floor((x * mul + add) / div + 1/2)) to n_levels integers, signed or not.
+
+    The half is what Deeploy's kernels add before they shift; the vectors that it ships with its tests need it.
+    """
     x: Any = data_of(call)
     for rule, position in ((mul, 1), (add, 2)):
         x = rule(replace(call, inputs=[x, call.const(position, "the multiplier")]))
@@ -233,7 +236,7 @@ def requant_shift(call: Call) -> Tensor:
     signed = bool(_tensor_attribute(call, "signed", 1))
     if div <= 0 or levels < 2 or levels.denominator != 1:
         raise Unsupported(f"div is {float(div):g} and n_levels {float(levels):g}; both must be positive")
-    x = call.emit(ops.Affine(param(1 / div)), x)
+    x = call.emit(ops.Affine(param(1 / div), param(Fraction(1, 2))), x)
     width = int(levels - 1).bit_length()
     if 2**width == levels:
         return call.emit(ops.Quantize(FixedPoint(width, 0, signed), rounding=Rounding.FLOOR), x)

@@ -6,19 +6,11 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import onnx
 
 from qcompile.formats import Bipolar, FixedPoint, Format, Overflow, Rounding
 from qcompile.frontend.const import Const
 from qcompile.frontend.importer import Call, Tensor, Unsupported
 from qcompile.ir import ONE, ZERO, Param, TensorType, Value, ops
-
-INTEGERS: dict[int, FixedPoint] = {
-    getattr(onnx.TensorProto, name): FixedPoint(int(width), 0, signed)
-    for prefix, signed in (("INT", True), ("UINT", False))
-    for width in ("2", "4", "8", "16", "32", "64")
-    if hasattr(onnx.TensorProto, name := prefix + width)
-}
 
 
 def quant(call: Call) -> Tensor:
@@ -210,6 +202,8 @@ def multi_threshold(call: Call) -> Tensor:
     layout = call.attribute("data_layout", "") or _LAYOUT_BY_RANK.get(rank, "")
     axis = layout.index("C") if "C" in layout else min(1, rank - 1)
     table = thresholds.held
+    if table.ndim == 2 and table.shape[0] not in (1, x.type.shape[axis]) and not call.attribute("data_layout", ""):
+        axis = min(1, rank - 1)  # not said, and not what qonnx assumes: the channels are where ONNX has them
     if table.ndim != 2 or not table.size or table.shape[0] not in (1, x.type.shape[axis]):
         raise Unsupported(f"thresholds of shape {list(table.shape)} do not fit {x.type.shape[axis]} channels")
     shape = tuple(table.shape[0] if i == axis else 1 for i in range(rank)) + table.shape[1:]

@@ -12,7 +12,7 @@ import numpy as np
 
 from qcompile.formats import FixedPoint, Rounding
 from qcompile.frontend import quantizers
-from qcompile.frontend.const import Const
+from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.importer import Call, Comparison, Rule, Tensor, Unsupported
 from qcompile.frontend.tensors import apply_steps, axis_of, expanded, number, operand, param, shape_of, structural, to_shape
 from qcompile.ir import Node, Shape, Value, ops
@@ -159,7 +159,7 @@ def cast(call: Call) -> Tensor:
         return x if names[kind] in (np.float32, np.float64) and x.units is not None else Const(x.held.astype(names[kind]))
     if kind in (1, 10, 11):
         return x
-    if kind not in quantizers.INTEGERS:
+    if kind not in INTEGERS:
         raise Unsupported(f"a cast of data to type {kind} is not supported", "use a quantizer")
     whole = isinstance(maker := call.builder.makers.get(x.name), Node) and isinstance(maker.op, (ops.Round, ops.Count, ops.ArgMax))
     return x if whole or x.name in call.builder.codes else call.emit(ops.Round(Rounding.DOWN), x)

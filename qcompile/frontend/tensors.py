@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from qcompile.formats import Rounding
 from qcompile.frontend.const import Const
 from qcompile.frontend.importer import Call, Tensor, Unsupported
 from qcompile.ir import Param, Shape, Value, ops
+from qcompile.sim.ratio import Ratio, apply
 from qcompile.sim.structure import rearrange
 
 
@@ -72,7 +74,7 @@ def apply_steps(call: Call, *steps: ops.Step) -> Tensor:
     """The node as scalar steps on its first input."""
     x = call.data(0)
     if isinstance(x, Const):
-        raise Unsupported(f"{call.node.op_type} of a constant is not supported", "fold it when exporting")
+        return _folded(call, x, steps)
     for step in steps:
         x = call.emit(step, x)
     return x
@@ -81,6 +83,24 @@ def apply_steps(call: Call, *steps: ops.Step) -> Tensor:
 def number(call: Call, name: str, default: float) -> Fraction:
     """A float32 attribute, exactly."""
     return Fraction(float(np.float32(call.attribute(name, default))))
+
+
+_ROUNDINGS = {Rounding.ROUND: np.rint, Rounding.FLOOR: np.floor, Rounding.CEIL: np.ceil, Rounding.UP: lambda x: np.sign(x) * np.ceil(np.abs(x))}
+
+
+def _folded(call: Call, x: Const, steps: tuple[ops.Step, ...]) -> Const:
+    """Steps on a constant: roundings as float32 executors decide them, the rest exactly."""
+    for step in steps:
+        if isinstance(step, ops.Round) and step.rounding in _ROUNDINGS:
+            x = Const(np.asarray(_ROUNDINGS[step.rounding](x.held)).astype(x.held.dtype))
+            continue
+        if not isinstance(step, (ops.Clip, ops.Affine, ops.Leaky)):
+            raise Unsupported(f"{call.node.op_type} of a constant is not supported", "fold it when exporting")
+        result = apply(Ratio.of_rationals(x.exact()), step)
+        assert isinstance(result, Ratio)
+        held = np.asarray(result.float64()).astype(x.held.dtype)
+        x = Const(held) if held.dtype.kind in "iu" else Const(held, None, None, result.rationals())
+    return x
 
 
 def data_of(call: Call, position: int = 0) -> Value:

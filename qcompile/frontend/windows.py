@@ -20,6 +20,7 @@ from qcompile.ir import ZERO, Param, Shape, Value, ops
 def _spatial(call: Call, name: str, rank: int, default: int = 1) -> Shape:
     """An attribute with one positive integer per spatial axis."""
     values = call.attribute(name, None) or [default] * rank
+    values = [1] * rank if set(values) == {1} else values  # some exporters write one number for all axes
     if len(values) != rank or min(values) < 1:
         raise Unsupported(f"its attribute {name} is {list(values)}; {rank} positive numbers are needed")
     return tuple(values)

@@ -73,6 +73,16 @@ class Ratio:
         num = np.asarray(num >> trailing)
         return Ratio(fit(num, bound(num)), Param.of(Fraction(2) ** (low + trailing)))
 
+    @staticmethod
+    def of_rationals(x: np.ndarray) -> Ratio:
+        """From an object array of Fractions."""
+        unit = gcd_of(x.ravel().tolist())
+        return Ratio(_integers([int(v / unit) for v in x.ravel().tolist()], x.shape), Param((), (unit,)))
+
+    def rationals(self) -> np.ndarray:
+        """As an object array of Fractions."""
+        return np.asarray(self.num.astype(object) * self.unit.array(), dtype=object)
+
     @property
     def shape(self) -> Shape:
         return tuple(self.num.shape)
