@@ -116,6 +116,7 @@ def manifest(design: Design, digest: str) -> dict[str, Any]:
             "scale": _param(h.quantize.scale), "zero_point": _param(h.quantize.zero_point),
             "rounding": h.quantize.rounding.value, "overflow": h.quantize.overflow.value,
             "structure": [repr(op) for op in h.structural], "affine": _step(h.affine), "clip": _step(h.clip),
+            **({"thresholds": _step(h.count)["thresholds"]} if h.count else {}),
         }
         for h in design.inputs
     ]  # fmt: skip

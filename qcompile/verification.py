@@ -21,7 +21,7 @@ from qcompile.backends.pysim.emit import variables
 from qcompile.backends.pysim.simulator import encode, with_batch
 from qcompile.errors import QCompileError, VerificationError
 from qcompile.ir import ONE, ZERO, Param, ops
-from qcompile.passes.ports import port_limits, to_port
+from qcompile.passes.ports import cuts, port_limits, to_port
 from qcompile.pipeline import Design, open_project
 from qcompile.sim import ratio
 from qcompile.sim.ratio import Lazy, Ratio
@@ -112,6 +112,10 @@ def _inputs(design: Design, given: tuple[np.ndarray, ...], samples: int, seed: i
 
 def _float_range(host: Any) -> tuple[float, float]:
     """Smallest and largest input that the port can tell apart."""
+    if host.count is not None:
+        sign, least = cuts(host)
+        ends = [float(t * s) for t in (min(least.values), max(least.values)) for s in sign.values]
+        return min(ends), max(ends)
     mul, add = to_port(host)
     corners = []
     for limit in port_limits(host):
@@ -170,7 +174,7 @@ def _compare_tile(design: Design, values: dict[str, np.ndarray], wanted: dict[st
 
 def _is_quantizer(design: Design, name: str) -> bool:
     node = design.reference.producers.get(name)
-    return node is not None and isinstance(node.op, ops.Quantize)
+    return node is not None and isinstance(node.op, (ops.Quantize, ops.Count))
 
 
 def _compare_output(design: Design, host: Any, units: np.ndarray, expected: Any, start: int) -> None:

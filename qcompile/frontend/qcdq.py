@@ -20,7 +20,7 @@ from qcompile.frontend.quantizers import check_scale, quantize_op, to_codes
 from qcompile.frontend.rules import add, concat, gemm, matmul, mul
 from qcompile.frontend.tensors import axis_of, data_of, param, shape_of
 from qcompile.frontend.windows import conv, global_average_pool
-from qcompile.ir import ONE, Param, Shape, TensorType, Value, ops
+from qcompile.ir import ONE, ZERO, Param, Shape, TensorType, Value, ops
 
 _NUMPY = {(kind, size): FixedPoint(size * 8, 0, kind == "i") for kind in "iu" for size in (1, 2, 4, 8)}
 
@@ -36,16 +36,20 @@ def quantize_linear(call: Call) -> Tensor:
         if not np.isfinite(codes).all():
             raise Unsupported("quantizing this constant gives NaN or infinity", "check the weights and the scale")
         return Const(np.clip(codes, fmt.min_units, fmt.max_units).astype(np.int64))
-    op = quantize_op(fmt, scale.param(), zero.param(), _nearest(zero))
+    odd = {int(v) % 2 for v in zero.held.ravel().tolist()}
+    if len(odd) > 1:
+        return _around_zero(call, x, scale.param(), zero.param(), fmt)
+    # ONNX rounds before it adds the zero point: with an odd one, ties go to odd codes.
+    op = quantize_op(fmt, scale.param(), zero.param(), Rounding.HALF_ODD if odd == {1} else Rounding.ROUND)
     return to_codes(call, call.emit(op, x), op)
 
 
-def _nearest(zero: Const) -> Rounding:
-    """ONNX rounds before it adds the zero point: with an odd one, ties go to odd codes."""
-    odd = set((zero.held.astype(np.int64) % 2).ravel().tolist())
-    if len(odd) > 1:
-        raise Unsupported("zero points that are partly odd within one tensor are not supported", "use one zero point per tensor")
-    return Rounding.HALF_ODD if odd == {1} else Rounding.ROUND
+def _around_zero(call: Call, x: Value, scale: Param, zero: Param, fmt: FixedPoint) -> Value:
+    """Zero points of both parities: clipped first, rounded without zero point to one more bit, then moved."""
+    lo, hi = (scale.combine(zero, lambda s, z, end=end: s * (end - z)) for end in (fmt.min_units, fmt.max_units))
+    op = quantize_op(FixedPoint(fmt.width + 1, 0, True), scale, ZERO, Rounding.ROUND)
+    value = call.emit(op, call.emit(ops.Clip(lo, hi), x))
+    return call.emit(ops.Affine(scale.map(lambda s: 1 / s), zero), value)
 
 
 def _code_format(call: Call) -> FixedPoint:

@@ -144,9 +144,10 @@ class Lowering:
         """The same real tensor as one integer tensor. uniform: axes along which the unit must not vary."""
         if x.plain and x.terms[0][1].flat(uniform, len(x.shape)):
             return x
-        if x.steps and isinstance(x.steps[-1], ops.Affine) and not uniform:
+        last = x.steps[-1] if x.steps else None
+        if isinstance(last, ops.Affine) and last.mul.flat(uniform, len(x.shape)):
             # A trailing scale and shift stay outside: the integers in front of it are narrower.
-            inner = self.plain(dataclasses.replace(x, steps=x.steps[:-1]), like)
+            inner = self.plain(dataclasses.replace(x, steps=x.steps[:-1]), like, uniform)
             return _affine(self, Node(x.steps[-1], (), like.outputs, like.origin), [inner])
         unit = _lossless_unit(x, like).divisor(uniform, len(x.shape))
         keep = ZERO if x.steps else x.offset
@@ -159,9 +160,20 @@ class Lowering:
         made = self.quantize(probe, q, like, like.output.name + ".exact")
         return dataclasses.replace(made, offset=_add(made.offset, keep))
 
+    def settled(self, x: Expr, like: Node) -> Expr:
+        """The same with integers at the last step that makes them: from few integers any function needs no more than a table."""
+        places = [i for i, s in enumerate(x.steps, 1) if isinstance(s, (ops.Round, ops.Count))]
+        if not places:
+            return x
+        e = self.plain(dataclasses.replace(x, steps=x.steps[: places[-1]]), like)
+        for step in x.steps[places[-1] :]:
+            node = Node(step, (), like.outputs, like.origin)
+            e = _affine(self, node, [e]) if isinstance(step, ops.Affine) else dataclasses.replace(e, steps=(*e.steps, step))
+        return e
+
     def absorbed(self, x: Expr, like: Node, uniform: tuple[int, ...] = ()) -> Expr:
         """The same real tensor as one integer tensor that is it up to a positive factor: no offset remains."""
-        return self.plain(dataclasses.replace(x, steps=x.steps or (ops.Clip(),)), like, uniform)
+        return self.plain(dataclasses.replace(x, steps=(*x.steps, ops.Clip())), like, uniform)
 
     def _reach(self, op: ops.Map, rows: tuple[np.ndarray, np.ndarray]) -> tuple[int, int]:
         """Bounds of the lossless integers, by interval arithmetic on the steps."""
@@ -327,8 +339,8 @@ def _batch_norm(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 @_rule(ops.Clip, ops.Leaky, ops.Round, ops.Func, ops.Count)
 def _step(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     e = x[0]
-    if not is_monotone(node.op) and any(isinstance(s, (ops.Round, ops.Count)) for s in e.steps):
-        e = low.plain(e, node)  # integers are there already; from them the function needs no more than a table
+    if not is_monotone(node.op):
+        e = low.settled(e, node)
     return dataclasses.replace(e, steps=(*e.steps, node.op))
 
 
@@ -582,7 +594,7 @@ def _without(p: Param, node: Node) -> Param:
     """A parameter that is flat along the reduced axes, for the result."""
     shape = node.inputs[0].type.shape
     if p.is_scalar or node.op.keepdims:
-        return p
+        return Param((), p.values) if p.is_scalar else p
     array = p.aligned(len(shape))
     return Param.of(array.reshape(tuple(n for i, n in enumerate(array.shape) if i not in node.op.axes)))
 

@@ -17,7 +17,10 @@ from qcompile.sim.structure import rearrange
 
 @dataclass(frozen=True)
 class HostInput:
-    """Float input `name` of `source_shape` -> structural ops -> affine -> clip -> quantize -> codes of port `port` of `shape`."""
+    """Float input `name` of `source_shape` -> structural ops -> affine -> clip -> quantize -> codes of port `port` of `shape`.
+
+    count: the codes are numbers of thresholds instead, and `quantize` only gives their format (MultiThreshold on the input).
+    """
 
     name: str
     source_shape: Shape
@@ -27,6 +30,7 @@ class HostInput:
     affine: ops.Affine
     clip: ops.Clip
     quantize: ops.Quantize
+    count: ops.Count | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def _path(graph: Graph, value: Value, affine: bool = True) -> list[Node]:
         path.append(users[0])
         if isinstance(users[0].op, ops.Quantize):
             return path
+        if isinstance(users[0].op, ops.Count):
+            return [] if any(isinstance(n.op, ops.Clip) for n in path) else path
         if not isinstance(users[0].op, allowed) or _mixed_signs(users[0].op):
             return []
         value = users[0].output
@@ -145,7 +151,10 @@ def _host_input(value: Value, path: list[Node]) -> HostInput:
             structural.append(node.op)
             shape = node.output.type.shape
     op = path[-1].op
-    return HostInput(value.name, value.type.shape, path[-1].output.name, shape, tuple(structural), affine, clip, op)
+    count = op if isinstance(op, ops.Count) else None
+    if count is not None:
+        op = ops.Quantize(FixedPoint(count.thresholds.shape[-1].bit_length(), 0, False))
+    return HostInput(value.name, value.type.shape, path[-1].output.name, shape, tuple(structural), affine, clip, op, count)
 
 
 def _then_affine(affine: ops.Affine, clip: ops.Clip, step: ops.Affine) -> tuple[ops.Affine, ops.Clip]:
@@ -213,6 +222,14 @@ def _refuse_inner_softmax(graph: Graph, skipped: set[str], softmax: str) -> None
             findings.append(Finding(str(node.origin), "Softmax", reason, "end the graph before it"))
     if findings:
         raise UnsupportedError(tuple(findings), graph.name)
+
+
+def cuts(host: HostInput) -> tuple[Param, Param]:
+    """(sign, thresholds): the code is the number of thresholds <= sign * x, for the float input x after the structural ops."""
+    assert host.count is not None
+    mul, add = (p.array()[..., None] for p in (host.affine.mul, host.affine.add))
+    least = np.asarray((host.count.thresholds.array() - add) / np.abs(mul))
+    return host.affine.mul.map(lambda m: Fraction(1 if m > 0 else -1)), Param(least.shape, tuple(least.ravel().tolist()))
 
 
 def to_port(host: HostInput) -> tuple[Param, Param]:

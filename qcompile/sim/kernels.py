@@ -290,6 +290,19 @@ def quantize_input(x, mul, add, exact, rounding, lo, hi, bipolar, dtype):
     return units.astype(dtype, copy=False)
 
 
+def count_input(x, sign, cuts, dtype):
+    """Number of cuts <= sign * x: exact, since every cut is the least float64 that is not below the threshold; cuts (..., K)."""
+    if not np.isfinite(x).all():
+        raise ValueError("the input holds NaN or infinity; give finite numbers")
+    x = np.multiply(x, sign, dtype=np.float64)
+    if cuts.size == cuts.shape[-1]:
+        return np.searchsorted(np.sort(cuts.ravel()), x.ravel(), side="right").reshape(x.shape).astype(dtype)
+    total = np.zeros(x.shape, dtype=dtype)
+    for k in range(cuts.shape[-1]):
+        total += x >= cuts[..., k]
+    return total
+
+
 def _near_boundary(v, size, rounding, bipolar):
     if bipolar:
         return np.abs(v) <= size

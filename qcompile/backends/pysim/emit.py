@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 
 from qcompile.assets import asset
-from qcompile.backends.pysim.plan import Call, Ref, input_arguments, output_steps, plan
+from qcompile.backends.pysim.plan import Call, Ref, input_call, output_steps, plan
 from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Graph, ops
 from qcompile.passes.ports import HostInput, HostOutput
@@ -25,7 +25,7 @@ _INLINE = 1  # arrays with more numbers go to params.npz
 class InputView:
     shape: str
     structural: tuple[str, ...]
-    arguments: str
+    quantize: str
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,7 @@ def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput,
     show = _Printer()
     entry = tuple(show.variable(name) for name, _ in p.inputs)
     in_views = tuple(
-        InputView(
-            show.arg(h.source_shape), tuple(_structural(op, show) for op in h.structural), show.arg(input_arguments(h, d))[1:-1]
-        )
+        InputView(show.arg(h.source_shape), tuple(_structural(op, show) for op in h.structural), _entry(*input_call(h, d), show))
         for h, (_, d) in zip(inputs, p.inputs, strict=True)
     )
     calls = tuple(show.call(c) for c in p.calls)
@@ -107,6 +105,10 @@ def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput,
     )
     text = environment.from_string(source).render(view=view)
     return {"sim/model.py": text.encode(), "sim/params.npz": _npz(show.params)}
+
+
+def _entry(kernel: str, arguments: tuple[Any, ...], show: _Printer) -> str:
+    return f"{kernel}(x, {', '.join(map(show.arg, arguments))})"
 
 
 def variables(graph: Graph) -> dict[str, str]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from qcompile.formats import Bipolar
 from qcompile.ir import Graph, Node, Param, ops
-from qcompile.passes.ports import HostInput, HostOutput, port_limits, to_port
+from qcompile.passes.ports import HostInput, HostOutput, cuts, port_limits, to_port
 from qcompile.passes.ranges import Range, ranges, row_ranges
 from qcompile.sim.dot import exact_matmul
 from qcompile.sim.ratio import bound
@@ -427,8 +428,22 @@ _IMPLS: dict[type, Callable[..., Call]] = {ops.Table: _table, ops.Thresholds: _t
 # --- the host side -----------------------------------------------------------------------------------------------------
 
 
-def input_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
-    """Arguments of kernels.quantize_input behind x (which already has the port's shape)."""
+def input_call(host: HostInput, dtype: str) -> tuple[str, tuple[Any, ...]]:
+    """The kernel that makes units of x (which already has the port's shape), and its arguments behind x."""
+    if host.count is not None:
+        sign, least = cuts(host)
+        return "count_input", (_array(sign.numpy(), "f8"), _rounded_up(least), _DTYPES[dtype]().dtype.str)
+    return "quantize_input", _quantizer_arguments(host, dtype)
+
+
+def _rounded_up(p: Param) -> np.ndarray:
+    """The least float64 that is not below each number."""
+    near = p.numpy().ravel()
+    low = [Fraction(v) < exact for v, exact in zip(near.tolist(), p.values, strict=True)]
+    return np.where(low, np.nextafter(near, np.inf), near).reshape(p.shape)
+
+
+def _quantizer_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
     mul, add = to_port(host)
     fmt = host.quantize.format
     lo, hi = (_limit(p) for p in port_limits(host))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.backends.pysim.plan import Plan, Ref, input_arguments, output_steps, plan
+from qcompile.backends.pysim.plan import Plan, Ref, input_call, output_steps, plan
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, ops
 from qcompile.passes.ports import HostInput, HostOutput
@@ -26,7 +26,7 @@ class Simulator:
     def __init__(self, graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput, ...]) -> None:
         self.graph, self.host_inputs, self.host_outputs = graph, inputs, outputs
         self.plan: Plan = plan(graph)
-        self._arguments = [input_arguments(h, d) for h, (_, d) in zip(inputs, self.plan.inputs, strict=True)]
+        self._entries = [input_call(h, d) for h, (_, d) in zip(inputs, self.plan.inputs, strict=True)]
         self._steps = [output_steps(h) for h in outputs]
 
     def quantize(self, *x: np.ndarray) -> list[np.ndarray]:
@@ -44,7 +44,8 @@ class Simulator:
         for op in host.structural:
             x = rearrange(op, lead=1)(x)
         try:
-            return np.asarray(kernels.quantize_input(x, *self._arguments[position]))
+            kernel, arguments = self._entries[position]
+            return np.asarray(getattr(kernels, kernel)(x, *arguments))
         except ValueError as error:
             raise QCompileError(str(error), f"input '{host.name}'") from None
 
