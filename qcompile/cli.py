@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from qcompile.cost.devices import Board, Device
+    from qcompile.layers import Layer
     from qcompile.pipeline import Design
     from qcompile.verification import Report
 
@@ -275,11 +277,12 @@ def simulate(target: str, source: str, result: str, codes: bool, **options: Any)
 @click.option(
     "--float32/--no-float32", default=True, show_default=True, help="compare with qonnx's float32 execution where it is installed"
 )
+@click.option("--layers", "per_layer", is_flag=True, help="per layer: range used, bits wasted, saturation, noise, bound and range seen")
 @click.option("--json", "as_json", is_flag=True, help="machine-readable")
-def verify(directory: str, source: str | None, samples: int, seed: int, float32: bool, as_json: bool) -> None:
+def verify(directory: str, source: str | None, samples: int, seed: int, float32: bool, per_layer: bool, as_json: bool) -> None:
     """Exit code 0 only when reference, simulator, emitted simulator and compiled C++ agree on every code."""
     from qcompile.errors import QCompileError
-    from qcompile.verification import report_json
+    from qcompile.verification import report_record
     from qcompile.verification import verify as verify_project
 
     if not 0 <= samples <= 10_000_000 or seed < 0:
@@ -287,18 +290,43 @@ def verify(directory: str, source: str | None, samples: int, seed: int, float32:
     arrays = _load_array(source) if source else []
     with _progress(f"verifying {directory}") as progress:
         report = verify_project(directory, *arrays, samples=samples, seed=seed, float32=float32, progress=progress)
+        rows = _layers(directory, arrays, samples, seed, progress) if per_layer else None
     if as_json:
-        click.echo(report_json(report))
+        click.echo(json.dumps(report_record(report) | ({"layers": [r.record() for r in rows]} if rows is not None else {}), indent=1))
         return
     _show_report(directory, report)
+    if rows is not None:
+        _show_layers(directory, rows, bool(arrays))
     click.echo(
         f"all executions agree; next: make -C {directory} synth (with Vitis HLS), or qcompile simulate {directory} --input x.npy --output y.npy"
     )
 
 
+def _layers(directory: str, arrays: list[np.ndarray], samples: int, seed: int, progress: Any) -> list[Layer]:
+    """Statistics on the given vectors, or on random ones where none are given."""
+    from qcompile.layers import layers
+    from qcompile.pipeline import open_project
+    from qcompile.verification import random_inputs
+
+    design = open_project(directory)
+    return layers(design, *(arrays or random_inputs(design, min(samples, 1000), seed)), progress=progress)
+
+
+def _show_layers(directory: str, rows: list[Layer], given: bool) -> None:
+    def decibels(row: Layer) -> str:
+        return "" if row.sqnr_db is None else "exact" if math.isinf(row.sqnr_db) else f"{row.sqnr_db:.1f}"
+
+    title = f"layers of {directory}, on " + ("the given vectors" if given else "random vectors: give --input for real ones")
+    _table(title, ["tensor", "op", "codes", "proven bound", "seen", "bits wasted", "saturated", "SQNR dB"],
+           [[r.tensor, r.op, r.format, f"{r.bound[0]} .. {r.bound[1]}", f"{r.seen[0]} .. {r.seen[1]}", r.wasted_bits,
+             "" if r.saturated is None else f"{r.saturated:.2%}", decibels(r)] for r in rows])  # fmt: skip
+
+
 def _show_report(directory: str, report: Report) -> None:
     _table(f"verify {directory}", ["comparison", "vectors", "codes", "differing", "note"],
            [[r.what, r.vectors, r.codes, r.differing, r.note] for r in report.rows])  # fmt: skip
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
 
 
 @main.command()
@@ -320,6 +348,7 @@ def evaluate(target: str, source: str, labels: str, as_json: bool, **options: An
     _table(f"accuracy of {target}", ["execution", "accuracy"], [[k, v] for k, v in result["accuracy"].items()])
     if result["disagreements"]:
         _table("where they disagree", ["vector", "label", "bit-accurate", "float32"], result["disagreements"])
+        _table("confusion where they disagree", ["label", "bit-accurate", "float32", "vectors"], result["confusion"])
     click.echo(f"agreement of both executions: {result['agreement']}")
     click.echo(f"next: qcompile verify DIR checks the codes themselves (of {target})")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ SHOWN = 20  # disagreements listed
 
 
 def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float32: bool = True) -> dict[str, Any]:
-    """Accuracy and agreement. labels: class indices (N,). The first output is a score per class, or the class itself."""
+    """Accuracy and agreement. labels: class indices (N,). The first output is a score per class, or the class itself.
+
+    confusion: [label, bit-accurate class, float32 class, number of vectors] where the two executions differ, most frequent first.
+    """
     from qcompile.float32 import execute
     from qcompile.verification import to_float_inputs
 
@@ -26,7 +30,7 @@ def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float
             "--labels",
         )
     result: dict[str, Any] = {"vectors": len(labels), "accuracy": {"bit-accurate": float(np.mean(exact == labels))}}
-    result |= {"agreement": None, "disagreements": []}
+    result |= {"agreement": None, "disagreements": [], "confusion": []}
     if float32:
         found, by = execute(design.model.source, design.reference, to_float_inputs(design, tuple(np.asarray(a) for a in inputs)))
         if found is None:
@@ -35,8 +39,10 @@ def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float
         guess = _classes(found[0])
         result["accuracy"]["float32"] = float(np.mean(guess == labels))
         result["agreement"] = float(np.mean(guess == exact))
-        where = np.flatnonzero(guess != exact)[:SHOWN]
-        result["disagreements"] = [[int(i), int(labels[i]), int(exact[i]), int(guess[i])] for i in where]
+        where = np.flatnonzero(guess != exact)
+        result["disagreements"] = [[int(i), int(labels[i]), int(exact[i]), int(guess[i])] for i in where[:SHOWN]]
+        pairs = Counter((int(labels[i]), int(exact[i]), int(guess[i])) for i in where)
+        result["confusion"] = [[*classes, count] for classes, count in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))]
     return result
 
 

@@ -175,9 +175,9 @@ def _map_record(node: Node, low: int, high: int) -> dict[str, Any]:
         record |= {"multiplier_bits": int(max(abs(int(mul.min())), abs(int(mul.max())))).bit_length(), "segments": mul.shape[1],
                    "shifts": sorted(set(op.impl.shift.data.ravel().tolist())), "price": price.multiply_add_shift(op.impl, bits)}  # fmt: skip
     elif isinstance(op.impl, ops.Thresholds):
-        record |= {"thresholds": int(op.impl.cuts.data.shape[1]), "price": price.thresholds(op.impl, bits)}
+        record |= {"thresholds": int(op.impl.cuts.data.shape[1]), "price": price.thresholds(op.impl.cuts.data.shape[1], bits)}
     elif isinstance(op.impl, ops.Table):
-        record |= {"entries": int(op.impl.values.data.shape[1]), "price": price.table(op.impl, op.quantize.format.width)}
+        record |= {"entries": int(op.impl.values.data.shape[1]), "price": price.table(op.impl.values.data.shape[1], op.quantize.format.width)}
     record["proof"] = (
         "equal to rational arithmetic for every reachable accumulator value (thresholds of the exact chain reproduced)"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -46,6 +45,7 @@ class Report:
     """Result of `verify`: exact comparisons, and the float32 execution beside them."""
 
     rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def record(self) -> list[dict[str, Any]]:
         return [vars(r) for r in self.rows]
@@ -60,8 +60,11 @@ def verify(directory: str | Path, *x: np.ndarray, samples: int = 1000, seed: int
     folder = Path(directory)
     progress("compiling the project's model again")
     design = open_project(folder)
-    inputs = _inputs(design, x, samples, seed)
     report = Report()
+    fewer = affordable(hls.multiplications(design.graph), samples)
+    if fewer < samples:
+        report.notes.append(f"{fewer} random vectors instead of {samples}: one takes the C++ about {_seconds(design):.2g} s")
+    inputs = _inputs(design, x, fewer, seed)
     units = design.simulator.quantize(*inputs)
     progress("reference and simulator")
     values = _check_reference(design, inputs, units, report)
@@ -76,6 +79,19 @@ def verify(directory: str | Path, *x: np.ndarray, samples: int = 1000, seed: int
     return report
 
 
+_PER_SECOND = 10**8  # multiplications of the compiled C++, roughly
+
+
+def _seconds(design: Design) -> float:
+    return hls.multiplications(design.graph) / _PER_SECOND
+
+
+def affordable(multiplications: int, samples: int) -> int:
+    """How many random vectors are run: what is asked for, but no more than about a minute's worth (100 where one takes less than a second)."""
+    seconds = max(multiplications / _PER_SECOND, 1e-9)
+    return min(samples, max(100, int(40 / seconds)) if seconds <= 1 else max(4, int(20 / seconds)))
+
+
 # --- inputs ------------------------------------------------------------------------------------------------------------
 
 
@@ -84,29 +100,36 @@ def _inputs(design: Design, given: tuple[np.ndarray, ...], samples: int, seed: i
     if given and len(given) != len(design.inputs):
         raise QCompileError(f"the model has {len(design.inputs)} input(s), {len(given)} were given")
     made = []
+    for position, (host, random) in enumerate(zip(design.inputs, random_inputs(design, samples, seed), strict=True)):
+        low, high = _float_range(host)
+        shape = host.source_shape
+        rng = np.random.default_rng([seed, position, 1])
+        ends = np.array([np.full(shape, v) for v in (low, high, 0.0, low * 2, high * 2)], dtype=np.float32)
+        mixed = np.where(rng.random((6, *shape)) < 0.5, low, high).astype(np.float32)
+        parts = [random, ends, mixed]
+        if given:
+            own = with_batch(np.asarray(given[position]), host)
+            if not np.isfinite(own).all():
+                raise QCompileError("the array holds NaN or infinity", f"input '{host.name}'", "give finite numbers")
+            parts.insert(0, own if own.dtype == np.float64 else own.astype(np.float32))
+        made.append(np.concatenate(parts))
+    if len({len(m) for m in made}) > 1:
+        raise QCompileError("the inputs have different numbers of vectors")
+    return tuple(made)
+
+
+def random_inputs(design: Design, samples: int, seed: int) -> tuple[np.ndarray, ...]:
+    """float32 vectors for every input: half uniform over a little more than the format's range, half normal."""
+    made = []
     for position, host in enumerate(design.inputs):
         rng = np.random.default_rng([seed, position])
         low, high = _float_range(host)
-        shape = host.source_shape
+        shape, normals = host.source_shape, samples // 2
         spread = (high - low) or 1.0
-        uniform = rng.uniform(low - 0.05 * spread, high + 0.05 * spread, (samples - samples // 2, *shape))
-        normal = (low + high) / 2 + rng.normal(size=(samples // 2, *shape)) * spread * rng.choice(
-            [0.02, 0.1, 0.3], size=(samples // 2,) + (1,) * len(shape)
-        )
-        ends = np.array([np.full(shape, v) for v in (low, high, 0.0, low * 2, high * 2)])
-        mixed = np.where(rng.random((6, *shape)) < 0.5, low, high)
-        parts = [uniform, normal, ends, mixed]
-        if given:
-            parts.insert(0, with_batch(np.asarray(given[position]), host))
-            if not np.isfinite(parts[0]).all():
-                raise QCompileError("the array holds NaN or infinity", f"input '{host.name}'", "give finite numbers")
-        made.append(
-            np.concatenate(
-                [p.astype(np.float32 if p.dtype != np.float64 or i or not given else p.dtype) for i, p in enumerate(parts)]
-            )
-        )
-    if len({len(m) for m in made}) > 1:
-        raise QCompileError("the inputs have different numbers of vectors")
+        uniform = rng.uniform(low - 0.05 * spread, high + 0.05 * spread, (samples - normals, *shape))
+        width = rng.choice([0.02, 0.1, 0.3], size=(normals,) + (1,) * len(shape))
+        normal = (low + high) / 2 + rng.normal(size=(normals, *shape)) * spread * width
+        made.append(np.concatenate([uniform, normal]).astype(np.float32))
     return tuple(made)
 
 
@@ -420,5 +443,7 @@ def _on_grid(design: Design, position: int, x: np.ndarray) -> np.ndarray:
     return np.asarray((value - t.zero_point.numpy()) * t.unit().numpy(), dtype=np.float32)
 
 
-def report_json(report: Report) -> str:
-    return json.dumps({"agree": all(r.differing == 0 for r in report.rows[:3]), "comparisons": report.record()}, indent=1)
+def report_record(report: Report) -> dict[str, Any]:
+    """The report for JSON."""
+    agree = all(r.differing == 0 for r in report.rows[:3])
+    return {"agree": agree, "comparisons": report.record(), "notes": report.notes}

@@ -17,7 +17,7 @@ from qcompile.passes import lower, ranges
 from qcompile.sim import reference
 
 ORDER = ["errors", "assets", "formats", "ir", "sim", "frontend", "cost", "passes", "assign", "schedule", "backends", "pipeline", "project",
-         "float32", "verification", "evaluation", "methods", "cli"]  # fmt: skip
+         "float32", "verification", "layers", "evaluation", "methods", "cli"]  # fmt: skip
 LATE = {("pipeline", "project")}  # Design.files() asks project for the files when they are wanted
 
 

@@ -12,8 +12,8 @@ def signed_digits(value: int) -> int:
     return bin((3 * value) ^ value).count("1") if value >= 0 else signed_digits(-value)
 
 
-def thresholds(impl: ops.Thresholds, acc_bits: int) -> float:
-    return float(impl.cuts.data.shape[1] * acc_bits)
+def thresholds(cuts: int, acc_bits: int) -> float:
+    return float(cuts * acc_bits)
 
 
 def multiply_add_shift(impl: ops.MulAddShift, acc_bits: int) -> float:
@@ -23,5 +23,5 @@ def multiply_add_shift(impl: ops.MulAddShift, acc_bits: int) -> float:
     return float((digits.sum(axis=1).mean() + 1 + extra) * acc_bits)
 
 
-def table(impl: ops.Table, out_bits: int) -> float:
-    return float(2 ** int(impl.values.data.shape[1] - 1).bit_length() * out_bits / 64)
+def table(entries: int, out_bits: int) -> float:
+    return float(2 ** (entries - 1).bit_length() * out_bits / 64)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 
@@ -41,22 +43,20 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray) -> Impl:
     """The cheapest of all implementations that are possible over [low, high] (per row)."""
     op: ops.Map = node.op
     acc_bits = max(abs(int(low.min())), abs(int(high.max()))).bit_length() + 1
-    found: list[tuple[float, Impl]] = []
+    found: list[tuple[float, Callable[[], Impl]]] = []  # only the cheapest is made
     span = int((high - low).max()) + 1
     monotone = all(is_monotone(s) for s in op.steps)
     if monotone:
         ends = evaluate_rows(op, np.stack([low, high], axis=-1))
-        if affine := multiply_add_shift(op, low, high, ends):
-            found.append((price.multiply_add_shift(affine, acc_bits), affine))
+        if (affine := multiply_add_shift(op, low, high, ends)) is not None:
+            found.append((price.multiply_add_shift(affine, acc_bits), partial(_same, affine)))
         levels = int(np.abs(_ordinals(op, ends[:, 0]) - _ordinals(op, ends[:, 1])).max())
         if levels < (MAX_CUTS if found else LAST_CUTS):
-            cuts = _thresholds(op, low, high, ends)
-            found.append((price.thresholds(cuts, acc_bits), cuts))
+            found.append((price.thresholds(max(1, levels), acc_bits), partial(_thresholds, op, low, high, ends)))
     whole = int(high.max()) - int(low.min()) + 1  # the rows of a table share their first index
     near = max(abs(int(low.min())), abs(int(high.max()))) < 2**61  # indices are int64
     if near and whole <= (MAX_TABLE if found else ENUMERABLE) and whole * len(low) <= ENUMERABLE:
-        table = _table(op, low, high)
-        found.append((price.table(table, op.quantize.format.width), table))
+        found.append((price.table(whole, op.quantize.format.width), partial(_table, op, low, high)))
     if not found:
         cuts = _by_pieces(op, low, high)
         if cuts.cuts.data.shape[1] > LAST_CUTS:
@@ -65,9 +65,13 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray) -> Impl:
                 str(node.origin),
                 "quantize it to 16 bits or fewer",
             )
-        found.append((price.thresholds(cuts, acc_bits), cuts))
-    _, impl = min(found, key=lambda pair: pair[0])
+        found.append((0.0, partial(_same, cuts)))
+    impl = min(found, key=lambda pair: pair[0])[1]()
     _prove(node, impl, low, high, span)
+    return impl
+
+
+def _same(impl: Impl) -> Impl:
     return impl
 
 

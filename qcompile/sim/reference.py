@@ -175,8 +175,10 @@ def _conv(node: Node, x: list[Any]) -> Ratio:
     op: ops.Conv = node.op
     outs, depth, *kernel = node.inputs[1].type.shape
     data, weight = rational(x[0], node).uniform_along(tuple(range(3, 3 + len(kernel)))), rational(x[1], node)
-    by_channel = np.broadcast_to(data.unit.array().ravel(), (op.groups * depth,)).reshape(op.groups, depth)
-    factor = Param.of(np.repeat(by_channel, outs // op.groups, axis=0).reshape(outs, depth, *[1] * len(kernel)))
+    factor = Param((), data.unit.values)
+    if not factor.is_scalar:
+        by_channel = np.broadcast_to(data.unit.array().ravel(), (op.groups * depth,)).reshape(op.groups, depth)
+        factor = Param.of(np.repeat(by_channel, outs // op.groups, axis=0).reshape(outs, depth, *[1] * len(kernel)))
     weight = Ratio(weight.num, weight.unit.combine(factor, lambda u, v: u * v)).uniform_along(tuple(range(2, 3 + len(kernel))))
     num = data.num.reshape(-1, *data.shape[2:])
     out = exact_conv(num, weight.num[0], op.strides, op.dilations, op.groups)
