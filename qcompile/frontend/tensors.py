@@ -94,6 +94,10 @@ def _folded(call: Call, x: Const, steps: tuple[ops.Step, ...]) -> Const:
         if isinstance(step, ops.Round) and step.rounding in _ROUNDINGS:
             x = Const(np.asarray(_ROUNDINGS[step.rounding](x.held)).astype(x.held.dtype))
             continue
+        if isinstance(step, ops.Clip) and x.units is None and x.rationals is None:
+            lo, hi = (None if p is None else p.numpy() for p in (step.lo, step.hi))
+            x = Const(np.asarray(np.clip(x.held, lo, hi)).astype(x.held.dtype))
+            continue
         if not isinstance(step, (ops.Clip, ops.Affine, ops.Leaky)):
             raise Unsupported(f"{call.node.op_type} of a constant is not supported", "fold it when exporting")
         result = apply(Ratio.of_rationals(x.exact()), step)

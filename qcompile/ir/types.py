@@ -81,11 +81,7 @@ class Param:
         """The same values with every constant axis (but the last, if it is to be kept) shrunk to size 1."""
         if len(self.values) <= 1:
             return self
-        array = self._array
-        for axis, size in enumerate(array.shape[:-1] if keep_last else array.shape):
-            first = np.take(array, [0], axis=axis)
-            if size > 1 and bool(np.all(array == first)):
-                array = first
+        array = _compressed(self._array, keep_last)
         return Param(array.shape, tuple(array.ravel().tolist()))
 
     def flat(self, axes: Iterable[int], rank: int) -> bool:
@@ -114,8 +110,21 @@ class Param:
         """The parameter of a tensor of `shape` after a structural operation `fn` on the tensor."""
         if self.is_scalar:
             return Param((), self.values)
-        out = fn(np.array(self.on(shape)))
-        return Param(out.shape, tuple(out.ravel().tolist())).compress()
+        # Whole tensors are moved as numbers of the distinct values, which numpy compares fast.
+        distinct: dict[Fraction, int] = {}
+        ids = np.array([distinct.setdefault(v, len(distinct)) for v in self.values]).reshape(self.shape)
+        out = _compressed(fn(np.array(np.broadcast_to(ids, shape))))
+        values = list(distinct)
+        return Param(out.shape, tuple(values[i] for i in out.ravel().tolist()))
+
+
+def _compressed(array: np.ndarray, keep_last: bool = False) -> np.ndarray:
+    """Every constant axis shrunk to size 1."""
+    for axis, size in enumerate(array.shape[:-1] if keep_last else array.shape):
+        first = np.take(array, [0], axis=axis)
+        if size > 1 and bool(np.all(array == first)):
+            array = first
+    return array
 
 
 ONE, ZERO = Param((), (Fraction(1),)), Param((), (Fraction(0),))

@@ -97,10 +97,7 @@ class Ratio:
 
     def rearrange(self, fn: Callable[[np.ndarray], np.ndarray]) -> Ratio:
         """After a structural operation on the tensor."""
-        if self.unit.is_scalar:
-            return Ratio(fn(self.num), Param((), self.unit.values))
-        unit = fn(np.array(np.broadcast_to(self.unit.array(), (1, *self.shape[1:]))))
-        return Ratio(fn(self.num), Param.of(unit))
+        return Ratio(fn(self.num), self.unit.rearrange((1, *self.shape[1:]), fn))
 
     def on(self, unit: Param) -> Ratio:
         """The same numbers as multiples of `unit`, which divides the present one."""
