@@ -143,6 +143,7 @@ def onnxruntime_float(model_path: Path, x: Floats) -> float:
             node.op_type, node.domain = "Identity", ""
             del node.input[1:], node.attribute[:]
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: x}

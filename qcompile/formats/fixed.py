@@ -79,7 +79,7 @@ class FixedPoint(Format):
     def bits(self, codes: Any) -> np.ndarray:
         """Two's complement bit patterns in [0, 2**width)."""
         patterns = self._checked(codes, "code") & (2**self.width - 1)
-        return np.asarray(patterns, dtype=np.uint64 if self.width == 64 else np.int64)
+        return np.asarray(patterns, dtype=np.int64 if self.width < 64 else np.uint64 if self.width == 64 else object)
 
     def from_bits(self, bits: Any) -> np.ndarray:
         """Inverse of ``bits``."""

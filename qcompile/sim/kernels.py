@@ -190,16 +190,38 @@ def columns(a, kernel, strides, dilations):
 def conv(a, w, kernel, strides, dilations, dtype):
     """Convolution as one matrix product per vector and group: a (N, 1, C, *spatial), w: list of (first channel of the group, weights
     [groups, outputs, channels * places]) whose partial sums the dtype holds exactly; parts are added in float64."""
-    groups = w[0][1].shape[0]
+    groups, rank = w[0][1].shape[0], len(kernel)
     a = a.astype(w[0][1].dtype, copy=False).reshape(a.shape[0], a.shape[1], groups, -1, *a.shape[3:])
+    by_rows = all(s == 1 for s in strides) and math.prod(kernel) > 1
     total = None
     for first, part in w:
-        depth = part.shape[-1] // math.prod(kernel)
-        found = columns(a[:, :, :, first : first + depth], kernel, strides, dilations)
-        windows = found.shape[-len(kernel) :]
+        channels = a[:, :, :, first : first + part.shape[-1] // math.prod(kernel)]
+        found = _columns_by_rows(channels, kernel, dilations) if by_rows else columns(channels, kernel, strides, dilations)
         y = np.matmul(part, found.reshape(*found.shape[:3], part.shape[-1], -1))
         total = y.astype(dtype, copy=False) if total is None else np.add(total, y, dtype=dtype)
-    return total.reshape(*a.shape[:2], -1, *windows)
+    total = total.reshape(*a.shape[:2], -1, *found.shape[-rank:])
+    return total[(..., *(slice(n - d * (k - 1)) for n, k, d in zip(a.shape[-rank:], kernel, dilations)))] if by_rows else total
+
+
+def _columns_by_rows(a, kernel, dilations):
+    """im2col with stride 1: a shift of the plane is a shift of its flattened rows, copied in one piece with surplus elements at the ends
+    of rows. (..., C, *spatial) -> (..., C, places, windows along the first axis, *rest of spatial)."""
+    lead, sizes = a.shape[: a.ndim - len(kernel)], a.shape[a.ndim - len(kernel) :]
+    starts, length = _row_starts(sizes, kernel, dilations)
+    rows = a.reshape(*lead, -1)
+    count = sizes[0] - dilations[0] * (kernel[0] - 1)
+    out = np.empty((*lead, len(starts), count * math.prod(sizes[1:])), dtype=a.dtype)
+    for i, start in enumerate(starts):
+        out[..., i, :length] = rows[..., start : start + length]
+    out[..., length:] = 0
+    return out.reshape(*lead, len(starts), count, *sizes[1:])
+
+
+def _row_starts(sizes, kernel, dilations):
+    """Where the shifts of a flattened plane begin, and their common length."""
+    steps = [d * math.prod(sizes[i + 1 :]) for i, d in enumerate(dilations)]
+    starts = [sum(p * s for p, s in zip(place, steps)) for place in np.ndindex(*kernel)]
+    return starts, math.prod(sizes) - starts[-1]
 
 
 def conv_wide(a, w, kernel, strides, dilations, own):
@@ -212,15 +234,36 @@ def conv_wide(a, w, kernel, strides, dilations, own):
 
 def depthwise(a, w, kernel, strides, dilations, dtype):
     """Convolution of every channel by itself, as shifted multiply-adds; w: list by place of weights [C, outputs per channel, 1, ...]."""
-    rank, total = len(kernel), None
     a = np.expand_dims(a.astype(dtype, copy=False), 3)
-    for (_, part), weight in zip(taps(a, kernel, strides, dilations), w):
-        if total is None:
-            total = part * weight
-            product = np.empty_like(total)
+    if all(s == 1 for s in strides):
+        total = _depthwise_by_rows(a, w, kernel, dilations)
+    else:
+        total = _multiply_add([part for _, part in taps(a, kernel, strides, dilations)], w, None)
+    return total.reshape(*total.shape[:2], -1, *total.shape[4:])
+
+
+def _depthwise_by_rows(a, w, kernel, dilations):
+    """With stride 1 a shift of the plane is a shift of its flattened rows: long slices, with surplus elements where a row ends."""
+    sizes = a.shape[4:]
+    counts = [n - d * (k - 1) for n, k, d in zip(sizes, kernel, dilations)]
+    starts, length = _row_starts(sizes, kernel, dilations)
+    rows = a.reshape(*a.shape[:4], -1)
+    planes = np.empty((*a.shape[:3], w[0].shape[1], counts[0], *sizes[1:]), dtype=a.dtype)
+    total = planes.reshape(*planes.shape[:4], -1)[..., :length]
+    _multiply_add([rows[..., s : s + length] for s in starts], [v.reshape(*v.shape[:2], 1) for v in w], total)
+    return planes[(..., *(slice(c) for c in counts))]
+
+
+def _multiply_add(parts, factors, total):
+    """sum of part * factor, into `total` where one is given."""
+    product = None
+    for part, factor in zip(parts, factors):
+        if product is None:
+            total = np.multiply(part, factor, out=total)
+            product = np.empty(total.shape, dtype=total.dtype)
         else:
-            total += np.multiply(part, weight, out=product)
-    return total.reshape(*total.shape[:2], -1, *total.shape[total.ndim - rank :])
+            total += np.multiply(part, factor, out=product)
+    return total
 
 
 def sum_pool(a, kernel, strides, dilations, dtype):
@@ -267,13 +310,15 @@ def quantize_input(x, mul, add, exact, rounding, lo, hi, bipolar, dtype):
     """
     if not np.isfinite(x).all():
         raise ValueError("the input holds NaN or infinity; give finite numbers")
-    plain = exact is None and rounding == "ROUND" and not bipolar and np.ndim(lo) == np.ndim(hi) == 0
-    if plain and x.dtype == np.float32 and dtype == "f4" and 2.0**-100 < mul < 2.0**100:
+    simple = rounding == "ROUND" and not bipolar and np.ndim(lo) == np.ndim(hi) == 0 and x.dtype == np.float32 and dtype == "f4"
+    if simple and exact is None and 2.0**-100 < mul < 2.0**100:
         # A power-of-two scale and at most 24 bits: float32 is exact too, and twice as fast.
         with np.errstate(over="ignore", under="ignore"):
             v = np.multiply(x, np.float32(mul))
         np.rint(v, out=v)
         return np.clip(v, np.float32(lo), np.float32(hi), out=v)
+    if simple and max(-lo, hi) < 2**16 and 2.0**-100 < np.min(np.abs(mul)) and np.max(np.abs(mul)) < 2.0**100:
+        return _quantize_float32(x, mul, add, exact, lo, hi)
     v = np.multiply(x, mul, dtype=np.float64)
     if exact is not None:
         size = np.abs(v)
@@ -288,6 +333,28 @@ def quantize_input(x, mul, add, exact, rounding, lo, hi, bipolar, dtype):
         fixed[near] = _exact_units(x, exact, near, rounding, bipolar)
         units = np.where(near, np.minimum(np.maximum(fixed, lo), hi), units)
     return units.astype(dtype, copy=False)
+
+
+def _quantize_float32(x, mul, add, exact, lo, hi):
+    """Rounding to nearest in float32; the few elements that come near a boundary once more, exactly."""
+    with np.errstate(over="ignore", under="ignore"):
+        v = np.multiply(x, np.asarray(mul, dtype=np.float32))
+        if np.any(add):
+            v += np.asarray(add, dtype=np.float32)
+    np.clip(v, np.float32(lo - 1), np.float32(hi + 1), out=v)
+    units = np.rint(v)
+    v -= units
+    np.abs(v, out=v)
+    # Product, factor, addend and sum are each off by at most 2**-24 of what is at most this large.
+    reach = max(-lo, hi) + 2 + 2 * float(np.max(np.abs(add)))
+    near = v >= np.float32(0.5 - reach * 2.0**-21)
+    np.clip(units, np.float32(lo), np.float32(hi), out=units)
+    if near.any():
+        if np.ndim(mul) == np.ndim(add) == 0:
+            units[near] = quantize_input(x[near].astype(np.float64), mul, add, exact, "ROUND", lo, hi, False, "f8")
+        else:
+            units[near] = np.minimum(np.maximum(_exact_units(x, exact, near, "ROUND", False), lo), hi)
+    return units
 
 
 def count_input(x, sign, cuts, dtype):
@@ -373,7 +440,8 @@ def _round_exact(v, rounding, bipolar):
 def host_step(x, name, a, b):
     """One real-valued step behind the output port, in float64."""
     if name == "affine":
-        return x * a + b
+        y = np.multiply(x, a)
+        return y if np.ndim(b) == 0 and b == 0 else np.add(y, b, out=y) if np.shape(b) == () else y + b
     if name == "clip":
         x = x if a is None else np.maximum(x, a)
         return x if b is None else np.minimum(x, b)

@@ -46,7 +46,7 @@ class View:
     entry: tuple[str, ...]
     calls: tuple[str, ...]
     outputs: tuple[OutputView, ...]
-    largest: int
+    tile: int
 
 
 class _Printer:
@@ -81,6 +81,10 @@ class _Printer:
         self.params[name] = np.ascontiguousarray(a)
         return f'P["{name}"]'
 
+    def done(self, name: str) -> str:
+        variable = self.variable(name)
+        return f"{variable} = _done(trace, {variable!r}, {variable})"
+
     def call(self, c: Call) -> str:
         args = ", ".join(map(self.arg, c.args))
         return f"{self.variable(c.target)} = {c.kernel}({args})"
@@ -95,11 +99,11 @@ def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput,
         InputView(show.arg(h.source_shape), tuple(_structural(op, show) for op in h.structural), _entry(*input_call(h, d), show))
         for h, (_, d) in zip(inputs, p.inputs, strict=True)
     )
-    calls = tuple(show.call(c) for c in p.calls)
+    calls = tuple(line for c, done in zip(p.calls, p.done, strict=True) for line in (show.call(c), *map(show.done, done)))
     out_views = tuple(_output(graph, i, h, show) for i, h in enumerate(outputs))
     source = asset("templates/pysim/model.py.j2").read_text()
     kernels = Path(kernels_module.__file__).read_text().split('"""', 2)[2].strip()
-    view = View(kernels, in_views, entry, calls, out_views, p.largest)
+    view = View(kernels, in_views, entry, calls, out_views, p.tile)
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )

@@ -42,12 +42,16 @@ class Call:
 
 @dataclass(frozen=True)
 class Plan:
-    """inputs: (units name, dtype) per port; outputs: value names; largest: elements of the biggest activation of one sample."""
+    """inputs: (units name, dtype) per port; outputs: value names; tile: vectors that are run at once.
+
+    done: for every call the names that nothing needs after it.
+    """
 
     inputs: tuple[tuple[str, str], ...]
     calls: tuple[Call, ...]
     outputs: tuple[str, ...]
-    largest: int
+    tile: int
+    done: tuple[tuple[str, ...], ...]
 
 
 def dtype_for(limit: int) -> str:
@@ -119,17 +123,39 @@ def plan(graph: Graph) -> Plan:
         if value.name in planner.constants:
             calls.append(Call(value.name, "constant", (planner.constants[value.name][None],)))
     inputs = tuple((v.name, storage(planner.ranges[v.name])) for v in graph.inputs)
-    largest = max([_room(n) for n in graph.nodes if not isinstance(n.op, ops.Constant)] + [v.type.size for v in graph.inputs])
-    return Plan(inputs, tuple(calls), tuple(v.name for v in graph.outputs), largest)
+    tile = _tile([n for n in graph.nodes if not isinstance(n.op, ops.Constant)], [v.type.size for v in graph.inputs])
+    outputs = tuple(v.name for v in graph.outputs)
+    return Plan(inputs, tuple(calls), outputs, tile, _done(calls, outputs))
 
 
-def _room(node: Node) -> int:
-    """Numbers of one sample that the kernel of a node has in memory: its result, or the columns that a convolution multiplies."""
-    size = node.output.type.size
-    if isinstance(node.op, ops.Conv):
-        outs, depth, *kernel = node.inputs[1].type.shape
-        return max(size, size // outs * node.op.groups * depth * math.prod(kernel))
-    return size
+def _done(calls: list[Call], outputs: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    last = {name: i for i, call in enumerate(calls) for name in _names(call.args)}
+    ends: list[list[str]] = [[] for _ in calls]
+    for name, i in last.items():
+        if name not in outputs:
+            ends[i].append(name)
+    return tuple(map(tuple, ends))
+
+
+def _names(a: Any) -> list[str]:
+    if isinstance(a, Ref):
+        return [a.name]
+    return [name for item in a for name in _names(item)] if isinstance(a, (list, tuple)) else []
+
+
+_CACHED, _COLUMNS = 2**18, 2**22  # numbers of an activation, and of the columns of a convolution, in one tile
+
+
+def _tile(nodes: list[Node], inputs: list[int]) -> int:
+    """Vectors at once: activations stay in the cache, and the memory is bounded."""
+    columns = max([_columns(n) for n in nodes if isinstance(n.op, ops.Conv)] + [1])
+    return max(1, min(_CACHED // max([n.output.type.size for n in nodes] + inputs), _COLUMNS // columns))
+
+
+def _columns(node: Node) -> int:
+    """Numbers that a convolution multiplies with its weights, for one vector."""
+    outs, depth, *kernel = node.inputs[1].type.shape
+    return node.output.type.size // outs * node.op.groups * depth * math.prod(kernel) if depth > 1 else 1
 
 
 @_rule(ops.MatMul)
@@ -449,7 +475,7 @@ def _quantizer_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
     lo, hi = (_limit(p) for p in port_limits(host))
     dyadic = mul.is_scalar and math.frexp(float(mul.scalar))[0] == 0.5 and float(mul.scalar) == mul.scalar
     easy = dyadic and not any(add.values)
-    exact = None if easy else [([str(v) for v in p.values], p.shape) for p in (mul, add)]
+    exact = None if easy else [([str(v) for v in p.values], () if p.is_scalar else p.shape) for p in (mul, add)]
     return (
         _array(mul.numpy(), "f8"), _array(add.numpy(), "f8"), exact, host.quantize.rounding.value, lo, hi,
         isinstance(fmt, Bipolar), dtype,

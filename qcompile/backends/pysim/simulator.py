@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,6 @@ from qcompile.ir import Graph, ops
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.sim import kernels
 from qcompile.sim.structure import rearrange
-
-_TILE = 2**18  # numbers of the largest activation per tile: stays in the cache, bounds the memory
 
 
 class Simulator:
@@ -55,8 +53,10 @@ class Simulator:
             name: u.astype(dtype, copy=False) for (name, dtype), u in zip(self.plan.inputs, units, strict=True)
         }
         results = dict(values) if keep else {}
-        for call in self.plan.calls:
+        for call, done in zip(self.plan.calls, self.plan.done, strict=True):
             values[call.target] = getattr(kernels, call.kernel)(*[_resolve(a, values) for a in call.args])
+            for name in () if keep else done:
+                del values[name]
         if keep:
             results.update(values)
         batch = len(units[0]) if units else 1
@@ -66,18 +66,26 @@ class Simulator:
 
     def port_units(self, *x: np.ndarray) -> list[np.ndarray]:
         """Units of every output port, for float inputs; tiled over the batch."""
+        return self._tiled(x, lambda position, units: units)
+
+    def _tiled(self, x: tuple[np.ndarray, ...], finish: Callable[[int, np.ndarray], np.ndarray]) -> list[np.ndarray]:
+        """finish(position, units) of every output port, tile by tile of the batch."""
         self._require_all(x)
         x = tuple(with_batch(np.asarray(a), h) for a, h in zip(x, self.host_inputs, strict=True))
         counts = {len(a) for a in x}
         if len(counts) > 1:
             raise QCompileError(f"the inputs have different numbers of vectors: {sorted(counts)}")
-        count = len(x[0])
-        tile = max(1, _TILE // max(1, self.plan.largest))
-        parts = []
-        for start in range(0, max(count, 1), tile):
-            run = self.run(self.quantize(*(a[start : start + tile] for a in x)))
-            parts.append([run[name] for name in self.plan.outputs])
-        return [np.concatenate(p) if len(p) > 1 else p[0] for p in zip(*parts, strict=True)]
+        count, results = len(x[0]), list[np.ndarray]()
+        for start in range(0, max(count, 1), self.plan.tile):
+            stop = start + self.plan.tile
+            run = self.run(self.quantize(*(a[start:stop] for a in x)))
+            part = [finish(i, run[name]) for i, name in enumerate(self.plan.outputs)]
+            if count <= self.plan.tile:
+                return part
+            results = results or [np.empty((count, *p.shape[1:]), dtype=p.dtype) for p in part]
+            for whole, p in zip(results, part, strict=True):
+                whole[start:stop] = p
+        return results
 
     def codes(self, *x: np.ndarray) -> list[np.ndarray]:
         """Codes of every output port."""
@@ -85,7 +93,7 @@ class Simulator:
 
     def __call__(self, *x: np.ndarray) -> list[np.ndarray]:
         """Real values of every output, the host's part included (float64; int64 for indices)."""
-        return [self.finish(i, u) for i, u in enumerate(self.port_units(*x))]
+        return self._tiled(x, self.finish)
 
     def finish(self, position: int, units: np.ndarray) -> np.ndarray:
         """Output units -> real values."""
