@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
@@ -88,6 +89,13 @@ def clean(model_path: Path, batch: int = 1) -> Any:
         if dims and value.name not in {t.name for t in model.graph.initializer}:
             dims[0].dim_value = batch
     del model.graph.value_info[:]  # they name the old batch size
+    shapes = {n.input[1] for n in model.graph.node if n.op_type == "Reshape"}
+    for tensor in model.graph.initializer:
+        if batch > 1 and tensor.name in shapes:
+            shape = onnx.numpy_helper.to_array(tensor).copy()
+            if shape.size and shape[0] == 1:
+                shape[0] = batch
+                tensor.CopyFrom(onnx.numpy_helper.from_array(shape, tensor.name))
     for node in model.graph.node:  # qonnx knows its quantizers under one domain only
         if node.op_type in ("Quant", "BipolarQuant", "Trunc", "MultiThreshold"):
             node.domain = "qonnx.custom_op.general"

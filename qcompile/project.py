@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from qcompile.pipeline import Design
 
 SCHEMA = 1
-VECTORS = 64
+VECTORS, VECTOR_WORDS = 64, 2**19  # of the testbench: at most so many, and about so many 64-bit words in all
+
+
+def vector_count(design: Design) -> int:
+    """Vectors that a project ships."""
+    words = sum(hls.layout(v).size for v in (*design.graph.inputs, *design.graph.outputs))
+    return max(4, min(VECTORS, VECTOR_WORDS // words))
 
 
 def project_files(design: Design) -> FileSet:
@@ -47,9 +53,10 @@ def _json(record: Any) -> bytes:
 
 def _vectors(design: Design) -> dict[str, bytes]:
     """Random and extreme input codes with the simulator's output codes."""
-    units = port_vectors(design, VECTORS, seed=0)
-    results = design.simulator.run(units)
-    graph = design.graph
+    units = port_vectors(design, vector_count(design), seed=0)
+    graph, tile = design.graph, design.simulator.plan.tile
+    runs = [design.simulator.run([u[start : start + tile] for u in units]) for start in range(0, len(units[0]), tile)]
+    results = {v.name: np.concatenate([run[v.name] for run in runs]) for v in graph.outputs}
     ins = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, graph.inputs, strict=True)]
     outs = [v.type.format.bits(encode(results[v.name], v.type.format)) for v in graph.outputs]
     return {
@@ -194,4 +201,4 @@ def _readme(design: Design, proofs: dict[str, Any]) -> bytes:
     environment.filters["clean"] = clean
     source = asset("templates/hls/README.md.j2").read_text()
     record = manifest(design, "")
-    return environment.from_string(source).render(manifest=record, proofs=proofs, vectors=VECTORS).encode()
+    return environment.from_string(source).render(manifest=record, proofs=proofs, vectors=vector_count(design)).encode()

@@ -248,13 +248,18 @@ def _check_emitted(design: Design, folder: Path, inputs: tuple[np.ndarray, ...],
             [sys.executable, str(folder / "sim" / "model.py"), str(source), str(target), "--codes"], "the emitted simulator fails"
         )
         with np.load(target, allow_pickle=False) as file:
-            found = [file[f"y{i}"] for i in range(len(codes))]
+            found = [_stored(file[f"y{i}"]) for i in range(len(codes))]
         wrong = _first_difference(codes, found)
         if wrong is not None:
             one = tuple(x[wrong : wrong + 1] for x in inputs)
             trace = _emitted_trace(design, folder, one, Path(scratch))
             _blame(design, one, trace, wrong, "emitted simulator", codes, found)
     report.rows.append(Row("simulator = emitted simulator", len(inputs[0]), sum(c.size for c in codes), 0))
+
+
+def _stored(y: np.ndarray) -> np.ndarray:
+    """Codes of a file; those of more than 64 bits are stored as text."""
+    return np.array([int(v) for v in y.ravel().tolist()] + [None], dtype=object)[:-1].reshape(y.shape) if y.dtype.kind == "U" else y
 
 
 def _first_difference(a: list[np.ndarray], b: list[np.ndarray]) -> int | None:

@@ -267,20 +267,23 @@ def _multiply_add(parts, factors, total):
 
 
 def sum_pool(a, kernel, strides, dilations, dtype):
-    total = None
-    for _, part in taps(a, kernel, strides, dilations):
-        if total is None:
-            total = part.astype(dtype)
-        else:
-            total += part
-    return total
+    return _by_axis(np.add, a.astype(dtype, copy=False), kernel, strides, dilations)
 
 
 def max_pool(a, kernel, strides, dilations):
-    best = None
-    for _, part in taps(a, kernel, strides, dilations):
-        best = part.copy() if best is None else np.maximum(best, part, out=best)
-    return best
+    return _by_axis(np.maximum, a, kernel, strides, dilations)
+
+
+def _by_axis(join, a, kernel, strides, dilations):
+    """Windows joined along one axis after the other, whole rows first."""
+    for i, (k, s, d) in enumerate(zip(kernel, strides, dilations)):
+        ones = [1] * len(kernel)
+        size, stride, gap = ([*ones[:i], n, *ones[i + 1 :]] for n in (k, s, d))
+        total = None
+        for _, part in taps(a, size, stride, gap):
+            total = part if total is None else join(total, part) if total.base is not None else join(total, part, out=total)
+        a = total
+    return a
 
 
 def arg_max(a, axis, keepdims, last):

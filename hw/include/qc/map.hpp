@@ -9,9 +9,28 @@ template <int INNER, int P> struct AxisRow {
   static int at(int i) { return (i / INNER) % P; }
 };
 
-// Any other assignment of rows, as a table.
-template <const int *TABLE> struct TableRow {
-  static int at(int i) { return TABLE[i]; }
+// Any other assignment of rows, as a table with an entry per row of Place.
+template <const int *TABLE, class Place> struct TableRow {
+  static int at(int i) { return TABLE[Place::at(i)]; }
+};
+
+// An array read with other strides (transposed, sliced, repeated): element (i0, i1, ...) of RANK axes of SIZES comes from OFFSET + sum i * STEPS.
+template <int RANK, const int *SIZES, const int *STEPS, int OFFSET> struct StridedRow {
+  static int at(int i) {
+    int from = OFFSET;
+  STRIDE:
+#ifdef __BAMBU__
+#pragma unroll
+#endif
+    for (int r = RANK - 1; r >= 0; --r) {
+#ifndef __BAMBU__
+#pragma HLS unroll
+#endif
+      from += (i % SIZES[r]) * STEPS[r];
+      i /= SIZES[r];
+    }
+    return from;
+  }
 };
 
 // total[i] (+)= coefficient[row] * x[from[i]]: terms with different scales over their common unit.

@@ -17,6 +17,7 @@ from qcompile.passes.ranges import Range, ranges, row_ranges, smallest_format
 from qcompile.sim.ratio import bound
 from qcompile.sim.structure import padded_axes, rearrange
 
+SMALL_TABLE = 1024  # elements up to which a table of places is printed
 LINEAR_CUTS = 16  # up to this many thresholds are compared at once, more by a binary search
 UNROLLED = 200_000  # multiplications beyond which `parallel` cannot be meant for hardware
 
@@ -145,12 +146,33 @@ class Builder:
 
     def row(self, index: np.ndarray, shape: tuple[int, ...]) -> str:
         """The C++ type that maps an element to its row."""
-        full = np.broadcast_to(index, shape).ravel()
-        rows = int(full.max()) + 1
-        inner = int(np.argmax(full != full[0])) if rows > 1 else 1
-        if rows == 1 or np.array_equal(full, (np.arange(full.size) // max(inner, 1)) % rows):
+        full = np.broadcast_to(index, shape)
+        flat = full.ravel()
+        rows = int(flat.max()) + 1
+        inner = int(np.argmax(flat != flat[0])) if rows > 1 else 1
+        if rows == 1 or np.array_equal(flat, (np.arange(flat.size) // max(inner, 1)) % rows):
             return f"qc::AxisRow<{max(inner, 1)}, {rows}>"
-        return f"qc::TableRow<{self.array(full, 'int').variable}>"
+        strided = _strided(full) if flat.size > SMALL_TABLE else None
+        if strided is None:
+            places = np.arange(index.size).reshape(index.shape)
+            return f"qc::TableRow<{self.array(index, 'int').variable}, {self.row(places, shape)}>"
+        sizes, steps, offset = strided
+        arrays = ", ".join(self.array(np.array(a), "int").variable for a in (sizes, steps))
+        return f"qc::StridedRow<{len(sizes)}, {arrays}, {offset}>"
+
+
+def _strided(places: np.ndarray) -> tuple[list[int], list[int], int] | None:
+    """(sizes, steps, offset) with places = offset + sum of index * step over axes of these sizes; axes that repeat elements are split."""
+    sizes: list[int] = []
+    for axis, size in enumerate(places.shape):
+        line = np.take(places, 0, axis=axis)[None] if size == 1 else np.moveaxis(places, axis, 0).reshape(size, -1)[:, 0]
+        repeat = int(np.argmax(line != line[0])) if size > 1 else 0
+        sizes += [size // repeat, repeat] if repeat > 1 and size % repeat == 0 else [size]
+    split = places.reshape(sizes)
+    offset = int(split.flat[0])
+    steps = [int(np.moveaxis(split, axis, 0).reshape(size, -1)[1, 0]) - offset if size > 1 else 0 for axis, size in enumerate(sizes)]
+    made = offset + sum(np.arange(n).reshape(-1, *[1] * (len(sizes) - 1 - i)) * s for i, (n, s) in enumerate(zip(sizes, steps, strict=True)))
+    return (sizes, steps, offset) if np.array_equal(np.broadcast_to(made, split.shape), split) else None
 
 
 def _lines(flat: list[int], ctype: str) -> tuple[str, ...]:
@@ -194,12 +216,8 @@ def _wire(b: Builder, node: Node) -> None:
     (x,) = node.inputs
     source, out = b.source(x), b.local(node.output)
     places = rearrange(node.op)(np.arange(x.type.size).reshape(x.type.shape))
-    row = _from(b, places.ravel())
+    row = b.row(places, places.shape)
     b.emit(f"qc::wire<{places.size}, {row}, {source.ctype}, {source.limbs}>({source.variable}, {out.variable});")
-
-
-def _from(b: Builder, places: np.ndarray) -> str:
-    return b.row(places, places.shape)
 
 
 @_rule(ops.Concat)
@@ -244,7 +262,7 @@ def _mul(b: Builder, node: Node) -> None:
 def _spread(b: Builder, value: Value, shape: tuple[int, ...]) -> str:
     """Which element of `value` meets each element of a tensor of `shape`."""
     places = np.arange(value.type.size).reshape(value.type.shape)
-    return _from(b, np.broadcast_to(places, shape).ravel())
+    return b.row(places, shape)
 
 
 @_rule(ops.ReduceMax)

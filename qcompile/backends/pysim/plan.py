@@ -277,7 +277,7 @@ def _conv(p: Planner, node: Node) -> Call:
     if dtype not in ("f4", "f8"):
         rows = weight.astype(_DTYPES[dtype]).reshape(op.groups, outs // op.groups, -1)
         return Call(node.output.name, "conv_wide", (p.source(node), rows, *window, p.own(node)))
-    if depth == 1:
+    if depth == 1 and outs < _FEW_OUTPUTS * op.groups:
         columns = weight.reshape(op.groups, outs // op.groups, -1)
         ones = (1,) * len(kernel)
         places = [columns[..., k].astype(_DTYPES[dtype]).reshape(*columns.shape[:2], *ones) for k in range(columns.shape[-1])]
@@ -296,6 +296,7 @@ def _channel_reach(r: Range, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(aligned.max(axis=(0, *range(2, len(shape)))), shape[1:2]).astype(object)
 
 
+_FEW_OUTPUTS = 4  # per channel, below which shifted multiply-adds are faster than products of matrices with one column per place
 _MANY = 4  # parts in float32 beyond which one product in float64 is faster
 
 
