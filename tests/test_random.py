@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import generate
+import generate_cnn
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,8 +20,11 @@ from qcompile.backends.pysim.simulator import encode, with_batch
 from qcompile.verification import Report, _check_reference
 
 VECTORS = 24
-GRAPHS = 60  # per part; the parts run side by side
-PARTS = 4
+PARTS = 4  # run side by side
+FAMILIES = {  # seeded generator, graphs per part, distinct graphs over all parts
+    "fully connected": (generate.seeded_mlp, 60, 200),
+    "convolutional": (generate_cnn.seeded_cnn, 34, 110),
+}
 
 
 def build(model) -> tuple[qc.Design, tuple[np.ndarray, ...]]:
@@ -88,14 +92,16 @@ def cpp_codes(designs: list[qc.Design], units: list[list[np.ndarray]], folder: P
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_random_graphs(part: int, tmp_path: Path) -> None:
-    """At least 200 distinct graphs over all parts, 0 differences between the four executions."""
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_graphs(family: str, part: int, tmp_path: Path) -> None:
+    """Enough distinct graphs over all parts, 0 differences between the four executions."""
+    seeded, examples, distinct = FAMILIES[family]
     seen: dict[str, tuple[qc.Design, tuple[np.ndarray, ...]]] = {}
 
-    @settings(max_examples=GRAPHS, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(st.integers(0, 10**9))
     def collect(seed: int) -> None:
-        model = generate.seeded_mlp(seed * PARTS + part)
+        model = seeded(seed * PARTS + part)
         design, inputs = build(model)
         assert ir.parse(ir.print_graph(design.graph)) == design.graph
         _check_reference(design, inputs, design.simulator.quantize(*inputs), Report())
@@ -104,7 +110,7 @@ def test_random_graphs(part: int, tmp_path: Path) -> None:
         seen[hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()] = design, inputs
 
     collect()
-    assert len(seen) >= 200 / PARTS
+    assert len(seen) >= distinct / PARTS
     designs = [d for d, _ in seen.values()]
     units = [d.simulator.quantize(*x) for d, x in seen.values()]
     compiled = cpp_codes(designs, units, tmp_path)
@@ -117,5 +123,12 @@ def test_random_graphs(part: int, tmp_path: Path) -> None:
 @given(generate.mlps())
 def test_hypothesis_shrinks(model) -> None:
     """The same with hypothesis' own strategy, so that a failure comes out small; reference and simulator only."""
+    design, inputs = build(model)
+    _check_reference(design, inputs, design.simulator.quantize(*inputs), Report())
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(generate_cnn.cnns())
+def test_hypothesis_shrinks_convolutions(model) -> None:
     design, inputs = build(model)
     _check_reference(design, inputs, design.simulator.quantize(*inputs), Report())

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.shape_inference
 
 from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.formats import Format, parse_format
@@ -163,6 +164,23 @@ def import_model(model: onnx.ModelProto, file: str) -> Imported:
         raise problem
 
 
+def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+    """Static shapes for one sample, as far as ONNX's own inference finds them."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+    except Exception:  # noqa: BLE001 - a damaged model; its defects are reported elsewhere
+        return {}
+    known = {t.name for t in inferred.initializer}
+    batches = {0} | {i.type.tensor_type.shape.dim[0].dim_value for i in inferred.input if i.name not in known and i.type.tensor_type.shape.dim}
+    found = {}
+    for info in inferred.value_info:
+        dims = [d.dim_value for d in info.type.tensor_type.shape.dim]
+        dims[:1] = [1] if len(dims) > 1 and dims[0] in batches else dims[:1]
+        if dims and all(d > 0 for d in dims):
+            found[info.name] = tuple(dims)
+    return found
+
+
 def _fixed_batch(graph: onnx.GraphProto) -> bool:
     known = {t.name for t in graph.initializer}
     shapes = [i.type.tensor_type.shape.dim for i in graph.input if i.name not in known]
@@ -177,8 +195,14 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
     inputs = [v for v in values.values() if isinstance(v, Value)]
     builder = Builder()
     opset = max([o.version for o in model.opset_import if o.domain in ("", "ai.onnx")], default=9)
+    shapes: dict[str, Shape] | None = None
     for node in _ordered(graph, values, file):
+        known = len(findings)
         _import_node(node, rule_for, values, builder, opset, findings)
+        if len(findings) > known and any(isinstance(values.get(n), Value) for n in node.input):
+            # What comes behind it is looked at all the same, so that one run lists everything.
+            shapes = _inferred_shapes(model) if shapes is None else shapes
+            values |= {n: Value(n, TensorType(shapes[n])) for n in node.output if n in shapes}
     outputs = []
     if not graph.output and not findings:
         raise QCompileError("the graph has no output", file, "export the model again")
@@ -192,7 +216,9 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
             found = builder.constant(found, onnx.NodeProto(name=out.name, op_type="Constant", output=[out.name]))
         outputs.append(found)
     if findings:
-        raise UnsupportedError(tuple(findings), file)
+        raise UnsupportedError(tuple(findings + _inner_softmaxes(graph, findings)), file)
+    if all(o.name in builder.makers and isinstance(builder.makers[o.name].op, ops.Constant) for o in outputs):
+        raise QCompileError("no output depends on an input: the export has lost the network", file, "export the model again")
     result = _renamed(graph, inputs, builder.nodes, outputs)
     verify(result)
     return Imported(result, _annotations(graph, inputs), tuple(builder.warnings))
@@ -200,11 +226,11 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
 
 def _import_node(node: onnx.NodeProto, rule_for: RuleFor, values: dict[str, Any], builder: Builder, opset: int,
                  findings: list[Finding]) -> None:  # fmt: skip
-    where = f"node '{node.name}'" if node.name else f"node that makes '{node.output[0] if node.output else '?'}'"
+    where = _place(node)
     rule = rule_for(node.domain, node.op_type)
     if rule is None:
         kind = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-        findings.append(Finding(where, kind, "this operator is not supported", _way_out(node.op_type)))
+        findings.append(Finding(where, kind, "this operator is not supported", _way_out(node.op_type, node.domain)))
         return
     if any(name and name not in values for name in node.input):
         return  # made by a node that is reported already
@@ -226,7 +252,24 @@ def _import_node(node: onnx.NodeProto, rule_for: RuleFor, values: dict[str, Any]
             values[name] = tensor
 
 
-def _way_out(op: str) -> str:
+def _inner_softmaxes(graph: onnx.GraphProto, findings: list[Finding]) -> list[Finding]:
+    """A softmax in the middle of a network is refused later; beside other findings it is named with them."""
+    used = {name for node in graph.node for name in node.input}
+    named = {f.where for f in findings}
+    places = [(_place(n), n.op_type) for n in graph.node if n.op_type in ("Softmax", "LogSoftmax") and used & set(n.output)]
+    reason, hint = "a softmax in the middle of the network is not supported", "end the graph before it"
+    return [Finding(place, op, reason, hint) for place, op in places if place not in named]
+
+
+def _place(node: onnx.NodeProto) -> str:
+    return f"node '{node.name}'" if node.name else f"node that makes '{node.output[0] if node.output else '?'}'"
+
+
+def _way_out(op: str, domain: str) -> str:
+    if "fpgadataflow" in domain:
+        return "this graph is already on its way to hardware in another compiler; start from the QONNX file that it was made of"
+    if "Norm" in op and op != "BatchNormalization":
+        return "normalization over data of one sample is not supported; use batch normalization"
     if op in ("LSTM", "GRU", "RNN", "Loop", "If", "Scan"):
         return "recurrent and conditional graphs cannot be compiled; unroll the network when exporting"
     return "replace it in the model, or end the graph before it"

@@ -345,6 +345,8 @@ def pow_(call: Call) -> Tensor:
         held = np.power(x.held, exponent.held)
         if e == 0.5 and np.all(x.held >= 0):
             return _pointwise(x, held, correctly_rounded_sqrt)
+        if e == -0.5 and np.all(x.held > 0):
+            return _pointwise(x, held, lambda v: 1 / correctly_rounded_sqrt(v))
         if e == int(e) and abs(e) <= 64 and (e >= 0 or np.all(x.held != 0)):
             return _pointwise(x, held, lambda v: v ** int(e))
         raise Unsupported(f"a constant to the power of {e:g} is not supported")
