@@ -8,7 +8,7 @@ from rich.table import Table
 
 import qcompile as qc
 
-ROWS, SINGLE = 1000, 20
+ROWS, SINGLE, BATCH = 1000, 20, 64
 CASES = ((peers.TFC, "s12f10"), (peers.JET, "s12f8"))
 
 
@@ -21,6 +21,24 @@ def best(run, repeats: int = 10) -> float:
         run()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def convolutions() -> Table:
+    """Batch 64, beside onnxruntime's float32 session on the network without its quantizers."""
+    table = Table(title=f"samples per second, one thread, batch {BATCH}", title_justify="left")
+    for column in ("model", "qcompile", "onnxruntime float32", "it is faster by", "hls4ml predict", "qcompile is faster by"):
+        table.add_column(column, justify="right")
+    for name in peers.CONVOLUTIONS + peers.DEPTHWISE:
+        path = peers.corpus() / name
+        x = peers.vectors(path, BATCH)
+        design = qc.compile(path)
+        ours = BATCH / best(lambda d=design, v=x[:, None]: d.simulate(v))
+        floats = BATCH / peers.onnxruntime_float(path, x)
+        converted = name in peers.CONVERTED
+        theirs = 8 / peers.hls4ml_predict(path, x[:8]).predict if converted else 0
+        other = (f"{theirs:,.0f}", f"{ours / theirs:,.0f} x") if converted else ("", "")
+        table.add_row(name, f"{ours:,.0f}", f"{floats:,.0f}", f"{floats / ours:.1f} x", *other)
+    return table
 
 
 def main() -> None:
@@ -41,6 +59,7 @@ def main() -> None:
         for other, speed in others.items():
             table.add_row("", other, f"{speed:,.0f}", f"{ours / speed:,.0f} x")
     Console().print(table)
+    Console().print(convolutions())
 
 
 if __name__ == "__main__":

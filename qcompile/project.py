@@ -156,7 +156,7 @@ def certificate(design: Design) -> dict[str, Any]:
         if isinstance(node.op, ops.Map):
             low, high = row_ranges(node, reach)
             maps.append(_map_record(node, int(low.min()), int(high.max())))
-        elif isinstance(node.op, (ops.MatMul, ops.Mul, ops.IntSoftmax)):
+        elif isinstance(node.op, (ops.MatMul, ops.Conv, ops.Mul, ops.SumPool, ops.ReduceSum, ops.IntSoftmax)):
             lo, hi = known[node.output.name].bounds
             accumulators.append({
                 "tensor": node.output.name, "op": type(node.op).__name__, "from": str(node.origin), "width": node.output.type.format.width,

@@ -58,23 +58,32 @@ def _integers(x):
     return x.astype(np.int64) if x.dtype.kind == "f" else x
 
 
-def scale_round(a, scale, offset, even, lo, hi, dtype):
-    """clamp(floor or round-half-even of a * scale + offset): exact, since scale and offset are integers times a power of two."""
-    y = np.multiply(a, scale, dtype=dtype)
+def scale_round(a, scale, offset, rounding, lo, hi, dtype):
+    """clamp(a * scale + offset, rounded): exact, since scale and offset are integers times a power of two.
+
+    rounding: "even", "floor" or None; None leaves a step out.
+    """
+    y = a.astype(dtype, copy=False) if scale is None else np.multiply(a, scale, dtype=dtype)
     if offset is not None:
-        y += offset
-    (np.rint if even else np.floor)(y, out=y)
-    return np.clip(y, lo, hi, out=y)
+        y = np.add(y, offset, out=_own(y, a))
+    if rounding is not None:
+        y = (np.rint if rounding == "even" else np.floor)(y, out=_own(y, a))
+    return y if lo is None and hi is None else np.clip(y, lo, hi, out=_own(y, a))
 
 
-def scale_round_segments(a, breaks, scale, offset, even, lo, hi, dtype):
+def _own(y, a):
+    """y, if it is an array of ours that may be overwritten."""
+    return None if y is a else y
+
+
+def scale_round_segments(a, breaks, scale, offset, rounding, lo, hi, dtype):
     """The same with parameters by segment: lists of arrays, segment s from breaks[s - 1] on."""
     a = a.astype(dtype, copy=False)
     m, b = scale[0], offset[0]
     for start, m_next, b_next in zip(breaks, scale[1:], offset[1:]):
         beyond = a >= start
         m, b = np.where(beyond, m_next, m), np.where(beyond, b_next, b)
-    return scale_round(a, m, b, even, lo, hi, dtype)
+    return scale_round(a, m, b, rounding, lo, hi, dtype)
 
 
 def mul_add_shift(a, breaks, mul, add, shift, tie, lo, hi, split, dtype):
@@ -208,11 +217,12 @@ def _columns_by_rows(a, kernel, dilations):
     of rows. (..., C, *spatial) -> (..., C, places, windows along the first axis, *rest of spatial)."""
     lead, sizes = a.shape[: a.ndim - len(kernel)], a.shape[a.ndim - len(kernel) :]
     starts, length = _row_starts(sizes, kernel, dilations)
-    rows = a.reshape(*lead, -1)
+    a = np.ascontiguousarray(a)
     count = sizes[0] - dilations[0] * (kernel[0] - 1)
-    out = np.empty((*lead, len(starts), count * math.prod(sizes[1:])), dtype=a.dtype)
-    for i, start in enumerate(starts):
-        out[..., i, :length] = rows[..., start : start + length]
+    shifts = [s * d for s, d in zip(a.strides[a.ndim - len(kernel) :], dilations)]
+    view = np.lib.stride_tricks.as_strided(a, (*lead, *kernel, length), (*a.strides[: len(lead)], *shifts, a.itemsize), writeable=False)
+    out = np.empty((*lead, *kernel, count * math.prod(sizes[1:])), dtype=a.dtype)
+    out[..., :length] = view
     out[..., length:] = 0
     return out.reshape(*lead, len(starts), count, *sizes[1:])
 

@@ -17,6 +17,7 @@ from qcompile.formats import Bipolar
 from qcompile.ir import Graph, Node, Param, ops
 from qcompile.passes.ports import HostInput, HostOutput, cuts, port_limits, to_port
 from qcompile.passes.ranges import Range, ranges, row_ranges
+from qcompile.sim import kernels
 from qcompile.sim.dot import exact_matmul
 from qcompile.sim.ratio import bound
 
@@ -401,7 +402,7 @@ def _multiply(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, 
     whole_ties = bool(np.all((tie == 0) | (tie == shift)))
     float_type = next((d for d in ("f4", "f8") if _exact_floats(mul, add, shift, tie, limit, d)), None)
     if whole_ties and float_type and dtype in ("f4", "f8"):
-        return _scale_round(p, node, source, max(dtype, float_type), impl)
+        return _scale_round(p, node, source, max(dtype, float_type), impl, low, high)
     split: int | None = 0
     if limit >= 2**62:
         split = _split(extreme, mul, add, int((shift - tie)[mul != 0].min(initial=64)))
@@ -420,7 +421,7 @@ def _exact_floats(mul: np.ndarray, add: np.ndarray, shift: np.ndarray, tie: np.n
     return limit * spare <= (2**24 if dtype == "f4" else 2**53) and bound(shift) < 100
 
 
-def _scale_round(p: Planner, node: Node, source: Any, dtype: str, impl: ops.MulAddShift) -> Call:
+def _scale_round(p: Planner, node: Node, source: Any, dtype: str, impl: ops.MulAddShift, low: np.ndarray, high: np.ndarray) -> Call:
     index = node.op.index.data
     even = bool(np.any(impl.tie.data > 0))
     factor = 2.0 ** -impl.shift.data.astype(np.float64)
@@ -430,14 +431,31 @@ def _scale_round(p: Planner, node: Node, source: Any, dtype: str, impl: ops.MulA
         half = np.where(impl.tie.data > 0, 2.0 ** (impl.shift.data - 1.0), (2.0**impl.shift.data - 1) / 2)
         offset = offset - half
     scale, offset = impl.mul.data * factor, offset * factor
-    lo, hi = (_array(a.data[index], dtype) for a in (impl.lo, impl.hi))
+    whole = bool(np.all(scale == np.floor(scale)) and np.all(offset == np.floor(offset)))
+    rounding = None if whole else "even" if even else "floor"
     segments = impl.mul.data.shape[1]
     columns = [[_array(a[index, s], dtype) for s in range(segments)] for a in (scale, offset)]
-    if segments == 1:
-        shifted = None if np.all(offset == 0) else columns[1][0]
-        return Call(node.output.name, "scale_round", (source, columns[0][0], shifted, even, lo, hi, dtype))
-    breaks = [_array(impl.breaks.data[index, s], dtype) for s in range(segments - 1)]
-    return Call(node.output.name, "scale_round_segments", (source, breaks, *columns, even, lo, hi, dtype))
+    if segments > 1:
+        lo, hi = (_array(a.data[index], dtype) for a in (impl.lo, impl.hi))
+        breaks = [_array(impl.breaks.data[index, s], dtype) for s in range(segments - 1)]
+        return Call(node.output.name, "scale_round_segments", (source, breaks, *columns, rounding, lo, hi, dtype))
+    lo, hi = _clamps(impl, low, high, index, dtype)
+    factors = None if np.all(scale == 1) else columns[0][0]
+    return Call(node.output.name, "scale_round", (source, factors, None if np.all(offset == 0) else columns[1][0], rounding, lo, hi, dtype))
+
+
+def _clamps(impl: ops.MulAddShift, low: np.ndarray, high: np.ndarray, index: np.ndarray, dtype: str) -> tuple[Any, Any]:
+    """Limits that the result needs: none, one for all rows, or one per row. The function is monotone, so its ends over [low, high] tell."""
+    columns = [x.data[:, 0].astype(object)[:, None] for x in (impl.mul, impl.add, impl.shift, impl.tie)]
+    free = -(2**2000), 2**2000
+    ends = kernels.mul_add_shift(np.stack([low, high], axis=-1).astype(object), [], *([c] for c in columns), *free, None, object)
+    limits: list[Any] = []
+    for limit, reached, beyond in ((impl.lo.data, ends.min(axis=1), np.less), (impl.hi.data, ends.max(axis=1), np.greater)):
+        cut = np.asarray(beyond(reached, limit), dtype=bool)
+        loosest = limit.min() if beyond is np.less else limit.max()
+        alike = bool(np.all(limit[cut] == loosest)) if cut.any() else True
+        limits.append(None if not cut.any() else _array(np.asarray(loosest), dtype) if alike else _array(limit[index], dtype))
+    return limits[0], limits[1]
 
 
 def _split(extreme: np.ndarray, mul: np.ndarray, add: np.ndarray, fine: int) -> int | None:
