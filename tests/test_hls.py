@@ -170,8 +170,10 @@ def by_hand(op: Any, x: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
             return np.concatenate(x, op.axis)
         case ops.Take():
             return np.take(x[0], op.indices, op.axis)
+        case ops.ReduceSum():
+            return np.sum(x[0].astype(object), axis=op.axes, keepdims=op.keepdims)
         case ops.ReduceMax():
-            return np.max(x[0], axis=op.axis, keepdims=op.keepdims)
+            return np.max(x[0], axis=op.axes, keepdims=op.keepdims)
         case ops.ArgMax():
             along = np.moveaxis(x[0], op.axis, -1)
             places = np.zeros(along.shape[:-1], dtype=object)
@@ -364,7 +366,7 @@ def test_wide_numbers_and_ports(tmp_path: Path) -> None:
         g.add(ops.Transpose((1, 0)), many, shape=(70, 1)),
         g.add(ops.Take(1, tuple(range(44, -1, -1))), small, shape=(1, 45)),
         g.add(ops.ArgMax(1, True), acc, shape=(1, 1)),
-        g.add(ops.ReduceMax(1, False), wide, shape=(1,)),
+        g.add(ops.ReduceMax((1,), False), wide, shape=(1,)),
     ]  # fmt: skip
     files = check(g.graph(*out), tmp_path)
     header = files["src/net_hand.hpp"].decode()
@@ -398,10 +400,10 @@ def test_structure_and_reductions(tmp_path: Path) -> None:
         g.add(ops.Mul(), taken, taken, shape=(1, 4, 3)),
         g.add(ops.Mul(), x, g.constant(rng.integers(-9, 9, (3, 1))), shape=(1, 2, 3, 4)),
         m, fixed, far,
-        *(g.add(ops.ReduceMax(a, k), x, shape=shape) for a, k, shape in [(1, True, (1, 1, 3, 4)), (2, False, (1, 2, 4)), (3, False, (1, 2, 3))]),
+        *(g.add(ops.ReduceMax((a,), k), x, shape=shape) for a, k, shape in [(1, True, (1, 1, 3, 4)), (2, False, (1, 2, 4)), (3, False, (1, 2, 3))]),
         *(g.add(ops.ArgMax(2, k, last), x, shape=shape) for k, last, shape in [(True, False, (1, 2, 1, 4)), (False, True, (1, 2, 4))]),
         g.add(ops.ArgMax(1, False), g.add(ops.Reshape((1, 1)), g.add(ops.Take(1, (0,)), far, shape=(1, 1)), shape=(1, 1)), shape=(1,)),
-        g.add(ops.ReduceMax(1, True), far, shape=(1, 1)),
+        g.add(ops.ReduceMax((1,), True), far, shape=(1, 1)),
         g.add(ops.ArgMax(1, True, True), far, shape=(1, 1)),
         g.map(dataclasses.replace(quantizing(S8, Fraction(2**64)), impl=linear(1, 2**63, 64, 1)), far, shape=(1, 2)),
         g.map(quantizing(S8, Fraction(3)), fixed, shape=(1, 2, 3)),

@@ -35,6 +35,7 @@ def exact(a: int, slope: Fraction, offset: Fraction, chain: list[str], q: ops.Qu
         "ROUND": lambda: round(y), "FLOOR": lambda: whole, "CEIL": lambda: -(-y.numerator // y.denominator),
         "DOWN": lambda: sign * (size.numerator // size.denominator), "UP": lambda: sign * -(-size.numerator // size.denominator),
         "HALF_UP": lambda: sign * int(size + Fraction(1, 2)), "HALF_DOWN": lambda: sign * -int(-(size - Fraction(1, 2)) // 1),
+        "HALF_ODD": lambda: round(y - 1) + 1,
     }[q.rounding.value]()  # fmt: skip
     return min(max(r, q.format.min_units), q.format.max_units)
 

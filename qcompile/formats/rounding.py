@@ -33,11 +33,13 @@ class Rounding(enum.Enum):
         """
         name = text.upper()
         name = _ALIASES.get(name, name)
-        if name not in cls.__members__:
-            allowed = ", ".join([*cls.__members__, *_ALIASES])
+        if name not in QONNX_ROUNDINGS:
+            allowed = ", ".join([*QONNX_ROUNDINGS, *_ALIASES])
             raise ValueError(f"unknown rounding mode {text!r}; allowed are {allowed}")
         return cls[name]
 
+
+QONNX_ROUNDINGS = tuple(m.value for m in Rounding if m is not Rounding.HALF_ODD)
 
 _ALIASES = {
     "HALF_EVEN": "ROUND",

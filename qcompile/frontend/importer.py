@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -124,13 +124,13 @@ class Builder:
             shape = output_shape(op, tuple(v.type for v in inputs))
         except ValueError as error:
             raise Unsupported(str(error), "check the shapes in the model") from None
-        _check_size(shape)
+        check_size(shape)
         type_ = TensorType(shape, op.format, op.scale, op.zero_point) if isinstance(op, ops.Quantize) else TensorType(shape)
         return self._append(op, inputs, type_, node)
 
     def constant(self, c: Const, node: onnx.NodeProto) -> Value:
         try:
-            _check_size(c.shape)
+            check_size(c.shape)
             units, type_ = c.tensor()
         except ValueError as error:
             raise Unsupported(str(error)) from None
@@ -146,7 +146,8 @@ class Builder:
         return value
 
 
-def _check_size(shape: Shape) -> None:
+def check_size(shape: Sequence[int]) -> None:
+    """Unsupported unless a tensor of this shape is possible."""
     if not 0 < math.prod(shape) <= _LARGEST:
         size = "too large" if math.prod(shape) else "empty"
         raise Unsupported(f"it makes a tensor of shape {list(shape)}, which is {size}", "check the shapes in the model")
@@ -266,6 +267,7 @@ def _place(node: onnx.NodeProto) -> str:
 
 
 def _way_out(op: str, domain: str) -> str:
+    op, domain = str(op), str(domain)  # bytes where a file is damaged
     if "fpgadataflow" in domain:
         return "this graph is already on its way to hardware in another compiler; start from the QONNX file that it was made of"
     if "Norm" in op and op != "BatchNormalization":

@@ -16,5 +16,5 @@ CHANNELS_LAST: dict[str, Rule] = {
 
 def rule_for(domain: str, op_type: str) -> Rule | None:
     """The import rule of an operator, or None."""
-    own = CHANNELS_LAST.get(op_type) if "channels_last" in domain else None
+    own = CHANNELS_LAST.get(op_type) if "channels_last" in str(domain) else None
     return own or RULES.get(op_type)

@@ -12,7 +12,7 @@ import numpy as np
 
 from qcompile.formats import Rounding
 from qcompile.frontend.const import Const
-from qcompile.frontend.importer import Call, Rule, Tensor, Unsupported
+from qcompile.frontend.importer import Call, Rule, Tensor, Unsupported, check_size
 from qcompile.frontend.tensors import axis_of, data_of, param, shape_of, structural, to_shape
 from qcompile.ir import ZERO, Param, Shape, Value, ops
 
@@ -162,6 +162,7 @@ def _pool(call: Call, x: Value) -> tuple[Shape, Shape, Shape, Shape, Shape, Shap
         if call.attribute("ceil_mode", 0) and room % s and count * s < n + b:
             count += 1  # a last window that reaches over the end, unless it would start behind the data
         needed.append((count - 1) * s + d * (k - 1) + 1 - n - b)
+        check_size((count, k))
     return kernel, strides, dilations, before, after, tuple(needed)
 
 
@@ -307,6 +308,7 @@ def pad(call: Call) -> Tensor:
     mode = call.attribute("mode", "constant")
     if mode == "constant":
         return _bordered(call, x, tuple(before), tuple(after), _fill(call))
+    check_size([n + a + b for n, a, b in zip(x.type.shape, before, after, strict=True)])
     for axis, (a, b) in enumerate(zip(before, after, strict=True)):
         size = x.type.shape[axis]
         if a or b:
@@ -379,6 +381,7 @@ def resize(call: Call) -> Tensor:
     nearest = call.attribute("nearest_mode", "floor" if old_style else "round_prefer_floor")
     if mode not in _SOURCES or nearest not in _NEAREST:
         raise Unsupported(f"coordinates '{mode}' with '{nearest}' are not supported")
+    check_size(targets)
     for axis, factor, target in zip(axes, factors, targets, strict=True):
         size = shape[axis]
         places = [_NEAREST[nearest](_SOURCES[mode](i, factor, size, target)) for i in range(target)]
@@ -418,6 +421,7 @@ def expand(call: Call) -> Tensor:
         shape = np.broadcast_shapes(old, tuple(target or ()))
     except ValueError:
         raise Unsupported(f"{list(old)} does not expand to {target}") from None
+    check_size(shape)
     if isinstance(x, Const):
         return x.rearrange(lambda a: np.broadcast_to(a, shape))
     x = to_shape(call, x, (1,) * (len(shape) - len(old)) + old)
@@ -429,6 +433,7 @@ def expand(call: Call) -> Tensor:
 
 def tile(call: Call) -> Tensor:
     x, repeats = call.data(0), call.ints(1, "repeats")
+    check_size([n * d for n, d in zip(repeats, shape_of(x), strict=True)])
     if isinstance(x, Const):
         return x.rearrange(lambda a: np.tile(a, repeats))
     for axis, n in enumerate(repeats):

@@ -28,6 +28,7 @@ ROUND = {
     Rounding.DOWN: math.trunc,
     Rounding.HALF_UP: lambda x: sign(x) * math.floor(abs(x) + HALF),
     Rounding.HALF_DOWN: lambda x: sign(x) * math.ceil(abs(x) - HALF),
+    Rounding.HALF_ODD: lambda x: round(x - 1) + 1,
 }
 
 

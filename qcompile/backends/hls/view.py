@@ -585,7 +585,7 @@ def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
     return ProjectView(
         top, part, clock_ns, inputs, outputs, tuple(b.constants), tuple(b.locals), tuple(b.statements),
         sum(p.layout.size for p in inputs), sum(p.layout.size for p in outputs),
-        too_big(graph),
+        rolled(graph),
     )  # fmt: skip
 
 
@@ -602,17 +602,21 @@ def _products(node: Node) -> int:
     return node.output.type.size if isinstance(node.op, ops.Mul) else 0
 
 
-def too_big(graph: Graph) -> bool:
-    """Whether unrolling everything makes no sense: then the layers are loops."""
+def rolled(graph: Graph) -> bool:
+    """Whether the layers stay loops: convolutional networks for whose planes unrolling makes no sense."""
+    windowed = any(isinstance(n.op, (*ops.WINDOWED, ops.Pad)) for n in graph.nodes)
     largest = max(v.type.size for v in (*graph.inputs, *(n.output for n in graph.nodes if not isinstance(n.op, ops.Constant))))
-    return multiplications(graph) > UNROLLED or largest > UNROLLED
+    return windowed and max(multiplications(graph), largest) > UNROLLED
 
 
 def parallel_too_big(graph: Graph) -> str | None:
     """A warning where full unrolling cannot be meant for hardware."""
-    if not too_big(graph):
+    total = multiplications(graph)
+    if rolled(graph):
+        return (
+            f"{total:,} multiplications are too many to be unrolled in architecture parallel: the layers stay loops, one multiplication "
+            "after the other; the project simulates exactly, but is slow in hardware"
+        )
+    if total <= UNROLLED:
         return None
-    return (
-        f"{multiplications(graph):,} multiplications are too many to be unrolled in architecture parallel: "
-        "the layers stay loops, one multiplication after the other; the project simulates exactly, but is slow in hardware"
-    )
+    return f"{total:,} multiplications are unrolled: too many for any part in architecture parallel; the project still simulates"
