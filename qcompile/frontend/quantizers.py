@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.formats import Bipolar, FixedPoint, Format, Overflow, Rounding
+from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat, Overflow, Rounding, Specials
 from qcompile.frontend.const import Const
 from qcompile.frontend.importer import Call, Tensor, Unsupported
 from qcompile.ir import ONE, ZERO, Param, TensorType, Value, ops
+from qcompile.sim.ratio import Ratio, quantize_units
 
 
 def quant(call: Call) -> Tensor:
@@ -35,6 +36,88 @@ def bipolar_quant(call: Call) -> Tensor:
     if isinstance(x, Const):
         return _quantize_constant(call, x, scale, Const(np.zeros((), np.float32)), Bipolar(), Rounding.ROUND)
     return call.emit(quantize_op(Bipolar(), _fitted(scale, x.type.shape), ZERO, Rounding.ROUND), x)
+
+
+def float_quant(call: Call) -> Tensor:
+    """QONNX FloatQuant: inputs x, scale, exponent bits, mantissa bits, exponent bias, largest value; as qonnx executes it."""
+    x, scale = call.data(0), call.const(1, "the scale")
+    check_scale(scale)
+    rounding, fmt = _rounding(call, "ROUND"), _minifloat(call)
+    if isinstance(x, Const):
+        return _float_quantize_constant(call, x, scale, fmt, rounding)
+    return call.emit(ops.Quantize(fmt, _fitted(scale, x.type.shape), ZERO, rounding), x)
+
+
+def _minifloat(call: Call) -> Minifloat:
+    """The format of a FloatQuant. What `max_val` says counts; has_inf and has_nan only name the codes that it leaves unused."""
+    exponent, mantissa = (_integer(call, i, name) for i, name in ((2, "the exponent width"), (3, "the mantissa width")))
+    bias = 2 ** (exponent - 1) - 1 if call.input(4) is None else _integer(call, 4, "the exponent bias")
+    if not call.attribute("saturation", 1):
+        raise Unsupported("without saturation, numbers become infinity or NaN, which hardware does not compute with", "export with saturation")
+    try:
+        whole = Minifloat(exponent, mantissa, bias)
+        largest = whole.max_units * Fraction(2) ** whole.unit
+        limit = largest if call.input(5) is None else Fraction(float(_single(call, 5, "the largest value")))
+        if limit > largest:
+            _warn(call, f"max_val is {float(limit):g}, but e{exponent}m{mantissa} with bias {bias} ends at {float(largest):g}, which is used")
+            limit = largest
+        specials = _specials(call, exponent, bias)
+        said = Minifloat(exponent, mantissa, bias, specials)
+        if limit > said.max_units * Fraction(2) ** said.unit:
+            _warn(call, f"max_val {float(limit):g} needs codes that has_inf and has_nan reserve; max_val is followed, no code is reserved")
+            specials = Specials.NONE
+        return Minifloat(exponent, mantissa, bias, specials, limit)
+    except ValueError as error:
+        raise Unsupported(str(error)) from None
+
+
+def _specials(call: Call, exponent: int, bias: int) -> Specials:
+    if call.attribute("has_inf", 0):
+        return Specials.IEEE
+    if call.attribute("has_nan", 0):
+        return Specials.FNUZ if bias == 2 ** (exponent - 1) else Specials.NAN
+    return Specials.NONE
+
+
+def _warn(call: Call, text: str) -> None:
+    call.builder.warnings.append(f"node '{call.node.name or call.node.output[0]}': {text}")
+
+
+def _single(call: Call, position: int, what: str) -> float:
+    values = set(call.const(position, what).held.ravel().tolist())
+    if len(values) != 1:
+        raise Unsupported(f"{what} differs within one tensor", "use one format per tensor")
+    return values.pop()
+
+
+def _integer(call: Call, position: int, what: str) -> int:
+    value = _single(call, position, what)
+    if value != int(value):
+        raise Unsupported(f"{what} is {value:g}, which is no integer")
+    return int(value)
+
+
+def _float_quantize_constant(call: Call, x: Const, scale: Const, fmt: Minifloat, rounding: Rounding) -> Const:
+    """Like `_quantize_constant`: float32 operations in the order of qonnx's executor decide the codes, its logarithm included."""
+    held, s = x.held.astype(np.float32), scale.held.astype(np.float32)
+    try:
+        shape = np.broadcast_shapes(held.shape, s.shape)
+    except ValueError:
+        raise Unsupported(f"shapes of the tensor and its scale do not fit: {list(held.shape)} and {list(s.shape)}") from None
+    y = held / s
+    mantissa, smallest = np.float32(fmt.mantissa), np.float32(1 - fmt.bias - fmt.mantissa)
+    spacing = np.exp2(np.maximum(np.floor(np.log2(np.abs(y) + np.finfo(np.float32).tiny)) - mantissa, smallest))
+    limit = np.float32(fmt.max_units * Fraction(2) ** fmt.unit)
+    q = np.clip(spacing * _round_float32(y / spacing, rounding), -limit, limit)
+    if not np.isfinite(q).all():
+        raise Unsupported("quantizing this constant gives NaN or infinity", "check the weights and the scale")
+    op = ops.Quantize(fmt, _fitted(scale, tuple(shape)), ZERO, rounding)
+    units = np.asarray(Ratio.of_floats(np.broadcast_to(q, shape)).on(Param.of(Fraction(2) ** fmt.unit)).num)
+    exact = quantize_units(Ratio.of_floats(np.broadcast_to(held, shape)), op)
+    if differing := int((units != exact).sum()):
+        _warn(call, f"{differing} of {units.size} constant codes follow float32 as the executors do; exact arithmetic would give others")
+    type_ = TensorType(tuple(shape), fmt, op.scale, ZERO)
+    return Const.quantized(np.broadcast_to(q * s, shape).astype(np.float32), units, type_)
 
 
 def quantize_op(fmt: Format, scale: Param, zero_point: Param, rounding: Rounding) -> ops.Quantize:

@@ -660,7 +660,7 @@ def top_k(call: Call) -> Any:
 
 
 RULES: dict[str, Rule] = {
-    "Quant": quantizers.quant, "IntQuant": quantizers.quant, "BipolarQuant": quantizers.bipolar_quant,
+    "Quant": quantizers.quant, "IntQuant": quantizers.quant, "BipolarQuant": quantizers.bipolar_quant, "FloatQuant": quantizers.float_quant,
     "Trunc": quantizers.trunc, "MultiThreshold": quantizers.multi_threshold,
     "Reshape": reshape, "Flatten": flatten, "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Transpose": transpose,
     "Shape": shape, "Size": size, "Gather": gather, "Slice": slice_, "Split": split, "Concat": concat,

@@ -234,12 +234,12 @@ def _row_starts(sizes, kernel, dilations):
     return starts, math.prod(sizes) - starts[-1]
 
 
-def conv_wide(a, w, kernel, strides, dilations, own):
-    """Convolution in integers, w's int64 or Python's: a (N, 1, C, *spatial), w [groups, outputs, channels * places]."""
-    a = _integers(a).astype(w.dtype).reshape(a.shape[0], a.shape[1], w.shape[0], -1, *a.shape[3:])
+def conv_wide(a, w, kernel, strides, dilations, bits, dtype, own):
+    """Convolution where sums pass 2**53, with the weights in limbs of `bits` bits: a (N, 1, C, *spatial), w [groups, outputs, channels * places]."""
+    a = a.reshape(a.shape[0], a.shape[1], w.shape[0], -1, *a.shape[3:])
     found = columns(a, kernel, strides, dilations)
-    y = np.matmul(w, found.reshape(*found.shape[:3], w.shape[-1], -1))
-    return y.reshape(*a.shape[:2], -1, *found.shape[-len(kernel) :]).astype(own)
+    y = matmul_wide(w, found.reshape(*found.shape[:3], w.shape[-1], -1), bits, dtype, own)
+    return y.reshape(*a.shape[:2], -1, *found.shape[-len(kernel) :])
 
 
 def depthwise(a, w, kernel, strides, dilations, dtype):
@@ -316,14 +316,15 @@ def int_softmax(a, mul, shift, table, frac):
 _EPS = 2.0**-50
 
 
-def quantize_input(x, mul, add, exact, rounding, lo, hi, bipolar, dtype):
+def quantize_input(x, mul, add, exact, rounding, lo, hi, kind, dtype):
     """clamp(round(mul * x + add)) of floats, exactly: float64 first, fractions where the value is near a rounding boundary.
 
     mul, add: float64 arrays or numbers; exact: (mul, add) as lists of fraction texts with their shapes, or None where float64 is exact.
+    kind: "fixed", "bipolar", or the number of mantissa bits of a minifloat, whose grid is coarser in every binade.
     """
     if not np.isfinite(x).all():
         raise ValueError("the input holds NaN or infinity; give finite numbers")
-    simple = rounding == "ROUND" and not bipolar and np.ndim(lo) == np.ndim(hi) == 0 and x.dtype == np.float32 and dtype == "f4"
+    simple = rounding == "ROUND" and kind == "fixed" and np.ndim(lo) == np.ndim(hi) == 0 and x.dtype == np.float32 and dtype == "f4"
     if simple and exact is None and 2.0**-100 < mul < 2.0**100:
         # A power-of-two scale and at most 24 bits: float32 is exact too, and twice as fast.
         with np.errstate(over="ignore", under="ignore"):
@@ -338,12 +339,17 @@ def quantize_input(x, mul, add, exact, rounding, lo, hi, bipolar, dtype):
         v += add
         size += np.abs(add)
         size *= _EPS
-        near = _near_boundary(v, size, rounding, bipolar)
+    step = np.maximum(np.frexp(v)[1] - 1 - kind, 0) if kind not in ("fixed", "bipolar") else None
+    if step is not None:
+        v = np.ldexp(v, -step)
+    if exact is not None:
+        near = _near_boundary(v, size if step is None else np.ldexp(size, -step), rounding, kind == "bipolar")
     wide = max(np.max(np.abs(lo)), np.max(np.abs(hi))) > 2**53
-    units = _clamp(_round(v, rounding, bipolar), lo, hi, wide)
+    v = _round(v, rounding, kind == "bipolar")
+    units = _clamp(v if step is None else np.ldexp(v, step), lo, hi, wide)
     if exact is not None and near.any():
         fixed = np.full(units.shape, 0, dtype=object)
-        fixed[near] = _exact_units(x, exact, near, rounding, bipolar)
+        fixed[near] = _exact_units(x, exact, near, rounding, kind)
         units = np.where(near, np.minimum(np.maximum(fixed, lo), hi), units)
     return units.astype(dtype, copy=False)
 
@@ -364,9 +370,9 @@ def _quantize_float32(x, mul, add, exact, lo, hi):
     np.clip(units, np.float32(lo), np.float32(hi), out=units)
     if near.any():
         if np.ndim(mul) == np.ndim(add) == 0:
-            units[near] = quantize_input(x[near].astype(np.float64), mul, add, exact, "ROUND", lo, hi, False, "f8")
+            units[near] = quantize_input(x[near].astype(np.float64), mul, add, exact, "ROUND", lo, hi, "fixed", "f8")
         else:
-            units[near] = np.minimum(np.maximum(_exact_units(x, exact, near, "ROUND", False), lo), hi)
+            units[near] = np.minimum(np.maximum(_exact_units(x, exact, near, "ROUND", "fixed"), lo), hi)
     return units
 
 
@@ -418,7 +424,7 @@ def _clamp(y, lo, hi, wide):
     return np.minimum(np.maximum(y, lo), hi)
 
 
-def _exact_units(x, exact, where, rounding, bipolar):
+def _exact_units(x, exact, where, rounding, kind):
     """Units of the elements `where`; every distinct (x, mul, add) is evaluated once."""
     columns = [np.broadcast_to(x, where.shape)[where].astype(np.float64)]
     numbers = []
@@ -427,15 +433,22 @@ def _exact_units(x, exact, where, rounding, bipolar):
         columns.append(np.broadcast_to(np.arange(len(values)).reshape(shape), where.shape)[where])
     distinct, inverse = np.unique(np.stack(columns), axis=1, return_inverse=True)
     out = [
-        _round_exact(numbers[0][int(m)] * Fraction(value) + numbers[1][int(a)], rounding, bipolar)
+        _units_exact(numbers[0][int(m)] * Fraction(value) + numbers[1][int(a)], rounding, kind)
         for value, m, a in distinct.T.tolist()
     ]
     return np.array(out + [None], dtype=object)[:-1][inverse.ravel()]
 
 
-def _round_exact(v, rounding, bipolar):
-    if bipolar:
+def _units_exact(v, rounding, kind):
+    if kind == "bipolar":
         return 1 if v >= 0 else -1
+    if kind == "fixed" or abs(v) < 1:
+        return _round_exact(v, rounding)
+    step = max((abs(v.numerator) // v.denominator).bit_length() - 1 - kind, 0)
+    return _round_exact(v / 2**step, rounding) << step
+
+
+def _round_exact(v, rounding):
     size = abs(v)
     y = {
         "ROUND": lambda: round(v),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.formats import Bipolar
+from qcompile.formats import Bipolar, Minifloat
 from qcompile.ir import Graph, Node, Param, ops
 from qcompile.passes.ports import HostInput, HostOutput, cuts, port_limits, to_port
 from qcompile.passes.ranges import Range, ranges, row_ranges
@@ -276,8 +276,9 @@ def _conv(p: Planner, node: Node) -> Call:
     addends = weights * reach  # [groups, outputs, depth]
     dtype = dtype_for(int(addends.sum(axis=-1).max()))
     if dtype not in ("f4", "f8"):
-        rows = weight.astype(_DTYPES[dtype]).reshape(op.groups, outs // op.groups, -1)
-        return Call(node.output.name, "conv_wide", (p.source(node), rows, *window, p.own(node)))
+        rows = weight.reshape(op.groups, outs // op.groups, -1)
+        bits = 52 - (rows.shape[-1] * int(reach.max())).bit_length()
+        return Call(node.output.name, "conv_wide", (p.source(node), rows, *window, bits, dtype, p.own(node)))
     if depth == 1 and outs < _FEW_OUTPUTS * op.groups:
         columns = weight.reshape(op.groups, outs // op.groups, -1)
         ones = (1,) * len(kernel)
@@ -497,7 +498,7 @@ def _quantizer_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
     exact = None if easy else [([str(v) for v in p.values], () if p.is_scalar else p.shape) for p in (mul, add)]
     return (
         _array(mul.numpy(), "f8"), _array(add.numpy(), "f8"), exact, host.quantize.rounding.value, lo, hi,
-        isinstance(fmt, Bipolar), dtype,
+        fmt.mantissa if isinstance(fmt, Minifloat) else "bipolar" if isinstance(fmt, Bipolar) else "fixed", dtype,
     )  # fmt: skip
 
 
