@@ -23,5 +23,17 @@ def multiply_add_shift(impl: ops.MulAddShift, acc_bits: int) -> float:
     return float((digits.sum(axis=1).mean() + 1 + extra) * acc_bits)
 
 
+def float_round(impl: ops.FloatRound, acc_bits: int) -> float:
+    digits = np.array([signed_digits(int(m)) for m in impl.mul.data.ravel()])
+    # The leading one, a shifter of a stage per bit of the exponent, the rounding: about an adder each.
+    stages = int(bound_bits(impl)).bit_length()
+    return float((digits.mean() + 2 + stages) * acc_bits)
+
+
+def bound_bits(impl: ops.FloatRound) -> int:
+    """Bits of the largest result."""
+    return max(abs(int(impl.lo.data.min())), abs(int(impl.hi.data.max())), 1).bit_length()
+
+
 def table(entries: int, out_bits: int) -> float:
     return float(2 ** (entries - 1).bit_length() * out_bits / 64)

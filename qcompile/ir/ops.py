@@ -249,6 +249,26 @@ class MulAddShift:
 
 
 @dataclass(frozen=True)
+class FloatRound:
+    """v = mul * A + add over 2**shift, rounded to the grid of a minifloat, limited to [lo, hi] (units). All [P].
+
+    even: v is exact and ties go to even; else they go up (toward +infinity), which parameters were chosen to make right.
+    """
+
+    mul: Array
+    add: Array
+    shift: Array
+    lo: Array
+    hi: Array
+    mantissa: int
+    even: bool
+
+    @property
+    def kind(self) -> str:
+        return "multiply-add-normalise"
+
+
+@dataclass(frozen=True)
 class Table:
     """row r: value = values[r, A - first]; [P, range of A]."""
 
@@ -272,7 +292,7 @@ class Map:
     index: Array
     coeffs: Array
     steps: tuple[Step, ...]
-    impl: Thresholds | MulAddShift | Table | None = None
+    impl: Thresholds | MulAddShift | FloatRound | Table | None = None
 
     @property
     def quantize(self) -> Quantize:

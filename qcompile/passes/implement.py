@@ -14,7 +14,7 @@ from qcompile.errors import QCompileError, VerificationError
 from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Array, Graph, Node, Param, ops
 from qcompile.passes.ranges import ENUMERABLE, evaluate_rows, ranges, row_ranges
-from qcompile.passes.requant import multiply_add_shift
+from qcompile.passes.requant import float_round, multiply_add_shift
 from qcompile.sim import functions, kernels
 from qcompile.sim.functions import is_monotone
 
@@ -36,7 +36,7 @@ def implement(graph: Graph) -> Graph:
     return dataclasses.replace(graph, nodes=tuple(nodes))
 
 
-Impl = ops.Thresholds | ops.MulAddShift | ops.Table
+Impl = ops.Thresholds | ops.MulAddShift | ops.FloatRound | ops.Table
 
 
 def choose(node: Node, low: np.ndarray, high: np.ndarray) -> Impl:
@@ -50,6 +50,8 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray) -> Impl:
         ends = evaluate_rows(op, np.stack([low, high], axis=-1))
         if (affine := multiply_add_shift(op, low, high, ends)) is not None:
             found.append((price.multiply_add_shift(affine, acc_bits), partial(_same, affine)))
+        if (normalised := float_round(op, low, high, ends)) is not None:
+            found.append((price.float_round(normalised, acc_bits), partial(_same, normalised)))
         levels = int(np.abs(_ordinals(op, ends[:, 0]) - _ordinals(op, ends[:, 1])).max())
         if levels < (MAX_CUTS if found else LAST_CUTS):
             found.append((price.thresholds(max(1, levels), acc_bits), partial(_thresholds, op, low, high, ends)))
@@ -93,6 +95,11 @@ def _grid(op: ops.Map) -> np.ndarray | None:
 def _ordinals(op: ops.Map, units: np.ndarray) -> np.ndarray:
     grid = _grid(op)
     return units if grid is None else np.searchsorted(grid, units)
+
+
+def thresholds(op: ops.Map, low: np.ndarray, high: np.ndarray) -> ops.Thresholds:
+    """Thresholds of a monotone chain over [low, high] (per row)."""
+    return _thresholds(op, low, high, evaluate_rows(op, np.stack([low, high], axis=-1)))
 
 
 def _thresholds(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.Thresholds:
@@ -182,8 +189,9 @@ def _prove(node: Node, impl: Impl, low: np.ndarray, high: np.ndarray, span: int)
     op: ops.Map = node.op
     if span * len(low) <= 2**14:
         points = np.minimum(low[:, None] + np.arange(span), high[:, None])
-    elif isinstance(impl, ops.Thresholds):
-        cuts = np.concatenate([impl.cuts.data, impl.cuts.data - 1, low[:, None], high[:, None]], axis=1)
+    elif isinstance(impl, (ops.Thresholds, ops.FloatRound)):
+        changes = impl.cuts.data if isinstance(impl, ops.Thresholds) else thresholds(op, low, high).cuts.data
+        cuts = np.concatenate([changes, changes - 1, low[:, None], high[:, None]], axis=1)
         points = np.clip(cuts, low[:, None], high[:, None])
     else:
         steps = np.linspace(0, 1, 17)
@@ -205,6 +213,9 @@ def _run(impl: Impl, a: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return kernels.lookup(a, rows, impl.first, impl.values.data)
     if isinstance(impl, ops.Thresholds):
         return kernels.search_thresholds(a, rows, impl.cuts.data, impl.values.data, impl.values.data.dtype)
+    if isinstance(impl, ops.FloatRound):
+        per_row = (x.data[rows].astype(object) for x in (impl.mul, impl.add, impl.shift, impl.lo, impl.hi))
+        return kernels.float_round_wide(a, *per_row, impl.mantissa, impl.even, object)
     segments = range(impl.mul.data.shape[1])
     columns = [[x.data[rows, s].astype(object) for s in segments] for x in (impl.mul, impl.add, impl.shift, impl.tie)]
     breaks = [impl.breaks.data[rows, s - 1] for s in segments[1:]]

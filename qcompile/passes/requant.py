@@ -14,7 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from qcompile.formats import Bipolar, FixedPoint, Overflow, Rounding
+from qcompile.formats import Bipolar, FixedPoint, Minifloat, Overflow, Rounding
 from qcompile.ir import Array, Param, ops
 from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import bound
@@ -167,6 +167,7 @@ def _merged(parts: list[Piece]) -> list[Piece]:
 # --- solving -------------------------------------------------------------------------------------------------------------
 
 Solution = tuple[int, int, int, int]  # mul, add, shift, tie
+Points = tuple[np.ndarray, np.ndarray]  # codes k and accumulator values A
 
 
 def _solve(pieces: list[Piece]) -> list[Solution]:
@@ -225,33 +226,33 @@ def _by_bound(piece: Piece) -> Solution:
 
 def _search(pieces: list[Piece]) -> list[Solution | None]:
     """The smallest shift of every piece, all pieces at once; None where it needs more than int64."""
-    sign = np.array([1 if p.p > 0 else -1 for p in pieces])
-    bounds = [_bounds(p) for p in pieces]
+    signs, slopes = [1 if p.p > 0 else -1 for p in pieces], [Fraction(abs(p.p), p.r) for p in pieces]
+    return [None if f is None else (*f, 0) for f in _smallest_shifts(signs, slopes, [_bounds(p) for p in pieces])]
+
+
+def _smallest_shifts(signs: list[int], slopes: list[Fraction], bounds: list[tuple[Points, Points]]) -> list[tuple[int, int, int] | None]:
+    """(mul, add, shift) of every function, all at once, by bisection; None where it needs more than int64."""
     lower, upper = (_padded([b[i] for b in bounds]) for i in range(2))
     reach = max(bound(lower[0]), bound(upper[0]), 1).bit_length()
-    ceiling = np.array([min(61 - reach, 56)] * len(pieces))
-    first = np.zeros(len(pieces), dtype=np.int64)
-    best: list[Solution | None] = [None] * len(pieces)
+    ceiling = np.array([min(61 - reach, 56)] * len(slopes))
+    first = np.zeros(len(slopes), dtype=np.int64)
+    best: list[tuple[int, int, int] | None] = [None] * len(slopes)
     last = ceiling.copy()
-    slopes = [Fraction(abs(p.p), p.r) for p in pieces]
     tmax = max(bound(lower[1]), bound(upper[1]), 1)
     while True:
         active = np.flatnonzero(first <= last)
         if not len(active):
             break
         shift = (first[active] + last[active]) // 2
-        least, most = (tuple(a[active] for a in side) for side in (lower, upper))
+        least, most = ((side[0][active], side[1][active]) for side in (lower, upper))
         found = _feasible(least, most, [slopes[i] for i in active], shift, tmax)
         for i, s, f in zip(active, shift.tolist(), found, strict=True):
             if f is None:
                 first[i] = s + 1
             else:
-                best[i] = (int(sign[i]) * f[0], f[1], s, 0)
+                best[i] = (signs[i] * f[0], f[1], s)
                 last[i] = s - 1
     return best
-
-
-Points = tuple[np.ndarray, np.ndarray]  # codes k and accumulator values A
 
 
 def _bounds(piece: Piece) -> tuple[Points, Points]:
@@ -328,3 +329,100 @@ def _assemble(rows: list[list[Piece]], solved: list[Solution], ends: np.ndarray)
         breaks[i] = firsts + [pieces[-1].last + 1] * (segments - 1 - len(firsts))
     mul, add, shift, tie = (Array(c) for c in columns)
     return ops.MulAddShift(mul, add, shift, tie, Array(breaks), Array(ends[:, 0]), Array(ends[:, 1]))
+
+
+# --- minifloat results ---------------------------------------------------------------------------------------------------
+
+
+def float_round(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.FloatRound | None:
+    """Multiply, add, round to a minifloat: for one affine piece and rounding to nearest even; None otherwise.
+
+    ends: units at low and high, [P, 2]. Where every row is dyadic the value is exact. Else parameters are searched with which every
+    boundary between two neighbours of the grid is crossed at the right A; then ties need no look, since they are told apart by A.
+    """
+    q = op.quantize
+    if not isinstance(q.format, Minifloat) or q.rounding is not Rounding.ROUND:
+        return None
+    if not all(isinstance(s, (ops.Affine, ops.Clip)) for s in op.steps[:-1]):
+        return None
+    pieces = [_line(op, r, int(low[r]), int(high[r]), sorted(map(int, ends[r]))) for r in range(len(low))]
+    even = all(p.r & (p.r - 1) == 0 for p in pieces)
+    solved = [(p.p, p.q, p.r.bit_length() - 1) for p in pieces] if even else _approximated(pieces, q.format)
+    if solved is None:
+        return None
+    mul, add, shift = (Array(np.array([s[i] for s in solved], dtype=object)) for i in range(3))
+    limits = np.sort(ends, axis=-1)
+    return ops.FloatRound(mul, add, shift, Array(limits[:, 0]), Array(limits[:, 1]), q.format.mantissa, even)
+
+
+def _line(op: ops.Map, row: int, low: int, high: int, ends: list[int]) -> Piece:
+    """The affine function of one row, in units of the result; clips are left to the limits."""
+    unit = _scalar(op.quantize.scale, row) * Fraction(2) ** op.quantize.format.unit
+    slope, offset = Fraction(1), Fraction(0)
+    for step in (*op.steps[:-1], ops.Affine(Param.of(1 / unit))):
+        if isinstance(step, ops.Affine):
+            mul, add = _scalar(step.mul, row), _scalar(step.add, row)
+            slope, offset = slope * mul, offset * mul + add
+    r = slope.denominator * offset.denominator // _euclid(slope.denominator, offset.denominator)
+    return Piece(row, low, high, int(slope * r), int(offset * r), r, False, *ends)
+
+
+def _approximated(pieces: list[Piece], fmt: Minifloat) -> list[tuple[int, int, int]] | None:
+    """(mul, add, shift) with which every boundary of the grid is crossed where it should be, ties up."""
+    solved: list[tuple[int, int, int] | None] = [(0, 0, 1) if p.p == 0 or p.lo == p.hi else None for p in pieces]
+    open_ = [i for i, s in enumerate(solved) if s is None]
+    grid = np.unique(fmt.grid())
+    signs = [1 if pieces[i].p > 0 else -1 for i in open_]
+    slopes = [Fraction(2 * abs(pieces[i].p), pieces[i].r) for i in open_]
+    bounds = [_grid_bounds(pieces[i], grid, fmt) for i in open_]
+    small = max([bound(x) for pair in bounds for points in pair for x in points if x.size] + [0]) < 2**52
+    found = _smallest_shifts(signs, slopes, _in_int64(bounds)) if small and open_ else [None] * len(open_)
+    for i, f, sign, slope, points in zip(open_, found, signs, slopes, bounds, strict=True):
+        f = f or _wide_shift(sign, slope, points)
+        if f is None:
+            return None
+        solved[i] = (f[0], f[1], f[2] + 1)  # boundaries were doubled
+    return [s for s in solved if s is not None]
+
+
+def _in_int64(bounds: list[tuple[Points, Points]]) -> list[tuple[Points, Points]]:
+    return [tuple((b.astype(np.int64), a.astype(np.int64)) for b, a in pair) for pair in bounds]  # type: ignore[misc]
+
+
+WIDEST_SHIFT = 256
+
+
+def _wide_shift(sign: int, slope: Fraction, bounds: tuple[Points, Points]) -> tuple[int, int, int] | None:
+    """`_smallest_shifts` of one function in Python integers, for numbers beyond int64."""
+    (below, at), (above, before) = bounds
+    first, last, best = 0, WIDEST_SHIFT, None
+    while first <= last:
+        shift = (first + last) // 2
+        base = int(slope * 2**shift)
+        found = None
+        for mul in (base, base + 1):
+            least = int(((below << shift) - mul * at).max()) if len(at) else None
+            most = int(((above << shift) - mul * before).min()) - 1 if len(before) else least
+            least = most if least is None else least
+            if least is None or most is None or least <= most:
+                found = (sign * mul, _roundest(least or 0, most or 0), shift)
+        if found is None:
+            first = shift + 1
+        else:
+            best, last = found, shift - 1
+    return best
+
+
+def _grid_bounds(piece: Piece, grid: np.ndarray, fmt: Minifloat) -> tuple[Points, Points]:
+    """As `_bounds`, for twice the boundaries between neighbours of the grid, in Python integers; A mirrored if p < 0."""
+    p, q, r = abs(piece.p), piece.q, piece.r
+    first, last = (piece.first, piece.last) if piece.p > 0 else (-piece.last, -piece.first)
+    start, stop = np.searchsorted(grid, [piece.lo, piece.hi])
+    between = grid[start:stop].astype(object) + grid[start + 1 : stop + 1].astype(object)
+    up = np.asarray(fmt.quantize_ratio(between, 2) == grid[start + 1 : stop + 1])
+    crossing = between * r - 2 * q
+    least = np.where(up, -(-crossing // (2 * p)), crossing // (2 * p) + 1)
+    least = np.minimum(np.maximum(least, first), last + 1)
+    inside = least <= last
+    above = least - 1 >= first
+    return (between[inside], least[inside]), (between[above], least[above] - 1)

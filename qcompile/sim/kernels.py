@@ -111,6 +111,30 @@ def mul_add_shift(a, breaks, mul, add, shift, tie, lo, hi, split, dtype):
     return np.minimum(np.maximum(y, lo), hi).astype(dtype, copy=False)
 
 
+def float_round(a, scale, offset, mantissa, lo, hi, dtype):
+    """a * scale + offset rounded to the grid of a minifloat, ties to even, and limited; exact in float64."""
+    v = np.multiply(a, scale, dtype=np.float64)
+    v += offset
+    step = np.maximum(np.frexp(v)[1] - 1 - mantissa, 0)
+    v = np.ldexp(np.rint(np.ldexp(v, -step)), step)
+    return np.clip(v, lo, hi, out=v).astype(dtype, copy=False)
+
+
+def float_round_wide(a, mul, add, shift, lo, hi, mantissa, even, dtype):
+    """Integer form: (mul * a + add) / 2**shift to the grid of a minifloat; ties to even, or up."""
+    v = mul * _integers(a).astype(object) + add
+    negative = v < 0
+    size = np.where(negative, -v if even else -v - 1, v)
+    length = np.vectorize(int.bit_length, otypes=[object])(size)
+    step = np.maximum(length - shift - 1 - mantissa, 0)
+    drop = shift + step
+    half = np.where(drop > 0, (1 << drop) >> 1, 0)
+    if even:
+        half = half - ((drop > 0) & (((size >> drop) & 1) == 0))
+    kept = ((size + half) >> drop) << step
+    return np.minimum(np.maximum(np.where(negative, -kept, kept), lo), hi).astype(dtype, copy=False)
+
+
 def count_thresholds(a, cuts, start, step, dtype):
     """start + step * (number of cuts <= a), one comparison per cut; cuts: list of arrays that broadcast against a."""
     total = np.zeros(a.shape, dtype=np.int16)

@@ -5,6 +5,7 @@ The in-process simulator runs the plan, the emitted simulator prints it: one dec
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 
 from qcompile.formats import Bipolar, Minifloat
 from qcompile.ir import Graph, Node, Param, ops
+from qcompile.passes.implement import thresholds
 from qcompile.passes.ports import HostInput, HostOutput, cuts, port_limits, to_port
 from qcompile.passes.ranges import Range, ranges, row_ranges
 from qcompile.sim import kernels
@@ -416,6 +418,26 @@ def _multiply(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, 
     return Call(node.output.name, "mul_add_shift", (source, breaks, *columns, lo, hi, split, p.own(node)))
 
 
+def _float_round(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> Call:
+    op: ops.Map = node.op
+    impl, index = op.impl, op.index.data
+    assert isinstance(impl, ops.FloatRound)
+    extreme = np.maximum(np.abs(low), np.abs(high)).astype(object)
+    mul, add, shift = (x.data for x in (impl.mul, impl.add, impl.shift))
+    limit = int((np.abs(mul.astype(object)) * extreme + np.abs(add.astype(object))).max())
+    if limit < 2**53 and dtype in ("f4", "f8") and bound(impl.hi.data) < 2**53 and bound(impl.lo.data) < 2**53:
+        factor = 2.0 ** -shift.astype(np.float64)
+        # Half of the last bit more, where ties go up: then none is left.
+        half = 0.0 if impl.even else factor / 2
+        if impl.even or 2 * limit < 2**53:
+            columns = [_array(x[index], "f8") for x in (mul * factor, add * factor + half)]
+            lo, hi = (_array(x.data[index], "f8") for x in (impl.lo, impl.hi))
+            return Call(node.output.name, "float_round", (source, *columns, impl.mantissa, lo, hi, p.own(node)))
+    # Wider than float64: the same function as thresholds, which a search finds fast.
+    same = dataclasses.replace(op, impl=thresholds(op, low, high))
+    return _thresholds(p, dataclasses.replace(node, op=same), source, dtype, low, high)
+
+
 def _exact_floats(mul: np.ndarray, add: np.ndarray, shift: np.ndarray, tie: np.ndarray, limit: int, dtype: str) -> bool:
     """Whether (mul * A + add) stays below the significand; half a unit more is needed where floors become roundings."""
     spare = 2 if np.any(tie > 0) else 1
@@ -468,7 +490,7 @@ def _split(extreme: np.ndarray, mul: np.ndarray, add: np.ndarray, fine: int) -> 
     return k if k > 0 and low_fits and high_fits and bits <= 61 else None
 
 
-_IMPLS: dict[type, Callable[..., Call]] = {ops.Table: _table, ops.Thresholds: _thresholds, ops.MulAddShift: _multiply}
+_IMPLS: dict[type, Callable[..., Call]] = {ops.Table: _table, ops.Thresholds: _thresholds, ops.MulAddShift: _multiply, ops.FloatRound: _float_round}
 
 
 # --- the host side -----------------------------------------------------------------------------------------------------
