@@ -650,7 +650,7 @@ def _bordered(low: Lowering, node: Node, source: Value, coeff: Param, fill: Para
     assert fmt is not None
     whole = [int(v) for v in fill.values]
     holds = not isinstance(fmt, Bipolar) and all(fmt.min_units <= v <= fmt.max_units for v in whole)
-    if holds and isinstance(fmt, FixedPoint):
+    if holds and (isinstance(fmt, FixedPoint) or np.isin(whole, fmt.grid()).all()):
         zero = source.type.zero_point
         return low.emit(dataclasses.replace(node.op, value=fill), (source,), node, node.output.name, fmt, source.type.scale, zero)
     return low.emit(dataclasses.replace(node.op, value=fill), (source,), node, node.output.name, scale=coeff)

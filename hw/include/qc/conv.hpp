@@ -1,6 +1,6 @@
 // Windows over one or two spatial axes of [OUTER][channels][H][W] (one axis: H = 1). Borders are put around the data by `border`.
 #pragma once
-#include "tool.hpp"
+#include "minifloat.hpp"
 
 namespace qc {
 
@@ -8,8 +8,9 @@ namespace qc {
 template <int SIZE, int K, int STRIDE, int DILATION> struct windows { static const int count = (SIZE - DILATION * (K - 1) - 1) / STRIDE + 1; };
 
 // y[b][g][o][i][j] = sum over c, k, l of x[b][g][c][i * SH + k * DH][j * SW + l * DW] * w[g][o][c][k][l].
-template <int B, int G, int O, int C, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class TX, class TW, int LX, int LW, class X,
-          class K, class Y>
+// RX, RW: how the elements are read (Int or Float).
+template <int B, int G, int O, int C, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class RX, class RW, class X, class K,
+          class Y>
 inline void conv(const X *x, const K *w, Y *y) {
   const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;
 CONV_BATCH:
@@ -78,7 +79,7 @@ CONV_BATCH:
 #pragma HLS unroll
 #endif
                   const int from = (((b * G + g) * C + c) * H + i * SH + k * DH) * W + j * SW + l * DW;
-                  sum += load<TX, LX>(x, from) * load<TW, LW>(w, (((g * O + o) * C + c) * KH + k) * KW + l);
+                  sum += product<Y>(RX::at(x, from), RW::at(w, (((g * O + o) * C + c) * KH + k) * KW + l));
                 }
               }
             }
@@ -142,7 +143,7 @@ SUM_CHANNEL:
   }
 }
 
-template <int N, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class X, class Y> inline void max_pool(const X *x, Y *y) {
+template <int N, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class R, class X, class Y> inline void max_pool(const X *x, Y *y) {
   const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;
 MAX_CHANNEL:
 #ifdef __BAMBU__
@@ -186,7 +187,7 @@ MAX_CHANNEL:
 #pragma HLS unroll
 #endif
             const X next = x[(n * H + i * SH + k * DH) * W + j * SW + l * DW];
-            best = next > best ? next : best;
+            best = R::order(next) > R::order(best) ? next : best;
           }
         }
         y[(n * rows + i) * columns + j] = best;

@@ -1,12 +1,12 @@
 // Matrix products of integers. The accumulator type is proven wide enough for every reachable input.
 #pragma once
-#include "tool.hpp"
+#include "minifloat.hpp"
 
 namespace qc {
 
 // y[b][n][m] = sum over k of a[b][n][k] * w[b][k][m]; BATCH_A, BATCH_W: whether that operand has the axis b.
-// TA, TW: integer types that the elements are read as (plain constants get their exact width).
-template <int B, int N, int K, int M, bool BATCH_A, bool BATCH_W, class TA, class TW, int LA, int LW, class A, class W, class Y>
+// RA, RW: how the elements are read (Int or Float).
+template <int B, int N, int K, int M, bool BATCH_A, bool BATCH_W, class RA, class RW, class A, class W, class Y>
 inline void matmul(const A *a, const W *w, Y *y) {
 BATCH:
 #ifdef __BAMBU__
@@ -41,7 +41,7 @@ BATCH:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-          sum += load<TA, LA>(a, (BATCH_A ? b * N * K : 0) + n * K + k) * load<TW, LW>(w, (BATCH_W ? b * K * M : 0) + k * M + m);
+          sum += product<Y>(RA::at(a, (BATCH_A ? b * N * K : 0) + n * K + k), RW::at(w, (BATCH_W ? b * K * M : 0) + k * M + m));
         }
         y[(b * N + n) * M + m] = sum;
       }

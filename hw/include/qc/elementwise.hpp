@@ -1,10 +1,11 @@
 // Products of tensors and wiring.
 #pragma once
 #include "map.hpp"
+#include "minifloat.hpp"
 
 namespace qc {
 
-template <int N, class FromA, class FromB, class TA, class TB, int LA, int LB, class A, class B, class Y>
+template <int N, class FromA, class FromB, class RA, class RB, class A, class B, class Y>
 inline void multiply(const A *a, const B *b, Y *y) {
 MULTIPLY:
 #ifdef __BAMBU__
@@ -14,7 +15,7 @@ MULTIPLY:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-    y[i] = load<TA, LA>(a, FromA::at(i)) * load<TB, LB>(b, FromB::at(i));
+    y[i] = product<Y>(RA::at(a, FromA::at(i)), RB::at(b, FromB::at(i)));
   }
 }
 

@@ -34,21 +34,6 @@ UNPACK_BIPOLAR:
   }
 }
 
-// Any other format: the numbers of all codes in a table.
-template <int COUNT, int W, int LIMBS, class WORD, class T, class P> inline void unpack_table(const WORD &word, T *v, const P *table) {
-UNPACK_TABLE:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-  for (int i = 0; i < COUNT; ++i) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
-    ap_uint<W> code = word.range(W * i + W - 1, W * i);
-    v[i] = load<T, LIMBS>(table, code.to_int());
-  }
-}
-
 template <int COUNT, int W, class WORD, class T> inline void pack(const T *v, WORD &word) {
   WORD packed = 0;
 PACK:
@@ -76,35 +61,6 @@ PACK_BIPOLAR:
 #pragma HLS unroll
 #endif
     packed[i] = v[i] > 0;
-  }
-  word = packed;
-}
-
-// The code of a number on a grid: `grid` ascending, `codes` beside it.
-template <int COUNT, int W, int SIZE, int LIMBS, class WORD, class T, class P, class C>
-inline void pack_table(const T *v, WORD &word, const P *grid, const C *codes) {
-  WORD packed = 0;
-PACK_TABLE:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-  for (int i = 0; i < COUNT; ++i) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
-    ap_uint<W> code = 0;
-  MATCH:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-    for (int j = 0; j < SIZE; ++j) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
-      if (v[i] == load<T, LIMBS>(grid, j))
-        code = codes[j];
-    }
-    packed.range(W * i + W - 1, W * i) = code;
   }
   word = packed;
 }

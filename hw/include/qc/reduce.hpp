@@ -1,10 +1,11 @@
 // Sums and maxima along an axis of [OUTER][SIZE][INNER].
 #pragma once
-#include "tool.hpp"
+#include "minifloat.hpp"
 
 namespace qc {
 
-template <int OUTER, int SIZE, int INNER, class X, class Y> inline void reduce_max(const X *x, Y *y) {
+// R: how elements compare (Int or Float).
+template <int OUTER, int SIZE, int INNER, class R, class X, class Y> inline void reduce_max(const X *x, Y *y) {
 MAX_OUTER:
 #ifdef __BAMBU__
 #pragma unroll
@@ -31,7 +32,7 @@ MAX_OUTER:
 #pragma HLS unroll
 #endif
         const X next = x[(o * SIZE + k) * INNER + i];
-        best = next > best ? next : best;
+        best = R::order(next) > R::order(best) ? next : best;
       }
       y[o * INNER + i] = best;
     }

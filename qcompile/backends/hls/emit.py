@@ -10,6 +10,7 @@ import numpy as np
 
 from qcompile.assets import ap_types, asset
 from qcompile.backends.hls.view import build, layout, traced
+from qcompile.formats import Minifloat
 from qcompile.ir import Graph
 from qcompile.passes.ranges import ranges
 
@@ -81,5 +82,6 @@ def read_trace(graph: Graph, data: bytes) -> dict[str, np.ndarray]:
         total = part[:, :, -1].astype(np.int64).astype(object)
         for k in reversed(range(limbs - 1)):
             total = (total << 64) + part[:, :, k].astype(object)
-        out[value.name] = total.reshape(len(table), *value.type.shape)
+        fmt = value.type.format
+        out[value.name] = (fmt.decode(total) if isinstance(fmt, Minifloat) else total).reshape(len(table), *value.type.shape)
     return out

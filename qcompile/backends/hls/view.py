@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 
 from qcompile.backends.hls.ports import PortLayout
 from qcompile.errors import QCompileError
-from qcompile.formats import Bipolar, FixedPoint
+from qcompile.formats import Bipolar, FixedPoint, Minifloat
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.passes.ranges import Range, ranges, row_ranges, smallest_format
 from qcompile.sim.ratio import bound
@@ -69,12 +70,21 @@ class ProjectView:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value in C++: variable (locals, or a constant array), element type, and limbs per element of a constant."""
+    """A value in C++: variable (locals, or a constant array), element type, limbs per element of a constant, and how elements are read."""
 
     variable: str
     ctype: str
     width: int
     limbs: int = 1
+    codes: Minifloat | None = None
+
+    @property
+    def reader(self) -> str:
+        return _reader(self.codes) if self.codes else f"qc::Int<{self.ctype}, {self.limbs}>"
+
+
+def _reader(fmt: Minifloat) -> str:
+    return f"qc::Float<{fmt.exponent}, {fmt.mantissa}, {'true' if fmt.signed else 'false'}>"
 
 
 def _type(lo: int, hi: int) -> str:
@@ -95,11 +105,19 @@ class Builder:
     graph: Graph
     known: dict[str, Range]
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    decoded: dict[str, Tensor] = field(default_factory=dict)
     constants: list[Constants] = field(default_factory=list)
     locals: list[Local] = field(default_factory=list)
     statements: list[str] = field(default_factory=list)
 
     def local(self, value: Value) -> Tensor:
+        """The array of a value: numbers, or the codes of a minifloat."""
+        fmt = value.type.format
+        if isinstance(fmt, Minifloat):
+            made = Tensor(f"v{len(self.locals)}", f"ap_uint<{fmt.width}>", fmt.width, 1, fmt)
+            self.locals.append(Local(made.ctype, made.variable, value.type.size))
+            self.tensors[value.name] = made
+            return made
         lo, hi = self.known[value.name].bounds
         return self.scratch(lo, hi, value.type.size, value.name)
 
@@ -126,20 +144,55 @@ class Builder:
         return Tensor(name, _type(lo, hi), width, limbs)
 
     def source(self, value: Value) -> Tensor:
+        """The value as it is kept: numbers, constants of limbs, or codes."""
         if value.name not in self.tensors:
-            data = self.graph.producers[value.name].op.units.data
-            self.tensors[value.name] = self.array(data)
+            data, fmt = self.graph.producers[value.name].op.units.data, value.type.format
+            if isinstance(fmt, Minifloat):
+                made = self.array(fmt.encode(data))
+                made = Tensor(made.variable, f"ap_uint<{fmt.width}>", fmt.width, 1, fmt)
+            else:
+                made = self.array(data)
+            self.tensors[value.name] = made
         return self.tensors[value.name]
 
-    def variable(self, value: Value) -> Tensor:
-        """The value in a local of its exact type; a constant array, which may hold limbs, is copied into one first."""
+    def numbers(self, value: Value) -> Tensor:
+        """As `source`, codes decoded."""
         tensor = self.source(value)
+        if tensor.codes is None:
+            return tensor
+        if value.name not in self.decoded:
+            made = self.scratch(*self.known[value.name].bounds, value.type.size)
+            self.emit(f"qc::decode<{value.type.size}, {tensor.reader}>({tensor.variable}, {made.variable});")
+            self.decoded[value.name] = made
+        return self.decoded[value.name]
+
+    def variable(self, value: Value) -> Tensor:
+        """Numbers in a local of their exact type; a constant array, which may hold limbs, is copied into one first."""
+        tensor = self.numbers(value)
         if tensor.variable.startswith("c"):
             copy = self.scratch(*self.known[value.name].bounds, value.type.size)
             row = f"qc::AxisRow<1, {value.type.size}>"
             self.emit(f"qc::wire<{value.type.size}, {row}, {tensor.ctype}, {tensor.limbs}>({tensor.variable}, {copy.variable});")
             self.tensors[value.name] = tensor = copy
         return tensor
+
+    def kept(self, value: Value) -> Tensor:
+        """Codes of a minifloat as they are, everything else as `variable`; never a constant array."""
+        tensor = self.source(value)
+        if tensor.codes is None:
+            return self.variable(value)
+        if tensor.variable.startswith("c"):
+            copy = self.same(tensor, value.type.size)
+            row = f"qc::AxisRow<1, {value.type.size}>"
+            self.emit(f"qc::wire<{value.type.size}, {row}, {tensor.ctype}, 1>({tensor.variable}, {copy.variable});")
+            self.tensors[value.name] = tensor = copy
+        return tensor
+
+    def same(self, like: Tensor, size: int) -> Tensor:
+        """Another array of codes of the same format."""
+        made = dataclasses.replace(like, variable=f"v{len(self.locals)}")
+        self.locals.append(Local(made.ctype, made.variable, size))
+        return made
 
     def emit(self, statement: str) -> None:
         self.statements.append(statement)
@@ -226,7 +279,7 @@ def _concat(b: Builder, node: Node) -> None:
     outer, stride = math.prod(shape[:axis]), math.prod(shape[axis:])
     offset = 0
     for value in node.inputs:
-        source, size = b.source(value), math.prod(value.type.shape[axis:])
+        source, size = b.source(value) if out.codes else b.numbers(value), math.prod(value.type.shape[axis:])
         b.emit(
             f"qc::place<{outer}, {size}, {stride}, {source.ctype}, {source.limbs}>({source.variable}, {out.variable} + {offset});"
         )
@@ -245,8 +298,7 @@ def _matmul(b: Builder, node: Node) -> None:
     source, weight, out = b.source(x), b.source(w), b.local(node.output)
     flags = ", ".join("true" if n > 1 else "false" for n in batches)
     sizes = f"{total}, {a_shape[-2]}, {a_shape[-1]}, {w_shape[-1]}"
-    types = f"{source.ctype}, {weight.ctype}, {source.limbs}, {weight.limbs}"
-    b.emit(f"qc::matmul<{sizes}, {flags}, {types}>({source.variable}, {weight.variable}, {out.variable});")
+    b.emit(f"qc::matmul<{sizes}, {flags}, {source.reader}, {weight.reader}>({source.variable}, {weight.variable}, {out.variable});")
 
 
 @_rule(ops.Mul)
@@ -255,8 +307,7 @@ def _mul(b: Builder, node: Node) -> None:
     a, c = (b.source(v) for v in node.inputs)
     rows = [_spread(b, v, shape) for v in node.inputs]
     out = b.local(node.output)
-    types = f"{a.ctype}, {c.ctype}, {a.limbs}, {c.limbs}"
-    b.emit(f"qc::multiply<{node.output.type.size}, {rows[0]}, {rows[1]}, {types}>({a.variable}, {c.variable}, {out.variable});")
+    b.emit(f"qc::multiply<{node.output.type.size}, {rows[0]}, {rows[1]}, {a.reader}, {c.reader}>({a.variable}, {c.variable}, {out.variable});")
 
 
 def _spread(b: Builder, value: Value, shape: tuple[int, ...]) -> str:
@@ -278,7 +329,8 @@ def _reduce_sum(b: Builder, node: Node) -> None:
 def _reduce(b: Builder, node: Node, kernel: str) -> None:
     """Along one axis at a time where the axes are no neighbours."""
     x, shape, axes = node.inputs[0], list(node.inputs[0].type.shape), sorted(node.op.axes)
-    source = b.variable(x)
+    ordered = kernel == "reduce_max"
+    source = b.kept(x) if ordered else b.variable(x)
     while axes:
         last = axes.pop()
         first = last
@@ -287,8 +339,14 @@ def _reduce(b: Builder, node: Node, kernel: str) -> None:
         sizes = math.prod(shape[:first]), math.prod(shape[first : last + 1]), math.prod(shape[last + 1 :])
         shape[first : last + 1] = [1]
         lo, hi = b.known[node.output.name].bounds
-        out = b.scratch(min(lo, 0), max(hi, 0), math.prod(shape)) if axes else b.local(node.output)
-        b.emit(f"qc::{kernel}<{_numbers(*sizes)}>({source.variable}, {out.variable});")
+        if not axes:
+            out = b.local(node.output)
+        elif source.codes:
+            out = b.same(source, math.prod(shape))
+        else:
+            out = b.scratch(min(lo, 0), max(hi, 0), math.prod(shape))
+        reader = f", {source.reader}" if ordered else ""
+        b.emit(f"qc::{kernel}<{_numbers(*sizes)}{reader}>({source.variable}, {out.variable});")
         source = out
 
 
@@ -321,8 +379,7 @@ def _conv(b: Builder, node: Node) -> None:
     groups = node.op.groups
     source, weight, out = b.source(x), b.source(w), b.local(node.output)
     sizes = _numbers(x.type.shape[0], groups, outs // groups, depth, *_plane(x.type.shape[2:]), *_window(node.op, tuple(kernel)))
-    types = f"{source.ctype}, {weight.ctype}, {source.limbs}, {weight.limbs}"
-    b.emit(f"qc::conv<{sizes}, {types}>({source.variable}, {weight.variable}, {out.variable});")
+    b.emit(f"qc::conv<{sizes}, {source.reader}, {weight.reader}>({source.variable}, {weight.variable}, {out.variable});")
 
 
 @_rule(ops.SumPool)
@@ -337,9 +394,11 @@ def _max_pool(b: Builder, node: Node) -> None:
 
 def _pool(b: Builder, node: Node, kernel: str) -> None:
     shape, op = node.inputs[0].type.shape, node.op
-    source, out = b.variable(node.inputs[0]), b.local(node.output)
+    ordered = kernel == "max_pool"
+    source, out = b.kept(node.inputs[0]) if ordered else b.variable(node.inputs[0]), b.local(node.output)
     sizes = _numbers(math.prod(shape[:2]), *_plane(shape[2:]), *_window(op, op.kernel))
-    b.emit(f"qc::{kernel}<{sizes}>({source.variable}, {out.variable});")
+    reader = f", {source.reader}" if ordered else ""
+    b.emit(f"qc::{kernel}<{sizes}{reader}>({source.variable}, {out.variable});")
 
 
 @_rule(ops.Pad)
@@ -348,13 +407,15 @@ def _pad(b: Builder, node: Node) -> None:
     op: ops.Pad = node.op
     assert op.value is not None
     shape, goal = list(node.inputs[0].type.shape), node.output.type.shape
-    numbers = np.array([int(v) for v in op.value.values] + [None], dtype=object)[:-1]
-    fill, index = b.array(numbers), np.arange(numbers.size).reshape(op.value.shape)
+    numbers, fmt = np.array([int(v) for v in op.value.values] + [None], dtype=object)[:-1], node.output.type.format
+    fill = b.array(fmt.encode(numbers) if isinstance(fmt, Minifloat) else numbers)
+    index = np.arange(numbers.size).reshape(op.value.shape)
     lo, hi = b.known[node.output.name].bounds
-    source, axes = b.variable(node.inputs[0]), padded_axes(op)
+    source, axes = b.kept(node.inputs[0]) if isinstance(fmt, Minifloat) else b.variable(node.inputs[0]), padded_axes(op)
     for axis in axes:
         size, shape[axis] = shape[axis], goal[axis]
-        out = b.local(node.output) if axis == axes[-1] else b.scratch(lo, hi, math.prod(shape))
+        last = axis == axes[-1]
+        out = b.local(node.output) if last else b.same(source, math.prod(shape)) if source.codes else b.scratch(lo, hi, math.prod(shape))
         sizes = _numbers(math.prod(shape[:axis]), size, math.prod(shape[axis + 1 :]), goal[axis], op.before[axis], op.interior[axis] + 1)
         row = b.row(index, tuple(shape))
         b.emit(f"qc::border<{sizes}, {row}, {fill.ctype}, {fill.limbs}>({source.variable}, {fill.variable}, {out.variable});")
@@ -397,7 +458,7 @@ def _accumulated(b: Builder, node: Node, low: int, high: int) -> Tensor:
     total = b.scratch(min(low, -reach), max(high, reach), size)
     row = b.row(op.index.data, shape)
     for i, (value, coeff) in enumerate(zip(node.inputs, op.coeffs.data, strict=True)):
-        x, c = b.source(value), b.array(coeff)
+        x, c = b.numbers(value), b.array(coeff)
         types = f"{'true' if i == 0 else 'false'}, {x.ctype}, {c.ctype}, {x.limbs}, {c.limbs}"
         b.emit(
             f"qc::accumulate<{size}, {row}, {_spread(b, value, shape)}, {types}>({x.variable}, {c.variable}, {total.variable});"
@@ -406,7 +467,7 @@ def _accumulated(b: Builder, node: Node, low: int, high: int) -> Tensor:
 
 
 def _table(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray) -> None:
-    values, first = b.array(impl.values.data), b.array(np.array([impl.first], dtype=object))
+    values, first = b.array(_results(out, impl.values.data)), b.array(np.array([impl.first], dtype=object))
     span = impl.values.data.shape[1]
     index = _type(min(impl.first, -impl.first, int(low.min()), -span), max(abs(impl.first), int(high.max()), span) * 2)
     b.emit(
@@ -424,7 +485,7 @@ def _thresholds(
     steps = np.diff(values, axis=1)
     live = impl.cuts.data <= np.asarray(high)[:, None]
     regular = np.where(live[:, 0], steps[:, 0], 0)
-    if count <= LINEAR_CUTS and np.all((steps == regular[:, None]) | ~live) and bound(values) < 2**31:
+    if out.codes is None and count <= LINEAR_CUTS and np.all((steps == regular[:, None]) | ~live) and bound(values) < 2**31:
         start, step = b.array(values[:, 0]), b.array(regular)
         reach = bound(regular) * count + 1
         b.emit(
@@ -432,7 +493,7 @@ def _thresholds(
             f"({source.variable}, {out.variable}, {cuts.variable}, {start.variable}, {step.variable});"
         )
         return
-    table = b.array(values)
+    table = b.array(_results(out, values))
     if count <= LINEAR_CUTS:
         name, extra = "thresholds", ""
     else:
@@ -464,6 +525,39 @@ def _multiply(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: T
     )
 
 
+def _results(out: Tensor, units: np.ndarray) -> np.ndarray:
+    """What a map writes: numbers, or codes."""
+    return units if out.codes is None else np.asarray(out.codes.encode(units))
+
+
+def _float_round(
+    b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray
+) -> None:
+    fmt = out.codes
+    assert fmt is not None
+    extreme = np.maximum(np.abs(low), np.abs(high)).astype(object)
+    mul, add = impl.mul.data.astype(object), impl.add.data.astype(object)
+    reach = int((np.abs(mul) * extreme + np.abs(add)).max())
+    # Room for the half that rounds, and for codes in order.
+    deepest = int(impl.shift.data.max()) + fmt.exponent + 2 ** min(fmt.exponent, 8)
+    width = max(_signed_width(-2 * reach - 2, 2 * reach + 2), fmt.width + 2, deepest.bit_length() + fmt.mantissa + 2)
+    factors, addends = b.array(impl.mul.data), b.array(impl.add.data)
+    shift = b.array(impl.shift.data, "int16_t")
+    limits = [b.array(_ordered(fmt, x.data)) for x in (impl.lo, impl.hi)]
+    sizes = f"{'true' if impl.even else 'false'}, {width}, {fmt.exponent}, {fmt.mantissa}, {'true' if fmt.signed else 'false'}"
+    names = ", ".join(t.variable for t in (factors, addends, shift, *limits))
+    b.emit(
+        f"qc::float_round<{size}, {row}, {sizes}, {factors.ctype}, {factors.limbs}, {addends.limbs}>"
+        f"({source.variable}, {out.variable}, {names});"
+    )
+
+
+def _ordered(fmt: Minifloat, units: np.ndarray) -> np.ndarray:
+    """Codes as integers in the order of the numbers."""
+    codes = np.asarray(fmt.encode(np.abs(units)))
+    return np.where(units < 0, -codes, codes)
+
+
 def bound_low(*arrays: np.ndarray) -> int:
     return min(int(a.min()) for a in arrays)
 
@@ -472,7 +566,7 @@ def bound_high(*arrays: np.ndarray) -> int:
     return max(int(a.max()) for a in arrays)
 
 
-_IMPLS: dict[type, Callable[..., None]] = {ops.Table: _table, ops.Thresholds: _thresholds, ops.MulAddShift: _multiply}
+_IMPLS: dict[type, Callable[..., None]] = {ops.Table: _table, ops.Thresholds: _thresholds, ops.MulAddShift: _multiply, ops.FloatRound: _float_round}
 
 
 # --- ports -----------------------------------------------------------------------------------------------------------------
@@ -498,7 +592,7 @@ def _port(b: Builder, value: Value, position: int, is_input: bool) -> Port:
         parameters = tuple(f"{word} {amp}{w}" for w in words)
         arguments = words
         pragmas = () if is_input else tuple(f"#pragma HLS interface mode=ap_none port={w}" for w in words)
-    tensor = b.variable(value)  # a copy of its own where the output is a constant
+    tensor = b.kept(value)  # a copy of its own where the output is a constant
     move = _unpack if is_input else _pack
     statements = move(b, value, tensor, shape, name, words)
     comment = f"{value.type.size} codes of {value.type.format}, {shape.per_word} in a word of {shape.word_width} bits"
@@ -529,16 +623,7 @@ def _unpack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: s
     if isinstance(fmt, Bipolar):
         return _moves(shape, name, words, lambda n, w, o: f"qc::unpack_bipolar<{n}>({w}, {tensor.variable} + {o});")
     assert fmt is not None
-    codes = fmt.codes()
-    special = fmt.is_special(codes)
-    units = np.where(special, 0, fmt.decode(np.where(special, 0, codes)))
-    table = b.array(units)
-    return _moves(
-        shape,
-        name,
-        words,
-        lambda n, w, o: f"qc::unpack_table<{n}, {fmt.width}, {table.limbs}>({w}, {tensor.variable} + {o}, {table.variable});",
-    )
+    return _moves(shape, name, words, lambda n, w, o: f"qc::unpack<{n}, {fmt.width}, false>({w}, {tensor.variable} + {o});")
 
 
 def _pack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: str, words: tuple[str, ...]) -> tuple[str, ...]:
@@ -548,23 +633,15 @@ def _pack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: str
     if isinstance(fmt, Bipolar):
         return _moves(shape, name, words, lambda n, w, o: f"qc::pack_bipolar<{n}>({tensor.variable} + {o}, {w});")
     assert fmt is not None
-    grid = fmt.grid()
-    units, codes = b.array(grid), b.array(np.asarray(fmt.encode(grid)))
-    sizes = f"{fmt.width}, {grid.size}, {units.limbs}"
-    return _moves(
-        shape,
-        name,
-        words,
-        lambda n, w, o: f"qc::pack_table<{n}, {sizes}>({tensor.variable} + {o}, {w}, {units.variable}, {codes.variable});",
-    )
+    return _moves(shape, name, words, lambda n, w, o: f"qc::pack<{n}, {fmt.width}>({tensor.variable} + {o}, {w});")
 
 
 def traced(graph: Graph, known: dict[str, Range]) -> list[tuple[Value, int]]:
-    """(value, width) of every tensor that the C simulation traces, in the order of the trace."""
+    """(value, width) of every tensor that the C simulation traces, in the order of the trace: codes of minifloats, else numbers."""
     values = [*graph.inputs]
     values += [n.output for n in graph.nodes if not isinstance(n.op, (ops.Constant, ops.Reshape))]
     # Signed widths: files hold two's complement, and an unsigned number of 64 bits needs a limb more.
-    return [(v, _signed_width(*known[v.name].bounds)) for v in values]
+    return [(v, v.type.format.width + 1 if isinstance(v.type.format, Minifloat) else _signed_width(*known[v.name].bounds)) for v in values]
 
 
 def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
