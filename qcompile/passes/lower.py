@@ -122,12 +122,11 @@ class Lowering:
         )
 
     def _identity(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape, fmt: Format) -> Value | None:
-        """The input, if the map leaves every reachable number of units unchanged."""
-        if (
-            len(inputs) > 1
-            or inputs[0].type.shape != shape
-            or isinstance(fmt, Bipolar) != isinstance(inputs[0].type.format, Bipolar)
-        ):
+        """The input, if the map leaves every reachable number of units unchanged, and its codes too."""
+        if len(inputs) > 1 or inputs[0].type.shape != shape:
+            return None
+        own = inputs[0].type.format
+        if own != fmt and not (isinstance(own, FixedPoint) and isinstance(fmt, FixedPoint)):
             return None
         probe = Node(op, inputs, (Value("", TensorType(shape, fmt)),))
         low, high = row_ranges(probe, [self.known[inputs[0].name]])
