@@ -5,7 +5,9 @@ import pytest
 from conftest import CORPUS, records
 
 import qcompile as qc
+from qcompile.backends import hls
 from qcompile.errors import QCompileError
+from qcompile.ir import ops
 
 FLOAT32 = 2.0**-20  # of the largest output: what float32 sums of a few hundred terms may lose
 
@@ -13,10 +15,10 @@ FLOAT32 = 2.0**-20  # of the largest output: what float32 sums of a few hundred 
 # code inside the network differs: (share of vectors or numbers that may differ, by how much of the largest output).
 ROUNDED = {"brevitas_radioml_21/VGG10_w8a8_20": (1 / 16, 1e-3), "qonnx/espcn_nnresize_quant": (1e-4, 5e-3)}
 
-KINDS = {"mlp": 1000, "layer": 100, "cnn": 100, "residual": 100, "unet": 100, "qcdq": 100, "integer": 100}
-SLOW = {"nn2fpga/mobilenet_v2_po2_a8w8", "nn2fpga/mobilenet_v2_floatscale_a8w4_gptq", "hls4ml_example_models_hist/separable_conv_old_a",
-        "hls4ml_example_models/separable_conv_model_ch_last", "hls4ml_example_models/branched_model_ch_last",
-        "hls4ml_example_models_hist/branched_old_a"}  # fmt: skip  # a second or more per vector: fewer of them
+KINDS = {"minifloat": 100, "mlp": 1000, "layer": 100, "cnn": 100, "residual": 100, "unet": 100, "qcdq": 100, "integer": 100}
+PRODUCTS = 10**9  # multiplications that the C++ of one test may take; larger networks get fewer random vectors (verify itself runs more)
+
+INVALID = {"brevitas/fp8_e4m3_ocp_pt__qcdq", "brevitas/fp8_e4m3_unscaled__qcdq", "brevitas/fp8_e5m2_ocp_b__qcdq"}  # float8 before opset 19
 
 NO_FORMAT = {"dory_examples/nemo_mnistnet": "u8"}  # integer inputs, and a file that does not say so
 
@@ -30,7 +32,7 @@ def stored(record: dict) -> tuple[list[np.ndarray], list[np.ndarray]]:
         return inputs, [file[k] for k in file.files if k[0] == "y" and k != "y_torch"]
 
 
-@pytest.mark.parametrize("record", records(*KINDS), ids=lambda r: r["id"])
+@pytest.mark.parametrize("record", [r for r in records(*KINDS) if r["id"] not in INVALID], ids=lambda r: r["id"])
 def test_model(record: dict, tmp_path) -> None:
     formats = tuple(f for f in record.get("input_format") or () if f)[: len(record["inputs"])]
     if record["id"] in NO_FORMAT:
@@ -40,20 +42,24 @@ def test_model(record: dict, tmp_path) -> None:
     design = qc.compile(CORPUS / record["file"], input_formats=formats)
     design.write(tmp_path / "project")
     inputs, outputs = stored(record)
-    for found, wanted in zip(design.simulator(*inputs) if inputs else (), outputs, strict=True):
+    constants = {n.output.name for n in design.graph.nodes if isinstance(n.op, ops.Constant)}
+    for value, found, wanted in zip(design.graph.outputs, design.simulator(*inputs) if inputs else (), outputs, strict=False):
+        if value.name in constants:
+            continue  # executors leave an output that is an initializer at zero, and some references lack it
         difference = np.abs(found.reshape(wanted.shape) - wanted) / max(np.abs(wanted).max(), 1e-30)
         share, size = ROUNDED.get(record["id"], (0.0, 0.0))
         beyond = difference > FLOAT32
         assert min(beyond.mean(), beyond.reshape(len(wanted), -1).any(axis=1).mean()) <= share
         assert difference.max() <= max(size, FLOAT32)
-    samples = 2 if record["id"] in SLOW else KINDS[record["kind"]]
-    report = qc.verify(tmp_path / "project", *(inputs if record["id"] not in SLOW else ()), samples=samples)
+    samples = max(2, min(KINDS[record["kind"]], PRODUCTS // max(1, hls.multiplications(design.graph))))
+    few = samples < 20
+    report = qc.verify(tmp_path / "project", *(() if few else inputs), samples=samples, float32=not few)
     assert [r.differing for r in report.rows[:3]] == [0, 0, 0]
     assert report.rows[0].vectors >= samples
 
 
 # What a refusal has to name: every one of these operators, all at once.
-REFUSED = records("reject", "transformer", "rnn")
+REFUSED = records("reject", "transformer", "rnn") + [r for r in records("minifloat") if r["id"] in INVALID]
 
 
 @pytest.mark.parametrize("record", REFUSED, ids=lambda r: r["id"])

@@ -93,6 +93,6 @@ def to_array(tensor: TensorProto) -> np.ndarray:
         array = array.astype(np.int8 if "int" in array.dtype.name else np.float32)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"tensor '{tensor.name}' holds {array.dtype}, not numbers")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not np.isfinite(array).all() and not (array.size == 1 and np.isinf(array).all()):  # no bound of a Clip
         raise ValueError(f"tensor '{tensor.name}' holds NaN or infinity")
     return array

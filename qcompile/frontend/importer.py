@@ -115,6 +115,7 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     count: int = 0
+    batch: int = 0  # the file's own batch size, where samples are compiled instead
     makers: dict[str, Node] = field(default_factory=dict)
     codes: dict[str, str] = field(default_factory=dict)  # tensor of codes -> the quantized tensor they stand for
 
@@ -155,14 +156,21 @@ def check_size(shape: Sequence[int]) -> None:
 
 def import_model(model: onnx.ModelProto, file: str) -> Imported:
     """The model graph of a file, for one sample: its batch axis becomes 1. UnsupportedError lists all nodes that cannot be imported."""
+    batch = _fixed_batch(model.graph)
+    problem: UnsupportedError | None = None
     try:
-        return _import_graph(model, file, keep_batch=False)
-    except UnsupportedError as problem:
-        if _fixed_batch(model.graph):
-            # Constants may have the batch's size: then the whole batch is one sample.
-            with contextlib.suppress(UnsupportedError):
-                return _import_graph(model, file, keep_batch=True)
+        found = _import_graph(model, file, keep_batch=False)
+        if not batch or all(v.type.shape[:1] != (batch,) for v in found.graph.outputs):
+            return found
+    except UnsupportedError as error:
+        problem = error
+    if batch:
+        # Constants may have the batch's size: then the whole batch is one sample.
+        with contextlib.suppress(UnsupportedError):
+            return _import_graph(model, file, keep_batch=True)
+    if problem is not None:
         raise problem
+    return found
 
 
 def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
@@ -182,10 +190,11 @@ def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     return found
 
 
-def _fixed_batch(graph: onnx.GraphProto) -> bool:
+def _fixed_batch(graph: onnx.GraphProto) -> int:
+    """The batch size that the inputs state, if it is more than 1; else 0."""
     known = {t.name for t in graph.initializer}
     shapes = [i.type.tensor_type.shape.dim for i in graph.input if i.name not in known]
-    return any(len(dims) > 1 and dims[0].dim_value > 1 for dims in shapes)
+    return max([int(dims[0].dim_value) for dims in shapes if len(dims) > 1 and dims[0].dim_value > 1], default=0)
 
 
 def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Imported:
@@ -194,7 +203,7 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
     graph = model.graph
     values, findings = _initial_values(graph, file, keep_batch)
     inputs = [v for v in values.values() if isinstance(v, Value)]
-    builder = Builder()
+    builder = Builder(batch=0 if keep_batch else _fixed_batch(graph))
     opset = max([o.version for o in model.opset_import if o.domain in ("", "ai.onnx")], default=9)
     shapes: dict[str, Shape] | None = None
     for node in _ordered(graph, values, file):

@@ -19,14 +19,14 @@ from qcompile.frontend.importer import Call, Rule, Tensor, Unsupported
 from qcompile.frontend.quantizers import check_scale, quantize_op, to_codes
 from qcompile.frontend.rules import add, concat, gemm, matmul, mul
 from qcompile.frontend.tensors import axis_of, data_of, param, shape_of
-from qcompile.frontend.windows import conv, global_average_pool
+from qcompile.frontend.windows import conv, global_average_pool, in_channels_last
 from qcompile.ir import ONE, ZERO, Param, Shape, TensorType, Value, ops
 
 _NUMPY = {(kind, size): FixedPoint(size * 8, 0, kind == "i") for kind in "iu" for size in (1, 2, 4, 8)}
 
 
-def quantize_linear(call: Call) -> Tensor:
-    """clip(round(x / scale) + zero point): codes."""
+def quantize_linear(call: Call, codes_round: bool = False) -> Tensor:
+    """clip(round(x / scale) + zero point): codes. codes_round: clip(round(x / scale + zero point)) instead."""
     x = call.data(0)
     scale, zero = _parameters(call, shape_of(x))
     fmt = _code_format(call)
@@ -36,7 +36,7 @@ def quantize_linear(call: Call) -> Tensor:
         if not np.isfinite(codes).all():
             raise Unsupported("quantizing this constant gives NaN or infinity", "check the weights and the scale")
         return Const(np.clip(codes, fmt.min_units, fmt.max_units).astype(np.int64))
-    odd = {int(v) % 2 for v in zero.held.ravel().tolist()}
+    odd = {0} if codes_round else {int(v) % 2 for v in zero.held.ravel().tolist()}
     if len(odd) > 1:
         return _around_zero(call, x, scale.param(), zero.param(), fmt)
     # ONNX rounds before it adds the zero point: with an odd one, ties go to odd codes.
@@ -124,9 +124,10 @@ def _with_axis(call: Call, axis: int) -> onnx.NodeProto:
     return onnx.helper.make_node("DequantizeLinear", [], list(call.node.output), name=call.node.name, axis=axis)
 
 
-def _requantized(call: Call, y: Any, scale: int) -> Tensor:
+def _requantized(call: Call, y: Any, scale: int, codes_round: bool = False) -> Tensor:
+    """Real numbers to codes. codes_round: onnxruntime adds the zero point before it rounds (sums and products)."""
     made = replace(call, inputs=[y, call.input(scale), call.input(scale + 1)], node=_with_axis(call, 1))
-    return quantize_linear(made)
+    return quantize_linear(made, codes_round)
 
 
 def qlinear_conv(call: Call) -> Tensor:
@@ -151,11 +152,12 @@ def qlinear_matmul(call: Call) -> Tensor:
 
 def _qlinear_binary(rule: Rule) -> Rule:
     """A, scale, zero point, B, scale, zero point, C scale, zero point."""
-    return lambda call: _requantized(call, rule(replace(call, inputs=[_dequantized(call, 0, 1), _dequantized(call, 3, 4)])), 6)
+    return lambda call: _requantized(call, rule(replace(call, inputs=[_dequantized(call, 0, 1), _dequantized(call, 3, 4)])), 6, True)
 
 
 def qlinear_pool(call: Call) -> Tensor:
-    return _requantized(call, global_average_pool(replace(call, inputs=[_dequantized(call, 0, 1)])), 3)
+    rule = in_channels_last(global_average_pool) if call.attribute("channels_last", 0) else global_average_pool
+    return _requantized(call, rule(replace(call, inputs=[_dequantized(call, 0, 1)])), 3)
 
 
 def qlinear_step(*steps: ops.Step) -> Rule:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from qcompile.frontend import quantizers
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.importer import Call, Comparison, Rule, Tensor, Unsupported
 from qcompile.frontend.tensors import apply_steps, axis_of, expanded, number, operand, param, shape_of, structural, to_shape
-from qcompile.ir import Node, Shape, Value, ops
+from qcompile.ir import Node, Param, Shape, Value, ops
 from qcompile.sim.functions import correctly_rounded_sqrt
 
 _CONSTANT_LIMIT = 2**22  # elements of a folded constant
@@ -33,6 +34,8 @@ def reshape(call: Call) -> Tensor:
         raise Unsupported("the new shape is missing")
     zero_is_zero = bool(call.attribute("allowzero", 0))
     shape = [old[i] if d == 0 and not zero_is_zero and i < len(old) else d for i, d in enumerate(wanted)]
+    if isinstance(x, Value) and len(shape) > 1 and shape[0] == call.builder.batch:
+        shape[0] = 1  # the file's own batch size, where the input's became 1
     if shape.count(-1) > 1 or min(shape, default=0) < -1:
         raise Unsupported(f"cannot reshape to {wanted}: one -1 is possible, and no other negative number")
     if -1 in shape:
@@ -53,7 +56,8 @@ def _one_sample(shape: list[int], old: Shape) -> list[int]:
 def flatten(call: Call) -> Tensor:
     x = call.data(0)
     shape = shape_of(x)
-    axis = axis_of(call.attribute("axis", 1), len(shape) + 1)
+    axis = call.attribute("axis", 1)
+    axis = axis + len(shape) if axis < 0 else axis
     return to_shape(call, x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
 
 
@@ -94,7 +98,10 @@ def size(call: Call) -> Tensor:
 
 
 def gather(call: Call) -> Tensor:
-    x, indices = call.data(0), call.const(1, "the index").held
+    x = call.data(0)
+    if isinstance(index := call.data(1), Value):
+        return _look_up(call, x, index)
+    indices = call.const(1, "the index").held
     axis = axis_of(call.attribute("axis", 0), len(shape_of(x)))
     length = shape_of(x)[axis]
     if indices.dtype.kind not in "iu" or (indices.size and not -length <= indices.min() <= indices.max() < length):
@@ -105,6 +112,22 @@ def gather(call: Call) -> Tensor:
     taken = call.emit(ops.Take(axis, tuple(indices.ravel().tolist())), x)
     old = x.type.shape
     return to_shape(call, taken, old[:axis] + tuple(indices.shape) + old[axis + 1 :])
+
+
+def _look_up(call: Call, table: Tensor, index: Value) -> Tensor:
+    """Rows of a constant table: a product with one ones-hot row per index, negative indices counted from the end."""
+    if not isinstance(table, Const) or call.attribute("axis", 0) != 0:
+        raise Unsupported("the index is computed by the network, and the data too or along an inner axis", "look up rows of a constant")
+    rows, row, shape = table.shape[0], table.shape[1:], index.type.shape
+    spread = call.emit(ops.Take(len(shape), (0,) * rows), call.emit(ops.Reshape((*shape, 1)), index))
+    hot: Value | None = None
+    for place, sign in ((0, 1), (1, -1), (-rows, 1), (1 - rows, -1)):
+        reached = call.emit(ops.Count(Param((rows, 1), tuple(Fraction(place + r) for r in range(rows)))), spread)
+        signed = call.emit(ops.Affine(param(sign)), reached)
+        hot = signed if hot is None else call.emit(ops.Add(), hot, signed)
+    assert hot is not None
+    flat = table.rearrange(lambda a: a.reshape(rows, -1))
+    return to_shape(call, call.emit(ops.MatMul(), hot, call.value(flat)), shape + row)
 
 
 def slice_(call: Call) -> Tensor:
@@ -175,9 +198,9 @@ def constant(call: Call) -> Tensor:
             except ValueError as error:
                 raise Unsupported(str(error)) from None
         if a.name in ("value_float", "value_floats"):
-            return _finite(np.array(call.attribute(a.name, 0.0), dtype=np.float32))
+            return _finite(np.array(call.attribute(a.name, None), dtype=np.float32))
         if a.name in ("value_int", "value_ints"):
-            return Const(np.array(call.attribute(a.name, 0), dtype=np.int64))
+            return Const(np.array(call.attribute(a.name, None), dtype=np.int64))
     raise Unsupported("a constant without a numeric value is not supported")
 
 
@@ -287,24 +310,48 @@ def mul(call: Call) -> Tensor:
     return call.emit(ops.Mul(), call.value(a), call.value(b))
 
 
-def _swish(call: Call, gate: Value, x: Value) -> Value | None:
-    """x * gate as one function of x, where the gate is sigmoid(x) or clip(m x + h / 2, 0, h), a hard sigmoid of any size."""
+def _swish(call: Call, gate: Value, other: Value) -> Value | None:
+    """other * gate as one function of x, where other is x (scaled) and the gate a sigmoid, a hard sigmoid of any size, or 1 + erf of x."""
     makers = call.builder.makers
     last = makers.get(gate.name)
-    if last is None or last.op != ops.Func("sigmoid") and not isinstance(last.op, ops.Clip):
+    if last is None or len(last.inputs) != 1:
         return None
-    if last.inputs == (x,):
-        return call.emit(ops.Func("silu"), x) if isinstance(last.op, ops.Func) else None
-    inner, bounds = makers.get(last.inputs[0].name), last.op
-    if inner is None or not isinstance(bounds, ops.Clip) or not isinstance(inner.op, ops.Affine) or inner.inputs != (x,):
+    inner = makers.get(last.inputs[0].name)
+    made: tuple[Value, ops.Func, Fraction] | None = None
+    if last.op == ops.Func("sigmoid"):
+        made = last.inputs[0], ops.Func("silu"), Fraction(1)
+    elif inner is not None and isinstance(inner.op, ops.Affine) and isinstance(last.op, ops.Clip):
+        made = _hard(last.op, inner)
+    elif inner is not None and inner.op == ops.Func("erf") and isinstance(last.op, ops.Affine) and last.op == ops.Affine(add=last.op.add):
+        scaled = makers.get(inner.inputs[0].name)
+        if last.op.add.is_scalar and last.op.add.scalar == 1 and scaled is not None and _scaling(scaled):
+            made = scaled.inputs[0], ops.Func("erf_gate", scaled.op.mul.scalar), Fraction(1)
+    if made is None:
         return None
+    x, func, factor = made
+    maker = makers.get(other.name)
+    if other != x:
+        if maker is None or not _scaling(maker) or maker.inputs != (x,):
+            return None
+        factor *= maker.op.mul.scalar
+    return call.emit(ops.Affine(param(factor)), call.emit(func, x))
+
+
+def _scaling(node: Node) -> bool:
+    """Whether a node multiplies by one positive number and does nothing else."""
+    op = node.op
+    return isinstance(op, ops.Affine) and op.mul.is_scalar and op.mul.scalar > 0 and not any(op.add.values)
+
+
+def _hard(bounds: ops.Clip, inner: Node) -> tuple[Value, ops.Func, Fraction] | None:
+    """clip(m x + h / 2, 0, h)."""
     parts = (bounds.lo, bounds.hi, inner.op.mul, inner.op.add)
     if any(p is None or not p.is_scalar for p in parts):
         return None
     lo, hi, mul, offset = (p.scalar for p in parts if p is not None)
     if lo != 0 or hi <= 0 or mul <= 0 or offset * 2 != hi:
         return None
-    return call.emit(ops.Affine(param(hi)), call.emit(ops.Func("hardswish", mul / hi), x))
+    return inner.inputs[0], ops.Func("hardswish", mul / hi), hi
 
 
 def div(call: Call) -> Tensor:
@@ -318,7 +365,7 @@ def div(call: Call) -> Tensor:
     a = expanded(call, a, b)
     p = operand(b, a.type.shape)
     if p is None:
-        raise Unsupported(f"operands of shapes {list(a.type.shape)} and {list(b.shape)} do not fit")
+        return call.emit(ops.Mul(), a, call.value(_pointwise(b, 1 / b.held, lambda v: 1 / v)))
     return call.emit(ops.Affine(p.map(lambda v: 1 / v)), a)
 
 
@@ -379,6 +426,8 @@ def batch_normalization(call: Call) -> Tensor:
     x = call.data(0)
     if isinstance(x, Const):
         raise Unsupported("batch normalization of a constant is not supported")
+    if call.attribute("training_mode", 0):
+        raise Unsupported("batch normalization in training mode depends on the whole batch", "export the model in evaluation mode")
     rank = len(x.type.shape)
     if rank < 2:
         raise Unsupported(f"batch normalization needs rank 2 or more, not {rank}")
@@ -404,6 +453,13 @@ def matmul(call: Call) -> Tensor:
     if (isinstance(a, Const) or isinstance(b, Const)) and len(const) > max(2, len(data)):
         reason = f"a constant of shape {list(const)} has more axes than the tensor of shape {list(data)}"
         raise Unsupported(reason, "multiply by a matrix")
+    left, right = shape_of(a), shape_of(b)
+    if len(left) == 1 or len(right) == 1:
+        rows, columns = (a if len(left) > 1 else to_shape(call, a, (1, *left))), (b if len(right) > 1 else to_shape(call, b, (*right, 1)))
+        product = call.emit(ops.MatMul(), call.value(rows), call.value(columns))
+        shape = list(product.type.shape)
+        kept = [*shape[:-2], *(shape[-2:-1] if len(left) > 1 else ()), *(shape[-1:] if len(right) > 1 else ())]
+        return to_shape(call, product, tuple(kept))
     return call.emit(ops.MatMul(), call.value(a), call.value(b))
 
 
@@ -449,6 +505,9 @@ def clip(call: Call) -> Tensor:
             raise Unsupported(f"{name} is computed by the network; only constants are possible")
         value = call.attribute(name, None) if c is None else None
         huge = value is not None and abs(value) > 3.4e38
+        if isinstance(c, Const) and c.held.size == 1 and np.isinf(c.held).all():
+            bounds.append(None)
+            continue
         bounds.append(c.param() if isinstance(c, Const) else None if value is None or huge else param(float(value)))
     lo, hi = bounds
     if lo is not None and hi is not None and lo.scalar > hi.scalar:
@@ -494,6 +553,9 @@ def maximum(call: Call) -> Tensor:
 def _limited(call: Call, greater: bool) -> Tensor:
     """The smaller (greater: what is greater is cut off) or larger of data and constants."""
     data = [x for x in (call.data(i) for i in range(len(call.inputs))) if isinstance(x, Value)]
+    if not data:
+        held = [call.const(i, "an operand").held for i in range(len(call.inputs))]
+        return Const(reduce(np.minimum if greater else np.maximum, held))
     if len(data) != 1:
         raise Unsupported(f"{call.node.op_type} of several data tensors is not supported", "compare with constants")
     x = data[0]
@@ -531,6 +593,17 @@ def _compare(greater: bool) -> Rule:
         raise Unsupported("a comparison of two data tensors is not supported", "compare with constants")
 
     return rule
+
+
+def equal(call: Call) -> Tensor:
+    return Const(np.asarray(call.const(0, "an operand").held == call.const(1, "an operand").held))
+
+
+def range_(call: Call) -> Tensor:
+    start, limit, delta = (call.const(i, "a bound").held.reshape(()).item() for i in range(3))
+    if delta == 0 or abs((limit - start) / delta) > _CONSTANT_LIMIT:
+        raise Unsupported(f"a range from {start} to {limit} in steps of {delta} is not possible")
+    return Const(np.arange(start, limit, delta, dtype=call.const(0, "a bound").held.dtype))
 
 
 def where(call: Call) -> Tensor:
@@ -675,5 +748,5 @@ RULES: dict[str, Rule] = {
     "HardSwish": hard_swish, "Sign": sign,
     "Softmax": _softmax(False), "LogSoftmax": _softmax(True), "ArgMax": _arg(1), "ArgMin": _arg(-1), "TopK": top_k,
     "Min": minimum, "Max": maximum, "Greater": _compare(True), "GreaterOrEqual": _compare(True), "Less": _compare(False),
-    "LessOrEqual": _compare(False), "Where": where,
+    "LessOrEqual": _compare(False), "Equal": equal, "Range": range_, "Where": where,
 }  # fmt: skip

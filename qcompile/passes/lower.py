@@ -24,7 +24,7 @@ from qcompile.passes.ranges import ENUMERABLE, Range, evaluate_rows, node_range,
 from qcompile.sim import functions
 from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import rearrange_step
-from qcompile.sim.reference import STRICT, batch_norm
+from qcompile.sim.reference import STRICT, batch_norm, rising
 from qcompile.sim.structure import padded_axes, rearrange
 
 MAX_WIDTH = 1024  # of ap_int
@@ -123,7 +123,7 @@ class Lowering:
 
     def _identity(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape, fmt: Format) -> Value | None:
         """The input, if the map leaves every reachable number of units unchanged, and its codes too."""
-        if len(inputs) > 1 or inputs[0].type.shape != shape:
+        if len(inputs) > 1 or inputs[0].type.shape != shape or not np.all(op.coeffs.data == 1):
             return None
         own = inputs[0].type.format
         if own != fmt and not (isinstance(own, FixedPoint) and isinstance(fmt, FixedPoint)):
@@ -403,11 +403,14 @@ def _weighted(low: Lowering, node: Node, data: Expr, weight: Expr, source: Node,
     if not _only_along(coeff, reduce_data, len(e.shape)):
         e = low.absorbed(data, node, (reduce_data,))
         value, coeff = e.terms[0]
+    outer = ONE
+    if not _only_along(coeff, reduce_data, len(e.shape)):
+        outer, coeff = coeff, ONE
     along = _vector(coeff, reduce_data, len(e.shape), reduce_weight, rank)
     units, unit = _scaled_weights(source.op.units.data, weight, along, reduce_weight)
     constant = low.weights(source, units, unit)
     inputs = (value, constant) if right else (constant, value)
-    out_unit = _output_scale(unit, rank, right, node.output.type.shape)
+    out_unit = _mul(_output_scale(unit, rank, right, node.output.type.shape), outer)
     acc = low.emit(node.op, inputs, node, node.output.name, scale=out_unit)
     return Expr(node.output.type.shape, ((acc, out_unit),), _matmul_offset(e.offset, e.shape, weight, source, right))
 
@@ -556,18 +559,11 @@ def _ordered(low: Lowering, x: Expr, node: Node, axes: tuple[int, ...]) -> Expr:
         linear.plain
         and all(map(alike, (x.terms[0][1], x.offset)))
         and all(v > 0 for v in x.terms[0][1].values)
-        and all(_rising(s) and (isinstance(s, ops.Count) and s.thresholds.is_scalar or all(map(alike, vars(s).values()))) for s in x.steps)
+        and all(rising(s) and (isinstance(s, ops.Count) and s.thresholds.is_scalar or all(map(alike, vars(s).values()))) for s in x.steps)
     ):
         return x
     e = _evenly(low, x, node, axes)
     return e if all(v > 0 for v in e.terms[0][1].values) else low.absorbed(x, node, axes)
-
-
-def _rising(step: ops.Step) -> bool:
-    """Never decreasing."""
-    if isinstance(step, ops.Affine):
-        return all(m >= 0 for m in step.mul.values)
-    return is_monotone(step)
 
 
 @_rule(ops.MaxPool)
@@ -581,12 +577,12 @@ def _max_pool(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 @_rule(ops.ReduceMax)
 def _reduce_max(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     e = _ordered(low, x[0], node, node.op.axes)
-    if e.steps:
+    if not all(p.is_scalar for s in e.steps for p in vars(s).values() if isinstance(p, Param)):
         e = _ordered(low, low.plain(e, node), node, node.op.axes)
     ((source, coeff),) = e.terms
     unit, offset = (_without(p, node) for p in (coeff, e.offset))
     value = low.emit(node.op, (source,), node, node.output.name, source.type.format, unit)
-    return Expr(node.output.type.shape, ((value, unit),), offset)
+    return Expr(node.output.type.shape, ((value, unit),), offset, e.steps)
 
 
 def _without(p: Param, node: Node) -> Param:

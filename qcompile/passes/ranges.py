@@ -250,7 +250,7 @@ def _map(node: Node, inputs: list[Range]) -> Range:
     low, high = row_ranges(node, inputs)
     index = node.op.index.data
     out_low, out_high = image(node.op, low, high)
-    return Range(out_low[index], out_high[index])
+    return Range(np.asarray(out_low[index]), np.asarray(out_high[index]))
 
 
 def row_ranges(node: Node, inputs: list[Range]) -> tuple[np.ndarray, np.ndarray]:
@@ -260,7 +260,7 @@ def row_ranges(node: Node, inputs: list[Range]) -> tuple[np.ndarray, np.ndarray]
     low: Any = np.zeros((), dtype=np.int64)
     high: Any = low
     for value_range, coeff in zip(inputs, op.coeffs.data, strict=True):
-        k = coeff[index]
+        k = np.asarray(coeff[index])
         ends = ratio.times(value_range.lo, k), ratio.times(value_range.hi, k)
         low, high = ratio.plus(low, np.minimum(*ends)), ratio.plus(high, np.maximum(*ends))
     rows = op.coeffs.data.shape[1]

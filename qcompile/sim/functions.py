@@ -40,6 +40,7 @@ FUNCTIONS: dict[str, Real] = {
     "selu": Real(lambda x, a: _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * mpmath.expm1(x)), True),
     "silu": Real(lambda x, a: x / (1 + mpmath.exp(-x)), False),
     "gelu": Real(lambda x, a: x * (1 + mpmath.erf(x / mpmath.sqrt(2))) / 2, False),
+    "erf_gate": Real(lambda x, a: x * (1 + mpmath.erf(a * x)), False),
     "hardswish": Real(lambda x, a: x * min(max(a * x + 0.5, 0), 1), False),
 }
 
@@ -48,6 +49,8 @@ def turn(step: ops.Func) -> Fraction:
     """Where a function that is not monotone turns, close enough that the points around it need a look of their own."""
     if step.name == "hardswish":
         return Fraction(-1, 4) / step.alpha
+    if step.name == "erf_gate":
+        return Fraction(-0.5315968873143) / step.alpha
     return {"silu": Fraction(-1.2784645427610738), "gelu": Fraction(-0.7517915246935645), "elu": Fraction(0)}[step.name]
 
 

@@ -186,7 +186,9 @@ def take(a, axis, indices):
 
 
 def concat(parts, axis, dtype):
-    return np.concatenate([p.astype(dtype, copy=False) for p in parts], axis=axis + 1)
+    batch = max(len(p) for p in parts)  # constants have a batch of 1
+    full = [np.broadcast_to(p.astype(dtype, copy=False), (batch, *p.shape[1:])) for p in parts]
+    return np.concatenate(full, axis=axis + 1)
 
 
 def reduce_max(a, axes, shape):
@@ -522,6 +524,7 @@ FUNCTIONS = {
     "elu": lambda x, a: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
     "selu": lambda x, a: SELU[1] * np.where(x > 0, x, SELU[0] * np.expm1(np.minimum(x, 0))),
     "silu": lambda x, a: x * _sigmoid(x),
+    "erf_gate": lambda x, a: x * (1 + _erf(a * x)),
     "hardswish": lambda x, a: x * np.clip(a * x + 0.5, 0, 1),
     "gelu": lambda x, a: x * 0.5 * (1 + _erf(x / math.sqrt(2))),
 }

@@ -25,11 +25,13 @@ _ROUNDED_BITS = 512  # of a real function rounded to integers without a format
 
 def bound(x: np.ndarray) -> int:
     """Largest magnitude, as a Python int."""
-    return max(abs(int(x.min())), abs(int(x.max()))) if x.size else 0
+    x = np.asarray(x)
+    return max(abs(int(np.min(x))), abs(int(np.max(x)))) if x.size else 0
 
 
 def fit(x: np.ndarray, limit: int) -> np.ndarray:
     """int64 while numbers up to `limit` stay safe, else Python integers."""
+    x = np.asarray(x)
     if limit < _SAFE:
         return x if x.dtype == np.int64 else x.astype(np.int64)
     return x if x.dtype == object else x.astype(object)

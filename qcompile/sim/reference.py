@@ -13,7 +13,7 @@ from qcompile.errors import QCompileError
 from qcompile.ir import Graph, Node, Param, Value, gcd_of, ops
 from qcompile.sim import ratio
 from qcompile.sim.dot import exact_conv, exact_matmul
-from qcompile.sim.functions import correctly_rounded_sqrt
+from qcompile.sim.functions import correctly_rounded_sqrt, is_monotone
 from qcompile.sim.ratio import Exact, Lazy, Ratio, fit
 from qcompile.sim.structure import pad, padded_axes, rearrange, slices
 
@@ -156,10 +156,29 @@ def _concat(node: Node, x: list[Any]) -> Exact:
     return Ratio(np.concatenate(arrays, axis=axis), parts[0].unit)
 
 
+def _behind(x: Lazy, node: Node, fn: Callable[[Ratio], Any]) -> Exact:
+    """A maximum in front of increasing steps that are alike for all elements, instead of behind them; else of the numbers themselves."""
+    alike = all(p.is_scalar for s in x.steps for p in vars(s).values() if isinstance(p, Param))
+    if alike and all(rising(s) for s in x.steps):
+        result: Exact = fn(x.base)
+        assert isinstance(result, Ratio)
+        return Lazy(result, x.steps)
+    return fn(rational(x, node))
+
+
+def rising(step: ops.Step) -> bool:
+    """Never decreasing."""
+    if isinstance(step, ops.Affine):
+        return all(m >= 0 for m in step.mul.values)
+    return is_monotone(step)
+
+
 @_rule(ops.Pad)
-def _pad(node: Node, x: list[Any]) -> Ratio:
+def _pad(node: Node, x: list[Any]) -> Exact:
     """A border without value gets the smallest number there is: it loses every comparison or equals the winner."""
     op: ops.Pad = node.op
+    if op.value is None and isinstance(x[0], Lazy):
+        return _behind(x[0], node, lambda base: _pad(node, [base]))
     data = rational(x[0], node).uniform_along(tuple(i + 1 for i in padded_axes(op)))
     if op.value is None:
         return Ratio(pad(data.num, op, int(data.num.min()), lead=1), data.unit)
@@ -195,8 +214,10 @@ def _sum_pool(node: Node, x: list[Any]) -> Ratio:
 
 
 @_rule(ops.MaxPool)
-def _max_pool(node: Node, x: list[Any]) -> Ratio:
+def _max_pool(node: Node, x: list[Any]) -> Exact:
     op: ops.MaxPool = node.op
+    if isinstance(x[0], Lazy):
+        return _behind(x[0], node, lambda base: _max_pool(node, [base]))
     data = rational(x[0], node).uniform_along(tuple(range(3, 3 + len(op.kernel))))
     return Ratio(np.maximum.reduce(list(slices(data.num, op.kernel, op.strides, op.dilations))), data.unit)
 
@@ -220,7 +241,9 @@ STRICT = frozenset({"sigmoid", "tanh", "exp", "softplus", "softsign", "erf", "se
 
 
 @_rule(ops.ReduceMax)
-def _reduce_max(node: Node, x: list[Any]) -> Ratio:
+def _reduce_max(node: Node, x: list[Any]) -> Exact:
+    if isinstance(x[0], Lazy):
+        return _behind(x[0], node, lambda base: _reduced(node, base, np.max))
     return _reduced(node, x[0], np.max)
 
 

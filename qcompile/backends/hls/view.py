@@ -208,6 +208,8 @@ class Builder:
         strided = _strided(full) if flat.size > SMALL_TABLE else None
         if strided is None:
             places = np.arange(index.size).reshape(index.shape)
+            if np.array_equal(index, places):
+                return f"qc::TableRow<{self.array(full.ravel(), 'int').variable}, qc::AxisRow<1, {full.size}>>"
             return f"qc::TableRow<{self.array(index, 'int').variable}, {self.row(places, shape)}>"
         sizes, steps, offset = strided
         arrays = ", ".join(self.array(np.array(a), "int").variable for a in (sizes, steps))
