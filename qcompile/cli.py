@@ -31,6 +31,7 @@ MODEL_OPTIONS = [
         metavar="F",
         help="format of an input without quantizer, e.g. s12f10; once per input",
     ),
+    click.option("--accumulator-bits", default=0, help="minifloat: widest accumulator, low bits of products dropped; 0 is exact", show_default=True),
     click.option(
         "--softmax",
         default="host",

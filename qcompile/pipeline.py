@@ -31,18 +31,23 @@ ARCHITECTURES = ("parallel",)
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose. input_formats: one per input, in order, or none."""
+    """What the user chose. input_formats: one per input, in order, or none. accumulator_bits: the widest accumulator of minifloat products
+    (0: as wide as exact sums need); where more would be needed, low bits of every product are dropped.
+    """
 
     part: str = "xc7z020clg400-1"
     clock_ns: float = 5.0
     arch: str = "parallel"
     softmax: str = "host"
     input_formats: tuple[str, ...] = ()
+    accumulator_bits: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in (("arch", ARCHITECTURES), ("softmax", SOFTMAX)):
             if getattr(self, name) not in allowed:
                 raise QCompileError(f"{name} is '{getattr(self, name)}'; allowed: {', '.join(allowed)}")
+        if self.accumulator_bits and not 8 <= self.accumulator_bits <= 1024:
+            raise QCompileError(f"accumulators of {self.accumulator_bits} bits are not possible; 8 to 1024 are, 0 is exact")
         if not 0.1 <= self.clock_ns <= 1000:
             raise QCompileError(f"the clock period is {self.clock_ns} ns; 0.1 to 1000 are possible")
         if not self.part or len(self.part) > 40 or not all(c.isalnum() or c in "-_" for c in self.part):
@@ -73,13 +78,19 @@ class Design:
         return Simulator(self.graph, self.inputs, self.outputs)
 
     @cached_property
+    def truncated(self) -> dict[str, int]:
+        """Tensors whose accumulators drop bits because the user asked for narrower ones, and how many."""
+        return {n.output.name: n.op.drop for n in self.graph.nodes if getattr(n.op, "drop", 0)}
+
+    @cached_property
     def top(self) -> str:
         return hls.identifier(self.model.name)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         too_big = hls.parallel_too_big(self.graph)
-        return self.model.warnings + ((too_big,) if too_big else ())
+        cut = f"{len(self.truncated)} accumulators drop low bits: the result is not exact, verify says how far off" if self.truncated else None
+        return self.model.warnings + tuple(w for w in (too_big, cut) if w)
 
     def simulate(self, *x: np.ndarray, codes: bool = False) -> Any:
         """Real values of the output (codes=True: codes of the port) for floats (N, *input shape); a list if there are several outputs."""
@@ -108,7 +119,7 @@ def compile(source: Any, plan: None = None, *, dump: str | Path | None = None, *
     model = source if isinstance(source, Model) else load(source)
     chosen = Options(**options)
     reference = ports.with_input_formats(model.graph, chosen.formats(), model.annotated)
-    graph, inputs, outputs = lower(reference, ports.split(reference, chosen.softmax))
+    graph, inputs, outputs = lower(reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits)
     stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
     for step in INTEGER_PASSES:
         graph = step(graph)

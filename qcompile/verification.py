@@ -164,6 +164,8 @@ def _check_reference(
     design: Design, inputs: tuple[np.ndarray, ...], units: list[np.ndarray], report: Report
 ) -> dict[str, np.ndarray]:
     """Simulator against reference, quantizer by quantizer and at the outputs, in tiles of the batch."""
+    if design.truncated:
+        return _beside_reference(design, inputs, units, report)
     names = {v.name for v in design.graph.outputs}
     kept: dict[str, list[np.ndarray]] = {}
     count = len(inputs[0])
@@ -180,6 +182,29 @@ def _check_reference(
     codes = sum(outputs[v.name].size for v in design.graph.outputs)
     report.rows.append(Row("reference = simulator", count, codes, 0))
     return outputs
+
+
+def _beside_reference(
+    design: Design, inputs: tuple[np.ndarray, ...], units: list[np.ndarray], report: Report
+) -> dict[str, np.ndarray]:
+    """Accumulators that the user made narrower are not exact: how many outputs differ from the exact reference, and by how much."""
+    parts, differing, total, largest = [], 0, 0, 0.0
+    for start in range(0, len(inputs[0]), design.simulator.plan.tile):
+        part = slice(start, start + design.simulator.plan.tile)
+        values = design.simulator.run([u[part] for u in units])
+        wanted = evaluate(design.reference, {h.name: x[part] for h, x in zip(design.inputs, inputs, strict=True)})
+        for i, (host, value) in enumerate(zip(design.outputs, design.graph.outputs, strict=True)):
+            exact = wanted[host.source]
+            exact = (exact.source if isinstance(exact, Host) else exact).float64()
+            off = np.abs(design.simulator.finish(i, values[value.name]).reshape(exact.shape) - exact) if host.softmax is None else np.zeros(0)
+            top = float(np.abs(exact).max(initial=0)) or 1.0
+            differing, total = differing + int((off > 1e-12 * top).sum()), total + off.size
+            largest = max(largest, float(off.max(initial=0)) / top)
+        parts.append(values)
+    dropped = f"{len(design.truncated)} accumulators drop up to {max(design.truncated.values())} bits, as asked"
+    note = f"{dropped}; largest difference {largest:.2g} of the largest output"
+    report.rows.append(Row("exact reference beside simulator", len(inputs[0]), total, differing, note))
+    return {v.name: np.concatenate([p[v.name] for p in parts]) for v in design.graph.outputs}
 
 
 def _compare_tile(design: Design, values: dict[str, np.ndarray], wanted: dict[str, Any], start: int) -> None:
@@ -452,5 +477,5 @@ def _on_grid(design: Design, position: int, x: np.ndarray) -> np.ndarray:
 
 def report_record(report: Report) -> dict[str, Any]:
     """The report for JSON."""
-    agree = all(r.differing == 0 for r in report.rows[:3])
+    agree = all(r.differing == 0 for r in report.rows if "=" in r.what)
     return {"agree": agree, "comparisons": report.record(), "notes": report.notes}

@@ -196,6 +196,44 @@ def closed_form(design: qc.Design) -> None:
             assert node.output.type.format.width <= (terms * a * b).bit_length() + 1
 
 
+@pytest.mark.parametrize("bits", [20, 27])
+@pytest.mark.parametrize("kind", ["MatMul", "Conv"])
+def test_narrow_accumulators(kind: str, bits: int, tmp_path: Path) -> None:
+    """Products lose their low bits one by one, as stated; simulators and C++ agree, and verify says how far off the result is."""
+    nodes: list = []
+    constants: list = []
+    quantizer(E5M2, "x", "q", nodes, constants)
+    shape = [1, 9] if kind == "MatMul" else [1, 2, 5, 4]
+    weights = np.random.default_rng(3).normal(size=(9, 4) if kind == "MatMul" else (4, 2, 3, 2)).astype(np.float32)
+    constants.append(numpy_helper.from_array(weights, "raw"))
+    quantizer(E4M3, "raw", "w", nodes, constants)
+    nodes.append(helper.make_node(kind, ["q", "w"], ["a"]))
+    quantizer(E5M2, "a", "y", nodes, constants)
+    values = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape), helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    model = helper.make_model(helper.make_graph(nodes, "narrow", values[:1], values[1:], constants), opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    assert not qc.compile(model).truncated
+    design = qc.compile(model, accumulator_bits=bits)
+    (node,) = [n for n in design.graph.nodes if type(n.op).__name__ == kind]
+    assert node.op.drop > 0 and node.output.type.format.width <= bits
+    assert any("not exact" in w for w in design.warnings)
+    x = np.random.default_rng(4).normal(size=(6, *shape)).astype(np.float32)
+    run = design.simulator.run(design.simulator.quantize(x), keep=True)
+    w = design.graph.producers[node.inputs[1].name].op.units.data
+    data = run[node.inputs[0].name].astype(np.int64)
+    for place in np.ndindex(*run[node.output.name].shape):
+        if kind == "MatMul":
+            terms = zip(data[place[0], 0].tolist(), w[:, place[2]].tolist(), strict=True)
+        else:
+            n, _, o, i, j = place
+            terms = zip(data[n, 0, :, i : i + 3, j : j + 2].ravel().tolist(), w[o].ravel().tolist(), strict=True)
+        assert int(run[node.output.name][place]) == sum((a * b) >> node.op.drop for a, b in terms)
+    design.write(tmp_path / "project")
+    report = qc.verify(tmp_path / "project", x, samples=50, float32=False)
+    assert report.rows[0].what == "exact reference beside simulator" and f"{node.op.drop} bits" in report.rows[0].note
+    assert [r.differing for r in report.rows[1:]] == [0, 0]
+
+
 @pytest.mark.parametrize("attributes, largest, words", [
     ({"has_nan": 1}, 480.0, "no code is reserved"), ({}, 1000.0, "ends at 480"), ({"has_inf": 1}, 480.0, "no code is reserved"),
 ])  # fmt: skip

@@ -89,7 +89,12 @@ class Constant:
 
 @dataclass(frozen=True)
 class MatMul:
-    """numpy.matmul of two tensors. Integer dialect: exact products and sums of units (zero points not subtracted)."""
+    """numpy.matmul of two tensors. Integer dialect: exact products and sums of units (zero points not subtracted).
+
+    drop: integer dialect, a narrower accumulator that the user asked for: every product is floor(product / 2**drop).
+    """
+
+    drop: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,7 @@ class Conv:
     strides: Shape
     dilations: Shape
     groups: int = 1
+    drop: int = 0  # as for MatMul
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.errors import QCompileError
-from qcompile.formats import Bipolar, FixedPoint, Format
+from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
 from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, Shape, TensorType, Value, gcd_of, ops, output_shape
 from qcompile.passes.ports import HostInput, HostOutput, Ports
 from qcompile.passes.ranges import ENUMERABLE, Range, evaluate_rows, node_range, of_format, row_ranges, smallest_format
@@ -61,6 +61,7 @@ class Lowering:
     known: dict[str, Range] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     constants: dict[str, Node] = field(default_factory=dict)
+    accumulator_bits: int = 0  # the widest accumulator of a minifloat product that the user wants; 0: exact ones
 
     def emit(self, op: Any, inputs: tuple[Value, ...], like: Node, name: str, fmt: Format | None = None,
              scale: Param = ONE, zero_point: Param = ZERO) -> Value:  # fmt: skip
@@ -85,6 +86,20 @@ class Lowering:
         if isinstance(op, ops.Constant):
             self.constants[unique] = self.nodes[-1]
         return value
+
+    def product(self, op: Any, inputs: tuple[Value, ...], like: Node, unit: Param) -> tuple[Value, Param]:
+        """A sum of products and its unit: exact, or with low bits dropped where it would be wider than the user wants."""
+        drop = 0
+        if self.accumulator_bits and any(isinstance(v.type.format, Minifloat) for v in inputs):
+            shape = output_shape(op, tuple(v.type for v in inputs))
+            while True:
+                probe = Node(dataclasses.replace(op, drop=drop), inputs, (Value("", TensorType(shape)),), like.origin)
+                width = smallest_format(*node_range(probe, [self.known[v.name] for v in inputs]).bounds).width
+                if width <= self.accumulator_bits:
+                    break
+                drop += width - self.accumulator_bits
+        unit = unit.map(lambda u: u * 2**drop)
+        return self.emit(dataclasses.replace(op, drop=drop), inputs, like, like.output.name, scale=unit), unit
 
     def constant(self, x: Expr) -> Node | None:
         """The Constant that x is, scaled and shifted at most."""
@@ -411,7 +426,7 @@ def _weighted(low: Lowering, node: Node, data: Expr, weight: Expr, source: Node,
     constant = low.weights(source, units, unit)
     inputs = (value, constant) if right else (constant, value)
     out_unit = _mul(_output_scale(unit, rank, right, node.output.type.shape), outer)
-    acc = low.emit(node.op, inputs, node, node.output.name, scale=out_unit)
+    acc, out_unit = low.product(node.op, inputs, node, out_unit)
     return Expr(node.output.type.shape, ((acc, out_unit),), _matmul_offset(e.offset, e.shape, weight, source, right))
 
 
@@ -485,7 +500,7 @@ def _dynamic_matmul(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     if not (ca.is_scalar and cb.is_scalar):
         (a, ca), (b, cb) = (_uniform(low, e, node) for e in x)
     unit = _mul(ca, cb)
-    value = low.emit(node.op, (a, b), node, node.output.name, scale=unit)
+    value, unit = low.product(node.op, (a, b), node, unit)
     return Expr(node.output.type.shape, ((value, unit),))
 
 
@@ -521,7 +536,7 @@ def _conv(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     units, unit = _scaled_weights(source.op.units.data.reshape(shape), flat, rows[0], 1)
     by_output = Param.of(unit.array().reshape(-1, *[1] * len(kernel)))
     constant = low.weights(source, units.reshape(weight.shape), Param.of(by_output.aligned(len(spatial) + 1)[:, None]))
-    acc = low.emit(node.op, (value, constant), node, node.output.name, scale=by_output)
+    acc, by_output = low.product(node.op, (value, constant), node, by_output)
     return Expr(node.output.type.shape, ((acc, by_output),), _conv_offset(rows[1], flat, source, len(kernel)))
 
 
@@ -737,9 +752,9 @@ def integer_softmax(unit: Fraction) -> ops.IntSoftmax:
     return ops.IntSoftmax(max(1, round(mul)), shift, Array(np.array(table)), SOFTMAX_FRAC)
 
 
-def lower(graph: Graph, ports: Ports) -> tuple[Graph, tuple[HostInput, ...], tuple[HostOutput, ...]]:
+def lower(graph: Graph, ports: Ports, accumulator_bits: int = 0) -> tuple[Graph, tuple[HostInput, ...], tuple[HostOutput, ...]]:
     """(integer graph, what the host does in front, what the host does behind)."""
-    low = Lowering()
+    low = Lowering(accumulator_bits=accumulator_bits)
     exprs: dict[str, Expr] = {}
     inputs = []
     for host in ports.inputs:

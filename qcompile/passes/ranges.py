@@ -95,8 +95,14 @@ def _matmul(node: Node, inputs: list[Range]) -> Range:
         inner = node.inputs[0].type.shape[-1]
         ends = _products(Range(*map(np.asarray, a.bounds)), Range(*map(np.asarray, b.bounds)))
         low, high = np.array(inner * ends[0], dtype=object), np.array(inner * ends[1], dtype=object)
-        return Range(fit(low, ratio.bound(low)), fit(high, ratio.bound(high)))
-    return Range(low.reshape(node.output.type.shape), high.reshape(node.output.type.shape))
+        return _dropped(Range(fit(low, ratio.bound(low)), fit(high, ratio.bound(high))), node.op.drop, inner)
+    shape = node.output.type.shape
+    return _dropped(Range(low.reshape(shape), high.reshape(shape)), node.op.drop, node.inputs[0].type.shape[-1])
+
+
+def _dropped(r: Range, drop: int, terms: int) -> Range:
+    """Of a sum in which every one of the terms is floored after a shift."""
+    return Range(np.asarray(r.lo >> drop) - terms, np.asarray(r.hi >> drop)) if drop else r
 
 
 def _rows(x: np.ndarray) -> np.ndarray:
@@ -214,10 +220,11 @@ def _conv(node: Node, inputs: list[Range]) -> Range:
     taps = weight.reshape(*weight.shape[:3], -1)
     positive, negative = (fit(part, ratio.bound(part) * taps.shape[-1]).sum(axis=-1) for part in (np.maximum(taps, 0), np.minimum(taps, 0)))
     shape = (1, -1, *[1] * (len(node.output.type.shape) - 2))
-    return Range(
+    exact = Range(
         ratio.plus(exact_matmul(positive, low), exact_matmul(negative, high)).reshape(shape),
         ratio.plus(exact_matmul(positive, high), exact_matmul(negative, low)).reshape(shape),
     )
+    return _dropped(exact, op.drop, math.prod(inputs[1].lo.shape[1:]))
 
 
 @_rule(ops.SumPool)

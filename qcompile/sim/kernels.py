@@ -35,6 +35,18 @@ def matmul_wide(a, b, bits, dtype, own):
         rest, shift = rest >> bits, shift + bits
 
 
+def matmul_truncated(a, b, drop, dtype):
+    """a @ b with every product floored after a shift by `drop` bits, which no order of summation can undo: term by term."""
+    a, b, total = _cast(a, dtype), _cast(b, dtype), 0
+    for k in range(a.shape[-1]):
+        total = total + _floored(a[..., :, k, None] * b[..., None, k, :], drop)
+    return total
+
+
+def _floored(product, drop):
+    return np.floor(np.ldexp(product, -drop)) if product.dtype.kind == "f" else product >> drop
+
+
 def multiply(a, b, dtype):
     return _cast(a, dtype) * _cast(b, dtype)
 
@@ -265,6 +277,14 @@ def conv_wide(a, w, kernel, strides, dilations, bits, dtype, own):
     a = a.reshape(a.shape[0], a.shape[1], w.shape[0], -1, *a.shape[3:])
     found = columns(a, kernel, strides, dilations)
     y = matmul_wide(w, found.reshape(*found.shape[:3], w.shape[-1], -1), bits, dtype, own)
+    return y.reshape(*a.shape[:2], -1, *found.shape[-len(kernel) :])
+
+
+def conv_truncated(a, w, kernel, strides, dilations, drop, dtype):
+    """Convolution with every product floored after a shift by `drop` bits: a (N, 1, C, *spatial), w [groups, outputs, channels * places]."""
+    a = _cast(a, dtype).reshape(a.shape[0], a.shape[1], w.shape[0], -1, *a.shape[3:])
+    found = columns(a, kernel, strides, dilations)
+    y = matmul_truncated(w, found.reshape(*found.shape[:3], w.shape[-1], -1), drop, dtype)
     return y.reshape(*a.shape[:2], -1, *found.shape[-len(kernel) :])
 
 

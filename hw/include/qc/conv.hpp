@@ -8,9 +8,9 @@ namespace qc {
 template <int SIZE, int K, int STRIDE, int DILATION> struct windows { static const int count = (SIZE - DILATION * (K - 1) - 1) / STRIDE + 1; };
 
 // y[b][g][o][i][j] = sum over c, k, l of x[b][g][c][i * SH + k * DH][j * SW + l * DW] * w[g][o][c][k][l].
-// RX, RW: how the elements are read (Int or Float).
-template <int B, int G, int O, int C, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class RX, class RW, class X, class K,
-          class Y>
+// RX, RW: how the elements are read (Int or Float). P holds a product; its DROP low bits are floored away (0: exact).
+template <int B, int G, int O, int C, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class RX, class RW, int DROP,
+          class P, class X, class K, class Y>
 inline void conv(const X *x, const K *w, Y *y) {
   const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;
 CONV_BATCH:
@@ -79,7 +79,7 @@ CONV_BATCH:
 #pragma HLS unroll
 #endif
                   const int from = (((b * G + g) * C + c) * H + i * SH + k * DH) * W + j * SW + l * DW;
-                  sum += product<Y>(RX::at(x, from), RW::at(w, (((g * O + o) * C + c) * KH + k) * KW + l));
+                  sum += Y(product<P>(RX::at(x, from), RW::at(w, (((g * O + o) * C + c) * KH + k) * KW + l)) >> DROP);
                 }
               }
             }

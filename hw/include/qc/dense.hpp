@@ -5,8 +5,8 @@
 namespace qc {
 
 // y[b][n][m] = sum over k of a[b][n][k] * w[b][k][m]; BATCH_A, BATCH_W: whether that operand has the axis b.
-// RA, RW: how the elements are read (Int or Float).
-template <int B, int N, int K, int M, bool BATCH_A, bool BATCH_W, class RA, class RW, class A, class W, class Y>
+// RA, RW: how the elements are read (Int or Float). P holds a product; its DROP low bits are floored away (0: exact).
+template <int B, int N, int K, int M, bool BATCH_A, bool BATCH_W, class RA, class RW, int DROP, class P, class A, class W, class Y>
 inline void matmul(const A *a, const W *w, Y *y) {
 BATCH:
 #ifdef __BAMBU__
@@ -41,7 +41,7 @@ BATCH:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-          sum += product<Y>(RA::at(a, (BATCH_A ? b * N * K : 0) + n * K + k), RW::at(w, (BATCH_W ? b * K * M : 0) + k * M + m));
+          sum += Y(product<P>(RA::at(a, (BATCH_A ? b * N * K : 0) + n * K + k), RW::at(w, (BATCH_W ? b * K * M : 0) + k * M + m)) >> DROP);
         }
         y[(b * N + n) * M + m] = sum;
       }

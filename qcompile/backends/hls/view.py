@@ -300,7 +300,16 @@ def _matmul(b: Builder, node: Node) -> None:
     source, weight, out = b.source(x), b.source(w), b.local(node.output)
     flags = ", ".join("true" if n > 1 else "false" for n in batches)
     sizes = f"{total}, {a_shape[-2]}, {a_shape[-1]}, {w_shape[-1]}"
-    b.emit(f"qc::matmul<{sizes}, {flags}, {source.reader}, {weight.reader}>({source.variable}, {weight.variable}, {out.variable});")
+    types = f"{source.reader}, {weight.reader}, {_product(b, node, out)}"
+    b.emit(f"qc::matmul<{sizes}, {flags}, {types}>({source.variable}, {weight.variable}, {out.variable});")
+
+
+def _product(b: Builder, node: Node, out: Tensor) -> str:
+    """Bits that products lose, and the type that holds one."""
+    if not node.op.drop:
+        return f"0, {out.ctype}"
+    reach = math.prod(max(map(abs, b.known[v.name].bounds)) for v in node.inputs)
+    return f"{node.op.drop}, {_type(-reach - 1, reach)}"
 
 
 @_rule(ops.Mul)
@@ -381,7 +390,8 @@ def _conv(b: Builder, node: Node) -> None:
     groups = node.op.groups
     source, weight, out = b.source(x), b.source(w), b.local(node.output)
     sizes = _numbers(x.type.shape[0], groups, outs // groups, depth, *_plane(x.type.shape[2:]), *_window(node.op, tuple(kernel)))
-    b.emit(f"qc::conv<{sizes}, {source.reader}, {weight.reader}>({source.variable}, {weight.variable}, {out.variable});")
+    types = f"{source.reader}, {weight.reader}, {_product(b, node, out)}"
+    b.emit(f"qc::conv<{sizes}, {types}>({source.variable}, {weight.variable}, {out.variable});")
 
 
 @_rule(ops.SumPool)

@@ -167,6 +167,9 @@ def _matmul(p: Planner, node: Node) -> Call:
     a, b = node.inputs
     magnitude = [np.maximum(np.abs(p.ranges[v.name].lo), np.abs(p.ranges[v.name].hi)) for v in (a, b)]
     full = [np.broadcast_to(m, v.type.shape) for m, v in zip(magnitude, (a, b), strict=True)]
+    if node.op.drop:
+        dtype = _product_type(bound(full[0]) * bound(full[1]) * a.type.shape[-1])
+        return Call(node.output.name, "matmul_truncated", (p.arg(a.name, dtype), p.arg(b.name, dtype), node.op.drop, dtype))
     limit = _addends(full[0], full[1])
     dtype = dtype_for(limit)
     if dtype in ("f4", "f8"):
@@ -174,6 +177,10 @@ def _matmul(p: Planner, node: Node) -> Call:
     inner = a.type.shape[-1]
     bits = 52 - (inner * bound(full[1])).bit_length()
     return Call(node.output.name, "matmul_wide", (p.arg(a.name, "O"), p.arg(b.name, "O"), bits, dtype, p.own(node)))
+
+
+def _product_type(limit: int) -> str:
+    return "f8" if limit < 2**53 else "i8" if limit < 2**62 else "O"
 
 
 def _addends(a: np.ndarray, b: np.ndarray) -> int:
@@ -276,6 +283,10 @@ def _conv(p: Planner, node: Node) -> Call:
     reach = _channel_reach(p.ranges[x.name], x.type.shape).reshape(op.groups, 1, depth)
     weights = np.abs(weight).reshape(op.groups, outs // op.groups, depth, -1).astype(object).sum(axis=-1)
     addends = weights * reach  # [groups, outputs, depth]
+    if op.drop:
+        dtype = _product_type(int(addends.sum(axis=-1).max()))
+        rows = weight.astype(_DTYPES[dtype]).reshape(op.groups, outs // op.groups, -1)
+        return Call(node.output.name, "conv_truncated", (p.source(node), rows, *window, op.drop, dtype))
     dtype = dtype_for(int(addends.sum(axis=-1).max()))
     if dtype not in ("f4", "f8"):
         rows = weight.reshape(op.groups, outs // op.groups, -1)
