@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qcompile.verification import Report
 
 MODEL_OPTIONS = [
-    click.option("--part", default="xc7z020clg400-1", show_default=True, help="FPGA part"),
+    click.option("--part", default="xc7z020clg400-1", show_default=True, help="FPGA part or board, see `qcompile parts`"),
     click.option("--clock", "clock_ns", default=5.0, show_default=True, help="clock period in ns"),
     click.option("--arch", default="parallel", show_default=True, type=click.Choice(["parallel"]), help="architecture"),
     click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from qcompile.backends import hls, pysim
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim import Simulator
+from qcompile.cost.devices import part_number
 from qcompile.errors import QCompileError
 from qcompile.formats import Format, parse_format
 from qcompile.frontend import Model, load
@@ -118,6 +119,7 @@ def compile(source: Any, plan: None = None, *, dump: str | Path | None = None, *
     """Design of a model (a Model, or whatever `load` takes). options: the fields of `Options`. dump: folder for the graph after each pass."""
     model = source if isinstance(source, Model) else load(source)
     chosen = Options(**options)
+    chosen = replace(chosen, part=_part(chosen.part))
     reference = ports.with_input_formats(model.graph, chosen.formats(), model.annotated)
     graph, inputs, outputs = lower(reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits)
     stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
@@ -128,6 +130,16 @@ def compile(source: Any, plan: None = None, *, dump: str | Path | None = None, *
     if dump is not None:
         _dump(Path(dump), stages)
     return Design(model, chosen, reference, graph, inputs, outputs)
+
+
+def _part(name: str) -> str:
+    """The part number that the vendor tool wants, of a board's or a short name too; numbers that the catalogue lacks stay as they are."""
+    try:
+        return part_number(name)
+    except QCompileError:
+        if name.lower().startswith("xc"):
+            return name
+        raise
 
 
 def _dump(folder: Path, stages: list[tuple[str, Graph]]) -> None:
@@ -150,8 +162,6 @@ def open_project(directory: str | Path) -> Design:
         name = manifest["model"]["name"]
     except (OSError, ValueError, KeyError, TypeError):
         raise QCompileError("this is not a project written by qcompile", str(folder), "qcompile compile MODEL -o DIR") from None
-    from dataclasses import replace
-
     model = load(source)
     return compile(replace(model, name=name, graph=replace(model.graph, name=name)), **options)
 
