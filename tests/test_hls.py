@@ -316,7 +316,7 @@ def test_map_kinds(tmp_path: Path) -> None:
     assert any(np.any(i.tie.data > 0) for i in ties) and any(i.breaks.data.size for i in ties)
     files = check(graph, tmp_path)
     source = files["src/net_hand.cpp"].decode()
-    for name in ("thresholds_search<", "multiply_add_shift<", "table<", "pack_bipolar<", "pack_table<", "TableRow"):
+    for name in ("thresholds_search<", "multiply_add_shift<", "table<", "pack_bipolar<", "TableRow"):
         assert name in source, name
 
 
