@@ -250,3 +250,31 @@ def test_contradictions_are_named(attributes: dict, largest: float, words: str) 
     design = qc.compile(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8))
     assert any(words in w for w in design.warnings)
     assert design.simulate(np.array([[[500.0, -1000.0, 470.0]]])).ravel().tolist() == [480.0, -480.0, 480.0]
+
+
+@pytest.mark.parametrize("kind, fmt", [("FLOAT8E4M3FN", E4M3), ("FLOAT8E5M2", E5M2), ("FLOAT8E4M3FNUZ", E4M3FNUZ)])
+def test_float8_of_onnx(kind: str, fmt: Minifloat) -> None:
+    """QuantizeLinear to float8: equals onnxruntime; before opset 19 the file is invalid."""
+    runtime = pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(0)
+    zero = helper.make_tensor("z", getattr(TensorProto, kind), [], [0.0])
+    known = {"w": rng.normal(size=(6, 4)).astype(np.float32), "s": np.float32(0.01), "t": np.float32(0.005)}
+    constants = [zero, *(numpy_helper.from_array(np.asarray(v), n) for n, v in known.items())]
+    nodes = [helper.make_node(op, [a, s, "z"], [b]) for op, a, s, b in (
+        ("QuantizeLinear", "x", "s", "xc"), ("DequantizeLinear", "xc", "s", "xd"), ("QuantizeLinear", "w", "t", "wc"),
+        ("DequantizeLinear", "wc", "t", "wd"))]  # fmt: skip
+    nodes.append(helper.make_node("MatMul", ["xd", "wd"], ["y"]))
+    values = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 6]), helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])]
+    graph = helper.make_graph(nodes, "f8", values[:1], values[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    design = qc.compile(model)
+    assert [v.type.format for v in design.graph.inputs] == [fmt]
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    x = rng.normal(size=(20, 1, 6)).astype(np.float32)
+    wanted = np.stack([session.run(None, {"x": row})[0] for row in x])
+    assert np.abs(design.simulate(x) - wanted).max() <= 1e-6 * np.abs(wanted).max()
+    model.opset_import[0].version = 18
+    with pytest.raises(qc.QCompileError, match="float8 exists from opset 19"):
+        qc.compile(model)

@@ -9,7 +9,8 @@ from fractions import Fraction
 import numpy as np
 import onnx
 
-from qcompile.formats import FixedPoint
+from qcompile.formats import FixedPoint, Minifloat
+from qcompile.formats.minifloat import E2M1, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ
 from qcompile.ir import ONE, ZERO, Array, Param, Shape, TensorType, gcd_of
 
 # Formats of the ONNX integer types.
@@ -19,6 +20,16 @@ INTEGERS: dict[int, FixedPoint] = {
     for width in ("2", "4", "8", "16", "32", "64")
     if hasattr(onnx.TensorProto, name := prefix + width)
 }
+
+
+# Formats of the ONNX float8 and float4 types.
+FLOATS: dict[int, Minifloat] = {
+    getattr(onnx.TensorProto, name): fmt
+    for name, fmt in {
+        "FLOAT8E4M3FN": E4M3, "FLOAT8E4M3FNUZ": E4M3FNUZ, "FLOAT8E5M2": E5M2, "FLOAT8E5M2FNUZ": E5M2FNUZ, "FLOAT4E2M1": E2M1,
+    }.items()
+    if hasattr(onnx.TensorProto, name)
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import onnx
 
-from qcompile.formats import FixedPoint, Rounding
-from qcompile.frontend.const import INTEGERS, Const
+from qcompile.formats import FixedPoint, Minifloat, Rounding
+from qcompile.frontend.const import FLOATS, INTEGERS, Const
 from qcompile.frontend.importer import Call, Rule, Tensor, Unsupported
 from qcompile.frontend.quantizers import check_scale, quantize_op, to_codes
 from qcompile.frontend.rules import add, concat, gemm, matmul, mul
 from qcompile.frontend.tensors import axis_of, data_of, param, shape_of
 from qcompile.frontend.windows import conv, global_average_pool, in_channels_last
 from qcompile.ir import ONE, ZERO, Param, Shape, TensorType, Value, ops
+from qcompile.sim.ratio import Ratio
 
 _NUMPY = {(kind, size): FixedPoint(size * 8, 0, kind == "i") for kind in "iu" for size in (1, 2, 4, 8)}
 
@@ -30,6 +31,8 @@ def quantize_linear(call: Call, codes_round: bool = False) -> Tensor:
     x = call.data(0)
     scale, zero = _parameters(call, shape_of(x))
     fmt = _code_format(call)
+    if isinstance(fmt, Minifloat):
+        return _quantize_float(call, x, scale, zero, fmt)
     if isinstance(x, Const):
         with np.errstate(all="ignore"):
             codes = np.rint(x.held.astype(np.float32) / scale.held.astype(np.float32)) + zero.held.astype(np.float64)
@@ -44,6 +47,20 @@ def quantize_linear(call: Call, codes_round: bool = False) -> Tensor:
     return to_codes(call, call.emit(op, x), op)
 
 
+def _quantize_float(call: Call, x: Tensor, scale: Const, zero: Const, fmt: Minifloat) -> Tensor:
+    """Codes of a float8 or float4 type: numbers of its grid."""
+    if call.opset < 19:
+        raise Unsupported(f"float8 exists from opset 19 on, this file says {call.opset}", "export with opset 19 or newer")
+    if np.any(zero.held) or not call.attribute("saturate", 1):
+        raise Unsupported("float8 codes with a zero point, or without saturation, are not supported", "export with saturation")
+    if isinstance(x, Const):
+        grid = fmt.values(fmt.quantize(x.held.astype(np.float32) / scale.held.astype(np.float32)))
+        kind = next(k for k, f in FLOATS.items() if f == fmt)
+        return Const(np.asarray(grid, dtype=np.float32), kind=kind)
+    op = ops.Quantize(fmt, scale.param())
+    return call.emit(ops.Affine(op.scale.map(lambda s: 1 / s)), call.emit(op, x))
+
+
 def _around_zero(call: Call, x: Value, scale: Param, zero: Param, fmt: FixedPoint) -> Value:
     """Zero points of both parities: clipped first, rounded without zero point to one more bit, then moved."""
     lo, hi = (scale.combine(zero, lambda s, z, end=end: s * (end - z)) for end in (fmt.min_units, fmt.max_units))
@@ -52,13 +69,14 @@ def _around_zero(call: Call, x: Value, scale: Param, zero: Param, fmt: FixedPoin
     return call.emit(ops.Affine(scale.map(lambda s: 1 / s), zero), value)
 
 
-def _code_format(call: Call) -> FixedPoint:
+def _code_format(call: Call) -> FixedPoint | Minifloat:
     kind, zero = int(call.attribute("output_dtype", 0)), call.input(2)
-    fmt = INTEGERS.get(kind or onnx.TensorProto.UINT8)
+    known: dict[int, FixedPoint | Minifloat] = {**INTEGERS, **FLOATS}
+    fmt = known.get(kind or onnx.TensorProto.UINT8)
     if not kind and isinstance(zero, Const):
-        fmt = INTEGERS.get(zero.kind) or _NUMPY.get((zero.held.dtype.kind, zero.held.dtype.itemsize))
+        fmt = known.get(zero.kind) or _NUMPY.get((zero.held.dtype.kind, zero.held.dtype.itemsize))
     if fmt is None:
-        raise Unsupported("only integer codes are supported", "int8, uint8, int4, ... are")
+        raise Unsupported("its codes are of a type that is not supported", "int8, uint8, int4, float8e4m3fn, ... are")
     return fmt
 
 
@@ -68,6 +86,10 @@ def dequantize_linear(call: Call) -> Tensor:
     scale, zero = _parameters(call, shape_of(x))
     if not isinstance(x, Const):
         return _real(call, x, scale, zero)
+    if x.kind in FLOATS:
+        fmt = FLOATS[x.kind]
+        units = Ratio.of_floats(x.held).on(Param.of(Fraction(2) ** fmt.unit)).num
+        return Const.quantized(x.held * scale.held.astype(np.float32), units, TensorType(x.shape, fmt, scale.param(), ZERO))
     if x.held.dtype.kind not in "iu":
         raise Unsupported("the codes are no integers", "export the model again")
     units = x.held.astype(np.int64)
