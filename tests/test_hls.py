@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import qcompile as qc
 from qcompile.backends import hls
 from qcompile.backends.base import FileSet
-from qcompile.backends.hls import PortLayout, identifier
+from qcompile.backends.hls import PortLayout, identifier, view
 from qcompile.errors import QCompileError
 from qcompile.formats import E2M1, E4M3, Bipolar, FixedPoint, Format, Rounding
 from qcompile.ir import Array, Graph, Node, Param, TensorType, Value, ops
@@ -25,13 +25,18 @@ from qcompile.passes.lower import integer_softmax
 from qcompile.passes.ranges import Range, evaluate_rows, node_range, of_format, row_ranges, smallest_format
 from qcompile.passes.requant import multiply_add_shift
 
+LINTED = records("mlp")[::3] + [r for r in records("minifloat", "unet", "layer") if "qonnx" in r["id"]][::2]
 
-@pytest.mark.parametrize("record", records("mlp")[::3], ids=lambda r: r["id"])
+
+@pytest.mark.parametrize("record", LINTED, ids=lambda r: r["id"])
 def test_corpus_projects_pass_the_lint(record: dict, tmp_path: Path) -> None:
-    qc.compile(CORPUS / record["file"], input_formats=tuple(f for f in record.get("input_format") or () if f)).write(
-        tmp_path / "p"
-    )
-    assert lint_project(tmp_path / "p") == []
+    formats = tuple(f for f in record.get("input_format") or () if f)
+    design = qc.compile(CORPUS / record["file"], input_formats=formats)
+    design.write(tmp_path / "p")
+    found = lint_project(tmp_path / "p")
+    if view.rolled(design.graph):  # loops on purpose, and then no pipeline around them
+        found = [f for f in found if "a loop that is not unrolled" not in f and "pipeline pragma" not in f]
+    assert found == []
 
 
 def test_lint_can_fail(tmp_path: Path, digits: Path) -> None:
