@@ -1,0 +1,66 @@
+"""What a piece of hardware takes: resources, cycles, and how far the figure can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from functools import reduce
+from typing import Iterable
+
+
+class Basis(IntEnum):
+    """Where a figure comes from; a sum is as good as its worst part."""
+
+    MEASURED = 0
+    """Fitted to syntheses of this very fabric, inside the measured widths."""
+    EXTRAPOLATED = 1
+    """Fitted, but outside the measured widths, or on a fabric that was measured on a relative of it only."""
+    ASSUMED = 2
+    """A formula that no synthesis stands behind."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """LUTs, flip-flops, DSP blocks, block RAMs of 18 Kb, UltraRAMs; cycles from the first input to the last output and between two inputs."""
+
+    lut: float = 0.0
+    ff: float = 0.0
+    dsp: int = 0
+    bram18: int = 0
+    uram: int = 0
+    latency: int = 0
+    interval: int = 1
+    basis: Basis = Basis.MEASURED
+    delay_ns: float = 0.0
+    """Longest path through it without a register: what the clock can be and how many stages a pipeline needs."""
+
+    def __add__(self, other: Resources) -> Resources:
+        """Side by side: areas add, the slower one decides."""
+        return replace(
+            self._area(other), latency=max(self.latency, other.latency), interval=max(self.interval, other.interval),
+            delay_ns=max(self.delay_ns, other.delay_ns),
+        )  # fmt: skip
+
+    def then(self, other: Resources) -> Resources:
+        """One after the other: areas, latencies and delays add, the slower one decides the interval."""
+        return replace(
+            self._area(other), latency=self.latency + other.latency, interval=max(self.interval, other.interval),
+            delay_ns=self.delay_ns + other.delay_ns,
+        )  # fmt: skip
+
+    def times(self, count: float) -> Resources:
+        """This many of them side by side."""
+        return replace(
+            self, lut=self.lut * count, ff=self.ff * count, dsp=round(self.dsp * count), bram18=round(self.bram18 * count), uram=round(self.uram * count)
+        )
+
+    def _area(self, other: Resources) -> Resources:
+        return Resources(
+            self.lut + other.lut, self.ff + other.ff, self.dsp + other.dsp, self.bram18 + other.bram18, self.uram + other.uram,
+            basis=max(self.basis, other.basis),
+        )  # fmt: skip
+
+
+def together(parts: Iterable[Resources]) -> Resources:
+    """Side by side, any number of them."""
+    return reduce(Resources.__add__, parts, Resources())
