@@ -64,3 +64,26 @@ class Resources:
 def together(parts: Iterable[Resources]) -> Resources:
     """Side by side, any number of them."""
     return reduce(Resources.__add__, parts, Resources())
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer takes; `name` is that of the node in the user's model."""
+
+    name: str
+    op: str
+    cost: Resources
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A design on a part: per layer and in total. `stage` says which report it predicts: `synthesis` (logic synthesis) or `hls`.
+
+    The total may hold more than the layers: ports, the controller, what an optimiser removes between layers.
+    """
+
+    part: str
+    stage: str
+    layers: tuple[LayerCost, ...]
+    total: Resources
+    notes: tuple[str, ...] = ()
