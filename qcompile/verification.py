@@ -19,7 +19,7 @@ from qcompile.backends import hls
 from qcompile.backends.pysim.emit import variables
 from qcompile.backends.pysim.simulator import encode, with_batch
 from qcompile.errors import QCompileError, VerificationError
-from qcompile.ir import ONE, ZERO, Param, ops
+from qcompile.ir import ONE, ZERO, Param, integers, ops
 from qcompile.passes.ports import cuts, port_limits, to_port
 from qcompile.pipeline import Design, open_project
 from qcompile.sim import ratio
@@ -286,7 +286,7 @@ def _check_emitted(design: Design, folder: Path, inputs: tuple[np.ndarray, ...],
 
 def _stored(y: np.ndarray) -> np.ndarray:
     """Codes of a file; those of more than 64 bits are stored as text."""
-    return np.array([int(v) for v in y.ravel().tolist()] + [None], dtype=object)[:-1].reshape(y.shape) if y.dtype.kind == "U" else y
+    return integers(y.ravel().tolist(), y.shape) if y.dtype.kind == "U" else y
 
 
 def _first_difference(a: list[np.ndarray], b: list[np.ndarray]) -> int | None:
@@ -332,8 +332,8 @@ def _blame(design: Design, one: tuple[np.ndarray, ...], trace: dict[str, np.ndar
     for value, where in order:
         if value.name not in trace or value.name not in values:
             continue
-        got = np.array([int(v) for v in trace[value.name].ravel().tolist()] + [None], dtype=object)[:-1]
-        wanted = np.array([int(v) for v in np.asarray(values[value.name]).ravel().tolist()] + [None], dtype=object)[:-1]
+        got = integers(trace[value.name].ravel().tolist())
+        wanted = integers(np.asarray(values[value.name]).ravel().tolist())
         if got.shape != wanted.shape or (got != wanted).any():
             place = int(np.argmax(got != wanted)) if got.shape == wanted.shape else 0
             element = [int(i) for i in np.unravel_index(place, value.type.shape)]

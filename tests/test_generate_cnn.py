@@ -159,7 +159,7 @@ def test_qonnx_runs_the_same() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for a, b in zip(execute(model, arrays), run_qonnx(model, arrays), strict=True):
-                np.testing.assert_allclose(a, b, rtol=1e-5)
+                np.testing.assert_allclose(a, b, rtol=1e-5)  # two float32 executors; codes are compared elsewhere
 
 
 def test_hypothesis_models_run() -> None:

@@ -1530,7 +1530,6 @@ REFUSED: dict[str, Build] = {
     "quantizelinear negative scale": lambda g: g("QuantizeLinear", g.x(1, 4), -1.0),
     "quantizelinear channels do not fit": lambda g: g("QuantizeLinear", g.x(1, 4), [1.0, 2.0], g.const([0, 0], "INT8"), axis=1),
     "quantizelinear per block @21": lambda g: g("QuantizeLinear", g.x(1, 4), [[1.0, 2.0]], g.const([[0, 0]], "INT8"), axis=1, block_size=2),
-    "quantizelinear float8 @19": lambda g: g("QuantizeLinear", g.x(1, 4), 1.0, g.const(0.0, "FLOAT8E4M3FN")),
     "matmulinteger does not fit": lambda g: g("MatMulInteger", codes(g, "UINT8", 1, 4)[0], g.ints("INT8", 3, 4)),
     "requantshift div zero": lambda g: g("RequantShift", g.x(1, 4, frac=0), 1.0, 0.0, div=0, n_levels=256, signed=1),
     "im2col of rank 3": lambda g: g("Im2Col", g.x(1, 6, 5), **COLUMNS),

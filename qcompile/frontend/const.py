@@ -11,7 +11,7 @@ import onnx
 
 from qcompile.formats import FixedPoint, Minifloat
 from qcompile.formats.minifloat import E2M1, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ
-from qcompile.ir import ONE, ZERO, Array, Param, Shape, TensorType, gcd_of
+from qcompile.ir import ONE, ZERO, Array, Param, Shape, TensorType, gcd_of, integers
 
 # Formats of the ONNX integer types.
 INTEGERS: dict[int, FixedPoint] = {
@@ -113,7 +113,7 @@ def _on_grid(c: Const) -> tuple[Array, TensorType]:
         units, unit = units >> spare, Fraction(2) ** (low + spare)
     else:
         unit = gcd_of(c.rationals.ravel().tolist())
-        units = np.array([int(v / unit) for v in c.rationals.ravel().tolist()] + [None], dtype=object)[:-1].reshape(c.shape)
+        units = integers((v / unit for v in c.rationals.ravel().tolist()), c.shape)
     units = np.asarray(units, dtype=object).reshape(c.shape)
     lo, hi = (int(units.min()), int(units.max())) if units.size else (0, 0)
     width = max(hi.bit_length() + 1, (-lo - 1).bit_length() + 1 if lo < 0 else 1)

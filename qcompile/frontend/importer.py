@@ -177,7 +177,7 @@ def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     """Static shapes for one sample, as far as ONNX's own inference finds them."""
     try:
         inferred = onnx.shape_inference.infer_shapes(model).graph
-    except Exception:  # noqa: BLE001 - a damaged model; its defects are reported elsewhere
+    except Exception:  # noqa: BLE001 - onnx raises types of its C++ side for damaged models; the rules report the defects
         return {}
     known = {t.name for t in inferred.initializer}
     batches = {0} | {i.type.tensor_type.shape.dim[0].dim_value for i in inferred.input if i.name not in known and i.type.tensor_type.shape.dim}

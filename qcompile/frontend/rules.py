@@ -389,7 +389,8 @@ def pow_(call: Call) -> Tensor:
         raise Unsupported("only a single exponent is supported")
     e = exponent.held.reshape(()).item()
     if isinstance(x, Const):
-        held = np.power(x.held, exponent.held)
+        with np.errstate(over="ignore"):  # an infinity is refused where the constant is used, with its node named
+            held = np.power(x.held, exponent.held)
         if e == 0.5 and np.all(x.held >= 0):
             return _pointwise(x, held, correctly_rounded_sqrt)
         if e == -0.5 and np.all(x.held > 0):
@@ -690,7 +691,7 @@ def _softmax(log: bool) -> Rule:
         axis = axis_of(call.attribute("axis", -1 if call.opset >= 13 else 1), rank)
         if call.opset < 13 and math.prod(shape_of(x)[axis + 1 :]) != 1:
             raise Unsupported("before opset 13 a softmax runs over all trailing axes together", "export with opset 13 or newer")
-        return apply_steps(call, ops.Softmax(axis, log))  # type: ignore[arg-type]
+        return apply_steps(call, ops.Softmax(axis, log))
 
     return rule
 

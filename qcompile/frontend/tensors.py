@@ -84,7 +84,7 @@ def expanded(call: Call, x: Value, c: Const) -> Value:
     return x
 
 
-def apply_steps(call: Call, *steps: ops.Step) -> Tensor:
+def apply_steps(call: Call, *steps: ops.Step | ops.Softmax) -> Tensor:
     """The node as scalar steps on its first input."""
     x = call.data(0)
     if isinstance(x, Const):
@@ -102,7 +102,7 @@ def number(call: Call, name: str, default: float) -> Fraction:
 _ROUNDINGS = {Rounding.ROUND: np.rint, Rounding.FLOOR: np.floor, Rounding.CEIL: np.ceil, Rounding.UP: lambda x: np.sign(x) * np.ceil(np.abs(x))}
 
 
-def _folded(call: Call, x: Const, steps: tuple[ops.Step, ...]) -> Const:
+def _folded(call: Call, x: Const, steps: tuple[ops.Step | ops.Softmax, ...]) -> Const:
     """Steps on a constant: roundings as float32 executors decide them, the rest exactly."""
     for step in steps:
         if isinstance(step, ops.Round) and step.rounding in _ROUNDINGS:

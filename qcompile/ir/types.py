@@ -100,7 +100,7 @@ class Param:
 
     def aligned(self, rank: int) -> np.ndarray:
         """The array with `rank` axes, those of size 1 that are missing in front added."""
-        return self._array.reshape((1,) * (rank - len(self.shape)) + self.shape)
+        return aligned(self._array, rank)
 
     def on(self, shape: Shape) -> np.ndarray:
         """Broadcast to a full tensor shape (object array)."""
@@ -125,6 +125,17 @@ def _compressed(array: np.ndarray, keep_last: bool = False) -> np.ndarray:
         if size > 1 and bool(np.all(array == first)):
             array = first
     return array
+
+
+def integers(values: Iterable[Any], shape: Shape | None = None) -> np.ndarray:
+    """An object array of Python integers: exact at any width. numpy alone would turn a short list of them into int64 or float64."""
+    held = [int(v) for v in values]
+    return np.array([*held, None], dtype=object)[:-1].reshape((len(held),) if shape is None else shape)
+
+
+def aligned(x: Any, rank: int) -> np.ndarray:
+    """x with `rank` axes, those of size 1 that are missing in front added."""
+    return np.reshape(x, (1,) * (rank - np.ndim(x)) + np.shape(x))
 
 
 ONE, ZERO = Param((), (Fraction(1),)), Param((), (Fraction(0),))

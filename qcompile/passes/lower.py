@@ -18,13 +18,13 @@ import numpy as np
 
 from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
-from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, Shape, TensorType, Value, gcd_of, ops, output_shape
+from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, Shape, TensorType, Value, gcd_of, integers, ops, output_shape
 from qcompile.passes.ports import HostInput, HostOutput, Ports
 from qcompile.passes.ranges import ENUMERABLE, Range, evaluate_rows, node_range, of_format, row_ranges, smallest_format
 from qcompile.sim import functions
 from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import rearrange_step
-from qcompile.sim.reference import STRICT, batch_norm, rising
+from qcompile.sim.reference import batch_norm, increasing, rising
 from qcompile.sim.structure import padded_axes, rearrange
 
 MAX_WIDTH = 1024  # of ap_int
@@ -460,7 +460,7 @@ def _scaled_weights(units: np.ndarray, weight: Expr, along: Param, axis: int) ->
 def _times_param(units: np.ndarray, factor: Param) -> np.ndarray:
     if factor.is_scalar and factor.scalar == 1:
         return units
-    whole = np.array([int(v) for v in factor.values] + [None], dtype=object)[:-1].reshape(factor.shape)
+    whole = integers(factor.values, factor.shape)
     return Array(units.astype(object) * whole).data
 
 
@@ -468,7 +468,7 @@ def _output_scale(unit: Param, rank: int, right: bool, shape: Shape) -> Param:
     """The weights' unit, constant along the reduction axis, as a parameter of the product."""
     if unit.is_scalar:
         return Param((), unit.values)
-    array = unit.array().reshape((1,) * (rank - len(unit.shape)) + unit.shape)
+    array = unit.aligned(rank)
     if rank == 1:
         return Param.of(array.reshape(()))
     if not right and len(shape) < rank:  # matrix @ vector
@@ -544,7 +544,7 @@ def _grouped(p: Param, groups: int, shape: Shape) -> Param:
     """A parameter along the data's channels as one along the weights' inputs: (outputs, channels of a group, 1, ...)."""
     if p.is_scalar:
         return Param((), p.values)
-    by_group = np.array(p.values + (None,), dtype=object)[:-1].reshape(groups, shape[1])
+    by_group = p.array().reshape(groups, shape[1])
     rows = by_group if groups == 1 else np.repeat(by_group, shape[0] // groups, axis=0)
     return Param.of(rows.reshape(*rows.shape, *[1] * (len(shape) - 2)))
 
@@ -703,18 +703,12 @@ def _joined(params: tuple[Param, ...], shapes: list[Shape], axis: int) -> Param:
 def _orderable(low: Lowering, x: Expr, node: Node) -> Value:
     """An integer tensor in the order of x: what is strictly increasing and alike for all elements is dropped."""
     steps = list(x.steps)
-    while steps and _increasing(steps[-1]):
+    while steps and increasing(steps[-1]):
         steps.pop()
     x = dataclasses.replace(x, steps=tuple(steps))
     if x.plain and x.terms[0][1].is_scalar and x.terms[0][1].scalar > 0 and x.offset.is_scalar:
         return x.terms[0][0]
     return _uniform(low, x, node)[0]
-
-
-def _increasing(step: ops.Step) -> bool:
-    if isinstance(step, ops.Affine):
-        return step.mul.is_scalar and step.mul.scalar > 0 and step.add.is_scalar
-    return isinstance(step, ops.Func) and step.name in STRICT
 
 
 @_rule(ops.ArgMax)

@@ -147,7 +147,7 @@ def _host_input(value: Value, path: list[Node]) -> HostInput:
             clip = _then_clip(clip, node.op)
         else:
             fn = rearrange(node.op)
-            affine, clip = (rearrange_step(s, shape, fn) for s in (affine, clip))  # type: ignore[assignment]
+            affine, clip = rearrange_step(affine, shape, fn), rearrange_step(clip, shape, fn)
             structural.append(node.op)
             shape = node.output.type.shape
     op = path[-1].op

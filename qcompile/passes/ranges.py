@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import FixedPoint, Format, accumulator
-from qcompile.ir import Graph, Node, Shape, Value, ops
+from qcompile.ir import Graph, Node, Shape, Value, aligned, ops
 from qcompile.sim import ratio
 from qcompile.sim.dot import exact_matmul
 from qcompile.sim.functions import is_monotone
@@ -140,11 +140,11 @@ def _structural(node: Node, inputs: list[Range]) -> Range:
     op, shape = node.op, node.inputs[0].type.shape
     ends = []
     for end in (x.lo, x.hi):
-        aligned = np.asarray(end).reshape((1,) * (len(shape) - np.ndim(end)) + np.shape(end))
+        whole = aligned(end, len(shape))
         if isinstance(op, ops.Reshape):
-            aligned = np.broadcast_to(aligned, shape)
-        kept = isinstance(op, ops.Take) and aligned.shape[op.axis] == 1
-        ends.append(aligned if kept else rearrange(op)(aligned))
+            whole = np.broadcast_to(whole, shape)
+        kept = isinstance(op, ops.Take) and whole.shape[op.axis] == 1
+        ends.append(whole if kept else rearrange(op)(whole))
     return Range(*ends)
 
 
@@ -153,11 +153,11 @@ def _concat(node: Node, inputs: list[Range]) -> Range:
     axis, rank = node.op.axis, len(node.output.type.shape)
     ends = []
     for parts in ([r.lo for r in inputs], [r.hi for r in inputs]):
-        aligned = [np.asarray(p).reshape((1,) * (rank - np.ndim(p)) + np.shape(p)) for p in parts]
-        common = np.broadcast_shapes(*(p.shape[:axis] + (1,) + p.shape[axis + 1 :] for p in aligned))
+        whole = [aligned(p, rank) for p in parts]
+        common = np.broadcast_shapes(*(p.shape[:axis] + (1,) + p.shape[axis + 1 :] for p in whole))
         full = [
             np.broadcast_to(p, common[:axis] + v.type.shape[axis : axis + 1] + common[axis + 1 :])
-            for p, v in zip(aligned, node.inputs, strict=True)
+            for p, v in zip(whole, node.inputs, strict=True)
         ]
         ends.append(np.concatenate(full, axis))
     return Range(*ends)
@@ -186,8 +186,7 @@ def _pad(node: Node, inputs: list[Range]) -> Range:
     """Per channel where the border has one value there; the border is part of the range."""
     op: ops.Pad = node.op
     assert op.value is not None
-    fill = np.asarray([int(v) for v in op.value.values] + [None], dtype=object)[:-1].reshape(op.value.shape)
-    fill = fit(fill, ratio.bound(fill))
+    fill = ratio.narrowest(op.value.values, op.value.shape)
     axes = padded_axes(op)
     if all(_flat(x, a, len(op.before)) for x in (inputs[0].lo, inputs[0].hi, fill) for a in axes):
         return Range(np.minimum(inputs[0].lo, fill), np.maximum(inputs[0].hi, fill))
@@ -206,8 +205,8 @@ def _by_channel(x: Range, value: Value) -> tuple[np.ndarray, np.ndarray]:
     axes = (0, *range(2, len(shape)))
     ends = []
     for end, choose in ((x.lo, np.min), (x.hi, np.max)):
-        aligned = np.asarray(end).reshape((1,) * (len(shape) - np.ndim(end)) + np.shape(end))
-        ends.append(np.broadcast_to(choose(aligned, axis=axes), shape[1:2]))
+        whole = aligned(end, len(shape))
+        ends.append(np.broadcast_to(choose(whole, axis=axes), shape[1:2]))
     return ends[0], ends[1]
 
 

@@ -267,8 +267,11 @@ def _bounds(piece: Piece) -> tuple[Points, Points]:
     t = np.minimum(np.maximum(-((q - k * r) // p), first), last + 1)
     low = slice(1 if start == piece.lo else 0, len(k) - 1)
     high = slice(1, len(k) - (1 if stop == piece.hi else 0))
-    points = (k[low], t[low]), (k[high], t[high] - 1)
-    return tuple((a.astype(np.int64), b.astype(np.int64)) for a, b in points)  # type: ignore[return-value]
+    return _int64((k[low], t[low])), _int64((k[high], t[high] - 1))
+
+
+def _int64(points: Points) -> Points:
+    return points[0].astype(np.int64), points[1].astype(np.int64)
 
 
 def _padded(rows: list[Points]) -> Points:
@@ -386,7 +389,7 @@ def _approximated(pieces: list[Piece], fmt: Minifloat) -> list[tuple[int, int, i
 
 
 def _in_int64(bounds: list[tuple[Points, Points]]) -> list[tuple[Points, Points]]:
-    return [tuple((b.astype(np.int64), a.astype(np.int64)) for b, a in pair) for pair in bounds]  # type: ignore[misc]
+    return [(_int64(low), _int64(high)) for low, high in bounds]
 
 
 WIDEST_SHIFT = 256

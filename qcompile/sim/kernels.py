@@ -221,16 +221,16 @@ def border(a, before, after, interior, fill, dtype):
 
 
 def taps(a, kernel, strides, dilations):
-    """(place, elements that stand there, one per window) for every place of a window over the last axes."""
+    """For every place of a window over the last axes: the elements that stand there, one per window."""
     sizes = a.shape[a.ndim - len(kernel) :]
     counts = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(sizes, kernel, strides, dilations)]
     for place in np.ndindex(*kernel):
-        yield place, a[(..., *(slice(p * d, p * d + (c - 1) * s + 1, s) for p, c, s, d in zip(place, counts, strides, dilations)))]
+        yield a[(..., *(slice(p * d, p * d + (c - 1) * s + 1, s) for p, c, s, d in zip(place, counts, strides, dilations)))]
 
 
 def columns(a, kernel, strides, dilations):
     """(..., *spatial) -> (..., places of the window, *windows): im2col."""
-    rank, parts = len(kernel), [part for _, part in taps(a, kernel, strides, dilations)]
+    rank, parts = len(kernel), list(taps(a, kernel, strides, dilations))
     return np.stack(parts, axis=a.ndim - rank) if len(parts) > 1 else np.expand_dims(parts[0], a.ndim - rank)
 
 
@@ -294,7 +294,7 @@ def depthwise(a, w, kernel, strides, dilations, dtype):
     if all(s == 1 for s in strides):
         total = _depthwise_by_rows(a, w, kernel, dilations)
     else:
-        total = _multiply_add([part for _, part in taps(a, kernel, strides, dilations)], w, None)
+        total = _multiply_add(list(taps(a, kernel, strides, dilations)), w, None)
     return total.reshape(*total.shape[:2], -1, *total.shape[4:])
 
 
@@ -336,7 +336,7 @@ def _by_axis(join, a, kernel, strides, dilations):
         ones = [1] * len(kernel)
         size, stride, gap = ([*ones[:i], n, *ones[i + 1 :]] for n in (k, s, d))
         total = None
-        for _, part in taps(a, size, stride, gap):
+        for part in taps(a, size, stride, gap):
             total = part if total is None else join(total, part) if total.base is not None else join(total, part, out=total)
         a = total
     return a

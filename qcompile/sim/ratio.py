@@ -8,7 +8,7 @@ rounding boundary is near).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import FixedPoint, Rounding, accumulator, round_ratio
-from qcompile.ir import ONE, Param, Shape, gcd_of, ops
+from qcompile.ir import ONE, Param, Shape, gcd_of, integers, ops
 from qcompile.sim import functions
 
 _SAFE = 2**62
@@ -47,10 +47,10 @@ def plus(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(fit(a, limit) + fit(b, limit))
 
 
-def _integers(values: list[int], shape: Shape) -> np.ndarray:
-    out = np.empty(len(values), dtype=object)
-    out[:] = values
-    return fit(out.reshape(shape), max((abs(v) for v in values), default=0))
+def narrowest(values: Iterable[Any], shape: Shape) -> np.ndarray:
+    """Integers as int64 where they fit, as Python integers elsewhere."""
+    held = integers(values, shape)
+    return fit(held, bound(held))
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Ratio:
     def of_rationals(x: np.ndarray) -> Ratio:
         """From an object array of Fractions."""
         unit = gcd_of(x.ravel().tolist())
-        return Ratio(_integers([int(v / unit) for v in x.ravel().tolist()], x.shape), Param((), (unit,)))
+        return Ratio(narrowest((v / unit for v in x.ravel().tolist()), x.shape), Param((), (unit,)))
 
     def rationals(self) -> np.ndarray:
         """As an object array of Fractions."""
@@ -123,7 +123,7 @@ def _divided(a: Param, b: Param) -> Param:
 
 
 def _integer_param(p: Param) -> np.ndarray:
-    return _integers([int(v) for v in p.values], p.shape)
+    return narrowest(p.values, p.shape)
 
 
 def shared(a: Param, b: Param) -> Param:

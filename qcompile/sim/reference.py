@@ -14,8 +14,9 @@ from qcompile.ir import Graph, Node, Param, Value, gcd_of, ops
 from qcompile.sim import ratio
 from qcompile.sim.dot import exact_conv, exact_matmul
 from qcompile.sim.functions import correctly_rounded_sqrt, is_monotone
+from qcompile.sim.kernels import taps
 from qcompile.sim.ratio import Exact, Lazy, Ratio, fit
-from qcompile.sim.structure import pad, padded_axes, rearrange, slices
+from qcompile.sim.structure import pad, padded_axes, rearrange
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _sum_pool(node: Node, x: list[Any]) -> Ratio:
     op: ops.SumPool = node.op
     data = rational(x[0], node).uniform_along(tuple(range(3, 3 + len(op.kernel))))
     num = fit(data.num, ratio.bound(data.num) * math.prod(op.kernel))
-    return Ratio(np.add.reduce(list(slices(num, op.kernel, op.strides, op.dilations))), data.unit)
+    return Ratio(np.add.reduce(list(taps(num, op.kernel, op.strides, op.dilations))), data.unit)
 
 
 @_rule(ops.MaxPool)
@@ -219,18 +220,18 @@ def _max_pool(node: Node, x: list[Any]) -> Exact:
     if isinstance(x[0], Lazy):
         return _behind(x[0], node, lambda base: _max_pool(node, [base]))
     data = rational(x[0], node).uniform_along(tuple(range(3, 3 + len(op.kernel))))
-    return Ratio(np.maximum.reduce(list(slices(data.num, op.kernel, op.strides, op.dilations))), data.unit)
+    return Ratio(np.maximum.reduce(list(taps(data.num, op.kernel, op.strides, op.dilations))), data.unit)
 
 
 def _orderable(x: Any, node: Node) -> np.ndarray:
     """Integers in the order of the values."""
     x = ratio.exactly(x.source if isinstance(x, Host) else x)
-    while isinstance(x, Lazy) and all(_increasing(s) for s in x.steps):
+    while isinstance(x, Lazy) and all(increasing(s) for s in x.steps):
         x = x.base
     return rational(x, node).common().num
 
 
-def _increasing(step: ops.Step) -> bool:
+def increasing(step: ops.Step) -> bool:
     """Strictly increasing, alike for all elements: does not change an order."""
     if isinstance(step, ops.Affine):
         return step.mul.is_scalar and step.mul.scalar > 0 and step.add.is_scalar

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,3 @@ def pad(x: np.ndarray, op: ops.Pad, fill: Any, lead: int = 0) -> np.ndarray:
     """The padded array; fill: a number or an array that broadcasts against the result."""
     none = (0,) * lead
     return np.asarray(kernels.border(x, none + op.before, none + op.after, none + op.interior, fill, x.dtype))
-
-
-def slices(x: np.ndarray, kernel: Shape, strides: Shape, dilations: Shape) -> Iterator[np.ndarray]:
-    """For every place of a window over the last axes: the elements that stand there, one per window."""
-    for _, part in kernels.taps(x, kernel, strides, dilations):
-        yield part

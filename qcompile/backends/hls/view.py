@@ -13,7 +13,7 @@ import numpy as np
 from qcompile.backends.hls.ports import PortLayout
 from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, FixedPoint, Minifloat
-from qcompile.ir import Graph, Node, Value, ops
+from qcompile.ir import Graph, Node, Value, integers, ops
 from qcompile.passes.ranges import Range, ranges, row_ranges, smallest_format
 from qcompile.sim.ratio import bound
 from qcompile.sim.structure import padded_axes, rearrange
@@ -419,7 +419,7 @@ def _pad(b: Builder, node: Node) -> None:
     op: ops.Pad = node.op
     assert op.value is not None
     shape, goal = list(node.inputs[0].type.shape), node.output.type.shape
-    numbers, fmt = np.array([int(v) for v in op.value.values] + [None], dtype=object)[:-1], node.output.type.format
+    numbers, fmt = integers(op.value.values), node.output.type.format
     fill = b.array(fmt.encode(numbers) if isinstance(fmt, Minifloat) else numbers)
     index = np.arange(numbers.size).reshape(op.value.shape)
     lo, hi = b.known[node.output.name].bounds

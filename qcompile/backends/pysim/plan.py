@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import Bipolar, Minifloat
-from qcompile.ir import Graph, Node, Param, ops
+from qcompile.ir import Graph, Node, Param, aligned, integers, ops
 from qcompile.passes.implement import thresholds
 from qcompile.passes.ports import HostInput, HostOutput, cuts, port_limits, to_port
 from qcompile.passes.ranges import Range, ranges, row_ranges
@@ -199,7 +199,7 @@ def _mul(p: Planner, node: Node) -> Call:
 def _lift(p: Planner, name: str, rank: int, target: int, dtype: str) -> Any:
     """An argument with axes of size 1 behind the batch axis, so that it broadcasts against a tensor of rank `target`."""
     if name in p.constants:
-        return _array(p.constants[name].reshape((1,) * (1 + target - rank) + p.constants[name].shape), dtype)
+        return _array(aligned(p.constants[name], 1 + target), dtype)
     if rank == target:
         return Ref(name)
     lifted = f"{name}^{target}"
@@ -255,7 +255,7 @@ def _pad(p: Planner, node: Node) -> Call:
     op: ops.Pad = node.op
     assert op.value is not None
     dtype = p.own(node)
-    fill = _array(np.array([int(v) for v in op.value.values] + [None], dtype=object)[:-1].reshape(op.value.shape), dtype)
+    fill = _array(integers(op.value.values, op.value.shape), dtype)
     return Call(node.output.name, "border", (p.source(node), (0, *op.before), (0, *op.after), (0, *op.interior), fill, dtype))
 
 
@@ -307,8 +307,7 @@ def _conv(p: Planner, node: Node) -> Call:
 def _channel_reach(r: Range, shape: tuple[int, ...]) -> np.ndarray:
     """Largest magnitude of every channel, as Python integers."""
     size = np.maximum(np.abs(r.lo), np.abs(r.hi))
-    aligned = np.asarray(size).reshape((1,) * (len(shape) - np.ndim(size)) + np.shape(size))
-    return np.broadcast_to(aligned.max(axis=(0, *range(2, len(shape)))), shape[1:2]).astype(object)
+    return np.broadcast_to(aligned(size, len(shape)).max(axis=(0, *range(2, len(shape)))), shape[1:2]).astype(object)
 
 
 _FEW_OUTPUTS = 4  # per channel, below which shifted multiply-adds are faster than products of matrices with one column per place
