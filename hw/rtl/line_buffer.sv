@@ -1,0 +1,33 @@
+// The element of DEPTH enabled cycles ago: one row of an image behind the present one. STYLE "shift" (shift registers in LUTs) or "block".
+module line_buffer #(
+    parameter integer DEPTH = 32,
+    parameter integer WIDTH = 8,
+    parameter STYLE = "block",
+    parameter integer S = $clog2(DEPTH)
+) (
+    input clk,
+    input enable,
+    input [WIDTH-1:0] x,
+    output [WIDTH-1:0] y
+);
+  generate
+    if (STYLE == "block") begin : g_block
+      // One place is written while the oldest is read into the output register.
+      (* ram_style = "block" *) reg [WIDTH-1:0] words[0:DEPTH-1];
+      reg [WIDTH-1:0] data;
+      reg [S-1:0] place = 0;
+      wire [S-1:0] next = place == DEPTH - 1 ? 0 : place + 1'b1;
+      always @(posedge clk)
+        if (enable) begin
+          words[place] <= x;
+          data <= words[next];
+          place <= next;
+        end
+      assign y = data;
+    end else begin : g_shift
+      reg [DEPTH*WIDTH-1:0] line;
+      always @(posedge clk) if (enable) line <= {line, x};
+      assign y = line[DEPTH*WIDTH-1-:WIDTH];
+    end
+  endgenerate
+endmodule

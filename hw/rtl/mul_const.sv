@@ -1,0 +1,82 @@
+// y = VALUE * a for a constant: a chain of shifted adders over signed digits, lowest digit first, so that the bits below a digit are wires.
+// Zero and powers of two are wires. The digits are the binary ones unless the canonical signed-digit form has fewer of them.
+module mul_const #(
+    parameter integer A = 8,
+    parameter SIGNED = 1,  // whether a is
+    parameter signed [63:0] VALUE = 3,
+    parameter integer Y = A + 65
+) (
+    input  [A-1:0] a,
+    output signed [Y-1:0] y
+);
+  localparam [63:0] SIZE = VALUE < 0 ? -VALUE : VALUE;
+  localparam [65:0] TRIPLE = 3 * {2'b0, SIZE};
+  localparam [64:0] PLUS_CSD = (TRIPLE & ~{2'b0, SIZE}) >> 1;
+  localparam [64:0] MINUS_CSD = (~TRIPLE & {2'b0, SIZE}) >> 1;
+  localparam BINARY = ones({1'b0, SIZE}) <= ones(PLUS_CSD | MINUS_CSD);
+  localparam [64:0] PLUS = BINARY ? {1'b0, SIZE} : PLUS_CSD;
+  localparam [64:0] MINUS = BINARY ? 65'b0 : MINUS_CSD;
+  localparam [64:0] DIGITS = PLUS | MINUS;
+  localparam integer LOW = lowest(DIGITS);
+  localparam integer TOP = highest(DIGITS);
+  localparam integer X = A + (SIGNED != 0 ? 0 : 1);
+  // The chain works with the lowest digit as +1; where it is -1 the highest digit, which is +1, turns the sign in its subtraction.
+  localparam TURNED = MINUS[LOW];
+
+  function automatic integer ones(input [64:0] v);
+    integer i;
+    ones = 0;
+    for (i = 0; i < 65; i = i + 1) ones = ones + v[i];
+  endfunction
+  function automatic integer lowest(input [64:0] v);
+    integer i;
+    lowest = 0;
+    for (i = 64; i >= 0; i = i - 1) if (v[i]) lowest = i;
+  endfunction
+  function automatic integer highest(input [64:0] v);
+    integer i;
+    highest = 0;
+    for (i = 0; i < 65; i = i + 1) if (v[i]) highest = i;
+  endfunction
+  // Bits of the sum of the digits up to `top`, times a number of X bits.
+  function automatic integer width(input integer top);
+    width = X + top - LOW + (top > LOW ? 1 : 0);
+  endfunction
+
+  generate
+    if (VALUE == 0) begin : g_zero
+      assign y = 0;
+    end else begin : g_chain
+      localparam integer S = width(TOP);  // all sums, sign-extended
+      wire signed [X-1:0] x = SIGNED != 0 ? $signed(a) : $signed({1'b0, a});
+      wire [S*(TOP+1)-1:0] sum;  // after digit k: bits k * S and up
+      genvar k;
+      assign sum[LOW*S+:S] = $signed(x);
+      for (k = LOW + 1; k <= TOP; k = k + 1) begin : g_digit
+        if (!DIGITS[k]) begin : g_none
+          assign sum[k*S+:S] = sum[(k-1)*S+:S];
+        end else begin : g_adder
+          localparam integer N = width(k);
+          localparam integer P = width(highest(DIGITS & ((65'b1 << k) - 65'b1)));
+          wire signed [N-1:0] part = $signed({x, {(k - LOW) {1'b0}}});
+          wire signed [P-1:0] below = sum[(k-1)*S+:P];
+          wire signed [N-1:0] result;
+          if (TURNED && k == TOP) begin : g_turn
+            assign result = part - below;
+          end else if (MINUS[k] != MINUS[LOW]) begin : g_minus
+            assign result = below - part;
+          end else begin : g_plus
+            assign result = below + part;
+          end
+          assign sum[k*S+:S] = $signed(result);
+        end
+      end
+      wire signed [S+LOW-1:0] shifted = {sum[TOP*S+:S], {LOW{1'b0}}};
+      if (VALUE < 0) begin : g_negative
+        assign y = -shifted;
+      end else begin : g_positive
+        assign y = shifted;
+      end
+    end
+  endgenerate
+endmodule
