@@ -1,0 +1,540 @@
+"""Fits hw/costs/hls4ml.toml to published reports of hls4ml designs and prints how far the rules are off.
+
+    python hw/calibration/hls4ml.py --data FOLDER [--check]
+
+FOLDER (or QCOMPILE_GROUND_TRUTH) holds the reports; none of their rows come into the project. --check prints only. The same data
+give the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import least_squares, nnls
+
+from qcompile.cost.devices import catalogue, device
+from qcompile.cost.hls4ml import network
+from qcompile.cost.hls4ml.layers import Layer, usual_constants
+from qcompile.cost.hls4ml.network import Coefficients, Target
+from qcompile.cost.hls4ml.rules import RULES, Terms
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTPUT = ROOT / "hw" / "costs" / "hls4ml.toml"
+DEFAULT = ROOT.parent / "shared" / "ground_truth"
+Number = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A report: the layers it is of, what it says; `group` stays together when data are split."""
+
+    group: str
+    layers: tuple[Layer, ...]
+    target: Target
+    truth: Number
+    weight: float = 1.0
+    name: str = ""
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def number(text: str | None) -> float | None:
+    return float(text) if text not in (None, "") else None
+
+
+def of_part(part: str | None, clock: float, stage: str) -> Target:
+    """Parts that the catalogue lacks are taken as the nearest of the family."""
+    relatives = {"xcu250": "xcvu9p", "xczu49dr": "xczu9eg", "xczu5ev": "xczu9eg", "xcku15p": "xcvu9p"}
+    key = re.split(r"-|(?<=\d)(?:sclg|clg|flg|ff)", (part or "xcvu9p").lower())[0]
+    names = {d.name for d in catalogue().devices}
+    for wanted in (key, "xc" + key, relatives.get(key, ""), "xc7z020" if "xc7" in key or key.startswith("7") else "xcvu9p"):
+        if wanted in names:
+            return Target(device(wanted), clock, stage)
+    return Target(catalogue().devices[0], clock, stage)
+
+
+# --- multi-layer perceptrons ---------------------------------------------------------------------------------------------
+
+INITIAL, TRAINED = 1.0, 0.6
+"""Spread of weights: as initialised (single layers are reported untrained), and as left by training (fitted: see `main`)."""
+
+
+def width(text: str) -> tuple[int, int]:
+    """Width and bits behind the point of fixed<W,I>."""
+    found = re.search(r"fixed<(\d+),\s*(-?\d+)", text)
+    return (int(found[1]), int(found[1]) - int(found[2])) if found else (16, 10)
+
+
+def mlp(dims: Sequence[int], weight: tuple[int, int], strategy: str, reuse: int) -> tuple[Layer, ...]:
+    layers = []
+    for place, (n_in, n_out) in enumerate(zip(dims, dims[1:])):
+        layers.append(
+            Layer(
+                f"dense{place}", "MatMul", "dot", n_in, n_out, w=weight[0], strategy=strategy, reuse=reuse, inner=place < len(dims) - 2,
+                weights=usual_constants(n_in, n_out, *weight, INITIAL, n_in * n_out),
+            )
+        )  # fmt: skip
+    return tuple(layers)
+
+
+def synthesised_mlps(data: Path) -> list[Row]:
+    """Resource strategy after logic synthesis: plain stacks of dense layers."""
+    rows = []
+    for r in read(data / "wa_hls4ml_vsynth_sample.csv"):
+        if r["strategy"] == "resource" and r["layers"].startswith("dense "):
+            dims = [int(n) for n in r["layers"].split()[1].split("-")]
+            layers = mlp(dims, width(r["weight_t"]), "resource", int(r["rf_requested"]))
+            truth = {"lut": float(r["vs_LUT"]), "ff": float(r["vs_FF"]), "dsp": float(r["vs_DSP"]), "bram18": 2 * float(r["vs_BRAM36"])}
+            truth |= {"latency": float(r["lat_max_cs"]), "best": float(r["lat_min_cs"])}
+            rows.append(Row(r["layers"], layers, of_part(r["part"], float(r["clk_target_ns"]), "synthesis"), truth, name=r["name"]))
+    return rows
+
+
+def single_layers(data: Path) -> list[Row]:
+    """HLS reports of one dense layer."""
+    rows = []
+    for r in read(data / "wa_hls4ml_dense1_csynth.csv"):
+        if r["success"] == "True":
+            bits = int(r["weight_bits"])
+            layers = mlp([int(r["d_in"]), int(r["d_out"])], (bits, bits - 1), r["strategy"], int(r["rf_requested"]))
+            truth = {"lut": float(r["LUT"]), "ff": float(r["FF"]), "dsp": float(r["DSP"]), "bram18": float(r["BRAM_18K"])}
+            truth |= {"latency": float(r["lat_max"]), "interval": float(r["ii_max"])}
+            target = of_part(r["part"], float(r["clk_target_ns"]), "hls")
+            rows.append(Row(f"single {r['d_in']}x{r['d_out']}", layers, target, truth, weight=0.15 if r["strategy"] == "resource" else 0.3))
+    return rows
+
+
+# --- whole projects --------------------------------------------------------------------------------------------------------
+
+
+def bits(text: str | None) -> tuple[int, int] | None:
+    """Width and bits behind the point of an ap_ type, also within nnet::array."""
+    found = re.search(r"ap_u?fixed<(\d+),\s*(-?\d+)", text or "")
+    if found:
+        return int(found[1]), int(found[1]) - int(found[2])
+    found = re.search(r"ap_u?int<(\d+)", text or "")
+    return (int(found[1]), 0) if found else None
+
+
+def value(text: Any, dims: dict[str, Any], config: dict[str, Any]) -> int | None:
+    """A size that may be written as an expression of names."""
+    if text is None or isinstance(text, int):
+        return text
+    for _ in range(6):
+        text = re.sub(r"[A-Za-z_]\w*", lambda m: str(dims.get(m[0], config.get(m[0], m[0]))), str(text))
+    parts = re.findall(r"\d+", text)
+    return math.prod(int(p) for p in parts) if parts and not re.search(r"[A-Za-z]", text) else None
+
+
+@dataclass
+class Reader:
+    """The layers of one project, in order, from its configurations."""
+
+    project: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.types = self.project.get("types") or {}
+        self.dims = self.project.get("dims") or {}
+        self.configs = self.project.get("layer_configs") or {}
+        self.default = bits(self.types.get("model_default_t")) or (16, 10)
+        self.signature = {}
+        for _, args, _ in self.project.get("graph") or []:
+            names = args.split(",")
+            self.signature[names[-1].strip()] = [n.strip() for n in names[:-1]]
+        kinds = str(self.project.get("hls4ml_config_yml")) + str(self.project.get("cfg_IOType")) + str(self.types)
+        self.stream = "nnet::array" in kinds or "io_stream" in kinds
+
+    def type_of(self, name: str | None) -> tuple[int, int] | None:
+        return bits(self.types.get(name or "", name))
+
+    def layers(self) -> list[tuple[str, Layer]]:
+        found: list[tuple[str, Layer]] = []
+        held = self.type_of("input_t") or self.type_of("input_1_t") or self.default
+        places = 1
+        for key, config in self.configs.items():
+            if config["base"] == "gru_config":
+                return []
+            if config["base"] == "dense_config" and key.endswith("_mult"):
+                continue
+            ends = self.signature.get(key, [])
+            number_ = re.search(r"config(\d+)", key)
+            x = (self.type_of(ends[0]) if ends else None) or held
+            named = f"layer{number_[1]}_t" if number_ else ""
+            y = (self.type_of(ends[-1]) if ends else None) or self.type_of(named) or held
+            layer = self.layer(key, config, x, y, places)
+            if layer and config["base"] == "activ_config":
+                written = self.types.get(ends[-1] if ends else named) or ""
+                layer = replace(layer, rounds=bool(re.search("AP_RND|AP_SAT", written)))
+            if layer is None:
+                return []
+            held, places = y, layer.pixels_out
+            found.append((key, layer))
+        last = max((i for i, (_, n) in enumerate(found) if n.kind == "dot"), default=0)
+        return [(k, replace(n, inner=i < last) if n.kind == "dot" else n) for i, (k, n) in enumerate(found)]
+
+    def size(self, config: dict[str, Any], name: str, default: int = 1) -> int:
+        found = value(config.get(name), self.dims, config)
+        return default if found is None else found
+
+    def layer(self, key: str, config: dict[str, Any], x: tuple[int, int], y: tuple[int, int], places: int) -> Layer | None:
+        common = dict(name=key, op=config["base"], x=x[0], y=y[0], stream=self.stream)
+        base = config["base"]
+        if base == "dense_config":
+            return self.dot(config, common, self.size(config, "n_in"), self.size(config, "n_out"), reads=places)
+        if base in ("conv1d_config", "conv2d_config"):
+            return self.convolution(key, config, common)
+        if base == "activ_config":
+            return self.activation(key, config, common, places)
+        if base in ("pooling1d_config", "pooling2d_config"):
+            return self.pool(config, common)
+        if base in ("padding1d_config", "padding2d_config"):
+            before, after = (self.size(config, f"{s}_height") * self.size(config, f"{s}_width") for s in ("in", "out"))
+            channels = self.size(config, "n_chan")
+            return Layer(**common, kind="pad", n_in=channels, n_out=channels, pixels_in=before, pixels_out=after)
+        if base == "resize_config":
+            before = self.size(config, "height") * self.size(config, "width")
+            after = self.size(config, "new_height") * self.size(config, "new_width")
+            channels = self.size(config, "n_chan")
+            row = self.size(config, "width")
+            return Layer(**common, kind="resize", n_in=channels, n_out=channels, pixels_in=before, pixels_out=after, row=row)
+        if base == "batchnorm_config":
+            total, channels = self.size(config, "n_in"), self.size(config, "n_filt", -1)
+            channels = total if channels < 1 else channels
+            scale = self.type_of(config.get("scale_t")) or self.default
+            weights = usual_constants(1, channels, *scale, INITIAL, channels)
+            pixels = max(1, total // channels)
+            return Layer(
+                **common, kind="scale", n_in=1, n_out=channels, w=scale[0], pixels_in=pixels, pixels_out=pixels, weights=weights,
+                reuse=self.size(config, "reuse_factor"),
+            )  # fmt: skip
+        return None
+
+    def dot(self, config: dict[str, Any], common: dict[str, Any], n_in: int, n_out: int, **more: Any) -> Layer:
+        weight = self.type_of(config.get("weight_t")) or self.default
+        named = config.get("accum_t")
+        acc = self.type_of(named) or self.default
+        products = n_in if more.get("kind") == "depthwise" else n_in * n_out
+        weights = usual_constants(n_in, n_out, *weight, TRAINED, products)
+        weights = weights.scaled(max(0, products - self.size(config, "n_zeros", 0)))
+        strategy = str(config.get("strategy", "nnet::resource")).removeprefix("nnet::")
+        rounds = bool(re.search("AP_RND|AP_SAT", str(self.types.get(named, named))))
+        more.setdefault("kind", "dot")
+        return Layer(
+            **common, n_in=n_in, n_out=n_out, w=weight[0], acc=acc[0], weights=weights, strategy=strategy, rounds=rounds,
+            reuse=self.size(config, "reuse_factor"), **more,
+        )  # fmt: skip
+
+    def convolution(self, key: str, config: dict[str, Any], common: dict[str, Any]) -> Layer:
+        kernel = (self.size(config, "filt_height"), self.size(config, "filt_width"))
+        channels, filters = self.size(config, "n_chan"), self.size(config, "n_filt")
+        before, after = (self.size(config, f"{s}_height") * self.size(config, f"{s}_width") for s in ("in", "out"))
+        depthwise = key.endswith("_depthwise") or (key == "config7" and "pf_4" in self.project["project"])
+        n_in = kernel[0] * kernel[1] * channels
+        copies = max(1, after // self.size(config, "n_partitions", after)) if not self.stream else 1
+        return self.dot(
+            config, common, n_in, filters, kind="depthwise" if depthwise else "dot", kernel=kernel, channels=channels, copies=copies,
+            pixels_in=before, pixels_out=after, row=self.size(config, "in_width"),
+        )  # fmt: skip
+
+    def activation(self, key: str, config: dict[str, Any], common: dict[str, Any], places: int) -> Layer:
+        total = self.size(config, "n_in")
+        places = places if total % places == 0 else 1
+        kind = key.split("_config")[0].lower()
+        kinds = {"relu": "relu", "linear": "cast", "softmax": "softmax", "sigmoid": "table", "tanh": "table", "leakyrelu": "leaky"}
+        return Layer(**common, kind=kinds[kind], n_in=total // places, n_out=total // places, pixels_in=places, pixels_out=places)
+
+    def pool(self, config: dict[str, Any], common: dict[str, Any]) -> Layer:
+        channels = self.size(config, "n_filt")
+        if config["base"] == "pooling1d_config":
+            before, after, row = self.size(config, "n_in"), self.size(config, "n_out", 1), self.size(config, "n_in")
+        else:
+            before, after = (self.size(config, f"{s}_height") * self.size(config, f"{s}_width") for s in ("in", "out"))
+            row = self.size(config, "in_width")
+        kernel = (self.size(config, "pool_height"), self.size(config, "pool_width"))
+        return Layer(
+            **common, kind="pool", n_in=channels, n_out=channels, pixels_in=before, pixels_out=after, channels=channels, kernel=kernel, row=row
+        )
+
+
+def projects(data: Path) -> list[dict[str, Any]]:
+    with (data / "hls4ml_projects.jsonl").open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def owner(source: str) -> str:
+    """Repositories are split apart, not projects: designs of one author resemble each other."""
+    return source.split(":")[1].split("@")[0]
+
+
+def whole(data: Path, stage: str) -> list[Row]:
+    """Projects with known layers: HLS report, or logic synthesis."""
+    rows = []
+    for project in projects(data):
+        layers = tuple(n for _, n in Reader(project).layers())
+        report = project.get("csynth") or {}
+        if not layers or not report:
+            continue
+        truth = {k: float(report[v]) for k, v in (("lut", "lut"), ("ff", "ff"), ("dsp", "dsp"), ("bram18", "bram_18k"))}
+        if stage == "synthesis":
+            later = project.get("vsynth") or project.get("util_synth")
+            if not later:
+                continue
+            truth = {"lut": float(later["lut"]), "ff": float(later["ff"]), "dsp": float(later["dsp"]), "bram18": 2 * float(later["bram36_tiles"])}
+        truth |= {"latency": float(report["lat_max"]), "interval": float(report["ii_max"])}
+        queue = (report.get("area_by_kind") or {}).get("FIFO") or {}
+        truth |= {f"fifo_{k}": float(v) for k, v in queue.items()}
+        target = of_part(report["part"], float(report["clk_target_ns"]), stage)
+        rows.append(Row(owner(project["source"]), layers, target, truth, name=project["source"].split(":", 1)[1].split("@")[0] + " " + project["project"][:30]))
+    return rows
+
+
+INSIDE = re.compile(r"shift_line|dense_wrapper|compute_|cnnshift|myproject|softmax_stable_array|softmax_argmax_array")
+
+
+def modules(data: Path) -> list[Row]:
+    """Functions of those projects, one layer each."""
+    rows, reports = [], read(data / "hls4ml_modules_csynth.csv")
+    for project in projects(data):
+        own = [r for r in reports if r["source"].startswith(project["source"]) and not INSIDE.match(r["module"])]
+        for key, layer in Reader(project).layers():
+            for r in own:
+                if re.search(rf"(?<![a-z]_){key}(_0|_s$|_\d+$|$)|_{key}(_0|_s$|$)", r["module"]):
+                    truth = {"lut": float(r["LUT"]), "ff": float(r["FF"]), "dsp": float(r["DSP"]), "bram18": float(r["BRAM_18K"])}
+                    truth |= {"latency": float(r["lat_max"]), "interval": float(r["ii_max"])}
+                    target = of_part(r["part"], float(r["clk_target_ns"]), "hls")
+                    rows.append(Row(owner(project["source"]), (layer,), target, truth, name=r["module"][:40]))
+                    break
+    return rows
+
+
+# --- fitting ---------------------------------------------------------------------------------------------------------------
+
+FLOOR = 100.0
+"""Reports below this many LUTs or FFs weigh less: nobody plans with them."""
+
+
+def solve(terms: Sequence[Terms], truth: Sequence[float], weight: Sequence[float]) -> Number:
+    """Non-negative coefficients with the least sum of logarithmic errors: too much and too little weigh the same, outliers little."""
+    names = sorted({n for t in terms for n in t})
+    matrix = np.array([[t.get(n, 0.0) for n in names] for t in terms], dtype=float)
+    wanted, root = np.array(truth, dtype=float), np.sqrt(np.array(weight))
+    size = np.maximum(np.abs(matrix).max(axis=0), 1e-9)
+    scaled = matrix / size * np.median(wanted + FLOOR)
+    factor = root / (wanted + FLOOR)
+    start, _ = nnls(scaled * factor[:, None], wanted * factor, maxiter=10000)
+
+    def off(c: np.ndarray) -> np.ndarray:
+        return root * np.log((scaled @ c + FLOOR) / (wanted + FLOOR))
+
+    def slope(c: np.ndarray) -> np.ndarray:
+        return root[:, None] * scaled / (scaled @ c + FLOOR)[:, None]
+
+    found = least_squares(off, start + 1e-3, jac=slope, bounds=(0, np.inf), loss="soft_l1", f_scale=0.1, max_nfev=400)
+    kept = np.where(found.x < 1e-6, 0.0, found.x)
+    return {n: float(c) for n, c in zip(names, kept / size * np.median(wanted + FLOOR))}
+
+
+def fit_groups(rows: Iterable[Row]) -> Coefficients:
+    """Coefficients of every group of layers for the HLS report."""
+    found: Coefficients = {}
+    single = [r for r in rows if len(r.layers) == 1]
+    for group in sorted({RULES[r.layers[0].kind].group(r.layers[0]) for r in single}):
+        mine = [r for r in single if RULES[r.layers[0].kind].group(r.layers[0]) == group]
+        for what in ("lut", "ff"):
+            terms = [getattr(RULES[r.layers[0].kind], what)(r.layers[0]) for r in mine]
+            found[f"hls.{what}.{group}"] = solve(terms, [r.truth[what] for r in mine], [r.weight for r in mine])
+    return found
+
+
+def total(terms: Callable[[Layer], Terms], layers: Iterable[Layer]) -> Terms:
+    out: Terms = {}
+    for layer in layers:
+        for name, size in terms(layer).items():
+            out[name] = out.get(name, 0.0) + size
+    return out
+
+
+def fit_between(rows: Sequence[Row], known: Coefficients) -> Coefficients:
+    """FIFOs, from the reports that count them apart; registers between parallel layers, from what is left."""
+    found: Coefficients = {}
+    queued = [r for r in rows if r.truth.get("fifo_lut", 0) and any(n.stream for n in r.layers)]
+    for what in ("lut", "ff"):
+        terms = [total(network.fifo, r.layers) for r in queued]
+        found[f"hls.{what}.fifo"] = solve(terms, [r.truth[f"fifo_{what}"] for r in queued], [1.0] * len(queued)) if queued else {}
+    parallel = [r for r in rows if not any(n.stream for n in r.layers)]
+    left = [max(0.0, r.truth["ff"] - sum(network.layer_cost(n, r.target, known).ff for n in r.layers)) for r in parallel]
+    found["hls.ff.top"] = solve([total(network.held, r.layers) for r in parallel], left, [1.0] * len(parallel)) if parallel else {}
+    return found
+
+
+def fit_loop(rows: Sequence[Row]) -> Coefficients:
+    out = {}
+    for what, terms in (("lut", network.loop_lut), ("ff", network.loop_ff)):
+        out[f"synthesis.{what}.loop"] = solve([total(terms, r.layers) for r in rows], [r.truth[what] for r in rows], [1.0] * len(rows))
+    return out
+
+
+def fit_share(rows: Sequence[Row], known: Coefficients) -> Coefficients:
+    """Which part of what HLS counts remains, by kind of logic, from designs of which both reports are known."""
+    out: Coefficients = {}
+    for what in ("lut", "ff"):
+        terms, left = [], []
+        for r in rows:
+            parts = {"latency": 0.0, "other": 0.0, "fifo": 0.0}
+            rest = r.truth[what]
+            for n in r.layers:
+                group = RULES[n.kind].group(n)
+                parts["fifo"] += network.weigh(network.fifo(n), known[f"hls.{what}.fifo"])
+                if group == "resource":
+                    rest -= network.weigh(getattr(network, f"loop_{what}")(n), known[f"synthesis.{what}.loop"])
+                elif group != "free":
+                    rule = getattr(RULES[n.kind], what)(n)
+                    parts["latency" if group == "latency" else "other"] += network.weigh(rule, known.get(f"hls.{what}.{group}", {}))
+            terms.append(parts)
+            left.append(max(rest, 0.05 * r.truth[what]))
+        middle = float(np.median([x / max(1.0, sum(t.values())) for x, t in zip(left, terms)]))
+        middle = min(1.0, middle)
+        out[f"synthesis.{what}.share"] = {"latency": middle, "other": middle, "fifo": middle}
+    return out
+
+
+def fit(modules_: Sequence[Row], projects_: Sequence[Row], loops: Sequence[Row], after: Sequence[Row]) -> Coefficients:
+    known = fit_groups(modules_)
+    # Additions and products of two layers appear in no report: an adder's LUT per bit, and registers as elsewhere.
+    known["hls.lut.merge"], known["hls.ff.merge"] = {"each": 1.0}, {"each": 1.0}
+    known |= fit_between(projects_, known)
+    known |= fit_loop(loops)
+    return known | fit_share(after, known)
+
+
+# --- judging -----------------------------------------------------------------------------------------------------------------
+
+
+def smape(pairs: Sequence[tuple[float, float]]) -> float:
+    """Per cent, with one added to the denominator, as estimators publish it."""
+    return 200 / max(1, len(pairs)) * sum(abs(p - t) / (abs(p) + abs(t) + 1) for p, t in pairs)
+
+
+def interval(pairs: Sequence[tuple[float, float]], groups: Sequence[str], seed: int = 0) -> tuple[float, float]:
+    """95 % of bootstrap draws of whole groups."""
+    rng = np.random.default_rng(seed)
+    names = sorted(set(groups))
+    by = {g: [p for p, own in zip(pairs, groups) if own == g] for g in names}
+    draws = [smape([p for g in rng.choice(names, len(names)) for p in by[str(g)]]) for _ in range(1000)]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def predict(row: Row, known: Coefficients) -> Number:
+    _, whole_, best = network.design(row.layers, row.target, known)
+    return {"lut": whole_.lut, "ff": whole_.ff, "dsp": whole_.dsp, "bram18": whole_.bram18, "latency": whole_.latency, "best": best, "interval": whole_.interval}
+
+
+WHAT = ("lut", "ff", "dsp", "bram18", "latency", "interval")
+
+
+def table(title: str, rows: Sequence[Row], predictions: Sequence[Number], detail: bool = False) -> None:
+    print(f"{title}: {len(rows)} rows, {len({r.group for r in rows})} groups")
+    for what in WHAT:
+        kept = [(p, r) for p, r in zip(predictions, rows) if what in r.truth]
+        pairs = [(p[what], r.truth[what]) for p, r in kept]
+        if pairs:
+            low, high = interval(pairs, [r.group for _, r in kept])
+            near = sum(abs(p - t) <= 1 for p, t in pairs) / len(pairs)
+            extra = f"   within one cycle {100 * near:.0f} %" if what == "latency" else ""
+            print(f"  {what:9s} SMAPE {smape(pairs):6.1f} %  [{low:5.1f}, {high:5.1f}]{extra}")
+    if detail:
+        for p, r in zip(predictions, rows):
+            print("   ", r.name[:60], " ".join(f"{w} {p[w]:.0f}/{r.truth[w]:.0f}" for w in WHAT if w in r.truth))
+
+
+def across(rows: Sequence[Row], maker: Callable[[Callable[[Row], bool]], Coefficients]) -> list[Number]:
+    """Predictions for each row by coefficients that no row of its group had a part in."""
+    made = {g: maker(lambda r, g=g: r.group != g) for g in sorted({r.group for r in rows})}
+    return [predict(r, made[r.group]) for r in rows]
+
+
+# --- the file ------------------------------------------------------------------------------------------------------------------
+
+UNITS = {
+    "base": "per layer", "in": "per bit of input", "out": "per bit of accumulator", "inner": "per bit that another layer reads",
+    "rom": "per 64 bits of weights", "index": "per 64 bits of index table",
+}  # fmt: skip
+
+
+def text(known: Coefficients, notes: dict[str, tuple[int, str]]) -> str:
+    out = ["# Written by hw/calibration/hls4ml.py: coefficients of qcompile/cost/hls4ml. Terms are explained beside the formulas that make them.", ""]
+    for name in sorted(known):
+        rows, what = notes.get(name, (0, ""))
+        out += [f"[{name}]", f'unit = "{name.split(".")[1].upper()} per unit of the term"', f"rows = {rows}", f'fitted_on = "{what}"']
+        out.append(f"[{name}.coefficients]")
+        out += [f"{term} = {factor:.6g}" if factor else f"{term} = 0.0" for term, factor in sorted(known[name].items())]
+        out.append("")
+    return "\n".join(out)
+
+
+def notes_of(known: Coefficients, single: Sequence[Row], big: Sequence[Row], loops: Sequence[Row], after: Sequence[Row]) -> dict[str, tuple[int, str]]:
+    found = {}
+    for name in known:
+        stage, _, group = name.split(".")
+        mine = [r for r in single if RULES[r.layers[0].kind].group(r.layers[0]) == group]
+        if stage == "synthesis":
+            found[name] = (len(loops), span(loops)) if group == "loop" else (len(after), "designs with both reports")
+        elif mine:
+            found[name] = (len(mine), span(mine))
+        else:
+            found[name] = (len(big), "whole designs") if group in ("fifo", "top") else (0, "assumed, no report has it")
+    return found
+
+
+def span(rows: Sequence[Row]) -> str:
+    layers = [n for r in rows for n in r.layers]
+    parts = []
+    for name in ("n_in", "n_out", "x", "w", "factor"):
+        seen = [getattr(n, name) for n in layers]
+        parts.append(f"{name} {min(seen)}..{max(seen)}")
+    return ", ".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("QCOMPILE_GROUND_TRUTH", DEFAULT)))
+    parser.add_argument("--check", action="store_true", help="print errors, write nothing")
+    parser.add_argument("--detail", action="store_true", help="print every design")
+    args = parser.parse_args()
+    single, functions = single_layers(args.data), modules(args.data)
+    big, loops, after = whole(args.data, "hls"), synthesised_mlps(args.data), whole(args.data, "synthesis")
+
+    def maker(keep: Callable[[Row], bool]) -> Coefficients:
+        kept = [[r for r in rows if keep(r)] for rows in ((*single, *functions), big, loops, after)]
+        return fit(kept[0], kept[1], kept[2], kept[3])
+
+    known = maker(lambda r: True)
+    table("MLPs of the resource strategy, logic synthesis, fitted", loops, [predict(r, known) for r in loops])
+    made = {g: {**known, **fit_loop([r for r in loops if r.group != g])} for g in sorted({r.group for r in loops})}
+    table("the same, each shape predicted from the others", loops, [predict(r, made[r.group]) for r in loops])
+    table("single dense layers, HLS report, fitted", single, [predict(r, known) for r in single])
+    table("functions of projects, HLS report, fitted", functions, [predict(r, known) for r in functions], args.detail)
+    table("whole projects, HLS report, fitted", big, [predict(r, known) for r in big], args.detail)
+    table("the same, each repository predicted from the others", big, across(big, maker), args.detail)
+    table("whole projects, logic synthesis, each repository predicted from the others", after, across(after, maker), args.detail)
+    if not args.check:
+        OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+        OUTPUT.write_text(text(known, notes_of(known, (*single, *functions), big, loops, after)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""From layers to a design: coefficients, what lies between layers, cycles from end to end, and the step from HLS report to synthesis."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from qcompile.assets import asset
+from qcompile.cost.devices import Device
+from qcompile.cost.hls4ml.layers import Layer
+from qcompile.cost.hls4ml.rules import RULES, Fabric, Terms, shared
+from qcompile.cost.resources import Basis, LayerCost, Resources
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+STAGES = ("hls", "synthesis")
+SLOW_CLOCK_NS, ULTRASCALE_DSP = 4.0, 27
+
+Coefficients = dict[str, dict[str, float]]
+"""By table (such as `hls.lut.resource`), then by term."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """`stage`: which report is predicted."""
+
+    device: Device
+    clock_ns: float
+    stage: str
+
+    @property
+    def fabric(self) -> Fabric:
+        return Fabric(self.device.dsp_kind, self.device.dsp_kind.a < ULTRASCALE_DSP or self.clock_ns < SLOW_CLOCK_NS)
+
+
+@cache
+def coefficients() -> Coefficients:
+    """hw/costs/hls4ml.toml, which hw/calibration/hls4ml.py writes."""
+    table = tomllib.loads(asset("hw/costs/hls4ml.toml").read_text(encoding="utf-8"))
+    return {name: dict(entry["coefficients"]) for name, entry in _tables("", table)}
+
+
+def _tables(prefix: str, table: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+    for key, value in table.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(value, dict) and "coefficients" in value:
+            yield name, value
+        elif isinstance(value, dict):
+            yield from _tables(name, value)
+
+
+def weigh(terms: Terms, factors: dict[str, float]) -> float:
+    return sum(number * factors.get(name, 0.0) for name, number in terms.items())
+
+
+# --- logic synthesis -----------------------------------------------------------------------------------------------------
+
+
+def loop_lut(layer: Layer) -> Terms:
+    """The resource loop after logic synthesis: what HLS counts as multiplexers of accumulators is mostly write enables."""
+    return {
+        "base": 1, "in": layer.n_in * layer.x, "out": layer.n_out * layer.acc, "inner": layer.n_out * layer.acc * layer.inner,
+        "product": layer.block * layer.acc * layer.w * (layer.w < SYNTHESIS_DSP_BITS), "rom": layer.factor * layer.block * layer.w / 64,
+        "index": layer.factor * math.log2(max(2, layer.factor / layer.n_in)) / 64,
+    }  # fmt: skip
+
+
+def loop_ff(layer: Layer) -> Terms:
+    """Inputs and results are kept twice, and a result that another layer reads lies in a buffer for two vectors."""
+    return {"in": layer.n_in * layer.x, "out": layer.n_out * layer.acc, "inner": layer.n_out * layer.acc * layer.inner}
+
+
+SYNTHESIS_DSP_BITS = 7
+"""Narrower weights of the resource strategy are multiplied in LUTs after logic synthesis."""
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------------
+
+FIFO_BITS = 512
+"""A FIFO of more bits per channel is a block RAM."""
+
+
+def fifo_deep(layer: Layer) -> bool:
+    return layer.pixels_out * layer.y > FIFO_BITS
+
+
+def fifo(layer: Layer) -> Terms:
+    """One FIFO per channel, as deep as the image has places."""
+    if not layer.stream or layer.kind == "free":
+        return {}
+    return {"block": layer.n_out} if fifo_deep(layer) else {"bits": layer.n_out * layer.y, "channel": layer.n_out}
+
+
+def fifo_bram(layer: Layer) -> int:
+    if not layer.stream or layer.kind == "free" or not fifo_deep(layer):
+        return 0
+    return layer.n_out * math.ceil(layer.y / 18) * math.ceil(layer.pixels_out / 1024)
+
+
+def held(layer: Layer) -> Terms:
+    """Registers between parallel layers."""
+    return {} if layer.stream else {"held": layer.n_out * layer.pixels_out * layer.y} if layer.kind != "free" else {}
+
+
+# --- cost ------------------------------------------------------------------------------------------------------------------
+
+
+def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None) -> Resources:
+    """One layer with the FIFO behind it."""
+    factors = coefficients() if known is None else known
+    rule, group, fabric = RULES[layer.kind], RULES[layer.kind].group(layer), target.fabric
+    lut = weigh(rule.lut(layer), factors.get(f"hls.lut.{group}", {}))
+    ff = weigh(rule.ff(layer), factors.get(f"hls.ff.{group}", {}))
+    queue_lut, queue_ff = weigh(fifo(layer), factors.get("hls.lut.fifo", {})), weigh(fifo(layer), factors.get("hls.ff.fifo", {}))
+    queue_ff += weigh(held(layer), factors.get("hls.ff.top", {}))
+    dsp = rule.dsp(layer, fabric)
+    if target.stage == "synthesis":
+        lut, ff = _synthesised(layer, group, lut, ff, factors)
+        queue_lut, queue_ff = queue_lut * factors["synthesis.lut.share"]["fifo"], queue_ff * factors["synthesis.ff.share"]["fifo"]
+        dsp = 0 if shared(layer) and layer.kind != "free" and layer.w < SYNTHESIS_DSP_BITS else dsp
+    timing = rule.timing(layer, fabric)
+    bram = rule.bram18(layer) + fifo_bram(layer)
+    return Resources(
+        lut + queue_lut, ff + queue_ff, round(dsp), bram, 0, timing.latency, max(1, timing.interval), Basis.EXTRAPOLATED,
+    )  # fmt: skip
+
+
+def _synthesised(layer: Layer, group: str, lut: float, ff: float, factors: Coefficients) -> tuple[float, float]:
+    if group == "resource":
+        return weigh(loop_lut(layer), factors["synthesis.lut.loop"]), weigh(loop_ff(layer), factors["synthesis.ff.loop"])
+    if group == "free":
+        return lut, ff
+    share = "latency" if group == "latency" else "other"
+    return lut * factors["synthesis.lut.share"][share], ff * factors["synthesis.ff.share"][share]
+
+
+def cycles(layers: Iterable[Layer], fabric: Fabric) -> tuple[int, int, int]:
+    """Best and worst latency, and interval. The best case saves a cycle per loop of the resource strategy."""
+    listed = [(layer, RULES[layer.kind].timing(layer, fabric)) for layer in layers]
+    timings = [t for _, t in listed]
+    interval = max((t.interval for t in timings), default=1)
+    loops = sum(1 for layer, _ in listed if layer.kind in ("dot", "depthwise") and shared(layer))
+    if any(layer.stream for layer, _ in listed):
+        # Layers run at once: the slowest decides, the others add the time to their first result.
+        slowest = max(timings, key=lambda t: t.latency)
+        worst = slowest.latency + sum(t.fill for t in timings) - slowest.fill
+        return worst, worst, interval
+    # A hand-over after each loop, none after the last; a pipeline has one cycle for its output.
+    worst = sum(t.latency for t in timings) + (loops - 1 if loops else 1)
+    return worst - loops, worst, interval
+
+
+def design(layers: tuple[Layer, ...], target: Target, known: Coefficients | None = None) -> tuple[tuple[LayerCost, ...], Resources, int]:
+    """Layers, the whole, and the best latency (the total has the worst, as the larger column of a report)."""
+    costs = tuple(LayerCost(layer.name, layer.op, layer_cost(layer, target, known)) for layer in layers)
+    area = Resources()
+    for each in costs:
+        area = area + each.cost
+    best, worst, interval = cycles(layers, target.fabric)
+    return costs, replace(area, latency=worst, interval=interval, delay_ns=0.0), best
