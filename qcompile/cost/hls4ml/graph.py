@@ -19,8 +19,8 @@ DEFAULT_BITS, DEFAULT_FRAC = 16, 10
 PLACEHOLDER = 3.0
 """Weights that spread this many times wider than training leaves them are taken as placeholders of a network yet to be trained."""
 TABLES = ("sigmoid", "tanh", "softplus", "softsign", "elu", "selu", "exp")
-TRAINED = 0.6
-"""Spread of trained weights in units of Glorot's bound: between the DSP blocks that published designs with 16 bits use."""
+TRAINED = 0.45
+"""Spread of trained weights in units of Glorot's bound: between the DSP blocks that published designs with 16 bits use (0.3 to 0.7)."""
 
 
 @dataclass(frozen=True)
@@ -135,18 +135,19 @@ def weight_of(walk: Walk, node: Node) -> tuple[np.ndarray, int, int, Value]:
     return units, fmt.width, fmt.frac if isinstance(fmt, FixedPoint) else fmt.width - 1, value
 
 
-def weighed(walk: Walk, node: Node, n_in: int, n_out: int, count: int) -> tuple[Constants, int, Value]:
+def weighed(walk: Walk, node: Node, fan: tuple[int, int], count: int) -> tuple[Constants, int, Value]:
     units, bits, frac, value = weight_of(walk, node)
     found = constants(units) if units.dtype != object else constants(np.sign(units.astype(float)))
     spread = math.sqrt(3 * float(np.mean(np.square(units.astype(float))))) * 2.0**-frac
-    if spread > PLACEHOLDER * usual_bound(n_in, n_out, bits, frac, TRAINED):
+    if spread > PLACEHOLDER * usual_bound(*fan, bits, frac, TRAINED):
         walk.notes.append(f"{name_of(node)}: weights fill their format as training does not; their digits are taken as those of trained weights")
-        found = usual_constants(n_in, n_out, bits, frac, TRAINED, count).scaled(found.nonzero)
+        found = usual_constants(*fan, bits, frac, TRAINED, count).scaled(found.nonzero)
     return found, bits, value
 
 
 def dot(walk: Walk, node: Node, kind: str, n_in: int, after: Carried, count: int, **more: Any) -> None:
-    found, bits, value = weighed(walk, node, n_in, after.channels, count)
+    fan = (math.prod(more["kernel"]),) * 2 if kind == "depthwise" else (n_in, after.channels)
+    found, bits, value = weighed(walk, node, fan, count)
     acc = accumulator(walk.graph, node)
     reads = walk.carried[walk.data(node)[0].name].pixels
     walk.add(node, kind, n_in, replace(after, bits=acc), w=bits, acc=acc, weights=found, reads=reads, **more)

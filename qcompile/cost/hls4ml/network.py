@@ -72,6 +72,15 @@ def loop_lut(layer: Layer) -> Terms:
     }  # fmt: skip
 
 
+def beside(terms: Terms) -> Terms:
+    """What the stacks of dense layers that the loop was fitted on do not have."""
+    return {name: size for name, size in terms.items() if name in ("rounding", "window")}
+
+
+def rule_lut(layer: Layer) -> Terms:
+    return RULES[layer.kind].lut(layer)
+
+
 def loop_ff(layer: Layer) -> Terms:
     """Inputs and results are kept twice, and a result that another layer reads lies in a buffer for two vectors."""
     return {"in": layer.n_in * layer.x, "out": layer.n_out * layer.acc, "inner": layer.n_out * layer.acc * layer.inner}
@@ -122,7 +131,7 @@ def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None) 
     queue_ff += weigh(held(layer), factors.get("hls.ff.top", {}))
     dsp = rule.dsp(layer, fabric)
     if target.stage == "synthesis":
-        lut, ff = _synthesised(layer, group, lut, ff, factors)
+        lut, ff = synthesised(layer, group, lut, ff, factors)
         queue_lut, queue_ff = queue_lut * factors["synthesis.lut.share"]["fifo"], queue_ff * factors["synthesis.ff.share"]["fifo"]
         dsp = 0 if shared(layer) and layer.kind != "free" and layer.w < SYNTHESIS_DSP_BITS else dsp
     timing = rule.timing(layer, fabric)
@@ -132,9 +141,10 @@ def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None) 
     )  # fmt: skip
 
 
-def _synthesised(layer: Layer, group: str, lut: float, ff: float, factors: Coefficients) -> tuple[float, float]:
+def synthesised(layer: Layer, group: str, lut: float, ff: float, factors: Coefficients) -> tuple[float, float]:
     if group == "resource":
-        return weigh(loop_lut(layer), factors["synthesis.lut.loop"]), weigh(loop_ff(layer), factors["synthesis.ff.loop"])
+        around = factors["synthesis.lut.share"]["other"] * weigh(beside(rule_lut(layer)), factors["hls.lut.resource"])
+        return weigh(loop_lut(layer), factors["synthesis.lut.loop"]) + around, weigh(loop_ff(layer), factors["synthesis.ff.loop"])
     if group == "free":
         return lut, ff
     share = "latency" if group == "latency" else "other"

@@ -82,7 +82,7 @@ WIDE = 256
 
 def resource_lut(layer: Layer) -> Terms:
     """nnet_dense_resource.h: multiplexers in front of the multipliers, or in front of and behind the accumulators."""
-    terms: Terms = {"base": 1, "in": layer.n_in * layer.x, "out": layer.n_out * layer.acc}
+    terms: Terms = {"index" if steps(layer) > 1 else "base": 1, "in": layer.n_in * layer.x, "out": layer.n_out * layer.acc}
     if layer.rounds:
         terms["rounding"] = layer.block * layer.acc
     if steps(layer) > 2:
@@ -108,10 +108,13 @@ def latency_lut(layer: Layer) -> Terms:
     some = layer.copies
     terms = {
         "sum": some * layer.weights.nonzero * layer.acc, "shift": some * layer.weights.adds * layer.x,
-        "hard": some * layer.weights.hard * layer.x, "product": some * layer.products,
+        "hard": some * layer.weights.hard * layer.x,
     }  # fmt: skip
     if layer.rounds:
         terms["rounding"] = some * layer.weights.nonzero * layer.acc
+    if not layer.stream and layer.pixels_out > 1:
+        # A parallel convolution computes `copies` places in one turn, and sends the results of each turn elsewhere.
+        terms["scatter"] = layer.pixels_out * layer.n_out * layer.acc
     return terms | window_lut(layer)
 
 
@@ -129,8 +132,12 @@ def dot_ff(layer: Layer) -> Terms:
     return resource_ff(layer) if shared(layer) else latency_ff(layer)
 
 
-DSP_INPUT_BITS = 9
-"""Narrower inputs are multiplied by constants in LUTs: 6-bit activations take none, 14-bit ones do."""
+DSP_BITS = 22
+"""Products whose operands have fewer bits together stay in LUTs: 16 x 6 and 6 x 16 take blocks, 16 x 4, 12 x 9 and 10 x 10 do not."""
+
+
+def uses_dsp(x: int, w: int) -> bool:
+    return x + w >= DSP_BITS
 
 
 def blocks(kind: DspKind, a: int, b: int) -> int:
@@ -146,10 +153,11 @@ def limit(layer: Layer) -> int:
 
 def dot_dsp(layer: Layer, fabric: Fabric) -> float:
     each = blocks(fabric.dsp, layer.x, layer.w)
-    if shared(layer):
-        return layer.block * each if layer.w >= 6 and layer.x >= 6 else 0
-    if layer.x < DSP_INPUT_BITS:
+    if not uses_dsp(layer.x, layer.w):
         return 0
+    if shared(layer):
+        # Reports of wide products (20 x 20, 32 x 32) lack half a product.
+        return layer.block * each - each // 2
     hard = layer.weights.hard
     # A depthwise convolution has no limit on its multipliers.
     return layer.copies * each * (min(hard, limit(layer)) if layer.factor > 1 and layer.kind == "dot" else hard)
@@ -175,7 +183,7 @@ def latency_interval(layer: Layer) -> int:
         return 1
     if layer.kind == "depthwise":
         return math.ceil(layer.factor / 2)
-    turns = math.ceil(layer.weights.hard / limit(layer)) if layer.x >= DSP_INPUT_BITS else 1
+    turns = math.ceil(layer.weights.hard / limit(layer)) if uses_dsp(layer.x, layer.w) else 1
     return min(layer.factor, turns + 3 if turns > 1 else 2)
 
 
@@ -241,9 +249,10 @@ def scale_lut(layer: Layer) -> Terms:
 
 def scale_dsp(layer: Layer, fabric: Fabric) -> float:
     """nnet_batchnorm.h: a multiplication by a constant per number; narrow ones in LUTs."""
-    if layer.x < DSP_INPUT_BITS:
+    if not uses_dsp(layer.x, layer.w):
         return 0
-    share = layer.weights.hard / layer.products if layer.products else 0
+    changing = layer.stream and layer.weights.nonzero > numbers(layer)
+    share = 1 if changing else layer.weights.hard / max(1, layer.weights.nonzero)
     multipliers = 1 if one_by_one(layer) else numbers(layer) * share
     return multipliers * blocks(fabric.dsp, layer.x, layer.w)
 
@@ -251,14 +260,6 @@ def scale_dsp(layer: Layer, fabric: Fabric) -> float:
 def one_by_one(layer: Layer) -> bool:
     """With a reuse factor above the number of scales one multiplier serves all of them."""
     return layer.reuse > numbers(layer)
-
-
-def leaky_dsp(layer: Layer, fabric: Fabric) -> float:
-    return numbers(layer) * blocks(fabric.dsp, layer.x, layer.x) if layer.x >= DSP_INPUT_BITS else 0
-
-
-TABLE = (1024, 18)
-"""Entries and bits of hls4ml's tables of functions."""
 
 
 def table_bram(layer: Layer) -> int:
@@ -317,8 +318,7 @@ def merge_lut(layer: Layer) -> Terms:
 
 
 def merge_dsp(layer: Layer, fabric: Fabric) -> float:
-    wide = layer.x >= DSP_INPUT_BITS
-    return numbers(layer) * blocks(fabric.dsp, layer.x, layer.x) if wide else 0
+    return numbers(layer) * blocks(fabric.dsp, layer.x, layer.x) if uses_dsp(layer.x, layer.x) else 0
 
 
 def nothing(layer: Layer) -> Terms:
@@ -356,7 +356,7 @@ RULES: dict[str, Rule] = {
     "dot": Rule(dot_group, dot_lut, dot_ff, dot_dsp, dot_memory, dot_timing),
     "depthwise": Rule(dot_group, dot_lut, dot_ff, depthwise_dsp, dot_memory, dot_timing),
     "relu": Rule(named("relu"), relu_lut, stream_ff, none, none, one_cycle),
-    "leaky": Rule(named("relu"), relu_lut, stream_ff, leaky_dsp, none, one_cycle),
+    "leaky": Rule(named("relu"), relu_lut, stream_ff, none, none, one_cycle),
     "cast": Rule(named("relu"), cast_lut, nothing, none, none, one_cycle),
     "scale": Rule(named("scale"), scale_lut, stream_ff, scale_dsp, none, product_timing),
     "table": Rule(named("table"), scale_lut, stream_ff, none, table_bram, table_timing),
