@@ -124,6 +124,60 @@ def single_layers(data: Path) -> list[Row]:
     return rows
 
 
+ACTIVATIONS = {"relu": "relu", "qrelu": "relu", "sigmoid": "table", "qsigmoid": "table", "tanh": "table", "qtanh": "table", "softmax": "softmax"}
+
+
+def described(text: str, weight: tuple[int, int], acc: int, strategy: str, reuse: int) -> tuple[Layer, ...]:
+    """Layers of a stack such as `16-64 relu-5 softmax`; a number behind an activation is its width."""
+    parts = [re.sub(r"\([^)]*\)", "", part).split() for part in text.split("-") if not part.startswith("(")]
+    sizes = [int(part[0]) for part in parts]
+    layers: list[Layer] = []
+    x = acc
+    for place, part in enumerate(parts[1:]):
+        n_in, n_out = sizes[place], sizes[place + 1]
+        weights = usual_constants(n_in, n_out, *weight, TRAINED, n_in * n_out)
+        inner = place < len(parts) - 2
+        layers.append(
+            Layer(f"dense{place}", "Gemm", "dot", n_in, n_out, x=x, y=acc, acc=acc, w=weight[0], strategy=strategy, reuse=reuse, weights=weights, inner=inner)
+        )
+        x = acc
+        if len(part) > 1:
+            found = re.fullmatch(r"([a-z]+)(\d*)", part[1])
+            assert found
+            y = int(found[2] or acc)
+            layers.append(Layer(f"act{place}", found[1], ACTIVATIONS[found[1]], n_out, n_out, x=acc, y=y, rounds=y < acc))
+            x = y
+    return tuple(layers)
+
+
+def other_designs(data: Path) -> list[Row]:
+    """Single networks that others published: HLS reports, logic synthesis, one family after routing (fabric as after synthesis)."""
+    rows = []
+    for r in read(data / "wa_hls4ml_vsynth_sample.csv"):
+        if r["set"] == "exemplar":
+            weight = width(r["weight_t"])
+            layers = described(r["layers"], weight, weight[0], r["strategy"].lower(), int(r["rf_requested"]))
+            truth = {"lut": float(r["vs_LUT"]), "ff": float(r["vs_FF"]), "dsp": float(r["vs_DSP"]), "latency": float(r["lat_max_cs"])}
+            rows.append(Row(r["layers"], layers, of_part(r["part"], float(r["clk_target_ns"]), "synthesis"), truth, name="exemplar " + r["layers"]))
+    jet = "16-64 relu-32 relu-32 relu-5 softmax"
+    liu = read(data / "liu_pynqz2.csv")[0]
+    truth = {w: float(liu[w.upper()]) for w in ("lut", "ff", "dsp")} | {"latency": float(liu["latency"]), "interval": float(liu["ii"])}
+    rows.append(Row("jet", described(jet, (16, 10), 16, "latency", 1), of_part(liu["part"], 5.0, "hls"), truth, name="jet tagger, HLS report"))
+    for r in read(data / "uwacme_jettag_routed.csv"):
+        if r["flow"] == "hls4ml" and r["variant"] == "final":
+            w, i = int(r["W"]), int(r["I"])
+            truth = {"lut": float(r["LUT"]), "ff": float(r["FF"]), "dsp": float(r["DSP"])}
+            rows.append(Row("jet", described(jet, (w, w - i), w, "latency", 1), of_part(r["device"][:7], 5.0, "synthesis"), truth, name=f"jet tagger <{w},{i}>, routed"))
+    for r in read(data / "hls4ml_pytest_baselines.csv"):
+        found = re.match(r"Dense\(1->64\) \+ (relu|sigmoid)", r["model"])
+        if found:
+            layers = described(f"1-64 {found[1]}", (16, 10), 16, "latency", 1)
+            layers = tuple(replace(n, stream=r["io_type"] == "io_stream") for n in layers)
+            truth = {w: float(r[w.upper()]) for w in ("lut", "ff", "dsp")} | {"latency": float(r["lat_max"]), "interval": float(r["ii_max"])}
+            rows.append(Row("pytest", layers, of_part("xcu250", 5.0, "hls"), truth, name=f"{r['case']} {r['tool_version']}"))
+    return rows
+
+
 # --- whole projects --------------------------------------------------------------------------------------------------------
 
 
@@ -378,12 +432,20 @@ def fit_groups(rows: Iterable[Row]) -> Coefficients:
     """Coefficients of every group of layers for the HLS report."""
     found: Coefficients = {}
     single = [r for r in rows if len(r.layers) == 1]
-    for group in sorted({RULES[r.layers[0].kind].group(r.layers[0]) for r in single}):
-        mine = [r for r in single if RULES[r.layers[0].kind].group(r.layers[0]) == group]
-        for what in ("lut", "ff"):
-            terms = [getattr(RULES[r.layers[0].kind], what)(r.layers[0]) for r in mine]
-            found[f"hls.{what}.{group}"] = solve(terms, [r.truth[what] for r in mine], [r.weight / math.sqrt(repeats(r, mine)) for r in mine])
+    for group in sorted({group_of(r.layers[0]) for r in single}):
+        mine = [r for r in single if group_of(r.layers[0]) == group]
+        found[f"hls.lut.{group}"] = fit_rows("lut", mine)
+        split = group in ("latency", "resource")
+        for slow in (False, True) if split else (None,):
+            some = [r for r in mine if slow is None or r.target.fabric.slow == slow]
+            if some:
+                found[f"hls.ff.{group}{'_slow' if slow else ''}"] = fit_rows("ff", some)
     return found
+
+
+def fit_rows(what: str, rows: Sequence[Row]) -> Number:
+    terms = [getattr(RULES[r.layers[0].kind], what)(r.layers[0]) for r in rows]
+    return solve(terms, [r.truth[what] for r in rows], [r.weight / math.sqrt(repeats(r, rows)) for r in rows])
 
 
 def total(terms: Callable[[Layer], Terms], layers: Iterable[Layer]) -> Terms:
@@ -423,7 +485,7 @@ def fit_share(rows: Sequence[Row], known: Coefficients) -> Coefficients:
             parts = {"latency": 0.0, "other": 0.0, "fifo": 0.0}
             rest = r.truth[what]
             for n in r.layers:
-                group = RULES[n.kind].group(n)
+                group = group_of(n)
                 parts["fifo"] += network.weigh(network.fifo(n), known[f"hls.{what}.fifo"])
                 if group == "resource":
                     if what == "lut":
@@ -431,7 +493,8 @@ def fit_share(rows: Sequence[Row], known: Coefficients) -> Coefficients:
                     rest -= network.weigh(getattr(network, f"loop_{what}")(n), known[f"synthesis.{what}.loop"])
                 elif group != "free":
                     rule = getattr(RULES[n.kind], what)(n)
-                    parts["latency" if group == "latency" else "other"] += network.weigh(rule, known.get(f"hls.{what}.{group}", {}))
+                    factors = known.get(f"hls.lut.{group}", {}) if what == "lut" else network.register_factors(group, r.target.fabric, known)
+                    parts["latency" if group == "latency" else "other"] += network.weigh(rule, factors)
             terms.append(parts)
             left.append(max(rest, 0.05 * r.truth[what]))
         middle = float(np.median([x / max(1.0, sum(t.values())) for x, t in zip(left, terms)]))
@@ -519,7 +582,9 @@ def notes_of(known: Coefficients, single: Sequence[Row], big: Sequence[Row], loo
     found = {}
     for name in known:
         stage, _, group = name.split(".")
-        mine = [r for r in single if RULES[r.layers[0].kind].group(r.layers[0]) == group]
+        mine = [r for r in single if group_of(r.layers[0]) == group.removesuffix("_slow")]
+        if group.endswith("_slow"):
+            mine = [r for r in mine if r.target.fabric.slow]
         if stage == "synthesis":
             found[name] = (len(loops), span(loops)) if group == "loop" else (len(after), "designs with both reports")
         elif mine:
@@ -564,6 +629,8 @@ def main() -> None:
     table("whole projects, HLS report, fitted", big, [predict(r, known) for r in big], args.detail)
     table("the same, each repository predicted from the others", big, across(big, maker), args.detail)
     table("whole projects, logic synthesis, each repository predicted from the others", after, across(after, maker), args.detail)
+    singles = other_designs(args.data)
+    table("single networks (not fitted on)", singles, [predict(r, known) for r in singles], args.detail)
     if not args.check:
         OUTPUT.parent.mkdir(parents=True, exist_ok=True)
         OUTPUT.write_text(text(known, notes_of(known, (*single, *functions), big, loops, after)), encoding="utf-8")

@@ -234,12 +234,22 @@ def same(kind: str) -> Callable[[Walk, Node], None]:
 
 def affine(walk: Walk, node: Node) -> None:
     """An addition behind a dot product is its bias, a factor behind a sum the average's; any other factor is a scale layer."""
-    before, made = walk.carried[walk.data(node)[0].name], walk.made_by(node)
-    bias = node.op.mul == ONE or all(v == 1 for v in node.op.mul.values)
-    if made is not None and ((bias and made.kind in ("dot", "depthwise", "scale")) or (node.op.mul.is_scalar and made.kind == "pool")):
-        walk.set(node, before, walk.maker[walk.data(node)[0].name])
+    source = walk.data(node)[0]
+    before, made = walk.carried[source.name], walk.made_by(node)
+    average = node.op.mul.is_scalar and made is not None and made.kind == "pool"
+    bias = all(v == 1 for v in node.op.mul.values) and behind_dot(walk.graph, source.name)
+    if average or bias:
+        walk.set(node, before, walk.maker.get(source.name))
     else:
         scale(walk, node, node.op.mul, before)
+
+
+def behind_dot(graph: Graph, name: str) -> bool:
+    """Whether a dot product makes this tensor, up to quantizers, scales and moves."""
+    node = graph.producers.get(name)
+    while node is not None and isinstance(node.op, (ops.Quantize, ops.Affine, ops.BatchNorm, ops.Reshape, ops.Transpose)):
+        node = graph.producers.get(node.inputs[0].name)
+    return node is not None and isinstance(node.op, (ops.MatMul, ops.Conv))
 
 
 def batch_norm(walk: Walk, node: Node) -> None:
@@ -252,7 +262,7 @@ def scale(walk: Walk, node: Node, factors: Param, before: Carried) -> None:
     units = np.rint(factors.numpy() * 2.0**DEFAULT_FRAC)
     found = constants(np.clip(units, -(2.0**15), 2.0**15 - 1))
     share = before.channels / max(1, units.size)
-    some = Constants(found.nonzero * share, found.hard * share, found.adds * share)
+    some = found.scaled(found.nonzero * share)
     walk.add(node, "scale", 1, before, w=DEFAULT_BITS, weights=some, x=before.bits)
 
 

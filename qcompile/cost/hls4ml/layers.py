@@ -15,16 +15,20 @@ Seen on single dense layers with 2 to 14 bits: the share of DSP blocks per weigh
 
 @dataclass(frozen=True)
 class Constants:
-    """Weights of a layer by number: those that are not zero, those that a DSP block multiplies, additions that the others take."""
+    """Weights of a layer by number: those that are not zero, those that a DSP block multiplies, additions that the others take.
+
+    bits: of the widest, with a sign, without zeros at its end.
+    """
 
     nonzero: float
     hard: float
     adds: float
+    bits: int = 16
 
     def scaled(self, nonzero: float) -> Constants:
         """The same kind of weights, but with so many that are not zero."""
         share = nonzero / self.nonzero if self.nonzero else 0.0
-        return Constants(nonzero, self.hard * share, self.adds * share)
+        return Constants(nonzero, self.hard * share, self.adds * share, self.bits)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,8 @@ def constants(units: np.ndarray) -> Constants:
     odd = size // (size & -size)
     digits = signed_digits(odd)
     hard = (digits >= HARD_DIGITS) & (odd >= 2 ** (HARD_BITS - 1))
-    return Constants(float(size.size), float(hard.sum()), float((digits[~hard] - 1).sum()))
+    bits = int(odd.max()).bit_length() + 1 if odd.size else 1
+    return Constants(float(size.size), float(hard.sum()), float((digits[~hard] - 1).sum()), bits)
 
 
 NARROW = 8
@@ -139,4 +144,4 @@ def usual_constants(n_in: int, n_out: int, width: int, frac: int, spread: float,
     units = np.clip(np.rint(places * bound), -top, top - 1)
     found = constants(units)
     share = count / len(units)
-    return Constants(found.nonzero * share, found.hard * share, found.adds * share)
+    return Constants(found.nonzero * share, found.hard * share, found.adds * share, found.bits)

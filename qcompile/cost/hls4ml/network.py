@@ -12,7 +12,7 @@ from typing import Any
 from qcompile.assets import asset
 from qcompile.cost.devices import Device
 from qcompile.cost.hls4ml.layers import Layer
-from qcompile.cost.hls4ml.rules import RULES, Fabric, Terms, shared
+from qcompile.cost.hls4ml.rules import RULES, Fabric, Terms, line_bram, shared
 from qcompile.cost.resources import Basis, LayerCost, Resources
 
 if sys.version_info >= (3, 11):
@@ -86,6 +86,13 @@ def loop_ff(layer: Layer) -> Terms:
     return {"in": layer.n_in * layer.x, "out": layer.n_out * layer.acc, "inner": layer.n_out * layer.acc * layer.inner}
 
 
+def loop_bram(layer: Layer) -> int:
+    """18 Kb blocks after logic synthesis: the table of output indices; weights only where there are many narrow ones of few steps."""
+    index = max(1, round(layer.factor / 1024)) if layer.factor > layer.n_in else 0
+    many = layer.block >= 8 and layer.factor <= 8 * layer.n_in and layer.w < 16
+    return index + (round(0.4 * layer.block * layer.w) if many else 0) + line_bram(layer)
+
+
 SYNTHESIS_DSP_BITS = 7
 """Narrower weights of the resource strategy are multiplied in LUTs after logic synthesis."""
 
@@ -126,7 +133,7 @@ def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None) 
     factors = coefficients() if known is None else known
     rule, group, fabric = RULES[layer.kind], RULES[layer.kind].group(layer), target.fabric
     lut = weigh(rule.lut(layer), factors.get(f"hls.lut.{group}", {}))
-    ff = weigh(rule.ff(layer), factors.get(f"hls.ff.{group}", {}))
+    ff = weigh(rule.ff(layer), register_factors(group, fabric, factors))
     queue_lut, queue_ff = weigh(fifo(layer), factors.get("hls.lut.fifo", {})), weigh(fifo(layer), factors.get("hls.ff.fifo", {}))
     queue_ff += weigh(held(layer), factors.get("hls.ff.top", {}))
     dsp = rule.dsp(layer, fabric)
@@ -135,10 +142,17 @@ def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None) 
         queue_lut, queue_ff = queue_lut * factors["synthesis.lut.share"]["fifo"], queue_ff * factors["synthesis.ff.share"]["fifo"]
         dsp = 0 if shared(layer) and layer.kind != "free" and layer.w < SYNTHESIS_DSP_BITS else dsp
     timing = rule.timing(layer, fabric)
-    bram = rule.bram18(layer) + fifo_bram(layer)
+    bram = rule.bram18(layer) if group != "resource" or target.stage == "hls" else loop_bram(layer)
+    bram += fifo_bram(layer)
     return Resources(
         lut + queue_lut, ff + queue_ff, round(dsp), bram, 0, timing.latency, max(1, timing.interval), Basis.EXTRAPOLATED,
     )  # fmt: skip
+
+
+def register_factors(group: str, fabric: Fabric, factors: Coefficients) -> dict[str, float]:
+    """HLS pipelines products and sums deeper on slow fabrics: more registers."""
+    usual = factors.get(f"hls.ff.{group}", {})
+    return factors.get(f"hls.ff.{group}_slow", usual) if fabric.slow else usual
 
 
 def synthesised(layer: Layer, group: str, lut: float, ff: float, factors: Coefficients) -> tuple[float, float]:

@@ -100,7 +100,8 @@ def resource_lut(layer: Layer) -> Terms:
 def resource_ff(layer: Layer) -> Terms:
     # Streams gather a vector before they start; the vector is then copied on.
     stream = {"gather": layer.n_in * layer.x} if layer.stream else {}
-    return {"base": 1, "in": layer.n_in * layer.x, "out": layer.n_out * layer.acc, "product": layer.block * (layer.x + layer.acc)} | stream
+    terms = {"base": 1, "in": layer.n_in * layer.x, "out": layer.n_out * layer.acc, "product": layer.block * (layer.x + layer.acc)}
+    return terms | stream
 
 
 def latency_lut(layer: Layer) -> Terms:
@@ -120,7 +121,8 @@ def latency_lut(layer: Layer) -> Terms:
 
 def latency_ff(layer: Layer) -> Terms:
     return {
-        "out": layer.copies * layer.n_out * layer.acc, "sum": layer.copies * layer.weights.nonzero * layer.acc, "in": layer.n_in * layer.x,
+        "out": layer.copies * layer.n_out * layer.acc, "sum": layer.copies * layer.weights.nonzero * layer.acc,
+        "gather" if layer.stream else "in": layer.n_in * layer.x,
     }  # fmt: skip
 
 
@@ -152,9 +154,10 @@ def limit(layer: Layer) -> int:
 
 
 def dot_dsp(layer: Layer, fabric: Fabric) -> float:
-    each = blocks(fabric.dsp, layer.x, layer.w)
     if not uses_dsp(layer.x, layer.w):
         return 0
+    # A constant needs the bits that it has, whatever its format; a memory of them is as wide as the format.
+    each = blocks(fabric.dsp, layer.x, layer.w if shared(layer) else min(layer.w, layer.weights.bits))
     if shared(layer):
         # Reports of wide products (20 x 20, 32 x 32) lack half a product.
         return layer.block * each - each // 2
