@@ -73,6 +73,9 @@ def activations() -> list[Case]:
             value = signed(code, acc) if is_signed else code
             vectors.append(({"a": code}, {"y": int(np.searchsorted(cuts, value, side="right"))}))
         cases.append(Case("thresholds", params, {"a": acc}, {"y": k.bit_length()}, vectors))
+    for bits, lo, hi, y in ((9, -8, 7, 4), (9, -7, 7, 4), (9, 0, 15, 4), (8, 0, 1 << 8, 8), (8, -5, 11, 5), (8, -200, 100, 8), (5, 0, 15, 4), (8, 3, 90, 7)):
+        vectors = [({"x": x}, {"y": min(max(signed(x, bits), lo), hi)}) for x in range(1 << bits)]
+        cases.append(Case("clamp", {"IN": bits, "LO": literal(lo, 64), "HI": literal(hi, 64), "Y": y}, {"x": bits}, {"y": y}, vectors))
     for acc, mul, add, shift, lo, hi, y in ((8, 3, 5, 4, -8, 7, 4), (12, 1234, -99, 10, 0, 255, 8), (16, -77, 1 << 9, 10, -100, 100, 8), (20, 4097, 0, 20, -2, 1, 2)):
         reach = (1 << acc - 1) * abs(mul) + abs(add)
         n = structure.width(-reach, reach)

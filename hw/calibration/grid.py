@@ -249,23 +249,23 @@ def _muls() -> Iterator[Params]:
 
 
 def _dsps() -> Iterator[Params]:
-    widths = (4, 6, 8, 9, 10, 12, 14, 16, 17, 18, 19, 20, 22, 24, 25, 26, 27, 28, 30, 32, 34, 35, 36)
+    widths = (4, 8, 9, 12, 16, 17, 18, 19, 24, 25, 26, 27, 28, 32, 35, 36)
     for i, w in enumerate(widths):
         for j, a in enumerate(widths[i:]):
-            if (i + j) % 3 != 1 and w >= 4:
-                yield {"w": w, "a": a, "signed": 1, "style": "dsp"}
-                if (i + j) % 3 == 0:
-                    yield {"w": w, "a": a, "signed": 0, "style": "dsp"}
+            if (i + j) % 2 == 0 and w + a > 8:  # below, Yosys takes LUTs
+                yield {"w": w, "a": a, "signed": int((i + j) % 6 != 0), "style": "dsp"}
 
 
 def _constants() -> Iterator[Params]:
     for i, p in enumerate(_product_of(a=(4, 6, 8, 12, 16, 24), bits=(2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 28))):
+        if p["bits"] > 3 * p["a"]:  # more bits than a table of the operand would take
+            continue
         yield {**p, "signed": int(i % 3 != 0), "negative": int(i % 5 == 0), "seed": i + 1}
 
 
 def _cuts() -> Iterator[Params]:
-    for i, p in enumerate(_product_of(acc=(6, 8, 10, 12, 14, 16, 20, 24, 32), k=(1, 2, 3, 7, 11, 15, 31, 63), kind=("even", "random"))):
-        if (1 << p["acc"]) > 2 * p["k"] and (i % 3 != 2 or p["k"] < 8):
+    for i, p in enumerate(_product_of(acc=(6, 8, 10, 12, 16, 20, 24, 32), k=(1, 2, 3, 7, 11, 15, 31, 63), kind=("even", "random"))):
+        if (1 << p["acc"]) > 15 * p["k"] and i % 3 != 2 and (p["k"] < 63 or p["acc"] < 24):
             yield {**p, "signed": int(i % 4 != 3), "seed": i + 1}
 
 
@@ -276,24 +276,26 @@ def _affines() -> Iterator[Params]:
 
 
 def _clamps() -> Iterator[Params]:
-    for bits in (6, 8, 10, 12, 16, 20, 24):
-        for y in (2, 4, 6, 8):
+    for bits in (8, 10, 13, 17, 24):
+        for y in (2, 4, 8):
             if y < bits:
                 yield {"in": bits, "lo": -(1 << y - 1), "hi": (1 << y - 1) - 1, "y": y}
                 yield {"in": bits, "lo": 0, "hi": (1 << y) - 1, "y": y}
                 yield {"in": bits, "lo": -(1 << y - 1) + 1, "hi": (1 << y - 1) - 1, "y": y}
         yield {"in": bits, "lo": 0, "hi": 1 << bits, "y": bits}
+        yield {"in": bits, "lo": -5, "hi": 11, "y": 5}
+        yield {"in": bits, "lo": -(1 << bits - 2) + 77, "hi": (1 << bits - 2) - 13, "y": bits - 1}
 
 
 def _tables() -> Iterator[Params]:
-    for i, p in enumerate(_product_of(**{"in": (4, 5, 6, 7, 8, 9, 10, 11), "out": (1, 2, 4, 6, 8), "kind": ("random", "smooth")})):
-        if p["in"] < 11 or p["out"] <= 4:
+    for i, p in enumerate(_product_of(**{"in": (4, 5, 6, 7, 8, 9, 10), "out": (1, 3, 4, 8), "kind": ("random", "smooth")})):
+        if p["in"] < 10 or p["out"] <= 4:
             yield {**p, "seed": i + 1}
 
 
 def _roms() -> Iterator[Params]:
-    for i, p in enumerate(_product_of(depth=(256, 512, 600, 1024, 1500, 2048, 3000, 4096, 8192), width=(1, 2, 4, 8, 9, 12, 16, 18, 24, 32, 36, 48, 64, 72))):
-        if i % 2 == 0 and p["depth"] * p["width"] <= 150_000:
+    for i, p in enumerate(_product_of(depth=(256, 512, 600, 1024, 1500, 2048, 4096, 8192), width=(1, 4, 8, 9, 16, 18, 24, 36, 48, 72))):
+        if i % 2 == 0 and p["depth"] * p["width"] <= 100_000:
             yield {**p, "style": "block", "seed": 1}
 
 
@@ -346,8 +348,8 @@ PRIMITIVES: dict[str, Primitive] = {
     "clamp": Primitive(("clamp.sv",), _clamp, tuple(_clamps())),
     "table": Primitive(("table_lut.sv",), _table, tuple(_tables())),
     "rom": Primitive(("rom.sv", "table_lut.sv"), _rom, tuple(_roms())),
-    "mux": Primitive(("mux.sv",), _mux, tuple(_product_of(n=(2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64), bits=(1, 4, 8, 16, 32)))),
-    "shifter": Primitive(("shifter.sv",), _shifter, tuple(_product_of(bits=(2, 4, 6, 8, 12, 16, 24, 32), most=(1, 2, 3, 4, 6, 7, 12, 15, 28, 31), right=(0, 1)))),
+    "mux": Primitive(("mux.sv",), _mux, tuple(_product_of(n=(2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64), bits=(1, 8, 16)))),
+    "shifter": Primitive(("shifter.sv",), _shifter, tuple(_product_of(bits=(3, 4, 6, 8, 12, 16, 24), most=(1, 3, 4, 7, 12, 15, 28), right=(0, 1)))),
     "minifloat_decode": Primitive(("minifloat_decode.sv", "table_lut.sv"), _decode, tuple({"e": e, "m": m} for e, m in _FORMATS)),
     "minifloat_mul": Primitive(_FLOAT, _product, tuple(
         {"ea": a[0], "ma": a[1], "eb": b[0], "mb": b[1]} for i, a in enumerate(_FORMATS) for j, b in enumerate(_FORMATS) if i <= j and ((i + j) % 3 == 0 or i == j))),

@@ -91,6 +91,18 @@ def synthesise(primitive: Primitive, fabric: str, points: list[Params]) -> list[
     return [counts(modules[f"\\t{i}"]["num_cells_by_type"]) for i in range(len(points))]
 
 
+def each(primitive: Primitive, fabric: str, points: list[Params]) -> list[dict[str, int] | None]:
+    """As `synthesise`, but None for a point on which Yosys itself fails."""
+    try:
+        return list(synthesise(primitive, fabric, points))
+    except subprocess.CalledProcessError as error:
+        if len(points) == 1:
+            print(f"{points[0]}: Yosys fails: {error.stderr[-200:]}", flush=True)
+            return [None]
+        half = len(points) // 2
+        return each(primitive, fabric, points[:half]) + each(primitive, fabric, points[half:])
+
+
 def digest(primitive: Primitive, fabric: str) -> str:
     """Of everything that a point depends on besides its parameters."""
     parts = [(RTL / file).read_text() for file in primitive.files]
@@ -144,8 +156,9 @@ def measure(name: str, fabrics: Iterable[str] = COMMANDS) -> None:
         missing = [p for p in primitive.points if _key(fabric, p) not in found]
         for i in range(0, len(missing), BATCH):
             part = missing[i : i + BATCH]
-            for p, result in zip(part, synthesise(primitive, fabric, part), strict=True):
-                found[_key(fabric, p)] = result
+            for p, result in zip(part, each(primitive, fabric, part), strict=True):
+                if result is not None:
+                    found[_key(fabric, p)] = result
             write_points(name, digests, found)
             print(f"{name} {fabric}: {min(i + BATCH, len(missing))} of {len(missing)}", flush=True)
 

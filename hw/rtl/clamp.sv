@@ -13,8 +13,27 @@ module clamp #(
   // A limit outside what x can be costs nothing.
   localparam signed [IN-1:0] LOW = LO < LEAST ? LEAST : LO;
   localparam signed [IN-1:0] HIGH = HI > MOST ? MOST : HI;
-  wire below = LO > LEAST ? x < LOW : 1'b0;
-  wire above = HI < MOST ? x > HIGH : 1'b0;
-  wire signed [IN-1:0] limited = below ? LOW : above ? HIGH : x;
+  // Limits of a two's complement number of Y bits (the lowest one perhaps left out), or of an unsigned one, show in the bits above.
+  localparam FREE = LO <= LEAST && HI >= MOST;
+  localparam SIGNED = Y < IN && HI == (64'sd1 <<< (Y - 1)) - 1 && (LO == -HI - 1 || LO == -HI);
+  localparam UNSIGNED = Y < IN && LO == 0 && HI == (64'sd1 <<< Y) - 1;
+  wire signed [IN-1:0] limited;
+  generate
+    if (FREE) begin : g_free
+      assign limited = x;
+    end else if (SIGNED) begin : g_signed
+      wire fits = &x[IN-1:Y-1] || !(|x[IN-1:Y-1]);
+      wire [Y-1:0] near = fits ? x[Y-1:0] : {x[IN-1], {(Y - 1) {~x[IN-1]}}};
+      wire lowest = near == {1'b1, {(Y - 1) {1'b0}}};
+      assign limited = LO == -HI ? {near[Y-1:1], near[0] | lowest} : near;
+    end else if (UNSIGNED) begin : g_unsigned
+      wire above = |(x[IN-1:Y] << 1);
+      assign limited = {Y{~x[IN-1]}} & (x[Y-1:0] | {Y{above}});
+    end else begin : g_any
+      wire below = LO > LEAST ? x < LOW : 1'b0;
+      wire above = HI < MOST ? x > HIGH : 1'b0;
+      assign limited = below ? LOW : above ? HIGH : x;
+    end
+  endgenerate
   assign y = limited[Y-1:0];
 endmodule

@@ -14,14 +14,23 @@ module thresholds #(
   wire [FULL-1:0] at_least;
   wire [FULL*Y-1:0] half;
   genvar k, b;
+
+  // From the lowest bit: a number with a bit where the constant has none is above it, whatever is below. A chain of and / or, of which
+  // one LUT6 takes five bits.
+  function automatic reached(input [ACC-1:0] value, input [ACC-1:0] cut);
+    integer i;
+    reached = 1'b1;
+    for (i = 0; i < ACC; i = i + 1)
+      if (cut[i] ^ (SIGNED != 0 && i == ACC - 1)) reached = (value[i] ^ (SIGNED != 0 && i == ACC - 1)) & reached;
+      else reached = (value[i] ^ (SIGNED != 0 && i == ACC - 1)) | reached;
+  endfunction
+
   generate
     for (k = 0; k < FULL; k = k + 1) begin : g_cut
       if (k >= K) begin : g_none
         assign at_least[k] = 1'b0;
-      end else if (SIGNED != 0) begin : g_signed
-        assign at_least[k] = $signed(a) >= $signed(CUTS[k*ACC+:ACC]);
-      end else begin : g_unsigned
-        assign at_least[k] = a >= CUTS[k*ACC+:ACC];
+      end else begin : g_constant
+        assign at_least[k] = reached(a, CUTS[k*ACC+:ACC]);
       end
     end
     for (b = Y - 1; b >= 0; b = b - 1) begin : g_bit

@@ -55,30 +55,40 @@ def rounded(bits: Any, granule: int) -> Any:
     return -(-bits // granule) * granule
 
 
-def chain(values: np.ndarray, a_bits: int, granule: int = 1) -> np.ndarray:
+def chain(values: np.ndarray, a_bits: int, granule: int = 1, signed: bool = True) -> np.ndarray:
     """Adder bits of `mul_const` for every constant and an operand of `a_bits` bits.
 
-    One adder as wide as the operand per digit after the lowest one. Where the lowest digit is -1 the last adder subtracts the chain,
-    so that its low bits are no wires; a negative constant turns the sign of the whole product.
+    One adder as wide as the operand per digit after the lowest one; of an operand without sign only where both terms have bits. Where
+    the lowest digit is -1 the last adder subtracts the chain, so that its low bits are no wires; a negative constant turns the product.
     """
-    v = np.asarray(values)
-    size = np.abs(v).astype(np.int64)
+    known, back = np.unique(np.asarray(values, dtype=np.int64), return_inverse=True)
+    size = np.abs(known)
     plus, minus = digits(size)
     both = plus | minus
     low, top = trailing_zeros(both), bit_length(both) - 1
     adders = ones(both) - 1
-    turned = (minus >> low) & 1
+    turned = ((minus >> low) & 1).astype(bool)
     span = top - low
-    plain = np.where(adders > 0, (adders - turned) * rounded(a_bits, granule) + turned * rounded(a_bits + span, granule), 0)
-    negative = np.where(v < 0, rounded(a_bits + span + (adders > 0), granule), 0)
-    return np.asarray(np.where(v == 0, 0, plain + negative), dtype=np.int64)
+    bits = np.zeros(known.shape, dtype=np.int64)
+    rest, done = both & (both - 1), low  # digits still to come, position of the last one that was added
+    while np.any(rest > 0):
+        digit = trailing_zeros(rest)
+        # Bits of the sum so far that reach above the new digit.
+        overlap = np.clip(a_bits + 1 + done - digit, 0, a_bits) if not signed else a_bits
+        own = np.where(minus == 0, overlap, a_bits)
+        own = np.where(turned & (digit == top), a_bits + span, own)
+        bits += np.where(rest > 0, rounded(own, granule), 0)
+        rest, done = rest & (rest - 1), digit
+    negative = np.where(known < 0, rounded(a_bits + span + (adders > 0), granule), 0)
+    return np.asarray((bits + negative)[back.ravel()].reshape(np.shape(values)), dtype=np.int64)
 
 
-def chain_adders(values: np.ndarray) -> int:
-    """Adders in all the chains together."""
+def chain_adders(values: np.ndarray) -> tuple[int, int]:
+    """(adders in all the chains together, chains that have one)."""
     v = np.asarray(values)
     plus, minus = digits(np.abs(v).astype(np.int64))
-    return int(np.maximum(ones(plus | minus) - 1, 0).sum() + np.count_nonzero(v < 0))
+    adders = np.maximum(ones(plus | minus) - 1, 0) + (v < 0)
+    return int(adders.sum()), int(np.count_nonzero(adders))
 
 
 def tree(terms: int, bits: int, granule: int = 1) -> tuple[int, int]:
@@ -151,8 +161,11 @@ class _Nodes:
         factor = np.left_shift(1, shift) if self.lo.dtype != object else np.array([1 << int(s) for s in shift], dtype=object)
         low, high = self.lo[other] * factor, self.hi[other] * factor
         lo, hi = (self.lo[base] + np.where(minus, -high, low), self.hi[base] + np.where(minus, -low, high))
-        operands = np.maximum(widths(self.lo[base], self.hi[base]), widths(low, high))
-        bits = np.maximum(np.minimum(operands, widths(lo, hi)) - shift, 1)
+        of_base, of_other = widths(self.lo[base], self.hi[base]), widths(low, high)
+        bits = np.maximum(np.minimum(np.maximum(of_base, of_other), widths(lo, hi)) - shift, 1)
+        # Two sums without sign: only where both have bits.
+        positive = (self.lo[base] >= 0) & (low >= 0) & ~minus
+        bits = np.where(positive, np.maximum(np.minimum(of_base, of_other) - 1 - shift, 0), bits)
         self.lo, self.hi = np.concatenate([self.lo, lo]), np.concatenate([self.hi, hi])
         return Adders(first, base, other, shift, minus, lo, hi, bits)
 
