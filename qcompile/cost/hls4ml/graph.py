@@ -71,6 +71,12 @@ class Walk:
         if maker is not None:
             self.maker[node.output.name] = maker
 
+    def window(self, node: Node) -> Carried:
+        """The input of a convolution or pooling; a transpose in front of it is how a model with channels last is written."""
+        value = self.data(node)[0]
+        self.carried[value.name] = shaped(value, self.carried[value.name].bits)
+        return self.carried[value.name]
+
     def made_by(self, node: Node) -> Layer | None:
         """The layer whose result the node's data input is, untouched by any quantizer since."""
         place = self.maker.get(self.data(node)[0].name)
@@ -108,7 +114,7 @@ def width(fmt: Format | None) -> int:
 
 
 def shaped(value: Value, bits: int) -> Carried:
-    """Places and channels of a tensor in ONNX's order (batch, channels, places...); a vector is one place."""
+    """Places and channels of a tensor in ONNX's order (batch, channels, places...), which windows have; a vector is one place."""
     shape = value.type.shape
     if len(shape) > 2:
         return Carried(bits, math.prod(shape[2:]), shape[1], shape[-1])
@@ -189,7 +195,7 @@ def conv(walk: Walk, node: Node) -> None:
     weight = next(v for v in node.inputs if v.name in walk.known) if len(walk.data(node)) == 1 else None
     if weight is None:
         raise refuse(node, "a convolution with weights that are data is no layer of hls4ml")
-    channels, window = node.inputs[0].type.shape[1], weight.type.shape[2:]
+    channels, window = walk.window(node).channels, weight.type.shape[2:]
     kernel = (window[0], window[1]) if len(window) == 2 else (1, window[0])
     after = shaped(node.output, DEFAULT_BITS)
     if node.op.groups == 1:
@@ -284,7 +290,7 @@ def softmax(walk: Walk, node: Node) -> None:
 def pool(walk: Walk, node: Node) -> None:
     window = node.op.kernel
     kernel = (window[0], window[1]) if len(window) == 2 else (1, window[0])
-    after = shaped(node.output, walk.carried[walk.data(node)[0].name].bits)
+    after = shaped(node.output, walk.window(node).bits)
     walk.add(node, "pool", after.channels, after, kernel=kernel)
 
 
@@ -292,7 +298,7 @@ def reduce(walk: Walk, node: Node) -> None:
     """Global pooling: over the places, not over channels."""
     source = walk.data(node)[0]
     before, rank = walk.carried[source.name], len(source.type.shape)
-    if {a % rank for a in node.op.axes} != set(range(2, rank)):
+    if {a % rank for a in node.op.axes} not in (set(range(2, rank)), set(range(1, rank - 1))) or rank < 3:
         raise refuse(node, f"hls4ml reduces over all places of an image (global pooling), not over axes {list(node.op.axes)}")
     # A stream is reduced as it comes, one comparison or addition a place; in parallel a tree takes all places.
     kernel = (1, 2) if walk.settings.stream else (1, before.pixels)
@@ -302,7 +308,7 @@ def reduce(walk: Walk, node: Node) -> None:
 def pad(walk: Walk, node: Node) -> None:
     if any(node.op.interior):
         raise refuse(node, "hls4ml has no transposed convolution", "use upsampling and a convolution")
-    before = walk.carried[walk.data(node)[0].name]
+    before = walk.window(node)
     walk.add(node, "pad", before.channels, shaped(node.output, before.bits))
     walk.maker.pop(node.output.name)
 
@@ -311,30 +317,31 @@ def take(walk: Walk, node: Node) -> None:
     """Every index several times in a row is upsampling."""
     size = walk.data(node)[0].type.shape[node.op.axis]
     times = len(node.op.indices) // max(1, size)
-    if node.op.axis < 2 or times < 2 or node.op.indices != tuple(i for i in range(size) for _ in range(times)):
+    if node.op.axis < 1 or times < 2 or node.op.indices != tuple(i for i in range(size) for _ in range(times)):
         raise refuse(node, "hls4ml has no layer that takes a part of a tensor", "only upsampling by repetition is possible")
     before = walk.carried[walk.data(node)[0].name]
-    walk.add(node, "resize", before.channels, shaped(node.output, before.bits))
+    walk.add(node, "resize", before.channels, replace(before, pixels=before.pixels * times, row=before.row * (times if node.op.axis > 1 else 1)))
 
 
 def structure(walk: Walk, node: Node) -> None:
     source = walk.data(node)[0]
     before = walk.carried[source.name]
-    after = shaped(node.output, before.bits)
-    flat = after.pixels == 1 and before.pixels > 1
-    # A flattened stream still comes in as many parts as the image had places.
-    walk.set(node, replace(after, channels=before.channels, pixels=before.pixels, row=before.row) if flat else after, walk.maker.get(source.name))
+    # Moves are free, and a flattened stream still comes in as many parts as the image had places.
+    unfolds = before.pixels == 1 and len(node.output.type.shape) > 2
+    walk.set(node, shaped(node.output, before.bits) if unfolds else before, walk.maker.get(source.name))
 
 
 def concat(walk: Walk, node: Node) -> None:
+    before = walk.carried[walk.data(node)[0].name]
     bits = max(walk.carried[v.name].bits for v in walk.data(node))
-    walk.add(node, "free", 1, shaped(node.output, bits))
+    walk.add(node, "free", 1, replace(before, bits=bits, channels=node.output.type.size // before.pixels))
 
 
 def merge(kind: str) -> Callable[[Walk, Node], None]:
     def rule(walk: Walk, node: Node) -> None:
-        bits = max(walk.carried[v.name].bits for v in walk.data(node))
-        walk.add(node, kind, 1, shaped(node.output, bits), x=bits)
+        parts = [walk.carried[v.name] for v in walk.data(node)]
+        bits = max(part.bits for part in parts)
+        walk.add(node, kind, 1, replace(max(parts, key=lambda p: p.pixels * p.channels), bits=bits), x=bits)
 
     return rule
 

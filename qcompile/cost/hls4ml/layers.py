@@ -69,7 +69,8 @@ class Layer:
         """The reuse factor that hls4ml takes: with the resource strategy the legal one nearest the request."""
         if self.kind not in ("dot", "depthwise"):
             return 1
-        return closest_reuse_factor(self.n_in, self.n_out, self.reuse) if self.strategy == "resource" else max(1, self.reuse)
+        n_out = 1 if self.kind == "depthwise" else self.n_out
+        return closest_reuse_factor(self.n_in, n_out, self.reuse) if self.strategy == "resource" else max(1, self.reuse)
 
     @property
     def products(self) -> int:
