@@ -368,7 +368,8 @@ def whole(data: Path, stage: str) -> list[Row]:
             later = project.get("vsynth") or project.get("util_synth")
             if not later:
                 continue
-            truth = {"lut": float(later["lut"]), "ff": float(later["ff"]), "dsp": float(later["dsp"]), "bram18": 2 * float(later["bram36_tiles"])}
+            both = {"hls_lut": truth["lut"], "hls_ff": truth["ff"]}
+            truth = {"lut": float(later["lut"]), "ff": float(later["ff"]), "dsp": float(later["dsp"]), "bram18": 2 * float(later["bram36_tiles"])} | both
         truth |= {"latency": float(report["lat_max"]), "interval": float(report["ii_max"])}
         queue = (report.get("area_by_kind") or {}).get("FIFO") or {}
         truth |= {f"fifo_{k}": float(v) for k, v in queue.items()}
@@ -461,7 +462,7 @@ def fit_between(rows: Sequence[Row], known: Coefficients) -> Coefficients:
     found: Coefficients = {}
     queued = [r for r in rows if r.truth.get("fifo_lut", 0) and any(n.stream for n in r.layers)]
     for what in ("lut", "ff"):
-        terms = [total(network.fifo, r.layers) for r in queued]
+        terms = [total(network.fifo, r.layers[:-1]) for r in queued]
         found[f"hls.{what}.fifo"] = solve(terms, [r.truth[f"fifo_{what}"] for r in queued], [1.0] * len(queued)) if queued else {}
     parallel = [r for r in rows if not any(n.stream for n in r.layers)]
     left = [max(0.0, r.truth["ff"] - sum(network.layer_cost(n, r.target, known).ff for n in r.layers)) for r in parallel]
@@ -476,30 +477,16 @@ def fit_loop(rows: Sequence[Row]) -> Coefficients:
     return out
 
 
-def fit_share(rows: Sequence[Row], known: Coefficients) -> Coefficients:
-    """Which part of what HLS counts remains, by kind of logic, from designs of which both reports are known."""
+def fit_share(rows: Sequence[Row]) -> Coefficients:
+    """Which part of what HLS counts remains: the median ratio of the two reports, of designs without loops of the resource strategy.
+
+    One ratio for all kinds of logic: nine designs do not tell more.
+    """
+    plain = [r for r in rows if not any(group_of(n) == "resource" for n in r.layers)]
     out: Coefficients = {}
     for what in ("lut", "ff"):
-        terms, left = [], []
-        for r in rows:
-            parts = {"latency": 0.0, "other": 0.0, "fifo": 0.0}
-            rest = r.truth[what]
-            for n in r.layers:
-                group = group_of(n)
-                parts["fifo"] += network.weigh(network.fifo(n), known[f"hls.{what}.fifo"])
-                if group == "resource":
-                    if what == "lut":
-                        parts["other"] += network.weigh(network.beside(RULES[n.kind].lut(n)), known["hls.lut.resource"])
-                    rest -= network.weigh(getattr(network, f"loop_{what}")(n), known[f"synthesis.{what}.loop"])
-                elif group != "free":
-                    rule = getattr(RULES[n.kind], what)(n)
-                    factors = known.get(f"hls.lut.{group}", {}) if what == "lut" else network.register_factors(group, r.target.fabric, known)
-                    parts["latency" if group == "latency" else "other"] += network.weigh(rule, factors)
-            terms.append(parts)
-            left.append(max(rest, 0.05 * r.truth[what]))
-        middle = float(np.median([x / max(1.0, sum(t.values())) for x, t in zip(left, terms)]))
-        middle = min(1.0, middle)
-        out[f"synthesis.{what}.share"] = {"latency": middle, "other": middle, "fifo": middle}
+        ratio = float(np.median([r.truth[what] / r.truth[f"hls_{what}"] for r in plain])) if plain else 1.0
+        out[f"synthesis.{what}.share"] = {"latency": ratio, "other": ratio, "fifo": ratio}
     return out
 
 
@@ -509,7 +496,7 @@ def fit(modules_: Sequence[Row], projects_: Sequence[Row], loops: Sequence[Row],
     known["hls.lut.merge"], known["hls.ff.merge"] = {"each": 1.0}, {"each": 1.0}
     known |= fit_between(projects_, known)
     known |= fit_loop(loops)
-    return known | fit_share(after, known)
+    return known | fit_share(after)
 
 
 # --- judging -----------------------------------------------------------------------------------------------------------------
@@ -621,8 +608,7 @@ def main() -> None:
     made = {g: {**known, **fit_loop([r for r in loops if r.group != g])} for g in sorted({r.group for r in loops})}
     table("the same, each shape predicted from the others", loops, [predict(r, made[r.group]) for r in loops])
     table("single dense layers, HLS report, fitted", single, [predict(r, known) for r in single])
-    alone = {k: {} if k.endswith((".fifo", ".top")) else v for k, v in known.items()}
-    table("functions of projects, HLS report, fitted", functions, [predict(r, alone) for r in functions], args.detail)
+    table("functions of projects, HLS report, fitted", functions, [predict(r, known) for r in functions], args.detail)
     plain = [r for r in big if ours(r)]
     table("whole projects but forks, HLS report, fitted", plain, [predict(r, known) for r in plain])
     table("the same, each repository predicted from the others", plain, across(plain, maker))

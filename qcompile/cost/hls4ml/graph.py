@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.cost.hls4ml.layers import Constants, Layer, constants, usual_bound, usual_constants
+from qcompile.cost.hls4ml.layers import NARROW, Constants, Layer, constants, usual_bound, usual_constants
 from qcompile.errors import QCompileError
 from qcompile.formats import FixedPoint, Format
 from qcompile.ir import ONE, Graph, Node, Param, Value, ops
 
 DEFAULT_BITS, DEFAULT_FRAC = 16, 10
 """hls4ml's default type fixed<16,6>: results that nothing quantizes, scales of batch normalisation."""
-PLACEHOLDER = 3.0
-"""Weights that spread this many times wider than training leaves them are taken as placeholders of a network yet to be trained."""
+PLACEHOLDER, PLACEHOLDER_NARROW, TERSE = 3.0, 1.3, 4
+"""Weights that spread this many times wider than training leaves them are taken as placeholders of a network yet to be trained: random
+numbers fill a format evenly. Up to `TERSE` bits it makes no difference."""
 TABLES = ("sigmoid", "tanh", "softplus", "softsign", "elu", "selu", "exp")
 TRAINED = 0.45
 """Spread of trained weights in units of Glorot's bound: between the DSP blocks that published designs with 16 bits use (0.3 to 0.7)."""
@@ -144,8 +145,9 @@ def weight_of(walk: Walk, node: Node) -> tuple[np.ndarray, int, int, Value]:
 def weighed(walk: Walk, node: Node, fan: tuple[int, int], count: int) -> tuple[Constants, int, Value]:
     units, bits, frac, value = weight_of(walk, node)
     found = constants(units) if units.dtype != object else constants(np.sign(units.astype(float)))
+    usual = usual_bound(*fan, bits, frac, TRAINED)
     spread = math.sqrt(3 * float(np.mean(np.square(units.astype(float))))) * 2.0**-frac
-    if spread > PLACEHOLDER * usual_bound(*fan, bits, frac, TRAINED):
+    if bits > TERSE and spread > (PLACEHOLDER_NARROW if bits <= NARROW else PLACEHOLDER) * usual:
         walk.notes.append(f"{name_of(node)}: weights fill their format as training does not; their digits are taken as those of trained weights")
         found = usual_constants(*fan, bits, frac, TRAINED, count).scaled(found.nonzero)
     return found, bits, value
@@ -154,7 +156,7 @@ def weighed(walk: Walk, node: Node, fan: tuple[int, int], count: int) -> tuple[C
 def dot(walk: Walk, node: Node, kind: str, n_in: int, after: Carried, count: int, **more: Any) -> None:
     fan = (math.prod(more["kernel"]),) * 2 if kind == "depthwise" else (n_in, after.channels)
     found, bits, value = weighed(walk, node, fan, count)
-    acc = accumulator(walk.graph, node)
+    acc = accumulator(walk, node)
     reads = walk.carried[walk.data(node)[0].name].pixels
     walk.add(node, kind, n_in, replace(after, bits=acc), w=bits, acc=acc, weights=found, reads=reads, **more)
     if value.type.scale != ONE and not power_of_two(value.type.scale):
@@ -165,18 +167,26 @@ def power_of_two(param: Param) -> bool:
     return all(v > 0 and (v.numerator & (v.numerator - 1)) == 0 and (v.denominator & (v.denominator - 1)) == 0 for v in param.values)
 
 
-def accumulator(graph: Graph, node: Node) -> int:
-    """Width of the quantizer right behind a dot product or its bias; behind an activation it is the activation's, and ours the default."""
-    at = node
+ACTIVATIONS = (ops.Clip, ops.Leaky, ops.Func)
+THROUGH = (ops.Affine, ops.Add, ops.Reshape, ops.Transpose, *ACTIVATIONS)
+
+
+def accumulator(walk: Walk, node: Node) -> int:
+    """Width of the quantizer behind a dot product and its bias.
+
+    One behind an activation is the activation's; a signed type is then likely that of the whole model, an unsigned one of the
+    activation alone, and the accumulator hls4ml's default. Without any the type stays that of the input.
+    """
+    at, active = node, False
     while True:
-        users = graph.consumers.get(at.output.name, [])
-        if len(users) != 1:
-            return DEFAULT_BITS
+        users = walk.graph.consumers.get(at.output.name, [])
+        if len(users) != 1 or not isinstance(users[0].op, (ops.Quantize, *THROUGH)):
+            return walk.carried[walk.data(node)[0].name].bits
         at = users[0]
         if isinstance(at.op, ops.Quantize):
-            return at.op.format.width
-        if not isinstance(at.op, (ops.Affine, ops.Add, ops.Reshape, ops.Transpose)):
-            return DEFAULT_BITS
+            fmt = at.op.format
+            return max(DEFAULT_BITS, fmt.width) if active and not fmt.signed else fmt.width
+        active = active or isinstance(at.op, ACTIVATIONS)
 
 
 def matmul(walk: Walk, node: Node) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from qcompile.assets import asset
 from qcompile.cost.devices import Device
 from qcompile.cost.hls4ml.layers import Layer
-from qcompile.cost.hls4ml.rules import RULES, Fabric, Terms, line_bram, shared
+from qcompile.cost.hls4ml.rules import RULES, Fabric, Terms, dot_bram, line_bram, shared
 from qcompile.cost.resources import Basis, LayerCost, Resources
 
 if sys.version_info >= (3, 11):
@@ -88,11 +88,15 @@ def loop_ff(layer: Layer) -> Terms:
 
 def loop_bram(layer: Layer) -> int:
     """18 Kb blocks after logic synthesis: the table of output indices; weights only where there are many narrow ones of few steps."""
-    index = max(1, round(layer.factor / 1024)) if layer.factor > layer.n_in else 0
+    if layer.factor <= layer.n_in:
+        return (dot_bram(layer) if layer.factor > SHALLOW else 0) + line_bram(layer)
+    index = max(1, round(layer.factor / 1024))
     many = layer.block >= 8 and layer.factor <= 8 * layer.n_in and layer.w < 16
     return index + (round(0.4 * layer.block * layer.w) if many else 0) + line_bram(layer)
 
 
+SHALLOW = 64
+"""Weights with as few turns become LUTs after logic synthesis."""
 SYNTHESIS_DSP_BITS = 7
 """Narrower weights of the resource strategy are multiplied in LUTs after logic synthesis."""
 
@@ -128,13 +132,14 @@ def held(layer: Layer) -> Terms:
 # --- cost ------------------------------------------------------------------------------------------------------------------
 
 
-def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None) -> Resources:
-    """One layer with the FIFO behind it."""
+def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None, queued: bool = True) -> Resources:
+    """One layer; queued: with the FIFO behind it."""
     factors = coefficients() if known is None else known
     rule, group, fabric = RULES[layer.kind], RULES[layer.kind].group(layer), target.fabric
     lut = weigh(rule.lut(layer), factors.get(f"hls.lut.{group}", {}))
     ff = weigh(rule.ff(layer), register_factors(group, fabric, factors))
-    queue_lut, queue_ff = weigh(fifo(layer), factors.get("hls.lut.fifo", {})), weigh(fifo(layer), factors.get("hls.ff.fifo", {}))
+    queue = fifo(layer) if queued else {}
+    queue_lut, queue_ff = weigh(queue, factors.get("hls.lut.fifo", {})), weigh(queue, factors.get("hls.ff.fifo", {}))
     queue_ff += weigh(held(layer), factors.get("hls.ff.top", {}))
     dsp = rule.dsp(layer, fabric)
     if target.stage == "synthesis":
@@ -143,10 +148,18 @@ def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None) 
         dsp = 0 if shared(layer) and layer.kind != "free" and layer.w < SYNTHESIS_DSP_BITS else dsp
     timing = rule.timing(layer, fabric)
     bram = rule.bram18(layer) if group != "resource" or target.stage == "hls" else loop_bram(layer)
-    bram += fifo_bram(layer)
+    bram += fifo_bram(layer) if queued else 0
     return Resources(
-        lut + queue_lut, ff + queue_ff, round(dsp), bram, 0, timing.latency, max(1, timing.interval), Basis.EXTRAPOLATED,
+        lut + queue_lut, ff + queue_ff, round(dsp), bram, 0, timing.latency, max(1, timing.interval), basis(layer, group, target),
     )  # fmt: skip
+
+
+def basis(layer: Layer, group: str, target: Target) -> Basis:
+    """Measured are stacks of dense layers of the resource strategy with 16-bit numbers on UltraScale+; sums of two tensors nowhere."""
+    if group == "merge":
+        return Basis.ASSUMED
+    same = group == "resource" and target.stage == "synthesis" and not target.fabric.slow and not layer.stream
+    return Basis.MEASURED if same and layer.x == layer.acc == 16 and layer.factor > layer.n_in else Basis.EXTRAPOLATED
 
 
 def register_factors(group: str, fabric: Fabric, factors: Coefficients) -> dict[str, float]:
@@ -183,7 +196,8 @@ def cycles(layers: Iterable[Layer], fabric: Fabric) -> tuple[int, int, int]:
 
 def design(layers: tuple[Layer, ...], target: Target, known: Coefficients | None = None) -> tuple[tuple[LayerCost, ...], Resources, int]:
     """Layers, the whole, and the best latency (the total has the worst, as the larger column of a report)."""
-    costs = tuple(LayerCost(layer.name, layer.op, layer_cost(layer, target, known)) for layer in layers)
+    last = len(layers) - 1
+    costs = tuple(LayerCost(n.name, n.op, layer_cost(n, target, known, place < last)) for place, n in enumerate(layers))
     area = Resources()
     for each in costs:
         area = area + each.cost

@@ -204,8 +204,9 @@ def dot_timing(layer: Layer, fabric: Fabric) -> Timing:
     if layer.pixels_out > 1:
         total = math.ceil(layer.pixels_out / layer.copies) * every
         return Timing(total + one, total, one)
-    if layer.stream:
-        return Timing(one + layer.reads + 4, every + layer.reads + 4, one + layer.reads + 4)
+    if layer.stream and layer.reads > 1:
+        read = layer.reads + 4
+        return Timing(one + read, every + read, one + read)
     return Timing(one, layer.factor if shared(layer) else every, one)
 
 
