@@ -29,7 +29,9 @@ def estimate(
     strategy, io_type = _one_of("strategy", strategy.lower(), STRATEGIES), _one_of("io type", io_type.lower(), IO_TYPES)
     target = Target(device, clock_ns, _one_of("stage", stage.lower(), STAGES))
     if reuse_factor < 1 or reuse_factor != int(reuse_factor):
-        raise QCompileError(f"the reuse factor must be a whole number of at least 1, not {reuse_factor}", hint="1 is fully parallel")
+        raise QCompileError(
+            f"the reuse factor must be a whole number of at least 1, not {reuse_factor}", hint="1 is fully parallel"
+        )
     if not clock_ns > 0:
         raise QCompileError(f"the clock period must be positive, not {clock_ns} ns")
     layers, notes = layers_of(graph, Settings(strategy, int(reuse_factor), io_type == "io_stream"))
@@ -39,7 +41,9 @@ def estimate(
 def estimate_layers(layers: tuple[Layer, ...], target: Target, notes: tuple[str, ...] = ()) -> Estimate:
     """Of layers that are described already."""
     costs, total, best = design(layers, target)
-    chosen = tuple(f"{n.name}: reuse factor {n.factor} instead of {n.reuse}" for n in layers if n.kind == "dot" and n.factor != n.reuse)
+    chosen = tuple(
+        f"{n.name}: reuse factor {n.factor} instead of {n.reuse}" for n in layers if n.kind == "dot" and n.factor != n.reuse
+    )
     both = (f"latency of the HLS report: best {best}, worst {total.latency} cycles",)
     return Estimate(target.device.name, target.stage, costs, total, (*both, *chosen, *notes))
 

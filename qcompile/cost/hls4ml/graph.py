@@ -148,7 +148,9 @@ def weighed(walk: Walk, node: Node, fan: tuple[int, int], count: int) -> tuple[C
     usual = usual_bound(*fan, bits, frac, TRAINED)
     spread = math.sqrt(3 * float(np.mean(np.square(units.astype(float))))) * 2.0**-frac
     if bits > TERSE and spread > (PLACEHOLDER_NARROW if bits <= NARROW else PLACEHOLDER) * usual:
-        walk.notes.append(f"{name_of(node)}: weights fill their format as training does not; their digits are taken as those of trained weights")
+        walk.notes.append(
+            f"{name_of(node)}: weights fill their format as training does not; their digits are taken as those of trained weights"
+        )
         found = usual_constants(*fan, bits, frac, TRAINED, count).scaled(found.nonzero)
     return found, bits, value
 
@@ -164,7 +166,9 @@ def dot(walk: Walk, node: Node, kind: str, n_in: int, after: Carried, count: int
 
 
 def power_of_two(param: Param) -> bool:
-    return all(v > 0 and (v.numerator & (v.numerator - 1)) == 0 and (v.denominator & (v.denominator - 1)) == 0 for v in param.values)
+    return all(
+        v > 0 and (v.numerator & (v.numerator - 1)) == 0 and (v.denominator & (v.denominator - 1)) == 0 for v in param.values
+    )
 
 
 ACTIVATIONS = (ops.Clip, ops.Leaky, ops.Func)
@@ -215,7 +219,10 @@ def conv(walk: Walk, node: Node) -> None:
         n_in = channels * math.prod(window)
         dot(walk, node, "depthwise", n_in, after, n_in, kernel=kernel)
     else:
-        raise refuse(node, f"hls4ml has no convolution in {node.op.groups} groups of {channels} channels; it has one group, or one per channel")
+        raise refuse(
+            node,
+            f"hls4ml has no convolution in {node.op.groups} groups of {channels} channels; it has one group, or one per channel",
+        )
 
 
 # --- element by element ----------------------------------------------------------------------------------------------------
@@ -330,7 +337,12 @@ def take(walk: Walk, node: Node) -> None:
     if node.op.axis < 1 or times < 2 or node.op.indices != tuple(i for i in range(size) for _ in range(times)):
         raise refuse(node, "hls4ml has no layer that takes a part of a tensor", "only upsampling by repetition is possible")
     before = walk.carried[walk.data(node)[0].name]
-    walk.add(node, "resize", before.channels, replace(before, pixels=before.pixels * times, row=before.row * (times if node.op.axis > 1 else 1)))
+    walk.add(
+        node,
+        "resize",
+        before.channels,
+        replace(before, pixels=before.pixels * times, row=before.row * (times if node.op.axis > 1 else 1)),
+    )
 
 
 def structure(walk: Walk, node: Node) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 from qcompile.assets import asset
 from qcompile.cost.devices import Device
+from qcompile.cost.hls4ml.dots import Fabric, Terms, dot_bram, line_bram, shared
 from qcompile.cost.hls4ml.layers import Layer
-from qcompile.cost.hls4ml.rules import RULES, Fabric, Terms, dot_bram, line_bram, shared
+from qcompile.cost.hls4ml.rules import RULES
 from qcompile.cost.resources import Basis, LayerCost, Resources
 
 if sys.version_info >= (3, 11):
@@ -194,7 +195,9 @@ def cycles(layers: Iterable[Layer], fabric: Fabric) -> tuple[int, int, int]:
     return worst - loops, worst, interval
 
 
-def design(layers: tuple[Layer, ...], target: Target, known: Coefficients | None = None) -> tuple[tuple[LayerCost, ...], Resources, int]:
+def design(
+    layers: tuple[Layer, ...], target: Target, known: Coefficients | None = None
+) -> tuple[tuple[LayerCost, ...], Resources, int]:
     """Layers, the whole, and the best latency (the total has the worst, as the larger column of a report)."""
     last = len(layers) - 1
     costs = tuple(LayerCost(n.name, n.op, layer_cost(n, target, known, place < last)) for place, n in enumerate(layers))
