@@ -94,7 +94,10 @@ def fit_between(rows: Sequence[Row], known: Coefficients) -> Coefficients:
         terms = [total(network.fifo, r.layers[:-1]) for r in queued]
         found[f"hls.{what}.fifo"] = solve(terms, [r.truth[f"fifo_{what}"] for r in queued], [1.0] * len(queued)) if queued else {}
     parallel = [r for r in rows if not any(n.stream for n in r.layers)]
-    left = [max(0.0, r.truth["ff"] - sum(network.layer_cost(n, r.target, known).ff for n in r.layers)) for r in parallel]
+    left = [
+        max(0.0, r.truth["ff"] - sum(network.layer_cost(n, r.target, known).ff for n in network.in_dataflow(r.layers)))
+        for r in parallel
+    ]
     found["hls.ff.top"] = (
         solve([total(network.held, r.layers) for r in parallel], left, [1.0] * len(parallel)) if parallel else {}
     )
@@ -270,7 +273,8 @@ def main() -> None:
     table("single networks (not fitted on)", singles, [predict(r, known) for r in singles], args.detail)
     if not args.check:
         OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-        OUTPUT.write_text(text(known, notes_of(known, (*single, *functions), big, loops, after)), encoding="utf-8")
+        fitted_on = [r for r in functions if ours(r)]
+        OUTPUT.write_text(text(known, notes_of(known, (*single, *fitted_on), plain, loops, after)), encoding="utf-8")
 
 
 if __name__ == "__main__":

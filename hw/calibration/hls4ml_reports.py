@@ -172,9 +172,11 @@ def other_designs(data: Path) -> list[Row]:
     """Single networks that others published: HLS reports, logic synthesis, one family after routing (fabric as after synthesis)."""
     rows = []
     for r in read(data / "wa_hls4ml_vsynth_sample.csv"):
-        if r["set"] == "exemplar":
+        if r["set"] in ("exemplar", "resource", "latency"):
             weight = width(r["weight_t"])
-            layers = described(r["layers"], weight, weight[0], r["strategy"].lower(), int(r["rf_requested"]))
+            layers = described(
+                r["layers"], weight, weight[0] if r["set"] == "exemplar" else 16, r["strategy"].lower(), int(r["rf_requested"])
+            )
             truth = {
                 "lut": float(r["vs_LUT"]),
                 "ff": float(r["vs_FF"]),

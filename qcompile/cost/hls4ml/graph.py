@@ -146,7 +146,7 @@ def weighed(walk: Walk, node: Node, fan: tuple[int, int], count: int) -> tuple[C
     units, bits, frac, value = weight_of(walk, node)
     found = constants(units) if units.dtype != object else constants(np.sign(units.astype(float)))
     usual = usual_bound(*fan, bits, frac, TRAINED)
-    spread = math.sqrt(3 * float(np.mean(np.square(units.astype(float))))) * 2.0**-frac
+    spread = math.sqrt(3 * float(np.square(units.astype(float)).sum()) / max(1.0, found.nonzero)) * 2.0**-frac
     if bits > TERSE and spread > (PLACEHOLDER_NARROW if bits <= NARROW else PLACEHOLDER) * usual:
         walk.notes.append(
             f"{name_of(node)}: weights fill their format as training does not; their digits are taken as those of trained weights"

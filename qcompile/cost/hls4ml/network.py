@@ -147,6 +147,7 @@ def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None, 
         lut, ff = synthesised(layer, group, lut, ff, factors)
         queue_lut, queue_ff = queue_lut * factors["synthesis.lut.share"]["fifo"], queue_ff * factors["synthesis.ff.share"]["fifo"]
         dsp = 0 if shared(layer) and layer.kind != "free" and layer.w < SYNTHESIS_DSP_BITS else dsp
+    ff += weigh(handed_over(layer, target.stage), factors.get("synthesis.ff.loop", {}))
     timing = rule.timing(layer, fabric)
     bram = rule.bram18(layer) if group != "resource" or target.stage == "hls" else loop_bram(layer)
     bram += fifo_bram(layer) if queued else 0
@@ -195,11 +196,31 @@ def cycles(layers: Iterable[Layer], fabric: Fabric) -> tuple[int, int, int]:
     return worst - loops, worst, interval
 
 
+def in_dataflow(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Beside a loop of the resource strategy parallel layers are processes that hand over through buffers, not one pipeline."""
+    loops = any(n.kind in ("dot", "depthwise") and shared(n) for n in layers)
+    if not loops or any(n.stream for n in layers):
+        return tuple(replace(n, inner=False) for n in layers)
+    return tuple(n if group_of(n) in ("resource", "free") else replace(n, inner=True) for n in layers)
+
+
+def group_of(layer: Layer) -> str:
+    return RULES[layer.kind].group(layer)
+
+
+def handed_over(layer: Layer, stage: str) -> Terms:
+    """Registers and the double buffer between processes; after synthesis those of a loop are in its own terms already."""
+    if not layer.inner or (group_of(layer) == "resource" and stage == "synthesis"):
+        return {}
+    some = layer.n_out * layer.pixels_out
+    return {"in": some * layer.x, "inner": some * layer.y}
+
+
 def design(
     layers: tuple[Layer, ...], target: Target, known: Coefficients | None = None
 ) -> tuple[tuple[LayerCost, ...], Resources, int]:
     """Layers, the whole, and the best latency (the total has the worst, as the larger column of a report)."""
-    last = len(layers) - 1
+    layers, last = in_dataflow(layers), len(layers) - 1
     costs = tuple(LayerCost(n.name, n.op, layer_cost(n, target, known, place < last)) for place, n in enumerate(layers))
     area = Resources()
     for each in costs:
