@@ -221,6 +221,27 @@ def test_placeholder_weights_are_told() -> None:
     assert any(n.startswith("fc0: weights fill their format") for n in notes)
 
 
+def test_pruned_placeholders_keep_their_zeros() -> None:
+    rng = np.random.default_rng(3)
+    w = rng.uniform(-32, 32, (16, 64)) * (rng.uniform(size=(16, 64)) < 0.25)
+    m = Maker()
+    x = m.node("MatMul", [m.quant("x", "input", 16, 10), m.quant(m.constant("w", w), "wq", 16, 10)], "fc")
+    pruned, full = estimate(m.graph([1, 16], x, [1, 64]), stage="hls"), estimate(mlp([16, 64], (16, 10)), stage="hls")
+    assert pruned.notes[-1].startswith("fc: weights fill their format")
+    assert pruned.total.dsp == pytest.approx(full.total.dsp * np.count_nonzero(w) / w.size, rel=0.02)
+
+
+def test_activations_beside_loops_are_processes_with_buffers() -> None:
+    """In a pipeline a relu has no registers of its own; in a dataflow it hands over through a double buffer."""
+    relu = [
+        n.cost.ff
+        for r in (1, 16)
+        for n in estimate(mlp([16, 32, 5], (8, 7), relu=True), strategy="resource", reuse_factor=r).layers
+        if n.op == "Relu"
+    ]
+    assert relu[1] > relu[0] + 32 * 16
+
+
 def convolution(groups: int = 1) -> qc.Model:
     m, rng = Maker(), np.random.default_rng(1)
     channels, filters = 4, 8 if groups == 1 else 4
