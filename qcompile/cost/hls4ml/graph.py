@@ -21,7 +21,8 @@ PLACEHOLDER, PLACEHOLDER_NARROW, TERSE = 3.0, 1.3, 4
 numbers fill a format evenly. Up to `TERSE` bits it makes no difference."""
 TABLES = ("sigmoid", "tanh", "softplus", "softsign", "elu", "selu", "exp")
 TRAINED = 0.45
-"""Spread of trained weights in units of Glorot's bound: between the DSP blocks that published designs with 16 bits use (0.3 to 0.7)."""
+"""Spread of trained weights in units of Glorot's bound. Published designs of one jet tagger with 16 bits take 1450 to 3317 DSP blocks; the
+value was chosen on these same designs."""
 
 
 @dataclass(frozen=True)
