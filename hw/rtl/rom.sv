@@ -16,8 +16,8 @@ module rom #(
   assign q = data;
   generate
     if (STYLE == "block") begin : g_block
-      (* rom_style = "block", ram_style = "block" *) reg [WIDTH-1:0] words[0:DEPTH-1];
-      initial for (i = 0; i < DEPTH; i = i + 1) words[i] = CONTENTS[i*WIDTH+:WIDTH];
+      (* rom_style = "block", ram_style = "block" *) reg [WIDTH-1:0] words[0:(1<<S)-1];
+      initial for (i = 0; i < (1 << S); i = i + 1) words[i] = i < DEPTH ? CONTENTS[i*WIDTH+:WIDTH] : {WIDTH{1'bx}};
       always @(posedge clk) if (enable) data <= words[address];
     end else begin : g_logic
       wire [WIDTH-1:0] word;

@@ -20,7 +20,8 @@ Features = dict[str, float]
 @dataclass(frozen=True)
 class Traits:
     """What the forms must know of a fabric: inputs of a LUT, adder bits in a carry cell, whether logic in front of an operand fits into
-    the adder's LUT, operands of a DSP block (widest, those of one part of a wide product), whether it takes signed numbers only."""
+    the adder's LUT, operands of a DSP block (widest, those of one part of a wide product), whether it takes signed numbers only, bits of the shortest product that it gets; cells of a memory in LUTs (places, bits, LUTs), and
+    whether LUTs are shift registers too."""
 
     lut_inputs: int
     granule: int
@@ -28,11 +29,13 @@ class Traits:
     dsp: tuple[int, int, int]
     signed_only: bool
     shortest_product: int
+    lutram: tuple[tuple[int, int, int], ...]
+    shift_registers: bool
 
 
-XC7 = Traits(6, 1, True, (25, 18, 18), True, 9)
-XCUP = Traits(6, 1, True, (27, 18, 18), True, 9)
-ECP5 = Traits(4, 2, False, (18, 18, 18), False, 0)
+XC7 = Traits(6, 1, True, (25, 18, 18), True, 9, ((32, 6, 4), (64, 3, 4)), True)
+XCUP = Traits(6, 1, True, (27, 18, 18), True, 9, ((32, 14, 8), (64, 7, 8)), True)
+ECP5 = Traits(4, 2, False, (18, 18, 18), False, 0, ((16, 4, 6),), False)
 
 
 def function(t: Traits, inputs: int) -> int:
@@ -51,54 +54,70 @@ def multiplier(t: Traits, w: int, a: int, signed: bool) -> Features:
     return {"row": rows, "part": a if t.absorbs else w * a}
 
 
-def dsp_tiles(t: Traits, w: int, a: int, signed: bool) -> tuple[int, int]:
-    """(DSP blocks, adder bits) of a product. Source: the tiling of mul2dsp.v of Yosys: parts of the wider operand, then of the other."""
+Tiles = tuple[int, int, int]
+
+
+def dsp_tiles(t: Traits, w: int, a: int, signed: bool) -> Tiles:
+    """(DSP blocks, adder bits, bits of parts too narrow for a block) of a product.
+
+    Source: the tiling of mul2dsp.v of Yosys: parts of the wider operand, then of the other one.
+    """
     if t.signed_only and not signed:
         w, a = w + 1, a + 1
     return _tiles(t, max(w, a), min(w, a))
 
 
-def _tiles(t: Traits, a: int, b: int) -> tuple[int, int]:
+def _tiles(t: Traits, a: int, b: int) -> Tiles:
     most_a, most_b, part = t.dsp
+    if min(a, b) < 2:
+        return 0, 0, max(a, b)
     if a > most_a:
         return _split(t, a, most_a, part, b, lambda wide: _tiles(t, wide, b))
     if b > most_b:
         return _split(t, b, most_b, most_b, a, lambda wide: _tiles(t, a, wide))
-    return 1, 0
+    return 1, 0, 0
 
 
-def _split(t: Traits, wide: int, most: int, part: int, other: int, tiles: Callable[[int], tuple[int, int]]) -> tuple[int, int]:
+def _split(t: Traits, wide: int, most: int, part: int, other: int, tiles: Callable[[int], Tiles]) -> Tiles:
     """Parts of `wide`, the lower ones unsigned (a bit less where the block is signed only), each added to the sum below."""
     step = part - t.signed_only
     n = (wide - most + step - 1) // step
-    blocks, bits = tiles(part)
-    last, last_bits = tiles(wide - n * step)
-    return n * blocks + last, n * bits + last_bits + n * (wide + other - step)
+    first, last = tiles(part), tiles(wide - n * step)
+    return n * first[0] + last[0], n * first[1] + last[1] + n * (wide + other - step), n * first[2] + last[2]
 
 
 def multiplier_dsp(t: Traits, w: int, a: int, signed: bool) -> Features:
     """mul.sv in DSP blocks. AMD blocks add a row of parts on their own; only parts of both operands need adders."""
-    blocks, bits = dsp_tiles(t, w, a, signed)
+    blocks, bits, soft = dsp_tiles(t, w, a, signed)
     if not t.signed_only:
-        return {"sum": bits}
+        return {"sum": bits, "soft": soft}
     return {"sum": w + a - 17 if blocks >= 4 else 0}
 
 
 def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -> Features:
     """mul_const.sv: the chains of all values."""
+    bits, negative = structure.chain(values, a_bits, t.granule, signed, t.absorbs)
     adders, chains = structure.chain_adders(values)
-    return {"bits": float(structure.chain(values, a_bits, t.granule, signed).sum()), "adders": adders, "chains": chains}
+    invert = float(negative.sum()) if signed and not t.absorbs else 0.0
+    return {"bits": float(bits.sum()), "negative": float(negative.sum()), "invert": invert, "adders": adders, "chains": chains}
 
 
 def rows(t: Traits, found: structure.Rows) -> Features:
     """Constant matrix times vector as shared sums."""
-    return {"bits": found.adder_bits(t.granule), "adders": found.adders}
+    short = 0 if t.absorbs else found.short(SHORT)
+    return {"bits": found.adder_bits(t.granule), "negative": found.negation_bits(t.granule), "adders": found.adders, "short": short}
+
+
+SHORT = 4  # bits of a sum that is made of plain LUTs where the carry cell has logic of its own
 
 
 def adder_tree(t: Traits, terms: int, bits: int) -> Features:
-    """adder_tree.sv."""
-    total, adders = structure.tree(terms, bits, t.granule)
-    return {"bits": total, "adders": adders}
+    """adder_tree.sv. Where the carry cell has logic of its own the sign of a sum is a bit more, and short sums do not use it."""
+    levels = structure.tree(terms, bits)
+    if t.absorbs:
+        return {"bits": sum(n * b for n, b in levels), "adders": terms - 1}
+    short = {f"short{k}": sum(n for n, b in levels if b + 1 == k) for k in (3, 4)}
+    return {"bits": sum(n * rounded(b + 1, t.granule) for n, b in levels), "adders": terms - 1, **short}
 
 
 def accumulator(t: Traits, in_bits: int, bits: int, signed: bool, minus: bool) -> Features:
@@ -130,22 +149,20 @@ def clamp(t: Traits, in_bits: int, lo: int, hi: int) -> Features:
     below, above = lo > -(1 << in_bits - 1), hi < (1 << in_bits - 1) - 1
     y = structure.width(lo, hi) - (lo >= 0)
     if not below and not above:
-        return {"pass": 0, "decide": 0}
-    each = t.lut_inputs - 1
+        return {"pass": 0}
     if hi == (1 << y - 1) - 1 and lo in (-hi - 1, -hi) and y < in_bits:
-        return {"pass": y, "decide": -(-(in_bits - y) // each) + (lo == -hi) * -(-(y - 1) // each)}
-    if lo == 0 and hi == (1 << y) - 1 and y < in_bits:
-        return {"pass": y, "decide": -(-(in_bits - y - 2) // each)}
-    return {"pass": min(y, in_bits - (lo >= 0)), "decide": (below and lo != 0) * -(-in_bits // each) + above * -(-in_bits // each)}
+        return {"pass": y, "above": in_bits - y}
+    if lo == 0 and (not above or hi == (1 << y) - 1):
+        return {"pass": min(y, in_bits - 1), "clear": max(in_bits - 1 - y, 0)}
+    return {"pass": min(y, in_bits), "compare": below * in_bits + above * in_bits}
 
 
 def multiply_add_shift(t: Traits, mul: int, add: int, shift: int, lo: int, hi: int, acc_bits: int, n: int) -> Features:
     """mul_add_shift.sv with n bits for mul * a + add: chain, one adder for the constant, clamp."""
     chain = constants(t, np.array([mul]), acc_bits)
     zeros = (add & -add).bit_length() - 1 if add else n
-    # The addend's constant bits need no LUT of their own where the carry cell takes the sum as it is.
     limits = clamp(t, n - shift, lo, hi)
-    return {"bits": chain["bits"], "adders": chain["adders"], "chains": chain["chains"], "add": rounded(max(n - zeros, 0), t.granule), **limits}
+    return {**chain, "add": rounded(max(n - zeros, 0), t.granule), **limits}
 
 
 def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -> Features:
@@ -155,7 +172,7 @@ def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -
         return {"block": out_bits, "join": 0}
     blocks = 2 ** (in_bits - size)
     if contents is None:
-        return {"block": out_bits * blocks, "join": out_bits * _joins(blocks)}
+        return {"block": out_bits * blocks, "join": out_bits * _joins(t, blocks, blocks)}
     entries = np.asarray(contents, dtype=np.int64)
     entries = np.concatenate([entries, np.full(2**in_bits - len(entries), entries[-1])])
     kinds: set[bytes] = set()
@@ -165,61 +182,80 @@ def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -
         # A block and its complement are one LUT for what follows.
         own = {(p ^ p[0]).tobytes() for p in parts if p.min() != p.max()}
         kinds |= own
-        joins += _joins(len({p.tobytes() for p in parts}))
+        joins += _joins(t, blocks, len(own)) if len({p.tobytes() for p in parts}) > 1 else 0
     return {"block": len(kinds), "join": joins}
 
 
-def _joins(blocks: int) -> float:
-    """Multiplexers over blocks beyond the free ones (four to one)."""
-    return max((blocks - 1) / 4, 0) if blocks > 4 else 0.0
+def _joins(t: Traits, blocks: int, own: int) -> float:
+    """LUTs that choose between the blocks of a bit: none where the multiplexers behind LUTs do it, one where everything fits into it."""
+    if own == blocks <= 4:
+        return 0.0
+    if (blocks - 1).bit_length() + own <= t.lut_inputs:
+        return 1.0
+    return blocks / 4
+
+
+MUX_KNOTS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64)
 
 
 def mux(t: Traits, inputs: int, bits: int) -> Features:
-    """mux.sv: pairs in a tree."""
-    steps = (inputs - 1).bit_length()
-    four, two = divmod(steps, 2)
-    return {"tree": bits * (inputs - 1), "odd": bits * two, "steps": bits * steps}
+    """mux.sv: LUTs a bit by the number of inputs, measured at some and interpolated between; beyond them in proportion."""
+    if inputs >= MUX_KNOTS[-1]:
+        return {f"n{MUX_KNOTS[-1]}": bits * inputs / MUX_KNOTS[-1]}
+    right = next(i for i, n in enumerate(MUX_KNOTS) if n >= inputs)
+    if MUX_KNOTS[right] == inputs:
+        return {f"n{inputs}": bits}
+    low, high = MUX_KNOTS[right - 1], MUX_KNOTS[right]
+    part = (inputs - low) / (high - low)
+    return {f"n{low}": bits * (1 - part), f"n{high}": bits * part}
+
+
+MOST_STEPS = 6
 
 
 def shifter(t: Traits, bits: int, most: int, right: bool) -> Features:
-    """shifter.sv: a multiplexer per bit and stage, less those whose inputs are constant."""
+    """shifter.sv: by the number of stages linear in the bits that come out; one LUT a bit where bits and amount fit into one."""
     steps = most.bit_length()
     out = bits if right else bits + most
-    reach, total, pairs = bits, 0.0, 0.0
-    for i in range(steps):
-        step = 1 << i
-        if right:
-            total += bits - 0.0
-        else:
-            reach = min(reach + step, out)
-            total += reach
-    return {"stage": total, "out": out * steps / 2}
+    if bits + steps <= t.lut_inputs:
+        return {"table": out}
+    side, known = "right" if right else "left", min(steps, MOST_STEPS)
+    # More stages than were measured: in proportion.
+    return {f"{side}{known}": out * steps / known, f"{side}{known}_one": steps / known}
 
 
 def fifo(t: Traits, depth: int, width: int, block: bool) -> Features:
-    """fifo.sv: pointers and counter; the memory itself in LUTs unless it is a block."""
+    """fifo.sv: two pointers and a counter; pointers that do not wrap by themselves; the memory in LUTs unless it is a block."""
     pointer = (depth - 1).bit_length()
-    return {"control": pointer, "one": 1, "memory": 0 if block else lutram(t, depth, width)}
+    whole = depth == 1 << pointer
+    cells, join = (0, 0) if block else lutram(t, depth, width)
+    return {"control": pointer, "wrap": 0 if whole else pointer, "one": 1, "memory": cells, "join": join, "banks": int(join > 0)}
 
 
-def lutram(t: Traits, depth: int, width: int) -> int:
-    """LUTs of a memory with one write and one read port."""
-    if t.lut_inputs == 4:
-        return -(-depth // 16) * -(-width // 4)
-    return -(-depth // 64) * width
+def lutram(t: Traits, depth: int, width: int) -> tuple[int, int]:
+    """(LUTs, bits of read multiplexers) of a memory with one write and one read port."""
+    places, bits, luts = next((c for c in t.lutram if c[0] >= depth), t.lutram[-1])
+    banks = -(-depth // places)
+    return banks * -(-width // bits) * luts, width * (banks - 1)
 
 
 def line_buffer(t: Traits, depth: int, width: int, block: bool) -> Features:
-    """line_buffer.sv: shift registers of 32 (16) places in a LUT, or an address counter."""
+    """line_buffer.sv: shift registers in LUTs where the fabric has them, or a memory with one counter."""
+    pointer = (depth - 1).bit_length()
     if block:
-        return {"control": (depth - 1).bit_length(), "one": 1, "shift": 0}
-    return {"control": 0, "one": 0, "shift": width * -(-depth // 32)}
+        return {"control": pointer, "wrap": 0 if depth == 1 << pointer else pointer, "one": 1, "shift": 0}
+    return {"control": 0, "wrap": 0, "one": 0, "shift": width * -(-depth // 32) if t.shift_registers else 0}
+
+
+def line_registers(t: Traits, depth: int, width: int) -> int:
+    """Flip-flops of a line in shift registers: all of it where LUTs are none, else what Yosys leaves at the end of it."""
+    return depth * width if not t.shift_registers else 0
 
 
 def width_converter(t: Traits, in_bits: int, out_bits: int) -> Features:
     """width_converter.sv: towards narrower words every bit of the register has a multiplexer."""
     ratio = max(in_bits, out_bits) // min(in_bits, out_bits)
-    return {"load": in_bits if in_bits > out_bits else 0, "control": (ratio - 1).bit_length(), "one": 1}
+    return {"load": max(in_bits - out_bits, 0), "control": (ratio - 1).bit_length(), "one": 1}
 
 
 def minifloat_decode(t: Traits, exponent: int) -> Features:
@@ -230,11 +266,25 @@ def minifloat_decode(t: Traits, exponent: int) -> Features:
 def minifloat_product(t: Traits, a: tuple[int, int], b: tuple[int, int]) -> Features:
     """minifloat_mul.sv for formats (exponent, mantissa) bits: decoders, product of significands, sum of shifts, shifter."""
     (ea, ma), (eb, mb) = a, b
-    product = sum(multiplier(t, ma + 1, mb + 1, False).values())
-    most = (1 << ea) + (1 << eb) - 4
-    shift = shifter(t, ma + mb + 2, most, False) if most else {"stage": 0.0, "out": 0.0}
+    if ea + ma + eb + mb <= 6:
+        y = ma + mb + 2 + (1 << ea) + (1 << eb) - 4
+        return {"table": y * function(t, ea + ma + eb + mb), "sign": 1}
+    product = multiplier(t, ma + 1, mb + 1, False)
+    bits, most = ma + mb + 2, (1 << ea) + (1 << eb) - 4
     decode = sum(sum(minifloat_decode(t, e).values()) for e in (ea, eb))
-    return {"decode": decode, "product": product, "stage": shift["stage"], "out": shift["out"], "sum": max(ea, eb) + 1}
+    shift = shift_pairs(t, bits, most)
+    rows = product.get("row", 0) + product.get("part", 0)
+    steps = most.bit_length()
+    return {"rows": rows, "small": product.get("table", 0), "decode": decode, "one": 1, f"shift{steps}": shift}
+
+
+def shift_pairs(t: Traits, bits: int, most: int) -> float:
+    """Bits of multiplexers of a left shifter: two stages are one LUT6 a bit; with LUT4 each stage is a LUT."""
+    steps, total = most.bit_length(), 0
+    each = 2 if t.lut_inputs > 4 else 1
+    for done in range(each, steps + each, each):
+        total += min(bits + (1 << min(done, steps)) - 1, bits + most)
+    return total
 
 
 def minifloat_round(t: Traits, in_bits: int, shift: int, exponent: int, mantissa: int, even: bool) -> Features:
@@ -242,4 +292,6 @@ def minifloat_round(t: Traits, in_bits: int, shift: int, exponent: int, mantissa
     steps = max(in_bits - shift - mantissa - 1, 1)
     stages = steps.bit_length()
     code = exponent + mantissa
-    return {"turn": in_bits, "stage": sum(in_bits + 1 - (1 << i) for i in range(stages)), "code": code + stages, "one": 1}
+    found = {"turn": in_bits, "stage": sum(in_bits + 1 - (1 << i) for i in range(stages)), "code": code + stages}
+    # Ties upwards need no sum of the bits that are dropped, and the magnitude no carry.
+    return found if even else {f"{k}_up": v for k, v in found.items()}

@@ -55,32 +55,34 @@ def rounded(bits: Any, granule: int) -> Any:
     return -(-bits // granule) * granule
 
 
-def chain(values: np.ndarray, a_bits: int, granule: int = 1, signed: bool = True) -> np.ndarray:
-    """Adder bits of `mul_const` for every constant and an operand of `a_bits` bits.
+def chain(values: np.ndarray, a_bits: int, granule: int = 1, signed: bool = True, trims: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """(adder bits of the chain, bits of the negation) of `mul_const` for every constant and an operand of `a_bits` bits.
 
-    One adder as wide as the operand per digit after the lowest one; of an operand without sign only where both terms have bits. Where
-    the lowest digit is -1 the last adder subtracts the chain, so that its low bits are no wires; a negative constant turns the product.
+    One adder as wide as the operand per digit after the lowest one. Where the lowest digit is -1 the last adder subtracts the chain, so
+    that its low bits are no wires; a negative constant turns the product. trims: bits where one term has none take no LUT (an operand
+    without sign); else such an operand is a bit wider.
     """
     known, back = np.unique(np.asarray(values, dtype=np.int64), return_inverse=True)
     size = np.abs(known)
     plus, minus = digits(size)
     both = plus | minus
     low, top = trailing_zeros(both), bit_length(both) - 1
-    adders = ones(both) - 1
     turned = ((minus >> low) & 1).astype(bool)
     span = top - low
+    wide = a_bits + (not signed and not trims)
     bits = np.zeros(known.shape, dtype=np.int64)
     rest, done = both & (both - 1), low  # digits still to come, position of the last one that was added
     while np.any(rest > 0):
         digit = trailing_zeros(rest)
         # Bits of the sum so far that reach above the new digit.
-        overlap = np.clip(a_bits + 1 + done - digit, 0, a_bits) if not signed else a_bits
-        own = np.where(minus == 0, overlap, a_bits)
-        own = np.where(turned & (digit == top), a_bits + span, own)
+        overlap = np.clip(a_bits + 1 + done - digit, 0, a_bits) if not signed and trims else wide
+        own = np.where(minus == 0, overlap, wide)
+        own = np.where(turned & (digit == top), wide + span, own)
         bits += np.where(rest > 0, rounded(own, granule), 0)
         rest, done = rest & (rest - 1), digit
-    negative = np.where(known < 0, rounded(a_bits + span + (adders > 0), granule), 0)
-    return np.asarray((bits + negative)[back.ravel()].reshape(np.shape(values)), dtype=np.int64)
+    negative = np.where(known < 0, rounded(wide + span + (span > 0), granule), 0)
+    shape = np.shape(values)
+    return bits[back.ravel()].reshape(shape), negative[back.ravel()].reshape(shape)
 
 
 def chain_adders(values: np.ndarray) -> tuple[int, int]:
@@ -91,13 +93,13 @@ def chain_adders(values: np.ndarray) -> tuple[int, int]:
     return int(adders.sum()), int(np.count_nonzero(adders))
 
 
-def tree(terms: int, bits: int, granule: int = 1) -> tuple[int, int]:
-    """(adder bits, adders) of a balanced tree: the sums of level l have bits + l bits, an odd one passes."""
-    total, count, level = 0, terms, 0
+def tree(terms: int, bits: int) -> list[tuple[int, int]]:
+    """(adders, bits of their operands) of every level of a balanced tree; of an odd number one passes."""
+    out, count = [], terms
     while count > 1:
-        total += (count // 2) * rounded(bits + level, granule)
-        count, level = count - count // 2, level + 1
-    return total, terms - 1
+        out.append((count // 2, bits + len(out)))
+        count -= count // 2
+    return out
 
 
 def width(lo: int, hi: int) -> int:
@@ -143,7 +145,14 @@ class Rows:
     """Bits of the node of every row, as two's complement."""
 
     def adder_bits(self, granule: int = 1) -> int:
-        return sum(int(rounded(level.bits, granule).sum()) for level in self.levels) + int(rounded(self.width[self.negative], granule).sum())
+        return sum(int(rounded(level.bits, granule).sum()) for level in self.levels)
+
+    def negation_bits(self, granule: int = 1) -> int:
+        return int(rounded(self.width[self.negative], granule).sum())
+
+    def short(self, bits: int) -> int:
+        """Adders of at most that many bits."""
+        return sum(int(np.count_nonzero(level.bits <= bits)) for level in self.levels)
 
     @property
     def adders(self) -> int:
@@ -153,8 +162,8 @@ class Rows:
 class _Nodes:
     """The nodes so far: ranges by number."""
 
-    def __init__(self, lo: np.ndarray, hi: np.ndarray) -> None:
-        self.lo, self.hi = lo, hi
+    def __init__(self, lo: np.ndarray, hi: np.ndarray, trims: bool) -> None:
+        self.lo, self.hi, self.trims = lo, hi, trims
 
     def add(self, base: np.ndarray, other: np.ndarray, shift: np.ndarray, minus: np.ndarray) -> Adders:
         first = len(self.lo)
@@ -163,14 +172,15 @@ class _Nodes:
         lo, hi = (self.lo[base] + np.where(minus, -high, low), self.hi[base] + np.where(minus, -low, high))
         of_base, of_other = widths(self.lo[base], self.hi[base]), widths(low, high)
         bits = np.maximum(np.minimum(np.maximum(of_base, of_other), widths(lo, hi)) - shift, 1)
-        # Two sums without sign: only where both have bits.
-        positive = (self.lo[base] >= 0) & (low >= 0) & ~minus
+        # Two sums without sign: only where both have bits (where the carry cell takes a bit as it is).
+        positive = (self.lo[base] >= 0) & (low >= 0) & ~minus & self.trims
         bits = np.where(positive, np.maximum(np.minimum(of_base, of_other) - 1 - shift, 0), bits)
+        bits = bits if self.trims else np.maximum(widths(lo, hi) - shift, 1)  # the sign of the sum is a bit of its own
         self.lo, self.hi = np.concatenate([self.lo, lo]), np.concatenate([self.hi, hi])
         return Adders(first, base, other, shift, minus, lo, hi, bits)
 
 
-def rows(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int) -> Rows:
+def rows(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int, trims: bool = True) -> Rows:
     """Sums of a constant matrix [rows, columns] times inputs between lo and hi (per column, or one for all).
 
     Odd multiples of a column are made once, from its signed digits; neighbouring columns are added in a balanced tree. Sums that are equal
@@ -181,7 +191,7 @@ def rows(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int) -> Row
     lows, highs = (np.broadcast_to(np.asarray(v), (count,)) for v in (lo, hi))
     bound = int(np.abs(w).astype(object).sum(axis=1).max(initial=0)) * max(abs(int(lows.min())), abs(int(highs.max())), 1)
     kind: Any = np.int64 if bound < _SMALL else object
-    nodes = _Nodes(lows.astype(kind), highs.astype(kind))
+    nodes = _Nodes(lows.astype(kind), highs.astype(kind), trims)
     w = w.astype(np.int64)
     levels, node = _multiples(nodes, w)
     sign, shift = w < 0, trailing_zeros(np.abs(w))

@@ -1,0 +1,282 @@
+"""What the circuits of hw/rtl cost on a fabric: counted structure times fitted coefficients (hw/costs/primitives.toml).
+
+LUTs are those of a synthesis with Yosys (see hw/calibration, which measures, fits and publishes the errors); a figure outside the
+measured widths, or on a fabric that was not measured itself, is marked as extrapolated. Delays are a rule of thumb: levels of LUTs and
+bits of carry, each times a typical time with routing; no timing analysis stands behind them.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from qcompile.assets import asset
+from qcompile.cost import forms, structure
+from qcompile.cost.devices import Device, RamKind
+from qcompile.cost.forms import ECP5, XC7, XCUP, Features, Traits
+from qcompile.cost.resources import Basis, Resources
+from qcompile.errors import QCompileError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_TRAITS = {"xc7": XC7, "xcup": XCUP, "ecp5": ECP5}
+# A LUT with its net, and a bit of carry, in ns: typical of the slowest speed grade. A rule of thumb, see above.
+_TIMES = {"xc7": (0.75, 0.029), "xcup": (0.45, 0.015), "ecp5": (1.1, 0.07)}
+# Fabrics that were measured, and families that are like one of them but were not.
+_FAMILIES = {
+    "Artix-7": "xc7", "Kintex-7": "xc7", "Spartan-7": "xc7", "Virtex-7": "xc7", "Zynq-7000": "xc7", "Kintex UltraScale": "xcup",
+    "Kintex UltraScale+": "xcup", "Virtex UltraScale+": "xcup", "Zynq UltraScale+": "xcup", "Zynq UltraScale+ RFSoC": "xcup",
+    "Alveo": "xcup", "ECP5": "ecp5",
+}  # fmt: skip
+_RELATIVES = {"Versal": "xcup", "iCE40 UltraPlus": "ecp5"}
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """The logic of a device, as the cost model knows it. `basis`: extrapolated where only a relative was measured."""
+
+    name: str
+    traits: Traits
+    ram: RamKind
+    basis: Basis
+
+
+def fabric(device: Device) -> Fabric:
+    """The fabric of a device of the catalogue; QCompileError for a family that resembles none."""
+    measured = _FAMILIES.get(device.family)
+    name = measured or _RELATIVES.get(device.family)
+    if name is None:
+        raise QCompileError(f"the family {device.family} of {device.name} has no cost model", hint="qcompile parts lists the devices")
+    traits = _TRAITS[name]
+    if not measured:
+        wide, narrow = max(device.dsp_kind.a, device.dsp_kind.b), min(device.dsp_kind.a, device.dsp_kind.b)
+        traits = replace(traits, dsp=(wide, narrow, narrow), signed_only=device.dsp_kind.signed_only)
+    return Fabric(name, traits, device.bram_kind, Basis.MEASURED if measured else Basis.EXTRAPOLATED)
+
+
+@cache
+def _model() -> dict[str, Any]:
+    return tomllib.loads(asset("hw/costs/primitives.toml").read_text(encoding="utf-8"))
+
+
+def error_table() -> str:
+    """The published errors of the fits on points that they did not see, as Markdown."""
+    return asset("hw/calibration/errors.md").read_text(encoding="utf-8")
+
+
+def _basis(f: Fabric, primitive: str, widths: dict[str, float]) -> Basis:
+    limits = _model()["range"][primitive]
+    inside = all(limits[k][0] <= v <= limits[k][1] for k, v in widths.items())
+    return f.basis if inside else max(f.basis, Basis.EXTRAPOLATED)
+
+
+def _lut(f: Fabric, primitive: str, features: Features) -> float:
+    coefficients = _model()[f.name][primitive]
+    return max(sum(coefficients[k] * v for k, v in features.items()), 0.0)
+
+
+def _cost(f: Fabric, primitive: str, features: Features, widths: dict[str, float], levels: float, carry: float = 0, **rest: Any) -> Resources:
+    logic, bit = _TIMES[f.name]
+    delay = levels * logic + carry * bit
+    return Resources(lut=_lut(f, primitive, features), basis=_basis(f, primitive, widths), delay_ns=delay, **rest)
+
+
+# --- arithmetic ------------------------------------------------------------------------------------------------------------
+
+
+def multiplier(f: Fabric, w_bits: int, a_bits: int, signed: bool = True, dsp: bool = False) -> Resources:
+    """A product of two variables, in LUTs or in DSP blocks. Two small products that share an operand do not share a block here: no tool
+    infers that from plain code. Products of fewer than 9 bits stay in LUTs, as they do in the tools."""
+    w, a = min(w_bits, a_bits), max(w_bits, a_bits)
+    if dsp and w > 1 and w + a >= f.traits.shortest_product:
+        blocks, *_ = forms.dsp_tiles(f.traits, w, a, signed)
+        features = forms.multiplier_dsp(f.traits, w, a, signed)
+        return _cost(f, "mul_dsp", features, {"w": w, "a": a}, 4, w + a if blocks > 1 else 0, dsp=blocks)
+    levels, carry = (1, 0) if w + a <= 6 else (w, a)
+    return _cost(f, "mul_lut", forms.multiplier(f.traits, w, a, signed), {"w": w, "a": a} if w > 1 else {}, levels, carry)
+
+
+def constant_multipliers(f: Fabric, values: np.ndarray, a_bits: int, signed: bool = True) -> Resources:
+    """Products of a variable by every constant of an array, each on its own: 0 and powers of two are wires."""
+    v = np.asarray(values)
+    bits = int(np.abs(v).max(initial=0)).bit_length()
+    adders = max(int(structure.ones(np.bitwise_or(*structure.digits(np.abs(np.unique(v))))).max(initial=1)) - 1, 0)
+    features = forms.constants(f.traits, v, a_bits, signed)
+    widths = {"a": a_bits, "bits": max(bits, 2)} if adders else {}
+    return _cost(f, "mul_const", features, widths, adders, a_bits + bits if adders else 0)
+
+
+def constant_rows(f: Fabric, weights: np.ndarray, a_lo: np.ndarray | int, a_hi: np.ndarray | int) -> Resources:
+    """A constant matrix [rows, columns] times a vector of inputs between a_lo and a_hi (per column or for all): shared shifted sums."""
+    w = np.asarray(weights)
+    found = structure.rows(w, a_lo, a_hi, f.traits.absorbs)
+    levels = len(found.levels) + bool(found.negative.any())
+    a_bits = structure.width(int(np.min(a_lo)), int(np.max(a_hi))) - int(np.min(a_lo) >= 0)
+    widths = {"w": int(np.abs(w).max(initial=0)).bit_length() + 1, "a": a_bits}
+    return _cost(f, "constant_rows", forms.rows(f.traits, found), widths, levels, int(found.width.max(initial=0)))
+
+
+def adder(f: Fabric, bits: int) -> Resources:
+    """Sum or difference of two variables of `bits` bits."""
+    return _cost(f, "adder_tree", forms.adder_tree(f.traits, 2, bits), {"bits": bits}, 1, bits)
+
+
+def adder_tree(f: Fabric, terms: int, bits: int, count: float = 1) -> Resources:
+    """Exact sum of `terms` numbers of `bits` bits; `count` of them."""
+    levels = (max(terms, 1) - 1).bit_length()
+    features = forms.adder_tree(f.traits, terms, bits)
+    return _cost(f, "adder_tree", features, {"terms": max(terms, 2), "bits": bits}, levels, bits + levels).times(count)
+
+
+def accumulator(f: Fabric, bits: int, in_bits: int | None = None, signed: bool = True, minus: bool = False) -> Resources:
+    """A running sum of `bits` bits and the register of the result. minus: terms come as sign and magnitude."""
+    features = forms.accumulator(f.traits, in_bits or bits, bits, signed, minus)
+    return _cost(f, "accumulator", features, {"bits": bits}, 1, bits, ff=2 * bits, latency=1)
+
+
+def shifter(f: Fabric, bits: int, amounts: int, right: bool = False) -> Resources:
+    """A shift by 0 to `amounts` - 1; to the left the result is that much wider."""
+    most = max(amounts - 1, 0)
+    if not most:
+        return Resources(basis=f.basis)
+    return _cost(f, "shifter", forms.shifter(f.traits, bits, most, right), {"bits": bits, "most": most}, (most.bit_length() + 1) // 2)
+
+
+def mux(f: Fabric, inputs: int, bits: int) -> Resources:
+    """One of `inputs` words of `bits` bits."""
+    if inputs <= 1:
+        return Resources(basis=f.basis)
+    return _cost(f, "mux", forms.mux(f.traits, inputs, bits), {"n": inputs, "bits": bits}, ((inputs - 1).bit_length() + 1) // 2)
+
+
+# --- activations -----------------------------------------------------------------------------------------------------------
+
+
+def thresholds(f: Fabric, cuts: np.ndarray, acc_bits: int) -> Resources:
+    """How many of the constants [rows, K] (or [K]) an accumulator reaches, for every row its own comparators."""
+    rows = np.atleast_2d(np.asarray(cuts))
+    parts = [forms.thresholds(f.traits, row, acc_bits) for row in rows]
+    names = dict.fromkeys(k for part in parts for k in part)
+    features = {k: sum(part.get(k, 0) for part in parts) for k in names}
+    levels = -(-acc_bits // (f.traits.lut_inputs - 1)) + rows.shape[1].bit_length() // 2
+    return _cost(f, "thresholds", features, {"acc": acc_bits, "k": rows.shape[1]}, levels)
+
+
+def clip(f: Fabric, in_bits: int, lo: int, hi: int) -> Resources:
+    """min(max(x, lo), hi) of a signed x."""
+    return _cost(f, "clamp", forms.clamp(f.traits, in_bits, lo, hi), {"in": in_bits}, 2)
+
+
+def relu(f: Fabric, bits: int) -> Resources:
+    """max(x, 0)."""
+    return clip(f, bits, 0, (1 << bits - 1) - 1)
+
+
+def mul_add_shift(
+    f: Fabric, mul: np.ndarray, add: np.ndarray, shift: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int, acc_bits: int
+) -> Resources:
+    """clamp((mul * acc + add) >> shift) with constants, for every row (all arrays broadcast) its own circuit."""
+    columns = np.broadcast_arrays(*(np.asarray(v, dtype=object) for v in (mul, add, shift, lo, hi)))
+    total: Features = {}
+    levels, reach, bits = 0, 0, 0
+    for m, b, s, low, high in zip(*(c.ravel().tolist() for c in columns), strict=True):
+        own = (1 << acc_bits - 1) * abs(m) + abs(b)
+        n = structure.width(-own, own)
+        for k, v in forms.multiply_add_shift(f.traits, m, b, s, low, high, acc_bits, n).items():
+            total[k] = total.get(k, 0) + v
+        plus, minus = structure.digits(np.array([abs(m)]))
+        levels, reach, bits = max(levels, int(structure.ones(plus | minus)[0])), max(reach, n), max(bits, abs(m).bit_length())
+    return _cost(f, "mul_add_shift", total, {"acc": acc_bits, "bits": max(bits, 1)}, levels + 2, reach)
+
+
+def table(f: Fabric, in_bits: int, out_bits: int, count: float = 1, contents: np.ndarray | None = None) -> Resources:
+    """A function of few bits in LUTs; without its contents as if these were random, which is the most it can take."""
+    features = forms.table(f.traits, contents, in_bits, out_bits)
+    levels = 1 if in_bits <= f.traits.lut_inputs else 2
+    return _cost(f, "table", features, {"in": in_bits, "out": out_bits}, levels).times(count)
+
+
+# --- memories --------------------------------------------------------------------------------------------------------------
+
+
+def block_rams(f: Fabric, depth: int, width: int) -> int:
+    """Blocks of 18 Kb for a memory of one write and one read port; its depth counts as the next power of two."""
+    places = 1 << max(depth - 1, 1).bit_length()
+    # (bits, blocks of 18 Kb) of one block, and of two of them as one where the device has that.
+    options = []
+    for share in (1, 2) if f.ram.bits == 36864 else (1,):
+        whole = f.ram.bits == 36864 and share == 1
+        shapes = [(w // (2 if whole and d <= 1024 else 1), d if not whole or d <= 1024 else d // 2) for w, d in (*f.ram.shapes, *f.ram.simple_dual)]
+        deep = max(d for _, d in shapes)
+        rows = -(-places // deep)
+        options.append((max(w for w, d in shapes if d >= min(places, deep)), rows * share))
+    if len(options) == 1:
+        return -(-width // options[0][0]) * options[0][1]
+    (w1, c1), (w2, c2) = options
+    return min(n * c2 + max(-(-(width - n * w2) // w1), 0) * c1 for n in range(-(-width // w2) + 1))
+
+
+def rom(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
+    """Constants behind a register, in block RAM or in LUTs; None: in LUTs up to 64 places or where a block would be mostly empty."""
+    if block if block is not None else depth > 64 and depth * width > 4096:
+        return Resources(bram18=block_rams(f, depth, width), latency=1, basis=_basis(f, "rom", {"depth": depth, "width": width}), delay_ns=2 * _TIMES[f.name][0])
+    return replace(table(f, max(depth - 1, 1).bit_length(), width), ff=width, latency=1)
+
+
+def fifo(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
+    """A buffer with valid/ready; None: block RAM above 64 places or 2048 bits."""
+    use = block if block is not None else depth > 64 and depth * width > 2048
+    pointer = max(depth - 1, 1).bit_length()
+    ff = 3 * pointer + 1 + (1 if use else 0)
+    rams = block_rams(f, depth, width) if use else 0
+    return _cost(f, "fifo", forms.fifo(f.traits, depth, width, use), {"depth": depth, "width": width}, 3, pointer, ff=ff, bram18=rams, latency=1)
+
+
+def line_buffer(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
+    """The element of `depth` cycles ago; None: block RAM above 128 places or 4096 bits."""
+    use = block if block is not None else depth > 128 or depth * width > 4096
+    pointer = max(depth - 1, 1).bit_length()
+    features = forms.line_buffer(f.traits, depth, width, use)
+    rams = block_rams(f, depth, width) if use else 0
+    ff = pointer if use else forms.line_registers(f.traits, depth, width)
+    return _cost(f, "line_buffer", features, {"depth": depth, "width": width}, 2, pointer, ff=ff, bram18=rams, latency=depth)
+
+
+def width_converter(f: Fabric, in_bits: int, out_bits: int) -> Resources:
+    """A stream of words of one width to words of another, one a multiple of the other."""
+    small, ratio = min(in_bits, out_bits), max(in_bits, out_bits) / min(in_bits, out_bits)
+    if ratio == 1:
+        return Resources(basis=f.basis)
+    ff = max(in_bits, out_bits) + (int(ratio) - 1).bit_length() + 1
+    features = forms.width_converter(f.traits, in_bits, out_bits)
+    return _cost(f, "width_converter", features, {"in": in_bits, "out": out_bits, "small": small, "ratio": ratio}, 2, ff=ff, latency=1)
+
+
+# --- minifloats ------------------------------------------------------------------------------------------------------------
+
+
+def minifloat_decode(f: Fabric, exponent: int, mantissa: int) -> Resources:
+    """A code to sign, significand and shift."""
+    return _cost(f, "minifloat_decode", forms.minifloat_decode(f.traits, exponent), {"e": exponent, "m": mantissa}, 1)
+
+
+def minifloat_product(f: Fabric, exponent: int, mantissa: int, other: tuple[int, int] | None = None) -> Resources:
+    """Exact product of two codes as sign and magnitude in units; `other`: (exponent, mantissa) bits of the other operand if they differ."""
+    a, b = (exponent, mantissa), other or (exponent, mantissa)
+    widths = {"ea": a[0], "ma": a[1], "eb": b[0], "mb": b[1]}
+    levels = 2 + min(a[1], b[1]) + (max(a[0], b[0]) + 2) // 2
+    return _cost(f, "minifloat_mul", forms.minifloat_product(f.traits, a, b), widths, levels, a[1] + b[1])
+
+
+def minifloat_round(f: Fabric, in_bits: int, exponent: int, mantissa: int, shift: int = 0, even: bool = True) -> Resources:
+    """An integer over 2**shift to a code: leading one, shift, rounding, limit."""
+    features = forms.minifloat_round(f.traits, in_bits, shift, exponent, mantissa, even)
+    stages = max(in_bits - shift - mantissa - 1, 1).bit_length()
+    return _cost(f, "minifloat_round", features, {"in": in_bits, "e": exponent, "m": mantissa}, 2 * stages + 3, in_bits)
