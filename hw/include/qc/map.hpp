@@ -1,4 +1,5 @@
-// Activation chains: from accumulators to the units of the next format. Every parameter set is a row; Row::at(i) is the row of element i.
+// Activation chains: from accumulators to the units of the next format. Every parameter set is a row; Row::at(i) is the row of element i
+// of the tensor; a call works on its elements base, base + 1, ...
 #pragma once
 #include "tool.hpp"
 
@@ -35,7 +36,7 @@ template <int RANK, const int *SIZES, const int *STEPS, int OFFSET> struct Strid
 
 // total[i] (+)= coefficient[row] * x[from[i]]: terms with different scales over their common unit.
 template <int N, class Row, class From, bool FIRST, class TX, class TC, int LX, int LC, class X, class C, class T>
-inline void accumulate(const X *x, const C *coefficient, T *total) {
+inline void accumulate(const X *x, const C *coefficient, T *total, int base = 0) {
 ACCUMULATE:
 #ifdef __BAMBU__
 #pragma unroll
@@ -44,14 +45,14 @@ ACCUMULATE:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-    T product = load<TC, LC>(coefficient, Row::at(i)) * load<TX, LX>(x, From::at(i));
+    T product = load<TC, LC>(coefficient, Row::at(base + i)) * load<TX, LX>(x, From::at(i));
     total[i] = FIRST ? product : T(total[i] + product);
   }
 }
 
 // values[row][number of cuts[row] that are <= a].
 template <int N, class Row, int K, class TC, int LC, class TV, int LV, class A, class C, class V, class Y>
-inline void thresholds(const A *a, Y *y, const C *cuts, const V *values) {
+inline void thresholds(const A *a, Y *y, const C *cuts, const V *values, int base = 0) {
 THRESHOLDS:
 #ifdef __BAMBU__
 #pragma unroll
@@ -60,7 +61,7 @@ THRESHOLDS:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-    const int row = Row::at(i);
+    const int row = Row::at(base + i);
     int count = 0;
   CUT:
 #ifdef __BAMBU__
@@ -78,7 +79,7 @@ THRESHOLDS:
 
 // start[row] + step[row] * number of cuts: no table of values.
 template <int N, class Row, int K, class TC, int LC, class TV, class A, class C, class V, class D, class Y>
-inline void thresholds_affine(const A *a, Y *y, const C *cuts, const V *start, const D *step) {
+inline void thresholds_affine(const A *a, Y *y, const C *cuts, const V *start, const D *step, int base = 0) {
 THRESHOLDS_AFFINE:
 #ifdef __BAMBU__
 #pragma unroll
@@ -87,7 +88,7 @@ THRESHOLDS_AFFINE:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-    const int row = Row::at(i);
+    const int row = Row::at(base + i);
     TV count = 0;
   CUT:
 #ifdef __BAMBU__
@@ -105,7 +106,7 @@ THRESHOLDS_AFFINE:
 
 // The same result by binary search, for many cuts: STEPS comparisons with a table.
 template <int N, class Row, int K, int STEPS, class TC, int LC, class TV, int LV, class A, class C, class V, class Y>
-inline void thresholds_search(const A *a, Y *y, const C *cuts, const V *values) {
+inline void thresholds_search(const A *a, Y *y, const C *cuts, const V *values, int base = 0) {
 THRESHOLDS_SEARCH:
 #ifdef __BAMBU__
 #pragma unroll
@@ -114,7 +115,7 @@ THRESHOLDS_SEARCH:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-    const int row = Row::at(i);
+    const int row = Row::at(base + i);
     int count = 0;
   STEP:
 #ifdef __BAMBU__
@@ -137,7 +138,7 @@ THRESHOLDS_SEARCH:
 template <int N, class Row, int S, bool TIES, class TN, class TM, int LM, int LA, class TB, int LB, class TL, int LL, class A, class M, class D,
           class B, class L, class Y>
 inline void multiply_add_shift(const A *a, Y *y, const M *mul, const D *add, const int16_t *shift, const int16_t *tie, const B *breaks,
-                               const L *lo, const L *hi) {
+                               const L *lo, const L *hi, int base = 0) {
 MULTIPLY_ADD_SHIFT:
 #ifdef __BAMBU__
 #pragma unroll
@@ -146,7 +147,7 @@ MULTIPLY_ADD_SHIFT:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-    const int row = Row::at(i);
+    const int row = Row::at(base + i);
     int segment = row * S;
   SEGMENT:
 #ifdef __BAMBU__
@@ -175,7 +176,7 @@ MULTIPLY_ADD_SHIFT:
 
 // values[row][a - first]. TI holds a, first and their difference.
 template <int N, class Row, int SIZE, class TI, class TV, int LF, int LV, class A, class F, class V, class Y>
-inline void table(const A *a, Y *y, const F *first, const V *values) {
+inline void table(const A *a, Y *y, const F *first, const V *values, int base = 0) {
 TABLE:
 #ifdef __BAMBU__
 #pragma unroll
@@ -185,7 +186,7 @@ TABLE:
 #pragma HLS unroll
 #endif
     const TI place = TI(a[i]) - load<TI, LF>(first, 0);
-    y[i] = load<TV, LV>(values, Row::at(i) * SIZE + place.to_int());
+    y[i] = load<TV, LV>(values, Row::at(base + i) * SIZE + place.to_int());
   }
 }
 

@@ -63,7 +63,7 @@ DECODE:
 // mul * a + add over 2**shift, rounded to the grid (EVEN: ties to even; else up, toward +infinity), limited, as a code. TN holds every
 // intermediate of W bits; lo, hi: codes in order (see Float::order).
 template <int N, class Row, bool EVEN, int W, int E, int M, bool SIGNED, class TM, int LM, int LA, class A, class D, class C, class L, class Y>
-inline void float_round(const A *a, Y *y, const D *mul, const C *add, const int16_t *shift, const L *lo, const L *hi) {
+inline void float_round(const A *a, Y *y, const D *mul, const C *add, const int16_t *shift, const L *lo, const L *hi, int base = 0) {
   typedef ap_int<W> TN;
 FLOAT_ROUND:
 #ifdef __BAMBU__
@@ -73,7 +73,7 @@ FLOAT_ROUND:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-    const int row = Row::at(i);
+    const int row = Row::at(base + i);
     const TN value = TN(load<TM, LM>(mul, row) * a[i]) + load<TN, LA>(add, row);
     const bool negative = value[W - 1];
     const TN size = !negative ? value : EVEN ? TN(-value) : TN(~value);

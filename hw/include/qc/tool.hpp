@@ -48,6 +48,31 @@ template <int W, class T> void trace(const T *v, int n) {
 }
 } // namespace qc
 #define QC_TRACE(width, v, n) qc::trace<width>(v, n)
+
+// Processes run side by side: what each of them writes is collected by tensor, and put into the file behind the frame.
+#include <map>
+#include <vector>
+namespace qc {
+inline std::map<int, std::vector<uint64_t>> &collected() {
+  static std::map<int, std::vector<uint64_t>> words;
+  return words;
+}
+template <int W, class T> void collect(int tensor, const T *v, int n) {
+  const int limbs = (W + 63) / 64;
+  for (int i = 0; trace_file && i < n; ++i) {
+    ap_int<64 * limbs> wide = v[i];
+    for (int limb = 0; limb < limbs; ++limb)
+      collected()[tensor].push_back(ap_uint<64>(wide.range(64 * limb + 63, 64 * limb)).to_uint64());
+  }
+}
+inline void flush_trace() {
+  for (auto &entry : collected())
+    fwrite(entry.second.data(), sizeof(uint64_t), entry.second.size(), trace_file);
+  collected().clear();
+}
+} // namespace qc
+#define QC_COLLECT(tensor, width, v, n) qc::collect<width>(tensor, v, n)
 #else
 #define QC_TRACE(width, v, n)
+#define QC_COLLECT(tensor, width, v, n)
 #endif

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import Any
 
 import jinja2
 import numpy as np
 
 from qcompile.assets import ap_types, asset
+from qcompile.backends.hls import dataflow
 from qcompile.backends.hls.view import build, layout, traced
 from qcompile.formats import Minifloat
 from qcompile.ir import Graph
 from qcompile.passes.ranges import ranges
+from qcompile.schedule.order import from_stream, to_stream
+from qcompile.schedule.stages import Network
+from qcompile.schedule.tokens import Schedule
 
 _TEMPLATES = {
     "src/{top}.hpp": "top.hpp.j2", "src/{top}.cpp": "top.cpp.j2", "src/constants.hpp": "constants.hpp.j2", "tb/tb.cpp": "tb.cpp.j2",
     "Makefile": "Makefile.j2", "build.tcl": "build.tcl.j2", "hls_config.cfg": "hls_config.cfg.j2",
 }  # fmt: skip
+
+
+_STREAMS = {"dataflow.hpp", "simulation.hpp", "stream.hpp"}
 
 
 @cache
@@ -28,15 +36,27 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def emit(graph: Graph, top: str, part: str, clock_ns: float) -> dict[str, bytes]:
-    """Sources, headers, testbench and build files of a project. top: a C identifier."""
-    view = build(graph, top, part, clock_ns)
-    files = {name.format(top=top): _environment().get_template(t).render(view=view).encode() for name, t in _TEMPLATES.items()}
+def emit(graph: Graph, top: str, part: str, clock_ns: float, network: Network | None = None, plan: Schedule | None = None) -> dict[str, bytes]:
+    """Sources, headers, testbench and build files of a project. top: a C identifier. network, plan: of architecture `dataflow`."""
+    if network is not None and plan is not None:
+        view: Any = dataflow.build(graph, network, plan, top, part, clock_ns)
+        templates = _TEMPLATES | {"src/{top}.hpp": "dataflow.hpp.j2", "src/{top}.cpp": "dataflow.cpp.j2"}
+    else:
+        view, templates = build(graph, top, part, clock_ns), _TEMPLATES
+    files = {name.format(top=top): _environment().get_template(t).render(view=view).encode() for name, t in templates.items()}
+    for rom in view.roms:
+        files[f"src/weights/{rom.name}.bin"] = rom.words.astype("<u8").tobytes()
+        files[f"src/weights/{rom.name}.inc"] = _included(rom.words)
     for header in sorted(asset("hw/include/qc").glob("*.hpp")):
-        files[f"src/qc/{header.name}"] = header.read_bytes()
-    if view.rolled:
+        if view.dataflow or header.name not in _STREAMS:
+            files[f"src/qc/{header.name}"] = header.read_bytes()
+    if view.rolled and not view.dataflow:
         files = {name: _rolled(text) if name.startswith("src/") else text for name, text in files.items()}
     return files | _ap_types()
+
+
+def _included(words: np.ndarray) -> bytes:
+    return (",\n".join(f"0x{w:x}ULL" for w in words.tolist()) + "\n").encode()
 
 
 _UNROLL = re.compile(rb"#ifn?def __BAMBU__\n#pragma (HLS )?unroll\n#endif\n")
@@ -53,25 +73,32 @@ def _ap_types() -> dict[str, bytes]:
     return {f"ap_types/{p.relative_to(folder).as_posix()}": p.read_bytes() for p in paths}
 
 
-def vector_file(graph: Graph, bits: list[np.ndarray], outputs: bool = False) -> bytes:
+def vector_file(graph: Graph, bits: list[np.ndarray], outputs: bool = False, streamed: bool = False) -> bytes:
     """Bit patterns of every input (or output) port, (N, ...) each, as the testbench reads them: uint64 words, sample by sample."""
     values = graph.outputs if outputs else graph.inputs
-    words = [layout(v).pack(b) for v, b in zip(values, bits, strict=True)]
+    if streamed:
+        turned = [to_stream(b.reshape(len(b), *v.type.shape), 1) for v, b in zip(values, bits, strict=True)]
+        words = [dataflow.stream_layout(v).pack(b) for v, b in zip(values, turned, strict=True)]
+    else:
+        words = [layout(v).pack(b) for v, b in zip(values, bits, strict=True)]
     return np.concatenate(words, axis=1).astype("<u8").tobytes()
 
 
-def read_vectors(graph: Graph, data: bytes, outputs: bool = True) -> list[np.ndarray]:
+def read_vectors(graph: Graph, data: bytes, outputs: bool = True, streamed: bool = False) -> list[np.ndarray]:
     """Inverse of `vector_file`: bit patterns (N, count) of every port."""
-    layouts = [layout(v) for v in (graph.outputs if outputs else graph.inputs)]
+    values = graph.outputs if outputs else graph.inputs
+    layouts = [dataflow.stream_layout(v) if streamed else layout(v) for v in values]
     words = np.frombuffer(data, dtype="<u8").reshape(-1, sum(p.size for p in layouts))
     ends = np.cumsum([p.size for p in layouts]).tolist()
-    return [p.unpack(words[:, e - p.size : e]) for p, e in zip(layouts, ends, strict=True)]
+    found = [p.unpack(words[:, e - p.size : e]) for p, e in zip(layouts, ends, strict=True)]
+    return [from_stream(b, v.type.shape, 1).reshape(len(b), -1) for b, v in zip(found, values, strict=True)] if streamed else found
 
 
-def read_trace(graph: Graph, data: bytes) -> dict[str, np.ndarray]:
+def read_trace(graph: Graph, data: bytes, network: Network | None = None) -> dict[str, np.ndarray]:
     """Units of every traced tensor, (N, *shape): what `csim --trace` wrote."""
     words = np.frombuffer(data, dtype="<u8")
-    values = traced(graph, ranges(graph))
+    known = ranges(graph)
+    values = traced(graph, known) if network is None else dataflow.traced(graph, network, known)
     sizes = [v.type.size * -(-w // 64) for v, w in values]
     table = words.reshape(-1, sum(sizes))
     out, start = {}, 0
@@ -83,5 +110,7 @@ def read_trace(graph: Graph, data: bytes) -> dict[str, np.ndarray]:
         for k in reversed(range(limbs - 1)):
             total = (total << 64) + part[:, :, k].astype(object)
         fmt = value.type.format
-        out[value.name] = (fmt.decode(total) if isinstance(fmt, Minifloat) else total).reshape(len(table), *value.type.shape)
+        units = fmt.decode(total) if isinstance(fmt, Minifloat) else total
+        shape = value.type.shape
+        out[value.name] = units.reshape(len(table), *shape) if network is None else from_stream(units, shape, 1)
     return out

@@ -14,19 +14,20 @@ class PortLayout:
     """n elements of `width` bits, element 0 in the low bits.
 
     Up to 128 bits: one packed port. Else words of as many whole elements as fit in 64 bits (at least one): up to 64 words are scalar
-    ports, more are one array port. In files every word takes limbs of 64 bits, low limb first.
+    ports, more are one array port. In files every word takes limbs of 64 bits, low limb first. streamed: never packed wider than a word.
     """
 
     width: int
     count: int
+    streamed: bool = False
 
     @property
     def packed(self) -> bool:
-        return self.width * self.count <= PACKED
+        return not self.streamed and self.width * self.count <= PACKED
 
     @property
     def per_word(self) -> int:
-        return self.count if self.packed else max(1, WORD // self.width)
+        return self.count if self.packed else min(self.count, max(1, WORD // self.width))
 
     @property
     def words(self) -> int:

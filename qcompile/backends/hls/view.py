@@ -66,6 +66,8 @@ class ProjectView:
     input_words: int
     output_words: int
     rolled: bool
+    roms: tuple[()] = ()
+    dataflow: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _width(lo: int, hi: int) -> int:
     return smallest_format(lo, hi).width
 
 
-def _signed_width(lo: int, hi: int) -> int:
+def signed_width(lo: int, hi: int) -> int:
     return _width(min(lo, -1), hi)
 
 
@@ -109,6 +111,7 @@ class Builder:
     constants: list[Constants] = field(default_factory=list)
     locals: list[Local] = field(default_factory=list)
     statements: list[str] = field(default_factory=list)
+    base: str = ""  # last argument of a Map's kernel: the first element that a call works on
 
     def local(self, value: Value) -> Tensor:
         """The array of a value: numbers, or the codes of a minifloat."""
@@ -455,8 +458,12 @@ def _map(b: Builder, node: Node) -> None:
     low, high = row_ranges(node, [b.known[v.name] for v in node.inputs])
     source = _accumulated(b, node, int(low.min()), int(high.max()))
     row = b.row(op.index.data, shape)
-    out = b.local(node.output)
-    _IMPLS[type(op.impl)](b, op.impl, node.output.type.size, row, source, out, low, high)
+    emit_map(b, op, node.output.type.size, row, source, b.local(node.output), low, high)
+
+
+def emit_map(b: Builder, op: ops.Map, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray) -> None:
+    """`size` elements of a Map, from accumulators in `source` to `out`."""
+    _IMPLS[type(op.impl)](b, op.impl, size, row, source, out, low, high)
 
 
 def _accumulated(b: Builder, node: Node, low: int, high: int) -> Tensor:
@@ -484,7 +491,7 @@ def _table(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tens
     index = _type(min(impl.first, -impl.first, int(low.min()), -span), max(abs(impl.first), int(high.max()), span) * 2)
     b.emit(
         f"qc::table<{size}, {row}, {span}, {index}, {values.ctype}, {first.limbs}, {values.limbs}>"
-        f"({source.variable}, {out.variable}, {first.variable}, {values.variable});"
+        f"({source.variable}, {out.variable}, {first.variable}, {values.variable}{b.base});"
     )
 
 
@@ -502,7 +509,7 @@ def _thresholds(
         reach = bound(regular) * count + 1
         b.emit(
             f"qc::thresholds_affine<{size}, {row}, {count}, {cuts.ctype}, {cuts.limbs}, {_type(-reach, reach)}>"
-            f"({source.variable}, {out.variable}, {cuts.variable}, {start.variable}, {step.variable});"
+            f"({source.variable}, {out.variable}, {cuts.variable}, {start.variable}, {step.variable}{b.base});"
         )
         return
     table = b.array(_results(out, values))
@@ -512,7 +519,7 @@ def _thresholds(
         name, extra = "thresholds_search", f"{count.bit_length()}, "
     b.emit(
         f"qc::{name}<{size}, {row}, {count}, {extra}{cuts.ctype}, {cuts.limbs}, {table.ctype}, {table.limbs}>"
-        f"({source.variable}, {out.variable}, {cuts.variable}, {table.variable});"
+        f"({source.variable}, {out.variable}, {cuts.variable}, {table.variable}{b.base});"
     )
 
 
@@ -533,7 +540,7 @@ def _multiply(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: T
     names = ", ".join([arrays[0].variable, arrays[1].variable, shift.variable, tie.variable, breaks.variable])
     b.emit(
         f"qc::multiply_add_shift<{size}, {row}, {mul.shape[1]}, {ties}, {types}>"
-        f"({source.variable}, {out.variable}, {names}, {limits.variable}, {limits.variable} + {len(lo) * limits.limbs});"
+        f"({source.variable}, {out.variable}, {names}, {limits.variable}, {limits.variable} + {len(lo) * limits.limbs}{b.base});"
     )
 
 
@@ -552,7 +559,7 @@ def _float_round(
     reach = int((np.abs(mul) * extreme + np.abs(add)).max())
     # Room for the half that rounds, and for codes in order.
     deepest = int(impl.shift.data.max()) + fmt.exponent + 2 ** min(fmt.exponent, 8)
-    width = max(_signed_width(-2 * reach - 2, 2 * reach + 2), fmt.width + 2, deepest.bit_length() + fmt.mantissa + 2)
+    width = max(signed_width(-2 * reach - 2, 2 * reach + 2), fmt.width + 2, deepest.bit_length() + fmt.mantissa + 2)
     factors, addends = b.array(impl.mul.data), b.array(impl.add.data)
     shift = b.array(impl.shift.data, "int16_t")
     limits = [b.array(_ordered(fmt, x.data)) for x in (impl.lo, impl.hi)]
@@ -560,7 +567,7 @@ def _float_round(
     names = ", ".join(t.variable for t in (factors, addends, shift, *limits))
     b.emit(
         f"qc::float_round<{size}, {row}, {sizes}, {factors.ctype}, {factors.limbs}, {addends.limbs}>"
-        f"({source.variable}, {out.variable}, {names});"
+        f"({source.variable}, {out.variable}, {names}{b.base});"
     )
 
 
@@ -653,7 +660,7 @@ def traced(graph: Graph, known: dict[str, Range]) -> list[tuple[Value, int]]:
     values = [*graph.inputs]
     values += [n.output for n in graph.nodes if not isinstance(n.op, (ops.Constant, ops.Reshape))]
     # Signed widths: files hold two's complement, and an unsigned number of 64 bits needs a limb more.
-    return [(v, v.type.format.width + 1 if isinstance(v.type.format, Minifloat) else _signed_width(*known[v.name].bounds)) for v in values]
+    return [(v, v.type.format.width + 1 if isinstance(v.type.format, Minifloat) else signed_width(*known[v.name].bounds)) for v in values]
 
 
 def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:

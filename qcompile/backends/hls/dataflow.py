@@ -1,0 +1,575 @@
+"""The view of architecture `dataflow`: one C++ function per process, streams between them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from qcompile.backends.hls.ports import PortLayout
+from qcompile.backends.hls.view import RULES, Builder, Constants, Tensor, emit_map, signed_width
+from qcompile.formats import Bipolar, FixedPoint, Minifloat
+from qcompile.ir import Graph, Node, Value, ops
+from qcompile.passes.ranges import Range, ranges, row_ranges
+from qcompile.schedule.order import places, stream_shape, to_stream
+from qcompile.schedule.stages import (
+    BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream,
+)  # fmt: skip
+from qcompile.schedule.tokens import Schedule, border_inside, matvec_of, window, window_of
+from qcompile.sim.ratio import bound
+
+
+@dataclass(frozen=True)
+class Rom:
+    """Weights in words of 64 bits, kept in a file."""
+
+    name: str
+    words: np.ndarray
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A stream of the top function: its C++ type, name and depth."""
+
+    ctype: str
+    name: str
+    depth: int
+
+
+@dataclass(frozen=True)
+class StreamPort:
+    """An AXI stream of the top: words of `layout`, `channels` its stream inside."""
+
+    name: str
+    layout: PortLayout
+    comment: str
+
+
+@dataclass(frozen=True)
+class Process:
+    """A function: template arguments are all final. call: its statement in the top function."""
+
+    name: str
+    comment: str
+    parameters: tuple[str, ...]
+    lines: tuple[str, ...]
+    call: str
+
+
+@dataclass(frozen=True)
+class DataflowView:
+    top: str
+    part: str
+    clock_ns: float
+    inputs: tuple[StreamPort, ...]
+    outputs: tuple[StreamPort, ...]
+    constants: tuple[Constants, ...]
+    roms: tuple[Rom, ...]
+    channels: tuple[Channel, ...]
+    processes: tuple[Process, ...]
+    input_words: int
+    output_words: int
+    rolled: bool = True
+    dataflow: bool = True
+
+
+@dataclass
+class _Emitter:
+    graph: Graph
+    network: Network
+    known: dict[str, Range]
+    constants: list[Constants] = field(default_factory=list)
+    roms: list[Rom] = field(default_factory=list)
+
+    def builder(self) -> Builder:
+        """For the locals and statements of one process; constants are common."""
+        return Builder(self.graph, self.known, constants=self.constants)
+
+    def tensor(self, value: Value, name: str) -> Tensor:
+        """Elements of a value as a process holds them."""
+        fmt = value.type.format
+        if isinstance(fmt, Minifloat):
+            return Tensor(name, f"ap_uint<{fmt.width}>", fmt.width, 1, fmt)
+        b = self.builder()
+        return dataclasses.replace(b.scratch(*self.known[value.name].bounds, 1), variable=name)
+
+    def lanes(self, value: Value, count: int) -> str:
+        """The C++ type that packs tokens of `count` elements."""
+        t = self.tensor(value, "")
+        if isinstance(value.type.format, Bipolar):
+            return f"qc::Lanes<{count}, 1, false, true>"
+        return f"qc::Lanes<{count}, {t.width}, {'true' if t.ctype.startswith('ap_int') else 'false'}, false>"
+
+    def stream_lanes(self, index: int) -> str:
+        s = self.network.streams[index]
+        return self.lanes(s.value, s.lanes)
+
+    def bits(self, index: int) -> int:
+        s = self.network.streams[index]
+        return 1 if isinstance(s.value.type.format, Bipolar) else self.tensor(s.value, "").width
+
+
+PIPELINED = ["#ifndef __BAMBU__", "#pragma HLS pipeline II=1", "#endif"]
+
+
+def _loop(label: str, variable: str, count: int | str, body: list[str], pipelined: bool = True) -> list[str]:
+    head = [f"{label}:", f"for (int {variable} = 0; {variable} < {count}; ++{variable}) {{"]
+    return head + (PIPELINED if pipelined else []) + body + ["}"]
+
+
+def _array(t: Tensor, count: int, static: bool = False) -> list[str]:
+    lines = [f"{'static ' if static else ''}{t.ctype} {t.variable}[{count}];"]
+    return lines if static else [*lines, f"#pragma HLS array_partition variable={t.variable} complete"]
+
+
+def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, clock_ns: float) -> DataflowView:
+    """View of a whole project."""
+    e = _Emitter(graph, network, ranges(graph))
+    processes = []
+    numbers = {INPUT: 0, OUTPUT: 0}
+    for position, stage in enumerate(network.stages):
+        name = f"p{position}_{stage.kind}"
+        port = ""
+        if stage.kind in numbers:
+            port = f"{'x' if stage.kind == INPUT else 'y'}{numbers[stage.kind]}"
+            numbers[stage.kind] += 1
+        lines = KINDS[stage.kind](e, stage)
+        types = [f"hls::stream<{e.stream_lanes(i)}::word> &in{k}" for k, i in enumerate(stage.inputs)]
+        types += [f"hls::stream<{e.stream_lanes(i)}::word> &out{k}" for k, i in enumerate(stage.outputs)]
+        names = [f"s{i}" for i in (*stage.inputs, *stage.outputs)]
+        if stage.kind == INPUT:
+            types, names = [f"hls::stream<{_word(e, network.streams[stage.outputs[0]].value)}> &in", *types], [port, *names]
+        if stage.kind == OUTPUT:
+            types, names = [*types, f"hls::stream<{_word(e, network.streams[stage.inputs[0]].value)}> &out"], [*names, port]
+        what = str(stage.result.origin) if stage.node is not None else "streams"
+        processes.append(Process(name, what, tuple(types), tuple(lines), f"{name}({', '.join(names)})"))
+    channels = tuple(
+        Channel(f"hls::stream<{e.stream_lanes(i)}::word>", f"s{i}", plan.depth[i]) for i in range(len(network.streams))
+    )  # fmt: skip
+    inputs = tuple(_port(v, f"x{i}") for i, v in enumerate(graph.inputs))
+    outputs = tuple(_port(v, f"y{i}") for i, v in enumerate(graph.outputs))
+    return DataflowView(
+        top, part, clock_ns, inputs, outputs, tuple(e.constants), tuple(e.roms), channels, tuple(processes),
+        sum(p.layout.size for p in inputs), sum(p.layout.size for p in outputs),
+    )  # fmt: skip
+
+
+def stream_layout(value: Value) -> PortLayout:
+    """Words of an AXI stream: whole elements, at most 64 bits where one element fits in them."""
+    assert value.type.format is not None
+    return PortLayout(value.type.format.width, value.type.size, streamed=True)
+
+
+def _port(value: Value, name: str) -> StreamPort:
+    shape = stream_layout(value)
+    order = "channels last" if len(value.type.shape) > 2 else "in order"
+    return StreamPort(name, shape, f"{value.type.size} codes of {value.type.format}, {order}, {shape.per_word} in a word of {shape.word_width} bits")
+
+
+def _word(e: _Emitter, value: Value) -> str:
+    return f"qc::axis<{stream_layout(value).word_width}>::type"
+
+
+Kind = Callable[[_Emitter, Stage], list[str]]
+KINDS: dict[str, Kind] = {}
+
+
+def _kind(*names: str) -> Callable[[Kind], Kind]:
+    def register(fn: Kind) -> Kind:
+        KINDS.update(dict.fromkeys(names, fn))
+        return fn
+
+    return register
+
+
+def _code_lanes(value: Value, count: int) -> str:
+    """How codes lie in the words of a port."""
+    fmt = value.type.format
+    assert fmt is not None
+    if isinstance(fmt, Bipolar):
+        return f"qc::Lanes<{count}, 1, false, true>"
+    signed = "true" if isinstance(fmt, FixedPoint) and fmt.signed else "false"
+    return f"qc::Lanes<{count}, {fmt.width}, {signed}, false>"
+
+
+def _write(e: _Emitter, stage: Stage, name: str) -> list[str]:
+    """The token `name` leaves; C simulation may watch it."""
+    stream = e.network.streams[stage.outputs[0]]
+    tensor = next(i for i, (v, _) in enumerate(traced(e.graph, e.network, e.known)) if v is stream.value)
+    width = traced(e.graph, e.network, e.known)[tensor][1]
+    return [f"QC_COLLECT({tensor}, {width}, {name}, {stream.lanes});", f"{e.stream_lanes(stage.outputs[0])}::write(out0, {name});"]
+
+
+def traced(graph: Graph, network: Network, known: dict[str, Range]) -> list[tuple[Value, int]]:
+    """(value, width) of every tensor that passes between processes, in the order of the trace; elements in stream order."""
+    values = [network.streams[s.outputs[0]].value for s in network.stages if s.kind == INPUT or (s.node is not None and s.kind != WINDOW)]
+    return [(v, v.type.format.width + 1 if isinstance(v.type.format, Minifloat) else signed_width(*known[v.name].bounds)) for v in values]
+
+
+@_kind(INPUT)
+def _input(e: _Emitter, stage: Stage) -> list[str]:
+    """Port words to tokens of one element."""
+    stream = e.network.streams[stage.outputs[0]]
+    value, layout = stream.value, stream_layout(stream.value)
+    t = e.tensor(value, "v")
+    body = [
+        f"const int at = t % {layout.per_word};",
+        f"if (at == 0) {_code_lanes(value, layout.per_word)}::open<{t.ctype}>(qc::axis<{layout.word_width}>::read(in), held);",
+        f"{t.ctype} one[1];",
+        "one[0] = held[at];",
+        *_write(e, stage, "one"),
+    ]
+    return [*_array(dataclasses.replace(t, variable="held"), layout.per_word), *_loop("READ_PORT", "t", value.type.size, body)]
+
+
+@_kind(OUTPUT)
+def _output(e: _Emitter, stage: Stage) -> list[str]:
+    """Tokens to port words; the last one is marked."""
+    stream = e.network.streams[stage.inputs[0]]
+    value, layout = stream.value, stream_layout(stream.value)
+    t = e.tensor(value, "v")
+    tokens, lanes = stream.tokens, stream.lanes
+    lines = [*_array(dataclasses.replace(t, variable="held"), layout.per_word), *_array(t, lanes), "int filled = 0, sent = 0;"]
+    inner = [
+        f"if (l == 0) {e.stream_lanes(stage.inputs[0])}::read(in0, v);", "held[filled] = v[l];", "++filled;",
+        f"if (filled == {layout.per_word} || sent + filled == {value.type.size}) {{",
+        f"  ap_uint<{layout.word_width}> bits = 0;", *(["  " + p for p in _port_pack(value, layout)]),
+        "  sent += filled;", "  filled = 0;", f"  qc::axis<{layout.word_width}>::write(out, bits, sent == {value.type.size});", "}",
+    ]  # fmt: skip
+    return [*lines, *_loop("WRITE_PORT", "t", tokens, _loop("ELEMENT", "l", lanes, inner), pipelined=False)]
+
+
+def _port_pack(value: Value, layout: PortLayout) -> list[str]:
+    if isinstance(value.type.format, Bipolar):
+        return [f"qc::pack_bipolar<{layout.per_word}>(held, bits);"]
+    assert value.type.format is not None
+    return [f"qc::pack<{layout.per_word}, {value.type.format.width}>(held, bits);"]
+
+
+@_kind(FORK)
+def _fork(e: _Emitter, stage: Stage) -> list[str]:
+    stream = e.network.streams[stage.inputs[0]]
+    copies = [f"out{k}.write(word);" for k in range(len(stage.outputs))]
+    return _loop("FORK", "t", stream.tokens, [f"const {e.stream_lanes(stage.inputs[0])}::word word = in0.read();", *copies])
+
+
+@_kind(WIDTH)
+def _width(e: _Emitter, stage: Stage) -> list[str]:
+    before, after = (e.network.streams[i] for i in (stage.inputs[0], stage.outputs[0]))
+    if after.lanes > before.lanes:
+        return [f"qc::widen<{after.tokens}, {before.lanes * e.bits(stage.inputs[0])}, {after.lanes // before.lanes}>(in0, out0);"]
+    return [f"qc::narrow<{before.tokens}, {after.lanes * e.bits(stage.outputs[0])}, {before.lanes // after.lanes}>(in0, out0);"]
+
+
+@_kind(WINDOW)
+def _window(e: _Emitter, stage: Stage) -> list[str]:
+    w = window_of(e.network, stage)
+    sizes = (w.height, w.width, w.groups, *w.kernel, *w.strides, *w.dilations, w.held, window(w)[2])
+    by_group = "true" if stage.folding.pe > 1 or _by_channel(stage) else "false"
+    return [f"qc::window<{', '.join(map(str, sizes))}, {by_group}>(in0, out0);"]
+
+
+def _by_channel(stage: Stage) -> bool:
+    node = stage.node
+    assert node is not None
+    return not isinstance(node.op, ops.Conv) or node.op.groups > 1
+
+
+@_kind(MAP)
+def _map(e: _Emitter, stage: Stage) -> list[str]:
+    """One token of every term, their sum, the function, one token."""
+    node = stage.node
+    assert node is not None
+    b, lanes = e.builder(), stage.folding.pe
+    b.base = f", t * {lanes}"
+    op: ops.Map = node.op
+    low, high = row_ranges(node, [e.known[v.name] for v in node.inputs])
+    row = _row(b, op, node.output.type.shape)
+    lines: list[str] = []
+    sources = []
+    for k, value in enumerate(node.inputs):
+        t = e.tensor(value, f"x{k}")
+        lines += [*_array(t, lanes), f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});"]
+        sources.append(_decoded(e, value, t, lanes, lines))
+    source = sources[0]
+    if len(sources) > 1 or not np.all(op.coeffs.data == 1):
+        reach = sum(bound(c) * max(map(abs, e.known[v.name].bounds)) for v, c in zip(node.inputs, op.coeffs.data, strict=True))
+        source = dataclasses.replace(b.scratch(min(int(low.min()), -reach), max(int(high.max()), reach), 1), variable="total")
+        lines += _array(source, lanes)
+        for k, (x, coefficients) in enumerate(zip(sources, op.coeffs.data, strict=True)):
+            c = b.array(coefficients)
+            types = f"{'true' if k == 0 else 'false'}, {x.ctype}, {c.ctype}, {x.limbs}, {c.limbs}"
+            lines.append(f"qc::accumulate<{lanes}, {row}, qc::AxisRow<1, {lanes}>, {types}>({x.variable}, {c.variable}, total{b.base});")
+    out = e.tensor(node.output, "y")
+    emit_map(b, op, lanes, row, source, out, low, high)
+    lines += [*_array(out, lanes), *b.statements, *_write(e, stage, "y")]
+    return _loop("MAP", "t", e.network.streams[stage.outputs[0]].tokens, lines)
+
+
+def _row(b: Builder, op: ops.Map, shape: tuple[int, ...]) -> str:
+    """Rows of a Map's parameters by the element's place in the stream."""
+    index = np.asarray(op.index.data)
+    padded = index.reshape((1,) * (len(shape) - index.ndim) + index.shape)
+    return b.row(to_stream(padded), stream_shape(shape))
+
+
+def _decoded(e: _Emitter, value: Value, t: Tensor, lanes: int, lines: list[str]) -> Tensor:
+    """Numbers of a token; codes of minifloats are decoded into an array of their own."""
+    if t.codes is None:
+        return t
+    made = dataclasses.replace(e.builder().scratch(*e.known[value.name].bounds, 1), variable=f"{t.variable}_number")
+    lines += [*_array(made, lanes), f"qc::decode<{lanes}, {t.reader}>({t.variable}, {made.variable});"]
+    return made
+
+
+@_kind(MULTIPLY)
+def _multiply(e: _Emitter, stage: Stage) -> list[str]:
+    node = stage.node
+    assert node is not None
+    lanes, lines, tensors = stage.folding.pe, [], []
+    for k, value in enumerate(node.inputs):
+        t = e.tensor(value, f"x{k}")
+        tensors.append(t)
+        lines += [*_array(t, lanes), f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});"]
+    out = e.tensor(node.output, "y")
+    row = f"qc::AxisRow<1, {lanes}>"
+    lines += [*_array(out, lanes), f"qc::multiply<{lanes}, {row}, {row}, {tensors[0].reader}, {tensors[1].reader}>(x0, x1, y);",
+              *_write(e, stage, "y")]  # fmt: skip
+    return _loop("MULTIPLY", "t", e.network.streams[stage.outputs[0]].tokens, lines)
+
+
+@_kind(BORDER)
+def _border(e: _Emitter, stage: Stage) -> list[str]:
+    """A frame of constants around a plane: which tokens come from the data follows from their place."""
+    node = stage.node
+    assert node is not None
+    b, op = e.builder(), node.op
+    lanes, shape = stage.folding.pe, node.output.type.shape
+    sizes = stream_shape(shape)[1:-1]
+    plane = [(shape[a], op.before[a], op.interior[a] + 1, node.inputs[0].type.shape[a]) for a in range(2, len(shape))]
+    tests = []
+    for name, (_, before, gap, size) in zip(("i", "j"), plane[-2:], strict=False):
+        tests.append(f"{name} >= {before} && {name} < {before + (size - 1) * gap + 1} && ({name} - {before}) % {gap} == 0")
+    t = e.tensor(node.output, "v")
+    fmt = node.output.type.format
+    assert op.value is not None
+    numbers = np.array([int(v) for v in op.value.values], dtype=object)
+    fill = b.array(np.asarray(fmt.encode(numbers)) if isinstance(fmt, Minifloat) else numbers)
+    at = f"(g * {lanes} + l) % {len(numbers)}" if len(numbers) > 1 else "0"
+    source = e.tensor(node.inputs[0], "x")
+    fillers = [f"v[l] = inside ? {t.ctype}(x[l]) : qc::load<{t.ctype}, {fill.limbs}>({fill.variable}, {at});"]
+    unrolled = ["FILL:", "#ifdef __BAMBU__", "#pragma unroll", "#endif", f"for (int l = 0; l < {lanes}; ++l) {{", "#ifndef __BAMBU__",
+                "#pragma HLS unroll", "#endif", *fillers, "}"]  # fmt: skip
+    body = [f"const bool inside = {' && '.join(tests)};", *_array(source, lanes), *_array(t, lanes),
+            f"if (inside) {e.stream_lanes(stage.inputs[0])}::read(in0, x);", *unrolled, *_write(e, stage, "v")]  # fmt: skip
+    groups = shape[1] // lanes
+    inner = _loop("GROUP", "g", groups, body)
+    for label, name, size in reversed(list(zip(("ROW", "COLUMN"), ("i", "j"), sizes, strict=False))):
+        inner = _loop(label, name, size, inner, pipelined=False)
+    return inner
+
+
+@_kind(CONCAT)
+def _concat(e: _Emitter, stage: Stage) -> list[str]:
+    """At every place the channels of one input after the other."""
+    node = stage.node
+    assert node is not None
+    lanes = stage.folding.pe
+    out = e.tensor(node.output, "y")
+    bounds = np.cumsum([v.type.shape[1] // lanes for v in node.inputs]).tolist()
+    body: list[str] = [*_array(out, lanes)]
+    first = 0
+    for k, (value, end) in enumerate(zip(node.inputs, bounds, strict=True)):
+        t = e.tensor(value, f"x{k}")
+        copy = [f"COPY_{k}:", "#ifdef __BAMBU__", "#pragma unroll", "#endif", f"for (int l = 0; l < {lanes}; ++l) {{", "#ifndef __BAMBU__",
+                "#pragma HLS unroll", "#endif", f"y[l] = x{k}[l];", "}"]  # fmt: skip
+        body += [f"if (g >= {first} && g < {end}) {{", *_array(t, lanes), f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});", *copy, "}"]
+        first = end
+    body += _write(e, stage, "y")
+    count = e.network.streams[stage.outputs[0]].tokens // bounds[-1]
+    return _loop("PLACE", "p", count, _loop("GROUP", "g", bounds[-1], body), pipelined=False)
+
+
+@_kind(MATVEC)
+def _matvec(e: _Emitter, stage: Stage) -> list[str]:
+    node = stage.node
+    assert node is not None
+    data, weights = node.inputs
+    before, after = e.network.streams[stage.inputs[0]], e.network.streams[stage.outputs[0]]
+    s, fold = matvec_of(stage, before, after), stage.folding
+    rom, w = _rom(e, weights, _folded_weights(node, fold.pe, fold.simd, e), fold.pe * fold.simd)
+    x, total = e.tensor(data, "x"), e.tensor(node.output, "total")
+    types = f"{x.reader}, {w.reader}, {_drop(e, node, total)}"
+    body = [
+        *_array(w, fold.pe * fold.simd), *_array(x, fold.simd),
+        f"if (g == 0) {e.stream_lanes(stage.inputs[0])}::read(in0, x);", *_kept("x", fold.simd),
+        f"qc::weights<{rom}, {w.ctype}>({{}}, g * {s.folds} + f, w);".replace("{}", e.roms[-1].name),
+        f"qc::multiply_add<{fold.pe}, {fold.simd}, {types}>(x, w, total, f == 0);",
+        *_finish(e, stage, f"f == {s.folds - 1}", f"(p * {s.groups} + g) * {fold.pe}"),
+    ]  # fmt: skip
+    vector = [f"static {x.ctype} vector[{s.folds * fold.simd}];", f"#pragma HLS array_partition variable=vector cyclic factor={fold.simd}"]
+    loops = _loop("PLACE", "p", s.places, _loop("GROUP", "g", s.groups, _loop("FOLD", "f", s.folds, body), False), False)
+    return [*vector, *_array(total, fold.pe), *loops]
+
+
+def _kept(name: str, lanes: int) -> list[str]:
+    """The token goes into the vector when it is new, and comes from it later."""
+    return ["KEEP:", "#ifdef __BAMBU__", "#pragma unroll", "#endif", f"for (int s = 0; s < {lanes}; ++s) {{", "#ifndef __BAMBU__",
+            "#pragma HLS unroll", "#endif", f"if (g == 0) vector[f * {lanes} + s] = {name}[s];", f"{name}[s] = vector[f * {lanes} + s];", "}"]  # fmt: skip
+
+
+def _drop(e: _Emitter, node: Node, total: Tensor) -> str:
+    """Bits that products lose, and the type that holds one."""
+    if not node.op.drop:
+        return f"0, {total.ctype}"
+    reach = math.prod(max(map(abs, e.known[v.name].bounds)) for v in node.inputs)
+    return f"{node.op.drop}, {e.builder().scratch(-reach - 1, reach, 1).ctype}"
+
+
+def _finish(e: _Emitter, stage: Stage, when: str, base: str) -> list[str]:
+    """At the end of a sum: the Map that follows, and the token out."""
+    if stage.map is None:
+        return [f"if ({when}) {{", *_write(e, stage, "total"), "}"]
+    node, lanes = stage.map, stage.folding.pe
+    b = e.builder()
+    b.base = f", {base}"
+    low, high = row_ranges(node, [e.known[v.name] for v in node.inputs])
+    row = _row(b, node.op, node.output.type.shape)
+    y, source = e.tensor(node.output, "y"), e.tensor(node.inputs[0], "total")
+    lines: list[str] = []
+    source = _decoded(e, node.inputs[0], source, lanes, lines)
+    if not np.all(node.op.coeffs.data == 1):
+        reach = bound(node.op.coeffs.data) * max(map(abs, e.known[node.inputs[0].name].bounds))
+        made = dataclasses.replace(b.scratch(min(int(low.min()), -reach), max(int(high.max()), reach), 1), variable="scaled")
+        c = b.array(node.op.coeffs.data[0])
+        types = f"true, {source.ctype}, {c.ctype}, {source.limbs}, {c.limbs}"
+        lines += [*_array(made, lanes),
+                  f"qc::accumulate<{lanes}, {row}, qc::AxisRow<1, {lanes}>, {types}>({source.variable}, {c.variable}, scaled{b.base});"]  # fmt: skip
+        source = made
+    emit_map(b, node.op, lanes, row, source, y, low, high)
+    return [f"if ({when}) {{", *lines, *_array(y, lanes), *b.statements, *_write(e, stage, "y"), "}"]
+
+
+def _rom(e: _Emitter, weights: Value, steps: np.ndarray, per_step: int) -> tuple[str, Tensor]:
+    """A ROM of codes [steps, per_step]; the template arguments that read it, and the type of a weight."""
+    fmt = weights.type.format
+    bipolar = isinstance(fmt, Bipolar)
+    if isinstance(fmt, Minifloat):
+        codes, width = np.asarray(fmt.encode(steps)).astype(np.int64), fmt.width
+    else:
+        codes = steps.astype(np.int64)
+        width = 1 if bipolar else max(int(max(abs(codes.min() + (codes.min() < 0)), abs(codes.max()))).bit_length() + 1, 1)
+        codes = (codes > 0).astype(np.int64) if bipolar else codes
+    e.roms.append(Rom(f"w{len(e.roms)}", _words(codes, width)))
+    w = e.tensor(weights, "w") if isinstance(fmt, Minifloat) else Tensor("w", f"ap_int<{max(2, width)}>", max(2, width))
+    return f"{per_step}, {width}, {'true' if bipolar else 'false'}", w
+
+
+def _words(codes: np.ndarray, width: int) -> np.ndarray:
+    """[steps, n] codes -> uint64 words, whole codes each, low codes in the low bits."""
+    steps, count = codes.shape
+    in_word = 64 // width
+    words = -(-count // in_word)
+    padded = np.zeros((steps, words * in_word), dtype=np.uint64)
+    padded[:, :count] = codes.astype(np.uint64) & np.uint64((1 << width) - 1)
+    shifts = (np.arange(in_word) * width).astype(np.uint64)
+    return np.bitwise_or.reduce(padded.reshape(steps, words, in_word) << shifts, axis=-1).ravel()
+
+
+def _folded_weights(node: Node, pe: int, simd: int, e: _Emitter) -> np.ndarray:
+    """[groups * folds, pe * simd]: the weights of every step, inputs of a window in the order of its stream."""
+    w = np.asarray(_units(e, node.inputs[1]))
+    if isinstance(node.op, ops.MatMul):
+        rows = w.T
+    else:
+        rows = np.moveaxis(w, 1, -1).reshape(w.shape[0], -1)  # places of the window, channels last
+    groups, folds = rows.shape[0] // pe, rows.shape[1] // simd
+    return rows.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3).reshape(groups * folds, pe * simd)
+
+
+def _units(e: _Emitter, weights: Value) -> np.ndarray:
+    return np.asarray(e.graph.producers[weights.name].op.units.data).reshape(weights.type.shape)
+
+
+@_kind(DEPTHWISE)
+def _depthwise(e: _Emitter, stage: Stage) -> list[str]:
+    node = stage.node
+    assert node is not None
+    data, weights = node.inputs
+    pe, channels = stage.folding.pe, weights.type.shape[0]
+    terms = math.prod(weights.type.shape[2:])
+    w_units = _units(e, weights).reshape(channels // pe, pe, terms).transpose(0, 2, 1).reshape(-1, pe)
+    rom, w = _rom(e, weights, w_units, pe)
+    x, total = e.tensor(data, "x"), e.tensor(node.output, "total")
+    types = f"{x.reader}, {w.reader}, {_drop(e, node, total)}"
+    groups = channels // pe
+    body = [
+        *_array(x, pe), *_array(w, pe), f"{e.stream_lanes(stage.inputs[0])}::read(in0, x);",
+        f"qc::weights<{rom}, {w.ctype}>({e.roms[-1].name}, g * {terms} + f, w);",
+        f"qc::multiply_each<{pe}, {types}>(x, w, total, f == 0);",
+        *_finish(e, stage, f"f == {terms - 1}", f"(p * {groups} + g) * {pe}"),
+    ]  # fmt: skip
+    count = e.network.streams[stage.outputs[0]].tokens // groups
+    loops = _loop("PLACE", "p", count, _loop("GROUP", "g", groups, _loop("FOLD", "f", terms, body), False), False)
+    return [*_array(total, pe), *loops]
+
+
+@_kind(REDUCE)
+def _reduce(e: _Emitter, stage: Stage) -> list[str]:
+    node = stage.node
+    assert node is not None
+    pe, terms = stage.folding.pe, math.prod(node.op.kernel)
+    x, total = e.tensor(node.inputs[0], "x"), e.tensor(node.output, "total")
+    lines = [*_array(x, pe), f"{e.stream_lanes(stage.inputs[0])}::read(in0, x);"]
+    if isinstance(node.op, ops.MaxPool):
+        reader = x.reader if x.codes else f"qc::Int<{x.ctype}, 1>"
+        lines += [f"qc::largest_each<{pe}, {reader}>(x, total, f == 0);"]
+        total = dataclasses.replace(x, variable="total")
+    else:
+        source = _decoded(e, node.inputs[0], x, pe, lines)
+        lines += [f"qc::add_each<{pe}>({source.variable}, total, f == 0);"]
+    groups = node.output.type.shape[1] // pe
+    body = [*lines, *_finish(e, stage, f"f == {terms - 1}", f"(p * {groups} + g) * {pe}")]
+    count = e.network.streams[stage.outputs[0]].tokens // groups
+    loops = _loop("PLACE", "p", count, _loop("GROUP", "g", groups, _loop("FOLD", "f", terms, body), False), False)
+    return [*_array(total, pe), *loops]
+
+
+@_kind(WHOLE)
+def _whole(e: _Emitter, stage: Stage) -> list[str]:
+    """All of the inputs in memories, the kernels of `parallel` as loops, then the result."""
+    node = stage.node
+    assert node is not None
+    b = e.builder()
+    reads: list[str] = []
+    data = [v for v in node.inputs if _streamed(e, v)]
+    longest = 0
+    for k, value in enumerate(data):
+        stream = e.network.streams[stage.inputs[k]]
+        local = b.local(value)
+        row = b.row(places(value.type.shape), (value.type.size,))
+        token = e.tensor(value, f"x{k}")
+        inner = _loop(f"ELEMENT_{k}", "l", stream.lanes, [f"{local.variable}[{row}::at(t * {stream.lanes} + l)] = x{k}[l];"], False)
+        reads += [f"if (t < {stream.tokens}) {{", *_array(token, stream.lanes), f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});", *inner, "}"]
+        longest = max(longest, stream.tokens)
+    RULES[type(node.op)](b, node)
+    result = b.kept(node.output)
+    out = e.network.streams[stage.outputs[0]]
+    row = b.row(places(node.output.type.shape), (node.output.type.size,))
+    token = e.tensor(node.output, "y")
+    writes = [*_array(token, out.lanes),
+              *_loop("RESULT", "l", out.lanes, [f"y[l] = {result.variable}[{row}::at(t * {out.lanes} + l)];"], False),
+              *_write(e, stage, "y")]  # fmt: skip
+    locals_ = [f"static {v.ctype} {v.name}[{v.size}];" for v in b.locals]
+    return [*locals_, *_loop("READ", "t", longest, reads), *b.statements, *_loop("WRITE", "t", out.tokens, writes)]
+
+
+def _streamed(e: _Emitter, value: Value) -> bool:
+    made = e.graph.producers.get(value.name)
+    return made is None or not isinstance(made.op, ops.Constant)
+
+
+__all__ = ["DataflowView", "Stream", "build", "stream_layout"]

@@ -1,0 +1,98 @@
+"""What a cost rule may look at: one node of the integer graph, its constant operand, the fabric, and how the node is folded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
+from qcompile.ir import Graph, Node, Value, ops
+
+if TYPE_CHECKING:
+    from qcompile.cost.primitives import Fabric
+
+
+@dataclass(frozen=True)
+class Folding:
+    """A layer's share of hardware: `pe` outputs and `simd` inputs of a window are worked on in one cycle."""
+
+    pe: int = 1
+    simd: int = 1
+
+
+@dataclass(frozen=True)
+class Site:
+    """weights: units of the operand that is constant, at index `constant` of the inputs; None where both are data."""
+
+    node: Node
+    fabric: Fabric
+    folding: Folding = Folding()
+    weights: np.ndarray | None = None
+    constant: int = 1
+
+    @property
+    def data(self) -> Value:
+        return self.node.inputs[1 - self.constant if self.weights is not None else 0]
+
+    @property
+    def outputs(self) -> int:
+        return self.node.output.type.size
+
+
+def site(graph: Graph, node: Node, fabric: Fabric, folding: Folding = Folding()) -> Site:
+    """The site of a node; constants are found by their producers."""
+    for index, value in enumerate(node.inputs):
+        made = graph.producers.get(value.name)
+        if made is not None and isinstance(made.op, ops.Constant):
+            return Site(node, fabric, folding, made.op.units.data.reshape(value.type.shape), index)
+    return Site(node, fabric, folding)
+
+
+def bits(fmt: Format | None) -> int:
+    """Bits of a format's units as a two's-complement (or unsigned) integer: what adders and multipliers see."""
+    if isinstance(fmt, Minifloat):
+        return max(abs(int(fmt.max_units)), abs(int(fmt.min_units))).bit_length() + int(fmt.signed)
+    if isinstance(fmt, Bipolar):
+        return 2
+    assert isinstance(fmt, FixedPoint)
+    return fmt.width
+
+
+def signed(fmt: Format | None) -> bool:
+    return bool(getattr(fmt, "signed", True))
+
+
+def rows_of(s: Site) -> tuple[np.ndarray, int]:
+    """Weights as (rows, terms of a row), and at how many places of the output each row is computed."""
+    assert s.weights is not None
+    w = s.weights
+    if isinstance(s.node.op, ops.Conv):
+        rows = w.reshape(w.shape[0], -1)
+    elif s.constant == 1:
+        rows = w.reshape(-1, 1).T if w.ndim == 1 else np.swapaxes(w, -1, -2).reshape(-1, w.shape[-2])
+    else:
+        rows = w.reshape(-1, w.shape[-1])
+    return rows, s.outputs // max(1, rows.shape[0])
+
+
+def terms(node: Node) -> int:
+    """Products of one output of a MatMul or Conv; numbers that a pool or sum takes together."""
+    op = node.op
+    if isinstance(op, ops.MatMul):
+        return node.inputs[0].type.shape[-1]
+    if isinstance(op, ops.Conv):
+        return math.prod(node.inputs[1].type.shape[1:])
+    if isinstance(op, (ops.SumPool, ops.MaxPool)):
+        return math.prod(op.kernel)
+    return max(1, node.inputs[0].type.size // max(1, node.output.type.size))
+
+
+def elements_of_rows(s: Site) -> np.ndarray:
+    """How many elements of a Map use each of its parameter rows."""
+    op: ops.Map = s.node.op
+    index = np.broadcast_to(op.index.data, s.node.output.type.shape)
+    return np.bincount(np.asarray(index, dtype=np.int64).ravel(), minlength=op.coeffs.data.shape[1])

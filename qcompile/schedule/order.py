@@ -1,0 +1,32 @@
+"""The order in which the elements of a tensor pass through a stream: raster, channels last."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qcompile.ir import Shape
+
+
+def permutation(rank: int) -> Shape:
+    """Axes of a tensor in the order of its stream: axis 1 (channels) goes last where there are axes behind it."""
+    return (0, *range(2, rank), 1) if rank > 2 else tuple(range(rank))
+
+
+def stream_shape(shape: Shape) -> Shape:
+    return tuple(shape[a] for a in permutation(len(shape)))
+
+
+def to_stream(x: np.ndarray, lead: int = 0) -> np.ndarray:
+    """The elements in stream order; `lead` axes in front are left alone."""
+    return np.transpose(x, (*range(lead), *(lead + a for a in permutation(x.ndim - lead))))
+
+
+def from_stream(x: np.ndarray, shape: Shape, lead: int = 0) -> np.ndarray:
+    """Inverse of `to_stream`: elements in stream order, of any shape, as a tensor of `shape`."""
+    axes = permutation(len(shape))
+    return np.transpose(x.reshape(*x.shape[:lead], *stream_shape(shape)), (*range(lead), *(lead + int(a) for a in np.argsort(axes))))
+
+
+def places(shape: Shape) -> np.ndarray:
+    """Index of every element of the stream in the tensor's raster order."""
+    return to_stream(np.arange(int(np.prod(shape))).reshape(shape)).ravel()

@@ -1,0 +1,305 @@
+"""Processes and streams of an integer graph: which node runs where, with how many elements in a token.
+
+Every process is one of a few kinds, each with a kernel in hw/include/qc/dataflow.hpp and its traffic in `tokens`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from qcompile.cost.site import Folding
+from qcompile.errors import QCompileError
+from qcompile.formats import Bipolar, Minifloat
+from qcompile.ir import Graph, Node, Shape, Value, ops
+from qcompile.schedule.order import permutation, stream_shape
+
+MATVEC, DEPTHWISE, REDUCE, MAP, MULTIPLY, WINDOW, BORDER, CONCAT, WHOLE, FORK, WIDTH, INPUT, OUTPUT = (
+    "matvec", "depthwise", "reduce", "map", "multiply", "window", "border", "concat", "whole", "fork", "width", "input", "output",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Tokens of `lanes` elements of a value; repeat: how often every element passes (windows overlap)."""
+
+    value: Value
+    lanes: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One process. node: what it computes (None for plumbing); map: a Map that follows in the same process; streams by their index."""
+
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    node: Node | None = None
+    map: Node | None = None
+    folding: Folding = Folding()
+
+    @property
+    def result(self) -> Node:
+        found = self.map or self.node
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True)
+class Network:
+    """Processes in topological order, and the streams that join them."""
+
+    stages: tuple[Stage, ...]
+    streams: tuple[Stream, ...]
+
+
+@dataclass
+class _Builder:
+    graph: Graph
+    foldings: Mapping[str, Folding]
+    stages: list[Stage] = field(default_factory=list)
+    streams: list[Stream] = field(default_factory=list)
+    waiting: dict[str, list[int]] = field(default_factory=dict)
+    alias: dict[str, str] = field(default_factory=dict)
+
+    def stream(self, value: Value, lanes: int, tokens: int | None = None) -> int:
+        self.streams.append(Stream(value, lanes, value.type.size // lanes if tokens is None else tokens))
+        return len(self.streams) - 1
+
+    def take(self, value: Value, lanes: int) -> int:
+        """The next free stream of a value, with tokens of `lanes` elements."""
+        return self.converted(self.waiting[self.root(value)].pop(0), lanes)
+
+    def root(self, value: Value) -> str:
+        return self.alias.get(value.name, value.name)
+
+    def lanes_of(self, value: Value) -> int:
+        return self.streams[self.waiting[self.root(value)][0]].lanes
+
+    def converted(self, index: int, lanes: int) -> int:
+        """The same elements in tokens of another size; where neither divides the other, by way of their gcd."""
+        have = self.streams[index].lanes
+        if have == lanes:
+            return index
+        step = lanes if lanes % have == 0 or have % lanes == 0 else math.gcd(have, lanes)
+        old = self.streams[index]
+        new = self.stream(old.value, step, old.tokens * old.lanes // step)
+        self.stages.append(Stage(WIDTH, (index,), (new,)))
+        return self.converted(new, lanes)
+
+    def give(self, value: Value, index: int) -> None:
+        """Offer a stream to all consumers of a value; several get copies."""
+        count = uses(self.graph, value, self.alias)
+        if count <= 1:
+            self.waiting[value.name] = [index]
+            return
+        copies = [self.stream(value, self.streams[index].lanes, self.streams[index].tokens) for _ in range(count)]
+        self.stages.append(Stage(FORK, (index,), tuple(copies)))
+        self.waiting[value.name] = copies
+
+
+def uses(graph: Graph, value: Value, alias: Mapping[str, str]) -> int:
+    """How many processes read a value, under all its names."""
+    names = {value.name} | {a for a, root in alias.items() if root == value.name}
+    names |= _renamed(graph, names)
+    reads = sum(1 for n in graph.nodes if not _free(n) for v in n.inputs if v.name in names)
+    return reads + sum(v.name in names for v in graph.outputs)
+
+
+def _renamed(graph: Graph, names: set[str]) -> set[str]:
+    found: set[str] = set()
+    for node in graph.nodes:
+        if _free(node) and not isinstance(node.op, ops.Constant) and node.inputs[0].name in names | found:
+            found.add(node.output.name)
+    return found
+
+
+def _free(node: Node) -> bool:
+    """Constants, and reshapes that leave the order of the stream as it is."""
+    if isinstance(node.op, ops.Constant):
+        return True
+    if isinstance(node.op, ops.Reshape):
+        return _same_order(node.inputs[0].type.shape, node.output.type.shape)
+    return isinstance(node.op, ops.Transpose) and _same_after(node)
+
+
+def _raster(shape: Shape) -> bool:
+    """Whether the stream's order is the raster order of the tensor."""
+    axes = [a for a in permutation(len(shape)) if shape[a] > 1]
+    return axes == sorted(axes)
+
+
+def _same_order(before: Shape, after: Shape) -> bool:
+    return (_raster(before) and _raster(after)) or (
+        len(before) > 2 and len(after) > 2 and _squeezed(stream_shape(before)) == _squeezed(stream_shape(after)) and before[1] == after[1]
+    )
+
+
+def _squeezed(shape: Shape) -> Shape:
+    return tuple(n for n in shape if n > 1)
+
+
+def _same_after(node: Node) -> bool:
+    """A transpose that only turns what the streams turn too."""
+    before, perm = node.inputs[0].type.shape, node.op.perm
+    out = [perm[a] for a in permutation(len(perm))]
+    moved = [a for a in out if before[a] > 1]
+    return moved == [a for a in permutation(len(before)) if before[a] > 1]
+
+
+def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
+    """Processes and streams of an integer graph. foldings: by the name of the result of a node; what is missing is folded least."""
+    b = _Builder(graph, foldings)
+    constants = {n.output.name for n in graph.nodes if isinstance(n.op, ops.Constant)}
+    for value in graph.inputs:
+        index = b.stream(value, 1)
+        b.stages.append(Stage(INPUT, (), (index,)))
+        b.give(value, index)
+    merged: set[str] = set()
+    for node in graph.nodes:
+        if node.output.name in merged or isinstance(node.op, ops.Constant):
+            continue
+        if all(v.name in constants for v in node.inputs):
+            raise QCompileError("a result of constants alone is no process", str(node.origin), "fold it when exporting")
+        if _free(node):
+            b.alias[node.output.name] = b.root(node.inputs[0])
+            b.waiting[node.output.name] = b.waiting.get(b.root(node.inputs[0]), [])
+            continue
+        after = follower(graph, node)
+        if after is not None and kind(node, constants) in (MATVEC, DEPTHWISE, REDUCE):
+            merged.add(after.output.name)
+        else:
+            after = None
+        _add(b, node, after, constants)
+    for value in graph.outputs:
+        b.stages.append(Stage(OUTPUT, (b.take(value, b.lanes_of(value)),), ()))
+    return Network(tuple(b.stages), tuple(b.streams))
+
+
+def follower(graph: Graph, node: Node) -> Node | None:
+    """The Map that alone reads the result of a node, and nothing else."""
+    readers = graph.consumers.get(node.output.name, [])
+    if len(readers) != 1 or any(v.name == node.output.name for v in graph.outputs):
+        return None
+    (reader,) = readers
+    alone = isinstance(reader.op, ops.Map) and len(reader.inputs) == 1 and reader.output.type.shape == node.output.type.shape
+    return reader if alone else None
+
+
+def kind(node: Node, constants: set[str]) -> str:
+    """Which process a node becomes; WHOLE where no streaming unit fits."""
+    op, data = node.op, node.inputs[0].type
+    if isinstance(op, ops.MatMul):
+        weights = node.inputs[1]
+        plain = weights.name in constants and len(weights.type.shape) == 2 and len(data.shape) == 2
+        return MATVEC if plain and _rom(weights) else WHOLE
+    if isinstance(op, ops.Conv):
+        weights = node.inputs[1]
+        if weights.name not in constants or node.inputs[0].name in constants or data.shape[0] != 1 or not _rom(weights):
+            return WHOLE
+        if op.groups == 1:
+            return MATVEC
+        return DEPTHWISE if op.groups == data.shape[1] == weights.type.shape[0] else WHOLE
+    if isinstance(op, (ops.SumPool, ops.MaxPool)):
+        return REDUCE if data.shape[0] == 1 else WHOLE
+    if isinstance(op, (ops.Map, ops.Mul)):
+        alike = all(v.type.shape == node.output.type.shape and v.name not in constants for v in node.inputs)
+        return (MAP if isinstance(op, ops.Map) else MULTIPLY) if alike else WHOLE
+    if isinstance(op, ops.Pad):
+        return BORDER if len(data.shape) > 2 and _plane_border(op, len(data.shape)) else WHOLE
+    if isinstance(op, ops.Concat):
+        last = permutation(len(node.output.type.shape))[-1]
+        return CONCAT if op.axis == last and not any(v.name in constants for v in node.inputs) and data.shape[0] == 1 else WHOLE
+    return WHOLE
+
+
+def _rom(weights: Value) -> bool:
+    """Whether a weight fits in a word of a ROM."""
+    fmt = weights.type.format
+    return fmt is not None and (isinstance(fmt, (Minifloat, Bipolar)) or fmt.width <= 32)
+
+
+def _plane_border(op: ops.Pad, rank: int) -> bool:
+    """A border around the plane, the same in all its places."""
+    assert op.value is not None
+    sizes = all(op.before[a] == op.after[a] == op.interior[a] == 0 for a in (0, 1))
+    flat = all(n == 1 for a, n in enumerate(op.value.shape) if a + rank - len(op.value.shape) != 1)
+    return sizes and flat
+
+
+def limits(node: Node, unit: str) -> Folding:
+    """The most that a node can be unrolled: its outputs, and the terms that a token may hold."""
+    channels = node.output.type.shape[1] if len(node.output.type.shape) > 1 else 1
+    if unit == MATVEC:
+        inputs = node.inputs[0].type.shape[1]
+        return Folding(channels, inputs)
+    return Folding(channels, 1)
+
+
+def folding(b: _Builder, node: Node, unit: str, default: Folding) -> Folding:
+    """The folding of a node, checked: pe divides the outputs, simd the terms."""
+    wanted = b.foldings.get(node.output.name, default)
+    most = limits(node, unit)
+    for name, value, whole in (("pe", wanted.pe, most.pe), ("simd", wanted.simd, most.simd)):
+        if value < 1 or whole % value:
+            legal = [d for d in range(1, whole + 1) if whole % d == 0]
+            near = sorted(legal, key=lambda d: (abs(d - value), d))[:3]
+            raise QCompileError(
+                f"a {name} of {value} is not possible, it must divide {whole}", str(node.origin), f"nearest: {', '.join(map(str, sorted(near)))}"
+            )
+    return wanted
+
+
+def _add(b: _Builder, node: Node, after: Node | None, constants: set[str]) -> None:
+    unit = kind(node, constants)
+    result = (after or node).output
+    data = [v for v in node.inputs if v.name not in constants]
+    if unit == WHOLE:
+        taken = tuple(b.take(v, b.lanes_of(v)) for v in data)
+        fold, out = Folding(), b.stream(result, 1)
+    elif unit == MATVEC:
+        fold = folding(b, node, unit, Folding())
+        taken = (_windows(b, node, fold.simd, False),)
+        out = b.stream(result, fold.pe)
+    elif unit in (DEPTHWISE, REDUCE):
+        fold = folding(b, node, unit, Folding())
+        taken = (_windows(b, node, fold.pe, True),)
+        out = b.stream(result, fold.pe)
+    else:
+        channels = limits(node, unit).pe
+        if unit == CONCAT:
+            channels = math.gcd(*(v.type.shape[1] for v in node.inputs))
+        fold = folding(b, node, unit, Folding(math.gcd(channels, *(b.lanes_of(v) for v in data))))
+        if unit == CONCAT and channels % fold.pe:
+            raise QCompileError(f"a pe of {fold.pe} is not possible, it must divide {channels}", str(node.origin))
+        taken = tuple(b.take(v, fold.pe) for v in data)
+        out = b.stream(result, fold.pe)
+    b.stages.append(Stage(unit, taken, (out,), node, after, fold))
+    b.give(result, out)
+
+
+def _windows(b: _Builder, node: Node, lanes: int, by_channel: bool) -> int:
+    """The windows of a convolution or pool as a stream; a matrix product, and windows of one element, take the data as they are."""
+    data = node.inputs[0]
+    source = b.take(data, lanes)
+    if isinstance(node.op, ops.MatMul):
+        return source
+    kernel = node.inputs[1].type.shape[2:] if isinstance(node.op, ops.Conv) else node.op.kernel
+    if math.prod(kernel) == 1 and all(s == 1 for s in node.op.strides):
+        return source
+    out = math.prod(node.output.type.shape[2:]) * math.prod(kernel) * data.type.shape[1] // lanes
+    index = b.stream(data, lanes, out)
+    b.stages.append(Stage(WINDOW, (source,), (index,), node, None, Folding(lanes if by_channel else 1, 1 if by_channel else lanes)))
+    return index
+
+
+def folded(network_: Network, names: Mapping[str, Any]) -> dict[str, Folding]:
+    """Foldings of all processes that have one, by the result of their node."""
+    return {s.node.output.name: s.folding for s in network_.stages if s.node is not None and s.kind not in (WINDOW, WHOLE)}
+
+
+replace = dataclasses.replace

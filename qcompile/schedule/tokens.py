@@ -1,0 +1,339 @@
+"""Token traffic of a network of processes: it does not depend on data, so depths and cycles can be computed.
+
+A process is a loop that may read and write one token per stream in an iteration; without waiting, an iteration takes a cycle.
+`Traffic` says in which iterations. Two questions are answered:
+- cycles: every token as early as possible with streams without limit (max-plus recurrences, vectorised over tokens);
+- liveness: events (reads and writes) and their order form a graph; depths suffice exactly where it has no cycle (Commoner et al. 1971,
+  marked graphs: a write waits for the read that frees its place).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from qcompile.cost.site import terms
+from qcompile.ir import Node, ops
+from qcompile.schedule.order import permutation, stream_shape
+from qcompile.schedule.stages import (
+    BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream,
+)  # fmt: skip
+
+PIPELINE = 4  # cycles from a read to the write that it allows: what a short loop's pipeline takes
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Iterations in which tokens are read (per input stream) and written (all outputs alike), ascending; and how many iterations there are."""
+
+    reads: tuple[np.ndarray, ...]
+    writes: np.ndarray
+    iterations: int
+
+
+def traffic(network: Network, stage: Stage, opaque: int = 0) -> Traffic:
+    """Of one process. opaque: cycles of a WHOLE process between its last read and its first write."""
+    ins = [network.streams[i] for i in stage.inputs]
+    outs = [network.streams[i] for i in stage.outputs]
+    if stage.kind in (INPUT, MAP, MULTIPLY, FORK):
+        every = np.arange(outs[0].tokens)
+        return Traffic(tuple(every for _ in ins), every, len(every))
+    if stage.kind == OUTPUT:
+        return Traffic((np.arange(ins[0].tokens),), np.zeros(0, dtype=np.int64), ins[0].tokens)
+    if stage.kind == WIDTH:
+        return _width(ins[0], outs[0])
+    if stage.kind == MATVEC:
+        return _matvec(stage, ins[0], outs[0])
+    if stage.kind in (DEPTHWISE, REDUCE):
+        every = np.arange(ins[0].tokens)
+        terms = ins[0].tokens // outs[0].tokens
+        return Traffic((every,), every[terms - 1 :: terms], len(every))
+    if stage.kind == WINDOW:
+        reads, writes, iterations = window(window_of(network, stage))
+        return Traffic((reads,), writes, iterations)
+    if stage.kind == BORDER:
+        inside = border_inside(stage)
+        return Traffic((np.flatnonzero(inside),), np.arange(len(inside)), len(inside))
+    if stage.kind == CONCAT:
+        owner = concat_owner(stage, outs[0])
+        return Traffic(tuple(np.flatnonzero(owner == i) for i in range(len(ins))), np.arange(len(owner)), len(owner))
+    assert stage.kind == WHOLE
+    last = max(s.tokens for s in ins)
+    return Traffic(tuple(np.arange(s.tokens) for s in ins), last + opaque + np.arange(outs[0].tokens), last + opaque + outs[0].tokens)
+
+
+def _width(before: Stream, after: Stream) -> Traffic:
+    if after.lanes > before.lanes:
+        step = after.lanes // before.lanes
+        return Traffic((np.arange(before.tokens),), np.arange(step - 1, before.tokens, step), before.tokens)
+    step = before.lanes // after.lanes
+    return Traffic((np.arange(0, after.tokens, step),), np.arange(after.tokens), after.tokens)
+
+
+@dataclass(frozen=True)
+class Shape2:
+    """Loop bounds of a matrix-vector unit: places, groups of rows, folds of a row."""
+
+    places: int
+    groups: int
+    folds: int
+
+
+def matvec_of(stage: Stage, before: Stream, after: Stream) -> Shape2:
+    assert stage.node is not None
+    weights = stage.node.inputs[1].type.shape
+    rows = weights[1] if isinstance(stage.node.op, ops.MatMul) else weights[0]
+    columns = weights[0] if isinstance(stage.node.op, ops.MatMul) else math.prod(weights[1:])
+    return Shape2(stage.node.output.type.size // rows, rows // stage.folding.pe, columns // stage.folding.simd)
+
+
+def _matvec(stage: Stage, before: Stream, after: Stream) -> Traffic:
+    """A vector is read during the first group of rows and kept for the others."""
+    s = matvec_of(stage, before, after)
+    start = np.arange(s.places)[:, None] * (s.groups * s.folds)
+    reads = start + np.arange(s.folds)
+    writes = start + np.arange(s.groups) * s.folds + s.folds - 1
+    return Traffic((reads.ravel(),), writes.ravel(), s.places * s.groups * s.folds)
+
+
+# --- sliding windows -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Window:
+    """A plane (height 1 for one axis) of `groups` tokens per place; kernel, strides, dilations; `held` rows in the buffer."""
+
+    height: int
+    width: int
+    groups: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    rows: int
+    columns: int
+    held: int
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        return self.dilations[0] * (self.kernel[0] - 1), self.dilations[1] * (self.kernel[1] - 1)
+
+
+def _plane(values: tuple[int, ...], one: int = 1) -> tuple[int, int]:
+    return (values[0], values[1]) if len(values) == 2 else (one, values[0])
+
+
+def window_of(network: Network, stage: Stage) -> Window:
+    node = stage.node
+    assert node is not None
+    data, op = node.inputs[0].type.shape, node.op
+    kernel = _plane(node.inputs[1].type.shape[2:] if isinstance(op, ops.Conv) else op.kernel)
+    (height, width), (rows, columns) = _plane(data[2:]), _plane(node.output.type.shape[2:])
+    strides, dilations = _plane(op.strides), _plane(op.dilations)
+    held = min(height, dilations[0] * (kernel[0] - 1) + 1 + strides[0])
+    lanes = network.streams[stage.inputs[0]].lanes
+    return Window(height, width, data[1] // lanes, kernel, strides, dilations, rows, columns, held)
+
+
+def window(w: Window) -> tuple[np.ndarray, np.ndarray, int]:
+    """(iterations of reads, of writes, number of iterations): what `qc::window` does.
+
+    In an iteration a token is read while the buffer has room, then one is written where all of its window is there. With r(j) tokens read
+    before write j: r(j) = max(need(j), min(room(j), r(j-1) + 1)); between two writes come r(j) - r(j-1) reads, the last in the write's iteration.
+    """
+    total = w.height * w.width * w.groups
+    per_place = math.prod(w.kernel) * w.groups
+    columns = np.arange(w.columns)
+    before, counts = 0, []
+    for row in range(w.rows):
+        bottom, room = row * w.strides[0] + w.reach[0], min(total, (row * w.strides[0] + w.held) * w.width * w.groups)
+        need = (bottom * w.width + columns * w.strides[1] + w.reach[1] + 1) * w.groups
+        need = np.repeat(need, per_place)
+        steps = np.arange(1, len(need) + 1)
+        free = np.maximum.accumulate(np.maximum(need - steps, before)) + steps
+        found = np.minimum(free, np.maximum(room, need))
+        counts.append(found)
+        before = int(found[-1])
+    read = np.concatenate(counts)
+    fresh = np.diff(read, prepend=0)
+    writes = np.cumsum(np.maximum(fresh, 1)) - 1
+    rest = total - int(read[-1])
+    # The reads between two writes take the iterations before (and in) the later one.
+    owner = np.repeat(np.arange(len(read)), fresh)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(fresh) - fresh, fresh)
+    reads = writes[owner] - fresh[owner] + 1 + place
+    end = int(writes[-1]) + 1
+    return np.concatenate([reads, end + np.arange(rest)]), writes, end + rest
+
+
+def border_inside(stage: Stage) -> np.ndarray:
+    """For every token of a bordered plane: whether it comes from the data."""
+    node = stage.node
+    assert node is not None and isinstance(node.op, ops.Pad)
+    op, shape = node.op, node.output.type.shape
+    inside = np.ones(stream_shape(shape), dtype=bool)
+    axes = permutation(len(shape))
+    for place, axis in enumerate(axes):
+        at = np.arange(shape[axis]) - op.before[axis]
+        gap = op.interior[axis] + 1
+        real = (at >= 0) & (at % gap == 0) & (at // gap < node.inputs[0].type.shape[axis])
+        inside &= real.reshape([-1 if i == place else 1 for i in range(len(axes))])
+    return inside.reshape(-1, shape[1])[:, :: stage.folding.pe].ravel()
+
+
+def concat_owner(stage: Stage, out: Stream) -> np.ndarray:
+    """For every token of a concatenation along the channels: the input that it comes from."""
+    assert stage.node is not None
+    groups = [v.type.shape[1] // stage.folding.pe for v in stage.node.inputs]
+    row = np.repeat(np.arange(len(groups)), groups)
+    return np.tile(row, out.tokens // len(row))
+
+
+# --- cycles --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """interval and latency in cycles; live, depth: tokens of every stream, for liveness alone and for full speed; cycles of every process."""
+
+    interval: int
+    latency: int
+    live: tuple[int, ...]
+    depth: tuple[int, ...]
+    cycles: tuple[int, ...]
+
+
+def schedule(network: Network) -> Schedule:
+    """Cycles and depths of a network."""
+    moves = traffics(network)
+    interval, latency, fast = timing(network, moves)
+    live = liveness(network, moves, fast)
+    depth = tuple(max(a, b) for a, b in zip(live, fast, strict=True))
+    return Schedule(interval, latency, live, depth, tuple(m.iterations for m in moves))
+
+
+def traffics(network: Network) -> list[Traffic]:
+    return [traffic(network, s, sequential_cycles(s.node) if s.kind == WHOLE and s.node is not None else 0) for s in network.stages]
+
+
+def sequential_cycles(node: Node) -> int:
+    """Of a layer that works on memories: one product, sum or element a cycle."""
+    summing = (ops.MatMul, ops.Conv, ops.SumPool, ops.MaxPool, ops.ReduceSum, ops.ReduceMax, ops.ArgMax)
+    return node.output.type.size * (terms(node) if isinstance(node.op, summing) else 3 if isinstance(node.op, ops.IntSoftmax) else 1)
+
+
+FRAMES = 2
+
+
+def timing(network: Network, moves: list[Traffic]) -> tuple[int, int, tuple[int, ...]]:
+    """(interval, latency, largest number of tokens in every stream): all as early as possible, streams without limit, frame after frame.
+
+    The input sends at the pace of the slowest process, so that what piles up is what the branches of the network need.
+    """
+    slowest = max(m.iterations for m in moves)
+    written: dict[int, np.ndarray] = {}
+    read: dict[int, np.ndarray] = {}
+    end = [0] * FRAMES
+    for stage, move in zip(network.stages, moves, strict=True):
+        frames = np.arange(FRAMES)[:, None] * max(move.iterations, slowest if not stage.inputs else 0)
+        ready = [_ready(written[i], r, frames) for i, r in zip(stage.inputs, move.reads, strict=True)]
+        writes = (frames + move.writes).ravel()
+        starts = [(frames + r).ravel() for r in move.reads]
+        late = _delays(starts, ready)
+        for i, at in zip(stage.inputs, starts, strict=True):
+            read[i] = at + late(at)
+        done = writes + late(writes) + PIPELINE
+        for i in stage.outputs:
+            written[i] = done
+        if not stage.outputs and move.reads:
+            finish = read[stage.inputs[0]].reshape(FRAMES, -1)[:, -1] + 1
+            end = [max(a, int(b)) for a, b in zip(end, finish, strict=True)]
+    fast = tuple(_occupancy(written[i], read[i]) for i in range(len(network.streams)))
+    return max(slowest, end[-1] - end[-2]), end[0], fast
+
+
+def _ready(written: np.ndarray, reads: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """When each token of all frames can be read."""
+    assert len(written) == len(reads) * len(frames)
+    return written
+
+
+def _delays(starts: list[np.ndarray], ready: list[np.ndarray]):  # type: ignore[no-untyped-def]
+    """How late an iteration is: the largest delay of any token that was read up to it."""
+    if not starts:
+        return lambda at: np.zeros(len(at), dtype=np.int64)
+    at = np.concatenate(starts)
+    order = np.argsort(at, kind="stable")
+    at, late = at[order], np.maximum.accumulate(np.maximum(0, (np.concatenate(ready) - np.concatenate(starts))[order]))
+    return lambda when: np.concatenate([[0], late])[np.searchsorted(at, when, side="right")]
+
+
+def _occupancy(written: np.ndarray, read: np.ndarray) -> int:
+    """Most tokens that wait at a time: written before, read at or after a moment."""
+    if not len(written):
+        return 1
+    gone = np.searchsorted(np.sort(read), written, side="left")
+    return max(1, int((np.arange(1, len(written) + 1) - gone).max()))
+
+
+# --- liveness ------------------------------------------------------------------------------------------------------------
+
+
+def liveness(network: Network, moves: list[Traffic], enough: tuple[int, ...]) -> tuple[int, ...]:
+    """Depths with which every run ends, none of which can be one less. enough: depths that suffice."""
+    depths = [1] * len(network.streams)
+    events = Events(network, moves)
+    while critical := events.blocked(depths):
+        grown = [i for i in critical if depths[i] < enough[i]]
+        for i in grown or critical:
+            depths[i] = max(enough[i], depths[i] + 1)
+    for i in range(len(depths)):
+        low, high = 1, depths[i]
+        while low < high:
+            middle = (low + high) // 2
+            depths[i] = middle
+            low, high = (low, middle) if not events.blocked(depths) else (middle + 1, high)
+        depths[i] = low
+    return tuple(depths)
+
+
+class Events:
+    """Reads and writes of all processes, numbered in the order of their programs, for one frame."""
+
+    def __init__(self, network: Network, moves: list[Traffic]) -> None:
+        self.write_of: dict[int, np.ndarray] = {}
+        self.read_of: dict[int, np.ndarray] = {}
+        self.chains: list[tuple[int, int]] = []
+        count = 0
+        for stage, move in zip(network.stages, moves, strict=True):
+            columns = [*move.reads, *(move.writes for _ in stage.outputs)]
+            rank = np.concatenate([np.full(len(c), k) for k, c in enumerate(columns)])
+            order = np.lexsort((rank, np.concatenate(columns)))
+            number = np.empty(len(order), dtype=np.int64)
+            number[order] = count + np.arange(len(order))
+            ends = np.cumsum([0, *(len(c) for c in columns)])
+            parts = [number[a:b] for a, b in zip(ends, ends[1:])]
+            for i, part in zip(stage.inputs, parts, strict=False):
+                self.read_of[i] = part
+            for i, part in zip(stage.outputs, parts[len(stage.inputs) :], strict=True):
+                self.write_of[i] = part
+            self.chains.append((count, count + len(order)))
+            count += len(order)
+        self.count = count
+        chain = np.concatenate([np.arange(a, b - 1) for a, b in self.chains])
+        self.sources = [chain, *(self.write_of[i] for i in range(len(network.streams)))]
+        self.targets = [chain + 1, *(self.read_of[i] for i in range(len(network.streams)))]
+
+    def blocked(self, depths: list[int]) -> list[int]:
+        """Streams whose depth takes part in a deadlock; none: the run ends."""
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+
+        freed = {i: (self.read_of[i][: max(0, len(self.read_of[i]) - d)], self.write_of[i][d:]) for i, d in enumerate(depths)}
+        source = np.concatenate(self.sources + [a for a, _ in freed.values()])
+        target = np.concatenate(self.targets + [b for _, b in freed.values()])
+        edges = coo_matrix((np.ones(len(source), dtype=np.int8), (source, target)), shape=(self.count, self.count)).tocsr()
+        _, label = connected_components(edges, directed=True, connection="strong")
+        alone = np.bincount(label)[label] == 1
+        return [i for i, (a, b) in freed.items() if len(a) and bool(np.any((label[a] == label[b]) & ~alone[a]))]
