@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from qcompile.cost.devices import Board, Device
+    from qcompile.cost.resources import Resources
+    from qcompile.estimation import Estimation
     from qcompile.layers import Layer
     from qcompile.pipeline import Design
     from qcompile.verification import Report
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 MODEL_OPTIONS = [
     click.option("--part", default="xc7z020clg400-1", show_default=True, help="FPGA part or board, see `qcompile parts`"),
     click.option("--clock", "clock_ns", default=5.0, show_default=True, help="clock period in ns"),
-    click.option("--arch", default="parallel", show_default=True, type=click.Choice(["parallel"]), help="architecture"),
+    click.option("--arch", default="parallel", show_default=True, type=click.Choice(["parallel", "dataflow"]), help="architecture"),
     click.option(
         "--input-format",
         "input_formats",
@@ -352,6 +354,90 @@ def evaluate(target: str, source: str, labels: str, as_json: bool, **options: An
         _table("confusion where they disagree", ["label", "bit-accurate", "float32", "vectors"], result["confusion"])
     click.echo(f"agreement of both executions: {result['agreement']}")
     click.echo(f"next: qcompile verify DIR checks the codes themselves (of {target})")
+
+
+HLS4ML_OPTIONS = [
+    click.option("--reuse-factor", default=1, show_default=True, help="hls4ml: products that share a multiplier"),
+    click.option("--strategy", default="latency", show_default=True, type=click.Choice(["latency", "resource"]), help="hls4ml"),
+    click.option("--io-type", default="io_parallel", show_default=True, type=click.Choice(["io_parallel", "io_stream"]), help="hls4ml"),
+    click.option("--stage", default="synthesis", show_default=True, type=click.Choice(["hls", "synthesis"]), help="the report that is predicted"),
+]
+
+
+def _hls4ml_options(command: Any) -> Any:
+    for option in reversed(HLS4ML_OPTIONS):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("target")
+@click.option("--generator", default="qcompile", show_default=True, type=click.Choice(["qcompile", "hls4ml"]), help="whose hardware is estimated")
+@click.option("--budget", default="", metavar="LIMITS", help="what may be used, e.g. lut=0.7,dsp=100: shares up to 1, or counts")
+@click.option("--plot", metavar="FILE", help="draw the shares of the part by layer (.svg, .png, .pdf)")
+@click.option("--json", "as_json", is_flag=True, help="machine-readable")
+@_hls4ml_options
+@_model_options
+@click.pass_context
+def estimate(ctx: click.Context, target: str, generator: str, budget: str, plot: str | None, as_json: bool, **options: Any) -> None:
+    """DSP, LUT, FF, BRAM and latency of TARGET (a project or a model) on a part."""
+    from qcompile.cost.budget import Budget
+    from qcompile.cost.report import record
+
+    theirs = {k: options.pop(k) for k in ("reuse_factor", "strategy", "io_type", "stage")}
+    given = {k for k in (*options, *theirs) if ctx.get_parameter_source(k) is not click.core.ParameterSource.DEFAULT}
+    if generator != "hls4ml" and (wrong := sorted(given & {"reuse_factor", "strategy", "io_type"})):
+        raise click.UsageError(f"--{wrong[0].replace('_', '-')} is an option of --generator hls4ml")
+    limit = Budget.parse(budget)
+    with _progress(f"estimating {target}"):
+        found = _estimation(target, generator, theirs, options, given)
+        limits = limit.limits(found.device)
+        if plot:
+            from qcompile.cost.picture import draw
+
+            draw(found.estimate, found.device, plot)
+    if as_json:
+        click.echo(json.dumps(record(found.estimate, limits), indent=1))
+        return
+    _show_estimate(target, found, limits)
+    if plot:
+        click.echo(f"picture: {plot}")
+
+
+def _estimation(target: str, generator: str, theirs: dict[str, Any], options: dict[str, Any], given: set[str]) -> Estimation:
+    """Of a project on its own part and clock, unless others are given."""
+    from qcompile import estimation
+
+    source: Any = target
+    if _is_project(target):
+        source = _design(target)
+        options = vars(source.options) | {k: options[k] for k in given & {"part", "clock_ns"}}
+    if generator == "hls4ml":
+        return estimation.hls4ml(source, options["part"], options["clock_ns"], options["input_formats"], **theirs)
+    return estimation.qcompile(source, theirs["stage"], **options)
+
+
+def _show_estimate(target: str, found: Estimation, limits: dict[str, int]) -> None:
+    from qcompile.cost import report
+
+    kinds = [k for k in report.NAMES if limits[k] or getattr(found.estimate.total, k)]
+    names = [report.NAMES[k] for k in kinds]
+    rows = [[layer.name, layer.op, *_counted(layer.cost, kinds)] for layer in found.estimate.layers]
+    total = report.shares(found.estimate.total, found.device)
+    rows += [["total", "", *_counted(found.estimate.total, kinds)], ["share of the part", "", *(f"{total.get(k, 0):.1%}" for k in kinds), "", ""]]
+    _table(f"{target} on {found.estimate.part}, {found.what}", ["layer", "op", *names, "latency", "interval"], rows)
+    for line in (*found.lines, *report.advice(found.estimate, limits)):
+        click.echo(line)
+    fits = not report.exceeded(found.estimate.total, limits)
+    click.echo(f"{'it fits' if fits else 'IT DOES NOT FIT'} {found.estimate.part}")
+    click.echo(f"next: {found.after if fits else 'qcompile parts shows larger parts; fewer bits or more zeros make the model smaller'}")
+
+
+def _counted(cost: Resources, kinds: list[str]) -> list[str]:
+    from qcompile.cost.report import counts
+
+    found = counts(cost)
+    return [f"{found[k]:,}" for k in (*kinds, "latency_cycles", "interval_cycles")]
 
 
 @main.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,11 @@ import numpy as np
 from qcompile.backends import hls, pysim
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim import Simulator
-from qcompile.cost.devices import part_number
+from qcompile.cost.devices import device, part_number
+from qcompile.cost.estimate import check_clock, sequential, unrolled
+from qcompile.cost.exchange import fabric_of
+from qcompile.cost.primitives import Fabric
+from qcompile.cost.resources import Estimate
 from qcompile.errors import QCompileError
 from qcompile.formats import Format, parse_format
 from qcompile.frontend import Model, load
@@ -24,10 +28,13 @@ from qcompile.passes.implement import implement
 from qcompile.passes.lower import lower
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.unused import remove_unused
+from qcompile.schedule.folding import foldings
+from qcompile.schedule.stages import Network, network
+from qcompile.schedule.tokens import Schedule, schedule
 
 VERSION = "0.1.0"
 SOFTMAX = ("host", "logits", "integer")
-ARCHITECTURES = ("parallel",)
+ARCHITECTURES = ("parallel", "dataflow")
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Options:
     softmax: str = "host"
     input_formats: tuple[str, ...] = ()
     accumulator_bits: int = 0
+    fold: str = "min"
 
     def __post_init__(self) -> None:
         for name, allowed in (("arch", ARCHITECTURES), ("softmax", SOFTMAX)):
@@ -79,6 +87,17 @@ class Design:
         return Simulator(self.graph, self.inputs, self.outputs)
 
     @cached_property
+    def network(self) -> Network | None:
+        """Processes and streams of architecture `dataflow`."""
+        if self.options.arch != "dataflow":
+            return None
+        return network(self.graph, foldings(self.graph, self.options.fold))
+
+    @cached_property
+    def schedule(self) -> Schedule | None:
+        return schedule(self.network) if self.network else None
+
+    @cached_property
     def truncated(self) -> dict[str, int]:
         """Tensors whose accumulators drop bits because the user asked for narrower ones, and how many."""
         return {n.output.name: n.op.drop for n in self.graph.nodes if getattr(n.op, "drop", 0)}
@@ -89,7 +108,7 @@ class Design:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        too_big = hls.parallel_too_big(self.graph)
+        too_big = hls.parallel_too_big(self.graph) if self.options.arch == "parallel" else None
         cut = f"{len(self.truncated)} accumulators drop low bits: the result is not exact, verify says how far off" if self.truncated else None
         return self.model.warnings + tuple(w for w in (too_big, cut) if w)
 
@@ -97,6 +116,16 @@ class Design:
         """Real values of the output (codes=True: codes of the port) for floats (N, *input shape); a list if there are several outputs."""
         results = self.simulator.codes(*x) if codes else self.simulator(*x)
         return results[0] if len(results) == 1 else results
+
+    def estimate(self, part: str | None = None, clock_ns: float | None = None) -> Estimate:
+        """Resources and cycles per layer and in total, on the design's part and clock or others. QCompileError for an unknown part or clock."""
+        part, clock_ns = part or self.options.part, clock_ns or self.options.clock_ns
+        target = device(part)
+        check_clock(target, part, clock_ns)
+        if hls.rolled(self.graph):
+            return sequential(self.graph, target)
+        ports = [hls.layout(v) for v in (*self.graph.inputs, *self.graph.outputs)]
+        return unrolled(self.graph, target, clock_ns, max((p.words for p in ports if p.array), default=1))
 
     def files(self) -> FileSet:
         """The whole project; the same design gives the same bytes."""
@@ -112,7 +141,11 @@ class Design:
 
 
 Pass = Callable[[Graph], Graph]
-INTEGER_PASSES: tuple[Pass, ...] = (remove_unused, implement)
+
+
+def integer_passes(fabric: Fabric) -> tuple[tuple[str, Pass], ...]:
+    """What becomes of a lowered graph, in this order."""
+    return (("remove_unused", remove_unused), ("implement", partial(implement, fabric=fabric)))
 
 
 def compile(source: Any, plan: None = None, *, dump: str | Path | None = None, **options: Any) -> Design:
@@ -123,10 +156,10 @@ def compile(source: Any, plan: None = None, *, dump: str | Path | None = None, *
     reference = ports.with_input_formats(model.graph, chosen.formats(), model.annotated)
     graph, inputs, outputs = lower(reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits)
     stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
-    for step in INTEGER_PASSES:
+    for name, step in integer_passes(fabric_of(chosen.part)):
         graph = step(graph)
         verify(graph)
-        stages.append((step.__name__, graph))
+        stages.append((name, graph))
     if dump is not None:
         _dump(Path(dump), stages)
     return Design(model, chosen, reference, graph, inputs, outputs)

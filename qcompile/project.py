@@ -13,6 +13,8 @@ from qcompile.backends import hls, pysim
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim.simulator import encode
 from qcompile.cost import price
+from qcompile.cost.exchange import fabric_of
+from qcompile.cost.primitives import Fabric
 from qcompile.formats import Format
 from qcompile.ir import Node, Param, ops, print_graph
 from qcompile.passes.ports import HostInput, port_limits
@@ -33,7 +35,7 @@ def vector_count(design: Design) -> int:
 
 def project_files(design: Design) -> FileSet:
     """Everything that `write` puts on disk."""
-    files = hls.emit(design.graph, design.top, design.options.part, design.options.clock_ns)
+    files = hls.emit(design.graph, design.top, design.options.part, design.options.clock_ns, design.network, design.schedule)
     files |= pysim.emit(design.graph, design.inputs, design.outputs)
     files |= _vectors(design)
     files["model.onnx"] = design.model.source
@@ -60,8 +62,8 @@ def _vectors(design: Design) -> dict[str, bytes]:
     ins = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, graph.inputs, strict=True)]
     outs = [v.type.format.bits(encode(results[v.name], v.type.format)) for v in graph.outputs]
     return {
-        "tb/vectors/input.bin": hls.vector_file(graph, ins),
-        "tb/vectors/output.bin": hls.vector_file(graph, outs, outputs=True),
+        "tb/vectors/input.bin": hls.vector_file(graph, ins, streamed=design.network is not None),
+        "tb/vectors/output.bin": hls.vector_file(graph, outs, outputs=True, streamed=design.network is not None),
     }
 
 
@@ -149,13 +151,13 @@ def manifest(design: Design, digest: str) -> dict[str, Any]:
 
 def certificate(design: Design) -> dict[str, Any]:
     """Why every accumulator is wide enough, and how every activation chain is computed."""
-    known = ranges(design.graph)
+    known, fabric = ranges(design.graph), fabric_of(design.options.part)
     accumulators, maps = [], []
     for node in design.graph.nodes:
         reach = [known[v.name] for v in node.inputs]
         if isinstance(node.op, ops.Map):
             low, high = row_ranges(node, reach)
-            maps.append(_map_record(node, int(low.min()), int(high.max())))
+            maps.append(_map_record(node, int(low.min()), int(high.max()), fabric))
         elif isinstance(node.op, (ops.MatMul, ops.Conv, ops.Mul, ops.SumPool, ops.ReduceSum, ops.IntSoftmax)):
             lo, hi = known[node.output.name].bounds
             accumulators.append({
@@ -169,7 +171,7 @@ def certificate(design: Design) -> dict[str, Any]:
     return {"accumulators": accumulators, "activations": maps}
 
 
-def _map_record(node: Node, low: int, high: int) -> dict[str, Any]:
+def _map_record(node: Node, low: int, high: int, fabric: Fabric) -> dict[str, Any]:
     op: ops.Map = node.op
     bits = max(abs(low), abs(high)).bit_length() + 1
     record: dict[str, Any] = {
@@ -180,11 +182,12 @@ def _map_record(node: Node, low: int, high: int) -> dict[str, Any]:
     if isinstance(op.impl, ops.MulAddShift):
         mul = op.impl.mul.data
         record |= {"multiplier_bits": int(max(abs(int(mul.min())), abs(int(mul.max())))).bit_length(), "segments": mul.shape[1],
-                   "shifts": sorted(set(op.impl.shift.data.ravel().tolist())), "price": price.multiply_add_shift(op.impl, bits)}  # fmt: skip
+                   "shifts": sorted(set(op.impl.shift.data.ravel().tolist()))}  # fmt: skip
     elif isinstance(op.impl, ops.Thresholds):
-        record |= {"thresholds": int(op.impl.cuts.data.shape[1]), "price": price.thresholds(op.impl.cuts.data.shape[1], bits)}
+        record |= {"thresholds": int(op.impl.cuts.data.shape[1])}
     elif isinstance(op.impl, ops.Table):
-        record |= {"entries": int(op.impl.values.data.shape[1]), "price": price.table(op.impl.values.data.shape[1], op.quantize.format.width)}
+        record |= {"entries": int(op.impl.values.data.shape[1])}
+    record["lut_per_element"] = round(price.of(fabric, op.impl, bits, op.quantize.format, op.coeffs.data.shape[1]), 1)
     record["proof"] = (
         "equal to rational arithmetic for every reachable accumulator value (thresholds of the exact chain reproduced)"
     )

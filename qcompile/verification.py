@@ -374,16 +374,16 @@ def _check_cpp(design: Design, folder: Path, units: list[np.ndarray], codes: lis
 
 
 def _run_cpp(design: Design, work: Path, bits: list[np.ndarray], trace: Path | None = None) -> list[np.ndarray]:
-    (work / "in.bin").write_bytes(hls.vector_file(design.graph, bits))
+    (work / "in.bin").write_bytes(hls.vector_file(design.graph, bits, streamed=design.network is not None))
     extra = ["--trace", str(trace)] if trace else []
     _run([str(work / "build" / "csim"), *extra, str(work / "in.bin"), str(work / "out.bin")], "the compiled C++ fails")
-    return hls.read_vectors(design.graph, (work / "out.bin").read_bytes(), outputs=True)
+    return hls.read_vectors(design.graph, (work / "out.bin").read_bytes(), outputs=True, streamed=design.network is not None)
 
 
 def _cpp_trace(design: Design, work: Path, bits: list[np.ndarray]) -> dict[str, np.ndarray]:
     path = work / "trace.bin"
     _run_cpp(design, work, bits, path)
-    return hls.read_trace(design.graph, path.read_bytes())
+    return hls.read_trace(design.graph, path.read_bytes(), design.network)
 
 
 def _blame_units(

@@ -19,12 +19,14 @@ from qcompile.backends.base import FileSet
 from qcompile.backends.hls import PortLayout, identifier, view
 from qcompile.errors import QCompileError
 from qcompile.formats import E2M1, E4M3, Bipolar, FixedPoint, Format, Rounding
+from qcompile.cost.exchange import fabric_of
 from qcompile.ir import Array, Graph, Node, Param, TensorType, Value, ops
 from qcompile.passes import implement
 from qcompile.passes.lower import integer_softmax
 from qcompile.passes.ranges import Range, evaluate_rows, node_range, of_format, row_ranges, smallest_format
 from qcompile.passes.requant import multiply_add_shift
 
+FABRIC = fabric_of("xc7z020")
 LINTED = records("mlp")[::3] + [r for r in records("minifloat", "unet", "layer") if "qonnx" in r["id"]][::2]
 
 
@@ -134,7 +136,7 @@ class Hand:
             "thresholds": lambda: implement._thresholds(op, low, high, ends),
             "table": lambda: implement._table(op, low, high),
             "multiply-add-shift": lambda: multiply_add_shift(op, low, high, ends),
-            "": lambda: op.impl or implement.choose(node, low, high),
+            "": lambda: op.impl or implement.choose(node, low, high, FABRIC),
         }
         impl = makers[kind]()
         assert impl is not None and kind in ("", impl.kind)

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcompile.formats import FixedPoint, Overflow, Rounding
+from qcompile.cost.exchange import fabric_of
 from qcompile.ir import Array, Node, Param, TensorType, Value, ops
 from qcompile.passes import implement, requant
 
+FABRIC = fabric_of("xc7z020")
 SCALES = st.one_of(
     st.integers(-12, 3).map(lambda k: Fraction(2) ** k),
     st.floats(2.0**-12, 4.0, width=32).map(Fraction),
@@ -61,7 +63,7 @@ def test_every_value(slope, negative, offset, chain, scale, width, signed, round
     points = np.arange(first, first + span + 1)[None]
     rows = np.zeros_like(points)
     node = Node(op, (), (Value("y", TensorType((1,), q.format)),))
-    impls = [implement.choose(node, low, high), implement._by_pieces(op, low, high)]
+    impls = [implement.choose(node, low, high, FABRIC), implement._by_pieces(op, low, high)]
     ends = implement.evaluate_rows(op, np.stack([low, high], axis=-1))
     affine = requant.multiply_add_shift(op, low, high, ends)
     impls += [affine] if affine else []

@@ -163,6 +163,10 @@ def board(name: str) -> Board:
     return names[key]
 
 
+def is_board(name: str) -> bool:
+    return _key(name) in {n for b in catalogue().boards for n in (b.name, *b.aliases)}
+
+
 def part_number(name: str) -> str:
     """The orderable number for the vendor tool: as given, or that of the board or the device which is named."""
     key, found = _key(name), device(name)

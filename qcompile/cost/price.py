@@ -1,39 +1,32 @@
-"""Prices for the choices that lowering makes, per output element. Until measured: formulas in bits that a LUT would have to hold or add."""
+"""Prices for the choices that lowering makes, in LUTs per output element: the measured costs of the part's fabric, see `exchange`."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from qcompile.ir import ops
+from qcompile.cost import primitives as hw
+from qcompile.cost.exchange import lut_equivalents
+from qcompile.cost.parallel import price_of
+from qcompile.cost.primitives import Fabric
+from qcompile.formats import Format
+
+SAMPLED = 64  # parameter rows that stand for all of a Map
 
 
-def signed_digits(value: int) -> int:
-    """Non-zero digits of the canonical signed-digit form: adders of a multiplication by a constant."""
-    return bin((3 * value) ^ value).count("1") if value >= 0 else signed_digits(-value)
+def of(fabric: Fabric, impl: Any, acc_bits: int, fmt: Format, rows: int) -> float:
+    """An implementation whose constants are known, of `rows` parameter rows."""
+    some = np.unique(np.linspace(0, rows - 1, min(rows, SAMPLED)).astype(np.int64))
+    return lut_equivalents(fabric, price_of(fabric, impl, acc_bits, fmt, some)) / len(some)
 
 
-def thresholds(cuts: int, acc_bits: int) -> float:
-    return float(cuts * acc_bits)
+def table(fabric: Fabric, entries: int, out_bits: int) -> float:
+    """A table whose contents are not known yet."""
+    return hw.table(fabric, max(1, (entries - 1).bit_length()), out_bits).lut
 
 
-def multiply_add_shift(impl: ops.MulAddShift, acc_bits: int) -> float:
-    digits = np.array([signed_digits(int(m)) for m in impl.mul.data.ravel()]).reshape(impl.mul.data.shape)
-    # The addend, and per extra segment a comparison, cost one adder more; so does the correction of ties.
-    extra = impl.breaks.data.shape[1] + int(np.any(impl.tie.data > 0))
-    return float((digits.sum(axis=1).mean() + 1 + extra) * acc_bits)
-
-
-def float_round(impl: ops.FloatRound, acc_bits: int) -> float:
-    digits = np.array([signed_digits(int(m)) for m in impl.mul.data.ravel()])
-    # The leading one, a shifter of a stage per bit of the exponent, the rounding: about an adder each.
-    stages = int(bound_bits(impl)).bit_length()
-    return float((digits.mean() + 2 + stages) * acc_bits)
-
-
-def bound_bits(impl: ops.FloatRound) -> int:
-    """Bits of the largest result."""
-    return max(abs(int(impl.lo.data.min())), abs(int(impl.hi.data.max())), 1).bit_length()
-
-
-def table(entries: int, out_bits: int) -> float:
-    return float(2 ** (entries - 1).bit_length() * out_bits / 64)
+def thresholds(fabric: Fabric, cuts: int, acc_bits: int) -> float:
+    """Comparators whose constants are not known yet: as if these were spread over the range of the accumulator."""
+    spread = np.linspace(-(2.0 ** (acc_bits - 1)), 2.0 ** (acc_bits - 1), cuts + 2)[1:-1]
+    return hw.thresholds(fabric, np.array([int(v) | 1 for v in spread.tolist()], dtype=object if acc_bits > 62 else np.int64), acc_bits).lut

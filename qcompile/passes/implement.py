@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from qcompile.cost import price
+from qcompile.cost.primitives import Fabric
 from qcompile.errors import QCompileError, VerificationError
 from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Array, Graph, Node, Param, ops
@@ -23,14 +24,14 @@ MAX_CUTS = 2**8  # thresholds per row that compete on price
 LAST_CUTS = 2**16  # thresholds per row where nothing else is possible
 
 
-def implement(graph: Graph) -> Graph:
-    """The same integer graph with `impl` set in every Map."""
+def implement(graph: Graph, fabric: Fabric) -> Graph:
+    """The same integer graph with `impl` set in every Map: the cheapest on the fabric."""
     known = ranges(graph)
     nodes = []
     for node in graph.nodes:
         if isinstance(node.op, ops.Map) and node.op.impl is None:
             low, high = row_ranges(node, [known[v.name] for v in node.inputs])
-            impl = choose(node, low, high)
+            impl = choose(node, low, high, fabric)
             node = dataclasses.replace(node, op=dataclasses.replace(node.op, impl=impl))
         nodes.append(node)
     return dataclasses.replace(graph, nodes=tuple(nodes))
@@ -39,26 +40,27 @@ def implement(graph: Graph) -> Graph:
 Impl = ops.Thresholds | ops.MulAddShift | ops.FloatRound | ops.Table
 
 
-def choose(node: Node, low: np.ndarray, high: np.ndarray) -> Impl:
+def choose(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric) -> Impl:
     """The cheapest of all implementations that are possible over [low, high] (per row)."""
     op: ops.Map = node.op
     acc_bits = max(abs(int(low.min())), abs(int(high.max()))).bit_length() + 1
     found: list[tuple[float, Callable[[], Impl]]] = []  # only the cheapest is made
     span = int((high - low).max()) + 1
+    fmt, rows = op.quantize.format, len(low)
     monotone = all(is_monotone(s) for s in op.steps)
     if monotone:
         ends = evaluate_rows(op, np.stack([low, high], axis=-1))
         if (affine := multiply_add_shift(op, low, high, ends)) is not None:
-            found.append((price.multiply_add_shift(affine, acc_bits), partial(_same, affine)))
+            found.append((price.of(fabric, affine, acc_bits, fmt, rows), partial(_same, affine)))
         if (normalised := float_round(op, low, high, ends)) is not None:
-            found.append((price.float_round(normalised, acc_bits), partial(_same, normalised)))
+            found.append((price.of(fabric, normalised, acc_bits, fmt, rows), partial(_same, normalised)))
         levels = int(np.abs(_ordinals(op, ends[:, 0]) - _ordinals(op, ends[:, 1])).max())
         if levels < (MAX_CUTS if found else LAST_CUTS):
-            found.append((price.thresholds(max(1, levels), acc_bits), partial(_thresholds, op, low, high, ends)))
+            found.append((price.thresholds(fabric, max(1, levels), acc_bits), partial(_thresholds, op, low, high, ends)))
     whole = int(high.max()) - int(low.min()) + 1  # the rows of a table share their first index
     near = max(abs(int(low.min())), abs(int(high.max()))) < 2**61  # indices are int64
     if near and whole <= (MAX_TABLE if found else ENUMERABLE) and whole * len(low) <= ENUMERABLE:
-        found.append((price.table(whole, op.quantize.format.width), partial(_table, op, low, high)))
+        found.append((price.table(fabric, whole, fmt.width), partial(_table, op, low, high)))
     if not found:
         cuts = _by_pieces(op, low, high)
         if cuts.cuts.data.shape[1] > LAST_CUTS:

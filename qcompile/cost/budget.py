@@ -1,0 +1,81 @@
+"""How much of a part may be used."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass
+
+from qcompile.cost.devices import Device
+from qcompile.cost.resources import Resources
+from qcompile.errors import QCompileError
+
+KINDS = ("lut", "ff", "dsp", "bram18", "uram")
+_EXAMPLE = "for example --budget lut=0.7,dsp=100: a share up to 1, or a count"
+
+
+def available(device: Device) -> dict[str, int]:
+    """What the part has, in the units of `Resources`."""
+    return {"lut": device.lut, "ff": device.ff, "dsp": device.dsp, "bram18": device.bram18, "uram": device.uram}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits per resource: a float up to 1.0 is a share of the part, an int is a count. `Budget(dsp=0.5, lut=20_000)`."""
+
+    lut: float | int = 1.0
+    ff: float | int = 1.0
+    dsp: float | int = 1.0
+    bram18: float | int = 1.0
+    uram: float | int = 1.0
+
+    def __post_init__(self) -> None:
+        for kind in KINDS:
+            value = getattr(self, kind)
+            if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+                raise QCompileError(f"a budget of {kind}={value} is not possible", hint=_EXAMPLE)
+            if isinstance(value, float) and value > 1:
+                raise QCompileError(f"the budget {kind}={value:g} is more than the whole part", hint=f"a share ends at 1.0; {_EXAMPLE}")
+
+    @staticmethod
+    def parse(text: str) -> Budget:
+        """`lut=0.7,dsp=100`: numbers with a point are shares (1 is the whole part), other whole numbers are counts."""
+        limits: dict[str, float | int] = {}
+        for item in filter(None, (t.strip() for t in text.split(","))):
+            name, _, number = item.partition("=")
+            limits[_kind(name.strip().lower())] = _number(item, number.strip())
+        return Budget(**limits)
+
+    def limits(self, device: Device) -> dict[str, int]:
+        """Counts on a part. QCompileError where the part has less than the budget counts on."""
+        have, out = available(device), {}
+        for kind in KINDS:
+            value = getattr(self, kind)
+            out[kind] = math.floor(value * have[kind] + 1e-9) if isinstance(value, float) else value
+            if out[kind] > have[kind]:
+                raise QCompileError(
+                    f"the budget {kind}={value} is more than {device.name} has: {have[kind]}", hint=f"at most {kind}={have[kind]}, or a larger part"
+                )
+        return out
+
+
+def exceeded(cost: Resources, limits: dict[str, int]) -> dict[str, float]:
+    """Resources of which more is needed than allowed, and how many times the limit (infinite where nothing is allowed)."""
+    needed = {kind: math.ceil(getattr(cost, kind)) for kind in KINDS}
+    return {k: n / limits[k] if limits[k] else math.inf for k, n in needed.items() if n > limits[k]}
+
+
+def _kind(name: str) -> str:
+    alias = {"luts": "lut", "ffs": "ff", "dsps": "dsp", "bram": "bram18", "brams": "bram18", "urams": "uram"}.get(name, name)
+    if alias not in KINDS:
+        near = difflib.get_close_matches(alias, KINDS, 1)
+        raise QCompileError(f"'{name}' is no resource{f'; did you mean {near[0]}' if near else ''}", hint=f"{', '.join(KINDS)}; {_EXAMPLE}")
+    return alias
+
+
+def _number(item: str, text: str) -> float | int:
+    try:
+        value = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise QCompileError(f"the budget '{item}' is no number", hint=_EXAMPLE) from None
+    return int(value) if value > 1 and value == int(value) else value

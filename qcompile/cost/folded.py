@@ -1,0 +1,237 @@
+"""What the operators of the integer graph take when hardware is shared: `pe` outputs and `simd` terms of a layer in one cycle, weights in memories.
+
+`latency` and `interval` are the cycles of the layer for one inference; delays are left to the pipeline of the unit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from qcompile.cost import parallel
+from qcompile.cost import primitives as hw
+from qcompile.cost.parallel import accumulator_bits, decoders, maximum_tree, multiplier, product_bits, width
+from qcompile.cost.primitives import Fabric
+from qcompile.cost.resources import Resources
+from qcompile.cost.site import Site, bits, rows_of, terms
+from qcompile.formats import Bipolar, Format
+from qcompile.ir import ops
+
+Rule = Callable[[Site], Resources]
+RULES: dict[type[Any], Rule] = {}
+
+
+def _rule(*kinds: type[Any]) -> Callable[[Rule], Rule]:
+    def register(fn: Rule) -> Rule:
+        RULES.update({kind: fn for kind in kinds})
+        return fn
+
+    return register
+
+
+# What an HLS tool puts around a unit: its state machine and the handshake of its streams. The smallest units of FINN take 224 to 268 LUTs
+# after synthesis, of which this is what our primitives do not explain.
+HANDSHAKE = Resources(lut=150, ff=150)
+
+
+def timed(cost: Resources, cycles: int) -> Resources:
+    """A unit that is busy for so many cycles of an inference."""
+    return Resources(cost.lut, cost.ff, cost.dsp, cost.bram18, cost.uram, cycles, max(1, cycles), cost.basis, cost.delay_ns)
+
+
+def _steps(total: int, parts: int) -> int:
+    return -(-total // parts)
+
+
+def counters(fabric: Fabric, *limits: int) -> Resources:
+    """Loop counters: an adder, a comparison and a register of their width each."""
+    wide = [max(1, (n - 1).bit_length()) for n in limits if n > 1]
+    out = Resources()
+    for n in wide:
+        out = out + hw.adder(fabric, n).times(2) + Resources(ff=n)
+    return out
+
+
+@_rule(ops.Constant)
+def _nothing(s: Site) -> Resources:
+    """Weights are counted where they are used."""
+    return Resources()
+
+
+@_rule(*ops.STRUCTURAL, ops.Pad)
+def _moves(s: Site) -> Resources:
+    """Elements pass one group after the other; only their order is computed."""
+    shape = s.node.output.type.shape
+    if isinstance(s.node.op, ops.Reshape):
+        return Resources()
+    return timed(counters(s.fabric, *shape), _steps(s.outputs, s.folding.pe))
+
+
+def matrix_vector(
+    fabric: Fabric, rows: int, columns: int, places: int, pe: int, simd: int, data: Format | None, weights: Format | None, acc_bits: int,
+    in_rom: bool = True,
+) -> Resources:  # fmt: skip
+    """A matrix-vector unit: pe x simd products, an adder tree and an accumulator per row at work, weights in ROMs, the vector in a buffer.
+
+    cycles = places * ceil(rows / pe) * ceil(columns / simd), the folding of FINN (Umuroglu et al. 2017, section 4).
+    """
+    pe, simd = min(pe, rows), min(simd, columns)
+    depth = _steps(rows, pe) * _steps(columns, simd)
+    if isinstance(data, Bipolar) and isinstance(weights, Bipolar):
+        products, tree = Resources(), hw.adder_tree(fabric, simd, 1)  # the product of two signs is a part of the first adder's LUTs
+    else:
+        products, tree = multiplier(fabric, data, weights).times(simd), hw.adder_tree(fabric, simd, product_bits(data, weights))
+    row = products.then(tree).then(hw.accumulator(fabric, acc_bits) if columns > simd else Resources(ff=acc_bits))
+    registers = Resources(ff=simd * width(data) + pe * acc_bits)
+    out = row.times(pe) + registers + counters(fabric, places, _steps(rows, pe), _steps(columns, simd)) + HANDSHAKE
+    if in_rom:
+        out = out + hw.rom(fabric, depth, pe * simd * width(weights))
+    if rows > pe:  # the vector is read again for every group of rows
+        out = out + hw.fifo(fabric, _steps(columns, simd), simd * width(data))
+    return timed(out, places * depth)
+
+
+@_rule(ops.MatMul)
+def _mat_mul(s: Site) -> Resources:
+    acc = bits(s.node.output.type.format)
+    if s.weights is None:
+        a, b = (v.type.format for v in s.node.inputs)
+        columns = terms(s.node)
+        rows = s.node.output.type.shape[-1]
+        memory = hw.fifo(s.fabric, s.node.inputs[1].type.size, width(b))
+        unit = matrix_vector(s.fabric, rows, columns, s.outputs // rows, s.folding.pe, s.folding.simd, a, b, acc, in_rom=False)
+        return timed(unit + memory, unit.latency)
+    rows, places = rows_of(s)
+    weights = s.node.inputs[s.constant].type.format
+    return matrix_vector(s.fabric, *rows.shape, places, s.folding.pe, s.folding.simd, s.data.type.format, weights, acc)
+
+
+@_rule(ops.Conv)
+def _conv(s: Site) -> Resources:
+    """A matrix-vector unit behind a sliding window; the groups of a grouped convolution follow one another."""
+    op: ops.Conv = s.node.op
+    data, weights = s.node.inputs[0].type, s.node.inputs[1].type
+    window = sliding_window(s.fabric, data.shape[-3:], weights.shape[2:], op.dilations, width(data.format), s.folding.simd)
+    rows, places = weights.shape[0], s.outputs // weights.shape[0]
+    unit = matrix_vector(
+        s.fabric, rows, terms(s.node), places, s.folding.pe, s.folding.simd, data.format, weights.format, bits(s.node.output.type.format),
+    )  # fmt: skip
+    return timed(window + unit, max(unit.latency, _steps(data.size, min(s.folding.simd, data.shape[-len(op.strides) - 1]))))
+
+
+def sliding_window(
+    fabric: Fabric, image: tuple[int, ...], kernel: tuple[int, ...], dilations: tuple[int, ...], number_bits: int, simd: int
+) -> Resources:
+    """Line buffers of the rows that a window still needs, `simd` channels wide, and the counters of reader and writer."""
+    channels, *plane = image if len(image) > len(kernel) else (1, *image)
+    across = plane[-1]
+    reach = [d * (k - 1) for k, d in zip(kernel, dilations)]
+    held = (reach[0] * across + reach[-1] + 1 if len(kernel) == 2 else reach[-1] + 1) * channels
+    wide = min(simd, channels)
+    return hw.line_buffer(fabric, _steps(held, wide), wide * number_bits) + counters(fabric, *plane, *kernel, _steps(channels, wide))
+
+
+@_rule(ops.SumPool, ops.MaxPool)
+def _pool(s: Site) -> Resources:
+    op, data = s.node.op, s.node.inputs[0].type
+    wide = s.folding.pe
+    window = sliding_window(s.fabric, data.shape[-len(op.kernel) - 1 :], op.kernel, op.dilations, width(data.format), wide)
+    acc = bits(s.node.output.type.format)
+    one = hw.accumulator(s.fabric, acc) if isinstance(op, ops.SumPool) else maximum_tree(s.fabric, 2, width(data.format)) + Resources(ff=acc)
+    unit = decoders(s.fabric, data.format, 1 if isinstance(op, ops.SumPool) else 0).then(one).times(wide)
+    return timed(window + unit, max(_steps(data.size, wide), _steps(s.outputs * math.prod(op.kernel), wide)))
+
+
+@_rule(ops.ReduceSum, ops.ReduceMax, ops.ArgMax)
+def _reduce(s: Site) -> Resources:
+    """One accumulator, or number held, per output of the reduced part that is open at a time: the last axes come last."""
+    data = s.node.inputs[0].type
+    acc = bits(s.node.output.type.format) if isinstance(s.node.op, ops.ReduceSum) else width(data.format)
+    one = hw.accumulator(s.fabric, acc) if isinstance(s.node.op, ops.ReduceSum) else maximum_tree(s.fabric, 2, acc)
+    held = hw.fifo(s.fabric, s.outputs, acc) if s.outputs > 1 else Resources(ff=acc)
+    return timed(decoders(s.fabric, data.format, 1).then(one).times(s.folding.pe) + held, _steps(data.size, s.folding.pe))
+
+
+@_rule(ops.Mul)
+def _mul(s: Site) -> Resources:
+    a, b = (v.type.format for v in s.node.inputs)
+    unit = multiplier(s.fabric, a, b).times(s.folding.pe)
+    if s.weights is not None:
+        unit = unit + hw.rom(s.fabric, _steps(s.weights.size, s.folding.pe), s.folding.pe * width(s.node.inputs[s.constant].type.format))
+    return timed(unit, _steps(s.outputs, s.folding.pe))
+
+
+@_rule(ops.Map)
+def _map(s: Site) -> Resources:
+    """`pe` elements a cycle; parameters that differ come from ROMs, those that are alike for all elements are constants of the logic."""
+    op: ops.Map = s.node.op
+    rows, pe = op.coeffs.data.shape[1], s.folding.pe
+    cycles = _steps(s.outputs, pe)
+    if rows == 1:
+        one = parallel.price_of(s.fabric, op.impl, accumulator_bits(s), op.quantize.format, np.zeros(1, dtype=np.int64))
+        return timed(_combine(s).then(one).times(pe), cycles)
+    return timed(_combine(s).then(variable(s.fabric, op, accumulator_bits(s), pe)), cycles)
+
+
+def _combine(s: Site) -> Resources:
+    """sum_i coeffs[i] * acc_i with multipliers that vary, where there is anything to combine."""
+    op: ops.Map = s.node.op
+    parts = Resources()
+    for i, value in enumerate(s.node.inputs):
+        wide = max(abs(int(c)) for c in (op.coeffs.data[i].min(), op.coeffs.data[i].max())).bit_length()
+        parts = parts + decoders(s.fabric, value.type.format, 1)
+        if wide > 1:
+            parts = parts + hw.multiplier(s.fabric, wide + 1, bits(value.type.format), True, parallel.in_dsp(s.fabric, wide + 1, bits(value.type.format)))
+    return parts.then(hw.adder(s.fabric, accumulator_bits(s)).times(len(s.node.inputs) - 1)).times(s.folding.pe)
+
+
+def variable(fabric: Fabric, op: ops.Map, acc: int, pe: int) -> Resources:
+    """`pe` elements with parameters from ROMs of one word per row."""
+    impl, out = op.impl, width(op.quantize.format)
+    rows = op.coeffs.data.shape[1]
+    depth = _steps(rows, pe)
+    if isinstance(impl, ops.Thresholds):
+        cuts = impl.cuts.data.shape[1]
+        logic = hw.adder(fabric, acc).times(cuts).then(hw.adder_tree(fabric, cuts, 1))
+        return logic.times(pe) + hw.rom(fabric, depth, pe * cuts * acc)
+    if isinstance(impl, ops.Table):
+        return hw.rom(fabric, impl.values.data.shape[1] * rows, out).times(pe)
+    assert isinstance(impl, (ops.MulAddShift, ops.FloatRound))
+    m, b, shift = (_span(x) for x in (impl.mul.data, impl.add.data, impl.shift.data))
+    logic = hw.multiplier(fabric, m, acc, True, parallel.in_dsp(fabric, m, acc)).then(hw.adder(fabric, m + acc))
+    spread = int(impl.shift.data.max()) - int(impl.shift.data.min()) + 1
+    logic = logic.then(hw.shifter(fabric, m + acc, spread)) if spread > 1 else logic
+    if isinstance(impl, ops.FloatRound):
+        logic = logic.then(parallel.rounder(fabric, impl, op.quantize.format, acc))
+    else:
+        logic = logic.then(hw.clip(fabric, acc, int(impl.lo.data.min()), int(impl.hi.data.max())))
+    segments = impl.mul.data.shape[1] if isinstance(impl, ops.MulAddShift) else 1
+    return logic.times(pe) + hw.rom(fabric, depth, pe * segments * (m + b + (shift if spread > 1 else 0)))
+
+
+def _span(x: np.ndarray) -> int:
+    """Signed bits of the numbers in an array."""
+    return max(abs(int(x.min())), abs(int(x.max()))).bit_length() + 1
+
+
+@_rule(ops.IntSoftmax)
+def _softmax(s: Site) -> Resources:
+    """One element a cycle, three passes over the row: maximum, sum, quotients."""
+    op: ops.IntSoftmax = s.node.op
+    fmt = s.node.inputs[0].type.format
+    entry, out = max(1, int(op.table.data.max()).bit_length()), width(s.node.output.type.format)
+    last = s.node.inputs[0].type.shape[-1]
+    total = entry + (last - 1).bit_length()
+    first = maximum_tree(s.fabric, 2, bits(fmt)) + hw.adder(s.fabric, bits(fmt) + 1)
+    scale = hw.constant_multipliers(s.fabric, np.array([op.mul]), bits(fmt) + 1) + hw.rom(s.fabric, op.table.data.size, entry)
+    divide = hw.adder(s.fabric, total + 1).then(hw.mux(s.fabric, 2, entry + 1)).times(out)
+    held = hw.fifo(s.fabric, last, entry)
+    return timed(first + scale + hw.accumulator(s.fabric, total) + divide + held, 3 * s.outputs)
+
+
+def cost(s: Site) -> Resources:
+    """Area and cycles of a node at its folding."""
+    return RULES[type(s.node.op)](s)

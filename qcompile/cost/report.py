@@ -1,0 +1,81 @@
+"""An estimate for people and programs: the record for JSON, what binds, and what would have to change."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from qcompile.cost.budget import KINDS, available, exceeded
+from qcompile.cost.devices import Device, catalogue
+from qcompile.cost.resources import Basis, Estimate, Resources
+
+NAMES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18", "uram": "URAM"}
+
+
+def counts(cost: Resources) -> dict[str, int]:
+    """Whole numbers, as a tool's report has them."""
+    return {
+        **{kind: math.ceil(getattr(cost, kind) - 1e-9) for kind in KINDS},
+        "latency_cycles": cost.latency, "interval_cycles": cost.interval,
+    }  # fmt: skip
+
+
+def record(estimate: Estimate, limits: dict[str, int]) -> dict[str, Any]:
+    """For JSON; `available` is what the budget leaves of the part."""
+    return {
+        "part": estimate.part, "stage": estimate.stage, "total": counts(estimate.total),
+        "layers": [{"name": layer.name, "op": layer.op, **counts(layer.cost)} for layer in estimate.layers],
+        "available": limits, "fits": not exceeded(estimate.total, limits),
+    }  # fmt: skip
+
+
+def shares(cost: Resources, device: Device) -> dict[str, float]:
+    """Of the part, for every resource that it has."""
+    return {kind: getattr(cost, kind) / have for kind, have in available(device).items() if have}
+
+
+def bottleneck(estimate: Estimate) -> str:
+    """The layer that decides the interval, and the largest one."""
+    if not estimate.layers:
+        return "nothing: the host does all of it"
+    slowest = max(estimate.layers, key=lambda layer: layer.cost.interval)
+    largest = max(estimate.layers, key=lambda layer: layer.cost.lut)
+    lut = estimate.total.lut
+    size = f"largest: {largest.name} ({largest.op}), {largest.cost.lut / lut:.0%} of the LUTs" if lut else "no LUTs"
+    if slowest.cost.interval > 1:
+        return f"slowest: {slowest.name} ({slowest.op}), {slowest.cost.interval:,} cycles; {size}"
+    return size
+
+
+def advice(estimate: Estimate, limits: dict[str, int]) -> list[str]:
+    """What would have to change where the design does not fit: by how much, because of which layer, and parts that would do."""
+    over = exceeded(estimate.total, limits)
+    lines = []
+    for kind, times in over.items():
+        largest = max(estimate.layers, key=lambda layer, k=kind: getattr(layer.cost, k))
+        share = getattr(largest.cost, kind) / getattr(estimate.total, kind)
+        by = f"{times:.1f} times" if math.isfinite(times) else "any is more than"
+        lines.append(
+            f"{NAMES[kind]}: {by} what is allowed ({limits[kind]:,}); {largest.name} ({largest.op}) takes {share:.0%}: "
+            "fewer bits for its weights and inputs, more zeros among its weights, or hardware that is shared between its outputs"
+        )
+    if over:
+        lines.append(_larger(estimate))
+    return lines
+
+
+def _larger(estimate: Estimate) -> str:
+    fitting = [d for d in catalogue().devices if not exceeded(estimate.total, available(d))]
+    if not fitting:
+        return "no part of the catalogue holds this design"
+    smallest = min(fitting, key=lambda d: d.lut)
+    return f"the smallest part of the catalogue that holds it: {smallest.name} ({smallest.lut:,} LUT, {smallest.dsp:,} DSP)"
+
+
+def basis_text(basis: Basis) -> str:
+    """How far the figures can be trusted, in a sentence."""
+    return {
+        Basis.MEASURED: "inside the measured range of the primitives",
+        Basis.EXTRAPOLATED: "extrapolated: some widths, or the fabric, are outside what was measured",
+        Basis.ASSUMED: "assumed: for some of it there is no measurement",
+    }[basis]
