@@ -27,8 +27,8 @@ TRAITS = {"xc7": XC7, "xcup": XCUP, "ecp5": ECP5}
 LIKE = {"xcup": "xc7"}
 FOLDS = 5
 SMALL = 6.0  # LUTs below which an error counts as if there were that many
-FREE = {"adders", "chains", "shared", *(f"{side}{n}_one" for side in ("left", "right") for n in range(1, forms.MOST_STEPS + 1))}
-MOST_CHOICES = 8  # features of which every choice is tried; more of them are tables, where each is needed
+FREE = {"adders", "chains", "shared", "edge", *(f"{side}{n}_{k}" for side in ("left", "right") for n in range(1, forms.MOST_STEPS + 1) for k in ("one", "most"))}
+MOST_CHOICES = 7  # features of which every choice is tried
 
 
 def _affine(t: Traits, p: Params) -> Features:
@@ -38,16 +38,16 @@ def _affine(t: Traits, p: Params) -> Features:
 
 def _rows(t: Traits, p: Params) -> Features:
     lo, hi, _ = row_bits(p)
-    return forms.rows(t, structure.rows(matrix(p), lo, hi, t.absorbs))
+    return forms.rows(t, structure.rows(matrix(p), lo, hi, t.absorbs), p["a"])
 
 
 LUT = {
     "mul_lut": lambda t, p: forms.multiplier(t, p["w"], p["a"], p["signed"]),
     "mul_dsp": lambda t, p: forms.multiplier_dsp(t, p["w"], p["a"], p["signed"]),
     "mul_const": lambda t, p: forms.constants(t, np.array([constant(p)]), p["a"], p["signed"]),
-    "adder_tree": lambda t, p: forms.adder_tree(t, p["terms"], p["bits"]),
+    "adder_tree": lambda t, p: forms.adder_tree(t, p["terms"], p["bits"], bool(p["signed"])),
     "accumulator": lambda t, p: forms.accumulator(t, p["in"], p["bits"], p["signed"], p["minus"]),
-    "thresholds": lambda t, p: forms.thresholds(t, np.array(cuts(p)), p["acc"]),
+    "thresholds": lambda t, p: forms.thresholds(t, np.array(cuts(p)), p["acc"], bool(p["signed"])),
     "mul_add_shift": _affine,
     "clamp": lambda t, p: forms.clamp(t, p["in"], p["lo"], p["hi"]),
     "table": lambda t, p: forms.table(t, np.array(contents(p)), p["in"], p["out"]),
@@ -74,28 +74,40 @@ class Fit:
     """Whether the points were in no fit at all: this fabric has the coefficients of another one."""
 
 
-def least_errors(x: np.ndarray, y: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Coefficients of least absolute relative error, >= 0 unless free: of all choices of features the best one without a negative.
-
-    Absolute, not squared: one point on which the synthesis is lucky must not move all others. By least squares, reweighted.
-    """
+def reweighted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+    """(coefficients of least absolute relative error, that error): least squares, reweighted."""
     base = 1 / np.maximum(y, SMALL)
+    weight = base.copy()
+    for _ in range(12):
+        found, *_ = np.linalg.lstsq(x * weight[:, None], y * weight, rcond=None)
+        rest = np.abs(x @ found - y) * base
+        weight = base / np.sqrt(np.maximum(rest, 0.005))
+    return found, float(rest.sum())
+
+
+def least_errors(x: np.ndarray, y: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Coefficients of least absolute relative error, >= 0 unless free.
+
+    Absolute, not squared: one point on which the synthesis is lucky must not move all others. Of few features every choice is tried; of
+    many the most negative one is left out until none is.
+    """
     best, error = np.zeros(x.shape[1]), np.inf
-    for size in range(1 if x.shape[1] <= MOST_CHOICES else x.shape[1], x.shape[1] + 1):
+    if x.shape[1] > MOST_CHOICES:
+        part = np.arange(x.shape[1])
+        while True:
+            found, _ = reweighted(x[:, part], y)
+            bad = np.where(free[part], 0, found)
+            if bad.min() >= 0:
+                best[part] = found
+                return best
+            part = np.delete(part, int(np.argmin(bad)))
+    for size in range(1, x.shape[1] + 1):
         for chosen in combinations(range(x.shape[1]), size):
             part = np.array(chosen)
-            weight = base.copy()
-            for _ in range(12):
-                found, *_ = np.linalg.lstsq(x[:, part] * weight[:, None], y * weight, rcond=None)
-                rest = np.abs(x[:, part] @ found - y) * base
-                weight = base / np.sqrt(np.maximum(rest, 0.005))
-            if np.any((found < 0) & ~free[part]):
-                if x.shape[1] <= MOST_CHOICES:
-                    continue
-                found = np.where(free[part], found, np.maximum(found, 0))
+            found, rest = reweighted(x[:, part], y)
             # A feature must earn its place.
-            if rest.sum() < error * 0.99:
-                best, error = np.zeros(x.shape[1]), float(rest.sum())
+            if not np.any((found < 0) & ~free[part]) and rest < error * 0.99:
+                best, error = np.zeros(x.shape[1]), rest
                 best[part] = found
     return best
 

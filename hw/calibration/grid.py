@@ -265,7 +265,7 @@ def _constants() -> Iterator[Params]:
 
 def _cuts() -> Iterator[Params]:
     for i, p in enumerate(_product_of(acc=(6, 8, 10, 12, 16, 20, 24, 32), k=(1, 2, 3, 7, 11, 15, 31, 63), kind=("even", "random"))):
-        if (1 << p["acc"]) > 15 * p["k"] and i % 3 != 2 and (p["k"] < 63 or p["acc"] < 24):
+        if (1 << p["acc"]) > 15 * p["k"] and (i + p["k"]) % 3 == 0 and (p["k"] < 63 or p["acc"] < 24):
             yield {**p, "signed": int(i % 4 != 3), "seed": i + 1}
 
 
@@ -304,7 +304,7 @@ def _fifos() -> Iterator[Params]:
         if i % 2 == 0:
             yield {**p, "style": "distributed"}
     for i, p in enumerate(_product_of(depth=(256, 512, 700, 1024, 2048, 4096, 8192), width=(4, 8, 16, 18, 24, 32, 36, 64))):
-        if i % 2 == 0:
+        if i % 2 == 0 and p["depth"] * p["width"] <= 140_000:
             yield {**p, "style": "block"}
 
 
@@ -355,7 +355,7 @@ PRIMITIVES: dict[str, Primitive] = {
         {**p, "signed": (p["terms"] + p["bits"]) % 2} for p in _product_of(terms=(2, 3, 4, 6, 8, 12, 16, 25, 32, 64), bits=(2, 3, 4, 6, 8, 12, 16, 20)))),
     "accumulator": Primitive(("accumulator.sv",), _accumulator, tuple(
         {**p, "in": max(p["bits"] - d, 2), "signed": s} for p in _product_of(bits=(8, 12, 16, 20, 24, 28, 32, 40, 48), minus=(0, 1)) for d, s in ((2, 1), (6, 0), (9, 1)))),
-    "thresholds": Primitive(("thresholds.sv",), _thresholds, tuple(_cuts())),
+    "thresholds": Primitive(("thresholds.sv", "compare_part.sv"), _thresholds, tuple(_cuts())),
     "mul_add_shift": Primitive(("mul_add_shift.sv", "mul_const.sv", "clamp.sv"), _mul_add_shift, tuple(_affines())),
     "clamp": Primitive(("clamp.sv",), _clamp, tuple(_clamps())),
     "table": Primitive(("table_lut.sv",), _table, tuple(_tables())),
@@ -364,7 +364,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "shifter": Primitive(("shifter.sv",), _shifter, tuple(p for p in _product_of(bits=(3, 4, 6, 8, 12, 16, 24), most=(1, 3, 4, 7, 12, 15, 28, 60), right=(0, 1)) if not p["right"] or p["most"] < 2 * p["bits"])),
     "minifloat_decode": Primitive(("minifloat_decode.sv", "table_lut.sv"), _decode, tuple({"e": e, "m": m} for e, m in _FORMATS)),
     "minifloat_mul": Primitive(_FLOAT, _product, tuple(
-        {"ea": a[0], "ma": a[1], "eb": b[0], "mb": b[1]} for i, a in enumerate(_FORMATS) for j, b in enumerate(_FORMATS) if i <= j and ((i + j) % 3 == 0 or i == j))),
+        {"ea": a[0], "ma": a[1], "eb": b[0], "mb": b[1]} for i, a in enumerate(_FORMATS) for j, b in enumerate(_FORMATS) if i <= j and a[1] and b[1] and ((i + j) % 2 == 0 or i == j))),
     "minifloat_round": Primitive(("minifloat_round.sv",), _round, tuple(
         {**p, "e": e, "m": m, "even": int(i % 3 != 0 or p["shift"] == 0)} for i, p in enumerate(_product_of(**{"in": (8, 12, 16, 20, 24, 32), "shift": (0, 1, 4, 8)}))
         for e, m in ((2, 1), (3, 2), (2, 3), (4, 3), (5, 2)) if p["in"] > p["shift"] + m + 2 and (i + e + m) % 2)),

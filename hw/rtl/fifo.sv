@@ -33,7 +33,7 @@ module fifo #(
   wire some = used != (1 << S) - DEPTH;
   generate
     if (STYLE == "block") begin : g_block
-      (* ram_style = "block" *) reg [WIDTH-1:0] words[0:(1<<S)-1];
+      (* ram_style = "block", no_rw_check *) reg [WIDTH-1:0] words[0:(1<<S)-1];
       reg [WIDTH-1:0] data;
       reg valid;
       assign pop = some && (!valid || out_ready);

@@ -13,7 +13,7 @@ module line_buffer #(
   generate
     if (STYLE == "block") begin : g_block
       // One place is written while the oldest is read into the output register.
-      (* ram_style = "block" *) reg [WIDTH-1:0] words[0:(1<<S)-1];
+      (* ram_style = "block", no_rw_check *) reg [WIDTH-1:0] words[0:(1<<S)-1];
       reg [WIDTH-1:0] data;
       reg [S-1:0] place = 0;
       wire [S-1:0] next = place == DEPTH - 1 ? 0 : place + 1'b1;

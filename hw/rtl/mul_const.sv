@@ -20,8 +20,11 @@ module mul_const #(
   localparam integer LOW = lowest(DIGITS);
   localparam integer TOP = highest(DIGITS);
   localparam integer X = A + (SIGNED != 0 ? 0 : 1);
-  // The chain works with the lowest digit as +1; where it is -1 the highest digit, which is +1, turns the sign in its subtraction.
-  localparam TURNED = MINUS[LOW];
+  // The chain works with the lowest digit as +1. Where it is -1 in the product, the highest digit, if that is +1, turns the sign in its
+  // subtraction; if all is negative, the product is turned at the end.
+  localparam LOWEST_MINUS = MINUS[LOW] ^ (VALUE < 0);
+  localparam TURNED = LOWEST_MINUS && VALUE > 0;
+  localparam NEGATED = LOWEST_MINUS && VALUE < 0;
 
   function automatic integer ones(input [64:0] v);
     integer i;
@@ -72,7 +75,7 @@ module mul_const #(
         end
       end
       wire signed [S+LOW-1:0] shifted = {sum[TOP*S+:S], {LOW{1'b0}}};
-      if (VALUE < 0) begin : g_negative
+      if (NEGATED) begin : g_negative
         assign y = -shifted;
       end else begin : g_positive
         assign y = shifted;

@@ -15,14 +15,12 @@ module thresholds #(
   wire [FULL*Y-1:0] half;
   genvar k, b;
 
-  // From the lowest bit: a number with a bit where the constant has none is above it, whatever is below. A chain of and / or, of which
-  // one LUT6 takes five bits.
-  function automatic reached(input [ACC-1:0] value, input [ACC-1:0] cut);
+  // A constant as an unsigned number in the order of the signed ones.
+  localparam [ACC-1:0] SIGN = SIGNED != 0 ? {1'b1, {(ACC - 1) {1'b0}}} : {ACC{1'b0}};
+  function automatic integer lowest(input [ACC-1:0] cut);
     integer i;
-    reached = 1'b1;
-    for (i = 0; i < ACC; i = i + 1)
-      if (cut[i] ^ (SIGNED != 0 && i == ACC - 1)) reached = (value[i] ^ (SIGNED != 0 && i == ACC - 1)) & reached;
-      else reached = (value[i] ^ (SIGNED != 0 && i == ACC - 1)) | reached;
+    lowest = ACC;
+    for (i = ACC - 1; i >= 0; i = i - 1) if (cut[i]) lowest = i;
   endfunction
 
   generate
@@ -30,7 +28,29 @@ module thresholds #(
       if (k >= K) begin : g_none
         assign at_least[k] = 1'b0;
       end else begin : g_constant
-        assign at_least[k] = reached(a, CUTS[k*ACC+:ACC]);
+        // From the lowest set bit of the constant up, six bits and then five at a time; every number reaches a constant without any.
+        localparam [ACC-1:0] CUT = CUTS[k*ACC+:ACC] ^ SIGN;
+        localparam integer LOW = lowest(CUT);
+        localparam integer PARTS = ACC - LOW <= 6 ? 1 : 1 + (ACC - LOW - 2) / 5;
+        if (LOW == ACC) begin : g_all
+          assign at_least[k] = 1'b1;
+        end else if (LOW == ACC - 1) begin : g_one
+          assign at_least[k] = SIGNED != 0 ? ~a[ACC-1] : a[ACC-1];
+        end else begin : g_parts
+          wire [PARTS:0] link;
+          assign link[0] = 1'b1;
+          genvar i;
+          for (i = 0; i < PARTS; i = i + 1) begin : g_part
+            localparam integer FROM = i == 0 ? LOW : LOW + 1 + 5 * i;
+            localparam integer BITS = i == PARTS - 1 ? ACC - FROM : i == 0 ? 6 : 5;
+            compare_part #(
+                .BITS(BITS), .CUT(CUT[FROM+:BITS]), .FIRST(i == 0), .TURN(SIGNED != 0 && i == PARTS - 1)
+            ) part (
+                .a(a[FROM+:BITS]), .below(link[i]), .reached(link[i+1])
+            );
+          end
+          assign at_least[k] = link[PARTS];
+        end
       end
     end
     for (b = Y - 1; b >= 0; b = b - 1) begin : g_bit

@@ -102,21 +102,22 @@ def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -
     return {"bits": float(bits.sum()), "negative": float(negative.sum()), "invert": invert, "adders": adders, "chains": chains}
 
 
-def rows(t: Traits, found: structure.Rows) -> Features:
-    """Constant matrix times vector as shared sums."""
+def rows(t: Traits, found: structure.Rows, a_bits: int) -> Features:
+    """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the mapper shares."""
+    multiples, sums = found.adder_bits(t.granule)
     short = 0 if t.absorbs else found.short(SHORT)
-    return {"bits": found.adder_bits(t.granule), "negative": found.negation_bits(t.granule), "adders": found.adders, "short": short}
+    return {"sums": sums, "tiny" if a_bits <= 2 else "multiples": multiples, "negative": found.negation_bits(t.granule), "adders": found.adders, "short": short}
 
 
 SHORT = 4  # bits of a sum that is made of plain LUTs where the carry cell has logic of its own
 
 
-def adder_tree(t: Traits, terms: int, bits: int) -> Features:
+def adder_tree(t: Traits, terms: int, bits: int, signed: bool = True) -> Features:
     """adder_tree.sv. Where the carry cell has logic of its own the sign of a sum is a bit more, and short sums do not use it."""
     levels = structure.tree(terms, bits)
     if t.absorbs:
         return {"bits": sum(n * b for n, b in levels), "adders": terms - 1}
-    short = {f"short{k}": sum(n for n, b in levels if b + 1 == k) for k in (3, 4)}
+    short = {f"short{k}{'' if signed else '_unsigned'}": sum(n for n, b in levels if b + 1 == k) for k in (3, 4)}
     return {"bits": sum(n * rounded(b + 1, t.granule) for n, b in levels), "adders": terms - 1, **short}
 
 
@@ -127,21 +128,24 @@ def accumulator(t: Traits, in_bits: int, bits: int, signed: bool, minus: bool) -
     return {"bits": rounded(seen + minus, t.granule), "turn": turn, "minus": int(minus), "one": 1}
 
 
-def thresholds(t: Traits, cuts: np.ndarray, acc_bits: int) -> Features:
-    """thresholds.sv: a chain of and / or through the bits from the lowest set bit of a cut, and the selection of the count."""
+def thresholds(t: Traits, cuts: np.ndarray, acc_bits: int, signed: bool = True) -> Features:
+    """thresholds.sv: every cut compared from its lowest set bit up, 6 bits and then 5 at a time; and the selection of the count."""
     c = np.asarray(cuts).astype(object).ravel()
     steps = len(c).bit_length()
-    table = steps * function(t, acc_bits)
-    chains = sum(max(-(-(acc_bits - _zeros(int(v), acc_bits) - 1) // (t.lut_inputs - 1)), 1) for v in c)
-    # Few bits: every bit of the count is a table of them.
-    if table < chains:
-        return {"table": table}
-    # Mappers shorten the chains by doing parts of them twice; with many cuts equal parts are shared instead.
-    return {"compare": chains, "shared": chains * np.log2(len(c) + 1), "cuts": len(c), "choose": 2**steps - 1 - steps}
+    compare = 0
+    for cut in c.tolist():
+        left = acc_bits - _zeros(int(cut) + (1 << acc_bits - 1 if signed else 0), acc_bits)
+        while left > 1:
+            # The first piece has nothing below it and takes a bit more.
+            part, left = min(left, 6), max(left - 6, 0) + (left > 6)
+            compare += 1 if part <= t.lut_inputs else 2
+    return {"compare": compare, "cuts": len(c), "choose": 2**steps - 1 - steps}
 
 
 def _zeros(value: int, bits: int) -> int:
-    return min((value & -value).bit_length() - 1, bits - 1) if value else bits - 1
+    """Zero bits below the lowest set one of a code of so many bits."""
+    code = value & ((1 << bits) - 1)
+    return (code & -code).bit_length() - 1 if code else bits
 
 
 def clamp(t: Traits, in_bits: int, lo: int, hi: int) -> Features:
@@ -151,7 +155,7 @@ def clamp(t: Traits, in_bits: int, lo: int, hi: int) -> Features:
     if not below and not above:
         return {"pass": 0}
     if hi == (1 << y - 1) - 1 and lo in (-hi - 1, -hi) and y < in_bits:
-        return {"pass": y, "above": in_bits - y}
+        return {"pass": y, "above": in_bits - y} if lo < -hi else {"pass_narrow": y, "above_narrow": in_bits - y}
     if lo == 0 and (not above or hi == (1 << y) - 1):
         return {"pass": min(y, in_bits - 1), "clear": max(in_bits - 1 - y, 0)}
     return {"pass": min(y, in_bits), "compare": below * in_bits + above * in_bits}
@@ -169,30 +173,30 @@ def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -
     """table_lut.sv. Known contents: the different blocks of one LUT's size that are not constant; unknown: as if random."""
     size = t.lut_inputs
     if in_bits <= size:
-        return {"block": out_bits, "join": 0}
+        return {"block": out_bits}
     blocks = 2 ** (in_bits - size)
     if contents is None:
-        return {"block": out_bits * blocks, "join": out_bits * _joins(t, blocks, blocks)}
+        return {"block": out_bits * blocks, "join": out_bits * _join(t, blocks, blocks)[1]}
     entries = np.asarray(contents, dtype=np.int64)
     entries = np.concatenate([entries, np.full(2**in_bits - len(entries), entries[-1])])
     kinds: set[bytes] = set()
-    joins = 0.0
+    joins: Features = {"join": 0, "select": 0}
     for bit in range(out_bits):
         parts = ((entries >> bit) & 1).astype(np.uint8).reshape(blocks, -1)
         # A block and its complement are one LUT for what follows.
         own = {(p ^ p[0]).tobytes() for p in parts if p.min() != p.max()}
         kinds |= own
-        joins += _joins(t, blocks, len(own)) if len({p.tobytes() for p in parts}) > 1 else 0
-    return {"block": len(kinds), "join": joins}
+        if len({p.tobytes() for p in parts}) > 1:
+            name, luts = _join(t, blocks, len(own))
+            joins[name] += luts
+    return {"block": len(kinds), **joins}
 
 
-def _joins(t: Traits, blocks: int, own: int) -> float:
+def _join(t: Traits, blocks: int, own: int) -> tuple[str, float]:
     """LUTs that choose between the blocks of a bit: none where the multiplexers behind LUTs do it, one where everything fits into it."""
-    if own == blocks <= 4:
-        return 0.0
-    if (blocks - 1).bit_length() + own <= t.lut_inputs:
-        return 1.0
-    return blocks / 4
+    if own == blocks:
+        return "join", 0.0 if blocks <= 4 else blocks / 4
+    return "select", 1.0 if (blocks - 1).bit_length() + own <= t.lut_inputs else blocks / 4
 
 
 MUX_KNOTS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64)
@@ -221,7 +225,8 @@ def shifter(t: Traits, bits: int, most: int, right: bool) -> Features:
         return {"table": out}
     side, known = "right" if right else "left", min(steps, MOST_STEPS)
     # More stages than were measured: in proportion.
-    return {f"{side}{known}": out * steps / known, f"{side}{known}_one": steps / known}
+    part = steps / known
+    return {f"{side}{known}": bits * part, f"{side}{known}_most": min(most, bits if right else most) * part, f"{side}{known}_one": part}
 
 
 def fifo(t: Traits, depth: int, width: int, block: bool) -> Features:
@@ -255,12 +260,20 @@ def line_registers(t: Traits, depth: int, width: int) -> int:
 def width_converter(t: Traits, in_bits: int, out_bits: int) -> Features:
     """width_converter.sv: towards narrower words every bit of the register has a multiplexer."""
     ratio = max(in_bits, out_bits) // min(in_bits, out_bits)
-    return {"load": max(in_bits - out_bits, 0), "control": (ratio - 1).bit_length(), "one": 1}
+    steps = (ratio - 1).bit_length()
+    wrap = steps if ratio != 1 << steps else 0
+    if in_bits > out_bits:
+        return {"load": in_bits - out_bits, "load_control": steps, "load_wrap": wrap, "load_one": 1}
+    return {"control": steps, "wrap": wrap, "one": 1}
+
+
+MOST_EXPONENT = 5
 
 
 def minifloat_decode(t: Traits, exponent: int) -> Features:
-    """minifloat_decode.sv: a table of the exponent field, and whether it is zero."""
-    return {"table": (exponent if exponent > 1 else 0) * function(t, exponent), "zero": function(t, exponent)}
+    """minifloat_decode.sv: a table of the exponent field, and whether it is zero: measured for every number of bits."""
+    known = min(exponent, MOST_EXPONENT)
+    return {f"e{known}": float(exponent * function(t, exponent)) / (known * function(t, known))}
 
 
 def minifloat_product(t: Traits, a: tuple[int, int], b: tuple[int, int]) -> Features:
@@ -271,11 +284,13 @@ def minifloat_product(t: Traits, a: tuple[int, int], b: tuple[int, int]) -> Feat
         return {"table": y * function(t, ea + ma + eb + mb), "sign": 1}
     product = multiplier(t, ma + 1, mb + 1, False)
     bits, most = ma + mb + 2, (1 << ea) + (1 << eb) - 4
-    decode = sum(sum(minifloat_decode(t, e).values()) for e in (ea, eb))
+    decode = sum(e * function(t, e) for e in (ea, eb))
     shift = shift_pairs(t, bits, most)
     rows = product.get("row", 0) + product.get("part", 0)
     steps = most.bit_length()
-    return {"rows": rows, "small": product.get("table", 0), "decode": decode, "one": 1, f"shift{steps}": shift}
+    kind = "rows" if rows else "small6" if ma + mb == 4 else "small"
+    # Short significands in wide shifters leave multiplexers with constant inputs.
+    return {kind: rows or product["table"], "decode": decode, f"shift{steps}": shift, "edge": most, "one": 1}
 
 
 def shift_pairs(t: Traits, bits: int, most: int) -> float:
@@ -292,6 +307,7 @@ def minifloat_round(t: Traits, in_bits: int, shift: int, exponent: int, mantissa
     steps = max(in_bits - shift - mantissa - 1, 1)
     stages = steps.bit_length()
     code = exponent + mantissa
-    found = {"turn": in_bits, "stage": sum(in_bits + 1 - (1 << i) for i in range(stages)), "code": code + stages}
+    pairs = sum(in_bits + 1 - (1 << i) for i in range(1, stages + 1, 2))
+    found = {"turn": in_bits, "pair": pairs, "stage": sum(in_bits + 1 - (1 << i) for i in range(stages)), "code": code + stages, "one": 1}
     # Ties upwards need no sum of the bits that are dropped, and the magnitude no carry.
     return found if even else {f"{k}_up": v for k, v in found.items()}

@@ -120,7 +120,7 @@ def constant_rows(f: Fabric, weights: np.ndarray, a_lo: np.ndarray | int, a_hi: 
     levels = len(found.levels) + bool(found.negative.any())
     a_bits = structure.width(int(np.min(a_lo)), int(np.max(a_hi))) - int(np.min(a_lo) >= 0)
     widths = {"w": int(np.abs(w).max(initial=0)).bit_length() + 1, "a": a_bits}
-    return _cost(f, "constant_rows", forms.rows(f.traits, found), widths, levels, int(found.width.max(initial=0)))
+    return _cost(f, "constant_rows", forms.rows(f.traits, found, a_bits), widths, levels, int(found.width.max(initial=0)))
 
 
 def adder(f: Fabric, bits: int) -> Resources:
@@ -159,10 +159,10 @@ def mux(f: Fabric, inputs: int, bits: int) -> Resources:
 # --- activations -----------------------------------------------------------------------------------------------------------
 
 
-def thresholds(f: Fabric, cuts: np.ndarray, acc_bits: int) -> Resources:
+def thresholds(f: Fabric, cuts: np.ndarray, acc_bits: int, signed: bool = True) -> Resources:
     """How many of the constants [rows, K] (or [K]) an accumulator reaches, for every row its own comparators."""
     rows = np.atleast_2d(np.asarray(cuts))
-    parts = [forms.thresholds(f.traits, row, acc_bits) for row in rows]
+    parts = [forms.thresholds(f.traits, row, acc_bits, signed) for row in rows]
     names = dict.fromkeys(k for part in parts for k in part)
     features = {k: sum(part.get(k, 0) for part in parts) for k in names}
     levels = -(-acc_bits // (f.traits.lut_inputs - 1)) + rows.shape[1].bit_length() // 2
@@ -209,18 +209,29 @@ def table(f: Fabric, in_bits: int, out_bits: int, count: float = 1, contents: np
 def block_rams(f: Fabric, depth: int, width: int) -> int:
     """Blocks of 18 Kb for a memory of one write and one read port; its depth counts as the next power of two."""
     places = 1 << max(depth - 1, 1).bit_length()
-    # (bits, blocks of 18 Kb) of one block, and of two of them as one where the device has that.
-    options = []
-    for share in (1, 2) if f.ram.bits == 36864 else (1,):
-        whole = f.ram.bits == 36864 and share == 1
-        shapes = [(w // (2 if whole and d <= 1024 else 1), d if not whole or d <= 1024 else d // 2) for w, d in (*f.ram.shapes, *f.ram.simple_dual)]
-        deep = max(d for _, d in shapes)
-        rows = -(-places // deep)
-        options.append((max(w for w, d in shapes if d >= min(places, deep)), rows * share))
-    if len(options) == 1:
-        return -(-width // options[0][0]) * options[0][1]
-    (w1, c1), (w2, c2) = options
-    return min(n * c2 + max(-(-(width - n * w2) // w1), 0) * c1 for n in range(-(-width // w2) + 1))
+    # (width, depth, blocks of 18 Kb): a block of 36 Kb is also two independent ones of half its width or depth.
+    whole = [(w, d, 2 if f.ram.bits == 36864 else 1) for w, d in (*f.ram.shapes, *f.ram.simple_dual)]
+    half = [(w // 2, d, 1) if d <= 1024 else (w, d // 2, 1) for w, d, _ in whole] if f.ram.bits == 36864 else []
+    best = None
+    for depth_of in sorted({d for _, d, _ in (*whole, *half)}):
+        rows = -(-places // depth_of)
+        large = max((w for w, d, _ in whole if d >= min(places, depth_of)), default=0)
+        small = max((w for w, d, _ in half if d >= min(places, depth_of)), default=0)
+        columns = _columns(width, (large, 2), (small, 1)) if half else -(-width // large) if large else None
+        if columns is not None and (best is None or rows * columns < best):
+            best = rows * columns
+    return best or 1
+
+
+def _columns(width: int, *blocks: tuple[int, int]) -> int | None:
+    """Cheapest row of blocks of two kinds (width, cost) that is that wide."""
+    (large, large_cost), (small, small_cost) = blocks
+    options = [
+        n * large_cost + (-(-max(width - n * large, 0) // small) * small_cost if small else 0)
+        for n in range(-(-width // large) + 1 if large else 1)
+        if small or n * large >= width
+    ]
+    return min(options, default=None)
 
 
 def rom(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
@@ -234,7 +245,8 @@ def fifo(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resour
     """A buffer with valid/ready; None: block RAM above 64 places or 2048 bits."""
     use = block if block is not None else depth > 64 and depth * width > 2048
     pointer = max(depth - 1, 1).bit_length()
-    ff = 3 * pointer + 1 + (1 if use else 0)
+    # Beside two pointers and the counter: the valid bit of a block's register, or the read address once more.
+    ff = 3 * pointer + 2 if use else 4 * pointer + 1
     rams = block_rams(f, depth, width) if use else 0
     return _cost(f, "fifo", forms.fifo(f.traits, depth, width, use), {"depth": depth, "width": width}, 3, pointer, ff=ff, bram18=rams, latency=1)
 

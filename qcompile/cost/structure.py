@@ -59,7 +59,7 @@ def chain(values: np.ndarray, a_bits: int, granule: int = 1, signed: bool = True
     """(adder bits of the chain, bits of the negation) of `mul_const` for every constant and an operand of `a_bits` bits.
 
     One adder as wide as the operand per digit after the lowest one. Where the lowest digit is -1 the last adder subtracts the chain, so
-    that its low bits are no wires; a negative constant turns the product. trims: bits where one term has none take no LUT (an operand
+    that its low bits are no wires; a negative constant whose lowest digit is negative turns the product. trims: bits where one term has none take no LUT (an operand
     without sign); else such an operand is a bit wider.
     """
     known, back = np.unique(np.asarray(values, dtype=np.int64), return_inverse=True)
@@ -67,7 +67,8 @@ def chain(values: np.ndarray, a_bits: int, granule: int = 1, signed: bool = True
     plus, minus = digits(size)
     both = plus | minus
     low, top = trailing_zeros(both), bit_length(both) - 1
-    turned = ((minus >> low) & 1).astype(bool)
+    lowest = ((minus >> low) & 1).astype(bool) ^ (known < 0)
+    turned, negated = lowest & (known > 0), lowest & (known < 0)
     span = top - low
     wide = a_bits + (not signed and not trims)
     bits = np.zeros(known.shape, dtype=np.int64)
@@ -80,7 +81,7 @@ def chain(values: np.ndarray, a_bits: int, granule: int = 1, signed: bool = True
         own = np.where(turned & (digit == top), wide + span, own)
         bits += np.where(rest > 0, rounded(own, granule), 0)
         rest, done = rest & (rest - 1), digit
-    negative = np.where(known < 0, rounded(wide + span + (span > 0), granule), 0)
+    negative = np.where(negated, rounded(wide + span + (span > 0), granule), 0)
     shape = np.shape(values)
     return bits[back.ravel()].reshape(shape), negative[back.ravel()].reshape(shape)
 
@@ -89,7 +90,8 @@ def chain_adders(values: np.ndarray) -> tuple[int, int]:
     """(adders in all the chains together, chains that have one)."""
     v = np.asarray(values)
     plus, minus = digits(np.abs(v).astype(np.int64))
-    adders = np.maximum(ones(plus | minus) - 1, 0) + (v < 0)
+    low = trailing_zeros(plus | minus)
+    adders = np.maximum(ones(plus | minus) - 1, 0) + ((v < 0) & ((minus >> low) & 1 == 0))
     return int(adders.sum()), int(np.count_nonzero(adders))
 
 
@@ -138,14 +140,18 @@ class Rows:
 
     columns: int
     levels: tuple[Adders, ...]
+    multiples: int
+    """How many of the levels are digits of multiples of a column."""
     node: np.ndarray
     negative: np.ndarray
     shift: np.ndarray
     width: np.ndarray
     """Bits of the node of every row, as two's complement."""
 
-    def adder_bits(self, granule: int = 1) -> int:
-        return sum(int(rounded(level.bits, granule).sum()) for level in self.levels)
+    def adder_bits(self, granule: int = 1) -> tuple[int, int]:
+        """(of multiples, of sums)."""
+        each = [int(rounded(level.bits, granule).sum()) for level in self.levels]
+        return sum(each[: self.multiples]), sum(each[self.multiples :])
 
     def negation_bits(self, granule: int = 1) -> int:
         return int(rounded(self.width[self.negative], granule).sum())
@@ -194,6 +200,7 @@ def rows(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int, trims:
     nodes = _Nodes(lows.astype(kind), highs.astype(kind), trims)
     w = w.astype(np.int64)
     levels, node = _multiples(nodes, w)
+    multiples = len(levels)
     sign, shift = w < 0, trailing_zeros(np.abs(w))
     # A multiple whose lowest digit is -1 was made with the other sign.
     sign = sign ^ _turned(np.abs(w) >> shift)
@@ -203,7 +210,7 @@ def rows(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int, trims:
     node, sign, shift = node[:, 0], sign[:, 0], shift[:, 0]
     used = np.maximum(node, 0)
     bits = np.where(node >= 0, widths(nodes.lo[used], nodes.hi[used]), 0)
-    return Rows(count, tuple(levels), node, sign & (node >= 0), shift, bits)
+    return Rows(count, tuple(levels), multiples, node, sign & (node >= 0), shift, bits)
 
 
 def _turned(odd: np.ndarray) -> np.ndarray:
