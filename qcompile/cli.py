@@ -471,6 +471,16 @@ def _part_record(device: Device, boards: tuple[Board, ...]) -> dict[str, Any]:
 
 
 @main.command()
+def calibration() -> None:
+    """How far off the estimates are: errors of the cost model on what its fits did not see."""
+    from qcompile.assets import asset
+
+    for name in ("errors", "layers", "minifloat_mac", "hls4ml"):
+        click.echo(asset(f"hw/calibration/{name}.md").read_text(encoding="utf-8"))
+    click.echo("next: qcompile estimate MODEL.onnx --part PART; make calibrate measures and fits again")
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help="machine-readable")
 def methods(as_json: bool) -> None:
     """Published methods: which are in the code, and which are planned."""

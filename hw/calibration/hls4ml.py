@@ -169,8 +169,22 @@ def predict(row: Row, known: Coefficients) -> Number:
 WHAT = ("lut", "ff", "dsp", "bram18", "latency", "interval")
 
 
+ERRORS = Path(__file__).with_suffix(".md")
+HEAD = """Errors of the rules for hls4ml on published reports: SMAPE with a 95 % bootstrap interval over groups (repositories, or shapes of a network).
+Written by hw/calibration/hls4ml.py. Forks of hls4ml, whose functions are others than hls4ml's, are in the tables that do not say otherwise.
+
+"""
+PRINTED: list[str] = []
+
+
+def say(*words: str) -> None:
+    """Print a line, and keep it for the file of errors."""
+    PRINTED.append(" ".join(words))
+    print(PRINTED[-1])
+
+
 def table(title: str, rows: Sequence[Row], predictions: Sequence[Number], detail: bool = False) -> None:
-    print(f"{title}: {len(rows)} rows, {len({r.group for r in rows})} groups")
+    say(f"{title}: {len(rows)} rows, {len({r.group for r in rows})} groups")
     for what in WHAT:
         kept = [(p, r) for p, r in zip(predictions, rows, strict=True) if what in r.truth]
         pairs = [(p[what], r.truth[what]) for p, r in kept]
@@ -178,10 +192,10 @@ def table(title: str, rows: Sequence[Row], predictions: Sequence[Number], detail
             low, high = interval(pairs, [r.group for _, r in kept])
             near = sum(abs(p - t) <= 1 for p, t in pairs) / len(pairs)
             extra = f"   within one cycle {100 * near:.0f} %" if what == "latency" else ""
-            print(f"  {what:9s} SMAPE {smape(pairs):6.1f} %  [{low:5.1f}, {high:5.1f}]{extra}")
+            say(f"  {what:9s} SMAPE {smape(pairs):6.1f} %  [{low:5.1f}, {high:5.1f}]{extra}")
     if detail:
         for p, r in zip(predictions, rows, strict=True):
-            print("   ", r.name[:60], " ".join(f"{w} {p[w]:.0f}/{r.truth[w]:.0f}" for w in WHAT if w in r.truth))
+            say("   ", r.name[:60], " ".join(f"{w} {p[w]:.0f}/{r.truth[w]:.0f}" for w in WHAT if w in r.truth))
 
 
 def across(rows: Sequence[Row], maker: Callable[[Callable[[Row], bool]], Coefficients]) -> list[Number]:
@@ -269,15 +283,16 @@ def main() -> None:
     table("whole projects, HLS report, fitted", big, [predict(r, known) for r in big], args.detail)
     table("the same, each repository predicted from the others", big, across(big, maker), args.detail)
     table("whole projects, logic synthesis, each repository predicted from the others", after, across(after, maker), args.detail)
-    print(
+    say(
         "Left out are rows of the fit of LUTs and flip-flops. DSP blocks, block RAM and cycles are closed formulas; their constants, the"
     )
-    print("spread of trained weights and the choice of terms were made with all rows in view: there the two tables say the same.")
+    say("spread of trained weights and the choice of terms were made with all rows in view: there the two tables say the same.")
     singles = other_designs(args.data)
     table("single networks (not fitted on)", singles, [predict(r, known) for r in singles], args.detail)
     if not args.check:
         OUTPUT.parent.mkdir(parents=True, exist_ok=True)
         fitted_on = [r for r in functions if ours(r)]
+        ERRORS.write_text(HEAD + "```\n" + "\n".join(PRINTED) + "\n```\n", encoding="utf-8")
         OUTPUT.write_text(text(known, notes_of(known, (*single, *fitted_on), plain, loops, after)), encoding="utf-8")
 
 
