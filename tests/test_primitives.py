@@ -1,13 +1,23 @@
-"""The circuits of hw/rtl against the Python formats."""
+"""The circuits of hw/rtl against the Python formats, and the cost model against the points that were measured."""
 
+import sys
 from pathlib import Path
 from random import Random
 
 import numpy as np
+import pytest
+from conftest import ROOT
 from rtl_bench import Case, packed, run
 
-from qcompile.cost import structure
+from qcompile.cost import primitives, structure
+from qcompile.cost.devices import catalogue, device
+from qcompile.cost.resources import Basis
 from qcompile.formats import Minifloat, Rounding
+
+sys.path.insert(0, str(ROOT / "hw" / "calibration"))
+import fit  # noqa: E402
+import grid  # noqa: E402
+import measure  # noqa: E402
 
 
 def signed(code: int, bits: int) -> int:
@@ -46,7 +56,9 @@ def constants() -> list[Case]:
         a, is_signed = 4 + i % 7, i % 2
         y = a + abs(value).bit_length() + 1
         vectors = [({"a": x}, {"y": value * (signed(x, a) if is_signed else x)}) for x in numbers(random, a)]
-        cases.append(Case("mul_const", {"A": a, "SIGNED": is_signed, "VALUE": literal(value, 64), "Y": y}, {"a": a}, {"y": y}, vectors))
+        cases.append(
+            Case("mul_const", {"A": a, "SIGNED": is_signed, "VALUE": literal(value, 64), "Y": y}, {"a": a}, {"y": y}, vectors)
+        )
     return cases
 
 
@@ -57,7 +69,9 @@ def trees() -> list[Case]:
         for k in range(30):
             x = [random.getrandbits(bits) if k > 1 else (1 << bits - 1) - k for _ in range(terms)]
             vectors.append(({"x": packed(x, bits)}, {"y": sum(signed(v, bits) if is_signed else v for v in x)}))
-        cases.append(Case("adder_tree", {"TERMS": terms, "BITS": bits, "SIGNED": is_signed}, {"x": terms * bits}, {"y": y}, vectors))
+        cases.append(
+            Case("adder_tree", {"TERMS": terms, "BITS": bits, "SIGNED": is_signed}, {"x": terms * bits}, {"y": y}, vectors)
+        )
     return cases
 
 
@@ -73,13 +87,38 @@ def activations() -> list[Case]:
             value = signed(code, acc) if is_signed else code
             vectors.append(({"a": code}, {"y": int(np.searchsorted(cuts, value, side="right"))}))
         cases.append(Case("thresholds", params, {"a": acc}, {"y": k.bit_length()}, vectors))
-    for bits, lo, hi, y in ((9, -8, 7, 4), (9, -7, 7, 4), (9, 0, 15, 4), (8, 0, 1 << 8, 8), (8, -5, 11, 5), (8, -200, 100, 8), (5, 0, 15, 4), (8, 3, 90, 7)):
+    for bits, lo, hi, y in (
+        (9, -8, 7, 4),
+        (9, -7, 7, 4),
+        (9, 0, 15, 4),
+        (8, 0, 1 << 8, 8),
+        (8, -5, 11, 5),
+        (8, -200, 100, 8),
+        (5, 0, 15, 4),
+        (8, 3, 90, 7),
+    ):
         vectors = [({"x": x}, {"y": min(max(signed(x, bits), lo), hi)}) for x in range(1 << bits)]
-        cases.append(Case("clamp", {"IN": bits, "LO": literal(lo, 64), "HI": literal(hi, 64), "Y": y}, {"x": bits}, {"y": y}, vectors))
-    for acc, mul, add, shift, lo, hi, y in ((8, 3, 5, 4, -8, 7, 4), (12, 1234, -99, 10, 0, 255, 8), (16, -77, 1 << 9, 10, -100, 100, 8), (20, 4097, 0, 20, -2, 1, 2)):
+        cases.append(
+            Case("clamp", {"IN": bits, "LO": literal(lo, 64), "HI": literal(hi, 64), "Y": y}, {"x": bits}, {"y": y}, vectors)
+        )
+    for acc, mul, add, shift, lo, hi, y in (
+        (8, 3, 5, 4, -8, 7, 4),
+        (12, 1234, -99, 10, 0, 255, 8),
+        (16, -77, 1 << 9, 10, -100, 100, 8),
+        (20, 4097, 0, 20, -2, 1, 2),
+    ):
         reach = (1 << acc - 1) * abs(mul) + abs(add)
         n = structure.width(-reach, reach)
-        params = {"ACC": acc, "MUL": literal(mul, 64), "ADD": literal(add, 128), "SHIFT": shift, "LO": literal(lo, 64), "HI": literal(hi, 64), "N": n, "Y": y}
+        params = {
+            "ACC": acc,
+            "MUL": literal(mul, 64),
+            "ADD": literal(add, 128),
+            "SHIFT": shift,
+            "LO": literal(lo, 64),
+            "HI": literal(hi, 64),
+            "N": n,
+            "Y": y,
+        }
         vectors = [({"a": x}, {"y": min(max((mul * signed(x, acc) + add) >> shift, lo), hi)}) for x in numbers(random, acc, 200)]
         cases.append(Case("mul_add_shift", params, {"a": acc}, {"y": y}, vectors))
     return cases
@@ -93,8 +132,18 @@ def selections() -> list[Case]:
         cases.append(Case("mux", {"N": n, "BITS": bits}, {"x": n * bits, "select": (n - 1).bit_length()}, {"y": bits}, vectors))
     for bits, most, right in ((4, 1, 0), (5, 6, 0), (8, 15, 0), (8, 7, 1), (12, 5, 1)):
         y = bits + (0 if right else most)
-        vectors = [({"x": x, "amount": s}, {"y": x >> s if right else x << s}) for x in numbers(random, bits, 4) for s in range(most + 1)]
-        cases.append(Case("shifter", {"BITS": bits, "MAX": most, "RIGHT": right}, {"x": bits, "amount": most.bit_length()}, {"y": y}, vectors))
+        vectors = [
+            ({"x": x, "amount": s}, {"y": x >> s if right else x << s}) for x in numbers(random, bits, 4) for s in range(most + 1)
+        ]
+        cases.append(
+            Case(
+                "shifter",
+                {"BITS": bits, "MAX": most, "RIGHT": right},
+                {"x": bits, "amount": most.bit_length()},
+                {"y": y},
+                vectors,
+            )
+        )
     for size, out in ((3, 2), (6, 5), (9, 3)):
         words = [random.getrandbits(out) for _ in range(1 << size)]
         params = {"IN": size, "OUT": out, "CONTENTS": f"{out << size}'h{packed(words, out):x}"}
@@ -115,7 +164,15 @@ def minifloats() -> list[Case]:
         for c, u in zip(codes.tolist(), units.tolist(), strict=True):
             shift = max((c >> m & (1 << e) - 1) - 1, 0)
             decoded.append(({"code": c}, {"negative": c >> (e + m), "significand": abs(u) >> shift, "shift": shift}))
-        cases.append(Case("minifloat_decode", {"E": e, "M": m}, {"code": f.width}, {"negative": 1, "significand": m + 1, "shift": e}, decoded))
+        cases.append(
+            Case(
+                "minifloat_decode",
+                {"E": e, "M": m},
+                {"code": f.width},
+                {"negative": 1, "significand": m + 1, "shift": e},
+                decoded,
+            )
+        )
         for e2, m2 in FORMATS[:4]:
             g = Minifloat(e2, m2, 0)
             other, y = g.decode(g.codes()), m + m2 + 2 + (1 << e) + (1 << e2) - 4
@@ -131,7 +188,16 @@ def minifloats() -> list[Case]:
 
 def roundings() -> list[Case]:
     random, cases = Random(7), []
-    for (e, m), bits, shift, even in (((2, 1), 8, 0, 1), ((3, 2), 10, 3, 1), ((4, 3), 16, 2, 1), ((5, 2), 20, 5, 1), ((2, 3), 8, 2, 0), ((4, 3), 24, 9, 0), ((4, 3), 12, 0, 1), ((3, 2), 6, 1, 0)):
+    for (e, m), bits, shift, even in (
+        ((2, 1), 8, 0, 1),
+        ((3, 2), 10, 3, 1),
+        ((4, 3), 16, 2, 1),
+        ((5, 2), 20, 5, 1),
+        ((2, 3), 8, 2, 0),
+        ((4, 3), 24, 9, 0),
+        ((4, 3), 12, 0, 1),
+        ((3, 2), 6, 1, 0),
+    ):
         f = Minifloat(e, m, 0)
         vectors = []
         for code in numbers(random, bits, 300):
@@ -157,7 +223,16 @@ def totals() -> list[Case]:
                 done, total = (total, 0) if last else (done, total)
             if enable and not k and last:
                 done = None
-        cases.append(Case("mac", {"W": w, "A": a, "ACC": acc}, {"reset": 1, "enable": 1, "last": 1, "w": w, "a": a}, {"y": acc}, vectors, True))
+        cases.append(
+            Case(
+                "mac",
+                {"W": w, "A": a, "ACC": acc},
+                {"reset": 1, "enable": 1, "last": 1, "w": w, "a": a},
+                {"y": acc},
+                vectors,
+                True,
+            )
+        )
     for e, m in ((2, 1), (4, 3)):
         f = Minifloat(e, m, 0)
         units, bits = f.decode(f.codes()), 2 * m + 2 + 2 * (1 << e) - 4
@@ -169,7 +244,16 @@ def totals() -> list[Case]:
             if last:
                 done, total = (total if k else None), 0
         params = {"EA": e, "MA": m, "EB": e, "MB": m, "P": bits, "ACC": bits + 4}
-        cases.append(Case("minifloat_mac", params, {"reset": 1, "enable": 1, "last": 1, "a": f.width, "b": f.width}, {"y": bits + 4}, vectors, True))
+        cases.append(
+            Case(
+                "minifloat_mac",
+                params,
+                {"reset": 1, "enable": 1, "last": 1, "a": f.width, "b": f.width},
+                {"y": bits + 4},
+                vectors,
+                True,
+            )
+        )
     return cases
 
 
@@ -190,7 +274,11 @@ def memories() -> list[Case]:
             x, enable = random.getrandbits(6), random.getrandbits(2) > 0
             vectors.append(({"enable": enable, "x": x}, {"y": line[-1]}))
             line = [x, *line[:-1]] if enable else line
-        cases.append(Case("line_buffer", {"DEPTH": depth, "WIDTH": 6, "STYLE": f'"{style}"'}, {"enable": 1, "x": 6}, {"y": 6}, vectors, True))
+        cases.append(
+            Case(
+                "line_buffer", {"DEPTH": depth, "WIDTH": 6, "STYLE": f'"{style}"'}, {"enable": 1, "x": 6}, {"y": 6}, vectors, True
+            )
+        )
     return cases
 
 
@@ -218,7 +306,9 @@ def streams() -> list[Case]:
                 out = None
             queue = [*queue, data] if valid and room else queue
         params = {"DEPTH": depth, "WIDTH": 6, "STYLE": f'"{style}"'}
-        cases.append(Case("fifo", params, {**inputs, "in_data": 6}, {"in_ready": 1, "out_valid": 1, "out_data": 6}, vectors, True))
+        cases.append(
+            Case("fifo", params, {**inputs, "in_data": 6}, {"in_ready": 1, "out_valid": 1, "out_data": 6}, vectors, True)
+        )
     for wide, narrow, widen in ((12, 4, True), (8, 2, True), (12, 4, False), (15, 3, False)):
         bits, out_bits = (narrow, wide) if widen else (wide, narrow)
         vectors, parts, full = [], [], None  # parts of the next word / left of the present one
@@ -227,7 +317,9 @@ def streams() -> list[Case]:
             given = {"reset": k == 0, "in_valid": valid, "in_data": data, "out_ready": ready}
             if widen:
                 room = full is None or ready
-                vectors.append((given, {"in_ready": room if k else None, "out_valid": (full is not None) if k else None, "out_data": full}))
+                vectors.append(
+                    (given, {"in_ready": room if k else None, "out_valid": (full is not None) if k else None, "out_data": full})
+                )
                 if k == 0:
                     continue
                 full = None if ready else full
@@ -237,22 +329,50 @@ def streams() -> list[Case]:
                         full, parts = packed(parts, narrow), []
             else:
                 room = not parts or (ready and len(parts) == 1)
-                vectors.append((given, {"in_ready": room if k else None, "out_valid": bool(parts) if k else None, "out_data": parts[0] if parts else None}))
+                vectors.append(
+                    (
+                        given,
+                        {
+                            "in_ready": room if k else None,
+                            "out_valid": bool(parts) if k else None,
+                            "out_data": parts[0] if parts else None,
+                        },
+                    )
+                )
                 if k == 0:
                     continue
                 parts = parts[1:] if ready and parts else parts
                 if valid and room:
                     parts = [data >> (i * narrow) & ((1 << narrow) - 1) for i in range(wide // narrow)]
-        cases.append(Case("width_converter", {"IN": bits, "OUT": out_bits}, {**inputs, "in_data": bits}, {"in_ready": 1, "out_valid": 1, "out_data": out_bits}, vectors, True))
+        cases.append(
+            Case(
+                "width_converter",
+                {"IN": bits, "OUT": out_bits},
+                {**inputs, "in_data": bits},
+                {"in_ready": 1, "out_valid": 1, "out_data": out_bits},
+                vectors,
+                True,
+            )
+        )
     return cases
 
 
 def folded() -> list[Case]:
     random, cases = Random(11), []
-    for pe, simd, folds, groups, w, a, a_signed, style in ((2, 4, 3, 2, 4, 4, 1, "block"), (1, 3, 1, 4, 2, 5, 0, "distributed"), (3, 1, 5, 1, 6, 3, 0, "block")):
+    for pe, simd, folds, groups, w, a, a_signed, style in (
+        (2, 4, 3, 2, 4, 4, 1, "block"),
+        (1, 3, 1, 4, 2, 5, 0, "distributed"),
+        (3, 1, 5, 1, 6, 3, 0, "block"),
+    ):
         acc = w + a + 8
         matrix = np.array([[random.getrandbits(w) for _ in range(folds * simd)] for _ in range(groups * pe)])
-        words = [int(matrix[g * pe + p, f * simd + s]) for g in range(groups) for f in range(folds) for p in range(pe) for s in range(simd)]
+        words = [
+            int(matrix[g * pe + p, f * simd + s])
+            for g in range(groups)
+            for f in range(folds)
+            for p in range(pe)
+            for s in range(simd)
+        ]
         values = np.vectorize(lambda c: signed(int(c), w))(matrix)  # noqa: B023
         x = [random.getrandbits(a) for _ in range(folds * simd)]
         wanted = values @ np.array([signed(v, a) if a_signed else v for v in x])
@@ -268,17 +388,23 @@ def folded() -> list[Case]:
                 if f == folds - 1:
                     done[now + 2] = g  # one cycle for the ROM, one for the accumulator
             y = packed(wanted[done[now] * pe : (done[now] + 1) * pe].tolist(), acc) if now in done else None
-            vectors.append(({"reset": 0, "enable": enable, "x": packed(part, a)}, {"valid": now in done if now > 2 else None, "y": y}))
+            vectors.append(
+                ({"reset": 0, "enable": enable, "x": packed(part, a)}, {"valid": now in done if now > 2 else None, "y": y})
+            )
         params = {"PE": pe, "SIMD": simd, "FOLDS": folds, "GROUPS": groups, "W": w, "A": a, "A_SIGNED": a_signed, "ACC": acc, "ROM_STYLE": f'"{style}"',
                   "WEIGHTS": f"{len(words) * w}'h{packed(words, w):x}"}  # fmt: skip
-        cases.append(Case("matvec_folded", params, {"reset": 1, "enable": 1, "x": simd * a}, {"valid": 1, "y": pe * acc}, vectors, True))
+        cases.append(
+            Case("matvec_folded", params, {"reset": 1, "enable": 1, "x": simd * a}, {"valid": 1, "y": pe * acc}, vectors, True)
+        )
     return cases
 
 
 def rows() -> tuple[list[Case], str]:
     """Constant matrices as shared sums, written out by `structure.verilog`."""
     random, cases, text = Random(12), [], []
-    for i, (shape, top, lo, hi) in enumerate((((1, 1), 1, -4, 3), ((5, 7), 1, -2, 1), ((6, 9), 7, -8, 7), ((4, 4), 100, 0, 15), ((3, 16), 12, 0, 255))):
+    for i, (shape, top, lo, hi) in enumerate(
+        (((1, 1), 1, -4, 3), ((5, 7), 1, -2, 1), ((6, 9), 7, -8, 7), ((4, 4), 100, 0, 15), ((3, 16), 12, 0, 255))
+    ):
         matrix = np.array([random.randint(-top, top) for _ in range(shape[0] * shape[1])]).reshape(shape)
         reach = int(np.abs(matrix).sum(axis=1).max()) * max(-lo, hi)
         y, a = structure.width(-reach, reach), structure.width(lo, hi) - (lo >= 0)
@@ -296,3 +422,70 @@ def test_circuits_compute_what_the_formats_say(tmp_path: Path) -> None:
     cases = [*products(), *constants(), *trees(), *activations(), *selections(), *minifloats(), *roundings(), *totals(), *memories(), *streams(),
              *folded(), *matrices]  # fmt: skip
     assert run(cases, tmp_path, text) == []
+
+
+# --- the cost model --------------------------------------------------------------------------------------------------------
+
+# Where the limits (median 5 %, and 95 of 100 points within 15 % or 3 LUT) are missed; docs and errors.md say by how much.
+MISSED = {
+    ("clamp", "xc7"), ("clamp", "ecp5"), ("table", "xc7"), ("table", "ecp5"), ("minifloat_round", "xc7"), ("minifloat_round", "ecp5"),
+}  # fmt: skip
+
+
+def test_published_coefficients_and_errors_follow_from_the_points() -> None:
+    found = fit.fits()
+    assert fit.model(found) == fit.COSTS.read_text()
+    assert fit.table(found) == fit.ERRORS.read_text() == primitives.error_table()
+    missed = {key for key, f in found.items() if len(f.lut) and not fit.errors(*key, f).met}
+    assert missed <= MISSED
+
+
+def test_hard_blocks_and_registers_are_exact() -> None:
+    for name in fit.COUNTED:
+        for fabric in measure.COMMANDS:
+            for part in filter(None, fit.exact(name, fabric).split(", ")):
+                same, of = part.split()[1].split("/")
+                assert same == of, f"{name} on {fabric}: {part}"
+
+
+@pytest.mark.parametrize(
+    "name, fabric", [("mul_lut", "xc7"), ("mul_dsp", "xcup"), ("adder_tree", "ecp5"), ("mul_add_shift", "xc7"), ("fifo", "ecp5")]
+)
+def test_points_can_be_measured_again(name: str, fabric: str) -> None:
+    digests, found = measure.read_points(name)
+    primitive = grid.PRIMITIVES[name]
+    assert digests[fabric] == measure.digest(primitive, fabric), "RTL or commands changed: make calibrate"
+    chosen = [p for p in grid.points(name, fabric) if measure._key(fabric, p) in found][1::19][:4]
+    assert measure.synthesise(primitive, fabric, chosen) == [found[measure._key(fabric, p)] for p in chosen]
+
+
+def test_every_device_has_a_fabric() -> None:
+    for d in catalogue().devices:
+        f = primitives.fabric(d)
+        assert (f.basis is Basis.EXTRAPOLATED) == (d.family in ("Versal", "iCE40 UltraPlus"))
+        cost = primitives.multiplier(f, 8, 8).then(primitives.accumulator(f, 24))
+        assert cost.lut > 60 and cost.ff == 48 and cost.delay_ns > 0 and cost.basis == f.basis
+        assert primitives.multiplier(f, 8, 8, dsp=True).dsp == 1
+        assert primitives.fifo(f, 1024, 18).bram18 >= 1
+
+
+def test_constants_are_counted_by_their_digits() -> None:
+    f = primitives.fabric(device("xc7z020"))
+    assert primitives.constant_multipliers(f, np.array([0, 1, -0, 64, 1024]), 8).lut == 0
+    # One adder of the operand's width each: 3 = 2 + 1, 5, 7 = 8 - 1; -3 = 1 - 4 needs no turning.
+    assert structure.chain(np.array([3, 5, -3]), 8)[0].tolist() == [8, 8, 8]
+    assert structure.chain(np.array([-3, -5]), 8)[1].tolist() == [0, 11] or structure.chain(np.array([-5]), 8)[1][0] > 0
+    few, many = (primitives.constant_multipliers(f, np.full(n, 11), 8).lut for n in (1, 1000))
+    assert many == pytest.approx(1000 * few)
+
+
+def test_equal_rows_of_a_constant_matrix_cost_nothing_more() -> None:
+    f = primitives.fabric(device("xczu9eg"))
+    row = np.array([[3, 0, -5, 1, 7, 2]])
+    assert primitives.constant_rows(f, np.repeat(row, 4, axis=0), -8, 7) == primitives.constant_rows(f, row, -8, 7)
+
+
+def test_outside_the_measured_widths_is_extrapolated() -> None:
+    f = primitives.fabric(device("lfe5u-85f"))
+    assert primitives.adder_tree(f, 16, 8).basis is Basis.MEASURED
+    assert primitives.adder_tree(f, 16, 60).basis is Basis.EXTRAPOLATED

@@ -27,7 +27,13 @@ TRAITS = {"xc7": XC7, "xcup": XCUP, "ecp5": ECP5}
 LIKE = {"xcup": "xc7"}
 FOLDS = 5
 SMALL = 6.0  # LUTs below which an error counts as if there were that many
-FREE = {"adders", "chains", "shared", "edge", *(f"{side}{n}_{k}" for side in ("left", "right") for n in range(1, forms.MOST_STEPS + 1) for k in ("one", "most"))}
+FREE = {
+    "adders",
+    "chains",
+    "shared",
+    "edge",
+    *(f"{side}{n}_{k}" for side in ("left", "right") for n in range(1, forms.MOST_STEPS + 1) for k in ("one", "most")),
+}
 MOST_CHOICES = 7  # features of which every choice is tried
 
 
@@ -130,8 +136,6 @@ def fit(name: str, fabric: str) -> Fit | None:
     best = np.round(least_errors(x, y, free), 4)
     if not own:
         _, x, y = _system(name, fabric, names)
-        if not len(y):
-            return None
         return Fit(names, best, y, np.maximum(x @ best, 0), True)
     left_out = np.zeros(len(y))
     order = np.arange(len(y)) % FOLDS
@@ -202,26 +206,44 @@ predicted exactly, of all points that were measured. Made by `make calibrate`.
 def table(found: dict[tuple[str, str], Fit]) -> str:
     """The published table."""
     lines = [NOTE, f"Synthesis: {yosys_version()}, commands in hw/calibration/measure.py.", ""]
-    lines += ["| primitive | fabric | points | median % | 95th percentile % | within 15 % or 3 LUT, % | limits | exact |", "|---|---|---|---|---|---|---|---|"]
+    lines += [
+        "| primitive | fabric | points | median % | 95th percentile % | within 15 % or 3 LUT, % | limits | exact |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for (name, fabric), f in found.items():
+        if not len(f.lut):
+            continue
         e = errors(name, fabric, f)
-        lines.append(f"| {name} | {fabric} | {e.points} | {e.median:.1f} | {e.high:.1f} | {e.inside:.1f} | {'met' if e.met else 'missed'} | {e.exact} |")
+        lines.append(
+            f"| {name} | {fabric} | {e.points} | {e.median:.1f} | {e.high:.1f} | {e.inside:.1f} | {'met' if e.met else 'missed'} | {e.exact} |"
+        )
     for fabric in COMMANDS:
-        lines.append(f"| rom (no LUTs) | {fabric} | {len([1 for f, _, _ in load('rom') if f == fabric])} | | | | | {exact('rom', fabric)} |")
+        lines.append(
+            f"| rom (no LUTs) | {fabric} | {len([1 for f, _, _ in load('rom') if f == fabric])} | | | | | {exact('rom', fabric)} |"
+        )
     return "\n".join([*lines, ""])
 
 
 def ranges(name: str) -> dict[str, tuple[int, int]]:
     """Smallest and largest of every width that was measured."""
     points = [p for _, p, _ in load(name)]
-    numbers = [k for k, v in PRIMITIVES[name].points[0].items() if not isinstance(v, str) and k not in ("seed", "signed", "negative", "bias", "zeros")]
+    numbers = [
+        k
+        for k, v in PRIMITIVES[name].points[0].items()
+        if not isinstance(v, str) and k not in ("seed", "signed", "negative", "bias", "zeros")
+    ]
     out = {k: (min(p[k] for p in points), max(p[k] for p in points)) for k in numbers if points}
+    if name in ("mul_lut", "mul_dsp"):
+        out["a"] = (out["w"][0], out["a"][1])
     return {**out, "small": (1, 16), "ratio": (2, 16)} if name == "width_converter" else out
 
 
 def model(found: dict[tuple[str, str], Fit]) -> str:
     """hw/costs/primitives.toml."""
-    lines = ["# Coefficients of qcompile/cost/forms.py, and the widths that were measured. Written by hw/calibration/fit.py, from hw/calibration/points.", ""]
+    lines = [
+        "# Coefficients of qcompile/cost/forms.py, and the widths that were measured. Written by hw/calibration/fit.py, from hw/calibration/points.",
+        "",
+    ]
     for (name, fabric), f in found.items():
         lines.append(f"[{fabric}.{name}]")
         lines += [f"{k} = {float(v):g}" for k, v in zip(f.names, f.coefficients, strict=True)] + [""]

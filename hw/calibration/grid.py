@@ -112,7 +112,9 @@ def _mul(p: Params) -> tuple[str, str]:
 
 def _mul_const(p: Params) -> tuple[str, str]:
     y = p["a"] + p["bits"] + 1
-    return _instance("mul_const", {"A": p["a"], "SIGNED": p["signed"], "VALUE": _signed(constant(p)), "Y": y}, {"a": p["a"]}, {"y": y})
+    return _instance(
+        "mul_const", {"A": p["a"], "SIGNED": p["signed"], "VALUE": _signed(constant(p)), "Y": y}, {"a": p["a"]}, {"y": y}
+    )
 
 
 def _adder_tree(p: Params) -> tuple[str, str]:
@@ -160,7 +162,9 @@ def _rom(p: Params) -> tuple[str, str]:
 
 
 def _mux(p: Params) -> tuple[str, str]:
-    return _instance("mux", {"N": p["n"], "BITS": p["bits"]}, {"x": p["n"] * p["bits"], "select": _clog2(p["n"])}, {"y": p["bits"]})
+    return _instance(
+        "mux", {"N": p["n"], "BITS": p["bits"]}, {"x": p["n"] * p["bits"], "select": _clog2(p["n"])}, {"y": p["bits"]}
+    )
 
 
 def _shifter(p: Params) -> tuple[str, str]:
@@ -177,7 +181,9 @@ def _decode(p: Params) -> tuple[str, str]:
 def _product(p: Params) -> tuple[str, str]:
     y = p["ma"] + p["mb"] + 2 + (1 << p["ea"]) + (1 << p["eb"]) - 4
     params = {"EA": p["ea"], "MA": p["ma"], "EB": p["eb"], "MB": p["mb"]}
-    return _instance("minifloat_mul", params, {"a": p["ea"] + p["ma"] + 1, "b": p["eb"] + p["mb"] + 1}, {"negative": 1, "magnitude": y})
+    return _instance(
+        "minifloat_mul", params, {"a": p["ea"] + p["ma"] + 1, "b": p["eb"] + p["mb"] + 1}, {"negative": 1, "magnitude": y}
+    )
 
 
 def _round(p: Params) -> tuple[str, str]:
@@ -198,7 +204,9 @@ def _line(p: Params) -> tuple[str, str]:
 
 def _converter(p: Params) -> tuple[str, str]:
     inputs = {**_CLOCKED, "in_valid": 1, "in_data": p["in"], "out_ready": 1}
-    return _instance("width_converter", {"IN": p["in"], "OUT": p["out"]}, inputs, {"in_ready": 1, "out_valid": 1, "out_data": p["out"]})
+    return _instance(
+        "width_converter", {"IN": p["in"], "OUT": p["out"]}, inputs, {"in_ready": 1, "out_valid": 1, "out_data": p["out"]}
+    )
 
 
 def row_bits(p: Params) -> tuple[int, int, int]:
@@ -232,6 +240,7 @@ def _minifloat_mac(p: Params) -> tuple[str, str]:
 
 def _product_of(**axes: Any) -> Iterator[Params]:
     """All combinations, the last axis fastest."""
+
     def walk(names: list[str], chosen: Params) -> Iterator[Params]:
         if not names:
             yield dict(chosen)
@@ -264,7 +273,9 @@ def _constants() -> Iterator[Params]:
 
 
 def _cuts() -> Iterator[Params]:
-    for i, p in enumerate(_product_of(acc=(6, 8, 10, 12, 16, 20, 24, 32), k=(1, 2, 3, 7, 11, 15, 31, 63), kind=("even", "random"))):
+    for i, p in enumerate(
+        _product_of(acc=(6, 8, 10, 12, 16, 20, 24, 32), k=(1, 2, 3, 7, 11, 15, 31, 63), kind=("even", "random"))
+    ):
         if (1 << p["acc"]) > 15 * p["k"] and (i + p["k"]) % 3 == 0 and (p["k"] < 63 or p["acc"] < 24):
             yield {**p, "signed": int(i % 4 != 3), "seed": i + 1}
 
@@ -328,12 +339,38 @@ def _matrices() -> Iterator[Params]:
     for i, (rows, cols) in enumerate(shapes):
         for j, (w, zeros) in enumerate(((1, 0), (2, 0.3), (3, 0), (4, 0), (4, 0.6), (6, 0), (8, 0.2))):
             if rows * cols * w <= 1600:
-                yield {"rows": rows, "cols": cols, "w": w, "a": (2, 4, 8, 3, 6)[(i + 2 * j) % 5], "signed": (i + j) % 2, "zeros": zeros, "seed": 7 * i + j}
+                yield {
+                    "rows": rows,
+                    "cols": cols,
+                    "w": w,
+                    "a": (2, 4, 8, 3, 6)[(i + 2 * j) % 5],
+                    "signed": (i + j) % 2,
+                    "zeros": zeros,
+                    "seed": 7 * i + j,
+                }
 
 
 _TABLE = ("mul.sv", "table_lut.sv")
 _FLOAT = ("minifloat_decode.sv", "minifloat_mul.sv", "shifter.sv", *_TABLE)
-_FORMATS = ((2, 1), (2, 2), (2, 3), (2, 4), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4), (4, 0), (4, 1), (4, 2), (4, 3), (4, 4), (5, 1), (5, 2), (5, 3))
+_FORMATS = (
+    (2, 1),
+    (2, 2),
+    (2, 3),
+    (2, 4),
+    (3, 0),
+    (3, 1),
+    (3, 2),
+    (3, 3),
+    (3, 4),
+    (4, 0),
+    (4, 1),
+    (4, 2),
+    (4, 3),
+    (4, 4),
+    (5, 1),
+    (5, 2),
+    (5, 3),
+)
 
 # UltraScale+ has the LUTs and the carry of the 7 series, and Yosys maps logic to both alike: a part of the grid shows that, and only what
 # differs (DSP blocks, memories) is measured in full.
@@ -351,25 +388,63 @@ PRIMITIVES: dict[str, Primitive] = {
     "mul_lut": Primitive(_TABLE, _mul, tuple(_muls())),
     "mul_dsp": Primitive(_TABLE, _mul, tuple(_dsps())),
     "mul_const": Primitive(("mul_const.sv",), _mul_const, tuple(_constants())),
-    "adder_tree": Primitive(("adder_tree.sv",), _adder_tree, tuple(
-        {**p, "signed": (p["terms"] + p["bits"]) % 2} for p in _product_of(terms=(2, 3, 4, 6, 8, 12, 16, 25, 32, 64), bits=(2, 3, 4, 6, 8, 12, 16, 20)))),
-    "accumulator": Primitive(("accumulator.sv",), _accumulator, tuple(
-        {**p, "in": max(p["bits"] - d, 2), "signed": s} for p in _product_of(bits=(8, 12, 16, 20, 24, 28, 32, 40, 48), minus=(0, 1)) for d, s in ((2, 1), (6, 0), (9, 1)))),
+    "adder_tree": Primitive(
+        ("adder_tree.sv",),
+        _adder_tree,
+        tuple(
+            {**p, "signed": (p["terms"] + p["bits"]) % 2}
+            for p in _product_of(terms=(2, 3, 4, 6, 8, 12, 16, 25, 32, 64), bits=(2, 3, 4, 6, 8, 12, 16, 20))
+        ),
+    ),
+    "accumulator": Primitive(
+        ("accumulator.sv",),
+        _accumulator,
+        tuple(
+            {**p, "in": max(p["bits"] - d, 2), "signed": s}
+            for p in _product_of(bits=(8, 12, 16, 20, 24, 28, 32, 40, 48), minus=(0, 1))
+            for d, s in ((2, 1), (6, 0), (9, 1))
+        ),
+    ),
     "thresholds": Primitive(("thresholds.sv", "compare_part.sv"), _thresholds, tuple(_cuts())),
     "mul_add_shift": Primitive(("mul_add_shift.sv", "mul_const.sv", "clamp.sv"), _mul_add_shift, tuple(_affines())),
     "clamp": Primitive(("clamp.sv",), _clamp, tuple(_clamps())),
     "table": Primitive(("table_lut.sv",), _table, tuple(_tables())),
     "rom": Primitive(("rom.sv", "table_lut.sv"), _rom, tuple(_roms())),
-    "mux": Primitive(("mux.sv",), _mux, tuple(_product_of(n=(2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64), bits=(1, 8, 16)))),
-    "shifter": Primitive(("shifter.sv",), _shifter, tuple(p for p in _product_of(bits=(3, 4, 6, 8, 12, 16, 24), most=(1, 3, 4, 7, 12, 15, 28, 60), right=(0, 1)) if not p["right"] or p["most"] < 2 * p["bits"])),
+    "mux": Primitive(
+        ("mux.sv",), _mux, tuple(_product_of(n=(2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64), bits=(1, 8, 16)))
+    ),
+    "shifter": Primitive(
+        ("shifter.sv",),
+        _shifter,
+        tuple(
+            p
+            for p in _product_of(bits=(3, 4, 6, 8, 12, 16, 24), most=(1, 3, 4, 7, 12, 15, 28, 60), right=(0, 1))
+            if not p["right"] or p["most"] < 2 * p["bits"]
+        ),
+    ),
     "minifloat_decode": Primitive(("minifloat_decode.sv", "table_lut.sv"), _decode, tuple({"e": e, "m": m} for e, m in _FORMATS)),
-    "minifloat_mul": Primitive(_FLOAT, _product, tuple(
-        {"ea": a[0], "ma": a[1], "eb": b[0], "mb": b[1]} for i, a in enumerate(_FORMATS) for j, b in enumerate(_FORMATS) if i <= j and a[1] and b[1] and ((i + j) % 2 == 0 or i == j))),
-    "minifloat_round": Primitive(("minifloat_round.sv",), _round, tuple(
-        {**p, "e": e, "m": m, "even": int(i % 3 != 0 or p["shift"] == 0)} for i, p in enumerate(_product_of(**{"in": (8, 12, 16, 20, 24, 32), "shift": (0, 1, 4, 8)}))
-        for e, m in ((2, 1), (3, 2), (2, 3), (4, 3), (5, 2)) if p["in"] > p["shift"] + m + 2 and (i + e + m) % 2)),
+    "minifloat_mul": Primitive(
+        _FLOAT,
+        _product,
+        tuple(
+            {"ea": a[0], "ma": a[1], "eb": b[0], "mb": b[1]}
+            for i, a in enumerate(_FORMATS)
+            for j, b in enumerate(_FORMATS)
+            if i <= j and a[1] and b[1] and ((i + j) % 2 == 0 or i == j)
+        ),
+    ),
+    "minifloat_round": Primitive(
+        ("minifloat_round.sv",),
+        _round,
+        tuple(
+            {**p, "e": e, "m": m, "even": int(i % 3 != 0 or p["shift"] == 0)}
+            for i, p in enumerate(_product_of(**{"in": (8, 12, 16, 20, 24, 32), "shift": (0, 1, 4, 8)}))
+            for e, m in ((2, 1), (3, 2), (2, 3), (4, 3), (5, 2))
+            if p["in"] > p["shift"] + m + 2 and (i + e + m) % 2
+        ),
+    ),
     "fifo": Primitive(("fifo.sv",), _fifo, tuple(_fifos())),
     "line_buffer": Primitive(("line_buffer.sv",), _line, tuple(_lines())),
     "width_converter": Primitive(("width_converter.sv",), _converter, tuple(_converters())),
     "constant_rows": Primitive((), _rows, tuple(_matrices())),
-}  # fmt: skip
+}

@@ -45,7 +45,10 @@ def table() -> str:
         f"(published designs: {LIMITS[0]:+} to {LIMITS[1]:+} %). Synthesis: {yosys_version()}.",
         "",
     ]
-    lines += ["| format | fabric | LUT | accumulator bits | integer LUT | integer accumulator bits | overhead | expected |", "|---|---|---|---|---|---|---|---|"]
+    lines += [
+        "| format | fabric | LUT | accumulator bits | integer LUT | integer accumulator bits | overhead | expected |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for fabric in FABRICS:
         points = [minifloat_point(f) for f in FORMATS.values()]
         plain = [integer_point(w) for w in widths]
@@ -56,7 +59,9 @@ def table() -> str:
             over = 100 * (found["lut"] / base["lut"] - 1)
             inside = "inside" if LIMITS[0] <= over <= LIMITS[1] else "below" if over < LIMITS[0] else "above"
             special = SUFFIXES[FORMATS[name].specials]
-            lines.append(f"| {name}{special} | {fabric} | {found['lut']} | {p['acc']} | {base['lut']} | {q['acc']} | {over:+.0f} % | {inside} |")
+            lines.append(
+                f"| {name}{special} | {fabric} | {found['lut']} | {p['acc']} | {base['lut']} | {q['acc']} | {over:+.0f} % | {inside} |"
+            )
     return "\n".join([*lines, ""])
 
 

@@ -87,11 +87,11 @@ def _split(t: Traits, wide: int, most: int, part: int, other: int, tiles: Callab
 
 
 def multiplier_dsp(t: Traits, w: int, a: int, signed: bool) -> Features:
-    """mul.sv in DSP blocks. AMD blocks add a row of parts on their own; only parts of both operands need adders."""
+    """mul.sv in DSP blocks. Yosys chains a row of parts inside the blocks of the 7 series, not of UltraScale+."""
     blocks, bits, soft = dsp_tiles(t, w, a, signed)
     if not t.signed_only:
         return {"sum": bits, "soft": soft}
-    return {"sum": w + a - 17 if blocks >= 4 else 0}
+    return {"row": w + a - 17 if 2 <= blocks < 4 else 0, "sum": w + a - 17 if blocks >= 4 else 0}
 
 
 def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -> Features:
@@ -106,7 +106,13 @@ def rows(t: Traits, found: structure.Rows, a_bits: int) -> Features:
     """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the mapper shares."""
     multiples, sums = found.adder_bits(t.granule)
     short = 0 if t.absorbs else found.short(SHORT)
-    return {"sums": sums, "tiny" if a_bits <= 2 else "multiples": multiples, "negative": found.negation_bits(t.granule), "adders": found.adders, "short": short}
+    return {
+        "sums": sums,
+        "tiny" if a_bits <= 2 else "multiples": multiples,
+        "negative": found.negation_bits(t.granule),
+        "adders": found.adders,
+        "short": short,
+    }
 
 
 SHORT = 4  # bits of a sum that is made of plain LUTs where the carry cell has logic of its own
@@ -180,11 +186,13 @@ def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -
     entries = np.asarray(contents, dtype=np.int64)
     entries = np.concatenate([entries, np.full(2**in_bits - len(entries), entries[-1])])
     kinds: set[bytes] = set()
-    joins: Features = {"join": 0, "select": 0}
+    joins: Features = {"join": 0, "select": 0, "copies": 0}
     for bit in range(out_bits):
         parts = ((entries >> bit) & 1).astype(np.uint8).reshape(blocks, -1)
         # A block and its complement are one LUT for what follows.
         own = {(p ^ p[0]).tobytes() for p in parts if p.min() != p.max()}
+        # The multiplexers behind LUTs take the ones of their own slice: a block may exist several times.
+        joins["copies"] += sum(p.min() != p.max() for p in parts) - len(own - kinds)
         kinds |= own
         if len({p.tobytes() for p in parts}) > 1:
             name, luts = _join(t, blocks, len(own))
@@ -223,10 +231,14 @@ def shifter(t: Traits, bits: int, most: int, right: bool) -> Features:
     out = bits if right else bits + most
     if bits + steps <= t.lut_inputs:
         return {"table": out}
-    side, known = "right" if right else "left", min(steps, MOST_STEPS)
+    side, known = "right" if right else "left", min(steps, MOST_STEPS - right)
     # More stages than were measured: in proportion.
     part = steps / known
-    return {f"{side}{known}": bits * part, f"{side}{known}_most": min(most, bits if right else most) * part, f"{side}{known}_one": part}
+    return {
+        f"{side}{known}": bits * part,
+        f"{side}{known}_most": min(most, bits if right else most) * part,
+        f"{side}{known}_one": part,
+    }
 
 
 def fifo(t: Traits, depth: int, width: int, block: bool) -> Features:
@@ -272,7 +284,7 @@ MOST_EXPONENT = 5
 
 def minifloat_decode(t: Traits, exponent: int) -> Features:
     """minifloat_decode.sv: a table of the exponent field, and whether it is zero: measured for every number of bits."""
-    known = min(exponent, MOST_EXPONENT)
+    known = min(max(exponent, 2), MOST_EXPONENT)
     return {f"e{known}": float(exponent * function(t, exponent)) / (known * function(t, known))}
 
 
@@ -287,7 +299,7 @@ def minifloat_product(t: Traits, a: tuple[int, int], b: tuple[int, int]) -> Feat
     decode = sum(e * function(t, e) for e in (ea, eb))
     shift = shift_pairs(t, bits, most)
     rows = product.get("row", 0) + product.get("part", 0)
-    steps = most.bit_length()
+    steps = min(max(most.bit_length(), 3), 6)  # those that were measured
     kind = "rows" if rows else "small6" if ma + mb == 4 else "small"
     # Short significands in wide shifters leave multiplexers with constant inputs.
     return {kind: rows or product["table"], "decode": decode, f"shift{steps}": shift, "edge": most, "one": 1}
@@ -308,6 +320,12 @@ def minifloat_round(t: Traits, in_bits: int, shift: int, exponent: int, mantissa
     stages = steps.bit_length()
     code = exponent + mantissa
     pairs = sum(in_bits + 1 - (1 << i) for i in range(1, stages + 1, 2))
-    found = {"turn": in_bits, "pair": pairs, "stage": sum(in_bits + 1 - (1 << i) for i in range(stages)), "code": code + stages, "one": 1}
+    found: Features = {
+        "turn": in_bits,
+        "pair": pairs,
+        "stage": sum(in_bits + 1 - (1 << i) for i in range(stages)),
+        "code": code + stages,
+        "one": 1,
+    }
     # Ties upwards need no sum of the bits that are dropped, and the magnitude no carry.
     return found if even else {f"{k}_up": v for k, v in found.items()}

@@ -8,6 +8,7 @@ bits of carry, each times a typical time with routing; no timing analysis stands
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -53,7 +54,9 @@ def fabric(device: Device) -> Fabric:
     measured = _FAMILIES.get(device.family)
     name = measured or _RELATIVES.get(device.family)
     if name is None:
-        raise QCompileError(f"the family {device.family} of {device.name} has no cost model", hint="qcompile parts lists the devices")
+        raise QCompileError(
+            f"the family {device.family} of {device.name} has no cost model", hint="qcompile parts lists the devices"
+        )
     traits = _TRAITS[name]
     if not measured:
         wide, narrow = max(device.dsp_kind.a, device.dsp_kind.b), min(device.dsp_kind.a, device.dsp_kind.b)
@@ -71,7 +74,7 @@ def error_table() -> str:
     return asset("hw/calibration/errors.md").read_text(encoding="utf-8")
 
 
-def _basis(f: Fabric, primitive: str, widths: dict[str, float]) -> Basis:
+def _basis(f: Fabric, primitive: str, widths: Mapping[str, float]) -> Basis:
     limits = _model()["range"][primitive]
     inside = all(limits[k][0] <= v <= limits[k][1] for k, v in widths.items())
     return f.basis if inside else max(f.basis, Basis.EXTRAPOLATED)
@@ -79,10 +82,12 @@ def _basis(f: Fabric, primitive: str, widths: dict[str, float]) -> Basis:
 
 def _lut(f: Fabric, primitive: str, features: Features) -> float:
     coefficients = _model()[f.name][primitive]
-    return max(sum(coefficients[k] * v for k, v in features.items()), 0.0)
+    return max(float(sum(coefficients[k] * v for k, v in features.items())), 0.0)
 
 
-def _cost(f: Fabric, primitive: str, features: Features, widths: dict[str, float], levels: float, carry: float = 0, **rest: Any) -> Resources:
+def _cost(
+    f: Fabric, primitive: str, features: Features, widths: Mapping[str, float], levels: float, carry: float = 0, **rest: Any
+) -> Resources:
     logic, bit = _TIMES[f.name]
     delay = levels * logic + carry * bit
     return Resources(lut=_lut(f, primitive, features), basis=_basis(f, primitive, widths), delay_ns=delay, **rest)
@@ -146,7 +151,9 @@ def shifter(f: Fabric, bits: int, amounts: int, right: bool = False) -> Resource
     most = max(amounts - 1, 0)
     if not most:
         return Resources(basis=f.basis)
-    return _cost(f, "shifter", forms.shifter(f.traits, bits, most, right), {"bits": bits, "most": most}, (most.bit_length() + 1) // 2)
+    return _cost(
+        f, "shifter", forms.shifter(f.traits, bits, most, right), {"bits": bits, "most": most}, (most.bit_length() + 1) // 2
+    )
 
 
 def mux(f: Fabric, inputs: int, bits: int) -> Resources:
@@ -237,7 +244,12 @@ def _columns(width: int, *blocks: tuple[int, int]) -> int | None:
 def rom(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
     """Constants behind a register, in block RAM or in LUTs; None: in LUTs up to 64 places or where a block would be mostly empty."""
     if block if block is not None else depth > 64 and depth * width > 4096:
-        return Resources(bram18=block_rams(f, depth, width), latency=1, basis=_basis(f, "rom", {"depth": depth, "width": width}), delay_ns=2 * _TIMES[f.name][0])
+        return Resources(
+            bram18=block_rams(f, depth, width),
+            latency=1,
+            basis=_basis(f, "rom", {"depth": depth, "width": width}),
+            delay_ns=2 * _TIMES[f.name][0],
+        )
     return replace(table(f, max(depth - 1, 1).bit_length(), width), ff=width, latency=1)
 
 
@@ -248,7 +260,17 @@ def fifo(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resour
     # Beside two pointers and the counter: the valid bit of a block's register, or the read address once more.
     ff = 3 * pointer + 2 if use else 4 * pointer + 1
     rams = block_rams(f, depth, width) if use else 0
-    return _cost(f, "fifo", forms.fifo(f.traits, depth, width, use), {"depth": depth, "width": width}, 3, pointer, ff=ff, bram18=rams, latency=1)
+    return _cost(
+        f,
+        "fifo",
+        forms.fifo(f.traits, depth, width, use),
+        {"depth": depth, "width": width},
+        3,
+        pointer,
+        ff=ff,
+        bram18=rams,
+        latency=1,
+    )
 
 
 def line_buffer(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
@@ -268,7 +290,9 @@ def width_converter(f: Fabric, in_bits: int, out_bits: int) -> Resources:
         return Resources(basis=f.basis)
     ff = max(in_bits, out_bits) + (int(ratio) - 1).bit_length() + 1
     features = forms.width_converter(f.traits, in_bits, out_bits)
-    return _cost(f, "width_converter", features, {"in": in_bits, "out": out_bits, "small": small, "ratio": ratio}, 2, ff=ff, latency=1)
+    return _cost(
+        f, "width_converter", features, {"in": in_bits, "out": out_bits, "small": small, "ratio": ratio}, 2, ff=ff, latency=1
+    )
 
 
 # --- minifloats ------------------------------------------------------------------------------------------------------------

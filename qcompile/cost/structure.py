@@ -55,7 +55,9 @@ def rounded(bits: Any, granule: int) -> Any:
     return -(-bits // granule) * granule
 
 
-def chain(values: np.ndarray, a_bits: int, granule: int = 1, signed: bool = True, trims: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def chain(
+    values: np.ndarray, a_bits: int, granule: int = 1, signed: bool = True, trims: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """(adder bits of the chain, bits of the negation) of `mul_const` for every constant and an operand of `a_bits` bits.
 
     One adder as wide as the operand per digit after the lowest one. Where the lowest digit is -1 the last adder subtracts the chain, so
@@ -97,7 +99,8 @@ def chain_adders(values: np.ndarray) -> tuple[int, int]:
 
 def tree(terms: int, bits: int) -> list[tuple[int, int]]:
     """(adders, bits of their operands) of every level of a balanced tree; of an odd number one passes."""
-    out, count = [], terms
+    out: list[tuple[int, int]] = []
+    count = terms
     while count > 1:
         out.append((count // 2, bits + len(out)))
         count -= count // 2
@@ -222,10 +225,9 @@ def _multiples(nodes: _Nodes, w: np.ndarray) -> tuple[list[Adders], np.ndarray]:
     size = np.abs(w)
     odd = size >> trailing_zeros(size)
     columns = np.broadcast_to(np.arange(w.shape[1]), w.shape)
-    keys, place = np.unique(np.stack([columns.ravel(), odd.ravel()]), axis=1, return_inverse=True) if odd.max(initial=0) > 1 else (None, None)
-    if keys is None:
+    if odd.max(initial=0) <= 1:
         return [], np.where(odd > 0, columns, -1)
-    column, value = keys
+    (column, value), place = np.unique(np.stack([columns.ravel(), odd.ravel()]), axis=1, return_inverse=True)
     plus, minus = digits(value)
     turned = (minus & 1).astype(bool)
     node = np.where(value > 0, column, -1)
@@ -247,7 +249,9 @@ def _multiples(nodes: _Nodes, w: np.ndarray) -> tuple[list[Adders], np.ndarray]:
     return levels, node[place.ravel()].reshape(w.shape)
 
 
-def _paired(nodes: _Nodes, node: np.ndarray, sign: np.ndarray, shift: np.ndarray) -> tuple[Adders, np.ndarray, np.ndarray, np.ndarray]:
+def _paired(
+    nodes: _Nodes, node: np.ndarray, sign: np.ndarray, shift: np.ndarray
+) -> tuple[Adders, np.ndarray, np.ndarray, np.ndarray]:
     """Sums of neighbours: one level of the tree."""
     pairs = node.shape[1] // 2
     (left, right), (ls, rs), (lk, rk) = ((v[:, : 2 * pairs : 2], v[:, 1 : 2 * pairs : 2]) for v in (node, sign, shift))
@@ -288,10 +292,14 @@ def verilog(found: Rows, name: str, lo: int, hi: int, y_bits: int) -> str:
     lines = [f"module {name} (input [{found.columns * a_bits - 1}:0] x, output [{len(found.node) * y_bits - 1}:0] y);"]
     for c in range(found.columns):
         part = f"x[{c * a_bits}+:{a_bits}]"
-        lines.append(f"  wire signed [{a_bits - signed}:0] n{c} = $signed({part if signed else '{1' + chr(39) + 'b0, ' + part + '}'});")
+        lines.append(
+            f"  wire signed [{a_bits - signed}:0] n{c} = $signed({part if signed else '{1' + chr(39) + 'b0, ' + part + '}'});"
+        )
     for level in found.levels:
         lines.extend(_lines(level))
-    for r, (node, negative, shift) in enumerate(zip(found.node.tolist(), found.negative.tolist(), found.shift.tolist(), strict=True)):
+    for r, (node, negative, shift) in enumerate(
+        zip(found.node.tolist(), found.negative.tolist(), found.shift.tolist(), strict=True)
+    ):
         value = f"$signed({{n{node}, {shift}'b0}})" if shift else f"n{node}"
         lines.append(f"  wire signed [{y_bits - 1}:0] r{r} = {'0' if node < 0 else '-' * negative + value};")
         lines.append(f"  assign y[{r * y_bits}+:{y_bits}] = r{r};")
