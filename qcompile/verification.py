@@ -80,7 +80,7 @@ def verify(directory: str | Path, *x: np.ndarray, samples: int = 1000, seed: int
 
 
 _PER_SECOND = 10**8  # multiplications of the compiled C++, roughly
-_HEAVY = 2  # seconds of one vector from which both ends and one mixture of them are all the extremes
+_HEAVY = 0.5  # seconds of one vector from which both ends and one mixture of them are all the extremes
 
 
 def _seconds(design: Design) -> float:
