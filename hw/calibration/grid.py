@@ -106,8 +106,15 @@ def _instance(module: str, params: Params, inputs: dict[str, int], outputs: dict
 
 
 def _mul(p: Params) -> tuple[str, str]:
-    style = {"W": p["w"], "A": p["a"], "SIGNED": p["signed"], "STYLE": f'"{p["style"]}"'}
-    return _instance("mul", style, {"w": p["w"], "a": p["a"]}, {"y": p["w"] + p["a"]})
+    w, a = p["w"], p["a"]
+    if p["signed"] == 2:  # w signed, a not: a zero in front of it, as matvec_folded does; the rows are bits of the narrower one
+        rows, other = ("w", "{1'b0, a}") if w <= a + 1 else ("{1'b0, a}", "w")
+        return (
+            f"input [{w - 1}:0] w, input [{a - 1}:0] a, output [{w + a}:0] y",
+            f'mul #(.W({min(w, a + 1)}), .A({max(w, a + 1)}), .STYLE("{p["style"]}")) u (.w({rows}), .a({other}), .y(y));',
+        )
+    style = {"W": w, "A": a, "SIGNED": p["signed"], "STYLE": f'"{p["style"]}"'}
+    return _instance("mul", style, {"w": w, "a": a}, {"y": w + a})
 
 
 def _mul_const(p: Params) -> tuple[str, str]:
@@ -255,6 +262,8 @@ def _muls() -> Iterator[Params]:
     for p in _product_of(w=(2, 3, 4, 5, 6, 7, 8, 10, 12), a=(2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16), signed=(1, 0), style=("lut",)):
         if p["w"] <= p["a"] and (p["signed"] or (p["w"] + p["a"]) % 2 == 0):
             yield p
+    for w, a in ((2, 2), (2, 4), (3, 2), (4, 3), (4, 4), (3, 8), (8, 3), (6, 6), (8, 4), (5, 8), (8, 8), (12, 8)):
+        yield {"w": w, "a": a, "signed": 2, "style": "lut"}
 
 
 def _dsps() -> Iterator[Params]:
@@ -266,7 +275,7 @@ def _dsps() -> Iterator[Params]:
 
 
 def _constants() -> Iterator[Params]:
-    for i, p in enumerate(_product_of(a=(4, 6, 8, 12, 16, 24), bits=(2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 28))):
+    for i, p in enumerate(_product_of(a=(6, 8, 12, 16, 20, 24), bits=(2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 28))):
         if p["bits"] > 3 * p["a"]:  # more bits than a table of the operand would take
             continue
         yield {**p, "signed": int(i % 3 != 0), "negative": int(i % 5 == 0), "seed": i + 1}
@@ -282,7 +291,7 @@ def _cuts() -> Iterator[Params]:
 
 def _affines() -> Iterator[Params]:
     for i, p in enumerate(_product_of(acc=(12, 16, 20, 24, 32), bits=(1, 4, 8, 12, 16, 20, 24), y=(2, 4, 8))):
-        if i % 2 == 0 or p["y"] == 8:
+        if i % 2 == 0:
             yield {**p, "loss": i % 3, "bias": int(i % 4 != 0), "out_signed": i % 2, "seed": i + 1}
 
 
@@ -406,8 +415,10 @@ PRIMITIVES: dict[str, Primitive] = {
         ),
     ),
     "thresholds": Primitive(("thresholds.sv", "compare_part.sv"), _thresholds, tuple(_cuts())),
-    "mul_add_shift": Primitive(("mul_add_shift.sv", "mul_const.sv", "clamp.sv"), _mul_add_shift, tuple(_affines())),
-    "clamp": Primitive(("clamp.sv",), _clamp, tuple(_clamps())),
+    "mul_add_shift": Primitive(
+        ("mul_add_shift.sv", "mul_const.sv", "clamp.sv", "thresholds.sv", "compare_part.sv"), _mul_add_shift, tuple(_affines())
+    ),
+    "clamp": Primitive(("clamp.sv", "thresholds.sv", "compare_part.sv"), _clamp, tuple(_clamps())),
     "table": Primitive(("table_lut.sv",), _table, tuple(_tables())),
     "rom": Primitive(("rom.sv", "table_lut.sv"), _rom, tuple(_roms())),
     "mux": Primitive(

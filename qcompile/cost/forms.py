@@ -43,15 +43,26 @@ def function(t: Traits, inputs: int) -> int:
     return int(2 ** max(inputs - t.lut_inputs, 0))
 
 
-def multiplier(t: Traits, w: int, a: int, signed: bool) -> Features:
-    """mul.sv in LUTs: rows of a & w[i], or a table where both operands fit one LUT6."""
-    w, a = min(w, a), max(w, a)
-    if w == 1:
-        return {"part": a}
-    if w + a <= 6:
-        return {"table": (w + a) * function(t, w + a)}
-    rows = (w - 1) * rounded(a + signed if t.absorbs else a + 1, t.granule)
-    return {"row": rows, "part": a if t.absorbs else w * a}
+def multiplier(t: Traits, w: int, a: int, signed: bool, a_signed: bool) -> Features:
+    """mul.sv in LUTs: rows of bits of the narrower operand and the other one, or a table where both operands fit one LUT6.
+
+    An unsigned operand beside a signed one has a zero in front of it, which leaves the rows but not the choice between them.
+    """
+    mixed = signed and not a_signed
+    if mixed:
+        if min(w, a) == 1:
+            return {"part": max(w, a)}
+        if w + a + 1 <= 6:
+            return {"table": (w + a) * function(t, w + a)}
+        rows, bits, extra = (w, a, 0) if w <= a + 1 else (a, w, 1)
+    else:
+        rows, bits, extra = min(w, a), max(w, a), int(signed)
+        if rows == 1:
+            return {"part": bits}
+        if w + a <= 6:
+            return {"table": (w + a) * function(t, w + a)}
+    wide = bits + extra if t.absorbs else bits + 1
+    return {"row": (rows - 1) * rounded(wide, t.granule), "part": bits if t.absorbs else rows * bits}
 
 
 Tiles = tuple[int, int, int]
@@ -102,17 +113,22 @@ def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -
     return {"bits": float(bits.sum()), "negative": float(negative.sum()), "invert": invert, "adders": adders, "chains": chains}
 
 
-def rows(t: Traits, found: structure.Rows, a_bits: int) -> Features:
-    """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the mapper shares."""
+def rows(t: Traits, found: structure.Rows, a_bits: int, signed: bool) -> Features:
+    """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the mapper shares.
+
+    Where the carry cell has logic of its own a signed sum is inverted in LUTs before it is turned.
+    """
     multiples, sums = found.adder_bits(t.granule)
-    short = 0 if t.absorbs else found.short(SHORT)
-    return {
+    tiny = "tiny" if a_bits <= 2 else "multiples"
+    shared: Features = {
         "sums": sums,
-        "tiny" if a_bits <= 2 else "multiples": multiples,
-        "negative": found.negation_bits(t.granule),
+        tiny: multiples,
+        "negative": found.negation_bits(t.granule, t.absorbs),
         "adders": found.adders,
-        "short": short,
     }
+    if t.absorbs:
+        return shared
+    return {**shared, "invert": found.negation_bits(1, True) if signed else 0, f"short_{tiny}": found.short(SHORT)}
 
 
 SHORT = 4  # bits of a sum that is made of plain LUTs where the carry cell has logic of its own
@@ -138,14 +154,19 @@ def thresholds(t: Traits, cuts: np.ndarray, acc_bits: int, signed: bool = True) 
     """thresholds.sv: every cut compared from its lowest set bit up, 6 bits and then 5 at a time; and the selection of the count."""
     c = np.asarray(cuts).astype(object).ravel()
     steps = len(c).bit_length()
-    compare = 0
-    for cut in c.tolist():
-        left = acc_bits - _zeros(int(cut) + (1 << acc_bits - 1 if signed else 0), acc_bits)
-        while left > 1:
-            # The first piece has nothing below it and takes a bit more.
-            part, left = min(left, 6), max(left - 6, 0) + (left > 6)
-            compare += 1 if part <= t.lut_inputs else 2
+    compare = sum(_comparator(t, int(cut), acc_bits, signed) for cut in c.tolist())
     return {"compare": compare, "cuts": len(c), "choose": 2**steps - 1 - steps}
+
+
+def _comparator(t: Traits, cut: int, bits: int, signed: bool) -> int:
+    """LUTs that compare a number with a constant: from its lowest set bit up, 6 bits and then 5 at a time."""
+    left = bits - _zeros(cut + (1 << bits - 1 if signed else 0), bits)
+    luts = 0
+    while left > 1:
+        # The first piece has nothing below it and takes a bit more.
+        part, left = min(left, 6), max(left - 6, 0) + (left > 6)
+        luts += 1 if part <= t.lut_inputs else 2
+    return luts
 
 
 def _zeros(value: int, bits: int) -> int:
@@ -155,16 +176,13 @@ def _zeros(value: int, bits: int) -> int:
 
 
 def clamp(t: Traits, in_bits: int, lo: int, hi: int) -> Features:
-    """clamp.sv: bits that pass the limits, LUTs that decide: the bits above a power of two, or comparators with any other limit."""
+    """clamp.sv: a multiplexer a bit, and a comparator with every limit that can be passed."""
     below, above = lo > -(1 << in_bits - 1), hi < (1 << in_bits - 1) - 1
-    y = structure.width(lo, hi) - (lo >= 0)
+    y = min(structure.width(lo, hi) - (lo >= 0), in_bits)
     if not below and not above:
-        return {"pass": 0}
-    if hi == (1 << y - 1) - 1 and lo in (-hi - 1, -hi) and y < in_bits:
-        return {"pass": y, "above": in_bits - y} if lo < -hi else {"pass_narrow": y, "above_narrow": in_bits - y}
-    if lo == 0 and (not above or hi == (1 << y) - 1):
-        return {"pass": min(y, in_bits - 1), "clear": max(in_bits - 1 - y, 0)}
-    return {"pass": min(y, in_bits), "compare": below * in_bits + above * in_bits}
+        return {"pass": 0, "compare": 0}
+    compare = below * _comparator(t, lo, in_bits, True) + above * _comparator(t, hi + 1, in_bits, True)
+    return {"pass": y - (not above), "compare": compare}
 
 
 def multiply_add_shift(t: Traits, mul: int, add: int, shift: int, lo: int, hi: int, acc_bits: int, n: int) -> Features:
@@ -294,7 +312,7 @@ def minifloat_product(t: Traits, a: tuple[int, int], b: tuple[int, int]) -> Feat
     if ea + ma + eb + mb <= 6:
         y = ma + mb + 2 + (1 << ea) + (1 << eb) - 4
         return {"table": y * function(t, ea + ma + eb + mb), "sign": 1}
-    product = multiplier(t, ma + 1, mb + 1, False)
+    product = multiplier(t, ma + 1, mb + 1, False, False)
     bits, most = ma + mb + 2, (1 << ea) + (1 << eb) - 4
     decode = sum(e * function(t, e) for e in (ea, eb))
     shift = shift_pairs(t, bits, most)

@@ -96,16 +96,27 @@ def _cost(
 # --- arithmetic ------------------------------------------------------------------------------------------------------------
 
 
-def multiplier(f: Fabric, w_bits: int, a_bits: int, signed: bool = True, dsp: bool = False) -> Resources:
-    """A product of two variables, in LUTs or in DSP blocks. Two small products that share an operand do not share a block here: no tool
-    infers that from plain code. Products of fewer than 9 bits stay in LUTs, as they do in the tools."""
+def multiplier(
+    f: Fabric, w_bits: int, a_bits: int, signed: bool = True, dsp: bool = False, a_signed: bool | None = None
+) -> Resources:
+    """A product of two variables, in LUTs or in DSP blocks. a_signed: whether the second one has a sign, if not as `signed` says.
+
+    Two small products that share an operand do not share a block here: no tool infers that from plain code. Products of fewer than 9
+    bits stay in LUTs, as they do in the tools.
+    """
+    both = signed if a_signed is None else a_signed
+    if both and not signed:
+        return multiplier(f, a_bits, w_bits, True, dsp, False)
     w, a = min(w_bits, a_bits), max(w_bits, a_bits)
     if dsp and w > 1 and w + a >= f.traits.shortest_product:
+        # An unsigned operand beside a signed one is a bit wider.
+        w, a = sorted((w_bits, a_bits + (signed and not both)))
         blocks, *_ = forms.dsp_tiles(f.traits, w, a, signed)
         features = forms.multiplier_dsp(f.traits, w, a, signed)
         return _cost(f, "mul_dsp", features, {"w": w, "a": a}, 4, w + a if blocks > 1 else 0, dsp=blocks)
     levels, carry = (1, 0) if w + a <= 6 else (w, a)
-    return _cost(f, "mul_lut", forms.multiplier(f.traits, w, a, signed), {"w": w, "a": a} if w > 1 else {}, levels, carry)
+    features = forms.multiplier(f.traits, w_bits, a_bits, signed, both)
+    return _cost(f, "mul_lut", features, {"w": w, "a": a} if w > 1 else {}, levels, carry)
 
 
 def constant_multipliers(f: Fabric, values: np.ndarray, a_bits: int, signed: bool = True) -> Resources:
@@ -125,7 +136,14 @@ def constant_rows(f: Fabric, weights: np.ndarray, a_lo: np.ndarray | int, a_hi: 
     levels = len(found.levels) + bool(found.negative.any())
     a_bits = structure.width(int(np.min(a_lo)), int(np.max(a_hi))) - int(np.min(a_lo) >= 0)
     widths = {"w": int(np.abs(w).max(initial=0)).bit_length() + 1, "a": a_bits}
-    return _cost(f, "constant_rows", forms.rows(f.traits, found, a_bits), widths, levels, int(found.width.max(initial=0)))
+    return _cost(
+        f,
+        "constant_rows",
+        forms.rows(f.traits, found, a_bits, int(np.min(a_lo)) < 0),
+        widths,
+        levels,
+        int(found.width.max(initial=0)),
+    )
 
 
 def adder(f: Fabric, bits: int) -> Resources:

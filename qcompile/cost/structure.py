@@ -156,8 +156,8 @@ class Rows:
         each = [int(rounded(level.bits, granule).sum()) for level in self.levels]
         return sum(each[: self.multiples]), sum(each[self.multiples :])
 
-    def negation_bits(self, granule: int = 1) -> int:
-        return int(rounded(self.width[self.negative], granule).sum())
+    def negation_bits(self, granule: int = 1, trims: bool = True) -> int:
+        return int(rounded(self.width[self.negative] + (not trims), granule).sum())
 
     def short(self, bits: int) -> int:
         """Adders of at most that many bits."""
