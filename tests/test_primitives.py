@@ -391,8 +391,8 @@ def folded() -> list[Case]:
             vectors.append(
                 ({"reset": 0, "enable": enable, "x": packed(part, a)}, {"valid": now in done if now > 2 else None, "y": y})
             )
-        params = {"PE": pe, "SIMD": simd, "FOLDS": folds, "GROUPS": groups, "W": w, "A": a, "A_SIGNED": a_signed, "ACC": acc, "ROM_STYLE": f'"{style}"',
-                  "WEIGHTS": f"{len(words) * w}'h{packed(words, w):x}"}  # fmt: skip
+        params = {"PE": pe, "SIMD": simd, "FOLDS": folds, "GROUPS": groups, "W": w, "A": a, "A_SIGNED": a_signed, "ACC": acc}
+        params |= {"ROM_STYLE": f'"{style}"', "WEIGHTS": f"{len(words) * w}'h{packed(words, w):x}"}
         cases.append(
             Case("matvec_folded", params, {"reset": 1, "enable": 1, "x": simd * a}, {"valid": 1, "y": pe * acc}, vectors, True)
         )
@@ -426,9 +426,10 @@ def test_circuits_compute_what_the_formats_say(tmp_path: Path) -> None:
 
 # --- the cost model --------------------------------------------------------------------------------------------------------
 
-# Where the limits (median 5 %, and 95 of 100 points within 15 % or 3 LUT) are missed; docs and errors.md say by how much.
+# Where the limits are missed; errors.md says by how much. Tables of smooth functions, the search for a leading one: mappers shape them freely.
 MISSED = {
-    ("clamp", "xc7"), ("clamp", "ecp5"), ("table", "xc7"), ("table", "ecp5"), ("minifloat_round", "xc7"), ("minifloat_round", "ecp5"),
+    ("table", "xc7"), ("table", "xcup"), ("table", "ecp5"),
+    ("minifloat_round", "xc7"), ("minifloat_round", "xcup"), ("minifloat_round", "ecp5"),
 }  # fmt: skip
 
 
@@ -489,3 +490,12 @@ def test_outside_the_measured_widths_is_extrapolated() -> None:
     f = primitives.fabric(device("lfe5u-85f"))
     assert primitives.adder_tree(f, 16, 8).basis is Basis.MEASURED
     assert primitives.adder_tree(f, 16, 60).basis is Basis.EXTRAPOLATED
+
+
+def test_a_dot_product_of_tiny_codes_is_partly_in_its_adders() -> None:
+    f = primitives.fabric(device("xc7z020"))
+    alone = primitives.multiplier(f, 2, 2).times(8).lut + primitives.adder_tree(f, 8, 4).lut
+    assert primitives.dot_product(f, 8, 2, 2).lut == pytest.approx(alone - 4 * primitives.multiplier(f, 2, 2).lut)
+    assert primitives.dot_product(f, 8, 8, 8).lut == pytest.approx(
+        8 * primitives.multiplier(f, 8, 8).lut + primitives.adder_tree(f, 8, 16).lut
+    )

@@ -278,7 +278,7 @@ def _constants() -> Iterator[Params]:
     for i, p in enumerate(_product_of(a=(6, 8, 12, 16, 20, 24), bits=(2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 28))):
         if p["bits"] > 3 * p["a"]:  # more bits than a table of the operand would take
             continue
-        yield {**p, "signed": int(i % 3 != 0), "negative": int(i % 5 == 0), "seed": i + 1}
+        yield {**p, "signed": int(i % 3 != 0), "negative": int(i % 5 == 0 or i % 7 == 3), "seed": i + 1}
 
 
 def _cuts() -> Iterator[Params]:
@@ -429,7 +429,11 @@ PRIMITIVES: dict[str, Primitive] = {
         _shifter,
         tuple(
             p
-            for p in _product_of(bits=(3, 4, 6, 8, 12, 16, 24), most=(1, 3, 4, 7, 12, 15, 28, 60), right=(0, 1))
+            for p in (
+                *_product_of(bits=(3, 4, 6, 8, 12, 16, 24), most=(1, 3, 4, 7, 12, 15, 28, 60), right=(0, 1)),
+                *_product_of(bits=(20, 28, 32, 40), most=(19, 28), right=(1,)),
+                *_product_of(bits=(10, 20, 30), most=(40, 60), right=(0,)),
+            )
             if not p["right"] or p["most"] < 2 * p["bits"]
         ),
     ),

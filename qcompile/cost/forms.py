@@ -20,8 +20,8 @@ Features = dict[str, float]
 @dataclass(frozen=True)
 class Traits:
     """What the forms must know of a fabric: inputs of a LUT, adder bits in a carry cell, whether logic in front of an operand fits into
-    the adder's LUT, operands of a DSP block (widest, those of one part of a wide product), whether it takes signed numbers only, bits of the shortest product that it gets; cells of a memory in LUTs (places, bits, LUTs), and
-    whether LUTs are shift registers too."""
+    the adder's LUT, operands of a DSP block (widest, those of one part of a wide product), whether it takes signed numbers only, bits of
+    the shortest product that it gets; cells of a memory in LUTs (places, bits, LUTs), and whether LUTs are shift registers too."""
 
     lut_inputs: int
     granule: int
@@ -106,11 +106,12 @@ def multiplier_dsp(t: Traits, w: int, a: int, signed: bool) -> Features:
 
 
 def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -> Features:
-    """mul_const.sv: the chains of all values."""
+    """mul_const.sv: the chains of all values. A signed operand's sign is in several bits of every sum, which mappers find."""
     bits, negative = structure.chain(values, a_bits, t.granule, signed, t.absorbs)
     adders, chains = structure.chain_adders(values)
     invert = float(negative.sum()) if signed and not t.absorbs else 0.0
-    return {"bits": float(bits.sum()), "negative": float(negative.sum()), "invert": invert, "adders": adders, "chains": chains}
+    counts: Features = {"bits": float(bits.sum()), "negative": float(negative.sum()), "invert": invert}
+    return {**counts, "adders": adders if signed else 0, "chains": chains if signed else 0}
 
 
 def rows(t: Traits, found: structure.Rows, a_bits: int, signed: bool) -> Features:

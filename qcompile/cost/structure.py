@@ -61,8 +61,8 @@ def chain(
     """(adder bits of the chain, bits of the negation) of `mul_const` for every constant and an operand of `a_bits` bits.
 
     One adder as wide as the operand per digit after the lowest one. Where the lowest digit is -1 the last adder subtracts the chain, so
-    that its low bits are no wires; a negative constant whose lowest digit is negative turns the product. trims: bits where one term has none take no LUT (an operand
-    without sign); else such an operand is a bit wider.
+    that its low bits are no wires; a negative constant whose lowest digit is negative turns the product. trims: bits where one term has
+    none take no LUT (an operand without sign); else such an operand is a bit wider.
     """
     known, back = np.unique(np.asarray(values, dtype=np.int64), return_inverse=True)
     size = np.abs(known)
