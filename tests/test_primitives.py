@@ -429,7 +429,7 @@ def test_circuits_compute_what_the_formats_say(tmp_path: Path) -> None:
 # Where the limits are missed; errors.md says by how much. Tables of smooth functions, the search for a leading one: mappers shape them freely.
 MISSED = {
     ("table", "xc7"), ("table", "xcup"), ("table", "ecp5"),
-    ("minifloat_round", "xc7"), ("minifloat_round", "xcup"), ("minifloat_round", "ecp5"),
+    ("minifloat_round", "xc7"), ("minifloat_round", "xcup"), ("minifloat_round", "ecp5"), ("constant_rows", "xcup"),
 }  # fmt: skip
 
 
