@@ -107,10 +107,13 @@ def multiplier_dsp(t: Traits, w: int, a: int, signed: bool) -> Features:
 
 def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -> Features:
     """mul_const.sv: the chains of all values. A signed operand's sign is in several bits of every sum, which mappers find."""
+    values, joins = structure.parts(values)
     bits, negative = structure.chain(values, a_bits, t.granule, signed, t.absorbs)
     adders, chains = structure.chain_adders(values)
+    adders += joins
     invert = float(negative.sum()) if signed and not t.absorbs else 0.0
-    counts: Features = {"bits": float(bits.sum()), "negative": float(negative.sum()), "invert": invert}
+    joined = joins * rounded(a_bits + structure.PART, t.granule)
+    counts: Features = {"bits": float(bits.sum()) + joined, "negative": float(negative.sum()), "invert": invert}
     return {**counts, "adders": adders if signed else 0, "chains": chains if signed else 0}
 
 

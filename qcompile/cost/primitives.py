@@ -123,7 +123,7 @@ def constant_multipliers(f: Fabric, values: np.ndarray, a_bits: int, signed: boo
     """Products of a variable by every constant of an array, each on its own: 0 and powers of two are wires."""
     v = np.asarray(values)
     bits = int(np.abs(v).max(initial=0)).bit_length()
-    adders = max(int(structure.ones(np.bitwise_or(*structure.digits(np.abs(np.unique(v))))).max(initial=1)) - 1, 0)
+    adders = max(structure.most_digits(v) - 1, 0)
     features = forms.constants(f.traits, v, a_bits, signed)
     widths = {"a": a_bits, "bits": max(bits, 2)} if adders else {}
     return _cost(f, "mul_const", features, widths, adders, a_bits + bits if adders else 0)
@@ -230,8 +230,7 @@ def mul_add_shift(
         n = structure.width(-own, own)
         for k, v in forms.multiply_add_shift(f.traits, m, b, s, low, high, acc_bits, n).items():
             total[k] = total.get(k, 0) + v
-        plus, minus = structure.digits(np.array([abs(m)]))
-        levels, reach, bits = max(levels, int(structure.ones(plus | minus)[0])), max(reach, n), max(bits, abs(m).bit_length())
+        levels, reach, bits = max(levels, structure.most_digits(np.array([m], dtype=object))), max(reach, n), max(bits, abs(m).bit_length())
     return _cost(f, "mul_add_shift", total, {"acc": acc_bits, "bits": max(bits, 1)}, levels + 2, reach)
 
 

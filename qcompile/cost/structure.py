@@ -50,6 +50,28 @@ def digits(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(binary, size, plus), np.where(binary, 0, minus)
 
 
+PART = 59  # bits of a constant that are looked at together
+
+
+def parts(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Constants as int64; one of more than 59 bits as several, and how many adders join them."""
+    v = np.asarray(values)
+    if v.dtype != object or all(abs(n) < 1 << PART for n in v.ravel().tolist()):
+        return v.astype(np.int64), 0
+    out, joins = [], 0
+    for n in v.ravel().tolist():
+        pieces = [(abs(n) >> low) & ((1 << PART) - 1) for low in range(0, max(abs(n).bit_length(), 1), PART)]
+        out += [p if n > 0 else -p for p in pieces]
+        joins += len(pieces) - 1
+    return np.array(out, dtype=np.int64), joins
+
+
+def most_digits(values: np.ndarray) -> int:
+    """Signed digits of the constant that has most of them."""
+    known, _ = parts(values)
+    return int(ones(np.bitwise_or(*digits(np.abs(np.unique(known))))).max(initial=0))
+
+
 def rounded(bits: Any, granule: int) -> Any:
     """Bits of adders in whole carry cells."""
     return -(-bits // granule) * granule

@@ -7,7 +7,7 @@ import json
 from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, ops
-from qcompile.schedule.stages import WHOLE, kind, limits
+from qcompile.schedule.stages import WHOLE, fullest, kind
 
 
 def foldings(graph: Graph, text: str) -> dict[str, Folding]:
@@ -17,7 +17,7 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
     constants = {n.output.name for n in graph.nodes if isinstance(n.op, ops.Constant)}
     units = {n.output.name: (n, kind(n, constants)) for n in graph.nodes if not isinstance(n.op, ops.Constant)}
     if text == "full":
-        return {name: limits(n, k) for name, (n, k) in units.items() if k != WHOLE and len(n.output.type.shape) > 1}
+        return {name: fullest(graph, n, k) for name, (n, k) in units.items() if k != WHOLE and len(n.output.type.shape) > 1}
     return _given(text, units)
 
 

@@ -176,6 +176,10 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
             after = None
         _add(b, node, after, constants)
     for value in graph.outputs:
+        if value.name in constants and b.root(value) not in b.waiting:
+            made = b.stream(value, 1)
+            b.stages.append(Stage(WHOLE, (), (made,), graph.producers[value.name]))
+            b.give(value, made)
         b.stages.append(Stage(OUTPUT, (b.take(value, b.lanes_of(value)),), ()))
     return Network(tuple(b.stages), tuple(b.streams))
 
@@ -231,13 +235,29 @@ def _plane_border(op: ops.Pad, rank: int) -> bool:
     return sizes and flat
 
 
+WIDEST = 1024  # bits of a token: what ap_types holds
+
+
 def limits(node: Node, unit: str) -> Folding:
-    """The most that a node can be unrolled: its outputs, and the terms that a token may hold."""
+    """The outputs and terms of a node: pe divides the first, simd the second."""
     channels = node.output.type.shape[1] if len(node.output.type.shape) > 1 else 1
     if unit == MATVEC:
         inputs = node.inputs[0].type.shape[1]
         return Folding(channels, inputs)
     return Folding(channels, 1)
+
+
+def fullest(graph: Graph, node: Node, unit: str) -> Folding:
+    """The most that a node can be unrolled: as `limits`, but tokens of at most 1024 bits."""
+    most, after = limits(node, unit), follower(graph, node)
+    ends = [(after or node).output if unit in (MATVEC, DEPTHWISE, REDUCE) else node.output]
+    ends += [] if unit == MATVEC else node.inputs[:1] if unit in (DEPTHWISE, REDUCE) else node.inputs
+    return Folding(min(_widest(most.pe, v) for v in ends), _widest(most.simd, node.inputs[0]))
+
+
+def _widest(whole: int, value: Value) -> int:
+    assert value.type.format is not None
+    return max(d for d in range(1, whole + 1) if whole % d == 0 and (d == 1 or d * value.type.format.width <= WIDEST))
 
 
 def folding(b: _Builder, node: Node, unit: str, default: Folding) -> Folding:
@@ -251,6 +271,10 @@ def folding(b: _Builder, node: Node, unit: str, default: Folding) -> Folding:
             raise QCompileError(
                 f"a {name} of {value} is not possible, it must divide {whole}", str(node.origin), f"nearest: {', '.join(map(str, sorted(near)))}"
             )
+    widest = fullest(b.graph, node, unit)
+    for name, value, most_bits in (("pe", wanted.pe, widest.pe), ("simd", wanted.simd, widest.simd)):
+        if value > most_bits:
+            raise QCompileError(f"a {name} of {value} makes tokens of more than {WIDEST} bits", str(node.origin), f"at most {most_bits}")
     return wanted
 
 

@@ -60,7 +60,7 @@ def traffic(network: Network, stage: Stage, opaque: int = 0) -> Traffic:
         owner = concat_owner(stage, outs[0])
         return Traffic(tuple(np.flatnonzero(owner == i) for i in range(len(ins))), np.arange(len(owner)), len(owner))
     assert stage.kind == WHOLE
-    last = max(s.tokens for s in ins)
+    last = max((s.tokens for s in ins), default=0)
     return Traffic(tuple(np.arange(s.tokens) for s in ins), last + opaque + np.arange(outs[0].tokens), last + opaque + outs[0].tokens)
 
 
