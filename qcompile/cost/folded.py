@@ -13,11 +13,11 @@ import numpy as np
 
 from qcompile.cost import parallel
 from qcompile.cost import primitives as hw
-from qcompile.cost.parallel import accumulator_bits, decoders, maximum_tree, multiplier, product_bits, width
+from qcompile.cost.parallel import accumulator_bits, decoders, maximum_tree, multiplier, product_bits, product_range, width
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Resources
 from qcompile.cost.site import Site, bits, rows_of, terms
-from qcompile.formats import Bipolar, Format
+from qcompile.formats import Bipolar, Format, Minifloat
 from qcompile.ir import ops
 
 Rule = Callable[[Site], Resources]
@@ -80,18 +80,38 @@ def matrix_vector(
     """
     pe, simd = min(pe, rows), min(simd, columns)
     depth = _steps(rows, pe) * _steps(columns, simd)
-    if isinstance(data, Bipolar) and isinstance(weights, Bipolar):
-        products, tree = Resources(), hw.adder_tree(fabric, simd, 1)  # the product of two signs is a part of the first adder's LUTs
-    else:
-        products, tree = multiplier(fabric, data, weights).times(simd), hw.adder_tree(fabric, simd, product_bits(data, weights))
-    row = products.then(tree).then(hw.accumulator(fabric, acc_bits) if columns > simd else Resources(ff=acc_bits))
-    registers = Resources(ff=simd * width(data) + pe * acc_bits)
-    out = row.times(pe) + registers + counters(fabric, places, _steps(rows, pe), _steps(columns, simd)) + HANDSHAKE
-    if in_rom:
-        out = out + hw.rom(fabric, depth, pe * simd * width(weights))
+    out = unit(fabric, rows, columns, pe, simd, data, weights, acc_bits, in_rom) + counters(fabric, places) + HANDSHAKE
     if rows > pe:  # the vector is read again for every group of rows
         out = out + hw.fifo(fabric, _steps(columns, simd), simd * width(data))
     return timed(out, places * depth)
+
+
+def unit(
+    fabric: Fabric, rows: int, columns: int, pe: int, simd: int, data: Format | None, weights: Format | None, acc_bits: int, in_rom: bool = True
+) -> Resources:
+    """The inside of a matrix-vector unit, to which the vector comes again for every group of rows: products, sums, weights, counters."""
+    groups, folds = _steps(rows, pe), _steps(columns, simd)
+    signs, floats = isinstance(data, Bipolar) and isinstance(weights, Bipolar), turned_products(data, weights)
+    # Two signs agree or not; the sum is twice the count of those that do less a constant.
+    product = hw.table(fabric, 2, 1) if signs else multiplier(fabric, data, weights)
+    one = 1 if signs else product_bits(data, weights)
+    # Products of up to 5 bits fit into the LUTs of an adder, beside its other operand, where the fabric takes logic there.
+    absorbed = simd // 2 if fabric.traits.absorbs and width(data) + width(weights) <= 5 and not floats else 0
+    products = product.times(simd - absorbed)
+    if floats and simd > 1:
+        products = products.then(hw.adder(fabric, one).times(simd))
+    minus = not signs and product_range(data, weights)[0] < 0
+    row = products.then(hw.adder_tree(fabric, simd, one))
+    total = one + (simd - 1).bit_length()
+    row = row.then(hw.accumulator(fabric, acc_bits, total, minus, floats and simd == 1) if folds > 1 else Resources(ff=acc_bits))
+    row = row.then(hw.adder(fabric, acc_bits - (columns & -columns).bit_length() + 1)) if signs else row  # zeros below the constant are wires
+    out = row.times(pe) + Resources(ff=simd * width(data)) + counters(fabric, groups * folds, folds)
+    return out + hw.rom(fabric, groups * folds, pe * simd * width(weights)) if in_rom else out
+
+
+def turned_products(data: Format | None, weights: Format | None) -> bool:
+    """Whether products come as sign and magnitude: their sum takes two's complement, an accumulator alone can add and subtract."""
+    return isinstance(data, Minifloat) and isinstance(weights, Minifloat) and product_range(data, weights)[0] < 0
 
 
 @_rule(ops.MatMul)
@@ -100,13 +120,14 @@ def _mat_mul(s: Site) -> Resources:
     if s.weights is None:
         a, b = (v.type.format for v in s.node.inputs)
         columns = terms(s.node)
-        rows = s.node.output.type.shape[-1]
+        last = s.node.output.type.shape[-1]
         memory = hw.fifo(s.fabric, s.node.inputs[1].type.size, width(b))
-        unit = matrix_vector(s.fabric, rows, columns, s.outputs // rows, s.folding.pe, s.folding.simd, a, b, acc, in_rom=False)
-        return timed(unit + memory, unit.latency)
+        whole = matrix_vector(s.fabric, last, columns, s.outputs // last, s.folding.pe, s.folding.simd, a, b, acc, in_rom=False)
+        return timed(whole + memory, whole.latency)
     rows, places = rows_of(s)
     weights = s.node.inputs[s.constant].type.format
-    return matrix_vector(s.fabric, *rows.shape, places, s.folding.pe, s.folding.simd, s.data.type.format, weights, acc)
+    count, columns = rows.shape
+    return matrix_vector(s.fabric, count, columns, places, s.folding.pe, s.folding.simd, s.data.type.format, weights, acc)
 
 
 @_rule(ops.Conv)

@@ -13,7 +13,8 @@ from qcompile.cost.exchange import in_dsp
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Resources, together
 from qcompile.cost.site import Site, bits, elements_of_rows, rows_of, signed, terms
-from qcompile.formats import Format, Minifloat
+from qcompile.cost.structure import width as width_of
+from qcompile.formats import Bipolar, Format, Minifloat
 from qcompile.ir import ops
 
 Rule = Callable[[Site], Resources]
@@ -44,18 +45,14 @@ def _products(s: Site) -> Resources:
         products = multiplier(s.fabric, a, b).times(s.outputs * count)
         return products.then(hw.adder_tree(s.fabric, count, product_bits(a, b)).times(s.outputs))
     rows, places = rows_of(s)
-    data, weights = s.data.type.format, node.inputs[s.constant].type.format
-    if isinstance(data, Minifloat):
-        return _float_rows(s, rows, data, weights).times(places)
-    return hw.constant_rows(s.fabric, rows, *reach(data)).times(places)
-
-
-def _float_rows(s: Site, rows: np.ndarray, data: Minifloat, weights: Format | None) -> Resources:
-    """Constants times minifloats: small products of significands are shifted into place and added up."""
-    used = int(np.count_nonzero(rows))
-    per_row = np.count_nonzero(rows, axis=1)
-    tree = together(hw.adder_tree(s.fabric, int(n), product_bits(data, weights)).times(int(c)) for n, c in zip(*np.unique(per_row, return_counts=True)))
-    return multiplier(s.fabric, data, weights).times(used).then(tree)
+    data = s.data.type.format
+    lo, hi = (0, 1) if isinstance(data, Bipolar) else reach(data)
+    groups = getattr(node.op, "groups", 1)  # groups share no inputs
+    sums = together(hw.constant_rows(s.fabric, part, lo, hi) for part in np.split(rows, groups))
+    sums = decoders(s.fabric, data, groups * rows.shape[1]).then(sums)
+    if isinstance(data, Bipolar):  # +1 counts as 1 and -1 as 0: the sum is twice the count less a constant
+        sums = sums.then(hw.adder(s.fabric, bits(node.output.type.format)).times(len(rows)))
+    return sums.times(places)
 
 
 def reach(fmt: Format | None) -> tuple[int, int]:
@@ -64,22 +61,33 @@ def reach(fmt: Format | None) -> tuple[int, int]:
     return int(fmt.min_units), int(fmt.max_units)
 
 
+def product_range(a: Format | None, b: Format | None) -> tuple[int, int]:
+    """Lowest and highest product of units."""
+    corners = [x * y for x in reach(a) for y in reach(b)]
+    return min(corners), max(corners)
+
+
 def product_bits(a: Format | None, b: Format | None) -> int:
-    """Bits of a product of units."""
-    return bits(a) + bits(b)
+    """Bits of a product of units, with a sign only where it can be negative."""
+    lo, hi = product_range(a, b)
+    return width_of(lo, hi) - (lo >= 0)
+
+
+def factor_bits(fmt: Format | None, with_sign: bool) -> int:
+    """Bits of an operand of a multiplier: an unsigned one takes a zero on top where the other has a sign."""
+    return bits(fmt) + (with_sign and not signed(fmt))
 
 
 def multiplier(fabric: Fabric, a: Format | None, b: Format | None) -> Resources:
     """One product of two numbers that vary: in LUTs or in DSP blocks, whichever is cheaper on the part; minifloats by significand and shift."""
     if isinstance(a, Minifloat) and isinstance(b, Minifloat):
         return hw.minifloat_product(fabric, a.exponent, a.mantissa, (b.exponent, b.mantissa))
-    if isinstance(a, Minifloat) or isinstance(b, Minifloat):
-        small = a if isinstance(a, Minifloat) else b
-        other = b if isinstance(a, Minifloat) else a
-        assert isinstance(small, Minifloat)
-        decode = hw.minifloat_decode(fabric, small.exponent, small.mantissa)
-        return decode.then(hw.multiplier(fabric, bits(small), bits(other), signed(small) or signed(other), in_dsp(fabric, bits(small), bits(other))))
-    return hw.multiplier(fabric, bits(a), bits(b), signed(a) or signed(b), in_dsp(fabric, bits(a), bits(b)))
+    decode = decoders(fabric, a, 1) + decoders(fabric, b, 1)
+    if isinstance(a, Bipolar) or isinstance(b, Bipolar):  # a sign turns the other operand
+        return decode.then(hw.adder(fabric, product_bits(a, b)))
+    minus = signed(a) or signed(b)
+    wide = factor_bits(a, minus), factor_bits(b, minus)
+    return decode.then(hw.multiplier(fabric, bits(a), bits(b), signed(a), in_dsp(fabric, *wide), signed(b)))
 
 
 @_rule(ops.Mul)
@@ -126,8 +134,13 @@ def width(fmt: Format | None) -> int:
 
 
 def decoders(fabric: Fabric, fmt: Format | None, count: int) -> Resources:
-    """Minifloat codes to units; other codes are units already."""
-    return hw.minifloat_decode(fabric, fmt.exponent, fmt.mantissa).then(hw.shifter(fabric, fmt.mantissa + 2, 2**fmt.exponent - 1)).times(count) if isinstance(fmt, Minifloat) else Resources()
+    """Minifloat codes to units; other codes are units already. Short codes by a table, others by a shift of the significand, and its sign."""
+    if not isinstance(fmt, Minifloat):
+        return Resources()
+    if fmt.width <= 6:
+        return hw.table(fabric, fmt.width, bits(fmt), count)
+    shifted = hw.minifloat_decode(fabric, fmt.exponent, fmt.mantissa).then(hw.shifter(fabric, fmt.mantissa + 1, 2**fmt.exponent - 1))
+    return (shifted.then(hw.adder(fabric, bits(fmt))) if fmt.signed else shifted).times(count)
 
 
 @_rule(ops.Map)
@@ -160,8 +173,10 @@ def _combined(s: Site, uses: np.ndarray) -> Resources:
 def accumulator_bits(s: Site) -> int:
     """Bits of A = sum_i coeffs[i] * acc_i."""
     op: ops.Map = s.node.op
-    largest = sum(int(np.abs(op.coeffs.data[i]).max()) << max(0, bits(v.type.format) - 1) for i, v in enumerate(s.node.inputs))
-    return max(1, largest).bit_length() + 1
+    ends = [reach(v.type.format) for v in s.node.inputs]
+    most = [(int(c.min()), int(c.max())) for c in op.coeffs.data]
+    corners = [[x * c for x in end for c in cs] for end, cs in zip(ends, most, strict=True)]
+    return width_of(sum(map(min, corners)), sum(map(max, corners)))
 
 
 def implementation(s: Site, rows: np.ndarray) -> Resources:
@@ -174,13 +189,15 @@ def implementation(s: Site, rows: np.ndarray) -> Resources:
 def price_of(fabric: Fabric, impl: Any, acc: int, fmt: Format, rows: np.ndarray) -> Resources:
     """One element for each of these parameter rows, with constants in the logic."""
     if isinstance(impl, ops.Thresholds):
-        return hw.thresholds(fabric, impl.cuts.data[rows], acc)
+        return together(_counted(fabric, impl, acc, fmt, row) for row in rows.tolist())
     if isinstance(impl, ops.Table):
-        return hw.table(fabric, max(1, (impl.values.data.shape[1] - 1).bit_length()), width(fmt), len(rows))
+        return together(hw.table(fabric, table_bits(impl), width(fmt), contents=addressed(impl, row, fmt)) for row in rows.tolist())
     if isinstance(impl, ops.MulAddShift):
         segments = impl.mul.data.shape[1]
         limits = impl.lo.data[rows, None], impl.hi.data[rows, None]
         affine = hw.mul_add_shift(fabric, impl.mul.data[rows], impl.add.data[rows], impl.shift.data[rows], *limits, acc)
+        ties = impl.tie.data[rows]
+        affine = affine + Resources(lut=float((-(-ties // (fabric.traits.lut_inputs - 1))).sum()))  # whether the bits below are all zero
         if segments == 1:
             return affine
         choose = hw.thresholds(fabric, impl.breaks.data[rows], acc) + hw.mux(fabric, segments, width(fmt)).times(len(rows))
@@ -188,6 +205,37 @@ def price_of(fabric: Fabric, impl: Any, acc: int, fmt: Format, rows: np.ndarray)
     assert isinstance(impl, ops.FloatRound)
     scaled = hw.constant_multipliers(fabric, impl.mul.data[rows], acc)
     return scaled.then(rounder(fabric, impl, fmt, acc).times(len(rows)))
+
+
+def _counted(fabric: Fabric, impl: ops.Thresholds, acc: int, fmt: Format, row: int) -> Resources:
+    """Comparators of a row, and those bits of the code that are no bit of the count nor the inverse of one."""
+    cuts, values = steps(impl, row)
+    if not len(cuts):
+        return Resources()
+    codes = np.asarray(fmt.encode(values), dtype=np.int64) & ((1 << width(fmt)) - 1)
+    counts = [np.arange(len(codes)) >> i & 1 for i in range(len(cuts).bit_length())]
+    made = [bit for i in range(width(fmt)) if np.ptp(bit := codes >> i & 1) and all(np.ptp(bit ^ c) for c in counts)]
+    return hw.thresholds(fabric, cuts, acc).then(hw.table(fabric, len(counts), len(made)) if made else Resources())
+
+
+def steps(impl: ops.Thresholds, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """(cuts, values) of a row where the value changes: rows with fewer steps than others are filled up."""
+    cuts, values = impl.cuts.data[row], impl.values.data[row]
+    changes = np.asarray(values[1:] != values[:-1])
+    return cuts[changes], np.concatenate([values[:1], values[1:][changes]])
+
+
+def table_bits(impl: ops.Table) -> int:
+    """Address bits of a row: the low bits of the accumulator tell its numbers apart."""
+    return max(1, (impl.values.data.shape[1] - 1).bit_length())
+
+
+def addressed(impl: ops.Table, row: int, fmt: Format) -> np.ndarray:
+    """Codes of a row by the low bits of the accumulator; the last one where nothing is read."""
+    codes = np.asarray(fmt.encode(impl.values.data[row]), dtype=np.int64) & ((1 << width(fmt)) - 1)
+    out = np.full(1 << table_bits(impl), codes[-1])
+    out[(impl.first + np.arange(len(codes))) % len(out)] = codes
+    return out
 
 
 def rounder(fabric: Fabric, impl: ops.FloatRound, fmt: Format, acc: int) -> Resources:

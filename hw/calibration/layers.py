@@ -1,0 +1,322 @@
+"""Whole layers of real networks, synthesised from the circuits of hw/rtl with their real weights, against what the cost rules predict.
+
+`layers.py` synthesises what hw/calibration/layers.csv does not have yet and writes it and layers.md; `--predict` renews the predictions
+alone; `--check` compares those stored with the rules of now and prints the table. Networks that are not in examples/ come from the folder
+QCOMPILE_CORPUS, else ../shared/models beside the checkout; of them only the numbers are stored.
+
+What is predicted and what is built are the same part of a layer: one place of a convolution, one element for each parameter row of a Map,
+and of a folded layer the inside of the matrix-vector unit. Around that unit the rules charge more in a network, which is not in here: the
+state machine and stream handshakes of an HLS tool (`folded.HANDSHAKE`), the buffer that repeats the vector, the counter of places, and the
+line buffers of a convolution.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import os
+import statistics
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import layer_rtl
+import numpy as np
+from grid import RTL, Primitive
+from measure import COMMANDS, HERE, PREPARE, synthesise, yosys_version
+
+from qcompile.cost import folded, parallel
+from qcompile.cost import primitives as hw
+from qcompile.cost.devices import device
+from qcompile.cost.resources import Resources
+from qcompile.cost.site import Folding, Site, bits, rows_of, site
+from qcompile.frontend import load
+from qcompile.ir import Graph, ops
+from qcompile.passes import implement, ranges
+from qcompile.passes.lower import lower
+from qcompile.passes.ports import split, with_input_formats
+from qcompile.passes.requant import float_round, multiply_add_shift
+from qcompile.pipeline import Options
+
+ROOT = HERE.parents[1]
+CORPUS = Path(os.environ.get("QCOMPILE_CORPUS", ROOT.parent / "shared" / "models"))
+TABLE, REPORT = HERE / "layers.csv", HERE / "layers.md"
+FABRICS = {"xc7": "xc7z020", "ecp5": "lfe5u-25f"}
+RESULTS = ("lut", "ff", "dsp", "bram18")
+THRESHOLDS, AFFINE, ROUND, LOOKUP = "thresholds", "multiply-add-shift", "multiply-add-normalise", "table"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A layer and how it is built. op, number: the how-manieth node of that kind; pe, simd: 0 is unrolled; how: implementation of a Map."""
+
+    network: str
+    op: str
+    number: int
+    pe: int = 0
+    simd: int = 0
+    how: str = ""
+    fabric: str = "xc7"
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return tuple(str(v) for v in dataclasses.astuple(self))
+
+
+# Input formats of networks whose inputs have no quantizer.
+INPUTS = {"qonnx_model_zoo/qkeras_jettagging": "s12f8", "qonnx_tests_hist/qkeras_qdense_0": "s12f10", "BrevitasProjects2020/LeNet_w2_a2": "s12f3",
+          "BrevitasProjects2020/simplecnv": "s12f3", "dory_examples/nemo_eegnet_dw": "u8f0"}  # fmt: skip
+
+_DIGITS, _JET = "examples/digits_mlp", "qonnx_model_zoo/qkeras_jettagging"
+_TFC1, _TFC2 = "qonnx_model_zoo/TFC_1W1A", "qonnx_model_zoo/TFC_2W2A"
+_LENET, _SIMPLE, _GTSRB = "BrevitasProjects2020/LeNet_w2_a2", "BrevitasProjects2020/simplecnv", "finn_pynq_labs/gtsrb_12x12_w2a3"
+_SIGMOID, _TERNARY, _MIXED = (
+    "brevitas/sigmoid_tanh_hardtanh_1d__qonnx",
+    "brevitas/ternary_w_binary_a__qonnx",
+    "brevitas/round_floor_mixed_bits__qonnx",
+)
+_FP4, _FP6A, _FP6B = "brevitas/fp4_e2m1_ocp_b__qonnx", "brevitas/fp6_e2m3_ocp_b__qonnx", "brevitas/fp6_e3m2_ocp__qonnx"
+_FP8, _LINEAR, _CEIL = (
+    "brevitas/fp8_e4m3_unscaled__qonnx",
+    "brevitas/input_out_quant_linear__qonnx",
+    "brevitas/round_ceil_b__qonnx",
+)
+_RL, _EEG = "finn_rl/finn_rl_075_025_post", "dory_examples/nemo_eegnet_dw"
+
+UNROLLED = (
+    (_DIGITS, "MatMul", 2), (_DIGITS, "MatMul", 1), (_JET, "MatMul", 3), (_JET, "MatMul", 2), (_JET, "MatMul", 0), (_TFC1, "MatMul", 3),
+    (_TFC2, "MatMul", 3), (_TERNARY, "MatMul", 1), (_SIMPLE, "Conv", 0), (_SIMPLE, "Conv", 1), (_SIMPLE, "MatMul", 0), (_LENET, "Conv", 1),
+    (_MIXED, "Conv", 0), (_SIGMOID, "Conv", 0), (_SIGMOID, "Conv", 1), (_GTSRB, "Conv", 0), (_LINEAR, "MatMul", 0), (_RL, "Conv", 0),
+    (_EEG, "Conv", 2), (_FP4, "Conv", 0), (_FP4, "MatMul", 0), (_FP6A, "Conv", 0), (_FP6B, "Conv", 0), (_FP8, "Conv", 0),
+)  # fmt: skip
+MAPS = (
+    (_DIGITS, 0, THRESHOLDS), (_DIGITS, 1, AFFINE), (_DIGITS, 1, THRESHOLDS), (_JET, 0, AFFINE), (_JET, 2, AFFINE),
+    (_TFC1, 0, THRESHOLDS), (_SIMPLE, 1, LOOKUP), (_MIXED, 0, LOOKUP), (_FP4, 0, THRESHOLDS),
+    (_FP4, 1, THRESHOLDS), (_FP6A, 0, THRESHOLDS), (_FP6B, 1, ROUND),
+    (_FP8, 0, ROUND), (_GTSRB, 0, THRESHOLDS), (_SIGMOID, 0, THRESHOLDS), (_CEIL, 0, AFFINE), (_LINEAR, 0, AFFINE), (_RL, 0, THRESHOLDS),
+)  # fmt: skip
+FOLDED = (
+    (_DIGITS, "MatMul", 0, 4, 8), (_DIGITS, "MatMul", 0, 1, 16), (_DIGITS, "MatMul", 2, 2, 8), (_JET, "MatMul", 1, 4, 8), (_JET, "MatMul", 0, 8, 4),
+    (_TFC1, "MatMul", 0, 8, 49), (_TFC1, "MatMul", 1, 4, 16), (_TFC2, "MatMul", 0, 4, 28), (_LENET, "Conv", 1, 4, 10), (_RL, "Conv", 1, 4, 6),
+    (_SIGMOID, "Conv", 1, 2, 8), (_TERNARY, "MatMul", 0, 4, 8), (_TERNARY, "MatMul", 1, 2, 12), (_EEG, "MatMul", 0, 4, 4), (_FP4, "MatMul", 0, 2, 12),
+    (_FP6A, "MatMul", 0, 2, 6), (_FP6B, "MatMul", 0, 2, 1), (_FP8, "MatMul", 0, 1, 4),
+)  # fmt: skip
+POINTS: tuple[Point, ...] = (
+    *(Point(network, op, number) for network, op, number in UNROLLED),
+    *(Point(network, "Map", number, how=how) for network, number, how in MAPS),
+    *(Point(*layer) for layer in FOLDED),
+    *(Point(*layer, fabric="ecp5") for layer in ((_DIGITS, "MatMul", 2), (_SIMPLE, "Conv", 1), (_MIXED, "Conv", 0), (_FP4, "Conv", 0))),
+    *(Point(*layer, fabric="ecp5") for layer in ((_DIGITS, "MatMul", 0, 4, 8), (_TFC1, "MatMul", 1, 4, 16), (_LENET, "Conv", 1, 4, 10))),
+    *(Point(network, "Map", number, how=how, fabric="ecp5") for network, number, how in ((_DIGITS, 1, AFFINE), (_GTSRB, 0, THRESHOLDS))),
+)  # fmt: skip
+
+
+def path(network: str) -> Path:
+    """The file of a network."""
+    return (ROOT if network.startswith("examples/") else CORPUS) / f"{network}.onnx"
+
+
+@cache
+def graph(network: str) -> Graph:
+    """The integer graph, its Maps without an implementation: which one is cheapest depends on the prices, which these layers are to judge."""
+    model = load(path(network))
+    formats = (INPUTS[network],) if network in INPUTS else ()
+    reference = with_input_formats(model.graph, Options(input_formats=formats).formats(), model.annotated)
+    return lower(reference, split(reference, "host"), 0)[0]
+
+
+@cache
+def known_ranges(network: str) -> dict[str, ranges.Range]:
+    return ranges.ranges(graph(network))
+
+
+@cache
+def layer(p: Point) -> Site:
+    """The node of a point, with the implementation that the point asks for."""
+    g = graph(p.network)
+    node = [n for n in g.nodes if type(n.op).__name__ == p.op][p.number]
+    if isinstance(node.op, ops.Map):
+        low, high = ranges.row_ranges(node, [known_ranges(p.network)[v.name] for v in node.inputs])
+        node = dataclasses.replace(node, op=dataclasses.replace(node.op, impl=implementation(node.op, p.how, low, high)))
+    return site(g, node, hw.fabric(device(FABRICS[p.fabric])), Folding(p.pe, p.simd))
+
+
+def implementation(op: ops.Map, how: str, low: np.ndarray, high: np.ndarray) -> Any:
+    """An implementation of that kind over [low, high] (per row)."""
+    ends = ranges.evaluate_rows(op, np.stack([low, high], axis=-1))
+    if how == THRESHOLDS:
+        return implement.thresholds(op, low, high)
+    if how == LOOKUP:
+        return implement._table(op, low, high)
+    found = multiply_add_shift(op, low, high, ends) if how == AFFINE else float_round(op, low, high, ends)
+    assert found is not None
+    return found
+
+
+def used_rows(s: Site) -> np.ndarray:
+    """The parameter rows of a Map that elements use, each once."""
+    op: ops.Map = s.node.op
+    assert len(s.node.inputs) == 1 and (op.coeffs.data == 1).all()
+    return np.unique(op.index.data).astype(np.int64)
+
+
+def module(p: Point) -> layer_rtl.Module:
+    """Ports and body of the layer."""
+    s = layer(p)
+    if p.pe:
+        return layer_rtl.matrix_vector(s)
+    return layer_rtl.elements(s, used_rows(s)) if p.op == "Map" else layer_rtl.products(s)
+
+
+def predicted(p: Point) -> Resources:
+    """What the rules say of the same."""
+    s = layer(p)
+    if p.op == "Map":
+        return parallel.implementation(s, used_rows(s))
+    rows, places = rows_of(s)
+    if not p.pe:
+        return parallel.cost(s).times(1 / places)
+    data, weights = s.data.type.format, s.node.inputs[s.constant].type.format
+    return folded.unit(s.fabric, *rows.shape, p.pe, p.simd, data, weights, bits(s.node.output.type.format))
+
+
+def circuit(p: Point) -> str:
+    """A digest of all that a measurement depends on."""
+    parts = [*module(p), *((RTL / file).read_text() for file in layer_rtl.FILES), (HERE / "adders.v").read_text()]
+    return hashlib.sha256("\0".join([*parts, PREPARE, COMMANDS[p.fabric], yosys_version()]).encode()).hexdigest()[:12]
+
+
+def measured(p: Point) -> dict[str, int]:
+    """The layer synthesised as a whole, flattened."""
+    return synthesise(Primitive(layer_rtl.FILES, lambda _: module(p), ()), p.fabric, [{}])[0]
+
+
+def shape(p: Point) -> dict[str, Any]:
+    """What a reader wants to know of a layer: rows and columns (of a Map elements and steps), formats."""
+    s = layer(p)
+    out = str(s.node.output.type.format)
+    if p.op == "Map":
+        impl = s.node.op.impl
+        steps = next((getattr(impl, k).data.shape[1] for k in ("cuts", "values") if hasattr(impl, k)), 1)
+        return {"rows": len(used_rows(s)), "columns": steps, "data": str(s.data.type.format), "weights": "", "out": out}
+    rows, columns = rows_of(s)[0].shape
+    return {
+        "rows": rows,
+        "columns": columns,
+        "data": str(s.data.type.format),
+        "weights": str(s.node.inputs[s.constant].type.format),
+        "out": out,
+    }
+
+
+Row = dict[str, str]
+
+
+def stored() -> dict[tuple[str, ...], Row]:
+    """Rows of the file by their point."""
+    if not TABLE.exists():
+        return {}
+    lines = [line for line in TABLE.read_text().splitlines() if not line.startswith("#")]
+    return {tuple(row[f.name] for f in dataclasses.fields(Point)): row for row in csv.DictReader(lines)}
+
+
+def row_of(p: Point, found: dict[str, Any], digest: str) -> Row:
+    """A line of the file: the point, its layer, measured and predicted resources."""
+    cost = predicted(p)
+    now = {f"predicted_{k}": round(getattr(cost, k)) for k in RESULTS}
+    error = 100 * (now["predicted_lut"] / max(int(found["lut"]), 1) - 1)
+    point = dict(zip((f.name for f in dataclasses.fields(Point)), p.key, strict=True))
+    values = {**point, **shape(p), **{k: found[k] for k in RESULTS}, **now, "error_percent": f"{error:.1f}", "circuit": digest}
+    return {k: str(v) for k, v in values.items()}
+
+
+def errors(rows: list[Row]) -> list[float]:
+    """Of the predicted LUTs, in percent of those measured."""
+    return [100 * (int(r["predicted_lut"]) / max(int(r["lut"]), 1) - 1) for r in rows]
+
+
+def summary(rows: list[Row]) -> tuple[float, float]:
+    """(median, 95th percentile) of the absolute errors in percent."""
+    sizes = np.abs(errors(rows))
+    return float(statistics.median(sizes)), float(np.percentile(sizes, 95))
+
+
+def kind(row: Row) -> str:
+    if row["op"] == "Map":
+        return f"Map by {row['how']}"
+    return "products, folded" if int(row["pe"]) else "products, unrolled"
+
+
+def report(rows: list[Row]) -> str:
+    """The Markdown table."""
+    lines = [
+        "LUTs of whole layers, put together from the circuits of hw/rtl and synthesised flattened, against the sum that the cost rules predict.",
+        f"Made by hw/calibration/layers.py, which says what a layer here contains. Synthesis: {yosys_version()}.", "",
+        "| kind | points | median error | 95th percentile | mean with sign |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name in ["all", *sorted({kind(r) for r in rows})]:
+        some = [r for r in rows if name in ("all", kind(r))]
+        median, high = summary(some)
+        lines.append(f"| {name} | {len(some)} | {median:.1f} % | {high:.1f} % | {statistics.mean(errors(some)):+.1f} % |")
+    titles = ["network", "layer", "rows x columns", "data, weights, result", "built", "fabric", "LUT", "predicted", "error"]
+    titles += [title for k in RESULTS[1:] for title in (k.upper(), "predicted")]
+    lines += ["", "| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+    for r, error in zip(rows, errors(rows), strict=True):
+        formats = ", ".join(v for v in (r["data"], r["weights"], r["out"]) if v)
+        built = r["how"] or (f"PE {r['pe']}, SIMD {r['simd']}" if int(r["pe"]) else "unrolled")
+        start = (r["network"], f"{r['op']} {r['number']}", f"{r['rows']} x {r['columns']}", formats, built, r["fabric"])
+        rest = (v for k in RESULTS[1:] for v in (r[k], r[f"predicted_{k}"]))
+        lines.append("| " + " | ".join((*start, r["lut"], r["predicted_lut"], f"{error:+.1f} %", *rest)) + " |")
+    return "\n".join([*lines, ""])
+
+
+def write(rows: list[Row]) -> None:
+    out = io.StringIO()
+    out.write(f"# {yosys_version()}: read_verilog -sv; {PREPARE}; then\n")
+    out.writelines(f"# {fabric}: {COMMANDS[fabric]}\n" for fabric in FABRICS)
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    TABLE.write_text(out.getvalue())
+    REPORT.write_text(report(rows))
+
+
+def measure() -> None:
+    """Synthesises layers that are new or whose circuit changed, small ones first; writes after each."""
+    old, done = stored(), {}
+    for p in sorted(POINTS, key=lambda p: predicted(p).lut):
+        digest, before = circuit(p), old.get(p.key)
+        known = before is not None and before["circuit"] == digest
+        done[p.key] = row_of(p, before if known and before else measured(p), digest)
+        current = {**old, **done}
+        write([current[q.key] for q in POINTS if q.key in current])
+        print(*p.key, done[p.key]["lut"], done[p.key]["predicted_lut"], f"{done[p.key]['error_percent']} %", flush=True)
+
+
+def predict() -> None:
+    """The predictions of now beside the stored measurements."""
+    old = stored()
+    write([row_of(p, old[p.key], old[p.key]["circuit"]) for p in POINTS if p.key in old])
+
+
+def check() -> int:
+    """Number of stored rows that the rules, or the circuits, of now contradict. Networks that are not there are passed over."""
+    wrong, old = 0, stored()
+    for p in POINTS:
+        if not path(p.network).exists():
+            print(f"{p.network} is not there")
+        elif (row := old.get(p.key)) is None or row != row_of(p, row, circuit(p)):
+            print(f"differs: {' '.join(p.key)}")
+            wrong += 1
+    print(report(list(old.values())))
+    return wrong
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(check() > 0)
+    predict() if "--predict" in sys.argv else measure()
