@@ -85,6 +85,8 @@ def multiplier(fabric: Fabric, a: Format | None, b: Format | None) -> Resources:
     decode = decoders(fabric, a, 1) + decoders(fabric, b, 1)
     if isinstance(a, Bipolar) or isinstance(b, Bipolar):  # a sign turns the other operand
         return decode.then(hw.adder(fabric, product_bits(a, b)))
+    if bits(a) + bits(b) <= 6:  # a table, of the bits that products can have
+        return decode.then(hw.table(fabric, bits(a) + bits(b), product_bits(a, b)))
     minus = signed(a) or signed(b)
     wide = factor_bits(a, minus), factor_bits(b, minus)
     return decode.then(hw.multiplier(fabric, bits(a), bits(b), signed(a), in_dsp(fabric, *wide), signed(b)))
@@ -204,7 +206,7 @@ def price_of(fabric: Fabric, impl: Any, acc: int, fmt: Format, rows: np.ndarray)
         return affine.then(choose)
     assert isinstance(impl, ops.FloatRound)
     scaled = hw.constant_multipliers(fabric, impl.mul.data[rows], acc)
-    return scaled.then(rounder(fabric, impl, fmt, acc).times(len(rows)))
+    return scaled.then(together(rounder(fabric, impl, fmt, acc, slice(row, row + 1)) for row in rows.tolist()))
 
 
 def _counted(fabric: Fabric, impl: ops.Thresholds, acc: int, fmt: Format, row: int) -> Resources:
@@ -238,11 +240,15 @@ def addressed(impl: ops.Table, row: int, fmt: Format) -> np.ndarray:
     return out
 
 
-def rounder(fabric: Fabric, impl: ops.FloatRound, fmt: Format, acc: int) -> Resources:
-    """mul * acc + add over 2**shift to a code of a minifloat."""
+def rounder(fabric: Fabric, impl: ops.FloatRound, fmt: Format, acc: int, rows: slice = slice(None)) -> Resources:
+    """mul * acc + add over 2**shift to a code of a minifloat, for any of these rows."""
     assert isinstance(fmt, Minifloat)
-    wide = acc + max(1, int(np.abs(impl.mul.data).max())).bit_length()
-    return hw.adder(fabric, wide).then(hw.minifloat_round(fabric, wide, fmt.exponent, fmt.mantissa, int(impl.shift.data.min()), impl.even))
+    mul, add, shift = (p.data[rows].astype(object) for p in (impl.mul, impl.add, impl.shift))
+    wide = acc + max(1, int(np.abs(mul).max())).bit_length()
+    # Where the addend has ones below every product no sum is a tie: the bits that are dropped need not be looked at.
+    ties = impl.even and any(m == 0 or a % (m & -m) == 0 for m, a in zip(mul.tolist(), add.tolist(), strict=True))
+    own = min((m & -m).bit_length() - 1 if m else wide for m in mul.tolist())  # below the products the sum is the addend
+    return hw.adder(fabric, max(wide - own, 1)).then(hw.minifloat_round(fabric, wide, fmt.exponent, fmt.mantissa, int(shift.min()), ties))
 
 
 @_rule(ops.IntSoftmax)
