@@ -5,11 +5,9 @@ Every process is one of a few kinds, each with a kernel in hw/include/qc/dataflo
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
@@ -156,7 +154,7 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
     b = _Builder(graph, foldings)
     constants = {n.output.name for n in graph.nodes if isinstance(n.op, ops.Constant)}
     for value in graph.inputs:
-        index = b.stream(value, 1)
+        index = b.stream(value, port_lanes(value))
         b.stages.append(Stage(INPUT, (), (index,)))
         b.give(value, index)
     merged: set[str] = set()
@@ -182,6 +180,16 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
             b.give(value, made)
         b.stages.append(Stage(OUTPUT, (b.take(value, b.lanes_of(value)),), ()))
     return Network(tuple(b.stages), tuple(b.streams))
+
+
+WORD = 64  # bits of a word of a port
+
+
+def port_lanes(value: Value) -> int:
+    """Elements in a token behind an input port: whole tokens fill a word, and a whole number of them the channels."""
+    assert value.type.format is not None
+    shape = stream_shape(value.type.shape)
+    return math.gcd(shape[-1] if shape else 1, max(1, WORD // value.type.format.width))
 
 
 def follower(graph: Graph, node: Node) -> Node | None:
@@ -244,6 +252,8 @@ def limits(node: Node, unit: str) -> Folding:
     if unit == MATVEC:
         inputs = node.inputs[0].type.shape[1]
         return Folding(channels, inputs)
+    if unit == CONCAT:
+        channels = math.gcd(*(v.type.shape[1] for v in node.inputs))
     return Folding(channels, 1)
 
 
@@ -295,11 +305,7 @@ def _add(b: _Builder, node: Node, after: Node | None, constants: set[str]) -> No
         out = b.stream(result, fold.pe)
     else:
         channels = limits(node, unit).pe
-        if unit == CONCAT:
-            channels = math.gcd(*(v.type.shape[1] for v in node.inputs))
         fold = folding(b, node, unit, Folding(math.gcd(channels, *(b.lanes_of(v) for v in data))))
-        if unit == CONCAT and channels % fold.pe:
-            raise QCompileError(f"a pe of {fold.pe} is not possible, it must divide {channels}", str(node.origin))
         taken = tuple(b.take(v, fold.pe) for v in data)
         out = b.stream(result, fold.pe)
     b.stages.append(Stage(unit, taken, (out,), node, after, fold))
@@ -320,10 +326,3 @@ def _windows(b: _Builder, node: Node, lanes: int, by_channel: bool) -> int:
     b.stages.append(Stage(WINDOW, (source,), (index,), node, None, Folding(lanes if by_channel else 1, 1 if by_channel else lanes)))
     return index
 
-
-def folded(network_: Network, names: Mapping[str, Any]) -> dict[str, Folding]:
-    """Foldings of all processes that have one, by the result of their node."""
-    return {s.node.output.name: s.folding for s in network_.stages if s.node is not None and s.kind not in (WINDOW, WHOLE)}
-
-
-replace = dataclasses.replace

@@ -120,6 +120,12 @@ def _loop(label: str, variable: str, count: int | str, body: list[str], pipeline
     return head + (PIPELINED if pipelined else []) + body + ["}"]
 
 
+def _unrolled(label: str, count: int, line: str) -> list[str]:
+    """One statement for every element l of a token."""
+    return [f"{label}:", "#ifdef __BAMBU__", "#pragma unroll", "#endif", f"for (int l = 0; l < {count}; ++l) {{", "#ifndef __BAMBU__",
+            "#pragma HLS unroll", "#endif", line, "}"]  # fmt: skip
+
+
 def _array(t: Tensor, count: int, static: bool = False) -> list[str]:
     lines = [f"{'static ' if static else ''}{t.ctype} {t.variable}[{count}];"]
     return lines if static else [*lines, f"#pragma HLS array_partition variable={t.variable} complete"]
@@ -211,18 +217,19 @@ def traced(graph: Graph, network: Network, known: dict[str, Range]) -> list[tupl
 
 @_kind(INPUT)
 def _input(e: _Emitter, stage: Stage) -> list[str]:
-    """Port words to tokens of one element."""
+    """Port words to tokens."""
     stream = e.network.streams[stage.outputs[0]]
     value, layout = stream.value, stream_layout(stream.value)
     t = e.tensor(value, "v")
+    lanes = stream.lanes
     body = [
-        f"const int at = t % {layout.per_word};",
+        f"const int at = t % {max(1, layout.per_word // lanes)};",
         f"if (at == 0) {_code_lanes(value, layout.per_word)}::open<{t.ctype}>(qc::axis<{layout.word_width}>::read(in), held);",
-        f"{t.ctype} one[1];",
-        "one[0] = held[at];",
+        *_array(dataclasses.replace(t, variable="one"), lanes),
+        *_unrolled("TAKE", lanes, f"one[l] = held[at * {lanes} + l];"),
         *_write(e, stage, "one"),
     ]
-    return [*_array(dataclasses.replace(t, variable="held"), layout.per_word), *_loop("READ_PORT", "t", value.type.size, body)]
+    return [*_array(dataclasses.replace(t, variable="held"), layout.per_word), *_loop("READ_PORT", "t", stream.tokens, body)]
 
 
 @_kind(OUTPUT)
@@ -236,6 +243,7 @@ def _output(e: _Emitter, stage: Stage) -> list[str]:
     inner = [
         f"if (l == 0) {e.stream_lanes(stage.inputs[0])}::read(in0, v);", "held[filled] = v[l];", "++filled;",
         f"if (filled == {layout.per_word} || sent + filled == {value.type.size}) {{",
+        *_unrolled("REST", layout.per_word, "if (l >= filled) held[l] = 0;"),  # of the last word
         f"  ap_uint<{layout.word_width}> bits = 0;", *(["  " + p for p in _port_pack(value, layout)]),
         "  sent += filled;", "  filled = 0;", f"  qc::axis<{layout.word_width}>::write(out, bits, sent == {value.type.size});", "}",
     ]  # fmt: skip
@@ -360,9 +368,7 @@ def _border(e: _Emitter, stage: Stage) -> list[str]:
     fill = b.array(np.asarray(fmt.encode(numbers)) if isinstance(fmt, Minifloat) else numbers)
     at = f"(g * {lanes} + l) % {len(numbers)}" if len(numbers) > 1 else "0"
     source = e.tensor(node.inputs[0], "x")
-    fillers = [f"v[l] = inside ? {t.ctype}(x[l]) : qc::load<{t.ctype}, {fill.limbs}>({fill.variable}, {at});"]
-    unrolled = ["FILL:", "#ifdef __BAMBU__", "#pragma unroll", "#endif", f"for (int l = 0; l < {lanes}; ++l) {{", "#ifndef __BAMBU__",
-                "#pragma HLS unroll", "#endif", *fillers, "}"]  # fmt: skip
+    unrolled = _unrolled("FILL", lanes, f"v[l] = inside ? {t.ctype}(x[l]) : qc::load<{t.ctype}, {fill.limbs}>({fill.variable}, {at});")
     body = [f"const bool inside = {' && '.join(tests)};", *_array(source, lanes), *_array(t, lanes),
             f"if (inside) {e.stream_lanes(stage.inputs[0])}::read(in0, x);", *unrolled, *_write(e, stage, "v")]  # fmt: skip
     groups = shape[1] // lanes
@@ -384,8 +390,7 @@ def _concat(e: _Emitter, stage: Stage) -> list[str]:
     first = 0
     for k, (value, end) in enumerate(zip(node.inputs, bounds, strict=True)):
         t = e.tensor(value, f"x{k}")
-        copy = [f"COPY_{k}:", "#ifdef __BAMBU__", "#pragma unroll", "#endif", f"for (int l = 0; l < {lanes}; ++l) {{", "#ifndef __BAMBU__",
-                "#pragma HLS unroll", "#endif", f"y[l] = x{k}[l];", "}"]  # fmt: skip
+        copy = _unrolled(f"COPY_{k}", lanes, f"y[l] = x{k}[l];")
         body += [f"if (g >= {first} && g < {end}) {{", *_array(t, lanes), f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});", *copy, "}"]
         first = end
     body += _write(e, stage, "y")
