@@ -214,7 +214,7 @@ def _counted(fabric: Fabric, impl: ops.Thresholds, acc: int, fmt: Format, row: i
     cuts, values = steps(impl, row)
     if not len(cuts):
         return Resources()
-    codes = np.asarray(fmt.encode(values), dtype=np.int64) & ((1 << width(fmt)) - 1)
+    codes = np.asarray(fmt.encode(values), dtype=np.int64 if width(fmt) <= 62 else object)
     counts = [np.arange(len(codes)) >> i & 1 for i in range(len(cuts).bit_length())]
     made = [bit for i in range(width(fmt)) if np.ptp(bit := codes >> i & 1) and all(np.ptp(bit ^ c) for c in counts)]
     return hw.thresholds(fabric, cuts, acc).then(hw.table(fabric, len(counts), len(made)) if made else Resources())
@@ -232,8 +232,10 @@ def table_bits(impl: ops.Table) -> int:
     return max(1, (impl.values.data.shape[1] - 1).bit_length())
 
 
-def addressed(impl: ops.Table, row: int, fmt: Format) -> np.ndarray:
-    """Codes of a row by the low bits of the accumulator; the last one where nothing is read."""
+def addressed(impl: ops.Table, row: int, fmt: Format) -> np.ndarray | None:
+    """Codes of a row by the low bits of the accumulator; the last one where nothing is read. None for codes beyond 64-bit integers."""
+    if width(fmt) > 62:
+        return None
     codes = np.asarray(fmt.encode(impl.values.data[row]), dtype=np.int64) & ((1 << width(fmt)) - 1)
     out = np.full(1 << table_bits(impl), codes[-1])
     out[(impl.first + np.arange(len(codes))) % len(out)] = codes
