@@ -22,10 +22,24 @@ if TYPE_CHECKING:
     from qcompile.pipeline import Design
     from qcompile.verification import Report
 
+def _fold(ctx: click.Context, parameter: click.Parameter, text: str) -> str:
+    """`min`, `full`, or the text of the file that is named."""
+    from qcompile.errors import QCompileError
+
+    if text in ("min", "full"):
+        return text
+    try:
+        with open(text, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise QCompileError(f"the folding cannot be read: {getattr(error, 'strerror', None) or error}", text, "min, full, or a JSON file") from None
+
+
 MODEL_OPTIONS = [
     click.option("--part", default="xc7z020clg400-1", show_default=True, help="FPGA part or board, see `qcompile parts`"),
     click.option("--clock", "clock_ns", default=5.0, show_default=True, help="clock period in ns"),
     click.option("--arch", default="parallel", show_default=True, type=click.Choice(["parallel", "dataflow"]), help="architecture"),
+    click.option("--fold", default="min", show_default=True, metavar="min|full|FILE", callback=_fold, help="dataflow: how far layers are unrolled, see docs/dataflow.md"),
     click.option(
         "--input-format",
         "input_formats",

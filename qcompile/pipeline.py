@@ -28,6 +28,7 @@ from qcompile.passes.implement import implement
 from qcompile.passes.lower import lower
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.unused import remove_unused
+from qcompile.schedule.cost import estimate as network_cost
 from qcompile.schedule.folding import foldings
 from qcompile.schedule.stages import Network, network
 from qcompile.schedule.tokens import Schedule, schedule
@@ -122,6 +123,8 @@ class Design:
         part, clock_ns = part or self.options.part, clock_ns or self.options.clock_ns
         target = device(part)
         check_clock(target, part, clock_ns)
+        if self.network is not None and self.schedule is not None:
+            return network_cost(self.graph, self.network, self.schedule, target)
         if hls.rolled(self.graph):
             return sequential(self.graph, target)
         ports = [hls.layout(v) for v in (*self.graph.inputs, *self.graph.outputs)]

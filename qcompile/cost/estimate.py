@@ -35,7 +35,7 @@ def unrolled(graph: Graph, device: Device, clock_ns: float, port_cycles: int = 1
         stages = _stage(start + cost.delay_ns, period) - _stage(start, period)
         if not _silent(node):
             registers = stages * parallel.register_bits(s)
-            layers.append(_layer(node, replace(cost, ff=cost.ff + registers, latency=stages, interval=port_cycles)))
+            layers.append(layer_cost(node, replace(cost, ff=cost.ff + registers, latency=stages, interval=port_cycles)))
     area = together(layer.cost for layer in layers)
     outputs = sum(v.type.size * bits(v.type.format) for v in graph.outputs)
     latency = max((_stage(arrival[v.name], period) for v in graph.outputs if v.name in arrival), default=0) + port_cycles
@@ -55,7 +55,7 @@ def sequential(graph: Graph, device: Device) -> Estimate:
         if not _silent(node):
             memory = hw.rom(fabric, node.output.type.size, bits(node.output.type.format))
             cost = folded.cost(site(graph, node, fabric, Folding()))
-            layers.append(_layer(node, replace(cost + memory, latency=cost.latency, interval=cost.interval)))
+            layers.append(layer_cost(node, replace(cost + memory, latency=cost.latency, interval=cost.interval)))
     cycles = sum(layer.cost.latency for layer in layers)
     total = replace(together(layer.cost for layer in layers), latency=cycles, interval=max(1, cycles))
     return Estimate(device.name, STAGE, tuple(layers), total)
@@ -82,5 +82,6 @@ def _silent(node: Node) -> bool:
     return isinstance(node.op, (ops.Constant, *ops.STRUCTURAL))
 
 
-def _layer(node: Node, cost: Resources) -> LayerCost:
+def layer_cost(node: Node, cost: Resources) -> LayerCost:
+    """Named as the user's node is."""
     return LayerCost(node.origin.node or node.origin.tensor or node.output.name, type(node.op).__name__, cost)
