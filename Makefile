@@ -20,7 +20,7 @@ bench: $(VENV)/tested
 calibrate: $(VENV)/tested
 	$(BIN)/python hw/calibration/measure.py
 	$(BIN)/python hw/calibration/fit.py
-	test ! -d ../shared/ground_truth || $(BIN)/python hw/calibration/hls4ml.py
+	test ! -d ../shared/ground_truth || $(BIN)/python hw/calibration/fit_hls4ml.py
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

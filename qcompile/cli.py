@@ -98,6 +98,11 @@ def _progress(text: str) -> Iterator[Any]:
         yield lambda line: status.update(str(line))
 
 
+def _printable(cell: Any) -> str:
+    """Text of a model file without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in str(cell))
+
+
 def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
@@ -106,7 +111,7 @@ def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
+        table.add_row(*(escape(_printable(cell)) for cell in row))
     _console().print(table)
 
 
@@ -440,8 +445,8 @@ def _show_estimate(target: str, found: Estimation, limits: dict[str, int]) -> No
     total = report.shares(found.estimate.total, found.device)
     rows += [["total", "", *_counted(found.estimate.total, kinds)], ["share of the part", "", *(f"{total.get(k, 0):.1%}" for k in kinds), "", ""]]
     _table(f"{target} on {found.estimate.part}, {found.what}", ["layer", "op", *names, "latency", "interval"], rows)
-    for line in (*found.lines, *report.advice(found.estimate, limits)):
-        click.echo(line)
+    for line in (*found.lines, *report.advice(found.estimate, found.device, limits)):
+        click.echo(_printable(line))
     fits = not report.exceeded(found.estimate.total, limits)
     click.echo(f"{'it fits' if fits else 'IT DOES NOT FIT'} {found.estimate.part}")
     click.echo(f"next: {found.after if fits else 'qcompile parts shows larger parts; fewer bits or more zeros make the model smaller'}")

@@ -88,8 +88,8 @@ def estimate(model: qc.Model, **options: object) -> Estimate:
 @pytest.fixture(scope="module")
 def calibration() -> ModuleType:
     pytest.importorskip("scipy")
-    # By their paths: on sys.path the script would hide the package that it is named after.
-    return [load(name) for name in ("hls4ml_reports", "hls4ml")][-1]
+    # By their paths: they are scripts, not modules of a package.
+    return [load(name) for name in ("hls4ml_reports", "fit_hls4ml")][-1]
 
 
 def load(name: str) -> ModuleType:

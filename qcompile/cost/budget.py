@@ -43,7 +43,10 @@ class Budget:
         limits: dict[str, float | int] = {}
         for item in filter(None, (t.strip() for t in text.split(","))):
             name, _, number = item.partition("=")
-            limits[_kind(name.strip().lower())] = _number(item, number.strip())
+            kind = _kind(name.strip().lower())
+            if kind in limits:
+                raise QCompileError(f"the budget says {kind} twice", hint=_EXAMPLE)
+            limits[kind] = _number(item, number.strip())
         return Budget(**limits)
 
     def limits(self, device: Device) -> dict[str, int]:
@@ -57,6 +60,11 @@ class Budget:
                     f"the budget {kind}={value} is more than {device.name} has: {have[kind]}", hint=f"at most {kind}={have[kind]}, or a larger part"
                 )
         return out
+
+
+def share_of(device: Device, limits: dict[str, int]) -> dict[str, float]:
+    """The part of each resource that limits on a device allow."""
+    return {kind: limits[kind] / have for kind, have in available(device).items() if have}
 
 
 def exceeded(cost: Resources, limits: dict[str, int]) -> dict[str, float]:
@@ -78,4 +86,4 @@ def _number(item: str, text: str) -> float | int:
         value = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         raise QCompileError(f"the budget '{item}' is no number", hint=_EXAMPLE) from None
-    return int(value) if value > 1 and value == int(value) else value
+    return int(value) if math.isfinite(value) and value > 1 and value == int(value) else value

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 from pathlib import Path
 
 from qcompile.cost.devices import Device
@@ -17,6 +20,8 @@ COLOURS = {"lut": "#4477aa", "ff": "#66ccee", "dsp": "#ee6677", "bram18": "#2288
 def draw(estimate: Estimate, device: Device, file: str | Path) -> None:
     """Write the picture; its kind is that of the suffix. QCompileError for another suffix or a place that cannot be written."""
     path = Path(file)
+    if path.is_dir():
+        raise QCompileError("this is a folder", str(path), f"name a file in it that ends in one of {', '.join(SUFFIXES)}")
     if path.suffix.lower() not in SUFFIXES:
         raise QCompileError(f"'{path.suffix}' is no kind of picture that can be drawn", str(path), f"one of {', '.join(SUFFIXES)}")
     import matplotlib
@@ -34,9 +39,16 @@ def draw(estimate: Estimate, device: Device, file: str | Path) -> None:
                     else f"{estimate.part}: share of the part by layer (predicts the HLS report)")  # fmt: skip
     above.legend(loc="best", fontsize="small")
     _totals(below, estimate, device)
+    drawn = io.BytesIO()  # a picture that is there already is replaced by a whole one or not at all
+    kind = path.suffix.lower()[1:]
+    figure.savefig(drawn, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None)
     try:
-        figure.savefig(path, dpi=120, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        temporary = path.with_name(f".{path.name}.part")
+        temporary.write_bytes(drawn.getvalue())
+        os.replace(temporary, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise QCompileError(f"the picture cannot be written: {error.strerror}", str(path)) from None
     finally:
         pyplot.close(figure)
@@ -53,6 +65,7 @@ def _bars(estimate: Estimate) -> list[tuple[str, Resources]]:
 
 
 def _label(name: str, op: str) -> str:
+    name = "".join(c if c.isprintable() else "?" for c in name)
     short = name if len(name) <= 32 else "..." + name[-29:]
     return f"{short} ({op})".replace("$", r"\$")  # matplotlib reads formulas between dollars
 

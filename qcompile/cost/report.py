@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from qcompile.cost.budget import KINDS, available, exceeded
+from qcompile.cost.budget import KINDS, available, exceeded, share_of
 from qcompile.cost.devices import Device, catalogue
+from qcompile.cost.primitives import fabric
 from qcompile.cost.resources import Basis, Estimate, Resources
 
 NAMES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18", "uram": "URAM"}
@@ -47,29 +48,34 @@ def bottleneck(estimate: Estimate) -> str:
     return size
 
 
-def advice(estimate: Estimate, limits: dict[str, int]) -> list[str]:
+def advice(estimate: Estimate, device: Device, limits: dict[str, int]) -> list[str]:
     """What would have to change where the design does not fit: by how much, because of which layer, and parts that would do."""
     over = exceeded(estimate.total, limits)
     lines = []
     for kind, times in over.items():
         largest = max(estimate.layers, key=lambda layer, k=kind: getattr(layer.cost, k))
         share = getattr(largest.cost, kind) / getattr(estimate.total, kind)
-        by = f"{times:.1f} times" if math.isfinite(times) else "any is more than"
+        by = f"{times:.1f} times" if math.isfinite(times) else f"{math.ceil(getattr(estimate.total, kind)):,} instead of"
         lines.append(
             f"{NAMES[kind]}: {by} what is allowed ({limits[kind]:,}); {largest.name} ({largest.op}) takes {share:.0%}: "
             "fewer bits for its weights and inputs, more zeros among its weights, or hardware that is shared between its outputs"
         )
     if over:
-        lines.append(_larger(estimate))
+        lines.append(_larger(estimate, device, limits))
     return lines
 
 
-def _larger(estimate: Estimate) -> str:
-    fitting = [d for d in catalogue().devices if not exceeded(estimate.total, available(d))]
+def _larger(estimate: Estimate, device: Device, limits: dict[str, int]) -> str:
+    """The smallest part that would do under the same shares; of the same fabric, where the figures hold."""
+    shares_, fabric_ = share_of(device, limits), fabric(device).name
+    fitting = [
+        d for d in catalogue().devices
+        if fabric(d).name == fabric_ and not exceeded(estimate.total, {k: int(shares_.get(k, 1) * n) for k, n in available(d).items()})
+    ]  # fmt: skip
     if not fitting:
-        return "no part of the catalogue holds this design"
+        return "no part of this fabric in the catalogue holds the design within these limits"
     smallest = min(fitting, key=lambda d: d.lut)
-    return f"the smallest part of the catalogue that holds it: {smallest.name} ({smallest.lut:,} LUT, {smallest.dsp:,} DSP)"
+    return f"the smallest part of this fabric that holds it: {smallest.name} ({smallest.lut:,} LUT, {smallest.dsp:,} DSP)"
 
 
 def basis_text(basis: Basis) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import reduce
@@ -92,7 +93,7 @@ class Estimate:
         """A line per layer and one for the total."""
         rows = [("layer", "op", "LUT", "FF", "DSP", "BRAM18", "URAM", "latency", "interval")]
         for name, op, c in (*((layer.name, layer.op, layer.cost) for layer in self.layers), ("total", "", self.total)):
-            numbers = (round(c.lut), round(c.ff), c.dsp, c.bram18, c.uram, c.latency, c.interval)
+            numbers = (math.ceil(c.lut - 1e-9), math.ceil(c.ff - 1e-9), c.dsp, c.bram18, c.uram, c.latency, c.interval)
             rows.append((name, op, *(f"{n:,}" for n in numbers)))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(zip(row, widths, strict=True))) for row in rows)

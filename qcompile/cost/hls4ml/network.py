@@ -11,7 +11,7 @@ from typing import Any
 
 from qcompile.assets import asset
 from qcompile.cost.devices import Device
-from qcompile.cost.hls4ml.dots import Fabric, Terms, dot_bram, line_bram, shared
+from qcompile.cost.hls4ml.dots import Fabric, Terms, dot_bram, line_bram, shared, uses_dsp
 from qcompile.cost.hls4ml.layers import Layer
 from qcompile.cost.hls4ml.rules import RULES
 from qcompile.cost.resources import Basis, LayerCost, Resources
@@ -43,7 +43,7 @@ class Target:
 
 @cache
 def coefficients() -> Coefficients:
-    """hw/costs/hls4ml.toml, which hw/calibration/hls4ml.py writes."""
+    """hw/costs/hls4ml.toml, which hw/calibration/fit_hls4ml.py writes."""
     table = tomllib.loads(asset("hw/costs/hls4ml.toml").read_text(encoding="utf-8"))
     return {name: dict(entry["coefficients"]) for name, entry in _tables("", table)}
 
@@ -68,9 +68,14 @@ def loop_lut(layer: Layer) -> Terms:
     """The resource loop after logic synthesis: what HLS counts as multiplexers of accumulators is mostly write enables."""
     return {
         "base": 1, "in": layer.n_in * layer.x, "out": layer.n_out * layer.acc, "inner": layer.n_out * layer.acc * layer.inner,
-        "product": layer.block * layer.acc * layer.w * (layer.w < SYNTHESIS_DSP_BITS), "rom": layer.factor * layer.block * layer.w / 64,
+        "product": layer.block * layer.acc * layer.w * in_logic(layer), "rom": layer.factor * layer.block * layer.w / 64,
         "index": layer.factor * math.log2(max(2, layer.factor / layer.n_in)) / 64,
     }  # fmt: skip
+
+
+def in_logic(layer: Layer) -> bool:
+    """Whether logic synthesis multiplies in LUTs."""
+    return layer.w < SYNTHESIS_DSP_BITS or not uses_dsp(layer.x, layer.w)
 
 
 def beside(terms: Terms) -> Terms:
@@ -146,7 +151,7 @@ def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None, 
     if target.stage == "synthesis":
         lut, ff = synthesised(layer, group, lut, ff, factors)
         queue_lut, queue_ff = queue_lut * factors["synthesis.lut.share"]["fifo"], queue_ff * factors["synthesis.ff.share"]["fifo"]
-        dsp = 0 if shared(layer) and layer.kind != "free" and layer.w < SYNTHESIS_DSP_BITS else dsp
+        dsp = 0 if shared(layer) and layer.kind != "free" and in_logic(layer) else dsp
     ff += weigh(handed_over(layer, target.stage), factors.get("synthesis.ff.loop", {}))
     timing = rule.timing(layer, fabric)
     bram = rule.bram18(layer) if group != "resource" or target.stage == "hls" else loop_bram(layer)

@@ -1,6 +1,6 @@
 """Fits hw/costs/hls4ml.toml to published reports of hls4ml designs and prints how far the rules are off.
 
-    python hw/calibration/hls4ml.py --data FOLDER [--check]
+    python hw/calibration/fit_hls4ml.py --data FOLDER [--check]
 
 FOLDER (or QCOMPILE_GROUND_TRUTH) holds the reports; none of their rows come into the project. --check prints only. The same data
 give the same file.
@@ -169,9 +169,9 @@ def predict(row: Row, known: Coefficients) -> Number:
 WHAT = ("lut", "ff", "dsp", "bram18", "latency", "interval")
 
 
-ERRORS = Path(__file__).with_suffix(".md")
+ERRORS = Path(__file__).with_name("hls4ml.md")
 HEAD = """Errors of the rules for hls4ml on published reports: SMAPE with a 95 % bootstrap interval over groups (repositories, or shapes of a network).
-Written by hw/calibration/hls4ml.py. Forks of hls4ml, whose functions are others than hls4ml's, are in the tables that do not say otherwise.
+Written by hw/calibration/fit_hls4ml.py. Forks of hls4ml, whose functions are others than hls4ml's, are in the tables that do not say otherwise.
 
 """
 PRINTED: list[str] = []
@@ -214,7 +214,7 @@ UNITS = {
 
 def text(known: Coefficients, notes: dict[str, tuple[int, str]]) -> str:
     out = [
-        "# Written by hw/calibration/hls4ml.py: coefficients of qcompile/cost/hls4ml. Terms are explained beside the formulas that make them.",
+        "# Written by hw/calibration/fit_hls4ml.py: coefficients of qcompile/cost/hls4ml. Terms are explained beside the formulas that make them.",
         "",
     ]
     for name in sorted(known):
