@@ -429,6 +429,8 @@ def _estimation(target: str, generator: str, theirs: dict[str, Any], options: di
 
     source: Any = target
     if _is_project(target):
+        if wrong := sorted(given & {"arch", "input_formats", "softmax", "accumulator_bits", "fold"}):
+            raise click.UsageError(f"--{wrong[0].removesuffix('s').replace('_', '-')} is for models; {target} is a project, which has been compiled")
         source = _design(target)
         options = vars(source.options) | {k: options[k] for k in given & {"part", "clock_ns"}}
     if generator == "hls4ml":
@@ -495,7 +497,7 @@ def calibration() -> None:
     from qcompile.assets import asset
 
     for name in ("errors", "layers", "minifloat_mac", "hls4ml"):
-        click.echo(asset(f"hw/calibration/{name}.md").read_text(encoding="utf-8"))
+        click.echo(asset(f"hw/calibration/{name}.md").read_text(encoding="utf-8").replace("```\n", ""))
     click.echo("next: qcompile estimate MODEL.onnx --part PART; make calibrate measures and fits again")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qcompile.cost import hls4ml as hls4ml_rules
-from qcompile.cost.devices import Device, device, is_board
+from qcompile.cost.devices import Device, device, full_name
 from qcompile.cost.estimate import check_clock, weight_bits
 from qcompile.cost.report import basis_text, bottleneck
 from qcompile.cost.resources import Estimate
@@ -63,7 +63,7 @@ def _check(options: dict[str, Any]) -> None:
 
 def _named(found: Estimate, part: str) -> Estimate:
     """With the part as the user called it; the device where a board was named."""
-    return found if is_board(part) else replace(found, part=part)
+    return replace(found, part=full_name(part))
 
 
 def _timing(found: Estimate, clock_ns: float) -> tuple[str, ...]:

@@ -56,6 +56,8 @@ class Options:
         for name, allowed in (("arch", ARCHITECTURES), ("softmax", SOFTMAX)):
             if getattr(self, name) not in allowed:
                 raise QCompileError(f"{name} is '{getattr(self, name)}'; allowed: {', '.join(allowed)}")
+        if self.fold != "min" and self.arch != "dataflow":
+            raise QCompileError(f"architecture {self.arch} cannot be folded", "--fold", "--arch dataflow can")
         if self.accumulator_bits and not 8 <= self.accumulator_bits <= 1024:
             raise QCompileError(f"accumulators of {self.accumulator_bits} bits are not possible; 8 to 1024 are, 0 is exact")
         if not 0.1 <= self.clock_ns <= 1000:

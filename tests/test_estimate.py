@@ -60,9 +60,9 @@ def test_record(digits: Path) -> None:
     for layer in found["layers"]:
         assert tuple(layer) == ("name", "op", *KINDS)
     for kind in KINDS[:5]:
-        assert 0 <= found["total"][kind] and abs(sum(layer[kind] for layer in found["layers"]) - found["total"][kind]) <= len(found["layers"]) or kind == "ff"
+        assert 0 <= found["total"][kind] and abs(sum(layer[kind] for layer in found["layers"]) - found["total"][kind]) <= len(found["layers"])
     names = {n.origin.node for n in qc.load(digits).graph.nodes}
-    assert {layer["name"] for layer in found["layers"]} <= names
+    assert {layer["name"] for layer in found["layers"]} <= names | {"registers"}
     assert found["total"]["lut"] > 1000 and found["total"]["latency_cycles"] >= 1 and found["total"]["interval_cycles"] == 1
 
 
@@ -81,6 +81,23 @@ def test_table(digits: Path) -> None:
         assert word in text, word
 
 
+def test_project_takes_no_other_options(digits: Path, tmp_path: Path) -> None:
+    run("compile", digits, "-o", tmp_path / "p")
+    assert "is a project" in run("estimate", tmp_path / "p", "--softmax", "integer", code=2).stderr
+
+
+def test_advice_keeps_to_the_budget(digits: Path) -> None:
+    """A part that is named would do under the same shares."""
+    text = run("estimate", digits, "--part", "xc7z010", "--budget", "lut=0.5").stdout
+    named = device(text.split("that holds it: ")[1].split()[0])
+    assert json.loads(run("estimate", digits, "--part", named.name, "--budget", "lut=0.5", "--json").stdout)["fits"]
+
+
+@pytest.mark.parametrize(("said", "shown"), [("xc7z02", "xc7z020"), ("pynq-z2", "xc7z020"), ("xc7z020-clg400-1", "xc7z020-clg400-1"), ("ZU3EG", "ZU3EG")])
+def test_part_is_named(digits: Path, said: str, shown: str) -> None:
+    assert json.loads(run("estimate", digits, "--part", said, "--json").stdout)["part"] == shown
+
+
 def test_design() -> None:
     design = qc.compile(ROOT / "examples" / "digits_mlp.onnx")
     small, large = design.estimate(), design.estimate(part="xcvu9p", clock_ns=2.5)
@@ -96,7 +113,7 @@ def test_constants_count(tmp_path: Path, part: str) -> None:
 
     def lut(weights: np.ndarray, **bits: float) -> float:
         design = qc.compile(dense(tmp_path, weights, **bits), part=part)
-        return next(layer.cost.lut for layer in design.estimate(clock_ns=25).layers if layer.op == "MatMul")
+        return sum(layer.cost.lut for layer in design.estimate(clock_ns=25).layers if layer.op == "MatMul")
 
     whole, sparse = lut(dense_weights), lut(dense_weights * (rng.random((16, 8)) < 0.5))
     powers, few = lut(np.sign(dense_weights) * 2 ** rng.integers(0, 6, (16, 8))), lut(dense_weights // 16)
@@ -146,6 +163,10 @@ def test_picture_of_strange_names(tmp_path: Path) -> None:
         (["--budget", "lut=-1"], ["not possible"]),
         (["--budget", "lut=nan"], ["not possible"]),
         (["--budget", "lut=many"], ["is no number"]),
+        (["--budget", "lut=1e999"], ["not possible"]),
+        (["--budget", "lut=0.5,luts=0.9"], ["says lut twice"]),
+        (["--plot", "."], ["this is a folder"]),
+        (["--fold", "full"], ["architecture parallel cannot be folded"]),
         (["--budget", "dsp=100000"], ["more than", "has: 220", "at most dsp=220"]),
         (["--stage", "hls"], ["--generator hls4ml"]),
         (["--plot", "x.bmp"], ["'.bmp' is no kind of picture", ".svg"]),

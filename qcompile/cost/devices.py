@@ -163,8 +163,10 @@ def board(name: str) -> Board:
     return names[key]
 
 
-def is_board(name: str) -> bool:
-    return _key(name) in {n for b in catalogue().boards for n in (b.name, *b.aliases)}
+def full_name(name: str) -> str:
+    """The name itself where it is all of a device's or an orderable number; of a board or a beginning, the device."""
+    key, found = _key(name), device(name)
+    return name.strip() if key in _device_names() or _ordered(key, found) else found.name
 
 
 def part_number(name: str) -> str:

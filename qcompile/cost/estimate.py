@@ -33,13 +33,15 @@ def unrolled(graph: Graph, device: Device, clock_ns: float, port_cycles: int = 1
             waiting[value.name] = max(waiting.get(value.name, 0), delayed * value.type.size * bits(value.type.format))
         arrival[node.output.name] = start + cost.delay_ns
         stages = _stage(start + cost.delay_ns, period) - _stage(start, period)
-        if not _silent(node):
-            registers = stages * parallel.register_bits(s)
+        registers = stages * parallel.register_bits(s)
+        if cost.lut or cost.dsp or cost.bram18 or registers:
             layers.append(layer_cost(node, replace(cost, ff=cost.ff + registers, latency=stages, interval=port_cycles)))
-    area = together(layer.cost for layer in layers)
     outputs = sum(v.type.size * bits(v.type.format) for v in graph.outputs)
+    waits = Resources(ff=sum(waiting.values()) + outputs, interval=port_cycles)
+    layers.append(LayerCost("registers", "numbers that wait, results", waits))
+    area = together(layer.cost for layer in layers)
     latency = max((_stage(arrival[v.name], period) for v in graph.outputs if v.name in arrival), default=0) + port_cycles
-    total = replace(area, ff=area.ff + sum(waiting.values()) + outputs, latency=latency, interval=port_cycles)
+    total = replace(area, latency=latency, interval=port_cycles)
     return Estimate(device.name, STAGE, tuple(layers), total)
 
 
