@@ -37,8 +37,9 @@ def unrolled(graph: Graph, device: Device, clock_ns: float, port_cycles: int = 1
         if cost.lut or cost.dsp or cost.bram18 or registers:
             layers.append(layer_cost(node, replace(cost, ff=cost.ff + registers, latency=stages, interval=port_cycles)))
     outputs = sum(v.type.size * bits(v.type.format) for v in graph.outputs)
+    # Numbers that wait for others, and the results.
     waits = Resources(ff=sum(waiting.values()) + outputs, interval=port_cycles)
-    layers.append(LayerCost("registers", "numbers that wait, results", waits))
+    layers.append(LayerCost("registers", "Register", waits))
     area = together(layer.cost for layer in layers)
     latency = max((_stage(arrival[v.name], period) for v in graph.outputs if v.name in arrival), default=0) + port_cycles
     total = replace(area, latency=latency, interval=port_cycles)
