@@ -20,6 +20,8 @@ bench: $(VENV)/tested
 calibrate: $(VENV)/tested
 	$(BIN)/python hw/calibration/measure.py
 	$(BIN)/python hw/calibration/fit.py
+	$(BIN)/python hw/calibration/minifloat_mac.py
+	$(BIN)/python hw/calibration/layers.py
 	test ! -d ../shared/ground_truth || $(BIN)/python hw/calibration/fit_hls4ml.py
 
 $(VENV)/installed: pyproject.toml
