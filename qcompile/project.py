@@ -14,6 +14,7 @@ from qcompile.backends.base import FileSet
 from qcompile.backends.pysim.simulator import encode
 from qcompile.cost import price
 from qcompile.cost.exchange import fabric_of
+from qcompile.cost.parallel import in_logic
 from qcompile.cost.primitives import Fabric
 from qcompile.formats import Format
 from qcompile.ir import Node, Param, ops, print_graph
@@ -35,7 +36,9 @@ def vector_count(design: Design) -> int:
 
 def project_files(design: Design) -> FileSet:
     """Everything that `write` puts on disk."""
-    files = hls.emit(design.graph, design.top, design.options.part, design.options.clock_ns, design.network, design.schedule)
+    shared = design.network is not None or hls.rolled(design.graph)
+    logic = in_logic(design.graph, fabric_of(design.options.part), shared)
+    files = hls.emit(design.graph, design.top, design.options.part, design.options.clock_ns, design.network, design.schedule, logic)
     files |= pysim.emit(design.graph, design.inputs, design.outputs)
     files |= _vectors(design)
     files["model.onnx"] = design.model.source

@@ -97,6 +97,25 @@ def test_advice_keeps_to_the_budget(digits: Path) -> None:
     assert json.loads(run("estimate", digits, "--part", named.name, "--budget", "lut=0.5", "--json").stdout)["fits"]
 
 
+def test_products_go_where_the_estimate_says(tmp_path: Path) -> None:
+    """Constants and narrow products in LUTs, wide products of data in DSP blocks; the build files tell the vendor's tool."""
+    def build(bits: float) -> tuple[str, int]:
+        quant = [helper.make_node("Quant", [x, "s", "z", "b"], [f"{x}q"], f"quant_{x}", domain="qonnx.custom_op.general",
+                                  signed=1, narrow=0, rounding_mode="ROUND") for x in ("a", "c")]  # fmt: skip
+        constants = [numpy_helper.from_array(np.float32(v), k) for k, v in {"s": 1.0, "z": 0.0, "b": bits}.items()]
+        values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in ("a", "c", "y")]
+        graph = helper.make_graph([*quant, helper.make_node("Mul", ["aq", "cq"], ["y"], "product")], "m", values[:2], values[2:], constants)
+        imports = [helper.make_opsetid("", 17), helper.make_opsetid("qonnx.custom_op.general", 1)]
+        save(helper.make_model(graph, opset_imports=imports, ir_version=8), tmp_path / "m.onnx")
+        design = qc.compile(tmp_path / "m.onnx")
+        design.write(tmp_path / f"p{bits}")
+        return (tmp_path / f"p{bits}" / "build.tcl").read_text(), design.estimate().total.dsp
+
+    narrow, wide = build(4), build(18)
+    assert "config_op mul -impl fabric" in narrow[0] and narrow[1] == 0
+    assert "config_op" not in wide[0] and wide[1] == 4
+
+
 @pytest.mark.parametrize(("said", "shown"), [("xc7z02", "xc7z020"), ("pynq-z2", "xc7z020"), ("xc7z020-clg400-1", "xc7z020-clg400-1"), ("ZU3EG", "ZU3EG")])
 def test_part_is_named(digits: Path, said: str, shown: str) -> None:
     assert json.loads(run("estimate", digits, "--part", said, "--json").stdout)["part"] == shown

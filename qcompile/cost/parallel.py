@@ -12,10 +12,10 @@ from qcompile.cost import primitives as hw
 from qcompile.cost.exchange import in_dsp
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Resources, together
-from qcompile.cost.site import Site, bits, elements_of_rows, rows_of, signed, terms
+from qcompile.cost.site import Site, bits, elements_of_rows, rows_of, signed, site, terms
 from qcompile.cost.structure import width as width_of
 from qcompile.formats import Bipolar, Format, Minifloat
-from qcompile.ir import ops
+from qcompile.ir import Graph, ops
 
 Rule = Callable[[Site], Resources]
 RULES: dict[type[Any], Rule] = {}
@@ -283,3 +283,13 @@ def register_bits(s: Site) -> int:
     if isinstance(node.op, (ops.MatMul, ops.Conv, ops.SumPool, ops.ReduceSum)):
         return narrow * max(1, math.isqrt(terms(node)))
     return narrow
+
+
+def in_logic(graph: Graph, fabric: Fabric, shared: bool) -> bool:
+    """Whether no product of the network belongs in DSP blocks. shared: weights come from memories; else they are constants of the logic."""
+    for node in graph.nodes:
+        if isinstance(node.op, (ops.MatMul, ops.Conv, ops.Mul)) and (shared or site(graph, node, fabric).weights is None):
+            a, b = (v.type.format for v in node.inputs)
+            if multiplier(fabric, a, b).dsp:
+                return False
+    return True

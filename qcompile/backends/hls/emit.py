@@ -36,14 +36,18 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def emit(graph: Graph, top: str, part: str, clock_ns: float, network: Network | None = None, plan: Schedule | None = None) -> dict[str, bytes]:
-    """Sources, headers, testbench and build files of a project. top: a C identifier. network, plan: of architecture `dataflow`."""
+def emit(
+    graph: Graph, top: str, part: str, clock_ns: float, network: Network | None = None, plan: Schedule | None = None, logic: bool = False
+) -> dict[str, bytes]:
+    """Sources, headers, testbench and build files of a project. top: a C identifier. network, plan: of architecture `dataflow`.
+    logic: all products belong in LUTs.
+    """
     if network is not None and plan is not None:
         view: Any = dataflow.build(graph, network, plan, top, part, clock_ns)
         templates = _TEMPLATES | {"src/{top}.hpp": "dataflow.hpp.j2", "src/{top}.cpp": "dataflow.cpp.j2"}
     else:
         view, templates = build(graph, top, part, clock_ns), _TEMPLATES
-    files = {name.format(top=top): _environment().get_template(t).render(view=view).encode() for name, t in templates.items()}
+    files = {name.format(top=top): _environment().get_template(t).render(view=view, logic=logic).encode() for name, t in templates.items()}
     for rom in view.roms:
         files[f"src/weights/{rom.name}.bin"] = rom.words.astype("<u8").tobytes()
         files[f"src/weights/{rom.name}.inc"] = _included(rom.words)
