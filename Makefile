@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/qcompile demo -o build/digits_mlp
 
 test: $(VENV)/tested
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 bench: $(VENV)/tested
 	$(BIN)/python benchmarks/simulate.py
