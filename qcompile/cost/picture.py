@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 from qcompile.cost.devices import Device
 from qcompile.cost.report import NAMES, shares
@@ -70,7 +71,7 @@ def _label(name: str, op: str) -> str:
     return f"{short} ({op})".replace("$", r"\$")  # matplotlib reads formulas between dollars
 
 
-def _stacked(axes, bars: list[tuple[str, Resources]], device: Device) -> None:  # type: ignore[no-untyped-def]  # matplotlib is imported late
+def _stacked(axes: Any, bars: list[tuple[str, Resources]], device: Device) -> None:
     left = [0.0] * len(bars)
     for kind, colour in COLOURS.items():
         parts = [100 * shares(cost, device).get(kind, 0.0) for _, cost in bars]
@@ -82,7 +83,7 @@ def _stacked(axes, bars: list[tuple[str, Resources]], device: Device) -> None:  
     axes.set_xlabel("% of the part, resources one after the other")
 
 
-def _totals(axes, estimate: Estimate, device: Device) -> None:  # type: ignore[no-untyped-def]  # matplotlib is imported late
+def _totals(axes: Any, estimate: Estimate, device: Device) -> None:
     found = shares(estimate.total, device)
     axes.barh(list(range(len(found))), [100 * v for v in found.values()], color=[COLOURS[k] for k in found])
     axes.set_yticks(range(len(found)), [NAMES[k] for k in found], fontsize="small")

@@ -6,7 +6,7 @@ import json
 
 from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
-from qcompile.ir import Graph, ops
+from qcompile.ir import Graph, Node, ops
 from qcompile.schedule.stages import WHOLE, fullest, kind
 
 
@@ -21,7 +21,7 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
     return _given(text, units)
 
 
-def _given(text: str, units: dict) -> dict[str, Folding]:  # type: ignore[type-arg]
+def _given(text: str, units: dict[str, tuple[Node, str]]) -> dict[str, Folding]:
     try:
         wanted = json.loads(text)
         made = {name: Folding(int(f.get("pe", 1)), int(f.get("simd", 1))) for name, f in wanted.items()}

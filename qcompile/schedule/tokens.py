@@ -10,6 +10,7 @@ A process is a loop that may read and write one token per stream in an iteration
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,7 @@ def traffic(network: Network, stage: Stage, opaque: int = 0) -> Traffic:
     if stage.kind == WIDTH:
         return _width(ins[0], outs[0])
     if stage.kind == MATVEC:
-        return _matvec(stage, ins[0], outs[0])
+        return _matvec(stage)
     if stage.kind in (DEPTHWISE, REDUCE):
         every = np.arange(ins[0].tokens)
         terms = ins[0].tokens // outs[0].tokens
@@ -73,7 +74,7 @@ def _width(before: Stream, after: Stream) -> Traffic:
 
 
 @dataclass(frozen=True)
-class Shape2:
+class Loops:
     """Loop bounds of a matrix-vector unit: places, groups of rows, folds of a row."""
 
     places: int
@@ -81,17 +82,17 @@ class Shape2:
     folds: int
 
 
-def matvec_of(stage: Stage, before: Stream, after: Stream) -> Shape2:
+def matvec_of(stage: Stage) -> Loops:
     assert stage.node is not None
     weights = stage.node.inputs[1].type.shape
     rows = weights[1] if isinstance(stage.node.op, ops.MatMul) else weights[0]
     columns = weights[0] if isinstance(stage.node.op, ops.MatMul) else math.prod(weights[1:])
-    return Shape2(stage.node.output.type.size // rows, rows // stage.folding.pe, columns // stage.folding.simd)
+    return Loops(stage.node.output.type.size // rows, rows // stage.folding.pe, columns // stage.folding.simd)
 
 
-def _matvec(stage: Stage, before: Stream, after: Stream) -> Traffic:
+def _matvec(stage: Stage) -> Traffic:
     """A vector is read during the first group of rows and kept for the others."""
-    s = matvec_of(stage, before, after)
+    s = matvec_of(stage)
     start = np.arange(s.places)[:, None] * (s.groups * s.folds)
     reads = start + np.arange(s.folds)
     writes = start + np.arange(s.groups) * s.folds + s.folds - 1
@@ -237,10 +238,9 @@ def timing(network: Network, moves: list[Traffic]) -> tuple[int, int, tuple[int,
     end = [0] * FRAMES
     for stage, move in zip(network.stages, moves, strict=True):
         frames = np.arange(FRAMES)[:, None] * max(move.iterations, slowest if not stage.inputs else 0)
-        ready = [_ready(written[i], r, frames) for i, r in zip(stage.inputs, move.reads, strict=True)]
         writes = (frames + move.writes).ravel()
         starts = [(frames + r).ravel() for r in move.reads]
-        late = _delays(starts, ready)
+        late = _delays(starts, [written[i] for i in stage.inputs])
         for i, at in zip(stage.inputs, starts, strict=True):
             read[i] = at + late(at)
         done = writes + late(writes) + PIPELINE
@@ -253,13 +253,7 @@ def timing(network: Network, moves: list[Traffic]) -> tuple[int, int, tuple[int,
     return max(slowest, end[-1] - end[-2]), end[0], fast
 
 
-def _ready(written: np.ndarray, reads: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """When each token of all frames can be read."""
-    assert len(written) == len(reads) * len(frames)
-    return written
-
-
-def _delays(starts: list[np.ndarray], ready: list[np.ndarray]):  # type: ignore[no-untyped-def]
+def _delays(starts: list[np.ndarray], ready: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     """How late an iteration is: the largest delay of any token that was read up to it."""
     if not starts:
         return lambda at: np.zeros(len(at), dtype=np.int64)

@@ -32,18 +32,6 @@ template <int N, int W, bool SIGNED, bool BIPOLAR> struct Lanes {
   }
 };
 
-template <int TOKENS, class WORD> inline void fork2(hls::stream<WORD> &in, hls::stream<WORD> &a, hls::stream<WORD> &b) {
-FORK:
-  for (int t = 0; t < TOKENS; ++t) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
-    const WORD word = in.read();
-    a.write(word);
-    b.write(word);
-  }
-}
-
 // STEP tokens of W bits become one.
 template <int TOKENS, int W, int STEP, class IN, class OUT> inline void widen(hls::stream<IN> &in, hls::stream<OUT> &out) {
   ap_uint<W * STEP> held = 0;

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qcompile.backends.hls.ports import PortLayout
-from qcompile.backends.hls.view import RULES, Builder, Constants, Tensor, emit_map, signed_width
+from qcompile.backends.hls.view import RULES, Builder, Constants, Tensor, emit_map, product_type, signed_width
 from qcompile.formats import Bipolar, FixedPoint, Minifloat
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.passes.ranges import Range, ranges, row_ranges
@@ -120,10 +120,10 @@ def _loop(label: str, variable: str, count: int | str, body: list[str], pipeline
     return head + (PIPELINED if pipelined else []) + body + ["}"]
 
 
-def _unrolled(label: str, count: int, line: str) -> list[str]:
-    """One statement for every element l of a token."""
+def _unrolled(label: str, count: int, *lines: str) -> list[str]:
+    """Statements for every element l of a token."""
     return [f"{label}:", "#ifdef __BAMBU__", "#pragma unroll", "#endif", f"for (int l = 0; l < {count}; ++l) {{", "#ifndef __BAMBU__",
-            "#pragma HLS unroll", "#endif", line, "}"]  # fmt: skip
+            "#pragma HLS unroll", "#endif", *lines, "}"]  # fmt: skip
 
 
 def _array(t: Tensor, count: int, static: bool = False) -> list[str]:
@@ -204,8 +204,7 @@ def _code_lanes(value: Value, count: int) -> str:
 def _write(e: _Emitter, stage: Stage, name: str) -> list[str]:
     """The token `name` leaves; C simulation may watch it."""
     stream = e.network.streams[stage.outputs[0]]
-    tensor = next(i for i, (v, _) in enumerate(traced(e.graph, e.network, e.known)) if v is stream.value)
-    width = traced(e.graph, e.network, e.known)[tensor][1]
+    tensor, width = next((i, w) for i, (v, w) in enumerate(traced(e.graph, e.network, e.known)) if v is stream.value)
     return [f"QC_COLLECT({tensor}, {width}, {name}, {stream.lanes});", f"{e.stream_lanes(stage.outputs[0])}::write(out0, {name});"]
 
 
@@ -403,14 +402,13 @@ def _matvec(e: _Emitter, stage: Stage) -> list[str]:
     node = stage.node
     assert node is not None
     data, weights = node.inputs
-    before, after = e.network.streams[stage.inputs[0]], e.network.streams[stage.outputs[0]]
-    s, fold = matvec_of(stage, before, after), stage.folding
+    s, fold = matvec_of(stage), stage.folding
     rom, w = _rom(e, weights, _folded_weights(node, fold.pe, fold.simd, e), fold.pe * fold.simd)
     x, total = e.tensor(data, "x"), e.tensor(node.output, "total")
-    types = f"{x.reader}, {w.reader}, {_drop(e, node, total)}"
+    types = f"{x.reader}, {w.reader}, {product_type(e.builder(), node, total)}"
     body = [
         *_array(w, fold.pe * fold.simd), *_array(x, fold.simd),
-        f"if (g == 0) {e.stream_lanes(stage.inputs[0])}::read(in0, x);", *_kept("x", fold.simd),
+        f"if (g == 0) {e.stream_lanes(stage.inputs[0])}::read(in0, x);", *_unrolled("KEEP", fold.simd, f"if (g == 0) vector[f * {fold.simd} + l] = x[l];", f"x[l] = vector[f * {fold.simd} + l];"),  # for later groups
         f"qc::weights<{rom}, {w.ctype}>({{}}, g * {s.folds} + f, w);".replace("{}", e.roms[-1].name),
         f"qc::multiply_add<{fold.pe}, {fold.simd}, {types}>(x, w, total, f == 0);",
         *_finish(e, stage, f"f == {s.folds - 1}", f"(p * {s.groups} + g) * {fold.pe}"),
@@ -418,20 +416,6 @@ def _matvec(e: _Emitter, stage: Stage) -> list[str]:
     vector = [f"static {x.ctype} vector[{s.folds * fold.simd}];", f"#pragma HLS array_partition variable=vector cyclic factor={fold.simd}"]
     loops = _loop("PLACE", "p", s.places, _loop("GROUP", "g", s.groups, _loop("FOLD", "f", s.folds, body), False), False)
     return [*vector, *_array(total, fold.pe), *loops]
-
-
-def _kept(name: str, lanes: int) -> list[str]:
-    """The token goes into the vector when it is new, and comes from it later."""
-    return ["KEEP:", "#ifdef __BAMBU__", "#pragma unroll", "#endif", f"for (int s = 0; s < {lanes}; ++s) {{", "#ifndef __BAMBU__",
-            "#pragma HLS unroll", "#endif", f"if (g == 0) vector[f * {lanes} + s] = {name}[s];", f"{name}[s] = vector[f * {lanes} + s];", "}"]  # fmt: skip
-
-
-def _drop(e: _Emitter, node: Node, total: Tensor) -> str:
-    """Bits that products lose, and the type that holds one."""
-    if not node.op.drop:
-        return f"0, {total.ctype}"
-    reach = math.prod(max(map(abs, e.known[v.name].bounds)) for v in node.inputs)
-    return f"{node.op.drop}, {e.builder().scratch(-reach - 1, reach, 1).ctype}"
 
 
 def _finish(e: _Emitter, stage: Stage, when: str, base: str) -> list[str]:
@@ -509,7 +493,7 @@ def _depthwise(e: _Emitter, stage: Stage) -> list[str]:
     w_units = _units(e, weights).reshape(channels // pe, pe, terms).transpose(0, 2, 1).reshape(-1, pe)
     rom, w = _rom(e, weights, w_units, pe)
     x, total = e.tensor(data, "x"), e.tensor(node.output, "total")
-    types = f"{x.reader}, {w.reader}, {_drop(e, node, total)}"
+    types = f"{x.reader}, {w.reader}, {product_type(e.builder(), node, total)}"
     groups = channels // pe
     body = [
         *_array(x, pe), *_array(w, pe), f"{e.stream_lanes(stage.inputs[0])}::read(in0, x);",

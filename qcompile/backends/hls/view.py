@@ -303,11 +303,11 @@ def _matmul(b: Builder, node: Node) -> None:
     source, weight, out = b.source(x), b.source(w), b.local(node.output)
     flags = ", ".join("true" if n > 1 else "false" for n in batches)
     sizes = f"{total}, {a_shape[-2]}, {a_shape[-1]}, {w_shape[-1]}"
-    types = f"{source.reader}, {weight.reader}, {_product(b, node, out)}"
+    types = f"{source.reader}, {weight.reader}, {product_type(b, node, out)}"
     b.emit(f"qc::matmul<{sizes}, {flags}, {types}>({source.variable}, {weight.variable}, {out.variable});")
 
 
-def _product(b: Builder, node: Node, out: Tensor) -> str:
+def product_type(b: Builder, node: Node, out: Tensor) -> str:
     """Bits that products lose, and the type that holds one."""
     if not node.op.drop:
         return f"0, {out.ctype}"
@@ -393,7 +393,7 @@ def _conv(b: Builder, node: Node) -> None:
     groups = node.op.groups
     source, weight, out = b.source(x), b.source(w), b.local(node.output)
     sizes = _numbers(x.type.shape[0], groups, outs // groups, depth, *_plane(x.type.shape[2:]), *_window(node.op, tuple(kernel)))
-    types = f"{source.reader}, {weight.reader}, {_product(b, node, out)}"
+    types = f"{source.reader}, {weight.reader}, {product_type(b, node, out)}"
     b.emit(f"qc::conv<{sizes}, {types}>({source.variable}, {weight.variable}, {out.variable});")
 
 
