@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.ir import Shape, ops
+from qcompile.ir import ops
 from qcompile.sim import kernels
 
 _RULES: dict[type, Callable[[Any, np.ndarray, int], np.ndarray]] = {
