@@ -31,7 +31,7 @@ from qcompile.passes.unused import remove_unused
 from qcompile.schedule.cost import estimate as network_cost
 from qcompile.schedule.folding import foldings
 from qcompile.schedule.stages import Network, network
-from qcompile.schedule.tokens import Schedule, schedule
+from qcompile.schedule.timing import Schedule, schedule
 
 VERSION = "0.1.0"
 SOFTMAX = ("host", "logits", "integer")

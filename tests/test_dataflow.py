@@ -14,7 +14,9 @@ import qcompile as qc
 from qcompile.backends import hls
 from qcompile.ir import ops
 from qcompile.schedule.order import from_stream, places, to_stream
-from qcompile.schedule.tokens import Events, schedule, timing, traffics
+from qcompile.schedule.stages import Network
+from qcompile.schedule.timing import PIPELINE, Loops, schedule
+from qcompile.schedule.tokens import moves_of
 
 GROUND_TRUTH = ROOT.parent / "shared" / "ground_truth"
 MODELS = {r["id"]: r for r in records("residual", "unet", "layer", "cnn", "minifloat", "mlp")}
@@ -57,17 +59,78 @@ def test_models(name: str, tmp_path: Path) -> None:
     verified(compiled(name, some_folding(design, 2)), tmp_path / "p")
 
 
+def blocks(network: Network, depths: tuple[int, ...]) -> bool:
+    """Whether a run does not end: reads and writes, what each waits for, and a cycle among them."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    sources, targets, reads, writes, count = [], [], {}, {}, 0
+    for stage in network.stages:
+        move = moves_of(network, stage)
+        columns = [*move.reads, *(move.writes for _ in stage.outputs)]
+        order = np.lexsort((np.repeat(np.arange(len(columns)), [len(c) for c in columns]), np.concatenate(columns)))
+        place = count + np.argsort(order)
+        parts = np.split(place, np.cumsum([len(c) for c in columns])[:-1])
+        reads |= dict(zip(stage.inputs, parts, strict=False))
+        writes |= dict(zip(stage.outputs, parts[len(stage.inputs) :], strict=True))
+        sources.append(count + np.arange(len(place) - 1))
+        targets.append(sources[-1] + 1)
+        count += len(place)
+    for i, depth in enumerate(depths):
+        sources += [writes[i], reads[i][: max(0, len(reads[i]) - depth)]]
+        targets += [reads[i], writes[i][depth:]]
+    source, target = np.concatenate(sources), np.concatenate(targets)
+    edges = coo_matrix((np.ones(len(source), dtype=np.int8), (source, target)), shape=(count, count)).tocsr()
+    return connected_components(edges, directed=True, connection="strong")[0] < count
+
+
+def assert_tight(network: Network, live: tuple[int, ...]) -> int:
+    """With these depths runs end, with one place less in any stream they do not. How many streams have more than one place."""
+    assert not blocks(network, live)
+    deep = [i for i, d in enumerate(live) if d > 1]
+    for i in deep:
+        assert blocks(network, tuple(d - (k == i) for k, d in enumerate(live)))
+    return len(deep)
+
+
 @pytest.mark.parametrize("name", [m for m in SMALL if "residual" in m or "CERN" in m or "unet" in m])
 def test_depths_are_tight(name: str) -> None:
     """Every stream: one place less than the depth for liveness, and the run does not end."""
     network = compiled(name, "min" if "CERN" in name else "full").network
     plan = schedule(network)
-    events = Events(network, traffics(network))
-    assert events.blocked(list(plan.live)) == []
-    deep = [i for i, d in enumerate(plan.live) if d > 1]
-    assert deep and all(a <= b for a, b in zip(plan.live, plan.depth, strict=True))
-    for i in deep:
-        assert events.blocked([d - (k == i) for k, d in enumerate(plan.live)])
+    assert all(a <= b for a, b in zip(plan.live, plan.depth, strict=True))
+    assert assert_tight(network, plan.live) > 0
+
+
+def bounded_run(network: Network, depths: tuple[int, ...]) -> tuple[int, int]:
+    """(interval, latency) of a run on streams of these depths: sweeps over the processes until no event is later."""
+    loops = Loops(network)
+    events = [loops.of(p) for p in range(len(network.stages))]
+    read, written, before = {}, {}, None
+
+    def late(when: np.ndarray, at: np.ndarray, ready: np.ndarray, side: str) -> np.ndarray:
+        return np.append(0, np.maximum.accumulate(np.maximum(0, ready - at)))[np.searchsorted(at, when, side=side)]
+
+    while before is None or before.keys() != read.keys() or not all(np.array_equal(before[i], read[i]) for i in read):
+        before = dict(read)
+        for order in (1, -1):
+            for stage, (starts, writes) in list(zip(network.stages, events, strict=True))[::order]:
+                tokens = [(at, written[i], "right") for i, at in zip(stage.inputs, starts, strict=True)]
+                room = [(writes[depths[i] :], read[i][: -depths[i]] - PIPELINE + 1) for i in stage.outputs if depths[i] < len(read.get(i, ()))]
+                for i, at in zip(stage.inputs, starts, strict=True):  # a read comes before the write of its iteration
+                    read[i] = at + np.max([late(at, *c) for c in (*tokens, *((*c, "left") for c in room))], axis=0)
+                for i in stage.outputs:
+                    waits = [late(writes, *c) for c in (*tokens, *((*c, "right") for c in room))]
+                    written[i] = writes + np.max([np.zeros_like(writes), *waits], axis=0) + PIPELINE
+    return loops.cycles_of({p: read[s.inputs[0]] for p, s in enumerate(network.stages) if not s.outputs})
+
+
+@pytest.mark.parametrize("fold", ["min", "full"])
+@pytest.mark.parametrize("name", [m for m in SMALL if "residual" in m or "CERN" in m or "unet" in m or "radioml" in m])
+def test_depths_lose_no_cycle(name: str, fold: str) -> None:
+    network = compiled(name, fold).network
+    plan = schedule(network)
+    assert bounded_run(network, plan.depth) == (plan.interval, plan.latency)
 
 
 @pytest.mark.skipif(not SMALL, reason="the models are not beside the checkout")
@@ -96,7 +159,7 @@ def test_cycles_of_a_published_run() -> None:
     fold = {n: {"pe": p, "simd": s} for n, (p, s) in zip(layers, [(2, 28), (1, 8), (1, 8), (1, 1)], strict=True)}
     network = compiled("brevitas/tfc_1w1a__qonnx", json.dumps(fold)).network
     # FINN's stream of 8-bit inputs brings one number a cycle, ours 16 bits.
-    latency = timing(network, traffics(network))[1] + 784 - 784 // 16
+    latency = schedule(network).latency + 784 - 784 // 16
     assert abs(latency / published - 1) < 0.1
 
 

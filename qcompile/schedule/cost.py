@@ -13,7 +13,7 @@ from qcompile.cost.resources import Estimate, LayerCost, Resources, together
 from qcompile.cost.site import site
 from qcompile.ir import Graph
 from qcompile.schedule.stages import FORK, INPUT, OUTPUT, WHOLE, WIDTH, WINDOW, Network, Stage
-from qcompile.schedule.tokens import Schedule
+from qcompile.schedule.timing import Schedule
 
 
 def estimate(graph: Graph, network: Network, plan: Schedule, device: Device) -> Estimate:

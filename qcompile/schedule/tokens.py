@@ -1,16 +1,12 @@
 """Token traffic of a network of processes: it does not depend on data, so depths and cycles can be computed.
 
 A process is a loop that may read and write one token per stream in an iteration; without waiting, an iteration takes a cycle.
-`Traffic` says in which iterations. Two questions are answered:
-- cycles: every token as early as possible with streams without limit (max-plus recurrences, vectorised over tokens);
-- liveness: events (reads and writes) and their order form a graph; depths suffice exactly where it has no cycle (Commoner et al. 1971,
-  marked graphs: a write waits for the read that frees its place).
+`Traffic` says in which iterations: `timing` makes cycles and depths for full speed of it, `liveness` the depths without which a run blocks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +17,6 @@ from qcompile.schedule.order import permutation, stream_shape
 from qcompile.schedule.stages import (
     BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream,
 )  # fmt: skip
-
-PIPELINE = 4  # cycles from a read to the write that it allows: what a short loop's pipeline takes
-
 
 @dataclass(frozen=True)
 class Traffic:
@@ -191,143 +184,11 @@ def concat_owner(stage: Stage, out: Stream) -> np.ndarray:
     return np.tile(row, out.tokens // len(row))
 
 
-# --- cycles --------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """interval and latency in cycles; live, depth: tokens of every stream, for liveness alone and for full speed; cycles of every process."""
-
-    interval: int
-    latency: int
-    live: tuple[int, ...]
-    depth: tuple[int, ...]
-    cycles: tuple[int, ...]
-
-
-def schedule(network: Network) -> Schedule:
-    """Cycles and depths of a network."""
-    moves = traffics(network)
-    interval, latency, fast = timing(network, moves)
-    live = liveness(network, moves, fast)
-    depth = tuple(max(a, b) for a, b in zip(live, fast, strict=True))
-    return Schedule(interval, latency, live, depth, tuple(m.iterations for m in moves))
-
-
-def traffics(network: Network) -> list[Traffic]:
-    return [traffic(network, s, sequential_cycles(s.node) if s.kind == WHOLE and s.node is not None else 0) for s in network.stages]
+def moves_of(network: Network, stage: Stage) -> Traffic:
+    return traffic(network, stage, sequential_cycles(stage.node) if stage.kind == WHOLE and stage.node is not None else 0)
 
 
 def sequential_cycles(node: Node) -> int:
     """Of a layer that works on memories: one product, sum or element a cycle."""
     summing = (ops.MatMul, ops.Conv, ops.SumPool, ops.MaxPool, ops.ReduceSum, ops.ReduceMax, ops.ArgMax)
     return node.output.type.size * (terms(node) if isinstance(node.op, summing) else 3 if isinstance(node.op, ops.IntSoftmax) else 1)
-
-
-FRAMES = 2
-
-
-def timing(network: Network, moves: list[Traffic]) -> tuple[int, int, tuple[int, ...]]:
-    """(interval, latency, largest number of tokens in every stream): all as early as possible, streams without limit, frame after frame.
-
-    The input sends at the pace of the slowest process, so that what piles up is what the branches of the network need.
-    """
-    slowest = max(m.iterations for m in moves)
-    written: dict[int, np.ndarray] = {}
-    read: dict[int, np.ndarray] = {}
-    end = [0] * FRAMES
-    for stage, move in zip(network.stages, moves, strict=True):
-        frames = np.arange(FRAMES)[:, None] * max(move.iterations, slowest if not stage.inputs else 0)
-        writes = (frames + move.writes).ravel()
-        starts = [(frames + r).ravel() for r in move.reads]
-        late = _delays(starts, [written[i] for i in stage.inputs])
-        for i, at in zip(stage.inputs, starts, strict=True):
-            read[i] = at + late(at)
-        done = writes + late(writes) + PIPELINE
-        for i in stage.outputs:
-            written[i] = done
-        if not stage.outputs and move.reads:
-            finish = read[stage.inputs[0]].reshape(FRAMES, -1)[:, -1] + 1
-            end = [max(a, int(b)) for a, b in zip(end, finish, strict=True)]
-    fast = tuple(_occupancy(written[i], read[i]) for i in range(len(network.streams)))
-    return max(slowest, end[-1] - end[-2]), end[0], fast
-
-
-def _delays(starts: list[np.ndarray], ready: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """How late an iteration is: the largest delay of any token that was read up to it."""
-    if not starts:
-        return lambda at: np.zeros(len(at), dtype=np.int64)
-    at = np.concatenate(starts)
-    order = np.argsort(at, kind="stable")
-    at, late = at[order], np.maximum.accumulate(np.maximum(0, (np.concatenate(ready) - np.concatenate(starts))[order]))
-    return lambda when: np.concatenate([[0], late])[np.searchsorted(at, when, side="right")]
-
-
-def _occupancy(written: np.ndarray, read: np.ndarray) -> int:
-    """Most tokens that wait at a time: written before, read at or after a moment."""
-    if not len(written):
-        return 1
-    gone = np.searchsorted(np.sort(read), written, side="left")
-    return max(1, int((np.arange(1, len(written) + 1) - gone).max()))
-
-
-# --- liveness ------------------------------------------------------------------------------------------------------------
-
-
-def liveness(network: Network, moves: list[Traffic], enough: tuple[int, ...]) -> tuple[int, ...]:
-    """Depths with which every run ends, none of which can be one less. enough: depths that suffice."""
-    depths = [1] * len(network.streams)
-    events = Events(network, moves)
-    while critical := events.blocked(depths):
-        grown = [i for i in critical if depths[i] < enough[i]]
-        for i in grown or critical:
-            depths[i] = max(enough[i], depths[i] + 1)
-    for i in range(len(depths)):
-        low, high = 1, depths[i]
-        while low < high:
-            middle = (low + high) // 2
-            depths[i] = middle
-            low, high = (low, middle) if not events.blocked(depths) else (middle + 1, high)
-        depths[i] = low
-    return tuple(depths)
-
-
-class Events:
-    """Reads and writes of all processes, numbered in the order of their programs, for one frame."""
-
-    def __init__(self, network: Network, moves: list[Traffic]) -> None:
-        self.write_of: dict[int, np.ndarray] = {}
-        self.read_of: dict[int, np.ndarray] = {}
-        self.chains: list[tuple[int, int]] = []
-        count = 0
-        for stage, move in zip(network.stages, moves, strict=True):
-            columns = [*move.reads, *(move.writes for _ in stage.outputs)]
-            rank = np.concatenate([np.full(len(c), k) for k, c in enumerate(columns)])
-            order = np.lexsort((rank, np.concatenate(columns)))
-            number = np.empty(len(order), dtype=np.int64)
-            number[order] = count + np.arange(len(order))
-            ends = np.cumsum([0, *(len(c) for c in columns)])
-            parts = [number[a:b] for a, b in zip(ends, ends[1:])]
-            for i, part in zip(stage.inputs, parts, strict=False):
-                self.read_of[i] = part
-            for i, part in zip(stage.outputs, parts[len(stage.inputs) :], strict=True):
-                self.write_of[i] = part
-            self.chains.append((count, count + len(order)))
-            count += len(order)
-        self.count = count
-        chain = np.concatenate([np.arange(a, b - 1) for a, b in self.chains])
-        self.sources = [chain, *(self.write_of[i] for i in range(len(network.streams)))]
-        self.targets = [chain + 1, *(self.read_of[i] for i in range(len(network.streams)))]
-
-    def blocked(self, depths: list[int]) -> list[int]:
-        """Streams whose depth takes part in a deadlock; none: the run ends."""
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
-
-        freed = {i: (self.read_of[i][: max(0, len(self.read_of[i]) - d)], self.write_of[i][d:]) for i, d in enumerate(depths)}
-        source = np.concatenate(self.sources + [a for a, _ in freed.values()])
-        target = np.concatenate(self.targets + [b for _, b in freed.values()])
-        edges = coo_matrix((np.ones(len(source), dtype=np.int8), (source, target)), shape=(self.count, self.count)).tocsr()
-        _, label = connected_components(edges, directed=True, connection="strong")
-        alone = np.bincount(label)[label] == 1
-        return [i for i, (a, b) in freed.items() if len(a) and bool(np.any((label[a] == label[b]) & ~alone[a]))]

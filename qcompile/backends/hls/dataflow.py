@@ -18,7 +18,8 @@ from qcompile.schedule.order import places, stream_shape, to_stream
 from qcompile.schedule.stages import (
     BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream,
 )  # fmt: skip
-from qcompile.schedule.tokens import Schedule, matvec_of, window, window_of
+from qcompile.schedule.timing import Schedule
+from qcompile.schedule.tokens import matvec_of, window, window_of
 from qcompile.sim.ratio import bound
 
 

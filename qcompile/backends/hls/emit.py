@@ -17,7 +17,7 @@ from qcompile.ir import Graph
 from qcompile.passes.ranges import ranges
 from qcompile.schedule.order import from_stream, to_stream
 from qcompile.schedule.stages import Network
-from qcompile.schedule.tokens import Schedule
+from qcompile.schedule.timing import Schedule
 
 _TEMPLATES = {
     "src/{top}.hpp": "top.hpp.j2", "src/{top}.cpp": "top.cpp.j2", "src/constants.hpp": "constants.hpp.j2", "tb/tb.cpp": "tb.cpp.j2",

@@ -1,0 +1,152 @@
+"""Cycles of a network, and the depths with which it runs at full speed.
+
+Times follow from a max-plus recurrence: an iteration is as late as any token that was read, and any place that was waited for, up to it.
+Depths are the tokens that wait in a schedule that is as fast as streams without limit allow. It fits into its own depths, and processes that
+run when they can are never behind it: nothing slows down. Of two such schedules the one that needs less memory is taken:
+- lazy: writes as late as the outputs need them, reads as early as they can;
+- eager: inputs as late as in the lazy one, everything behind them as early as it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qcompile.schedule.liveness import ends, liveness
+from qcompile.schedule.stages import Network
+from qcompile.schedule.tokens import moves_of
+
+PIPELINE = 4  # cycles from a read to the write that it allows: what a short loop's pipeline takes
+FRAMES = 2
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """interval and latency in cycles; live, depth: tokens of every stream, for liveness alone and for full speed; cycles of every process."""
+
+    interval: int
+    latency: int
+    live: tuple[int, ...]
+    depth: tuple[int, ...]
+    cycles: tuple[int, ...]
+
+
+def schedule(network: Network) -> Schedule:
+    """Cycles and depths of a network."""
+    loops = Loops(network)
+    early = loops.forward()
+    lazy = loops.lazy(early.finish)
+    eager = loops.forward(lazy.sources)
+    most = min(lazy.most, eager.most, key=lambda depths: memory(network, depths))
+    live = liveness(network, most)
+    return Schedule(*loops.cycles_of(early.finish), live, tuple(map(max, live, most)), loops.iterations)
+
+
+def memory(network: Network, depths: Sequence[int]) -> int:
+    """Bits that wait in streams."""
+    return sum(d * s.lanes * s.value.type.format.width for d, s in zip(depths, network.streams, strict=True) if s.value.type.format and d > 1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """finish: times at which outputs are read, per process that is one; most: tokens that wait in a stream; sources: when inputs write."""
+
+    finish: dict[int, np.ndarray]
+    most: tuple[int, ...]
+    sources: dict[int, np.ndarray]
+
+
+Constraint = tuple[np.ndarray, np.ndarray]  # iterations, ascending, and times before which they cannot be
+
+
+class Loops:
+    """Iterations in which the processes of a network read and write, for some frames, one behind the other."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.iterations = tuple(moves_of(network, s).iterations for s in network.stages)
+        self.slowest = max(self.iterations, default=1)
+        self.consumer = ends(network)[1]
+
+    def of(self, position: int) -> tuple[list[np.ndarray], np.ndarray]:
+        """(reads of every input, writes) of a process. An input sends a frame in no fewer cycles than the slowest process takes."""
+        stage = self.network.stages[position]
+        move = moves_of(self.network, stage)
+        period = move.iterations if stage.inputs else self.slowest
+        frames = np.arange(FRAMES)[:, None] * period
+        return [(frames + r).ravel() for r in move.reads], (frames + move.writes).ravel()
+
+    def cycles_of(self, finish: Mapping[int, np.ndarray]) -> tuple[int, int]:
+        """(interval, latency) by the times of the outputs."""
+        done = np.max([f.reshape(FRAMES, -1)[:, -1] for f in finish.values()], axis=0) + 1
+        return max(self.slowest, int(done[-1] - done[-2])), int(done[0])
+
+    def forward(self, sources: Mapping[int, np.ndarray] | None = None) -> Run:
+        """Every process as early as possible, streams without limit. sources: when inputs write; else at once."""
+        finish: dict[int, np.ndarray] = {}
+        ready: dict[int, np.ndarray] = {}
+        most = [1] * len(self.network.streams)
+        for position, stage in enumerate(self.network.stages):
+            starts, writes = self.of(position)
+            arrived = [ready.pop(i) for i in stage.inputs]
+            tokens = list(zip(starts, arrived, strict=True))
+            read = [at + _late(tokens, at) for at in starts]
+            for i, written, taken in zip(stage.inputs, arrived, read, strict=True):
+                most[i] = _occupancy(written, taken)
+            if stage.outputs:
+                made = sources[position] if sources and position in sources else writes + _late(tokens, writes) + PIPELINE
+                ready.update(dict.fromkeys(stage.outputs, made))
+            else:
+                finish[position] = read[0]
+        return Run(finish, tuple(most), {})
+
+    def lazy(self, finish: Mapping[int, np.ndarray]) -> Run:
+        """Every write as late as its readers allow, backwards from the outputs; reads then as early as they can."""
+        deadline: dict[int, np.ndarray] = {}  # of the reads of a stream
+        written: dict[int, np.ndarray] = {}
+        waiting: dict[int, tuple[list[np.ndarray], list[Constraint]]] = {}
+        most, sources = [1] * len(self.network.streams), {}
+        far = 4 * FRAMES * max((int(f.max()) for f in finish.values()), default=0)  # when what nobody waits for may happen
+        for position in range(len(self.network.stages) - 1, -1, -1):
+            stage = self.network.stages[position]
+            starts, writes = self.of(position)
+            waiting[position] = (starts, [])
+            if position in finish:
+                deadline[stage.inputs[0]] = finish[position]
+                continue
+            slack = np.minimum.reduce([deadline.pop(i) for i in stage.outputs]) - PIPELINE - writes
+            slack = np.append(np.minimum.accumulate(slack[::-1])[::-1], far)
+            at = writes + slack[:-1]
+            waiting[position][1].append((writes, at))
+            deadline.update({i: r + slack[np.searchsorted(writes, r, side="left")] for i, r in zip(stage.inputs, starts, strict=True)})
+            written.update(dict.fromkeys(stage.outputs, at + PIPELINE))
+            if not stage.inputs:
+                sources[position] = at + PIPELINE
+            for reader in {int(self.consumer[i]) for i in stage.outputs}:
+                inputs = self.network.stages[reader].inputs
+                if all(i in written for i in inputs):
+                    reads, held = waiting.pop(reader)
+                    ready = [written.pop(i) for i in inputs]
+                    known = [*zip(reads, ready, strict=True), *held]
+                    for i, r, made in zip(inputs, reads, ready, strict=True):
+                        most[i] = _occupancy(made, r + _late(known, r))
+        return Run({}, tuple(most), sources)
+
+
+def _late(constraints: Sequence[Constraint], when: np.ndarray) -> np.ndarray:
+    """How late iterations are: the largest delay of what must have happened up to them."""
+    out = np.zeros_like(when)
+    for at, ready in constraints:
+        late = np.append(0, np.maximum.accumulate(np.maximum(0, ready - at)))
+        np.maximum(out, late[np.searchsorted(at, when, side="right")], out=out)
+    return out
+
+
+def _occupancy(written: np.ndarray, read: np.ndarray) -> int:
+    """Most tokens that wait at a time: written before, read at or after a moment."""
+    if not len(written):
+        return 1
+    gone = np.searchsorted(read, written, side="left")
+    return max(1, int((np.arange(1, len(written) + 1) - gone).max()))
