@@ -49,6 +49,14 @@ class Param:
         out.flags.writeable = False
         return out
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.shape, self.values))
+
+    def __hash__(self) -> int:
+        """Kept: a thousand Fractions hash slowly, and results of parameters are remembered by them."""
+        return self._hash
+
     def array(self) -> np.ndarray:
         """Read-only object array of Fractions, of shape `self.shape`."""
         return self._array

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -301,7 +302,12 @@ def evaluate_rows(op: ops.Map, a: np.ndarray) -> np.ndarray:
 
 def column_steps(op: ops.Map) -> tuple[ops.Step, ...]:
     """The steps with parameters of shape (P, 1), to act on [P, n]."""
-    return tuple(_column(s) for s in op.steps)
+    return _columns(op.steps)
+
+
+@lru_cache(maxsize=64)
+def _columns(steps: tuple[ops.Step, ...]) -> tuple[ops.Step, ...]:
+    return tuple(_column(s) for s in steps)
 
 
 def _column(step: ops.Step) -> ops.Step:

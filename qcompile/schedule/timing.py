@@ -76,7 +76,9 @@ class Loops:
         move = moves_of(self.network, stage)
         period = move.iterations if stage.inputs else self.slowest
         frames = np.arange(FRAMES)[:, None] * period
-        return [(frames + r).ravel() for r in move.reads], (frames + move.writes).ravel()
+        reads = [(frames + r).ravel() for r in move.reads]
+        same = next((made for made, r in zip(reads, move.reads, strict=True) if r is move.writes), None)
+        return reads, (frames + move.writes).ravel() if same is None else same
 
     def cycles_of(self, finish: Mapping[int, np.ndarray]) -> tuple[int, int]:
         """(interval, latency) by the times of the outputs."""
@@ -139,8 +141,8 @@ def _late(constraints: Sequence[Constraint], when: np.ndarray) -> np.ndarray:
     """How late iterations are: the largest delay of what must have happened up to them."""
     out = np.zeros_like(when)
     for at, ready in constraints:
-        late = np.append(0, np.maximum.accumulate(np.maximum(0, ready - at)))
-        np.maximum(out, late[np.searchsorted(at, when, side="right")], out=out)
+        late = np.maximum.accumulate(np.maximum(0, ready - at))
+        np.maximum(out, late if at is when else np.append(0, late)[np.searchsorted(at, when, side="right")], out=out)
     return out
 
 

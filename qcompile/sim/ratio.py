@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,7 @@ class Ratio:
         with np.errstate(over="ignore"):
             if self.num.dtype == np.int64:
                 return np.asarray(self.num * self.unit.numpy())
-            over, under = _integer_param(self.unit.map(lambda u: Fraction(u.numerator))), _integer_param(self.unit.map(_denominator))
-            return np.asarray(self.num * over.astype(object) / under.astype(object), dtype=np.float64)
+            return np.asarray(self.num * _numerators(self.unit).astype(object) / _denominators(self.unit).astype(object), dtype=np.float64)
 
     def rearrange(self, fn: Callable[[np.ndarray], np.ndarray]) -> Ratio:
         """After a structural operation on the tensor."""
@@ -114,18 +114,64 @@ class Ratio:
         return self.on(self.unit.divisor(axes, len(self.shape)))
 
 
-def _denominator(x: Fraction) -> Fraction:
-    return Fraction(x.denominator)
+# The same chain is run on many blocks of numbers (bisection, batches): what follows from parameters alone is remembered.
+_remembered = lru_cache(maxsize=256)
 
 
+@_remembered
 def _divided(a: Param, b: Param) -> Param:
     return a.combine(b, lambda x, y: x / y)
 
 
+@_remembered
+def _product(a: Param, b: Param) -> Param:
+    return a.combine(b, lambda x, y: x * y)
+
+
+@_remembered
+def _size(a: Param) -> Param:
+    return a.map(lambda f: abs(f) or Fraction(1))
+
+
+@_remembered
+def _signs(a: Param) -> np.ndarray | None:
+    """-1, 0 or 1; None where all are positive."""
+    return None if all(f > 0 for f in a.values) else _integer_param(a.map(lambda f: Fraction((f > 0) - (f < 0))))
+
+
+@_remembered
+def _numerators(a: Param) -> np.ndarray:
+    return narrowest((f.numerator for f in a.values), a.shape)
+
+
+@_remembered
+def _denominators(a: Param) -> np.ndarray:
+    return narrowest((f.denominator for f in a.values), a.shape)
+
+
+@_remembered
 def _integer_param(p: Param) -> np.ndarray:
     return narrowest(p.values, p.shape)
 
 
+@_remembered
+def _minus(p: Param) -> Param:
+    return p.map(lambda v: -v)
+
+
+@_remembered
+def _units_of(scale: Param, unit: int) -> Param:
+    """scale * 2^unit."""
+    return scale.map(lambda s: s * Fraction(2) ** unit)
+
+
+@_remembered
+def _per_unit(scale: Param, unit: int) -> Param:
+    """1 / (scale * 2^unit)."""
+    return scale.map(lambda s: 1 / (s * Fraction(2) ** unit))
+
+
+@_remembered
 def shared(a: Param, b: Param) -> Param:
     """The gcd of two rationals, element by element; 0 imposes nothing."""
     return a.combine(b, lambda x, y: x if not y or x == y else gcd_of((x, y)))
@@ -133,11 +179,10 @@ def shared(a: Param, b: Param) -> Param:
 
 def affine(x: Ratio, mul: Param, add: Param) -> Ratio:
     """x * mul + add."""
-    factor = x.unit.combine(mul, lambda u, m: u * m)
-    size = factor.map(lambda f: abs(f) or Fraction(1))
-    num = x.num
-    if any(f <= 0 for f in factor.values):
-        num = times(num, _integer_param(factor.map(lambda f: Fraction((f > 0) - (f < 0)))))
+    factor = _product(x.unit, mul)
+    size, signs, num = _size(factor), _signs(factor), x.num
+    if signs is not None:
+        num = times(num, signs)
     if not any(add.values):
         return Ratio(num, size)
     unit = shared(size, add)
@@ -171,7 +216,7 @@ def clip(x: Ratio, lo: Param | None, hi: Param | None) -> Ratio:
 
 
 def leaky(x: Ratio, slope: Param) -> Ratio:
-    below = x.unit.combine(slope, lambda u, s: u * s)
+    below = _product(x.unit, slope)
     unit = shared(x.unit, below)
     steep, plain = times(x.num, _integer_param(_divided(below, unit))), x.on(unit).num
     limit = max(bound(steep), bound(plain))
@@ -192,20 +237,18 @@ def count(x: Ratio, thresholds: Param) -> Ratio:
 
 def quantize_units(x: Ratio, q: ops.Quantize) -> np.ndarray:
     """Units (decoded codes) of the quantized tensor, exactly."""
-    scaled = affine(x, q.scale.map(lambda s: 1 / (s * Fraction(2) ** q.format.unit)), q.zero_point)
-    num = times(scaled.num, _integer_param(scaled.unit.map(lambda u: Fraction(u.numerator))))
-    return q.format.quantize_ratio(num, _integer_param(scaled.unit.map(_denominator)), q.rounding, q.overflow)
+    scaled = affine(x, _per_unit(q.scale, q.format.unit), q.zero_point)
+    return q.format.quantize_ratio(times(scaled.num, _numerators(scaled.unit)), _denominators(scaled.unit), q.rounding, q.overflow)
 
 
 def dequantize(units: np.ndarray, q: ops.Quantize) -> Ratio:
-    unit = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
-    return of_units(units, unit, q.zero_point)
+    return of_units(units, _units_of(q.scale, q.format.unit), q.zero_point)
 
 
 def of_units(units: np.ndarray, unit: Param, zero_point: Param) -> Ratio:
     """(units - zero point) * unit."""
     whole = units.astype(np.int64) if units.dtype.kind in "fiu" else units
-    return affine(Ratio(fit(whole, bound(whole)), unit), ONE, unit.combine(zero_point, lambda u, z: -u * z))
+    return affine(Ratio(fit(whole, bound(whole)), unit), ONE, _minus(_product(unit, zero_point)))
 
 
 @dataclass(frozen=True)
@@ -264,7 +307,7 @@ def _grows(x: Ratio, step: ops.Affine) -> bool:
     """Whether the result needs Python integers where x does not: better kept as a step until something rounds it."""
     if x.num.dtype == object or not any(step.add.values):
         return False
-    size = x.unit.combine(step.mul, lambda u, m: abs(u * m) or Fraction(1))
+    size = _size(_product(x.unit, step.mul))
     unit = shared(size, step.add)
     limit = bound(x.num) * max(_divided(size, unit).values) + max(map(abs, _divided(step.add, unit).values))
     return bool(limit >= _SAFE)
@@ -305,8 +348,7 @@ _RATIONAL: dict[type, Callable[[Ratio, Any], Ratio]] = {
 
 
 def _rounded(x: Ratio, rounding: Rounding) -> Ratio:
-    num = times(x.num, _integer_param(x.unit.map(lambda u: Fraction(u.numerator))))
-    return Ratio(round_ratio(num, _integer_param(x.unit.map(_denominator)), rounding))
+    return Ratio(round_ratio(times(x.num, _numerators(x.unit)), _denominators(x.unit), rounding))
 
 
 def units_of(x: Exact, quantize: ops.Quantize) -> np.ndarray:
