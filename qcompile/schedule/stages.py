@@ -178,7 +178,7 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
             made = b.stream(value, 1)
             b.stages.append(Stage(WHOLE, (), (made,), graph.producers[value.name]))
             b.give(value, made)
-        b.stages.append(Stage(OUTPUT, (b.take(value, b.lanes_of(value)),), ()))
+        b.stages.append(Stage(OUTPUT, (b.take(value, port_lanes(value)),), ()))
     return Network(tuple(b.stages), tuple(b.streams))
 
 
@@ -186,7 +186,7 @@ WORD = 64  # bits of a word of a port
 
 
 def port_lanes(value: Value) -> int:
-    """Elements in a token behind an input port: whole tokens fill a word, and a whole number of them the channels."""
+    """Elements in a token at a port: whole tokens fill a word, and a whole number of them the channels."""
     assert value.type.format is not None
     shape = stream_shape(value.type.shape)
     return math.gcd(shape[-1] if shape else 1, max(1, WORD // value.type.format.width))

@@ -69,10 +69,10 @@ NARROW:
 // Windows of an H x W plane with G tokens per place, channels last. Of every window all places follow one another: for each place all G
 // tokens (BY_GROUP false: what a dot product reads) or for each of the G groups all places (what works channel by channel).
 // HELD rows are buffered; a token is read while there is room, and one written where its window is complete (see schedule/tokens.py).
+// The buffer belongs to the process: two processes of the same sizes must not share one.
 template <int H, int W, int G, int KH, int KW, int SH, int SW, int DH, int DW, int HELD, int ITERATIONS, bool BY_GROUP, class WORD>
-inline void window(hls::stream<WORD> &in, hls::stream<WORD> &out) {
+inline void window(hls::stream<WORD> &in, hls::stream<WORD> &out, WORD *held) {
   const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;
-  static WORD held[HELD * W * G];
   int got = 0, slot = 0, place = 0;   // tokens read; where the next one goes: row of the buffer, place in the row
   int i = 0, j = 0, k = 0, l = 0, g = 0; // the next token to write
   int base = 0;                          // row of the buffer that holds row i * SH

@@ -13,7 +13,7 @@
 namespace qc {
 namespace simulation {
 
-static const size_t STACK = 1 << 18; // bytes; arrays of stages are static
+static const size_t STACK = 1 << 25; // bytes, of which only those that are touched cost memory: a step's weights, the largest array, lie there
 
 struct Process {
   ucontext_t context;

@@ -237,17 +237,17 @@ def _output(e: _Emitter, stage: Stage) -> list[str]:
     """Tokens to port words; the last one is marked."""
     stream = e.network.streams[stage.inputs[0]]
     value, layout = stream.value, stream_layout(stream.value)
-    t = e.tensor(value, "v")
-    tokens, lanes = stream.tokens, stream.lanes
-    lines = [*_array(dataclasses.replace(t, variable="held"), layout.per_word), *_array(t, lanes), "int filled = 0, sent = 0;"]
-    inner = [
-        f"if (l == 0) {e.stream_lanes(stage.inputs[0])}::read(in0, v);", "held[filled] = v[l];", "++filled;",
-        f"if (filled == {layout.per_word} || sent + filled == {value.type.size}) {{",
-        *_unrolled("REST", layout.per_word, "if (l >= filled) held[l] = 0;"),  # of the last word
+    t, lanes = e.tensor(value, "v"), stream.lanes
+    in_word = max(1, layout.per_word // lanes)
+    body = [
+        f"const int at = t % {in_word};", *_array(t, lanes), f"{e.stream_lanes(stage.inputs[0])}::read(in0, v);",
+        *_unrolled("CLEAR", layout.per_word, "if (at == 0) held[l] = 0;"),  # what the last word lacks
+        *_unrolled("PUT", lanes, f"held[at * {lanes} + l] = v[l];"),
+        f"if (at == {in_word - 1} || t == {stream.tokens - 1}) {{",
         f"  ap_uint<{layout.word_width}> bits = 0;", *(["  " + p for p in _port_pack(value, layout)]),
-        "  sent += filled;", "  filled = 0;", f"  qc::axis<{layout.word_width}>::write(out, bits, sent == {value.type.size});", "}",
+        f"  qc::axis<{layout.word_width}>::write(out, bits, t == {stream.tokens - 1});", "}",
     ]  # fmt: skip
-    return [*lines, *_loop("WRITE_PORT", "t", tokens, _loop("ELEMENT", "l", lanes, inner), pipelined=False)]
+    return [*_array(dataclasses.replace(t, variable="held"), layout.per_word), *_loop("WRITE_PORT", "t", stream.tokens, body)]
 
 
 def _port_pack(value: Value, layout: PortLayout) -> list[str]:
@@ -277,7 +277,8 @@ def _window(e: _Emitter, stage: Stage) -> list[str]:
     w = window_of(e.network, stage)
     sizes = (w.height, w.width, w.groups, *w.kernel, *w.strides, *w.dilations, w.held, window(w)[2])
     by_group = "true" if stage.folding.pe > 1 or _by_channel(stage) else "false"
-    return [f"qc::window<{', '.join(map(str, sizes))}, {by_group}>(in0, out0);"]
+    held = f"static {e.stream_lanes(stage.inputs[0])}::word held[{w.held * w.width * w.groups}];"
+    return [held, f"qc::window<{', '.join(map(str, sizes))}, {by_group}>(in0, out0, held);"]
 
 
 def _by_channel(stage: Stage) -> bool:
