@@ -14,6 +14,7 @@ import numpy as np
 from qcompile.backends import hls, pysim
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim import Simulator
+from qcompile.cost.budget import Budget
 from qcompile.cost.devices import device, part_number
 from qcompile.cost.estimate import check_clock, sequential, unrolled
 from qcompile.cost.exchange import fabric_of
@@ -29,6 +30,8 @@ from qcompile.passes.lower import lower
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.unused import remove_unused
 from qcompile.schedule.cost import estimate as network_cost
+from qcompile.schedule.fit import Fitted
+from qcompile.schedule.fit import fit as fit_folding
 from qcompile.schedule.folding import foldings
 from qcompile.schedule.stages import Network, network
 from qcompile.schedule.timing import Schedule, schedule
@@ -84,6 +87,8 @@ class Design:
     graph: Graph
     inputs: tuple[HostInput, ...]
     outputs: tuple[HostOutput, ...]
+    fitted: Fitted | None = None
+    """How the folding came about, where `compile` chose it."""
 
     @cached_property
     def simulator(self) -> Simulator:
@@ -153,11 +158,25 @@ def integer_passes(fabric: Fabric) -> tuple[tuple[str, Pass], ...]:
     return (("remove_unused", remove_unused), ("implement", partial(implement, fabric=fabric)))
 
 
-def compile(source: Any, plan: None = None, *, dump: str | Path | None = None, **options: Any) -> Design:
-    """Design of a model (a Model, or whatever `load` takes). options: the fields of `Options`. dump: folder for the graph after each pass."""
+@dataclass(frozen=True)
+class Goal:
+    """What a folding is chosen for: the fastest design inside the budget, or with target_fps the smallest that is fast enough."""
+
+    budget: Budget = Budget()
+    target_fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.target_fps is not None and not 0 < self.target_fps < 1e12:
+            raise QCompileError(f"{self.target_fps:g} frames/s are not possible", "--target-fps", "a positive number, for example 30")
+
+
+def compile(source: Any, plan: None = None, *, dump: str | Path | None = None, fit: bool | Goal = False, **options: Any) -> Design:
+    """Design of a model (a Model, or whatever `load` takes). options: the fields of `Options`. dump: folder for the graph after each pass.
+
+    fit: choose the folding of every layer (architecture dataflow) for the part, or for a `Goal`. QCompileError where none fits.
+    """
     model = source if isinstance(source, Model) else load(source)
-    chosen = Options(**options)
-    chosen = replace(chosen, part=_part(chosen.part))
+    chosen = _options(options, bool(fit))
     reference = ports.with_input_formats(model.graph, chosen.formats(), model.annotated)
     graph, inputs, outputs = lower(reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits)
     stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
@@ -167,7 +186,26 @@ def compile(source: Any, plan: None = None, *, dump: str | Path | None = None, *
         stages.append((name, graph))
     if dump is not None:
         _dump(Path(dump), stages)
-    return Design(model, chosen, reference, graph, inputs, outputs)
+    if not fit:
+        return Design(model, chosen, reference, graph, inputs, outputs)
+    found = _fitted(graph, chosen, fit if isinstance(fit, Goal) else Goal())
+    return Design(model, replace(chosen, fold=found.text()), reference, graph, inputs, outputs, found)
+
+
+def _options(given: dict[str, Any], fitting: bool) -> Options:
+    """A folding that is to be chosen needs an architecture that can be folded, and no other choice."""
+    if fitting and given.get("arch", "dataflow") != "dataflow":
+        raise QCompileError(f"architecture {given['arch']} cannot be folded", "--fit", "leave --arch away, or --arch dataflow")
+    if fitting and given.get("fold", "min") != "min":
+        raise QCompileError("the folding is given and to be chosen too", "--fit", "either --fit or --fold")
+    chosen = Options(**{**given, "arch": "dataflow"} if fitting else given)
+    return replace(chosen, part=_part(chosen.part))
+
+
+def _fitted(graph: Graph, chosen: Options, goal: Goal) -> Fitted:
+    target = device(chosen.part)
+    check_clock(target, chosen.part, chosen.clock_ns)
+    return fit_folding(graph, target, chosen.clock_ns, goal.budget.limits(target), goal.target_fps)
 
 
 def _part(name: str) -> str:

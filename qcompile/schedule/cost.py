@@ -19,18 +19,19 @@ from qcompile.schedule.timing import Schedule
 def estimate(graph: Graph, network: Network, plan: Schedule, device: Device) -> Estimate:
     """Per layer and in total; latency and interval of the total are those of the token model."""
     fabric = hw.fabric(device)
-    layers = [_layer(graph, s, fabric, cycles) for s, cycles in zip(network.stages, plan.cycles, strict=True) if s.node is not None and s.kind != WINDOW]
+    layers = [layer(graph, s, fabric, cycles) for s, cycles in zip(network.stages, plan.cycles, strict=True) if s.node is not None and s.kind != WINDOW]
     plumbing = together(_plumbing(network, s, fabric) for s in network.stages)
     fifos = together(
         hw.fifo(fabric, depth, stream.lanes * width(stream.value.type.format))
         for stream, depth in zip(network.streams, plan.depth, strict=True) if depth > 1
     )  # fmt: skip
     streams = LayerCost("streams", "FIFO", replace(plumbing + fifos, latency=0, interval=1))
-    area = together(layer.cost for layer in (*layers, streams))
+    area = together(one.cost for one in (*layers, streams))
     return Estimate(device.name, STAGE, (*layers, streams), replace(area, latency=plan.latency, interval=plan.interval))
 
 
-def _layer(graph: Graph, stage: Stage, fabric: hw.Fabric, cycles: int) -> LayerCost:
+def layer(graph: Graph, stage: Stage, fabric: hw.Fabric, cycles: int) -> LayerCost:
+    """Of one process that works for so many cycles on a frame."""
     assert stage.node is not None
     cost = folded.cost(site(graph, stage.node, fabric, stage.folding))
     if stage.map is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,7 +46,8 @@ def traffic(network: Network, stage: Stage, opaque: int = 0) -> Traffic:
         terms = ins[0].tokens // outs[0].tokens
         return Traffic((every,), every[terms - 1 :: terms], len(every))
     if stage.kind == WINDOW:
-        reads, writes, iterations = window(window_of(network, stage))
+        assert stage.node is not None
+        reads, writes, iterations = window(window_of(stage.node, ins[0].lanes))
         return Traffic((reads,), writes, iterations)
     if stage.kind == BORDER:
         inside = border_inside(stage)
@@ -118,16 +120,19 @@ def _plane(values: tuple[int, ...], one: int = 1) -> tuple[int, int]:
     return (values[0], values[1]) if len(values) == 2 else (one, values[0])
 
 
-def window_of(network: Network, stage: Stage) -> Window:
-    node = stage.node
-    assert node is not None
+def window_of(node: Node, lanes: int) -> Window:
+    """Of the windows that a convolution or pool reads, in tokens of `lanes` channels."""
     data, op = node.inputs[0].type.shape, node.op
     kernel = _plane(node.inputs[1].type.shape[2:] if isinstance(op, ops.Conv) else op.kernel)
     (height, width), (rows, columns) = _plane(data[2:]), _plane(node.output.type.shape[2:])
     strides, dilations = _plane(op.strides), _plane(op.dilations)
     held = min(height, dilations[0] * (kernel[0] - 1) + 1 + strides[0])
-    lanes = network.streams[stage.inputs[0]].lanes
     return Window(height, width, data[1] // lanes, kernel, strides, dilations, rows, columns, held)
+
+
+@lru_cache(maxsize=4096)
+def window_cycles(w: Window) -> int:
+    return window(w)[2]
 
 
 def window(w: Window) -> tuple[np.ndarray, np.ndarray, int]:

@@ -19,7 +19,7 @@ from qcompile.schedule.stages import (
     BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream,
 )  # fmt: skip
 from qcompile.schedule.timing import Schedule
-from qcompile.schedule.tokens import matvec_of, window, window_of
+from qcompile.schedule.tokens import matvec_of, window_cycles, window_of
 from qcompile.sim.ratio import bound
 
 
@@ -274,8 +274,9 @@ def _width(e: _Emitter, stage: Stage) -> list[str]:
 
 @_kind(WINDOW)
 def _window(e: _Emitter, stage: Stage) -> list[str]:
-    w = window_of(e.network, stage)
-    sizes = (w.height, w.width, w.groups, *w.kernel, *w.strides, *w.dilations, w.held, window(w)[2])
+    assert stage.node is not None
+    w = window_of(stage.node, e.network.streams[stage.inputs[0]].lanes)
+    sizes = (w.height, w.width, w.groups, *w.kernel, *w.strides, *w.dilations, w.held, window_cycles(w))
     by_group = "true" if stage.folding.pe > 1 or _by_channel(stage) else "false"
     held = f"static {e.stream_lanes(stage.inputs[0])}::word held[{w.held * w.width * w.groups}];"
     return [held, f"qc::window<{', '.join(map(str, sizes))}, {by_group}>(in0, out0, held);"]

@@ -1,0 +1,302 @@
+"""The folding that makes the most of a part: one folding per layer, as an exact integer program over tables of costs.
+
+With an interval of T cycles every layer must finish in T, so each layer has a list of foldings that do, and the least of all T for which
+one folding each stays inside the resources is found by bisection: "at most so many cycles" is monotone. Costs of layers add; FIFOs, ports and
+words of other widths are only known of a whole network, so what is found is estimated as a whole, and where that is too large the
+program gets that much less and runs again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qcompile.cost import folded
+from qcompile.cost import primitives as hw
+from qcompile.cost.budget import KINDS, available
+from qcompile.cost.devices import Device
+from qcompile.cost.report import NAMES
+from qcompile.cost.resources import Estimate
+from qcompile.cost.site import Folding, site
+from qcompile.errors import QCompileError
+from qcompile.ir import Graph, Node, ops
+from qcompile.schedule.cost import estimate, layer
+from qcompile.schedule.stages import (
+    DEPTHWISE, INPUT, MATVEC, OUTPUT, REDUCE, WHOLE, WINDOW, Network, Stage, follower, fullest, kind, limits, network,
+)  # fmt: skip
+from qcompile.schedule.timing import schedule
+from qcompile.schedule.tokens import matvec_of, moves_of, window_cycles, window_of
+
+ROUNDS = 6  # how often a program is run again with what its network needs beside the layers
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Foldings of one layer: cost[choice, resource] and cycles[choice]."""
+
+    name: str
+    label: str
+    foldings: tuple[Folding, ...]
+    cost: np.ndarray
+    cycles: np.ndarray
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """foldings by the result of a node; binding: the resources (or the layer) that keep it from being faster; label: layer names by result."""
+
+    foldings: dict[str, Folding]
+    estimate: Estimate
+    binding: str
+    labels: dict[str, str]
+
+    @property
+    def interval(self) -> int:
+        return self.estimate.total.interval
+
+    def text(self) -> str:
+        """As `--fold` takes it: by the names of nodes, where these are unique, else of tensors."""
+        count = Counter(self.labels.values())
+        named = {self.labels[n] if count[self.labels[n]] == 1 else n: vars(f) for n, f in self.foldings.items()}
+        return json.dumps(named)
+
+
+def fit(graph: Graph, device: Device, clock_ns: float, budget: Mapping[str, int] | None = None, target_fps: float | None = None) -> Fitted:
+    """The fastest design inside the budget (counts per resource; the whole part if not given), and of these the smallest; with target_fps the
+    smallest that is fast enough. Smallest: the least sum of the shares of the part's resources.
+
+    QCompileError where nothing fits (by how much, and the largest contributor) or where the frames per second are out of reach (the most possible).
+    """
+    search = _Search(graph, device, dict(budget or available(device)))
+    if target_fps is None:
+        return search.fastest()
+    wanted = 1e9 / clock_ns / target_fps
+    floor = search.steps[0]
+    if wanted < floor:
+        raise QCompileError(
+            f"{target_fps:g} frames/s are {wanted:,.0f} cycles at {1000 / clock_ns:g} MHz, and {search.floor_of()} takes {floor:,}",
+            hint=f"at most {1e9 / clock_ns / floor:,.1f} frames/s are possible, or a shorter --clock",
+        )
+    found = search.within(int(wanted))
+    if found is None:
+        best = search.fastest()
+        raise QCompileError(
+            f"{target_fps:g} frames/s do not fit into {device.name} within the budget", "--target-fps",
+            f"at most {1e9 / clock_ns / best.interval:,.1f} frames/s do; {best.binding} binds",
+        )
+    return found
+
+
+class _Search:
+    def __init__(self, graph: Graph, device: Device, budget: dict[str, int]) -> None:
+        self.graph, self.device, self.budget = graph, device, budget
+        self.layers = choices(graph, device)
+        made = network(graph, {})
+        self.fixed = _fixed(made)
+        self.fixed_costs = _fixed_costs(graph, made, device)
+        self.limit = np.array([float(budget[k]) for k in KINDS])
+        self.base = sum((cost for _, cost in self.fixed_costs), np.zeros(len(KINDS)))
+        self.share = np.array([1 / n if n else 1.0 for n in available(device).values()])
+        fastest = max([int(c.cycles.min()) for c in self.layers] + [n for n, _ in self.fixed], default=1)
+        every = np.unique(np.concatenate([np.array([fastest]), *(c.cycles for c in self.layers)]))
+        self.steps: list[int] = [int(s) for s in every[every >= fastest]]
+        self.seen: dict[tuple[Folding, ...], tuple[dict[str, Folding], Estimate]] = {}
+
+    def floor_of(self) -> str:
+        """What cannot be faster than the first step."""
+        names = [name for n, name in self.fixed if n == self.steps[0]]
+        return names[0] if names else max(self.layers, key=lambda c: int(c.cycles.min())).label
+
+    def fastest(self) -> Fitted:
+        """Bisection over the cycles; first without what lies between the layers, which is the least that can be hoped for."""
+        low, high = 0, len(self.steps)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._program(self.steps[middle], self.limit) is not None else (middle + 1, high)
+        first, stride = low, 1
+        found: dict[int, Fitted] = {}
+        while low < len(self.steps) and not self._try(low, found):
+            low, stride = min(low + stride, max(low + 1, len(self.steps) - 1)), stride * 2
+        if low >= len(self.steps):
+            raise self._nothing_fits()
+        high = low
+        low = max(first, high - stride)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._try(middle, found) else (middle + 1, high)
+        return min(found.values(), key=lambda f: f.interval)
+
+    def _try(self, step: int, found: dict[int, Fitted]) -> bool:
+        one = self.within(self.steps[step])
+        if one is not None:
+            found[step] = one
+        return one is not None
+
+    def within(self, cycles: int) -> Fitted | None:
+        """The smallest design that is done in so many cycles, with all that lies between the layers."""
+        room = self.limit.copy()
+        for _ in range(ROUNDS):
+            picked = self._program(cycles, room)
+            if picked is None:
+                return None
+            foldings, whole = self._whole(picked)
+            over = np.array([math.ceil(getattr(whole.total, k)) - self.budget[k] for k in KINDS])
+            if (over <= 0).all() and whole.total.interval <= cycles:
+                return Fitted(foldings, whole, self._binding(cycles), {c.name: c.label for c in self.layers})
+            used = self.base + sum(c.cost[i] for c, i in zip(self.layers, picked, strict=True))
+            room = np.where(over > 0, np.minimum(room - 0.5 * over, used - 0.5 * over), room)
+        return None
+
+    def _whole(self, picked: Sequence[int]) -> tuple[dict[str, Folding], Estimate]:
+        key = tuple(c.foldings[i] for c, i in zip(self.layers, picked, strict=True))
+        if key not in self.seen:
+            foldings = {c.name: f for c, f in zip(self.layers, key, strict=True)}
+            made = network(self.graph, foldings)
+            self.seen[key] = foldings, estimate(self.graph, made, schedule(made), self.device)
+        return self.seen[key]
+
+    def _program(self, cycles: int, room: np.ndarray) -> list[int] | None:
+        """One folding per layer, done in so many cycles, the least sum of shares inside `room`; None where there is none."""
+        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.sparse import block_diag, csr_matrix
+
+        kept = [_undominated(c, cycles) for c in self.layers]
+        room = room - self.base
+        if any(not len(k) for k in kept) or max((n for n, _ in self.fixed), default=0) > cycles or (room < 0).any():
+            return None
+        if not kept:
+            return []
+        cost = np.concatenate([c.cost[k] for c, k in zip(self.layers, kept, strict=True)])
+        one_each = block_diag([np.ones((1, len(k))) for k in kept], format="csr")
+        scaled = cost * self.share
+        result = milp(
+            scaled.sum(axis=1), integrality=np.ones(len(cost)), bounds=Bounds(0, 1), options={"mip_rel_gap": 0.0},
+            constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(csr_matrix(scaled.T), -np.inf, room * self.share)],
+        )  # fmt: skip
+        if result.x is None:
+            return None
+        starts = np.cumsum([0, *(len(k) for k in kept)])
+        return [int(k[np.argmax(result.x[a : a + len(k)])]) for k, a in zip(kept, starts, strict=False)]
+
+    def _binding(self, cycles: int) -> str:
+        """What a faster design would need more of."""
+        faster = [s for s in self.steps if s < cycles]
+        if not faster:
+            return self.floor_of()
+        free = [k for i, k in enumerate(KINDS) if self._program(faster[-1], np.where(np.arange(len(KINDS)) == i, np.inf, self.limit)) is not None]
+        if len(free) == len(KINDS):
+            return "what lies between the layers (FIFOs, ports)"
+        return " or ".join(NAMES[k] for k in free) or "more than one resource"
+
+    def _nothing_fits(self) -> QCompileError:
+        """By how much the smallest design is too large, and the layer that takes most of what is short."""
+        least = [c.cost[np.argmin((c.cost * self.share).sum(axis=1))] for c in self.layers]
+        parts = [*zip((c.label for c in self.layers), least, strict=True), *self.fixed_costs]
+        need = sum((cost for _, cost in parts), np.zeros(len(KINDS)))
+        times = [n / limit if limit else (math.inf if n else 0.0) for n, limit in zip(need, self.limit, strict=True)]
+        worst = int(np.argmax(times))
+        name, largest = max(parts, key=lambda part: float(part[1][worst]))
+        kind_ = KINDS[worst]
+        more = "" if times[worst] > 1 else " and as much again for FIFOs and ports"
+        return QCompileError(
+            f"no folding fits into {self.device.name}: the smallest design needs {math.ceil(need[worst]):,} {NAMES[kind_]}{more}, "
+            f"{self.budget[kind_]:,} are allowed",
+            name, f"it takes {largest[worst] / max(1e-9, need[worst]):.0%} of them: fewer bits, a larger part, or more of the budget",
+        )  # fmt: skip
+
+
+def _undominated(layer: Choices, cycles: int) -> np.ndarray:
+    """Choices that are fast enough, without those that another one undercuts in every resource."""
+    fast = np.flatnonzero(layer.cycles <= cycles)
+    cost = layer.cost[fast]
+    order = np.lexsort(cost.T[::-1])
+    kept: list[int] = []
+    for i in order.tolist():
+        if not any((cost[j] <= cost[i]).all() for j in kept):
+            kept.append(i)
+    return fast[kept]
+
+
+def choices(graph: Graph, device: Device) -> list[Choices]:
+    """All foldings of the layers that can be folded: matrix-vector units, depthwise units, pools."""
+    constants = {n.output.name for n in graph.nodes if isinstance(n.op, ops.Constant)}
+    fabric = hw.fabric(device)
+    out = []
+    for node in graph.nodes:
+        if isinstance(node.op, ops.Constant) or all(v.name in constants for v in node.inputs):
+            continue
+        unit = kind(node, constants)
+        if unit in (MATVEC, DEPTHWISE, REDUCE):
+            out.append(_layer(graph, node, unit, fabric))
+    return out
+
+
+def _layer(graph: Graph, node: Node, unit: str, fabric: Any) -> Choices:
+    most, after = fullest(graph, node, unit), follower(graph, node)
+    whole = limits(node, unit)
+    foldings = [Folding(p, s) for p in _divisors(whole.pe, most.pe) for s in _divisors(whole.simd, most.simd)]
+    cycles = np.array([_cycles(graph, node, unit, f, after) for f in foldings])
+    cost = []
+    for f in foldings:
+        total = folded.cost(site(graph, node, fabric, f))
+        if after is not None:
+            total = total + folded.cost(site(graph, after, fabric, f))
+        cost.append([getattr(total, k) for k in KINDS])
+    return Choices(node.output.name, node.origin.node or node.output.name, tuple(foldings), np.array(cost, dtype=float), cycles)
+
+
+def _divisors(whole: int, most: int) -> list[int]:
+    return [d for d in range(1, most + 1) if whole % d == 0]
+
+
+def _cycles(graph: Graph, node: Node, unit: str, fold: Folding, after: Node | None) -> int:
+    """Of the unit, of the window in front of it, and of what follows one token at a time."""
+    if unit == MATVEC:
+        loops = matvec_of(Stage(MATVEC, (), (), node, after, fold))
+        found = loops.places * loops.groups * loops.folds
+    else:
+        taps = node.inputs[1].type.shape[2:] if isinstance(node.op, ops.Conv) else node.op.kernel
+        found = math.prod(taps) * node.output.type.size // fold.pe
+    return max(found, _window_cycles(node, fold.simd if unit == MATVEC else fold.pe), _following(graph, (after or node), fold.pe))
+
+
+def _window_cycles(node: Node, lanes: int) -> int:
+    if isinstance(node.op, ops.MatMul):
+        return 0
+    kernel = node.inputs[1].type.shape[2:] if isinstance(node.op, ops.Conv) else node.op.kernel
+    if math.prod(kernel) == 1 and all(s == 1 for s in node.op.strides):
+        return 0
+    return window_cycles(window_of(node, lanes))
+
+
+def _following(graph: Graph, node: Node, lanes: int) -> int:
+    """Tokens of the element-wise processes behind a unit, which keep its tokens where the channels allow."""
+    longest, front = 0, [node]
+    while front:
+        value = front.pop().output
+        longest = max(longest, value.type.size // math.gcd(lanes, value.type.shape[1] if len(value.type.shape) > 1 else 1))
+        front += [n for n in graph.consumers.get(value.name, []) if isinstance(n.op, (ops.Map, ops.Pad, ops.Mul))]
+    return longest
+
+
+def _fixed(made: Network) -> list[tuple[int, str]]:
+    """Cycles of the processes that no folding changes, and what they are."""
+    names = {INPUT: "an input port", OUTPUT: "an output port"}
+    return [
+        (moves_of(made, s).iterations, names.get(s.kind) or str(s.node.origin if s.node else s.kind)) for s in made.stages
+        if s.kind in (INPUT, OUTPUT, WHOLE)
+    ]  # fmt: skip
+
+
+def _fixed_costs(graph: Graph, made: Network, device: Device) -> list[tuple[str, np.ndarray]]:
+    """What the layers that cannot be folded take at least, by their names."""
+    fabric = hw.fabric(device)
+    kept = [s for s in made.stages if s.node is not None and s.kind not in (MATVEC, DEPTHWISE, REDUCE, WINDOW)]
+    costs = [layer(graph, s, fabric, 1) for s in kept]
+    return [(c.name, np.array([float(getattr(c.cost, k)) for k in KINDS])) for c in costs]
