@@ -1,5 +1,7 @@
 // x over 2**SHIFT, rounded to the grid of a minifloat and limited to -BOTTOM..TOP (codes without sign): ties to even if EVEN, else up
-// (towards +infinity; then SHIFT is at least 1). The leading one is found from the top, by halves, while the number is shifted down.
+// (towards +infinity; then SHIFT is at least 1). A negative x stays as it is: its inverted bits are -1 - x, which has the same code up to a
+// different rounding. The leading digit is found from the top, by halves, while the number is shifted down: after the stage of 2**i
+// places M + 2**i bits are left in front of the point, one behind it, and whether any lower one was set.
 module minifloat_round #(
     parameter integer IN = 16,
     parameter integer SHIFT = 0,
@@ -12,31 +14,34 @@ module minifloat_round #(
     input signed [IN-1:0] x,
     output [E+M:0] y
 );
-  localparam integer POINT = SHIFT + 1;  // a zero bit more below, so that there always is a bit behind the binary point
   localparam integer STEPS = IN - SHIFT - M > 1 ? IN - SHIFT - M - 1 : 1;  // the largest
   localparam integer S = $clog2(STEPS + 1);
-  localparam integer N = (IN + 1 > POINT + M + 1 ? IN + 1 : POINT + M + 1);
+  localparam integer W = IN - SHIFT + 1 > M + 2 ? IN - SHIFT + 1 : M + 2;  // bits in front of the point and the one behind it
 
   wire minus = x[IN-1];
-  // For ties up a negative number is taken as -1 - x: its ties fall just below the half.
-  wire [IN-1:0] size = EVEN != 0 ? (minus ? -x : x) : (minus ? ~x : x);
+  wire signed [IN:0] longer = {x, 1'b0};
 
-  wire [N*(S+1)-1:0] stage;
-  wire [S-1:0] step, lost;
-  assign stage[S*N+:N] = {size, 1'b0};
+  wire [W*(S+1)-1:0] stage;
+  wire [S-1:0] step;
+  wire [S:0] below;
+  assign stage[S*W+:W] = longer >>> SHIFT;
+  assign below[S] = |(longer & ((1 << SHIFT) - 1));
   genvar i;
   generate
     for (i = S - 1; i >= 0; i = i - 1) begin : g_stage
-      wire [N-1:0] from = stage[(i+1)*N+:N];
-      assign step[i] = |(from >> (POINT + M + (1 << i)));
-      assign stage[i*N+:N] = step[i] ? from >> (1 << i) : from;
-      assign lost[i] = step[i] && |(from & ((1 << (1 << i)) - 1));
+      localparam integer LEFT = M + 1 + (1 << i) < W ? M + 1 + (1 << i) : W;
+      wire signed [W-1:0] from = stage[(i+1)*W+:W];
+      assign step[i] = |((from ^ {W{minus}}) >> LEFT);
+      wire [LEFT-1:0] to = step[i] ? from >>> (1 << i) : from;
+      assign stage[i*W+:W] = {{W{minus}}, to};
+      assign below[i] = below[i+1] || step[i] && |(from & ((1 << (1 << i)) - 1));
     end
   endgenerate
-  wire [M:0] kept = stage[POINT+:M+1];
-  wire half = stage[POINT-1];
-  wire rest = |lost || |(stage[N-1:0] & ((1 << (POINT - 1)) - 1));
-  wire up = EVEN != 0 ? half && (rest || kept[0]) : half;
+  wire [M:0] kept = stage[1+:M+1] ^ {M + 1{minus}};
+  wire half = stage[0];
+  // Below a half that is set in -1 - x everything rounds up; one that is not set is a tie if x has only zeros below it.
+  wire tie = half && !below[0];
+  wire up = EVEN != 0 && tie ? kept[0] : half ^ minus;
   // The leading one of a normal significand carries into the exponent field.
   wire [S+M:0] code = {step, {M{1'b0}}} + kept + up;
   wire [S+M:0] limit = minus ? BOTTOM : TOP;

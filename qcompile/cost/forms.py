@@ -338,15 +338,15 @@ def shift_pairs(t: Traits, bits: int, most: int) -> float:
 
 def minifloat_round(t: Traits, in_bits: int, shift: int, exponent: int, mantissa: int, even: bool) -> Features:
     """minifloat_round.sv: magnitude, search and shift by halves, rounding, limit."""
-    steps = max(in_bits - shift - mantissa - 1, 1)
-    stages = steps.bit_length()
-    code = exponent + mantissa
-    pairs = sum(in_bits + 1 - (1 << i) for i in range(1, stages + 1, 2))
+    steps = max(in_bits - shift - mantissa - 1, 1).bit_length()
+    wide = max(in_bits - shift + 1, mantissa + 2)
+    left = [min(mantissa + 1 + (1 << i), wide) for i in range(steps)]
     found: Features = {
         "turn": in_bits,
-        "pair": pairs,
-        "stage": sum(in_bits + 1 - (1 << i) for i in range(stages)),
-        "code": code + stages,
+        "choose": sum(left),
+        "search": sum(wide - n for n, wide in zip(left, (*left[1:], wide), strict=True)),
+        "code": exponent + mantissa,
+        "stages": steps,
         "one": 1,
     }
     # Ties upwards need no sum of the bits that are dropped, and the magnitude no carry.
