@@ -337,17 +337,20 @@ def shift_pairs(t: Traits, bits: int, most: int) -> float:
 
 
 def minifloat_round(t: Traits, in_bits: int, shift: int, exponent: int, mantissa: int, even: bool) -> Features:
-    """minifloat_round.sv: magnitude, search and shift by halves, rounding, limit."""
+    """minifloat_round.sv: stages of 4**i places that choose, search and drop bits; rounding, limit, sign."""
     steps = max(in_bits - shift - mantissa - 1, 1).bit_length()
     wide = max(in_bits - shift + 1, mantissa + 2)
-    left = [min(mantissa + 1 + (1 << i), wide) for i in range(steps)]
+    to = [min(mantissa + 1 + 4**i, wide) for i in range((steps + 1) // 2)]
+    code = exponent + mantissa
+    limited = steps > exponent
     found: Features = {
-        "turn": in_bits,
-        "choose": sum(left),
-        "search": sum(wide - n for n, wide in zip(left, (*left[1:], wide), strict=True)),
-        "code": exponent + mantissa,
-        "stages": steps,
+        "choose": sum(to),
+        "search": wide - to[0],
+        "stages": len(to),
+        "code": mantissa + steps,
+        "limit": code * limited,
+        "sign": int(code + 1 > t.lut_inputs),
         "one": 1,
     }
-    # Ties upwards need no sum of the bits that are dropped, and the magnitude no carry.
-    return found if even else {f"{k}_up": v for k, v in found.items()}
+    # Ties upwards need no sum of the bits that are dropped.
+    return found | ({"dropped": shift + sum(min(3 * 4**i, wide) for i in range(len(to)))} if even else {})
