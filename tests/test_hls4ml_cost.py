@@ -193,7 +193,7 @@ def test_functions_at_the_end_are_hardware(end: str, kind: str) -> None:
 
 def test_constants_with_few_digits_take_no_dsp() -> None:
     assert layers.signed_digits(np.array([0, 1, 7, 11, 21, -21])).tolist() == [0, 1, 2, 3, 3, 3]
-    assert layers.constants(np.array([0, 4, 6, 21, 42, -100])) == layers.Constants(5, 3, 1, 6)
+    assert layers.constants(np.array([0, 4, 6, 21, 42, -100])) == layers.Constants(5, (0, 0, 0, 0, 0, 0, 3), 1)
 
 
 def test_latency_strategy_wants_wide_operands_for_dsp() -> None:
