@@ -259,6 +259,7 @@ def convolution(groups: int = 1) -> qc.Model:
 def test_convolutions(io_type: str, groups: int, stage: str) -> None:
     e = estimate(convolution(groups), io_type=io_type, strategy="resource", reuse_factor=9, stage=stage)
     assert [n.name for n in e.layers] == ["conv", "conv", "relu", "pool", "mean"]
+    assert [n.name for n in e.named_apart().layers] == ["conv", "conv (2)", "relu", "pool", "mean"]
     assert min(n.cost.lut for n in e.layers[1:]) > 0 and e.total.ff > 0
     assert e.total.dsp == e.layers[1].cost.dsp == (4 * 9 * 8 if groups == 1 else 4 * 9) // 9
 

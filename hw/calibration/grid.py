@@ -293,7 +293,7 @@ def _cuts() -> Iterator[Params]:
 
 def _affines() -> Iterator[Params]:
     for i, p in enumerate(_product_of(acc=(12, 16, 20, 24, 32), bits=(1, 4, 8, 12, 16, 20, 24), y=(2, 4, 8))):
-        if i % 2 == 0:
+        if i % 2 == 0 or p["acc"] != 32:
             yield {**p, "loss": i % 3, "bias": int(i % 4 != 0), "out_signed": i % 2, "seed": i + 1}
 
 
@@ -361,6 +361,9 @@ def _matrices() -> Iterator[Params]:
                     "zeros": zeros,
                     "seed": 7 * i + j,
                 }
+    for i, (rows, cols) in enumerate(((1, 16), (4, 16), (8, 8), (8, 24), (10, 32), (16, 16), (10, 64))):
+        for w in (1, 2):
+            yield {"rows": rows, "cols": cols, "w": w, "a": 1, "signed": 0, "zeros": 0.3 * (w - 1), "seed": 100 + i}
 
 
 _TABLE = ("mul.sv", "table_lut.sv")
@@ -398,8 +401,8 @@ PRIMITIVES: dict[str, Primitive] = {
         ("adder_tree.sv",),
         _adder_tree,
         tuple(
-            {**p, "signed": (p["terms"] + p["bits"]) % 2}
-            for p in _product_of(terms=(2, 3, 4, 6, 8, 12, 16, 25, 32, 64), bits=(2, 3, 4, 6, 8, 12, 16, 20))
+            {**p, "signed": (p["terms"] + p["bits"]) % 2 if p["bits"] > 1 else 0}
+            for p in _product_of(terms=(2, 3, 4, 6, 8, 12, 16, 25, 32, 64), bits=(1, 2, 3, 4, 6, 8, 12, 16, 20))
         ),
     ),
     "accumulator": Primitive(

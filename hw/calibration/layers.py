@@ -21,6 +21,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import re
 import statistics
 import sys
 from dataclasses import dataclass
@@ -189,8 +190,11 @@ def predicted(p: Point) -> Resources:
 
 
 def circuit(p: Point) -> str:
-    """A digest of all that a measurement depends on."""
-    parts = [*module(p), *((RTL / file).read_text() for file in layer_rtl.FILES), (HERE / "adders.v").read_text()]
+    """A digest of all that a measurement depends on: of the files of hw/rtl, those that the layer uses."""
+    parts, unused = [*module(p)], {file: (RTL / file).read_text() for file in layer_rtl.FILES}
+    for text in parts:  # which grows
+        parts += [unused.pop(file) for file in list(unused) if re.search(rf"\b{file.removesuffix('.sv')}\b", text)]
+    parts.append((HERE / "adders.v").read_text())
     return hashlib.sha256("\0".join([*parts, PREPARE, COMMANDS[p.fabric], yosys_version()]).encode()).hexdigest()[:12]
 
 

@@ -118,14 +118,17 @@ def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -
 
 
 def rows(t: Traits, found: structure.Rows, a_bits: int, signed: bool) -> Features:
-    """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the mapper shares.
+    """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the mapper shares; sums of
+    two inputs of one bit go into the LUTs of the next ones.
 
     Where the carry cell has logic of its own a signed sum is inverted in LUTs before it is turned.
     """
     multiples, sums = found.adder_bits(t.granule)
+    pairs = int(rounded(found.levels[found.multiples].bits, t.granule).sum()) if a_bits == 1 and len(found.levels) > found.multiples else 0
     tiny = "tiny" if a_bits <= 2 else "multiples"
     shared: Features = {
-        "sums": sums,
+        "sums": sums - pairs,
+        "pairs": pairs,
         tiny: multiples,
         "negative": found.negation_bits(t.granule, t.absorbs),
         "adders": found.adders,
@@ -191,10 +194,16 @@ def clamp(t: Traits, in_bits: int, lo: int, hi: int) -> Features:
 
 def multiply_add_shift(t: Traits, mul: int, add: int, shift: int, lo: int, hi: int, acc_bits: int, n: int) -> Features:
     """mul_add_shift.sv with n bits for mul * a + add: chain, one adder for the constant, clamp."""
-    chain = constants(t, np.array([mul]), acc_bits)
-    zeros = (add & -add).bit_length() - 1 if add else n
-    limits = clamp(t, n - shift, lo, hi)
-    return {**chain, "add": rounded(max(n - zeros, 0), t.granule), **limits}
+    return {**constants(t, np.array([mul]), acc_bits), **plus(t, add, n), **clamp(t, n - shift, lo, hi)}
+
+
+def plus(t: Traits, add: int, bits: int) -> Features:
+    """A number of so many bits plus a constant: all bits above the constant's lowest one where the carry cell has logic of its own; else a
+    LUT for each bit that is set, since a bit plus 0 goes into the carry as it is."""
+    if t.absorbs:
+        return {"add": (add & ((1 << bits) - 1)).bit_count()}
+    zeros = (add & -add).bit_length() - 1 if add else bits
+    return {"add": rounded(max(bits - zeros, 0), t.granule)}
 
 
 def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -> Features:
