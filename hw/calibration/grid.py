@@ -293,7 +293,7 @@ def _cuts() -> Iterator[Params]:
 
 def _affines() -> Iterator[Params]:
     for i, p in enumerate(_product_of(acc=(12, 16, 20, 24, 32), bits=(1, 4, 8, 12, 16, 20, 24), y=(2, 4, 8))):
-        if i % 2 == 0 or p["acc"] != 32:
+        if i % 2 == 0:
             yield {**p, "loss": i % 3, "bias": int(i % 4 != 0), "out_signed": i % 2, "seed": i + 1}
 
 

@@ -118,17 +118,15 @@ def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -
 
 
 def rows(t: Traits, found: structure.Rows, a_bits: int, signed: bool) -> Features:
-    """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the mapper shares; sums of
-    two inputs of one bit go into the LUTs of the next ones.
+    """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the mapper shares.
 
-    Where the carry cell has logic of its own a signed sum is inverted in LUTs before it is turned.
+    The lowest bits of sums of the same columns are one LUT, whatever the signs. Where the carry cell has logic of its own they stay in its
+    cells, and a signed sum is inverted in LUTs before it is turned.
     """
     multiples, sums = found.adder_bits(t.granule)
-    pairs = int(rounded(found.levels[found.multiples].bits, t.granule).sum()) if a_bits == 1 and len(found.levels) > found.multiples else 0
     tiny = "tiny" if a_bits <= 2 else "multiples"
     shared: Features = {
-        "sums": sums - pairs,
-        "pairs": pairs,
+        "sums": sums - found.repeated * t.absorbs,
         tiny: multiples,
         "negative": found.negation_bits(t.granule, t.absorbs),
         "adders": found.adders,
@@ -226,7 +224,7 @@ def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -
     if count >= out_bits * blocks - 1 or in_bits <= size:
         return {"block": count, "join": _join(out_bits, blocks)}
     constant = -1 if kinds[0].any() else 0
-    return {"shared": count, **_diagram(place.ravel() * 2 + blocks_of[:, 0], constant, in_bits - size)}
+    return {"part": count, **_diagram(place.ravel() * 2 + blocks_of[:, 0], constant, in_bits - size)}
 
 
 def _join(out_bits: int, blocks: int) -> float:
