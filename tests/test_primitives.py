@@ -426,8 +426,9 @@ def test_circuits_compute_what_the_formats_say(tmp_path: Path) -> None:
 
 # --- the cost model --------------------------------------------------------------------------------------------------------
 
-# Where the limits are missed; errors.md says by how much. The mapper for LUT4 shapes tables freely, by 15 % and more for random contents.
-MISSED = {("table", "ecp5")}
+# Where the limits are missed; errors.md says by how much. The mapper for LUT4 shapes tables freely, by 15 % and more for random contents; sums of
+# single bits, too.
+MISSED = {("table", "ecp5"), ("constant_rows", "ecp5")}
 
 
 def test_published_coefficients_and_errors_follow_from_the_points() -> None:

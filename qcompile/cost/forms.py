@@ -133,6 +133,10 @@ def rows(t: Traits, found: structure.Rows, a_bits: int, signed: bool) -> Feature
     }
     if t.absorbs:
         return shared
+    if a_bits == 1:  # most sums are that short
+        bits = np.concatenate([level.bits for level in found.levels])
+        short = {f"bit_short{k}": int(np.count_nonzero(bits == k)) for k in range(2, SHORT + 1)}
+        return {"bit_sums": int(rounded(bits[bits > SHORT], t.granule).sum()), **short}
     return {**shared, "invert": found.negation_bits(1, True) if signed else 0, f"short_{tiny}": found.short(SHORT)}
 
 
