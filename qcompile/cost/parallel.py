@@ -206,10 +206,8 @@ def price_of(fabric: Fabric, impl: Any, acc: int, fmt: Format, rows: np.ndarray)
         return affine.then(choose)
     assert isinstance(impl, ops.FloatRound)
     scaled = hw.constant_multipliers(fabric, impl.mul.data[rows], acc)
-    sums = [
-        hw.plus(fabric, int(impl.add.data[row]), round_bits(impl, acc, slice(row, row + 1))).then(rounder(fabric, impl, fmt, acc, slice(row, row + 1)))
-        for row in rows.tolist()
-    ]
+    each = [slice(row, row + 1) for row in rows.tolist()]
+    sums = [hw.plus(fabric, int(impl.add.data[one][0]), round_bits(impl, acc, one)).then(rounder(fabric, impl, fmt, acc, one)) for one in each]
     return scaled.then(together(sums))
 
 
