@@ -62,8 +62,8 @@ def _check(options: dict[str, Any]) -> None:
 
 
 def _named(found: Estimate, part: str) -> Estimate:
-    """With the part as the user called it; the device where a board was named."""
-    return replace(found, part=full_name(part))
+    """With the part as the user called it (the device where a board was named), and every layer by a name of its own."""
+    return replace(found.named_apart(), part=full_name(part))
 
 
 def _timing(found: Estimate, clock_ns: float) -> tuple[str, ...]:

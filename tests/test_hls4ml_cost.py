@@ -193,7 +193,7 @@ def test_functions_at_the_end_are_hardware(end: str, kind: str) -> None:
 
 def test_constants_with_few_digits_take_no_dsp() -> None:
     assert layers.signed_digits(np.array([0, 1, 7, 11, 21, -21])).tolist() == [0, 1, 2, 3, 3, 3]
-    assert layers.constants(np.array([0, 4, 6, 21, 42, -100])) == layers.Constants(5, 3, 1, 6)
+    assert layers.constants(np.array([0, 4, 6, 21, 42, -100])) == layers.Constants(5, (0, 0, 0, 0, 0, 0, 3), 1)
 
 
 def test_latency_strategy_wants_wide_operands_for_dsp() -> None:
@@ -259,6 +259,7 @@ def convolution(groups: int = 1) -> qc.Model:
 def test_convolutions(io_type: str, groups: int, stage: str) -> None:
     e = estimate(convolution(groups), io_type=io_type, strategy="resource", reuse_factor=9, stage=stage)
     assert [n.name for n in e.layers] == ["conv", "conv", "relu", "pool", "mean"]
+    assert [n.name for n in e.named_apart().layers] == ["conv", "conv (2)", "relu", "pool", "mean"]
     assert min(n.cost.lut for n in e.layers[1:]) > 0 and e.total.ff > 0
     assert e.total.dsp == e.layers[1].cost.dsp == (4 * 9 * 8 if groups == 1 else 4 * 9) // 9
 

@@ -426,11 +426,9 @@ def test_circuits_compute_what_the_formats_say(tmp_path: Path) -> None:
 
 # --- the cost model --------------------------------------------------------------------------------------------------------
 
-# Where the limits are missed; errors.md says by how much. Tables of smooth functions, the search for a leading one: mappers shape them freely.
-MISSED = {
-    ("table", "xc7"), ("table", "xcup"), ("table", "ecp5"),
-    ("minifloat_round", "xc7"), ("minifloat_round", "xcup"), ("minifloat_round", "ecp5"), ("constant_rows", "xcup"),
-}  # fmt: skip
+# Where the limits are missed; errors.md says by how much. The mapper for LUT4 shapes tables freely, by 15 % and more for random contents; sums of
+# single bits, too.
+MISSED = {("table", "ecp5"), ("constant_rows", "ecp5")}
 
 
 def test_published_coefficients_and_errors_follow_from_the_points() -> None:
@@ -438,7 +436,7 @@ def test_published_coefficients_and_errors_follow_from_the_points() -> None:
     assert fit.model(found) == fit.COSTS.read_text()
     assert fit.table(found) == fit.ERRORS.read_text() == primitives.error_table()
     missed = {key for key, f in found.items() if len(f.lut) and not fit.errors(*key, f).met}
-    assert missed <= MISSED
+    assert missed == MISSED
 
 
 def test_hard_blocks_and_registers_are_exact() -> None:
@@ -456,7 +454,7 @@ def test_points_can_be_measured_again(name: str, fabric: str) -> None:
     digests, found = measure.read_points(name)
     primitive = grid.PRIMITIVES[name]
     assert digests[fabric] == measure.digest(primitive, fabric), "RTL or commands changed: make calibrate"
-    chosen = [p for p in grid.points(name, fabric) if measure._key(fabric, p) in found][1::19][:4]
+    chosen = [p for p in primitive.points if measure._key(fabric, p) in found][1::19][:4]
     assert measure.synthesise(primitive, fabric, chosen) == [found[measure._key(fabric, p)] for p in chosen]
 
 

@@ -30,7 +30,6 @@ SMALL = 6.0  # LUTs below which an error counts as if there were that many
 FREE = {
     "adders",
     "chains",
-    "shared",
     "edge",
     *(f"{side}{n}_{k}" for side in ("left", "right") for n in range(1, forms.MOST_STEPS + 1) for k in ("one", "most")),
 }

@@ -59,12 +59,14 @@ def affine(p: Params) -> Params:
 
 
 def contents(p: Params) -> list[int]:
-    """Entries of a table: "random", or "smooth", a slowly varying monotone function as activations are."""
+    """Entries of a table: "random"; "smooth", a slowly varying monotone function as most activations are; "bump", one that turns."""
     random = Random(p["seed"])
     size, top = 1 << p["in"], (1 << p["out"]) - 1
     if p["kind"] == "random":
         return [_pick(random, p["out"]) for _ in range(size)]
     middle, steep = size * (0.3 + 0.4 * random.random()), (2 + 6 * random.random()) / size
+    if p["kind"] == "bump":
+        return [int(top / (1 + (steep * (i - middle)) ** 2)) for i in range(size)]
     return [int(top * (0.5 + 0.5 * (steep * (i - middle)) / (1 + abs(steep * (i - middle))))) for i in range(size)]
 
 
@@ -311,6 +313,8 @@ def _tables() -> Iterator[Params]:
     for i, p in enumerate(_product_of(**{"in": (4, 5, 6, 7, 8, 9, 10), "out": (1, 3, 4, 8), "kind": ("random", "smooth")})):
         if p["in"] < 10 or p["out"] <= 4:
             yield {**p, "seed": i + 1}
+    for i, p in enumerate(_product_of(**{"in": (6, 7, 8, 9, 10, 11), "out": (2, 4, 6), "kind": ("smooth", "bump")})):
+        yield {**p, "seed": i + 101}
 
 
 def _roms() -> Iterator[Params]:
@@ -357,6 +361,9 @@ def _matrices() -> Iterator[Params]:
                     "zeros": zeros,
                     "seed": 7 * i + j,
                 }
+    for i, (rows, cols) in enumerate(((1, 16), (4, 16), (8, 8), (8, 24), (10, 32), (16, 16), (10, 64))):
+        for w in (1, 2):
+            yield {"rows": rows, "cols": cols, "w": w, "a": 1, "signed": 0, "zeros": 0.3 * (w - 1), "seed": 100 + i}
 
 
 _TABLE = ("mul.sv", "table_lut.sv")
@@ -381,16 +388,9 @@ _FORMATS = (
     (5, 3),
 )
 
-# UltraScale+ has the LUTs and the carry of the 7 series, and Yosys maps logic to both alike: a part of the grid shows that, and only what
-# differs (DSP blocks, memories) is measured in full.
+# UltraScale+ has the LUTs and the carry of the 7 series, and Yosys maps logic to both alike: only what differs (DSP blocks, memories) is
+# fitted, all other points show that the coefficients of the 7 series hold.
 DIFFERENT = {"xcup": ("mul_dsp", "rom", "fifo", "line_buffer")}
-SAMPLE = 5
-
-
-def points(name: str, fabric: str) -> tuple[Params, ...]:
-    """What is measured of a primitive on a fabric."""
-    every = PRIMITIVES[name].points
-    return every if name in DIFFERENT.get(fabric, (name,)) else every[::SAMPLE]
 
 
 PRIMITIVES: dict[str, Primitive] = {
@@ -401,8 +401,8 @@ PRIMITIVES: dict[str, Primitive] = {
         ("adder_tree.sv",),
         _adder_tree,
         tuple(
-            {**p, "signed": (p["terms"] + p["bits"]) % 2}
-            for p in _product_of(terms=(2, 3, 4, 6, 8, 12, 16, 25, 32, 64), bits=(2, 3, 4, 6, 8, 12, 16, 20))
+            {**p, "signed": (p["terms"] + p["bits"]) % 2 if p["bits"] > 1 else 0}
+            for p in _product_of(terms=(2, 3, 4, 6, 8, 12, 16, 25, 32, 64), bits=(1, 2, 3, 4, 6, 8, 12, 16, 20))
         ),
     ),
     "accumulator": Primitive(

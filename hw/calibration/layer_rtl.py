@@ -120,7 +120,8 @@ def _element(op: ops.Map, row: int, i: int, acc: int) -> str:
     if isinstance(impl, ops.FloatRound):
         assert isinstance(fmt, Minifloat)
         top, bottom = (int(fmt.encode(np.array([abs(int(v.data[row]))]))[0]) for v in (impl.hi, impl.lo))
-        limits = f".E({fmt.exponent}), .M({fmt.mantissa}), .EVEN({int(impl.even)}), .TOP({top}), .BOTTOM({bottom})"
+        ties = impl.even and (mul == 0 or add % (mul & -mul) == 0)  # else the addend has ones below every product
+        limits = f".E({fmt.exponent}), .M({fmt.mantissa}), .EVEN({int(ties)}), .TOP({top}), .BOTTOM({bottom})"
         return total + f"minifloat_round #(.IN({n}), .SHIFT({shift}), {limits}) r{i} (.x(q{i}), .y({y}));"
     lo, hi, tie = _sized(int(impl.lo.data[row])), _sized(int(impl.hi.data[row])), int(impl.tie.data[row, 0])
     odd = f"q{i}[{shift}] && q{i}[{shift - 1}:{shift - tie}] != 0" if tie else f"q{i}[{shift}]"

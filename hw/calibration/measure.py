@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from grid import PRIMITIVES, RTL, Params, Primitive, points
+from grid import PRIMITIVES, RTL, Params, Primitive
 
 HERE = Path(__file__).resolve().parent
 POINTS = HERE / "points"
@@ -160,7 +160,7 @@ def write_points(name: str, digests: dict[str, str], found: dict[tuple[str, ...]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["fabric", *primitive.points[0], *RESULTS])
     for fabric in COMMANDS:
-        for p in points(name, fabric):
+        for p in primitive.points:
             if (row := found.get(_key(fabric, p))) is not None:
                 writer.writerow([*_key(fabric, p), *row.values()])
     POINTS.mkdir(exist_ok=True)
@@ -176,7 +176,7 @@ def measure(name: str, fabrics: Iterable[str] = COMMANDS) -> None:
         if digests.get(fabric) != now:
             found = {k: v for k, v in found.items() if k[0] != fabric}
             digests[fabric] = now
-        missing = [p for p in points(name, fabric) if _key(fabric, p) not in found]
+        missing = [p for p in primitive.points if _key(fabric, p) not in found]
         for i in range(0, len(missing), BATCH):
             part = missing[i : i + BATCH]
             for p, result in zip(part, each(primitive, fabric, part), strict=True):
@@ -189,7 +189,7 @@ def measure(name: str, fabrics: Iterable[str] = COMMANDS) -> None:
 def load(name: str) -> list[tuple[str, Params, dict[str, int]]]:
     """(fabric, parameters, resources) of every measured point, in the order of the grid."""
     _, found = read_points(name)
-    return [(f, p, found[_key(f, p)]) for f in COMMANDS for p in points(name, f) if _key(f, p) in found]
+    return [(f, p, found[_key(f, p)]) for f in COMMANDS for p in PRIMITIVES[name].points if _key(f, p) in found]
 
 
 def main(names: list[Any]) -> None:

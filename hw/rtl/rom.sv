@@ -21,6 +21,8 @@ module rom #(
       always @(posedge clk) if (enable) data <= words[address];
     end else begin : g_logic
       wire [WIDTH-1:0] word;
+      // Apart from what follows: a mapper that may shape both at once takes up to twice the LUTs.
+      (* keep_hierarchy *)
       table_lut #(.IN(S), .OUT(WIDTH), .CONTENTS({{((1 << S) - DEPTH) * WIDTH{1'bx}}, CONTENTS})) words (.x(address), .y(word));
       always @(posedge clk) if (enable) data <= word;
     end

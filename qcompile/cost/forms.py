@@ -120,18 +120,23 @@ def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -
 def rows(t: Traits, found: structure.Rows, a_bits: int, signed: bool) -> Features:
     """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the mapper shares.
 
-    Where the carry cell has logic of its own a signed sum is inverted in LUTs before it is turned.
+    The lowest bits of sums of the same columns are one LUT, whatever the signs. Where the carry cell has logic of its own they stay in its
+    cells, and a signed sum is inverted in LUTs before it is turned.
     """
     multiples, sums = found.adder_bits(t.granule)
     tiny = "tiny" if a_bits <= 2 else "multiples"
     shared: Features = {
-        "sums": sums,
+        "sums": sums - found.repeated * t.absorbs,
         tiny: multiples,
         "negative": found.negation_bits(t.granule, t.absorbs),
         "adders": found.adders,
     }
     if t.absorbs:
         return shared
+    if a_bits == 1:  # most sums are that short
+        bits = np.concatenate([level.bits for level in found.levels])
+        short = {f"bit_short{k}": int(np.count_nonzero(bits == k)) for k in range(2, SHORT + 1)}
+        return {"bit_sums": int(rounded(bits[bits > SHORT], t.granule).sum()), **short}
     return {**shared, "invert": found.negation_bits(1, True) if signed else 0, f"short_{tiny}": found.short(SHORT)}
 
 
@@ -191,42 +196,62 @@ def clamp(t: Traits, in_bits: int, lo: int, hi: int) -> Features:
 
 def multiply_add_shift(t: Traits, mul: int, add: int, shift: int, lo: int, hi: int, acc_bits: int, n: int) -> Features:
     """mul_add_shift.sv with n bits for mul * a + add: chain, one adder for the constant, clamp."""
-    chain = constants(t, np.array([mul]), acc_bits)
-    zeros = (add & -add).bit_length() - 1 if add else n
-    limits = clamp(t, n - shift, lo, hi)
-    return {**chain, "add": rounded(max(n - zeros, 0), t.granule), **limits}
+    return {**constants(t, np.array([mul]), acc_bits), **plus(t, add, n), **clamp(t, n - shift, lo, hi)}
+
+
+def plus(t: Traits, add: int, bits: int) -> Features:
+    """A number of so many bits plus a constant: all bits above the constant's lowest one where the carry cell has logic of its own; else a
+    LUT for each bit that is set, since a bit plus 0 goes into the carry as it is."""
+    if t.absorbs:
+        return {"add": (add & ((1 << bits) - 1)).bit_count()}
+    zeros = (add & -add).bit_length() - 1 if add else bits
+    return {"add": rounded(max(bits - zeros, 0), t.granule)}
 
 
 def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -> Features:
-    """table_lut.sv. Known contents: the different blocks of one LUT's size that are not constant; unknown: as if random."""
+    """table_lut.sv: the different blocks of one LUT's size, and the choices above them. Unknown contents: as if random.
+
+    Where every block differs from all others the multiplexers behind the LUTs join them. Otherwise the blocks are shared, and what joins
+    them is the decision diagram of all output bits together (Bryant 1986, with complemented edges), lowest bits at the bottom: nodes
+    between two functions, and between a function and a constant.
+    """
     size = t.lut_inputs
-    if in_bits <= size:
-        return {"block": out_bits}
-    blocks = 2 ** (in_bits - size)
+    blocks = 2 ** max(in_bits - size, 0)
     if contents is None:
-        return {"block": out_bits * blocks, "join": out_bits * _join(t, blocks, blocks)[1]}
+        return {"block": out_bits * blocks, "join": _join(out_bits, blocks)}
     entries = np.asarray(contents, dtype=np.int64)
     entries = np.concatenate([entries, np.full(2**in_bits - len(entries), entries[-1])])
-    kinds: set[bytes] = set()
-    joins: Features = {"join": 0, "select": 0, "copies": 0}
-    for bit in range(out_bits):
-        parts = ((entries >> bit) & 1).astype(np.uint8).reshape(blocks, -1)
-        # A block and its complement are one LUT for what follows.
-        own = {(p ^ p[0]).tobytes() for p in parts if p.min() != p.max()}
-        # The multiplexers behind LUTs take the ones of their own slice: a block may exist several times.
-        joins["copies"] += sum(p.min() != p.max() for p in parts) - len(own - kinds)
-        kinds |= own
-        if len({p.tobytes() for p in parts}) > 1:
-            name, luts = _join(t, blocks, len(own))
-            joins[name] += luts
-    return {"block": len(kinds), **joins}
+    bits = (entries[None, :] >> np.arange(out_bits)[:, None]) & 1
+    blocks_of = bits.reshape(out_bits * blocks, -1).astype(np.uint8)
+    kinds, place = np.unique(blocks_of ^ blocks_of[:, :1], axis=0, return_inverse=True)
+    count = len(kinds) - (not kinds[0].any())  # without the constant, which sorts first
+    if count >= out_bits * blocks - 1 or in_bits <= size:
+        return {"block": count, "join": _join(out_bits, blocks)}
+    constant = -1 if kinds[0].any() else 0
+    return {"part": count, **_diagram(place.ravel() * 2 + blocks_of[:, 0], constant, in_bits - size)}
 
 
-def _join(t: Traits, blocks: int, own: int) -> tuple[str, float]:
-    """LUTs that choose between the blocks of a bit: none where the multiplexers behind LUTs do it, one where everything fits into it."""
-    if own == blocks:
-        return "join", 0.0 if blocks <= 4 else blocks / 4
-    return "select", 1.0 if (blocks - 1).bit_length() + own <= t.lut_inputs else blocks / 4
+def _join(out_bits: int, blocks: int) -> float:
+    """Multiplexers of whole tables; those of up to four blocks lie behind the LUTs."""
+    return 0.0 if blocks <= 4 else out_bits * blocks / 4
+
+
+def _diagram(edge: np.ndarray, constant: int, levels: int) -> Features:
+    """Nodes of a reduced decision diagram above functions that are given as 2 * number + complement."""
+    found: Features = dict.fromkeys(("choose1", "choose2", "choose3", "mask1", "mask2"), 0)
+    for level in range(1, levels + 1):
+        left, right = edge[0::2], edge[1::2]
+        turned = left & 1
+        differ = left != right
+        pairs, place = np.unique(np.stack([left ^ turned, right ^ turned])[:, differ], axis=1, return_inverse=True)
+        fixed = (pairs >> 1 == constant).sum(axis=0)
+        found[f"choose{min(level, 3)}"] += int((fixed == 0).sum())
+        found[f"mask{min(level, 2)}"] += int((fixed == 1).sum())
+        # Numbers of the new functions follow those of the old ones.
+        new = edge.max() // 2 + 1 + place.ravel()
+        edge = left.copy()
+        edge[differ] = new * 2 + turned[differ]
+    return found
 
 
 MUX_KNOTS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64)
@@ -337,17 +362,20 @@ def shift_pairs(t: Traits, bits: int, most: int) -> float:
 
 
 def minifloat_round(t: Traits, in_bits: int, shift: int, exponent: int, mantissa: int, even: bool) -> Features:
-    """minifloat_round.sv: magnitude, search and shift by halves, rounding, limit."""
-    steps = max(in_bits - shift - mantissa - 1, 1)
-    stages = steps.bit_length()
+    """minifloat_round.sv: stages of 4**i places that choose, search and drop bits; rounding, limit, sign."""
+    steps = max(in_bits - shift - mantissa - 1, 1).bit_length()
+    wide = max(in_bits - shift + 1, mantissa + 2)
+    to = [min(mantissa + 1 + 4**i, wide) for i in range((steps + 1) // 2)]
     code = exponent + mantissa
-    pairs = sum(in_bits + 1 - (1 << i) for i in range(1, stages + 1, 2))
+    limited = steps > exponent
     found: Features = {
-        "turn": in_bits,
-        "pair": pairs,
-        "stage": sum(in_bits + 1 - (1 << i) for i in range(stages)),
-        "code": code + stages,
+        "choose": sum(to),
+        "search": wide - to[0],
+        "stages": len(to),
+        "code": mantissa + steps,
+        "limit": code * limited,
+        "sign": int(code + 1 > t.lut_inputs),
         "one": 1,
     }
-    # Ties upwards need no sum of the bits that are dropped, and the magnitude no carry.
-    return found if even else {f"{k}_up": v for k, v in found.items()}
+    # Ties upwards need no sum of the bits that are dropped.
+    return found | ({"dropped": shift + sum(min(3 * 4**i, wide) for i in range(len(to)))} if even else {})

@@ -206,7 +206,9 @@ def price_of(fabric: Fabric, impl: Any, acc: int, fmt: Format, rows: np.ndarray)
         return affine.then(choose)
     assert isinstance(impl, ops.FloatRound)
     scaled = hw.constant_multipliers(fabric, impl.mul.data[rows], acc)
-    return scaled.then(together(rounder(fabric, impl, fmt, acc, slice(row, row + 1)) for row in rows.tolist()))
+    each = [slice(row, row + 1) for row in rows.tolist()]
+    sums = [hw.plus(fabric, int(impl.add.data[one][0]), round_bits(impl, acc, one)).then(rounder(fabric, impl, fmt, acc, one)) for one in each]
+    return scaled.then(together(sums))
 
 
 def _counted(fabric: Fabric, impl: ops.Thresholds, acc: int, fmt: Format, row: int) -> Resources:
@@ -242,15 +244,18 @@ def addressed(impl: ops.Table, row: int, fmt: Format) -> np.ndarray | None:
     return out
 
 
+def round_bits(impl: ops.FloatRound, acc: int, rows: slice) -> int:
+    """Bits of mul * acc + add for any of these rows."""
+    return acc + max(1, int(np.abs(impl.mul.data[rows].astype(object)).max())).bit_length()
+
+
 def rounder(fabric: Fabric, impl: ops.FloatRound, fmt: Format, acc: int, rows: slice = slice(None)) -> Resources:
-    """mul * acc + add over 2**shift to a code of a minifloat, for any of these rows."""
+    """mul * acc + add, which is there already, over 2**shift to a code of a minifloat, for any of these rows."""
     assert isinstance(fmt, Minifloat)
     mul, add, shift = (p.data[rows].astype(object) for p in (impl.mul, impl.add, impl.shift))
-    wide = acc + max(1, int(np.abs(mul).max())).bit_length()
     # Where the addend has ones below every product no sum is a tie: the bits that are dropped need not be looked at.
     ties = impl.even and any(m == 0 or a % (m & -m) == 0 for m, a in zip(mul.tolist(), add.tolist(), strict=True))
-    own = min((m & -m).bit_length() - 1 if m else wide for m in mul.tolist())  # below the products the sum is the addend
-    return hw.adder(fabric, max(wide - own, 1)).then(hw.minifloat_round(fabric, wide, fmt.exponent, fmt.mantissa, int(shift.min()), ties))
+    return hw.minifloat_round(fabric, round_bits(impl, acc, rows), fmt.exponent, fmt.mantissa, int(shift.min()), ties)
 
 
 @_rule(ops.IntSoftmax)

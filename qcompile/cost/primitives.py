@@ -234,6 +234,11 @@ def mul_add_shift(
     return _cost(f, "mul_add_shift", total, {"acc": acc_bits, "bits": max(bits, 1)}, levels + 2, reach)
 
 
+def plus(f: Fabric, add: int, bits: int) -> Resources:
+    """A number of so many bits plus a constant."""
+    return _cost(f, "mul_add_shift", forms.plus(f.traits, add, bits), {}, 1, bits)
+
+
 def table(f: Fabric, in_bits: int, out_bits: int, count: float = 1, contents: np.ndarray | None = None) -> Resources:
     """A function of few bits in LUTs; without its contents as if these were random, which is the most it can take."""
     features = forms.table(f.traits, contents, in_bits, out_bits)
@@ -345,5 +350,6 @@ def minifloat_product(f: Fabric, exponent: int, mantissa: int, other: tuple[int,
 def minifloat_round(f: Fabric, in_bits: int, exponent: int, mantissa: int, shift: int = 0, even: bool = True) -> Resources:
     """An integer over 2**shift to a code: leading one, shift, rounding, limit."""
     features = forms.minifloat_round(f.traits, in_bits, shift, exponent, mantissa, even)
-    stages = max(in_bits - shift - mantissa - 1, 1).bit_length()
-    return _cost(f, "minifloat_round", features, {"in": in_bits, "e": exponent, "m": mantissa}, 2 * stages + 3, in_bits)
+    steps = max(in_bits - shift - mantissa - 1, 1).bit_length()
+    levels = 3 * ((steps + 1) // 2) + 3  # two of search and one that moves for each stage
+    return _cost(f, "minifloat_round", features, {"in": in_bits, "e": exponent, "m": mantissa}, levels, steps + mantissa)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -88,6 +89,17 @@ class Estimate:
     layers: tuple[LayerCost, ...]
     total: Resources
     notes: tuple[str, ...] = ()
+
+    def named_apart(self) -> Estimate:
+        """The same with a number behind names that occur again: a node of the user's may become several layers."""
+        taken: set[str] = set()
+        layers = []
+        for layer in self.layers:
+            others = (f"{layer.name} ({i})" for i in itertools.count(2))
+            name = next(n for n in itertools.chain([layer.name], others) if n not in taken)
+            taken.add(name)
+            layers.append(replace(layer, name=name))
+        return replace(self, layers=tuple(layers))
 
     def __str__(self) -> str:
         """A line per layer and one for the total."""

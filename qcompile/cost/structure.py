@@ -157,6 +157,8 @@ class Adders:
     hi: np.ndarray
     bits: np.ndarray
     """Adder bits of every node."""
+    repeated: int
+    """Nodes whose lowest bit is that of another one: it is the parity of what is added, whatever the signs."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,10 @@ class Rows:
     def negation_bits(self, granule: int = 1, trims: bool = True) -> int:
         return int(rounded(self.width[self.negative] + (not trims), granule).sum())
 
+    @property
+    def repeated(self) -> int:
+        return sum(level.repeated for level in self.levels)
+
     def short(self, bits: int) -> int:
         """Adders of at most that many bits."""
         return sum(int(np.count_nonzero(level.bits <= bits)) for level in self.levels)
@@ -195,6 +201,7 @@ class _Nodes:
 
     def __init__(self, lo: np.ndarray, hi: np.ndarray, trims: bool) -> None:
         self.lo, self.hi, self.trims = lo, hi, trims
+        self.lowest = np.arange(len(lo))  # the same number: the same bit
 
     def add(self, base: np.ndarray, other: np.ndarray, shift: np.ndarray, minus: np.ndarray) -> Adders:
         first = len(self.lo)
@@ -208,7 +215,13 @@ class _Nodes:
         bits = np.where(positive, np.maximum(np.minimum(of_base, of_other) - 1 - shift, 0), bits)
         bits = bits if self.trims else np.maximum(widths(lo, hi) - shift, 1)  # the sign of the sum is a bit of its own
         self.lo, self.hi = np.concatenate([self.lo, lo]), np.concatenate([self.hi, hi])
-        return Adders(first, base, other, shift, minus, lo, hi, bits)
+        aligned = shift == 0
+        pairs = np.sort(np.stack([self.lowest[base], self.lowest[other]])[:, aligned], axis=0)
+        unique, place = np.unique(pairs, axis=1, return_inverse=True)
+        lowest = self.lowest[base]
+        lowest[aligned] = first + place.ravel()
+        self.lowest = np.concatenate([self.lowest, lowest])
+        return Adders(first, base, other, shift, minus, lo, hi, bits, pairs.shape[1] - unique.shape[1])
 
 
 def rows(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int, trims: bool = True) -> Rows:

@@ -116,7 +116,7 @@ def dot_ff(layer: Layer) -> Terms:
 
 
 DSP_BITS = 22
-"""Products whose operands have fewer bits together stay in LUTs: 16 x 6 and 6 x 16 take blocks, 16 x 4, 12 x 9 and 10 x 10 do not."""
+"""Products whose formats have fewer bits together stay in LUTs: 16 x 6 and 6 x 16 take blocks, 16 x 4, 12 x 9 and 10 x 10 do not."""
 
 
 def uses_dsp(x: int, w: int) -> bool:
@@ -137,14 +137,15 @@ def limit(layer: Layer) -> int:
 def dot_dsp(layer: Layer, fabric: Fabric) -> float:
     if not uses_dsp(layer.x, layer.w):
         return 0
-    # A constant needs the bits that it has, whatever its format; a memory of them is as wide as the format.
-    each = blocks(fabric.dsp, layer.x, layer.w if shared(layer) else min(layer.w, layer.weights.bits))
     if shared(layer):
+        each = blocks(fabric.dsp, layer.x, layer.w)
         # Reports of wide products (20 x 20, 32 x 32) lack half a product.
         return layer.block * each - each // 2
-    hard = layer.weights.hard
-    # A depthwise convolution has no limit on its multipliers.
-    return layer.copies * each * (min(hard, limit(layer)) if layer.factor > 1 and layer.kind == "dot" else hard)
+    wide = layer.weights.with_dsp(layer.x)
+    if layer.factor > 1 and layer.kind == "dot" and layer.weights.hard > limit(layer):
+        # Multipliers that constants share are as wide as the widest. A depthwise convolution has no limit on its multipliers.
+        wide = limit(layer)
+    return layer.copies * blocks(fabric.dsp, layer.x, min(layer.w, layer.weights.bits)) * wide
 
 
 ROM_BITS = 1024

@@ -8,27 +8,44 @@ from functools import cache
 
 import numpy as np
 
+from qcompile.cost.structure import bit_length
+
 HARD_DIGITS, HARD_BITS = 3, 5
-"""A constant with as many signed digits and significant bits is multiplied in a DSP block, a simpler one by shifts and additions.
-Seen on single dense layers with 2 to 14 bits: the share of DSP blocks per weight is that of such numbers among initial weights."""
+"""A constant with as many signed digits and significant bits is multiplied, a simpler one is shifts and additions. Seen on single dense
+layers with 2 to 14 bits: the share of DSP blocks per weight is that of such numbers among initial weights."""
+SHORT = 14
+"""A constant and its operand with fewer bits together are multiplied in LUTs, whatever their formats."""
 
 
 @dataclass(frozen=True)
 class Constants:
-    """Weights of a layer by number: those that are not zero, those that a DSP block multiplies, additions that the others take.
+    """Weights of a layer by number: those that are not zero, those that are multiplied, additions that the others take.
 
-    bits: of the widest, with a sign, without zeros at its end.
+    sizes: those that are multiplied, by bits with a sign, without zeros at the end: a constant needs the bits that it has, whatever its
+    format.
     """
 
     nonzero: float
-    hard: float
+    sizes: tuple[float, ...]
     adds: float
-    bits: int = 16
+
+    @property
+    def hard(self) -> float:
+        return sum(self.sizes)
+
+    @property
+    def bits(self) -> int:
+        """Of the widest one that is multiplied."""
+        return max(1, len(self.sizes) - 1)
+
+    def with_dsp(self, x: int) -> float:
+        """Constants whose product with a number of x bits takes DSP blocks."""
+        return sum(self.sizes[max(0, SHORT - x) :])
 
     def scaled(self, nonzero: float) -> Constants:
         """The same kind of weights, but with so many that are not zero."""
         share = nonzero / self.nonzero if self.nonzero else 0.0
-        return Constants(nonzero, self.hard * share, self.adds * share, self.bits)
+        return Constants(nonzero, tuple(n * share for n in self.sizes), self.adds * share)
 
 
 @dataclass(frozen=True)
@@ -55,7 +72,7 @@ class Layer:
     channels: int = 1
     kernel: tuple[int, int] = (1, 1)
     row: int = 1
-    weights: Constants = Constants(0, 0, 0)
+    weights: Constants = Constants(0, (), 0)
     strategy: str = "latency"
     reuse: int = 1
     stream: bool = False
@@ -119,8 +136,8 @@ def constants(units: np.ndarray) -> Constants:
     odd = size // (size & -size)
     digits = signed_digits(odd)
     hard = (digits >= HARD_DIGITS) & (odd >= 2 ** (HARD_BITS - 1))
-    bits = int(odd.max()).bit_length() + 1 if odd.size else 1
-    return Constants(float(size.size), float(hard.sum()), float((digits[~hard] - 1).sum()), bits)
+    sizes = np.bincount(bit_length(odd[hard]) + 1)
+    return Constants(float(size.size), tuple(sizes.astype(float).tolist()), float((digits[~hard] - 1).sum()))
 
 
 NARROW = 8
@@ -145,4 +162,4 @@ def usual_constants(n_in: int, n_out: int, width: int, frac: int, spread: float,
     units = np.clip(np.rint(places * bound), -top, top - 1)
     found = constants(units)
     share = count / len(units)
-    return Constants(found.nonzero * share, found.hard * share, found.adds * share, found.bits)
+    return found.scaled(found.nonzero * share)
