@@ -58,6 +58,36 @@ MODEL_OPTIONS = [
 ]
 
 
+FIT_OPTIONS = [
+    click.option("--fit", "fitting", is_flag=True, help="dataflow: choose the folding that is fastest on the part"),
+    click.option("--target-fps", type=float, metavar="F", help="--fit: the smallest design with so many inferences/s"),
+    click.option("--max-utilization", default=1.0, show_default=True, metavar="SHARE", help="--fit: of every resource of the part"),
+    click.option("--budget", default="", metavar="LIMITS", help="what may be used, e.g. lut=0.7,dsp=100: shares up to 1, or counts"),
+]
+
+
+def _fit_options(command: Any) -> Any:
+    for option in reversed(FIT_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _goal(ctx: click.Context, options: dict[str, Any], given: tuple[str, ...]) -> Any:
+    """What the folding is to be chosen for; None where it is not. Takes its options out of `options`."""
+    from qcompile.cost.budget import Budget
+    from qcompile.pipeline import Goal
+
+    fitting, fps, most, budget = (options.pop(k) for k in ("fitting", "target_fps", "max_utilization", "budget"))
+    chosen = {k for k in given if ctx.get_parameter_source(k) is not click.core.ParameterSource.DEFAULT}
+    if not fitting and fps is None:
+        if wrong := sorted(chosen):
+            raise click.UsageError(f"--{wrong[0].replace('_', '-')} goes with --fit")
+        return None
+    if ctx.get_parameter_source("arch") is click.core.ParameterSource.DEFAULT:
+        options["arch"] = "dataflow"
+    return Goal(Budget.parse(budget, most), fps)
+
+
 def _model_options(command: Any) -> Any:
     for option in reversed(MODEL_OPTIONS):
         command = option(command)
@@ -231,17 +261,34 @@ def _op_text(op: Any) -> str:
 @click.argument("model")
 @click.option("-o", "--output", required=True, help="folder of the project")
 @click.option("--dump", metavar="DIR", help="write the text of the graph after each pass")
+@_fit_options
 @_model_options
-def compile(model: str, output: str, dump: str | None, **options: Any) -> None:
+@click.pass_context
+def compile(ctx: click.Context, model: str, output: str, dump: str | None, **options: Any) -> None:
     """Compile MODEL to a project: HLS C++, simulator, certificate."""
     from qcompile.pipeline import compile as compile_model
 
+    goal = _goal(ctx, options, ("max_utilization", "budget"))
     with _progress(f"compiling {model}"):
-        design = compile_model(model, dump=dump, **options)
+        design = compile_model(model, dump=dump, fit=goal or False, **options)
         design.write(output)
     _warn(design.warnings)
     _summary(design, output)
+    if design.fitted is not None:
+        _show_fit(design, fastest=goal.target_fps is None)
     click.echo(f"next: qcompile verify {output}")
+
+
+def _show_fit(design: Design, fastest: bool) -> None:
+    from qcompile.cost.devices import device
+    from qcompile.cost.report import NAMES, shares
+
+    found, clock = design.fitted, design.options.clock_ns
+    assert found is not None
+    _table("folding", ["layer", "pe", "simd"], [[found.labels[n], f.pe, f.simd] for n, f in found.foldings.items()])
+    used = ", ".join(f"{NAMES[k]} {share:.0%}" for k, share in shares(found.estimate.total, device(design.options.part)).items() if share)
+    click.echo(f"fit: {found.interval:,} cycles = {1e9 / clock / found.interval:,.1f} inferences/s at {1000 / clock:g} MHz; uses {used}")
+    click.echo(_printable(f"what keeps it from being faster: {found.binding}") if fastest else "the smallest design that is fast enough")
 
 
 def _summary(design: Design, output: str) -> None:
@@ -392,22 +439,27 @@ def _hls4ml_options(command: Any) -> Any:
 @main.command()
 @click.argument("target")
 @click.option("--generator", default="qcompile", show_default=True, type=click.Choice(["qcompile", "hls4ml"]), help="whose hardware is estimated")
-@click.option("--budget", default="", metavar="LIMITS", help="what may be used, e.g. lut=0.7,dsp=100: shares up to 1, or counts")
 @click.option("--plot", metavar="FILE", help="draw the shares of the part by layer (.svg, .png, .pdf)")
 @click.option("--json", "as_json", is_flag=True, help="machine-readable")
 @_hls4ml_options
+@_fit_options
 @_model_options
 @click.pass_context
-def estimate(ctx: click.Context, target: str, generator: str, budget: str, plot: str | None, as_json: bool, **options: Any) -> None:
+def estimate(ctx: click.Context, target: str, generator: str, plot: str | None, as_json: bool, **options: Any) -> None:
     """DSP, LUT, FF, BRAM and latency of TARGET (a project or a model) on a part."""
     from qcompile.cost.budget import Budget
     from qcompile.cost.report import record
 
     theirs = {k: options.pop(k) for k in ("reuse_factor", "strategy", "io_type", "stage")}
+    limit = Budget.parse(options["budget"], options["max_utilization"])
+    goal = _goal(ctx, options, ())
+    if goal is not None and (generator == "hls4ml" or _is_project(target)):
+        raise click.UsageError("--fit chooses the folding of a model that qcompile compiles: neither a project's nor hls4ml's")
     given = {k for k in (*options, *theirs) if ctx.get_parameter_source(k) is not click.core.ParameterSource.DEFAULT}
     if generator != "hls4ml" and (wrong := sorted(given & {"reuse_factor", "strategy", "io_type"})):
         raise click.UsageError(f"--{wrong[0].replace('_', '-')} is an option of --generator hls4ml")
-    limit = Budget.parse(budget)
+    if goal is not None:
+        options["fit"] = goal
     with _progress(f"estimating {target}"):
         found = _estimation(target, generator, theirs, options, given)
         limits = limit.limits(found.device)

@@ -38,8 +38,10 @@ class Budget:
                 raise QCompileError(f"the budget {kind}={value:g} is more than the whole part", hint=f"a share ends at 1.0; {_EXAMPLE}")
 
     @staticmethod
-    def parse(text: str) -> Budget:
-        """`lut=0.7,dsp=100`: numbers with a point are shares (1 is the whole part), other whole numbers are counts."""
+    def parse(text: str, most: float = 1.0) -> Budget:
+        """`lut=0.7,dsp=100`: numbers with a point are shares (1 is the whole part), other whole numbers are counts. most: share of the rest."""
+        if not 0 < most <= 1:
+            raise QCompileError(f"a utilization of {most:g} is not possible", hint="a share above 0 and up to 1, for example 0.7")
         limits: dict[str, float | int] = {}
         for item in filter(None, (t.strip() for t in text.split(","))):
             name, _, number = item.partition("=")
@@ -47,7 +49,7 @@ class Budget:
             if kind in limits:
                 raise QCompileError(f"the budget says {kind} twice", hint=_EXAMPLE)
             limits[kind] = _number(item, number.strip())
-        return Budget(**limits)
+        return Budget(**{**dict.fromkeys(KINDS, float(most)), **limits})
 
     def limits(self, device: Device) -> dict[str, int]:
         """Counts on a part. QCompileError where the part has less than the budget counts on."""

@@ -33,6 +33,7 @@ from qcompile.schedule.stages import (
 from qcompile.schedule.timing import schedule
 from qcompile.schedule.tokens import matvec_of, moves_of, window_cycles, window_of
 
+MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
 ROUNDS = 6  # how often a program is run again with what its network needs beside the layers
 
 
@@ -106,6 +107,7 @@ class _Search:
         fastest = max([int(c.cycles.min()) for c in self.layers] + [n for n, _ in self.fixed], default=1)
         every = np.unique(np.concatenate([np.array([fastest]), *(c.cycles for c in self.layers)]))
         self.steps: list[int] = [int(s) for s in every[every >= fastest]]
+        self.patience = min(MOST_TRIED, SMALL // sum(stream.tokens for stream in made.streams))
         self.seen: dict[tuple[Folding, ...], tuple[dict[str, Folding], Estimate]] = {}
 
     def floor_of(self) -> str:
@@ -139,16 +141,22 @@ class _Search:
         return one is not None
 
     def within(self, cycles: int) -> Fitted | None:
-        """The smallest design that is done in so many cycles, with all that lies between the layers."""
-        room = self.limit.copy()
-        for _ in range(ROUNDS):
-            picked = self._program(cycles, room)
-            if picked is None:
+        """The smallest design that is done in so many cycles, with all that lies between the layers.
+
+        Where the whole is too large the program gets less room; small networks are then gone through, the least sum of layers first.
+        """
+        room, seen = self.limit.copy(), []
+        for attempt in range(ROUNDS + self.patience):
+            picked = self._program(cycles, room if attempt < ROUNDS else self.limit, [] if attempt < ROUNDS else seen)
+            if picked is None and attempt >= ROUNDS:
                 return None
+            if picked is None:
+                continue
             foldings, whole = self._whole(picked)
             over = np.array([math.ceil(getattr(whole.total, k)) - self.budget[k] for k in KINDS])
             if (over <= 0).all() and whole.total.interval <= cycles:
                 return Fitted(foldings, whole, self._binding(cycles), {c.name: c.label for c in self.layers})
+            seen.append(picked)
             used = self.base + sum(c.cost[i] for c, i in zip(self.layers, picked, strict=True))
             room = np.where(over > 0, np.minimum(room - 0.5 * over, used - 0.5 * over), room)
         return None
@@ -161,12 +169,12 @@ class _Search:
             self.seen[key] = foldings, estimate(self.graph, made, schedule(made), self.device)
         return self.seen[key]
 
-    def _program(self, cycles: int, room: np.ndarray) -> list[int] | None:
-        """One folding per layer, done in so many cycles, the least sum of shares inside `room`; None where there is none."""
+    def _program(self, cycles: int, room: np.ndarray, without: Sequence[Sequence[int]] = ()) -> list[int] | None:
+        """One folding per layer, done in so many cycles, the least sum of shares inside `room`; None where there is none but `without`."""
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import block_diag, csr_matrix
 
-        kept = [_undominated(c, cycles) for c in self.layers]
+        kept = [np.flatnonzero(c.cycles <= cycles) if len(without) else _undominated(c, cycles) for c in self.layers]
         room = room - self.base
         if any(not len(k) for k in kept) or max((n for n, _ in self.fixed), default=0) > cycles or (room < 0).any():
             return None
@@ -175,9 +183,11 @@ class _Search:
         cost = np.concatenate([c.cost[k] for c, k in zip(self.layers, kept, strict=True)])
         one_each = block_diag([np.ones((1, len(k))) for k in kept], format="csr")
         scaled = cost * self.share
+        taken = [np.concatenate([k == i for k, i in zip(kept, picks, strict=True)]) for picks in without]
+        others = [LinearConstraint(np.array(taken, dtype=float), -np.inf, len(kept) - 1)] if taken else []
         result = milp(
             scaled.sum(axis=1), integrality=np.ones(len(cost)), bounds=Bounds(0, 1), options={"mip_rel_gap": 0.0},
-            constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(csr_matrix(scaled.T), -np.inf, room * self.share)],
+            constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(csr_matrix(scaled.T), -np.inf, room * self.share), *others],
         )  # fmt: skip
         if result.x is None:
             return None

@@ -186,10 +186,11 @@ WORD = 64  # bits of a word of a port
 
 
 def port_lanes(value: Value) -> int:
-    """Elements in a token at a port: whole tokens fill a word, and a whole number of them the channels."""
+    """Elements in a token at a port: as many of the channels as fit in a word, and divide them."""
     assert value.type.format is not None
     shape = stream_shape(value.type.shape)
-    return math.gcd(shape[-1] if shape else 1, max(1, WORD // value.type.format.width))
+    channels, most = shape[-1] if shape else 1, max(1, WORD // value.type.format.width)
+    return max(d for d in range(1, min(channels, most) + 1) if channels % d == 0)
 
 
 def follower(graph: Graph, node: Node) -> Node | None:

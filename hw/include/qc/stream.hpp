@@ -40,7 +40,7 @@ template <int W> struct axis {
 };
 #else
 template <int W> struct axis {
-  static const int bytes = (W + 7) / 8;
+  static const int bytes = W <= 8 ? 1 : W <= 16 ? 2 : W <= 32 ? 4 : W <= 64 ? 8 : W <= 128 ? 16 : W <= 256 ? 32 : W <= 512 ? 64 : 128; // as a DMA takes them
 #ifdef QC_VENDOR
   typedef ap_axiu<8 * bytes, 0, 0, 0> type;
 #else

@@ -16,7 +16,7 @@ from qcompile.ir import Graph, Node, Value, ops
 from qcompile.passes.ranges import Range, ranges, row_ranges
 from qcompile.schedule.order import places, stream_shape, to_stream
 from qcompile.schedule.stages import (
-    BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream,
+    BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream, port_lanes,
 )  # fmt: skip
 from qcompile.schedule.timing import Schedule
 from qcompile.schedule.tokens import matvec_of, window_cycles, window_of
@@ -165,9 +165,9 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
 
 
 def stream_layout(value: Value) -> PortLayout:
-    """Words of an AXI stream: whole elements, at most 64 bits where one element fits in them."""
+    """Words of an AXI stream: whole tokens, at most 64 bits where one element fits in them."""
     assert value.type.format is not None
-    return PortLayout(value.type.format.width, value.type.size, streamed=True)
+    return PortLayout(value.type.format.width, value.type.size, True, port_lanes(value))
 
 
 def _port(value: Value, name: str) -> StreamPort:

@@ -14,12 +14,14 @@ class PortLayout:
     """n elements of `width` bits, element 0 in the low bits.
 
     Up to 128 bits: one packed port. Else words of as many whole elements as fit in 64 bits (at least one): up to 64 words are scalar
-    ports, more are one array port. In files every word takes limbs of 64 bits, low limb first. streamed: never packed wider than a word.
+    ports, more are one array port. In files every word takes limbs of 64 bits, low limb first. streamed: never packed wider than a word,
+    and a word holds whole tokens of `lanes` elements.
     """
 
     width: int
     count: int
     streamed: bool = False
+    lanes: int = 1
 
     @property
     def packed(self) -> bool:
@@ -27,7 +29,7 @@ class PortLayout:
 
     @property
     def per_word(self) -> int:
-        return self.count if self.packed else min(self.count, max(1, WORD // self.width))
+        return self.count if self.packed else min(self.count, max(1, WORD // self.width // self.lanes) * self.lanes)
 
     @property
     def words(self) -> int:

@@ -1,0 +1,118 @@
+"""The folding that is chosen equals full enumeration where that can be done, and keeps its promises where it cannot."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import generate
+import generate_cnn
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import CORPUS, records
+
+import qcompile as qc
+from qcompile.cli import main
+from qcompile.cost.budget import KINDS, Budget, exceeded
+from qcompile.cost.devices import device
+from qcompile.pipeline import Goal
+from qcompile.schedule import fit
+from qcompile.schedule.cost import estimate
+from qcompile.schedule.stages import network
+from qcompile.schedule.timing import schedule
+
+PART = "xc7z020clg400-1"
+MOST = 700  # foldings of a network that are enumerated
+
+
+def designs(count: int) -> list[qc.Design]:
+    """Small generated networks, fully connected ones and convolutional ones, with a few hundred foldings."""
+    found: list[qc.Design] = []
+    for seed in itertools.count():
+        model = (generate_cnn.seeded_cnn if seed % 2 else generate.seeded_mlp)(seed)
+        text = generate.input_format(model)
+        imported = qc.load(model)
+        design = qc.compile(imported, arch="dataflow", input_formats=(text,) * len(imported.graph.inputs) if text else ())
+        size = math.prod(len(c.foldings) for c in fit.choices(design.graph, device(PART)))
+        if 30 <= size <= MOST:
+            found.append(design)
+        if len(found) == count:
+            return found
+    raise AssertionError
+
+
+@pytest.mark.parametrize("design", designs(6), ids=lambda d: d.model.name)
+def test_equals_enumeration(design: qc.Design) -> None:
+    """Under tight budgets: the interval is the least of all foldings that fit, the size the least of those with that interval."""
+    target = device(PART)
+    layers = fit.choices(design.graph, target)
+    every = []
+    for combination in itertools.product(*(c.foldings for c in layers)):
+        made = network(design.graph, {c.name: f for c, f in zip(layers, combination, strict=True)})
+        every.append(estimate(design.graph, made, schedule(made), target).total)
+    luts = sorted(t.lut for t in every)
+    for share in (0.02, 0.3, 0.7, 1.0):
+        budget = {**Budget().limits(target), "lut": math.ceil(luts[int(share * (len(luts) - 1))])}
+        best = min(t.interval for t in every if not exceeded(t, budget))
+        found = fit.fit(design.graph, target, 5.0, budget)
+        assert found.interval == best and not exceeded(found.estimate.total, budget)
+    with pytest.raises(qc.QCompileError, match="no folding fits"):
+        fit.fit(design.graph, target, 5.0, {**budget, "lut": math.ceil(luts[0]) - 50})
+
+
+def test_program_equals_enumeration() -> None:
+    """The integer program itself, on tables without a network behind them."""
+    rng = np.random.default_rng(0)
+    search = object.__new__(fit._Search)
+    for _ in range(40):
+        search.layers = [
+            fit.Choices(f"{i}", f"{i}", tuple(fit.Folding(k, 1) for k in range(4)), rng.integers(1, 30, (4, len(KINDS))).astype(float), rng.integers(1, 9, 4))
+            for i in range(4)
+        ]  # fmt: skip
+        search.fixed, search.base, search.share = [], np.zeros(len(KINDS)), rng.random(len(KINDS))
+        room, cycles = rng.integers(20, 90, len(KINDS)).astype(float), int(rng.integers(3, 9))
+        sums = []
+        for pick in itertools.product(range(4), repeat=4):
+            cost = sum(c.cost[i] for c, i in zip(search.layers, pick, strict=True))
+            if (cost <= room).all() and all(c.cycles[i] <= cycles for c, i in zip(search.layers, pick, strict=True)):
+                sums.append(float((cost * search.share).sum()))
+        picked = search._program(cycles, room)
+        assert (picked is None) == (not sums)
+        if picked is not None:
+            cost = sum(c.cost[i] for c, i in zip(search.layers, picked, strict=True))
+            assert (cost <= room + 1e-9).all() and float((cost * search.share).sum()) == pytest.approx(min(sums), abs=1e-9)
+
+
+@pytest.mark.skipif(not records("residual"), reason="the models are not beside the checkout")
+def test_residual_network(tmp_path: Path) -> None:
+    record = next(r for r in records("residual") if r["id"] == "nn2fpga/resnet8")
+    small = qc.compile(CORPUS / record["file"], part="xc7z010", fit=True)
+    large = qc.compile(CORPUS / record["file"], part="zcu104", fit=True)
+    assert large.fitted.interval < small.fitted.interval and "LUT" in small.fitted.binding
+    assert not exceeded(small.estimate().total, Budget().limits(device("xc7z010")))
+    slow = qc.compile(CORPUS / record["file"], part="zcu104", fit=Goal(target_fps=1000))
+    assert 1e9 / 5 / slow.fitted.interval >= 1000 and slow.estimate().total.lut < 0.5 * large.estimate().total.lut
+    # What was chosen is an ordinary folding, which the project carries.
+    again = qc.compile(CORPUS / record["file"], **vars(small.options))
+    assert again.schedule == small.schedule and again.files().digest() == small.files().digest() and json.loads(small.options.fold)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--fit", "--arch", "parallel"], ["cannot be folded"]),
+        (["--fit", "--fold", "full"], ["either --fit or --fold"]),
+        (["--target-fps", "0"], ["0 frames/s are not possible"]),
+        (["--target-fps", "1e8"], ["at most", "frames/s are possible"]),
+        (["--fit", "--max-utilization", "2"], ["a utilization of 2 is not possible"]),
+        (["--fit", "--budget", "lut=100"], ["no folding fits", "100 are allowed"]),
+        (["--fit", "--budget", "lots=1"], ["'lots' is no resource"]),
+        (["--budget", "lut=100"], ["--budget goes with --fit"]),
+        (["--fit", "--part", "zcu10"], ["zcu10"]),
+    ],
+)
+def test_bad_goals(digits: Path, tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    result = CliRunner().invoke(main, ["compile", str(digits), "-o", str(tmp_path / "p"), *arguments])
+    assert result.exit_code != 0 and not (tmp_path / "p").exists()
+    assert all(w in result.output for w in words), result.output
