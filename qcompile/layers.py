@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.ir import Node, ops
+from qcompile.passes.layout import untransposed
 from qcompile.passes.ranges import ranges, smallest_format
 from qcompile.pipeline import Design
 from qcompile.sim.ratio import bound
@@ -65,12 +66,12 @@ def layers(design: Design, *x: np.ndarray, progress: Callable[[str], None] = lam
             old = seen.get(node.output.name, (lo, hi))
             seen[node.output.name] = min(lo, old[0]), max(hi, old[1])
         _add_noise(design, part, noise)
-    return [_layer(n, known[n.output.name].bounds, seen[n.output.name], noise.get(n.output.name)) for n in nodes]
+    return [_layer(n, known[n.output.name].bounds, seen[n.output.name], noise.get(untransposed(n.output.name))) for n in nodes]
 
 
 def _add_noise(design: Design, x: list[np.ndarray], noise: dict[str, _Noise]) -> None:
     """Every quantizer of the reference: its input against its output."""
-    named = {n.output.name for n in design.graph.nodes if isinstance(n.op, ops.Map)}
+    named = {untransposed(n.output.name) for n in design.graph.nodes if isinstance(n.op, ops.Map)}
     shaped = {h.name: np.reshape(a, (len(a), *h.source_shape)) for h, a in zip(design.inputs, x, strict=True)}
     values = evaluate(design.reference, shaped)
     for node in design.reference.nodes:

@@ -26,6 +26,7 @@ from qcompile.frontend import Model, load
 from qcompile.ir import Graph, print_graph, verify
 from qcompile.passes import ports
 from qcompile.passes.implement import implement
+from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.unused import remove_unused
@@ -155,7 +156,7 @@ Pass = Callable[[Graph], Graph]
 
 def integer_passes(fabric: Fabric) -> tuple[tuple[str, Pass], ...]:
     """What becomes of a lowered graph, in this order."""
-    return (("remove_unused", remove_unused), ("implement", partial(implement, fabric=fabric)))
+    return (("remove_unused", remove_unused), ("sink_transposes", sink_transposes), ("implement", partial(implement, fabric=fabric)))
 
 
 @dataclass(frozen=True)

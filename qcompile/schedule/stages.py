@@ -153,11 +153,14 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
     """Processes and streams of an integer graph. foldings: by the name of the result of a node; what is missing is folded least."""
     b = _Builder(graph, foldings)
     constants = {n.output.name for n in graph.nodes if isinstance(n.op, ops.Constant)}
-    for value in graph.inputs:
+    merged: set[str] = set()
+    for port in graph.inputs:
+        value = port_value(graph, port)[0]
+        merged.add(value.name)
         index = b.stream(value, port_lanes(value))
         b.stages.append(Stage(INPUT, (), (index,)))
         b.give(value, index)
-    merged: set[str] = set()
+    merged |= {v.name for v in graph.outputs if port_value(graph, v)[0] is not v}
     for node in graph.nodes:
         if node.output.name in merged or isinstance(node.op, ops.Constant):
             continue
@@ -173,13 +176,30 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
         else:
             after = None
         _add(b, node, after, constants)
-    for value in graph.outputs:
+    for port in graph.outputs:
+        value = port_value(graph, port)[0]
         if value.name in constants and b.root(value) not in b.waiting:
             made = b.stream(value, 1)
             b.stages.append(Stage(WHOLE, (), (made,), graph.producers[value.name]))
             b.give(value, made)
         b.stages.append(Stage(OUTPUT, (b.take(value, port_lanes(value)),), ()))
     return Network(tuple(b.stages), tuple(b.streams))
+
+
+def port_value(graph: Graph, value: Value) -> tuple[Value, Shape]:
+    """What passes at the port of an input or output, and the axes of the port's tensor in the order of that: a transpose there costs nothing,
+    its other side is streamed.
+    """
+    same = tuple(range(len(value.type.shape)))
+    made, readers = graph.producers.get(value.name), graph.consumers.get(value.name, [])
+    ports = {v.name for v in (*graph.inputs, *graph.outputs)}
+    if made is not None:
+        if readers or not isinstance(made.op, ops.Transpose) or made.inputs[0].name in ports or len(graph.consumers[made.inputs[0].name]) > 1:
+            return value, same
+        return made.inputs[0], tuple(made.op.perm.index(a) for a in same)
+    if len(readers) == 1 and isinstance(readers[0].op, ops.Transpose) and readers[0].output.name not in ports and value not in graph.outputs:
+        return readers[0].output, readers[0].op.perm
+    return value, same
 
 
 WORD = 64  # bits of a word of a port

@@ -71,11 +71,9 @@ class Loops:
         self.consumer = ends(network)[1]
 
     def of(self, position: int) -> tuple[list[np.ndarray], np.ndarray]:
-        """(reads of every input, writes) of a process. An input sends a frame in no fewer cycles than the slowest process takes."""
-        stage = self.network.stages[position]
-        move = moves_of(self.network, stage)
-        period = move.iterations if stage.inputs else self.slowest
-        frames = np.arange(FRAMES)[:, None] * period
+        """(reads of every input, writes) of a process."""
+        move = moves_of(self.network, self.network.stages[position])
+        frames = np.arange(FRAMES)[:, None] * move.iterations
         reads = [(frames + r).ravel() for r in move.reads]
         same = next((made for made, r in zip(reads, move.reads, strict=True) if r is move.writes), None)
         return reads, (frames + move.writes).ravel() if same is None else same
@@ -86,7 +84,9 @@ class Loops:
         return max(self.slowest, int(done[-1] - done[-2])), int(done[0])
 
     def forward(self, sources: Mapping[int, np.ndarray] | None = None) -> Run:
-        """Every process as early as possible, streams without limit. sources: when inputs write; else at once."""
+        """Every process as early as possible, streams without limit. sources: when inputs write; else a frame at once, and the next one when the
+        slowest process is through with it.
+        """
         finish: dict[int, np.ndarray] = {}
         ready: dict[int, np.ndarray] = {}
         most = [1] * len(self.network.streams)
@@ -98,7 +98,9 @@ class Loops:
             for i, written, taken in zip(stage.inputs, arrived, read, strict=True):
                 most[i] = _occupancy(written, taken)
             if stage.outputs:
-                made = sources[position] if sources and position in sources else writes + _late(tokens, writes) + PIPELINE
+                made = writes + _late(tokens, writes) + PIPELINE
+                if not stage.inputs:
+                    made = sources[position] if sources else made + np.arange(FRAMES).repeat(len(made) // FRAMES) * (self.slowest - self.iterations[position])
                 ready.update(dict.fromkeys(stage.outputs, made))
             else:
                 finish[position] = read[0]

@@ -16,7 +16,7 @@ from qcompile.ir import Graph, Node, Value, ops
 from qcompile.passes.ranges import Range, ranges, row_ranges
 from qcompile.schedule.order import places, stream_shape, to_stream
 from qcompile.schedule.stages import (
-    BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream, port_lanes,
+    BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream, port_lanes, port_value,
 )  # fmt: skip
 from qcompile.schedule.timing import Schedule
 from qcompile.schedule.tokens import matvec_of, window_cycles, window_of
@@ -156,8 +156,8 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
     channels = tuple(
         Channel(f"hls::stream<{e.stream_lanes(i)}::word>", f"s{i}", plan.depth[i]) for i in range(len(network.streams))
     )  # fmt: skip
-    inputs = tuple(_port(v, f"x{i}") for i, v in enumerate(graph.inputs))
-    outputs = tuple(_port(v, f"y{i}") for i, v in enumerate(graph.outputs))
+    inputs = tuple(_port(port_value(graph, v)[0], f"x{i}") for i, v in enumerate(graph.inputs))
+    outputs = tuple(_port(port_value(graph, v)[0], f"y{i}") for i, v in enumerate(graph.outputs))
     return DataflowView(
         top, part, clock_ns, inputs, outputs, tuple(e.constants), tuple(e.roms), channels, tuple(processes),
         sum(p.layout.size for p in inputs), sum(p.layout.size for p in outputs),

@@ -13,10 +13,10 @@ from qcompile.assets import ap_types, asset
 from qcompile.backends.hls import dataflow
 from qcompile.backends.hls.view import build, layout, traced
 from qcompile.formats import Minifloat
-from qcompile.ir import Graph
+from qcompile.ir import Graph, Value
 from qcompile.passes.ranges import ranges
 from qcompile.schedule.order import from_stream, to_stream
-from qcompile.schedule.stages import Network
+from qcompile.schedule.stages import Network, port_value
 from qcompile.schedule.timing import Schedule
 
 _TEMPLATES = {
@@ -81,8 +81,7 @@ def vector_file(graph: Graph, bits: list[np.ndarray], outputs: bool = False, str
     """Bit patterns of every input (or output) port, (N, ...) each, as the testbench reads them: uint64 words, sample by sample."""
     values = graph.outputs if outputs else graph.inputs
     if streamed:
-        turned = [to_stream(b.reshape(len(b), *v.type.shape), 1) for v, b in zip(values, bits, strict=True)]
-        words = [dataflow.stream_layout(v).pack(b) for v, b in zip(values, turned, strict=True)]
+        words = [stream_words(graph, v, b) for v, b in zip(values, bits, strict=True)]
     else:
         words = [layout(v).pack(b) for v, b in zip(values, bits, strict=True)]
     return np.concatenate(words, axis=1).astype("<u8").tobytes()
@@ -91,11 +90,21 @@ def vector_file(graph: Graph, bits: list[np.ndarray], outputs: bool = False, str
 def read_vectors(graph: Graph, data: bytes, outputs: bool = True, streamed: bool = False) -> list[np.ndarray]:
     """Inverse of `vector_file`: bit patterns (N, count) of every port."""
     values = graph.outputs if outputs else graph.inputs
-    layouts = [dataflow.stream_layout(v) if streamed else layout(v) for v in values]
+    inner = [port_value(graph, v) for v in values]
+    layouts = [dataflow.stream_layout(v) for v, _ in inner] if streamed else [layout(v) for v in values]
     words = np.frombuffer(data, dtype="<u8").reshape(-1, sum(p.size for p in layouts))
     ends = np.cumsum([p.size for p in layouts]).tolist()
     found = [p.unpack(words[:, e - p.size : e]) for p, e in zip(layouts, ends, strict=True)]
-    return [from_stream(b, v.type.shape, 1).reshape(len(b), -1) for b, v in zip(found, values, strict=True)] if streamed else found
+    if streamed:
+        found = [from_stream(b, v.type.shape, 1).transpose(0, *(1 + axes.index(a) for a in range(len(axes)))) for b, (v, axes) in zip(found, inner, strict=True)]
+    return [b.reshape(len(b), -1) for b in found]
+
+
+def stream_words(graph: Graph, value: Value, bits: np.ndarray) -> np.ndarray:
+    """Words of a port's stream: bit patterns (N, ...) as uint64 (N, size)."""
+    inner, axes = port_value(graph, value)
+    turned = bits.reshape(len(bits), *value.type.shape).transpose(0, *(1 + a for a in axes))
+    return dataflow.stream_layout(inner).pack(to_stream(turned, 1))
 
 
 def read_trace(graph: Graph, data: bytes, network: Network | None = None) -> dict[str, np.ndarray]:

@@ -1,0 +1,66 @@
+"""Transposes move behind element-wise nodes until they meet their inverse: models in NHWC layout turn every tensor there and back."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from qcompile.ir import Array, Graph, Node, Origin, TensorType, Value, ops
+from qcompile.passes.unused import remove_unused
+
+Perm = tuple[int, ...]
+_TURNED = "#turned"
+
+
+def untransposed(name: str) -> str:
+    """The name that a tensor has in the model, whatever its layout here."""
+    return name.removesuffix(_TURNED)
+
+
+def sink_transposes(graph: Graph) -> Graph:
+    """The same codes at the outputs. A tensor that is computed in another layout has a name of its own."""
+    outputs = {v.name for v in graph.outputs}
+    turned: dict[str, tuple[Value, Perm]] = {}  # what a transpose makes: of what, how
+    same: dict[str, Value] = {}  # a tensor that was turned back
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        node = dataclasses.replace(node, inputs=tuple(same.get(v.name, v) for v in node.inputs))
+        out = node.output
+        if isinstance(node.op, ops.Transpose):
+            source, first = turned.get(node.inputs[0].name, (node.inputs[0], tuple(range(len(node.op.perm)))))
+            perm = tuple(first[a] for a in node.op.perm)
+            if perm == tuple(range(len(perm))) and out.name not in outputs:
+                same[out.name] = source
+                continue
+            turned[out.name] = source, perm
+            nodes.append(dataclasses.replace(node, op=ops.Transpose(perm), inputs=(source,)))
+        elif (perm := _common(node, turned)) is not None:
+            inner = _moved(node, perm, [turned[v.name][0] for v in node.inputs])
+            turned[out.name] = inner.output, perm
+            nodes += [inner, Node(ops.Transpose(perm), inner.outputs, (out,), Origin(tensor=out.name, op="Transpose"))]
+        else:
+            nodes.append(node)
+    return remove_unused(dataclasses.replace(graph, nodes=tuple(nodes)))
+
+
+def _common(node: Node, turned: dict[str, tuple[Value, Perm]]) -> Perm | None:
+    """The transpose behind all operands of an element-wise node of one shape."""
+    if not isinstance(node.op, (ops.Map, ops.Mul)) or any(v.name not in turned or v.type.shape != node.output.type.shape for v in node.inputs):
+        return None
+    perms = {turned[v.name][1] for v in node.inputs}
+    return perms.pop() if len(perms) == 1 else None
+
+
+def _moved(node: Node, perm: Perm, sources: list[Value]) -> Node:
+    """The node in the layout before the transpose."""
+    back = tuple(int(a) for a in np.argsort(perm))
+    old = node.output.type
+    shape = tuple(old.shape[a] for a in back)
+    scale, zero = (p.rearrange(old.shape, lambda x: x.transpose(back)) for p in (old.scale, old.zero_point))
+    value = Value(node.output.name + _TURNED, TensorType(shape, old.format, scale, zero))
+    op = node.op
+    if isinstance(op, ops.Map):
+        index = np.asarray(op.index.data)
+        op = dataclasses.replace(op, index=Array(index.reshape((1,) * (len(perm) - index.ndim) + index.shape).transpose(back)))
+    return Node(op, tuple(sources), (value,), node.origin)
