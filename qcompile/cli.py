@@ -40,6 +40,7 @@ MODEL_OPTIONS = [
     click.option("--clock", "clock_ns", default=5.0, show_default=True, help="clock period in ns"),
     click.option("--arch", default="parallel", show_default=True, type=click.Choice(["parallel", "dataflow"]), help="architecture"),
     click.option("--fold", default="min", show_default=True, metavar="min|full|FILE", callback=_fold, help="dataflow: how far layers are unrolled, see docs/dataflow.md"),
+    click.option("--weights", default="rom", show_default=True, type=click.Choice(["rom", "port"]), help="dataflow: fixed, or loaded through a port"),
     click.option(
         "--input-format",
         "input_formats",
@@ -481,7 +482,7 @@ def _estimation(target: str, generator: str, theirs: dict[str, Any], options: di
 
     source: Any = target
     if _is_project(target):
-        if wrong := sorted(given & {"arch", "input_formats", "softmax", "accumulator_bits", "fold"}):
+        if wrong := sorted(given & {"arch", "input_formats", "softmax", "accumulator_bits", "fold", "weights"}):
             raise click.UsageError(f"--{wrong[0].removesuffix('s').replace('_', '-')} is for models; {target} is a project, which has been compiled")
         source = _design(target)
         options = vars(source.options) | {k: options[k] for k in given & {"part", "clock_ns"}}

@@ -39,6 +39,7 @@ from qcompile.schedule.timing import Schedule, schedule
 
 VERSION = "0.1.0"
 SOFTMAX = ("host", "logits", "integer")
+WEIGHTS = ("rom", "port")
 ARCHITECTURES = ("parallel", "dataflow")
 
 
@@ -55,13 +56,16 @@ class Options:
     input_formats: tuple[str, ...] = ()
     accumulator_bits: int = 0
     fold: str = "min"
+    weights: str = "rom"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("arch", ARCHITECTURES), ("softmax", SOFTMAX)):
+        for name, allowed in (("arch", ARCHITECTURES), ("softmax", SOFTMAX), ("weights", WEIGHTS)):
             if getattr(self, name) not in allowed:
                 raise QCompileError(f"{name} is '{getattr(self, name)}'; allowed: {', '.join(allowed)}")
         if self.fold != "min" and self.arch != "dataflow":
             raise QCompileError(f"architecture {self.arch} cannot be folded", "--fold", "--arch dataflow can")
+        if self.weights != "rom" and self.arch != "dataflow":
+            raise QCompileError(f"architecture {self.arch} has its weights in the logic", "--weights", "--arch dataflow can reload them")
         if self.accumulator_bits and not 8 <= self.accumulator_bits <= 1024:
             raise QCompileError(f"accumulators of {self.accumulator_bits} bits are not possible; 8 to 1024 are, 0 is exact")
         if not 0.1 <= self.clock_ns <= 1000:
@@ -179,7 +183,7 @@ def compile(source: Any, plan: None = None, *, dump: str | Path | None = None, f
     model = source if isinstance(source, Model) else load(source)
     chosen = _options(options, bool(fit))
     reference = ports.with_input_formats(model.graph, chosen.formats(), model.annotated)
-    graph, inputs, outputs = lower(reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits)
+    graph, inputs, outputs = lower(reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits, chosen.weights == "port")
     stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
     for name, step in integer_passes(fabric_of(chosen.part)):
         graph = step(graph)

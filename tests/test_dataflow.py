@@ -12,7 +12,8 @@ from hls_lint import lint_project
 
 import qcompile as qc
 from qcompile.backends import hls
-from qcompile.ir import ops
+from qcompile.backends.pysim.simulator import encode
+from qcompile.ir import Array, ops
 from qcompile.schedule.order import from_stream, places, to_stream
 from qcompile.schedule.stages import Network
 from qcompile.schedule.timing import PIPELINE, Loops, schedule
@@ -184,3 +185,36 @@ def test_bad_foldings(digits: Path, fold: str, words: list[str]) -> None:
         qc.compile(digits, arch="dataflow", fold=fold).network  # noqa: B018
     for word in words:
         assert word in str(caught.value)
+
+
+def test_weights_by_port(digits: Path, tmp_path: Path) -> None:
+    """Any codes of their formats may come: the sources stay the same, and the C++ gives what the simulator gives with the new ones."""
+    design = qc.compile(digits, arch="dataflow", weights="port", fold=some_folding(qc.compile(digits, arch="dataflow"), 3))
+    verified(design, tmp_path / "p")
+    rng = np.random.default_rng(0)
+    nodes = []
+    for node in design.graph.nodes:
+        if isinstance(node.op, ops.Constant) and node.op.reloadable:
+            fmt = node.output.type.format
+            units = rng.choice([fmt.min_units, fmt.max_units, 0, 1], size=node.op.units.data.shape)
+            node = dataclasses.replace(node, op=dataclasses.replace(node.op, units=Array(units)))
+        nodes.append(node)
+    other = dataclasses.replace(design, graph=dataclasses.replace(design.graph, nodes=tuple(nodes)))
+    old, new = (hls.emit(d.graph, design.top, design.options.part, 5.0, d.network, d.schedule) for d in (design, other))
+    assert {n for n in old if old[n] != new[n]} == {"src/weights/weights.bin", "src/weights/weights.inc"}
+    (tmp_path / "p/src/weights/weights.bin").write_bytes(new["src/weights/weights.bin"])
+    x = rng.integers(0, 17, (6, 64)) / 16
+    units = design.simulator.quantize(x)
+    bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, design.graph.inputs, strict=True)]
+    (tmp_path / "in.bin").write_bytes(hls.vector_file(design.graph, bits, streamed=True))
+    run = subprocess.run("make csim >/dev/null; ./build/csim ../in.bin ../out.bin", shell=True, cwd=tmp_path / "p", capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    outputs = hls.read_vectors(design.graph, (tmp_path / "out.bin").read_bytes(), streamed=True)
+    found = [v.type.format.from_bits(b).reshape(-1, *v.type.shape) for v, b in zip(design.graph.outputs, outputs, strict=True)]
+    for a, b in zip(other.simulator.codes(x), found, strict=True):
+        assert np.array_equal(a, b) and len(np.unique(b)) > 2
+
+
+def test_weights_by_port_refused(digits: Path) -> None:
+    with pytest.raises(qc.QCompileError, match="has its weights in the logic"):
+        qc.compile(digits, weights="port")

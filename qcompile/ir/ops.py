@@ -82,9 +82,10 @@ class Quantize(Step):
 
 @dataclass(frozen=True)
 class Constant:
-    """units of the output type's format (decoded codes)."""
+    """units of the output type's format (decoded codes). reloadable: others of that format may take their place in the finished hardware."""
 
     units: Array
+    reloadable: bool = False
 
 
 @dataclass(frozen=True)

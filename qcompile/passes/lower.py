@@ -62,6 +62,7 @@ class Lowering:
     names: set[str] = field(default_factory=set)
     constants: dict[str, Node] = field(default_factory=dict)
     accumulator_bits: int = 0  # the widest accumulator of a minifloat product that the user wants; 0: exact ones
+    reloadable: bool = False  # weights of products may be replaced in the finished hardware
 
     def emit(self, op: Any, inputs: tuple[Value, ...], like: Node, name: str, fmt: Format | None = None,
              scale: Param = ONE, zero_point: Param = ZERO) -> Value:  # fmt: skip
@@ -101,12 +102,24 @@ class Lowering:
         unit = unit.map(lambda u: u * 2**drop)
         return self.emit(dataclasses.replace(op, drop=drop), inputs, like, like.output.name, scale=unit), unit
 
+    def plain_data(self, offset: Param, node: Node) -> None:
+        """What an offset of the data contributes follows from the weights: it cannot be known of weights that come later."""
+        if self.reloadable and any(offset.values):
+            raise QCompileError(
+                "the data has a zero point, and its correction follows from weights that can be replaced", str(node.origin),
+                "--weights rom, or quantize the data symmetrically",
+            )  # fmt: skip
+
     def constant(self, x: Expr) -> Node | None:
         """The Constant that x is, scaled and shifted at most."""
         return self.constants.get(x.terms[0][0].name) if x.plain else None
 
     def weights(self, source: Node, units: np.ndarray, unit: Param) -> Value:
-        """The constant, or another one beside it where scales were absorbed."""
+        """The constant, or another one beside it where scales were absorbed or its codes can be replaced."""
+        if self.reloadable:
+            same = np.array_equal(units, source.op.units.data)
+            fmt = source.output.type.format if same else smallest_format(int(units.min(initial=-1)), int(units.max(initial=0)))
+            return self.emit(ops.Constant(Array(units), True), (), source, source.output.name + ".weights", fmt, unit)
         if np.array_equal(units, source.op.units.data):
             return source.output
         fmt = smallest_format(int(units.min(initial=0)), int(units.max(initial=0)))
@@ -423,6 +436,7 @@ def _weighted(low: Lowering, node: Node, data: Expr, weight: Expr, source: Node,
         outer, coeff = coeff, ONE
     along = _vector(coeff, reduce_data, len(e.shape), reduce_weight, rank)
     units, unit = _scaled_weights(source.op.units.data, weight, along, reduce_weight)
+    low.plain_data(e.offset, node)
     constant = low.weights(source, units, unit)
     inputs = (value, constant) if right else (constant, value)
     out_unit = _mul(_output_scale(unit, rank, right, node.output.type.shape), outer)
@@ -535,6 +549,7 @@ def _conv(low: Lowering, node: Node, x: list[Expr]) -> Expr:
                 weight.offset.rearrange(weight.shape, lambda a: a.reshape(shape)))  # fmt: skip
     units, unit = _scaled_weights(source.op.units.data.reshape(shape), flat, rows[0], 1)
     by_output = Param.of(unit.array().reshape(-1, *[1] * len(kernel)))
+    low.plain_data(rows[1], node)
     constant = low.weights(source, units.reshape(weight.shape), Param.of(by_output.aligned(len(spatial) + 1)[:, None]))
     acc, by_output = low.product(node.op, (value, constant), node, by_output)
     return Expr(node.output.type.shape, ((acc, by_output),), _conv_offset(rows[1], flat, source, len(kernel)))
@@ -746,9 +761,9 @@ def integer_softmax(unit: Fraction) -> ops.IntSoftmax:
     return ops.IntSoftmax(max(1, round(mul)), shift, Array(np.array(table)), SOFTMAX_FRAC)
 
 
-def lower(graph: Graph, ports: Ports, accumulator_bits: int = 0) -> tuple[Graph, tuple[HostInput, ...], tuple[HostOutput, ...]]:
+def lower(graph: Graph, ports: Ports, accumulator_bits: int = 0, reloadable: bool = False) -> tuple[Graph, tuple[HostInput, ...], tuple[HostOutput, ...]]:
     """(integer graph, what the host does in front, what the host does behind)."""
-    low = Lowering(accumulator_bits=accumulator_bits)
+    low = Lowering(accumulator_bits=accumulator_bits, reloadable=reloadable)
     exprs: dict[str, Expr] = {}
     inputs = []
     for host in ports.inputs:

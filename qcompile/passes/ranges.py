@@ -79,6 +79,10 @@ def node_range(node: Node, inputs: list[Range]) -> Range:
 
 @_rule(ops.Constant)
 def _constant(node: Node, inputs: list[Range]) -> Range:
+    """Of those that can be reloaded whatever their format can hold."""
+    fmt = node.output.type.format
+    if node.op.reloadable and fmt is not None:
+        return Range(*(np.full(node.op.units.data.shape, fit(np.array(end), abs(end))) for end in (int(fmt.min_units), int(fmt.max_units))))
     return Range(node.op.units.data, node.op.units.data)
 
 
@@ -216,6 +220,8 @@ def _conv(node: Node, inputs: list[Range]) -> Range:
     """As for a matrix product, over the extremes of every input channel."""
     op: ops.Conv = node.op
     low, high = (e.reshape(op.groups, -1, 1) for e in _by_channel(inputs[0], node.inputs[0]))
+    if not np.array_equal(inputs[1].lo, inputs[1].hi):
+        return _dropped(_any_weights(node, inputs), op.drop, math.prod(node.inputs[1].type.shape[1:]))
     weight = inputs[1].lo.reshape(op.groups, -1, *inputs[1].lo.shape[1:])
     taps = weight.reshape(*weight.shape[:3], -1)
     positive, negative = (fit(part, ratio.bound(part) * taps.shape[-1]).sum(axis=-1) for part in (np.maximum(taps, 0), np.minimum(taps, 0)))
@@ -225,6 +231,14 @@ def _conv(node: Node, inputs: list[Range]) -> Range:
         ratio.plus(exact_matmul(positive, high), exact_matmul(negative, low)).reshape(shape),
     )
     return _dropped(exact, op.drop, math.prod(inputs[1].lo.shape[1:]))
+
+
+def _any_weights(node: Node, inputs: list[Range]) -> Range:
+    """Every product of a convolution at its extremes."""
+    terms = math.prod(node.inputs[1].type.shape[1:])
+    low, high = _products(Range(*map(np.asarray, inputs[0].bounds)), Range(*map(np.asarray, inputs[1].bounds)))
+    ends = (np.array(terms * min(low, 0), dtype=object), np.array(terms * max(high, 0), dtype=object))
+    return Range(*(fit(e, ratio.bound(e)) for e in ends))
 
 
 @_rule(ops.SumPool)

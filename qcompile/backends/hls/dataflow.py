@@ -29,6 +29,7 @@ class Rom:
 
     name: str
     words: np.ndarray
+    reloadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class DataflowView:
     processes: tuple[Process, ...]
     input_words: int
     output_words: int
+    load_words: int = 0
     rolled: bool = True
     dataflow: bool = True
 
@@ -113,6 +115,15 @@ class _Emitter:
         return 1 if isinstance(s.value.type.format, Bipolar) else self.tensor(s.value, "").width
 
 
+WEIGHTS_PORT = "qc::axis<64>"
+
+
+def _load(rom: Rom) -> list[str]:
+    """Weights in a memory of the process, which keeps them until others come."""
+    body = [f"{rom.name}[t] = ap_uint<64>(load_{rom.name}.read()).to_uint64();"]
+    return [f"static uint64_t {rom.name}[{rom.words.size}];", "if (reload) {", *_loop("LOAD", "t", rom.words.size, body), "}"]
+
+
 PIPELINED = ["#ifndef __BAMBU__", "#pragma HLS pipeline II=1", "#endif"]
 
 
@@ -143,7 +154,10 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
         if stage.kind in numbers:
             port = f"{'x' if stage.kind == INPUT else 'y'}{numbers[stage.kind]}"
             numbers[stage.kind] += 1
+        before = len(e.roms)
         lines = KINDS[stage.kind](e, stage)
+        loaded = [r for r in e.roms[before:] if r.reloadable]
+        lines = [*(line for r in loaded for line in _load(r)), *lines]
         types = [f"hls::stream<{e.stream_lanes(i)}::word> &in{k}" for k, i in enumerate(stage.inputs)]
         types += [f"hls::stream<{e.stream_lanes(i)}::word> &out{k}" for k, i in enumerate(stage.outputs)]
         names = [f"s{i}" for i in (*stage.inputs, *stage.outputs)]
@@ -151,16 +165,27 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
             types, names = [f"hls::stream<{_word(e, network.streams[stage.outputs[0]].value)}> &in", *types], [port, *names]
         if stage.kind == OUTPUT:
             types, names = [*types, f"hls::stream<{_word(e, network.streams[stage.inputs[0]].value)}> &out"], [*names, port]
+        if loaded:
+            types = [*types, *(f"hls::stream<qc::token<64>::type> &load_{r.name}" for r in loaded), "const bool reload"]
+            names = [*names, *(f"l_{r.name}" for r in loaded), "reload"]
         what = str(stage.result.origin) if stage.node is not None else "streams"
         processes.append(Process(name, what, tuple(types), tuple(lines), f"{name}({', '.join(names)})"))
     channels = tuple(
         Channel(f"hls::stream<{e.stream_lanes(i)}::word>", f"s{i}", plan.depth[i]) for i in range(len(network.streams))
     )  # fmt: skip
+    if loads := [r for r in e.roms if r.reloadable]:
+        streams = [f"hls::stream<qc::token<64>::type> &{r.name}" for r in loads]
+        processes.append(Process(
+            "p_load", "new weights, unit by unit", (f"hls::stream<{WEIGHTS_PORT}::type> &in", *streams, "const bool reload"),
+            ("if (reload) {", *(line for r in loads for line in _loop(f"LOAD_{r.name}", "t", r.words.size, [f"{r.name}.write(qc::token<64>::type({WEIGHTS_PORT}::read(in)));"])), "}"),
+            f"p_load({', '.join(['w', *(f'l_{r.name}' for r in loads), 'reload'])})",
+        ))  # fmt: skip
+        channels += tuple(Channel("hls::stream<qc::token<64>::type>", f"l_{r.name}", 2) for r in loads)
     inputs = tuple(_port(port_value(graph, v)[0], f"x{i}") for i, v in enumerate(graph.inputs))
     outputs = tuple(_port(port_value(graph, v)[0], f"y{i}") for i, v in enumerate(graph.outputs))
     return DataflowView(
         top, part, clock_ns, inputs, outputs, tuple(e.constants), tuple(e.roms), channels, tuple(processes),
-        sum(p.layout.size for p in inputs), sum(p.layout.size for p in outputs),
+        sum(p.layout.size for p in inputs), sum(p.layout.size for p in outputs), sum(r.words.size for r in loads),
     )  # fmt: skip
 
 
@@ -455,7 +480,10 @@ def _rom(e: _Emitter, weights: Value, steps: np.ndarray, per_step: int) -> tuple
         codes = steps.astype(np.int64)
         width = 1 if bipolar else max(int(max(abs(codes.min() + (codes.min() < 0)), abs(codes.max()))).bit_length() + 1, 1)
         codes = (codes > 0).astype(np.int64) if bipolar else codes
-    e.roms.append(Rom(f"w{len(e.roms)}", _words(codes, width)))
+    reloadable = e.graph.producers[weights.name].op.reloadable
+    if reloadable and not isinstance(fmt, (Minifloat, Bipolar)):  # room for whatever comes
+        width = fmt.width + (not fmt.signed)
+    e.roms.append(Rom(f"w{len(e.roms)}", _words(codes, width), reloadable))
     w = e.tensor(weights, "w") if isinstance(fmt, Minifloat) else Tensor("w", f"ap_int<{max(2, width)}>", max(2, width))
     return f"{per_step}, {width}, {'true' if bipolar else 'false'}", w
 

@@ -48,7 +48,9 @@ def emit(
     else:
         view, templates = build(graph, top, part, clock_ns), _TEMPLATES
     files = {name.format(top=top): _environment().get_template(t).render(view=view, logic=logic).encode() for name, t in templates.items()}
-    for rom in view.roms:
+    loaded = [rom.words for rom in view.roms if rom.reloadable]
+    fixed = [rom for rom in view.roms if not rom.reloadable]
+    for rom in (*fixed, *([dataflow.Rom("weights", np.concatenate(loaded))] if loaded else [])):
         files[f"src/weights/{rom.name}.bin"] = rom.words.astype("<u8").tobytes()
         files[f"src/weights/{rom.name}.inc"] = _included(rom.words)
     for header in sorted(asset("hw/include/qc").glob("*.hpp")):
