@@ -260,17 +260,18 @@ def _op_text(op: Any) -> str:
 @main.command()
 @click.argument("model")
 @click.option("-o", "--output", required=True, help="folder of the project")
+@click.option("--plan", metavar="FILE", help="formats for a float model: plan.json of `qcompile assign`")
 @click.option("--dump", metavar="DIR", help="write the text of the graph after each pass")
 @_fit_options
 @_model_options
 @click.pass_context
-def compile(ctx: click.Context, model: str, output: str, dump: str | None, **options: Any) -> None:
+def compile(ctx: click.Context, model: str, output: str, plan: str | None, dump: str | None, **options: Any) -> None:
     """Compile MODEL to a project: HLS C++, simulator, certificate."""
     from qcompile.pipeline import compile as compile_model
 
     goal = _goal(ctx, options, ("max_utilization", "budget"))
     with _progress(f"compiling {model}"):
-        design = compile_model(model, dump=dump, fit=goal or False, **options)
+        design = compile_model(model, plan, dump=dump, fit=goal or False, **options)
         design.write(output)
     _warn(design.warnings)
     _summary(design, output)
