@@ -4,7 +4,8 @@
 `digits_float_mlp.onnx`  64-32-32-10, batch norm and ReLU behind the hidden layers.
 `digits_float_cnn.onnx`  two strided 3x3 convolutions (6 and 12 channels) with batch norm and ReLU, one dense layer.
 
-The calibration images (256 of the training set, none of `digits_x.npy`) go beside them: `digits_calibration.npz` with `x` and `labels`.
+256 images that no network is trained on and that are none of `digits_x.npy` go beside them, for calibration: `digits_calibration.npz` with `x`
+and `labels`.
 
 Needs torch and scikit-learn. Runs on one CPU thread in about half a minute, with fixed seeds.
 """
@@ -111,6 +112,7 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     x, y, test_x, test_y = data()
     np.savez_compressed(out / "digits_calibration.npz", x=x[:CALIBRATION_ROWS].numpy(), labels=y[:CALIBRATION_ROWS].numpy())
+    x, y = x[CALIBRATION_ROWS:], y[CALIBRATION_ROWS:]
     for name, build in (("digits_float_mlp", mlp), ("digits_float_cnn", cnn)):
         torch.manual_seed(0)
         model = build()
