@@ -326,6 +326,7 @@ ASSIGN_OPTIONS = [
     click.option("--rounding", default="rtn", show_default=True, help="of weights: rtn, adaround or gptq"),
     click.option("--transform", "transforms", multiple=True, metavar="NAME", help="fold_bn, equalize, bias_correct; in order, once each; none for none  [default: fold_bn]"),
     click.option("--source", default="real", show_default=True, help="real, or bn_distill: no data needed"),
+    click.option("--span", type=(float, float), metavar="LOW HIGH", help="range of the inputs, for bn_distill, which cannot know it"),
     click.option("--candidates", default="fixed2-8", show_default=True, help="formats: fixed, int, minifloat, float, pow2, with widths, e.g. int3-8,minifloat4"),
     click.option("--restrict", multiple=True, metavar="WHAT=NAME:FORMATS", help="for some tensors only: layer=conv1:int8, op=Gemm:int2-4, kind=activation:fixed4-8"),
     click.option("--loss", default="", help="cross_entropy, kl (distance from the float network) or mse  [default: by the labels]"),

@@ -54,7 +54,8 @@ class Settings:
     """What the user chose; the names are those of the extension points (see `qcompile methods`).
 
     accuracy_target, max_loss: least resources under these instead of least loss under the budget. refine: evaluations spent on exchanging
-    formats around the optimum of the tables, on measured losses. channels: a weight scale per output channel.
+    formats around the optimum of the tables, on measured losses. channels: a weight scale per output channel. span: lowest and highest
+    input, for `bn_distill`.
     """
 
     metric: str = "fit"
@@ -73,6 +74,7 @@ class Settings:
     asymmetric: bool = False
     free: bool = False
     refine: int = 0
+    span: tuple[float, float] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -85,6 +87,8 @@ class Settings:
             raise unknown("resource", self.minimize, ("loss", AREA, *_MODELLED))
         if self.accuracy_target is not None and not 0 < self.accuracy_target <= 1:
             raise QCompileError(f"an accuracy of {self.accuracy_target:g} is not possible", hint="--accuracy-target 0.97 is 97 %")
+        if self.span is not None and not (len(self.span) == 2 and self.span[0] < self.span[1]):
+            raise QCompileError(f"the inputs cannot reach from {self.span[0]:g} to {self.span[-1]:g}", hint="--span 0 1")
         if self.refine < 0 or self.seed < 0:
             raise QCompileError("refine and seed must not be negative")
 
@@ -173,6 +177,7 @@ class Planner:
     with_baselines: bool
     notes: list[str] = field(default_factory=list)
     _designs: dict[str, Design] = field(default_factory=dict)
+    _optima: dict[Any, list[tuple[int, ...]]] = field(default_factory=dict)
     study: Study = field(init=False)
     sensitivity: Sensitivity = field(init=False)
     problem: Problem = field(init=False)
@@ -189,7 +194,7 @@ class Planner:
     def prepare(self, calibration: Any, labels: Any = None) -> None:
         """Data, candidates on calibrated ranges, sensitivities and costs."""
         s = self.settings
-        found = SOURCES.find(s.source)(self.model.graph, lambda: data(calibration, self.graph, labels), s.seed, self.jobs.progress)
+        found = SOURCES.find(s.source)(self.model.graph, lambda: data(calibration, self.graph, labels), s.seed, self.jobs.progress, s.span)
         network = Network.of(self.graph)
         self._check_target(found)
         self.study = self._study(network, found, loss_of(network, found, s.loss))
@@ -353,26 +358,43 @@ class Planner:
             points = [SEARCHES["bisect"](self.problem, Request(limits, goal, accepts=lambda c: self._accepts(c, False))), tuple(n - 1 for n in self.problem.sizes)]
         else:
             points = self._by_loss(goal, limits)
+        points = sorted({*points, *(c for _, c in self._uniform_choices())}, key=self.problem.costs[goal].of)
         for done, choice in enumerate(points, 1):
             self.jobs.progress("least cost at the target", done, len(points))
             if self._accepts(choice, False) and not self.over(self.cost(choice)) and self._accepts(choice, True):
-                return choice
-        best = max((self.measured("", self.plan(c), self.study.evaluation.data, self.study.evaluation.loss) for c in points[-1:]), key=lambda p: p.accuracy or -p.loss)
-        reached = f"the best of the front reaches {best.accuracy:.4f}" if best.accuracy is not None else f"the best of the front has loss {best.loss:.4g}"
+                return self._trimmed(choice, goal)
+        e = self.study.evaluation
+        best = min((self.measured("", self.plan(c), e.data, e.loss) for c in points if not self.over(self.cost(c))), key=lambda p: -(p.accuracy or -p.loss), default=None)
+        reached = "none keeps within the budget" if best is None else f"the best reaches accuracy {best.accuracy:.4f}, loss {best.loss:.4g}" if best.accuracy is not None \
+            else f"the best has loss {best.loss:.4g}"  # fmt: skip
         raise Infeasible(f"no plan within the budget meets the target; {reached}", self.model.name, "a lower target, a larger budget, or more bits among the candidates")
 
+    def _trimmed(self, choice: tuple[int, ...], goal: str) -> tuple[int, ...]:
+        """As long as the target allows, the cheaper candidate of one variable that saves most: tables and prefixes leave such room."""
+        cost = self.problem.costs[goal]
+        while True:
+            steps = [(*choice[:i], c, *choice[i + 1 :]) for i, n in enumerate(self.problem.sizes) for c in range(n) if c != choice[i]]
+            steps = sorted((c for c in steps if cost.of(c) < cost.of(choice) * (1 - 1e-9)), key=cost.of)
+            good = next((c for c in steps if self._accepts(c, False) and not self.over(self.cost(c)) and self._accepts(c, True)), None)
+            if good is None:
+                return choice
+            choice = good
+
     def _by_loss(self, goal: str, limits: dict[str, float]) -> list[tuple[int, ...]]:
-        """Optima for 32 losses between the largest and the least, cheapest first."""
+        """Optima for 48 losses between the largest and the least, cheapest first."""
+        if (known := self._optima.get((goal, *sorted(limits.items())))) is not None:
+            return known
         find = SEARCHES.find(self.settings.search)
         finest = search.ilp(self.problem, Request(limits))
         cheapest = search.ilp(self.problem, Request(limits, goal))
         low, high = max(self.problem.loss.of(finest), 1e-12), max(self.problem.loss.of(cheapest), 1e-12)
         out: list[tuple[int, ...]] = []
-        for allowed in np.geomspace(high, low, 32).tolist():
+        for allowed in np.geomspace(high, low, 48).tolist():
             choice = find(self.problem, Request(limits, goal, max(allowed, self.problem.loss.of(finest) * (1 + 1e-9))))
             if choice not in out:
                 out.append(choice)
-        return sorted(out, key=self.problem.costs[goal].of)
+        self._optima[goal, *sorted(limits.items())] = out = sorted(out, key=self.problem.costs[goal].of)
+        return out
 
     def _refined(self, choice: tuple[int, ...]) -> tuple[int, ...]:
         """Exchanges around a choice, one variable or two, by measured loss: the tables know no interactions. Only designs that fit."""

@@ -138,7 +138,7 @@ def _dask(address: str) -> Iterator[tuple[Executor, int]]:
     except ImportError:
         raise QCompileError("--dask needs the package distributed", hint="pip install 'qcompile[dask]'") from None
     try:
-        client = Client(address, timeout="10s")
+        client = Client(address, timeout="5s")
     except (OSError, ValueError, TimeoutError) as error:
         raise QCompileError(f"no Dask scheduler answers: {error}", address, "dask scheduler starts one; its address looks like tcp://host:8786") from None
     with client:

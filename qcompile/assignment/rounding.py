@@ -19,7 +19,7 @@ from qcompile.ir import Graph, Node, ops
 
 ROUNDINGS = Registry("rounding")
 ROWS = 4096  # of inputs that a layer is looked at on
-STEPS, RATE, LAMBDA, WARM = 1000, 1e-2, 1e-2, 0.2  # of adaround
+STEPS, RATE, LAMBDA, WARM = 1500, 1e-2, 0.5, 0.2  # of adaround
 DAMP = 0.01  # of gptq, of the mean diagonal
 
 
@@ -142,20 +142,18 @@ def adaround(layer: Layer) -> np.ndarray:
     span = high - low
     share = np.where(span > 0, (layer.units - low) / np.where(span > 0, span, 1), 0.5)
     v = -np.log(1.2 / (np.clip(share, 0.005, 0.995) + 0.1) - 1)
-    rng = np.random.default_rng(layer.seed)
-    goal = np.einsum("rgk,gok->rgo", layer.target, layer.w, optimize=True)
-    power = max(float(np.square(goal).mean()), 1e-30)
+    count = len(layer.x) * layer.w.shape[1]
+    gram = np.einsum("rgk,rgl->gkl", layer.x, layer.x, optimize=True)
+    goal = np.einsum("gok,gkl->gol", layer.w, np.einsum("rgk,rgl->gkl", layer.target, layer.x, optimize=True), optimize=True)
+    power = max(float(np.einsum("gok,gkl,gol->", layer.w, np.einsum("rgk,rgl->gkl", layer.target, layer.target, optimize=True), layer.w, optimize=True)) / count, 1e-30)
     first, second = np.zeros_like(v), np.zeros_like(v)
-    batch = min(256, len(layer.x))
     for step in range(1, STEPS + 1):
-        rows = rng.integers(0, len(layer.x), batch)
         s = 1 / (1 + np.exp(-v))
         raw = 1.2 * s - 0.1
         h = np.clip(raw, 0, 1)
         inside = (raw > 0) & (raw < 1)
-        x = layer.x[rows]
-        off = np.einsum("rgk,gok->rgo", x, (low + span * h) * layer.step, optimize=True) - goal[rows]
-        gradient = np.einsum("rgo,rgk->gok", off, x, optimize=True) * (2 / (off.size * power)) * span * layer.step
+        off = (low + span * h) * layer.step @ gram - goal
+        gradient = off * (2 / (count * power)) * span * layer.step
         if step > WARM * STEPS:
             beta = 2 + 18 * (1 - (step / STEPS - WARM) / (1 - WARM))
             t = 2 * h - 1

@@ -18,18 +18,17 @@ VECTORS, STEPS, RATE = 128, 300, 0.1
 
 
 @SOURCES.add("real")
-def real(graph: Graph, given: Callable[[], Data], seed: int, progress: Progress) -> Data:
+def real(graph: Graph, given: Callable[[], Data], seed: int, progress: Progress, span: tuple[float, float] | None = None) -> Data:
     """The user's data."""
     return given()
 
 
 @SOURCES.add("bn_distill")
-def bn_distill(graph: Graph, given: Callable[[], Data], seed: int, progress: Progress) -> Data:
+def bn_distill(graph: Graph, given: Callable[[], Data], seed: int, progress: Progress, span: tuple[float, float] | None = None) -> Data:
     """Data whose batch statistics are those that the batch norms remember, and nothing else (ZeroQ, arXiv 2001.00281, equation 3).
 
-    From Gaussian noise by Adam, on the float graph before batch norms are folded: ||mean - mu||^2 + ||std - sigma||^2 summed over the batch
-    norms, and the same of the input with (0, 1) as ZeroQ has it only where the network has no batch norm on its input's range. Networks
-    without batch norm cannot tell.
+    By Adam, on the float graph before batch norms are folded: ||mean - mu||^2 + ||std - sigma||^2 summed over the batch norms. span: the range
+    that inputs have, which batch norms do not tell (ours; ZeroQ takes all inputs for normalized ones, as is done here without a span).
     """
     from qcompile.assignment.gradients import Torch, torch_module
 
@@ -44,12 +43,14 @@ def bn_distill(graph: Graph, given: Callable[[], Data], seed: int, progress: Pro
         wanted[n.inputs[0].name] = torch.from_numpy(mean), torch.from_numpy(np.sqrt(std + float(n.op.epsilon)).astype(np.float32))
     generator = torch.Generator().manual_seed(seed)
     x = {name: torch.randn((VECTORS, *shape), generator=generator).requires_grad_(True) for name, shape in network.inputs}
+    low, high = span or (0.0, 0.0)
+    made = {k: (lambda v: low + (high - low) * torch.sigmoid(v)) if span else (lambda v: v) for k in x}
     optimizer = torch.optim.Adam(list(x.values()), lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for step in range(STEPS):
         optimizer.zero_grad()
-        values = network.run(x, xp=xp, keep=wanted)
-        total = 0.0
+        values = network.run({k: made[k](v) for k, v in x.items()}, xp=xp, keep=wanted)
+        total = 0.0 if span else sum(v.mean().square() + (v.std() - 1).square() for v in x.values())
         for name, (mean, std) in wanted.items():
             v = values[name]
             axes = [a for a in range(v.ndim) if v.shape[a] != len(mean) or a != _channel(v.shape, len(mean))]
@@ -61,7 +62,7 @@ def bn_distill(graph: Graph, given: Callable[[], Data], seed: int, progress: Pro
         if step % 20 == 0:
             progress("distilling data from batch norms", step, STEPS)
     progress("distilling data from batch norms", STEPS, STEPS)
-    return Data(tuple(v.detach().numpy() for v in x.values()))
+    return Data(tuple(made[k](v).detach().numpy() for k, v in x.items()))
 
 
 def _channel(shape: tuple[int, ...], channels: int) -> int:
