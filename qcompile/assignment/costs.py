@@ -23,6 +23,7 @@ from qcompile.cost import folded, parallel
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Resources
 from qcompile.cost.site import Folding, Site, site
+from qcompile.formats import Format as NumberFormat
 from qcompile.formats import accumulator
 from qcompile.ir import Graph, Node, TensorType, Value, ops
 from qcompile.passes import ports
@@ -213,7 +214,7 @@ class _Builder:
         i = self.place[data]
         for c in range(self.sizes[i]):
             fmt = self.study.evaluation.quantizers[data][c].format
-            self.unary[i][:, c] += self._priced(node, units, fmt, constant)[0]
+            self.unary[i][:, c] += self._priced(node, units, node.inputs[constant].type.format, fmt, constant)[0]
 
     def _pair(self, integer: Graph, node: Node, weight: str, data: str | None, constant: int) -> None:
         quantizers = self.study.evaluation.quantizers
@@ -225,7 +226,7 @@ class _Builder:
         for a, q in enumerate(quantizers[weight]):
             units = q.units(numbers.astype(np.float64)).astype(np.int64) - q.zero_point
             for b, fmt in enumerate(formats):
-                table[:, a, b], bits[a, b] = self._priced(node, units, fmt, constant)
+                table[:, a, b], bits[a, b] = self._priced(node, units, q.format, fmt, constant)
         made = self._map_behind(node.output.name, integer)
         if made is not None:
             self._accumulated(made, i, self.place[data] if data else None, bits)
@@ -267,16 +268,16 @@ class _Builder:
             return value if value in self.maps else None
         return None
 
-    def _priced(self, node: Node, units: np.ndarray, fmt: object, constant: int) -> tuple[np.ndarray, float]:
-        """(resources, accumulator bits) of a product of these codes with data of a format."""
+    def _priced(self, node: Node, units: np.ndarray, own: NumberFormat, fmt: NumberFormat, constant: int) -> tuple[np.ndarray, float]:
+        """(resources, accumulator bits) of a product of these codes, of their own format, with data of another."""
         shape = node.inputs[constant].type.shape
         units = units.reshape(shape)
         data, weight = node.inputs[1 - constant], node.inputs[constant]
-        reach = max(abs(int(fmt.min_units)), abs(int(fmt.max_units)))  # type: ignore[attr-defined]
+        reach = max(abs(int(fmt.min_units)), abs(int(fmt.max_units)))
         axis = tuple(range(1, units.ndim)) if isinstance(node.op, ops.Conv) else (units.ndim - 2 if constant == 1 else units.ndim - 1)
         width = int(np.abs(units).astype(object).sum(axis=axis).max()) * reach
         bits = width.bit_length() + 1
-        values = [replace(data, type=TensorType(data.type.shape, fmt)), replace(weight, type=TensorType(shape, accumulator(32, True)))]  # type: ignore[arg-type]
+        values = [replace(data, type=TensorType(data.type.shape, fmt)), replace(weight, type=TensorType(shape, own))]
         inputs = (values[0], values[1]) if constant == 1 else (values[1], values[0])
         out = Value(node.output.name, TensorType(node.output.type.shape, accumulator(min(bits, 1024), True)))
         s = Site(Node(node.op, inputs, (out,), node.origin), self.target.fabric, Folding(), units, constant)

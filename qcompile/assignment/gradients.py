@@ -89,11 +89,11 @@ class Torch(Numpy):
         return fn(x, w, None, op.strides, 0, op.dilations, op.groups)
 
     def pool(self, x: Array, op: Any, largest: bool) -> Array:
-        windows = x
-        for axis, (k, s, d) in enumerate(zip(op.kernel, op.strides, op.dilations, strict=True)):
-            windows = windows.unfold(2 + axis, d * (k - 1) + 1, s)[..., ::d]
-        axes = tuple(range(2 + len(op.kernel), 2 + 2 * len(op.kernel)))
-        return windows.amax(dim=axes) if largest else windows.sum(dim=axes)
+        f, rank = self.torch.nn.functional, len(op.kernel)
+        if largest:
+            return {1: f.max_pool1d, 2: f.max_pool2d}[rank](x, op.kernel, op.strides, 0, op.dilations)
+        ones = self.torch.ones((x.shape[1], 1, *op.kernel))
+        return {1: f.conv1d, 2: f.conv2d}[rank](x, ones, None, op.strides, 0, op.dilations, x.shape[1])
 
 
 def _with_weights(network: Network, weights: Mapping[str, Array]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Loss:
         if self.kind == "cross_entropy":
             return -logp[np.arange(len(y)), self.target]
         p = np.maximum(self.target, 1e-30)
-        return (p * (np.log(p) - logp)).sum(axis=1)
+        return np.maximum((p * (np.log(p) - logp)).sum(axis=1), 0.0)
 
     def torch(self, y: Any, torch: Any) -> Any:
         """The same mean on torch tensors."""
