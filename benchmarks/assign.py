@@ -4,7 +4,7 @@ Networks of `examples/train_float.py`: an MLP, a CNN and a depthwise separable n
 256 calibration images that the networks were not trained on; losses are those of the bit-accurate simulator on 600 others. Intervals are
 paired bootstraps over these images (2,000 draws). LUTs are the estimates of whole designs.
 
-    python benchmarks/assign.py [--networks mlp,cnn,depthwise] [--seeds 4] [--candidates fixed2-8] [--metric fit] [--refine 0]
+    python benchmarks/assign.py [--networks mlp,cnn,depthwise] [--seeds 4] [--candidates fixed2-8] [--metric fit] [--loss kl] [--refine N]
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--json", default="")
     for name, default in (("candidates", "fixed2-8"), ("metric", "fit"), ("transforms", "fold_bn"), ("loss", "kl")):
         parser.add_argument(f"--{name}", default=default)
-    parser.add_argument("--refine", type=int, default=0)
+    parser.add_argument("--refine", type=int, default=None)
     args = parser.parse_args()
     settings = {"candidates": args.candidates, "metric": args.metric, "refine": args.refine, "loss": args.loss, "transforms": tuple(args.transforms.split(","))}
     found = []

@@ -54,7 +54,7 @@ class Settings:
     """What the user chose; the names are those of the extension points (see `qcompile methods`).
 
     accuracy_target, max_loss: least resources under these instead of least loss under the budget. refine: evaluations spent on exchanging
-    formats around the optimum of the tables, on measured losses. channels: a weight scale per output channel. span: lowest and highest
+    formats around the optimum of the tables, on measured losses (None: by the size of network and data, at most 300). channels: a weight scale per output channel. span: lowest and highest
     input, for `bn_distill`.
     """
 
@@ -73,7 +73,7 @@ class Settings:
     channels: bool = True
     asymmetric: bool = False
     free: bool = False
-    refine: int = 0
+    refine: int | None = None
     span: tuple[float, float] | None = None
     seed: int = 0
 
@@ -89,7 +89,7 @@ class Settings:
             raise QCompileError(f"an accuracy of {self.accuracy_target:g} is not possible", hint="--accuracy-target 0.97 is 97 %")
         if self.span is not None and not (len(self.span) == 2 and self.span[0] < self.span[1]):
             raise QCompileError(f"the inputs cannot reach from {self.span[0]:g} to {self.span[-1]:g}", hint="--span 0 1")
-        if self.refine < 0 or self.seed < 0:
+        if (self.refine or 0) < 0 or self.seed < 0:
             raise QCompileError("refine and seed must not be negative")
 
 
@@ -239,7 +239,7 @@ class Planner:
         loss = tied(Table(tuple(sensitivity.table[n] for n in names), pairs), groups)
         fabric = fabric_of(self.options.part)
         tables = costs.costs(self.study, self.graph, self._target())
-        worth = {r: lut_equivalents(fabric, Resources(**{r: 1})) for r in ("lut", "dsp", "bram18")}
+        worth = {"dsp": lut_equivalents(fabric, Resources(dsp=1)), "bram18": lut_equivalents(fabric, Resources(bram18=1))}
         area = tables["lut"].plus(tables["dsp"].times(worth["dsp"])).plus(tables["bram18"].times(worth["bram18"]))
         labels = tuple(tuple(map(str, self.study.candidates[g[0]])) for g in self.study.variables)
         return Problem(tuple(" + ".join(g) for g in self.study.variables), labels, loss, {**tables, AREA: area})
@@ -393,12 +393,12 @@ class Planner:
             choice = find(self.problem, Request(limits, goal, max(allowed, self.problem.loss.of(finest) * (1 + 1e-9))))
             if choice not in out:
                 out.append(choice)
-        self._optima[goal, *sorted(limits.items())] = out = sorted(out, key=self.problem.costs[goal].of)
+        self._optima[(goal, *sorted(limits.items()))] = out = sorted(out, key=self.problem.costs[goal].of)
         return out
 
     def _refined(self, choice: tuple[int, ...]) -> tuple[int, ...]:
         """Exchanges around a choice, one variable or two, by measured loss: the tables know no interactions. Only designs that fit."""
-        left, e = self.settings.refine, self.study
+        left, e = self._evaluations(), self.study
         if left <= 0 or self.settings.accuracy_target is not None or self.settings.max_loss is not None:
             return choice
         limit = {r: self.problem.costs[r].of(choice) + max(0.0, self.limits[r] - getattr(self.cost(choice), r)) for r in _MODELLED if self._binds(self.problem, r)}
@@ -417,6 +417,13 @@ class Planner:
                 break
             current, choice = better
         return choice
+
+    def _evaluations(self) -> int:
+        """How many evaluations refinement may take: those asked for, or as many as about 10**11 multiplications allow."""
+        if self.settings.refine is not None:
+            return self.settings.refine
+        products = hls.multiplications(self.design(self.plan([0] * len(self.study.variables))).graph)
+        return int(min(300, 1e11 // max(1, products * len(self.study.evaluation.data))))
 
     # --- what is shown ------------------------------------------------------------------------------------------------------
 
@@ -517,14 +524,14 @@ def _explained(run: Run) -> Plan:
 
 def figures(run: Run, next_step: str) -> Figures:
     """What the report of a run shows."""
-    study, problem = run.study, run.problem
+    study = run.study
     labels = sorted({c for cs in study.candidates.values() for c in cs})
     place = {str(c): i for i, c in enumerate(labels)}
     table = np.full((len(study.tensors), len(labels)), np.nan)
     configuration = study.configuration(run.choice)
     for row, t in enumerate(study.tensors):
-        for c, v in zip(study.candidates[t.name], run.sensitivity.table[t.name], strict=True):
-            table[row, place[str(c)]] = v
+        for candidate, v in zip(study.candidates[t.name], run.sensitivity.table[t.name], strict=True):
+            table[row, place[str(candidate)]] = v
     chosen = tuple(str(study.candidates[t.name][configuration[t.name]]) for t in study.tensors)
     rows = []
     for t, label in zip(study.tensors, chosen, strict=True):
@@ -533,22 +540,22 @@ def figures(run: Run, next_step: str) -> Figures:
         rows.append((t.name, t.layer, "x".join(map(str, t.shape)), label, str(choice.format), f"{why.get(run.settings.metric, 0):.3g}",
                      ", ".join(f"{k} {v['loss']:.2g}/{v['lut']:+d}" for k, v in _near(why.get("alternatives", {}), label).items())))  # fmt: skip
     limit = run.limits.get("lut")
-    c, s = run.chosen, run.settings
+    point, s = run.chosen, run.settings
     facts = [
         ("model", run.model.name), ("part", run.options.part), ("architecture", run.options.arch),
         ("metric, search", f"{s.metric}, {s.search}" + (f", {s.refine} evaluations of refinement" if s.refine else "")),
         ("range, rounding, transforms", f"{s.range}, {s.rounding}, {', '.join(s.transforms) or 'none'}"),
         ("data", f"{len(study.evaluation.data)} vectors ({s.source})"),
-        ("loss", f"{c.loss:.4g} (float {run.float_loss:.4g}), {study.evaluation.loss.kind}"),
-        *([("accuracy", f"{c.accuracy:.4f} (float {run.float_accuracy:.4f})")] if c.accuracy is not None and run.float_accuracy is not None else []),
+        ("loss", f"{point.loss:.4g} (float {run.float_loss:.4g}), {study.evaluation.loss.kind}"),
+        *([("accuracy", f"{point.accuracy:.4f} (float {run.float_accuracy:.4f})")] if point.accuracy is not None and run.float_accuracy is not None else []),
         *([("held-out", f"loss {p.loss:.4g}" + (f", accuracy {p.accuracy:.4f}" if p.accuracy is not None else ""))] if (p := next(iter(run.tested), None)) else []),
-        ("cost, estimated", ", ".join(f"{r} {math.ceil(getattr(c.cost, r)):,} of {v:,}" for r, v in run.limits.items() if getattr(c.cost, r))),
+        ("cost, estimated", ", ".join(f"{r} {math.ceil(getattr(point.cost, r)):,} of {v:,}" for r, v in run.limits.items() if getattr(point.cost, r))),
         *(("note", n) for n in run.notes),
     ]  # fmt: skip
     return Figures(
         f"{run.model.name}: formats for {run.options.part}", tuple(t.name for t in study.tensors), tuple(t.kind for t in study.tensors),
         tuple(map(str, labels)), table, chosen, tuple(run.plan.tensors[t.name].format.width for t in study.tensors), run.front,
-        (c.name, c.cost.lut, c.loss, c.accuracy), tuple((p.name, p.cost.lut, p.loss, p.accuracy) for p in run.baselines),
+        (point.name, point.cost.lut, point.loss, point.accuracy), tuple((p.name, p.cost.lut, p.loss, p.accuracy) for p in run.baselines),
         None if limit is None else float(limit), run.float_loss, s.metric, tuple(rows),
         ("tensor", "layer", "shape", "candidate", "format", s.metric, "alternatives: sensitivity / LUTs more or less"), tuple(facts), next_step,
     )  # fmt: skip

@@ -22,8 +22,8 @@ from qcompile.assignment.metrics import METRICS
 from qcompile.assignment.ranges import fit
 from qcompile.cli import main
 from qcompile.cost.exchange import fabric_of
-from qcompile.planning import Planner, Settings
 from qcompile.pipeline import Options
+from qcompile.planning import Planner, Settings
 
 FOLDER = ROOT / "examples"
 CALIBRATION = np.load(FOLDER / "digits_calibration.npz")
@@ -63,7 +63,7 @@ def test_the_same_run_gives_the_same_bytes(cheap: planning.Run, tmp_path: Path) 
                          metric="kl_output", candidates="fixed3-6", cache=tmp_path / "cache")  # fmt: skip
     assert again.plan.to_json() == cheap.plan.to_json()
     first, second = (planning.write(r, tmp_path / n) for r, n in ((cheap, "a"), (again, "b")))
-    for a, b in zip(first, second):
+    for a, b in zip(first, second, strict=True):
         if a.name != "report.html":  # names its own folder
             assert a.read_bytes() == b.read_bytes(), a.name
     page = (tmp_path / "a" / "report.html").read_text()

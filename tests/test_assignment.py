@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, records, CORPUS
+from conftest import CORPUS, ROOT, records
 
 import qcompile as qc
 from qcompile.assignment import network, ranges, transforms
@@ -139,7 +139,7 @@ def test_every_op_has_a_fast_rule() -> None:
 @pytest.mark.parametrize("fmt", [FixedPoint(4), FixedPoint(3, 0, False), Minifloat(3, 2, -1), Minifloat(2, 1, 0, signed=False), Bipolar()], ids=str)
 def test_fast_grids_are_the_formats(fmt) -> None:
     y = np.concatenate([np.linspace(-40, 40, 1601), np.random.default_rng(0).normal(size=500) * 8])
-    num, den = zip(*(float(v).as_integer_ratio() for v in y))
+    num, den = zip(*(float(v).as_integer_ratio() for v in y), strict=True)
     exact = fmt.quantize_ratio(np.array(num, dtype=object), np.array(den, dtype=object)).astype(float)
     assert np.array_equal(round_units(y, fmt), exact)
     low, high = neighbours(y, fmt)
@@ -162,7 +162,7 @@ def test_ranges(method: str) -> None:
                 assert method != "mse" or errors[-1] <= np.square(full(x) - x).mean() * 1.0000001
                 assert not Candidate(family, bits).po2 or np.all(np.log2(q.step) % 1 == 0)
                 assert np.array_equal(q.step.astype(np.float32), q.step)
-            assert family == "pow2" or method == "percentile" or all(b < a for a, b in zip(errors, errors[1:]))
+            assert family == "pow2" or method == "percentile" or all(b < a for a, b in zip(errors, errors[1:], strict=False))
     skewed = np.random.default_rng(2).normal(size=2000) ** 2 - 0.2
     symmetric, shifted = (ranges.fit(skewed, Candidate("int", 4), method, asymmetric=a) for a in (False, True))
     assert np.square(shifted(skewed) - skewed).mean() < np.square(symmetric(skewed) - skewed).mean()

@@ -17,8 +17,8 @@ HAWQ = ROOT.parent / "shared" / "ground_truth" / "hawq_resnet18.json"
 def hawq() -> tuple[dict, Problem, list[list[int]]]:
     """HAWQ-V3's ResNet-18: trace * error, three costs, ties between the branches of residual sums."""
     d = json.loads(HAWQ.read_text())
-    omega = Table(tuple(t * np.array([a, b]) for t, a, b in zip(d["trace"], d["error_4bit"], d["error_8bit"])))
-    costs = {k: Table(tuple(np.array(p) for p in zip(c["bits4"], c["bits8"]))) for k, c in d["cost"].items()}
+    omega = Table(tuple(t * np.array([a, b]) for t, a, b in zip(d["trace"], d["error_4bit"], d["error_8bit"], strict=True)))
+    costs = {k: Table(tuple(np.array(p) for p in zip(c["bits4"], c["bits8"], strict=True))) for k, c in d["cost"].items()}
     groups = [list(g) for g in d["ties"]]
     groups = sorted(groups + [[i] for i in range(len(d["trace"])) if not any(i in g for g in groups)])
     names = tuple("+".join(map(str, g)) for g in groups)

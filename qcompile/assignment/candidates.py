@@ -106,8 +106,8 @@ def candidates_of(found: Iterable[Tensor], default: Sequence[Candidate], restric
             group = [chosen[o.name] for o in found if o.tie == t.tie]
             common = tuple(c for c in group[0] if all(c in g for g in group))
             if not common:
-                names = ", ".join(o.name for o in found if o.tie == t.tie)
-                raise QCompileError(f"the tensors {names} are joined and need one format, but have no candidate in common")
+                joined = ", ".join(o.name for o in found if o.tie == t.tie)
+                raise QCompileError(f"the tensors {joined} are joined and need one format, but have no candidate in common")
             chosen[t.name] = common
     return chosen
 

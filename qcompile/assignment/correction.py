@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from qcompile.assignment.data import Data
-from qcompile.assignment.network import Network
+from qcompile.assignment.network import Change, Network
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.tensors import tensors
 from qcompile.ir import Graph, ops
@@ -33,9 +33,9 @@ def bias_offsets(graph: Graph, plan: Plan, network: Network, data: Data) -> dict
     return offsets
 
 
-def quantized(graph: Graph, plan: Plan) -> dict[str, object]:
+def quantized(graph: Graph, plan: Plan) -> dict[str, Change]:
     """What a plan does to the tensors of the float graph, for fast evaluation."""
-    out: dict[str, object] = {}
+    out: dict[str, Change] = {}
     for t in tensors(graph):
         choice = plan.tensors.get(t.name)
         if choice is None:

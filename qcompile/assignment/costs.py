@@ -206,7 +206,8 @@ class _Builder:
     def _given_weights(self, integer: Graph, node: Node) -> None:
         """A layer whose weights are not searched: its price by the format of its data."""
         constant = next(i for i, v in enumerate(node.inputs) if isinstance(getattr(integer.producers.get(v.name), "op", None), ops.Constant))
-        units = integer.producers[node.inputs[constant].name].op.units.data
+        units, own = integer.producers[node.inputs[constant].name].op.units.data, node.inputs[constant].type.format
+        assert own is not None
         data = self._source(integer, node)
         if data is None:
             self.constant += _vector(self.target.price(integer, node))
@@ -214,13 +215,15 @@ class _Builder:
         i = self.place[data]
         for c in range(self.sizes[i]):
             fmt = self.study.evaluation.quantizers[data][c].format
-            self.unary[i][:, c] += self._priced(node, units, node.inputs[constant].type.format, fmt, constant)[0]
+            self.unary[i][:, c] += self._priced(node, units, own, fmt, constant)[0]
 
     def _pair(self, integer: Graph, node: Node, weight: str, data: str | None, constant: int) -> None:
         quantizers = self.study.evaluation.quantizers
         numbers = self.study.numbers[weight]
         i = self.place[weight]
-        formats = [quantizers[data][c].format for c in range(self.sizes[self.place[data]])] if data else [node.inputs[1 - constant].type.format]
+        other = node.inputs[1 - constant].type.format
+        assert other is not None
+        formats = [quantizers[data][c].format for c in range(self.sizes[self.place[data]])] if data else [other]
         table = np.zeros((len(RESOURCES), self.sizes[i], len(formats)))
         bits = np.zeros((self.sizes[i], len(formats)))
         for a, q in enumerate(quantizers[weight]):

@@ -65,7 +65,10 @@ class Quantizer:
         """The quantizer of the graph: a power-of-two step for the whole tensor lives in the format, every other one in the scale."""
         fmt = self.format
         if self.step.ndim == 0 and not isinstance(fmt, Bipolar) and (exponent := power_of_two(float(self.step))) is not None:
-            fmt = replace(fmt, frac=-exponent) if isinstance(fmt, FixedPoint) else replace(fmt, bias=1 - fmt.mantissa - exponent)
+            if isinstance(fmt, FixedPoint):
+                fmt = replace(fmt, frac=-exponent)
+            elif isinstance(fmt, Minifloat):
+                fmt = replace(fmt, bias=1 - fmt.mantissa - exponent)
             return ops.Quantize(fmt, ONE, Param.of(self.zero_point) if self.zero_point else ZERO)
         return ops.Quantize(fmt, Param.of(self.steps(rank)), Param.of(self.zero_point) if self.zero_point else ZERO)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.assignment.grids import Quantizer, unit_step
+from qcompile.formats import Rounding
 from qcompile.ir import Graph, Node, Param, ops
 from qcompile.sim import kernels
 from qcompile.sim.reference import arg_max, batch_norm, constant
@@ -78,6 +79,9 @@ class Numpy:
         return windows.max(axis=axes) if largest else windows.sum(axis=axes)
 
 
+_NUMPY = Numpy()
+
+
 def _windows(x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> np.ndarray:
     spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
     axes = tuple(range(2, 2 + len(kernel)))
@@ -95,26 +99,25 @@ def _rule(*types: type) -> Callable[[Rule], Rule]:
 
 
 @_rule(ops.Affine)
-def _affine(xp: Numpy, op: ops.Affine, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _affine(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
     return x[0] * xp.array(op.mul) + xp.array(op.add)
 
 
 @_rule(ops.Clip)
-def _clip(xp: Numpy, op: ops.Clip, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _clip(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
     y = x[0] if op.lo is None else xp.maximum(x[0], xp.array(op.lo))
     return y if op.hi is None else xp.minimum(y, xp.array(op.hi))
 
 
 @_rule(ops.Leaky)
-def _leaky(xp: Numpy, op: ops.Leaky, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _leaky(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
     return xp.where(x[0] < 0, x[0] * xp.array(op.slope), x[0])
 
 
 @_rule(ops.Round)
-def _round(xp: Numpy, op: ops.Round, x: list[Any], shape: tuple[int, ...]) -> Array:
-    from qcompile.frontend.tensors import _ROUNDINGS
-
-    return xp.array(_ROUNDINGS.get(op.rounding, np.rint)(np.asarray(x[0])))
+def _round(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
+    whole: Callable[[np.ndarray], np.ndarray] = {Rounding.FLOOR: np.floor, Rounding.CEIL: np.ceil, Rounding.DOWN: np.trunc}.get(op.rounding, np.rint)
+    return xp.array(whole(np.asarray(x[0])))
 
 
 @_rule(ops.Func)
@@ -123,12 +126,12 @@ def _func(xp: Numpy, op: ops.Func, x: list[Any], shape: tuple[int, ...]) -> Arra
 
 
 @_rule(ops.Count)
-def _count(xp: Numpy, op: ops.Count, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _count(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
     return xp.array((np.asarray(x[0])[..., None] >= op.thresholds).sum(axis=-1).astype(np.float32))
 
 
 @_rule(ops.Quantize)
-def _quantize(xp: Numpy, op: ops.Quantize, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _quantize(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
     """A quantizer that the model has itself. Rounding modes other than to nearest are as good as that for a search."""
     fmt, unit = unit_step(op.format)
     zero, scale = op.zero_point, (op.scale * float(unit)).astype(np.float32)
@@ -276,7 +279,7 @@ class Network:
         """The inputs by name, float32 of shape (N, *shape)."""
         return {name: np.asarray(a, dtype=np.float32).reshape(len(a), *shape) for (name, shape), a in zip(self.inputs, x, strict=True)}
 
-    def run(self, values: Mapping[str, Array], changes: Mapping[str, Change] | None = None, xp: Numpy = Numpy(), keep: Iterable[str] | None = ()) -> dict[str, Array]:
+    def run(self, values: Mapping[str, Array], changes: Mapping[str, Change] | None = None, xp: Numpy = _NUMPY, keep: Iterable[str] | None = ()) -> dict[str, Array]:
         """All tensors from the inputs. changes: what becomes of a tensor once it is made. keep: which to return beside the output (None: all)."""
         changes = changes or {}
         out = {k: changes[k](v) if k in changes else v for k, v in values.items()}
@@ -285,7 +288,7 @@ class Network:
             out[s.output] = changes[s.output](y) if s.output in changes else y
         return out if keep is None else {k: out[k] for k in {self.output, *keep}}
 
-    def again(self, base: Mapping[str, Array], changes: Mapping[str, Change], xp: Numpy = Numpy()) -> Array:
+    def again(self, base: Mapping[str, Array], changes: Mapping[str, Change], xp: Numpy = _NUMPY) -> Array:
         """The output with changes, given all tensors without them: only what depends on a change is computed."""
         fresh: dict[str, Array] = {name: changes[name](base[name]) for name, _ in self.inputs if name in changes}
         for s in self.steps:

@@ -133,7 +133,7 @@ class Plan:
             raise QCompileError("this is no plan: it has no object \"tensors\"", where, _HINT)
         if record.get("schema") != SCHEMA:
             raise QCompileError(f"the plan's schema is {record.get('schema')!r}; this version of qcompile reads {SCHEMA}", where, "run qcompile assign again")
-        model = record.get("model") if isinstance(record.get("model"), dict) else {}
+        model: dict[str, Any] = record["model"] if isinstance(record.get("model"), dict) else {}
         try:
             return Plan(
                 {name: _choice(name, c, where) for name, c in record["tensors"].items()},

@@ -71,7 +71,8 @@ def _steps(rows: np.ndarray, fmt: Format, limit: np.ndarray, po2: bool, search: 
     limit = np.where(limit > 0, limit, 1.0)
     some = _some(rows)
     if isinstance(fmt, Bipolar):
-        base, ratios = np.abs(rows).mean(axis=1), np.ones(1)
+        ratios: np.ndarray = np.ones(1)
+        base = np.abs(rows).mean(axis=1)
         base = np.where(base > 0, base, 1.0)
         ratios = 2.0 ** np.arange(-1, 2) if po2 else ratios
     elif po2:

@@ -92,7 +92,9 @@ def _solve(goal: Table, bounds: Sequence[tuple[Table, float]]) -> Choice | None:
             out[pair_start[k] : pair_start[k] + m.size] = np.asarray(m).ravel()
         return out
 
-    rows, cols, values, lower, upper = [], [], [], [], []
+    rows: list[int] = []
+    cols: list[int] = []
+    values, lower, upper = list[float](), list[float](), list[float]()
 
     def add(columns: Sequence[int], coefficients: Sequence[float], lo: float, hi: float) -> None:
         rows.extend([len(lower)] * len(columns))
@@ -277,9 +279,9 @@ def bisect(problem: Problem, request: Request) -> Choice:
     order = sorted(range(len(top)), key=lambda i: _sensitivity(problem, i))
     choice, free = list(top), order
     for level in range(max(problem.sizes) - 1):
-        def lowered(length: int, level: int = level, free: list[int] = free) -> Choice:
+        def lowered(length: int, level: int = level, free: list[int] = free, now: list[int] = choice) -> Choice:
             some = set(free[:length])
-            return tuple(min(level, top[i]) if i in some else c for i, c in enumerate(choice))
+            return tuple(min(level, top[i]) if i in some else c for i, c in enumerate(now))
 
         good, bad = 0, len(free) + 1
         while bad - good > 1:

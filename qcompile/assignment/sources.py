@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def bn_distill(graph: Graph, given: Callable[[], Data], seed: int, progress: Pro
     for step in range(STEPS):
         optimizer.zero_grad()
         values = network.run({k: made[k](v) for k, v in x.items()}, xp=xp, keep=wanted)
-        total = 0.0 if span else sum(v.mean().square() + (v.std() - 1).square() for v in x.values())
+        total: Any = 0.0 if span else sum(v.mean().square() + (v.std() - 1).square() for v in x.values())
         for name, (mean, std) in wanted.items():
             v = values[name]
             axes = [a for a in range(v.ndim) if v.shape[a] != len(mean) or a != _channel(v.shape, len(mean))]
