@@ -12,9 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qcompile.assignment.plan import Plan
+    from qcompile.cost.budget import Budget
     from qcompile.errors import QCompileError, UnsupportedError, VerificationError
     from qcompile.frontend import Model, load
     from qcompile.pipeline import Design, Options, compile, open_project
+    from qcompile.planning import assign
     from qcompile.verification import verify
 
 __version__ = "0.1.0"
@@ -23,11 +26,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "load": "qcompile.frontend", "Model": "qcompile.frontend",
     "compile": "qcompile.pipeline", "Design": "qcompile.pipeline", "Options": "qcompile.pipeline", "open_project": "qcompile.pipeline",
+    "assign": "qcompile.planning", "Plan": "qcompile.assignment.plan", "Budget": "qcompile.cost.budget",
     "verify": "qcompile.verification",
     "QCompileError": "qcompile.errors", "UnsupportedError": "qcompile.errors", "VerificationError": "qcompile.errors",
 }  # fmt: skip
 __all__ = [
-    "Design", "Model", "Options", "QCompileError", "UnsupportedError", "VerificationError", "compile", "load", "open_project", "verify",
+    "Budget", "Design", "Model", "Options", "Plan", "QCompileError", "UnsupportedError", "VerificationError", "assign", "compile", "load",
+    "open_project", "verify",
 ]  # fmt: skip
 
 

@@ -261,17 +261,18 @@ def _op_text(op: Any) -> str:
 @main.command()
 @click.argument("model")
 @click.option("-o", "--output", required=True, help="folder of the project")
+@click.option("--plan", metavar="FILE", help="formats for a float model: plan.json of `qcompile assign`")
 @click.option("--dump", metavar="DIR", help="write the text of the graph after each pass")
 @_fit_options
 @_model_options
 @click.pass_context
-def compile(ctx: click.Context, model: str, output: str, dump: str | None, **options: Any) -> None:
+def compile(ctx: click.Context, model: str, output: str, plan: str | None, dump: str | None, **options: Any) -> None:
     """Compile MODEL to a project: HLS C++, simulator, certificate."""
     from qcompile.pipeline import compile as compile_model
 
     goal = _goal(ctx, options, ("max_utilization", "budget"))
     with _progress(f"compiling {model}"):
-        design = compile_model(model, dump=dump, fit=goal or False, **options)
+        design = compile_model(model, plan, dump=dump, fit=goal or False, **options)
         design.write(output)
     _warn(design.warnings)
     _summary(design, output)
@@ -307,6 +308,118 @@ def _summary(design: Design, output: str) -> None:
         rows.append([node.output.name, type(node.op).__name__, list(node.output.type.shape), node.output.type.format,
                      f"{list(weights.shape)} {weights.format}" if weights else "", note])  # fmt: skip
     _table(f"{design.model.name} -> {output}", ["tensor", "op", "shape", "codes", "weights", "implementation"], rows)
+
+
+ASSIGN_OPTIONS = [
+    click.option("--data", "--calibration", "calibration", metavar="FILE|DIR", help="inputs that the network will see: .npy, .npz (labels in it too), a folder of images"),
+    click.option("--labels", metavar="FILE", help=".npy with one class index (or target) per vector"),
+    click.option("--test", metavar="FILE", help="held-out data; only reported"),
+    click.option("--test-labels", metavar="FILE", help="their labels"),
+    click.option("--part", default="xc7z020clg400-1", show_default=True, help="FPGA part or board, see `qcompile parts`"),
+    click.option("--budget", default="", metavar="LIMITS", help="what may be used, e.g. lut=0.7,dsp=100: shares up to 1, or counts"),
+    click.option("--max-lut", type=int, help="short for --budget lut=N"),
+    click.option("--accuracy-target", type=float, help="least resources at this accuracy of the bit-accurate simulator, instead of least loss"),
+    click.option("--max-loss", type=float, help="least resources at this loss"),
+    click.option("--minimize", default="loss", show_default=True, help="with a target: lut, dsp, bram18 or area (all of them)"),
+    click.option("--metric", default="fit", show_default=True, help="sensitivity: see `qcompile methods`"),
+    click.option("--search", default="ilp", show_default=True),
+    click.option("--range", default="mse", show_default=True, help="scales: mse, percentile or minmax"),
+    click.option("--rounding", default="rtn", show_default=True, help="of weights: rtn, adaround or gptq"),
+    click.option("--transform", "transforms", multiple=True, metavar="NAME", help="fold_bn, equalize, bias_correct; in order, once each; none for none  [default: fold_bn]"),
+    click.option("--source", default="real", show_default=True, help="real, or bn_distill: no data needed"),
+    click.option("--span", type=(float, float), metavar="LOW HIGH", help="range of the inputs, for bn_distill, which cannot know it"),
+    click.option("--candidates", default="fixed2-8", show_default=True, help="formats: fixed, int, minifloat, float, pow2, with widths, e.g. int3-8,minifloat4"),
+    click.option("--restrict", multiple=True, metavar="WHAT=NAME:FORMATS", help="for some tensors only: layer=conv1:int8, op=Gemm:int2-4, kind=activation:fixed4-8"),
+    click.option("--loss", default="", help="cross_entropy, kl (distance from the float network) or mse  [default: by the labels]"),
+    click.option("--refine", type=int, help="evaluations for exchanges around the optimum of the tables, 0 for none  [default: by the network's size, at most 300]"),
+    click.option("--per-tensor", is_flag=True, help="one scale per weight tensor, instead of one per output channel"),
+    click.option("--asymmetric", is_flag=True, help="integer activations may have a zero point"),
+    click.option("--free", is_flag=True, help="formats that the model has already may be replaced"),
+    click.option("--arch", default="parallel", show_default=True, type=click.Choice(["parallel", "dataflow"]), help="architecture that is priced"),
+    click.option("--fold", default="min", show_default=True, metavar="min|full|FILE", callback=_fold, help="dataflow: how far layers are unrolled"),
+    click.option("--clock", "clock_ns", default=5.0, show_default=True, help="clock period in ns"),
+    click.option("--workers", default=0, show_default="all processors", help="processes for evaluations"),
+    click.option("--dask", default="", metavar="ADDRESS", help="evaluations on a Dask cluster instead"),
+    click.option("--cache", metavar="DIR", help="where results are kept  [default: ~/.cache/qcompile]"),
+    click.option("--no-cache", is_flag=True, help="keep no results"),
+    click.option("--seed", default=0, show_default=True),
+]
+
+
+def _assign_options(command: Any) -> Any:
+    for option in reversed(ASSIGN_OPTIONS):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("model")
+@click.option("-o", "--output", required=True, help="folder for plan.json, report.html and pictures; or the name of a .json file for the plan alone")
+@click.option("--json", "as_json", is_flag=True, help="machine-readable")
+@_assign_options
+def assign(model: str, output: str, as_json: bool, **options: Any) -> None:
+    """Choose a format for every tensor of a float MODEL: least loss under a budget, or least resources at an accuracy."""
+    from qcompile import planning
+    from qcompile.assignment.jobs import default_folder
+    from qcompile.errors import QCompileError
+
+    per_tensor, max_lut, no_cache = (options.pop(k) for k in ("per_tensor", "max_lut", "no_cache"))
+    if max_lut is not None:
+        options["budget"] = ",".join(filter(None, [options["budget"], f"lut={max_lut}"]))
+    if os.path.isfile(output) and not output.endswith(".json"):
+        raise QCompileError("this is a file", output, "-o names a folder, or a .json file for the plan alone")
+    options["cache"] = None if no_cache else options["cache"] or default_folder()
+    options["transforms"] = tuple(t for t in options["transforms"] or ("fold_bn",) if t != "none")
+    with _stages() as progress:
+        run = planning.run(model, options.pop("calibration"), channels=not per_tensor, progress=progress, **options)
+    if output.endswith(".json"):
+        run.plan.write(output)
+        plan = output
+    else:
+        planning.write(run, output, model)
+        plan = os.path.join(output, "plan.json")
+    if as_json:
+        click.echo(json.dumps({"plan": plan, "chosen": run.chosen.record(), "uniform": [p.record() for p in run.baselines], "held_out": [p.record() for p in run.tested]}, indent=1))
+        return
+    _show_run(run, output)
+    arch = "" if options["arch"] == "parallel" else f" --arch {options['arch']}"
+    click.echo(f"next: qcompile compile {model} --plan {plan} --part {options['part']}{arch} -o build")
+
+
+@contextlib.contextmanager
+def _stages() -> Iterator[Any]:
+    """A bar with the remaining time for every stage of a long run, on stderr."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield report
+
+
+def _show_run(run: Any, output: str) -> None:
+    from qcompile import planning
+
+    f = planning.figures(run, "")
+    _table(f"formats of {run.model.name}", ["tensor", "shape", "candidate", "format", run.settings.metric], [[r[0], r[2], r[3], r[4], r[5]] for r in f.rows])
+    tested = {p.name: p for p in run.tested}
+    rows = []
+    for p in (run.chosen, *run.baselines):
+        held = tested.get(p.name)
+        rows.append([p.name, f"{p.cost.lut:,.0f}", p.cost.dsp, p.cost.bram18, f"{p.loss:.4g}", "" if p.accuracy is None else f"{p.accuracy:.4f}",
+                     *([f"{held.loss:.4g}", "" if held.accuracy is None else f"{held.accuracy:.4f}"] if held else [])])  # fmt: skip
+    header = ["plan", "LUT", "DSP", "BRAM18", "loss", "accuracy"] + (["held-out loss", "held-out accuracy"] if run.tested else [])
+    _table("the chosen plan and uniform ones, by the bit-accurate simulator", header, rows)
+    for name, text in f.facts:
+        click.echo(f"{_printable(name)}: {_printable(text)}")
+    if not output.endswith(".json"):
+        click.echo(f"report: {os.path.join(output, 'report.html')}")
 
 
 @main.command()

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from qcompile.assignment.apply import apply
+from qcompile.assignment.plan import Plan
 from qcompile.backends import hls, pysim
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim import Simulator
@@ -84,7 +86,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Design:
-    """A compiled network: the reference (model graph), the integer graph, and the host's part."""
+    """A compiled network: the reference (model graph), the integer graph, and the host's part; plan: the formats that were chosen for it."""
 
     model: Model
     options: Options
@@ -94,6 +96,7 @@ class Design:
     outputs: tuple[HostOutput, ...]
     fitted: Fitted | None = None
     """How the folding came about, where `compile` chose it."""
+    plan: Plan | None = None
 
     @cached_property
     def simulator(self) -> Simulator:
@@ -175,12 +178,28 @@ class Goal:
             raise QCompileError(f"{self.target_fps:g} frames/s are not possible", "--target-fps", "a positive number, for example 30")
 
 
-def compile(source: Any, plan: None = None, *, dump: str | Path | None = None, fit: bool | Goal = False, **options: Any) -> Design:
+def compile(source: Any, plan: Plan | str | Path | None = None, *, dump: str | Path | None = None, fit: bool | Goal = False, **options: Any) -> Design:
     """Design of a model (a Model, or whatever `load` takes). options: the fields of `Options`. dump: folder for the graph after each pass.
 
+    plan: formats for the tensors that the model does not quantize itself: what `assign` found, or the path of its file.
     fit: choose the folding of every layer (architecture dataflow) for the part, or for a `Goal`. QCompileError where none fits.
     """
     model = source if isinstance(source, Model) else load(source)
+    plan = Plan.read(plan) if isinstance(plan, (str, Path)) else plan
+    if plan is not None:
+        return replace(_compile(_planned(model, plan), dump, fit, options), model=model, plan=plan)
+    return _compile(model, dump, fit, options)
+
+
+def _planned(model: Model, plan: Plan) -> Model:
+    """The model as the plan quantizes it."""
+    if plan.model and plan.model != model.sha256:
+        raise QCompileError(f"the plan was made for another file ('{plan.name}', sha256 {plan.model[:12]}...)", model.name,
+                            "qcompile assign on this model; or remove \"sha256\" from the plan to use it all the same")  # fmt: skip
+    return replace(model, graph=apply(model.graph, plan))
+
+
+def _compile(model: Model, dump: str | Path | None, fit: bool | Goal, options: dict[str, Any]) -> Design:
     chosen = _options(options, bool(fit))
     reference = ports.with_input_formats(model.graph, chosen.formats(), model.annotated)
     graph, inputs, outputs = lower(reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits, chosen.weights == "port")
@@ -244,7 +263,8 @@ def open_project(directory: str | Path) -> Design:
     except (OSError, ValueError, KeyError, TypeError):
         raise QCompileError("this is not a project written by qcompile", str(folder), "qcompile compile MODEL -o DIR") from None
     model = load(source)
-    return compile(replace(model, name=name, graph=replace(model.graph, name=name)), **options)
+    plan = Plan.read(folder / "plan.json") if "plan" in manifest else None
+    return compile(replace(model, name=name, graph=replace(model.graph, name=name)), plan, **options)
 
 
 def options_record(options: Options) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import jinja2
 import numpy as np
 
 from qcompile.assets import asset
+from qcompile.assignment.plan import SCHEMA as PLAN_SCHEMA
 from qcompile.backends import hls, pysim
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim.simulator import encode
@@ -42,6 +43,8 @@ def project_files(design: Design) -> FileSet:
     files |= pysim.emit(design.graph, design.inputs, design.outputs)
     files |= _vectors(design)
     files["model.onnx"] = design.model.source
+    if design.plan is not None:
+        files["plan.json"] = design.plan.to_json().encode()
     files["graph.txt"] = print_graph(design.graph, data=False).encode()
     proofs = certificate(design)
     files["certificate.json"] = _json(proofs)
@@ -144,6 +147,7 @@ def manifest(design: Design, digest: str) -> dict[str, Any]:
         "tool": {"name": "qcompile", "version": VERSION},
         "model": {"name": design.model.name, "sha256": design.model.sha256},
         "options": options_record(design.options),
+        **({"plan": {"schema": PLAN_SCHEMA, "sha256": design.plan.digest}} if design.plan else {}),
         "top": design.top,
         "inputs": inputs,
         "outputs": outputs,

@@ -16,8 +16,8 @@ from qcompile.ir import ops, typing
 from qcompile.passes import lower, ranges
 from qcompile.sim import reference
 
-ORDER = ["errors", "assets", "formats", "ir", "sim", "frontend", "cost", "passes", "assign", "schedule", "backends", "pipeline", "project", "estimation",
-         "float32", "verification", "layers", "evaluation", "methods", "cli"]  # fmt: skip
+ORDER = ["errors", "assets", "formats", "ir", "sim", "frontend", "cost", "passes", "assignment", "schedule", "backends", "pipeline", "project", "estimation",
+         "float32", "verification", "layers", "evaluation", "planning", "methods", "cli"]  # fmt: skip
 LATE = {("pipeline", "project")}  # Design.files() asks project for the files when they are wanted
 
 

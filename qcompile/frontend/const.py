@@ -11,7 +11,7 @@ import onnx
 
 from qcompile.formats import FixedPoint, Minifloat
 from qcompile.formats.minifloat import E2M1, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ
-from qcompile.ir import ONE, ZERO, Array, Param, Shape, TensorType, gcd_of, integers
+from qcompile.ir import Array, Param, Shape, TensorType, gcd_of, integers
 
 # Formats of the ONNX integer types.
 INTEGERS: dict[int, FixedPoint] = {
@@ -69,7 +69,7 @@ class Const:
         return Param.of(self.exact())
 
     def tensor(self) -> tuple[Array, TensorType]:
-        """As a Constant of a graph: units and type. ValueError if the numbers need more than 64 bits."""
+        """As a Constant of a graph: units and type, without format where nothing quantized the numbers."""
         if self.units is not None and self.type is not None:
             return Array(self.units), self.type
         return _on_grid(self)
@@ -100,7 +100,7 @@ def _fractions(x: np.ndarray) -> np.ndarray:
 
 
 def _on_grid(c: Const) -> tuple[Array, TensorType]:
-    """Unquantized numbers are exact too: integers times a power of two (or the rationals' common unit)."""
+    """Unquantized numbers are exact too: integers times a power of two (or the rationals' common unit), of no format yet."""
     if c.rationals is None:
         mantissa, exponent = np.frexp(c.held.astype(np.float64))
         integer = (mantissa * 2.0**53).astype(np.int64)
@@ -115,11 +115,4 @@ def _on_grid(c: Const) -> tuple[Array, TensorType]:
         unit = gcd_of(c.rationals.ravel().tolist())
         units = integers((v / unit for v in c.rationals.ravel().tolist()), c.shape)
     units = np.asarray(units, dtype=object).reshape(c.shape)
-    lo, hi = (int(units.min()), int(units.max())) if units.size else (0, 0)
-    width = max(hi.bit_length() + 1, (-lo - 1).bit_length() + 1 if lo < 0 else 1)
-    if width > 64:
-        raise ValueError(f"unquantized numbers that span {width} bits; quantize them (at most 64 bits are possible)")
-    exponent_of = unit.denominator.bit_length() - 1
-    if unit.numerator == 1 and unit.denominator == 1 << exponent_of:
-        return Array(units), TensorType(c.shape, FixedPoint(width, exponent_of), ONE, ZERO)
-    return Array(units), TensorType(c.shape, FixedPoint(width), Param.of(unit), ZERO)
+    return Array(units), TensorType(c.shape, None, Param.of(unit))

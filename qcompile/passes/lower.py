@@ -378,11 +378,27 @@ def _quantize(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 
 @_rule(ops.Constant)
 def _constant(low: Lowering, node: Node, x: list[Expr]) -> Expr:
-    t = node.output.type
+    t = node.output.type if node.output.type.format else _integers(node)
     assert t.format is not None
     value = low.emit(node.op, (), node, node.output.name, t.format, t.scale, t.zero_point)
     unit = t.unit()
     return Expr(t.shape, ((value, unit),), _mul(unit, t.zero_point.map(lambda z: -z)))
+
+
+def _integers(node: Node) -> TensorType:
+    """The type of numbers that nothing quantized: as many bits as they need. A power-of-two unit lives in the format."""
+    t, units = node.output.type, node.op.units.data
+    width = smallest_format(min(-1, int(units.min(initial=0))), int(units.max(initial=0))).width
+    if width > 64:
+        raise QCompileError(
+            f"unquantized numbers that span {width} bits; at most 64 are possible",
+            str(node.origin),
+            "qcompile assign chooses formats for them; or quantize them in the model",
+        )
+    exponent = t.scale.scalar.denominator.bit_length() - 1
+    if t.scale.scalar == Fraction(1, 2**exponent):
+        return TensorType(t.shape, FixedPoint(width, exponent), ONE)
+    return dataclasses.replace(t, format=FixedPoint(width))
 
 
 @_rule(ops.Add)

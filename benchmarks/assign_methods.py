@@ -1,0 +1,149 @@
+"""What the methods of `qcompile assign` are worth on digits: measured, each against its baseline in the same run.
+
+    python benchmarks/assign_methods.py [fit] [interaction] [minifloat] [rounding] [equalize] [bn_distill]
+
+Networks, splits and seeds as in `assign.py`; losses and accuracies on 600 held-out images by the bit-accurate simulator, except where 250
+random configurations are ranked (fast evaluation, same images). LUTs are estimates of whole designs (UltraScale+, architecture parallel).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from assign import network
+from scipy.stats import spearmanr
+
+from qcompile import planning
+from qcompile.assignment.data import data
+from qcompile.assignment.jobs import Jobs
+from qcompile.assignment.losses import loss_of
+from qcompile.assignment.metrics import METRICS
+from qcompile.assignment.network import Network
+from qcompile.assignment.sources import SOURCES
+
+SEEDS, CONFIGURATIONS = 4, 250
+
+
+def studied(kind: str, seed: int, source: str = "real", **settings: Any) -> tuple[Any, Any, Any, float]:
+    """(study, the same on held-out data, planner, seconds of the data source)."""
+    model, calibration, test, _ = network(kind, seed)
+    planner = planning.Planner(model, planning.Settings(**settings), planning.Options(part="xcvu9p"), {}, Jobs(), False)
+    start = time.perf_counter()
+    found = SOURCES[source](model.graph, lambda: data(calibration[0], planner.graph, calibration[1]), seed, planning.silent, (0.0, 1.0))
+    seconds = time.perf_counter() - start
+    net = Network.of(planner.graph)
+    study = planner._study(net, found, loss_of(net, found, settings.get("loss", "")))
+    held = data(test[0], planner.graph, test[1])
+    return study, replace(study.evaluation, data=held, loss=loss_of(net, held)), planner, seconds
+
+
+def ranked(names: list[str], low: int, **settings: Any) -> None:
+    for kind in ("mlp", "cnn"):
+        for method in ("minmax", "mse"):
+            rows: dict[str, list[float]] = {n: [] for n in (*names, "(measured)")}
+            own: dict[str, list[float]] = {n: [] for n in rows}
+            seconds: dict[str, float] = {}
+            for seed in range(SEEDS):
+                study, held, *_ = studied(kind, seed, range=method, channels=False, candidates=f"int{low}-8", **settings)
+                rng = np.random.default_rng(seed)
+                some = [{t.name: int(rng.integers(len(study.candidates[t.name]))) for t in study.tensors} for _ in range(CONFIGURATIONS)]
+                losses, seen = [held(c) for c in some], [study.evaluation(c) for c in some]
+                for n in names:
+                    start = time.perf_counter()
+                    found = METRICS[n](study)
+                    seconds[n] = time.perf_counter() - start
+                    predicted = [found.of(c) for c in some]
+                    rows[n].append(float(spearmanr(predicted, losses)[0]))
+                    own[n].append(float(spearmanr(predicted, seen)[0]))
+                rows["(measured)"].append(float(spearmanr(seen, losses)[0]))
+            for n, found in rows.items():
+                v = " ".join(f"{x:.3f}" for x in found)
+                more = f"with the calibration loss itself {np.median(own[n]):.3f}  {seconds[n]:.2f} s" if own[n] else "the calibration loss of each configuration: the ceiling"
+                print(f"{kind:4} {low} to 8 bits, ranges {method:6} {n:12} Spearman {v}  median {np.median(found):.3f}  {more}", flush=True)
+
+
+def fit() -> None:
+    """FIT and others: rank correlation with held-out loss."""
+    ranked(["fit", "hawq_v2", "perturbation", "kl_output", "sqnr", "roundoff"], 2)
+
+
+def interaction() -> None:
+    """Pair terms at 3 bits and more."""
+    ranked(["perturbation", "interaction"], 3)
+
+
+def minifloat() -> None:
+    """Weights and activations of one width: integers, fixed point, minifloats."""
+    for kind in ("mlp", "cnn"):
+        table: dict[str, list[tuple[float, float, float]]] = {}
+        for seed in range(SEEDS):
+            model, calibration, test, _ = network(kind, seed)
+            for family in ("int", "float", "fixed", "minifloat"):
+                for bits in range(3, 9):
+                    r = planning.run(model, calibration[0], labels=calibration[1], test=test[0], test_labels=test[1], part="xcvu9p", baselines=False,
+                                     metric="sqnr", candidates=f"{family}{bits}")  # fmt: skip
+                    p = r.tested[0]
+                    table.setdefault(f"{family}{bits}", []).append((p.loss, p.accuracy or 0.0, p.cost.lut))
+        means = {k: np.mean(v, axis=0) for k, v in table.items()}
+        front = {k for k, m in means.items() if not any(o[0] <= m[0] and o[2] < m[2] for o in means.values())}
+        for k, (loss, accuracy, lut) in means.items():
+            print(f"{kind:4} {k:11} loss {loss:.4f}  accuracy {accuracy:.4f}  {lut:9,.0f} LUT {'  on the front' if k in front else ''}", flush=True)
+
+
+def rounding() -> None:
+    """adaround and gptq against rounding to nearest, and with bias correction."""
+    for kind in ("mlp", "cnn"):
+        for candidate in ("int3", "int4", "float3", "float4"):
+            out = []
+            for name in ("rtn", "adaround", "gptq"):
+                for steps in (("fold_bn",), ("fold_bn", "bias_correct")):
+                    found = []
+                    for seed in range(SEEDS):
+                        model, calibration, test, _ = network(kind, seed)
+                        r = planning.run(model, calibration[0], labels=calibration[1], test=test[0], test_labels=test[1], part="xcvu9p", baselines=False,
+                                         metric="sqnr", candidates=candidate, rounding=name, transforms=steps)  # fmt: skip
+                        found.append((r.tested[0].loss, r.tested[0].accuracy))
+                    loss, accuracy = np.mean(found, axis=0)
+                    out.append(f"{name}{'+bias' if len(steps) > 1 else ''} {loss:.3f}/{accuracy:.3f}")
+            print(f"{kind:4} {candidate:7} loss/accuracy: {'  '.join(out)}", flush=True)
+
+
+def equalize() -> None:
+    """Cross-layer equalisation of a depthwise separable network, one scale per weight tensor."""
+    for bits in (4, 5, 6, 8):
+        out = []
+        for steps in (("fold_bn",), ("fold_bn", "equalize")):
+            found = []
+            for seed in range(SEEDS):
+                model, calibration, test, _ = network("depthwise", seed)
+                r = planning.run(model, calibration[0], labels=calibration[1], test=test[0], test_labels=test[1], part="xcvu9p", baselines=False, metric="sqnr",
+                                 candidates=f"int{bits}", channels=False, range="minmax", transforms=steps)  # fmt: skip
+                found.append((r.tested[0].loss, r.tested[0].accuracy))
+            loss, accuracy = np.mean(found, axis=0)
+            out.append(f"{'equalized' if len(steps) > 1 else 'plain'} {loss:.3f}/{accuracy:.3f}")
+        print(f"depthwise int{bits} per tensor, loss/accuracy: {'  '.join(out)}", flush=True)
+
+
+def bn_distill() -> None:
+    """Sensitivities on distilled data against those on real data."""
+    for kind in ("mlp", "cnn", "depthwise"):
+        for seed in range(SEEDS):
+            tables, seconds = {}, 0.0
+            for source in ("real", "bn_distill"):
+                study, _, _, seconds = studied(kind, seed, source, loss="kl", candidates="fixed2-8")
+                tables[source] = METRICS["fit"](study).table
+            a, b = tables["real"], tables["bn_distill"]
+            whole = spearmanr(np.concatenate(list(a.values())), np.concatenate(list(b.values())))[0]
+            layers = spearmanr([v.mean() for v in a.values()], [v.mean() for v in b.values()])[0]
+            print(f"{kind:9} seed {seed}: Spearman of tensors {layers:.2f}, of the whole table {whole:.3f}; {seconds:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    parts = {f.__name__: f for f in (fit, interaction, minifloat, rounding, equalize, bn_distill)}
+    for name in sys.argv[1:] or parts:
+        print(f"== {name}: {parts[name].__doc__}")
+        parts[name]()

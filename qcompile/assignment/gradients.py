@@ -1,0 +1,206 @@
+"""Curvature of the loss, by torch: the network as a torch program, Fisher and Hessian traces. torch is an extra, imported here only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from qcompile.assignment.data import Data
+from qcompile.assignment.grids import Quantizer
+from qcompile.assignment.losses import Loss
+from qcompile.assignment.network import Array, Network, Numpy
+from qcompile.errors import QCompileError
+from qcompile.formats import Bipolar, Minifloat
+from qcompile.ir import ops
+
+CLASSES = 16  # outputs up to which expectations over them are exact; beyond, they are sampled
+SAMPLES = 4
+
+
+def torch_module() -> Any:
+    """torch, or an error that says how to get it."""
+    try:
+        import torch
+    except ImportError:
+        raise QCompileError("gradients need torch", hint="pip install 'qcompile[torch]'; the metrics sqnr, roundoff, perturbation and kl_output do without") from None
+    return torch
+
+
+class Torch(Numpy):
+    """The rules of `network` on torch tensors. Quantizers let gradients pass as if they were not there (straight-through)."""
+
+    def __init__(self) -> None:
+        t = self.torch = torch_module()
+        self.where, self.matmul, self.exp, self.log = t.where, t.matmul, t.exp, t.log
+        self.maximum, self.minimum = t.maximum, t.minimum
+
+    def array(self, x: Any) -> Array:
+        return self.torch.from_numpy(np.array(x, dtype=np.float32)) if isinstance(x, np.ndarray) else x
+
+    def function(self, name: str, x: Array, alpha: float) -> Array:
+        t, f = self.torch, self.torch.nn.functional
+        table = {
+            "sigmoid": t.sigmoid, "tanh": t.tanh, "exp": t.exp, "softplus": f.softplus, "softsign": f.softsign, "erf": t.erf, "silu": f.silu,
+            "sqrt": lambda v: t.sqrt(t.clamp(v, min=0)), "elu": lambda v: f.elu(v, alpha), "selu": f.selu, "gelu": f.gelu,
+            "erf_gate": lambda v: v * (1 + t.erf(alpha * v)), "hardswish": lambda v: v * t.clamp(alpha * v + 0.5, 0, 1),
+        }  # fmt: skip
+        return table[name](x)
+
+    def quantize(self, q: Quantizer, x: Array) -> Array:
+        t, fmt = self.torch, q.format
+        step = self.array(np.asarray(q.steps(x.ndim - 1)))
+        y = x.detach() / step + q.zero_point
+        if isinstance(fmt, Bipolar):
+            units = t.where(y >= 0, 1.0, -1.0)
+        elif isinstance(fmt, Minifloat):
+            spacing = t.exp2(t.clamp(t.floor(t.log2(t.clamp(y.abs(), min=1e-30))) - fmt.mantissa, min=0))
+            units = t.clamp(t.round(y / spacing) * spacing, float(fmt.min_units), float(fmt.max_units))
+        else:
+            units = t.clamp(t.round(y), float(fmt.min_units), float(fmt.max_units))
+        return x + ((units - q.zero_point) * step - x).detach()
+
+    def transpose(self, x: Array, perm: tuple[int, ...]) -> Array:
+        return x.permute(perm)
+
+    def take(self, x: Array, indices: tuple[int, ...], axis: int) -> Array:
+        return self.torch.index_select(x, axis, self.torch.tensor(indices))
+
+    def concatenate(self, parts: Sequence[Array], axis: int) -> Array:
+        batch = max(p.shape[0] for p in parts)
+        return self.torch.cat([p.expand(batch, *p.shape[1:]) for p in parts], axis)
+
+    def sum(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return x.sum(dim=axes, keepdim=True)
+
+    def max(self, x: Array, axes: tuple[int, ...]) -> Array:
+        return x.amax(dim=axes, keepdim=True)
+
+    def pad(self, x: Array, op: ops.Pad) -> Array:
+        if any(op.interior):
+            raise QCompileError("gradients through a transposed convolution are not supported", hint="use --metric perturbation or sqnr")
+        widths = [n for b, a in zip(op.before[::-1], op.after[::-1], strict=True) for n in (b, a)]
+        fill = -1e30 if op.value is None else float(np.asarray(op.value).ravel()[0])
+        return self.torch.nn.functional.pad(x, widths, value=fill)
+
+    def conv(self, x: Array, w: Array, op: ops.Conv) -> Array:
+        fn = {1: self.torch.nn.functional.conv1d, 2: self.torch.nn.functional.conv2d}[len(op.strides)]
+        return fn(x, w, None, op.strides, 0, op.dilations, op.groups)
+
+    def pool(self, x: Array, op: Any, largest: bool) -> Array:
+        f, rank = self.torch.nn.functional, len(op.kernel)
+        if largest:
+            return {1: f.max_pool1d, 2: f.max_pool2d}[rank](x, op.kernel, op.strides, 0, op.dilations)
+        ones = self.torch.ones((x.shape[1], 1, *op.kernel))
+        return {1: f.conv1d, 2: f.conv2d}[rank](x, ones, None, op.strides, 0, op.dilations, x.shape[1])
+
+
+def _with_weights(network: Network, weights: Mapping[str, Array]) -> dict[str, Any]:
+    return {name: (lambda _, w=w: w) for name, w in weights.items()}
+
+
+def fisher_traces(network: Network, data: Data, loss: Loss, weights: Sequence[str], activations: Sequence[str], seed: int = 0) -> dict[str, float]:
+    """tr F of every tensor, F = E_n E_{y ~ p(y | x_n)} [g g^T], g = gradient of log p(y | x_n): per sample, over the network's own distribution.
+
+    Methods notes of FIT (arXiv 2210.08502) take the labels of the data for y (`empirical`), which vanishes on well-trained networks; the
+    expectation over p is the Gauss-Newton curvature of the cross entropy (ours). For squared errors: of that loss. Exact over up to 16
+    outputs, sampled beyond.
+    """
+    torch, xp = torch_module(), Torch()
+    base = {k: torch.from_numpy(np.array(v)) for k, v in network.weights().items() if k in set(weights)}
+    total = dict.fromkeys([*weights, *activations], 0.0)
+    size = sum(v.numel() for v in base.values()) + 1
+    tile = max(1, min(len(data), 2**24 // size))
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, len(data), tile):
+        part = {k: torch.from_numpy(v) for k, v in network.start(data.take(slice(start, start + tile)).x).items()}
+        for scale, direction in _directions(network, loss, part, xp, generator):
+            _add_weights(network, part, base, direction, scale, total, xp)
+            _add_activations(network, part, activations, direction, scale, total, xp)
+    return {k: v / len(data) for k, v in total.items()}
+
+
+def _directions(network: Network, loss: Loss, part: dict[str, Array], xp: Torch, generator: Any) -> list[tuple[Array, Array]]:
+    """(weight per sample, vector per sample on the outputs) with sum over the list of weight * v v^T = curvature of the loss at the outputs."""
+    torch = xp.torch
+    with torch.no_grad():
+        y = network.run(part, xp=xp)[network.output].reshape(len(next(iter(part.values()))), -1)
+    n, k = y.shape
+    eye = torch.eye(k)
+    if loss.kind == "mse":
+        if k <= CLASSES:
+            return [(torch.full((n,), 2.0 / k / loss.spread**2), eye[c].expand(n, k)) for c in range(k)]
+        return [(torch.full((n,), 2.0 / k / SAMPLES / loss.spread**2), torch.randint(0, 2, (n, k), generator=generator) * 2.0 - 1) for _ in range(SAMPLES)]
+    p = torch.softmax(y, dim=1)
+    if k <= CLASSES:
+        return [(p[:, c], eye[c] - p) for c in range(k)]
+    drawn = torch.multinomial(p, SAMPLES, replacement=True, generator=generator)
+    return [(torch.full((n,), 1.0 / SAMPLES), eye[drawn[:, s]] - p) for s in range(SAMPLES)]
+
+
+def _add_weights(network: Network, part: dict[str, Array], base: dict[str, Array], direction: Array, scale: Array, total: dict[str, float], xp: Torch) -> None:
+    """Squared norms of per-sample gradients of direction . outputs with respect to the weights."""
+    torch = xp.torch
+
+    def one(weights: dict[str, Array], sample: dict[str, Array], v: Array) -> Array:
+        batch = {k: a.unsqueeze(0) for k, a in sample.items()}
+        return (network.run(batch, _with_weights(network, weights), xp)[network.output].reshape(-1) * v).sum()
+
+    if not base:
+        return
+    per_sample = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0, 0))(base, part, direction)
+    for name, g in per_sample.items():
+        total[name] += float((g.reshape(len(g), -1).double().square().sum(dim=1) * scale).sum())
+
+
+def _add_activations(network: Network, part: dict[str, Array], names: Sequence[str], direction: Array, scale: Array, total: dict[str, float], xp: Torch) -> None:
+    """Samples do not see each other, so one backward pass has all their gradients."""
+    if not names:
+        return
+    leaves: dict[str, Array] = {}
+
+    def leaf(name: str, v: Array) -> Array:
+        leaves[name] = v if v.requires_grad else v.detach().clone().requires_grad_(True)
+        return leaves[name]
+
+    inputs = {k: v for k, v in part.items()}
+    out = network.run(inputs, {name: (lambda v, n=name: leaf(n, v)) for name in names}, xp)[network.output]
+    grads = xp.torch.autograd.grad((out.reshape(len(direction), -1) * direction).sum(), [leaves[n] for n in names], allow_unused=True)
+    for name, g in zip(names, grads, strict=True):
+        if g is not None:
+            total[name] += float((g.reshape(len(g), -1).double().square().sum(dim=1) * scale).sum())
+
+
+def hessian_traces(network: Network, data: Data, loss: Loss, weights: Sequence[str], activations: Sequence[str], probes: int = 50, seed: int = 0) -> dict[str, float]:
+    """tr H of the mean loss by Hutchinson's estimate: mean of v^T H v over Rademacher vectors v (HAWQ-V2, arXiv 1911.03852, section 3.1).
+
+    Of an activation: the sum over samples of the trace with respect to that sample's values, over their number (ours).
+    """
+    torch, xp = torch_module(), Torch()
+    base = {k: torch.from_numpy(np.array(v)).requires_grad_(True) for k, v in network.weights().items() if k in set(weights)}
+    part = {k: torch.from_numpy(v) for k, v in network.start(data.x).items()}
+    leaves: dict[str, Array] = dict(base)
+
+    def leaf(name: str, v: Array) -> Array:
+        leaves[name] = v if v.requires_grad else v.detach().clone().requires_grad_(True)
+        return leaves[name]
+
+    changes = _with_weights(network, base) | {name: (lambda v, n=name: leaf(n, v)) for name in activations}
+    value = loss.torch(network.run(part, changes, xp)[network.output], torch)
+    names = [n for n in (*weights, *activations) if n in leaves]
+    grads = torch.autograd.grad(value, [leaves[n] for n in names], create_graph=True)
+    generator, total = torch.Generator().manual_seed(seed), dict.fromkeys(names, 0.0)
+    for _ in range(probes):
+        for group in (list(weights), *([a] for a in activations)):  # one tensor's probe must not reach another's on the same path
+            chosen = [i for i, n in enumerate(names) if n in group]
+            if not chosen:
+                continue
+            vs = [torch.randint(0, 2, grads[i].shape, generator=generator) * 2.0 - 1 for i in chosen]
+            products = torch.autograd.grad([grads[i] for i in chosen], [leaves[names[i]] for i in chosen], vs, retain_graph=True, allow_unused=True)
+            for i, v, hv in zip(chosen, vs, products, strict=True):
+                if hv is not None:
+                    total[names[i]] += float((v * hv).double().sum()) / probes
+    return total
+
+

@@ -1,0 +1,79 @@
+"""What a quantized network is measured by, as a function of its outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qcompile.assignment.data import Data
+from qcompile.assignment.network import Network
+from qcompile.assignment.registry import unknown
+
+KINDS = ("cross_entropy", "kl", "mse")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Mean over the vectors. target: class indices (N,); probabilities of the float network (N, K); or outputs (N, K), in units of their spread."""
+
+    kind: str
+    target: np.ndarray
+    spread: float = 1.0
+
+    def __call__(self, y: np.ndarray) -> float:
+        """Loss of outputs (N, ...)."""
+        return float(self.rows(y).mean())
+
+    def rows(self, y: np.ndarray) -> np.ndarray:
+        """Loss of every vector."""
+        y = y.reshape(len(y), -1).astype(np.float64)
+        if self.kind == "mse":
+            return np.square((y - self.target) / self.spread).mean(axis=1)
+        logp = log_softmax(y)
+        if self.kind == "cross_entropy":
+            return -logp[np.arange(len(y)), self.target]
+        p = np.maximum(self.target, 1e-30)
+        return np.maximum((p * (np.log(p) - logp)).sum(axis=1), 0.0)
+
+    def torch(self, y: Any, torch: Any) -> Any:
+        """The same mean on torch tensors."""
+        y = y.reshape(len(y), -1)
+        if self.kind == "mse":
+            return ((y - torch.from_numpy(self.target.astype(np.float32))) / self.spread).square().mean()
+        logp = torch.log_softmax(y, dim=1)
+        if self.kind == "cross_entropy":
+            return -logp[torch.arange(len(y)), torch.from_numpy(self.target)].mean()
+        return -(torch.from_numpy(self.target.astype(np.float32)) * logp).sum(dim=1).mean()  # without the entropy of the target
+
+    def take(self, rows: Any) -> Loss:
+        return Loss(self.kind, self.target[rows], self.spread)
+
+
+def log_softmax(y: np.ndarray) -> np.ndarray:
+    shifted = y - y.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def loss_of(network: Network, data: Data, kind: str = "") -> Loss:
+    """The loss for some data: cross entropy with class labels, else distance from the float network's own outputs.
+
+    Without labels: divergence of the softmax (`kl`) of networks with several outputs, mean square error (`mse`) of those with one.
+    """
+    y = network.run(network.start(data.x))[network.output].reshape(len(data), -1).astype(np.float64)
+    labels = data.labels
+    if not kind:
+        if labels is not None:
+            kind = "cross_entropy" if labels.dtype.kind in "iu" and y.shape[1] > 1 else "mse"
+        else:
+            kind = "kl" if y.shape[1] > 1 else "mse"
+    if kind not in KINDS:
+        raise unknown("loss", kind, KINDS)
+    if kind == "cross_entropy":
+        target = y.argmax(axis=1) if labels is None else labels
+        return Loss(kind, np.asarray(target, dtype=np.int64))
+    if kind == "kl":
+        return Loss(kind, np.exp(log_softmax(y)))
+    target = y if labels is None or labels.dtype.kind in "iu" else labels.reshape(len(data), -1).astype(np.float64)
+    return Loss(kind, target, max(float(target.std()), 1e-12))

@@ -1,0 +1,73 @@
+"""What a search sees: variables with candidates, a loss table and cost tables. No weights, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Choice = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """constant + sum of unary[i][c_i] + sum of pairs[i, j][c_i, c_j] for a choice c of one candidate per variable."""
+
+    unary: tuple[np.ndarray, ...]
+    pairs: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    constant: float = 0.0
+
+    def of(self, choice: Sequence[int]) -> float:
+        total = self.constant + sum(float(u[c]) for u, c in zip(self.unary, choice, strict=True))
+        return total + sum(float(m[choice[i], choice[j]]) for (i, j), m in self.pairs.items())
+
+    def bounds(self) -> tuple[float, float]:
+        """Numbers that no choice is below, or above."""
+        low = self.constant + sum(float(u.min()) for u in self.unary) + sum(float(m.min()) for m in self.pairs.values())
+        high = self.constant + sum(float(u.max()) for u in self.unary) + sum(float(m.max()) for m in self.pairs.values())
+        return low, high
+
+    def plus(self, other: Table) -> Table:
+        pairs = {k: np.array(m) for k, m in self.pairs.items()}
+        for k, m in other.pairs.items():
+            pairs[k] = pairs[k] + m if k in pairs else np.array(m)
+        return Table(tuple(a + b for a, b in zip(self.unary, other.unary, strict=True)), pairs, self.constant + other.constant)
+
+    def times(self, factor: float) -> Table:
+        return Table(tuple(u * factor for u in self.unary), {k: m * factor for k, m in self.pairs.items()}, self.constant * factor)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """names: of the variables (tensors, or several that are joined); labels: of their candidates; loss: what is to be small; costs: by resource.
+
+    A candidate is anything that has a column in the tables: a format now, a format and a folding where both are chosen.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[tuple[str, ...], ...]
+    loss: Table
+    costs: Mapping[str, Table]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(len(group) for group in self.labels)
+
+    def fits(self, choice: Sequence[int], limits: Mapping[str, float]) -> bool:
+        return all(self.costs[r].of(choice) <= limit * (1 + 1e-9) for r, limit in limits.items())
+
+
+def tied(table: Table, groups: Sequence[Sequence[int]]) -> Table:
+    """The table over groups of variables that share one choice."""
+    place = {i: g for g, members in enumerate(groups) for i in members}
+    unary = [np.sum([table.unary[i] for i in members], axis=0) for members in groups]
+    pairs: dict[tuple[int, int], np.ndarray] = {}
+    for (i, j), m in table.pairs.items():
+        a, b = place[i], place[j]
+        if a == b:
+            unary[a] = unary[a] + np.diagonal(m)
+        else:
+            key, value = ((a, b), m) if a < b else ((b, a), m.T)
+            pairs[key] = pairs[key] + value if key in pairs else value
+    return Table(tuple(unary), pairs, table.constant)

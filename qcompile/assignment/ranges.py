@@ -1,0 +1,121 @@
+"""From a tensor's numbers to the scale of a grid: which part of their range is kept.
+
+`minmax` keeps all of it, `percentile` all but a few outliers, `mse` what makes the squared error least, in which saturation and rounding
+are weighed against each other on the grid itself (Nagel et al., arXiv 2106.08295, section 3.1). Power-of-two steps are chosen among the
+powers of two by the same rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from qcompile.assignment.candidates import Candidate, grids
+from qcompile.assignment.grids import Quantizer, round_units
+from qcompile.assignment.registry import Registry
+from qcompile.formats import Bipolar, FixedPoint, Format
+
+RANGES = Registry("range estimator")
+PERCENTILE = 99.9
+_RATIOS = np.concatenate([[1.0], 1.04 * 0.96 ** np.arange(70)])  # of the largest number, down to 0.06
+_POWERS = np.arange(1, -7, -1)
+_SAMPLED = 2**14  # numbers of a row on which `mse` compares scales
+
+Limit = Callable[[np.ndarray], np.ndarray]
+
+
+@RANGES.add("minmax")
+def minmax(x: np.ndarray) -> np.ndarray:
+    """Largest magnitude of every row of (rows, n)."""
+    return np.abs(x).max(axis=1, initial=0.0)
+
+
+@RANGES.add("percentile")
+def percentile(x: np.ndarray) -> np.ndarray:
+    """The magnitude that 99.9 % of a row stay below."""
+    return np.percentile(np.abs(x), PERCENTILE, axis=1)
+
+
+@RANGES.add("mse")
+def mse(x: np.ndarray) -> np.ndarray:
+    """Largest magnitude: where `fit` starts to look for the least squared error."""
+    return minmax(x)
+
+
+def fit(x: np.ndarray, candidate: Candidate, method: str = "mse", axis: int | None = None, weight: bool = False, asymmetric: bool = False) -> Quantizer:
+    """The quantizer of a candidate for numbers x. axis: one step per index of it; else one for all.
+
+    asymmetric: integers of numbers of both signs get a zero point, so that their range need not be symmetric. Of the grids that a
+    candidate can become (exponent and mantissa bits) the one of least squared error is taken.
+    """
+    rows = x.reshape(1, -1) if axis is None else np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
+    rows = rows.astype(np.float64)
+    signed = bool((rows < 0).any())
+    limit, search = RANGES.find(method)(rows), method == "mse"
+    if asymmetric and signed and axis is None and candidate.family == "int" and candidate.bits > 1:
+        return _asymmetric(rows[0], candidate.bits, method)
+    found: tuple[float, Format, np.ndarray] | None = None
+    for fmt in grids(candidate, signed, weight):
+        step, error = _steps(rows, fmt, limit, candidate.po2, search)
+        if found is None or error < found[0]:
+            found = error, fmt, step
+    assert found is not None
+    _, fmt, step = found
+    return Quantizer(fmt, step[0] if axis is None else step, 0, axis)
+
+
+def _steps(rows: np.ndarray, fmt: Format, limit: np.ndarray, po2: bool, search: bool) -> tuple[np.ndarray, float]:
+    """A step per row, and the squared error of all rows."""
+    top = max(abs(int(fmt.max_units)), 1)
+    limit = np.where(limit > 0, limit, 1.0)
+    some = _some(rows)
+    if isinstance(fmt, Bipolar):
+        ratios: np.ndarray = np.ones(1)
+        base = np.abs(rows).mean(axis=1)
+        base = np.where(base > 0, base, 1.0)
+        ratios = 2.0 ** np.arange(-1, 2) if po2 else ratios
+    elif po2:
+        base, ratios = limit / top, 2.0**_POWERS if search else np.ones(1)
+    else:
+        base, ratios = limit / top, _RATIOS if search else np.ones(1)
+    best, error = base.copy(), np.full(len(rows), np.inf)
+    for ratio in ratios.tolist():
+        step = _power(base * ratio) if po2 else _float32(base * ratio)
+        new = np.square(round_units(some / step[:, None], fmt) * step[:, None] - some).mean(axis=1)
+        better = new < error
+        best, error = np.where(better, step, best), np.where(better, new, error)
+    return best, float(error.sum())
+
+
+def _asymmetric(x: np.ndarray, bits: int, method: str) -> Quantizer:
+    """Unsigned integers with a zero point; `mse` shrinks both ends alike."""
+    fmt, some = FixedPoint(bits, 0, False), _some(x[None])[0]
+    lo, hi = (np.percentile(x, (100 - PERCENTILE, PERCENTILE)) if method == "percentile" else (x.min(), x.max()))
+    best: tuple[float, Quantizer] | None = None
+    for ratio in (_RATIOS if method == "mse" else np.ones(1)).tolist():
+        step = _float32(np.array((hi - lo) * ratio / fmt.max_units))
+        q = Quantizer(fmt, step, int(np.clip(np.rint(-lo * ratio / step), 0, fmt.max_units)))
+        error = float(np.square(q(some) - some).mean())
+        if best is None or error < best[0]:
+            best = error, q
+    assert best is not None
+    return best[1]
+
+
+def _some(rows: np.ndarray) -> np.ndarray:
+    """At most `_SAMPLED` numbers of every row, evenly spaced, and the largest ones."""
+    n = rows.shape[1]
+    if n <= _SAMPLED:
+        return rows
+    return rows[:, np.unique(np.concatenate([np.linspace(0, n - 1, _SAMPLED).astype(np.int64), np.abs(rows).argmax(axis=1)]))]
+
+
+def _float32(step: np.ndarray) -> np.ndarray:
+    """Steps are float32: short dyadic rationals. Never zero."""
+    return np.maximum(step, np.finfo(np.float32).tiny).astype(np.float32).astype(np.float64)
+
+
+def _power(step: np.ndarray) -> np.ndarray:
+    """The next power of two above."""
+    return np.exp2(np.ceil(np.log2(np.maximum(step, 2.0**-120)) - 1e-9))

@@ -1,0 +1,144 @@
+"""The report of a run: pictures and one page that opens without a network connection."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+BLUE, RED, GREEN, GREY = "#4477aa", "#ee6677", "#228833", "#bbbbbb"  # Paul Tol's bright scheme
+_MOST = 60  # tensors of a picture
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What pictures and page show. table: [tensor, candidate], NaN where a tensor does not have it; points: (name, LUTs, loss, accuracy)."""
+
+    title: str
+    tensors: tuple[str, ...]
+    kinds: tuple[str, ...]
+    candidates: tuple[str, ...]
+    table: np.ndarray
+    chosen: tuple[str, ...]
+    bits: tuple[int, ...]
+    front: tuple[tuple[float, float], ...]
+    mixed: tuple[str, float, float, float | None]
+    uniform: tuple[tuple[str, float, float, float | None], ...]
+    limit: float | None
+    float_loss: float
+    metric: str
+    rows: tuple[tuple[str, ...], ...]
+    header: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    next_step: str
+
+
+def pictures(f: Figures) -> dict[str, bytes]:
+    """sensitivity, front and bits, each as .png and .svg; the same run gives the same bytes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "qcompile"
+    from matplotlib import pyplot
+
+    out: dict[str, bytes] = {}
+    for name, draw in (("sensitivity", _sensitivity), ("front", _front), ("bits", _bits)):
+        figure = draw(pyplot, f)
+        for kind in ("png", "svg"):
+            held = io.BytesIO()
+            figure.savefig(held, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else None)
+            out[f"{name}.{kind}"] = held.getvalue()
+        pyplot.close(figure)
+    return out
+
+
+def _label(name: str, length: int = 34) -> str:
+    name = "".join(c if c.isprintable() else "?" for c in name)
+    name = name if len(name) <= length else "..." + name[3 - length :]
+    return name.replace("$", r"\$")
+
+
+def _sensitivity(pyplot: Any, f: Figures) -> Any:
+    n = min(len(f.tensors), _MOST)
+    figure, axes = pyplot.subplots(figsize=(2.8 + 0.55 * len(f.candidates), 1.6 + 0.3 * n), layout="constrained")
+    values = np.log10(np.maximum(f.table[:n], np.nanmax(f.table) * 1e-7 if np.isfinite(f.table).any() else 1e-12))
+    image = axes.imshow(values, aspect="auto", cmap="viridis")
+    axes.set_xticks(range(len(f.candidates)), f.candidates, rotation=60, ha="right", fontsize="small")
+    axes.set_yticks(range(n), [_label(t) for t in f.tensors[:n]], fontsize="small")
+    for i, c in enumerate(f.chosen[:n]):
+        axes.add_patch(pyplot.Rectangle((f.candidates.index(c) - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=RED, linewidth=2))
+    figure.colorbar(image, ax=axes, label=f"log10 of {f.metric}")
+    axes.set_title("sensitivity; framed: chosen" + ("" if n == len(f.tensors) else f" (first {n} tensors)"), fontsize="medium")
+    return figure
+
+
+def _front(pyplot: Any, f: Figures) -> Any:
+    figure, axes = pyplot.subplots(figsize=(7.5, 4.6), layout="constrained")
+    if f.front:
+        axes.plot([x for x, _ in f.front], [y for _, y in f.front], "-o", color=BLUE, markersize=3, linewidth=1, label="optima of the tables, measured")
+    if f.uniform:
+        axes.plot([p[1] for p in f.uniform], [p[2] for p in f.uniform], "s", color=GREY, markersize=6, label="uniform")
+        for name, x, y, _ in f.uniform:
+            axes.annotate(name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize="x-small")
+    axes.plot([f.mixed[1]], [f.mixed[2]], "*", color=RED, markersize=14, label="chosen")
+    if f.limit is not None and f.limit <= 3 * max([f.mixed[1], *(p[1] for p in f.uniform)]):
+        axes.axvline(f.limit, color="black", linewidth=1, linestyle=":", label="budget")
+    if f.float_loss > 0:
+        axes.axhline(f.float_loss, color=GREEN, linewidth=1, linestyle="--", label="float")
+    axes.set_xscale("log")
+    axes.set_yscale("symlog" if min([f.mixed[2], *(p[2] for p in f.uniform), *(y for _, y in f.front)]) <= 0 else "log")
+    axes.set_xlabel("LUTs, estimated")
+    axes.set_ylabel("loss on the calibration data")
+    axes.legend(fontsize="small")
+    axes.set_title(_label(f.title, 70), fontsize="medium")
+    return figure
+
+
+def _bits(pyplot: Any, f: Figures) -> Any:
+    n = min(len(f.tensors), _MOST)
+    figure, axes = pyplot.subplots(figsize=(7.5, 1.3 + 0.28 * n), layout="constrained")
+    axes.barh(range(n), f.bits[:n], color=[BLUE if k == "weight" else RED for k in f.kinds[:n]])
+    for i, (b, c) in enumerate(zip(f.bits[:n], f.chosen, strict=False)):
+        axes.annotate(c, (b, i), xytext=(3, 0), textcoords="offset points", va="center", fontsize="x-small")
+    axes.set_yticks(range(n), [_label(t) for t in f.tensors[:n]], fontsize="small")
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(f.bits) * 1.25)
+    axes.set_xlabel("bits")
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=c) for c in (BLUE, RED)]
+    axes.legend(handles, ["weights", "activations"], fontsize="small", loc="lower right")
+    return figure
+
+
+_STYLE = """body{font:15px/1.45 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
+table{border-collapse:collapse;margin:1em 0;font-size:13px}td,th{border:1px solid #ccc;padding:.25em .6em;text-align:right}
+td:first-child,th:first-child{text-align:left}th{background:#f3f3f3}svg{max-width:100%;height:auto}code{background:#f3f3f3;padding:.1em .3em}"""
+
+
+def page(f: Figures, drawn: dict[str, bytes]) -> bytes:
+    """The page: facts, tables, and the pictures inline. Nothing is loaded from anywhere."""
+    def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+        head = "".join(f"<th>{html.escape(c)}</th>" for c in header)
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
+        return f"<table><tr>{head}</tr>{body}</table>"
+
+    points = [("chosen", *f.mixed[1:]), *f.uniform]
+    shown = [(n, f"{x:,.0f}", f"{y:.4g}", "" if a is None else f"{a:.4f}") for n, x, y, a in points]
+    svg = {name: _inline(drawn[f"{name}.svg"], name) for name in ("front", "bits", "sensitivity")}
+    text = (
+        f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>{html.escape(f.title)}</title><style>{_STYLE}</style></head><body>"
+        f"<h1>{html.escape(f.title)}</h1>{table(('', ''), f.facts)}<p>Next: <code>{html.escape(f.next_step)}</code></p>"
+        f"<h2>Loss against LUTs</h2>{svg['front']}{table(('plan', 'LUT', 'loss', 'accuracy'), shown)}"
+        f"<h2>Formats</h2>{svg['bits']}{table(f.header, f.rows)}<h2>Sensitivity</h2>{svg['sensitivity']}</body></html>\n"
+    )
+    return text.encode()
+
+
+def _inline(svg: bytes, prefix: str) -> str:
+    """An SVG for a page that holds several: no prolog, identifiers of its own."""
+    text = svg.decode()
+    text = text[text.index("<svg") :]
+    return text.replace('id="', f'id="{prefix}-').replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")

@@ -1,0 +1,168 @@
+"""Weight rounding on any grid: to nearest, learned, or with error feedback. One implementation each for integers, minifloats and powers of two.
+
+All see a layer as y = sum_k x_k w_k with the inputs that the quantized layers in front of it make, and the float layer's outputs as target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from qcompile.assignment.grids import Quantizer, neighbours, round_units
+from qcompile.assignment.network import Network, _windows
+from qcompile.assignment.registry import Registry
+from qcompile.assignment.study import Study
+from qcompile.assignment.tensors import Tensor
+from qcompile.ir import Graph, Node, ops
+
+ROUNDINGS = Registry("rounding")
+ROWS = 4096  # of inputs that a layer is looked at on
+STEPS, RATE, LAMBDA, WARM = 1500, 1e-2, 0.5, 0.2  # of adaround
+DAMP = 0.01  # of gptq, of the mean diagonal
+
+
+@dataclass(frozen=True)
+class Layer:
+    """x: quantized inputs (rows, groups, terms); target: inputs of the float network, alike; w: float weights (groups, outputs, terms).
+
+    units: w in units of the grid (its step per output taken out), same shape; quantizer: the grid and its steps.
+    """
+
+    x: np.ndarray
+    target: np.ndarray
+    w: np.ndarray
+    units: np.ndarray
+    step: np.ndarray  # (groups, outputs, 1)
+    quantizer: Quantizer
+    seed: int
+
+    def error(self, units: np.ndarray) -> float:
+        """Mean square error of the outputs."""
+        y = np.einsum("rgk,gok->rgo", self.x, units * self.step, optimize=True)
+        return float(np.square(y - np.einsum("rgk,gok->rgo", self.target, self.w, optimize=True)).mean())
+
+
+def rounded_weights(name: str, study: Study, configuration: Mapping[str, int], graph: Graph) -> dict[str, np.ndarray]:
+    """Units of every weight under a configuration, by a rounding method: layer after layer, each with the codes of those in front of it."""
+    method, e = ROUNDINGS.find(name), study.evaluation
+    changes = e.changes(configuration)
+    base = e.network.run(e.network.start(e.data.x), keep=None)
+    by_value = {t.value: t for t in study.weights}
+    layers = [n for n in graph.nodes if isinstance(n.op, (ops.MatMul, ops.Conv)) and len(n.inputs) > 1 and n.inputs[1].name in by_value]
+    out: dict[str, np.ndarray] = {}
+    for done, node in enumerate(layers, 1):
+        t = by_value[node.inputs[1].name]
+        q = e.quantizers[t.name][configuration[t.name]]
+        if len(t.shape) < 2 or (isinstance(node.op, ops.MatMul) and len(t.shape) != 2) or q.zero_point:
+            continue
+        now = e.network.run(e.network.start(e.data.x), changes, keep=[node.inputs[0].name])[node.inputs[0].name]
+        layer = _layer(e.network, node, t, now, base[node.inputs[0].name], q, study.seed)
+        found = method(layer)
+        units = _folded(found, node, t)
+        out[t.name] = units.astype(np.int64)
+        steps = q.steps(len(t.shape))
+        changes[t.value] = lambda _, w=(units * steps).astype(np.float32)[None]: w
+        study.jobs.progress(f"rounding ({name})", done, len(layers))
+    return out
+
+
+def _layer(network: Network, node: Node, t: Tensor, x: np.ndarray, target: np.ndarray, q: Quantizer, seed: int) -> Layer:
+    w = network.weights()[t.value][0].astype(np.float64)
+    rng = np.random.default_rng(seed)
+    rows, wanted = _columns(node, t, x), _columns(node, t, target)
+    if len(rows) > ROWS:
+        some = np.sort(rng.choice(len(rows), ROWS, replace=False))
+        rows, wanted = rows[some], wanted[some]
+    steps = np.broadcast_to(q.steps(len(t.shape)), t.shape)
+    return Layer(rows.astype(np.float64), wanted.astype(np.float64), _unfolded(w, node), _unfolded(w / steps, node), _unfolded(steps, node)[:, :, :1], q, seed)
+
+
+def _columns(node: Node, t: Tensor, x: np.ndarray) -> np.ndarray:
+    """Inputs of a layer as (rows, groups, terms): of a convolution one row per place."""
+    if isinstance(node.op, ops.MatMul):
+        return x.reshape(-1, 1, x.shape[-1])
+    x = x.reshape(-1, *x.shape[2:])
+    kernel = t.shape[2:]
+    windows = _windows(x, kernel, node.op.strides, node.op.dilations)
+    rank = len(kernel)
+    order = (0, *range(2, 2 + rank), 1, *range(2 + rank, 2 + 2 * rank))
+    return windows.transpose(order).reshape(-1, node.op.groups, t.shape[1] * int(np.prod(kernel)))
+
+
+def _unfolded(w: np.ndarray, node: Node) -> np.ndarray:
+    """Weights as (groups, outputs, terms)."""
+    if isinstance(node.op, ops.MatMul):
+        return w.T[None]
+    return w.reshape(node.op.groups, w.shape[0] // node.op.groups, -1)
+
+
+def _folded(units: np.ndarray, node: Node, t: Tensor) -> np.ndarray:
+    return units[0].T if isinstance(node.op, ops.MatMul) else units.reshape(t.shape)
+
+
+@ROUNDINGS.add("rtn")
+def rtn(layer: Layer) -> np.ndarray:
+    """To the nearest number of the grid, ties to even."""
+    return round_units(layer.units, layer.quantizer.format)
+
+
+@ROUNDINGS.add("gptq")
+def gptq(layer: Layer) -> np.ndarray:
+    """Column after column, each rounding error made up for by the columns that are not rounded yet (GPTQ, arXiv 2210.17323, algorithm 1).
+
+    H = X^T X + damping; the float weights are first moved to the least squares of the target from quantized inputs (ours).
+    """
+    out = np.empty_like(layer.units)
+    for g in range(layer.w.shape[0]):
+        x, target = layer.x[:, g], layer.target[:, g]
+        h = x.T @ x
+        h += np.eye(len(h)) * max(DAMP * float(np.trace(h)) / len(h), 1e-9)
+        # argmin |X w' - T w|^2 + damping |w' - w|^2
+        damp = max(DAMP * float(np.trace(x.T @ x)) / len(h), 1e-9)
+        w = np.linalg.solve(h, x.T @ (target @ layer.w[g].T) + damp * layer.w[g].T).T
+        u = np.linalg.cholesky(np.linalg.inv(h)).T
+        w = w / layer.step[g]
+        for k in range(w.shape[1]):
+            q = round_units(w[:, k], layer.quantizer.format)
+            out[g, :, k] = q
+            w[:, k + 1 :] -= np.outer((w[:, k] - q) / u[k, k], u[k, k + 1 :])
+    nearest = rtn(layer)
+    return out if layer.error(out) < layer.error(nearest) else nearest
+
+
+@ROUNDINGS.add("adaround")
+def adaround(layer: Layer) -> np.ndarray:
+    """Up or down, learned: w = low + (high - low) h(V), h the rectified sigmoid, pushed to 0 or 1 by a regularizer whose exponent falls from 20
+    to 2 (AdaRound, arXiv 2004.10568, equations 21 to 25). low and high are the neighbours on the grid, whichever it is (ours). By Adam, with
+    gradients written out: no torch. What is found is kept only where the layer's output error falls.
+    """
+    low, high = neighbours(layer.units, layer.quantizer.format)
+    span = high - low
+    share = np.where(span > 0, (layer.units - low) / np.where(span > 0, span, 1), 0.5)
+    v = -np.log(1.2 / (np.clip(share, 0.005, 0.995) + 0.1) - 1)
+    count = len(layer.x) * layer.w.shape[1]
+    gram = np.einsum("rgk,rgl->gkl", layer.x, layer.x, optimize=True)
+    goal = np.einsum("gok,gkl->gol", layer.w, np.einsum("rgk,rgl->gkl", layer.target, layer.x, optimize=True), optimize=True)
+    power = max(float(np.einsum("gok,gkl,gol->", layer.w, np.einsum("rgk,rgl->gkl", layer.target, layer.target, optimize=True), layer.w, optimize=True)) / count, 1e-30)
+    first, second = np.zeros_like(v), np.zeros_like(v)
+    for step in range(1, STEPS + 1):
+        s = 1 / (1 + np.exp(-v))
+        raw = 1.2 * s - 0.1
+        h = np.clip(raw, 0, 1)
+        inside = (raw > 0) & (raw < 1)
+        off = (low + span * h) * layer.step @ gram - goal
+        gradient = off * (2 / (count * power)) * span * layer.step
+        if step > WARM * STEPS:
+            beta = 2 + 18 * (1 - (step / STEPS - WARM) / (1 - WARM))
+            t = 2 * h - 1
+            gradient = gradient - LAMBDA / h.size * beta * np.abs(t) ** (beta - 1) * np.sign(t) * 2
+        gradient = gradient * inside * 1.2 * s * (1 - s)
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        v = v - RATE * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-12)
+    found = np.where(1.2 / (1 + np.exp(-v)) - 0.1 >= 0.5, high, low)
+    nearest = rtn(layer)
+    return found if layer.error(found) < layer.error(nearest) else nearest
+
+

@@ -1,0 +1,322 @@
+"""Searches: one candidate per variable. They see tables, or a function that measures a choice; never weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qcompile.assignment.problem import Choice, Problem, Table
+from qcompile.assignment.registry import Registry
+from qcompile.errors import QCompileError
+
+SEARCHES = Registry("search")
+SECONDS = 60.0  # of one integer program
+_STATES = 2_000_000  # of the dynamic program of `pareto`
+_POINTS = 400  # of a front that integer programs are solved for
+
+
+class Infeasible(QCompileError):
+    """No choice keeps within the limits."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """limits: by resource; minimize: what is to be least, "loss" or a resource; max_loss: the loss that is allowed then.
+
+    accepts: for searches that measure: whether a choice is good enough; tau, reference: of `error_ratio`.
+    """
+
+    limits: Mapping[str, float]
+    minimize: str = "loss"
+    max_loss: float = math.inf
+    accepts: Callable[[Choice], bool] | None = None
+    tau: float = 2.0
+    reference: Sequence[int] | None = None
+
+
+# --- integer programs ------------------------------------------------------------------------------------------------------
+
+
+@SEARCHES.add("ilp")
+def ilp(problem: Problem, request: Request) -> Choice:
+    """The optimum by HiGHS: a multiple-choice knapsack over all resources at once (HAWQ-V3, arXiv 2011.10680, equation 7).
+
+    Pair terms of the tables (a product's cost depends on both its operands) enter exactly: y_ijcd = x_ic x_jd by its marginals.
+    """
+    goal = problem.loss if request.minimize == "loss" else problem.costs[request.minimize]
+    bounds = [(problem.costs[r], limit, r) for r, limit in request.limits.items() if limit < math.inf]
+    if request.max_loss < math.inf:
+        bounds.append((problem.loss, request.max_loss, "loss"))
+    # A solver keeps to its limits up to a tolerance; where that shows, the limit is tightened and the program solved again.
+    slack = {r: 0.0 for *_, r in bounds}
+    for _ in range(8):
+        found = _solve(goal, [(t, limit - slack[r]) for t, limit, r in bounds])
+        if found is None:
+            raise _infeasible(problem, bounds)
+        over = {r: t.of(found) - limit for t, limit, r in bounds if t.of(found) > limit + 1e-9 * max(abs(limit), 1e-12)}
+        if not over:
+            return found
+        for r, excess in over.items():
+            slack[r] = 2 * slack[r] + 2 * excess
+    raise _infeasible(problem, bounds)
+
+
+@SEARCHES.add("iqp")
+def iqp(problem: Problem, request: Request) -> Choice:
+    """`ilp` with pair terms in the loss: the quadratic program of CLADO (arXiv 2307.05657), solved exactly by linearization (ours)."""
+    if not problem.loss.pairs:
+        raise QCompileError("iqp needs a metric that measures pairs of tensors", hint="--metric interaction, or --search ilp")
+    return ilp(problem, request)
+
+
+def _solve(goal: Table, bounds: Sequence[tuple[Table, float]]) -> Choice | None:
+    """argmin of a table under limits on others; None if there is no choice. QCompileError where the time runs out before any is found."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_matrix
+
+    sizes = [len(u) for u in goal.unary]
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+    keys = sorted({k for t in (goal, *(b for b, _ in bounds)) for k in t.pairs})
+    pair_start, total = {}, int(starts[-1])
+    for i, j in keys:
+        pair_start[i, j] = total
+        total += sizes[i] * sizes[j]
+
+    def row(t: Table) -> np.ndarray:
+        out = np.zeros(total)
+        out[: starts[-1]] = np.concatenate(t.unary)
+        for k, m in t.pairs.items():
+            out[pair_start[k] : pair_start[k] + m.size] = np.asarray(m).ravel()
+        return out
+
+    rows: list[int] = []
+    cols: list[int] = []
+    values, lower, upper = list[float](), list[float](), list[float]()
+
+    def add(columns: Sequence[int], coefficients: Sequence[float], lo: float, hi: float) -> None:
+        rows.extend([len(lower)] * len(columns))
+        cols.extend(columns)
+        values.extend(coefficients)
+        lower.append(lo)
+        upper.append(hi)
+
+    for i, n in enumerate(sizes):
+        add(range(starts[i], starts[i] + n), [1.0] * n, 1, 1)
+    for i, j in keys:
+        first = pair_start[i, j]
+        for c in range(sizes[i]):
+            add([*range(first + c * sizes[j], first + (c + 1) * sizes[j]), starts[i] + c], [1.0] * sizes[j] + [-1.0], 0, 0)
+        for d in range(sizes[j]):
+            add([*range(first + d, first + sizes[i] * sizes[j], sizes[j]), starts[j] + d], [1.0] * sizes[i] + [-1.0], 0, 0)
+    for table, limit in bounds:
+        if not math.isfinite(limit):
+            continue
+        coefficients = row(table)
+        scale = max(float(np.abs(coefficients).max(initial=0.0)), 1e-300)
+        used = np.flatnonzero(coefficients)
+        add(used.tolist(), (coefficients[used] / scale).tolist(), -np.inf, (limit - table.constant) / scale)
+    objective = row(goal)
+    objective = objective / max(float(np.abs(objective).max(initial=0.0)), 1e-300)
+    integrality = np.zeros(total)
+    integrality[: starts[-1]] = 1
+    matrix = csr_matrix((values, (rows, cols)), shape=(len(lower), total))
+    result = milp(objective, constraints=LinearConstraint(matrix, lower, upper), integrality=integrality, bounds=Bounds(0, 1),
+                  options={"mip_rel_gap": 0.0, "time_limit": SECONDS})  # fmt: skip
+    if result.x is None:
+        if result.status == 1:
+            raise QCompileError(f"the integer program found nothing in {SECONDS:g} s", hint="fewer candidates, or --search greedy")
+        return None
+    return tuple(int(np.argmax(result.x[starts[i] : starts[i] + n])) for i, n in enumerate(sizes))
+
+
+def _infeasible(problem: Problem, bounds: Sequence[tuple[Table, float, str]]) -> Infeasible:
+    """Which limits cannot be met: each alone, or only together."""
+    lines, alone = [], False
+    for table, limit, r in bounds:
+        best = _solve(table, [])
+        least = table.of(best) if best is not None else table.bounds()[0]
+        if least > limit:
+            alone = True
+            lines.append(f"{r}: at least {_short(least)} is needed, {_short(limit)} is allowed")
+    if not alone:
+        lines = ["each limit can be met alone, but not all together: " + ", ".join(f"{r} <= {_short(limit)}" for _, limit, r in bounds)]
+    return Infeasible("no choice of formats keeps within the limits; " + "; ".join(lines), hint="a larger budget or part, fewer bits among the candidates, or a folded architecture")
+
+
+def _short(x: float) -> str:
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.4g}"
+
+
+# --- the front --------------------------------------------------------------------------------------------------------------
+
+
+@SEARCHES.add("pareto")
+def pareto(problem: Problem, request: Request) -> Choice:
+    """The point of the front that a request asks for: `front` over the first resource that is limited, then the best point that fits."""
+    resource = request.minimize if request.minimize != "loss" else next(iter(request.limits), next(iter(problem.costs)))
+    points = [c for c in front(problem, resource) if problem.fits(c, request.limits) and problem.loss.of(c) <= request.max_loss * (1 + 1e-9)]
+    if not points:
+        raise _infeasible(problem, [*((problem.costs[r], v, r) for r, v in request.limits.items()), (problem.loss, request.max_loss, "loss")])
+    return min(points, key=lambda c: (problem.loss if request.minimize == "loss" else problem.costs[request.minimize]).of(c))
+
+
+def front(problem: Problem, resource: str, points: int = _POINTS) -> list[Choice]:
+    """Every choice that no other beats in loss and cost of one resource, cheapest first.
+
+    Without pair terms: the whole front, by merging one variable after another and dropping what is dominated (HAWQ-V2, section 3.2; exact).
+    With them: by integer programs, each below the cost of the last point; at most `points`, evenly spread over the cost if there are more.
+    """
+    cost = problem.costs[resource]
+    if cost.pairs or problem.loss.pairs:
+        return _front_by_programs(problem, resource, points)
+    losses, costs = np.array([problem.loss.constant]), np.array([cost.constant])
+    history: list[tuple[np.ndarray, np.ndarray]] = []
+    for u, k in zip(problem.loss.unary, cost.unary, strict=True):
+        if len(losses) * len(u) > _STATES:
+            raise QCompileError(f"the front has more than {_STATES:,} points", hint="fewer candidates, or --search ilp")
+        all_losses, all_costs = (losses[:, None] + u).ravel(), (costs[:, None] + k).ravel()
+        kept = _undominated(all_costs, all_losses)
+        history.append((kept // len(u), kept % len(u)))
+        losses, costs = all_losses[kept], all_costs[kept]
+    out = []
+    for point in range(len(losses)):
+        choice, at = [], point
+        for parents, picks in reversed(history):
+            choice.append(int(picks[at]))
+            at = int(parents[at])
+        out.append(tuple(reversed(choice)))
+    return out
+
+
+def _undominated(costs: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Places of the points with less loss than all that cost no more, by rising cost."""
+    order = np.lexsort((losses, costs))
+    sorted_losses = losses[order]
+    before = np.concatenate([[np.inf], np.minimum.accumulate(sorted_losses)[:-1]])
+    return np.asarray(order[sorted_losses < before])
+
+
+def _front_by_programs(problem: Problem, resource: str, points: int) -> list[Choice]:
+    """From the least loss to the least cost; of all choices with one loss the cheapest."""
+    cost = problem.costs[resource]
+    low = cost.of(ilp(problem, Request({}, resource)))
+    out: list[Choice] = []
+    limit, step = math.inf, 0.0
+    while len(out) < points and limit >= low:
+        best = ilp(problem, Request({resource: limit}))
+        best = ilp(problem, Request({resource: limit}, resource, problem.loss.of(best)))
+        out.append(best)
+        if len(out) == 1 and points < _POINTS:
+            step = (cost.of(best) - low) / max(1, points - 1)
+        limit = cost.of(best) - max(step, 1e-7 * max(abs(cost.of(best)), 1e-12))
+        limit = low if step and low < cost.of(best) and limit < low else limit
+    return out[::-1]
+
+
+# --- heuristics and baselines --------------------------------------------------------------------------------------------------
+
+
+@SEARCHES.add("greedy")
+def greedy(problem: Problem, request: Request) -> Choice:
+    """From the least loss downwards, always the step that saves most of what is over its limit per loss. A baseline: not the optimum."""
+    choice = [int(np.argmin(u)) for u in problem.loss.unary]
+    limits = dict(request.limits)
+    if request.minimize != "loss":
+        return _greedy_cost(problem, request, choice)
+
+    def over(c: Sequence[int]) -> float:
+        return sum(max(0.0, problem.costs[r].of(c) / max(limit, 1e-12) - 1) for r, limit in limits.items())
+
+    while (excess := over(choice)) > 1e-9:
+        steps = []
+        for i, n in enumerate(problem.sizes):
+            for c in range(n):
+                if c != choice[i]:
+                    other = [*choice[:i], c, *choice[i + 1 :]]
+                    saved = excess - over(other)
+                    if saved > 1e-12:
+                        steps.append((max(problem.loss.of(other) - problem.loss.of(choice), 0.0) / saved, other))
+        if not steps:
+            raise _infeasible(problem, [(problem.costs[r], v, r) for r, v in limits.items()])
+        choice = min(steps)[1]
+    return tuple(choice)
+
+
+def _greedy_cost(problem: Problem, request: Request, choice: list[int]) -> Choice:
+    """While the loss is allowed: the step that saves most cost per loss."""
+    cost = problem.costs[request.minimize]
+    while True:
+        steps = []
+        for i, n in enumerate(problem.sizes):
+            for c in range(n):
+                other = [*choice[:i], c, *choice[i + 1 :]]
+                saved = cost.of(choice) - cost.of(other)
+                if saved > 1e-12 and problem.loss.of(other) <= request.max_loss:
+                    steps.append((max(problem.loss.of(other) - problem.loss.of(choice), 0.0) / saved, other))
+        if not steps:
+            break
+        choice = min(steps)[1]
+    if problem.loss.of(choice) > request.max_loss or not problem.fits(choice, request.limits):
+        raise _infeasible(problem, [*((problem.costs[r], v, r) for r, v in request.limits.items()), (problem.loss, request.max_loss, "loss")])
+    return tuple(choice)
+
+
+@SEARCHES.add("bisect")
+def bisect(problem: Problem, request: Request) -> Choice:
+    """Fewest bits at a measured target: variables in the order of their sensitivity, pair terms added; for each level from the coarsest, the
+    longest prefix that still meets the target is found by bisection and frozen (our formulation of IAH, arXiv 2306.04879; O(k log n) runs).
+
+    Needs `accepts`. Candidates of a variable count as levels by their place; the last one is where it starts.
+    """
+    if request.accepts is None:
+        raise QCompileError("bisect needs a target to measure against", hint="--accuracy-target 0.97, and labels")
+    top = [n - 1 for n in problem.sizes]
+    if not request.accepts(tuple(top)):
+        raise Infeasible("the target is not met even with the finest candidates", hint="a lower target, or more bits among the candidates")
+    order = sorted(range(len(top)), key=lambda i: _sensitivity(problem, i))
+    choice, free = list(top), order
+    for level in range(max(problem.sizes) - 1):
+        def lowered(length: int, level: int = level, free: list[int] = free, now: list[int] = choice) -> Choice:
+            some = set(free[:length])
+            return tuple(min(level, top[i]) if i in some else c for i, c in enumerate(now))
+
+        good, bad = 0, len(free) + 1
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            good, bad = (middle, bad) if request.accepts(lowered(middle)) else (good, middle)
+        choice = list(lowered(good))
+        free = free[good:]
+    return tuple(choice)
+
+
+def _sensitivity(problem: Problem, i: int) -> float:
+    """Mean loss over the candidates, with what pairs add on the average."""
+    own = float(problem.loss.unary[i].mean())
+    return own + sum(float(m.mean()) for k, m in problem.loss.pairs.items() if i in k)
+
+
+@SEARCHES.add("error_ratio")
+def error_ratio(problem: Problem, request: Request) -> Choice:
+    """Per variable the first candidate whose error is at most tau times that of the reference (our formulation of MixQuant, arXiv 2309.17341).
+
+    Linear, no budget: with limits, the least tau of a bisection that keeps within them.
+    """
+    reference = list(request.reference) if request.reference is not None else [n - 1 for n in problem.sizes]
+
+    def at(tau: float) -> Choice:
+        return tuple(int(np.flatnonzero(u <= tau * u[r] + 1e-300)[0]) if (u <= tau * u[r] + 1e-300).any() else r for u, r in zip(problem.loss.unary, reference, strict=True))
+
+    if not request.limits or problem.fits(at(request.tau), request.limits):
+        return at(request.tau)
+    taus = np.unique(np.concatenate([u / max(float(u[r]), 1e-300) for u, r in zip(problem.loss.unary, reference, strict=True)]))
+    taus = taus[taus > request.tau]
+    low, high = 0, len(taus)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if problem.fits(at(float(taus[middle]) * (1 + 1e-9)), request.limits) else (middle + 1, high)
+    if low == len(taus):
+        raise _infeasible(problem, [(problem.costs[r], v, r) for r, v in request.limits.items()])
+    return at(float(taus[low]) * (1 + 1e-9))

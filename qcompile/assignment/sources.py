@@ -1,0 +1,73 @@
+"""Where calibration data come from: the user, or the network itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from qcompile.assignment.data import Data
+from qcompile.assignment.jobs import Progress
+from qcompile.assignment.network import Network
+from qcompile.assignment.registry import Registry
+from qcompile.errors import QCompileError
+from qcompile.ir import Graph, ops
+
+SOURCES = Registry("data source")
+VECTORS, STEPS, RATE = 128, 300, 0.1
+
+
+@SOURCES.add("real")
+def real(graph: Graph, given: Callable[[], Data], seed: int, progress: Progress, span: tuple[float, float] | None = None) -> Data:
+    """The user's data."""
+    return given()
+
+
+@SOURCES.add("bn_distill")
+def bn_distill(graph: Graph, given: Callable[[], Data], seed: int, progress: Progress, span: tuple[float, float] | None = None) -> Data:
+    """Data whose batch statistics are those that the batch norms remember, and nothing else (ZeroQ, arXiv 2001.00281, equation 3).
+
+    By Adam, on the float graph before batch norms are folded: ||mean - mu||^2 + ||std - sigma||^2 summed over the batch norms. span: the range
+    that inputs have, which batch norms do not tell (ours; ZeroQ takes all inputs for normalized ones, as is done here without a span).
+    """
+    from qcompile.assignment.gradients import Torch, torch_module
+
+    norms = [n for n in graph.nodes if isinstance(n.op, ops.BatchNorm)]
+    if not norms:
+        raise QCompileError("bn_distill needs batch norms, and the network has none", graph.name, "export the model with batch norms, or give calibration data")
+    torch, xp = torch_module(), Torch()
+    network = Network.of(graph)
+    wanted = {}
+    for n in norms:
+        mean, std = (p.numpy().ravel().astype(np.float32) for p in (n.op.mean, n.op.var.map(lambda v: v)))
+        wanted[n.inputs[0].name] = torch.from_numpy(mean), torch.from_numpy(np.sqrt(std + float(n.op.epsilon)).astype(np.float32))
+    generator = torch.Generator().manual_seed(seed)
+    x = {name: torch.randn((VECTORS, *shape), generator=generator).requires_grad_(True) for name, shape in network.inputs}
+    low, high = span or (0.0, 0.0)
+    made = {k: (lambda v: low + (high - low) * torch.sigmoid(v)) if span else (lambda v: v) for k in x}
+    optimizer = torch.optim.Adam(list(x.values()), lr=RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        values = network.run({k: made[k](v) for k, v in x.items()}, xp=xp, keep=wanted)
+        total: Any = 0.0 if span else sum(v.mean().square() + (v.std() - 1).square() for v in x.values())
+        for name, (mean, std) in wanted.items():
+            v = values[name]
+            axes = [a for a in range(v.ndim) if v.shape[a] != len(mean) or a != _channel(v.shape, len(mean))]
+            own_mean, own_var = v.mean(dim=axes), v.var(dim=axes, unbiased=False)
+            total = total + ((own_mean - mean).square() + (torch.sqrt(own_var + 1e-8) - std).square()).mean()
+        total.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 20 == 0:
+            progress("distilling data from batch norms", step, STEPS)
+    progress("distilling data from batch norms", STEPS, STEPS)
+    return Data(tuple(made[k](v).detach().numpy() for k, v in x.items()))
+
+
+def _channel(shape: tuple[int, ...], channels: int) -> int:
+    """The axis of (N, 1, C, ...) that the channels lie along."""
+    return next((a for a in range(2, len(shape)) if shape[a] == channels), len(shape) - 1)
+
+

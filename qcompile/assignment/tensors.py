@@ -1,0 +1,111 @@
+"""The tensors of a model graph that take a format: constant operands, and the data in front of products, sums and poolings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from qcompile.formats import FixedPoint, Format
+from qcompile.ir import Graph, Node, Shape, Value, ops
+
+NARROW = 8  # bits of a constant that counts as quantized already
+WEIGHT, ACTIVATION = "weight", "activation"
+
+# Ops whose operands must be codes; what lies between those and the tensors (scalar steps, batch norm) is one exact Map.
+_PRODUCTS = (ops.MatMul, ops.Conv, ops.Mul)
+_SUMS = (ops.Add, ops.SumPool, ops.ReduceSum)
+_THROUGH = (ops.Reshape, ops.Transpose, ops.Take, ops.Pad, ops.MaxPool, ops.ReduceMax, ops.Concat)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor that takes a format.
+
+    name: what plans call it, the ONNX tensor of an activation or "<layer>.weight"; value: its name in the graph; layer, op: the user's node
+    that makes it (activation) or uses it (weight); axis: that of the output channels of a weight, None where there is none;
+    tie: tensors with equal ties are added or joined and share format and scale; given: the format that the model has chosen already.
+    """
+
+    name: str
+    kind: str
+    value: str
+    layer: str
+    op: str
+    shape: Shape
+    axis: int | None = None
+    tie: str = ""
+    given: Format | None = None
+
+
+def tensors(graph: Graph) -> tuple[Tensor, ...]:
+    """All tensors of a model graph that take a format, in the order of the graph; already quantized ones have `given` set."""
+    found: dict[str, Tensor] = {}
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for node in graph.nodes:
+        if not isinstance(node.op, (*_PRODUCTS, *_SUMS)):
+            continue
+        groups = [[s for v in node.inputs for s in _sources(graph, v)]] if isinstance(node.op, ops.Add) else [_sources(graph, v) for v in node.inputs]
+        for group in groups:
+            for value in group:
+                if value.name not in found:
+                    found[value.name] = _tensor(graph, value, node)
+            tied = [v.name for v in group if found[v.name].kind == ACTIVATION and found[v.name].given is None]
+            for name in tied[1:]:
+                parent[root(name)] = root(tied[0])
+    place = {v.name: i for i, v in enumerate(graph.inputs)} | {n.output.name: len(graph.inputs) + i for i, n in enumerate(graph.nodes)}
+    ordered = sorted(found.values(), key=lambda t: place[t.value])
+    sizes: dict[str, int] = {}
+    for t in ordered:
+        sizes[root(t.value)] = sizes.get(root(t.value), 0) + 1
+    return _unique([replace(t, tie=root(t.value) if sizes[root(t.value)] > 1 else "") for t in ordered])
+
+
+def _unique(found: list[Tensor]) -> tuple[Tensor, ...]:
+    """Names that two tensors share get the graph's own behind them."""
+    counts: dict[str, int] = {}
+    for t in found:
+        counts[t.name] = counts.get(t.name, 0) + 1
+    return tuple(replace(t, name=f"{t.name}:{t.value}") if counts[t.name] > 1 else t for t in found)
+
+
+def _sources(graph: Graph, value: Value) -> list[Value]:
+    """Where the numbers of an operand are made: behind it, past ops that only move or compare them."""
+    node = graph.producers.get(value.name)
+    if node is not None and isinstance(node.op, _THROUGH):
+        return list(dict.fromkeys(s for v in node.inputs for s in _sources(graph, v)))
+    return [value]
+
+
+def _tensor(graph: Graph, value: Value, user: Node) -> Tensor:
+    node = graph.producers.get(value.name)
+    if node is None:
+        return Tensor(value.name, ACTIVATION, value.name, "input", "Input", value.type.shape)
+    layer = (user if isinstance(node.op, ops.Constant) else node).origin
+    name = layer.node or layer.tensor or value.name
+    if isinstance(node.op, ops.Constant):
+        given = value.type.format or _narrow(node)
+        return Tensor(f"{name}.weight", WEIGHT, value.name, name, layer.op, value.type.shape, _output_axis(user, value), given=given)
+    given = node.op.format if isinstance(node.op, ops.Quantize) else None
+    return Tensor(value.name, ACTIVATION, value.name, name, layer.op, value.type.shape, given=given)
+
+
+def _narrow(node: Node) -> Format | None:
+    """The format of numbers that have few bits without any quantizer (integer exports): there is nothing to lose by keeping them."""
+    units = node.op.units.data
+    width = max(int(units.max(initial=0)).bit_length(), (-int(units.min(initial=0)) - 1).bit_length()) + 1
+    return FixedPoint(width) if width <= NARROW else None
+
+
+def _output_axis(user: Node, value: Value) -> int | None:
+    """The axis of a weight along which scales may differ without touching the sum."""
+    rank = len(value.type.shape)
+    if isinstance(user.op, ops.Conv):
+        return 0
+    if isinstance(user.op, ops.MatMul) and rank >= 2:
+        return rank - 1 if user.inputs[-1].name == value.name else rank - 2
+    return None

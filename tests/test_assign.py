@@ -1,0 +1,300 @@
+"""qcompile assign end to end: metrics, cost tables, rounding, data sources, executors, the command line, and bad input."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT
+
+import qcompile as qc
+from qcompile import planning
+from qcompile.assignment import costs, rounding
+from qcompile.assignment.candidates import Candidate, parse
+from qcompile.assignment.data import data
+from qcompile.assignment.jobs import Cache, Jobs, executor
+from qcompile.assignment.metrics import METRICS
+from qcompile.assignment.ranges import fit
+from qcompile.cli import main
+from qcompile.cost.exchange import fabric_of
+from qcompile.pipeline import Options
+from qcompile.planning import Planner, Settings
+
+FOLDER = ROOT / "examples"
+CALIBRATION = np.load(FOLDER / "digits_calibration.npz")
+X, Y = np.load(FOLDER / "digits_x.npy"), np.load(FOLDER / "digits_y.npy")
+MLP, CNN = (qc.load(FOLDER / f"digits_float_{n}.onnx") for n in ("mlp", "cnn"))
+
+
+def planner(model: qc.Model, jobs: Jobs | None = None, **settings: object) -> Planner:
+    """Prepared up to the sensitivities; no cost tables yet."""
+    p = Planner(model, Settings(**settings), Options(), {"lut": 10**9}, jobs or Jobs(), False)  # type: ignore[arg-type]
+    found = data(CALIBRATION["x"], p.graph, CALIBRATION["labels"])
+    network = planning.Network.of(p.graph)
+    p.study = p._study(network, found, planning.loss_of(network, found, p.settings.loss))
+    return p
+
+
+@pytest.fixture(scope="module")
+def cheap() -> planning.Run:
+    """One run without gradients."""
+    return planning.run(CNN, CALIBRATION["x"], labels=CALIBRATION["labels"], test=X, test_labels=Y, part="xc7z020", budget="lut=22000",
+                        metric="kl_output", candidates="fixed3-6")  # fmt: skip
+
+
+def test_budget_is_kept_and_no_uniform_plan_is_better(cheap: planning.Run) -> None:
+    assert cheap.chosen.cost.lut <= 22000
+    fitting = [p for p in cheap.baselines if p.cost.lut <= 22000]
+    assert fitting and cheap.chosen.loss <= min(p.loss for p in fitting) * 1.001
+    design = qc.compile(CNN, cheap.plan, part="xc7z020")
+    assert design.estimate().total.lut == cheap.chosen.cost.lut
+    assert (design.simulate(X).reshape(len(X), -1).argmax(1) == Y).mean() == cheap.tested[0].accuracy > 0.9
+    why = cheap.plan.tensors["/4/Conv.weight"].why
+    assert set(why["alternatives"]) | {why["candidate"]} == {"fixed3", "fixed4", "fixed5", "fixed6"}
+
+
+def test_the_same_run_gives_the_same_bytes(cheap: planning.Run, tmp_path: Path) -> None:
+    again = planning.run(CNN, CALIBRATION["x"], labels=CALIBRATION["labels"], test=X, test_labels=Y, part="xc7z020", budget="lut=22000",
+                         metric="kl_output", candidates="fixed3-6", cache=tmp_path / "cache")  # fmt: skip
+    assert again.plan.to_json() == cheap.plan.to_json()
+    first, second = (planning.write(r, tmp_path / n) for r, n in ((cheap, "a"), (again, "b")))
+    for a, b in zip(first, second, strict=True):
+        if a.name != "report.html":  # names its own folder
+            assert a.read_bytes() == b.read_bytes(), a.name
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert not re.search(r'(src|href)="(?!#|data:)', page) and "<script" not in page and "@import" not in page
+    assert "/4/Conv.weight" in page and page.count("<svg") == 3
+
+
+def test_accuracy_target_is_met_by_the_simulator() -> None:
+    run = planning.run(MLP, CALIBRATION["x"], labels=CALIBRATION["labels"], part="xczu7ev", metric="kl_output", candidates="fixed2-6", accuracy_target=0.95,
+                       baselines=False)  # fmt: skip
+    design = qc.compile(MLP, run.plan)
+    assert (design.simulate(CALIBRATION["x"]).reshape(256, -1).argmax(1) == CALIBRATION["labels"]).mean() >= 0.95
+    bisected = planning.run(MLP, CALIBRATION["x"], labels=CALIBRATION["labels"], part="xczu7ev", metric="kl_output", candidates="fixed2-6",
+                            accuracy_target=0.95, baselines=False, search="bisect")  # fmt: skip
+    assert bisected.chosen.accuracy >= 0.95
+    uniform = min(qc.compile(MLP, p).estimate().total.lut for b in (4, 5, 6) for p in [_uniform(MLP, f"fixed{b}")])
+    assert run.chosen.cost.lut <= uniform * 1.001
+
+
+def _uniform(model: qc.Model, candidate: str) -> qc.Plan:
+    p = planner(model, candidates=candidate)
+    return p.plan([0] * len(p.study.variables))
+
+
+@pytest.mark.parametrize("candidates", ["fixed2-6", "int2-6"])
+def test_cost_tables_are_the_estimates_of_whole_designs(candidates: str) -> None:
+    """Of uniform designs exactly, of mixed ones within a few per cent."""
+    p = planner(CNN, candidates=candidates)
+    table = costs.costs(p.study, p.graph, costs.Target(fabric_of("xc7z020")))["lut"]
+    rng = np.random.default_rng(0)
+    for c in range(5):
+        assert abs(table.of([c] * 6) / p.cost([c] * 6).lut - 1) < 1e-3
+    for _ in range(4):
+        choice = rng.integers(0, 5, 6).tolist()
+        assert abs(table.of(choice) / p.cost(choice).lut - 1) < 0.06
+
+
+def test_metrics_agree_on_what_is_sensitive() -> None:
+    p = planner(CNN, candidates="int2-6")
+    found = {name: METRICS[name](p.study) for name in ("perturbation", "kl_output", "sqnr", "roundoff")}
+    for name, s in found.items():
+        assert s.unit == ("rank" if name in ("sqnr", "roundoff") else "loss")
+        assert all((s.table[t.name][0] > s.table[t.name][-1]) for t in p.study.tensors), name
+    single = found["perturbation"]
+    a, b = p.study.tensors[1].name, p.study.tensors[3].name
+    assert single.of({a: 0, b: 1}) == pytest.approx(single.table[a][0] + single.table[b][1])
+
+
+def test_pairs_measure_what_singles_miss() -> None:
+    """Predicted losses of configurations with two quantized tensors are exact by construction; of all tensors nearer than without pairs."""
+    p = planner(MLP, candidates="int3-5")
+    s = METRICS["interaction"](p.study)
+    names = [t.name for t in p.study.tensors]
+    two = {names[0]: 0, names[3]: 1}
+    assert s.of(two) == pytest.approx(p.study.evaluation(two) - p.study.base_loss, abs=1e-9)
+
+
+def test_gradients_against_differences() -> None:
+    """Fisher traces of a network by torch against finite differences of its outputs; Hessian traces of a quadratic loss against them."""
+    pytest.importorskip("torch")
+    from qcompile.assignment.gradients import Torch, fisher_traces, hessian_traces
+
+    p = planner(CNN)
+    e = p.study.evaluation
+    few = e.data.take(slice(0, 3))
+    xp = Torch()
+    y = e.network.run({k: xp.array(v) for k, v in e.network.start(few.x).items()}, xp=xp)[e.network.output].numpy()
+    assert np.allclose(y, e.network.run(e.network.start(few.x))[e.network.output], atol=1e-5)
+    weight, act = p.study.weights[0].value, p.study.activations[1].value
+    got = fisher_traces(e.network, few, e.loss.take(slice(0, 3)), [weight], [act])
+    for name in (weight, act):
+        assert got[name] == pytest.approx(_fisher_by_differences(e.network, few, name), rel=0.02)
+    squared = replace(e.loss, kind="mse", target=y.reshape(3, -1).astype(float))
+    exact = fisher_traces(e.network, few, squared, [weight], [])[weight]
+    assert hessian_traces(e.network, few, squared, [weight], [], probes=200)[weight] == pytest.approx(exact, rel=0.25)  # at the minimum: Gauss-Newton
+
+
+def _fisher_by_differences(network: object, few: object, name: str) -> float:
+    base = network.run(network.start(few.x), keep=None)  # type: ignore[attr-defined]
+    y = base[network.output].reshape(3, -1).astype(float)  # type: ignore[attr-defined]
+    p = np.exp(y - y.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    size, total, h = int(np.prod(base[name].shape[1:])), 0.0, 1e-2
+    for i in range(size):
+        def bumped(v: np.ndarray, i: int = i, d: float = h) -> np.ndarray:
+            v = v.astype(np.float64).copy()
+            v.reshape(len(v), -1)[:, i] += d
+            return v
+
+        up, down = (network.again(base, {name: lambda v, d=d: bumped(v, d=d)}).reshape(3, -1) for d in (h, -h))  # type: ignore[attr-defined]
+        g = (up - down) / (2 * h)
+        total += float((p * (g - (p * g).sum(1, keepdims=True)) ** 2).sum())
+    return total / 3
+
+
+@pytest.mark.parametrize("candidate", ["int3", "int4", "float4", "minifloat3", "pow23"])
+def test_learned_rounding_beats_nearest(candidate: str) -> None:
+    """Layer error on correlated inputs: feedback and learning well below rounding to nearest, on any grid."""
+    rng = np.random.default_rng(0)
+    x = np.maximum(rng.normal(size=(512, 32)) @ rng.normal(size=(32, 32)) / 6 + 0.3, 0)
+    w = rng.standard_t(5, size=(24, 32)) * 0.1
+    q = fit(w, parse(candidate)[0] if candidate != "pow23" else Candidate("pow2", 3), "mse", 0, True)
+    layer = rounding.Layer(x[:, None], x[:, None], w[None], (w / q.steps(2))[None], q.steps(2)[None], q, 0)
+    nearest = layer.error(rounding.rtn(layer))
+    for method in (rounding.gptq, rounding.adaround):
+        units = method(layer)
+        q.format.encode(units.astype(np.int64))  # all of them codes
+        assert layer.error(units) < 0.8 * nearest
+
+
+def test_learned_weights_and_offsets_are_in_the_plan() -> None:
+    plans = {}
+    for name, steps in (("rtn", ("fold_bn",)), ("gptq", ("fold_bn", "bias_correct"))):
+        run = planning.run(CNN, CALIBRATION["x"], labels=CALIBRATION["labels"], part="xczu7ev", metric="sqnr", candidates="int3", rounding=name,
+                           transforms=steps, baselines=False)  # fmt: skip
+        plans[name] = run
+    plan = qc.Plan.parse(plans["gptq"].plan.to_json())
+    assert plan.bias and plan.tensors["/4/Conv.weight"].units is not None and plan.transforms == ("fold_bn",)
+    y = qc.compile(CNN, plan).simulate(CALIBRATION["x"]).reshape(256, -1)
+    assert planning.loss_of(plans["gptq"].study.evaluation.network, plans["gptq"].study.evaluation.data)(y) == pytest.approx(plans["gptq"].chosen.loss)
+    assert plans["gptq"].chosen.loss < 0.9 * plans["rtn"].chosen.loss
+
+
+def test_distilled_data_rank_like_real_ones() -> None:
+    pytest.importorskip("torch")
+    from scipy.stats import spearmanr
+
+    p = planner(MLP, candidates="fixed2-6", loss="kl")
+    found = planning.SOURCES["bn_distill"](MLP.graph, lambda: None, 0, planning.silent, (0.0, 1.0))
+    other = p._study(p.study.evaluation.network, found, planning.loss_of(p.study.evaluation.network, found, "kl"))
+    tables = [METRICS["fit"](s).table for s in (p.study, other)]
+    assert spearmanr(*(np.concatenate(list(t.values())) for t in tables))[0] > 0.85
+    with pytest.raises(qc.QCompileError, match="needs batch norms, and the network has none"):
+        planning.SOURCES["bn_distill"](p.graph, lambda: None, 0, planning.silent)
+
+
+def test_executors_give_the_same_numbers(tmp_path: Path) -> None:
+    """In this process, in a pool, on a Dask cluster of two workers, and out of the cache."""
+    here = METRICS["perturbation"](planner(MLP, candidates="int3-5").study)
+    with executor(2) as (pool, count):
+        pooled = METRICS["perturbation"](planner(MLP, Jobs(pool, count, Cache(tmp_path)), candidates="int3-5").study)
+    seen = []
+    cached = METRICS["perturbation"](planner(MLP, Jobs(None, 1, Cache(tmp_path), lambda *a: seen.append(a)), candidates="int3-5").study)
+    assert not any("one tensor" in a[0] for a in seen)
+    for s in (pooled, cached):
+        assert all(np.array_equal(s.table[t], here.table[t]) for t in here.table)
+
+
+def test_dask_gives_the_same_plan(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    options = {"labels": CALIBRATION["labels"], "part": "xczu7ev", "metric": "perturbation", "candidates": "fixed3-5", "budget": "lut=14000", "baselines": False}
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        remote = planning.run(MLP, CALIBRATION["x"], dask=cluster.scheduler_address, **options)
+    assert remote.plan.to_json() == planning.run(MLP, CALIBRATION["x"], **options).plan.to_json()
+
+
+def test_command_line(tmp_path: Path) -> None:
+    run = CliRunner()
+    folder = tmp_path / "run"
+    args = ["assign", str(FOLDER / "digits_float_mlp.onnx"), "--data", str(FOLDER / "digits_calibration.npz"), "--part", "xczu7ev", "--max-lut", "14000",
+            "--metric", "sqnr", "--candidates", "fixed3-5", "--restrict", "tensor=image:fixed5", "--no-cache", "--workers", "1", "-o", str(folder)]  # fmt: skip
+    done = run.invoke(main, args)
+    assert done.exit_code == 0, done.output
+    assert f"--plan {folder / 'plan.json'}" in done.output
+    assert {p.name for p in folder.iterdir()} == {"plan.json", "run.json", "report.html", *(f"{n}.{k}" for n in ("front", "bits", "sensitivity") for k in ("png", "svg"))}
+    plan = json.loads((folder / "plan.json").read_text())
+    assert plan["tensors"]["image"]["format"].startswith("u5") and plan["result"]["chosen"]["lut"] <= 14000
+    made = run.invoke(main, ["compile", str(FOLDER / "digits_float_mlp.onnx"), "--plan", str(folder / "plan.json"), "-o", str(tmp_path / "build")])
+    assert made.exit_code == 0, made.output
+    report = qc.verify(tmp_path / "build", X, samples=100)
+    assert all(r.differing == 0 for r in report.rows) and len(report.rows) >= 3
+
+
+def test_data_from_folders_files_and_batches(tmp_path: Path) -> None:
+    from PIL import Image
+
+    graph = qc.load(FOLDER / "digits_float_cnn.onnx").graph
+    for source in (X.reshape(-1, 1, 64), [X[:100], X[100:]], {"image": X}, [(X, Y)]):
+        assert np.array_equal(data(source, graph).x[0].reshape(-1, 64), X)
+    assert np.array_equal(data([(X[:5], Y[:5]), (X[5:9], Y[5:9])], graph).labels, Y[:9])
+    np.savez(tmp_path / "d.npz", image=X, labels=Y)
+    assert np.array_equal(data(tmp_path / "d.npz", graph).labels, Y)
+    inputs = replace(graph.inputs[0], type=replace(graph.inputs[0].type, shape=(1, 3, 6, 4)))
+    for i in range(3):
+        Image.new("RGB", (9, 7), (i * 40, 255, 0)).save(tmp_path / f"{i}.png")
+    images = data(tmp_path, replace(graph, inputs=(inputs,)))
+    assert images.x[0].shape == (3, 1, 3, 6, 4) and images.x[0][0, 0, 1].min() == 1 and images.x[0].max() == 1
+
+
+BAD: dict[str, tuple[dict, str]] = {
+    "no data": ({"calibration": None}, "calibration data are needed"),
+    "wrong shape": ({"calibration": X[:, :60]}, r"has shape \[200, 60\]; vectors of shape \[64\] are needed"),
+    "NaN": ({"calibration": np.where(X == 0, np.nan, X)}, "holds NaN or infinity"),
+    "no vectors": ({"calibration": X[:0]}, "holds no vectors"),
+    "text": ({"calibration": np.array(["a"])}, "not vectors of numbers"),
+    "labels": ({"labels": Y[:3]}, "3 labels for 200 vectors"),
+    "class": ({"labels": Y + 9}, "reach from 9 to 18, but the network has 10 outputs"),
+    "metric": ({"metric": "fitt"}, "'fitt' is no metric; did you mean fit"),
+    "search": ({"search": "pareo"}, "did you mean pareto"),
+    "range": ({"range": "max"}, "'max' is no range estimator"),
+    "rounding": ({"rounding": "adarond"}, "did you mean adaround"),
+    "transform": ({"transforms": ("fold",)}, "is no transform; did you mean fold_bn"),
+    "source": ({"source": "bn_distil"}, "did you mean bn_distill"),
+    "loss": ({"loss": "mae"}, "'mae' is no loss"),
+    "setting": ({"metrics": "fit"}, "'metrics' is no setting of assign; did you mean metric"),
+    "family": ({"candidates": "intt4"}, "is no candidate family; did you mean int"),
+    "bits": ({"candidates": "int2-99"}, "candidates 'int2-99' are not possible"),
+    "restriction": ({"restrict": ("layer=conv9:int8",)}, "'conv9' is no layer of this model"),
+    "restriction text": ({"restrict": ("conv9",)}, "is not understood"),
+    "budget": ({"budget": "lut=50"}, "lut: at least .* is needed, 50 is allowed"),
+    "part": ({"part": "xc7nothing"}, "xc7nothing"),
+    "target": ({"accuracy_target": 1.5}, "not possible"),
+    "target without labels": ({"accuracy_target": 0.9}, "needs labels"),
+    "bisect without target": ({"search": "bisect"}, "needs a target to measure against"),
+    "iqp without pairs": ({"search": "iqp"}, "measures pairs of tensors"),
+    "unreachable": ({"candidates": "fixed2", "accuracy_target": 1.0, "labels": (Y + 1) % 10}, "no plan within the budget meets the target; the best reaches accuracy"),
+    "dask": ({"dask": "tcp://127.0.0.1:1"}, "no Dask scheduler answers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case: str) -> None:
+    if case == "dask":
+        pytest.importorskip("distributed")
+    options, message = BAD[case]
+    options = {"calibration": X, "metric": "sqnr", "candidates": "fixed2-4", "part": "xc7z020", "baselines": False} | options
+    with pytest.raises(qc.QCompileError, match=message):
+        planning.run(MLP, **options)
+
+
+def test_gradients_name_the_extra_where_torch_is_missing() -> None:
+    script = "import sys; sys.modules['torch'] = None\nfrom qcompile.assignment.gradients import torch_module\ntorch_module()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert "gradients need torch" in done.stderr and "pip install 'qcompile[torch]'" in done.stderr

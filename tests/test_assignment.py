@@ -1,0 +1,196 @@
+"""From a float model to a quantized one: tensors, plans, transforms, and that what is compiled is exactly the plan."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CORPUS, ROOT, records
+
+import qcompile as qc
+from qcompile.assignment import network, ranges, transforms
+from qcompile.assignment.apply import apply
+from qcompile.assignment.candidates import FAMILIES, Candidate
+from qcompile.assignment.grids import neighbours, round_units
+from qcompile.assignment.network import Network
+from qcompile.assignment.plan import Choice, Plan
+from qcompile.assignment.tensors import tensors
+from qcompile.assignment.transforms import transformed
+from qcompile.formats import Bipolar, FixedPoint, Minifloat
+from qcompile.ir import ops
+from qcompile.sim.reference import evaluate
+
+X = np.load(ROOT / "examples" / "digits_x.npy")
+CALIBRATION = np.load(ROOT / "examples" / "digits_calibration.npz")["x"]
+MODELS = {name: qc.load(ROOT / "examples" / f"digits_float_{name}.onnx") for name in ("mlp", "cnn")}
+
+
+def plan_of(model: qc.Model, candidates: list[Candidate], steps: tuple[str, ...] = (), x: np.ndarray = CALIBRATION, channels: bool = True) -> Plan:
+    """Candidates in turn for the tensors of a model."""
+    graph = transformed(model.graph, steps)
+    net = Network.of(graph)
+    seen, chosen = net.run(net.start([x]), keep=None), {}
+    by_tie: dict[str, Choice] = {}
+    for i, t in enumerate(tensors(graph)):
+        c = candidates[i % len(candidates)]
+        weight = t.kind == "weight"
+        numbers = net.weights()[t.value][0] if weight else seen[t.value]
+        q = ranges.fit(numbers, c, "mse", t.axis if weight and channels else None, weight)
+        chosen[t.name] = by_tie.setdefault(t.tie, Choice.of(q, len(t.shape))) if t.tie else Choice.of(q, len(t.shape))
+    return Plan(chosen, model.sha256, model.name, steps)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("steps", [("fold_bn",), ("fold_bn", "equalize")])
+def test_exact_transforms_are_exact(name: str, steps: tuple[str, ...]) -> None:
+    graph = MODELS[name].graph
+    x = {graph.inputs[0].name: X[:3].reshape(3, 1, 64)}
+    before, after = (evaluate(g, x)[graph.outputs[0].name].rationals() for g in (graph, transformed(graph, steps)))
+    assert np.array_equal(before, after)
+    assert all(transforms.EXACT[s] for s in steps)
+    assert not any(isinstance(n.op, ops.BatchNorm) for n in transformed(graph, steps).nodes)
+
+
+def test_equalized_layers_have_equal_ranges() -> None:
+    graph = transformed(MODELS["mlp"].graph, ("fold_bn", "equalize"))
+    first, second = [n for n in graph.nodes if isinstance(n.op, ops.MatMul)][:2]
+    w = Network.of(graph).weights()
+    rows, columns = np.abs(w[first.inputs[1].name][0]).max(axis=0), np.abs(w[second.inputs[1].name][0]).max(axis=1)
+    live = (rows > 1e-6) & (columns > 1e-6)
+    ratio = rows[live] / columns[live]
+    assert ratio.max() / ratio.min() < 1.5
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_plans_compile_exactly(name: str, family: str) -> None:
+    """The compiled network is what exact arithmetic makes of the plan, and what the search's fast evaluation saw."""
+    model, bits = MODELS[name], max(FAMILIES[family][0], 3)
+    plan = plan_of(model, [Candidate(family, bits), Candidate("int", 4), Candidate("fixed", 6)], ("fold_bn",))
+    design = qc.compile(model, plan)
+    y = design.simulate(X).reshape(len(X), -1)
+    quantized = apply(model.graph, plan)
+    exact = evaluate(quantized, {quantized.inputs[0].name: X.reshape(-1, 1, 64)})[quantized.outputs[0].name]
+    assert np.array_equal(y, exact.float64().reshape(len(X), -1).astype(y.dtype))
+    net = Network.of(transformed(model.graph, plan.transforms))
+    changes = {t.value: (lambda v, q=plan.tensors[t.name].quantizer(): q(v, lead=1)) for t in tensors(transformed(model.graph, plan.transforms))}
+    seen = net.run(net.start([X]), changes)[net.output].reshape(len(X), -1)
+    assert np.abs(seen - y).max() < 1e-4 * np.abs(y).max()
+
+
+def test_plan_round_trip_and_project(tmp_path: Path) -> None:
+    model = MODELS["mlp"]
+    plan = plan_of(model, [Candidate("int", 4), Candidate("minifloat", 5)])
+    name = next(n for n in plan.tensors if n.endswith("weight"))
+    units = np.zeros(dict((t.name, t.shape) for t in tensors(model.graph))[name], dtype=np.int64)
+    plan = replace(plan, tensors=plan.tensors | {name: replace(plan.tensors[name], units=units)}, bias={name.removesuffix(".weight"): (0.25,) * 32})
+    plan.write(tmp_path / "plan.json")
+    again = Plan.read(tmp_path / "plan.json")
+    assert again == plan and again.digest == plan.digest
+    design = qc.compile(model, tmp_path / "plan.json")
+    design.write(tmp_path / "p")
+    manifest = json.loads((tmp_path / "p" / "manifest.json").read_text())
+    assert manifest["plan"] == {"schema": 1, "sha256": plan.digest}
+    opened = qc.open_project(tmp_path / "p")
+    assert opened.files().digest() == design.files().digest()
+    assert np.array_equal(opened.simulate(X), design.simulate(X))
+
+
+def test_quantized_layers_keep_their_formats() -> None:
+    model = qc.load(ROOT / "examples" / "digits_mlp.onnx")
+    found = tensors(model.graph)
+    given = [t for t in found if t.given is not None]
+    assert len(given) == len(found) > 4
+    plain = qc.compile(model)
+    assert np.array_equal(qc.compile(model, Plan({}, model.sha256)).simulate(X), plain.simulate(X))
+    weight = next(t for t in given if t.kind == "weight")
+    finer = Plan({weight.name: Choice(FixedPoint(8, 6))}, model.sha256)
+    with pytest.raises(qc.QCompileError, match="has quantized it to s4n itself"):
+        qc.compile(model, finer)
+    assert not np.array_equal(qc.compile(model, replace(finer, free=True)).simulate(X), plain.simulate(X))
+
+
+FLOAT = [r for r in records("float") if r["id"].split("/")[-1] in ("conv2d_small_keras", "two_layer_pytorch", "mnist_conv_float", "alibaba_ic")]
+
+
+@pytest.mark.parametrize("record", FLOAT, ids=lambda r: r["id"])
+def test_float_models_of_others(record: dict) -> None:
+    """The fast evaluation against the exact reference, and a uniform plan through the compiler."""
+    model = qc.load(CORPUS / record["file"])
+    graph = model.graph
+    x = np.random.default_rng(0).random((4, *graph.inputs[0].type.shape)).astype(np.float32)
+    net = Network.of(graph)
+    plan = plan_of(model, [Candidate("int", 6)], x=x)
+    quantized = apply(graph, plan)
+    values = evaluate(quantized, {graph.inputs[0].name: x[:1]})
+    y = qc.compile(model, plan, softmax="logits").simulate(x[:1])
+    assert np.allclose(y.ravel(), values[net.output].float64().ravel(), rtol=1e-6, atol=1e-6)
+    ties: dict[str, set] = {}
+    for t in tensors(graph):
+        ties.setdefault(t.tie, set()).add((plan.tensors[t.name].format, plan.tensors[t.name].scale))
+    assert all(len(v) == 1 for k, v in ties.items() if k)
+
+
+def test_every_op_has_a_fast_rule() -> None:
+    assert set(network.RULES) == set(ops.MODEL) - {ops.BatchNorm}  # which becomes an Affine
+
+
+@pytest.mark.parametrize("fmt", [FixedPoint(4), FixedPoint(3, 0, False), Minifloat(3, 2, -1), Minifloat(2, 1, 0, signed=False), Bipolar()], ids=str)
+def test_fast_grids_are_the_formats(fmt) -> None:
+    y = np.concatenate([np.linspace(-40, 40, 1601), np.random.default_rng(0).normal(size=500) * 8])
+    num, den = zip(*(float(v).as_integer_ratio() for v in y), strict=True)
+    exact = fmt.quantize_ratio(np.array(num, dtype=object), np.array(den, dtype=object)).astype(float)
+    assert np.array_equal(round_units(y, fmt), exact)
+    low, high = neighbours(y, fmt)
+    grid = fmt.grid()
+    assert np.isin(low, grid).all() and np.isin(high, grid).all()
+    assert np.array_equal(np.where(np.abs(y - low) < np.abs(y - high), low, np.where(np.abs(y - low) > np.abs(y - high), high, exact)), exact)
+
+
+@pytest.mark.parametrize("method", ranges.RANGES)
+def test_ranges(method: str) -> None:
+    """Errors fall as bits grow; least squares are never worse than the full range; power-of-two steps are powers of two."""
+    x = np.random.default_rng(1).standard_t(4, size=(6, 400))
+    for axis in (None, 0):
+        for family in FAMILIES:
+            errors = []
+            for bits in range(max(3, FAMILIES[family][0]), min(FAMILIES[family][1], 6) + 1):
+                q = ranges.fit(x, Candidate(family, bits), method, axis)
+                errors.append(np.square(q(x) - x).mean())
+                full = ranges.fit(x, Candidate(family, bits), "minmax", axis)
+                assert method != "mse" or errors[-1] <= np.square(full(x) - x).mean() * 1.0000001
+                assert not Candidate(family, bits).po2 or np.all(np.log2(q.step) % 1 == 0)
+                assert np.array_equal(q.step.astype(np.float32), q.step)
+            assert family == "pow2" or method == "percentile" or all(b < a for a, b in zip(errors, errors[1:], strict=False))
+    skewed = np.random.default_rng(2).normal(size=2000) ** 2 - 0.2
+    symmetric, shifted = (ranges.fit(skewed, Candidate("int", 4), method, asymmetric=a) for a in (False, True))
+    assert np.square(shifted(skewed) - skewed).mean() < np.square(symmetric(skewed) - skewed).mean()
+
+
+BAD_PLANS = {
+    "no JSON": ("{", "is no JSON"),
+    "no tensors": ("[]", "this is no plan"),
+    "schema": ('{"schema": 9, "tensors": {}}', "schema is 9"),
+    "unknown tensor": ('{"schema": 1, "tensors": {"imag": {"format": "u4"}}}', "did you mean image"),
+    "impossible format": ('{"schema": 1, "tensors": {"image": {"format": "s99"}}}', "impossible format"),
+    "nothing held": ('{"schema": 1, "tensors": {"image": {"format": "s1n"}}}', "holds nothing"),
+    "specials": ('{"schema": 1, "tensors": {"image": {"format": "e4m3"}}}', "codes that are no numbers"),
+    "scale": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scale": -1}}}', "must be positive"),
+    "no number": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scale": NaN}}}', "must be a number"),
+    "axis": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scale": [1, 2], "axis": 1}}}', "do not fit the tensor"),
+    "zero point": ('{"schema": 1, "tensors": {"image": {"format": "u4", "zero_point": 77}}}', "is no code"),
+    "units": ('{"schema": 1, "tensors": {"image": {"format": "u4", "units": {"shape": [2], "zlib_base85": "x"}}}}', "units are damaged"),
+    "other file": ('{"schema": 1, "model": {"sha256": "00"}, "tensors": {}}', "made for another file"),
+    "left out": ('{"schema": 1, "tensors": {"image": {"format": "u4"}}}', "has no format for"),
+    "transform": ('{"schema": 1, "transforms": ["foldbn"], "tensors": {}}', "did you mean fold_bn"),
+    "bias": ('{"schema": 1, "bias": 3, "tensors": {}}', "must be a list"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PLANS)
+def test_bad_plans(case: str, tmp_path: Path) -> None:
+    text, message = BAD_PLANS[case]
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(qc.QCompileError, match=message):
+        qc.compile(MODELS["mlp"], tmp_path / "plan.json")
