@@ -9,7 +9,7 @@ import jinja2
 import numpy as np
 
 from qcompile.assets import asset
-from qcompile.backends import hls, pysim
+from qcompile.backends import board, hls, pysim
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim.simulator import encode
 from qcompile.cost import price
@@ -41,6 +41,8 @@ def project_files(design: Design) -> FileSet:
     files = hls.emit(design.graph, design.top, design.options.part, design.options.clock_ns, design.network, design.schedule, logic)
     files |= pysim.emit(design.graph, design.inputs, design.outputs)
     files |= _vectors(design)
+    if design.network is not None:
+        files |= board.emit(design.graph, design.top, design.options.board, design.options.clock_ns)
     files["model.onnx"] = design.model.source
     files["graph.txt"] = print_graph(design.graph, data=False).encode()
     proofs = certificate(design)
@@ -207,4 +209,4 @@ def _readme(design: Design, proofs: dict[str, Any]) -> bytes:
     environment.filters["clean"] = clean
     source = asset("templates/hls/README.md.j2").read_text()
     record = manifest(design, "")
-    return environment.from_string(source).render(manifest=record, proofs=proofs, vectors=vector_count(design)).encode()
+    return environment.from_string(source).render(manifest=record, proofs=proofs, vectors=vector_count(design), boards=board.supported()).encode()
