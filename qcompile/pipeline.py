@@ -227,7 +227,8 @@ def _board(chosen: Options) -> str:
     with contextlib.suppress(QCompileError):
         return board(chosen.part).name
     if chosen.board and board(chosen.board).part != _part(chosen.part):
-        raise QCompileError(f"the part {chosen.part} is not that of the board {chosen.board}", hint=f"part='{chosen.board}' names the board and its part")
+        hint = f"part='{chosen.board}' names the board and its part"
+        raise QCompileError(f"the part {chosen.part} is not that of the board {chosen.board}", hint=hint)
     return chosen.board and board(chosen.board).name
 
 

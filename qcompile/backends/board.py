@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import jinja2
 
@@ -96,13 +97,7 @@ def emit(graph: Graph, top: str, name: str, clock_ns: float) -> dict[str, bytes]
         keep_trailing_newline=True,
     )  # fmt: skip
     files = {f"board/{n}": environment.get_template(f"{n}.j2").render(view=view).encode() for n in ("block_design.tcl", "driver.py")}
-    return {**files, "board/ports.py": _layout_source()}
-
-
-def _layout_source() -> bytes:
-    """The module that says how codes lie in words, as it is: the driver imports a copy."""
-    with open(ports.__file__, "rb") as file:
-        return file.read()
+    return {**files, "board/ports.py": Path(ports.__file__).read_bytes()}  # the driver packs with the very layout of the testbench
 
 
 def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
@@ -130,11 +125,11 @@ def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
 def _port(value: Value, name: str) -> Port:
     fmt = value.type.format
     assert fmt is not None
-    bits = 8 * axis_bytes(stream_layout(value).word_width)
+    bits = 8 * _axis_bytes(stream_layout(value).word_width)
     return Port(name, value.type.shape, permutation(len(value.type.shape)), fmt.width, port_lanes(value), bits, _code(fmt))
 
 
-def axis_bytes(width: int) -> int:
+def _axis_bytes(width: int) -> int:
     """Bytes of an AXI word that carries `width` bits: a power of two (`axis` of qc/stream.hpp)."""
     return 1 << (-(-width // 8) - 1).bit_length()
 
