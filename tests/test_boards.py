@@ -23,6 +23,7 @@ from qcompile.backends.hls.dataflow import stream_layout
 from qcompile.backends.pysim.simulator import encode
 from qcompile.cost import devices
 from qcompile.project import port_vectors
+from qcompile.schedule.stages import port_value
 
 BOARDS = ("pynq-z2", "kv260", "zcu104")
 CNN = [r for r in records("cnn", "residual") if r["id"] == "brevitas/int8_perch_residual__qonnx"]
@@ -30,17 +31,19 @@ FORMATS = ("s7f3", "bipolar", "e4m3", "s40f10", "u4")
 
 
 def ports_model() -> onnx.ModelProto:
-    """Five inputs, four outputs: codes of odd widths, one bit, a minifloat, sums of more than 64 bits, words of 8 to 128 bits."""
-    shapes = {"a": (1, 3, 4, 5), "b": (1, 3, 4, 5), "c": (1, 6), "d": (1, 5), "e": (1, 3)}
+    """Five inputs, four outputs: codes of odd widths, one bit, a minifloat, sums of more than 64 bits, words of 8 to 128 bits, channels last."""
+    shapes = {"a": (1, 4, 5, 3), "b": (1, 3, 4, 5), "c": (1, 6), "d": (1, 5), "e": (1, 3)}
     weights = np.random.default_rng(0).integers(-(2**23), 2**23, (5, 2)).astype(np.float32)
     nodes = [
-        helper.make_node("Add", ["a", "b"], ["sum"]),
+        helper.make_node("Transpose", ["a"], ["first"], perm=(0, 3, 1, 2)),
+        helper.make_node("Add", ["first", "b"], ["inner"]),
+        helper.make_node("Transpose", ["inner"], ["sum"], perm=(0, 2, 3, 1)),
         helper.make_node("Relu", ["c"], ["positive"]),
         helper.make_node("MatMul", ["d", "w"], ["wide"]),
         helper.make_node("ArgMax", ["e"], ["index"], axis=1),
     ]
     values = {n: helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()}
-    outputs = {"sum": (1, 3, 4, 5), "positive": (1, 6), "wide": (1, 2)}
+    outputs = {"sum": (1, 4, 5, 3), "positive": (1, 6), "wide": (1, 2)}
     results = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()]
     results.append(helper.make_tensor_value_info("index", TensorProto.INT64, (1, 1)))
     graph = helper.make_graph(nodes, "ports; exec x", list(values.values()), results, [numpy_helper.from_array(weights, "w")])
@@ -135,7 +138,7 @@ def test_words(project: tuple[qc.Design, Path]) -> None:
     assert words_of(driver, driver.OUTPUTS, packed).astype("<u8").tobytes() == hls.vector_file(graph, bits, outputs=True, streamed=True)
     same([p.unpack(d) for p, d in zip(driver.OUTPUTS, packed, strict=True)], outs)
     for port, value in zip(driver.INPUTS + driver.OUTPUTS, (*graph.inputs, *graph.outputs), strict=True):
-        width = stream_layout(value).word_width
+        width = stream_layout(port_value(graph, value)[0]).word_width
         assert port.word_bytes in (1, 2, 4, 8, 16, 32, 64, 128) and width <= 8 * port.word_bytes < max(16, 2 * width)
 
 
@@ -207,7 +210,7 @@ class Fpga:
         words = np.frombuffer(hls.vector_file(graph, outs, outputs=True, streamed=True), dtype="<u8").reshape(len(units[0]), -1)
         start = 0
         for frames, port, value in zip(self.frames, self.driver.OUTPUTS, graph.outputs, strict=True):
-            layout = stream_layout(value)
+            layout = stream_layout(port_value(graph, value)[0])
             own = words[:, start : start + layout.size].reshape(len(words), layout.words, layout.limbs)
             start += layout.size
             width = max(8 * layout.limbs, port.word_bytes)

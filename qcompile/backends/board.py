@@ -15,7 +15,7 @@ from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, Format, Minifloat
 from qcompile.ir import Graph, Shape, Value
 from qcompile.schedule.order import permutation
-from qcompile.schedule.stages import port_lanes
+from qcompile.schedule.stages import port_lanes, port_value
 
 MEMORY_PORTS = 16  # masters that one SmartConnect joins (PG247)
 
@@ -108,8 +108,8 @@ def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
             f"the fabric clock of {target.name} reaches {processor.fastest_mhz:g} MHz; a period of {clock_ns:g} ns is {mhz:g} MHz", "--clock",
             f"{1000 / processor.fastest_mhz:g} or more; --part {target.part} makes the project without board scripts",
         )  # fmt: skip
-    inputs = tuple(_port(v, f"x{i}") for i, v in enumerate(graph.inputs))
-    outputs = tuple(_port(v, f"y{i}") for i, v in enumerate(graph.outputs))
+    inputs = tuple(_port(graph, v, f"x{i}") for i, v in enumerate(graph.inputs))
+    outputs = tuple(_port(graph, v, f"y{i}") for i, v in enumerate(graph.outputs))
     if len(inputs) + len(outputs) > MEMORY_PORTS:
         raise QCompileError(
             f"the network has {len(inputs) + len(outputs)} inputs and outputs; a board's block design joins at most {MEMORY_PORTS}", target.name,
@@ -122,11 +122,12 @@ def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
     return BoardView(top, target, processor, f"{mhz:.6f}", inputs, outputs, dmas)
 
 
-def _port(value: Value, name: str) -> Port:
+def _port(graph: Graph, value: Value, name: str) -> Port:
+    inner, axes = port_value(graph, value)
     fmt = value.type.format
     assert fmt is not None
-    bits = 8 * _axis_bytes(stream_layout(value).word_width)
-    return Port(name, value.type.shape, permutation(len(value.type.shape)), fmt.width, port_lanes(value), bits, _code(fmt))
+    order = tuple(axes[a] for a in permutation(len(axes)))
+    return Port(name, value.type.shape, order, fmt.width, port_lanes(inner), 8 * _axis_bytes(stream_layout(inner).word_width), _code(fmt))
 
 
 def _axis_bytes(width: int) -> int:
