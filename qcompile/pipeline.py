@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +18,7 @@ from qcompile.backends import hls, pysim
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim import Simulator
 from qcompile.cost.budget import Budget
-from qcompile.cost.devices import device, part_number
+from qcompile.cost.devices import board, device, part_number
 from qcompile.cost.estimate import check_clock, sequential, unrolled
 from qcompile.cost.exchange import fabric_of
 from qcompile.cost.primitives import Fabric
@@ -59,6 +60,8 @@ class Options:
     accumulator_bits: int = 0
     fold: str = "min"
     weights: str = "rom"
+    board: str = ""
+    """The board that `part` named, or "": `compile` puts the part's number in its place and keeps the board here."""
 
     def __post_init__(self) -> None:
         for name, allowed in (("arch", ARCHITECTURES), ("softmax", SOFTMAX), ("weights", WEIGHTS)):
@@ -223,7 +226,7 @@ def _options(given: dict[str, Any], fitting: bool) -> Options:
     if fitting and given.get("fold", "min") != "min":
         raise QCompileError("the folding is given and to be chosen too", "--fit", "either --fit or --fold")
     chosen = Options(**{**given, "arch": "dataflow"} if fitting else given)
-    return replace(chosen, part=_part(chosen.part))
+    return replace(chosen, part=_part(chosen.part), board=_board(chosen))
 
 
 def _fitted(graph: Graph, chosen: Options, goal: Goal) -> Fitted:
@@ -240,6 +243,16 @@ def _part(name: str) -> str:
         if name.lower().startswith("xc"):
             return name
         raise
+
+
+def _board(chosen: Options) -> str:
+    """The board that the part names, else the one that a project remembers beside its part."""
+    with contextlib.suppress(QCompileError):
+        return board(chosen.part).name
+    if chosen.board and board(chosen.board).part != _part(chosen.part):
+        hint = f"part='{chosen.board}' names the board and its part"
+        raise QCompileError(f"the part {chosen.part} is not that of the board {chosen.board}", hint=hint)
+    return chosen.board and board(chosen.board).name
 
 
 def _dump(folder: Path, stages: list[tuple[str, Graph]]) -> None:

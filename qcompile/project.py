@@ -10,7 +10,7 @@ import numpy as np
 
 from qcompile.assets import asset
 from qcompile.assignment.plan import SCHEMA as PLAN_SCHEMA
-from qcompile.backends import hls, pysim
+from qcompile.backends import board, hls, pysim
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim.simulator import encode
 from qcompile.cost import price
@@ -42,6 +42,8 @@ def project_files(design: Design) -> FileSet:
     files = hls.emit(design.graph, design.top, design.options.part, design.options.clock_ns, design.network, design.schedule, logic)
     files |= pysim.emit(design.graph, design.inputs, design.outputs)
     files |= _vectors(design)
+    if design.network is not None and design.options.weights == "rom":  # the driver loads none
+        files |= board.emit(design.graph, design.top, design.options.board, design.options.clock_ns)
     files["model.onnx"] = design.model.source
     if design.plan is not None:
         files["plan.json"] = design.plan.to_json().encode()
@@ -211,4 +213,4 @@ def _readme(design: Design, proofs: dict[str, Any]) -> bytes:
     environment.filters["clean"] = clean
     source = asset("templates/hls/README.md.j2").read_text()
     record = manifest(design, "")
-    return environment.from_string(source).render(manifest=record, proofs=proofs, vectors=vector_count(design)).encode()
+    return environment.from_string(source).render(manifest=record, proofs=proofs, vectors=vector_count(design), boards=board.supported()).encode()

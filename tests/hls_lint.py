@@ -94,6 +94,8 @@ def _pragmas(lines: list[str], i: int, where: str, streams: bool) -> list[str]:
     if line == "#pragma unroll":
         if lines[i - 1].strip() != "#ifdef __BAMBU__" or lines[i + 1].strip() != "#endif" or "for (" not in lines[i + 2]:
             return [f"{where}: `unroll` must stand right before its loop, guarded"]
+    if "port=return" in line and (lines[i - 1].strip() != "#ifndef __BAMBU__" or lines[i + 1].strip() != "#endif"):
+        return [f"{where}: `port=return` is not for the open compiler: guard it"]
     if not streams and re.search(r"\bfor \(", line) and "#pragma HLS unroll" not in [x.strip() for x in lines[i + 1 : i + 3]]:
         return [f"{where}: a loop that is not unrolled"]
     return []

@@ -93,13 +93,17 @@ class Device:
 
 @dataclass(frozen=True)
 class Board:
-    """A board: the orderable number of its FPGA, and the clock period that we propose for it."""
+    """A board: the orderable number of its FPGA, and the clock period that we propose for it.
+
+    board_part: pattern of the vendor's board files (vendor:name:file:version); empty where we make no scripts for the board.
+    """
 
     name: str
     aliases: tuple[str, ...]
     part: str
     device: str
     clock_ns: float
+    board_part: str = ""
 
 
 @dataclass(frozen=True)
@@ -293,9 +297,9 @@ def _device(
     )  # fmt: skip
 
 
-def _board(name: str, part: str, clock_ns: float, devices: tuple[Device, ...], aliases: tuple[str, ...] = ()) -> Board:
+def _board(name: str, part: str, clock_ns: float, devices: tuple[Device, ...], aliases: tuple[str, ...] = (), board_part: str = "") -> Board:
     names = {s: d for d in devices for n in (d.name, *d.aliases) for s in _spellings(n)}
     found = _of_number(_key(part), names)
     if found is None:
         raise ValueError(f"its part {part} is of no device in the catalogue")
-    return Board(name, tuple(aliases), part, found.name, clock_ns)
+    return Board(name, tuple(aliases), part, found.name, clock_ns, board_part)

@@ -1,0 +1,144 @@
+"""What brings architecture `dataflow` onto a board: a Vivado block design (Tcl) and a PYNQ driver (Python)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from qcompile.assets import asset
+from qcompile.backends.hls import ports
+from qcompile.backends.hls.dataflow import stream_layout
+from qcompile.cost.devices import Board, board, catalogue, device
+from qcompile.errors import QCompileError
+from qcompile.formats import Bipolar, Format, Minifloat
+from qcompile.ir import Graph, Shape, Value
+from qcompile.schedule.order import permutation
+from qcompile.schedule.stages import port_lanes, port_value
+
+MEMORY_PORTS = 16  # masters that one SmartConnect joins (PG247)
+
+
+@dataclass(frozen=True)
+class Processor:
+    """The processing system of a family: pins of its IP as the block design joins them. fastest_mhz: of its fabric clock, 0 where the tool checks."""
+
+    ip: str
+    master: str
+    memory: str
+    clock: str
+    reset: str
+    clocked: tuple[str, ...]
+    address_bits: int
+    fastest_mhz: float
+
+
+PROCESSORS = {
+    "Zynq-7000": Processor(
+        "processing_system7", "M_AXI_GP0", "S_AXI_HP0", "FCLK_CLK0", "FCLK_RESET0_N", ("M_AXI_GP0_ACLK", "S_AXI_HP0_ACLK"), 32, 250.0
+    ),
+    "Zynq UltraScale+": Processor(
+        "zynq_ultra_ps_e", "M_AXI_HPM0_FPD", "S_AXI_HP0_FPD", "pl_clk0", "pl_resetn0", ("maxihpm0_fpd_aclk", "saxihp0_fpd_aclk"), 40, 0.0
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Port:
+    """A stream of the top. bits: of an AXI word; code: the driver's class for its format; order: axes of the tensor in the stream."""
+
+    name: str
+    shape: Shape
+    order: Shape
+    width: int
+    lanes: int
+    bits: int
+    code: str
+
+
+@dataclass(frozen=True)
+class Dma:
+    """One DMA: an input to read for, an output to write for, or both."""
+
+    name: str
+    input: Port | None
+    output: Port | None
+
+
+@dataclass(frozen=True)
+class BoardView:
+    """All that the templates print."""
+
+    top: str
+    board: Board
+    processor: Processor
+    clock_mhz: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    dmas: tuple[Dma, ...]
+
+
+def supported() -> tuple[str, ...]:
+    """Boards for which there are scripts."""
+    return tuple(b.name for b in catalogue().boards if b.board_part)
+
+
+def emit(graph: Graph, top: str, name: str, clock_ns: float) -> dict[str, bytes]:
+    """board/block_design.tcl, board/driver.py and what the driver needs; nothing for a board without scripts.
+
+    top: a C identifier; name: a board of the catalogue, or "". QCompileError where the board cannot have this clock or so many ports.
+    """
+    if name not in supported():
+        return {}
+    view = _view(graph, top, board(name), clock_ns)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(asset("templates/boards")), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )  # fmt: skip
+    files = {f"board/{n}": environment.get_template(f"{n}.j2").render(view=view).encode() for n in ("block_design.tcl", "driver.py")}
+    return {**files, "board/ports.py": Path(ports.__file__).read_bytes()}  # the driver packs with the very layout of the testbench
+
+
+def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
+    processor = PROCESSORS[device(target.part).family]
+    mhz = 1000 / clock_ns
+    if processor.fastest_mhz and mhz > processor.fastest_mhz:
+        raise QCompileError(
+            f"the fabric clock of {target.name} reaches {processor.fastest_mhz:g} MHz; a period of {clock_ns:g} ns is {mhz:g} MHz", "--clock",
+            f"{1000 / processor.fastest_mhz:g} or more; --part {target.part} makes the project without board scripts",
+        )  # fmt: skip
+    inputs = tuple(_port(graph, v, f"x{i}") for i, v in enumerate(graph.inputs))
+    outputs = tuple(_port(graph, v, f"y{i}") for i, v in enumerate(graph.outputs))
+    if len(inputs) + len(outputs) > MEMORY_PORTS:
+        raise QCompileError(
+            f"the network has {len(inputs) + len(outputs)} inputs and outputs; a board's block design joins at most {MEMORY_PORTS}", target.name,
+            f"--part {target.part} makes the project without board scripts",
+        )  # fmt: skip
+    count = max(len(inputs), len(outputs))
+    dmas = tuple(
+        Dma(f"dma_{i}", inputs[i] if i < len(inputs) else None, outputs[i] if i < len(outputs) else None) for i in range(count)
+    )
+    return BoardView(top, target, processor, f"{mhz:.6f}", inputs, outputs, dmas)
+
+
+def _port(graph: Graph, value: Value, name: str) -> Port:
+    inner, axes = port_value(graph, value)
+    fmt = value.type.format
+    assert fmt is not None
+    order = tuple(axes[a] for a in permutation(len(axes)))
+    return Port(name, value.type.shape, order, fmt.width, port_lanes(inner), 8 * _axis_bytes(stream_layout(inner).word_width), _code(fmt))
+
+
+def _axis_bytes(width: int) -> int:
+    """Bytes of an AXI word that carries `width` bits: a power of two (`axis` of qc/stream.hpp)."""
+    return 1 << (-(-width // 8) - 1).bit_length()
+
+
+def _code(fmt: Format) -> str:
+    """The format as the driver writes it."""
+    if isinstance(fmt, Bipolar):
+        return "Bipolar()"
+    if isinstance(fmt, Minifloat):
+        return f"Minifloat({fmt.exponent}, {fmt.mantissa})"
+    return f"Integer({fmt.width}, {fmt.signed})"
