@@ -383,11 +383,14 @@ class Planner:
         """Optima for 48 losses between the largest and the least, cheapest first."""
         if (known := self._optima.get((goal, *sorted(limits.items())))) is not None:
             return known
+        if self.settings.search == "pareto":
+            self._optima[(goal, *sorted(limits.items()))] = out = [c for c in search.front(self.problem, goal, 48) if self.problem.fits(c, limits)]
+            return out
         find = SEARCHES.find(self.settings.search)
         finest = search.ilp(self.problem, Request(limits))
         cheapest = search.ilp(self.problem, Request(limits, goal))
         low, high = max(self.problem.loss.of(finest), 1e-12), max(self.problem.loss.of(cheapest), 1e-12)
-        out: list[tuple[int, ...]] = []
+        out = []
         for allowed in np.geomspace(high, low, 48).tolist():
             choice = find(self.problem, Request(limits, goal, max(allowed, self.problem.loss.of(finest) * (1 + 1e-9))))
             if choice not in out:
