@@ -59,7 +59,7 @@ def compare(kind: str, seed: int, settings: dict) -> dict:
     start = time.time()
     planner.prepare(*calibration)
     held = data(test[0], planner.graph, test[1])
-    loss = loss_of(planner.study.evaluation.network, held)
+    loss = loss_of(planner.study.evaluation.network, held, "cross_entropy")
 
     def point(choice: tuple[int, ...]) -> tuple[float, np.ndarray, float]:
         design = planner.design(planner.plan(choice))

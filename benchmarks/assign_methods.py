@@ -36,9 +36,9 @@ def studied(kind: str, seed: int, source: str = "real", **settings: Any) -> tupl
     found = SOURCES[source](model.graph, lambda: data(calibration[0], planner.graph, calibration[1]), seed, planning.silent, (0.0, 1.0))
     seconds = time.perf_counter() - start
     net = Network.of(planner.graph)
-    study = planner._study(net, found, loss_of(net, found, settings.get("loss", "")))
+    study = planner._study(net, found, loss_of(net, found, settings.get("loss", "cross_entropy")))
     held = data(test[0], planner.graph, test[1])
-    return study, replace(study.evaluation, data=held, loss=loss_of(net, held)), planner, seconds
+    return study, replace(study.evaluation, data=held, loss=loss_of(net, held, "cross_entropy")), planner, seconds
 
 
 def ranked(names: list[str], low: int, **settings: Any) -> None:
@@ -85,7 +85,7 @@ def minifloat() -> None:
             for family in ("int", "float", "fixed", "minifloat"):
                 for bits in range(3, 9):
                     r = planning.run(model, calibration[0], labels=calibration[1], test=test[0], test_labels=test[1], part="xcvu9p", baselines=False,
-                                     metric="sqnr", candidates=f"{family}{bits}")  # fmt: skip
+                                     metric="sqnr", loss="cross_entropy", candidates=f"{family}{bits}")  # fmt: skip
                     p = r.tested[0]
                     table.setdefault(f"{family}{bits}", []).append((p.loss, p.accuracy or 0.0, p.cost.lut))
         means = {k: np.mean(v, axis=0) for k, v in table.items()}
@@ -105,7 +105,7 @@ def rounding() -> None:
                     for seed in range(SEEDS):
                         model, calibration, test, _ = network(kind, seed)
                         r = planning.run(model, calibration[0], labels=calibration[1], test=test[0], test_labels=test[1], part="xcvu9p", baselines=False,
-                                         metric="sqnr", candidates=candidate, rounding=name, transforms=steps)  # fmt: skip
+                                         metric="sqnr", loss="cross_entropy", candidates=candidate, rounding=name, transforms=steps)  # fmt: skip
                         found.append((r.tested[0].loss, r.tested[0].accuracy))
                     loss, accuracy = np.mean(found, axis=0)
                     out.append(f"{name}{'+bias' if len(steps) > 1 else ''} {loss:.3f}/{accuracy:.3f}")
@@ -121,7 +121,7 @@ def equalize() -> None:
             for seed in range(SEEDS):
                 model, calibration, test, _ = network("depthwise", seed)
                 r = planning.run(model, calibration[0], labels=calibration[1], test=test[0], test_labels=test[1], part="xcvu9p", baselines=False, metric="sqnr",
-                                 candidates=f"int{bits}", channels=False, range="minmax", transforms=steps)  # fmt: skip
+                                 loss="cross_entropy", candidates=f"int{bits}", channels=False, range="minmax", transforms=steps)  # fmt: skip
                 found.append((r.tested[0].loss, r.tested[0].accuracy))
             loss, accuracy = np.mean(found, axis=0)
             out.append(f"{'equalized' if len(steps) > 1 else 'plain'} {loss:.3f}/{accuracy:.3f}")

@@ -330,7 +330,7 @@ ASSIGN_OPTIONS = [
     click.option("--span", type=(float, float), metavar="LOW HIGH", help="range of the inputs, for bn_distill, which cannot know it"),
     click.option("--candidates", default="fixed2-8", show_default=True, help="formats: fixed, int, minifloat, float, pow2, with widths, e.g. int3-8,minifloat4"),
     click.option("--restrict", multiple=True, metavar="WHAT=NAME:FORMATS", help="for some tensors only: layer=conv1:int8, op=Gemm:int2-4, kind=activation:fixed4-8"),
-    click.option("--loss", default="", help="cross_entropy, kl (distance from the float network) or mse  [default: by the labels]"),
+    click.option("--loss", default="", help="kl (distance from the float network), cross_entropy (needs labels) or mse  [default: kl; mse for targets and single outputs]"),
     click.option("--refine", type=int, help="evaluations for exchanges around the optimum of the tables, 0 for none  [default: by the network's size, at most 300]"),
     click.option("--per-tensor", is_flag=True, help="one scale per weight tensor, instead of one per output channel"),
     click.option("--asymmetric", is_flag=True, help="integer activations may have a zero point"),

@@ -215,7 +215,7 @@ class Planner:
         held = None if test is None else data(test, self.graph, test_labels)
         choice = self.solve(self.limits)
         point = self._finished("mixed", choice)
-        accuracy = None if e.data.labels is None or e.loss.kind != "cross_entropy" else _accuracy(e.outputs({}), e.data.labels)
+        accuracy = _accuracy(e.outputs({}), e.data.labels)
         baselines = tuple(self._uniform()) if self.with_baselines else ()
         tested = tuple(self._on(p, held) for p in (point, *baselines)) if held is not None else ()
         curve = self._curve() if self.with_baselines else ()
@@ -279,8 +279,7 @@ class Planner:
         """A plan through compiler and bit-accurate simulator."""
         design = self.design(plan)
         y = _logits(design, on)
-        accuracy = _accuracy(y, on.labels) if loss.kind == "cross_entropy" and on.labels is not None else None
-        return Point(name, plan, design.estimate().total, loss(y), accuracy)
+        return Point(name, plan, design.estimate().total, loss(y), _accuracy(y, on.labels))
 
     # --- searching ----------------------------------------------------------------------------------------------------------
 
@@ -347,7 +346,7 @@ class Planner:
             p = self.measured("", self.plan(choice), e.data, e.loss)
             return self._good(p.loss, p.accuracy)
         y = e.outputs(self.study.configuration(choice))
-        return self._good(e.loss(y), _accuracy(y, e.data.labels) if e.loss.kind == "cross_entropy" and e.data.labels is not None else None)
+        return self._good(e.loss(y), _accuracy(y, e.data.labels))
 
     def _least_cost(self) -> tuple[int, ...]:
         """Least resources whose measured accuracy (or loss) is good enough, by the bit-accurate simulator in the end."""
@@ -384,11 +383,14 @@ class Planner:
         """Optima for 48 losses between the largest and the least, cheapest first."""
         if (known := self._optima.get((goal, *sorted(limits.items())))) is not None:
             return known
+        if self.settings.search == "pareto":
+            self._optima[(goal, *sorted(limits.items()))] = out = [c for c in search.front(self.problem, goal, 48) if self.problem.fits(c, limits)]
+            return out
         find = SEARCHES.find(self.settings.search)
         finest = search.ilp(self.problem, Request(limits))
         cheapest = search.ilp(self.problem, Request(limits, goal))
         low, high = max(self.problem.loss.of(finest), 1e-12), max(self.problem.loss.of(cheapest), 1e-12)
-        out: list[tuple[int, ...]] = []
+        out = []
         for allowed in np.geomspace(high, low, 48).tolist():
             choice = find(self.problem, Request(limits, goal, max(allowed, self.problem.loss.of(finest) * (1 + 1e-9))))
             if choice not in out:
@@ -494,7 +496,10 @@ def _logits(design: Design, on: Data) -> np.ndarray:
     return np.log(np.maximum(y, 1e-30)) if softmax is not None and not softmax.log else y
 
 
-def _accuracy(y: np.ndarray, labels: np.ndarray) -> float:
+def _accuracy(y: np.ndarray, labels: np.ndarray | None) -> float | None:
+    """Where the labels are classes."""
+    if labels is None or labels.dtype.kind not in "iu" or y.shape[1] < 2:
+        return None
     return float((y.argmax(axis=1) == labels).mean())
 
 

@@ -57,17 +57,16 @@ def log_softmax(y: np.ndarray) -> np.ndarray:
 
 
 def loss_of(network: Network, data: Data, kind: str = "") -> Loss:
-    """The loss for some data: cross entropy with class labels, else distance from the float network's own outputs.
+    """The loss for some data: how far a network is from the float one, unless another is asked for.
 
-    Without labels: divergence of the softmax (`kl`) of networks with several outputs, mean square error (`mse`) of those with one.
+    By default the divergence of the softmax (`kl`) of networks with several outputs, class labels or not: formats that are chosen by the
+    cross entropy of a few hundred labelled vectors fit these vectors, not the network. Mean square error (`mse`) with targets that are no
+    classes, or with one output.
     """
     y = network.run(network.start(data.x))[network.output].reshape(len(data), -1).astype(np.float64)
     labels = data.labels
     if not kind:
-        if labels is not None:
-            kind = "cross_entropy" if labels.dtype.kind in "iu" and y.shape[1] > 1 else "mse"
-        else:
-            kind = "kl" if y.shape[1] > 1 else "mse"
+        kind = "kl" if y.shape[1] > 1 and (labels is None or labels.dtype.kind in "iu") else "mse"
     if kind not in KINDS:
         raise unknown("loss", kind, KINDS)
     if kind == "cross_entropy":

@@ -16,6 +16,7 @@ SEARCHES = Registry("search")
 SECONDS = 60.0  # of one integer program
 _STATES = 2_000_000  # of the dynamic program of `pareto`
 _POINTS = 400  # of a front that integer programs are solved for
+_SOME = 48  # of those that a search looks at
 
 
 class Infeasible(QCompileError):
@@ -155,9 +156,12 @@ def _short(x: float) -> str:
 
 @SEARCHES.add("pareto")
 def pareto(problem: Problem, request: Request) -> Choice:
-    """The point of the front that a request asks for: `front` over the first resource that is limited, then the best point that fits."""
+    """The point of the front that a request asks for: `front` over the first resource that is limited, then the best point that fits.
+
+    With pair terms 48 points of the front are looked at, so that the optimum may lie between two of them; `ilp` finds it.
+    """
     resource = request.minimize if request.minimize != "loss" else next(iter(request.limits), next(iter(problem.costs)))
-    points = [c for c in front(problem, resource) if problem.fits(c, request.limits) and problem.loss.of(c) <= request.max_loss * (1 + 1e-9)]
+    points = [c for c in front(problem, resource, _SOME) if problem.fits(c, request.limits) and problem.loss.of(c) <= request.max_loss * (1 + 1e-9)]
     if not points:
         raise _infeasible(problem, [*((problem.costs[r], v, r) for r, v in request.limits.items()), (problem.loss, request.max_loss, "loss")])
     return min(points, key=lambda c: (problem.loss if request.minimize == "loss" else problem.costs[request.minimize]).of(c))

@@ -116,7 +116,9 @@ def split(graph: Graph, softmax: str) -> Ports:
             q = ops.Quantize(FixedPoint(8))
             inputs.append(HostInput(value.name, value.type.shape, value.name, value.type.shape, (), ops.Affine(), ops.Clip(), q))
     if missing:
-        raise QCompileError(_missing(missing), graph.name, _proposal(missing))
+        real = any(isinstance(n.op, ops.Constant) and n.output.type.format is None and n.op.units.data.size > 1 for n in graph.nodes)
+        way = "; of a float model, qcompile assign chooses all formats" if real else ""
+        raise QCompileError(_missing(missing), graph.name, _proposal(missing) + way)
     outputs = tuple(_host_output(graph, v, softmax, skipped) for v in graph.outputs)
     _refuse_inner_softmax(graph, skipped, softmax)
     return Ports(tuple(inputs), outputs, frozenset(skipped))
