@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +196,3 @@ def _readable(record: Any, indent: int = 0) -> str:
     else:
         text = flat
     return text + ("\n" if indent == 0 else "")
-
-
-def with_reasons(plan: Plan, reasons: dict[str, dict[str, Any]]) -> Plan:
-    """The same plan with other reasons."""
-    return replace(plan, tensors={n: replace(c, why=reasons.get(n, c.why)) for n, c in plan.tensors.items()})

@@ -33,7 +33,6 @@ class Evaluation:
     network: Network
     data: Data
     loss: Loss
-    kinds: dict[str, str]  # tensor -> weight or activation
     values: dict[str, str]  # tensor -> name in the graph
     quantizers: dict[str, tuple[Quantizer, ...]]
     weights: dict[str, list[np.ndarray | None]] = field(default_factory=dict)  # quantized weights where rounding is not to nearest
@@ -158,7 +157,7 @@ def study(network: Network, tensors: Sequence[Tensor], candidates: Mapping[str, 
         axis = t.axis if t.kind == WEIGHT and channels else None
         quantizers[t.name] = tuple(ranges.fit(x, c, method, axis, t.kind == WEIGHT, asymmetric and t.kind != WEIGHT) for c in candidates[t.name])
         jobs.progress("ranges", i + 1, len(chosen))
-    evaluation = Evaluation(network, data, loss, {t.name: t.kind for t in chosen}, {t.name: t.value for t in chosen}, quantizers)
+    evaluation = Evaluation(network, data, loss, {t.name: t.value for t in chosen}, quantizers)
     return Study(evaluation, tuple(chosen), {t.name: tuple(candidates[t.name]) for t in chosen}, numbers, jobs, seed)
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -262,6 +262,3 @@ def _input_factor(pair: _Pair, s: list[Fraction]) -> Param:
     outs, depth, groups = shape[0], shape[1], node.op.groups
     rows = [values[(o // (outs // groups)) * depth + c] for o in range(outs) for c in range(depth)]
     return Param((outs, depth, *(1 for _ in shape[2:])), tuple(rows)).compress()
-
-
-Transform = Callable[[Graph], Graph]
