@@ -21,6 +21,7 @@ from qcompile.formats import Format
 from qcompile.ir import Node, Param, ops, print_graph
 from qcompile.passes.ports import HostInput, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
+from qcompile.schedule.timing import schedule_record
 
 if TYPE_CHECKING:
     from qcompile.pipeline import Design
@@ -47,6 +48,8 @@ def project_files(design: Design) -> FileSet:
     files["model.onnx"] = design.model.source
     if design.plan is not None:
         files["plan.json"] = design.plan.to_json().encode()
+    if design.network is not None and design.schedule is not None:
+        files["schedule.json"] = _json(schedule_record(design.network, design.schedule))
     files["graph.txt"] = print_graph(design.graph, data=False).encode()
     proofs = certificate(design)
     files["certificate.json"] = _json(proofs)

@@ -222,3 +222,13 @@ def test_weights_by_port(digits: Path, tmp_path: Path) -> None:
 def test_weights_by_port_refused(digits: Path) -> None:
     with pytest.raises(qc.QCompileError, match="has its weights in the logic"):
         qc.compile(digits, weights="port")
+
+
+def test_schedule_of_the_project(digits: Path, tmp_path: Path) -> None:
+    """Folding, cycles and both kinds of depth stand in the project."""
+    design = qc.compile(digits, arch="dataflow", fold="full")
+    design.write(tmp_path / "p")
+    record = json.loads((tmp_path / "p/schedule.json").read_text())
+    assert record["interval_cycles"] == design.schedule.interval == max(p["cycles"] for p in record["processes"])
+    assert [s["depth"] for s in record["streams"]] == list(design.schedule.depth)
+    assert all(s["depth_live"] <= s["depth"] for s in record["streams"]) and {p["pe"] for p in record["processes"]} >= {32, 10}

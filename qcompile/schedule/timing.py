@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,20 @@ def schedule(network: Network) -> Schedule:
     most = min(lazy.most, eager.most, key=lambda depths: memory(network, depths))
     live = liveness(network, most)
     return Schedule(*loops.cycles_of(early.finish), live, tuple(map(max, live, most)), loops.iterations)
+
+
+def schedule_record(network: Network, plan: Schedule) -> dict[str, Any]:
+    """For people and JSON: what every process does and in how many cycles; of every stream the depths for liveness and for full speed, in tokens."""
+    processes = [
+        {"process": f"p{i}_{s.kind}", "layer": str(s.result.origin) if s.node is not None else "", "tensor": s.result.output.name if s.node is not None else "",
+         **vars(s.folding), "cycles": cycles, "inputs": [f"s{k}" for k in s.inputs], "outputs": [f"s{k}" for k in s.outputs]}
+        for i, (s, cycles) in enumerate(zip(network.stages, plan.cycles, strict=True))
+    ]  # fmt: skip
+    streams = [
+        {"stream": f"s{i}", "tensor": s.value.name, "lanes": s.lanes, "tokens": s.tokens, "depth_live": live, "depth": depth}
+        for i, (s, live, depth) in enumerate(zip(network.streams, plan.live, plan.depth, strict=True))
+    ]
+    return {"interval_cycles": plan.interval, "latency_cycles": plan.latency, "processes": processes, "streams": streams}
 
 
 def memory(network: Network, depths: Sequence[int]) -> int:
