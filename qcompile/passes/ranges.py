@@ -291,6 +291,10 @@ def row_ranges(node: Node, inputs: list[Range]) -> tuple[np.ndarray, np.ndarray]
 
 def _reduce_rows(x: np.ndarray, where: np.ndarray, rows: int, better: Any) -> np.ndarray:
     flat, rows_of = x.ravel(), where.ravel()
+    if rows == 1:
+        return np.asarray(better.reduce(flat, keepdims=True))
+    if np.array_equal(rows_of, np.arange(rows)):
+        return np.asarray(flat)
     order = np.argsort(rows_of, kind="stable")
     starts = np.searchsorted(rows_of[order], np.arange(rows))
     return np.asarray(better.reduceat(flat[order], starts))

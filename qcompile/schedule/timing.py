@@ -48,7 +48,7 @@ def schedule(network: Network) -> Schedule:
 def schedule_record(network: Network, plan: Schedule) -> dict[str, Any]:
     """For people and JSON: what every process does and in how many cycles; of every stream the depths for liveness and for full speed, in tokens."""
     processes = [
-        {"process": f"p{i}_{s.kind}", "layer": str(s.result.origin) if s.node is not None else "", "tensor": s.result.output.name if s.node is not None else "",
+        {"process": f"p{i}_{s.kind}", "layer": str(s.node.origin) if s.node is not None else "", "tensor": s.node.output.name if s.node is not None else "",
          **vars(s.folding), "cycles": cycles, "inputs": [f"s{k}" for k in s.inputs], "outputs": [f"s{k}" for k in s.outputs]}
         for i, (s, cycles) in enumerate(zip(network.stages, plan.cycles, strict=True))
     ]  # fmt: skip
