@@ -23,7 +23,7 @@ from qcompile.schedule.stages import network
 from qcompile.schedule.timing import schedule
 
 PART = "xc7z020clg400-1"
-MOST = 700  # foldings of a network that are enumerated
+MOST = 300  # foldings of a network that are enumerated
 
 
 def designs(count: int) -> list[qc.Design]:
