@@ -33,7 +33,7 @@ from qcompile.assignment.study import Study, study
 from qcompile.assignment.tensors import tensors
 from qcompile.assignment.transforms import EXACT, transformed
 from qcompile.backends import hls
-from qcompile.cost.budget import Budget
+from qcompile.cost.budget import Budget, exceeded
 from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of, lut_equivalents
 from qcompile.cost.resources import Resources
@@ -272,8 +272,7 @@ class Planner:
 
     def over(self, cost: Resources) -> dict[str, float]:
         """Resources of which a design takes more than allowed: how many times."""
-        used = {r: getattr(cost, r) for r in self.limits}
-        return {r: used[r] / self.limits[r] if self.limits[r] else math.inf for r in self.limits if math.ceil(used[r] - 1e-9) > self.limits[r]}
+        return exceeded(cost, self.limits)
 
     def measured(self, name: str, plan: Plan, on: Data, loss: Loss) -> Point:
         """A plan through compiler and bit-accurate simulator."""

@@ -17,18 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.cost import folded
 from qcompile.cost import primitives as hw
-from qcompile.cost.budget import KINDS, available
+from qcompile.cost.budget import KINDS, available, exceeded
 from qcompile.cost.devices import Device
 from qcompile.cost.report import NAMES
 from qcompile.cost.resources import Estimate
-from qcompile.cost.site import Folding, site
+from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, Node, ops
 from qcompile.schedule.cost import estimate, layer
 from qcompile.schedule.stages import (
-    DEPTHWISE, INPUT, MATVEC, OUTPUT, REDUCE, WHOLE, WINDOW, Network, Stage, follower, fullest, kind, limits, network,
+    DEPTHWISE, INPUT, MATVEC, OUTPUT, REDUCE, WHOLE, WINDOW, Network, Stage, follower, fullest, kernel_of, kind, limits, network, slides,
 )  # fmt: skip
 from qcompile.schedule.timing import schedule
 from qcompile.schedule.tokens import matvec_of, moves_of, window_cycles, window_of
@@ -50,7 +49,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Fitted:
-    """foldings by the result of a node; binding: the resources (or the layer) that keep it from being faster; label: layer names by result."""
+    """foldings by the result of a node; binding: the resources (or the layer) that keep it from being faster; labels: names by result."""
 
     foldings: dict[str, Folding]
     estimate: Estimate
@@ -145,21 +144,29 @@ class _Search:
 
         Where the whole is too large the program gets less room; small networks are then gone through, the least sum of layers first.
         """
-        room, seen = self.limit.copy(), []
-        for attempt in range(ROUNDS + self.patience):
-            picked = self._program(cycles, room if attempt < ROUNDS else self.limit, [] if attempt < ROUNDS else seen)
-            if picked is None and attempt >= ROUNDS:
-                return None
-            if picked is None:
-                continue
-            foldings, whole = self._whole(picked)
-            over = np.array([math.ceil(getattr(whole.total, k)) - self.budget[k] for k in KINDS])
-            if (over <= 0).all() and whole.total.interval <= cycles:
-                return Fitted(foldings, whole, self._binding(cycles), {c.name: c.label for c in self.layers})
+        room, seen = self.limit, []
+        while len(seen) < ROUNDS and (picked := self._program(cycles, room)) is not None:
+            found, whole = self._checked(picked, cycles)
+            if found is not None:
+                return found
             seen.append(picked)
+            over = np.array([math.ceil(getattr(whole.total, k)) for k in KINDS]) - self.limit
             used = self.base + sum(c.cost[i] for c, i in zip(self.layers, picked, strict=True))
-            room = np.where(over > 0, np.minimum(room - 0.5 * over, used - 0.5 * over), room)
+            room = np.where(over > 0, np.minimum(room, used) - 0.5 * over, room)
+        for _ in range(self.patience if seen else 0):
+            if (picked := self._program(cycles, self.limit, seen)) is None:
+                return None
+            if (found := self._checked(picked, cycles)[0]) is not None:
+                return found
+            seen.append(picked)
         return None
+
+    def _checked(self, picked: Sequence[int], cycles: int) -> tuple[Fitted | None, Estimate]:
+        """The whole network of a choice, and the result if it keeps within budget and cycles."""
+        foldings, whole = self._whole(picked)
+        if exceeded(whole.total, self.budget) or whole.total.interval > cycles:
+            return None, whole
+        return Fitted(foldings, whole, self._binding(cycles), {c.name: c.label for c in self.layers}), whole
 
     def _whole(self, picked: Sequence[int]) -> tuple[dict[str, Folding], Estimate]:
         key = tuple(c.foldings[i] for c, i in zip(self.layers, picked, strict=True))
@@ -252,12 +259,8 @@ def _layer(graph: Graph, node: Node, unit: str, fabric: Any) -> Choices:
     whole = limits(node, unit)
     foldings = [Folding(p, s) for p in _divisors(whole.pe, most.pe) for s in _divisors(whole.simd, most.simd)]
     cycles = np.array([_cycles(graph, node, unit, f, after) for f in foldings])
-    cost = []
-    for f in foldings:
-        total = folded.cost(site(graph, node, fabric, f))
-        if after is not None:
-            total = total + folded.cost(site(graph, after, fabric, f))
-        cost.append([getattr(total, k) for k in KINDS])
+    costs = [layer(graph, Stage(unit, (), (), node, after, f), fabric, 1).cost for f in foldings]
+    cost = [[getattr(c, k) for k in KINDS] for c in costs]
     return Choices(node.output.name, node.origin.node or node.output.name, tuple(foldings), np.array(cost, dtype=float), cycles)
 
 
@@ -271,18 +274,9 @@ def _cycles(graph: Graph, node: Node, unit: str, fold: Folding, after: Node | No
         loops = matvec_of(Stage(MATVEC, (), (), node, after, fold))
         found = loops.places * loops.groups * loops.folds
     else:
-        taps = node.inputs[1].type.shape[2:] if isinstance(node.op, ops.Conv) else node.op.kernel
-        found = math.prod(taps) * node.output.type.size // fold.pe
-    return max(found, _window_cycles(node, fold.simd if unit == MATVEC else fold.pe), _following(graph, (after or node), fold.pe))
-
-
-def _window_cycles(node: Node, lanes: int) -> int:
-    if isinstance(node.op, ops.MatMul):
-        return 0
-    kernel = node.inputs[1].type.shape[2:] if isinstance(node.op, ops.Conv) else node.op.kernel
-    if math.prod(kernel) == 1 and all(s == 1 for s in node.op.strides):
-        return 0
-    return window_cycles(window_of(node, lanes))
+        found = math.prod(kernel_of(node)) * node.output.type.size // fold.pe
+    window = window_cycles(window_of(node, fold.simd if unit == MATVEC else fold.pe)) if slides(node) else 0
+    return max(found, window, _following(graph, (after or node), fold.pe))
 
 
 def _following(graph: Graph, node: Node, lanes: int) -> int:

@@ -333,16 +333,23 @@ def _add(b: _Builder, node: Node, after: Node | None, constants: set[str]) -> No
     b.give(result, out)
 
 
+def kernel_of(node: Node) -> Shape:
+    """Sizes of the windows of a convolution or pool."""
+    return node.inputs[1].type.shape[2:] if isinstance(node.op, ops.Conv) else node.op.kernel
+
+
+def slides(node: Node) -> bool:
+    """Whether a unit reads windows: a matrix product, and windows of one element at every place, take the data as they are."""
+    return not isinstance(node.op, ops.MatMul) and (math.prod(kernel_of(node)) > 1 or any(s > 1 for s in node.op.strides))
+
+
 def _windows(b: _Builder, node: Node, lanes: int, by_channel: bool) -> int:
-    """The windows of a convolution or pool as a stream; a matrix product, and windows of one element, take the data as they are."""
+    """The windows of a convolution or pool as a stream; the data themselves where there are none."""
     data = node.inputs[0]
     source = b.take(data, lanes)
-    if isinstance(node.op, ops.MatMul):
+    if not slides(node):
         return source
-    kernel = node.inputs[1].type.shape[2:] if isinstance(node.op, ops.Conv) else node.op.kernel
-    if math.prod(kernel) == 1 and all(s == 1 for s in node.op.strides):
-        return source
-    out = math.prod(node.output.type.shape[2:]) * math.prod(kernel) * data.type.shape[1] // lanes
+    out = math.prod(node.output.type.shape[2:]) * math.prod(kernel_of(node)) * data.type.shape[1] // lanes
     index = b.stream(data, lanes, out)
     b.stages.append(Stage(WINDOW, (source,), (index,), node, None, Folding(lanes if by_channel else 1, 1 if by_channel else lanes)))
     return index

@@ -16,7 +16,7 @@ from qcompile.cost.site import terms
 from qcompile.ir import Node, ops
 from qcompile.schedule.order import permutation, stream_shape
 from qcompile.schedule.stages import (
-    BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream,
+    BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream, kernel_of,
 )  # fmt: skip
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _plane(values: tuple[int, ...], one: int = 1) -> tuple[int, int]:
 def window_of(node: Node, lanes: int) -> Window:
     """Of the windows that a convolution or pool reads, in tokens of `lanes` channels."""
     data, op = node.inputs[0].type.shape, node.op
-    kernel = _plane(node.inputs[1].type.shape[2:] if isinstance(op, ops.Conv) else op.kernel)
+    kernel = _plane(kernel_of(node))
     (height, width), (rows, columns) = _plane(data[2:]), _plane(node.output.type.shape[2:])
     strides, dilations = _plane(op.strides), _plane(op.dilations)
     held = min(height, dilations[0] * (kernel[0] - 1) + 1 + strides[0])

@@ -115,13 +115,23 @@ class _Emitter:
         return 1 if isinstance(s.value.type.format, Bipolar) else self.tensor(s.value, "").width
 
 
-WEIGHTS_PORT = "qc::axis<64>"
+WEIGHTS_PORT, LOAD_STREAM = "qc::axis<64>", "hls::stream<qc::token<64>::type>"
 
 
 def _load(rom: Rom) -> list[str]:
     """Weights in a memory of the process, which keeps them until others come."""
     body = [f"{rom.name}[t] = ap_uint<64>(load_{rom.name}.read()).to_uint64();"]
     return [f"static uint64_t {rom.name}[{rom.words.size}];", "if (reload) {", *_loop("LOAD", "t", rom.words.size, body), "}"]
+
+
+def _loader(roms: list[Rom]) -> Process:
+    """Words of the weights' port go to the units, one unit after the other."""
+    types = (f"hls::stream<{WEIGHTS_PORT}::type> &in", *(f"{LOAD_STREAM} &{r.name}" for r in roms), "const bool reload")
+    lines = ["if (reload) {"]
+    for r in roms:
+        lines += _loop(f"LOAD_{r.name}", "t", r.words.size, [f"{r.name}.write(qc::token<64>::type({WEIGHTS_PORT}::read(in)));"])
+    call = f"p_load({', '.join(['w', *(f'l_{r.name}' for r in roms), 'reload'])})"
+    return Process("p_load", "new weights, unit by unit", types, (*lines, "}"), call)
 
 
 PIPELINED = ["#ifndef __BAMBU__", "#pragma HLS pipeline II=1", "#endif"]
@@ -166,7 +176,7 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
         if stage.kind == OUTPUT:
             types, names = [*types, f"hls::stream<{_word(e, network.streams[stage.inputs[0]].value)}> &out"], [*names, port]
         if loaded:
-            types = [*types, *(f"hls::stream<qc::token<64>::type> &load_{r.name}" for r in loaded), "const bool reload"]
+            types = [*types, *(f"{LOAD_STREAM} &load_{r.name}" for r in loaded), "const bool reload"]
             names = [*names, *(f"l_{r.name}" for r in loaded), "reload"]
         what = str(stage.result.origin) if stage.node is not None else "streams"
         processes.append(Process(name, what, tuple(types), tuple(lines), f"{name}({', '.join(names)})"))
@@ -174,13 +184,8 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
         Channel(f"hls::stream<{e.stream_lanes(i)}::word>", f"s{i}", plan.depth[i]) for i in range(len(network.streams))
     )  # fmt: skip
     if loads := [r for r in e.roms if r.reloadable]:
-        streams = [f"hls::stream<qc::token<64>::type> &{r.name}" for r in loads]
-        processes.append(Process(
-            "p_load", "new weights, unit by unit", (f"hls::stream<{WEIGHTS_PORT}::type> &in", *streams, "const bool reload"),
-            ("if (reload) {", *(line for r in loads for line in _loop(f"LOAD_{r.name}", "t", r.words.size, [f"{r.name}.write(qc::token<64>::type({WEIGHTS_PORT}::read(in)));"])), "}"),
-            f"p_load({', '.join(['w', *(f'l_{r.name}' for r in loads), 'reload'])})",
-        ))  # fmt: skip
-        channels += tuple(Channel("hls::stream<qc::token<64>::type>", f"l_{r.name}", 2) for r in loads)
+        processes.append(_loader(loads))
+        channels += tuple(Channel(LOAD_STREAM, f"l_{r.name}", 2) for r in loads)
     inputs = tuple(_port(port_value(graph, v)[0], f"x{i}") for i, v in enumerate(graph.inputs))
     outputs = tuple(_port(port_value(graph, v)[0], f"y{i}") for i, v in enumerate(graph.outputs))
     return DataflowView(
