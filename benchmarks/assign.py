@@ -23,11 +23,14 @@ import torch  # noqa: E402
 import train_float  # noqa: E402
 
 import qcompile as qc  # noqa: E402
-from qcompile import planning  # noqa: E402
 from qcompile.assignment.data import data  # noqa: E402
 from qcompile.assignment.jobs import Jobs  # noqa: E402
 from qcompile.assignment.losses import loss_of  # noqa: E402
 from qcompile.errors import QCompileError  # noqa: E402
+from qcompile.pipeline import Options  # noqa: E402
+from qcompile.planning.designs import logits  # noqa: E402
+from qcompile.planning.planner import Planner  # noqa: E402
+from qcompile.planning.settings import Settings  # noqa: E402
 
 TEST, CALIBRATION, DRAWS = 600, 256, 2000
 
@@ -54,8 +57,8 @@ def interval(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[fl
 
 def compare(kind: str, seed: int, settings: dict) -> dict:
     model, calibration, test, accuracy = network(kind, seed)
-    options = planning.Options(part="xczu7ev")
-    planner = planning.Planner(model, planning.Settings(**settings), options, {"lut": 10**9}, Jobs(), False)
+    options = Options(part="xczu7ev")
+    planner = Planner(model, Settings(**settings), options, {"lut": 10**9}, Jobs())
     start = time.time()
     planner.prepare(*calibration)
     held = data(test[0], planner.graph, test[1])
@@ -63,10 +66,10 @@ def compare(kind: str, seed: int, settings: dict) -> dict:
 
     def point(choice: tuple[int, ...]) -> tuple[float, np.ndarray, float]:
         design = planner.design(planner.plan(choice))
-        y = planning._logits(design, held)
+        y = logits(design, held)
         return design.estimate().total.lut, loss.rows(y), float((y.argmax(axis=1) == test[1]).mean())
 
-    uniform = [(str(c), choice, *point(choice)) for c, choice in planner._uniform_choices()]
+    uniform = [(str(c), choice, *point(choice)) for c, choice in planner.uniform_choices()]
     rng, rows = np.random.default_rng(0), []
     for name, _, lut, losses, acc in uniform[1:-1]:
         try:

@@ -19,11 +19,14 @@ from scipy.stats import spearmanr
 
 from qcompile import planning
 from qcompile.assignment.data import data
-from qcompile.assignment.jobs import Jobs
+from qcompile.assignment.jobs import Jobs, silent
 from qcompile.assignment.losses import loss_of
 from qcompile.assignment.metrics import METRICS
 from qcompile.assignment.network import Network
 from qcompile.assignment.sources import SOURCES
+from qcompile.pipeline import Options
+from qcompile.planning.planner import Planner
+from qcompile.planning.settings import Settings
 
 SEEDS, CONFIGURATIONS = 4, 250
 
@@ -31,9 +34,9 @@ SEEDS, CONFIGURATIONS = 4, 250
 def studied(kind: str, seed: int, source: str = "real", **settings: Any) -> tuple[Any, Any, Any, float]:
     """(study, the same on held-out data, planner, seconds of the data source)."""
     model, calibration, test, _ = network(kind, seed)
-    planner = planning.Planner(model, planning.Settings(**settings), planning.Options(part="xcvu9p"), {}, Jobs(), False)
+    planner = Planner(model, Settings(**settings), Options(part="xcvu9p"), {}, Jobs())
     start = time.perf_counter()
-    found = SOURCES[source](model.graph, lambda: data(calibration[0], planner.graph, calibration[1]), seed, planning.silent, (0.0, 1.0))
+    found = SOURCES[source](model.graph, lambda: data(calibration[0], planner.graph, calibration[1]), seed, silent, (0.0, 1.0))
     seconds = time.perf_counter() - start
     net = Network.of(planner.graph)
     study = planner._study(net, found, loss_of(net, found, settings.get("loss", "cross_entropy")))

@@ -63,7 +63,7 @@ FIT_OPTIONS = [
     click.option("--fit", "fitting", is_flag=True, help="dataflow: choose the folding that is fastest on the part"),
     click.option("--target-fps", type=float, metavar="F", help="--fit: the smallest design with so many inferences/s"),
     click.option("--max-utilization", default=1.0, show_default=True, metavar="SHARE", help="--fit: of every resource of the part"),
-    click.option("--budget", default="", metavar="LIMITS", help="what may be used, e.g. lut=0.7,dsp=100: shares up to 1, or counts"),
+    click.option("--budget", default="", metavar="LIMITS", help="what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles"),
 ]
 
 
@@ -271,6 +271,8 @@ def compile(ctx: click.Context, model: str, output: str, plan: str | None, dump:
     from qcompile.pipeline import compile as compile_model
 
     goal = _goal(ctx, options, ("max_utilization", "budget"))
+    if plan and goal is None:  # which may have a folding
+        options = {k: v for k, v in options.items() if k not in ("arch", "fold") or ctx.get_parameter_source(k) is not click.core.ParameterSource.DEFAULT}
     with _progress(f"compiling {model}"):
         design = compile_model(model, plan, dump=dump, fit=goal or False, **options)
         design.write(output)
@@ -316,7 +318,7 @@ ASSIGN_OPTIONS = [
     click.option("--test", metavar="FILE", help="held-out data; only reported"),
     click.option("--test-labels", metavar="FILE", help="their labels"),
     click.option("--part", default="xc7z020clg400-1", show_default=True, help="FPGA part or board, see `qcompile parts`"),
-    click.option("--budget", default="", metavar="LIMITS", help="what may be used, e.g. lut=0.7,dsp=100: shares up to 1, or counts"),
+    click.option("--budget", default="", metavar="LIMITS", help="what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles"),
     click.option("--max-lut", type=int, help="short for --budget lut=N"),
     click.option("--accuracy-target", type=float, help="least resources at this accuracy of the bit-accurate simulator, instead of least loss"),
     click.option("--max-loss", type=float, help="least resources at this loss"),
@@ -337,6 +339,8 @@ ASSIGN_OPTIONS = [
     click.option("--free", is_flag=True, help="formats that the model has already may be replaced"),
     click.option("--arch", default="parallel", show_default=True, type=click.Choice(["parallel", "dataflow"]), help="architecture that is priced"),
     click.option("--fold", default="min", show_default=True, metavar="min|full|FILE", callback=_fold, help="dataflow: how far layers are unrolled"),
+    click.option("--fit", is_flag=True, help="dataflow: choose the foldings together with the formats"),
+    click.option("--target-fps", type=float, metavar="F", help="--fit: for so many inferences/s  [default: as many as the accuracy allows]"),
     click.option("--clock", "clock_ns", default=5.0, show_default=True, help="clock period in ns"),
     click.option("--workers", default=0, show_default="all processors", help="processes for evaluations"),
     click.option("--dask", default="", metavar="ADDRESS", help="evaluations on a Dask cluster instead"),
@@ -382,7 +386,7 @@ def assign(model: str, output: str, as_json: bool, **options: Any) -> None:
         click.echo(json.dumps({"plan": plan, "chosen": run.chosen.record(), "uniform": [p.record() for p in run.baselines], "held_out": [p.record() for p in run.tested]}, indent=1))
         return
     _show_run(run, output)
-    arch = "" if options["arch"] == "parallel" else f" --arch {options['arch']}"
+    arch = "" if options["arch"] == "parallel" or options["fit"] else f" --arch {options['arch']}"
     click.echo(f"next: qcompile compile {model} --plan {plan} --part {options['part']}{arch} -o build")
 
 

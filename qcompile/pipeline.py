@@ -184,12 +184,15 @@ class Goal:
 def compile(source: Any, plan: Plan | str | Path | None = None, *, dump: str | Path | None = None, fit: bool | Goal = False, **options: Any) -> Design:
     """Design of a model (a Model, or whatever `load` takes). options: the fields of `Options`. dump: folder for the graph after each pass.
 
-    plan: formats for the tensors that the model does not quantize itself: what `assign` found, or the path of its file.
+    plan: formats for the tensors that the model does not quantize itself (and foldings, unless others are given): what `assign` found, or the
+    path of its file.
     fit: choose the folding of every layer (architecture dataflow) for the part, or for a `Goal`. QCompileError where none fits.
     """
     model = source if isinstance(source, Model) else load(source)
     plan = Plan.read(plan) if isinstance(plan, (str, Path)) else plan
     if plan is not None:
+        if plan.folding and not fit:
+            options = {"arch": "dataflow", "fold": json.dumps({name: vars(f) for name, f in plan.folding.items()})} | options
         return replace(_compile(_planned(model, plan), dump, fit, options), model=model, plan=plan)
     return _compile(model, dump, fit, options)
 

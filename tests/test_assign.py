@@ -1,5 +1,6 @@
 """qcompile assign end to end: metrics, cost tables, rounding, data sources, executors, the command line, and bad input."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -17,13 +18,20 @@ from qcompile import planning
 from qcompile.assignment import costs, rounding
 from qcompile.assignment.candidates import Candidate, parse
 from qcompile.assignment.data import data
-from qcompile.assignment.jobs import Cache, Jobs, executor
+from qcompile.assignment.jobs import Cache, Jobs, executor, silent
+from qcompile.assignment.losses import loss_of
 from qcompile.assignment.metrics import METRICS
+from qcompile.assignment.network import Network
 from qcompile.assignment.ranges import fit
+from qcompile.assignment.search import SEARCHES, Request
+from qcompile.assignment.sources import SOURCES
 from qcompile.cli import main
+from qcompile.cost.budget import Budget
+from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of
 from qcompile.pipeline import Options
-from qcompile.planning import Planner, Settings
+from qcompile.planning.planner import GIVEN_UP, Planner
+from qcompile.planning.settings import Settings
 
 FOLDER = ROOT / "examples"
 CALIBRATION = np.load(FOLDER / "digits_calibration.npz")
@@ -33,10 +41,10 @@ MLP, CNN = (qc.load(FOLDER / f"digits_float_{n}.onnx") for n in ("mlp", "cnn"))
 
 def planner(model: qc.Model, jobs: Jobs | None = None, **settings: object) -> Planner:
     """Prepared up to the sensitivities; no cost tables yet."""
-    p = Planner(model, Settings(**settings), Options(), {"lut": 10**9}, jobs or Jobs(), False)  # type: ignore[arg-type]
+    p = Planner(model, Settings(**settings), Options(), {"lut": 10**9}, jobs or Jobs())  # type: ignore[arg-type]
     found = data(CALIBRATION["x"], p.graph, CALIBRATION["labels"])
-    network = planning.Network.of(p.graph)
-    p.study = p._study(network, found, planning.loss_of(network, found, p.settings.loss))
+    network = Network.of(p.graph)
+    p.study = p._study(network, found, loss_of(network, found, p.settings.loss))
     return p
 
 
@@ -183,7 +191,7 @@ def test_learned_weights_and_offsets_are_in_the_plan() -> None:
     plan = qc.Plan.parse(plans["gptq"].plan.to_json())
     assert plan.bias and plan.tensors["/4/Conv.weight"].units is not None and plan.transforms == ("fold_bn",)
     y = qc.compile(CNN, plan).simulate(CALIBRATION["x"]).reshape(256, -1)
-    assert planning.loss_of(plans["gptq"].study.evaluation.network, plans["gptq"].study.evaluation.data)(y) == pytest.approx(plans["gptq"].chosen.loss)
+    assert loss_of(plans["gptq"].study.evaluation.network, plans["gptq"].study.evaluation.data)(y) == pytest.approx(plans["gptq"].chosen.loss)
     assert plans["gptq"].chosen.loss < 0.9 * plans["rtn"].chosen.loss
 
 
@@ -192,12 +200,12 @@ def test_distilled_data_rank_like_real_ones() -> None:
     from scipy.stats import spearmanr
 
     p = planner(MLP, candidates="fixed2-6", loss="kl")
-    found = planning.SOURCES["bn_distill"](MLP.graph, lambda: None, 0, planning.silent, (0.0, 1.0))
-    other = p._study(p.study.evaluation.network, found, planning.loss_of(p.study.evaluation.network, found, "kl"))
+    found = SOURCES["bn_distill"](MLP.graph, lambda: None, 0, silent, (0.0, 1.0))
+    other = p._study(p.study.evaluation.network, found, loss_of(p.study.evaluation.network, found, "kl"))
     tables = [METRICS["fit"](s).table for s in (p.study, other)]
     assert spearmanr(*(np.concatenate(list(t.values())) for t in tables))[0] > 0.85
     with pytest.raises(qc.QCompileError, match="needs batch norms, and the network has none"):
-        planning.SOURCES["bn_distill"](p.graph, lambda: None, 0, planning.silent)
+        SOURCES["bn_distill"](p.graph, lambda: None, 0, silent)
 
 
 def test_executors_give_the_same_numbers(tmp_path: Path) -> None:
@@ -235,6 +243,61 @@ def test_command_line(tmp_path: Path) -> None:
     assert made.exit_code == 0, made.output
     report = qc.verify(tmp_path / "build", X, samples=100)
     assert all(r.differing == 0 for r in report.rows) and len(report.rows) >= 3
+
+
+@pytest.fixture(scope="module")
+def joint() -> Planner:
+    """Formats and foldings of the CNN, up to the sensitivities."""
+    p = Planner(CNN, Settings(metric="sqnr", candidates="fixed3,fixed5", fit=True, target_fps=1e5), Options(part="xc7z010clg400-1", arch="dataflow"),
+                Budget().limits(device("xc7z010")), Jobs())  # fmt: skip
+    p.prepare(CALIBRATION["x"])
+    return p
+
+
+@pytest.mark.parametrize("cycles", [200, 1300])
+def test_formats_and_foldings_are_one_program(joint: Planner, cycles: int) -> None:
+    """Its optimum is that of enumeration; its tables are near the estimates of whole designs, which it is checked against."""
+    joint._rate(cycles)
+    problem, sizes = joint.problem, joint.folds.sizes
+    every = list(itertools.product(*map(range, sizes)))
+    luts = np.array([problem.costs["lut"].of(c) for c in every])
+    losses = np.array([problem.loss.of(c) for c in every])
+    for limit in np.quantile(luts, [0.02, 0.3, 0.7]).tolist():
+        found = SEARCHES["ilp"](problem, Request({"lut": limit}))
+        assert problem.loss.of(found) == pytest.approx(losses[luts <= limit].min()) and problem.costs["lut"].of(found) <= limit
+    rng = np.random.default_rng(0)
+    for choice in rng.choice(every, 3):
+        design = joint.design(joint.plan(choice.tolist()))
+        assert design.estimate().total.interval <= cycles
+        assert abs(luts[every.index(tuple(choice.tolist()))] / design.estimate().total.lut - 1) < 0.15
+
+
+def test_fit_keeps_rate_and_budget_and_replays(tmp_path: Path) -> None:
+    run = planning.run(CNN, CALIBRATION["x"], labels=CALIBRATION["labels"], part="xc7z010", budget="lut=1250", metric="kl_output", fit=True, target_fps=1e5,
+                       candidates="fixed3-6")  # fmt: skip
+    assert run.chosen.cost.lut <= 1250 and run.chosen.cost.interval <= 2000
+    assert run.chosen.loss <= min((p.loss for p in run.baselines if p.cost.lut <= 1250), default=np.inf) * 1.001
+    run.plan.write(tmp_path / "plan.json")
+    design = qc.compile(CNN, tmp_path / "plan.json", part="xc7z010")
+    assert design.options.arch == "dataflow" and design.estimate().total == run.chosen.cost
+    assert qc.compile(CNN, run.plan, part="xc7z010", fold="min").estimate().total.interval >= run.chosen.cost.interval
+    report = qc.verify(design.write(tmp_path / "build"), X, samples=50)
+    assert all(r.differing == 0 for r in report.rows) and len(report.rows) >= 3
+
+
+def test_fit_without_a_rate_is_as_fast_as_the_target_allows() -> None:
+    options = {"labels": CALIBRATION["labels"], "part": "xc7z010", "metric": "kl_output", "fit": True, "baselines": False, "candidates": "fixed3-5", "refine": 0}
+    wide, narrow = (planning.run(MLP, CALIBRATION["x"], budget=b, **options) for b in ("lut=1.0", "lut=2000"))
+    for run in (wide, narrow):
+        assert run.chosen.accuracy >= run.float_accuracy - GIVEN_UP and "as fast as an accuracy of" in run.notes[0]
+    assert wide.chosen.cost.interval < narrow.chosen.cost.interval and narrow.chosen.cost.lut <= 2000
+
+
+def test_latency_is_a_budget() -> None:
+    options = {"part": "xc7z020", "metric": "sqnr", "candidates": "fixed2-6", "baselines": False, "refine": 0}
+    free = planning.run(MLP, CALIBRATION["x"], **options).chosen
+    quick = planning.run(MLP, CALIBRATION["x"], budget=f"latency={free.cost.latency - 1}", **options).chosen
+    assert quick.cost.latency < free.cost.latency and quick.loss >= free.loss
 
 
 def test_data_from_folders_files_and_batches(tmp_path: Path) -> None:
@@ -280,6 +343,12 @@ BAD: dict[str, tuple[dict, str]] = {
     "bisect without target": ({"search": "bisect"}, "needs a target to measure against"),
     "iqp without pairs": ({"search": "iqp"}, "measures pairs of tensors"),
     "unreachable": ({"candidates": "fixed2", "accuracy_target": 1.0, "labels": (Y + 1) % 10}, "no plan within the budget meets the target; the best reaches accuracy"),
+    "fit without a target": ({"fit": True}, "how fast, or how good"),
+    "rate without fit": ({"target_fps": 100.0}, "a rate goes with --fit"),
+    "fit and fold": ({"fit": True, "fold": "full"}, "given and to be chosen too"),
+    "fit by order": ({"fit": True, "search": "error_ratio"}, "cannot choose foldings"),
+    "too fast": ({"fit": True, "target_fps": 1e9}, "0 cycles are not possible: .* takes"),
+    "latency": ({"budget": "latency=1"}, "latency: at least .* is needed, 1 is allowed"),
     "dask": ({"dask": "tcp://127.0.0.1:1"}, "no Dask scheduler answers"),
 }
 

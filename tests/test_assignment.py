@@ -184,6 +184,7 @@ BAD_PLANS = {
     "other file": ('{"schema": 1, "model": {"sha256": "00"}, "tensors": {}}', "made for another file"),
     "left out": ('{"schema": 1, "tensors": {"image": {"format": "u4"}}}', "has no format for"),
     "transform": ('{"schema": 1, "transforms": ["foldbn"], "tensors": {}}', "did you mean fold_bn"),
+    "folding": ('{"schema": 1, "folding": {"scores": {"pe": 0}}, "tensors": {}}', "positive whole numbers"),
     "bias": ('{"schema": 1, "bias": 3, "tensors": {}}', "must be a list"),
 }
 

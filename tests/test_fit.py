@@ -64,7 +64,7 @@ def test_equals_enumeration(design: qc.Design) -> None:
 def test_program_equals_enumeration() -> None:
     """The integer program itself, on tables without a network behind them."""
     rng = np.random.default_rng(0)
-    search = object.__new__(fit._Search)
+    search = object.__new__(fit.Search)
     for _ in range(40):
         search.layers = [
             fit.Choices(f"{i}", f"{i}", tuple(fit.Folding(k, 1) for k in range(4)), rng.integers(1, 30, (4, len(KINDS))).astype(float), rng.integers(1, 9, 4))

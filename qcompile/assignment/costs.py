@@ -9,12 +9,13 @@ our linearization). Estimates of whole designs correct the rest (see `planning`)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from qcompile.assignment.apply import apply
+from qcompile.assignment.folds import Folds
 from qcompile.assignment.plan import Choice as Format
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.problem import Table
@@ -28,59 +29,78 @@ from qcompile.formats import accumulator
 from qcompile.ir import Graph, Node, TensorType, Value, ops
 from qcompile.passes import ports
 from qcompile.passes.implement import implement
+from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
 from qcompile.passes.unused import remove_unused
 
-RESOURCES = ("lut", "ff", "dsp", "bram18", "uram")
+RESOURCES = ("lut", "ff", "dsp", "bram18", "uram", "latency")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is priced: a fabric, products unrolled or shared, foldings by the layer's result; softmax as for compiling."""
+    """What is priced: a fabric, products unrolled or shared, foldings by the layer's result (those that a search leaves open apart, see `Folds`);
+    softmax as for compiling; the clock, which decides the cycles of unrolled layers.
+    """
 
     fabric: Fabric
     unrolled: bool = True
     foldings: Mapping[str, Folding] | None = None
     softmax: str = "host"
+    clock_ns: float = 5.0
 
-    def price(self, graph: Graph, node: Node) -> Resources:
-        """One node of an integer graph."""
-        return self.of(site(graph, node, self.fabric), node.output.name)
-
-    def of(self, s: Site, name: str) -> Resources:
+    def price(self, s: Site, open_: Sequence[Folding] = ()) -> np.ndarray:
+        """[folding that is open (one where none is), resource] of a site. Latencies of unrolled layers: delays in clock periods, not cut."""
         if self.unrolled:
-            return parallel.cost(s)
-        return folded.cost(replace(s, folding=(self.foldings or {}).get(name, Folding())))
+            cost = parallel.cost(s)
+            return _vector(cost, cost.delay_ns / self.clock_ns)[None]
+        every = open_ or [(self.foldings or {}).get(s.node.output.name, Folding())]
+        costs = [folded.cost(replace(s, folding=f)) for f in every]
+        return np.array([_vector(c, c.latency) for c in costs])
 
 
 def lowered(graph: Graph, plan: Plan, target: Target) -> Graph:
     """The integer graph of a plan, with implementations."""
     quantized = apply(graph, replace(plan, transforms=()))
-    return implement(remove_unused(lower(quantized, ports.split(quantized, target.softmax))[0]), target.fabric)
+    return implement(sink_transposes(remove_unused(lower(quantized, ports.split(quantized, target.softmax))[0])), target.fabric)
 
 
-def costs(study: Study, graph: Graph, target: Target, given: Mapping[str, Format] | None = None) -> dict[str, Table]:
-    """A table per resource over the study's variables. graph: the transformed float graph; given: formats of tensors that are not searched."""
-    builder = _Builder(study, graph, target, given or {})
+def costs(study: Study, graph: Graph, target: Target, given: Mapping[str, Format] | None = None, folds: Folds | None = None) -> dict[str, Table]:
+    """A table per resource over the variables of `folds` (the study's, if not given). graph: the transformed float graph; given: formats of
+    tensors that are not searched.
+    """
+    builder = _Builder(study, graph, target, given or {}, folds or Folds.none(study))
     builder.uniform()
     builder.products()
     return builder.tables()
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What a node takes, [folding, resource]. of: the activation that a Map makes, or that another node reads, if any; unit: the variable that
+    folds it; bits: of a Map's accumulator.
+    """
+
+    of: str | None
+    cost: np.ndarray
+    unit: int | None
+    bits: int | None = None
+
+
 class _Builder:
     """Sums of unary and pair costs while they are collected."""
 
-    def __init__(self, study: Study, graph: Graph, target: Target, given: Mapping[str, Format]) -> None:
-        self.study, self.graph, self.target, self.given = study, graph, target, given
+    def __init__(self, study: Study, graph: Graph, target: Target, given: Mapping[str, Format], folds: Folds) -> None:
+        self.study, self.graph, self.target, self.given, self.folds = study, graph, target, given, folds
         self.place = {name: i for i, group in enumerate(study.variables) for name in group}
         self.by_value = {t.value: t for t in study.tensors}
-        self.sizes = [len(study.candidates[g[0]]) for g in study.variables]
-        self.unary = [np.zeros((len(RESOURCES), n)) for n in self.sizes]
+        self.formats = folds.formats
+        self.unary = [np.zeros((len(RESOURCES), n)) for n in folds.sizes]
         self.pairs: dict[tuple[int, int], np.ndarray] = {}
         self.constant = np.zeros(len(RESOURCES))
-        # value of an activation -> per resource and candidate, what the Map that makes it takes, and how much more per bit of its accumulator
+        # value of an activation -> [folding, resource, candidate]: what the Map that makes it takes, and how much more per bit of its accumulator
         self.maps: dict[str, np.ndarray] = {}
         self.slopes: dict[str, np.ndarray] = {}
+        self.unit: dict[str, int | None] = {}  # variable that folds it
         self.scaled: dict[str, np.ndarray] = {}  # how much more where a free scale comes in that the candidate itself does not have
         self.accumulators: dict[str, np.ndarray] = {}  # bits, per candidate
 
@@ -114,59 +134,82 @@ class _Builder:
 
     def uniform(self) -> None:
         """Everything but products with constants, from designs that are lowered for real."""
-        count = max(self.sizes)
+        count = max(self.formats)
         for index in range(count):
-            for name, cost, bits in self._rest(index, None):
-                if bits is None:
-                    self._attribute(name, index, cost)
+            for part in self._rest(index, None):
+                if part.bits is None:
+                    self._attribute(part, index)
                 else:
-                    self._map(name, index, cost, bits)
-            ends = [{n: (c, b) for n, c, b in self._rest(index, self.alike(index, end)) if n and b is not None} for end in (0, -1)]
-            for name, (low, below) in ends[0].items():
-                high, above = ends[1].get(name, (low, below))
-                if above > below and index < self.maps[name].shape[1]:
-                    self.slopes[name][:, index] = (high - low) / (above - below)
-            if other := self.unlike(index):
-                for name, cost, bits in self._rest(index, other):
-                    if name and bits is not None and index < self.maps[name].shape[1]:
-                        longer = self.slopes[name][:, index] * (bits - self.accumulators[name][index])
-                        self.scaled[name][:, index] = np.maximum(cost - self.maps[name][:, index] - longer, 0)
+                    self._map(part, index)
+            ends = [{p.of: p for p in self._rest(index, self.alike(index, end)) if p.of and p.bits is not None} for end in (0, -1)]
+            for name, low in ends[0].items():
+                high = ends[1].get(name, low)
+                assert name is not None and low.bits is not None and high.bits is not None
+                if high.bits > low.bits and index < self.maps[name].shape[2]:
+                    self.slopes[name][:, :, index] = (high.cost - low.cost) / (high.bits - low.bits)
+            for part in self._rest(index, other) if (other := self.unlike(index)) else ():
+                if part.of and part.bits is not None and index < self.maps[part.of].shape[2]:
+                    longer = self.slopes[part.of][:, :, index] * (part.bits - self.accumulators[part.of][index])
+                    self.scaled[part.of][:, :, index] = np.maximum(part.cost - self.maps[part.of][:, :, index] - longer, 0)
             self.study.jobs.progress("costs of uniform designs", index + 1, count)
 
-    def _rest(self, index: int, weights: Mapping[str, int] | None) -> list[tuple[str | None, np.ndarray, int | None]]:
-        """(tensor, cost, bits of the accumulator) of all nodes of a design but products with constants: of a Map the activation that it makes
-        and its accumulator's bits; of every other node the activation that it reads, if any.
-        """
+    def _rest(self, index: int, weights: Mapping[str, int] | None) -> list[_Part]:
+        """All nodes of a design but products with constants."""
         integer = lowered(self.graph, self.choice(index, weights), self.target)
         constants = {n.output.name for n in integer.nodes if isinstance(n.op, ops.Constant)}
-        out: list[tuple[str | None, np.ndarray, int | None]] = []
+        out = []
         for node in integer.nodes:
             if isinstance(node.op, ops.Constant) or (isinstance(node.op, (ops.MatMul, ops.Conv)) and any(v.name in constants for v in node.inputs)):
                 continue
-            cost = _vector(self.target.price(integer, node))
+            unit, cost = self.folds.variable_of.get(node.output.name), self._price(site(integer, node, self.target.fabric))
             own = self.by_value.get(node.output.name.removesuffix(".q")) if isinstance(node.op, ops.Map) else None
             if own is not None:
-                out.append((own.value, cost, max(v.type.format.width for v in node.inputs if v.type.format)))
+                out.append(_Part(own.value, cost, unit, max(v.type.format.width for v in node.inputs if v.type.format)))
             elif cost.any():
-                out.append((self._source(integer, node), cost, None))
+                out.append(_Part(self._source(integer, node), cost, unit))
         return out
 
-    def _map(self, value: str | None, index: int, cost: np.ndarray, bits: int) -> None:
-        assert value is not None
-        shape = (len(RESOURCES), self.sizes[self.place[self.by_value[value].name]])
-        for table in (self.maps, self.slopes, self.scaled):
-            table.setdefault(value, np.zeros(shape))
-        held = self.accumulators.setdefault(value, np.ones(shape[1]))
-        if index < shape[1]:
-            self.maps[value][:, index] += cost
-            held[index] = bits
+    def _price(self, s: Site) -> np.ndarray:
+        """[folding, resource]; one folding where none is open."""
+        name = s.node.output.name
+        unit = self.folds.variable_of.get(name)
+        return self.target.price(s, [own[name] for own in self.folds.options[unit]] if unit is not None else ())
 
-    def _attribute(self, source: str | None, index: int, cost: np.ndarray) -> None:
+    def _map(self, part: _Part, index: int) -> None:
+        assert part.of is not None and part.bits is not None
+        count = self.formats[self.place[self.by_value[part.of].name]]
+        for table in (self.maps, self.slopes, self.scaled):
+            table.setdefault(part.of, np.zeros((*part.cost.shape, count)))
+        self.unit[part.of] = part.unit
+        held = self.accumulators.setdefault(part.of, np.ones(count))
+        if index < count:
+            self.maps[part.of][:, :, index] += part.cost
+            held[index] = part.bits
+
+    def _attribute(self, part: _Part, index: int) -> None:
         """To the activation that a node reads; what reads none is part of every design."""
-        if source is None:
-            self.constant += cost if index == max(self.sizes) - 1 else 0
-        elif index < self.sizes[self.place[source]]:
-            self.unary[self.place[source]][:, index] += cost
+        if part.of is None:
+            if index == max(self.formats) - 1:
+                self._always(part.unit, part.cost)
+        elif index < (count := self.formats[self.place[part.of]]):
+            table = np.zeros((*part.cost.shape, count))
+            table[:, :, index] = part.cost
+            self._put(part.unit, self.place[part.of], table)
+
+    def _always(self, unit: int | None, cost: np.ndarray) -> None:
+        """cost: [folding, resource], whatever the formats."""
+        if unit is None:
+            self.constant += cost[0]
+        else:
+            self.unary[unit] += np.repeat(cost.T, self.formats[unit], axis=1)
+
+    def _put(self, unit: int | None, j: int, table: np.ndarray) -> None:
+        """table: [folding of `unit`, resource, candidate of j]."""
+        wide = np.tile(table, len(self.folds.options[j]))
+        if unit is None:
+            self.unary[j] += wide[0]
+        else:
+            self._add_pair(unit, j, np.repeat(wide.transpose(1, 0, 2), self.formats[unit], axis=1))
 
     def _source(self, integer: Graph, node: Node) -> str | None:
         """The tensor whose codes reach a node."""
@@ -185,7 +228,7 @@ class _Builder:
 
     def products(self) -> None:
         """Layers with constant weights: a price per pair of candidates; and the Map's share that goes with the accumulator."""
-        plan = self.choice(max(self.sizes) - 1)
+        plan = self.choice(max(self.formats) - 1)
         integer = lowered(self.graph, plan, self.target)
         layers = [n for n in self.graph.nodes if isinstance(n.op, (ops.MatMul, ops.Conv))]
         named = {n.output.name: n for n in integer.nodes}
@@ -201,21 +244,20 @@ class _Builder:
             self._pair(integer, node, weight.name, data, constant)
             self.study.jobs.progress("costs of products", done, len(layers))
         for value, table in self.maps.items():
-            self.unary[self.place[self.by_value[value].name]] += table
+            self._put(self.unit[value], self.place[self.by_value[value].name], table)
 
     def _given_weights(self, integer: Graph, node: Node) -> None:
         """A layer whose weights are not searched: its price by the format of its data."""
         constant = next(i for i, v in enumerate(node.inputs) if isinstance(getattr(integer.producers.get(v.name), "op", None), ops.Constant))
         units, own = integer.producers[node.inputs[constant].name].op.units.data, node.inputs[constant].type.format
         assert own is not None
-        data = self._source(integer, node)
+        data, unit = self._source(integer, node), self.folds.variable_of.get(node.output.name)
         if data is None:
-            self.constant += _vector(self.target.price(integer, node))
+            self._always(unit, self._price(site(integer, node, self.target.fabric)))
             return
-        i = self.place[data]
-        for c in range(self.sizes[i]):
-            fmt = self.study.evaluation.quantizers[data][c].format
-            self.unary[i][:, c] += self._priced(node, units, own, fmt, constant)[0]
+        formats = [q.format for q in self.study.evaluation.quantizers[data][: self.formats[self.place[data]]]]
+        costs = [self._priced(node, units, own, fmt, constant)[0] for fmt in formats]
+        self._put(unit, self.place[data], np.stack(costs, axis=-1))
 
     def _pair(self, integer: Graph, node: Node, weight: str, data: str | None, constant: int) -> None:
         quantizers = self.study.evaluation.quantizers
@@ -223,20 +265,22 @@ class _Builder:
         i = self.place[weight]
         other = node.inputs[1 - constant].type.format
         assert other is not None
-        formats = [quantizers[data][c].format for c in range(self.sizes[self.place[data]])] if data else [other]
-        table = np.zeros((len(RESOURCES), self.sizes[i], len(formats)))
-        bits = np.zeros((self.sizes[i], len(formats)))
+        formats = [quantizers[data][c].format for c in range(self.formats[self.place[data]])] if data else [other]
+        table = np.zeros((len(RESOURCES), len(self.folds.options[i]), self.formats[i], len(formats)))
+        bits = np.zeros((self.formats[i], len(formats)))
         for a, q in enumerate(quantizers[weight]):
             units = q.units(numbers.astype(np.float64)).astype(np.int64) - q.zero_point
             for b, fmt in enumerate(formats):
-                table[:, a, b], bits[a, b] = self._priced(node, units, q.format, fmt, constant)
+                cost, bits[a, b] = self._priced(node, units, q.format, fmt, constant)
+                table[:, :, a, b] = cost.T
         made = self._map_behind(node.output.name, integer)
         if made is not None:
             self._accumulated(made, i, self.place[data] if data else None, bits)
+        flat = table.reshape(len(RESOURCES), -1, len(formats))
         if data is None:
-            self.unary[i] += table[:, :, 0]
+            self.unary[i] += flat[:, :, 0]
         else:
-            self._add_pair(i, self.place[data], table)
+            self._add_pair(i, self.place[data], np.tile(flat, len(self.folds.options[self.place[data]])))
 
     def _add_pair(self, i: int, j: int, table: np.ndarray) -> None:
         """table: [resource, candidate of i, candidate of j]."""
@@ -248,20 +292,24 @@ class _Builder:
 
     def _accumulated(self, made: str, i: int, j: int | None, bits: np.ndarray) -> None:
         """What a Map takes beyond its uniform design, for the accumulator that weights i and data j make: slope times bits, operand by operand."""
-        out, slopes = self.place[self.by_value[made].name], self.slopes[made]
         of_weight, of_data = bits.mean(axis=1) - bits.mean(), bits.mean(axis=0)
-        count = slopes.shape[1]
-        at = np.minimum(np.arange(count), len(of_weight) - 1), np.minimum(np.arange(count), len(of_data) - 1)
-        self._add_pair(i, out, slopes[:, None, :] * (of_weight[:, None] - of_weight[at[0]][None, :])[None])
-        if j is not None:
-            self._add_pair(j, out, slopes[:, None, :] * (of_data[:, None] - of_data[at[1]][None, :])[None])
+        places = np.arange(self.slopes[made].shape[2])
+        for v, of in ((i, of_weight), (j, of_data)):
+            if v is not None:
+                uniform = of[np.minimum(places, len(of) - 1)]  # what the uniform design at a place has
+                self._behind(made, v, self.slopes[made], of[:, None] - uniform[None, :])
         # A free scale of either operand makes the Map a general multiplication; where both have one it is counted twice.
-        more = self.scaled[made]
-        if more.any():
-            weight, data = (np.array([not c.po2 for c in self.study.candidates[self.study.variables[v][0]]], float) if v is not None else np.zeros(1) for v in (i, j))
-            self._add_pair(i, out, more[:, None, :] * weight[None, :, None])
-            if j is not None:
-                self._add_pair(j, out, more[:, None, :] * data[None, :, None])
+        for v in (i, j) if self.scaled[made].any() else ():
+            if v is not None:
+                free = np.array([not c.po2 for c in self.study.candidates[self.study.variables[v][0]]], float)
+                self._behind(made, v, self.scaled[made], np.repeat(free[:, None], len(places), axis=1))
+
+    def _behind(self, made: str, v: int, cost: np.ndarray, times: np.ndarray) -> None:
+        """A Map's cost [folding, resource, its candidate] times [candidate of v, candidate of the Map], at v's folding where v folds the Map."""
+        count = len(self.folds.options[v])
+        cost = cost if self.unit[made] == v else np.repeat(cost.mean(axis=0)[None], count, axis=0)
+        table = (cost[:, :, None, :] * times).transpose(1, 0, 2, 3)
+        self._add_pair(v, self.place[self.by_value[made].name], table.reshape(len(RESOURCES), -1, times.shape[1]))
 
     def _map_behind(self, name: str, integer: Graph) -> str | None:
         """The searched activation whose Map reads this accumulator, and nothing else."""
@@ -272,7 +320,7 @@ class _Builder:
         return None
 
     def _priced(self, node: Node, units: np.ndarray, own: NumberFormat, fmt: NumberFormat, constant: int) -> tuple[np.ndarray, float]:
-        """(resources, accumulator bits) of a product of these codes, of their own format, with data of another."""
+        """([folding, resource], accumulator bits) of a product of these codes, of their own format, with data of another."""
         shape = node.inputs[constant].type.shape
         units = units.reshape(shape)
         data, weight = node.inputs[1 - constant], node.inputs[constant]
@@ -284,7 +332,7 @@ class _Builder:
         inputs = (values[0], values[1]) if constant == 1 else (values[1], values[0])
         out = Value(node.output.name, TensorType(node.output.type.shape, accumulator(min(bits, 1024), True)))
         s = Site(Node(node.op, inputs, (out,), node.origin), self.target.fabric, Folding(), units, constant)
-        return _vector(self.target.of(s, node.output.name)), float(bits)
+        return self._price(s), float(bits)
 
     def tables(self) -> dict[str, Table]:
         return {
@@ -293,7 +341,7 @@ class _Builder:
         }
 
 
-def _vector(r: Resources) -> np.ndarray:
-    return np.array([getattr(r, name) for name in RESOURCES], dtype=float)
+def _vector(r: Resources, latency: float) -> np.ndarray:
+    return np.array([*(getattr(r, name) for name in RESOURCES[:-1]), latency], dtype=float)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.assignment.grids import Quantizer
+from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
 from qcompile.formats import Format, parse_format
 
@@ -67,7 +68,8 @@ class Choice:
 @dataclass(frozen=True)
 class Plan:
     """tensors: choices by tensor name; transforms: graph transforms that come first, in order; bias: offsets added behind a layer (per output
-    channel) to make up for the mean error; model: sha256 of the source file; settings, result: how it was found, for people only.
+    channel) to make up for the mean error; folding: of layers, by their results, where it was chosen with the formats; model: sha256 of the
+    source file; settings, result: how it was found, for people only.
     """
 
     tensors: dict[str, Choice]
@@ -76,6 +78,7 @@ class Plan:
     transforms: tuple[str, ...] = ()
     bias: dict[str, tuple[float, ...]] = field(default_factory=dict)
     free: bool = False
+    folding: dict[str, Folding] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
 
@@ -88,6 +91,7 @@ class Plan:
             **({"free": True} if self.free else {}),
             **({"bias": {k: list(v) for k, v in self.bias.items()}} if self.bias else {}),
             "tensors": {name: c.record() for name, c in self.tensors.items()},
+            **({"folding": {name: vars(f) for name, f in self.folding.items()}} if self.folding else {}),
         }
 
     @property
@@ -139,7 +143,8 @@ class Plan:
                 {name: _choice(name, c, where) for name, c in record["tensors"].items()},
                 str(model.get("sha256", "")), str(model.get("name", "")), tuple(str(t) for t in record.get("transforms", [])),
                 {str(k): tuple(_number(x, f"bias of '{k}'", where) for x in v) for k, v in record.get("bias", {}).items()},
-                bool(record.get("free", False)), record.get("settings", {}), record.get("result", {}),
+                bool(record.get("free", False)), {str(k): _folding(str(k), f, where) for k, f in record.get("folding", {}).items()},
+                record.get("settings", {}), record.get("result", {}),
             )  # fmt: skip
         except (AttributeError, TypeError):
             raise QCompileError("transforms must be a list of names, and bias an object of lists of numbers", where, _HINT) from None
@@ -163,6 +168,12 @@ def _choice(name: str, record: Any, where: str) -> Choice:
     if (axis is None) != (len(scale) == 1) or not (axis is None or isinstance(axis, int)):
         raise QCompileError(f"{len(scale)} scales and axis {axis!r} do not go together", place, "one scale and no axis, or one scale per index of an axis")
     return Choice(fmt, scale, zero, axis, _units(record.get("units"), place), record.get("why", {}))
+
+
+def _folding(name: str, record: Any, where: str) -> Folding:
+    if not isinstance(record, dict) or not set(record) <= {"pe", "simd"} or not all(type(n) is int and n > 0 for n in record.values()):
+        raise QCompileError("its folding is no object of positive whole numbers", f"{where}: '{name}'", 'for example {"pe": 2, "simd": 4}')
+    return Folding(**record)
 
 
 def _units(record: Any, place: str) -> np.ndarray | None:

@@ -11,7 +11,8 @@ from qcompile.cost.resources import Resources
 from qcompile.errors import QCompileError
 
 KINDS = ("lut", "ff", "dsp", "bram18", "uram")
-_EXAMPLE = "for example --budget lut=0.7,dsp=100: a share up to 1, or a count"
+CYCLES = ("latency", "interval")
+_EXAMPLE = "for example --budget lut=0.7,dsp=100,latency=500: a share up to 1, or a count; latency and interval in cycles"
 
 
 def available(device: Device) -> dict[str, int]:
@@ -21,15 +22,24 @@ def available(device: Device) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits per resource: a float up to 1.0 is a share of the part, an int is a count. `Budget(dsp=0.5, lut=20_000)`."""
+    """Limits per resource: a float up to 1.0 is a share of the part, an int is a count. `Budget(dsp=0.5, lut=20_000)`.
+
+    latency, interval: cycles from input to output and between two inputs; not limited where they are not given.
+    """
 
     lut: float | int = 1.0
     ff: float | int = 1.0
     dsp: float | int = 1.0
     bram18: float | int = 1.0
     uram: float | int = 1.0
+    latency: int | None = None
+    interval: int | None = None
 
     def __post_init__(self) -> None:
+        for kind in CYCLES:
+            value = getattr(self, kind)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise QCompileError(f"a budget of {kind}={value} is not possible", hint=f"whole cycles from 1 on; {_EXAMPLE}")
         for kind in KINDS:
             value = getattr(self, kind)
             if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
@@ -48,7 +58,8 @@ class Budget:
             kind = _kind(name.strip().lower())
             if kind in limits:
                 raise QCompileError(f"the budget says {kind} twice", hint=_EXAMPLE)
-            limits[kind] = _number(item, number.strip())
+            value = _number(item, number.strip())
+            limits[kind] = int(value) if kind in CYCLES and float(value).is_integer() else value
         return Budget(**{**dict.fromkeys(KINDS, float(most)), **limits})
 
     def limits(self, device: Device) -> dict[str, int]:
@@ -61,7 +72,7 @@ class Budget:
                 raise QCompileError(
                     f"the budget {kind}={value} is more than {device.name} has: {have[kind]}", hint=f"at most {kind}={have[kind]}, or a larger part"
                 )
-        return out
+        return out | {kind: value for kind in CYCLES if (value := getattr(self, kind)) is not None}
 
 
 def share_of(device: Device, limits: dict[str, int]) -> dict[str, float]:
@@ -71,15 +82,15 @@ def share_of(device: Device, limits: dict[str, int]) -> dict[str, float]:
 
 def exceeded(cost: Resources, limits: dict[str, int]) -> dict[str, float]:
     """Resources of which more is needed than allowed, and how many times the limit (infinite where nothing is allowed)."""
-    needed = {kind: math.ceil(getattr(cost, kind)) for kind in KINDS}
+    needed = {kind: math.ceil(getattr(cost, kind)) for kind in limits}
     return {k: n / limits[k] if limits[k] else math.inf for k, n in needed.items() if n > limits[k]}
 
 
 def _kind(name: str) -> str:
     alias = {"luts": "lut", "ffs": "ff", "dsps": "dsp", "bram": "bram18", "brams": "bram18", "urams": "uram"}.get(name, name)
-    if alias not in KINDS:
-        near = difflib.get_close_matches(alias, KINDS, 1)
-        raise QCompileError(f"'{name}' is no resource{f'; did you mean {near[0]}' if near else ''}", hint=f"{', '.join(KINDS)}; {_EXAMPLE}")
+    if alias not in (*KINDS, *CYCLES):
+        near = difflib.get_close_matches(alias, (*KINDS, *CYCLES), 1)
+        raise QCompileError(f"'{name}' is no resource{f'; did you mean {near[0]}' if near else ''}", hint=f"{', '.join((*KINDS, *CYCLES))}; {_EXAMPLE}")
     return alias
 
 

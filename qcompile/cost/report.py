@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from qcompile.cost.budget import KINDS, available, exceeded, share_of
+from qcompile.cost.budget import CYCLES, KINDS, available, exceeded, share_of
 from qcompile.cost.devices import Device, catalogue
 from qcompile.cost.primitives import fabric
 from qcompile.cost.resources import Basis, Estimate, Resources
@@ -51,7 +51,8 @@ def bottleneck(estimate: Estimate) -> str:
 def advice(estimate: Estimate, device: Device, limits: dict[str, int]) -> list[str]:
     """What would have to change where the design does not fit: by how much, because of which layer, and parts that would do."""
     over = exceeded(estimate.total, limits)
-    lines = []
+    lines = [f"{kind}: {getattr(estimate.total, kind):,} cycles, {limits[kind]:,} are allowed; more hardware per layer, or fewer products" for kind in CYCLES if kind in over]
+    over = {kind: times for kind, times in over.items() if kind in KINDS}
     for kind, times in over.items():
         largest = max(estimate.layers, key=lambda layer, k=kind: getattr(layer.cost, k))
         share = getattr(largest.cost, kind) / getattr(estimate.total, kind)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.cost import primitives as hw
-from qcompile.cost.budget import KINDS, available, exceeded
+from qcompile.cost.budget import CYCLES, KINDS, available, exceeded
 from qcompile.cost.devices import Device
 from qcompile.cost.report import NAMES
 from qcompile.cost.resources import Estimate
@@ -68,14 +68,29 @@ class Fitted:
 
 
 def fit(graph: Graph, device: Device, clock_ns: float, budget: Mapping[str, int] | None = None, target_fps: float | None = None) -> Fitted:
-    """The fastest design inside the budget (counts per resource; the whole part if not given), and of these the smallest; with target_fps the
-    smallest that is fast enough. Smallest: the least sum of the shares of the part's resources.
+    """The fastest design inside the budget (counts per resource, cycles; the whole part if not given), and of these the smallest; with
+    target_fps the smallest that is fast enough. Smallest: the least sum of the shares of the part's resources.
 
     QCompileError where nothing fits (by how much, and the largest contributor) or where the frames per second are out of reach (the most possible).
     """
-    search = _Search(graph, device, dict(budget or available(device)))
-    if target_fps is None:
-        return search.fastest()
+    budget = dict(budget or available(device))
+    search = Search(graph, device, {k: budget[k] for k in KINDS})
+    cycles = {k: budget[k] for k in CYCLES if k in budget}
+    found = search.fastest() if target_fps is None else _fast_enough(search, clock_ns, target_fps)
+    if target_fps is not None and exceeded(found.estimate.total, cycles):
+        found = search.quicker(found, cycles)
+    over = exceeded(found.estimate.total, cycles)
+    for kind in over:
+        raise QCompileError(
+            f"a {kind} of {cycles[kind]:,} cycles is not reached: the fastest design that fits takes {getattr(search.fastest().estimate.total, kind):,}",
+            "--budget", "more cycles, or a larger part",
+        )  # fmt: skip
+    return found
+
+
+def _fast_enough(search: Search, clock_ns: float, target_fps: float) -> Fitted:
+    """The smallest design for a rate."""
+    device = search.device
     wanted = 1e9 / clock_ns / target_fps
     floor = search.steps[0]
     if wanted < floor:
@@ -93,7 +108,7 @@ def fit(graph: Graph, device: Device, clock_ns: float, budget: Mapping[str, int]
     return found
 
 
-class _Search:
+class Search:
     def __init__(self, graph: Graph, device: Device, budget: dict[str, int]) -> None:
         self.graph, self.device, self.budget = graph, device, budget
         self.layers = choices(graph, device)
@@ -132,6 +147,19 @@ class _Search:
             middle = (low + high) // 2
             low, high = (low, middle) if self._try(middle, found) else (middle + 1, high)
         return min(found.values(), key=lambda f: f.interval)
+
+    def quicker(self, slow: Fitted, cycles: Mapping[str, int]) -> Fitted:
+        """The smallest design that keeps to limits on cycles, where a slower one does not; the fastest if none does. Latencies fall with the interval."""
+        steps, best = [s for s in self.steps if s < slow.interval], None
+        low, high = 0, len(steps)
+        while low < high:
+            middle = (low + high) // 2
+            found = self.within(steps[middle])
+            if found is not None and exceeded(found.estimate.total, dict(cycles)):
+                high = middle
+            else:
+                low, best = middle + 1, found or best
+        return best or self.fastest()
 
     def _try(self, step: int, found: dict[int, Fitted]) -> bool:
         one = self.within(self.steps[step])
@@ -181,7 +209,7 @@ class _Search:
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import block_diag, csr_matrix
 
-        kept = [np.flatnonzero(c.cycles <= cycles) if len(without) else _undominated(c, cycles) for c in self.layers]
+        kept = [np.flatnonzero(c.cycles <= cycles) if len(without) else undominated(c, cycles) for c in self.layers]
         room = room - self.base
         if any(not len(k) for k in kept) or max((n for n, _ in self.fixed), default=0) > cycles or (room < 0).any():
             return None
@@ -228,7 +256,7 @@ class _Search:
         )  # fmt: skip
 
 
-def _undominated(layer: Choices, cycles: int) -> np.ndarray:
+def undominated(layer: Choices, cycles: int) -> np.ndarray:
     """Choices that are fast enough, without those that another one undercuts in every resource."""
     fast = np.flatnonzero(layer.cycles <= cycles)
     cost = layer.cost[fast]

@@ -1,0 +1,249 @@
+"""assign(): from a float model, data and a part to a plan, readable top to bottom."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qcompile.assignment import search
+from qcompile.assignment.candidates import parse
+from qcompile.assignment.correction import bias_offsets
+from qcompile.assignment.data import data
+from qcompile.assignment.folds import Folds
+from qcompile.assignment.jobs import Cache, Jobs, Progress, executor, silent
+from qcompile.assignment.losses import loss_of
+from qcompile.assignment.metrics import Sensitivity
+from qcompile.assignment.plan import Plan
+from qcompile.assignment.problem import Problem
+from qcompile.assignment.registry import unknown
+from qcompile.assignment.report import Figures, page, pictures
+from qcompile.assignment.rounding import rounded_weights
+from qcompile.assignment.search import Infeasible, Request
+from qcompile.assignment.study import Study
+from qcompile.cost.budget import Budget
+from qcompile.cost.devices import device
+from qcompile.errors import QCompileError
+from qcompile.frontend import Model, load
+from qcompile.pipeline import Options
+from qcompile.planning.designs import Point, accuracy_of
+from qcompile.planning.planner import Planner
+from qcompile.planning.settings import Settings
+
+FRONT = 16  # points of the front that a report shows
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run: the plan, and everything that its report shows."""
+
+    model: Model
+    settings: Settings
+    options: Options
+    limits: dict[str, int]
+    study: Study
+    sensitivity: Sensitivity
+    problem: Problem
+    folds: Folds
+    choice: tuple[int, ...]
+    chosen: Point
+    baselines: tuple[Point, ...]
+    front: tuple[tuple[float, float], ...]  # (LUTs, loss) of the optima for smaller and larger budgets, on the fast evaluation
+    float_loss: float
+    float_accuracy: float | None
+    notes: tuple[str, ...] = ()
+    tested: tuple[Point, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        return self.chosen.plan
+
+    @property
+    def configuration(self) -> dict[str, int]:
+        return self.study.configuration(self.folds.candidates(self.choice, len(self.study.variables)))
+
+
+def assign(model: Any, calibration: Any = None, *, progress: Progress = silent, **options: Any) -> Plan:
+    """The plan for a float model: formats for its tensors under a budget. See `run` for the options."""
+    return run(model, calibration, progress=progress, **options).plan
+
+
+def run(model: Any, calibration: Any = None, *, labels: Any = None, test: Any = None, test_labels: Any = None, part: str = "xc7z020clg400-1",
+        budget: Budget | str = Budget(), arch: str = "parallel", clock_ns: float = 5.0, fold: str = "min", softmax: str = "host",
+        workers: int = 1, dask: str = "", cache: str | Path | None = None, baselines: bool = True, progress: Progress = silent,
+        **settings: Any) -> Run:  # fmt: skip
+    """A plan and how it was found. model: a Model or whatever `load` takes; calibration: see `assignment.data`; test: held-out data, only reported.
+
+    part, budget, arch, clock_ns, fold, softmax: as for compiling; workers: processes for evaluations (0: all processors); dask: address of a
+    scheduler instead; cache: folder of results; settings: the fields of `Settings`. QCompileError for whatever cannot work.
+    """
+    chosen = Settings(**_known(settings))
+    model = model if isinstance(model, Model) else load(model)
+    if chosen.fit and fold != "min":
+        raise QCompileError("the folding is given and to be chosen too", "--fit", "either --fit or --fold")
+    options = Options(part=part, arch="dataflow" if chosen.fit else arch, clock_ns=clock_ns, fold=fold, softmax=softmax)
+    budget = Budget.parse(budget) if isinstance(budget, str) else budget
+    limits = budget.limits(device(part))
+    with executor(workers, dask) as (pool, count):
+        jobs = Jobs(pool, count, Cache(Path(cache) if cache else None), progress)
+        return _run(Planner(model, chosen, options, limits, jobs), calibration, labels, test, test_labels, baselines)
+
+
+def _known(settings: dict[str, Any]) -> dict[str, Any]:
+    for name in settings:
+        if name not in Settings.__dataclass_fields__:
+            raise unknown("setting of assign", name, Settings.__dataclass_fields__)
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+
+
+def _run(p: Planner, calibration: Any, labels: Any, test: Any, test_labels: Any, with_baselines: bool) -> Run:
+    """All of it, with what a report shows."""
+    p.prepare(calibration, labels)
+    e = p.study.evaluation
+    held = None if test is None else data(test, p.graph, test_labels)
+    choice = p.solve(p.limits)
+    point = _finished(p, "mixed", choice)
+    baselines, curve = (tuple(_uniform(p)), _curve(p)) if with_baselines else ((), ())
+    tested: tuple[Point, ...] = ()
+    if held is not None:
+        loss = loss_of(e.network, held, p.settings.loss)
+        tested = tuple(p.measured(one.name, one.plan, held, loss) for one in (point, *baselines))
+    run = Run(p.model, p.settings, p.options, p.limits, p.study, p.sensitivity, p.problem, p.folds, choice, point, baselines, curve,
+              p.study.base_loss, accuracy_of(e.outputs({}), e.data.labels), tuple(p.notes), tested)  # fmt: skip
+    return replace(run, chosen=replace(point, plan=_explained(run)))
+
+
+def _finished(p: Planner, name: str, choice: tuple[int, ...]) -> Point:
+    """Rounding and bias correction on the chosen formats, then the simulator. Learned weights may cost other LUTs: said where they pass the budget."""
+    plan, e = p.plan(choice), p.study.evaluation
+    if p.settings.rounding != "rtn":
+        units = rounded_weights(p.settings.rounding, p.study, p.configuration(choice), p.graph)
+        plan = replace(plan, tensors={n: replace(c, units=units.get(n)) for n, c in plan.tensors.items()})
+    if "bias_correct" in p.settings.transforms:
+        plan = replace(plan, bias=bias_offsets(p.graph, plan, e.network, e.data))
+    point = p.measured(name, plan, e.data, e.loss)
+    if over := p.over(point.cost):
+        p.notes.append("rounding and bias correction changed the weights: " + ", ".join(f"{r} is {t:.2f} times what is allowed" for r, t in over.items()))
+    return point
+
+
+def _uniform(p: Planner) -> list[Point]:
+    e, out, choices = p.study.evaluation, list[Point](), p.uniform_choices()
+    for done, (c, choice) in enumerate(choices, 1):
+        out.append(p.measured(str(c), p.plan(choice), e.data, e.loss))
+        p.jobs.progress("uniform baselines", done, len(choices))
+    return out
+
+
+def _curve(p: Planner) -> tuple[tuple[float, float], ...]:
+    """Optima for budgets between the cheapest and the best, measured by the fast evaluation; LUTs of the tables."""
+    table = p.problem.costs["lut"]
+    low = table.of(search.ilp(p.problem, Request({}, "lut")))
+    high = table.of(search.ilp(p.problem, Request({})))
+    choices: list[tuple[int, ...]] = []
+    for done, limit in enumerate(np.geomspace(max(low, 1.0), max(high, 1.0), FRONT).tolist(), 1):
+        try:
+            choice = search.ilp(p.problem, Request({"lut": limit * (1 + 1e-9)}))
+        except Infeasible:
+            continue
+        choices += [choice] if choice not in choices else []
+        p.jobs.progress("front", done, FRONT)
+    losses = p.study.measure([p.configuration(c) for c in choices], "front")
+    return tuple((table.of(c), loss) for c, loss in zip(choices, losses, strict=True))
+
+
+def _explained(run: Run) -> Plan:
+    """The plan with its reasons: sensitivity, marginal cost and alternatives of every tensor."""
+    problem, choice = run.problem, run.choice
+    lut, plan = problem.costs["lut"], run.chosen.plan
+    tensors_ = dict(plan.tensors)
+    total = lut.of(choice)
+    for i, group in enumerate(run.study.variables):
+        rows = {}
+        for c in run.folds.alike(i, choice[i]):
+            other, label = (*choice[:i], c, *choice[i + 1 :]), problem.labels[i][c]
+            rows[label] = {"loss": _digits(float(problem.loss.unary[i][c])), "lut": round(lut.of(other) - total)}
+        mine = problem.labels[i][choice[i]]
+        for name in group:
+            why = {"candidate": mine, run.settings.metric: rows[mine]["loss"], "alternatives": {k: v for k, v in rows.items() if k != mine}}
+            if len(group) > 1:
+                why["joined with"] = [n for n in group if n != name]
+            tensors_[name] = replace(tensors_[name], why=why)
+    settings = {k: v for k, v in vars(run.settings).items() if v not in ("", None, ())}
+    settings |= {"part": run.options.part, "arch": run.options.arch, "limits": run.limits, "data": run.study.evaluation.data.digest[:16]}
+    result = {"chosen": run.chosen.record(), "float": {"loss": _digits(run.float_loss), "accuracy": run.float_accuracy},
+              "uniform": [p.record() for p in run.baselines]}  # fmt: skip
+    return replace(plan, tensors=tensors_, settings=settings, result=result)
+
+
+def figures(run: Run, next_step: str) -> Figures:
+    """What the report of a run shows."""
+    study = run.study
+    labels = sorted({c for cs in study.candidates.values() for c in cs})
+    place = {str(c): i for i, c in enumerate(labels)}
+    table = np.full((len(study.tensors), len(labels)), np.nan)
+    configuration = run.configuration
+    for row, t in enumerate(study.tensors):
+        for candidate, v in zip(study.candidates[t.name], run.sensitivity.table[t.name], strict=True):
+            table[row, place[str(candidate)]] = v
+    chosen = tuple(str(study.candidates[t.name][configuration[t.name]]) for t in study.tensors)
+    rows = []
+    for t, label in zip(study.tensors, chosen, strict=True):
+        choice = run.plan.tensors[t.name]
+        why = choice.why
+        rows.append((t.name, t.layer, "x".join(map(str, t.shape)), label, str(choice.format), f"{why.get(run.settings.metric, 0):.3g}",
+                     ", ".join(f"{k} {v['loss']:.2g}/{v['lut']:+d}" for k, v in _near(why.get("alternatives", {}), label).items())))  # fmt: skip
+    limit = run.limits.get("lut")
+    point, s = run.chosen, run.settings
+    facts = [
+        ("model", run.model.name), ("part", run.options.part), ("architecture", run.options.arch),
+        ("metric, search", f"{s.metric}, {s.search}" + (f", {s.refine} evaluations of refinement" if s.refine else "")),
+        ("range, rounding, transforms", f"{s.range}, {s.rounding}, {', '.join(s.transforms) or 'none'}"),
+        ("data", f"{len(study.evaluation.data)} vectors ({s.source})"),
+        ("loss", f"{point.loss:.4g} (float {run.float_loss:.4g}), {study.evaluation.loss.kind}"),
+        *([("accuracy", f"{point.accuracy:.4f} (float {run.float_accuracy:.4f})")] if point.accuracy is not None and run.float_accuracy is not None else []),
+        *([("held-out", f"loss {p.loss:.4g}" + (f", accuracy {p.accuracy:.4f}" if p.accuracy is not None else ""))] if (p := next(iter(run.tested), None)) else []),
+        ("cost, estimated", ", ".join(f"{r} {math.ceil(getattr(point.cost, r)):,} of {v:,}" for r, v in run.limits.items() if getattr(point.cost, r))),
+        *(("note", n) for n in run.notes),
+    ]  # fmt: skip
+    return Figures(
+        f"{run.model.name}: formats for {run.options.part}", tuple(t.name for t in study.tensors), tuple(t.kind for t in study.tensors),
+        tuple(map(str, labels)), table, chosen, tuple(run.plan.tensors[t.name].format.width for t in study.tensors), run.front,
+        (point.name, point.cost.lut, point.loss, point.accuracy), tuple((p.name, p.cost.lut, p.loss, p.accuracy) for p in run.baselines),
+        None if limit is None else float(limit), run.float_loss, s.metric, tuple(rows),
+        ("tensor", "layer", "shape", "candidate", "format", s.metric, "alternatives: sensitivity / LUTs more or less"), tuple(facts), next_step,
+    )  # fmt: skip
+
+
+def _near(alternatives: dict[str, Any], label: str) -> dict[str, Any]:
+    """The neighbours of a candidate among its alternatives."""
+    names = [*alternatives, label]
+    parsed = {n: parse(n)[0] for n in names}
+    mine = parsed[label]
+    near = sorted((abs(c.bits - mine.bits), c.family != mine.family, n) for n, c in parsed.items() if n != label)
+    return {n: alternatives[n] for *_, n in near[:3]}
+
+
+def write(run: Run, folder: str | Path, model_path: str = "MODEL") -> list[Path]:
+    """plan.json, report.html, pictures and run.json in a folder. QCompileError where it cannot be written."""
+    path = Path(folder)
+    f = figures(run, f"qcompile compile {model_path} --plan {path / 'plan.json'} --part {run.options.part} -o build")
+    drawn = pictures(f)
+    record = {"chosen": run.chosen.record(), "uniform": [p.record() for p in run.baselines], "held_out": [p.record() for p in run.tested],
+              "front": [list(p) for p in run.front], "float": {"loss": run.float_loss, "accuracy": run.float_accuracy}, "plan_sha256": run.plan.digest}  # fmt: skip
+    files = {"plan.json": run.plan.to_json().encode(), "run.json": (json.dumps(record, indent=1) + "\n").encode(), "report.html": page(f, drawn), **drawn}
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (path / name).write_bytes(content)
+    except OSError as error:
+        raise QCompileError(f"the run cannot be written: {error.strerror}", str(path), "-o names a folder") from None
+    return [path / name for name in files]
+
+
+def _digits(x: float) -> float:
+    return float(f"{x:.4g}")

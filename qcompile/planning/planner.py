@@ -1,0 +1,293 @@
+"""The search for a plan: tables, whole designs and measured losses, in that order."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from qcompile.assignment import search
+from qcompile.assignment.data import Data, data
+from qcompile.assignment.losses import loss_of
+from qcompile.assignment.metrics import METRICS
+from qcompile.assignment.network import Network
+from qcompile.assignment.problem import Problem, Table
+from qcompile.assignment.search import SEARCHES, Infeasible, Request
+from qcompile.assignment.sources import SOURCES
+from qcompile.backends import hls
+from qcompile.cost.budget import CYCLES, KINDS, exceeded
+from qcompile.cost.resources import Resources
+from qcompile.errors import QCompileError
+from qcompile.planning.designs import Designs, accuracy_of
+from qcompile.planning.rates import at
+from qcompile.planning.settings import AREA, MODELLED
+
+CORRECTIONS = 4  # how often estimates of whole designs correct the tables
+GIVEN_UP = 0.01  # accuracy that a fit may take for speed where nothing is said
+
+
+@dataclass
+class Planner(Designs):
+    """The steps of a run and what they share: `prepare` once, then `solve` for any limits."""
+
+    notes: list[str] = field(default_factory=list)
+    _optima: dict[Any, list[tuple[int, ...]]] = field(default_factory=dict)
+
+    def prepare(self, calibration: Any, labels: Any = None) -> None:
+        """Data, candidates on calibrated ranges, sensitivities and costs."""
+        s = self.settings
+        found = SOURCES.find(s.source)(self.model.graph, lambda: data(calibration, self.graph, labels), s.seed, self.jobs.progress, s.span)
+        network = Network.of(self.graph)
+        self._check_target(found)
+        self.study = self._study(network, found, loss_of(network, found, s.loss))
+        self.sensitivity = METRICS.find(s.metric)(self.study)
+        self.problem = self._problem(self.sensitivity)
+
+    def solve(self, limits: dict[str, int]) -> tuple[int, ...]:
+        """The choice under limits on resources, or under the settings' target."""
+        self.limits = limits
+        if not self.settings.fit:
+            return self._solved()
+        choice = self._fitted()
+        self.limits = limits
+        return choice
+
+    def _solved(self) -> tuple[int, ...]:
+        if self.settings.accuracy_target is not None or self.settings.max_loss is not None:
+            return self._least_cost()
+        return self._refined(self._searched())
+
+    def _searched(self) -> tuple[int, ...]:
+        s = self.settings
+        factor = dict.fromkeys(self.limits, 1.0)
+        fitting: list[tuple[int, ...]] = []
+        seen: dict[tuple[int, ...], Resources] = {}
+        extra = {"latency": self._latency()} if "latency" in self.limits else {}
+        for _ in range(CORRECTIONS):
+            problem = replace(self.problem, costs={**self.problem.costs, **extra})
+            limits = {r: self.limits[r] * factor[r] for r in dict.fromkeys((*MODELLED, *extra)) if self._binds(problem, r)}
+            try:
+                choice = SEARCHES.find(s.search)(problem, Request(limits, s.minimize))
+            except Infeasible:
+                if not seen:
+                    raise
+                break
+            if choice in seen:
+                break
+            cost = seen[choice] = self.cost(choice)
+            over = self.over(cost)
+            self.jobs.progress("search, checked by estimates of whole designs", len(seen), CORRECTIONS)
+            if not over:
+                fitting.append(choice)
+                if not limits:
+                    break
+                # Room that the tables did not see may be used.
+                tightest = min(limits, key=lambda r: self.limits[r] / max(getattr(cost, r), 1e-9))
+                factor[tightest] *= min(1.5, self.limits[tightest] / max(getattr(cost, tightest), 1e-9))
+                continue
+            for r, times in over.items():
+                if r == "ff":  # the tables know no registers: they go with the LUTs
+                    extra["ff"] = self.problem.costs["lut"].times(cost.ff / max(cost.lut, 1.0))
+                factor[r] *= (1 / times if math.isfinite(times) else 0.0) * 0.999 if r in limits else 0.999
+        if s.minimize == "loss":
+            fitting += [c for _, c in self.uniform_choices() if c not in fitting and not self.over(self.cost(c))]
+        if not fitting:
+            raise self._too_small(seen)
+        if s.minimize != "loss":
+            return min(fitting, key=lambda c: self.problem.costs[s.minimize].of(c))
+        configurations = [self.configuration(c) for c in fitting]
+        losses = self.study.measure(configurations, "losses of designs that fit")
+        return min(zip(losses, fitting, strict=True))[1]
+
+    def _latency(self) -> Table:
+        """The table of latencies, as that of the finest design is: it adds what may run side by side, and cuts no stages."""
+        table = self.problem.costs["latency"]
+        finest = self._smallest([n - 1 for n in self.folds.formats[: len(self.study.variables)]])
+        return table.times(self.cost(finest).latency / max(table.of(finest), 1e-9))
+
+    def _binds(self, problem: Problem, resource: str) -> bool:
+        return resource in self.limits and problem.costs[resource].bounds()[1] > self.limits[resource] * 0.5
+
+    def _too_small(self, seen: Mapping[tuple[int, ...], Resources]) -> Infeasible:
+        cost = min(seen.values(), key=lambda c: max(self.over(c).values(), default=0))
+        need = ", ".join(f"{r} {math.ceil(getattr(cost, r)):,} of {self.limits[r]:,} allowed" for r in self.over(cost))
+        return Infeasible(f"no plan was found whose estimate keeps within the budget; the nearest takes {need}", self.model.name,
+                          "a larger budget or part, fewer bits among the candidates, or --arch dataflow")  # fmt: skip
+
+    def _check_target(self, found: Data) -> None:
+        if self.settings.accuracy_target is not None and (found.labels is None or found.labels.dtype.kind not in "iu"):
+            raise QCompileError("an accuracy target needs labels of the calibration data", hint="--labels y.npy, or --max-loss")
+        if self.settings.search == "bisect" and self.settings.accuracy_target is None and self.settings.max_loss is None:
+            raise QCompileError("bisect needs a target to measure against", hint="--accuracy-target 0.97 (with labels) or --max-loss 0.1")
+
+    def _good(self, loss: float, accuracy: float | None) -> bool:
+        s = self.settings
+        return (s.accuracy_target is None or (accuracy is not None and accuracy >= s.accuracy_target - 1e-12)) and (s.max_loss is None or loss <= s.max_loss)
+
+    def _accepts(self, choice: Sequence[int], exact: bool) -> bool:
+        """Whether a choice meets the target: by the fast evaluation, or by the simulator."""
+        e = self.study.evaluation
+        if exact:
+            p = self.measured("", self.plan(choice), e.data, e.loss)
+            return self._good(p.loss, p.accuracy)
+        y = e.outputs(self.configuration(choice))
+        return self._good(e.loss(y), accuracy_of(y, e.data.labels))
+
+    def _least_cost(self) -> tuple[int, ...]:
+        """Least resources whose measured accuracy (or loss) is good enough, by the bit-accurate simulator in the end."""
+        s = self.settings
+        goal = AREA if s.minimize == "loss" else s.minimize
+        limits = {r: float(self.limits[r]) for r in MODELLED if self._binds(self.problem, r)}
+        if s.search == "bisect":
+            points = [SEARCHES["bisect"](self.problem, Request(limits, goal, accepts=lambda c: self._accepts(c, False))), tuple(n - 1 for n in self.problem.sizes)]
+        else:
+            points = self._by_loss(goal, limits)
+        points = sorted({*points, *(c for _, c in self.uniform_choices())}, key=self.problem.costs[goal].of)
+        for done, choice in enumerate(points, 1):
+            self.jobs.progress("least cost at the target", done, len(points))
+            if self._accepts(choice, False) and not self.over(self.cost(choice)) and self._accepts(choice, True):
+                return self._trimmed(choice, goal)
+        e = self.study.evaluation
+        best = min((self.measured("", self.plan(c), e.data, e.loss) for c in points if not self.over(self.cost(c))), key=lambda p: -(p.accuracy or -p.loss), default=None)
+        reached = "none keeps within the budget" if best is None else f"the best reaches accuracy {best.accuracy:.4f}, loss {best.loss:.4g}" if best.accuracy is not None \
+            else f"the best has loss {best.loss:.4g}"  # fmt: skip
+        raise Infeasible(f"no plan within the budget meets the target; {reached}", self.model.name, "a lower target, a larger budget, or more bits among the candidates")
+
+    def _trimmed(self, choice: tuple[int, ...], goal: str) -> tuple[int, ...]:
+        """As long as the target allows, the cheaper candidate of one variable that saves most: tables and prefixes leave such room."""
+        cost = self.problem.costs[goal]
+        while True:
+            steps = [(*choice[:i], c, *choice[i + 1 :]) for i, n in enumerate(self.problem.sizes) for c in range(n) if c != choice[i]]
+            steps = sorted((c for c in steps if cost.of(c) < cost.of(choice) * (1 - 1e-9)), key=cost.of)
+            good = next((c for c in steps if self._accepts(c, False) and not self.over(self.cost(c)) and self._accepts(c, True)), None)
+            if good is None:
+                return choice
+            choice = good
+
+    def _by_loss(self, goal: str, limits: dict[str, float]) -> list[tuple[int, ...]]:
+        """Optima for 48 losses between the largest and the least, cheapest first."""
+        if (known := self._optima.get((goal, *sorted(limits.items())))) is not None:
+            return known
+        if self.settings.search == "pareto":
+            self._optima[(goal, *sorted(limits.items()))] = out = [c for c in search.front(self.problem, goal, 48) if self.problem.fits(c, limits)]
+            return out
+        find = SEARCHES.find(self.settings.search)
+        finest = search.ilp(self.problem, Request(limits))
+        cheapest = search.ilp(self.problem, Request(limits, goal))
+        low, high = max(self.problem.loss.of(finest), 1e-12), max(self.problem.loss.of(cheapest), 1e-12)
+        out = []
+        for allowed in np.geomspace(high, low, 48).tolist():
+            choice = find(self.problem, Request(limits, goal, max(allowed, self.problem.loss.of(finest) * (1 + 1e-9))))
+            if choice not in out:
+                out.append(choice)
+        self._optima[(goal, *sorted(limits.items()))] = out = sorted(out, key=self.problem.costs[goal].of)
+        return out
+
+    def _refined(self, choice: tuple[int, ...]) -> tuple[int, ...]:
+        """Exchanges around a choice, one variable or two, by measured loss: the tables know no interactions. Only designs that fit."""
+        left, e = self._evaluations(), self.study
+        if left <= 0 or self.settings.accuracy_target is not None or self.settings.max_loss is not None:
+            return choice
+        limit = {r: self.problem.costs[r].of(choice) + max(0.0, self.limits[r] - getattr(self.cost(choice), r)) for r in MODELLED if self._binds(self.problem, r)}
+        current = e.measure([self.configuration(choice)])[0]
+        while left > 0:
+            near = [c for c in _exchanges(choice, self.problem.sizes) if self.problem.fits(c, limit)]
+            near.sort(key=self.problem.loss.of)
+            near = near[:left]
+            if not near:
+                break
+            losses = e.measure([self.configuration(c) for c in near], "refinement")
+            left -= len(near)
+            ranked = [(loss, c) for loss, c in sorted(zip(losses, near, strict=True)) if loss < current]
+            better = next(((loss, c) for loss, c in ranked[:4] if not self.over(self.cost(c))), None)
+            if better is None:
+                break
+            current, choice = better
+        return choice
+
+    def _evaluations(self) -> int:
+        """How many evaluations refinement may take: those asked for, or as many as about 10**11 multiplications allow."""
+        if self.settings.refine is not None:
+            return self.settings.refine
+        products = hls.multiplications(self.end(0).graph)
+        return int(min(300, 1e11 // max(1, products * len(self.study.evaluation.data))))
+
+    # --- foldings ---------------------------------------------------------------------------------------------------------
+
+    def _fitted(self) -> tuple[int, ...]:
+        """Formats and foldings in one program, for the wanted rate or as fast as the target allows."""
+        s, cycles = self.settings, {k: v for k, v in self.limits.items() if k in CYCLES}
+        self.limits = {k: v for k, v in self.limits.items() if k in KINDS}
+        if s.target_fps is not None:
+            cycles["interval"] = min(cycles.get("interval", 2**62), int(1e9 / self.options.clock_ns / s.target_fps))
+        if cycles:
+            return self._at(min(cycles.values()), cycles)
+        e = self.study.evaluation
+        if s.accuracy_target is None and s.max_loss is None:
+            accuracy = accuracy_of(e.outputs({}), e.data.labels)
+            if accuracy is None:
+                raise QCompileError("how fast, or how good? Faster layers need coarser formats", "--fit",
+                                    "--target-fps, --accuracy-target or --max-loss; or labels of the data")  # fmt: skip
+            self.settings = replace(s, accuracy_target=accuracy - GIVEN_UP)
+            self.notes.append(f"as fast as an accuracy of {accuracy - GIVEN_UP:.4f} allows, {GIVEN_UP:g} below that of the float network")
+        return self._fastest()
+
+    def _rate(self, cycles: int) -> None:
+        """Tables over foldings that are done in so many cycles. Infeasible where a layer has none."""
+        self._folds, self._optima = at(cycles, self.study, self.graph, self.searches), {}
+        if self._folds is None:
+            slowest = max(self.searches, key=lambda s: s.steps[0])
+            raise Infeasible(f"{cycles:,} cycles are not possible: {slowest.floor_of()} takes {slowest.steps[0]:,}", "--fit", "a lower rate")
+        self.problem = self._problem(self.sensitivity)
+
+    def _at(self, cycles: int, limits: dict[str, int]) -> tuple[int, ...]:
+        """The choice for a rate; with faster layers where the whole is slower than they are. limits: on cycles of the whole."""
+        while True:
+            self._rate(cycles)
+            choice = self._solved()
+            over = exceeded(self.cost(choice), limits)
+            if not over:
+                return choice
+            cycles = min(cycles - 1, int(cycles / max(over.values())))
+
+    def _fastest(self) -> tuple[int, ...]:
+        """At the least interval at which the best formats that fit are good enough: by bisection on tables, then on whole designs."""
+        steps = sorted({n for s in self.searches for n in s.steps})
+        low, high = 0, len(steps) - 1
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._possible(steps[middle]) else (middle + 1, high)
+            self.jobs.progress("rates", len(steps) - (high - low), len(steps))
+        stride = 1
+        while True:
+            try:
+                return self._at(steps[low], {"interval": steps[low]})
+            except Infeasible:
+                if low == len(steps) - 1:
+                    raise
+                low, stride = min(low + stride, len(steps) - 1), 2 * stride
+
+    def _possible(self, cycles: int) -> bool:
+        limits = {r: float(self.limits[r]) for r in MODELLED if r in self.limits}
+        try:
+            self._rate(cycles)
+            return self._accepts(SEARCHES.find(self.settings.search)(self.problem, Request(limits)), False)
+        except Infeasible:
+            return False
+
+
+def _exchanges(choice: tuple[int, ...], sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """One variable a step up or down, or two of them."""
+    steps = [(i, d) for i, n in enumerate(sizes) for d in (-1, 1) if 0 <= choice[i] + d < n]
+    moves = [(s,) for s in steps] + [(a, b) for a, b in itertools.combinations(steps, 2) if a[0] != b[0] and a[1] != b[1]]
+    out = []
+    for move in moves:
+        new = list(choice)
+        for i, d in move:
+            new[i] += d
+        out.append(tuple(new))
+    return out

@@ -1,0 +1,68 @@
+"""What the user of `assign` chooses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qcompile.assignment.metrics import METRICS
+from qcompile.assignment.ranges import RANGES
+from qcompile.assignment.registry import unknown
+from qcompile.assignment.rounding import ROUNDINGS
+from qcompile.assignment.search import SEARCHES
+from qcompile.assignment.sources import SOURCES
+from qcompile.assignment.transforms import EXACT
+from qcompile.errors import QCompileError
+
+AREA = "area"  # all resources in LUTs, at what the parts of a fabric have of each
+MODELLED = ("lut", "dsp", "bram18", "uram", "latency")  # what the cost tables know
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose; the names are those of the extension points (see `qcompile methods`).
+
+    accuracy_target, max_loss: least resources under these instead of least loss under the budget. fit: foldings are chosen together with the
+    formats, for target_fps; without it as fast as the target allows. refine: evaluations spent on exchanging formats around the optimum of
+    the tables, on measured losses (None: by the size of network and data, at most 300). channels: a weight scale per output channel. span:
+    lowest and highest input, for `bn_distill`.
+    """
+
+    metric: str = "fit"
+    search: str = "ilp"
+    range: str = "mse"
+    rounding: str = "rtn"
+    transforms: tuple[str, ...] = ("fold_bn",)
+    source: str = "real"
+    candidates: str = "fixed2-8"
+    restrict: tuple[str, ...] = ()
+    loss: str = ""
+    minimize: str = "loss"
+    accuracy_target: float | None = None
+    max_loss: float | None = None
+    channels: bool = True
+    asymmetric: bool = False
+    free: bool = False
+    refine: int | None = None
+    span: tuple[float, float] | None = None
+    fit: bool = False
+    target_fps: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for registry, name in ((METRICS, self.metric), (SEARCHES, self.search), (RANGES, self.range), (ROUNDINGS, self.rounding), (SOURCES, self.source)):
+            registry.find(name)
+        for name in self.transforms:
+            if name not in EXACT:
+                raise unknown("transform", name, EXACT)
+        if self.minimize not in ("loss", AREA, *MODELLED):
+            raise unknown("resource", self.minimize, ("loss", AREA, *MODELLED))
+        if self.accuracy_target is not None and not 0 < self.accuracy_target <= 1:
+            raise QCompileError(f"an accuracy of {self.accuracy_target:g} is not possible", hint="--accuracy-target 0.97 is 97 %")
+        if self.span is not None and not (len(self.span) == 2 and self.span[0] < self.span[1]):
+            raise QCompileError(f"the inputs cannot reach from {self.span[0]:g} to {self.span[-1]:g}", hint="--span 0 1")
+        if self.target_fps is not None and not (self.fit and 0 < self.target_fps < 1e12):
+            raise QCompileError(f"{self.target_fps:g} frames/s are not possible" if self.fit else "a rate goes with --fit", "--target-fps")
+        if self.fit and self.search in ("bisect", "error_ratio"):
+            raise QCompileError(f"{self.search} goes by the order of formats and cannot choose foldings", "--fit", "--search ilp, iqp, pareto or greedy")
+        if (self.refine or 0) < 0 or self.seed < 0:
+            raise QCompileError("refine and seed must not be negative")
