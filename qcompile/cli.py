@@ -416,9 +416,9 @@ def _show_run(run: Any, output: str) -> None:
     rows = []
     for p in (run.chosen, *run.baselines):
         held = tested.get(p.name)
-        rows.append([p.name, f"{p.cost.lut:,.0f}", p.cost.dsp, p.cost.bram18, f"{p.loss:.4g}", "" if p.accuracy is None else f"{p.accuracy:.4f}",
+        rows.append([p.name, f"{p.cost.lut:,.0f}", p.cost.dsp, p.cost.bram18, f"{p.cost.latency:,}", f"{p.loss:.4g}", "" if p.accuracy is None else f"{p.accuracy:.4f}",
                      *([f"{held.loss:.4g}", "" if held.accuracy is None else f"{held.accuracy:.4f}"] if held else [])])  # fmt: skip
-    header = ["plan", "LUT", "DSP", "BRAM18", "loss", "accuracy"] + (["held-out loss", "held-out accuracy"] if run.tested else [])
+    header = ["plan", "LUT", "DSP", "BRAM18", "cycles", "loss", "accuracy"] + (["held-out loss", "held-out accuracy"] if run.tested else [])
     _table("the chosen plan and uniform ones, by the bit-accurate simulator", header, rows)
     for name, text in f.facts:
         click.echo(f"{_printable(name)}: {_printable(text)}")

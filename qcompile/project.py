@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 VECTORS, VECTOR_WORDS = 64, 2**19  # of the testbench: at most so many, and about so many 64-bit words in all
+PRODUCTS = 2 * 10**9  # multiplications of the C++ on all vectors that are shipped: half a minute
 
 
 def vector_count(design: Design) -> int:
     """Vectors that a project ships."""
     words = sum(hls.layout(v).size for v in (*design.graph.inputs, *design.graph.outputs))
-    return max(4, min(VECTORS, VECTOR_WORDS // words))
+    return max(4, min(VECTORS, VECTOR_WORDS // words, PRODUCTS // max(1, hls.multiplications(design.graph))))
 
 
 def project_files(design: Design) -> FileSet:

@@ -2,19 +2,18 @@
 
 import dataclasses
 import re
-import subprocess
 from pathlib import Path
 
 import generate
 import generate_cnn
 import numpy as np
 import pytest
+from conftest import run_cpp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_dataflow import assert_tight, some_folding
 
 import qcompile as qc
-from qcompile.assets import ap_types, asset
 from qcompile.backends import hls
 from qcompile.backends.pysim.simulator import encode, with_batch
 from qcompile.schedule.stages import FORK
@@ -66,10 +65,7 @@ def run(cases: list[Case]) -> list[list[np.ndarray]]:
         bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, design.graph.inputs, strict=True)]
         Path(f"in{i}.bin").write_bytes(hls.vector_file(design.graph, bits, streamed=True))
     Path("all.cpp").write_text("\n".join([*lines, "int main() {", *calls, "}"]))
-    include = ["-I", str(asset("hw/include")), "-isystem", str(ap_types())]
-    subprocess.run(["g++", "-std=c++17", "-O0", "-w", *include, "all.cpp", "-o", "all"], check=True)
-    done = subprocess.run(["./all"], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout[-2000:]
+    run_cpp(Path())
     found = []
     for i, (design, _) in enumerate(cases):
         outputs = hls.read_vectors(design.graph, Path(f"out{i}.bin").read_bytes(), streamed=True)

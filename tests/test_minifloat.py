@@ -1,13 +1,15 @@
 """Minifloat: every code, every product of two codes, every conversion between formats, in Python and in compiled C++."""
 
+import bisect
+import functools
 import itertools
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from conftest import run_cpp
 from generate_float import seeded_float
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +17,6 @@ from onnx import TensorProto, helper, numpy_helper
 from test_random import build, cpp_codes, emitted_codes
 
 import qcompile as qc
-from qcompile.assets import ap_types, asset
 from qcompile.formats import FixedPoint, Minifloat, Specials
 from qcompile.formats.minifloat import E2M1, E2M3, E3M2, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ
 from qcompile.passes.ranges import ranges
@@ -62,9 +63,7 @@ def test_all_products(tmp_path: Path) -> None:
         lines.append(f"  all<{reader(a)}, {reader(b)} >(c{place[a]}, {len(finite(a))}, c{place[b]}, {len(finite(b))});")
     lines.append("  fclose(out); }")
     (tmp_path / "all.cpp").write_text("\n".join(lines))
-    include = ["-I", str(asset("hw/include")), "-isystem", str(ap_types())]
-    subprocess.run(["g++", "-std=c++17", "-O1", "-w", *include, "all.cpp", "-o", "all"], cwd=tmp_path, check=True)
-    subprocess.run(["./all"], cwd=tmp_path, check=True)
+    run_cpp(tmp_path)
     words = np.fromfile(tmp_path / "y.bin", dtype="<i8").reshape(-1, 2)
     found = (words[:, 1].astype(object) << 64) + words[:, 0].astype(np.uint64).astype(object)
     start = 0
@@ -141,12 +140,19 @@ def test_all_conversions(scale: float, tmp_path: Path) -> None:
             assert np.array_equal(got, codes_of)
 
 
+@functools.cache
+def grid_of(fmt) -> list[int]:
+    grid = np.unique(fmt.grid()).tolist() if isinstance(fmt, Minifloat) else range(fmt.min_units, fmt.max_units + 1)
+    return [g for g in grid if fmt.min_units <= g <= fmt.max_units]
+
+
 def rounded(fmt, units: Fraction) -> int:
-    """Nearest number of the format's grid, a tie to the one that is an even multiple of the spacing; by looking at all numbers."""
-    grid = np.unique(fmt.grid()).tolist() if isinstance(fmt, Minifloat) else list(range(fmt.min_units, fmt.max_units + 1))
-    grid = [g for g in grid if fmt.min_units <= g <= fmt.max_units]
-    best = min(abs(units - g) for g in grid)
-    near = [g for g in grid if abs(units - g) == best]
+    """Nearest number of the format's grid, a tie to the one that is an even multiple of the spacing; by looking at its neighbours."""
+    grid = grid_of(fmt)
+    place = bisect.bisect_left(grid, units)
+    near = grid[max(0, place - 1) : place + 1]
+    best = min(abs(units - g) for g in near)
+    near = [g for g in near if abs(units - g) == best]
     if len(near) == 1:
         return near[0]
     even = [g for g in near if g // (near[1] - near[0]) % 2 == 0]

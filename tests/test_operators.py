@@ -1599,6 +1599,22 @@ def test_batch(name: str) -> None:
     assert np.array_equal(found[0], by_onnxruntime(net, outputs)[0])
 
 
+@pytest.mark.parametrize("op", ["Resize", "Expand"])
+def test_batch_in_sizes(op: str) -> None:
+    """Where a constant holds the batch size of the file, it is one sample that is compiled all the same."""
+    found = []
+    for batch in (3, 1):
+        net = Net("batch")
+        y = net("GlobalMaxPool", net("Conv", net.x(1, 4, 3, 3), net.w(4, 4, 2, 2)))
+        y = net("Resize", y, None, None, [batch, 4, 2, 2], mode="nearest") if op == "Resize" else net("Expand", y, [batch, 4, 2, 2])
+        model = net.model([net("Reshape", y, [batch, 16])])
+        model.graph.input[0].CopyFrom(helper.make_tensor_value_info(net.inputs[0].name, TensorProto.FLOAT, [batch, 4, 3, 3]))
+        design = qc.compile(model)
+        assert design.reference.inputs[0].type.shape == (1, 4, 3, 3)
+        found.append(design.simulate(net.vectors[0][:, 0]))
+    assert np.array_equal(*found)
+
+
 def test_input_format() -> None:
     """An input without quantizer, on the grid of its format."""
     net = Net("format")

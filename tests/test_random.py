@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import generate
 import generate_cnn
 import numpy as np
 import pytest
+from conftest import run_cpp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -77,11 +77,7 @@ def cpp_codes(designs: list[qc.Design], units: list[list[np.ndarray]], folder: P
         (folder / f"in{i}.bin").write_bytes(hls.vector_file(design.graph, bits))
     lines.append("int main() {" + "\n".join(calls) + "}")
     (folder / "all.cpp").write_text("\n".join(lines))
-    from qcompile.assets import ap_types, asset
-
-    include = ["-I", str(asset("hw/include")), "-isystem", str(ap_types())]
-    subprocess.run(["g++", "-std=c++17", "-O0", "-w", *include, "all.cpp", "-o", "all"], cwd=folder, check=True)
-    subprocess.run(["./all"], cwd=folder, check=True)
+    run_cpp(folder)
     found = []
     for i, design in enumerate(designs):
         outputs = hls.read_vectors(design.graph, (folder / f"out{i}.bin").read_bytes())

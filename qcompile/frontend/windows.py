@@ -367,7 +367,8 @@ def resize(call: Call) -> Tensor:
     shape = x.type.shape
     axes = [axis_of(a, len(shape)) for a in call.attribute("axes", None) or range(len(shape))]
     if isinstance(sizes, Const) and sizes.held.size:
-        targets = [int(v) for v in sizes.held.ravel().tolist()]
+        batch = call.builder.batch  # the file's own, where that of the data became 1
+        targets = [1 if a == 0 and v == batch else int(v) for a, v in zip(axes, sizes.held.ravel().tolist(), strict=True)]
         factors = [Fraction(t, shape[a]) for t, a in zip(targets, axes, strict=True)]
         if call.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
             raise Unsupported("a policy that keeps the aspect ratio is not supported", "give scales instead of sizes")
@@ -417,6 +418,8 @@ def space_to_depth(call: Call) -> Tensor:
 def expand(call: Call) -> Tensor:
     x, target = call.data(0), call.ints(1, "shape")
     old = shape_of(x)
+    if isinstance(x, Value) and target and len(target) == len(old) and old[0] == 1 and target[0] == call.builder.batch:
+        target = [1, *target[1:]]  # the file's own batch size, where that of the data became 1
     try:
         shape = np.broadcast_shapes(old, tuple(target or ()))
     except ValueError:

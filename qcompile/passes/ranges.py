@@ -66,11 +66,13 @@ def _rule(*types: type) -> Callable[[Rule], Rule]:
 
 
 def ranges(graph: Graph) -> dict[str, Range]:
-    """Range of every value of an integer graph."""
-    known = {v.name: of_format(v.type.format) for v in graph.inputs if v.type.format}
-    for node in graph.nodes:
-        known[node.output.name] = node_range(node, [known[v.name] for v in node.inputs])
-    return known
+    """Range of every value of an integer graph; kept with it, since every backend asks."""
+    if "_ranges" not in vars(graph):
+        known = {v.name: of_format(v.type.format) for v in graph.inputs if v.type.format}
+        for node in graph.nodes:
+            known[node.output.name] = node_range(node, [known[v.name] for v in node.inputs])
+        vars(graph)["_ranges"] = known
+    return dict(vars(graph)["_ranges"])
 
 
 def node_range(node: Node, inputs: list[Range]) -> Range:

@@ -208,6 +208,8 @@ def figures(run: Run, next_step: str) -> Figures:
         *([("accuracy", f"{point.accuracy:.4f} (float {run.float_accuracy:.4f})")] if point.accuracy is not None and run.float_accuracy is not None else []),
         *([("held-out", f"loss {p.loss:.4g}" + (f", accuracy {p.accuracy:.4f}" if p.accuracy is not None else ""))] if (p := next(iter(run.tested), None)) else []),
         ("cost, estimated", ", ".join(f"{r} {math.ceil(getattr(point.cost, r)):,} of {v:,}" for r, v in run.limits.items() if getattr(point.cost, r))),
+        *([("rate", f"{point.cost.interval:,} cycles = {1e9 / run.options.clock_ns / point.cost.interval:,.0f} inferences/s")] if run.options.arch == "dataflow" else []),
+        *([("folding", ", ".join(f"{n} {f.pe} x {f.simd}" for n, f in run.plan.folding.items()) + " (pe x simd)")] if run.plan.folding else []),
         *(("note", n) for n in run.notes),
     ]  # fmt: skip
     return Figures(
