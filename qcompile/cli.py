@@ -386,8 +386,7 @@ def assign(model: str, output: str, as_json: bool, **options: Any) -> None:
         click.echo(json.dumps({"plan": plan, "chosen": run.chosen.record(), "uniform": [p.record() for p in run.baselines], "held_out": [p.record() for p in run.tested]}, indent=1))
         return
     _show_run(run, output)
-    arch = "" if options["arch"] == "parallel" or options["fit"] else f" --arch {options['arch']}"
-    click.echo(f"next: qcompile compile {model} --plan {plan} --part {options['part']}{arch} -o build")
+    click.echo(f"next: {planning.next_step(run, model, plan)}")
 
 
 @contextlib.contextmanager

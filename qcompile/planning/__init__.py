@@ -118,7 +118,7 @@ def _run(p: Planner, calibration: Any, labels: Any, test: Any, test_labels: Any,
 
 
 def _finished(p: Planner, name: str, choice: tuple[int, ...]) -> Point:
-    """Rounding and bias correction on the chosen formats, then the simulator. Learned weights may cost other LUTs: said where they pass the budget."""
+    """Rounding and bias correction on the chosen formats, then the simulator. Learned weights may cost more: said where they pass the budget."""
     plan, e = p.plan(choice), p.study.evaluation
     if p.settings.rounding != "rtn":
         units = rounded_weights(p.settings.rounding, p.study, p.configuration(choice), p.graph)
@@ -127,7 +127,8 @@ def _finished(p: Planner, name: str, choice: tuple[int, ...]) -> Point:
         plan = replace(plan, bias=bias_offsets(p.graph, plan, e.network, e.data))
     point = p.measured(name, plan, e.data, e.loss)
     if over := p.over(point.cost):
-        p.notes.append("rounding and bias correction changed the weights: " + ", ".join(f"{r} is {t:.2f} times what is allowed" for r, t in over.items()))
+        times = ", ".join(f"{r} is {t:.2f} times what is allowed" for r, t in over.items())
+        p.notes.append(f"rounding and bias correction changed the weights: {times}")
     return point
 
 
@@ -197,28 +198,45 @@ def figures(run: Run, next_step: str) -> Figures:
         why = choice.why
         rows.append((t.name, t.layer, "x".join(map(str, t.shape)), label, str(choice.format), f"{why.get(run.settings.metric, 0):.3g}",
                      ", ".join(f"{k} {v['loss']:.2g}/{v['lut']:+d}" for k, v in _near(why.get("alternatives", {}), label).items())))  # fmt: skip
-    limit = run.limits.get("lut")
-    point, s = run.chosen, run.settings
-    facts = [
-        ("model", run.model.name), ("part", run.options.part), ("architecture", run.options.arch),
-        ("metric, search", f"{s.metric}, {s.search}" + (f", {s.refine} evaluations of refinement" if s.refine else "")),
-        ("range, rounding, transforms", f"{s.range}, {s.rounding}, {', '.join(s.transforms) or 'none'}"),
-        ("data", f"{len(study.evaluation.data)} vectors ({s.source})"),
-        ("loss", f"{point.loss:.4g} (float {run.float_loss:.4g}), {study.evaluation.loss.kind}"),
-        *([("accuracy", f"{point.accuracy:.4f} (float {run.float_accuracy:.4f})")] if point.accuracy is not None and run.float_accuracy is not None else []),
-        *([("held-out", f"loss {p.loss:.4g}" + (f", accuracy {p.accuracy:.4f}" if p.accuracy is not None else ""))] if (p := next(iter(run.tested), None)) else []),
-        ("cost, estimated", ", ".join(f"{r} {math.ceil(getattr(point.cost, r)):,} of {v:,}" for r, v in run.limits.items() if getattr(point.cost, r))),
-        *([("rate", f"{point.cost.interval:,} cycles = {1e9 / run.options.clock_ns / point.cost.interval:,.0f} inferences/s")] if run.options.arch == "dataflow" else []),
-        *([("folding", ", ".join(f"{n} {f.pe} x {f.simd}" for n, f in run.plan.folding.items()) + " (pe x simd)")] if run.plan.folding else []),
-        *(("note", n) for n in run.notes),
-    ]  # fmt: skip
+    limit, s = run.limits.get("lut"), run.settings
+    point = run.chosen
     return Figures(
         f"{run.model.name}: formats for {run.options.part}", tuple(t.name for t in study.tensors), tuple(t.kind for t in study.tensors),
         tuple(map(str, labels)), table, chosen, tuple(run.plan.tensors[t.name].format.width for t in study.tensors), run.front,
         (point.name, point.cost.lut, point.loss, point.accuracy), tuple((p.name, p.cost.lut, p.loss, p.accuracy) for p in run.baselines),
         None if limit is None else float(limit), run.float_loss, s.metric, tuple(rows),
-        ("tensor", "layer", "shape", "candidate", "format", s.metric, "alternatives: sensitivity / LUTs more or less"), tuple(facts), next_step,
+        ("tensor", "layer", "shape", "candidate", "format", s.metric, "alternatives: sensitivity / LUTs more or less"), _facts(run), next_step,
     )  # fmt: skip
+
+
+def _facts(run: Run) -> tuple[tuple[str, str], ...]:
+    """Name and text of what a reader wants to know first."""
+    point, s, cost = run.chosen, run.settings, run.chosen.cost
+    used = [f"{r} {math.ceil(getattr(cost, r)):,} of {limit:,}" for r, limit in run.limits.items() if getattr(cost, r)]
+    facts = [
+        ("model", run.model.name), ("part", run.options.part), ("architecture", run.options.arch),
+        ("metric, search", f"{s.metric}, {s.search}" + (f", {s.refine} evaluations of refinement" if s.refine else "")),
+        ("range, rounding, transforms", f"{s.range}, {s.rounding}, {', '.join(s.transforms) or 'none'}"),
+        ("data", f"{len(run.study.evaluation.data)} vectors ({s.source})"),
+        ("loss", f"{point.loss:.4g} (float {run.float_loss:.4g}), {run.study.evaluation.loss.kind}"),
+    ]  # fmt: skip
+    if point.accuracy is not None and run.float_accuracy is not None:
+        facts.append(("accuracy", f"{point.accuracy:.4f} (float {run.float_accuracy:.4f})"))
+    for held in run.tested[:1]:
+        facts.append(("held-out", f"loss {held.loss:.4g}" + (f", accuracy {held.accuracy:.4f}" if held.accuracy is not None else "")))
+    facts.append(("cost, estimated", ", ".join(used)))
+    if run.options.arch == "dataflow":
+        facts.append(("rate", f"{cost.interval:,} cycles = {1e9 / run.options.clock_ns / cost.interval:,.0f} inferences/s"))
+    if run.plan.folding:
+        facts.append(("folding, pe x simd", ", ".join(f"{n} {f.pe} x {f.simd}" for n, f in run.plan.folding.items())))
+    return (*facts, *(("note", n) for n in run.notes))
+
+
+def next_step(run: Run, model: str, plan: str) -> str:
+    """The command that comes next."""
+    shared = run.options.arch == "dataflow" and not run.plan.folding
+    fold = {"min": "", "full": " --fold full"}.get(run.options.fold, " --fold FILE")
+    return f"qcompile compile {model} --plan {plan} --part {run.options.part}{' --arch dataflow' + fold if shared else ''} -o build"
 
 
 def _near(alternatives: dict[str, Any], label: str) -> dict[str, Any]:
@@ -233,11 +251,14 @@ def _near(alternatives: dict[str, Any], label: str) -> dict[str, Any]:
 def write(run: Run, folder: str | Path, model_path: str = "MODEL") -> list[Path]:
     """plan.json, report.html, pictures and run.json in a folder. QCompileError where it cannot be written."""
     path = Path(folder)
-    f = figures(run, f"qcompile compile {model_path} --plan {path / 'plan.json'} --part {run.options.part} -o build")
+    f = figures(run, next_step(run, model_path, str(path / "plan.json")))
     drawn = pictures(f)
-    record = {"chosen": run.chosen.record(), "uniform": [p.record() for p in run.baselines], "held_out": [p.record() for p in run.tested],
-              "front": [list(p) for p in run.front], "float": {"loss": run.float_loss, "accuracy": run.float_accuracy}, "plan_sha256": run.plan.digest}  # fmt: skip
-    files = {"plan.json": run.plan.to_json().encode(), "run.json": (json.dumps(record, indent=1) + "\n").encode(), "report.html": page(f, drawn), **drawn}
+    record = {
+        "chosen": run.chosen.record(), "uniform": [p.record() for p in run.baselines], "held_out": [p.record() for p in run.tested],
+        "front": [list(p) for p in run.front], "float": {"loss": run.float_loss, "accuracy": run.float_accuracy}, "plan_sha256": run.plan.digest,
+    }  # fmt: skip
+    numbers = (json.dumps(record, indent=1) + "\n").encode()
+    files = {"plan.json": run.plan.to_json().encode(), "run.json": numbers, "report.html": page(f, drawn), **drawn}
     try:
         path.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():

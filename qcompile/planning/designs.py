@@ -162,6 +162,9 @@ class Designs:
         loss = tied(Table(tuple(sensitivity.table[n] for n in names), pairs), groups)
         fabric = fabric_of(self.options.part)
         tables = costs.costs(self.study, self.graph, self._target(), folds=self.folds)
+        if not self._folds:  # as that of the finest design is: tables add what may run side by side, and cut no stages
+            finest = [n - 1 for n in self.folds.formats]
+            tables["latency"] = tables["latency"].times(self.end(-1).estimate().total.latency / max(tables["latency"].of(finest), 1e-9))
         worth = {"dsp": lut_equivalents(fabric, Resources(dsp=1)), "bram18": lut_equivalents(fabric, Resources(bram18=1))}
         area = tables["lut"].plus(tables["dsp"].times(worth["dsp"])).plus(tables["bram18"].times(worth["bram18"]))
         kinds = [[str(c) for c in self.study.candidates[g[0]]] for g in self.study.variables]

@@ -66,10 +66,10 @@ class Planner(Designs):
         factor = dict.fromkeys(self.limits, 1.0)
         fitting: list[tuple[int, ...]] = []
         seen: dict[tuple[int, ...], Resources] = {}
-        extra = {"latency": self._latency()} if "latency" in self.limits else {}
+        extra: dict[str, Table] = {}
         for _ in range(CORRECTIONS):
             problem = replace(self.problem, costs={**self.problem.costs, **extra})
-            limits = {r: self.limits[r] * factor[r] for r in dict.fromkeys((*MODELLED, *extra)) if self._binds(problem, r)}
+            limits = {r: self.limits[r] * factor[r] for r in (*MODELLED, *extra) if self._binds(problem, r)}
             try:
                 choice = SEARCHES.find(s.search)(problem, Request(limits, s.minimize))
             except Infeasible:
@@ -103,12 +103,6 @@ class Planner(Designs):
         losses = self.study.measure(configurations, "losses of designs that fit")
         return min(zip(losses, fitting, strict=True))[1]
 
-    def _latency(self) -> Table:
-        """The table of latencies, as that of the finest design is: it adds what may run side by side, and cuts no stages."""
-        table = self.problem.costs["latency"]
-        finest = self._smallest([n - 1 for n in self.folds.formats[: len(self.study.variables)]])
-        return table.times(self.cost(finest).latency / max(table.of(finest), 1e-9))
-
     def _binds(self, problem: Problem, resource: str) -> bool:
         return resource in self.limits and problem.costs[resource].bounds()[1] > self.limits[resource] * 0.5
 
@@ -126,7 +120,9 @@ class Planner(Designs):
 
     def _good(self, loss: float, accuracy: float | None) -> bool:
         s = self.settings
-        return (s.accuracy_target is None or (accuracy is not None and accuracy >= s.accuracy_target - 1e-12)) and (s.max_loss is None or loss <= s.max_loss)
+        if s.accuracy_target is not None and (accuracy is None or accuracy < s.accuracy_target - 1e-12):
+            return False
+        return s.max_loss is None or loss <= s.max_loss
 
     def _accepts(self, choice: Sequence[int], exact: bool) -> bool:
         """Whether a choice meets the target: by the fast evaluation, or by the simulator."""
@@ -143,7 +139,8 @@ class Planner(Designs):
         goal = AREA if s.minimize == "loss" else s.minimize
         limits = {r: float(self.limits[r]) for r in MODELLED if self._binds(self.problem, r)}
         if s.search == "bisect":
-            points = [SEARCHES["bisect"](self.problem, Request(limits, goal, accepts=lambda c: self._accepts(c, False))), tuple(n - 1 for n in self.problem.sizes)]
+            fewest = SEARCHES["bisect"](self.problem, Request(limits, goal, accepts=lambda c: self._accepts(c, False)))
+            points = [fewest, tuple(n - 1 for n in self.problem.sizes)]
         else:
             points = self._by_loss(goal, limits)
         points = sorted({*points, *(c for _, c in self.uniform_choices())}, key=self.problem.costs[goal].of)
@@ -151,11 +148,18 @@ class Planner(Designs):
             self.jobs.progress("least cost at the target", done, len(points))
             if self._accepts(choice, False) and not self.over(self.cost(choice)) and self._accepts(choice, True):
                 return self._trimmed(choice, goal)
+        raise self._out_of_reach(points)
+
+    def _out_of_reach(self, points: Sequence[tuple[int, ...]]) -> Infeasible:
+        """How near the target the best plan within the budget comes."""
         e = self.study.evaluation
-        best = min((self.measured("", self.plan(c), e.data, e.loss) for c in points if not self.over(self.cost(c))), key=lambda p: -(p.accuracy or -p.loss), default=None)
-        reached = "none keeps within the budget" if best is None else f"the best reaches accuracy {best.accuracy:.4f}, loss {best.loss:.4g}" if best.accuracy is not None \
-            else f"the best has loss {best.loss:.4g}"  # fmt: skip
-        raise Infeasible(f"no plan within the budget meets the target; {reached}", self.model.name, "a lower target, a larger budget, or more bits among the candidates")
+        fitting = [self.measured("", self.plan(c), e.data, e.loss) for c in points if not self.over(self.cost(c))]
+        best = min(fitting, key=lambda p: (-(p.accuracy or 0), p.loss), default=None)
+        reached = "none keeps within the budget" if best is None else f"the best has loss {best.loss:.4g}"
+        if best is not None and best.accuracy is not None:
+            reached = f"the best reaches accuracy {best.accuracy:.4f}, loss {best.loss:.4g}"
+        hint = "a lower target, a larger budget, or more bits among the candidates"
+        return Infeasible(f"no plan within the budget meets the target; {reached}", self.model.name, hint)
 
     def _trimmed(self, choice: tuple[int, ...], goal: str) -> tuple[int, ...]:
         """As long as the target allows, the cheaper candidate of one variable that saves most: tables and prefixes leave such room."""
@@ -173,7 +177,8 @@ class Planner(Designs):
         if (known := self._optima.get((goal, *sorted(limits.items())))) is not None:
             return known
         if self.settings.search == "pareto":
-            self._optima[(goal, *sorted(limits.items()))] = out = [c for c in search.front(self.problem, goal, 48) if self.problem.fits(c, limits)]
+            points = search.front(self.problem, goal, 48)
+            self._optima[(goal, *sorted(limits.items()))] = out = [c for c in points if self.problem.fits(c, limits)]
             return out
         find = SEARCHES.find(self.settings.search)
         finest = search.ilp(self.problem, Request(limits))
@@ -192,7 +197,8 @@ class Planner(Designs):
         left, e = self._evaluations(), self.study
         if left <= 0 or self.settings.accuracy_target is not None or self.settings.max_loss is not None:
             return choice
-        limit = {r: self.problem.costs[r].of(choice) + max(0.0, self.limits[r] - getattr(self.cost(choice), r)) for r in MODELLED if self._binds(self.problem, r)}
+        cost, binding = self.cost(choice), [r for r in MODELLED if self._binds(self.problem, r)]
+        limit = {r: self.problem.costs[r].of(choice) + max(0.0, self.limits[r] - getattr(cost, r)) for r in binding}
         current = e.measure([self.configuration(choice)])[0]
         while left > 0:
             near = [c for c in _exchanges(choice, self.problem.sizes) if self.problem.fits(c, limit)]

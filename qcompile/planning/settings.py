@@ -49,7 +49,8 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for registry, name in ((METRICS, self.metric), (SEARCHES, self.search), (RANGES, self.range), (ROUNDINGS, self.rounding), (SOURCES, self.source)):
+        names = (self.metric, self.search, self.range, self.rounding, self.source)
+        for registry, name in zip((METRICS, SEARCHES, RANGES, ROUNDINGS, SOURCES), names, strict=True):
             registry.find(name)
         for name in self.transforms:
             if name not in EXACT:
@@ -63,6 +64,7 @@ class Settings:
         if self.target_fps is not None and not (self.fit and 0 < self.target_fps < 1e12):
             raise QCompileError(f"{self.target_fps:g} frames/s are not possible" if self.fit else "a rate goes with --fit", "--target-fps")
         if self.fit and self.search in ("bisect", "error_ratio"):
-            raise QCompileError(f"{self.search} goes by the order of formats and cannot choose foldings", "--fit", "--search ilp, iqp, pareto or greedy")
+            hint = "--search ilp, iqp, pareto or greedy"
+            raise QCompileError(f"{self.search} goes by the order of formats and cannot choose foldings", "--fit", hint)
         if (self.refine or 0) < 0 or self.seed < 0:
             raise QCompileError("refine and seed must not be negative")
