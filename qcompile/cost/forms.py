@@ -196,7 +196,12 @@ def clamp(t: Traits, in_bits: int, lo: int, hi: int) -> Features:
 
 def multiply_add_shift(t: Traits, mul: int, add: int, shift: int, lo: int, hi: int, acc_bits: int, n: int) -> Features:
     """mul_add_shift.sv with n bits for mul * a + add: chain, one adder for the constant, clamp."""
-    return {**constants(t, np.array([mul]), acc_bits), **plus(t, add, n), **clamp(t, n - shift, lo, hi)}
+    return {**constants(t, np.array([mul]), acc_bits), **add_and_clamp(t, add, shift, lo, hi, n)}
+
+
+def add_and_clamp(t: Traits, add: int, shift: int, lo: int, hi: int, n: int) -> Features:
+    """What follows the chain in mul_add_shift.sv."""
+    return {**plus(t, add, n), **clamp(t, n - shift, lo, hi)}
 
 
 def plus(t: Traits, add: int, bits: int) -> Features:
