@@ -231,6 +231,42 @@ def test_pruned_placeholders_keep_their_zeros() -> None:
     assert pruned.total.dsp == pytest.approx(full.total.dsp * np.count_nonzero(w) / w.size, rel=0.02)
 
 
+DRAWS = {
+    "uniform": lambda rng, shape: rng.uniform(-32, 32, shape), "narrow": lambda rng, shape: rng.normal(0, 0.1, shape),
+    "wide": lambda rng, shape: rng.normal(0, 8, shape), "he": lambda rng, shape: rng.normal(0, (2 / shape[0]) ** 0.5, shape),
+}  # fmt: skip
+
+
+def dense(weights: np.ndarray) -> qc.Model:
+    m = Maker()
+    x = m.node("MatMul", [m.quant("x", "input", 16, 10), m.quant(m.constant("w", weights), "wq", 16, 10)], "fc")
+    return m.graph([1, weights.shape[0]], x, [1, weights.shape[1]])
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_it_does_not_matter_how_random_weights_are_drawn(draw: str) -> None:
+    first, other = (estimate(dense(DRAWS[d](np.random.default_rng(5), (64, 32))), stage="hls") for d in ("uniform", draw))
+    assert other.notes[-1].startswith("fc: weights ") and "digits are taken as those of trained weights" in other.notes[-1]
+    assert other.total.dsp == pytest.approx(first.total.dsp, rel=0.02)
+
+
+def test_trained_weights_count_as_they_are() -> None:
+    """A few directions carry most of what training leaves; the digits are then those of the weights."""
+    rng = np.random.default_rng(6)
+    w = np.rint(2**10 * (rng.normal(0, 0.05, (64, 32)) + rng.normal(0, 0.12, (64, 2)) @ rng.normal(0, 1, (2, 32)))) / 2**10
+    e = estimate(dense(w), stage="hls")
+    assert not any("weights" in n for n in e.notes)
+    assert e.total.dsp == layers.constants(np.rint(w * 2**10).astype(np.int64)).with_dsp(16)
+
+
+@pytest.mark.parametrize("shape", [(16, 64), (64, 32), (144, 24), (784, 13), (9, 64), (512, 1)])
+def test_random_weights_have_no_outlier(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(7)
+    noise = [rng.uniform(-1, 1, shape), rng.normal(0, 1, shape), rng.normal(0, 1, shape) + 3]
+    assert max(layers.outlier(w) for w in noise) < 4
+    assert layers.outlier(np.zeros(shape)) == 0
+
+
 def test_activations_beside_loops_are_processes_with_buffers() -> None:
     """In a pipeline a relu has no registers of its own; in a dataflow it hands over through a double buffer."""
     relu = [
