@@ -89,15 +89,14 @@ def estimate(model: qc.Model, **options: object) -> Estimate:
 def calibration() -> ModuleType:
     pytest.importorskip("scipy")
     # By their paths: they are scripts, not modules of a package.
-    return [load(name) for name in ("hls4ml_reports", "fit_hls4ml")][-1]
+    return [load(name) for name in ("hls4ml_reports", "hls4ml_rebuilt", "fit_hls4ml")][-1]
 
 
 def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, ROOT / "hw" / "calibration" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    if name == "hls4ml_reports":
-        sys.modules[name] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -134,6 +133,16 @@ def test_whole_projects_in_the_hls_report(calibration: ModuleType, what: str, li
     pairs = [(calibration.predict(r, network.coefficients())[what], r.truth[what]) for r in rows]
     low, high = calibration.interval(pairs, [r.group for r in rows])
     assert low <= calibration.smape(pairs) <= min(limit, high)
+
+
+REBUILT = {"lut": 48, "dsp": 24, "latency": 24}
+
+
+@reports
+@pytest.mark.parametrize("draw", ["uniform over the format", "normal, 0.1 of the largest", "normal, 0.5 of the largest", "He's normal"])
+def test_whole_projects_with_random_weights(calibration: ModuleType, draw: str) -> None:
+    _, errors = calibration.rebuilt_errors(DATA, draw, True)
+    assert not {what: error for what, error in errors.items() if error > REBUILT[what]}
 
 
 @reports
