@@ -218,27 +218,41 @@ def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -
 
     Where every block differs from all others the multiplexers behind the LUTs join them. Otherwise the blocks are shared, and what joins
     them is the decision diagram of all output bits together (Bryant 1986, with complemented edges), lowest bits at the bottom: nodes
-    between two functions, and between a function and a constant.
+    between two functions, and between a function and a constant. A block of one input is a wire; one that leaves inputs of its LUT free has
+    room for what joins it.
     """
     size = t.lut_inputs
     blocks = 2 ** max(in_bits - size, 0)
     if contents is None:
-        return {"block": out_bits * blocks, "join": _join(out_bits, blocks)}
+        return {"block": out_bits * blocks, **_joined(out_bits, blocks)}
     entries = np.asarray(contents, dtype=np.int64)
     entries = np.concatenate([entries, np.full(2**in_bits - len(entries), entries[-1])])
     bits = (entries[None, :] >> np.arange(out_bits)[:, None]) & 1
     blocks_of = bits.reshape(out_bits * blocks, -1).astype(np.uint8)
     kinds, place = np.unique(blocks_of ^ blocks_of[:, :1], axis=0, return_inverse=True)
     count = len(kinds) - (not kinds[0].any())  # without the constant, which sorts first
+    needed = _inputs(kinds)
     if count >= out_bits * blocks - 1 or in_bits <= size:
-        return {"block": count, "join": _join(out_bits, blocks)}
+        return {"block": int(np.count_nonzero(needed > 1)), **_joined(out_bits, blocks)}
     constant = -1 if kinds[0].any() else 0
-    return {"part": count, **_diagram(place.ravel() * 2 + blocks_of[:, 0], constant, in_bits - size)}
+    parts = {"full": int(np.count_nonzero(needed == size)), "short": int(np.count_nonzero((needed > 1) & (needed < size)))}
+    return {**parts, **_diagram(place.ravel() * 2 + blocks_of[:, 0], constant, in_bits - size)}
 
 
-def _join(out_bits: int, blocks: int) -> float:
-    """Multiplexers of whole tables; those of up to four blocks lie behind the LUTs."""
-    return 0.0 if blocks <= 4 else out_bits * blocks / 4
+def _inputs(functions: np.ndarray) -> np.ndarray:
+    """Inputs that each of the functions [n, 2**inputs] depends on."""
+    count = np.zeros(len(functions), dtype=np.int64)
+    for place in range(functions.shape[1].bit_length() - 1):
+        halves = functions.reshape(len(functions), -1, 2, 1 << place)
+        count += (halves[:, :, 0] != halves[:, :, 1]).any(axis=(1, 2))
+    return count
+
+
+def _joined(out_bits: int, blocks: int) -> Features:
+    """Multiplexers of whole tables; those of up to four blocks lie behind the LUTs. The address of an entry is the index times its bits: a
+    product, not a shift, where these are no power of two, and the mapper finds less to share."""
+    join = 0.0 if blocks <= 4 else out_bits * blocks / 4
+    return {"join": join, "uneven": join if out_bits & (out_bits - 1) else 0.0}
 
 
 def _diagram(edge: np.ndarray, constant: int, levels: int) -> Features:
