@@ -189,10 +189,6 @@ class Rows:
     def repeated(self) -> int:
         return sum(level.repeated for level in self.levels)
 
-    def short(self, bits: int) -> int:
-        """Adders of at most that many bits."""
-        return sum(int(np.count_nonzero(level.bits <= bits)) for level in self.levels)
-
     @property
     def adders(self) -> int:
         return sum(len(level.bits) for level in self.levels) + int(np.count_nonzero(self.negative))
