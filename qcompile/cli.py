@@ -124,7 +124,10 @@ def _console(stderr: bool = False) -> Any:
 
 @contextlib.contextmanager
 def _progress(text: str) -> Iterator[Any]:
-    """A spinner on stderr while something takes time."""
+    """A spinner on stderr while something takes time, where somebody can see it."""
+    if not sys.stderr.isatty():
+        yield lambda line: None
+        return
     with _console(stderr=True).status(text) as status:
         yield lambda line: status.update(str(line))
 

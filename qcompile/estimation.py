@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qcompile.cost import hls4ml as hls4ml_rules
 from qcompile.cost.devices import Device, device, full_name
 from qcompile.cost.estimate import check_clock, weight_bits
 from qcompile.cost.report import basis_text, bottleneck
@@ -47,10 +46,12 @@ def qcompile(source: Any, stage: str = "synthesis", **options: Any) -> Estimatio
 
 def hls4ml(source: Any, part: str, clock_ns: float, input_formats: tuple[str, ...] = (), **options: Any) -> Estimation:
     """Of what hls4ml would make; options: strategy, reuse_factor, io_type, stage (see `cost.hls4ml.estimate`)."""
+    from qcompile.cost import hls4ml as rules  # their own hardware needs nothing of it
+
     _check({"part": part, "clock_ns": clock_ns})
     model = source.model if isinstance(source, Design) else source if isinstance(source, Model) else load(source)
     graph = ports.with_input_formats(model.graph, tuple(parse_format(t) for t in input_formats), model.annotated) if input_formats else model.graph
-    found = _named(hls4ml_rules.estimate(graph, device(part), clock_ns, **options), part)
+    found = _named(rules.estimate(graph, device(part), clock_ns, **options), part)
     what = "logic synthesis of hls4ml's project" if found.stage == "synthesis" else "the HLS report of hls4ml's project"
     return Estimation(found, device(part), what, (*_timing(found, clock_ns), *found.notes), "the same without --generator estimates our own hardware")
 

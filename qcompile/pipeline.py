@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.assignment.apply import apply
 from qcompile.assignment.plan import Plan
 from qcompile.backends import hls, pysim
 from qcompile.backends.base import FileSet
@@ -202,6 +201,8 @@ def _planned(model: Model, plan: Plan) -> Model:
     if plan.model and plan.model != model.sha256:
         raise QCompileError(f"the plan was made for another file ('{plan.name}', sha256 {plan.model[:12]}...)", model.name,
                             "qcompile assign on this model; or remove \"sha256\" from the plan to use it all the same")  # fmt: skip
+    from qcompile.assignment.apply import apply  # most designs need no plan
+
     return replace(model, graph=apply(model.graph, plan))
 
 

@@ -89,15 +89,14 @@ def estimate(model: qc.Model, **options: object) -> Estimate:
 def calibration() -> ModuleType:
     pytest.importorskip("scipy")
     # By their paths: they are scripts, not modules of a package.
-    return [load(name) for name in ("hls4ml_reports", "fit_hls4ml")][-1]
+    return [load(name) for name in ("hls4ml_reports", "hls4ml_rebuilt", "fit_hls4ml")][-1]
 
 
 def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, ROOT / "hw" / "calibration" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    if name == "hls4ml_reports":
-        sys.modules[name] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -134,6 +133,16 @@ def test_whole_projects_in_the_hls_report(calibration: ModuleType, what: str, li
     pairs = [(calibration.predict(r, network.coefficients())[what], r.truth[what]) for r in rows]
     low, high = calibration.interval(pairs, [r.group for r in rows])
     assert low <= calibration.smape(pairs) <= min(limit, high)
+
+
+REBUILT = {"lut": 48, "dsp": 24, "latency": 24}
+
+
+@reports
+@pytest.mark.parametrize("draw", ["uniform over the format", "normal, 0.1 of the largest", "normal, 0.5 of the largest", "He's normal"])
+def test_whole_projects_with_random_weights(calibration: ModuleType, draw: str) -> None:
+    _, errors = calibration.rebuilt_errors(DATA, draw, True)
+    assert not {what: error for what, error in errors.items() if error > REBUILT[what]}
 
 
 @reports
@@ -229,6 +238,42 @@ def test_pruned_placeholders_keep_their_zeros() -> None:
     pruned, full = estimate(m.graph([1, 16], x, [1, 64]), stage="hls"), estimate(mlp([16, 64], (16, 10)), stage="hls")
     assert pruned.notes[-1].startswith("fc: weights fill their format")
     assert pruned.total.dsp == pytest.approx(full.total.dsp * np.count_nonzero(w) / w.size, rel=0.02)
+
+
+DRAWS = {
+    "uniform": lambda rng, shape: rng.uniform(-32, 32, shape), "narrow": lambda rng, shape: rng.normal(0, 0.1, shape),
+    "wide": lambda rng, shape: rng.normal(0, 8, shape), "he": lambda rng, shape: rng.normal(0, (2 / shape[0]) ** 0.5, shape),
+}  # fmt: skip
+
+
+def dense(weights: np.ndarray) -> qc.Model:
+    m = Maker()
+    x = m.node("MatMul", [m.quant("x", "input", 16, 10), m.quant(m.constant("w", weights), "wq", 16, 10)], "fc")
+    return m.graph([1, weights.shape[0]], x, [1, weights.shape[1]])
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_it_does_not_matter_how_random_weights_are_drawn(draw: str) -> None:
+    first, other = (estimate(dense(DRAWS[d](np.random.default_rng(5), (64, 32))), stage="hls") for d in ("uniform", draw))
+    assert other.notes[-1].startswith("fc: weights ") and "digits are taken as those of trained weights" in other.notes[-1]
+    assert other.total.dsp == pytest.approx(first.total.dsp, rel=0.02)
+
+
+def test_trained_weights_count_as_they_are() -> None:
+    """A few directions carry most of what training leaves; the digits are then those of the weights."""
+    rng = np.random.default_rng(6)
+    w = np.rint(2**10 * (rng.normal(0, 0.05, (64, 32)) + rng.normal(0, 0.12, (64, 2)) @ rng.normal(0, 1, (2, 32)))) / 2**10
+    e = estimate(dense(w), stage="hls")
+    assert not any("weights" in n for n in e.notes)
+    assert e.total.dsp == layers.constants(np.rint(w * 2**10).astype(np.int64)).with_dsp(16)
+
+
+@pytest.mark.parametrize("shape", [(16, 64), (64, 32), (144, 24), (784, 13), (9, 64), (512, 1)])
+def test_random_weights_have_no_outlier(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(7)
+    noise = [rng.uniform(-1, 1, shape), rng.normal(0, 1, shape), rng.normal(0, 1, shape) + 3]
+    assert max(layers.outlier(w) for w in noise) < 4
+    assert layers.outlier(np.zeros(shape)) == 0
 
 
 def test_activations_beside_loops_are_processes_with_buffers() -> None:

@@ -426,17 +426,12 @@ def test_circuits_compute_what_the_formats_say(tmp_path: Path) -> None:
 
 # --- the cost model --------------------------------------------------------------------------------------------------------
 
-# Where the limits are missed; errors.md says by how much. The mapper for LUT4 shapes tables freely, by 15 % and more for random contents; sums of
-# single bits, too.
-MISSED = {("table", "ecp5"), ("constant_rows", "ecp5")}
-
 
 def test_published_coefficients_and_errors_follow_from_the_points() -> None:
     found = fit.fits()
     assert fit.model(found) == fit.COSTS.read_text()
     assert fit.table(found) == fit.ERRORS.read_text() == primitives.error_table()
-    missed = {key for key, f in found.items() if len(f.lut) and not fit.errors(*key, f).met}
-    assert missed == MISSED
+    assert not {key for key, f in found.items() if len(f.lut) and not fit.errors(*key, f).met}
 
 
 def test_hard_blocks_and_registers_are_exact() -> None:

@@ -121,23 +121,70 @@ def rows(t: Traits, found: structure.Rows, a_bits: int, signed: bool) -> Feature
     """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the mapper shares.
 
     The lowest bits of sums of the same columns are one LUT, whatever the signs. Where the carry cell has logic of its own they stay in its
-    cells, and a signed sum is inverted in LUTs before it is turned.
+    cells, and a column (not a sum) that is turned is inverted in LUTs before.
     """
+    if not t.absorbs:
+        return _narrow(t, found, a_bits) if a_bits <= 2 else _wide(t, found, signed)
     multiples, sums = found.adder_bits(t.granule)
-    tiny = "tiny" if a_bits <= 2 else "multiples"
-    shared: Features = {
-        "sums": sums - found.repeated * t.absorbs,
-        tiny: multiples,
+    return {
+        "sums": sums - found.repeated,
+        "tiny" if a_bits <= 2 else "multiples": multiples,
         "negative": found.negation_bits(t.granule, t.absorbs),
         "adders": found.adders,
     }
-    if t.absorbs:
-        return shared
-    if a_bits == 1:  # most sums are that short
-        bits = np.concatenate([level.bits for level in found.levels])
-        short = {f"bit_short{k}": int(np.count_nonzero(bits == k)) for k in range(2, SHORT + 1)}
-        return {"bit_sums": int(rounded(bits[bits > SHORT], t.granule).sum()), **short}
-    return {**shared, "invert": found.negation_bits(1, True) if signed else 0, f"short_{tiny}": found.short(SHORT)}
+
+
+def _wide(t: Traits, found: structure.Rows, signed: bool) -> Features:
+    """Sums in carry cells."""
+    multiples, sums = found.adder_bits(t.granule)
+    column = found.negative & (found.node < found.columns)
+    return {
+        "sums": sums,
+        "multiples": multiples,
+        "negative": found.negation_bits(t.granule, t.absorbs),
+        "invert": int(found.width[column].sum()) if signed else 0,
+    }
+
+
+def _narrow(t: Traits, found: structure.Rows, a_bits: int) -> Features:
+    """Sums of inputs of 1 or 2 bits: what depends on no more bits than a LUT has inputs is a LUT a bit, and what only such sums use is
+    nothing. Above them short sums are LUTs, two for every bit but the lowest; the others are carry cells.
+
+    Bits of multiples are functions of the column's bits: there are no more than these have, without constants, inputs and complements.
+    """
+    inputs, out, column = a_bits * np.ones(found.columns, np.int64), np.zeros(found.columns, np.int64), np.arange(found.columns)
+    for place, level in enumerate(found.levels):
+        own = inputs[level.base] if place < found.multiples else inputs[level.base] + inputs[level.other]
+        made = level.bits - (level.lo >= 0).astype(np.int64) + np.minimum(level.shift, out[level.base])
+        inputs, out = np.concatenate([inputs, own]), np.concatenate([out, np.where(own <= t.lut_inputs, made, 0)])
+        column = np.concatenate([column, column[level.base]])
+    needed, large = _needed(found, inputs > t.lut_inputs), inputs > t.lut_inputs
+    cells, multiples = 0.0, np.zeros(found.columns)
+    for place, level in enumerate(found.levels):
+        own = slice(level.first, level.first + len(level.bits))
+        if place < found.multiples:
+            multiples += np.bincount(column[own], out[own] * needed[own], found.columns)
+            continue
+        short = level.bits <= SHORT
+        each = np.where(large[own], np.where(short, 2 * (level.bits - 1), rounded(level.bits, t.granule)), out[own])
+        again = level.repeated / max(1, len(level.bits)) * (short | ~large[own])
+        cells += float(((each - again) * needed[own]).sum())
+    functions = (1 << (1 << a_bits) - 1) - 1 - a_bits
+    turned = found.node[found.negative]
+    alone = len(np.unique(turned[turned < found.columns])) * (a_bits if a_bits > 1 else 0)
+    negative = rounded(found.width[found.negative & large[np.maximum(found.node, 0)]] + 1, t.granule)
+    return {"bit": cells + float(np.minimum(multiples, functions).sum()) + alone, "negative": int(negative.sum())}
+
+
+def _needed(found: structure.Rows, large: np.ndarray) -> np.ndarray:
+    """Whether a node is a signal of its own: a row's result, or an operand of a sum that is no LUT."""
+    needed = np.zeros(len(large), dtype=bool)
+    needed[found.node[found.node >= 0]] = True
+    for level in reversed(found.levels):
+        own = slice(level.first, level.first + len(level.bits))
+        needed[level.base[needed[own] & large[own]]] = True
+        needed[level.other[needed[own] & large[own]]] = True
+    return needed
 
 
 SHORT = 4  # bits of a sum that is made of plain LUTs where the carry cell has logic of its own
@@ -196,7 +243,12 @@ def clamp(t: Traits, in_bits: int, lo: int, hi: int) -> Features:
 
 def multiply_add_shift(t: Traits, mul: int, add: int, shift: int, lo: int, hi: int, acc_bits: int, n: int) -> Features:
     """mul_add_shift.sv with n bits for mul * a + add: chain, one adder for the constant, clamp."""
-    return {**constants(t, np.array([mul]), acc_bits), **plus(t, add, n), **clamp(t, n - shift, lo, hi)}
+    return {**constants(t, np.array([mul]), acc_bits), **add_and_clamp(t, add, shift, lo, hi, n)}
+
+
+def add_and_clamp(t: Traits, add: int, shift: int, lo: int, hi: int, n: int) -> Features:
+    """What follows the chain in mul_add_shift.sv."""
+    return {**plus(t, add, n), **clamp(t, n - shift, lo, hi)}
 
 
 def plus(t: Traits, add: int, bits: int) -> Features:
@@ -213,27 +265,41 @@ def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -
 
     Where every block differs from all others the multiplexers behind the LUTs join them. Otherwise the blocks are shared, and what joins
     them is the decision diagram of all output bits together (Bryant 1986, with complemented edges), lowest bits at the bottom: nodes
-    between two functions, and between a function and a constant.
+    between two functions, and between a function and a constant. A block of one input is a wire; one that leaves inputs of its LUT free has
+    room for what joins it.
     """
     size = t.lut_inputs
     blocks = 2 ** max(in_bits - size, 0)
     if contents is None:
-        return {"block": out_bits * blocks, "join": _join(out_bits, blocks)}
+        return {"block": out_bits * blocks, **_joined(out_bits, blocks)}
     entries = np.asarray(contents, dtype=np.int64)
     entries = np.concatenate([entries, np.full(2**in_bits - len(entries), entries[-1])])
     bits = (entries[None, :] >> np.arange(out_bits)[:, None]) & 1
     blocks_of = bits.reshape(out_bits * blocks, -1).astype(np.uint8)
     kinds, place = np.unique(blocks_of ^ blocks_of[:, :1], axis=0, return_inverse=True)
     count = len(kinds) - (not kinds[0].any())  # without the constant, which sorts first
+    needed = _inputs(kinds)
     if count >= out_bits * blocks - 1 or in_bits <= size:
-        return {"block": count, "join": _join(out_bits, blocks)}
+        return {"block": int(np.count_nonzero(needed > 1)), **_joined(out_bits, blocks)}
     constant = -1 if kinds[0].any() else 0
-    return {"part": count, **_diagram(place.ravel() * 2 + blocks_of[:, 0], constant, in_bits - size)}
+    parts = {"full": int(np.count_nonzero(needed == size)), "short": int(np.count_nonzero((needed > 1) & (needed < size)))}
+    return {**parts, **_diagram(place.ravel() * 2 + blocks_of[:, 0], constant, in_bits - size)}
 
 
-def _join(out_bits: int, blocks: int) -> float:
-    """Multiplexers of whole tables; those of up to four blocks lie behind the LUTs."""
-    return 0.0 if blocks <= 4 else out_bits * blocks / 4
+def _inputs(functions: np.ndarray) -> np.ndarray:
+    """Inputs that each of the functions [n, 2**inputs] depends on."""
+    count = np.zeros(len(functions), dtype=np.int64)
+    for place in range(functions.shape[1].bit_length() - 1):
+        halves = functions.reshape(len(functions), -1, 2, 1 << place)
+        count += (halves[:, :, 0] != halves[:, :, 1]).any(axis=(1, 2))
+    return count
+
+
+def _joined(out_bits: int, blocks: int) -> Features:
+    """Multiplexers of whole tables; those of up to four blocks lie behind the LUTs. The address of an entry is the index times its bits: a
+    product, not a shift, where these are no power of two, and the mapper finds less to share."""
+    join = 0.0 if blocks <= 4 else out_bits * blocks / 4
+    return {"join": join, "uneven": join if out_bits & (out_bits - 1) else 0.0}
 
 
 def _diagram(edge: np.ndarray, constant: int, levels: int) -> Features:

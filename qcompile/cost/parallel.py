@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -216,10 +217,16 @@ def _counted(fabric: Fabric, impl: ops.Thresholds, acc: int, fmt: Format, row: i
     cuts, values = steps(impl, row)
     if not len(cuts):
         return Resources()
-    codes = np.asarray(fmt.encode(values), dtype=np.int64 if width(fmt) <= 62 else object)
-    counts = [np.arange(len(codes)) >> i & 1 for i in range(len(cuts).bit_length())]
-    made = [bit for i in range(width(fmt)) if np.ptp(bit := codes >> i & 1) and all(np.ptp(bit ^ c) for c in counts)]
-    return hw.thresholds(fabric, cuts, acc).then(hw.table(fabric, len(counts), len(made)) if made else Resources())
+    made = _made_bits(fmt, tuple(values.tolist()))
+    return hw.thresholds(fabric, cuts, acc).then(hw.table(fabric, len(cuts).bit_length(), made) if made else Resources())
+
+
+@lru_cache(maxsize=64)
+def _made_bits(fmt: Format, values: tuple[int, ...]) -> int:
+    """Bits of the codes of these units, in order, that are neither constant nor a bit of the position nor the inverse of one."""
+    codes = np.asarray(fmt.encode(np.array(values, dtype=object)), dtype=np.int64 if width(fmt) <= 62 else object)
+    counts = [np.arange(len(codes)) >> i & 1 for i in range((len(codes) - 1).bit_length())]
+    return sum(1 for i in range(width(fmt)) if np.ptp(bit := codes >> i & 1) and all(np.ptp(bit ^ c) for c in counts))
 
 
 def steps(impl: ops.Thresholds, row: int) -> tuple[np.ndarray, np.ndarray]:

@@ -223,14 +223,15 @@ def mul_add_shift(
 ) -> Resources:
     """clamp((mul * acc + add) >> shift) with constants, for every row (all arrays broadcast) its own circuit."""
     columns = np.broadcast_arrays(*(np.asarray(v, dtype=object) for v in (mul, add, shift, lo, hi)))
-    total: Features = {}
-    levels, reach, bits = 0, 0, 0
+    total = forms.constants(f.traits, columns[0], acc_bits)
+    reach = 0
     for m, b, s, low, high in zip(*(c.ravel().tolist() for c in columns), strict=True):
         own = (1 << acc_bits - 1) * abs(m) + abs(b)
         n = structure.width(-own, own)
-        for k, v in forms.multiply_add_shift(f.traits, m, b, s, low, high, acc_bits, n).items():
+        for k, v in forms.add_and_clamp(f.traits, b, s, low, high, n).items():
             total[k] = total.get(k, 0) + v
-        levels, reach, bits = max(levels, structure.most_digits(np.array([m], dtype=object))), max(reach, n), max(bits, abs(m).bit_length())
+        reach = max(reach, n)
+    bits, levels = int(np.abs(columns[0]).max(initial=0)).bit_length(), structure.most_digits(columns[0])
     return _cost(f, "mul_add_shift", total, {"acc": acc_bits, "bits": max(bits, 1)}, levels + 2, reach)
 
 

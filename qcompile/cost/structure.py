@@ -26,7 +26,9 @@ def ones(values: np.ndarray) -> np.ndarray:
 
 def bit_length(values: np.ndarray) -> np.ndarray:
     """Bits of numbers >= 0 below 2**63."""
-    v = np.asarray(values, dtype=np.int64).copy()
+    v = np.asarray(values, dtype=np.int64)
+    if v.max(initial=0) < 1 << 53:  # exact as float64: the exponent says it
+        return np.asarray(np.frexp(v.astype(np.float64))[1], dtype=np.int64)
     out = np.zeros(v.shape, dtype=np.int64)
     for step in (32, 16, 8, 4, 2, 1):
         big = v >= (1 << step)
@@ -187,10 +189,6 @@ class Rows:
     def repeated(self) -> int:
         return sum(level.repeated for level in self.levels)
 
-    def short(self, bits: int) -> int:
-        """Adders of at most that many bits."""
-        return sum(int(np.count_nonzero(level.bits <= bits)) for level in self.levels)
-
     @property
     def adders(self) -> int:
         return sum(len(level.bits) for level in self.levels) + int(np.count_nonzero(self.negative))
@@ -217,9 +215,9 @@ class _Nodes:
         self.lo, self.hi = np.concatenate([self.lo, lo]), np.concatenate([self.hi, hi])
         aligned = shift == 0
         pairs = np.sort(np.stack([self.lowest[base], self.lowest[other]])[:, aligned], axis=0)
-        unique, place = np.unique(pairs, axis=1, return_inverse=True)
+        unique, place = _unique(pairs)
         lowest = self.lowest[base]
-        lowest[aligned] = first + place.ravel()
+        lowest[aligned] = first + place
         self.lowest = np.concatenate([self.lowest, lowest])
         return Adders(first, base, other, shift, minus, lo, hi, bits, pairs.shape[1] - unique.shape[1])
 
@@ -262,7 +260,7 @@ def _multiples(nodes: _Nodes, w: np.ndarray) -> tuple[list[Adders], np.ndarray]:
     columns = np.broadcast_to(np.arange(w.shape[1]), w.shape)
     if odd.max(initial=0) <= 1:
         return [], np.where(odd > 0, columns, -1)
-    (column, value), place = np.unique(np.stack([columns.ravel(), odd.ravel()]), axis=1, return_inverse=True)
+    (column, value), place = _unique(np.stack([columns.ravel(), odd.ravel()]))
     plus, minus = digits(value)
     turned = (minus & 1).astype(bool)
     node = np.where(value > 0, column, -1)
@@ -276,12 +274,12 @@ def _multiples(nodes: _Nodes, w: np.ndarray) -> tuple[list[Adders], np.ndarray]:
         negative = ((minus[active] >> shift) & 1).astype(bool) ^ turned[active]
         # Multiples of one column that begin with the same digits share them.
         own = np.stack([node[active], column[active], shift, negative.astype(np.int64)])
-        unique, back = np.unique(own, axis=1, return_inverse=True)
+        unique, back = _unique(own)
         level = nodes.add(unique[0], unique[1], unique[2], unique[3].astype(bool))
         levels.append(level)
-        node[active] = level.first + back.ravel()
+        node[active] = level.first + back
         rest[active] &= rest[active] - 1
-    return levels, node[place.ravel()].reshape(w.shape)
+    return levels, node[place].reshape(w.shape)
 
 
 def _paired(
@@ -312,13 +310,31 @@ def _paired(
 
 
 def _unique(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct columns of [3, n] and where each column went. Packed into one integer, which sorts faster than rows do."""
-    packed = (key[0] << 35) | (key[1] << 7) | key[2] if key.size and key[:2].max() < 2**28 else None
-    if packed is None:
+    """Distinct columns of [k, n], in order, and where each column went. Packed into one integer, which sorts faster than columns do."""
+    low = key.min(axis=1, initial=0)
+    sizes = [int(n).bit_length() for n in (key.max(axis=1, initial=0) - low).tolist()]
+    if sum(sizes) > 62:
         unique, back = np.unique(key, axis=1, return_inverse=True)
         return unique, back.ravel()
-    values, back = np.unique(packed, return_inverse=True)
-    return np.stack([values >> 35, (values >> 7) & (2**28 - 1), values & 127]), back.ravel()
+    packed = np.zeros(key.shape[1], dtype=np.int64)
+    for row, least, size in zip(key, low, sizes, strict=True):
+        packed = (packed << size) | (row - least)
+    values, back = _distinct(packed, sum(sizes))
+    out = np.empty((len(key), len(values)), dtype=key.dtype)
+    for place in reversed(range(len(key))):
+        out[place] = (values & ((1 << sizes[place]) - 1)) + low[place]
+        values = values >> sizes[place]
+    return out, back
+
+
+def _distinct(numbers: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct numbers of at most `size` bits, in order, and where each went: counted where they are dense, else sorted."""
+    if 1 << size > 8 * len(numbers):
+        values, back = np.unique(numbers, return_inverse=True)
+        return values, back.ravel()
+    present = np.zeros(1 << size, dtype=bool)
+    present[numbers] = True
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[numbers]
 
 
 def verilog(found: Rows, name: str, lo: int, hi: int, y_bits: int) -> str:

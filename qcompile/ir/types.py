@@ -51,7 +51,8 @@ class Param:
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.shape, self.values))
+        # Of whole numbers: a Fraction's own hash divides modulo a prime.
+        return hash((self.shape, tuple((v.numerator, v.denominator) for v in self.values)))
 
     def __hash__(self) -> int:
         """Kept: a thousand Fractions hash slowly, and results of parameters are remembered by them."""

@@ -59,15 +59,16 @@ def _pieces(op: ops.Map, row: int, low: int, high: int, ends: list[int]) -> list
     """The affine pieces of one row: split at kinks of Leaky and, for roundings that look at the sign, where the value changes sign."""
     q = op.quantize
     unit = _scalar(q.scale, row) * Fraction(2) ** q.format.unit
-    tail = ops.Affine(Param.of(1 / unit), Param.of(_scalar(q.zero_point, row)))
     spans = [(low, high, Fraction(1), Fraction(0))]
-    for step in (*op.steps[:-1], tail):
+    for step in op.steps[:-1]:
         if isinstance(step, ops.Affine):
             mul, add = _scalar(step.mul, row), _scalar(step.add, row)
             spans = [(a, b, mul * s, mul * o + add) for a, b, s, o in spans]
         elif isinstance(step, ops.Leaky):
             slope = _scalar(step.slope, row)
             spans = [part for span in spans for part in _bent(span, slope)]
+    zero = _scalar(q.zero_point, row)
+    spans = [(a, b, s / unit, o / unit + zero) for a, b, s, o in spans]
     lo, hi = ends
     parts = [part for span in spans for part in _rounded(row, span, q.rounding, lo, hi)]
     return _merged(parts)

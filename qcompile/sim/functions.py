@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import mpmath
 import numpy as np
 
 from qcompile.formats import Overflow, round_ratio
@@ -20,28 +19,28 @@ DIGITS = 80
 
 @dataclass(frozen=True)
 class Real:
-    """precise: the function of (x, alpha) on mpmath numbers; monotone: never decreasing."""
+    """precise: the function of (mpmath, x, alpha), numbers being those of mpmath; monotone: never decreasing."""
 
-    precise: Callable[[Any, Any], Any]
+    precise: Callable[[Any, Any, Any], Any]
     monotone: bool
 
 
 _SELU_ALPHA, _SELU_SCALE = kernels.SELU
 
 FUNCTIONS: dict[str, Real] = {
-    "sigmoid": Real(lambda x, a: 1 / (1 + mpmath.exp(-x)), True),
-    "tanh": Real(lambda x, a: mpmath.tanh(x), True),
-    "exp": Real(lambda x, a: mpmath.exp(x), True),
-    "softplus": Real(lambda x, a: mpmath.log1p(mpmath.exp(x)), True),
-    "softsign": Real(lambda x, a: x / (1 + abs(x)), True),
-    "erf": Real(lambda x, a: mpmath.erf(x), True),
-    "sqrt": Real(lambda x, a: mpmath.sqrt(max(x, 0)), True),
-    "elu": Real(lambda x, a: x if x > 0 else a * mpmath.expm1(x), True),
-    "selu": Real(lambda x, a: _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * mpmath.expm1(x)), True),
-    "silu": Real(lambda x, a: x / (1 + mpmath.exp(-x)), False),
-    "gelu": Real(lambda x, a: x * (1 + mpmath.erf(x / mpmath.sqrt(2))) / 2, False),
-    "erf_gate": Real(lambda x, a: x * (1 + mpmath.erf(a * x)), False),
-    "hardswish": Real(lambda x, a: x * min(max(a * x + 0.5, 0), 1), False),
+    "sigmoid": Real(lambda m, x, a: 1 / (1 + m.exp(-x)), True),
+    "tanh": Real(lambda m, x, a: m.tanh(x), True),
+    "exp": Real(lambda m, x, a: m.exp(x), True),
+    "softplus": Real(lambda m, x, a: m.log1p(m.exp(x)), True),
+    "softsign": Real(lambda m, x, a: x / (1 + abs(x)), True),
+    "erf": Real(lambda m, x, a: m.erf(x), True),
+    "sqrt": Real(lambda m, x, a: m.sqrt(max(x, 0)), True),
+    "elu": Real(lambda m, x, a: x if x > 0 else a * m.expm1(x), True),
+    "selu": Real(lambda m, x, a: _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * m.expm1(x)), True),
+    "silu": Real(lambda m, x, a: x / (1 + m.exp(-x)), False),
+    "gelu": Real(lambda m, x, a: x * (1 + m.erf(x / m.sqrt(2))) / 2, False),
+    "erf_gate": Real(lambda m, x, a: x * (1 + m.erf(a * x)), False),
+    "hardswish": Real(lambda m, x, a: x * min(max(a * x + 0.5, 0), 1), False),
 }
 
 
@@ -78,6 +77,8 @@ def precise(x: Fraction, steps: tuple[ops.Step, ...]) -> Fraction:
     By Lindemann's theorem these functions are irrational at rational x except at the points where mpmath is exact
     anyway (0, and the branches that are polynomials), so 80 digits decide every comparison with a rational boundary.
     """
+    import mpmath  # few models need the last word, and it takes a while to load
+
     with mpmath.workdps(DIGITS):
         value: Fraction = x
         for step in steps:
@@ -124,14 +125,19 @@ def _function(x: Fraction, step: ops.Func) -> Fraction:
         return x * min(max(step.alpha * x + Fraction(1, 2), Fraction(0)), Fraction(1))
     if step.name in ("elu", "selu") and x > 0:
         return x * (Fraction(_SELU_SCALE) if step.name == "selu" else 1)
+    import mpmath
+
     argument = mpmath.mpf(x.numerator) / x.denominator
     alpha = mpmath.mpf(step.alpha.numerator) / step.alpha.denominator
-    result = FUNCTIONS[step.name].precise(argument, alpha)
+    result = FUNCTIONS[step.name].precise(mpmath, argument, alpha)
     sign, mantissa, exponent, _ = mpmath.mpf(result)._mpf_
     return (-1) ** sign * Fraction(int(mantissa)) * Fraction(2) ** exponent
 
 
 def correctly_rounded_sqrt(x: Fraction) -> Fraction:
     """sqrt(x) rounded to nearest float64, as a rational: the same on every machine (constants such as batch norm's)."""
-    with mpmath.workdps(DIGITS):
-        return Fraction(float(mpmath.sqrt(mpmath.mpf(x.numerator) / x.denominator)))
+    shift = max(0, 64 + (x.denominator.bit_length() - x.numerator.bit_length() + 1) // 2)  # at least 64 bits of the root
+    shifted, rest = divmod(x.numerator << 2 * shift, x.denominator)
+    root = math.isqrt(shifted)
+    inexact = rest > 0 or root * root < shifted  # a bit below all that are kept tells it from a tie
+    return Fraction((2 * root + inexact) / (1 << shift + 1))

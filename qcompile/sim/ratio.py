@@ -307,10 +307,16 @@ def _grows(x: Ratio, step: ops.Affine) -> bool:
     """Whether the result needs Python integers where x does not: better kept as a step until something rounds it."""
     if x.num.dtype == object or not any(step.add.values):
         return False
-    size = _size(_product(x.unit, step.mul))
-    unit = shared(size, step.add)
-    limit = bound(x.num) * max(_divided(size, unit).values) + max(map(abs, _divided(step.add, unit).values))
-    return bool(limit >= _SAFE)
+    factor, offset = _growth(x.unit, step)
+    return bool(bound(x.num) * factor + offset >= _SAFE)
+
+
+@_remembered
+def _growth(unit: Param, step: ops.Affine) -> tuple[Fraction, Fraction]:
+    """(factor, addend) in units of the result: by them, at most, integers in `unit` grow."""
+    size = _size(_product(unit, step.mul))
+    common = shared(size, step.add)
+    return max(_divided(size, common).values), max(map(abs, _divided(step.add, common).values))
 
 
 def _apply_lazy(x: Lazy, step: ops.Step) -> Exact:

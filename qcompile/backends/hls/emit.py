@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 
 from qcompile.assets import ap_types, asset
@@ -19,6 +18,9 @@ from qcompile.schedule.order import from_stream, to_stream
 from qcompile.schedule.stages import Network, port_value
 from qcompile.schedule.timing import Schedule
 
+if TYPE_CHECKING:
+    import jinja2
+
 _TEMPLATES = {
     "src/{top}.hpp": "top.hpp.j2", "src/{top}.cpp": "top.cpp.j2", "src/constants.hpp": "constants.hpp.j2", "tb/tb.cpp": "tb.cpp.j2",
     "Makefile": "Makefile.j2", "build.tcl": "build.tcl.j2", "hls_config.cfg": "hls_config.cfg.j2",
@@ -30,6 +32,8 @@ _STREAMS = {"dataflow.hpp", "simulation.hpp", "stream.hpp"}
 
 @cache
 def _environment() -> jinja2.Environment:
+    import jinja2  # only what writes files needs it
+
     loader = jinja2.FileSystemLoader(asset("templates/hls"))
     return jinja2.Environment(
         loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from qcompile.assets import asset
@@ -104,6 +103,8 @@ def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput,
     source = asset("templates/pysim/model.py.j2").read_text()
     kernels = Path(kernels_module.__file__).read_text().split('"""', 2)[2].strip()
     view = View(kernels, in_views, entry, calls, out_views, p.tile)
+    import jinja2  # only what writes files needs it
+
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )

@@ -141,6 +141,25 @@ def constants(units: np.ndarray) -> Constants:
 
 
 NARROW = 8
+BLOCK = 512
+"""Rows and columns of a weight matrix that are looked at."""
+
+
+def outlier(weights: np.ndarray) -> float:
+    """How far the largest eigenvalue of W'W lies above its mean for independent numbers of that spread, in units of its own spread.
+
+    Mean and spread: I. M. Johnstone, On the distribution of the largest eigenvalue in principal components analysis, 2001. That training
+    leaves eigenvalues beyond it: C. H. Martin and M. W. Mahoney, Implicit self-regularization in deep neural networks, 2021.
+    """
+    w = weights[:BLOCK, :BLOCK] - weights[:BLOCK, :BLOCK].mean()
+    long, short = math.sqrt(max(*w.shape, 2) - 1), math.sqrt(min(w.shape))
+    variance = float(np.square(w).mean())
+    if variance == 0:
+        return 0.0
+    gram = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
+    edge = long + short
+    unit = edge * (1 / long + 1 / short) ** (1 / 3)
+    return (float(np.linalg.eigvalsh(gram)[-1]) / variance - edge * edge) / unit
 
 
 def usual_bound(n_in: int, n_out: int, width: int, frac: int, spread: float) -> float:
