@@ -31,7 +31,7 @@ from qcompile.planning.settings import Settings
 SEEDS, CONFIGURATIONS = 4, 250
 
 
-def studied(kind: str, seed: int, source: str = "real", **settings: Any) -> tuple[Any, Any, Any, float]:
+def studied(kind: str, seed: int, source: str = "real", measured: str = "cross_entropy", **settings: Any) -> tuple[Any, Any, Any, float]:
     """(study, the same on held-out data, planner, seconds of the data source)."""
     model, calibration, test, _ = network(kind, seed)
     planner = Planner(model, Settings(**settings), Options(part="xcvu9p"), {}, Jobs())
@@ -41,17 +41,18 @@ def studied(kind: str, seed: int, source: str = "real", **settings: Any) -> tupl
     net = Network.of(planner.graph)
     study = planner._study(net, found, loss_of(net, found, settings.get("loss", "cross_entropy")))
     held = data(test[0], planner.graph, test[1])
-    return study, replace(study.evaluation, data=held, loss=loss_of(net, held, "cross_entropy")), planner, seconds
+    return study, replace(study.evaluation, data=held, loss=loss_of(net, held, measured)), planner, seconds
 
 
-def ranked(names: list[str], low: int, **settings: Any) -> None:
+def ranked(names: list[str], low: int, loss: str) -> None:
+    """Rank correlation of predictions with the loss of held-out images, and with that of the calibration images themselves."""
     for kind in ("mlp", "cnn"):
         for method in ("minmax", "mse"):
             rows: dict[str, list[float]] = {n: [] for n in (*names, "(measured)")}
             own: dict[str, list[float]] = {n: [] for n in rows}
             seconds: dict[str, float] = {}
             for seed in range(SEEDS):
-                study, held, *_ = studied(kind, seed, range=method, channels=False, candidates=f"int{low}-8", **settings)
+                study, held, *_ = studied(kind, seed, range=method, channels=False, candidates=f"int{low}-8", loss=loss, measured=loss)
                 rng = np.random.default_rng(seed)
                 some = [{t.name: int(rng.integers(len(study.candidates[t.name]))) for t in study.tensors} for _ in range(CONFIGURATIONS)]
                 losses, seen = [held(c) for c in some], [study.evaluation(c) for c in some]
@@ -66,17 +67,19 @@ def ranked(names: list[str], low: int, **settings: Any) -> None:
             for n, found in rows.items():
                 v = " ".join(f"{x:.3f}" for x in found)
                 more = f"with the calibration loss itself {np.median(own[n]):.3f}  {seconds[n]:.2f} s" if own[n] else "the calibration loss of each configuration: the ceiling"
-                print(f"{kind:4} {low} to 8 bits, ranges {method:6} {n:12} Spearman {v}  median {np.median(found):.3f}  {more}", flush=True)
+                print(f"{kind:4} {low} to 8 bits, {loss}, ranges {method:6} {n:12} Spearman {v}  median {np.median(found):.3f}  {more}", flush=True)
 
 
 def fit() -> None:
     """FIT and others: rank correlation with held-out loss."""
-    ranked(["fit", "hawq_v2", "perturbation", "kl_output", "sqnr", "roundoff"], 2)
+    for loss in ("cross_entropy", "kl"):
+        ranked(["fit", "hawq_v2", "perturbation", "kl_output", "sqnr", "roundoff"], 2, loss)
 
 
 def interaction() -> None:
     """Pair terms at 3 bits and more."""
-    ranked(["perturbation", "interaction"], 3)
+    for loss in ("cross_entropy", "kl"):
+        ranked(["perturbation", "interaction"], 3, loss)
 
 
 def minifloat() -> None:
