@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class Table:
         for k, m in other.pairs.items():
             pairs[k] = pairs[k] + m if k in pairs else np.array(m)
         return Table(tuple(a + b for a, b in zip(self.unary, other.unary, strict=True)), pairs, self.constant + other.constant)
+
+    def plus_constant(self, more: float) -> Table:
+        return replace(self, constant=self.constant + more)
 
     def times(self, factor: float) -> Table:
         return Table(tuple(u * factor for u in self.unary), {k: m * factor for k, m in self.pairs.items()}, self.constant * factor)

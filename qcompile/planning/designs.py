@@ -161,16 +161,23 @@ class Designs:
         pairs = {(place[a], place[b]): m for (a, b), m in sensitivity.pairs.items()}
         loss = tied(Table(tuple(sensitivity.table[n] for n in names), pairs), groups)
         fabric = fabric_of(self.options.part)
-        tables = costs.costs(self.study, self.graph, self._target(), folds=self.folds)
-        if not self._folds:  # as that of the finest design is: tables add what may run side by side, and cut no stages
-            finest = [n - 1 for n in self.folds.formats]
-            tables["latency"] = tables["latency"].times(self.end(-1).estimate().total.latency / max(tables["latency"].of(finest), 1e-9))
+        tables = self._calibrated(self._target())
         worth = {"dsp": lut_equivalents(fabric, Resources(dsp=1)), "bram18": lut_equivalents(fabric, Resources(bram18=1))}
         area = tables["lut"].plus(tables["dsp"].times(worth["dsp"])).plus(tables["bram18"].times(worth["bram18"]))
         kinds = [[str(c) for c in self.study.candidates[g[0]]] for g in self.study.variables]
         names = [" + ".join(g) for g in self.study.variables] + [next(iter(own[0])) for own in self.folds.options[len(kinds) :]]
         labels = tuple(tuple(own) * len(o) for own, o in itertools.zip_longest(kinds, self.folds.options, fillvalue=("",)))
         return Problem(tuple(names), labels, self.folds.expand(loss), {**tables, AREA: area})
+
+    def _calibrated(self, target: costs.Target) -> dict[str, Table]:
+        """Tables that give the estimate of the finest design: they add the latencies of what may run side by side, and of layers that share
+        hardware they lack what lies between them.
+        """
+        tables = costs.costs(self.study, self.graph, target, folds=self.folds)
+        finest = [n - 1 for n in self.folds.formats]
+        whole, latency = self.cost(finest), tables["latency"]
+        between = {} if target.unrolled else {r: t.plus_constant(getattr(whole, r) - t.of(finest)) for r, t in tables.items()}
+        return {**tables, **between, "latency": latency.times(whole.latency / max(latency.of(finest), 1e-9))}
 
     def _target(self) -> costs.Target:
         graph = self.end(-1).graph
