@@ -7,7 +7,7 @@ EXTRAS ?= dev
 .PHONY: demo test bench calibrate clean
 
 demo: $(VENV)/installed
-	$(BIN)/qcompile demo -o build/digits_mlp
+	$(BIN)/qcompile demo -o demo/digits_mlp
 
 test: $(VENV)/tested
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -34,4 +34,4 @@ $(VENV)/tested: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build
+	rm -rf $(VENV) build demo run

@@ -34,6 +34,11 @@ class Table:
             pairs[k] = pairs[k] + m if k in pairs else np.array(m)
         return Table(tuple(a + b for a, b in zip(self.unary, other.unary, strict=True)), pairs, self.constant + other.constant)
 
+    def restricted(self, places: Sequence[Sequence[int]]) -> Table:
+        """Only these candidates of every variable."""
+        pairs = {(i, j): m[np.ix_(places[i], places[j])] for (i, j), m in self.pairs.items()}
+        return Table(tuple(u[list(own)] for u, own in zip(self.unary, places, strict=True)), pairs, self.constant)
+
     def plus_constant(self, more: float) -> Table:
         return replace(self, constant=self.constant + more)
 
@@ -56,6 +61,11 @@ class Problem:
     @property
     def sizes(self) -> tuple[int, ...]:
         return tuple(len(group) for group in self.labels)
+
+    def restricted(self, places: Sequence[Sequence[int]]) -> Problem:
+        """Only these candidates of every variable, in this order."""
+        labels = tuple(tuple(own[p] for p in some) for own, some in zip(self.labels, places, strict=True))
+        return Problem(self.names, labels, self.loss.restricted(places), {r: t.restricted(places) for r, t in self.costs.items()})
 
     def fits(self, choice: Sequence[int], limits: Mapping[str, float]) -> bool:
         return all(self.costs[r].of(choice) <= limit * (1 + 1e-9) for r, limit in limits.items())
