@@ -34,4 +34,4 @@ $(VENV)/tested: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build demo run
+	rm -rf $(VENV) demo

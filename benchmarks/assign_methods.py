@@ -31,7 +31,7 @@ from qcompile.planning.settings import Settings
 SEEDS, CONFIGURATIONS = 4, 250
 
 
-def studied(kind: str, seed: int, source: str = "real", measured: str = "cross_entropy", **settings: Any) -> tuple[Any, Any, Any, float]:
+def studied(kind: str, seed: int, source: str = "real", **settings: Any) -> tuple[Any, Any, Any, float]:
     """(study, the same on held-out data, planner, seconds of the data source)."""
     model, calibration, test, _ = network(kind, seed)
     planner = Planner(model, Settings(**settings), Options(part="xcvu9p"), {}, Jobs())
@@ -39,9 +39,10 @@ def studied(kind: str, seed: int, source: str = "real", measured: str = "cross_e
     found = SOURCES[source](model.graph, lambda: data(calibration[0], planner.graph, calibration[1]), seed, silent, (0.0, 1.0))
     seconds = time.perf_counter() - start
     net = Network.of(planner.graph)
-    study = planner._study(net, found, loss_of(net, found, settings.get("loss", "cross_entropy")))
+    loss = settings.get("loss", "cross_entropy")
+    study = planner._study(net, found, loss_of(net, found, loss))
     held = data(test[0], planner.graph, test[1])
-    return study, replace(study.evaluation, data=held, loss=loss_of(net, held, measured)), planner, seconds
+    return study, replace(study.evaluation, data=held, loss=loss_of(net, held, loss)), planner, seconds
 
 
 def ranked(names: list[str], low: int, loss: str) -> None:
@@ -52,7 +53,7 @@ def ranked(names: list[str], low: int, loss: str) -> None:
             own: dict[str, list[float]] = {n: [] for n in rows}
             seconds: dict[str, float] = {}
             for seed in range(SEEDS):
-                study, held, *_ = studied(kind, seed, range=method, channels=False, candidates=f"int{low}-8", loss=loss, measured=loss)
+                study, held, *_ = studied(kind, seed, range=method, channels=False, candidates=f"int{low}-8", loss=loss)
                 rng = np.random.default_rng(seed)
                 some = [{t.name: int(rng.integers(len(study.candidates[t.name]))) for t in study.tensors} for _ in range(CONFIGURATIONS)]
                 losses, seen = [held(c) for c in some], [study.evaluation(c) for c in some]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qcompile.cost.devices import Device
@@ -80,7 +81,7 @@ def share_of(device: Device, limits: dict[str, int]) -> dict[str, float]:
     return {kind: limits[kind] / have for kind, have in available(device).items() if have}
 
 
-def exceeded(cost: Resources, limits: dict[str, int]) -> dict[str, float]:
+def exceeded(cost: Resources, limits: Mapping[str, int]) -> dict[str, float]:
     """Resources of which more is needed than allowed, and how many times the limit (infinite where nothing is allowed)."""
     needed = {kind: math.ceil(getattr(cost, kind)) for kind in limits}
     return {k: n / limits[k] if limits[k] else math.inf for k, n in needed.items() if n > limits[k]}

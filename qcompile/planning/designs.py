@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.assignment import costs
+from qcompile.assignment import costs, search
 from qcompile.assignment.candidates import Candidate, Restriction, candidates_of, parse
 from qcompile.assignment.data import Data
 from qcompile.assignment.folds import Folds
@@ -136,15 +136,17 @@ class Designs:
         """Every candidate that all tensors have, for all of them at once."""
         kinds: list[Candidate] = sorted({c for cs in self.study.candidates.values() for c in cs})
         lists = [self.study.candidates[g[0]] for g in self.study.variables]
-        return [(c, self._smallest([own.index(c) for own in lists])) for c in kinds if all(c in own for own in lists)]
+        unweighted = (0,) * (len(self.folds.formats) - len(lists))
+        alike = [(c, (*(own.index(c) for own in lists), *unweighted)) for c in kinds if all(c in own for own in lists)]
+        return [(c, self.least_foldings(choice, self.problem, {})) for c, choice in alike]
 
-    def _smallest(self, candidates: Sequence[int]) -> tuple[int, ...]:
-        """The choice with these candidates, and of every open folding the one that takes least."""
-        choice, area = [*candidates, *(0 for _ in self.folds.options[len(candidates) :])], self.problem.costs[AREA]
-        for i, n in enumerate(self.folds.formats):
-            every = [[*choice[:i], p, *choice[i + 1 :]] for p in range(choice[i] % n, self.folds.sizes[i], n)]
-            choice = min(every, key=area.of) if len(every) > 1 else choice
-        return tuple(choice)
+    def least_foldings(self, choice: tuple[int, ...], problem: Problem, limits: Mapping[str, float]) -> tuple[int, ...]:
+        """The same formats with the foldings that take least, where foldings are open: to the loss all are alike."""
+        if not self._folds:
+            return choice
+        places = [range(c % n, size, n) for c, n, size in zip(choice, self.folds.formats, self.folds.sizes, strict=True)]
+        least = search.ilp(problem.restricted(places), search.Request(limits, AREA))
+        return tuple(own[c] for own, c in zip(places, least, strict=True))
 
     # --- tables ---------------------------------------------------------------------------------------------------------
 

@@ -72,7 +72,7 @@ class Planner(Designs):
             limits = {r: self.limits[r] * factor[r] for r in (*MODELLED, *extra) if self._binds(problem, r)}
             try:
                 choice = SEARCHES.find(s.search)(problem, Request(limits, s.minimize))
-                choice = self._least_foldings(problem, choice, limits)
+                choice = self.least_foldings(choice, problem, limits)
             except Infeasible:
                 if not seen:
                     raise
@@ -103,14 +103,6 @@ class Planner(Designs):
         configurations = [self.configuration(c) for c in fitting]
         losses = self.study.measure(configurations, "losses of designs that fit")
         return min(zip(losses, map(self.problem.costs[AREA].of, fitting), fitting, strict=True))[2]
-
-    def _least_foldings(self, problem: Problem, choice: tuple[int, ...], limits: Mapping[str, float]) -> tuple[int, ...]:
-        """The same formats with the foldings that take least: to the loss all are alike."""
-        if not self.settings.fit:
-            return choice
-        places = [range(c % n, size, n) for c, n, size in zip(choice, self.folds.formats, self.folds.sizes, strict=True)]
-        least = search.ilp(problem.restricted(places), Request(limits, AREA))
-        return tuple(own[c] for own, c in zip(places, least, strict=True))
 
     def _binds(self, problem: Problem, resource: str) -> bool:
         return resource in self.limits and problem.costs[resource].bounds()[1] > self.limits[resource] * 0.5

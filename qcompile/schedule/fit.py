@@ -80,11 +80,12 @@ def fit(graph: Graph, device: Device, clock_ns: float, budget: Mapping[str, int]
     if target_fps is not None and exceeded(found.estimate.total, cycles):
         found = search.quicker(found, cycles)
     over = exceeded(found.estimate.total, cycles)
-    for kind in over:
+    if over:
+        kind = next(iter(over))
+        least = getattr(search.fastest().estimate.total, kind)
         raise QCompileError(
-            f"a {kind} of {cycles[kind]:,} cycles is not reached: the fastest design that fits takes {getattr(search.fastest().estimate.total, kind):,}",
-            "--budget", "more cycles, or a larger part",
-        )  # fmt: skip
+            f"a {kind} of {cycles[kind]:,} cycles is not reached: the fastest design that fits takes {least:,}", "--budget", "more cycles, or a larger part"
+        )
     return found
 
 
@@ -155,7 +156,7 @@ class Search:
         while low < high:
             middle = (low + high) // 2
             found = self.within(steps[middle])
-            if found is not None and exceeded(found.estimate.total, dict(cycles)):
+            if found is not None and exceeded(found.estimate.total, cycles):
                 high = middle
             else:
                 low, best = middle + 1, found or best
@@ -172,7 +173,7 @@ class Search:
 
         Where the whole is too large the program gets less room; small networks are then gone through, the least sum of layers first.
         """
-        room, seen = self.limit, []
+        room, seen = self.limit, list[list[int]]()
         while len(seen) < ROUNDS and (picked := self._program(cycles, room)) is not None:
             found, whole = self._checked(picked, cycles)
             if found is not None:
