@@ -1,10 +1,12 @@
 """Mixed formats against uniform ones, in loss at equal LUTs and in LUTs at equal loss, on held-out digits.
 
-Networks of `examples/train_float.py`: an MLP, a CNN and a depthwise separable network, each trained from four seeds on its own split. The plans see
-256 calibration images that the networks were not trained on; losses are those of the bit-accurate simulator on 600 others. Intervals are
-paired bootstraps over these images (2,000 draws). LUTs are the estimates of whole designs.
+Networks of `examples/train_float.py`: an MLP, a CNN and a depthwise separable network, each trained from four seeds on
+its own split. The plans see 256 calibration images that the networks were not trained on; losses are those of the
+bit-accurate simulator on 600 others. Intervals are paired bootstraps over these images (2,000 draws). LUTs are the
+estimates of whole designs.
 
-    python benchmarks/assign.py [--networks mlp,cnn,depthwise] [--seeds 4] [--candidates fixed2-8] [--metric fit] [--loss kl] [--refine N]
+    python benchmarks/assign.py [--networks mlp,cnn,depthwise] [--seeds 4] [--candidates fixed2-8] [--metric fit]
+    [--loss kl] [--refine N]
 """
 
 from __future__ import annotations
@@ -76,17 +78,43 @@ def compare(kind: str, seed: int, settings: dict) -> dict:
             mixed_lut, mixed, mixed_acc = point(planner.solve({"lut": int(np.ceil(lut))}))
         except QCompileError:
             continue
-        rows.append({"at": name, "lut": lut, "uniform": float(losses.mean()), "mixed": float(mixed.mean()), "difference": interval(mixed, losses, rng),
-                     "uniform accuracy": acc, "mixed accuracy": mixed_acc, "mixed lut": mixed_lut})  # fmt: skip
-    # Least LUTs at the loss that a uniform plan has on the calibration data; what that means on held-out data is shown beside it.
+        rows.append(
+            {
+                "at": name,
+                "lut": lut,
+                "uniform": float(losses.mean()),
+                "mixed": float(mixed.mean()),
+                "difference": interval(mixed, losses, rng),
+                "uniform accuracy": acc,
+                "mixed accuracy": mixed_acc,
+                "mixed lut": mixed_lut,
+            }
+        )
+    # Least LUTs at the loss that a uniform plan has on the calibration data; what that means on held-out data is shown
+    # beside it.
     equal = []
     e = planner.study.evaluation
     for name, choice, lut, losses, acc in uniform[1:-1]:
         wanted = planner.measured(name, planner.plan(choice), e.data, e.loss).loss
         planner.settings = replace(planner.settings, max_loss=wanted * (1 + 1e-4), minimize="lut")
         mixed_lut, mixed, mixed_acc = point(planner.solve({"lut": int(np.ceil(lut))}))
-        equal.append({"at": name, "ratio": mixed_lut / lut, "difference": interval(mixed, losses, rng), "uniform accuracy": acc, "mixed accuracy": mixed_acc})
-    return {"network": kind, "seed": seed, "float accuracy": accuracy, "seconds": time.time() - start, "rows": rows, "equal": equal}
+        equal.append(
+            {
+                "at": name,
+                "ratio": mixed_lut / lut,
+                "difference": interval(mixed, losses, rng),
+                "uniform accuracy": acc,
+                "mixed accuracy": mixed_acc,
+            }
+        )
+    return {
+        "network": kind,
+        "seed": seed,
+        "float accuracy": accuracy,
+        "seconds": time.time() - start,
+        "rows": rows,
+        "equal": equal,
+    }
 
 
 def main() -> None:
@@ -98,7 +126,13 @@ def main() -> None:
         parser.add_argument(f"--{name}", default=default)
     parser.add_argument("--refine", type=int, default=None)
     args = parser.parse_args()
-    settings = {"candidates": args.candidates, "metric": args.metric, "refine": args.refine, "loss": args.loss, "transforms": tuple(args.transforms.split(","))}
+    settings = {
+        "candidates": args.candidates,
+        "metric": args.metric,
+        "refine": args.refine,
+        "loss": args.loss,
+        "transforms": tuple(args.transforms.split(",")),
+    }
     found = []
     for kind in args.networks.split(","):
         for seed in range(args.seeds):
@@ -107,11 +141,18 @@ def main() -> None:
             print(f"{kind} seed {seed}: float accuracy {r['float accuracy']:.3f}, {r['seconds']:.0f} s")
             for row in r["rows"]:
                 d, lo, hi = row["difference"]
-                print(f"  {row['at']:>8} {row['lut']:9,.0f} LUT  uniform {row['uniform']:.4f} ({row['uniform accuracy']:.3f})  "
-                      f"mixed {row['mixed']:.4f} ({row['mixed accuracy']:.3f})  mixed - uniform {d:+.4f} [{lo:+.4f}, {hi:+.4f}]")  # fmt: skip
+                print(
+                    f"  {row['at']:>8} {row['lut']:9,.0f} LUT  uniform {row['uniform']:.4f}"
+                    f" ({row['uniform accuracy']:.3f})  mixed {row['mixed']:.4f} ({row['mixed accuracy']:.3f})  mixed -"
+                    f" uniform {d:+.4f} [{lo:+.4f}, {hi:+.4f}]"
+                )
             for row in r["equal"]:
                 d, lo, hi = row["difference"]
-                print(f"  loss of {row['at']}: {row['ratio']:.2f} of its LUTs; held-out mixed - uniform {d:+.4f} [{lo:+.4f}, {hi:+.4f}]", flush=True)
+                print(
+                    f"  loss of {row['at']}: {row['ratio']:.2f} of its LUTs; held-out mixed - uniform {d:+.4f}"
+                    f" [{lo:+.4f}, {hi:+.4f}]",
+                    flush=True,
+                )
     if args.json:
         Path(args.json).write_text(json.dumps(found, indent=1))
 

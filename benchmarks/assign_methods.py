@@ -2,8 +2,9 @@
 
     python benchmarks/assign_methods.py [fit] [interaction] [minifloat] [rounding] [equalize] [bn_distill]
 
-Networks, splits and seeds as in `assign.py`; losses and accuracies on 600 held-out images by the bit-accurate simulator, except where 250
-random configurations are ranked (fast evaluation, same images). LUTs are estimates of whole designs (UltraScale+, architecture parallel).
+Networks, splits and seeds as in `assign.py`; losses and accuracies on 600 held-out images by the bit-accurate
+simulator, except where 250 random configurations are ranked (fast evaluation, same images). LUTs are estimates of whole
+designs (UltraScale+, architecture parallel).
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def studied(kind: str, seed: int, source: str = "real", **settings: Any) -> tupl
     model, calibration, test, _ = network(kind, seed)
     planner = Planner(model, Settings(**settings), Options(part="xcvu9p"), {}, Jobs())
     start = time.perf_counter()
-    found = SOURCES[source](model.graph, lambda: data(calibration[0], planner.graph, calibration[1]), seed, silent, (0.0, 1.0))
+    found = SOURCES[source](
+        model.graph, lambda: data(calibration[0], planner.graph, calibration[1]), seed, silent, (0.0, 1.0)
+    )
     seconds = time.perf_counter() - start
     net = Network.of(planner.graph)
     loss = settings.get("loss", "cross_entropy")
@@ -46,7 +49,9 @@ def studied(kind: str, seed: int, source: str = "real", **settings: Any) -> tupl
 
 
 def ranked(names: list[str], low: int, loss: str) -> None:
-    """Rank correlation of predictions with the loss of held-out images, and with that of the calibration images themselves."""
+    """Rank correlation of predictions with the loss of held-out images, and with that of the calibration images
+    themselves.
+    """
     for kind in ("mlp", "cnn"):
         for method in ("minmax", "mse"):
             rows: dict[str, list[float]] = {n: [] for n in (*names, "(measured)")}
@@ -55,7 +60,10 @@ def ranked(names: list[str], low: int, loss: str) -> None:
             for seed in range(SEEDS):
                 study, held, *_ = studied(kind, seed, range=method, channels=False, candidates=f"int{low}-8", loss=loss)
                 rng = np.random.default_rng(seed)
-                some = [{t.name: int(rng.integers(len(study.candidates[t.name]))) for t in study.tensors} for _ in range(CONFIGURATIONS)]
+                some = [
+                    {t.name: int(rng.integers(len(study.candidates[t.name]))) for t in study.tensors}
+                    for _ in range(CONFIGURATIONS)
+                ]
                 losses, seen = [held(c) for c in some], [study.evaluation(c) for c in some]
                 for n in names:
                     start = time.perf_counter()
@@ -67,8 +75,16 @@ def ranked(names: list[str], low: int, loss: str) -> None:
                 rows["(measured)"].append(float(spearmanr(seen, losses)[0]))
             for n, found in rows.items():
                 v = " ".join(f"{x:.3f}" for x in found)
-                more = f"with the calibration loss itself {np.median(own[n]):.3f}  {seconds[n]:.2f} s" if own[n] else "the calibration loss of each configuration: the ceiling"
-                print(f"{kind:4} {low} to 8 bits, {loss}, ranges {method:6} {n:12} Spearman {v}  median {np.median(found):.3f}  {more}", flush=True)
+                more = (
+                    f"with the calibration loss itself {np.median(own[n]):.3f}  {seconds[n]:.2f} s"
+                    if own[n]
+                    else "the calibration loss of each configuration: the ceiling"
+                )
+                print(
+                    f"{kind:4} {low} to 8 bits, {loss}, ranges {method:6} {n:12} Spearman {v}  median"
+                    f" {np.median(found):.3f}  {more}",
+                    flush=True,
+                )
 
 
 def fit() -> None:
@@ -91,14 +107,28 @@ def minifloat() -> None:
             model, calibration, test, _ = network(kind, seed)
             for family in ("int", "float", "fixed", "minifloat"):
                 for bits in range(3, 9):
-                    r = planning.run(model, calibration[0], labels=calibration[1], test=test[0], test_labels=test[1], part="xcvu9p", baselines=False,
-                                     metric="sqnr", loss="cross_entropy", candidates=f"{family}{bits}")  # fmt: skip
+                    r = planning.run(
+                        model,
+                        calibration[0],
+                        labels=calibration[1],
+                        test=test[0],
+                        test_labels=test[1],
+                        part="xcvu9p",
+                        baselines=False,
+                        metric="sqnr",
+                        loss="cross_entropy",
+                        candidates=f"{family}{bits}",
+                    )
                     p = r.tested[0]
                     table.setdefault(f"{family}{bits}", []).append((p.loss, p.accuracy or 0.0, p.cost.lut))
         means = {k: np.mean(v, axis=0) for k, v in table.items()}
         front = {k for k, m in means.items() if not any(o[0] <= m[0] and o[2] < m[2] for o in means.values())}
         for k, (loss, accuracy, lut) in means.items():
-            print(f"{kind:4} {k:11} loss {loss:.4f}  accuracy {accuracy:.4f}  {lut:9,.0f} LUT {'  on the front' if k in front else ''}", flush=True)
+            print(
+                f"{kind:4} {k:11} loss {loss:.4f}  accuracy {accuracy:.4f}  {lut:9,.0f} LUT"
+                f" {'  on the front' if k in front else ''}",
+                flush=True,
+            )
 
 
 def rounding() -> None:
@@ -111,8 +141,20 @@ def rounding() -> None:
                     found = []
                     for seed in range(SEEDS):
                         model, calibration, test, _ = network(kind, seed)
-                        r = planning.run(model, calibration[0], labels=calibration[1], test=test[0], test_labels=test[1], part="xcvu9p", baselines=False,
-                                         metric="sqnr", loss="cross_entropy", candidates=candidate, rounding=name, transforms=steps)  # fmt: skip
+                        r = planning.run(
+                            model,
+                            calibration[0],
+                            labels=calibration[1],
+                            test=test[0],
+                            test_labels=test[1],
+                            part="xcvu9p",
+                            baselines=False,
+                            metric="sqnr",
+                            loss="cross_entropy",
+                            candidates=candidate,
+                            rounding=name,
+                            transforms=steps,
+                        )
                         found.append((r.tested[0].loss, r.tested[0].accuracy))
                     loss, accuracy = np.mean(found, axis=0)
                     out.append(f"{name}{'+bias' if len(steps) > 1 else ''} {loss:.3f}/{accuracy:.3f}")
@@ -127,8 +169,21 @@ def equalize() -> None:
             found = []
             for seed in range(SEEDS):
                 model, calibration, test, _ = network("depthwise", seed)
-                r = planning.run(model, calibration[0], labels=calibration[1], test=test[0], test_labels=test[1], part="xcvu9p", baselines=False, metric="sqnr",
-                                 loss="cross_entropy", candidates=f"int{bits}", channels=False, range="minmax", transforms=steps)  # fmt: skip
+                r = planning.run(
+                    model,
+                    calibration[0],
+                    labels=calibration[1],
+                    test=test[0],
+                    test_labels=test[1],
+                    part="xcvu9p",
+                    baselines=False,
+                    metric="sqnr",
+                    loss="cross_entropy",
+                    candidates=f"int{bits}",
+                    channels=False,
+                    range="minmax",
+                    transforms=steps,
+                )
                 found.append((r.tested[0].loss, r.tested[0].accuracy))
             loss, accuracy = np.mean(found, axis=0)
             out.append(f"{'equalized' if len(steps) > 1 else 'plain'} {loss:.3f}/{accuracy:.3f}")
@@ -146,7 +201,11 @@ def bn_distill() -> None:
             a, b = tables["real"], tables["bn_distill"]
             whole = spearmanr(np.concatenate(list(a.values())), np.concatenate(list(b.values())))[0]
             layers = spearmanr([v.mean() for v in a.values()], [v.mean() for v in b.values()])[0]
-            print(f"{kind:9} seed {seed}: Spearman of tensors {layers:.2f}, of the whole table {whole:.3f}; {seconds:.1f} s", flush=True)
+            print(
+                f"{kind:9} seed {seed}: Spearman of tensors {layers:.2f}, of the whole table {whole:.3f};"
+                f" {seconds:.1f} s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""MobileNet-V1 at 224 x 224 with 4 bits (Brevitas' own definition, seeded weights): seconds and memory from QONNX to a written project.
+"""MobileNet-V1 at 224 x 224 with 4 bits (Brevitas' own definition, seeded weights): seconds and memory from QONNX to a
+written project.
 
-Every step beside Brevitas' (torch) evaluation of one image in the same run; the simulator's scores must equal those of torch up to its rounding.
+Every step beside Brevitas' (torch) evaluation of one image in the same run; the simulator's scores must equal those of
+torch up to its rounding.
 
     python benchmarks/mobilenet.py [--fold min|full] [--part zcu102] [--image 224]
 """
@@ -65,12 +67,17 @@ def main() -> None:
         x, expected, seconds = exported(args.image, model)
         print(f"{'torch, one image':30} {seconds:8.2f} s")
         options = {"part": args.part, "input_formats": (INPUT,)}
-        design = timed(f"compile --fold {args.fold}", lambda: qc.compile(model, arch="dataflow", fold=args.fold, **options))
+        design = timed(
+            f"compile --fold {args.fold}", lambda: qc.compile(model, arch="dataflow", fold=args.fold, **options)
+        )
         timed("write (with schedule)", lambda: design.write(Path(folder) / "build"))
         size = sum(f.stat().st_size for f in (Path(folder) / "build").rglob("*") if f.is_file())
         print(f"{'size of the project':30} {size / 2**20:8.1f} MB; {design.estimate().total.interval:,} cycles a frame")
         y = timed("simulate, one image", lambda: design.simulate(x))
-        print(f"{'class':30} {int(np.argmax(y))} (torch: {int(np.argmax(expected))}); scores differ by {np.abs(y.ravel() - expected.ravel()).max():.1g} at most")
+        print(
+            f"{'class':30} {int(np.argmax(y))} (torch: {int(np.argmax(expected))}); scores differ by"
+            f" {np.abs(y.ravel() - expected.ravel()).max():.1g} at most"
+        )
         fitted = timed(f"compile --fit {args.part}", lambda: qc.compile(model, fit=True, **options))
         print(f"{'fitted':30} {fitted.fitted.interval:,} cycles a frame; {fitted.fitted.binding} binds")
 

@@ -26,7 +26,12 @@ Path = str | os.PathLike[str]
 
 TFC = "qonnx_model_zoo/TFC_2W2A.onnx"
 JET = "qonnx_model_zoo/qkeras_jettagging.onnx"
-CONVOLUTIONS = ("nn2fpga/resnet8.onnx", "nn2fpga/resnet20_a8w8b16.onnx", "brevitas_radioml_21/VGG10_w8a8_20.onnx", "finn_rl/finn_rl_075_025_b.onnx")
+CONVOLUTIONS = (
+    "nn2fpga/resnet8.onnx",
+    "nn2fpga/resnet20_a8w8b16.onnx",
+    "brevitas_radioml_21/VGG10_w8a8_20.onnx",
+    "finn_rl/finn_rl_075_025_b.onnx",
+)
 DEPTHWISE = ("brevitas/mobilenet4b_dw__qonnx.onnx",)
 CONVERTED = ("finn_rl/finn_rl_075_025_b.onnx",)  # of these, what hls4ml 1.3 converts
 
@@ -106,7 +111,9 @@ def clean(model_path: Path, batch: int = 1) -> Any:
 
 
 def hls4ml_predict(model_path: Path, x: Floats) -> Hls4ml:
-    """hls4ml with its Vitis backend; `x` is (rows, ...) and predicted in one call. Images: channels last and io_stream, else io_parallel."""
+    """hls4ml with its Vitis backend; `x` is (rows, ...) and predicted in one call. Images: channels last and io_stream,
+    else io_parallel.
+    """
     import hls4ml
     from qonnx.transformation.channels_last import ConvertToChannelsLastAndClean
     from qonnx.transformation.gemm_to_matmul import GemmToMatMul
@@ -124,7 +131,12 @@ def hls4ml_predict(model_path: Path, x: Floats) -> Hls4ml:
         precision = input_precision(model_path)
         if precision is not None:
             config["LayerName"][model.graph.input[0].name]["Precision"]["result"] = precision
-        options = {"output_dir": folder, "backend": "Vitis", "io_type": "io_stream" if images else "io_parallel", "hls_config": config}
+        options = {
+            "output_dir": folder,
+            "backend": "Vitis",
+            "io_type": "io_stream" if images else "io_parallel",
+            "hls_config": config,
+        }
         project = hls4ml.converters.convert_from_onnx_model(model, **options)
         project.write()
         written = time.perf_counter()

@@ -1,4 +1,6 @@
-"""Samples per second of our simulator beside hls4ml's compiled predict and qonnx, one thread each, same model and inputs, one run."""
+"""Samples per second of our simulator beside hls4ml's compiled predict and qonnx, one thread each, same model and
+inputs, one run.
+"""
 
 import time
 
@@ -26,7 +28,14 @@ def best(run, repeats: int = 10) -> float:
 def convolutions() -> Table:
     """Batch 64, beside onnxruntime's float32 session on the network without its quantizers."""
     table = Table(title=f"samples per second, one thread, batch {BATCH}", title_justify="left")
-    for column in ("model", "qcompile", "onnxruntime float32", "it is faster by", "hls4ml predict", "qcompile is faster by"):
+    for column in (
+        "model",
+        "qcompile",
+        "onnxruntime float32",
+        "it is faster by",
+        "hls4ml predict",
+        "qcompile is faster by",
+    ):
         table.add_column(column, justify="right")
     for name in peers.CONVOLUTIONS + peers.DEPTHWISE:
         path = peers.corpus() / name

@@ -66,22 +66,32 @@ def digits_mlp() -> nn.Module:
     """64-32-32-10 with 4-bit weights and activations."""
     return nn.Sequential(
         qnn.QuantIdentity(act_quant=Int8ActPerTensorFloat, bit_width=8),
-        dense(INPUTS, 32, 4), nn.BatchNorm1d(32), relu(4),
-        dense(32, 32, 4), nn.BatchNorm1d(32), relu(4),
+        dense(INPUTS, 32, 4),
+        nn.BatchNorm1d(32),
+        relu(4),
+        dense(32, 32, 4),
+        nn.BatchNorm1d(32),
+        relu(4),
         dense(32, CLASSES, 4, bias=True),
-    )  # fmt: skip
+    )
 
 
 def digits_mixed() -> nn.Module:
     """64-48-32-24-10: weights of 6, ternary, bipolar and 8 bits, activations of 5, 3 and 2 bits, 7-bit output."""
     return nn.Sequential(
         qnn.QuantIdentity(act_quant=Int8ActPerTensorFloat, bit_width=6),
-        dense(INPUTS, 48, 6), nn.BatchNorm1d(48), relu(5),
-        dense(48, 32, Ternary), nn.BatchNorm1d(32), relu(3),
-        dense(32, 24, Bipolar), nn.BatchNorm1d(24), relu(2),
+        dense(INPUTS, 48, 6),
+        nn.BatchNorm1d(48),
+        relu(5),
+        dense(48, 32, Ternary),
+        nn.BatchNorm1d(32),
+        relu(3),
+        dense(32, 24, Bipolar),
+        nn.BatchNorm1d(24),
+        relu(2),
         dense(24, CLASSES, 8, bias=True),
         qnn.QuantIdentity(act_quant=Int8ActPerTensorFloat, bit_width=7),
-    )  # fmt: skip
+    )
 
 
 def data() -> tuple[Tensor, Tensor, Tensor, Tensor]:

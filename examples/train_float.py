@@ -4,8 +4,8 @@
 `digits_float_mlp.onnx`  64-32-32-10, batch norm and ReLU behind the hidden layers.
 `digits_float_cnn.onnx`  two strided 3x3 convolutions (6 and 12 channels) with batch norm and ReLU, one dense layer.
 
-256 images that no network is trained on and that are none of `digits_x.npy` go beside them, for calibration: `digits_calibration.npz` with `x`
-and `labels`.
+256 images that no network is trained on and that are none of `digits_x.npy` go beside them, for calibration:
+`digits_calibration.npz` with `x` and `labels`.
 
 Needs torch and scikit-learn. Runs on one CPU thread in about half a minute, with fixed seeds.
 """
@@ -33,33 +33,53 @@ class Image(nn.Module):
 def mlp() -> nn.Sequential:
     """64-32-32-10."""
     return nn.Sequential(
-        nn.Linear(64, 32, bias=False), nn.BatchNorm1d(32), nn.ReLU(),
-        nn.Linear(32, 32, bias=False), nn.BatchNorm1d(32), nn.ReLU(),
+        nn.Linear(64, 32, bias=False),
+        nn.BatchNorm1d(32),
+        nn.ReLU(),
+        nn.Linear(32, 32, bias=False),
+        nn.BatchNorm1d(32),
+        nn.ReLU(),
         nn.Linear(32, 10),
-    )  # fmt: skip
+    )
 
 
 def cnn() -> nn.Sequential:
     """8x8 -> 6 x 4x4 -> 12 x 2x2 -> 10."""
     return nn.Sequential(
         Image(),
-        nn.Conv2d(1, 6, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(),
-        nn.Conv2d(6, 12, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(12), nn.ReLU(),
-        nn.Flatten(), nn.Linear(48, 10),
-    )  # fmt: skip
+        nn.Conv2d(1, 6, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 12, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(48, 10),
+    )
 
 
 def depthwise() -> nn.Sequential:
     """A separable network: 3x3 -> depthwise 3x3 -> 1x1 -> depthwise 3x3 -> 1x1 -> mean -> 10."""
     return nn.Sequential(
         Image(),
-        nn.Conv2d(1, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12), nn.ReLU(),
-        nn.Conv2d(12, 12, 3, stride=2, padding=1, groups=12, bias=False), nn.BatchNorm2d(12), nn.ReLU(),
-        nn.Conv2d(12, 24, 1, bias=False), nn.BatchNorm2d(24), nn.ReLU(),
-        nn.Conv2d(24, 24, 3, stride=2, padding=1, groups=24, bias=False), nn.BatchNorm2d(24), nn.ReLU(),
-        nn.Conv2d(24, 24, 1, bias=False), nn.BatchNorm2d(24), nn.ReLU(),
-        nn.Flatten(), nn.Linear(96, 10),
-    )  # fmt: skip
+        nn.Conv2d(1, 12, 3, padding=1, bias=False),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.Conv2d(12, 12, 3, stride=2, padding=1, groups=12, bias=False),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.Conv2d(12, 24, 1, bias=False),
+        nn.BatchNorm2d(24),
+        nn.ReLU(),
+        nn.Conv2d(24, 24, 3, stride=2, padding=1, groups=24, bias=False),
+        nn.BatchNorm2d(24),
+        nn.ReLU(),
+        nn.Conv2d(24, 24, 1, bias=False),
+        nn.BatchNorm2d(24),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(96, 10),
+    )
 
 
 def data(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -97,9 +117,17 @@ def onnx_bytes(model: nn.Module) -> bytes:
     """The model as ONNX with a free batch size; batch norms are not folded."""
     buffer = io.BytesIO()
     torch.onnx.export(
-        model, (torch.zeros(1, 64),), buffer, dynamo=False, opset_version=17, do_constant_folding=False,
-        training=torch.onnx.TrainingMode.PRESERVE, input_names=["image"], output_names=["scores"], dynamic_axes={"image": {0: "batch"}, "scores": {0: "batch"}},
-    )  # fmt: skip
+        model,
+        (torch.zeros(1, 64),),
+        buffer,
+        dynamo=False,
+        opset_version=17,
+        do_constant_folding=False,
+        training=torch.onnx.TrainingMode.PRESERVE,
+        input_names=["image"],
+        output_names=["scores"],
+        dynamic_axes={"image": {0: "batch"}, "scores": {0: "batch"}},
+    )
     return buffer.getvalue()
 
 
@@ -111,7 +139,9 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     x, y, test_x, test_y = data()
-    np.savez_compressed(out / "digits_calibration.npz", x=x[:CALIBRATION_ROWS].numpy(), labels=y[:CALIBRATION_ROWS].numpy())
+    np.savez_compressed(
+        out / "digits_calibration.npz", x=x[:CALIBRATION_ROWS].numpy(), labels=y[:CALIBRATION_ROWS].numpy()
+    )
     x, y = x[CALIBRATION_ROWS:], y[CALIBRATION_ROWS:]
     for name, build in (("digits_float_mlp", mlp), ("digits_float_cnn", cnn)):
         torch.manual_seed(0)

@@ -24,16 +24,35 @@ __version__ = "0.1.0"
 
 # Imported on first use, so that `qcompile --help` answers at once.
 _HOMES = {
-    "load": "qcompile.frontend", "Model": "qcompile.frontend",
-    "compile": "qcompile.pipeline", "Design": "qcompile.pipeline", "Options": "qcompile.pipeline", "open_project": "qcompile.pipeline",
-    "assign": "qcompile.planning", "Plan": "qcompile.assignment.plan", "Budget": "qcompile.cost.budget",
+    "load": "qcompile.frontend",
+    "Model": "qcompile.frontend",
+    "compile": "qcompile.pipeline",
+    "Design": "qcompile.pipeline",
+    "Options": "qcompile.pipeline",
+    "open_project": "qcompile.pipeline",
+    "assign": "qcompile.planning",
+    "Plan": "qcompile.assignment.plan",
+    "Budget": "qcompile.cost.budget",
     "verify": "qcompile.verification",
-    "QCompileError": "qcompile.errors", "UnsupportedError": "qcompile.errors", "VerificationError": "qcompile.errors",
-}  # fmt: skip
+    "QCompileError": "qcompile.errors",
+    "UnsupportedError": "qcompile.errors",
+    "VerificationError": "qcompile.errors",
+}
 __all__ = [
-    "Budget", "Design", "Model", "Options", "Plan", "QCompileError", "UnsupportedError", "VerificationError", "assign", "compile", "load",
-    "open_project", "verify",
-]  # fmt: skip
+    "Budget",
+    "Design",
+    "Model",
+    "Options",
+    "Plan",
+    "QCompileError",
+    "UnsupportedError",
+    "VerificationError",
+    "assign",
+    "compile",
+    "load",
+    "open_project",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

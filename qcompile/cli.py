@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from qcompile.pipeline import Design
     from qcompile.verification import Report
 
+
 def _fold(ctx: click.Context, parameter: click.Parameter, text: str) -> str:
     """`min`, `full`, or the text of the file that is named."""
     from qcompile.errors import QCompileError
@@ -32,15 +33,40 @@ def _fold(ctx: click.Context, parameter: click.Parameter, text: str) -> str:
         with open(text, encoding="utf-8") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise QCompileError(f"the folding cannot be read: {getattr(error, 'strerror', None) or error}", text, "min, full, or a JSON file") from None
+        raise QCompileError(
+            f"the folding cannot be read: {getattr(error, 'strerror', None) or error}",
+            text,
+            "min, full, or a JSON file",
+        ) from None
 
 
 MODEL_OPTIONS = [
-    click.option("--part", default="xc7z020clg400-1", show_default=True, help="FPGA part or board, see `qcompile parts`"),
+    click.option(
+        "--part", default="xc7z020clg400-1", show_default=True, help="FPGA part or board, see `qcompile parts`"
+    ),
     click.option("--clock", "clock_ns", default=5.0, show_default=True, help="clock period in ns"),
-    click.option("--arch", default="parallel", show_default=True, type=click.Choice(["parallel", "dataflow"]), help="architecture"),
-    click.option("--fold", default="min", show_default=True, metavar="min|full|FILE", callback=_fold, help="dataflow: how far layers are unrolled, see docs/dataflow.md"),
-    click.option("--weights", default="rom", show_default=True, type=click.Choice(["rom", "port"]), help="dataflow: fixed, or loaded through a port"),
+    click.option(
+        "--arch",
+        default="parallel",
+        show_default=True,
+        type=click.Choice(["parallel", "dataflow"]),
+        help="architecture",
+    ),
+    click.option(
+        "--fold",
+        default="min",
+        show_default=True,
+        metavar="min|full|FILE",
+        callback=_fold,
+        help="dataflow: how far layers are unrolled, see docs/dataflow.md",
+    ),
+    click.option(
+        "--weights",
+        default="rom",
+        show_default=True,
+        type=click.Choice(["rom", "port"]),
+        help="dataflow: fixed, or loaded through a port",
+    ),
     click.option(
         "--input-format",
         "input_formats",
@@ -48,7 +74,12 @@ MODEL_OPTIONS = [
         metavar="F",
         help="format of an input without quantizer, e.g. s12f10; once per input",
     ),
-    click.option("--accumulator-bits", default=0, help="minifloat: widest accumulator, low bits of products dropped; 0 is exact", show_default=True),
+    click.option(
+        "--accumulator-bits",
+        default=0,
+        help="minifloat: widest accumulator, low bits of products dropped; 0 is exact",
+        show_default=True,
+    ),
     click.option(
         "--softmax",
         default="host",
@@ -62,8 +93,19 @@ MODEL_OPTIONS = [
 FIT_OPTIONS = [
     click.option("--fit", "fitting", is_flag=True, help="dataflow: choose the folding that is fastest on the part"),
     click.option("--target-fps", type=float, metavar="F", help="--fit: the smallest design with so many inferences/s"),
-    click.option("--max-utilization", default=1.0, show_default=True, metavar="SHARE", help="--fit: of every resource of the part"),
-    click.option("--budget", default="", metavar="LIMITS", help="what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles"),
+    click.option(
+        "--max-utilization",
+        default=1.0,
+        show_default=True,
+        metavar="SHARE",
+        help="--fit: of every resource of the part",
+    ),
+    click.option(
+        "--budget",
+        default="",
+        metavar="LIMITS",
+        help="what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles",
+    ),
 ]
 
 
@@ -166,7 +208,9 @@ def _load_array(path: str) -> list[np.ndarray]:
             return arrays
     except (OSError, ValueError, EOFError, KeyError, MemoryError, OverflowError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or "it is no .npy or .npz file with numbers"
-        raise QCompileError(f"the array cannot be read: {reason}", path, "write it with numpy.save or numpy.savez") from None
+        raise QCompileError(
+            f"the array cannot be read: {reason}", path, "write it with numpy.save or numpy.savez"
+        ) from None
 
 
 def _is_project(path: str) -> bool:
@@ -201,8 +245,11 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
         if as_json:
             click.echo(json.dumps({"supported": False, "unsupported": findings}, indent=1))
         else:
-            _table(f"{model}: cannot be compiled", ["where", "operator", "reason", "way out"],
-                   [[f["where"], f["op"], f["reason"], f["hint"]] for f in findings])  # fmt: skip
+            _table(
+                f"{model}: cannot be compiled",
+                ["where", "operator", "reason", "way out"],
+                [[f["where"], f["op"], f["reason"], f["hint"]] for f in findings],
+            )
             click.echo("next: mend these nodes in the model and export it again", err=True)
         sys.exit(1)
     problem = None
@@ -227,24 +274,42 @@ def _inspection(model: Any, design: Any, problem: Any) -> dict[str, Any]:
         for n in model.graph.nodes
     ]
     record: dict[str, Any] = {
-        "supported": problem is None, "unsupported": [], "problem": str(problem) if problem else None, "warnings": list(model.warnings),
+        "supported": problem is None,
+        "unsupported": [],
+        "problem": str(problem) if problem else None,
+        "warnings": list(model.warnings),
         "inputs": [{"name": v.name, "shape": list(v.type.shape)} for v in model.graph.inputs],
-        "outputs": [{"name": v.name, "shape": list(v.type.shape)} for v in model.graph.outputs], "nodes": nodes,
-    }  # fmt: skip
+        "outputs": [{"name": v.name, "shape": list(v.type.shape)} for v in model.graph.outputs],
+        "nodes": nodes,
+    }
     if design is not None:
         record["lowered"] = [
-            {"op": type(n.op).__name__, "from": str(n.origin), "output": n.output.name, "format": str(n.output.type.format)}
+            {
+                "op": type(n.op).__name__,
+                "from": str(n.origin),
+                "output": n.output.name,
+                "format": str(n.output.type.format),
+            }
             for n in design.graph.nodes
         ]
     return record
 
 
 def _show_inspection(path: str, model: Any, design: Any, problem: Any) -> None:
-    _table(f"{path}: after import", ["output", "op", "shape", "from"],
-           [[n.output.name, _op_text(n.op), list(n.output.type.shape), n.origin] for n in model.graph.nodes])  # fmt: skip
+    _table(
+        f"{path}: after import",
+        ["output", "op", "shape", "from"],
+        [[n.output.name, _op_text(n.op), list(n.output.type.shape), n.origin] for n in model.graph.nodes],
+    )
     if design is not None:
-        _table("after lowering", ["output", "op", "codes", "shape"],
-               [[n.output.name, _op_text(n.op), n.output.type.format, list(n.output.type.shape)] for n in design.graph.nodes])  # fmt: skip
+        _table(
+            "after lowering",
+            ["output", "op", "codes", "shape"],
+            [
+                [n.output.name, _op_text(n.op), n.output.type.format, list(n.output.type.shape)]
+                for n in design.graph.nodes
+            ],
+        )
         _warn(design.warnings)
         click.echo(f"everything is supported; next: qcompile compile {path} -o build")
         return
@@ -275,7 +340,11 @@ def compile(ctx: click.Context, model: str, output: str, plan: str | None, dump:
 
     goal = _goal(ctx, options, ("max_utilization", "budget"))
     if plan and goal is None:  # which may have a folding
-        options = {k: v for k, v in options.items() if k not in ("arch", "fold") or ctx.get_parameter_source(k) is not click.core.ParameterSource.DEFAULT}
+        options = {
+            k: v
+            for k, v in options.items()
+            if k not in ("arch", "fold") or ctx.get_parameter_source(k) is not click.core.ParameterSource.DEFAULT
+        }
     with _progress(f"compiling {model}"):
         design = compile_model(model, plan, dump=dump, fit=goal or False, **options)
         design.write(output)
@@ -293,9 +362,20 @@ def _show_fit(design: Design, fastest: bool) -> None:
     found, clock = design.fitted, design.options.clock_ns
     assert found is not None
     _table("folding", ["layer", "pe", "simd"], [[found.labels[n], f.pe, f.simd] for n, f in found.foldings.items()])
-    used = ", ".join(f"{NAMES[k]} {share:.0%}" for k, share in shares(found.estimate.total, device(design.options.part)).items() if share)
-    click.echo(f"fit: {found.interval:,} cycles = {1e9 / clock / found.interval:,.1f} inferences/s at {1000 / clock:g} MHz; uses {used}")
-    click.echo(_printable(f"what keeps it from being faster: {found.binding}") if fastest else "the smallest design that is fast enough")
+    used = ", ".join(
+        f"{NAMES[k]} {share:.0%}"
+        for k, share in shares(found.estimate.total, device(design.options.part)).items()
+        if share
+    )
+    click.echo(
+        f"fit: {found.interval:,} cycles = {1e9 / clock / found.interval:,.1f} inferences/s at {1000 / clock:g} MHz;"
+        f" uses {used}"
+    )
+    click.echo(
+        _printable(f"what keeps it from being faster: {found.binding}")
+        if fastest
+        else "the smallest design that is fast enough"
+    )
 
 
 def _summary(design: Design, output: str) -> None:
@@ -306,44 +386,128 @@ def _summary(design: Design, output: str) -> None:
         if isinstance(node.op, (ops.Constant, *ops.STRUCTURAL)):
             continue
         weights = next(
-            (v.type for v in node.inputs if isinstance(getattr(design.graph.producers.get(v.name), "op", None), ops.Constant)),
+            (
+                v.type
+                for v in node.inputs
+                if isinstance(getattr(design.graph.producers.get(v.name), "op", None), ops.Constant)
+            ),
             None,
         )
         note = node.op.impl.kind if isinstance(node.op, ops.Map) and node.op.impl else ""
-        rows.append([node.output.name, type(node.op).__name__, list(node.output.type.shape), node.output.type.format,
-                     f"{list(weights.shape)} {weights.format}" if weights else "", note])  # fmt: skip
+        rows.append(
+            [
+                node.output.name,
+                type(node.op).__name__,
+                list(node.output.type.shape),
+                node.output.type.format,
+                f"{list(weights.shape)} {weights.format}" if weights else "",
+                note,
+            ]
+        )
     _table(f"{design.model.name} -> {output}", ["tensor", "op", "shape", "codes", "weights", "implementation"], rows)
 
 
 ASSIGN_OPTIONS = [
-    click.option("--data", "--calibration", "calibration", metavar="FILE|DIR", help="inputs that the network will see: .npy, .npz (labels in it too), a folder of images"),
+    click.option(
+        "--data",
+        "--calibration",
+        "calibration",
+        metavar="FILE|DIR",
+        help="inputs that the network will see: .npy, .npz (labels in it too), a folder of images",
+    ),
     click.option("--labels", metavar="FILE", help=".npy with one class index (or target) per vector"),
     click.option("--test", metavar="FILE", help="held-out data; only reported"),
     click.option("--test-labels", metavar="FILE", help="their labels"),
-    click.option("--part", default="xc7z020clg400-1", show_default=True, help="FPGA part or board, see `qcompile parts`"),
-    click.option("--budget", default="", metavar="LIMITS", help="what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles"),
+    click.option(
+        "--part", default="xc7z020clg400-1", show_default=True, help="FPGA part or board, see `qcompile parts`"
+    ),
+    click.option(
+        "--budget",
+        default="",
+        metavar="LIMITS",
+        help="what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles",
+    ),
     click.option("--max-lut", type=int, help="short for --budget lut=N"),
-    click.option("--accuracy-target", type=float, help="least resources at this accuracy of the bit-accurate simulator, instead of least loss"),
+    click.option(
+        "--accuracy-target",
+        type=float,
+        help="least resources at this accuracy of the bit-accurate simulator, instead of least loss",
+    ),
     click.option("--max-loss", type=float, help="least resources at this loss"),
-    click.option("--minimize", default="loss", show_default=True, help="with a target: lut, dsp, bram18 or area (all of them)"),
+    click.option(
+        "--minimize", default="loss", show_default=True, help="with a target: lut, dsp, bram18 or area (all of them)"
+    ),
     click.option("--metric", default="fit", show_default=True, help="sensitivity: see `qcompile methods`"),
     click.option("--search", default="ilp", show_default=True),
     click.option("--range", default="mse", show_default=True, help="scales: mse, percentile or minmax"),
     click.option("--rounding", default="rtn", show_default=True, help="of weights: rtn, adaround or gptq"),
-    click.option("--transform", "transforms", multiple=True, metavar="NAME", help="fold_bn, equalize, bias_correct; in order, once each; none for none  [default: fold_bn]"),
+    click.option(
+        "--transform",
+        "transforms",
+        multiple=True,
+        metavar="NAME",
+        help="fold_bn, equalize, bias_correct; in order, once each; none for none  [default: fold_bn]",
+    ),
     click.option("--source", default="real", show_default=True, help="real, or bn_distill: no data needed"),
-    click.option("--span", type=(float, float), metavar="LOW HIGH", help="range of the inputs, for bn_distill, which cannot know it"),
-    click.option("--candidates", default="fixed2-8", show_default=True, help="formats: fixed, int, minifloat, float, pow2, with widths, e.g. int3-8,minifloat4"),
-    click.option("--restrict", multiple=True, metavar="WHAT=NAME:FORMATS", help="for some tensors only: layer=conv1:int8, op=Gemm:int2-4, kind=activation:fixed4-8"),
-    click.option("--loss", default="", help="kl (distance from the float network), cross_entropy (needs labels) or mse  [default: kl; mse for targets and single outputs]"),
-    click.option("--refine", type=int, help="evaluations for exchanges around the optimum of the tables, 0 for none  [default: by the network's size, at most 300]"),
+    click.option(
+        "--span",
+        type=(float, float),
+        metavar="LOW HIGH",
+        help="range of the inputs, for bn_distill, which cannot know it",
+    ),
+    click.option(
+        "--candidates",
+        default="fixed2-8",
+        show_default=True,
+        help="formats: fixed, int, minifloat, float, pow2, with widths, e.g. int3-8,minifloat4",
+    ),
+    click.option(
+        "--restrict",
+        multiple=True,
+        metavar="WHAT=NAME:FORMATS",
+        help="for some tensors only: layer=conv1:int8, op=Gemm:int2-4, kind=activation:fixed4-8",
+    ),
+    click.option(
+        "--loss",
+        default="",
+        help=(
+            "kl (distance from the float network), cross_entropy (needs labels) or mse  [default: kl; mse for targets"
+            " and single outputs]"
+        ),
+    ),
+    click.option(
+        "--refine",
+        type=int,
+        help=(
+            "evaluations for exchanges around the optimum of the tables, 0 for none  [default: by the network's size,"
+            " at most 300]"
+        ),
+    ),
     click.option("--per-tensor", is_flag=True, help="one scale per weight tensor, instead of one per output channel"),
     click.option("--asymmetric", is_flag=True, help="integer activations may have a zero point"),
     click.option("--free", is_flag=True, help="formats that the model has already may be replaced"),
-    click.option("--arch", default="parallel", show_default=True, type=click.Choice(["parallel", "dataflow"]), help="architecture that is priced"),
-    click.option("--fold", default="min", show_default=True, metavar="min|full|FILE", callback=_fold, help="dataflow: how far layers are unrolled"),
+    click.option(
+        "--arch",
+        default="parallel",
+        show_default=True,
+        type=click.Choice(["parallel", "dataflow"]),
+        help="architecture that is priced",
+    ),
+    click.option(
+        "--fold",
+        default="min",
+        show_default=True,
+        metavar="min|full|FILE",
+        callback=_fold,
+        help="dataflow: how far layers are unrolled",
+    ),
     click.option("--fit", is_flag=True, help="dataflow: choose the foldings together with the formats"),
-    click.option("--target-fps", type=float, metavar="F", help="--fit: for so many inferences/s  [default: as many as the accuracy allows]"),
+    click.option(
+        "--target-fps",
+        type=float,
+        metavar="F",
+        help="--fit: for so many inferences/s  [default: as many as the accuracy allows]",
+    ),
     click.option("--clock", "clock_ns", default=5.0, show_default=True, help="clock period in ns"),
     click.option("--workers", default=0, show_default="all processors", help="processes for evaluations"),
     click.option("--dask", default="", metavar="ADDRESS", help="evaluations on a Dask cluster instead"),
@@ -361,11 +525,18 @@ def _assign_options(command: Any) -> Any:
 
 @main.command()
 @click.argument("model")
-@click.option("-o", "--output", required=True, help="folder for plan.json, report.html and pictures; or the name of a .json file for the plan alone")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    help="folder for plan.json, report.html and pictures; or the name of a .json file for the plan alone",
+)
 @click.option("--json", "as_json", is_flag=True, help="machine-readable")
 @_assign_options
 def assign(model: str, output: str, as_json: bool, **options: Any) -> None:
-    """Choose a format for every tensor of a float MODEL: least loss under a budget, or least resources at an accuracy."""
+    """Choose a format for every tensor of a float MODEL: least loss under a budget, or least resources at an
+    accuracy.
+    """
     from qcompile import planning
     from qcompile.assignment.jobs import default_folder
     from qcompile.errors import QCompileError
@@ -386,7 +557,17 @@ def assign(model: str, output: str, as_json: bool, **options: Any) -> None:
         planning.write(run, output, model)
         plan = os.path.join(output, "plan.json")
     if as_json:
-        click.echo(json.dumps({"plan": plan, "chosen": run.chosen.record(), "uniform": [p.record() for p in run.baselines], "held_out": [p.record() for p in run.tested]}, indent=1))
+        click.echo(
+            json.dumps(
+                {
+                    "plan": plan,
+                    "chosen": run.chosen.record(),
+                    "uniform": [p.record() for p in run.baselines],
+                    "held_out": [p.record() for p in run.tested],
+                },
+                indent=1,
+            )
+        )
         return
     _show_run(run, output)
     click.echo(f"next: {planning.next_step(run, model, plan)}")
@@ -395,9 +576,22 @@ def assign(model: str, output: str, as_json: bool, **options: Any) -> None:
 @contextlib.contextmanager
 def _stages() -> Iterator[Any]:
     """A bar with the remaining time for every stage of a long run, on stderr."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=_console(stderr=True)) as bars:
         tasks: dict[str, Any] = {}
 
@@ -413,14 +607,30 @@ def _show_run(run: Any, output: str) -> None:
     from qcompile import planning
 
     f = planning.figures(run, "")
-    _table(f"formats of {run.model.name}", ["tensor", "shape", "candidate", "format", run.settings.metric], [[r[0], r[2], r[3], r[4], r[5]] for r in f.rows])
+    _table(
+        f"formats of {run.model.name}",
+        ["tensor", "shape", "candidate", "format", run.settings.metric],
+        [[r[0], r[2], r[3], r[4], r[5]] for r in f.rows],
+    )
     tested = {p.name: p for p in run.tested}
     rows = []
     for p in (run.chosen, *run.baselines):
         held = tested.get(p.name)
-        rows.append([p.name, f"{p.cost.lut:,.0f}", p.cost.dsp, p.cost.bram18, f"{p.cost.latency:,}", f"{p.loss:.4g}", "" if p.accuracy is None else f"{p.accuracy:.4f}",
-                     *([f"{held.loss:.4g}", "" if held.accuracy is None else f"{held.accuracy:.4f}"] if held else [])])  # fmt: skip
-    header = ["plan", "LUT", "DSP", "BRAM18", "cycles", "loss", "accuracy"] + (["held-out loss", "held-out accuracy"] if run.tested else [])
+        rows.append(
+            [
+                p.name,
+                f"{p.cost.lut:,.0f}",
+                p.cost.dsp,
+                p.cost.bram18,
+                f"{p.cost.latency:,}",
+                f"{p.loss:.4g}",
+                "" if p.accuracy is None else f"{p.accuracy:.4f}",
+                *([f"{held.loss:.4g}", "" if held.accuracy is None else f"{held.accuracy:.4f}"] if held else []),
+            ]
+        )
+    header = ["plan", "LUT", "DSP", "BRAM18", "cycles", "loss", "accuracy"] + (
+        ["held-out loss", "held-out accuracy"] if run.tested else []
+    )
     _table("the chosen plan and uniform ones, by the bit-accurate simulator", header, rows)
     for name, text in f.facts:
         click.echo(f"{_printable(name)}: {_printable(text)}")
@@ -464,30 +674,47 @@ def simulate(target: str, source: str, result: str, codes: bool, **options: Any)
 @click.option("--samples", default=1000, show_default=True, help="random vectors")
 @click.option("--seed", default=0, show_default=True)
 @click.option(
-    "--float32/--no-float32", default=True, show_default=True, help="compare with qonnx's float32 execution where it is installed"
+    "--float32/--no-float32",
+    default=True,
+    show_default=True,
+    help="compare with qonnx's float32 execution where it is installed",
 )
-@click.option("--layers", "per_layer", is_flag=True, help="per layer: range used, bits wasted, saturation, noise, bound and range seen")
+@click.option(
+    "--layers",
+    "per_layer",
+    is_flag=True,
+    help="per layer: range used, bits wasted, saturation, noise, bound and range seen",
+)
 @click.option("--json", "as_json", is_flag=True, help="machine-readable")
-def verify(directory: str, source: str | None, samples: int, seed: int, float32: bool, per_layer: bool, as_json: bool) -> None:
+def verify(
+    directory: str, source: str | None, samples: int, seed: int, float32: bool, per_layer: bool, as_json: bool
+) -> None:
     """Exit code 0 only when reference, simulator, emitted simulator and compiled C++ agree on every code."""
     from qcompile.errors import QCompileError
     from qcompile.verification import report_record
     from qcompile.verification import verify as verify_project
 
     if not 0 <= samples <= 10_000_000 or seed < 0:
-        raise QCompileError(f"{samples} samples and seed {seed} are not possible; 0 to 10,000,000 samples and a seed of 0 or more are")
+        raise QCompileError(
+            f"{samples} samples and seed {seed} are not possible; 0 to 10,000,000 samples and a seed of 0 or more are"
+        )
     arrays = _load_array(source) if source else []
     with _progress(f"verifying {directory}") as progress:
         report = verify_project(directory, *arrays, samples=samples, seed=seed, float32=float32, progress=progress)
         rows = _layers(directory, arrays, samples, seed, progress) if per_layer else None
     if as_json:
-        click.echo(json.dumps(report_record(report) | ({"layers": [r.record() for r in rows]} if rows is not None else {}), indent=1))
+        click.echo(
+            json.dumps(
+                report_record(report) | ({"layers": [r.record() for r in rows]} if rows is not None else {}), indent=1
+            )
+        )
         return
     _show_report(directory, report)
     if rows is not None:
         _show_layers(directory, rows, bool(arrays))
     click.echo(
-        f"all executions agree; next: make -C {directory} synth (with Vitis HLS), or qcompile simulate {directory} --input x.npy --output y.npy"
+        f"all executions agree; next: make -C {directory} synth (with Vitis HLS), or qcompile simulate {directory}"
+        " --input x.npy --output y.npy"
     )
 
 
@@ -505,15 +732,34 @@ def _show_layers(directory: str, rows: list[Layer], given: bool) -> None:
     def decibels(row: Layer) -> str:
         return "" if row.sqnr_db is None else "exact" if math.isinf(row.sqnr_db) else f"{row.sqnr_db:.1f}"
 
-    title = f"layers of {directory}, on " + ("the given vectors" if given else "random vectors: give --input for real ones")
-    _table(title, ["tensor", "op", "codes", "proven bound", "seen", "bits wasted", "saturated", "SQNR dB"],
-           [[r.tensor, r.op, r.format, f"{r.bound[0]} .. {r.bound[1]}", f"{r.seen[0]} .. {r.seen[1]}", r.wasted_bits,
-             "" if r.saturated is None else f"{r.saturated:.2%}", decibels(r)] for r in rows])  # fmt: skip
+    title = f"layers of {directory}, on " + (
+        "the given vectors" if given else "random vectors: give --input for real ones"
+    )
+    _table(
+        title,
+        ["tensor", "op", "codes", "proven bound", "seen", "bits wasted", "saturated", "SQNR dB"],
+        [
+            [
+                r.tensor,
+                r.op,
+                r.format,
+                f"{r.bound[0]} .. {r.bound[1]}",
+                f"{r.seen[0]} .. {r.seen[1]}",
+                r.wasted_bits,
+                "" if r.saturated is None else f"{r.saturated:.2%}",
+                decibels(r),
+            ]
+            for r in rows
+        ],
+    )
 
 
 def _show_report(directory: str, report: Report) -> None:
-    _table(f"verify {directory}", ["comparison", "vectors", "codes", "differing", "note"],
-           [[r.what, r.vectors, r.codes, r.differing, r.note] for r in report.rows])  # fmt: skip
+    _table(
+        f"verify {directory}",
+        ["comparison", "vectors", "codes", "differing", "note"],
+        [[r.what, r.vectors, r.codes, r.differing, r.note] for r in report.rows],
+    )
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
 
@@ -544,9 +790,23 @@ def evaluate(target: str, source: str, labels: str, as_json: bool, **options: An
 
 HLS4ML_OPTIONS = [
     click.option("--reuse-factor", default=1, show_default=True, help="hls4ml: products that share a multiplier"),
-    click.option("--strategy", default="latency", show_default=True, type=click.Choice(["latency", "resource"]), help="hls4ml"),
-    click.option("--io-type", default="io_parallel", show_default=True, type=click.Choice(["io_parallel", "io_stream"]), help="hls4ml"),
-    click.option("--stage", default="synthesis", show_default=True, type=click.Choice(["hls", "synthesis"]), help="the report that is predicted"),
+    click.option(
+        "--strategy", default="latency", show_default=True, type=click.Choice(["latency", "resource"]), help="hls4ml"
+    ),
+    click.option(
+        "--io-type",
+        default="io_parallel",
+        show_default=True,
+        type=click.Choice(["io_parallel", "io_stream"]),
+        help="hls4ml",
+    ),
+    click.option(
+        "--stage",
+        default="synthesis",
+        show_default=True,
+        type=click.Choice(["hls", "synthesis"]),
+        help="the report that is predicted",
+    ),
 ]
 
 
@@ -558,7 +818,13 @@ def _hls4ml_options(command: Any) -> Any:
 
 @main.command()
 @click.argument("target")
-@click.option("--generator", default="qcompile", show_default=True, type=click.Choice(["qcompile", "hls4ml"]), help="whose hardware is estimated")
+@click.option(
+    "--generator",
+    default="qcompile",
+    show_default=True,
+    type=click.Choice(["qcompile", "hls4ml"]),
+    help="whose hardware is estimated",
+)
 @click.option("--plot", metavar="FILE", help="draw the shares of the part by layer (.svg, .png, .pdf)")
 @click.option("--json", "as_json", is_flag=True, help="machine-readable")
 @_hls4ml_options
@@ -574,7 +840,9 @@ def estimate(ctx: click.Context, target: str, generator: str, plot: str | None, 
     limit = Budget.parse(options["budget"], options["max_utilization"])
     goal = _goal(ctx, options, ())
     if goal is not None and (generator == "hls4ml" or _is_project(target)):
-        raise click.UsageError("--fit chooses the folding of a model that qcompile compiles: neither a project's nor hls4ml's")
+        raise click.UsageError(
+            "--fit chooses the folding of a model that qcompile compiles: neither a project's nor hls4ml's"
+        )
     given = {k for k in (*options, *theirs) if ctx.get_parameter_source(k) is not click.core.ParameterSource.DEFAULT}
     if generator != "hls4ml" and (wrong := sorted(given & {"reuse_factor", "strategy", "io_type"})):
         raise click.UsageError(f"--{wrong[0].replace('_', '-')} is an option of --generator hls4ml")
@@ -595,14 +863,19 @@ def estimate(ctx: click.Context, target: str, generator: str, plot: str | None, 
         click.echo(f"picture: {plot}")
 
 
-def _estimation(target: str, generator: str, theirs: dict[str, Any], options: dict[str, Any], given: set[str]) -> Estimation:
+def _estimation(
+    target: str, generator: str, theirs: dict[str, Any], options: dict[str, Any], given: set[str]
+) -> Estimation:
     """Of a project on its own part and clock, unless others are given."""
     from qcompile import estimation
 
     source: Any = target
     if _is_project(target):
         if wrong := sorted(given & {"arch", "input_formats", "softmax", "accumulator_bits", "fold", "weights"}):
-            raise click.UsageError(f"--{wrong[0].removesuffix('s').replace('_', '-')} is for models; {target} is a project, which has been compiled")
+            raise click.UsageError(
+                f"--{wrong[0].removesuffix('s').replace('_', '-')} is for models; {target} is a project, which has been"
+                " compiled"
+            )
         source = _design(target)
         options = vars(source.options) | {k: options[k] for k in given & {"part", "clock_ns"}}
     if generator == "hls4ml":
@@ -617,13 +890,17 @@ def _show_estimate(target: str, found: Estimation, limits: dict[str, int]) -> No
     names = [report.NAMES[k] for k in kinds]
     rows = [[layer.name, layer.op, *_counted(layer.cost, kinds)] for layer in found.estimate.layers]
     total = report.shares(found.estimate.total, found.device)
-    rows += [["total", "", *_counted(found.estimate.total, kinds)], ["share of the part", "", *(f"{total.get(k, 0):.1%}" for k in kinds), "", ""]]
+    rows += [
+        ["total", "", *_counted(found.estimate.total, kinds)],
+        ["share of the part", "", *(f"{total.get(k, 0):.1%}" for k in kinds), "", ""],
+    ]
     _table(f"{target} on {found.estimate.part}, {found.what}", ["layer", "op", *names, "latency", "interval"], rows)
     for line in (*found.lines, *report.advice(found.estimate, found.device, limits)):
         click.echo(_printable(line))
     fits = not report.exceeded(found.estimate.total, limits)
     click.echo(f"{'it fits' if fits else 'IT DOES NOT FIT'} {found.estimate.part}")
-    click.echo(f"next: {found.after if fits else 'qcompile parts shows larger parts; fewer bits or more zeros make the model smaller'}")
+    larger = "qcompile parts shows larger parts; fewer bits or more zeros make the model smaller"
+    click.echo(f"next: {found.after if fits else larger}")
 
 
 def _counted(cost: Resources, kinds: list[str]) -> list[str]:
@@ -645,15 +922,31 @@ def parts(patterns: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"parts": [_part_record(d, known.boards_of(d)) for d in found]}, indent=1))
         return
-    _table("parts", ["part", "family", "LUT", "FF", "DSP", "BRAM36", "URAM", "boards"],
-           [[d.name, d.family, f"{d.lut:,}", f"{d.ff:,}", f"{d.dsp:,} {d.dsp_kind.name}", f"{d.bram36:g}", d.uram or "",
-             ", ".join(b.name for b in known.boards_of(d))] for d in found])  # fmt: skip
+    _table(
+        "parts",
+        ["part", "family", "LUT", "FF", "DSP", "BRAM36", "URAM", "boards"],
+        [
+            [
+                d.name,
+                d.family,
+                f"{d.lut:,}",
+                f"{d.ff:,}",
+                f"{d.dsp:,} {d.dsp_kind.name}",
+                f"{d.bram36:g}",
+                d.uram or "",
+                ", ".join(b.name for b in known.boards_of(d)),
+            ]
+            for d in found
+        ],
+    )
     number = next((b.part for b in known.boards_of(found[0]) if b.name in patterns), found[0].number)
     click.echo(f"next: qcompile compile MODEL.onnx --part {number} -o build")
 
 
 def _part_record(device: Device, boards: tuple[Board, ...]) -> dict[str, Any]:
-    """All that the catalogue has on a part; bram counts its own blocks, bram18 and bram36 units of the vendor's reports."""
+    """All that the catalogue has on a part; bram counts its own blocks, bram18 and bram36 units of the vendor's
+    reports.
+    """
     import dataclasses
 
     record = {**dataclasses.asdict(device), "bram18": device.bram18, "bram36": device.bram36}
@@ -706,7 +999,11 @@ def demo(output: str) -> None:
         result = evaluate_design(design, [x], labels, float32=False)
     _summary(design, output)
     _show_report(output, report)
-    _table("accuracy on the shipped test digits", ["execution", "accuracy"], [[k, v] for k, v in result["accuracy"].items()])
+    _table(
+        "accuracy on the shipped test digits",
+        ["execution", "accuracy"],
+        [[k, v] for k, v in result["accuracy"].items()],
+    )
     click.echo(f"next: look into {output}/README.md, or compile a model of yours: qcompile inspect MODEL.onnx")
 
 

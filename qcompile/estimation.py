@@ -28,19 +28,28 @@ class Estimation:
 
 
 def qcompile(source: Any, stage: str = "synthesis", **options: Any) -> Estimation:
-    """Of our own hardware; source: a Design, a Model or a path. options: those of `compile`; of a Design, part and clock_ns are used."""
+    """Of our own hardware; source: a Design, a Model or a path. options: those of `compile`; of a Design, part and
+    clock_ns are used.
+    """
     if stage != "synthesis":
-        raise QCompileError(f"qcompile's rules predict logic synthesis, not the stage '{stage}'", hint="--stage hls goes with --generator hls4ml")
+        raise QCompileError(
+            f"qcompile's rules predict logic synthesis, not the stage '{stage}'",
+            hint="--stage hls goes with --generator hls4ml",
+        )
     _check(options)
     design = source if isinstance(source, Design) else compile(source, **options)
     part = options.get("part", design.options.part)
     clock_ns = options.get("clock_ns", design.options.clock_ns)
     found = _named(design.estimate(part, clock_ns), part)
     lines = (
-        *_timing(found, clock_ns), f"weights: {weight_bits(design.graph):,} bits as codes",
-        f"basis: {basis_text(found.total.basis)}; flip-flops and latency follow from delays, the HLS tool may cut the pipeline elsewhere",
+        *_timing(found, clock_ns),
+        f"weights: {weight_bits(design.graph):,} bits as codes",
+        (
+            f"basis: {basis_text(found.total.basis)}; flip-flops and latency follow from delays, the HLS tool may cut"
+            " the pipeline elsewhere"
+        ),
         *found.notes,
-    )  # fmt: skip
+    )
     return Estimation(found, device(part), "logic synthesis of our hardware", lines, "qcompile compile MODEL -o build")
 
 
@@ -50,10 +59,20 @@ def hls4ml(source: Any, part: str, clock_ns: float, input_formats: tuple[str, ..
 
     _check({"part": part, "clock_ns": clock_ns})
     model = source.model if isinstance(source, Design) else source if isinstance(source, Model) else load(source)
-    graph = ports.with_input_formats(model.graph, tuple(parse_format(t) for t in input_formats), model.annotated) if input_formats else model.graph
+    graph = (
+        ports.with_input_formats(model.graph, tuple(parse_format(t) for t in input_formats), model.annotated)
+        if input_formats
+        else model.graph
+    )
     found = _named(rules.estimate(graph, device(part), clock_ns, **options), part)
     what = "logic synthesis of hls4ml's project" if found.stage == "synthesis" else "the HLS report of hls4ml's project"
-    return Estimation(found, device(part), what, (*_timing(found, clock_ns), *found.notes), "the same without --generator estimates our own hardware")
+    return Estimation(
+        found,
+        device(part),
+        what,
+        (*_timing(found, clock_ns), *found.notes),
+        "the same without --generator estimates our own hardware",
+    )
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -63,7 +82,9 @@ def _check(options: dict[str, Any]) -> None:
 
 
 def _named(found: Estimate, part: str) -> Estimate:
-    """With the part as the user called it (the device where a board was named), and every layer by a name of its own."""
+    """With the part as the user called it (the device where a board was named), and every layer by a name of
+    its own.
+    """
     return replace(found.named_apart(), part=full_name(part))
 
 
@@ -71,5 +92,8 @@ def _timing(found: Estimate, clock_ns: float) -> tuple[str, ...]:
     latency, interval = found.total.latency * clock_ns, found.total.interval * clock_ns
     return (
         f"bottleneck: {bottleneck(found)}",
-        f"latency: {found.total.latency:,} cycles = {latency / 1000:,.3f} us; throughput: {1e9 / interval:,.0f} inferences/s at {1000 / clock_ns:g} MHz",
+        (
+            f"latency: {found.total.latency:,} cycles = {latency / 1000:,.3f} us; throughput: {1e9 / interval:,.0f}"
+            f" inferences/s at {1000 / clock_ns:g} MHz"
+        ),
     )

@@ -16,7 +16,8 @@ SHOWN = 20  # disagreements listed
 def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float32: bool = True) -> dict[str, Any]:
     """Accuracy and agreement. labels: class indices (N,). The first output is a score per class, or the class itself.
 
-    confusion: [label, bit-accurate class, float32 class, number of vectors] where the two executions differ, most frequent first.
+    confusion: [label, bit-accurate class, float32 class, number of vectors] where the two executions differ, most
+    frequent first.
     """
     from qcompile.float32 import execute
     from qcompile.verification import to_float_inputs
@@ -26,13 +27,16 @@ def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float
     labels = np.asarray(labels).reshape(-1)
     if len(labels) != len(exact) or labels.dtype.kind not in "iu":
         raise QCompileError(
-            f"{len(labels)} labels of type {labels.dtype} for {len(exact)} vectors; one class index per vector is needed",
+            f"{len(labels)} labels of type {labels.dtype} for {len(exact)} vectors; one class index per vector is"
+            " needed",
             "--labels",
         )
     result: dict[str, Any] = {"vectors": len(labels), "accuracy": {"bit-accurate": float(np.mean(exact == labels))}}
     result |= {"agreement": None, "disagreements": [], "confusion": []}
     if float32:
-        found, by = execute(design.model.source, design.reference, to_float_inputs(design, tuple(np.asarray(a) for a in inputs)))
+        found, by = execute(
+            design.model.source, design.reference, to_float_inputs(design, tuple(np.asarray(a) for a in inputs))
+        )
         if found is None:
             result["accuracy"]["float32"] = by
             return result
@@ -42,7 +46,9 @@ def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float
         where = np.flatnonzero(guess != exact)
         result["disagreements"] = [[int(i), int(labels[i]), int(exact[i]), int(guess[i])] for i in where[:SHOWN]]
         pairs = Counter((int(labels[i]), int(exact[i]), int(guess[i])) for i in where)
-        result["confusion"] = [[*classes, count] for classes, count in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))]
+        result["confusion"] = [
+            [*classes, count] for classes, count in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+        ]
     return result
 
 

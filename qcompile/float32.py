@@ -1,4 +1,6 @@
-"""The float32 execution of the user's own file, by qonnx or onnxruntime where they are installed. Never the reference, always beside it."""
+"""The float32 execution of the user's own file, by qonnx or onnxruntime where they are installed. Never the reference,
+always beside it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _CUSTOM = {"Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant", "MultiThr
 
 
 def execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tuple[list[np.ndarray] | None, str]:
-    """(outputs with the vector index first, executor), or (None, why it could not run). One vector a call, as exported."""
+    """(outputs with the vector index first, executor), or (None, why it could not run). One vector a call, as
+    exported.
+    """
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             return _execute(source, graph, inputs)
@@ -23,7 +27,10 @@ def execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tupl
     except Exception as error:  # noqa: BLE001 - the executor is somebody else's; its failure is reported, not ours to handle
         return (
             None,
-            f"not run: the executor fails ({type(error).__name__}: {str(error).splitlines()[0][:100] if str(error) else ''})",
+            (
+                f"not run: the executor fails ({type(error).__name__}:"
+                f" {str(error).splitlines()[0][:100] if str(error) else ''})"
+            ),
         )
 
 
@@ -44,7 +51,9 @@ def _execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tup
     import onnx
 
     proto = onnx.load_model_from_string(source)
-    if all(node.domain in ("", "ai.onnx", "com.microsoft") and node.op_type not in _CUSTOM for node in proto.graph.node):
+    if all(
+        node.domain in ("", "ai.onnx", "com.microsoft") and node.op_type not in _CUSTOM for node in proto.graph.node
+    ):
         return _execute_plain(proto, graph, inputs)
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.core.onnx_exec import execute_onnx
@@ -79,9 +88,13 @@ def _execute_plain(proto: Any, graph: Graph, inputs: tuple[np.ndarray, ...]) -> 
     names = [o.name for o in proto.graph.output]
     rows = []
     for i in range(len(inputs[0])):
-        feed = {v.name: x[i].astype(kinds[v.name]) for v, x in zip(graph.inputs, inputs, strict=True) if v.name in kinds}
+        feed = {
+            v.name: x[i].astype(kinds[v.name]) for v, x in zip(graph.inputs, inputs, strict=True) if v.name in kinds
+        }
         rows.append(session.run(names, feed))
     return [np.stack([r[k] for r in rows]) for k in range(len(names))], "onnxruntime"
 
 
-_KINDS = {"tensor(double)": np.float64} | {f"tensor({name})": np.dtype(name).type for name in ("int8", "uint8", "int16", "uint16", "int32", "int64")}
+_KINDS = {"tensor(double)": np.float64} | {
+    f"tensor({name})": np.dtype(name).type for name in ("int8", "uint8", "int16", "uint16", "int32", "int64")
+}

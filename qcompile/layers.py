@@ -1,4 +1,6 @@
-"""What every layer makes of its format on given inputs: range used, bits wasted, saturation, noise, proven bound against range seen."""
+"""What every layer makes of its format on given inputs: range used, bits wasted, saturation, noise, proven bound
+against range seen.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ MEASURED = (ops.Map, ops.MatMul, ops.Conv, ops.Mul, ops.SumPool, ops.ReduceSum, 
 class Layer:
     """One tensor of the integer graph. Ranges are in units.
 
-    wasted_bits: width of the format less the bits that the seen range needs. For quantizers only: saturated, the share of numbers that
-    lay beyond the format's ends, and sqnr_db, 10 log10 (power of the unquantized numbers / power of the quantization error).
+    wasted_bits: width of the format less the bits that the seen range needs. For quantizers only: saturated, the share
+    of numbers that lay beyond the format's ends, and sqnr_db, 10 log10 (power of the unquantized numbers / power of the
+    quantization error).
     """
 
     tensor: str
@@ -66,7 +69,10 @@ def layers(design: Design, *x: np.ndarray, progress: Callable[[str], None] = lam
             old = seen.get(node.output.name, (lo, hi))
             seen[node.output.name] = min(lo, old[0]), max(hi, old[1])
         _add_noise(design, part, noise)
-    return [_layer(n, known[n.output.name].bounds, seen[n.output.name], noise.get(untransposed(n.output.name))) for n in nodes]
+    return [
+        _layer(n, known[n.output.name].bounds, seen[n.output.name], noise.get(untransposed(n.output.name)))
+        for n in nodes
+    ]
 
 
 def _add_noise(design: Design, x: list[np.ndarray], noise: dict[str, _Noise]) -> None:
@@ -96,4 +102,6 @@ def _layer(node: Node, reach: tuple[int, int], seen: tuple[int, int], noise: _No
     if noise and noise.signal > 0:
         sqnr = math.inf if noise.error == 0 else 10 * math.log10(noise.signal / noise.error)
     kind = type(node.op).__name__
-    return Layer(node.output.name, str(node.origin), kind, str(fmt), reach, seen, max(0, fmt.width - needed), saturated, sqnr)
+    return Layer(
+        node.output.name, str(node.origin), kind, str(fmt), reach, seen, max(0, fmt.width - needed), saturated, sqnr
+    )

@@ -47,8 +47,9 @@ ARCHITECTURES = ("parallel", "dataflow")
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose. input_formats: one per input, in order, or none. accumulator_bits: the widest accumulator of minifloat products
-    (0: as wide as exact sums need); where more would be needed, low bits of every product are dropped.
+    """What the user chose. input_formats: one per input, in order, or none. accumulator_bits: the widest accumulator of
+    minifloat products (0: as wide as exact sums need); where more would be needed, low bits of every product are
+    dropped.
     """
 
     part: str = "xc7z020clg400-1"
@@ -69,9 +70,13 @@ class Options:
         if self.fold != "min" and self.arch != "dataflow":
             raise QCompileError(f"architecture {self.arch} cannot be folded", "--fold", "--arch dataflow can")
         if self.weights != "rom" and self.arch != "dataflow":
-            raise QCompileError(f"architecture {self.arch} has its weights in the logic", "--weights", "--arch dataflow can reload them")
+            raise QCompileError(
+                f"architecture {self.arch} has its weights in the logic", "--weights", "--arch dataflow can reload them"
+            )
         if self.accumulator_bits and not 8 <= self.accumulator_bits <= 1024:
-            raise QCompileError(f"accumulators of {self.accumulator_bits} bits are not possible; 8 to 1024 are, 0 is exact")
+            raise QCompileError(
+                f"accumulators of {self.accumulator_bits} bits are not possible; 8 to 1024 are, 0 is exact"
+            )
         if not 0.1 <= self.clock_ns <= 1000:
             raise QCompileError(f"the clock period is {self.clock_ns} ns; 0.1 to 1000 are possible")
         if not self.part or len(self.part) > 40 or not all(c.isalnum() or c in "-_" for c in self.part):
@@ -88,7 +93,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Design:
-    """A compiled network: the reference (model graph), the integer graph, and the host's part; plan: the formats that were chosen for it."""
+    """A compiled network: the reference (model graph), the integer graph, and the host's part; plan: the formats that
+    were chosen for it.
+    """
 
     model: Model
     options: Options
@@ -127,16 +134,24 @@ class Design:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         too_big = hls.parallel_too_big(self.graph) if self.options.arch == "parallel" else None
-        cut = f"{len(self.truncated)} accumulators drop low bits: the result is not exact, verify says how far off" if self.truncated else None
+        cut = (
+            f"{len(self.truncated)} accumulators drop low bits: the result is not exact, verify says how far off"
+            if self.truncated
+            else None
+        )
         return self.model.warnings + tuple(w for w in (too_big, cut) if w)
 
     def simulate(self, *x: np.ndarray, codes: bool = False) -> Any:
-        """Real values of the output (codes=True: codes of the port) for floats (N, *input shape); a list if there are several outputs."""
+        """Real values of the output (codes=True: codes of the port) for floats (N, *input shape); a list if there are
+        several outputs.
+        """
         results = self.simulator.codes(*x) if codes else self.simulator(*x)
         return results[0] if len(results) == 1 else results
 
     def estimate(self, part: str | None = None, clock_ns: float | None = None) -> Estimate:
-        """Resources and cycles per layer and in total, on the design's part and clock or others. QCompileError for an unknown part or clock."""
+        """Resources and cycles per layer and in total, on the design's part and clock or others. QCompileError for an
+        unknown part or clock.
+        """
         part, clock_ns = part or self.options.part, clock_ns or self.options.clock_ns
         target = device(part)
         check_clock(target, part, clock_ns)
@@ -165,33 +180,53 @@ Pass = Callable[[Graph], Graph]
 
 def integer_passes(fabric: Fabric) -> tuple[tuple[str, Pass], ...]:
     """What becomes of a lowered graph, in this order."""
-    return (("remove_unused", remove_unused), ("sink_transposes", sink_transposes), ("implement", partial(implement, fabric=fabric)))
+    return (
+        ("remove_unused", remove_unused),
+        ("sink_transposes", sink_transposes),
+        ("implement", partial(implement, fabric=fabric)),
+    )
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a folding is chosen for: the fastest design inside the budget, or with target_fps the smallest that is fast enough."""
+    """What a folding is chosen for: the fastest design inside the budget, or with target_fps the smallest that is fast
+    enough.
+    """
 
     budget: Budget = Budget()
     target_fps: float | None = None
 
     def __post_init__(self) -> None:
         if self.target_fps is not None and not 0 < self.target_fps < 1e12:
-            raise QCompileError(f"{self.target_fps:g} frames/s are not possible", "--target-fps", "a positive number, for example 30")
+            raise QCompileError(
+                f"{self.target_fps:g} frames/s are not possible", "--target-fps", "a positive number, for example 30"
+            )
 
 
-def compile(source: Any, plan: Plan | str | Path | None = None, *, dump: str | Path | None = None, fit: bool | Goal = False, **options: Any) -> Design:
-    """Design of a model (a Model, or whatever `load` takes). options: the fields of `Options`. dump: folder for the graph after each pass.
+def compile(
+    source: Any,
+    plan: Plan | str | Path | None = None,
+    *,
+    dump: str | Path | None = None,
+    fit: bool | Goal = False,
+    **options: Any,
+) -> Design:
+    """Design of a model (a Model, or whatever `load` takes). options: the fields of `Options`. dump: folder for the
+    graph after each pass.
 
-    plan: formats for the tensors that the model does not quantize itself (and foldings, unless others are given): what `assign` found, or the
-    path of its file.
-    fit: choose the folding of every layer (architecture dataflow) for the part, or for a `Goal`. QCompileError where none fits.
+    plan: formats for the tensors that the model does not quantize itself (and foldings, unless others are given): what
+    `assign` found, or the path of its file.
+    fit: choose the folding of every layer (architecture dataflow) for the part, or for a `Goal`. QCompileError where
+    none fits.
     """
     model = source if isinstance(source, Model) else load(source)
     plan = Plan.read(plan) if isinstance(plan, (str, Path)) else plan
     if plan is not None:
         if plan.folding and not fit:
-            options = {"arch": "dataflow", "fold": json.dumps({name: vars(f) for name, f in plan.folding.items()})} | options
+            options = {
+                "arch": "dataflow",
+                "fold": json.dumps({name: vars(f) for name, f in plan.folding.items()}),
+            } | options
         return replace(_compile(_planned(model, plan), dump, fit, options), model=model, plan=plan)
     return _compile(model, dump, fit, options)
 
@@ -199,8 +234,11 @@ def compile(source: Any, plan: Plan | str | Path | None = None, *, dump: str | P
 def _planned(model: Model, plan: Plan) -> Model:
     """The model as the plan quantizes it."""
     if plan.model and plan.model != model.sha256:
-        raise QCompileError(f"the plan was made for another file ('{plan.name}', sha256 {plan.model[:12]}...)", model.name,
-                            "qcompile assign on this model; or remove \"sha256\" from the plan to use it all the same")  # fmt: skip
+        raise QCompileError(
+            f"the plan was made for another file ('{plan.name}', sha256 {plan.model[:12]}...)",
+            model.name,
+            'qcompile assign on this model; or remove "sha256" from the plan to use it all the same',
+        )
     from qcompile.assignment.apply import apply  # most designs need no plan
 
     return replace(model, graph=apply(model.graph, plan))
@@ -209,7 +247,9 @@ def _planned(model: Model, plan: Plan) -> Model:
 def _compile(model: Model, dump: str | Path | None, fit: bool | Goal, options: dict[str, Any]) -> Design:
     chosen = _options(options, bool(fit))
     reference = ports.with_input_formats(model.graph, chosen.formats(), model.annotated)
-    graph, inputs, outputs = lower(reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits, chosen.weights == "port")
+    graph, inputs, outputs = lower(
+        reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits, chosen.weights == "port"
+    )
     stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
     for name, step in integer_passes(fabric_of(chosen.part)):
         graph = step(graph)
@@ -226,7 +266,9 @@ def _compile(model: Model, dump: str | Path | None, fit: bool | Goal, options: d
 def _options(given: dict[str, Any], fitting: bool) -> Options:
     """A folding that is to be chosen needs an architecture that can be folded, and no other choice."""
     if fitting and given.get("arch", "dataflow") != "dataflow":
-        raise QCompileError(f"architecture {given['arch']} cannot be folded", "--fit", "leave --arch away, or --arch dataflow")
+        raise QCompileError(
+            f"architecture {given['arch']} cannot be folded", "--fit", "leave --arch away, or --arch dataflow"
+        )
     if fitting and given.get("fold", "min") != "min":
         raise QCompileError("the folding is given and to be chosen too", "--fit", "either --fit or --fold")
     chosen = Options(**{**given, "arch": "dataflow"} if fitting else given)
@@ -240,7 +282,9 @@ def _fitted(graph: Graph, chosen: Options, goal: Goal) -> Fitted:
 
 
 def _part(name: str) -> str:
-    """The part number that the vendor tool wants, of a board's or a short name too; numbers that the catalogue lacks stay as they are."""
+    """The part number that the vendor tool wants, of a board's or a short name too; numbers that the catalogue lacks
+    stay as they are.
+    """
     try:
         return part_number(name)
     except QCompileError:
@@ -278,7 +322,9 @@ def open_project(directory: str | Path) -> Design:
         options["input_formats"] = tuple(options["input_formats"])
         name = manifest["model"]["name"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise QCompileError("this is not a project written by qcompile", str(folder), "qcompile compile MODEL -o DIR") from None
+        raise QCompileError(
+            "this is not a project written by qcompile", str(folder), "qcompile compile MODEL -o DIR"
+        ) from None
     model = load(source)
     plan = Plan.read(folder / "plan.json") if "plan" in manifest else None
     return compile(replace(model, name=name, graph=replace(model.graph, name=name)), plan, **options)

@@ -41,7 +41,9 @@ def project_files(design: Design) -> FileSet:
     """Everything that `write` puts on disk."""
     shared = design.network is not None or hls.rolled(design.graph)
     logic = in_logic(design.graph, fabric_of(design.options.part), shared)
-    files = hls.emit(design.graph, design.top, design.options.part, design.options.clock_ns, design.network, design.schedule, logic)
+    files = hls.emit(
+        design.graph, design.top, design.options.part, design.options.clock_ns, design.network, design.schedule, logic
+    )
     files |= pysim.emit(design.graph, design.inputs, design.outputs)
     files |= _vectors(design)
     if design.network is not None and design.options.weights == "rom":  # the driver loads none
@@ -80,7 +82,9 @@ def _vectors(design: Design) -> dict[str, bytes]:
 
 
 def port_vectors(design: Design, count: int, seed: int) -> list[np.ndarray]:
-    """Units (count, *shape) of every input port: all at the lower end, all at the upper end, zero, random ends, then uniform."""
+    """Units (count, *shape) of every input port: all at the lower end, all at the upper end, zero, random ends, then
+    uniform.
+    """
     rng = np.random.default_rng(seed)
     return [_port_units(h, count, rng) for h in design.inputs]
 
@@ -112,7 +116,7 @@ def _grid(fmt: Format, lo: int, hi: int) -> np.ndarray | None:
     return grid[(grid >= lo) & (grid <= hi)]
 
 
-# --- manifest and certificate ------------------------------------------------------------------------------------------
+# --- manifest and certificate
 
 
 def _param(p: Param) -> Any:
@@ -133,21 +137,33 @@ def manifest(design: Design, digest: str) -> dict[str, Any]:
 
     inputs = [
         {
-            "name": h.name, "shape": list(h.source_shape), "port_shape": list(h.shape), "format": str(h.quantize.format),
-            "scale": _param(h.quantize.scale), "zero_point": _param(h.quantize.zero_point),
-            "rounding": h.quantize.rounding.value, "overflow": h.quantize.overflow.value,
-            "structure": [repr(op) for op in h.structural], "affine": _step(h.affine), "clip": _step(h.clip),
+            "name": h.name,
+            "shape": list(h.source_shape),
+            "port_shape": list(h.shape),
+            "format": str(h.quantize.format),
+            "scale": _param(h.quantize.scale),
+            "zero_point": _param(h.quantize.zero_point),
+            "rounding": h.quantize.rounding.value,
+            "overflow": h.quantize.overflow.value,
+            "structure": [repr(op) for op in h.structural],
+            "affine": _step(h.affine),
+            "clip": _step(h.clip),
             **({"thresholds": _step(h.count)["thresholds"]} if h.count else {}),
         }
         for h in design.inputs
-    ]  # fmt: skip
+    ]
     outputs = [
         {
-            "name": h.name, "port_shape": list(v.type.shape), "format": str(v.type.format),
-            "host": [_step(s) for s in h.steps] + ([{"op": "Softmax", "axis": h.softmax.axis, "log": h.softmax.log}] if h.softmax else []),
+            "name": h.name,
+            "port_shape": list(v.type.shape),
+            "format": str(v.type.format),
+            "host": (
+                [_step(s) for s in h.steps]
+                + ([{"op": "Softmax", "axis": h.softmax.axis, "log": h.softmax.log}] if h.softmax else [])
+            ),
         }
         for h, v in zip(design.outputs, design.graph.outputs, strict=True)
-    ]  # fmt: skip
+    ]
     return {
         "schema": SCHEMA,
         "tool": {"name": "qcompile", "version": VERSION},
@@ -173,14 +189,28 @@ def certificate(design: Design) -> dict[str, Any]:
             maps.append(_map_record(node, int(low.min()), int(high.max()), fabric))
         elif isinstance(node.op, (ops.MatMul, ops.Conv, ops.Mul, ops.SumPool, ops.ReduceSum, ops.IntSoftmax)):
             lo, hi = known[node.output.name].bounds
-            accumulators.append({
-                "tensor": node.output.name, "op": type(node.op).__name__, "from": str(node.origin), "width": node.output.type.format.width,
-                "signed": node.output.type.format.signed, "lowest": lo, "highest": hi,
-                "proof": "sum over the reduction axis of each weight times the end of its input's range that its sign picks"
-                if any(isinstance(design.graph.producers[v.name].op, ops.Constant) for v in node.inputs if v.name in design.graph.producers)
-                else "interval arithmetic on the operands' ranges",
-                "input_ranges": [list(r.bounds) for r in reach],
-            })  # fmt: skip
+            accumulators.append(
+                {
+                    "tensor": node.output.name,
+                    "op": type(node.op).__name__,
+                    "from": str(node.origin),
+                    "width": node.output.type.format.width,
+                    "signed": node.output.type.format.signed,
+                    "lowest": lo,
+                    "highest": hi,
+                    "proof": (
+                        "sum over the reduction axis of each weight times the end of its input's range that its sign"
+                        " picks"
+                        if any(
+                            isinstance(design.graph.producers[v.name].op, ops.Constant)
+                            for v in node.inputs
+                            if v.name in design.graph.producers
+                        )
+                        else "interval arithmetic on the operands' ranges"
+                    ),
+                    "input_ranges": [list(r.bounds) for r in reach],
+                }
+            )
     return {"accumulators": accumulators, "activations": maps}
 
 
@@ -188,14 +218,22 @@ def _map_record(node: Node, low: int, high: int, fabric: Fabric) -> dict[str, An
     op: ops.Map = node.op
     bits = max(abs(low), abs(high)).bit_length() + 1
     record: dict[str, Any] = {
-        "tensor": node.output.name, "from": str(node.origin), "to": str(op.quantize.format), "rounding": op.quantize.rounding.value,
-        "chain": [type(s).__name__ for s in op.steps], "reachable": [low, high], "parameter_rows": int(op.coeffs.data.shape[1]),
+        "tensor": node.output.name,
+        "from": str(node.origin),
+        "to": str(op.quantize.format),
+        "rounding": op.quantize.rounding.value,
+        "chain": [type(s).__name__ for s in op.steps],
+        "reachable": [low, high],
+        "parameter_rows": int(op.coeffs.data.shape[1]),
         "implementation": op.impl.kind if op.impl else None,
-    }  # fmt: skip
+    }
     if isinstance(op.impl, ops.MulAddShift):
         mul = op.impl.mul.data
-        record |= {"multiplier_bits": int(max(abs(int(mul.min())), abs(int(mul.max())))).bit_length(), "segments": mul.shape[1],
-                   "shifts": sorted(set(op.impl.shift.data.ravel().tolist()))}  # fmt: skip
+        record |= {
+            "multiplier_bits": int(max(abs(int(mul.min())), abs(int(mul.max())))).bit_length(),
+            "segments": mul.shape[1],
+            "shifts": sorted(set(op.impl.shift.data.ravel().tolist())),
+        }
     elif isinstance(op.impl, ops.Thresholds):
         record |= {"thresholds": int(op.impl.cuts.data.shape[1])}
     elif isinstance(op.impl, ops.Table):
@@ -217,4 +255,8 @@ def _readme(design: Design, proofs: dict[str, Any]) -> bytes:
     environment.filters["clean"] = clean
     source = asset("templates/hls/README.md.j2").read_text()
     record = manifest(design, "")
-    return environment.from_string(source).render(manifest=record, proofs=proofs, vectors=vector_count(design), boards=board.supported()).encode()
+    return (
+        environment.from_string(source)
+        .render(manifest=record, proofs=proofs, vectors=vector_count(design), boards=board.supported())
+        .encode()
+    )

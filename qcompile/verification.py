@@ -51,9 +51,16 @@ class Report:
         return [vars(r) for r in self.rows]
 
 
-def verify(directory: str | Path, *x: np.ndarray, samples: int = 1000, seed: int = 0, float32: bool = True,
-           progress: Progress = lambda text: None) -> Report:  # fmt: skip
-    """Verify a written project on the inputs x (vector index first), on random ones and on the extremes of the input format.
+def verify(
+    directory: str | Path,
+    *x: np.ndarray,
+    samples: int = 1000,
+    seed: int = 0,
+    float32: bool = True,
+    progress: Progress = lambda text: None,
+) -> Report:
+    """Verify a written project on the inputs x (vector index first), on random ones and on the extremes of the input
+    format.
 
     VerificationError names the first layer and element that diverge, with both values.
     """
@@ -63,7 +70,9 @@ def verify(directory: str | Path, *x: np.ndarray, samples: int = 1000, seed: int
     report = Report()
     fewer = affordable(hls.multiplications(design.graph), samples)
     if fewer < samples:
-        report.notes.append(f"{fewer} random vectors instead of {samples}: one takes the C++ about {_seconds(design):.2g} s")
+        report.notes.append(
+            f"{fewer} random vectors instead of {samples}: one takes the C++ about {_seconds(design):.2g} s"
+        )
     inputs = _inputs(design, x, fewer, seed)
     units = design.simulator.quantize(*inputs)
     progress("reference and simulator")
@@ -88,16 +97,20 @@ def _seconds(design: Design) -> float:
 
 
 def affordable(multiplications: int, samples: int) -> int:
-    """How many random vectors are run: what is asked for, but no more than about a minute's worth (100 where one takes less than a second)."""
+    """How many random vectors are run: what is asked for, but no more than about a minute's worth (100 where one takes
+    less than a second).
+    """
     seconds = max(multiplications / _PER_SECOND, 1e-9)
     return min(samples, max(100, int(40 / seconds)) if seconds <= 1 else max(4, int(20 / seconds)))
 
 
-# --- inputs ------------------------------------------------------------------------------------------------------------
+# --- inputs
 
 
 def _inputs(design: Design, given: tuple[np.ndarray, ...], samples: int, seed: int) -> tuple[np.ndarray, ...]:
-    """Given vectors, then random ones (uniform over a little more than the format's range, and normal), then the extremes."""
+    """Given vectors, then random ones (uniform over a little more than the format's range, and normal), then the
+    extremes.
+    """
     if given and len(given) != len(design.inputs):
         raise QCompileError(f"the model has {len(design.inputs)} input(s), {len(given)} were given")
     made = []
@@ -106,7 +119,10 @@ def _inputs(design: Design, given: tuple[np.ndarray, ...], samples: int, seed: i
         shape = host.source_shape
         rng = np.random.default_rng([seed, position, 1])
         heavy = _seconds(design) > _HEAVY
-        ends = np.array([np.full(shape, v) for v in ((low, high) if heavy else (low, high, 0.0, low * 2, high * 2))], dtype=np.float32)
+        ends = np.array(
+            [np.full(shape, v) for v in ((low, high) if heavy else (low, high, 0.0, low * 2, high * 2))],
+            dtype=np.float32,
+        )
         mixed = np.where(rng.random((1 if heavy else 6, *shape)) < 0.5, low, high).astype(np.float32)
         parts = [random, ends, mixed]
         if given:
@@ -146,13 +162,16 @@ def _float_range(host: Any) -> tuple[float, float]:
     for limit in port_limits(host):
         for m in mul.values:
             corners += [
-                float((u - a) / m) for u in {limit.values[0], limit.values[-1]} for a in {add.values[0], add.values[-1]} if m
+                float((u - a) / m)
+                for u in {limit.values[0], limit.values[-1]}
+                for a in {add.values[0], add.values[-1]}
+                if m
             ]
     corners = [min(max(c, -3e38), 3e38) for c in corners] or [0.0, 0.0]
     return min(corners), max(corners)
 
 
-# --- the exact comparisons ---------------------------------------------------------------------------------------------
+# --- the exact comparisons
 
 
 def _unequal(a: Ratio, b: Ratio) -> np.ndarray:
@@ -187,7 +206,9 @@ def _check_reference(
 def _beside_reference(
     design: Design, inputs: tuple[np.ndarray, ...], units: list[np.ndarray], report: Report
 ) -> dict[str, np.ndarray]:
-    """Accumulators that the user made narrower are not exact: how many outputs differ from the exact reference, and by how much."""
+    """Accumulators that the user made narrower are not exact: how many outputs differ from the exact reference, and by
+    how much.
+    """
     parts, differing, total, largest = [], 0, 0, 0.0
     for start in range(0, len(inputs[0]), design.simulator.plan.tile):
         part = slice(start, start + design.simulator.plan.tile)
@@ -196,7 +217,11 @@ def _beside_reference(
         for i, (host, value) in enumerate(zip(design.outputs, design.graph.outputs, strict=True)):
             exact = wanted[host.source]
             exact = (exact.source if isinstance(exact, Host) else exact).float64()
-            off = np.abs(design.simulator.finish(i, values[value.name]).reshape(exact.shape) - exact) if host.softmax is None else np.zeros(0)
+            off = (
+                np.abs(design.simulator.finish(i, values[value.name]).reshape(exact.shape) - exact)
+                if host.softmax is None
+                else np.zeros(0)
+            )
             top = float(np.abs(exact).max(initial=0)) or 1.0
             differing, total = differing + int((off > 1e-12 * top).sum()), total + off.size
             largest = max(largest, float(off.max(initial=0)) / top)
@@ -214,7 +239,15 @@ def _compare_tile(design: Design, values: dict[str, np.ndarray], wanted: dict[st
         expected = wanted.get(value.name)
         if isinstance(expected, Ratio) and _is_quantizer(design, value.name):
             got = ratio.of_units(values[value.name], value.type.unit(), value.type.zero_point)
-            _require(_unequal(got, expected), got, expected, f"{where}, tensor '{value.name}'", start, "reference", "simulator")
+            _require(
+                _unequal(got, expected),
+                got,
+                expected,
+                f"{where}, tensor '{value.name}'",
+                start,
+                "reference",
+                "simulator",
+            )
     for host, value in zip(design.outputs, design.graph.outputs, strict=True):
         if any(isinstance(n.op, ops.IntSoftmax) for n in design.graph.nodes):
             _check_integer_softmax(design, values)
@@ -248,31 +281,42 @@ def _check_integer_softmax(design: Design, values: dict[str, np.ndarray]) -> Non
                 e = [table[min((int(max(row) - a) * node.op.mul) >> node.op.shift, len(table) - 1)] for a in row]
                 wanted = [(v * 2**node.op.frac + sum(e) // 2) // sum(e) for v in e]
                 if wanted != [int(g) for g in got]:
-                    raise VerificationError(f"integer softmax gives {got}, its specification {wanted}", str(node.origin))
+                    raise VerificationError(
+                        f"integer softmax gives {got}, its specification {wanted}", str(node.origin)
+                    )
 
 
 def _require(different: np.ndarray, got: Any, expected: Any, where: str, start: int, left: str, right: str) -> None:
     if not different.any():
         return
     place = tuple(int(i) for i in np.argwhere(different)[0])
-    a, b = (np.broadcast_to(r.float64() if hasattr(r, "float64") else r, different.shape)[place] for r in (expected, got))
+    a, b = (
+        np.broadcast_to(r.float64() if hasattr(r, "float64") else r, different.shape)[place] for r in (expected, got)
+    )
     raise VerificationError(
-        f"{left} and {right} differ in {int(different.sum())} of {different.size} elements; first at vector {start + place[0]}, "
-        f"element {list(place[1:])}: {left} {a}, {right} {b}",
+        f"{left} and {right} differ in {int(different.sum())} of {different.size} elements; first at vector"
+        f" {start + place[0]}, element {list(place[1:])}: {left} {a}, {right} {b}",
         where,
     )
 
 
-# --- emitted simulator -------------------------------------------------------------------------------------------------
+# --- emitted simulator
 
 
-def _check_emitted(design: Design, folder: Path, inputs: tuple[np.ndarray, ...], codes: list[np.ndarray],
-                   values: dict[str, np.ndarray], report: Report) -> None:  # fmt: skip
+def _check_emitted(
+    design: Design,
+    folder: Path,
+    inputs: tuple[np.ndarray, ...],
+    codes: list[np.ndarray],
+    values: dict[str, np.ndarray],
+    report: Report,
+) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         source, target = Path(scratch) / "x.npz", Path(scratch) / "y.npz"
         np.savez(source, **{f"x{i:03d}": x for i, x in enumerate(inputs)})
         _run(
-            [sys.executable, str(folder / "sim" / "model.py"), str(source), str(target), "--codes"], "the emitted simulator fails"
+            [sys.executable, str(folder / "sim" / "model.py"), str(source), str(target), "--codes"],
+            "the emitted simulator fails",
         )
         with np.load(target, allow_pickle=False) as file:
             found = [_stored(file[f"y{i}"]) for i in range(len(codes))]
@@ -309,7 +353,8 @@ inputs = np.load(sys.argv[2])
 trace = {}
 units = [getattr(model, f"quantize_{i}")(inputs[n]) for i, n in enumerate(inputs.files)]
 model.run(*units, trace=trace)
-np.savez(sys.argv[3], **{k: np.array([str(int(v)) for v in np.asarray(t).ravel().tolist()]).reshape(np.shape(t)) for k, t in trace.items()})
+text = {k: np.array([str(int(v)) for v in np.ravel(t).tolist()]).reshape(np.shape(t)) for k, t in trace.items()}
+np.savez(sys.argv[3], **text)
 """
 
 
@@ -317,15 +362,23 @@ def _emitted_trace(design: Design, folder: Path, one: tuple[np.ndarray, ...], sc
     source, target = scratch / "one.npz", scratch / "trace.npz"
     np.savez(source, **{f"x{i:03d}": x for i, x in enumerate(one)})
     _run(
-        [sys.executable, "-c", _TRACER, str(folder / "sim" / "model.py"), str(source), str(target)], "the emitted simulator fails"
+        [sys.executable, "-c", _TRACER, str(folder / "sim" / "model.py"), str(source), str(target)],
+        "the emitted simulator fails",
     )
     with np.load(target, allow_pickle=False) as file:
         known = set(file.files)
         return {name: file[var].astype(object) for name, var in variables(design.graph).items() if var in known}
 
 
-def _blame(design: Design, one: tuple[np.ndarray, ...], trace: dict[str, np.ndarray], vector: int, who: str,
-           codes: list[np.ndarray], found: list[np.ndarray]) -> None:  # fmt: skip
+def _blame(
+    design: Design,
+    one: tuple[np.ndarray, ...],
+    trace: dict[str, np.ndarray],
+    vector: int,
+    who: str,
+    codes: list[np.ndarray],
+    found: list[np.ndarray],
+) -> None:
     """Raise, naming the first value in graph order in which `who` left the simulator."""
     values = design.simulator.run(design.simulator.quantize(*one), keep=True)
     order = [(v, "input port") for v in design.graph.inputs] + [(n.output, str(n.origin)) for n in design.graph.nodes]
@@ -338,23 +391,31 @@ def _blame(design: Design, one: tuple[np.ndarray, ...], trace: dict[str, np.ndar
             place = int(np.argmax(got != wanted)) if got.shape == wanted.shape else 0
             element = [int(i) for i in np.unravel_index(place, value.type.shape)]
             raise VerificationError(
-                f"simulator and {who} diverge first here: vector {vector}, element {element}: simulator {wanted[place]}, {who} {got[place]}",
+                f"simulator and {who} diverge first here: vector {vector}, element {element}: simulator"
+                f" {wanted[place]}, {who} {got[place]}",
                 f"{where}, tensor '{value.name}'",
             )
     for i, (a, b) in enumerate(zip(codes, found, strict=True)):
         if a.shape != b.shape or (a != b).any():
             place = tuple(int(p) for p in np.argwhere(a != b)[0]) if a.shape == b.shape else (0,)
             raise VerificationError(
-                f"simulator and {who} differ at vector {place[0]}, element {list(place[1:])}: {a[place]} and {b[place]}",
+                f"simulator and {who} differ at vector {place[0]}, element {list(place[1:])}: {a[place]} and"
+                f" {b[place]}",
                 f"output '{design.outputs[i].name}'",
             )
 
 
-# --- C++ ---------------------------------------------------------------------------------------------------------------
+# --- C++
 
 
-def _check_cpp(design: Design, folder: Path, units: list[np.ndarray], codes: list[np.ndarray],
-               values: dict[str, np.ndarray], report: Report) -> None:  # fmt: skip
+def _check_cpp(
+    design: Design,
+    folder: Path,
+    units: list[np.ndarray],
+    codes: list[np.ndarray],
+    values: dict[str, np.ndarray],
+    report: Report,
+) -> None:
     graph = design.graph
     if shutil.which("g++") is None:
         raise QCompileError("g++ was not found, so the C++ cannot be checked", hint="install g++")
@@ -364,7 +425,9 @@ def _check_cpp(design: Design, folder: Path, units: list[np.ndarray], codes: lis
         _run(["make", "-C", str(work), "build/csim"], "the C++ does not compile")
         bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, graph.inputs, strict=True)]
         found = _run_cpp(design, work, bits)
-        found_codes = [v.type.format.from_bits(b).reshape(c.shape) for v, b, c in zip(graph.outputs, found, codes, strict=True)]
+        found_codes = [
+            v.type.format.from_bits(b).reshape(c.shape) for v, b, c in zip(graph.outputs, found, codes, strict=True)
+        ]
         wrong = _first_difference(codes, found_codes)
         if wrong is not None:
             trace = _cpp_trace(design, work, [b[wrong : wrong + 1] for b in bits])
@@ -377,7 +440,9 @@ def _run_cpp(design: Design, work: Path, bits: list[np.ndarray], trace: Path | N
     (work / "in.bin").write_bytes(hls.vector_file(design.graph, bits, streamed=design.network is not None))
     extra = ["--trace", str(trace)] if trace else []
     _run([str(work / "build" / "csim"), *extra, str(work / "in.bin"), str(work / "out.bin")], "the compiled C++ fails")
-    return hls.read_vectors(design.graph, (work / "out.bin").read_bytes(), outputs=True, streamed=design.network is not None)
+    return hls.read_vectors(
+        design.graph, (work / "out.bin").read_bytes(), outputs=True, streamed=design.network is not None
+    )
 
 
 def _cpp_trace(design: Design, work: Path, bits: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -417,17 +482,27 @@ def _run(command: list[str], problem: str) -> str:
     return done.stdout
 
 
-# --- float32 beside it -------------------------------------------------------------------------------------------------
+# --- float32 beside it
 
 FLOAT_VECTORS = 32
 
 
 def _compare_float32(design: Design, inputs: tuple[np.ndarray, ...], report: Report) -> None:
-    """qonnx's (or onnxruntime's) float32 execution of the same file: how many output codes differ, and by how much of a step."""
+    """qonnx's (or onnxruntime's) float32 execution of the same file: how many output codes differ, and by how much of a
+    step.
+    """
     from qcompile.float32 import execute
 
     if design.plan is not None:
-        report.rows.append(Row("float32 execution", 0, 0, 0, "not run: the file is the float model; qcompile evaluate compares accuracies"))
+        report.rows.append(
+            Row(
+                "float32 execution",
+                0,
+                0,
+                0,
+                "not run: the file is the float model; qcompile evaluate compares accuracies",
+            )
+        )
         return
     some = to_float_inputs(design, tuple(x[:FLOAT_VECTORS] for x in inputs))
     result, by = execute(design.model.source, design.reference, some)
@@ -440,15 +515,27 @@ def _compare_float32(design: Design, inputs: tuple[np.ndarray, ...], report: Rep
         steps = np.asarray(design.simulator.finish(i, units), dtype=np.float64)
         unit = _step_size(host)
         off = np.abs(np.asarray(result[i], dtype=np.float64).reshape(steps.shape) - steps) / unit
-        differing, total, largest = differing + int((off >= 0.5).sum()), total + off.size, max(largest, float(off.max(initial=0)))
+        differing, total, largest = (
+            differing + int((off >= 0.5).sum()),
+            total + off.size,
+            max(largest, float(off.max(initial=0))),
+        )
     kind = "of a step" if all(_step_size(h) is not None for h in design.outputs) else ""
     report.rows.append(
-        Row("float32 execution", len(some[0]), total, differing, f"{by}; largest difference {largest:.2g} {kind}".strip())
+        Row(
+            "float32 execution",
+            len(some[0]),
+            total,
+            differing,
+            f"{by}; largest difference {largest:.2g} {kind}".strip(),
+        )
     )
 
 
 def to_float_inputs(design: Design, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """What a float execution must be fed to mean the same: on the port's grid, where the port and not the model quantizes."""
+    """What a float execution must be fed to mean the same: on the port's grid, where the port and not the model
+    quantizes.
+    """
     inputs = tuple(with_batch(x, h) for x, h in zip(inputs, design.inputs, strict=True))
     if design.reference is design.model.graph:
         return inputs
@@ -469,9 +556,9 @@ def _on_grid(design: Design, position: int, x: np.ndarray) -> np.ndarray:
     if host.structural or host.affine != ops.Affine():
         return x
     units = np.asarray(
-        design.simulator.quantize(*[x if i == position else np.zeros((1, *h.source_shape)) for i, h in enumerate(design.inputs)])[
-            position
-        ]
+        design.simulator.quantize(
+            *[x if i == position else np.zeros((1, *h.source_shape)) for i, h in enumerate(design.inputs)]
+        )[position]
     )
     value = units.astype(np.float64)
     t = design.graph.inputs[position].type

@@ -1,4 +1,6 @@
-"""The corpus of models that others made: `QCOMPILE_CORPUS`, or `../shared/models` beside the checkout. The run says when it is absent."""
+"""The corpus of models that others made: `QCOMPILE_CORPUS`, or `../shared/models` beside the checkout. The run says
+when it is absent.
+"""
 
 import json
 import os
@@ -30,7 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     folder = config.precompiled = Path(tempfile.mkdtemp(prefix="qcompile-"))
     shutil.copy(ap_types() / "ap_int.h", folder)
-    subprocess.run(["g++", *FLAGS, "-w", "-isystem", str(ap_types()), "-x", "c++-header", "ap_int.h", "-o", "ap_int.h.gch"], cwd=folder, check=True)
+    subprocess.run(
+        ["g++", *FLAGS, "-w", "-isystem", str(ap_types()), "-x", "c++-header", "ap_int.h", "-o", "ap_int.h.gch"],
+        cwd=folder,
+        check=True,
+    )
     os.environ["CXXFLAGS"] = " ".join([*FLAGS, "-I", str(folder), "-include", "ap_int.h"])
 
 
@@ -40,13 +46,31 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def run_cpp(folder: Path, optimize: str = "-O0", timeout: float = 600) -> None:
     """Compiles all.cpp of a folder, with our headers, and runs it there."""
-    subprocess.run(["g++", FLAGS[0], optimize, "-w", "-I", str(asset("hw/include")), "-isystem", str(ap_types()), "all.cpp", "-o", "all"], cwd=folder, check=True)
+    subprocess.run(
+        [
+            "g++",
+            FLAGS[0],
+            optimize,
+            "-w",
+            "-I",
+            str(asset("hw/include")),
+            "-isystem",
+            str(ap_types()),
+            "all.cpp",
+            "-o",
+            "all",
+        ],
+        cwd=folder,
+        check=True,
+    )
     done = subprocess.run(["./all"], cwd=folder, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stdout[-2000:]
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"corpus: {CORPUS}" if CORPUS.is_dir() else f"corpus: ABSENT ({CORPUS}); models made by others are not tested"
+    return (
+        f"corpus: {CORPUS}" if CORPUS.is_dir() else f"corpus: ABSENT ({CORPUS}); models made by others are not tested"
+    )
 
 
 @pytest.fixture(scope="session")

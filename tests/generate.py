@@ -1,10 +1,12 @@
 """Random small multilayer perceptrons as QONNX graphs, and inputs that try their corners.
 
-`mlps()` is a hypothesis strategy; `seeded_mlp(seed)` makes the same kind of model from a plain seed. Both call `mlp_model`,
-which asks a `Source` for one small integer after the other: 0 is always the simplest answer, so shrinking works.
+`mlps()` is a hypothesis strategy; `seeded_mlp(seed)` makes the same kind of model from a plain seed. Both call
+`mlp_model`, which asks a `Source` for one small integer after the other: 0 is always the simplest answer, so shrinking
+works.
 
 While it builds a graph the generator evaluates it (float64, numpy) on a few samples. So it can give every quantizer a
-scale that uses its codes, and it knows about how many bits an exact accumulator has: it stays in what a correct compiler accepts.
+scale that uses its codes, and it knows about how many bits an exact accumulator has: it stays in what a correct
+compiler accepts.
 
 - Every MatMul and Gemm has quantized data and a quantized (rarely a raw float32) constant.
 - The exact integer behind a MatMul has at most `MOST_BITS` bits. The sum of two tensors whose scales have no common
@@ -136,7 +138,9 @@ class Quantizer:
         return (code - self.zero) * self.scale
 
     def constant(self, x: Array) -> Array:
-        """The same for a constant, in float32 and in qonnx's order: on quantized weights FLOOR and CEIL depend on it."""
+        """The same for a constant, in float32 and in qonnx's order: on quantized weights FLOOR and CEIL depend
+        on it.
+        """
         single = replace(self, scale=self.scale.astype(np.float32), zero=self.zero.astype(np.float32))
         return f32(single(x.astype(np.float32)))
 
@@ -297,7 +301,9 @@ class Builder:
         return replace(draft, scale=scale, zero=zero)
 
     def scale(self, wanted: Array) -> Array:
-        """Positive float32 scales near `wanted`, at most a factor four apart: the exact sum over channels grows with that."""
+        """Positive float32 scales near `wanted`, at most a factor four apart: the exact sum over channels grows with
+        that.
+        """
         wanted = np.where(wanted > 0, wanted, 1.0)
         wanted = np.clip(np.clip(wanted, wanted.max() / 4, None), 2.0**-30, 2.0**30)
         return power_of_two(wanted) if self.po2() else f32(wanted)
@@ -588,7 +594,9 @@ class Builder:
         return Signal(result, values, total, po2=po2)
 
     def gemm(self, x: Signal, weight: str, flipped: bool, values: Array, bias: tuple[str, Array] | None) -> Signal:
-        """alpha * x @ weight + beta * bias, with the bits of `x`. Before operator set 11 the third input is not optional."""
+        """alpha * x @ weight + beta * bias, with the bits of `x`. Before operator set 11 the third input is not
+        optional.
+        """
         attributes: dict[str, Any] = {"transB": 1} if flipped else {}
         alpha = beta = 1.0
         if self.chance(25):
@@ -613,7 +621,16 @@ class Builder:
 
     def function(self, x: Signal) -> Signal:
         """Batch norm, an activation, a constant factor or term, or a node that does nothing."""
-        steps = [self.relu, self.batch_norm, self.affine, self.batch_norm, self.affine, self.noise, self.curve, self.clip]
+        steps = [
+            self.relu,
+            self.batch_norm,
+            self.affine,
+            self.batch_norm,
+            self.affine,
+            self.noise,
+            self.curve,
+            self.clip,
+        ]
         if x.bits <= NARROW_BITS:
             steps.append(self.absolute)
         return self.choice(steps)(x)
@@ -688,7 +705,9 @@ class Builder:
             mean, beta = f32(v.mean(0) + sigma * self.random.normal(0, 0.3, c)), f32(self.random.normal(0, 0.5, c))
         if not live and self.chance(20):
             gamma = np.where(self.random.uniform(size=c) < 0.3, self.choice((0.0, float(f32(1e-7)))), gamma)
-        names = [self.const(p, n) for p, n in zip((gamma, beta, mean, var), ("gamma", "beta", "mean", "var"), strict=True)]
+        names = [
+            self.const(p, n) for p, n in zip((gamma, beta, mean, var), ("gamma", "beta", "mean", "var"), strict=True)
+        ]
         attributes: dict[str, Any] = {} if epsilon == f32(1e-5) and self.chance(50) else {"epsilon": epsilon}
         source = x.name
         wrapped = self.chance(15)  # FINN wraps a batch norm in Unsqueeze and Squeeze
@@ -797,7 +816,9 @@ class Builder:
         listed = self.chance(25)  # as files before IR version 4 had to
         if listed:
             at = 0 if self.chance(30) else len(inputs)
-            inputs[at:at] = [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in self.initializers]
+            inputs[at:at] = [
+                helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in self.initializers
+            ]
         graph = helper.make_graph(self.nodes, "mlp", inputs, self.outputs, self.initializers)
         opsets = [helper.make_opsetid("", self.opset)]
         if not self.chance(20):  # many files forget the domains of their quantizers

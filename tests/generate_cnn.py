@@ -1,14 +1,15 @@
 """Random small convolutional networks, the sibling of `generate`: the same sources of choices, the same promises.
 
-`cnns()` is a hypothesis strategy, `seeded_cnn(seed)` makes the same kind of model from a seed; `generate.inputs_for` and
-`generate.input_format` work on both. A model has one style, kept in `metadata_props["style"]`:
+`cnns()` is a hypothesis strategy, `seeded_cnn(seed)` makes the same kind of model from a seed; `generate.inputs_for`
+and `generate.input_format` work on both. A model has one style, kept in `metadata_props["style"]`:
 
 - `qonnx`: Quant, BipolarQuant, MultiThreshold and Trunc nodes on data, Quant nodes on constants;
 - `finn`: MultiThreshold and BipolarQuant on data, often integers without any node as weights;
 - `qcdq`: QuantizeLinear, Clip and DequantizeLinear of standard ONNX: onnxruntime runs these.
 
-Standard nodes are evaluated by onnxruntime while the graph grows, so scales fit the data and a node that cannot run is an error
-here. Every convolution and matrix product has quantized data and constants. What may need more bits than `MOST_BITS` is not made.
+Standard nodes are evaluated by onnxruntime while the graph grows, so scales fit the data and a node that cannot run is
+an error here. Every convolution and matrix product has quantized data and constants. What may need more bits than
+`MOST_BITS` is not made.
 """
 
 import math
@@ -149,7 +150,9 @@ class CnnBuilder(Builder):
         return evaluate(nodes, [self.known[n] for n in sorted(used) if n in self.known], feeds, self.opset)
 
     def apply(self, x: Signal, op: str, *inputs: Signal | str, bits: int | None = None, **attributes: Any) -> Signal:
-        """A standard node on `x` (and more): a signal that is no longer quantized, with the bits of `x` unless given."""
+        """A standard node on `x` (and more): a signal that is no longer quantized, with the bits of `x` unless
+        given.
+        """
         ((name, values),) = self.run(op, x, *inputs, **attributes)
         return Signal(name, values, x.bits if bits is None else bits, curved=x.curved)
 
@@ -291,7 +294,9 @@ class CnnBuilder(Builder):
             zero = np.zeros(scale.shape)
         q = replace(q, scale=scale, zero=zero)
         axis = 1 if per_channel else None
-        return self.quantize_dequantize(x, q, kind, axis, explicit=with_zero or kind != TensorProto.UINT8 or self.chance(80))
+        return self.quantize_dequantize(
+            x, q, kind, axis, explicit=with_zero or kind != TensorProto.UINT8 or self.chance(80)
+        )
 
     def quantize_dequantize(self, x: Signal, q: Quantizer, kind: int, axis: int | None, explicit: bool) -> Signal:
         """The nodes of `linear`; a zero point that is not `explicit` is left out."""
@@ -483,7 +488,10 @@ class CnnBuilder(Builder):
             scale = f32(scale)
             codes = np.clip(np.round(raw / scale), -(2**31), 2**31 - 1)
             vector = scale.size > 1
-            inputs = [self.codes(codes, TensorProto.INT32, "bias"), self.const(scale.reshape(-1 if vector else ()), "scale")]
+            inputs = [
+                self.codes(codes, TensorProto.INT32, "bias"),
+                self.const(scale.reshape(-1 if vector else ()), "scale"),
+            ]
             axes: dict[str, Any] = {"axis": 0} if vector else {}
             (name,) = self.node("DequantizeLinear", inputs, **axes)
             return name, f32(codes * scale)
@@ -491,7 +499,9 @@ class CnnBuilder(Builder):
         if kind != "quant" or self.style == "finn":
             return name, raw
         step = np.array([spread / 2**12])
-        q = Quantizer(power_of_two(step) if self.po2() else f32(step), np.zeros(1), self.choice((16, 32)), 1, 0, "ROUND")
+        q = Quantizer(
+            power_of_two(step) if self.po2() else f32(step), np.zeros(1), self.choice((16, 32)), 1, 0, "ROUND"
+        )
         one = self.choice([(), (1,)])
         return self.quant_node(name, q, q.scale.reshape(one), q.zero.reshape(one)), q.constant(raw)
 
@@ -698,7 +708,15 @@ class CnnBuilder(Builder):
     # --- scalar functions
 
     def function(self, x: Signal) -> Signal:
-        steps: list[Layer] = [self.relu, self.batch_norm, self.affine, self.batch_norm, self.affine, self.noise, self.curve]
+        steps: list[Layer] = [
+            self.relu,
+            self.batch_norm,
+            self.affine,
+            self.batch_norm,
+            self.affine,
+            self.noise,
+            self.curve,
+        ]
         steps += [self.clip, self.relu, self.smooth, self.smooth, self.slopes, self.negative]
         if x.bits <= NARROW_BITS:
             steps += [self.absolute, self.bent, self.bent, self.sign]
@@ -1019,7 +1037,17 @@ class CnnBuilder(Builder):
         return self.reduce(x, self.choice(("ReduceMean", "ReduceSum")), [axis], keep)
 
     def move_layer(self, x: Signal) -> Signal:
-        moves = [self.pad, self.slice, self.gather, self.transpose, self.shuffle, self.blocks, self.blocks, self.resize, self.pad]
+        moves = [
+            self.pad,
+            self.slice,
+            self.gather,
+            self.transpose,
+            self.shuffle,
+            self.blocks,
+            self.blocks,
+            self.resize,
+            self.pad,
+        ]
         return self.choice(moves + [self.resize] * (5 if self.opset < 10 else 0))(x)
 
     def branch(self, x: Signal, outputs: int) -> Signal:
@@ -1079,7 +1107,9 @@ class CnnBuilder(Builder):
         g = self.lively(self.function_and_quantizer, self.squeeze_positions(x))
         g = self.narrow(g)
         if self.chance(40):
-            g = self.lively(self.function_and_quantizer, self.lively(lambda s: self.conv(s, self.width(), keep=True), g))
+            g = self.lively(
+                self.function_and_quantizer, self.lively(lambda s: self.conv(s, self.width(), keep=True), g)
+            )
             g = self.narrow(g)
         g = self.lively(lambda s: self.conv(s, x.channels, keep=True), g)
         if g.channels not in (1, x.channels):

@@ -12,7 +12,9 @@ FORBIDDEN = {
     r"\bfloat\b|\bdouble\b": "floating point",
     r"\bgoto\b|\bwhile\b": "a loop without a static bound",
     r"^(extern \"C\" )?ap_u?int<\d+>\s+\w+\(": "an ap_ type returned by value",
-    r"#pragma (HLS )?UNROLL|#pragma HLS pipeline(?! II=1$)": "a pragma in another spelling than the open compiler reads",
+    r"#pragma (HLS )?UNROLL|#pragma HLS pipeline(?! II=1$)": (
+        "a pragma in another spelling than the open compiler reads"
+    ),
 }
 
 
@@ -92,11 +94,19 @@ def _pragmas(lines: list[str], i: int, where: str, streams: bool) -> list[str]:
         if lines[i - 1].strip() != "#ifndef __BAMBU__" or "for (" not in lines[i - 2]:
             return [f"{where}: `HLS unroll` must be the first line of a loop's body, guarded"]
     if line == "#pragma unroll":
-        if lines[i - 1].strip() != "#ifdef __BAMBU__" or lines[i + 1].strip() != "#endif" or "for (" not in lines[i + 2]:
+        if (
+            lines[i - 1].strip() != "#ifdef __BAMBU__"
+            or lines[i + 1].strip() != "#endif"
+            or "for (" not in lines[i + 2]
+        ):
             return [f"{where}: `unroll` must stand right before its loop, guarded"]
     if "port=return" in line and (lines[i - 1].strip() != "#ifndef __BAMBU__" or lines[i + 1].strip() != "#endif"):
         return [f"{where}: `port=return` is not for the open compiler: guard it"]
-    if not streams and re.search(r"\bfor \(", line) and "#pragma HLS unroll" not in [x.strip() for x in lines[i + 1 : i + 3]]:
+    if (
+        not streams
+        and re.search(r"\bfor \(", line)
+        and "#pragma HLS unroll" not in [x.strip() for x in lines[i + 1 : i + 3]]
+    ):
         return [f"{where}: a loop that is not unrolled"]
     return []
 
@@ -114,7 +124,9 @@ def _widths(path: Path, folder: Path) -> list[str]:
 def _top(folder: Path, streams: bool) -> list[str]:
     tops = [p for p in (folder / "src").glob("*.cpp")]
     text = tops[0].read_text() if len(tops) == 1 else ""
-    problems = [] if re.search(r'^extern "C" void \w+\($', text, re.M) else ['the top is not one extern "C" void function']
+    problems = (
+        [] if re.search(r'^extern "C" void \w+\($', text, re.M) else ['the top is not one extern "C" void function']
+    )
     body = text.split("{\n", 1)[1] if "{\n" in text else ""
     if streams:
         top = text[text.index('extern "C" void') :] if not problems else ""

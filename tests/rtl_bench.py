@@ -15,8 +15,9 @@ Row = dict[str, int | None]
 
 @dataclass(frozen=True)
 class Case:
-    """One instance. Every vector is one moment (`clocked`: one clock cycle, outputs looked at before its edge): values of the inputs, and
-    of the outputs, None where any value is right."""
+    """One instance. Every vector is one moment (`clocked`: one clock cycle, outputs looked at before its edge): values
+    of the inputs, and of the outputs, None where any value is right.
+    """
 
     module: str
     params: dict[str, Any]

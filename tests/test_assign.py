@@ -1,4 +1,6 @@
-"""qcompile assign end to end: metrics, cost tables, rounding, data sources, executors, the command line, and bad input."""
+"""qcompile assign end to end: metrics, cost tables, rounding, data sources, executors, the command line, and
+bad input.
+"""
 
 import itertools
 import json
@@ -51,8 +53,17 @@ def planner(model: qc.Model, jobs: Jobs | None = None, **settings: object) -> Pl
 @pytest.fixture(scope="module")
 def cheap() -> planning.Run:
     """One run without gradients."""
-    return planning.run(CNN, CALIBRATION["x"], labels=CALIBRATION["labels"], test=X, test_labels=Y, part="xc7z020", budget="lut=22000",
-                        metric="kl_output", candidates="fixed3-6")  # fmt: skip
+    return planning.run(
+        CNN,
+        CALIBRATION["x"],
+        labels=CALIBRATION["labels"],
+        test=X,
+        test_labels=Y,
+        part="xc7z020",
+        budget="lut=22000",
+        metric="kl_output",
+        candidates="fixed3-6",
+    )
 
 
 def test_budget_is_kept_and_no_uniform_plan_is_better(cheap: planning.Run) -> None:
@@ -67,8 +78,18 @@ def test_budget_is_kept_and_no_uniform_plan_is_better(cheap: planning.Run) -> No
 
 
 def test_the_same_run_gives_the_same_bytes(cheap: planning.Run, tmp_path: Path) -> None:
-    again = planning.run(CNN, CALIBRATION["x"], labels=CALIBRATION["labels"], test=X, test_labels=Y, part="xc7z020", budget="lut=22000",
-                         metric="kl_output", candidates="fixed3-6", cache=tmp_path / "cache")  # fmt: skip
+    again = planning.run(
+        CNN,
+        CALIBRATION["x"],
+        labels=CALIBRATION["labels"],
+        test=X,
+        test_labels=Y,
+        part="xc7z020",
+        budget="lut=22000",
+        metric="kl_output",
+        candidates="fixed3-6",
+        cache=tmp_path / "cache",
+    )
     assert again.plan.to_json() == cheap.plan.to_json()
     first, second = (planning.write(r, tmp_path / n) for r, n in ((cheap, "a"), (again, "b")))
     for a, b in zip(first, second, strict=True):
@@ -80,12 +101,29 @@ def test_the_same_run_gives_the_same_bytes(cheap: planning.Run, tmp_path: Path) 
 
 
 def test_accuracy_target_is_met_by_the_simulator() -> None:
-    run = planning.run(MLP, CALIBRATION["x"], labels=CALIBRATION["labels"], part="xczu7ev", metric="kl_output", candidates="fixed2-6", accuracy_target=0.95,
-                       baselines=False)  # fmt: skip
+    run = planning.run(
+        MLP,
+        CALIBRATION["x"],
+        labels=CALIBRATION["labels"],
+        part="xczu7ev",
+        metric="kl_output",
+        candidates="fixed2-6",
+        accuracy_target=0.95,
+        baselines=False,
+    )
     design = qc.compile(MLP, run.plan)
     assert (design.simulate(CALIBRATION["x"]).reshape(256, -1).argmax(1) == CALIBRATION["labels"]).mean() >= 0.95
-    bisected = planning.run(MLP, CALIBRATION["x"], labels=CALIBRATION["labels"], part="xczu7ev", metric="kl_output", candidates="fixed2-6",
-                            accuracy_target=0.95, baselines=False, search="bisect")  # fmt: skip
+    bisected = planning.run(
+        MLP,
+        CALIBRATION["x"],
+        labels=CALIBRATION["labels"],
+        part="xczu7ev",
+        metric="kl_output",
+        candidates="fixed2-6",
+        accuracy_target=0.95,
+        baselines=False,
+        search="bisect",
+    )
     assert bisected.chosen.accuracy >= 0.95
     uniform = min(qc.compile(MLP, p).estimate().total.lut for b in (4, 5, 6) for p in [_uniform(MLP, f"fixed{b}")])
     assert run.chosen.cost.lut <= uniform * 1.001
@@ -121,7 +159,9 @@ def test_metrics_agree_on_what_is_sensitive() -> None:
 
 
 def test_pairs_measure_what_singles_miss() -> None:
-    """Predicted losses of configurations with two quantized tensors are exact by construction; of all tensors nearer than without pairs."""
+    """Predicted losses of configurations with two quantized tensors are exact by construction; of all tensors nearer
+    than without pairs.
+    """
     p = planner(MLP, candidates="int3-5")
     s = METRICS["interaction"](p.study)
     names = [t.name for t in p.study.tensors]
@@ -130,7 +170,9 @@ def test_pairs_measure_what_singles_miss() -> None:
 
 
 def test_gradients_against_differences() -> None:
-    """Fisher traces of a network by torch against finite differences of its outputs; Hessian traces of a quadratic loss against them."""
+    """Fisher traces of a network by torch against finite differences of its outputs; Hessian traces of a quadratic loss
+    against them.
+    """
     pytest.importorskip("torch")
     from qcompile.assignment.gradients import Torch, fisher_traces, hessian_traces
 
@@ -146,7 +188,9 @@ def test_gradients_against_differences() -> None:
         assert got[name] == pytest.approx(_fisher_by_differences(e.network, few, name), rel=0.02)
     squared = replace(e.loss, kind="mse", target=y.reshape(3, -1).astype(float))
     exact = fisher_traces(e.network, few, squared, [weight], [])[weight]
-    assert hessian_traces(e.network, few, squared, [weight], [], probes=200)[weight] == pytest.approx(exact, rel=0.25)  # at the minimum: Gauss-Newton
+    assert hessian_traces(e.network, few, squared, [weight], [], probes=200)[weight] == pytest.approx(
+        exact, rel=0.25
+    )  # at the minimum: Gauss-Newton
 
 
 def _fisher_by_differences(network: object, few: object, name: str) -> float:
@@ -156,6 +200,7 @@ def _fisher_by_differences(network: object, few: object, name: str) -> float:
     p /= p.sum(1, keepdims=True)
     size, total, h = int(np.prod(base[name].shape[1:])), 0.0, 1e-2
     for i in range(size):
+
         def bumped(v: np.ndarray, i: int = i, d: float = h) -> np.ndarray:
             v = v.astype(np.float64).copy()
             v.reshape(len(v), -1)[:, i] += d
@@ -185,13 +230,24 @@ def test_learned_rounding_beats_nearest(candidate: str) -> None:
 def test_learned_weights_and_offsets_are_in_the_plan() -> None:
     plans = {}
     for name, steps in (("rtn", ("fold_bn",)), ("gptq", ("fold_bn", "bias_correct"))):
-        run = planning.run(CNN, CALIBRATION["x"], labels=CALIBRATION["labels"], part="xczu7ev", metric="sqnr", candidates="int3", rounding=name,
-                           transforms=steps, baselines=False)  # fmt: skip
+        run = planning.run(
+            CNN,
+            CALIBRATION["x"],
+            labels=CALIBRATION["labels"],
+            part="xczu7ev",
+            metric="sqnr",
+            candidates="int3",
+            rounding=name,
+            transforms=steps,
+            baselines=False,
+        )
         plans[name] = run
     plan = qc.Plan.parse(plans["gptq"].plan.to_json())
     assert plan.bias and plan.tensors["/4/Conv.weight"].units is not None and plan.transforms == ("fold_bn",)
     y = qc.compile(CNN, plan).simulate(CALIBRATION["x"]).reshape(256, -1)
-    assert loss_of(plans["gptq"].study.evaluation.network, plans["gptq"].study.evaluation.data)(y) == pytest.approx(plans["gptq"].chosen.loss)
+    assert loss_of(plans["gptq"].study.evaluation.network, plans["gptq"].study.evaluation.data)(y) == pytest.approx(
+        plans["gptq"].chosen.loss
+    )
     assert plans["gptq"].chosen.loss < 0.9 * plans["rtn"].chosen.loss
 
 
@@ -214,7 +270,9 @@ def test_executors_give_the_same_numbers(tmp_path: Path) -> None:
     with executor(2) as (pool, count):
         pooled = METRICS["perturbation"](planner(MLP, Jobs(pool, count, Cache(tmp_path)), candidates="int3-5").study)
     seen = []
-    cached = METRICS["perturbation"](planner(MLP, Jobs(None, 1, Cache(tmp_path), lambda *a: seen.append(a)), candidates="int3-5").study)
+    cached = METRICS["perturbation"](
+        planner(MLP, Jobs(None, 1, Cache(tmp_path), lambda *a: seen.append(a)), candidates="int3-5").study
+    )
     assert not any("one tensor" in a[0] for a in seen)
     for s in (pooled, cached):
         assert all(np.array_equal(s.table[t], here.table[t]) for t in here.table)
@@ -222,7 +280,14 @@ def test_executors_give_the_same_numbers(tmp_path: Path) -> None:
 
 def test_dask_gives_the_same_plan(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    options = {"labels": CALIBRATION["labels"], "part": "xczu7ev", "metric": "perturbation", "candidates": "fixed3-5", "budget": "lut=14000", "baselines": False}
+    options = {
+        "labels": CALIBRATION["labels"],
+        "part": "xczu7ev",
+        "metric": "perturbation",
+        "candidates": "fixed3-5",
+        "budget": "lut=14000",
+        "baselines": False,
+    }
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         remote = planning.run(MLP, CALIBRATION["x"], dask=cluster.scheduler_address, **options)
     assert remote.plan.to_json() == planning.run(MLP, CALIBRATION["x"], **options).plan.to_json()
@@ -231,15 +296,49 @@ def test_dask_gives_the_same_plan(tmp_path: Path) -> None:
 def test_command_line(tmp_path: Path) -> None:
     run = CliRunner()
     folder = tmp_path / "run"
-    args = ["assign", str(FOLDER / "digits_float_mlp.onnx"), "--data", str(FOLDER / "digits_calibration.npz"), "--part", "xczu7ev", "--max-lut", "14000",
-            "--metric", "sqnr", "--candidates", "fixed3-5", "--restrict", "tensor=image:fixed5", "--no-cache", "--workers", "1", "-o", str(folder)]  # fmt: skip
+    args = [
+        "assign",
+        str(FOLDER / "digits_float_mlp.onnx"),
+        "--data",
+        str(FOLDER / "digits_calibration.npz"),
+        "--part",
+        "xczu7ev",
+        "--max-lut",
+        "14000",
+        "--metric",
+        "sqnr",
+        "--candidates",
+        "fixed3-5",
+        "--restrict",
+        "tensor=image:fixed5",
+        "--no-cache",
+        "--workers",
+        "1",
+        "-o",
+        str(folder),
+    ]
     done = run.invoke(main, args)
     assert done.exit_code == 0, done.output
     assert f"--plan {folder / 'plan.json'}" in done.output
-    assert {p.name for p in folder.iterdir()} == {"plan.json", "run.json", "report.html", *(f"{n}.{k}" for n in ("front", "bits", "sensitivity") for k in ("png", "svg"))}
+    assert {p.name for p in folder.iterdir()} == {
+        "plan.json",
+        "run.json",
+        "report.html",
+        *(f"{n}.{k}" for n in ("front", "bits", "sensitivity") for k in ("png", "svg")),
+    }
     plan = json.loads((folder / "plan.json").read_text())
     assert plan["tensors"]["image"]["format"].startswith("u5") and plan["result"]["chosen"]["lut"] <= 14000
-    made = run.invoke(main, ["compile", str(FOLDER / "digits_float_mlp.onnx"), "--plan", str(folder / "plan.json"), "-o", str(tmp_path / "build")])
+    made = run.invoke(
+        main,
+        [
+            "compile",
+            str(FOLDER / "digits_float_mlp.onnx"),
+            "--plan",
+            str(folder / "plan.json"),
+            "-o",
+            str(tmp_path / "build"),
+        ],
+    )
     assert made.exit_code == 0, made.output
     report = qc.verify(tmp_path / "build", X, samples=100)
     assert all(r.differing == 0 for r in report.rows) and len(report.rows) >= 3
@@ -248,15 +347,22 @@ def test_command_line(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def joint() -> Planner:
     """Formats and foldings of the CNN, up to the sensitivities."""
-    p = Planner(CNN, Settings(metric="sqnr", candidates="fixed3,fixed5", fit=True, target_fps=1e5), Options(part="xc7z010clg400-1", arch="dataflow"),
-                Budget().limits(device("xc7z010")), Jobs())  # fmt: skip
+    p = Planner(
+        CNN,
+        Settings(metric="sqnr", candidates="fixed3,fixed5", fit=True, target_fps=1e5),
+        Options(part="xc7z010clg400-1", arch="dataflow"),
+        Budget().limits(device("xc7z010")),
+        Jobs(),
+    )
     p.prepare(CALIBRATION["x"])
     return p
 
 
 @pytest.mark.parametrize("cycles", [200, 1300])
 def test_formats_and_foldings_are_one_program(joint: Planner, cycles: int) -> None:
-    """Its optimum is that of enumeration; its tables are near the estimates of whole designs, which it is checked against."""
+    """Its optimum is that of enumeration; its tables are near the estimates of whole designs, which it is checked
+    against.
+    """
     joint._rate(cycles)
     problem, sizes = joint.problem, joint.folds.sizes
     every = list(itertools.product(*map(range, sizes)))
@@ -264,7 +370,10 @@ def test_formats_and_foldings_are_one_program(joint: Planner, cycles: int) -> No
     losses = np.array([problem.loss.of(c) for c in every])
     for limit in np.quantile(luts, [0.02, 0.3, 0.7]).tolist():
         found = SEARCHES["ilp"](problem, Request({"lut": limit}))
-        assert problem.loss.of(found) == pytest.approx(losses[luts <= limit].min()) and problem.costs["lut"].of(found) <= limit
+        assert (
+            problem.loss.of(found) == pytest.approx(losses[luts <= limit].min())
+            and problem.costs["lut"].of(found) <= limit
+        )
     alike = [c for c in every if joint.folds.candidates(c, 6) == joint.folds.candidates(found, 6)]
     area = problem.costs["area"]
     assert area.of(joint.least_foldings(found, problem, {})) == pytest.approx(min(map(area.of, alike)))
@@ -276,8 +385,17 @@ def test_formats_and_foldings_are_one_program(joint: Planner, cycles: int) -> No
 
 
 def test_fit_keeps_rate_and_budget_and_replays(tmp_path: Path) -> None:
-    run = planning.run(CNN, CALIBRATION["x"], labels=CALIBRATION["labels"], part="xc7z010", budget="lut=1250", metric="kl_output", fit=True, target_fps=1e5,
-                       candidates="fixed3-6")  # fmt: skip
+    run = planning.run(
+        CNN,
+        CALIBRATION["x"],
+        labels=CALIBRATION["labels"],
+        part="xc7z010",
+        budget="lut=1250",
+        metric="kl_output",
+        fit=True,
+        target_fps=1e5,
+        candidates="fixed3-6",
+    )
     assert run.chosen.cost.lut <= 1250 and run.chosen.cost.interval <= 2000
     assert run.chosen.loss <= min((p.loss for p in run.baselines if p.cost.lut <= 1250), default=np.inf) * 1.001
     run.plan.write(tmp_path / "plan.json")
@@ -289,7 +407,15 @@ def test_fit_keeps_rate_and_budget_and_replays(tmp_path: Path) -> None:
 
 
 def test_fit_without_a_rate_is_as_fast_as_the_target_allows() -> None:
-    options = {"labels": CALIBRATION["labels"], "part": "xc7z010", "metric": "kl_output", "fit": True, "baselines": False, "candidates": "fixed3-5", "refine": 0}
+    options = {
+        "labels": CALIBRATION["labels"],
+        "part": "xc7z010",
+        "metric": "kl_output",
+        "fit": True,
+        "baselines": False,
+        "candidates": "fixed3-5",
+        "refine": 0,
+    }
     wide, narrow = (planning.run(MLP, CALIBRATION["x"], budget=b, **options) for b in ("lut=1.0", "lut=2000"))
     for run in (wide, narrow):
         assert run.chosen.accuracy >= run.float_accuracy - GIVEN_UP and "as fast as an accuracy of" in run.notes[0]
@@ -345,7 +471,10 @@ BAD: dict[str, tuple[dict, str]] = {
     "target without labels": ({"accuracy_target": 0.9}, "needs labels"),
     "bisect without target": ({"search": "bisect"}, "needs a target to measure against"),
     "iqp without pairs": ({"search": "iqp"}, "measures pairs of tensors"),
-    "unreachable": ({"candidates": "fixed2", "accuracy_target": 1.0, "labels": (Y + 1) % 10}, "no plan within the budget meets the target; the best reaches accuracy"),
+    "unreachable": (
+        {"candidates": "fixed2", "accuracy_target": 1.0, "labels": (Y + 1) % 10},
+        "no plan within the budget meets the target; the best reaches accuracy",
+    ),
     "fit without a target": ({"fit": True}, "how fast, or how good"),
     "rate without fit": ({"target_fps": 100.0}, "a rate goes with --fit"),
     "fit and fold": ({"fit": True, "fold": "full"}, "given and to be chosen too"),
@@ -361,12 +490,21 @@ def test_bad_input(case: str) -> None:
     if case == "dask":
         pytest.importorskip("distributed")
     options, message = BAD[case]
-    options = {"calibration": X, "metric": "sqnr", "candidates": "fixed2-4", "part": "xc7z020", "baselines": False} | options
+    options = {
+        "calibration": X,
+        "metric": "sqnr",
+        "candidates": "fixed2-4",
+        "part": "xc7z020",
+        "baselines": False,
+    } | options
     with pytest.raises(qc.QCompileError, match=message):
         planning.run(MLP, **options)
 
 
 def test_gradients_name_the_extra_where_torch_is_missing() -> None:
-    script = "import sys; sys.modules['torch'] = None\nfrom qcompile.assignment.gradients import torch_module\ntorch_module()"
+    script = (
+        "import sys; sys.modules['torch'] = None\nfrom qcompile.assignment.gradients import"
+        " torch_module\ntorch_module()"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
     assert "gradients need torch" in done.stderr and "pip install 'qcompile[torch]'" in done.stderr

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,13 @@ CALIBRATION = np.load(ROOT / "examples" / "digits_calibration.npz")["x"]
 MODELS = {name: qc.load(ROOT / "examples" / f"digits_float_{name}.onnx") for name in ("mlp", "cnn")}
 
 
-def plan_of(model: qc.Model, candidates: list[Candidate], steps: tuple[str, ...] = (), x: np.ndarray = CALIBRATION, channels: bool = True) -> Plan:
+def plan_of(
+    model: qc.Model,
+    candidates: list[Candidate],
+    steps: tuple[str, ...] = (),
+    x: np.ndarray = CALIBRATION,
+    channels: bool = True,
+) -> Plan:
     """Candidates in turn for the tensors of a model."""
     graph = transformed(model.graph, steps)
     net = Network.of(graph)
@@ -74,7 +81,10 @@ def test_plans_compile_exactly(name: str, family: str) -> None:
     exact = evaluate(quantized, {quantized.inputs[0].name: X.reshape(-1, 1, 64)})[quantized.outputs[0].name]
     assert np.array_equal(y, exact.float64().reshape(len(X), -1).astype(y.dtype))
     net = Network.of(transformed(model.graph, plan.transforms))
-    changes = {t.value: (lambda v, q=plan.tensors[t.name].quantizer(): q(v, lead=1)) for t in tensors(transformed(model.graph, plan.transforms))}
+    changes = {
+        t.value: partial(plan.tensors[t.name].quantizer(), lead=1)
+        for t in tensors(transformed(model.graph, plan.transforms))
+    }
     seen = net.run(net.start([X]), changes)[net.output].reshape(len(X), -1)
     assert np.abs(seen - y).max() < 1e-4 * np.abs(y).max()
 
@@ -84,7 +94,11 @@ def test_plan_round_trip_and_project(tmp_path: Path) -> None:
     plan = plan_of(model, [Candidate("int", 4), Candidate("minifloat", 5)])
     name = next(n for n in plan.tensors if n.endswith("weight"))
     units = np.zeros(dict((t.name, t.shape) for t in tensors(model.graph))[name], dtype=np.int64)
-    plan = replace(plan, tensors=plan.tensors | {name: replace(plan.tensors[name], units=units)}, bias={name.removesuffix(".weight"): (0.25,) * 32})
+    plan = replace(
+        plan,
+        tensors=plan.tensors | {name: replace(plan.tensors[name], units=units)},
+        bias={name.removesuffix(".weight"): (0.25,) * 32},
+    )
     plan.write(tmp_path / "plan.json")
     again = Plan.read(tmp_path / "plan.json")
     assert again == plan and again.digest == plan.digest
@@ -111,7 +125,11 @@ def test_quantized_layers_keep_their_formats() -> None:
     assert not np.array_equal(qc.compile(model, replace(finer, free=True)).simulate(X), plain.simulate(X))
 
 
-FLOAT = [r for r in records("float") if r["id"].split("/")[-1] in ("conv2d_small_keras", "two_layer_pytorch", "mnist_conv_float", "alibaba_ic")]
+FLOAT = [
+    r
+    for r in records("float")
+    if r["id"].split("/")[-1] in ("conv2d_small_keras", "two_layer_pytorch", "mnist_conv_float", "alibaba_ic")
+]
 
 
 @pytest.mark.parametrize("record", FLOAT, ids=lambda r: r["id"])
@@ -136,7 +154,11 @@ def test_every_op_has_a_fast_rule() -> None:
     assert set(network.RULES) == set(ops.MODEL) - {ops.BatchNorm}  # which becomes an Affine
 
 
-@pytest.mark.parametrize("fmt", [FixedPoint(4), FixedPoint(3, 0, False), Minifloat(3, 2, -1), Minifloat(2, 1, 0, signed=False), Bipolar()], ids=str)
+@pytest.mark.parametrize(
+    "fmt",
+    [FixedPoint(4), FixedPoint(3, 0, False), Minifloat(3, 2, -1), Minifloat(2, 1, 0, signed=False), Bipolar()],
+    ids=str,
+)
 def test_fast_grids_are_the_formats(fmt) -> None:
     y = np.concatenate([np.linspace(-40, 40, 1601), np.random.default_rng(0).normal(size=500) * 8])
     num, den = zip(*(float(v).as_integer_ratio() for v in y), strict=True)
@@ -145,12 +167,17 @@ def test_fast_grids_are_the_formats(fmt) -> None:
     low, high = neighbours(y, fmt)
     grid = fmt.grid()
     assert np.isin(low, grid).all() and np.isin(high, grid).all()
-    assert np.array_equal(np.where(np.abs(y - low) < np.abs(y - high), low, np.where(np.abs(y - low) > np.abs(y - high), high, exact)), exact)
+    assert np.array_equal(
+        np.where(np.abs(y - low) < np.abs(y - high), low, np.where(np.abs(y - low) > np.abs(y - high), high, exact)),
+        exact,
+    )
 
 
 @pytest.mark.parametrize("method", ranges.RANGES)
 def test_ranges(method: str) -> None:
-    """Errors fall as bits grow; least squares are never worse than the full range; power-of-two steps are powers of two."""
+    """Errors fall as bits grow; least squares are never worse than the full range; power-of-two steps are powers of
+    two.
+    """
     x = np.random.default_rng(1).standard_t(4, size=(6, 400))
     for axis in (None, 0):
         for family in FAMILIES:
@@ -162,7 +189,11 @@ def test_ranges(method: str) -> None:
                 assert method != "mse" or errors[-1] <= np.square(full(x) - x).mean() * 1.0000001
                 assert not Candidate(family, bits).po2 or np.all(np.log2(q.step) % 1 == 0)
                 assert np.array_equal(q.step.astype(np.float32), q.step)
-            assert family == "pow2" or method == "percentile" or all(b < a for a, b in zip(errors, errors[1:], strict=False))
+            assert (
+                family == "pow2"
+                or method == "percentile"
+                or all(b < a for a, b in zip(errors, errors[1:], strict=False))
+            )
     skewed = np.random.default_rng(2).normal(size=2000) ** 2 - 0.2
     symmetric, shifted = (ranges.fit(skewed, Candidate("int", 4), method, asymmetric=a) for a in (False, True))
     assert np.square(shifted(skewed) - skewed).mean() < np.square(symmetric(skewed) - skewed).mean()
@@ -178,9 +209,15 @@ BAD_PLANS = {
     "specials": ('{"schema": 1, "tensors": {"image": {"format": "e4m3"}}}', "codes that are no numbers"),
     "scale": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scale": -1}}}', "must be positive"),
     "no number": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scale": NaN}}}', "must be a number"),
-    "axis": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scale": [1, 2], "axis": 1}}}', "do not fit the tensor"),
+    "axis": (
+        '{"schema": 1, "tensors": {"image": {"format": "u4", "scale": [1, 2], "axis": 1}}}',
+        "do not fit the tensor",
+    ),
     "zero point": ('{"schema": 1, "tensors": {"image": {"format": "u4", "zero_point": 77}}}', "is no code"),
-    "units": ('{"schema": 1, "tensors": {"image": {"format": "u4", "units": {"shape": [2], "zlib_base85": "x"}}}}', "units are damaged"),
+    "units": (
+        '{"schema": 1, "tensors": {"image": {"format": "u4", "units": {"shape": [2], "zlib_base85": "x"}}}}',
+        "units are damaged",
+    ),
     "other file": ('{"schema": 1, "model": {"sha256": "00"}, "tensors": {}}', "made for another file"),
     "left out": ('{"schema": 1, "tensors": {"image": {"format": "u4"}}}', "has no format for"),
     "transform": ('{"schema": 1, "transforms": ["foldbn"], "tensors": {}}', "did you mean fold_bn"),

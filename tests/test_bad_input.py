@@ -1,4 +1,6 @@
-"""Bad input gives one clear error, exit code 1, no traceback, and leaves nothing on disk; odd names are no bad input."""
+"""Bad input gives one clear error, exit code 1, no traceback, and leaves nothing on disk; odd names are no bad
+input.
+"""
 
 import os
 import shutil
@@ -32,7 +34,14 @@ def mlp(edit: Edit | None = None, **names: str) -> onnx.ModelProto:
         return names.get(name, name)
 
     rng = np.random.default_rng(7)
-    constants = {"s": 0.25, "z": 0.0, "b4": 4.0, "b6": 6.0, "w": rng.normal(size=(4, 3)), "bias": np.array([1, -0.5, 0.25])}
+    constants = {
+        "s": 0.25,
+        "z": 0.0,
+        "b4": 4.0,
+        "b6": 6.0,
+        "w": rng.normal(size=(4, 3)),
+        "bias": np.array([1, -0.5, 0.25]),
+    }
     nodes = [
         helper.make_node("Quant", [n("x"), n("s"), n("z"), n("b4")], [n("xq")], n("quant_x"), domain=QONNX),
         helper.make_node("Quant", [n("w"), n("s"), n("z"), n("b4")], [n("wq")], n("quant_w"), domain=QONNX),
@@ -40,11 +49,12 @@ def mlp(edit: Edit | None = None, **names: str) -> onnx.ModelProto:
         helper.make_node("Quant", [n("h"), n("s"), n("z"), n("b6")], [n("y")], n("quant_y"), domain=QONNX),
     ]
     graph = helper.make_graph(
-        nodes, n("net"),
+        nodes,
+        n("net"),
         [helper.make_tensor_value_info(n("x"), TensorProto.FLOAT, [1, 4])],
         [helper.make_tensor_value_info(n("y"), TensorProto.FLOAT, [1, 3])],
         [numpy_helper.from_array(np.array(v, np.float32), n(k)) for k, v in constants.items()],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13), helper.make_opsetid(QONNX, 1)])
     if edit is not None:
         edit(model)
@@ -117,7 +127,9 @@ def sparse_weight(model: onnx.ModelProto) -> None:
 
 
 def text_weight(model: onnx.ModelProto) -> None:
-    next(t for t in model.graph.initializer if t.name == "w").CopyFrom(helper.make_tensor("w", TensorProto.STRING, [1], [b"a"]))
+    next(t for t in model.graph.initializer if t.name == "w").CopyFrom(
+        helper.make_tensor("w", TensorProto.STRING, [1], [b"a"])
+    )
 
 
 def bomb(model: onnx.ModelProto) -> None:
@@ -167,7 +179,9 @@ def two_inputs(model: onnx.ModelProto) -> None:
 
 
 def attribute(node: int, **values: Any) -> Edit:
-    return lambda model: model.graph.node[node].attribute.extend([helper.make_attribute(k, v) for k, v in values.items()])
+    return lambda model: model.graph.node[node].attribute.extend(
+        [helper.make_attribute(k, v) for k, v in values.items()]
+    )
 
 
 def scaled_input(model: onnx.ModelProto) -> None:
@@ -178,7 +192,7 @@ def twice(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Relu", ["h"], ["h"], "again"))
 
 
-# --- running -----------------------------------------------------------------------------------------------------------
+# --- running
 
 
 @pytest.fixture
@@ -254,7 +268,10 @@ MODELS: dict[str, tuple[Edit, list[str]]] = {
     "weights of rank 0": (put("w", 1.0), ["gemm"]),
     "weights of rank 3": (put("w", np.ones((2, 4, 3))), ["gemm"]),
     "matmul of rank 3": (stacked_weights, ["gemm", "[2, 4, 3]", "more axes"]),
-    "broadcast bomb": (computed_constant("Add", np.ones((2**18, 1)), np.ones((1, 2**18))), ["node_Add", "elements", "fold constants"]),
+    "broadcast bomb": (
+        computed_constant("Add", np.ones((2**18, 1)), np.ones((1, 2**18))),
+        ["node_Add", "elements", "fold constants"],
+    ),
     "power bomb": (computed_constant("Pow", 1.5, 1e9), ["node_Pow", "1e+09"]),
     "empty tensor": (before("Gather", np.zeros(0, np.int64), axis=1), ["node_Gather", "empty"]),
     "attribute NaN": (attribute(2, alpha=float("nan")), ["gemm", "malformed"]),
@@ -278,12 +295,18 @@ MODELS: dict[str, tuple[Edit, list[str]]] = {
     ),
     "input huge": (input_shape(1, 2**40), ["too large"]),
     "input empty": (input_shape(1, 0), ["must have a size"]),
-    "input without shape": (lambda m: m.graph.input[0].type.tensor_type.ClearField("shape"), ["the input has no shape"]),
+    "input without shape": (
+        lambda m: m.graph.input[0].type.tensor_type.ClearField("shape"),
+        ["the input has no shape"],
+    ),
     "input not a tensor": (
         lambda m: m.graph.input[0].CopyFrom(helper.make_tensor_sequence_value_info("x", 1, [1, 4])),
         ["shape"],
     ),
-    "output from nowhere": (lambda m: setattr(m.graph.output[0], "name", "nowhere"), ["'nowhere' is not made by any node"]),
+    "output from nowhere": (
+        lambda m: setattr(m.graph.output[0], "name", "nowhere"),
+        ["'nowhere' is not made by any node"],
+    ),
     "no outputs": (lambda m: m.graph.ClearField("output"), ["output"]),
     "no nodes": (lambda m: (m.graph.ClearField("node"), m.graph.ClearField("output")), ["no graph"]),
     "input straight to output": (
@@ -320,9 +343,14 @@ def test_models(box: Path, name: str) -> None:
 
 
 FILES = {
-    "text": b"hello world\n", "empty": b"", "zeros": bytes(1000), "noise": np.random.default_rng(1).bytes(4000),
-    "truncated": mlp().SerializeToString()[:-150], "cut in half": mlp().SerializeToString()[:200], "one byte": b"\x08",
-}  # fmt: skip
+    "text": b"hello world\n",
+    "empty": b"",
+    "zeros": bytes(1000),
+    "noise": np.random.default_rng(1).bytes(4000),
+    "truncated": mlp().SerializeToString()[:-150],
+    "cut in half": mlp().SerializeToString()[:200],
+    "one byte": b"\x08",
+}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -358,13 +386,13 @@ def test_paths(box: Path, path: str, words: str) -> None:
     assert words in refused(box, "compile", path, "-o", "out")
 
 
-# --- exact messages ------------------------------------------------------------------------------------------------------
+# --- exact messages
 
 
 def test_message_unsupported(box: Path) -> None:
     way = "replace it in the model, or end the graph before it"
-    assert compiled(box, mlp(insert("NonZero", "CumSum"))) == (
-        "error: m.onnx: 2 nodes cannot be compiled\n"
+    assert (
+        compiled(box, mlp(insert("NonZero", "CumSum"))) == "error: m.onnx: 2 nodes cannot be compiled\n"
         f"  - node 'node_NonZero' (NonZero): this operator is not supported; {way}\n"
         f"  - node 'node_CumSum' (CumSum): this operator is not supported; {way}\n"
     )
@@ -372,30 +400,36 @@ def test_message_unsupported(box: Path) -> None:
 
 def test_message_scale(box: Path) -> None:
     hint = "it must be positive; export the model again with positive scales"
-    assert compiled(box, mlp(put("s", -2))) == (
-        f"error: m.onnx: 2 nodes cannot be compiled\n  - node 'quant_x' (Quant): the scale is -2; {hint}\n"
+    assert (
+        compiled(box, mlp(put("s", -2)))
+        == f"error: m.onnx: 2 nodes cannot be compiled\n  - node 'quant_x' (Quant): the scale is -2; {hint}\n"
         f"  - node 'quant_w' (Quant): the scale is -2; {hint}\n"
     )
 
 
 def test_message_width(box: Path) -> None:
-    assert compiled(box, mlp(put("b6", 65))) == (
-        "error: m.onnx: 1 node cannot be compiled\n  - node 'quant_y' (Quant): the bit width is 65; 1 to 64 are possible\n"
+    assert (
+        compiled(box, mlp(put("b6", 65)))
+        == "error: m.onnx: 1 node cannot be compiled\n  - node 'quant_y' (Quant): the bit width is 65; 1 to 64 are"
+        " possible\n"
     )
 
 
 def test_message_nan(box: Path) -> None:
     text = compiled(box, mlp(put("w", np.full((4, 3), np.nan))))
-    assert text == (
-        "error: m.onnx: 1 node cannot be compiled\n"
+    assert (
+        text == "error: m.onnx: 1 node cannot be compiled\n"
         "  - tensor 'w' (initializer): tensor 'w' holds NaN or infinity; repair the weights and export again\n"
     )
 
 
 def test_message_cycle(box: Path) -> None:
     assert compiled(box, mlp(cycle)).split("'")[::2] == [
-        "error: m.onnx: the graph has a cycle: ", " -> ", " -> ", "\n  hint: recurrent graphs must be unrolled when exporting\n",
-    ]  # fmt: skip
+        "error: m.onnx: the graph has a cycle: ",
+        " -> ",
+        " -> ",
+        "\n  hint: recurrent graphs must be unrolled when exporting\n",
+    ]
 
 
 def test_message_not_onnx(box: Path) -> None:
@@ -407,14 +441,15 @@ def test_message_not_onnx(box: Path) -> None:
 
 
 def test_message_input_format(box: Path) -> None:
-    assert compiled(box, mlp(no_quantizer)) == (
-        "error: m: input 'x' has no quantizer, so it has no format\n"
-        "  hint: give one format per input, for example --input-format s16f10 (signed, 16 bits, 10 of them after the binary point; "
-        "choose the integer bits so that your data fits), or put a Quant node on the input\n"
+    assert (
+        compiled(box, mlp(no_quantizer))
+        == "error: m: input 'x' has no quantizer, so it has no format\n  hint: give one format per input, for example"
+        " --input-format s16f10 (signed, 16 bits, 10 of them after the binary point; choose the integer bits so that"
+        " your data fits), or put a Quant node on the input\n"
     )
 
 
-# --- options ---------------------------------------------------------------------------------------------------------------
+# --- options
 
 
 @pytest.mark.parametrize(
@@ -445,10 +480,18 @@ def test_number_of_input_formats(box: Path, edit: Edit, count: int) -> None:
     assert f"{count} input format(s)" in text and "once per input" in text
 
 
-@pytest.mark.parametrize("option, value, words", [
-    ("--part", 'x"; exec rm', "no part name"), ("--part", "", "no part name"), ("--part", "a\nb", "no part name"),
-    ("--clock", "0", "clock period"), ("--clock", "nan", "clock period"), ("--clock", "-1", "clock period"), ("--clock", "1e9", "clock period"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "option, value, words",
+    [
+        ("--part", 'x"; exec rm', "no part name"),
+        ("--part", "", "no part name"),
+        ("--part", "a\nb", "no part name"),
+        ("--clock", "0", "clock period"),
+        ("--clock", "nan", "clock period"),
+        ("--clock", "-1", "clock period"),
+        ("--clock", "1e9", "clock period"),
+    ],
+)
 def test_options(box: Path, option: str, value: str, words: str) -> None:
     assert words in compiled(box, mlp(), option, value)
 
@@ -466,7 +509,7 @@ def test_other_commands_refuse_too(box: Path, command: str) -> None:
     assert "--input-format s16f10" in refused(box, command, "m.onnx", *more)
 
 
-# --- output paths ------------------------------------------------------------------------------------------------------------
+# --- output paths
 
 
 def test_output_paths(box: Path) -> None:
@@ -477,11 +520,22 @@ def test_output_paths(box: Path) -> None:
     (box / "link").symlink_to(box / "foreign")
     (box / "dangling").symlink_to(box / "gone")
     for path, words in {
-        "file": "no folder", "file/below": "cannot be written", "file/deep/below": "cannot be written", "/proc/out": "cannot be written",
-        "/proc/a/b": "cannot be written", "/sys/out": "cannot be written", "/dev/null": "no folder",
-        "foreign": "not a qcompile project", "link": "no folder", "dangling": "no folder", ".": "not a qcompile project",
-        "": "", "n" * 300: "cannot be written", "a\0b": "", "new/a\0b": "",
-    }.items():  # fmt: skip
+        "file": "no folder",
+        "file/below": "cannot be written",
+        "file/deep/below": "cannot be written",
+        "/proc/out": "cannot be written",
+        "/proc/a/b": "cannot be written",
+        "/sys/out": "cannot be written",
+        "/dev/null": "no folder",
+        "foreign": "not a qcompile project",
+        "link": "no folder",
+        "dangling": "no folder",
+        ".": "not a qcompile project",
+        "": "",
+        "n" * 300: "cannot be written",
+        "a\0b": "",
+        "new/a\0b": "",
+    }.items():
         assert words in refused(box, "compile", "m.onnx", "-o", path), path
 
 
@@ -508,19 +562,24 @@ def test_a_project_is_replaced(box: Path) -> None:
     assert sorted(p.name for p in box.iterdir()) == ["m.onnx", "out"]
 
 
-# --- arrays --------------------------------------------------------------------------------------------------------------------
+# --- arrays
 
 
 def arrays(box: Path) -> dict[str, str]:
     """Bad arrays for a model with input [1, 4] -> words of the message."""
     good = np.zeros((3, 4), np.float32)
     bad = {
-        "width": (np.zeros((3, 5)), "shape"), "rank": (np.zeros((3, 2, 2, 1)), "shape"),
-        "flat": (np.zeros(4), "shape"), "scalar": (np.zeros(()), "shape"),
-        "nan": (np.where(np.eye(3, 4) > 0, np.nan, good), "NaN"), "inf": (good + np.inf, "NaN or infinity"),
+        "width": (np.zeros((3, 5)), "shape"),
+        "rank": (np.zeros((3, 2, 2, 1)), "shape"),
+        "flat": (np.zeros(4), "shape"),
+        "scalar": (np.zeros(()), "shape"),
+        "nan": (np.where(np.eye(3, 4) > 0, np.nan, good), "NaN"),
+        "inf": (good + np.inf, "NaN or infinity"),
         "text": (np.full((3, 4), "a"), "numbers"),
-        "complex": (good + 1j, "numbers"), "time": (good.astype("datetime64[s]"), "numbers"), "records": (np.zeros((3, 4), [("a", "f4")]), "numbers"),
-    }  # fmt: skip
+        "complex": (good + 1j, "numbers"),
+        "time": (good.astype("datetime64[s]"), "numbers"),
+        "records": (np.zeros((3, 4), [("a", "f4")]), "numbers"),
+    }
     words = {}
     for name, (array, word) in bad.items():
         np.save(box / f"{name}.npy", array)
@@ -533,7 +592,9 @@ def arrays(box: Path) -> dict[str, str]:
     (box / "cut2.npy").write_bytes((box / "width.npy").read_bytes()[:150])
     (box / "zip.npz").write_bytes(b"PK\x03\x04" + b"junk" * 50)
     header = (
-        b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 4), }".ljust(117) + b"\n"
+        b"\x93NUMPY\x01\x00v\x00"
+        + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 4), }".ljust(117)
+        + b"\n"
     )
     (box / "bomb.npy").write_bytes(header)
     np.savez(box / "none.npz")
@@ -553,9 +614,11 @@ def test_arrays(box: Path, command: str) -> None:
     np.save(box / "labels.npy", np.zeros(3, np.int64))
     qc.compile("m.onnx").write("project")
     line = {
-        "simulate": ["simulate", "m.onnx", "--output", "y.npy"], "simulate project": ["simulate", "project", "--output", "y.npy"],
-        "evaluate": ["evaluate", "project", "--labels", "labels.npy"], "verify": ["verify", "project", "--samples", "5"],
-    }[command]  # fmt: skip
+        "simulate": ["simulate", "m.onnx", "--output", "y.npy"],
+        "simulate project": ["simulate", "project", "--output", "y.npy"],
+        "evaluate": ["evaluate", "project", "--labels", "labels.npy"],
+        "verify": ["verify", "project", "--samples", "5"],
+    }[command]
     for name, word in words.items():
         assert word in refused(box, *line, "--input", name), name
 
@@ -579,25 +642,45 @@ def test_several_inputs(box: Path) -> None:
     np.savez(box / "two.npz", a=np.zeros((3, 4)), b=np.zeros((3, 3)))
     np.savez(box / "swapped.npz", a=np.zeros((3, 3)), b=np.zeros((3, 4)))
     assert "shape" in refused(box, "simulate", "m.onnx", *formats, "--input", "swapped.npz", "--output", "y.npy")
-    result = click.testing.CliRunner().invoke(main, ["simulate", "m.onnx", *formats, "--input", "two.npz", "--output", "y.npy"])
+    result = click.testing.CliRunner().invoke(
+        main, ["simulate", "m.onnx", *formats, "--input", "two.npz", "--output", "y.npy"]
+    )
     assert result.exit_code == 0, result.output
     assert np.load(box / "y.npy").shape == (3, 1, 3)
 
 
 @pytest.mark.parametrize(
-    "shapes, words", [([(3, 4)], "2 input"), ([(3, 4), (2, 3)], "numbers of vectors"), ([(3, 4), (3, 3), (3, 3)], "2 input")]
+    "shapes, words",
+    [([(3, 4)], "2 input"), ([(3, 4), (2, 3)], "numbers of vectors"), ([(3, 4), (3, 3), (3, 3)], "2 input")],
 )
 def test_inputs_that_do_not_fit_each_other(box: Path, shapes: list[tuple[int, ...]], words: str) -> None:
     saved(box, mlp(two_inputs))
     np.savez(box / "x.npz", *[np.zeros(s) for s in shapes])
-    line = ["simulate", "m.onnx", "--input-format", "s8f4", "--input-format", "s8f4", "--input", "x.npz", "--output", "y.npy"]
+    line = [
+        "simulate",
+        "m.onnx",
+        "--input-format",
+        "s8f4",
+        "--input-format",
+        "s8f4",
+        "--input",
+        "x.npz",
+        "--output",
+        "y.npy",
+    ]
     assert words in refused(box, *line)
 
 
 def test_labels(box: Path) -> None:
     saved(box, mlp())
     np.save(box / "x.npy", np.zeros((3, 4)))
-    for labels in (np.zeros(2, np.int64), np.zeros(3), np.zeros((3, 2), np.int64), np.array(["a"] * 3), np.zeros(0, np.int64)):
+    for labels in (
+        np.zeros(2, np.int64),
+        np.zeros(3),
+        np.zeros((3, 2), np.int64),
+        np.array(["a"] * 3),
+        np.zeros(0, np.int64),
+    ):
         np.save(box / "l.npy", labels)
         assert "labels" in refused(box, "evaluate", "m.onnx", "--input", "x.npy", "--labels", "l.npy")
     np.savez(box / "l.npz")
@@ -651,7 +734,7 @@ def test_samples(box: Path, samples: str) -> None:
     refused(box, "verify", "out", "--samples", samples)
 
 
-# --- names -----------------------------------------------------------------------------------------------------------------------
+# --- names
 
 EVIL = [
     'x"); system("id',
@@ -684,7 +767,9 @@ def emitted(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", EVIL, ids=ascii)
 def test_names_are_never_printed_in_code(box: Path, name: str) -> None:
-    """As name of tensors, nodes and the graph; an empty name of a tensor means "left out", so it only goes to nodes and the graph."""
+    """As name of tensors, nodes and the graph; an empty name of a tensor means "left out", so it only goes to nodes and
+    the graph.
+    """
     roles = ["quant_x", "quant_w", "gemm", "quant_y", "net"] + (["x", "w", "xq", "h", "y", "s"] if name else [])
     names = {role: f"{name}{role}" if role in ("x", "w", "xq", "h", "y", "s") else name for role in roles}
     saved(box, mlp(**names))
@@ -708,7 +793,9 @@ def test_names_verify(box: Path, name: str, file: str) -> None:
     if file != "m.onnx" and name != "class":
         return
     roles = ("quant_x", "gemm", "net", "x", "h", "y")
-    (box / file).write_bytes(mlp(**{r: name if r in ("quant_x", "gemm", "net") else name + r for r in roles}).SerializeToString())
+    (box / file).write_bytes(
+        mlp(**{r: name if r in ("quant_x", "gemm", "net") else name + r for r in roles}).SerializeToString()
+    )
     for line in (["compile", "-o", "out", "--", file], ["verify", "out", "--samples", "20", "--no-float32"]):
         result = click.testing.CliRunner().invoke(main, line)
         assert result.exit_code == 0, result.output
@@ -721,7 +808,7 @@ def test_many_nodes_of_one_name() -> None:
     assert (qc.compile(model).simulate(x) == qc.compile(mlp()).simulate(x)).all()
 
 
-# --- unusual, but right ------------------------------------------------------------------------------------------------------------
+# --- unusual, but right
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, "bfloat16"])
@@ -754,13 +841,17 @@ def test_deep_chain() -> None:
     assert design.simulate(np.zeros((2, 1, 4))).shape == (2, 1, 3)
 
 
-# --- the real command ----------------------------------------------------------------------------------------------------------------
+# --- the real command
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["compile", "junk.onnx", "-o", "out"], "not an ONNX model"), (["compile", "m.onnx", "-o", "junk.onnx/below"], "cannot be written"),
-    (["simulate", "m.onnx", "--input", "junk.onnx", "--output", "y.npy"], "cannot be read"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["compile", "junk.onnx", "-o", "out"], "not an ONNX model"),
+        (["compile", "m.onnx", "-o", "junk.onnx/below"], "cannot be written"),
+        (["simulate", "m.onnx", "--input", "junk.onnx", "--output", "y.npy"], "cannot be read"),
+    ],
+)
 def test_real_command(box: Path, arguments: list[str], words: str) -> None:
     saved(box, mlp())
     (box / "junk.onnx").write_bytes(b"junk")

@@ -1,4 +1,6 @@
-"""Board scripts: the driver gives the simulator's codes on both backends, its words are the testbench's, the block design joins what is there."""
+"""Board scripts: the driver gives the simulator's codes on both backends, its words are the testbench's, the block
+design joins what is there.
+"""
 
 import importlib.util
 import json
@@ -31,7 +33,9 @@ FORMATS = ("s7f3", "bipolar", "e4m3", "s40f10", "u4")
 
 
 def ports_model() -> onnx.ModelProto:
-    """Five inputs, four outputs: codes of odd widths, one bit, a minifloat, sums of more than 64 bits, words of 8 to 128 bits, channels last."""
+    """Five inputs, four outputs: codes of odd widths, one bit, a minifloat, sums of more than 64 bits, words of 8 to
+    128 bits, channels last.
+    """
     shapes = {"a": (1, 4, 5, 3), "b": (1, 3, 4, 5), "c": (1, 6), "d": (1, 5), "e": (1, 3)}
     weights = np.random.default_rng(0).integers(-(2**23), 2**23, (5, 2)).astype(np.float32)
     nodes = [
@@ -46,14 +50,18 @@ def ports_model() -> onnx.ModelProto:
     outputs = {"sum": (1, 4, 5, 3), "positive": (1, 6), "wide": (1, 2)}
     results = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()]
     results.append(helper.make_tensor_value_info("index", TensorProto.INT64, (1, 1)))
-    graph = helper.make_graph(nodes, "ports; exec x", list(values.values()), results, [numpy_helper.from_array(weights, "w")])
+    graph = helper.make_graph(
+        nodes, "ports; exec x", list(values.values()), results, [numpy_helper.from_array(weights, "w")]
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def made(name: str, part: str) -> qc.Design:
     if name == "ports":
         return qc.compile(ports_model().SerializeToString(), arch="dataflow", part=part, input_formats=FORMATS)
-    return qc.compile(ROOT / "examples" / "digits_mlp.onnx" if name == "mlp" else CORPUS / CNN[0]["file"], arch="dataflow", part=part)
+    return qc.compile(
+        ROOT / "examples" / "digits_mlp.onnx" if name == "mlp" else CORPUS / CNN[0]["file"], arch="dataflow", part=part
+    )
 
 
 CASES = [("mlp", "pynq-z2"), ("ports", "kv260"), *([("cnn", "zcu104")] if CNN else [])]
@@ -103,14 +111,24 @@ def test_simulator_backend(project: tuple[qc.Design, Path], tmp_path: Path) -> N
     done = subprocess.run([sys.executable, "-c", script], **run)
     assert done.stdout.split() == ["simulator"] and done.stderr == f"{design.top} runs on the simulator: as asked\n"
     same(list(np.load(tmp_path / "y.npz").values()), design.simulator(*x))
-    done = subprocess.run([sys.executable, str(folder / "board" / "driver.py"), "--input", "x.npz", "--output", "c.npz", "--codes"], **run)
+    done = subprocess.run(
+        [sys.executable, str(folder / "board" / "driver.py"), "--input", "x.npz", "--output", "c.npz", "--codes"], **run
+    )
     assert "pynq is not installed here" in done.stderr and done.stdout.startswith("5 vectors on the simulator in ")
     found, wanted = list(np.load(tmp_path / "c.npz").values()), design.simulator.codes(*x)
-    same([np.array([int(v) for v in f.ravel()], dtype=w.dtype).reshape(f.shape) for f, w in zip(found, wanted, strict=True)], wanted)
+    same(
+        [
+            np.array([int(v) for v in f.ravel()], dtype=w.dtype).reshape(f.shape)
+            for f, w in zip(found, wanted, strict=True)
+        ],
+        wanted,
+    )
 
 
 def words_of(driver: types.ModuleType, ports: list, frames: list[np.ndarray]) -> np.ndarray:
-    """Frames of bytes as the testbench's file has them: words in limbs of 64 bits. What a stream word has above them must be zero."""
+    """Frames of bytes as the testbench's file has them: words in limbs of 64 bits. What a stream word has above them
+    must be zero.
+    """
     columns = []
     for port, data in zip(ports, frames, strict=True):
         words = data.reshape(len(data), port.layout.words, port.word_bytes)
@@ -129,13 +147,17 @@ def test_words(project: tuple[qc.Design, Path]) -> None:
     units = port_vectors(design, 12, seed=1)
     bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, graph.inputs, strict=True)]
     packed = [p.pack(u) for p, u in zip(driver.INPUTS, units, strict=True)]
-    assert words_of(driver, driver.INPUTS, packed).astype("<u8").tobytes() == hls.vector_file(graph, bits, streamed=True)
+    assert words_of(driver, driver.INPUTS, packed).astype("<u8").tobytes() == hls.vector_file(
+        graph, bits, streamed=True
+    )
     same([p.unpack(d) for p, d in zip(driver.INPUTS, packed, strict=True)], units)
     results = design.simulator.run(units)
     outs = [results[v.name] for v in graph.outputs]
     bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(outs, graph.outputs, strict=True)]
     packed = [p.pack(u) for p, u in zip(driver.OUTPUTS, outs, strict=True)]
-    assert words_of(driver, driver.OUTPUTS, packed).astype("<u8").tobytes() == hls.vector_file(graph, bits, outputs=True, streamed=True)
+    assert words_of(driver, driver.OUTPUTS, packed).astype("<u8").tobytes() == hls.vector_file(
+        graph, bits, outputs=True, streamed=True
+    )
     same([p.unpack(d) for p, d in zip(driver.OUTPUTS, packed, strict=True)], outs)
     for port, value in zip(driver.INPUTS + driver.OUTPUTS, (*graph.inputs, *graph.outputs), strict=True):
         width = stream_layout(port_value(graph, value)[0]).word_width
@@ -153,7 +175,12 @@ class Channel:
         self.fpga, self.port, self.buffer, self.idle = fpga, port, None, False
 
     def transfer(self, buffer: Buffer) -> None:
-        assert self.buffer is None and isinstance(buffer, Buffer) and buffer.flags.c_contiguous and 0 < buffer.nbytes < 2**26
+        assert (
+            self.buffer is None
+            and isinstance(buffer, Buffer)
+            and buffer.flags.c_contiguous
+            and 0 < buffer.nbytes < 2**26
+        )
         base = buffer
         while isinstance(base.base, Buffer):
             base = base.base
@@ -196,7 +223,9 @@ class Fpga:
         self.sent.append(len(data))
         ready = min(len(q) // p.size for q, p in zip(self.queues, self.driver.INPUTS, strict=True))
         if ready:
-            taken = [q[: ready * p.size].reshape(ready, p.size) for q, p in zip(self.queues, self.driver.INPUTS, strict=True)]
+            taken = [
+                q[: ready * p.size].reshape(ready, p.size) for q, p in zip(self.queues, self.driver.INPUTS, strict=True)
+            ]
             self.queues = [q[ready * p.size :] for q, p in zip(self.queues, self.driver.INPUTS, strict=True)]
             self.compute(words_of(self.driver, self.driver.INPUTS, taken))
 
@@ -204,10 +233,15 @@ class Fpga:
         graph = self.design.graph
         bits = hls.read_vectors(graph, words.astype("<u8").tobytes(), outputs=False, streamed=True)
         formats = [v.type.format for v in graph.inputs]
-        units = [f.decode(f.from_bits(b)).reshape(len(b), *v.type.shape) for f, b, v in zip(formats, bits, graph.inputs, strict=True)]
+        units = [
+            f.decode(f.from_bits(b)).reshape(len(b), *v.type.shape)
+            for f, b, v in zip(formats, bits, graph.inputs, strict=True)
+        ]
         results = self.design.simulator.run(units)
         outs = [v.type.format.bits(encode(results[v.name], v.type.format)) for v in graph.outputs]
-        words = np.frombuffer(hls.vector_file(graph, outs, outputs=True, streamed=True), dtype="<u8").reshape(len(units[0]), -1)
+        words = np.frombuffer(hls.vector_file(graph, outs, outputs=True, streamed=True), dtype="<u8").reshape(
+            len(units[0]), -1
+        )
         start = 0
         for frames, port, value in zip(self.frames, self.driver.OUTPUTS, graph.outputs, strict=True):
             layout = stream_layout(port_value(graph, value)[0])
@@ -226,8 +260,12 @@ class Fpga:
 
 
 @pytest.mark.parametrize("batch", [None, 3])
-def test_board_backend(project: tuple[qc.Design, Path], batch: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    """Through DMAs that know the rules of simple mode: codes and values of the simulator, frames of the right length, whole batches."""
+def test_board_backend(
+    project: tuple[qc.Design, Path], batch: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Through DMAs that know the rules of simple mode: codes and values of the simulator, frames of the right length,
+    whole batches.
+    """
     design, folder = project
     driver = driver_of(folder)
     fpga = Fpga(design, driver)
@@ -236,10 +274,15 @@ def test_board_backend(project: tuple[qc.Design, Path], batch: int | None, monke
     def overlay(bitstream: str) -> types.SimpleNamespace:
         loaded.append(Path(bitstream))
         count = max(len(driver.INPUTS), len(driver.OUTPUTS))
-        return types.SimpleNamespace(**{f"dma_{i}": types.SimpleNamespace(
-            **({"sendchannel": Sender(fpga, i)} if i < len(driver.INPUTS) else {}),
-            **({"recvchannel": Receiver(fpga, i)} if i < len(driver.OUTPUTS) else {}),
-        ) for i in range(count)})  # fmt: skip
+        return types.SimpleNamespace(
+            **{
+                f"dma_{i}": types.SimpleNamespace(
+                    **({"sendchannel": Sender(fpga, i)} if i < len(driver.INPUTS) else {}),
+                    **({"recvchannel": Receiver(fpga, i)} if i < len(driver.OUTPUTS) else {}),
+                )
+                for i in range(count)
+            }
+        )
 
     fake = types.ModuleType("pynq")
     fake.__spec__ = ModuleSpec("pynq", None)
@@ -255,7 +298,9 @@ def test_board_backend(project: tuple[qc.Design, Path], batch: int | None, monke
     finally:
         for ending in (".bit", ".hwh"):
             (folder / "board" / f"{design.top}{ending}").unlink()
-    assert net.backend == "board" and loaded == [folder / "board" / f"{design.top}.bit"] and capsys.readouterr().err == ""
+    assert (
+        net.backend == "board" and loaded == [folder / "board" / f"{design.top}.bit"] and capsys.readouterr().err == ""
+    )
     same(net.codes(*x), design.simulator.codes(*x))
     sizes = [n * p.size for n in ((7,) if batch is None else (3, 3, 1)) for p in driver.INPUTS]
     assert fpga.sent == sizes and not any(fpga.frames) and not any(len(q) for q in fpga.queues)
@@ -269,7 +314,7 @@ def test_board_backend(project: tuple[qc.Design, Path], batch: int | None, monke
         net(*x)
 
 
-# --- the block design ----------------------------------------------------------------------------------------------------
+# --- the block design
 
 
 def script_of(folder: Path) -> str:
@@ -277,17 +322,26 @@ def script_of(folder: Path) -> str:
 
 
 def streams_of(design: qc.Design) -> dict[str, int]:
-    """Name of every stream of the top -> bytes of its AXI words, from the sources and the header that the HLS tool reads."""
+    """Name of every stream of the top -> bytes of its AXI words, from the sources and the header that the HLS tool
+    reads.
+    """
     top = design.files().files[f"src/{design.top}.hpp"].decode()
-    return {name: 2 ** max(0, (int(width) - 1) // 8).bit_length() for width, name in re.findall(r"qc::axis<(\d+)>::type> &(\w+)", top)}
+    return {
+        name: 2 ** max(0, (int(width) - 1) // 8).bit_length()
+        for width, name in re.findall(r"qc::axis<(\d+)>::type> &(\w+)", top)
+    }
 
 
 def test_block_design_text(project: tuple[qc.Design, Path]) -> None:
-    """The board's part, DMAs as wide as the words of the top, the clock of the project; braces, brackets and quotes that close."""
+    """The board's part, DMAs as wide as the words of the top, the clock of the project; braces, brackets and quotes
+    that close.
+    """
     design, folder = project
     text, streams = script_of(folder), streams_of(design)
     target = devices.board(design.options.board)
-    assert f"-part {target.part}\n" in text and f"{{{target.board_part}}}" in text and devices.device(target.part).number
+    assert (
+        f"-part {target.part}\n" in text and f"{{{target.board_part}}}" in text and devices.device(target.part).number
+    )
     assert f"FREQMHZ {{{1000 / design.options.clock_ns:.6f}}}" in text and f"set top {design.top}\n" in text
     for name, count in streams.items():
         dma, side = f"dma_{name[1:]}", "axis_mm2s" if name[0] == "x" else "axis_s2mm"
@@ -304,12 +358,17 @@ def test_block_design_text(project: tuple[qc.Design, Path]) -> None:
 
 
 VIVADO = r"""
-foreach name {create_project set_property update_ip_catalog create_bd_design create_bd_cell apply_bd_automation connect_bd_net connect_bd_intf_net
-  assign_bd_address validate_bd_design save_bd_design make_wrapper update_compile_order launch_runs wait_on_run open_run report_utilization
+foreach name {create_project set_property update_ip_catalog create_bd_design create_bd_cell apply_bd_automation
+  connect_bd_net connect_bd_intf_net assign_bd_address validate_bd_design save_bd_design make_wrapper
+  update_compile_order launch_runs wait_on_run open_run report_utilization
   report_timing_summary} { proc $name {args} "log $name {*}\$args" }
 proc current_project {} { return project }
 proc current_fileset {} { return sources }
-proc get_board_parts {args} { if {$::mock_boards} { return [list [string map {* 1.10} [lindex $args end]] [string map {* 1.2} [lindex $args end]]] } }
+proc get_board_parts {args} {
+  if {$::mock_boards} {
+    return [list [string map {* 1.10} [lindex $args end]] [string map {* 1.2} [lindex $args end]]]
+  }
+}
 proc get_ipdefs {args} {
   if {[lindex $args 1] eq "-filter"} { return vendor:hls:network:1.0 }
   return [list [string map {* 10.1} [lindex $args end]] [string map {* 9.0} [lindex $args end]]]
@@ -324,7 +383,9 @@ proc get_property {name object} {
 """
 
 
-def vivado(folder: Path, streams: dict[str, int], slack: float = 0.1, boards: int = 1) -> tuple[list[tuple[str, ...]], str]:
+def vivado(
+    folder: Path, streams: dict[str, int], slack: float = 0.1, boards: int = 1
+) -> tuple[list[tuple[str, ...]], str]:
     """Runs the script where every command of Vivado is a stand-in: the calls, and the error that ended it."""
     tkinter = pytest.importorskip("tkinter", reason="no Tcl here to run the block design in")
     tcl, calls, error = tkinter.Tcl(), list[tuple[str, ...]](), ""
@@ -341,7 +402,9 @@ def vivado(folder: Path, streams: dict[str, int], slack: float = 0.1, boards: in
 
 
 def test_block_design_runs(project: tuple[qc.Design, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every pin is joined once, every cell has clock and reset, all ends in two files; what is missing or wrong ends in a message."""
+    """Every pin is joined once, every cell has clock and reset, all ends in two files; what is missing or wrong ends in
+    a message.
+    """
     design, source = project
     folder, streams = tmp_path / "p", streams_of(design)
     shutil.copytree(source, folder)
@@ -353,7 +416,9 @@ def test_block_design_runs(project: tuple[qc.Design, Path], tmp_path: Path, monk
         (folder / name).write_text(name)
     assert "the board files of" in vivado(folder, streams, boards=0)[1]
     assert "the IP is of another project" in vivado(folder, {**streams, "y0": streams["y0"] * 2})[1]
-    assert "the clock is missed by 0.25 ns" in vivado(folder, streams, slack=-0.25)[1] and not list((folder / "board").glob("*.bit"))
+    assert "the clock is missed by 0.25 ns" in vivado(folder, streams, slack=-0.25)[1] and not list(
+        (folder / "board").glob("*.bit")
+    )
     calls, error = vivado(folder, streams)
     assert error == ""
     assert (folder / "board" / f"{design.top}.bit").read_text() == "runs/system_wrapper.bit"
@@ -363,19 +428,32 @@ def test_block_design_runs(project: tuple[qc.Design, Path], tmp_path: Path, monk
     assert set(cells) == {"network", "ps", "control", "memory", "reset", *(f"dma_{i}" for i in range(count))}
     assert all(v.endswith(":10.1") for c, v in cells.items() if c != "network")  # the newest, not the last by letters
     joined = [pin for c in calls if c[0] == "connect_bd_intf_net" for pin in c[1:]]
-    wanted = {f"network/{name}" for name in streams} | {f"dma_{i}/S_AXI_LITE" for i in range(count)} | {"control/S00_AXI", "memory/M00_AXI"}
-    wanted |= {f"dma_{n[1:]}/{pin}" for n in streams for pin in (("M_AXI_MM2S", "M_AXIS_MM2S") if n[0] == "x" else ("M_AXI_S2MM", "S_AXIS_S2MM"))}
+    wanted = (
+        {f"network/{name}" for name in streams}
+        | {f"dma_{i}/S_AXI_LITE" for i in range(count)}
+        | {"control/S00_AXI", "memory/M00_AXI"}
+    )
+    wanted |= {
+        f"dma_{n[1:]}/{pin}"
+        for n in streams
+        for pin in (("M_AXI_MM2S", "M_AXIS_MM2S") if n[0] == "x" else ("M_AXI_S2MM", "S_AXIS_S2MM"))
+    }
     wanted |= {f"control/M{i:02d}_AXI" for i in range(count)} | {f"memory/S{i:02d}_AXI" for i in range(len(streams))}
     assert len(joined) == len(set(joined)) and {p for p in joined if not p.startswith("ps/")} == wanted
     nets = {c[1]: c[2].split() for c in calls if c[0] == "connect_bd_net"}
     clock, _, resets = nets.values()
-    assert {p.split("/")[0] for p in clock} == set(cells) and {p.split("/")[0] for p in resets} == set(cells) - {"ps", "reset"}
+    assert {p.split("/")[0] for p in clock} == set(cells) and {p.split("/")[0] for p in resets} == set(cells) - {
+        "ps",
+        "reset",
+    }
     assert [c for c in calls if c[0] in ("assign_bd_address", "validate_bd_design", "launch_runs")] == [
-        ("assign_bd_address",), ("validate_bd_design",), ("launch_runs", "impl_1", "-to_step", "write_bitstream", "-jobs", "4"),
-    ]  # fmt: skip
+        ("assign_bd_address",),
+        ("validate_bd_design",),
+        ("launch_runs", "impl_1", "-to_step", "write_bitstream", "-jobs", "4"),
+    ]
 
 
-# --- projects ------------------------------------------------------------------------------------------------------------
+# --- projects
 
 
 def test_project_remembers_its_board(digits: Path, tmp_path: Path) -> None:
@@ -389,7 +467,9 @@ def test_project_remembers_its_board(digits: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "p" / "manifest.json").read_text())["options"]["board"] == "zcu104"
 
 
-@pytest.mark.parametrize(("part", "arch"), [("pynq-z2", "parallel"), ("xc7z020clg400-1", "dataflow"), ("zcu102", "dataflow")])
+@pytest.mark.parametrize(
+    ("part", "arch"), [("pynq-z2", "parallel"), ("xc7z020clg400-1", "dataflow"), ("zcu102", "dataflow")]
+)
 def test_no_scripts(digits: Path, part: str, arch: str) -> None:
     """Only for these boards, only for architecture dataflow; the project says which boards those are."""
     files = qc.compile(digits, part=part, arch=arch).files().files
@@ -399,7 +479,9 @@ def test_no_scripts(digits: Path, part: str, arch: str) -> None:
 
 
 def test_refusals(digits: Path) -> None:
-    with pytest.raises(qc.QCompileError, match="the fabric clock of pynq-z2 reaches 250 MHz; a period of 3 ns is 333.333 MHz"):
+    with pytest.raises(
+        qc.QCompileError, match="the fabric clock of pynq-z2 reaches 250 MHz; a period of 3 ns is 333.333 MHz"
+    ):
         qc.compile(digits, part="pynq-z2", arch="dataflow", clock_ns=3).files()
     assert qc.compile(digits, part="kv260", arch="dataflow", clock_ns=3).files()
     with pytest.raises(qc.QCompileError, match="the part xc7z020clg400-1 is not that of the board kv260"):
@@ -412,16 +494,35 @@ template <int D, int U, int I, int T> struct ap_axiu { ap_uint<D> data; ap_uint<
 
 
 def test_what_the_vendor_compiles(digits: Path, tmp_path: Path) -> None:
-    """The sources as build.tcl gives them to the vendor's tool (QC_VENDOR, plain streams) equal the vectors; the top runs freely."""
+    """The sources as build.tcl gives them to the vendor's tool (QC_VENDOR, plain streams) equal the vectors; the top
+    runs freely.
+    """
     folder = qc.compile(digits, part="pynq-z2", arch="dataflow").write(tmp_path / "p")
     (flags,) = set(re.findall(r'-cflags "([^"]*)"', (folder / "build.tcl").read_text()))
-    assert {f.split("=", 1)[1] for f in (folder / "hls_config.cfg").read_text().splitlines() if "cflags" in f} == {flags}
+    assert {f.split("=", 1)[1] for f in (folder / "hls_config.cfg").read_text().splitlines() if "cflags" in f} == {
+        flags
+    }
     (tmp_path / "ap_axi_sdata.h").write_text(AXI)
     (top,) = (folder / "src").glob("*.cpp")
-    command = ["g++", *flags.split(), "-O0", "-w", "-isystem", "ap_types", "-isystem", "..", "-o", "run", str(top), "tb/tb.cpp"]
+    command = [
+        "g++",
+        *flags.split(),
+        "-O0",
+        "-w",
+        "-isystem",
+        "ap_types",
+        "-isystem",
+        "..",
+        "-o",
+        "run",
+        str(top),
+        "tb/tb.cpp",
+    ]
     subprocess.run(command, cwd=folder, check=True)
     assert "PASS" in subprocess.run(["./run"], cwd=folder, capture_output=True, text=True).stdout
     guarded = "#ifndef __BAMBU__\n#pragma HLS interface mode=ap_ctrl_none port=return\n#endif\n"
     assert top.read_text().count(guarded) == 1
     top.write_text(top.read_text().replace(guarded, guarded.splitlines()[1] + "\n"))
-    assert [p.split(": ", 1)[1] for p in lint_project(folder)] == ["`port=return` is not for the open compiler: guard it"]
+    assert [p.split(": ", 1)[1] for p in lint_project(folder)] == [
+        "`port=return` is not for the open compiler: guard it"
+    ]

@@ -1,4 +1,6 @@
-"""Every network that others made: compiles, verifies with 0 differing codes, equals its stored reference; or is refused with a full list."""
+"""Every network that others made: compiles, verifies with 0 differing codes, equals its stored reference; or is refused
+with a full list.
+"""
 
 import numpy as np
 import pytest
@@ -11,14 +13,32 @@ from qcompile.ir import ops
 
 FLOAT32 = 2.0**-20  # of the largest output: what float32 sums of a few hundred terms may lose
 
-# Stored outputs come from float32 executors. In these models a float32 sum that should lie on a rounding boundary lies beside it, so a
+# Stored outputs come from float32 executors. In these models a float32 sum that should lie on a rounding boundary lies
+# beside it, so a
 # code inside the network differs: (share of vectors or numbers that may differ, by how much of the largest output).
 ROUNDED = {"brevitas_radioml_21/VGG10_w8a8_20": (1 / 16, 1e-3), "qonnx/espcn_nnresize_quant": (1e-4, 5e-3)}
 
-KINDS = {"minifloat": 100, "mlp": 1000, "layer": 100, "cnn": 100, "residual": 100, "unet": 100, "qcdq": 100, "integer": 100}
-PRODUCTS = 3 * 10**7  # multiplications that the C++ of one test may take; larger networks get fewer random vectors (verify itself runs more)
+KINDS = {
+    "minifloat": 100,
+    "mlp": 1000,
+    "layer": 100,
+    "cnn": 100,
+    "residual": 100,
+    "unet": 100,
+    "qcdq": 100,
+    "integer": 100,
+}
+PRODUCTS = (
+    3 * 10**7
+    # multiplications that the C++ of one test may take; larger networks get fewer random vectors (verify itself runs
+    # more)
+)
 
-INVALID = {"brevitas/fp8_e4m3_ocp_pt__qcdq", "brevitas/fp8_e4m3_unscaled__qcdq", "brevitas/fp8_e5m2_ocp_b__qcdq"}  # float8 before opset 19
+INVALID = {
+    "brevitas/fp8_e4m3_ocp_pt__qcdq",
+    "brevitas/fp8_e4m3_unscaled__qcdq",
+    "brevitas/fp8_e5m2_ocp_b__qcdq",
+}  # float8 before opset 19
 
 NO_FORMAT = {"dory_examples/nemo_mnistnet": "u8"}  # integer inputs, and a file that does not say so
 
@@ -43,7 +63,9 @@ def test_model(record: dict, tmp_path) -> None:
     design.write(tmp_path / "project")
     inputs, outputs = stored(record)
     constants = {n.output.name for n in design.graph.nodes if isinstance(n.op, ops.Constant)}
-    for value, found, wanted in zip(design.graph.outputs, design.simulator(*inputs) if inputs else (), outputs, strict=False):
+    for value, found, wanted in zip(
+        design.graph.outputs, design.simulator(*inputs) if inputs else (), outputs, strict=False
+    ):
         if value.name in constants:
             continue  # executors leave an output that is an initializer at zero, and some references lack it
         difference = np.abs(found.reshape(wanted.shape) - wanted) / max(np.abs(wanted).max(), 1e-30)

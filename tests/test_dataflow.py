@@ -1,4 +1,6 @@
-"""Architecture `dataflow`: folded networks equal the simulator, depths are live and tight, cycles are those of published runs."""
+"""Architecture `dataflow`: folded networks equal the simulator, depths are live and tight, cycles are those of
+published runs.
+"""
 
 import dataclasses
 import json
@@ -21,14 +23,25 @@ from qcompile.schedule.tokens import moves_of
 
 GROUND_TRUTH = ROOT.parent / "shared" / "ground_truth"
 MODELS = {r["id"]: r for r in records("residual", "unet", "layer", "cnn", "minifloat", "mlp")}
-SMALL = [m for m in ("brevitas/int8_perch_residual__qonnx", "brevitas/unet_convtranspose_concat__qonnx", "brevitas/fp6_e3m2_ocp__qonnx",
-                     "project_CERN/cern_qonnx_model", "brevitas/asym_shifted_uint8__qonnx", "finn_radioml/wise_lion_step_tidy_up")
-         if m in MODELS]  # fmt: skip
+SMALL = [
+    m
+    for m in (
+        "brevitas/int8_perch_residual__qonnx",
+        "brevitas/unet_convtranspose_concat__qonnx",
+        "brevitas/fp6_e3m2_ocp__qonnx",
+        "project_CERN/cern_qonnx_model",
+        "brevitas/asym_shifted_uint8__qonnx",
+        "finn_radioml/wise_lion_step_tidy_up",
+    )
+    if m in MODELS
+]
 
 
 def compiled(name: str, fold: str = "min") -> qc.Design:
     record = MODELS[name]
-    return qc.compile(CORPUS / record["file"], arch="dataflow", fold=fold, input_formats=tuple(record.get("input_format") or ()))
+    return qc.compile(
+        CORPUS / record["file"], arch="dataflow", fold=fold, input_formats=tuple(record.get("input_format") or ())
+    )
 
 
 def verified(design: qc.Design, folder: Path) -> None:
@@ -43,14 +56,19 @@ def some_folding(design: qc.Design, seed: int) -> str:
     rng = np.random.default_rng(seed)
     most = qc.compile(design.model, **{**vars(design.options), "fold": "full"}).network.stages
     named = {s.node.output.name: s.folding for s in most if s.node is not None and s.kind not in ("window", "whole")}
-    drawn = {k: {n: int(rng.choice([d for d in range(1, v + 1) if v % d == 0])) for n, v in vars(f).items()} for k, f in named.items()}
+    drawn = {
+        k: {n: int(rng.choice([d for d in range(1, v + 1) if v % d == 0])) for n, v in vars(f).items()}
+        for k, f in named.items()
+    }
     return json.dumps(drawn)
 
 
 @pytest.mark.parametrize("fold", ["min", "full", "drawn"])
 def test_digits(digits: Path, tmp_path: Path, fold: str) -> None:
     design = qc.compile(digits, arch="dataflow")
-    verified(qc.compile(digits, arch="dataflow", fold=some_folding(design, 1) if fold == "drawn" else fold), tmp_path / "p")
+    verified(
+        qc.compile(digits, arch="dataflow", fold=some_folding(design, 1) if fold == "drawn" else fold), tmp_path / "p"
+    )
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -86,7 +104,9 @@ def blocks(network: Network, depths: tuple[int, ...]) -> bool:
 
 
 def assert_tight(network: Network, live: tuple[int, ...]) -> int:
-    """With these depths runs end, with one place less in any stream they do not. How many streams have more than one place."""
+    """With these depths runs end, with one place less in any stream they do not. How many streams have more than one
+    place.
+    """
     assert not blocks(network, live)
     deep = [i for i, d in enumerate(live) if d > 1]
     for i in deep:
@@ -117,7 +137,11 @@ def bounded_run(network: Network, depths: tuple[int, ...]) -> tuple[int, int]:
         for order in (1, -1):
             for stage, (starts, writes) in list(zip(network.stages, events, strict=True))[::order]:
                 tokens = [(at, written[i], "right") for i, at in zip(stage.inputs, starts, strict=True)]
-                room = [(writes[depths[i] :], read[i][: -depths[i]] - PIPELINE + 1) for i in stage.outputs if depths[i] < len(read.get(i, ()))]
+                room = [
+                    (writes[depths[i] :], read[i][: -depths[i]] - PIPELINE + 1)
+                    for i in stage.outputs
+                    if depths[i] < len(read.get(i, ()))
+                ]
                 for i, at in zip(stage.inputs, starts, strict=True):  # a read comes before the write of its iteration
                     read[i] = at + np.max([late(at, *c) for c in (*tokens, *((*c, "left") for c in room))], axis=0)
                 for i in stage.outputs:
@@ -143,27 +167,48 @@ def test_too_shallow_blocks_in_simulation(tmp_path: Path) -> None:
     for name, depths in {"live": live, "short": tuple(d - (i == deep) for i, d in enumerate(live))}.items():
         folder = tmp_path / name
         design.write(folder)
-        files = hls.emit(design.graph, design.top, design.options.part, 5.0, design.network, dataclasses.replace(design.schedule, depth=depths))
+        files = hls.emit(
+            design.graph,
+            design.top,
+            design.options.part,
+            5.0,
+            design.network,
+            dataclasses.replace(design.schedule, depth=depths),
+        )
         for file in (f"src/{design.top}.cpp",):
             (folder / file).write_bytes(files[file])
         done = subprocess.run(["make", "-C", str(folder), "csim"], capture_output=True, text=True)
-        assert ("PASS" in done.stdout) == (name == "live") and ("DEADLOCK" in done.stdout) == (name == "short"), done.stdout + done.stderr
+        assert ("PASS" in done.stdout) == (name == "live") and ("DEADLOCK" in done.stdout) == (name == "short"), (
+            done.stdout + done.stderr
+        )
 
 
-@pytest.mark.skipif(not GROUND_TRUTH.is_dir() or "brevitas/tfc_1w1a__qonnx" not in MODELS, reason="published runs are not beside the checkout")
+@pytest.mark.skipif(
+    not GROUND_TRUTH.is_dir() or "brevitas/tfc_1w1a__qonnx" not in MODELS,
+    reason="published runs are not beside the checkout",
+)
 @pytest.mark.parametrize("build", ["output_auto", "output_custom_1", "output_custom_2"])
 def test_cycles_of_a_published_run(build: str) -> None:
-    """FINN's RTL simulation of TFC-W1A1 with the same folding, from the first input to the last output. (output_custom_4 takes 7 cycles more
-    than output_custom_2 with the folding of that; its reports do not say for what.)
+    """FINN's RTL simulation of TFC-W1A1 with the same folding, from the first input to the last output.
+    (output_custom_4 takes 7 cycles more than output_custom_2 with the folding of that; its reports do not say for
+    what.)
     """
-    builds, layers = ([json.loads(line) for line in (GROUND_TRUTH / f"{n}.jsonl").read_text().splitlines()] for n in ("finn_builds", "finn_layers_post_synth"))
+    builds, layers = (
+        [json.loads(line) for line in (GROUND_TRUTH / f"{n}.jsonl").read_text().splitlines()]
+        for n in ("finn_builds", "finn_layers_post_synth")
+    )
     (published,) = [r for r in builds if build in r["source"]]
-    fold = [r["hw_config"] for r in layers if r["source"] == published["source"] and r["node"].startswith("MVAU") and r["hw_config"]]
+    fold = [
+        r["hw_config"]
+        for r in layers
+        if r["source"] == published["source"] and r["node"].startswith("MVAU") and r["hw_config"]
+    ]
     graph = compiled("brevitas/tfc_1w1a__qonnx").graph
     names = [n.output.name for n in graph.nodes if isinstance(n.op, ops.MatMul)]
     text = json.dumps({n: {"pe": f["PE"], "simd": f["SIMD"]} for n, f in zip(names, fold, strict=True)})
     network = compiled("brevitas/tfc_1w1a__qonnx", text).network
-    # Their input has tokens of another size, and behind the last layer one of the ten scores is selected, five in a cycle.
+    # Their input has tokens of another size, and behind the last layer one of the ten scores is selected, five in a
+    # cycle.
     latency = schedule(network).latency + published["rtlsim"]["N_IN_TXNS"] - network.streams[0].tokens + 2 + PIPELINE
     assert abs(latency / published["rtlsim_latency_cycles"] - 1) < 0.1
 
@@ -192,8 +237,12 @@ def test_bad_foldings(digits: Path, fold: str, words: list[str]) -> None:
 
 
 def test_weights_by_port(digits: Path, tmp_path: Path) -> None:
-    """Any codes of their formats may come: the sources stay the same, and the C++ gives what the simulator gives with the new ones."""
-    design = qc.compile(digits, arch="dataflow", weights="port", fold=some_folding(qc.compile(digits, arch="dataflow"), 3))
+    """Any codes of their formats may come: the sources stay the same, and the C++ gives what the simulator gives with
+    the new ones.
+    """
+    design = qc.compile(
+        digits, arch="dataflow", weights="port", fold=some_folding(qc.compile(digits, arch="dataflow"), 3)
+    )
     verified(design, tmp_path / "p")
     rng = np.random.default_rng(0)
     nodes = []
@@ -211,10 +260,19 @@ def test_weights_by_port(digits: Path, tmp_path: Path) -> None:
     units = design.simulator.quantize(x)
     bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, design.graph.inputs, strict=True)]
     (tmp_path / "in.bin").write_bytes(hls.vector_file(design.graph, bits, streamed=True))
-    run = subprocess.run("make csim >/dev/null; ./build/csim ../in.bin ../out.bin", shell=True, cwd=tmp_path / "p", capture_output=True, text=True)
+    run = subprocess.run(
+        "make csim >/dev/null; ./build/csim ../in.bin ../out.bin",
+        shell=True,
+        cwd=tmp_path / "p",
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stderr
     outputs = hls.read_vectors(design.graph, (tmp_path / "out.bin").read_bytes(), streamed=True)
-    found = [v.type.format.from_bits(b).reshape(-1, *v.type.shape) for v, b in zip(design.graph.outputs, outputs, strict=True)]
+    found = [
+        v.type.format.from_bits(b).reshape(-1, *v.type.shape)
+        for v, b in zip(design.graph.outputs, outputs, strict=True)
+    ]
     for a, b in zip(other.simulator.codes(x), found, strict=True):
         assert np.array_equal(a, b) and len(np.unique(b)) > 2
 
@@ -231,4 +289,7 @@ def test_schedule_of_the_project(digits: Path, tmp_path: Path) -> None:
     record = json.loads((tmp_path / "p/schedule.json").read_text())
     assert record["interval_cycles"] == design.schedule.interval == max(p["cycles"] for p in record["processes"])
     assert [s["depth"] for s in record["streams"]] == list(design.schedule.depth)
-    assert all(s["depth_live"] <= s["depth"] for s in record["streams"]) and {p["pe"] for p in record["processes"]} >= {32, 10}
+    assert all(s["depth_live"] <= s["depth"] for s in record["streams"]) and {p["pe"] for p in record["processes"]} >= {
+        32,
+        10,
+    }

@@ -1,4 +1,6 @@
-"""Random networks with branches and random legal foldings: codes equal the simulator's on streams of exactly the depths for liveness."""
+"""Random networks with branches and random legal foldings: codes equal the simulator's on streams of exactly the depths
+for liveness.
+"""
 
 import dataclasses
 import re
@@ -42,25 +44,40 @@ def sources(design: qc.Design, number: int) -> str:
     plan = dataclasses.replace(design.schedule, depth=design.schedule.live)
     files = hls.emit(design.graph, top, "xc7z020clg400-1", 5.0, design.network, plan)
     body = "\n".join(
-        line for n in ("src/constants.hpp", f"src/{top}.hpp", f"src/{top}.cpp", "tb/tb.cpp") for line in files[n].decode().splitlines()
+        line
+        for n in ("src/constants.hpp", f"src/{top}.hpp", f"src/{top}.cpp", "tb/tb.cpp")
+        for line in files[n].decode().splitlines()
         if not line.startswith(("#include", "#pragma once")) or line.startswith('#include "weights')
-    )  # fmt: skip
-    roms = {n.removeprefix("src/weights/"): c for n, c in files.items() if n.startswith("src/weights/") and n.endswith(".bin")}
+    )
+    roms = {
+        n.removeprefix("src/weights/"): c
+        for n, c in files.items()
+        if n.startswith("src/weights/") and n.endswith(".bin")
+    }
     for name, content in roms.items():
         Path(f"g{number}_{name}").write_bytes(content)
     body = re.sub(r"(?:src/)?weights/(w\d+\.bin)", rf"g{number}_\1", body)
     body = re.sub(r"(?<![\w.])w(\d+)(?=[,\)\[\]])", rf"g{number}_w\1", body)
-    return f"namespace graph{number} {{\n" + body.replace('extern "C" void', "void").replace("int main(", "int run_main(") + "\n}"
+    return (
+        f"namespace graph{number} {{\n"
+        + body.replace('extern "C" void', "void").replace("int main(", "int run_main(")
+        + "\n}"
+    )
 
 
 def run(cases: list[Case]) -> list[list[np.ndarray]]:
     """Codes of the outputs of all networks: one binary."""
-    headers = [f'#include "qc/{n}.hpp"' for n in ("conv", "dataflow", "dense", "elementwise", "map", "pack", "reduce", "softmax")]
+    headers = [
+        f'#include "qc/{n}.hpp"'
+        for n in ("conv", "dataflow", "dense", "elementwise", "map", "pack", "reduce", "softmax")
+    ]
     lines = [f"#include <{n}>" for n in ("cstring", "fstream", "iterator", "string", "vector")] + headers
     calls = []
     for i, (design, inputs) in enumerate(cases):
         lines.append(sources(design, i))
-        calls.append(f'{{ char *a[] = {{(char *)"x", (char *)"in{i}.bin", (char *)"out{i}.bin"}}; graph{i}::run_main(3, a); }}')
+        calls.append(
+            f'{{ char *a[] = {{(char *)"x", (char *)"in{i}.bin", (char *)"out{i}.bin"}}; graph{i}::run_main(3, a); }}'
+        )
         units = design.simulator.quantize(*inputs)
         bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, design.graph.inputs, strict=True)]
         Path(f"in{i}.bin").write_bytes(hls.vector_file(design.graph, bits, streamed=True))
@@ -69,7 +86,12 @@ def run(cases: list[Case]) -> list[list[np.ndarray]]:
     found = []
     for i, (design, _) in enumerate(cases):
         outputs = hls.read_vectors(design.graph, Path(f"out{i}.bin").read_bytes(), streamed=True)
-        found.append([v.type.format.from_bits(b).reshape(-1, *v.type.shape) for v, b in zip(design.graph.outputs, outputs, strict=True)])
+        found.append(
+            [
+                v.type.format.from_bits(b).reshape(-1, *v.type.shape)
+                for v, b in zip(design.graph.outputs, outputs, strict=True)
+            ]
+        )
     return found
 
 
@@ -79,7 +101,9 @@ def test_random_branches(part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     cases: dict[int, Case] = {}
 
-    @settings(max_examples=1000, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=1000, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(st.integers(0, 10**9))
     def collect(seed: int) -> None:
         if len(cases) < GRAPHS and (made := case(seed * PARTS + part)) is not None:

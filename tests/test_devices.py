@@ -1,4 +1,6 @@
-"""The catalogue of parts and boards: plausible numbers, every spelling resolves, unknown names get near ones; `parts` and `methods`."""
+"""The catalogue of parts and boards: plausible numbers, every spelling resolves, unknown names get near ones; `parts`
+and `methods`.
+"""
 
 import csv
 import json
@@ -23,14 +25,26 @@ BOARDS = catalogue().boards
 
 # What issue 5 wants to find, as (LUT, FF, DSP, BRAM36, URAM) where reports of the vendor tools say so too.
 REPORTED = {
-    "xc7z007s": (14400, 28800, 66, 50, 0), "xc7z010": (17600, 35200, 80, 60, 0), "xc7z020": (53200, 106400, 220, 140, 0),
-    "xc7z045": (218600, 437200, 900, 545, 0), "xc7z100": (277400, 554800, 2020, 755, 0), "xc7a35t": (20800, 41600, 90, 50, 0),
-    "xc7a100t": (63400, 126800, 240, 135, 0), "xc7k325t": (203800, 407600, 840, 445, 0), "xczu3eg": (70560, 141120, 360, 216, 0),
-    "xczu5ev": (117120, 234240, 1248, 144, 64), "xczu7ev": (230400, 460800, 1728, 312, 96), "xczu9eg": (274080, 548160, 2520, 912, 0),
-    "xczu48dr": (425280, 850560, 4272, 1080, 80), "xcku5p": (216960, 433920, 1824, 480, 64), "xcku115": (663360, 1326720, 5520, 2160, 0),
-    "xcvu9p": (1182240, 2364480, 6840, 2160, 960), "xcvu13p": (1728000, 3456000, 12288, 2688, 1280),
-    "xcu55c": (1303680, 2607360, 9024, 2016, 960), "xcvc1902": (899840, 1799680, 1968, 967, 463),
-}  # fmt: skip
+    "xc7z007s": (14400, 28800, 66, 50, 0),
+    "xc7z010": (17600, 35200, 80, 60, 0),
+    "xc7z020": (53200, 106400, 220, 140, 0),
+    "xc7z045": (218600, 437200, 900, 545, 0),
+    "xc7z100": (277400, 554800, 2020, 755, 0),
+    "xc7a35t": (20800, 41600, 90, 50, 0),
+    "xc7a100t": (63400, 126800, 240, 135, 0),
+    "xc7k325t": (203800, 407600, 840, 445, 0),
+    "xczu3eg": (70560, 141120, 360, 216, 0),
+    "xczu5ev": (117120, 234240, 1248, 144, 64),
+    "xczu7ev": (230400, 460800, 1728, 312, 96),
+    "xczu9eg": (274080, 548160, 2520, 912, 0),
+    "xczu48dr": (425280, 850560, 4272, 1080, 80),
+    "xcku5p": (216960, 433920, 1824, 480, 64),
+    "xcku115": (663360, 1326720, 5520, 2160, 0),
+    "xcvu9p": (1182240, 2364480, 6840, 2160, 960),
+    "xcvu13p": (1728000, 3456000, 12288, 2688, 1280),
+    "xcu55c": (1303680, 2607360, 9024, 2016, 960),
+    "xcvc1902": (899840, 1799680, 1968, 967, 463),
+}
 
 
 def command(*arguments: str) -> tuple[int, str, str]:
@@ -70,17 +84,33 @@ def test_reported(name: str) -> None:
 
 def test_dies() -> None:
     """The same die under two names."""
-    for one, other in (("xcu200", "xcvu9p"), ("xcu250", "xcvu13p"), ("xcu280", "xcvu37p"), ("xcu50", "xcvu35p"), ("xck26", "xczu5ev"),
-                       ("xczu9eg", "xcku9p"), ("xczu11eg", "xcku11p"), ("xczu15eg", "xcku13p"), ("xczu19eg", "xcku15p")):  # fmt: skip
+    for one, other in (
+        ("xcu200", "xcvu9p"),
+        ("xcu250", "xcvu13p"),
+        ("xcu280", "xcvu37p"),
+        ("xcu50", "xcvu35p"),
+        ("xck26", "xczu5ev"),
+        ("xczu9eg", "xcku9p"),
+        ("xczu11eg", "xcku11p"),
+        ("xczu15eg", "xcku13p"),
+        ("xczu19eg", "xcku15p"),
+    ):
         a, b = device(one), device(other)
         assert (a.lut, a.ff, a.dsp, a.bram, a.uram) == (b.lut, b.ff, b.dsp, b.bram, b.uram)
 
 
 def test_wanted_parts_are_there() -> None:
-    wanted = """7z010 7z020 7z045 7z100 7a35t 7a100t 7a200t 7k325t 7vx690t zu2eg zu3eg zu5ev zu7ev zu9eg zu17eg zu28dr zu48dr zu49dr vu9p vu13p
-        u50 u200 u250 u280 u55c xck26 vck190 ve2302 ecp5-45f ecp5-85f ice40up5k pynq-z1 pynq-z2 ultra96 zcu102 zcu104 zcu111 kv260
-        arty-a7-35 nexys-a7-100t ulx3s"""
-    assert {device(n).dsp_kind.name for n in wanted.split()} == {"DSP48E1", "DSP48E2", "DSP58", "MULT18X18D", "SB_MAC16"}
+    wanted = """7z010 7z020 7z045 7z100 7a35t 7a100t 7a200t 7k325t 7vx690t zu2eg zu3eg zu5ev zu7ev zu9eg zu17eg
+        zu28dr zu48dr zu49dr vu9p vu13p u50 u200 u250 u280 u55c xck26 vck190 ve2302 ecp5-45f
+        ecp5-85f ice40up5k pynq-z1 pynq-z2 ultra96 zcu102 zcu104 zcu111 kv260 arty-a7-35
+        nexys-a7-100t ulx3s"""
+    assert {device(n).dsp_kind.name for n in wanted.split()} == {
+        "DSP48E1",
+        "DSP48E2",
+        "DSP58",
+        "MULT18X18D",
+        "SB_MAC16",
+    }
 
 
 def test_names_are_unique() -> None:
@@ -202,7 +232,8 @@ def test_bad_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hw" / "devices").mkdir()
     (tmp_path / "hw" / "devices" / "kinds.toml").write_bytes(asset("hw/devices/kinds.toml").read_bytes())
     monkeypatch.setattr(devices, "asset", lambda relative: tmp_path / relative)
-    part = 'vendor="X"\nfamily="F"\nlut_inputs=6\nbram_kind="RAMB36"\nsource="s"\n[part.p1]\nlut=8\nff=8\ndsp=1\nbram=1\nnumber="p1"\n'
+    part = 'vendor="X"\nfamily="F"\nlut_inputs=6\nbram_kind="RAMB36"\nsource="s"\n'
+    part += '[part.p1]\nlut=8\nff=8\ndsp=1\nbram=1\nnumber="p1"\n'
     for text, message in (
         (part, "new.toml: the entry 'p1' is wrong: .*dsp_kind"),
         ('dsp_kind="DSP99"\n' + part, "new.toml: the entry 'p1' is wrong: 'DSP99'"),
@@ -225,7 +256,13 @@ def test_parts_json() -> None:
     assert code == 0 and not err and [p["part"] for p in listed] == [d.name for d in DEVICES]
     (part,) = json.loads(command("parts", "zcu104", "--json")[1])["parts"]
     assert (part["part"], part["lut"], part["dsp_kind"]["name"], part["bram18"], part["bram36"], part["uram"]) == (
-        "xczu7ev", 230400, "DSP48E2", 624, 312, 96)  # fmt: skip
+        "xczu7ev",
+        230400,
+        "DSP48E2",
+        624,
+        312,
+        96,
+    )
     assert part["uram_kind"]["shapes"] == [[72, 4096]] and part["max_clock_mhz"]["2"] == 775
     assert {"board": "zcu104", "part": "xczu7ev-ffvc1156-2-e", "clock_ns": 10.0} in part["boards"]
 
@@ -239,7 +276,9 @@ def test_parts_table() -> None:
     assert out.splitlines()[-1] == "next: qcompile compile MODEL.onnx --part xc7z020clg400-1 -o build"
     assert "--part xczu48dr-fsvg1517-2-e" in command("parts", "zcu208")[1].splitlines()[-1]
     code, out, err = command("parts", "xc7z021")
-    assert (code, out) == (1, "") and err.startswith("error: the part 'xc7z021' is not in the catalogue; nearest: xc7z020")
+    assert (code, out) == (1, "") and err.startswith(
+        "error: the part 'xc7z021' is not in the catalogue; nearest: xc7z020"
+    )
 
 
 def test_methods() -> None:
@@ -260,6 +299,9 @@ def test_methods() -> None:
 
 
 def test_catalogue_needs_nothing_heavy() -> None:
-    script = "import sys; from qcompile.cost.devices import device; device('7z020'); print([m for m in ('numpy', 'onnx') if m in sys.modules])"
+    script = (
+        "import sys; from qcompile.cost.devices import device; device('7z020'); print([m for m in ('numpy', 'onnx') if"
+        " m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"

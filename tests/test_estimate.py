@@ -26,7 +26,9 @@ KINDS = ("lut", "ff", "dsp", "bram18", "uram", "latency_cycles", "interval_cycle
 
 def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"}
-    done = subprocess.run([sys.executable, "-m", "qcompile.cli", *map(str, arguments)], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-m", "qcompile.cli", *map(str, arguments)], capture_output=True, text=True, env=environment
+    )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -34,20 +36,37 @@ def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess:
 
 def dense(folder: Path, weights: np.ndarray, weight_bits: float = 8, in_bits: float = 8, out_bits: float = 8) -> Path:
     """One MatMul between two quantizers; weights are integers."""
+
     def quant(name: str, source: str, scale: float, bits: float) -> list:
         given = {f"{name}_s": scale, f"{name}_z": 0.0, f"{name}_b": bits}
         constants.extend(numpy_helper.from_array(np.float32(v), k) for k, v in given.items())
-        return [helper.make_node("Quant", [source, *given], [name], f"quant_{name}", domain="qonnx.custom_op.general",
-                                 signed=1, narrow=0, rounding_mode="ROUND")]  # fmt: skip
+        return [
+            helper.make_node(
+                "Quant",
+                [source, *given],
+                [name],
+                f"quant_{name}",
+                domain="qonnx.custom_op.general",
+                signed=1,
+                narrow=0,
+                rounding_mode="ROUND",
+            )
+        ]
 
     constants = [numpy_helper.from_array(weights.astype(np.float32), "weights")]
-    nodes = [*quant("xq", "x", 1.0, in_bits), *quant("wq", "weights", 1.0, weight_bits),
-             helper.make_node("MatMul", ["xq", "wq"], ["h"], "fc"), *quant("y", "h", 16.0, out_bits)]  # fmt: skip
+    nodes = [
+        *quant("xq", "x", 1.0, in_bits),
+        *quant("wq", "weights", 1.0, weight_bits),
+        helper.make_node("MatMul", ["xq", "wq"], ["h"], "fc"),
+        *quant("y", "h", 16.0, out_bits),
+    ]
     graph = helper.make_graph(
-        nodes, "dense",
+        nodes,
+        "dense",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, weights.shape[0]])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, weights.shape[1]])], constants,
-    )  # fmt: skip
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, weights.shape[1]])],
+        constants,
+    )
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("qonnx.custom_op.general", 1)]
     path = folder / "dense.onnx"
     save(helper.make_model(graph, opset_imports=imports, ir_version=8), path)
@@ -64,10 +83,16 @@ def test_record(digits: Path) -> None:
     for layer in found["layers"]:
         assert tuple(layer) == ("name", "op", *KINDS)
     for kind in KINDS[:5]:
-        assert 0 <= found["total"][kind] and abs(sum(layer[kind] for layer in found["layers"]) - found["total"][kind]) <= len(found["layers"])
+        assert 0 <= found["total"][kind] and abs(
+            sum(layer[kind] for layer in found["layers"]) - found["total"][kind]
+        ) <= len(found["layers"])
     names = {n.origin.node for n in qc.load(digits).graph.nodes}
     assert {layer["name"] for layer in found["layers"]} <= names | {"registers"}
-    assert found["total"]["lut"] > 1000 and found["total"]["latency_cycles"] >= 1 and found["total"]["interval_cycles"] == 1
+    assert (
+        found["total"]["lut"] > 1000
+        and found["total"]["latency_cycles"] >= 1
+        and found["total"]["interval_cycles"] == 1
+    )
 
 
 def test_project_and_model_agree(digits: Path, tmp_path: Path) -> None:
@@ -81,7 +106,18 @@ def test_project_and_model_agree(digits: Path, tmp_path: Path) -> None:
 
 def test_table(digits: Path) -> None:
     text = run("estimate", digits, "--part", "ice40up5k", "--clock", "20").stdout
-    for word in ("total", "share of the part", "bottleneck", "latency", "throughput", "weights:", "basis:", "IT DOES NOT FIT", "smallest part", "next:"):
+    for word in (
+        "total",
+        "share of the part",
+        "bottleneck",
+        "latency",
+        "throughput",
+        "weights:",
+        "basis:",
+        "IT DOES NOT FIT",
+        "smallest part",
+        "next:",
+    ):
         assert word in text, word
 
 
@@ -98,13 +134,29 @@ def test_advice_keeps_to_the_budget(digits: Path) -> None:
 
 
 def test_products_go_where_the_estimate_says(tmp_path: Path) -> None:
-    """Constants and narrow products in LUTs, wide products of data in DSP blocks; the build files tell the vendor's tool."""
+    """Constants and narrow products in LUTs, wide products of data in DSP blocks; the build files tell the vendor's
+    tool.
+    """
+
     def build(bits: float) -> tuple[str, int]:
-        quant = [helper.make_node("Quant", [x, "s", "z", "b"], [f"{x}q"], f"quant_{x}", domain="qonnx.custom_op.general",
-                                  signed=1, narrow=0, rounding_mode="ROUND") for x in ("a", "c")]  # fmt: skip
+        quant = [
+            helper.make_node(
+                "Quant",
+                [x, "s", "z", "b"],
+                [f"{x}q"],
+                f"quant_{x}",
+                domain="qonnx.custom_op.general",
+                signed=1,
+                narrow=0,
+                rounding_mode="ROUND",
+            )
+            for x in ("a", "c")
+        ]
         constants = [numpy_helper.from_array(np.float32(v), k) for k, v in {"s": 1.0, "z": 0.0, "b": bits}.items()]
         values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in ("a", "c", "y")]
-        graph = helper.make_graph([*quant, helper.make_node("Mul", ["aq", "cq"], ["y"], "product")], "m", values[:2], values[2:], constants)
+        graph = helper.make_graph(
+            [*quant, helper.make_node("Mul", ["aq", "cq"], ["y"], "product")], "m", values[:2], values[2:], constants
+        )
         imports = [helper.make_opsetid("", 17), helper.make_opsetid("qonnx.custom_op.general", 1)]
         save(helper.make_model(graph, opset_imports=imports, ir_version=8), tmp_path / "m.onnx")
         design = qc.compile(tmp_path / "m.onnx")
@@ -116,7 +168,10 @@ def test_products_go_where_the_estimate_says(tmp_path: Path) -> None:
     assert "config_op" not in wide[0] and wide[1] == 4
 
 
-@pytest.mark.parametrize(("said", "shown"), [("xc7z02", "xc7z020"), ("pynq-z2", "xc7z020"), ("xc7z020-clg400-1", "xc7z020-clg400-1"), ("ZU3EG", "ZU3EG")])
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [("xc7z02", "xc7z020"), ("pynq-z2", "xc7z020"), ("xc7z020-clg400-1", "xc7z020-clg400-1"), ("ZU3EG", "ZU3EG")],
+)
 def test_part_is_named(digits: Path, said: str, shown: str) -> None:
     assert json.loads(run("estimate", digits, "--part", said, "--json").stdout)["part"] == shown
 
@@ -170,8 +225,14 @@ def test_picture(digits: Path, tmp_path: Path) -> None:
 def test_picture_of_strange_names(tmp_path: Path) -> None:
     from qcompile.cost.resources import Estimate, LayerCost, Resources
 
-    layers = tuple(LayerCost(f"$\\frac{{{i}}}$ <&>" + "x" * i, "MatMul", Resources(lut=i, ff=2 * i, dsp=1)) for i in range(90))
-    draw(Estimate("xc7z020", "synthesis", layers, Resources(lut=4000, ff=8000, dsp=90)), device("xc7z020"), tmp_path / "p.svg")
+    layers = tuple(
+        LayerCost(f"$\\frac{{{i}}}$ <&>" + "x" * i, "MatMul", Resources(lut=i, ff=2 * i, dsp=1)) for i in range(90)
+    )
+    draw(
+        Estimate("xc7z020", "synthesis", layers, Resources(lut=4000, ff=8000, dsp=90)),
+        device("xc7z020"),
+        tmp_path / "p.svg",
+    )
     assert (tmp_path / "p.svg").stat().st_size > 1000
 
 
@@ -211,15 +272,27 @@ def test_wrong_usage(digits: Path, arguments: list[str]) -> None:
 
 def test_budget_decides(digits: Path) -> None:
     free = json.loads(run("estimate", digits, "--part", "xc7z020", "--json").stdout)
-    tight = json.loads(run("estimate", digits, "--part", "xc7z020", "--budget", f"lut={free['total']['lut'] - 1}", "--json").stdout)
-    exact = json.loads(run("estimate", digits, "--part", "xc7z020", "--budget", f"lut={free['total']['lut']},dsp=0", "--json").stdout)
+    tight = json.loads(
+        run("estimate", digits, "--part", "xc7z020", "--budget", f"lut={free['total']['lut'] - 1}", "--json").stdout
+    )
+    exact = json.loads(
+        run("estimate", digits, "--part", "xc7z020", "--budget", f"lut={free['total']['lut']},dsp=0", "--json").stdout
+    )
     assert (free["fits"], tight["fits"], exact["fits"]) == (True, False, True)
-    assert Budget.parse("lut=0.5,bram=10%").limits(device("xc7z020")) == {"lut": 26600, "ff": 106400, "dsp": 220, "bram18": 28, "uram": 0}
+    assert Budget.parse("lut=0.5,bram=10%").limits(device("xc7z020")) == {
+        "lut": 26600,
+        "ff": 106400,
+        "dsp": 220,
+        "bram18": 28,
+        "uram": 0,
+    }
 
 
 @pytest.mark.skipif(not GROUND_TRUTH.is_dir(), reason="the published results are not beside the checkout")
 def test_closer_than_finn() -> None:
-    """LUTs of FINN's matrix-vector units after synthesis: our rule against FINN's own estimate, where the folding is published."""
+    """LUTs of FINN's matrix-vector units after synthesis: our rule against FINN's own estimate, where the folding is
+    published.
+    """
     rows = [json.loads(line) for line in (GROUND_TRUTH / "finn_layers_post_synth.jsonl").read_text().splitlines()]
     ours, theirs = [], []
     for row in (r for r in rows if "MVAU" in r["node"] and r.get("post_synth") and r.get("finn_estimate")):
@@ -244,6 +317,8 @@ def test_rules_are_complete() -> None:
 
 def test_readme_has_the_errors() -> None:
     """The table of the README is the one that the fit wrote, and one command prints it."""
-    rows = [line for line in (ROOT / "hw" / "calibration" / "errors.md").read_text().splitlines() if line.startswith("|")]
+    rows = [
+        line for line in (ROOT / "hw" / "calibration" / "errors.md").read_text().splitlines() if line.startswith("|")
+    ]
     readme, printed = (ROOT / "README.md").read_text(), run("calibration").stdout
     assert len(rows) > 40 and "\n".join(rows) in readme and "\n".join(rows) in printed

@@ -33,7 +33,9 @@ def designs(count: int) -> list[qc.Design]:
         model = (generate_cnn.seeded_cnn if seed % 2 else generate.seeded_mlp)(seed)
         text = generate.input_format(model)
         imported = qc.load(model)
-        design = qc.compile(imported, arch="dataflow", input_formats=(text,) * len(imported.graph.inputs) if text else ())
+        design = qc.compile(
+            imported, arch="dataflow", input_formats=(text,) * len(imported.graph.inputs) if text else ()
+        )
         size = math.prod(len(c.foldings) for c in fit.choices(design.graph, device(PART)))
         if 30 <= size <= MOST:
             found.append(design)
@@ -44,7 +46,9 @@ def designs(count: int) -> list[qc.Design]:
 
 @pytest.mark.parametrize("design", designs(6), ids=lambda d: d.model.name)
 def test_equals_enumeration(design: qc.Design) -> None:
-    """Under tight budgets: the interval is the least of all foldings that fit, the size the least of those with that interval."""
+    """Under tight budgets: the interval is the least of all foldings that fit, the size the least of those with that
+    interval.
+    """
     target = device(PART)
     layers = fit.choices(design.graph, target)
     every = []
@@ -67,9 +71,15 @@ def test_program_equals_enumeration() -> None:
     search = object.__new__(fit.Search)
     for _ in range(40):
         search.layers = [
-            fit.Choices(f"{i}", f"{i}", tuple(fit.Folding(k, 1) for k in range(4)), rng.integers(1, 30, (4, len(KINDS))).astype(float), rng.integers(1, 9, 4))
+            fit.Choices(
+                f"{i}",
+                f"{i}",
+                tuple(fit.Folding(k, 1) for k in range(4)),
+                rng.integers(1, 30, (4, len(KINDS))).astype(float),
+                rng.integers(1, 9, 4),
+            )
             for i in range(4)
-        ]  # fmt: skip
+        ]
         search.fixed, search.base, search.share = [], np.zeros(len(KINDS)), rng.random(len(KINDS))
         room, cycles = rng.integers(20, 90, len(KINDS)).astype(float), int(rng.integers(3, 9))
         sums = []
@@ -81,7 +91,9 @@ def test_program_equals_enumeration() -> None:
         assert (picked is None) == (not sums)
         if picked is not None:
             cost = sum(c.cost[i] for c, i in zip(search.layers, picked, strict=True))
-            assert (cost <= room + 1e-9).all() and float((cost * search.share).sum()) == pytest.approx(min(sums), abs=1e-9)
+            assert (cost <= room + 1e-9).all() and float((cost * search.share).sum()) == pytest.approx(
+                min(sums), abs=1e-9
+            )
 
 
 @pytest.mark.skipif(not records("residual"), reason="the models are not beside the checkout")
@@ -95,7 +107,11 @@ def test_residual_network(tmp_path: Path) -> None:
     assert 1e9 / 5 / slow.fitted.interval >= 1000 and slow.estimate().total.lut < 0.5 * large.estimate().total.lut
     # What was chosen is an ordinary folding, which the project carries.
     again = qc.compile(CORPUS / record["file"], **vars(small.options))
-    assert again.schedule == small.schedule and again.files().digest() == small.files().digest() and json.loads(small.options.fold)
+    assert (
+        again.schedule == small.schedule
+        and again.files().digest() == small.files().digest()
+        and json.loads(small.options.fold)
+    )
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,17 @@ def test_seeds_give_distinct_models_and_the_same_bytes() -> None:
 def test_all_features_occur() -> None:
     models = [seeded_mlp(seed) for seed in range(300)]
     ops = {n.op_type for m in models for n in m.graph.node}
-    assert ops >= CUSTOM_OPS | {"MatMul", "Gemm", "BatchNormalization", "ArgMax", "TopK", "Softmax", "Abs", "Clip", "Shape"}
+    assert ops >= CUSTOM_OPS | {
+        "MatMul",
+        "Gemm",
+        "BatchNormalization",
+        "ArgMax",
+        "TopK",
+        "Softmax",
+        "Abs",
+        "Clip",
+        "Shape",
+    }
     assert {o.version for m in models for o in m.opset_import if o.domain == ""} == set(range(9, 21))
     domains = {n.domain for m in models for n in m.graph.node if n.op_type in CUSTOM_OPS}
     assert domains == {CUSTOM, "onnx.brevitas", "finn.custom_op.general", "finn", ""}

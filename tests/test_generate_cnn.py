@@ -26,7 +26,18 @@ QCDQ = {"QuantizeLinear", "DequantizeLinear", "Clip"}
 LAYERS = {"Conv", "ConvTranspose", "MatMul", "Gemm", "BatchNormalization"}
 POOLS = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceSum"}
 SUMS = {"Add", "Sub", "Mul", "Div", "Concat", "Split"}
-MOVES = {"Slice", "Pad", "Gather", "Transpose", "DepthToSpace", "SpaceToDepth", "Resize", "Upsample", "Flatten", "Reshape"}
+MOVES = {
+    "Slice",
+    "Pad",
+    "Gather",
+    "Transpose",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "Resize",
+    "Upsample",
+    "Flatten",
+    "Reshape",
+}
 CURVES = {"Relu", "LeakyRelu", "PRelu", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh", "Elu", "Selu", "Softplus", "Erf"}
 STEPS = {"Abs", "Neg", "Sign", "Round", "Floor", "Ceil"}
 TAILS = {"ArgMax", "TopK", "Softmax", "LogSoftmax"}
@@ -74,7 +85,9 @@ def session(model: onnx.ModelProto) -> Any:
 class Step:
     """One node of standard ONNX, ready to run."""
 
-    def __init__(self, node: onnx.NodeProto, values: dict[str, np.ndarray], versions: list[onnx.OperatorSetIdProto]) -> None:
+    def __init__(
+        self, node: onnx.NodeProto, values: dict[str, np.ndarray], versions: list[onnx.OperatorSetIdProto]
+    ) -> None:
         self.outputs = list(node.output)
         self.names = [n for n in dict.fromkeys(node.input) if n]
         types = {n: helper.np_dtype_to_tensor_dtype(values[n].dtype) for n in self.names}
@@ -88,7 +101,9 @@ class Step:
 
 
 def run_qonnx(model: onnx.ModelProto, arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """What `execute` gives, in a tenth of its time: node by node, quantizers by qonnx's classes, the others by onnxruntime."""
+    """What `execute` gives, in a tenth of its time: node by node, quantizers by qonnx's classes, the others by
+    onnxruntime.
+    """
     from qonnx.custom_op.registry import getCustomOp
 
     rows = len(arrays[0])
@@ -194,13 +209,27 @@ def test_all_operators_occur() -> None:
     wanted = CUSTOM | QCDQ | LAYERS | POOLS | SUMS | MOVES | CURVES | STEPS | TAILS
     assert ops >= wanted, wanted - ops
     assert {style(m) for m in models()} == {"qonnx", "finn", "qcdq"}
-    assert {o.version for m in models() for o in m.opset_import if o.domain == ""} >= {9, 11, 12, 13, 14, 15, 16, 17, 18, 21}
+    assert {o.version for m in models() for o in m.opset_import if o.domain == ""} >= {
+        9,
+        11,
+        12,
+        13,
+        14,
+        15,
+        16,
+        17,
+        18,
+        21,
+    }
     domains = {n.domain for m in models() for n in m.graph.node if n.op_type in CUSTOM}
     assert domains == {"qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general", "finn", ""}
     assert any(input_format(m) for m in models())
     assert any(len(inputs_for(m, 1, 0)) == 2 for m in models())
     assert any(len(m.graph.output) >= 2 for m in models())
-    assert {len(m.graph.input[0].type.tensor_type.shape.dim) for m in models() if m.graph.input[0].name == "x"} == {3, 4}
+    assert {len(m.graph.input[0].type.tensor_type.shape.dim) for m in models() if m.graph.input[0].name == "x"} == {
+        3,
+        4,
+    }
 
 
 def test_all_kinds_of_windows_occur() -> None:

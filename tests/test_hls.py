@@ -17,9 +17,9 @@ import qcompile as qc
 from qcompile.backends import hls
 from qcompile.backends.base import FileSet
 from qcompile.backends.hls import PortLayout, identifier, view
+from qcompile.cost.exchange import fabric_of
 from qcompile.errors import QCompileError
 from qcompile.formats import E2M1, E4M3, Bipolar, FixedPoint, Format, Rounding
-from qcompile.cost.exchange import fabric_of
 from qcompile.ir import Array, Graph, Node, Param, TensorType, Value, ops
 from qcompile.passes import implement
 from qcompile.passes.lower import integer_softmax
@@ -58,7 +58,10 @@ FAULTS = {
     "malloc": ("int *p = malloc(4);\n", "dynamic"),
     "recursion": ("void down(int i) {\n  down(i - 1);\n}\n", "call itself"),
     "loop": ("void f() {\n  for (int i = 0; i < 4; ++i) {\n#pragma HLS pipeline II=1\n  }\n}\n", "inside a loop"),
-    "unguarded": ("void f() {\n#pragma unroll\n  for (int i = 0; i < 4; ++i) {\n#pragma HLS unroll\n  }\n}\n", "guarded"),
+    "unguarded": (
+        "void f() {\n#pragma unroll\n  for (int i = 0; i < 4; ++i) {\n#pragma HLS unroll\n  }\n}\n",
+        "guarded",
+    ),
     "upper": ("#pragma UNROLL\n", "spelling"),
     "wide": ("ap_int<1025> v;\n", "1025 bits"),
     "axi": ("#include <ap_axi_sdata.h>\n", "a header"),
@@ -87,14 +90,15 @@ def test_ports_pack_and_unpack(width: int, count: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "int", 'x"); system("id', "../../etc", "3d", "ap_int", "a b", "ü", "main", "_x", "std", "stream", "a" * 99]
+    "text",
+    ["", "int", 'x"); system("id', "../../etc", "3d", "ap_int", "a b", "ü", "main", "_x", "std", "stream", "a" * 99],
 )
 def test_identifiers(text: str) -> None:
     name = identifier(text)
     assert name.isidentifier() and name.isascii() and len(name) <= 40 and not name.startswith("str")
 
 
-# --- graphs by hand, compiled, against plain Python integers ---------------------------------------------------------------
+# --- graphs by hand, compiled, against plain Python integers
 
 SAMPLES = 40
 S8, U4 = FixedPoint(8, 0, True), FixedPoint(4, 0, False)
@@ -147,7 +151,12 @@ class Hand:
 
 
 def quantizing(
-    fmt: Format, scale: Any, index: Any = 0, coeffs: Any = ((1,),), steps: tuple = (), rounding: Rounding = Rounding.ROUND
+    fmt: Format,
+    scale: Any,
+    index: Any = 0,
+    coeffs: Any = ((1,),),
+    steps: tuple = (),
+    rounding: Rounding = Rounding.ROUND,
 ) -> ops.Map:
     rows = np.asarray(coeffs)
     last = ops.Quantize(fmt, Param.of(scale), Param.of(0), rounding)
@@ -157,7 +166,9 @@ def quantizing(
 def linear(mul: int, add: int, shift: int, tie: int) -> ops.MulAddShift:
     """One row, one segment, clamped to S8."""
     columns = [Array(np.array([[v]], dtype=object)) for v in (mul, add, shift, tie)]
-    return ops.MulAddShift(*columns, Array(np.zeros((1, 0), dtype=int)), Array(np.array([-128])), Array(np.array([127])))
+    return ops.MulAddShift(
+        *columns, Array(np.zeros((1, 0), dtype=int)), Array(np.array([-128])), Array(np.array([127]))
+    )
 
 
 def by_hand(op: Any, x: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
@@ -252,7 +263,9 @@ def expected(graph: Graph, units: list[np.ndarray]) -> dict[str, np.ndarray]:
     known = {v.name: u for v, u in zip(graph.inputs, units, strict=True)}
     for node in graph.nodes:
         shape = node.output.type.shape
-        samples = [by_hand(node.op, [known[v.name][i].astype(object) for v in node.inputs], shape) for i in range(SAMPLES)]
+        samples = [
+            by_hand(node.op, [known[v.name][i].astype(object) for v in node.inputs], shape) for i in range(SAMPLES)
+        ]
         known[node.output.name] = np.stack([np.asarray(s, dtype=object).reshape(shape) for s in samples])
     return known
 
@@ -266,7 +279,9 @@ def bits_of(value: Value, units: np.ndarray) -> np.ndarray:
 
 
 def check(graph: Graph, folder: Path, seed: int = 0, name: str = "net_hand") -> dict[str, bytes]:
-    """Emit, lint, compile with all warnings about what the C++ itself does wrong, run, compare ports and every traced tensor."""
+    """Emit, lint, compile with all warnings about what the C++ itself does wrong, run, compare ports and every traced
+    tensor.
+    """
     files = hls.emit(graph, name, "xc7z020clg400-1", 5.0)
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -280,8 +295,9 @@ def check(graph: Graph, folder: Path, seed: int = 0, name: str = "net_hand") -> 
     (folder / "tb" / "vectors").mkdir(parents=True)
     (folder / "tb" / "vectors" / "input.bin").write_bytes(hls.vector_file(graph, given))
     (folder / "tb" / "vectors" / "output.bin").write_bytes(hls.vector_file(graph, outputs, outputs=True))
-    run = subprocess.run(["make", "-s", "csim", "CXXFLAGS=-std=c++17 -O0 -fsanitize=address"],
-                         cwd=folder, capture_output=True, text=True)  # fmt: skip
+    run = subprocess.run(
+        ["make", "-s", "csim", "CXXFLAGS=-std=c++17 -O0 -fsanitize=address"], cwd=folder, capture_output=True, text=True
+    )
     assert run.returncode == 0 and f"PASS {SAMPLES} vectors" in run.stdout, run.stdout + run.stderr[-3000:]
     subprocess.run(["build/csim", "--trace", "trace.bin", "in.bin", "out.bin"], cwd=folder, check=True)
     trace = hls.read_trace(graph, (folder / "trace.bin").read_bytes())
@@ -296,7 +312,9 @@ def check(graph: Graph, folder: Path, seed: int = 0, name: str = "net_hand") -> 
 
 
 def test_map_kinds(tmp_path: Path) -> None:
-    """Every implementation, per tensor, per channel and with rows in no order; ties; segments; bipolar and minifloat results."""
+    """Every implementation, per tensor, per channel and with rows in no order; ties; segments; bipolar and minifloat
+    results.
+    """
     rng = np.random.default_rng(1)
     g = Hand()
     x = g.input((1, 6), FixedPoint(6, 0, True))
@@ -311,13 +329,21 @@ def test_map_kinds(tmp_path: Path) -> None:
         g.map(quantizing(S8, Fraction(6)), acc, shape=shape, kind="multiply-add-shift"),
         g.map(quantizing(S8, Fraction(4)), acc, shape=shape, kind="multiply-add-shift"),
         g.map(quantizing(S8, channels[:3], [[2, 0, 1, 1, 0]], one[:, :3]), acc, shape=shape, kind="multiply-add-shift"),
-        g.map(quantizing(S8, Fraction(9), steps=(ops.Leaky(Param.of(Fraction(1, 7))),), rounding=Rounding.DOWN), acc, shape=shape,
-              kind="multiply-add-shift"),
+        g.map(
+            quantizing(S8, Fraction(9), steps=(ops.Leaky(Param.of(Fraction(1, 7))),), rounding=Rounding.DOWN),
+            acc,
+            shape=shape,
+            kind="multiply-add-shift",
+        ),
         g.map(quantizing(S8, channels, np.arange(5), one), acc, shape=shape, kind="table"),
-        g.map(quantizing(S8, Fraction(5, 3), steps=(ops.Affine(Param.of(-1), Param.of(Fraction(1, 3))),)), acc, shape=shape),
+        g.map(
+            quantizing(S8, Fraction(5, 3), steps=(ops.Affine(Param.of(-1), Param.of(Fraction(1, 3))),)),
+            acc,
+            shape=shape,
+        ),
         g.map(quantizing(Bipolar(), Fraction(1)), acc, shape=shape),
         g.map(quantizing(E2M1, Fraction(90)), acc, shape=shape),
-    ]  # fmt: skip
+    ]
     graph = g.graph(*out)
     ties = [n.op.impl for n in graph.nodes if isinstance(n.op, ops.Map) and isinstance(n.op.impl, ops.MulAddShift)]
     assert any(np.any(i.tie.data > 0) for i in ties) and any(i.breaks.data.size for i in ties)
@@ -332,7 +358,9 @@ def test_shifts_beyond_the_width(shift: int, tie: int, tmp_path: Path) -> None:
     """Shifts and ties that are wider than the shifted number, put in by hand."""
     g = Hand()
     x = g.input((1, 4), S8)
-    spec = dataclasses.replace(quantizing(S8, Fraction(1, 256)), impl=linear(1, 1 << max(tie - 1, 0) if tie else 0, shift, tie))
+    spec = dataclasses.replace(
+        quantizing(S8, Fraction(1, 256)), impl=linear(1, 1 << max(tie - 1, 0) if tie else 0, shift, tie)
+    )
     check(g.graph(g.map(spec, x, shape=(1, 4))), tmp_path)
 
 
@@ -342,10 +370,17 @@ def test_several_terms_and_broadcasting(tmp_path: Path) -> None:
     x, y, z = g.input((1, 3, 4), S8), g.input((1, 1, 4), U4), g.input((1, 3, 1), Bipolar())
     index = rng.integers(0, 3, (1, 3, 4))
     index.ravel()[:3] = 0, 1, 2
-    many = quantizing(S8, [Fraction(9), Fraction(70, 3), Fraction(11, 7)], index, [[3, -5, 2], [1, 7, -9], [100, 0, -1]])
+    many = quantizing(
+        S8, [Fraction(9), Fraction(70, 3), Fraction(11, 7)], index, [[3, -5, 2], [1, 7, -9], [100, 0, -1]]
+    )
     out = [
         g.map(many, x, y, z, shape=(1, 3, 4)),
-        g.map(quantizing(U4, Fraction(10), np.arange(3).reshape(3, 1), [[1, 2, 3], [2**40, 1, -(2**39)]]), x, y, shape=(1, 3, 4)),
+        g.map(
+            quantizing(U4, Fraction(10), np.arange(3).reshape(3, 1), [[1, 2, 3], [2**40, 1, -(2**39)]]),
+            x,
+            y,
+            shape=(1, 3, 4),
+        ),
         g.map(quantizing(U4, Fraction(3)), y, shape=(1, 3, 4)),
         g.map(quantizing(S8, Fraction(3), coeffs=((-7,),)), x, shape=(1, 3, 4)),
         g.map(quantizing(S8, Fraction(3), coeffs=((1,), (1,))), x, x, shape=(1, 3, 4)),
@@ -366,15 +401,22 @@ def test_wide_numbers_and_ports(tmp_path: Path) -> None:
     product = g.add(ops.Mul(), unsigned, g.constant(np.array([[2**50 + 1, -3, 7]])), shape=(1, 3))
     top = max(map(abs, g.known[acc.name].bounds))
     out = [
-        acc, wide, product, unsigned,
+        acc,
+        wide,
+        product,
+        unsigned,
         g.map(quantizing(S8, Fraction(top, 3)), acc, shape=(1, 3)),
         g.map(quantizing(FixedPoint(7, 0, True), Fraction(top, 100)), acc, shape=(1, 3), kind="thresholds"),
-        g.map(dataclasses.replace(quantizing(S8, Fraction(top, 300)), impl=linear(77 * 2**70 + 1, -(2**150), 160, 5)), acc, shape=(1, 3)),
+        g.map(
+            dataclasses.replace(quantizing(S8, Fraction(top, 300)), impl=linear(77 * 2**70 + 1, -(2**150), 160, 5)),
+            acc,
+            shape=(1, 3),
+        ),
         g.add(ops.Transpose((1, 0)), many, shape=(70, 1)),
         g.add(ops.Take(1, tuple(range(44, -1, -1))), small, shape=(1, 45)),
         g.add(ops.ArgMax(1, True), acc, shape=(1, 1)),
         g.add(ops.ReduceMax((1,), False), wide, shape=(1,)),
-    ]  # fmt: skip
+    ]
     files = check(g.graph(*out), tmp_path)
     header = files["src/net_hand.hpp"].decode()
     assert "const ap_uint<60> x0[70]" in header and "ap_uint<60> x2_3" in header
@@ -393,7 +435,11 @@ def test_tables_that_start_far_away(tmp_path: Path) -> None:
 def test_structure_and_reductions(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     g = Hand()
-    x, m, s = g.input((1, 2, 3, 4), FixedPoint(3, 0, True)), g.input((1, 4, 3), E4M3), g.input((1, 2, 3), FixedPoint(9, 0, True))
+    x, m, s = (
+        g.input((1, 2, 3, 4), FixedPoint(3, 0, True)),
+        g.input((1, 4, 3), E4M3),
+        g.input((1, 2, 3), FixedPoint(9, 0, True)),
+    )
     turned = g.add(ops.Transpose((0, 3, 1, 2)), x, shape=(1, 4, 2, 3))
     shaped = g.add(ops.Reshape((1, 8, 3)), turned, shape=(1, 8, 3))
     taken = g.add(ops.Take(1, (7, 0, 0, 3)), shaped, shape=(1, 4, 3))
@@ -406,10 +452,22 @@ def test_structure_and_reductions(tmp_path: Path) -> None:
         g.add(ops.Mul(), taken, m, shape=(1, 4, 3)),
         g.add(ops.Mul(), taken, taken, shape=(1, 4, 3)),
         g.add(ops.Mul(), x, g.constant(rng.integers(-9, 9, (3, 1))), shape=(1, 2, 3, 4)),
-        m, fixed, far,
-        *(g.add(ops.ReduceMax((a,), k), x, shape=shape) for a, k, shape in [(1, True, (1, 1, 3, 4)), (2, False, (1, 2, 4)), (3, False, (1, 2, 3))]),
-        *(g.add(ops.ArgMax(2, k, last), x, shape=shape) for k, last, shape in [(True, False, (1, 2, 1, 4)), (False, True, (1, 2, 4))]),
-        g.add(ops.ArgMax(1, False), g.add(ops.Reshape((1, 1)), g.add(ops.Take(1, (0,)), far, shape=(1, 1)), shape=(1, 1)), shape=(1,)),
+        m,
+        fixed,
+        far,
+        *(
+            g.add(ops.ReduceMax((a,), k), x, shape=shape)
+            for a, k, shape in [(1, True, (1, 1, 3, 4)), (2, False, (1, 2, 4)), (3, False, (1, 2, 3))]
+        ),
+        *(
+            g.add(ops.ArgMax(2, k, last), x, shape=shape)
+            for k, last, shape in [(True, False, (1, 2, 1, 4)), (False, True, (1, 2, 4))]
+        ),
+        g.add(
+            ops.ArgMax(1, False),
+            g.add(ops.Reshape((1, 1)), g.add(ops.Take(1, (0,)), far, shape=(1, 1)), shape=(1, 1)),
+            shape=(1,),
+        ),
         g.add(ops.ReduceMax((1,), True), far, shape=(1, 1)),
         g.add(ops.ArgMax(1, True, True), far, shape=(1, 1)),
         g.map(dataclasses.replace(quantizing(S8, Fraction(2**64)), impl=linear(1, 2**63, 64, 1)), far, shape=(1, 2)),
@@ -418,7 +476,7 @@ def test_structure_and_reductions(tmp_path: Path) -> None:
         g.add(integer_softmax(Fraction(2**45)), s, shape=(1, 2, 3)),
         g.add(ops.IntSoftmax(3, 2, Array(np.array([2**31 - 1, 2**30, 7, 1])), 33), s, shape=(1, 2, 3)),
         g.add(ops.IntSoftmax(1, 0, Array(np.array([2**34, 5])), 30), fixed, shape=(1, 2, 3)),
-    ]  # fmt: skip
+    ]
     check(g.graph(*out), tmp_path)
 
 
@@ -449,7 +507,12 @@ def test_csim_reports_what_is_wrong(tmp_path: Path) -> None:
     wrong[16] ^= 1
     (tmp_path / "tb" / "vectors" / "output.bin").write_bytes(wrong)
     result = run()
-    assert result.returncode == 1 and "vector 2" in result.stdout and "expected" in result.stdout and "got" in result.stdout
+    assert (
+        result.returncode == 1
+        and "vector 2" in result.stdout
+        and "expected" in result.stdout
+        and "got" in result.stdout
+    )
 
 
 @pytest.mark.parametrize("text", ["read", "c0", "v1", "x0", "y0_1", "run", "write", "sin", "read_word", "exit"])
@@ -457,7 +520,7 @@ def test_identifiers_meet_no_other_name(text: str) -> None:
     assert identifier(text) != text and identifier(text).isidentifier()
 
 
-# --- writing ---------------------------------------------------------------------------------------------------------------
+# --- writing
 
 
 def test_file_set_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

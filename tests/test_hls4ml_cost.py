@@ -82,7 +82,7 @@ def estimate(model: qc.Model, **options: object) -> Estimate:
     return hls4ml.estimate(model.graph, device(PART), 5.0, **options)  # type: ignore[arg-type]
 
 
-# --- published reports -------------------------------------------------------------------------------------------------------
+# --- published reports
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +108,12 @@ def stacks(calibration: ModuleType) -> list[tuple[dict, dict]]:
     for row in calibration.synthesised_mlps(DATA):
         dims = [n.n_in for n in row.layers] + [row.layers[-1].n_out]
         weight = row.layers[0].w
-        e = estimate(mlp(dims, (weight, weight - 1)), strategy="resource", reuse_factor=row.layers[0].reuse, stage="synthesis")
-        found.append(({"lut": e.total.lut, "ff": e.total.ff, "dsp": e.total.dsp, "latency": e.total.latency}, row.truth))
+        e = estimate(
+            mlp(dims, (weight, weight - 1)), strategy="resource", reuse_factor=row.layers[0].reuse, stage="synthesis"
+        )
+        found.append(
+            ({"lut": e.total.lut, "ff": e.total.ff, "dsp": e.total.dsp, "latency": e.total.latency}, row.truth)
+        )
     return found
 
 
@@ -139,7 +143,9 @@ REBUILT = {"lut": 48, "dsp": 24, "latency": 24}
 
 
 @reports
-@pytest.mark.parametrize("draw", ["uniform over the format", "normal, 0.1 of the largest", "normal, 0.5 of the largest", "He's normal"])
+@pytest.mark.parametrize(
+    "draw", ["uniform over the format", "normal, 0.1 of the largest", "normal, 0.5 of the largest", "He's normal"]
+)
 def test_whole_projects_with_random_weights(calibration: ModuleType, draw: str) -> None:
     _, errors = calibration.rebuilt_errors(DATA, draw, True)
     assert not {what: error for what, error in errors.items() if error > REBUILT[what]}
@@ -161,7 +167,7 @@ def test_the_coefficients_are_those_of_the_script(calibration: ModuleType) -> No
         assert factors == pytest.approx(network.coefficients()[name], rel=1e-3, abs=1e-3)
 
 
-# --- formulas ----------------------------------------------------------------------------------------------------------------
+# --- formulas
 
 
 @pytest.mark.parametrize(("n_in", "n_out"), [(16, 64), (104, 48), (27, 16), (1, 7), (30, 1)])
@@ -188,7 +194,9 @@ def test_resource_strategy(bits: int) -> None:
 
 
 def test_a_quantizer_in_front_of_the_bias_costs_nothing() -> None:
-    plain, split = (estimate(mlp([16, 32, 5], (8, 7), split=s), strategy="resource", reuse_factor=16) for s in (False, True))
+    plain, split = (
+        estimate(mlp([16, 32, 5], (8, 7), split=s), strategy="resource", reuse_factor=16) for s in (False, True)
+    )
     assert plain.total == split.total
 
 
@@ -241,9 +249,11 @@ def test_pruned_placeholders_keep_their_zeros() -> None:
 
 
 DRAWS = {
-    "uniform": lambda rng, shape: rng.uniform(-32, 32, shape), "narrow": lambda rng, shape: rng.normal(0, 0.1, shape),
-    "wide": lambda rng, shape: rng.normal(0, 8, shape), "he": lambda rng, shape: rng.normal(0, (2 / shape[0]) ** 0.5, shape),
-}  # fmt: skip
+    "uniform": lambda rng, shape: rng.uniform(-32, 32, shape),
+    "narrow": lambda rng, shape: rng.normal(0, 0.1, shape),
+    "wide": lambda rng, shape: rng.normal(0, 8, shape),
+    "he": lambda rng, shape: rng.normal(0, (2 / shape[0]) ** 0.5, shape),
+}
 
 
 def dense(weights: np.ndarray) -> qc.Model:
@@ -254,15 +264,22 @@ def dense(weights: np.ndarray) -> qc.Model:
 
 @pytest.mark.parametrize("draw", DRAWS)
 def test_it_does_not_matter_how_random_weights_are_drawn(draw: str) -> None:
-    first, other = (estimate(dense(DRAWS[d](np.random.default_rng(5), (64, 32))), stage="hls") for d in ("uniform", draw))
-    assert other.notes[-1].startswith("fc: weights ") and "digits are taken as those of trained weights" in other.notes[-1]
+    first, other = (
+        estimate(dense(DRAWS[d](np.random.default_rng(5), (64, 32))), stage="hls") for d in ("uniform", draw)
+    )
+    assert (
+        other.notes[-1].startswith("fc: weights ") and "digits are taken as those of trained weights" in other.notes[-1]
+    )
     assert other.total.dsp == pytest.approx(first.total.dsp, rel=0.02)
 
 
 def test_trained_weights_count_as_they_are() -> None:
     """A few directions carry most of what training leaves; the digits are then those of the weights."""
     rng = np.random.default_rng(6)
-    w = np.rint(2**10 * (rng.normal(0, 0.05, (64, 32)) + rng.normal(0, 0.12, (64, 2)) @ rng.normal(0, 1, (2, 32)))) / 2**10
+    w = (
+        np.rint(2**10 * (rng.normal(0, 0.05, (64, 32)) + rng.normal(0, 0.12, (64, 2)) @ rng.normal(0, 1, (2, 32))))
+        / 2**10
+    )
     e = estimate(dense(w), stage="hls")
     assert not any("weights" in n for n in e.notes)
     assert e.total.dsp == layers.constants(np.rint(w * 2**10).astype(np.int64)).with_dsp(16)
@@ -323,7 +340,7 @@ def test_it_answers_at_once_and_always_the_same() -> None:
     assert estimate(model, strategy="resource", reuse_factor=64) == first
 
 
-# --- wrong input -------------------------------------------------------------------------------------------------------------
+# --- wrong input
 
 
 @pytest.mark.parametrize(

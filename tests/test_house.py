@@ -1,4 +1,6 @@
-"""The rules of the house: imports go one way, every op has every rule, the same input gives the same bytes, the command line starts fast."""
+"""The rules of the house: imports go one way, every op has every rule, the same input gives the same bytes, the command
+line starts fast.
+"""
 
 import ast
 import importlib
@@ -16,8 +18,29 @@ from qcompile.ir import ops, typing
 from qcompile.passes import lower, ranges
 from qcompile.sim import reference
 
-ORDER = ["errors", "assets", "formats", "ir", "sim", "frontend", "cost", "passes", "assignment", "schedule", "backends", "pipeline", "project", "estimation",
-         "float32", "verification", "layers", "evaluation", "planning", "methods", "cli"]  # fmt: skip
+ORDER = [
+    "errors",
+    "assets",
+    "formats",
+    "ir",
+    "sim",
+    "frontend",
+    "cost",
+    "passes",
+    "assignment",
+    "schedule",
+    "backends",
+    "pipeline",
+    "project",
+    "estimation",
+    "float32",
+    "verification",
+    "layers",
+    "evaluation",
+    "planning",
+    "methods",
+    "cli",
+]
 LATE = {("pipeline", "project")}  # Design.files() asks project for the files when they are wanted
 
 
@@ -72,7 +95,8 @@ def test_same_bytes(digits: Path) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     script = (
-        "import sys, qcompile.cli; print([m for m in ('numpy', 'onnx', 'torch', 'mpmath', 'jinja2', 'rich') if m in sys.modules])"
+        "import sys, qcompile.cli; print([m for m in ('numpy', 'onnx', 'torch', 'mpmath', 'jinja2', 'rich') if m in"
+        " sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"

@@ -20,7 +20,9 @@ LIMIT = 15.0  # percent, of the median error
 STORED = layers.stored()
 THERE = [p for p in layers.POINTS if p.key in STORED and layers.path(p.network).exists()]
 SMALL = tuple(
-    p for p in layers.POINTS if p.network == "examples/digits_mlp" and p.fabric == "xc7" and (p.pe == 2 or p.how == layers.AFFINE)
+    p
+    for p in layers.POINTS
+    if p.network == "examples/digits_mlp" and p.fabric == "xc7" and (p.pe == 2 or p.how == layers.AFFINE)
 )
 
 
@@ -74,7 +76,10 @@ def vectors(p: layers.Point, random: np.random.Generator) -> list:
         low, high = ranges.row_ranges(s.node, [layers.known_ranges(p.network)[v.name] for v in s.node.inputs])
         points = np.stack([low, high, *(random.integers(low, high + 1) for _ in range(60))], axis=-1)
         units, fmt = ranges.evaluate_rows(s.node.op, points), s.node.op.quantize.format
-        return [({"a": packed(points[rows, k].tolist(), acc)}, {"y": codes(fmt, units[rows, k])}) for k in range(points.shape[1])]
+        return [
+            ({"a": packed(points[rows, k].tolist(), acc)}, {"y": codes(fmt, units[rows, k])})
+            for k in range(points.shape[1])
+        ]
     (w, _), fmt = rows_of(s), s.data.type.format
     groups = getattr(s.node.op, "groups", 1)
     x = random.choice(fmt.grid() if fmt.width > 1 else np.array([-1, 1]), (20, groups, w.shape[1]))

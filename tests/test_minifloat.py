@@ -1,4 +1,6 @@
-"""Minifloat: every code, every product of two codes, every conversion between formats, in Python and in compiled C++."""
+"""Minifloat: every code, every product of two codes, every conversion between formats, in Python and in
+compiled C++.
+"""
 
 import bisect
 import functools
@@ -22,7 +24,18 @@ from qcompile.formats.minifloat import E2M1, E2M3, E3M2, E4M3, E4M3FNUZ, E5M2, E
 from qcompile.passes.ranges import ranges
 from qcompile.verification import Report, _check_reference
 
-FLOATS = [E4M3, E5M2, E4M3FNUZ, E5M2FNUZ, E3M2, E2M3, E2M1, Minifloat(4, 0, 7), Minifloat(3, 3, 2, signed=False), Minifloat(1, 2, 1)]
+FLOATS = [
+    E4M3,
+    E5M2,
+    E4M3FNUZ,
+    E5M2FNUZ,
+    E3M2,
+    E2M3,
+    E2M1,
+    Minifloat(4, 0, 7),
+    Minifloat(3, 3, 2, signed=False),
+    Minifloat(1, 2, 1),
+]
 FIXED = [FixedPoint(8, 3), FixedPoint(5, 0, False)]
 
 
@@ -50,11 +63,27 @@ def reader(fmt) -> str:
 def test_all_products(tmp_path: Path) -> None:
     """All pairs of codes of all pairs of formats: units multiply like `Fraction`s, and the C++ gives the same."""
     pairs = list(itertools.combinations_with_replacement(FLOATS + FIXED, 2))
-    lines = ["#include <cstdio>", "#include <vector>", '#include "qc/minifloat.hpp"', "static std::vector<int> in; static FILE *out;"]
-    lines += ["template <class A, class B> void all(const int *a, int n, const int *b, int m) {", "  for (int i = 0; i < n; ++i)",
-              "    for (int j = 0; j < m; ++j) {", "      const ap_int<96> y = qc::product<ap_int<96> >(A::at(a, i), B::at(b, j));",
-              "      const long long low = ap_int<64>(y.range(63, 0)).to_int64(), high = ap_int<32>(y.range(95, 64)).to_int();",
-              "      fwrite(&low, 8, 1, out); fwrite(&high, 8, 1, out);", "    }", "}", "int main() {", '  out = fopen("y.bin", "wb");']  # fmt: skip
+    lines = [
+        "#include <cstdio>",
+        "#include <vector>",
+        '#include "qc/minifloat.hpp"',
+        "static std::vector<int> in; static FILE *out;",
+    ]
+    lines += [
+        "template <class A, class B> void all(const int *a, int n, const int *b, int m) {",
+        "  for (int i = 0; i < n; ++i)",
+        "    for (int j = 0; j < m; ++j) {",
+        "      const ap_int<96> y = qc::product<ap_int<96> >(A::at(a, i), B::at(b, j));",
+        (
+            "      const long long low = ap_int<64>(y.range(63, 0)).to_int64(), high = ap_int<32>(y.range(95,"
+            " 64)).to_int();"
+        ),
+        "      fwrite(&low, 8, 1, out); fwrite(&high, 8, 1, out);",
+        "    }",
+        "}",
+        "int main() {",
+        '  out = fopen("y.bin", "wb");',
+    ]
     for i, fmt in enumerate(FLOATS + FIXED):
         codes = finite(fmt).tolist()
         lines.insert(4, f"static const int c{i}[{len(codes)}] = {{{', '.join(map(str, codes))}}};")
@@ -88,13 +117,36 @@ def quantizer(fmt, source: str, target: str, nodes: list, constants: list, scale
     domain = "qonnx.custom_op.general"
     if isinstance(fmt, FixedPoint):
         names = [const("scale", scale * 2.0**-fmt.frac), const("zero", 0), const("bits", fmt.width)]
-        nodes.append(helper.make_node("Quant", [source, *names], [target], domain=domain, signed=int(fmt.signed), narrow=0, rounding_mode="ROUND"))
+        nodes.append(
+            helper.make_node(
+                "Quant",
+                [source, *names],
+                [target],
+                domain=domain,
+                signed=int(fmt.signed),
+                narrow=0,
+                rounding_mode="ROUND",
+            )
+        )
         return
     largest = float(fmt.max_units * Fraction(2) ** fmt.unit)
-    names = [const(n, v) for n, v in (("s", scale), ("e", fmt.exponent), ("m", fmt.mantissa), ("b", fmt.bias), ("max", largest))]
+    names = [
+        const(n, v)
+        for n, v in (("s", scale), ("e", fmt.exponent), ("m", fmt.mantissa), ("b", fmt.bias), ("max", largest))
+    ]
     specials = {"has_inf": int(fmt.specials is Specials.IEEE), "has_nan": int(fmt.specials is not Specials.NONE)}
-    nodes.append(helper.make_node("FloatQuant", [source, *names], [target], domain=domain, rounding_mode="ROUND", saturation=1,
-                                  has_subnormal=1, **specials))  # fmt: skip
+    nodes.append(
+        helper.make_node(
+            "FloatQuant",
+            [source, *names],
+            [target],
+            domain=domain,
+            rounding_mode="ROUND",
+            saturation=1,
+            has_subnormal=1,
+            **specials,
+        )
+    )
 
 
 def conversions(source, scale: float) -> onnx.ModelProto:
@@ -108,12 +160,18 @@ def conversions(source, scale: float) -> onnx.ModelProto:
     outputs = [helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, [1, 1]) for i in range(len(targets))]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1])]
     graph = helper.make_graph(nodes, "conversions", inputs, outputs, constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13), helper.make_opsetid("qonnx.custom_op.general", 1)], ir_version=8)
+    return helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", 13), helper.make_opsetid("qonnx.custom_op.general", 1)],
+        ir_version=8,
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])
 def test_all_conversions(scale: float, tmp_path: Path) -> None:
-    """All codes of every format to every other, with the same scale and with another one: `Fraction`, simulators and C++."""
+    """All codes of every format to every other, with the same scale and with another one: `Fraction`, simulators and
+    C++.
+    """
     sources = [f for f in FLOATS + FIXED if f.signed]
     designs, units, wanted = [], [], []
     for source in sources:
@@ -124,7 +182,11 @@ def test_all_conversions(scale: float, tmp_path: Path) -> None:
         targets = [f for f in FLOATS + FIXED if f.signed]
         expected = []
         for fmt in targets:
-            step = exact_scale if isinstance(fmt, Minifloat) else Fraction(float(np.float32(scale * 2.0**-fmt.frac))) * Fraction(2) ** fmt.frac
+            step = (
+                exact_scale
+                if isinstance(fmt, Minifloat)
+                else Fraction(float(np.float32(scale * 2.0**-fmt.frac))) * Fraction(2) ** fmt.frac
+            )
             values = [value(source, c) / step / Fraction(2) ** fmt.unit for c in codes.tolist()]
             expected.append(np.array([fmt.encode(rounded(fmt, v)) for v in values]).reshape(-1, 1, 1))
         assert [v.type.format for v in design.graph.inputs] == [source]
@@ -147,7 +209,9 @@ def grid_of(fmt) -> list[int]:
 
 
 def rounded(fmt, units: Fraction) -> int:
-    """Nearest number of the format's grid, a tie to the one that is an even multiple of the spacing; by looking at its neighbours."""
+    """Nearest number of the format's grid, a tie to the one that is an even multiple of the spacing; by looking at its
+    neighbours.
+    """
     grid = grid_of(fmt)
     place = bisect.bisect_left(grid, units)
     near = grid[max(0, place - 1) : place + 1]
@@ -205,7 +269,9 @@ def closed_form(design: qc.Design) -> None:
 @pytest.mark.parametrize("bits", [20, 27])
 @pytest.mark.parametrize("kind", ["MatMul", "Conv"])
 def test_narrow_accumulators(kind: str, bits: int, tmp_path: Path) -> None:
-    """Products lose their low bits one by one, as stated; simulators and C++ agree, and verify says how far off the result is."""
+    """Products lose their low bits one by one, as stated; simulators and C++ agree, and verify says how far off the
+    result is.
+    """
     nodes: list = []
     constants: list = []
     quantizer(E5M2, "x", "q", nodes, constants)
@@ -215,8 +281,14 @@ def test_narrow_accumulators(kind: str, bits: int, tmp_path: Path) -> None:
     quantizer(E4M3, "raw", "w", nodes, constants)
     nodes.append(helper.make_node(kind, ["q", "w"], ["a"]))
     quantizer(E5M2, "a", "y", nodes, constants)
-    values = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape), helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
-    model = helper.make_model(helper.make_graph(nodes, "narrow", values[:1], values[1:], constants), opset_imports=[helper.make_opsetid("", 13)])
+    values = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, shape),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "narrow", values[:1], values[1:], constants),
+        opset_imports=[helper.make_opsetid("", 13)],
+    )
     model.ir_version = 8
     assert not qc.compile(model).truncated
     design = qc.compile(model, accumulator_bits=bits)
@@ -240,9 +312,14 @@ def test_narrow_accumulators(kind: str, bits: int, tmp_path: Path) -> None:
     assert [r.differing for r in report.rows[1:]] == [0, 0]
 
 
-@pytest.mark.parametrize("attributes, largest, words", [
-    ({"has_nan": 1}, 480.0, "no code is reserved"), ({}, 1000.0, "ends at 480"), ({"has_inf": 1}, 480.0, "no code is reserved"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "attributes, largest, words",
+    [
+        ({"has_nan": 1}, 480.0, "no code is reserved"),
+        ({}, 1000.0, "ends at 480"),
+        ({"has_inf": 1}, 480.0, "no code is reserved"),
+    ],
+)
 def test_contradictions_are_named(attributes: dict, largest: float, words: str) -> None:
     nodes: list = []
     constants: list = []
@@ -266,11 +343,20 @@ def test_float8_of_onnx(kind: str, fmt: Minifloat) -> None:
     zero = helper.make_tensor("z", getattr(TensorProto, kind), [], [0.0])
     known = {"w": rng.normal(size=(6, 4)).astype(np.float32), "s": np.float32(0.01), "t": np.float32(0.005)}
     constants = [zero, *(numpy_helper.from_array(np.asarray(v), n) for n, v in known.items())]
-    nodes = [helper.make_node(op, [a, s, "z"], [b]) for op, a, s, b in (
-        ("QuantizeLinear", "x", "s", "xc"), ("DequantizeLinear", "xc", "s", "xd"), ("QuantizeLinear", "w", "t", "wc"),
-        ("DequantizeLinear", "wc", "t", "wd"))]  # fmt: skip
+    nodes = [
+        helper.make_node(op, [a, s, "z"], [b])
+        for op, a, s, b in (
+            ("QuantizeLinear", "x", "s", "xc"),
+            ("DequantizeLinear", "xc", "s", "xd"),
+            ("QuantizeLinear", "w", "t", "wc"),
+            ("DequantizeLinear", "wc", "t", "wd"),
+        )
+    ]
     nodes.append(helper.make_node("MatMul", ["xd", "wd"], ["y"]))
-    values = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 6]), helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])]
+    values = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 6]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4]),
+    ]
     graph = helper.make_graph(nodes, "f8", values[:1], values[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
     design = qc.compile(model)

@@ -1,7 +1,9 @@
-"""Every operator and attribute that the importer promises, one small model each: the design equals onnxruntime (or qonnx), and its reference.
+"""Every operator and attribute that the importer promises, one small model each: the design equals onnxruntime (or
+qonnx), and its reference.
 
-A row is a name and a function that builds the graph. `@11` in a name is the operator set (default 17). Data are quantized to few bits
-with power-of-two scales, so float32 arithmetic is exact and so is the comparison; `~` marks the rows where it cannot be (1e-6 then).
+A row is a name and a function that builds the graph. `@11` in a name is the operator set (default 17). Data are
+quantized to few bits with power-of-two scales, so float32 arithmetic is exact and so is the comparison; `~` marks the
+rows where it cannot be (1e-6 then).
 """
 
 import zlib
@@ -25,18 +27,28 @@ pytest.importorskip("qonnx")
 VECTORS = 8
 GENERAL, LAST, MICROSOFT = "qonnx.custom_op.general", "qonnx.custom_op.channels_last", "com.microsoft"
 DOMAINS = {
-    **dict.fromkeys(("Quant", "BipolarQuant", "Trunc", "Im2Col", "MaxPoolNHWC", "QuantAvgPool2d", "MultiThreshold"), GENERAL),
+    **dict.fromkeys(
+        ("Quant", "BipolarQuant", "Trunc", "Im2Col", "MaxPoolNHWC", "QuantAvgPool2d", "MultiThreshold"), GENERAL
+    ),
     **dict.fromkeys(("QLinearAdd", "QLinearMul", "QGemm", "QLinearConcat", "QLinearGlobalAveragePool"), MICROSOFT),
     **dict.fromkeys(("QLinearLeakyRelu", "QLinearSigmoid"), MICROSOFT),
     "RequantShift": "PACTOps",
-}  # fmt: skip
-INTEGERS = {"INT4": (-8, 7), "UINT4": (0, 15), "INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-(2**15), 2**15 - 1), "UINT16": (0, 2**16 - 1)}
+}
+INTEGERS = {
+    "INT4": (-8, 7),
+    "UINT4": (0, 15),
+    "INT8": (-128, 127),
+    "UINT8": (0, 255),
+    "INT16": (-(2**15), 2**15 - 1),
+    "UINT16": (0, 2**16 - 1),
+}
 ROUNDINGS = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
 END, FRONT = 2**63 - 1, -(2**63)
 
 
 class Net:
-    """A graph under construction, twice: as qcompile reads it, and in operators of onnxruntime, fed with quantized data.
+    """A graph under construction, twice: as qcompile reads it, and in operators of onnxruntime, fed with quantized
+    data.
 
     Calling it appends a node: strings are tensors, everything else is a constant (whole numbers int64, others float32).
     """
@@ -68,13 +80,25 @@ class Net:
             tensor = helper.make_tensor(name, getattr(TensorProto, kind), array.shape, array.ravel().tolist())
         else:
             array = np.asarray(value)
-            array = array if isinstance(value, np.ndarray) else array.astype(np.int64 if array.dtype.kind in "iu" else np.float32)
+            array = (
+                array
+                if isinstance(value, np.ndarray)
+                else array.astype(np.int64 if array.dtype.kind in "iu" else np.float32)
+            )
             tensor = numpy_helper.from_array(array, name)
         self.constants.append(tensor)
         return name
 
-    def __call__(self, op: str, *inputs: Any, n: int = 1, domain: str | None = None, model: bool = True, plain: bool = True,
-                 **attributes: Any) -> Any:  # fmt: skip
+    def __call__(
+        self,
+        op: str,
+        *inputs: Any,
+        n: int = 1,
+        domain: str | None = None,
+        model: bool = True,
+        plain: bool = True,
+        **attributes: Any,
+    ) -> Any:
         names = ["" if i is None else i if isinstance(i, str) else self.const(i) for i in inputs]
         outputs = [self.fresh("t") for _ in range(n)]
         domain = DOMAINS.get(op, "") if domain is None else domain
@@ -98,7 +122,9 @@ class Net:
         """A graph input and its quantizer."""
         low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
         scale = 2.0**-frac
-        codes = self.rng.integers(low - 2, high + 3, (VECTORS, *shape)) + self.rng.choice([0, 0.5, 0.3, -0.3], (VECTORS, *shape))
+        codes = self.rng.integers(low - 2, high + 3, (VECTORS, *shape)) + self.rng.choice(
+            [0, 0.5, 0.3, -0.3], (VECTORS, *shape)
+        )
         codes[0] = low
         name, x = self.fresh("x"), (codes * scale).astype(np.float32)
         self.add_input(name, "FLOAT", shape, x)
@@ -112,7 +138,9 @@ class Net:
     def raw(self, kind: str, *shape: int, low: int | None = None, high: int | None = None) -> str:
         """A graph input without quantizer: floats on a grid, or integers."""
         name, ends = self.fresh("x"), INTEGERS.get(kind, (-40, 40))
-        x = self.rng.integers(ends[0] if low is None else low, (ends[1] if high is None else high) + 1, (VECTORS, *shape))
+        x = self.rng.integers(
+            ends[0] if low is None else low, (ends[1] if high is None else high) + 1, (VECTORS, *shape)
+        )
         x = (x / 16).astype(np.float32) if kind == "FLOAT" else x.astype(kind.lower())
         self.add_input(name, kind, shape, x)
         self.fed.append(self.inputs[-1])
@@ -123,7 +151,16 @@ class Net:
         self.inputs.append(helper.make_tensor_value_info(name, getattr(TensorProto, kind), shape))
         self.vectors.append(x)
 
-    def quant(self, x: str, bits: int = 4, frac: int = 1, signed: int = 1, narrow: int = 0, mode: str = "ROUND", scale: Any = None) -> str:
+    def quant(
+        self,
+        x: str,
+        bits: int = 4,
+        frac: int = 1,
+        signed: int = 1,
+        narrow: int = 0,
+        mode: str = "ROUND",
+        scale: Any = None,
+    ) -> str:
         """A Quant node in the model; clipped, rounded and scaled in the plain one."""
         s = np.asarray(2.0**-frac if scale is None else scale, np.float32)
         low, high = (-(2 ** (bits - 1)) + narrow, 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1 - narrow)
@@ -137,7 +174,9 @@ class Net:
 
     def append_quant(self, x: str, parameters: list[str], output: str, signed: int, narrow: int, mode: str) -> None:
         attributes = {"signed": signed, "narrow": narrow, "rounding_mode": mode}
-        self.nodes.append(helper.make_node("Quant", [x, *parameters], [output], f"node_{output}", domain=GENERAL, **attributes))
+        self.nodes.append(
+            helper.make_node("Quant", [x, *parameters], [output], f"node_{output}", domain=GENERAL, **attributes)
+        )
 
     def linear(self, x: str, kind: str = "INT8", scale: Any = 0.25, zero: Any = 0, **axis: int) -> str:
         """QuantizeLinear and DequantizeLinear."""
@@ -148,10 +187,15 @@ class Net:
     def model(self, outputs: Iterable[str], plain: bool = False, typed: bool = False) -> onnx.ModelProto:
         """typed: with the types and shapes that qonnx needs."""
         nodes, inputs = (self.plain, self.fed) if plain else (self.nodes, self.inputs)
-        ends = [helper.make_tensor_value_info(o, TensorProto.FLOAT, None) if typed else onnx.ValueInfoProto(name=o) for o in outputs]
+        ends = [
+            helper.make_tensor_value_info(o, TensorProto.FLOAT, None) if typed else onnx.ValueInfoProto(name=o)
+            for o in outputs
+        ]
         graph = helper.make_graph(nodes, "net", inputs, ends, self.constants, value_info=self.fed if typed else [])
         domains = {n.domain for n in graph.node if n.domain} | ({GENERAL} if not plain else set())
-        imports = [helper.make_opsetid("", self.opset)] + [helper.make_opsetid(d, self.general if d == GENERAL else 1) for d in sorted(domains)]
+        imports = [helper.make_opsetid("", self.opset)] + [
+            helper.make_opsetid(d, self.general if d == GENERAL else 1) for d in sorted(domains)
+        ]
         return helper.make_model(graph, opset_imports=imports, ir_version=10)
 
 
@@ -219,7 +263,8 @@ def examine(name: str, build: Build) -> qc.Design:
     return design
 
 
-# What the host could do in front of a quantizer, and does not yet: refused with a message that asks for an input format.
+# What the host could do in front of a quantizer, and does not yet: refused with a message that asks for an input
+# format.
 NOT_YET = {"input through pad", "input through concat", "input with two quantizers"}
 
 
@@ -227,7 +272,7 @@ def maybe(rows: Iterable[str]) -> list[str]:
     return [name for name in rows if name not in NOT_YET]
 
 
-# --- convolutions --------------------------------------------------------------------------------------------------------
+# --- convolutions
 
 IMAGE, PULSE = (1, 4, 7, 6), (1, 4, 11)
 
@@ -250,7 +295,9 @@ def up(shape: tuple[int, ...], *weight: int, bias: bool = False, **attributes: A
 
 def quantized_weights(g: Net, per_channel: bool) -> str:
     scale = np.array([0.5, 0.25, 0.125], np.float32).reshape(3, 1, 1, 1) if per_channel else 0.25
-    return g("Conv", g.x(*IMAGE), g.quant(g.const(g.w(3, 4, 3, 3, bits=8, step=0.0625)), 3, scale=scale), pads=[1, 1, 1, 1])
+    return g(
+        "Conv", g.x(*IMAGE), g.quant(g.const(g.w(3, 4, 3, 3, bits=8, step=0.0625)), 3, scale=scale), pads=[1, 1, 1, 1]
+    )
 
 
 CONV: dict[str, Build] = {
@@ -294,7 +341,10 @@ CONV: dict[str, Build] = {
         "Conv", g.linear(g.raw("FLOAT", *IMAGE), "UINT8", 0.125, 37), g.w(3, 4, 3, 3), pads=[1, 2, 0, 1]
     ),
     "conv two layers": lambda g: g(
-        "Conv", g.quant(g("Relu", g("Conv", g.x(*IMAGE), g.w(5, 4, 3, 3), pads=[1] * 4)), 4, 0, signed=0), g.w(2, 5, 3, 3), strides=[2, 2]
+        "Conv",
+        g.quant(g("Relu", g("Conv", g.x(*IMAGE), g.w(5, 4, 3, 3), pads=[1] * 4)), 4, 0, signed=0),
+        g.w(2, 5, 3, 3),
+        strides=[2, 2],
     ),
     "convtranspose": up(IMAGE, 4, 3, 3, 3),
     "convtranspose 1x1": up(IMAGE, 4, 3, 1, 1, bias=True),
@@ -304,11 +354,17 @@ CONV: dict[str, Build] = {
     "convtranspose asymmetric pads": up(IMAGE, 4, 3, 3, 3, strides=[2, 1], pads=[0, 2, 1, 0], bias=True),
     "convtranspose pads larger than kernel": up(IMAGE, 4, 3, 2, 3, strides=[2, 2], pads=[2, 3, 3, 4]),
     "convtranspose output_padding": up(IMAGE, 4, 3, 3, 3, strides=[2, 3], output_padding=[1, 2], bias=True),
-    "convtranspose output_padding pads": up(IMAGE, 4, 3, 3, 3, strides=[2, 2], output_padding=[1, 0], pads=[1, 1, 1, 1]),
+    "convtranspose output_padding pads": up(
+        IMAGE, 4, 3, 3, 3, strides=[2, 2], output_padding=[1, 0], pads=[1, 1, 1, 1]
+    ),
     "convtranspose output_shape": up(IMAGE, 4, 3, 3, 3, strides=[2, 2], output_shape=[14, 12]),
     "convtranspose output_shape odd": up(IMAGE, 4, 3, 4, 3, strides=[2, 2], output_shape=[13, 11]),
-    "convtranspose output_shape SAME_UPPER": up(IMAGE, 4, 3, 4, 3, strides=[2, 2], output_shape=[13, 12], auto_pad="SAME_UPPER"),
-    "convtranspose output_shape SAME_LOWER": up(IMAGE, 4, 3, 4, 3, strides=[2, 2], output_shape=[13, 12], auto_pad="SAME_LOWER"),
+    "convtranspose output_shape SAME_UPPER": up(
+        IMAGE, 4, 3, 4, 3, strides=[2, 2], output_shape=[13, 12], auto_pad="SAME_UPPER"
+    ),
+    "convtranspose output_shape SAME_LOWER": up(
+        IMAGE, 4, 3, 4, 3, strides=[2, 2], output_shape=[13, 12], auto_pad="SAME_LOWER"
+    ),
     "convtranspose output_shape output_padding": up(
         IMAGE, 4, 3, 3, 3, strides=[2, 2], output_shape=[13, 12], output_padding=[1, 1]
     ),
@@ -319,10 +375,22 @@ CONV: dict[str, Build] = {
     "convtranspose depthwise": up(IMAGE, 4, 1, 2, 2, group=4, strides=[2, 2]),
     "convtranspose dilations": up(IMAGE, 4, 3, 3, 2, dilations=[2, 3], strides=[1, 2], pads=[1, 0, 2, 1]),
     "convtranspose everything": up(
-        IMAGE, 4, 2, 3, 2, group=2, dilations=[2, 1], strides=[3, 2], pads=[1, 0, 2, 1], output_padding=[2, 1], bias=True
+        IMAGE,
+        4,
+        2,
+        3,
+        2,
+        group=2,
+        dilations=[2, 1],
+        strides=[3, 2],
+        pads=[1, 0, 2, 1],
+        output_padding=[2, 1],
+        bias=True,
     ),
     "convtranspose 1d": up(PULSE, 4, 3, 4, strides=[2], pads=[1, 1], bias=True),
-    "convtranspose 1d groups output_padding": up(PULSE, 4, 2, 3, strides=[3], group=2, output_padding=[2], dilations=[2]),
+    "convtranspose 1d groups output_padding": up(
+        PULSE, 4, 2, 3, strides=[3], group=2, output_padding=[2], dilations=[2]
+    ),
     "convtranspose 1d SAME_LOWER": up(PULSE, 4, 3, 5, strides=[2], auto_pad="SAME_LOWER"),
     "convtranspose kernel_shape": up(IMAGE, 4, 3, 3, 3, kernel_shape=[3, 3]),
     "matmul": lambda g: g("MatMul", g.x(1, 6), g.w(6, 5)),
@@ -333,7 +401,7 @@ CONV: dict[str, Build] = {
     "gemm transA": lambda g: g("Gemm", g.x(6, 1), g.w(6, 5), transA=1),
 }
 
-# --- pooling and reductions ------------------------------------------------------------------------------------------------
+# --- pooling and reductions
 
 
 def one(op: str, *more: Any, shape: tuple[int, ...] = IMAGE, n: int = 1, bits: int = 4, **attributes: Any) -> Build:
@@ -349,7 +417,9 @@ POOL: dict[str, Build] = {
     "maxpool asymmetric pads": one("MaxPool", kernel_shape=[3, 4], strides=[2, 1], pads=[2, 0, 1, 3]),
     "maxpool ceil": one("MaxPool", kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1),
     "maxpool ceil pads": one("MaxPool", kernel_shape=[3, 3], strides=[3, 2], pads=[1, 1, 1, 1], ceil_mode=1),
-    "maxpool ceil drops the last window": one("MaxPool", kernel_shape=[2, 2], strides=[3, 4], pads=[0, 0, 1, 1], ceil_mode=1),
+    "maxpool ceil drops the last window": one(
+        "MaxPool", kernel_shape=[2, 2], strides=[3, 4], pads=[0, 0, 1, 1], ceil_mode=1
+    ),
     "maxpool dilations": one("MaxPool", kernel_shape=[3, 2], dilations=[2, 3]),
     "maxpool dilations ceil pads": one(
         "MaxPool", kernel_shape=[2, 3], dilations=[3, 2], strides=[2, 2], pads=[1, 1, 0, 1], ceil_mode=1
@@ -365,11 +435,15 @@ POOL: dict[str, Build] = {
     "averagepool": one("AveragePool", kernel_shape=[2, 4]),
     "averagepool thirds ~": one("AveragePool", kernel_shape=[3, 3], strides=[2, 2]),
     "averagepool pads ~": one("AveragePool", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1]),
-    "averagepool pads include ~": one("AveragePool", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1], count_include_pad=1),
+    "averagepool pads include ~": one(
+        "AveragePool", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1], count_include_pad=1
+    ),
     "averagepool include 4": one("AveragePool", kernel_shape=[4, 4], pads=[2, 1, 2, 3], count_include_pad=1),
     "averagepool ceil ~": one("AveragePool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
     "averagepool ceil pads ~": one("AveragePool", kernel_shape=[3, 3], strides=[3, 2], pads=[1, 1, 1, 1], ceil_mode=1),
-    "averagepool ceil include @19~": one("AveragePool", kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1, count_include_pad=1),
+    "averagepool ceil include @19~": one(
+        "AveragePool", kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1, count_include_pad=1
+    ),
     "averagepool ceil pads include @19~": one(
         "AveragePool", kernel_shape=[3, 3], strides=[3, 2], pads=[1, 1, 1, 1], ceil_mode=1, count_include_pad=1
     ),
@@ -385,15 +459,21 @@ POOL: dict[str, Build] = {
     ),
     "averagepool SAME_UPPER ~": one("AveragePool", kernel_shape=[3, 2], strides=[2, 2], auto_pad="SAME_UPPER"),
     "averagepool SAME_LOWER ~": one("AveragePool", kernel_shape=[2, 3], strides=[2, 1], auto_pad="SAME_LOWER"),
-    "averagepool SAME_LOWER include ~": one("AveragePool", kernel_shape=[2, 3], auto_pad="SAME_LOWER", count_include_pad=1),
+    "averagepool SAME_LOWER include ~": one(
+        "AveragePool", kernel_shape=[2, 3], auto_pad="SAME_LOWER", count_include_pad=1
+    ),
     "averagepool VALID": one("AveragePool", kernel_shape=[4, 2], auto_pad="VALID", strides=[1, 3]),
     "averagepool 1d": one("AveragePool", shape=PULSE, kernel_shape=[4], strides=[3]),
-    "averagepool 1d ceil pads ~": one("AveragePool", shape=PULSE, kernel_shape=[3], strides=[2], pads=[1, 0], ceil_mode=1),
+    "averagepool 1d ceil pads ~": one(
+        "AveragePool", shape=PULSE, kernel_shape=[3], strides=[2], pads=[1, 0], ceil_mode=1
+    ),
     "averagepool 1d ceil include @19~": one(
         "AveragePool", shape=PULSE, kernel_shape=[5], strides=[4], pads=[2, 1], ceil_mode=1, count_include_pad=1
     ),
     "averagepool @7": one("AveragePool", kernel_shape=[2, 2], strides=[2, 2]),
-    "averagepool quantized": lambda g: g.quant(g("AveragePool", g.x(*IMAGE), kernel_shape=[2, 2], pads=[1, 1, 0, 0]), 3, 1),
+    "averagepool quantized": lambda g: g.quant(
+        g("AveragePool", g.x(*IMAGE), kernel_shape=[2, 2], pads=[1, 1, 0, 0]), 3, 1
+    ),
     "globalaveragepool": one("GlobalAveragePool", shape=(1, 5, 4, 4)),
     "globalaveragepool odd ~": one("GlobalAveragePool", shape=(1, 5, 3, 7)),
     "globalaveragepool 1d": one("GlobalAveragePool", shape=(1, 5, 8)),
@@ -420,16 +500,36 @@ POOL: dict[str, Build] = {
     "reducemax input keepdims @18": one("ReduceMax", [3]),
     "reducemax all @18": one("ReduceMax", keepdims=0),
     "quantavgpool2d": lambda g: g(
-        "QuantAvgPool2d", g.x(1, 3, 6, 6, frac=0, signed=0), kernel=2, stride=2, ibits=4, obits=4, signed=0, data_layout="NCHW"
+        "QuantAvgPool2d",
+        g.x(1, 3, 6, 6, frac=0, signed=0),
+        kernel=2,
+        stride=2,
+        ibits=4,
+        obits=4,
+        signed=0,
+        data_layout="NCHW",
     ),
     "quantavgpool2d signed overlapping": lambda g: g(
         "QuantAvgPool2d", g.x(1, 3, 7, 7, frac=0), kernel=3, stride=2, ibits=4, obits=3, signed=1, data_layout="NCHW"
     ),
     "quantavgpool2d nhwc": lambda g: g(
-        "QuantAvgPool2d", g.x(1, 6, 6, 3, frac=0, signed=0), kernel=3, stride=3, ibits=4, obits=4, signed=0, data_layout="NHWC"
+        "QuantAvgPool2d",
+        g.x(1, 6, 6, 3, frac=0, signed=0),
+        kernel=3,
+        stride=3,
+        ibits=4,
+        obits=4,
+        signed=0,
+        data_layout="NHWC",
     ),
     "trunc after averagepool": lambda g: g(
-        "Trunc", g("AveragePool", g.x(*IMAGE, bits=5, signed=0), kernel_shape=[2, 2], strides=[2, 2]), 0.0625, 0.0, 7.0, 5.0, rounding_mode="FLOOR"
+        "Trunc",
+        g("AveragePool", g.x(*IMAGE, bits=5, signed=0), kernel_shape=[2, 2], strides=[2, 2]),
+        0.0625,
+        0.0,
+        7.0,
+        5.0,
+        rounding_mode="FLOOR",
     ),
     "trunc after globalaveragepool": lambda g: g(
         "Trunc", g("GlobalAveragePool", g.x(1, 3, 4, 4)), 2.0**-6, 0.0, 8.0, 4.0, rounding_mode="FLOOR"
@@ -438,7 +538,7 @@ POOL: dict[str, Build] = {
     "trunc ceil": lambda g: g("Trunc", g.x(1, 6, bits=6), 0.25, 0.0, 6.0, 3.0, rounding_mode="CEIL"),
 }
 
-# --- arithmetic ------------------------------------------------------------------------------------------------------------
+# --- arithmetic
 
 
 def two(op: str, a: tuple[int, ...], b: tuple[int, ...]) -> Build:
@@ -460,8 +560,17 @@ ARITHMETIC: dict[str, Build] = {
     "batchnorm after conv ~": lambda g: normalized(g, g("Conv", g.x(*IMAGE), g.w(3, 4, 3, 3), g.w(3)), 3),
     "batchnorm after relu ~": lambda g: normalized(g, g("Relu", g("Conv", g.x(*IMAGE), g.w(3, 4, 3, 3), g.w(3))), 3),
     "batchnorm after relu quantized": lambda g: g.quant(
-        g("BatchNormalization", g("Relu", g("Conv", g.x(*IMAGE), g.w(2, 4, 3, 3))), [-1.5, 0.5], [0.5, -2.0], [1.0, 3.0], [0.25, 4.0], epsilon=0.0),
-        5, 0,
+        g(
+            "BatchNormalization",
+            g("Relu", g("Conv", g.x(*IMAGE), g.w(2, 4, 3, 3))),
+            [-1.5, 0.5],
+            [0.5, -2.0],
+            [1.0, 3.0],
+            [0.25, 4.0],
+            epsilon=0.0,
+        ),
+        5,
+        0,
     ),
     "batchnorm before maxpool ~": lambda g: g("MaxPool", normalized(g, g("Relu", g.x(*IMAGE)), 4), kernel_shape=[2, 2]),
     "batchnorm @9~": lambda g: normalized(g, g.x(*IMAGE), 4),
@@ -493,9 +602,17 @@ ARITHMETIC: dict[str, Build] = {
     "div constant enlarges": lambda g: g("Div", g.x(1, 1, 3), np.full((1, 4, 3), 4, np.float32)),
     "neg": one("Neg"),
     "pow 2": lambda g: g("Pow", g.x(1, 5), 2.0),
-    "residual": lambda g: (lambda q: g("Relu", g("Add", q, g("Conv", g.quant(g("Relu", q)), g.w(4, 4, 3, 3), pads=[1] * 4))))(g.x(*IMAGE)),
+    "residual": lambda g: (
+        lambda q: g("Relu", g("Add", q, g("Conv", g.quant(g("Relu", q)), g.w(4, 4, 3, 3), pads=[1] * 4)))
+    )(g.x(*IMAGE)),
     "squeeze and excite": lambda g: (
-        lambda q: g("Mul", q, g.quant(g("HardSigmoid", g("Conv", g("GlobalAveragePool", q), g.w(4, 4, 1, 1)), alpha=0.25), 4, 4, signed=0))
+        lambda q: g(
+            "Mul",
+            q,
+            g.quant(
+                g("HardSigmoid", g("Conv", g("GlobalAveragePool", q), g.w(4, 4, 1, 1)), alpha=0.25), 4, 4, signed=0
+            ),
+        )
     )(g.x(1, 4, 4, 4)),
     "clip": lambda g: g("Clip", g.x(1, 9), -0.75, 1.25),
     "clip lower": lambda g: g("Clip", g.x(1, 9), -0.75),
@@ -519,15 +636,21 @@ ARITHMETIC: dict[str, Build] = {
     "where limit less": lambda g: (lambda q: g("Where", g("Less", 0.25, q), 0.25, q))(g.x(1, 9)),
     "where limit greater": lambda g: (lambda q: g("Where", g("Greater", 0.25, q), 0.25, q))(g.x(1, 9)),
     "where both": lambda g: (
-        lambda q: (lambda c: g("Where", g("LessOrEqual", c, -0.25), -0.25, c))(g("Where", g("GreaterOrEqual", q, 0.5), 0.5, q))
+        lambda q: (lambda c: g("Where", g("LessOrEqual", c, -0.25), -0.25, c))(
+            g("Where", g("GreaterOrEqual", q, 0.5), 0.5, q)
+        )
     )(g.x(1, 9)),
-    "where per channel": lambda g: (lambda q, c: g("Where", g("Greater", q, c), c, q))(g.x(1, 4, 3), g.const(g.w(4, 1))),
+    "where per channel": lambda g: (lambda q, c: g("Where", g("Greater", q, c), c, q))(
+        g.x(1, 4, 3), g.const(g.w(4, 1))
+    ),
 }
 
-# --- structure -------------------------------------------------------------------------------------------------------------
+# --- structure
 
 
-def resize(*scales: float, sizes: tuple[int, ...] = (), shape: tuple[int, ...] = (1, 2, 5, 4), **attributes: Any) -> Build:
+def resize(
+    *scales: float, sizes: tuple[int, ...] = (), shape: tuple[int, ...] = (1, 2, 5, 4), **attributes: Any
+) -> Build:
     given = [np.array([], np.float32) if sizes else np.array(scales, np.float32), *([list(sizes)] if sizes else [])]
     return one("Resize", None, *given, shape=shape, mode="nearest", **attributes)
 
@@ -542,8 +665,12 @@ STRUCTURE: dict[str, Build] = {
     "concat constant second": lambda g: g("Concat", g.x(1, 3, 5), g.w(1, 2, 5), axis=1),
     "concat itself": lambda g: (lambda q: g("Concat", q, g("Neg", q), q, axis=1))(g.x(1, 2, 3)),
     "concat one": lambda g: g("Concat", g.x(1, 2, 3), axis=2),
-    "concat then conv": lambda g: g("Conv", g("Concat", g.x(1, 2, 5, 5), g.x(1, 1, 5, 5, frac=4), axis=1), g.w(2, 3, 3, 3), pads=[1] * 4),
-    "concat of sums": lambda g: g.quant(g("Concat", g("MatMul", g.x(1, 4), g.w(4, 3)), g.x(1, 2, frac=0), axis=1), 5, 1),
+    "concat then conv": lambda g: g(
+        "Conv", g("Concat", g.x(1, 2, 5, 5), g.x(1, 1, 5, 5, frac=4), axis=1), g.w(2, 3, 3, 3), pads=[1] * 4
+    ),
+    "concat of sums": lambda g: g.quant(
+        g("Concat", g("MatMul", g.x(1, 4), g.w(4, 3)), g.x(1, 2, frac=0), axis=1), 5, 1
+    ),
     "split @13": one("Split", shape=(4, 3), n=2),
     "split axis @11": one("Split", shape=(1, 6, 5), n=3, axis=1),
     "split sizes attribute @11": one("Split", shape=(1, 6, 5), n=3, axis=1, split=[1, 3, 2]),
@@ -559,7 +686,13 @@ STRUCTURE: dict[str, Build] = {
     "slice out of range": one("Slice", [-100, 2], [100, 2**31 - 1], [3, 2]),
     "slice attributes @9": one("Slice", axes=[1, 3], starts=[1, -4], ends=[3, 9223372036854775807]),
     "slice attributes no axes @9": one("Slice", starts=[0, 1], ends=[1, 3]),
-    "slice int32": one("Slice", np.array([1], np.int32), np.array([2**31 - 1], np.int32), np.array([1], np.int32), np.array([2], np.int32)),
+    "slice int32": one(
+        "Slice",
+        np.array([1], np.int32),
+        np.array([2**31 - 1], np.int32),
+        np.array([1], np.int32),
+        np.array([2], np.int32),
+    ),
     "pad": one("Pad", [0, 0, 1, 2, 0, 0, 0, 3]),
     "pad value": one("Pad", [0, 0, 1, 2, 0, 0, 0, 3], -0.75),
     "pad value off the grid ~": one("Pad", [0, 0, 1, 0, 0, 0, 0, 1], 0.3),
@@ -578,8 +711,12 @@ STRUCTURE: dict[str, Build] = {
     "pad attributes @10": one("Pad", pads=[0, 0, 1, 2, 0, 0, 0, 3], value=0.5),
     "pad reflect attributes @2": one("Pad", pads=[0, 0, 1, 2, 0, 0, 0, 3], mode="reflect"),
     "pad then conv": lambda g: g("Conv", g("Pad", g.x(*IMAGE), [0, 0, 1, 0, 0, 0, 0, 1], 0.5), g.w(3, 4, 3, 3)),
-    "pad then maxpool": lambda g: g("MaxPool", g("Pad", g.x(*IMAGE), [0, 0, 1, 1, 0, 0, 1, 1], -8.0), kernel_shape=[3, 3]),
-    "pad after zero point": lambda g: g("Pad", g.linear(g.raw("FLOAT", *IMAGE), "UINT8", 0.25, 3), [0, 0, 1, 2, 0, 0, 0, 3]),
+    "pad then maxpool": lambda g: g(
+        "MaxPool", g("Pad", g.x(*IMAGE), [0, 0, 1, 1, 0, 0, 1, 1], -8.0), kernel_shape=[3, 3]
+    ),
+    "pad after zero point": lambda g: g(
+        "Pad", g.linear(g.raw("FLOAT", *IMAGE), "UINT8", 0.25, 3), [0, 0, 1, 2, 0, 0, 0, 3]
+    ),
     "gather scalar": one("Gather", 2, axis=1),
     "gather list": one("Gather", [3, 0, 0, -1], axis=2),
     "gather table": one("Gather", [[0, 1], [3, -4], [2, 2]], axis=1),
@@ -611,7 +748,9 @@ STRUCTURE: dict[str, Build] = {
     "resize non-integer @10": one("Resize", np.array([1, 1, 1.5, 2.5], np.float32), mode="nearest"),
     "resize 1d": one("Resize", None, np.array([1, 1, 2], np.float32), shape=PULSE),
     "resize sizes": resize(sizes=(1, 2, 10, 12)),
-    "resize sizes asymmetric floor": resize(sizes=(1, 2, 8, 7), coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+    "resize sizes asymmetric floor": resize(
+        sizes=(1, 2, 8, 7), coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    ),
     "resize down": resize(1, 1, 0.5, 0.5, shape=(1, 2, 6, 8)),
     "resize down non-integer": resize(1, 1, 0.75, 0.625, shape=(1, 2, 6, 8)),
     "resize down sizes": resize(sizes=(1, 2, 2, 3)),
@@ -620,11 +759,16 @@ STRUCTURE: dict[str, Build] = {
     "resize axes @18": one("Resize", None, np.array([2, 1.5], np.float32), axes=[3, 2]),
     "resize axes sizes @18": one("Resize", None, None, [9, 4], axes=[-1, 2]),
     **{
-        f"resize {m} {n}{'@19' if m == MODES[4] else ''}": resize(1, 1, 2, 1.5, coordinate_transformation_mode=m, nearest_mode=n)
+        f"resize {m} {n}{'@19' if m == MODES[4] else ''}": resize(
+            1, 1, 2, 1.5, coordinate_transformation_mode=m, nearest_mode=n
+        )
         for m in MODES
         for n in NEAREST
     },
-    **{f"resize down {m}": resize(1, 1, 0.5, 0.75, shape=(1, 2, 6, 8), coordinate_transformation_mode=m) for m in MODES[:4]},
+    **{
+        f"resize down {m}": resize(1, 1, 0.5, 0.75, shape=(1, 2, 6, 8), coordinate_transformation_mode=m)
+        for m in MODES[:4]
+    },
     "expand": one("Expand", [1, 3, 4], shape=(1, 3, 1)),
     "expand rank": one("Expand", [2, 1, 3, 1], shape=(1, 4)),
     "expand nothing": one("Expand", [1], shape=(1, 4)),
@@ -632,7 +776,7 @@ STRUCTURE: dict[str, Build] = {
     "tile batch": one("Tile", [2, 1], shape=(1, 3)),
 }
 
-# --- hand-written quantizers, tails ------------------------------------------------------------------------------------------
+# --- hand-written quantizers, tails
 
 
 def by_hand(*steps: tuple[Any, ...], tail: bool = True) -> Build:
@@ -673,17 +817,27 @@ HAND: dict[str, Build] = {
     "hand positive ends": by_hand(("Round",), ("Clip", 1.0, 4.0)),
     "hand max min": by_hand(("Div", 0.5), ("Round",), ("Max", -8.0), ("Min", 7.0), ("Mul", 0.5)),
     "hand min max": by_hand(("Div", 0.5), ("Min", 7.0), ("Max", -8.0), ("Round",), ("Mul", 0.5)),
-    "hand zero point": by_hand(("Div", 0.25), ("Add", 3.0), ("Round",), ("Clip", 0.0, 15.0), ("Sub", 3.0), ("Mul", 0.25)),
-    "hand zero point after rounding": by_hand(("Div", 0.5), ("Round",), ("Add", 3.0), ("Clip", 0.0, 15.0), ("Sub", 3.0), ("Mul", 0.5)),
-    "hand per channel": by_hand(("Div", [[0.5, 0.25, 1, 2, 0.5, 1]]), ("Round",), ("Clip", -4.0, 3.0), ("Mul", [[0.5, 0.25, 1, 2, 0.5, 1]])),
+    "hand zero point": by_hand(
+        ("Div", 0.25), ("Add", 3.0), ("Round",), ("Clip", 0.0, 15.0), ("Sub", 3.0), ("Mul", 0.25)
+    ),
+    "hand zero point after rounding": by_hand(
+        ("Div", 0.5), ("Round",), ("Add", 3.0), ("Clip", 0.0, 15.0), ("Sub", 3.0), ("Mul", 0.5)
+    ),
+    "hand per channel": by_hand(
+        ("Div", [[0.5, 0.25, 1, 2, 0.5, 1]]), ("Round",), ("Clip", -4.0, 3.0), ("Mul", [[0.5, 0.25, 1, 2, 0.5, 1]])
+    ),
     "hand round only": by_hand(("Round",)),
     "hand floor only": by_hand(("Floor",)),
     "hand round twice": by_hand(("Round",), ("Div", 4.0), ("Round",), ("Clip", -2.0, 1.0)),
-    "hand cast": lambda g: g("Cast", g("Cast", g("Clip", g("Round", g("MatMul", g.x(1, 4), g.w(4, 6))), -8.0, 7.0), to=3), to=1),
+    "hand cast": lambda g: g(
+        "Cast", g("Cast", g("Clip", g("Round", g("MatMul", g.x(1, 4), g.w(4, 6))), -8.0, 7.0), to=3), to=1
+    ),
     "hand cast truncates": lambda g: g("Cast", g("Cast", g("MatMul", g.x(1, 4), g.w(4, 6)), to=6), to=1),
     "hand nemo": by_hand(("Mul", 37.0), ("Add", 11.0), ("Div", 64.0), ("Floor",), ("Clip", 0.0, 255.0)),
     "hand nemo clip attributes @10": by_hand(("Mul", 37.0), ("Add", 11.0), ("Div", 64.0), ("Floor",)),
-    "hand sign abs": lambda g: (lambda y: g("Mul", g("Sign", y), g("Clip", g("Round", g("Abs", y)), 0.0, 7.0)))(g("MatMul", g.x(1, 4), g.w(4, 6))),
+    "hand sign abs": lambda g: (lambda y: g("Mul", g("Sign", y), g("Clip", g("Round", g("Abs", y)), 0.0, 7.0)))(
+        g("MatMul", g.x(1, 4), g.w(4, 6))
+    ),
     "argmax": order(("ArgMax", {"axis": 1})),
     "argmax keepdims 0": order(("ArgMax", {"axis": -1, "keepdims": 0})),
     "argmax last index": order(("ArgMax", {"axis": 1, "select_last_index": 1})),
@@ -707,10 +861,17 @@ HAND: dict[str, Build] = {
     "softmax of sums ~": lambda g: g("Softmax", g("Add", g("MatMul", g.x(1, 4), g.w(4, 5)), g.w(5))),
 }
 
-# --- channels last -----------------------------------------------------------------------------------------------------------
+# --- channels last
 
 
-def last(op: str, *weight: int, shape: tuple[int, ...] = (1, 6, 5, 4), bias: bool = False, domain: str = LAST, **attributes: Any) -> Build:
+def last(
+    op: str,
+    *weight: int,
+    shape: tuple[int, ...] = (1, 6, 5, 4),
+    bias: bool = False,
+    domain: str = LAST,
+    **attributes: Any,
+) -> Build:
     def build(g: Net) -> str:
         more = ([g.w(*weight)] if weight else []) + ([g.w(weight[0])] if bias else [])
         return g(op, g.x(*shape), *more, domain=domain, **attributes)
@@ -734,26 +895,37 @@ LASTS: dict[str, Build] = {
     "last conv strides pads": last("Conv", 3, 3, 3, 4, bias=True, **SQUARE | {"strides": [2, 1], "pads": [1, 0, 1, 2]}),
     "last conv depthwise": last("Conv", 4, 3, 3, 1, **SQUARE | {"group": 4, "pads": [1] * 4}),
     "last conv dilations": last("Conv", 2, 2, 2, 4, **SQUARE | {"kernel_shape": [2, 2], "dilations": [3, 2]}),
-    "last conv 1d": last("Conv", 3, 3, 4, shape=(1, 9, 4), kernel_shape=[3], strides=[2], dilations=[1], pads=[1, 1], group=1),
+    "last conv 1d": last(
+        "Conv", 3, 3, 4, shape=(1, 9, 4), kernel_shape=[3], strides=[2], dilations=[1], pads=[1, 1], group=1
+    ),
     "last maxpool": last("MaxPool", kernel_shape=[2, 2], strides=[2, 2], pads=[0] * 4),
     "last maxpool pads": last("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4),
     "last maxpool 1d": last("MaxPool", shape=(1, 9, 4), kernel_shape=[3], strides=[2], pads=[1, 1]),
     "last batchnorm ~": normalized_last,
     "maxpoolnhwc": last("MaxPoolNHWC", domain=GENERAL, kernel_shape=[2, 2], strides=[2, 2], pads=[0] * 4),
     "maxpoolnhwc pads": last("MaxPoolNHWC", domain=GENERAL, kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 0]),
-    "maxpoolnhwc ceil": last("MaxPoolNHWC", domain=GENERAL, kernel_shape=[2, 2], strides=[2, 2], pads=[0] * 4, ceil_mode=1),
+    "maxpoolnhwc ceil": last(
+        "MaxPoolNHWC", domain=GENERAL, kernel_shape=[2, 2], strides=[2, 2], pads=[0] * 4, ceil_mode=1
+    ),
     "im2col": last("Im2Col", **COLUMNS),
     "im2col stride": last("Im2Col", **COLUMNS | {"stride": [2, 3]}),
     "im2col pads": last("Im2Col", **COLUMNS | {"pad_amount": [1, 0, 2, 1]}),
     "im2col dilations": last("Im2Col", **COLUMNS | {"dilations": [2, 3], "pad_amount": [1] * 4}),
-    "im2col matmul": lambda g: g("MatMul", g("Im2Col", g.x(1, 6, 5, 4), **COLUMNS | {"pad_amount": [1] * 4}), g.w(24, 3)),
-    "multithreshold nhwc": lambda g: g(
-        "MultiThreshold", g.x(1, 3, 2, 4, frac=0), np.sort(g.w(4, 5, bits=5, step=0.5), axis=1),
-        data_layout="NHWC", out_dtype="INT8", out_scale=0.5, out_bias=-1.0,
+    "im2col matmul": lambda g: g(
+        "MatMul", g("Im2Col", g.x(1, 6, 5, 4), **COLUMNS | {"pad_amount": [1] * 4}), g.w(24, 3)
     ),
-}  # fmt: skip
+    "multithreshold nhwc": lambda g: g(
+        "MultiThreshold",
+        g.x(1, 3, 2, 4, frac=0),
+        np.sort(g.w(4, 5, bits=5, step=0.5), axis=1),
+        data_layout="NHWC",
+        out_dtype="INT8",
+        out_scale=0.5,
+        out_bias=-1.0,
+    ),
+}
 
-# --- QCDQ and integer exports ------------------------------------------------------------------------------------------------
+# --- QCDQ and integer exports
 
 
 def pair(kind: str, scale: Any = 0.25, zero: Any = 0, shape: tuple[int, ...] = IMAGE, **axis: int) -> Build:
@@ -766,8 +938,14 @@ def codes(g: Net, kind: str = "UINT8", *shape: int, scale: float = 0.125, zero: 
     return g("QuantizeLinear", g.raw("FLOAT", *shape), s, z), s, z
 
 
-def constant_codes(g: Net, kind: str, *shape: int, scale: Any = 0.25, zero: Any = 0, low: int = -20, high: int = 20) -> tuple[str, str, str]:
-    return g.ints(kind, *shape, low=low, high=high), g.const(np.asarray(scale, np.float32)), g.const(np.asarray(zero), kind)
+def constant_codes(
+    g: Net, kind: str, *shape: int, scale: Any = 0.25, zero: Any = 0, low: int = -20, high: int = 20
+) -> tuple[str, str, str]:
+    return (
+        g.ints(kind, *shape, low=low, high=high),
+        g.const(np.asarray(scale, np.float32)),
+        g.const(np.asarray(zero), kind),
+    )
 
 
 def ends(scale: float, zero: int, kind: str, g: Net) -> tuple[str, str]:
@@ -782,8 +960,15 @@ def clipped(kind: str, low: int, high: int, zero: int = 0) -> Build:
     return build
 
 
-def qlinear_conv(x: dict[str, Any], w: dict[str, Any], y: tuple[float, int, str], weight: tuple[int, ...], bias: bool = False,
-                 shape: tuple[int, ...] = (1, 2, 5, 5), **attributes: Any) -> Build:  # fmt: skip
+def qlinear_conv(
+    x: dict[str, Any],
+    w: dict[str, Any],
+    y: tuple[float, int, str],
+    weight: tuple[int, ...],
+    bias: bool = False,
+    shape: tuple[int, ...] = (1, 2, 5, 5),
+    **attributes: Any,
+) -> Build:
     def build(g: Net) -> str:
         kind = w.get("kind", "INT8")
         rest = {k: v for k, v in w.items() if k != "kind"}
@@ -796,11 +981,15 @@ def qlinear_conv(x: dict[str, Any], w: dict[str, Any], y: tuple[float, int, str]
     return build
 
 
-def qlinear(op: str, *shapes: tuple[int, ...], y: tuple[float, int, str] = (0.25, 131, "UINT8"), **attributes: Any) -> Build:
+def qlinear(
+    op: str, *shapes: tuple[int, ...], y: tuple[float, int, str] = (0.25, 131, "UINT8"), **attributes: Any
+) -> Build:
     """Operators on one or two tensors of codes."""
 
     def build(g: Net) -> str:
-        inputs = [i for n, s in enumerate(shapes) for i in codes(g, y[2], *s, scale=(0.125, 0.25)[n], zero=(100, 77)[n])]
+        inputs = [
+            i for n, s in enumerate(shapes) for i in codes(g, y[2], *s, scale=(0.125, 0.25)[n], zero=(100, 77)[n])
+        ]
         out = [*ends(*y, g)]
         args = [*out, *inputs] if op == "QLinearConcat" else [*inputs, *out]
         return g("DequantizeLinear", g(op, *args, **attributes), *out)
@@ -808,8 +997,15 @@ def qlinear(op: str, *shapes: tuple[int, ...], y: tuple[float, int, str] = (0.25
     return build
 
 
-def qlinear_matmul(g: Net, kind: str, scale: Any, zero: Any, y: tuple[float, int, str] = (0.5, 120, "UINT8"), first: str = "UINT8",
-                   shape: tuple[int, ...] = (1, 6)) -> str:  # fmt: skip
+def qlinear_matmul(
+    g: Net,
+    kind: str,
+    scale: Any,
+    zero: Any,
+    y: tuple[float, int, str] = (0.5, 120, "UINT8"),
+    first: str = "UINT8",
+    shape: tuple[int, ...] = (1, 6),
+) -> str:
     out = [*ends(*y, g)]
     w = constant_codes(g, kind, 6, 3, scale=scale, zero=zero, low=0 if kind == "UINT8" else -20)
     return g("DequantizeLinear", g("QLinearMatMul", *codes(g, first, *shape, zero=90), *w, *out), *out)
@@ -829,10 +1025,18 @@ def requant(mul: Any, add: Any, div: int, levels: int, signed: int, kind: Callab
         y = g("Conv", g.x(1, 2, 5, 5, bits=6, frac=0), g.w(3, 2, 3, 3, step=1.0))
         m, a = (np.asarray(v, np.float32).reshape(-1, 1, 1) if np.ndim(v) else np.float32(v) for v in (mul, add))
         m, a = g.const(np.asarray(m)), g.const(np.asarray(a))
-        z = g("Add", g("Div", g("Add", g("Mul", y, m, model=False), a, model=False), float(div), model=False), 0.5, model=False)
+        z = g(
+            "Add",
+            g("Div", g("Add", g("Mul", y, m, model=False), a, model=False), float(div), model=False),
+            0.5,
+            model=False,
+        )
         low = -(levels // 2) if signed else 0
         output = g("Clip", g("Floor", z, model=False), float(low), float(low + levels - 1), model=False)
-        tensors = {k: numpy_helper.from_array(np.array(float(v), np.float32)) for k, v in (("div", div), ("n_levels", levels), ("signed", signed))}
+        tensors = {
+            k: numpy_helper.from_array(np.array(float(v), np.float32))
+            for k, v in (("div", div), ("n_levels", levels), ("signed", signed))
+        }
         attributes = tensors if kind is not int else {"div": div, "n_levels": levels, "signed": signed}
         g.nodes.append(helper.make_node("RequantShift", [y, m, a], [output], "requant", domain="PACTOps", **attributes))
         return output
@@ -852,11 +1056,15 @@ def dense_dequantized(g: Net, axis: int, transposed: int, kind: str = "INT8") ->
     shape = (3, 5) if transposed else (5, 3)
     scale = [0.25, 0.5, 1.0]
     low, high = (-8, 7) if kind == "INT4" else (-50, 50)
-    w = g("DequantizeLinear", *constant_codes(g, kind, *shape, scale=scale, zero=[0, 0, 0], low=low, high=high), axis=axis)
+    w = g(
+        "DequantizeLinear", *constant_codes(g, kind, *shape, scale=scale, zero=[0, 0, 0], low=low, high=high), axis=axis
+    )
     return g("Gemm", g.linear(g.raw("FLOAT", 1, 5), "INT8", 0.125, 5), w, transB=transposed)
 
 
-def matmul_integer(g: Net, zeros: tuple[Any, Any], kinds: tuple[str, str] = ("UINT8", "INT8"), typed: bool = False) -> str:
+def matmul_integer(
+    g: Net, zeros: tuple[Any, Any], kinds: tuple[str, str] = ("UINT8", "INT8"), typed: bool = False
+) -> str:
     x = g.raw(kinds[0], 1, 6) if typed else codes(g, kinds[0], 1, 6, zero=0 if kinds[0] == "INT8" else 120)[0]
     w = g.ints(kinds[1], 6, 3)
     z = [None if v is None else g.const(np.asarray(v), k) for v, k in zip(zeros, kinds, strict=True)]
@@ -894,12 +1102,23 @@ QCDQ: dict[str, Build] = {
     "qdq default axis @13": pair("INT8", [0.25, 0.5, 0.125, 1], [1, 1, 1, 1]),
     "qdq scale of one element": pair("INT8", [0.25], [3]),
     "qdq no zero point": lambda g: g("DequantizeLinear", g("QuantizeLinear", g.raw("FLOAT", 1, 9), 0.125), 0.125),
-    "qdq output_dtype @21": lambda g: g("DequantizeLinear", g("QuantizeLinear", g.raw("FLOAT", 1, 9), 0.125, output_dtype=3), 0.125),
-    "qdq int4 output_dtype @21": lambda g: g("DequantizeLinear", g("QuantizeLinear", g.raw("FLOAT", 1, 9), 0.5, output_dtype=22), 0.5),
+    "qdq output_dtype @21": lambda g: g(
+        "DequantizeLinear", g("QuantizeLinear", g.raw("FLOAT", 1, 9), 0.125, output_dtype=3), 0.125
+    ),
+    "qdq int4 output_dtype @21": lambda g: g(
+        "DequantizeLinear", g("QuantizeLinear", g.raw("FLOAT", 1, 9), 0.5, output_dtype=22), 0.5
+    ),
     "qdq sums": lambda g: g.linear(g("MatMul", g.x(1, 5), g.w(5, 4)), "INT8", 0.25, 3),
-    "qdq sums odd and even": lambda g: g.linear(g("Conv", g.x(*IMAGE), g.w(2, 4, 2, 2)), "UINT8", [0.25, 0.5], [100, 101], axis=1),
+    "qdq sums odd and even": lambda g: g.linear(
+        g("Conv", g.x(*IMAGE), g.w(2, 4, 2, 2)), "UINT8", [0.25, 0.5], [100, 101], axis=1
+    ),
     "qdq sums int4 odd @21": lambda g: g.linear(g("MatMul", g.x(1, 5), g.w(5, 4)), "INT4", 1.0, -3),
-    "qdq other scale": lambda g: g("DequantizeLinear", g("QuantizeLinear", g.raw("FLOAT", 1, 9), 0.125, g.const(4, "INT8")), 0.5, g.const(1, "INT8")),
+    "qdq other scale": lambda g: g(
+        "DequantizeLinear",
+        g("QuantizeLinear", g.raw("FLOAT", 1, 9), 0.125, g.const(4, "INT8")),
+        0.5,
+        g.const(1, "INT8"),
+    ),
     "qdq twice": lambda g: g.linear(g.linear(g.raw("FLOAT", 1, 9), "UINT8", 0.125, 77), "INT8", 0.375, 4),
     "qdq clip int8": clipped("INT8", -8, 7),
     "qdq clip narrow": clipped("INT8", -7, 7),
@@ -907,16 +1126,20 @@ QCDQ: dict[str, Build] = {
     "qdq clip uint8 from one": clipped("UINT8", 1, 15, 5),
     "qdq clip odd": clipped("INT8", -5, 9, 1),
     "qdq codes are the output": lambda g: codes(g, "UINT8", 1, 9, zero=130)[0],
-    "qdq codes through maxpool": lambda g: (lambda q: g("DequantizeLinear", g("MaxPool", q[0], kernel_shape=[2, 2], strides=[2, 2]), *q[1:]))(
-        codes(g, "UINT8", *IMAGE, zero=130)
+    "qdq codes through maxpool": lambda g: (
+        lambda q: g("DequantizeLinear", g("MaxPool", q[0], kernel_shape=[2, 2], strides=[2, 2]), *q[1:])
+    )(codes(g, "UINT8", *IMAGE, zero=130)),
+    "qdq codes through reshape": lambda g: (
+        lambda q: g("DequantizeLinear", g("Transpose", g("Reshape", q[0], [0, 4, -1]), perm=[0, 2, 1]), *q[1:])
+    )(codes(g, "INT8", *IMAGE, zero=3)),
+    "qdq codes through padding": lambda g: (
+        lambda q: g("DequantizeLinear", g("Pad", q[0], [0, 0, 1, 1, 0, 0, 1, 0], q[2]), *q[1:])
+    )(codes(g, "UINT8", *IMAGE, zero=130)),
+    "qdq weights": lambda g: g(
+        "Conv",
+        g.linear(g.raw("FLOAT", *IMAGE), "UINT8", 0.125, 9),
+        g.linear(g.const(g.w(3, 4, 3, 3, bits=9)), "INT8", 0.5),
     ),
-    "qdq codes through reshape": lambda g: (lambda q: g("DequantizeLinear", g("Transpose", g("Reshape", q[0], [0, 4, -1]), perm=[0, 2, 1]), *q[1:]))(
-        codes(g, "INT8", *IMAGE, zero=3)
-    ),
-    "qdq codes through padding": lambda g: (lambda q: g("DequantizeLinear", g("Pad", q[0], [0, 0, 1, 1, 0, 0, 1, 0], q[2]), *q[1:]))(
-        codes(g, "UINT8", *IMAGE, zero=130)
-    ),
-    "qdq weights": lambda g: g("Conv", g.linear(g.raw("FLOAT", *IMAGE), "UINT8", 0.125, 9), g.linear(g.const(g.w(3, 4, 3, 3, bits=9)), "INT8", 0.5)),
     "qdq weights per channel": lambda g: g(
         "Conv", g.x(*IMAGE), g.linear(g.const(g.w(3, 4, 3, 3, bits=9)), "INT8", [0.5, 1, 0.25], [0, 1, -3], axis=0)
     ),
@@ -926,16 +1149,27 @@ QCDQ: dict[str, Build] = {
     "qdq dense transposed axis 0": lambda g: dense_dequantized(g, 0, 1),
     "qdq dense int4 @21": lambda g: dense_dequantized(g, 0, 1, "INT4"),
     "qlinearconv": qlinear_conv({"zero": 128}, {}, (0.5, 100, "UINT8"), (3, 2, 3, 3)),
-    "qlinearconv bias pads": qlinear_conv({"zero": 128}, {}, (0.5, 100, "UINT8"), (3, 2, 3, 3), bias=True, pads=[1, 0, 2, 1]),
-    "qlinearconv int8": qlinear_conv({"kind": "INT8", "zero": -3}, {}, (1.0, 5, "INT8"), (3, 2, 3, 3), bias=True, strides=[2, 1]),
+    "qlinearconv bias pads": qlinear_conv(
+        {"zero": 128}, {}, (0.5, 100, "UINT8"), (3, 2, 3, 3), bias=True, pads=[1, 0, 2, 1]
+    ),
+    "qlinearconv int8": qlinear_conv(
+        {"kind": "INT8", "zero": -3}, {}, (1.0, 5, "INT8"), (3, 2, 3, 3), bias=True, strides=[2, 1]
+    ),
     "qlinearconv per channel": qlinear_conv(
-        {"zero": 17}, {"scale": [0.25, 0.125, 0.5], "zero": [0, 0, 0]}, (1.0, 131, "UINT8"), (3, 2, 3, 3), bias=True, auto_pad="SAME_UPPER"
+        {"zero": 17},
+        {"scale": [0.25, 0.125, 0.5], "zero": [0, 0, 0]},
+        (1.0, 131, "UINT8"),
+        (3, 2, 3, 3),
+        bias=True,
+        auto_pad="SAME_UPPER",
     ),
     "qlinearconv weight zero point": qlinear_conv(
         {"zero": 130}, {"kind": "UINT8", "zero": 125, "low": 100, "high": 150}, (1.0, 128, "UINT8"), (3, 2, 3, 3)
     ),
     "qlinearconv depthwise": qlinear_conv({}, {}, (0.5, 0, "UINT8"), (4, 1, 3, 3), group=2, dilations=[2, 1]),
-    "qlinearconv 1d": qlinear_conv({"zero": 90}, {}, (1.0, 127, "UINT8"), (3, 2, 3), bias=True, shape=(1, 2, 9), pads=[1, 1]),
+    "qlinearconv 1d": qlinear_conv(
+        {"zero": 90}, {}, (1.0, 127, "UINT8"), (3, 2, 3), bias=True, shape=(1, 2, 9), pads=[1, 1]
+    ),
     "qlinearmatmul": lambda g: qlinear_matmul(g, "INT8", 0.25, 0),
     "qlinearmatmul uint8": lambda g: qlinear_matmul(g, "UINT8", 0.25, 9),
     "qlinearmatmul per column": lambda g: qlinear_matmul(g, "INT8", [0.25, 0.5, 0.125], [0, 0, 0]),
@@ -953,7 +1187,9 @@ QCDQ: dict[str, Build] = {
     "qlinearmul": qlinear("QLinearMul", (1, 3, 4), (1, 3, 4), y=(0.5, 130, "UINT8")),
     "qlinearconcat": qlinear("QLinearConcat", (1, 2, 4), (1, 3, 4), axis=1),
     "qlinearglobalaveragepool": qlinear("QLinearGlobalAveragePool", (1, 3, 4, 4), y=(0.125, 90, "UINT8")),
-    "qlinearglobalaveragepool last": qlinear("QLinearGlobalAveragePool", (1, 4, 4, 3), y=(0.125, 90, "UINT8"), channels_last=1),
+    "qlinearglobalaveragepool last": qlinear(
+        "QLinearGlobalAveragePool", (1, 4, 4, 3), y=(0.125, 90, "UINT8"), channels_last=1
+    ),
     "qlinearleakyrelu": qlinear("QLinearLeakyRelu", (1, 12), y=(0.125, 64, "UINT8"), alpha=0.25),
     "qlinearsigmoid": qlinear("QLinearSigmoid", (1, 12), y=(2.0**-8, 0, "UINT8")),
     "qgemm": lambda g: qgemm(g, 0.25, 0, True, transB=1),
@@ -975,12 +1211,16 @@ QCDQ: dict[str, Build] = {
     "requantshift integer attributes": requant(7, 3, 64, 256, 0, kind=int),
     "int8 input": lambda g: g("DequantizeLinear", g.raw("INT8", 1, 9), 0.125, g.const(3, "INT8")),
     "uint8 input": lambda g: g("Mul", g("Cast", g.raw("UINT8", *IMAGE), to=1), 2.0**-8),
-    "int8 input conv": lambda g: g("Conv", g("DequantizeLinear", g.raw("INT8", *IMAGE), 0.125), g.w(3, 4, 3, 3), pads=[1] * 4),
+    "int8 input conv": lambda g: g(
+        "Conv", g("DequantizeLinear", g.raw("INT8", *IMAGE), 0.125), g.w(3, 4, 3, 3), pads=[1] * 4
+    ),
     "int16 input": lambda g: g("Mul", g("Cast", g.raw("INT16", 1, 9), to=1), 0.5),
-    "uint8 input quantized": lambda g: g("MatMul", g.quant(g("Mul", g("Cast", g.raw("UINT8", 1, 9), to=1), 2.0**-8), 5, 5, signed=0), g.w(9, 2)),
+    "uint8 input quantized": lambda g: g(
+        "MatMul", g.quant(g("Mul", g("Cast", g.raw("UINT8", 1, 9), to=1), 2.0**-8), 5, 5, signed=0), g.w(9, 2)
+    ),
 }
 
-# --- graphs ----------------------------------------------------------------------------------------------------------------
+# --- graphs
 
 
 def inside(g: Net) -> list[str]:
@@ -1014,7 +1254,9 @@ def same_twice(g: Net) -> list[str]:
 def unet(g: Net) -> str:
     q = g.x(1, 2, 8, 8)
     first = g.quant(g("Relu", g("Conv", q, g.w(3, 2, 3, 3), pads=[1] * 4)), 4, 0, signed=0)
-    low = g.quant(g("Conv", g("MaxPool", first, kernel_shape=[2, 2], strides=[2, 2]), g.w(4, 3, 3, 3), pads=[1] * 4), 5, -1)
+    low = g.quant(
+        g("Conv", g("MaxPool", first, kernel_shape=[2, 2], strides=[2, 2]), g.w(4, 3, 3, 3), pads=[1] * 4), 5, -1
+    )
     wide = g.quant(g("ConvTranspose", low, g.w(4, 3, 2, 2), strides=[2, 2]), 5, -1)
     return g("ArgMax", g("Conv", g("Concat", first, wide, axis=1), g.w(3, 6, 1, 1)), axis=1, keepdims=0)
 
@@ -1030,7 +1272,15 @@ GRAPHS: dict[str, Build] = {
     "an output is used inside": inside,
     "branches": branches,
     "residual with projection": lambda g: (
-        lambda q: g.quant(g("Add", g("Conv", q, g.w(3, 4, 1, 1), strides=[2, 2]), g("Conv", q, g.w(3, 4, 3, 3), strides=[2, 2], pads=[1] * 4)), 5, 0)
+        lambda q: g.quant(
+            g(
+                "Add",
+                g("Conv", q, g.w(3, 4, 1, 1), strides=[2, 2]),
+                g("Conv", q, g.w(3, 4, 3, 3), strides=[2, 2], pads=[1] * 4),
+            ),
+            5,
+            0,
+        )
     )(g.x(*IMAGE)),
     "unet": unet,
     "an output is an input": input_as_output,
@@ -1042,7 +1292,7 @@ GRAPHS: dict[str, Build] = {
     "nothing but a quantizer": lambda g: g.x(1, 4),
 }
 
-# --- curves ----------------------------------------------------------------------------------------------------------------
+# --- curves
 
 
 def hard_swish(*factors: tuple[str, float], first: bool = False) -> Build:
@@ -1083,7 +1333,9 @@ CURVES: dict[str, Build] = {
     "leakyrelu above one": curve("LeakyRelu", alpha=1.5),
     "leakyrelu negative": curve("LeakyRelu", alpha=-0.25),
     "prelu": curve("PRelu", np.array([0.25], np.float32)),
-    "prelu per channel": lambda g: g("PRelu", g("Conv", g.x(1, 2, 4, 4), g.w(3, 2, 3, 3)), np.array([0.25, -0.1, 2], np.float32).reshape(3, 1, 1)),
+    "prelu per channel": lambda g: g(
+        "PRelu", g("Conv", g.x(1, 2, 4, 4), g.w(3, 2, 3, 3)), np.array([0.25, -0.1, 2], np.float32).reshape(3, 1, 1)
+    ),
     "hardsigmoid": curve("HardSigmoid"),
     "hardsigmoid alpha": curve("HardSigmoid", alpha=0.1, beta=0.4),
     "hardswish": curve("HardSwish"),
@@ -1118,16 +1370,26 @@ CURVES: dict[str, Build] = {
     "sigmoid of data": lambda g: g("Sigmoid", g.x(1, 3, 4, 4, bits=6)),
     "square": lambda g: (lambda x: g("Mul", x, x))(sums(g)),
     "scaled tanh": lambda g: g("Add", g("Mul", g("Tanh", g("Mul", sums(g), 0.3)), 1.7), -0.2),
-    "maxpool of tanh": lambda g: g("MaxPool", g("Tanh", g("Conv", g.x(1, 2, 5, 5), g.w(2, 2, 2, 2))), kernel_shape=[2, 2]),
-    "maxpool of abs": lambda g: g("MaxPool", g("Abs", g("Conv", g.x(1, 2, 5, 5), g.w(2, 2, 2, 2))), kernel_shape=[2, 2]),
-    "maxpool of negative prelu": lambda g: g(
-        "MaxPool", g("PRelu", g("Conv", g.x(1, 2, 5, 5), g.w(2, 2, 2, 2)), np.array([-0.5, 0.25], np.float32).reshape(2, 1, 1)), kernel_shape=[2, 2]
+    "maxpool of tanh": lambda g: g(
+        "MaxPool", g("Tanh", g("Conv", g.x(1, 2, 5, 5), g.w(2, 2, 2, 2))), kernel_shape=[2, 2]
     ),
-    "averagepool of relu": lambda g: g("AveragePool", g("Relu", g("Conv", g.x(1, 2, 5, 5), g.w(2, 2, 2, 2))), kernel_shape=[2, 2]),
+    "maxpool of abs": lambda g: g(
+        "MaxPool", g("Abs", g("Conv", g.x(1, 2, 5, 5), g.w(2, 2, 2, 2))), kernel_shape=[2, 2]
+    ),
+    "maxpool of negative prelu": lambda g: g(
+        "MaxPool",
+        g("PRelu", g("Conv", g.x(1, 2, 5, 5), g.w(2, 2, 2, 2)), np.array([-0.5, 0.25], np.float32).reshape(2, 1, 1)),
+        kernel_shape=[2, 2],
+    ),
+    "averagepool of relu": lambda g: g(
+        "AveragePool", g("Relu", g("Conv", g.x(1, 2, 5, 5), g.w(2, 2, 2, 2))), kernel_shape=[2, 2]
+    ),
     "sum of relus": lambda g: (lambda x: g("Add", g("Relu", x), g("LeakyRelu", x, alpha=0.25)))(sums(g)),
     "product of relus": lambda g: (lambda x: g("Mul", g("Relu", x), g("Clip", x, -1.0, 2.0)))(sums(g)),
     "clip of sigmoid": lambda g: g("Clip", g("Sigmoid", sums(g)), 0.2, 0.7),
-    "rounded sigmoid": lambda g: g("Div", g("Clip", g("Round", g("Mul", g("Sigmoid", sums(g)), 15.0)), 1.0, 14.0), 15.0),
+    "rounded sigmoid": lambda g: g(
+        "Div", g("Clip", g("Round", g("Mul", g("Sigmoid", sums(g)), 15.0)), 1.0, 14.0), 15.0
+    ),
     "slice of tanh": lambda g: g("Slice", g("Tanh", sums(g)), [5], [0], [1], [-2]),
     "sqrt of square": lambda g: (lambda x: g("Sqrt", g("Mul", x, x)))(sums(g)),
     "sigmoid of relu6": lambda g: g("Sigmoid", g("Sub", g("Clip", sums(g), 0.0, 6.0), 3.0)),
@@ -1142,7 +1404,9 @@ CURVES: dict[str, Build] = {
     "sqrt of abs": lambda g: g("Sqrt", g("Abs", sums(g))),
     "exp of minus abs": lambda g: g("Exp", g("Neg", g("Abs", sums(g)))),
     "softplus of two inputs": lambda g: g("Softplus", g("Add", sums(g), sums(g))),
-    "reshaped sigmoid": lambda g: g("Reshape", g("Sigmoid", g("Transpose", g("Conv", g.x(1, 2, 5), g.w(3, 2, 2)), perm=[0, 2, 1])), [1, -1]),
+    "reshaped sigmoid": lambda g: g(
+        "Reshape", g("Sigmoid", g("Transpose", g("Conv", g.x(1, 2, 5), g.w(3, 2, 2)), perm=[0, 2, 1])), [1, -1]
+    ),
 }
 QUANTIZERS: dict[str, tuple[int, float, int]] = {"s6f3": (6, 0.125, 1), "u8 0.03": (8, 0.03, 0), "s3 0.7": (3, 0.7, 1)}
 
@@ -1150,7 +1414,9 @@ QUANTIZERS: dict[str, tuple[int, float, int]] = {"s6f3": (6, 0.125, 1), "u8 0.03
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
 @pytest.mark.parametrize("name", maybe(CURVES))
 def test_curve(name: str, quantizer: str) -> None:
-    """Quantized behind the curve: the codes of onnxruntime's value, unless that is within 1e-5 of a boundary between codes."""
+    """Quantized behind the curve: the codes of onnxruntime's value, unless that is within 1e-5 of a boundary between
+    codes.
+    """
     bits, scale, signed = QUANTIZERS[quantizer]
     net, outputs = built(name, CURVES[name])
     (real,) = by_onnxruntime(net, outputs)
@@ -1180,7 +1446,7 @@ def test_curve_at_the_end(name: str) -> None:
     checked(design, net.vectors)
 
 
-# --- constants that exporters compute ----------------------------------------------------------------------------------------
+# --- constants that exporters compute
 
 
 def torch_flatten(g: Net) -> str:
@@ -1204,7 +1470,16 @@ def torch_upsample(g: Net) -> str:
     sides = [g("Floor", g("Mul", g("Cast", g("Gather", shape, i, axis=0), to=1), 2.0)) for i in (2, 3)]
     sides = [g("Unsqueeze", g("Cast", side, to=7), [0]) for side in sides]
     sizes = g("Concat", g("Slice", shape, [0], [2], [0]), *sides, axis=0)
-    return g("Resize", x, None, None, sizes, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    return g(
+        "Resize",
+        x,
+        None,
+        None,
+        sizes,
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
 
 
 def torch_expand(g: Net) -> str:
@@ -1236,28 +1511,47 @@ EXPORTED: dict[str, Build] = {
     "torch expand": torch_expand,
     "batchnorm of single operators ~": folded_batchnorm,
     "constant nodes": constant_nodes,
-    "shape start @15": lambda g: (lambda x: g("Reshape", x, g("Concat", [1, -1], g("Shape", x, start=2, end=3), axis=0)))(g.x(*IMAGE)),
-    "matmul weights times scale": lambda g: g("MatMul", g.x(1, 4), g("Mul", g("Round", g.const(g.w(4, 3, bits=8))), 0.25)),
+    "shape start @15": lambda g: (
+        lambda x: g("Reshape", x, g("Concat", [1, -1], g("Shape", x, start=2, end=3), axis=0))
+    )(g.x(*IMAGE)),
+    "matmul weights times scale": lambda g: g(
+        "MatMul", g.x(1, 4), g("Mul", g("Round", g.const(g.w(4, 3, bits=8))), 0.25)
+    ),
     "table of constants": lambda g: g("MatMul", g.x(1, 4), g("Gather", g.w(6, 3), [5, 0, 0, 2], axis=0)),
     "table look-up": lambda g: g("Gather", g.w(256, 3), g("Cast", g.raw("UINT8", 1, 4), to=7), axis=0),
-    "table look-up 1d": lambda g: g("Gather", g.w(16), g("Cast", g("Clip", g("Round", g("Mul", g.x(1, 4), 4.0)), 0.0, 15.0), to=7)),
+    "table look-up 1d": lambda g: g(
+        "Gather", g.w(16), g("Cast", g("Clip", g("Round", g("Mul", g.x(1, 4), 4.0)), 0.0, 15.0), to=7)
+    ),
     "matmulinteger chain": lambda g: g.linear(
-        g("Relu", g("Add", g("Mul", g("Cast", matmul_integer_codes(g), to=1), [0.125, 0.25, 0.0625]), [1.5, 0.25, -2.0])), "UINT8", 0.25, 7
+        g(
+            "Relu",
+            g("Add", g("Mul", g("Cast", matmul_integer_codes(g), to=1), [0.125, 0.25, 0.0625]), [1.5, 0.25, -2.0]),
+        ),
+        "UINT8",
+        0.25,
+        7,
     ),
-    "dequantized int32": lambda g: g("DequantizeLinear", matmul_integer_codes(g), np.array([0.125, 0.25, 0.0625], np.float32), axis=1),
-    "microsoft linear": lambda g: (lambda s, z, x: g("DequantizeLinear", g("QuantizeLinear", x, s, z, domain=MICROSOFT), s, z, domain=MICROSOFT))(
-        g.const(0.25), g.const(-301, "INT16"), g.raw("FLOAT", 1, 9)
+    "dequantized int32": lambda g: g(
+        "DequantizeLinear", matmul_integer_codes(g), np.array([0.125, 0.25, 0.0625], np.float32), axis=1
     ),
+    "microsoft linear": lambda g: (
+        lambda s, z, x: g("DequantizeLinear", g("QuantizeLinear", x, s, z, domain=MICROSOFT), s, z, domain=MICROSOFT)
+    )(g.const(0.25), g.const(-301, "INT16"), g.raw("FLOAT", 1, 9)),
     "relu of int8 codes": lambda g: (lambda q: g("DequantizeLinear", g("Relu", q[0]), *q[1:]))(codes(g, "INT8", 1, 9)),
-    "maxpool of codes with pads": lambda g: (lambda q: g("DequantizeLinear", g("MaxPool", q[0], kernel_shape=[3, 3], pads=[1] * 4), *q[1:]))(
-        codes(g, "INT8", *IMAGE, zero=30)
-    ),
+    "maxpool of codes with pads": lambda g: (
+        lambda q: g("DequantizeLinear", g("MaxPool", q[0], kernel_shape=[3, 3], pads=[1] * 4), *q[1:])
+    )(codes(g, "INT8", *IMAGE, zero=30)),
     "concat of codes": lambda g: (lambda q, r: g("DequantizeLinear", g("Concat", q[0], r[0], axis=1), *q[1:]))(
         codes(g, "UINT8", 1, 4, zero=9), codes(g, "UINT8", 1, 3, scale=0.5, zero=100)
     ),
     "conv int4 weights @21": lambda g: g(
-        "Conv", g.x(*IMAGE),
-        g("DequantizeLinear", *constant_codes(g, "INT4", 3, 4, 2, 2, scale=[0.5, 0.25, 1], zero=[0, 1, -2], low=-8, high=7), axis=0),
+        "Conv",
+        g.x(*IMAGE),
+        g(
+            "DequantizeLinear",
+            *constant_codes(g, "INT4", 3, 4, 2, 2, scale=[0.5, 0.25, 1], zero=[0, 1, -2], low=-8, high=7),
+            axis=0,
+        ),
     ),
     "argmax of sigmoid": lambda g: g("ArgMax", g("Sigmoid", g("Div", sums(g), 8.0)), axis=1),
     "argmax of sums": lambda g: g("ArgMax", g("Add", sums(g), g.w(7)), axis=1, keepdims=0),
@@ -1274,14 +1568,19 @@ def matmul_integer_codes(g: Net) -> str:
     return g("MatMulInteger", codes(g, "UINT8", 1, 6, zero=120)[0], g.ints("INT8", 6, 3), g.const(120, "UINT8"))
 
 
-# --- corners -----------------------------------------------------------------------------------------------------------------
+# --- corners
 
 
 def folded_batch(op: str, shape: tuple[int, ...], *more: Any, **attributes: Any) -> Build:
     """Three maps side by side on the first axis."""
 
     def build(g: Net) -> str:
-        y = g(op, g("Reshape", g.x(1, 3 * shape[0], *shape[1:]), [3, *shape]), *(g.w(*m) if isinstance(m, tuple) else m for m in more), **attributes)
+        y = g(
+            op,
+            g("Reshape", g.x(1, 3 * shape[0], *shape[1:]), [3, *shape]),
+            *(g.w(*m) if isinstance(m, tuple) else m for m in more),
+            **attributes,
+        )
         return g("Flatten", y)
 
     return build
@@ -1295,8 +1594,15 @@ def trunc_2(g: Net) -> str:
 def codes_of_two(op: str, **attributes: Any) -> Build:
     """A standard operator between DequantizeLinear and QuantizeLinear with zero points."""
     return lambda g: g.linear(
-        g(op, g.linear(g.raw("FLOAT", 1, 2, 4), "UINT8", 0.125, 77), g.linear(g.raw("FLOAT", 1, 2, 4), "INT8", 0.25, -9), **attributes),
-        "UINT8", 0.5, 100,
+        g(
+            op,
+            g.linear(g.raw("FLOAT", 1, 2, 4), "UINT8", 0.125, 77),
+            g.linear(g.raw("FLOAT", 1, 2, 4), "INT8", 0.25, -9),
+            **attributes,
+        ),
+        "UINT8",
+        0.5,
+        100,
     )
 
 
@@ -1326,13 +1632,17 @@ CORNERS: dict[str, Build] = {
     "one place padded": conv((1, 3, 1, 1), 4, 3, 3, 3, pads=[1] * 4),
     "zero weights": lambda g: g("Conv", g.x(*IMAGE), np.zeros((2, 4, 3, 3), np.float32), g.w(2)),
     "zero weights quantized": lambda g: g.quant(g("Conv", g.x(*IMAGE), np.zeros((2, 4, 3, 3), np.float32), g.w(2))),
-    "some filters zero": lambda g: g.quant(g("Conv", g.x(*IMAGE), g.w(2, 4, 3, 3) * np.array([0, 1], np.float32).reshape(2, 1, 1, 1))),
+    "some filters zero": lambda g: g.quant(
+        g("Conv", g.x(*IMAGE), g.w(2, 4, 3, 3) * np.array([0, 1], np.float32).reshape(2, 1, 1, 1))
+    ),
     "vector quantized": lambda g: g.quant(g("MatMul", g("Reshape", g.x(1, 6), [6]), g.w(6, 3))),
     "matmul of a constant with a vector": lambda g: g("MatMul", g.w(3, 6), g("Reshape", g.x(1, 6), [6])),
     "matmul scaled by row": lambda g: g("MatMul", g("Mul", g.x(1, 4, 4), g.w(4, 1)), g.w(4, 2)),
     "matmul scaled by row and column": lambda g: g("MatMul", g("Mul", g.x(1, 4, 4), g.w(4, 4) * ROWS_OF_4), g.w(4, 4)),
     "matmul scaled by column": lambda g: g("MatMul", g("Mul", g.x(1, 4, 4), g.w(4)), g.w(4, 4)),
-    "matmul of prelu by row": lambda g: g("MatMul", g("Mul", g("PRelu", g.x(1, 4, 4), g.w(4, 4)), ROWS_OF_4), g.w(4, 4)),
+    "matmul of prelu by row": lambda g: g(
+        "MatMul", g("Mul", g("PRelu", g.x(1, 4, 4), g.w(4, 4)), ROWS_OF_4), g.w(4, 4)
+    ),
     "matmul quantized by row": lambda g: g(
         "MatMul", g.linear(g.raw("FLOAT", 1, 4, 4), "INT8", [0.25, 0.5, 1, 0.125], [1, -2, 3, 0], axis=1), g.w(4, 4)
     ),
@@ -1342,14 +1652,20 @@ CORNERS: dict[str, Build] = {
     "matmul constant first, scaled by column": lambda g: g("MatMul", g.w(4, 4), g("Mul", g.x(1, 4, 4), g.w(4))),
     "matmul constant first, scaled by row": lambda g: g("MatMul", g.w(4, 4), g("Mul", g.x(1, 4, 4), g.w(4, 1))),
     "conv scaled by row": lambda g: g("Conv", g("Mul", g.x(*IMAGE), g.w(7, 1)), g.w(3, 4, 2, 2), pads=[1] * 4),
-    "conv scaled by column": lambda g: g("Conv", g("Add", g("Mul", g.x(*IMAGE), g.w(6)), g.w(4, 1, 1)), g.w(3, 4, 2, 2), pads=[1] * 4),
+    "conv scaled by column": lambda g: g(
+        "Conv", g("Add", g("Mul", g.x(*IMAGE), g.w(6)), g.w(4, 1, 1)), g.w(3, 4, 2, 2), pads=[1] * 4
+    ),
     "maxpool of mixed signs": lambda g: g("MaxPool", g("Mul", g.x(*IMAGE), g.w(6)), kernel_shape=[2, 2]),
     "times zero": lambda g: g.quant(g("Mul", g.x(1, 4), 0.0), 4, 2),
     "times zero, other format": lambda g: g.quant(g("Mul", g.x(1, 4), 0.0), 5, 1),
     "a channel times zero": lambda g: g.quant(g("Mul", g.x(1, 4, 3), np.float32([[0], [1], [1], [1]])), 4, 2),
-    "a dead channel": lambda g: g("Conv", g.quant(g("Mul", g.x(1, 2, 3, 3), np.float32([[[1]], [[0]]])), 4, 2), g.w(2, 2, 1, 1)),
+    "a dead channel": lambda g: g(
+        "Conv", g.quant(g("Mul", g.x(1, 2, 3, 3), np.float32([[[1]], [[0]]])), 4, 2), g.w(2, 2, 1, 1)
+    ),
     "sum of far scales ~": lambda g: g("Add", g("Mul", g.x(1, 4), np.float32(1e30)), g.x(1, 4)),
-    "sum of long scales": lambda g: g.quant(g("Add", g("Mul", g("Mul", g("Mul", g.x(1, 4), 0.1), 0.3), 0.7), g.x(1, 4)), 5, 2),
+    "sum of long scales": lambda g: g.quant(
+        g("Add", g("Mul", g("Mul", g("Mul", g.x(1, 4), 0.1), 0.3), 0.7), g.x(1, 4)), 5, 2
+    ),
     "sum of long scales per channel": lambda g: g.quant(
         g("Add", g("Mul", g("Mul", g("Mul", g.x(1, 4), 0.1), [0.3, 0.4, 0.6, 0.7]), 0.7), g.x(1, 4)), 5, 2
     ),
@@ -1361,7 +1677,13 @@ CORNERS: dict[str, Build] = {
     "gemm scalar bias": lambda g: g("Gemm", g.x(1, 6), g.w(6, 5), 0.375, beta=2.0),
     "gemm without bias": lambda g: g("Gemm", g.x(1, 6), g.w(6, 5), alpha=0.25),
     "normalized input": lambda g: g.quant(
-        g("Div", g("Sub", g("Transpose", g.raw("FLOAT", 1, 5, 4, 3), perm=[0, 3, 1, 2]), g.w(3, 1, 1)), np.float32([[[2]], [[4]], [[1]]])), 4, 2
+        g(
+            "Div",
+            g("Sub", g("Transpose", g.raw("FLOAT", 1, 5, 4, 3), perm=[0, 3, 1, 2]), g.w(3, 1, 1)),
+            np.float32([[[2]], [[4]], [[1]]]),
+        ),
+        4,
+        2,
     ),
     "input through relu": lambda g: g.quant(g("Relu", g.raw("FLOAT", 1, 9)), 4, 2),
     "input through slice and flip": lambda g: g.quant(g("Slice", g.raw("FLOAT", 1, 9), [7], [0], [1], [-2]), 4, 2),
@@ -1371,7 +1693,15 @@ CORNERS: dict[str, Build] = {
     "int8 input qlinearconv": lambda g: (
         lambda o: g(
             "DequantizeLinear",
-            g("QLinearConv", g.raw("INT8", 1, 2, 5, 5), 0.125, g.const(3, "INT8"), *constant_codes(g, "INT8", 3, 2, 3, 3), *o), *o,
+            g(
+                "QLinearConv",
+                g.raw("INT8", 1, 2, 5, 5),
+                0.125,
+                g.const(3, "INT8"),
+                *constant_codes(g, "INT8", 3, 2, 3, 3),
+                *o,
+            ),
+            *o,
         )
     )(ends(1.0, 5, "INT8", g)),
     "qdq add": codes_of_two("Add"),
@@ -1379,24 +1709,47 @@ CORNERS: dict[str, Build] = {
     "qdq sub": codes_of_two("Sub"),
     "qdq concat": codes_of_two("Concat", axis=1),
     "qdq matmul of data": lambda g: g.linear(
-        g("MatMul", g.linear(g.raw("FLOAT", 1, 2, 4), "UINT8", 0.125, 77), g.linear(g.raw("FLOAT", 1, 4, 2), "INT8", 0.25, -9)), "UINT8", 0.5, 101
+        g(
+            "MatMul",
+            g.linear(g.raw("FLOAT", 1, 2, 4), "UINT8", 0.125, 77),
+            g.linear(g.raw("FLOAT", 1, 4, 2), "INT8", 0.25, -9),
+        ),
+        "UINT8",
+        0.5,
+        101,
     ),
     "qdq averagepool": lambda g: g.linear(
         g("AveragePool", g.linear(g.raw("FLOAT", *IMAGE), "UINT8", 0.125, 77), kernel_shape=[2, 2]), "INT8", 0.25, 3
     ),
-    "qdq maxpool pads": lambda g: g("MaxPool", g.linear(g.raw("FLOAT", *IMAGE), "UINT8", 0.125, 200), kernel_shape=[2, 2], pads=[1] * 4),
-    "qdq pad codes with 0": lambda g: (lambda q: g("DequantizeLinear", g("Pad", q[0], [0, 1, 0, 2]), *q[1:]))(codes(g, "INT8", 1, 4, zero=30)),
-    "qdq clip above": lambda g: (lambda q: g("DequantizeLinear", g("Clip", q[0], None, g.const(20, "INT8")), *q[1:]))(codes(g, "INT8", 1, 9, zero=3)),
-    "qdq codes max min": lambda g: (lambda q: g("DequantizeLinear", g("Min", g("Max", q[0], g.const(-9, "INT8")), g.const(9, "INT8")), *q[1:]))(
+    "qdq maxpool pads": lambda g: g(
+        "MaxPool", g.linear(g.raw("FLOAT", *IMAGE), "UINT8", 0.125, 200), kernel_shape=[2, 2], pads=[1] * 4
+    ),
+    "qdq pad codes with 0": lambda g: (lambda q: g("DequantizeLinear", g("Pad", q[0], [0, 1, 0, 2]), *q[1:]))(
+        codes(g, "INT8", 1, 4, zero=30)
+    ),
+    "qdq clip above": lambda g: (lambda q: g("DequantizeLinear", g("Clip", q[0], None, g.const(20, "INT8")), *q[1:]))(
         codes(g, "INT8", 1, 9, zero=3)
     ),
+    "qdq codes max min": lambda g: (
+        lambda q: g("DequantizeLinear", g("Min", g("Max", q[0], g.const(-9, "INT8")), g.const(9, "INT8")), *q[1:])
+    )(codes(g, "INT8", 1, 9, zero=3)),
     "qdq argmax of codes": lambda g: g("ArgMax", codes(g, "UINT8", 1, 9, zero=130)[0], axis=1),
     "qdq reshaped weights": lambda g: g(
-        "Conv", g.x(*IMAGE),
-        g("Reshape", g("DequantizeLinear", *constant_codes(g, "INT8", 3, 36, scale=[0.25, 0.5, 1], zero=[1, 0, 2]), axis=0), [3, 4, 3, 3]),
+        "Conv",
+        g.x(*IMAGE),
+        g(
+            "Reshape",
+            g("DequantizeLinear", *constant_codes(g, "INT8", 3, 36, scale=[0.25, 0.5, 1], zero=[1, 0, 2]), axis=0),
+            [3, 4, 3, 3],
+        ),
     ),
     "qdq transposed weights": lambda g: g(
-        "MatMul", g.x(1, 4), g("Transpose", g("DequantizeLinear", *constant_codes(g, "INT8", 3, 4, scale=[0.25, 0.5, 1], zero=[0] * 3), axis=0))
+        "MatMul",
+        g.x(1, 4),
+        g(
+            "Transpose",
+            g("DequantizeLinear", *constant_codes(g, "INT8", 3, 4, scale=[0.25, 0.5, 1], zero=[0] * 3), axis=0),
+        ),
     ),
     "trunc zero point": lambda g: g("Trunc", g.x(1, 9, bits=6), 0.25, 2.0, 6.0, 4.0, rounding_mode="FLOOR"),
     "trunc 2": trunc_2,
@@ -1404,23 +1757,50 @@ CORNERS: dict[str, Build] = {
     "relu of a constant": lambda g: g("Mul", g("Relu", g.const(g.w(1, 4))), g.x(1, 4)),
     "minimum of constants": lambda g: g("Clip", g.x(1, 4), -1.0, g("Min", 0.5, 0.75)),
     "integer arithmetic on shapes": lambda g: (
-        lambda x, s: g("Reshape", x, g("Concat", [1], g("Mul", g("Gather", s(x), [1], axis=0), g("Gather", s(x), [2], axis=0)), [-1], axis=0))
+        lambda x, s: g(
+            "Reshape",
+            x,
+            g("Concat", [1], g("Mul", g("Gather", s(x), [1], axis=0), g("Gather", s(x), [2], axis=0)), [-1], axis=0),
+        )
     )(g.x(*IMAGE), lambda x: g("Shape", x)),
-    "range of a shape": lambda g: (lambda x: g("Gather", x, g("Range", 0, g("Gather", g("Shape", x), 2, axis=0), 2), axis=2))(g.x(*IMAGE)),
+    "range of a shape": lambda g: (
+        lambda x: g("Gather", x, g("Range", 0, g("Gather", g("Shape", x), 2, axis=0), 2), axis=2)
+    )(g.x(*IMAGE)),
     "upsample by tile": lambda g: g("Reshape", g("Tile", g("Unsqueeze", g.x(1, 2, 3), [3]), [1, 1, 1, 2]), [1, 2, 6]),
-    "pixel shuffle by hand": lambda g: g("Reshape", g("Transpose", g("Reshape", g.x(1, 4, 2, 3), [1, 2, 2, 2, 3]), perm=[0, 3, 1, 4, 2]), [1, 4, 6]),
-    "channel shuffle": lambda g: g("Reshape", g("Transpose", g("Reshape", g.x(1, 6, 2, 2), [0, 2, 3, 2, 2]), perm=[0, 2, 1, 3, 4]), [0, -1, 2, 2]),
+    "pixel shuffle by hand": lambda g: g(
+        "Reshape", g("Transpose", g("Reshape", g.x(1, 4, 2, 3), [1, 2, 2, 2, 3]), perm=[0, 3, 1, 4, 2]), [1, 4, 6]
+    ),
+    "channel shuffle": lambda g: g(
+        "Reshape", g("Transpose", g("Reshape", g.x(1, 6, 2, 2), [0, 2, 3, 2, 2]), perm=[0, 2, 1, 3, 4]), [0, -1, 2, 2]
+    ),
     "focus": lambda g: (
-        lambda x: g("Concat", *[g("Slice", x, [a, b], [END, END], [2, 3], [2, 2]) for a in (0, 1) for b in (0, 1)], axis=1)
+        lambda x: g(
+            "Concat", *[g("Slice", x, [a, b], [END, END], [2, 3], [2, 2]) for a in (0, 1) for b in (0, 1)], axis=1
+        )
     )(g.x(1, 2, 4, 6)),
-    "split and shuffle": lambda g: (lambda a, b: g("Concat", b, g("Relu", a), axis=1))(*g("Split", g.x(1, 6, 2), [2, 4], n=2, axis=1)),
+    "split and shuffle": lambda g: (lambda a, b: g("Concat", b, g("Relu", a), axis=1))(
+        *g("Split", g.x(1, 6, 2), [2, 4], n=2, axis=1)
+    ),
     "dense block": lambda g: (
-        lambda x: (lambda y: g("Conv", g("Concat", x, y, axis=1), g.w(2, 6, 1, 1)))(g.quant(g("Conv", x, g.w(2, 4, 3, 3), pads=[1] * 4), 4, 0))
+        lambda x: (lambda y: g("Conv", g("Concat", x, y, axis=1), g.w(2, 6, 1, 1)))(
+            g.quant(g("Conv", x, g.w(2, 4, 3, 3), pads=[1] * 4), 4, 0)
+        )
     )(g.x(*IMAGE)),
 }
 
 
-ROWS: dict[str, Build] = {**CONV, **POOL, **ARITHMETIC, **STRUCTURE, **HAND, **LASTS, **QCDQ, **GRAPHS, **EXPORTED, **CORNERS}
+ROWS: dict[str, Build] = {
+    **CONV,
+    **POOL,
+    **ARITHMETIC,
+    **STRUCTURE,
+    **HAND,
+    **LASTS,
+    **QCDQ,
+    **GRAPHS,
+    **EXPORTED,
+    **CORNERS,
+}
 
 
 @pytest.mark.parametrize("name", maybe(ROWS))
@@ -1428,7 +1808,7 @@ def test_operator(name: str) -> None:
     examine(name, ROWS[name])
 
 
-# --- refusals ----------------------------------------------------------------------------------------------------------------
+# --- refusals
 
 
 def lstm(g: Net, op: str = "LSTM", gates: int = 4) -> str:
@@ -1436,7 +1816,12 @@ def lstm(g: Net, op: str = "LSTM", gates: int = 4) -> str:
 
 
 def branch(g: Net) -> str:
-    part = helper.make_graph([helper.make_node("Relu", ["q2"], ["r"])], "part", [], [helper.make_tensor_value_info("r", TensorProto.FLOAT, [1, 4])])
+    part = helper.make_graph(
+        [helper.make_node("Relu", ["q2"], ["r"])],
+        "part",
+        [],
+        [helper.make_tensor_value_info("r", TensorProto.FLOAT, [1, 4])],
+    )
     x = g.x(1, 4)
     assert x == "q2"
     return g("If", np.array(True), then_branch=part, else_branch=part)
@@ -1470,9 +1855,16 @@ REFUSED: dict[str, Build] = {
     "resize linear": lambda g: g("Resize", g.x(*IMAGE), None, np.array([1, 1, 2, 2], np.float32), mode="linear"),
     "resize cubic": lambda g: g("Resize", g.x(*IMAGE), None, np.array([1, 1, 2, 2], np.float32), mode="cubic"),
     "resize crop": lambda g: g(
-        "Resize", g.x(*IMAGE), [0.0, 0, 0.1, 0.1, 1, 1, 0.9, 0.9], None, [1, 4, 5, 5], coordinate_transformation_mode="tf_crop_and_resize"
+        "Resize",
+        g.x(*IMAGE),
+        [0.0, 0, 0.1, 0.1, 1, 1, 0.9, 0.9],
+        None,
+        [1, 4, 5, 5],
+        coordinate_transformation_mode="tf_crop_and_resize",
     ),
-    "resize keeps the aspect @18": lambda g: g("Resize", g.x(*IMAGE), None, None, [12, 14], axes=[2, 3], keep_aspect_ratio_policy="not_larger"),
+    "resize keeps the aspect @18": lambda g: g(
+        "Resize", g.x(*IMAGE), None, None, [12, 14], axes=[2, 3], keep_aspect_ratio_policy="not_larger"
+    ),
     "resize computed sizes": lambda g: g("Resize", g.x(1, 4), None, None, g("Cast", g.x(2), to=7)),
     "upsample linear @9": lambda g: g("Upsample", g.x(*IMAGE), np.array([1, 1, 2, 2], np.float32), mode="linear"),
     "lstm": lstm,
@@ -1528,14 +1920,22 @@ REFUSED: dict[str, Build] = {
     "prelu does not fit": lambda g: g("PRelu", g.x(1, 4), g.w(3)),
     "quantizelinear computed scale": lambda g: g("QuantizeLinear", g.x(1, 4), g.x(1)),
     "quantizelinear negative scale": lambda g: g("QuantizeLinear", g.x(1, 4), -1.0),
-    "quantizelinear channels do not fit": lambda g: g("QuantizeLinear", g.x(1, 4), [1.0, 2.0], g.const([0, 0], "INT8"), axis=1),
-    "quantizelinear per block @21": lambda g: g("QuantizeLinear", g.x(1, 4), [[1.0, 2.0]], g.const([[0, 0]], "INT8"), axis=1, block_size=2),
+    "quantizelinear channels do not fit": lambda g: g(
+        "QuantizeLinear", g.x(1, 4), [1.0, 2.0], g.const([0, 0], "INT8"), axis=1
+    ),
+    "quantizelinear per block @21": lambda g: g(
+        "QuantizeLinear", g.x(1, 4), [[1.0, 2.0]], g.const([[0, 0]], "INT8"), axis=1, block_size=2
+    ),
     "matmulinteger does not fit": lambda g: g("MatMulInteger", codes(g, "UINT8", 1, 4)[0], g.ints("INT8", 3, 4)),
     "requantshift div zero": lambda g: g("RequantShift", g.x(1, 4, frac=0), 1.0, 0.0, div=0, n_levels=256, signed=1),
     "im2col of rank 3": lambda g: g("Im2Col", g.x(1, 6, 5), **COLUMNS),
     "last conv 3d": lambda g: g("Conv", g.x(1, 4, 4, 4, 2), g.w(3, 2, 2, 2, 2), domain=LAST),
-    "maxpool of falling sigmoid": lambda g: g("MaxPool", g("Sigmoid", g("Neg", g("Conv", g.x(1, 2, 5, 5), g.w(2, 2, 2, 2)))), kernel_shape=[2, 2]),
-    "maxpool of hardswish": lambda g: g("MaxPool", g("HardSwish", g("Conv", g.x(1, 2, 5, 5), g.w(2, 2, 2, 2))), kernel_shape=[2, 2]),
+    "maxpool of falling sigmoid": lambda g: g(
+        "MaxPool", g("Sigmoid", g("Neg", g("Conv", g.x(1, 2, 5, 5), g.w(2, 2, 2, 2)))), kernel_shape=[2, 2]
+    ),
+    "maxpool of hardswish": lambda g: g(
+        "MaxPool", g("HardSwish", g("Conv", g.x(1, 2, 5, 5), g.w(2, 2, 2, 2))), kernel_shape=[2, 2]
+    ),
     "concat of curves": lambda g: g("Concat", g("Sigmoid", sums(g)), g("Relu", sums(g)), axis=1),
     "concat of one curve": lambda g: g("Concat", g("Sigmoid", sums(g)), g("Sigmoid", sums(g)), axis=1),
     "padded sigmoid": lambda g: g("Pad", g("Sigmoid", sums(g)), [0, 1, 0, 2]),
@@ -1564,13 +1964,18 @@ def test_all_refusals_at_once() -> None:
     """Every node that cannot be compiled is listed, and none behind it."""
     net = Net("all")
     x = net.x(1, 2, 5, 5)
-    outputs = [net("Frobnicate", x), net("Relu", net("Mish", x)), net("Resize", x, None, np.ones(4, np.float32) * 2, mode="linear"), net("Relu", x)]
+    outputs = [
+        net("Frobnicate", x),
+        net("Relu", net("Mish", x)),
+        net("Resize", x, None, np.ones(4, np.float32) * 2, mode="linear"),
+        net("Relu", x),
+    ]
     with pytest.raises(qc.UnsupportedError) as caught:
         qc.compile(net.model(outputs))
     assert sorted(f.op for f in caught.value.findings) == ["Frobnicate", "Mish", "Resize"]
 
 
-# --- batches, formats, the whole way ---------------------------------------------------------------------------------------
+# --- batches, formats, the whole way
 
 
 BATCHES: dict[str, tuple[int | str, list[int]]] = {
@@ -1593,7 +1998,9 @@ def test_batch(name: str) -> None:
         y = net("GlobalMaxPool", net("Conv", net.x(1, 4, 3, 3), net.w(4, 4, 2, 2)))
         outputs = [net("MatMul", net("Reshape", y, target), net.w(4, 2))]
         model = net.model(outputs)
-        model.graph.input[0].CopyFrom(helper.make_tensor_value_info(net.inputs[0].name, TensorProto.FLOAT, [size, 4, 3, 3]))
+        model.graph.input[0].CopyFrom(
+            helper.make_tensor_value_info(net.inputs[0].name, TensorProto.FLOAT, [size, 4, 3, 3])
+        )
         found.append(qc.compile(model).simulate(net.vectors[0][:, 0]))
     assert np.array_equal(*found)
     assert np.array_equal(found[0], by_onnxruntime(net, outputs)[0])
@@ -1606,9 +2013,15 @@ def test_batch_in_sizes(op: str) -> None:
     for batch in (3, 1):
         net = Net("batch")
         y = net("GlobalMaxPool", net("Conv", net.x(1, 4, 3, 3), net.w(4, 4, 2, 2)))
-        y = net("Resize", y, None, None, [batch, 4, 2, 2], mode="nearest") if op == "Resize" else net("Expand", y, [batch, 4, 2, 2])
+        y = (
+            net("Resize", y, None, None, [batch, 4, 2, 2], mode="nearest")
+            if op == "Resize"
+            else net("Expand", y, [batch, 4, 2, 2])
+        )
         model = net.model([net("Reshape", y, [batch, 16])])
-        model.graph.input[0].CopyFrom(helper.make_tensor_value_info(net.inputs[0].name, TensorProto.FLOAT, [batch, 4, 3, 3]))
+        model.graph.input[0].CopyFrom(
+            helper.make_tensor_value_info(net.inputs[0].name, TensorProto.FLOAT, [batch, 4, 3, 3])
+        )
         design = qc.compile(model)
         assert design.reference.inputs[0].type.shape == (1, 4, 3, 3)
         found.append(design.simulate(net.vectors[0][:, 0]))
@@ -1626,11 +2039,19 @@ def test_input_format() -> None:
 
 
 WHOLE = (
-    "conv everything", "convtranspose everything", "maxpool dilations ceil pads", "averagepool ceil pads include @19~",
-    "batchnorm after relu quantized", "squeeze and excite", "pad then conv", "resize half_pixel round_prefer_floor",
-    "last conv strides pads", "qlinearconv per channel",
-    "requantshift per channel", "unet",
-)  # fmt: skip
+    "conv everything",
+    "convtranspose everything",
+    "maxpool dilations ceil pads",
+    "averagepool ceil pads include @19~",
+    "batchnorm after relu quantized",
+    "squeeze and excite",
+    "pad then conv",
+    "resize half_pixel round_prefer_floor",
+    "last conv strides pads",
+    "qlinearconv per channel",
+    "requantshift per channel",
+    "unet",
+)
 
 
 @pytest.mark.parametrize("name", WHOLE)

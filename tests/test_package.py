@@ -23,6 +23,8 @@ def test_wheel(tmp_path: Path) -> None:
     python = str(tmp_path / "env" / "bin" / "python")
     run(python, "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), str(wheel), cwd=tmp_path)
     tool = str(tmp_path / "env" / "bin" / "qcompile")
-    assert "0 differing" not in run(tool, "compile", str(ROOT / "examples" / "digits_mixed.onnx"), "-o", "mixed", cwd=tmp_path)
+    assert "0 differing" not in run(
+        tool, "compile", str(ROOT / "examples" / "digits_mixed.onnx"), "-o", "mixed", cwd=tmp_path
+    )
     assert '"agree": true' in run(tool, "verify", "mixed", "--samples", "50", "--json", cwd=tmp_path)
     assert "accuracy" in run(tool, "demo", "-o", "demo", cwd=tmp_path)

@@ -57,7 +57,13 @@ def constants() -> list[Case]:
         y = a + abs(value).bit_length() + 1
         vectors = [({"a": x}, {"y": value * (signed(x, a) if is_signed else x)}) for x in numbers(random, a)]
         cases.append(
-            Case("mul_const", {"A": a, "SIGNED": is_signed, "VALUE": literal(value, 64), "Y": y}, {"a": a}, {"y": y}, vectors)
+            Case(
+                "mul_const",
+                {"A": a, "SIGNED": is_signed, "VALUE": literal(value, 64), "Y": y},
+                {"a": a},
+                {"y": y},
+                vectors,
+            )
         )
     return cases
 
@@ -70,7 +76,13 @@ def trees() -> list[Case]:
             x = [random.getrandbits(bits) if k > 1 else (1 << bits - 1) - k for _ in range(terms)]
             vectors.append(({"x": packed(x, bits)}, {"y": sum(signed(v, bits) if is_signed else v for v in x)}))
         cases.append(
-            Case("adder_tree", {"TERMS": terms, "BITS": bits, "SIGNED": is_signed}, {"x": terms * bits}, {"y": y}, vectors)
+            Case(
+                "adder_tree",
+                {"TERMS": terms, "BITS": bits, "SIGNED": is_signed},
+                {"x": terms * bits},
+                {"y": y},
+                vectors,
+            )
         )
     return cases
 
@@ -83,7 +95,9 @@ def activations() -> list[Case]:
         cuts = sorted(low + random.getrandbits(acc) for _ in range(k))
         params = {"ACC": acc, "SIGNED": is_signed, "K": k, "CUTS": f"{k * acc}'h{packed(cuts, acc):x}"}
         vectors = []
-        for code in numbers(random, acc) + [c & ((1 << acc) - 1) for c in cuts] + [(c - 1) & ((1 << acc) - 1) for c in cuts]:
+        for code in (
+            numbers(random, acc) + [c & ((1 << acc) - 1) for c in cuts] + [(c - 1) & ((1 << acc) - 1) for c in cuts]
+        ):
             value = signed(code, acc) if is_signed else code
             vectors.append(({"a": code}, {"y": int(np.searchsorted(cuts, value, side="right"))}))
         cases.append(Case("thresholds", params, {"a": acc}, {"y": k.bit_length()}, vectors))
@@ -99,7 +113,13 @@ def activations() -> list[Case]:
     ):
         vectors = [({"x": x}, {"y": min(max(signed(x, bits), lo), hi)}) for x in range(1 << bits)]
         cases.append(
-            Case("clamp", {"IN": bits, "LO": literal(lo, 64), "HI": literal(hi, 64), "Y": y}, {"x": bits}, {"y": y}, vectors)
+            Case(
+                "clamp",
+                {"IN": bits, "LO": literal(lo, 64), "HI": literal(hi, 64), "Y": y},
+                {"x": bits},
+                {"y": y},
+                vectors,
+            )
         )
     for acc, mul, add, shift, lo, hi, y in (
         (8, 3, 5, 4, -8, 7, 4),
@@ -119,7 +139,10 @@ def activations() -> list[Case]:
             "N": n,
             "Y": y,
         }
-        vectors = [({"a": x}, {"y": min(max((mul * signed(x, acc) + add) >> shift, lo), hi)}) for x in numbers(random, acc, 200)]
+        vectors = [
+            ({"a": x}, {"y": min(max((mul * signed(x, acc) + add) >> shift, lo), hi)})
+            for x in numbers(random, acc, 200)
+        ]
         cases.append(Case("mul_add_shift", params, {"a": acc}, {"y": y}, vectors))
     return cases
 
@@ -129,11 +152,15 @@ def selections() -> list[Case]:
     for n, bits in ((2, 3), (3, 4), (8, 2), (11, 5), (16, 1)):
         words = [random.getrandbits(bits) for _ in range(n)]
         vectors = [({"x": packed(words, bits), "select": i}, {"y": words[i]}) for i in range(n)]
-        cases.append(Case("mux", {"N": n, "BITS": bits}, {"x": n * bits, "select": (n - 1).bit_length()}, {"y": bits}, vectors))
+        cases.append(
+            Case("mux", {"N": n, "BITS": bits}, {"x": n * bits, "select": (n - 1).bit_length()}, {"y": bits}, vectors)
+        )
     for bits, most, right in ((4, 1, 0), (5, 6, 0), (8, 15, 0), (8, 7, 1), (12, 5, 1)):
         y = bits + (0 if right else most)
         vectors = [
-            ({"x": x, "amount": s}, {"y": x >> s if right else x << s}) for x in numbers(random, bits, 4) for s in range(most + 1)
+            ({"x": x, "amount": s}, {"y": x >> s if right else x << s})
+            for x in numbers(random, bits, 4)
+            for s in range(most + 1)
         ]
         cases.append(
             Case(
@@ -147,7 +174,9 @@ def selections() -> list[Case]:
     for size, out in ((3, 2), (6, 5), (9, 3)):
         words = [random.getrandbits(out) for _ in range(1 << size)]
         params = {"IN": size, "OUT": out, "CONTENTS": f"{out << size}'h{packed(words, out):x}"}
-        cases.append(Case("table_lut", params, {"x": size}, {"y": out}, [({"x": i}, {"y": w}) for i, w in enumerate(words)]))
+        cases.append(
+            Case("table_lut", params, {"x": size}, {"y": out}, [({"x": i}, {"y": w}) for i, w in enumerate(words)])
+        )
     return cases
 
 
@@ -180,9 +209,13 @@ def minifloats() -> list[Case]:
             for _ in range(150):
                 i, j = random.getrandbits(f.width), random.getrandbits(g.width)
                 negative = (i >> (e + m)) ^ (j >> (e2 + m2))
-                vectors.append(({"a": i, "b": j}, {"negative": negative, "magnitude": int(size[i]) * abs(int(other[j]))}))
+                vectors.append(
+                    ({"a": i, "b": j}, {"negative": negative, "magnitude": int(size[i]) * abs(int(other[j]))})
+                )
             params = {"EA": e, "MA": m, "EB": e2, "MB": m2}
-            cases.append(Case("minifloat_mul", params, {"a": f.width, "b": g.width}, {"negative": 1, "magnitude": y}, vectors))
+            cases.append(
+                Case("minifloat_mul", params, {"a": f.width, "b": g.width}, {"negative": 1, "magnitude": y}, vectors)
+            )
     return cases
 
 
@@ -204,7 +237,9 @@ def roundings() -> list[Case]:
             x = signed(code, bits)
             # Upwards means away from 0 or towards it.
             rounding = Rounding.ROUND if even else Rounding.HALF_UP if x > 0 else Rounding.HALF_DOWN
-            vectors.append(({"x": code}, {"y": int(f.encode(f.quantize_ratio(np.array([x]), 1 << shift, rounding))[0])}))
+            vectors.append(
+                ({"x": code}, {"y": int(f.encode(f.quantize_ratio(np.array([x]), 1 << shift, rounding))[0])})
+            )
         params = {"IN": bits, "SHIFT": shift, "E": e, "M": m, "EVEN": even}
         cases.append(Case("minifloat_round", params, {"x": bits}, {"y": f.width}, vectors))
     return cases
@@ -265,8 +300,15 @@ def memories() -> list[Case]:
             i, enable = random.randrange(depth), random.getrandbits(1)
             vectors.append(({"enable": enable, "address": i}, {"q": q}))
             q = words[i] if enable else q
-        params = {"DEPTH": depth, "WIDTH": bits, "STYLE": f'"{style}"', "CONTENTS": f"{depth * bits}'h{packed(words, bits):x}"}
-        cases.append(Case("rom", params, {"enable": 1, "address": (depth - 1).bit_length()}, {"q": bits}, vectors, True))
+        params = {
+            "DEPTH": depth,
+            "WIDTH": bits,
+            "STYLE": f'"{style}"',
+            "CONTENTS": f"{depth * bits}'h{packed(words, bits):x}",
+        }
+        cases.append(
+            Case("rom", params, {"enable": 1, "address": (depth - 1).bit_length()}, {"q": bits}, vectors, True)
+        )
     for depth, style in ((4, "shift"), (9, "shift"), (8, "block"), (13, "block")):
         line: list[int | None] = [None] * depth
         vectors = []
@@ -276,7 +318,12 @@ def memories() -> list[Case]:
             line = [x, *line[:-1]] if enable else line
         cases.append(
             Case(
-                "line_buffer", {"DEPTH": depth, "WIDTH": 6, "STYLE": f'"{style}"'}, {"enable": 1, "x": 6}, {"y": 6}, vectors, True
+                "line_buffer",
+                {"DEPTH": depth, "WIDTH": 6, "STYLE": f'"{style}"'},
+                {"enable": 1, "x": 6},
+                {"y": 6},
+                vectors,
+                True,
             )
         )
     return cases
@@ -295,7 +342,9 @@ def streams() -> list[Case]:
             has = bool(queue) if style == "distributed" else out is not None
             first = (queue[0] if has else None) if style == "distributed" else out
             room = len(queue) < depth
-            vectors.append((given, {"in_ready": room if k else None, "out_valid": has if k else None, "out_data": first}))
+            vectors.append(
+                (given, {"in_ready": room if k else None, "out_valid": has if k else None, "out_data": first})
+            )
             if k == 0:
                 continue
             if style == "distributed":
@@ -307,7 +356,9 @@ def streams() -> list[Case]:
             queue = [*queue, data] if valid and room else queue
         params = {"DEPTH": depth, "WIDTH": 6, "STYLE": f'"{style}"'}
         cases.append(
-            Case("fifo", params, {**inputs, "in_data": 6}, {"in_ready": 1, "out_valid": 1, "out_data": 6}, vectors, True)
+            Case(
+                "fifo", params, {**inputs, "in_data": 6}, {"in_ready": 1, "out_valid": 1, "out_data": 6}, vectors, True
+            )
         )
     for wide, narrow, widen in ((12, 4, True), (8, 2, True), (12, 4, False), (15, 3, False)):
         bits, out_bits = (narrow, wide) if widen else (wide, narrow)
@@ -318,7 +369,14 @@ def streams() -> list[Case]:
             if widen:
                 room = full is None or ready
                 vectors.append(
-                    (given, {"in_ready": room if k else None, "out_valid": (full is not None) if k else None, "out_data": full})
+                    (
+                        given,
+                        {
+                            "in_ready": room if k else None,
+                            "out_valid": (full is not None) if k else None,
+                            "out_data": full,
+                        },
+                    )
                 )
                 if k == 0:
                     continue
@@ -389,12 +447,31 @@ def folded() -> list[Case]:
                     done[now + 2] = g  # one cycle for the ROM, one for the accumulator
             y = packed(wanted[done[now] * pe : (done[now] + 1) * pe].tolist(), acc) if now in done else None
             vectors.append(
-                ({"reset": 0, "enable": enable, "x": packed(part, a)}, {"valid": now in done if now > 2 else None, "y": y})
+                (
+                    {"reset": 0, "enable": enable, "x": packed(part, a)},
+                    {"valid": now in done if now > 2 else None, "y": y},
+                )
             )
-        params = {"PE": pe, "SIMD": simd, "FOLDS": folds, "GROUPS": groups, "W": w, "A": a, "A_SIGNED": a_signed, "ACC": acc}
+        params = {
+            "PE": pe,
+            "SIMD": simd,
+            "FOLDS": folds,
+            "GROUPS": groups,
+            "W": w,
+            "A": a,
+            "A_SIGNED": a_signed,
+            "ACC": acc,
+        }
         params |= {"ROM_STYLE": f'"{style}"', "WEIGHTS": f"{len(words) * w}'h{packed(words, w):x}"}
         cases.append(
-            Case("matvec_folded", params, {"reset": 1, "enable": 1, "x": simd * a}, {"valid": 1, "y": pe * acc}, vectors, True)
+            Case(
+                "matvec_folded",
+                params,
+                {"reset": 1, "enable": 1, "x": simd * a},
+                {"valid": 1, "y": pe * acc},
+                vectors,
+                True,
+            )
         )
     return cases
 
@@ -419,12 +496,24 @@ def rows() -> tuple[list[Case], str]:
 
 def test_circuits_compute_what_the_formats_say(tmp_path: Path) -> None:
     matrices, text = rows()
-    cases = [*products(), *constants(), *trees(), *activations(), *selections(), *minifloats(), *roundings(), *totals(), *memories(), *streams(),
-             *folded(), *matrices]  # fmt: skip
+    cases = [
+        *products(),
+        *constants(),
+        *trees(),
+        *activations(),
+        *selections(),
+        *minifloats(),
+        *roundings(),
+        *totals(),
+        *memories(),
+        *streams(),
+        *folded(),
+        *matrices,
+    ]
     assert run(cases, tmp_path, text) == []
 
 
-# --- the cost model --------------------------------------------------------------------------------------------------------
+# --- the cost model
 
 
 def test_published_coefficients_and_errors_follow_from_the_points() -> None:
@@ -443,7 +532,8 @@ def test_hard_blocks_and_registers_are_exact() -> None:
 
 
 @pytest.mark.parametrize(
-    "name, fabric", [("mul_lut", "xc7"), ("mul_dsp", "xcup"), ("adder_tree", "ecp5"), ("mul_add_shift", "xc7"), ("fifo", "ecp5")]
+    "name, fabric",
+    [("mul_lut", "xc7"), ("mul_dsp", "xcup"), ("adder_tree", "ecp5"), ("mul_add_shift", "xc7"), ("fifo", "ecp5")],
 )
 def test_points_can_be_measured_again(name: str, fabric: str) -> None:
     digests, found = measure.read_points(name)

@@ -1,4 +1,6 @@
-"""The heart: random graphs x random formats x random inputs; reference == simulator == emitted simulator == compiled C++."""
+"""The heart: random graphs x random formats x random inputs; reference == simulator == emitted simulator == compiled
+C++.
+"""
 
 import hashlib
 import importlib.util
@@ -37,7 +39,9 @@ def build(model) -> tuple[qc.Design, tuple[np.ndarray, ...]]:
 
 
 def emitted_codes(design: qc.Design, inputs: tuple[np.ndarray, ...], folder: Path) -> list[np.ndarray]:
-    """Codes that the emitted simulator gives; loaded into this process because starting one per graph would take minutes."""
+    """Codes that the emitted simulator gives; loaded into this process because starting one per graph would take
+    minutes.
+    """
     from qcompile.backends import pysim
 
     # A folder of its own per graph: Python would take another graph's cached bytecode for it.
@@ -63,7 +67,9 @@ def cpp_codes(designs: list[qc.Design], units: list[list[np.ndarray]], folder: P
         ],
         [],
     )
-    lines += [f'#include "qc/{name}.hpp"' for name in ("conv", "dense", "elementwise", "map", "pack", "reduce", "softmax")]
+    lines += [
+        f'#include "qc/{name}.hpp"' for name in ("conv", "dense", "elementwise", "map", "pack", "reduce", "softmax")
+    ]
     for i, (design, given_units) in enumerate(zip(designs, units, strict=True)):
         files = hls.emit(design.graph, f"top{i}", "xc7z020clg400-1", 5.0)
         parts = [files[n].decode() for n in ("src/constants.hpp", f"src/top{i}.hpp", f"src/top{i}.cpp", "tb/tb.cpp")]
@@ -72,8 +78,12 @@ def cpp_codes(designs: list[qc.Design], units: list[list[np.ndarray]], folder: P
         )
         body = body.replace('extern "C" ', "").replace("int main(", "int run_main(")
         lines.append(f"namespace graph{i} {{\n{body}\n}}")
-        calls.append(f'{{ char *a[] = {{(char *)"x", (char *)"in{i}.bin", (char *)"out{i}.bin"}}; graph{i}::run_main(3, a); }}')
-        bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(given_units, design.graph.inputs, strict=True)]
+        calls.append(
+            f'{{ char *a[] = {{(char *)"x", (char *)"in{i}.bin", (char *)"out{i}.bin"}}; graph{i}::run_main(3, a); }}'
+        )
+        bits = [
+            v.type.format.bits(encode(u, v.type.format)) for u, v in zip(given_units, design.graph.inputs, strict=True)
+        ]
         (folder / f"in{i}.bin").write_bytes(hls.vector_file(design.graph, bits))
     lines.append("int main() {" + "\n".join(calls) + "}")
     (folder / "all.cpp").write_text("\n".join(lines))
@@ -82,7 +92,10 @@ def cpp_codes(designs: list[qc.Design], units: list[list[np.ndarray]], folder: P
     for i, design in enumerate(designs):
         outputs = hls.read_vectors(design.graph, (folder / f"out{i}.bin").read_bytes())
         found.append(
-            [v.type.format.from_bits(b).reshape(-1, *v.type.shape) for v, b in zip(design.graph.outputs, outputs, strict=True)]
+            [
+                v.type.format.from_bits(b).reshape(-1, *v.type.shape)
+                for v, b in zip(design.graph.outputs, outputs, strict=True)
+            ]
         )
     return found
 
@@ -94,7 +107,9 @@ def test_random_graphs(family: str, part: int, tmp_path: Path) -> None:
     seeded, examples, distinct = FAMILIES[family]
     seen: dict[str, tuple[qc.Design, tuple[np.ndarray, ...]]] = {}
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(st.integers(0, 10**9))
     def collect(seed: int) -> None:
         model = seeded(seed * PARTS + part)

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qcompile.formats import FixedPoint, Overflow, Rounding
 from qcompile.cost.exchange import fabric_of
+from qcompile.formats import FixedPoint, Overflow, Rounding
 from qcompile.ir import Array, Node, Param, TensorType, Value, ops
 from qcompile.passes import implement, requant
 
@@ -34,25 +34,40 @@ def exact(a: int, slope: Fraction, offset: Fraction, chain: list[str], q: ops.Qu
     whole, size = y.numerator // y.denominator, abs(y)
     sign = -1 if y < 0 else 1
     r = {
-        "ROUND": lambda: round(y), "FLOOR": lambda: whole, "CEIL": lambda: -(-y.numerator // y.denominator),
-        "DOWN": lambda: sign * (size.numerator // size.denominator), "UP": lambda: sign * -(-size.numerator // size.denominator),
-        "HALF_UP": lambda: sign * int(size + Fraction(1, 2)), "HALF_DOWN": lambda: sign * -int(-(size - Fraction(1, 2)) // 1),
+        "ROUND": lambda: round(y),
+        "FLOOR": lambda: whole,
+        "CEIL": lambda: -(-y.numerator // y.denominator),
+        "DOWN": lambda: sign * (size.numerator // size.denominator),
+        "UP": lambda: sign * -(-size.numerator // size.denominator),
+        "HALF_UP": lambda: sign * int(size + Fraction(1, 2)),
+        "HALF_DOWN": lambda: sign * -int(-(size - Fraction(1, 2)) // 1),
         "HALF_ODD": lambda: round(y - 1) + 1,
-    }[q.rounding.value]()  # fmt: skip
+    }[q.rounding.value]()
     return min(max(r, q.format.min_units), q.format.max_units)
 
 
 STEPS = {
-    "relu": ops.Clip(Param.of(0)), "leaky": ops.Leaky(Param.of(Fraction(1, 8))),
-    "clip": ops.Clip(Param.of(-3), Param.of(3)), "abs": ops.Leaky(Param.of(-1)),
-}  # fmt: skip
+    "relu": ops.Clip(Param.of(0)),
+    "leaky": ops.Leaky(Param.of(Fraction(1, 8))),
+    "clip": ops.Clip(Param.of(-3), Param.of(3)),
+    "abs": ops.Leaky(Param.of(-1)),
+}
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(
-    SCALES, st.booleans(), st.fractions(-4, 4, max_denominator=64), CHAINS, SCALES, st.integers(1, 9), st.booleans(),
-    st.sampled_from(list(Rounding)), st.fractions(-3, 3, max_denominator=4), st.integers(1, 700), st.integers(-700, 300),
-)  # fmt: skip
+    SCALES,
+    st.booleans(),
+    st.fractions(-4, 4, max_denominator=64),
+    CHAINS,
+    SCALES,
+    st.integers(1, 9),
+    st.booleans(),
+    st.sampled_from(list(Rounding)),
+    st.fractions(-3, 3, max_denominator=4),
+    st.integers(1, 700),
+    st.integers(-700, 300),
+)
 def test_every_value(slope, negative, offset, chain, scale, width, signed, rounding, zero, span, first) -> None:
     slope = -slope if negative else slope
     q = ops.Quantize(FixedPoint(width, 0, signed), Param.of(scale), Param.of(zero), rounding, Overflow.SATURATE)

@@ -17,12 +17,22 @@ HAWQ = ROOT.parent / "shared" / "ground_truth" / "hawq_resnet18.json"
 def hawq() -> tuple[dict, Problem, list[list[int]]]:
     """HAWQ-V3's ResNet-18: trace * error, three costs, ties between the branches of residual sums."""
     d = json.loads(HAWQ.read_text())
-    omega = Table(tuple(t * np.array([a, b]) for t, a, b in zip(d["trace"], d["error_4bit"], d["error_8bit"], strict=True)))
-    costs = {k: Table(tuple(np.array(p) for p in zip(c["bits4"], c["bits8"], strict=True))) for k, c in d["cost"].items()}
+    omega = Table(
+        tuple(t * np.array([a, b]) for t, a, b in zip(d["trace"], d["error_4bit"], d["error_8bit"], strict=True))
+    )
+    costs = {
+        k: Table(tuple(np.array(p) for p in zip(c["bits4"], c["bits8"], strict=True))) for k, c in d["cost"].items()
+    }
     groups = [list(g) for g in d["ties"]]
     groups = sorted(groups + [[i] for i in range(len(d["trace"])) if not any(i in g for g in groups)])
     names = tuple("+".join(map(str, g)) for g in groups)
-    return d, Problem(names, (("4", "8"),) * len(groups), tied(omega, groups), {k: tied(c, groups) for k, c in costs.items()}), groups
+    return (
+        d,
+        Problem(
+            names, (("4", "8"),) * len(groups), tied(omega, groups), {k: tied(c, groups) for k, c in costs.items()}
+        ),
+        groups,
+    )
 
 
 @pytest.mark.skipif(not HAWQ.is_file(), reason="the published instance is not there")
@@ -40,16 +50,24 @@ def test_hawq_optima(method: str) -> None:
 def instance(rng: np.random.Generator, n: int, pairs: bool, k: int = 3) -> Problem:
     def table(falling: bool) -> Table:
         unary = [np.sort(rng.random(k))[:: -1 if falling else 1] for _ in range(n)]
-        mixed = {(i, j): rng.normal(size=(k, k)) * 0.2 for i, j in itertools.combinations(range(n), 2) if pairs and rng.random() < 0.5}
+        mixed = {
+            (i, j): rng.normal(size=(k, k)) * 0.2
+            for i, j in itertools.combinations(range(n), 2)
+            if pairs and rng.random() < 0.5
+        }
         return Table(tuple(unary), mixed, float(rng.random()))
 
     names = tuple(f"t{i}" for i in range(n))
-    return Problem(names, (tuple(str(b) for b in range(k)),) * n, table(True), {"lut": table(False), "dsp": table(False)})
+    return Problem(
+        names, (tuple(str(b) for b in range(k)),) * n, table(True), {"lut": table(False), "dsp": table(False)}
+    )
 
 
 def enumerated(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     every = list(itertools.product(*(range(n) for n in problem.sizes)))
-    return np.array(every), np.array([[problem.loss.of(c), problem.costs["lut"].of(c), problem.costs["dsp"].of(c)] for c in every])
+    return np.array(every), np.array(
+        [[problem.loss.of(c), problem.costs["lut"].of(c), problem.costs["dsp"].of(c)] for c in every]
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -67,7 +85,9 @@ def test_ilp_is_enumeration(seed: int, pairs: bool) -> None:
         allowed = float(np.quantile(numbers[:, 0], share))
         least = SEARCHES["ilp"](problem, Request({}, "lut", allowed))
         assert problem.loss.of(least) <= allowed * (1 + 1e-9)
-        assert math.isclose(problem.costs["lut"].of(least), numbers[numbers[:, 0] <= allowed, 1].min(), rel_tol=1e-9, abs_tol=1e-12)
+        assert math.isclose(
+            problem.costs["lut"].of(least), numbers[numbers[:, 0] <= allowed, 1].min(), rel_tol=1e-9, abs_tol=1e-12
+        )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -109,16 +129,27 @@ def test_iqp_needs_and_uses_pairs() -> None:
     problem = instance(np.random.default_rng(3), 4, True)
     _, numbers = enumerated(problem)
     limits = {"lut": float(np.quantile(numbers[:, 1], 0.4))}
-    assert math.isclose(problem.loss.of(SEARCHES["iqp"](problem, Request(limits))), numbers[numbers[:, 1] <= limits["lut"], 0].min(), rel_tol=1e-9)
+    assert math.isclose(
+        problem.loss.of(SEARCHES["iqp"](problem, Request(limits))),
+        numbers[numbers[:, 1] <= limits["lut"], 0].min(),
+        rel_tol=1e-9,
+    )
     with pytest.raises(Exception, match="needs a metric that measures pairs"):
         SEARCHES["iqp"](instance(np.random.default_rng(3), 4, False), Request(limits))
 
 
 def test_bisect_finds_prefixes_with_few_runs() -> None:
-    """Twelve variables whose true loss is additive: the target is met, no prefix could be longer, and runs are logarithmic."""
+    """Twelve variables whose true loss is additive: the target is met, no prefix could be longer, and runs are
+    logarithmic.
+    """
     rng = np.random.default_rng(0)
     weight = np.sort(rng.random(12))
-    problem = Problem(tuple(map(str, range(12))), (("2", "4", "8"),) * 12, Table(tuple(w * np.array([1.0, 0.25, 0.0]) for w in weight)), {})
+    problem = Problem(
+        tuple(map(str, range(12))),
+        (("2", "4", "8"),) * 12,
+        Table(tuple(w * np.array([1.0, 0.25, 0.0]) for w in weight)),
+        {},
+    )
     runs = []
 
     def accepts(choice: tuple[int, ...]) -> bool:
@@ -134,8 +165,8 @@ def test_bisect_finds_prefixes_with_few_runs() -> None:
 
 
 def test_error_ratio_is_the_fewest_bits() -> None:
-    problem = Problem(("a", "b"), (("2", "4", "8"),) * 2, Table((np.array([9.0, 1.9, 1.0]), np.array([1.5, 1.2, 1.0]))), {})
+    problem = Problem(
+        ("a", "b"), (("2", "4", "8"),) * 2, Table((np.array([9.0, 1.9, 1.0]), np.array([1.5, 1.2, 1.0]))), {}
+    )
     assert SEARCHES["error_ratio"](problem, Request({}, tau=2.0)) == (1, 0)
     assert SEARCHES["error_ratio"](problem, Request({}, tau=1.1)) == (2, 2)
-
-

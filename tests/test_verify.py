@@ -20,8 +20,10 @@ def project(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
 def test_sound(project: Path) -> None:
     report = qc.verify(project, samples=50, float32=False)
     assert [(r.what, r.differing) for r in report.rows] == [
-        ("reference = simulator", 0), ("simulator = emitted simulator", 0), ("simulator = compiled C++", 0),
-    ]  # fmt: skip
+        ("reference = simulator", 0),
+        ("simulator = emitted simulator", 0),
+        ("simulator = compiled C++", 0),
+    ]
 
 
 def test_wrong_weight_in_cpp(project: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Fits the coefficients of the cost model to the measured points and writes hw/costs/primitives.toml and hw/calibration/errors.md.
+"""Fits the coefficients of the cost model to the measured points and writes hw/costs/primitives.toml and
+hw/calibration/errors.md.
 
-The fit minimises absolute relative errors. The error of a point is that of a fit which did not see it: five folds, drawn once. A coefficient is
-never negative except that of `adders` and `chains`, which correct the bits of
+The fit minimises absolute relative errors. The error of a point is that of a fit which did not see it: five folds,
+drawn once. A coefficient is never negative except that of `adders` and `chains`, which correct the bits of
 every adder: bits that turn out to be copies of a sign.
 """
 
@@ -93,8 +94,8 @@ def reweighted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
 def least_errors(x: np.ndarray, y: np.ndarray, free: np.ndarray) -> np.ndarray:
     """Coefficients of least absolute relative error, >= 0 unless free.
 
-    Absolute, not squared: one point on which the synthesis is lucky must not move all others. Of few features every choice is tried; of
-    many the most negative one is left out until none is.
+    Absolute, not squared: one point on which the synthesis is lucky must not move all others. Of few features every
+    choice is tried; of many the most negative one is left out until none is.
     """
     best, error = np.zeros(x.shape[1]), np.inf
     if x.shape[1] > MOST_CHOICES:
@@ -147,8 +148,9 @@ def fit(name: str, fabric: str) -> Fit | None:
 
 @dataclass(frozen=True)
 class Errors:
-    """Of LUTs on points left out: median and 95th percentile in %, share within 15 % or 3 LUT in %, 95th percentile of the error as a
-    part of that limit; and points whose other counts are exact."""
+    """Of LUTs on points left out: median and 95th percentile in %, share within 15 % or 3 LUT in %, 95th percentile of
+    the error as a part of that limit; and points whose other counts are exact.
+    """
 
     points: int
     median: float
@@ -167,15 +169,21 @@ def errors(name: str, fabric: str, found: Fit) -> Errors:
     relative = 100 * error / np.maximum(found.lut, 1)
     part = np.minimum(relative / 15, error / 3)
     median, high = (float(np.percentile(relative, q)) for q in (50, 95))
-    return Errors(len(error), median, high, 100 * float((part <= 1).mean()), float(np.percentile(part, 95)), exact(name, fabric))
+    return Errors(
+        len(error), median, high, 100 * float((part <= 1).mean()), float(np.percentile(part, 95)), exact(name, fabric)
+    )
 
 
 def exact(name: str, fabric: str) -> str:
-    """How many points have exactly the DSP blocks, block RAMs and flip-flops that qcompile.cost.primitives says, where there are any."""
+    """How many points have exactly the DSP blocks, block RAMs and flip-flops that qcompile.cost.primitives says, where
+    there are any.
+    """
     if name not in COUNTED:
         return ""
     f = primitives.fabric(device(PARTS[fabric]))
-    points = [(primitives_cost, r) for g, p, r in load(name) if g == fabric for primitives_cost in (COUNTED[name](f, p),)]
+    points = [
+        (primitives_cost, r) for g, p, r in load(name) if g == fabric for primitives_cost in (COUNTED[name](f, p),)
+    ]
     out = []
     for what, key in (("DSP", "dsp"), ("BRAM", "bram18"), ("FF", "ff")):
         if any(r[key] for _, r in points):
@@ -198,9 +206,10 @@ COUNTED = {
 }
 PARTS = {"xc7": "xc7z020", "xcup": "xczu9eg", "ecp5": "lfe5u-85f"}
 
-NOTE = """Errors of the cost model on points that its fit did not see (five folds; UltraScale+ logic has the coefficients of the 7 series and all of
-its points are unseen). Limits: median at most 5 %, 95th percentile at most 15 % or 3 LUT, whichever is easier. Exact: points whose other counts are
-predicted exactly, of all points that were measured. Made by `make calibrate`.
+NOTE = """Errors of the cost model on points that its fit did not see (five folds; UltraScale+ logic has the
+coefficients of the 7 series and all of its points are unseen). Limits: median at most 5 %, 95th percentile at most
+15 % or 3 LUT, whichever is easier. Exact: points whose other counts are predicted exactly, of all
+points that were measured. Made by `make calibrate`.
 """
 
 
@@ -216,11 +225,13 @@ def table(found: dict[tuple[str, str], Fit]) -> str:
             continue
         e = errors(name, fabric, f)
         lines.append(
-            f"| {name} | {fabric} | {e.points} | {e.median:.1f} | {e.high:.1f} | {e.inside:.1f} | {'met' if e.met else 'missed'} | {e.exact} |"
+            f"| {name} | {fabric} | {e.points} | {e.median:.1f} | {e.high:.1f} | {e.inside:.1f} |"
+            f" {'met' if e.met else 'missed'} | {e.exact} |"
         )
     for fabric in COMMANDS:
         lines.append(
-            f"| rom (no LUTs) | {fabric} | {len([1 for f, _, _ in load('rom') if f == fabric])} | | | | | {exact('rom', fabric)} |"
+            f"| rom (no LUTs) | {fabric} | {len([1 for f, _, _ in load('rom') if f == fabric])} | | | | |"
+            f" {exact('rom', fabric)} |"
         )
     return "\n".join([*lines, ""])
 
@@ -242,7 +253,10 @@ def ranges(name: str) -> dict[str, tuple[int, int]]:
 def model(found: dict[tuple[str, str], Fit]) -> str:
     """hw/costs/primitives.toml."""
     lines = [
-        "# Coefficients of qcompile/cost/forms.py, and the widths that were measured. Written by hw/calibration/fit.py, from hw/calibration/points.",
+        (
+            "# Coefficients of qcompile/cost/forms.py, and the widths that were measured. Written by"
+            " hw/calibration/fit.py, from hw/calibration/points."
+        ),
         "",
     ]
     for (name, fabric), f in found.items():

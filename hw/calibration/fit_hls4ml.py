@@ -2,8 +2,8 @@
 
     python hw/calibration/fit_hls4ml.py --data FOLDER [--check]
 
-FOLDER (or QCOMPILE_GROUND_TRUTH) holds the reports; none of their rows come into the project. --check prints only. The same data
-give the same file.
+FOLDER (or QCOMPILE_GROUND_TRUTH) holds the reports; none of their rows come into the project. --check prints only. The
+same data give the same file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,20 @@ from pathlib import Path
 
 import numpy as np
 from hls4ml_rebuilt import DRAWS, estimated
-from hls4ml_reports import FORKS, Number, Reader, Row, group_of, modules, other_designs, ours, projects, single_layers, synthesised_mlps, whole
+from hls4ml_reports import (
+    FORKS,
+    Number,
+    Reader,
+    Row,
+    group_of,
+    modules,
+    other_designs,
+    ours,
+    projects,
+    single_layers,
+    synthesised_mlps,
+    whole,
+)
 from scipy.optimize import least_squares, nnls
 
 from qcompile.cost.hls4ml import network
@@ -27,14 +40,16 @@ from qcompile.cost.hls4ml.rules import RULES, Terms
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = ROOT / "hw" / "costs" / "hls4ml.toml"
 DEFAULT = ROOT.parent / "shared" / "ground_truth"
-# --- fitting ---------------------------------------------------------------------------------------------------------------
+# --- fitting
 
 FLOOR = 100.0
 """Reports below this many LUTs or FFs weigh less: nobody plans with them."""
 
 
 def solve(terms: Sequence[Terms], truth: Sequence[float], weight: Sequence[float]) -> Number:
-    """Non-negative coefficients with the least sum of logarithmic errors: too much and too little weigh the same, outliers little."""
+    """Non-negative coefficients with the least sum of logarithmic errors: too much and too little weigh the same,
+    outliers little.
+    """
     names = sorted({n for t in terms for n in t})
     matrix = np.array([[t.get(n, 0.0) for n in names] for t in terms], dtype=float)
     wanted, root = np.array(truth, dtype=float), np.sqrt(np.array(weight))
@@ -93,7 +108,9 @@ def fit_between(rows: Sequence[Row], known: Coefficients) -> Coefficients:
     queued = [r for r in rows if r.truth.get("fifo_lut", 0) and any(n.stream for n in r.layers)]
     for what in ("lut", "ff"):
         terms = [total(network.fifo, r.layers[:-1]) for r in queued]
-        found[f"hls.{what}.fifo"] = solve(terms, [r.truth[f"fifo_{what}"] for r in queued], [1.0] * len(queued)) if queued else {}
+        found[f"hls.{what}.fifo"] = (
+            solve(terms, [r.truth[f"fifo_{what}"] for r in queued], [1.0] * len(queued)) if queued else {}
+        )
     parallel = [r for r in rows if not any(n.stream for n in r.layers)]
     left = [
         max(0.0, r.truth["ff"] - sum(network.layer_cost(n, r.target, known).ff for n in network.in_dataflow(r.layers)))
@@ -115,7 +132,8 @@ def fit_loop(rows: Sequence[Row]) -> Coefficients:
 
 
 def fit_share(rows: Sequence[Row]) -> Coefficients:
-    """Which part of what HLS counts remains: the median ratio of the two reports, of designs without loops of the resource strategy.
+    """Which part of what HLS counts remains: the median ratio of the two reports, of designs without loops of the
+    resource strategy.
 
     One ratio for all kinds of logic: nine designs do not tell more.
     """
@@ -136,7 +154,7 @@ def fit(modules_: Sequence[Row], projects_: Sequence[Row], loops: Sequence[Row],
     return known | fit_share(after)
 
 
-# --- judging -----------------------------------------------------------------------------------------------------------------
+# --- judging
 
 
 def smape(pairs: Sequence[tuple[float, float]]) -> float:
@@ -171,8 +189,9 @@ WHAT = ("lut", "ff", "dsp", "bram18", "latency", "interval")
 
 
 ERRORS = Path(__file__).with_name("hls4ml.md")
-HEAD = """Errors of the rules for hls4ml on published reports: SMAPE with a 95 % bootstrap interval over groups (repositories, or shapes of a network).
-Written by hw/calibration/fit_hls4ml.py. Forks of hls4ml, whose functions are others than hls4ml's, are in the tables that do not say otherwise.
+HEAD = """Errors of the rules for hls4ml on published reports: SMAPE with a 95 % bootstrap interval over groups
+(repositories, or shapes of a network). Written by hw/calibration/fit_hls4ml.py. Forks of hls4ml, whose functions are
+others than hls4ml's, are in the tables that do not say otherwise.
 
 """
 PRINTED: list[str] = []
@@ -206,8 +225,14 @@ def across(rows: Sequence[Row], maker: Callable[[Callable[[Row], bool]], Coeffic
 
 
 def rebuilt_errors(data: Path, draw: str, zeros: bool, forks: bool = False) -> tuple[int, Number]:
-    """(projects, SMAPE by kind) of what the public function says of projects with random weights; forks: of these too."""
-    known = [p for p in projects(data) if p.get("csynth") and Reader(p).layers() and (forks or not any(f in p["source"] for f in FORKS))]
+    """(projects, SMAPE by kind) of what the public function says of projects with random weights; forks: of
+    these too.
+    """
+    known = [
+        p
+        for p in projects(data)
+        if p.get("csynth") and Reader(p).layers() and (forks or not any(f in p["source"] for f in FORKS))
+    ]
     pairs = [(e, p["csynth"]) for p in known if (e := estimated(p, DRAWS[draw], zeros)) is not None]
     named = {"lut": "lut", "dsp": "dsp", "latency": "lat_max"}
     return len(pairs), {what: smape([(e[what], float(t[name])) for e, t in pairs]) for what, name in named.items()}
@@ -219,21 +244,34 @@ def rebuilt_table(data: Path) -> None:
         say(f"whole projects{'' if forks else ' but forks'} as QONNX models with random weights, {how}")
         for draw in DRAWS:
             count, errors = rebuilt_errors(data, draw, zeros, forks)
-            say(f"  {draw:27s}{count:3d} rows, SMAPE", "  ".join(f"{what} {error:.1f} %" for what, error in errors.items()))
-    say("Left out is a project with a result of 78 bits; the reuse factor is the one request that gives most layers of the project theirs.")
+            say(
+                f"  {draw:27s}{count:3d} rows, SMAPE",
+                "  ".join(f"{what} {error:.1f} %" for what, error in errors.items()),
+            )
+    say(
+        "Left out is a project with a result of 78 bits; the reuse factor is the one request that gives most layers of"
+        " the project theirs."
+    )
 
 
-# --- the file ------------------------------------------------------------------------------------------------------------------
+# --- the file
 
 UNITS = {
-    "base": "per layer", "in": "per bit of input", "out": "per bit of accumulator", "inner": "per bit that another layer reads",
-    "rom": "per 64 bits of weights", "index": "per 64 bits of index table",
-}  # fmt: skip
+    "base": "per layer",
+    "in": "per bit of input",
+    "out": "per bit of accumulator",
+    "inner": "per bit that another layer reads",
+    "rom": "per 64 bits of weights",
+    "index": "per 64 bits of index table",
+}
 
 
 def text(known: Coefficients, notes: dict[str, tuple[int, str]]) -> str:
     out = [
-        "# Written by hw/calibration/fit_hls4ml.py: coefficients of qcompile/cost/hls4ml. Terms are explained beside the formulas that make them.",
+        (
+            "# Written by hw/calibration/fit_hls4ml.py: coefficients of qcompile/cost/hls4ml. Terms are explained"
+            " beside the formulas that make them."
+        ),
         "",
     ]
     for name in sorted(known):
@@ -301,11 +339,20 @@ def main() -> None:
     table("the same, each repository predicted from the others", plain, across(plain, maker))
     table("whole projects, HLS report, fitted", big, [predict(r, known) for r in big], args.detail)
     table("the same, each repository predicted from the others", big, across(big, maker), args.detail)
-    table("whole projects, logic synthesis, each repository predicted from the others", after, across(after, maker), args.detail)
-    say(
-        "Left out are rows of the fit of LUTs and flip-flops. DSP blocks, block RAM and cycles are closed formulas; their constants, the"
+    table(
+        "whole projects, logic synthesis, each repository predicted from the others",
+        after,
+        across(after, maker),
+        args.detail,
     )
-    say("spread of trained weights and the choice of terms were made with all rows in view: there the two tables say the same.")
+    say(
+        "Left out are rows of the fit of LUTs and flip-flops. DSP blocks, block RAM and cycles are closed formulas;"
+        " their constants, the"
+    )
+    say(
+        "spread of trained weights and the choice of terms were made with all rows in view: there the two tables say"
+        " the same."
+    )
     rebuilt_table(args.data)
     singles = other_designs(args.data)
     table("single networks (not fitted on)", singles, [predict(r, known) for r in singles], args.detail)

@@ -18,7 +18,9 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class Primitive:
-    """One kind of circuit. `wrap`: ports and body of a module that holds one of them; `files`: the RTL it is made of."""
+    """One kind of circuit. `wrap`: ports and body of a module that holds one of them; `files`: the RTL it is
+    made of.
+    """
 
     files: tuple[str, ...]
     wrap: Callable[[Params], tuple[str, str]]
@@ -37,7 +39,9 @@ def constant(p: Params) -> int:
 
 
 def cuts(p: Params) -> list[int]:
-    """Ascending thresholds: evenly spread with noise ("even") or anywhere ("random"), in the range of the accumulator."""
+    """Ascending thresholds: evenly spread with noise ("even") or anywhere ("random"), in the range of the
+    accumulator.
+    """
     random = Random(p["seed"])
     span = 1 << p["acc"]
     low = -(span >> 1) if p["signed"] else 0
@@ -59,7 +63,9 @@ def affine(p: Params) -> Params:
 
 
 def contents(p: Params) -> list[int]:
-    """Entries of a table: "random"; "smooth", a slowly varying monotone function as most activations are; "bump", one that turns."""
+    """Entries of a table: "random"; "smooth", a slowly varying monotone function as most activations are; "bump", one
+    that turns.
+    """
     random = Random(p["seed"])
     size, top = 1 << p["in"], (1 << p["out"]) - 1
     if p["kind"] == "random":
@@ -96,12 +102,14 @@ def _clog2(n: int) -> int:
     return (n - 1).bit_length()
 
 
-# --- circuits --------------------------------------------------------------------------------------------------------------
+# --- circuits
 
 
 def _instance(module: str, params: Params, inputs: dict[str, int], outputs: dict[str, int]) -> tuple[str, str]:
     """Ports and body of a wrapper around one instance."""
-    ports = [f"input [{n - 1}:0] {k}" for k, n in inputs.items()] + [f"output [{n - 1}:0] {k}" for k, n in outputs.items()]
+    ports = [f"input [{n - 1}:0] {k}" for k, n in inputs.items()] + [
+        f"output [{n - 1}:0] {k}" for k, n in outputs.items()
+    ]
     values = ", ".join(f".{k}({v})" for k, v in params.items())
     pins = ", ".join(f".{k}({k})" for k in (*inputs, *outputs))
     return ", ".join(ports), f"{module} #({values}) u ({pins});"
@@ -109,11 +117,16 @@ def _instance(module: str, params: Params, inputs: dict[str, int], outputs: dict
 
 def _mul(p: Params) -> tuple[str, str]:
     w, a = p["w"], p["a"]
-    if p["signed"] == 2:  # w signed, a not: a zero in front of it, as matvec_folded does; the rows are bits of the narrower one
+    if (
+        p["signed"] == 2
+    ):  # w signed, a not: a zero in front of it, as matvec_folded does; the rows are bits of the narrower one
         rows, other = ("w", "{1'b0, a}") if w <= a + 1 else ("{1'b0, a}", "w")
         return (
             f"input [{w - 1}:0] w, input [{a - 1}:0] a, output [{w + a}:0] y",
-            f'mul #(.W({min(w, a + 1)}), .A({max(w, a + 1)}), .STYLE("{p["style"]}")) u (.w({rows}), .a({other}), .y(y));',
+            (
+                f'mul #(.W({min(w, a + 1)}), .A({max(w, a + 1)}), .STYLE("{p["style"]}")) u (.w({rows}), .a({other}),'
+                " .y(y));"
+            ),
         )
     style = {"W": w, "A": a, "SIGNED": p["signed"], "STYLE": f'"{p["style"]}"'}
     return _instance("mul", style, {"w": w, "a": a}, {"y": w + a})
@@ -122,7 +135,10 @@ def _mul(p: Params) -> tuple[str, str]:
 def _mul_const(p: Params) -> tuple[str, str]:
     y = p["a"] + p["bits"] + 1
     return _instance(
-        "mul_const", {"A": p["a"], "SIGNED": p["signed"], "VALUE": _signed(constant(p)), "Y": y}, {"a": p["a"]}, {"y": y}
+        "mul_const",
+        {"A": p["a"], "SIGNED": p["signed"], "VALUE": _signed(constant(p)), "Y": y},
+        {"a": p["a"]},
+        {"y": y},
     )
 
 
@@ -136,7 +152,9 @@ _CLOCKED = {"clk": 1, "reset": 1}
 
 def _accumulator(p: Params) -> tuple[str, str]:
     params = {"IN": p["in"], "BITS": p["bits"], "SIGNED": p["signed"], "MINUS": p["minus"]}
-    return _instance("accumulator", params, {**_CLOCKED, "enable": 1, "last": 1, "minus": 1, "x": p["in"]}, {"y": p["bits"]})
+    return _instance(
+        "accumulator", params, {**_CLOCKED, "enable": 1, "last": 1, "minus": 1, "x": p["in"]}, {"y": p["bits"]}
+    )
 
 
 def _thresholds(p: Params) -> tuple[str, str]:
@@ -147,9 +165,15 @@ def _thresholds(p: Params) -> tuple[str, str]:
 def _mul_add_shift(p: Params) -> tuple[str, str]:
     c = affine(p)
     params = {
-        "ACC": p["acc"], "MUL": _signed(c["MUL"]), "ADD": _signed(c["ADD"], 128), "SHIFT": c["SHIFT"], "LO": _signed(c["LO"]),
-        "HI": _signed(c["HI"]), "N": c["N"], "Y": p["y"],
-    }  # fmt: skip
+        "ACC": p["acc"],
+        "MUL": _signed(c["MUL"]),
+        "ADD": _signed(c["ADD"], 128),
+        "SHIFT": c["SHIFT"],
+        "LO": _signed(c["LO"]),
+        "HI": _signed(c["HI"]),
+        "N": c["N"],
+        "Y": p["y"],
+    }
     return _instance("mul_add_shift", params, {"a": p["acc"]}, {"y": p["y"]})
 
 
@@ -166,7 +190,12 @@ def _table(p: Params) -> tuple[str, str]:
 def _rom(p: Params) -> tuple[str, str]:
     random = Random(p["seed"])
     words = [_pick(random, p["width"]) for _ in range(p["depth"])]
-    params = {"DEPTH": p["depth"], "WIDTH": p["width"], "CONTENTS": packed(words, p["width"]), "STYLE": f'"{p["style"]}"'}
+    params = {
+        "DEPTH": p["depth"],
+        "WIDTH": p["width"],
+        "CONTENTS": packed(words, p["width"]),
+        "STYLE": f'"{p["style"]}"',
+    }
     return _instance("rom", params, {"clk": 1, "enable": 1, "address": _clog2(p["depth"])}, {"q": p["width"]})
 
 
@@ -191,7 +220,10 @@ def _product(p: Params) -> tuple[str, str]:
     y = p["ma"] + p["mb"] + 2 + (1 << p["ea"]) + (1 << p["eb"]) - 4
     params = {"EA": p["ea"], "MA": p["ma"], "EB": p["eb"], "MB": p["mb"]}
     return _instance(
-        "minifloat_mul", params, {"a": p["ea"] + p["ma"] + 1, "b": p["eb"] + p["mb"] + 1}, {"negative": 1, "magnitude": y}
+        "minifloat_mul",
+        params,
+        {"a": p["ea"] + p["ma"] + 1, "b": p["eb"] + p["mb"] + 1},
+        {"negative": 1, "magnitude": y},
     )
 
 
@@ -214,7 +246,10 @@ def _line(p: Params) -> tuple[str, str]:
 def _converter(p: Params) -> tuple[str, str]:
     inputs = {**_CLOCKED, "in_valid": 1, "in_data": p["in"], "out_ready": 1}
     return _instance(
-        "width_converter", {"IN": p["in"], "OUT": p["out"]}, inputs, {"in_ready": 1, "out_valid": 1, "out_data": p["out"]}
+        "width_converter",
+        {"IN": p["in"], "OUT": p["out"]},
+        inputs,
+        {"in_ready": 1, "out_valid": 1, "out_data": p["out"]},
     )
 
 
@@ -244,7 +279,7 @@ def _minifloat_mac(p: Params) -> tuple[str, str]:
     return _instance("minifloat_mac", params, {**_CLOCKED, "enable": 1, "last": 1, "a": n, "b": n}, {"y": p["acc"]})
 
 
-# --- grids -----------------------------------------------------------------------------------------------------------------
+# --- grids
 
 
 def _product_of(**axes: Any) -> Iterator[Params]:
@@ -261,7 +296,9 @@ def _product_of(**axes: Any) -> Iterator[Params]:
 
 
 def _muls() -> Iterator[Params]:
-    for p in _product_of(w=(2, 3, 4, 5, 6, 7, 8, 10, 12), a=(2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16), signed=(1, 0), style=("lut",)):
+    for p in _product_of(
+        w=(2, 3, 4, 5, 6, 7, 8, 10, 12), a=(2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16), signed=(1, 0), style=("lut",)
+    ):
         if p["w"] <= p["a"] and (p["signed"] or (p["w"] + p["a"]) % 2 == 0):
             yield p
     for w, a in ((2, 2), (2, 4), (3, 2), (4, 3), (4, 4), (3, 8), (8, 3), (6, 6), (8, 4), (5, 8), (8, 8), (12, 8)):
@@ -310,7 +347,9 @@ def _clamps() -> Iterator[Params]:
 
 
 def _tables() -> Iterator[Params]:
-    for i, p in enumerate(_product_of(**{"in": (4, 5, 6, 7, 8, 9, 10), "out": (1, 3, 4, 8), "kind": ("random", "smooth")})):
+    for i, p in enumerate(
+        _product_of(**{"in": (4, 5, 6, 7, 8, 9, 10), "out": (1, 3, 4, 8), "kind": ("random", "smooth")})
+    ):
         if p["in"] < 10 or p["out"] <= 4:
             yield {**p, "seed": i + 1}
     for i, p in enumerate(_product_of(**{"in": (6, 7, 8, 9, 10, 11), "out": (2, 4, 6), "kind": ("smooth", "bump")})):
@@ -318,16 +357,22 @@ def _tables() -> Iterator[Params]:
 
 
 def _roms() -> Iterator[Params]:
-    for i, p in enumerate(_product_of(depth=(256, 400, 512, 600, 1024, 1500, 2048), width=(1, 4, 8, 9, 16, 18, 24, 36, 48, 72))):
+    for i, p in enumerate(
+        _product_of(depth=(256, 400, 512, 600, 1024, 1500, 2048), width=(1, 4, 8, 9, 16, 18, 24, 36, 48, 72))
+    ):
         if i % 2 == 0 and p["depth"] * p["width"] <= 30_000:
             yield {**p, "style": "block", "seed": 1}
 
 
 def _fifos() -> Iterator[Params]:
-    for i, p in enumerate(_product_of(depth=(4, 8, 16, 24, 32, 48, 64, 100, 128), width=(1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64))):
+    for i, p in enumerate(
+        _product_of(depth=(4, 8, 16, 24, 32, 48, 64, 100, 128), width=(1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64))
+    ):
         if i % 2 == 0:
             yield {**p, "style": "distributed"}
-    for i, p in enumerate(_product_of(depth=(256, 512, 700, 1024, 2048, 4096, 8192), width=(4, 8, 16, 18, 24, 32, 36, 64))):
+    for i, p in enumerate(
+        _product_of(depth=(256, 512, 700, 1024, 2048, 4096, 8192), width=(4, 8, 16, 18, 24, 32, 36, 64))
+    ):
         if i % 2 == 0 and p["depth"] * p["width"] <= 140_000:
             yield {**p, "style": "block"}
 
@@ -388,8 +433,8 @@ _FORMATS = (
     (5, 3),
 )
 
-# UltraScale+ has the LUTs and the carry of the 7 series, and Yosys maps logic to both alike: only what differs (DSP blocks, memories) is
-# fitted, all other points show that the coefficients of the 7 series hold.
+# UltraScale+ has the LUTs and the carry of the 7 series, and Yosys maps logic to both alike: only what differs (DSP
+# blocks, memories) is fitted, all other points show that the coefficients of the 7 series hold.
 DIFFERENT = {"xcup": ("mul_dsp", "rom", "fifo", "line_buffer")}
 
 
@@ -416,7 +461,9 @@ PRIMITIVES: dict[str, Primitive] = {
     ),
     "thresholds": Primitive(("thresholds.sv", "compare_part.sv"), _thresholds, tuple(_cuts())),
     "mul_add_shift": Primitive(
-        ("mul_add_shift.sv", "mul_const.sv", "clamp.sv", "thresholds.sv", "compare_part.sv"), _mul_add_shift, tuple(_affines())
+        ("mul_add_shift.sv", "mul_const.sv", "clamp.sv", "thresholds.sv", "compare_part.sv"),
+        _mul_add_shift,
+        tuple(_affines()),
     ),
     "clamp": Primitive(("clamp.sv", "thresholds.sv", "compare_part.sv"), _clamp, tuple(_clamps())),
     "table": Primitive(("table_lut.sv",), _table, tuple(_tables())),
@@ -437,7 +484,9 @@ PRIMITIVES: dict[str, Primitive] = {
             if not p["right"] or p["most"] < 2 * p["bits"]
         ),
     ),
-    "minifloat_decode": Primitive(("minifloat_decode.sv", "table_lut.sv"), _decode, tuple({"e": e, "m": m} for e, m in _FORMATS)),
+    "minifloat_decode": Primitive(
+        ("minifloat_decode.sv", "table_lut.sv"), _decode, tuple({"e": e, "m": m} for e, m in _FORMATS)
+    ),
     "minifloat_mul": Primitive(
         _FLOAT,
         _product,

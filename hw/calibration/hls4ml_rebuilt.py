@@ -1,7 +1,8 @@
 """Published projects as QONNX models with random weights: what somebody knows of a network before it is trained.
 
-Layer sizes, widths, strategy and the kind of connection are those of the project; the reuse factor is the one request that gives most of its
-layers theirs. Weights are drawn, and zeros among them in random places where the project counts some and they are to be kept.
+Layer sizes, widths, strategy and the kind of connection are those of the project; the reuse factor is the one request
+that gives most of its layers theirs. Weights are drawn, and zeros among them in random places where the project counts
+some and they are to be kept.
 """
 
 from __future__ import annotations
@@ -113,7 +114,9 @@ def activation(op: str) -> Rule:
 
 
 def scale(b: Builder, r: Reader, config: dict[str, Any], n: Layer) -> None:
-    parts = [b.constant(b.rng.uniform(*ends, b.shape[1])) for ends in ((0.5, 1.5), (-0.5, 0.5), (-0.5, 0.5), (0.5, 1.5))]
+    parts = [
+        b.constant(b.rng.uniform(*ends, b.shape[1])) for ends in ((0.5, 1.5), (-0.5, 0.5), (-0.5, 0.5), (0.5, 1.5))
+    ]
     b.x = b.node("BatchNormalization", b.x, *parts)
 
 
@@ -145,9 +148,18 @@ def nothing(b: Builder, r: Reader, config: dict[str, Any], n: Layer) -> None:
 
 
 RULES: dict[str, Rule] = {
-    "dot": convolution, "depthwise": convolution, "relu": activation("Relu"), "leaky": activation("LeakyRelu"), "cast": nothing,
-    "softmax": activation("Softmax"), "table": activation("Sigmoid"), "scale": scale, "pool": pool, "pad": pad, "resize": resize,
-}  # fmt: skip
+    "dot": convolution,
+    "depthwise": convolution,
+    "relu": activation("Relu"),
+    "leaky": activation("LeakyRelu"),
+    "cast": nothing,
+    "softmax": activation("Softmax"),
+    "table": activation("Sigmoid"),
+    "scale": scale,
+    "pool": pool,
+    "pad": pad,
+    "resize": resize,
+}
 
 
 def rebuilt(reader: Reader, draw: Draw, zeros: bool, seed: int = 0) -> qc.Model | None:

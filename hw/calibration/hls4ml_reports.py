@@ -46,13 +46,18 @@ def of_part(part: str | None, clock: float, stage: str) -> Target:
     relatives = {"xcu250": "xcvu9p", "xczu49dr": "xczu9eg", "xczu5ev": "xczu9eg", "xcku15p": "xcvu9p"}
     key = re.split(r"-|(?<=\d)(?:sclg|clg|flg|ff)", (part or "xcvu9p").lower())[0]
     names = {d.name for d in catalogue().devices}
-    for wanted in (key, "xc" + key, relatives.get(key, ""), "xc7z020" if "xc7" in key or key.startswith("7") else "xcvu9p"):
+    for wanted in (
+        key,
+        "xc" + key,
+        relatives.get(key, ""),
+        "xc7z020" if "xc7" in key or key.startswith("7") else "xcvu9p",
+    ):
         if wanted in names:
             return Target(device(wanted), clock, stage)
     return Target(catalogue().devices[0], clock, stage)
 
 
-# --- multi-layer perceptrons ---------------------------------------------------------------------------------------------
+# --- multi-layer perceptrons
 
 INITIAL = 1.0
 """Spread of weights as initialised: single layers are reported untrained."""
@@ -69,10 +74,18 @@ def mlp(dims: Sequence[int], weight: tuple[int, int], strategy: str, reuse: int)
     for place, (n_in, n_out) in enumerate(zip(dims, dims[1:], strict=False)):
         layers.append(
             Layer(
-                f"dense{place}", "MatMul", "dot", n_in, n_out, w=weight[0], strategy=strategy, reuse=reuse, inner=place < len(dims) - 2,
+                f"dense{place}",
+                "MatMul",
+                "dot",
+                n_in,
+                n_out,
+                w=weight[0],
+                strategy=strategy,
+                reuse=reuse,
+                inner=place < len(dims) - 2,
                 weights=usual_constants(n_in, n_out, *weight, INITIAL, n_in * n_out),
             )
-        )  # fmt: skip
+        )
     return tuple(layers)
 
 
@@ -91,7 +104,13 @@ def synthesised_mlps(data: Path) -> list[Row]:
             }
             truth |= {"latency": float(r["lat_max_cs"]), "best": float(r["lat_min_cs"])}
             rows.append(
-                Row(r["layers"], layers, of_part(r["part"], float(r["clk_target_ns"]), "synthesis"), truth, name=r["name"])
+                Row(
+                    r["layers"],
+                    layers,
+                    of_part(r["part"], float(r["clk_target_ns"]), "synthesis"),
+                    truth,
+                    name=r["name"],
+                )
             )
     return rows
 
@@ -107,14 +126,23 @@ def single_layers(data: Path) -> list[Row]:
         if r["success"] == "True":
             bits = int(r["weight_bits"])
             layers = mlp([int(r["d_in"]), int(r["d_out"])], (bits, bits - 1), r["strategy"], int(r["rf_requested"]))
-            truth = {"lut": float(r["LUT"]), "ff": float(r["FF"]), "dsp": float(r["DSP"]), "bram18": float(r["BRAM_18K"])}
+            truth = {
+                "lut": float(r["LUT"]),
+                "ff": float(r["FF"]),
+                "dsp": float(r["DSP"]),
+                "bram18": float(r["BRAM_18K"]),
+            }
             truth |= {"latency": float(r["lat_max"]), "interval": float(r["ii_max"])}
             target = of_part(r["part"], float(r["clk_target_ns"]), "hls")
             if layers[0].weights.nonzero < 0.3 * layers[0].products and group_of(layers[0]) == "latency":
                 continue  # how 2-bit weights were initialised is not told, and decides everything
             rows.append(
                 Row(
-                    f"single {r['d_in']}x{r['d_out']}", layers, target, truth, weight=0.15 if r["strategy"] == "resource" else 0.3
+                    f"single {r['d_in']}x{r['d_out']}",
+                    layers,
+                    target,
+                    truth,
+                    weight=0.15 if r["strategy"] == "resource" else 0.3,
                 )
             )
     return rows
@@ -163,19 +191,27 @@ def described(text: str, weight: tuple[int, int], acc: int, strategy: str, reuse
             found = re.fullmatch(r"([a-z]+)(\d*)", part[1])
             assert found
             y = int(found[2] or acc)
-            layers.append(Layer(f"act{place}", found[1], ACTIVATIONS[found[1]], n_out, n_out, x=acc, y=y, rounds=y < acc))
+            layers.append(
+                Layer(f"act{place}", found[1], ACTIVATIONS[found[1]], n_out, n_out, x=acc, y=y, rounds=y < acc)
+            )
             x = y
     return tuple(layers)
 
 
 def other_designs(data: Path) -> list[Row]:
-    """Single networks that others published: HLS reports, logic synthesis, one family after routing (fabric as after synthesis)."""
+    """Single networks that others published: HLS reports, logic synthesis, one family after routing (fabric as after
+    synthesis).
+    """
     rows = []
     for r in read(data / "wa_hls4ml_vsynth_sample.csv"):
         if r["set"] in ("exemplar", "resource", "latency"):
             weight = width(r["weight_t"])
             layers = described(
-                r["layers"], weight, weight[0] if r["set"] == "exemplar" else 16, r["strategy"].lower(), int(r["rf_requested"])
+                r["layers"],
+                weight,
+                weight[0] if r["set"] == "exemplar" else 16,
+                r["strategy"].lower(),
+                int(r["rf_requested"]),
             )
             truth = {
                 "lut": float(r["vs_LUT"]),
@@ -229,11 +265,13 @@ def other_designs(data: Path) -> list[Row]:
                 "latency": float(r["lat_max"]),
                 "interval": float(r["ii_max"]),
             }
-            rows.append(Row("pytest", layers, of_part("xcu250", 5.0, "hls"), truth, name=f"{r['case']} {r['tool_version']}"))
+            rows.append(
+                Row("pytest", layers, of_part("xcu250", 5.0, "hls"), truth, name=f"{r['case']} {r['tool_version']}")
+            )
     return rows
 
 
-# --- whole projects --------------------------------------------------------------------------------------------------------
+# --- whole projects
 
 
 def bits(text: str | None) -> tuple[int, int] | None:
@@ -271,14 +309,19 @@ class Reader:
             names = args.split(",")
             self.signature[names[-1].strip()] = [n.strip() for n in names[:-1]]
         kinds = str(self.project.get("hls4ml_config_yml")) + str(self.project.get("cfg_IOType")) + str(self.types)
-        told = {c.get("io_type", "").removeprefix("nnet::") for c in self.configs.values()} & {"io_parallel", "io_stream"}
+        told = {c.get("io_type", "").removeprefix("nnet::") for c in self.configs.values()} & {
+            "io_parallel",
+            "io_stream",
+        }
         self.stream = "nnet::array" in kinds or (told or {self.project.get("cfg_IOType")}) == {"io_stream"}
 
     def type_of(self, name: str | None) -> tuple[int, int] | None:
         return bits(self.types.get(name or "", name))
 
     def layers(self, parts: bool = False) -> list[tuple[str, Layer]]:
-        """In order; none where a layer is of a kind that we have no rule for. parts: what is known of them nevertheless."""
+        """In order; none where a layer is of a kind that we have no rule for. parts: what is known of them
+        nevertheless.
+        """
         found: list[tuple[str, Layer]] = []
         held = self.type_of("input_t") or self.type_of("input_1_t") or self.default
         places = 1
@@ -309,7 +352,9 @@ class Reader:
         found = value(config.get(name), self.dims, config)
         return default if found is None else found
 
-    def layer(self, key: str, config: dict[str, Any], x: tuple[int, int], y: tuple[int, int], places: int) -> Layer | None:
+    def layer(
+        self, key: str, config: dict[str, Any], x: tuple[int, int], y: tuple[int, int], places: int
+    ) -> Layer | None:
         common = dict(name=key, op=config["base"], x=x[0], y=y[0], stream=self.stream)
         base = config["base"]
         if base == "dense_config":
@@ -329,7 +374,9 @@ class Reader:
             after = self.size(config, "new_height") * self.size(config, "new_width")
             channels = self.size(config, "n_chan")
             row = self.size(config, "width")
-            return Layer(**common, kind="resize", n_in=channels, n_out=channels, pixels_in=before, pixels_out=after, row=row)
+            return Layer(
+                **common, kind="resize", n_in=channels, n_out=channels, pixels_in=before, pixels_out=after, row=row
+            )
         if base == "batchnorm_config":
             total, channels = self.size(config, "n_in"), self.size(config, "n_filt", -1)
             # A flattened stream comes in parts; the scales then change from part to part.
@@ -340,9 +387,16 @@ class Reader:
             )
             pixels = max(1, total // channels)
             return Layer(
-                **common, kind="scale", n_in=1, n_out=channels, w=scale[0], pixels_in=pixels, pixels_out=pixels, weights=weights,
+                **common,
+                kind="scale",
+                n_in=1,
+                n_out=channels,
+                w=scale[0],
+                pixels_in=pixels,
+                pixels_out=pixels,
+                weights=weights,
                 reuse=self.size(config, "reuse_factor"),
-            )  # fmt: skip
+            )
         return None
 
     def dot(self, config: dict[str, Any], common: dict[str, Any], n_in: int, n_out: int, **more: Any) -> Layer:
@@ -358,9 +412,17 @@ class Reader:
         rounds = bool(re.search("AP_RND|AP_SAT", str(self.types.get(named, named))))
         more.setdefault("kind", "dot")
         return Layer(
-            **common, n_in=n_in, n_out=n_out, w=weight[0], acc=acc[0], weights=weights, strategy=strategy, rounds=rounds,
-            reuse=self.size(config, "reuse_factor"), **more,
-        )  # fmt: skip
+            **common,
+            n_in=n_in,
+            n_out=n_out,
+            w=weight[0],
+            acc=acc[0],
+            weights=weights,
+            strategy=strategy,
+            rounds=rounds,
+            reuse=self.size(config, "reuse_factor"),
+            **more,
+        )
 
     def convolution(self, key: str, config: dict[str, Any], common: dict[str, Any]) -> Layer:
         kernel = (self.size(config, "filt_height"), self.size(config, "filt_width"))
@@ -370,9 +432,18 @@ class Reader:
         n_in = kernel[0] * kernel[1] * channels
         copies = max(1, after // self.size(config, "n_partitions", after)) if not self.stream else 1
         return self.dot(
-            config, common, n_in, filters, kind="depthwise" if depthwise else "dot", kernel=kernel, channels=channels, copies=copies,
-            pixels_in=before, pixels_out=after, row=self.size(config, "in_width"),
-        )  # fmt: skip
+            config,
+            common,
+            n_in,
+            filters,
+            kind="depthwise" if depthwise else "dot",
+            kernel=kernel,
+            channels=channels,
+            copies=copies,
+            pixels_in=before,
+            pixels_out=after,
+            row=self.size(config, "in_width"),
+        )
 
     def activation(self, key: str, config: dict[str, Any], common: dict[str, Any], places: int) -> Layer:
         total = self.size(config, "n_in")
@@ -386,7 +457,9 @@ class Reader:
             "tanh": "table",
             "leakyrelu": "leaky",
         }
-        return Layer(**common, kind=kinds[kind], n_in=total // places, n_out=total // places, pixels_in=places, pixels_out=places)
+        return Layer(
+            **common, kind=kinds[kind], n_in=total // places, n_out=total // places, pixels_in=places, pixels_out=places
+        )
 
     def pool(self, config: dict[str, Any], common: dict[str, Any]) -> Layer:
         channels = self.size(config, "n_filt")
@@ -420,8 +493,9 @@ def owner(source: str) -> str:
 
 
 FORKS = ("crimson1256/", "YanLunHuang/", "filipemlins/")
-"""Their functions (`..._me_...`, serial loops of 2018) are not those of hls4ml: not fitted on, and judged apart. They were set apart
-after their errors had been seen, so both tables are printed."""
+"""Their functions (`..._me_...`, serial loops of 2018) are not those of hls4ml: not fitted on, and judged apart. They
+were set apart after their errors had been seen, so both tables are printed.
+"""
 
 
 def ours(row: Row) -> bool:
@@ -475,7 +549,12 @@ def modules(data: Path) -> list[Row]:
         for key, layer in Reader(project).layers(parts=True):
             for r in own:
                 if re.search(rf"(?<![a-z]_){key}(_0|_s$|_\d+$|$)|_{key}(_0|_s$|$)", r["module"]):
-                    truth = {"lut": float(r["LUT"]), "ff": float(r["FF"]), "dsp": float(r["DSP"]), "bram18": float(r["BRAM_18K"])}
+                    truth = {
+                        "lut": float(r["LUT"]),
+                        "ff": float(r["FF"]),
+                        "dsp": float(r["DSP"]),
+                        "bram18": float(r["BRAM_18K"]),
+                    }
                     truth |= {"latency": float(r["lat_max"]), "interval": float(r["ii_max"])}
                     target = of_part(r["part"], float(r["clk_target_ns"]), "hls")
                     rows.append(Row(owner(project["source"]), (layer,), target, truth, name=r["module"][:40]))

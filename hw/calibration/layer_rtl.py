@@ -1,6 +1,8 @@
-"""Layers of an integer graph as SystemVerilog, put together from the circuits of hw/rtl with their real weights and parameters.
+"""Layers of an integer graph as SystemVerilog, put together from the circuits of hw/rtl with their real weights and
+parameters.
 
-Every function answers the ports and the body of a module. Inputs and outputs are codes, element 0 in the low bits; sums leave as integers.
+Every function answers the ports and the body of a module. Inputs and outputs are codes, element 0 in the low bits; sums
+leave as integers.
 """
 
 from __future__ import annotations
@@ -17,9 +19,20 @@ from qcompile.ir import ops
 
 Module = tuple[str, str]
 FILES = (
-    "accumulator.sv", "adder_tree.sv", "clamp.sv", "compare_part.sv", "minifloat_decode.sv", "minifloat_mul.sv", "minifloat_round.sv", "mul.sv",
-    "mul_const.sv", "rom.sv", "shifter.sv", "table_lut.sv", "thresholds.sv",
-)  # fmt: skip
+    "accumulator.sv",
+    "adder_tree.sv",
+    "clamp.sv",
+    "compare_part.sv",
+    "minifloat_decode.sv",
+    "minifloat_mul.sv",
+    "minifloat_round.sv",
+    "mul.sv",
+    "mul_const.sv",
+    "rom.sv",
+    "shifter.sv",
+    "table_lut.sv",
+    "thresholds.sv",
+)
 
 
 def _sized(value: int, size: int = 64) -> str:
@@ -30,11 +43,13 @@ def _codes(fmt: Format, units: np.ndarray) -> list[int]:
     return [int(v) & ((1 << fmt.width) - 1) for v in np.asarray(fmt.encode(units)).ravel().tolist()]
 
 
-# --- everything unrolled ----------------------------------------------------------------------------------------------------
+# --- everything unrolled
 
 
 def products(s: Site) -> Module:
-    """Constant rows of shared sums; minifloats become integers first, and of two signs +1 counts as 1, so that the sum is 2 * count - all."""
+    """Constant rows of shared sums; minifloats become integers first, and of two signs +1 counts as 1, so that the sum
+    is 2 * count - all.
+    """
     rows, _ = rows_of(s)
     data = s.data.type.format
     assert data is not None
@@ -46,11 +61,15 @@ def products(s: Site) -> Module:
     a = structure.width(first, last) - (first >= 0)
     columns, size = rows.shape[1], len(rows) // groups
     lines = [f"wire [{groups * columns * a - 1}:0] units; wire [{len(rows) * y - 1}:0] sums;"]
-    lines += [decoder(data, f"c[{i * data.width}+:{data.width}]", f"units[{i * a}+:{a}]", i) for i in range(groups * columns)]
+    lines += [
+        decoder(data, f"c[{i * data.width}+:{data.width}]", f"units[{i * a}+:{a}]", i) for i in range(groups * columns)
+    ]
     for g, part in enumerate(np.split(rows, groups)):
         # The text of a module, in a block of its own whose x and y are those of the group.
         text = (
-            structure.verilog(structure.rows(part, first, last), "m", first, last, y).split(";\n", 1)[1].rsplit("endmodule", 1)[0]
+            structure.verilog(structure.rows(part, first, last), "m", first, last, y)
+            .split(";\n", 1)[1]
+            .rsplit("endmodule", 1)[0]
         )
         ports = f"wire [{columns * a - 1}:0] x = units[{g * columns * a}+:{columns * a}]; wire [{size * y - 1}:0] y;"
         lines.append(f"if (1) begin : g{g}\n{ports}\n{text}assign sums[{g * size * y}+:{size * y}] = y;\nend")
@@ -70,15 +89,19 @@ def decoder(fmt: Format, code: str, units: str, number: int) -> str:
     wide = bits(fmt)
     if fmt.width <= 6:
         known = fmt.codes()
-        contents = packed([0 if fmt.is_special(np.array([k]))[0] else int(fmt.decode(np.array([k]))[0]) for k in known], wide)
-        return f"table_lut #(.IN({fmt.width}), .OUT({wide}), .CONTENTS({contents})) d{number} (.x({code}), .y({units}));"
+        contents = packed(
+            [0 if fmt.is_special(np.array([k]))[0] else int(fmt.decode(np.array([k]))[0]) for k in known], wide
+        )
+        return (
+            f"table_lut #(.IN({fmt.width}), .OUT({wide}), .CONTENTS({contents})) d{number} (.x({code}), .y({units}));"
+        )
     e, m = fmt.exponent, fmt.mantissa
     most = 2**e - 2
     return (
-        f"wire [{m}:0] s{number}; wire [{e - 1}:0] e{number}; wire n{number}; wire [{m + most}:0] u{number};\n"
-        f"minifloat_decode #(.E({e}), .M({m})) d{number} (.code({code}), .negative(n{number}), .significand(s{number}), .shift(e{number}));\n"
-        f"shifter #(.BITS({m + 1}), .MAX({most})) h{number} (.x(s{number}), .amount(e{number}), .y(u{number}));\n"
-        f"assign {units} = n{number} ? -u{number} : u{number};"
+        f"wire [{m}:0] s{number}; wire [{e - 1}:0] e{number}; wire n{number}; wire [{m + most}:0]"
+        f" u{number};\nminifloat_decode #(.E({e}), .M({m})) d{number} (.code({code}), .negative(n{number}),"
+        f" .significand(s{number}), .shift(e{number}));\nshifter #(.BITS({m + 1}), .MAX({most})) h{number}"
+        f" (.x(s{number}), .amount(e{number}), .y(u{number}));\nassign {units} = n{number} ? -u{number} : u{number};"
     )
 
 
@@ -99,23 +122,29 @@ def _element(op: ops.Map, row: int, i: int, acc: int) -> str:
         if not n:
             return f"assign {y} = {values[0]};"
         return (
-            f"wire [{n - 1}:0] k{i}; thresholds #(.ACC({acc}), .K({len(cuts)}), .CUTS({packed(cuts.tolist(), acc)})) t{i} (.a({x}), .y(k{i}));\n"
-            f"table_lut #(.IN({n}), .OUT({fmt.width}), .CONTENTS({_filled(values, n, fmt.width)})) v{i} (.x(k{i}), .y({y}));"
+            f"wire [{n - 1}:0] k{i}; thresholds #(.ACC({acc}), .K({len(cuts)}), .CUTS({packed(cuts.tolist(), acc)}))"
+            f" t{i} (.a({x}), .y(k{i}));\ntable_lut #(.IN({n}), .OUT({fmt.width}),"
+            f" .CONTENTS({_filled(values, n, fmt.width)})) v{i} (.x(k{i}), .y({y}));"
         )
     if isinstance(impl, ops.Table):
         size = parallel.table_bits(impl)
         known = (impl.first + np.arange(impl.values.data.shape[1])) % (1 << size)
         values = dict(zip(known.tolist(), _codes(fmt, impl.values.data[row]), strict=True))
-        bits_of = [f"{fmt.width}'d{values[k]}" if k in values else f"{fmt.width}'bx" for k in reversed(range(1 << size))]
-        return f"table_lut #(.IN({size}), .OUT({fmt.width}), .CONTENTS({{{', '.join(bits_of)}}})) v{i} (.x(a[{i * acc}+:{size}]), .y({y}));"
+        bits_of = [
+            f"{fmt.width}'d{values[k]}" if k in values else f"{fmt.width}'bx" for k in reversed(range(1 << size))
+        ]
+        return (
+            f"table_lut #(.IN({size}), .OUT({fmt.width}), .CONTENTS({{{', '.join(bits_of)}}})) v{i}"
+            f" (.x(a[{i * acc}+:{size}]), .y({y}));"
+        )
     assert isinstance(impl, (ops.MulAddShift, ops.FloatRound))
     column = 0 if isinstance(impl, ops.MulAddShift) else ()
     mul, add, shift = (int(p.data[row][column]) for p in (impl.mul, impl.add, impl.shift))
     reach = abs(mul) * (1 << acc - 1) + abs(add)
     n = structure.width(-reach, reach)
     total = (
-        f"wire signed [{n - 1}:0] p{i}; mul_const #(.A({acc}), .VALUE({_sized(mul)}), .Y({n})) m{i} (.a({x}), .y(p{i}));\n"
-        f"wire signed [{n - 1}:0] q{i} = p{i} + {_sized(add, n)};\n"
+        f"wire signed [{n - 1}:0] p{i}; mul_const #(.A({acc}), .VALUE({_sized(mul)}), .Y({n})) m{i} (.a({x}),"
+        f" .y(p{i}));\nwire signed [{n - 1}:0] q{i} = p{i} + {_sized(add, n)};\n"
     )
     if isinstance(impl, ops.FloatRound):
         assert isinstance(fmt, Minifloat)
@@ -137,11 +166,13 @@ def _filled(values: list[int], address: int, size: int) -> str:
     return f"{{{missing * size}'bx, {packed(values, size)}}}" if missing else packed(values, size)
 
 
-# --- folded -----------------------------------------------------------------------------------------------------------------
+# --- folded
 
 
 def matrix_vector(s: Site) -> Module:
-    """pe rows and simd columns a cycle, weights in a ROM; the activations of a cycle come in with `enable`, for every group of rows again."""
+    """pe rows and simd columns a cycle, weights in a ROM; the activations of a cycle come in with `enable`, for every
+    group of rows again.
+    """
     rows, _ = rows_of(s)
     data, weights = s.data.type.format, s.node.inputs[s.constant].type.format
     assert data is not None and weights is not None
@@ -154,18 +185,31 @@ def matrix_vector(s: Site) -> Module:
     address, fold = max(1, (depth - 1).bit_length()), max(1, (folds - 1).bit_length())
     style = "block" if hw.rom(s.fabric, depth, pe * simd * w).bram18 else "distributed"
     lines = [
-        f"reg [{address - 1}:0] address; reg [{fold - 1}:0] fold; reg [{simd * a - 1}:0] x; reg work, last, done; assign valid = done;",
+        (
+            f"reg [{address - 1}:0] address; reg [{fold - 1}:0] fold; reg [{simd * a - 1}:0] x; reg work, last, done;"
+            " assign valid = done;"
+        ),
         f"wire final_fold = fold == {folds - 1};",
-        "always @(posedge clk) begin if (enable) x <= c; work <= enable && !reset; last <= final_fold; done <= work && last && !reset;",
-        f"if (reset) begin address <= 0; fold <= 0; end else if (enable) begin address <= address == {depth - 1} ? 0 : address + 1'b1;",
+        (
+            "always @(posedge clk) begin if (enable) x <= c; work <= enable && !reset; last <= final_fold; done <= work"
+            " && last && !reset;"
+        ),
+        (
+            f"if (reset) begin address <= 0; fold <= 0; end else if (enable) begin address <= address == {depth - 1} ?"
+            " 0 : address + 1'b1;"
+        ),
         "fold <= final_fold ? 0 : fold + 1'b1; end end",
         f"wire [{pe * simd * w - 1}:0] w;",
-        f'rom #(.DEPTH({depth}), .WIDTH({pe * simd * w}), .CONTENTS({packed(_codes(weights, words), w)}), .STYLE("{style}"), .S({address})) memory'
-        " (.clk(clk), .enable(enable), .address(address), .q(w));",
+        (
+            f"rom #(.DEPTH({depth}), .WIDTH({pe * simd * w}), .CONTENTS({packed(_codes(weights, words), w)}),"
+            f' .STYLE("{style}"), .S({address})) memory (.clk(clk), .enable(enable), .address(address), .q(w));'
+        ),
     ]
     for p in range(pe):
         lines += _row(s, p, data, weights, simd, folds, acc, rows.shape[1])
-    ports = f"input clk, input reset, input enable, input [{simd * a - 1}:0] c, output valid, output [{pe * acc - 1}:0] y"
+    ports = (
+        f"input clk, input reset, input enable, input [{simd * a - 1}:0] c, output valid, output [{pe * acc - 1}:0] y"
+    )
     return ports, "\n".join(lines)
 
 
@@ -187,7 +231,8 @@ def _row(s: Site, p: int, data: Format, weights: Format, simd: int, folds: int, 
     if folds > 1:
         options = f".IN({total}), .BITS({acc}), .SIGNED({int(minus)}), .MINUS({int(turned)})"
         lines.append(
-            f"accumulator #({options}) a{p} (.clk(clk), .reset(reset), .enable(work), .last(last), .minus(turn{p}), .x(t{p}), .y(y{p}));"
+            f"accumulator #({options}) a{p} (.clk(clk), .reset(reset), .enable(work), .last(last), .minus(turn{p}),"
+            f" .x(t{p}), .y(y{p}));"
         )
     else:
         sign = f"$signed(t{p})" if minus else f"t{p}"
@@ -205,7 +250,9 @@ def _product(s: Site, name: str, w: str, x: str, data: Format, weights: Format, 
         pins = f".a({x}), .b({w}), .negative(n{name}), .magnitude(g{name})"
         lines = [f"wire n{name}; wire [{most - 1}:0] g{name}; minifloat_mul #({formats}) m{name} ({pins});"]
         return lines + (
-            [f"assign {turn} = n{name}; assign {y} = g{name};"] if turn else [f"assign {y} = n{name} ? -g{name} : g{name};"]
+            [f"assign {turn} = n{name}; assign {y} = g{name};"]
+            if turn
+            else [f"assign {y} = n{name} ? -g{name} : g{name};"]
         )
     if isinstance(data, Bipolar) or isinstance(weights, Bipolar):
         sign, value, fmt = (x, w, weights) if isinstance(data, Bipolar) else (w, x, data)

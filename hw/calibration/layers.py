@@ -1,16 +1,19 @@
-"""Whole layers of real networks, synthesised from the circuits of hw/rtl with their real weights, against what the cost rules predict.
+"""Whole layers of real networks, synthesised from the circuits of hw/rtl with their real weights, against what the cost
+rules predict.
 
-`layers.py` synthesises what hw/calibration/layers.csv does not have yet and writes it and layers.md; `--predict` renews the predictions
-alone; `--check` compares those stored with the rules of now and prints the table. Networks that are not in examples/ come from the folder
-QCOMPILE_CORPUS, else ../shared/models beside the checkout; of them only the numbers are stored.
+`layers.py` synthesises what hw/calibration/layers.csv does not have yet and writes it and layers.md; `--predict` renews
+the predictions alone; `--check` compares those stored with the rules of now and prints the table. Networks that are not
+in examples/ come from the folder QCOMPILE_CORPUS, else ../shared/models beside the checkout; of them only the numbers
+are stored.
 
-What is predicted and what is built are the same part of a layer: one place of a convolution, one element for each parameter row of a Map,
-and of a folded layer the inside of the matrix-vector unit. Around that unit the rules charge more in a network, which is not in here: the
-state machine and stream handshakes of an HLS tool (`folded.HANDSHAKE`), the buffer that repeats the vector, the counter of places, and the
-line buffers of a convolution.
+What is predicted and what is built are the same part of a layer: one place of a convolution, one element for each
+parameter row of a Map, and of a folded layer the inside of the matrix-vector unit. Around that unit the rules charge
+more in a network, which is not in here: the state machine and stream handshakes of an HLS tool (`folded.HANDSHAKE`),
+the buffer that repeats the vector, the counter of places, and the line buffers of a convolution.
 
-Memories in LUTs stay modules of their own (rom.sv): flattened into a layer whose longest path is elsewhere, Yosys' mapper shares parts of
-them between bits and takes up to twice the LUTs. Where whole and sum differ most now are products of minifloats behind such a memory.
+Memories in LUTs stay modules of their own (rom.sv): flattened into a layer whose longest path is elsewhere, Yosys'
+mapper shares parts of them between bits and takes up to twice the LUTs. Where whole and sum differ most now are
+products of minifloats behind such a memory.
 """
 
 from __future__ import annotations
@@ -56,7 +59,9 @@ THRESHOLDS, AFFINE, ROUND, LOOKUP = "thresholds", "multiply-add-shift", "multipl
 
 @dataclass(frozen=True)
 class Point:
-    """A layer and how it is built. op, number: the how-manieth node of that kind; pe, simd: 0 is unrolled; how: implementation of a Map."""
+    """A layer and how it is built. op, number: the how-manieth node of that kind; pe, simd: 0 is unrolled; how:
+    implementation of a Map.
+    """
 
     network: str
     op: str
@@ -72,12 +77,21 @@ class Point:
 
 
 # Input formats of networks whose inputs have no quantizer.
-INPUTS = {"qonnx_model_zoo/qkeras_jettagging": "s12f8", "qonnx_tests_hist/qkeras_qdense_0": "s12f10", "BrevitasProjects2020/LeNet_w2_a2": "s12f3",
-          "BrevitasProjects2020/simplecnv": "s12f3", "dory_examples/nemo_eegnet_dw": "u8f0"}  # fmt: skip
+INPUTS = {
+    "qonnx_model_zoo/qkeras_jettagging": "s12f8",
+    "qonnx_tests_hist/qkeras_qdense_0": "s12f10",
+    "BrevitasProjects2020/LeNet_w2_a2": "s12f3",
+    "BrevitasProjects2020/simplecnv": "s12f3",
+    "dory_examples/nemo_eegnet_dw": "u8f0",
+}
 
 _DIGITS, _JET = "examples/digits_mlp", "qonnx_model_zoo/qkeras_jettagging"
 _TFC1, _TFC2 = "qonnx_model_zoo/TFC_1W1A", "qonnx_model_zoo/TFC_2W2A"
-_LENET, _SIMPLE, _GTSRB = "BrevitasProjects2020/LeNet_w2_a2", "BrevitasProjects2020/simplecnv", "finn_pynq_labs/gtsrb_12x12_w2a3"
+_LENET, _SIMPLE, _GTSRB = (
+    "BrevitasProjects2020/LeNet_w2_a2",
+    "BrevitasProjects2020/simplecnv",
+    "finn_pynq_labs/gtsrb_12x12_w2a3",
+)
 _SIGMOID, _TERNARY, _MIXED = (
     "brevitas/sigmoid_tanh_hardtanh_1d__qonnx",
     "brevitas/ternary_w_binary_a__qonnx",
@@ -92,31 +106,88 @@ _FP8, _LINEAR, _CEIL = (
 _RL, _EEG = "finn_rl/finn_rl_075_025_post", "dory_examples/nemo_eegnet_dw"
 
 UNROLLED = (
-    (_DIGITS, "MatMul", 2), (_DIGITS, "MatMul", 1), (_JET, "MatMul", 3), (_JET, "MatMul", 2), (_JET, "MatMul", 0), (_TFC1, "MatMul", 3),
-    (_TFC2, "MatMul", 3), (_TERNARY, "MatMul", 1), (_SIMPLE, "Conv", 0), (_SIMPLE, "Conv", 1), (_SIMPLE, "MatMul", 0), (_LENET, "Conv", 1),
-    (_MIXED, "Conv", 0), (_SIGMOID, "Conv", 0), (_SIGMOID, "Conv", 1), (_GTSRB, "Conv", 0), (_LINEAR, "MatMul", 0), (_RL, "Conv", 0),
-    (_EEG, "Conv", 2), (_FP4, "Conv", 0), (_FP4, "MatMul", 0), (_FP6A, "Conv", 0), (_FP6B, "Conv", 0), (_FP8, "Conv", 0),
-)  # fmt: skip
+    (_DIGITS, "MatMul", 2),
+    (_DIGITS, "MatMul", 1),
+    (_JET, "MatMul", 3),
+    (_JET, "MatMul", 2),
+    (_JET, "MatMul", 0),
+    (_TFC1, "MatMul", 3),
+    (_TFC2, "MatMul", 3),
+    (_TERNARY, "MatMul", 1),
+    (_SIMPLE, "Conv", 0),
+    (_SIMPLE, "Conv", 1),
+    (_SIMPLE, "MatMul", 0),
+    (_LENET, "Conv", 1),
+    (_MIXED, "Conv", 0),
+    (_SIGMOID, "Conv", 0),
+    (_SIGMOID, "Conv", 1),
+    (_GTSRB, "Conv", 0),
+    (_LINEAR, "MatMul", 0),
+    (_RL, "Conv", 0),
+    (_EEG, "Conv", 2),
+    (_FP4, "Conv", 0),
+    (_FP4, "MatMul", 0),
+    (_FP6A, "Conv", 0),
+    (_FP6B, "Conv", 0),
+    (_FP8, "Conv", 0),
+)
 MAPS = (
-    (_DIGITS, 0, THRESHOLDS), (_DIGITS, 1, AFFINE), (_DIGITS, 1, THRESHOLDS), (_JET, 0, AFFINE), (_JET, 2, AFFINE),
-    (_TFC1, 0, THRESHOLDS), (_SIMPLE, 1, LOOKUP), (_MIXED, 0, LOOKUP), (_FP4, 0, THRESHOLDS),
-    (_FP4, 1, THRESHOLDS), (_FP6A, 0, THRESHOLDS), (_FP6B, 1, ROUND),
-    (_FP8, 0, ROUND), (_GTSRB, 0, THRESHOLDS), (_SIGMOID, 0, THRESHOLDS), (_CEIL, 0, AFFINE), (_LINEAR, 0, AFFINE), (_RL, 0, THRESHOLDS),
-)  # fmt: skip
+    (_DIGITS, 0, THRESHOLDS),
+    (_DIGITS, 1, AFFINE),
+    (_DIGITS, 1, THRESHOLDS),
+    (_JET, 0, AFFINE),
+    (_JET, 2, AFFINE),
+    (_TFC1, 0, THRESHOLDS),
+    (_SIMPLE, 1, LOOKUP),
+    (_MIXED, 0, LOOKUP),
+    (_FP4, 0, THRESHOLDS),
+    (_FP4, 1, THRESHOLDS),
+    (_FP6A, 0, THRESHOLDS),
+    (_FP6B, 1, ROUND),
+    (_FP8, 0, ROUND),
+    (_GTSRB, 0, THRESHOLDS),
+    (_SIGMOID, 0, THRESHOLDS),
+    (_CEIL, 0, AFFINE),
+    (_LINEAR, 0, AFFINE),
+    (_RL, 0, THRESHOLDS),
+)
 FOLDED = (
-    (_DIGITS, "MatMul", 0, 4, 8), (_DIGITS, "MatMul", 0, 1, 16), (_DIGITS, "MatMul", 2, 2, 8), (_JET, "MatMul", 1, 4, 8), (_JET, "MatMul", 0, 8, 4),
-    (_TFC1, "MatMul", 0, 8, 49), (_TFC1, "MatMul", 1, 4, 16), (_TFC2, "MatMul", 0, 4, 28), (_LENET, "Conv", 1, 4, 10), (_RL, "Conv", 1, 4, 6),
-    (_SIGMOID, "Conv", 1, 2, 8), (_TERNARY, "MatMul", 0, 4, 8), (_TERNARY, "MatMul", 1, 2, 12), (_EEG, "MatMul", 0, 4, 4), (_FP4, "MatMul", 0, 2, 12),
-    (_FP6A, "MatMul", 0, 2, 6), (_FP6B, "MatMul", 0, 2, 1), (_FP8, "MatMul", 0, 1, 4),
-)  # fmt: skip
+    (_DIGITS, "MatMul", 0, 4, 8),
+    (_DIGITS, "MatMul", 0, 1, 16),
+    (_DIGITS, "MatMul", 2, 2, 8),
+    (_JET, "MatMul", 1, 4, 8),
+    (_JET, "MatMul", 0, 8, 4),
+    (_TFC1, "MatMul", 0, 8, 49),
+    (_TFC1, "MatMul", 1, 4, 16),
+    (_TFC2, "MatMul", 0, 4, 28),
+    (_LENET, "Conv", 1, 4, 10),
+    (_RL, "Conv", 1, 4, 6),
+    (_SIGMOID, "Conv", 1, 2, 8),
+    (_TERNARY, "MatMul", 0, 4, 8),
+    (_TERNARY, "MatMul", 1, 2, 12),
+    (_EEG, "MatMul", 0, 4, 4),
+    (_FP4, "MatMul", 0, 2, 12),
+    (_FP6A, "MatMul", 0, 2, 6),
+    (_FP6B, "MatMul", 0, 2, 1),
+    (_FP8, "MatMul", 0, 1, 4),
+)
 POINTS: tuple[Point, ...] = (
     *(Point(network, op, number) for network, op, number in UNROLLED),
     *(Point(network, "Map", number, how=how) for network, number, how in MAPS),
     *(Point(*layer) for layer in FOLDED),
-    *(Point(*layer, fabric="ecp5") for layer in ((_DIGITS, "MatMul", 2), (_SIMPLE, "Conv", 1), (_MIXED, "Conv", 0), (_FP4, "Conv", 0))),
-    *(Point(*layer, fabric="ecp5") for layer in ((_DIGITS, "MatMul", 0, 4, 8), (_TFC1, "MatMul", 1, 4, 16), (_LENET, "Conv", 1, 4, 10))),
-    *(Point(network, "Map", number, how=how, fabric="ecp5") for network, number, how in ((_DIGITS, 1, AFFINE), (_GTSRB, 0, THRESHOLDS))),
-)  # fmt: skip
+    *(
+        Point(*layer, fabric="ecp5")
+        for layer in ((_DIGITS, "MatMul", 2), (_SIMPLE, "Conv", 1), (_MIXED, "Conv", 0), (_FP4, "Conv", 0))
+    ),
+    *(
+        Point(*layer, fabric="ecp5")
+        for layer in ((_DIGITS, "MatMul", 0, 4, 8), (_TFC1, "MatMul", 1, 4, 16), (_LENET, "Conv", 1, 4, 10))
+    ),
+    *(
+        Point(network, "Map", number, how=how, fabric="ecp5")
+        for network, number, how in ((_DIGITS, 1, AFFINE), (_GTSRB, 0, THRESHOLDS))
+    ),
+)
 
 
 def path(network: str) -> Path:
@@ -126,7 +197,9 @@ def path(network: str) -> Path:
 
 @cache
 def graph(network: str) -> Graph:
-    """The integer graph, its Maps without an implementation: which one is cheapest depends on the prices, which these layers are to judge."""
+    """The integer graph, its Maps without an implementation: which one is cheapest depends on the prices, which these
+    layers are to judge.
+    """
     model = load(path(network))
     formats = (INPUTS[network],) if network in INPUTS else ()
     reference = with_input_formats(model.graph, Options(input_formats=formats).formats(), model.annotated)
@@ -145,7 +218,9 @@ def layer(p: Point) -> Site:
     node = [n for n in g.nodes if type(n.op).__name__ == p.op][p.number]
     if isinstance(node.op, ops.Map):
         low, high = ranges.row_ranges(node, [known_ranges(p.network)[v.name] for v in node.inputs])
-        node = dataclasses.replace(node, op=dataclasses.replace(node.op, impl=implementation(node.op, p.how, low, high)))
+        node = dataclasses.replace(
+            node, op=dataclasses.replace(node.op, impl=implementation(node.op, p.how, low, high))
+        )
     return site(g, node, hw.fabric(device(FABRICS[p.fabric])), Folding(p.pe, p.simd))
 
 
@@ -237,7 +312,14 @@ def row_of(p: Point, found: dict[str, Any], digest: str) -> Row:
     now = {f"predicted_{k}": round(getattr(cost, k)) for k in RESULTS}
     error = 100 * (now["predicted_lut"] / max(int(found["lut"]), 1) - 1)
     point = dict(zip((f.name for f in dataclasses.fields(Point)), p.key, strict=True))
-    values = {**point, **shape(p), **{k: found[k] for k in RESULTS}, **now, "error_percent": f"{error:.1f}", "circuit": digest}
+    values = {
+        **point,
+        **shape(p),
+        **{k: found[k] for k in RESULTS},
+        **now,
+        "error_percent": f"{error:.1f}",
+        "circuit": digest,
+    }
     return {k: str(v) for k, v in values.items()}
 
 
@@ -261,15 +343,32 @@ def kind(row: Row) -> str:
 def report(rows: list[Row]) -> str:
     """The Markdown table."""
     lines = [
-        "LUTs of whole layers, put together from the circuits of hw/rtl and synthesised flattened, against the sum that the cost rules predict.",
-        f"Made by hw/calibration/layers.py, which says what a layer here contains. Synthesis: {yosys_version()}.", "",
-        "| kind | points | median error | 95th percentile | mean with sign |", "|---|---|---|---|---|",
-    ]  # fmt: skip
+        (
+            "LUTs of whole layers, put together from the circuits of hw/rtl and synthesised flattened, against the sum"
+            " that the cost rules predict."
+        ),
+        f"Made by hw/calibration/layers.py, which says what a layer here contains. Synthesis: {yosys_version()}.",
+        "",
+        "| kind | points | median error | 95th percentile | mean with sign |",
+        "|---|---|---|---|---|",
+    ]
     for name in ["all", *sorted({kind(r) for r in rows})]:
         some = [r for r in rows if name in ("all", kind(r))]
         median, high = summary(some)
-        lines.append(f"| {name} | {len(some)} | {median:.1f} % | {high:.1f} % | {statistics.mean(errors(some)):+.1f} % |")
-    titles = ["network", "layer", "rows x columns", "data, weights, result", "built", "fabric", "LUT", "predicted", "error"]
+        lines.append(
+            f"| {name} | {len(some)} | {median:.1f} % | {high:.1f} % | {statistics.mean(errors(some)):+.1f} % |"
+        )
+    titles = [
+        "network",
+        "layer",
+        "rows x columns",
+        "data, weights, result",
+        "built",
+        "fabric",
+        "LUT",
+        "predicted",
+        "error",
+    ]
     titles += [title for k in RESULTS[1:] for title in (k.upper(), "predicted")]
     lines += ["", "| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
     for r, error in zip(rows, errors(rows), strict=True):
@@ -311,7 +410,9 @@ def predict() -> None:
 
 
 def check() -> int:
-    """Number of stored rows that the rules, or the circuits, of now contradict. Networks that are not there are passed over."""
+    """Number of stored rows that the rules, or the circuits, of now contradict. Networks that are not there are passed
+    over.
+    """
     wrong, old = 0, stored()
     for p in POINTS:
         if not path(p.network).exists():

@@ -1,6 +1,7 @@
 """Synthesises every point of the grid with Yosys and writes hw/calibration/points/<primitive>.csv.
 
-Points that are in the file already stay, unless the RTL or the commands changed. `measure.py [fabric or primitive ...]` does some of them.
+Points that are in the file already stay, unless the RTL or the commands changed. `measure.py [fabric or primitive ...]`
+does some of them.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ POINTS = HERE / "points"
 BATCH = 24  # points in one run of Yosys: starting it costs more than a point does
 
 PREPARE = "hierarchy -top wrap; proc; flatten; opt; wreduce; opt_expr -fine; opt_clean; techmap -map adders.v"
-# The relaxed delay of the ECP5 keeps the mapper from duplicating logic to save a level, which makes counts jump; the mapper for LUT6
-# weighs small LUTs less, and counts are steadier with its default.
+# The relaxed delay of the ECP5 keeps the mapper from duplicating logic to save a level, which makes counts jump; the
+# mapper for LUT6 weighs small LUTs less, and counts are steadier with its default.
 COMMANDS = {
     "xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -abc9 -top wrap",
     "xcup": "synth_xilinx -family xcup -flatten -noiopad -noclkbuf -abc9 -top wrap",
@@ -35,12 +36,29 @@ COMMANDS = {
 }
 RESULTS = ("lut", "ff", "dsp", "bram18", "carry", "lutram")
 
-# LUTs of a cell that is none: two in a carry cell of the ECP5; memories in LUTs take whole slices. An inverter is a LUT of one input.
+# LUTs of a cell that is none: two in a carry cell of the ECP5; memories in LUTs take whole slices. An inverter is a LUT
+# of one input.
 _LUTS = {"INV": 1, "CCU2C": 2}
 _LUTRAM = {
-    "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1, "RAM16X1D": 2, "RAM32X1S": 1, "RAM32X1D": 2, "RAM64X1S": 1, "RAM64X1D": 2, "RAM128X1S": 2,
-    "RAM128X1D": 4, "RAM256X1S": 4, "RAM256X1D": 8, "RAM512X1S": 8, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8, "TRELLIS_DPR16X4": 6,
-}  # fmt: skip
+    "SRL16E": 1,
+    "SRLC16E": 1,
+    "SRLC32E": 1,
+    "RAM16X1D": 2,
+    "RAM32X1S": 1,
+    "RAM32X1D": 2,
+    "RAM64X1S": 1,
+    "RAM64X1D": 2,
+    "RAM128X1S": 2,
+    "RAM128X1D": 4,
+    "RAM256X1S": 4,
+    "RAM256X1D": 8,
+    "RAM512X1S": 8,
+    "RAM32M": 4,
+    "RAM64M": 4,
+    "RAM32M16": 8,
+    "RAM64M8": 8,
+    "TRELLIS_DPR16X4": 6,
+}
 _BRAM = {"RAMB18E1": 1, "RAMB18E2": 1, "RAMB36E1": 2, "RAMB36E2": 2, "DP16KD": 1, "PDPW16KD": 1}
 _DSP = {"DSP48E1", "DSP48E2", "MULT18X18D"}
 _FF = {"FDRE", "FDSE", "FDCE", "FDPE", "TRELLIS_FF"}
@@ -143,7 +161,9 @@ def read_points(name: str) -> tuple[dict[str, str], dict[tuple[str, ...], dict[s
     if not path.exists():
         return {}, {}
     lines = path.read_text().splitlines()
-    digests = {k: v for k, v in (line[len("# digest ") :].split(": ") for line in lines if line.startswith("# digest "))}
+    digests = {
+        k: v for k, v in (line[len("# digest ") :].split(": ") for line in lines if line.startswith("# digest "))
+    }
     found = {}
     for row in csv.DictReader(line for line in lines if not line.startswith("#")):
         results = {k: int(row.pop(k)) for k in RESULTS}

@@ -1,7 +1,8 @@
-"""A multiply-accumulate of minifloats against one of integers of the same width: measured, written to hw/calibration/minifloat_mac.md.
+"""A multiply-accumulate of minifloats against one of integers of the same width: measured, written to
+hw/calibration/minifloat_mac.md.
 
-Both accumulators are exact for TERMS products of any codes. Decoding is part of it; rounding back to the format happens once a sum and
-is not.
+Both accumulators are exact for TERMS products of any codes. Decoding is part of it; rounding back to the format happens
+once a sum and is not.
 """
 
 from __future__ import annotations
@@ -17,13 +18,23 @@ from qcompile.formats.minifloat import SUFFIXES
 TERMS = 64
 LIMITS = (20, 180)  # percent
 FORMATS = {
-    "E2M1": E2M1, "E2M2": Minifloat(2, 2, 1), "E3M1": Minifloat(3, 1, 3), "E2M3": E2M3, "E3M2": E3M2, "E3M3": Minifloat(3, 3, 3),
-    "E4M2": Minifloat(4, 2, 7), "E3M4": Minifloat(3, 4, 3), "E4M3": E4M3, "E5M2": E5M2,
-}  # fmt: skip
+    "E2M1": E2M1,
+    "E2M2": Minifloat(2, 2, 1),
+    "E3M1": Minifloat(3, 1, 3),
+    "E2M3": E2M3,
+    "E3M2": E3M2,
+    "E3M3": Minifloat(3, 3, 3),
+    "E4M2": Minifloat(4, 2, 7),
+    "E3M4": Minifloat(3, 4, 3),
+    "E4M3": E4M3,
+    "E5M2": E5M2,
+}
 FABRICS = ("xc7", "ecp5")
 FILE = Path(__file__).resolve().parent / "minifloat_mac.md"
 _FILES = ("accumulator.sv", "mul.sv", "table_lut.sv")
-FLOAT = Primitive(("minifloat_mac.sv", "minifloat_mul.sv", "minifloat_decode.sv", "shifter.sv", *_FILES), _minifloat_mac, ())
+FLOAT = Primitive(
+    ("minifloat_mac.sv", "minifloat_mul.sv", "minifloat_decode.sv", "shifter.sv", *_FILES), _minifloat_mac, ()
+)
 INTEGER = Primitive(("mac.sv", *_FILES), _mac, ())
 
 
@@ -41,7 +52,10 @@ def integer_point(width: int) -> Params:
 def table() -> str:
     widths = sorted({f.width for f in FORMATS.values()})
     lines = [
-        f"LUTs of one multiply-accumulate, its accumulator exact for {TERMS} terms, and the overhead over integers of the same width",
+        (
+            f"LUTs of one multiply-accumulate, its accumulator exact for {TERMS} terms, and the overhead over integers"
+            " of the same width"
+        ),
         f"(published designs: {LIMITS[0]:+} to {LIMITS[1]:+} %). Synthesis: {yosys_version()}.",
         "",
     ]
@@ -60,7 +74,8 @@ def table() -> str:
             inside = "inside" if LIMITS[0] <= over <= LIMITS[1] else "below" if over < LIMITS[0] else "above"
             special = SUFFIXES[FORMATS[name].specials]
             lines.append(
-                f"| {name}{special} | {fabric} | {found['lut']} | {p['acc']} | {base['lut']} | {q['acc']} | {over:+.0f} % | {inside} |"
+                f"| {name}{special} | {fabric} | {found['lut']} | {p['acc']} | {base['lut']} | {q['acc']} | {over:+.0f}"
+                f" % | {inside} |"
             )
     return "\n".join([*lines, ""])
 

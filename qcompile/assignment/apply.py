@@ -1,7 +1,7 @@
 """Plan + float graph -> quantized graph, which the compiler takes as if the model had come with these quantizers.
 
-Weights become codes by exact rational arithmetic (nearest, ties to even). Biases and batch norms stay the rationals that they are: they
-enter the exact Map behind an accumulator, so nothing is lost on them.
+Weights become codes by exact rational arithmetic (nearest, ties to even). Biases and batch norms stay the rationals
+that they are: they enter the exact Map behind an accumulator, so nothing is lost on them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _WIDEST = 64
 def apply(graph: Graph, plan: Plan) -> Graph:
     """The model graph with the plan's transforms, quantized weights and activation quantizers.
 
-    QCompileError for a plan that names tensors or layers which the model does not have, leaves tensors out, or asks for what is impossible.
+    QCompileError for a plan that names tensors or layers which the model does not have, leaves tensors out, or asks for
+    what is impossible.
     """
     graph = transformed(graph, plan.transforms)
     found = {t.name: t for t in tensors(graph)}
@@ -37,8 +38,11 @@ def apply(graph: Graph, plan: Plan) -> Graph:
         quantize_op(found[name], plan.tensors[name])
     missing = [t.name for t in found.values() if t.given is None and t.name not in plan.tensors]
     if missing:
-        raise QCompileError(f"the plan has no format for {len(missing)} tensor(s): {', '.join(missing[:8])}", graph.name,
-                            "qcompile assign makes whole plans")  # fmt: skip
+        raise QCompileError(
+            f"the plan has no format for {len(missing)} tensor(s): {', '.join(missing[:8])}",
+            graph.name,
+            "qcompile assign makes whole plans",
+        )
     wanted = {found[n].value: (found[n], c) for n, c in plan.tensors.items()}
     return _with_bias(_quantized(graph, wanted, plan.free), plan)
 
@@ -46,17 +50,33 @@ def apply(graph: Graph, plan: Plan) -> Graph:
 def quantize_op(t: Tensor, c: Choice) -> ops.Quantize:
     """The exact quantizer of a choice. QCompileError where format and tensor do not go together."""
     place = f"plan: tensor '{t.name}'"
-    if not 1 <= c.format.width <= _WIDEST or (isinstance(c.format, FixedPoint) and c.format.max_units == c.format.min_units):
+    if not 1 <= c.format.width <= _WIDEST or (
+        isinstance(c.format, FixedPoint) and c.format.max_units == c.format.min_units
+    ):
         raise QCompileError(f"the format {c.format} holds nothing", place, "1 to 64 bits, more than one number")
     if isinstance(c.format, Minifloat) and c.format.specials.value != "NONE":
-        raise QCompileError(f"the format {c.format} has codes that are no numbers", place, "a minifloat without specials, for example e4m3b7")
-    if c.zero_point and (isinstance(c.format, (Minifloat, Bipolar)) or not c.format.min_units <= c.zero_point <= c.format.max_units):
+        raise QCompileError(
+            f"the format {c.format} has codes that are no numbers",
+            place,
+            "a minifloat without specials, for example e4m3b7",
+        )
+    if c.zero_point and (
+        isinstance(c.format, (Minifloat, Bipolar)) or not c.format.min_units <= c.zero_point <= c.format.max_units
+    ):
         raise QCompileError(f"the zero point {c.zero_point} is no code of {c.format}", place)
     if c.axis is None:
         scale = Param.of(Fraction(c.scale[0])) if c.scale[0] != 1 else ONE
     elif t.kind == ACTIVATION or c.axis != t.axis or len(c.scale) != t.shape[c.axis]:
-        allowed = "one scale" if t.kind == ACTIVATION or t.axis is None else f"one scale, or {t.shape[t.axis]} along axis {t.axis}"
-        raise QCompileError(f"{len(c.scale)} scales along axis {c.axis} do not fit the tensor of shape {list(t.shape)}", place, f"{allowed} is possible")
+        allowed = (
+            "one scale"
+            if t.kind == ACTIVATION or t.axis is None
+            else f"one scale, or {t.shape[t.axis]} along axis {t.axis}"
+        )
+        raise QCompileError(
+            f"{len(c.scale)} scales along axis {c.axis} do not fit the tensor of shape {list(t.shape)}",
+            place,
+            f"{allowed} is possible",
+        )
     else:
         shape = tuple(n if i == c.axis else 1 for i, n in enumerate(t.shape))
         scale = Param(shape, tuple(Fraction(v) for v in c.scale)).compress()
@@ -64,7 +84,9 @@ def quantize_op(t: Tensor, c: Choice) -> ops.Quantize:
 
 
 def _quantized(graph: Graph, wanted: dict[str, tuple[Tensor, Choice]], free: bool) -> Graph:
-    """Constants replaced, and a Quantize behind every activation; quantizers that the model has are replaced where they are freed."""
+    """Constants replaced, and a Quantize behind every activation; quantizers that the model has are replaced where they
+    are freed.
+    """
     renamed: dict[str, Value] = {}
     nodes: list[Node] = []
 
@@ -86,15 +108,20 @@ def _quantized(graph: Graph, wanted: dict[str, tuple[Tensor, Choice]], free: boo
             continue
         t, c = wanted[node.output.name]
         if isinstance(node.op, (ops.Constant, ops.Quantize)) and t.given is not None and not free:
-            raise QCompileError(f"the model has quantized it to {t.given} itself", f"plan: tensor '{t.name}'",
-                                'leave it out of the plan, or free it: "free": true')  # fmt: skip
+            raise QCompileError(
+                f"the model has quantized it to {t.given} itself",
+                f"plan: tensor '{t.name}'",
+                'leave it out of the plan, or free it: "free": true',
+            )
         if isinstance(node.op, ops.Constant):
             made = _weight(node, t, c)
             nodes.append(made)
             renamed[node.output.name] = made.output
         elif isinstance(node.op, ops.Quantize):
             op = quantize_op(t, c)
-            made = replace(node, op=op, outputs=(Value(node.output.name, TensorType(t.shape, op.format, op.scale, op.zero_point)),))
+            made = replace(
+                node, op=op, outputs=(Value(node.output.name, TensorType(t.shape, op.format, op.scale, op.zero_point)),)
+            )
             nodes.append(made)
             renamed[node.output.name] = made.output
         else:
@@ -110,7 +137,9 @@ def _weight(node: Node, t: Tensor, c: Choice) -> Node:
     if c.units is not None:
         units = np.asarray(c.units)
         if units.shape != t.shape:
-            raise QCompileError(f"units of shape {list(units.shape)} for a tensor of shape {list(t.shape)}", f"plan: tensor '{t.name}'")
+            raise QCompileError(
+                f"units of shape {list(units.shape)} for a tensor of shape {list(t.shape)}", f"plan: tensor '{t.name}'"
+            )
         try:
             c.format.encode(units)
         except ValueError as error:
@@ -137,7 +166,9 @@ def _with_bias(graph: Graph, plan: Plan) -> Graph:
         if node.output.name in chosen:
             values, shape = chosen[node.output.name], channels(node)
             if len(values) != max(shape):
-                raise QCompileError(f"{len(values)} offsets for {max(shape)} channels", f"plan: bias of '{node.origin.node}'")
+                raise QCompileError(
+                    f"{len(values)} offsets for {max(shape)} channels", f"plan: bias of '{node.origin.node}'"
+                )
             add = ops.Affine(add=Param(shape, tuple(Fraction(v) for v in values)).compress())
             made = Value(node.output.name + ".corrected", TensorType(node.output.type.shape))
             nodes.append(Node(add, (node.output,), (made,), node.origin))

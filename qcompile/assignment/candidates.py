@@ -60,7 +60,9 @@ def parse(text: str) -> tuple[Candidate, ...]:
 
 @cache
 def grids(candidate: Candidate, signed: bool, weight: bool) -> tuple[Format, ...]:
-    """The formats that a candidate can become for signed or unsigned numbers, all with unit 1: the scale is put on by `ranges`."""
+    """The formats that a candidate can become for signed or unsigned numbers, all with unit 1: the scale is put on by
+    `ranges`.
+    """
     bits = candidate.bits
     if candidate.family in ("fixed", "int"):
         if bits == 1 and signed:
@@ -75,7 +77,9 @@ def grids(candidate: Candidate, signed: bool, weight: bool) -> tuple[Format, ...
 
 @dataclass(frozen=True)
 class Restriction:
-    """`layer=conv1:int8`, `op=Gemm:int2-4`, `kind=activation:int4-8`, `tensor=x:fixed8`; patterns with * and ? are possible."""
+    """`layer=conv1:int8`, `op=Gemm:int2-4`, `kind=activation:int4-8`, `tensor=x:fixed8`; patterns with * and ? are
+    possible.
+    """
 
     field: str
     pattern: str
@@ -86,29 +90,38 @@ class Restriction:
         head, _, formats = text.rpartition(":")
         field, _, pattern = head.partition("=")
         if field not in ("layer", "op", "kind", "tensor") or not pattern:
-            raise QCompileError(f"the restriction '{text}' is not understood", hint="layer=NAME:int8, op=Gemm:int2-4, kind=activation:int4-8 or tensor=NAME:fixed8")
+            raise QCompileError(
+                f"the restriction '{text}' is not understood",
+                hint="layer=NAME:int8, op=Gemm:int2-4, kind=activation:int4-8 or tensor=NAME:fixed8",
+            )
         return Restriction(field, pattern, parse(formats))
 
     def matches(self, t: Tensor) -> bool:
         return fnmatchcase({"layer": t.layer, "op": t.op, "kind": t.kind, "tensor": t.name}[self.field], self.pattern)
 
 
-def candidates_of(found: Iterable[Tensor], default: Sequence[Candidate], restrictions: Sequence[Restriction] = ()) -> dict[str, tuple[Candidate, ...]]:
-    """Candidates per tensor; the last restriction that matches decides. Tied tensors get those that all of them may have."""
+def candidates_of(
+    found: Iterable[Tensor], default: Sequence[Candidate], restrictions: Sequence[Restriction] = ()
+) -> dict[str, tuple[Candidate, ...]]:
+    """Candidates per tensor; the last restriction that matches decides. Tied tensors get those that all of them may
+    have.
+    """
     found = list(found)
     for r in restrictions:
         if not any(r.matches(t) for t in found):
             names = sorted({{"layer": t.layer, "op": t.op, "kind": t.kind, "tensor": t.name}[r.field] for t in found})
             raise unknown(f"{r.field} of this model", r.pattern, names)
-    chosen = {t.name: next((r.candidates for r in reversed(restrictions) if r.matches(t)), tuple(default)) for t in found}
+    chosen = {
+        t.name: next((r.candidates for r in reversed(restrictions) if r.matches(t)), tuple(default)) for t in found
+    }
     for t in found:
         if t.tie:
             group = [chosen[o.name] for o in found if o.tie == t.tie]
             common = tuple(c for c in group[0] if all(c in g for g in group))
             if not common:
                 joined = ", ".join(o.name for o in found if o.tie == t.tie)
-                raise QCompileError(f"the tensors {joined} are joined and need one format, but have no candidate in common")
+                raise QCompileError(
+                    f"the tensors {joined} are joined and need one format, but have no candidate in common"
+                )
             chosen[t.name] = common
     return chosen
-
-

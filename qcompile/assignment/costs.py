@@ -1,10 +1,12 @@
-"""Cost tables: what every candidate takes on a part, from the cost model's own rules on the codes that would be compiled.
+"""Cost tables: what every candidate takes on a part, from the cost model's own rules on the codes that would be
+compiled.
 
-Of a layer with constant weights the products are priced for every pair of formats of its two operands, on the actual weight codes. The
-Maps (requantization) and everything else that depends on one activation are read off uniform designs, lowered for real, one per
-candidate. A Map also grows with the bits of its accumulator, which both operands decide: by how much is read off designs with the coarsest
-and the finest weights, and enters as pairs of each operand with the Map's output (accumulator bits being nearly a sum over the operands;
-our linearization). Estimates of whole designs correct the rest (see `planning`).
+Of a layer with constant weights the products are priced for every pair of formats of its two operands, on the actual
+weight codes. The Maps (requantization) and everything else that depends on one activation are read off uniform designs,
+lowered for real, one per candidate. A Map also grows with the bits of its accumulator, which both operands decide: by
+how much is read off designs with the coarsest and the finest weights, and enters as pairs of each operand with the
+Map's output (accumulator bits being nearly a sum over the operands; our linearization). Estimates of whole designs
+correct the rest (see `planning`).
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ RESOURCES = ("lut", "ff", "dsp", "bram18", "uram", "latency")
 
 @dataclass(frozen=True)
 class Target:
-    """What is priced: a fabric, products unrolled or shared, foldings by the layer's result (those that a search leaves open apart, see `Folds`);
-    softmax as for compiling; the clock, which decides the cycles of unrolled layers.
+    """What is priced: a fabric, products unrolled or shared, foldings by the layer's result (those that a search leaves
+    open apart, see `Folds`); softmax as for compiling; the clock, which decides the cycles of unrolled layers.
     """
 
     fabric: Fabric
@@ -49,7 +51,9 @@ class Target:
     clock_ns: float = 5.0
 
     def price(self, s: Site, open_: Sequence[Folding] = ()) -> np.ndarray:
-        """[folding that is open (one where none is), resource] of a site. Latencies of unrolled layers: delays in clock periods, not cut."""
+        """[folding that is open (one where none is), resource] of a site. Latencies of unrolled layers: delays in clock
+        periods, not cut.
+        """
         if self.unrolled:
             cost = parallel.cost(s)
             return _vector(cost, cost.delay_ns / self.clock_ns)[None]
@@ -61,12 +65,16 @@ class Target:
 def lowered(graph: Graph, plan: Plan, target: Target) -> Graph:
     """The integer graph of a plan, with implementations."""
     quantized = apply(graph, replace(plan, transforms=()))
-    return implement(sink_transposes(remove_unused(lower(quantized, ports.split(quantized, target.softmax))[0])), target.fabric)
+    return implement(
+        sink_transposes(remove_unused(lower(quantized, ports.split(quantized, target.softmax))[0])), target.fabric
+    )
 
 
-def costs(study: Study, graph: Graph, target: Target, given: Mapping[str, Format] | None = None, folds: Folds | None = None) -> dict[str, Table]:
-    """A table per resource over the variables of `folds` (the study's, if not given). graph: the transformed float graph; given: formats of
-    tensors that are not searched.
+def costs(
+    study: Study, graph: Graph, target: Target, given: Mapping[str, Format] | None = None, folds: Folds | None = None
+) -> dict[str, Table]:
+    """A table per resource over the variables of `folds` (the study's, if not given). graph: the transformed float
+    graph; given: formats of tensors that are not searched.
     """
     builder = _Builder(study, graph, target, given or {}, folds or Folds.none(study))
     builder.uniform()
@@ -76,8 +84,8 @@ def costs(study: Study, graph: Graph, target: Target, given: Mapping[str, Format
 
 @dataclass(frozen=True)
 class _Part:
-    """What a node takes, [folding, resource]. of: the activation that a Map makes, or that another node reads, if any; unit: the variable that
-    folds it; bits: of a Map's accumulator.
+    """What a node takes, [folding, resource]. of: the activation that a Map makes, or that another node reads, if any;
+    unit: the variable that folds it; bits: of a Map's accumulator.
     """
 
     of: str | None
@@ -97,11 +105,14 @@ class _Builder:
         self.unary = [np.zeros((len(RESOURCES), n)) for n in folds.sizes]
         self.pairs: dict[tuple[int, int], np.ndarray] = {}
         self.constant = np.zeros(len(RESOURCES))
-        # value of an activation -> [folding, resource, candidate]: what the Map that makes it takes, and how much more per bit of its accumulator
+        # value of an activation -> [folding, resource, candidate]: what the Map that makes it takes, and how much more
+        # per bit of its accumulator
         self.maps: dict[str, np.ndarray] = {}
         self.slopes: dict[str, np.ndarray] = {}
         self.unit: dict[str, int | None] = {}  # variable that folds it
-        self.scaled: dict[str, np.ndarray] = {}  # how much more where a free scale comes in that the candidate itself does not have
+        self.scaled: dict[
+            str, np.ndarray
+        ] = {}  # how much more where a free scale comes in that the candidate itself does not have
         self.accumulators: dict[str, np.ndarray] = {}  # bits, per candidate
 
     def choice(self, index: int, weights: Mapping[str, int] | None = None) -> Plan:
@@ -122,7 +133,9 @@ class _Builder:
         return out
 
     def unlike(self, index: int) -> dict[str, int]:
-        """Weights with a free scale, of nearly the bits of those at a place; nothing where these have one already or none is among the candidates."""
+        """Weights with a free scale, of nearly the bits of those at a place; nothing where these have one already or
+        none is among the candidates.
+        """
         out = {}
         for t in self.study.weights:
             own = self.study.candidates[t.name]
@@ -141,7 +154,10 @@ class _Builder:
                     self._attribute(part, index)
                 else:
                     self._map(part, index)
-            ends = [{p.of: p for p in self._rest(index, self.alike(index, end)) if p.of and p.bits is not None} for end in (0, -1)]
+            ends = [
+                {p.of: p for p in self._rest(index, self.alike(index, end)) if p.of and p.bits is not None}
+                for end in (0, -1)
+            ]
             for name, low in ends[0].items():
                 high = ends[1].get(name, low)
                 assert name is not None and low.bits is not None and high.bits is not None
@@ -150,7 +166,9 @@ class _Builder:
             for part in self._rest(index, other) if (other := self.unlike(index)) else ():
                 if part.of and part.bits is not None and index < self.maps[part.of].shape[2]:
                     longer = self.slopes[part.of][:, :, index] * (part.bits - self.accumulators[part.of][index])
-                    self.scaled[part.of][:, :, index] = np.maximum(part.cost - self.maps[part.of][:, :, index] - longer, 0)
+                    self.scaled[part.of][:, :, index] = np.maximum(
+                        part.cost - self.maps[part.of][:, :, index] - longer, 0
+                    )
             self.study.jobs.progress("costs of uniform designs", index + 1, count)
 
     def _rest(self, index: int, weights: Mapping[str, int] | None) -> list[_Part]:
@@ -159,9 +177,14 @@ class _Builder:
         constants = {n.output.name for n in integer.nodes if isinstance(n.op, ops.Constant)}
         out = []
         for node in integer.nodes:
-            if isinstance(node.op, ops.Constant) or (isinstance(node.op, (ops.MatMul, ops.Conv)) and any(v.name in constants for v in node.inputs)):
+            if isinstance(node.op, ops.Constant) or (
+                isinstance(node.op, (ops.MatMul, ops.Conv)) and any(v.name in constants for v in node.inputs)
+            ):
                 continue
-            unit, cost = self.folds.variable_of.get(node.output.name), self._price(site(integer, node, self.target.fabric))
+            unit, cost = (
+                self.folds.variable_of.get(node.output.name),
+                self._price(site(integer, node, self.target.fabric)),
+            )
             own = self.by_value.get(node.output.name.removesuffix(".q")) if isinstance(node.op, ops.Map) else None
             if own is not None:
                 out.append(_Part(own.value, cost, unit, max(v.type.format.width for v in node.inputs if v.type.format)))
@@ -227,20 +250,35 @@ class _Builder:
         return None
 
     def products(self) -> None:
-        """Layers with constant weights: a price per pair of candidates; and the Map's share that goes with the accumulator."""
+        """Layers with constant weights: a price per pair of candidates; and the Map's share that goes with the
+        accumulator.
+        """
         plan = self.choice(max(self.formats) - 1)
         integer = lowered(self.graph, plan, self.target)
         layers = [n for n in self.graph.nodes if isinstance(n.op, (ops.MatMul, ops.Conv))]
         named = {n.output.name: n for n in integer.nodes}
         for done, layer in enumerate(layers, 1):
             node = named.get(layer.output.name)
-            weight = next((self.by_value[v.name] for v in layer.inputs if v.name in self.by_value and self.by_value[v.name].kind == "weight"), None)
+            weight = next(
+                (
+                    self.by_value[v.name]
+                    for v in layer.inputs
+                    if v.name in self.by_value and self.by_value[v.name].kind == "weight"
+                ),
+                None,
+            )
             if node is None or weight is None:
-                if node is not None and any(isinstance(getattr(integer.producers.get(v.name), "op", None), ops.Constant) for v in node.inputs):
+                if node is not None and any(
+                    isinstance(getattr(integer.producers.get(v.name), "op", None), ops.Constant) for v in node.inputs
+                ):
                     self._given_weights(integer, node)
                 continue
             data = self._source(integer, node)
-            constant = next(i for i, v in enumerate(node.inputs) if isinstance(getattr(integer.producers.get(v.name), "op", None), ops.Constant))
+            constant = next(
+                i
+                for i, v in enumerate(node.inputs)
+                if isinstance(getattr(integer.producers.get(v.name), "op", None), ops.Constant)
+            )
             self._pair(integer, node, weight.name, data, constant)
             self.study.jobs.progress("costs of products", done, len(layers))
         for value, table in self.maps.items():
@@ -248,7 +286,11 @@ class _Builder:
 
     def _given_weights(self, integer: Graph, node: Node) -> None:
         """A layer whose weights are not searched: its price by the format of its data."""
-        constant = next(i for i, v in enumerate(node.inputs) if isinstance(getattr(integer.producers.get(v.name), "op", None), ops.Constant))
+        constant = next(
+            i
+            for i, v in enumerate(node.inputs)
+            if isinstance(getattr(integer.producers.get(v.name), "op", None), ops.Constant)
+        )
         units, own = integer.producers[node.inputs[constant].name].op.units.data, node.inputs[constant].type.format
         assert own is not None
         data, unit = self._source(integer, node), self.folds.variable_of.get(node.output.name)
@@ -291,21 +333,26 @@ class _Builder:
         self.pairs[key] = self.pairs[key] + value if key in self.pairs else value
 
     def _accumulated(self, made: str, i: int, j: int | None, bits: np.ndarray) -> None:
-        """What a Map takes beyond its uniform design, for the accumulator that weights i and data j make: slope times bits, operand by operand."""
+        """What a Map takes beyond its uniform design, for the accumulator that weights i and data j make: slope times
+        bits, operand by operand.
+        """
         of_weight, of_data = bits.mean(axis=1) - bits.mean(), bits.mean(axis=0)
         places = np.arange(self.slopes[made].shape[2])
         for v, of in ((i, of_weight), (j, of_data)):
             if v is not None:
                 uniform = of[np.minimum(places, len(of) - 1)]  # what the uniform design at a place has
                 self._behind(made, v, self.slopes[made], of[:, None] - uniform[None, :])
-        # A free scale of either operand makes the Map a general multiplication; where both have one it is counted twice.
+        # A free scale of either operand makes the Map a general multiplication; where both have one it is counted
+        # twice.
         for v in (i, j) if self.scaled[made].any() else ():
             if v is not None:
                 free = np.array([not c.po2 for c in self.study.candidates[self.study.variables[v][0]]], float)
                 self._behind(made, v, self.scaled[made], np.repeat(free[:, None], len(places), axis=1))
 
     def _behind(self, made: str, v: int, cost: np.ndarray, times: np.ndarray) -> None:
-        """A Map's cost [folding, resource, its candidate] times [candidate of v, candidate of the Map], at v's folding where v folds the Map."""
+        """A Map's cost [folding, resource, its candidate] times [candidate of v, candidate of the Map], at v's folding
+        where v folds the Map.
+        """
         count = len(self.folds.options[v])
         cost = cost if self.unit[made] == v else np.repeat(cost.mean(axis=0)[None], count, axis=0)
         table = (cost[:, :, None, :] * times).transpose(1, 0, 2, 3)
@@ -319,13 +366,21 @@ class _Builder:
             return value if value in self.maps else None
         return None
 
-    def _priced(self, node: Node, units: np.ndarray, own: NumberFormat, fmt: NumberFormat, constant: int) -> tuple[np.ndarray, float]:
-        """([folding, resource], accumulator bits) of a product of these codes, of their own format, with data of another."""
+    def _priced(
+        self, node: Node, units: np.ndarray, own: NumberFormat, fmt: NumberFormat, constant: int
+    ) -> tuple[np.ndarray, float]:
+        """([folding, resource], accumulator bits) of a product of these codes, of their own format, with data of
+        another.
+        """
         shape = node.inputs[constant].type.shape
         units = units.reshape(shape)
         data, weight = node.inputs[1 - constant], node.inputs[constant]
         reach = max(abs(int(fmt.min_units)), abs(int(fmt.max_units)))
-        axis = tuple(range(1, units.ndim)) if isinstance(node.op, ops.Conv) else (units.ndim - 2 if constant == 1 else units.ndim - 1)
+        axis = (
+            tuple(range(1, units.ndim))
+            if isinstance(node.op, ops.Conv)
+            else (units.ndim - 2 if constant == 1 else units.ndim - 1)
+        )
         width = int(np.abs(units).astype(object).sum(axis=axis).max()) * reach
         bits = width.bit_length() + 1
         values = [replace(data, type=TensorType(data.type.shape, fmt)), replace(weight, type=TensorType(shape, own))]
@@ -336,12 +391,14 @@ class _Builder:
 
     def tables(self) -> dict[str, Table]:
         return {
-            r: Table(tuple(u[k] for u in self.unary), {key: m[k] for key, m in self.pairs.items() if m[k].any()}, float(self.constant[k]))
+            r: Table(
+                tuple(u[k] for u in self.unary),
+                {key: m[k] for key, m in self.pairs.items() if m[k].any()},
+                float(self.constant[k]),
+            )
             for k, r in enumerate(RESOURCES)
         }
 
 
 def _vector(r: Resources, latency: float) -> np.ndarray:
     return np.array([*(getattr(r, name) for name in RESOURCES[:-1]), latency], dtype=float)
-
-

@@ -44,25 +44,40 @@ class Data:
 def data(source: Any, graph: Graph, labels: Any = None) -> Data:
     """The data for a graph's inputs, checked. QCompileError says what is wrong with it."""
     if source is None:
-        raise QCompileError("calibration data are needed", graph.name, "--data x.npy (inputs that the network will see); or --source bn_distill, which needs none")
+        raise QCompileError(
+            "calibration data are needed",
+            graph.name,
+            "--data x.npy (inputs that the network will see); or --source bn_distill, which needs none",
+        )
     where = str(source) if isinstance(source, (str, Path)) else "the calibration data"
     found, own = _arrays(source, graph, where)
     labels = own if labels is None else _labels(labels)
     if len(found) != len(graph.inputs):
-        raise QCompileError(f"{len(found)} array(s) for {len(graph.inputs)} input(s): {', '.join(v.name for v in graph.inputs)}", where, _HINT)
+        raise QCompileError(
+            f"{len(found)} array(s) for {len(graph.inputs)} input(s): {', '.join(v.name for v in graph.inputs)}",
+            where,
+            _HINT,
+        )
     x = tuple(_checked(np.asarray(a), v.name, v.type.shape, where) for a, v in zip(found, graph.inputs, strict=True))
     if len({len(a) for a in x}) > 1:
-        raise QCompileError(f"the inputs have {', '.join(str(len(a)) for a in x)} vectors; as many are needed for each", where)
+        raise QCompileError(
+            f"the inputs have {', '.join(str(len(a)) for a in x)} vectors; as many are needed for each", where
+        )
     if labels is not None:
         labels = np.asarray(labels)
         if len(labels) != len(x[0]):
             raise QCompileError(f"{len(labels)} labels for {len(x[0])} vectors", where, "one label per vector")
         if labels.dtype.kind not in "iuf" or (labels.dtype.kind == "f" and not np.isfinite(labels).all()):
-            raise QCompileError(f"the labels are {labels.dtype}, or not finite", where, "class indices, or targets of the outputs")
+            raise QCompileError(
+                f"the labels are {labels.dtype}, or not finite", where, "class indices, or targets of the outputs"
+            )
         if labels.dtype.kind in "iu":
             classes = graph.outputs[0].type.size
             if labels.min() < 0 or labels.max() >= classes:
-                raise QCompileError(f"the labels reach from {labels.min()} to {labels.max()}, but the network has {classes} outputs", where)
+                raise QCompileError(
+                    f"the labels reach from {labels.min()} to {labels.max()}, but the network has {classes} outputs",
+                    where,
+                )
             labels = labels.reshape(-1).astype(np.int64)
     return Data(x, labels)
 
@@ -111,7 +126,9 @@ def _file(path: Path) -> dict[str, np.ndarray]:
             found = {k: loaded[k] for k in loaded.files} if hasattr(loaded, "files") else {"x": loaded}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or "it is no .npy or .npz file with numbers"
-        raise QCompileError(f"the array cannot be read: {reason}", str(path), "write it with numpy.save or numpy.savez") from None
+        raise QCompileError(
+            f"the array cannot be read: {reason}", str(path), "write it with numpy.save or numpy.savez"
+        ) from None
     if not found:
         raise QCompileError("the file holds no array", str(path))
     return found
@@ -126,14 +143,19 @@ def _images(folder: Path, graph: Graph) -> dict[str, np.ndarray]:
         raise QCompileError("the folder holds no images", str(folder), f"files ending in {', '.join(_IMAGES)}")
     shape = graph.inputs[0].type.shape[1:]
     if len(shape) != 3 or not {shape[0], shape[2]} & {1, 3}:
-        raise QCompileError(f"images do not fit an input of shape {list(graph.inputs[0].type.shape)}", str(folder), "give an .npy file")
+        raise QCompileError(
+            f"images do not fit an input of shape {list(graph.inputs[0].type.shape)}", str(folder), "give an .npy file"
+        )
     first = shape[0] in (1, 3)
     channels, height, width = (shape[0], shape[1], shape[2]) if first else (shape[2], shape[0], shape[1])
     out = []
     for file in files:
         try:
             with Image.open(file) as image:
-                pixels = np.asarray(image.convert("L" if channels == 1 else "RGB").resize((width, height)), dtype=np.float32) / 255
+                pixels = (
+                    np.asarray(image.convert("L" if channels == 1 else "RGB").resize((width, height)), dtype=np.float32)
+                    / 255
+                )
         except OSError as error:
             raise QCompileError(f"the image cannot be read: {error}", str(file)) from None
         pixels = pixels.reshape(height, width, channels)
@@ -151,7 +173,11 @@ def _checked(a: np.ndarray, name: str, shape: tuple[int, ...], where: str) -> np
         if a.size == size and tuple(d for d in a.shape if d != 1) == tuple(d for d in shape if d != 1):
             a = a[None]
         else:
-            raise QCompileError(f"the array has shape {list(a.shape)}; vectors of shape {list(shape[1:] or shape)} are needed", place, _HINT)
+            raise QCompileError(
+                f"the array has shape {list(a.shape)}; vectors of shape {list(shape[1:] or shape)} are needed",
+                place,
+                _HINT,
+            )
     a = a.reshape(len(a), *shape).astype(np.float32)
     if not np.isfinite(a).all():
         raise QCompileError("it holds NaN or infinity", place, "remove these vectors")

@@ -17,10 +17,11 @@ Option = dict[str, Folding]
 
 @dataclass(frozen=True)
 class Folds:
-    """Variables of a program: those of a study, with the foldings of the layers whose weights they decide, then layers without such weights.
+    """Variables of a program: those of a study, with the foldings of the layers whose weights they decide, then layers
+    without such weights.
 
-    formats: candidates of every variable; options: its foldings, by the result of a layer and of the Map in its unit. Place o * formats + f of
-    a variable is its option o with its candidate f.
+    formats: candidates of every variable; options: its foldings, by the result of a layer and of the Map in its unit.
+    Place o * formats + f of a variable is its option o with its candidate f.
     """
 
     formats: tuple[int, ...]

@@ -1,4 +1,6 @@
-"""Curvature of the loss, by torch: the network as a torch program, Fisher and Hessian traces. torch is an extra, imported here only."""
+"""Curvature of the loss, by torch: the network as a torch program, Fisher and Hessian traces. torch is an extra,
+imported here only.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,17 @@ def torch_module() -> Any:
     try:
         import torch
     except ImportError:
-        raise QCompileError("gradients need torch", hint="pip install 'qcompile[torch]'; the metrics sqnr, roundoff, perturbation and kl_output do without") from None
+        raise QCompileError(
+            "gradients need torch",
+            hint="pip install 'qcompile[torch]'; the metrics sqnr, roundoff, perturbation and kl_output do without",
+        ) from None
     return torch
 
 
 class Torch(Numpy):
-    """The rules of `network` on torch tensors. Quantizers let gradients pass as if they were not there (straight-through)."""
+    """The rules of `network` on torch tensors. Quantizers let gradients pass as if they were not there
+    (straight-through).
+    """
 
     def __init__(self) -> None:
         t = self.torch = torch_module()
@@ -42,10 +49,20 @@ class Torch(Numpy):
     def function(self, name: str, x: Array, alpha: float) -> Array:
         t, f = self.torch, self.torch.nn.functional
         table = {
-            "sigmoid": t.sigmoid, "tanh": t.tanh, "exp": t.exp, "softplus": f.softplus, "softsign": f.softsign, "erf": t.erf, "silu": f.silu,
-            "sqrt": lambda v: t.sqrt(t.clamp(v, min=0)), "elu": lambda v: f.elu(v, alpha), "selu": f.selu, "gelu": f.gelu,
-            "erf_gate": lambda v: v * (1 + t.erf(alpha * v)), "hardswish": lambda v: v * t.clamp(alpha * v + 0.5, 0, 1),
-        }  # fmt: skip
+            "sigmoid": t.sigmoid,
+            "tanh": t.tanh,
+            "exp": t.exp,
+            "softplus": f.softplus,
+            "softsign": f.softsign,
+            "erf": t.erf,
+            "silu": f.silu,
+            "sqrt": lambda v: t.sqrt(t.clamp(v, min=0)),
+            "elu": lambda v: f.elu(v, alpha),
+            "selu": f.selu,
+            "gelu": f.gelu,
+            "erf_gate": lambda v: v * (1 + t.erf(alpha * v)),
+            "hardswish": lambda v: v * t.clamp(alpha * v + 0.5, 0, 1),
+        }
         return table[name](x)
 
     def quantize(self, q: Quantizer, x: Array) -> Array:
@@ -79,7 +96,9 @@ class Torch(Numpy):
 
     def pad(self, x: Array, op: ops.Pad) -> Array:
         if any(op.interior):
-            raise QCompileError("gradients through a transposed convolution are not supported", hint="use --metric perturbation or sqnr")
+            raise QCompileError(
+                "gradients through a transposed convolution are not supported", hint="use --metric perturbation or sqnr"
+            )
         widths = [n for b, a in zip(op.before[::-1], op.after[::-1], strict=True) for n in (b, a)]
         fill = -1e30 if op.value is None else float(np.asarray(op.value).ravel()[0])
         return self.torch.nn.functional.pad(x, widths, value=fill)
@@ -97,15 +116,18 @@ class Torch(Numpy):
 
 
 def _with_weights(network: Network, weights: Mapping[str, Array]) -> dict[str, Any]:
-    return {name: (lambda _, w=w: w) for name, w in weights.items()}
+    return {name: lambda _, w=w: w for name, w in weights.items()}
 
 
-def fisher_traces(network: Network, data: Data, loss: Loss, weights: Sequence[str], activations: Sequence[str], seed: int = 0) -> dict[str, float]:
-    """tr F of every tensor, F = E_n E_{y ~ p(y | x_n)} [g g^T], g = gradient of log p(y | x_n): per sample, over the network's own distribution.
+def fisher_traces(
+    network: Network, data: Data, loss: Loss, weights: Sequence[str], activations: Sequence[str], seed: int = 0
+) -> dict[str, float]:
+    """tr F of every tensor, F = E_n E_{y ~ p(y | x_n)} [g g^T], g = gradient of log p(y | x_n): per sample, over the
+    network's own distribution.
 
-    Methods notes of FIT (arXiv 2210.08502) take the labels of the data for y (`empirical`), which vanishes on well-trained networks; the
-    expectation over p is the Gauss-Newton curvature of the cross entropy (ours). For squared errors: of that loss. Exact over up to 16
-    outputs, sampled beyond.
+    Methods notes of FIT (arXiv 2210.08502) take the labels of the data for y (`empirical`), which vanishes on
+    well-trained networks; the expectation over p is the Gauss-Newton curvature of the cross entropy (ours). For squared
+    errors: of that loss. Exact over up to 16 outputs, sampled beyond.
     """
     torch, xp = torch_module(), Torch()
     base = {k: torch.from_numpy(np.array(v)) for k, v in network.weights().items() if k in set(weights)}
@@ -121,8 +143,12 @@ def fisher_traces(network: Network, data: Data, loss: Loss, weights: Sequence[st
     return {k: v / len(data) for k, v in total.items()}
 
 
-def _directions(network: Network, loss: Loss, part: dict[str, Array], xp: Torch, generator: Any) -> list[tuple[Array, Array]]:
-    """(weight per sample, vector per sample on the outputs) with sum over the list of weight * v v^T = curvature of the loss at the outputs."""
+def _directions(
+    network: Network, loss: Loss, part: dict[str, Array], xp: Torch, generator: Any
+) -> list[tuple[Array, Array]]:
+    """(weight per sample, vector per sample on the outputs) with sum over the list of weight * v v^T = curvature of the
+    loss at the outputs.
+    """
     torch = xp.torch
     with torch.no_grad():
         y = network.run(part, xp=xp)[network.output].reshape(len(next(iter(part.values()))), -1)
@@ -131,7 +157,13 @@ def _directions(network: Network, loss: Loss, part: dict[str, Array], xp: Torch,
     if loss.kind == "mse":
         if k <= CLASSES:
             return [(torch.full((n,), 2.0 / k / loss.spread**2), eye[c].expand(n, k)) for c in range(k)]
-        return [(torch.full((n,), 2.0 / k / SAMPLES / loss.spread**2), torch.randint(0, 2, (n, k), generator=generator) * 2.0 - 1) for _ in range(SAMPLES)]
+        return [
+            (
+                torch.full((n,), 2.0 / k / SAMPLES / loss.spread**2),
+                torch.randint(0, 2, (n, k), generator=generator) * 2.0 - 1,
+            )
+            for _ in range(SAMPLES)
+        ]
     p = torch.softmax(y, dim=1)
     if k <= CLASSES:
         return [(p[:, c], eye[c] - p) for c in range(k)]
@@ -139,7 +171,15 @@ def _directions(network: Network, loss: Loss, part: dict[str, Array], xp: Torch,
     return [(torch.full((n,), 1.0 / SAMPLES), eye[drawn[:, s]] - p) for s in range(SAMPLES)]
 
 
-def _add_weights(network: Network, part: dict[str, Array], base: dict[str, Array], direction: Array, scale: Array, total: dict[str, float], xp: Torch) -> None:
+def _add_weights(
+    network: Network,
+    part: dict[str, Array],
+    base: dict[str, Array],
+    direction: Array,
+    scale: Array,
+    total: dict[str, float],
+    xp: Torch,
+) -> None:
     """Squared norms of per-sample gradients of direction . outputs with respect to the weights."""
     torch = xp.torch
 
@@ -154,7 +194,15 @@ def _add_weights(network: Network, part: dict[str, Array], base: dict[str, Array
         total[name] += float((g.reshape(len(g), -1).double().square().sum(dim=1) * scale).sum())
 
 
-def _add_activations(network: Network, part: dict[str, Array], names: Sequence[str], direction: Array, scale: Array, total: dict[str, float], xp: Torch) -> None:
+def _add_activations(
+    network: Network,
+    part: dict[str, Array],
+    names: Sequence[str],
+    direction: Array,
+    scale: Array,
+    total: dict[str, float],
+    xp: Torch,
+) -> None:
     """Samples do not see each other, so one backward pass has all their gradients."""
     if not names:
         return
@@ -165,20 +213,33 @@ def _add_activations(network: Network, part: dict[str, Array], names: Sequence[s
         return leaves[name]
 
     inputs = {k: v for k, v in part.items()}
-    out = network.run(inputs, {name: (lambda v, n=name: leaf(n, v)) for name in names}, xp)[network.output]
-    grads = xp.torch.autograd.grad((out.reshape(len(direction), -1) * direction).sum(), [leaves[n] for n in names], allow_unused=True)
+    out = network.run(inputs, {name: lambda v, n=name: leaf(n, v) for name in names}, xp)[network.output]
+    grads = xp.torch.autograd.grad(
+        (out.reshape(len(direction), -1) * direction).sum(), [leaves[n] for n in names], allow_unused=True
+    )
     for name, g in zip(names, grads, strict=True):
         if g is not None:
             total[name] += float((g.reshape(len(g), -1).double().square().sum(dim=1) * scale).sum())
 
 
-def hessian_traces(network: Network, data: Data, loss: Loss, weights: Sequence[str], activations: Sequence[str], probes: int = 50, seed: int = 0) -> dict[str, float]:
-    """tr H of the mean loss by Hutchinson's estimate: mean of v^T H v over Rademacher vectors v (HAWQ-V2, arXiv 1911.03852, section 3.1).
+def hessian_traces(
+    network: Network,
+    data: Data,
+    loss: Loss,
+    weights: Sequence[str],
+    activations: Sequence[str],
+    probes: int = 50,
+    seed: int = 0,
+) -> dict[str, float]:
+    """tr H of the mean loss by Hutchinson's estimate: mean of v^T H v over Rademacher vectors v (HAWQ-V2, arXiv
+    1911.03852, section 3.1).
 
     Of an activation: the sum over samples of the trace with respect to that sample's values, over their number (ours).
     """
     torch, xp = torch_module(), Torch()
-    base = {k: torch.from_numpy(np.array(v)).requires_grad_(True) for k, v in network.weights().items() if k in set(weights)}
+    base = {
+        k: torch.from_numpy(np.array(v)).requires_grad_(True) for k, v in network.weights().items() if k in set(weights)
+    }
     part = {k: torch.from_numpy(v) for k, v in network.start(data.x).items()}
     leaves: dict[str, Array] = dict(base)
 
@@ -186,21 +247,24 @@ def hessian_traces(network: Network, data: Data, loss: Loss, weights: Sequence[s
         leaves[name] = v if v.requires_grad else v.detach().clone().requires_grad_(True)
         return leaves[name]
 
-    changes = _with_weights(network, base) | {name: (lambda v, n=name: leaf(n, v)) for name in activations}
+    changes = _with_weights(network, base) | {name: lambda v, n=name: leaf(n, v) for name in activations}
     value = loss.torch(network.run(part, changes, xp)[network.output], torch)
     names = [n for n in (*weights, *activations) if n in leaves]
     grads = torch.autograd.grad(value, [leaves[n] for n in names], create_graph=True)
     generator, total = torch.Generator().manual_seed(seed), dict.fromkeys(names, 0.0)
     for _ in range(probes):
-        for group in (list(weights), *([a] for a in activations)):  # one tensor's probe must not reach another's on the same path
+        for group in (
+            list(weights),
+            *([a] for a in activations),
+        ):  # one tensor's probe must not reach another's on the same path
             chosen = [i for i, n in enumerate(names) if n in group]
             if not chosen:
                 continue
             vs = [torch.randint(0, 2, grads[i].shape, generator=generator) * 2.0 - 1 for i in chosen]
-            products = torch.autograd.grad([grads[i] for i in chosen], [leaves[names[i]] for i in chosen], vs, retain_graph=True, allow_unused=True)
+            products = torch.autograd.grad(
+                [grads[i] for i in chosen], [leaves[names[i]] for i in chosen], vs, retain_graph=True, allow_unused=True
+            )
             for i, v, hv in zip(chosen, vs, products, strict=True):
                 if hv is not None:
                     total[names[i]] += float((v * hv).double().sum()) / probes
     return total
-
-

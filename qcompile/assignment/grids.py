@@ -26,7 +26,9 @@ def round_units(y: np.ndarray, fmt: Format) -> np.ndarray:
 
 
 def neighbours(y: np.ndarray, fmt: Format) -> tuple[np.ndarray, np.ndarray]:
-    """The grid's numbers just below and above y (units), both in the range of the format; equal where y is beyond its ends."""
+    """The grid's numbers just below and above y (units), both in the range of the format; equal where y is beyond its
+    ends.
+    """
     if isinstance(fmt, FixedPoint):
         low = np.floor(y)
         return np.clip(low, fmt.min_units, fmt.max_units), np.clip(low + 1, fmt.min_units, fmt.max_units)
@@ -38,7 +40,9 @@ def neighbours(y: np.ndarray, fmt: Format) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Quantizer:
-    """A format (unit 1) on numbers: value = (units - zero_point) * step. step: float64, () or along `axis`; every step is a float32."""
+    """A format (unit 1) on numbers: value = (units - zero_point) * step. step: float64, () or along `axis`; every step
+    is a float32.
+    """
 
     format: Format
     step: np.ndarray
@@ -62,9 +66,15 @@ class Quantizer:
         return (units - self.zero_point if self.zero_point else units) * self.steps(x.ndim - lead).astype(x.dtype)
 
     def op(self, rank: int) -> ops.Quantize:
-        """The quantizer of the graph: a power-of-two step for the whole tensor lives in the format, every other one in the scale."""
+        """The quantizer of the graph: a power-of-two step for the whole tensor lives in the format, every other one in
+        the scale.
+        """
         fmt = self.format
-        if self.step.ndim == 0 and not isinstance(fmt, Bipolar) and (exponent := power_of_two(float(self.step))) is not None:
+        if (
+            self.step.ndim == 0
+            and not isinstance(fmt, Bipolar)
+            and (exponent := power_of_two(float(self.step))) is not None
+        ):
             if isinstance(fmt, FixedPoint):
                 fmt = replace(fmt, frac=-exponent)
             elif isinstance(fmt, Minifloat):

@@ -26,7 +26,9 @@ def silent(what: str, done: int, total: int) -> None:
 
 @dataclass
 class Cache:
-    """Results by the content of what they were computed from; one JSON file per context. folder None: in memory only."""
+    """Results by the content of what they were computed from; one JSON file per context. folder None: in memory
+    only.
+    """
 
     folder: Path | None = None
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -54,7 +56,11 @@ class Cache:
                 json.dump(self.known[context], file)
             os.replace(file.name, self.folder / f"{context}.json")
         except OSError as error:
-            raise QCompileError(f"the cache cannot be written: {error.strerror}", str(self.folder), "--cache DIR names another folder, --no-cache does without") from None
+            raise QCompileError(
+                f"the cache cannot be written: {error.strerror}",
+                str(self.folder),
+                "--cache DIR names another folder, --no-cache does without",
+            ) from None
 
 
 def default_folder() -> Path:
@@ -72,7 +78,9 @@ class Jobs:
     progress: Progress = silent
 
     def run(self, fn: Callable[[Any, Any], Any], context: Any, key: str, jobs: Sequence[Any], what: str) -> list[Any]:
-        """fn(context, job) of every job, in order. key: digest of fn's name and everything in the context that decides results. Results are JSON."""
+        """fn(context, job) of every job, in order. key: digest of fn's name and everything in the context that decides
+        results. Results are JSON.
+        """
         known = self.cache.of(key)
         names = [_name(job) for job in jobs]
         todo = [(n, j) for n, j in dict(zip(names, jobs, strict=True)).items() if n not in known]
@@ -83,7 +91,9 @@ class Jobs:
             self.cache.save(key)
         return [known[n] for n in names]
 
-    def _results(self, fn: Callable[[Any, Any], Any], context: Any, key: str, todo: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    def _results(
+        self, fn: Callable[[Any, Any], Any], context: Any, key: str, todo: list[tuple[str, Any]]
+    ) -> Iterator[tuple[str, Any]]:
         if self.executor is None or len(todo) < 2:
             for name, job in todo:
                 yield name, fn(context, job)
@@ -96,7 +106,9 @@ class Jobs:
             yield from future.result()
 
 
-def _chunk(fn: Callable[[Any, Any], Any], packed: bytes, key: str, chunk: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def _chunk(
+    fn: Callable[[Any, Any], Any], packed: bytes, key: str, chunk: list[tuple[str, Any]]
+) -> list[tuple[str, Any]]:
     """In a worker; the context of the previous chunk is kept."""
     if key not in _HELD:
         _HELD.clear()
@@ -110,18 +122,24 @@ def _name(job: Any) -> str:
 
 @contextmanager
 def executor(workers: int = 0, dask: str = "") -> Iterator[tuple[Executor | None, int]]:
-    """(executor, workers): a process pool of as many workers as there are processors (0), none for one worker, or a Dask cluster by address."""
+    """(executor, workers): a process pool of as many workers as there are processors (0), none for one worker, or a
+    Dask cluster by address.
+    """
     if dask:
         with _dask(dask) as found:
             yield found
         return
-    workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
+    workers = (
+        workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
+    )
     if workers == 1:
         yield None, 1
         return
     import multiprocessing
 
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_single_thread) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_single_thread
+    ) as pool:
         yield pool, workers
 
 
@@ -140,6 +158,10 @@ def _dask(address: str) -> Iterator[tuple[Executor, int]]:
     try:
         client = Client(address, timeout="5s")
     except (OSError, ValueError, TimeoutError) as error:
-        raise QCompileError(f"no Dask scheduler answers: {error}", address, "dask scheduler starts one; its address looks like tcp://host:8786") from None
+        raise QCompileError(
+            f"no Dask scheduler answers: {error}",
+            address,
+            "dask scheduler starts one; its address looks like tcp://host:8786",
+        ) from None
     with client:
         yield client.get_executor(), max(1, len(client.scheduler_info(n_workers=-1)["workers"]))

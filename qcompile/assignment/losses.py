@@ -16,7 +16,9 @@ KINDS = ("cross_entropy", "kl", "mse")
 
 @dataclass(frozen=True)
 class Loss:
-    """Mean over the vectors. target: class indices (N,); probabilities of the float network (N, K); or outputs (N, K), in units of their spread."""
+    """Mean over the vectors. target: class indices (N,); probabilities of the float network (N, K); or outputs (N, K),
+    in units of their spread.
+    """
 
     kind: str
     target: np.ndarray
@@ -45,7 +47,9 @@ class Loss:
         logp = torch.log_softmax(y, dim=1)
         if self.kind == "cross_entropy":
             return -logp[torch.arange(len(y)), torch.from_numpy(self.target)].mean()
-        return -(torch.from_numpy(self.target.astype(np.float32)) * logp).sum(dim=1).mean()  # without the entropy of the target
+        return (
+            -(torch.from_numpy(self.target.astype(np.float32)) * logp).sum(dim=1).mean()
+        )  # without the entropy of the target
 
     def take(self, rows: Any) -> Loss:
         return Loss(self.kind, self.target[rows], self.spread)
@@ -59,9 +63,9 @@ def log_softmax(y: np.ndarray) -> np.ndarray:
 def loss_of(network: Network, data: Data, kind: str = "") -> Loss:
     """The loss for some data: how far a network is from the float one, unless another is asked for.
 
-    By default the divergence of the softmax (`kl`) of networks with several outputs, class labels or not: formats that are chosen by the
-    cross entropy of a few hundred labelled vectors fit these vectors, not the network. Mean square error (`mse`) with targets that are no
-    classes, or with one output.
+    By default the divergence of the softmax (`kl`) of networks with several outputs, class labels or not: formats that
+    are chosen by the cross entropy of a few hundred labelled vectors fit these vectors, not the network. Mean square
+    error (`mse`) with targets that are no classes, or with one output.
     """
     y = network.run(network.start(data.x))[network.output].reshape(len(data), -1).astype(np.float64)
     labels = data.labels

@@ -116,7 +116,11 @@ def _leaky(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
 
 @_rule(ops.Round)
 def _round(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
-    whole: Callable[[np.ndarray], np.ndarray] = {Rounding.FLOOR: np.floor, Rounding.CEIL: np.ceil, Rounding.DOWN: np.trunc}.get(op.rounding, np.rint)
+    whole: Callable[[np.ndarray], np.ndarray] = {
+        Rounding.FLOOR: np.floor,
+        Rounding.CEIL: np.ceil,
+        Rounding.DOWN: np.trunc,
+    }.get(op.rounding, np.rint)
     return xp.array(whole(np.asarray(x[0])))
 
 
@@ -267,9 +271,13 @@ class Network:
         hasher = hashlib.sha256(repr([(v.name, v.type.shape) for v in graph.inputs]).encode())
         for s in steps:
             for name, value in sorted(vars(s.op).items()):
-                hasher.update(name.encode() + (value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()))
+                hasher.update(
+                    name.encode() + (value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+                )
             hasher.update(repr((s.rule.__name__, s.inputs, s.output, s.shape)).encode())
-        return Network(tuple((v.name, v.type.shape) for v in graph.inputs), tuple(steps), output, soft, hasher.hexdigest())
+        return Network(
+            tuple((v.name, v.type.shape) for v in graph.inputs), tuple(steps), output, soft, hasher.hexdigest()
+        )
 
     def weights(self) -> dict[str, np.ndarray]:
         """The constants, each with a leading axis of 1."""
@@ -277,10 +285,21 @@ class Network:
 
     def start(self, x: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """The inputs by name, float32 of shape (N, *shape)."""
-        return {name: np.asarray(a, dtype=np.float32).reshape(len(a), *shape) for (name, shape), a in zip(self.inputs, x, strict=True)}
+        return {
+            name: np.asarray(a, dtype=np.float32).reshape(len(a), *shape)
+            for (name, shape), a in zip(self.inputs, x, strict=True)
+        }
 
-    def run(self, values: Mapping[str, Array], changes: Mapping[str, Change] | None = None, xp: Numpy = _NUMPY, keep: Iterable[str] | None = ()) -> dict[str, Array]:
-        """All tensors from the inputs. changes: what becomes of a tensor once it is made. keep: which to return beside the output (None: all)."""
+    def run(
+        self,
+        values: Mapping[str, Array],
+        changes: Mapping[str, Change] | None = None,
+        xp: Numpy = _NUMPY,
+        keep: Iterable[str] | None = (),
+    ) -> dict[str, Array]:
+        """All tensors from the inputs. changes: what becomes of a tensor once it is made. keep: which to return beside
+        the output (None: all).
+        """
         changes = changes or {}
         out = {k: changes[k](v) if k in changes else v for k, v in values.items()}
         for s in self.steps:
@@ -293,8 +312,11 @@ class Network:
         fresh: dict[str, Array] = {name: changes[name](base[name]) for name, _ in self.inputs if name in changes}
         for s in self.steps:
             if s.output in changes or any(i in fresh for i in s.inputs):
-                made = base[s.output] if not any(i in fresh for i in s.inputs) else RULES[s.rule](
-                    xp, s.op, [fresh.get(i, base[i]) for i in s.inputs], s.shape)  # fmt: skip
+                made = (
+                    base[s.output]
+                    if not any(i in fresh for i in s.inputs)
+                    else RULES[s.rule](xp, s.op, [fresh.get(i, base[i]) for i in s.inputs], s.shape)
+                )
                 fresh[s.output] = changes[s.output](made) if s.output in changes else made
         return fresh.get(self.output, base[self.output])
 
@@ -306,4 +328,10 @@ def _step(node: Node) -> Step:
         fields: dict[str, Any] = {"values": constant(node).float64().astype(np.float32)}
     else:
         fields = {k: v.numpy().astype(np.float32) if isinstance(v, Param) else v for k, v in vars(op).items()}
-    return Step(type(op), SimpleNamespace(**fields), tuple(v.name for v in node.inputs), node.output.name, node.output.type.shape)
+    return Step(
+        type(op),
+        SimpleNamespace(**fields),
+        tuple(v.name for v in node.inputs),
+        node.output.name,
+        node.output.type.shape,
+    )

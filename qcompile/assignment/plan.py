@@ -26,8 +26,8 @@ _HINT = "qcompile assign MODEL writes plans; docs/assignment.md describes them"
 class Choice:
     """What one tensor becomes: value = (code - zero_point) * scale * unit of the format.
 
-    scale: one number, or one per index of `axis`. units: decoded codes of a weight where they are not simply the nearest ones (learned
-    rounding). why: for people only; replaying a plan does not look at it.
+    scale: one number, or one per index of `axis`. units: decoded codes of a weight where they are not simply the
+    nearest ones (learned rounding). why: for people only; replaying a plan does not look at it.
     """
 
     format: Format
@@ -67,9 +67,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """tensors: choices by tensor name; transforms: graph transforms that come first, in order; bias: offsets added behind a layer (per output
-    channel) to make up for the mean error; folding: of layers, by their results, where it was chosen with the formats; model: sha256 of the
-    source file; settings, result: how it was found, for people only.
+    """tensors: choices by tensor name; transforms: graph transforms that come first, in order; bias: offsets added
+    behind a layer (per output channel) to make up for the mean error; folding: of layers, by their results, where it
+    was chosen with the formats; model: sha256 of the source file; settings, result: how it was found, for people only.
     """
 
     tensors: dict[str, Choice]
@@ -123,7 +123,9 @@ class Plan:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError, ValueError) as error:
-            raise QCompileError(f"the plan cannot be read: {getattr(error, 'strerror', None) or 'it is no text file'}", str(path), _HINT) from None
+            raise QCompileError(
+                f"the plan cannot be read: {getattr(error, 'strerror', None) or 'it is no text file'}", str(path), _HINT
+            ) from None
         return Plan.parse(text, str(path))
 
     @staticmethod
@@ -134,20 +136,33 @@ class Plan:
         except (ValueError, RecursionError) as error:
             raise QCompileError(f"the plan is no JSON: {error}", where, _HINT) from None
         if not isinstance(record, dict) or not isinstance(record.get("tensors"), dict):
-            raise QCompileError("this is no plan: it has no object \"tensors\"", where, _HINT)
+            raise QCompileError('this is no plan: it has no object "tensors"', where, _HINT)
         if record.get("schema") != SCHEMA:
-            raise QCompileError(f"the plan's schema is {record.get('schema')!r}; this version of qcompile reads {SCHEMA}", where, "run qcompile assign again")
+            raise QCompileError(
+                f"the plan's schema is {record.get('schema')!r}; this version of qcompile reads {SCHEMA}",
+                where,
+                "run qcompile assign again",
+            )
         model: dict[str, Any] = record["model"] if isinstance(record.get("model"), dict) else {}
         try:
             return Plan(
                 {name: _choice(name, c, where) for name, c in record["tensors"].items()},
-                str(model.get("sha256", "")), str(model.get("name", "")), tuple(str(t) for t in record.get("transforms", [])),
-                {str(k): tuple(_number(x, f"bias of '{k}'", where) for x in v) for k, v in record.get("bias", {}).items()},
-                bool(record.get("free", False)), {str(k): _folding(str(k), f, where) for k, f in record.get("folding", {}).items()},
-                record.get("settings", {}), record.get("result", {}),
-            )  # fmt: skip
+                str(model.get("sha256", "")),
+                str(model.get("name", "")),
+                tuple(str(t) for t in record.get("transforms", [])),
+                {
+                    str(k): tuple(_number(x, f"bias of '{k}'", where) for x in v)
+                    for k, v in record.get("bias", {}).items()
+                },
+                bool(record.get("free", False)),
+                {str(k): _folding(str(k), f, where) for k, f in record.get("folding", {}).items()},
+                record.get("settings", {}),
+                record.get("result", {}),
+            )
         except (AttributeError, TypeError):
-            raise QCompileError("transforms must be a list of names, and bias an object of lists of numbers", where, _HINT) from None
+            raise QCompileError(
+                "transforms must be a list of names, and bias an object of lists of numbers", where, _HINT
+            ) from None
 
 
 def _choice(name: str, record: Any, where: str) -> Choice:
@@ -166,13 +181,25 @@ def _choice(name: str, record: Any, where: str) -> Choice:
     if not isinstance(zero, int) or isinstance(zero, bool):
         raise QCompileError(f"its zero point is {zero!r}; it must be an integer", place)
     if (axis is None) != (len(scale) == 1) or not (axis is None or isinstance(axis, int)):
-        raise QCompileError(f"{len(scale)} scales and axis {axis!r} do not go together", place, "one scale and no axis, or one scale per index of an axis")
+        raise QCompileError(
+            f"{len(scale)} scales and axis {axis!r} do not go together",
+            place,
+            "one scale and no axis, or one scale per index of an axis",
+        )
     return Choice(fmt, scale, zero, axis, _units(record.get("units"), place), record.get("why", {}))
 
 
 def _folding(name: str, record: Any, where: str) -> Folding:
-    if not isinstance(record, dict) or not set(record) <= {"pe", "simd"} or not all(type(n) is int and n > 0 for n in record.values()):
-        raise QCompileError("its folding is no object of positive whole numbers", f"{where}: '{name}'", 'for example {"pe": 2, "simd": 4}')
+    if (
+        not isinstance(record, dict)
+        or not set(record) <= {"pe", "simd"}
+        or not all(type(n) is int and n > 0 for n in record.values())
+    ):
+        raise QCompileError(
+            "its folding is no object of positive whole numbers",
+            f"{where}: '{name}'",
+            'for example {"pe": 2, "simd": 4}',
+        )
     return Folding(**record)
 
 

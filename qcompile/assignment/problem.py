@@ -25,14 +25,18 @@ class Table:
     def bounds(self) -> tuple[float, float]:
         """Numbers that no choice is below, or above."""
         low = self.constant + sum(float(u.min()) for u in self.unary) + sum(float(m.min()) for m in self.pairs.values())
-        high = self.constant + sum(float(u.max()) for u in self.unary) + sum(float(m.max()) for m in self.pairs.values())
+        high = (
+            self.constant + sum(float(u.max()) for u in self.unary) + sum(float(m.max()) for m in self.pairs.values())
+        )
         return low, high
 
     def plus(self, other: Table) -> Table:
         pairs = {k: np.array(m) for k, m in self.pairs.items()}
         for k, m in other.pairs.items():
             pairs[k] = pairs[k] + m if k in pairs else np.array(m)
-        return Table(tuple(a + b for a, b in zip(self.unary, other.unary, strict=True)), pairs, self.constant + other.constant)
+        return Table(
+            tuple(a + b for a, b in zip(self.unary, other.unary, strict=True)), pairs, self.constant + other.constant
+        )
 
     def restricted(self, places: Sequence[Sequence[int]]) -> Table:
         """Only these candidates of every variable."""
@@ -43,12 +47,17 @@ class Table:
         return replace(self, constant=self.constant + more)
 
     def times(self, factor: float) -> Table:
-        return Table(tuple(u * factor for u in self.unary), {k: m * factor for k, m in self.pairs.items()}, self.constant * factor)
+        return Table(
+            tuple(u * factor for u in self.unary),
+            {k: m * factor for k, m in self.pairs.items()},
+            self.constant * factor,
+        )
 
 
 @dataclass(frozen=True)
 class Problem:
-    """names: of the variables (tensors, or several that are joined); labels: of their candidates; loss: what is to be small; costs: by resource.
+    """names: of the variables (tensors, or several that are joined); labels: of their candidates; loss: what is to be
+    small; costs: by resource.
 
     A candidate is anything that has a column in the tables: a format now, a format and a folding where both are chosen.
     """
@@ -65,7 +74,9 @@ class Problem:
     def restricted(self, places: Sequence[Sequence[int]]) -> Problem:
         """Only these candidates of every variable, in this order."""
         labels = tuple(tuple(own[p] for p in some) for own, some in zip(self.labels, places, strict=True))
-        return Problem(self.names, labels, self.loss.restricted(places), {r: t.restricted(places) for r, t in self.costs.items()})
+        return Problem(
+            self.names, labels, self.loss.restricted(places), {r: t.restricted(places) for r, t in self.costs.items()}
+        )
 
     def fits(self, choice: Sequence[int], limits: Mapping[str, float]) -> bool:
         return all(self.costs[r].of(choice) <= limit * (1 + 1e-9) for r, limit in limits.items())

@@ -1,8 +1,8 @@
 """From a tensor's numbers to the scale of a grid: which part of their range is kept.
 
-`minmax` keeps all of it, `percentile` all but a few outliers, `mse` what makes the squared error least, in which saturation and rounding
-are weighed against each other on the grid itself (Nagel et al., arXiv 2106.08295, section 3.1). Power-of-two steps are chosen among the
-powers of two by the same rule.
+`minmax` keeps all of it, `percentile` all but a few outliers, `mse` what makes the squared error least, in which
+saturation and rounding are weighed against each other on the grid itself (Nagel et al., arXiv 2106.08295, section 3.1).
+Power-of-two steps are chosen among the powers of two by the same rule.
 """
 
 from __future__ import annotations
@@ -43,11 +43,18 @@ def mse(x: np.ndarray) -> np.ndarray:
     return minmax(x)
 
 
-def fit(x: np.ndarray, candidate: Candidate, method: str = "mse", axis: int | None = None, weight: bool = False, asymmetric: bool = False) -> Quantizer:
+def fit(
+    x: np.ndarray,
+    candidate: Candidate,
+    method: str = "mse",
+    axis: int | None = None,
+    weight: bool = False,
+    asymmetric: bool = False,
+) -> Quantizer:
     """The quantizer of a candidate for numbers x. axis: one step per index of it; else one for all.
 
-    asymmetric: integers of numbers of both signs get a zero point, so that their range need not be symmetric. Of the grids that a
-    candidate can become (exponent and mantissa bits) the one of least squared error is taken.
+    asymmetric: integers of numbers of both signs get a zero point, so that their range need not be symmetric. Of the
+    grids that a candidate can become (exponent and mantissa bits) the one of least squared error is taken.
     """
     rows = x.reshape(1, -1) if axis is None else np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
     rows = rows.astype(np.float64)
@@ -91,7 +98,7 @@ def _steps(rows: np.ndarray, fmt: Format, limit: np.ndarray, po2: bool, search: 
 def _asymmetric(x: np.ndarray, bits: int, method: str) -> Quantizer:
     """Unsigned integers with a zero point; `mse` shrinks both ends alike."""
     fmt, some = FixedPoint(bits, 0, False), _some(x[None])[0]
-    lo, hi = (np.percentile(x, (100 - PERCENTILE, PERCENTILE)) if method == "percentile" else (x.min(), x.max()))
+    lo, hi = np.percentile(x, (100 - PERCENTILE, PERCENTILE)) if method == "percentile" else (x.min(), x.max())
     best: tuple[float, Quantizer] | None = None
     for ratio in (_RATIOS if method == "mse" else np.ones(1)).tolist():
         step = _float32(np.array((hi - lo) * ratio / fmt.max_units))
@@ -108,7 +115,9 @@ def _some(rows: np.ndarray) -> np.ndarray:
     n = rows.shape[1]
     if n <= _SAMPLED:
         return rows
-    return rows[:, np.unique(np.concatenate([np.linspace(0, n - 1, _SAMPLED).astype(np.int64), np.abs(rows).argmax(axis=1)]))]
+    return rows[
+        :, np.unique(np.concatenate([np.linspace(0, n - 1, _SAMPLED).astype(np.int64), np.abs(rows).argmax(axis=1)]))
+    ]
 
 
 def _float32(step: np.ndarray) -> np.ndarray:

@@ -39,4 +39,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> QCompileError:
     names = list(known)
     near = difflib.get_close_matches(name, names, 3, 0.5)
     shown = ", ".join(names[:24]) + (", ..." if len(names) > 24 else "")
-    return QCompileError(f"'{name}' is no {kind}" + (f"; did you mean {' or '.join(near)}?" if near else ""), hint=f"known: {shown}")
+    return QCompileError(
+        f"'{name}' is no {kind}" + (f"; did you mean {' or '.join(near)}?" if near else ""), hint=f"known: {shown}"
+    )

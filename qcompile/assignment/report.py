@@ -16,7 +16,9 @@ _MOST = 60  # tensors of a picture
 
 @dataclass(frozen=True)
 class Figures:
-    """What pictures and page show. table: [tensor, candidate], NaN where a tensor does not have it; points: (name, LUTs, loss, accuracy)."""
+    """What pictures and page show. table: [tensor, candidate], NaN where a tensor does not have it; points: (name,
+    LUTs, loss, accuracy).
+    """
 
     title: str
     tensors: tuple[str, ...]
@@ -70,16 +72,28 @@ def _sensitivity(pyplot: Any, f: Figures) -> Any:
     axes.set_xticks(range(len(f.candidates)), f.candidates, rotation=60, ha="right", fontsize="small")
     axes.set_yticks(range(n), [_label(t) for t in f.tensors[:n]], fontsize="small")
     for i, c in enumerate(f.chosen[:n]):
-        axes.add_patch(pyplot.Rectangle((f.candidates.index(c) - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=RED, linewidth=2))
+        axes.add_patch(
+            pyplot.Rectangle((f.candidates.index(c) - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=RED, linewidth=2)
+        )
     figure.colorbar(image, ax=axes, label=f"log10 of {f.metric}")
-    axes.set_title("sensitivity; framed: chosen" + ("" if n == len(f.tensors) else f" (first {n} tensors)"), fontsize="medium")
+    axes.set_title(
+        "sensitivity; framed: chosen" + ("" if n == len(f.tensors) else f" (first {n} tensors)"), fontsize="medium"
+    )
     return figure
 
 
 def _front(pyplot: Any, f: Figures) -> Any:
     figure, axes = pyplot.subplots(figsize=(7.5, 4.6), layout="constrained")
     if f.front:
-        axes.plot([x for x, _ in f.front], [y for _, y in f.front], "-o", color=BLUE, markersize=3, linewidth=1, label="optima of the tables, measured")
+        axes.plot(
+            [x for x, _ in f.front],
+            [y for _, y in f.front],
+            "-o",
+            color=BLUE,
+            markersize=3,
+            linewidth=1,
+            label="optima of the tables, measured",
+        )
     if f.uniform:
         axes.plot([p[1] for p in f.uniform], [p[2] for p in f.uniform], "s", color=GREY, markersize=6, label="uniform")
         for name, x, y, _ in f.uniform:
@@ -114,12 +128,16 @@ def _bits(pyplot: Any, f: Figures) -> Any:
 
 
 _STYLE = """body{font:15px/1.45 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0;font-size:13px}td,th{border:1px solid #ccc;padding:.25em .6em;text-align:right}
-td:first-child,th:first-child{text-align:left}th{background:#f3f3f3}svg{max-width:100%;height:auto}code{background:#f3f3f3;padding:.1em .3em}"""
+table{border-collapse:collapse;margin:1em 0;font-size:13px}
+td,th{border:1px solid #ccc;padding:.25em .6em;text-align:right}
+td:first-child,th:first-child{text-align:left}th{background:#f3f3f3}
+svg{max-width:100%;height:auto}
+code{background:#f3f3f3;padding:.1em .3em}"""
 
 
 def page(f: Figures, drawn: dict[str, bytes]) -> bytes:
     """The page: facts, tables, and the pictures inline. Nothing is loaded from anywhere."""
+
     def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         head = "".join(f"<th>{html.escape(c)}</th>" for c in header)
         body = "".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
@@ -129,10 +147,12 @@ def page(f: Figures, drawn: dict[str, bytes]) -> bytes:
     shown = [(n, f"{x:,.0f}", f"{y:.4g}", "" if a is None else f"{a:.4f}") for n, x, y, a in points]
     svg = {name: _inline(drawn[f"{name}.svg"], name) for name in ("front", "bits", "sensitivity")}
     text = (
-        f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>{html.escape(f.title)}</title><style>{_STYLE}</style></head><body>"
+        "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'>"
+        f"<title>{html.escape(f.title)}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{html.escape(f.title)}</h1>{table(('', ''), f.facts)}<p>Next: <code>{html.escape(f.next_step)}</code></p>"
         f"<h2>Loss against LUTs</h2>{svg['front']}{table(('plan', 'LUT', 'loss', 'accuracy'), shown)}"
-        f"<h2>Formats</h2>{svg['bits']}{table(f.header, f.rows)}<h2>Sensitivity</h2>{svg['sensitivity']}</body></html>\n"
+        f"<h2>Formats</h2>{svg['bits']}{table(f.header, f.rows)}"
+        f"<h2>Sensitivity</h2>{svg['sensitivity']}</body></html>\n"
     )
     return text.encode()
 
@@ -141,4 +161,8 @@ def _inline(svg: bytes, prefix: str) -> str:
     """An SVG for a page that holds several: no prolog, identifiers of its own."""
     text = svg.decode()
     text = text[text.index("<svg") :]
-    return text.replace('id="', f'id="{prefix}-').replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
+    return (
+        text.replace('id="', f'id="{prefix}-')
+        .replace('href="#', f'href="#{prefix}-')
+        .replace("url(#", f"url(#{prefix}-")
+    )

@@ -1,12 +1,15 @@
-"""Weight rounding on any grid: to nearest, learned, or with error feedback. One implementation each for integers, minifloats and powers of two.
+"""Weight rounding on any grid: to nearest, learned, or with error feedback. One implementation each for integers,
+minifloats and powers of two.
 
-All see a layer as y = sum_k x_k w_k with the inputs that the quantized layers in front of it make, and the float layer's outputs as target.
+All see a layer as y = sum_k x_k w_k with the inputs that the quantized layers in front of it make, and the float
+layer's outputs as target.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -25,7 +28,8 @@ DAMP = 0.01  # of gptq, of the mean diagonal
 
 @dataclass(frozen=True)
 class Layer:
-    """x: quantized inputs (rows, groups, terms); target: inputs of the float network, alike; w: float weights (groups, outputs, terms).
+    """x: quantized inputs (rows, groups, terms); target: inputs of the float network, alike; w: float weights (groups,
+    outputs, terms).
 
     units: w in units of the grid (its step per output taken out), same shape; quantizer: the grid and its steps.
     """
@@ -44,13 +48,23 @@ class Layer:
         return float(np.square(y - np.einsum("rgk,gok->rgo", self.target, self.w, optimize=True)).mean())
 
 
+def _constant(value: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return value
+
+
 def rounded_weights(name: str, study: Study, configuration: Mapping[str, int], graph: Graph) -> dict[str, np.ndarray]:
-    """Units of every weight under a configuration, by a rounding method: layer after layer, each with the codes of those in front of it."""
+    """Units of every weight under a configuration, by a rounding method: layer after layer, each with the codes of
+    those in front of it.
+    """
     method, e = ROUNDINGS.find(name), study.evaluation
     changes = e.changes(configuration)
     base = e.network.run(e.network.start(e.data.x), keep=None)
     by_value = {t.value: t for t in study.weights}
-    layers = [n for n in graph.nodes if isinstance(n.op, (ops.MatMul, ops.Conv)) and len(n.inputs) > 1 and n.inputs[1].name in by_value]
+    layers = [
+        n
+        for n in graph.nodes
+        if isinstance(n.op, (ops.MatMul, ops.Conv)) and len(n.inputs) > 1 and n.inputs[1].name in by_value
+    ]
     out: dict[str, np.ndarray] = {}
     for done, node in enumerate(layers, 1):
         t = by_value[node.inputs[1].name]
@@ -63,12 +77,14 @@ def rounded_weights(name: str, study: Study, configuration: Mapping[str, int], g
         units = _folded(found, node, t)
         out[t.name] = units.astype(np.int64)
         steps = q.steps(len(t.shape))
-        changes[t.value] = lambda _, w=(units * steps).astype(np.float32)[None]: w
+        changes[t.value] = partial(_constant, (units * steps).astype(np.float32)[None])
         study.jobs.progress(f"rounding ({name})", done, len(layers))
     return out
 
 
-def _layer(network: Network, node: Node, t: Tensor, x: np.ndarray, target: np.ndarray, q: Quantizer, seed: int) -> Layer:
+def _layer(
+    network: Network, node: Node, t: Tensor, x: np.ndarray, target: np.ndarray, q: Quantizer, seed: int
+) -> Layer:
     w = network.weights()[t.value][0].astype(np.float64)
     rng = np.random.default_rng(seed)
     rows, wanted = _columns(node, t, x), _columns(node, t, target)
@@ -76,7 +92,15 @@ def _layer(network: Network, node: Node, t: Tensor, x: np.ndarray, target: np.nd
         some = np.sort(rng.choice(len(rows), ROWS, replace=False))
         rows, wanted = rows[some], wanted[some]
     steps = np.broadcast_to(q.steps(len(t.shape)), t.shape)
-    return Layer(rows.astype(np.float64), wanted.astype(np.float64), _unfolded(w, node), _unfolded(w / steps, node), _unfolded(steps, node)[:, :, :1], q, seed)
+    return Layer(
+        rows.astype(np.float64),
+        wanted.astype(np.float64),
+        _unfolded(w, node),
+        _unfolded(w / steps, node),
+        _unfolded(steps, node)[:, :, :1],
+        q,
+        seed,
+    )
 
 
 def _columns(node: Node, t: Tensor, x: np.ndarray) -> np.ndarray:
@@ -110,9 +134,11 @@ def rtn(layer: Layer) -> np.ndarray:
 
 @ROUNDINGS.add("gptq")
 def gptq(layer: Layer) -> np.ndarray:
-    """Column after column, each rounding error made up for by the columns that are not rounded yet (GPTQ, arXiv 2210.17323, algorithm 1).
+    """Column after column, each rounding error made up for by the columns that are not rounded yet (GPTQ, arXiv
+    2210.17323, algorithm 1).
 
-    H = X^T X + damping; the float weights are first moved to the least squares of the target from quantized inputs (ours).
+    H = X^T X + damping; the float weights are first moved to the least squares of the target from quantized inputs
+    (ours).
     """
     out = np.empty_like(layer.units)
     for g in range(layer.w.shape[0]):
@@ -134,8 +160,9 @@ def gptq(layer: Layer) -> np.ndarray:
 
 @ROUNDINGS.add("adaround")
 def adaround(layer: Layer) -> np.ndarray:
-    """Up or down, learned: w = low + (high - low) h(V), h the rectified sigmoid, pushed to 0 or 1 by a regularizer whose exponent falls from 20
-    to 2 (AdaRound, arXiv 2004.10568, equations 21 to 25). low and high are the neighbours on the grid, whichever it is (ours). By Adam, with
+    """Up or down, learned: w = low + (high - low) h(V), h the rectified sigmoid, pushed to 0 or 1 by a regularizer
+    whose exponent falls from 20 to 2 (AdaRound, arXiv 2004.10568, equations 21 to 25). low and high are the neighbours
+    on the grid, whichever it is (ours). By Adam, with
     gradients written out: no torch. What is found is kept only where the layer's output error falls.
     """
     low, high = neighbours(layer.units, layer.quantizer.format)
@@ -144,8 +171,22 @@ def adaround(layer: Layer) -> np.ndarray:
     v = -np.log(1.2 / (np.clip(share, 0.005, 0.995) + 0.1) - 1)
     count = len(layer.x) * layer.w.shape[1]
     gram = np.einsum("rgk,rgl->gkl", layer.x, layer.x, optimize=True)
-    goal = np.einsum("gok,gkl->gol", layer.w, np.einsum("rgk,rgl->gkl", layer.target, layer.x, optimize=True), optimize=True)
-    power = max(float(np.einsum("gok,gkl,gol->", layer.w, np.einsum("rgk,rgl->gkl", layer.target, layer.target, optimize=True), layer.w, optimize=True)) / count, 1e-30)
+    goal = np.einsum(
+        "gok,gkl->gol", layer.w, np.einsum("rgk,rgl->gkl", layer.target, layer.x, optimize=True), optimize=True
+    )
+    power = max(
+        float(
+            np.einsum(
+                "gok,gkl,gol->",
+                layer.w,
+                np.einsum("rgk,rgl->gkl", layer.target, layer.target, optimize=True),
+                layer.w,
+                optimize=True,
+            )
+        )
+        / count,
+        1e-30,
+    )
     first, second = np.zeros_like(v), np.zeros_like(v)
     for step in range(1, STEPS + 1):
         s = 1 / (1 + np.exp(-v))
@@ -164,5 +205,3 @@ def adaround(layer: Layer) -> np.ndarray:
     found = np.where(1.2 / (1 + np.exp(-v)) - 0.1 >= 0.5, high, low)
     nearest = rtn(layer)
     return found if layer.error(found) < layer.error(nearest) else nearest
-
-

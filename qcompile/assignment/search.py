@@ -25,7 +25,8 @@ class Infeasible(QCompileError):
 
 @dataclass(frozen=True)
 class Request:
-    """limits: by resource; minimize: what is to be least, "loss" or a resource; max_loss: the loss that is allowed then.
+    """limits: by resource; minimize: what is to be least, "loss" or a resource; max_loss: the loss that is allowed
+    then.
 
     accepts: for searches that measure: whether a choice is good enough; tau, reference: of `error_ratio`.
     """
@@ -38,20 +39,23 @@ class Request:
     reference: Sequence[int] | None = None
 
 
-# --- integer programs ------------------------------------------------------------------------------------------------------
+# --- integer programs
 
 
 @SEARCHES.add("ilp")
 def ilp(problem: Problem, request: Request) -> Choice:
-    """The optimum by HiGHS: a multiple-choice knapsack over all resources at once (HAWQ-V3, arXiv 2011.10680, equation 7).
+    """The optimum by HiGHS: a multiple-choice knapsack over all resources at once (HAWQ-V3, arXiv 2011.10680, equation
+    7).
 
-    Pair terms of the tables (a product's cost depends on both its operands) enter exactly: y_ijcd = x_ic x_jd by its marginals.
+    Pair terms of the tables (a product's cost depends on both its operands) enter exactly: y_ijcd = x_ic x_jd by its
+    marginals.
     """
     goal = problem.loss if request.minimize == "loss" else problem.costs[request.minimize]
     bounds = [(problem.costs[r], limit, r) for r, limit in request.limits.items() if limit < math.inf]
     if request.max_loss < math.inf:
         bounds.append((problem.loss, request.max_loss, "loss"))
-    # A solver keeps to its limits up to a tolerance; where that shows, the limit is tightened and the program solved again.
+    # A solver keeps to its limits up to a tolerance; where that shows, the limit is tightened and the program solved
+    # again.
     slack = {r: 0.0 for *_, r in bounds}
     for _ in range(8):
         found = _solve(goal, [(t, limit - slack[r]) for t, limit, r in bounds])
@@ -67,14 +71,20 @@ def ilp(problem: Problem, request: Request) -> Choice:
 
 @SEARCHES.add("iqp")
 def iqp(problem: Problem, request: Request) -> Choice:
-    """`ilp` with pair terms in the loss: the quadratic program of CLADO (arXiv 2307.05657), solved exactly by linearization (ours)."""
+    """`ilp` with pair terms in the loss: the quadratic program of CLADO (arXiv 2307.05657), solved exactly by
+    linearization (ours).
+    """
     if not problem.loss.pairs:
-        raise QCompileError("iqp needs a metric that measures pairs of tensors", hint="--metric interaction, or --search ilp")
+        raise QCompileError(
+            "iqp needs a metric that measures pairs of tensors", hint="--metric interaction, or --search ilp"
+        )
     return ilp(problem, request)
 
 
 def _solve(goal: Table, bounds: Sequence[tuple[Table, float]]) -> Choice | None:
-    """argmin of a table under limits on others; None if there is no choice. QCompileError where the time runs out before any is found."""
+    """argmin of a table under limits on others; None if there is no choice. QCompileError where the time runs out
+    before any is found.
+    """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_matrix
 
@@ -109,9 +119,19 @@ def _solve(goal: Table, bounds: Sequence[tuple[Table, float]]) -> Choice | None:
     for i, j in keys:
         first = pair_start[i, j]
         for c in range(sizes[i]):
-            add([*range(first + c * sizes[j], first + (c + 1) * sizes[j]), starts[i] + c], [1.0] * sizes[j] + [-1.0], 0, 0)
+            add(
+                [*range(first + c * sizes[j], first + (c + 1) * sizes[j]), starts[i] + c],
+                [1.0] * sizes[j] + [-1.0],
+                0,
+                0,
+            )
         for d in range(sizes[j]):
-            add([*range(first + d, first + sizes[i] * sizes[j], sizes[j]), starts[j] + d], [1.0] * sizes[i] + [-1.0], 0, 0)
+            add(
+                [*range(first + d, first + sizes[i] * sizes[j], sizes[j]), starts[j] + d],
+                [1.0] * sizes[i] + [-1.0],
+                0,
+                0,
+            )
     for table, limit in bounds:
         if not math.isfinite(limit):
             continue
@@ -124,11 +144,18 @@ def _solve(goal: Table, bounds: Sequence[tuple[Table, float]]) -> Choice | None:
     integrality = np.zeros(total)
     integrality[: starts[-1]] = 1
     matrix = csr_matrix((values, (rows, cols)), shape=(len(lower), total))
-    result = milp(objective, constraints=LinearConstraint(matrix, lower, upper), integrality=integrality, bounds=Bounds(0, 1),
-                  options={"mip_rel_gap": 0.0, "time_limit": SECONDS})  # fmt: skip
+    result = milp(
+        objective,
+        constraints=LinearConstraint(matrix, lower, upper),
+        integrality=integrality,
+        bounds=Bounds(0, 1),
+        options={"mip_rel_gap": 0.0, "time_limit": SECONDS},
+    )
     if result.x is None:
         if result.status == 1:
-            raise QCompileError(f"the integer program found nothing in {SECONDS:g} s", hint="fewer candidates, or --search greedy")
+            raise QCompileError(
+                f"the integer program found nothing in {SECONDS:g} s", hint="fewer candidates, or --search greedy"
+            )
         return None
     return tuple(int(np.argmax(result.x[starts[i] : starts[i] + n])) for i, n in enumerate(sizes))
 
@@ -143,35 +170,54 @@ def _infeasible(problem: Problem, bounds: Sequence[tuple[Table, float, str]]) ->
             alone = True
             lines.append(f"{r}: at least {_short(least)} is needed, {_short(limit)} is allowed")
     if not alone:
-        lines = ["each limit can be met alone, but not all together: " + ", ".join(f"{r} <= {_short(limit)}" for _, limit, r in bounds)]
-    return Infeasible("no choice of formats keeps within the limits; " + "; ".join(lines), hint="a larger budget or part, fewer bits among the candidates, or a folded architecture")
+        lines = [
+            "each limit can be met alone, but not all together: "
+            + ", ".join(f"{r} <= {_short(limit)}" for _, limit, r in bounds)
+        ]
+    return Infeasible(
+        "no choice of formats keeps within the limits; " + "; ".join(lines),
+        hint="a larger budget or part, fewer bits among the candidates, or a folded architecture",
+    )
 
 
 def _short(x: float) -> str:
     return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.4g}"
 
 
-# --- the front --------------------------------------------------------------------------------------------------------------
+# --- the front
 
 
 @SEARCHES.add("pareto")
 def pareto(problem: Problem, request: Request) -> Choice:
-    """The point of the front that a request asks for: `front` over the first resource that is limited, then the best point that fits.
+    """The point of the front that a request asks for: `front` over the first resource that is limited, then the best
+    point that fits.
 
-    With pair terms 48 points of the front are looked at, so that the optimum may lie between two of them; `ilp` finds it.
+    With pair terms 48 points of the front are looked at, so that the optimum may lie between two of them; `ilp` finds
+    it.
     """
     resource = request.minimize if request.minimize != "loss" else next(iter(request.limits), next(iter(problem.costs)))
-    points = [c for c in front(problem, resource, _SOME) if problem.fits(c, request.limits) and problem.loss.of(c) <= request.max_loss * (1 + 1e-9)]
+    points = [
+        c
+        for c in front(problem, resource, _SOME)
+        if problem.fits(c, request.limits) and problem.loss.of(c) <= request.max_loss * (1 + 1e-9)
+    ]
     if not points:
-        raise _infeasible(problem, [*((problem.costs[r], v, r) for r, v in request.limits.items()), (problem.loss, request.max_loss, "loss")])
-    return min(points, key=lambda c: (problem.loss if request.minimize == "loss" else problem.costs[request.minimize]).of(c))
+        raise _infeasible(
+            problem,
+            [*((problem.costs[r], v, r) for r, v in request.limits.items()), (problem.loss, request.max_loss, "loss")],
+        )
+    return min(
+        points, key=lambda c: (problem.loss if request.minimize == "loss" else problem.costs[request.minimize]).of(c)
+    )
 
 
 def front(problem: Problem, resource: str, points: int = _POINTS) -> list[Choice]:
     """Every choice that no other beats in loss and cost of one resource, cheapest first.
 
-    Without pair terms: the whole front, by merging one variable after another and dropping what is dominated (HAWQ-V2, section 3.2; exact).
-    With them: by integer programs, each below the cost of the last point; at most `points`, evenly spread over the cost if there are more.
+    Without pair terms: the whole front, by merging one variable after another and dropping what is dominated (HAWQ-V2,
+    section 3.2; exact).
+    With them: by integer programs, each below the cost of the last point; at most `points`, evenly spread over the cost
+    if there are more.
     """
     cost = problem.costs[resource]
     if cost.pairs or problem.loss.pairs:
@@ -220,12 +266,14 @@ def _front_by_programs(problem: Problem, resource: str, points: int) -> list[Cho
     return out[::-1]
 
 
-# --- heuristics and baselines --------------------------------------------------------------------------------------------------
+# --- heuristics and baselines
 
 
 @SEARCHES.add("greedy")
 def greedy(problem: Problem, request: Request) -> Choice:
-    """From the least loss downwards, always the step that saves most of what is over its limit per loss. A baseline: not the optimum."""
+    """From the least loss downwards, always the step that saves most of what is over its limit per loss. A baseline:
+    not the optimum.
+    """
     choice = [int(np.argmin(u)) for u in problem.loss.unary]
     limits = dict(request.limits)
     if request.minimize != "loss":
@@ -264,14 +312,18 @@ def _greedy_cost(problem: Problem, request: Request, choice: list[int]) -> Choic
             break
         choice = min(steps)[1]
     if problem.loss.of(choice) > request.max_loss or not problem.fits(choice, request.limits):
-        raise _infeasible(problem, [*((problem.costs[r], v, r) for r, v in request.limits.items()), (problem.loss, request.max_loss, "loss")])
+        raise _infeasible(
+            problem,
+            [*((problem.costs[r], v, r) for r, v in request.limits.items()), (problem.loss, request.max_loss, "loss")],
+        )
     return tuple(choice)
 
 
 @SEARCHES.add("bisect")
 def bisect(problem: Problem, request: Request) -> Choice:
-    """Fewest bits at a measured target: variables in the order of their sensitivity, pair terms added; for each level from the coarsest, the
-    longest prefix that still meets the target is found by bisection and frozen (our formulation of IAH, arXiv 2306.04879; O(k log n) runs).
+    """Fewest bits at a measured target: variables in the order of their sensitivity, pair terms added; for each level
+    from the coarsest, the longest prefix that still meets the target is found by bisection and frozen (our formulation
+    of IAH, arXiv 2306.04879; O(k log n) runs).
 
     Needs `accepts`. Candidates of a variable count as levels by their place; the last one is where it starts.
     """
@@ -279,10 +331,14 @@ def bisect(problem: Problem, request: Request) -> Choice:
         raise QCompileError("bisect needs a target to measure against", hint="--accuracy-target 0.97, and labels")
     top = [n - 1 for n in problem.sizes]
     if not request.accepts(tuple(top)):
-        raise Infeasible("the target is not met even with the finest candidates", hint="a lower target, or more bits among the candidates")
+        raise Infeasible(
+            "the target is not met even with the finest candidates",
+            hint="a lower target, or more bits among the candidates",
+        )
     order = sorted(range(len(top)), key=lambda i: _sensitivity(problem, i))
     choice, free = list(top), order
     for level in range(max(problem.sizes) - 1):
+
         def lowered(length: int, level: int = level, free: list[int] = free, now: list[int] = choice) -> Choice:
             some = set(free[:length])
             return tuple(min(level, top[i]) if i in some else c for i, c in enumerate(now))
@@ -304,23 +360,31 @@ def _sensitivity(problem: Problem, i: int) -> float:
 
 @SEARCHES.add("error_ratio")
 def error_ratio(problem: Problem, request: Request) -> Choice:
-    """Per variable the first candidate whose error is at most tau times that of the reference (our formulation of MixQuant, arXiv 2309.17341).
+    """Per variable the first candidate whose error is at most tau times that of the reference (our formulation of
+    MixQuant, arXiv 2309.17341).
 
     Linear, no budget: with limits, the least tau of a bisection that keeps within them.
     """
     reference = list(request.reference) if request.reference is not None else [n - 1 for n in problem.sizes]
 
     def at(tau: float) -> Choice:
-        return tuple(int(np.flatnonzero(u <= tau * u[r] + 1e-300)[0]) if (u <= tau * u[r] + 1e-300).any() else r for u, r in zip(problem.loss.unary, reference, strict=True))
+        return tuple(
+            int(np.flatnonzero(u <= tau * u[r] + 1e-300)[0]) if (u <= tau * u[r] + 1e-300).any() else r
+            for u, r in zip(problem.loss.unary, reference, strict=True)
+        )
 
     if not request.limits or problem.fits(at(request.tau), request.limits):
         return at(request.tau)
-    taus = np.unique(np.concatenate([u / max(float(u[r]), 1e-300) for u, r in zip(problem.loss.unary, reference, strict=True)]))
+    taus = np.unique(
+        np.concatenate([u / max(float(u[r]), 1e-300) for u, r in zip(problem.loss.unary, reference, strict=True)])
+    )
     taus = taus[taus > request.tau]
     low, high = 0, len(taus)
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if problem.fits(at(float(taus[middle]) * (1 + 1e-9)), request.limits) else (middle + 1, high)
+        low, high = (
+            (low, middle) if problem.fits(at(float(taus[middle]) * (1 + 1e-9)), request.limits) else (middle + 1, high)
+        )
     if low == len(taus):
         raise _infeasible(problem, [(problem.costs[r], v, r) for r, v in request.limits.items()])
     return at(float(taus[low]) * (1 + 1e-9))

@@ -19,31 +19,46 @@ VECTORS, STEPS, RATE = 128, 300, 0.1
 
 
 @SOURCES.add("real")
-def real(graph: Graph, given: Callable[[], Data], seed: int, progress: Progress, span: tuple[float, float] | None = None) -> Data:
+def real(
+    graph: Graph, given: Callable[[], Data], seed: int, progress: Progress, span: tuple[float, float] | None = None
+) -> Data:
     """The user's data."""
     return given()
 
 
 @SOURCES.add("bn_distill")
-def bn_distill(graph: Graph, given: Callable[[], Data], seed: int, progress: Progress, span: tuple[float, float] | None = None) -> Data:
-    """Data whose batch statistics are those that the batch norms remember, and nothing else (ZeroQ, arXiv 2001.00281, equation 3).
+def bn_distill(
+    graph: Graph, given: Callable[[], Data], seed: int, progress: Progress, span: tuple[float, float] | None = None
+) -> Data:
+    """Data whose batch statistics are those that the batch norms remember, and nothing else (ZeroQ, arXiv 2001.00281,
+    equation 3).
 
-    By Adam, on the float graph before batch norms are folded: ||mean - mu||^2 + ||std - sigma||^2 summed over the batch norms. span: the range
-    that inputs have, which batch norms do not tell (ours; ZeroQ takes all inputs for normalized ones, as is done here without a span).
+    By Adam, on the float graph before batch norms are folded: ||mean - mu||^2 + ||std - sigma||^2 summed over the batch
+    norms. span: the range that inputs have, which batch norms do not tell (ours; ZeroQ takes all inputs for normalized
+    ones, as is done here without a span).
     """
     from qcompile.assignment.gradients import Torch, torch_module
 
     norms = [n for n in graph.nodes if isinstance(n.op, ops.BatchNorm)]
     if not norms:
-        raise QCompileError("bn_distill needs batch norms, and the network has none", graph.name, "export the model with batch norms, or give calibration data")
+        raise QCompileError(
+            "bn_distill needs batch norms, and the network has none",
+            graph.name,
+            "export the model with batch norms, or give calibration data",
+        )
     torch, xp = torch_module(), Torch()
     network = Network.of(graph)
     wanted = {}
     for n in norms:
         mean, std = (p.numpy().ravel().astype(np.float32) for p in (n.op.mean, n.op.var.map(lambda v: v)))
-        wanted[n.inputs[0].name] = torch.from_numpy(mean), torch.from_numpy(np.sqrt(std + float(n.op.epsilon)).astype(np.float32))
+        wanted[n.inputs[0].name] = (
+            torch.from_numpy(mean),
+            torch.from_numpy(np.sqrt(std + float(n.op.epsilon)).astype(np.float32)),
+        )
     generator = torch.Generator().manual_seed(seed)
-    x = {name: torch.randn((VECTORS, *shape), generator=generator).requires_grad_(True) for name, shape in network.inputs}
+    x = {
+        name: torch.randn((VECTORS, *shape), generator=generator).requires_grad_(True) for name, shape in network.inputs
+    }
     low, high = span or (0.0, 0.0)
     made = {k: (lambda v: low + (high - low) * torch.sigmoid(v)) if span else (lambda v: v) for k in x}
     optimizer = torch.optim.Adam(list(x.values()), lr=RATE)
@@ -69,5 +84,3 @@ def bn_distill(graph: Graph, given: Callable[[], Data], seed: int, progress: Pro
 def _channel(shape: tuple[int, ...], channels: int) -> int:
     """The axis of (N, 1, C, ...) that the channels lie along."""
     return next((a for a in range(2, len(shape)) if shape[a] == channels), len(shape) - 1)
-
-

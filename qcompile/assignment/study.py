@@ -1,4 +1,6 @@
-"""What a search knows of a network: its tensors, their candidates as quantizers on calibrated ranges, and how to measure a choice."""
+"""What a search knows of a network: its tensors, their candidates as quantizers on calibrated ranges, and how to
+measure a choice.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Evaluation:
     loss: Loss
     values: dict[str, str]  # tensor -> name in the graph
     quantizers: dict[str, tuple[Quantizer, ...]]
-    weights: dict[str, list[np.ndarray | None]] = field(default_factory=dict)  # quantized weights where rounding is not to nearest
+    weights: dict[str, list[np.ndarray | None]] = field(
+        default_factory=dict
+    )  # quantized weights where rounding is not to nearest
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k not in ("_base", "base")}
@@ -63,7 +67,12 @@ class Evaluation:
         largest = max(int(np.prod(s.shape)) for s in self.network.steps)
         tile = max(1, 2**24 // largest)
         parts = [self.data.take(slice(i, i + tile)).x for i in range(0, len(self.data), tile)]
-        return np.concatenate([self.network.run(self.network.start(x), changes)[self.network.output].reshape(len(x[0]), -1) for x in parts])
+        return np.concatenate(
+            [
+                self.network.run(self.network.start(x), changes)[self.network.output].reshape(len(x[0]), -1)
+                for x in parts
+            ]
+        )
 
     def __call__(self, configuration: Configuration) -> float:
         """The loss of a configuration."""
@@ -89,7 +98,9 @@ def measured_loss(evaluation: Evaluation, configuration: Configuration) -> float
 
 @dataclass
 class Study:
-    """tensors: those that take a format; candidates and quantizers: per tensor, in one order; errors: mean squared error of each."""
+    """tensors: those that take a format; candidates and quantizers: per tensor, in one order; errors: mean squared
+    error of each.
+    """
 
     evaluation: Evaluation
     tensors: tuple[Tensor, ...]
@@ -109,7 +120,10 @@ class Study:
     @cached_property
     def errors(self) -> dict[str, np.ndarray]:
         """Mean squared error per element of every tensor and candidate."""
-        return {t.name: np.array([_error(self.numbers[t.name], q) for q in self.evaluation.quantizers[t.name]]) for t in self.tensors}
+        return {
+            t.name: np.array([_error(self.numbers[t.name], q) for q in self.evaluation.quantizers[t.name]])
+            for t in self.tensors
+        }
 
     @cached_property
     def variables(self) -> tuple[tuple[str, ...], ...]:
@@ -125,7 +139,9 @@ class Study:
 
     def measure(self, configurations: Sequence[Configuration], what: str = "evaluations") -> list[float]:
         """Losses of configurations, in parallel, cached."""
-        return self.jobs.run(measured_loss, self.evaluation, "loss-" + self.evaluation.digest, [dict(c) for c in configurations], what)
+        return self.jobs.run(
+            measured_loss, self.evaluation, "loss-" + self.evaluation.digest, [dict(c) for c in configurations], what
+        )
 
     @cached_property
     def base_loss(self) -> float:
@@ -137,13 +153,28 @@ def _error(x: np.ndarray, q: Quantizer) -> float:
     return float(np.square(q(x) - x).mean())
 
 
-def study(network: Network, tensors: Sequence[Tensor], candidates: Mapping[str, tuple[Candidate, ...]], data: Data, loss: Loss, jobs: Jobs,
-          method: str = "mse", channels: bool = True, asymmetric: bool = False, seed: int = 0) -> Study:  # fmt: skip
-    """Calibrated candidates. channels: a scale per output channel of every weight; asymmetric: integer activations may have a zero point."""
+def study(
+    network: Network,
+    tensors: Sequence[Tensor],
+    candidates: Mapping[str, tuple[Candidate, ...]],
+    data: Data,
+    loss: Loss,
+    jobs: Jobs,
+    method: str = "mse",
+    channels: bool = True,
+    asymmetric: bool = False,
+    seed: int = 0,
+) -> Study:
+    """Calibrated candidates. channels: a scale per output channel of every weight; asymmetric: integer activations may
+    have a zero point.
+    """
     ranges.RANGES.find(method)
     chosen = [t for t in tensors if t.name in candidates]
     if not chosen:
-        raise QCompileError("no tensor of the model takes a format: it is quantized already", hint="--free lets the formats of the model be replaced")
+        raise QCompileError(
+            "no tensor of the model takes a format: it is quantized already",
+            hint="--free lets the formats of the model be replaced",
+        )
     numbers = _numbers(network, chosen, data, seed)
     quantizers: dict[str, tuple[Quantizer, ...]] = {}
     for i, t in enumerate(chosen):
@@ -155,14 +186,19 @@ def study(network: Network, tensors: Sequence[Tensor], candidates: Mapping[str, 
         if t.tie:
             x = np.concatenate([numbers[o.name].ravel() for o in chosen if o.tie == t.tie])
         axis = t.axis if t.kind == WEIGHT and channels else None
-        quantizers[t.name] = tuple(ranges.fit(x, c, method, axis, t.kind == WEIGHT, asymmetric and t.kind != WEIGHT) for c in candidates[t.name])
+        quantizers[t.name] = tuple(
+            ranges.fit(x, c, method, axis, t.kind == WEIGHT, asymmetric and t.kind != WEIGHT)
+            for c in candidates[t.name]
+        )
         jobs.progress("ranges", i + 1, len(chosen))
     evaluation = Evaluation(network, data, loss, {t.name: t.value for t in chosen}, quantizers)
     return Study(evaluation, tuple(chosen), {t.name: tuple(candidates[t.name]) for t in chosen}, numbers, jobs, seed)
 
 
 def _numbers(network: Network, tensors: Sequence[Tensor], data: Data, seed: int) -> dict[str, np.ndarray]:
-    """The numbers of every tensor: weights whole, of activations a part where they are many, the extremes always included."""
+    """The numbers of every tensor: weights whole, of activations a part where they are many, the extremes always
+    included.
+    """
     constants = network.weights()
     out = {t.name: constants[t.value][0] for t in tensors if t.kind == WEIGHT}
     wanted = [t for t in tensors if t.kind != WEIGHT]
@@ -178,6 +214,10 @@ def _numbers(network: Network, tensors: Sequence[Tensor], data: Data, seed: int)
         share = max(1, _NUMBERS * len(x[0]) // len(data))
         for t in wanted:
             flat = values[t.value].ravel()
-            some = flat if flat.size <= share else np.concatenate([flat[rng.integers(0, flat.size, share)], [flat.min(), flat.max()]])
+            some = (
+                flat
+                if flat.size <= share
+                else np.concatenate([flat[rng.integers(0, flat.size, share)], [flat.min(), flat.max()]])
+            )
             parts[t.name].append(some.astype(np.float32))
     return out | {name: np.concatenate(p) for name, p in parts.items()}

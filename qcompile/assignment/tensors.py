@@ -1,4 +1,6 @@
-"""The tensors of a model graph that take a format: constant operands, and the data in front of products, sums and poolings."""
+"""The tensors of a model graph that take a format: constant operands, and the data in front of products, sums and
+poolings.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ _THROUGH = (ops.Reshape, ops.Transpose, ops.Take, ops.Pad, ops.MaxPool, ops.Redu
 class Tensor:
     """One tensor that takes a format.
 
-    name: what plans call it, the ONNX tensor of an activation or "<layer>.weight"; value: its name in the graph; layer, op: the user's node
-    that makes it (activation) or uses it (weight); axis: that of the output channels of a weight, None where there is none;
-    tie: tensors with equal ties are added or joined and share format and scale; given: the format that the model has chosen already.
+    name: what plans call it, the ONNX tensor of an activation or "<layer>.weight"; value: its name in the graph; layer,
+    op: the user's node that makes it (activation) or uses it (weight); axis: that of the output channels of a weight,
+    None where there is none;
+    tie: tensors with equal ties are added or joined and share format and scale; given: the format that the model has
+    chosen already.
     """
 
     name: str
@@ -37,7 +41,9 @@ class Tensor:
 
 
 def tensors(graph: Graph) -> tuple[Tensor, ...]:
-    """All tensors of a model graph that take a format, in the order of the graph; already quantized ones have `given` set."""
+    """All tensors of a model graph that take a format, in the order of the graph; already quantized ones have `given`
+    set.
+    """
     found: dict[str, Tensor] = {}
     parent: dict[str, str] = {}
 
@@ -49,7 +55,11 @@ def tensors(graph: Graph) -> tuple[Tensor, ...]:
     for node in graph.nodes:
         if not isinstance(node.op, (*_PRODUCTS, *_SUMS)):
             continue
-        groups = [[s for v in node.inputs for s in _sources(graph, v)]] if isinstance(node.op, ops.Add) else [_sources(graph, v) for v in node.inputs]
+        groups = (
+            [[s for v in node.inputs for s in _sources(graph, v)]]
+            if isinstance(node.op, ops.Add)
+            else [_sources(graph, v) for v in node.inputs]
+        )
         for group in groups:
             for value in group:
                 if value.name not in found:
@@ -57,7 +67,9 @@ def tensors(graph: Graph) -> tuple[Tensor, ...]:
             tied = [v.name for v in group if found[v.name].kind == ACTIVATION and found[v.name].given is None]
             for name in tied[1:]:
                 parent[root(name)] = root(tied[0])
-    place = {v.name: i for i, v in enumerate(graph.inputs)} | {n.output.name: len(graph.inputs) + i for i, n in enumerate(graph.nodes)}
+    place = {v.name: i for i, v in enumerate(graph.inputs)} | {
+        n.output.name: len(graph.inputs) + i for i, n in enumerate(graph.nodes)
+    }
     ordered = sorted(found.values(), key=lambda t: place[t.value])
     sizes: dict[str, int] = {}
     for t in ordered:
@@ -89,13 +101,24 @@ def _tensor(graph: Graph, value: Value, user: Node) -> Tensor:
     name = layer.node or layer.tensor or value.name
     if isinstance(node.op, ops.Constant):
         given = value.type.format or _narrow(node)
-        return Tensor(f"{name}.weight", WEIGHT, value.name, name, layer.op, value.type.shape, _output_axis(user, value), given=given)
+        return Tensor(
+            f"{name}.weight",
+            WEIGHT,
+            value.name,
+            name,
+            layer.op,
+            value.type.shape,
+            _output_axis(user, value),
+            given=given,
+        )
     given = node.op.format if isinstance(node.op, ops.Quantize) else None
     return Tensor(value.name, ACTIVATION, value.name, name, layer.op, value.type.shape, given=given)
 
 
 def _narrow(node: Node) -> Format | None:
-    """The format of numbers that have few bits without any quantizer (integer exports): there is nothing to lose by keeping them."""
+    """The format of numbers that have few bits without any quantizer (integer exports): there is nothing to lose by
+    keeping them.
+    """
     units = node.op.units.data
     width = max(int(units.max(initial=0)).bit_length(), (-int(units.min(initial=0)) - 1).bit_length()) + 1
     return FixedPoint(width) if width <= NARROW else None

@@ -1,4 +1,5 @@
-"""Graph transforms in front of quantization. Those here are exact in real arithmetic, and computed in rationals: nothing is lost by them.
+"""Graph transforms in front of quantization. Those here are exact in real arithmetic, and computed in rationals:
+nothing is lost by them.
 
 (`bias_correct` is not: it depends on data and on the formats, and ends up as offsets in the plan; see `correction`.)
 """
@@ -27,12 +28,14 @@ def transformed(graph: Graph, names: Iterable[str]) -> Graph:
     return graph
 
 
-# --- batch norm into weights -----------------------------------------------------------------------------------------------
+# --- batch norm into weights
 
 
 @TRANSFORMS.add("fold_bn")
 def fold_bn(graph: Graph) -> Graph:
-    """Batch norm, and every factor per channel behind a layer, becomes part of its weights and offset (arXiv 1806.08342, section 3.2.2)."""
+    """Batch norm, and every factor per channel behind a layer, becomes part of its weights and offset (arXiv
+    1806.08342, section 3.2.2).
+    """
     new: dict[str, Node | None] = {}
     for node in graph.nodes:
         source = _float_weight(graph, node)
@@ -63,7 +66,9 @@ def _axis(node: Node) -> int:
 
 
 def _channel_chain(graph: Graph, node: Node) -> tuple[list[Node], Param, Param]:
-    """The affine steps per channel right behind a layer, and their product and sum. Steps behind the last factor stay outside."""
+    """The affine steps per channel right behind a layer, and their product and sum. Steps behind the last factor stay
+    outside.
+    """
     chain: list[Node] = []
     mul, add = ONE, ZERO
     kept: tuple[int, Param, Param] = (0, ONE, ZERO)
@@ -73,7 +78,10 @@ def _channel_chain(graph: Graph, node: Node) -> tuple[list[Node], Param, Param]:
         rank = len(following.output.type.shape)
         if not isinstance(op, ops.Affine) or not op.mul.flat(others, rank) or not op.add.flat(others, rank):
             break
-        mul, add = mul.combine(op.mul, lambda a, b: a * b), add.combine(op.mul, lambda a, b: a * b).combine(op.add, lambda a, b: a + b)
+        mul, add = (
+            mul.combine(op.mul, lambda a, b: a * b),
+            add.combine(op.mul, lambda a, b: a * b).combine(op.add, lambda a, b: a + b),
+        )
         chain.append(following)
         kept = len(chain), mul, add
     return chain[: kept[0]], kept[1], kept[2]
@@ -98,9 +106,13 @@ def _scaled(source: Node, factor: Param) -> Node:
     t = source.output.type
     sign = factor.map(lambda f: Fraction((f > 0) - (f < 0)))
     units = source.op.units.data.astype(object) * sign.map(lambda f: f).array().astype(object)
-    whole = np.array([int(v) for v in np.broadcast_to(units, t.shape).ravel().tolist()] + [None], dtype=object)[:-1].reshape(t.shape)
+    whole = np.array([int(v) for v in np.broadcast_to(units, t.shape).ravel().tolist()] + [None], dtype=object)[
+        :-1
+    ].reshape(t.shape)
     scale = t.scale.combine(factor, lambda a, b: a * (abs(b) or Fraction(1)))
-    return replace(source, op=ops.Constant(Array(whole)), outputs=(Value(source.output.name, TensorType(t.shape, None, scale)),))
+    return replace(
+        source, op=ops.Constant(Array(whole)), outputs=(Value(source.output.name, TensorType(t.shape, None, scale)),)
+    )
 
 
 def _replaced(graph: Graph, new: dict[str, Node | None]) -> Graph:
@@ -116,14 +128,16 @@ def _replaced(graph: Graph, new: dict[str, Node | None]) -> Graph:
     return replace(graph, outputs=tuple(made[v.name] for v in graph.outputs), nodes=tuple(nodes))
 
 
-# --- equal ranges of neighbouring layers --------------------------------------------------------------------------------------
+# --- equal ranges of neighbouring layers
 
 ROUNDS = 20  # of the equalisation over all pairs
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two layers with nothing between them that a positive factor per channel does not pass. ids: output channel of `first` per input of `second`."""
+    """Two layers with nothing between them that a positive factor per channel does not pass. ids: output channel of
+    `first` per input of `second`.
+    """
 
     first: Node
     path: tuple[Node, ...]
@@ -133,9 +147,10 @@ class _Pair:
 
 @TRANSFORMS.add("equalize")
 def equalize(graph: Graph) -> Graph:
-    """Cross-layer equalisation (Nagel et al., arXiv 1906.04721, section 4.1): channel c of a layer is divided by s_c = sqrt(r1_c / r2_c) and the
-    next layer's weights for it multiplied by it, r1 and r2 being the largest weights of both; all pairs in turn, until they agree. The
-    factors are computed in float64, rounded to float32, and applied exactly. Batch norms must be folded first.
+    """Cross-layer equalisation (Nagel et al., arXiv 1906.04721, section 4.1): channel c of a layer is divided by s_c =
+    sqrt(r1_c / r2_c) and the next layer's weights for it multiplied by it, r1 and r2 being the largest weights of both;
+    all pairs in turn, until they agree. The factors are computed in float64, rounded to float32, and applied exactly.
+    Batch norms must be folded first.
     """
     pairs = [p for n in graph.nodes if (p := _pair(graph, n)) is not None]
     if not pairs:
@@ -173,7 +188,10 @@ def _pair(graph: Graph, first: Node) -> _Pair | None:
         if isinstance(node.op, (ops.Conv, ops.MatMul)):
             if _float_weight(graph, node) is None or node.inputs[0].name != at.output.name:
                 return None
-            rank, axis = len(at.output.type.shape), 1 if isinstance(node.op, ops.Conv) else len(at.output.type.shape) - 1
+            rank, axis = (
+                len(at.output.type.shape),
+                1 if isinstance(node.op, ops.Conv) else len(at.output.type.shape) - 1,
+            )
             if not ids.flat(tuple(a for a in range(rank) if a != axis), rank):
                 return None
             size = at.output.type.shape[axis]
@@ -238,7 +256,11 @@ def _magnitudes(graph: Graph, node: Node) -> np.ndarray:
 
 def _balanced(graph: Graph, pairs: list[_Pair]) -> dict[str, np.ndarray]:
     """log2 of s per first layer of a pair, after rounds over all pairs."""
-    sizes = {n.output.name: np.log2(np.maximum(_magnitudes(graph, n)[:, :, 0], 1e-30)) for p in pairs for n in (p.first, p.second)}
+    sizes = {
+        n.output.name: np.log2(np.maximum(_magnitudes(graph, n)[:, :, 0], 1e-30))
+        for p in pairs
+        for n in (p.first, p.second)
+    }
     logs = {p.first.output.name: np.zeros(max(_channel_shape(p.first))) for p in pairs}
     for _ in range(ROUNDS):
         for p in pairs:

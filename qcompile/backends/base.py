@@ -36,7 +36,9 @@ class FileSet:
         return total.hexdigest()
 
     def write(self, directory: Path) -> None:
-        """Write into a new folder beside `directory` and move it there. QCompileError if that place holds something else."""
+        """Write into a new folder beside `directory` and move it there. QCompileError if that place holds something
+        else.
+        """
         target = Path(directory).absolute()
         scratch: Path | None = None
         made = [p for p in target.parents if not os.path.exists(p)]
@@ -92,5 +94,7 @@ def _require_free(target: Path) -> None:
         tool = ""
     if tool != "qcompile":
         raise QCompileError(
-            "the folder holds files that are not a qcompile project", str(target), "choose another folder, or empty this one"
+            "the folder holds files that are not a qcompile project",
+            str(target),
+            "choose another folder, or empty this one",
         )

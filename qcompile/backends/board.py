@@ -22,7 +22,9 @@ MEMORY_PORTS = 16  # masters that one SmartConnect joins (PG247)
 
 @dataclass(frozen=True)
 class Processor:
-    """The processing system of a family: pins of its IP as the block design joins them. fastest_mhz: of its fabric clock, 0 where the tool checks."""
+    """The processing system of a family: pins of its IP as the block design joins them. fastest_mhz: of its fabric
+    clock, 0 where the tool checks.
+    """
 
     ip: str
     master: str
@@ -36,17 +38,33 @@ class Processor:
 
 PROCESSORS = {
     "Zynq-7000": Processor(
-        "processing_system7", "M_AXI_GP0", "S_AXI_HP0", "FCLK_CLK0", "FCLK_RESET0_N", ("M_AXI_GP0_ACLK", "S_AXI_HP0_ACLK"), 32, 250.0
+        "processing_system7",
+        "M_AXI_GP0",
+        "S_AXI_HP0",
+        "FCLK_CLK0",
+        "FCLK_RESET0_N",
+        ("M_AXI_GP0_ACLK", "S_AXI_HP0_ACLK"),
+        32,
+        250.0,
     ),
     "Zynq UltraScale+": Processor(
-        "zynq_ultra_ps_e", "M_AXI_HPM0_FPD", "S_AXI_HP0_FPD", "pl_clk0", "pl_resetn0", ("maxihpm0_fpd_aclk", "saxihp0_fpd_aclk"), 40, 0.0
+        "zynq_ultra_ps_e",
+        "M_AXI_HPM0_FPD",
+        "S_AXI_HP0_FPD",
+        "pl_clk0",
+        "pl_resetn0",
+        ("maxihpm0_fpd_aclk", "saxihp0_fpd_aclk"),
+        40,
+        0.0,
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class Port:
-    """A stream of the top. bits: of an AXI word; code: the driver's class for its format; order: axes of the tensor in the stream."""
+    """A stream of the top. bits: of an AXI word; code: the driver's class for its format; order: axes of the tensor in
+    the stream.
+    """
 
     name: str
     shape: Shape
@@ -87,17 +105,27 @@ def supported() -> tuple[str, ...]:
 def emit(graph: Graph, top: str, name: str, clock_ns: float) -> dict[str, bytes]:
     """board/block_design.tcl, board/driver.py and what the driver needs; nothing for a board without scripts.
 
-    top: a C identifier; name: a board of the catalogue, or "". QCompileError where the board cannot have this clock or so many ports.
+    top: a C identifier; name: a board of the catalogue, or "". QCompileError where the board cannot have this clock or
+    so many ports.
     """
     if name not in supported():
         return {}
     view = _view(graph, top, board(name), clock_ns)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(asset("templates/boards")), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(asset("templates/boards")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         keep_trailing_newline=True,
-    )  # fmt: skip
-    files = {f"board/{n}": environment.get_template(f"{n}.j2").render(view=view).encode() for n in ("block_design.tcl", "driver.py")}
-    return {**files, "board/ports.py": Path(ports.__file__).read_bytes()}  # the driver packs with the very layout of the testbench
+    )
+    files = {
+        f"board/{n}": environment.get_template(f"{n}.j2").render(view=view).encode()
+        for n in ("block_design.tcl", "driver.py")
+    }
+    return {
+        **files,
+        "board/ports.py": Path(ports.__file__).read_bytes(),
+    }  # the driver packs with the very layout of the testbench
 
 
 def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
@@ -105,19 +133,24 @@ def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
     mhz = 1000 / clock_ns
     if processor.fastest_mhz and mhz > processor.fastest_mhz:
         raise QCompileError(
-            f"the fabric clock of {target.name} reaches {processor.fastest_mhz:g} MHz; a period of {clock_ns:g} ns is {mhz:g} MHz", "--clock",
+            f"the fabric clock of {target.name} reaches {processor.fastest_mhz:g} MHz; a period of {clock_ns:g} ns is"
+            f" {mhz:g} MHz",
+            "--clock",
             f"{1000 / processor.fastest_mhz:g} or more; --part {target.part} makes the project without board scripts",
-        )  # fmt: skip
+        )
     inputs = tuple(_port(graph, v, f"x{i}") for i, v in enumerate(graph.inputs))
     outputs = tuple(_port(graph, v, f"y{i}") for i, v in enumerate(graph.outputs))
     if len(inputs) + len(outputs) > MEMORY_PORTS:
         raise QCompileError(
-            f"the network has {len(inputs) + len(outputs)} inputs and outputs; a board's block design joins at most {MEMORY_PORTS}", target.name,
+            f"the network has {len(inputs) + len(outputs)} inputs and outputs; a board's block design joins at most"
+            f" {MEMORY_PORTS}",
+            target.name,
             f"--part {target.part} makes the project without board scripts",
-        )  # fmt: skip
+        )
     count = max(len(inputs), len(outputs))
     dmas = tuple(
-        Dma(f"dma_{i}", inputs[i] if i < len(inputs) else None, outputs[i] if i < len(outputs) else None) for i in range(count)
+        Dma(f"dma_{i}", inputs[i] if i < len(inputs) else None, outputs[i] if i < len(outputs) else None)
+        for i in range(count)
     )
     return BoardView(top, target, processor, f"{mhz:.6f}", inputs, outputs, dmas)
 
@@ -127,7 +160,15 @@ def _port(graph: Graph, value: Value, name: str) -> Port:
     fmt = value.type.format
     assert fmt is not None
     order = tuple(axes[a] for a in permutation(len(axes)))
-    return Port(name, value.type.shape, order, fmt.width, port_lanes(inner), 8 * _axis_bytes(stream_layout(inner).word_width), _code(fmt))
+    return Port(
+        name,
+        value.type.shape,
+        order,
+        fmt.width,
+        port_lanes(inner),
+        8 * _axis_bytes(stream_layout(inner).word_width),
+        _code(fmt),
+    )
 
 
 def _axis_bytes(width: int) -> int:

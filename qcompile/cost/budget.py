@@ -13,7 +13,9 @@ from qcompile.errors import QCompileError
 
 KINDS = ("lut", "ff", "dsp", "bram18", "uram")
 CYCLES = ("latency", "interval")
-_EXAMPLE = "for example --budget lut=0.7,dsp=100,latency=500: a share up to 1, or a count; latency and interval in cycles"
+_EXAMPLE = (
+    "for example --budget lut=0.7,dsp=100,latency=500: a share up to 1, or a count; latency and interval in cycles"
+)
 
 
 def available(device: Device) -> dict[str, int]:
@@ -40,19 +42,27 @@ class Budget:
         for kind in CYCLES:
             value = getattr(self, kind)
             if value is not None and (not isinstance(value, int) or value < 1):
-                raise QCompileError(f"a budget of {kind}={value} is not possible", hint=f"whole cycles from 1 on; {_EXAMPLE}")
+                raise QCompileError(
+                    f"a budget of {kind}={value} is not possible", hint=f"whole cycles from 1 on; {_EXAMPLE}"
+                )
         for kind in KINDS:
             value = getattr(self, kind)
             if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
                 raise QCompileError(f"a budget of {kind}={value} is not possible", hint=_EXAMPLE)
             if isinstance(value, float) and value > 1:
-                raise QCompileError(f"the budget {kind}={value:g} is more than the whole part", hint=f"a share ends at 1.0; {_EXAMPLE}")
+                raise QCompileError(
+                    f"the budget {kind}={value:g} is more than the whole part", hint=f"a share ends at 1.0; {_EXAMPLE}"
+                )
 
     @staticmethod
     def parse(text: str, most: float = 1.0) -> Budget:
-        """`lut=0.7,dsp=100`: numbers with a point are shares (1 is the whole part), other whole numbers are counts. most: share of the rest."""
+        """`lut=0.7,dsp=100`: numbers with a point are shares (1 is the whole part), other whole numbers are counts.
+        most: share of the rest.
+        """
         if not 0 < most <= 1:
-            raise QCompileError(f"a utilization of {most:g} is not possible", hint="a share above 0 and up to 1, for example 0.7")
+            raise QCompileError(
+                f"a utilization of {most:g} is not possible", hint="a share above 0 and up to 1, for example 0.7"
+            )
         limits: dict[str, float | int] = {}
         for item in filter(None, (t.strip() for t in text.split(","))):
             name, _, number = item.partition("=")
@@ -71,7 +81,8 @@ class Budget:
             out[kind] = math.floor(value * have[kind] + 1e-9) if isinstance(value, float) else value
             if out[kind] > have[kind]:
                 raise QCompileError(
-                    f"the budget {kind}={value} is more than {device.name} has: {have[kind]}", hint=f"at most {kind}={have[kind]}, or a larger part"
+                    f"the budget {kind}={value} is more than {device.name} has: {have[kind]}",
+                    hint=f"at most {kind}={have[kind]}, or a larger part",
                 )
         return out | {kind: value for kind in CYCLES if (value := getattr(self, kind)) is not None}
 
@@ -82,16 +93,23 @@ def share_of(device: Device, limits: dict[str, int]) -> dict[str, float]:
 
 
 def exceeded(cost: Resources, limits: Mapping[str, int]) -> dict[str, float]:
-    """Resources of which more is needed than allowed, and how many times the limit (infinite where nothing is allowed)."""
+    """Resources of which more is needed than allowed, and how many times the limit (infinite where nothing is
+    allowed).
+    """
     needed = {kind: math.ceil(getattr(cost, kind)) for kind in limits}
     return {k: n / limits[k] if limits[k] else math.inf for k, n in needed.items() if n > limits[k]}
 
 
 def _kind(name: str) -> str:
-    alias = {"luts": "lut", "ffs": "ff", "dsps": "dsp", "bram": "bram18", "brams": "bram18", "urams": "uram"}.get(name, name)
+    alias = {"luts": "lut", "ffs": "ff", "dsps": "dsp", "bram": "bram18", "brams": "bram18", "urams": "uram"}.get(
+        name, name
+    )
     if alias not in (*KINDS, *CYCLES):
         near = difflib.get_close_matches(alias, (*KINDS, *CYCLES), 1)
-        raise QCompileError(f"'{name}' is no resource{f'; did you mean {near[0]}' if near else ''}", hint=f"{', '.join((*KINDS, *CYCLES))}; {_EXAMPLE}")
+        raise QCompileError(
+            f"'{name}' is no resource{f'; did you mean {near[0]}' if near else ''}",
+            hint=f"{', '.join((*KINDS, *CYCLES))}; {_EXAMPLE}",
+        )
     return alias
 
 

@@ -1,7 +1,8 @@
 """The FPGAs and boards that can be named, read from hw/devices and hw/boards.
 
-Every name that people use leads to a device: `xc7z020`, `7z020`, `xc7z020clg400-1`, `xc7z020-clg400-1`, `pynq-z2`, and a
-beginning that fits one device only. What a design reaches is not in here: resources are counts, clocks are limits of the data sheet.
+Every name that people use leads to a device: `xc7z020`, `7z020`, `xc7z020clg400-1`, `xc7z020-clg400-1`, `pynq-z2`, and
+a beginning that fits one device only. What a design reaches is not in here: resources are counts, clocks are limits of
+the data sheet.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class RamKind:
 
 @dataclass(frozen=True)
 class Device:
-    """Resources of one device; packages and speed grades share them. `number` is the orderable part that the short name stands for."""
+    """Resources of one device; packages and speed grades share them. `number` is the orderable part that the short name
+    stands for.
+    """
 
     name: str
     aliases: tuple[str, ...]
@@ -95,7 +98,8 @@ class Device:
 class Board:
     """A board: the orderable number of its FPGA, and the clock period that we propose for it.
 
-    board_part: pattern of the vendor's board files (vendor:name:file:version); empty where we make no scripts for the board.
+    board_part: pattern of the vendor's board files (vendor:name:file:version); empty where we make no scripts for the
+    board.
     """
 
     name: str
@@ -147,7 +151,9 @@ def device(name: str) -> Device:
 
 
 def search(pattern: str) -> tuple[Device, ...]:
-    """Devices whose name, family, vendor or board has the pattern in it (* and ? as in a shell); else the device that it names."""
+    """Devices whose name, family, vendor or board has the pattern in it (* and ? as in a shell); else the device that
+    it names.
+    """
     wanted = f"*{_key(pattern)}*"
     found = tuple(d for d in catalogue().devices if any(fnmatch.fnmatchcase(n, wanted) for n in _searchable(d)))
     return found or (device(pattern),)
@@ -194,7 +200,7 @@ def max_clock_mhz(name: str) -> float | None:
     return dict(found.max_clock_mhz).get(grade)
 
 
-# --- names -------------------------------------------------------------------------------------------------------------
+# --- names
 
 
 def _key(name: str) -> str:
@@ -253,10 +259,12 @@ def _unknown(kind: str, name: str, key: str, names: dict[str, Any]) -> QCompileE
     likely = [n for n in names if likeness[n] >= 0.6]
     near = sorted(likely, key=lambda n: (-likeness[n], -len(os.path.commonprefix([key, n]))))[:5]
     nearest = f"; nearest: {', '.join(near)}" if near else ""
-    return QCompileError(f"the {kind} '{name}' is not in the catalogue{nearest}", hint="qcompile parts lists the catalogue")
+    return QCompileError(
+        f"the {kind} '{name}' is not in the catalogue{nearest}", hint="qcompile parts lists the catalogue"
+    )
 
 
-# --- reading -----------------------------------------------------------------------------------------------------------
+# --- reading
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -279,7 +287,9 @@ def _made(path: Path, maker: Any, **row: Any) -> Any:
         raise QCompileError(f"the entry '{row['name']}' is wrong: {error}", path.name) from None
 
 
-def _ram(name: str, shapes: list[list[int]], source: str, bits: int, simple_dual: list[list[int]] | None = None) -> RamKind:
+def _ram(
+    name: str, shapes: list[list[int]], source: str, bits: int, simple_dual: list[list[int]] | None = None
+) -> RamKind:
     return RamKind(name, bits, _pairs(shapes), _pairs(simple_dual or []), source)
 
 
@@ -288,16 +298,39 @@ def _pairs(rows: list[list[int]]) -> tuple[tuple[int, int], ...]:
 
 
 def _device(
-    name: str, dsps: dict[str, DspKind], rams: dict[str, RamKind], dsp_kind: str, bram_kind: str, uram_kind: str = "", uram: int = 0,
-    aliases: tuple[str, ...] = (), max_clock_mhz: dict[str, float] | None = None, clock_source: str = "", **counts: Any,
-) -> Device:  # fmt: skip
+    name: str,
+    dsps: dict[str, DspKind],
+    rams: dict[str, RamKind],
+    dsp_kind: str,
+    bram_kind: str,
+    uram_kind: str = "",
+    uram: int = 0,
+    aliases: tuple[str, ...] = (),
+    max_clock_mhz: dict[str, float] | None = None,
+    clock_source: str = "",
+    **counts: Any,
+) -> Device:
     return Device(
-        name=name, dsp_kind=dsps[dsp_kind], bram_kind=rams[bram_kind], uram=uram, uram_kind=rams[uram_kind] if uram else None,
-        aliases=tuple(aliases), max_clock_mhz=tuple((k, float(v)) for k, v in (max_clock_mhz or {}).items()), clock_source=clock_source, **counts,
-    )  # fmt: skip
+        name=name,
+        dsp_kind=dsps[dsp_kind],
+        bram_kind=rams[bram_kind],
+        uram=uram,
+        uram_kind=rams[uram_kind] if uram else None,
+        aliases=tuple(aliases),
+        max_clock_mhz=tuple((k, float(v)) for k, v in (max_clock_mhz or {}).items()),
+        clock_source=clock_source,
+        **counts,
+    )
 
 
-def _board(name: str, part: str, clock_ns: float, devices: tuple[Device, ...], aliases: tuple[str, ...] = (), board_part: str = "") -> Board:
+def _board(
+    name: str,
+    part: str,
+    clock_ns: float,
+    devices: tuple[Device, ...],
+    aliases: tuple[str, ...] = (),
+    board_part: str = "",
+) -> Board:
     names = {s: d for d in devices for n in (d.name, *d.aliases) for s in _spellings(n)}
     found = _of_number(_key(part), names)
     if found is None:

@@ -1,4 +1,6 @@
-"""The cost of a whole integer graph on a part. What it predicts: logic synthesis of the emitted hardware, before placement."""
+"""The cost of a whole integer graph on a part. What it predicts: logic synthesis of the emitted hardware, before
+placement.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ STAGE = "synthesis"
 
 
 def unrolled(graph: Graph, device: Device, clock_ns: float, port_cycles: int = 1) -> Estimate:
-    """All layers in one pipeline that takes inputs every `port_cycles`. Registers are cut where delays pass the usable part of the period."""
+    """All layers in one pipeline that takes inputs every `port_cycles`. Registers are cut where delays pass the usable
+    part of the period.
+    """
     fabric, period = hw.fabric(device), clock_ns * (1 - UNCERTAINTY)
     arrival, layers, waiting = {v.name: 0.0 for v in graph.inputs}, [], {}
     for node in graph.nodes:
@@ -41,7 +45,9 @@ def unrolled(graph: Graph, device: Device, clock_ns: float, port_cycles: int = 1
     waits = Resources(ff=sum(waiting.values()) + outputs, interval=port_cycles)
     layers.append(LayerCost("registers", "Register", waits))
     area = together(layer.cost for layer in layers)
-    latency = max((_stage(arrival[v.name], period) for v in graph.outputs if v.name in arrival), default=0) + port_cycles
+    latency = (
+        max((_stage(arrival[v.name], period) for v in graph.outputs if v.name in arrival), default=0) + port_cycles
+    )
     total = replace(area, latency=latency, interval=port_cycles)
     return Estimate(device.name, STAGE, tuple(layers), total)
 
@@ -71,14 +77,22 @@ def check_clock(device: Device, part: str, clock_ns: float) -> None:
         raise QCompileError(f"a clock period of {clock_ns} ns is not possible", hint="for example --clock 5")
     if limit is not None and clock_ns < 1000 / limit:
         raise QCompileError(
-            f"a clock of {1000 / clock_ns:,.0f} MHz ({clock_ns:g} ns) is beyond {part}: its clock trees end at {limit:g} MHz",
-            hint=f"--clock {math.ceil(1e5 / limit) / 100:g} is the shortest possible; designs reach about half of that frequency",
+            f"a clock of {1000 / clock_ns:,.0f} MHz ({clock_ns:g} ns) is beyond {part}: its clock trees end at"
+            f" {limit:g} MHz",
+            hint=(
+                f"--clock {math.ceil(1e5 / limit) / 100:g} is the shortest possible; designs reach about half of that"
+                " frequency"
+            ),
         )
 
 
 def weight_bits(graph: Graph) -> int:
     """Memory that the weights need as codes."""
-    return sum(n.output.type.size * n.output.type.format.width for n in graph.nodes if isinstance(n.op, ops.Constant) and n.output.type.format)
+    return sum(
+        n.output.type.size * n.output.type.format.width
+        for n in graph.nodes
+        if isinstance(n.op, ops.Constant) and n.output.type.format
+    )
 
 
 def _silent(node: Node) -> bool:

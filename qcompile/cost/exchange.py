@@ -1,4 +1,6 @@
-"""What resources are worth in each other: DSP blocks and block RAMs at the number of LUTs that the parts of a fabric have beside each of them."""
+"""What resources are worth in each other: DSP blocks and block RAMs at the number of LUTs that the parts of a fabric
+have beside each of them.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ def _exchange(name: str) -> tuple[float, float]:
     return (
         statistics.median(d.lut / d.dsp for d in alike if d.dsp),
         statistics.median(d.lut / d.bram18 for d in alike if d.bram18),
-    )  # fmt: skip
+    )
 
 
 def _has_fabric(found: Device, name: str) -> bool:

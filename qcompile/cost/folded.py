@@ -1,4 +1,5 @@
-"""What the operators of the integer graph take when hardware is shared: `pe` outputs and `simd` terms of a layer in one cycle, weights in memories.
+"""What the operators of the integer graph take when hardware is shared: `pe` outputs and `simd` terms of a layer in one
+cycle, weights in memories.
 
 `latency` and `interval` are the cycles of the layer for one inference; delays are left to the pipeline of the unit.
 """
@@ -13,7 +14,15 @@ import numpy as np
 
 from qcompile.cost import parallel
 from qcompile.cost import primitives as hw
-from qcompile.cost.parallel import accumulator_bits, decoders, maximum_tree, multiplier, product_bits, product_range, width
+from qcompile.cost.parallel import (
+    accumulator_bits,
+    decoders,
+    maximum_tree,
+    multiplier,
+    product_bits,
+    product_range,
+    width,
+)
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Resources
 from qcompile.cost.site import Site, bits, rows_of, terms
@@ -32,14 +41,16 @@ def _rule(*kinds: type[Any]) -> Callable[[Rule], Rule]:
     return register
 
 
-# What an HLS tool puts around a unit: its state machine and the handshake of its streams. The smallest units of FINN take 224 to 268 LUTs
-# after synthesis, of which this is what our primitives do not explain.
+# What an HLS tool puts around a unit: its state machine and the handshake of its streams. The smallest units of FINN
+# take 224 to 268 LUTs after synthesis, of which this is what our primitives do not explain.
 HANDSHAKE = Resources(lut=150, ff=150)
 
 
 def timed(cost: Resources, cycles: int) -> Resources:
     """A unit that is busy for so many cycles of an inference."""
-    return Resources(cost.lut, cost.ff, cost.dsp, cost.bram18, cost.uram, cycles, max(1, cycles), cost.basis, cost.delay_ns)
+    return Resources(
+        cost.lut, cost.ff, cost.dsp, cost.bram18, cost.uram, cycles, max(1, cycles), cost.basis, cost.delay_ns
+    )
 
 
 def _steps(total: int, parts: int) -> int:
@@ -71,10 +82,19 @@ def _moves(s: Site) -> Resources:
 
 
 def matrix_vector(
-    fabric: Fabric, rows: int, columns: int, places: int, pe: int, simd: int, data: Format | None, weights: Format | None, acc_bits: int,
+    fabric: Fabric,
+    rows: int,
+    columns: int,
+    places: int,
+    pe: int,
+    simd: int,
+    data: Format | None,
+    weights: Format | None,
+    acc_bits: int,
     in_rom: bool = True,
-) -> Resources:  # fmt: skip
-    """A matrix-vector unit: pe x simd products, an adder tree and an accumulator per row at work, weights in ROMs, the vector in a buffer.
+) -> Resources:
+    """A matrix-vector unit: pe x simd products, an adder tree and an accumulator per row at work, weights in ROMs, the
+    vector in a buffer.
 
     cycles = places * ceil(rows / pe) * ceil(columns / simd), the folding of FINN (Umuroglu et al. 2017, section 4).
     """
@@ -87,15 +107,26 @@ def matrix_vector(
 
 
 def unit(
-    fabric: Fabric, rows: int, columns: int, pe: int, simd: int, data: Format | None, weights: Format | None, acc_bits: int, in_rom: bool = True
+    fabric: Fabric,
+    rows: int,
+    columns: int,
+    pe: int,
+    simd: int,
+    data: Format | None,
+    weights: Format | None,
+    acc_bits: int,
+    in_rom: bool = True,
 ) -> Resources:
-    """The inside of a matrix-vector unit, to which the vector comes again for every group of rows: products, sums, weights, counters."""
+    """The inside of a matrix-vector unit, to which the vector comes again for every group of rows: products, sums,
+    weights, counters.
+    """
     groups, folds = _steps(rows, pe), _steps(columns, simd)
     signs, floats = isinstance(data, Bipolar) and isinstance(weights, Bipolar), turned_products(data, weights)
     # Two signs agree or not; the sum is twice the count of those that do less a constant.
     product = hw.table(fabric, 2, 1) if signs else multiplier(fabric, data, weights)
     one = 1 if signs else product_bits(data, weights)
-    # Products of up to 5 bits fit into the LUTs of an adder, beside its other operand, where the fabric takes logic there.
+    # Products of up to 5 bits fit into the LUTs of an adder, beside its other operand, where the fabric takes logic
+    # there.
     absorbed = simd // 2 if fabric.traits.absorbs and width(data) + width(weights) <= 5 and not floats else 0
     products = product.times(simd - absorbed)
     if floats and simd > 1:
@@ -103,14 +134,20 @@ def unit(
     minus = not signs and product_range(data, weights)[0] < 0
     row = products.then(hw.adder_tree(fabric, simd, one))
     total = one + (simd - 1).bit_length()
-    row = row.then(hw.accumulator(fabric, acc_bits, total, minus, floats and simd == 1) if folds > 1 else Resources(ff=acc_bits))
-    row = row.then(hw.adder(fabric, acc_bits - (columns & -columns).bit_length() + 1)) if signs else row  # zeros below the constant are wires
+    row = row.then(
+        hw.accumulator(fabric, acc_bits, total, minus, floats and simd == 1) if folds > 1 else Resources(ff=acc_bits)
+    )
+    row = (
+        row.then(hw.adder(fabric, acc_bits - (columns & -columns).bit_length() + 1)) if signs else row
+    )  # zeros below the constant are wires
     out = row.times(pe) + Resources(ff=simd * width(data)) + counters(fabric, groups * folds, folds)
     return out + hw.rom(fabric, groups * folds, pe * simd * width(weights)) if in_rom else out
 
 
 def turned_products(data: Format | None, weights: Format | None) -> bool:
-    """Whether products come as sign and magnitude: their sum takes two's complement, an accumulator alone can add and subtract."""
+    """Whether products come as sign and magnitude: their sum takes two's complement, an accumulator alone can add and
+    subtract.
+    """
     return isinstance(data, Minifloat) and isinstance(weights, Minifloat) and product_range(data, weights)[0] < 0
 
 
@@ -122,12 +159,16 @@ def _mat_mul(s: Site) -> Resources:
         columns = terms(s.node)
         last = s.node.output.type.shape[-1]
         memory = hw.fifo(s.fabric, s.node.inputs[1].type.size, width(b))
-        whole = matrix_vector(s.fabric, last, columns, s.outputs // last, s.folding.pe, s.folding.simd, a, b, acc, in_rom=False)
+        whole = matrix_vector(
+            s.fabric, last, columns, s.outputs // last, s.folding.pe, s.folding.simd, a, b, acc, in_rom=False
+        )
         return timed(whole + memory, whole.latency)
     rows, places = rows_of(s)
     weights = s.node.inputs[s.constant].type.format
     count, columns = rows.shape
-    return matrix_vector(s.fabric, count, columns, places, s.folding.pe, s.folding.simd, s.data.type.format, weights, acc)
+    return matrix_vector(
+        s.fabric, count, columns, places, s.folding.pe, s.folding.simd, s.data.type.format, weights, acc
+    )
 
 
 @_rule(ops.Conv)
@@ -135,45 +176,76 @@ def _conv(s: Site) -> Resources:
     """A matrix-vector unit behind a sliding window; the groups of a grouped convolution follow one another."""
     op: ops.Conv = s.node.op
     data, weights = s.node.inputs[0].type, s.node.inputs[1].type
-    window = sliding_window(s.fabric, data.shape[-3:], weights.shape[2:], op.dilations, width(data.format), s.folding.simd)
+    window = sliding_window(
+        s.fabric, data.shape[-3:], weights.shape[2:], op.dilations, width(data.format), s.folding.simd
+    )
     rows, places = weights.shape[0], s.outputs // weights.shape[0]
     unit = matrix_vector(
-        s.fabric, rows, terms(s.node), places, s.folding.pe, s.folding.simd, data.format, weights.format, bits(s.node.output.type.format),
-    )  # fmt: skip
-    return timed(window + unit, max(unit.latency, _steps(data.size, min(s.folding.simd, data.shape[-len(op.strides) - 1]))))
+        s.fabric,
+        rows,
+        terms(s.node),
+        places,
+        s.folding.pe,
+        s.folding.simd,
+        data.format,
+        weights.format,
+        bits(s.node.output.type.format),
+    )
+    return timed(
+        window + unit, max(unit.latency, _steps(data.size, min(s.folding.simd, data.shape[-len(op.strides) - 1])))
+    )
 
 
 def sliding_window(
-    fabric: Fabric, image: tuple[int, ...], kernel: tuple[int, ...], dilations: tuple[int, ...], number_bits: int, simd: int
+    fabric: Fabric,
+    image: tuple[int, ...],
+    kernel: tuple[int, ...],
+    dilations: tuple[int, ...],
+    number_bits: int,
+    simd: int,
 ) -> Resources:
-    """Line buffers of the rows that a window still needs, `simd` channels wide, and the counters of reader and writer."""
+    """Line buffers of the rows that a window still needs, `simd` channels wide, and the counters of reader and
+    writer.
+    """
     channels, *plane = image if len(image) > len(kernel) else (1, *image)
     across = plane[-1]
-    reach = [d * (k - 1) for k, d in zip(kernel, dilations)]
+    reach = [d * (k - 1) for k, d in zip(kernel, dilations, strict=False)]
     held = (reach[0] * across + reach[-1] + 1 if len(kernel) == 2 else reach[-1] + 1) * channels
     wide = min(simd, channels)
-    return hw.line_buffer(fabric, _steps(held, wide), wide * number_bits) + counters(fabric, *plane, *kernel, _steps(channels, wide))
+    return hw.line_buffer(fabric, _steps(held, wide), wide * number_bits) + counters(
+        fabric, *plane, *kernel, _steps(channels, wide)
+    )
 
 
 @_rule(ops.SumPool, ops.MaxPool)
 def _pool(s: Site) -> Resources:
     op, data = s.node.op, s.node.inputs[0].type
     wide = s.folding.pe
-    window = sliding_window(s.fabric, data.shape[-len(op.kernel) - 1 :], op.kernel, op.dilations, width(data.format), wide)
+    window = sliding_window(
+        s.fabric, data.shape[-len(op.kernel) - 1 :], op.kernel, op.dilations, width(data.format), wide
+    )
     acc = bits(s.node.output.type.format)
-    one = hw.accumulator(s.fabric, acc) if isinstance(op, ops.SumPool) else maximum_tree(s.fabric, 2, width(data.format)) + Resources(ff=acc)
+    one = (
+        hw.accumulator(s.fabric, acc)
+        if isinstance(op, ops.SumPool)
+        else maximum_tree(s.fabric, 2, width(data.format)) + Resources(ff=acc)
+    )
     unit = decoders(s.fabric, data.format, 1 if isinstance(op, ops.SumPool) else 0).then(one).times(wide)
     return timed(window + unit, max(_steps(data.size, wide), _steps(s.outputs * math.prod(op.kernel), wide)))
 
 
 @_rule(ops.ReduceSum, ops.ReduceMax, ops.ArgMax)
 def _reduce(s: Site) -> Resources:
-    """One accumulator, or number held, per output of the reduced part that is open at a time: the last axes come last."""
+    """One accumulator, or number held, per output of the reduced part that is open at a time: the last axes
+    come last.
+    """
     data = s.node.inputs[0].type
     acc = bits(s.node.output.type.format) if isinstance(s.node.op, ops.ReduceSum) else width(data.format)
     one = hw.accumulator(s.fabric, acc) if isinstance(s.node.op, ops.ReduceSum) else maximum_tree(s.fabric, 2, acc)
     held = hw.fifo(s.fabric, s.outputs, acc) if s.outputs > 1 else Resources(ff=acc)
-    return timed(decoders(s.fabric, data.format, 1).then(one).times(s.folding.pe) + held, _steps(data.size, s.folding.pe))
+    return timed(
+        decoders(s.fabric, data.format, 1).then(one).times(s.folding.pe) + held, _steps(data.size, s.folding.pe)
+    )
 
 
 @_rule(ops.Mul)
@@ -181,13 +253,17 @@ def _mul(s: Site) -> Resources:
     a, b = (v.type.format for v in s.node.inputs)
     unit = multiplier(s.fabric, a, b).times(s.folding.pe)
     if s.weights is not None:
-        unit = unit + hw.rom(s.fabric, _steps(s.weights.size, s.folding.pe), s.folding.pe * width(s.node.inputs[s.constant].type.format))
+        unit = unit + hw.rom(
+            s.fabric, _steps(s.weights.size, s.folding.pe), s.folding.pe * width(s.node.inputs[s.constant].type.format)
+        )
     return timed(unit, _steps(s.outputs, s.folding.pe))
 
 
 @_rule(ops.Map)
 def _map(s: Site) -> Resources:
-    """`pe` elements a cycle; parameters that differ come from ROMs, those that are alike for all elements are constants of the logic."""
+    """`pe` elements a cycle; parameters that differ come from ROMs, those that are alike for all elements are constants
+    of the logic.
+    """
     op: ops.Map = s.node.op
     rows, pe = op.coeffs.data.shape[1], s.folding.pe
     cycles = _steps(s.outputs, pe)
@@ -205,7 +281,13 @@ def _combine(s: Site) -> Resources:
         wide = max(abs(int(c)) for c in (op.coeffs.data[i].min(), op.coeffs.data[i].max())).bit_length()
         parts = parts + decoders(s.fabric, value.type.format, 1)
         if wide > 1:
-            parts = parts + hw.multiplier(s.fabric, wide + 1, bits(value.type.format), True, parallel.in_dsp(s.fabric, wide + 1, bits(value.type.format)))
+            parts = parts + hw.multiplier(
+                s.fabric,
+                wide + 1,
+                bits(value.type.format),
+                True,
+                parallel.in_dsp(s.fabric, wide + 1, bits(value.type.format)),
+            )
     return parts.then(hw.adder(s.fabric, accumulator_bits(s)).times(len(s.node.inputs) - 1)).times(s.folding.pe)
 
 
@@ -247,7 +329,9 @@ def _softmax(s: Site) -> Resources:
     last = s.node.inputs[0].type.shape[-1]
     total = entry + (last - 1).bit_length()
     first = maximum_tree(s.fabric, 2, bits(fmt)) + hw.adder(s.fabric, bits(fmt) + 1)
-    scale = hw.constant_multipliers(s.fabric, np.array([op.mul]), bits(fmt) + 1) + hw.rom(s.fabric, op.table.data.size, entry)
+    scale = hw.constant_multipliers(s.fabric, np.array([op.mul]), bits(fmt) + 1) + hw.rom(
+        s.fabric, op.table.data.size, entry
+    )
     divide = hw.adder(s.fabric, total + 1).then(hw.mux(s.fabric, 2, entry + 1)).times(out)
     held = hw.fifo(s.fabric, last, entry)
     return timed(first + scale + hw.accumulator(s.fabric, total) + divide + held, 3 * s.outputs)

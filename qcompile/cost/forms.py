@@ -1,7 +1,9 @@
-"""The forms of the cost model: what a circuit of hw/rtl consists of, counted from its structure, before any coefficient.
+"""The forms of the cost model: what a circuit of hw/rtl consists of, counted from its structure, before any
+coefficient.
 
-A form answers {feature: count}. LUTs are the sum of the counts, each times a coefficient that was fitted for the fabric; a coefficient
-near 1 says that the synthesis does what the structure says. The circuits are those of hw/rtl, file by file.
+A form answers {feature: count}. LUTs are the sum of the counts, each times a coefficient that was fitted for the
+fabric; a coefficient near 1 says that the synthesis does what the structure says. The circuits are those of hw/rtl,
+file by file.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ Features = dict[str, float]
 
 @dataclass(frozen=True)
 class Traits:
-    """What the forms must know of a fabric: inputs of a LUT, adder bits in a carry cell, whether logic in front of an operand fits into
-    the adder's LUT, operands of a DSP block (widest, those of one part of a wide product), whether it takes signed numbers only, bits of
-    the shortest product that it gets; cells of a memory in LUTs (places, bits, LUTs), and whether LUTs are shift registers too."""
+    """What the forms must know of a fabric: inputs of a LUT, adder bits in a carry cell, whether logic in front of an
+    operand fits into the adder's LUT, operands of a DSP block (widest, those of one part of a wide product), whether it
+    takes signed numbers only, bits of the shortest product that it gets; cells of a memory in LUTs (places, bits,
+    LUTs), and whether LUTs are shift registers too.
+    """
 
     lut_inputs: int
     granule: int
@@ -44,9 +48,11 @@ def function(t: Traits, inputs: int) -> int:
 
 
 def multiplier(t: Traits, w: int, a: int, signed: bool, a_signed: bool) -> Features:
-    """mul.sv in LUTs: rows of bits of the narrower operand and the other one, or a table where both operands fit one LUT6.
+    """mul.sv in LUTs: rows of bits of the narrower operand and the other one, or a table where both operands fit one
+    LUT6.
 
-    An unsigned operand beside a signed one has a zero in front of it, which leaves the rows but not the choice between them.
+    An unsigned operand beside a signed one has a zero in front of it, which leaves the rows but not the choice between
+    them.
     """
     mixed = signed and not a_signed
     if mixed:
@@ -90,7 +96,9 @@ def _tiles(t: Traits, a: int, b: int) -> Tiles:
 
 
 def _split(t: Traits, wide: int, most: int, part: int, other: int, tiles: Callable[[int], Tiles]) -> Tiles:
-    """Parts of `wide`, the lower ones unsigned (a bit less where the block is signed only), each added to the sum below."""
+    """Parts of `wide`, the lower ones unsigned (a bit less where the block is signed only), each added to the sum
+    below.
+    """
     step = part - t.signed_only
     n = (wide - most + step - 1) // step
     first, last = tiles(part), tiles(wide - n * step)
@@ -106,7 +114,9 @@ def multiplier_dsp(t: Traits, w: int, a: int, signed: bool) -> Features:
 
 
 def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -> Features:
-    """mul_const.sv: the chains of all values. A signed operand's sign is in several bits of every sum, which mappers find."""
+    """mul_const.sv: the chains of all values. A signed operand's sign is in several bits of every sum, which mappers
+    find.
+    """
     values, joins = structure.parts(values)
     bits, negative = structure.chain(values, a_bits, t.granule, signed, t.absorbs)
     adders, chains = structure.chain_adders(values)
@@ -118,10 +128,11 @@ def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -
 
 
 def rows(t: Traits, found: structure.Rows, a_bits: int, signed: bool) -> Features:
-    """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the mapper shares.
+    """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the
+    mapper shares.
 
-    The lowest bits of sums of the same columns are one LUT, whatever the signs. Where the carry cell has logic of its own they stay in its
-    cells, and a column (not a sum) that is turned is inverted in LUTs before.
+    The lowest bits of sums of the same columns are one LUT, whatever the signs. Where the carry cell has logic of its
+    own they stay in its cells, and a column (not a sum) that is turned is inverted in LUTs before.
     """
     if not t.absorbs:
         return _narrow(t, found, a_bits) if a_bits <= 2 else _wide(t, found, signed)
@@ -147,12 +158,18 @@ def _wide(t: Traits, found: structure.Rows, signed: bool) -> Features:
 
 
 def _narrow(t: Traits, found: structure.Rows, a_bits: int) -> Features:
-    """Sums of inputs of 1 or 2 bits: what depends on no more bits than a LUT has inputs is a LUT a bit, and what only such sums use is
-    nothing. Above them short sums are LUTs, two for every bit but the lowest; the others are carry cells.
+    """Sums of inputs of 1 or 2 bits: what depends on no more bits than a LUT has inputs is a LUT a bit, and what only
+    such sums use is nothing. Above them short sums are LUTs, two for every bit but the lowest; the others are carry
+    cells.
 
-    Bits of multiples are functions of the column's bits: there are no more than these have, without constants, inputs and complements.
+    Bits of multiples are functions of the column's bits: there are no more than these have, without constants, inputs
+    and complements.
     """
-    inputs, out, column = a_bits * np.ones(found.columns, np.int64), np.zeros(found.columns, np.int64), np.arange(found.columns)
+    inputs, out, column = (
+        a_bits * np.ones(found.columns, np.int64),
+        np.zeros(found.columns, np.int64),
+        np.arange(found.columns),
+    )
     for place, level in enumerate(found.levels):
         own = inputs[level.base] if place < found.multiples else inputs[level.base] + inputs[level.other]
         made = level.bits - (level.lo >= 0).astype(np.int64) + np.minimum(level.shift, out[level.base])
@@ -191,7 +208,9 @@ SHORT = 4  # bits of a sum that is made of plain LUTs where the carry cell has l
 
 
 def adder_tree(t: Traits, terms: int, bits: int, signed: bool = True) -> Features:
-    """adder_tree.sv. Where the carry cell has logic of its own the sign of a sum is a bit more, and short sums do not use it."""
+    """adder_tree.sv. Where the carry cell has logic of its own the sign of a sum is a bit more, and short sums do not
+    use it.
+    """
     levels = structure.tree(terms, bits)
     if t.absorbs:
         return {"bits": sum(n * b for n, b in levels), "adders": terms - 1}
@@ -207,7 +226,9 @@ def accumulator(t: Traits, in_bits: int, bits: int, signed: bool, minus: bool) -
 
 
 def thresholds(t: Traits, cuts: np.ndarray, acc_bits: int, signed: bool = True) -> Features:
-    """thresholds.sv: every cut compared from its lowest set bit up, 6 bits and then 5 at a time; and the selection of the count."""
+    """thresholds.sv: every cut compared from its lowest set bit up, 6 bits and then 5 at a time; and the selection of
+    the count.
+    """
     c = np.asarray(cuts).astype(object).ravel()
     steps = len(c).bit_length()
     compare = sum(_comparator(t, int(cut), acc_bits, signed) for cut in c.tolist())
@@ -252,8 +273,9 @@ def add_and_clamp(t: Traits, add: int, shift: int, lo: int, hi: int, n: int) -> 
 
 
 def plus(t: Traits, add: int, bits: int) -> Features:
-    """A number of so many bits plus a constant: all bits above the constant's lowest one where the carry cell has logic of its own; else a
-    LUT for each bit that is set, since a bit plus 0 goes into the carry as it is."""
+    """A number of so many bits plus a constant: all bits above the constant's lowest one where the carry cell has logic
+    of its own; else a LUT for each bit that is set, since a bit plus 0 goes into the carry as it is.
+    """
     if t.absorbs:
         return {"add": (add & ((1 << bits) - 1)).bit_count()}
     zeros = (add & -add).bit_length() - 1 if add else bits
@@ -263,10 +285,10 @@ def plus(t: Traits, add: int, bits: int) -> Features:
 def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -> Features:
     """table_lut.sv: the different blocks of one LUT's size, and the choices above them. Unknown contents: as if random.
 
-    Where every block differs from all others the multiplexers behind the LUTs join them. Otherwise the blocks are shared, and what joins
-    them is the decision diagram of all output bits together (Bryant 1986, with complemented edges), lowest bits at the bottom: nodes
-    between two functions, and between a function and a constant. A block of one input is a wire; one that leaves inputs of its LUT free has
-    room for what joins it.
+    Where every block differs from all others the multiplexers behind the LUTs join them. Otherwise the blocks are
+    shared, and what joins them is the decision diagram of all output bits together (Bryant 1986, with complemented
+    edges), lowest bits at the bottom: nodes between two functions, and between a function and a constant. A block of
+    one input is a wire; one that leaves inputs of its LUT free has room for what joins it.
     """
     size = t.lut_inputs
     blocks = 2 ** max(in_bits - size, 0)
@@ -282,7 +304,10 @@ def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -
     if count >= out_bits * blocks - 1 or in_bits <= size:
         return {"block": int(np.count_nonzero(needed > 1)), **_joined(out_bits, blocks)}
     constant = -1 if kinds[0].any() else 0
-    parts = {"full": int(np.count_nonzero(needed == size)), "short": int(np.count_nonzero((needed > 1) & (needed < size)))}
+    parts = {
+        "full": int(np.count_nonzero(needed == size)),
+        "short": int(np.count_nonzero((needed > 1) & (needed < size))),
+    }
     return {**parts, **_diagram(place.ravel() * 2 + blocks_of[:, 0], constant, in_bits - size)}
 
 
@@ -296,8 +321,9 @@ def _inputs(functions: np.ndarray) -> np.ndarray:
 
 
 def _joined(out_bits: int, blocks: int) -> Features:
-    """Multiplexers of whole tables; those of up to four blocks lie behind the LUTs. The address of an entry is the index times its bits: a
-    product, not a shift, where these are no power of two, and the mapper finds less to share."""
+    """Multiplexers of whole tables; those of up to four blocks lie behind the LUTs. The address of an entry is the
+    index times its bits: a product, not a shift, where these are no power of two, and the mapper finds less to share.
+    """
     join = 0.0 if blocks <= 4 else out_bits * blocks / 4
     return {"join": join, "uneven": join if out_bits & (out_bits - 1) else 0.0}
 
@@ -324,7 +350,9 @@ MUX_KNOTS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64)
 
 
 def mux(t: Traits, inputs: int, bits: int) -> Features:
-    """mux.sv: LUTs a bit by the number of inputs, measured at some and interpolated between; beyond them in proportion."""
+    """mux.sv: LUTs a bit by the number of inputs, measured at some and interpolated between; beyond them in
+    proportion.
+    """
     if inputs >= MUX_KNOTS[-1]:
         return {f"n{MUX_KNOTS[-1]}": bits * inputs / MUX_KNOTS[-1]}
     right = next(i for i, n in enumerate(MUX_KNOTS) if n >= inputs)
@@ -339,7 +367,9 @@ MOST_STEPS = 6
 
 
 def shifter(t: Traits, bits: int, most: int, right: bool) -> Features:
-    """shifter.sv: by the number of stages linear in the bits that come out; one LUT a bit where bits and amount fit into one."""
+    """shifter.sv: by the number of stages linear in the bits that come out; one LUT a bit where bits and amount fit
+    into one.
+    """
     steps = most.bit_length()
     out = bits if right else bits + most
     if bits + steps <= t.lut_inputs:
@@ -355,11 +385,20 @@ def shifter(t: Traits, bits: int, most: int, right: bool) -> Features:
 
 
 def fifo(t: Traits, depth: int, width: int, block: bool) -> Features:
-    """fifo.sv: two pointers and a counter; pointers that do not wrap by themselves; the memory in LUTs unless it is a block."""
+    """fifo.sv: two pointers and a counter; pointers that do not wrap by themselves; the memory in LUTs unless it is a
+    block.
+    """
     pointer = (depth - 1).bit_length()
     whole = depth == 1 << pointer
     cells, join = (0, 0) if block else lutram(t, depth, width)
-    return {"control": pointer, "wrap": 0 if whole else pointer, "one": 1, "memory": cells, "join": join, "banks": int(join > 0)}
+    return {
+        "control": pointer,
+        "wrap": 0 if whole else pointer,
+        "one": 1,
+        "memory": cells,
+        "join": join,
+        "banks": int(join > 0),
+    }
 
 
 def lutram(t: Traits, depth: int, width: int) -> tuple[int, int]:
@@ -378,7 +417,9 @@ def line_buffer(t: Traits, depth: int, width: int, block: bool) -> Features:
 
 
 def line_registers(t: Traits, depth: int, width: int) -> int:
-    """Flip-flops of a line in shift registers: all of it where LUTs are none, else what Yosys leaves at the end of it."""
+    """Flip-flops of a line in shift registers: all of it where LUTs are none, else what Yosys leaves at the end
+    of it.
+    """
     return depth * width if not t.shift_registers else 0
 
 
@@ -402,7 +443,9 @@ def minifloat_decode(t: Traits, exponent: int) -> Features:
 
 
 def minifloat_product(t: Traits, a: tuple[int, int], b: tuple[int, int]) -> Features:
-    """minifloat_mul.sv for formats (exponent, mantissa) bits: decoders, product of significands, sum of shifts, shifter."""
+    """minifloat_mul.sv for formats (exponent, mantissa) bits: decoders, product of significands, sum of shifts,
+    shifter.
+    """
     (ea, ma), (eb, mb) = a, b
     if ea + ma + eb + mb <= 6:
         y = ma + mb + 2 + (1 << ea) + (1 << eb) - 4

@@ -1,4 +1,6 @@
-"""What the operators of the integer graph take when they are unrolled: every product, sum and comparison is hardware of its own."""
+"""What the operators of the integer graph take when they are unrolled: every product, sum and comparison is hardware of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def factor_bits(fmt: Format | None, with_sign: bool) -> int:
 
 
 def multiplier(fabric: Fabric, a: Format | None, b: Format | None) -> Resources:
-    """One product of two numbers that vary: in LUTs or in DSP blocks, whichever is cheaper on the part; minifloats by significand and shift."""
+    """One product of two numbers that vary: in LUTs or in DSP blocks, whichever is cheaper on the part; minifloats by
+    significand and shift.
+    """
     if isinstance(a, Minifloat) and isinstance(b, Minifloat):
         return hw.minifloat_product(fabric, a.exponent, a.mantissa, (b.exponent, b.mantissa))
     decode = decoders(fabric, a, 1) + decoders(fabric, b, 1)
@@ -127,7 +131,11 @@ def maximum_tree(fabric: Fabric, count: int, number_bits: int) -> Resources:
     """count - 1 comparators with a multiplexer each, ceil(log2(count)) behind one another."""
     one = hw.adder(fabric, number_bits).then(hw.mux(fabric, 2, number_bits))
     deep = max(0, (count - 1).bit_length())
-    return Resources(basis=one.basis, delay_ns=one.delay_ns * (deep - 1)).then(one.times(count - 1)) if count > 1 else Resources()
+    return (
+        Resources(basis=one.basis, delay_ns=one.delay_ns * (deep - 1)).then(one.times(count - 1))
+        if count > 1
+        else Resources()
+    )
 
 
 def width(fmt: Format | None) -> int:
@@ -137,12 +145,16 @@ def width(fmt: Format | None) -> int:
 
 
 def decoders(fabric: Fabric, fmt: Format | None, count: int) -> Resources:
-    """Minifloat codes to units; other codes are units already. Short codes by a table, others by a shift of the significand, and its sign."""
+    """Minifloat codes to units; other codes are units already. Short codes by a table, others by a shift of the
+    significand, and its sign.
+    """
     if not isinstance(fmt, Minifloat):
         return Resources()
     if fmt.width <= 6:
         return hw.table(fabric, fmt.width, bits(fmt), count)
-    shifted = hw.minifloat_decode(fabric, fmt.exponent, fmt.mantissa).then(hw.shifter(fabric, fmt.mantissa + 1, 2**fmt.exponent - 1))
+    shifted = hw.minifloat_decode(fabric, fmt.exponent, fmt.mantissa).then(
+        hw.shifter(fabric, fmt.mantissa + 1, 2**fmt.exponent - 1)
+    )
     return (shifted.then(hw.adder(fabric, bits(fmt))) if fmt.signed else shifted).times(count)
 
 
@@ -167,8 +179,9 @@ def _combined(s: Site, uses: np.ndarray) -> Resources:
     coeffs = op.coeffs.data
     scaled = together(
         hw.constant_multipliers(s.fabric, coeffs[i][uses == count], bits(f)).times(int(count))
-        for i, f in enumerate(formats) for count in np.unique(uses[uses > 0])
-    )  # fmt: skip
+        for i, f in enumerate(formats)
+        for count in np.unique(uses[uses > 0])
+    )
     sums = hw.adder(s.fabric, accumulator_bits(s)).times((len(formats) - 1) * s.outputs)
     return decode.then(scaled).then(sums) if len(formats) > 1 else decode.then(scaled)
 
@@ -194,21 +207,32 @@ def price_of(fabric: Fabric, impl: Any, acc: int, fmt: Format, rows: np.ndarray)
     if isinstance(impl, ops.Thresholds):
         return together(_counted(fabric, impl, acc, fmt, row) for row in rows.tolist())
     if isinstance(impl, ops.Table):
-        return together(hw.table(fabric, table_bits(impl), width(fmt), contents=addressed(impl, row, fmt)) for row in rows.tolist())
+        return together(
+            hw.table(fabric, table_bits(impl), width(fmt), contents=addressed(impl, row, fmt)) for row in rows.tolist()
+        )
     if isinstance(impl, ops.MulAddShift):
         segments = impl.mul.data.shape[1]
         limits = impl.lo.data[rows, None], impl.hi.data[rows, None]
         affine = hw.mul_add_shift(fabric, impl.mul.data[rows], impl.add.data[rows], impl.shift.data[rows], *limits, acc)
         ties = impl.tie.data[rows]
-        affine = affine + Resources(lut=float((-(-ties // (fabric.traits.lut_inputs - 1))).sum()))  # whether the bits below are all zero
+        affine = affine + Resources(
+            lut=float((-(-ties // (fabric.traits.lut_inputs - 1))).sum())
+        )  # whether the bits below are all zero
         if segments == 1:
             return affine
-        choose = hw.thresholds(fabric, impl.breaks.data[rows], acc) + hw.mux(fabric, segments, width(fmt)).times(len(rows))
+        choose = hw.thresholds(fabric, impl.breaks.data[rows], acc) + hw.mux(fabric, segments, width(fmt)).times(
+            len(rows)
+        )
         return affine.then(choose)
     assert isinstance(impl, ops.FloatRound)
     scaled = hw.constant_multipliers(fabric, impl.mul.data[rows], acc)
     each = [slice(row, row + 1) for row in rows.tolist()]
-    sums = [hw.plus(fabric, int(impl.add.data[one][0]), round_bits(impl, acc, one)).then(rounder(fabric, impl, fmt, acc, one)) for one in each]
+    sums = [
+        hw.plus(fabric, int(impl.add.data[one][0]), round_bits(impl, acc, one)).then(
+            rounder(fabric, impl, fmt, acc, one)
+        )
+        for one in each
+    ]
     return scaled.then(together(sums))
 
 
@@ -218,12 +242,16 @@ def _counted(fabric: Fabric, impl: ops.Thresholds, acc: int, fmt: Format, row: i
     if not len(cuts):
         return Resources()
     made = _made_bits(fmt, tuple(values.tolist()))
-    return hw.thresholds(fabric, cuts, acc).then(hw.table(fabric, len(cuts).bit_length(), made) if made else Resources())
+    return hw.thresholds(fabric, cuts, acc).then(
+        hw.table(fabric, len(cuts).bit_length(), made) if made else Resources()
+    )
 
 
 @lru_cache(maxsize=64)
 def _made_bits(fmt: Format, values: tuple[int, ...]) -> int:
-    """Bits of the codes of these units, in order, that are neither constant nor a bit of the position nor the inverse of one."""
+    """Bits of the codes of these units, in order, that are neither constant nor a bit of the position nor the inverse
+    of one.
+    """
     codes = np.asarray(fmt.encode(np.array(values, dtype=object)), dtype=np.int64 if width(fmt) <= 62 else object)
     counts = [np.arange(len(codes)) >> i & 1 for i in range((len(codes) - 1).bit_length())]
     return sum(1 for i in range(width(fmt)) if np.ptp(bit := codes >> i & 1) and all(np.ptp(bit ^ c) for c in counts))
@@ -242,7 +270,9 @@ def table_bits(impl: ops.Table) -> int:
 
 
 def addressed(impl: ops.Table, row: int, fmt: Format) -> np.ndarray | None:
-    """Codes of a row by the low bits of the accumulator; the last one where nothing is read. None for codes beyond 64-bit integers."""
+    """Codes of a row by the low bits of the accumulator; the last one where nothing is read. None for codes beyond
+    64-bit integers.
+    """
     if width(fmt) > 62:
         return None
     codes = np.asarray(fmt.encode(impl.values.data[row]), dtype=np.int64) & ((1 << width(fmt)) - 1)
@@ -267,7 +297,9 @@ def rounder(fabric: Fabric, impl: ops.FloatRound, fmt: Format, acc: int, rows: s
 
 @_rule(ops.IntSoftmax)
 def _softmax(s: Site) -> Resources:
-    """Maximum, difference, table, sum, and a restoring divider per element: a subtracter and a multiplexer per bit of the quotient."""
+    """Maximum, difference, table, sum, and a restoring divider per element: a subtracter and a multiplexer per bit of
+    the quotient.
+    """
     op: ops.IntSoftmax = s.node.op
     fmt, last = s.node.inputs[0].type.format, s.node.inputs[0].type.shape[-1]
     out = width(s.node.output.type.format)
@@ -284,12 +316,16 @@ def _softmax(s: Site) -> Resources:
 
 
 def cost(s: Site) -> Resources:
-    """Area and delay of a node, all outputs at once; cycles come from the delays of the whole graph (see `estimate`)."""
+    """Area and delay of a node, all outputs at once; cycles come from the delays of the whole graph (see
+    `estimate`).
+    """
     return RULES[type(s.node.op)](s)
 
 
 def register_bits(s: Site) -> int:
-    """Bits that a register stage in the middle of the node holds: terms that are not added up yet, at most the inputs of the last adders."""
+    """Bits that a register stage in the middle of the node holds: terms that are not added up yet, at most the inputs
+    of the last adders.
+    """
     node = s.node
     narrow = s.outputs * bits(node.output.type.format)
     if isinstance(node.op, (ops.MatMul, ops.Conv, ops.SumPool, ops.ReduceSum)):
@@ -298,9 +334,13 @@ def register_bits(s: Site) -> int:
 
 
 def in_logic(graph: Graph, fabric: Fabric, shared: bool) -> bool:
-    """Whether no product of the network belongs in DSP blocks. shared: weights come from memories; else they are constants of the logic."""
+    """Whether no product of the network belongs in DSP blocks. shared: weights come from memories; else they are
+    constants of the logic.
+    """
     for node in graph.nodes:
-        if isinstance(node.op, (ops.MatMul, ops.Conv, ops.Mul)) and (shared or site(graph, node, fabric).weights is None):
+        if isinstance(node.op, (ops.MatMul, ops.Conv, ops.Mul)) and (
+            shared or site(graph, node, fabric).weights is None
+        ):
             a, b = (v.type.format for v in node.inputs)
             if multiplier(fabric, a, b).dsp:
                 return False

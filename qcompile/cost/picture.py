@@ -15,16 +15,28 @@ from qcompile.errors import QCompileError
 
 MOST = 40  # bars; what is left is one bar
 SUFFIXES = (".svg", ".png", ".pdf")
-COLOURS = {"lut": "#4477aa", "ff": "#66ccee", "dsp": "#ee6677", "bram18": "#228833", "uram": "#ccbb44"}  # Paul Tol's bright scheme
+COLOURS = {
+    "lut": "#4477aa",
+    "ff": "#66ccee",
+    "dsp": "#ee6677",
+    "bram18": "#228833",
+    "uram": "#ccbb44",
+}  # Paul Tol's bright scheme
 
 
 def draw(estimate: Estimate, device: Device, file: str | Path) -> None:
-    """Write the picture; its kind is that of the suffix. QCompileError for another suffix or a place that cannot be written."""
+    """Write the picture; its kind is that of the suffix. QCompileError for another suffix or a place that cannot be
+    written.
+    """
     path = Path(file)
     if path.is_dir():
-        raise QCompileError("this is a folder", str(path), f"name a file in it that ends in one of {', '.join(SUFFIXES)}")
+        raise QCompileError(
+            "this is a folder", str(path), f"name a file in it that ends in one of {', '.join(SUFFIXES)}"
+        )
     if path.suffix.lower() not in SUFFIXES:
-        raise QCompileError(f"'{path.suffix}' is no kind of picture that can be drawn", str(path), f"one of {', '.join(SUFFIXES)}")
+        raise QCompileError(
+            f"'{path.suffix}' is no kind of picture that can be drawn", str(path), f"one of {', '.join(SUFFIXES)}"
+        )
     import matplotlib
 
     matplotlib.use("Agg")
@@ -33,16 +45,28 @@ def draw(estimate: Estimate, device: Device, file: str | Path) -> None:
 
     bars = _bars(estimate)
     figure, (above, below) = pyplot.subplots(
-        2, 1, figsize=(9, 2.6 + 0.28 * len(bars)), height_ratios=(len(bars) + 1, 3), layout="constrained",
-    )  # fmt: skip
+        2,
+        1,
+        figsize=(9, 2.6 + 0.28 * len(bars)),
+        height_ratios=(len(bars) + 1, 3),
+        layout="constrained",
+    )
     _stacked(above, bars, device)
-    above.set_title(f"{estimate.part}: share of the part by layer (predicts logic {estimate.stage})" if estimate.stage == "synthesis"
-                    else f"{estimate.part}: share of the part by layer (predicts the HLS report)")  # fmt: skip
+    above.set_title(
+        f"{estimate.part}: share of the part by layer (predicts logic {estimate.stage})"
+        if estimate.stage == "synthesis"
+        else f"{estimate.part}: share of the part by layer (predicts the HLS report)"
+    )
     above.legend(loc="best", fontsize="small")
     _totals(below, estimate, device)
     drawn = io.BytesIO()  # a picture that is there already is replaced by a whole one or not at all
     kind = path.suffix.lower()[1:]
-    figure.savefig(drawn, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None)
+    figure.savefig(
+        drawn,
+        format=kind,
+        dpi=120,
+        metadata={"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None,
+    )
     try:
         temporary = path.with_name(f".{path.name}.part")
         temporary.write_bytes(drawn.getvalue())
@@ -61,7 +85,9 @@ def _bars(estimate: Estimate) -> list[tuple[str, Resources]]:
     if len(layers) > MOST:
         kept = sorted(sorted(range(len(layers)), key=lambda i: -layers[i].cost.lut)[: MOST - 1])
         rest = together(layers[i].cost for i in range(len(layers)) if i not in kept)
-        return [(_label(layers[i].name, layers[i].op), layers[i].cost) for i in kept] + [(f"{len(layers) - len(kept)} smaller ones", rest)]
+        return [(_label(layers[i].name, layers[i].op), layers[i].cost) for i in kept] + [
+            (f"{len(layers) - len(kept)} smaller ones", rest)
+        ]
     return [(_label(layer.name, layer.op), layer.cost) for layer in layers]
 
 

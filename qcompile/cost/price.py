@@ -1,4 +1,6 @@
-"""Prices for the choices that lowering makes, in LUTs per output element: the measured costs of the part's fabric, see `exchange`."""
+"""Prices for the choices that lowering makes, in LUTs per output element: the measured costs of the part's fabric, see
+`exchange`.
+"""
 
 from __future__ import annotations
 
@@ -29,4 +31,6 @@ def table(fabric: Fabric, entries: int, out_bits: int) -> float:
 def thresholds(fabric: Fabric, cuts: int, acc_bits: int) -> float:
     """Comparators whose constants are not known yet: as if these were spread over the range of the accumulator."""
     spread = np.linspace(-(2.0 ** (acc_bits - 1)), 2.0 ** (acc_bits - 1), cuts + 2)[1:-1]
-    return hw.thresholds(fabric, np.array([int(v) | 1 for v in spread.tolist()], dtype=object if acc_bits > 62 else np.int64), acc_bits).lut
+    return hw.thresholds(
+        fabric, np.array([int(v) | 1 for v in spread.tolist()], dtype=object if acc_bits > 62 else np.int64), acc_bits
+    ).lut

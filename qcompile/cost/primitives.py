@@ -1,8 +1,9 @@
 """What the circuits of hw/rtl cost on a fabric: counted structure times fitted coefficients (hw/costs/primitives.toml).
 
-LUTs are those of a synthesis with Yosys (see hw/calibration, which measures, fits and publishes the errors); a figure outside the
-measured widths, or on a fabric that was not measured itself, is marked as extrapolated. Delays are a rule of thumb: levels of LUTs and
-bits of carry, each times a typical time with routing; no timing analysis stands behind them.
+LUTs are those of a synthesis with Yosys (see hw/calibration, which measures, fits and publishes the errors); a figure
+outside the measured widths, or on a fabric that was not measured itself, is marked as extrapolated. Delays are a rule
+of thumb: levels of LUTs and bits of carry, each times a typical time with routing; no timing analysis stands behind
+them.
 """
 
 from __future__ import annotations
@@ -32,10 +33,19 @@ _TRAITS = {"xc7": XC7, "xcup": XCUP, "ecp5": ECP5}
 _TIMES = {"xc7": (0.75, 0.029), "xcup": (0.45, 0.015), "ecp5": (1.1, 0.07)}
 # Fabrics that were measured, and families that are like one of them but were not.
 _FAMILIES = {
-    "Artix-7": "xc7", "Kintex-7": "xc7", "Spartan-7": "xc7", "Virtex-7": "xc7", "Zynq-7000": "xc7", "Kintex UltraScale": "xcup",
-    "Kintex UltraScale+": "xcup", "Virtex UltraScale+": "xcup", "Zynq UltraScale+": "xcup", "Zynq UltraScale+ RFSoC": "xcup",
-    "Alveo": "xcup", "ECP5": "ecp5",
-}  # fmt: skip
+    "Artix-7": "xc7",
+    "Kintex-7": "xc7",
+    "Spartan-7": "xc7",
+    "Virtex-7": "xc7",
+    "Zynq-7000": "xc7",
+    "Kintex UltraScale": "xcup",
+    "Kintex UltraScale+": "xcup",
+    "Virtex UltraScale+": "xcup",
+    "Zynq UltraScale+": "xcup",
+    "Zynq UltraScale+ RFSoC": "xcup",
+    "Alveo": "xcup",
+    "ECP5": "ecp5",
+}
 _RELATIVES = {"Versal": "xcup", "iCE40 UltraPlus": "ecp5"}
 
 
@@ -86,23 +96,30 @@ def _lut(f: Fabric, primitive: str, features: Features) -> float:
 
 
 def _cost(
-    f: Fabric, primitive: str, features: Features, widths: Mapping[str, float], levels: float, carry: float = 0, **rest: Any
+    f: Fabric,
+    primitive: str,
+    features: Features,
+    widths: Mapping[str, float],
+    levels: float,
+    carry: float = 0,
+    **rest: Any,
 ) -> Resources:
     logic, bit = _TIMES[f.name]
     delay = levels * logic + carry * bit
     return Resources(lut=_lut(f, primitive, features), basis=_basis(f, primitive, widths), delay_ns=delay, **rest)
 
 
-# --- arithmetic ------------------------------------------------------------------------------------------------------------
+# --- arithmetic
 
 
 def multiplier(
     f: Fabric, w_bits: int, a_bits: int, signed: bool = True, dsp: bool = False, a_signed: bool | None = None
 ) -> Resources:
-    """A product of two variables, in LUTs or in DSP blocks. a_signed: whether the second one has a sign, if not as `signed` says.
+    """A product of two variables, in LUTs or in DSP blocks. a_signed: whether the second one has a sign, if not as
+    `signed` says.
 
-    Two small products that share an operand do not share a block here: no tool infers that from plain code. Products of fewer than 9
-    bits stay in LUTs, as they do in the tools.
+    Two small products that share an operand do not share a block here: no tool infers that from plain code. Products of
+    fewer than 9 bits stay in LUTs, as they do in the tools.
     """
     both = signed if a_signed is None else a_signed
     if both and not signed:
@@ -130,7 +147,9 @@ def constant_multipliers(f: Fabric, values: np.ndarray, a_bits: int, signed: boo
 
 
 def constant_rows(f: Fabric, weights: np.ndarray, a_lo: np.ndarray | int, a_hi: np.ndarray | int) -> Resources:
-    """A constant matrix [rows, columns] times a vector of inputs between a_lo and a_hi (per column or for all): shared shifted sums."""
+    """A constant matrix [rows, columns] times a vector of inputs between a_lo and a_hi (per column or for all): shared
+    shifted sums.
+    """
     w = np.asarray(weights)
     found = structure.rows(w, a_lo, a_hi, f.traits.absorbs)
     levels = len(found.levels) + bool(found.negative.any())
@@ -159,20 +178,30 @@ def adder_tree(f: Fabric, terms: int, bits: int, count: float = 1) -> Resources:
 
 
 def dot_product(
-    f: Fabric, terms: int, w_bits: int, a_bits: int, signed: bool = True, dsp: bool = False, a_signed: bool | None = None
+    f: Fabric,
+    terms: int,
+    w_bits: int,
+    a_bits: int,
+    signed: bool = True,
+    dsp: bool = False,
+    a_signed: bool | None = None,
 ) -> Resources:
     """Sum of products of variables, as one row of matvec_folded.sv makes it in a cycle.
 
-    Products of so few bits that they are tables need no LUT of their own where they are the second operand of an adder in the first level,
-    if the fabric takes logic there (5 inputs beside the other operand).
+    Products of so few bits that they are tables need no LUT of their own where they are the second operand of an adder
+    in the first level, if the fabric takes logic there (5 inputs beside the other operand).
     """
     product = multiplier(f, w_bits, a_bits, signed, dsp, a_signed)
-    absorbed = terms // 2 if f.traits.absorbs and not product.dsp and (w_bits + a_bits <= 5 or min(w_bits, a_bits) == 1) else 0
+    absorbed = (
+        terms // 2 if f.traits.absorbs and not product.dsp and (w_bits + a_bits <= 5 or min(w_bits, a_bits) == 1) else 0
+    )
     sums = adder_tree(f, terms, w_bits + a_bits)
     return product.times(terms - absorbed).then(sums) if terms > 1 else product
 
 
-def accumulator(f: Fabric, bits: int, in_bits: int | None = None, signed: bool = True, minus: bool = False) -> Resources:
+def accumulator(
+    f: Fabric, bits: int, in_bits: int | None = None, signed: bool = True, minus: bool = False
+) -> Resources:
     """A running sum of `bits` bits and the register of the result. minus: terms come as sign and magnitude."""
     features = forms.accumulator(f.traits, in_bits or bits, bits, signed, minus)
     return _cost(f, "accumulator", features, {"bits": bits}, 1, bits, ff=2 * bits, latency=1)
@@ -184,7 +213,11 @@ def shifter(f: Fabric, bits: int, amounts: int, right: bool = False) -> Resource
     if not most:
         return Resources(basis=f.basis)
     return _cost(
-        f, "shifter", forms.shifter(f.traits, bits, most, right), {"bits": bits, "most": most}, (most.bit_length() + 1) // 2
+        f,
+        "shifter",
+        forms.shifter(f.traits, bits, most, right),
+        {"bits": bits, "most": most},
+        (most.bit_length() + 1) // 2,
     )
 
 
@@ -192,10 +225,12 @@ def mux(f: Fabric, inputs: int, bits: int) -> Resources:
     """One of `inputs` words of `bits` bits."""
     if inputs <= 1:
         return Resources(basis=f.basis)
-    return _cost(f, "mux", forms.mux(f.traits, inputs, bits), {"n": inputs, "bits": bits}, ((inputs - 1).bit_length() + 1) // 2)
+    return _cost(
+        f, "mux", forms.mux(f.traits, inputs, bits), {"n": inputs, "bits": bits}, ((inputs - 1).bit_length() + 1) // 2
+    )
 
 
-# --- activations -----------------------------------------------------------------------------------------------------------
+# --- activations
 
 
 def thresholds(f: Fabric, cuts: np.ndarray, acc_bits: int, signed: bool = True) -> Resources:
@@ -219,7 +254,13 @@ def relu(f: Fabric, bits: int) -> Resources:
 
 
 def mul_add_shift(
-    f: Fabric, mul: np.ndarray, add: np.ndarray, shift: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int, acc_bits: int
+    f: Fabric,
+    mul: np.ndarray,
+    add: np.ndarray,
+    shift: np.ndarray,
+    lo: np.ndarray | int,
+    hi: np.ndarray | int,
+    acc_bits: int,
 ) -> Resources:
     """clamp((mul * acc + add) >> shift) with constants, for every row (all arrays broadcast) its own circuit."""
     columns = np.broadcast_arrays(*(np.asarray(v, dtype=object) for v in (mul, add, shift, lo, hi)))
@@ -247,7 +288,7 @@ def table(f: Fabric, in_bits: int, out_bits: int, count: float = 1, contents: np
     return _cost(f, "table", features, {"in": in_bits, "out": out_bits}, levels).times(count)
 
 
-# --- memories --------------------------------------------------------------------------------------------------------------
+# --- memories
 
 
 def block_rams(f: Fabric, depth: int, width: int) -> int:
@@ -279,7 +320,9 @@ def _columns(width: int, *blocks: tuple[int, int]) -> int | None:
 
 
 def rom(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
-    """Constants behind a register, in block RAM or in LUTs; None: in LUTs up to 64 places or where a block would be mostly empty."""
+    """Constants behind a register, in block RAM or in LUTs; None: in LUTs up to 64 places or where a block would be
+    mostly empty.
+    """
     if block if block is not None else depth > 64 and depth * width > 4096:
         return Resources(
             bram18=block_rams(f, depth, width),
@@ -317,7 +360,9 @@ def line_buffer(f: Fabric, depth: int, width: int, block: bool | None = None) ->
     features = forms.line_buffer(f.traits, depth, width, use)
     rams = block_rams(f, depth, width) if use else 0
     ff = pointer if use else forms.line_registers(f.traits, depth, width)
-    return _cost(f, "line_buffer", features, {"depth": depth, "width": width}, 2, pointer, ff=ff, bram18=rams, latency=depth)
+    return _cost(
+        f, "line_buffer", features, {"depth": depth, "width": width}, 2, pointer, ff=ff, bram18=rams, latency=depth
+    )
 
 
 def width_converter(f: Fabric, in_bits: int, out_bits: int) -> Resources:
@@ -328,11 +373,17 @@ def width_converter(f: Fabric, in_bits: int, out_bits: int) -> Resources:
     ff = max(in_bits, out_bits) + (int(ratio) - 1).bit_length() + 1
     features = forms.width_converter(f.traits, in_bits, out_bits)
     return _cost(
-        f, "width_converter", features, {"in": in_bits, "out": out_bits, "small": small, "ratio": ratio}, 2, ff=ff, latency=1
+        f,
+        "width_converter",
+        features,
+        {"in": in_bits, "out": out_bits, "small": small, "ratio": ratio},
+        2,
+        ff=ff,
+        latency=1,
     )
 
 
-# --- minifloats ------------------------------------------------------------------------------------------------------------
+# --- minifloats
 
 
 def minifloat_decode(f: Fabric, exponent: int, mantissa: int) -> Resources:
@@ -341,16 +392,22 @@ def minifloat_decode(f: Fabric, exponent: int, mantissa: int) -> Resources:
 
 
 def minifloat_product(f: Fabric, exponent: int, mantissa: int, other: tuple[int, int] | None = None) -> Resources:
-    """Exact product of two codes as sign and magnitude in units; `other`: (exponent, mantissa) bits of the other operand if they differ."""
+    """Exact product of two codes as sign and magnitude in units; `other`: (exponent, mantissa) bits of the other
+    operand if they differ.
+    """
     a, b = (exponent, mantissa), other or (exponent, mantissa)
     widths = {"ea": a[0], "ma": a[1], "eb": b[0], "mb": b[1]}
     levels = 2 + min(a[1], b[1]) + (max(a[0], b[0]) + 2) // 2
     return _cost(f, "minifloat_mul", forms.minifloat_product(f.traits, a, b), widths, levels, a[1] + b[1])
 
 
-def minifloat_round(f: Fabric, in_bits: int, exponent: int, mantissa: int, shift: int = 0, even: bool = True) -> Resources:
+def minifloat_round(
+    f: Fabric, in_bits: int, exponent: int, mantissa: int, shift: int = 0, even: bool = True
+) -> Resources:
     """An integer over 2**shift to a code: leading one, shift, rounding, limit."""
     features = forms.minifloat_round(f.traits, in_bits, shift, exponent, mantissa, even)
     steps = max(in_bits - shift - mantissa - 1, 1).bit_length()
     levels = 3 * ((steps + 1) // 2) + 3  # two of search and one that moves for each stage
-    return _cost(f, "minifloat_round", features, {"in": in_bits, "e": exponent, "m": mantissa}, levels, steps + mantissa)
+    return _cost(
+        f, "minifloat_round", features, {"in": in_bits, "e": exponent, "m": mantissa}, levels, steps + mantissa
+    )

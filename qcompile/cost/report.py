@@ -17,17 +17,21 @@ def counts(cost: Resources) -> dict[str, int]:
     """Whole numbers, as a tool's report has them."""
     return {
         **{kind: math.ceil(getattr(cost, kind) - 1e-9) for kind in KINDS},
-        "latency_cycles": cost.latency, "interval_cycles": cost.interval,
-    }  # fmt: skip
+        "latency_cycles": cost.latency,
+        "interval_cycles": cost.interval,
+    }
 
 
 def record(estimate: Estimate, limits: dict[str, int]) -> dict[str, Any]:
     """For JSON; `available` is what the budget leaves of the part."""
     return {
-        "part": estimate.part, "stage": estimate.stage, "total": counts(estimate.total),
+        "part": estimate.part,
+        "stage": estimate.stage,
+        "total": counts(estimate.total),
         "layers": [{"name": layer.name, "op": layer.op, **counts(layer.cost)} for layer in estimate.layers],
-        "available": limits, "fits": not exceeded(estimate.total, limits),
-    }  # fmt: skip
+        "available": limits,
+        "fits": not exceeded(estimate.total, limits),
+    }
 
 
 def shares(cost: Resources, device: Device) -> dict[str, float]:
@@ -49,17 +53,27 @@ def bottleneck(estimate: Estimate) -> str:
 
 
 def advice(estimate: Estimate, device: Device, limits: dict[str, int]) -> list[str]:
-    """What would have to change where the design does not fit: by how much, because of which layer, and parts that would do."""
+    """What would have to change where the design does not fit: by how much, because of which layer, and parts that
+    would do.
+    """
     over = exceeded(estimate.total, limits)
-    lines = [f"{kind}: {getattr(estimate.total, kind):,} cycles, {limits[kind]:,} are allowed; more hardware per layer, or fewer products" for kind in CYCLES if kind in over]
+    lines = [
+        f"{kind}: {getattr(estimate.total, kind):,} cycles, {limits[kind]:,} are allowed; more hardware per layer, or"
+        " fewer products"
+        for kind in CYCLES
+        if kind in over
+    ]
     over = {kind: times for kind, times in over.items() if kind in KINDS}
     for kind, times in over.items():
         largest = max(estimate.layers, key=lambda layer, k=kind: getattr(layer.cost, k))
         share = getattr(largest.cost, kind) / getattr(estimate.total, kind)
-        by = f"{times:.1f} times" if math.isfinite(times) else f"{math.ceil(getattr(estimate.total, kind)):,} instead of"
+        by = (
+            f"{times:.1f} times" if math.isfinite(times) else f"{math.ceil(getattr(estimate.total, kind)):,} instead of"
+        )
         lines.append(
-            f"{NAMES[kind]}: {by} what is allowed ({limits[kind]:,}); {largest.name} ({largest.op}) takes {share:.0%}: "
-            "fewer bits for its weights and inputs, more zeros among its weights, or hardware that is shared between its outputs"
+            f"{NAMES[kind]}: {by} what is allowed ({limits[kind]:,}); {largest.name} ({largest.op}) takes {share:.0%}:"
+            " fewer bits for its weights and inputs, more zeros among its weights, or hardware that is shared between"
+            " its outputs"
         )
     if over:
         lines.append(_larger(estimate, device, limits))
@@ -70,13 +84,17 @@ def _larger(estimate: Estimate, device: Device, limits: dict[str, int]) -> str:
     """The smallest part that would do under the same shares; of the same fabric, where the figures hold."""
     shares_, fabric_ = share_of(device, limits), fabric(device).name
     fitting = [
-        d for d in catalogue().devices
-        if fabric(d).name == fabric_ and not exceeded(estimate.total, {k: int(shares_.get(k, 1) * n) for k, n in available(d).items()})
-    ]  # fmt: skip
+        d
+        for d in catalogue().devices
+        if fabric(d).name == fabric_
+        and not exceeded(estimate.total, {k: int(shares_.get(k, 1) * n) for k, n in available(d).items()})
+    ]
     if not fitting:
         return "no part of this fabric in the catalogue holds the design within these limits"
     smallest = min(fitting, key=lambda d: d.lut)
-    return f"the smallest part of this fabric that holds it: {smallest.name} ({smallest.lut:,} LUT, {smallest.dsp:,} DSP)"
+    return (
+        f"the smallest part of this fabric that holds it: {smallest.name} ({smallest.lut:,} LUT, {smallest.dsp:,} DSP)"
+    )
 
 
 def basis_text(basis: Basis) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import reduce
-from typing import Iterable
 
 
 class Basis(IntEnum):
@@ -23,7 +23,9 @@ class Basis(IntEnum):
 
 @dataclass(frozen=True)
 class Resources:
-    """LUTs, flip-flops, DSP blocks, block RAMs of 18 Kb, UltraRAMs; cycles from the first input to the last output and between two inputs."""
+    """LUTs, flip-flops, DSP blocks, block RAMs of 18 Kb, UltraRAMs; cycles from the first input to the last output and
+    between two inputs.
+    """
 
     lut: float = 0.0
     ff: float = 0.0
@@ -39,28 +41,41 @@ class Resources:
     def __add__(self, other: Resources) -> Resources:
         """Side by side: areas add, the slower one decides."""
         return replace(
-            self._area(other), latency=max(self.latency, other.latency), interval=max(self.interval, other.interval),
+            self._area(other),
+            latency=max(self.latency, other.latency),
+            interval=max(self.interval, other.interval),
             delay_ns=max(self.delay_ns, other.delay_ns),
-        )  # fmt: skip
+        )
 
     def then(self, other: Resources) -> Resources:
         """One after the other: areas, latencies and delays add, the slower one decides the interval."""
         return replace(
-            self._area(other), latency=self.latency + other.latency, interval=max(self.interval, other.interval),
+            self._area(other),
+            latency=self.latency + other.latency,
+            interval=max(self.interval, other.interval),
             delay_ns=self.delay_ns + other.delay_ns,
-        )  # fmt: skip
+        )
 
     def times(self, count: float) -> Resources:
         """This many of them side by side."""
         return replace(
-            self, lut=self.lut * count, ff=self.ff * count, dsp=round(self.dsp * count), bram18=round(self.bram18 * count), uram=round(self.uram * count)
+            self,
+            lut=self.lut * count,
+            ff=self.ff * count,
+            dsp=round(self.dsp * count),
+            bram18=round(self.bram18 * count),
+            uram=round(self.uram * count),
         )
 
     def _area(self, other: Resources) -> Resources:
         return Resources(
-            self.lut + other.lut, self.ff + other.ff, self.dsp + other.dsp, self.bram18 + other.bram18, self.uram + other.uram,
+            self.lut + other.lut,
+            self.ff + other.ff,
+            self.dsp + other.dsp,
+            self.bram18 + other.bram18,
+            self.uram + other.uram,
             basis=max(self.basis, other.basis),
-        )  # fmt: skip
+        )
 
 
 def together(parts: Iterable[Resources]) -> Resources:
@@ -79,7 +94,8 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A design on a part: per layer and in total. `stage` says which report it predicts: `synthesis` (logic synthesis) or `hls`.
+    """A design on a part: per layer and in total. `stage` says which report it predicts: `synthesis` (logic synthesis)
+    or `hls`.
 
     The total may hold more than the layers: ports, the controller, what an optimiser removes between layers.
     """
@@ -108,4 +124,7 @@ class Estimate:
             numbers = (math.ceil(c.lut - 1e-9), math.ceil(c.ff - 1e-9), c.dsp, c.bram18, c.uram, c.latency, c.interval)
             rows.append((name, op, *(f"{n:,}" for n in numbers)))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(zip(row, widths, strict=True))) for row in rows)
+        return "\n".join(
+            "  ".join(t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(zip(row, widths, strict=True)))
+            for row in rows
+        )

@@ -1,10 +1,11 @@
-"""What a cost rule may look at: one node of the integer graph, its constant operand, the fabric, and how the node is folded."""
+"""What a cost rule may look at: one node of the integer graph, its constant operand, the fabric, and how the node is
+folded.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
 from typing import TYPE_CHECKING
 
 import numpy as np

@@ -1,7 +1,9 @@
-"""Exact counts from the structure of arithmetic: signed digits, adders and their bits, shared sums of constant matrix products.
+"""Exact counts from the structure of arithmetic: signed digits, adders and their bits, shared sums of constant matrix
+products.
 
-An adder is counted in bits that need logic: bits below the shifted operand are wires, and the sign extension of the result is the
-highest bit once more. `granule` is the number of adder bits in one carry cell that has its own LUTs (ECP5: 2, else 1).
+An adder is counted in bits that need logic: bits below the shifted operand are wires, and the sign extension of the
+result is the highest bit once more. `granule` is the number of adder bits in one carry cell that has its own LUTs
+(ECP5: 2, else 1).
 """
 
 from __future__ import annotations
@@ -82,11 +84,13 @@ def rounded(bits: Any, granule: int) -> Any:
 def chain(
     values: np.ndarray, a_bits: int, granule: int = 1, signed: bool = True, trims: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(adder bits of the chain, bits of the negation) of `mul_const` for every constant and an operand of `a_bits` bits.
+    """(adder bits of the chain, bits of the negation) of `mul_const` for every constant and an operand of `a_bits`
+    bits.
 
-    One adder as wide as the operand per digit after the lowest one. Where the lowest digit is -1 the last adder subtracts the chain, so
-    that its low bits are no wires; a negative constant whose lowest digit is negative turns the product. trims: bits where one term has
-    none take no LUT (an operand without sign); else such an operand is a bit wider.
+    One adder as wide as the operand per digit after the lowest one. Where the lowest digit is -1 the last adder
+    subtracts the chain, so that its low bits are no wires; a negative constant whose lowest digit is negative turns the
+    product. trims: bits where one term has none take no LUT (an operand without sign); else such an operand is a bit
+    wider.
     """
     known, back = np.unique(np.asarray(values, dtype=np.int64), return_inverse=True)
     size = np.abs(known)
@@ -143,7 +147,7 @@ def widths(lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(bit_length(np.maximum(hi, 0)), bit_length(np.where(lo < 0, ~lo, 0))) + 1)
 
 
-# --- constant matrix times vector ------------------------------------------------------------------------------------------
+# --- constant matrix times vector
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,9 @@ class _Nodes:
 
     def add(self, base: np.ndarray, other: np.ndarray, shift: np.ndarray, minus: np.ndarray) -> Adders:
         first = len(self.lo)
-        factor = np.left_shift(1, shift) if self.lo.dtype != object else np.array([1 << int(s) for s in shift], dtype=object)
+        factor = (
+            np.left_shift(1, shift) if self.lo.dtype != object else np.array([1 << int(s) for s in shift], dtype=object)
+        )
         low, high = self.lo[other] * factor, self.hi[other] * factor
         lo, hi = (self.lo[base] + np.where(minus, -high, low), self.hi[base] + np.where(minus, -low, high))
         of_base, of_other = widths(self.lo[base], self.hi[base]), widths(low, high)
@@ -225,13 +231,16 @@ class _Nodes:
 def rows(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int, trims: bool = True) -> Rows:
     """Sums of a constant matrix [rows, columns] times inputs between lo and hi (per column, or one for all).
 
-    Odd multiples of a column are made once, from its signed digits; neighbouring columns are added in a balanced tree. Sums that are equal
-    up to sign and shift exist once. Everything is decided by the weights alone, so that the count and the circuit are one thing.
+    Odd multiples of a column are made once, from its signed digits; neighbouring columns are added in a balanced tree.
+    Sums that are equal up to sign and shift exist once. Everything is decided by the weights alone, so that the count
+    and the circuit are one thing.
     """
     w = np.asarray(weights)
     count = w.shape[1]
     lows, highs = (np.broadcast_to(np.asarray(v), (count,)) for v in (lo, hi))
-    bound = int(np.abs(w).astype(object).sum(axis=1).max(initial=0)) * max(abs(int(lows.min())), abs(int(highs.max())), 1)
+    bound = int(np.abs(w).astype(object).sum(axis=1).max(initial=0)) * max(
+        abs(int(lows.min())), abs(int(highs.max())), 1
+    )
     kind: Any = np.int64 if bound < _SMALL else object
     nodes = _Nodes(lows.astype(kind), highs.astype(kind), trims)
     w = w.astype(np.int64)
@@ -254,7 +263,9 @@ def _turned(odd: np.ndarray) -> np.ndarray:
 
 
 def _multiples(nodes: _Nodes, w: np.ndarray) -> tuple[list[Adders], np.ndarray]:
-    """Nodes of the odd multiples that occur in every column, digit by digit; and the node of every weight (-1: zero)."""
+    """Nodes of the odd multiples that occur in every column, digit by digit; and the node of every weight (-1:
+    zero).
+    """
     size = np.abs(w)
     odd = size >> trailing_zeros(size)
     columns = np.broadcast_to(np.arange(w.shape[1]), w.shape)
@@ -289,8 +300,8 @@ def _paired(
     pairs = node.shape[1] // 2
     (left, right), (ls, rs), (lk, rk) = ((v[:, : 2 * pairs : 2], v[:, 1 : 2 * pairs : 2]) for v in (node, sign, shift))
     both = (left >= 0) & (right >= 0)
-    # The operand with the smaller shift is the base, since low bits below the other one are wires then; the last level takes the
-    # positive one, which saves turning the sign of the row.
+    # The operand with the smaller shift is the base, since low bits below the other one are wires then; the last level
+    # takes the positive one, which saves turning the sign of the row.
     tie = (lk == rk) & ls & ~rs if node.shape[1] == 2 else np.zeros_like(ls)
     swap = (rk < lk) | tie
     base, other = np.where(swap, right, left), np.where(swap, left, right)
@@ -310,7 +321,9 @@ def _paired(
 
 
 def _unique(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct columns of [k, n], in order, and where each column went. Packed into one integer, which sorts faster than columns do."""
+    """Distinct columns of [k, n], in order, and where each column went. Packed into one integer, which sorts faster
+    than columns do.
+    """
     low = key.min(axis=1, initial=0)
     sizes = [int(n).bit_length() for n in (key.max(axis=1, initial=0) - low).tolist()]
     if sum(sizes) > 62:
@@ -328,7 +341,9 @@ def _unique(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _distinct(numbers: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct numbers of at most `size` bits, in order, and where each went: counted where they are dense, else sorted."""
+    """Distinct numbers of at most `size` bits, in order, and where each went: counted where they are dense, else
+    sorted.
+    """
     if 1 << size > 8 * len(numbers):
         values, back = np.unique(numbers, return_inverse=True)
         return values, back.ravel()
@@ -344,7 +359,8 @@ def verilog(found: Rows, name: str, lo: int, hi: int, y_bits: int) -> str:
     for c in range(found.columns):
         part = f"x[{c * a_bits}+:{a_bits}]"
         lines.append(
-            f"  wire signed [{a_bits - signed}:0] n{c} = $signed({part if signed else '{1' + chr(39) + 'b0, ' + part + '}'});"
+            f"  wire signed [{a_bits - signed}:0] n{c} ="
+            f" $signed({part if signed else '{1' + chr(39) + 'b0, ' + part + '}'});"
         )
     for level in found.levels:
         lines.extend(_lines(level))

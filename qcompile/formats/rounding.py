@@ -23,7 +23,8 @@ class Rounding(enum.Enum):
     DOWN = "DOWN"  # toward zero
     HALF_UP = "HALF_UP"  # nearest, ties away from zero
     HALF_DOWN = "HALF_DOWN"  # nearest, ties toward zero
-    HALF_ODD = "HALF_ODD"  # nearest, ties to odd: what ONNX's QuantizeLinear does to codes with an odd zero point (not a QONNX name)
+    # nearest, ties to odd: what ONNX's QuantizeLinear does to codes with an odd zero point (not a QONNX name)
+    HALF_ODD = "HALF_ODD"
 
     @classmethod
     def parse(cls, text: str) -> Rounding:

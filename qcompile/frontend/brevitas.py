@@ -1,4 +1,5 @@
-"""torch modules: those with Brevitas layers exported to QONNX by Brevitas itself, float ones to ONNX with their batch norms.
+"""torch modules: those with Brevitas layers exported to QONNX by Brevitas itself, float ones to ONNX with their batch
+norms.
 
 On a copy: a failed export leaves a module in export mode.
 """
@@ -22,7 +23,9 @@ def export(module: Any, example: Any) -> bytes:
         if quantized:
             from brevitas.export import export_qonnx
     except ImportError as error:
-        raise QCompileError(f"loading a torch module needs {error.name}", hint="pip install 'qcompile[brevitas]'") from None
+        raise QCompileError(
+            f"loading a torch module needs {error.name}", hint="pip install 'qcompile[brevitas]'"
+        ) from None
     buffer = io.BytesIO()
     arguments = example if isinstance(example, tuple) else (example,)
     with torch.no_grad(), warnings.catch_warnings():
@@ -32,8 +35,15 @@ def export(module: Any, example: Any) -> bytes:
             if quantized:
                 export_qonnx(copied, args=arguments, export_path=buffer, dynamo=False, opset_version=17)
             else:  # in evaluation mode torch would fold batch norms, which calibration without data reads
-                torch.onnx.export(copied, arguments, buffer, dynamo=False, opset_version=17, do_constant_folding=False,
-                                  training=torch.onnx.TrainingMode.PRESERVE)  # fmt: skip
+                torch.onnx.export(
+                    copied,
+                    arguments,
+                    buffer,
+                    dynamo=False,
+                    opset_version=17,
+                    do_constant_folding=False,
+                    training=torch.onnx.TrainingMode.PRESERVE,
+                )
         except Exception as error:  # noqa: BLE001 - torch raises anything
             by = "Brevitas" if quantized else "torch"
             raise QCompileError(f"{by} could not export the module: {error}", type(module).__name__) from None

@@ -26,10 +26,14 @@ INTEGERS: dict[int, FixedPoint] = {
 FLOATS: dict[int, Minifloat] = {
     getattr(onnx.TensorProto, name): fmt
     for name, fmt in {
-        "FLOAT8E4M3FN": E4M3, "FLOAT8E4M3FNUZ": E4M3FNUZ, "FLOAT8E5M2": E5M2, "FLOAT8E5M2FNUZ": E5M2FNUZ, "FLOAT4E2M1": E2M1,
+        "FLOAT8E4M3FN": E4M3,
+        "FLOAT8E4M3FNUZ": E4M3FNUZ,
+        "FLOAT8E5M2": E5M2,
+        "FLOAT8E5M2FNUZ": E5M2FNUZ,
+        "FLOAT4E2M1": E2M1,
     }.items()
     if hasattr(onnx.TensorProto, name)
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,9 @@ class Const:
         """Times positive numbers that broadcast: codes stay, scales change."""
         assert self.units is not None and self.type is not None
         t = self.type
-        return Const(held, self.units, TensorType(t.shape, t.format, t.scale.combine(factor, lambda a, b: a * b), t.zero_point))
+        return Const(
+            held, self.units, TensorType(t.shape, t.format, t.scale.combine(factor, lambda a, b: a * b), t.zero_point)
+        )
 
 
 def _fractions(x: np.ndarray) -> np.ndarray:
@@ -100,14 +106,18 @@ def _fractions(x: np.ndarray) -> np.ndarray:
 
 
 def _on_grid(c: Const) -> tuple[Array, TensorType]:
-    """Unquantized numbers are exact too: integers times a power of two (or the rationals' common unit), of no format yet."""
+    """Unquantized numbers are exact too: integers times a power of two (or the rationals' common unit), of no format
+    yet.
+    """
     if c.rationals is None:
         mantissa, exponent = np.frexp(c.held.astype(np.float64))
         integer = (mantissa * 2.0**53).astype(np.int64)
         nonzero = integer != 0
         low = int((exponent[nonzero] - 53).min()) if nonzero.any() else 0
         # asarray: numpy turns operations on object arrays of rank 0 into plain integers
-        units = np.asarray(integer.astype(object) << np.where(nonzero, exponent - 53 - low, 0).astype(object), dtype=object)
+        units = np.asarray(
+            integer.astype(object) << np.where(nonzero, exponent - 53 - low, 0).astype(object), dtype=object
+        )
         common = int(np.bitwise_or.reduce(units, axis=None)) if units.size else 0
         spare = (common & -common).bit_length() - 1 if common else 0
         units, unit = units >> spare, Fraction(2) ** (low + spare)

@@ -55,7 +55,9 @@ def _load_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
     except (OSError, ValueError, RuntimeError):
         raise QCompileError("its external data file has an impossible name", place, "export the model again") from None
     if not target.is_relative_to(folder):
-        raise QCompileError("its external data lies outside the model's folder", place, "keep weight files beside the model")
+        raise QCompileError(
+            "its external data lies outside the model's folder", place, "keep weight files beside the model"
+        )
     if not os.path.isfile(target):
         raise QCompileError(f"its external data file '{target.name}' is missing", place, "copy it beside the model")
     try:
@@ -93,6 +95,8 @@ def to_array(tensor: TensorProto) -> np.ndarray:
         array = array.astype(np.int8 if "int" in array.dtype.name else np.float32)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"tensor '{tensor.name}' holds {array.dtype}, not numbers")
-    if array.dtype.kind == "f" and not np.isfinite(array).all() and not (array.size == 1 and np.isinf(array).all()):  # no bound of a Clip
+    if (
+        array.dtype.kind == "f" and not np.isfinite(array).all() and not (array.size == 1 and np.isinf(array).all())
+    ):  # no bound of a Clip
         raise ValueError(f"tensor '{tensor.name}' holds NaN or infinity")
     return array

@@ -1,4 +1,6 @@
-"""ONNX graph -> model graph: walks the nodes in order, folds constants, and collects everything that cannot be imported."""
+"""ONNX graph -> model graph: walks the nodes in order, folds constants, and collects everything that cannot be
+imported.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ Tensor = Value | Const
 
 @dataclass(frozen=True)
 class Comparison:
-    """data > limit (or >=: alike for our purpose), or less: a tensor of truth values, which only a clipping Where understands."""
+    """data > limit (or >=: alike for our purpose), or less: a tensor of truth values, which only a clipping Where
+    understands.
+    """
 
     data: Value
     limit: Const
@@ -64,7 +68,10 @@ class Call:
                 value = value.decode(errors="replace") if isinstance(value, bytes) else value
                 for kind, allowed in _KINDS.items():
                     if isinstance(default, kind) and not isinstance(value, allowed):
-                        raise Unsupported(f"its attribute '{name}' is {value!r:.40}, which is of the wrong type", "export the model again")
+                        raise Unsupported(
+                            f"its attribute '{name}' is {value!r:.40}, which is of the wrong type",
+                            "export the model again",
+                        )
                 return value
         return default
 
@@ -76,7 +83,9 @@ class Call:
         if found is None:
             raise Unsupported(f"input {position} is missing")
         if isinstance(found, Comparison):
-            raise Unsupported("a comparison of data is only supported in front of a Where that clips", "use Clip, Min or Max")
+            raise Unsupported(
+                "a comparison of data is only supported in front of a Where that clips", "use Clip, Min or Max"
+            )
         return found
 
     def const(self, position: int, what: str) -> Const:
@@ -102,7 +111,11 @@ class Call:
         return self.builder.constant(x, self.node) if isinstance(x, Const) else x
 
 
-_KINDS: dict[type, tuple[type, ...]] = {int: (int, float), float: (int, float), str: (str,)}  # of a default -> of the value
+_KINDS: dict[type, tuple[type, ...]] = {
+    int: (int, float),
+    float: (int, float),
+    str: (str,),
+}  # of a default -> of the value
 
 _LARGEST = 2**26  # elements of one tensor
 
@@ -126,7 +139,9 @@ class Builder:
         except ValueError as error:
             raise Unsupported(str(error), "check the shapes in the model") from None
         check_size(shape)
-        type_ = TensorType(shape, op.format, op.scale, op.zero_point) if isinstance(op, ops.Quantize) else TensorType(shape)
+        type_ = (
+            TensorType(shape, op.format, op.scale, op.zero_point) if isinstance(op, ops.Quantize) else TensorType(shape)
+        )
         return self._append(op, inputs, type_, node)
 
     def constant(self, c: Const, node: onnx.NodeProto) -> Value:
@@ -155,7 +170,9 @@ def check_size(shape: Sequence[int]) -> None:
 
 
 def import_model(model: onnx.ModelProto, file: str) -> Imported:
-    """The model graph of a file, for one sample: its batch axis becomes 1. UnsupportedError lists all nodes that cannot be imported."""
+    """The model graph of a file, for one sample: its batch axis becomes 1. UnsupportedError lists all nodes that cannot
+    be imported.
+    """
     batch = _fixed_batch(model.graph)
     problem: UnsupportedError | None = None
     try:
@@ -180,7 +197,11 @@ def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     except Exception:  # noqa: BLE001 - onnx raises types of its C++ side for damaged models; the rules report the defects
         return {}
     known = {t.name for t in inferred.initializer}
-    batches = {0} | {i.type.tensor_type.shape.dim[0].dim_value for i in inferred.input if i.name not in known and i.type.tensor_type.shape.dim}
+    batches = {0} | {
+        i.type.tensor_type.shape.dim[0].dim_value
+        for i in inferred.input
+        if i.name not in known and i.type.tensor_type.shape.dim
+    }
     found = {}
     for info in inferred.value_info:
         dims = [d.dim_value for d in info.type.tensor_type.shape.dim]
@@ -228,14 +249,22 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
     if findings:
         raise UnsupportedError(tuple(findings + _inner_softmaxes(graph, findings)), file)
     if all(o.name in builder.makers and isinstance(builder.makers[o.name].op, ops.Constant) for o in outputs):
-        raise QCompileError("no output depends on an input: the export has lost the network", file, "export the model again")
+        raise QCompileError(
+            "no output depends on an input: the export has lost the network", file, "export the model again"
+        )
     result = _renamed(graph, inputs, builder.nodes, outputs)
     verify(result)
     return Imported(result, _annotations(graph, inputs), tuple(builder.warnings))
 
 
-def _import_node(node: onnx.NodeProto, rule_for: RuleFor, values: dict[str, Any], builder: Builder, opset: int,
-                 findings: list[Finding]) -> None:  # fmt: skip
+def _import_node(
+    node: onnx.NodeProto,
+    rule_for: RuleFor,
+    values: dict[str, Any],
+    builder: Builder,
+    opset: int,
+    findings: list[Finding],
+) -> None:
     where = _place(node)
     rule = rule_for(node.domain, node.op_type)
     if rule is None:
@@ -252,9 +281,18 @@ def _import_node(node: onnx.NodeProto, rule_for: RuleFor, values: dict[str, Any]
         del builder.nodes[made:]
         findings.append(Finding(where, node.op_type, problem.reason, problem.hint))
         return
-    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # no rule foresees every damage of a file
+    except (
+        ArithmeticError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # no rule foresees every damage of a file
         del builder.nodes[made:]
-        findings.append(Finding(where, node.op_type, f"its inputs or attributes are malformed ({error})", "export the model again"))
+        findings.append(
+            Finding(where, node.op_type, f"its inputs or attributes are malformed ({error})", "export the model again")
+        )
         return
     results = result if isinstance(result, tuple) else (result,)
     for name, tensor in zip(node.output, results, strict=False):
@@ -266,7 +304,9 @@ def _inner_softmaxes(graph: onnx.GraphProto, findings: list[Finding]) -> list[Fi
     """A softmax in the middle of a network is refused later; beside other findings it is named with them."""
     used = {name for node in graph.node for name in node.input}
     named = {f.where for f in findings}
-    places = [(_place(n), n.op_type) for n in graph.node if n.op_type in ("Softmax", "LogSoftmax") and used & set(n.output)]
+    places = [
+        (_place(n), n.op_type) for n in graph.node if n.op_type in ("Softmax", "LogSoftmax") and used & set(n.output)
+    ]
     reason, hint = "a softmax in the middle of the network is not supported", "end the graph before it"
     return [Finding(place, op, reason, hint) for place, op in places if place not in named]
 
@@ -278,7 +318,10 @@ def _place(node: onnx.NodeProto) -> str:
 def _way_out(op: str, domain: str) -> str:
     op, domain = str(op), str(domain)  # bytes where a file is damaged
     if "fpgadataflow" in domain:
-        return "this graph is already on its way to hardware in another compiler; start from the QONNX file that it was made of"
+        return (
+            "this graph is already on its way to hardware in another compiler; start from the QONNX file that it was"
+            " made of"
+        )
     if "Norm" in op and op != "BatchNormalization":
         return "normalization over data of one sample is not supported; use batch normalization"
     if op in ("LSTM", "GRU", "RNN", "Loop", "If", "Scan"):
@@ -293,7 +336,9 @@ def _initial_values(graph: onnx.GraphProto, file: str, keep_batch: bool) -> tupl
         try:
             values[tensor.name] = Const(to_array(tensor), kind=tensor.data_type)
         except ValueError as error:
-            findings.append(Finding(f"tensor '{tensor.name}'", "initializer", str(error), "repair the weights and export again"))
+            findings.append(
+                Finding(f"tensor '{tensor.name}'", "initializer", str(error), "repair the weights and export again")
+            )
     broken = {f.where for f in findings}
     inputs = [i for i in graph.input if i.name not in values and f"tensor '{i.name}'" not in broken]
     for info in inputs:
@@ -302,7 +347,9 @@ def _initial_values(graph: onnx.GraphProto, file: str, keep_batch: bool) -> tupl
 
 
 def _input_shape(info: onnx.ValueInfoProto, file: str, keep_batch: bool) -> Shape:
-    """Static shape of an input; its first axis, the batch, becomes 1 whatever the file says, unless it is to be kept."""
+    """Static shape of an input; its first axis, the batch, becomes 1 whatever the file says, unless it is to be
+    kept.
+    """
     if not info.type.tensor_type.HasField("shape"):
         raise QCompileError("the input has no shape", f"{file}: input '{info.name}'", "export with a fixed input shape")
     dims = [d.dim_value if d.HasField("dim_value") else None for d in info.type.tensor_type.shape.dim]
@@ -336,13 +383,17 @@ def _ordered(graph: onnx.GraphProto, values: dict[str, Any], file: str) -> list[
             if name in maker:
                 sources.append(maker[name])
             elif name and name not in known:
-                raise QCompileError(f"its input '{name}' is not made by any node", f"{file}: node '{node.name}' ({node.op_type})")
+                raise QCompileError(
+                    f"its input '{name}' is not made by any node", f"{file}: node '{node.name}' ({node.op_type})"
+                )
         sorter.add(i, *sources)
     try:
         sorter.prepare()
     except CycleError as error:
         names = " -> ".join(f"'{graph.node[i].name or graph.node[i].op_type}'" for i in error.args[1])
-        raise QCompileError(f"the graph has a cycle: {names}", file, "recurrent graphs must be unrolled when exporting") from None
+        raise QCompileError(
+            f"the graph has a cycle: {names}", file, "recurrent graphs must be unrolled when exporting"
+        ) from None
     order: list[int] = []
     while sorter.is_active():
         ready = sorted(sorter.get_ready())

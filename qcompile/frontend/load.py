@@ -52,7 +52,8 @@ def load(source: Any, example: Any = None) -> Model:
         name = type(source).__name__
         return _import(parse_model(export(source, example), name), name, name)
     raise QCompileError(
-        f"cannot load a {type(source).__name__}", hint="give the path of an ONNX file, or a torch module with an example input"
+        f"cannot load a {type(source).__name__}",
+        hint="give the path of an ONNX file, or a torch module with an example input",
     )
 
 

@@ -9,9 +9,10 @@ RULES: dict[str, Rule] = {**rules.RULES, **windows.RULES, **qcdq.RULES}
 
 # Operators that mean something else in a domain of their own.
 CHANNELS_LAST: dict[str, Rule] = {
-    "Conv": windows.in_channels_last(windows.conv, 2), "MaxPool": windows.in_channels_last(windows.max_pool),
+    "Conv": windows.in_channels_last(windows.conv, 2),
+    "MaxPool": windows.in_channels_last(windows.max_pool),
     "BatchNormalization": windows.in_channels_last(rules.batch_normalization),
-}  # fmt: skip
+}
 
 
 def rule_for(domain: str, op_type: str) -> Rule | None:

@@ -1,7 +1,8 @@
-"""Import rules of integer graphs: QuantizeLinear and DequantizeLinear, QLinear operators, integer products, RequantShift.
+"""Import rules of integer graphs: QuantizeLinear and DequantizeLinear, QLinear operators, integer products,
+RequantShift.
 
-A tensor of codes is a tensor of real numbers that happen to be integers: QuantizeLinear is a quantizer and the affine step from
-values to codes, DequantizeLinear the way back. The two cancel exactly when the graph is lowered.
+A tensor of codes is a tensor of real numbers that happen to be integers: QuantizeLinear is a quantizer and the affine
+step from values to codes, DequantizeLinear the way back. The two cancel exactly when the graph is lowered.
 """
 
 from __future__ import annotations
@@ -50,9 +51,13 @@ def quantize_linear(call: Call, codes_round: bool = False) -> Tensor:
 def _quantize_float(call: Call, x: Tensor, scale: Const, zero: Const, fmt: Minifloat) -> Tensor:
     """Codes of a float8 or float4 type: numbers of its grid."""
     if call.opset < 19:
-        raise Unsupported(f"float8 exists from opset 19 on, this file says {call.opset}", "export with opset 19 or newer")
+        raise Unsupported(
+            f"float8 exists from opset 19 on, this file says {call.opset}", "export with opset 19 or newer"
+        )
     if np.any(zero.held) or not call.attribute("saturate", 1):
-        raise Unsupported("float8 codes with a zero point, or without saturation, are not supported", "export with saturation")
+        raise Unsupported(
+            "float8 codes with a zero point, or without saturation, are not supported", "export with saturation"
+        )
     if isinstance(x, Const):
         grid = fmt.values(fmt.quantize(x.held.astype(np.float32) / scale.held.astype(np.float32)))
         kind = next(k for k, f in FLOATS.items() if f == fmt)
@@ -89,7 +94,9 @@ def dequantize_linear(call: Call) -> Tensor:
     if x.kind in FLOATS:
         fmt = FLOATS[x.kind]
         units = Ratio.of_floats(x.held).on(Param.of(Fraction(2) ** fmt.unit)).num
-        return Const.quantized(x.held * scale.held.astype(np.float32), units, TensorType(x.shape, fmt, scale.param(), ZERO))
+        return Const.quantized(
+            x.held * scale.held.astype(np.float32), units, TensorType(x.shape, fmt, scale.param(), ZERO)
+        )
     if x.held.dtype.kind not in "iu":
         raise Unsupported("the codes are no integers", "export the model again")
     units = x.held.astype(np.int64)
@@ -125,7 +132,9 @@ def _aligned(c: Const, shape: Shape, axis: int) -> Const:
         return c.rearrange(lambda a: a.reshape(()))
     axis = axis_of(axis, len(shape))
     if c.held.ndim != 1 or c.held.size != shape[axis]:
-        raise Unsupported(f"a parameter of shape {list(c.shape)} does not fit axis {axis} of a tensor of shape {list(shape)}")
+        raise Unsupported(
+            f"a parameter of shape {list(c.shape)} does not fit axis {axis} of a tensor of shape {list(shape)}"
+        )
     return c.rearrange(lambda a: a.reshape(-1, *[1] * (len(shape) - axis - 1)))
 
 
@@ -133,12 +142,14 @@ def dynamic_quantize_linear(call: Call) -> Tensor:
     raise Unsupported("its scale depends on the data, so no hardware can be built for it", "use static quantization")
 
 
-# --- operators on codes --------------------------------------------------------------------------------------------------
+# --- operators on codes
 
 
 def _dequantized(call: Call, position: int, scale: int, axis: int = 1) -> Tensor:
     """Input `position` with scale and zero point behind it, as real numbers."""
-    made = replace(call, inputs=[call.data(position), call.input(scale), call.input(scale + 1)], node=_with_axis(call, axis))
+    made = replace(
+        call, inputs=[call.data(position), call.input(scale), call.input(scale + 1)], node=_with_axis(call, axis)
+    )
     return dequantize_linear(made)
 
 
@@ -160,7 +171,9 @@ def qlinear_conv(call: Call) -> Tensor:
         factor = [call.const(i, "the scale").param() for i in (1, 4)]
         flat = [Param.of(np.array(f.array()).ravel()) if not f.is_scalar else Param((), f.values) for f in factor]
         unit = flat[0].combine(flat[1], lambda a, b: a * b)
-        exact = call.const(8, "the bias").held.astype(object) * np.broadcast_to(unit.array(), call.const(8, "the bias").shape)
+        exact = call.const(8, "the bias").held.astype(object) * np.broadcast_to(
+            unit.array(), call.const(8, "the bias").shape
+        )
         bias = Const(exact.astype(np.float32), None, None, exact)
     return _requantized(call, conv(replace(call, inputs=[x, w, bias])), 6)
 
@@ -174,7 +187,9 @@ def qlinear_matmul(call: Call) -> Tensor:
 
 def _qlinear_binary(rule: Rule) -> Rule:
     """A, scale, zero point, B, scale, zero point, C scale, zero point."""
-    return lambda call: _requantized(call, rule(replace(call, inputs=[_dequantized(call, 0, 1), _dequantized(call, 3, 4)])), 6, True)
+    return lambda call: _requantized(
+        call, rule(replace(call, inputs=[_dequantized(call, 0, 1), _dequantized(call, 3, 4)])), 6, True
+    )
 
 
 def qlinear_pool(call: Call) -> Tensor:
@@ -234,7 +249,7 @@ def matmul_integer(call: Call) -> Tensor:
     return matmul(replace(call, inputs=[_centred(call, 0, 2, rows), _centred(call, 1, 3, columns)]))
 
 
-# --- the integer exports of QuantLab, NEMO and Deeploy -------------------------------------------------------------------
+# --- the integer exports of QuantLab, NEMO and Deeploy
 
 
 def _tensor_attribute(call: Call, name: str, default: float) -> Fraction:
@@ -282,9 +297,20 @@ def integer_hard_swish(call: Call) -> Tensor:
 
 
 RULES: dict[str, Rule] = {
-    "QuantizeLinear": quantize_linear, "DequantizeLinear": dequantize_linear, "DynamicQuantizeLinear": dynamic_quantize_linear,
-    "QLinearConv": qlinear_conv, "QLinearMatMul": qlinear_matmul, "QLinearAdd": _qlinear_binary(add), "QLinearMul": _qlinear_binary(mul),
-    "QLinearGlobalAveragePool": qlinear_pool, "QLinearConcat": qlinear_concat, "QLinearLeakyRelu": qlinear_leaky,
-    "QLinearSigmoid": qlinear_step(ops.Func("sigmoid")), "QGemm": qgemm, "ConvInteger": conv_integer, "MatMulInteger": matmul_integer,
-    "RequantShift": requant_shift, "iHardswish": integer_hard_swish,
-}  # fmt: skip
+    "QuantizeLinear": quantize_linear,
+    "DequantizeLinear": dequantize_linear,
+    "DynamicQuantizeLinear": dynamic_quantize_linear,
+    "QLinearConv": qlinear_conv,
+    "QLinearMatMul": qlinear_matmul,
+    "QLinearAdd": _qlinear_binary(add),
+    "QLinearMul": _qlinear_binary(mul),
+    "QLinearGlobalAveragePool": qlinear_pool,
+    "QLinearConcat": qlinear_concat,
+    "QLinearLeakyRelu": qlinear_leaky,
+    "QLinearSigmoid": qlinear_step(ops.Func("sigmoid")),
+    "QGemm": qgemm,
+    "ConvInteger": conv_integer,
+    "MatMulInteger": matmul_integer,
+    "RequantShift": requant_shift,
+    "iHardswish": integer_hard_swish,
+}

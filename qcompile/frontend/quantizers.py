@@ -39,7 +39,9 @@ def bipolar_quant(call: Call) -> Tensor:
 
 
 def float_quant(call: Call) -> Tensor:
-    """QONNX FloatQuant: inputs x, scale, exponent bits, mantissa bits, exponent bias, largest value; as qonnx executes it."""
+    """QONNX FloatQuant: inputs x, scale, exponent bits, mantissa bits, exponent bias, largest value; as qonnx executes
+    it.
+    """
     x, scale = call.data(0), call.const(1, "the scale")
     check_scale(scale)
     rounding, fmt = _rounding(call, "ROUND"), _minifloat(call)
@@ -49,22 +51,35 @@ def float_quant(call: Call) -> Tensor:
 
 
 def _minifloat(call: Call) -> Minifloat:
-    """The format of a FloatQuant. What `max_val` says counts; has_inf and has_nan only name the codes that it leaves unused."""
+    """The format of a FloatQuant. What `max_val` says counts; has_inf and has_nan only name the codes that it leaves
+    unused.
+    """
     exponent, mantissa = (_integer(call, i, name) for i, name in ((2, "the exponent width"), (3, "the mantissa width")))
     bias = 2 ** (exponent - 1) - 1 if call.input(4) is None else _integer(call, 4, "the exponent bias")
     if not call.attribute("saturation", 1):
-        raise Unsupported("without saturation, numbers become infinity or NaN, which hardware does not compute with", "export with saturation")
+        raise Unsupported(
+            "without saturation, numbers become infinity or NaN, which hardware does not compute with",
+            "export with saturation",
+        )
     try:
         whole = Minifloat(exponent, mantissa, bias)
         largest = whole.max_units * Fraction(2) ** whole.unit
         limit = largest if call.input(5) is None else Fraction(float(_single(call, 5, "the largest value")))
         if limit > largest:
-            _warn(call, f"max_val is {float(limit):g}, but e{exponent}m{mantissa} with bias {bias} ends at {float(largest):g}, which is used")
+            _warn(
+                call,
+                f"max_val is {float(limit):g}, but e{exponent}m{mantissa} with bias {bias} ends at {float(largest):g},"
+                " which is used",
+            )
             limit = largest
         specials = _specials(call, exponent, bias)
         said = Minifloat(exponent, mantissa, bias, specials)
         if limit > said.max_units * Fraction(2) ** said.unit:
-            _warn(call, f"max_val {float(limit):g} needs codes that has_inf and has_nan reserve; max_val is followed, no code is reserved")
+            _warn(
+                call,
+                f"max_val {float(limit):g} needs codes that has_inf and has_nan reserve; max_val is followed, no code"
+                " is reserved",
+            )
             specials = Specials.NONE
         return Minifloat(exponent, mantissa, bias, specials, limit)
     except ValueError as error:
@@ -98,12 +113,16 @@ def _integer(call: Call, position: int, what: str) -> int:
 
 
 def _float_quantize_constant(call: Call, x: Const, scale: Const, fmt: Minifloat, rounding: Rounding) -> Const:
-    """Like `_quantize_constant`: float32 operations in the order of qonnx's executor decide the codes, its logarithm included."""
+    """Like `_quantize_constant`: float32 operations in the order of qonnx's executor decide the codes, its logarithm
+    included.
+    """
     held, s = x.held.astype(np.float32), scale.held.astype(np.float32)
     try:
         shape = np.broadcast_shapes(held.shape, s.shape)
     except ValueError:
-        raise Unsupported(f"shapes of the tensor and its scale do not fit: {list(held.shape)} and {list(s.shape)}") from None
+        raise Unsupported(
+            f"shapes of the tensor and its scale do not fit: {list(held.shape)} and {list(s.shape)}"
+        ) from None
     y = held / s
     mantissa, smallest = np.float32(fmt.mantissa), np.float32(1 - fmt.bias - fmt.mantissa)
     spacing = np.exp2(np.maximum(np.floor(np.log2(np.abs(y) + np.finfo(np.float32).tiny)) - mantissa, smallest))
@@ -115,7 +134,11 @@ def _float_quantize_constant(call: Call, x: Const, scale: Const, fmt: Minifloat,
     units = np.asarray(Ratio.of_floats(np.broadcast_to(q, shape)).on(Param.of(Fraction(2) ** fmt.unit)).num)
     exact = quantize_units(Ratio.of_floats(np.broadcast_to(held, shape)), op)
     if differing := int((units != exact).sum()):
-        _warn(call, f"{differing} of {units.size} constant codes follow float32 as the executors do; exact arithmetic would give others")
+        _warn(
+            call,
+            f"{differing} of {units.size} constant codes follow float32 as the executors do; exact arithmetic would"
+            " give others",
+        )
     type_ = TensorType(tuple(shape), fmt, op.scale, ZERO)
     return Const.quantized(np.broadcast_to(q * s, shape).astype(np.float32), units, type_)
 
@@ -223,7 +246,9 @@ def _report_difference(
     near = np.abs(np.rint(grid) - grid) <= 1e-6 * np.maximum(1, np.abs(y))
     if not near.any():
         return
-    triples = np.unique(np.stack([held[near], s[near], z[near], units[near].astype(np.float64)]), axis=1, return_counts=True)
+    triples = np.unique(
+        np.stack([held[near], s[near], z[near], units[near].astype(np.float64)]), axis=1, return_counts=True
+    )
     differing = 0
     for (v, a, b, u), n in zip(triples[0].T.tolist(), triples[1].tolist(), strict=True):
         exact = Fraction(v) / Fraction(a) + Fraction(b)
@@ -231,8 +256,8 @@ def _report_difference(
         differing += n * (int(code[0]) != int(u))
     if differing:
         call.builder.warnings.append(
-            f"node '{call.node.name or call.node.output[0]}': {differing} of {units.size} constant codes follow float32 as the executors do; "
-            "exact arithmetic would give others"
+            f"node '{call.node.name or call.node.output[0]}': {differing} of {units.size} constant codes follow float32"
+            " as the executors do; exact arithmetic would give others"
         )
 
 
@@ -241,7 +266,9 @@ def _rows_affine(mul: Fraction | Param, add: Fraction | Param) -> ops.Affine:
 
 
 def trunc(call: Call) -> Tensor:
-    """QONNX Trunc: version 1 (x, scale, zero point, in bits, out bits), version 2 (x, scale, zero point, in bits, out scale, out bits)."""
+    """QONNX Trunc: version 1 (x, scale, zero point, in bits, out bits), version 2 (x, scale, zero point, in bits, out
+    scale, out bits).
+    """
     x = call.data(0)
     if isinstance(x, Const):
         raise Unsupported("truncation of a constant is not supported", "quantize the constant instead")

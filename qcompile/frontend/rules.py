@@ -15,7 +15,17 @@ from qcompile.formats import FixedPoint, Rounding
 from qcompile.frontend import quantizers
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.importer import Call, Comparison, Rule, Tensor, Unsupported
-from qcompile.frontend.tensors import apply_steps, axis_of, expanded, number, operand, param, shape_of, structural, to_shape
+from qcompile.frontend.tensors import (
+    apply_steps,
+    axis_of,
+    expanded,
+    number,
+    operand,
+    param,
+    shape_of,
+    structural,
+    to_shape,
+)
 from qcompile.ir import Node, Param, Shape, Value, ops
 from qcompile.sim.functions import correctly_rounded_sqrt
 
@@ -23,7 +33,7 @@ _CONSTANT_LIMIT = 2**22  # elements of a folded constant
 _BITS_LIMIT = 2**14  # of the numerator and denominator of one of its elements
 
 
-# --- structure -----------------------------------------------------------------------------------------------------------
+# --- structure
 
 
 def reshape(call: Call) -> Tensor:
@@ -90,7 +100,9 @@ def transpose(call: Call) -> Tensor:
 
 
 def shape(call: Call) -> Tensor:
-    return Const(np.array(shape_of(call.data(0)), dtype=np.int64)[call.attribute("start", 0) : call.attribute("end", None)])
+    return Const(
+        np.array(shape_of(call.data(0)), dtype=np.int64)[call.attribute("start", 0) : call.attribute("end", None)]
+    )
 
 
 def size(call: Call) -> Tensor:
@@ -117,7 +129,10 @@ def gather(call: Call) -> Tensor:
 def _look_up(call: Call, table: Tensor, index: Value) -> Tensor:
     """Rows of a constant table: a product with one ones-hot row per index, negative indices counted from the end."""
     if not isinstance(table, Const) or call.attribute("axis", 0) != 0:
-        raise Unsupported("the index is computed by the network, and the data too or along an inner axis", "look up rows of a constant")
+        raise Unsupported(
+            "the index is computed by the network, and the data too or along an inner axis",
+            "look up rows of a constant",
+        )
     rows, row, shape = table.shape[0], table.shape[1:], index.type.shape
     spread = call.emit(ops.Take(len(shape), (0,) * rows), call.emit(ops.Reshape((*shape, 1)), index))
     hot: Value | None = None
@@ -153,7 +168,9 @@ def split(call: Call) -> Any:
     if sum(sizes) != length:
         raise Unsupported(f"cannot split axis {axis} of {list(shape_of(x))} into {sizes}")
     starts = np.cumsum([0, *sizes]).tolist()
-    return tuple(structural(call, x, ops.Take(axis, tuple(range(a, b)))) for a, b in zip(starts, starts[1:], strict=False))
+    return tuple(
+        structural(call, x, ops.Take(axis, tuple(range(a, b)))) for a, b in zip(starts, starts[1:], strict=False)
+    )
 
 
 def concat(call: Call) -> Tensor:
@@ -175,16 +192,29 @@ def identity(call: Call) -> Tensor:
 def cast(call: Call) -> Tensor:
     x = call.data(0)
     kind = call.attribute("to", 1)
-    names = {1: np.float32, 10: np.float32, 11: np.float64, 6: np.int32, 7: np.int64, 9: np.bool_, 2: np.uint8, 3: np.int8}
+    names = {
+        1: np.float32,
+        10: np.float32,
+        11: np.float64,
+        6: np.int32,
+        7: np.int64,
+        9: np.bool_,
+        2: np.uint8,
+        3: np.int8,
+    }
     if isinstance(x, Const):
         if kind not in names:
             raise Unsupported(f"a cast to data type {kind} is not supported")
-        return x if names[kind] in (np.float32, np.float64) and x.units is not None else Const(x.held.astype(names[kind]))
+        return (
+            x if names[kind] in (np.float32, np.float64) and x.units is not None else Const(x.held.astype(names[kind]))
+        )
     if kind in (1, 10, 11):
         return x
     if kind not in INTEGERS:
         raise Unsupported(f"a cast of data to type {kind} is not supported", "use a quantizer")
-    whole = isinstance(maker := call.builder.makers.get(x.name), Node) and isinstance(maker.op, (ops.Round, ops.Count, ops.ArgMax))
+    whole = isinstance(maker := call.builder.makers.get(x.name), Node) and isinstance(
+        maker.op, (ops.Round, ops.Count, ops.ArgMax)
+    )
     return x if whole or x.name in call.builder.codes else call.emit(ops.Round(Rounding.DOWN), x)
 
 
@@ -221,7 +251,7 @@ def constant_of_shape(call: Call) -> Tensor:
     return Const(np.full(dims, fill.ravel()[0], dtype=fill.dtype))
 
 
-# --- arithmetic ----------------------------------------------------------------------------------------------------------
+# --- arithmetic
 
 
 def _exact_binary(a: Const, b: Const, held: np.ndarray, fn: Callable[[Any, Any], Any]) -> Const:
@@ -265,7 +295,9 @@ def _fold(call: Call, a: Const, b: Const) -> Const:
         if quantized.units is not None and positive and (kind == "Mul" or (kind == "Div" and quantized is a)):
             factor = other.param() if kind == "Mul" else other.param().map(lambda v: 1 / v)
             return quantized.scaled(factor, held)
-    fn = {"Add": lambda x, y: x + y, "Sub": lambda x, y: x - y, "Mul": lambda x, y: x * y, "Div": lambda x, y: x / y}[kind]
+    fn = {"Add": lambda x, y: x + y, "Sub": lambda x, y: x - y, "Mul": lambda x, y: x * y, "Div": lambda x, y: x / y}[
+        kind
+    ]
     return _exact_binary(a, b, held, fn)
 
 
@@ -311,7 +343,9 @@ def mul(call: Call) -> Tensor:
 
 
 def _swish(call: Call, gate: Value, other: Value) -> Value | None:
-    """other * gate as one function of x, where other is x (scaled) and the gate a sigmoid, a hard sigmoid of any size, or 1 + erf of x."""
+    """other * gate as one function of x, where other is x (scaled) and the gate a sigmoid, a hard sigmoid of any size,
+    or 1 + erf of x.
+    """
     makers = call.builder.makers
     last = makers.get(gate.name)
     if last is None or len(last.inputs) != 1:
@@ -322,7 +356,12 @@ def _swish(call: Call, gate: Value, other: Value) -> Value | None:
         made = last.inputs[0], ops.Func("silu"), Fraction(1)
     elif inner is not None and isinstance(inner.op, ops.Affine) and isinstance(last.op, ops.Clip):
         made = _hard(last.op, inner)
-    elif inner is not None and inner.op == ops.Func("erf") and isinstance(last.op, ops.Affine) and last.op == ops.Affine(add=last.op.add):
+    elif (
+        inner is not None
+        and inner.op == ops.Func("erf")
+        and isinstance(last.op, ops.Affine)
+        and last.op == ops.Affine(add=last.op.add)
+    ):
         scaled = makers.get(inner.inputs[0].name)
         if last.op.add.is_scalar and last.op.add.scalar == 1 and scaled is not None and _scaling(scaled):
             made = scaled.inputs[0], ops.Func("erf_gate", scaled.op.mul.scalar), Fraction(1)
@@ -357,7 +396,9 @@ def _hard(bounds: ops.Clip, inner: Node) -> tuple[Value, ops.Func, Fraction] | N
 def div(call: Call) -> Tensor:
     a, b = call.data(0), call.data(1)
     if not isinstance(b, Const):
-        raise Unsupported("a division by a tensor that the network computes is not supported", "divide by constants only")
+        raise Unsupported(
+            "a division by a tensor that the network computes is not supported", "divide by constants only"
+        )
     if isinstance(a, Const):
         return _fold(call, a, b)
     if not np.all(b.held != 0):
@@ -428,7 +469,9 @@ def batch_normalization(call: Call) -> Tensor:
     if isinstance(x, Const):
         raise Unsupported("batch normalization of a constant is not supported")
     if call.attribute("training_mode", 0):
-        raise Unsupported("batch normalization in training mode depends on the whole batch", "export the model in evaluation mode")
+        raise Unsupported(
+            "batch normalization in training mode depends on the whole batch", "export the model in evaluation mode"
+        )
     rank = len(x.type.shape)
     if rank < 2:
         raise Unsupported(f"batch normalization needs rank 2 or more, not {rank}")
@@ -456,7 +499,10 @@ def matmul(call: Call) -> Tensor:
         raise Unsupported(reason, "multiply by a matrix")
     left, right = shape_of(a), shape_of(b)
     if len(left) == 1 or len(right) == 1:
-        rows, columns = (a if len(left) > 1 else to_shape(call, a, (1, *left))), (b if len(right) > 1 else to_shape(call, b, (*right, 1)))
+        rows, columns = (
+            (a if len(left) > 1 else to_shape(call, a, (1, *left))),
+            (b if len(right) > 1 else to_shape(call, b, (*right, 1))),
+        )
         product = call.emit(ops.MatMul(), call.value(rows), call.value(columns))
         shape = list(product.type.shape)
         kept = [*shape[:-2], *(shape[-2:-1] if len(left) > 1 else ()), *(shape[-1:] if len(right) > 1 else ())]
@@ -491,7 +537,7 @@ def gemm(call: Call) -> Tensor:
     return _sum(call, out, c, 1)
 
 
-# --- activations ---------------------------------------------------------------------------------------------------------
+# --- activations
 
 
 def relu(call: Call) -> Tensor:
@@ -514,7 +560,12 @@ def clip(call: Call) -> Tensor:
     if lo is not None and hi is not None and lo.scalar > hi.scalar:
         lo = hi  # ONNX: min first, then max, so max wins
     x = call.data(0)
-    if isinstance(x, Value) and lo is not None and hi is not None and (narrow := _narrowed(call, x, lo.scalar, hi.scalar)) is not None:
+    if (
+        isinstance(x, Value)
+        and lo is not None
+        and hi is not None
+        and (narrow := _narrowed(call, x, lo.scalar, hi.scalar)) is not None
+    ):
         return narrow
     return apply_steps(call, ops.Clip(lo, hi))
 
@@ -539,7 +590,11 @@ def _format_of(lo: Fraction, hi: Fraction) -> FixedPoint | None:
     if lo.denominator != 1 or hi.denominator != 1 or not -(2**63) <= lo <= 0 < hi < 2**64:
         return None
     width = int(hi).bit_length() + (lo < 0)
-    fits = [f for f in (FixedPoint(width, 0, lo < 0, narrow) for narrow in (False, True) if width > 1) if (f.min_units, f.max_units) == (lo, hi)]
+    fits = [
+        f
+        for f in (FixedPoint(width, 0, lo < 0, narrow) for narrow in (False, True) if width > 1)
+        if (f.min_units, f.max_units) == (lo, hi)
+    ]
     return fits[0] if fits else None
 
 
@@ -650,7 +705,9 @@ def absolute(call: Call) -> Tensor:
 
 
 def _func(name: str, default: float = 1.0) -> Rule:
-    return lambda call: apply_steps(call, ops.Func(name, number(call, "alpha", default) if name == "elu" else Fraction(1)))
+    return lambda call: apply_steps(
+        call, ops.Func(name, number(call, "alpha", default) if name == "elu" else Fraction(1))
+    )
 
 
 def selu(call: Call) -> Tensor:
@@ -681,7 +738,7 @@ def _round(mode: Rounding) -> Rule:
     return rule
 
 
-# --- tails ---------------------------------------------------------------------------------------------------------------
+# --- tails
 
 
 def _softmax(log: bool) -> Rule:
@@ -690,7 +747,9 @@ def _softmax(log: bool) -> Rule:
         rank = len(shape_of(x))
         axis = axis_of(call.attribute("axis", -1 if call.opset >= 13 else 1), rank)
         if call.opset < 13 and math.prod(shape_of(x)[axis + 1 :]) != 1:
-            raise Unsupported("before opset 13 a softmax runs over all trailing axes together", "export with opset 13 or newer")
+            raise Unsupported(
+                "before opset 13 a softmax runs over all trailing axes together", "export with opset 13 or newer"
+            )
         return apply_steps(call, ops.Softmax(axis, log))
 
     return rule
@@ -709,7 +768,9 @@ def _arg(sign: int) -> Rule:
         x = call.value(_without_softmax(call, x, axis))
         if sign < 0:
             x = call.emit(ops.Affine(param(-1), param(0)), x)
-        return call.emit(ops.ArgMax(axis, bool(call.attribute("keepdims", 1)), bool(call.attribute("select_last_index", 0))), x)
+        return call.emit(
+            ops.ArgMax(axis, bool(call.attribute("keepdims", 1)), bool(call.attribute("select_last_index", 0))), x
+        )
 
     return rule
 
@@ -734,20 +795,73 @@ def top_k(call: Call) -> Any:
 
 
 RULES: dict[str, Rule] = {
-    "Quant": quantizers.quant, "IntQuant": quantizers.quant, "BipolarQuant": quantizers.bipolar_quant, "FloatQuant": quantizers.float_quant,
-    "Trunc": quantizers.trunc, "MultiThreshold": quantizers.multi_threshold,
-    "Reshape": reshape, "Flatten": flatten, "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Transpose": transpose,
-    "Shape": shape, "Size": size, "Gather": gather, "Slice": slice_, "Split": split, "Concat": concat,
-    "Identity": identity, "Dropout": identity, "Cast": cast, "Constant": constant, "ConstantOfShape": constant_of_shape,
-    "Add": add, "Sub": sub, "Mul": mul, "Div": div, "Neg": neg, "Pow": pow_, "Sqrt": sqrt, "Reciprocal": reciprocal,
-    "BatchNormalization": batch_normalization, "MatMul": matmul, "Gemm": gemm,
-    "Relu": relu, "Clip": clip, "LeakyRelu": leaky_relu, "PRelu": prelu, "HardSigmoid": hard_sigmoid, "Abs": absolute,
-    "Sigmoid": _func("sigmoid"), "Tanh": _func("tanh"), "Exp": _func("exp"), "Softplus": _func("softplus"),
-    "Softsign": _func("softsign"), "Erf": _func("erf"), "Elu": _func("elu"), "Selu": selu, "Gelu": gelu,
-    "Swish": _func("silu"), "Silu": _func("silu"),
-    "Round": _round(Rounding.ROUND), "Floor": _round(Rounding.FLOOR), "Ceil": _round(Rounding.CEIL),
-    "HardSwish": hard_swish, "Sign": sign,
-    "Softmax": _softmax(False), "LogSoftmax": _softmax(True), "ArgMax": _arg(1), "ArgMin": _arg(-1), "TopK": top_k,
-    "Min": minimum, "Max": maximum, "Greater": _compare(True), "GreaterOrEqual": _compare(True), "Less": _compare(False),
-    "LessOrEqual": _compare(False), "Equal": equal, "Range": range_, "Where": where,
-}  # fmt: skip
+    "Quant": quantizers.quant,
+    "IntQuant": quantizers.quant,
+    "BipolarQuant": quantizers.bipolar_quant,
+    "FloatQuant": quantizers.float_quant,
+    "Trunc": quantizers.trunc,
+    "MultiThreshold": quantizers.multi_threshold,
+    "Reshape": reshape,
+    "Flatten": flatten,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
+    "Transpose": transpose,
+    "Shape": shape,
+    "Size": size,
+    "Gather": gather,
+    "Slice": slice_,
+    "Split": split,
+    "Concat": concat,
+    "Identity": identity,
+    "Dropout": identity,
+    "Cast": cast,
+    "Constant": constant,
+    "ConstantOfShape": constant_of_shape,
+    "Add": add,
+    "Sub": sub,
+    "Mul": mul,
+    "Div": div,
+    "Neg": neg,
+    "Pow": pow_,
+    "Sqrt": sqrt,
+    "Reciprocal": reciprocal,
+    "BatchNormalization": batch_normalization,
+    "MatMul": matmul,
+    "Gemm": gemm,
+    "Relu": relu,
+    "Clip": clip,
+    "LeakyRelu": leaky_relu,
+    "PRelu": prelu,
+    "HardSigmoid": hard_sigmoid,
+    "Abs": absolute,
+    "Sigmoid": _func("sigmoid"),
+    "Tanh": _func("tanh"),
+    "Exp": _func("exp"),
+    "Softplus": _func("softplus"),
+    "Softsign": _func("softsign"),
+    "Erf": _func("erf"),
+    "Elu": _func("elu"),
+    "Selu": selu,
+    "Gelu": gelu,
+    "Swish": _func("silu"),
+    "Silu": _func("silu"),
+    "Round": _round(Rounding.ROUND),
+    "Floor": _round(Rounding.FLOOR),
+    "Ceil": _round(Rounding.CEIL),
+    "HardSwish": hard_swish,
+    "Sign": sign,
+    "Softmax": _softmax(False),
+    "LogSoftmax": _softmax(True),
+    "ArgMax": _arg(1),
+    "ArgMin": _arg(-1),
+    "TopK": top_k,
+    "Min": minimum,
+    "Max": maximum,
+    "Greater": _compare(True),
+    "GreaterOrEqual": _compare(True),
+    "Less": _compare(False),
+    "LessOrEqual": _compare(False),
+    "Equal": equal,
+    "Range": range_,
+    "Where": where,
+}

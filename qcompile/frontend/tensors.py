@@ -99,7 +99,12 @@ def number(call: Call, name: str, default: float) -> Fraction:
     return Fraction(float(np.float32(call.attribute(name, default))))
 
 
-_ROUNDINGS = {Rounding.ROUND: np.rint, Rounding.FLOOR: np.floor, Rounding.CEIL: np.ceil, Rounding.UP: lambda x: np.sign(x) * np.ceil(np.abs(x))}
+_ROUNDINGS = {
+    Rounding.ROUND: np.rint,
+    Rounding.FLOOR: np.floor,
+    Rounding.CEIL: np.ceil,
+    Rounding.UP: lambda x: np.sign(x) * np.ceil(np.abs(x)),
+}
 
 
 def _folded(call: Call, x: Const, steps: tuple[ops.Step | ops.Softmax, ...]) -> Const:

@@ -29,7 +29,9 @@ def _spatial(call: Call, name: str, rank: int, default: int = 1) -> Shape:
 def _rank_of(x: Value) -> int:
     rank = len(x.type.shape) - 2
     if rank not in (1, 2):
-        raise Unsupported(f"a tensor of shape {list(x.type.shape)} has {max(rank, 0)} spatial axes; 1 and 2 are supported")
+        raise Unsupported(
+            f"a tensor of shape {list(x.type.shape)} has {max(rank, 0)} spatial axes; 1 and 2 are supported"
+        )
     return rank
 
 
@@ -47,13 +49,16 @@ def _pads(call: Call, sizes: Shape, kernel: Shape, strides: Shape, dilations: Sh
     if mode not in ("SAME_UPPER", "SAME_LOWER"):
         raise Unsupported(f"auto_pad is '{mode}'; NOTSET, VALID, SAME_UPPER and SAME_LOWER exist")
     total = [
-        max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n) for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)
+        max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
+        for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)
     ]
     less, more = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
     return (less, more) if mode == "SAME_UPPER" else (more, less)
 
 
-def _bordered(call: Call, x: Value, before: Shape, after: Shape, value: Param | None = ZERO, interior: Shape | None = None) -> Value:
+def _bordered(
+    call: Call, x: Value, before: Shape, after: Shape, value: Param | None = ZERO, interior: Shape | None = None
+) -> Value:
     """x with a border around its last axes; negative numbers take elements away."""
     outer = (0,) * (len(x.type.shape) - len(before))
     gaps = outer + (interior or (0,) * len(before))
@@ -77,7 +82,9 @@ def _conv(call: Call, x: Value, w: Tensor) -> Value:
     if len(kernel) != rank:
         raise Unsupported(f"weights of shape {list(shape_of(w))} do not fit data of shape {list(x.type.shape)}")
     if call.attribute("kernel_shape", None) and _spatial(call, "kernel_shape", rank) != kernel:
-        raise Unsupported(f"kernel_shape is {list(call.attribute('kernel_shape', []))}, the weights have shape {list(shape_of(w))}")
+        raise Unsupported(
+            f"kernel_shape is {list(call.attribute('kernel_shape', []))}, the weights have shape {list(shape_of(w))}"
+        )
     strides, dilations = _spatial(call, "strides", rank), _spatial(call, "dilations", rank)
     before, after = _pads(call, x.type.shape[2:], kernel, strides, dilations)
     x = _bordered(call, x, before, after)
@@ -103,14 +110,19 @@ def conv_transpose(call: Call) -> Tensor:
     rank, groups = _rank_of(x), int(call.attribute("group", 1))
     inputs, outputs, *kernel = w.shape
     if len(kernel) != rank or inputs != x.type.shape[1] or groups < 1 or inputs % groups:
-        raise Unsupported(f"weights of shape {list(w.shape)} in {groups} groups do not fit data of shape {list(x.type.shape)}")
+        raise Unsupported(
+            f"weights of shape {list(w.shape)} in {groups} groups do not fit data of shape {list(x.type.shape)}"
+        )
     strides, dilations = _spatial(call, "strides", rank), _spatial(call, "dilations", rank)
     extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
     before, after = _cropped(call, x.type.shape[2:], extent, strides)
     x = _bordered(
-        call, x, tuple(e - 1 - b for e, b in zip(extent, before, strict=True)), tuple(e - 1 - a for e, a in zip(extent, after, strict=True)),
+        call,
+        x,
+        tuple(e - 1 - b for e, b in zip(extent, before, strict=True)),
+        tuple(e - 1 - a for e, a in zip(extent, after, strict=True)),
         interior=tuple(s - 1 for s in strides),
-    )  # fmt: skip
+    )
     turned = w.rearrange(lambda a: _turned(a, groups))
     y = call.emit(ops.Conv((1,) * rank, dilations, groups), x, call.value(turned))
     return with_bias(call, y, call.input(2))
@@ -141,7 +153,7 @@ def _cropped(call: Call, sizes: Shape, extent: Shape, strides: Shape) -> tuple[S
     return before, tuple(a - e for a, e in zip(after, extra, strict=True))
 
 
-# --- pooling ---------------------------------------------------------------------------------------------------------------
+# --- pooling
 
 
 def _pool(call: Call, x: Value) -> tuple[Shape, Shape, Shape, Shape, Shape, Shape]:
@@ -157,7 +169,9 @@ def _pool(call: Call, x: Value) -> tuple[Shape, Shape, Shape, Shape, Shape, Shap
     for n, k, s, d, b, a in zip(sizes, kernel, strides, dilations, before, after, strict=True):
         room = n + b + a - (d * (k - 1) + 1)
         if room < 0:
-            raise Unsupported(f"a window of {list(kernel)} does not fit into {list(sizes)}", "check the shapes in the model")
+            raise Unsupported(
+                f"a window of {list(kernel)} does not fit into {list(sizes)}", "check the shapes in the model"
+            )
         count = room // s + 1
         if call.attribute("ceil_mode", 0) and room % s and count * s < n + b:
             count += 1  # a last window that reaches over the end, unless it would start behind the data
@@ -192,7 +206,9 @@ def average_pool(call: Call) -> Tensor:
     kernel, strides, dilations, before, after, needed = _pool(call, x)
     include = bool(call.attribute("count_include_pad", 0))
     counts = []
-    for a, geometry in zip(after, zip(x.type.shape[2:], kernel, strides, dilations, before, needed, strict=True), strict=True):
+    for a, geometry in zip(
+        after, zip(x.type.shape[2:], kernel, strides, dilations, before, needed, strict=True), strict=True
+    ):
         places = _places(*geometry)
         first, last = (-geometry[4], geometry[0] + a) if include else (0, geometry[0])
         counts.append(((places >= first) & (places < last)).sum(axis=1))
@@ -247,7 +263,7 @@ def quant_average_pool(call: Call) -> Tensor:
     return channels_last(call, y) if last else y
 
 
-# --- channels last ---------------------------------------------------------------------------------------------------------
+# --- channels last
 
 
 def channels_first(call: Call, x: Any) -> Any:
@@ -263,7 +279,9 @@ def channels_last(call: Call, x: Any) -> Any:
 
 
 def in_channels_last(rule: Rule, transposed: int = 1) -> Rule:
-    """A rule for channels-first data as one for channels-last data; transposed: how many inputs are laid out that way."""
+    """A rule for channels-first data as one for channels-last data; transposed: how many inputs are laid out
+    that way.
+    """
 
     def wrapped(call: Call) -> Tensor:
         moved = [channels_first(call, x) if i < transposed and x is not None else x for i, x in enumerate(call.inputs)]
@@ -284,7 +302,8 @@ def im2col(call: Call) -> Tensor:
     x = channels_last(call, _bordered(call, channels_first(call, x), tuple(pads[:2]), tuple(pads[2:]), value))
     n, rows, columns, channels = x.type.shape
     tops, lefts = (
-        _places(size, k, s, d, 0, 0).ravel().tolist() for size, k, s, d in zip((rows, columns), kernel, strides, dilations, strict=True)
+        _places(size, k, s, d, 0, 0).ravel().tolist()
+        for size, k, s, d in zip((rows, columns), kernel, strides, dilations, strict=True)
     )
     y = call.emit(ops.Take(2, tuple(lefts)), call.emit(ops.Take(1, tuple(tops)), x))
     y = call.emit(ops.Reshape((n, len(tops) // kernel[0], kernel[0], len(lefts) // kernel[1], kernel[1], channels)), y)
@@ -292,7 +311,7 @@ def im2col(call: Call) -> Tensor:
     return call.emit(ops.Reshape((*y.type.shape[:3], math.prod(y.type.shape[3:]))), y)
 
 
-# --- borders and sizes -----------------------------------------------------------------------------------------------------
+# --- borders and sizes
 
 
 def pad(call: Call) -> Tensor:
@@ -340,7 +359,9 @@ _SOURCES: dict[str, Callable[[int, Fraction, int, int], Fraction]] = {
     "asymmetric": lambda i, scale, old, new: i / scale,
     "half_pixel": lambda i, scale, old, new: (i + Fraction(1, 2)) / scale - Fraction(1, 2),
     "half_pixel_symmetric": lambda i, scale, old, new: _symmetric(i, scale, old, new),
-    "pytorch_half_pixel": lambda i, scale, old, new: (i + Fraction(1, 2)) / scale - Fraction(1, 2) if new > 1 else Fraction(0),
+    "pytorch_half_pixel": lambda i, scale, old, new: (
+        (i + Fraction(1, 2)) / scale - Fraction(1, 2) if new > 1 else Fraction(0)
+    ),
     "align_corners": lambda i, scale, old, new: Fraction(i * (old - 1), new - 1) if new > 1 else Fraction(0),
 }
 _NEAREST: dict[str, Callable[[Fraction], int]] = {
@@ -368,12 +389,18 @@ def resize(call: Call) -> Tensor:
     axes = [axis_of(a, len(shape)) for a in call.attribute("axes", None) or range(len(shape))]
     if isinstance(sizes, Const) and sizes.held.size:
         batch = call.builder.batch  # the file's own, where that of the data became 1
-        targets = [1 if a == 0 and v == batch else int(v) for a, v in zip(axes, sizes.held.ravel().tolist(), strict=True)]
+        targets = [
+            1 if a == 0 and v == batch else int(v) for a, v in zip(axes, sizes.held.ravel().tolist(), strict=True)
+        ]
         factors = [Fraction(t, shape[a]) for t, a in zip(targets, axes, strict=True)]
         if call.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
             raise Unsupported("a policy that keeps the aspect ratio is not supported", "give scales instead of sizes")
     else:
-        given = scales.held.ravel().tolist() if isinstance(scales, Const) and scales.held.size else call.attribute("scales", None)
+        given = (
+            scales.held.ravel().tolist()
+            if isinstance(scales, Const) and scales.held.size
+            else call.attribute("scales", None)
+        )
         if not given or len(given) != len(axes) or not all(v > 0 for v in given):
             raise Unsupported("scales and sizes are both missing or computed by the network", "export with fixed sizes")
         factors = [Fraction(v) for v in given]
@@ -400,7 +427,9 @@ def depth_to_space(call: Call) -> Tensor:
     h, w = spatial
     depth = c // (b * b)
     column_row = call.attribute("mode", "DCR") == "CRD"
-    split, perm = ((n, depth, b, b, h, w), (0, 1, 4, 2, 5, 3)) if column_row else ((n, b, b, depth, h, w), (0, 3, 4, 1, 5, 2))
+    split, perm = (
+        ((n, depth, b, b, h, w), (0, 1, 4, 2, 5, 3)) if column_row else ((n, b, b, depth, h, w), (0, 3, 4, 1, 5, 2))
+    )
     y = call.emit(ops.Transpose(perm), call.emit(ops.Reshape(split), x))
     return call.emit(ops.Reshape((n, depth, h * b, w * b)), y)
 
@@ -446,10 +475,23 @@ def tile(call: Call) -> Tensor:
 
 
 RULES: dict[str, Rule] = {
-    "Conv": conv, "ConvTranspose": conv_transpose, "MaxPool": max_pool, "AveragePool": average_pool,
-    "GlobalAveragePool": global_average_pool, "GlobalMaxPool": global_max_pool,
-    "ReduceMean": reduce("mean"), "ReduceSum": reduce("sum"), "ReduceMax": reduce("max"),
-    "QuantAvgPool2d": quant_average_pool, "Im2Col": im2col, "MaxPoolNHWC": in_channels_last(max_pool),
-    "Pad": pad, "Resize": resize, "Upsample": resize, "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth,
-    "Expand": expand, "Tile": tile,
-}  # fmt: skip
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "MaxPool": max_pool,
+    "AveragePool": average_pool,
+    "GlobalAveragePool": global_average_pool,
+    "GlobalMaxPool": global_max_pool,
+    "ReduceMean": reduce("mean"),
+    "ReduceSum": reduce("sum"),
+    "ReduceMax": reduce("max"),
+    "QuantAvgPool2d": quant_average_pool,
+    "Im2Col": im2col,
+    "MaxPoolNHWC": in_channels_last(max_pool),
+    "Pad": pad,
+    "Resize": resize,
+    "Upsample": resize,
+    "DepthToSpace": depth_to_space,
+    "SpaceToDepth": space_to_depth,
+    "Expand": expand,
+    "Tile": tile,
+}

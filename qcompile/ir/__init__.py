@@ -2,10 +2,42 @@
 
 from qcompile.ir import ops
 from qcompile.ir.text import parse, print_graph
-from qcompile.ir.types import ONE, ZERO, Array, Graph, Node, Origin, Param, Shape, TensorType, Value, aligned, exact, gcd_of, integers
+from qcompile.ir.types import (
+    ONE,
+    ZERO,
+    Array,
+    Graph,
+    Node,
+    Origin,
+    Param,
+    Shape,
+    TensorType,
+    Value,
+    aligned,
+    exact,
+    gcd_of,
+    integers,
+)
 from qcompile.ir.typing import output_shape, verify
 
 __all__ = [
-    "ONE", "ZERO", "Array", "Graph", "Node", "Origin", "Param", "Shape", "TensorType", "Value",
-    "aligned", "exact", "gcd_of", "integers", "ops", "output_shape", "parse", "print_graph", "verify",
-]  # fmt: skip
+    "ONE",
+    "ZERO",
+    "Array",
+    "Graph",
+    "Node",
+    "Origin",
+    "Param",
+    "Shape",
+    "TensorType",
+    "Value",
+    "aligned",
+    "exact",
+    "gcd_of",
+    "integers",
+    "ops",
+    "output_shape",
+    "parse",
+    "print_graph",
+    "verify",
+]

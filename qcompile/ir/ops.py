@@ -1,7 +1,7 @@
 """The op vocabulary. An op is a frozen dataclass; its fields are its attributes, all typed and final.
 
-Scalar steps (`Step`) act on every element alike or by parameters that broadcast. In a model graph a step is a node; in an
-integer graph a `Map` composes several of them into one function from accumulators to codes.
+Scalar steps (`Step`) act on every element alike or by parameters that broadcast. In a model graph a step is a node; in
+an integer graph a `Map` composes several of them into one function from accumulators to codes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class Count(Step):
 
 @dataclass(frozen=True)
 class Quantize(Step):
-    """The only place where precision is lost: x -> (q - zero_point) * scale * 2**unit, q = round(x / (scale * 2**unit) + zero_point)."""
+    """The only place where precision is lost: x -> (q - zero_point) * scale * 2**unit, q = round(x / (scale * 2**unit)
+    + zero_point).
+    """
 
     format: Format
     scale: Param = ONE
@@ -82,7 +84,9 @@ class Quantize(Step):
 
 @dataclass(frozen=True)
 class Constant:
-    """units of the output type's format (decoded codes). reloadable: others of that format may take their place in the finished hardware."""
+    """units of the output type's format (decoded codes). reloadable: others of that format may take their place in the
+    finished hardware.
+    """
 
     units: Array
     reloadable: bool = False
@@ -128,9 +132,11 @@ class Take:
 
 @dataclass(frozen=True)
 class Pad:
-    """A border of constants: `before`, `after` per axis, and `interior` of them between neighbouring elements (ConvTranspose).
+    """A border of constants: `before`, `after` per axis, and `interior` of them between neighbouring elements
+    (ConvTranspose).
 
-    value: broadcasts against the padded tensor (integer dialect: in units); None is less than every element (in front of a maximum).
+    value: broadcasts against the padded tensor (integer dialect: in units); None is less than every element (in front
+    of a maximum).
     """
 
     before: Shape
@@ -141,7 +147,9 @@ class Pad:
 
 @dataclass(frozen=True)
 class Conv:
-    """y[n, o] = sum over c, k of x[n, c, strides * place + dilations * k] * w[o, c, k]; 1 or 2 spatial axes, no padding (see `Pad`)."""
+    """y[n, o] = sum over c, k of x[n, c, strides * place + dilations * k] * w[o, c, k]; 1 or 2 spatial axes, no padding
+    (see `Pad`).
+    """
 
     strides: Shape
     dilations: Shape
@@ -224,7 +232,9 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """row r: value = values[r, number of t in cuts[r] with t <= A]. cuts [P, K] ascending (padded with a number above the range), values [P, K+1]."""
+    """row r: value = values[r, number of t in cuts[r] with t <= A]. cuts [P, K] ascending (padded with a number above
+    the range), values [P, K+1].
+    """
 
     cuts: Array
     values: Array
@@ -238,8 +248,8 @@ class Thresholds:
 class MulAddShift:
     """Segments of y = clamp((mul * A + add) >> shift), segment s of row r serving breaks[r, s-1] <= A < breaks[r, s].
 
-    mul, add, shift, tie: [P, S]; breaks [P, S-1]; lo, hi [P]. tie = t > 0: where the t bits below the binary point are all zero, and
-    the quotient is odd, 1 is subtracted (round half to even; the half is already in `add`).
+    mul, add, shift, tie: [P, S]; breaks [P, S-1]; lo, hi [P]. tie = t > 0: where the t bits below the binary point are
+    all zero, and the quotient is odd, 1 is subtracted (round half to even; the half is already in `add`).
     """
 
     mul: Array
@@ -259,7 +269,8 @@ class MulAddShift:
 class FloatRound:
     """v = mul * A + add over 2**shift, rounded to the grid of a minifloat, limited to [lo, hi] (units). All [P].
 
-    even: v is exact and ties go to even; else they go up (toward +infinity), which parameters were chosen to make right.
+    even: v is exact and ties go to even; else they go up (toward +infinity), which parameters were chosen to make
+    right.
     """
 
     mul: Array
@@ -291,8 +302,10 @@ class Table:
 class Map:
     """out = last step of `steps` applied to A = sum_i coeffs[i] * acc_i, element by element.
 
-    index: row of the parameters for each element, broadcastable against the output (per tensor, channel, element or border class).
-    coeffs: integers [inputs, P]. steps: parameters of shape () or (P,) (Count: (P, K)); the last is a Quantize, whose units come out.
+    index: row of the parameters for each element, broadcastable against the output (per tensor, channel, element or
+    border class).
+    coeffs: integers [inputs, P]. steps: parameters of shape () or (P,) (Count: (P, K)); the last is a Quantize, whose
+    units come out.
     impl: how hardware and simulators compute it, proven equal to `steps` on every reachable A; None until chosen.
     """
 
@@ -312,7 +325,8 @@ class Map:
 class IntSoftmax:
     """Integer softmax along the last axis, defined on integers only (its own specification).
 
-    d = min((max(a) - a) * mul >> shift, len(table) - 1); e = table[d]; out = floor((e * 2**frac + sum(e) // 2) / sum(e)).
+    d = min((max(a) - a) * mul >> shift, len(table) - 1); e = table[d]; out = floor((e * 2**frac + sum(e) // 2) /
+    sum(e)).
     """
 
     mul: int

@@ -105,7 +105,9 @@ class Param:
         array = self.aligned(rank)
         kept = np.moveaxis(array, axes, range(-len(axes), 0))
         rows = kept.reshape(-1, math.prod(kept.shape[rank - len(axes) :])).tolist()
-        return Param(tuple(1 if i in axes else n for i, n in enumerate(array.shape)), tuple(gcd_of(row) for row in rows)).compress()
+        return Param(
+            tuple(1 if i in axes else n for i, n in enumerate(array.shape)), tuple(gcd_of(row) for row in rows)
+        ).compress()
 
     def aligned(self, rank: int) -> np.ndarray:
         """The array with `rank` axes, those of size 1 that are missing in front added."""
@@ -137,7 +139,9 @@ def _compressed(array: np.ndarray, keep_last: bool = False) -> np.ndarray:
 
 
 def integers(values: Iterable[Any], shape: Shape | None = None) -> np.ndarray:
-    """An object array of Python integers: exact at any width. numpy alone would turn a short list of them into int64 or float64."""
+    """An object array of Python integers: exact at any width. numpy alone would turn a short list of them into int64 or
+    float64.
+    """
     held = [int(v) for v in values]
     return np.array([*held, None], dtype=object)[:-1].reshape((len(held),) if shape is None else shape)
 

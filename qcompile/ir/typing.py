@@ -115,8 +115,13 @@ def _reduce(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
 @_rule(ops.Pad)
 def _pad(op: ops.Pad, inputs: tuple[TensorType, ...]) -> Shape:
     (x,) = inputs
-    if not len(op.before) == len(op.after) == len(op.interior) == len(x.shape) or min(*op.before, *op.after, *op.interior) < 0:
-        raise ValueError(f"a border of {list(op.before)} and {list(op.after)} does not fit a tensor of shape {list(x.shape)}")
+    if (
+        not len(op.before) == len(op.after) == len(op.interior) == len(x.shape)
+        or min(*op.before, *op.after, *op.interior) < 0
+    ):
+        raise ValueError(
+            f"a border of {list(op.before)} and {list(op.after)} does not fit a tensor of shape {list(x.shape)}"
+        )
     sizes = zip(x.shape, op.before, op.after, op.interior, strict=True)
     shape = tuple(b + d + (d - 1) * i + a for d, b, a, i in sizes)
     if op.value is not None:
@@ -212,7 +217,9 @@ def _verify_node(graph: Graph, node: Node, known: dict[str, Any], vocabulary: tu
     if isinstance(node.op, (ops.Map, ops.Quantize)):
         quantize = node.op.quantize if isinstance(node.op, ops.Map) else node.op
         if quantize.format != node.output.type.format:
-            raise VerificationError(f"output has format {node.output.type.format}, the op makes {quantize.format}", where)
+            raise VerificationError(
+                f"output has format {node.output.type.format}, the op makes {quantize.format}", where
+            )
     for value in node.outputs:
         if value.name in known:
             raise VerificationError(f"value '{value.name}' is made twice", where)

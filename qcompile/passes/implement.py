@@ -1,4 +1,6 @@
-"""Every Map gets its cheapest implementation, proven equal to its specification on every reachable accumulator value."""
+"""Every Map gets its cheapest implementation, proven equal to its specification on every reachable accumulator
+value.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric) -> Imp
             found.append((price.of(fabric, normalised, acc_bits, fmt, rows), partial(_same, normalised)))
         levels = int(np.abs(_ordinals(op, ends[:, 0]) - _ordinals(op, ends[:, 1])).max())
         if levels < (MAX_CUTS if found else LAST_CUTS):
-            found.append((price.thresholds(fabric, max(1, levels), acc_bits), partial(_thresholds, op, low, high, ends)))
+            found.append(
+                (price.thresholds(fabric, max(1, levels), acc_bits), partial(_thresholds, op, low, high, ends))
+            )
     whole = int(high.max()) - int(low.min()) + 1  # the rows of a table share their first index
     near = max(abs(int(low.min())), abs(int(high.max()))) < 2**61  # indices are int64
     if near and whole <= (MAX_TABLE if found else ENUMERABLE) and whole * len(low) <= ENUMERABLE:
@@ -105,7 +109,9 @@ def thresholds(op: ops.Map, low: np.ndarray, high: np.ndarray) -> ops.Thresholds
 
 
 def _thresholds(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.Thresholds:
-    """cuts[r, j]: the smallest A where row r has passed j + 1 codes on its way from f(low) to f(high), by bisection on the exact chain."""
+    """cuts[r, j]: the smallest A where row r has passed j + 1 codes on its way from f(low) to f(high), by bisection on
+    the exact chain.
+    """
     start, stop = _ordinals(op, ends[:, 0]), _ordinals(op, ends[:, 1])
     direction = np.where(stop >= start, 1, -1)
     count = np.abs(stop - start)
@@ -142,7 +148,9 @@ def _by_pieces(op: ops.Map, low: np.ndarray, high: np.ndarray) -> ops.Thresholds
             return ops.Thresholds(Array(np.zeros((1, LAST_CUTS + 1), dtype=np.int64)), Array(np.zeros((1, 1))))
         part = _thresholds(op, first, last, ends)
         for row in np.flatnonzero(live).tolist():
-            _append(rows[row], int(start[row]), int(stop[row]), part.cuts.data[row].tolist(), part.values.data[row].tolist())
+            _append(
+                rows[row], int(start[row]), int(stop[row]), part.cuts.data[row].tolist(), part.values.data[row].tolist()
+            )
     width = max(1, max(len(cuts) for cuts, _ in rows))
     cuts = np.full((len(rows), width), int(high.max()) + 1, dtype=object)
     values = np.zeros((len(rows), width + 1), dtype=object)
@@ -163,11 +171,15 @@ def _append(row: tuple[list[int], list[int]], start: int, stop: int, cuts: list[
             row[1].append(value)
 
 
-def _split_at_turn(op: ops.Map, position: int, starts: list[np.ndarray], low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
+def _split_at_turn(
+    op: ops.Map, position: int, starts: list[np.ndarray], low: np.ndarray, high: np.ndarray
+) -> list[np.ndarray]:
     """Piece starts with those added where the argument of step `position` crosses the step's turning point."""
     step = op.steps[position]
     turn = functions.turn(step) if isinstance(step, ops.Func) else Fraction(0)
-    probe = dataclasses.replace(op, steps=(*op.steps[:position], ops.Affine(add=Param.of(-turn)), ops.Quantize(Bipolar())))
+    probe = dataclasses.replace(
+        op, steps=(*op.steps[:position], ops.Affine(add=Param.of(-turn)), ops.Quantize(Bipolar()))
+    )
     out = []
     for i, start in enumerate(starts):
         stop = (starts[i + 1] if i + 1 < len(starts) else high + 1) - 1
@@ -184,9 +196,11 @@ def _split_at_turn(op: ops.Map, position: int, starts: list[np.ndarray], low: np
 
 
 def _prove(node: Node, impl: Impl, low: np.ndarray, high: np.ndarray, span: int) -> None:
-    """Compare implementation and specification: on all points of a small range, else on every code change of the implementation.
+    """Compare implementation and specification: on all points of a small range, else on every code change of the
+    implementation.
 
-    Between two neighbouring changes of a monotone function that agrees with another monotone one on both sides, they are equal.
+    Between two neighbouring changes of a monotone function that agrees with another monotone one on both sides, they
+    are equal.
     """
     op: ops.Map = node.op
     if span * len(low) <= 2**14:
@@ -206,7 +220,9 @@ def _prove(node: Node, impl: Impl, low: np.ndarray, high: np.ndarray, span: int)
     rows = np.broadcast_to(np.arange(len(low))[:, None], points.shape)
     wanted, got = evaluate_rows(op, points), _run(impl, points, rows)
     if not np.array_equal(wanted, got):
-        raise VerificationError(f"{impl.kind} does not reproduce the activation chain: a defect of qcompile", str(node.origin))
+        raise VerificationError(
+            f"{impl.kind} does not reproduce the activation chain: a defect of qcompile", str(node.origin)
+        )
 
 
 def _run(impl: Impl, a: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""Transposes move behind element-wise nodes until they meet their inverse: models in NHWC layout turn every tensor there and back."""
+"""Transposes move behind element-wise nodes until they meet their inverse: models in NHWC layout turn every tensor
+there and back.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def sink_transposes(graph: Graph) -> Graph:
 
 def _common(node: Node, turned: dict[str, tuple[Value, Perm]]) -> Perm | None:
     """The transpose behind all operands of an element-wise node of one shape."""
-    if not isinstance(node.op, (ops.Map, ops.Mul)) or any(v.name not in turned or v.type.shape != node.output.type.shape for v in node.inputs):
+    if not isinstance(node.op, (ops.Map, ops.Mul)) or any(
+        v.name not in turned or v.type.shape != node.output.type.shape for v in node.inputs
+    ):
         return None
     perms = {turned[v.name][1] for v in node.inputs}
     return perms.pop() if len(perms) == 1 else None
@@ -62,5 +66,7 @@ def _moved(node: Node, perm: Perm, sources: list[Value]) -> Node:
     op = node.op
     if isinstance(op, ops.Map):
         index = np.asarray(op.index.data)
-        op = dataclasses.replace(op, index=Array(index.reshape((1,) * (len(perm) - index.ndim) + index.shape).transpose(back)))
+        op = dataclasses.replace(
+            op, index=Array(index.reshape((1,) * (len(perm) - index.ndim) + index.shape).transpose(back))
+        )
     return Node(op, tuple(sources), (value,), node.origin)

@@ -1,8 +1,8 @@
 """Model graph -> integer graph, every step exact.
 
-Each real tensor is followed as an `Expr`: a rational combination of integer tensors, an offset, and the scalar steps that were
-applied since. Scales, zero points, bias and batch norm only change the combination; an op that needs integers (a quantizer, a
-product) makes them with one `Map`.
+Each real tensor is followed as an `Expr`: a rational combination of integer tensors, an offset, and the scalar steps
+that were applied since. Scales, zero points, bias and batch norm only change the combination; an op that needs integers
+(a quantizer, a product) makes them with one `Map`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,21 @@ import numpy as np
 
 from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
-from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, Shape, TensorType, Value, gcd_of, integers, ops, output_shape
+from qcompile.ir import (
+    ONE,
+    ZERO,
+    Array,
+    Graph,
+    Node,
+    Param,
+    Shape,
+    TensorType,
+    Value,
+    gcd_of,
+    integers,
+    ops,
+    output_shape,
+)
 from qcompile.passes.ports import HostInput, HostOutput, Ports
 from qcompile.passes.ranges import ENUMERABLE, Range, evaluate_rows, node_range, of_format, row_ranges, smallest_format
 from qcompile.sim import functions
@@ -32,7 +46,9 @@ MAX_WIDTH = 1024  # of ap_int
 
 @dataclass(frozen=True)
 class Expr:
-    """sum of coeff * units over the terms, + offset, then the steps (the first of them no Affine). shape: of the real tensor."""
+    """sum of coeff * units over the terms, + offset, then the steps (the first of them no Affine). shape: of the real
+    tensor.
+    """
 
     shape: Shape
     terms: tuple[tuple[Value, Param], ...]
@@ -64,8 +80,16 @@ class Lowering:
     accumulator_bits: int = 0  # the widest accumulator of a minifloat product that the user wants; 0: exact ones
     reloadable: bool = False  # weights of products may be replaced in the finished hardware
 
-    def emit(self, op: Any, inputs: tuple[Value, ...], like: Node, name: str, fmt: Format | None = None,
-             scale: Param = ONE, zero_point: Param = ZERO) -> Value:  # fmt: skip
+    def emit(
+        self,
+        op: Any,
+        inputs: tuple[Value, ...],
+        like: Node,
+        name: str,
+        fmt: Format | None = None,
+        scale: Param = ONE,
+        zero_point: Param = ZERO,
+    ) -> Value:
         """Append a node; without `fmt` the output gets the smallest format that its proven range needs."""
         shape = output_shape(op, tuple(v.type for v in inputs))
         probe = Node(op, inputs, (Value("", TensorType(shape, fmt)),), like.origin)
@@ -89,7 +113,9 @@ class Lowering:
         return value
 
     def product(self, op: Any, inputs: tuple[Value, ...], like: Node, unit: Param) -> tuple[Value, Param]:
-        """A sum of products and its unit: exact, or with low bits dropped where it would be wider than the user wants."""
+        """A sum of products and its unit: exact, or with low bits dropped where it would be wider than the user
+        wants.
+        """
         drop = 0
         if self.accumulator_bits and any(isinstance(v.type.format, Minifloat) for v in inputs):
             shape = output_shape(op, tuple(v.type for v in inputs))
@@ -103,12 +129,15 @@ class Lowering:
         return self.emit(dataclasses.replace(op, drop=drop), inputs, like, like.output.name, scale=unit), unit
 
     def plain_data(self, offset: Param, node: Node) -> None:
-        """What an offset of the data contributes follows from the weights: it cannot be known of weights that come later."""
+        """What an offset of the data contributes follows from the weights: it cannot be known of weights that come
+        later.
+        """
         if self.reloadable and any(offset.values):
             raise QCompileError(
-                "the data has a zero point, and its correction follows from weights that can be replaced", str(node.origin),
+                "the data has a zero point, and its correction follows from weights that can be replaced",
+                str(node.origin),
                 "--weights rom, or quantize the data symmetrically",
-            )  # fmt: skip
+            )
 
     def constant(self, x: Expr) -> Node | None:
         """The Constant that x is, scaled and shifted at most."""
@@ -118,7 +147,11 @@ class Lowering:
         """The constant, or another one beside it where scales were absorbed or its codes can be replaced."""
         if self.reloadable:
             same = np.array_equal(units, source.op.units.data)
-            fmt = source.output.type.format if same else smallest_format(int(units.min(initial=-1)), int(units.max(initial=0)))
+            fmt = (
+                source.output.type.format
+                if same
+                else smallest_format(int(units.min(initial=-1)), int(units.max(initial=0)))
+            )
             return self.emit(ops.Constant(Array(units), True), (), source, source.output.name + ".weights", fmt, unit)
         if np.array_equal(units, source.op.units.data):
             return source.output
@@ -188,14 +221,20 @@ class Lowering:
         return dataclasses.replace(made, offset=_add(made.offset, keep))
 
     def settled(self, x: Expr, like: Node) -> Expr:
-        """The same with integers at the last step that makes them: from few integers any function needs no more than a table."""
+        """The same with integers at the last step that makes them: from few integers any function needs no more than a
+        table.
+        """
         places = [i for i, s in enumerate(x.steps, 1) if isinstance(s, (ops.Round, ops.Count))]
         if not places:
             return x
         e = self.plain(dataclasses.replace(x, steps=x.steps[: places[-1]]), like)
         for step in x.steps[places[-1] :]:
             node = Node(step, (), like.outputs, like.origin)
-            e = _affine(self, node, [e]) if isinstance(step, ops.Affine) else dataclasses.replace(e, steps=(*e.steps, step))
+            e = (
+                _affine(self, node, [e])
+                if isinstance(step, ops.Affine)
+                else dataclasses.replace(e, steps=(*e.steps, step))
+            )
         return e
 
     def absorbed(self, x: Expr, like: Node, uniform: tuple[int, ...] = ()) -> Expr:
@@ -330,11 +369,13 @@ def _row_step(step: ops.Step, index: np.ndarray, first: np.ndarray) -> ops.Step:
     changed = {}
     for name, p in vars(step).items():
         if isinstance(p, Param):
-            changed[name] = Param((), p.values) if p.is_scalar else Param((len(first),), tuple(_row_values(p, index, first)))
+            changed[name] = (
+                Param((), p.values) if p.is_scalar else Param((len(first),), tuple(_row_values(p, index, first)))
+            )
     return type(step)(**{**vars(step), **changed}) if changed else step
 
 
-# --- one rule per op of the model dialect --------------------------------------------------------------------------------
+# --- one rule per op of the model dialect
 
 Rule = Callable[[Lowering, Node, list[Expr]], Expr]
 RULES: dict[type, Rule] = {}
@@ -386,7 +427,9 @@ def _constant(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 
 
 def _integers(node: Node) -> TensorType:
-    """The type of numbers that nothing quantized: as many bits as they need. A power-of-two unit lives in the format."""
+    """The type of numbers that nothing quantized: as many bits as they need. A power-of-two unit lives in the
+    format.
+    """
     t, units = node.output.type, node.op.units.data
     width = smallest_format(min(-1, int(units.min(initial=0))), int(units.max(initial=0))).width
     if width > 64:
@@ -438,7 +481,9 @@ def _matmul(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 
 
 def _weighted(low: Lowering, node: Node, data: Expr, weight: Expr, source: Node, right: bool) -> Expr:
-    """data @ weight (or weight @ data): the data's zero point goes to the offset, a scale on the reduction axis into the weights."""
+    """data @ weight (or weight @ data): the data's zero point goes to the offset, a scale on the reduction axis into
+    the weights.
+    """
     rank = len(weight.shape)
     reduce_data = len(data.shape) - 1 if right else max(len(data.shape) - 2, 0)
     reduce_weight = max(rank - 2, 0) if right else rank - 1
@@ -474,7 +519,9 @@ def _vector(p: Param, axis: int, rank: int, new_axis: int, new_rank: int) -> Par
 
 
 def _scaled_weights(units: np.ndarray, weight: Expr, along: Param, axis: int) -> tuple[np.ndarray, Param]:
-    """Integers and unit (constant along the reduction axis) of weight * along; the weights' zero point is subtracted."""
+    """Integers and unit (constant along the reduction axis) of weight * along; the weights' zero point is
+    subtracted.
+    """
     (_, coeff), offset = weight.terms[0], weight.offset
     effective = _mul(coeff, along)
     shift = offset.combine(coeff, lambda o, c: o / c if c else Fraction(0))
@@ -542,12 +589,14 @@ def _uniform(low: Lowering, x: Expr, node: Node) -> tuple[Value, Param]:
     return e.terms[0][0], Param((), (e.terms[0][1].scalar,))
 
 
-# --- windows and borders ---------------------------------------------------------------------------------------------------
+# --- windows and borders
 
 
 @_rule(ops.Conv)
 def _conv(low: Lowering, node: Node, x: list[Expr]) -> Expr:
-    """Like a product with constant weights: channel scales of the data go into the weights, its offset to the offset."""
+    """Like a product with constant weights: channel scales of the data go into the weights, its offset to the
+    offset.
+    """
     data, weight = x
     source = low.constant(weight)
     if source is None:
@@ -560,9 +609,14 @@ def _conv(low: Lowering, node: Node, x: list[Expr]) -> Expr:
         e = low.absorbed(data, node, (0, *spatial))
     value, coeff = e.terms[0]
     shape = (outs, depth * math.prod(kernel))
-    rows = [_grouped(p, groups, weight.shape).rearrange(weight.shape, lambda a: a.reshape(shape)) for p in (coeff, e.offset)]
-    flat = Expr(shape, tuple((v, c.rearrange(weight.shape, lambda a: a.reshape(shape))) for v, c in weight.terms),
-                weight.offset.rearrange(weight.shape, lambda a: a.reshape(shape)))  # fmt: skip
+    rows = [
+        _grouped(p, groups, weight.shape).rearrange(weight.shape, lambda a: a.reshape(shape)) for p in (coeff, e.offset)
+    ]
+    flat = Expr(
+        shape,
+        tuple((v, c.rearrange(weight.shape, lambda a: a.reshape(shape))) for v, c in weight.terms),
+        weight.offset.rearrange(weight.shape, lambda a: a.reshape(shape)),
+    )
     units, unit = _scaled_weights(source.op.units.data.reshape(shape), flat, rows[0], 1)
     by_output = Param.of(unit.array().reshape(-1, *[1] * len(kernel)))
     low.plain_data(rows[1], node)
@@ -572,7 +626,9 @@ def _conv(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 
 
 def _grouped(p: Param, groups: int, shape: Shape) -> Param:
-    """A parameter along the data's channels as one along the weights' inputs: (outputs, channels of a group, 1, ...)."""
+    """A parameter along the data's channels as one along the weights' inputs: (outputs, channels of a group, 1,
+    ...).
+    """
     if p.is_scalar:
         return Param((), p.values)
     by_group = p.array().reshape(groups, shape[1])
@@ -605,7 +661,10 @@ def _ordered(low: Lowering, x: Expr, node: Node, axes: tuple[int, ...]) -> Expr:
         linear.plain
         and all(map(alike, (x.terms[0][1], x.offset)))
         and all(v > 0 for v in x.terms[0][1].values)
-        and all(rising(s) and (isinstance(s, ops.Count) and s.thresholds.is_scalar or all(map(alike, vars(s).values()))) for s in x.steps)
+        and all(
+            rising(s) and (isinstance(s, ops.Count) and s.thresholds.is_scalar or all(map(alike, vars(s).values())))
+            for s in x.steps
+        )
     ):
         return x
     e = _evenly(low, x, node, axes)
@@ -660,14 +719,18 @@ def _sum_pool(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 
 @_rule(ops.Pad)
 def _pad(low: Lowering, node: Node, x: list[Expr]) -> Expr:
-    """A border of integers that stand for the value; without one (in front of a maximum) the lowest integer there is."""
+    """A border of integers that stand for the value; without one (in front of a maximum) the lowest integer
+    there is.
+    """
     op: ops.Pad = node.op
     axes = padded_axes(op)
     if op.value is None:
         e = _ordered(low, x[0], node, axes)
         ((source, coeff),) = e.terms
         lowest = Param.of(low.known[source.name].bounds[0])
-        made = low.emit(dataclasses.replace(op, value=lowest), (source,), node, node.output.name, source.type.format, coeff)
+        made = low.emit(
+            dataclasses.replace(op, value=lowest), (source,), node, node.output.name, source.type.format, coeff
+        )
         return Expr(node.output.type.shape, ((made, coeff),), e.offset, e.steps)
     value = op.value
     e = _evenly(low, x[0], node, axes)
@@ -693,7 +756,9 @@ def _bordered(low: Lowering, node: Node, source: Value, coeff: Param, fill: Para
     holds = not isinstance(fmt, Bipolar) and all(fmt.min_units <= v <= fmt.max_units for v in whole)
     if holds and (isinstance(fmt, FixedPoint) or np.isin(whole, fmt.grid()).all()):
         zero = source.type.zero_point
-        return low.emit(dataclasses.replace(node.op, value=fill), (source,), node, node.output.name, fmt, source.type.scale, zero)
+        return low.emit(
+            dataclasses.replace(node.op, value=fill), (source,), node, node.output.name, fmt, source.type.scale, zero
+        )
     return low.emit(dataclasses.replace(node.op, value=fill), (source,), node, node.output.name, scale=coeff)
 
 
@@ -705,8 +770,15 @@ def _structural(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     terms = []
     for value, coeff in e.terms:
         t = value.type
-        moved = low.emit(node.op, (value,), node, node.output.name, t.format,
-                         t.scale.rearrange(e.shape, fn), t.zero_point.rearrange(e.shape, fn))  # fmt: skip
+        moved = low.emit(
+            node.op,
+            (value,),
+            node,
+            node.output.name,
+            t.format,
+            t.scale.rearrange(e.shape, fn),
+            t.zero_point.rearrange(e.shape, fn),
+        )
         terms.append((moved, coeff.rearrange(e.shape, fn)))
     steps = tuple(rearrange_step(s, e.shape, fn) for s in e.steps)
     return Expr(node.output.type.shape, tuple(terms), e.offset.rearrange(e.shape, fn), steps)
@@ -718,7 +790,10 @@ def _concat(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     values = tuple(p.terms[0][0] for p in parts)
     formats = {v.type.format for v in values}
     joined = low.emit(node.op, values, node, node.output.name, formats.pop() if len(formats) == 1 else None)
-    unit, offset = (_joined(ps, [p.shape for p in parts], node.op.axis) for ps in zip(*((p.terms[0][1], p.offset) for p in parts), strict=True))
+    unit, offset = (
+        _joined(ps, [p.shape for p in parts], node.op.axis)
+        for ps in zip(*((p.terms[0][1], p.offset) for p in parts), strict=True)
+    )
     return Expr(node.output.type.shape, ((joined, unit),), offset)
 
 
@@ -727,7 +802,9 @@ def _joined(params: tuple[Param, ...], shapes: list[Shape], axis: int) -> Param:
     rank = len(shapes[0])
     arrays = [p.aligned(rank) for p in params]
     common = list(np.broadcast_shapes(*(a.shape[:axis] + (1,) + a.shape[axis + 1 :] for a in arrays)))
-    full = [np.broadcast_to(a, (*common[:axis], s[axis], *common[axis + 1 :])) for a, s in zip(arrays, shapes, strict=True)]
+    full = [
+        np.broadcast_to(a, (*common[:axis], s[axis], *common[axis + 1 :])) for a, s in zip(arrays, shapes, strict=True)
+    ]
     return Param.of(np.concatenate(full, axis))
 
 
@@ -755,7 +832,9 @@ def _softmax(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     op = integer_softmax(unit.scalar)
     last = len(x[0].shape) - 1
     if node.op.axis != last or node.op.log:
-        raise QCompileError("the integer softmax is a plain softmax along the last axis", str(node.origin), "use --softmax host")
+        raise QCompileError(
+            "the integer softmax is a plain softmax along the last axis", str(node.origin), "use --softmax host"
+        )
     value = low.emit(op, (source,), node, node.output.name)
     return Expr(node.output.type.shape, ((value, Param.of(Fraction(1, 2**op.frac))),))
 
@@ -764,7 +843,8 @@ SOFTMAX_FRAC, SOFTMAX_STEP = 15, 64  # output bits after the point; table entrie
 
 
 def integer_softmax(unit: Fraction) -> ops.IntSoftmax:
-    """Our own integer softmax: exp(-d / 64) in u16f15 from a table of 11 * 64 + 1 entries, one exact division per output.
+    """Our own integer softmax: exp(-d / 64) in u16f15 from a table of 11 * 64 + 1 entries, one exact division per
+    output.
 
     Stated error: the exponent is floored to 1/64, entries and outputs are rounded to 2**-15, so |p - softmax| < 0.017.
     """
@@ -777,7 +857,9 @@ def integer_softmax(unit: Fraction) -> ops.IntSoftmax:
     return ops.IntSoftmax(max(1, round(mul)), shift, Array(np.array(table)), SOFTMAX_FRAC)
 
 
-def lower(graph: Graph, ports: Ports, accumulator_bits: int = 0, reloadable: bool = False) -> tuple[Graph, tuple[HostInput, ...], tuple[HostOutput, ...]]:
+def lower(
+    graph: Graph, ports: Ports, accumulator_bits: int = 0, reloadable: bool = False
+) -> tuple[Graph, tuple[HostInput, ...], tuple[HostOutput, ...]]:
     """(integer graph, what the host does in front, what the host does behind)."""
     low = Lowering(accumulator_bits=accumulator_bits, reloadable=reloadable)
     exprs: dict[str, Expr] = {}

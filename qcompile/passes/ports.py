@@ -17,9 +17,11 @@ from qcompile.sim.structure import rearrange
 
 @dataclass(frozen=True)
 class HostInput:
-    """Float input `name` of `source_shape` -> structural ops -> affine -> clip -> quantize -> codes of port `port` of `shape`.
+    """Float input `name` of `source_shape` -> structural ops -> affine -> clip -> quantize -> codes of port `port` of
+    `shape`.
 
-    count: the codes are numbers of thresholds instead, and `quantize` only gives their format (MultiThreshold on the input).
+    count: the codes are numbers of thresholds instead, and `quantize` only gives their format (MultiThreshold on the
+    input).
     """
 
     name: str
@@ -35,7 +37,9 @@ class HostInput:
 
 @dataclass(frozen=True)
 class HostOutput:
-    """Output `name`: units of the port -> steps (the first an Affine) -> softmax, all on the host. source: the tensor before the softmax."""
+    """Output `name`: units of the port -> steps (the first an Affine) -> softmax, all on the host. source: the tensor
+    before the softmax.
+    """
 
     name: str
     source: str
@@ -54,7 +58,9 @@ class Ports:
 
 
 def with_input_formats(graph: Graph, formats: tuple[Format, ...], annotated: dict[str, Format]) -> Graph:
-    """The model graph with a Quantize on every input that needs one: `formats` in order, else the annotation of the file."""
+    """The model graph with a Quantize on every input that needs one: `formats` in order, else the annotation of the
+    file.
+    """
     if formats and len(formats) != len(graph.inputs):
         raise QCompileError(
             f"the model has {len(graph.inputs)} input(s), but {len(formats)} input format(s) were given",
@@ -78,7 +84,9 @@ def _quantized(graph: Graph, value: Value, fmt: Format) -> Graph:
 
 
 def _path(graph: Graph, value: Value, affine: bool = True) -> list[Node]:
-    """The nodes from an input to its quantizer, if there is one path with nothing but structure (and affine steps) on it."""
+    """The nodes from an input to its quantizer, if there is one path with nothing but structure (and affine steps) on
+    it.
+    """
     allowed = (ops.Reshape, ops.Transpose, ops.Take) + ((ops.Affine, ops.Clip) if affine else ())
     path: list[Node] = []
     while True:
@@ -114,9 +122,14 @@ def split(graph: Graph, softmax: str) -> Ports:
             missing.append(value)
         else:  # an unused input still is a port
             q = ops.Quantize(FixedPoint(8))
-            inputs.append(HostInput(value.name, value.type.shape, value.name, value.type.shape, (), ops.Affine(), ops.Clip(), q))
+            inputs.append(
+                HostInput(value.name, value.type.shape, value.name, value.type.shape, (), ops.Affine(), ops.Clip(), q)
+            )
     if missing:
-        real = any(isinstance(n.op, ops.Constant) and n.output.type.format is None and n.op.units.data.size > 1 for n in graph.nodes)
+        real = any(
+            isinstance(n.op, ops.Constant) and n.output.type.format is None and n.op.units.data.size > 1
+            for n in graph.nodes
+        )
         way = "; of a float model, qcompile assign chooses all formats" if real else ""
         raise QCompileError(_missing(missing), graph.name, _proposal(missing) + way)
     outputs = tuple(_host_output(graph, v, softmax, skipped) for v in graph.outputs)
@@ -156,7 +169,9 @@ def _host_input(value: Value, path: list[Node]) -> HostInput:
     count = op if isinstance(op, ops.Count) else None
     if count is not None:
         op = ops.Quantize(FixedPoint(count.thresholds.shape[-1].bit_length(), 0, False))
-    return HostInput(value.name, value.type.shape, path[-1].output.name, shape, tuple(structural), affine, clip, op, count)
+    return HostInput(
+        value.name, value.type.shape, path[-1].output.name, shape, tuple(structural), affine, clip, op, count
+    )
 
 
 def _then_affine(affine: ops.Affine, clip: ops.Clip, step: ops.Affine) -> tuple[ops.Affine, ops.Clip]:
@@ -227,11 +242,15 @@ def _refuse_inner_softmax(graph: Graph, skipped: set[str], softmax: str) -> None
 
 
 def cuts(host: HostInput) -> tuple[Param, Param]:
-    """(sign, thresholds): the code is the number of thresholds <= sign * x, for the float input x after the structural ops."""
+    """(sign, thresholds): the code is the number of thresholds <= sign * x, for the float input x after the structural
+    ops.
+    """
     assert host.count is not None
     mul, add = (p.array()[..., None] for p in (host.affine.mul, host.affine.add))
     least = np.asarray((host.count.thresholds.array() - add) / np.abs(mul))
-    return host.affine.mul.map(lambda m: Fraction(1 if m > 0 else -1)), Param(least.shape, tuple(least.ravel().tolist()))
+    return host.affine.mul.map(lambda m: Fraction(1 if m > 0 else -1)), Param(
+        least.shape, tuple(least.ravel().tolist())
+    )
 
 
 def to_port(host: HostInput) -> tuple[Param, Param]:

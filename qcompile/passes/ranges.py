@@ -1,4 +1,6 @@
-"""Analysis: which units every value of an integer graph can reach. Interval arithmetic, per element where that is tighter."""
+"""Analysis: which units every value of an integer graph can reach. Interval arithmetic, per element where that is
+tighter.
+"""
 
 from __future__ import annotations
 
@@ -84,13 +86,20 @@ def _constant(node: Node, inputs: list[Range]) -> Range:
     """Of those that can be reloaded whatever their format can hold."""
     fmt = node.output.type.format
     if node.op.reloadable and fmt is not None:
-        return Range(*(np.full(node.op.units.data.shape, fit(np.array(end), abs(end))) for end in (int(fmt.min_units), int(fmt.max_units))))
+        return Range(
+            *(
+                np.full(node.op.units.data.shape, fit(np.array(end), abs(end)))
+                for end in (int(fmt.min_units), int(fmt.max_units))
+            )
+        )
     return Range(node.op.units.data, node.op.units.data)
 
 
 @_rule(ops.MatMul)
 def _matmul(node: Node, inputs: list[Range]) -> Range:
-    """Exact for a constant operand: each weight meets the end of the range that its sign picks (the L1 bound with signs)."""
+    """Exact for a constant operand: each weight meets the end of the range that its sign picks (the L1 bound with
+    signs).
+    """
     a, b = inputs
     fixed = [bool(np.array_equal(r.lo, r.hi)) for r in inputs]
     a, b = (r.on(v.type.shape) for r, v in zip(inputs, node.inputs, strict=True))
@@ -116,7 +125,9 @@ def _rows(x: np.ndarray) -> np.ndarray:
     return x[None] if x.ndim == 1 else x
 
 
-def _extremes(x: Range, w: np.ndarray, dot: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _extremes(
+    x: Range, w: np.ndarray, dot: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     positive, negative = np.maximum(w, 0), np.minimum(w, 0)
     low = ratio.plus(dot(x.lo, positive), dot(x.hi, negative))
     high = ratio.plus(dot(x.hi, positive), dot(x.lo, negative))
@@ -226,7 +237,10 @@ def _conv(node: Node, inputs: list[Range]) -> Range:
         return _dropped(_any_weights(node, inputs), op.drop, math.prod(node.inputs[1].type.shape[1:]))
     weight = inputs[1].lo.reshape(op.groups, -1, *inputs[1].lo.shape[1:])
     taps = weight.reshape(*weight.shape[:3], -1)
-    positive, negative = (fit(part, ratio.bound(part) * taps.shape[-1]).sum(axis=-1) for part in (np.maximum(taps, 0), np.minimum(taps, 0)))
+    positive, negative = (
+        fit(part, ratio.bound(part) * taps.shape[-1]).sum(axis=-1)
+        for part in (np.maximum(taps, 0), np.minimum(taps, 0))
+    )
     shape = (1, -1, *[1] * (len(node.output.type.shape) - 2))
     exact = Range(
         ratio.plus(exact_matmul(positive, low), exact_matmul(negative, high)).reshape(shape),
@@ -335,4 +349,8 @@ def _column(step: ops.Step) -> ops.Step:
         shape = step.thresholds.shape
         return ops.Count(type(step.thresholds)((shape[0], 1, shape[1]), step.thresholds.values))
     params = {k: v for k, v in vars(step).items() if hasattr(v, "is_scalar") and len(v.shape) == 1}
-    return type(step)(**{**vars(step), **{k: type(p)((*p.shape, 1), p.values) for k, p in params.items()}}) if params else step
+    return (
+        type(step)(**{**vars(step), **{k: type(p)((*p.shape, 1), p.values) for k, p in params.items()}})
+        if params
+        else step
+    )

@@ -1,8 +1,10 @@
-"""Multiply-add-shift for piecewise affine chains: the smallest (m, b, s) that gives every code, proven for every reachable A.
+"""Multiply-add-shift for piecewise affine chains: the smallest (m, b, s) that gives every code, proven for every
+reachable A.
 
-For one row the wanted function is y = clamp(floor((P*A + Q) / R)), an integer form of the chain with its rounding. For a shift s the
-slopes m that reproduce every threshold T_k = min{A: y >= k} form an interval that contains P/R * 2**s (the feasible (slope, offset)
-polygon is convex), so only floor and ceil of it need a look; for one slope the offset b exists iff
+For one row the wanted function is y = clamp(floor((P*A + Q) / R)), an integer form of the chain with its rounding. For
+a shift s the slopes m that reproduce every threshold T_k = min{A: y >= k} form an interval that contains P/R * 2**s
+(the feasible (slope, offset) polygon is convex), so only floor and ceil of it need a look; for one slope the offset b
+exists iff
     max_k(k * 2**s - m * T_k) <= min_k(k * 2**s - m * (T_k - 1)) - 1.
 Feasible at s implies feasible at s + 1, so the smallest s is found by bisection.
 """
@@ -24,7 +26,9 @@ SEARCHED = 2**22  # thresholds looked at per search; more are solved by an error
 
 @dataclass(frozen=True)
 class Piece:
-    """y = floor((p * A + q) / r) (one less at a tie with odd y, if `even`) for first <= A <= last, clamped to [lo, hi]."""
+    """y = floor((p * A + q) / r) (one less at a tie with odd y, if `even`) for first <= A <= last, clamped to
+    [lo, hi].
+    """
 
     row: int
     first: int
@@ -38,7 +42,9 @@ class Piece:
 
 
 def multiply_add_shift(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.MulAddShift | None:
-    """The implementation, or None where the chain is not piecewise affine, increasing or decreasing. ends: units at low and high, [P, 2]."""
+    """The implementation, or None where the chain is not piecewise affine, increasing or decreasing. ends: units at low
+    and high, [P, 2].
+    """
     q = op.quantize
     fixed = isinstance(q.format, FixedPoint) and q.overflow is not Overflow.WRAP
     known = all(isinstance(s, (ops.Affine, ops.Clip, ops.Leaky)) and is_monotone(s) for s in op.steps[:-1])
@@ -56,7 +62,9 @@ def _scalar(p: Param, row: int) -> Fraction:
 
 
 def _pieces(op: ops.Map, row: int, low: int, high: int, ends: list[int]) -> list[Piece]:
-    """The affine pieces of one row: split at kinks of Leaky and, for roundings that look at the sign, where the value changes sign."""
+    """The affine pieces of one row: split at kinks of Leaky and, for roundings that look at the sign, where the value
+    changes sign.
+    """
     q = op.quantize
     unit = _scalar(q.scale, row) * Fraction(2) ** q.format.unit
     spans = [(low, high, Fraction(1), Fraction(0))]
@@ -101,7 +109,8 @@ def _rounded(row: int, span: tuple[int, int, Fraction, Fraction], mode: Rounding
     r = (slope.denominator * offset.denominator) // _gcd(slope.denominator, offset.denominator)
     p, q = int(slope * r), int(offset * r)
     signed = mode in (Rounding.UP, Rounding.DOWN, Rounding.HALF_UP, Rounding.HALF_DOWN)
-    # Where the clamp hides one side, the sign does not matter: v < 0 gives y <= 0 and v >= 0 gives y >= 0 in every mode.
+    # Where the clamp hides one side, the sign does not matter: v < 0 gives y <= 0 and v >= 0 gives y >= 0 in every
+    # mode.
     parts = _by_sign(first, last, slope, offset) if signed and lo < 0 < hi else [(first, last, hi <= 0)]
     return [_piece(row, a, b, p, q, r, _floor_like(mode, negative), lo, hi) for a, b, negative in parts]
 
@@ -117,7 +126,9 @@ def _euclid(a: int, b: int) -> int:
 
 
 def _floor_like(mode: Rounding, negative: bool) -> str:
-    """The rounding on one side of zero as one of floor, ceil, half_up (ties to +inf), half_down (ties to -inf), even."""
+    """The rounding on one side of zero as one of floor, ceil, half_up (ties to +inf), half_down (ties to -inf),
+    even.
+    """
     return {
         Rounding.FLOOR: "floor",
         Rounding.CEIL: "ceil",
@@ -165,7 +176,7 @@ def _merged(parts: list[Piece]) -> list[Piece]:
     return out
 
 
-# --- solving -------------------------------------------------------------------------------------------------------------
+# --- solving
 
 Solution = tuple[int, int, int, int]  # mul, add, shift, tie
 Points = tuple[np.ndarray, np.ndarray]  # codes k and accumulator values A
@@ -205,7 +216,9 @@ def _dyadic(piece: Piece) -> Solution:
 
 
 def _by_bound(piece: Piece) -> Solution:
-    """Exact by an error bound: floor((pA + q) / r) has fractions of at least 1/r to spare, so m = ceil(p * 2**s / r) will do."""
+    """Exact by an error bound: floor((pA + q) / r) has fractions of at least 1/r to spare, so m = ceil(p * 2**s / r)
+    will do.
+    """
     p, q, r = piece.p, piece.q, piece.r
     if r & (r - 1) == 0:
         if not piece.even:
@@ -231,7 +244,9 @@ def _search(pieces: list[Piece]) -> list[Solution | None]:
     return [None if f is None else (*f, 0) for f in _smallest_shifts(signs, slopes, [_bounds(p) for p in pieces])]
 
 
-def _smallest_shifts(signs: list[int], slopes: list[Fraction], bounds: list[tuple[Points, Points]]) -> list[tuple[int, int, int] | None]:
+def _smallest_shifts(
+    signs: list[int], slopes: list[Fraction], bounds: list[tuple[Points, Points]]
+) -> list[tuple[int, int, int] | None]:
     """(mul, add, shift) of every function, all at once, by bisection; None where it needs more than int64."""
     lower, upper = (_padded([b[i] for b in bounds]) for i in range(2))
     reach = max(bound(lower[0]), bound(upper[0]), 1).bit_length()
@@ -257,7 +272,8 @@ def _smallest_shifts(signs: list[int], slopes: list[Fraction], bounds: list[tupl
 
 
 def _bounds(piece: Piece) -> tuple[Points, Points]:
-    """(lower, upper): m*A + b >= k * 2**s must hold at the lower points, < at the upper ones, for the piece to come out right.
+    """(lower, upper): m*A + b >= k * 2**s must hold at the lower points, < at the upper ones, for the piece to come out
+    right.
 
     A is mirrored if p < 0, so that y increases. Codes that the clamp gives anyway need no point.
     """
@@ -289,7 +305,9 @@ def _padded(rows: list[Points]) -> Points:
     return out[0], out[1]
 
 
-def _feasible(lower: Points, upper: Points, slopes: list[Fraction], shift: np.ndarray, tmax: int) -> list[tuple[int, int] | None]:
+def _feasible(
+    lower: Points, upper: Points, slopes: list[Fraction], shift: np.ndarray, tmax: int
+) -> list[tuple[int, int] | None]:
     """(m, b) for every piece at its shift, or None."""
     out: list[tuple[int, int] | None] = [None] * len(slopes)
     exact = [s * (1 << int(k)) for s, k in zip(slopes, shift, strict=True)]
@@ -335,14 +353,15 @@ def _assemble(rows: list[list[Piece]], solved: list[Solution], ends: np.ndarray)
     return ops.MulAddShift(mul, add, shift, tie, Array(breaks), Array(ends[:, 0]), Array(ends[:, 1]))
 
 
-# --- minifloat results ---------------------------------------------------------------------------------------------------
+# --- minifloat results
 
 
 def float_round(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.FloatRound | None:
     """Multiply, add, round to a minifloat: for one affine piece and rounding to nearest even; None otherwise.
 
-    ends: units at low and high, [P, 2]. Where every row is dyadic the value is exact. Else parameters are searched with which every
-    boundary between two neighbours of the grid is crossed at the right A; then ties need no look, since they are told apart by A.
+    ends: units at low and high, [P, 2]. Where every row is dyadic the value is exact. Else parameters are searched with
+    which every boundary between two neighbours of the grid is crossed at the right A; then ties need no look, since
+    they are told apart by A.
     """
     q = op.quantize
     if not isinstance(q.format, Minifloat) or q.rounding is not Rounding.ROUND:
@@ -418,7 +437,9 @@ def _wide_shift(sign: int, slope: Fraction, bounds: tuple[Points, Points]) -> tu
 
 
 def _grid_bounds(piece: Piece, grid: np.ndarray, fmt: Minifloat) -> tuple[Points, Points]:
-    """As `_bounds`, for twice the boundaries between neighbours of the grid, in Python integers; A mirrored if p < 0."""
+    """As `_bounds`, for twice the boundaries between neighbours of the grid, in Python integers; A mirrored if
+    p < 0.
+    """
     p, q, r = abs(piece.p), piece.q, piece.r
     first, last = (piece.first, piece.last) if piece.p > 0 else (-piece.last, -piece.first)
     start, stop = np.searchsorted(grid, [piece.lo, piece.hi])

@@ -52,7 +52,9 @@ class Run:
     choice: tuple[int, ...]
     chosen: Point
     baselines: tuple[Point, ...]
-    front: tuple[tuple[float, float], ...]  # (LUTs, loss) of the optima for smaller and larger budgets, on the fast evaluation
+    front: tuple[
+        tuple[float, float], ...
+    ]  # (LUTs, loss) of the optima for smaller and larger budgets, on the fast evaluation
     float_loss: float
     float_accuracy: float | None
     notes: tuple[str, ...] = ()
@@ -72,14 +74,32 @@ def assign(model: Any, calibration: Any = None, *, progress: Progress = silent, 
     return run(model, calibration, progress=progress, **options).plan
 
 
-def run(model: Any, calibration: Any = None, *, labels: Any = None, test: Any = None, test_labels: Any = None, part: str = "xc7z020clg400-1",
-        budget: Budget | str = Budget(), arch: str = "parallel", clock_ns: float = 5.0, fold: str = "min", softmax: str = "host",
-        workers: int = 1, dask: str = "", cache: str | Path | None = None, baselines: bool = True, progress: Progress = silent,
-        **settings: Any) -> Run:  # fmt: skip
-    """A plan and how it was found. model: a Model or whatever `load` takes; calibration: see `assignment.data`; test: held-out data, only reported.
+def run(
+    model: Any,
+    calibration: Any = None,
+    *,
+    labels: Any = None,
+    test: Any = None,
+    test_labels: Any = None,
+    part: str = "xc7z020clg400-1",
+    budget: Budget | str = Budget(),
+    arch: str = "parallel",
+    clock_ns: float = 5.0,
+    fold: str = "min",
+    softmax: str = "host",
+    workers: int = 1,
+    dask: str = "",
+    cache: str | Path | None = None,
+    baselines: bool = True,
+    progress: Progress = silent,
+    **settings: Any,
+) -> Run:
+    """A plan and how it was found. model: a Model or whatever `load` takes; calibration: see `assignment.data`; test:
+    held-out data, only reported.
 
-    part, budget, arch, clock_ns, fold, softmax: as for compiling; workers: processes for evaluations (0: all processors); dask: address of a
-    scheduler instead; cache: folder of results; settings: the fields of `Settings`. QCompileError for whatever cannot work.
+    part, budget, arch, clock_ns, fold, softmax: as for compiling; workers: processes for evaluations (0: all
+    processors); dask: address of a scheduler instead; cache: folder of results; settings: the fields of `Settings`.
+    QCompileError for whatever cannot work.
     """
     chosen = Settings(**_known(settings))
     model = model if isinstance(model, Model) else load(model)
@@ -112,13 +132,31 @@ def _run(p: Planner, calibration: Any, labels: Any, test: Any, test_labels: Any,
     if held is not None:
         loss = loss_of(e.network, held, p.settings.loss)
         tested = tuple(p.measured(one.name, one.plan, held, loss) for one in (point, *baselines))
-    run = Run(p.model, p.settings, p.options, p.limits, p.study, p.sensitivity, p.problem, p.folds, choice, point, baselines, curve,
-              p.study.base_loss, accuracy_of(e.outputs({}), e.data.labels), tuple(p.notes), tested)  # fmt: skip
+    run = Run(
+        p.model,
+        p.settings,
+        p.options,
+        p.limits,
+        p.study,
+        p.sensitivity,
+        p.problem,
+        p.folds,
+        choice,
+        point,
+        baselines,
+        curve,
+        p.study.base_loss,
+        accuracy_of(e.outputs({}), e.data.labels),
+        tuple(p.notes),
+        tested,
+    )
     return replace(run, chosen=replace(point, plan=_explained(run)))
 
 
 def _finished(p: Planner, name: str, choice: tuple[int, ...]) -> Point:
-    """Rounding and bias correction on the chosen formats, then the simulator. Learned weights may cost more: said where they pass the budget."""
+    """Rounding and bias correction on the chosen formats, then the simulator. Learned weights may cost more: said where
+    they pass the budget.
+    """
     plan, e = p.plan(choice), p.study.evaluation
     if p.settings.rounding != "rtn":
         units = rounded_weights(p.settings.rounding, p.study, p.configuration(choice), p.graph)
@@ -170,14 +208,26 @@ def _explained(run: Run) -> Plan:
             rows[label] = {"loss": _digits(float(problem.loss.unary[i][c])), "lut": round(lut.of(other) - total)}
         mine = problem.labels[i][choice[i]]
         for name in group:
-            why = {"candidate": mine, run.settings.metric: rows[mine]["loss"], "alternatives": {k: v for k, v in rows.items() if k != mine}}
+            why = {
+                "candidate": mine,
+                run.settings.metric: rows[mine]["loss"],
+                "alternatives": {k: v for k, v in rows.items() if k != mine},
+            }
             if len(group) > 1:
                 why["joined with"] = [n for n in group if n != name]
             tensors_[name] = replace(tensors_[name], why=why)
     settings = {k: v for k, v in vars(run.settings).items() if v not in ("", None, ())}
-    settings |= {"part": run.options.part, "arch": run.options.arch, "limits": run.limits, "data": run.study.evaluation.data.digest[:16]}
-    result = {"chosen": run.chosen.record(), "float": {"loss": _digits(run.float_loss), "accuracy": run.float_accuracy},
-              "uniform": [p.record() for p in run.baselines]}  # fmt: skip
+    settings |= {
+        "part": run.options.part,
+        "arch": run.options.arch,
+        "limits": run.limits,
+        "data": run.study.evaluation.data.digest[:16],
+    }
+    result = {
+        "chosen": run.chosen.record(),
+        "float": {"loss": _digits(run.float_loss), "accuracy": run.float_accuracy},
+        "uniform": [p.record() for p in run.baselines],
+    }
     return replace(plan, tensors=tensors_, settings=settings, result=result)
 
 
@@ -196,17 +246,40 @@ def figures(run: Run, next_step: str) -> Figures:
     for t, label in zip(study.tensors, chosen, strict=True):
         choice = run.plan.tensors[t.name]
         why = choice.why
-        rows.append((t.name, t.layer, "x".join(map(str, t.shape)), label, str(choice.format), f"{why.get(run.settings.metric, 0):.3g}",
-                     ", ".join(f"{k} {v['loss']:.2g}/{v['lut']:+d}" for k, v in _near(why.get("alternatives", {}), label).items())))  # fmt: skip
+        rows.append(
+            (
+                t.name,
+                t.layer,
+                "x".join(map(str, t.shape)),
+                label,
+                str(choice.format),
+                f"{why.get(run.settings.metric, 0):.3g}",
+                ", ".join(
+                    f"{k} {v['loss']:.2g}/{v['lut']:+d}" for k, v in _near(why.get("alternatives", {}), label).items()
+                ),
+            )
+        )
     limit, s = run.limits.get("lut"), run.settings
     point = run.chosen
     return Figures(
-        f"{run.model.name}: formats for {run.options.part}", tuple(t.name for t in study.tensors), tuple(t.kind for t in study.tensors),
-        tuple(map(str, labels)), table, chosen, tuple(run.plan.tensors[t.name].format.width for t in study.tensors), run.front,
-        (point.name, point.cost.lut, point.loss, point.accuracy), tuple((p.name, p.cost.lut, p.loss, p.accuracy) for p in run.baselines),
-        None if limit is None else float(limit), run.float_loss, s.metric, tuple(rows),
-        ("tensor", "layer", "shape", "candidate", "format", s.metric, "alternatives: sensitivity / LUTs more or less"), _facts(run), next_step,
-    )  # fmt: skip
+        f"{run.model.name}: formats for {run.options.part}",
+        tuple(t.name for t in study.tensors),
+        tuple(t.kind for t in study.tensors),
+        tuple(map(str, labels)),
+        table,
+        chosen,
+        tuple(run.plan.tensors[t.name].format.width for t in study.tensors),
+        run.front,
+        (point.name, point.cost.lut, point.loss, point.accuracy),
+        tuple((p.name, p.cost.lut, p.loss, p.accuracy) for p in run.baselines),
+        None if limit is None else float(limit),
+        run.float_loss,
+        s.metric,
+        tuple(rows),
+        ("tensor", "layer", "shape", "candidate", "format", s.metric, "alternatives: sensitivity / LUTs more or less"),
+        _facts(run),
+        next_step,
+    )
 
 
 def _facts(run: Run) -> tuple[tuple[str, str], ...]:
@@ -214,19 +287,28 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
     point, s, cost = run.chosen, run.settings, run.chosen.cost
     used = [f"{r} {math.ceil(getattr(cost, r)):,} of {limit:,}" for r, limit in run.limits.items() if getattr(cost, r)]
     facts = [
-        ("model", run.model.name), ("part", run.options.part), ("architecture", run.options.arch),
+        ("model", run.model.name),
+        ("part", run.options.part),
+        ("architecture", run.options.arch),
         ("metric, search", f"{s.metric}, {s.search}" + (f", {s.refine} evaluations of refinement" if s.refine else "")),
         ("range, rounding, transforms", f"{s.range}, {s.rounding}, {', '.join(s.transforms) or 'none'}"),
         ("data", f"{len(run.study.evaluation.data)} vectors ({s.source})"),
         ("loss", f"{point.loss:.4g} (float {run.float_loss:.4g}), {run.study.evaluation.loss.kind}"),
-    ]  # fmt: skip
+    ]
     if point.accuracy is not None and run.float_accuracy is not None:
         facts.append(("accuracy", f"{point.accuracy:.4f} (float {run.float_accuracy:.4f})"))
     for held in run.tested[:1]:
-        facts.append(("held-out", f"loss {held.loss:.4g}" + (f", accuracy {held.accuracy:.4f}" if held.accuracy is not None else "")))
+        facts.append(
+            (
+                "held-out",
+                f"loss {held.loss:.4g}" + (f", accuracy {held.accuracy:.4f}" if held.accuracy is not None else ""),
+            )
+        )
     facts.append(("cost, estimated", ", ".join(used)))
     if run.options.arch == "dataflow":
-        facts.append(("rate", f"{cost.interval:,} cycles = {1e9 / run.options.clock_ns / cost.interval:,.0f} inferences/s"))
+        facts.append(
+            ("rate", f"{cost.interval:,} cycles = {1e9 / run.options.clock_ns / cost.interval:,.0f} inferences/s")
+        )
     if run.plan.folding:
         facts.append(("folding, pe x simd", ", ".join(f"{n} {f.pe} x {f.simd}" for n, f in run.plan.folding.items())))
     return (*facts, *(("note", n) for n in run.notes))
@@ -236,7 +318,10 @@ def next_step(run: Run, model: str, plan: str) -> str:
     """The command that comes next."""
     shared = run.options.arch == "dataflow" and not run.plan.folding
     fold = {"min": "", "full": " --fold full"}.get(run.options.fold, " --fold FILE")
-    return f"qcompile compile {model} --plan {plan} --part {run.options.part}{' --arch dataflow' + fold if shared else ''} -o build"
+    return (
+        f"qcompile compile {model} --plan {plan} --part {run.options.part}{' --arch dataflow' + fold if shared else ''}"
+        " -o build"
+    )
 
 
 def _near(alternatives: dict[str, Any], label: str) -> dict[str, Any]:
@@ -254,9 +339,13 @@ def write(run: Run, folder: str | Path, model_path: str = "MODEL") -> list[Path]
     f = figures(run, next_step(run, model_path, str(path / "plan.json")))
     drawn = pictures(f)
     record = {
-        "chosen": run.chosen.record(), "uniform": [p.record() for p in run.baselines], "held_out": [p.record() for p in run.tested],
-        "front": [list(p) for p in run.front], "float": {"loss": run.float_loss, "accuracy": run.float_accuracy}, "plan_sha256": run.plan.digest,
-    }  # fmt: skip
+        "chosen": run.chosen.record(),
+        "uniform": [p.record() for p in run.baselines],
+        "held_out": [p.record() for p in run.tested],
+        "front": [list(p) for p in run.front],
+        "float": {"loss": run.float_loss, "accuracy": run.float_accuracy},
+        "plan_sha256": run.plan.digest,
+    }
     numbers = (json.dumps(record, indent=1) + "\n").encode()
     files = {"plan.json": run.plan.to_json().encode(), "run.json": numbers, "report.html": page(f, drawn), **drawn}
     try:

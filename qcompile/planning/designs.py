@@ -51,13 +51,24 @@ class Point:
 
     def record(self) -> dict[str, Any]:
         c = self.cost
-        return {"name": self.name, "loss": self.loss, "accuracy": self.accuracy, "lut": math.ceil(c.lut), "ff": math.ceil(c.ff), "dsp": c.dsp,
-                "bram18": c.bram18, "latency_cycles": c.latency, "interval_cycles": c.interval}  # fmt: skip
+        return {
+            "name": self.name,
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "lut": math.ceil(c.lut),
+            "ff": math.ceil(c.ff),
+            "dsp": c.dsp,
+            "bram18": c.bram18,
+            "latency_cycles": c.latency,
+            "interval_cycles": c.interval,
+        }
 
 
 @dataclass
 class Designs:
-    """One model, its candidates, and everything that a choice of them means. limits: on resources (counts) and cycles."""
+    """One model, its candidates, and everything that a choice of them means. limits: on resources (counts) and
+    cycles.
+    """
 
     model: Model
     settings: Settings
@@ -97,17 +108,25 @@ class Designs:
 
     def plan(self, choice: Sequence[int]) -> Plan:
         """The plan of a choice, weights rounded to nearest."""
-        folding = {v.name: f for s in self.searches[-1:] for v in s.layers if (f := self.folds.foldings(choice).get(v.name))} if self._folds else {}
+        folding = (
+            {v.name: f for s in self.searches[-1:] for v in s.layers if (f := self.folds.foldings(choice).get(v.name))}
+            if self._folds
+            else {}
+        )
         return replace(self._formats(self.configuration(choice)), folding=folding)
 
     def _formats(self, configuration: Mapping[str, int]) -> Plan:
         quantizers = self.study.evaluation.quantizers
-        chosen = {t.name: Choice.of(quantizers[t.name][configuration[t.name]], len(t.shape)) for t in self.study.tensors}
+        chosen = {
+            t.name: Choice.of(quantizers[t.name][configuration[t.name]], len(t.shape)) for t in self.study.tensors
+        }
         return Plan(chosen, self.model.sha256, self.model.name, self.transforms, free=self.settings.free)
 
     def end(self, place: int) -> Design:
         """The design of the coarsest candidates (0) or the finest (-1)."""
-        return self.design(self._formats({t.name: range(len(self.study.candidates[t.name]))[place] for t in self.study.tensors}))
+        return self.design(
+            self._formats({t.name: range(len(self.study.candidates[t.name]))[place] for t in self.study.tensors})
+        )
 
     def design(self, plan: Plan) -> Design:
         """The compiled plan; kept, since searches come back to some."""
@@ -116,7 +135,9 @@ class Designs:
                 self._designs.clear()
             o = self.options
             options: dict[str, Any] = {} if plan.folding else {"fold": o.fold}
-            self._designs[plan.digest] = compile(self.model, plan, part=o.part, arch=o.arch, clock_ns=o.clock_ns, softmax=o.softmax, **options)
+            self._designs[plan.digest] = compile(
+                self.model, plan, part=o.part, arch=o.arch, clock_ns=o.clock_ns, softmax=o.softmax, **options
+            )
         return self._designs[plan.digest]
 
     def cost(self, choice: Sequence[int]) -> Resources:
@@ -144,11 +165,14 @@ class Designs:
         """The same formats with the foldings that take least, where foldings are open: to the loss all are alike."""
         if not self._folds:
             return choice
-        places = [range(c % n, size, n) for c, n, size in zip(choice, self.folds.formats, self.folds.sizes, strict=True)]
+        places = [
+            range(c % n, size, n) for c, n, size in zip(choice, self.folds.formats, self.folds.sizes, strict=True)
+        ]
         least = search.ilp(problem.restricted(places), search.Request(limits, AREA))
         return tuple(own[c] for own, c in zip(places, least, strict=True))
 
-    # --- tables ---------------------------------------------------------------------------------------------------------
+    # --- tables
+    # ---------------------------------------------------------------------------------------------------------
 
     def _study(self, network: Network, found: Data, loss: Loss) -> Study:
         s = self.settings
@@ -164,21 +188,30 @@ class Designs:
         loss = tied(Table(tuple(sensitivity.table[n] for n in names), pairs), groups)
         fabric = fabric_of(self.options.part)
         tables = self._calibrated(self._target())
-        worth = {"dsp": lut_equivalents(fabric, Resources(dsp=1)), "bram18": lut_equivalents(fabric, Resources(bram18=1))}
+        worth = {
+            "dsp": lut_equivalents(fabric, Resources(dsp=1)),
+            "bram18": lut_equivalents(fabric, Resources(bram18=1)),
+        }
         area = tables["lut"].plus(tables["dsp"].times(worth["dsp"])).plus(tables["bram18"].times(worth["bram18"]))
         kinds = [[str(c) for c in self.study.candidates[g[0]]] for g in self.study.variables]
-        names = [" + ".join(g) for g in self.study.variables] + [next(iter(own[0])) for own in self.folds.options[len(kinds) :]]
-        labels = tuple(tuple(own) * len(o) for own, o in itertools.zip_longest(kinds, self.folds.options, fillvalue=("",)))
+        names = [" + ".join(g) for g in self.study.variables] + [
+            next(iter(own[0])) for own in self.folds.options[len(kinds) :]
+        ]
+        labels = tuple(
+            tuple(own) * len(o) for own, o in itertools.zip_longest(kinds, self.folds.options, fillvalue=("",))
+        )
         return Problem(tuple(names), labels, self.folds.expand(loss), {**tables, AREA: area})
 
     def _calibrated(self, target: costs.Target) -> dict[str, Table]:
-        """Tables that give the estimate of the finest design: they add the latencies of what may run side by side, and of layers that share
-        hardware they lack what lies between them.
+        """Tables that give the estimate of the finest design: they add the latencies of what may run side by side, and
+        of layers that share hardware they lack what lies between them.
         """
         tables = costs.costs(self.study, self.graph, target, folds=self.folds)
         finest = [n - 1 for n in self.folds.formats]
         whole, latency = self.cost(finest), tables["latency"]
-        between = {} if target.unrolled else {r: t.plus_constant(getattr(whole, r) - t.of(finest)) for r, t in tables.items()}
+        between = (
+            {} if target.unrolled else {r: t.plus_constant(getattr(whole, r) - t.of(finest)) for r, t in tables.items()}
+        )
         return {**tables, **between, "latency": latency.times(whole.latency / max(latency.of(finest), 1e-9))}
 
     def _target(self) -> costs.Target:
@@ -191,7 +224,9 @@ class Designs:
 def logits(design: Design, on: Data) -> np.ndarray:
     """Outputs (N, K) of the simulator, in front of a softmax of the host."""
     shaped = [np.reshape(a, (len(a), *h.source_shape)) for a, h in zip(on.x, design.inputs, strict=True)]
-    y = np.asarray(design.simulate(*shaped) if len(design.outputs) == 1 else design.simulate(*shaped)[0], dtype=np.float64).reshape(len(on), -1)
+    y = np.asarray(
+        design.simulate(*shaped) if len(design.outputs) == 1 else design.simulate(*shaped)[0], dtype=np.float64
+    ).reshape(len(on), -1)
     softmax = design.outputs[0].softmax
     return np.log(np.maximum(y, 1e-30)) if softmax is not None and not softmax.log else y
 

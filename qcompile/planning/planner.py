@@ -40,7 +40,9 @@ class Planner(Designs):
     def prepare(self, calibration: Any, labels: Any = None) -> None:
         """Data, candidates on calibrated ranges, sensitivities and costs."""
         s = self.settings
-        found = SOURCES.find(s.source)(self.model.graph, lambda: data(calibration, self.graph, labels), s.seed, self.jobs.progress, s.span)
+        found = SOURCES.find(s.source)(
+            self.model.graph, lambda: data(calibration, self.graph, labels), s.seed, self.jobs.progress, s.span
+        )
         network = Network.of(self.graph)
         self._check_target(found)
         self.study = self._study(network, found, loss_of(network, found, s.loss))
@@ -110,14 +112,26 @@ class Planner(Designs):
     def _too_small(self, seen: Mapping[tuple[int, ...], Resources]) -> Infeasible:
         cost = min(seen.values(), key=lambda c: max(self.over(c).values(), default=0))
         need = ", ".join(f"{r} {math.ceil(getattr(cost, r)):,} of {self.limits[r]:,} allowed" for r in self.over(cost))
-        return Infeasible(f"no plan was found whose estimate keeps within the budget; the nearest takes {need}", self.model.name,
-                          "a larger budget or part, fewer bits among the candidates, or --arch dataflow")  # fmt: skip
+        return Infeasible(
+            f"no plan was found whose estimate keeps within the budget; the nearest takes {need}",
+            self.model.name,
+            "a larger budget or part, fewer bits among the candidates, or --arch dataflow",
+        )
 
     def _check_target(self, found: Data) -> None:
         if self.settings.accuracy_target is not None and (found.labels is None or found.labels.dtype.kind not in "iu"):
-            raise QCompileError("an accuracy target needs labels of the calibration data", hint="--labels y.npy, or --max-loss")
-        if self.settings.search == "bisect" and self.settings.accuracy_target is None and self.settings.max_loss is None:
-            raise QCompileError("bisect needs a target to measure against", hint="--accuracy-target 0.97 (with labels) or --max-loss 0.1")
+            raise QCompileError(
+                "an accuracy target needs labels of the calibration data", hint="--labels y.npy, or --max-loss"
+            )
+        if (
+            self.settings.search == "bisect"
+            and self.settings.accuracy_target is None
+            and self.settings.max_loss is None
+        ):
+            raise QCompileError(
+                "bisect needs a target to measure against",
+                hint="--accuracy-target 0.97 (with labels) or --max-loss 0.1",
+            )
 
     def _good(self, loss: float, accuracy: float | None) -> bool:
         s = self.settings
@@ -135,7 +149,9 @@ class Planner(Designs):
         return self._good(e.loss(y), accuracy_of(y, e.data.labels))
 
     def _least_cost(self) -> tuple[int, ...]:
-        """Least resources whose measured accuracy (or loss) is good enough, by the bit-accurate simulator in the end."""
+        """Least resources whose measured accuracy (or loss) is good enough, by the bit-accurate simulator in
+        the end.
+        """
         s = self.settings
         goal = AREA if s.minimize == "loss" else s.minimize
         limits = {r: float(self.limits[r]) for r in MODELLED if self._binds(self.problem, r)}
@@ -163,12 +179,26 @@ class Planner(Designs):
         return Infeasible(f"no plan within the budget meets the target; {reached}", self.model.name, hint)
 
     def _trimmed(self, choice: tuple[int, ...], goal: str) -> tuple[int, ...]:
-        """As long as the target allows, the cheaper candidate of one variable that saves most: tables and prefixes leave such room."""
+        """As long as the target allows, the cheaper candidate of one variable that saves most: tables and prefixes
+        leave such room.
+        """
         cost = self.problem.costs[goal]
         while True:
-            steps = [(*choice[:i], c, *choice[i + 1 :]) for i, n in enumerate(self.problem.sizes) for c in range(n) if c != choice[i]]
+            steps = [
+                (*choice[:i], c, *choice[i + 1 :])
+                for i, n in enumerate(self.problem.sizes)
+                for c in range(n)
+                if c != choice[i]
+            ]
             steps = sorted((c for c in steps if cost.of(c) < cost.of(choice) * (1 - 1e-9)), key=cost.of)
-            good = next((c for c in steps if self._accepts(c, False) and not self.over(self.cost(c)) and self._accepts(c, True)), None)
+            good = next(
+                (
+                    c
+                    for c in steps
+                    if self._accepts(c, False) and not self.over(self.cost(c)) and self._accepts(c, True)
+                ),
+                None,
+            )
             if good is None:
                 return choice
             choice = good
@@ -194,7 +224,9 @@ class Planner(Designs):
         return out
 
     def _refined(self, choice: tuple[int, ...]) -> tuple[int, ...]:
-        """Exchanges around a choice, one variable or two, by measured loss: the tables know no interactions. Only designs that fit."""
+        """Exchanges around a choice, one variable or two, by measured loss: the tables know no interactions. Only
+        designs that fit.
+        """
         left, e = self._evaluations(), self.study
         if left <= 0 or self.settings.accuracy_target is not None or self.settings.max_loss is not None:
             return choice
@@ -217,13 +249,16 @@ class Planner(Designs):
         return choice
 
     def _evaluations(self) -> int:
-        """How many evaluations refinement may take: those asked for, or as many as about 10**11 multiplications allow."""
+        """How many evaluations refinement may take: those asked for, or as many as about 10**11 multiplications
+        allow.
+        """
         if self.settings.refine is not None:
             return self.settings.refine
         products = hls.multiplications(self.end(0).graph)
         return int(min(300, 1e11 // max(1, products * len(self.study.evaluation.data))))
 
-    # --- foldings ---------------------------------------------------------------------------------------------------------
+    # --- foldings
+    # ---------------------------------------------------------------------------------------------------------
 
     def _fitted(self) -> tuple[int, ...]:
         """Formats and foldings in one program, for the wanted rate or as fast as the target allows."""
@@ -237,10 +272,16 @@ class Planner(Designs):
         if s.accuracy_target is None and s.max_loss is None:
             accuracy = accuracy_of(e.outputs({}), e.data.labels)
             if accuracy is None:
-                raise QCompileError("how fast, or how good? Faster layers need coarser formats", "--fit",
-                                    "--target-fps, --accuracy-target or --max-loss; or labels of the data")  # fmt: skip
+                raise QCompileError(
+                    "how fast, or how good? Faster layers need coarser formats",
+                    "--fit",
+                    "--target-fps, --accuracy-target or --max-loss; or labels of the data",
+                )
             self.settings = replace(s, accuracy_target=accuracy - GIVEN_UP)
-            self.notes.append(f"as fast as an accuracy of {accuracy - GIVEN_UP:.4f} allows, {GIVEN_UP:g} below that of the float network")
+            self.notes.append(
+                f"as fast as an accuracy of {accuracy - GIVEN_UP:.4f} allows, {GIVEN_UP:g} below that of the float"
+                " network"
+            )
         return self._fastest()
 
     def _rate(self, cycles: int) -> None:
@@ -248,11 +289,17 @@ class Planner(Designs):
         self._folds, self._optima = at(cycles, self.study, self.graph, self.searches), {}
         if self._folds is None:
             slowest = max(self.searches, key=lambda s: s.steps[0])
-            raise Infeasible(f"{cycles:,} cycles are not possible: {slowest.floor_of()} takes {slowest.steps[0]:,}", "--fit", "a lower rate")
+            raise Infeasible(
+                f"{cycles:,} cycles are not possible: {slowest.floor_of()} takes {slowest.steps[0]:,}",
+                "--fit",
+                "a lower rate",
+            )
         self.problem = self._problem(self.sensitivity)
 
     def _at(self, cycles: int, limits: dict[str, int]) -> tuple[int, ...]:
-        """The choice for a rate; with faster layers where the whole is slower than they are. limits: on cycles of the whole."""
+        """The choice for a rate; with faster layers where the whole is slower than they are. limits: on cycles of the
+        whole.
+        """
         while True:
             self._rate(cycles)
             choice = self._solved()
@@ -262,7 +309,9 @@ class Planner(Designs):
             cycles = min(cycles - 1, int(cycles / max(over.values())))
 
     def _fastest(self) -> tuple[int, ...]:
-        """At the least interval at which the best formats that fit are good enough: by bisection on tables, then on whole designs."""
+        """At the least interval at which the best formats that fit are good enough: by bisection on tables, then on
+        whole designs.
+        """
         steps = sorted({n for s in self.searches for n in s.steps})
         low, high = 0, len(steps) - 1
         while low < high:
@@ -290,7 +339,9 @@ class Planner(Designs):
 def _exchanges(choice: tuple[int, ...], sizes: Sequence[int]) -> list[tuple[int, ...]]:
     """One variable a step up or down, or two of them."""
     steps = [(i, d) for i, n in enumerate(sizes) for d in (-1, 1) if 0 <= choice[i] + d < n]
-    moves = [(s,) for s in steps] + [(a, b) for a, b in itertools.combinations(steps, 2) if a[0] != b[0] and a[1] != b[1]]
+    moves = [(s,) for s in steps] + [
+        (a, b) for a, b in itertools.combinations(steps, 2) if a[0] != b[0] and a[1] != b[1]
+    ]
     out = []
     for move in moves:
         new = list(choice)

@@ -16,8 +16,8 @@ MOST = 6  # foldings of one layer that a program sees, and of layers that share 
 
 
 def at(cycles: int, study: Study, graph: Graph, searches: Sequence[Search]) -> Folds | None:
-    """Foldings of layers that are done in so many cycles; None where a layer has none. graph: the float graph; searches: of the coarsest and of
-    the finest integer graph.
+    """Foldings of layers that are done in so many cycles; None where a layer has none. graph: the float graph;
+    searches: of the coarsest and of the finest integer graph.
     """
     if any(cycles < s.steps[0] for s in searches):
         return None
@@ -27,12 +27,19 @@ def at(cycles: int, study: Study, graph: Graph, searches: Sequence[Search]) -> F
     free = {name: [_option(integer, named[name], f) for f in foldings] for name, foldings in kept.items()}
     weights = {t.value: t.name for t in study.weights}
     owner = {
-        n.output.name: weights[v.name] for n in graph.nodes if isinstance(n.op, (ops.MatMul, ops.Conv)) for v in n.inputs if v.name in weights
-    }  # fmt: skip
+        n.output.name: weights[v.name]
+        for n in graph.nodes
+        if isinstance(n.op, (ops.MatMul, ops.Conv))
+        for v in n.inputs
+        if v.name in weights
+    }
     formats, options = list[int](), list[tuple[Option, ...]]()
     for group in study.variables:
         layers = [free.pop(name) for name in list(free) if owner.get(name) in group]
-        together = [{k: f for part in parts for k, f in part.items()} for parts in itertools.islice(itertools.product(*layers), MOST)]
+        together = [
+            {k: f for part in parts for k, f in part.items()}
+            for parts in itertools.islice(itertools.product(*layers), MOST)
+        ]
         formats.append(len(study.candidates[group[0]]))
         options.append(tuple(together))
     return Folds((*formats, *(1 for _ in free)), (*options, *map(tuple, free.values())))
@@ -44,7 +51,9 @@ def _option(integer: Graph, node: Node, folding: Folding) -> Option:
 
 
 def _kept(name: str, searches: Sequence[Search], cycles: int) -> list[Folding]:
-    """Fast enough and not undercut in every resource, with the coarsest formats or with the finest; the smallest of them, first the smallest."""
+    """Fast enough and not undercut in every resource, with the coarsest formats or with the finest; the smallest of
+    them, first the smallest.
+    """
     area: dict[Folding, float] = {}
     for s in searches:
         for layer in s.layers:

@@ -21,10 +21,10 @@ MODELLED = ("lut", "dsp", "bram18", "uram", "latency")  # what the cost tables k
 class Settings:
     """What the user chose; the names are those of the extension points (see `qcompile methods`).
 
-    accuracy_target, max_loss: least resources under these instead of least loss under the budget. fit: foldings are chosen together with the
-    formats, for target_fps; without it as fast as the target allows. refine: evaluations spent on exchanging formats around the optimum of
-    the tables, on measured losses (None: by the size of network and data, at most 300). channels: a weight scale per output channel. span:
-    lowest and highest input, for `bn_distill`.
+    accuracy_target, max_loss: least resources under these instead of least loss under the budget. fit: foldings are
+    chosen together with the formats, for target_fps; without it as fast as the target allows. refine: evaluations spent
+    on exchanging formats around the optimum of the tables, on measured losses (None: by the size of network and data,
+    at most 300). channels: a weight scale per output channel. span: lowest and highest input, for `bn_distill`.
     """
 
     metric: str = "fit"
@@ -58,11 +58,18 @@ class Settings:
         if self.minimize not in ("loss", AREA, *MODELLED):
             raise unknown("resource", self.minimize, ("loss", AREA, *MODELLED))
         if self.accuracy_target is not None and not 0 < self.accuracy_target <= 1:
-            raise QCompileError(f"an accuracy of {self.accuracy_target:g} is not possible", hint="--accuracy-target 0.97 is 97 %")
+            raise QCompileError(
+                f"an accuracy of {self.accuracy_target:g} is not possible", hint="--accuracy-target 0.97 is 97 %"
+            )
         if self.span is not None and not (len(self.span) == 2 and self.span[0] < self.span[1]):
-            raise QCompileError(f"the inputs cannot reach from {self.span[0]:g} to {self.span[-1]:g}", hint="--span 0 1")
+            raise QCompileError(
+                f"the inputs cannot reach from {self.span[0]:g} to {self.span[-1]:g}", hint="--span 0 1"
+            )
         if self.target_fps is not None and not (self.fit and 0 < self.target_fps < 1e12):
-            raise QCompileError(f"{self.target_fps:g} frames/s are not possible" if self.fit else "a rate goes with --fit", "--target-fps")
+            raise QCompileError(
+                f"{self.target_fps:g} frames/s are not possible" if self.fit else "a rate goes with --fit",
+                "--target-fps",
+            )
         if self.fit and self.search in ("bisect", "error_ratio"):
             hint = "--search ilp, iqp, pareto or greedy"
             raise QCompileError(f"{self.search} goes by the order of formats and cannot choose foldings", "--fit", hint)

@@ -19,12 +19,17 @@ from qcompile.schedule.timing import Schedule
 def estimate(graph: Graph, network: Network, plan: Schedule, device: Device) -> Estimate:
     """Per layer and in total; latency and interval of the total are those of the token model."""
     fabric = hw.fabric(device)
-    layers = [layer(graph, s, fabric, cycles) for s, cycles in zip(network.stages, plan.cycles, strict=True) if s.node is not None and s.kind != WINDOW]
+    layers = [
+        layer(graph, s, fabric, cycles)
+        for s, cycles in zip(network.stages, plan.cycles, strict=True)
+        if s.node is not None and s.kind != WINDOW
+    ]
     plumbing = together(_plumbing(network, s, fabric) for s in network.stages)
     fifos = together(
         hw.fifo(fabric, depth, stream.lanes * width(stream.value.type.format))
-        for stream, depth in zip(network.streams, plan.depth, strict=True) if depth > 1
-    )  # fmt: skip
+        for stream, depth in zip(network.streams, plan.depth, strict=True)
+        if depth > 1
+    )
     streams = LayerCost("streams", "FIFO", replace(plumbing + fifos, latency=0, interval=1))
     area = together(one.cost for one in (*layers, streams))
     return Estimate(device.name, STAGE, (*layers, streams), replace(area, latency=plan.latency, interval=plan.interval))
@@ -46,7 +51,9 @@ def _plumbing(network: Network, stage: Stage, fabric: hw.Fabric) -> Resources:
     """Copies, words of other widths, ports."""
     if stage.kind not in (FORK, WIDTH, INPUT, OUTPUT):
         return Resources()
-    sizes = [s.lanes * width(s.value.type.format) for s in (network.streams[i] for i in (*stage.inputs, *stage.outputs))]
+    sizes = [
+        s.lanes * width(s.value.type.format) for s in (network.streams[i] for i in (*stage.inputs, *stage.outputs))
+    ]
     if stage.kind == WIDTH:
         return hw.width_converter(fabric, min(sizes), max(sizes))
     return Resources(ff=sum(sizes))

@@ -1,9 +1,10 @@
 """The folding that makes the most of a part: one folding per layer, as an exact integer program over tables of costs.
 
-With an interval of T cycles every layer must finish in T, so each layer has a list of foldings that do, and the least of all T for which
-one folding each stays inside the resources is found by bisection: "at most so many cycles" is monotone. Costs of layers add; FIFOs, ports and
-words of other widths are only known of a whole network, so what is found is estimated as a whole, and where that is too large the
-program gets that much less and runs again.
+With an interval of T cycles every layer must finish in T, so each layer has a list of foldings that do, and the least
+of all T for which
+one folding each stays inside the resources is found by bisection: "at most so many cycles" is monotone. Costs of layers
+add; FIFOs, ports and words of other widths are only known of a whole network, so what is found is estimated as a whole,
+and where that is too large the program gets that much less and runs again.
 """
 
 from __future__ import annotations
@@ -27,8 +28,23 @@ from qcompile.errors import QCompileError
 from qcompile.ir import Graph, Node, ops
 from qcompile.schedule.cost import estimate, layer
 from qcompile.schedule.stages import (
-    DEPTHWISE, INPUT, MATVEC, OUTPUT, REDUCE, WHOLE, WINDOW, Network, Stage, follower, fullest, kernel_of, kind, limits, network, slides,
-)  # fmt: skip
+    DEPTHWISE,
+    INPUT,
+    MATVEC,
+    OUTPUT,
+    REDUCE,
+    WHOLE,
+    WINDOW,
+    Network,
+    Stage,
+    follower,
+    fullest,
+    kernel_of,
+    kind,
+    limits,
+    network,
+    slides,
+)
 from qcompile.schedule.timing import schedule
 from qcompile.schedule.tokens import matvec_of, moves_of, window_cycles, window_of
 
@@ -49,7 +65,9 @@ class Choices:
 
 @dataclass(frozen=True)
 class Fitted:
-    """foldings by the result of a node; binding: the resources (or the layer) that keep it from being faster; labels: names by result."""
+    """foldings by the result of a node; binding: the resources (or the layer) that keep it from being faster; labels:
+    names by result.
+    """
 
     foldings: dict[str, Folding]
     estimate: Estimate
@@ -67,11 +85,19 @@ class Fitted:
         return json.dumps(named)
 
 
-def fit(graph: Graph, device: Device, clock_ns: float, budget: Mapping[str, int] | None = None, target_fps: float | None = None) -> Fitted:
-    """The fastest design inside the budget (counts per resource, cycles; the whole part if not given), and of these the smallest; with
-    target_fps the smallest that is fast enough. Smallest: the least sum of the shares of the part's resources.
+def fit(
+    graph: Graph,
+    device: Device,
+    clock_ns: float,
+    budget: Mapping[str, int] | None = None,
+    target_fps: float | None = None,
+) -> Fitted:
+    """The fastest design inside the budget (counts per resource, cycles; the whole part if not given), and of these the
+    smallest; with target_fps the smallest that is fast enough. Smallest: the least sum of the shares of the part's
+    resources.
 
-    QCompileError where nothing fits (by how much, and the largest contributor) or where the frames per second are out of reach (the most possible).
+    QCompileError where nothing fits (by how much, and the largest contributor) or where the frames per second are out
+    of reach (the most possible).
     """
     budget = dict(budget or available(device))
     search = Search(graph, device, {k: budget[k] for k in KINDS})
@@ -84,7 +110,9 @@ def fit(graph: Graph, device: Device, clock_ns: float, budget: Mapping[str, int]
         kind = next(iter(over))
         least = getattr(search.fastest().estimate.total, kind)
         raise QCompileError(
-            f"a {kind} of {cycles[kind]:,} cycles is not reached: the fastest design that fits takes {least:,}", "--budget", "more cycles, or a larger part"
+            f"a {kind} of {cycles[kind]:,} cycles is not reached: the fastest design that fits takes {least:,}",
+            "--budget",
+            "more cycles, or a larger part",
         )
     return found
 
@@ -96,14 +124,16 @@ def _fast_enough(search: Search, clock_ns: float, target_fps: float) -> Fitted:
     floor = search.steps[0]
     if wanted < floor:
         raise QCompileError(
-            f"{target_fps:g} frames/s are {wanted:,.0f} cycles at {1000 / clock_ns:g} MHz, and {search.floor_of()} takes {floor:,}",
+            f"{target_fps:g} frames/s are {wanted:,.0f} cycles at {1000 / clock_ns:g} MHz, and {search.floor_of()}"
+            f" takes {floor:,}",
             hint=f"at most {1e9 / clock_ns / floor:,.1f} frames/s are possible, or a shorter --clock",
         )
     found = search.within(int(wanted))
     if found is None:
         best = search.fastest()
         raise QCompileError(
-            f"{target_fps:g} frames/s do not fit into {device.name} within the budget", "--target-fps",
+            f"{target_fps:g} frames/s do not fit into {device.name} within the budget",
+            "--target-fps",
             f"at most {1e9 / clock_ns / best.interval:,.1f} frames/s do; {best.binding} binds",
         )
     return found
@@ -131,11 +161,15 @@ class Search:
         return names[0] if names else max(self.layers, key=lambda c: int(c.cycles.min())).label
 
     def fastest(self) -> Fitted:
-        """Bisection over the cycles; first without what lies between the layers, which is the least that can be hoped for."""
+        """Bisection over the cycles; first without what lies between the layers, which is the least that can be hoped
+        for.
+        """
         low, high = 0, len(self.steps)
         while low < high:
             middle = (low + high) // 2
-            low, high = (low, middle) if self._program(self.steps[middle], self.limit) is not None else (middle + 1, high)
+            low, high = (
+                (low, middle) if self._program(self.steps[middle], self.limit) is not None else (middle + 1, high)
+            )
         first, stride = low, 1
         found: dict[int, Fitted] = {}
         while low < len(self.steps) and not self._try(low, found):
@@ -150,7 +184,9 @@ class Search:
         return min(found.values(), key=lambda f: f.interval)
 
     def quicker(self, slow: Fitted, cycles: Mapping[str, int]) -> Fitted:
-        """The smallest design that keeps to limits on cycles, where a slower one does not; the fastest if none does. Latencies fall with the interval."""
+        """The smallest design that keeps to limits on cycles, where a slower one does not; the fastest if none does.
+        Latencies fall with the interval.
+        """
         steps, best = [s for s in self.steps if s < slow.interval], None
         low, high = 0, len(steps)
         while low < high:
@@ -171,7 +207,8 @@ class Search:
     def within(self, cycles: int) -> Fitted | None:
         """The smallest design that is done in so many cycles, with all that lies between the layers.
 
-        Where the whole is too large the program gets less room; small networks are then gone through, the least sum of layers first.
+        Where the whole is too large the program gets less room; small networks are then gone through, the least sum of
+        layers first.
         """
         room, seen = self.limit, list[list[int]]()
         while len(seen) < ROUNDS and (picked := self._program(cycles, room)) is not None:
@@ -206,7 +243,9 @@ class Search:
         return self.seen[key]
 
     def _program(self, cycles: int, room: np.ndarray, without: Sequence[Sequence[int]] = ()) -> list[int] | None:
-        """One folding per layer, done in so many cycles, the least sum of shares inside `room`; None where there is none but `without`."""
+        """One folding per layer, done in so many cycles, the least sum of shares inside `room`; None where there is
+        none but `without`.
+        """
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import block_diag, csr_matrix
 
@@ -222,9 +261,16 @@ class Search:
         taken = [np.concatenate([k == i for k, i in zip(kept, picks, strict=True)]) for picks in without]
         others = [LinearConstraint(np.array(taken, dtype=float), -np.inf, len(kept) - 1)] if taken else []
         result = milp(
-            scaled.sum(axis=1), integrality=np.ones(len(cost)), bounds=Bounds(0, 1), options={"mip_rel_gap": 0.0},
-            constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(csr_matrix(scaled.T), -np.inf, room * self.share), *others],
-        )  # fmt: skip
+            scaled.sum(axis=1),
+            integrality=np.ones(len(cost)),
+            bounds=Bounds(0, 1),
+            options={"mip_rel_gap": 0.0},
+            constraints=[
+                LinearConstraint(one_each, 1, 1),
+                LinearConstraint(csr_matrix(scaled.T), -np.inf, room * self.share),
+                *others,
+            ],
+        )
         if result.x is None:
             return None
         starts = np.cumsum([0, *(len(k) for k in kept)])
@@ -235,7 +281,11 @@ class Search:
         faster = [s for s in self.steps if s < cycles]
         if not faster:
             return self.floor_of()
-        free = [k for i, k in enumerate(KINDS) if self._program(faster[-1], np.where(np.arange(len(KINDS)) == i, np.inf, self.limit)) is not None]
+        free = [
+            k
+            for i, k in enumerate(KINDS)
+            if self._program(faster[-1], np.where(np.arange(len(KINDS)) == i, np.inf, self.limit)) is not None
+        ]
         if len(free) == len(KINDS):
             return "what lies between the layers (FIFOs, ports)"
         return " or ".join(NAMES[k] for k in free) or "more than one resource"
@@ -251,10 +301,12 @@ class Search:
         kind_ = KINDS[worst]
         more = "" if times[worst] > 1 else " and as much again for FIFOs and ports"
         return QCompileError(
-            f"no folding fits into {self.device.name}: the smallest design needs {math.ceil(need[worst]):,} {NAMES[kind_]}{more}, "
-            f"{self.budget[kind_]:,} are allowed",
-            name, f"it takes {largest[worst] / max(1e-9, need[worst]):.0%} of them: fewer bits, a larger part, or more of the budget",
-        )  # fmt: skip
+            f"no folding fits into {self.device.name}: the smallest design needs {math.ceil(need[worst]):,}"
+            f" {NAMES[kind_]}{more}, {self.budget[kind_]:,} are allowed",
+            name,
+            f"it takes {largest[worst] / max(1e-9, need[worst]):.0%} of them: fewer bits, a larger part, or more of the"
+            " budget",
+        )
 
 
 def undominated(layer: Choices, cycles: int) -> np.ndarray:
@@ -290,7 +342,9 @@ def _layer(graph: Graph, node: Node, unit: str, fabric: Any) -> Choices:
     cycles = np.array([_cycles(graph, node, unit, f, after) for f in foldings])
     costs = [layer(graph, Stage(unit, (), (), node, after, f), fabric, 1).cost for f in foldings]
     cost = [[getattr(c, k) for k in KINDS] for c in costs]
-    return Choices(node.output.name, node.origin.node or node.output.name, tuple(foldings), np.array(cost, dtype=float), cycles)
+    return Choices(
+        node.output.name, node.origin.node or node.output.name, tuple(foldings), np.array(cost, dtype=float), cycles
+    )
 
 
 def _divisors(whole: int, most: int) -> list[int]:
@@ -313,7 +367,9 @@ def _following(graph: Graph, node: Node, lanes: int) -> int:
     longest, front = 0, [node]
     while front:
         value = front.pop().output
-        longest = max(longest, value.type.size // math.gcd(lanes, value.type.shape[1] if len(value.type.shape) > 1 else 1))
+        longest = max(
+            longest, value.type.size // math.gcd(lanes, value.type.shape[1] if len(value.type.shape) > 1 else 1)
+        )
         front += [n for n in graph.consumers.get(value.name, []) if isinstance(n.op, (ops.Map, ops.Pad, ops.Mul))]
     return longest
 
@@ -322,9 +378,10 @@ def _fixed(made: Network) -> list[tuple[int, str]]:
     """Cycles of the processes that no folding changes, and what they are."""
     names = {INPUT: "an input port", OUTPUT: "an output port"}
     return [
-        (moves_of(made, s).iterations, names.get(s.kind) or str(s.node.origin if s.node else s.kind)) for s in made.stages
+        (moves_of(made, s).iterations, names.get(s.kind) or str(s.node.origin if s.node else s.kind))
+        for s in made.stages
         if s.kind in (INPUT, OUTPUT, WHOLE)
-    ]  # fmt: skip
+    ]
 
 
 def _fixed_costs(graph: Graph, made: Network, device: Device) -> list[tuple[str, np.ndarray]]:

@@ -1,5 +1,5 @@
-"""Depths without which a run blocks: events (reads and writes) and their order form a graph, and depths suffice exactly where it has no cycle
-(Commoner et al. 1971, marked graphs: a write waits for the read that frees its place).
+"""Depths without which a run blocks: events (reads and writes) and their order form a graph, and depths suffice exactly
+where it has no cycle (Commoner et al. 1971, marked graphs: a write waits for the read that frees its place).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from qcompile.schedule.tokens import Traffic, moves_of
 def liveness(network: Network, enough: tuple[int, ...]) -> tuple[int, ...]:
     """Depths with which every run ends, none of which can be one less. enough: depths that suffice.
 
-    Stream by stream: with room without end in one stream, the last of its writes that must come before its k-th read says how much room that
-    read needs. Streams that alone join two halves of the network need none.
+    Stream by stream: with room without end in one stream, the last of its writes that must come before its k-th read
+    says how much room that read needs. Streams that alone join two halves of the network need none.
     """
     depths = [1] * len(network.streams)
     for first, last in regions(network):
@@ -30,7 +30,9 @@ def liveness(network: Network, enough: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def regions(network: Network) -> list[tuple[int, int]]:
-    """Runs of processes [first, last) between which a single stream passes: only inside of them can streams wait for each other."""
+    """Runs of processes [first, last) between which a single stream passes: only inside of them can streams wait for
+    each other.
+    """
     producer, consumer = ends(network)
     crossing = np.zeros(len(network.stages) + 1, dtype=np.int64)
     np.add.at(crossing, producer + 1, 1)  # crossing[p]: streams from processes before p to p or later
@@ -50,7 +52,9 @@ def ends(network: Network) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Steps:
-    """A sequence that never falls, as the places where it grows: from `at[i]` on it is `value[i]`, before all of them -1."""
+    """A sequence that never falls, as the places where it grows: from `at[i]` on it is `value[i]`, before all of them
+    -1.
+    """
 
     at: np.ndarray
     value: np.ndarray
@@ -82,8 +86,9 @@ class Region:
     def needed(self, stream: int, depths: list[int]) -> int:
         """The least depth of a stream with which, beside the depths of the others, the run ends.
 
-        Every event is labelled with the last write to the stream that must come before it: by the program of its process, because a token
-        must be there, or because there must be room for one. Sweeps over the processes until no label grows.
+        Every event is labelled with the last write to the stream that must come before it: by the program of its
+        process, because a token must be there, or because there must be room for one. Sweeps over the processes until
+        no label grows.
         """
         written: dict[int, Steps] = {}
         read: dict[int, Steps] = {}
@@ -97,7 +102,9 @@ class Region:
                 found = read[stream]
                 return int((found.value - found.at).max()) + 1
 
-    def _labels(self, program: Program, stream: int, depths: list[int], written: dict[int, Steps], read: dict[int, Steps]) -> Steps:
+    def _labels(
+        self, program: Program, stream: int, depths: list[int], written: dict[int, Steps], read: dict[int, Steps]
+    ) -> Steps:
         """Of a process, over the places of its program."""
         if stream in program.writes:  # all of its events are where they are by its program
             every = np.arange(self.tokens[stream])
@@ -114,7 +121,9 @@ class Region:
 
 @dataclass(frozen=True)
 class Program:
-    """What a process does in which order: place = iteration * columns + column; reads come before writes, streams in their order."""
+    """What a process does in which order: place = iteration * columns + column; reads come before writes, streams in
+    their order.
+    """
 
     reads: tuple[int, ...]
     writes: tuple[int, ...]
@@ -135,4 +144,6 @@ class Program:
 def program(stage: Stage, move: Traffic, inner: set[int]) -> Program:
     columns = [*zip(stage.inputs, move.reads, strict=True), *((i, move.writes) for i in stage.outputs)]
     reads, writes = (tuple(i for i in side if i in inner) for side in (stage.inputs, stage.outputs))
-    return Program(reads, writes, {i: at for i, at in columns if i in inner}, {i: k for k, (i, _) in enumerate(columns)})
+    return Program(
+        reads, writes, {i: at for i, at in columns if i in inner}, {i: k for k, (i, _) in enumerate(columns)}
+    )

@@ -24,7 +24,9 @@ def to_stream(x: np.ndarray, lead: int = 0) -> np.ndarray:
 def from_stream(x: np.ndarray, shape: Shape, lead: int = 0) -> np.ndarray:
     """Inverse of `to_stream`: elements in stream order, of any shape, as a tensor of `shape`."""
     axes = permutation(len(shape))
-    return np.transpose(x.reshape(*x.shape[:lead], *stream_shape(shape)), (*range(lead), *(lead + int(a) for a in np.argsort(axes))))
+    return np.transpose(
+        x.reshape(*x.shape[:lead], *stream_shape(shape)), (*range(lead), *(lead + int(a) for a in np.argsort(axes)))
+    )
 
 
 def places(shape: Shape) -> np.ndarray:

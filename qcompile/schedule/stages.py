@@ -16,8 +16,20 @@ from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.schedule.order import permutation, stream_shape
 
 MATVEC, DEPTHWISE, REDUCE, MAP, MULTIPLY, WINDOW, BORDER, CONCAT, WHOLE, FORK, WIDTH, INPUT, OUTPUT = (
-    "matvec", "depthwise", "reduce", "map", "multiply", "window", "border", "concat", "whole", "fork", "width", "input", "output",
-)  # fmt: skip
+    "matvec",
+    "depthwise",
+    "reduce",
+    "map",
+    "multiply",
+    "window",
+    "border",
+    "concat",
+    "whole",
+    "fork",
+    "width",
+    "input",
+    "output",
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,9 @@ class Stream:
 
 @dataclass(frozen=True)
 class Stage:
-    """One process. node: what it computes (None for plumbing); map: a Map that follows in the same process; streams by their index."""
+    """One process. node: what it computes (None for plumbing); map: a Map that follows in the same process; streams by
+    their index.
+    """
 
     kind: str
     inputs: tuple[int, ...]
@@ -133,7 +147,10 @@ def _raster(shape: Shape) -> bool:
 
 def _same_order(before: Shape, after: Shape) -> bool:
     return (_raster(before) and _raster(after)) or (
-        len(before) > 2 and len(after) > 2 and _squeezed(stream_shape(before)) == _squeezed(stream_shape(after)) and before[1] == after[1]
+        len(before) > 2
+        and len(after) > 2
+        and _squeezed(stream_shape(before)) == _squeezed(stream_shape(after))
+        and before[1] == after[1]
     )
 
 
@@ -150,7 +167,9 @@ def _same_after(node: Node) -> bool:
 
 
 def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
-    """Processes and streams of an integer graph. foldings: by the name of the result of a node; what is missing is folded least."""
+    """Processes and streams of an integer graph. foldings: by the name of the result of a node; what is missing is
+    folded least.
+    """
     b = _Builder(graph, foldings)
     constants = {n.output.name for n in graph.nodes if isinstance(n.op, ops.Constant)}
     merged: set[str] = set()
@@ -187,17 +206,27 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
 
 
 def port_value(graph: Graph, value: Value) -> tuple[Value, Shape]:
-    """What passes at the port of an input or output, and the axes of the port's tensor in the order of that: a transpose there costs nothing,
-    its other side is streamed.
+    """What passes at the port of an input or output, and the axes of the port's tensor in the order of that: a
+    transpose there costs nothing, its other side is streamed.
     """
     same = tuple(range(len(value.type.shape)))
     made, readers = graph.producers.get(value.name), graph.consumers.get(value.name, [])
     ports = {v.name for v in (*graph.inputs, *graph.outputs)}
     if made is not None:
-        if readers or not isinstance(made.op, ops.Transpose) or made.inputs[0].name in ports or len(graph.consumers[made.inputs[0].name]) > 1:
+        if (
+            readers
+            or not isinstance(made.op, ops.Transpose)
+            or made.inputs[0].name in ports
+            or len(graph.consumers[made.inputs[0].name]) > 1
+        ):
             return value, same
         return made.inputs[0], tuple(made.op.perm.index(a) for a in same)
-    if len(readers) == 1 and isinstance(readers[0].op, ops.Transpose) and readers[0].output.name not in ports and value not in graph.outputs:
+    if (
+        len(readers) == 1
+        and isinstance(readers[0].op, ops.Transpose)
+        and readers[0].output.name not in ports
+        and value not in graph.outputs
+    ):
         return readers[0].output, readers[0].op.perm
     return value, same
 
@@ -219,7 +248,11 @@ def follower(graph: Graph, node: Node) -> Node | None:
     if len(readers) != 1 or any(v.name == node.output.name for v in graph.outputs):
         return None
     (reader,) = readers
-    alone = isinstance(reader.op, ops.Map) and len(reader.inputs) == 1 and reader.output.type.shape == node.output.type.shape
+    alone = (
+        isinstance(reader.op, ops.Map)
+        and len(reader.inputs) == 1
+        and reader.output.type.shape == node.output.type.shape
+    )
     return reader if alone else None
 
 
@@ -246,7 +279,11 @@ def kind(node: Node, constants: set[str]) -> str:
         return BORDER if len(data.shape) > 2 and _plane_border(op, len(data.shape)) else WHOLE
     if isinstance(op, ops.Concat):
         last = permutation(len(node.output.type.shape))[-1]
-        return CONCAT if op.axis == last and not any(v.name in constants for v in node.inputs) and data.shape[0] == 1 else WHOLE
+        return (
+            CONCAT
+            if op.axis == last and not any(v.name in constants for v in node.inputs) and data.shape[0] == 1
+            else WHOLE
+        )
     return WHOLE
 
 
@@ -300,12 +337,16 @@ def folding(b: _Builder, node: Node, unit: str, default: Folding) -> Folding:
             legal = [d for d in range(1, whole + 1) if whole % d == 0]
             near = sorted(legal, key=lambda d: (abs(d - value), d))[:3]
             raise QCompileError(
-                f"a {name} of {value} is not possible, it must divide {whole}", str(node.origin), f"nearest: {', '.join(map(str, sorted(near)))}"
+                f"a {name} of {value} is not possible, it must divide {whole}",
+                str(node.origin),
+                f"nearest: {', '.join(map(str, sorted(near)))}",
             )
     widest = fullest(b.graph, node, unit)
     for name, value, most_bits in (("pe", wanted.pe, widest.pe), ("simd", wanted.simd, widest.simd)):
         if value > most_bits:
-            raise QCompileError(f"a {name} of {value} makes tokens of more than {WIDEST} bits", str(node.origin), f"at most {most_bits}")
+            raise QCompileError(
+                f"a {name} of {value} makes tokens of more than {WIDEST} bits", str(node.origin), f"at most {most_bits}"
+            )
     return wanted
 
 
@@ -339,8 +380,12 @@ def kernel_of(node: Node) -> Shape:
 
 
 def slides(node: Node) -> bool:
-    """Whether a unit reads windows: a matrix product, and windows of one element at every place, take the data as they are."""
-    return not isinstance(node.op, ops.MatMul) and (math.prod(kernel_of(node)) > 1 or any(s > 1 for s in node.op.strides))
+    """Whether a unit reads windows: a matrix product, and windows of one element at every place, take the data as they
+    are.
+    """
+    return not isinstance(node.op, ops.MatMul) and (
+        math.prod(kernel_of(node)) > 1 or any(s > 1 for s in node.op.strides)
+    )
 
 
 def _windows(b: _Builder, node: Node, lanes: int, by_channel: bool) -> int:
@@ -351,6 +396,7 @@ def _windows(b: _Builder, node: Node, lanes: int, by_channel: bool) -> int:
         return source
     out = math.prod(node.output.type.shape[2:]) * math.prod(kernel_of(node)) * data.type.shape[1] // lanes
     index = b.stream(data, lanes, out)
-    b.stages.append(Stage(WINDOW, (source,), (index,), node, None, Folding(lanes if by_channel else 1, 1 if by_channel else lanes)))
+    b.stages.append(
+        Stage(WINDOW, (source,), (index,), node, None, Folding(lanes if by_channel else 1, 1 if by_channel else lanes))
+    )
     return index
-

@@ -1,8 +1,10 @@
 """Cycles of a network, and the depths with which it runs at full speed.
 
-Times follow from a max-plus recurrence: an iteration is as late as any token that was read, and any place that was waited for, up to it.
-Depths are the tokens that wait in a schedule that is as fast as streams without limit allow. It fits into its own depths, and processes that
-run when they can are never behind it: nothing slows down. Of two such schedules the one that needs less memory is taken:
+Times follow from a max-plus recurrence: an iteration is as late as any token that was read, and any place that was
+waited for, up to it. Depths are the tokens that wait in a schedule that is as fast as streams without limit allow. It
+fits into its own depths, and processes that
+run when they can are never behind it: nothing slows down. Of two such schedules the one that needs less memory is
+taken:
 - lazy: writes as late as the outputs need them, reads as early as they can;
 - eager: inputs as late as in the lazy one, everything behind them as early as it can.
 """
@@ -25,7 +27,9 @@ FRAMES = 2
 
 @dataclass(frozen=True)
 class Schedule:
-    """interval and latency in cycles; live, depth: tokens of every stream, for liveness alone and for full speed; cycles of every process."""
+    """interval and latency in cycles; live, depth: tokens of every stream, for liveness alone and for full speed;
+    cycles of every process.
+    """
 
     interval: int
     latency: int
@@ -46,27 +50,54 @@ def schedule(network: Network) -> Schedule:
 
 
 def schedule_record(network: Network, plan: Schedule) -> dict[str, Any]:
-    """For people and JSON: what every process does and in how many cycles; of every stream the depths for liveness and for full speed, in tokens."""
+    """For people and JSON: what every process does and in how many cycles; of every stream the depths for liveness and
+    for full speed, in tokens.
+    """
     processes = [
-        {"process": f"p{i}_{s.kind}", "layer": str(s.node.origin) if s.node is not None else "", "tensor": s.node.output.name if s.node is not None else "",
-         **vars(s.folding), "cycles": cycles, "inputs": [f"s{k}" for k in s.inputs], "outputs": [f"s{k}" for k in s.outputs]}
+        {
+            "process": f"p{i}_{s.kind}",
+            "layer": str(s.node.origin) if s.node is not None else "",
+            "tensor": s.node.output.name if s.node is not None else "",
+            **vars(s.folding),
+            "cycles": cycles,
+            "inputs": [f"s{k}" for k in s.inputs],
+            "outputs": [f"s{k}" for k in s.outputs],
+        }
         for i, (s, cycles) in enumerate(zip(network.stages, plan.cycles, strict=True))
-    ]  # fmt: skip
+    ]
     streams = [
-        {"stream": f"s{i}", "tensor": s.value.name, "lanes": s.lanes, "tokens": s.tokens, "depth_live": live, "depth": depth}
+        {
+            "stream": f"s{i}",
+            "tensor": s.value.name,
+            "lanes": s.lanes,
+            "tokens": s.tokens,
+            "depth_live": live,
+            "depth": depth,
+        }
         for i, (s, live, depth) in enumerate(zip(network.streams, plan.live, plan.depth, strict=True))
     ]
-    return {"interval_cycles": plan.interval, "latency_cycles": plan.latency, "processes": processes, "streams": streams}
+    return {
+        "interval_cycles": plan.interval,
+        "latency_cycles": plan.latency,
+        "processes": processes,
+        "streams": streams,
+    }
 
 
 def memory(network: Network, depths: Sequence[int]) -> int:
     """Bits that wait in streams."""
-    return sum(d * s.lanes * s.value.type.format.width for d, s in zip(depths, network.streams, strict=True) if s.value.type.format and d > 1)
+    return sum(
+        d * s.lanes * s.value.type.format.width
+        for d, s in zip(depths, network.streams, strict=True)
+        if s.value.type.format and d > 1
+    )
 
 
 @dataclass(frozen=True)
 class Run:
-    """finish: times at which outputs are read, per process that is one; most: tokens that wait in a stream; sources: when inputs write."""
+    """finish: times at which outputs are read, per process that is one; most: tokens that wait in a stream; sources:
+    when inputs write.
+    """
 
     finish: dict[int, np.ndarray]
     most: tuple[int, ...]
@@ -99,8 +130,8 @@ class Loops:
         return max(self.slowest, int(done[-1] - done[-2])), int(done[0])
 
     def forward(self, sources: Mapping[int, np.ndarray] | None = None) -> Run:
-        """Every process as early as possible, streams without limit. sources: when inputs write; else a frame at once, and the next one when the
-        slowest process is through with it.
+        """Every process as early as possible, streams without limit. sources: when inputs write; else a frame at once,
+        and the next one when the slowest process is through with it.
         """
         finish: dict[int, np.ndarray] = {}
         ready: dict[int, np.ndarray] = {}
@@ -115,7 +146,12 @@ class Loops:
             if stage.outputs:
                 made = writes + _late(tokens, writes) + PIPELINE
                 if not stage.inputs:
-                    made = sources[position] if sources else made + np.arange(FRAMES).repeat(len(made) // FRAMES) * (self.slowest - self.iterations[position])
+                    made = (
+                        sources[position]
+                        if sources
+                        else made
+                        + np.arange(FRAMES).repeat(len(made) // FRAMES) * (self.slowest - self.iterations[position])
+                    )
                 ready.update(dict.fromkeys(stage.outputs, made))
             else:
                 finish[position] = read[0]
@@ -127,7 +163,9 @@ class Loops:
         written: dict[int, np.ndarray] = {}
         waiting: dict[int, tuple[list[np.ndarray], list[Constraint]]] = {}
         most, sources = [1] * len(self.network.streams), {}
-        far = 4 * FRAMES * max((int(f.max()) for f in finish.values()), default=0)  # when what nobody waits for may happen
+        far = (
+            4 * FRAMES * max((int(f.max()) for f in finish.values()), default=0)
+        )  # when what nobody waits for may happen
         for position in range(len(self.network.stages) - 1, -1, -1):
             stage = self.network.stages[position]
             starts, writes = self.of(position)
@@ -139,7 +177,12 @@ class Loops:
             slack = np.append(np.minimum.accumulate(slack[::-1])[::-1], far)
             at = writes + slack[:-1]
             waiting[position][1].append((writes, at))
-            deadline.update({i: r + slack[np.searchsorted(writes, r, side="left")] for i, r in zip(stage.inputs, starts, strict=True)})
+            deadline.update(
+                {
+                    i: r + slack[np.searchsorted(writes, r, side="left")]
+                    for i, r in zip(stage.inputs, starts, strict=True)
+                }
+            )
             written.update(dict.fromkeys(stage.outputs, at + PIPELINE))
             if not stage.inputs:
                 sources[position] = at + PIPELINE

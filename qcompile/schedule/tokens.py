@@ -1,7 +1,8 @@
 """Token traffic of a network of processes: it does not depend on data, so depths and cycles can be computed.
 
-A process is a loop that may read and write one token per stream in an iteration; without waiting, an iteration takes a cycle.
-`Traffic` says in which iterations: `timing` makes cycles and depths for full speed of it, `liveness` the depths without which a run blocks.
+A process is a loop that may read and write one token per stream in an iteration; without waiting, an iteration takes a
+cycle. `Traffic` says in which iterations: `timing` makes cycles and depths for full speed of it, `liveness` the depths
+without which a run blocks.
 """
 
 from __future__ import annotations
@@ -16,12 +17,31 @@ from qcompile.cost.site import terms
 from qcompile.ir import Node, ops
 from qcompile.schedule.order import permutation, stream_shape
 from qcompile.schedule.stages import (
-    BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream, kernel_of,
-)  # fmt: skip
+    BORDER,
+    CONCAT,
+    DEPTHWISE,
+    FORK,
+    INPUT,
+    MAP,
+    MATVEC,
+    MULTIPLY,
+    OUTPUT,
+    REDUCE,
+    WHOLE,
+    WIDTH,
+    WINDOW,
+    Network,
+    Stage,
+    Stream,
+    kernel_of,
+)
+
 
 @dataclass(frozen=True)
 class Traffic:
-    """Iterations in which tokens are read (per input stream) and written (all outputs alike), ascending; and how many iterations there are."""
+    """Iterations in which tokens are read (per input stream) and written (all outputs alike), ascending; and how many
+    iterations there are.
+    """
 
     reads: tuple[np.ndarray, ...]
     writes: np.ndarray
@@ -57,7 +77,11 @@ def traffic(network: Network, stage: Stage, opaque: int = 0) -> Traffic:
         return Traffic(tuple(np.flatnonzero(owner == i) for i in range(len(ins))), np.arange(len(owner)), len(owner))
     assert stage.kind == WHOLE
     last = max((s.tokens for s in ins), default=0)
-    return Traffic(tuple(np.arange(s.tokens) for s in ins), last + opaque + np.arange(outs[0].tokens), last + opaque + outs[0].tokens)
+    return Traffic(
+        tuple(np.arange(s.tokens) for s in ins),
+        last + opaque + np.arange(outs[0].tokens),
+        last + opaque + outs[0].tokens,
+    )
 
 
 def _width(before: Stream, after: Stream) -> Traffic:
@@ -94,12 +118,14 @@ def _matvec(stage: Stage) -> Traffic:
     return Traffic((reads.ravel(),), writes.ravel(), s.places * s.groups * s.folds)
 
 
-# --- sliding windows -----------------------------------------------------------------------------------------------------
+# --- sliding windows
 
 
 @dataclass(frozen=True)
 class Window:
-    """A plane (height 1 for one axis) of `groups` tokens per place; kernel, strides, dilations; `held` rows in the buffer."""
+    """A plane (height 1 for one axis) of `groups` tokens per place; kernel, strides, dilations; `held` rows in the
+    buffer.
+    """
 
     height: int
     width: int
@@ -138,8 +164,10 @@ def window_cycles(w: Window) -> int:
 def window(w: Window) -> tuple[np.ndarray, np.ndarray, int]:
     """(iterations of reads, of writes, number of iterations): what `qc::window` does.
 
-    In an iteration a token is read while the buffer has room, then one is written where all of its window is there. With r(j) tokens read
-    before write j: r(j) = max(need(j), min(room(j), r(j-1) + 1)); between two writes come r(j) - r(j-1) reads, the last in the write's iteration.
+    In an iteration a token is read while the buffer has room, then one is written where all of its window is there.
+    With r(j) tokens read
+    before write j: r(j) = max(need(j), min(room(j), r(j-1) + 1)); between two writes come r(j) - r(j-1) reads, the last
+    in the write's iteration.
     """
     total = w.height * w.width * w.groups
     per_place = math.prod(w.kernel) * w.groups
@@ -190,10 +218,14 @@ def concat_owner(stage: Stage, out: Stream) -> np.ndarray:
 
 
 def moves_of(network: Network, stage: Stage) -> Traffic:
-    return traffic(network, stage, sequential_cycles(stage.node) if stage.kind == WHOLE and stage.node is not None else 0)
+    return traffic(
+        network, stage, sequential_cycles(stage.node) if stage.kind == WHOLE and stage.node is not None else 0
+    )
 
 
 def sequential_cycles(node: Node) -> int:
     """Of a layer that works on memories: one product, sum or element a cycle."""
     summing = (ops.MatMul, ops.Conv, ops.SumPool, ops.MaxPool, ops.ReduceSum, ops.ReduceMax, ops.ArgMax)
-    return node.output.type.size * (terms(node) if isinstance(node.op, summing) else 3 if isinstance(node.op, ops.IntSoftmax) else 1)
+    return node.output.type.size * (
+        terms(node) if isinstance(node.op, summing) else 3 if isinstance(node.op, ops.IntSoftmax) else 1
+    )

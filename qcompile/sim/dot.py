@@ -12,8 +12,8 @@ from qcompile.sim.ratio import bound
 def exact_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """numpy.matmul of integer arrays (int64 or object), exact for any size of number.
 
-    While K * max|a| * max|b| stays below 2**53 every partial sum is an integer that float64 holds exactly, so BLAS is exact in
-    any order; wider operands are cut into limbs whose products are.
+    While K * max|a| * max|b| stays below 2**53 every partial sum is an integer that float64 holds exactly, so BLAS is
+    exact in any order; wider operands are cut into limbs whose products are.
     """
     inner = a.shape[-1] if a.ndim else 1
     limit_a, limit_b = bound(a), bound(b)
@@ -25,7 +25,9 @@ def exact_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def exact_conv(x: np.ndarray, w: np.ndarray, strides: Shape, dilations: Shape, groups: int) -> np.ndarray:
-    """Convolution without padding: x (N, C, *spatial), w (O, C / groups, *kernel) integers -> (N, O, *windows), exact."""
+    """Convolution without padding: x (N, C, *spatial), w (O, C / groups, *kernel) integers -> (N, O, *windows),
+    exact.
+    """
     n, outs, kernel = len(x), len(w), w.shape[2:]
     columns = kernels.columns(x.reshape(n, groups, -1, *x.shape[2:]), kernel, strides, dilations)
     rows = w.reshape(groups, outs // groups, -1)

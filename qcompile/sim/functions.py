@@ -136,7 +136,9 @@ def _function(x: Fraction, step: ops.Func) -> Fraction:
 
 def correctly_rounded_sqrt(x: Fraction) -> Fraction:
     """sqrt(x) rounded to nearest float64, as a rational: the same on every machine (constants such as batch norm's)."""
-    shift = max(0, 64 + (x.denominator.bit_length() - x.numerator.bit_length() + 1) // 2)  # at least 64 bits of the root
+    shift = max(
+        0, 64 + (x.denominator.bit_length() - x.numerator.bit_length() + 1) // 2
+    )  # at least 64 bits of the root
     shifted, rest = divmod(x.numerator << 2 * shift, x.denominator)
     root = math.isqrt(shifted)
     inexact = rest > 0 or root * root < shifted  # a bit below all that are kept tells it from a tie

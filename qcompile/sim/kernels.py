@@ -1,7 +1,9 @@
-"""Integer kernels on numpy arrays of shape (batch, *tensor). This file is carried verbatim by every emitted simulator: numpy only.
+"""Integer kernels on numpy arrays of shape (batch, *tensor). This file is carried verbatim by every emitted simulator:
+numpy only.
 
-Numbers are integers in the narrowest dtype that is proven to hold every intermediate exactly: float32 up to 2**24, float64 up to
-2**53, int64 up to 2**62, Python integers beyond. Floats are used because they are fast, not because anything is rounded.
+Numbers are integers in the narrowest dtype that is proven to hold every intermediate exactly: float32 up to 2**24,
+float64 up to 2**53, int64 up to 2**62, Python integers beyond. Floats are used because they are fast, not because
+anything is rounded.
 """
 
 import math
@@ -13,13 +15,17 @@ import numpy as np
 def matmul(a, b, dtype):
     """a @ b; every partial sum fits dtype ("f4", "f8": BLAS is exact)."""
     a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
-    if b.ndim == 3 and b.shape[0] == 1 and a.ndim > 2:  # one constant matrix: a single product instead of one per vector
+    if (
+        b.ndim == 3 and b.shape[0] == 1 and a.ndim > 2
+    ):  # one constant matrix: a single product instead of one per vector
         return np.matmul(a.reshape(-1, a.shape[-1]), b[0]).reshape(*a.shape[:-1], b.shape[-1])
     return np.matmul(a, b)
 
 
 def matmul_wide(a, b, bits, dtype, own):
-    """a @ b where sums pass 2**53: `a` in limbs of `bits` bits, whose products with b float64 holds exactly; result in dtype `own`."""
+    """a @ b where sums pass 2**53: `a` in limbs of `bits` bits, whose products with b float64 holds exactly; result in
+    dtype `own`.
+    """
     rest, shift, total = _integers(a), 0, None
     b = _integers(b)
     if b.dtype == object or bits < 2:
@@ -36,7 +42,9 @@ def matmul_wide(a, b, bits, dtype, own):
 
 
 def matmul_truncated(a, b, drop, dtype):
-    """a @ b with every product floored after a shift by `drop` bits, which no order of summation can undo: term by term."""
+    """a @ b with every product floored after a shift by `drop` bits, which no order of summation can undo: term by
+    term.
+    """
     a, b, total = _cast(a, dtype), _cast(b, dtype), 0
     for k in range(a.shape[-1]):
         total = total + _floored(a[..., :, k, None] * b[..., None, k, :], drop)
@@ -99,8 +107,9 @@ def scale_round_segments(a, breaks, scale, offset, rounding, lo, hi, dtype):
 
 
 def mul_add_shift(a, breaks, mul, add, shift, tie, lo, hi, split, dtype):
-    """Integer form for wide numbers: (mul * a + add) >> shift, with the correction of ties; lists by segment. split > 0: low bits of a
-    that are multiplied apart so that int64 is enough; None: Python integers."""
+    """Integer form for wide numbers: (mul * a + add) >> shift, with the correction of ties; lists by segment. split >
+    0: low bits of a that are multiplied apart so that int64 is enough; None: Python integers.
+    """
     a = _integers(a)
     if split is None:
         a = a.astype(object)
@@ -158,7 +167,9 @@ def count_thresholds(a, cuts, start, step, dtype):
 
 
 def search_thresholds(a, rows, cuts, values, dtype):
-    """values[row, number of cuts[row] <= a] by binary search; cuts [P, K] ascending, values [P, K + 1]; rows broadcast against a."""
+    """values[row, number of cuts[row] <= a] by binary search; cuts [P, K] ascending, values [P, K + 1]; rows broadcast
+    against a.
+    """
     if cuts.shape[0] == 1:
         return values[0].astype(dtype)[np.searchsorted(cuts[0], a.ravel(), side="right").reshape(a.shape)]
     width = cuts.shape[1]
@@ -212,7 +223,9 @@ def reduce_sum(a, axes, shape, dtype):
 
 
 def border(a, before, after, interior, fill, dtype):
-    """`before` and `after` elements of `fill` along every axis (batch included), `interior` of them between neighbours."""
+    """`before` and `after` elements of `fill` along every axis (batch included), `interior` of them between
+    neighbours.
+    """
     sizes = [b + n + (n - 1) * i + e for n, b, e, i in zip(a.shape, before, after, interior)]
     out = np.empty(sizes, dtype=dtype)
     out[...] = fill
@@ -225,7 +238,9 @@ def taps(a, kernel, strides, dilations):
     sizes = a.shape[a.ndim - len(kernel) :]
     counts = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(sizes, kernel, strides, dilations)]
     for place in np.ndindex(*kernel):
-        yield a[(..., *(slice(p * d, p * d + (c - 1) * s + 1, s) for p, c, s, d in zip(place, counts, strides, dilations)))]
+        yield a[
+            (..., *(slice(p * d, p * d + (c - 1) * s + 1, s) for p, c, s, d in zip(place, counts, strides, dilations)))
+        ]
 
 
 def columns(a, kernel, strides, dilations):
@@ -235,30 +250,42 @@ def columns(a, kernel, strides, dilations):
 
 
 def conv(a, w, kernel, strides, dilations, dtype):
-    """Convolution as one matrix product per vector and group: a (N, 1, C, *spatial), w: list of (first channel of the group, weights
-    [groups, outputs, channels * places]) whose partial sums the dtype holds exactly; parts are added in float64."""
+    """Convolution as one matrix product per vector and group: a (N, 1, C, *spatial), w: list of (first channel of the
+    group, weights [groups, outputs, channels * places]) whose partial sums the dtype holds exactly; parts are added in
+    float64.
+    """
     groups, rank = w[0][1].shape[0], len(kernel)
     a = a.astype(w[0][1].dtype, copy=False).reshape(a.shape[0], a.shape[1], groups, -1, *a.shape[3:])
     by_rows = all(s == 1 for s in strides) and math.prod(kernel) > 1
     total = None
     for first, part in w:
         channels = a[:, :, :, first : first + part.shape[-1] // math.prod(kernel)]
-        found = _columns_by_rows(channels, kernel, dilations) if by_rows else columns(channels, kernel, strides, dilations)
+        found = (
+            _columns_by_rows(channels, kernel, dilations) if by_rows else columns(channels, kernel, strides, dilations)
+        )
         y = np.matmul(part, found.reshape(*found.shape[:3], part.shape[-1], -1))
         total = y.astype(dtype, copy=False) if total is None else np.add(total, y, dtype=dtype)
     total = total.reshape(*a.shape[:2], -1, *found.shape[-rank:])
-    return total[(..., *(slice(n - d * (k - 1)) for n, k, d in zip(a.shape[-rank:], kernel, dilations)))] if by_rows else total
+    return (
+        total[(..., *(slice(n - d * (k - 1)) for n, k, d in zip(a.shape[-rank:], kernel, dilations)))]
+        if by_rows
+        else total
+    )
 
 
 def _columns_by_rows(a, kernel, dilations):
-    """im2col with stride 1: a shift of the plane is a shift of its flattened rows, copied in one piece with surplus elements at the ends
-    of rows. (..., C, *spatial) -> (..., C, places, windows along the first axis, *rest of spatial)."""
+    """im2col with stride 1: a shift of the plane is a shift of its flattened rows, copied in one piece with surplus
+    elements at the ends of rows. (..., C, *spatial) -> (..., C, places, windows along the first axis, *rest of
+    spatial).
+    """
     lead, sizes = a.shape[: a.ndim - len(kernel)], a.shape[a.ndim - len(kernel) :]
     starts, length = _row_starts(sizes, kernel, dilations)
     a = np.ascontiguousarray(a)
     count = sizes[0] - dilations[0] * (kernel[0] - 1)
     shifts = [s * d for s, d in zip(a.strides[a.ndim - len(kernel) :], dilations)]
-    view = np.lib.stride_tricks.as_strided(a, (*lead, *kernel, length), (*a.strides[: len(lead)], *shifts, a.itemsize), writeable=False)
+    view = np.lib.stride_tricks.as_strided(
+        a, (*lead, *kernel, length), (*a.strides[: len(lead)], *shifts, a.itemsize), writeable=False
+    )
     out = np.empty((*lead, *kernel, count * math.prod(sizes[1:])), dtype=a.dtype)
     out[..., :length] = view
     out[..., length:] = 0
@@ -273,7 +300,9 @@ def _row_starts(sizes, kernel, dilations):
 
 
 def conv_wide(a, w, kernel, strides, dilations, bits, dtype, own):
-    """Convolution where sums pass 2**53, with the weights in limbs of `bits` bits: a (N, 1, C, *spatial), w [groups, outputs, channels * places]."""
+    """Convolution where sums pass 2**53, with the weights in limbs of `bits` bits: a (N, 1, C, *spatial), w [groups,
+    outputs, channels * places].
+    """
     a = a.reshape(a.shape[0], a.shape[1], w.shape[0], -1, *a.shape[3:])
     found = columns(a, kernel, strides, dilations)
     y = matmul_wide(w, found.reshape(*found.shape[:3], w.shape[-1], -1), bits, dtype, own)
@@ -281,7 +310,9 @@ def conv_wide(a, w, kernel, strides, dilations, bits, dtype, own):
 
 
 def conv_truncated(a, w, kernel, strides, dilations, drop, dtype):
-    """Convolution with every product floored after a shift by `drop` bits: a (N, 1, C, *spatial), w [groups, outputs, channels * places]."""
+    """Convolution with every product floored after a shift by `drop` bits: a (N, 1, C, *spatial), w [groups, outputs,
+    channels * places].
+    """
     a = _cast(a, dtype).reshape(a.shape[0], a.shape[1], w.shape[0], -1, *a.shape[3:])
     found = columns(a, kernel, strides, dilations)
     y = matmul_truncated(w, found.reshape(*found.shape[:3], w.shape[-1], -1), drop, dtype)
@@ -289,7 +320,9 @@ def conv_truncated(a, w, kernel, strides, dilations, drop, dtype):
 
 
 def depthwise(a, w, kernel, strides, dilations, dtype):
-    """Convolution of every channel by itself, as shifted multiply-adds; w: list by place of weights [C, outputs per channel, 1, ...]."""
+    """Convolution of every channel by itself, as shifted multiply-adds; w: list by place of weights [C, outputs per
+    channel, 1, ...].
+    """
     a = np.expand_dims(a.astype(dtype, copy=False), 3)
     if all(s == 1 for s in strides):
         total = _depthwise_by_rows(a, w, kernel, dilations)
@@ -299,7 +332,9 @@ def depthwise(a, w, kernel, strides, dilations, dtype):
 
 
 def _depthwise_by_rows(a, w, kernel, dilations):
-    """With stride 1 a shift of the plane is a shift of its flattened rows: long slices, with surplus elements where a row ends."""
+    """With stride 1 a shift of the plane is a shift of its flattened rows: long slices, with surplus elements where a
+    row ends.
+    """
     sizes = a.shape[4:]
     counts = [n - d * (k - 1) for n, k, d in zip(sizes, kernel, dilations)]
     starts, length = _row_starts(sizes, kernel, dilations)
@@ -337,7 +372,9 @@ def _by_axis(join, a, kernel, strides, dilations):
         size, stride, gap = ([*ones[:i], n, *ones[i + 1 :]] for n in (k, s, d))
         total = None
         for part in taps(a, size, stride, gap):
-            total = part if total is None else join(total, part) if total.base is not None else join(total, part, out=total)
+            total = (
+                part if total is None else join(total, part) if total.base is not None else join(total, part, out=total)
+            )
         a = total
     return a
 
@@ -357,20 +394,28 @@ def int_softmax(a, mul, shift, table, frac):
     return (e * (1 << frac) + total // 2) // total
 
 
-# --- the host side ---------------------------------------------------------------------------------------------------------
+# --- the host side
 
 _EPS = 2.0**-50
 
 
 def quantize_input(x, mul, add, exact, rounding, lo, hi, kind, dtype):
-    """clamp(round(mul * x + add)) of floats, exactly: float64 first, fractions where the value is near a rounding boundary.
+    """clamp(round(mul * x + add)) of floats, exactly: float64 first, fractions where the value is near a rounding
+    boundary.
 
-    mul, add: float64 arrays or numbers; exact: (mul, add) as lists of fraction texts with their shapes, or None where float64 is exact.
+    mul, add: float64 arrays or numbers; exact: (mul, add) as lists of fraction texts with their shapes, or None where
+    float64 is exact.
     kind: "fixed", "bipolar", or the number of mantissa bits of a minifloat, whose grid is coarser in every binade.
     """
     if not np.isfinite(x).all():
         raise ValueError("the input holds NaN or infinity; give finite numbers")
-    simple = rounding == "ROUND" and kind == "fixed" and np.ndim(lo) == np.ndim(hi) == 0 and x.dtype == np.float32 and dtype == "f4"
+    simple = (
+        rounding == "ROUND"
+        and kind == "fixed"
+        and np.ndim(lo) == np.ndim(hi) == 0
+        and x.dtype == np.float32
+        and dtype == "f4"
+    )
     if simple and exact is None and 2.0**-100 < mul < 2.0**100:
         # A power-of-two scale and at most 24 bits: float32 is exact too, and twice as fast.
         with np.errstate(over="ignore", under="ignore"):
@@ -423,7 +468,9 @@ def _quantize_float32(x, mul, add, exact, lo, hi):
 
 
 def count_input(x, sign, cuts, dtype):
-    """Number of cuts <= sign * x: exact, since every cut is the least float64 that is not below the threshold; cuts (..., K)."""
+    """Number of cuts <= sign * x: exact, since every cut is the least float64 that is not below the threshold; cuts
+    (..., K).
+    """
     if not np.isfinite(x).all():
         raise ValueError("the input holds NaN or infinity; give finite numbers")
     x = np.multiply(x, sign, dtype=np.float64)

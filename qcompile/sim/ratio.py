@@ -1,8 +1,8 @@
 """Tensors of exact rationals, and the exact meaning of every scalar step on them.
 
-A `Ratio` holds num / den elementwise: num int64 where that is proven to be enough, else Python integers. A real function
-(sigmoid, ...) has no rational value: it makes a `Lazy`, which the next quantizer resolves (float64 first, mpmath where a
-rounding boundary is near).
+A `Ratio` holds num / den elementwise: num int64 where that is proven to be enough, else Python integers. A real
+function (sigmoid, ...) has no rational value: it makes a `Lazy`, which the next quantizer resolves (float64 first,
+mpmath where a rounding boundary is near).
 """
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ class Ratio:
         with np.errstate(over="ignore"):
             if self.num.dtype == np.int64:
                 return np.asarray(self.num * self.unit.numpy())
-            return np.asarray(self.num * _numerators(self.unit).astype(object) / _denominators(self.unit).astype(object), dtype=np.float64)
+            return np.asarray(
+                self.num * _numerators(self.unit).astype(object) / _denominators(self.unit).astype(object),
+                dtype=np.float64,
+            )
 
     def rearrange(self, fn: Callable[[np.ndarray], np.ndarray]) -> Ratio:
         """After a structural operation on the tensor."""
@@ -114,7 +117,8 @@ class Ratio:
         return self.on(self.unit.divisor(axes, len(self.shape)))
 
 
-# The same chain is run on many blocks of numbers (bisection, batches): what follows from parameters alone is remembered.
+# The same chain is run on many blocks of numbers (bisection, batches): what follows from parameters alone is
+# remembered.
 _remembered = lru_cache(maxsize=256)
 
 
@@ -238,7 +242,9 @@ def count(x: Ratio, thresholds: Param) -> Ratio:
 def quantize_units(x: Ratio, q: ops.Quantize) -> np.ndarray:
     """Units (decoded codes) of the quantized tensor, exactly."""
     scaled = affine(x, _per_unit(q.scale, q.format.unit), q.zero_point)
-    return q.format.quantize_ratio(times(scaled.num, _numerators(scaled.unit)), _denominators(scaled.unit), q.rounding, q.overflow)
+    return q.format.quantize_ratio(
+        times(scaled.num, _numerators(scaled.unit)), _denominators(scaled.unit), q.rounding, q.overflow
+    )
 
 
 def dequantize(units: np.ndarray, q: ops.Quantize) -> Ratio:
@@ -378,7 +384,9 @@ _EPS = 2.0**-50
 
 
 def resolve(x: Lazy, quantize: ops.Quantize) -> np.ndarray:
-    """Units of the correctly rounded real function: every element whose float64 value is near a boundary is redone in mpmath."""
+    """Units of the correctly rounded real function: every element whose float64 value is near a boundary is redone in
+    mpmath.
+    """
     unit = quantize.scale.map(lambda s: s * Fraction(2) ** quantize.format.unit)
     to_units = ops.Affine(unit.map(lambda u: 1 / u), quantize.zero_point)
     steps = (*x.steps, to_units)

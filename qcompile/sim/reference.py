@@ -158,7 +158,9 @@ def _concat(node: Node, x: list[Any]) -> Exact:
 
 
 def _behind(x: Lazy, node: Node, fn: Callable[[Ratio], Any]) -> Exact:
-    """A maximum in front of increasing steps that are alike for all elements, instead of behind them; else of the numbers themselves."""
+    """A maximum in front of increasing steps that are alike for all elements, instead of behind them; else of the
+    numbers themselves.
+    """
     alike = all(p.is_scalar for s in x.steps for p in vars(s).values() if isinstance(p, Param))
     if alike and all(rising(s) for s in x.steps):
         result: Exact = fn(x.base)
@@ -191,7 +193,9 @@ def _pad(node: Node, x: list[Any]) -> Exact:
 
 @_rule(ops.Conv)
 def _conv(node: Node, x: list[Any]) -> Ratio:
-    """The data's unit may vary by channel: that variation is moved into the weights, whose unit then varies by output channel."""
+    """The data's unit may vary by channel: that variation is moved into the weights, whose unit then varies by output
+    channel.
+    """
     op: ops.Conv = node.op
     outs, depth, *kernel = node.inputs[1].type.shape
     data, weight = rational(x[0], node).uniform_along(tuple(range(3, 3 + len(kernel)))), rational(x[1], node)
@@ -199,7 +203,9 @@ def _conv(node: Node, x: list[Any]) -> Ratio:
     if not factor.is_scalar:
         by_channel = np.broadcast_to(data.unit.array().ravel(), (op.groups * depth,)).reshape(op.groups, depth)
         factor = Param.of(np.repeat(by_channel, outs // op.groups, axis=0).reshape(outs, depth, *[1] * len(kernel)))
-    weight = Ratio(weight.num, weight.unit.combine(factor, lambda u, v: u * v)).uniform_along(tuple(range(2, 3 + len(kernel))))
+    weight = Ratio(weight.num, weight.unit.combine(factor, lambda u, v: u * v)).uniform_along(
+        tuple(range(2, 3 + len(kernel)))
+    )
     num = data.num.reshape(-1, *data.shape[2:])
     out = exact_conv(num, weight.num[0], op.strides, op.dilations, op.groups)
     unit = Param.of(weight.unit.array().reshape(-1, *[1] * len(kernel)))

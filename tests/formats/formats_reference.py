@@ -106,7 +106,9 @@ def step_at(f: Format, x: Fraction) -> int:
     return 2 ** (max(floor_log2(value), 1 - f.bias) - (1 - f.bias))
 
 
-def quantize(f: Format, points: list[Fraction], rounding: Rounding, overflow: Overflow, ends: tuple[int, int]) -> list[int]:
+def quantize(
+    f: Format, points: list[Fraction], rounding: Rounding, overflow: Overflow, ends: tuple[int, int]
+) -> list[int]:
     """What the points quantize to, all in units; ``ends`` = limits(f)."""
     return limited(f, rounded(f, in_steps(f, points), rounding), overflow, ends)
 

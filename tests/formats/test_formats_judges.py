@@ -155,7 +155,9 @@ def test_qonnx_float_quant_takes_an_inexact_logarithm(dtype: type) -> None:
     below = np.nextafter(dtype(256), dtype(0))
     for mode, judged, exact in (("FLOOR", 224, 240), ("DOWN", 224, 240), ("ROUND", 256, 256)):
         scale, bias, maximum = dtype(1), dtype(7), dtype(448)
-        result = of_qonnx("floatquant").float_quant(np.array([below]), scale, 4, 3, bias, True, maximum, rounding_mode=mode)
+        result = of_qonnx("floatquant").float_quant(
+            np.array([below]), scale, 4, 3, bias, True, maximum, rounding_mode=mode
+        )
         assert result.tolist() == [judged]
         assert E4M3.values(E4M3.quantize(below, Rounding.parse(mode))) == exact
 

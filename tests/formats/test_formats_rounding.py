@@ -62,7 +62,9 @@ def test_any_integer_dtype(dtype: type) -> None:
     assert round_ratio(num, np.int32(2), Rounding.UP).tolist() == [0, 1, 1, 0]
     assert round_ratio(np.array([2**64 - 1], dtype=np.uint64), 2, Rounding.FLOOR).tolist() == [2**63 - 1]
     # numpy integers inside an object array must not overflow.
-    assert round_ratio(np.array([np.int64(2**62)], dtype=object) * 1, Fraction(1, 1).denominator, Rounding.UP)[0] == 2**62
+    assert (
+        round_ratio(np.array([np.int64(2**62)], dtype=object) * 1, Fraction(1, 1).denominator, Rounding.UP)[0] == 2**62
+    )
 
 
 def test_empty() -> None:
@@ -87,8 +89,9 @@ def test_parse() -> None:
         assert Rounding.parse(alias) is Rounding[name]
     with pytest.raises(ValueError) as caught:
         Rounding.parse("stochastic")
-    assert str(caught.value) == (
-        "unknown rounding mode 'stochastic'; allowed are ROUND, CEIL, FLOOR, UP, DOWN, HALF_UP, HALF_DOWN, "
+    assert (
+        str(caught.value)
+        == "unknown rounding mode 'stochastic'; allowed are ROUND, CEIL, FLOOR, UP, DOWN, HALF_UP, HALF_DOWN, "
         "HALF_EVEN, ROUND_HALF_EVEN, ROUND_TO_ZERO, TRUNC"
     )
 

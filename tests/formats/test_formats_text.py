@@ -63,11 +63,43 @@ ALSO = {
     "e4m3b7x480": Minifloat(4, 3, 7),
 }
 REFUSED = [
-    "", "8", "s", "s0", "u0", "s65", "u100", "s08", "s8f", "s8n7", "i8", "int8", "s8f1.5", " s8", "s8 ",
-    "fp8_e4m3", "e0m3", "e9m3", "e4m24", "e4m3b", "e4m3n", "e4m3x240", "ue4m3", "e4m3b5000", "e4m3b7q",
-    "e4m3b7x", "e4m3b7x0", "e4m3b7x-1", "e4m3b7x481", "e4m3b7x241", "e4m3b7x1/0", "ue4m3b7z", "e1m0b0i",
-    "e1m0b0n", "s８", "trit",
-]  # fmt: skip
+    "",
+    "8",
+    "s",
+    "s0",
+    "u0",
+    "s65",
+    "u100",
+    "s08",
+    "s8f",
+    "s8n7",
+    "i8",
+    "int8",
+    "s8f1.5",
+    " s8",
+    "s8 ",
+    "fp8_e4m3",
+    "e0m3",
+    "e9m3",
+    "e4m24",
+    "e4m3b",
+    "e4m3n",
+    "e4m3x240",
+    "ue4m3",
+    "e4m3b5000",
+    "e4m3b7q",
+    "e4m3b7x",
+    "e4m3b7x0",
+    "e4m3b7x-1",
+    "e4m3b7x481",
+    "e4m3b7x241",
+    "e4m3b7x1/0",
+    "ue4m3b7z",
+    "e1m0b0i",
+    "e1m0b0n",
+    "s８",
+    "trit",
+]
 
 
 @pytest.mark.parametrize("text", SPELLINGS)
@@ -131,19 +163,31 @@ def test_values_beyond_float64() -> None:
 
 
 MESSAGES: list[tuple[Callable[[], object], str]] = [
-    (lambda: parse_format("int8"), "'int8' is no format; allowed are fixed point (s8f7, u8, s8f-2, s8f7n), minifloat "
-     "(e4m3, e4m3b7, e4m3b7n, e4m3b7x240, ue4m3b8), bipolar, binary and ternary"),
+    (
+        lambda: parse_format("int8"),
+        (
+            "'int8' is no format; allowed are fixed point (s8f7, u8, s8f-2, s8f7n), minifloat "
+            "(e4m3, e4m3b7, e4m3b7n, e4m3b7x240, ue4m3b8), bipolar, binary and ternary"
+        ),
+    ),
     (lambda: FixedPoint(65), "the width of a fixed-point format must be 1 to 64 bits, not 65"),
     (lambda: FixedPoint(4).decode([3, 8]), "8 is no code of s4; allowed are -8 to 7"),
     (lambda: FixedPoint(4, narrow=True).decode(-8), "-8 is no code of s4n; allowed are -7 to 7"),
     (lambda: FixedPoint(4).encode(-9), "-9 is no number of units of s4; allowed are -8 to 7"),
     (lambda: FixedPoint(4).from_bits([16]), "16 is no bit pattern of s4"),
-    (lambda: FixedPoint(4).decode([0.5]), "codes and units must be integers: 'float' object cannot be interpreted as "
-     "an integer"),
-    (lambda: FixedPoint(4, narrow=True).quantize([1.0], overflow=Overflow.WRAP),
-     "s4n is narrow and cannot WRAP; allowed are SATURATE and SYMMETRIC"),
+    (
+        lambda: FixedPoint(4).decode([0.5]),
+        "codes and units must be integers: 'float' object cannot be interpreted as an integer",
+    ),
+    (
+        lambda: FixedPoint(4, narrow=True).quantize([1.0], overflow=Overflow.WRAP),
+        "s4n is narrow and cannot WRAP; allowed are SATURATE and SYMMETRIC",
+    ),
     (lambda: E2M1.quantize([1.0], overflow=Overflow.WRAP), "e2m1b1 cannot WRAP; allowed are SATURATE and SYMMETRIC"),
-    (lambda: Bipolar().quantize([1.0], overflow=Overflow.WRAP), "bipolar cannot WRAP; allowed are SATURATE and SYMMETRIC"),
+    (
+        lambda: Bipolar().quantize([1.0], overflow=Overflow.WRAP),
+        "bipolar cannot WRAP; allowed are SATURATE and SYMMETRIC",
+    ),
     (lambda: Bipolar().encode([1, 0]), "0 is no number of bipolar; allowed are -1 and 1"),
     (lambda: Bipolar().decode([2]), "2 is no code of bipolar; allowed are 0 and 1"),
     (lambda: E4M3.decode([1, 0x7F]), "code 127 of e4m3b7n is no finite number"),
@@ -152,24 +196,42 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (lambda: E4M3.encode(E4M3.max_units + 2**15), "262144 units are not on the grid of e4m3b7n"),
     (lambda: parse_format("ue4m3b7").encode([-1]), "-1 units are not on the grid of ue4m3b7"),
     (lambda: E4M3.quantize([1.0, np.nan]), "values must be numbers, but there is a NaN"),
-    (lambda: FixedPoint(8).quantize([np.inf], overflow=Overflow.WRAP),
-     "an infinity cannot wrap; allowed are SATURATE and SYMMETRIC"),
+    (
+        lambda: FixedPoint(8).quantize([np.inf], overflow=Overflow.WRAP),
+        "an infinity cannot wrap; allowed are SATURATE and SYMMETRIC",
+    ),
     (lambda: E4M3.quantize(["a"]), "values must be floats up to float64, integers or Fractions, not <U1"),
-    (lambda: E4M3.quantize([Fraction(1), float("nan")]), "values must be finite numbers: cannot convert NaN to integer ratio"),
+    (
+        lambda: E4M3.quantize([Fraction(1), float("nan")]),
+        "values must be finite numbers: cannot convert NaN to integer ratio",
+    ),
     (lambda: Minifloat(9, 1, 0), "the exponent of a minifloat must have 1 to 8 bits, not 9"),
     (lambda: Minifloat(8, 24, 0), "the mantissa of a minifloat must have 0 to 23 bits, not 24"),
     (lambda: Minifloat(8, 2, 9999), "the bias of a minifloat must be in +-4096, not 9999"),
-    (lambda: Minifloat(4, 3, 7, max=Fraction(241)), "the maximum of a minifloat must be on its grid; nearest to 241 are "
-     "240 and 256"),
-    (lambda: Minifloat(4, 3, 7, max=Fraction(1, 999)), "the maximum of a minifloat must be on its grid; nearest to 1/999 "
-     "are 0 and 1/512"),
-    (lambda: Minifloat(4, 3, 7, max=Fraction(500)), "the maximum of a minifloat must be above 0 and at most 480 here, "
-     "not 500"),
-    (lambda: Minifloat(4, 3, 7, Specials.FNUZ, signed=False), "an unsigned minifloat has no code for -0; allowed "
-     "specials are NONE, IEEE and NAN"),
-    (lambda: Minifloat(1, 0, 0, Specials.NAN), "a minifloat with 1 exponent and 0 mantissa bits has no finite number "
-     "above 0 with specials NAN; allowed are more bits or specials NONE"),
-]  # fmt: skip
+    (
+        lambda: Minifloat(4, 3, 7, max=Fraction(241)),
+        "the maximum of a minifloat must be on its grid; nearest to 241 are 240 and 256",
+    ),
+    (
+        lambda: Minifloat(4, 3, 7, max=Fraction(1, 999)),
+        "the maximum of a minifloat must be on its grid; nearest to 1/999 are 0 and 1/512",
+    ),
+    (
+        lambda: Minifloat(4, 3, 7, max=Fraction(500)),
+        "the maximum of a minifloat must be above 0 and at most 480 here, not 500",
+    ),
+    (
+        lambda: Minifloat(4, 3, 7, Specials.FNUZ, signed=False),
+        "an unsigned minifloat has no code for -0; allowed specials are NONE, IEEE and NAN",
+    ),
+    (
+        lambda: Minifloat(1, 0, 0, Specials.NAN),
+        (
+            "a minifloat with 1 exponent and 0 mantissa bits has no finite number "
+            "above 0 with specials NAN; allowed are more bits or specials NONE"
+        ),
+    ),
+]
 
 
 @pytest.mark.parametrize(("action", "message"), MESSAGES, ids=[m for _, m in MESSAGES])

@@ -5,4 +5,15 @@ from qcompile.backends.hls.names import identifier
 from qcompile.backends.hls.ports import PortLayout
 from qcompile.backends.hls.view import layout, multiplications, parallel_too_big, rolled
 
-__all__ = ["PortLayout", "emit", "identifier", "layout", "multiplications", "parallel_too_big", "read_trace", "read_vectors", "rolled", "vector_file"]
+__all__ = [
+    "PortLayout",
+    "emit",
+    "identifier",
+    "layout",
+    "multiplications",
+    "parallel_too_big",
+    "read_trace",
+    "read_vectors",
+    "rolled",
+    "vector_file",
+]

@@ -16,8 +16,25 @@ from qcompile.ir import Graph, Node, Value, ops
 from qcompile.passes.ranges import Range, ranges, row_ranges
 from qcompile.schedule.order import places, stream_shape, to_stream
 from qcompile.schedule.stages import (
-    BORDER, CONCAT, DEPTHWISE, FORK, INPUT, MAP, MATVEC, MULTIPLY, OUTPUT, REDUCE, WHOLE, WIDTH, WINDOW, Network, Stage, Stream, port_lanes, port_value,
-)  # fmt: skip
+    BORDER,
+    CONCAT,
+    DEPTHWISE,
+    FORK,
+    INPUT,
+    MAP,
+    MATVEC,
+    MULTIPLY,
+    OUTPUT,
+    REDUCE,
+    WHOLE,
+    WIDTH,
+    WINDOW,
+    Network,
+    Stage,
+    Stream,
+    port_lanes,
+    port_value,
+)
 from qcompile.schedule.timing import Schedule
 from qcompile.schedule.tokens import matvec_of, window_cycles, window_of
 from qcompile.sim.ratio import bound
@@ -121,7 +138,12 @@ WEIGHTS_PORT, LOAD_STREAM = "qc::axis<64>", "hls::stream<qc::token<64>::type>"
 def _load(rom: Rom) -> list[str]:
     """Weights in a memory of the process, which keeps them until others come."""
     body = [f"{rom.name}[t] = ap_uint<64>(load_{rom.name}.read()).to_uint64();"]
-    return [f"static uint64_t {rom.name}[{rom.words.size}];", "if (reload) {", *_loop("LOAD", "t", rom.words.size, body), "}"]
+    return [
+        f"static uint64_t {rom.name}[{rom.words.size}];",
+        "if (reload) {",
+        *_loop("LOAD", "t", rom.words.size, body),
+        "}",
+    ]
 
 
 def _loader(roms: list[Rom]) -> Process:
@@ -129,7 +151,9 @@ def _loader(roms: list[Rom]) -> Process:
     types = (f"hls::stream<{WEIGHTS_PORT}::type> &in", *(f"{LOAD_STREAM} &{r.name}" for r in roms), "const bool reload")
     lines = ["if (reload) {"]
     for r in roms:
-        lines += _loop(f"LOAD_{r.name}", "t", r.words.size, [f"{r.name}.write(qc::token<64>::type({WEIGHTS_PORT}::read(in)));"])
+        lines += _loop(
+            f"LOAD_{r.name}", "t", r.words.size, [f"{r.name}.write(qc::token<64>::type({WEIGHTS_PORT}::read(in)));"]
+        )
     call = f"p_load({', '.join(['w', *(f'l_{r.name}' for r in roms), 'reload'])})"
     return Process("p_load", "new weights, unit by unit", types, (*lines, "}"), call)
 
@@ -144,8 +168,18 @@ def _loop(label: str, variable: str, count: int | str, body: list[str], pipeline
 
 def _unrolled(label: str, count: int, *lines: str) -> list[str]:
     """Statements for every element l of a token."""
-    return [f"{label}:", "#ifdef __BAMBU__", "#pragma unroll", "#endif", f"for (int l = 0; l < {count}; ++l) {{", "#ifndef __BAMBU__",
-            "#pragma HLS unroll", "#endif", *lines, "}"]  # fmt: skip
+    return [
+        f"{label}:",
+        "#ifdef __BAMBU__",
+        "#pragma unroll",
+        "#endif",
+        f"for (int l = 0; l < {count}; ++l) {{",
+        "#ifndef __BAMBU__",
+        "#pragma HLS unroll",
+        "#endif",
+        *lines,
+        "}",
+    ]
 
 
 def _array(t: Tensor, count: int, static: bool = False) -> list[str]:
@@ -172,9 +206,15 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
         types += [f"hls::stream<{e.stream_lanes(i)}::word> &out{k}" for k, i in enumerate(stage.outputs)]
         names = [f"s{i}" for i in (*stage.inputs, *stage.outputs)]
         if stage.kind == INPUT:
-            types, names = [f"hls::stream<{_word(e, network.streams[stage.outputs[0]].value)}> &in", *types], [port, *names]
+            types, names = (
+                [f"hls::stream<{_word(e, network.streams[stage.outputs[0]].value)}> &in", *types],
+                [port, *names],
+            )
         if stage.kind == OUTPUT:
-            types, names = [*types, f"hls::stream<{_word(e, network.streams[stage.inputs[0]].value)}> &out"], [*names, port]
+            types, names = (
+                [*types, f"hls::stream<{_word(e, network.streams[stage.inputs[0]].value)}> &out"],
+                [*names, port],
+            )
         if loaded:
             types = [*types, *(f"{LOAD_STREAM} &load_{r.name}" for r in loaded), "const bool reload"]
             names = [*names, *(f"l_{r.name}" for r in loaded), "reload"]
@@ -182,16 +222,26 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
         processes.append(Process(name, what, tuple(types), tuple(lines), f"{name}({', '.join(names)})"))
     channels = tuple(
         Channel(f"hls::stream<{e.stream_lanes(i)}::word>", f"s{i}", plan.depth[i]) for i in range(len(network.streams))
-    )  # fmt: skip
+    )
     if loads := [r for r in e.roms if r.reloadable]:
         processes.append(_loader(loads))
         channels += tuple(Channel(LOAD_STREAM, f"l_{r.name}", 2) for r in loads)
     inputs = tuple(_port(port_value(graph, v)[0], f"x{i}") for i, v in enumerate(graph.inputs))
     outputs = tuple(_port(port_value(graph, v)[0], f"y{i}") for i, v in enumerate(graph.outputs))
     return DataflowView(
-        top, part, clock_ns, inputs, outputs, tuple(e.constants), tuple(e.roms), channels, tuple(processes),
-        sum(p.layout.size for p in inputs), sum(p.layout.size for p in outputs), sum(r.words.size for r in loads),
-    )  # fmt: skip
+        top,
+        part,
+        clock_ns,
+        inputs,
+        outputs,
+        tuple(e.constants),
+        tuple(e.roms),
+        channels,
+        tuple(processes),
+        sum(p.layout.size for p in inputs),
+        sum(p.layout.size for p in outputs),
+        sum(r.words.size for r in loads),
+    )
 
 
 def stream_layout(value: Value) -> PortLayout:
@@ -203,7 +253,12 @@ def stream_layout(value: Value) -> PortLayout:
 def _port(value: Value, name: str) -> StreamPort:
     shape = stream_layout(value)
     order = "channels last" if len(value.type.shape) > 2 else "in order"
-    return StreamPort(name, shape, f"{value.type.size} codes of {value.type.format}, {order}, {shape.per_word} in a word of {shape.word_width} bits")
+    return StreamPort(
+        name,
+        shape,
+        f"{value.type.size} codes of {value.type.format}, {order}, {shape.per_word} in a word of {shape.word_width}"
+        " bits",
+    )
 
 
 def _word(e: _Emitter, value: Value) -> str:
@@ -236,13 +291,25 @@ def _write(e: _Emitter, stage: Stage, name: str) -> list[str]:
     """The token `name` leaves; C simulation may watch it."""
     stream = e.network.streams[stage.outputs[0]]
     tensor, width = next((i, w) for i, (v, w) in enumerate(traced(e.graph, e.network, e.known)) if v is stream.value)
-    return [f"QC_COLLECT({tensor}, {width}, {name}, {stream.lanes});", f"{e.stream_lanes(stage.outputs[0])}::write(out0, {name});"]
+    return [
+        f"QC_COLLECT({tensor}, {width}, {name}, {stream.lanes});",
+        f"{e.stream_lanes(stage.outputs[0])}::write(out0, {name});",
+    ]
 
 
 def traced(graph: Graph, network: Network, known: dict[str, Range]) -> list[tuple[Value, int]]:
-    """(value, width) of every tensor that passes between processes, in the order of the trace; elements in stream order."""
-    values = [network.streams[s.outputs[0]].value for s in network.stages if s.kind == INPUT or (s.node is not None and s.kind != WINDOW)]
-    return [(v, v.type.format.width + 1 if isinstance(v.type.format, Minifloat) else signed_width(*known[v.name].bounds)) for v in values]
+    """(value, width) of every tensor that passes between processes, in the order of the trace; elements in stream
+    order.
+    """
+    values = [
+        network.streams[s.outputs[0]].value
+        for s in network.stages
+        if s.kind == INPUT or (s.node is not None and s.kind != WINDOW)
+    ]
+    return [
+        (v, v.type.format.width + 1 if isinstance(v.type.format, Minifloat) else signed_width(*known[v.name].bounds))
+        for v in values
+    ]
 
 
 @_kind(INPUT)
@@ -254,12 +321,18 @@ def _input(e: _Emitter, stage: Stage) -> list[str]:
     lanes = stream.lanes
     body = [
         f"const int at = t % {max(1, layout.per_word // lanes)};",
-        f"if (at == 0) {_code_lanes(value, layout.per_word)}::open<{t.ctype}>(qc::axis<{layout.word_width}>::read(in), held);",
+        (
+            "if (at == 0)"
+            f" {_code_lanes(value, layout.per_word)}::open<{t.ctype}>(qc::axis<{layout.word_width}>::read(in), held);"
+        ),
         *_array(dataclasses.replace(t, variable="one"), lanes),
         *_unrolled("TAKE", lanes, f"one[l] = held[at * {lanes} + l];"),
         *_write(e, stage, "one"),
     ]
-    return [*_array(dataclasses.replace(t, variable="held"), layout.per_word), *_loop("READ_PORT", "t", stream.tokens, body)]
+    return [
+        *_array(dataclasses.replace(t, variable="held"), layout.per_word),
+        *_loop("READ_PORT", "t", stream.tokens, body),
+    ]
 
 
 @_kind(OUTPUT)
@@ -270,14 +343,21 @@ def _output(e: _Emitter, stage: Stage) -> list[str]:
     t, lanes = e.tensor(value, "v"), stream.lanes
     in_word = max(1, layout.per_word // lanes)
     body = [
-        f"const int at = t % {in_word};", *_array(t, lanes), f"{e.stream_lanes(stage.inputs[0])}::read(in0, v);",
+        f"const int at = t % {in_word};",
+        *_array(t, lanes),
+        f"{e.stream_lanes(stage.inputs[0])}::read(in0, v);",
         *_unrolled("CLEAR", layout.per_word, "if (at == 0) held[l] = 0;"),  # what the last word lacks
         *_unrolled("PUT", lanes, f"held[at * {lanes} + l] = v[l];"),
         f"if (at == {in_word - 1} || t == {stream.tokens - 1}) {{",
-        f"  ap_uint<{layout.word_width}> bits = 0;", *(["  " + p for p in _port_pack(value, layout)]),
-        f"  qc::axis<{layout.word_width}>::write(out, bits, t == {stream.tokens - 1});", "}",
-    ]  # fmt: skip
-    return [*_array(dataclasses.replace(t, variable="held"), layout.per_word), *_loop("WRITE_PORT", "t", stream.tokens, body)]
+        f"  ap_uint<{layout.word_width}> bits = 0;",
+        *(["  " + p for p in _port_pack(value, layout)]),
+        f"  qc::axis<{layout.word_width}>::write(out, bits, t == {stream.tokens - 1});",
+        "}",
+    ]
+    return [
+        *_array(dataclasses.replace(t, variable="held"), layout.per_word),
+        *_loop("WRITE_PORT", "t", stream.tokens, body),
+    ]
 
 
 def _port_pack(value: Value, layout: PortLayout) -> list[str]:
@@ -291,15 +371,23 @@ def _port_pack(value: Value, layout: PortLayout) -> list[str]:
 def _fork(e: _Emitter, stage: Stage) -> list[str]:
     stream = e.network.streams[stage.inputs[0]]
     copies = [f"out{k}.write(word);" for k in range(len(stage.outputs))]
-    return _loop("FORK", "t", stream.tokens, [f"const {e.stream_lanes(stage.inputs[0])}::word word = in0.read();", *copies])
+    return _loop(
+        "FORK", "t", stream.tokens, [f"const {e.stream_lanes(stage.inputs[0])}::word word = in0.read();", *copies]
+    )
 
 
 @_kind(WIDTH)
 def _width(e: _Emitter, stage: Stage) -> list[str]:
     before, after = (e.network.streams[i] for i in (stage.inputs[0], stage.outputs[0]))
     if after.lanes > before.lanes:
-        return [f"qc::widen<{after.tokens}, {before.lanes * e.bits(stage.inputs[0])}, {after.lanes // before.lanes}>(in0, out0);"]
-    return [f"qc::narrow<{before.tokens}, {after.lanes * e.bits(stage.outputs[0])}, {before.lanes // after.lanes}>(in0, out0);"]
+        return [
+            f"qc::widen<{after.tokens}, {before.lanes * e.bits(stage.inputs[0])}, {after.lanes // before.lanes}>(in0,"
+            " out0);"
+        ]
+    return [
+        f"qc::narrow<{before.tokens}, {after.lanes * e.bits(stage.outputs[0])}, {before.lanes // after.lanes}>(in0,"
+        " out0);"
+    ]
 
 
 @_kind(WINDOW)
@@ -336,13 +424,20 @@ def _map(e: _Emitter, stage: Stage) -> list[str]:
         sources.append(_decoded(e, value, t, lanes, lines))
     source = sources[0]
     if len(sources) > 1 or not np.all(op.coeffs.data == 1):
-        reach = sum(bound(c) * max(map(abs, e.known[v.name].bounds)) for v, c in zip(node.inputs, op.coeffs.data, strict=True))
-        source = dataclasses.replace(b.scratch(min(int(low.min()), -reach), max(int(high.max()), reach), 1), variable="total")
+        reach = sum(
+            bound(c) * max(map(abs, e.known[v.name].bounds)) for v, c in zip(node.inputs, op.coeffs.data, strict=True)
+        )
+        source = dataclasses.replace(
+            b.scratch(min(int(low.min()), -reach), max(int(high.max()), reach), 1), variable="total"
+        )
         lines += _array(source, lanes)
         for k, (x, coefficients) in enumerate(zip(sources, op.coeffs.data, strict=True)):
             c = b.array(coefficients)
             types = f"{'true' if k == 0 else 'false'}, {x.ctype}, {c.ctype}, {x.limbs}, {c.limbs}"
-            lines.append(f"qc::accumulate<{lanes}, {row}, qc::AxisRow<1, {lanes}>, {types}>({x.variable}, {c.variable}, total{b.base});")
+            lines.append(
+                f"qc::accumulate<{lanes}, {row}, qc::AxisRow<1, {lanes}>, {types}>({x.variable}, {c.variable},"
+                f" total{b.base});"
+            )
     out = e.tensor(node.output, "y")
     emit_map(b, op, lanes, row, source, out, low, high)
     lines += [*_array(out, lanes), *b.statements, *_write(e, stage, "y")]
@@ -376,8 +471,11 @@ def _multiply(e: _Emitter, stage: Stage) -> list[str]:
         lines += [*_array(t, lanes), f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});"]
     out = e.tensor(node.output, "y")
     row = f"qc::AxisRow<1, {lanes}>"
-    lines += [*_array(out, lanes), f"qc::multiply<{lanes}, {row}, {row}, {tensors[0].reader}, {tensors[1].reader}>(x0, x1, y);",
-              *_write(e, stage, "y")]  # fmt: skip
+    lines += [
+        *_array(out, lanes),
+        f"qc::multiply<{lanes}, {row}, {row}, {tensors[0].reader}, {tensors[1].reader}>(x0, x1, y);",
+        *_write(e, stage, "y"),
+    ]
     return _loop("MULTIPLY", "t", e.network.streams[stage.outputs[0]].tokens, lines)
 
 
@@ -392,7 +490,9 @@ def _border(e: _Emitter, stage: Stage) -> list[str]:
     plane = [(shape[a], op.before[a], op.interior[a] + 1, node.inputs[0].type.shape[a]) for a in range(2, len(shape))]
     tests = []
     for name, (_, before, gap, size) in zip(("i", "j"), plane[-2:], strict=False):
-        tests.append(f"{name} >= {before} && {name} < {before + (size - 1) * gap + 1} && ({name} - {before}) % {gap} == 0")
+        tests.append(
+            f"{name} >= {before} && {name} < {before + (size - 1) * gap + 1} && ({name} - {before}) % {gap} == 0"
+        )
     t = e.tensor(node.output, "v")
     fmt = node.output.type.format
     assert op.value is not None
@@ -400,9 +500,17 @@ def _border(e: _Emitter, stage: Stage) -> list[str]:
     fill = b.array(np.asarray(fmt.encode(numbers)) if isinstance(fmt, Minifloat) else numbers)
     at = f"(g * {lanes} + l) % {len(numbers)}" if len(numbers) > 1 else "0"
     source = e.tensor(node.inputs[0], "x")
-    unrolled = _unrolled("FILL", lanes, f"v[l] = inside ? {t.ctype}(x[l]) : qc::load<{t.ctype}, {fill.limbs}>({fill.variable}, {at});")
-    body = [f"const bool inside = {' && '.join(tests)};", *_array(source, lanes), *_array(t, lanes),
-            f"if (inside) {e.stream_lanes(stage.inputs[0])}::read(in0, x);", *unrolled, *_write(e, stage, "v")]  # fmt: skip
+    unrolled = _unrolled(
+        "FILL", lanes, f"v[l] = inside ? {t.ctype}(x[l]) : qc::load<{t.ctype}, {fill.limbs}>({fill.variable}, {at});"
+    )
+    body = [
+        f"const bool inside = {' && '.join(tests)};",
+        *_array(source, lanes),
+        *_array(t, lanes),
+        f"if (inside) {e.stream_lanes(stage.inputs[0])}::read(in0, x);",
+        *unrolled,
+        *_write(e, stage, "v"),
+    ]
     groups = shape[1] // lanes
     inner = _loop("GROUP", "g", groups, body)
     for label, name, size in reversed(list(zip(("ROW", "COLUMN"), ("i", "j"), sizes, strict=False))):
@@ -423,7 +531,13 @@ def _concat(e: _Emitter, stage: Stage) -> list[str]:
     for k, (value, end) in enumerate(zip(node.inputs, bounds, strict=True)):
         t = e.tensor(value, f"x{k}")
         copy = _unrolled(f"COPY_{k}", lanes, f"y[l] = x{k}[l];")
-        body += [f"if (g >= {first} && g < {end}) {{", *_array(t, lanes), f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});", *copy, "}"]
+        body += [
+            f"if (g >= {first} && g < {end}) {{",
+            *_array(t, lanes),
+            f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});",
+            *copy,
+            "}",
+        ]
         first = end
     body += _write(e, stage, "y")
     count = e.network.streams[stage.outputs[0]].tokens // bounds[-1]
@@ -440,14 +554,26 @@ def _matvec(e: _Emitter, stage: Stage) -> list[str]:
     x, total = e.tensor(data, "x"), e.tensor(node.output, "total")
     types = f"{x.reader}, {w.reader}, {product_type(e.builder(), node, total)}"
     body = [
-        *_array(w, fold.pe * fold.simd), *_array(x, fold.simd),
-        f"if (g == 0) {e.stream_lanes(stage.inputs[0])}::read(in0, x);", *_unrolled("KEEP", fold.simd, f"if (g == 0) vector[f * {fold.simd} + l] = x[l];", f"x[l] = vector[f * {fold.simd} + l];"),  # for later groups
+        *_array(w, fold.pe * fold.simd),
+        *_array(x, fold.simd),
+        f"if (g == 0) {e.stream_lanes(stage.inputs[0])}::read(in0, x);",
+        *_unrolled(
+            "KEEP",
+            fold.simd,
+            f"if (g == 0) vector[f * {fold.simd} + l] = x[l];",
+            f"x[l] = vector[f * {fold.simd} + l];",
+        ),  # for later groups
         f"qc::weights<{rom}, {w.ctype}>({{}}, g * {s.folds} + f, w);".replace("{}", e.roms[-1].name),
         f"qc::multiply_add<{fold.pe}, {fold.simd}, {types}>(x, w, total, f == 0);",
         *_finish(e, stage, f"f == {s.folds - 1}", f"(p * {s.groups} + g) * {fold.pe}"),
-    ]  # fmt: skip
-    vector = [f"static {x.ctype} vector[{s.folds * fold.simd}];", f"#pragma HLS array_partition variable=vector cyclic factor={fold.simd}"]
-    loops = _loop("PLACE", "p", s.places, _loop("GROUP", "g", s.groups, _loop("FOLD", "f", s.folds, body), False), False)
+    ]
+    vector = [
+        f"static {x.ctype} vector[{s.folds * fold.simd}];",
+        f"#pragma HLS array_partition variable=vector cyclic factor={fold.simd}",
+    ]
+    loops = _loop(
+        "PLACE", "p", s.places, _loop("GROUP", "g", s.groups, _loop("FOLD", "f", s.folds, body), False), False
+    )
     return [*vector, *_array(total, fold.pe), *loops]
 
 
@@ -465,11 +591,18 @@ def _finish(e: _Emitter, stage: Stage, when: str, base: str) -> list[str]:
     source = _decoded(e, node.inputs[0], source, lanes, lines)
     if not np.all(node.op.coeffs.data == 1):
         reach = bound(node.op.coeffs.data) * max(map(abs, e.known[node.inputs[0].name].bounds))
-        made = dataclasses.replace(b.scratch(min(int(low.min()), -reach), max(int(high.max()), reach), 1), variable="scaled")
+        made = dataclasses.replace(
+            b.scratch(min(int(low.min()), -reach), max(int(high.max()), reach), 1), variable="scaled"
+        )
         c = b.array(node.op.coeffs.data[0])
         types = f"true, {source.ctype}, {c.ctype}, {source.limbs}, {c.limbs}"
-        lines += [*_array(made, lanes),
-                  f"qc::accumulate<{lanes}, {row}, qc::AxisRow<1, {lanes}>, {types}>({source.variable}, {c.variable}, scaled{b.base});"]  # fmt: skip
+        lines += [
+            *_array(made, lanes),
+            (
+                f"qc::accumulate<{lanes}, {row}, qc::AxisRow<1, {lanes}>, {types}>({source.variable}, {c.variable},"
+                f" scaled{b.base});"
+            ),
+        ]
         source = made
     emit_map(b, node.op, lanes, row, source, y, low, high)
     return [f"if ({when}) {{", *lines, *_array(y, lanes), *b.statements, *_write(e, stage, "y"), "}"]
@@ -483,7 +616,9 @@ def _rom(e: _Emitter, weights: Value, steps: np.ndarray, per_step: int) -> tuple
         codes, width = np.asarray(fmt.encode(steps)).astype(np.int64), fmt.width
     else:
         codes = steps.astype(np.int64)
-        width = 1 if bipolar else max(int(max(abs(codes.min() + (codes.min() < 0)), abs(codes.max()))).bit_length() + 1, 1)
+        width = (
+            1 if bipolar else max(int(max(abs(codes.min() + (codes.min() < 0)), abs(codes.max()))).bit_length() + 1, 1)
+        )
         codes = (codes > 0).astype(np.int64) if bipolar else codes
     reloadable = e.graph.producers[weights.name].op.reloadable
     if reloadable and not isinstance(fmt, (Minifloat, Bipolar)):  # room for whatever comes
@@ -532,11 +667,13 @@ def _depthwise(e: _Emitter, stage: Stage) -> list[str]:
     types = f"{x.reader}, {w.reader}, {product_type(e.builder(), node, total)}"
     groups = channels // pe
     body = [
-        *_array(x, pe), *_array(w, pe), f"{e.stream_lanes(stage.inputs[0])}::read(in0, x);",
+        *_array(x, pe),
+        *_array(w, pe),
+        f"{e.stream_lanes(stage.inputs[0])}::read(in0, x);",
         f"qc::weights<{rom}, {w.ctype}>({e.roms[-1].name}, g * {terms} + f, w);",
         f"qc::multiply_each<{pe}, {types}>(x, w, total, f == 0);",
         *_finish(e, stage, f"f == {terms - 1}", f"(p * {groups} + g) * {pe}"),
-    ]  # fmt: skip
+    ]
     count = e.network.streams[stage.outputs[0]].tokens // groups
     loops = _loop("PLACE", "p", count, _loop("GROUP", "g", groups, _loop("FOLD", "f", terms, body), False), False)
     return [*_array(total, pe), *loops]
@@ -577,17 +714,31 @@ def _whole(e: _Emitter, stage: Stage) -> list[str]:
         local = b.local(value)
         row = b.row(places(value.type.shape), (value.type.size,))
         token = e.tensor(value, f"x{k}")
-        inner = _loop(f"ELEMENT_{k}", "l", stream.lanes, [f"{local.variable}[{row}::at(t * {stream.lanes} + l)] = x{k}[l];"], False)
-        reads += [f"if (t < {stream.tokens}) {{", *_array(token, stream.lanes), f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});", *inner, "}"]
+        inner = _loop(
+            f"ELEMENT_{k}",
+            "l",
+            stream.lanes,
+            [f"{local.variable}[{row}::at(t * {stream.lanes} + l)] = x{k}[l];"],
+            False,
+        )
+        reads += [
+            f"if (t < {stream.tokens}) {{",
+            *_array(token, stream.lanes),
+            f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});",
+            *inner,
+            "}",
+        ]
         longest = max(longest, stream.tokens)
     RULES[type(node.op)](b, node)
     result = b.kept(node.output)
     out = e.network.streams[stage.outputs[0]]
     row = b.row(places(node.output.type.shape), (node.output.type.size,))
     token = e.tensor(node.output, "y")
-    writes = [*_array(token, out.lanes),
-              *_loop("RESULT", "l", out.lanes, [f"y[l] = {result.variable}[{row}::at(t * {out.lanes} + l)];"], False),
-              *_write(e, stage, "y")]  # fmt: skip
+    writes = [
+        *_array(token, out.lanes),
+        *_loop("RESULT", "l", out.lanes, [f"y[l] = {result.variable}[{row}::at(t * {out.lanes} + l)];"], False),
+        *_write(e, stage, "y"),
+    ]
     locals_ = [f"static {v.ctype} {v.name}[{v.size}];" for v in b.locals]
     return [*locals_, *_loop("READ", "t", longest, reads), *b.statements, *_loop("WRITE", "t", out.tokens, writes)]
 

@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     import jinja2
 
 _TEMPLATES = {
-    "src/{top}.hpp": "top.hpp.j2", "src/{top}.cpp": "top.cpp.j2", "src/constants.hpp": "constants.hpp.j2", "tb/tb.cpp": "tb.cpp.j2",
-    "Makefile": "Makefile.j2", "build.tcl": "build.tcl.j2", "hls_config.cfg": "hls_config.cfg.j2",
-}  # fmt: skip
+    "src/{top}.hpp": "top.hpp.j2",
+    "src/{top}.cpp": "top.cpp.j2",
+    "src/constants.hpp": "constants.hpp.j2",
+    "tb/tb.cpp": "tb.cpp.j2",
+    "Makefile": "Makefile.j2",
+    "build.tcl": "build.tcl.j2",
+    "hls_config.cfg": "hls_config.cfg.j2",
+}
 
 
 _STREAMS = {"dataflow.hpp", "simulation.hpp", "stream.hpp"}
@@ -36,14 +41,25 @@ def _environment() -> jinja2.Environment:
 
     loader = jinja2.FileSystemLoader(asset("templates/hls"))
     return jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=loader,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
 
 
 def emit(
-    graph: Graph, top: str, part: str, clock_ns: float, network: Network | None = None, plan: Schedule | None = None, logic: bool = False
+    graph: Graph,
+    top: str,
+    part: str,
+    clock_ns: float,
+    network: Network | None = None,
+    plan: Schedule | None = None,
+    logic: bool = False,
 ) -> dict[str, bytes]:
-    """Sources, headers, testbench and build files of a project. top: a C identifier. network, plan: of architecture `dataflow`.
+    """Sources, headers, testbench and build files of a project. top: a C identifier. network, plan: of architecture
+    `dataflow`.
     logic: all products belong in LUTs.
     """
     if network is not None and plan is not None:
@@ -51,7 +67,10 @@ def emit(
         templates = _TEMPLATES | {"src/{top}.hpp": "dataflow.hpp.j2", "src/{top}.cpp": "dataflow.cpp.j2"}
     else:
         view, templates = build(graph, top, part, clock_ns), _TEMPLATES
-    files = {name.format(top=top): _environment().get_template(t).render(view=view, logic=logic).encode() for name, t in templates.items()}
+    files = {
+        name.format(top=top): _environment().get_template(t).render(view=view, logic=logic).encode()
+        for name, t in templates.items()
+    }
     loaded = [rom.words for rom in view.roms if rom.reloadable]
     fixed = [rom for rom in view.roms if not rom.reloadable]
     for rom in (*fixed, *([dataflow.Rom("weights", np.concatenate(loaded))] if loaded else [])):
@@ -84,7 +103,9 @@ def _ap_types() -> dict[str, bytes]:
 
 
 def vector_file(graph: Graph, bits: list[np.ndarray], outputs: bool = False, streamed: bool = False) -> bytes:
-    """Bit patterns of every input (or output) port, (N, ...) each, as the testbench reads them: uint64 words, sample by sample."""
+    """Bit patterns of every input (or output) port, (N, ...) each, as the testbench reads them: uint64 words, sample by
+    sample.
+    """
     values = graph.outputs if outputs else graph.inputs
     if streamed:
         words = [stream_words(graph, v, b) for v, b in zip(values, bits, strict=True)]
@@ -102,7 +123,10 @@ def read_vectors(graph: Graph, data: bytes, outputs: bool = True, streamed: bool
     ends = np.cumsum([p.size for p in layouts]).tolist()
     found = [p.unpack(words[:, e - p.size : e]) for p, e in zip(layouts, ends, strict=True)]
     if streamed:
-        found = [from_stream(b, v.type.shape, 1).transpose(0, *(1 + axes.index(a) for a in range(len(axes)))) for b, (v, axes) in zip(found, inner, strict=True)]
+        found = [
+            from_stream(b, v.type.shape, 1).transpose(0, *(1 + axes.index(a) for a in range(len(axes))))
+            for b, (v, axes) in zip(found, inner, strict=True)
+        ]
     return [b.reshape(len(b), -1) for b in found]
 
 

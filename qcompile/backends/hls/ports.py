@@ -13,9 +13,9 @@ PACKED, WORD, SCALARS = 128, 64, 64  # bits of a single packed port; bits of a w
 class PortLayout:
     """n elements of `width` bits, element 0 in the low bits.
 
-    Up to 128 bits: one packed port. Else words of as many whole elements as fit in 64 bits (at least one): up to 64 words are scalar
-    ports, more are one array port. In files every word takes limbs of 64 bits, low limb first. streamed: never packed wider than a word,
-    and a word holds whole tokens of `lanes` elements.
+    Up to 128 bits: one packed port. Else words of as many whole elements as fit in 64 bits (at least one): up to 64
+    words are scalar ports, more are one array port. In files every word takes limbs of 64 bits, low limb first.
+    streamed: never packed wider than a word, and a word holds whole tokens of `lanes` elements.
     """
 
     width: int
@@ -76,14 +76,17 @@ class PortLayout:
         return np.stack(limbs, axis=-1).reshape(len(flat), self.size).astype(np.uint64)
 
     def unpack(self, words: np.ndarray) -> np.ndarray:
-        """uint64 (N, size) -> unsigned bit patterns (N, count): int64 up to 63 bits, uint64 for 64, else Python integers."""
+        """uint64 (N, size) -> unsigned bit patterns (N, count): int64 up to 63 bits, uint64 for 64, else Python
+        integers.
+        """
         if self.word_width <= 64 and self.width < 64:
             shifts = np.arange(self.per_word, dtype=np.uint64) * np.uint64(self.width)
             parts = (words[:, :, None] >> shifts) & np.uint64(2**self.width - 1)
             return parts.reshape(len(words), -1)[:, : self.count].astype(np.int64)
         wide = words.reshape(len(words), self.words, self.limbs).astype(object)
         total = sum(
-            (wide[:, :, k] << (64 * k) for k in range(self.limbs)), start=np.zeros((len(words), self.words), dtype=object)
+            (wide[:, :, k] << (64 * k) for k in range(self.limbs)),
+            start=np.zeros((len(words), self.words), dtype=object),
         )
         parts = [(total >> (self.width * i)) & (2**self.width - 1) for i in range(self.per_word)]
         return np.stack(parts, axis=-1).reshape(len(words), -1)[:, : self.count]

@@ -72,7 +72,9 @@ class ProjectView:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value in C++: variable (locals, or a constant array), element type, limbs per element of a constant, and how elements are read."""
+    """A value in C++: variable (locals, or a constant array), element type, limbs per element of a constant, and how
+    elements are read.
+    """
 
     variable: str
     ctype: str
@@ -175,7 +177,10 @@ class Builder:
         if tensor.variable.startswith("c"):
             copy = self.scratch(*self.known[value.name].bounds, value.type.size)
             row = f"qc::AxisRow<1, {value.type.size}>"
-            self.emit(f"qc::wire<{value.type.size}, {row}, {tensor.ctype}, {tensor.limbs}>({tensor.variable}, {copy.variable});")
+            self.emit(
+                f"qc::wire<{value.type.size}, {row}, {tensor.ctype}, {tensor.limbs}>({tensor.variable},"
+                f" {copy.variable});"
+            )
             self.tensors[value.name] = tensor = copy
         return tensor
 
@@ -220,16 +225,26 @@ class Builder:
 
 
 def _strided(places: np.ndarray) -> tuple[list[int], list[int], int] | None:
-    """(sizes, steps, offset) with places = offset + sum of index * step over axes of these sizes; axes that repeat elements are split."""
+    """(sizes, steps, offset) with places = offset + sum of index * step over axes of these sizes; axes that repeat
+    elements are split.
+    """
     sizes: list[int] = []
     for axis, size in enumerate(places.shape):
-        line = np.take(places, 0, axis=axis)[None] if size == 1 else np.moveaxis(places, axis, 0).reshape(size, -1)[:, 0]
+        line = (
+            np.take(places, 0, axis=axis)[None] if size == 1 else np.moveaxis(places, axis, 0).reshape(size, -1)[:, 0]
+        )
         repeat = int(np.argmax(line != line[0])) if size > 1 else 0
         sizes += [size // repeat, repeat] if repeat > 1 and size % repeat == 0 else [size]
     split = places.reshape(sizes)
     offset = int(split.flat[0])
-    steps = [int(np.moveaxis(split, axis, 0).reshape(size, -1)[1, 0]) - offset if size > 1 else 0 for axis, size in enumerate(sizes)]
-    made = offset + sum(np.arange(n).reshape(-1, *[1] * (len(sizes) - 1 - i)) * s for i, (n, s) in enumerate(zip(sizes, steps, strict=True)))
+    steps = [
+        int(np.moveaxis(split, axis, 0).reshape(size, -1)[1, 0]) - offset if size > 1 else 0
+        for axis, size in enumerate(sizes)
+    ]
+    made = offset + sum(
+        np.arange(n).reshape(-1, *[1] * (len(sizes) - 1 - i)) * s
+        for i, (n, s) in enumerate(zip(sizes, steps, strict=True))
+    )
     return (sizes, steps, offset) if np.array_equal(np.broadcast_to(made, split.shape), split) else None
 
 
@@ -286,7 +301,8 @@ def _concat(b: Builder, node: Node) -> None:
     for value in node.inputs:
         source, size = b.source(value) if out.codes else b.numbers(value), math.prod(value.type.shape[axis:])
         b.emit(
-            f"qc::place<{outer}, {size}, {stride}, {source.ctype}, {source.limbs}>({source.variable}, {out.variable} + {offset});"
+            f"qc::place<{outer}, {size}, {stride}, {source.ctype}, {source.limbs}>({source.variable}, {out.variable} +"
+            f" {offset});"
         )
         offset += size
 
@@ -299,7 +315,9 @@ def _matmul(b: Builder, node: Node) -> None:
     batches = math.prod(a_shape[:-2]), math.prod(w_shape[:-2])
     total = math.prod(np.broadcast_shapes(a_shape[:-2], w_shape[:-2]))
     if any(n not in (1, total) for n in batches):
-        raise QCompileError("a product in which both operands are repeated along batch axes is not supported", str(node.origin))
+        raise QCompileError(
+            "a product in which both operands are repeated along batch axes is not supported", str(node.origin)
+        )
     source, weight, out = b.source(x), b.source(w), b.local(node.output)
     flags = ", ".join("true" if n > 1 else "false" for n in batches)
     sizes = f"{total}, {a_shape[-2]}, {a_shape[-1]}, {w_shape[-1]}"
@@ -321,7 +339,10 @@ def _mul(b: Builder, node: Node) -> None:
     a, c = (b.source(v) for v in node.inputs)
     rows = [_spread(b, v, shape) for v in node.inputs]
     out = b.local(node.output)
-    b.emit(f"qc::multiply<{node.output.type.size}, {rows[0]}, {rows[1]}, {a.reader}, {c.reader}>({a.variable}, {c.variable}, {out.variable});")
+    b.emit(
+        f"qc::multiply<{node.output.type.size}, {rows[0]}, {rows[1]}, {a.reader}, {c.reader}>({a.variable},"
+        f" {c.variable}, {out.variable});"
+    )
 
 
 def _spread(b: Builder, value: Value, shape: tuple[int, ...]) -> str:
@@ -392,7 +413,9 @@ def _conv(b: Builder, node: Node) -> None:
     outs, depth, *kernel = w.type.shape
     groups = node.op.groups
     source, weight, out = b.source(x), b.source(w), b.local(node.output)
-    sizes = _numbers(x.type.shape[0], groups, outs // groups, depth, *_plane(x.type.shape[2:]), *_window(node.op, tuple(kernel)))
+    sizes = _numbers(
+        x.type.shape[0], groups, outs // groups, depth, *_plane(x.type.shape[2:]), *_window(node.op, tuple(kernel))
+    )
     types = f"{source.reader}, {weight.reader}, {product_type(b, node, out)}"
     b.emit(f"qc::conv<{sizes}, {types}>({source.variable}, {weight.variable}, {out.variable});")
 
@@ -430,10 +453,26 @@ def _pad(b: Builder, node: Node) -> None:
     for axis in axes:
         size, shape[axis] = shape[axis], goal[axis]
         last = axis == axes[-1]
-        out = b.local(node.output) if last else b.same(source, math.prod(shape)) if source.codes else b.scratch(lo, hi, math.prod(shape))
-        sizes = _numbers(math.prod(shape[:axis]), size, math.prod(shape[axis + 1 :]), goal[axis], op.before[axis], op.interior[axis] + 1)
+        out = (
+            b.local(node.output)
+            if last
+            else b.same(source, math.prod(shape))
+            if source.codes
+            else b.scratch(lo, hi, math.prod(shape))
+        )
+        sizes = _numbers(
+            math.prod(shape[:axis]),
+            size,
+            math.prod(shape[axis + 1 :]),
+            goal[axis],
+            op.before[axis],
+            op.interior[axis] + 1,
+        )
         row = b.row(index, tuple(shape))
-        b.emit(f"qc::border<{sizes}, {row}, {fill.ctype}, {fill.limbs}>({source.variable}, {fill.variable}, {out.variable});")
+        b.emit(
+            f"qc::border<{sizes}, {row}, {fill.ctype}, {fill.limbs}>({source.variable}, {fill.variable},"
+            f" {out.variable});"
+        )
         source = out
 
 
@@ -445,9 +484,13 @@ def _softmax(b: Builder, node: Node) -> None:
     mul, table = b.array(np.array([op.mul], dtype=object)), b.array(op.table.data)
     largest = bound(op.table.data)
     total = shape[-1] * largest
-    sizes = f"{math.prod(shape[:-1])}, {shape[-1]}, {op.shift}, {op.table.data.size}, {op.frac}, {mul.limbs}, {table.limbs}"
+    sizes = (
+        f"{math.prod(shape[:-1])}, {shape[-1]}, {op.shift}, {op.table.data.size}, {op.frac}, {mul.limbs}, {table.limbs}"
+    )
     # Distance, multiplier, exponential, sum of exponentials, numerator of the division: each as wide as it can become.
-    types = ", ".join(_type(0, top) for top in ((hi - lo) * op.mul, op.mul, largest, total, (largest << op.frac) + total // 2))
+    types = ", ".join(
+        _type(0, top) for top in ((hi - lo) * op.mul, op.mul, largest, total, (largest << op.frac) + total // 2)
+    )
     b.emit(f"qc::softmax<{sizes}, {types}>({source.variable}, {out.variable}, {mul.variable}, {table.variable});")
 
 
@@ -461,7 +504,9 @@ def _map(b: Builder, node: Node) -> None:
     emit_map(b, op, node.output.type.size, row, source, b.local(node.output), low, high)
 
 
-def emit_map(b: Builder, op: ops.Map, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray) -> None:
+def emit_map(
+    b: Builder, op: ops.Map, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray
+) -> None:
     """`size` elements of a Map, from accumulators in `source` to `out`."""
     _IMPLS[type(op.impl)](b, op.impl, size, row, source, out, low, high)
 
@@ -473,19 +518,24 @@ def _accumulated(b: Builder, node: Node, low: int, high: int) -> Tensor:
     plain = len(node.inputs) == 1 and np.all(op.coeffs.data == 1) and node.inputs[0].type.shape == shape
     if plain:
         return b.variable(node.inputs[0])
-    reach = sum(bound(c) * max(map(abs, b.known[v.name].bounds)) for v, c in zip(node.inputs, op.coeffs.data, strict=True))
+    reach = sum(
+        bound(c) * max(map(abs, b.known[v.name].bounds)) for v, c in zip(node.inputs, op.coeffs.data, strict=True)
+    )
     total = b.scratch(min(low, -reach), max(high, reach), size)
     row = b.row(op.index.data, shape)
     for i, (value, coeff) in enumerate(zip(node.inputs, op.coeffs.data, strict=True)):
         x, c = b.numbers(value), b.array(coeff)
         types = f"{'true' if i == 0 else 'false'}, {x.ctype}, {c.ctype}, {x.limbs}, {c.limbs}"
         b.emit(
-            f"qc::accumulate<{size}, {row}, {_spread(b, value, shape)}, {types}>({x.variable}, {c.variable}, {total.variable});"
+            f"qc::accumulate<{size}, {row}, {_spread(b, value, shape)}, {types}>({x.variable}, {c.variable},"
+            f" {total.variable});"
         )
     return total
 
 
-def _table(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray) -> None:
+def _table(
+    b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray
+) -> None:
     values, first = b.array(_results(out, impl.values.data)), b.array(np.array([impl.first], dtype=object))
     span = impl.values.data.shape[1]
     index = _type(min(impl.first, -impl.first, int(low.min()), -span), max(abs(impl.first), int(high.max()), span) * 2)
@@ -504,7 +554,12 @@ def _thresholds(
     steps = np.diff(values, axis=1)
     live = impl.cuts.data <= np.asarray(high)[:, None]
     regular = np.where(live[:, 0], steps[:, 0], 0)
-    if out.codes is None and count <= LINEAR_CUTS and np.all((steps == regular[:, None]) | ~live) and bound(values) < 2**31:
+    if (
+        out.codes is None
+        and count <= LINEAR_CUTS
+        and np.all((steps == regular[:, None]) | ~live)
+        and bound(values) < 2**31
+    ):
         start, step = b.array(values[:, 0]), b.array(regular)
         reach = bound(regular) * count + 1
         b.emit(
@@ -523,7 +578,9 @@ def _thresholds(
     )
 
 
-def _multiply(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray) -> None:
+def _multiply(
+    b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray
+) -> None:
     extreme = np.maximum(np.abs(low), np.abs(high)).astype(object)[:, None]
     mul, add = impl.mul.data.astype(object), impl.add.data.astype(object)
     reach = int((np.abs(mul) * extreme + np.abs(add)).max()) + bound(impl.lo.data) + bound(impl.hi.data) + 1
@@ -534,13 +591,13 @@ def _multiply(b: Builder, impl: Any, size: int, row: str, source: Tensor, out: T
     limits = b.array(np.concatenate([lo, hi]))
     ties = "true" if np.any(impl.tie.data > 0) else "false"
     types = (
-        f"{_type(-reach, reach)}, {arrays[0].ctype}, {arrays[0].limbs}, {arrays[1].limbs}, {breaks.ctype}, {breaks.limbs}, "
-        f"{_type(min(bound_low(lo, hi), -1), bound_high(lo, hi))}, {limits.limbs}"
+        f"{_type(-reach, reach)}, {arrays[0].ctype}, {arrays[0].limbs}, {arrays[1].limbs}, {breaks.ctype},"
+        f" {breaks.limbs}, {_type(min(bound_low(lo, hi), -1), bound_high(lo, hi))}, {limits.limbs}"
     )
     names = ", ".join([arrays[0].variable, arrays[1].variable, shift.variable, tie.variable, breaks.variable])
     b.emit(
-        f"qc::multiply_add_shift<{size}, {row}, {mul.shape[1]}, {ties}, {types}>"
-        f"({source.variable}, {out.variable}, {names}, {limits.variable}, {limits.variable} + {len(lo) * limits.limbs}{b.base});"
+        f"qc::multiply_add_shift<{size}, {row}, {mul.shape[1]}, {ties}, {types}>({source.variable}, {out.variable},"
+        f" {names}, {limits.variable}, {limits.variable} + {len(lo) * limits.limbs}{b.base});"
     )
 
 
@@ -563,7 +620,10 @@ def _float_round(
     factors, addends = b.array(impl.mul.data), b.array(impl.add.data)
     shift = b.array(impl.shift.data, "int16_t")
     limits = [b.array(_ordered(fmt, x.data)) for x in (impl.lo, impl.hi)]
-    sizes = f"{'true' if impl.even else 'false'}, {width}, {fmt.exponent}, {fmt.mantissa}, {'true' if fmt.signed else 'false'}"
+    sizes = (
+        f"{'true' if impl.even else 'false'}, {width}, {fmt.exponent}, {fmt.mantissa},"
+        f" {'true' if fmt.signed else 'false'}"
+    )
     names = ", ".join(t.variable for t in (factors, addends, shift, *limits))
     b.emit(
         f"qc::float_round<{size}, {row}, {sizes}, {factors.ctype}, {factors.limbs}, {addends.limbs}>"
@@ -585,10 +645,15 @@ def bound_high(*arrays: np.ndarray) -> int:
     return max(int(a.max()) for a in arrays)
 
 
-_IMPLS: dict[type, Callable[..., None]] = {ops.Table: _table, ops.Thresholds: _thresholds, ops.MulAddShift: _multiply, ops.FloatRound: _float_round}
+_IMPLS: dict[type, Callable[..., None]] = {
+    ops.Table: _table,
+    ops.Thresholds: _thresholds,
+    ops.MulAddShift: _multiply,
+    ops.FloatRound: _float_round,
+}
 
 
-# --- ports -----------------------------------------------------------------------------------------------------------------
+# --- ports
 
 
 def layout(value: Value) -> PortLayout:
@@ -618,21 +683,37 @@ def _port(b: Builder, value: Value, position: int, is_input: bool) -> Port:
     return Port(name, shape, parameters, pragmas, statements, arguments, comment)
 
 
-def _moves(shape: PortLayout, name: str, words: tuple[str, ...], call: Callable[[int, str, str], str]) -> tuple[str, ...]:
+def _moves(
+    shape: PortLayout, name: str, words: tuple[str, ...], call: Callable[[int, str, str], str]
+) -> tuple[str, ...]:
     """Statements for every word; an array port gets one loop over its full words."""
     if not shape.array:
         return tuple(call(shape.in_word(i), w, str(i * shape.per_word)) for i, w in enumerate(words))
     full = shape.count // shape.per_word
     label = f"WORDS_{name.upper()}"
-    loop = [f"{label}:", "#ifdef __BAMBU__", "#pragma unroll", "#endif", f"for (int i = 0; i < {full}; ++i) {{", "#ifndef __BAMBU__",
-            "#pragma HLS unroll", "#endif", "  " + call(shape.per_word, f"{name}[i]", f"i * {shape.per_word}"), "}"]  # fmt: skip
+    loop = [
+        f"{label}:",
+        "#ifdef __BAMBU__",
+        "#pragma unroll",
+        "#endif",
+        f"for (int i = 0; i < {full}; ++i) {{",
+        "#ifndef __BAMBU__",
+        "#pragma HLS unroll",
+        "#endif",
+        "  " + call(shape.per_word, f"{name}[i]", f"i * {shape.per_word}"),
+        "}",
+    ]
     rest = (
-        [call(shape.count - full * shape.per_word, f"{name}[{full}]", str(full * shape.per_word))] if full < shape.words else []
+        [call(shape.count - full * shape.per_word, f"{name}[{full}]", str(full * shape.per_word))]
+        if full < shape.words
+        else []
     )
     return tuple(loop + rest)
 
 
-def _unpack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: str, words: tuple[str, ...]) -> tuple[str, ...]:
+def _unpack(
+    b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: str, words: tuple[str, ...]
+) -> tuple[str, ...]:
     fmt = value.type.format
     if isinstance(fmt, FixedPoint):
         signed = "true" if fmt.signed else "false"
@@ -642,10 +723,14 @@ def _unpack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: s
     if isinstance(fmt, Bipolar):
         return _moves(shape, name, words, lambda n, w, o: f"qc::unpack_bipolar<{n}>({w}, {tensor.variable} + {o});")
     assert fmt is not None
-    return _moves(shape, name, words, lambda n, w, o: f"qc::unpack<{n}, {fmt.width}, false>({w}, {tensor.variable} + {o});")
+    return _moves(
+        shape, name, words, lambda n, w, o: f"qc::unpack<{n}, {fmt.width}, false>({w}, {tensor.variable} + {o});"
+    )
 
 
-def _pack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: str, words: tuple[str, ...]) -> tuple[str, ...]:
+def _pack(
+    b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: str, words: tuple[str, ...]
+) -> tuple[str, ...]:
     fmt = value.type.format
     if isinstance(fmt, FixedPoint):
         return _moves(shape, name, words, lambda n, w, o: f"qc::pack<{n}, {fmt.width}>({tensor.variable} + {o}, {w});")
@@ -656,11 +741,16 @@ def _pack(b: Builder, value: Value, tensor: Tensor, shape: PortLayout, name: str
 
 
 def traced(graph: Graph, known: dict[str, Range]) -> list[tuple[Value, int]]:
-    """(value, width) of every tensor that the C simulation traces, in the order of the trace: codes of minifloats, else numbers."""
+    """(value, width) of every tensor that the C simulation traces, in the order of the trace: codes of minifloats, else
+    numbers.
+    """
     values = [*graph.inputs]
     values += [n.output for n in graph.nodes if not isinstance(n.op, (ops.Constant, ops.Reshape))]
     # Signed widths: files hold two's complement, and an unsigned number of 64 bits needs a limb more.
-    return [(v, v.type.format.width + 1 if isinstance(v.type.format, Minifloat) else signed_width(*known[v.name].bounds)) for v in values]
+    return [
+        (v, v.type.format.width + 1 if isinstance(v.type.format, Minifloat) else signed_width(*known[v.name].bounds))
+        for v in values
+    ]
 
 
 def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
@@ -679,10 +769,18 @@ def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
             b.emit(f"QC_TRACE({trace[node.output.name]}, {b.source(node.output).variable}, {node.output.type.size});")
     outputs = tuple(_port(b, v, i, False) for i, v in enumerate(graph.outputs))
     return ProjectView(
-        top, part, clock_ns, inputs, outputs, tuple(b.constants), tuple(b.locals), tuple(b.statements),
-        sum(p.layout.size for p in inputs), sum(p.layout.size for p in outputs),
+        top,
+        part,
+        clock_ns,
+        inputs,
+        outputs,
+        tuple(b.constants),
+        tuple(b.locals),
+        tuple(b.statements),
+        sum(p.layout.size for p in inputs),
+        sum(p.layout.size for p in outputs),
         rolled(graph),
-    )  # fmt: skip
+    )
 
 
 def multiplications(graph: Graph) -> int:
@@ -701,7 +799,9 @@ def _products(node: Node) -> int:
 def rolled(graph: Graph) -> bool:
     """Whether the layers stay loops: convolutional networks for whose planes unrolling makes no sense."""
     windowed = any(isinstance(n.op, (*ops.WINDOWED, ops.Pad)) for n in graph.nodes)
-    largest = max(v.type.size for v in (*graph.inputs, *(n.output for n in graph.nodes if not isinstance(n.op, ops.Constant))))
+    largest = max(
+        v.type.size for v in (*graph.inputs, *(n.output for n in graph.nodes if not isinstance(n.op, ops.Constant)))
+    )
     return windowed and max(multiplications(graph), largest) > UNROLLED
 
 
@@ -710,9 +810,12 @@ def parallel_too_big(graph: Graph) -> str | None:
     total = multiplications(graph)
     if rolled(graph):
         return (
-            f"{total:,} multiplications are too many to be unrolled in architecture parallel: the layers stay loops, one multiplication "
-            "after the other; the project simulates exactly, but is slow in hardware"
+            f"{total:,} multiplications are too many to be unrolled in architecture parallel: the layers stay loops,"
+            " one multiplication after the other; the project simulates exactly, but is slow in hardware"
         )
     if total <= UNROLLED:
         return None
-    return f"{total:,} multiplications are unrolled: too many for any part in architecture parallel; the project still simulates"
+    return (
+        f"{total:,} multiplications are unrolled: too many for any part in architecture parallel; the project still"
+        " simulates"
+    )

@@ -1,4 +1,6 @@
-"""The emitted simulator: `sim/model.py` (numpy only) and `sim/params.npz`, printed from the same plan that runs in process."""
+"""The emitted simulator: `sim/model.py` (numpy only) and `sim/params.npz`, printed from the same plan that runs in
+process.
+"""
 
 from __future__ import annotations
 
@@ -95,10 +97,16 @@ def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput,
     show = _Printer()
     entry = tuple(show.variable(name) for name, _ in p.inputs)
     in_views = tuple(
-        InputView(show.arg(h.source_shape), tuple(_structural(op, show) for op in h.structural), _entry(*input_call(h, d), show))
+        InputView(
+            show.arg(h.source_shape),
+            tuple(_structural(op, show) for op in h.structural),
+            _entry(*input_call(h, d), show),
+        )
         for h, (_, d) in zip(inputs, p.inputs, strict=True)
     )
-    calls = tuple(line for c, done in zip(p.calls, p.done, strict=True) for line in (show.call(c), *map(show.done, done)))
+    calls = tuple(
+        line for c, done in zip(p.calls, p.done, strict=True) for line in (show.call(c), *map(show.done, done))
+    )
     out_views = tuple(_output(graph, i, h, show) for i, h in enumerate(outputs))
     source = asset("templates/pysim/model.py.j2").read_text()
     kernels = Path(kernels_module.__file__).read_text().split('"""', 2)[2].strip()
@@ -159,5 +167,7 @@ def _npz(params: dict[str, np.ndarray]) -> bytes:
         for name, array in params.items():
             content = io.BytesIO()
             np.lib.format.write_array(content, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(name + ".npy", (1980, 1, 1, 0, 0, 0)), content.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.writestr(
+                zipfile.ZipInfo(name + ".npy", (1980, 1, 1, 0, 0, 0)), content.getvalue(), zipfile.ZIP_DEFLATED
+            )
     return buffer.getvalue()

@@ -169,7 +169,9 @@ def _matmul(p: Planner, node: Node) -> Call:
     full = [np.broadcast_to(m, v.type.shape) for m, v in zip(magnitude, (a, b), strict=True)]
     if node.op.drop:
         dtype = _product_type(bound(full[0]) * bound(full[1]) * a.type.shape[-1])
-        return Call(node.output.name, "matmul_truncated", (p.arg(a.name, dtype), p.arg(b.name, dtype), node.op.drop, dtype))
+        return Call(
+            node.output.name, "matmul_truncated", (p.arg(a.name, dtype), p.arg(b.name, dtype), node.op.drop, dtype)
+        )
     limit = _addends(full[0], full[1])
     dtype = dtype_for(limit)
     if dtype in ("f4", "f8"):
@@ -197,7 +199,9 @@ def _mul(p: Planner, node: Node) -> Call:
 
 
 def _lift(p: Planner, name: str, rank: int, target: int, dtype: str) -> Any:
-    """An argument with axes of size 1 behind the batch axis, so that it broadcasts against a tensor of rank `target`."""
+    """An argument with axes of size 1 behind the batch axis, so that it broadcasts against a tensor of rank
+    `target`.
+    """
     if name in p.constants:
         return _array(aligned(p.constants[name], 1 + target), dtype)
     if rank == target:
@@ -256,7 +260,9 @@ def _pad(p: Planner, node: Node) -> Call:
     assert op.value is not None
     dtype = p.own(node)
     fill = _array(integers(op.value.values, op.value.shape), dtype)
-    return Call(node.output.name, "border", (p.source(node), (0, *op.before), (0, *op.after), (0, *op.interior), fill, dtype))
+    return Call(
+        node.output.name, "border", (p.source(node), (0, *op.before), (0, *op.after), (0, *op.interior), fill, dtype)
+    )
 
 
 @_rule(ops.SumPool)
@@ -274,7 +280,9 @@ def _max_pool(p: Planner, node: Node) -> Call:
 
 @_rule(ops.Conv)
 def _conv(p: Planner, node: Node) -> Call:
-    """dtype by the sum of the magnitudes of all addends; where float32 is too short for it, parts of the input channels in float32."""
+    """dtype by the sum of the magnitudes of all addends; where float32 is too short for it, parts of the input channels
+    in float32.
+    """
     op: ops.Conv = node.op
     x, w = node.inputs
     weight = p.constants[w.name]
@@ -295,7 +303,9 @@ def _conv(p: Planner, node: Node) -> Call:
     if depth == 1 and outs < _FEW_OUTPUTS * op.groups:
         columns = weight.reshape(op.groups, outs // op.groups, -1)
         ones = (1,) * len(kernel)
-        places = [columns[..., k].astype(_DTYPES[dtype]).reshape(*columns.shape[:2], *ones) for k in range(columns.shape[-1])]
+        places = [
+            columns[..., k].astype(_DTYPES[dtype]).reshape(*columns.shape[:2], *ones) for k in range(columns.shape[-1])
+        ]
         return Call(node.output.name, "depthwise", (p.source(node), places, *window, dtype))
     parts = _parts(addends.max(axis=(0, 1))) if dtype == "f8" else [(0, depth)]
     kind = "f4" if dtype == "f4" or len(parts) > 1 else "f8"
@@ -310,7 +320,9 @@ def _channel_reach(r: Range, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(aligned(size, len(shape)).max(axis=(0, *range(2, len(shape)))), shape[1:2]).astype(object)
 
 
-_FEW_OUTPUTS = 4  # per channel, below which shifted multiply-adds are faster than products of matrices with one column per place
+_FEW_OUTPUTS = (
+    4  # per channel, below which shifted multiply-adds are faster than products of matrices with one column per place
+)
 _MANY = 4  # parts in float32 beyond which one product in float64 is faster
 
 
@@ -454,13 +466,16 @@ def _exact_floats(mul: np.ndarray, add: np.ndarray, shift: np.ndarray, tie: np.n
     return limit * spare <= (2**24 if dtype == "f4" else 2**53) and bound(shift) < 100
 
 
-def _scale_round(p: Planner, node: Node, source: Any, dtype: str, impl: ops.MulAddShift, low: np.ndarray, high: np.ndarray) -> Call:
+def _scale_round(
+    p: Planner, node: Node, source: Any, dtype: str, impl: ops.MulAddShift, low: np.ndarray, high: np.ndarray
+) -> Call:
     index = node.op.index.data
     even = bool(np.any(impl.tie.data > 0))
     factor = 2.0 ** -impl.shift.data.astype(np.float64)
     offset = impl.add.data.astype(np.float64)
     if even:
-        # N / 2**s rounded half to even: at a tie the half that `add` holds is taken back; floors become roundings that never tie.
+        # N / 2**s rounded half to even: at a tie the half that `add` holds is taken back; floors become roundings that
+        # never tie.
         half = np.where(impl.tie.data > 0, 2.0 ** (impl.shift.data - 1.0), (2.0**impl.shift.data - 1) / 2)
         offset = offset - half
     scale, offset = impl.mul.data * factor, offset * factor
@@ -474,25 +489,40 @@ def _scale_round(p: Planner, node: Node, source: Any, dtype: str, impl: ops.MulA
         return Call(node.output.name, "scale_round_segments", (source, breaks, *columns, rounding, lo, hi, dtype))
     lo, hi = _clamps(impl, low, high, index, dtype)
     factors = None if np.all(scale == 1) else columns[0][0]
-    return Call(node.output.name, "scale_round", (source, factors, None if np.all(offset == 0) else columns[1][0], rounding, lo, hi, dtype))
+    return Call(
+        node.output.name,
+        "scale_round",
+        (source, factors, None if np.all(offset == 0) else columns[1][0], rounding, lo, hi, dtype),
+    )
 
 
 def _clamps(impl: ops.MulAddShift, low: np.ndarray, high: np.ndarray, index: np.ndarray, dtype: str) -> tuple[Any, Any]:
-    """Limits that the result needs: none, one for all rows, or one per row. The function is monotone, so its ends over [low, high] tell."""
+    """Limits that the result needs: none, one for all rows, or one per row. The function is monotone, so its ends over
+    [low, high] tell.
+    """
     columns = [x.data[:, 0].astype(object)[:, None] for x in (impl.mul, impl.add, impl.shift, impl.tie)]
     free = -(2**2000), 2**2000
-    ends = kernels.mul_add_shift(np.stack([low, high], axis=-1).astype(object), [], *([c] for c in columns), *free, None, object)
+    ends = kernels.mul_add_shift(
+        np.stack([low, high], axis=-1).astype(object), [], *([c] for c in columns), *free, None, object
+    )
     limits: list[Any] = []
-    for limit, reached, beyond in ((impl.lo.data, ends.min(axis=1), np.less), (impl.hi.data, ends.max(axis=1), np.greater)):
+    for limit, reached, beyond in (
+        (impl.lo.data, ends.min(axis=1), np.less),
+        (impl.hi.data, ends.max(axis=1), np.greater),
+    ):
         cut = np.asarray(beyond(reached, limit), dtype=bool)
         loosest = limit.min() if beyond is np.less else limit.max()
         alike = bool(np.all(limit[cut] == loosest)) if cut.any() else True
-        limits.append(None if not cut.any() else _array(np.asarray(loosest), dtype) if alike else _array(limit[index], dtype))
+        limits.append(
+            None if not cut.any() else _array(np.asarray(loosest), dtype) if alike else _array(limit[index], dtype)
+        )
     return limits[0], limits[1]
 
 
 def _split(extreme: np.ndarray, mul: np.ndarray, add: np.ndarray, fine: int) -> int | None:
-    """Low bits of A to multiply apart so that both partial products stay in int64, or None. fine: the smallest shift."""
+    """Low bits of A to multiply apart so that both partial products stay in int64, or None. fine: the smallest
+    shift.
+    """
     bits, wide = bound(extreme).bit_length(), bound(mul).bit_length()
     k = min(bits // 2 + 1, fine)
     low_fits = (1 << (k + wide)) + bound(add) < 2**61
@@ -500,10 +530,15 @@ def _split(extreme: np.ndarray, mul: np.ndarray, add: np.ndarray, fine: int) -> 
     return k if k > 0 and low_fits and high_fits and bits <= 61 else None
 
 
-_IMPLS: dict[type, Callable[..., Call]] = {ops.Table: _table, ops.Thresholds: _thresholds, ops.MulAddShift: _multiply, ops.FloatRound: _float_round}
+_IMPLS: dict[type, Callable[..., Call]] = {
+    ops.Table: _table,
+    ops.Thresholds: _thresholds,
+    ops.MulAddShift: _multiply,
+    ops.FloatRound: _float_round,
+}
 
 
-# --- the host side -----------------------------------------------------------------------------------------------------
+# --- the host side
 
 
 def input_call(host: HostInput, dtype: str) -> tuple[str, tuple[Any, ...]]:
@@ -529,15 +564,23 @@ def _quantizer_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
     easy = dyadic and not any(add.values)
     exact = None if easy else [([str(v) for v in p.values], () if p.is_scalar else p.shape) for p in (mul, add)]
     return (
-        _array(mul.numpy(), "f8"), _array(add.numpy(), "f8"), exact, host.quantize.rounding.value, lo, hi,
-        fmt.mantissa if isinstance(fmt, Minifloat) else "bipolar" if isinstance(fmt, Bipolar) else "fixed", dtype,
-    )  # fmt: skip
+        _array(mul.numpy(), "f8"),
+        _array(add.numpy(), "f8"),
+        exact,
+        host.quantize.rounding.value,
+        lo,
+        hi,
+        fmt.mantissa if isinstance(fmt, Minifloat) else "bipolar" if isinstance(fmt, Bipolar) else "fixed",
+        dtype,
+    )
 
 
 def _limit(p: Param) -> Any:
     whole = [int(v) for v in p.values]
     return (
-        whole[0] if p.is_scalar else np.array(whole, dtype=object if max(map(abs, whole)) > 2**53 else np.int64).reshape(p.shape)
+        whole[0]
+        if p.is_scalar
+        else np.array(whole, dtype=object if max(map(abs, whole)) > 2**53 else np.int64).reshape(p.shape)
     )
 
 

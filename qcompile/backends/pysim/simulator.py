@@ -135,5 +135,7 @@ def with_batch(x: np.ndarray, host: HostInput) -> np.ndarray:
         return x.reshape(x.shape[:1] + shape)
     if shape and shape[0] == 1 and x.shape[2:] == shape[1:] and x.ndim == len(shape) + 1:
         return x.reshape((-1, *shape))  # N batches of the size that the file states
-    allowed = f"(N, {', '.join(map(str, shape[1:]))})" if shape and shape[0] == 1 else f"(N, {', '.join(map(str, shape))})"
+    allowed = (
+        f"(N, {', '.join(map(str, shape[1:]))})" if shape and shape[0] == 1 else f"(N, {', '.join(map(str, shape))})"
+    )
     raise QCompileError(f"the array has shape {tuple(x.shape)}; {allowed} is needed, N vectors", f"input '{host.name}'")

@@ -1,6 +1,8 @@
-"""What hls4ml would make of a network, estimated without running it: LUTs, flip-flops, DSP blocks, block RAM and cycles.
+"""What hls4ml would make of a network, estimated without running it: LUTs, flip-flops, DSP blocks, block RAM and
+cycles.
 
-Predicts hls4ml 0.8 to 1.3 with Vivado or Vitis HLS, either the HLS report (`hls`) or the report of logic synthesis (`synthesis`).
+Predicts hls4ml 0.8 to 1.3 with Vivado or Vitis HLS, either the HLS report (`hls`) or the report of logic synthesis
+(`synthesis`).
 """
 
 from __future__ import annotations
@@ -22,10 +24,17 @@ __all__ = ["IO_TYPES", "STAGES", "STRATEGIES", "Layer", "Target", "estimate", "e
 
 
 def estimate(
-    graph: Graph, device: Device, clock_ns: float, strategy: str = "latency", reuse_factor: int = 1, io_type: str = "io_parallel",
+    graph: Graph,
+    device: Device,
+    clock_ns: float,
+    strategy: str = "latency",
+    reuse_factor: int = 1,
+    io_type: str = "io_parallel",
     stage: str = "synthesis",
-) -> Estimate:  # fmt: skip
-    """Of a model graph (`qcompile.load(path).graph`). The total's latency is the worst case of the HLS report, as is hls4ml's own."""
+) -> Estimate:
+    """Of a model graph (`qcompile.load(path).graph`). The total's latency is the worst case of the HLS report, as is
+    hls4ml's own.
+    """
     strategy, io_type = _one_of("strategy", strategy.lower(), STRATEGIES), _one_of("io type", io_type.lower(), IO_TYPES)
     target = Target(device, clock_ns, _one_of("stage", stage.lower(), STAGES))
     if reuse_factor < 1 or reuse_factor != int(reuse_factor):
@@ -42,7 +51,9 @@ def estimate_layers(layers: tuple[Layer, ...], target: Target, notes: tuple[str,
     """Of layers that are described already."""
     costs, total, best = design(layers, target)
     chosen = tuple(
-        f"{n.name}: reuse factor {n.factor} instead of {n.reuse}" for n in layers if n.kind == "dot" and n.factor != n.reuse
+        f"{n.name}: reuse factor {n.factor} instead of {n.reuse}"
+        for n in layers
+        if n.kind == "dot" and n.factor != n.reuse
     )
     both = (f"latency of the HLS report: best {best}, worst {total.latency} cycles",)
     return Estimate(target.device.name, target.stage, costs, total, (*both, *chosen, *notes))
@@ -52,4 +63,6 @@ def _one_of(what: str, given: str, allowed: tuple[str, ...]) -> str:
     if given in allowed:
         return given
     near = difflib.get_close_matches(given, allowed, 1, 0.4)
-    raise QCompileError(f"the {what} '{given}' is none of {', '.join(allowed)}", hint=f"did you mean {near[0]}?" if near else "")
+    raise QCompileError(
+        f"the {what} '{given}' is none of {', '.join(allowed)}", hint=f"did you mean {near[0]}?" if near else ""
+    )

@@ -1,4 +1,6 @@
-"""Dot products: dense layers and convolutions, by hls4ml's two strategies. `rules` has the other kinds and says what terms are."""
+"""Dot products: dense layers and convolutions, by hls4ml's two strategies. `rules` has the other kinds and says what
+terms are.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ Terms = dict[str, float]
 
 @dataclass(frozen=True)
 class Timing:
-    """Cycles from the first input to the last output, and between two inputs; `fill`: what the layer adds to a slower one before it."""
+    """Cycles from the first input to the last output, and between two inputs; `fill`: what the layer adds to a slower
+    one before it.
+    """
 
     latency: int
     interval: int
@@ -22,7 +26,9 @@ class Timing:
 
 @dataclass(frozen=True)
 class Fabric:
-    """What the rules must know of the device and clock. slow: 7-series, or a period under 4 ns, where HLS pipelines additions."""
+    """What the rules must know of the device and clock. slow: 7-series, or a period under 4 ns, where HLS pipelines
+    additions.
+    """
 
     dsp: DspKind
     slow: bool
@@ -34,7 +40,9 @@ def power(number: int) -> int:
 
 
 def shared(layer: Layer) -> bool:
-    """Whether multipliers are shared by the loop of the resource strategy; with reuse factor 1 it unrolls like the latency strategy."""
+    """Whether multipliers are shared by the loop of the resource strategy; with reuse factor 1 it unrolls like the
+    latency strategy.
+    """
     return layer.strategy == "resource" and layer.factor > 1
 
 
@@ -58,7 +66,11 @@ WIDE = 256
 
 def resource_lut(layer: Layer) -> Terms:
     """nnet_dense_resource.h: multiplexers in front of the multipliers, or in front of and behind the accumulators."""
-    terms: Terms = {"index" if steps(layer) > 1 else "base": 1, "in": layer.n_in * layer.x, "out": layer.n_out * layer.acc}
+    terms: Terms = {
+        "index" if steps(layer) > 1 else "base": 1,
+        "in": layer.n_in * layer.x,
+        "out": layer.n_out * layer.acc,
+    }
     if layer.rounds:
         terms["rounding"] = layer.block * layer.acc
     if steps(layer) > 2:
@@ -89,9 +101,10 @@ def latency_lut(layer: Layer) -> Terms:
     """One multiplier and one addition per weight that is not zero; simple weights are additions of shifted inputs."""
     some = layer.copies
     terms = {
-        "sum": some * layer.weights.nonzero * layer.acc, "shift": some * layer.weights.adds * layer.x,
+        "sum": some * layer.weights.nonzero * layer.acc,
+        "shift": some * layer.weights.adds * layer.x,
         "hard": some * layer.weights.hard * layer.x,
-    }  # fmt: skip
+    }
     if layer.rounds:
         terms["rounding"] = some * layer.weights.nonzero * layer.acc
     if not layer.stream and layer.pixels_out > 1:
@@ -102,9 +115,10 @@ def latency_lut(layer: Layer) -> Terms:
 
 def latency_ff(layer: Layer) -> Terms:
     return {
-        "out": layer.copies * layer.n_out * layer.acc, "sum": layer.copies * layer.weights.nonzero * layer.acc,
+        "out": layer.copies * layer.n_out * layer.acc,
+        "sum": layer.copies * layer.weights.nonzero * layer.acc,
         "gather" if layer.stream else "in": layer.n_in * layer.x,
-    }  # fmt: skip
+    }
 
 
 def dot_lut(layer: Layer) -> Terms:
@@ -116,7 +130,9 @@ def dot_ff(layer: Layer) -> Terms:
 
 
 DSP_BITS = 22
-"""Products whose formats have fewer bits together stay in LUTs: 16 x 6 and 6 x 16 take blocks, 16 x 4, 12 x 9 and 10 x 10 do not."""
+"""Products whose formats have fewer bits together stay in LUTs: 16 x 6 and 6 x 16 take blocks, 16 x 4, 12 x 9 and 10 x
+10 do not.
+"""
 
 
 def uses_dsp(x: int, w: int) -> bool:
@@ -125,7 +141,9 @@ def uses_dsp(x: int, w: int) -> bool:
 
 def blocks(kind: DspKind, a: int, b: int) -> int:
     """DSP blocks of one signed product."""
-    return min(math.ceil((a - 1) / (p - 1)) * math.ceil((b - 1) / (q - 1)) for p, q in ((kind.a, kind.b), (kind.b, kind.a)))
+    return min(
+        math.ceil((a - 1) / (p - 1)) * math.ceil((b - 1) / (q - 1)) for p, q in ((kind.a, kind.b), (kind.b, kind.a))
+    )
 
 
 def limit(layer: Layer) -> int:
@@ -143,7 +161,8 @@ def dot_dsp(layer: Layer, fabric: Fabric) -> float:
         return layer.block * each - each // 2
     wide = layer.weights.with_dsp(layer.x)
     if layer.factor > 1 and layer.kind == "dot" and layer.weights.hard > limit(layer):
-        # Multipliers that constants share are as wide as the widest. A depthwise convolution has no limit on its multipliers.
+        # Multipliers that constants share are as wide as the widest. A depthwise convolution has no limit on its
+        # multipliers.
         wide = limit(layer)
     return layer.copies * blocks(fabric.dsp, layer.x, min(layer.w, layer.weights.bits)) * wide
 
@@ -153,7 +172,9 @@ ROM_BITS = 1024
 
 
 def dot_bram(layer: Layer) -> int:
-    """nnet_dense_resource.h reshapes the weights into one memory with a word for all multipliers: 36 bits to a block."""
+    """nnet_dense_resource.h reshapes the weights into one memory with a word for all multipliers: 36 bits to a
+    block.
+    """
     if not shared(layer):
         return 0
     width, depth = layer.block * layer.w, layer.factor
@@ -163,7 +184,9 @@ def dot_bram(layer: Layer) -> int:
 
 
 def latency_interval(layer: Layer) -> int:
-    """Cycles between two dot products of the latency strategy: as long as the multipliers that are left need, at most the reuse factor."""
+    """Cycles between two dot products of the latency strategy: as long as the multipliers that are left need, at most
+    the reuse factor.
+    """
     if layer.factor == 1:
         return 1
     if layer.kind == "depthwise":
@@ -181,7 +204,13 @@ def dot_timing(layer: Layer, fabric: Fabric) -> Timing:
         one = (7 if fabric.slow else 2) + (every if every > 2 else 0)
     if layer.pixels_in > 1 and layer.stream:
         # Every place that comes in shifts the window; a window that is complete then waits for its product.
-        turn = layer.factor + WINDOW_CYCLES if shared(layer) else UNSHARED_CYCLES if layer.strategy == "resource" else every
+        turn = (
+            layer.factor + WINDOW_CYCLES
+            if shared(layer)
+            else UNSHARED_CYCLES
+            if layer.strategy == "resource"
+            else every
+        )
         return Timing(layer.pixels_in * turn + one, layer.pixels_in * turn, one)
     if layer.pixels_out > 1:
         total = math.ceil(layer.pixels_out / layer.copies) * every
@@ -193,7 +222,9 @@ def dot_timing(layer: Layer, fabric: Fabric) -> Timing:
 
 
 WINDOW_CYCLES, UNSHARED_CYCLES = 10, 7
-"""Cycles per place besides the turns of the resource loop (6 to 11 in the reports), and per place where the loop has one turn."""
+"""Cycles per place besides the turns of the resource loop (6 to 11 in the reports), and per place where the loop has
+one turn.
+"""
 
 
 def line_bram(layer: Layer) -> int:

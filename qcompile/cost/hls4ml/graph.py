@@ -1,4 +1,6 @@
-"""The layers that hls4ml would make of a model graph. One rule per op; what hls4ml has no layer for is refused by name."""
+"""The layers that hls4ml would make of a model graph. One rule per op; what hls4ml has no layer for is refused
+by name.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,19 @@ from qcompile.ir import ONE, Graph, Node, Param, Value, ops
 DEFAULT_BITS, DEFAULT_FRAC = 16, 10
 """hls4ml's default type fixed<16,6>: results that nothing quantizes, scales of batch normalisation."""
 PLACEHOLDER, PLACEHOLDER_NARROW, TERSE = 3.0, 1.3, 4
-"""Weights that spread this many times wider than training leaves them are taken as placeholders of a network yet to be trained: random
-numbers fill a format evenly. Up to `TERSE` bits it makes no difference."""
+"""Weights that spread this many times wider than training leaves them are taken as placeholders of a network yet to be
+trained: random numbers fill a format evenly. Up to `TERSE` bits it makes no difference.
+"""
 INDEPENDENT, ENOUGH = 5.0, 512
-"""Layers with so many weights show whether they were trained (see `outlier`). Numbers drawn one by one: at most 3.3 in 3600 layers; with three
-of four zero, in places drawn too, 4 % are above 5. Trained models of public zoos: a layer at 18 to 480, one small network at 6; their
-untrained ones at most 4.4."""
+"""Layers with so many weights show whether they were trained (see `outlier`). Numbers drawn one by one: at most 3.3 in
+3600 layers; with three of four zero, in places drawn too, 4 % are above 5. Trained models of public zoos: a layer at 18
+to 480, one small network at 6; their untrained ones at most 4.4.
+"""
 TABLES = ("sigmoid", "tanh", "softplus", "softsign", "elu", "selu", "exp")
 TRAINED = 0.45
-"""Spread of trained weights in units of Glorot's bound. Published designs of one jet tagger with 16 bits take 1450 to 3317 DSP blocks; the
-value was chosen on these same designs."""
+"""Spread of trained weights in units of Glorot's bound. Published designs of one jet tagger with 16 bits take 1450 to
+3317 DSP blocks; the value was chosen on these same designs.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,16 @@ class Walk:
 
     @cached_property
     def drawn(self) -> bool:
-        """Whether the weights of the whole network are random numbers: every layer that is large enough to tell looks like them."""
-        some = [w for n in self.graph.nodes if isinstance(n.op, (ops.MatMul, ops.Conv)) for w in self.matrices(n) if w.size >= ENOUGH]
+        """Whether the weights of the whole network are random numbers: every layer that is large enough to tell looks
+        like them.
+        """
+        some = [
+            w
+            for n in self.graph.nodes
+            if isinstance(n.op, (ops.MatMul, ops.Conv))
+            for w in self.matrices(n)
+            if w.size >= ENOUGH
+        ]
         return bool(some) and all(outlier(w) < INDEPENDENT for w in some)
 
     def matrices(self, node: Node) -> Iterator[np.ndarray]:
@@ -82,10 +95,22 @@ class Walk:
         """A layer from the node's first data input to `after`."""
         before = self.carried[self.data(node)[0].name]
         values: dict[str, Any] = dict(
-            name=name_of(node), op=node.origin.op or type(node.op).__name__, kind=kind, n_in=n_in, n_out=after.channels, x=before.bits,
-            y=after.bits, acc=DEFAULT_BITS, pixels_in=before.pixels, pixels_out=after.pixels, channels=before.channels, row=before.row,
-            strategy=self.settings.strategy, reuse=self.settings.reuse, stream=self.settings.stream,
-        )  # fmt: skip
+            name=name_of(node),
+            op=node.origin.op or type(node.op).__name__,
+            kind=kind,
+            n_in=n_in,
+            n_out=after.channels,
+            x=before.bits,
+            y=after.bits,
+            acc=DEFAULT_BITS,
+            pixels_in=before.pixels,
+            pixels_out=after.pixels,
+            channels=before.channels,
+            row=before.row,
+            strategy=self.settings.strategy,
+            reuse=self.settings.reuse,
+            stream=self.settings.stream,
+        )
         self.layers.append(Layer(**(values | more)))
         self.set(node, after, len(self.layers) - 1)
 
@@ -95,7 +120,9 @@ class Walk:
             self.maker[node.output.name] = maker
 
     def window(self, node: Node) -> Carried:
-        """The input of a convolution or pooling; a transpose in front of it is how a model with channels last is written."""
+        """The input of a convolution or pooling; a transpose in front of it is how a model with channels last is
+        written.
+        """
         value = self.data(node)[0]
         self.carried[value.name] = shaped(value, self.carried[value.name].bits)
         return self.carried[value.name]
@@ -137,14 +164,16 @@ def width(fmt: Format | None) -> int:
 
 
 def shaped(value: Value, bits: int) -> Carried:
-    """Places and channels of a tensor in ONNX's order (batch, channels, places...), which windows have; a vector is one place."""
+    """Places and channels of a tensor in ONNX's order (batch, channels, places...), which windows have; a vector is one
+    place.
+    """
     shape = value.type.shape
     if len(shape) > 2:
         return Carried(bits, math.prod(shape[2:]), shape[1], shape[-1])
     return Carried(bits, 1, shape[-1] if len(shape) > 1 else 1, 1)
 
 
-# --- weights -------------------------------------------------------------------------------------------------------------
+# --- weights
 
 
 def weight_of(walk: Walk, node: Node) -> tuple[np.ndarray, int, int, Value]:
@@ -172,7 +201,9 @@ def weighed(walk: Walk, node: Node, fan: tuple[int, int], count: int) -> tuple[C
     fills = spread > (PLACEHOLDER_NARROW if bits <= NARROW else PLACEHOLDER) * usual
     if bits > TERSE and (fills or walk.drawn):
         how = "fill their format" if fills else "are random numbers"
-        walk.notes.append(f"{name_of(node)}: weights {how} as training does not; their digits are taken as those of trained weights")
+        walk.notes.append(
+            f"{name_of(node)}: weights {how} as training does not; their digits are taken as those of trained weights"
+        )
         found = usual_constants(*fan, bits, frac, TRAINED, count).scaled(found.nonzero)
     return found, bits, value
 
@@ -189,7 +220,8 @@ def dot(walk: Walk, node: Node, kind: str, n_in: int, after: Carried, count: int
 
 def power_of_two(param: Param) -> bool:
     return all(
-        v > 0 and (v.numerator & (v.numerator - 1)) == 0 and (v.denominator & (v.denominator - 1)) == 0 for v in param.values
+        v > 0 and (v.numerator & (v.numerator - 1)) == 0 and (v.denominator & (v.denominator - 1)) == 0
+        for v in param.values
     )
 
 
@@ -200,8 +232,8 @@ THROUGH = (ops.Affine, ops.Add, ops.Reshape, ops.Transpose, *ACTIVATIONS)
 def accumulator(walk: Walk, node: Node) -> int:
     """Width of the quantizer behind a dot product and its bias.
 
-    One behind an activation is the activation's; a signed type is then likely that of the whole model, an unsigned one of the
-    activation alone, and the accumulator hls4ml's default. Without any the type stays that of the input.
+    One behind an activation is the activation's; a signed type is then likely that of the whole model, an unsigned one
+    of the activation alone, and the accumulator hls4ml's default. Without any the type stays that of the input.
     """
     at, active = node, False
     while True:
@@ -243,15 +275,18 @@ def conv(walk: Walk, node: Node) -> None:
     else:
         raise refuse(
             node,
-            f"hls4ml has no convolution in {node.op.groups} groups of {channels} channels; it has one group, or one per channel",
+            f"hls4ml has no convolution in {node.op.groups} groups of {channels} channels; it has one group, or one per"
+            " channel",
         )
 
 
-# --- element by element ----------------------------------------------------------------------------------------------------
+# --- element by element
 
 
 def quantize(walk: Walk, node: Node) -> None:
-    """The result type of the layer before; of the network's input its type; only a second quantizer in a row is a layer."""
+    """The result type of the layer before; of the network's input its type; only a second quantizer in a row is a
+    layer.
+    """
     source = walk.data(node)[0]
     bits, before = node.op.format.width, walk.carried[source.name]
     after = replace(before, bits=bits)
@@ -278,7 +313,9 @@ def same(kind: str) -> Callable[[Walk, Node], None]:
 
 
 def affine(walk: Walk, node: Node) -> None:
-    """An addition behind a dot product is its bias, a factor behind a sum the average's; any other factor is a scale layer."""
+    """An addition behind a dot product is its bias, a factor behind a sum the average's; any other factor is a scale
+    layer.
+    """
     source = walk.data(node)[0]
     before, made = walk.carried[source.name], walk.made_by(node)
     average = node.op.mul.is_scalar and made is not None and made.kind == "pool"
@@ -292,7 +329,9 @@ def affine(walk: Walk, node: Node) -> None:
 def behind_dot(graph: Graph, name: str) -> bool:
     """Whether a dot product makes this tensor, up to quantizers, scales and moves."""
     node = graph.producers.get(name)
-    while node is not None and isinstance(node.op, (ops.Quantize, ops.Affine, ops.BatchNorm, ops.Reshape, ops.Transpose)):
+    while node is not None and isinstance(
+        node.op, (ops.Quantize, ops.Affine, ops.BatchNorm, ops.Reshape, ops.Transpose)
+    ):
         node = graph.producers.get(node.inputs[0].name)
     return node is not None and isinstance(node.op, (ops.MatMul, ops.Conv))
 
@@ -323,7 +362,7 @@ def softmax(walk: Walk, node: Node) -> None:
     same("softmax")(walk, node)
 
 
-# --- windows, structure ------------------------------------------------------------------------------------------------------
+# --- windows, structure
 
 
 def pool(walk: Walk, node: Node) -> None:
@@ -338,7 +377,9 @@ def reduce(walk: Walk, node: Node) -> None:
     source = walk.data(node)[0]
     before, rank = walk.carried[source.name], len(source.type.shape)
     if {a % rank for a in node.op.axes} not in (set(range(2, rank)), set(range(1, rank - 1))) or rank < 3:
-        raise refuse(node, f"hls4ml reduces over all places of an image (global pooling), not over axes {list(node.op.axes)}")
+        raise refuse(
+            node, f"hls4ml reduces over all places of an image (global pooling), not over axes {list(node.op.axes)}"
+        )
     # A stream is reduced as it comes, one comparison or addition a place; in parallel a tree takes all places.
     kernel = (1, 2) if walk.settings.stream else (1, before.pixels)
     walk.add(node, "pool", before.channels, Carried(before.bits, 1, before.channels, 1), kernel=kernel)
@@ -357,7 +398,9 @@ def take(walk: Walk, node: Node) -> None:
     size = walk.data(node)[0].type.shape[node.op.axis]
     times = len(node.op.indices) // max(1, size)
     if node.op.axis < 1 or times < 2 or node.op.indices != tuple(i for i in range(size) for _ in range(times)):
-        raise refuse(node, "hls4ml has no layer that takes a part of a tensor", "only upsampling by repetition is possible")
+        raise refuse(
+            node, "hls4ml has no layer that takes a part of a tensor", "only upsampling by repetition is possible"
+        )
     before = walk.carried[walk.data(node)[0].name]
     walk.add(
         node,
@@ -399,9 +442,28 @@ def refused(walk: Walk, node: Node) -> None:
 
 
 RULES: dict[type[Any], Callable[[Walk, Node], None]] = {
-    ops.Constant: constant, ops.Quantize: quantize, ops.Affine: affine, ops.BatchNorm: batch_norm, ops.Clip: same("relu"),
-    ops.Leaky: same("leaky"), ops.Func: function, ops.Softmax: softmax, ops.MatMul: matmul, ops.Conv: conv, ops.SumPool: pool,
-    ops.MaxPool: pool, ops.ReduceSum: reduce, ops.ReduceMax: reduce, ops.Pad: pad, ops.Take: take, ops.Reshape: structure,
-    ops.Transpose: structure, ops.Concat: concat, ops.Add: merge("add"), ops.Mul: merge("multiply"), ops.Round: refused,
-    ops.Count: refused, ops.ArgMax: refused,
-}  # fmt: skip
+    ops.Constant: constant,
+    ops.Quantize: quantize,
+    ops.Affine: affine,
+    ops.BatchNorm: batch_norm,
+    ops.Clip: same("relu"),
+    ops.Leaky: same("leaky"),
+    ops.Func: function,
+    ops.Softmax: softmax,
+    ops.MatMul: matmul,
+    ops.Conv: conv,
+    ops.SumPool: pool,
+    ops.MaxPool: pool,
+    ops.ReduceSum: reduce,
+    ops.ReduceMax: reduce,
+    ops.Pad: pad,
+    ops.Take: take,
+    ops.Reshape: structure,
+    ops.Transpose: structure,
+    ops.Concat: concat,
+    ops.Add: merge("add"),
+    ops.Mul: merge("multiply"),
+    ops.Round: refused,
+    ops.Count: refused,
+    ops.ArgMax: refused,
+}

@@ -11,7 +11,8 @@ import numpy as np
 from qcompile.cost.structure import bit_length
 
 HARD_DIGITS, HARD_BITS = 3, 5
-"""A constant with as many signed digits and significant bits is multiplied, a simpler one is shifts and additions. Seen on single dense
+"""A constant with as many signed digits and significant bits is multiplied, a simpler one is shifts and additions. Seen
+on single dense
 layers with 2 to 14 bits: the share of DSP blocks per weight is that of such numbers among initial weights."""
 SHORT = 14
 """A constant and its operand with fewer bits together are multiplied in LUTs, whatever their formats."""
@@ -21,8 +22,8 @@ SHORT = 14
 class Constants:
     """Weights of a layer by number: those that are not zero, those that are multiplied, additions that the others take.
 
-    sizes: those that are multiplied, by bits with a sign, without zeros at the end: a constant needs the bits that it has, whatever its
-    format.
+    sizes: those that are multiplied, by bits with a sign, without zeros at the end: a constant needs the bits that it
+    has, whatever its format.
     """
 
     nonzero: float
@@ -50,12 +51,13 @@ class Constants:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as hls4ml sees it. Widths are in bits; `pixels` are places of the image (1 for a vector), in front and behind.
+    """One layer as hls4ml sees it. Widths are in bits; `pixels` are places of the image (1 for a vector), in front and
+    behind.
 
-    kind: a key of `rules.RULES`. n_in: numbers in one dot product or window (for others: numbers at one place); n_out: results at one
-    place. x, w, acc, y: width of input, weight, accumulator and result. rounds: the accumulator (of an activation, the result) rounds or
-    saturates. copies: places that are computed side by side. reads: parts in which a stream brings the vector. inner: a layer with
-    weights comes later. reuse: as asked for.
+    kind: a key of `rules.RULES`. n_in: numbers in one dot product or window (for others: numbers at one place); n_out:
+    results at one place. x, w, acc, y: width of input, weight, accumulator and result. rounds: the accumulator (of an
+    activation, the result) rounds or saturates. copies: places that are computed side by side. reads: parts in which a
+    stream brings the vector. inner: a layer with weights comes later. reuse: as asked for.
     """
 
     name: str
@@ -146,10 +148,13 @@ BLOCK = 512
 
 
 def outlier(weights: np.ndarray) -> float:
-    """How far the largest eigenvalue of W'W lies above its mean for independent numbers of that spread, in units of its own spread.
+    """How far the largest eigenvalue of W'W lies above its mean for independent numbers of that spread, in units of its
+    own spread.
 
-    Mean and spread: I. M. Johnstone, On the distribution of the largest eigenvalue in principal components analysis, 2001. That training
-    leaves eigenvalues beyond it: C. H. Martin and M. W. Mahoney, Implicit self-regularization in deep neural networks, 2021.
+    Mean and spread: I. M. Johnstone, On the distribution of the largest eigenvalue in principal components analysis,
+    2001. That training
+    leaves eigenvalues beyond it: C. H. Martin and M. W. Mahoney, Implicit self-regularization in deep neural networks,
+    2021.
     """
     w = weights[:BLOCK, :BLOCK] - weights[:BLOCK, :BLOCK].mean()
     long, short = math.sqrt(max(*w.shape, 2) - 1), math.sqrt(min(w.shape))
@@ -174,7 +179,9 @@ def usual_bound(n_in: int, n_out: int, width: int, frac: int, spread: float) -> 
 
 @cache
 def usual_constants(n_in: int, n_out: int, width: int, frac: int, spread: float, count: int) -> Constants:
-    """Of `count` weights that are not known, or are placeholders: evenly spread over the usual range. spread 1: not trained yet."""
+    """Of `count` weights that are not known, or are placeholders: evenly spread over the usual range. spread 1: not
+    trained yet.
+    """
     bound = usual_bound(n_in, n_out, width, frac, spread) * 2.0**frac
     places = (np.arange(2048) + 0.5) / 1024 - 1
     top = 2 ** (width - 1)

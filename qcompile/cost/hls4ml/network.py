@@ -1,4 +1,6 @@
-"""From layers to a design: coefficients, what lies between layers, cycles from end to end, and the step from HLS report to synthesis."""
+"""From layers to a design: coefficients, what lies between layers, cycles from end to end, and the step from HLS report
+to synthesis.
+"""
 
 from __future__ import annotations
 
@@ -61,16 +63,22 @@ def weigh(terms: Terms, factors: dict[str, float]) -> float:
     return sum(number * factors.get(name, 0.0) for name, number in terms.items())
 
 
-# --- logic synthesis -----------------------------------------------------------------------------------------------------
+# --- logic synthesis
 
 
 def loop_lut(layer: Layer) -> Terms:
-    """The resource loop after logic synthesis: what HLS counts as multiplexers of accumulators is mostly write enables."""
+    """The resource loop after logic synthesis: what HLS counts as multiplexers of accumulators is mostly write
+    enables.
+    """
     return {
-        "base": 1, "in": layer.n_in * layer.x, "out": layer.n_out * layer.acc, "inner": layer.n_out * layer.acc * layer.inner,
-        "product": layer.block * layer.acc * layer.w * in_logic(layer), "rom": layer.factor * layer.block * layer.w / 64,
+        "base": 1,
+        "in": layer.n_in * layer.x,
+        "out": layer.n_out * layer.acc,
+        "inner": layer.n_out * layer.acc * layer.inner,
+        "product": layer.block * layer.acc * layer.w * in_logic(layer),
+        "rom": layer.factor * layer.block * layer.w / 64,
         "index": layer.factor * math.log2(max(2, layer.factor / layer.n_in)) / 64,
-    }  # fmt: skip
+    }
 
 
 def in_logic(layer: Layer) -> bool:
@@ -93,7 +101,9 @@ def loop_ff(layer: Layer) -> Terms:
 
 
 def loop_bram(layer: Layer) -> int:
-    """18 Kb blocks after logic synthesis: the table of output indices; weights only where there are many narrow ones of few steps."""
+    """18 Kb blocks after logic synthesis: the table of output indices; weights only where there are many narrow ones of
+    few steps.
+    """
     if layer.factor <= layer.n_in:
         return (dot_bram(layer) if layer.factor > SHALLOW else 0) + line_bram(layer)
     index = max(1, round(layer.factor / 1024))
@@ -107,7 +117,7 @@ SYNTHESIS_DSP_BITS = 7
 """Narrower weights of the resource strategy are multiplied in LUTs after logic synthesis."""
 
 
-# --- streams ---------------------------------------------------------------------------------------------------------------
+# --- streams
 
 FIFO_BITS = 512
 """A FIFO of more bits per channel is a block RAM."""
@@ -135,7 +145,7 @@ def held(layer: Layer) -> Terms:
     return {} if layer.stream else {"held": layer.n_out * layer.pixels_out * layer.y} if layer.kind != "free" else {}
 
 
-# --- cost ------------------------------------------------------------------------------------------------------------------
+# --- cost
 
 
 def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None, queued: bool = True) -> Resources:
@@ -150,19 +160,31 @@ def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None, 
     dsp = rule.dsp(layer, fabric)
     if target.stage == "synthesis":
         lut, ff = synthesised(layer, group, lut, ff, factors)
-        queue_lut, queue_ff = queue_lut * factors["synthesis.lut.share"]["fifo"], queue_ff * factors["synthesis.ff.share"]["fifo"]
+        queue_lut, queue_ff = (
+            queue_lut * factors["synthesis.lut.share"]["fifo"],
+            queue_ff * factors["synthesis.ff.share"]["fifo"],
+        )
         dsp = 0 if shared(layer) and layer.kind != "free" and in_logic(layer) else dsp
     ff += weigh(handed_over(layer, target.stage), factors.get("synthesis.ff.loop", {}))
     timing = rule.timing(layer, fabric)
     bram = rule.bram18(layer) if group != "resource" or target.stage == "hls" else loop_bram(layer)
     bram += fifo_bram(layer) if queued else 0
     return Resources(
-        lut + queue_lut, ff + queue_ff, round(dsp), bram, 0, timing.latency, max(1, timing.interval), basis(layer, group, target),
-    )  # fmt: skip
+        lut + queue_lut,
+        ff + queue_ff,
+        round(dsp),
+        bram,
+        0,
+        timing.latency,
+        max(1, timing.interval),
+        basis(layer, group, target),
+    )
 
 
 def basis(layer: Layer, group: str, target: Target) -> Basis:
-    """Measured are stacks of dense layers of the resource strategy with 16-bit numbers on UltraScale+; sums of two tensors nowhere."""
+    """Measured are stacks of dense layers of the resource strategy with 16-bit numbers on UltraScale+; sums of two
+    tensors nowhere.
+    """
     if group == "merge":
         return Basis.ASSUMED
     same = group == "resource" and target.stage == "synthesis" and not target.fabric.slow and not layer.stream
@@ -178,7 +200,9 @@ def register_factors(group: str, fabric: Fabric, factors: Coefficients) -> dict[
 def synthesised(layer: Layer, group: str, lut: float, ff: float, factors: Coefficients) -> tuple[float, float]:
     if group == "resource":
         around = factors["synthesis.lut.share"]["other"] * weigh(beside(rule_lut(layer)), factors["hls.lut.resource"])
-        return weigh(loop_lut(layer), factors["synthesis.lut.loop"]) + around, weigh(loop_ff(layer), factors["synthesis.ff.loop"])
+        return weigh(loop_lut(layer), factors["synthesis.lut.loop"]) + around, weigh(
+            loop_ff(layer), factors["synthesis.ff.loop"]
+        )
     if group == "free":
         return lut, ff
     share = "latency" if group == "latency" else "other"
@@ -202,7 +226,9 @@ def cycles(layers: Iterable[Layer], fabric: Fabric) -> tuple[int, int, int]:
 
 
 def in_dataflow(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Beside a loop of the resource strategy parallel layers are processes that hand over through buffers, not one pipeline."""
+    """Beside a loop of the resource strategy parallel layers are processes that hand over through buffers, not one
+    pipeline.
+    """
     loops = any(n.kind in ("dot", "depthwise") and shared(n) for n in layers)
     if not loops or any(n.stream for n in layers):
         return tuple(replace(n, inner=False) for n in layers)
@@ -214,7 +240,9 @@ def group_of(layer: Layer) -> str:
 
 
 def handed_over(layer: Layer, stage: str) -> Terms:
-    """Registers and the double buffer between processes; after synthesis those of a loop are in its own terms already."""
+    """Registers and the double buffer between processes; after synthesis those of a loop are in its own terms
+    already.
+    """
     if not layer.inner or (group_of(layer) == "resource" and stage == "synthesis"):
         return {}
     some = layer.n_out * layer.pixels_out

@@ -1,7 +1,8 @@
 """How hls4ml makes each kind of layer, as terms: numbers that the code of its templates makes proportional to logic.
 
-A rule answers, for LUTs and flip-flops, terms by name; `hw/costs/hls4ml.toml` holds a fitted coefficient for each. DSP blocks, block RAM
-and cycles are closed formulas. Every rule speaks of the HLS report; `network` leads from there to logic synthesis.
+A rule answers, for LUTs and flip-flops, terms by name; `hw/costs/hls4ml.toml` holds a fitted coefficient for each. DSP
+blocks, block RAM and cycles are closed formulas. Every rule speaks of the HLS report; `network` leads from there to
+logic synthesis.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from qcompile.cost.hls4ml.dots import (
     dot_timing,
     line_bram,
     uses_dsp,
-)  # fmt: skip
+)
 from qcompile.cost.hls4ml.layers import Layer
 
 
@@ -56,7 +57,9 @@ def flow(layer: Layer, cycles: int = 1) -> Timing:
 
 
 def relu_lut(layer: Layer) -> Terms:
-    """A comparison and a choice; a stream's handshake; where the result rounds or saturates, an adder and comparisons."""
+    """A comparison and a choice; a stream's handshake; where the result rounds or saturates, an adder and
+    comparisons.
+    """
     each = numbers(layer) * layer.x
     return {"each": each, "stream": each * layer.stream, "rounding": each * layer.rounds}
 
@@ -118,7 +121,10 @@ def pool_lut(layer: Layer) -> Terms:
 
 
 def pool_ff(layer: Layer) -> Terms:
-    return {"window": (layer.kernel[0] * layer.kernel[1] * layer.n_out if layer.stream else numbers(layer)) * layer.x, "base": 1}
+    return {
+        "window": (layer.kernel[0] * layer.kernel[1] * layer.n_out if layer.stream else numbers(layer)) * layer.x,
+        "base": 1,
+    }
 
 
 def pad_lut(layer: Layer) -> Terms:
