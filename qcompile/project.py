@@ -26,7 +26,7 @@ from qcompile.schedule.timing import schedule_record
 if TYPE_CHECKING:
     from qcompile.pipeline import Design
 
-SCHEMA = 1
+SCHEMA = 2  # of the manifest: 2 lists the hash of every file
 VECTORS, VECTOR_WORDS = 64, 2**19  # of the testbench: at most so many, and about so many 64-bit words in all
 PRODUCTS = 2 * 10**9  # multiplications of the C++ on all vectors that are shipped: half a minute
 
@@ -59,7 +59,7 @@ def project_files(design: Design) -> FileSet:
     files["README.md"] = _readme(design, proofs)
     files["LICENSE"] = asset("hw/LICENSE").read_bytes()
     files["NOTICE"] = asset("hw/NOTICE").read_bytes()
-    files["manifest.json"] = _json(manifest(design, FileSet(files).digest()))
+    files["manifest.json"] = _json(manifest(design, FileSet(files).hashes()))
     return FileSet(files)
 
 
@@ -132,7 +132,8 @@ def _step(step: Any) -> dict[str, Any]:
     return record
 
 
-def manifest(design: Design, digest: str) -> dict[str, Any]:
+def manifest(design: Design, hashes: dict[str, str]) -> dict[str, Any]:
+    """What manifest.json says. hashes: name -> sha256 of every other file of the project."""
     from qcompile.pipeline import VERSION, options_record
 
     inputs = [
@@ -174,7 +175,7 @@ def manifest(design: Design, digest: str) -> dict[str, Any]:
         "inputs": inputs,
         "outputs": outputs,
         "warnings": list(design.warnings),
-        "sha256_of_files": digest,
+        "files": hashes,
     }
 
 
@@ -254,7 +255,7 @@ def _readme(design: Design, proofs: dict[str, Any]) -> bytes:
     )
     environment.filters["clean"] = clean
     source = asset("templates/hls/README.md.j2").read_text()
-    record = manifest(design, "")
+    record = manifest(design, {})
     return (
         environment.from_string(source)
         .render(manifest=record, proofs=proofs, vectors=vector_count(design), boards=board.supported())

@@ -1,6 +1,8 @@
 """Emitted projects: graphs by hand against Python integers, the lint, port layouts, writing."""
 
 import dataclasses
+import hashlib
+import json
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -553,3 +555,9 @@ def test_a_failed_write_leaves_the_old_project(tmp_path: Path, monkeypatch: pyte
 def test_file_set_names(name: str) -> None:
     with pytest.raises(ValueError):
         FileSet({name: b""})
+
+
+def test_the_manifest_lists_the_hash_of_every_other_file(digits: Path) -> None:
+    files = qc.compile(digits).files().files
+    listed = json.loads(files["manifest.json"])["files"]
+    assert listed == {n: hashlib.sha256(files[n]).hexdigest() for n in sorted(files) if n != "manifest.json"}

@@ -35,6 +35,10 @@ class FileSet:
             total.update(self.files[name])
         return total.hexdigest()
 
+    def hashes(self) -> dict[str, str]:
+        """Name -> sha256 of the content, in the order of the names."""
+        return {name: hashlib.sha256(self.files[name]).hexdigest() for name in sorted(self.files)}
+
     def write(self, directory: Path) -> None:
         """Write into a new folder beside `directory` and move it there. QCompileError if that place holds something
         else.
