@@ -659,7 +659,8 @@ def simulate(target: str, source: str, result: str, codes: bool, **options: Any)
     try:
         with open(result, "wb") as file:
             if result.endswith(".npz"):
-                np.savez(file, **{f"y{i}": y for i, y in enumerate(outputs)})
+                named: dict[str, Any] = {f"y{i}": y for i, y in enumerate(outputs)}
+                np.savez(file, **named)
             else:
                 np.save(file, outputs[0])
     except OSError as error:

@@ -73,8 +73,8 @@ def _vectors(design: Design) -> dict[str, bytes]:
     graph, tile = design.graph, design.simulator.plan.tile
     runs = [design.simulator.run([u[start : start + tile] for u in units]) for start in range(0, len(units[0]), tile)]
     results = {v.name: np.concatenate([run[v.name] for run in runs]) for v in graph.outputs}
-    ins = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, graph.inputs, strict=True)]
-    outs = [v.type.format.bits(encode(results[v.name], v.type.format)) for v in graph.outputs]
+    ins = [v.type.codes.bits(encode(u, v.type.codes)) for u, v in zip(units, graph.inputs, strict=True)]
+    outs = [v.type.codes.bits(encode(results[v.name], v.type.codes)) for v in graph.outputs]
     return {
         "tb/vectors/input.bin": hls.vector_file(graph, ins, streamed=design.network is not None),
         "tb/vectors/output.bin": hls.vector_file(graph, outs, outputs=True, streamed=design.network is not None),
@@ -195,8 +195,8 @@ def certificate(design: Design) -> dict[str, Any]:
                     "tensor": node.output.name,
                     "op": type(node.op).__name__,
                     "from": str(node.origin),
-                    "width": node.output.type.format.width,
-                    "signed": node.output.type.format.signed,
+                    "width": node.output.type.codes.width,
+                    "signed": node.output.type.codes.signed,
                     "lowest": lo,
                     "highest": hi,
                     "proof": (

@@ -4,10 +4,12 @@ offset.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from qcompile.assignment.data import Data
-from qcompile.assignment.network import Change, Network
+from qcompile.assignment.network import Array, Change, Network, replaced_by
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.tensors import tensors
 from qcompile.ir import Graph, ops
@@ -37,8 +39,12 @@ def bias_offsets(graph: Graph, plan: Plan, network: Network, data: Data) -> dict
         offsets[node.origin.node or name] = tuple(float(v) for v in shift)
         shaped = shift.reshape([-1 if a == axis else 1 for a in range(now.ndim)])
         before = changes.get(name)
-        changes[name] = lambda v, s=shaped, b=before: (b(v) if b else v) + s
+        changes[name] = partial(_shifted, before, shaped)
     return offsets
+
+
+def _shifted(before: Change | None, shift: Array, v: Array) -> Array:
+    return (before(v) if before else v) + shift
 
 
 def quantized(graph: Graph, plan: Plan) -> dict[str, Change]:
@@ -51,7 +57,7 @@ def quantized(graph: Graph, plan: Plan) -> dict[str, Change]:
         q = choice.quantizer()
         if choice.units is not None:
             w = ((choice.units - choice.zero_point) * q.steps(len(t.shape))).astype(np.float32)[None]
-            out[t.value] = lambda _, w=w: w
+            out[t.value] = partial(replaced_by, w)
         else:
-            out[t.value] = lambda v, q=q: q(v, lead=1)
+            out[t.value] = partial(q, lead=1)
     return out

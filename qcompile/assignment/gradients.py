@@ -5,6 +5,7 @@ imported here only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -213,7 +214,7 @@ def _add_activations(
         return leaves[name]
 
     inputs = {k: v for k, v in part.items()}
-    out = network.run(inputs, {name: lambda v, n=name: leaf(n, v) for name in names}, xp)[network.output]
+    out = network.run(inputs, {name: partial(leaf, name) for name in names}, xp)[network.output]
     grads = xp.torch.autograd.grad(
         (out.reshape(len(direction), -1) * direction).sum(), [leaves[n] for n in names], allow_unused=True
     )

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from qcompile.assignment.grids import Quantizer, neighbours, round_units
-from qcompile.assignment.network import Network, _windows
+from qcompile.assignment.network import Network, _windows, replaced_by
 from qcompile.assignment.registry import Registry
 from qcompile.assignment.study import Study
 from qcompile.assignment.tensors import Tensor
@@ -48,10 +48,6 @@ class Layer:
         return float(np.square(y - np.einsum("rgk,gok->rgo", self.target, self.w, optimize=True)).mean())
 
 
-def _constant(value: np.ndarray, _: np.ndarray) -> np.ndarray:
-    return value
-
-
 def rounded_weights(name: str, study: Study, configuration: Mapping[str, int], graph: Graph) -> dict[str, np.ndarray]:
     """Units of every weight under a configuration, by a rounding method: layer after layer, each with the codes of
     those in front of it.
@@ -77,7 +73,7 @@ def rounded_weights(name: str, study: Study, configuration: Mapping[str, int], g
         units = _folded(found, node, t)
         out[t.name] = units.astype(np.int64)
         steps = q.steps(len(t.shape))
-        changes[t.value] = partial(_constant, (units * steps).astype(np.float32)[None])
+        changes[t.value] = partial(replaced_by, (units * steps).astype(np.float32)[None])
         study.jobs.progress(f"rounding ({name})", done, len(layers))
     return out
 

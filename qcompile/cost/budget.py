@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from qcompile.cost.devices import Device
 from qcompile.cost.resources import Resources
@@ -63,7 +64,7 @@ class Budget:
             raise QCompileError(
                 f"a utilization of {most:g} is not possible", hint="a share above 0 and up to 1, for example 0.7"
             )
-        limits: dict[str, float | int] = {}
+        limits: dict[str, Any] = {}
         for item in filter(None, (t.strip() for t in text.split(","))):
             name, _, number = item.partition("=")
             kind = _kind(name.strip().lower())

@@ -24,7 +24,8 @@ def unrolled(graph: Graph, device: Device, clock_ns: float, port_cycles: int = 1
     part of the period.
     """
     fabric, period = hw.fabric(device), clock_ns * (1 - UNCERTAINTY)
-    arrival, layers, waiting = {v.name: 0.0 for v in graph.inputs}, [], {}
+    arrival, layers = {v.name: 0.0 for v in graph.inputs}, []
+    waiting: dict[str, float] = {}
     for node in graph.nodes:
         s = site(graph, node, fabric)
         cost = parallel.cost(s)

@@ -65,7 +65,8 @@ def advice(estimate: Estimate, device: Device, limits: dict[str, int]) -> list[s
     ]
     over = {kind: times for kind, times in over.items() if kind in KINDS}
     for kind, times in over.items():
-        largest = max(estimate.layers, key=lambda layer, k=kind: getattr(layer.cost, k))
+        costs = [getattr(layer.cost, kind) for layer in estimate.layers]
+        largest = estimate.layers[costs.index(max(costs))]
         share = getattr(largest.cost, kind) / getattr(estimate.total, kind)
         by = (
             f"{times:.1f} times" if math.isfinite(times) else f"{math.ceil(getattr(estimate.total, kind)):,} instead of"

@@ -119,7 +119,7 @@ class Estimate:
 
     def __str__(self) -> str:
         """A line per layer and one for the total."""
-        rows = [("layer", "op", "LUT", "FF", "DSP", "BRAM18", "URAM", "latency", "interval")]
+        rows: list[tuple[str, ...]] = [("layer", "op", "LUT", "FF", "DSP", "BRAM18", "URAM", "latency", "interval")]
         for name, op, c in (*((layer.name, layer.op, layer.cost) for layer in self.layers), ("total", "", self.total)):
             numbers = (math.ceil(c.lut - 1e-9), math.ceil(c.ff - 1e-9), c.dsp, c.bram18, c.uram, c.latency, c.interval)
             rows.append((name, op, *(f"{n:,}" for n in numbers)))

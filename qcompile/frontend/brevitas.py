@@ -26,7 +26,7 @@ def export(module: Any, example: Any) -> bytes:
         raise QCompileError(
             f"loading a torch module needs {error.name}", hint="pip install 'qcompile[brevitas]'"
         ) from None
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # torch's signature knows only paths
     arguments = example if isinstance(example, tuple) else (example,)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch announces its next exporter

@@ -245,7 +245,8 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
             raise QCompileError(f"output '{out.name}' is a truth value", file, "end the graph before the comparison")
         if isinstance(found, Const):
             found = builder.constant(found, onnx.NodeProto(name=out.name, op_type="Constant", output=[out.name]))
-        outputs.append(found)
+        if found is not None:
+            outputs.append(found)
     if findings:
         raise UnsupportedError(tuple(findings + _inner_softmaxes(graph, findings)), file)
     if all(o.name in builder.makers and isinstance(builder.makers[o.name].op, ops.Constant) for o in outputs):

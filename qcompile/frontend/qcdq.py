@@ -68,7 +68,11 @@ def _quantize_float(call: Call, x: Tensor, scale: Const, zero: Const, fmt: Minif
 
 def _around_zero(call: Call, x: Value, scale: Param, zero: Param, fmt: FixedPoint) -> Value:
     """Zero points of both parities: clipped first, rounded without zero point to one more bit, then moved."""
-    lo, hi = (scale.combine(zero, lambda s, z, end=end: s * (end - z)) for end in (fmt.min_units, fmt.max_units))
+
+    def end(units: int) -> Param:
+        return scale.combine(zero, lambda s, z: s * (units - z))
+
+    lo, hi = end(fmt.min_units), end(fmt.max_units)
     op = quantize_op(FixedPoint(fmt.width + 1, 0, True), scale, ZERO, Rounding.ROUND)
     value = call.emit(op, call.emit(ops.Clip(lo, hi), x))
     return call.emit(ops.Affine(scale.map(lambda s: 1 / s), zero), value)

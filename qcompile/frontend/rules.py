@@ -545,7 +545,7 @@ def relu(call: Call) -> Tensor:
 
 
 def clip(call: Call) -> Tensor:
-    bounds = []
+    bounds: list[Param | None] = []
     for i, name in ((1, "min"), (2, "max")):
         c = call.input(i)
         if c is not None and not isinstance(c, Const):

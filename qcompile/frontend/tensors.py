@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -99,7 +100,7 @@ def number(call: Call, name: str, default: float) -> Fraction:
     return Fraction(float(np.float32(call.attribute(name, default))))
 
 
-_ROUNDINGS = {
+_ROUNDINGS: dict[Rounding, Callable[[np.ndarray], np.ndarray]] = {
     Rounding.ROUND: np.rint,
     Rounding.FLOOR: np.floor,
     Rounding.CEIL: np.ceil,

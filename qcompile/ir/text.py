@@ -147,7 +147,7 @@ def parse(text: str) -> Graph:
 def _evaluate(tree: ast.expr) -> Any:
     """Literals and calls of the known constructors; nothing else is ever run."""
     if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name):
-        kwargs = {k.arg: _evaluate(k.value) for k in tree.keywords}
+        kwargs = {k.arg: _evaluate(k.value) for k in tree.keywords if k.arg}
         return _CLASSES[tree.func.id](*map(_evaluate, tree.args), **kwargs)
     if isinstance(tree, ast.Attribute) and isinstance(tree.value, ast.Name):
         return _ENUMS[tree.value.id][tree.attr]

@@ -213,6 +213,12 @@ class TensorType:
     def size(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def codes(self) -> Format:
+        """The format of a tensor of the integer graph, where every tensor has one."""
+        assert self.format is not None, "a real tensor has no codes"
+        return self.format
+
     def unit(self) -> Param:
         """Real value of one unit."""
         u = self.format.unit if self.format else 0

@@ -232,9 +232,13 @@ def _run(impl: Impl, a: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if isinstance(impl, ops.Thresholds):
         return kernels.search_thresholds(a, rows, impl.cuts.data, impl.values.data, impl.values.data.dtype)
     if isinstance(impl, ops.FloatRound):
-        per_row = (x.data[rows].astype(object) for x in (impl.mul, impl.add, impl.shift, impl.lo, impl.hi))
-        return kernels.float_round_wide(a, *per_row, impl.mantissa, impl.even, object)
+        mul, add, shift, lo, hi = (
+            x.data[rows].astype(object) for x in (impl.mul, impl.add, impl.shift, impl.lo, impl.hi)
+        )
+        return kernels.float_round_wide(a, mul, add, shift, lo, hi, impl.mantissa, impl.even, object)
     segments = range(impl.mul.data.shape[1])
-    columns = [[x.data[rows, s].astype(object) for s in segments] for x in (impl.mul, impl.add, impl.shift, impl.tie)]
+    mul, add, shift, tie = (
+        [x.data[rows, s].astype(object) for s in segments] for x in (impl.mul, impl.add, impl.shift, impl.tie)
+    )
     breaks = [impl.breaks.data[rows, s - 1] for s in segments[1:]]
-    return kernels.mul_add_shift(a, breaks, *columns, impl.lo.data[rows], impl.hi.data[rows], None, object)
+    return kernels.mul_add_shift(a, breaks, mul, add, shift, tie, impl.lo.data[rows], impl.hi.data[rows], None, object)

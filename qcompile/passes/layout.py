@@ -37,9 +37,9 @@ def sink_transposes(graph: Graph) -> Graph:
                 continue
             turned[out.name] = source, perm
             nodes.append(dataclasses.replace(node, op=ops.Transpose(perm), inputs=(source,)))
-        elif (perm := _common(node, turned)) is not None:
-            inner = _moved(node, perm, [turned[v.name][0] for v in node.inputs])
-            turned[out.name] = inner.output, perm
+        elif (order := _common(node, turned)) is not None:
+            inner = _moved(node, order, [turned[v.name][0] for v in node.inputs])
+            turned[out.name] = inner.output, order
             nodes += [inner, Node(ops.Transpose(perm), inner.outputs, (out,), Origin(tensor=out.name, op="Transpose"))]
         else:
             nodes.append(node)

@@ -299,10 +299,10 @@ def _common_unit(coeffs: list[Param]) -> Param:
 
 def _lossless_unit(x: Expr, like: Node) -> Param:
     """A unit (per channel where the coefficients are) of which every value of x is an integer multiple."""
-    unit = _common_unit([c for _, c in x.terms])
+    terms = _common_unit([c for _, c in x.terms])
     if not x.steps:
-        return unit
-    unit: Param | None = _common_unit([unit, x.offset])
+        return terms
+    unit: Param | None = _common_unit([terms, x.offset])
     for step in x.steps:
         if isinstance(step, (ops.Round, ops.Count)):
             unit = ONE
@@ -877,9 +877,9 @@ def lower(
             exprs[node.output.name] = RULES[type(node.op)](low, node, [exprs[v.name] for v in node.inputs])
     outputs, hosts = [], []
     for out in ports.outputs:
-        value, host = _output(low, exprs[out.source], out, graph)
+        value, tail = _output(low, exprs[out.source], out, graph)
         outputs.append(value)
-        hosts.append(host)
+        hosts.append(tail)
     integer = Graph(graph.name, "integer", tuple(inputs), tuple(outputs), tuple(low.nodes))
     return integer, ports.inputs, tuple(hosts)
 

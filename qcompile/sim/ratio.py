@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from qcompile.formats import FixedPoint, Rounding, accumulator, round_ratio
 from qcompile.ir import ONE, Param, Shape, gcd_of, integers, ops
 from qcompile.sim import functions
 
+S = TypeVar("S", bound=ops.Step)
 _SAFE = 2**62
 _ROUNDED_BITS = 512  # of a real function rounded to integers without a format
 
@@ -284,15 +285,15 @@ class Lazy:
 Exact = Ratio | Lazy
 
 
-def rearrange_step(step: ops.Step, shape: Shape, fn: Callable[[np.ndarray], np.ndarray]) -> ops.Step:
+def rearrange_step(step: S, shape: Shape, fn: Callable[[np.ndarray], np.ndarray]) -> S:
     """The step after a structural operation on the tensor of `shape` that it acts on."""
     if isinstance(step, ops.Count):
         array = step.thresholds.array()
         columns = [Param.of(array[..., k]).on(shape) for k in range(array.shape[-1])]
         stacked = np.stack([fn(np.array(c)) for c in columns], axis=-1)
-        return ops.Count(Param(stacked.shape, tuple(stacked.ravel().tolist())).compress(keep_last=True))
+        return replace(step, thresholds=Param(stacked.shape, tuple(stacked.ravel().tolist())).compress(keep_last=True))
     changed = {k: v.rearrange(shape, fn) for k, v in vars(step).items() if isinstance(v, Param)}
-    return type(step)(**{**vars(step), **changed}) if changed else step
+    return replace(step, **changed) if changed else step
 
 
 def apply(x: Exact, step: ops.Step) -> Exact:

@@ -610,7 +610,7 @@ def _finish(e: _Emitter, stage: Stage, when: str, base: str) -> list[str]:
 
 def _rom(e: _Emitter, weights: Value, steps: np.ndarray, per_step: int) -> tuple[str, Tensor]:
     """A ROM of codes [steps, per_step]; the template arguments that read it, and the type of a weight."""
-    fmt = weights.type.format
+    fmt = weights.type.codes
     bipolar = isinstance(fmt, Bipolar)
     if isinstance(fmt, Minifloat):
         codes, width = np.asarray(fmt.encode(steps)).astype(np.int64), fmt.width

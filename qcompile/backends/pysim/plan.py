@@ -309,8 +309,8 @@ def _conv(p: Planner, node: Node) -> Call:
         return Call(node.output.name, "depthwise", (p.source(node), places, *window, dtype))
     parts = _parts(addends.max(axis=(0, 1))) if dtype == "f8" else [(0, depth)]
     kind = "f4" if dtype == "f4" or len(parts) > 1 else "f8"
-    rows = weight.reshape(op.groups, outs // op.groups, depth, -1)
-    pieces = [(a, rows[:, :, a:b].reshape(*rows.shape[:2], -1).astype(_DTYPES[kind])) for a, b in parts]
+    weights = weight.reshape(op.groups, outs // op.groups, depth, -1)
+    pieces = [(a, weights[:, :, a:b].reshape(*weights.shape[:2], -1).astype(_DTYPES[kind])) for a, b in parts]
     return Call(node.output.name, "conv", (p.source(node), pieces, *window, dtype))
 
 
@@ -500,11 +500,9 @@ def _clamps(impl: ops.MulAddShift, low: np.ndarray, high: np.ndarray, index: np.
     """Limits that the result needs: none, one for all rows, or one per row. The function is monotone, so its ends over
     [low, high] tell.
     """
-    columns = [x.data[:, 0].astype(object)[:, None] for x in (impl.mul, impl.add, impl.shift, impl.tie)]
-    free = -(2**2000), 2**2000
-    ends = kernels.mul_add_shift(
-        np.stack([low, high], axis=-1).astype(object), [], *([c] for c in columns), *free, None, object
-    )
+    mul, add, shift, tie = ([x.data[:, 0].astype(object)[:, None]] for x in (impl.mul, impl.add, impl.shift, impl.tie))
+    span = np.stack([low, high], axis=-1).astype(object)
+    ends = kernels.mul_add_shift(span, [], mul, add, shift, tie, -(2**2000), 2**2000, None, object)
     limits: list[Any] = []
     for limit, reached, beyond in (
         (impl.lo.data, ends.min(axis=1), np.less),
@@ -545,7 +543,7 @@ def input_call(host: HostInput, dtype: str) -> tuple[str, tuple[Any, ...]]:
     """The kernel that makes units of x (which already has the port's shape), and its arguments behind x."""
     if host.count is not None:
         sign, least = cuts(host)
-        return "count_input", (_array(sign.numpy(), "f8"), _rounded_up(least), _DTYPES[dtype]().dtype.str)
+        return "count_input", (_array(sign.numpy(), "f8"), _rounded_up(least), np.dtype(_DTYPES[dtype]).str)
     return "quantize_input", _quantizer_arguments(host, dtype)
 
 

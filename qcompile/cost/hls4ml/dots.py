@@ -88,7 +88,7 @@ def resource_lut(layer: Layer) -> Terms:
 def resource_ff(layer: Layer) -> Terms:
     # Streams gather a vector before they start; the vector is then copied on.
     stream = {"gather": layer.n_in * layer.x} if layer.stream else {}
-    terms = {
+    terms: Terms = {
         "base": 1,
         "in": layer.n_in * layer.x,
         "out": layer.n_out * layer.acc,

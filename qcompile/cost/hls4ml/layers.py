@@ -124,8 +124,8 @@ def closest_reuse_factor(n_in: int, n_out: int, wanted: int) -> int:
 
 def signed_digits(units: np.ndarray) -> np.ndarray:
     """Non-zero digits of the canonical signed-digit form of each integer."""
-    size = np.abs(units.astype(np.int64))
-    digits, word = np.zeros(size.shape, np.int64), (3 * size) ^ size
+    size: np.ndarray = np.abs(units.astype(np.int64))
+    digits, word = np.zeros_like(size), (3 * size) ^ size
     while np.any(word):
         digits, word = digits + (word & 1), word >> 1
     return digits
