@@ -3,21 +3,29 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 EXTRAS ?= dev
+# One stamp per set of extras, so that asking for more of them installs more.
+TESTED = $(VENV)/tested-$(EXTRAS)
 
-.PHONY: demo test bench calibrate clean
+.PHONY: demo test check bench calibrate clean
 
 demo: $(VENV)/installed
 	$(BIN)/qcompile demo -o demo/digits_mlp
 
-test: $(VENV)/tested
+test: $(TESTED)
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-bench: $(VENV)/tested
+# Style, format and types.
+check: $(TESTED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(TESTED)
 	$(BIN)/python benchmarks/simulate.py
 	$(BIN)/python benchmarks/compile.py
 
 # The points of the cost model measured again with Yosys (minutes to hours), fitted, and their errors. The vendor's results for hls4ml, where they are.
-calibrate: $(VENV)/tested
+calibrate: $(TESTED)
 	$(BIN)/python hw/calibration/measure.py
 	$(BIN)/python hw/calibration/fit.py
 	$(BIN)/python hw/calibration/minifloat_mac.py
@@ -29,7 +37,7 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install -q -c constraints.txt -e .
 	touch $@
 
-$(VENV)/tested: $(VENV)/installed
+$(TESTED): $(VENV)/installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pathlib
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -46,9 +47,15 @@ class Hls4ml(NamedTuple):
 
 
 def corpus() -> pathlib.Path:
-    """The folder of models that others made: `QCOMPILE_CORPUS`, or `../shared/models` beside the checkout."""
+    """The folder of models that others made: `QCOMPILE_CORPUS`, or `../shared/models` beside the checkout. Where it is
+    absent the benchmark ends there, and says so.
+    """
     beside = pathlib.Path(__file__).resolve().parents[1].parent / "shared" / "models"
-    return pathlib.Path(os.environ.get("QCOMPILE_CORPUS", beside))
+    folder = pathlib.Path(os.environ.get("QCOMPILE_CORPUS", beside))
+    if not (folder / "index.json").is_file():
+        print(f"skipped: needs the models of others, which are not in {folder}: QCOMPILE_CORPUS names their folder")
+        sys.exit(0)
+    return folder
 
 
 def vectors(model_path: Path, rows: int) -> Floats:

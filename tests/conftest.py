@@ -2,25 +2,48 @@
 when it is absent.
 """
 
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qcompile.assets import ap_types, asset
 
 ROOT = Path(__file__).resolve().parents[1]
-CORPUS = Path(os.environ.get("QCOMPILE_CORPUS", ROOT.parent / "shared" / "models"))
+SHARED = ROOT.parent / "shared"
+CORPUS = Path(os.environ.get("QCOMPILE_CORPUS", SHARED / "models"))
+GROUND_TRUTH = Path(os.environ.get("QCOMPILE_GROUND_TRUTH", SHARED / "ground_truth"))
+NO_MODELS = f"needs the models of others, which are not in {CORPUS}: QCOMPILE_CORPUS names their folder"
+NO_RESULTS = f"needs the published results, which are not in {GROUND_TRUTH}: QCOMPILE_GROUND_TRUTH names their folder"
+needs_models = pytest.mark.skipif(not (CORPUS / "index.json").is_file(), reason=NO_MODELS)
+needs_results = pytest.mark.skipif(not GROUND_TRUTH.is_dir(), reason=NO_RESULTS)
+NO_TORCH = "needs torch and Brevitas: make test EXTRAS=dev,brevitas"
+# What a test does without, and the line that installs it: a run on a new machine says all that it left out.
+PACKAGES = {"iverilog": "iverilog", "tkinter": "python3-tk"}
 
 
 def records(*kinds: str) -> list[dict]:
     """Index entries of these kinds; empty where there is no corpus."""
     index = CORPUS / "index.json"
     return [r for r in json.loads(index.read_text()) if r["kind"] in kinds] if index.is_file() else []
+
+
+def or_absent(found: Sequence[Any]) -> Sequence[Any]:
+    """Parameters that come from the corpus; where it is absent, one that is skipped and says so."""
+    return found or [pytest.param(None, marks=needs_models, id="absent")]
+
+
+def needs(tool: str) -> None:
+    """Skips the test that runs where a program, or a module of Python's, is not installed."""
+    if shutil.which(tool) is None and importlib.util.find_spec(tool) is None:
+        pytest.skip(f"needs {tool}: apt-get install {PACKAGES[tool]}")
 
 
 FLAGS = ["-std=c++17", "-O1"]  # as in the emitted Makefile, which takes CXXFLAGS
@@ -68,9 +91,8 @@ def run_cpp(folder: Path, optimize: str = "-O0", timeout: float = 600) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return (
-        f"corpus: {CORPUS}" if CORPUS.is_dir() else f"corpus: ABSENT ({CORPUS}); models made by others are not tested"
-    )
+    found = [f"corpus: {CORPUS}" if CORPUS.is_dir() else f"corpus: ABSENT; what {NO_MODELS[6:]}"]
+    return "\n".join(found + ([] if GROUND_TRUTH.is_dir() else [f"ground truth: ABSENT; what {NO_RESULTS[6:]}"]))
 
 
 @pytest.fixture(scope="session")

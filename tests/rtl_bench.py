@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conftest import ROOT
+from conftest import ROOT, needs
 
 RTL = ROOT / "hw" / "rtl"
 Row = dict[str, int | None]
@@ -84,6 +84,7 @@ def _mask(row: Row, widths: dict[str, int]) -> int:
 
 def run(cases: list[Case], folder: Path, extra: str = "") -> list[str]:
     """Complaints of all cases; `extra`: more modules."""
+    needs("iverilog")
     text = [extra]
     for i, case in enumerate(cases):
         outs = sum(case.outputs.values())

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT
+from conftest import NO_TORCH, ROOT
 
 import qcompile as qc
 from qcompile import planning
@@ -173,7 +173,7 @@ def test_gradients_against_differences() -> None:
     """Fisher traces of a network by torch against finite differences of its outputs; Hessian traces of a quadratic loss
     against them.
     """
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason=NO_TORCH)
     from qcompile.assignment.gradients import Torch, fisher_traces, hessian_traces
 
     p = planner(CNN)
@@ -252,7 +252,7 @@ def test_learned_weights_and_offsets_are_in_the_plan() -> None:
 
 
 def test_distilled_data_rank_like_real_ones() -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason=NO_TORCH)
     from scipy.stats import spearmanr
 
     p = planner(MLP, candidates="fixed2-6", loss="kl")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import CORPUS, ROOT, records
+from conftest import CORPUS, ROOT, needs, records
 from hls_lint import lint_project
 from onnx import TensorProto, helper, numpy_helper
 
@@ -387,7 +387,9 @@ def vivado(
     folder: Path, streams: dict[str, int], slack: float = 0.1, boards: int = 1
 ) -> tuple[list[tuple[str, ...]], str]:
     """Runs the script where every command of Vivado is a stand-in: the calls, and the error that ended it."""
-    tkinter = pytest.importorskip("tkinter", reason="no Tcl here to run the block design in")
+    needs("tkinter")
+    import tkinter
+
     tcl, calls, error = tkinter.Tcl(), list[tuple[str, ...]](), ""
     tcl.createcommand("log", lambda *call: calls.append(call))
     tcl.createcommand("puts", lambda *text: calls.append(("puts", *text)))

@@ -4,11 +4,12 @@ import copy
 
 import numpy as np
 import pytest
+from conftest import NO_TORCH
 
 import qcompile as qc
 
-torch = pytest.importorskip("torch")
-qnn = pytest.importorskip("brevitas.nn")
+torch = pytest.importorskip("torch", reason=NO_TORCH)
+qnn = pytest.importorskip("brevitas.nn", reason=NO_TORCH)
 
 
 def network():

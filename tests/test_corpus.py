@@ -4,7 +4,7 @@ with a full list.
 
 import numpy as np
 import pytest
-from conftest import CORPUS, records
+from conftest import CORPUS, or_absent, records
 
 import qcompile as qc
 from qcompile.backends import hls
@@ -52,7 +52,10 @@ def stored(record: dict) -> tuple[list[np.ndarray], list[np.ndarray]]:
         return inputs, [file[k] for k in file.files if k[0] == "y" and k != "y_torch"]
 
 
-@pytest.mark.parametrize("record", [r for r in records(*KINDS) if r["id"] not in INVALID], ids=lambda r: r["id"])
+MODELS = [r for r in records(*KINDS) if r["id"] not in INVALID]
+
+
+@pytest.mark.parametrize("record", or_absent(MODELS), ids=lambda r: r["id"])
 def test_model(record: dict, tmp_path) -> None:
     formats = tuple(f for f in record.get("input_format") or () if f)[: len(record["inputs"])]
     if record["id"] in NO_FORMAT:
@@ -84,7 +87,7 @@ def test_model(record: dict, tmp_path) -> None:
 REFUSED = records("reject", "transformer", "rnn") + [r for r in records("minifloat") if r["id"] in INVALID]
 
 
-@pytest.mark.parametrize("record", REFUSED, ids=lambda r: r["id"])
+@pytest.mark.parametrize("record", or_absent(REFUSED), ids=lambda r: r["id"])
 def test_refusal(record: dict, tmp_path) -> None:
     with pytest.raises(QCompileError) as caught:
         qc.compile(CORPUS / record["file"]).write(tmp_path / "project")

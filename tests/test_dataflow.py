@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CORPUS, ROOT, records
+from conftest import CORPUS, GROUND_TRUTH, needs_models, needs_results, or_absent, records
 from hls_lint import lint_project
 
 import qcompile as qc
@@ -21,7 +21,6 @@ from qcompile.schedule.stages import Network
 from qcompile.schedule.timing import PIPELINE, Loops, schedule
 from qcompile.schedule.tokens import moves_of
 
-GROUND_TRUTH = ROOT.parent / "shared" / "ground_truth"
 MODELS = {r["id"]: r for r in records("residual", "unet", "layer", "cnn", "minifloat", "mlp")}
 SMALL = [
     m
@@ -71,7 +70,7 @@ def test_digits(digits: Path, tmp_path: Path, fold: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", or_absent(SMALL))
 def test_models(name: str, tmp_path: Path) -> None:
     """Branches, transposed convolutions, minifloats, padding with zero points; drawn foldings."""
     design = compiled(name)
@@ -114,7 +113,7 @@ def assert_tight(network: Network, live: tuple[int, ...]) -> int:
     return len(deep)
 
 
-@pytest.mark.parametrize("name", [m for m in SMALL if "residual" in m or "CERN" in m or "unet" in m])
+@pytest.mark.parametrize("name", or_absent([m for m in SMALL if "residual" in m or "CERN" in m or "unet" in m]))
 def test_depths_are_tight(name: str) -> None:
     """Every stream: one place less than the depth for liveness, and the run does not end."""
     network = compiled(name, "min" if "CERN" in name else "full").network
@@ -151,14 +150,16 @@ def bounded_run(network: Network, depths: tuple[int, ...]) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("fold", ["min", "full"])
-@pytest.mark.parametrize("name", [m for m in SMALL if "residual" in m or "CERN" in m or "unet" in m or "radioml" in m])
+@pytest.mark.parametrize(
+    "name", or_absent([m for m in SMALL if "residual" in m or "CERN" in m or "unet" in m or "radioml" in m])
+)
 def test_depths_lose_no_cycle(name: str, fold: str) -> None:
     network = compiled(name, fold).network
     plan = schedule(network)
     assert bounded_run(network, plan.depth) == (plan.interval, plan.latency)
 
 
-@pytest.mark.skipif(not SMALL, reason="the models are not beside the checkout")
+@needs_models
 def test_too_shallow_blocks_in_simulation(tmp_path: Path) -> None:
     """The C simulation runs on exactly the depths that it is given."""
     design = compiled("brevitas/int8_perch_residual__qonnx", "full")
@@ -183,10 +184,8 @@ def test_too_shallow_blocks_in_simulation(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.skipif(
-    not GROUND_TRUTH.is_dir() or "brevitas/tfc_1w1a__qonnx" not in MODELS,
-    reason="published runs are not beside the checkout",
-)
+@needs_models
+@needs_results
 @pytest.mark.parametrize("build", ["output_auto", "output_custom_1", "output_custom_2"])
 def test_cycles_of_a_published_run(build: str) -> None:
     """FINN's RTL simulation of TFC-W1A1 with the same folding, from the first input to the last output.

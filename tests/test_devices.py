@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT
+from conftest import GROUND_TRUTH, ROOT, needs_results
 
 import qcompile as qc
 from qcompile.assets import asset
@@ -19,7 +19,6 @@ from qcompile.cli import main
 from qcompile.cost.devices import Board, Device, board, catalogue, device, max_clock_mhz, part_number, search
 from qcompile.methods import METHODS, PLANNED
 
-GROUND_TRUTH = ROOT.parent / "shared" / "ground_truth"
 DEVICES = catalogue().devices
 BOARDS = catalogue().boards
 
@@ -215,7 +214,7 @@ def published_parts() -> set[str]:
     return names
 
 
-@pytest.mark.skipif(not GROUND_TRUTH.is_dir(), reason="the published results are not beside the checkout")
+@needs_results
 def test_published_parts() -> None:
     names = published_parts()
     assert len(names) >= 20

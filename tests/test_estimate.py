@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import GROUND_TRUTH, ROOT, needs_results
 from onnx import TensorProto, helper, numpy_helper, save
 
 import qcompile as qc
@@ -20,7 +20,6 @@ from qcompile.cost.exchange import fabric_of
 from qcompile.cost.picture import draw
 from qcompile.formats import Bipolar
 
-GROUND_TRUTH = ROOT.parent / "shared" / "ground_truth"
 KINDS = ("lut", "ff", "dsp", "bram18", "uram", "latency_cycles", "interval_cycles")
 
 
@@ -288,7 +287,7 @@ def test_budget_decides(digits: Path) -> None:
     }
 
 
-@pytest.mark.skipif(not GROUND_TRUTH.is_dir(), reason="the published results are not beside the checkout")
+@needs_results
 def test_closer_than_finn() -> None:
     """LUTs of FINN's matrix-vector units after synthesis: our rule against FINN's own estimate, where the folding is
     published.

@@ -10,7 +10,7 @@ import generate_cnn
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import CORPUS, records
+from conftest import CORPUS, needs_models, records
 
 import qcompile as qc
 from qcompile.cli import main
@@ -96,7 +96,7 @@ def test_program_equals_enumeration() -> None:
             )
 
 
-@pytest.mark.skipif(not records("residual"), reason="the models are not beside the checkout")
+@needs_models
 def test_residual_network(tmp_path: Path) -> None:
     record = next(r for r in records("residual") if r["id"] == "nn2fpga/resnet8")
     small = qc.compile(CORPUS / record["file"], part="xc7z010", fit=True)

@@ -4,16 +4,14 @@
 """
 
 import importlib.util
-import os
 import sys
 import time
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT
+from conftest import GROUND_TRUTH, ROOT, needs_results
 from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
@@ -22,8 +20,6 @@ from qcompile.cost.devices import device
 from qcompile.cost.hls4ml import layers, network, rules
 from qcompile.cost.resources import Estimate
 
-DATA = Path(os.environ.get("QCOMPILE_GROUND_TRUTH", ROOT.parent / "shared" / "ground_truth"))
-reports = pytest.mark.skipif(not DATA.is_dir(), reason=f"published reports ABSENT ({DATA})")
 PART = "xcu250"
 
 
@@ -105,7 +101,7 @@ def load(name: str) -> ModuleType:
 def stacks(calibration: ModuleType) -> list[tuple[dict, dict]]:
     """Resource-strategy MLPs: what the public function says of a model built from the report's row, and the report."""
     found = []
-    for row in calibration.synthesised_mlps(DATA):
+    for row in calibration.synthesised_mlps(GROUND_TRUTH):
         dims = [n.n_in for n in row.layers] + [row.layers[-1].n_out]
         weight = row.layers[0].w
         e = estimate(
@@ -117,7 +113,7 @@ def stacks(calibration: ModuleType) -> list[tuple[dict, dict]]:
     return found
 
 
-@reports
+@needs_results
 @pytest.mark.parametrize(("what", "limit"), [("lut", 15), ("ff", 15), ("dsp", 5)])
 def test_stacks_of_dense_layers_after_synthesis(
     stacks: list[tuple[dict, dict]], calibration: ModuleType, what: str, limit: float
@@ -125,15 +121,15 @@ def test_stacks_of_dense_layers_after_synthesis(
     assert calibration.smape([(p[what], t[what]) for p, t in stacks]) <= limit
 
 
-@reports
+@needs_results
 def test_latency_of_stacks_is_exact(stacks: list[tuple[dict, dict]]) -> None:
     assert np.mean([abs(p["latency"] - t["latency"]) <= 1 for p, t in stacks]) >= 0.95
 
 
-@reports
+@needs_results
 @pytest.mark.parametrize(("what", "limit"), [("lut", 40), ("dsp", 20), ("latency", 20)])
 def test_whole_projects_in_the_hls_report(calibration: ModuleType, what: str, limit: float) -> None:
-    rows = [r for r in calibration.whole(DATA, "hls") if calibration.ours(r)]
+    rows = [r for r in calibration.whole(GROUND_TRUTH, "hls") if calibration.ours(r)]
     pairs = [(calibration.predict(r, network.coefficients())[what], r.truth[what]) for r in rows]
     low, high = calibration.interval(pairs, [r.group for r in rows])
     assert low <= calibration.smape(pairs) <= min(limit, high)
@@ -142,27 +138,27 @@ def test_whole_projects_in_the_hls_report(calibration: ModuleType, what: str, li
 REBUILT = {"lut": 48, "dsp": 24, "latency": 24}
 
 
-@reports
+@needs_results
 @pytest.mark.parametrize(
     "draw", ["uniform over the format", "normal, 0.1 of the largest", "normal, 0.5 of the largest", "He's normal"]
 )
 def test_whole_projects_with_random_weights(calibration: ModuleType, draw: str) -> None:
-    _, errors = calibration.rebuilt_errors(DATA, draw, True)
+    _, errors = calibration.rebuilt_errors(GROUND_TRUTH, draw, True)
     assert not {what: error for what, error in errors.items() if error > REBUILT[what]}
 
 
-@reports
+@needs_results
 def test_no_row_is_needed_to_predict_its_shape(calibration: ModuleType) -> None:
-    rows, pairs = calibration.synthesised_mlps(DATA), []
+    rows, pairs = calibration.synthesised_mlps(GROUND_TRUTH), []
     for group in sorted({r.group for r in rows})[::4]:
         known = {**network.coefficients(), **calibration.fit_loop([r for r in rows if r.group != group])}
         pairs += [(calibration.predict(r, known)["lut"], r.truth["lut"]) for r in rows if r.group == group]
     assert calibration.smape(pairs) <= 15
 
 
-@reports
+@needs_results
 def test_the_coefficients_are_those_of_the_script(calibration: ModuleType) -> None:
-    loops = calibration.fit_loop(calibration.synthesised_mlps(DATA))
+    loops = calibration.fit_loop(calibration.synthesised_mlps(GROUND_TRUTH))
     for name, factors in loops.items():
         assert factors == pytest.approx(network.coefficients()[name], rel=1e-3, abs=1e-3)
 

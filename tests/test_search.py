@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import GROUND_TRUTH, needs_results
 
 from qcompile.assignment.problem import Problem, Table, tied
 from qcompile.assignment.search import SEARCHES, Infeasible, Request, front
 
-HAWQ = ROOT.parent / "shared" / "ground_truth" / "hawq_resnet18.json"
+HAWQ = GROUND_TRUTH / "hawq_resnet18.json"
 
 
 def hawq() -> tuple[dict, Problem, list[list[int]]]:
@@ -35,7 +35,7 @@ def hawq() -> tuple[dict, Problem, list[list[int]]]:
     )
 
 
-@pytest.mark.skipif(not HAWQ.is_file(), reason="the published instance is not there")
+@needs_results
 @pytest.mark.parametrize("method", ["ilp", "pareto"])
 def test_hawq_optima(method: str) -> None:
     d, problem, groups = hawq()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import NO_TORCH
 
 from qcompile.formats import (
     E2M1,
@@ -163,10 +164,10 @@ def test_qonnx_float_quant_takes_an_inexact_logarithm(dtype: type) -> None:
 
 
 def brevitas_cases() -> list[Any]:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason=NO_TORCH)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pytest.importorskip("brevitas")
+        pytest.importorskip("brevitas", reason=NO_TORCH)
         from brevitas.quant.float_quant_fnuz import FpFNUZAct
         from brevitas.quant.float_quant_ocp import Fp8e4m3OCPAct, Fp8e5m2OCPAct, FpOCPAct
 
