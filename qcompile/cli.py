@@ -6,11 +6,14 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from qcompile.tables import paragraph, printable, shape, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,21 +177,23 @@ def _progress(text: str) -> Iterator[Any]:
         yield lambda line: status.update(str(line))
 
 
-def _printable(cell: Any) -> str:
-    """Text of a model file without what a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in str(cell))
+def _width() -> int | None:
+    """Of the terminal; None where the output goes into a pipe or a file, which has none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    click.echo(table(title, columns, rows, _width()))
 
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(_printable(cell)) for cell in row))
-    _console().print(table)
+
+def _next(command: str, err: bool = False) -> None:
+    """What comes next, in one line whatever the width: it is copied."""
+    click.echo(f"next: {printable(command)}", err=err)
+
+
+def _say(text: str) -> None:
+    """A line for people: no word of it is broken, no control character of a model file reaches the terminal."""
+    click.echo(paragraph(printable(text), _width()))
 
 
 def _load_array(path: str) -> list[np.ndarray]:
@@ -250,7 +255,7 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
                 ["where", "operator", "reason", "way out"],
                 [[f["where"], f["op"], f["reason"], f["hint"]] for f in findings],
             )
-            click.echo("next: mend these nodes in the model and export it again", err=True)
+            _next("mend these nodes in the model and export it again", err=True)
         sys.exit(1)
     problem = None
     design = None
@@ -299,19 +304,20 @@ def _show_inspection(path: str, model: Any, design: Any, problem: Any) -> None:
     _table(
         f"{path}: after import",
         ["output", "op", "shape", "from"],
-        [[n.output.name, _op_text(n.op), list(n.output.type.shape), n.origin] for n in model.graph.nodes],
+        [[n.output.name, _op_text(n.op), shape(n.output.type.shape), n.origin] for n in model.graph.nodes],
     )
     if design is not None:
         _table(
             "after lowering",
             ["output", "op", "codes", "shape"],
             [
-                [n.output.name, _op_text(n.op), n.output.type.format, list(n.output.type.shape)]
+                [n.output.name, _op_text(n.op), n.output.type.format, shape(n.output.type.shape)]
                 for n in design.graph.nodes
             ],
         )
         _warn(design.warnings)
-        click.echo(f"everything is supported; next: qcompile compile {path} -o build")
+        click.echo("everything is supported")
+        _next(f"qcompile compile {path} -o build")
         return
     _warn(model.warnings)
     click.echo(f"error: {problem}", err=True)
@@ -352,7 +358,7 @@ def compile(ctx: click.Context, model: str, output: str, plan: str | None, dump:
     _summary(design, output)
     if design.fitted is not None:
         _show_fit(design, fastest=goal.target_fps is None)
-    click.echo(f"next: qcompile verify {output}")
+    _next(f"qcompile verify {output}")
 
 
 def _show_fit(design: Design, fastest: bool) -> None:
@@ -367,15 +373,11 @@ def _show_fit(design: Design, fastest: bool) -> None:
         for k, share in shares(found.estimate.total, device(design.options.part)).items()
         if share
     )
-    click.echo(
-        f"fit: {found.interval:,} cycles = {1e9 / clock / found.interval:,.1f} inferences/s at {1000 / clock:g} MHz;"
+    _say(
+        f"fit: {found.interval:,} cycles = {1e9 / clock / found.interval:,.0f} inferences/s at {1000 / clock:g} MHz;"
         f" uses {used}"
     )
-    click.echo(
-        _printable(f"what keeps it from being faster: {found.binding}")
-        if fastest
-        else "the smallest design that is fast enough"
-    )
+    _say(f"what keeps it from being faster: {found.binding}" if fastest else "the smallest design that is fast enough")
 
 
 def _summary(design: Design, output: str) -> None:
@@ -398,9 +400,9 @@ def _summary(design: Design, output: str) -> None:
             [
                 node.output.name,
                 type(node.op).__name__,
-                list(node.output.type.shape),
+                shape(node.output.type.shape),
                 node.output.type.format,
-                f"{list(weights.shape)} {weights.format}" if weights else "",
+                f"{shape(weights.shape)} {weights.format}" if weights else "",
                 note,
             ]
         )
@@ -570,7 +572,7 @@ def assign(model: str, output: str, as_json: bool, **options: Any) -> None:
         )
         return
     _show_run(run, output)
-    click.echo(f"next: {planning.next_step(run, model, plan)}")
+    _next(planning.next_step(run, model, plan))
 
 
 @contextlib.contextmanager
@@ -628,12 +630,12 @@ def _show_run(run: Any, output: str) -> None:
                 *([f"{held.loss:.4g}", "" if held.accuracy is None else f"{held.accuracy:.4f}"] if held else []),
             ]
         )
-    header = ["plan", "LUT", "DSP", "BRAM18", "cycles", "loss", "accuracy"] + (
-        ["held-out loss", "held-out accuracy"] if run.tested else []
+    header = ["plan", "LUT", "DSP", "BRAM18", "cycles", "loss", "acc."] + (
+        ["test loss", "test acc."] if run.tested else []
     )
     _table("the chosen plan and uniform ones, by the bit-accurate simulator", header, rows)
     for name, text in f.facts:
-        click.echo(f"{_printable(name)}: {_printable(text)}")
+        _say(f"{name}: {text}")
     if not output.endswith(".json"):
         click.echo(f"report: {os.path.join(output, 'report.html')}")
 
@@ -666,7 +668,7 @@ def simulate(target: str, source: str, result: str, codes: bool, **options: Any)
     except OSError as error:
         raise QCompileError(f"the result cannot be written: {error.strerror}", result) from None
     click.echo(f"{len(outputs[0])} vectors -> {result}, shape {tuple(outputs[0].shape)}")
-    click.echo(f"next: python -c \"import numpy; print(numpy.load('{result}'))\"")
+    _next(f"python -c \"import numpy; print(numpy.load('{result}'))\"")
 
 
 @main.command()
@@ -713,10 +715,8 @@ def verify(
     _show_report(directory, report)
     if rows is not None:
         _show_layers(directory, rows, bool(arrays))
-    click.echo(
-        f"all executions agree; next: make -C {directory} synth (with Vitis HLS), or qcompile simulate {directory}"
-        " --input x.npy --output y.npy"
-    )
+    click.echo("all executions agree")
+    _next(f"make -C {directory} synth (with Vitis HLS), or qcompile simulate {directory} --input x.npy --output y.npy")
 
 
 def _layers(directory: str, arrays: list[np.ndarray], samples: int, seed: int, progress: Any) -> list[Layer]:
@@ -738,14 +738,14 @@ def _show_layers(directory: str, rows: list[Layer], given: bool) -> None:
     )
     _table(
         title,
-        ["tensor", "op", "codes", "proven bound", "seen", "bits wasted", "saturated", "SQNR dB"],
+        ["tensor", "op", "codes", "bound", "seen", "wasted", "saturated", "SQNR dB"],
         [
             [
                 r.tensor,
                 r.op,
                 r.format,
-                f"{r.bound[0]} .. {r.bound[1]}",
-                f"{r.seen[0]} .. {r.seen[1]}",
+                f"{r.bound[0]}..{r.bound[1]}",
+                f"{r.seen[0]}..{r.seen[1]}",
                 r.wasted_bits,
                 "" if r.saturated is None else f"{r.saturated:.2%}",
                 decibels(r),
@@ -786,7 +786,7 @@ def evaluate(target: str, source: str, labels: str, as_json: bool, **options: An
         _table("where they disagree", ["vector", "label", "bit-accurate", "float32"], result["disagreements"])
         _table("confusion where they disagree", ["label", "bit-accurate", "float32", "vectors"], result["confusion"])
     click.echo(f"agreement of both executions: {result['agreement']}")
-    click.echo(f"next: qcompile verify DIR checks the codes themselves (of {target})")
+    _next(f"qcompile verify DIR checks the codes themselves (of {target})")
 
 
 HLS4ML_OPTIONS = [
@@ -893,15 +893,15 @@ def _show_estimate(target: str, found: Estimation, limits: dict[str, int]) -> No
     total = report.shares(found.estimate.total, found.device)
     rows += [
         ["total", "", *_counted(found.estimate.total, kinds)],
-        ["share of the part", "", *(f"{total.get(k, 0):.1%}" for k in kinds), "", ""],
+        ["of the part", "", *(f"{total.get(k, 0):.1%}" for k in kinds), "", ""],
     ]
     _table(f"{target} on {found.estimate.part}, {found.what}", ["layer", "op", *names, "latency", "interval"], rows)
     for line in (*found.lines, *report.advice(found.estimate, found.device, limits)):
-        click.echo(_printable(line))
+        _say(line)
     fits = not report.exceeded(found.estimate.total, limits)
     click.echo(f"{'it fits' if fits else 'IT DOES NOT FIT'} {found.estimate.part}")
     larger = "qcompile parts shows larger parts; fewer bits or more zeros make the model smaller"
-    click.echo(f"next: {found.after if fits else larger}")
+    _next(found.after if fits else larger)
 
 
 def _counted(cost: Resources, kinds: list[str]) -> list[str]:
@@ -925,14 +925,15 @@ def parts(patterns: tuple[str, ...], as_json: bool) -> None:
         return
     _table(
         "parts",
-        ["part", "family", "LUT", "FF", "DSP", "BRAM36", "URAM", "boards"],
+        ["part", "family", "LUT", "FF", "DSP", "DSP kind", "BRAM36", "URAM", "boards"],
         [
             [
                 d.name,
                 d.family,
                 f"{d.lut:,}",
                 f"{d.ff:,}",
-                f"{d.dsp:,} {d.dsp_kind.name}",
+                f"{d.dsp:,}",
+                d.dsp_kind.name,
                 f"{d.bram36:g}",
                 d.uram or "",
                 ", ".join(b.name for b in known.boards_of(d)),
@@ -941,7 +942,7 @@ def parts(patterns: tuple[str, ...], as_json: bool) -> None:
         ],
     )
     number = next((b.part for b in known.boards_of(found[0]) if b.name in patterns), found[0].number)
-    click.echo(f"next: qcompile compile MODEL.onnx --part {number} -o build")
+    _next(f"qcompile compile MODEL.onnx --part {number} -o build")
 
 
 def _part_record(device: Device, boards: tuple[Board, ...]) -> dict[str, Any]:
@@ -964,7 +965,7 @@ def calibration() -> None:
 
     for name in ("errors", "layers", "minifloat_mac", "hls4ml"):
         click.echo(asset(f"hw/calibration/{name}.md").read_text(encoding="utf-8").replace("```\n", ""))
-    click.echo("next: qcompile estimate MODEL.onnx --part PART; make calibrate measures and fits again")
+    _next("qcompile estimate MODEL.onnx --part PART; make calibrate measures and fits again")
 
 
 @main.command()
@@ -977,8 +978,14 @@ def methods(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"methods": rows}, indent=1))
         return
-    _table("methods", list(rows[0]), [list(row.values()) for row in rows])
-    click.echo("next: qcompile inspect MODEL.onnx shows what of it a model of yours needs")
+    columns = ("name", "kind", "what", "paper", "where")
+    _table("methods", columns, [[_number_of(row[c]) if c == "paper" else row[c] for c in columns] for row in rows])
+    _next("qcompile inspect MODEL.onnx shows what of it a model of yours needs")
+
+
+def _number_of(paper: str) -> str:
+    """The number that finds a paper, its title where it has none; --json has both."""
+    return paper[paper.index("arXiv") :] if "arXiv" in paper else paper
 
 
 @main.command()
@@ -1005,7 +1012,7 @@ def demo(output: str) -> None:
         ["execution", "accuracy"],
         [[k, v] for k, v in result["accuracy"].items()],
     )
-    click.echo(f"next: look into {output}/README.md, or compile a model of yours: qcompile inspect MODEL.onnx")
+    _next(f"look into {output}/README.md, or compile a model of yours: qcompile inspect MODEL.onnx")
 
 
 if __name__ == "__main__":

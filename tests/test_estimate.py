@@ -107,7 +107,7 @@ def test_table(digits: Path) -> None:
     text = run("estimate", digits, "--part", "ice40up5k", "--clock", "20").stdout
     for word in (
         "total",
-        "share of the part",
+        "of the part",
         "bottleneck",
         "latency",
         "throughput",

@@ -20,6 +20,7 @@ from qcompile.sim import reference
 
 ORDER = [
     "errors",
+    "tables",
     "assets",
     "formats",
     "ir",
@@ -40,6 +41,7 @@ ORDER = [
     "planning",
     "methods",
     "cli",
+    "__main__",
 ]
 LATE = {("pipeline", "project")}  # Design.files() asks project for the files when they are wanted
 

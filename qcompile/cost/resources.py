@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import reduce
 
+from qcompile.tables import table
+
 
 class Basis(IntEnum):
     """Where a figure comes from; a sum is as good as its worst part."""
@@ -119,12 +121,9 @@ class Estimate:
 
     def __str__(self) -> str:
         """A line per layer and one for the total."""
-        rows: list[tuple[str, ...]] = [("layer", "op", "LUT", "FF", "DSP", "BRAM18", "URAM", "latency", "interval")]
+        head = ("layer", "op", "LUT", "FF", "DSP", "BRAM18", "URAM", "latency", "interval")
+        rows: list[tuple[str, ...]] = []
         for name, op, c in (*((layer.name, layer.op, layer.cost) for layer in self.layers), ("total", "", self.total)):
             numbers = (math.ceil(c.lut - 1e-9), math.ceil(c.ff - 1e-9), c.dsp, c.bram18, c.uram, c.latency, c.interval)
             rows.append((name, op, *(f"{n:,}" for n in numbers)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(t.ljust(w) if i < 2 else t.rjust(w) for i, (t, w) in enumerate(zip(row, widths, strict=True)))
-            for row in rows
-        )
+        return table("", head, rows).rstrip("\n")

@@ -1,0 +1,129 @@
+"""What people read: tables at any width, names, short representations, the documentation."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT
+
+import qcompile as qc
+from qcompile import cli
+from qcompile.tables import paragraph, shortened, table
+
+ROWS = [
+    [f"/encoder/layers.{i}/self_attention/MatMul_{i}", f"{i * 1234567:,}", "8.901e-05", "-12..34", "a word of mine", 3]
+    for i in range(7, 12)
+]
+HEAD = ["layer", "LUT", "loss", "bound", "note", "n"]
+
+
+@pytest.mark.parametrize("width", [None, 100, 80, 60, 40, 20])
+def test_tables_keep_numbers_and_names_whole(width: int | None) -> None:
+    text = table("a title", HEAD, ROWS, width)
+    lines = text.splitlines()
+    assert lines[0] == "a title" and text.endswith("\n")
+    assert width is None or width < 40 or max(map(len, lines)) <= width
+    for row in ROWS:
+        assert all(any(str(cell) in line for line in lines) for cell in (row[1], row[2], row[3], row[5]))
+    first = [line.split()[0] for line in lines if line.startswith("/")]
+    assert len(set(first)) == len(ROWS) and all(re.search(r"_(7|8|9|10|11)$", name) for name in first)
+    assert width is not None or first == [row[0] for row in ROWS]
+
+
+def test_names_are_cut_in_the_middle_and_stay_apart() -> None:
+    assert shortened(["conv1d_output#4", "fc"], 20) == ["conv1d_output#4", "fc"]
+    assert shortened(["/features/conv1d_output#4"], 12) == ["/fe..utput#4"]
+    inner = [f"block{i}_of_the_network_with_a_long_name" for i in range(12)]
+    assert len(set(shortened(inner, 14))) == 12
+    assert paragraph("latency: 1,234 cycles = 6.170 us", 20) == "latency: 1,234\n  cycles = 6.170 us"
+
+
+def test_control_characters_stay_out_of_tables() -> None:
+    assert "\x1b" not in table("\x1b[31m", ["name"], [["a\x1b[2Jb\nc"]]) and "a?[2Jb?c" in table(
+        "", ["n"], [["a\x1b[2Jb\nc"]]
+    )
+
+
+def terminal(cwd: Path, columns: int, *arguments: str) -> str:
+    """Output of the command line on a terminal of so many columns."""
+    mine, theirs = pty.openpty()
+    size = struct.pack("HHHH", 50, columns, 0, 0)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
+    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"PYTHONPATH": str(ROOT), "TERM": "dumb"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qcompile", *arguments], cwd=cwd, stdout=theirs, stderr=subprocess.PIPE, env=environment
+    )
+    os.close(theirs)
+    out = b""
+    while True:
+        try:
+            part = os.read(mine, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        out += part
+    errors = process.communicate()[1]
+    assert process.returncode == 0, errors.decode()
+    return out.decode().replace("\r\n", "\n")
+
+
+X, Y = str(ROOT / "examples" / "digits_x.npy"), str(ROOT / "examples" / "digits_y.npy")
+MIXED = str(ROOT / "examples" / "digits_mixed.onnx")
+COMMANDS: dict[str, list[str]] = {
+    "inspect": ["inspect", MIXED],
+    "compile": ["compile", MIXED, "-o", "mixed"],
+    "compile --fit": ["compile", MIXED, "--fit", "-o", "fitted"],
+    "verify --layers": ["verify", "build", "--samples", "20", "--layers"],
+    "evaluate": ["evaluate", "build", "--input", X, "--labels", Y],
+    "estimate": ["estimate", MIXED, "--arch", "dataflow"],
+    "estimate hls4ml": ["estimate", MIXED, "--generator", "hls4ml"],
+    "parts": ["parts", "zynq"],
+    "methods": ["methods"],
+}
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
+    """A folder with a project of the shipped network."""
+    folder = tmp_path_factory.mktemp("people")
+    qc.compile(digits).write(folder / "build")
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_break_nothing(project: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On terminals the lines fit, and every number of the piped output is there in one piece."""
+    monkeypatch.chdir(project)
+    shown = {}
+    for columns in (None, 80, 60) if command != "verify --layers" else (None, 60):
+        monkeypatch.setattr(cli, "_width", lambda columns=columns: columns)
+        result = CliRunner().invoke(cli.main, COMMANDS[command], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        shown[columns] = result.stdout
+    numbers = re.compile(r"(?<![\w./-])-?\d[\d,]*(?:\.\d+)?(?![\w./])")
+    for columns, text in shown.items():
+        if columns is not None:
+            long = [line for line in text.splitlines() if len(line) > columns and not line.startswith("next:")]
+            assert not long, long
+            assert set(numbers.findall(shown[None])) <= set(numbers.findall(text))
+
+
+def test_a_terminal_and_a_pipe(tmp_path: Path, digits: Path) -> None:
+    """The width is the terminal's; a pipe has none, whatever COLUMNS says."""
+    shown = terminal(tmp_path, 60, "estimate", str(digits))
+    assert max(map(len, shown.splitlines()[1:10])) <= 60 and "/3/..r/Quant" in shown
+    command = [sys.executable, "-m", "qcompile", "estimate", str(digits)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "40"}
+    piped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment).stdout
+    assert "/3/act_quant/export_handler/Quant" in piped
