@@ -28,19 +28,11 @@ if TYPE_CHECKING:
 
 def _fold(ctx: click.Context, parameter: click.Parameter, text: str) -> str:
     """`min`, `full`, or the text of the file that is named."""
-    from qcompile.errors import QCompileError
-
     if text in ("min", "full"):
         return text
-    try:
-        with open(text, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise QCompileError(
-            f"the folding cannot be read: {getattr(error, 'strerror', None) or error}",
-            text,
-            "min, full, or a JSON file",
-        ) from None
+    from qcompile.documents import read_text
+
+    return read_text(text, "the folding", "min, full, or a JSON file")
 
 
 MODEL_OPTIONS = [
@@ -196,26 +188,22 @@ def _say(text: str) -> None:
     click.echo(paragraph(printable(text), _width()))
 
 
-def _load_array(path: str) -> list[np.ndarray]:
-    """Arrays of an .npy or .npz file, in order."""
-    import zipfile
+def _inputs(path: str, design: Design) -> list[np.ndarray]:
+    """Arrays of an .npy or .npz file, in order, which are inputs of the design."""
+    from qcompile import arrays
 
-    import numpy as np
+    return list(arrays.read(path, design.simulator.check).values())
 
+
+def _labels(path: str) -> np.ndarray:
+    """The array of a file of labels. QCompileError where it is not one."""
+    from qcompile import arrays
     from qcompile.errors import QCompileError
 
-    try:
-        with open(path, "rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            arrays = [loaded[name] for name in loaded.files] if hasattr(loaded, "files") else [loaded]
-            if not arrays:
-                raise ValueError
-            return arrays
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, OverflowError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or "it is no .npy or .npz file with numbers"
-        raise QCompileError(
-            f"the array cannot be read: {reason}", path, "write it with numpy.save or numpy.savez"
-        ) from None
+    found = arrays.read(path)
+    if len(found) != 1:
+        raise QCompileError(f"the file holds {len(found)} arrays, not one of labels", path)
+    return next(iter(found.values()))
 
 
 def _is_project(path: str) -> bool:
@@ -652,9 +640,9 @@ def simulate(target: str, source: str, result: str, codes: bool, **options: Any)
 
     from qcompile.errors import QCompileError
 
-    arrays = _load_array(source)
     with _progress(f"simulating {target}"):
         design = _design(target, options)
+        arrays = _inputs(source, design)
         outputs = design.simulator.codes(*arrays) if codes else design.simulator(*arrays)
     if len(outputs) > 1 and not result.endswith(".npz"):
         raise QCompileError(f"the model has {len(outputs)} outputs", result, "write to a .npz file")
@@ -694,6 +682,7 @@ def verify(
 ) -> None:
     """Exit code 0 only when reference, simulator, emitted simulator and compiled C++ agree on every code."""
     from qcompile.errors import QCompileError
+    from qcompile.pipeline import open_project
     from qcompile.verification import report_record
     from qcompile.verification import verify as verify_project
 
@@ -701,7 +690,7 @@ def verify(
         raise QCompileError(
             f"{samples} samples and seed {seed} are not possible; 0 to 10,000,000 samples and a seed of 0 or more are"
         )
-    arrays = _load_array(source) if source else []
+    arrays = _inputs(source, open_project(directory)) if source else []
     with _progress(f"verifying {directory}") as progress:
         report = verify_project(directory, *arrays, samples=samples, seed=seed, float32=float32, progress=progress)
         rows = _layers(directory, arrays, samples, seed, progress) if per_layer else None
@@ -775,9 +764,10 @@ def evaluate(target: str, source: str, labels: str, as_json: bool, **options: An
     """Accuracy of the bit-accurate and of the float32 execution of TARGET."""
     from qcompile.evaluation import evaluate as evaluate_design
 
-    arrays, wanted = _load_array(source), _load_array(labels)[0]
     with _progress(f"evaluating {target}"):
-        result = evaluate_design(_design(target, options), arrays, wanted)
+        design = _design(target, options)
+        arrays, wanted = _inputs(source, design), _labels(labels)
+        result = evaluate_design(design, arrays, wanted)
     if as_json:
         click.echo(json.dumps(result, indent=1))
         return

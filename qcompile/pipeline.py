@@ -314,19 +314,21 @@ def _dump(folder: Path, stages: list[tuple[str, Graph]]) -> None:
 
 def open_project(directory: str | Path) -> Design:
     """The design of a written project, compiled again from the model and options that it carries."""
+    from qcompile import documents
+    from qcompile.project import SCHEMA
+
     folder = Path(directory)
+    manifest = documents.manifest(folder, SCHEMA)
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
         source = (folder / "model.onnx").read_bytes()
-        options = manifest["options"]
-        options["input_formats"] = tuple(options["input_formats"])
-        name = manifest["model"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError as error:
         raise QCompileError(
-            "this is not a project written by qcompile", str(folder), "qcompile compile MODEL -o DIR"
+            f"the project's model cannot be read: {error.strerror}", str(folder / "model.onnx"), "compile it again"
         ) from None
     model = load(source)
-    plan = Plan.read(folder / "plan.json") if "plan" in manifest else None
+    plan = Plan.read(folder / "plan.json") if manifest.plan is not None else None
+    name = manifest.model.name
+    options = dict(manifest.options) | {"input_formats": tuple(manifest.options.input_formats)}
     return compile(replace(model, name=name, graph=replace(model.graph, name=name)), plan, **options)
 
 

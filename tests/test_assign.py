@@ -451,7 +451,7 @@ BAD: dict[str, tuple[dict, str]] = {
     "NaN": ({"calibration": np.where(X == 0, np.nan, X)}, "holds NaN or infinity"),
     "no vectors": ({"calibration": X[:0]}, "holds no vectors"),
     "text": ({"calibration": np.array(["a"])}, "not vectors of numbers"),
-    "labels": ({"labels": Y[:3]}, "3 labels for 200 vectors"),
+    "labels": ({"labels": Y[:3]}, "labels of shape \\[3\\] for 200 vectors"),
     "class": ({"labels": Y + 9}, "reach from 9 to 18, but the network has 10 outputs"),
     "metric": ({"metric": "fitt"}, "'fitt' is no metric; did you mean fit"),
     "search": ({"search": "pareo"}, "did you mean pareto"),

@@ -1,6 +1,8 @@
 """From a float model to a quantized one: tensors, plans, transforms, and that what is compiled is exactly the plan."""
 
+import base64
 import json
+import zlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ from qcompile.assignment.apply import apply
 from qcompile.assignment.candidates import FAMILIES, Candidate
 from qcompile.assignment.grids import neighbours, round_units
 from qcompile.assignment.network import Network
-from qcompile.assignment.plan import Choice, Plan
+from qcompile.assignment.plan import Choice, Packed, Plan
 from qcompile.assignment.tensors import tensors
 from qcompile.assignment.transforms import transformed
 from qcompile.formats import Bipolar, FixedPoint, Minifloat
@@ -207,8 +209,11 @@ BAD_PLANS = {
     "impossible format": ('{"schema": 1, "tensors": {"image": {"format": "s99"}}}', "impossible format"),
     "nothing held": ('{"schema": 1, "tensors": {"image": {"format": "s1n"}}}', "holds nothing"),
     "specials": ('{"schema": 1, "tensors": {"image": {"format": "e4m3"}}}', "codes that are no numbers"),
-    "scale": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scale": -1}}}', "must be positive"),
-    "no number": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scale": NaN}}}', "must be a number"),
+    "scale": (
+        '{"schema": 1, "tensors": {"image": {"format": "u4", "scale": -1}}}',
+        "tensors.image.scale.0: it must be greater than 0, not -1",
+    ),
+    "no number": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scale": NaN}}}', "NaN is no number"),
     "axis": (
         '{"schema": 1, "tensors": {"image": {"format": "u4", "scale": [1, 2], "axis": 1}}}',
         "do not fit the tensor",
@@ -216,13 +221,37 @@ BAD_PLANS = {
     "zero point": ('{"schema": 1, "tensors": {"image": {"format": "u4", "zero_point": 77}}}', "is no code"),
     "units": (
         '{"schema": 1, "tensors": {"image": {"format": "u4", "units": {"shape": [2], "zlib_base85": "x"}}}}',
-        "units are damaged",
+        "which only weights can have",
     ),
+    "units of a bomb": (
+        '{"schema": 1, "tensors": {"/0/MatMul.weight": {"format": "s4",'
+        ' "units": {"shape": [99999999], "zlib_base85": "x"}}}}',
+        r"units of shape \[99999999\] for a tensor",
+    ),
+    "units of no size": (
+        '{"schema": 1, "tensors": {"image": {"format": "s4", "units": {"shape": [10e20], "zlib_base85": "x"}}}}',
+        "units.shape.0: it must be a valid integer",
+    ),
+    "a huge scale": (
+        '{"schema": 1, "tensors": {"image": {"format": "u4", "scale": 1' + "0" * 80 + "0" * 400 + "}}}",
+        "481 digits",
+    ),
+    "a text": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scale": "1"}}}', "must be a valid number"),
+    "a field more": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scael": 1}}}', "image.scael: Extra inputs"),
+    "a name twice": ('{"schema": 1, "tensors": {"image": {"format": "u4"}, "image": {"format": "u4"}}}', "comes twice"),
+    "no format": ('{"schema": 1, "tensors": {"image": {}}}', "image.format: Field required"),
+    "format 3": ('{"schema": 1, "tensors": {"image": {"format": 3}}}', "a format is a text"),
+    "a fractional zero point": ('{"schema": 1, "tensors": {"image": {"format": "u4", "zero_point": 0.5}}}', "integer"),
+    "free": ('{"schema": 1, "free": 1, "tensors": {}}', "at free: it must be a valid boolean"),
+    "schema true": ('{"schema": true, "tensors": {}}', "schema is True"),
     "other file": ('{"schema": 1, "model": {"sha256": "00"}, "tensors": {}}', "made for another file"),
     "left out": ('{"schema": 1, "tensors": {"image": {"format": "u4"}}}', "has no format for"),
     "transform": ('{"schema": 1, "transforms": ["foldbn"], "tensors": {}}', "did you mean fold_bn"),
-    "folding": ('{"schema": 1, "folding": {"scores": {"pe": 0}}, "tensors": {}}', "positive whole numbers"),
-    "bias": ('{"schema": 1, "bias": 3, "tensors": {}}', "must be a list"),
+    "folding": (
+        '{"schema": 1, "folding": {"scores": {"pe": 0}}, "tensors": {}}',
+        "folding.scores.pe: it must be greater than or equal to 1, not 0",
+    ),
+    "bias": ('{"schema": 1, "bias": 3, "tensors": {}}', "at bias: it must be a valid dictionary, not 3"),
 }
 
 
@@ -232,3 +261,10 @@ def test_bad_plans(case: str, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(qc.QCompileError, match=message):
         qc.compile(MODELS["mlp"], tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize("text", ["x", "ü", "", base64.b85encode(zlib.compress(bytes(24))).decode()])
+def test_damaged_units(text: str) -> None:
+    """No base 85, no zlib, too little; the last: eight bytes more than the shape has."""
+    with pytest.raises(qc.QCompileError, match="units are damaged"):
+        Packed((2,), text).unpacked("plan")

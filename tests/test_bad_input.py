@@ -2,10 +2,14 @@
 input.
 """
 
+import io
+import json
 import os
 import shutil
 import subprocess
 import sys
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -579,6 +583,7 @@ def arrays(box: Path) -> dict[str, str]:
         "complex": (good + 1j, "numbers"),
         "time": (good.astype("datetime64[s]"), "numbers"),
         "records": (np.zeros((3, 4), [("a", "f4")]), "numbers"),
+        "raw": (np.zeros((3, 4), "V4"), "numbers"),
     }
     words = {}
     for name, (array, word) in bad.items():
@@ -590,21 +595,72 @@ def arrays(box: Path) -> dict[str, str]:
     (box / "empty.npy").write_bytes(b"")
     (box / "cut.npy").write_bytes((box / "width.npy").read_bytes()[:100])
     (box / "cut2.npy").write_bytes((box / "width.npy").read_bytes()[:150])
+    (box / "long.npy").write_bytes((box / "width.npy").read_bytes() + b"more")
     (box / "zip.npz").write_bytes(b"PK\x03\x04" + b"junk" * 50)
-    header = (
-        b"\x93NUMPY\x01\x00v\x00"
-        + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 4), }".ljust(117)
-        + b"\n"
-    )
-    (box / "bomb.npy").write_bytes(header)
+    for name, header in HEADERS.items():
+        text = header.encode().ljust(117) + b"\n"
+        (box / f"{name}.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(48))
+    (box / "vast.npy").write_bytes(b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + bytes(1000))
     np.savez(box / "none.npz")
     (box / "folder.npy").mkdir()
-    unreadable = ("object", "pickle", "junk", "empty", "cut", "cut2", "bomb", "folder", "absent")
+    archives(box)
+    unreadable = ("object", "pickle", "junk", "empty", "cut", "cut2", "long", "folder", "absent", "vast", *HEADERS)
+    packed = ("zip", "deflate", "bomb", "twice", "locked", "lied", "text")
     return (
         words
         | {f"{n}.npy": "cannot be read" for n in unreadable}
-        | {"zip.npz": "cannot be read", "none.npz": "cannot be read"}
+        | {f"{n}.npz": "cannot be read" for n in packed}
+        | {"none.npz": "1 input(s), 0 were given", "wide.npz": "shape"}
     )
+
+
+HEADERS = {
+    "bomb": "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 4), }",
+    "open": "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4),",
+    "negative": "{'descr': '<f4', 'fortran_order': False, 'shape': (-3, -4), }",
+    "nested": "{'descr': " + "(" * 500 + ")" * 500 + ", 'fortran_order': False, 'shape': (3, 4), }",
+    "fractions": "{'descr': '<f4', 'fortran_order': False, 'shape': (3.0, 4), }",
+    "digits": "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 5000 + ",), }",
+    "unhashable": "{[]: 1}",
+    "axes": "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1, " * 40 + "12), }",
+}
+
+
+def archives(box: Path) -> None:
+    """Bad archives. bomb: 1 GB of zeros in 1 MB; wide: 64 MB in 60 KB, of another shape than the input's."""
+    good = (box / "width.npy").read_bytes()
+    with zipfile.ZipFile(box / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as file, file.open("x.npy", "w") as member:
+        member.write(npy_header(np.int8, (2**28, 4)))
+        for _ in range(2**8):
+            member.write(bytes(2**22))
+    with zipfile.ZipFile(box / "wide.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("x.npy", npy_header(np.int8, (2**24, 5)) + bytes(5 * 2**24))
+    np.savez_compressed(box / "deflate.npz", np.random.default_rng(0).normal(size=(100, 4)))
+    data = bytearray((box / "deflate.npz").read_bytes())
+    data[200:300] = bytes(100)
+    (box / "deflate.npz").write_bytes(data)
+    with zipfile.ZipFile(box / "twice.npz", "w") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file.writestr("x.npy", good)
+        file.writestr("x.npy", good)
+    with zipfile.ZipFile(box / "text.npz", "w") as file:
+        file.writestr("x.npy", "hello")
+    np.savez(box / "locked.npz", np.zeros((3, 4)))
+    data = bytearray((box / "locked.npz").read_bytes())
+    data[6] |= 1  # encrypted
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    (box / "locked.npz").write_bytes(data)
+    np.savez(box / "lied.npz", np.zeros((3, 4)))
+    data = bytearray((box / "lied.npz").read_bytes())
+    place = data.index(b"PK\x01\x02") + 24  # the uncompressed size
+    data[place : place + 4] = (2**27).to_bytes(4, "little")
+    (box / "lied.npz").write_bytes(data)
+
+
+def npy_header(dtype: Any, shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("command", ["simulate", "simulate project", "evaluate", "verify"])
@@ -623,11 +679,12 @@ def test_arrays(box: Path, command: str) -> None:
         assert word in refused(box, *line, "--input", name), name
 
 
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "u1", "i4", "u8", ">f4", "?"])
-def test_any_number_type_is_an_input(box: Path, dtype: str) -> None:
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "g", "i1", "u1", "i4", "u8", ">f4", "?"])
+@pytest.mark.parametrize("order", "CF")
+def test_any_number_type_is_an_input(box: Path, dtype: str, order: str) -> None:
     saved(box, mlp())
     x = np.array([[0, 1, 1, 0], [1, 0, 1, 1]])
-    for name, array in {"a": x.astype(dtype), "b": x.astype(np.float32)}.items():
+    for name, array in {"a": x.astype(dtype, order=order), "b": x.astype(np.float32)}.items():
         np.save(box / f"{name}.npy", array)
         result = click.testing.CliRunner().invoke(
             main, ["simulate", "m.onnx", "--input", f"{name}.npy", "--output", f"y{name}.npy"]
@@ -678,13 +735,14 @@ def test_labels(box: Path) -> None:
         np.zeros(2, np.int64),
         np.zeros(3),
         np.zeros((3, 2), np.int64),
-        np.array(["a"] * 3),
         np.zeros(0, np.int64),
     ):
         np.save(box / "l.npy", labels)
         assert "labels" in refused(box, "evaluate", "m.onnx", "--input", "x.npy", "--labels", "l.npy")
     np.savez(box / "l.npz")
-    refused(box, "evaluate", "m.onnx", "--input", "x.npy", "--labels", "l.npz")
+    assert "0 arrays" in refused(box, "evaluate", "m.onnx", "--input", "x.npy", "--labels", "l.npz")
+    np.save(box / "l.npy", np.array(["a"] * 3))
+    assert "numbers" in refused(box, "evaluate", "m.onnx", "--input", "x.npy", "--labels", "l.npy")
 
 
 def test_result_path(box: Path) -> None:
@@ -711,20 +769,103 @@ def test_damaged_project(box: Path) -> None:
     qc.compile("m.onnx").write("out")
     (box / "out" / "model.onnx").write_bytes(b"junk")
     assert "ONNX" in refused(box, "verify", "out")
-    for options in (
-        "{}",
-        "[]",
-        '{"input_formats": 3}',
-        '{"input_formats": [], "colour": 1}',
-        '{"input_formats": [], "arch": "x"}',
-        '{"input_formats": [], "clock_ns": "x"}',
-    ):
+
+
+MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "no object": (lambda m: [m], "holds no object"),
+    "no schema": (lambda m: m.pop("schema"), "the project's schema is None"),
+    "a newer schema": (lambda m: m.update(schema=99), "the project's schema is 99; this version of qcompile reads"),
+    "a fractional schema": (lambda m: m.update(schema=1.0), "the project's schema is 1.0"),
+    "no model": (lambda m: m.pop("model"), "at model: Field required"),
+    "model": (lambda m: m.update(model="x"), "at model: it must be"),
+    "name": (lambda m: m["model"].update(name=["x"]), "at model.name: it must be a valid string"),
+    "no options": (lambda m: m.pop("options"), "at options: Field required"),
+    "options": (lambda m: m.update(options=[]), "at options: it must be"),
+    "an option missing": (lambda m: m["options"].pop("arch"), "at options.arch: Field required"),
+    "an option more": (lambda m: m["options"].update(colour=1), "at options.colour: Extra inputs"),
+    "input_formats": (lambda m: m["options"].update(input_formats="s8"), "at options.input_formats: it must be"),
+    "input_formats 0": (lambda m: m["options"].update(input_formats=[3]), "at options.input_formats.0: it must be"),
+    "an impossible format": (lambda m: m["options"].update(input_formats=["s99f1"]), "--input-format"),
+    "clock_ns": (
+        lambda m: m["options"].update(clock_ns="x"),
+        "at options.clock_ns: it must be a valid number, not 'x'",
+    ),
+    "a clock of infinity": (lambda m: m["options"].update(clock_ns=float("inf")), "Infinity is no number"),
+    "clock": (lambda m: m["options"].update(clock_ns=-1), "the clock period is -1"),
+    "accumulator_bits": (lambda m: m["options"].update(accumulator_bits=True), "at options.accumulator_bits"),
+    "accumulator_bits huge": (lambda m: m["options"].update(accumulator_bits=10**90), "at options.accumulator_bits"),
+    "part": (lambda m: m["options"].update(part=None), "at options.part: it must be a valid string"),
+    "a part outside": (lambda m: m["options"].update(part="../../etc"), "is no part name"),
+    "board": (lambda m: m["options"].update(board=3), "at options.board"),
+    "an unknown board": (lambda m: m["options"].update(board="../x"), "../x"),
+    "arch": (lambda m: m["options"].update(arch="x"), "arch is 'x'"),
+    "fold": (lambda m: m["options"].update(fold={}), "at options.fold"),
+    "a folding of parallel": (lambda m: m["options"].update(fold="full"), "cannot be folded"),
+    "plan": (lambda m: m.update(plan=3), "at plan"),
+    "no plan": (lambda m: m.update(plan={}), "the plan cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_manifests(box: Path, case: str) -> None:
+    edit, words = MANIFESTS[case]
+    qc.compile(mlp()).write("out")
+    path = box / "out" / "manifest.json"
+    record = json.loads(path.read_text())
+    replaced = edit(record)
+    path.write_text(json.dumps(replaced if case == "no object" else record))
+    assert words in refused(box, "estimate", "out")
+
+
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("deep", "[" * 100_000, "levels deep"),
+        ("deep object", '{"a":' * 40 + "1" + "}" * 40, "levels deep"),
+        ("digits", "9" * 5000, "5000 digits"),
+        ("twice", '{"a": 1, "a": 2}', "'a' comes twice"),
+        ("surrogate", '{"a\\ud800": 1}', "surrogate"),
+        ("infinite", '{"a": 1e400}', "too large"),
+        ("NaN", '{"a": NaN}', "NaN is no number"),
+        ("cut", '{"a": ', "is no JSON"),
+        ("nothing", "", "is no JSON"),
+        ("latin", b'{"\xe9": 1}', "no text file"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["plan", "fold", "manifest"])
+def test_json(box: Path, kind: str, name: str, text: str | bytes, words: str) -> None:
+    """Whatever JSON it is: one error, in bounded memory."""
+    saved(box, mlp())
+    content = text if isinstance(text, bytes) else text.encode()
+    if kind == "manifest":
         qc.compile("m.onnx").write("out")
-        (box / "out" / "manifest.json").write_text(
-            f'{{"tool": {{"name": "qcompile"}}, "model": {{"name": "m"}}, "options": {options}}}'
-        )
-        result = click.testing.CliRunner().invoke(main, ["simulate", "out", "--input", "x.npy", "--output", "y.npy"])
-        assert result.exit_code == 1 and isinstance(result.exception, SystemExit), options
+        (box / "out" / "manifest.json").write_bytes(content)
+        assert words in refused(box, "estimate", "out")
+        return
+    (box / "f.json").write_bytes(content)
+    options = ["--plan", "f.json"] if kind == "plan" else ["--arch", "dataflow", "--fold", "f.json"]
+    assert words in refused(box, "compile", "m.onnx", "-o", "out", *options)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("[]", "it must be a valid dictionary"),
+        ('{"gemm": 3}', "at gemm: it must be"),
+        ('{"gemm": {"pe": 1e400}}', "too large"),
+        ('{"gemm": {"pe": 2.0}}', "at gemm.pe: it must be a valid integer"),
+        ('{"gemm": {"pe": "2"}}', "at gemm.pe: it must be a valid integer"),
+        ('{"gemm": {"pe": true}}', "at gemm.pe: it must be a valid integer"),
+        ('{"gemm": {"pe": -1}}', "at gemm.pe: it must be greater"),
+        ('{"gemm": {"pe": 10000000000000000000000000}}', "at gemm.pe: it must be less"),
+        ('{"gemm": {"pi": 1}}', "at gemm.pi: Extra inputs"),
+        ('{"nogemm": {"pe": 1}}', "nogemm"),
+    ],
+)
+def test_foldings(box: Path, text: str, words: str) -> None:
+    saved(box, mlp())
+    (box / "f.json").write_text(text)
+    assert words in refused(box, "compile", "m.onnx", "-o", "out", "--arch", "dataflow", "--fold", "f.json")
 
 
 @pytest.mark.parametrize("samples", ["-1", "-1000"])

@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-import numpy as np
-
-from qcompile.assignment.plan import Choice, Plan
+from qcompile.assignment.plan import Choice, Packed, Plan
 from qcompile.assignment.registry import unknown
 from qcompile.assignment.tensors import ACTIVATION, Tensor, tensors
 from qcompile.assignment.transforms import transformed
@@ -36,6 +34,7 @@ def apply(graph: Graph, plan: Plan) -> Graph:
         if name not in found:
             raise unknown(f"tensor of the model '{graph.name}'", name, found)
         quantize_op(found[name], plan.tensors[name])
+        _check_units(found[name], plan.tensors[name])
     missing = [t.name for t in found.values() if t.given is None and t.name not in plan.tensors]
     if missing:
         raise QCompileError(
@@ -134,20 +133,28 @@ def _quantized(graph: Graph, wanted: dict[str, tuple[Tensor, Choice]], free: boo
 
 def _weight(node: Node, t: Tensor, c: Choice) -> Node:
     op = quantize_op(t, c)
+    place = f"plan: tensor '{t.name}'"
     if c.units is not None:
-        units = np.asarray(c.units)
-        if units.shape != t.shape:
-            raise QCompileError(
-                f"units of shape {list(units.shape)} for a tensor of shape {list(t.shape)}", f"plan: tensor '{t.name}'"
-            )
+        units = c.units.unpacked(place) if isinstance(c.units, Packed) else c.units
         try:
             c.format.encode(units)
         except ValueError as error:
-            raise QCompileError(f"impossible units: {error}", f"plan: tensor '{t.name}'") from None
+            raise QCompileError(f"impossible units: {error}", place) from None
     else:
         units = quantize_units(constant(node), op)[0]
     type_ = TensorType(t.shape, op.format, op.scale, op.zero_point)
     return replace(node, op=ops.Constant(Array(units)), outputs=(Value(node.output.name, type_),))
+
+
+def _check_units(t: Tensor, c: Choice) -> None:
+    """Before anything is unpacked."""
+    if c.units is None:
+        return
+    place = f"plan: tensor '{t.name}'"
+    if t.kind == ACTIVATION:
+        raise QCompileError("it has units, which only weights can have", place, "remove them")
+    if c.units.shape != t.shape:
+        raise QCompileError(f"units of shape {list(c.units.shape)} for a tensor of shape {list(t.shape)}", place)
 
 
 def _with_bias(graph: Graph, plan: Plan) -> Graph:

@@ -55,7 +55,7 @@ def quantized(graph: Graph, plan: Plan) -> dict[str, Change]:
         if choice is None:
             continue
         q = choice.quantizer()
-        if choice.units is not None:
+        if isinstance(choice.units, np.ndarray):
             w = ((choice.units - choice.zero_point) * q.steps(len(t.shape))).astype(np.float32)[None]
             out[t.value] = partial(replaced_by, w)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from qcompile import arrays
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph
 
 LABELS = ("labels", "label", "y", "targets")
+_MOST_VALUES = 2**28  # 1 GiB as float32
+_MOST_PIXELS = 2**26  # of one image
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
 _HINT = "an .npy or .npz file, a folder of images, an array, or batches of arrays; vector index first"
 
@@ -65,14 +68,20 @@ def data(source: Any, graph: Graph, labels: Any = None) -> Data:
         )
     if labels is not None:
         labels = np.asarray(labels)
-        if len(labels) != len(x[0]):
-            raise QCompileError(f"{len(labels)} labels for {len(x[0])} vectors", where, "one label per vector")
+        if labels.shape[:1] != (len(x[0]),) or not labels.size:
+            raise QCompileError(
+                f"labels of shape {list(labels.shape)} for {len(x[0])} vectors", where, "one label per vector"
+            )
         if labels.dtype.kind not in "iuf" or (labels.dtype.kind == "f" and not np.isfinite(labels).all()):
             raise QCompileError(
                 f"the labels are {labels.dtype}, or not finite", where, "class indices, or targets of the outputs"
             )
         if labels.dtype.kind in "iu":
             classes = graph.outputs[0].type.size
+            if labels.size != len(labels):
+                raise QCompileError(
+                    f"class indices of shape {list(labels.shape)}", where, "one per vector; floats are targets"
+                )
             if labels.min() < 0 or labels.max() >= classes:
                 raise QCompileError(
                     f"the labels reach from {labels.min()} to {labels.max()}, but the network has {classes} outputs",
@@ -120,18 +129,19 @@ def _batches(source: Iterable[Any], graph: Graph, where: str) -> tuple[list[Any]
 
 
 def _file(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            found = {k: loaded[k] for k in loaded.files} if hasattr(loaded, "files") else {"x": loaded}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or "it is no .npy or .npz file with numbers"
-        raise QCompileError(
-            f"the array cannot be read: {reason}", str(path), "write it with numpy.save or numpy.savez"
-        ) from None
+    found = arrays.read(path, lambda headers: _check_size(headers, path))
     if not found:
         raise QCompileError("the file holds no array", str(path))
     return found
+
+
+def _check_size(headers: list[arrays.Header], path: Path) -> None:
+    """Calibration data are kept in memory, as float32."""
+    values = sum(math.prod(h.shape) for h in headers)
+    if values > _MOST_VALUES:
+        raise QCompileError(
+            f"it holds {values:,} numbers; {_MOST_VALUES:,} are the most", str(path), "give fewer vectors"
+        )
 
 
 def _images(folder: Path, graph: Graph) -> dict[str, np.ndarray]:
@@ -146,17 +156,19 @@ def _images(folder: Path, graph: Graph) -> dict[str, np.ndarray]:
         raise QCompileError(
             f"images do not fit an input of shape {list(graph.inputs[0].type.shape)}", str(folder), "give an .npy file"
         )
+    if len(files) * math.prod(shape) > _MOST_VALUES:
+        raise QCompileError(f"the folder holds {len(files)} images, which is too many", str(folder), "give fewer")
     first = shape[0] in (1, 3)
     channels, height, width = (shape[0], shape[1], shape[2]) if first else (shape[2], shape[0], shape[1])
     out = []
     for file in files:
         try:
             with Image.open(file) as image:
-                pixels = (
-                    np.asarray(image.convert("L" if channels == 1 else "RGB").resize((width, height)), dtype=np.float32)
-                    / 255
-                )
-        except OSError as error:
+                if math.prod(image.size) > _MOST_PIXELS:
+                    raise ValueError(f"it has {math.prod(image.size):,} pixels; {_MOST_PIXELS:,} are the most")
+                scaled = image.convert("L" if channels == 1 else "RGB").resize((width, height))
+                pixels = np.asarray(scaled, dtype=np.float32) / 255
+        except Exception as error:  # what the parsers of a dozen formats raise for damaged files is not written down
             raise QCompileError(f"the image cannot be read: {error}", str(file)) from None
         pixels = pixels.reshape(height, width, channels)
         out.append(np.moveaxis(pixels, 2, 0) if first else pixels)
@@ -178,7 +190,8 @@ def _checked(a: np.ndarray, name: str, shape: tuple[int, ...], where: str) -> np
                 place,
                 _HINT,
             )
-    a = a.reshape(len(a), *shape).astype(np.float32)
+    with np.errstate(over="ignore"):  # infinity is refused
+        a = a.reshape(len(a), *shape).astype(np.float32)
     if not np.isfinite(a).all():
         raise QCompileError("it holds NaN or infinity", place, "remove these vectors")
     return a

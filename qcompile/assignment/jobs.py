@@ -40,9 +40,11 @@ class Cache:
         return self.known[context]
 
     def _read(self, context: str) -> dict[str, Any]:
+        from qcompile import documents
+
         try:
-            found = json.loads((self.folder / f"{context}.json").read_text()) if self.folder else {}
-        except (OSError, ValueError):
+            found = documents.read(self.folder / f"{context}.json", "the cache") if self.folder else {}
+        except QCompileError:
             return {}
         return found if isinstance(found, dict) else {}
 

@@ -9,17 +9,44 @@ import math
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qcompile.assignment.grids import Quantizer
 from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
-from qcompile.formats import Format, parse_format
+from qcompile.formats import Format
+
+if TYPE_CHECKING:
+    from qcompile.documents import ChoiceRecord
 
 SCHEMA = 1
 _HINT = "qcompile assign MODEL writes plans; docs/assignment.md describes them"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Units as a plan's file holds them (int64, zlib, base 85). Nobody unpacks them who does not know their shape."""
+
+    shape: tuple[int, ...]
+    text: str
+
+    @staticmethod
+    def of(units: np.ndarray) -> Packed:
+        packed = zlib.compress(np.ascontiguousarray(units, dtype="<i8").tobytes(), 9)
+        return Packed(units.shape, base64.b85encode(packed).decode())
+
+    def unpacked(self, place: str) -> np.ndarray:
+        """The units, in no more memory than their shape says. QCompileError where they are damaged."""
+        size = 8 * math.prod(self.shape)
+        try:
+            raw = zlib.decompressobj().decompress(base64.b85decode(self.text), size + 1)
+            return np.frombuffer(raw, dtype="<i8").reshape(self.shape)
+        except (ValueError, zlib.error):
+            raise QCompileError(
+                "its units are damaged", place, "remove them: the nearest codes are taken then"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -34,7 +61,7 @@ class Choice:
     scale: tuple[float, ...] = (1.0,)
     zero_point: int = 0
     axis: int | None = None
-    units: np.ndarray | None = field(default=None, compare=False)
+    units: np.ndarray | Packed | None = field(default=None, compare=False)
     why: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @staticmethod
@@ -60,8 +87,8 @@ class Choice:
         if self.axis is not None:
             out["axis"] = self.axis
         if self.units is not None:
-            packed = zlib.compress(np.ascontiguousarray(self.units, dtype="<i8").tobytes(), 9)
-            out["units"] = {"shape": list(self.units.shape), "zlib_base85": base64.b85encode(packed).decode()}
+            packed = self.units if isinstance(self.units, Packed) else Packed.of(self.units)
+            out["units"] = {"shape": list(packed.shape), "zlib_base85": packed.text}
         return out
 
 
@@ -120,104 +147,38 @@ class Plan:
     @staticmethod
     def read(path: str | Path) -> Plan:
         """A plan file. QCompileError says what in it is wrong."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            raise QCompileError(
-                f"the plan cannot be read: {getattr(error, 'strerror', None) or 'it is no text file'}", str(path), _HINT
-            ) from None
-        return Plan.parse(text, str(path))
+        from qcompile import documents  # not every compilation reads a plan
+
+        return Plan.parse(documents.read_text(path, "the plan", _HINT), str(path))
 
     @staticmethod
     def parse(text: str, where: str = "plan") -> Plan:
         """Plan of its JSON text."""
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise QCompileError(f"the plan is no JSON: {error}", where, _HINT) from None
-        if not isinstance(record, dict) or not isinstance(record.get("tensors"), dict):
-            raise QCompileError('this is no plan: it has no object "tensors"', where, _HINT)
-        if record.get("schema") != SCHEMA:
-            raise QCompileError(
-                f"the plan's schema is {record.get('schema')!r}; this version of qcompile reads {SCHEMA}",
-                where,
-                "run qcompile assign again",
-            )
-        model: dict[str, Any] = record["model"] if isinstance(record.get("model"), dict) else {}
-        try:
-            return Plan(
-                {name: _choice(name, c, where) for name, c in record["tensors"].items()},
-                str(model.get("sha256", "")),
-                str(model.get("name", "")),
-                tuple(str(t) for t in record.get("transforms", [])),
-                {
-                    str(k): tuple(_number(x, f"bias of '{k}'", where) for x in v)
-                    for k, v in record.get("bias", {}).items()
-                },
-                bool(record.get("free", False)),
-                {str(k): _folding(str(k), f, where) for k, f in record.get("folding", {}).items()},
-                record.get("settings", {}),
-                record.get("result", {}),
-            )
-        except (AttributeError, TypeError):
-            raise QCompileError(
-                "transforms must be a list of names, and bias an object of lists of numbers", where, _HINT
-            ) from None
+        from qcompile import documents
+
+        record = documents.plan_record(text, SCHEMA, where, _HINT)
+        return Plan(
+            {name: _choice(c, f"{where}: tensor '{name}'") for name, c in record.tensors.items()},
+            record.model.sha256,
+            record.model.name,
+            tuple(record.transforms),
+            {name: tuple(values) for name, values in record.bias.items()},
+            record.free,
+            {name: Folding(f.pe, f.simd) for name, f in record.folding.items()},
+            record.settings,
+            record.result,
+        )
 
 
-def _choice(name: str, record: Any, where: str) -> Choice:
-    place = f"{where}: tensor '{name}'"
-    if not isinstance(record, dict) or not isinstance(record.get("format"), str):
-        raise QCompileError("it has no format", place, 'for example {"format": "s8f7"}')
-    try:
-        fmt = parse_format(record["format"])
-    except ValueError as error:
-        raise QCompileError(f"impossible format: {error}", place) from None
-    raw = record.get("scale", 1.0)
-    scale = tuple(_number(v, "scale", place) for v in (raw if isinstance(raw, list) else [raw]))
-    if not scale or min(scale) <= 0:
-        raise QCompileError("its scale must be positive", place)
-    axis, zero = record.get("axis"), record.get("zero_point", 0)
-    if not isinstance(zero, int) or isinstance(zero, bool):
-        raise QCompileError(f"its zero point is {zero!r}; it must be an integer", place)
-    if (axis is None) != (len(scale) == 1) or not (axis is None or isinstance(axis, int)):
+def _choice(record: ChoiceRecord, place: str) -> Choice:
+    if (record.axis is None) != (len(record.scale) == 1):
         raise QCompileError(
-            f"{len(scale)} scales and axis {axis!r} do not go together",
+            f"{len(record.scale)} scales and axis {record.axis} do not go together",
             place,
             "one scale and no axis, or one scale per index of an axis",
         )
-    return Choice(fmt, scale, zero, axis, _units(record.get("units"), place), record.get("why", {}))
-
-
-def _folding(name: str, record: Any, where: str) -> Folding:
-    if (
-        not isinstance(record, dict)
-        or not set(record) <= {"pe", "simd"}
-        or not all(type(n) is int and n > 0 for n in record.values())
-    ):
-        raise QCompileError(
-            "its folding is no object of positive whole numbers",
-            f"{where}: '{name}'",
-            'for example {"pe": 2, "simd": 4}',
-        )
-    return Folding(**record)
-
-
-def _units(record: Any, place: str) -> np.ndarray | None:
-    if record is None:
-        return None
-    try:
-        shape = [int(n) for n in record["shape"]]
-        raw = zlib.decompressobj().decompress(base64.b85decode(record["zlib_base85"]), 8 * math.prod(shape) + 1)
-        return np.frombuffer(raw, dtype="<i8").reshape(shape)
-    except (KeyError, TypeError, ValueError, zlib.error):
-        raise QCompileError("its units are damaged", place, "remove them: the nearest codes are taken then") from None
-
-
-def _number(x: Any, what: str, place: str) -> float:
-    if isinstance(x, bool) or not isinstance(x, (int, float)) or not math.isfinite(x):
-        raise QCompileError(f"its {what} is {x!r:.40}; it must be a number", place)
-    return float(x)
+    units = None if record.units is None else Packed(tuple(record.units.shape), record.units.zlib_base85)
+    return Choice(record.format, tuple(record.scale), record.zero_point, record.axis, units, record.why)
 
 
 def _readable(record: Any, indent: int = 0) -> str:

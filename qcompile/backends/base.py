@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -92,11 +91,9 @@ def _require_free(target: Path) -> None:
         raise QCompileError("the output path is no folder", str(target), "choose another one")
     if not any(target.iterdir()):
         return
-    try:
-        tool = json.loads((target / "manifest.json").read_text())["tool"]["name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        tool = ""
-    if tool != "qcompile":
+    from qcompile.documents import is_project  # mostly the place is free
+
+    if not is_project(target):
         raise QCompileError(
             "the folder holds files that are not a qcompile project",
             str(target),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, Node, ops
@@ -26,11 +24,13 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
 
 
 def _given(text: str, units: dict[str, tuple[Node, str]]) -> dict[str, Folding]:
-    try:
-        wanted = json.loads(text)
-        made = {name: Folding(int(f.get("pe", 1)), int(f.get("simd", 1))) for name, f in wanted.items()}
-    except (ValueError, AttributeError, TypeError):
-        raise QCompileError("this is no folding", hint='a JSON object: {"layer": {"pe": 2, "simd": 4}, ...}') from None
+    from qcompile import documents  # most foldings are no JSON
+
+    hint = 'a JSON object: {"layer": {"pe": 2, "simd": 4}, ...}'
+    wanted = documents.checked(
+        documents.FoldingFile, documents.parse(text, "the folding", hint=hint), "the folding", hint=hint
+    )
+    made = {name: Folding(f.pe, f.simd) for name, f in wanted.root.items()}
     by_node = {n.origin.node: name for name, (n, _) in units.items() if n.origin.node} | {name: name for name in units}
     unknown = [name for name in made if name not in by_node]
     if unknown:

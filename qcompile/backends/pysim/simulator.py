@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from qcompile.arrays import NUMBERS, Header
 from qcompile.backends.pysim.plan import Plan, Ref, input_call, output_steps, plan
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, ops
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.sim import kernels
 from qcompile.sim.structure import rearrange
+
+MOST_RESULTS = 2**27  # numbers of all outputs together: 1 GiB
 
 
 class Simulator:
@@ -32,7 +35,21 @@ class Simulator:
         self._require_all(x)
         return [self._quantize(i, np.asarray(a)) for i, a in enumerate(x)]
 
-    def _require_all(self, x: tuple[np.ndarray, ...]) -> None:
+    def check(self, x: Sequence[np.ndarray | Header]) -> None:
+        """QCompileError where these arrays, of which only shape and type are looked at, are no inputs."""
+        self._require_all(x)
+        counts = {batch_shape(a.shape, a.dtype, h)[0] for a, h in zip(x, self.host_inputs, strict=True)}
+        if len(counts) > 1:
+            raise QCompileError(f"the inputs have different numbers of vectors: {sorted(counts)}")
+        values = max(counts, default=1) * sum(v.type.size for v in self.graph.outputs)
+        if values > MOST_RESULTS:
+            raise QCompileError(
+                f"{max(counts)} vectors give {values:,} numbers; {MOST_RESULTS:,} are the most",
+                "",
+                "give fewer at a time",
+            )
+
+    def _require_all(self, x: Sequence[np.ndarray | Header]) -> None:
         if len(x) != len(self.host_inputs):
             raise QCompileError(f"the model has {len(self.host_inputs)} input(s), {len(x)} were given")
 
@@ -70,11 +87,9 @@ class Simulator:
 
     def _tiled(self, x: tuple[np.ndarray, ...], finish: Callable[[int, np.ndarray], np.ndarray]) -> list[np.ndarray]:
         """finish(position, units) of every output port, tile by tile of the batch."""
-        self._require_all(x)
-        x = tuple(with_batch(np.asarray(a), h) for a, h in zip(x, self.host_inputs, strict=True))
-        counts = {len(a) for a in x}
-        if len(counts) > 1:
-            raise QCompileError(f"the inputs have different numbers of vectors: {sorted(counts)}")
+        x = tuple(np.asarray(a) for a in x)
+        self.check(x)
+        x = tuple(with_batch(a, h) for a, h in zip(x, self.host_inputs, strict=True))
         count, results = len(x[0]), list[np.ndarray]()
         for start in range(0, max(count, 1), self.plan.tile):
             stop = start + self.plan.tile
@@ -125,17 +140,24 @@ def encode(units: np.ndarray, fmt: Any) -> np.ndarray:
 
 
 def with_batch(x: np.ndarray, host: HostInput) -> np.ndarray:
-    """The input with the vector index first: (N, *shape), or (N, *shape[1:]) where the model's own batch axis is 1."""
+    """The input with the vector index first, as `batch_shape` says."""
+    return x.reshape(batch_shape(x.shape, x.dtype, host))
+
+
+def batch_shape(given: tuple[int, ...], dtype: np.dtype, host: HostInput) -> tuple[int, ...]:
+    """(N, *shape) of an array of vectors; given: that, or (N, *shape[1:]) where the model's own batch axis is 1.
+    QCompileError where the array is no input.
+    """
     shape = host.source_shape
-    if x.dtype.kind not in "fiub":
-        raise QCompileError(f"the array must hold numbers, not {x.dtype}", f"input '{host.name}'")
-    if x.shape[1:] == shape and x.ndim == len(shape) + 1:
-        return x
-    if shape and shape[0] == 1 and x.shape[1:] == shape[1:] and x.ndim == len(shape):
-        return x.reshape(x.shape[:1] + shape)
-    if shape and shape[0] == 1 and x.shape[2:] == shape[1:] and x.ndim == len(shape) + 1:
-        return x.reshape((-1, *shape))  # N batches of the size that the file states
+    if dtype.kind not in NUMBERS:
+        raise QCompileError(f"the array must hold numbers, not {dtype}", f"input '{host.name}'")
+    if given[1:] == shape and len(given) == len(shape) + 1:
+        return given
+    if shape and shape[0] == 1 and given[1:] == shape[1:] and len(given) == len(shape):
+        return given[:1] + shape
+    if shape and shape[0] == 1 and given[2:] == shape[1:] and len(given) == len(shape) + 1:
+        return (given[0] * given[1], *shape)  # N batches of the size that the file states
     allowed = (
         f"(N, {', '.join(map(str, shape[1:]))})" if shape and shape[0] == 1 else f"(N, {', '.join(map(str, shape))})"
     )
-    raise QCompileError(f"the array has shape {tuple(x.shape)}; {allowed} is needed, N vectors", f"input '{host.name}'")
+    raise QCompileError(f"the array has shape {given}; {allowed} is needed, N vectors", f"input '{host.name}'")

@@ -1,0 +1,265 @@
+"""JSON files that a user gives or may have edited: read within bounds, and checked against a schema before anything is
+made of them. Everything in the package that reads JSON reads it here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    RootModel,
+    ValidationError,
+)
+
+from qcompile.errors import QCompileError
+from qcompile.formats import Format, parse_format
+
+MOST_BYTES = 2**27  # of a file: plans hold the learned codes of weights
+DEEPEST = 32  # levels of lists and objects
+LONGEST_NUMBER = 100  # digits
+
+# --- reading
+
+
+def read_text(path: str | Path, what: str, hint: str = "") -> str:
+    """The text of a file. QCompileError where it is missing, no UTF-8, or larger than MOST_BYTES."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL in the path
+        reason = getattr(error, "strerror", None) or "it is no text file"
+        raise QCompileError(f"{what} cannot be read: {reason}", str(path), hint) from None
+    if len(data) > MOST_BYTES:
+        raise QCompileError(f"{what} cannot be read: it is larger than {MOST_BYTES >> 20} MiB", str(path), hint)
+    return text
+
+
+def parse(text: str, what: str, where: str = "", hint: str = "") -> Any:
+    """The value of a JSON text. QCompileError for what JSON does not allow, or leaves open: names that come twice, NaN,
+    numbers beyond float64 or of more than LONGEST_NUMBER digits, half surrogates, more than DEEPEST levels.
+    """
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_refused, parse_int=_integer, parse_float=_real
+        )
+        _check_depth(value)
+    except RecursionError:
+        raise QCompileError(f"{what} is nested more than {DEEPEST} levels deep", where, hint) from None
+    except UnicodeEncodeError:
+        raise QCompileError(f"{what} has half a surrogate pair in a text", where, hint) from None
+    except ValueError as error:
+        raise QCompileError(f"{what} is no JSON: {error}", where, hint) from None
+    return value
+
+
+def read(path: str | Path, what: str, hint: str = "") -> Any:
+    """The value of a JSON file; QCompileError as `read_text` and `parse`."""
+    return parse(read_text(path, what, hint), what, str(path), hint)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} comes twice in one object")
+    return found
+
+
+def _refused(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
+def _integer(text: str) -> int:
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"a number has {len(text)} digits")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """RecursionError below DEEPEST levels; UnicodeEncodeError for a text that no UTF-8 can hold."""
+    level = [value]
+    for _ in range(DEEPEST):
+        for item in level:
+            for text in item if isinstance(item, dict) else (item,):
+                if isinstance(text, str):
+                    text.encode()
+        level = [c for v in level if isinstance(v, (dict, list)) for c in (v.values() if isinstance(v, dict) else v)]
+        if not level:
+            return
+    raise RecursionError
+
+
+# --- schemas
+
+
+class Record(BaseModel):
+    """A JSON object: exactly these fields, of exactly these types."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def checked(schema: type[M], value: Any, what: str, where: str = "", hint: str = "") -> M:
+    """The value as a record of the schema. QCompileError names the first field that is wrong."""
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    at = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+    found = first["input"]
+    shown = (
+        f", not {found!r:.40}" if isinstance(found, (str, int, float)) and first["type"] != "extra_forbidden" else ""
+    )
+    raise QCompileError(f"{what} is wrong{f' at {at}' if at else ''}: {message}{shown}", where, hint)
+
+
+def _format(text: Any) -> Format:
+    """ValueError where the text is no format."""
+    if not isinstance(text, str):
+        raise ValueError("a format is a text, for example s8f7")
+    try:
+        return parse_format(text)
+    except ValueError as error:
+        raise ValueError(f"impossible format: {error}") from None
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=2**31)]
+
+
+class UnitsRecord(Record):
+    """Decoded codes of a weight: int64, little endian, by zlib and base 85."""
+
+    shape: Annotated[list[Count], Field(max_length=8)]
+    zlib_base85: str
+
+
+class ChoiceRecord(Record):
+    """One tensor of a plan; see `assignment.plan.Choice`."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    format: Annotated[Any, AfterValidator(_format)]
+    scale: Annotated[list[Positive], Field(min_length=1), BeforeValidator(_listed)] = [1.0]
+    zero_point: Annotated[int, Field(ge=-(2**63), le=2**63)] = 0
+    axis: Annotated[int, Field(ge=0, le=8)] | None = None
+    units: UnitsRecord | None = None
+    why: dict[str, JsonValue] = {}
+
+
+class FoldingRecord(Record):
+    """Of one layer: outputs and inputs that are worked on in one cycle."""
+
+    pe: Count = 1
+    simd: Count = 1
+
+
+class SourceRecord(Record):
+    """The model that a plan or a project was made from."""
+
+    name: str = ""
+    sha256: str = ""
+
+
+class PlanRecord(Record):
+    """plan.json; see `assignment.plan.Plan`."""
+
+    schema_: Annotated[int, Field(alias="schema")]
+    model: SourceRecord = SourceRecord()
+    transforms: list[str] = []
+    free: bool = False
+    bias: dict[str, list[float]] = {}
+    tensors: dict[str, ChoiceRecord]
+    folding: dict[str, FoldingRecord] = {}
+    settings: dict[str, JsonValue] = {}
+    result: dict[str, JsonValue] = {}
+
+
+class FoldingFile(RootModel[dict[str, FoldingRecord]]):
+    """What --fold reads: a folding by the name of the layer."""
+
+
+class OptionsRecord(Record):
+    """`pipeline.Options` as a project keeps them; what the values mean is checked there."""
+
+    part: str
+    clock_ns: float
+    arch: str
+    softmax: str
+    input_formats: list[str]
+    accumulator_bits: Annotated[int, Field(ge=0, le=1024)]
+    fold: str
+    weights: str
+    board: str
+
+
+class ManifestRecord(Record):
+    """manifest.json of a project: what opening it needs. The other fields are derived, and `verify` compares them."""
+
+    model_config = ConfigDict(extra="ignore")
+    model: SourceRecord
+    options: OptionsRecord
+    plan: dict[str, JsonValue] | None = None
+
+
+_PROJECT = "this is not a project written by qcompile"
+
+
+def manifest(folder: Path, schema: int) -> ManifestRecord:
+    """Of a written project. QCompileError where the folder is none, or one of another version."""
+    hint = "qcompile compile MODEL -o DIR"
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise QCompileError(f"{_PROJECT}: it has no manifest.json", str(folder), hint)
+    found = read(path, "the project's manifest", hint)
+    if not isinstance(found, dict):
+        raise QCompileError(f"{_PROJECT}: manifest.json holds no object", str(folder), hint)
+    _check_schema(found, schema, "the project's", str(path), "compile the model again with this version")
+    return checked(ManifestRecord, found, "the project's manifest", str(path), hint)
+
+
+def is_project(folder: Path) -> bool:
+    """Whether the folder is one that qcompile wrote, in whatever version."""
+    try:
+        found = read(folder / "manifest.json", "the manifest")
+    except QCompileError:
+        return False
+    tool = found.get("tool") if isinstance(found, dict) else None
+    return isinstance(tool, dict) and tool.get("name") == "qcompile"
+
+
+def plan_record(text: str, schema: int, where: str, hint: str) -> PlanRecord:
+    """Of the text of a plan. QCompileError says what in it is wrong."""
+    found = parse(text, "the plan", where, hint)
+    if not isinstance(found, dict) or "tensors" not in found:
+        raise QCompileError('this is no plan: it has no object "tensors"', where, hint)
+    _check_schema(found, schema, "the plan's", where, "run qcompile assign again")
+    return checked(PlanRecord, found, "the plan", where, hint)
+
+
+def _check_schema(found: dict[str, Any], known: int, whose: str, where: str, hint: str) -> None:
+    schema = found.get("schema")
+    if type(schema) is not int or schema != known:
+        raise QCompileError(f"{whose} schema is {schema!r:.40}; this version of qcompile reads {known}", where, hint)
