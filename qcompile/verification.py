@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from qcompile.authenticity import checked, described
 from qcompile.backends import hls
 from qcompile.backends.pysim.emit import variables
 from qcompile.backends.pysim.simulator import encode, with_batch
 from qcompile.errors import QCompileError, VerificationError
 from qcompile.ir import ONE, ZERO, Param, integers, ops
 from qcompile.passes.ports import cuts, port_limits, to_port
-from qcompile.pipeline import Design, open_project
+from qcompile.pipeline import Design
 from qcompile.sim import ratio
 from qcompile.sim.ratio import Lazy, Ratio
 from qcompile.sim.reference import Host, evaluate
@@ -42,8 +43,9 @@ class Row:
 
 @dataclass
 class Report:
-    """Result of `verify`: exact comparisons, and the float32 execution beside them."""
+    """Result of `verify`: exact comparisons, and the float32 execution beside them. files: how many were compared."""
 
+    files: int = 0
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -59,15 +61,41 @@ def verify(
     float32: bool = True,
     progress: Progress = lambda text: None,
 ) -> Report:
-    """Verify a written project on the inputs x (vector index first), on random ones and on the extremes of the input
-    format.
+    """Verify a written project: its files are those that its model and options give, and all executions agree on the
+    inputs x (vector index first), on random ones, on the extremes of the input format, and layer by layer.
 
-    VerificationError names the first layer and element that diverge, with both values.
+    VerificationError names every file that differs, and the first layer and element that diverge, with both values.
     """
     folder = Path(directory)
-    progress("compiling the project's model again")
-    design = open_project(folder)
-    report = Report()
+    progress("1 of 5: every file, beside the model compiled again")
+    design, files, wrong = checked(folder)
+    report = Report(len(files.files))
+    try:
+        _execute(design, folder, x, samples, seed, float32, progress, report)
+    except VerificationError as error:
+        if not wrong:
+            raise
+        raise VerificationError(f"{error.what}; {described(wrong)}", error.where, error.hint) from None
+    if wrong:
+        raise VerificationError(
+            f"{described(wrong)}; the executions agree all the same",
+            str(folder),
+            "compile the model again, or remove what does not belong here",
+        )
+    return report
+
+
+def _execute(
+    design: Design,
+    folder: Path,
+    x: tuple[np.ndarray, ...],
+    samples: int,
+    seed: int,
+    float32: bool,
+    progress: Progress,
+    report: Report,
+) -> None:
+    """All executions beside each other."""
     fewer = affordable(hls.multiplications(design.graph), samples)
     if fewer < samples:
         report.notes.append(
@@ -75,17 +103,17 @@ def verify(
         )
     inputs = _inputs(design, x, fewer, seed)
     units = design.simulator.quantize(*inputs)
-    progress("reference and simulator")
+    on = f"on {len(inputs[0])} vectors"
+    progress(f"2 of 5: reference and simulator {on}")
     values = _check_reference(design, inputs, units, report)
     codes = [encode(values[v.name], v.type.format) for v in design.graph.outputs]
-    progress("emitted simulator")
+    progress(f"3 of 5: emitted simulator {on}")
     _check_emitted(design, folder, inputs, codes, values, report)
-    progress("compiling and running the C++")
+    progress(f"4 of 5: compiling the C++, then {on}")
     _check_cpp(design, folder, units, codes, values, report)
     if float32:
-        progress("float32 execution")
+        progress(f"5 of 5: float32 execution on {min(FLOAT_VECTORS, len(inputs[0]))} vectors")
         _compare_float32(design, inputs, report)
-    return report
 
 
 _PER_SECOND = 10**8  # multiplications of the compiled C++, roughly
@@ -568,4 +596,4 @@ def _on_grid(design: Design, position: int, x: np.ndarray) -> np.ndarray:
 def report_record(report: Report) -> dict[str, Any]:
     """The report for JSON."""
     agree = all(r.differing == 0 for r in report.rows if "=" in r.what)
-    return {"agree": agree, "comparisons": report.record(), "notes": report.notes}
+    return {"agree": agree, "files": report.files, "comparisons": report.record(), "notes": report.notes}

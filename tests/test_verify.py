@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import qcompile as qc
+from qcompile import authenticity
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,80 @@ def test_sound(project: Path) -> None:
     ]
 
 
+def flipped(path: Path) -> bytes:
+    """Another bit in the middle of a file; what was there before."""
+    old = path.read_bytes()
+    new = bytearray(old)
+    new[len(new) // 2] ^= 1
+    path.write_bytes(new)
+    return old
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_one_bit_in_any_file_is_noticed(
+    arch: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    design = qc.compile(digits, arch=arch, part="pynq-z2")
+    folder = design.write(tmp_path / "p")
+    files = sorted(design.files().files)
+    assert ("board/driver.py" in files) == (arch == "dataflow") and authenticity.checked(folder)[2] == {}
+    for name in ("model.onnx", "manifest.json"):
+        old = flipped(folder / name)
+        with pytest.raises(qc.QCompileError, match=name):
+            qc.verify(folder)
+        (folder / name).write_bytes(old)
+    made, given = design.files(), qc.open_project(folder)
+    monkeypatch.setattr(authenticity, "open_project", lambda path: given)  # the same again each time
+    monkeypatch.setattr(qc.Design, "files", lambda self: made)
+    for name in set(files) - {"model.onnx", "manifest.json"}:
+        old = flipped(folder / name)
+        assert authenticity.checked(folder)[2] == {name: "differs"}
+        (folder / name).unlink()
+        assert authenticity.checked(folder)[2] == {name: "is missing"}
+        (folder / name).write_bytes(old)
+
+
+def test_every_byte_of_the_manifest_counts(project: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(project, tmp_path / "copy")
+    good = (copy / "manifest.json").read_text()
+    changes = {
+        '"clock_ns": 5.0': '"clock_ns": 6.0',
+        "xc7z020clg400-1": "xc7z010clg400-1",
+        '"arch": "parallel"': '"arch": "dataflow"',
+        '"options"': '"optionz"',
+        '"version": "': '"version": "1',
+        '"top": "d': '"top": "e',
+        '"files": {': '"filez": {',
+        "\n}\n": "\n} \n",
+        '"README.md": "': '"README.md": "0',
+    }
+    for old, new in changes.items():
+        (copy / "manifest.json").write_text(good.replace(old, new))
+        with pytest.raises(qc.QCompileError, match="manifest.json"):
+            qc.verify(copy, samples=5, float32=False)
+
+
+def test_files_of_the_user_are_no_errors_and_strange_sources_are(project: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(project, tmp_path / "copy")
+    for name in ("notes.txt", "build/csim.log", "board/net.bit", "solution1/syn/report.rpt", "src/README"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text("mine")
+    assert authenticity.checked(copy)[2] == {}
+    for name in ("src/qc/old.hpp", "src/weights/w9.inc", "plan.json", "board/driver.py"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text("mine")
+        assert authenticity.checked(copy)[2] == {name: "does not belong here"}
+        (copy / name).unlink()
+
+
+def test_a_file_that_no_execution_reads_is_named(project: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(project, tmp_path / "copy")
+    top = next(copy.glob("src/*.cpp"))
+    top.write_text(top.read_text() + "\n#ifdef QC_VENDOR\n#error\n#endif\n")
+    with pytest.raises(qc.VerificationError, match=rf"1 file not as compiled: src/{top.name} differs; the executions"):
+        qc.verify(copy, samples=5, float32=False)
+
+
 def test_wrong_weight_in_cpp(project: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(project, tmp_path / "copy")
     constants = copy / "src" / "constants.hpp"
@@ -36,7 +111,8 @@ def test_wrong_weight_in_cpp(project: Path, tmp_path: Path) -> None:
     constants.write_text(changed)
     with pytest.raises(
         qc.VerificationError,
-        match=r"simulator and C\+\+ diverge first here: vector \d+, element \[0, 0\]: simulator -?\d+, C\+\+ -?\d+",
+        match=r"simulator and C\+\+ diverge first here: vector \d+, element \[0, 0\]: simulator -?\d+, C\+\+ -?\d+;"
+        r" 1 file not as compiled: src/constants.hpp differs",
     ):
         qc.verify(copy, samples=50, float32=False)
 

@@ -161,13 +161,11 @@ def _encode(fmt: Any, show: _Printer) -> str:
 
 
 def _npz(params: dict[str, np.ndarray]) -> bytes:
-    """An npz with fixed time stamps: the same parameters give the same bytes."""
+    """An npz with fixed time stamps, not compressed: the same parameters give the same bytes with every zlib."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in params.items():
             content = io.BytesIO()
             np.lib.format.write_array(content, array, allow_pickle=False)
-            archive.writestr(
-                zipfile.ZipInfo(name + ".npy", (1980, 1, 1, 0, 0, 0)), content.getvalue(), zipfile.ZIP_DEFLATED
-            )
+            archive.writestr(zipfile.ZipInfo(name + ".npy", (1980, 1, 1, 0, 0, 0)), content.getvalue())
     return buffer.getvalue()
