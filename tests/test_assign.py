@@ -4,6 +4,7 @@ bad input.
 
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from qcompile.cost.budget import Budget
 from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of
 from qcompile.pipeline import Options
+from qcompile.planning.designs import logits
 from qcompile.planning.planner import GIVEN_UP, Planner
 from qcompile.planning.settings import Settings
 
@@ -41,10 +43,10 @@ X, Y = np.load(FOLDER / "digits_x.npy"), np.load(FOLDER / "digits_y.npy")
 MLP, CNN = (qc.load(FOLDER / f"digits_float_{n}.onnx") for n in ("mlp", "cnn"))
 
 
-def planner(model: qc.Model, jobs: Jobs | None = None, **settings: object) -> Planner:
-    """Prepared up to the sensitivities; no cost tables yet."""
+def planner(model: qc.Model, jobs: Jobs | None = None, rows: int = 256, **settings: object) -> Planner:
+    """Prepared up to the sensitivities, on so many images; no cost tables yet."""
     p = Planner(model, Settings(**settings), Options(), {"lut": 10**9}, jobs or Jobs())  # type: ignore[arg-type]
-    found = data(CALIBRATION["x"], p.graph, CALIBRATION["labels"])
+    found = data(CALIBRATION["x"][:rows], p.graph, CALIBRATION["labels"][:rows])
     network = Network.of(p.graph)
     p.study = p._study(network, found, loss_of(network, found, p.settings.loss))
     return p
@@ -276,6 +278,52 @@ def test_executors_give_the_same_numbers(tmp_path: Path) -> None:
     assert not any("one tensor" in a[0] for a in seen)
     for s in (pooled, cached):
         assert all(np.array_equal(s.table[t], here.table[t]) for t in here.table)
+
+
+_NUMBERS = """
+import hashlib, sys
+from importlib.util import find_spec
+import numpy as np
+from test_assign import CNN, planner
+from qcompile.assignment.data import data
+from qcompile.assignment.jobs import silent
+from qcompile.assignment.metrics import METRICS
+from qcompile.assignment.rounding import rounded_weights
+from qcompile.assignment.sources import SOURCES
+p = planner(CNN, candidates="int3-4", rows=64)
+found = {}
+for name in ("perturbation", "kl_output", *(("fit",) if find_spec("torch") else ())):
+    found[name] = {k: v.tolist() for k, v in METRICS[name](p.study).table.items()}
+for name in ("gptq", "adaround"):
+    units = rounded_weights(name, p.study, {t.name: 0 for t in p.study.tensors}, p.graph)
+    found[name] = {k: v.tolist() for k, v in units.items()}
+if find_spec("torch"):
+    found["bn_distill"] = SOURCES["bn_distill"](CNN.graph, lambda: None, 0, silent, (0.0, 1.0)).x[0].tolist()
+for k, v in found.items():
+    print(k, hashlib.sha256(repr(v).encode()).hexdigest())
+"""
+
+
+def test_threads_and_kernels_do_not_change_a_bit() -> None:
+    """Tables, learned codes and distilled data, in processes with other numbers of threads and another BLAS kernel."""
+    seen = []
+    for more in ({"OMP_NUM_THREADS": "1"}, {"OPENBLAS_CORETYPE": "Sandybridge"}):
+        env = {k: v for k, v in os.environ.items() if "THREADS" not in k} | more
+        env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+        seen.append(subprocess.run([sys.executable, "-c", _NUMBERS], capture_output=True, text=True, env=env))
+        assert seen[-1].returncode == 0, seen[-1].stderr
+    assert seen[0].stdout.count("\n") >= 4 and len({s.stdout for s in seen}) == 1
+
+
+@pytest.mark.parametrize("family", ["fixed", "int", "float"])
+@pytest.mark.parametrize("method", ["mse", "minmax"])
+def test_the_fast_evaluation_is_the_simulator(family: str, method: str) -> None:
+    """On gridded inputs, where quotients lie on ties: float32 turned 1.49999996 into 1.5."""
+    p = planner(MLP, candidates=f"{family}3-5", range=method)
+    e = p.study.evaluation
+    for choice in ((0,) * 6, (1, 2, 0, 1, 2, 0), (2,) * 6):
+        y = e.outputs(p.configuration(choice))
+        assert np.abs(y - logits(p.design(p.plan(choice)), e.data)).max() <= 1e-6 * np.abs(y).max()
 
 
 def test_dask_gives_the_same_plan(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from qcompile.assignment.data import Data
-from qcompile.assignment.network import Array, Change, Network, replaced_by
+from qcompile.assignment.network import Change, Network, Requantize
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.tensors import tensors
 from qcompile.ir import Graph, ops
@@ -31,20 +31,19 @@ def bias_offsets(graph: Graph, plan: Plan, network: Network, data: Data) -> dict
     offsets: dict[str, tuple[float, ...]] = {}
     for node in layers:
         name, axis = node.output.name, 2 if isinstance(node.op, ops.Conv) else len(node.output.type.shape)
+        before = changes.pop(name, None)
         now = network.run(network.start(data.x), changes, keep=[name])[name]
         others = tuple(a for a in range(now.ndim) if a != axis)
-        shift = (
-            float_values[name].astype(np.float64).mean(axis=others) - now.astype(np.float64).mean(axis=others)
-        ).astype(np.float32)
+        shift = (float_values[name].mean(axis=others) - now.mean(axis=others)).astype(np.float32)
         offsets[node.origin.node or name] = tuple(float(v) for v in shift)
-        shaped = shift.reshape([-1 if a == axis else 1 for a in range(now.ndim)])
-        before = changes.get(name)
-        changes[name] = partial(_shifted, before, shaped)
+        shaped = shift.astype(np.float64).reshape([-1 if a == axis else 1 for a in range(now.ndim)])
+        changes[name] = partial(_shifted, shaped, before)
     return offsets
 
 
-def _shifted(before: Change | None, shift: Array, v: Array) -> Array:
-    return (before(v) if before else v) + shift
+def _shifted(shift: np.ndarray, then: Change | None, x: np.ndarray) -> np.ndarray:
+    """A layer's result with its offset, then quantized where it is."""
+    return then(x + shift) if then else x + shift
 
 
 def quantized(graph: Graph, plan: Plan) -> dict[str, Change]:
@@ -54,10 +53,6 @@ def quantized(graph: Graph, plan: Plan) -> dict[str, Change]:
         choice = plan.tensors.get(t.name)
         if choice is None:
             continue
-        q = choice.quantizer()
-        if isinstance(choice.units, np.ndarray):
-            w = ((choice.units - choice.zero_point) * q.steps(len(t.shape))).astype(np.float32)[None]
-            out[t.value] = partial(replaced_by, w)
-        else:
-            out[t.value] = partial(q, lead=1)
+        units = choice.units if isinstance(choice.units, np.ndarray) else None
+        out[t.value] = Requantize(choice.quantizer(), units)
     return out

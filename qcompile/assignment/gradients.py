@@ -1,16 +1,21 @@
 """Curvature of the loss, by torch: the network as a torch program, Fisher and Hessian traces. torch is an extra,
 imported here only.
+
+torch sums in an order that depends on threads and kernels. So it computes in float64, on one thread, and traces are
+rounded to `DIGITS` digits: ten million times more than what the order can change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from qcompile.assignment.data import Data
+from qcompile.assignment.exact import significant
 from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.losses import Loss
 from qcompile.assignment.network import Array, Network, Numpy
@@ -20,6 +25,7 @@ from qcompile.ir import ops
 
 CLASSES = 16  # outputs up to which expectations over them are exact; beyond, they are sampled
 SAMPLES = 4
+DIGITS = 6
 
 
 def torch_module() -> Any:
@@ -34,10 +40,24 @@ def torch_module() -> Any:
     return torch
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread: its sums in one order. Parallelism is that of `jobs`."""
+    torch = torch_module()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Torch(Numpy):
     """The rules of `network` on torch tensors. Quantizers let gradients pass as if they were not there
     (straight-through).
     """
+
+    exact = False
 
     def __init__(self) -> None:
         t = self.torch = torch_module()
@@ -45,7 +65,7 @@ class Torch(Numpy):
         self.maximum, self.minimum = t.maximum, t.minimum
 
     def array(self, x: Any) -> Array:
-        return self.torch.from_numpy(np.array(x, dtype=np.float32)) if isinstance(x, np.ndarray) else x
+        return self.torch.from_numpy(np.array(x, dtype=np.float64)) if isinstance(x, np.ndarray) else x
 
     def function(self, name: str, x: Array, alpha: float) -> Array:
         t, f = self.torch, self.torch.nn.functional
@@ -112,7 +132,7 @@ class Torch(Numpy):
         f, rank = self.torch.nn.functional, len(op.kernel)
         if largest:
             return {1: f.max_pool1d, 2: f.max_pool2d}[rank](x, op.kernel, op.strides, 0, op.dilations)
-        ones = self.torch.ones((x.shape[1], 1, *op.kernel))
+        ones = self.torch.ones((x.shape[1], 1, *op.kernel), dtype=x.dtype)
         return {1: f.conv1d, 2: f.conv2d}[rank](x, ones, None, op.strides, 0, op.dilations, x.shape[1])
 
 
@@ -120,6 +140,7 @@ def _with_weights(network: Network, weights: Mapping[str, Array]) -> dict[str, A
     return {name: lambda _, w=w: w for name, w in weights.items()}
 
 
+@one_thread()
 def fisher_traces(
     network: Network, data: Data, loss: Loss, weights: Sequence[str], activations: Sequence[str], seed: int = 0
 ) -> dict[str, float]:
@@ -141,7 +162,7 @@ def fisher_traces(
         for scale, direction in _directions(network, loss, part, xp, generator):
             _add_weights(network, part, base, direction, scale, total, xp)
             _add_activations(network, part, activations, direction, scale, total, xp)
-    return {k: v / len(data) for k, v in total.items()}
+    return {k: significant(v / len(data), DIGITS) for k, v in total.items()}
 
 
 def _directions(
@@ -154,14 +175,14 @@ def _directions(
     with torch.no_grad():
         y = network.run(part, xp=xp)[network.output].reshape(len(next(iter(part.values()))), -1)
     n, k = y.shape
-    eye = torch.eye(k)
+    eye = torch.eye(k, dtype=y.dtype)
     if loss.kind == "mse":
         if k <= CLASSES:
-            return [(torch.full((n,), 2.0 / k / loss.spread**2), eye[c].expand(n, k)) for c in range(k)]
+            return [(torch.full((n,), 2.0 / k / loss.spread**2, dtype=y.dtype), eye[c].expand(n, k)) for c in range(k)]
         return [
             (
-                torch.full((n,), 2.0 / k / SAMPLES / loss.spread**2),
-                torch.randint(0, 2, (n, k), generator=generator) * 2.0 - 1,
+                torch.full((n,), 2.0 / k / SAMPLES / loss.spread**2, dtype=y.dtype),
+                torch.randint(0, 2, (n, k), generator=generator).double() * 2 - 1,
             )
             for _ in range(SAMPLES)
         ]
@@ -169,7 +190,7 @@ def _directions(
     if k <= CLASSES:
         return [(p[:, c], eye[c] - p) for c in range(k)]
     drawn = torch.multinomial(p, SAMPLES, replacement=True, generator=generator)
-    return [(torch.full((n,), 1.0 / SAMPLES), eye[drawn[:, s]] - p) for s in range(SAMPLES)]
+    return [(torch.full((n,), 1.0 / SAMPLES, dtype=y.dtype), eye[drawn[:, s]] - p) for s in range(SAMPLES)]
 
 
 def _add_weights(
@@ -192,7 +213,7 @@ def _add_weights(
         return
     per_sample = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0, 0))(base, part, direction)
     for name, g in per_sample.items():
-        total[name] += float((g.reshape(len(g), -1).double().square().sum(dim=1) * scale).sum())
+        total[name] += float((g.reshape(len(g), -1).square().sum(dim=1) * scale).sum())
 
 
 def _add_activations(
@@ -220,9 +241,10 @@ def _add_activations(
     )
     for name, g in zip(names, grads, strict=True):
         if g is not None:
-            total[name] += float((g.reshape(len(g), -1).double().square().sum(dim=1) * scale).sum())
+            total[name] += float((g.reshape(len(g), -1).square().sum(dim=1) * scale).sum())
 
 
+@one_thread()
 def hessian_traces(
     network: Network,
     data: Data,
@@ -261,11 +283,11 @@ def hessian_traces(
             chosen = [i for i, n in enumerate(names) if n in group]
             if not chosen:
                 continue
-            vs = [torch.randint(0, 2, grads[i].shape, generator=generator) * 2.0 - 1 for i in chosen]
+            vs = [torch.randint(0, 2, grads[i].shape, generator=generator).double() * 2 - 1 for i in chosen]
             products = torch.autograd.grad(
                 [grads[i] for i in chosen], [leaves[names[i]] for i in chosen], vs, retain_graph=True, allow_unused=True
             )
             for i, v, hv in zip(chosen, vs, products, strict=True):
                 if hv is not None:
-                    total[names[i]] += float((v * hv).double().sum()) / probes
-    return total
+                    total[names[i]] += float((v * hv).sum()) / probes
+    return {k: significant(v, DIGITS) for k, v in total.items()}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.assignment.data import Data
+from qcompile.assignment.exact import significant
 from qcompile.assignment.network import Network
 from qcompile.assignment.registry import unknown
 
@@ -25,8 +26,8 @@ class Loss:
     spread: float = 1.0
 
     def __call__(self, y: np.ndarray) -> float:
-        """Loss of outputs (N, ...)."""
-        return float(self.rows(y).mean())
+        """Loss of outputs (N, ...), to nine digits."""
+        return significant(float(self.rows(y).mean()))
 
     def rows(self, y: np.ndarray) -> np.ndarray:
         """Loss of every vector."""
@@ -43,12 +44,12 @@ class Loss:
         """The same mean on torch tensors."""
         y = y.reshape(len(y), -1)
         if self.kind == "mse":
-            return ((y - torch.from_numpy(self.target.astype(np.float32))) / self.spread).square().mean()
+            return ((y - torch.from_numpy(self.target.astype(np.float64))) / self.spread).square().mean()
         logp = torch.log_softmax(y, dim=1)
         if self.kind == "cross_entropy":
             return -logp[torch.arange(len(y)), torch.from_numpy(self.target)].mean()
         return (
-            -(torch.from_numpy(self.target.astype(np.float32)) * logp).sum(dim=1).mean()
+            -(torch.from_numpy(self.target.astype(np.float64)) * logp).sum(dim=1).mean()
         )  # without the entropy of the target
 
     def take(self, rows: Any) -> Loss:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from qcompile.assignment.exact import significant
 from qcompile.assignment.registry import Registry
 from qcompile.assignment.study import Configuration, Evaluation, Study
 
@@ -136,9 +137,9 @@ def _divergence(evaluation: Evaluation, configuration: Configuration) -> float:
 
     p, q = (evaluation.outputs(c).astype(np.float64) for c in ({}, configuration))
     if p.shape[1] == 1:
-        return float(np.square(p - q).mean() / max(float(p.var()), 1e-30))
+        return significant(float(np.square(p - q).mean() / max(float(p.var()), 1e-30)))
     p, q = log_softmax(p), log_softmax(q)
-    return float((np.exp(p) * (p - q)).sum(axis=1).mean())
+    return significant(float((np.exp(p) * (p - q)).sum(axis=1).mean()))
 
 
 @METRICS.add("interaction")

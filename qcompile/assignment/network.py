@@ -1,16 +1,22 @@
-"""A model graph as a fast float32 program, on numpy or torch: what searches evaluate. Never the reference."""
+"""A model graph as a fast float64 program, on numpy or torch: what searches evaluate. Never the reference.
+
+On numpy its results are the same bits on any number of threads and with any BLAS: sums of products are exact (see
+`exact`), numpy takes all others in a fixed order. Products of quantized tensors are products of their codes, so that a
+quantized network is computed as the compiled one computes it, up to the rounding of float64 in what a Map does.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from qcompile.assignment.exact import bits_of, product, whole
 from qcompile.assignment.grids import Quantizer, unit_step
 from qcompile.formats import Rounding
 from qcompile.ir import Graph, Node, Param, ops
@@ -21,24 +27,38 @@ Array = Any  # a numpy array, or a torch tensor
 Change = Callable[[Array], Array]
 
 
-def replaced_by(value: Array, _: Array) -> Array:
-    """With its first argument bound: the change that puts a value in a tensor's place."""
-    return value
-
-
 Rule = Callable[["Numpy", Any, list[Any], tuple[int, ...]], Array]
 RULES: dict[type, Rule] = {}
 
 
+_MOVED = (ops.Reshape, ops.Transpose, ops.Take, ops.Pad, ops.MaxPool, ops.ReduceMax, ops.Concat)  # keep their grid
+
+
+@dataclass(frozen=True)
+class Requantize:
+    """A change: a tensor on a grid. units: codes of a weight that are not simply the nearest ones."""
+
+    quantizer: Quantizer
+    units: np.ndarray | None = None
+
+    def __call__(self, x: Array) -> Array:
+        q = self.quantizer
+        if self.units is None:
+            return q(x, lead=1)
+        return ((self.units - q.zero_point) * q.steps(self.units.ndim))[None]
+
+
 class Numpy:
     """The array library under the rules; `Torch` in `gradients` is the other one."""
+
+    exact = True  # products of codes, sums in a fixed order
 
     def array(self, x: np.ndarray) -> Array:
         return x
 
     exp, log = staticmethod(np.exp), staticmethod(np.log)
     maximum, minimum = staticmethod(np.maximum), staticmethod(np.minimum)
-    where, matmul = staticmethod(np.where), staticmethod(np.matmul)
+    where, matmul = staticmethod(np.where), staticmethod(product)
 
     def function(self, name: str, x: Array, alpha: float) -> Array:
         return kernels.FUNCTIONS[name](x, alpha).astype(x.dtype)
@@ -68,17 +88,16 @@ class Numpy:
 
     def conv(self, x: Array, w: Array, op: ops.Conv) -> Array:
         """x (B, C, *space), w (O, C / groups, *kernel)."""
-        kernel, groups = w.shape[2:], op.groups
+        kernel, groups, rank = w.shape[2:], op.groups, len(w.shape) - 2
+        bits = bits_of(math.prod(w.shape[1:]))
+        (x, of_x), (w, of_w) = whole(x, bits, tuple(range(1, x.ndim))), whole(w, bits, tuple(range(1, w.ndim)))
         windows = _windows(x, kernel, op.strides, op.dilations)  # B, C, *places, *kernel
-        places, rank = windows.shape[2 : 2 + len(kernel)], len(kernel)
+        places = windows.shape[2 : 2 + rank]
         order = (0, *range(2, 2 + rank), 1, *range(2 + rank, 2 + 2 * rank))
         columns = windows.transpose(order).reshape(x.shape[0] * math.prod(places), groups, -1)
         rows = w.reshape(groups, w.shape[0] // groups, -1)
-        if groups == 1:
-            y = columns[:, 0] @ rows[0].T
-        else:
-            y = np.einsum("pgk,gok->pgo", columns, rows, optimize=True).reshape(len(columns), -1)
-        return np.moveaxis(y.reshape(x.shape[0], *places, -1), -1, 1)
+        y = (columns.transpose(1, 0, 2) @ rows.transpose(0, 2, 1)).transpose(1, 0, 2)
+        return np.moveaxis(y.reshape(x.shape[0], *places, -1), -1, 1) * of_x * of_w.reshape(-1, *(1,) * rank)
 
     def pool(self, x: Array, op: Any, largest: bool) -> Array:
         windows = _windows(x, op.kernel, op.strides, op.dilations)
@@ -138,14 +157,14 @@ def _func(xp: Numpy, op: ops.Func, x: list[Any], shape: tuple[int, ...]) -> Arra
 
 @_rule(ops.Count)
 def _count(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
-    return xp.array((np.asarray(x[0])[..., None] >= op.thresholds).sum(axis=-1).astype(np.float32))
+    return xp.array((np.asarray(x[0])[..., None] >= op.thresholds).sum(axis=-1).astype(np.float64))
 
 
 @_rule(ops.Quantize)
 def _quantize(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
     """A quantizer that the model has itself. Rounding modes other than to nearest are as good as that for a search."""
     fmt, unit = unit_step(op.format)
-    zero, scale = op.zero_point, (op.scale * float(unit)).astype(np.float32)
+    zero, scale = op.zero_point, op.scale * float(unit)
     q = Quantizer(fmt, np.ones(()))
     return (xp.quantize(q, x[0] / xp.array(scale) + xp.array(zero)) - xp.array(zero)) * xp.array(scale)
 
@@ -233,7 +252,7 @@ def _reduce_max(xp: Numpy, op: ops.ReduceMax, x: list[Any], shape: tuple[int, ..
 
 @_rule(ops.ArgMax)
 def _arg_max(xp: Numpy, op: ops.ArgMax, x: list[Any], shape: tuple[int, ...]) -> Array:
-    return xp.array(arg_max(np.asarray(x[0]), op, lead=1).astype(np.float32))
+    return xp.array(arg_max(np.asarray(x[0]), op, lead=1).astype(np.float64))
 
 
 @_rule(ops.Softmax)
@@ -246,13 +265,16 @@ def _softmax(xp: Numpy, op: ops.Softmax, x: list[Any], shape: tuple[int, ...]) -
 
 @dataclass(frozen=True)
 class Step:
-    """One node: its op with float32 arrays for exact parameters, the values that it takes and makes."""
+    """One node: its op with float64 arrays for exact parameters, the values that it takes and makes. grid: the step of
+    the numbers that it makes, where the model itself has quantized them.
+    """
 
     rule: type
     op: Any
     inputs: tuple[str, ...]
     output: str
     shape: tuple[int, ...]
+    grid: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -267,8 +289,8 @@ class Network:
 
     @staticmethod
     def of(graph: Graph) -> Network:
-        """The program of a model graph. Constants become their float32 numbers, with a leading axis for the batch."""
-        steps = [_step(n) for n in graph.nodes]
+        """The program of a model graph. Constants become their float64 numbers, with a leading axis for the batch."""
+        steps = _on_grids([_step(n) for n in graph.nodes])
         output = graph.outputs[0].name
         maker = graph.producers.get(output)
         soft = maker is not None and isinstance(maker.op, ops.Softmax)
@@ -291,9 +313,9 @@ class Network:
         return {s.output: s.op.values for s in self.steps if s.rule is ops.Constant}
 
     def start(self, x: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """The inputs by name, float32 of shape (N, *shape)."""
+        """The inputs by name, float64 of shape (N, *shape)."""
         return {
-            name: np.asarray(a, dtype=np.float32).reshape(len(a), *shape)
+            name: np.asarray(a, dtype=np.float64).reshape(len(a), *shape)
             for (name, shape), a in zip(self.inputs, x, strict=True)
         }
 
@@ -307,38 +329,101 @@ class Network:
         """All tensors from the inputs. changes: what becomes of a tensor once it is made. keep: which to return beside
         the output (None: all).
         """
-        changes = changes or {}
-        out = {k: changes[k](v) if k in changes else v for k, v in values.items()}
+        made = _Made(changes or {}, xp)
+        for name, v in values.items():
+            made.put(name, v)
         for s in self.steps:
-            y = RULES[s.rule](xp, s.op, [out[i] for i in s.inputs], s.shape)
-            out[s.output] = changes[s.output](y) if s.output in changes else y
-        return out if keep is None else {k: out[k] for k in {self.output, *keep}}
+            made.step(s)
+        return made.values if keep is None else {k: made.values[k] for k in {self.output, *keep}}
 
     def again(self, base: Mapping[str, Array], changes: Mapping[str, Change], xp: Numpy = _NUMPY) -> Array:
         """The output with changes, given all tensors without them: only what depends on a change is computed."""
-        fresh: dict[str, Array] = {name: changes[name](base[name]) for name, _ in self.inputs if name in changes}
+        made = _Made(changes, xp, base, {s.output: s.grid for s in self.steps if s.grid is not None})
+        for name, _ in self.inputs:
+            if name in changes:
+                made.put(name, base[name])
         for s in self.steps:
-            if s.output in changes or any(i in fresh for i in s.inputs):
-                made = (
-                    base[s.output]
-                    if not any(i in fresh for i in s.inputs)
-                    else RULES[s.rule](xp, s.op, [fresh.get(i, base[i]) for i in s.inputs], s.shape)
-                )
-                fresh[s.output] = changes[s.output](made) if s.output in changes else made
-        return fresh.get(self.output, base[self.output])
+            if any(i in made.values for i in s.inputs):
+                made.step(s)
+            elif s.output in changes:
+                made.put(s.output, base[s.output], s.grid)
+        return made.values.get(self.output, base[self.output])
+
+
+class _Made:
+    """Tensors while they are computed, and the steps of those that lie on a grid: of shape (), or as a weight has them
+    along its output axis.
+    """
+
+    def __init__(
+        self,
+        changes: Mapping[str, Change],
+        xp: Numpy,
+        base: Mapping[str, Array] | None = None,
+        grids: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self.changes, self.xp, self.base = changes, xp, base or {}
+        self.values: dict[str, Array] = {}
+        self.grids: dict[str, np.ndarray | None] = dict(grids or {})
+
+    def put(self, name: str, value: Array, grid: np.ndarray | None = None) -> None:
+        change = self.changes.get(name)
+        if change is not None:
+            value = change(value)
+            grid = change.quantizer.steps(value.ndim - 1) if isinstance(change, Requantize) else None
+        self.values[name], self.grids[name] = value, grid
+
+    def step(self, s: Step) -> None:
+        x = [self.values[i] if i in self.values else self.base[i] for i in s.inputs]
+        grids = [self.grids.get(i) for i in s.inputs]
+        if s.rule in (ops.MatMul, ops.Conv) and self.xp.exact:
+            self.put(s.output, self._product(s, x, grids))
+            return
+        grid = s.grid if s.rule not in _MOVED else None if grids[0] is None or grids[0].ndim else grids[0]
+        self.put(s.output, RULES[s.rule](self.xp, s.op, x, s.shape), grid)
+
+    def _product(self, s: Step, x: list[Array], grids: list[np.ndarray | None]) -> Array:
+        """A product of numbers in units of their steps, which are whole where they are codes: then exact."""
+        factors = []
+        for i, grid in enumerate(grids):
+            if grid is not None and (grid.ndim == 0 or i == 1):
+                x[i] = x[i] / grid
+                factors.append(grid if s.rule is ops.MatMul or grid.ndim == 0 else grid.reshape(grid.shape[:-1]))
+        y = RULES[s.rule](self.xp, s.op, x, s.shape)
+        for f in factors:
+            y = y * f
+        return y
 
 
 def _step(node: Node) -> Step:
     """Batch norm becomes its factor and offset."""
     op = batch_norm(node.op) if isinstance(node.op, ops.BatchNorm) else node.op
     if isinstance(op, ops.Constant):
-        fields: dict[str, Any] = {"values": constant(node).float64().astype(np.float32)}
+        fields: dict[str, Any] = {"values": constant(node).float64()}
     else:
-        fields = {k: v.numpy().astype(np.float32) if isinstance(v, Param) else v for k, v in vars(op).items()}
+        fields = {k: v.numpy().astype(np.float64) if isinstance(v, Param) else v for k, v in vars(op).items()}
     return Step(
         type(op),
         SimpleNamespace(**fields),
         tuple(v.name for v in node.inputs),
         node.output.name,
         node.output.type.shape,
+        _grid(node),
     )
+
+
+def _on_grids(steps: list[Step]) -> list[Step]:
+    """With the grids of the model's own quantizers behind ops that only move numbers too."""
+    grids: dict[str, np.ndarray | None] = {}
+    for i, s in enumerate(steps):
+        if s.rule in _MOVED:
+            steps[i] = s = replace(s, grid=grids.get(s.inputs[0]))
+        grids[s.output] = s.grid
+    return steps
+
+
+def _grid(node: Node) -> np.ndarray | None:
+    """The step of a tensor that the model has quantized with one scale."""
+    t = node.output.type
+    quantized = isinstance(node.op, (ops.Constant, ops.Quantize)) and t.format is not None and t.scale.is_scalar
+    return np.asarray(t.scale.numpy(), dtype=np.float64).reshape(()) if quantized else None

@@ -3,18 +3,22 @@ minifloats and powers of two.
 
 All see a layer as y = sum_k x_k w_k with the inputs that the quantized layers in front of it make, and the float
 layer's outputs as target.
+
+Codes are the same on any number of threads: sums of products are exact (see `exact`). Only the factorization of `gptq`
+is BLAS's own: its float64 noise cannot move a code, since what is rounded is first brought to multiples of 2**-20 of a
+step, where numbers that lie on ties by their structure stay exactly there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
+from qcompile.assignment.exact import product, significant
 from qcompile.assignment.grids import Quantizer, neighbours, round_units
-from qcompile.assignment.network import Network, _windows, replaced_by
+from qcompile.assignment.network import Network, Requantize, _windows
 from qcompile.assignment.registry import Registry
 from qcompile.assignment.study import Study
 from qcompile.assignment.tensors import Tensor
@@ -24,6 +28,7 @@ ROUNDINGS = Registry("rounding")
 ROWS = 4096  # of inputs that a layer is looked at on
 STEPS, RATE, LAMBDA, WARM = 1500, 1e-2, 0.5, 0.2  # of adaround
 DAMP = 0.01  # of gptq, of the mean diagonal
+SNAP = 2.0**20  # parts of a step that gptq tells apart
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,18 @@ class Layer:
 
     def error(self, units: np.ndarray) -> float:
         """Mean square error of the outputs."""
-        y = np.einsum("rgk,gok->rgo", self.x, units * self.step, optimize=True)
-        return float(np.square(y - np.einsum("rgk,gok->rgo", self.target, self.w, optimize=True)).mean())
+        off = _outputs(self.x, units * self.step) - _outputs(self.target, self.w)
+        return significant(float(np.square(off).mean()))
+
+
+def _outputs(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """(groups, rows, outputs) of inputs (rows, groups, terms) and weights (groups, outputs, terms)."""
+    return product(x.transpose(1, 0, 2), w.transpose(0, 2, 1))
+
+
+def _gram(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(groups, terms, terms): a^T b of two inputs (rows, groups, terms)."""
+    return product(a.transpose(1, 2, 0), b.transpose(1, 0, 2))
 
 
 def rounded_weights(name: str, study: Study, configuration: Mapping[str, int], graph: Graph) -> dict[str, np.ndarray]:
@@ -72,8 +87,7 @@ def rounded_weights(name: str, study: Study, configuration: Mapping[str, int], g
         found = method(layer)
         units = _folded(found, node, t)
         out[t.name] = units.astype(np.int64)
-        steps = q.steps(len(t.shape))
-        changes[t.value] = partial(replaced_by, (units * steps).astype(np.float32)[None])
+        changes[t.value] = Requantize(q, out[t.name])
         study.jobs.progress(f"rounding ({name})", done, len(layers))
     return out
 
@@ -137,17 +151,16 @@ def gptq(layer: Layer) -> np.ndarray:
     (ours).
     """
     out = np.empty_like(layer.units)
-    for g in range(layer.w.shape[0]):
-        x, target = layer.x[:, g], layer.target[:, g]
-        h = x.T @ x
-        h += np.eye(len(h)) * max(DAMP * float(np.trace(h)) / len(h), 1e-9)
+    own, crossed = _gram(layer.x, layer.x), _gram(layer.x, layer.target)
+    for g, h in enumerate(own):
+        damp = max(DAMP * float(np.trace(h)) / len(h), 1e-9)
+        h = h + np.eye(len(h)) * damp
         # argmin |X w' - T w|^2 + damping |w' - w|^2
-        damp = max(DAMP * float(np.trace(x.T @ x)) / len(h), 1e-9)
-        w = np.linalg.solve(h, x.T @ (target @ layer.w[g].T) + damp * layer.w[g].T).T
+        w = np.linalg.solve(h, product(crossed[g], layer.w[g].T) + damp * layer.w[g].T).T
         u = np.linalg.cholesky(np.linalg.inv(h)).T
         w = w / layer.step[g]
         for k in range(w.shape[1]):
-            q = round_units(w[:, k], layer.quantizer.format)
+            q = round_units(np.rint(w[:, k] * SNAP) / SNAP, layer.quantizer.format)
             out[g, :, k] = q
             w[:, k + 1 :] -= np.outer((w[:, k] - q) / u[k, k], u[k, k + 1 :])
     nearest = rtn(layer)
@@ -166,30 +179,16 @@ def adaround(layer: Layer) -> np.ndarray:
     share = np.where(span > 0, (layer.units - low) / np.where(span > 0, span, 1), 0.5)
     v = -np.log(1.2 / (np.clip(share, 0.005, 0.995) + 0.1) - 1)
     count = len(layer.x) * layer.w.shape[1]
-    gram = np.einsum("rgk,rgl->gkl", layer.x, layer.x, optimize=True)
-    goal = np.einsum(
-        "gok,gkl->gol", layer.w, np.einsum("rgk,rgl->gkl", layer.target, layer.x, optimize=True), optimize=True
-    )
-    power = max(
-        float(
-            np.einsum(
-                "gok,gkl,gol->",
-                layer.w,
-                np.einsum("rgk,rgl->gkl", layer.target, layer.target, optimize=True),
-                layer.w,
-                optimize=True,
-            )
-        )
-        / count,
-        1e-30,
-    )
+    gram = _gram(layer.x, layer.x)
+    goal = product(layer.w, _gram(layer.target, layer.x))
+    power = max(float(np.square(_outputs(layer.target, layer.w)).sum()) / count, 1e-30)
     first, second = np.zeros_like(v), np.zeros_like(v)
     for step in range(1, STEPS + 1):
         s = 1 / (1 + np.exp(-v))
         raw = 1.2 * s - 0.1
         h = np.clip(raw, 0, 1)
         inside = (raw > 0) & (raw < 1)
-        off = (low + span * h) * layer.step @ gram - goal
+        off = product((low + span * h) * layer.step, gram) - goal
         gradient = off * (2 / (count * power)) * span * layer.step
         if step > WARM * STEPS:
             beta = 2 + 18 * (1 - (step / STEPS - WARM) / (1 - WARM))

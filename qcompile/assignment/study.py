@@ -15,15 +15,18 @@ import numpy as np
 from qcompile.assignment import ranges
 from qcompile.assignment.candidates import Candidate
 from qcompile.assignment.data import Data
+from qcompile.assignment.exact import significant
 from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import Loss
-from qcompile.assignment.network import Network
+from qcompile.assignment.network import Network, Requantize
 from qcompile.assignment.tensors import WEIGHT, Tensor
 from qcompile.errors import QCompileError
 
 _NUMBERS = 2**20  # numbers of an activation that ranges are looked for on
 _HELD = 2**28  # bytes of activations that are kept to start from
+
+_ARITHMETIC = "exact sums in float64"  # in digests: results of another arithmetic are not taken from a cache
 
 Configuration = Mapping[str, int]  # tensor -> index of its candidate; tensors left out stay float
 
@@ -37,9 +40,8 @@ class Evaluation:
     loss: Loss
     values: dict[str, str]  # tensor -> name in the graph
     quantizers: dict[str, tuple[Quantizer, ...]]
-    weights: dict[str, list[np.ndarray | None]] = field(
-        default_factory=dict
-    )  # quantized weights where rounding is not to nearest
+    # codes of weights, per candidate, where rounding is not to nearest
+    weights: dict[str, list[np.ndarray | None]] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k not in ("_base", "base")}
@@ -47,16 +49,15 @@ class Evaluation:
     @cached_property
     def base(self) -> dict[str, np.ndarray] | None:
         """All tensors of the float network, if there is room for them."""
-        size = 4 * len(self.data) * sum(int(np.prod(s.shape)) for s in self.network.steps)
+        size = 8 * len(self.data) * sum(int(np.prod(s.shape)) for s in self.network.steps)
         return self.network.run(self.network.start(self.data.x), keep=None) if size <= _HELD else None
 
     def changes(self, configuration: Configuration) -> dict[str, Any]:
         """What becomes of the graph's tensors under a configuration."""
         out = {}
         for name, index in configuration.items():
-            q = self.quantizers[name][index]
             own = self.weights.get(name, [None] * (index + 1))[index]
-            out[self.values[name]] = (lambda x, w=own: w[None]) if own is not None else (lambda x, q=q: q(x, lead=1))
+            out[self.values[name]] = Requantize(self.quantizers[name][index], own)
         return out
 
     def outputs(self, configuration: Configuration) -> np.ndarray:
@@ -81,7 +82,7 @@ class Evaluation:
     @property
     def digest(self) -> str:
         """Of everything that decides the results."""
-        hasher = hashlib.sha256((self.network.digest + self.data.digest + self.loss.kind).encode())
+        hasher = hashlib.sha256((_ARITHMETIC + self.network.digest + self.data.digest + self.loss.kind).encode())
         hasher.update(np.ascontiguousarray(self.loss.target).tobytes())
         for name, qs in sorted(self.quantizers.items()):
             for q in qs:
@@ -150,7 +151,8 @@ class Study:
 
 
 def _error(x: np.ndarray, q: Quantizer) -> float:
-    return float(np.square(q(x) - x).mean())
+    x = x.astype(np.float64)
+    return significant(float(np.square(q(x) - x).mean()))
 
 
 def study(
