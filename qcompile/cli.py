@@ -291,15 +291,18 @@ def _inspection(model: Any, design: Any, problem: Any) -> dict[str, Any]:
 def _show_inspection(path: str, model: Any, design: Any, problem: Any) -> None:
     _table(
         f"{path}: after import",
-        ["output", "op", "shape", "from"],
-        [[n.output.name, _op_text(n.op), shape(n.output.type.shape), n.origin] for n in model.graph.nodes],
+        ["layer", "op", "shape", "from"],
+        [
+            [model.graph.layers[n.output.name], _op_text(n.op), shape(n.output.type.shape), n.origin.op]
+            for n in model.graph.nodes
+        ],
     )
     if design is not None:
         _table(
             "after lowering",
-            ["output", "op", "codes", "shape"],
+            ["layer", "op", "codes", "shape"],
             [
-                [n.output.name, _op_text(n.op), n.output.type.format, shape(n.output.type.shape)]
+                [design.graph.layers[n.output.name], _op_text(n.op), n.output.type.format, shape(n.output.type.shape)]
                 for n in design.graph.nodes
             ],
         )
@@ -386,7 +389,7 @@ def _summary(design: Design, output: str) -> None:
         note = node.op.impl.kind if isinstance(node.op, ops.Map) and node.op.impl else ""
         rows.append(
             [
-                node.output.name,
+                design.graph.layers[node.output.name],
                 type(node.op).__name__,
                 shape(node.output.type.shape),
                 node.output.type.format,
@@ -394,7 +397,7 @@ def _summary(design: Design, output: str) -> None:
                 note,
             ]
         )
-    _table(f"{design.model.name} -> {output}", ["tensor", "op", "shape", "codes", "weights", "implementation"], rows)
+    _table(f"{design.model.name} -> {output}", ["layer", "op", "shape", "codes", "weights", "as"], rows)
 
 
 ASSIGN_OPTIONS = [
@@ -729,10 +732,10 @@ def _show_layers(directory: str, rows: list[Layer], given: bool) -> None:
     )
     _table(
         title,
-        ["tensor", "op", "codes", "bound", "seen", "wasted", "saturated", "SQNR dB"],
+        ["layer", "op", "codes", "bound", "seen", "wasted", "saturated", "SQNR dB"],
         [
             [
-                r.tensor,
+                r.layer,
                 r.op,
                 r.format,
                 f"{r.bound[0]}..{r.bound[1]}",

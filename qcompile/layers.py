@@ -23,13 +23,14 @@ MEASURED = (ops.Map, ops.MatMul, ops.Conv, ops.Mul, ops.SumPool, ops.ReduceSum, 
 
 @dataclass(frozen=True)
 class Layer:
-    """One tensor of the integer graph. Ranges are in units.
+    """One tensor of the integer graph; layer: the name of what makes it. Ranges are in units.
 
     wasted_bits: width of the format less the bits that the seen range needs. For quantizers only: saturated, the share
     of numbers that lay beyond the format's ends, and sqnr_db, 10 log10 (power of the unquantized numbers / power of the
     quantization error).
     """
 
+    layer: str
     tensor: str
     origin: str
     op: str
@@ -70,7 +71,13 @@ def layers(design: Design, *x: np.ndarray, progress: Callable[[str], None] = lam
             seen[node.output.name] = min(lo, old[0]), max(hi, old[1])
         _add_noise(design, part, noise)
     return [
-        _layer(n, known[n.output.name].bounds, seen[n.output.name], noise.get(untransposed(n.output.name)))
+        _layer(
+            design.graph.layers[n.output.name],
+            n,
+            known[n.output.name].bounds,
+            seen[n.output.name],
+            noise.get(untransposed(n.output.name)),
+        )
         for n in nodes
     ]
 
@@ -93,7 +100,7 @@ def _add_noise(design: Design, x: list[np.ndarray], noise: dict[str, _Noise]) ->
             own.count += before.size
 
 
-def _layer(node: Node, reach: tuple[int, int], seen: tuple[int, int], noise: _Noise | None) -> Layer:
+def _layer(name: str, node: Node, reach: tuple[int, int], seen: tuple[int, int], noise: _Noise | None) -> Layer:
     fmt = node.output.type.format
     assert fmt is not None
     needed = smallest_format(*seen).width if bound(np.array(seen, dtype=object)) else 1
@@ -103,5 +110,14 @@ def _layer(node: Node, reach: tuple[int, int], seen: tuple[int, int], noise: _No
         sqnr = math.inf if noise.error == 0 else 10 * math.log10(noise.signal / noise.error)
     kind = type(node.op).__name__
     return Layer(
-        node.output.name, str(node.origin), kind, str(fmt), reach, seen, max(0, fmt.width - needed), saturated, sqnr
+        name,
+        node.output.name,
+        str(node.origin),
+        kind,
+        str(fmt),
+        reach,
+        seen,
+        max(0, fmt.width - needed),
+        saturated,
+        sqnr,
     )

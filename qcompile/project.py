@@ -52,7 +52,7 @@ def project_files(design: Design) -> FileSet:
     if design.plan is not None:
         files["plan.json"] = design.plan.to_json().encode()
     if design.network is not None and design.schedule is not None:
-        files["schedule.json"] = _json(schedule_record(design.network, design.schedule))
+        files["schedule.json"] = _json(schedule_record(design.network, design.schedule, design.graph.layers))
     files["graph.txt"] = print_graph(design.graph, data=False).encode()
     proofs = certificate(design)
     files["certificate.json"] = _json(proofs)
@@ -187,11 +187,13 @@ def certificate(design: Design) -> dict[str, Any]:
         reach = [known[v.name] for v in node.inputs]
         if isinstance(node.op, ops.Map):
             low, high = row_ranges(node, reach)
-            maps.append(_map_record(node, int(low.min()), int(high.max()), fabric))
+            name = design.graph.layers[node.output.name]
+            maps.append({"layer": name} | _map_record(node, int(low.min()), int(high.max()), fabric))
         elif isinstance(node.op, (ops.MatMul, ops.Conv, ops.Mul, ops.SumPool, ops.ReduceSum, ops.IntSoftmax)):
             lo, hi = known[node.output.name].bounds
             accumulators.append(
                 {
+                    "layer": design.graph.layers[node.output.name],
                     "tensor": node.output.name,
                     "op": type(node.op).__name__,
                     "from": str(node.origin),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -12,12 +13,17 @@ import sys
 import termios
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT
 
 import qcompile as qc
 from qcompile import cli
+from qcompile.layers import layers
 from qcompile.tables import paragraph, shortened, table
 
 ROWS = [
@@ -127,3 +133,60 @@ def test_a_terminal_and_a_pipe(tmp_path: Path, digits: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "40"}
     piped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment).stdout
     assert "/3/act_quant/export_handler/Quant" in piped
+
+
+# --- names
+
+
+def linear(names: list[str], tensors: list[str]) -> bytes:
+    """Quant, MatMul, Quant, MatMul, Quant with these names of nodes and tensors."""
+    helper = onnx.helper
+    made = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 4])]
+    out = [helper.make_tensor_value_info(tensors[-1], onnx.TensorProto.FLOAT, [1, 4])]
+    weights = [onnx.numpy_helper.from_array(np.arange(16, dtype=np.float32).reshape(4, 4) - 7, n) for n in ("w", "v")]
+    scalars = [onnx.numpy_helper.from_array(np.float32(v), n) for n, v in (("s", 1), ("z", 0), ("b", 5))]
+    nodes, before = [], "x"
+    for name, tensor, weight in zip(names, tensors, [None, "w", None, "v", None], strict=True):
+        inputs = [before, weight] if weight else [before, "s", "z", "b"]
+        more = {} if weight else {"domain": "qonnx.custom_op.general", "signed": 1, "rounding_mode": "ROUND"}
+        nodes.append(helper.make_node("MatMul" if weight else "Quant", inputs, [tensor], name=name, **more))
+        before = tensor
+    graph = helper.make_graph(nodes, "net", made, out, [*weights, *scalars])
+    return helper.make_model(graph).SerializeToString()
+
+
+def test_a_layer_has_one_name_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its node; in tables, schedule, certificate, folding and what comes back from --fit."""
+    monkeypatch.chdir(tmp_path)
+    source = linear(["q0", "first", "q1", "second", "q2"], ["a", "b#1", "c", "d", "y"])
+    (tmp_path / "net.onnx").write_bytes(source)
+    fold = json.dumps({"first": {"pe": 2, "simd": 2}, "second": {"pe": 4, "simd": 1}})
+    design = qc.compile(source, arch="dataflow", fold=fold)
+    design.write("p")
+    names = {"first", "second"}
+    assert names <= {layer.name for layer in design.estimate().layers}
+    processes = {p["layer"]: (p["pe"], p["simd"]) for p in json.loads(Path("p/schedule.json").read_text())["processes"]}
+    assert processes["first"] == (2, 2) and processes["second"] == (4, 1)
+    assert names <= {a["layer"] for a in json.loads(Path("p/certificate.json").read_text())["accumulators"]}
+    assert names <= {row.layer for row in layers(design, np.zeros((2, 4), np.float32))}
+    assert set(json.loads(qc.compile(source, fit=True).options.fold)) == names
+    shown = CliRunner().invoke(cli.main, ["compile", "net.onnx", "--fold", "p/none.json", "-o", "q"])
+    assert shown.exit_code == 1 and "cannot be read" in shown.stderr
+    summary = CliRunner().invoke(cli.main, ["compile", "net.onnx", "-o", "q"]).stdout
+    assert {(line.split() or [""])[0] for line in summary.splitlines()} >= names
+    old = json.dumps({"b#1": {"pe": 2, "simd": 2}, "d": {"pe": 4, "simd": 1}})  # as older versions named them
+    assert qc.compile(source, arch="dataflow", fold=old).files().digest() != ""
+    assert qc.compile(source, arch="dataflow", fold=old).network.stages == design.network.stages
+    with pytest.raises(qc.QCompileError) as caught:
+        qc.compile(source, arch="dataflow", fold='{"frist": {"pe": 2}}').files()
+    assert str(caught.value) == (
+        "--fold: the folding names 'frist', which is no layer of this network\n"
+        "  hint: did you mean first (pe up to 4, simd up to 4)"
+    )
+
+
+def test_nodes_without_names_are_called_by_operator_and_tensor() -> None:
+    design = qc.compile(linear(["", "", "q", "q", ""], ["10", "11", "12", "13", "y"]))
+    named = list(design.graph.layers.values())
+    assert "MatMul_11" in named and "y" in named and len(set(named)) == len(named)
+    assert {"q", "q:Map"} & set(named) and not any(name.isdigit() for name in named)

@@ -95,7 +95,7 @@ class Choice:
 @dataclass(frozen=True)
 class Plan:
     """tensors: choices by tensor name; transforms: graph transforms that come first, in order; bias: offsets added
-    behind a layer (per output channel) to make up for the mean error; folding: of layers, by their results, where it
+    behind a layer (per output channel) to make up for the mean error; folding: of layers, by their names, where it
     was chosen with the formats; model: sha256 of the source file; settings, result: how it was found, for people only.
     """
 

@@ -40,7 +40,8 @@ def unrolled(graph: Graph, device: Device, clock_ns: float, port_cycles: int = 1
         stages = _stage(start + cost.delay_ns, period) - _stage(start, period)
         registers = stages * parallel.register_bits(s)
         if cost.lut or cost.dsp or cost.bram18 or registers:
-            layers.append(layer_cost(node, replace(cost, ff=cost.ff + registers, latency=stages, interval=port_cycles)))
+            found = replace(cost, ff=cost.ff + registers, latency=stages, interval=port_cycles)
+            layers.append(layer_cost(graph, node, found))
     outputs = sum(v.type.size * bits(v.type.format) for v in graph.outputs)
     # Numbers that wait for others, and the results.
     waits = Resources(ff=sum(waiting.values()) + outputs, interval=port_cycles)
@@ -65,7 +66,8 @@ def sequential(graph: Graph, device: Device) -> Estimate:
         if not _silent(node):
             memory = hw.rom(fabric, node.output.type.size, bits(node.output.type.format))
             cost = folded.cost(site(graph, node, fabric, Folding()))
-            layers.append(layer_cost(node, replace(cost + memory, latency=cost.latency, interval=cost.interval)))
+            found = replace(cost + memory, latency=cost.latency, interval=cost.interval)
+            layers.append(layer_cost(graph, node, found))
     cycles = sum(layer.cost.latency for layer in layers)
     total = replace(together(layer.cost for layer in layers), latency=cycles, interval=max(1, cycles))
     return Estimate(device.name, STAGE, tuple(layers), total)
@@ -100,6 +102,6 @@ def _silent(node: Node) -> bool:
     return isinstance(node.op, (ops.Constant, *ops.STRUCTURAL))
 
 
-def layer_cost(node: Node, cost: Resources) -> LayerCost:
-    """Named as the user's node is."""
-    return LayerCost(node.origin.node or node.origin.tensor or node.output.name, type(node.op).__name__, cost)
+def layer_cost(graph: Graph, node: Node, cost: Resources) -> LayerCost:
+    """By the name that people know."""
+    return LayerCost(graph.layers[node.output.name], type(node.op).__name__, cost)

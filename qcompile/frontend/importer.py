@@ -156,10 +156,16 @@ class Builder:
         self.count += 1
         base = node.output[0] if node.output else node.name
         value = Value(f"{base}#{self.count}", type_)
-        origin = Origin(node.name or node.output[0], node.output[0] if node.output else "", node.op_type)
+        origin = Origin(_name(node), node.output[0] if node.output else "", node.op_type)
         self.nodes.append(Node(op, inputs, (value,), origin))
         self.makers[value.name] = self.nodes[-1]
         return value
+
+
+def _name(node: onnx.NodeProto) -> str:
+    """What people know a node by: its name; its tensor's where it has none, with the operator if that is a number."""
+    tensor = node.output[0] if node.output else ""
+    return node.name or (f"{node.op_type}_{tensor}" if tensor.isdigit() else tensor)
 
 
 def check_size(shape: Sequence[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -278,3 +279,21 @@ class Graph:
             for value in dict.fromkeys(node.inputs):
                 found.setdefault(value.name, []).append(node)
         return found
+
+    @cached_property
+    def layers(self) -> dict[str, str]:
+        """The one name that people meet for what makes a tensor: that of the node of the user's model, of its tensor
+        where there is none.
+
+        Where one node became several, the first has its name, the others say what they do too: `conv`, `conv:Map`,
+        `conv:Map2`; constants come last.
+        """
+        taken: set[str] = set()
+        names = {}
+        for node in sorted(self.nodes, key=lambda n: not n.inputs):
+            kind, base = type(node.op).__name__, node.origin.node or node.origin.tensor or node.output.name
+            others = (f"{base}:{kind}{i}" for i in itertools.count(2))
+            name = next(n for n in itertools.chain((base, f"{base}:{kind}"), others) if n not in taken)
+            taken.add(name)
+            names[node.output.name] = name
+        return names

@@ -109,7 +109,7 @@ class Designs:
     def plan(self, choice: Sequence[int]) -> Plan:
         """The plan of a choice, weights rounded to nearest."""
         folding = (
-            {v.name: f for s in self.searches[-1:] for v in s.layers if (f := self.folds.foldings(choice).get(v.name))}
+            {v.label: f for s in self.searches[-1:] for v in s.layers if (f := self.folds.foldings(choice).get(v.name))}
             if self._folds
             else {}
         )

@@ -44,7 +44,7 @@ def layer(graph: Graph, stage: Stage, fabric: hw.Fabric, cycles: int) -> LayerCo
     if stage.kind == WHOLE:  # the tensors lie in memories
         values = [v for v in (*stage.node.inputs, stage.node.output) if v.type.format is not None]
         cost = cost + together(hw.rom(fabric, v.type.size, width(v.type.format)) for v in values)
-    return layer_cost(stage.node, replace(cost, latency=cycles, interval=max(1, cycles)))
+    return layer_cost(graph, stage.node, replace(cost, latency=cycles, interval=max(1, cycles)))
 
 
 def _plumbing(network: Network, stage: Stage, fabric: hw.Fabric) -> Resources:

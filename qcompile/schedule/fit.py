@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,10 +78,8 @@ class Fitted:
         return self.estimate.total.interval
 
     def text(self) -> str:
-        """As `--fold` takes it: by the names of nodes, where these are unique, else of tensors."""
-        count = Counter(self.labels.values())
-        named = {self.labels[n] if count[self.labels[n]] == 1 else n: vars(f) for n, f in self.foldings.items()}
-        return json.dumps(named)
+        """As `--fold` takes it: by the names of layers."""
+        return json.dumps({self.labels[n]: vars(f) for n, f in self.foldings.items()})
 
 
 def fit(
@@ -144,7 +141,7 @@ class Search:
         self.graph, self.device, self.budget = graph, device, budget
         self.layers = choices(graph, device)
         made = network(graph, {})
-        self.fixed = _fixed(made)
+        self.fixed = _fixed(graph, made)
         self.fixed_costs = _fixed_costs(graph, made, device)
         self.limit = np.array([float(budget[k]) for k in KINDS])
         self.base = sum((cost for _, cost in self.fixed_costs), np.zeros(len(KINDS)))
@@ -158,7 +155,7 @@ class Search:
     def floor_of(self) -> str:
         """What cannot be faster than the first step."""
         names = [name for n, name in self.fixed if n == self.steps[0]]
-        return names[0] if names else max(self.layers, key=lambda c: int(c.cycles.min())).label
+        return names[0] if names else f"layer {max(self.layers, key=lambda c: int(c.cycles.min())).label}"
 
     def fastest(self) -> Fitted:
         """Bisection over the cycles; first without what lies between the layers, which is the least that can be hoped
@@ -343,7 +340,7 @@ def _layer(graph: Graph, node: Node, unit: str, fabric: Any) -> Choices:
     costs = [layer(graph, Stage(unit, (), (), node, after, f), fabric, 1).cost for f in foldings]
     cost = [[getattr(c, k) for k in KINDS] for c in costs]
     return Choices(
-        node.output.name, node.origin.node or node.output.name, tuple(foldings), np.array(cost, dtype=float), cycles
+        node.output.name, graph.layers[node.output.name], tuple(foldings), np.array(cost, dtype=float), cycles
     )
 
 
@@ -374,11 +371,15 @@ def _following(graph: Graph, node: Node, lanes: int) -> int:
     return longest
 
 
-def _fixed(made: Network) -> list[tuple[int, str]]:
+def _fixed(graph: Graph, made: Network) -> list[tuple[int, str]]:
     """Cycles of the processes that no folding changes, and what they are."""
     names = {INPUT: "an input port", OUTPUT: "an output port"}
     return [
-        (moves_of(made, s).iterations, names.get(s.kind) or str(s.node.origin if s.node else s.kind))
+        (
+            moves_of(made, s).iterations,
+            names.get(s.kind)
+            or (f"{graph.layers[s.node.output.name]} ({type(s.node.op).__name__})" if s.node else s.kind),
+        )
         for s in made.stages
         if s.kind in (INPUT, OUTPUT, WHOLE)
     ]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+from collections import Counter
+
 from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, Node, ops
-from qcompile.schedule.stages import WHOLE, fullest, kind
+from qcompile.schedule.stages import DEPTHWISE, MATVEC, REDUCE, WHOLE, fullest, kind
 
 
 def foldings(graph: Graph, text: str) -> dict[str, Folding]:
-    """`min` (one product a cycle), `full` (everything that can be unrolled), or JSON {node: {"pe": P, "simd": S}}; by
-    the node's result.
+    """`min` (one product a cycle), `full` (everything that can be unrolled), or JSON {layer: {"pe": P, "simd": S}}; by
+    the layer's result.
     """
     if text == "min":
         return {}
@@ -20,10 +23,10 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
         return {
             name: fullest(graph, n, k) for name, (n, k) in units.items() if k != WHOLE and len(n.output.type.shape) > 1
         }
-    return _given(text, units)
+    return _given(text, graph, units)
 
 
-def _given(text: str, units: dict[str, tuple[Node, str]]) -> dict[str, Folding]:
+def _given(text: str, graph: Graph, units: dict[str, tuple[Node, str]]) -> dict[str, Folding]:
     from qcompile import documents  # most foldings are no JSON
 
     hint = 'a JSON object: {"layer": {"pe": 2, "simd": 4}, ...}'
@@ -31,10 +34,32 @@ def _given(text: str, units: dict[str, tuple[Node, str]]) -> dict[str, Folding]:
         documents.FoldingFile, documents.parse(text, "the folding", hint=hint), "the folding", hint=hint
     )
     made = {name: Folding(f.pe, f.simd) for name, f in wanted.root.items()}
-    by_node = {n.origin.node: name for name, (n, _) in units.items() if n.origin.node} | {name: name for name in units}
-    unknown = [name for name in made if name not in by_node]
-    if unknown:
-        raise QCompileError(
-            f"the folding names '{unknown[0]}', which is no layer", hint=f"layers: {', '.join(list(by_node)[:12])}"
-        )
-    return {by_node[name]: f for name, f in made.items()}
+    found = {name: _layer(name, graph, units) for name in made}
+    count = Counter(found.values())
+    twice = [name for name, own in found.items() if count[own] > 1]
+    if twice:
+        raise QCompileError(f"the folding names one layer twice: '{twice[0]}' and '{twice[1]}'", "--fold")
+    return {found[name]: f for name, f in made.items()}
+
+
+def _layer(name: str, graph: Graph, units: dict[str, tuple[Node, str]]) -> str:
+    """The result of the layer of this name; the names of its tensors and of its node, as foldings of older versions
+    have them, are taken too.
+    """
+    named = {graph.layers[value]: value for value in units}
+    if name in named or name in units:
+        return named.get(name, name)
+    stem = name.partition("#")[0]
+    nodes = [v for v, (n, _) in units.items() if name == n.origin.node or n.origin.tensor in (name, stem)]
+    if nodes:
+        return nodes[0]
+    foldable = [one for one, value in named.items() if units[value][1] in (MATVEC, DEPTHWISE, REDUCE)]
+    near = difflib.get_close_matches(name, foldable, 1)
+    most = {one: fullest(graph, *units[named[one]]) for one in near or foldable[:6]}
+    listed = ", ".join(f"{one} (pe up to {f.pe}, simd up to {f.simd})" for one, f in most.items())
+    rest = f" and {len(foldable) - len(most)} more" if not near and len(foldable) > len(most) else ""
+    raise QCompileError(
+        f"the folding names '{name}', which is no layer of this network",
+        "--fold",
+        f"did you mean {listed}" if near else f"layers: {listed}{rest}; schedule.json of a project has all of them",
+    )

@@ -49,14 +49,14 @@ def schedule(network: Network) -> Schedule:
     return Schedule(*loops.cycles_of(early.finish), live, tuple(map(max, live, most)), loops.iterations)
 
 
-def schedule_record(network: Network, plan: Schedule) -> dict[str, Any]:
+def schedule_record(network: Network, plan: Schedule, layers: Mapping[str, str]) -> dict[str, Any]:
     """For people and JSON: what every process does and in how many cycles; of every stream the depths for liveness and
-    for full speed, in tokens.
+    for full speed, in tokens. layers: their names, by result.
     """
     processes = [
         {
             "process": f"p{i}_{s.kind}",
-            "layer": str(s.node.origin) if s.node is not None else "",
+            "layer": layers[s.node.output.name] if s.node is not None else "",
             "tensor": s.node.output.name if s.node is not None else "",
             **vars(s.folding),
             "cycles": cycles,
