@@ -6,7 +6,7 @@ EXTRAS ?= dev
 # One stamp per set of extras, so that asking for more of them installs more.
 TESTED = $(VENV)/tested-$(EXTRAS)
 
-.PHONY: demo test check bench calibrate clean
+.PHONY: demo test check fuzz bench calibrate clean
 
 demo: $(VENV)/installed
 	$(BIN)/qcompile demo -o demo/digits_mlp
@@ -19,6 +19,12 @@ check: $(TESTED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# For a night: CASES mutated inputs; what fails is kept in fuzz-failures/. Another SEED makes others.
+CASES ?= 10000
+SEED ?= 1
+fuzz: $(TESTED)
+	$(BIN)/python tests/fuzz.py --cases $(CASES) --seed $(SEED)
 
 bench: $(TESTED)
 	$(BIN)/python benchmarks/simulate.py

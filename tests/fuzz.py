@@ -293,7 +293,7 @@ def judge(command: Command) -> str | None:
         return f"a control character was printed: {control[0]!r}"
     errors = found.output.count("\nerror: ") + found.output.startswith("error: ") + found.output.count("Error: ")
     if found.exit_code and errors != 1 and command[0] != "inspect":
-        return f"exit code {found.exit_code} and {errors} errors:\n{found.output[-2000:]}"
+        return f"{found.output[-2000:]}\nexit code {found.exit_code} and {errors} errors"
     return None
 
 
