@@ -769,7 +769,7 @@ def _show_report(directory: str, report: Report) -> None:
 @click.option("--json", "as_json", is_flag=True, help="machine-readable")
 @_model_options
 def evaluate(target: str, source: str, labels: str, as_json: bool, **options: Any) -> None:
-    """Accuracy of the bit-accurate and of the float32 execution of TARGET."""
+    """Accuracy of TARGET, bit-accurate, beside that of the float model it came from."""
     from qcompile.evaluation import evaluate as evaluate_design
 
     with _progress(f"evaluating {target}"):
@@ -779,12 +779,27 @@ def evaluate(target: str, source: str, labels: str, as_json: bool, **options: An
     if as_json:
         click.echo(json.dumps(result, indent=1))
         return
-    _table(f"accuracy of {target}", ["execution", "accuracy"], [[k, v] for k, v in result["accuracy"].items()])
-    if result["disagreements"]:
-        _table("where they disagree", ["vector", "label", "bit-accurate", "float32"], result["disagreements"])
-        _table("confusion where they disagree", ["label", "bit-accurate", "float32", "vectors"], result["confusion"])
-    click.echo(f"agreement of both executions: {result['agreement']}")
-    _next(f"qcompile verify DIR checks the codes themselves (of {target})")
+    _show_accuracy(target, result)
+    _next(f"qcompile verify {target}" if _is_project(target) else f"qcompile compile {target} -o build")
+
+
+def _show_accuracy(target: str, result: dict[str, Any]) -> None:
+    count = result["vectors"]
+    rows = [[name, f"{share:.4f} ({result['right'][name]} of {count})"] for name, share in result["accuracy"].items()]
+    _table(f"accuracy of {target}", ["execution", "accuracy"], rows)
+    columns = ["bit-accurate", *(["float model"] if "executor" in result else [])]
+    if 2 < len(result["classes"]) <= MOST_CLASSES:
+        _table("right, by class", ["class", "vectors", *columns], result["classes"])
+    if wrong := result["confusion"]:
+        more = f", the {MOST_PAIRS} most frequent of {len(wrong)} cases" if len(wrong) > MOST_PAIRS else ""
+        _table(f"where one of them is wrong{more}", ["label", *columns, "vectors"], wrong[:MOST_PAIRS])
+    if "executor" in result:
+        same = round(result["agreement"] * count)
+        _say(f"same class in both: {result['agreement']:.4f} ({same} of {count})")
+        _say(f"float model run by {result['executor']}")
+
+
+MOST_CLASSES, MOST_PAIRS = 32, 12  # shown; --json has all
 
 
 HLS4ML_OPTIONS = [
@@ -1005,11 +1020,7 @@ def demo(output: str) -> None:
         result = evaluate_design(design, [x], labels, float32=False)
     _summary(design, output)
     _show_report(output, report)
-    _table(
-        "accuracy on the shipped test digits",
-        ["execution", "accuracy"],
-        [[k, v] for k, v in result["accuracy"].items()],
-    )
+    _show_accuracy("the shipped test digits", result)
     _next(f"look into {output}/README.md, or compile a model of yours: qcompile inspect MODEL.onnx")
 
 

@@ -1,4 +1,4 @@
-"""Accuracy of a design: bit-accurate against float32."""
+"""Accuracy of a design: bit-accurate against the float model."""
 
 from __future__ import annotations
 
@@ -11,45 +11,62 @@ from qcompile.errors import QCompileError
 from qcompile.pipeline import Design
 
 SHOWN = 20  # disagreements listed
+EXACT, FLOAT, GRID = "bit-accurate", "float model", "float model, inputs on the grid"
 
 
 def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float32: bool = True) -> dict[str, Any]:
     """Accuracy and agreement. labels: class indices (N,). The first output is a score per class, or the class itself.
 
-    confusion: [label, bit-accurate class, float32 class, number of vectors] where the two executions differ, most
-    frequent first.
+    accuracy, right: by execution, as a share and as a number of vectors. "float model" is the source file on the inputs
+    as they are; where the design's ports quantize inputs that the file does not, "float model, inputs on the grid" is
+    that file on what the ports make of them. executor: what ran the file.
+    agreement: share of vectors in which the bit-accurate execution and the float model choose the same class; left out
+    without a float model. disagreements: [vector, label, bit-accurate, float] of the first vectors that differ.
+    classes: [class, vectors, right bit-accurate, right float]. confusion: [label, bit-accurate class, float class,
+    number of vectors] where one of them is wrong, most frequent first. Without a float model its columns are missing.
     """
-    from qcompile.float32 import execute
-    from qcompile.verification import to_float_inputs
-
-    outputs = design.simulator(*inputs)
-    exact = _classes(outputs[0])
     labels = np.asarray(labels).reshape(-1)
+    exact = _classes(design.simulator(*inputs)[0])
     if len(labels) != len(exact) or labels.dtype.kind not in "iu":
         raise QCompileError(
             f"{len(labels)} labels of type {labels.dtype} for {len(exact)} vectors; one class index per vector is"
             " needed",
             "--labels",
         )
-    result: dict[str, Any] = {"vectors": len(labels), "accuracy": {"bit-accurate": float(np.mean(exact == labels))}}
-    result |= {"agreement": None, "disagreements": [], "confusion": []}
+    chosen, result = {EXACT: exact}, dict[str, Any](vectors=len(labels))
     if float32:
-        found, by = execute(
-            design.model.source, design.reference, to_float_inputs(design, tuple(np.asarray(a) for a in inputs))
-        )
-        if found is None:
-            result["accuracy"]["float32"] = by
-            return result
-        guess = _classes(found[0])
-        result["accuracy"]["float32"] = float(np.mean(guess == labels))
-        result["agreement"] = float(np.mean(guess == exact))
-        where = np.flatnonzero(guess != exact)
-        result["disagreements"] = [[int(i), int(labels[i]), int(exact[i]), int(guess[i])] for i in where[:SHOWN]]
-        pairs = Counter((int(labels[i]), int(exact[i]), int(guess[i])) for i in where)
-        result["confusion"] = [
-            [*classes, count] for classes, count in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
-        ]
+        executed, result["executor"] = _float_models(design, inputs)
+        chosen |= executed
+    result["accuracy"] = {name: float(np.mean(guess == labels)) for name, guess in chosen.items()}
+    result["right"] = {name: int(np.sum(guess == labels)) for name, guess in chosen.items()}
+    shown = [chosen[name] for name in (EXACT, FLOAT) if name in chosen]
+    result["classes"] = [
+        [int(c), int(np.sum(labels == c)), *(int(np.sum((labels == c) & (guess == c))) for guess in shown)]
+        for c in np.unique(labels)
+    ]
+    wrong = np.flatnonzero(np.any([guess != labels for guess in shown], axis=0))
+    pairs = Counter(tuple(int(a[i]) for a in (labels, *shown)) for i in wrong)
+    result["confusion"] = [[*classes, n] for classes, n in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))]
+    if float32:
+        result["agreement"] = float(np.mean(exact == chosen[FLOAT]))
+        where = np.flatnonzero(exact != chosen[FLOAT])[:SHOWN]
+        result["disagreements"] = [[int(i), *(int(a[i]) for a in (labels, *shown))] for i in where]
     return result
+
+
+def _float_models(design: Design, inputs: list[np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
+    """Classes of the source file on the inputs as they are, and on the grid of the ports where that differs."""
+    from qcompile.backends.pysim.simulator import with_batch
+    from qcompile.float32 import execute_anywhere
+    from qcompile.verification import to_float_inputs
+
+    given = tuple(with_batch(np.asarray(a), h) for a, h in zip(inputs, design.inputs, strict=True))
+    outputs, by = execute_anywhere(design.model, given)
+    found = {FLOAT: _classes(outputs[0])}
+    gridded = to_float_inputs(design, given)
+    if any(not np.array_equal(a, b) for a, b in zip(given, gridded, strict=True)):
+        found[GRID] = _classes(execute_anywhere(design.model, gridded)[0][0])
+    return found, by
 
 
 def _classes(y: np.ndarray) -> np.ndarray:

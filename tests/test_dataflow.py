@@ -224,8 +224,8 @@ def test_orders() -> None:
         ('{"/1/MatMul": {"pe": 5}}', ["a pe of 5 is not possible", "must divide 32", "nearest: 2, 4, 8"]),
         ('{"/1/MatMul": {"simd": 0}}', ["a simd of 0 is not possible"]),
         ('{"nowhere": {"pe": 1}}', ["'nowhere'", "no layer", "layers: "]),
-        ("[1]", ["this is no folding", "JSON"]),
-        ("most", ["this is no folding"]),
+        ("[1]", ["the folding", "JSON"]),
+        ("most", ["the folding is no JSON"]),
     ],
 )
 def test_bad_foldings(digits: Path, fold: str, words: list[str]) -> None:

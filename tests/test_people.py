@@ -22,7 +22,11 @@ from click.testing import CliRunner
 from conftest import ROOT
 
 import qcompile as qc
-from qcompile import cli
+from qcompile import cli, float32
+from qcompile.assignment.plan import Choice, Plan
+from qcompile.assignment.tensors import WEIGHT, tensors
+from qcompile.evaluation import evaluate
+from qcompile.formats import parse_format
 from qcompile.layers import layers
 from qcompile.tables import paragraph, shortened, table
 
@@ -190,3 +194,56 @@ def test_nodes_without_names_are_called_by_operator_and_tensor() -> None:
     named = list(design.graph.layers.values())
     assert "MatMul_11" in named and "y" in named and len(set(named)) == len(named)
     assert {"q", "q:Map"} & set(named) and not any(name.isdigit() for name in named)
+
+
+# --- accuracy
+
+
+@pytest.fixture(scope="module")
+def planned() -> qc.Design:
+    """The float network with a plan whose input has two bits behind the point: much of the loss is there."""
+    model = qc.load(ROOT / "examples" / "digits_float_mlp.onnx")
+    (port,) = (v.name for v in model.graph.inputs)
+    formats = {
+        t.name: "s8f5" if t.kind == WEIGHT else "u2f2" if t.value == port else "s10f4" for t in tensors(model.graph)
+    }
+    return qc.compile(model, Plan({name: Choice(parse_format(text)) for name, text in formats.items()}))
+
+
+def test_the_float_row_is_the_float_model(planned: qc.Design) -> None:
+    """onnxruntime on the user's file and the user's data; quantized inputs are a row of their own."""
+    runtime = pytest.importorskip("onnxruntime", reason="pip install 'qcompile[float]'")
+    x, y = np.load(X), np.load(Y)
+    session = runtime.InferenceSession(planned.model.source, providers=["CPUExecutionProvider"])
+    (known,) = session.get_inputs()
+    rows = [session.run(None, {known.name: row.reshape(1, -1).astype(np.float32)})[0].argmax() for row in x]
+    right = int(np.sum(np.array(rows) == y))
+    result = evaluate(planned, [x], y)
+    assert result["right"]["float model"] == right and result["executor"] == "onnxruntime"
+    assert result["right"]["float model, inputs on the grid"] < right
+    assert result["accuracy"]["float model"] == right / len(y)
+    assert sum(row[1] for row in result["classes"]) == len(y) and sum(row[3] for row in result["classes"]) == right
+    assert sum(row[3] for row in result["confusion"]) == np.sum(
+        (np.array(rows) != y) | (planned.simulate(x).reshape(len(y), -1).argmax(1) != y)
+    )
+
+
+@pytest.mark.parametrize("name", ["digits_mixed", "digits_float_mlp"])
+def test_the_float_model_runs_without_its_executors(
+    name: str, planned: qc.Design, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnx' evaluator or the exact reference take their place, and the result says what is missing."""
+    monkeypatch.setattr(float32, "execute", lambda *a: (None, "not run: someone is not installed (pip install them)"))
+    x, y = np.load(X)[:40], np.load(Y)[:40]
+    design = planned if "float" in name else qc.compile(MIXED)
+    result = evaluate(design, [x], y)
+    by = "onnx' reference evaluator" if "float" in name else "the exact reference"
+    assert result["executor"] == f"{by}; someone is not installed (pip install them)"
+    assert result["accuracy"]["float model"] > 0.9 and 0.9 < result["agreement"] <= 1
+
+
+def test_evaluate_prints_counts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    shown = CliRunner().invoke(cli.main, ["evaluate", "build", "--input", X, "--labels", Y]).stdout
+    assert re.search(r"bit-accurate  0\.\d{4} \(\d+ of 200\)", shown) and "None" not in shown
+    assert "right, by class" in shown and "next: qcompile verify build" in shown
