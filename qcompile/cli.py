@@ -430,7 +430,9 @@ ASSIGN_OPTIONS = [
     click.option(
         "--minimize", default="loss", show_default=True, help="with a target: lut, dsp, bram18 or area (all of them)"
     ),
-    click.option("--metric", default="fit", show_default=True, help="sensitivity: see `qcompile methods`"),
+    click.option(
+        "--metric", default="", help="sensitivity, see `qcompile methods`  [default: fit; kl_output without torch]"
+    ),
     click.option("--search", default="ilp", show_default=True),
     click.option("--range", default="mse", show_default=True, help="scales: mse, percentile or minmax"),
     click.option("--rounding", default="rtn", show_default=True, help="of weights: rtn, adaround or gptq"),
@@ -539,6 +541,8 @@ def assign(model: str, output: str, as_json: bool, **options: Any) -> None:
         options["budget"] = ",".join(filter(None, [options["budget"], f"lut={max_lut}"]))
     if os.path.isfile(output) and not output.endswith(".json"):
         raise QCompileError("this is a file", output, "-o names a folder, or a .json file for the plan alone")
+    if no_cache and options["cache"]:
+        raise QCompileError("a folder of results, and no results are to be kept", "--no-cache", "one of both")
     options["cache"] = None if no_cache else options["cache"] or default_folder()
     options["transforms"] = tuple(t for t in options["transforms"] or ("fold_bn",) if t != "none")
     with _stages() as progress:
@@ -568,7 +572,13 @@ def assign(model: str, output: str, as_json: bool, **options: Any) -> None:
 
 @contextlib.contextmanager
 def _stages() -> Iterator[Any]:
-    """A bar with the remaining time for every stage of a long run, on stderr."""
+    """Stages of a long run on stderr: a bar with the remaining time for each on a terminal; else a line where a stage
+    begins, and every few seconds.
+    """
+    console = _console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -585,7 +595,7 @@ def _stages() -> Iterator[Any]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_console(stderr=True)) as bars:
+    with Progress(*columns, console=console) as bars:
         tasks: dict[str, Any] = {}
 
         def report(what: str, done: int, total: int) -> None:
@@ -594,6 +604,27 @@ def _stages() -> Iterator[Any]:
             bars.update(tasks[what], completed=done, total=total)
 
         yield report
+        for task in bars.tasks:  # stages that found what they looked for before their end
+            bars.update(task.id, completed=task.total)
+
+
+_LINE_EVERY = 5.0  # seconds
+
+
+def _lines() -> Any:
+    """Progress as plain lines."""
+    import time
+
+    begin, last, at = time.monotonic(), "", 0.0
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal last, at
+        now = time.monotonic()
+        if what != last or now - at >= _LINE_EVERY:
+            last, at = what, now
+            click.echo(f"{now - begin:6.1f} s  {what} {done}/{total}", err=True)
+
+    return report
 
 
 def _show_run(run: Any, output: str) -> None:

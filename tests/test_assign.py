@@ -529,13 +529,28 @@ BAD: dict[str, tuple[dict, str]] = {
     "fit by order": ({"fit": True, "search": "error_ratio"}, "cannot choose foldings"),
     "too fast": ({"fit": True, "target_fps": 1e9}, "0 cycles are not possible: .* takes"),
     "latency": ({"budget": "latency=1"}, "latency: at least .* is needed, 1 is allowed"),
+    "refinement under a target": ({"max_loss": 0.1, "refine": 20}, "leave --refine out"),
+    "least of nothing": ({"minimize": "lut"}, "least lut, at which loss"),
+    "least and fastest": ({"fit": True, "minimize": "lut"}, "do not go together"),
+    "error_ratio and a target": ({"search": "error_ratio", "max_loss": 0.1}, "knows no target"),
+    "zero points of fixed": ({"asymmetric": True}, "only integers have zero points"),
+    "span of real data": ({"span": (0.0, 1.0)}, "asked for by bn_distill only"),
+    "data twice": ({"source": "bn_distill"}, "makes its own data"),
+    "transform twice": ({"transforms": ("fold_bn", "fold_bn")}, "given twice"),
+    "transforms in vain": ({"transforms": ("equalize", "fold_bn")}, "finds no pair of layers"),
+    "equalize in vain": ({"transforms": ("equalize",)}, "equalize finds no two layers"),
+    "folding of parallel": ({"fold": "full"}, "architecture parallel has no foldings"),
+    "labels of nothing": ({"test_labels": Y}, "labels of held-out data, and no such data"),
+    "free what is free": ({"free": True}, "has no formats of its own"),
+    "classes of nothing": ({"loss": "cross_entropy"}, "needs the classes"),
+    "dask and workers": ({"dask": "tcp://127.0.0.1:1", "workers": 2}, "leave --workers out"),
     "dask": ({"dask": "tcp://127.0.0.1:1"}, "no Dask scheduler answers"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input(case: str) -> None:
-    if case == "dask":
+    if case.startswith("dask"):
         pytest.importorskip("distributed")
     options, message = BAD[case]
     options = {
@@ -549,10 +564,37 @@ def test_bad_input(case: str) -> None:
         planning.run(MLP, **options)
 
 
-def test_gradients_name_the_extra_where_torch_is_missing() -> None:
-    script = (
-        "import sys; sys.modules['torch'] = None\nfrom qcompile.assignment.gradients import"
-        " torch_module\ntorch_module()"
-    )
+def test_without_torch_the_default_is_another_metric_and_a_named_one_an_error() -> None:
+    script = f"""
+import sys
+sys.modules["torch"] = None
+from qcompile import planning
+from qcompile.errors import QCompileError
+options = dict(calibration={str(FOLDER / "digits_calibration.npz")!r}, candidates="fixed3-4", baselines=False, refine=0)
+run = planning.run({str(FOLDER / "digits_float_mlp.onnx")!r}, **options)
+print(run.settings.metric, run.notes)
+try:
+    planning.run({str(FOLDER / "digits_float_mlp.onnx")!r}, metric="fit", **options)
+except QCompileError as error:
+    print(error)
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
-    assert "gradients need torch" in done.stderr and "pip install 'qcompile[torch]'" in done.stderr
+    assert "kl_output" in done.stdout and "no torch here: kl_output instead of fit" in done.stdout, done.stderr
+    assert "gradients need torch" in done.stdout and "pip install 'qcompile[torch]'" in done.stdout
+
+
+def test_no_foreign_library_prints_and_pipes_get_lines(tmp_path: Path) -> None:
+    """HiGHS has a line of its own for some instances; progress in a pipe is a line a stage."""
+    script = (
+        "import os\nfrom qcompile.assignment.search import _silenced\n"
+        "with _silenced():\n    os.write(1, b'HiGHS')\nprint('ours')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "ours\n"
+    model, calibration = (str(FOLDER / n) for n in ("digits_float_mlp.onnx", "digits_calibration.npz"))
+    options = ["--metric", "sqnr", "--candidates", "fixed3-4", "--refine", "0", "--no-cache", "--workers", "1"]
+    done = CliRunner().invoke(
+        main, ["assign", model, "--data", calibration, *options, "--part", "zcu104", "-o", str(tmp_path / "p.json")]
+    )
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^ +\d+\.\d s  ranges \d+/\d+$", done.stderr, re.M) and "\x1b" not in done.stderr

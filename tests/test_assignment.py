@@ -12,7 +12,7 @@ import pytest
 from conftest import CORPUS, ROOT, or_absent, records
 
 import qcompile as qc
-from qcompile.assignment import network, ranges, transforms
+from qcompile.assignment import candidates, network, ranges, transforms
 from qcompile.assignment.apply import apply
 from qcompile.assignment.candidates import FAMILIES, Candidate
 from qcompile.assignment.grids import neighbours, round_units
@@ -31,7 +31,7 @@ MODELS = {name: qc.load(ROOT / "examples" / f"digits_float_{name}.onnx") for nam
 
 def plan_of(
     model: qc.Model,
-    candidates: list[Candidate],
+    given: list[Candidate],
     steps: tuple[str, ...] = (),
     x: np.ndarray = CALIBRATION,
     channels: bool = True,
@@ -42,7 +42,7 @@ def plan_of(
     seen, chosen = net.run(net.start([x]), keep=None), {}
     by_tie: dict[str, Choice] = {}
     for i, t in enumerate(tensors(graph)):
-        c = candidates[i % len(candidates)]
+        c = given[i % len(given)]
         weight = t.kind == "weight"
         numbers = net.weights()[t.value][0] if weight else seen[t.value]
         q = ranges.fit(numbers, c, "mse", t.axis if weight and channels else None, weight)
@@ -199,6 +199,15 @@ def test_ranges(method: str) -> None:
     skewed = np.random.default_rng(2).normal(size=2000) ** 2 - 0.2
     symmetric, shifted = (ranges.fit(skewed, Candidate("int", 4), method, asymmetric=a) for a in (False, True))
     assert np.square(shifted(skewed) - skewed).mean() < np.square(symmetric(skewed) - skewed).mean()
+
+
+@pytest.mark.parametrize(
+    ("top", "candidate", "step"), [(16, "int5", 1 / 16), (16, "fixed5", 1 / 16), (255, "int8", 1 / 255)]
+)
+def test_numbers_on_a_grid_get_its_step(top: int, candidate: str, step: float) -> None:
+    x = (np.random.default_rng(0).integers(0, top + 1, 4000) / top).astype(np.float32)
+    q = ranges.fit(x, candidates.parse(candidate)[0])
+    assert q.step == np.float32(step) and np.abs(q(x.astype(float)) - x).max() < 1e-7
 
 
 BAD_PLANS = {

@@ -108,7 +108,9 @@ def _quantized(graph: Graph, wanted: dict[str, tuple[Tensor, Choice]], free: boo
         t, c = wanted[node.output.name]
         if isinstance(node.op, (ops.Constant, ops.Quantize)) and t.given is not None and not free:
             raise QCompileError(
-                f"the model has quantized it to {t.given} itself",
+                f"the model has quantized it to {t.given} itself"
+                if not t.unquantized
+                else f"its numbers are integers of {t.given} as they are",
                 f"plan: tensor '{t.name}'",
                 'leave it out of the plan, or free it: "free": true',
             )

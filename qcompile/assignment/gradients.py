@@ -40,6 +40,15 @@ def torch_module() -> Any:
     return torch
 
 
+def torch_is_there() -> bool:
+    """Whether torch can be imported."""
+    try:
+        torch_module()
+    except QCompileError:
+        return False
+    return True
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """torch on one thread: its sums in one order. Parallelism is that of `jobs`."""

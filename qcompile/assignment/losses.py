@@ -11,6 +11,7 @@ from qcompile.assignment.data import Data
 from qcompile.assignment.exact import significant
 from qcompile.assignment.network import Network
 from qcompile.assignment.registry import unknown
+from qcompile.errors import QCompileError
 
 KINDS = ("cross_entropy", "kl", "mse")
 
@@ -74,9 +75,12 @@ def loss_of(network: Network, data: Data, kind: str = "") -> Loss:
         kind = "kl" if y.shape[1] > 1 and (labels is None or labels.dtype.kind in "iu") else "mse"
     if kind not in KINDS:
         raise unknown("loss", kind, KINDS)
+    if kind != "mse" and y.shape[1] < 2:
+        raise QCompileError(f"the {kind} of a single output is always 0", hint="--loss mse")
+    if kind == "cross_entropy" and (labels is None or labels.dtype.kind not in "iu"):
+        raise QCompileError("cross_entropy needs the classes of the data", hint="--labels y.npy, or --loss kl")
     if kind == "cross_entropy":
-        target = y.argmax(axis=1) if labels is None else labels
-        return Loss(kind, np.asarray(target, dtype=np.int64))
+        return Loss(kind, np.asarray(labels, dtype=np.int64))
     if kind == "kl":
         return Loss(kind, np.exp(log_softmax(y)))
     target = y if labels is None or labels.dtype.kind in "iu" else labels.reshape(len(data), -1).astype(np.float64)

@@ -1,7 +1,8 @@
 """From a tensor's numbers to the scale of a grid: which part of their range is kept.
 
 `minmax` keeps all of it, `percentile` all but a few outliers, `mse` what makes the squared error least, in which
-saturation and rounding are weighed against each other on the grid itself (Nagel et al., arXiv 2106.08295, section 3.1).
+saturation and rounding are weighed against each other on the grid itself (Nagel et al., arXiv 2106.08295, section 3.1);
+numbers that lie on a grid of their own (pixels of k/16) are offered its step.
 Power-of-two steps are chosen among the powers of two by the same rule.
 """
 
@@ -87,8 +88,11 @@ def _steps(rows: np.ndarray, fmt: Format, limit: np.ndarray, po2: bool, search: 
     else:
         base, ratios = limit / top, _RATIOS if search else np.ones(1)
     best, error = base.copy(), np.full(len(rows), np.inf)
-    for ratio in ratios.tolist():
-        step = _power(base * ratio) if po2 else _float32(base * ratio)
+    steps = [_power(base * ratio) if po2 else _float32(base * ratio) for ratio in ratios.tolist()]
+    if search and not isinstance(fmt, Bipolar):
+        own = _own_grid(some)
+        steps.append(np.where(own > 0, _power(own) if po2 else _float32(own), steps[0]))
+    for step in steps:
         new = np.square(round_units(some / step[:, None], fmt) * step[:, None] - some).mean(axis=1)
         better = new < error
         best, error = np.where(better, step, best), np.where(better, new, error)
@@ -108,6 +112,23 @@ def _asymmetric(x: np.ndarray, bits: int, method: str) -> Quantizer:
             best = error, q
     assert best is not None
     return best[1]
+
+
+def _own_grid(rows: np.ndarray) -> np.ndarray:
+    """Per row the step of the grid that its numbers lie on, 0 where they lie on none: least squares then has an error
+    of 0, between two of the ratios that it tries.
+    """
+    ordered = np.sort(rows, axis=1)
+    gaps = np.diff(ordered, axis=1, prepend=ordered[:, :1])
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    step = np.where(gaps > 1e-5 * largest[:, None], gaps, np.inf).min(axis=1, initial=np.inf)
+    step = np.where(np.isfinite(step), step, 0.0)
+    # The step by the largest number, which is known best: a gap has the rounding of two float32.
+    places = np.rint(largest / np.where(step > 0, step, 1.0))
+    step = np.where(places > 0, largest / np.maximum(places, 1.0), 0.0)
+    parts = rows / np.where(step > 0, step, 1.0)[:, None]
+    off = np.abs(parts - np.rint(parts)).max(axis=1, initial=0.0)
+    return np.where(off < 1e-2, step, 0.0)
 
 
 def _some(rows: np.ndarray) -> np.ndarray:

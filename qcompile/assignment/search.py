@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,13 +148,14 @@ def _solve(goal: Table, bounds: Sequence[tuple[Table, float]]) -> Choice | None:
     integrality = np.zeros(total)
     integrality[: starts[-1]] = 1
     matrix = csr_matrix((values, (rows, cols)), shape=(len(lower), total))
-    result = milp(
-        objective,
-        constraints=LinearConstraint(matrix, lower, upper),
-        integrality=integrality,
-        bounds=Bounds(0, 1),
-        options={"mip_rel_gap": 0.0, "time_limit": SECONDS},
-    )
+    with _silenced():
+        result = milp(
+            objective,
+            constraints=LinearConstraint(matrix, lower, upper),
+            integrality=integrality,
+            bounds=Bounds(0, 1),
+            options={"mip_rel_gap": 0.0, "time_limit": SECONDS},
+        )
     if result.x is None:
         if result.status == 1:
             raise QCompileError(
@@ -158,6 +163,29 @@ def _solve(goal: Table, bounds: Sequence[tuple[Table, float]]) -> Choice | None:
             )
         return None
     return tuple(int(np.argmax(result.x[starts[i] : starts[i] + n])) for i, n in enumerate(sizes))
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Standard output of the process leads nowhere: HiGHS prints debugging lines of its own there, whatever its options
+    say. Standard error stays, for progress.
+    """
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # closed
+        yield
+        return
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            yield
+    finally:
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)  # what C has not written yet
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _infeasible(problem: Problem, bounds: Sequence[tuple[Table, float, str]]) -> Infeasible:

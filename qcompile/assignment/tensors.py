@@ -26,7 +26,7 @@ class Tensor:
     op: the user's node that makes it (activation) or uses it (weight); axis: that of the output channels of a weight,
     None where there is none;
     tie: tensors with equal ties are added or joined and share format and scale; given: the format that the model has
-    chosen already.
+    chosen already; unquantized: no quantizer chose it, the numbers just have few bits.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Tensor:
     axis: int | None = None
     tie: str = ""
     given: Format | None = None
+    unquantized: bool = False
 
 
 def tensors(graph: Graph) -> tuple[Tensor, ...]:
@@ -110,6 +111,7 @@ def _tensor(graph: Graph, value: Value, user: Node) -> Tensor:
             value.type.shape,
             _output_axis(user, value),
             given=given,
+            unquantized=value.type.format is None,
         )
     given = node.op.format if isinstance(node.op, ops.Quantize) else None
     return Tensor(value.name, ACTIVATION, value.name, name, layer.op, value.type.shape, given=given)

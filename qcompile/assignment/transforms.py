@@ -13,6 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from qcompile.assignment.registry import Registry
+from qcompile.errors import QCompileError
 from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, TensorType, Value, ops
 from qcompile.sim.reference import batch_norm, constant
 from qcompile.sim.structure import padded_axes, rearrange
@@ -154,7 +155,11 @@ def equalize(graph: Graph) -> Graph:
     """
     pairs = [p for n in graph.nodes if (p := _pair(graph, n)) is not None]
     if not pairs:
-        return graph
+        raise QCompileError(
+            "equalize finds no two layers with only positive factors, ReLUs and poolings between them",
+            graph.name,
+            "batch norms must be folded first (--transform fold_bn --transform equalize); else leave it out",
+        )
     logs = _balanced(graph, pairs)
     new: dict[str, Node | None] = {}
 

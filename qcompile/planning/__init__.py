@@ -105,6 +105,18 @@ def run(
     model = model if isinstance(model, Model) else load(model)
     if chosen.fit and fold != "min":
         raise QCompileError("the folding is given and to be chosen too", "--fit", "either --fit or --fold")
+    if fold != "min" and arch == "parallel":
+        raise QCompileError("architecture parallel has no foldings", "--fold", "--arch dataflow, or leave --fold out")
+    if test is None and test_labels is not None:
+        raise QCompileError("labels of held-out data, and no such data", "--test-labels", "--test x.npy")
+    if chosen.source != "real" and (calibration is not None or labels is not None):
+        raise QCompileError(
+            f"{chosen.source} makes its own data, and calibration data or labels are given",
+            "--source",
+            "either data (--source real), or none; --test may be given",
+        )
+    if dask and workers > 1:
+        raise QCompileError("evaluations run on a Dask cluster or in processes here", "--dask", "leave --workers out")
     options = Options(part=part, arch="dataflow" if chosen.fit else arch, clock_ns=clock_ns, fold=fold, softmax=softmax)
     budget = Budget.parse(budget) if isinstance(budget, str) else budget
     limits = budget.limits(device(part))

@@ -18,13 +18,14 @@ from qcompile.assignment.network import Network
 from qcompile.assignment.problem import Problem, Table
 from qcompile.assignment.search import SEARCHES, Infeasible, Request
 from qcompile.assignment.sources import SOURCES
+from qcompile.assignment.tensors import NARROW, WEIGHT, tensors
 from qcompile.backends import hls
 from qcompile.cost.budget import CYCLES, KINDS, exceeded
 from qcompile.cost.resources import Resources
 from qcompile.errors import QCompileError
 from qcompile.planning.designs import Designs, accuracy_of
 from qcompile.planning.rates import at
-from qcompile.planning.settings import AREA, MODELLED
+from qcompile.planning.settings import AREA, MODELLED, Settings
 
 CORRECTIONS = 4  # how often estimates of whole designs correct the tables
 GIVEN_UP = 0.01  # accuracy that a fit may take for speed where nothing is said
@@ -39,15 +40,52 @@ class Planner(Designs):
 
     def prepare(self, calibration: Any, labels: Any = None) -> None:
         """Data, candidates on calibrated ranges, sensitivities and costs."""
-        s = self.settings
+        s = self.settings = self._with_metric()
         found = SOURCES.find(s.source)(
             self.model.graph, lambda: data(calibration, self.graph, labels), s.seed, self.jobs.progress, s.span
         )
         network = Network.of(self.graph)
         self._check_target(found)
         self.study = self._study(network, found, loss_of(network, found, s.loss))
+        self._check_effects()
         self.sensitivity = METRICS.find(s.metric)(self.study)
         self.problem = self._problem(self.sensitivity)
+
+    def _with_metric(self) -> Settings:
+        """The default metric needs torch."""
+        s = self.settings
+        if s.metric:
+            return s
+        from qcompile.assignment.gradients import torch_is_there
+
+        self.jobs.progress("loading torch", 0, 1)
+        there = torch_is_there()
+        self.jobs.progress("loading torch", 1, 1)
+        if not there:
+            self.notes.append("no torch here: kl_output instead of fit (pip install 'qcompile[torch]')")
+        return replace(s, metric="fit" if there else "kl_output")
+
+    def _check_effects(self) -> None:
+        """QCompileError for options that change nothing of this model."""
+        s, study = self.settings, self.study
+        found = tensors(self.graph)
+        given = [t for t in found if t.given is not None]
+        if s.free and not given:
+            raise QCompileError("the model has no formats of its own", self.model.name, "leave --free out")
+        if s.rounding != "rtn" and not study.weights:
+            raise QCompileError("no weights take a format", f"--rounding {s.rounding}", "leave it out, or --free")
+        if not s.channels and not any(t.axis is not None for t in study.weights):
+            raise QCompileError("no weights have output channels", "--per-tensor", "leave it out")
+        shifted = [q for own in study.evaluation.quantizers.values() for q in own if q.zero_point]
+        if s.asymmetric and not shifted:
+            raise QCompileError(
+                "no tensor with int candidates has numbers of both signs: there is nothing to shift",
+                "--asymmetric",
+                "leave it out",
+            )
+        narrow = [t.name for t in given if t.kind == WEIGHT and t.unquantized]
+        if narrow and not s.free:
+            self.notes.append(f"already integers of at most {NARROW} bits, and kept: {', '.join(narrow)} (--free: not)")
 
     def solve(self, limits: dict[str, int]) -> tuple[int, ...]:
         """The choice under limits on resources, or under the settings' target."""

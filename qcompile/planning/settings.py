@@ -19,15 +19,17 @@ MODELLED = ("lut", "dsp", "bram18", "uram", "latency")  # what the cost tables k
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user chose; the names are those of the extension points (see `qcompile methods`).
+    """What the user chose; the names are those of the extension points (see `qcompile methods`). A combination in which
+    an option would change nothing is an error.
 
+    metric: "" is `fit`, or `kl_output` where there is no torch.
     accuracy_target, max_loss: least resources under these instead of least loss under the budget. fit: foldings are
     chosen together with the formats, for target_fps; without it as fast as the target allows. refine: evaluations spent
     on exchanging formats around the optimum of the tables, on measured losses (None: by the size of network and data,
     at most 300). channels: a weight scale per output channel. span: lowest and highest input, for `bn_distill`.
     """
 
-    metric: str = "fit"
+    metric: str = ""
     search: str = "ilp"
     range: str = "mse"
     rounding: str = "rtn"
@@ -49,9 +51,11 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        names = (self.metric, self.search, self.range, self.rounding, self.source)
-        for registry, name in zip((METRICS, SEARCHES, RANGES, ROUNDINGS, SOURCES), names, strict=True):
+        names = (self.search, self.range, self.rounding, self.source)
+        for registry, name in zip((SEARCHES, RANGES, ROUNDINGS, SOURCES), names, strict=True):
             registry.find(name)
+        if self.metric:
+            METRICS.find(self.metric)
         for name in self.transforms:
             if name not in EXACT:
                 raise unknown("transform", name, EXACT)
@@ -75,3 +79,56 @@ class Settings:
             raise QCompileError(f"{self.search} goes by the order of formats and cannot choose foldings", "--fit", hint)
         if (self.refine or 0) < 0 or self.seed < 0:
             raise QCompileError("refine and seed must not be negative")
+        for without_effect, what, hint in self._idle():
+            if without_effect:
+                raise QCompileError(what, hint=hint)
+
+    @property
+    def targeted(self) -> bool:
+        """Whether least resources at a target are asked for, or the fastest design that meets one."""
+        return self.accuracy_target is not None or self.max_loss is not None or (self.fit and self.target_fps is None)
+
+    def _idle(self) -> list[tuple[bool, str, str]]:
+        """(given without any effect, what is wrong, what to do) of options that need others."""
+        families = {text.strip().rstrip("0123456789-") for text in self.candidates.split(",")}
+        families |= {f.strip().rstrip("0123456789-") for r in self.restrict for f in r.rpartition(":")[2].split(",")}
+        target = "--max-loss 0.1, or --accuracy-target 0.97 with labels"
+        return [
+            (
+                self.targeted and bool(self.refine),
+                "refinement looks for the least loss, and a target asks for the least resources",
+                "leave --refine out: under a target the plan is trimmed as far as the target allows",
+            ),
+            (self.minimize != "loss" and not self.targeted, f"least {self.minimize}, at which loss?", target),
+            (
+                self.fit and self.target_fps is None and self.minimize != "loss",
+                f"as fast as possible and least {self.minimize} do not go together",
+                "--target-fps, at which the least resources are taken",
+            ),
+            (
+                self.search == "error_ratio" and self.targeted,
+                "error_ratio knows no target",
+                "--search ilp, pareto, greedy or bisect",
+            ),
+            (
+                self.asymmetric and "int" not in families,
+                "only integers have zero points, and no int candidates are given",
+                "--candidates int2-8, or leave --asymmetric out",
+            ),
+            (
+                self.span is not None and self.source == "real",
+                "the range of the inputs is asked for by bn_distill only; real data have theirs",
+                "leave --span out, or --source bn_distill",
+            ),
+            (
+                len(set(self.transforms)) < len(self.transforms),
+                "a transform is given twice, and the second one would find nothing to do",
+                "each once: fold_bn, equalize, bias_correct",
+            ),
+            (
+                {"equalize", "fold_bn"} <= set(self.transforms)
+                and self.transforms.index("equalize") < self.transforms.index("fold_bn"),
+                "equalize finds no pair of layers behind batch norms that are folded later",
+                "--transform fold_bn --transform equalize",
+            ),
+        ]
