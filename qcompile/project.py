@@ -21,6 +21,7 @@ from qcompile.formats import Format
 from qcompile.ir import Node, Param, ops, print_graph
 from qcompile.passes.ports import HostInput, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
+from qcompile.probes import affordable, probes
 from qcompile.schedule.timing import schedule_record
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SCHEMA = 2  # of the manifest: 2 lists the hash of every file
 VECTORS, VECTOR_WORDS = 64, 2**19  # of the testbench: at most so many, and about so many 64-bit words in all
 PRODUCTS = 2 * 10**9  # multiplications of the C++ on all vectors that are shipped: half a minute
+LAYER_WORDS = 2**16  # 64-bit words of the numbers that are shipped for the layers, and of what they make of them
 
 
 def vector_count(design: Design) -> int:
@@ -75,10 +77,46 @@ def _vectors(design: Design) -> dict[str, bytes]:
     results = {v.name: np.concatenate([run[v.name] for run in runs]) for v in graph.outputs}
     ins = [v.type.codes.bits(encode(u, v.type.codes)) for u, v in zip(units, graph.inputs, strict=True)]
     outs = [v.type.codes.bits(encode(results[v.name], v.type.codes)) for v in graph.outputs]
-    return {
+    return _layer_vectors(design, units) | {
         "tb/vectors/input.bin": hls.vector_file(graph, ins, streamed=design.network is not None),
         "tb/vectors/output.bin": hls.vector_file(graph, outs, outputs=True, streamed=design.network is not None),
     }
+
+
+def _layer_vectors(design: Design, units: list[np.ndarray]) -> dict[str, bytes]:
+    """Numbers for every layer by itself, and what it makes of them; nothing where a trace is too long."""
+    given = layer_numbers(design, LAYER_WORDS, PRODUCTS)
+    count = len(next(iter(given.values()), ()))
+    if count < LEAST_LAYERS:
+        return {}
+    made = layer_results(design, [np.resize(u, (count, *u.shape[1:])) for u in units], given)
+    return {
+        "tb/vectors/layers_in.bin": hls.trace_file(design.graph, given, design.network),
+        "tb/vectors/layers_out.bin": hls.trace_file(design.graph, made, design.network),
+    }
+
+
+LEAST_LAYERS = 4  # fewer do not hold the ends of an accumulator
+
+
+def layer_numbers(design: Design, words: int, products: int) -> dict[str, np.ndarray]:
+    """Units for every tensor that the C simulation traces (see `probes`): at most so many words, and multiplications of
+    the C++.
+    """
+    traced = hls.traced_values(design.graph, design.network)
+    most = affordable(sum(hls.trace_words(traced)), hls.multiplications(design.graph), words, products)
+    return probes(design.graph, [v for v, _ in traced], most) if most >= LEAST_LAYERS else {}
+
+
+def layer_results(design: Design, units: list[np.ndarray], given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Units that every layer makes of the given ones, in tiles of the batch; units: of the input ports."""
+    tile, parts = design.simulator.plan.tile, []
+    for start in range(0, len(units[0]), tile):
+        part = slice(start, start + tile)
+        made = design.simulator.layers([u[part] for u in units], {n: x[part] for n, x in given.items()})
+        batch = len(units[0][part])
+        parts.append({n: np.broadcast_to(made[n], (batch, *made[n].shape[1:])) for n in given})
+    return {n: np.concatenate([p[n] for p in parts]) for n in given}
 
 
 def port_vectors(design: Design, count: int, seed: int) -> list[np.ndarray]:

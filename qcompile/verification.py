@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from qcompile.errors import QCompileError, VerificationError
 from qcompile.ir import ONE, ZERO, Param, integers, ops
 from qcompile.passes.ports import cuts, port_limits, to_port
 from qcompile.pipeline import Design
+from qcompile.project import layer_numbers, layer_results
 from qcompile.sim import ratio
 from qcompile.sim.ratio import Lazy, Ratio
 from qcompile.sim.reference import Host, evaluate
@@ -352,7 +352,7 @@ def _check_emitted(
         if wrong is not None:
             one = tuple(x[wrong : wrong + 1] for x in inputs)
             trace = _emitted_trace(design, folder, one, Path(scratch))
-            _blame(design, one, trace, wrong, "emitted simulator", codes, found)
+            _blame(design, design.simulator.quantize(*one), trace, wrong, "emitted simulator", codes, found)
     report.rows.append(Row("simulator = emitted simulator", len(inputs[0]), sum(c.size for c in codes), 0))
 
 
@@ -400,29 +400,15 @@ def _emitted_trace(design: Design, folder: Path, one: tuple[np.ndarray, ...], sc
 
 def _blame(
     design: Design,
-    one: tuple[np.ndarray, ...],
+    units: list[np.ndarray],
     trace: dict[str, np.ndarray],
     vector: int,
     who: str,
     codes: list[np.ndarray],
     found: list[np.ndarray],
 ) -> None:
-    """Raise, naming the first value in graph order in which `who` left the simulator."""
-    values = design.simulator.run(design.simulator.quantize(*one), keep=True)
-    order = [(v, "input port") for v in design.graph.inputs] + [(n.output, str(n.origin)) for n in design.graph.nodes]
-    for value, where in order:
-        if value.name not in trace or value.name not in values:
-            continue
-        got = integers(trace[value.name].ravel().tolist())
-        wanted = integers(np.asarray(values[value.name]).ravel().tolist())
-        if got.shape != wanted.shape or (got != wanted).any():
-            place = int(np.argmax(got != wanted)) if got.shape == wanted.shape else 0
-            element = [int(i) for i in np.unravel_index(place, value.type.shape)]
-            raise VerificationError(
-                f"simulator and {who} diverge first here: vector {vector}, element {element}: simulator"
-                f" {wanted[place]}, {who} {got[place]}",
-                f"{where}, tensor '{value.name}'",
-            )
+    """Raise, naming the first value in graph order in which `who` left the simulator on one vector."""
+    _require_alike(design, design.simulator.run(units, keep=True), trace, vector, who)
     for i, (a, b) in enumerate(zip(codes, found, strict=True)):
         if a.shape != b.shape or (a != b).any():
             place = tuple(int(p) for p in np.argwhere(a != b)[0]) if a.shape == b.shape else (0,)
@@ -431,6 +417,36 @@ def _blame(
                 f" {b[place]}",
                 f"output '{design.outputs[i].name}'",
             )
+
+
+def _require_alike(
+    design: Design, wanted: dict[str, np.ndarray], found: dict[str, np.ndarray], first: int, who: str, kind: str = ""
+) -> None:
+    """VerificationError with the first value in graph order in which they differ. first: number of the first vector;
+    kind: what vectors they are.
+    """
+    order = [(v, "input port") for v in design.graph.inputs] + [(n.output, str(n.origin)) for n in design.graph.nodes]
+    for value, where in order:
+        if value.name not in found or value.name not in wanted:
+            continue
+        shape = (-1, *value.type.shape)
+        a, b = (_whole(x[value.name]).reshape(shape) for x in (wanted, found))
+        if a.shape == b.shape and not (a != b).any():
+            continue
+        place = tuple(int(i) for i in np.argwhere(a != b)[0]) if a.shape == b.shape else (0,) * a.ndim
+        raise VerificationError(
+            f"simulator and {who} diverge first here: vector {first + place[0]}{kind}, element {list(place[1:])}:"
+            f" simulator {a[place]}, {who} {b[place]}",
+            f"{where}, tensor '{value.name}'",
+        )
+
+
+def _whole(x: np.ndarray) -> np.ndarray:
+    """Integers in any dtype as integers that can be compared: int64, or Python integers where any is wider."""
+    x = np.asarray(x)
+    if x.dtype.kind == "f" and np.all(np.abs(x) < 2.0**53):
+        return x.astype(np.int64)
+    return x if x.dtype == np.int64 else integers(x.ravel().tolist(), x.shape)
 
 
 # --- C++
@@ -451,53 +467,61 @@ def _check_cpp(
         work = Path(scratch) / "project"
         shutil.copytree(folder, work, ignore=shutil.ignore_patterns("build"))
         _run(["make", "-C", str(work), "build/csim"], "the C++ does not compile")
-        bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, graph.inputs, strict=True)]
+        alone = _check_layers(design, work, units)
+        bits = _bits(design, units)
         found = _run_cpp(design, work, bits)
         found_codes = [
             v.type.format.from_bits(b).reshape(c.shape) for v, b, c in zip(graph.outputs, found, codes, strict=True)
         ]
         wrong = _first_difference(codes, found_codes)
         if wrong is not None:
-            trace = _cpp_trace(design, work, [b[wrong : wrong + 1] for b in bits])
-            one_units = [u[wrong : wrong + 1] for u in units]
-            _blame_units(design, one_units, trace, wrong, codes, found_codes)
-    report.rows.append(Row("simulator = compiled C++", len(units[0]), sum(c.size for c in codes), 0))
+            _run_cpp(design, work, [b[wrong : wrong + 1] for b in bits], "--trace", str(work / "trace.bin"))
+            trace = hls.read_trace(graph, (work / "trace.bin").read_bytes(), design.network)
+            _blame(design, [u[wrong : wrong + 1] for u in units], trace, wrong, "C++", codes, found_codes)
+    note = f"and every layer by itself on {alone}" if alone else "layers not by themselves: their traces are too long"
+    report.rows.append(Row("simulator = compiled C++", len(units[0]), sum(c.size for c in codes), 0, note))
 
 
-def _run_cpp(design: Design, work: Path, bits: list[np.ndarray], trace: Path | None = None) -> list[np.ndarray]:
+LAYER_WORDS, LAYER_PRODUCTS = 2**22, 5 * 10**8  # of a trace; of the C++: a few seconds
+
+
+def _check_layers(design: Design, work: Path, units: list[np.ndarray]) -> int:
+    """Every layer of the C++ by itself: on how many vectors; 0 where the traces are too long."""
+    wanted, found = layer_traces(design, work, units)
+    _require_alike(design, wanted, found, 0, "C++", " of those for single layers")
+    return len(next(iter(wanted.values()), ()))
+
+
+def layer_traces(
+    design: Design, work: Path, units: list[np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Units that every layer should make, and those that the compiled C++ in `work` makes, of numbers that reach the
+    ends of its accumulators and the steps of its functions.
+    """
+    given = layer_numbers(design, LAYER_WORDS, LAYER_PRODUCTS)
+    if not given:
+        return {}, {}
+    count = len(next(iter(given.values())))
+    ports = [np.resize(u, (count, *u.shape[1:])) for u in units]
+    (work / "given.bin").write_bytes(hls.trace_file(design.graph, given, design.network))
+    trace = work / "layers.bin"
+    _run_cpp(design, work, _bits(design, ports), "--trace", str(trace), "--given", str(work / "given.bin"))
+    found = hls.read_trace(design.graph, trace.read_bytes(), design.network)
+    return layer_results(design, ports, given), found
+
+
+def _bits(design: Design, units: list[np.ndarray]) -> list[np.ndarray]:
+    """Bit patterns of the codes at the input ports."""
+    formats = [v.type.format for v in design.graph.inputs]
+    return [f.bits(encode(u, f)) for u, f in zip(units, formats, strict=True) if f is not None]
+
+
+def _run_cpp(design: Design, work: Path, bits: list[np.ndarray], *extra: str) -> list[np.ndarray]:
     (work / "in.bin").write_bytes(hls.vector_file(design.graph, bits, streamed=design.network is not None))
-    extra = ["--trace", str(trace)] if trace else []
     _run([str(work / "build" / "csim"), *extra, str(work / "in.bin"), str(work / "out.bin")], "the compiled C++ fails")
     return hls.read_vectors(
         design.graph, (work / "out.bin").read_bytes(), outputs=True, streamed=design.network is not None
     )
-
-
-def _cpp_trace(design: Design, work: Path, bits: list[np.ndarray]) -> dict[str, np.ndarray]:
-    path = work / "trace.bin"
-    _run_cpp(design, work, bits, path)
-    return hls.read_trace(design.graph, path.read_bytes(), design.network)
-
-
-def _blame_units(
-    design: Design, units: list[np.ndarray], trace: dict[str, np.ndarray], vector: int, codes: Any, found: Any
-) -> None:
-    class _Fixed:
-        quantize = staticmethod(lambda *x: units)
-        run = staticmethod(design.simulator.run)
-
-    with _simulator(design, _Fixed):
-        _blame(design, (), trace, vector, "C++", codes, found)
-
-
-@contextlib.contextmanager
-def _simulator(design: Design, other: Any) -> Any:
-    saved = design.simulator
-    design.__dict__["simulator"] = other
-    try:
-        yield
-    finally:
-        design.__dict__["simulator"] = saved
 
 
 def _run(command: list[str], problem: str) -> str:

@@ -2,13 +2,18 @@
 
 import re
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import qcompile as qc
 from qcompile import authenticity
+from qcompile.ir import ops
+from qcompile.verification import layer_traces
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +106,39 @@ def test_a_file_that_no_execution_reads_is_named(project: Path, tmp_path: Path) 
         qc.verify(copy, samples=5, float32=False)
 
 
+def differing(project: Path, change: Callable[[str], str], *, file: str = "src/*.cpp") -> tuple[qc.Design, set[str]]:
+    """Tensors that the layers of a project make differently, each by itself, where its source is changed."""
+    path = next(project.glob(file))
+    path.write_text(change(path.read_text()))
+    subprocess.run(["make", "-C", str(project), "build/csim"], check=True, capture_output=True)
+    design = qc.open_project(project)
+    zeros = [np.zeros((1, *v.type.shape), dtype=np.int64) for v in design.graph.inputs]
+    wanted, found = layer_traces(design, project, zeros)
+    return design, {n for n in wanted if (wanted[n].astype(np.int64) != found[n].astype(np.int64)).any()}
+
+
+def narrower(source: str) -> str:
+    """One bit less in the type of every array of more than one bit."""
+    return re.sub(
+        r"(ap_u?int<)(\d+)(> (?:static )?(?:v\d+|total)\[)",
+        lambda m: f"{m[1]}{max(1, int(m[2]) - 1)}{m[3]}",
+        source,
+    )
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+@pytest.mark.parametrize("file", ["examples/digits_mlp.onnx", "../shared/field/robust/acc_width_64x8x8.onnx"])
+def test_one_bit_less_in_any_accumulator_is_noticed(arch: str, file: str, tmp_path: Path) -> None:
+    if not (ROOT / file).exists():
+        pytest.skip(f"{file} is absent; it belongs beside the checkout")
+    folder = qc.compile(ROOT / file, arch=arch).write(tmp_path / "p")
+    design, found = differing(folder, narrower)
+    sums = {n.output.name for n in design.graph.nodes if isinstance(n.op, ops.MatMul)}
+    assert sums and sums <= found
+    done = subprocess.run(["make", "-C", str(folder), "csim"], capture_output=True, text=True)
+    assert done.returncode != 0 and "FAIL" in done.stdout  # the shipped vectors notice it too
+
+
 def test_wrong_weight_in_cpp(project: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(project, tmp_path / "copy")
     constants = copy / "src" / "constants.hpp"
@@ -111,8 +149,8 @@ def test_wrong_weight_in_cpp(project: Path, tmp_path: Path) -> None:
     constants.write_text(changed)
     with pytest.raises(
         qc.VerificationError,
-        match=r"simulator and C\+\+ diverge first here: vector \d+, element \[0, 0\]: simulator -?\d+, C\+\+ -?\d+;"
-        r" 1 file not as compiled: src/constants.hpp differs",
+        match=r"diverge first here: vector \d+ of those for single layers, element \[0, 0\]: simulator -?\d+,"
+        r" C\+\+ -?\d+; 1 file not as compiled: src/constants.hpp differs",
     ):
         qc.verify(copy, samples=50, float32=False)
 

@@ -29,41 +29,43 @@ LOAD:
 
 } // namespace qc
 
-// C simulation may watch every intermediate tensor; hardware never does.
+// C simulation may watch every intermediate tensor, and put given numbers in its place; hardware never does.
 #ifdef QC_TRACE_ENABLED
 #include <cstdio>
-namespace qc {
-extern FILE *trace_file;
-template <int W, class T> void trace(const T *v, int n) {
-  if (!trace_file)
-    return;
-  const int limbs = (W + 63) / 64;
-  for (int i = 0; i < n; ++i) {
-    ap_int<64 * limbs> wide = v[i];
-    for (int limb = 0; limb < limbs; ++limb) {
-      uint64_t word = ap_uint<64>(wide.range(64 * limb + 63, 64 * limb)).to_uint64();
-      fwrite(&word, sizeof word, 1, trace_file);
-    }
-  }
-}
-} // namespace qc
-#define QC_TRACE(width, v, n) qc::trace<width>(v, n)
-
-// Processes run side by side: what each of them writes is collected by tensor, and put into the file behind the frame.
 #include <map>
 #include <vector>
 namespace qc {
+extern FILE *trace_file;
+extern const uint64_t *given;         // the frame's numbers, in the layout of the trace; null: those that were computed stay
+extern const size_t trace_starts[]; // first word of every tensor in a frame, where processes run side by side
+
+template <int LIMBS, class T> void watch(std::vector<uint64_t> &words, T &v, const uint64_t *instead) {
+  const ap_int<64 * LIMBS> wide = v;
+  for (int limb = 0; limb < LIMBS; ++limb)
+    words.push_back(ap_uint<64>(wide.range(64 * limb + 63, 64 * limb)).to_uint64());
+  if (instead)
+    v = load<T, LIMBS>(instead, 0);
+}
+template <int W, class T> void trace(T *v, int n) {
+  if (!trace_file)
+    return;
+  const int limbs = (W + 63) / 64;
+  std::vector<uint64_t> words;
+  for (int i = 0; i < n; ++i)
+    watch<limbs>(words, v[i], given ? given + i * limbs : nullptr);
+  fwrite(words.data(), sizeof(uint64_t), words.size(), trace_file);
+  given = given ? given + words.size() : nullptr;
+}
+
+// Processes run side by side: what each of them writes is collected by tensor, and put into the file behind the frame.
 inline std::map<int, std::vector<uint64_t>> &collected() {
   static std::map<int, std::vector<uint64_t>> words;
   return words;
 }
-template <int W, class T> void collect(int tensor, const T *v, int n) {
-  const int limbs = (W + 63) / 64;
-  for (int i = 0; trace_file && i < n; ++i) {
-    ap_int<64 * limbs> wide = v[i];
-    for (int limb = 0; limb < limbs; ++limb)
-      collected()[tensor].push_back(ap_uint<64>(wide.range(64 * limb + 63, 64 * limb)).to_uint64());
-  }
+template <int W, class T> void collect(int tensor, T *v, int n) {
+  std::vector<uint64_t> &words = collected()[tensor];
+  for (int i = 0; trace_file && i < n; ++i)
+    watch<(W + 63) / 64>(words, v[i], given ? given + trace_starts[tensor] + words.size() : nullptr);
 }
 inline void flush_trace() {
   for (auto &entry : collected())
@@ -71,6 +73,7 @@ inline void flush_trace() {
   collected().clear();
 }
 } // namespace qc
+#define QC_TRACE(width, v, n) qc::trace<width>(v, n)
 #define QC_COLLECT(tensor, width, v, n) qc::collect<width>(tensor, v, n)
 #else
 #define QC_TRACE(width, v, n)

@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qcompile.backends.hls.ports import PortLayout
-from qcompile.backends.hls.view import RULES, Builder, Constants, Tensor, emit_map, product_type, signed_width
+from qcompile.backends.hls.view import (
+    RULES,
+    Builder,
+    Constants,
+    Tensor,
+    emit_map,
+    product_type,
+    signed_width,
+    trace_words,
+)
 from qcompile.formats import Bipolar, FixedPoint, Minifloat
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.passes.ranges import Range, ranges, row_ranges
@@ -91,6 +100,8 @@ class DataflowView:
     processes: tuple[Process, ...]
     input_words: int
     output_words: int
+    trace_words: int
+    trace_starts: tuple[int, ...]
     load_words: int = 0
     rolled: bool = True
     dataflow: bool = True
@@ -228,6 +239,7 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
         channels += tuple(Channel(LOAD_STREAM, f"l_{r.name}", 2) for r in loads)
     inputs = tuple(_port(port_value(graph, v)[0], f"x{i}") for i, v in enumerate(graph.inputs))
     outputs = tuple(_port(port_value(graph, v)[0], f"y{i}") for i, v in enumerate(graph.outputs))
+    words = trace_words(traced(graph, network, e.known))
     return DataflowView(
         top,
         part,
@@ -240,6 +252,8 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
         tuple(processes),
         sum(p.layout.size for p in inputs),
         sum(p.layout.size for p in outputs),
+        sum(words),
+        tuple(sum(words[:i]) for i in range(len(words))),
         sum(r.words.size for r in loads),
     )
 
@@ -288,24 +302,30 @@ def _code_lanes(value: Value, count: int) -> str:
 
 
 def _write(e: _Emitter, stage: Stage, name: str) -> list[str]:
-    """The token `name` leaves; C simulation may watch it."""
+    """The token `name` leaves."""
     stream = e.network.streams[stage.outputs[0]]
-    tensor, width = next((i, w) for i, (v, w) in enumerate(traced(e.graph, e.network, e.known)) if v is stream.value)
     return [
-        f"QC_COLLECT({tensor}, {width}, {name}, {stream.lanes});",
+        _watched(e, stream.value, name, stream.lanes),
         f"{e.stream_lanes(stage.outputs[0])}::write(out0, {name});",
     ]
 
 
+def _watched(e: _Emitter, value: Value, name: str, count: int) -> str:
+    """C simulation may watch these elements of a tensor, and replace them."""
+    tensor, width = next((i, w) for i, (v, w) in enumerate(traced(e.graph, e.network, e.known)) if v.name == value.name)
+    return f"QC_COLLECT({tensor}, {width}, {name}, {count});"
+
+
 def traced(graph: Graph, network: Network, known: dict[str, Range]) -> list[tuple[Value, int]]:
-    """(value, width) of every tensor that passes between processes, in the order of the trace; elements in stream
-    order.
+    """(value, width) of every tensor that passes between processes, or from a sum to the Map behind it, in the order of
+    the trace; elements in stream order.
     """
-    values = [
-        network.streams[s.outputs[0]].value
-        for s in network.stages
-        if s.kind == INPUT or (s.node is not None and s.kind != WINDOW)
-    ]
+    values = []
+    for s in network.stages:
+        if s.node is not None and s.map is not None:
+            values.append(s.node.output)
+        if s.kind == INPUT or (s.node is not None and s.kind != WINDOW):
+            values.append(network.streams[s.outputs[0]].value)
     return [
         (v, v.type.format.width + 1 if isinstance(v.type.format, Minifloat) else signed_width(*known[v.name].bounds))
         for v in values
@@ -587,7 +607,7 @@ def _finish(e: _Emitter, stage: Stage, when: str, base: str) -> list[str]:
     low, high = row_ranges(node, [e.known[v.name] for v in node.inputs])
     row = _row(b, node.op, node.output.type.shape)
     y, source = e.tensor(node.output, "y"), e.tensor(node.inputs[0], "total")
-    lines: list[str] = []
+    lines = [_watched(e, node.inputs[0], "total", lanes)]
     source = _decoded(e, node.inputs[0], source, lanes, lines)
     if not np.all(node.op.coeffs.data == 1):
         reach = bound(node.op.coeffs.data) * max(map(abs, e.known[node.inputs[0].name].bounds))

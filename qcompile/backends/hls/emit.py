@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from qcompile.assets import ap_types, asset
 from qcompile.backends.hls import dataflow
-from qcompile.backends.hls.view import build, layout, traced
+from qcompile.backends.hls.view import build, layout, trace_words, traced
 from qcompile.formats import Minifloat
 from qcompile.ir import Graph, Value
 from qcompile.passes.ranges import ranges
@@ -137,21 +138,41 @@ def stream_words(graph: Graph, value: Value, bits: np.ndarray) -> np.ndarray:
     return dataflow.stream_layout(inner).pack(to_stream(turned, 1))
 
 
+def traced_values(graph: Graph, network: Network | None = None) -> list[tuple[Value, int]]:
+    """(value, width) of every tensor that `csim` traces and can be given, in the order of the trace."""
+    known = ranges(graph)
+    return traced(graph, known) if network is None else dataflow.traced(graph, network, known)
+
+
+def trace_file(graph: Graph, units: Mapping[str, np.ndarray], network: Network | None = None) -> bytes:
+    """Units (N, *shape) of every traced tensor as `csim` reads and writes them: inverse of `read_trace`."""
+    parts = []
+    for value, width in traced_values(graph, network):
+        fmt, x = value.type.format, np.asarray(units[value.name])
+        x = x if x.dtype == object else x.astype(np.int64)
+        x = np.asarray(fmt.encode(x)) if isinstance(fmt, Minifloat) else x
+        x = (x if network is None else to_stream(x, 1)).reshape(len(x), -1, 1)
+        limbs = -(-width // 64)
+        words = x if limbs == 1 else np.concatenate([x.astype(object) >> (64 * k) for k in range(limbs)], axis=-1)
+        words = words.astype(object) & (2**64 - 1) if words.dtype == object else words
+        parts.append(words.reshape(len(x), -1).astype(np.uint64))
+    return np.concatenate(parts, axis=1).astype("<u8").tobytes()
+
+
 def read_trace(graph: Graph, data: bytes, network: Network | None = None) -> dict[str, np.ndarray]:
     """Units of every traced tensor, (N, *shape): what `csim --trace` wrote."""
     words = np.frombuffer(data, dtype="<u8")
-    known = ranges(graph)
-    values = traced(graph, known) if network is None else dataflow.traced(graph, network, known)
-    sizes = [v.type.size * -(-w // 64) for v, w in values]
+    values = traced_values(graph, network)
+    sizes = trace_words(values)
     table = words.reshape(-1, sum(sizes))
     out, start = {}, 0
     for (value, width), size in zip(values, sizes, strict=True):
         limbs = -(-width // 64)
         part = table[:, start : start + size].reshape(len(table), -1, limbs)
         start += size
-        total = part[:, :, -1].astype(np.int64).astype(object)
+        total: Any = part[:, :, -1].astype(np.int64)
         for k in reversed(range(limbs - 1)):
-            total = (total << 64) + part[:, :, k].astype(object)
+            total = (total.astype(object) << 64) + part[:, :, k].astype(object)
         fmt = value.type.format
         units = fmt.decode(total) if isinstance(fmt, Minifloat) else total
         shape = value.type.shape

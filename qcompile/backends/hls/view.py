@@ -65,6 +65,7 @@ class ProjectView:
     statements: tuple[str, ...]
     input_words: int
     output_words: int
+    trace_words: int
     rolled: bool
     roms: tuple[()] = ()
     dataflow: bool = False
@@ -753,6 +754,11 @@ def traced(graph: Graph, known: dict[str, Range]) -> list[tuple[Value, int]]:
     ]
 
 
+def trace_words(values: list[tuple[Value, int]]) -> list[int]:
+    """64-bit words of every traced tensor."""
+    return [v.type.size * -(-w // 64) for v, w in values]
+
+
 def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
     """View of a whole project."""
     known = ranges(graph)
@@ -779,6 +785,7 @@ def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
         tuple(b.statements),
         sum(p.layout.size for p in inputs),
         sum(p.layout.size for p in outputs),
+        sum(trace_words(traced(graph, known))),
         rolled(graph),
     )
 
