@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 
 class QCompileError(Exception):
@@ -38,6 +44,30 @@ class UnsupportedError(QCompileError):
         lines = [f"{f.where} ({f.op}): {f.reason}" + (f"; {f.hint}" if f.hint else "") for f in findings]
         count = f"{len(findings)} node{'s' if len(findings) > 1 else ''} cannot be compiled"
         super().__init__(count + "\n  - " + "\n  - ".join(lines), file)
+
+
+class ArgumentError(QCompileError, TypeError):
+    """A keyword argument that a function does not have."""
+
+
+def keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, which answers a keyword argument that it lacks with the nearest that it has. ArgumentError."""
+    code = function.__code__  # type: ignore[attr-defined]
+    known = [n for n in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if n != "self"]
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1, 0.5)
+                raise ArgumentError(
+                    f"{function.__name__}() has no argument '{name}'"
+                    + (f"; did you mean '{near[0]}'?" if near else ""),
+                    hint=f"known: {', '.join(known)}",
+                )
+        return function(*args, **kwargs)
+
+    return called
 
 
 class VerificationError(QCompileError):

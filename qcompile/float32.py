@@ -61,11 +61,11 @@ def _execute_slowly(model: Model, inputs: tuple[np.ndarray, ...]) -> list[np.nda
     kinds = {i.name: onnx.helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in proto.graph.input}
     runner = ReferenceEvaluator(proto)
     names = [v.name for v in model.graph.inputs]
-    rows = [
+    rows: list[Any] = [
         runner.run(None, {n: x[i].astype(kinds[n]) for n, x in zip(names, inputs, strict=True)})
         for i in range(len(inputs[0]))
     ]
-    return [np.stack([np.asarray(r[k]) for r in rows]) for k in range(len(rows[0]))]
+    return [np.stack([np.asarray(own) for own in outputs]) for outputs in zip(*rows, strict=True)]
 
 
 def _exactly(graph: Graph, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html as escaping
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ GAP = "  "
 _NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?(\.\.[-+]?[\d.,]+|(x\d+)+| ?%)?|exact")  # ranges, shapes, shares too
 _LEAST, _LEAST_PROSE = 12, 24  # characters to which names and sentences may shrink
 _CUT = ".."
+LINE, ROWS = 100, 20  # of what a prompt shows
 
 
 def printable(text: Any) -> str:
@@ -44,6 +46,32 @@ def paragraph(text: str, width: int | None = None) -> str:
     if width is None:
         return text
     return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def card(title: str, facts: Sequence[tuple[str, Any]]) -> str:
+    """A title and some lines below it: what an object looks like at a prompt."""
+    most = max((len(name) for name, _ in facts), default=0)
+    lines = [f"  {name:<{most}}  {shortened([printable(text)], LINE)[0]}" for name, text in facts]
+    return "\n".join([printable(title), *lines])
+
+
+def html(
+    title: str,
+    facts: Sequence[tuple[str, Any]],
+    columns: Sequence[str] = (),
+    rows: Sequence[Sequence[Any]] = (),
+) -> str:
+    """The same for a notebook, with a table of the first rows below it."""
+
+    def line(cells: Sequence[Any], kind: str) -> str:
+        return "<tr>" + "".join(f"<{kind}>{escaping.escape(printable(c))}</{kind}>" for c in cells) + "</tr>"
+
+    text = f"<b>{escaping.escape(printable(title))}</b><table>{''.join(line(fact, 'td') for fact in facts)}</table>"
+    if rows:
+        more = f"<p>and {len(rows) - ROWS} more</p>" if len(rows) > ROWS else ""
+        body = "".join(line(row, "td") for row in rows[:ROWS])
+        text += f"<table>{line(columns, 'th')}{body}</table>{more}"
+    return text
 
 
 def shortened(names: Sequence[str], width: int) -> list[str]:

@@ -11,11 +11,26 @@ import io
 import warnings
 from typing import Any
 
+import numpy as np
+
 from qcompile.errors import QCompileError
 
 
+def _tensor(torch: Any, example: Any) -> Any:
+    """A tensor as it is; numbers of numpy or of lists as torch has them by default: floats in float32."""
+    if isinstance(example, torch.Tensor):
+        return example
+    try:
+        array = np.asarray(example)
+        return torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "f" else array.copy())
+    except (TypeError, ValueError):
+        raise QCompileError(
+            f"the example input is a {type(example).__name__}", hint="a torch tensor or a numpy array, batch axis first"
+        ) from None
+
+
 def export(module: Any, example: Any) -> bytes:
-    """ONNX bytes of a module. example: one input tensor, or a tuple of them, batch axis first."""
+    """ONNX bytes of a module. example: one input (tensor or array), or a tuple of them, batch axis first."""
     quantized = any(type(m).__module__.startswith("brevitas") for m in module.modules())
     try:
         import torch
@@ -27,7 +42,8 @@ def export(module: Any, example: Any) -> bytes:
             f"loading a torch module needs {error.name}", hint="pip install 'qcompile[brevitas]'"
         ) from None
     buffer: Any = io.BytesIO()  # torch's signature knows only paths
-    arguments = example if isinstance(example, tuple) else (example,)
+    given = example if isinstance(example, (tuple, list)) else (example,)
+    arguments = tuple(_tensor(torch, one) for one in given)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch announces its next exporter
         try:

@@ -10,16 +10,21 @@ from typing import Any
 
 import onnx
 
-from qcompile.errors import QCompileError
+from qcompile.errors import QCompileError, keywords
 from qcompile.formats import Format
 from qcompile.frontend.file import parse_model, read_model
 from qcompile.frontend.importer import import_model
 from qcompile.ir import Graph
+from qcompile.tables import card, html, shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
-    """An imported network. graph: its exact meaning; source: the ONNX file it came from, weights included."""
+    """An imported network.
+
+    graph: its exact meaning, `qc.print_graph(model.graph)` prints all of it; annotated: formats that the file states
+    for inputs; warnings: what is worth knowing about the import; source: the ONNX file it came from, weights included.
+    """
 
     name: str
     graph: Graph
@@ -29,11 +34,32 @@ class Model:
 
     @cached_property
     def sha256(self) -> str:
+        """Of the source, as plans and projects name it."""
         return hashlib.sha256(self.source).hexdigest()
 
+    def facts(self) -> list[tuple[str, str]]:
+        """What people want to know first: inputs, outputs, layers, warnings."""
+        ports = [("input", v) for v in self.graph.inputs] + [("output", v) for v in self.graph.outputs]
+        shown = [(kind, f"{v.name} {shape(v.type.shape)}") for kind, v in ports]
+        return [*shown, ("nodes", self.graph.census()), *(("warning", w) for w in self.warnings)]
 
+    def __repr__(self) -> str:
+        return card(f"Model {self.name}", self.facts())
+
+    def _repr_html_(self) -> str:
+        names = self.graph.layers
+        rows = [
+            (names[n.output.name], type(n.op).__name__, shape(n.output.type.shape), n.origin.op)
+            for n in self.graph.nodes
+            if n.inputs
+        ]
+        return html(f"Model {self.name}", self.facts(), ("layer", "op", "shape", "from"), rows)
+
+
+@keywords
 def load(source: Any, example: Any = None) -> Model:
-    """Model of an ONNX file (path), ONNX bytes, an onnx.ModelProto, or a torch/Brevitas module with an example input.
+    """Model of an ONNX file (path), ONNX bytes, an onnx.ModelProto, or a torch/Brevitas module with an example input (a
+    tensor or numpy array, or a tuple of them, batch axis first).
 
     QCompileError for a bad file; UnsupportedError lists every node that cannot be compiled.
     """

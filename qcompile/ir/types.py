@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -258,7 +259,7 @@ class Node:
         return self.outputs[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Graph:
     """Nodes in topological order. dialect: "model" (real values) or "integer" (codes)."""
 
@@ -279,6 +280,15 @@ class Graph:
             for value in dict.fromkeys(node.inputs):
                 found.setdefault(value.name, []).append(node)
         return found
+
+    def __repr__(self) -> str:
+        """One line; `print_graph(graph)` has everything."""
+        return f"<Graph {self.name!r}, {self.dialect}: {self.census()}>"
+
+    def census(self) -> str:
+        """How many nodes of which kind, for people."""
+        count = Counter(type(n.op).__name__ for n in self.nodes if n.inputs)
+        return f"{sum(count.values())} ({', '.join(f'{n} {kind}' for kind, n in count.most_common())})"
 
     @cached_property
     def layers(self) -> dict[str, str]:
