@@ -1,7 +1,7 @@
 """qcompile: quantized neural networks to FPGA projects, exact code for code.
 
 import qcompile as qc
-design = qc.compile("model.onnx", part="xc7z020clg400-1")
+design = qc.compile("model.onnx", part="xc7z020clg400-1")  # a path, a torch module's qc.load(module, example), ...
 y = design.simulate(x)
 design.write("build")
 qc.verify("build", x)
@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qcompile.assignment.plan import Plan
     from qcompile.cost.budget import Budget
+    from qcompile.cost.resources import Estimate
     from qcompile.errors import QCompileError, UnsupportedError, VerificationError
+    from qcompile.evaluation import evaluate
     from qcompile.frontend import Model, load
-    from qcompile.pipeline import Design, Options, compile, open_project
+    from qcompile.ir import print_graph
+    from qcompile.pipeline import Design, Goal, Options, compile, open_project
     from qcompile.planning import assign
-    from qcompile.verification import verify
+    from qcompile.verification import Report, verify
 
 __version__ = "0.1.0"
 
@@ -30,6 +33,11 @@ _HOMES = {
     "Design": "qcompile.pipeline",
     "Options": "qcompile.pipeline",
     "open_project": "qcompile.pipeline",
+    "Goal": "qcompile.pipeline",
+    "print_graph": "qcompile.ir",
+    "Estimate": "qcompile.cost.resources",
+    "Report": "qcompile.verification",
+    "evaluate": "qcompile.evaluation",
     "assign": "qcompile.planning",
     "Plan": "qcompile.assignment.plan",
     "Budget": "qcompile.cost.budget",
@@ -41,18 +49,27 @@ _HOMES = {
 __all__ = [
     "Budget",
     "Design",
+    "Estimate",
+    "Goal",
     "Model",
     "Options",
     "Plan",
     "QCompileError",
+    "Report",
     "UnsupportedError",
     "VerificationError",
     "assign",
     "compile",
+    "evaluate",
     "load",
     "open_project",
+    "print_graph",
     "verify",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class QCompileError(Exception):
@@ -52,7 +53,7 @@ class ArgumentError(QCompileError, TypeError):
 
 def keywords(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which answers a keyword argument that it lacks with the nearest that it has. ArgumentError."""
-    code = function.__code__  # type: ignore[attr-defined]
+    code = function.__code__
     known = [n for n in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if n != "self"]
 
     @functools.wraps(function)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from qcompile.cost.estimate import check_clock, sequential, unrolled
 from qcompile.cost.exchange import fabric_of
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Estimate
-from qcompile.errors import QCompileError
+from qcompile.errors import QCompileError, keywords
 from qcompile.formats import Format, parse_format
 from qcompile.frontend import Model, load
 from qcompile.ir import Graph, print_graph, verify
@@ -38,6 +38,7 @@ from qcompile.schedule.fit import fit as fit_folding
 from qcompile.schedule.folding import foldings
 from qcompile.schedule.stages import Network, network
 from qcompile.schedule.timing import Schedule, schedule
+from qcompile.tables import card, html, shape
 
 VERSION = "0.1.0"
 SOFTMAX = ("host", "logits", "integer")
@@ -47,9 +48,9 @@ ARCHITECTURES = ("parallel", "dataflow")
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose. input_formats: one per input, in order, or none. accumulator_bits: the widest accumulator of
-    minifloat products (0: as wide as exact sums need); where more would be needed, low bits of every product are
-    dropped.
+    """What the user chose, see `compile`. input_formats: one per input, in order, or none. accumulator_bits: the widest
+    accumulator of minifloat products (0: as wide as exact sums need); where more would be needed, low bits of every
+    product are dropped.
     """
 
     part: str = "xc7z020clg400-1"
@@ -83,6 +84,7 @@ class Options:
             raise QCompileError(f"'{self.part}' is no part name", hint="for example xc7z020clg400-1")
 
     def formats(self) -> tuple[Format, ...]:
+        """The input formats. QCompileError for one that is none."""
         try:
             return tuple(parse_format(t) for t in self.input_formats)
         except ValueError as error:
@@ -91,10 +93,12 @@ class Options:
             ) from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Design:
-    """A compiled network: the reference (model graph), the integer graph, and the host's part; plan: the formats that
-    were chosen for it.
+    """A compiled network: `simulate`, `estimate` and `write` it.
+
+    reference: the model graph, in real numbers; graph: what the hardware computes, in codes (`qc.print_graph` prints
+    either); inputs, outputs: what the host does in front and behind; plan: the formats that were chosen for it.
     """
 
     model: Model
@@ -109,6 +113,7 @@ class Design:
 
     @cached_property
     def simulator(self) -> Simulator:
+        """The bit-accurate simulator, for codes and for single layers; `simulate` is the short way."""
         return Simulator(self.graph, self.inputs, self.outputs)
 
     @cached_property
@@ -120,6 +125,7 @@ class Design:
 
     @cached_property
     def schedule(self) -> Schedule | None:
+        """Cycles and depths of the network of architecture `dataflow`."""
         return schedule(self.network) if self.network else None
 
     @cached_property
@@ -129,10 +135,12 @@ class Design:
 
     @cached_property
     def top(self) -> str:
+        """Name of the top function of the C++, and of its files."""
         return hls.identifier(self.model.name)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
+        """What the user should know: of the import, of the size, of what is not exact."""
         too_big = hls.parallel_too_big(self.graph) if self.options.arch == "parallel" else None
         cut = (
             f"{len(self.truncated)} accumulators drop low bits: the result is not exact, verify says how far off"
@@ -141,6 +149,32 @@ class Design:
         )
         return self.model.warnings + tuple(w for w in (too_big, cut) if w)
 
+    def facts(self) -> list[tuple[str, str]]:
+        """What people want to know first: part, inputs, outputs, layers, warnings."""
+        ports = [("input", v) for v in self.graph.inputs] + [("output", v) for v in self.graph.outputs]
+        names = [h.name for h in self.inputs] + [h.name for h in self.outputs]
+        where = (
+            f"{self.options.board or self.options.part} at {1000 / self.options.clock_ns:g} MHz, {self.options.arch}"
+        )
+        shown = [
+            (kind, f"{name} {shape(v.type.shape)}, codes {v.type.format}")
+            for (kind, v), name in zip(ports, names, strict=True)
+        ]
+        return [("part", where), *shown, ("layers", self.graph.census()), *(("warning", w) for w in self.warnings)]
+
+    def __repr__(self) -> str:
+        return card(f"Design {self.model.name}", self.facts())
+
+    def _repr_html_(self) -> str:
+        names = self.graph.layers
+        rows = [
+            (names[n.output.name], type(n.op).__name__, shape(n.output.type.shape), n.output.type.format)
+            for n in self.graph.nodes
+            if n.inputs
+        ]
+        return html(f"Design {self.model.name}", self.facts(), ("layer", "op", "shape", "codes"), rows)
+
+    @keywords
     def simulate(self, *x: np.ndarray, codes: bool = False) -> Any:
         """Real values of the output (codes=True: codes of the port) for floats (N, *input shape); a list if there are
         several outputs.
@@ -148,6 +182,7 @@ class Design:
         results = self.simulator.codes(*x) if codes else self.simulator(*x)
         return results[0] if len(results) == 1 else results
 
+    @keywords
     def estimate(self, part: str | None = None, clock_ns: float | None = None) -> Estimate:
         """Resources and cycles per layer and in total, on the design's part and clock or others. QCompileError for an
         unknown part or clock.
@@ -203,22 +238,39 @@ class Goal:
             )
 
 
+@keywords
 def compile(
     source: Any,
     plan: Plan | str | Path | None = None,
     *,
-    dump: str | Path | None = None,
+    part: str | None = None,
+    clock_ns: float | None = None,
+    arch: str | None = None,
+    fold: str | None = None,
     fit: bool | Goal = False,
-    **options: Any,
+    weights: str | None = None,
+    softmax: str | None = None,
+    input_formats: Sequence[str] | None = None,
+    accumulator_bits: int | None = None,
+    board: str | None = None,
+    dump: str | Path | None = None,
 ) -> Design:
-    """Design of a model (a Model, or whatever `load` takes). options: the fields of `Options`. dump: folder for the
-    graph after each pass.
+    """Design of a model (a Model, or whatever `load` takes).
 
     plan: formats for the tensors that the model does not quantize itself (and foldings, unless others are given): what
     `assign` found, or the path of its file.
-    fit: choose the folding of every layer (architecture dataflow) for the part, or for a `Goal`. QCompileError where
-    none fits.
+    part: FPGA or board (xc7z020clg400-1); clock_ns: the period (5); arch: "parallel" (every product has its own
+    hardware) or "dataflow" (layers are processes, folded); softmax: "host", "logits" (left out) or "integer";
+    input_formats: of inputs without a quantizer, in order, such as "s12f10"; accumulator_bits: the widest accumulator
+    of minifloat products, 0 for exact sums.
+    Of dataflow: fold: "min", "full", or JSON {layer: {"pe": 2, "simd": 4}}; fit: choose the folding of every layer for
+    the part, or for a `Goal`; weights: "rom", or "port" where they are loaded.
+    board: the board of a part that is no board; dump: folder for the text of the graph after each pass.
+    QCompileError for whatever cannot be done, with the way out.
     """
+    named: dict[str, Any] = dict(part=part, clock_ns=clock_ns, arch=arch, fold=fold, weights=weights, softmax=softmax)
+    named |= dict(input_formats=input_formats, accumulator_bits=accumulator_bits, board=board)
+    options = {name: tuple(v) if isinstance(v, list) else v for name, v in named.items() if v is not None}
     model = source if isinstance(source, Model) else load(source)
     plan = Plan.read(plan) if isinstance(plan, (str, Path)) else plan
     if plan is not None:
@@ -313,7 +365,9 @@ def _dump(folder: Path, stages: list[tuple[str, Graph]]) -> None:
 
 
 def open_project(directory: str | Path) -> Design:
-    """The design of a written project, compiled again from the model and options that it carries."""
+    """The design of a written project, compiled again from the model and options that it carries. QCompileError for a
+    folder that is none.
+    """
     from qcompile import documents
     from qcompile.project import SCHEMA
 

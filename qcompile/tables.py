@@ -5,6 +5,7 @@ from __future__ import annotations
 import html as escaping
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -13,7 +14,7 @@ GAP = "  "
 _NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?(\.\.[-+]?[\d.,]+|(x\d+)+| ?%)?|exact")  # ranges, shapes, shares too
 _LEAST, _LEAST_PROSE = 12, 24  # characters to which names and sentences may shrink
 _CUT = ".."
-LINE, ROWS = 100, 20  # of what a prompt shows
+LINE, ROWS, ALIKE = 100, 20, 4  # characters, rows of a table, facts of one name that a prompt shows
 
 
 def printable(text: Any) -> str:
@@ -50,9 +51,23 @@ def paragraph(text: str, width: int | None = None) -> str:
 
 def card(title: str, facts: Sequence[tuple[str, Any]]) -> str:
     """A title and some lines below it: what an object looks like at a prompt."""
+    facts = _few(facts)
     most = max((len(name) for name, _ in facts), default=0)
     lines = [f"  {name:<{most}}  {shortened([printable(text)], LINE)[0]}" for name, text in facts]
     return "\n".join([printable(title), *lines])
+
+
+def _few(facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The first facts of every name, and how many there are more."""
+    count = Counter(name for name, _ in facts)
+    kept, seen = [], Counter[str]()
+    for name, text in facts:
+        seen[name] += 1
+        if seen[name] <= ALIKE:
+            kept.append((name, text))
+        elif seen[name] == count[name]:
+            kept.append((name, f"and {count[name] - ALIKE} more"))
+    return kept
 
 
 def html(
@@ -66,7 +81,9 @@ def html(
     def line(cells: Sequence[Any], kind: str) -> str:
         return "<tr>" + "".join(f"<{kind}>{escaping.escape(printable(c))}</{kind}>" for c in cells) + "</tr>"
 
-    text = f"<b>{escaping.escape(printable(title))}</b><table>{''.join(line(fact, 'td') for fact in facts)}</table>"
+    text = (
+        f"<b>{escaping.escape(printable(title))}</b><table>{''.join(line(fact, 'td') for fact in _few(facts))}</table>"
+    )
     if rows:
         more = f"<p>and {len(rows) - ROWS} more</p>" if len(rows) > ROWS else ""
         body = "".join(line(row, "td") for row in rows[:ROWS])

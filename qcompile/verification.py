@@ -18,7 +18,7 @@ from qcompile.authenticity import checked, described
 from qcompile.backends import hls
 from qcompile.backends.pysim.emit import variables
 from qcompile.backends.pysim.simulator import encode, with_batch
-from qcompile.errors import QCompileError, VerificationError
+from qcompile.errors import QCompileError, VerificationError, keywords
 from qcompile.ir import ONE, ZERO, Param, integers, ops
 from qcompile.passes.ports import cuts, port_limits, to_port
 from qcompile.pipeline import Design
@@ -26,6 +26,7 @@ from qcompile.project import layer_numbers, layer_results
 from qcompile.sim import ratio
 from qcompile.sim.ratio import Lazy, Ratio
 from qcompile.sim.reference import Host, evaluate
+from qcompile.tables import card, html
 
 Progress = Callable[[str], None]
 
@@ -41,7 +42,7 @@ class Row:
     note: str = ""
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """Result of `verify`: exact comparisons, and the float32 execution beside them. files: how many were compared."""
 
@@ -49,10 +50,21 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        shown = [(r.what, f"{r.differing} of {r.codes} codes differ, {r.vectors} vectors") for r in self.rows]
+        return card("Report of verify", [*shown, *(("note", n) for n in self.notes)])
+
+    def _repr_html_(self) -> str:
+        rows = [(r.what, r.vectors, r.codes, r.differing, r.note) for r in self.rows]
+        facts = [("note", n) for n in self.notes]
+        return html("Report of verify", facts, ("comparison", "vectors", "codes", "differing", "note"), rows)
+
     def record(self) -> list[dict[str, Any]]:
+        """For JSON."""
         return [vars(r) for r in self.rows]
 
 
+@keywords
 def verify(
     directory: str | Path,
     *x: np.ndarray,

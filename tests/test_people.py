@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import inspect
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,16 @@ from click.testing import CliRunner
 from conftest import ROOT
 
 import qcompile as qc
-from qcompile import cli, float32
+from qcompile import cli, float32, planning
 from qcompile.assignment.plan import Choice, Plan
 from qcompile.assignment.tensors import WEIGHT, tensors
 from qcompile.evaluation import evaluate
 from qcompile.formats import parse_format
 from qcompile.layers import layers
+from qcompile.pipeline import Options
+from qcompile.planning.settings import Settings
 from qcompile.tables import paragraph, shortened, table
+from qcompile.verification import Report, Row
 
 ROWS = [
     [f"/encoder/layers.{i}/self_attention/MatMul_{i}", f"{i * 1234567:,}", "8.901e-05", "-12..34", "a word of mine", 3]
@@ -247,3 +252,81 @@ def test_evaluate_prints_counts(project: Path, monkeypatch: pytest.MonkeyPatch) 
     shown = CliRunner().invoke(cli.main, ["evaluate", "build", "--input", X, "--labels", Y]).stdout
     assert re.search(r"bit-accurate  0\.\d{4} \(\d+ of 200\)", shown) and "None" not in shown
     assert "right, by class" in shown and "next: qcompile verify build" in shown
+
+
+# --- prompts and notebooks
+
+
+def test_what_ends_a_cell_shows_a_few_lines(planned: qc.Design, digits: Path) -> None:
+    design = qc.compile(digits, arch="dataflow")
+    estimate = design.estimate()
+    report = Report(rows=[Row("reference = simulator", 10, 100, 0)], notes=["a note"])
+    shown = [design, design.model, design.graph, estimate, planned, planned.plan, report]
+    for thing in shown:
+        text = repr(thing)
+        assert len(text) < 1500 and len(text.splitlines()) <= 20, text
+    for thing in (one for one in shown if one is not design.graph):
+        page = thing._repr_html_()
+        assert 100 < len(page) < 20_000 and page.startswith("<b>") and page.count("<table>") == page.count("</table>")
+    lines = repr(design).splitlines()
+    assert lines[0] == "Design digits_mlp" and lines[1] == "  part    xc7z020clg400-1 at 200 MHz, dataflow"
+    assert [line.split()[0] for line in lines[1:]] == ["part", "input", "output", "layers"]
+    assert "total" in str(estimate) and len(str(estimate).splitlines()) > 5
+    assert len(qc.print_graph(design.graph)) > 2000
+
+
+def test_names_of_a_file_stay_text_in_a_notebook() -> None:
+    model = qc.load(linear(["q", "<script>", "q1", "b", "c"], ["t1", "t2", "t3", "t4", "y\x1b[2J"]))
+    assert "<script>" not in model._repr_html_() and "\x1b" not in model._repr_html_() + repr(model)
+
+
+def test_the_module_shows_what_it_has() -> None:
+    assert {"load", "compile", "assign", "verify", "Budget", "Design"} <= set(dir(qc))
+    assert all(getattr(qc, name).__doc__ for name in qc.__all__)
+    assert (ROOT / "qcompile" / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("name", qc.__all__)
+def test_public_members_are_documented(name: str) -> None:
+    found = getattr(qc, name)
+    for member, value in vars(found).items() if isinstance(found, type) else ():
+        function = getattr(value, "fget", None) or getattr(value, "func", None) or getattr(value, "__func__", value)
+        if not member.startswith("_") and callable(function):
+            assert function.__doc__, f"{name}.{member}"
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong", "right"),
+    [
+        ("compile", "prat", "part"),
+        ("assign", "metrc", "metric"),
+        ("load", "exampel", "example"),
+        ("verify", "sample", "samples"),
+    ],
+)
+def test_wrong_keywords_are_answered(function: str, wrong: str, right: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        getattr(qc, function)("x", **{wrong: 1})
+    assert f"{function}() has no argument '{wrong}'; did you mean '{right}'?" in str(caught.value)
+    assert isinstance(caught.value, qc.QCompileError)
+
+
+def test_keywords_are_named_in_full() -> None:
+    """What completes in an editor is all that there is, with the defaults that hold."""
+    given = inspect.signature(qc.compile).parameters
+    assert {f.name for f in fields(Options)} <= set(given)
+    given = inspect.signature(qc.assign).parameters
+    assert {f.name: f.default for f in fields(Settings)} == {
+        f.name: given[f.name].default for f in fields(Settings) if f.name in given
+    }
+    own = inspect.signature(planning.run).parameters
+    assert all(given[name].default == p.default for name, p in own.items() if name != "settings")
+
+
+def test_modules_take_numpy_examples() -> None:
+    torch = pytest.importorskip("torch", reason="pip install 'qcompile[torch]'")
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
+    for example in (np.zeros((1, 4)), (np.zeros((1, 4), np.float32),), torch.zeros(1, 4)):
+        assert qc.load(module, example).graph.inputs[0].type.shape == (1, 4)
+    with pytest.raises(qc.QCompileError, match="the example input is a str"):
+        qc.load(module, "x.npy")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import zlib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from qcompile.formats import Format
 
 if TYPE_CHECKING:
     from qcompile.documents import ChoiceRecord
+from qcompile.tables import card, html
 
 SCHEMA = 1
 _HINT = "qcompile assign MODEL writes plans; docs/assignment.md describes them"
@@ -79,6 +81,7 @@ class Choice:
         return Quantizer(fmt, steps if self.axis is not None else steps[0], self.zero_point, self.axis)
 
     def record(self) -> dict[str, Any]:
+        """As the plan's file has it."""
         out: dict[str, Any] = {"format": str(self.format)}
         if self.scale != (1.0,):
             out["scale"] = self.scale[0] if len(self.scale) == 1 else list(self.scale)
@@ -92,7 +95,7 @@ class Choice:
         return out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """tensors: choices by tensor name; transforms: graph transforms that come first, in order; bias: offsets added
     behind a layer (per output channel) to make up for the mean error; folding: of layers, by their names, where it
@@ -108,6 +111,24 @@ class Plan:
     folding: dict[str, Folding] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What people want to know first; `to_json` has everything."""
+        count = Counter(str(c.format) for c in self.tensors.values())
+        shown = [("tensors", f"{len(self.tensors)} ({', '.join(f'{n} {fmt}' for fmt, n in count.most_common())})")]
+        if self.transforms:
+            shown.append(("transforms", ", ".join(self.transforms)))
+        shown += [("folding", f"{name} {f.pe} x {f.simd}") for name, f in self.folding.items()]
+        chosen = self.result.get("chosen", {})
+        found = [f"{k} {chosen[k]:.6g}" for k in ("loss", "accuracy", "lut") if isinstance(chosen.get(k), (int, float))]
+        return [*shown, *([("result", ", ".join(found))] if found else [])]
+
+    def __repr__(self) -> str:
+        return card(f"Plan for {self.name or 'any model'}", self.facts())
+
+    def _repr_html_(self) -> str:
+        rows = [(name, c.format, len(c.scale)) for name, c in self.tensors.items()]
+        return html(f"Plan for {self.name or 'any model'}", self.facts(), ("tensor", "format", "scales"), rows)
 
     def meaning(self) -> dict[str, Any]:
         """Everything that decides the design."""
@@ -127,6 +148,7 @@ class Plan:
         return hashlib.sha256(json.dumps(self.meaning(), sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
+        """Text of the plan's file."""
         record = self.meaning()
         for name, choice in self.tensors.items():
             if choice.why:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import reduce
 
-from qcompile.tables import table
+from qcompile.tables import card, html, table
 
 
 class Basis(IntEnum):
@@ -94,7 +94,7 @@ class LayerCost:
     cost: Resources
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """A design on a part: per layer and in total. `stage` says which report it predicts: `synthesis` (logic synthesis)
     or `hls`.
@@ -119,11 +119,27 @@ class Estimate:
             layers.append(replace(layer, name=name))
         return replace(self, layers=tuple(layers))
 
+    def __repr__(self) -> str:
+        """A few lines; `print` shows the table."""
+        c = self.total
+        area = f"{c.lut:,.0f} LUT, {c.ff:,.0f} FF, {c.dsp:,} DSP, {c.bram18:,} BRAM18, {c.uram:,} URAM"
+        cycles = f"{c.latency:,} cycles latency, {c.interval:,} between two inputs"
+        facts = [("total", area), ("cycles", cycles), ("layers", f"{len(self.layers)}; print() shows them")]
+        return card(f"Estimate on {self.part}", facts)
+
+    def _repr_html_(self) -> str:
+        head, rows = self._rows()
+        return html(f"Estimate on {self.part}", (), head, rows)
+
     def __str__(self) -> str:
         """A line per layer and one for the total."""
+        head, rows = self._rows()
+        return table("", head, rows).rstrip("\n")
+
+    def _rows(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         head = ("layer", "op", "LUT", "FF", "DSP", "BRAM18", "URAM", "latency", "interval")
         rows: list[tuple[str, ...]] = []
         for name, op, c in (*((layer.name, layer.op, layer.cost) for layer in self.layers), ("total", "", self.total)):
             numbers = (math.ceil(c.lut - 1e-9), math.ceil(c.ff - 1e-9), c.dsp, c.bram18, c.uram, c.latency, c.interval)
             rows.append((name, op, *(f"{n:,}" for n in numbers)))
-        return table("", head, rows).rstrip("\n")
+        return head, rows

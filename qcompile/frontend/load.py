@@ -41,7 +41,7 @@ class Model:
         """What people want to know first: inputs, outputs, layers, warnings."""
         ports = [("input", v) for v in self.graph.inputs] + [("output", v) for v in self.graph.outputs]
         shown = [(kind, f"{v.name} {shape(v.type.shape)}") for kind, v in ports]
-        return [*shown, ("nodes", self.graph.census()), *(("warning", w) for w in self.warnings)]
+        return [*shown, ("layers", self.graph.census()), *(("warning", w) for w in self.warnings)]
 
     def __repr__(self) -> str:
         return card(f"Model {self.name}", self.facts())

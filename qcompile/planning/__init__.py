@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,17 +28,18 @@ from qcompile.assignment.search import Infeasible, Request
 from qcompile.assignment.study import Study
 from qcompile.cost.budget import Budget
 from qcompile.cost.devices import device
-from qcompile.errors import QCompileError
+from qcompile.errors import QCompileError, keywords
 from qcompile.frontend import Model, load
 from qcompile.pipeline import Options
 from qcompile.planning.designs import Point, accuracy_of
 from qcompile.planning.planner import Planner
 from qcompile.planning.settings import Settings
+from qcompile.tables import card, html
 
 FRONT = 16  # points of the front that a report shows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A whole run: the plan, and everything that its report shows."""
 
@@ -60,8 +62,16 @@ class Run:
     notes: tuple[str, ...] = ()
     tested: tuple[Point, ...] = ()
 
+    def __repr__(self) -> str:
+        return card(f"Run for {self.model.name}", _facts(self))
+
+    def _repr_html_(self) -> str:
+        found = figures(self, "")
+        return html(f"Run for {self.model.name}", found.facts, found.header, found.rows)
+
     @property
     def plan(self) -> Plan:
+        """What was chosen."""
         return self.chosen.plan
 
     @property
@@ -69,9 +79,57 @@ class Run:
         return self.study.configuration(self.folds.candidates(self.choice, len(self.study.variables)))
 
 
-def assign(model: Any, calibration: Any = None, *, progress: Progress = silent, **options: Any) -> Plan:
-    """The plan for a float model: formats for its tensors under a budget. See `run` for the options."""
-    return run(model, calibration, progress=progress, **options).plan
+@keywords
+def assign(
+    model: Any,
+    calibration: Any = None,
+    *,
+    labels: Any = None,
+    test: Any = None,
+    test_labels: Any = None,
+    part: str = "xc7z020clg400-1",
+    budget: Budget | str = Budget(),
+    arch: str = "parallel",
+    clock_ns: float = 5.0,
+    fold: str = "min",
+    softmax: str = "host",
+    workers: int = 1,
+    dask: str = "",
+    cache: str | Path | None = None,
+    baselines: bool = True,
+    progress: Progress = silent,
+    metric: str = "",
+    search: str = "ilp",
+    range: str = "mse",
+    rounding: str = "rtn",
+    transforms: Sequence[str] = ("fold_bn",),
+    source: str = "real",
+    candidates: str = "fixed2-8",
+    restrict: Sequence[str] = (),
+    loss: str = "",
+    minimize: str = "loss",
+    accuracy_target: float | None = None,
+    max_loss: float | None = None,
+    channels: bool = True,
+    asymmetric: bool = False,
+    free: bool = False,
+    refine: int | None = None,
+    span: tuple[float, float] | None = None,
+    fit: bool = False,
+    target_fps: float | None = None,
+    seed: int = 0,
+) -> Plan:
+    """The plan for a float model: a format for every tensor, the least loss under a budget, or the least resources at
+    an accuracy or loss.
+
+    model: a Model or whatever `load` takes; calibration: inputs as arrays, or the path of a file or folder; labels:
+    classes or targets; test, test_labels: held-out data, only reported; part, arch, clock_ns, fold, softmax: as for
+    `compile`; budget: a `Budget`, or text like "lut=0.7,dsp=100"; workers: processes (0: all processors); dask: address
+    of a scheduler instead; cache: folder where results are kept; baselines: measure uniform formats too; progress: a
+    function of (what, done, total). The others are the fields of `planning.settings.Settings`, described in
+    docs/assignment.md. QCompileError for whatever cannot work.
+    """
+    return run(model, calibration, **{k: v for k, v in locals().items() if k not in ("model", "calibration")}).plan
 
 
 def run(
