@@ -102,7 +102,9 @@ def test_the_same_run_gives_the_same_bytes(cheap: planning.Run, tmp_path: Path) 
     assert "/4/Conv.weight" in page and page.count("<svg") == 3
 
 
-def test_accuracy_target_is_met_by_the_simulator() -> None:
+@pytest.mark.parametrize("search", ["ilp", "bisect"])
+def test_a_target_is_met_on_both_halves_of_the_data(search: str) -> None:
+    """One half chooses, the other accepts; both are in the plan."""
     run = planning.run(
         MLP,
         CALIBRATION["x"],
@@ -112,23 +114,56 @@ def test_accuracy_target_is_met_by_the_simulator() -> None:
         candidates="fixed2-6",
         accuracy_target=0.95,
         baselines=False,
+        search=search,
     )
-    design = qc.compile(MLP, run.plan)
+    design, accepted = qc.compile(MLP, run.plan), run.accepted
     assert (design.simulate(CALIBRATION["x"]).reshape(256, -1).argmax(1) == CALIBRATION["labels"]).mean() >= 0.95
-    bisected = planning.run(
+    assert accepted is not None and accepted.met and accepted.vectors == 128 == len(run.study.evaluation.data)
+    assert accepted.least_accuracy < accepted.accuracy and accepted.drop < accepted.most_drop
+    assert run.plan.result["accepted"]["vectors"] == 128
+    assert run.chosen.cost.lut <= qc.compile(MLP, _uniform(MLP, "fixed6")).estimate().total.lut
+
+
+def test_intervals_of_targets() -> None:
+    """Against scipy.stats' own, and coverage of what they are for."""
+    from scipy.stats import binomtest
+
+    from qcompile.planning.targets import Acceptance, least_share
+
+    assert least_share(120, 128) == pytest.approx(binomtest(120, 128, alternative="greater").proportion_ci(0.95).low)
+    right, other = np.arange(100) >= 4, np.arange(100) >= 6
+    found = Acceptance.of(np.linspace(0, 1, 100), other, right, 0.6, 0.03)
+    assert found.met and not found.accepted and found.drop == pytest.approx(0.02) and found.most_loss > 0.5
+    rng = np.random.default_rng(0)
+    bounds = [Acceptance.of(rng.exponential(1.0, 128), None, None, None, None).most_loss for _ in range(1000)]
+    assert 0.88 < np.mean(np.array(bounds) >= 1.0) < 0.97
+
+
+def test_rounding_counts_inside_budgets_and_targets() -> None:
+    """Learned codes take other LUTs: the budget holds for them; the slack of a target is spent."""
+    options = {"labels": CALIBRATION["labels"], "part": "xczu7ev", "metric": "kl_output", "candidates": "fixed2-6"}
+    within = planning.run(CNN, CALIBRATION["x"], rounding="gptq", budget="lut=10000", baselines=False, **options)
+    assert within.chosen.cost.lut <= 10000 and within.plan.tensors["/4/Conv.weight"].units is not None
+    learned, nearest = (
+        planning.run(CNN, CALIBRATION["x"], rounding=r, max_loss=0.02, baselines=False, **options)
+        for r in ("gptq", "rtn")
+    )
+    assert learned.chosen.cost.lut < nearest.chosen.cost.lut and learned.accepted.loss <= 0.02
+
+
+def test_a_plan_that_loses_much_says_so(cheap: planning.Run) -> None:
+    lossy = planning.run(
         MLP,
         CALIBRATION["x"],
         labels=CALIBRATION["labels"],
         part="xczu7ev",
-        metric="kl_output",
-        candidates="fixed2-6",
-        accuracy_target=0.95,
-        baselines=False,
-        search="bisect",
+        budget="lut=5000",
+        metric="sqnr",
+        candidates="fixed2-5",
+        refine=0,
     )
-    assert bisected.chosen.accuracy >= 0.95
-    uniform = min(qc.compile(MLP, p).estimate().total.lut for b in (4, 5, 6) for p in [_uniform(MLP, f"fixed{b}")])
-    assert run.chosen.cost.lut <= uniform * 1.001
+    assert any("of accuracy against the float network; ways out: --budget lut=" in n for n in lossy.notes)
+    assert any("this plan loses" in n for n in cheap.notes) == (cheap.float_accuracy - cheap.chosen.accuracy > 0.01)
 
 
 def _uniform(model: qc.Model, candidate: str) -> qc.Plan:
@@ -466,7 +501,8 @@ def test_fit_without_a_rate_is_as_fast_as_the_target_allows() -> None:
     }
     wide, narrow = (planning.run(MLP, CALIBRATION["x"], budget=b, **options) for b in ("lut=1.0", "lut=2000"))
     for run in (wide, narrow):
-        assert run.chosen.accuracy >= run.float_accuracy - GIVEN_UP and "as fast as an accuracy of" in run.notes[0]
+        assert run.chosen.accuracy >= run.float_accuracy - GIVEN_UP and run.accepted.met
+        assert "the target is an accuracy of" in run.notes[0] and "the rate is bound by" in run.notes[1]
     assert wide.chosen.cost.interval < narrow.chosen.cost.interval and narrow.chosen.cost.lut <= 2000
 
 

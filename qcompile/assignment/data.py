@@ -40,6 +40,12 @@ class Data:
             hasher.update(repr((a.shape, a.dtype.str)).encode() + np.ascontiguousarray(a).tobytes())
         return hasher.hexdigest()
 
+    def halves(self, seed: int) -> tuple[Data, Data]:
+        """Two halves, drawn: one to choose by, one to accept by."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        middle = len(self) - len(self) // 2
+        return self.take(np.sort(order[:middle])), self.take(np.sort(order[middle:]))
+
     def take(self, rows: Any) -> Data:
         return Data(tuple(a[rows] for a in self.x), None if self.labels is None else self.labels[rows])
 

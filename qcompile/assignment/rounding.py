@@ -11,7 +11,7 @@ step, where numbers that lie on ties by their structure stay exactly there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,27 +69,60 @@ def rounded_weights(name: str, study: Study, configuration: Mapping[str, int], g
     """
     method, e = ROUNDINGS.find(name), study.evaluation
     changes = e.changes(configuration)
-    base = e.network.run(e.network.start(e.data.x), keep=None)
-    by_value = {t.value: t for t in study.weights}
-    layers = [
-        n
-        for n in graph.nodes
-        if isinstance(n.op, (ops.MatMul, ops.Conv)) and len(n.inputs) > 1 and n.inputs[1].name in by_value
-    ]
+    base = _float_values(study)
+    layers = _layers(study, graph)
     out: dict[str, np.ndarray] = {}
-    for done, node in enumerate(layers, 1):
-        t = by_value[node.inputs[1].name]
+    for done, (node, t) in enumerate(layers, 1):
         q = e.quantizers[t.name][configuration[t.name]]
-        if len(t.shape) < 2 or (isinstance(node.op, ops.MatMul) and len(t.shape) != 2) or q.zero_point:
+        if q.zero_point:
             continue
         now = e.network.run(e.network.start(e.data.x), changes, keep=[node.inputs[0].name])[node.inputs[0].name]
-        layer = _layer(e.network, node, t, now, base[node.inputs[0].name], q, study.seed)
-        found = method(layer)
-        units = _folded(found, node, t)
-        out[t.name] = units.astype(np.int64)
+        out[t.name] = _codes(method, study, node, t, now, base[node.inputs[0].name], q)
         changes[t.value] = Requantize(q, out[t.name])
         study.jobs.progress(f"rounding ({name})", done, len(layers))
     return out
+
+
+def candidate_codes(study: Study, graph: Graph) -> dict[str, list[np.ndarray | None]]:
+    """Units of every weight and candidate by `gptq` on inputs of the float network: what a search measures where
+    weights are to be rounded by learning. (Rounding by any method for chosen formats comes behind the search.)
+    """
+    e, base, out = study.evaluation, _float_values(study), dict[str, list[np.ndarray | None]]()
+    layers = _layers(study, graph)
+    for done, (node, t) in enumerate(layers, 1):
+        x = base[node.inputs[0].name]
+        out[t.name] = [None if q.zero_point else _codes(gptq, study, node, t, x, x, q) for q in e.quantizers[t.name]]
+        study.jobs.progress("rounding of candidates", done, len(layers))
+    return out
+
+
+def _float_values(study: Study) -> Mapping[str, np.ndarray]:
+    e = study.evaluation
+    return e.base if e.base is not None else e.network.run(e.network.start(e.data.x), keep=None)
+
+
+def _layers(study: Study, graph: Graph) -> list[tuple[Node, Tensor]]:
+    """Layers whose weights take a format and can be rounded by learning."""
+    by_value = {t.value: t for t in study.weights}
+    found = [
+        (n, by_value[n.inputs[1].name])
+        for n in graph.nodes
+        if isinstance(n.op, (ops.MatMul, ops.Conv)) and len(n.inputs) > 1 and n.inputs[1].name in by_value
+    ]
+    return [(n, t) for n, t in found if len(t.shape) == 2 or (len(t.shape) > 2 and not isinstance(n.op, ops.MatMul))]
+
+
+def _codes(
+    method: Callable[[Layer], np.ndarray],
+    study: Study,
+    node: Node,
+    t: Tensor,
+    x: np.ndarray,
+    target: np.ndarray,
+    q: Quantizer,
+) -> np.ndarray:
+    layer = _layer(study.evaluation.network, node, t, x, target, q, study.seed)
+    return np.asarray(_folded(method(layer), node, t), dtype=np.int64)
 
 
 def _layer(

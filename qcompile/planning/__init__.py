@@ -13,7 +13,6 @@ import numpy as np
 
 from qcompile.assignment import search
 from qcompile.assignment.candidates import parse
-from qcompile.assignment.correction import bias_offsets
 from qcompile.assignment.data import data
 from qcompile.assignment.folds import Folds
 from qcompile.assignment.jobs import Cache, Jobs, Progress, executor, silent
@@ -23,7 +22,6 @@ from qcompile.assignment.plan import Plan
 from qcompile.assignment.problem import Problem
 from qcompile.assignment.registry import unknown
 from qcompile.assignment.report import Figures, page, pictures
-from qcompile.assignment.rounding import rounded_weights
 from qcompile.assignment.search import Infeasible, Request
 from qcompile.assignment.study import Study
 from qcompile.cost.budget import Budget
@@ -34,8 +32,10 @@ from qcompile.pipeline import Options
 from qcompile.planning.designs import Point, accuracy_of
 from qcompile.planning.planner import Planner
 from qcompile.planning.settings import Settings
+from qcompile.planning.targets import Acceptance
 from qcompile.tables import card, html
 
+MUCH = 0.05  # divergence from the float network that a plan without labels is warned about
 FRONT = 16  # points of the front that a report shows
 
 
@@ -61,6 +61,7 @@ class Run:
     float_accuracy: float | None
     notes: tuple[str, ...] = ()
     tested: tuple[Point, ...] = ()
+    accepted: Acceptance | None = None  # under a target: the plan on the half of the data that did not choose it
 
     def __repr__(self) -> str:
         return card(f"Run for {self.model.name}", _facts(self))
@@ -196,12 +197,13 @@ def _run(p: Planner, calibration: Any, labels: Any, test: Any, test_labels: Any,
     e = p.study.evaluation
     held = None if test is None else data(test, p.graph, test_labels)
     choice = p.solve(p.limits)
-    point = _finished(p, "mixed", choice)
+    point = p.measured("mixed", p.plan(choice), e.data, e.loss)
     baselines, curve = (tuple(_uniform(p)), _curve(p)) if with_baselines else ((), ())
     tested: tuple[Point, ...] = ()
     if held is not None:
         loss = loss_of(e.network, held, p.settings.loss)
         tested = tuple(p.measured(one.name, one.plan, held, loss) for one in (point, *baselines))
+    float_accuracy = accuracy_of(e.outputs({}), e.data.labels)
     run = Run(
         p.model,
         p.settings,
@@ -216,28 +218,39 @@ def _run(p: Planner, calibration: Any, labels: Any, test: Any, test_labels: Any,
         baselines,
         curve,
         p.study.base_loss,
-        accuracy_of(e.outputs({}), e.data.labels),
-        tuple(p.notes),
+        float_accuracy,
+        (*p.notes, *_warnings(p, point, baselines, float_accuracy)),
         tested,
+        p.accepted,
     )
     return replace(run, chosen=replace(point, plan=_explained(run)))
 
 
-def _finished(p: Planner, name: str, choice: tuple[int, ...]) -> Point:
-    """Rounding and bias correction on the chosen formats, then the simulator. Learned weights may cost more: said where
-    they pass the budget.
-    """
-    plan, e = p.plan(choice), p.study.evaluation
-    if p.settings.rounding != "rtn":
-        units = rounded_weights(p.settings.rounding, p.study, p.configuration(choice), p.graph)
-        plan = replace(plan, tensors={n: replace(c, units=units.get(n)) for n, c in plan.tensors.items()})
-    if "bias_correct" in p.settings.transforms:
-        plan = replace(plan, bias=bias_offsets(p.graph, plan, e.network, e.data))
-    point = p.measured(name, plan, e.data, e.loss)
-    if over := p.over(point.cost):
-        times = ", ".join(f"{r} is {t:.2f} times what is allowed" for r, t in over.items())
-        p.notes.append(f"rounding and bias correction changed the weights: {times}")
-    return point
+def _warnings(p: Planner, point: Point, others: Sequence[Point], float_accuracy: float | None) -> list[str]:
+    """What a plan loses, where that is much, and the ways out."""
+    lost = None if point.accuracy is None or float_accuracy is None else float_accuracy - point.accuracy
+    much = (
+        point.loss > MUCH if lost is None and p.study.evaluation.loss.kind == "kl" else lost is not None and lost > 0.01
+    )
+    if not much:
+        return []
+    s, ways = p.settings, list[str]()
+    enough = [
+        o.cost.lut
+        for o in others
+        if (o.loss <= MUCH if lost is None else (o.accuracy or 0) >= (float_accuracy or 0) - 0.01)
+    ]
+    if enough:
+        ways.append(f"--budget lut={math.ceil(min(enough))} is enough for less")
+    if p.options.arch == "parallel":
+        ways.append("--fit shares hardware between products (architecture dataflow)")
+    if s.rounding == "rtn":
+        ways.append("--rounding adaround")
+    if "bias_correct" not in s.transforms:
+        ways.append("--transform fold_bn --transform bias_correct")
+    ways.append("training with quantization (Brevitas, QKeras)")
+    what = f"{lost:.1%} of accuracy" if lost is not None else f"a divergence of {point.loss:.2g}"
+    return [f"this plan loses {what} against the float network; ways out: {'; '.join(ways)}"]
 
 
 def _uniform(p: Planner) -> list[Point]:
@@ -298,6 +311,8 @@ def _explained(run: Run) -> Plan:
         "float": {"loss": _digits(run.float_loss), "accuracy": run.float_accuracy},
         "uniform": [p.record() for p in run.baselines],
     }
+    if run.accepted is not None:
+        result["accepted"] = run.accepted.record()
     return replace(plan, tensors=tensors_, settings=settings, result=result)
 
 
@@ -362,11 +377,17 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
         ("architecture", run.options.arch),
         ("metric, search", f"{s.metric}, {s.search}" + (f", {s.refine} evaluations of refinement" if s.refine else "")),
         ("range, rounding, transforms", f"{s.range}, {s.rounding}, {', '.join(s.transforms) or 'none'}"),
-        ("data", f"{len(run.study.evaluation.data)} vectors ({s.source})"),
+        (
+            "data",
+            f"{len(run.study.evaluation.data)} vectors ({s.source})"
+            + (" that chose" if run.accepted is not None else ""),
+        ),
         ("loss", f"{point.loss:.4g} (float {run.float_loss:.4g}), {run.study.evaluation.loss.kind}"),
     ]
     if point.accuracy is not None and run.float_accuracy is not None:
         facts.append(("accuracy", f"{point.accuracy:.4f} (float {run.float_accuracy:.4f})"))
+    if run.accepted is not None:
+        facts.append(("accepted", run.accepted.text()))
     for held in run.tested[:1]:
         facts.append(
             (
@@ -416,6 +437,8 @@ def write(run: Run, folder: str | Path, model_path: str = "MODEL") -> list[Path]
         "float": {"loss": run.float_loss, "accuracy": run.float_accuracy},
         "plan_sha256": run.plan.digest,
     }
+    if run.accepted is not None:
+        record["accepted"] = run.accepted.record()
     numbers = (json.dumps(record, indent=1) + "\n").encode()
     files = {"plan.json": run.plan.to_json().encode(), "run.json": numbers, "report.html": page(f, drawn), **drawn}
     try:

@@ -13,6 +13,7 @@ import numpy as np
 
 from qcompile.assignment import costs, search
 from qcompile.assignment.candidates import Candidate, Restriction, candidates_of, parse
+from qcompile.assignment.correction import bias_offsets
 from qcompile.assignment.data import Data
 from qcompile.assignment.folds import Folds
 from qcompile.assignment.jobs import Jobs
@@ -21,6 +22,7 @@ from qcompile.assignment.metrics import Sensitivity
 from qcompile.assignment.network import Network
 from qcompile.assignment.plan import Choice, Plan
 from qcompile.assignment.problem import Problem, Table, tied
+from qcompile.assignment.rounding import rounded_weights
 from qcompile.assignment.study import Study, study
 from qcompile.assignment.tensors import tensors
 from qcompile.assignment.transforms import EXACT, transformed
@@ -80,6 +82,7 @@ class Designs:
     problem: Problem = field(init=False)
     _folds: Folds | None = None
     _designs: dict[str, Design] = field(default_factory=dict)
+    _finished: dict[tuple[int, ...], Plan] = field(default_factory=dict)
 
     @cached_property
     def graph(self) -> Graph:
@@ -107,13 +110,33 @@ class Designs:
         return self.study.configuration(self.folds.candidates(choice, len(self.study.variables)))
 
     def plan(self, choice: Sequence[int]) -> Plan:
-        """The plan of a choice, weights rounded to nearest."""
+        """The plan of a choice, with learned codes and corrected offsets where the settings ask for them: so they count
+        in every estimate and every measured loss.
+        """
         folding = (
-            {v.label: f for s in self.searches[-1:] for v in s.layers if (f := self.folds.foldings(choice).get(v.name))}
+            {v.name: f for s in self.searches[-1:] for v in s.layers if (f := self.folds.foldings(choice).get(v.name))}
             if self._folds
             else {}
         )
-        return replace(self._formats(self.configuration(choice)), folding=folding)
+        configuration = self.configuration(choice)
+        key = tuple(configuration[t.name] for t in self.study.tensors)
+        if key not in self._finished:
+            self._finished[key] = self._finish(configuration)
+        return replace(self._finished[key], folding=folding)
+
+    def _finish(self, configuration: Mapping[str, int]) -> Plan:
+        plan, e, s = self._formats(configuration), self.study.evaluation, self.settings
+        if s.rounding != "rtn":
+            units = rounded_weights(s.rounding, self.study, configuration, self.graph)
+            plan = replace(plan, tensors={n: replace(c, units=units.get(n)) for n, c in plan.tensors.items()})
+        if "bias_correct" in s.transforms:
+            plan = replace(plan, bias=bias_offsets(self.graph, plan, e.network, e.data))
+        return plan
+
+    @property
+    def finishes(self) -> bool:
+        """Whether plans have more than formats: the fast evaluation sees only a part of that."""
+        return self.settings.rounding != "rtn" or "bias_correct" in self.settings.transforms
 
     def _formats(self, configuration: Mapping[str, int]) -> Plan:
         quantizers = self.study.evaluation.quantizers

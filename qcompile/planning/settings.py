@@ -85,8 +85,8 @@ class Settings:
 
     @property
     def targeted(self) -> bool:
-        """Whether least resources at a target are asked for, or the fastest design that meets one."""
-        return self.accuracy_target is not None or self.max_loss is not None or (self.fit and self.target_fps is None)
+        """Whether a target is given."""
+        return self.accuracy_target is not None or self.max_loss is not None
 
     def _idle(self) -> list[tuple[bool, str, str]]:
         """(given without any effect, what is wrong, what to do) of options that need others."""
@@ -95,11 +95,15 @@ class Settings:
         target = "--max-loss 0.1, or --accuracy-target 0.97 with labels"
         return [
             (
-                self.targeted and bool(self.refine),
+                self.targeted and not (self.fit and self.target_fps is None) and bool(self.refine),
                 "refinement looks for the least loss, and a target asks for the least resources",
                 "leave --refine out: under a target the plan is trimmed as far as the target allows",
             ),
-            (self.minimize != "loss" and not self.targeted, f"least {self.minimize}, at which loss?", target),
+            (
+                self.minimize != "loss" and not self.targeted and not self.fit,
+                f"least {self.minimize}, at which loss?",
+                target,
+            ),
             (
                 self.fit and self.target_fps is None and self.minimize != "loss",
                 f"as fast as possible and least {self.minimize} do not go together",

@@ -1,0 +1,92 @@
+"""Whether a plan meets a target on data that did not choose it, and how surely: one-sided intervals at 95 %."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qcompile.assignment.exact import significant
+
+CONFIDENCE = 0.95
+
+
+def largest_mean(x: np.ndarray) -> float:
+    """What the mean behind a sample (n,) is below, by Student's t."""
+    from scipy.stats import t
+
+    spread = float(x.std(ddof=1)) / math.sqrt(len(x)) if len(x) > 1 else math.inf
+    return significant(float(x.mean()) + (float(t.ppf(CONFIDENCE, len(x) - 1)) * spread if spread else 0.0))
+
+
+def least_share(right: int, of: int) -> float:
+    """What the share behind `right` hits of so many is above (Clopper and Pearson)."""
+    from scipy.stats import beta
+
+    return significant(float(beta.ppf(1 - CONFIDENCE, right, of - right + 1))) if right else 0.0
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """A plan on the vectors that accept it. met: on them the target is met; accepted: by the end of Student's interval
+    of the mean (of losses; of the paired differences from the float network) too; proven: by the reported intervals,
+    which make no assumption about accuracies, and which some hundred vectors seldom bring under a hundredth.
+
+    most_loss (Student), least_accuracy, most_drop (Clopper and Pearson): ends of one-sided intervals; drop: accuracy of
+    the float network on the same vectors less that of the plan.
+    """
+
+    met: bool
+    accepted: bool
+    proven: bool
+    vectors: int
+    loss: float
+    most_loss: float
+    accuracy: float | None = None
+    least_accuracy: float | None = None
+    drop: float | None = None
+    most_drop: float | None = None
+
+    @staticmethod
+    def of(
+        losses: np.ndarray,
+        right: np.ndarray | None,
+        float_right: np.ndarray | None,
+        max_loss: float | None,
+        allowed_drop: float | None,
+    ) -> Acceptance:
+        """losses: of every vector; right, float_right: whether plan and float network name the class, if there are
+        labels. None: no target.
+        """
+        loss, most = significant(float(losses.mean())), largest_mean(losses)
+        met, proven = max_loss is None or loss <= max_loss, max_loss is None or most <= max_loss
+        if right is None or float_right is None:
+            return Acceptance(met, proven, proven, len(losses), loss, most)
+        n, worse = len(right), float_right.astype(float) - right.astype(float)
+        drop, accepted = float(worse.mean()), proven
+        most_drop = significant(1 - least_share(n - int((worse > 0).sum()), n) - int((worse < 0).sum()) / n)
+        if allowed_drop is not None:
+            allowed = allowed_drop + 1e-12
+            met, proven = met and drop <= allowed, proven and most_drop <= allowed
+            accepted = accepted and largest_mean(worse) <= allowed
+        count = int(right.sum())
+        least = least_share(count, n)
+        return Acceptance(met, accepted, proven, n, loss, most, count / n, least, drop, most_drop)
+
+    @property
+    def doubt(self) -> float:
+        """By which plans are ordered that meet the target and are not proven to."""
+        return self.most_loss if self.most_drop is None else self.most_drop
+
+    def record(self) -> dict[str, Any]:
+        return {**vars(self), "confidence": CONFIDENCE}
+
+    def text(self) -> str:
+        """For people."""
+        parts = [f"{self.vectors} other vectors: loss {self.loss:.4g} (at most {self.most_loss:.4g})"]
+        if self.accuracy is not None:
+            parts.append(f"accuracy {self.accuracy:.4f} (at least {self.least_accuracy:.4f})")
+            parts.append(f"drop {self.drop:.4f} (at most {self.most_drop:.4f})")
+        return ", ".join(parts) + f", at {CONFIDENCE:.0%}" + ("" if self.proven else "; more vectors would prove it")
