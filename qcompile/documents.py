@@ -24,6 +24,7 @@ from qcompile.errors import QCompileError
 from qcompile.formats import Format, parse_format
 
 MOST_BYTES = 2**27  # of a file: plans hold the learned codes of weights
+_CHUNK = 2**16
 DEEPEST = 32  # levels of lists and objects
 LONGEST_NUMBER = 100  # digits
 
@@ -34,7 +35,9 @@ def read_text(path: str | Path, what: str, hint: str = "") -> str:
     """The text of a file. QCompileError where it is missing, no UTF-8, or larger than MOST_BYTES."""
     try:
         with open(path, "rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data, chunk = b"", file.read(_CHUNK)
+            while chunk and len(data) <= MOST_BYTES:  # not all at once: that would take the memory whatever is there
+                data, chunk = data + chunk, file.read(2 * len(data) + _CHUNK)
         text = data.decode("utf-8-sig")
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL in the path
         reason = getattr(error, "strerror", None) or "it is no text file"

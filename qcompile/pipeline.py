@@ -23,7 +23,8 @@ from qcompile.cost.exchange import fabric_of
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Estimate
 from qcompile.errors import QCompileError, keywords
-from qcompile.formats import Format, parse_format
+from qcompile.formats import Format, Minifloat, parse_format
+from qcompile.formats.base import MAX_LISTED_WIDTH
 from qcompile.frontend import Model, load
 from qcompile.ir import Graph, print_graph, verify
 from qcompile.passes import ports
@@ -86,11 +87,19 @@ class Options:
     def formats(self) -> tuple[Format, ...]:
         """The input formats. QCompileError for one that is none."""
         try:
-            return tuple(parse_format(t) for t in self.input_formats)
+            found = tuple(parse_format(t) for t in self.input_formats)
         except ValueError as error:
             raise QCompileError(
                 str(error), "--input-format", "s12f10 is signed, 12 bits, 10 of them after the binary point"
             ) from None
+        for fmt in found:
+            if isinstance(fmt, Minifloat) and fmt.width > MAX_LISTED_WIDTH:
+                raise QCompileError(
+                    f"{fmt} has {fmt.width} bits; minifloats have at most {MAX_LISTED_WIDTH}",
+                    "--input-format",
+                    "s32f16 for example is as wide",
+                )
+        return found
 
 
 @dataclass(frozen=True, repr=False)

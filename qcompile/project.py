@@ -134,13 +134,15 @@ def _port_units(host: HostInput, count: int, rng: np.random.Generator) -> np.nda
     grid = _grid(fmt, lo, hi)
     shape = (count, *host.shape)
     if grid is None:
-        out = rng.integers(lo, hi, size=shape, endpoint=True, dtype=np.int64)
+        wide = hi >= 2**63
+        out = rng.integers(lo, hi, size=shape, endpoint=True, dtype=np.uint64 if wide else np.int64)
+        out = out.astype(object) if wide else out
         nearest_zero = min(max(0, lo), hi)
     else:
         out = grid[rng.integers(0, len(grid), size=shape)]
         lo, hi, nearest_zero = int(grid[0]), int(grid[-1]), int(grid[np.argmin(np.abs(grid))])
-    specials = [np.full(host.shape, v) for v in (lo, hi, nearest_zero)]
-    specials += [np.where(rng.random(host.shape) < 0.5, lo, hi) for _ in range(3)]
+    specials = [np.full(host.shape, v, dtype=out.dtype) for v in (lo, hi, nearest_zero)]
+    specials += [np.where(rng.random(host.shape) < 0.5, *specials[:2]) for _ in range(3)]
     for i, special in enumerate(specials[:count]):
         out[i] = special
     return out

@@ -192,6 +192,11 @@ def scaled_input(model: onnx.ModelProto) -> None:
     model.graph.node[0].input[1] = "h"
 
 
+def empty_output(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((0, 3), np.float32), "empty"))
+    model.graph.output.append(helper.make_tensor_value_info("empty", TensorProto.FLOAT, [0, 3]))
+
+
 def twice(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Relu", ["h"], ["h"], "again"))
 
@@ -297,6 +302,9 @@ MODELS: dict[str, tuple[Edit, list[str]]] = {
         lambda m: (insert("Transpose")(m), m.graph.node[-1].attribute.append(helper.make_attribute("perm", [0, 0]))),
         ["permutation"],
     ),
+    "40 axes": (before("Reshape", np.array([1] * 36 + [4])), ["37 axes"]),
+    "input of 40 axes": (input_shape(*[1] * 40), ["the input has 40 axes"]),
+    "an empty output": (empty_output, ["output 'empty'", "[0, 3]", "empty"]),
     "input huge": (input_shape(1, 2**40), ["too large"]),
     "input empty": (input_shape(1, 0), ["must have a size"]),
     "input without shape": (
@@ -873,6 +881,11 @@ def test_samples(box: Path, samples: str) -> None:
     saved(box, mlp())
     qc.compile("m.onnx").write("out")
     refused(box, "verify", "out", "--samples", samples)
+
+
+@pytest.mark.parametrize("format", ["e8m23", "s8f2147483648", "s8f-1101", "s8f" + "9" * 50])
+def test_input_formats(box: Path, format: str) -> None:
+    assert "--input-format" in compiled(box, mlp(no_quantizer), "--input-format", format)
 
 
 # --- names

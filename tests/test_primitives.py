@@ -569,6 +569,14 @@ def test_equal_rows_of_a_constant_matrix_cost_nothing_more() -> None:
     assert primitives.constant_rows(f, np.repeat(row, 4, axis=0), -8, 7) == primitives.constant_rows(f, row, -8, 7)
 
 
+def test_constants_of_any_width_have_a_price() -> None:
+    f = primitives.fabric(device("xczu9eg"))
+    row = np.array([[3, 0, -5, 1, 7, 2]], dtype=object)
+    small, wide = (primitives.constant_rows(f, row * scale, -8, 7) for scale in (1, 2**80 + 1))
+    assert small == primitives.constant_rows(f, row.astype(np.int64), -8, 7)
+    assert small.lut < wide.lut < 20 * small.lut
+
+
 def test_outside_the_measured_widths_is_extrapolated() -> None:
     f = primitives.fabric(device("lfe5u-85f"))
     assert primitives.adder_tree(f, 16, 8).basis is Basis.MEASURED

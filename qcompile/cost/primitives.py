@@ -151,7 +151,7 @@ def constant_rows(f: Fabric, weights: np.ndarray, a_lo: np.ndarray | int, a_hi: 
     shifted sums.
     """
     w = np.asarray(weights)
-    found = structure.rows(w, a_lo, a_hi, f.traits.absorbs)
+    found = structure.rows(*_in_parts(w, a_lo, a_hi), f.traits.absorbs)
     levels = len(found.levels) + bool(found.negative.any())
     a_bits = structure.width(int(np.min(a_lo)), int(np.max(a_hi))) - int(np.min(a_lo) >= 0)
     widths = {"w": int(np.abs(w).max(initial=0)).bit_length() + 1, "a": a_bits}
@@ -162,6 +162,22 @@ def constant_rows(f: Fabric, weights: np.ndarray, a_lo: np.ndarray | int, a_hi: 
         widths,
         levels,
         int(found.width.max(initial=0)),
+    )
+
+
+def _in_parts(w: np.ndarray, lo: Any, hi: Any) -> tuple[np.ndarray, Any, Any]:
+    """Rows whose constants are all below 2**PART: larger ones as more columns, whose inputs stand further left."""
+    size = max((abs(int(v)) for v in (w.max(initial=0), w.min(initial=0))), default=0).bit_length()
+    if size <= structure.PART:
+        return w, lo, hi
+    sign, whole = np.where(w < 0, -1, 1), np.abs(w.astype(object))
+    lows, highs = (np.broadcast_to(np.asarray(v, dtype=object), w.shape[1:]) for v in (lo, hi))
+    places = range(0, size, structure.PART)
+    columns = [((whole >> p) & ((1 << structure.PART) - 1)) * sign for p in places]
+    return (
+        np.concatenate(columns, 1),
+        np.concatenate([lows << p for p in places]),
+        np.concatenate([highs << p for p in places]),
     )
 
 

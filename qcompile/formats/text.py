@@ -22,9 +22,10 @@ _NAMES: dict[str, Format] = {
     "e2m3": E2M3,
     "e2m1": E2M1,
 }
+MOST_FRACTION = 1100  # float64 has no smaller numbers
 _SPECIALS = {suffix: specials for specials, suffix in SUFFIXES.items()}
 
-_FIXED = re.compile(r"(?P<sign>[su])(?P<width>[1-9][0-9]?)(f(?P<frac>-?[0-9]+))?(?P<narrow>n?)")
+_FIXED = re.compile(r"(?P<sign>[su])(?P<width>[1-9][0-9]?)(f(?P<frac>-?[0-9]{1,12}))?(?P<narrow>n?)")
 _ACCUMULATOR = re.compile(r"(?P<sign>[su])acc(?P<width>[1-9][0-9]{1,3})")
 _MINIFLOAT = re.compile(
     r"(?P<unsigned>u?)e(?P<exponent>[0-9]{1,2})m(?P<mantissa>[0-9]{1,2})b(?P<bias>-?[0-9]{1,4})"
@@ -50,6 +51,8 @@ def parse_format(text: str) -> Format:
         return _NAMES[lower]
     if match := _FIXED.fullmatch(lower):
         frac = int(match["frac"] or 0)
+        if abs(frac) > MOST_FRACTION:
+            raise ValueError(f"{text!r} has {frac} bits after the binary point; {MOST_FRACTION} are the most")
         return FixedPoint(int(match["width"]), frac, match["sign"] == "s", bool(match["narrow"]))
     if match := _ACCUMULATOR.fullmatch(lower):
         return accumulator(int(match["width"]), match["sign"] == "s")

@@ -118,6 +118,7 @@ _KINDS: dict[type, tuple[type, ...]] = {
 }  # of a default -> of the value
 
 _LARGEST = 2**26  # elements of one tensor
+MOST_AXES = 30  # numpy broadcasts 32, a batch in front included
 
 Rule = Callable[[Call], Any]
 RuleFor = Callable[[str, str], "Rule | None"]
@@ -170,6 +171,8 @@ def _name(node: onnx.NodeProto) -> str:
 
 def check_size(shape: Sequence[int]) -> None:
     """Unsupported unless a tensor of this shape is possible."""
+    if len(shape) > MOST_AXES:
+        raise Unsupported(f"it makes a tensor of {len(shape)} axes; {MOST_AXES} are the most")
     if not 0 < math.prod(shape) <= _LARGEST:
         size = "too large" if math.prod(shape) else "empty"
         raise Unsupported(f"it makes a tensor of shape {list(shape)}, which is {size}", "check the shapes in the model")
@@ -250,7 +253,11 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
         if isinstance(found, Comparison):
             raise QCompileError(f"output '{out.name}' is a truth value", file, "end the graph before the comparison")
         if isinstance(found, Const):
-            found = builder.constant(found, onnx.NodeProto(name=out.name, op_type="Constant", output=[out.name]))
+            node = onnx.NodeProto(name=out.name, op_type="Constant", output=[out.name])
+            try:
+                found = builder.constant(found, node)
+            except Unsupported as problem:
+                raise QCompileError(problem.reason, f"{file}: output '{out.name}'", problem.hint) from None
         if found is not None:
             outputs.append(found)
     if findings:
@@ -288,14 +295,7 @@ def _import_node(
         del builder.nodes[made:]
         findings.append(Finding(where, node.op_type, problem.reason, problem.hint))
         return
-    except (
-        ArithmeticError,
-        AttributeError,
-        IndexError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:  # no rule foresees every damage of a file
+    except Exception as error:  # no rule foresees every damage of a file
         del builder.nodes[made:]
         findings.append(
             Finding(where, node.op_type, f"its inputs or attributes are malformed ({error})", "export the model again")
@@ -362,6 +362,8 @@ def _input_shape(info: onnx.ValueInfoProto, file: str, keep_batch: bool) -> Shap
     dims = [d.dim_value if d.HasField("dim_value") else None for d in info.type.tensor_type.shape.dim]
     if (len(dims) > 1 and not (keep_batch and dims[0])) or (dims and dims[0] in (0, None)):
         dims[0] = 1
+    if len(dims) > MOST_AXES:
+        raise QCompileError(f"the input has {len(dims)} axes; {MOST_AXES} are the most", f"{file}: input '{info.name}'")
     if any(d is None or d <= 0 for d in dims):
         raise QCompileError(
             f"the input has shape {[d if d else '?' for d in dims]}; all axes but the batch must have a size",
