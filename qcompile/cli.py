@@ -252,13 +252,20 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
 
         design = compile(found, **options)
     except QCompileError as error:
-        problem = error
+        problem = None if not options["input_formats"] and _in_float(found) else error
     if as_json:
         click.echo(json.dumps(_inspection(found, design, problem), indent=1))
     else:
         _show_inspection(model, found, design, problem)
     if problem is not None:
         sys.exit(1)
+
+
+def _in_float(model: Any) -> bool:
+    """Whether nothing in a model says which numbers the hardware has."""
+    from qcompile.ir import ops
+
+    return not any(isinstance(n.op, (ops.Quantize, ops.Round, ops.Count)) for n in model.graph.nodes)
 
 
 def _inspection(model: Any, design: Any, problem: Any) -> dict[str, Any]:
@@ -268,6 +275,7 @@ def _inspection(model: Any, design: Any, problem: Any) -> dict[str, Any]:
     ]
     record: dict[str, Any] = {
         "supported": problem is None,
+        "float": problem is None and design is None,
         "unsupported": [],
         "problem": str(problem) if problem else None,
         "warnings": list(model.warnings),
@@ -311,7 +319,11 @@ def _show_inspection(path: str, model: Any, design: Any, problem: Any) -> None:
         _next(f"qcompile compile {path} -o build")
         return
     _warn(model.warnings)
-    click.echo(f"error: {problem}", err=True)
+    if problem is not None:
+        click.echo(f"error: {problem}", err=True)
+        return
+    _say("every operator is known; this is a float model: its formats are to be chosen, which takes data of its inputs")
+    _next(f"qcompile assign {path} --data x.npy -o run")
 
 
 def _op_text(op: Any) -> str:
@@ -945,7 +957,8 @@ def _show_estimate(target: str, found: Estimation, limits: dict[str, int]) -> No
     fits = not report.exceeded(found.estimate.total, limits)
     click.echo(f"{'it fits' if fits else 'IT DOES NOT FIT'} {found.estimate.part}")
     larger = "qcompile parts shows larger parts; fewer bits or more zeros make the model smaller"
-    _next(found.after if fits else larger)
+    after = f"qcompile verify {target}" if _is_project(target) else found.after.replace("MODEL", target)
+    _next(after if fits else larger)
 
 
 def _counted(cost: Resources, kinds: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from qcompile.cost.devices import Device, device, full_name
 from qcompile.cost.estimate import check_clock, weight_bits
 from qcompile.cost.report import basis_text, bottleneck
-from qcompile.cost.resources import Estimate
+from qcompile.cost.resources import Basis, Estimate
 from qcompile.errors import QCompileError
 from qcompile.formats import parse_format
 from qcompile.frontend import Model, load
@@ -45,12 +45,20 @@ def qcompile(source: Any, stage: str = "synthesis", **options: Any) -> Estimatio
         *_timing(found, clock_ns),
         f"weights: {weight_bits(design.graph):,} bits as codes",
         (
-            f"basis: {basis_text(found.total.basis)}; flip-flops and latency follow from delays, the HLS tool may cut"
+            f"basis: {basis_text(found.total.basis)}{_because(found)}; flip-flops and latency follow from delays, the HLS tool may cut"
             " the pipeline elsewhere"
         ),
         *found.notes,
     )
     return Estimation(found, device(part), "logic synthesis of our hardware", lines, "qcompile compile MODEL -o build")
+
+
+def _because(found: Estimate) -> str:
+    """The layers because of which a figure is no better, where it is not measured."""
+    names = [layer.name for layer in found.layers if layer.cost.basis == found.total.basis]
+    if found.total.basis == Basis.MEASURED or not names:
+        return ""
+    return f" ({', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''})"
 
 
 def hls4ml(source: Any, part: str, clock_ns: float, input_formats: tuple[str, ...] = (), **options: Any) -> Estimation:

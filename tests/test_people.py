@@ -330,3 +330,14 @@ def test_modules_take_numpy_examples() -> None:
         assert qc.load(module, example).graph.inputs[0].type.shape == (1, 4)
     with pytest.raises(qc.QCompileError, match="the example input is a str"):
         qc.load(module, "x.npy")
+
+
+def test_inspect_of_a_float_model_says_what_to_do() -> None:
+    path = str(ROOT / "examples" / "digits_float_mlp.onnx")
+    shown = CliRunner().invoke(cli.main, ["inspect", path])
+    assert shown.exit_code == 0 and "error" not in shown.output
+    assert shown.stdout.endswith(f"next: qcompile assign {path} --data x.npy -o run\n")
+    record = json.loads(CliRunner().invoke(cli.main, ["inspect", path, "--json"]).stdout)
+    assert record["supported"] and record["float"] and record["problem"] is None
+    wrong = CliRunner().invoke(cli.main, ["inspect", path, "--input-format", "x9"])
+    assert wrong.exit_code == 1 and "error: " in wrong.stderr
