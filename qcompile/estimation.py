@@ -45,8 +45,8 @@ def qcompile(source: Any, stage: str = "synthesis", **options: Any) -> Estimatio
         *_timing(found, clock_ns),
         f"weights: {weight_bits(design.graph):,} bits as codes",
         (
-            f"basis: {basis_text(found.total.basis)}{_because(found)}; flip-flops and latency follow from delays, the HLS tool may cut"
-            " the pipeline elsewhere"
+            f"basis: {basis_text(found.total.basis)}{_because(found)}; flip-flops and latency follow from delays, the"
+            " HLS tool may cut the pipeline elsewhere"
         ),
         *found.notes,
     )

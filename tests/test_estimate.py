@@ -314,10 +314,10 @@ def test_rules_are_complete() -> None:
     assert set(parallel.RULES) == set(folded.RULES) == set(ops.INTEGER)
 
 
-def test_readme_has_the_errors() -> None:
-    """The table of the README is the one that the fit wrote, and one command prints it."""
+def test_the_page_has_the_errors() -> None:
+    """The table of docs/estimates.md is the one that the fit wrote, and one command prints it."""
     rows = [
         line for line in (ROOT / "hw" / "calibration" / "errors.md").read_text().splitlines() if line.startswith("|")
     ]
-    readme, printed = (ROOT / "README.md").read_text(), run("calibration").stdout
-    assert len(rows) > 40 and "\n".join(rows) in readme and "\n".join(rows) in printed
+    page, printed = (ROOT / "docs" / "estimates.md").read_text(), run("calibration").stdout
+    assert len(rows) > 40 and "\n".join(rows) in page and "\n".join(rows) in printed

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import inspect
 import json
 import os
 import pty
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -341,3 +343,67 @@ def test_inspect_of_a_float_model_says_what_to_do() -> None:
     assert record["supported"] and record["float"] and record["problem"] is None
     wrong = CliRunner().invoke(cli.main, ["inspect", path, "--input-format", "x9"])
     assert wrong.exit_code == 1 and "error: " in wrong.stderr
+
+
+# --- documentation
+
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Code blocks of a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Arguments of every call of qcompile in the code blocks of a page."""
+    lines = [line for block in blocks(page, "") for line in block.splitlines()]
+    calls = [re.split(r" && |  +#| #", line)[0] for line in lines if line.startswith("qcompile ")]
+    return [shlex.split(call)[1:] for call in calls]
+
+
+def test_the_readme_is_one_page() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) < 80 and "make demo" in text and "make test" in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_of_pages_are_understood(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command and option exists, with values that are possible."""
+    for name, *arguments in commands(page):
+        command = cli.main.commands[name]
+        for parameter in command.params:
+            monkeypatch.setattr(parameter, "callback", None)  # files of the examples are not there
+        command.make_context(name, arguments)
+
+
+def test_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the search, on the files of the checkout."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    ran = []
+    for arguments in commands(ROOT / "README.md"):
+        if arguments[0] != "assign" and "--plan" not in arguments:
+            result = CliRunner().invoke(cli.main, arguments, catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+            ran.append(arguments[0])
+    assert ran == ["inspect", "compile", "verify", "evaluate", "simulate"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_python_of_pages_uses_what_there_is(page: Path) -> None:
+    """Names of the module, and keywords of its functions."""
+    for block in blocks(page, "python"):
+        tree = ast.parse(block)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "qc":
+                assert hasattr(qc, node.attr), node.attr
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("qc."):
+                known = inspect.signature(getattr(qc, ast.unparse(node.func)[3:])).parameters
+                assert all(k.arg in known for k in node.keywords), ast.unparse(node)
