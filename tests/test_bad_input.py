@@ -883,6 +883,18 @@ def test_samples(box: Path, samples: str) -> None:
     refused(box, "verify", "out", "--samples", samples)
 
 
+def test_what_dataflow_refuses(box: Path) -> None:
+    def unused(model: onnx.ModelProto) -> None:
+        model.graph.input.append(helper.make_tensor_value_info("u", TensorProto.UINT8, [1, 4]))
+
+    assert "input 'u'" in compiled(box, mlp(unused), "--arch", "dataflow")
+    rows, relu = 5000, helper.make_node("Relu", ["x"], ["y"], "relu")
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 1, rows, rows]) for n in "xy"]
+    image = helper.make_model(helper.make_graph([relu], "g", ports[:1], ports[1:]))
+    text = compiled(box, image, "--arch", "dataflow", "--input-format", "s8f4")
+    assert "25,000,000 tokens are too many" in text
+
+
 @pytest.mark.parametrize("format", ["e8m23", "s8f2147483648", "s8f-1101", "s8f" + "9" * 50])
 def test_input_formats(box: Path, format: str) -> None:
     assert "--input-format" in compiled(box, mlp(no_quantizer), "--input-format", format)

@@ -6,7 +6,7 @@ Every process is one of a few kinds, each with a kernel in hw/include/qc/dataflo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qcompile.cost.site import Folding
@@ -202,7 +202,20 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
             b.stages.append(Stage(WHOLE, (), (made,), graph.producers[value.name]))
             b.give(value, made)
         b.stages.append(Stage(OUTPUT, (b.take(value, port_lanes(value)),), ()))
+    _check_read(graph, b.stages)
     return Network(tuple(b.stages), tuple(b.streams))
+
+
+def _check_read(graph: Graph, stages: Sequence[Stage]) -> None:
+    """QCompileError for an input that nothing reads. The first stages are the inputs."""
+    read = {i for s in stages for i in s.inputs}
+    unread = [v.name for v, s in zip(graph.inputs, stages, strict=False) if s.outputs[0] not in read]
+    if unread:
+        raise QCompileError(
+            "nothing depends on it, and architecture dataflow has no port that is not read",
+            f"input '{unread[0].removesuffix('.quantized')}'",
+            "remove it from the model; or --arch parallel",
+        )
 
 
 def port_value(graph: Graph, value: Value) -> tuple[Value, Shape]:

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from qcompile.errors import QCompileError
 from qcompile.schedule.liveness import ends, liveness
 from qcompile.schedule.stages import Network
 from qcompile.schedule.tokens import moves_of
 
 PIPELINE = 4  # cycles from a read to the write that it allows: what a short loop's pipeline takes
 FRAMES = 2
+MOST_TOKENS = 2**24  # of one stream: their times are arrays of so many numbers
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,14 @@ class Schedule:
 
 
 def schedule(network: Network) -> Schedule:
-    """Cycles and depths of a network."""
+    """Cycles and depths of a network. QCompileError where it has more tokens than can be looked at."""
+    longest = max(network.streams, key=lambda s: s.tokens)
+    if longest.tokens > MOST_TOKENS:
+        raise QCompileError(
+            f"its {longest.tokens:,} tokens are too many for a stream; {MOST_TOKENS:,} are the most",
+            f"tensor '{longest.value.name}'",
+            "--fold full, or more pe and simd for the layers at it",
+        )
     loops = Loops(network)
     early = loops.forward()
     lazy = loops.lazy(early.finish)
