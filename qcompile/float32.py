@@ -22,9 +22,17 @@ def execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tupl
     """(outputs with the vector index first, executor), or (None, why it could not run). One vector a call, as
     exported.
     """
+    found, by = execute_all(source, graph, inputs, inner=False)
+    return (None if found is None else list(found.values())), by
+
+
+def execute_all(
+    source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...], inner: bool = True
+) -> tuple[dict[str, np.ndarray] | None, str]:
+    """As `execute`, by name: outputs, and with `inner` every tensor that a node makes."""
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            return _execute(source, graph, inputs)
+            return _execute(source, graph, inputs, inner)
     except ImportError as error:
         return None, f"not run: {error.name} is not installed (pip install 'qcompile[float]')"
     except Exception as error:  # noqa: BLE001 - the executor is somebody else's; its failure is reported, not ours to handle
@@ -91,14 +99,22 @@ def _one_vector(proto: Any, graph: Graph) -> None:
         info.type.tensor_type.ClearField("shape")
 
 
-def _execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tuple[list[np.ndarray], str]:
+def _names(proto: Any, inner: bool) -> list[str]:
+    """Outputs of the file, in order; or all tensors that its nodes make."""
+    outputs = [o.name for o in proto.graph.output]
+    return outputs if not inner else list(dict.fromkeys(outputs + [n for m in proto.graph.node for n in m.output if n]))
+
+
+def _execute(
+    source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...], inner: bool
+) -> tuple[dict[str, np.ndarray], str]:
     import onnx
 
     proto = onnx.load_model_from_string(source)
     if all(
         node.domain in ("", "ai.onnx", "com.microsoft") and node.op_type not in _CUSTOM for node in proto.graph.node
     ):
-        return _execute_plain(proto, graph, inputs)
+        return _execute_plain(proto, graph, inputs, inner)
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.core.onnx_exec import execute_onnx
     from qonnx.transformation.infer_shapes import InferShapes
@@ -110,33 +126,42 @@ def _execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tup
     if not any(o.domain == "qonnx.custom_op.general" for o in proto.opset_import):
         proto.opset_import.append(onnx.helper.make_opsetid("qonnx.custom_op.general", 1))
     model: Any = ModelWrapper(proto).transform(InferShapes())
-    names = [o.name for o in proto.graph.output]
+    names = _names(proto, inner)
     rows = []
     for i in range(len(inputs[0])):
         feed = {v.name: x[i].astype(np.float32) for v, x in zip(graph.inputs, inputs, strict=True)}
-        out = execute_onnx(model, feed)
-        rows.append([np.asarray(out[n]) for n in names])
-    return [np.stack([r[k] for r in rows]) for k in range(len(names))], "qonnx"
+        out = execute_onnx(model, feed, return_full_exec_context=inner)
+        rows.append({n: np.asarray(out[n]) for n in names if n in out})
+    return _stacked(rows), "qonnx"
 
 
-def _execute_plain(proto: Any, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tuple[list[np.ndarray], str]:
+def _stacked(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {n: np.stack([r[n] for r in rows]) for n in rows[0]}
+
+
+def _execute_plain(
+    proto: Any, graph: Graph, inputs: tuple[np.ndarray, ...], inner: bool
+) -> tuple[dict[str, np.ndarray], str]:
     """onnxruntime on standard operators, without its optimisations: those change the results of quantized graphs."""
+    import onnx
     import onnxruntime
 
     _one_vector(proto, graph)
+    names = _names(proto, inner)
+    known = {o.name for o in proto.graph.output}
+    proto.graph.output.extend([onnx.ValueInfoProto(name=n) for n in names if n not in known])
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     kinds = {i.name: _KINDS.get(i.type, np.float32) for i in session.get_inputs()}
-    names = [o.name for o in proto.graph.output]
     rows = []
     for i in range(len(inputs[0])):
         feed = {
             v.name: x[i].astype(kinds[v.name]) for v, x in zip(graph.inputs, inputs, strict=True) if v.name in kinds
         }
-        rows.append(session.run(names, feed))
-    return [np.stack([r[k] for r in rows]) for k in range(len(names))], "onnxruntime"
+        rows.append(dict(zip(names, map(np.asarray, session.run(names, feed)), strict=True)))
+    return _stacked(rows), "onnxruntime"
 
 
 _KINDS = {"tensor(double)": np.float64} | {

@@ -12,7 +12,7 @@ import pytest
 from conftest import CORPUS, ROOT, or_absent, records
 
 import qcompile as qc
-from qcompile import ir
+from qcompile import explanation, ir
 from qcompile.backends.hls import view
 from qcompile.ir import ops, typing
 from qcompile.passes import lower, ranges
@@ -27,6 +27,7 @@ ORDER = [
     "arrays",
     "ir",
     "sim",
+    "explanation",
     "frontend",
     "cost",
     "passes",
@@ -77,7 +78,7 @@ def test_every_op_has_every_rule() -> None:
     plan = importlib.import_module("qcompile.backends.pysim.plan")
     every = {*ops.MODEL, *ops.INTEGER}
     assert every == set(typing.RULES)
-    assert set(ops.MODEL) == set(reference.RULES)
+    assert set(ops.MODEL) == set(reference.RULES) == set(explanation.RULES)
     assert set(ops.MODEL) == set(lower.RULES)
     assert set(ops.INTEGER) == set(ranges.RULES)
     assert set(ops.INTEGER) == set(view.RULES)

@@ -1,5 +1,6 @@
 """verify finds faults that were put into a project, and names layer and element."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -8,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import CORPUS, ROOT, records
 
 import qcompile as qc
-from qcompile import authenticity
+from qcompile import authenticity, verification
 from qcompile.ir import ops
 from qcompile.verification import layer_traces
 
@@ -181,3 +182,43 @@ def test_integer_softmax_and_logits(tmp_path: Path) -> None:
         qc.compile(model, softmax=choice, input_formats=formats).write(tmp_path / choice)
         report = qc.verify(tmp_path / choice, samples=40, float32=False)
         assert [r.differing for r in report.rows] == [0, 0, 0]
+
+
+def scaled(factor: float) -> bytes:
+    """x * factor, quantized in steps of 0.2: with 0.1 every second product is a tie in exact arithmetic."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Mul", ["x", "factor"], ["m"]),
+        helper.make_node("QuantizeLinear", ["m", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+    ]
+    data = {"factor": np.float32(factor), "scale": np.float32(0.2), "zero": np.uint8(0)}
+    info = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 1]) for n in "xy"]
+    graph = helper.make_graph(
+        nodes, "ties", info[:1], info[1:], [numpy_helper.from_array(np.array(v), n) for n, v in data.items()]
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+
+
+def test_a_difference_from_float32_is_explained_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime", reason="pip install 'qcompile[float]'")
+    monkeypatch.setattr(verification, "FLOAT_VECTORS", 256)
+    x = np.arange(256, dtype=np.float32).reshape(-1, 1, 1)
+    design = qc.compile(scaled(0.1), input_formats=("u8",))
+    report = verification.Report()
+    verification._compare_float32(design, (x,), report)
+    assert report.rows[0].differing > 0 and "explained: 10 numbers" in report.rows[0].note
+    other = dataclasses.replace(design, model=dataclasses.replace(design.model, source=scaled(0.101)))
+    with pytest.raises(qc.VerificationError, match="tensor 'q'") as caught:
+        verification._compare_float32(other, (x,), report)
+    assert "rounding does not explain it" in str(caught.value) and "nearest boundary" in str(caught.value)
+
+
+@pytest.mark.parametrize("record", records("residual", "qcdq", "integer")[::19], ids=lambda r: r["id"])
+def test_bounds_of_float32_hold_in_models_of_others(record: dict) -> None:
+    pytest.importorskip("qonnx", reason="pip install 'qcompile[float]'")
+    formats = tuple(f for f in record.get("input_format") or () if f)
+    design = qc.compile(CORPUS / record["file"], input_formats=formats)
+    x = verification.to_float_inputs(design, verification.random_inputs(design, 3, 0))
+    verification._explained(design, x, np.arange(3), "qonnx")  # as if every vector differed
