@@ -2,8 +2,8 @@
 
 From one quantizer to the next, every tensor is computed in float64 with a bound of how far float32 may be from it: a
 forward error analysis, operator by operator. A code that differs must have had its value within that bound of a
-decision boundary. The codes that the float32 execution made, with the differences that are explained, are what the next tensors
-are computed from, so bounds stay those of one layer.
+decision boundary. The codes that the float32 execution made, with the differences that are explained, are what the next
+tensors are computed from, so bounds stay those of one layer.
 """
 
 from __future__ import annotations
