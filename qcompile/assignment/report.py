@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from qcompile.tables import printable, shortened
+
 BLUE, RED, GREEN, GREY = "#4477aa", "#ee6677", "#228833", "#bbbbbb"  # Paul Tol's bright scheme
 _MOST = 60  # tensors of a picture
 
@@ -59,9 +61,12 @@ def pictures(f: Figures) -> dict[str, bytes]:
 
 
 def _label(name: str, length: int = 34) -> str:
-    name = "".join(c if c.isprintable() else "?" for c in name)
-    name = name if len(name) <= length else "..." + name[3 - length :]
-    return name.replace("$", r"\$")
+    return _labels([name], length)[0]
+
+
+def _labels(names: Sequence[str], length: int = 34) -> list[str]:
+    """Names for a picture, cut in the middle so that they stay apart."""
+    return [name.replace("$", r"\$") for name in shortened([printable(n) for n in names], length)]
 
 
 def _sensitivity(pyplot: Any, f: Figures) -> Any:
@@ -70,12 +75,12 @@ def _sensitivity(pyplot: Any, f: Figures) -> Any:
     values = np.log10(np.maximum(f.table[:n], np.nanmax(f.table) * 1e-7 if np.isfinite(f.table).any() else 1e-12))
     image = axes.imshow(values, aspect="auto", cmap="viridis")
     axes.set_xticks(range(len(f.candidates)), f.candidates, rotation=60, ha="right", fontsize="small")
-    axes.set_yticks(range(n), [_label(t) for t in f.tensors[:n]], fontsize="small")
+    axes.set_yticks(range(n), _labels(f.tensors[:n]), fontsize="small")
     for i, c in enumerate(f.chosen[:n]):
         axes.add_patch(
             pyplot.Rectangle((f.candidates.index(c) - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=RED, linewidth=2)
         )
-    figure.colorbar(image, ax=axes, label=f"log10 of {f.metric}")
+    figure.colorbar(image, ax=axes, label=f"harm by {f.metric}: log10 (dark: little)")
     axes.set_title(
         "sensitivity; framed: chosen" + ("" if n == len(f.tensors) else f" (first {n} tensors)"), fontsize="medium"
     )
@@ -104,6 +109,7 @@ def _front(pyplot: Any, f: Figures) -> Any:
     if f.float_loss > 0:
         axes.axhline(f.float_loss, color=GREEN, linewidth=1, linestyle="--", label="float")
     axes.set_xscale("log")
+    axes.margins(x=0.12)  # room for the names
     axes.set_yscale("symlog" if min([f.mixed[2], *(p[2] for p in f.uniform), *(y for _, y in f.front)]) <= 0 else "log")
     axes.set_xlabel("LUTs, estimated")
     axes.set_ylabel("loss on the calibration data")
@@ -118,15 +124,32 @@ def _bits(pyplot: Any, f: Figures) -> Any:
     axes.barh(range(n), f.bits[:n], color=[BLUE if k == "weight" else RED for k in f.kinds[:n]])
     for i, (b, c) in enumerate(zip(f.bits[:n], f.chosen, strict=False)):
         axes.annotate(c, (b, i), xytext=(3, 0), textcoords="offset points", va="center", fontsize="x-small")
-    axes.set_yticks(range(n), [_label(t) for t in f.tensors[:n]], fontsize="small")
+    axes.set_yticks(range(n), _labels(f.tensors[:n]), fontsize="small")
+    axes.xaxis.set_major_locator(pyplot.MaxNLocator(integer=True))
     axes.invert_yaxis()
     axes.set_xlim(0, max(f.bits) * 1.25)
     axes.set_xlabel("bits")
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=c) for c in (BLUE, RED)]
-    axes.legend(handles, ["weights", "activations"], fontsize="small", loc="lower right")
+    axes.legend(
+        handles, ["weights", "activations"], fontsize="small", loc="lower right", bbox_to_anchor=(1, 1), ncols=2
+    )
     return figure
 
 
+_FRONT = (
+    "Every point is a choice of formats for the whole network: to the left it takes less of the part, at the "
+    "bottom it is nearer to the float network. Loss is how far its outputs are from those of the float network,"
+    " on the calibration data."
+)
+_FORMATS = (
+    "Bits of every weight and every activation, and the format that they make: s8f5 is signed, 8 bits, 5 of "
+    "them behind the binary point. Alternatives are formats near the chosen one, each with its sensitivity and "
+    "the LUTs that it takes more (+) or less (-) than the chosen one."
+)
+_HARM = (
+    "How much a format for this one tensor harms the network, by the chosen metric, on a logarithmic scale. "
+    "Framed: what was chosen. White: formats that the tensor does not have."
+)
 _STYLE = """body{font:15px/1.45 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0;font-size:13px}
 td,th{border:1px solid #ccc;padding:.25em .6em;text-align:right}
@@ -139,6 +162,8 @@ def page(f: Figures, drawn: dict[str, bytes]) -> bytes:
     """The page: facts, tables, and the pictures inline. Nothing is loaded from anywhere."""
 
     def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+        filled = [i for i, _ in enumerate(header) if any(str(row[i]) for row in rows)]
+        header, rows = [header[i] for i in filled], [[row[i] for i in filled] for row in rows]
         head = "".join(f"<th>{html.escape(c)}</th>" for c in header)
         body = "".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
         return f"<table><tr>{head}</tr>{body}</table>"
@@ -149,10 +174,11 @@ def page(f: Figures, drawn: dict[str, bytes]) -> bytes:
     text = (
         "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'>"
         f"<title>{html.escape(f.title)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{html.escape(f.title)}</h1>{table(('', ''), f.facts)}<p>Next: <code>{html.escape(f.next_step)}</code></p>"
-        f"<h2>Loss against LUTs</h2>{svg['front']}{table(('plan', 'LUT', 'loss', 'accuracy'), shown)}"
-        f"<h2>Formats</h2>{svg['bits']}{table(f.header, f.rows)}"
-        f"<h2>Sensitivity</h2>{svg['sensitivity']}</body></html>\n"
+        f"<h1>{html.escape(f.title)}</h1>{table(('what', 'value'), f.facts)}"
+        f"<p>Next: <code>{html.escape(f.next_step)}</code></p>"
+        f"<h2>Loss against LUTs</h2><p>{_FRONT}</p>{svg['front']}{table(('plan', 'LUT', 'loss', 'accuracy'), shown)}"
+        f"<h2>Formats</h2><p>{_FORMATS}</p>{svg['bits']}{table(f.header, f.rows)}"
+        f"<h2>Sensitivity</h2><p>{_HARM}</p>{svg['sensitivity']}</body></html>\n"
     )
     return text.encode()
 
