@@ -22,6 +22,7 @@ from conftest import ROOT
 from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
+from qcompile.backends import hls
 from qcompile.cli import main
 
 Edit = Callable[[onnx.ModelProto], Any]
@@ -881,6 +882,12 @@ def test_samples(box: Path, samples: str) -> None:
     saved(box, mlp())
     qc.compile("m.onnx").write("out")
     refused(box, "verify", "out", "--samples", samples)
+
+
+@pytest.mark.parametrize("size", [4, 7, 12])
+def test_cut_results_of_the_cpp(size: int) -> None:
+    with pytest.raises(qc.VerificationError, match=f"wrote {size} bytes, and 8 are a vector"):
+        hls.read_vectors(qc.compile(mlp()).graph, bytes(size))
 
 
 def test_what_dataflow_refuses(box: Path) -> None:

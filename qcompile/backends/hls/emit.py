@@ -12,6 +12,7 @@ import numpy as np
 from qcompile.assets import ap_types, asset
 from qcompile.backends.hls import dataflow
 from qcompile.backends.hls.view import build, layout, trace_words, traced
+from qcompile.errors import VerificationError
 from qcompile.formats import Minifloat
 from qcompile.ir import Graph, Value
 from qcompile.passes.ranges import ranges
@@ -115,12 +116,19 @@ def vector_file(graph: Graph, bits: list[np.ndarray], outputs: bool = False, str
     return np.concatenate(words, axis=1).astype("<u8").tobytes()
 
 
+def _rows(data: bytes, size: int) -> np.ndarray:
+    """Words (N, size) of a file that the compiled C++ wrote, a row per vector. VerificationError where it was cut."""
+    if len(data) % (8 * size):
+        raise VerificationError(f"the C++ wrote {len(data)} bytes, and {8 * size} are a vector")
+    return np.frombuffer(data, dtype="<u8").reshape(-1, size)
+
+
 def read_vectors(graph: Graph, data: bytes, outputs: bool = True, streamed: bool = False) -> list[np.ndarray]:
     """Inverse of `vector_file`: bit patterns (N, count) of every port."""
     values = graph.outputs if outputs else graph.inputs
     inner = [port_value(graph, v) for v in values]
     layouts = [dataflow.stream_layout(v) for v, _ in inner] if streamed else [layout(v) for v in values]
-    words = np.frombuffer(data, dtype="<u8").reshape(-1, sum(p.size for p in layouts))
+    words = _rows(data, sum(p.size for p in layouts))
     ends = np.cumsum([p.size for p in layouts]).tolist()
     found = [p.unpack(words[:, e - p.size : e]) for p, e in zip(layouts, ends, strict=True)]
     if streamed:
@@ -161,10 +169,9 @@ def trace_file(graph: Graph, units: Mapping[str, np.ndarray], network: Network |
 
 def read_trace(graph: Graph, data: bytes, network: Network | None = None) -> dict[str, np.ndarray]:
     """Units of every traced tensor, (N, *shape): what `csim --trace` wrote."""
-    words = np.frombuffer(data, dtype="<u8")
     values = traced_values(graph, network)
     sizes = trace_words(values)
-    table = words.reshape(-1, sum(sizes))
+    table = _rows(data, sum(sizes))
     out, start = {}, 0
     for (value, width), size in zip(values, sizes, strict=True):
         limbs = -(-width // 64)
