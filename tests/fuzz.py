@@ -45,7 +45,7 @@ from qcompile.assignment.tensors import tensors
 from qcompile.cli import main as qcompile
 
 SECONDS = 20  # of processor time for one command
-WALL = 180  # after which a worker that does nothing is stopped
+WALL = 600  # after which a worker that does nothing is stopped
 MEMORY = 2 * 2**30
 LARGEST = 20_000  # bytes of a model of the corpus
 CASES_OF_WORKER = 250  # then a new process: what caches hold must not add up
@@ -348,6 +348,16 @@ def _limits() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + 2 * SECONDS, hard))
 
 
+def _received(pipe: Connection) -> int | None:
+    """The next number; None where there is none, or nobody left who could send one."""
+    parent = os.getppid()
+    while not pipe.poll(5):
+        if os.getppid() != parent:
+            return None
+    found: int | None = pipe.recv()
+    return found
+
+
 def _serve(pipe: Connection, seed: int) -> None:
     """A worker: numbers of cases in, problems out."""
     os.setsid()
@@ -359,7 +369,7 @@ def _serve(pipe: Connection, seed: int) -> None:
         os.chdir(box)
         tempfile.tempdir = str(box.parent)
         _guard(box.parent)
-        while (number := pipe.recv()) is not None:
+        while (number := _received(pipe)) is not None:
             _limits()
             begin = time.process_time()
             try:
@@ -431,7 +441,7 @@ class Worker:
             self.start()
             name = signal.Signals(-code).name if code and code < 0 else f"exit {code}"
             return (
-                f"a hang: {name}" if name == "SIGXCPU" else f"the process ended: {name}"
+                f"a hang: {name}" if name in ("SIGXCPU", "SIGKILL") else f"the process ended: {name}"
             ), time.monotonic() - self.since
 
 
