@@ -520,6 +520,9 @@ ASSIGN_OPTIONS = [
     click.option("--dask", default="", metavar="ADDRESS", help="evaluations on a Dask cluster instead"),
     click.option("--cache", metavar="DIR", help="where results are kept  [default: ~/.cache/qcompile]"),
     click.option("--no-cache", is_flag=True, help="keep no results"),
+    click.option(
+        "--pick", default=0, metavar="N", help="take this plan of the front (DIR/front/NN.json) instead of the optimum"
+    ),
     click.option("--seed", default=0, show_default=True),
 ]
 

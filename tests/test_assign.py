@@ -151,6 +151,24 @@ def test_rounding_counts_inside_budgets_and_targets() -> None:
     assert learned.chosen.cost.lut < nearest.chosen.cost.lut and learned.accepted.loss <= 0.02
 
 
+def test_the_front_is_one_and_its_points_are_plans(cheap: planning.Run, tmp_path: Path) -> None:
+    """Less loss for more LUTs, by the simulator; what was chosen is on it or beaten by it; plans replay."""
+    points = [p for _, p in cheap.front]
+    assert len(points) >= 3
+    assert all(a.cost.lut < b.cost.lut and a.loss > b.loss for a, b in itertools.pairwise(points))
+    for p in (cheap.chosen, *cheap.baselines):
+        assert any(q.cost.lut <= p.cost.lut and q.loss <= p.loss for q in points)
+    planning.write(cheap, tmp_path)
+    assert sorted(f.name for f in (tmp_path / "front").iterdir()) == [
+        f"{n:02d}.json" for n in range(1, len(points) + 1)
+    ]
+    design = qc.compile(CNN, tmp_path / "front" / "02.json", part="xc7z020")
+    assert design.estimate().total.lut == points[1].cost.lut
+    with pytest.raises(qc.QCompileError, match="the front has .* plans, and 99 is none of them"):
+        planning._picked(cheap.front, 99)
+    assert planning._picked(cheap.front, 2)[1] is points[1]
+
+
 def test_a_plan_that_loses_much_says_so(cheap: planning.Run) -> None:
     lossy = planning.run(
         MLP,
@@ -407,6 +425,7 @@ def test_command_line(tmp_path: Path) -> None:
         "plan.json",
         "run.json",
         "report.html",
+        "front",
         *(f"{n}.{k}" for n in ("front", "bits", "sensitivity") for k in ("png", "svg")),
     }
     plan = json.loads((folder / "plan.json").read_text())

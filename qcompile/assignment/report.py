@@ -29,7 +29,7 @@ class Figures:
     table: np.ndarray
     chosen: tuple[str, ...]
     bits: tuple[int, ...]
-    front: tuple[tuple[float, float], ...]
+    front: tuple[tuple[str, float, float, float | None], ...]
     mixed: tuple[str, float, float, float | None]
     uniform: tuple[tuple[str, float, float, float | None], ...]
     limit: float | None
@@ -90,15 +90,13 @@ def _sensitivity(pyplot: Any, f: Figures) -> Any:
 def _front(pyplot: Any, f: Figures) -> Any:
     figure, axes = pyplot.subplots(figsize=(7.5, 4.6), layout="constrained")
     if f.front:
-        axes.plot(
-            [x for x, _ in f.front],
-            [y for _, y in f.front],
-            "-o",
-            color=BLUE,
-            markersize=3,
-            linewidth=1,
-            label="optima of the tables, measured",
-        )
+        style = {"color": BLUE, "markersize": 4, "linewidth": 1, "drawstyle": "steps-post"}
+        axes.plot([p[1] for p in f.front], [p[2] for p in f.front], "-o", label="front: plans", **style)
+        for name, luts, loss, accuracy in f.front:
+            text = name.rpartition("/")[2] + ("" if accuracy is None else f": {accuracy:.1%}")
+            axes.annotate(
+                text, (luts, loss), xytext=(4, -9), textcoords="offset points", fontsize="x-small", color=BLUE
+            )
     if f.uniform:
         axes.plot([p[1] for p in f.uniform], [p[2] for p in f.uniform], "s", color=GREY, markersize=6, label="uniform")
         for name, x, y, _ in f.uniform:
@@ -110,7 +108,7 @@ def _front(pyplot: Any, f: Figures) -> Any:
         axes.axhline(f.float_loss, color=GREEN, linewidth=1, linestyle="--", label="float")
     axes.set_xscale("log")
     axes.margins(x=0.12)  # room for the names
-    axes.set_yscale("symlog" if min([f.mixed[2], *(p[2] for p in f.uniform), *(y for _, y in f.front)]) <= 0 else "log")
+    axes.set_yscale("symlog" if min([f.mixed[2], *(p[2] for p in f.uniform), *(p[2] for p in f.front)]) <= 0 else "log")
     axes.set_xlabel("LUTs, estimated")
     axes.set_ylabel("loss on the calibration data")
     axes.legend(fontsize="small")
@@ -168,7 +166,7 @@ def page(f: Figures, drawn: dict[str, bytes]) -> bytes:
         body = "".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
         return f"<table><tr>{head}</tr>{body}</table>"
 
-    points = [("chosen", *f.mixed[1:]), *f.uniform]
+    points = [("chosen", *f.mixed[1:]), *f.uniform, *f.front]
     shown = [(n, f"{x:,.0f}", f"{y:.4g}", "" if a is None else f"{a:.4f}") for n, x, y, a in points]
     svg = {name: _inline(drawn[f"{name}.svg"], name) for name in ("front", "bits", "sensitivity")}
     text = (

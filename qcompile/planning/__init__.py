@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -30,13 +31,13 @@ from qcompile.errors import QCompileError, keywords
 from qcompile.frontend import Model, load
 from qcompile.pipeline import Options
 from qcompile.planning.designs import Point, accuracy_of
-from qcompile.planning.planner import Planner
+from qcompile.planning.planner import Planner, singles
 from qcompile.planning.settings import Settings
 from qcompile.planning.targets import Acceptance
 from qcompile.tables import card, html
 
 MUCH = 0.05  # divergence from the float network that a plan without labels is warned about
-FRONT = 16  # points of the front that a report shows
+FRONT = 10  # plans of the front that are looked for
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,8 +56,8 @@ class Run:
     chosen: Point
     baselines: tuple[Point, ...]
     front: tuple[
-        tuple[float, float], ...
-    ]  # (LUTs, loss) of the optima for smaller and larger budgets, on the fast evaluation
+        tuple[tuple[int, ...], Point], ...
+    ]  # plans that no other of the run beats in LUTs and loss, cheapest first
     float_loss: float
     float_accuracy: float | None
     notes: tuple[str, ...] = ()
@@ -98,6 +99,7 @@ def assign(
     dask: str = "",
     cache: str | Path | None = None,
     baselines: bool = True,
+    pick: int = 0,
     progress: Progress = silent,
     metric: str = "",
     search: str = "ilp",
@@ -126,9 +128,9 @@ def assign(
     model: a Model or whatever `load` takes; calibration: inputs as arrays, or the path of a file or folder; labels:
     classes or targets; test, test_labels: held-out data, only reported; part, arch, clock_ns, fold, softmax: as for
     `compile`; budget: a `Budget`, or text like "lut=0.7,dsp=100"; workers: processes (0: all processors); dask: address
-    of a scheduler instead; cache: folder where results are kept; baselines: measure uniform formats too; progress: a
-    function of (what, done, total). The others are the fields of `planning.settings.Settings`, described in
-    docs/assignment.md. QCompileError for whatever cannot work.
+    of a scheduler instead; cache: folder where results are kept; baselines: measure uniform formats and the
+    front too; pick: take this plan of the front; progress: a function of (what, done, total). The others are the fields
+    of `planning.settings.Settings`, described in docs/assignment.md. QCompileError for whatever cannot work.
     """
     return run(model, calibration, **{k: v for k, v in locals().items() if k not in ("model", "calibration")}).plan
 
@@ -150,6 +152,7 @@ def run(
     dask: str = "",
     cache: str | Path | None = None,
     baselines: bool = True,
+    pick: int = 0,
     progress: Progress = silent,
     **settings: Any,
 ) -> Run:
@@ -164,6 +167,8 @@ def run(
     model = model if isinstance(model, Model) else load(model)
     if chosen.fit and fold != "min":
         raise QCompileError("the folding is given and to be chosen too", "--fit", "either --fit or --fold")
+    if pick and not baselines:
+        raise QCompileError("without baselines there is no front to pick from", "--pick", "baselines=True")
     if fold != "min" and arch == "parallel":
         raise QCompileError("architecture parallel has no foldings", "--fold", "--arch dataflow, or leave --fold out")
     if test is None and test_labels is not None:
@@ -181,7 +186,9 @@ def run(
     limits = budget.limits(device(part))
     with executor(workers, dask) as (pool, count):
         jobs = Jobs(pool, count, Cache(Path(cache) if cache else None), progress)
-        return _run(Planner(model, chosen, options, limits, jobs), calibration, labels, test, test_labels, baselines)
+        return _run(
+            Planner(model, chosen, options, limits, jobs), calibration, labels, test, test_labels, baselines, pick
+        )
 
 
 def _known(settings: dict[str, Any]) -> dict[str, Any]:
@@ -191,14 +198,33 @@ def _known(settings: dict[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
 
 
-def _run(p: Planner, calibration: Any, labels: Any, test: Any, test_labels: Any, with_baselines: bool) -> Run:
+def _picked(front: Sequence[tuple[tuple[int, ...], Point]], pick: int) -> tuple[tuple[int, ...], Point]:
+    if not 1 <= pick <= len(front):
+        points = ", ".join(f"{n}: {one.cost.lut:,.0f} LUT" for n, (_, one) in enumerate(front, 1))
+        raise QCompileError(f"the front has {len(front)} plans, and {pick} is none of them", "--pick", points)
+    return front[pick - 1]
+
+
+def _run(
+    p: Planner, calibration: Any, labels: Any, test: Any, test_labels: Any, with_baselines: bool, pick: int
+) -> Run:
     """All of it, with what a report shows."""
     p.prepare(calibration, labels)
     e = p.study.evaluation
     held = None if test is None else data(test, p.graph, test_labels)
     choice = p.solve(p.limits)
     point = p.measured("mixed", p.plan(choice), e.data, e.loss)
-    baselines, curve = (tuple(_uniform(p)), _curve(p)) if with_baselines else ((), ())
+    uniform = _uniform(p) if with_baselines else []
+    front = _front(p, [(choice, point), *uniform]) if with_baselines else []
+    if not pick and not p.settings.targeted and not p.settings.fit:  # a better one may have turned up beside the others
+        fitting = [(one.loss, place) for place, (_, one) in enumerate(front) if not p.over(one.cost)]
+        if fitting and min(fitting)[0] < point.loss:
+            choice, point = front[min(fitting)[1]]
+            point = replace(point, name="mixed")
+    if pick:
+        choice, point = _picked(front, pick)
+        p.accepted = None  # another plan than the one that was accepted
+    baselines = tuple(one for _, one in uniform)
     tested: tuple[Point, ...] = ()
     if held is not None:
         loss = loss_of(e.network, held, p.settings.loss)
@@ -216,7 +242,7 @@ def _run(p: Planner, calibration: Any, labels: Any, test: Any, test_labels: Any,
         choice,
         point,
         baselines,
-        curve,
+        tuple(front),
         p.study.base_loss,
         float_accuracy,
         (*p.notes, *_warnings(p, point, baselines, float_accuracy)),
@@ -253,29 +279,48 @@ def _warnings(p: Planner, point: Point, others: Sequence[Point], float_accuracy:
     return [f"this plan loses {what} against the float network; ways out: {'; '.join(ways)}"]
 
 
-def _uniform(p: Planner) -> list[Point]:
-    e, out, choices = p.study.evaluation, list[Point](), p.uniform_choices()
+def _uniform(p: Planner) -> list[tuple[tuple[int, ...], Point]]:
+    """Uniform plans, rounded and corrected as the chosen one is."""
+    e, out, choices = p.study.evaluation, list[tuple[tuple[int, ...], Point]](), p.uniform_choices()
     for done, (c, choice) in enumerate(choices, 1):
-        out.append(p.measured(str(c), p.plan(choice), e.data, e.loss))
+        out.append((choice, p.measured(str(c), p.plan(choice), e.data, e.loss)))
         p.jobs.progress("uniform baselines", done, len(choices))
     return out
 
 
-def _curve(p: Planner) -> tuple[tuple[float, float], ...]:
-    """Optima for budgets between the cheapest and the best, measured by the fast evaluation; LUTs of the tables."""
-    table = p.problem.costs["lut"]
+def _front(p: Planner, known: Sequence[tuple[tuple[int, ...], Point]]) -> list[tuple[tuple[int, ...], Point]]:
+    """Plans that no other beats in LUTs and loss, by the simulator: optima of the tables for budgets between the
+    cheapest and the best, and what is better beside them by measured loss, with those that are known.
+    """
+    table, e = p.problem.costs["lut"], p.study.evaluation
     low = table.of(search.ilp(p.problem, Request({}, "lut")))
     high = table.of(search.ilp(p.problem, Request({})))
     choices: list[tuple[int, ...]] = []
     for done, limit in enumerate(np.geomspace(max(low, 1.0), max(high, 1.0), FRONT).tolist(), 1):
-        try:
-            choice = search.ilp(p.problem, Request({"lut": limit * (1 + 1e-9)}))
-        except Infeasible:
-            continue
-        choices += [choice] if choice not in choices else []
+        with contextlib.suppress(Infeasible):
+            choices.append(search.ilp(p.problem, Request({"lut": limit * (1 + 1e-9)})))
         p.jobs.progress("front", done, FRONT)
-    losses = p.study.measure([p.configuration(c) for c in choices], "front")
-    return tuple((table.of(c), loss) for c, loss in zip(choices, losses, strict=True))
+    near = sorted({n for c in choices for n in singles(c, p.problem.sizes)}, key=p.problem.loss.of)
+    choices = list(dict.fromkeys([*choices, *near[: p.evaluations()]]))
+    losses = p.study.measure([p.configuration(c) for c in choices], "front, measured")
+    best = undominated(list(zip(map(table.of, choices), losses, choices, strict=True)))
+    some = np.unique(np.linspace(0, len(best) - 1, min(FRONT, len(best))).astype(int)).tolist()
+    found = list(known)
+    for done, place in enumerate(some, 1):
+        choice = best[place][2]
+        found.append((choice, p.measured("mixed", p.plan(choice), e.data, e.loss)))
+        p.jobs.progress("front, simulated", done, len(some))
+    kept = [k for *_, k in undominated([(one.cost.lut, one.loss, i) for i, (_, one) in enumerate(found)])]
+    return [(found[k][0], replace(found[k][1], name=f"front/{n:02d}")) for n, k in enumerate(kept, 1)]
+
+
+def undominated(points: Sequence[tuple[float, float, Any]]) -> list[tuple[float, float, Any]]:
+    """(cost, loss, what) of those that lose less than all that cost no more, cheapest first."""
+    out: list[tuple[float, float, Any]] = []
+    for point in sorted(points):
+        if not out or point[1] < out[-1][1]:
+            out.append(point)
+    return out
 
 
 def _explained(run: Run) -> Plan:
@@ -354,7 +399,7 @@ def figures(run: Run, next_step: str) -> Figures:
         table,
         chosen,
         tuple(run.plan.tensors[t.name].format.width for t in study.tensors),
-        run.front,
+        tuple((one.name, one.cost.lut, one.loss, one.accuracy) for _, one in run.front),
         (point.name, point.cost.lut, point.loss, point.accuracy),
         tuple((p.name, p.cost.lut, p.loss, p.accuracy) for p in run.baselines),
         None if limit is None else float(limit),
@@ -433,7 +478,7 @@ def write(run: Run, folder: str | Path, model_path: str = "MODEL") -> list[Path]
         "chosen": run.chosen.record(),
         "uniform": [p.record() for p in run.baselines],
         "held_out": [p.record() for p in run.tested],
-        "front": [list(p) for p in run.front],
+        "front": [p.record() for _, p in run.front],
         "float": {"loss": run.float_loss, "accuracy": run.float_accuracy},
         "plan_sha256": run.plan.digest,
     }
@@ -441,9 +486,11 @@ def write(run: Run, folder: str | Path, model_path: str = "MODEL") -> list[Path]
         record["accepted"] = run.accepted.record()
     numbers = (json.dumps(record, indent=1) + "\n").encode()
     files = {"plan.json": run.plan.to_json().encode(), "run.json": numbers, "report.html": page(f, drawn), **drawn}
+    files |= {f"{one.name}.json": one.plan.to_json().encode() for _, one in run.front}
     try:
         path.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
+            (path / name).parent.mkdir(exist_ok=True)
             (path / name).write_bytes(content)
     except OSError as error:
         raise QCompileError(f"the run cannot be written: {error.strerror}", str(path), "-o names a folder") from None

@@ -350,7 +350,7 @@ class Planner(Designs):
         """
         cost, tries = self.problem.costs[goal], TRIES
         while True:
-            steps = [c for c in _singles(choice, self.problem.sizes) if cost.of(c) < cost.of(choice) * (1 - 1e-9)]
+            steps = [c for c in singles(choice, self.problem.sizes) if cost.of(c) < cost.of(choice) * (1 - 1e-9)]
             seems = self._seems(choice)
             for c in sorted(steps, key=cost.of):
                 if tries and seems(c):
@@ -396,7 +396,7 @@ class Planner(Designs):
         """Exchanges around a choice, one variable or two, by measured loss: the tables know no interactions. Only
         designs that fit.
         """
-        left, e = self._evaluations(), self.study
+        left, e = self.evaluations(), self.study
         if left <= 0:
             return choice
         cost, binding = self.cost(choice), [r for r in MODELLED if self._binds(self.problem, r)]
@@ -417,7 +417,7 @@ class Planner(Designs):
             current, choice = better
         return choice
 
-    def _evaluations(self) -> int:
+    def evaluations(self) -> int:
         """How many evaluations refinement may take: those asked for, or as many as about 10**11 multiplications
         allow.
         """
@@ -514,7 +514,7 @@ class Planner(Designs):
             return False
 
 
-def _singles(choice: tuple[int, ...], sizes: Sequence[int]) -> list[tuple[int, ...]]:
+def singles(choice: tuple[int, ...], sizes: Sequence[int]) -> list[tuple[int, ...]]:
     """Another candidate of one variable."""
     return [(*choice[:i], c, *choice[i + 1 :]) for i, n in enumerate(sizes) for c in range(n) if c != choice[i]]
 
@@ -531,4 +531,4 @@ def _exchanges(choice: tuple[int, ...], sizes: Sequence[int]) -> list[tuple[int,
         for i, d in move:
             new[i] += d
         out.append(tuple(new))
-    return list(dict.fromkeys([*_singles(choice, sizes), *out]))
+    return list(dict.fromkeys([*singles(choice, sizes), *out]))
