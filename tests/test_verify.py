@@ -140,6 +140,14 @@ def test_one_bit_less_in_any_accumulator_is_noticed(arch: str, file: str, tmp_pa
     assert done.returncode != 0 and "FAIL" in done.stdout  # the shipped vectors notice it too
 
 
+def test_a_changed_weight_makes_its_layer_differ_and_no_other(digits: Path, tmp_path: Path) -> None:
+    folder = qc.compile(digits, arch="dataflow").write(tmp_path / "p")
+    flipped(folder / "src" / "weights" / "w1.bin")
+    design, found = differing(folder, str)
+    sums = [n.output.name for n in design.graph.nodes if isinstance(n.op, ops.MatMul)]
+    assert found == {sums[1]}
+
+
 def test_wrong_weight_in_cpp(project: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(project, tmp_path / "copy")
     constants = copy / "src" / "constants.hpp"
