@@ -1008,6 +1008,14 @@ def test_external_data_beside_the_model(box: Path) -> None:
     assert (qc.compile("m.onnx").simulate(x) == qc.compile(model).simulate(x)).all()
 
 
+@pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool"])
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_pools_of_rank_2_are_the_identity(op: str, arch: str) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 4))
+    design = qc.compile(mlp(insert(op)), arch=arch)
+    assert (design.simulate(x) == qc.compile(mlp()).simulate(x)).all() and design.files().files
+
+
 def test_deep_chain() -> None:
     """2,000 nodes in a row: no recursion, no quadratic time."""
     design = qc.compile(mlp(insert(*["Identity"] * 1000, *["Relu"] * 1000)))

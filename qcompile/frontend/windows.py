@@ -224,11 +224,16 @@ def global_average_pool(call: Call) -> Tensor:
 
 
 def global_max_pool(call: Call) -> Tensor:
-    return call.emit(ops.ReduceMax(tuple(range(2, len(data_of(call).type.shape))), True), data_of(call))
+    x = data_of(call)
+    axes = tuple(range(2, len(x.type.shape)))
+    return call.emit(ops.ReduceMax(axes, True), x) if axes else x
 
 
 def _mean(call: Call, axes: Shape, keepdims: bool) -> Value:
+    """x itself where there are no axes."""
     x = data_of(call)
+    if not axes:
+        return x
     count = math.prod(x.type.shape[a] for a in axes)
     return call.emit(ops.Affine(param(Fraction(1, count))), call.emit(ops.ReduceSum(axes, keepdims), x))
 
