@@ -165,5 +165,6 @@ def _execute_plain(
 
 
 _KINDS = {"tensor(double)": np.float64} | {
-    f"tensor({name})": np.dtype(name).type for name in ("int8", "uint8", "int16", "uint16", "int32", "int64")
+    f"tensor({name})": np.dtype(name).type
+    for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 }

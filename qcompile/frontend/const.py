@@ -40,7 +40,7 @@ FLOATS: dict[int, Minifloat] = {
 class Const:
     """held: as an ONNX executor has it. Exactly, where known: quantized (units of a type), or rationals (object array).
 
-    kind: the ONNX element type of a tensor of the file (numpy has none of 4 bits), else 0.
+    kind: the ONNX element type where numpy has none (4 bits, float8), else 0 or what `held` says too.
     """
 
     held: np.ndarray
@@ -52,6 +52,11 @@ class Const:
     @property
     def shape(self) -> Shape:
         return tuple(self.held.shape)
+
+    @property
+    def element(self) -> int:
+        """The ONNX element type."""
+        return self.kind or int(onnx.helper.np_dtype_to_tensor_dtype(self.held.dtype))
 
     @staticmethod
     def quantized(held: np.ndarray, units: np.ndarray, type_: TensorType) -> Const:
@@ -83,7 +88,7 @@ class Const:
         held = fn(self.held)
         rationals = None if self.rationals is None else fn(np.array(self.rationals))
         if self.units is None or self.type is None:
-            return Const(held, None, None, rationals)
+            return Const(held, None, None, rationals, self.kind)
         shape = self.shape
         t = self.type
         moved = TensorType(tuple(held.shape), t.format, t.scale.rearrange(shape, fn), t.zero_point.rearrange(shape, fn))

@@ -91,12 +91,20 @@ def to_array(tensor: TensorProto) -> np.ndarray:
         array = np.array(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise ValueError(f"tensor '{tensor.name}' cannot be read: {error}") from None
+    try:
+        return plain_array(array)
+    except ValueError as error:
+        raise ValueError(f"tensor '{tensor.name}' {error}") from None
+
+
+def plain_array(array: np.ndarray) -> np.ndarray:
+    """Numbers in one of numpy's own types. ValueError says what it holds instead."""
     if array.dtype.kind == "V" and not array.dtype.names:  # bfloat16, float8, int4, ... of ml_dtypes
         array = array.astype(np.int8 if "int" in array.dtype.name else np.float32)
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"tensor '{tensor.name}' holds {array.dtype}, not numbers")
+        raise ValueError(f"holds {array.dtype}, not numbers")
     if (
         array.dtype.kind == "f" and not np.isfinite(array).all() and not (array.size == 1 and np.isinf(array).all())
     ):  # no bound of a Clip
-        raise ValueError(f"tensor '{tensor.name}' holds NaN or infinity")
+        raise ValueError("holds NaN or infinity")
     return array

@@ -16,9 +16,10 @@ import onnx
 import onnx.shape_inference
 
 from qcompile.errors import Finding, QCompileError, UnsupportedError
-from qcompile.formats import Format, parse_format
+from qcompile.formats import FixedPoint, Format, Overflow, parse_format
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.file import to_array
+from qcompile.frontend.kinds import complaint, output_kinds
 from qcompile.ir import Graph, Node, Origin, Shape, TensorType, Value, ops, output_shape, verify
 
 Tensor = Value | Const
@@ -60,6 +61,13 @@ class Call:
     inputs: list[Tensor | None]
     opset: int
     builder: Builder
+    kind: int = 0  # ONNX element type of the first output, 0 where it is not known
+    kinds: tuple[int, ...] = ()  # of the inputs of the node
+
+    @property
+    def integer(self) -> FixedPoint | None:
+        """The format of the integers that the node makes; None where it makes real numbers."""
+        return INTEGERS.get(self.kind)
 
     def attribute(self, name: str, default: Any) -> Any:
         for a in self.node.attribute:
@@ -121,7 +129,7 @@ _LARGEST = 2**26  # elements of one tensor
 MOST_AXES = 30  # numpy broadcasts 32, a batch in front included
 
 Rule = Callable[[Call], Any]
-RuleFor = Callable[[str, str], "Rule | None"]
+RuleFor = Callable[[Call], "Rule | None"]
 
 
 @dataclass
@@ -235,10 +243,11 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
     inputs = [v for v in values.values() if isinstance(v, Value)]
     builder = Builder(batch=0 if keep_batch else _fixed_batch(graph))
     opset = max([o.version for o in model.opset_import if o.domain in ("", "ai.onnx")], default=9)
+    kinds = {i.name: i.type.tensor_type.elem_type for i in graph.input}
     shapes: dict[str, Shape] | None = None
     for node in _ordered(graph, values, file):
         known = len(findings)
-        _import_node(node, rule_for, values, builder, opset, findings)
+        _import_node(node, rule_for, values, kinds, builder, opset, findings)
         if len(findings) > known and any(isinstance(values.get(n), Value) for n in node.input):
             # What comes behind it is looked at all the same, so that one run lists everything.
             shapes = _inferred_shapes(model) if shapes is None else shapes
@@ -275,12 +284,18 @@ def _import_node(
     node: onnx.NodeProto,
     rule_for: RuleFor,
     values: dict[str, Any],
+    kinds: dict[str, int],
     builder: Builder,
     opset: int,
     findings: list[Finding],
 ) -> None:
     where = _place(node)
-    rule = rule_for(node.domain, node.op_type)
+    own = tuple(_kind(values.get(n), kinds.get(n, 0)) for n in node.input)
+    made_kinds = output_kinds(node, own, opset)
+    kinds |= dict(zip(node.output, made_kinds, strict=True))
+    inputs = [values.get(n) if n else None for n in node.input]
+    call = Call(node, inputs, opset, builder, made_kinds[0] if made_kinds else 0, own)
+    rule = rule_for(call)
     if rule is None:
         kind = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
         findings.append(Finding(where, kind, "this operator is not supported", _way_out(node.op_type, node.domain)))
@@ -289,8 +304,10 @@ def _import_node(
         return  # made by a node that is reported already
     made = len(builder.nodes)
     try:
-        call = Call(node, [values[n] if n else None for n in node.input], opset, builder)
+        if not all(isinstance(x, Const) for x in inputs) and (problem := complaint(node, own, opset)):
+            raise Unsupported(problem, "cast its inputs to the type that is meant")
         result = rule(call)
+        results = result if isinstance(result, tuple) else (_in_range(call, result),)
     except Unsupported as problem:
         del builder.nodes[made:]
         findings.append(Finding(where, node.op_type, problem.reason, problem.hint))
@@ -301,10 +318,38 @@ def _import_node(
             Finding(where, node.op_type, f"its inputs or attributes are malformed ({error})", "export the model again")
         )
         return
-    results = result if isinstance(result, tuple) else (result,)
     for name, tensor in zip(node.output, results, strict=False):
         if name and tensor is not None:
             values[name] = tensor
+
+
+# Operators whose integers can leave their type.
+_OVERFLOWING = {
+    *("Add", "Sub", "Mul", "Div", "Neg", "Abs", "Pow", "PRelu", "MatMul", "Gemm", "ReduceSum", "BitShift", "Cast"),
+    *("MatMulInteger", "ConvInteger"),
+}
+
+
+def _in_range(call: Call, x: Any) -> Any:
+    """Integers modulo 2**width in their ONNX type; it costs nothing where lowering proves that they never leave it."""
+    fmt = call.integer
+    if fmt is None or not isinstance(x, Value) or call.node.op_type not in _OVERFLOWING:
+        return x
+    source = INTEGERS.get(call.kinds[0])
+    if (
+        call.node.op_type == "Cast"
+        and source
+        and fmt.min_units <= source.min_units <= source.max_units <= fmt.max_units
+    ):
+        return x
+    divisor = call.inputs[1] if call.node.op_type == "Div" else None
+    if isinstance(divisor, Const) and (divisor.held > 0).all():
+        return x
+    return call.emit(ops.Quantize(fmt, overflow=Overflow.WRAP), x)
+
+
+def _kind(x: Any, stated: int) -> int:
+    return x.element if isinstance(x, Const) else stated
 
 
 def _inner_softmaxes(graph: onnx.GraphProto, findings: list[Finding]) -> list[Finding]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qcompile.frontend import qcdq, rules, windows
-from qcompile.frontend.importer import Rule
+from qcompile.frontend import fold, qcdq, rules, windows
+from qcompile.frontend.importer import Call, Rule
 
 RULES: dict[str, Rule] = {**rules.RULES, **windows.RULES, **qcdq.RULES}
 
@@ -15,7 +15,9 @@ CHANNELS_LAST: dict[str, Rule] = {
 }
 
 
-def rule_for(domain: str, op_type: str) -> Rule | None:
-    """The import rule of an operator, or None."""
-    own = CHANNELS_LAST.get(op_type) if "channels_last" in str(domain) else None
-    return own or RULES.get(op_type)
+def rule_for(call: Call) -> Rule | None:
+    """The import rule of a node, or None."""
+    if fold.folds(call):
+        return fold.folded
+    own = CHANNELS_LAST.get(call.node.op_type) if "channels_last" in str(call.node.domain) else None
+    return own or RULES.get(call.node.op_type)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,9 @@ import numpy as np
 from qcompile.formats import FixedPoint, Rounding
 from qcompile.frontend import quantizers
 from qcompile.frontend.const import INTEGERS, Const
+from qcompile.frontend.fold import LIMIT, folded
 from qcompile.frontend.importer import Call, Comparison, Rule, Tensor, Unsupported
+from qcompile.frontend.kinds import kind_name
 from qcompile.frontend.tensors import (
     apply_steps,
     axis_of,
@@ -29,7 +30,6 @@ from qcompile.frontend.tensors import (
 from qcompile.ir import Node, Param, Shape, Value, ops
 from qcompile.sim.functions import correctly_rounded_sqrt
 
-_CONSTANT_LIMIT = 2**22  # elements of a folded constant
 _BITS_LIMIT = 2**14  # of the numerator and denominator of one of its elements
 
 
@@ -153,7 +153,7 @@ def slice_(call: Call) -> Tensor:
     steps = call.ints(4, "steps") or [1] * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         axis = axis_of(axis, len(shape_))
-        indices = tuple(range(*slice(start, end if abs(end) < 2**62 else None, step).indices(shape_[axis])))
+        indices = tuple(range(*slice(start, end, step).indices(shape_[axis])))
         if indices != tuple(range(shape_of(x)[axis])):
             x = structural(call, x, ops.Take(axis, indices))
     return x
@@ -176,12 +176,8 @@ def split(call: Call) -> Any:
 def concat(call: Call) -> Tensor:
     parts = [call.data(i) for i in range(len(call.inputs))]
     axis = axis_of(call.attribute("axis", 1), len(shape_of(parts[0])))
-    if all(isinstance(p, Const) for p in parts):
-        held = [p.held for p in parts if isinstance(p, Const)]
-        try:
-            return Const(np.concatenate(held, axis))
-        except ValueError as error:
-            raise Unsupported(str(error)) from None
+    if all(isinstance(p, Const) for p in parts):  # quantized, or exact: as executors hold them
+        return Const(np.concatenate([p.held for p in parts if isinstance(p, Const)], axis))
     return call.emit(ops.Concat(axis), *(call.value(p) for p in parts))
 
 
@@ -191,31 +187,18 @@ def identity(call: Call) -> Tensor:
 
 def cast(call: Call) -> Tensor:
     x = call.data(0)
-    kind = call.attribute("to", 1)
-    names = {
-        1: np.float32,
-        10: np.float32,
-        11: np.float64,
-        6: np.int32,
-        7: np.int64,
-        9: np.bool_,
-        2: np.uint8,
-        3: np.int8,
-    }
-    if isinstance(x, Const):
-        if kind not in names:
-            raise Unsupported(f"a cast to data type {kind} is not supported")
-        return (
-            x if names[kind] in (np.float32, np.float64) and x.units is not None else Const(x.held.astype(names[kind]))
-        )
-    if kind in (1, 10, 11):
+    real = call.kind in (1, 10, 11)
+    if isinstance(x, Const):  # quantized, or exact; others are folded
+        return x if real and x.units is not None else folded(replace(call, inputs=[Const(x.held)]))[0]
+    if real:
         return x
-    if kind not in INTEGERS:
-        raise Unsupported(f"a cast of data to type {kind} is not supported", "use a quantizer")
+    if call.integer is None:
+        raise Unsupported(f"a cast of data to {kind_name(call.kind)} is not supported", "use a quantizer")
     whole = isinstance(maker := call.builder.makers.get(x.name), Node) and isinstance(
         maker.op, (ops.Round, ops.Count, ops.ArgMax)
     )
-    return x if whole or x.name in call.builder.codes else call.emit(ops.Round(Rounding.DOWN), x)
+    whole = whole or x.name in call.builder.codes or call.kinds[0] in INTEGERS
+    return x if whole else call.emit(ops.Round(Rounding.DOWN), x)
 
 
 def constant(call: Call) -> Tensor:
@@ -240,17 +223,6 @@ def _finite(x: np.ndarray) -> Const:
     return Const(x)
 
 
-def constant_of_shape(call: Call) -> Tensor:
-    dims = call.const(0, "the shape").held.tolist()
-    if math.prod(dims) > _CONSTANT_LIMIT or min(dims, default=0) < 0:
-        raise Unsupported(f"a constant of shape {dims} is not possible")
-    value = call.attribute("value", None)
-    from qcompile.frontend.file import to_array
-
-    fill = np.zeros(1, np.float32) if value is None else to_array(value)
-    return Const(np.full(dims, fill.ravel()[0], dtype=fill.dtype))
-
-
 # --- arithmetic
 
 
@@ -262,8 +234,8 @@ def _exact_binary(a: Const, b: Const, held: np.ndarray, fn: Callable[[Any, Any],
 
 
 def _check_foldable(size: int) -> None:
-    if size > _CONSTANT_LIMIT:
-        reason = f"a constant of {size} elements is computed; at most {_CONSTANT_LIMIT} are possible"
+    if size > LIMIT:
+        reason = f"a constant of {size} elements is computed; at most {LIMIT} are possible"
         raise Unsupported(reason, "fold constants when exporting")
 
 
@@ -276,20 +248,18 @@ def _rationals(values: list[Fraction], shape: Shape) -> np.ndarray:
 
 
 def _fold(call: Call, a: Const, b: Const) -> Const:
-    """Constants are folded as rationals; the float32 value that an executor holds is carried along."""
+    """Floats are folded as rationals; the value that an executor holds is carried along."""
     kind = call.node.op_type
     if kind == "Div" and not np.all(b.held != 0):
         raise Unsupported("a division by zero")
     try:
         size = math.prod(np.broadcast_shapes(a.shape, b.shape))
-        if size > max(_CONSTANT_LIMIT, a.held.size, b.held.size):
+        if size > max(LIMIT, a.held.size, b.held.size):
             _check_foldable(size)
         held = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[kind](a.held, b.held)
     except ValueError as error:
         raise Unsupported(f"the operands do not fit: {error}") from None
-    if a.held.dtype.kind in "iu" and b.held.dtype.kind in "iu":
-        return Const((a.held // b.held if kind == "Div" else held).astype(a.held.dtype))
-    held = np.asarray(held, dtype=np.float32)
+    held = np.asarray(held, dtype=a.held.dtype if a.held.dtype.kind == "f" else np.float32)
     for quantized, other in ((a, b), (b, a)):
         positive = other.held.size <= quantized.held.size and np.all(other.held > 0) and held.shape == quantized.shape
         if quantized.units is not None and positive and (kind == "Mul" or (kind == "Div" and quantized is a)):
@@ -403,18 +373,59 @@ def div(call: Call) -> Tensor:
         return _fold(call, a, b)
     if not np.all(b.held != 0):
         raise Unsupported("a division by zero")
-    a = expanded(call, a, b)
-    p = operand(b, a.type.shape)
-    if p is None:
-        return call.emit(ops.Mul(), a, call.value(_pointwise(b, 1 / b.held, lambda v: 1 / v)))
-    return call.emit(ops.Affine(p.map(lambda v: 1 / v)), a)
+    quotient = _times(call, a, _pointwise(b, 1 / b.held, lambda v: 1 / v))
+    return call.emit(ops.Round(Rounding.DOWN), quotient) if call.integer else quotient
+
+
+def _times(call: Call, x: Value, c: Const) -> Value:
+    """Data times a constant."""
+    x = expanded(call, x, c)
+    p = operand(c, x.type.shape)
+    return call.emit(ops.Mul(), x, call.value(c)) if p is None else call.emit(ops.Affine(p), x)
+
+
+def mod(call: Call) -> Tensor:
+    """x - c * floor(x / c), which has the sign of c; with fmod x - c * trunc(x / c), which has that of x."""
+    x, c = call.data(0), call.const(1, "the divisor")
+    if isinstance(x, Const):
+        raise Unsupported("a remainder of floats is not supported", "fold it when exporting")
+    if not np.all(c.held != 0):
+        raise Unsupported("a division by zero")
+    truncated = bool(call.attribute("fmod", 0))
+    if not truncated and call.integer is None:
+        raise Unsupported("ONNX has the remainder of floats with fmod = 1 only", "set fmod")
+    turns = call.emit(
+        ops.Round(Rounding.DOWN if truncated else Rounding.FLOOR),
+        _times(call, x, _pointwise(c, c.held, lambda v: 1 / v)),
+    )
+    rest = call.emit(ops.Add(), x, _times(call, turns, _pointwise(c, -c.held, lambda v: -v)))
+    bounds = operand(c, rest.type.shape)
+    if call.integer is None or bounds is None:
+        return rest
+    # What is true already, said so that ranges show it.
+    low = bounds.map(lambda v: 1 - abs(v) if truncated else min(v + 1, Fraction(0)))
+    return call.emit(ops.Clip(low, bounds.map(lambda v: abs(v) - 1 if truncated else max(v - 1, Fraction(0)))), rest)
+
+
+def bit_shift(call: Call) -> Tensor:
+    """By constants: times a power of two, or floor of the quotient."""
+    x, bits = call.data(0), call.const(1, "the shift")
+    if isinstance(x, Const) or call.integer is None:
+        raise Unsupported("only integers that the network computes can be shifted", "fold it when exporting")
+    if not (bits.held < call.integer.width).all():
+        raise Unsupported(f"a shift by {int(bits.held.max())} of {call.integer.width} bits has no meaning in ONNX")
+    if call.attribute("direction", "") == "LEFT":
+        return _times(call, x, _pointwise(bits, bits.held, lambda v: Fraction(2) ** int(v)))
+    return call.emit(
+        ops.Round(Rounding.FLOOR), _times(call, x, _pointwise(bits, bits.held, lambda v: Fraction(1, 2) ** int(v)))
+    )
 
 
 def _pointwise(c: Const, held: np.ndarray, fn: Callable[[Fraction], Fraction]) -> Const:
     _check_foldable(c.held.size)
     values = c.exact()
     out = _rationals([fn(v) for v in values.ravel().tolist()], values.shape)
-    return Const(np.asarray(held, dtype=np.float32), None, None, out)
+    return Const(np.asarray(held, dtype=c.held.dtype if c.held.dtype.kind == "f" else np.float32), None, None, out)
 
 
 def neg(call: Call) -> Tensor:
@@ -443,7 +454,7 @@ def pow_(call: Call) -> Tensor:
         return x
     if e == 2:
         return call.emit(ops.Mul(), x, x)
-    if e == 0.5:
+    if e == 0.5 and call.integer is None:
         return call.emit(ops.Func("sqrt"), x)
     raise Unsupported(f"data to the power of {e:g} is not supported", "exponents 0.5, 1 and 2 are")
 
@@ -523,6 +534,8 @@ def gemm(call: Call) -> Tensor:
         raise Unsupported("a product of two constants is not supported", "fold it when exporting")
     out: Tensor = call.emit(ops.MatMul(), call.value(a), call.value(b))
     alpha, beta = (Fraction(float(call.attribute(n, 1.0))) for n in ("alpha", "beta"))
+    if call.integer and call.node.op_type == "Gemm" and (alpha.denominator, beta.denominator) != (1, 1):
+        raise Unsupported("alpha and beta of a product of integers must be whole numbers", "divide behind it")
     if alpha != 1:
         out = call.emit(ops.Affine(param(alpha)), call.value(out))
     c = call.input(2)
@@ -609,9 +622,6 @@ def maximum(call: Call) -> Tensor:
 def _limited(call: Call, greater: bool) -> Tensor:
     """The smaller (greater: what is greater is cut off) or larger of data and constants."""
     data = [x for x in (call.data(i) for i in range(len(call.inputs))) if isinstance(x, Value)]
-    if not data:
-        held = [call.const(i, "an operand").held for i in range(len(call.inputs))]
-        return Const(reduce(np.minimum if greater else np.maximum, held))
     if len(data) != 1:
         raise Unsupported(f"{call.node.op_type} of several data tensors is not supported", "compare with constants")
     x = data[0]
@@ -640,8 +650,6 @@ def _cut(call: Call, x: Value, limit: Const, greater: bool) -> Value:
 def _compare(greater: bool) -> Rule:
     def rule(call: Call) -> Any:
         a, b = call.data(0), call.data(1)
-        if isinstance(a, Const) and isinstance(b, Const):
-            return Const(np.asarray(a.held > b.held if greater else a.held < b.held))
         if isinstance(a, Value) and isinstance(b, Const):
             return Comparison(a, b, greater)
         if isinstance(a, Const) and isinstance(b, Value):
@@ -651,22 +659,9 @@ def _compare(greater: bool) -> Rule:
     return rule
 
 
-def equal(call: Call) -> Tensor:
-    return Const(np.asarray(call.const(0, "an operand").held == call.const(1, "an operand").held))
-
-
-def range_(call: Call) -> Tensor:
-    start, limit, delta = (call.const(i, "a bound").held.reshape(()).item() for i in range(3))
-    if delta == 0 or abs((limit - start) / delta) > _CONSTANT_LIMIT:
-        raise Unsupported(f"a range from {start} to {limit} in steps of {delta} is not possible")
-    return Const(np.arange(start, limit, delta, dtype=call.const(0, "a bound").held.dtype))
-
-
 def where(call: Call) -> Tensor:
     """Where(x > c, c, x) and its mirror images: a clip."""
     condition, yes, no = call.input(0), call.data(1), call.data(2)
-    if isinstance(condition, Const) and isinstance(yes, Const) and isinstance(no, Const):
-        return Const(np.where(condition.held, yes.held, no.held))
     if isinstance(condition, Comparison):
         x, limit = condition.data, condition.limit
         for bound, rest, greater in ((yes, no, condition.greater), (no, yes, not condition.greater)):
@@ -816,11 +811,12 @@ RULES: dict[str, Rule] = {
     "Dropout": identity,
     "Cast": cast,
     "Constant": constant,
-    "ConstantOfShape": constant_of_shape,
     "Add": add,
     "Sub": sub,
     "Mul": mul,
     "Div": div,
+    "Mod": mod,
+    "BitShift": bit_shift,
     "Neg": neg,
     "Pow": pow_,
     "Sqrt": sqrt,
@@ -861,7 +857,5 @@ RULES: dict[str, Rule] = {
     "GreaterOrEqual": _compare(True),
     "Less": _compare(False),
     "LessOrEqual": _compare(False),
-    "Equal": equal,
-    "Range": range_,
     "Where": where,
 }

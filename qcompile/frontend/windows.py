@@ -147,7 +147,8 @@ def _cropped(call: Call, sizes: Shape, extent: Shape, strides: Shape) -> tuple[S
         if len(pads) != 2 * rank or len(extra) != rank:
             raise Unsupported(f"pads {list(pads)} or output_padding {list(extra)} do not fit {rank} spatial axes")
         return tuple(pads[:rank]), tuple(p - e for p, e in zip(pads[rank:], extra, strict=True))
-    total = [f + e - w for f, e, w in zip(full, extra, wanted[-rank:], strict=True)]
+    # What is wanted beyond the full size stands at the end: onnxruntime and ONNX' own evaluator agree on that.
+    total = [max(0, f + e - w) for f, e, w in zip(full, extra, wanted[-rank:], strict=True)]
     less, more = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
     before, after = (less, more) if mode == "SAME_UPPER" else (more, less)
     return before, tuple(a - e for a, e in zip(after, extra, strict=True))
@@ -249,7 +250,8 @@ def reduce(kind: str) -> Rule:
             return x
         axes = tuple(sorted({axis_of(a, rank) for a in given})) if given else tuple(range(rank))
         if kind == "mean":
-            return _mean(call, axes, keepdims)
+            mean = _mean(call, axes, keepdims)
+            return call.emit(ops.Round(Rounding.DOWN), mean) if call.integer else mean
         return call.emit({"sum": ops.ReduceSum, "max": ops.ReduceMax}[kind](axes, keepdims), x)
 
     return rule

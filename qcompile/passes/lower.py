@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.errors import QCompileError
-from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
+from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat, Overflow, Rounding
 from qcompile.ir import (
     ONE,
     ZERO,
@@ -34,7 +34,16 @@ from qcompile.ir import (
     output_shape,
 )
 from qcompile.passes.ports import HostInput, HostOutput, Ports
-from qcompile.passes.ranges import ENUMERABLE, Range, evaluate_rows, node_range, of_format, row_ranges, smallest_format
+from qcompile.passes.ranges import (
+    ENUMERABLE,
+    LAST_CUTS,
+    Range,
+    evaluate_rows,
+    node_range,
+    of_format,
+    row_ranges,
+    smallest_format,
+)
 from qcompile.sim import functions
 from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import rearrange_step
@@ -164,6 +173,8 @@ class Lowering:
         """x through a quantizer: one Map (or nothing, where it provably changes no code)."""
         unit = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
         op, inputs = self._map(x, q)
+        if self._takes_too_many_steps(op, inputs, x.shape):
+            op, inputs = self._map(self.settled(x, like), q)
         if (same := self._identity(op, inputs, x.shape, q.format)) is not None:
             value = same
         else:
@@ -174,7 +185,7 @@ class Lowering:
         coeffs = [c for _, c in x.terms]
         unit = _common_unit(coeffs) if len(coeffs) > 1 else coeffs[0]
         multipliers = [c.combine(unit, lambda c, u: c / u if u else Fraction(0)) for c in coeffs]
-        steps = (ops.Affine(unit, x.offset), *x.steps, q)
+        steps = _rounded_once((ops.Affine(unit, x.offset), *x.steps, q))
         index, rows = _rows(multipliers, steps)
         table = np.array([[int(v) for v in _row_values(m, index, rows)] for m in multipliers], dtype=object)
         return (
@@ -213,10 +224,7 @@ class Lowering:
         keep = ZERO if x.steps else x.offset
         probe = Expr(x.shape, x.terms, ZERO if not x.steps else x.offset, x.steps)
         wide = ops.Quantize(FixedPoint(64), unit)
-        op, inputs = self._map(probe, wide)
-        out = Node(op, inputs, (Value("", TensorType(x.shape, wide.format)),))
-        low, high = self._reach(op, row_ranges(out, [self.known[v.name] for v in inputs]))
-        q = dataclasses.replace(wide, format=smallest_format(low, high))
+        q = dataclasses.replace(wide, format=smallest_format(*self._bounds(*self._map(probe, wide), x.shape)))
         made = self.quantize(probe, q, like, like.output.name + ".exact")
         return dataclasses.replace(made, offset=_add(made.offset, keep))
 
@@ -241,6 +249,40 @@ class Lowering:
         """The same real tensor as one integer tensor that is it up to a positive factor: no offset remains."""
         return self.plain(dataclasses.replace(x, steps=(*x.steps, ops.Clip())), like, uniform)
 
+    def wrapped(self, x: Expr, node: Node) -> Expr:
+        """Whole numbers modulo 2**width, in the range of a format: x itself where it provably lies there, else
+        x - 2**width * floor((x - lowest) / 2**width).
+        """
+        fmt = node.op.format
+        low, high = self._bounds(*self._map(x, ops.Quantize(FixedPoint(64))), x.shape)
+        if fmt.min_units <= low and high <= fmt.max_units:
+            return x
+        x = self.plain(x, node) if x.steps else x
+        size = Fraction(2) ** fmt.width
+        turns = Expr(
+            x.shape,
+            tuple((v, c.map(lambda k: k / size)) for v, c in x.terms),
+            x.offset.map(lambda k: (k - fmt.min_units) / size),
+        )
+        many = smallest_format(*(int((end - fmt.min_units) // size) for end in (low, high)))
+        made = self.quantize(turns, ops.Quantize(many, rounding=Rounding.FLOOR), node, node.output.name + ".turns")
+        ((turn, _),) = made.terms
+        rest = dataclasses.replace(x, terms=(*x.terms, (turn, Param.of(-size))))
+        return self.quantize(rest, ops.Quantize(fmt), node, node.output.name)
+
+    def _bounds(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape) -> tuple[int, int]:
+        """Bounds of what reaches the quantizer of a map, in its units."""
+        out = Node(op, inputs, (Value("", TensorType(shape, op.quantize.format)),))
+        return self._reach(op, row_ranges(out, [self.known[v.name] for v in inputs]))
+
+    def _takes_too_many_steps(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape) -> bool:
+        """Whether a map with integers in its middle would be more thresholds than are possible; two maps need none."""
+        if not any(isinstance(s, ops.Round) for s in op.steps):
+            return False
+        low, high = self._bounds(op, inputs, shape)
+        fmt = op.quantize.format
+        return min(high, int(fmt.max_units)) - max(low, int(fmt.min_units)) >= LAST_CUTS
+
     def _reach(self, op: ops.Map, rows: tuple[np.ndarray, np.ndarray]) -> tuple[int, int]:
         """Bounds of the lossless integers, by interval arithmetic on the steps."""
         ends = [_interval(op.steps[:-1], r, int(a), int(b)) for r, (a, b) in enumerate(zip(*rows, strict=True))]
@@ -248,6 +290,29 @@ class Lowering:
         units = [scale.scalar if scale.is_scalar else scale.values[r] for r in range(len(ends))]
         low = min(math.floor(a / u) for (a, _), u in zip(ends, units, strict=True))
         return low, max(math.ceil(b / u) for (_, b), u in zip(ends, units, strict=True))
+
+
+def _rounded_once(steps: tuple[ops.Step, ...]) -> tuple[ops.Step, ...]:
+    """Steps that round and then go into a format of whole numbers: the quantizer rounds. What clips to whole numbers in
+    between may do it before or after.
+    """
+    *front, q = steps
+    assert isinstance(q, ops.Quantize)
+    fmt = q.format
+    if not isinstance(fmt, FixedPoint) or fmt.frac or q.scale != ONE or q.zero_point != ZERO:
+        return steps
+    place = len(front)
+    while (
+        place and isinstance(clip := front[place - 1], ops.Clip) and _whole(clip.lo or ONE) and _whole(clip.hi or ONE)
+    ):
+        place -= 1
+    if not place or not isinstance(last := front[place - 1], ops.Round):
+        return steps
+    return (*front[: place - 1], *front[place:], dataclasses.replace(q, rounding=last.rounding))
+
+
+def _whole(p: Param) -> bool:
+    return all(v.denominator == 1 for v in p.values)
 
 
 def _interval(steps: tuple[ops.Step, ...], row: int, a: Fraction | int, b: Fraction | int) -> tuple[Fraction, Fraction]:
@@ -407,6 +472,8 @@ def _batch_norm(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 @_rule(ops.Clip, ops.Leaky, ops.Round, ops.Func, ops.Count)
 def _step(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     e = x[0]
+    if isinstance(node.op, ops.Round) and not e.steps and all(map(_whole, (e.offset, *(c for _, c in e.terms)))):
+        return e
     if not is_monotone(node.op):
         e = low.settled(e, node)
     return dataclasses.replace(e, steps=(*e.steps, node.op))
@@ -414,6 +481,8 @@ def _step(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 
 @_rule(ops.Quantize)
 def _quantize(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+    if node.op.overflow is Overflow.WRAP:
+        return low.wrapped(x[0], node)
     return low.quantize(x[0], node.op, node, node.output.name)
 
 

@@ -95,7 +95,7 @@ def _path(graph: Graph, value: Value, affine: bool = True) -> list[Node]:
             return []
         path.append(users[0])
         if isinstance(users[0].op, ops.Quantize):
-            return path
+            return [] if users[0].op.overflow is Overflow.WRAP else path  # integers that wrap are the network's
         if isinstance(users[0].op, ops.Count):
             return [] if any(isinstance(n.op, ops.Clip) for n in path) else path
         if not isinstance(users[0].op, allowed) or _mixed_signs(users[0].op):

@@ -21,6 +21,7 @@ from qcompile.sim.ratio import Ratio, fit
 from qcompile.sim.structure import pad, padded_axes, rearrange
 
 ENUMERABLE = 2**20  # ranges up to this size are enumerated rather than bounded
+LAST_CUTS = 2**16  # thresholds per row where nothing else is possible
 
 
 @dataclass(frozen=True)
