@@ -269,7 +269,7 @@ def multiply_add_shift(t: Traits, mul: int, add: int, shift: int, lo: int, hi: i
 
 def add_and_clamp(t: Traits, add: int, shift: int, lo: int, hi: int, n: int) -> Features:
     """What follows the chain in mul_add_shift.sv."""
-    return {**plus(t, add, n), **clamp(t, n - shift, lo, hi)}
+    return {**plus(t, add, n), **clamp(t, max(1, n - shift), lo, hi)}
 
 
 def plus(t: Traits, add: int, bits: int) -> Features:

@@ -696,6 +696,8 @@ def sign(call: Call) -> Tensor:
 
 
 def absolute(call: Call) -> Tensor:
+    if call.integer and not call.integer.signed:
+        return call.data(0)
     return apply_steps(call, ops.Leaky(param(-1)))
 
 

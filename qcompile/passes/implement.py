@@ -16,13 +16,12 @@ from qcompile.cost.primitives import Fabric
 from qcompile.errors import QCompileError, VerificationError
 from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Array, Graph, Node, Param, ops
-from qcompile.passes.ranges import ENUMERABLE, LAST_CUTS, evaluate_rows, ranges, row_ranges
+from qcompile.passes.ranges import ENUMERABLE, MAX_CUTS, MAX_TABLE, evaluate_rows, ranges, row_ranges
 from qcompile.passes.requant import float_round, multiply_add_shift
 from qcompile.sim import functions, kernels
 from qcompile.sim.functions import is_monotone
 
-MAX_TABLE = 2**12  # entries of a table per row
-MAX_CUTS = 2**8  # thresholds per row that compete on price
+LAST_CUTS = 2**16  # thresholds per row where nothing else is possible
 
 
 def implement(graph: Graph, fabric: Fabric) -> Graph:

@@ -36,7 +36,8 @@ from qcompile.ir import (
 from qcompile.passes.ports import HostInput, HostOutput, Ports
 from qcompile.passes.ranges import (
     ENUMERABLE,
-    LAST_CUTS,
+    MAX_CUTS,
+    MAX_TABLE,
     Range,
     evaluate_rows,
     node_range,
@@ -173,8 +174,9 @@ class Lowering:
         """x through a quantizer: one Map (or nothing, where it provably changes no code)."""
         unit = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
         op, inputs = self._map(x, q)
-        if self._takes_too_many_steps(op, inputs, x.shape):
-            op, inputs = self._map(self.settled(x, like), q)
+        while self._is_crooked(op, inputs, x.shape):
+            x = self._straightened(x, like)
+            op, inputs = self._map(x, q)
         if (same := self._identity(op, inputs, x.shape, q.format)) is not None:
             value = same
         else:
@@ -236,14 +238,7 @@ class Lowering:
         if not places:
             return x
         e = self.plain(dataclasses.replace(x, steps=x.steps[: places[-1]]), like)
-        for step in x.steps[places[-1] :]:
-            node = Node(step, (), like.outputs, like.origin)
-            e = (
-                _affine(self, node, [e])
-                if isinstance(step, ops.Affine)
-                else dataclasses.replace(e, steps=(*e.steps, step))
-            )
-        return e
+        return self._then(e, x.steps[places[-1] :], like)
 
     def absorbed(self, x: Expr, like: Node, uniform: tuple[int, ...] = ()) -> Expr:
         """The same real tensor as one integer tensor that is it up to a positive factor: no offset remains."""
@@ -275,13 +270,43 @@ class Lowering:
         out = Node(op, inputs, (Value("", TensorType(shape, op.quantize.format)),))
         return self._reach(op, row_ranges(out, [self.known[v.name] for v in inputs]))
 
-    def _takes_too_many_steps(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape) -> bool:
-        """Whether a map with integers in its middle would be more thresholds than are possible; two maps need none."""
-        if not any(isinstance(s, ops.Round) for s in op.steps):
+    def _is_crooked(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape) -> bool:
+        """Whether a map rounds, or turns, in its middle so that it is neither a multiply-add-shift nor few thresholds
+        nor a small table: two maps that are straight take less.
+        """
+        if not any(map(_breaks, op.steps)):
             return False
-        low, high = self._bounds(op, inputs, shape)
+        low, high = row_ranges(Node(op, inputs, ()), [self.known[v.name] for v in inputs])
+        first, last = self._reach(op, (low, high))
         fmt = op.quantize.format
-        return min(high, int(fmt.max_units)) - max(low, int(fmt.min_units)) >= LAST_CUTS
+        levels = min(last, int(fmt.max_units)) - max(first, int(fmt.min_units))
+        return levels > MAX_CUTS and int(high.max()) - int(low.min()) >= MAX_TABLE
+
+    def _straightened(self, x: Expr, like: Node) -> Expr:
+        """The same with one such step less: integers where it rounds first; slope * x + (1 - slope) * max(x, 0) where
+        it turns.
+        """
+        place = next(i for i, s in enumerate(x.steps) if _breaks(s))
+        step, rest = x.steps[place], x.steps[place + 1 :]
+        if isinstance(step, ops.Round):
+            return self._then(self.plain(dataclasses.replace(x, steps=x.steps[: place + 1]), like), rest, like)
+        inner = self.plain(dataclasses.replace(x, steps=x.steps[:place]), like)
+        positive = self.plain(dataclasses.replace(inner, steps=(ops.Clip(ZERO),)), like)
+        parts = ((inner, step.slope), (positive, step.slope.map(lambda s: 1 - s)))
+        terms = tuple((e.terms[0][0], _mul(e.terms[0][1], factor)) for e, factor in parts)
+        offsets = [_mul(e.offset, factor) for e, factor in parts]
+        return self._then(Expr(x.shape, terms, _add(*offsets)), rest, like)
+
+    def _then(self, e: Expr, steps: tuple[ops.Step, ...], like: Node) -> Expr:
+        """e through further steps."""
+        for step in steps:
+            node = Node(step, (), like.outputs, like.origin)
+            e = (
+                _affine(self, node, [e])
+                if isinstance(step, ops.Affine)
+                else dataclasses.replace(e, steps=(*e.steps, step))
+            )
+        return e
 
     def _reach(self, op: ops.Map, rows: tuple[np.ndarray, np.ndarray]) -> tuple[int, int]:
         """Bounds of the lossless integers, by interval arithmetic on the steps."""
@@ -309,6 +334,10 @@ def _rounded_once(steps: tuple[ops.Step, ...]) -> tuple[ops.Step, ...]:
     if not place or not isinstance(last := front[place - 1], ops.Round):
         return steps
     return (*front[: place - 1], *front[place:], dataclasses.replace(q, rounding=last.rounding))
+
+
+def _breaks(step: ops.Step) -> bool:
+    return isinstance(step, ops.Round) or (isinstance(step, ops.Leaky) and not is_monotone(step))
 
 
 def _whole(p: Param) -> bool:

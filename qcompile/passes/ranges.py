@@ -21,7 +21,8 @@ from qcompile.sim.ratio import Ratio, fit
 from qcompile.sim.structure import pad, padded_axes, rearrange
 
 ENUMERABLE = 2**20  # ranges up to this size are enumerated rather than bounded
-LAST_CUTS = 2**16  # thresholds per row where nothing else is possible
+MAX_TABLE = 2**12  # entries of a table per row, where something else is possible
+MAX_CUTS = 2**8  # thresholds per row that compete on price
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,20 @@ class Range:
 
     lo: np.ndarray
     hi: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Arrays without axes become Python integers on the way, and of those numpy makes uint64, which mixes with
+        int64 to floats.
+        """
+        for name in ("lo", "hi"):
+            end = np.asarray(getattr(self, name))
+            object.__setattr__(self, name, end.astype(object) if end.dtype == np.uint64 else end)
+
+    @property
+    def magnitude(self) -> np.ndarray:
+        """The larger of |lo| and |hi|."""
+        shape = np.broadcast_shapes(self.lo.shape, self.hi.shape)
+        return np.maximum(*(np.abs(np.atleast_1d(end)) for end in (self.lo, self.hi))).reshape(shape)
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -144,9 +159,10 @@ def _products(a: Range, b: Range) -> tuple[int, int]:
 def _mul(node: Node, inputs: list[Range]) -> Range:
     a, b = inputs
     if node.inputs[0] == node.inputs[1]:
-        squares = [ratio.times(a.lo, a.lo), ratio.times(a.hi, a.hi)]
-        zero = (np.asarray(a.lo) <= 0) & (np.asarray(a.hi) >= 0)
-        return Range(np.where(zero, 0, np.minimum(*squares)), np.maximum(*squares))
+        squares = np.broadcast_arrays(*(np.atleast_1d(ratio.times(end, end)) for end in (a.lo, a.hi)))
+        zero = np.atleast_1d((a.lo <= 0) & (a.hi >= 0))
+        shape = np.broadcast_shapes(a.lo.shape, a.hi.shape)
+        return Range(np.where(zero, 0, np.minimum(*squares)).reshape(shape), np.maximum(*squares).reshape(shape))
     corners = [ratio.times(x, y) for x in (a.lo, a.hi) for y in (b.lo, b.hi)]
     return Range(np.minimum.reduce(np.broadcast_arrays(*corners)), np.maximum.reduce(np.broadcast_arrays(*corners)))
 

@@ -41,12 +41,14 @@ def fit(x: np.ndarray, limit: int) -> np.ndarray:
 
 def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     limit = max(bound(a), 1) * max(bound(b), 1)
-    return np.asarray(fit(a, limit) * fit(b, limit))
+    a, b = fit(a, limit), fit(b, limit)
+    return np.asarray(a * b, dtype=a.dtype)  # numpy makes a Python integer of arrays without axes, and uint64 of that
 
 
 def plus(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     limit = bound(a) + bound(b)
-    return np.asarray(fit(a, limit) + fit(b, limit))
+    a, b = fit(a, limit), fit(b, limit)
+    return np.asarray(a + b, dtype=a.dtype)
 
 
 def narrowest(values: Iterable[Any], shape: Shape) -> np.ndarray:

@@ -165,7 +165,7 @@ def _columns(node: Node) -> int:
 def _matmul(p: Planner, node: Node) -> Call:
     """dtype by the sum of the magnitudes of all addends, so that every order of summation is exact."""
     a, b = node.inputs
-    magnitude = [np.maximum(np.abs(p.ranges[v.name].lo), np.abs(p.ranges[v.name].hi)) for v in (a, b)]
+    magnitude = [p.ranges[v.name].magnitude for v in (a, b)]
     full = [np.broadcast_to(m, v.type.shape) for m, v in zip(magnitude, (a, b), strict=True)]
     if node.op.drop:
         dtype = _product_type(bound(full[0]) * bound(full[1]) * a.type.shape[-1])
@@ -316,7 +316,7 @@ def _conv(p: Planner, node: Node) -> Call:
 
 def _channel_reach(r: Range, shape: tuple[int, ...]) -> np.ndarray:
     """Largest magnitude of every channel, as Python integers."""
-    size = np.maximum(np.abs(r.lo), np.abs(r.hi))
+    size = r.magnitude
     return np.broadcast_to(aligned(size, len(shape)).max(axis=(0, *range(2, len(shape)))), shape[1:2]).astype(object)
 
 
