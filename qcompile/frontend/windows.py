@@ -140,18 +140,26 @@ def _cropped(call: Call, sizes: Shape, extent: Shape, strides: Shape) -> tuple[S
     extra = tuple(call.attribute("output_padding", None) or (0,) * rank)
     wanted = call.attribute("output_shape", None)
     full = [s * (n - 1) + e for n, s, e in zip(sizes, strides, extent, strict=True)]
+    if mode not in ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER") or len(extra) != rank:
+        raise Unsupported(f"auto_pad '{mode}' and output_padding {list(extra)} do not fit {rank} spatial axes")
+    if wanted is not None and len(wanted) not in (rank, rank + 2):
+        raise Unsupported(f"output_shape {list(wanted)} does not fit {rank} spatial axes")
     if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
         wanted = [n * s for n, s in zip(sizes, strides, strict=True)]
+        if any(w > f for w, f in zip(wanted, full, strict=True)):
+            raise Unsupported("executors differ on auto_pad of a kernel smaller than its stride", "state pads")
     if wanted is None:
         pads = call.attribute("pads", None) or [0] * 2 * rank
-        if len(pads) != 2 * rank or len(extra) != rank:
-            raise Unsupported(f"pads {list(pads)} or output_padding {list(extra)} do not fit {rank} spatial axes")
+        pads = [0] * 2 * rank if mode == "VALID" else pads
+        if len(pads) != 2 * rank:
+            raise Unsupported(f"pads {list(pads)} do not fit {rank} spatial axes")
         return tuple(pads[:rank]), tuple(p - e for p, e in zip(pads[rank:], extra, strict=True))
+    if any(w - f >= s for f, w, s in zip(full, wanted[-rank:], strides, strict=True)):
+        raise Unsupported(f"output_shape {list(wanted)} is a stride or more larger than the result of shape {full}")
     # What is wanted beyond the full size stands at the end: onnxruntime and ONNX' own evaluator agree on that.
     total = [max(0, f + e - w) for f, e, w in zip(full, extra, wanted[-rank:], strict=True)]
-    less, more = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-    before, after = (less, more) if mode == "SAME_UPPER" else (more, less)
-    return before, tuple(a - e for a, e in zip(after, extra, strict=True))
+    before = tuple(t // 2 if mode == "SAME_UPPER" else t - t // 2 for t in total)
+    return before, tuple(f - w - b for f, w, b in zip(full, wanted[-rank:], before, strict=True))
 
 
 # --- pooling
