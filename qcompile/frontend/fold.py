@@ -96,9 +96,10 @@ def _whole(x: np.ndarray, to: int) -> np.ndarray:
     """Floats in front of a cast: to integers they go by way of int64, so that every machine wraps them alike."""
     if np.dtype(onnx.helper.tensor_dtype_to_np_dtype(to)).kind not in "iu":
         return x
-    if not (np.abs(np.trunc(x)) < 2.0**63).all():
+    x = np.trunc(x.astype(np.float64))
+    if not (np.abs(x) < 2.0**63).all():
         raise Unsupported("a cast of a float beyond 64 bits to an integer has no meaning in ONNX")
-    return np.trunc(x).astype(np.int64)
+    return x.astype(np.int64)
 
 
 def _const(x: np.ndarray) -> Const:

@@ -290,6 +290,7 @@ class Lowering:
         step, rest = x.steps[place], x.steps[place + 1 :]
         if isinstance(step, ops.Round):
             return self._then(self.plain(dataclasses.replace(x, steps=x.steps[: place + 1]), like), rest, like)
+        assert isinstance(step, ops.Leaky)
         inner = self.plain(dataclasses.replace(x, steps=x.steps[:place]), like)
         positive = self.plain(dataclasses.replace(inner, steps=(ops.Clip(ZERO),)), like)
         parts = ((inner, step.slope), (positive, step.slope.map(lambda s: 1 - s)))
