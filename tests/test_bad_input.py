@@ -293,7 +293,7 @@ MODELS: dict[str, tuple[Edit, list[str]]] = {
     "weights text": (text_weight, ["'w'", "not numbers"]),
     "weights complex": (put("w", np.ones((4, 3)), np.complex64), ["'w'", "not numbers"]),
     "weights shorter than declared": (sparse_weight, ["'w'"]),
-    "constant bomb": (bomb, ["bomb", "[1048576, 1048576]"]),
+    "constant bomb": (bomb, ["bomb", "1099511627776 elements"]),
     "reshape bomb": (before("Reshape", np.array([2**31, 2**31])), ["cannot reshape", "[1, 4]"]),
     "reshape to nothing": (before("Reshape", np.array([0, 0, 0])), ["cannot reshape"]),
     "reshape negative": (before("Reshape", np.array([-2, -2])), ["cannot reshape"]),

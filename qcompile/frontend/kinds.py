@@ -92,6 +92,8 @@ def _typed(schema: Any, kinds: Sequence[int]) -> list[tuple[str, int]]:
 
 
 def _of_output(schema: Any, bound: dict[str, int], position: int) -> int:
+    if not schema.outputs:
+        return 0
     text = schema.outputs[min(position, len(schema.outputs) - 1)].type_str
     allowed = next((c.allowed_type_strs for c in schema.type_constraints if c.type_param_str == text), [text])
     return bound.get(text) or (_kind_of(allowed[0]) if len(allowed) == 1 else 0)
