@@ -308,7 +308,7 @@ CONSTANTS: dict[str, tuple[str, Callable[[Net], str]]] = {
     "cast wraps": ("UINT8", lambda g: g("Cast", g.const([300, -1, 7], "INT32"), to=TensorProto.UINT8)),
     "cast truncates": ("INT64", lambda g: g("Cast", g.const([-1.75, 1.75, -0.5], "FLOAT"), to=TensorProto.INT64)),
     "cast of float16": ("INT32", lambda g: g("Cast", g.const([-2.5, 1.75, 2048], "FLOAT16"), to=TensorProto.INT32)),
-    "cast of double": ("INT64", lambda g: g("Cast", g.const([2**53 - 0.5, 1, -2], "DOUBLE"), to=TensorProto.INT64)),
+    "cast of double": ("INT64", lambda g: g("Cast", g.const([2**16 - 0.25, 1, -2], "DOUBLE"), to=TensorProto.INT64)),
     "floor of quotient": (
         "INT64",
         lambda g: g(
@@ -335,7 +335,7 @@ CONSTANTS: dict[str, tuple[str, Callable[[Net], str]]] = {
     ),
     "one hot": (
         "INT64",
-        lambda g: g("OneHot", g.const(1, "INT64"), g.const(3, "INT64"), g.const([-5, 9], "INT64")),
+        lambda g: g("OneHot", g.const([1], "INT64"), g.const(3, "INT64"), g.const([-5, 9], "INT64")),
     ),
     "cumulative": ("INT32", lambda g: g("CumSum", g.const([-100, 27, 1], "INT32"), g.const(0, "INT32"))),
     "bits": (
