@@ -132,14 +132,21 @@ def _model_options(command: Any) -> Any:
     return command
 
 
+_force_option = click.option(
+    "--force", is_flag=True, help="replace the files that qcompile wrote even where they were edited since"
+)
+
+
 class _Commands(click.Group):
     """Turns our errors into one message and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         from qcompile.errors import QCompileError
+        from qcompile.processes import ending_on_signals
 
         try:
-            return super().invoke(ctx)
+            with ending_on_signals():
+                return super().invoke(ctx)
         except QCompileError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(1)
@@ -340,11 +347,16 @@ def _op_text(op: Any) -> str:
 @click.option("-o", "--output", required=True, help="folder of the project")
 @click.option("--plan", metavar="FILE", help="formats for a float model: plan.json of `qcompile assign`")
 @click.option("--dump", metavar="DIR", help="write the text of the graph after each pass")
+@_force_option
 @_fit_options
 @_model_options
 @click.pass_context
-def compile(ctx: click.Context, model: str, output: str, plan: str | None, dump: str | None, **options: Any) -> None:
-    """Compile MODEL to a project: HLS C++, simulator, certificate."""
+def compile(
+    ctx: click.Context, model: str, output: str, plan: str | None, dump: str | None, force: bool, **options: Any
+) -> None:
+    """Compile MODEL to a project: HLS C++, simulator, certificate. In the folder of an earlier one, what qcompile wrote
+    is replaced, and your own files stay.
+    """
     from qcompile.pipeline import compile as compile_model
 
     goal = _goal(ctx, options, ("max_utilization", "budget"))
@@ -355,8 +367,8 @@ def compile(ctx: click.Context, model: str, output: str, plan: str | None, dump:
             if k not in ("arch", "fold") or ctx.get_parameter_source(k) is not click.core.ParameterSource.DEFAULT
         }
     with _progress(f"compiling {model}"):
-        design = compile_model(model, plan, dump=dump, fit=goal or False, **options)
-        design.write(output)
+        design = compile_model(model, plan, dump=dump, force=force, fit=goal or False, **options)
+        design.write(output, force)
     _warn(design.warnings)
     _summary(design, output)
     if design.fitted is not None:
@@ -543,19 +555,18 @@ def _assign_options(command: Any) -> Any:
 )
 @click.option("--json", "as_json", is_flag=True, help="machine-readable")
 @_assign_options
-def assign(model: str, output: str, as_json: bool, **options: Any) -> None:
+@_force_option
+def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) -> None:
     """Choose a format for every tensor of a float MODEL: least loss under a budget, or least resources at an
     accuracy.
     """
     from qcompile import planning
     from qcompile.assignment.jobs import default_folder
-    from qcompile.errors import QCompileError
 
     per_tensor, max_lut, no_cache = (options.pop(k) for k in ("per_tensor", "max_lut", "no_cache"))
     if max_lut is not None:
         options["budget"] = ",".join(filter(None, [options["budget"], f"lut={max_lut}"]))
-    if os.path.isfile(output) and not output.endswith(".json"):
-        raise QCompileError("this is a file", output, "-o names a folder, or a .json file for the plan alone")
+    planning.check_output(output, force)
     if no_cache and options["cache"]:
         raise QCompileError("a folder of results, and no results are to be kept", "--no-cache", "one of both")
     options["cache"] = None if no_cache else options["cache"] or default_folder()
@@ -563,10 +574,10 @@ def assign(model: str, output: str, as_json: bool, **options: Any) -> None:
     with _stages() as progress:
         run = planning.run(model, options.pop("calibration"), channels=not per_tensor, progress=progress, **options)
     if output.endswith(".json"):
-        run.plan.write(output)
+        run.plan.write(output, force)
         plan = output
     else:
-        planning.write(run, output, model)
+        planning.write(run, output, model, force)
         plan = os.path.join(output, "plan.json")
     if as_json:
         click.echo(
@@ -677,6 +688,23 @@ def _show_run(run: Any, output: str) -> None:
         click.echo(f"report: {os.path.join(output, 'report.html')}")
 
 
+def _save_arrays(path: str, arrays: list[np.ndarray]) -> None:
+    """One array as .npy, several as .npz; codes of more than 64 bits as decimal text, since no file holds those."""
+    import io
+
+    import numpy as np
+
+    from qcompile.files import write_file
+
+    held, stored = io.BytesIO(), [a.astype(str) if a.dtype == object else a for a in arrays]
+    if path.endswith(".npz"):
+        named: dict[str, Any] = {f"y{i}": y for i, y in enumerate(stored)}
+        np.savez(held, **named)
+    else:
+        np.save(held, stored[0])
+    write_file(path, held.getvalue(), "the result", ".npz" if path.endswith(".npz") else ".npy")
+
+
 @main.command()
 @click.argument("target")
 @click.option("--input", "source", required=True, help=".npy, or .npz with one array per input; vector index first")
@@ -685,25 +713,17 @@ def _show_run(run: Any, output: str) -> None:
 @_model_options
 def simulate(target: str, source: str, result: str, codes: bool, **options: Any) -> None:
     """Bit-accurate simulation of a project or model TARGET."""
-    import numpy as np
-
     from qcompile.errors import QCompileError
 
+    if os.path.exists(source) and os.path.exists(result) and os.path.samefile(source, result):
+        raise QCompileError("the result would replace the input", result, "name another file")
     with _progress(f"simulating {target}"):
         design = _design(target, options)
         arrays = _inputs(source, design)
         outputs = design.simulator.codes(*arrays) if codes else design.simulator(*arrays)
     if len(outputs) > 1 and not result.endswith(".npz"):
         raise QCompileError(f"the model has {len(outputs)} outputs", result, "write to a .npz file")
-    try:
-        with open(result, "wb") as file:
-            if result.endswith(".npz"):
-                named: dict[str, Any] = {f"y{i}": y for i, y in enumerate(outputs)}
-                np.savez(file, **named)
-            else:
-                np.save(file, outputs[0])
-    except OSError as error:
-        raise QCompileError(f"the result cannot be written: {error.strerror}", result) from None
+    _save_arrays(result, outputs)
     click.echo(f"{len(outputs[0])} vectors -> {result}, shape {tuple(outputs[0].shape)}")
     _next(f"python -c \"import numpy; print(numpy.load('{result}'))\"")
 
@@ -1050,7 +1070,8 @@ def _number_of(paper: str) -> str:
 
 @main.command()
 @click.option("-o", "--output", default="qcompile_demo", show_default=True, help="folder of the project")
-def demo(output: str) -> None:
+@_force_option
+def demo(output: str, force: bool) -> None:
     """Compile a digits classifier that ships with qcompile, verify it and show its accuracy."""
     import numpy as np
 
@@ -1062,7 +1083,7 @@ def demo(output: str) -> None:
     x, labels = np.load(asset("examples/digits_x.npy")), np.load(asset("examples/digits_y.npy"))
     with _progress("compiling the digits classifier") as progress:
         design = compile_model(asset("examples/digits_mlp.onnx"))
-        design.write(output)
+        design.write(output, force)
         report = verify_project(output, x, progress=progress)
         result = evaluate_design(design, [x], labels, float32=False)
     _summary(design, output)

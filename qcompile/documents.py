@@ -243,16 +243,6 @@ def manifest(folder: Path, schema: int) -> ManifestRecord:
     return checked(ManifestRecord, found, "the project's manifest", str(path), hint)
 
 
-def is_project(folder: Path) -> bool:
-    """Whether the folder is one that qcompile wrote, in whatever version."""
-    try:
-        found = read(folder / "manifest.json", "the manifest")
-    except QCompileError:
-        return False
-    tool = found.get("tool") if isinstance(found, dict) else None
-    return isinstance(tool, dict) and tool.get("name") == "qcompile"
-
-
 def plan_record(text: str, schema: int, where: str, hint: str) -> PlanRecord:
     """Of the text of a plan. QCompileError says what in it is wrong."""
     found = parse(text, "the plan", where, hint)

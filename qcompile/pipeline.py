@@ -23,6 +23,7 @@ from qcompile.cost.exchange import fabric_of
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Estimate
 from qcompile.errors import QCompileError, keywords
+from qcompile.files import Folder
 from qcompile.formats import Format, Minifloat, parse_format
 from qcompile.formats.base import MAX_LISTED_WIDTH
 from qcompile.frontend import Model, load
@@ -185,8 +186,8 @@ class Design:
 
     @keywords
     def simulate(self, *x: np.ndarray, codes: bool = False) -> Any:
-        """Real values of the output (codes=True: codes of the port) for floats (N, *input shape); a list if there are
-        several outputs.
+        """Real values of the output (codes=True: codes of the port) for floats (N, ...), of the shape (N, ...) that the
+        source framework gives: a batch axis of the file is the vector index N. A list if there are several outputs.
         """
         results = self.simulator.codes(*x) if codes else self.simulator(*x)
         return results[0] if len(results) == 1 else results
@@ -212,10 +213,12 @@ class Design:
 
         return project_files(self)
 
-    def write(self, directory: str | Path) -> Path:
-        """The project on disk. QCompileError if the folder holds something else or cannot be written."""
+    def write(self, directory: str | Path, force: bool = False) -> Path:
+        """The project on disk, in place of an earlier one; other files in the folder stay. QCompileError if the folder
+        holds something else, cannot be written, or has files of ours that were edited (force: these are replaced).
+        """
         path = Path(directory)
-        self.files().write(path)
+        self.files().write(path, force)
         return path
 
 
@@ -263,6 +266,7 @@ def compile(
     accumulator_bits: int | None = None,
     board: str | None = None,
     dump: str | Path | None = None,
+    force: bool = False,
 ) -> Design:
     """Design of a model (a Model, or whatever `load` takes).
 
@@ -274,7 +278,8 @@ def compile(
     of minifloat products, 0 for exact sums.
     Of dataflow: fold: "min", "full", or JSON {layer: {"pe": 2, "simd": 4}}; fit: choose the folding of every layer for
     the part, or for a `Goal`; weights: "rom", or "port" where they are loaded.
-    board: the board of a part that is no board; dump: folder for the text of the graph after each pass.
+    board: the board of a part that is no board; dump: folder for the text of the graph after each pass (force: in place
+    of an earlier dump even where that was edited since).
     QCompileError for whatever cannot be done, with the way out.
     """
     named: dict[str, Any] = dict(part=part, clock_ns=clock_ns, arch=arch, fold=fold, weights=weights, softmax=softmax)
@@ -282,14 +287,15 @@ def compile(
     options = {name: tuple(v) if isinstance(v, list) else v for name, v in named.items() if v is not None}
     model = source if isinstance(source, Model) else load(source)
     plan = Plan.read(plan) if isinstance(plan, (str, Path)) else plan
+    dumped = None if dump is None else partial(_dump, Path(dump), force)
     if plan is not None:
         if plan.folding and not fit:
             options = {
                 "arch": "dataflow",
                 "fold": json.dumps({name: vars(f) for name, f in plan.folding.items()}),
             } | options
-        return replace(_compile(_planned(model, plan), dump, fit, options), model=model, plan=plan)
-    return _compile(model, dump, fit, options)
+        return replace(_compile(_planned(model, plan), dumped, fit, options), model=model, plan=plan)
+    return _compile(model, dumped, fit, options)
 
 
 def _planned(model: Model, plan: Plan) -> Model:
@@ -305,19 +311,24 @@ def _planned(model: Model, plan: Plan) -> Model:
     return replace(model, graph=apply(model.graph, plan))
 
 
-def _compile(model: Model, dump: str | Path | None, fit: bool | Goal, options: dict[str, Any]) -> Design:
+Stages = list[tuple[str, Graph]]
+
+
+def _compile(
+    model: Model, dumped: Callable[[Stages], None] | None, fit: bool | Goal, options: dict[str, Any]
+) -> Design:
     chosen = _options(options, bool(fit))
     reference = ports.with_input_formats(model.graph, chosen.formats(), model.annotated)
     graph, inputs, outputs = lower(
         reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits, chosen.weights == "port"
     )
-    stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
+    stages: Stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
     for name, step in integer_passes(fabric_of(chosen.part)):
         graph = step(graph)
         verify(graph)
         stages.append((name, graph))
-    if dump is not None:
-        _dump(Path(dump), stages)
+    if dumped is not None:
+        dumped(stages)
     if not fit:
         return Design(model, chosen, reference, graph, inputs, outputs)
     found = _fitted(graph, chosen, fit if isinstance(fit, Goal) else Goal())
@@ -364,13 +375,9 @@ def _board(chosen: Options) -> str:
     return chosen.board and board(chosen.board).name
 
 
-def _dump(folder: Path, stages: list[tuple[str, Graph]]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, (name, graph) in enumerate(stages):
-            (folder / f"{number}-{name}.txt").write_text(print_graph(graph, data=False))
-    except OSError as error:
-        raise QCompileError(f"cannot write the graphs: {error.strerror}", str(folder)) from None
+def _dump(folder: Path, force: bool, stages: Stages) -> None:
+    texts = {f"{i}-{name}.txt": print_graph(graph, data=False).encode() for i, (name, graph) in enumerate(stages)}
+    Folder.recorded(texts, "dump.json", "dump").write(folder, force)
 
 
 def open_project(directory: str | Path) -> Design:

@@ -17,6 +17,7 @@ from qcompile.cost import price
 from qcompile.cost.exchange import fabric_of
 from qcompile.cost.parallel import in_logic
 from qcompile.cost.primitives import Fabric
+from qcompile.files import sealed
 from qcompile.formats import Format
 from qcompile.ir import Node, Param, ops, print_graph
 from qcompile.passes.ports import HostInput, port_limits
@@ -61,7 +62,7 @@ def project_files(design: Design) -> FileSet:
     files["README.md"] = _readme(design, proofs)
     files["LICENSE"] = asset("hw/LICENSE").read_bytes()
     files["NOTICE"] = asset("hw/NOTICE").read_bytes()
-    files["manifest.json"] = _json(manifest(design, FileSet(files).hashes()))
+    files["manifest.json"] = sealed(manifest(design, FileSet(files).hashes()))
     return FileSet(files)
 
 
@@ -179,7 +180,7 @@ def manifest(design: Design, hashes: dict[str, str]) -> dict[str, Any]:
     inputs = [
         {
             "name": h.name,
-            "shape": list(h.source_shape),
+            "shape": list(h.vector_shape),
             "port_shape": list(h.shape),
             "format": str(h.quantize.format),
             "scale": _param(h.quantize.scale),
@@ -196,6 +197,7 @@ def manifest(design: Design, hashes: dict[str, str]) -> dict[str, Any]:
     outputs = [
         {
             "name": h.name,
+            "shape": list(h.vector_shape),
             "port_shape": list(v.type.shape),
             "format": str(v.type.format),
             "host": (

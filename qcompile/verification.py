@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from qcompile.float32 import execute, execute_all
 from qcompile.ir import ONE, ZERO, Param, integers, ops
 from qcompile.passes.ports import cuts, port_limits, to_port
 from qcompile.pipeline import Design
+from qcompile.processes import run, scratch
 from qcompile.project import layer_numbers, layer_results
 from qcompile.sim import ratio
 from qcompile.sim.ratio import Lazy, Ratio
@@ -353,19 +352,22 @@ def _check_emitted(
     values: dict[str, np.ndarray],
     report: Report,
 ) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        source, target = Path(scratch) / "x.npz", Path(scratch) / "y.npz"
+    with scratch() as work:
+        source, target = work / "x.npz", work / "y.npz"
         np.savez(source, **{f"x{i:03d}": x for i, x in enumerate(inputs)})
         _run(
             [sys.executable, str(folder / "sim" / "model.py"), str(source), str(target), "--codes"],
             "the emitted simulator fails",
         )
         with np.load(target, allow_pickle=False) as file:
-            found = [_stored(file[f"y{i}"]) for i in range(len(codes))]
+            found = [
+                _at_port(_stored(file[f"y{i}"]), h, c)
+                for i, (h, c) in enumerate(zip(design.outputs, codes, strict=True))
+            ]
         wrong = _first_difference(codes, found)
         if wrong is not None:
             one = tuple(x[wrong : wrong + 1] for x in inputs)
-            trace = _emitted_trace(design, folder, one, Path(scratch))
+            trace = _emitted_trace(design, folder, one, work)
             _blame(design, design.simulator.quantize(*one), trace, wrong, "emitted simulator", codes, found)
     report.rows.append(Row("simulator = emitted simulator", len(inputs[0]), sum(c.size for c in codes), 0))
 
@@ -373,6 +375,11 @@ def _check_emitted(
 def _stored(y: np.ndarray) -> np.ndarray:
     """Codes of a file; those of more than 64 bits are stored as text."""
     return integers(y.ravel().tolist(), y.shape) if y.dtype.kind == "U" else y
+
+
+def _at_port(y: np.ndarray, host: Any, codes: np.ndarray) -> np.ndarray:
+    """An output of the emitted simulator in the shape of its port, like `codes`; as it is where its shape is wrong."""
+    return y.reshape(codes.shape) if y.shape == (len(codes), *host.vector_shape) else y
 
 
 def _first_difference(a: list[np.ndarray], b: list[np.ndarray]) -> int | None:
@@ -477,9 +484,9 @@ def _check_cpp(
     graph = design.graph
     if shutil.which("g++") is None:
         raise QCompileError("g++ was not found, so the C++ cannot be checked", hint="install g++")
-    with tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch) / "project"
-        shutil.copytree(folder, work, ignore=shutil.ignore_patterns("build"))
+    with scratch() as above:
+        work = above / "project"
+        _copy_sources(folder, work)
         _run(["make", "-C", str(work), "build/csim"], "the C++ does not compile")
         alone = _check_layers(design, work, units)
         bits = _bits(design, units)
@@ -530,6 +537,16 @@ def _bits(design: Design, units: list[np.ndarray]) -> list[np.ndarray]:
     return [f.bits(encode(u, f)) for u, f in zip(units, formats, strict=True) if f is not None]
 
 
+def _copy_sources(folder: Path, work: Path) -> None:
+    """What the C++ is made of, and nothing of the user's: results of a synthesis are large."""
+    work.mkdir()
+    if (folder / "Makefile").is_file():
+        shutil.copy(folder / "Makefile", work)
+    for name in ("ap_types", "src", "tb"):
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, work / name, symlinks=True)
+
+
 def _run_cpp(design: Design, work: Path, bits: list[np.ndarray], *extra: str) -> list[np.ndarray]:
     (work / "in.bin").write_bytes(hls.vector_file(design.graph, bits, streamed=design.network is not None))
     _run([str(work / "build" / "csim"), *extra, str(work / "in.bin"), str(work / "out.bin")], "the compiled C++ fails")
@@ -541,7 +558,7 @@ def _run_cpp(design: Design, work: Path, bits: list[np.ndarray], *extra: str) ->
 def _run(command: list[str], problem: str) -> str:
     """Output of a command. VerificationError with its last lines if it fails."""
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = run(command, env=environment)
     if done.returncode:
         tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-6:])
         raise VerificationError(f"{problem}: {tail}")

@@ -24,6 +24,8 @@ ORDER = [
     "assets",
     "formats",
     "documents",
+    "files",
+    "processes",
     "arrays",
     "ir",
     "sim",

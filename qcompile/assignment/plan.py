@@ -17,6 +17,7 @@ import numpy as np
 from qcompile.assignment.grids import Quantizer
 from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
+from qcompile.files import write_file
 from qcompile.formats import Format
 
 if TYPE_CHECKING:
@@ -159,12 +160,26 @@ class Plan:
             record["result"] = self.result
         return _readable(record)
 
-    def write(self, path: str | Path) -> None:
-        """QCompileError where the file cannot be written."""
-        try:
-            Path(path).write_text(self.to_json(), encoding="utf-8")
-        except OSError as error:
-            raise QCompileError(f"the plan cannot be written: {error.strerror}", str(path)) from None
+    def write(self, path: str | Path, force: bool = False) -> None:
+        """QCompileError where the file cannot be written, or would replace something else than a plan of `assign`
+        (force: one that was edited since too).
+        """
+        if not force:
+            Plan.refuse_edited(path)
+        write_file(path, self.to_json().encode(), "the plan", ".json")
+
+    @staticmethod
+    def refuse_edited(path: str | Path) -> None:
+        """QCompileError where a file is no plan, or one that decides something else than when `assign` wrote it."""
+        if not Path(path).is_file() or not Path(path).stat().st_size:
+            return
+        found = Plan.read(path)
+        if found.result.get("sha256", found.digest) != found.digest:
+            raise QCompileError(
+                "the plan was edited since qcompile wrote it, and would be lost",
+                str(path),
+                "copy what you need and give --force (force=True), or choose another name",
+            )
 
     @staticmethod
     def read(path: str | Path) -> Plan:

@@ -14,6 +14,7 @@ from qcompile.tables import printable, shortened
 
 BLUE, RED, GREEN, GREY = "#4477aa", "#ee6677", "#228833", "#bbbbbb"  # Paul Tol's bright scheme
 _MOST = 60  # tensors of a picture
+PICTURES = ("sensitivity", "front", "bits")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def pictures(f: Figures) -> dict[str, bytes]:
     from matplotlib import pyplot
 
     out: dict[str, bytes] = {}
-    for name, draw in (("sensitivity", _sensitivity), ("front", _front), ("bits", _bits)):
+    for name, draw in zip(PICTURES, (_sensitivity, _front, _bits), strict=True):
         figure = draw(pyplot, f)
         for kind in ("png", "svg"):
             held = io.BytesIO()

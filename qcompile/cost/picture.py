@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from qcompile.cost.devices import Device
 from qcompile.cost.report import NAMES, shares
 from qcompile.cost.resources import Estimate, Resources, together
 from qcompile.errors import QCompileError
+from qcompile.files import write_file
 
 MOST = 40  # bars; what is left is one bar
 SUFFIXES = (".svg", ".png", ".pdf")
@@ -59,7 +58,7 @@ def draw(estimate: Estimate, device: Device, file: str | Path) -> None:
     )
     above.legend(loc="best", fontsize="small")
     _totals(below, estimate, device)
-    drawn = io.BytesIO()  # a picture that is there already is replaced by a whole one or not at all
+    drawn = io.BytesIO()
     kind = path.suffix.lower()[1:]
     figure.savefig(
         drawn,
@@ -67,16 +66,8 @@ def draw(estimate: Estimate, device: Device, file: str | Path) -> None:
         dpi=120,
         metadata={"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None,
     )
-    try:
-        temporary = path.with_name(f".{path.name}.part")
-        temporary.write_bytes(drawn.getvalue())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise QCompileError(f"the picture cannot be written: {error.strerror}", str(path)) from None
-    finally:
-        pyplot.close(figure)
+    pyplot.close(figure)
+    write_file(path, drawn.getvalue(), "the picture", path.suffix.lower())
 
 
 def _bars(estimate: Estimate) -> list[tuple[str, Resources]]:

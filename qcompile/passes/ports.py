@@ -34,11 +34,16 @@ class HostInput:
     quantize: ops.Quantize
     count: ops.Count | None = None
 
+    @property
+    def vector_shape(self) -> Shape:
+        """Of one vector in the user's arrays (N, *vector_shape): a batch axis of the file is the vector index."""
+        return self.source_shape[1:] if has_batch(self.source_shape) else self.source_shape
+
 
 @dataclass(frozen=True)
 class HostOutput:
-    """Output `name`: units of the port -> steps (the first an Affine) -> softmax, all on the host. source: the tensor
-    before the softmax.
+    """Output `name`: units of the port of `shape` -> steps (the first an Affine) -> softmax, all on the host. source:
+    the tensor before the softmax. batched: the first axis of `shape` is the file's batch axis.
     """
 
     name: str
@@ -46,6 +51,12 @@ class HostOutput:
     shape: Shape = ()
     steps: tuple[ops.Step, ...] = ()
     softmax: ops.Softmax | None = None
+    batched: bool = False
+
+    @property
+    def vector_shape(self) -> Shape:
+        """Of one vector in the user's arrays (N, *vector_shape), as the source framework gives it."""
+        return self.shape[1:] if self.batched else self.shape
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,11 @@ class Ports:
     inputs: tuple[HostInput, ...]
     outputs: tuple[HostOutput, ...]
     skipped: frozenset[str]
+
+
+def has_batch(shape: Shape) -> bool:
+    """Files hold the network for one vector: an axis for the batch stands first and is 1 long."""
+    return shape[:1] == (1,)
 
 
 def with_input_formats(graph: Graph, formats: tuple[Format, ...], annotated: dict[str, Format]) -> Graph:
@@ -223,10 +239,11 @@ def _quantized_param(p: Param, q: ops.Quantize) -> Param:
 
 def _host_output(graph: Graph, value: Value, softmax: str, skipped: set[str]) -> HostOutput:
     node = graph.producers.get(value.name)
+    batched = has_batch(value.type.shape) and any(has_batch(v.type.shape) for v in graph.inputs)
     if node is None or not isinstance(node.op, ops.Softmax) or softmax == "integer":
-        return HostOutput(value.name, value.name)
+        return HostOutput(value.name, value.name, batched=batched)
     skipped.add(value.name)
-    return HostOutput(value.name, node.inputs[0].name, softmax=node.op if softmax == "host" else None)
+    return HostOutput(value.name, node.inputs[0].name, softmax=node.op if softmax == "host" else None, batched=batched)
 
 
 def _refuse_inner_softmax(graph: Graph, skipped: set[str], softmax: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +22,13 @@ from qcompile.assignment.metrics import Sensitivity
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.problem import Problem
 from qcompile.assignment.registry import unknown
-from qcompile.assignment.report import Figures, page, pictures
+from qcompile.assignment.report import PICTURES, Figures, page, pictures
 from qcompile.assignment.search import Infeasible, Request
 from qcompile.assignment.study import Study
 from qcompile.cost.budget import Budget
 from qcompile.cost.devices import device
 from qcompile.errors import QCompileError, keywords
+from qcompile.files import Folder
 from qcompile.frontend import Model, load
 from qcompile.pipeline import Options
 from qcompile.planning.designs import Point, accuracy_of
@@ -358,7 +359,8 @@ def _explained(run: Run) -> Plan:
     }
     if run.accepted is not None:
         result["accepted"] = run.accepted.record()
-    return replace(plan, tensors=tensors_, settings=settings, result=result)
+    plan = replace(plan, tensors=tensors_, settings=settings)
+    return replace(plan, result={**result, "sha256": plan.digest})
 
 
 def figures(run: Run, next_step: str) -> Figures:
@@ -469,8 +471,10 @@ def _near(alternatives: dict[str, Any], label: str) -> dict[str, Any]:
     return {n: alternatives[n] for *_, n in near[:3]}
 
 
-def write(run: Run, folder: str | Path, model_path: str = "MODEL") -> list[Path]:
-    """plan.json, report.html, pictures and run.json in a folder. QCompileError where it cannot be written."""
+def write(run: Run, folder: str | Path, model_path: str = "MODEL", force: bool = False) -> list[Path]:
+    """plan.json, report.html, pictures and run.json in a folder, in place of an earlier run's; other files stay.
+    QCompileError where it cannot be written, or something else or edited would be lost (force: what was edited is).
+    """
     path = Path(folder)
     f = figures(run, next_step(run, model_path, str(path / "plan.json")))
     drawn = pictures(f)
@@ -484,17 +488,25 @@ def write(run: Run, folder: str | Path, model_path: str = "MODEL") -> list[Path]
     }
     if run.accepted is not None:
         record["accepted"] = run.accepted.record()
-    numbers = (json.dumps(record, indent=1) + "\n").encode()
-    files = {"plan.json": run.plan.to_json().encode(), "run.json": numbers, "report.html": page(f, drawn), **drawn}
+    files = {"plan.json": run.plan.to_json().encode(), "report.html": page(f, drawn), **drawn}
     files |= {f"{one.name}.json": one.plan.to_json().encode() for _, one in run.front}
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (path / name).parent.mkdir(exist_ok=True)
-            (path / name).write_bytes(content)
-    except OSError as error:
-        raise QCompileError(f"the run cannot be written: {error.strerror}", str(path), "-o names a folder") from None
-    return [path / name for name in files]
+    whole = Folder.recorded(files, "run.json", "run", **record)
+    whole.write(path, force)
+    return [path / name for name in whole.files]
+
+
+def check_output(output: str, force: bool = False) -> None:
+    """Before a run: QCompileError where its results could not be written to a .json file, or else a folder."""
+    if output.endswith(".json"):
+        if not force:
+            Plan.refuse_edited(output)
+    elif os.path.isfile(output):
+        raise QCompileError("this is a file", output, "-o names a folder, or a .json file for the plan alone")
+    else:
+        drawn = [f"{name}.{kind}" for name in PICTURES for kind in ("png", "svg")]
+        Folder.recorded(dict.fromkeys(("plan.json", "report.html", *drawn), b""), "run.json", "run").check(
+            output, force
+        )
 
 
 def _digits(x: float) -> float:

@@ -36,6 +36,7 @@ class OutputView:
     softmax: str
     index: bool
     encode: str
+    shape: str
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,9 @@ def _output(graph: Graph, position: int, host: HostOutput, show: _Printer) -> Ou
     steps = tuple(f"y = host_step(y, {name!r}, {show.arg(a)}, {show.arg(b)})" for name, a, b in output_steps(host))
     softmax = f"y = softmax(y, {host.softmax.axis + 1}, {host.softmax.log})" if host.softmax else ""
     index = producer is not None and isinstance(producer.op, ops.ArgMax)
-    return OutputView(show.variable(value.name), steps, softmax, index, _encode(value.type.format, show))
+    return OutputView(
+        show.variable(value.name), steps, softmax, index, _encode(value.type.format, show), show.arg(host.vector_shape)
+    )
 
 
 def _encode(fmt: Any, show: _Printer) -> str:

@@ -21,7 +21,8 @@ MOST_RESULTS = 2**27  # numbers of all outputs together: 1 GiB
 class Simulator:
     """Bit-accurate execution of an integer graph and of the host's part around it.
 
-    Arrays have the vector index first: floats (N, *input shape), units and codes (N, *port shape).
+    Arrays have the vector index first: floats and codes as the source framework shapes them (N, *vector_shape), units
+    (N, *port shape).
     """
 
     def __init__(self, graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput, ...]) -> None:
@@ -121,7 +122,10 @@ class Simulator:
 
     def codes(self, *x: np.ndarray) -> list[np.ndarray]:
         """Codes of every output port."""
-        return [encode(u, v.type.format) for u, v in zip(self.port_units(*x), self.graph.outputs, strict=True)]
+        return [
+            encode(u, v.type.format).reshape(len(u), *h.vector_shape)
+            for u, v, h in zip(self.port_units(*x), self.graph.outputs, self.host_outputs, strict=True)
+        ]
 
     def __call__(self, *x: np.ndarray) -> list[np.ndarray]:
         """Real values of every output, the host's part included (float64; int64 for indices)."""
@@ -132,13 +136,13 @@ class Simulator:
         host = self.host_outputs[position]
         producer = self.graph.producers.get(self.graph.outputs[position].name)
         if producer is not None and isinstance(producer.op, ops.ArgMax):
-            return units.astype(np.int64)
+            return units.astype(np.int64).reshape(len(units), *host.vector_shape)
         value = units.astype(np.float64)
         for name, a, b in self._steps[position]:
             value = kernels.host_step(value, name, a, b)
         if host.softmax:
             value = kernels.softmax(value, host.softmax.axis + 1, host.softmax.log)
-        return np.asarray(value)
+        return np.asarray(value).reshape(len(units), *host.vector_shape)
 
 
 def _batched(x: np.ndarray, batch: int) -> np.ndarray:
