@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -90,16 +91,18 @@ FIT_OPTIONS = [
     click.option("--target-fps", type=float, metavar="F", help="--fit: the smallest design with so many inferences/s"),
     click.option(
         "--max-utilization",
-        default=1.0,
-        show_default=True,
+        type=float,
         metavar="SHARE",
-        help="--fit: of every resource of the part",
+        help="of every resource of the part, up to 1  [default: 0.8 of LUT and FF, 0.9 of DSP, BRAM and URAM]",
     ),
     click.option(
         "--budget",
         default="",
         metavar="LIMITS",
-        help="what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles",
+        help=(
+            "what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles; of the rest 0.8 of LUT"
+            " and FF, 0.9 of DSP, BRAM and URAM"
+        ),
     ),
 ]
 
@@ -348,15 +351,24 @@ def _op_text(op: Any) -> str:
 @click.option("--plan", metavar="FILE", help="formats for a float model: plan.json of `qcompile assign`")
 @click.option("--dump", metavar="DIR", help="write the text of the graph after each pass")
 @_force_option
+@click.option("--json", "as_json", is_flag=True, help="machine-readable: resources, cycles, whether it fits")
 @_fit_options
 @_model_options
 @click.pass_context
 def compile(
-    ctx: click.Context, model: str, output: str, plan: str | None, dump: str | None, force: bool, **options: Any
+    ctx: click.Context,
+    model: str,
+    output: str,
+    plan: str | None,
+    dump: str | None,
+    force: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Compile MODEL to a project: HLS C++, simulator, certificate. In the folder of an earlier one, what qcompile wrote
     is replaced, and your own files stay.
     """
+    from qcompile.estimation import outcome
     from qcompile.pipeline import compile as compile_model
 
     goal = _goal(ctx, options, ("max_utilization", "budget"))
@@ -369,29 +381,39 @@ def compile(
     with _progress(f"compiling {model}"):
         design = compile_model(model, plan, dump=dump, force=force, fit=goal or False, **options)
         design.write(output, force)
+        found = outcome(design, goal.budget if goal else None)
+    better = _folded_command(ctx, found.part, design.own_part) if found.part else ""
+    following = f"qcompile verify {shlex.quote(output)}"
+    if as_json:
+        record = {"project": output, "top": design.top, **found.record(), "fit_command": better or None}
+        click.echo(json.dumps({**record, "warnings": list(design.warnings), "next": following}, indent=1))
+        return
     _warn(design.warnings)
     _summary(design, output)
-    if design.fitted is not None:
+    if goal is not None:
         _show_fit(design, fastest=goal.target_fps is None)
-    _next(f"qcompile verify {output}")
+    click.echo(printable(found.line(better)))
+    _next(following)
+
+
+def _folded_command(ctx: click.Context, part: str, own: str, *more: str) -> str:
+    """`compile` with the options that were given, and the folding chosen for a part; own: the design's part."""
+    model = str(ctx.params.get("model") or ctx.params["target"])
+    words = ["--part", str(ctx.params["part"]) if part == own else part]
+    for parameter in ctx.command.params:
+        name, value = parameter.name or "", ctx.params.get(parameter.name or "")
+        given = ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        if given and name in ("output", "plan", "clock_ns", "input_formats", "accumulator_bits", "softmax", "weights"):
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [parameter.opts[0], str(one)]
+    words = ["--fit", *words, *more]
+    return shlex.join(["qcompile", "compile", *([*words, "--", model] if model.startswith("-") else [model, *words])])
 
 
 def _show_fit(design: Design, fastest: bool) -> None:
-    from qcompile.cost.devices import device
-    from qcompile.cost.report import NAMES, shares
-
-    found, clock = design.fitted, design.options.clock_ns
+    found = design.fitted
     assert found is not None
     _table("folding", ["layer", "pe", "simd"], [[found.labels[n], f.pe, f.simd] for n, f in found.foldings.items()])
-    used = ", ".join(
-        f"{NAMES[k]} {share:.0%}"
-        for k, share in shares(found.estimate.total, device(design.options.part)).items()
-        if share
-    )
-    _say(
-        f"fit: {found.interval:,} cycles = {1e9 / clock / found.interval:,.0f} inferences/s at {1000 / clock:g} MHz;"
-        f" uses {used}"
-    )
     _say(f"what keeps it from being faster: {found.binding}" if fastest else "the smallest design that is fast enough")
 
 
@@ -442,7 +464,10 @@ ASSIGN_OPTIONS = [
         "--budget",
         default="",
         metavar="LIMITS",
-        help="what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles",
+        help=(
+            "what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles; of the rest 0.8 of LUT"
+            " and FF, 0.9 of DSP, BRAM and URAM"
+        ),
     ),
     click.option("--max-lut", type=int, help="short for --budget lut=N"),
     click.option(
@@ -562,6 +587,7 @@ def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) 
     """
     from qcompile import planning
     from qcompile.assignment.jobs import default_folder
+    from qcompile.errors import QCompileError
 
     per_tensor, max_lut, no_cache = (options.pop(k) for k in ("per_tensor", "max_lut", "no_cache"))
     if max_lut is not None:
@@ -915,6 +941,7 @@ def estimate(ctx: click.Context, target: str, generator: str, plot: str | None, 
     """DSP, LUT, FF, BRAM and latency of TARGET (a project or a model) on a part."""
     from qcompile.cost.budget import Budget
     from qcompile.cost.report import record
+    from qcompile.estimation import folded_part
 
     theirs = {k: options.pop(k) for k in ("reuse_factor", "strategy", "io_type", "stage")}
     limit = Budget.parse(options["budget"], options["max_utilization"])
@@ -938,7 +965,10 @@ def estimate(ctx: click.Context, target: str, generator: str, plot: str | None, 
     if as_json:
         click.echo(json.dumps(record(found.estimate, limits), indent=1))
         return
-    _show_estimate(target, found, limits)
+    folded = "" if found.design is None else folded_part(found.design, found.estimate, found.device, limits)
+    own = found.design.own_part if found.design else ""
+    better = _folded_command(ctx, folded, own, "-o", "build") if folded and not _is_project(target) else ""
+    _show_estimate(target, found, limits, better)
     if plot:
         click.echo(f"picture: {plot}")
 
@@ -963,11 +993,13 @@ def _estimation(
     return estimation.qcompile(source, theirs["stage"], **options)
 
 
-def _show_estimate(target: str, found: Estimation, limits: dict[str, int]) -> None:
+def _show_estimate(target: str, found: Estimation, limits: dict[str, int], better: str) -> None:
+    """better: the command that makes a design that fits, where this one does not."""
     from qcompile.cost import report
+    from qcompile.cost.budget import NAMES, exceeded, limits_text
 
-    kinds = [k for k in report.NAMES if limits[k] or getattr(found.estimate.total, k)]
-    names = [report.NAMES[k] for k in kinds]
+    kinds = [k for k in NAMES if limits[k] or getattr(found.estimate.total, k)]
+    names = [NAMES[k] for k in kinds]
     rows = [[layer.name, layer.op, *_counted(layer.cost, kinds)] for layer in found.estimate.layers]
     total = report.shares(found.estimate.total, found.device)
     rows += [
@@ -977,11 +1009,12 @@ def _show_estimate(target: str, found: Estimation, limits: dict[str, int]) -> No
     _table(f"{target} on {found.estimate.part}, {found.what}", ["layer", "op", *names, "latency", "interval"], rows)
     for line in (*found.lines, *report.advice(found.estimate, found.device, limits)):
         _say(line)
-    fits = not report.exceeded(found.estimate.total, limits)
-    click.echo(f"{'it fits' if fits else 'IT DOES NOT FIT'} {found.estimate.part}")
+    fits = not exceeded(found.estimate.total, limits)
+    where = f"{found.estimate.part} (limits: {limits_text(found.device, limits)})"
+    click.echo(f"it fits {where}" if fits else f"IT DOES NOT FIT {where}")
     larger = "qcompile parts shows larger parts; fewer bits or more zeros make the model smaller"
     after = f"qcompile verify {target}" if _is_project(target) else found.after.replace("MODEL", target)
-    _next(after if fits else larger)
+    _next(after if fits else better or larger)
 
 
 def _counted(cost: Resources, kinds: list[str]) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from qcompile.cost.budget import KINDS, NAMES, Budget, exceeded, limits_text
 from qcompile.cost.devices import Device, device, full_name
 from qcompile.cost.estimate import check_clock, weight_bits
-from qcompile.cost.report import basis_text, bottleneck
+from qcompile.cost.report import basis_text, bottleneck, counts, shares, smallest
 from qcompile.cost.resources import Basis, Estimate
 from qcompile.errors import QCompileError
 from qcompile.formats import parse_format
@@ -18,13 +19,16 @@ from qcompile.pipeline import Design, compile
 
 @dataclass(frozen=True)
 class Estimation:
-    """An estimate with what people want to read beside it. what: which report it predicts; after: the next command."""
+    """An estimate with what people want to read beside it. what: which report it predicts; after: the next command;
+    design: whose it is, if it is ours.
+    """
 
     estimate: Estimate
     device: Device
     what: str
     lines: tuple[str, ...]
     after: str
+    design: Design | None = None
 
 
 def qcompile(source: Any, stage: str = "synthesis", **options: Any) -> Estimation:
@@ -50,7 +54,9 @@ def qcompile(source: Any, stage: str = "synthesis", **options: Any) -> Estimatio
         ),
         *found.notes,
     )
-    return Estimation(found, device(part), "logic synthesis of our hardware", lines, "qcompile compile MODEL -o build")
+    after = "qcompile compile MODEL -o build"
+    priced = replace(design, options=replace(design.options, part=part, clock_ns=clock_ns, board=""))
+    return Estimation(found, device(part), "logic synthesis of our hardware", lines, after, priced)
 
 
 def _because(found: Estimate) -> str:
@@ -105,3 +111,87 @@ def _timing(found: Estimate, clock_ns: float) -> tuple[str, ...]:
             f" inferences/s at {1000 / clock_ns:g} MHz"
         ),
     )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a design takes of its part, and whether that fits. estimate None: it cannot be said, and reason says why.
+    part: where it does not fit, one on which a folded design does (its own, if that is possible); "" if there is none.
+    """
+
+    design: Design
+    estimate: Estimate | None
+    limits: dict[str, int]
+    reason: str = ""
+    part: str = ""
+
+    @property
+    def fits(self) -> bool | None:
+        """None where that cannot be said."""
+        return None if self.estimate is None else not exceeded(self.estimate.total, self.limits)
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        options = self.design.options
+        record: dict[str, Any] = {"part": options.part, "clock_ns": options.clock_ns, "arch": options.arch}
+        if self.estimate is None:
+            return {**record, "fits": None, "reason": self.reason}
+        total = self.estimate.total
+        return {
+            **record,
+            **counts(total),
+            "shares": {k: round(v, 4) for k, v in shares(total, device(options.part)).items()},
+            "inferences_per_second": round(_rate(total.interval, options.clock_ns)),
+            "limits": self.limits,
+            "fits": self.fits,
+        }
+
+    def line(self, command: str = "") -> str:
+        """In one line; command: the one that makes a design that fits."""
+        options = self.design.options
+        if self.estimate is None:
+            return f"estimate: none for {options.part}: {self.reason}"
+        target, cost = device(options.part), self.estimate.total
+        share, number = shares(cost, target), counts(cost)
+        used = [
+            f"{number[k]:,} {NAMES[k]} ({f'{share[k]:.1%}' if k in share else 'it has none'})"
+            for k in KINDS
+            if number[k] or k == "lut"
+        ]
+        rate = f"{_rate(cost.interval, options.clock_ns):,.0f}/s"
+        cycles = f"{cost.latency:,} cycles, a vector every {cost.interval:,}: {rate}"
+        start = f"estimate: {', '.join(used)} of {options.part}; {cycles}"
+        allowed = f"(limits: {limits_text(target, self.limits)})"
+        if self.fits:
+            return f"{start}; fits {allowed}"
+        way = f"this does: {command}" if command else "folded it is too large for all parts of this fabric too"
+        return f"{start}; DOES NOT FIT {allowed}; {way}"
+
+
+def _rate(interval: int, clock_ns: float) -> float:
+    """Inferences a second."""
+    return 1e9 / (clock_ns * interval)
+
+
+def outcome(design: Design, budget: Budget | None = None) -> Outcome:
+    """Of a design within a budget. Where there is no price that is said, and nothing raised: the project is right."""
+    try:
+        target = device(design.options.part)
+        limits = (budget or Budget()).limits(target)
+        found = design.estimate()
+        return Outcome(design, found, limits, part=folded_part(design, found, target, limits))
+    except (QCompileError, ArithmeticError, ValueError, LookupError) as error:
+        return Outcome(design, None, {}, error.what if isinstance(error, QCompileError) else str(error))
+
+
+def folded_part(design: Design, found: Estimate, target: Device, limits: dict[str, int]) -> str:
+    """Of a design that does not fit, a part on which the least folding does, from which the search for a better one
+    starts; "" where it fits, or there is none.
+    """
+    if not exceeded(found.total, limits):
+        return ""
+    least = replace(design, options=replace(design.options, arch="dataflow", fold="min")).estimate()
+    if not exceeded(least.total, limits):
+        return design.own_part
+    larger = smallest(least, target, limits)
+    return larger.number if larger else ""

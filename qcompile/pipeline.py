@@ -148,6 +148,11 @@ class Design:
         """Name of the top function of the C++, and of its files."""
         return hls.identifier(self.model.name)
 
+    @property
+    def own_part(self) -> str:
+        """The board, or else the part, that it is for."""
+        return self.options.board or self.options.part
+
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know: of the import, of the size, of what is not exact."""

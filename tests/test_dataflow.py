@@ -269,8 +269,8 @@ def test_weights_by_port(digits: Path, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     outputs = hls.read_vectors(design.graph, (tmp_path / "out.bin").read_bytes(), streamed=True)
     found = [
-        v.type.format.from_bits(b).reshape(-1, *v.type.shape)
-        for v, b in zip(design.graph.outputs, outputs, strict=True)
+        v.type.format.from_bits(b).reshape(-1, *h.vector_shape)
+        for v, h, b in zip(design.graph.outputs, design.outputs, outputs, strict=True)
     ]
     for a, b in zip(other.simulator.codes(x), found, strict=True):
         assert np.array_equal(a, b) and len(np.unique(b)) > 2

@@ -88,8 +88,8 @@ def run(cases: list[Case]) -> list[list[np.ndarray]]:
         outputs = hls.read_vectors(design.graph, Path(f"out{i}.bin").read_bytes(), streamed=True)
         found.append(
             [
-                v.type.format.from_bits(b).reshape(-1, *v.type.shape)
-                for v, b in zip(design.graph.outputs, outputs, strict=True)
+                v.type.format.from_bits(b).reshape(-1, *h.vector_shape)
+                for v, h, b in zip(design.graph.outputs, design.outputs, outputs, strict=True)
             ]
         )
     return found

@@ -77,7 +77,7 @@ def test_record(digits: Path) -> None:
     found = json.loads(run("estimate", digits, "--part", "xc7z020", "--json").stdout)
     assert list(found) == ["part", "stage", "total", "layers", "available", "fits"]
     assert (found["part"], found["stage"], found["fits"]) == ("xc7z020", "synthesis", True)
-    assert found["available"] == {"lut": 53200, "ff": 106400, "dsp": 220, "bram18": 280, "uram": 0}
+    assert found["available"] == {"lut": 42560, "ff": 85120, "dsp": 198, "bram18": 252, "uram": 0}
     assert tuple(found["total"]) == KINDS and all(isinstance(v, int) for v in found["total"].values())
     for layer in found["layers"]:
         assert tuple(layer) == ("name", "op", *KINDS)
@@ -280,8 +280,8 @@ def test_budget_decides(digits: Path) -> None:
     assert (free["fits"], tight["fits"], exact["fits"]) == (True, False, True)
     assert Budget.parse("lut=0.5,bram=10%").limits(device("xc7z020")) == {
         "lut": 26600,
-        "ff": 106400,
-        "dsp": 220,
+        "ff": 85120,
+        "dsp": 198,
         "bram18": 28,
         "uram": 0,
     }

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shlex
 from pathlib import Path
 
 import generate
@@ -14,8 +15,9 @@ from conftest import CORPUS, needs_models, records
 
 import qcompile as qc
 from qcompile.cli import main
-from qcompile.cost.budget import KINDS, Budget, exceeded
+from qcompile.cost.budget import KINDS, Budget, available, exceeded
 from qcompile.cost.devices import device
+from qcompile.estimation import folded_part
 from qcompile.pipeline import Goal
 from qcompile.schedule import fit
 from qcompile.schedule.cost import estimate
@@ -121,6 +123,7 @@ def test_residual_network(tmp_path: Path) -> None:
         (["--fit", "--fold", "full"], ["either --fit or --fold"]),
         (["--target-fps", "0"], ["0 frames/s are not possible"]),
         (["--target-fps", "1e8"], ["at most", "frames/s are possible"]),
+        (["--fit", "--budget", "lut=2.0"], ["more than the whole part", "a count has no point"]),
         (["--fit", "--max-utilization", "2"], ["a utilization of 2 is not possible"]),
         (["--fit", "--budget", "lut=100"], ["no folding fits", "100 are allowed"]),
         (["--fit", "--budget", "lots=1"], ["'lots' is no resource"]),
@@ -132,3 +135,60 @@ def test_bad_goals(digits: Path, tmp_path: Path, arguments: list[str], words: li
     result = CliRunner().invoke(main, ["compile", str(digits), "-o", str(tmp_path / "p"), *arguments])
     assert result.exit_code != 0 and not (tmp_path / "p").exists()
     assert all(w in result.output for w in words), result.output
+
+
+def outcome(*arguments: object) -> dict:
+    result = CliRunner().invoke(main, ["compile", *map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def test_compile_says_whether_it_fits_and_what_does(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that it names is the user's own with --fit, and does."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my models").mkdir()
+    model = Path("my models") / "-digits.onnx"
+    model.write_bytes(digits.read_bytes())
+    for arch in (["--arch", "parallel"], ["--arch", "dataflow", "--fold", "full"]):
+        options = ["--part", "xc7s25", "--softmax", "logits", "--clock", "6", "-o", "my build"]
+        text = CliRunner().invoke(main, ["compile", str(model), *arch, *options]).output
+        *_, line, following = text.splitlines()
+        record = outcome(model, *arch, *options)
+        command = record["fit_command"]
+        assert line.startswith("estimate: ") and line.endswith(f"; this does: {command}") and "DOES NOT FIT" in line
+        assert "limits: 80 % of LUT and FF, 90 % of DSP and BRAM18" in line and following.startswith("next: ")
+        assert not record["fits"] and f"{record['lut']:,} LUT ({100 * record['shares']['lut']:.1f}%)" in line
+        assert record["limits"]["lut"] == 11680 and record["latency_cycles"] > 0
+        words = shlex.split(command)
+        assert words[:3] == ["qcompile", "compile", str(model)] and {"logits", "6.0", "my build"} <= set(words)
+        found = outcome(*words[2:])
+        assert found["fits"] and found["arch"] == "dataflow" and found["fit_command"] is None
+        assert found["lut"] <= 11680 and found["project"] == "my build"
+
+
+def test_where_there_is_no_price_the_project_is_written(digits: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["compile", str(digits), "-o", str(tmp_path / "p"), "--part", "xc7z999"])
+    assert result.exit_code == 0 and "estimate: none for xc7z999: the part 'xc7z999' is not in" in result.output
+    assert (tmp_path / "p" / "manifest.json").is_file()
+
+
+def test_a_larger_part_where_no_folding_fits(digits: Path) -> None:
+    design = qc.compile(digits, part="xc7s25")
+    target, found = device("xc7s25"), design.estimate()
+    part = folded_part(design, found, target, Budget(lut=500).limits(target))
+    assert part and device(part).lut > target.lut
+    assert folded_part(design, found, target, Budget(lut=1).limits(target)) == ""
+
+
+def test_the_ceiling_holds_where_nobody_says_otherwise(digits: Path) -> None:
+    target = device("xc7s25")
+    found = qc.compile(digits, part="xc7s25", fit=True).estimate().total
+    assert not exceeded(found, Budget().limits(target)) and found.lut > 0.7 * target.lut
+    assert Budget() == Budget.parse("") and Budget().limits(target)["lut"] == 11680
+    assert Budget.parse("", 1.0).limits(target) == available(target)
+    assert Budget.parse("lut=2,dsp=100%").limits(target)["dsp"] == target.dsp
+    for text in ("lut=2.0", "lut=1e3", "lut=200%", "dsp=2.5"):
+        with pytest.raises(qc.QCompileError, match="more than the whole part"):
+            Budget.parse(text)

@@ -213,7 +213,13 @@ def by_onnxruntime(net: Net, outputs: list[str]) -> list[np.ndarray]:
             info.type.tensor_type.elem_type = known[info.name].type.tensor_type.elem_type
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     rows = [session.run(outputs, {k: v[i] for k, v in net.exact.items()}) for i in range(VECTORS)]
-    return [np.stack([r[k] for r in rows]) for k in range(len(outputs))]
+    return [batched(net, [r[k] for r in rows]) for k in range(len(outputs))]
+
+
+def batched(net: Net, results: list[np.ndarray]) -> np.ndarray:
+    """Results of single vectors as of one batch: along the batch axis, where inputs and output have one."""
+    y = np.stack(results)
+    return y[:, 0] if y.shape[1:2] == (1,) and any(v.shape[1:2] == (1,) for v in net.exact.values()) else y
 
 
 def by_qonnx(net: Net, outputs: list[str]) -> list[np.ndarray]:
@@ -225,7 +231,7 @@ def by_qonnx(net: Net, outputs: list[str]) -> list[np.ndarray]:
     model: Any = ModelWrapper(net.model(outputs, typed=True)).transform(InferShapes()).transform(InferDataTypes())
     feeds = [{v.name: x[i] for v, x in zip(net.inputs, net.vectors, strict=True)} for i in range(VECTORS)]
     found = [execute_onnx(model, feed) for feed in feeds]
-    return [np.stack([f[o] for f in found]) for o in outputs]
+    return [batched(net, [f[o] for f in found]) for o in outputs]
 
 
 Build = Callable[[Net], Any]

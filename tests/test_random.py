@@ -93,8 +93,8 @@ def cpp_codes(designs: list[qc.Design], units: list[list[np.ndarray]], folder: P
         outputs = hls.read_vectors(design.graph, (folder / f"out{i}.bin").read_bytes())
         found.append(
             [
-                v.type.format.from_bits(b).reshape(-1, *v.type.shape)
-                for v, b in zip(design.graph.outputs, outputs, strict=True)
+                v.type.format.from_bits(b).reshape(-1, *h.vector_shape)
+                for v, h, b in zip(design.graph.outputs, design.outputs, outputs, strict=True)
             ]
         )
     return found

@@ -12,7 +12,10 @@ from qcompile.cost.devices import Device
 from qcompile.cost.resources import Resources
 from qcompile.errors import QCompileError
 
-KINDS = ("lut", "ff", "dsp", "bram18", "uram")
+CEILING = {"lut": 0.8, "ff": 0.8, "dsp": 0.9, "bram18": 0.9, "uram": 0.9}
+"""Share of a part that is used where nobody says otherwise: fuller ones hardly route, and estimates have errors."""
+KINDS = tuple(CEILING)
+NAMES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18", "uram": "URAM"}
 CYCLES = ("latency", "interval")
 _EXAMPLE = (
     "for example --budget lut=0.7,dsp=100,latency=500: a share up to 1, or a count; latency and interval in cycles"
@@ -27,15 +30,16 @@ def available(device: Device) -> dict[str, int]:
 @dataclass(frozen=True)
 class Budget:
     """Limits per resource: a float up to 1.0 is a share of the part, an int is a count. `Budget(dsp=0.5, lut=20_000)`.
+    What is not given is `CEILING`: 80 % of LUT and FF, 90 % of DSP, BRAM and URAM.
 
     latency, interval: cycles from input to output and between two inputs; not limited where they are not given.
     """
 
-    lut: float | int = 1.0
-    ff: float | int = 1.0
-    dsp: float | int = 1.0
-    bram18: float | int = 1.0
-    uram: float | int = 1.0
+    lut: float | int = CEILING["lut"]
+    ff: float | int = CEILING["ff"]
+    dsp: float | int = CEILING["dsp"]
+    bram18: float | int = CEILING["bram18"]
+    uram: float | int = CEILING["uram"]
     latency: int | None = None
     interval: int | None = None
 
@@ -56,11 +60,11 @@ class Budget:
                 )
 
     @staticmethod
-    def parse(text: str, most: float = 1.0) -> Budget:
-        """`lut=0.7,dsp=100`: numbers with a point are shares (1 is the whole part), other whole numbers are counts.
-        most: share of the rest.
+    def parse(text: str, most: float | None = None) -> Budget:
+        """`lut=0.7,dsp=100`: numbers up to 1 and percentages are shares (1 is the whole part), other whole numbers are
+        counts. most: share of the rest, instead of `CEILING`.
         """
-        if not 0 < most <= 1:
+        if most is not None and not 0 < most <= 1:
             raise QCompileError(
                 f"a utilization of {most:g} is not possible", hint="a share above 0 and up to 1, for example 0.7"
             )
@@ -72,7 +76,7 @@ class Budget:
                 raise QCompileError(f"the budget says {kind} twice", hint=_EXAMPLE)
             value = _number(item, number.strip())
             limits[kind] = int(value) if kind in CYCLES and float(value).is_integer() else value
-        return Budget(**{**dict.fromkeys(KINDS, float(most)), **limits})
+        return Budget(**{**(CEILING if most is None else dict.fromkeys(KINDS, float(most))), **limits})
 
     def limits(self, device: Device) -> dict[str, int]:
         """Counts on a part. QCompileError where the part has less than the budget counts on."""
@@ -91,6 +95,19 @@ class Budget:
 def share_of(device: Device, limits: dict[str, int]) -> dict[str, float]:
     """The part of each resource that limits on a device allow."""
     return {kind: limits[kind] / have for kind, have in available(device).items() if have}
+
+
+def limits_text(device: Device, limits: Mapping[str, int]) -> str:
+    """Limits on a part for people, resources with the same share together: "80 % of LUT and FF, 90 % of DSP"."""
+    groups: dict[str, list[str]] = {}
+    for kind, have in available(device).items():
+        if have:
+            exact = limits[kind] == math.floor(round(100 * limits[kind] / have) / 100 * have + 1e-9)
+            said = f"{round(100 * limits[kind] / have)} %" if exact else f"{limits[kind]:,}"
+            groups.setdefault(said, []).append(NAMES[kind])
+    return ", ".join(
+        f"{said} of {' and '.join(filter(None, [', '.join(n[:-1]), n[-1]]))}" for said, n in groups.items()
+    )
 
 
 def exceeded(cost: Resources, limits: Mapping[str, int]) -> dict[str, float]:
@@ -119,4 +136,11 @@ def _number(item: str, text: str) -> float | int:
         value = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         raise QCompileError(f"the budget '{item}' is no number", hint=_EXAMPLE) from None
-    return int(value) if math.isfinite(value) and value > 1 and value == int(value) else value
+    if text.endswith("%") or not 1 < value < math.inf:
+        return value
+    if not text.isdecimal():  # 2.0 may be meant as twice the part
+        raise QCompileError(
+            f"the budget '{item}' is more than the whole part",
+            hint=f"a share ends at 1.0, a count has no point; {_EXAMPLE}",
+        )
+    return int(text)

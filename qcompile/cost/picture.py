@@ -6,8 +6,9 @@ import io
 from pathlib import Path
 from typing import Any
 
+from qcompile.cost.budget import NAMES
 from qcompile.cost.devices import Device
-from qcompile.cost.report import NAMES, shares
+from qcompile.cost.report import shares
 from qcompile.cost.resources import Estimate, Resources, together
 from qcompile.errors import QCompileError
 from qcompile.files import write_file

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from qcompile.cost.budget import CYCLES, KINDS, available, exceeded, share_of
+from qcompile.cost.budget import CYCLES, KINDS, NAMES, available, exceeded, share_of
 from qcompile.cost.devices import Device, catalogue
 from qcompile.cost.primitives import fabric
 from qcompile.cost.resources import Basis, Estimate, Resources
-
-NAMES = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram18": "BRAM18", "uram": "URAM"}
 
 
 def counts(cost: Resources) -> dict[str, int]:
@@ -81,7 +79,7 @@ def advice(estimate: Estimate, device: Device, limits: dict[str, int]) -> list[s
     return lines
 
 
-def _larger(estimate: Estimate, device: Device, limits: dict[str, int]) -> str:
+def smallest(estimate: Estimate, device: Device, limits: dict[str, int]) -> Device | None:
     """The smallest part that would do under the same shares; of the same fabric, where the figures hold."""
     shares_, fabric_ = share_of(device, limits), fabric(device).name
     fitting = [
@@ -90,12 +88,14 @@ def _larger(estimate: Estimate, device: Device, limits: dict[str, int]) -> str:
         if fabric(d).name == fabric_
         and not exceeded(estimate.total, {k: int(shares_.get(k, 1) * n) for k, n in available(d).items()})
     ]
-    if not fitting:
+    return min(fitting, key=lambda d: d.lut, default=None)
+
+
+def _larger(estimate: Estimate, device: Device, limits: dict[str, int]) -> str:
+    found = smallest(estimate, device, limits)
+    if found is None:
         return "no part of this fabric in the catalogue holds the design within these limits"
-    smallest = min(fitting, key=lambda d: d.lut)
-    return (
-        f"the smallest part of this fabric that holds it: {smallest.name} ({smallest.lut:,} LUT, {smallest.dsp:,} DSP)"
-    )
+    return f"the smallest part of this fabric that holds it: {found.name} ({found.lut:,} LUT, {found.dsp:,} DSP)"
 
 
 def basis_text(basis: Basis) -> str:

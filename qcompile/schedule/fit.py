@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 
 from qcompile.cost import primitives as hw
-from qcompile.cost.budget import CYCLES, KINDS, available, exceeded
+from qcompile.cost.budget import CYCLES, KINDS, NAMES, Budget, available, exceeded
 from qcompile.cost.devices import Device
-from qcompile.cost.report import NAMES
 from qcompile.cost.resources import Estimate
 from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
@@ -89,14 +88,14 @@ def fit(
     budget: Mapping[str, int] | None = None,
     target_fps: float | None = None,
 ) -> Fitted:
-    """The fastest design inside the budget (counts per resource, cycles; the whole part if not given), and of these the
+    """The fastest design inside the budget (counts per resource, cycles; `CEILING` if not given), and of these the
     smallest; with target_fps the smallest that is fast enough. Smallest: the least sum of the shares of the part's
     resources.
 
     QCompileError where nothing fits (by how much, and the largest contributor) or where the frames per second are out
     of reach (the most possible).
     """
-    budget = dict(budget or available(device))
+    budget = dict(budget or Budget().limits(device))
     search = Search(graph, device, {k: budget[k] for k in KINDS})
     cycles = {k: budget[k] for k in CYCLES if k in budget}
     found = search.fastest() if target_fps is None else _fast_enough(search, clock_ns, target_fps)
