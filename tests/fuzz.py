@@ -480,6 +480,8 @@ def fuzz(seed: int, numbers: range, workers: int, keep: Path | None = None) -> R
                 problem, seconds = worker.answer()
                 idle.append(worker)
                 result.cases += 1
+                if result.cases % 250 == 0:
+                    print(f"{result.cases} cases, {len(result.problems)} failures", file=sys.stderr, flush=True)
                 result.seconds += seconds
                 result.slowest = max(result.slowest, (seconds, worker.number))
                 if problem:
