@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -146,9 +147,19 @@ def executor(workers: int = 0, dask: str = "") -> Iterator[tuple[Executor | None
 
 
 def _single_thread() -> None:
-    """One thread a worker: the processes are the parallelism."""
+    """One thread a worker: the processes are the parallelism. A worker ends with its run, however that ends."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+
+
+def _end_with_parent() -> None:
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager
