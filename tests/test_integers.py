@@ -304,7 +304,7 @@ CONSTANTS: dict[str, tuple[str, Callable[[Net], str]]] = {
     "fmod": ("INT32", lambda g: g("Mod", g.const([-7, 7, -8], "INT32"), g.const([2, -3, 3], "INT32"), fmod=1)),
     "uint8 wraps": ("UINT8", lambda g: g("Add", g.const([200, 1, 255], "UINT8"), g.const(100, "UINT8"))),
     "int8 wraps": ("INT8", lambda g: g("Mul", g.const([100, -128, 3], "INT8"), g.const(-1, "INT8"))),
-    "int32 wraps": ("INT32", lambda g: g("Mul", g.const([2**30, 3, 4], "INT32"), g.const(5, "INT32"))),
+    "int32 wraps": ("INT32", lambda g: g("Mul", g.const([2**30 + 7, 3, 4], "INT32"), g.const(4, "INT32"))),
     "cast wraps": ("UINT8", lambda g: g("Cast", g.const([300, -1, 7], "INT32"), to=TensorProto.UINT8)),
     "cast truncates": ("INT64", lambda g: g("Cast", g.const([-1.75, 1.75, -0.5], "FLOAT"), to=TensorProto.INT64)),
     "cast of float16": ("INT32", lambda g: g("Cast", g.const([-2.5, 1.75, 2048], "FLOAT16"), to=TensorProto.INT32)),
