@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qcompile.tables import paragraph, printable, shape, table
+from qcompile.errors import QCompileError, visible
+from qcompile.tables import paragraph, shape, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,20 +143,45 @@ _force_option = click.option(
 
 
 class _Commands(click.Group):
-    """Turns our errors into one message and exit code 1."""
+    """Turns errors into one message and exit code 1, wrong usage into click's message and exit code 2."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _visible_usage():
+            return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        from qcompile.errors import QCompileError
         from qcompile.processes import ending_on_signals
 
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # characters that the terminal's encoding lacks are escaped
+                stream.reconfigure(errors="backslashreplace")
         try:
-            with ending_on_signals():
+            with _visible_usage(), ending_on_signals():
                 return super().invoke(ctx)
         except QCompileError as error:
-            click.echo(f"error: {error}", err=True)
+            _echo(f"error: {error}", err=True)
             sys.exit(1)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
         except BrokenPipeError:
             sys.exit(1)
+        except Exception as error:  # noqa: BLE001 - the last net; whatever is caught here is to be mended
+            if os.environ.get("QCOMPILE_TRACEBACK"):
+                raise
+            fault = f"this is a fault of qcompile: {type(error).__name__}: {error}"
+            hint = "please report it with the file; QCOMPILE_TRACEBACK=1 in the environment shows where it is"
+            _echo(f"error: {QCompileError(fault, hint=hint)}", err=True)
+            sys.exit(1)
+
+
+@contextlib.contextmanager
+def _visible_usage() -> Iterator[None]:
+    """click shows arguments in its messages as they are."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = visible(error.message)  # type: ignore[misc]  # the message alone changes, not what it says
+        raise
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -163,20 +190,33 @@ def main() -> None:
     """Compiles quantized neural networks to FPGA projects that are exact code for code."""
 
 
+def _echo(text: str, err: bool = False) -> None:
+    """The one way to a terminal: what it would obey or hide is escaped, whatever file or argument it came from."""
+    click.echo(visible(text, "\n"), err=err)
+
+
 def _console(stderr: bool = False) -> Any:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 @contextlib.contextmanager
 def _progress(text: str) -> Iterator[Any]:
-    """A spinner on stderr while something takes time, where somebody can see it."""
+    """One line on stderr that says what takes time, where somebody can see it; it is gone afterwards."""
     if not sys.stderr.isatty():
         yield lambda line: None
         return
-    with _console(stderr=True).status(text) as status:
-        yield lambda line: status.update(str(line))
+    width = shutil.get_terminal_size().columns - 1
+
+    def show(line: object) -> None:
+        click.echo("\r" + visible(line)[:width].ljust(width) + "\r", err=True, nl=False)
+
+    show(f"{text} ...")
+    try:
+        yield lambda line: show(f"{line} ...")
+    finally:
+        show("")
 
 
 def _width() -> int | None:
@@ -185,17 +225,17 @@ def _width() -> int | None:
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    click.echo(table(title, columns, rows, _width()))
+    _echo(table(title, columns, rows, _width()))
 
 
 def _next(command: str, err: bool = False) -> None:
     """What comes next, in one line whatever the width: it is copied."""
-    click.echo(f"next: {printable(command)}", err=err)
+    _echo(f"next: {visible(command)}", err=err)
 
 
 def _say(text: str) -> None:
     """A line for people: no word of it is broken, no control character of a model file reaches the terminal."""
-    click.echo(paragraph(printable(text), _width()))
+    _echo(paragraph(visible(text), _width()))
 
 
 def _inputs(path: str, design: Design) -> list[np.ndarray]:
@@ -208,7 +248,6 @@ def _inputs(path: str, design: Design) -> list[np.ndarray]:
 def _labels(path: str) -> np.ndarray:
     """The array of a file of labels. QCompileError where it is not one."""
     from qcompile import arrays
-    from qcompile.errors import QCompileError
 
     found = arrays.read(path)
     if len(found) != 1:
@@ -229,7 +268,7 @@ def _design(path: str, options: dict[str, Any] | None = None) -> Design:
 
 def _warn(lines: tuple[str, ...]) -> None:
     for line in lines:
-        click.echo(f"warning: {line}", err=True)
+        _echo(f"warning: {line}", err=True)
 
 
 @main.command()
@@ -238,7 +277,7 @@ def _warn(lines: tuple[str, ...]) -> None:
 @_model_options
 def inspect(model: str, as_json: bool, **options: Any) -> None:
     """What is supported in MODEL, what is not and why."""
-    from qcompile.errors import QCompileError, UnsupportedError
+    from qcompile.errors import UnsupportedError
     from qcompile.frontend import load
 
     try:
@@ -246,7 +285,7 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
     except UnsupportedError as error:
         findings = [vars(f) for f in error.findings]
         if as_json:
-            click.echo(json.dumps({"supported": False, "unsupported": findings}, indent=1))
+            _echo(json.dumps({"supported": False, "unsupported": findings}, indent=1))
         else:
             _table(
                 f"{model}: cannot be compiled",
@@ -264,7 +303,7 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
     except QCompileError as error:
         problem = None if not options["input_formats"] and _in_float(found) else error
     if as_json:
-        click.echo(json.dumps(_inspection(found, design, problem), indent=1))
+        _echo(json.dumps(_inspection(found, design, problem), indent=1))
     else:
         _show_inspection(model, found, design, problem)
     if problem is not None:
@@ -325,12 +364,12 @@ def _show_inspection(path: str, model: Any, design: Any, problem: Any) -> None:
             ],
         )
         _warn(design.warnings)
-        click.echo("everything is supported")
+        _echo("everything is supported")
         _next(f"qcompile compile {path} -o build")
         return
     _warn(model.warnings)
     if problem is not None:
-        click.echo(f"error: {problem}", err=True)
+        _echo(f"error: {problem}", err=True)
         return
     _say("every operator is known; this is a float model: its formats are to be chosen, which takes data of its inputs")
     _next(f"qcompile assign {path} --data x.npy -o run")
@@ -386,13 +425,13 @@ def compile(
     following = f"qcompile verify {shlex.quote(output)}"
     if as_json:
         record = {"project": output, "top": design.top, **found.record(), "fit_command": better or None}
-        click.echo(json.dumps({**record, "warnings": list(design.warnings), "next": following}, indent=1))
+        _echo(json.dumps({**record, "warnings": list(design.warnings), "next": following}, indent=1))
         return
     _warn(design.warnings)
     _summary(design, output)
     if goal is not None:
         _show_fit(design, fastest=goal.target_fps is None)
-    click.echo(printable(found.line(better)))
+    _echo(visible(found.line(better)))
     _next(following)
 
 
@@ -587,7 +626,6 @@ def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) 
     """
     from qcompile import planning
     from qcompile.assignment.jobs import default_folder
-    from qcompile.errors import QCompileError
 
     per_tensor, max_lut, no_cache = (options.pop(k) for k in ("per_tensor", "max_lut", "no_cache"))
     if max_lut is not None:
@@ -606,7 +644,7 @@ def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) 
         planning.write(run, output, model, force)
         plan = os.path.join(output, "plan.json")
     if as_json:
-        click.echo(
+        _echo(
             json.dumps(
                 {
                     "plan": plan,
@@ -641,7 +679,7 @@ def _stages() -> Iterator[Any]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -652,7 +690,7 @@ def _stages() -> Iterator[Any]:
 
         def report(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
+                tasks[what] = bars.add_task(visible(what), total=total)
             bars.update(tasks[what], completed=done, total=total)
 
         yield report
@@ -674,7 +712,7 @@ def _lines() -> Any:
         now = time.monotonic()
         if what != last or now - at >= _LINE_EVERY:
             last, at = what, now
-            click.echo(f"{now - begin:6.1f} s  {what} {done}/{total}", err=True)
+            _echo(f"{now - begin:6.1f} s  {what} {done}/{total}", err=True)
 
     return report
 
@@ -711,7 +749,7 @@ def _show_run(run: Any, output: str) -> None:
     for name, text in f.facts:
         _say(f"{name}: {text}")
     if not output.endswith(".json"):
-        click.echo(f"report: {os.path.join(output, 'report.html')}")
+        _echo(f"report: {os.path.join(output, 'report.html')}")
 
 
 def _save_arrays(path: str, arrays: list[np.ndarray]) -> None:
@@ -739,7 +777,6 @@ def _save_arrays(path: str, arrays: list[np.ndarray]) -> None:
 @_model_options
 def simulate(target: str, source: str, result: str, codes: bool, **options: Any) -> None:
     """Bit-accurate simulation of a project or model TARGET."""
-    from qcompile.errors import QCompileError
 
     if os.path.exists(source) and os.path.exists(result) and os.path.samefile(source, result):
         raise QCompileError("the result would replace the input", result, "name another file")
@@ -750,7 +787,7 @@ def simulate(target: str, source: str, result: str, codes: bool, **options: Any)
     if len(outputs) > 1 and not result.endswith(".npz"):
         raise QCompileError(f"the model has {len(outputs)} outputs", result, "write to a .npz file")
     _save_arrays(result, outputs)
-    click.echo(f"{len(outputs[0])} vectors -> {result}, shape {tuple(outputs[0].shape)}")
+    _echo(f"{len(outputs[0])} vectors -> {result}, shape {tuple(outputs[0].shape)}")
     _next(f"python -c \"import numpy; print(numpy.load('{result}'))\"")
 
 
@@ -778,7 +815,6 @@ def verify(
     """Exit code 0 only when every file is as compiled, and reference, simulator, emitted simulator and compiled C++
     agree on every code.
     """
-    from qcompile.errors import QCompileError
     from qcompile.pipeline import open_project
     from qcompile.verification import report_record
     from qcompile.verification import verify as verify_project
@@ -792,7 +828,7 @@ def verify(
         report = verify_project(directory, *arrays, samples=samples, seed=seed, float32=float32, progress=progress)
         rows = _layers(directory, arrays, samples, seed, progress) if per_layer else None
     if as_json:
-        click.echo(
+        _echo(
             json.dumps(
                 report_record(report) | ({"layers": [r.record() for r in rows]} if rows is not None else {}), indent=1
             )
@@ -801,7 +837,7 @@ def verify(
     _show_report(directory, report)
     if rows is not None:
         _show_layers(directory, rows, bool(arrays))
-    click.echo("all executions agree")
+    _echo("all executions agree")
     _next(f"make -C {directory} synth (with Vitis HLS), or qcompile simulate {directory} --input x.npy --output y.npy")
 
 
@@ -851,7 +887,7 @@ def _show_report(directory: str, report: Report) -> None:
         ],
     )
     for note in report.notes:
-        click.echo(f"note: {note}", err=True)
+        _echo(f"note: {note}", err=True)
 
 
 @main.command()
@@ -869,7 +905,7 @@ def evaluate(target: str, source: str, labels: str, as_json: bool, **options: An
         arrays, wanted = _inputs(source, design), _labels(labels)
         result = evaluate_design(design, arrays, wanted)
     if as_json:
-        click.echo(json.dumps(result, indent=1))
+        _echo(json.dumps(result, indent=1))
         return
     _show_accuracy(target, result)
     _next(f"qcompile verify {target}" if _is_project(target) else f"qcompile compile {target} -o build")
@@ -963,14 +999,14 @@ def estimate(ctx: click.Context, target: str, generator: str, plot: str | None, 
 
             draw(found.estimate, found.device, plot)
     if as_json:
-        click.echo(json.dumps(record(found.estimate, limits), indent=1))
+        _echo(json.dumps(record(found.estimate, limits), indent=1))
         return
     folded = "" if found.design is None else folded_part(found.design, found.estimate, found.device, limits)
     own = found.design.own_part if found.design else ""
     better = _folded_command(ctx, folded, own, "-o", "build") if folded and not _is_project(target) else ""
     _show_estimate(target, found, limits, better)
     if plot:
-        click.echo(f"picture: {plot}")
+        _echo(f"picture: {plot}")
 
 
 def _estimation(
@@ -1011,7 +1047,7 @@ def _show_estimate(target: str, found: Estimation, limits: dict[str, int], bette
         _say(line)
     fits = not exceeded(found.estimate.total, limits)
     where = f"{found.estimate.part} (limits: {limits_text(found.device, limits)})"
-    click.echo(f"it fits {where}" if fits else f"IT DOES NOT FIT {where}")
+    _echo(f"it fits {where}" if fits else f"IT DOES NOT FIT {where}")
     larger = "qcompile parts shows larger parts; fewer bits or more zeros make the model smaller"
     after = f"qcompile verify {target}" if _is_project(target) else found.after.replace("MODEL", target)
     _next(after if fits else better or larger)
@@ -1034,7 +1070,7 @@ def parts(patterns: tuple[str, ...], as_json: bool) -> None:
     known = catalogue()
     found = list(dict.fromkeys(d for p in patterns for d in search(p))) if patterns else list(known.devices)
     if as_json:
-        click.echo(json.dumps({"parts": [_part_record(d, known.boards_of(d)) for d in found]}, indent=1))
+        _echo(json.dumps({"parts": [_part_record(d, known.boards_of(d)) for d in found]}, indent=1))
         return
     _table(
         "parts",
@@ -1077,7 +1113,7 @@ def calibration() -> None:
     from qcompile.assets import asset
 
     for name in ("errors", "layers", "minifloat_mac", "hls4ml"):
-        click.echo(asset(f"hw/calibration/{name}.md").read_text(encoding="utf-8").replace("```\n", ""))
+        _echo(asset(f"hw/calibration/{name}.md").read_text(encoding="utf-8").replace("```\n", ""))
     _next("qcompile estimate MODEL.onnx --part PART; make calibrate measures and fits again")
 
 
@@ -1089,7 +1125,7 @@ def methods(as_json: bool) -> None:
 
     rows = listed()
     if as_json:
-        click.echo(json.dumps({"methods": rows}, indent=1))
+        _echo(json.dumps({"methods": rows}, indent=1))
         return
     columns = ("name", "kind", "what", "paper", "where")
     _table("methods", columns, [[_number_of(row[c]) if c == "paper" else row[c] for c in columns] for row in rows])

@@ -11,15 +11,33 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
+LONGEST = 2000  # characters of one part of a message; names in a file may have millions
+
+
+def visible(text: object, kept: str = "") -> str:
+    """Text of a model file, an argument or another program with everything escaped that a terminal would obey or hide:
+    control characters, line and direction marks, halves of characters. kept: characters that are meant.
+    """
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def _part(text: str) -> str:
+    """One part of a message: one line, of a bearable length."""
+    text = str(text)
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    return visible(text)
+
 
 class QCompileError(Exception):
     """A problem that the user can mend.
 
-    what: the problem and what is allowed, in one sentence; where: file, node, tensor; hint: the way out.
+    what: the problem and what is allowed, in one sentence; where: file, node, tensor; hint: the way out. Each is one
+    line that a terminal can show, whatever the names in it.
     """
 
     def __init__(self, what: str, where: str = "", hint: str = "") -> None:
-        self.what, self.where, self.hint = what, where, hint
+        self.what, self.where, self.hint = _part(what), _part(where), _part(hint)
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -43,8 +61,9 @@ class UnsupportedError(QCompileError):
     def __init__(self, findings: tuple[Finding, ...], file: str = "") -> None:
         self.findings = findings
         lines = [f"{f.where} ({f.op}): {f.reason}" + (f"; {f.hint}" if f.hint else "") for f in findings]
-        count = f"{len(findings)} node{'s' if len(findings) > 1 else ''} cannot be compiled"
-        super().__init__(count + "\n  - " + "\n  - ".join(lines), file)
+        super().__init__(f"{len(findings)} node{'s' if len(findings) > 1 else ''} cannot be compiled", file)
+        self.what = "\n  - ".join([self.what, *map(_part, lines)])
+        self.args = (str(self),)
 
 
 class ArgumentError(QCompileError, TypeError):

@@ -4,18 +4,22 @@ always beside it.
 
 from __future__ import annotations
 
-import contextlib
-import io
+import json
 from typing import Any
 
 import numpy as np
 
 from qcompile.frontend import Model
 from qcompile.ir import Graph
+from qcompile.isolated import Failed, as_array, as_bytes, call
 from qcompile.sim import reference
+
+Sizes = dict[str, tuple[int, ...]]  # shape of every input, in order
 
 TILE = 64  # vectors
 _CUSTOM = {"Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant", "MultiThreshold"}
+_STANDARD = ("", "ai.onnx", "com.microsoft")
+PATIENCE, PER_VECTOR = 120.0, 20.0  # seconds for the executor, and for each vector more
 
 
 def execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tuple[list[np.ndarray] | None, str]:
@@ -29,20 +33,18 @@ def execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tupl
 def execute_all(
     source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...], inner: bool = True
 ) -> tuple[dict[str, np.ndarray] | None, str]:
-    """As `execute`, by name: outputs, and with `inner` every tensor that a node makes."""
+    """As `execute`, by name: outputs, and with `inner` every tensor that a node makes.
+
+    The executors are native code, and the file may be anybody's: they run in a process of their own.
+    """
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            return _execute(source, graph, inputs, inner)
-    except ImportError as error:
-        return None, f"not run: {error.name} is not installed (pip install 'qcompile[float]')"
-    except Exception as error:  # noqa: BLE001 - the executor is somebody else's; its failure is reported, not ours to handle
-        return (
-            None,
-            (
-                f"not run: the executor fails ({type(error).__name__}:"
-                f" {str(error).splitlines()[0][:100] if str(error) else ''})"
-            ),
-        )
+        return _called("run", source, graph, inputs, inner)
+    except Failed as failure:
+        reason = failure.reason
+        if reason.startswith("ModuleNotFoundError ("):
+            name = reason.split("(")[1].split(")")[0]
+            return None, f"not run: {name} is not installed (pip install 'qcompile[float]')"
+        return None, f"not run: the executor fails ({reason})"
 
 
 def execute_anywhere(model: Model, inputs: tuple[np.ndarray, ...]) -> tuple[list[np.ndarray], str]:
@@ -54,26 +56,66 @@ def execute_anywhere(model: Model, inputs: tuple[np.ndarray, ...]) -> tuple[list
         return found, by
     missing = by.removeprefix("not run: ")
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            return _execute_slowly(model, inputs), f"onnx' reference evaluator; {missing}"
-    except Exception:  # noqa: BLE001 - it lacks operators, and raises anything
+        slowly, by = _called("run_slowly", model.source, model.graph, inputs, False)
+    except Failed:  # it lacks operators
         return _exactly(model.graph, inputs), f"the exact reference; {missing}"
+    return list(slowly.values()), f"{by}; {missing}"
 
 
-def _execute_slowly(model: Model, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+def _called(
+    function: str, source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...], inner: bool
+) -> tuple[dict[str, np.ndarray], str]:
+    """Tensors by name and the executor, of a function below in a process of its own. Failed where it gives none."""
+    request = json.dumps({"sizes": {v.name: v.type.shape for v in graph.inputs}, "inner": inner}).encode()
+    patience = PATIENCE + PER_VECTOR * len(inputs[0])
+    plain = [x.astype(np.float64) if x.dtype == object else x for x in inputs]
+    answer, *found = call(f"{__name__}:{function}", as_array(source), as_array(request), *plain, timeout=patience)
+    told = json.loads(as_bytes(answer))
+    for value, y in zip(graph.outputs, found, strict=not inner):
+        if y.size != len(inputs[0]) * value.type.size:
+            raise Failed(f"it gives '{value.name}' another shape, {list(y.shape[1:])}")
+    return dict(zip(told["names"], found, strict=True)), told["by"]
+
+
+def _answer(found: dict[str, np.ndarray], by: str) -> list[np.ndarray]:
+    return [as_array(json.dumps({"names": list(found), "by": by}).encode()), *found.values()]
+
+
+def _asked(request: np.ndarray) -> tuple[Sizes, bool]:
+    asked = json.loads(as_bytes(request))
+    return {name: tuple(shape) for name, shape in asked["sizes"].items()}, asked["inner"]
+
+
+def run(source: np.ndarray, request: np.ndarray, *inputs: np.ndarray) -> list[np.ndarray]:
+    """Executor and outputs of a file; in a process of its own."""
+    import onnx
+
+    proto = onnx.load_model_from_string(as_bytes(source))
+    held = {t.name: t for t in proto.graph.initializer}
+    outputs = [o.name for o in proto.graph.output]
+    found, by = _execute(proto, *_asked(request), inputs)
+    for name in set(outputs) & set(held):  # which qonnx answers with zeros
+        array = onnx.numpy_helper.to_array(held[name])
+        found[name] = np.broadcast_to(array, (len(inputs[0]), *array.shape))
+    return _answer({name: found[name] for name in dict.fromkeys([*outputs, *found])}, by)
+
+
+def run_slowly(source: np.ndarray, request: np.ndarray, *inputs: np.ndarray) -> list[np.ndarray]:
+    """Outputs by onnx' reference evaluator; in a process of its own."""
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    proto = onnx.load_model_from_string(model.source)
-    _one_vector(proto, model.graph)
+    proto, (sizes, _) = onnx.load_model_from_string(as_bytes(source)), _asked(request)
+    _one_vector(proto, sizes)
     kinds = {i.name: onnx.helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in proto.graph.input}
     runner = ReferenceEvaluator(proto)
-    names = [v.name for v in model.graph.inputs]
-    rows: list[Any] = [
-        runner.run(None, {n: x[i].astype(kinds[n]) for n, x in zip(names, inputs, strict=True)})
-        for i in range(len(inputs[0]))
-    ]
-    return [np.stack([np.asarray(own) for own in outputs]) for outputs in zip(*rows, strict=True)]
+    names = [o.name for o in proto.graph.output]
+    rows = []
+    for i in range(len(inputs[0])):
+        feed = {n: x[i].astype(kinds[n]) for n, x in zip(sizes, inputs, strict=True)}
+        made: list[Any] = runner.run(None, feed)
+        rows.append(dict(zip(names, map(np.asarray, made), strict=True)))
+    return _answer(_stacked(rows), "onnx' reference evaluator")
 
 
 def _exactly(graph: Graph, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
@@ -86,14 +128,13 @@ def _exactly(graph: Graph, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
     return [np.concatenate(parts) for parts in zip(*tiles, strict=True)]
 
 
-def _one_vector(proto: Any, graph: Graph) -> None:
+def _one_vector(proto: Any, sizes: Sizes) -> None:
     """Batch size 1, as our graph has it; shapes that the file states for other batch sizes are dropped."""
-    shapes = {v.name: v.type.shape for v in graph.inputs}
     del proto.graph.value_info[:]
     for info in proto.graph.input:
-        if info.name in shapes:
+        if info.name in sizes:
             del info.type.tensor_type.shape.dim[:]
-            for size in shapes[info.name]:
+            for size in sizes[info.name]:
                 info.type.tensor_type.shape.dim.add().dim_value = size
     for info in proto.graph.output:
         info.type.tensor_type.ClearField("shape")
@@ -106,15 +147,12 @@ def _names(proto: Any, inner: bool) -> list[str]:
 
 
 def _execute(
-    source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...], inner: bool
+    proto: Any, sizes: Sizes, inner: bool, inputs: tuple[np.ndarray, ...]
 ) -> tuple[dict[str, np.ndarray], str]:
     import onnx
 
-    proto = onnx.load_model_from_string(source)
-    if all(
-        node.domain in ("", "ai.onnx", "com.microsoft") and node.op_type not in _CUSTOM for node in proto.graph.node
-    ):
-        return _execute_plain(proto, graph, inputs, inner)
+    if all(node.domain in _STANDARD and node.op_type not in _CUSTOM for node in proto.graph.node):
+        return _execute_plain(proto, sizes, inner, inputs)
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.core.onnx_exec import execute_onnx
     from qonnx.transformation.infer_shapes import InferShapes
@@ -122,14 +160,16 @@ def _execute(
     for node in proto.graph.node:
         if node.op_type in _CUSTOM:
             node.domain = "qonnx.custom_op.general"
-    _one_vector(proto, graph)
+        elif node.domain not in _STANDARD and not node.domain.startswith("qonnx."):
+            raise ValueError(f"no executor for domain '{node.domain}'")  # qonnx would import a module of that name
+    _one_vector(proto, sizes)
     if not any(o.domain == "qonnx.custom_op.general" for o in proto.opset_import):
         proto.opset_import.append(onnx.helper.make_opsetid("qonnx.custom_op.general", 1))
     model: Any = ModelWrapper(proto).transform(InferShapes())
     names = _names(proto, inner)
     rows = []
     for i in range(len(inputs[0])):
-        feed = {v.name: x[i].astype(np.float32) for v, x in zip(graph.inputs, inputs, strict=True)}
+        feed = {name: x[i].astype(np.float32) for name, x in zip(sizes, inputs, strict=True)}
         out = execute_onnx(model, feed, return_full_exec_context=inner)
         rows.append({n: np.asarray(out[n]) for n in names if n in out})
     return _stacked(rows), "qonnx"
@@ -140,13 +180,13 @@ def _stacked(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def _execute_plain(
-    proto: Any, graph: Graph, inputs: tuple[np.ndarray, ...], inner: bool
+    proto: Any, sizes: Sizes, inner: bool, inputs: tuple[np.ndarray, ...]
 ) -> tuple[dict[str, np.ndarray], str]:
     """onnxruntime on standard operators, without its optimisations: those change the results of quantized graphs."""
     import onnx
     import onnxruntime
 
-    _one_vector(proto, graph)
+    _one_vector(proto, sizes)
     names = _names(proto, inner)
     known = {o.name for o in proto.graph.output}
     proto.graph.output.extend([onnx.ValueInfoProto(name=n) for n in names if n not in known])
@@ -157,9 +197,7 @@ def _execute_plain(
     kinds = {i.name: _KINDS.get(i.type, np.float32) for i in session.get_inputs()}
     rows = []
     for i in range(len(inputs[0])):
-        feed = {
-            v.name: x[i].astype(kinds[v.name]) for v, x in zip(graph.inputs, inputs, strict=True) if v.name in kinds
-        }
+        feed = {name: x[i].astype(kinds[name]) for name, x in zip(sizes, inputs, strict=True) if name in kinds}
         rows.append(dict(zip(names, map(np.asarray, session.run(names, feed)), strict=True)))
     return _stacked(rows), "onnxruntime"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -82,7 +83,7 @@ class Options:
             )
         if not 0.1 <= self.clock_ns <= 1000:
             raise QCompileError(f"the clock period is {self.clock_ns} ns; 0.1 to 1000 are possible")
-        if not self.part or len(self.part) > 40 or not all(c.isalnum() or c in "-_" for c in self.part):
+        if not self.part or len(self.part) > 40 or not re.fullmatch(r"[A-Za-z0-9_-]+", self.part):
             raise QCompileError(f"'{self.part}' is no part name", hint="for example xc7z020clg400-1")
 
     def formats(self) -> tuple[Format, ...]:

@@ -291,13 +291,10 @@ def _map_record(node: Node, low: int, high: int, fabric: Fabric) -> dict[str, An
 
 
 def _readme(design: Design, proofs: dict[str, Any]) -> bytes:
-    def clean(text: str) -> str:
-        return "".join(c if c.isalnum() or c in " _.-#:" else "_" for c in text)[:60]
-
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters["clean"] = clean
+    environment.filters["remark"] = hls.remark
     source = asset("templates/hls/README.md.j2").read_text()
     record = manifest(design, {})
     return (

@@ -10,16 +10,13 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
+from qcompile.errors import visible
+
 GAP = "  "
 _NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?(\.\.[-+]?[\d.,]+|(x\d+)+| ?%)?|exact")  # ranges, shapes, shares too
 _LEAST, _LEAST_PROSE = 12, 24  # characters to which names and sentences may shrink
 _CUT = ".."
 LINE, ROWS, ALIKE = 100, 20, 4  # characters, rows of a table, facts of one name that a prompt shows
-
-
-def printable(text: Any) -> str:
-    """Text of a model file without what a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], width: int | None = None) -> str:
@@ -29,9 +26,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], wid
     shortened in the middle, alike ones so that they stay apart; sentences continue on the next line; columns that still
     do not fit follow below, beside the first column again.
     """
-    cells = [[printable(c) for c in row] for row in rows]
+    cells = [[visible(c) for c in row] for row in rows]
     held = [_Column(name, [row[i] for row in cells], i == 0) for i, name in enumerate(columns)]
-    head = f"{paragraph(printable(title), width)}\n" if title else ""
+    head = f"{paragraph(visible(title), width)}\n" if title else ""
     if width is not None:
         _shrink(held, width)
     return head + "\n".join(_block(block, len(cells)) for block in _blocks(held, width))
@@ -53,8 +50,8 @@ def card(title: str, facts: Sequence[tuple[str, Any]]) -> str:
     """A title and some lines below it: what an object looks like at a prompt."""
     facts = _few(facts)
     most = max((len(name) for name, _ in facts), default=0)
-    lines = [f"  {name:<{most}}  {shortened([printable(text)], LINE)[0]}" for name, text in facts]
-    return "\n".join([printable(title), *lines])
+    lines = [f"  {name:<{most}}  {shortened([visible(text)], LINE)[0]}" for name, text in facts]
+    return "\n".join([visible(title), *lines])
 
 
 def _few(facts: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -79,11 +76,9 @@ def html(
     """The same for a notebook, with a table of the first rows below it."""
 
     def line(cells: Sequence[Any], kind: str) -> str:
-        return "<tr>" + "".join(f"<{kind}>{escaping.escape(printable(c))}</{kind}>" for c in cells) + "</tr>"
+        return "<tr>" + "".join(f"<{kind}>{escaping.escape(visible(c))}</{kind}>" for c in cells) + "</tr>"
 
-    text = (
-        f"<b>{escaping.escape(printable(title))}</b><table>{''.join(line(fact, 'td') for fact in _few(facts))}</table>"
-    )
+    text = f"<b>{escaping.escape(visible(title))}</b><table>{''.join(line(fact, 'td') for fact in _few(facts))}</table>"
     if rows:
         more = f"<p>and {len(rows) - ROWS} more</p>" if len(rows) > ROWS else ""
         body = "".join(line(row, "td") for row in rows[:ROWS])

@@ -51,6 +51,7 @@ FLAGS = ["-std=c++17", "-O1"]  # as in the emitted Makefile, which takes CXXFLAG
 
 def pytest_configure(config: pytest.Config) -> None:
     """The headers of ap_types are parsed once, not by each of some 500 compilations: half of their time."""
+    os.environ["QCOMPILE_TRACEBACK"] = "1"  # faults are to be seen, not told in one line
     if hasattr(config, "workerinput") or "CXXFLAGS" in os.environ or shutil.which("g++") is None:
         return
     folder = config.precompiled = Path(tempfile.mkdtemp(prefix="qcompile-"))

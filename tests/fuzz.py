@@ -282,7 +282,8 @@ KINDS = {
 
 def judge(command: Command) -> str | None:
     """What is wrong with a run of the command line; None if nothing is."""
-    found = click.testing.CliRunner().invoke(qcompile, command, prog_name="qcompile")
+    runner = click.testing.CliRunner(env={"QCOMPILE_TRACEBACK": "1"})  # no last net under what is to be found
+    found = runner.invoke(qcompile, command, prog_name="qcompile")
     error = found.exception
     if error is not None and not isinstance(error, SystemExit):
         lines = traceback.format_exception(type(error), error, error.__traceback__)

@@ -21,6 +21,7 @@ from qcompile.sim import reference
 ORDER = [
     "errors",
     "tables",
+    "isolated",
     "assets",
     "formats",
     "documents",
@@ -123,3 +124,16 @@ def test_verifier_names_what_is_wrong() -> None:
     with pytest.raises(qc.VerificationError) as caught:
         ir.verify(ir.Graph("g", "model", (x,), (node.output,), (node,)))
     assert str(caught.value) == "g: Reshape -> 'y' (node 'r' (Reshape)): cannot reshape [1, 4] to [2, 3]"
+
+
+def test_one_function_prints() -> None:
+    """`_echo` and the line of progress escape what a terminal would obey; nothing else may print, nor a library."""
+    prints = [
+        f"{path.relative_to(ROOT)}: {node.lineno}"
+        for path in (ROOT / "qcompile").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "click.echo", "click.secho", "rich.print")
+    ]
+    assert sorted(p.split(":")[0] for p in prints) == ["qcompile/cli.py", "qcompile/cli.py", "qcompile/isolated.py"], (
+        prints
+    )

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.tables import printable, shortened
+from qcompile.errors import visible
+from qcompile.tables import shortened
 
 BLUE, RED, GREEN, GREY = "#4477aa", "#ee6677", "#228833", "#bbbbbb"  # Paul Tol's bright scheme
 _MOST = 60  # tensors of a picture
@@ -67,7 +68,7 @@ def _label(name: str, length: int = 34) -> str:
 
 def _labels(names: Sequence[str], length: int = 34) -> list[str]:
     """Names for a picture, cut in the middle so that they stay apart."""
-    return [name.replace("$", r"\$") for name in shortened([printable(n) for n in names], length)]
+    return [name.replace("$", r"\$") for name in shortened([visible(n) for n in names], length)]
 
 
 def _sensitivity(pyplot: Any, f: Figures) -> Any:

@@ -10,7 +10,7 @@ from qcompile.cost.budget import NAMES
 from qcompile.cost.devices import Device
 from qcompile.cost.report import shares
 from qcompile.cost.resources import Estimate, Resources, together
-from qcompile.errors import QCompileError
+from qcompile.errors import QCompileError, visible
 from qcompile.files import write_file
 
 MOST = 40  # bars; what is left is one bar
@@ -84,7 +84,7 @@ def _bars(estimate: Estimate) -> list[tuple[str, Resources]]:
 
 
 def _label(name: str, op: str) -> str:
-    name = "".join(c if c.isprintable() else "?" for c in name)
+    name = visible(name)
     short = name if len(name) <= 32 else "..." + name[-29:]
     return f"{short} ({op})".replace("$", r"\$")  # matplotlib reads formulas between dollars
 

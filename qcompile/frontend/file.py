@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from onnx import TensorProto, numpy_helper
 
 from qcompile.errors import QCompileError
 
-_LIMIT = 2**31  # protobuf's own limit, and ours for external data of one tensor
+_LIMIT = 2**31  # bytes: protobuf's own limit, and ours for all external data
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -20,16 +21,35 @@ def read_model(path: Path) -> onnx.ModelProto:
     if not os.path.isfile(path):  # Path's own methods raise for names that are too long
         raise QCompileError("this is not a file" if os.path.exists(path) else "there is no such file", str(path))
     try:
+        if os.path.getsize(path) > _LIMIT:
+            raise QCompileError("the file is larger than 2 GiB", str(path), "keep the weights in a file beside it")
         data = path.read_bytes()
     except OSError as error:
         raise QCompileError(f"the file cannot be read: {error.strerror}", str(path)) from None
-    model = parse_model(data, str(path))
-    _load_external(model.graph, path.resolve().parent, str(path))
+    model = _parsed(data, str(path))
+    room = _LIMIT
+    for tensor in _external(model):
+        room -= _load_tensor(tensor, path.resolve().parent, str(path), room)
     return model
 
 
 def parse_model(data: bytes, where: str) -> onnx.ModelProto:
-    """ModelProto of its bytes."""
+    """ModelProto of its bytes, which have no folder and so no external data."""
+    return in_memory(_parsed(data, where), where)
+
+
+def in_memory(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """The same model; QCompileError where it has data in files, because nothing says in which folder they are."""
+    for tensor in _external(model):
+        raise QCompileError(
+            "its data lie in another file, and a model in memory has no folder in which that could be",
+            f"{where}: tensor '{tensor.name}'",
+            "give the path of the model, or load it with its data (onnx.load, then SerializeToString)",
+        )
+    return model
+
+
+def _parsed(data: bytes, where: str) -> onnx.ModelProto:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
@@ -40,14 +60,32 @@ def parse_model(data: bytes, where: str) -> onnx.ModelProto:
     return model
 
 
-def _load_external(graph: onnx.GraphProto, folder: Path, where: str) -> None:
-    tensors = [*graph.initializer, *(a.t for n in graph.node for a in n.attribute if a.HasField("t"))]
-    for tensor in tensors:
-        if tensor.data_location == TensorProto.EXTERNAL:
-            _load_tensor(tensor, folder, where)
+def _external(model: onnx.ModelProto) -> list[TensorProto]:
+    """All tensors with data in other files, wherever they stand: in subgraphs and functions too."""
+    found = [*_tensors_of(model.graph)]
+    found += [t for f in model.functions for n in f.node for t in _tensors_of_node(n)]
+    return [t for t in found if t.data_location == TensorProto.EXTERNAL]
 
 
-def _load_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
+def _tensors_of(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        yield from _tensors_of_node(node)
+
+
+def _tensors_of_node(node: onnx.NodeProto) -> Iterator[TensorProto]:
+    for a in node.attribute:
+        yield from (a.t, *a.tensors)
+        for sparse in (a.sparse_tensor, *a.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+        for graph in (a.g, *a.graphs):
+            yield from _tensors_of(graph)
+
+
+def _load_tensor(tensor: TensorProto, folder: Path, where: str, room: int) -> int:
+    """Reads the data into the tensor: at most `room` bytes; how many it were."""
     info = {e.key: e.value for e in tensor.external_data}
     place = f"{where}: tensor '{tensor.name}'"
     try:
@@ -66,7 +104,9 @@ def _load_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
         raise QCompileError("the offset or length of its external data is no number", place) from None
     size = target.stat().st_size
     length = size - offset if length < 0 else length
-    if offset < 0 or length > _LIMIT or offset + length > size:
+    if length > room:
+        raise QCompileError("the model's external data are larger than 2 GiB", place)
+    if offset < 0 or length < 0 or offset + length > size:
         raise QCompileError(f"its external data reaches outside '{target.name}'", place, "export the model again")
     try:
         with target.open("rb") as file:
@@ -76,10 +116,13 @@ def _load_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
         raise QCompileError(f"its external data cannot be read: {error.strerror}", place) from None
     tensor.data_location = TensorProto.DEFAULT
     del tensor.external_data[:]
+    return length
 
 
 def to_array(tensor: TensorProto) -> np.ndarray:
     """The tensor's numbers. ValueError says what is wrong."""
+    if tensor.data_location == TensorProto.EXTERNAL:
+        raise ValueError(f"tensor '{tensor.name}' lies in another file")
     count = 1
     for d in tensor.dims:
         if d < 0:

@@ -5,6 +5,7 @@ imported.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.shape_inference
 
 from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.formats import FixedPoint, Format, Overflow, parse_format
@@ -21,6 +21,7 @@ from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.file import to_array
 from qcompile.frontend.kinds import complaint, output_kinds
 from qcompile.ir import Graph, Node, Origin, Shape, TensorType, Value, ops, output_shape, verify
+from qcompile.isolated import Failed, as_array, as_bytes, call
 
 Tensor = Value | Const
 
@@ -207,12 +208,25 @@ def import_model(model: onnx.ModelProto, file: str) -> Imported:
     return found
 
 
+PATIENCE = 20.0  # seconds for the inference of shapes
+
+
 def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    """Static shapes for one sample, as far as ONNX's own inference finds them."""
+    """Static shapes for one sample, as far as ONNX's own inference finds them, which damaged files can crash."""
     try:
-        inferred = onnx.shape_inference.infer_shapes(model).graph
-    except Exception:  # noqa: BLE001 - onnx raises types of its C++ side for damaged models; the rules report the defects
+        (found,) = call(f"{__name__}:infer_shapes", as_array(model.SerializeToString()), timeout=PATIENCE)
+    except (Failed, ValueError):  # ValueError: too large; the rules report the defects
         return {}
+    return {name: tuple(shape) for name, shape in json.loads(as_bytes(found)).items() if math.prod(shape) <= _LARGEST}
+
+
+def infer_shapes(source: np.ndarray) -> list[np.ndarray]:
+    """Name -> shape of an ONNX file's inner tensors as JSON; runs native code, so in a process of its own."""
+    import onnx.shape_inference
+
+    model = onnx.ModelProto()
+    model.ParseFromString(as_bytes(source))
+    inferred = onnx.shape_inference.infer_shapes(model).graph
     known = {t.name for t in inferred.initializer}
     batches = {0} | {
         i.type.tensor_type.shape.dim[0].dim_value
@@ -224,8 +238,8 @@ def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
         dims = [d.dim_value for d in info.type.tensor_type.shape.dim]
         dims[:1] = [1] if len(dims) > 1 and dims[0] in batches else dims[:1]
         if dims and all(d > 0 for d in dims):
-            found[info.name] = tuple(dims)
-    return found
+            found[info.name] = dims
+    return [as_array(json.dumps(found).encode())]
 
 
 def _fixed_batch(graph: onnx.GraphProto) -> int:

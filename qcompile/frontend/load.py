@@ -12,7 +12,7 @@ import onnx
 
 from qcompile.errors import QCompileError, keywords
 from qcompile.formats import Format
-from qcompile.frontend.file import parse_model, read_model
+from qcompile.frontend.file import in_memory, parse_model, read_model
 from qcompile.frontend.importer import import_model
 from qcompile.ir import Graph
 from qcompile.tables import card, html, shape
@@ -69,7 +69,8 @@ def load(source: Any, example: Any = None) -> Model:
     if isinstance(source, bytes):
         return _import(parse_model(source, "model"), "model", "model")
     if isinstance(source, onnx.ModelProto):
-        return _import(source, source.graph.name or "model", source.graph.name or "model")
+        name = source.graph.name or "model"
+        return _import(in_memory(source, name), name, name)
     if hasattr(source, "state_dict"):
         from qcompile.frontend.brevitas import export
 

@@ -1,7 +1,7 @@
 """HLS C++ for Vitis HLS and PandA-Bambu; C simulation with g++."""
 
 from qcompile.backends.hls.emit import emit, read_trace, read_vectors, trace_file, traced_values, vector_file
-from qcompile.backends.hls.names import identifier
+from qcompile.backends.hls.names import identifier, remark
 from qcompile.backends.hls.ports import PortLayout
 from qcompile.backends.hls.view import layout, multiplications, parallel_too_big, rolled, trace_words
 
@@ -14,6 +14,7 @@ __all__ = [
     "parallel_too_big",
     "read_trace",
     "read_vectors",
+    "remark",
     "rolled",
     "trace_file",
     "trace_words",

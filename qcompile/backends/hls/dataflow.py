@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from qcompile.backends.hls.names import remark
 from qcompile.backends.hls.ports import PortLayout
 from qcompile.backends.hls.view import (
     RULES,
@@ -21,7 +22,7 @@ from qcompile.backends.hls.view import (
     trace_words,
 )
 from qcompile.formats import Bipolar, FixedPoint, Minifloat
-from qcompile.ir import Graph, Node, Value, ops
+from qcompile.ir import Graph, Node, Origin, Value, ops
 from qcompile.passes.ranges import Range, ranges, row_ranges
 from qcompile.schedule.order import places, stream_shape, to_stream
 from qcompile.schedule.stages import (
@@ -193,6 +194,12 @@ def _unrolled(label: str, count: int, *lines: str) -> list[str]:
     ]
 
 
+def _what(origin: Origin) -> str:
+    """The node that a process executes, for the comment above it; a name that is no plain one is in schedule.json."""
+    name = origin.node or origin.tensor
+    return f"{remark(origin.op)} {name if remark(name) == name else ''}".strip()
+
+
 def _array(t: Tensor, count: int, static: bool = False) -> list[str]:
     lines = [f"{'static ' if static else ''}{t.ctype} {t.variable}[{count}];"]
     return lines if static else [*lines, f"#pragma HLS array_partition variable={t.variable} complete"]
@@ -229,7 +236,7 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
         if loaded:
             types = [*types, *(f"{LOAD_STREAM} &load_{r.name}" for r in loaded), "const bool reload"]
             names = [*names, *(f"l_{r.name}" for r in loaded), "reload"]
-        what = str(stage.result.origin) if stage.node is not None else "streams"
+        what = _what(stage.result.origin) if stage.node is not None else "streams"
         processes.append(Process(name, what, tuple(types), tuple(lines), f"{name}({', '.join(names)})"))
     channels = tuple(
         Channel(f"hls::stream<{e.stream_lanes(i)}::word>", f"s{i}", plan.depth[i]) for i in range(len(network.streams))

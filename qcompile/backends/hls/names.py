@@ -1,4 +1,4 @@
-"""C identifiers from texts that are not to be trusted."""
+"""What is emitted of texts that are not to be trusted: C identifiers, and remarks in comments and pages."""
 
 from __future__ import annotations
 
@@ -36,3 +36,11 @@ def identifier(text: str) -> str:
         or name.startswith("str")
     )
     return f"net_{name}"[:40].rstrip("_") if plain else name
+
+
+def remark(text: object, most: int = 60) -> str:
+    """At most `most` characters that end no comment, quote, line or word of C, Tcl, make, shell, Markdown or HTML, and
+    that lead to no other folder.
+    """
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in " _.-#:/") else "_" for c in str(text)[:most])
+    return re.sub(r"\.\.+|//+", "_", kept)
