@@ -280,9 +280,7 @@ def kind(node: Node, constants: set[str]) -> str:
         weights = node.inputs[1]
         if weights.name not in constants or node.inputs[0].name in constants or data.shape[0] != 1 or not _rom(weights):
             return WHOLE
-        if op.groups == 1:
-            return MATVEC
-        return DEPTHWISE if op.groups == data.shape[1] == weights.type.shape[0] else WHOLE
+        return DEPTHWISE if 1 < op.groups == data.shape[1] == weights.type.shape[0] else MATVEC
     if isinstance(op, (ops.SumPool, ops.MaxPool)):
         return REDUCE if data.shape[0] == 1 else WHOLE
     if isinstance(op, (ops.Map, ops.Mul)):
@@ -321,8 +319,8 @@ def limits(node: Node, unit: str) -> Folding:
     """The outputs and terms of a node: pe divides the first, simd the second."""
     channels = node.output.type.shape[1] if len(node.output.type.shape) > 1 else 1
     if unit == MATVEC:
-        inputs = node.inputs[0].type.shape[1]
-        return Folding(channels, inputs)
+        groups = groups_of(node)
+        return Folding(channels // groups, node.inputs[0].type.shape[1] // groups)
     if unit == CONCAT:
         channels = math.gcd(*(v.type.shape[1] for v in node.inputs))
     return Folding(channels, 1)
@@ -372,7 +370,7 @@ def _add(b: _Builder, node: Node, after: Node | None, constants: set[str]) -> No
         fold, out = Folding(), b.stream(result, 1)
     elif unit == MATVEC:
         fold = folding(b, node, unit, Folding())
-        taken = (_windows(b, node, fold.simd, False),)
+        taken = (_windows(b, node, fold.simd, groups_of(node) > 1),)
         out = b.stream(result, fold.pe)
     elif unit in (DEPTHWISE, REDUCE):
         fold = folding(b, node, unit, Folding())
@@ -390,6 +388,11 @@ def _add(b: _Builder, node: Node, after: Node | None, constants: set[str]) -> No
 def kernel_of(node: Node) -> Shape:
     """Sizes of the windows of a convolution or pool."""
     return node.inputs[1].type.shape[2:] if isinstance(node.op, ops.Conv) else node.op.kernel
+
+
+def groups_of(node: Node) -> int:
+    """Groups of channels that have weights of their own; they follow one another in a matrix-vector unit."""
+    return node.op.groups if isinstance(node.op, ops.Conv) else 1
 
 
 def slides(node: Node) -> bool:

@@ -33,6 +33,7 @@ from qcompile.schedule.stages import (
     Network,
     Stage,
     Stream,
+    groups_of,
     kernel_of,
 )
 
@@ -94,7 +95,9 @@ def _width(before: Stream, after: Stream) -> Traffic:
 
 @dataclass(frozen=True)
 class Loops:
-    """Loop bounds of a matrix-vector unit: places, groups of rows, folds of a row."""
+    """Loop bounds of a matrix-vector unit: vectors (places, times the groups of a grouped convolution), groups of rows,
+    folds of a row.
+    """
 
     places: int
     groups: int
@@ -106,6 +109,7 @@ def matvec_of(stage: Stage) -> Loops:
     weights = stage.node.inputs[1].type.shape
     rows = weights[1] if isinstance(stage.node.op, ops.MatMul) else weights[0]
     columns = weights[0] if isinstance(stage.node.op, ops.MatMul) else math.prod(weights[1:])
+    rows //= groups_of(stage.node)
     return Loops(stage.node.output.type.size // rows, rows // stage.folding.pe, columns // stage.folding.simd)
 
 

@@ -42,6 +42,7 @@ from qcompile.schedule.stages import (
     Network,
     Stage,
     Stream,
+    groups_of,
     port_lanes,
     port_value,
 )
@@ -576,10 +577,11 @@ def _matvec(e: _Emitter, stage: Stage) -> list[str]:
     node = stage.node
     assert node is not None
     data, weights = node.inputs
-    s, fold = matvec_of(stage), stage.folding
+    s, fold, channel_groups = matvec_of(stage), stage.folding, groups_of(node)
     rom, w = _rom(e, weights, _folded_weights(node, fold.pe, fold.simd, e), fold.pe * fold.simd)
     x, total = e.tensor(data, "x"), e.tensor(node.output, "total")
     types = f"{x.reader}, {w.reader}, {product_type(e.builder(), node, total)}"
+    rows = f"(c * {s.groups} + g)" if channel_groups > 1 else "g"
     body = [
         *_array(w, fold.pe * fold.simd),
         *_array(x, fold.simd),
@@ -590,17 +592,18 @@ def _matvec(e: _Emitter, stage: Stage) -> list[str]:
             f"if (g == 0) vector[f * {fold.simd} + l] = x[l];",
             f"x[l] = vector[f * {fold.simd} + l];",
         ),  # for later groups
-        f"qc::weights<{rom}, {w.ctype}>({{}}, g * {s.folds} + f, w);".replace("{}", e.roms[-1].name),
+        f"qc::weights<{rom}, {w.ctype}>({e.roms[-1].name}, {rows} * {s.folds} + f, w);",
         f"qc::multiply_add<{fold.pe}, {fold.simd}, {types}>(x, w, total, f == 0);",
-        *_finish(e, stage, f"f == {s.folds - 1}", f"(p * {s.groups} + g) * {fold.pe}"),
+        *_finish(e, stage, f"f == {s.folds - 1}", f"(p * {s.groups * channel_groups} + {rows}) * {fold.pe}"),
     ]
     vector = [
         f"static {x.ctype} vector[{s.folds * fold.simd}];",
         f"#pragma HLS array_partition variable=vector cyclic factor={fold.simd}",
     ]
-    loops = _loop(
-        "PLACE", "p", s.places, _loop("GROUP", "g", s.groups, _loop("FOLD", "f", s.folds, body), False), False
-    )
+    loops = _loop("GROUP", "g", s.groups, _loop("FOLD", "f", s.folds, body), False)
+    if channel_groups > 1:
+        loops = _loop("CHANNELS", "c", channel_groups, loops, False)
+    loops = _loop("PLACE", "p", s.places // channel_groups, loops, False)
     return [*vector, *_array(total, fold.pe), *loops]
 
 
@@ -667,12 +670,16 @@ def _words(codes: np.ndarray, width: int) -> np.ndarray:
 
 
 def _folded_weights(node: Node, pe: int, simd: int, e: _Emitter) -> np.ndarray:
-    """[groups * folds, pe * simd]: the weights of every step, inputs of a window in the order of its stream."""
+    """[groups * folds, pe * simd]: the weights of every step, inputs of a window in the order of its stream: places of
+    the window, channels last; where channels are in groups one token of channels after the other, of each all places.
+    """
     w = np.asarray(_units(e, node.inputs[1]))
     if isinstance(node.op, ops.MatMul):
         rows = w.T
+    elif node.op.groups == 1:
+        rows = np.moveaxis(w, 1, -1).reshape(w.shape[0], -1)
     else:
-        rows = np.moveaxis(w, 1, -1).reshape(w.shape[0], -1)  # places of the window, channels last
+        rows = w.reshape(w.shape[0], -1, simd, math.prod(w.shape[2:])).swapaxes(2, 3).reshape(w.shape[0], -1)
     groups, folds = rows.shape[0] // pe, rows.shape[1] // simd
     return rows.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3).reshape(groups * folds, pe * simd)
 
