@@ -140,12 +140,13 @@ class Hand:
         ends = evaluate_rows(op, np.stack([low, high], axis=-1))
         makers = {
             "thresholds": lambda: implement._thresholds(op, low, high, ends),
+            "search": lambda: dataclasses.replace(implement._thresholds(op, low, high, ends), search=True),
             "table": lambda: implement._table(op, low, high),
             "multiply-add-shift": lambda: multiply_add_shift(op, low, high, ends),
             "": lambda: op.impl or implement.choose(node, low, high, FABRIC),
         }
         impl = makers[kind]()
-        assert impl is not None and kind in ("", impl.kind)
+        assert impl is not None and kind in ("", "search", impl.kind)
         return self.add(dataclasses.replace(op, impl=impl), *inputs, shape=shape)
 
     def graph(self, *outputs: Value) -> Graph:
@@ -325,8 +326,8 @@ def test_map_kinds(tmp_path: Path) -> None:
     channels = [Fraction(int(s), 3) for s in rng.integers(20, 400, 5)]
     out = [
         g.map(quantizing(FixedPoint(2, 0, True), Fraction(77, 3)), acc, shape=shape, kind="thresholds"),
-        g.map(quantizing(FixedPoint(6, 0, True), Fraction(41, 3)), acc, shape=shape, kind="thresholds"),
-        g.map(quantizing(FixedPoint(6, 0, False), channels, np.arange(5), one), acc, shape=shape, kind="thresholds"),
+        g.map(quantizing(FixedPoint(6, 0, True), Fraction(41, 3)), acc, shape=shape, kind="search"),
+        g.map(quantizing(FixedPoint(6, 0, False), channels, np.arange(5), one), acc, shape=shape, kind="search"),
         g.map(quantizing(S8, Fraction(17, 4)), acc, shape=shape, kind="multiply-add-shift"),
         g.map(quantizing(S8, Fraction(6)), acc, shape=shape, kind="multiply-add-shift"),
         g.map(quantizing(S8, Fraction(4)), acc, shape=shape, kind="multiply-add-shift"),

@@ -14,6 +14,7 @@ import numpy as np
 
 from qcompile.cost import parallel
 from qcompile.cost import primitives as hw
+from qcompile.cost.memory import held_rows
 from qcompile.cost.parallel import (
     accumulator_bits,
     decoders,
@@ -25,7 +26,7 @@ from qcompile.cost.parallel import (
 )
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Resources
-from qcompile.cost.site import Site, bits, rows_of, terms
+from qcompile.cost.site import Site, bits, kernel_of, rows_of, slides, terms
 from qcompile.formats import Bipolar, Format, Minifloat
 from qcompile.ir import ops
 
@@ -91,17 +92,19 @@ def matrix_vector(
     data: Format | None,
     weights: Format | None,
     acc_bits: int,
-    in_rom: bool = True,
+    stored: int | None = None,
+    groups: int = 1,
 ) -> Resources:
-    """A matrix-vector unit: pe x simd products, an adder tree and an accumulator per row at work, weights in ROMs, the
-    vector in a buffer.
+    """A matrix-vector unit: pe x simd products, an adder tree and an accumulator per row at work, weights in ROMs (of
+    `stored` bits each, 0: none), the vector in a buffer. groups: of rows with vectors of their own.
 
     cycles = places * ceil(rows / pe) * ceil(columns / simd), the folding of FINN (Umuroglu et al. 2017, section 4).
     """
     pe, simd = min(pe, rows), min(simd, columns)
     depth = _steps(rows, pe) * _steps(columns, simd)
-    out = unit(fabric, rows, columns, pe, simd, data, weights, acc_bits, in_rom) + counters(fabric, places) + HANDSHAKE
-    if rows > pe:  # the vector is read again for every group of rows
+    out = unit(fabric, rows, columns, pe, simd, data, weights, acc_bits, stored)
+    out = out + counters(fabric, places, groups) + HANDSHAKE
+    if rows // groups > pe:  # the vector is read again for every group of rows
         out = out + hw.fifo(fabric, _steps(columns, simd), simd * width(data))
     return timed(out, places * depth)
 
@@ -115,7 +118,7 @@ def unit(
     data: Format | None,
     weights: Format | None,
     acc_bits: int,
-    in_rom: bool = True,
+    stored: int | None = None,
 ) -> Resources:
     """The inside of a matrix-vector unit, to which the vector comes again for every group of rows: products, sums,
     weights, counters.
@@ -141,7 +144,8 @@ def unit(
         row.then(hw.adder(fabric, acc_bits - (columns & -columns).bit_length() + 1)) if signs else row
     )  # zeros below the constant are wires
     out = row.times(pe) + Resources(ff=simd * width(data)) + counters(fabric, groups * folds, folds)
-    return out + hw.rom(fabric, groups * folds, pe * simd * width(weights)) if in_rom else out
+    each = width(weights) if stored is None else stored
+    return out + hw.rom(fabric, groups * folds, pe * simd * each) if each else out
 
 
 def turned_products(data: Format | None, weights: Format | None) -> bool:
@@ -159,79 +163,85 @@ def _mat_mul(s: Site) -> Resources:
         columns = terms(s.node)
         last = s.node.output.type.shape[-1]
         memory = hw.fifo(s.fabric, s.node.inputs[1].type.size, width(b))
-        whole = matrix_vector(
-            s.fabric, last, columns, s.outputs // last, s.folding.pe, s.folding.simd, a, b, acc, in_rom=False
-        )
+        whole = matrix_vector(s.fabric, last, columns, s.outputs // last, s.folding.pe, s.folding.simd, a, b, acc, 0)
         return timed(whole + memory, whole.latency)
     rows, places = rows_of(s)
     weights = s.node.inputs[s.constant].type.format
     count, columns = rows.shape
     return matrix_vector(
-        s.fabric, count, columns, places, s.folding.pe, s.folding.simd, s.data.type.format, weights, acc
+        s.fabric, count, columns, places, s.folding.pe, s.folding.simd, s.data.type.format, weights, acc, s.stored
     )
 
 
 @_rule(ops.Conv)
 def _conv(s: Site) -> Resources:
     """A matrix-vector unit behind a sliding window; the groups of a grouped convolution follow one another."""
-    op: ops.Conv = s.node.op
     data, weights = s.node.inputs[0].type, s.node.inputs[1].type
-    window = sliding_window(
-        s.fabric, data.shape[-3:], weights.shape[2:], op.dilations, width(data.format), s.folding.simd
-    )
-    rows, places = weights.shape[0], s.outputs // weights.shape[0]
+    rows = weights.shape[0]
     unit = matrix_vector(
         s.fabric,
         rows,
         terms(s.node),
-        places,
+        s.outputs // rows,
         s.folding.pe,
         s.folding.simd,
         data.format,
         weights.format,
         bits(s.node.output.type.format),
+        s.stored if s.weights is not None else 0,
+        s.node.op.groups,
     )
-    return timed(
-        window + unit, max(unit.latency, _steps(data.size, min(s.folding.simd, data.shape[-len(op.strides) - 1])))
-    )
+    lanes = s.folding.pe if s.node.op.groups == rows == data.shape[1] else s.folding.simd
+    return timed(sliding_window(s, lanes) + unit, max(unit.latency, _steps(data.size, lanes)))
 
 
-def sliding_window(
-    fabric: Fabric,
-    image: tuple[int, ...],
-    kernel: tuple[int, ...],
-    dilations: tuple[int, ...],
-    number_bits: int,
-    simd: int,
-) -> Resources:
-    """Line buffers of the rows that a window still needs, `simd` channels wide, and the counters of reader and
-    writer.
+def sliding_window(s: Site, lanes: int) -> Resources:
+    """The buffer of the rows that windows need, in words of `lanes` channels, and the counters of reader and writer;
+    nothing where a unit takes the data as they are.
     """
-    channels, *plane = image if len(image) > len(kernel) else (1, *image)
-    across = plane[-1]
-    reach = [d * (k - 1) for k, d in zip(kernel, dilations, strict=False)]
-    held = (reach[0] * across + reach[-1] + 1 if len(kernel) == 2 else reach[-1] + 1) * channels
-    wide = min(simd, channels)
-    return hw.line_buffer(fabric, _steps(held, wide), wide * number_bits) + counters(
-        fabric, *plane, *kernel, _steps(channels, wide)
-    )
+    if not slides(s.node):
+        return Resources()
+    op, data, kernel = s.node.op, s.node.inputs[0].type, kernel_of(s.node)
+    channels, *plane = data.shape[-len(kernel) - 1 :]
+    height, across = (1, *plane)[-2:]
+    first = (kernel[0], op.strides[0], op.dilations[0]) if len(kernel) == 2 else (1, 1, 1)
+    groups = _steps(channels, lanes)
+    memory = hw.fifo(s.fabric, held_rows(height, *first) * across * groups, lanes * width(data.format))
+    return memory + counters(s.fabric, *plane, *kernel, groups)
 
 
 @_rule(ops.SumPool, ops.MaxPool)
 def _pool(s: Site) -> Resources:
     op, data = s.node.op, s.node.inputs[0].type
     wide = s.folding.pe
-    window = sliding_window(
-        s.fabric, data.shape[-len(op.kernel) - 1 :], op.kernel, op.dilations, width(data.format), wide
-    )
-    acc = bits(s.node.output.type.format)
-    one = (
-        hw.accumulator(s.fabric, acc)
-        if isinstance(op, ops.SumPool)
-        else maximum_tree(s.fabric, 2, width(data.format)) + Resources(ff=acc)
-    )
-    unit = decoders(s.fabric, data.format, 1 if isinstance(op, ops.SumPool) else 0).then(one).times(wide)
-    return timed(window + unit, max(_steps(data.size, wide), _steps(s.outputs * math.prod(op.kernel), wide)))
+    unit = decoders(s.fabric, data.format, 1 if isinstance(op, ops.SumPool) else 0).then(_gathers(s)).times(wide)
+    cycles = max(_steps(data.size, wide), _steps(s.outputs * math.prod(op.kernel), wide))
+    return timed(sliding_window(s, wide) + unit, cycles)
+
+
+def _gathers(s: Site) -> Resources:
+    """What takes one term after the other: an accumulator, or the largest so far."""
+    if isinstance(s.node.op, (ops.SumPool, ops.ReduceSum)):
+        return hw.accumulator(s.fabric, bits(s.node.output.type.format))
+    acc = width(s.node.inputs[0].type.format)
+    return maximum_tree(s.fabric, 2, acc) + Resources(ff=acc)
+
+
+def buffered(s: Site) -> Resources:
+    """The logic of a layer that works on memories, one product, term or element a cycle; the memories are counted
+    apart.
+    """
+    op = s.node.op
+    around = counters(s.fabric, *s.node.output.type.shape) + HANDSHAKE
+    if isinstance(op, (ops.MatMul, ops.Conv)):
+        a, b = (v.type.format for v in s.node.inputs)
+        return unit(s.fabric, 1, max(2, terms(s.node)), 1, 1, a, b, bits(s.node.output.type.format), 0) + around
+    if isinstance(op, (ops.SumPool, ops.MaxPool, ops.ReduceSum, ops.ReduceMax, ops.ArgMax)):
+        decode = decoders(s.fabric, s.node.inputs[0].type.format, isinstance(op, (ops.SumPool, ops.ReduceSum)))
+        return decode.then(_gathers(s)) + counters(s.fabric, terms(s.node)) + around
+    if isinstance(op, ops.Mul):
+        return multiplier(s.fabric, *(v.type.format for v in s.node.inputs)) + around
+    return RULES[type(op)](s) + around if isinstance(op, (ops.Map, ops.IntSoftmax)) else around
 
 
 @_rule(ops.ReduceSum, ops.ReduceMax, ops.ArgMax)
@@ -241,11 +251,9 @@ def _reduce(s: Site) -> Resources:
     """
     data = s.node.inputs[0].type
     acc = bits(s.node.output.type.format) if isinstance(s.node.op, ops.ReduceSum) else width(data.format)
-    one = hw.accumulator(s.fabric, acc) if isinstance(s.node.op, ops.ReduceSum) else maximum_tree(s.fabric, 2, acc)
+    one = decoders(s.fabric, data.format, 1).then(_gathers(s))
     held = hw.fifo(s.fabric, s.outputs, acc) if s.outputs > 1 else Resources(ff=acc)
-    return timed(
-        decoders(s.fabric, data.format, 1).then(one).times(s.folding.pe) + held, _steps(data.size, s.folding.pe)
-    )
+    return timed(one.times(s.folding.pe) + held, _steps(data.size, s.folding.pe))
 
 
 @_rule(ops.Mul)
@@ -296,6 +304,8 @@ def variable(fabric: Fabric, op: ops.Map, acc: int, pe: int) -> Resources:
     impl, out = op.impl, width(op.quantize.format)
     rows = op.coeffs.data.shape[1]
     depth = _steps(rows, pe)
+    if isinstance(impl, ops.Thresholds) and impl.search:
+        return variable_search(fabric, impl, acc, out, depth).times(pe)
     if isinstance(impl, ops.Thresholds):
         cuts = impl.cuts.data.shape[1]
         logic = hw.adder(fabric, acc).times(cuts).then(hw.adder_tree(fabric, cuts, 1))
@@ -313,6 +323,14 @@ def variable(fabric: Fabric, op: ops.Map, acc: int, pe: int) -> Resources:
         logic = logic.then(hw.clip(fabric, acc, int(impl.lo.data.min()), int(impl.hi.data.max())))
     segments = impl.mul.data.shape[1] if isinstance(impl, ops.MulAddShift) else 1
     return logic.times(pe) + hw.rom(fabric, depth, pe * segments * (m + b + (shift if spread > 1 else 0)))
+
+
+def variable_search(fabric: Fabric, impl: ops.Thresholds, acc: int, out: int, rows: int) -> Resources:
+    """A binary search for one element: a memory and a comparison per step, a memory of the results."""
+    cost = Resources()
+    for step in range(impl.cuts.data.shape[1].bit_length()):
+        cost = cost.then(hw.rom(fabric, rows << step, acc)).then(hw.adder(fabric, acc))
+    return cost.then(hw.rom(fabric, rows * impl.values.data.shape[1], out))
 
 
 def _span(x: np.ndarray) -> int:

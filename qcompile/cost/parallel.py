@@ -242,9 +242,22 @@ def _counted(fabric: Fabric, impl: ops.Thresholds, acc: int, fmt: Format, row: i
     if not len(cuts):
         return Resources()
     made = _made_bits(fmt, tuple(values.tolist()))
+    if impl.search:
+        return search(fabric, impl.cuts.data.shape[1], acc, made)
     return hw.thresholds(fabric, cuts, acc).then(
         hw.table(fabric, len(cuts).bit_length(), made) if made else Resources()
     )
+
+
+def search(fabric: Fabric, cuts: int, acc: int, made: int) -> Resources:
+    """A binary search: in every step a table gives the cut by what was found before, and a comparison one bit more;
+    `made` bits of the code come from a table of the place.
+    """
+    deep = cuts.bit_length()
+    out = hw.thresholds(fabric, np.array([1]), acc)
+    for found in range(1, deep):
+        out = out.then(hw.table(fabric, found, acc)).then(hw.adder(fabric, acc))
+    return out.then(hw.table(fabric, deep, made)) if made else out
 
 
 @lru_cache(maxsize=64)

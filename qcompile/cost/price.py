@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from qcompile.cost import parallel
 from qcompile.cost import primitives as hw
 from qcompile.cost.exchange import lut_equivalents
-from qcompile.cost.parallel import price_of
 from qcompile.cost.primitives import Fabric
 from qcompile.formats import Format
 
@@ -20,12 +20,17 @@ SAMPLED = 64  # parameter rows that stand for all of a Map
 def of(fabric: Fabric, impl: Any, acc_bits: int, fmt: Format, rows: int) -> float:
     """An implementation whose constants are known, of `rows` parameter rows."""
     some = np.unique(np.linspace(0, rows - 1, min(rows, SAMPLED)).astype(np.int64))
-    return lut_equivalents(fabric, price_of(fabric, impl, acc_bits, fmt, some)) / len(some)
+    return lut_equivalents(fabric, parallel.price_of(fabric, impl, acc_bits, fmt, some)) / len(some)
 
 
 def table(fabric: Fabric, entries: int, out_bits: int) -> float:
     """A table whose contents are not known yet."""
     return hw.table(fabric, max(1, (entries - 1).bit_length()), out_bits).lut
+
+
+def search(fabric: Fabric, cuts: int, acc_bits: int, out_bits: int) -> float:
+    """A binary search for the place of a number among thresholds that are not known yet."""
+    return parallel.search(fabric, cuts, acc_bits, min(out_bits, cuts.bit_length())).lut
 
 
 def thresholds(fabric: Fabric, cuts: int, acc_bits: int) -> float:

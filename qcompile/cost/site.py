@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qcompile.cost import memory
 from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
-from qcompile.ir import Graph, Node, Value, ops
+from qcompile.ir import Graph, Node, Shape, Value, ops
 
 if TYPE_CHECKING:
     from qcompile.cost.primitives import Fabric
@@ -27,13 +28,16 @@ class Folding:
 
 @dataclass(frozen=True)
 class Site:
-    """weights: units of the operand that is constant, at index `constant` of the inputs; None where both are data."""
+    """weights: units of the operand that is constant, at index `constant` of the inputs; None where both are data.
+    reloadable: others may take their place.
+    """
 
     node: Node
     fabric: Fabric
     folding: Folding = Folding()
     weights: np.ndarray | None = None
     constant: int = 1
+    reloadable: bool = False
 
     @property
     def data(self) -> Value:
@@ -43,13 +47,18 @@ class Site:
     def outputs(self) -> int:
         return self.node.output.type.size
 
+    @property
+    def stored(self) -> int:
+        """Bits of a constant in a memory."""
+        return memory.stored(self.node.inputs[self.constant].type.codes, self.weights, self.reloadable)[0]
+
 
 def site(graph: Graph, node: Node, fabric: Fabric, folding: Folding = Folding()) -> Site:
     """The site of a node; constants are found by their producers."""
     for index, value in enumerate(node.inputs):
         made = graph.producers.get(value.name)
         if made is not None and isinstance(made.op, ops.Constant):
-            return Site(node, fabric, folding, made.op.units.data.reshape(value.type.shape), index)
+            return Site(node, fabric, folding, made.op.units.data.reshape(value.type.shape), index, made.op.reloadable)
     return Site(node, fabric, folding)
 
 
@@ -90,6 +99,25 @@ def terms(node: Node) -> int:
     if isinstance(op, (ops.SumPool, ops.MaxPool)):
         return math.prod(op.kernel)
     return max(1, node.inputs[0].type.size // max(1, node.output.type.size))
+
+
+def kernel_of(node: Node) -> Shape:
+    """Sizes of the windows of a convolution or pool."""
+    return node.inputs[1].type.shape[2:] if isinstance(node.op, ops.Conv) else node.op.kernel
+
+
+def groups_of(node: Node) -> int:
+    """Groups of channels that have weights of their own; they follow one another in a matrix-vector unit."""
+    return node.op.groups if isinstance(node.op, ops.Conv) else 1
+
+
+def slides(node: Node) -> bool:
+    """Whether a unit reads windows: a matrix product, and windows of one element at every place, take the data as they
+    are.
+    """
+    return not isinstance(node.op, ops.MatMul) and (
+        math.prod(kernel_of(node)) > 1 or any(s > 1 for s in node.op.strides)
+    )
 
 
 def elements_of_rows(s: Site) -> np.ndarray:

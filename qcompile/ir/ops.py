@@ -233,11 +233,12 @@ class Softmax:
 @dataclass(frozen=True)
 class Thresholds:
     """row r: value = values[r, number of t in cuts[r] with t <= A]. cuts [P, K] ascending (padded with a number above
-    the range), values [P, K+1].
+    the range), values [P, K+1]. search: by binary search in tables of the cuts; else all of them are compared at once.
     """
 
     cuts: Array
     values: Array
+    search: bool = False
 
     @property
     def kind(self) -> str:

@@ -56,9 +56,11 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric) -> Imp
             found.append((price.of(fabric, normalised, acc_bits, fmt, rows), partial(_same, normalised)))
         levels = int(np.abs(_ordinals(op, ends[:, 0]) - _ordinals(op, ends[:, 1])).max())
         if levels < (MAX_CUTS if found else LAST_CUTS):
-            found.append(
-                (price.thresholds(fabric, max(1, levels), acc_bits), partial(_thresholds, op, low, high, ends))
-            )
+            made = partial(_thresholds, op, low, high, ends)
+            found.append((price.thresholds(fabric, max(1, levels), acc_bits), made))
+            if levels > 1:
+                cost = price.search(fabric, levels, acc_bits, fmt.width)
+                found.append((cost, lambda: dataclasses.replace(made(), search=True)))
     whole = int(high.max()) - int(low.min()) + 1  # the rows of a table share their first index
     near = max(abs(int(low.min())), abs(int(high.max()))) < 2**61  # indices are int64
     if near and whole <= (MAX_TABLE if found else ENUMERABLE) and whole * len(low) <= ENUMERABLE:
@@ -71,7 +73,9 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric) -> Imp
                 str(node.origin),
                 "quantize it to 16 bits or fewer",
             )
-        found.append((0.0, partial(_same, cuts)))
+        count = cuts.cuts.data.shape[1]
+        search = price.search(fabric, count, acc_bits, fmt.width) < price.thresholds(fabric, count, acc_bits)
+        found.append((0.0, partial(_same, dataclasses.replace(cuts, search=search))))
     impl = min(found, key=lambda pair: pair[0])[1]()
     _prove(node, impl, low, high, span)
     return impl

@@ -14,6 +14,7 @@ from qcompile.cost.site import site
 from qcompile.ir import Graph
 from qcompile.schedule.stages import FORK, INPUT, OUTPUT, WHOLE, WIDTH, WINDOW, Network, Stage
 from qcompile.schedule.timing import Schedule
+from qcompile.schedule.tokens import buffers
 
 
 def estimate(graph: Graph, network: Network, plan: Schedule, device: Device) -> Estimate:
@@ -38,12 +39,13 @@ def estimate(graph: Graph, network: Network, plan: Schedule, device: Device) -> 
 def layer(graph: Graph, stage: Stage, fabric: hw.Fabric, cycles: int) -> LayerCost:
     """Of one process that works for so many cycles on a frame."""
     assert stage.node is not None
-    cost = folded.cost(site(graph, stage.node, fabric, stage.folding))
+    own = site(graph, stage.node, fabric, stage.folding)
+    if stage.kind == WHOLE:
+        cost = folded.buffered(own) + together(hw.rom(fabric, *m) for m in buffers(graph, stage.node))
+    else:
+        cost = folded.cost(own)
     if stage.map is not None:
         cost = cost + folded.cost(site(graph, stage.map, fabric, stage.folding))
-    if stage.kind == WHOLE:  # the tensors lie in memories
-        values = [v for v in (*stage.node.inputs, stage.node.output) if v.type.format is not None]
-        cost = cost + together(hw.rom(fabric, v.type.size, width(v.type.format)) for v in values)
     return layer_cost(graph, stage.node, replace(cost, latency=cycles, interval=max(1, cycles)))
 
 

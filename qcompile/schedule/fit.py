@@ -21,7 +21,7 @@ from qcompile.cost import primitives as hw
 from qcompile.cost.budget import CYCLES, KINDS, NAMES, Budget, available, exceeded
 from qcompile.cost.devices import Device
 from qcompile.cost.resources import Estimate
-from qcompile.cost.site import Folding
+from qcompile.cost.site import Folding, kernel_of, slides
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, Node, ops
 from qcompile.schedule.cost import estimate, layer
@@ -37,11 +37,9 @@ from qcompile.schedule.stages import (
     Stage,
     follower,
     fullest,
-    kernel_of,
     kind,
     limits,
     network,
-    slides,
 )
 from qcompile.schedule.timing import schedule
 from qcompile.schedule.tokens import matvec_of, moves_of, window_cycles, window_of

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from qcompile.cost.site import Folding
+from qcompile.cost.site import Folding, groups_of, kernel_of, slides
 from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, Minifloat
 from qcompile.ir import Graph, Node, Shape, Value, ops
@@ -366,7 +366,7 @@ def _add(b: _Builder, node: Node, after: Node | None, constants: set[str]) -> No
     result = (after or node).output
     data = [v for v in node.inputs if v.name not in constants]
     if unit == WHOLE:
-        taken = tuple(b.take(v, b.lanes_of(v)) for v in data)
+        taken = tuple(b.take(v, 1) for v in data)  # a memory takes an element a cycle
         fold, out = Folding(), b.stream(result, 1)
     elif unit == MATVEC:
         fold = folding(b, node, unit, Folding())
@@ -383,25 +383,6 @@ def _add(b: _Builder, node: Node, after: Node | None, constants: set[str]) -> No
         out = b.stream(result, fold.pe)
     b.stages.append(Stage(unit, taken, (out,), node, after, fold))
     b.give(result, out)
-
-
-def kernel_of(node: Node) -> Shape:
-    """Sizes of the windows of a convolution or pool."""
-    return node.inputs[1].type.shape[2:] if isinstance(node.op, ops.Conv) else node.op.kernel
-
-
-def groups_of(node: Node) -> int:
-    """Groups of channels that have weights of their own; they follow one another in a matrix-vector unit."""
-    return node.op.groups if isinstance(node.op, ops.Conv) else 1
-
-
-def slides(node: Node) -> bool:
-    """Whether a unit reads windows: a matrix product, and windows of one element at every place, take the data as they
-    are.
-    """
-    return not isinstance(node.op, ops.MatMul) and (
-        math.prod(kernel_of(node)) > 1 or any(s > 1 for s in node.op.strides)
-    )
 
 
 def _windows(b: _Builder, node: Node, lanes: int, by_channel: bool) -> int:

@@ -13,8 +13,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from qcompile.cost.site import terms
-from qcompile.ir import Node, ops
+from qcompile.cost.memory import held_rows, stored
+from qcompile.cost.site import groups_of, kernel_of, terms
+from qcompile.ir import Graph, Node, Value, ops
 from qcompile.schedule.order import permutation, stream_shape
 from qcompile.schedule.stages import (
     BORDER,
@@ -33,9 +34,8 @@ from qcompile.schedule.stages import (
     Network,
     Stage,
     Stream,
-    groups_of,
-    kernel_of,
 )
+from qcompile.sim.structure import padded_axes
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def window_of(node: Node, lanes: int) -> Window:
     kernel = _plane(kernel_of(node))
     (height, width), (rows, columns) = _plane(data[2:]), _plane(node.output.type.shape[2:])
     strides, dilations = _plane(op.strides), _plane(op.dilations)
-    held = min(height, dilations[0] * (kernel[0] - 1) + 1 + strides[0])
+    held = held_rows(height, kernel[0], strides[0], dilations[0])
     return Window(height, width, data[1] // lanes, kernel, strides, dilations, rows, columns, held)
 
 
@@ -227,9 +227,62 @@ def moves_of(network: Network, stage: Stage) -> Traffic:
     )
 
 
+REARRANGING = (ops.Reshape, ops.Transpose, ops.Take)
+
+
 def sequential_cycles(node: Node) -> int:
-    """Of a layer that works on memories: one product, sum or element a cycle."""
-    summing = (ops.MatMul, ops.Conv, ops.SumPool, ops.MaxPool, ops.ReduceSum, ops.ReduceMax, ops.ArgMax)
-    return node.output.type.size * (
-        terms(node) if isinstance(node.op, summing) else 3 if isinstance(node.op, ops.IntSoftmax) else 1
-    )
+    """Of a layer that works on memories, between the last read and the first write: one product, term or element a
+    cycle. What is worked on element by element, or only moved, is so while it is written.
+    """
+    if isinstance(node.op, (*REARRANGING, ops.Constant, ops.Map, ops.Mul)):
+        return 0
+    if isinstance(node.op, ops.IntSoftmax):
+        return 3 * node.output.type.size
+    return sum(iterations for iterations, _ in passes(node))
+
+
+def passes(node: Node) -> list[tuple[int, int]]:
+    """(iterations, elements of the result) of the loops of a layer that works on memories, one after the other."""
+    op, shape = node.op, list(node.inputs[0].type.shape)
+    found = []
+    if isinstance(op, ops.Pad):
+        for axis in padded_axes(op):
+            shape[axis] = node.output.type.shape[axis]
+            found.append((math.prod(shape), math.prod(shape)))
+        return found
+    if isinstance(op, (ops.ReduceSum, ops.ReduceMax)):
+        before = math.prod(shape)
+        for axis in sorted(op.axes, reverse=True):
+            shape[axis] = 1
+            if axis - 1 not in op.axes:  # neighbours go in one pass
+                found.append((before, math.prod(shape)))
+                before = math.prod(shape)
+        return found
+    summing = (ops.MatMul, ops.Conv, ops.SumPool, ops.MaxPool, ops.ArgMax)
+    size = node.output.type.size
+    return [(size * terms(node) if isinstance(op, summing) else size, size)]
+
+
+def buffers(graph: Graph, node: Node) -> list[tuple[int, int]]:
+    """(elements, bits of one) of the memories of a layer that works on them: its operands, and the results of its
+    loops.
+    """
+    found = []
+    for value in node.inputs:
+        made = graph.producers.get(value.name)
+        constant = made is not None and isinstance(made.op, ops.Constant)
+        width = stored(value.type.codes, made.op.units.data, made.op.reloadable)[0] if constant else held_bits(value)
+        found.append((value.type.size, width))
+    if isinstance(node.op, (*REARRANGING, ops.Map, ops.Mul)):
+        return found
+    if isinstance(node.op, ops.Constant):
+        return [(node.output.type.size, stored(node.output.type.codes, node.op.units.data)[0])]
+    if isinstance(node.op, ops.IntSoftmax):
+        exponential = max(1, int(node.op.table.data.max()).bit_length())
+        return [*found, (node.output.type.size, held_bits(node.output)), (node.output.type.shape[-1], exponential)]
+    return [*found, *((elements, held_bits(node.output)) for _, elements in passes(node))]
+
+
+def held_bits(value: Value) -> int:
+    """Of an element of a value: in streams, buffers and registers between processes."""
+    return value.type.codes.width

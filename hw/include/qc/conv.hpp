@@ -91,7 +91,7 @@ CONV_BATCH:
   }
 }
 
-template <int N, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class X, class Y> inline void sum_pool(const X *x, Y *y) {
+template <int N, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class R, class X, class Y> inline void sum_pool(const X *x, Y *y) {
   const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;
 SUM_CHANNEL:
 #ifdef __BAMBU__
@@ -134,7 +134,7 @@ SUM_CHANNEL:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-            sum += x[(n * H + i * SH + k * DH) * W + j * SW + l * DW];
+            sum += number<Y>(R::at(x, (n * H + i * SH + k * DH) * W + j * SW + l * DW));
           }
         }
         y[(n * rows + i) * columns + j] = sum;

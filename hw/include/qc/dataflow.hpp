@@ -138,9 +138,8 @@ WINDOW:
   }
 }
 
-// Weights of a matrix-vector unit: N codes of W bits per step, as many whole codes in a word of 64 bits as fit. BIPOLAR: one bit, -1 or +1.
-template <int N, int W, bool BIPOLAR, class T> inline void weights(const uint64_t *rom, int step, T *v) {
-  const int in_word = 64 / W, words = (N + in_word - 1) / in_word;
+// Weights of a step: N codes of W bits, TOGETHER in an element of the memory. BIPOLAR: one bit, -1 or +1.
+template <int N, int W, int TOGETHER, bool SIGNED, bool BIPOLAR, class T, class M> inline void weights(const M *memory, int step, T *v) {
 WEIGHT:
 #ifdef __BAMBU__
 #pragma unroll
@@ -149,9 +148,10 @@ WEIGHT:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-    const ap_uint<64> word = rom[step * words + n / in_word];
-    ap_int<W> code;
-    code.range(W - 1, 0) = word.range((n % in_word) * W + W - 1, (n % in_word) * W);
+    const ap_uint<W * TOGETHER> element = memory[step * (N / TOGETHER) + n / TOGETHER];
+    const ap_uint<W> bits = element >> (W * (n % TOGETHER));
+    typename integer<W, SIGNED>::type code;
+    code = bits;
     v[n] = BIPOLAR ? (code != 0 ? T(1) : T(-1)) : T(code);
   }
 }

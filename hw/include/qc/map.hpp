@@ -104,9 +104,13 @@ THRESHOLDS_AFFINE:
   }
 }
 
-// The same result by binary search, for many cuts: STEPS comparisons with a table.
-template <int N, class Row, int K, int STEPS, class TC, int LC, class TV, int LV, class A, class C, class V, class Y>
-inline void thresholds_search(const A *a, Y *y, const C *cuts, const V *values, int base = 0) {
+// The same result by binary search: step s compares with cuts[s][count][row] and appends a bit to the count of those that were reached.
+template <class TC, int LC, class A, class C> inline int found(const A &a, int count, const C *cuts, int rows, int row) {
+  return 2 * count + (a >= load<TC, LC>(cuts, count * rows + row) ? 1 : 0);
+}
+
+template <int N, class Row, int ROWS, class TC, int LC, class TV, int LV, class A, class V, class Y, class... C>
+inline void thresholds_search(const A *a, Y *y, const V *values, int base, const C *...cuts) {
 THRESHOLDS_SEARCH:
 #ifdef __BAMBU__
 #pragma unroll
@@ -117,19 +121,9 @@ THRESHOLDS_SEARCH:
 #endif
     const int row = Row::at(base + i);
     int count = 0;
-  STEP:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-    for (int bit = STEPS - 1; bit >= 0; --bit) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
-      const int trial = count + (1 << bit);
-      if (trial <= K && a[i] >= load<TC, LC>(cuts, row * K + (trial <= K ? trial : K) - 1))
-        count = trial;
-    }
-    y[i] = load<TV, LV>(values, row * (K + 1) + count);
+    const int steps[] = {(count = found<TC, LC>(a[i], count, cuts, ROWS, row))...}; // from left to right
+    (void)steps;
+    y[i] = load<TV, LV>(values, count * ROWS + row);
   }
 }
 

@@ -45,6 +45,10 @@ template <class Y, int MA, int MB> inline Y product(const Scaled<MA> &a, const S
 template <class Y, int M, class B> inline Y product(const Scaled<M> &a, const B &b) { return Y(a.significand * b) << a.shift; }
 template <class Y, class A, int M> inline Y product(const A &a, const Scaled<M> &b) { return Y(a * b.significand) << b.shift; }
 
+// An element as a number.
+template <class Y, class V> inline Y number(const V &v) { return Y(v); }
+template <class Y, int M> inline Y number(const Scaled<M> &v) { return Y(v.significand) << v.shift; }
+
 // Codes to numbers.
 template <int N, class Reader, class X, class Y> inline void decode(const X *x, Y *y) {
 DECODE:
@@ -55,8 +59,7 @@ DECODE:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-    const auto number = Reader::at(x, i);
-    y[i] = Y(number.significand) << number.shift;
+    y[i] = number<Y>(Reader::at(x, i));
   }
 }
 

@@ -4,7 +4,7 @@
 
 namespace qc {
 
-// R: how elements compare (Int or Float).
+// R: how elements are read and compare (Int or Float).
 template <int OUTER, int SIZE, int INNER, class R, class X, class Y> inline void reduce_max(const X *x, Y *y) {
 MAX_OUTER:
 #ifdef __BAMBU__
@@ -39,7 +39,7 @@ MAX_OUTER:
   }
 }
 
-template <int OUTER, int SIZE, int INNER, class X, class Y> inline void reduce_sum(const X *x, Y *y) {
+template <int OUTER, int SIZE, int INNER, class R, class X, class Y> inline void reduce_sum(const X *x, Y *y) {
 SUM_OUTER:
 #ifdef __BAMBU__
 #pragma unroll
@@ -65,7 +65,7 @@ SUM_OUTER:
 #ifndef __BAMBU__
 #pragma HLS unroll
 #endif
-        sum += x[(o * SIZE + k) * INNER + i];
+        sum += number<Y>(R::at(x, (o * SIZE + k) * INNER + i));
       }
       y[o * INNER + i] = sum;
     }
@@ -73,7 +73,7 @@ SUM_OUTER:
 }
 
 // Index of the maximum; of equal ones the first, or the LAST.
-template <int OUTER, int SIZE, int INNER, bool LAST, class X, class Y> inline void arg_max(const X *x, Y *y) {
+template <int OUTER, int SIZE, int INNER, bool LAST, class R, class X, class Y> inline void arg_max(const X *x, Y *y) {
 ARG_OUTER:
 #ifdef __BAMBU__
 #pragma unroll
@@ -101,7 +101,7 @@ ARG_OUTER:
 #pragma HLS unroll
 #endif
         const X next = x[(o * SIZE + k) * INNER + i];
-        const bool better = LAST ? next >= best : next > best;
+        const bool better = LAST ? !(R::order(best) > R::order(next)) : R::order(next) > R::order(best);
         place = better ? Y(k) : place;
         best = better ? next : best;
       }

@@ -121,9 +121,9 @@ private:
 } // namespace hls
 
 // Weights from a file, put into the program as they are: a compiler reads a million numbers slowly.
-#define QC_ROM(name, file)                                                                                                                        \
+#define QC_ROM(type, name, file)                                                                                                                   \
   asm(".section .rodata\n.balign 8\n.globl " #name "\n" #name ":\n.incbin \"" file "\"\n.previous");                                            \
-  extern "C" const uint64_t name[]
+  extern "C" const type name[]
 #define QC_DEPTH(stream, tokens)                                                                                                                  \
   stream.depth = tokens;                                                                                                                         \
   stream.name = #stream

@@ -19,8 +19,11 @@ from qcompile.backends.hls.view import (
     emit_map,
     product_type,
     signed_width,
+    strided,
     trace_words,
 )
+from qcompile.cost.memory import Words, bits_of, stored
+from qcompile.cost.site import groups_of
 from qcompile.formats import Bipolar, FixedPoint, Minifloat
 from qcompile.ir import Graph, Node, Origin, Value, ops
 from qcompile.passes.ranges import Range, ranges, row_ranges
@@ -42,22 +45,30 @@ from qcompile.schedule.stages import (
     Network,
     Stage,
     Stream,
-    groups_of,
     port_lanes,
     port_value,
 )
 from qcompile.schedule.timing import Schedule
-from qcompile.schedule.tokens import matvec_of, window_cycles, window_of
+from qcompile.schedule.tokens import REARRANGING, matvec_of, window_cycles, window_of
 from qcompile.sim.ratio import bound
+from qcompile.sim.structure import rearrange
 
 
 @dataclass(frozen=True)
 class Rom:
-    """Weights in words of 64 bits, kept in a file."""
+    """Weights in a memory: an array of `words.elements` elements, and its file, a plain array of unsigned integers of
+    `words.container` bits that fills whole words of 64.
+    """
 
     name: str
-    words: np.ndarray
+    words: Words
+    data: bytes
     reloadable: bool = False
+
+    @property
+    def numbers(self) -> list[int]:
+        """The elements."""
+        return np.frombuffer(self.data, f"<u{self.words.container // 8}")[: self.words.elements].tolist()
 
 
 @dataclass(frozen=True)
@@ -150,11 +161,18 @@ WEIGHTS_PORT, LOAD_STREAM = "qc::axis<64>", "hls::stream<qc::token<64>::type>"
 
 def _load(rom: Rom) -> list[str]:
     """Weights in a memory of the process, which keeps them until others come."""
-    body = [f"{rom.name}[t] = ap_uint<64>(load_{rom.name}.read()).to_uint64();"]
+    container, element = rom.words.container, f"ap_uint<{rom.words.element}>"
+    body = [
+        f"if (t % {64 // container} == 0) word = load_{rom.name}.read();",
+        f"{rom.name}[t] = {element}(word);",
+        f"word = word >> {container};" if container < 64 else "",
+    ]
     return [
-        f"static uint64_t {rom.name}[{rom.words.size}];",
+        f"static {element} {rom.name}[{rom.words.elements}];",
+        *_reshaped(rom),
         "if (reload) {",
-        *_loop("LOAD", "t", rom.words.size, body),
+        "ap_uint<64> word = 0;",
+        *_loop("LOAD", "t", rom.words.elements, [line for line in body if line]),
         "}",
     ]
 
@@ -165,7 +183,7 @@ def _loader(roms: list[Rom]) -> Process:
     lines = ["if (reload) {"]
     for r in roms:
         lines += _loop(
-            f"LOAD_{r.name}", "t", r.words.size, [f"{r.name}.write(qc::token<64>::type({WEIGHTS_PORT}::read(in)));"]
+            f"LOAD_{r.name}", "t", len(r.data) // 8, [f"{r.name}.write(qc::token<64>::type({WEIGHTS_PORT}::read(in)));"]
         )
     call = f"p_load({', '.join(['w', *(f'l_{r.name}' for r in roms), 'reload'])})"
     return Process("p_load", "new weights, unit by unit", types, (*lines, "}"), call)
@@ -220,7 +238,8 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
         before = len(e.roms)
         lines = KINDS[stage.kind](e, stage)
         loaded = [r for r in e.roms[before:] if r.reloadable]
-        lines = [*(line for r in loaded for line in _load(r)), *lines]
+        fixed = [line for r in e.roms[before:] if not r.reloadable for line in _reshaped(r)]
+        lines = [*fixed, *(line for r in loaded for line in _load(r)), *lines]
         types = [f"hls::stream<{e.stream_lanes(i)}::word> &in{k}" for k, i in enumerate(stage.inputs)]
         types += [f"hls::stream<{e.stream_lanes(i)}::word> &out{k}" for k, i in enumerate(stage.outputs)]
         names = [f"s{i}" for i in (*stage.inputs, *stage.outputs)]
@@ -262,7 +281,7 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
         sum(p.layout.size for p in outputs),
         sum(words),
         tuple(sum(words[:i]) for i in range(len(words))),
-        sum(r.words.size for r in loads),
+        sum(len(r.data) // 8 for r in loads),
     )
 
 
@@ -434,12 +453,29 @@ def _by_channel(stage: Stage) -> bool:
     return not isinstance(node.op, ops.Conv) or node.op.groups > 1
 
 
+Take = Callable[[int, Tensor], list[str]]  # the elements of a token of input k
+
+
+def _taken(e: _Emitter, stage: Stage) -> Take:
+    """Tokens of the streams."""
+    return lambda k, t: [
+        *_array(t, stage.folding.pe),
+        f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, {t.variable});",
+    ]
+
+
 @_kind(MAP)
 def _map(e: _Emitter, stage: Stage) -> list[str]:
     """One token of every term, their sum, the function, one token."""
+    tokens = e.network.streams[stage.outputs[0]].tokens
+    return _loop("MAP", "t", tokens, _mapped(e, e.builder(), stage, _taken(e, stage)))
+
+
+def _mapped(e: _Emitter, b: Builder, stage: Stage, take: Take) -> list[str]:
+    """Of token t."""
     node = stage.node
     assert node is not None
-    b, lanes = e.builder(), stage.folding.pe
+    lanes = stage.folding.pe
     b.base = f", t * {lanes}"
     op: ops.Map = node.op
     low, high = row_ranges(node, [e.known[v.name] for v in node.inputs])
@@ -448,7 +484,7 @@ def _map(e: _Emitter, stage: Stage) -> list[str]:
     sources = []
     for k, value in enumerate(node.inputs):
         t = e.tensor(value, f"x{k}")
-        lines += [*_array(t, lanes), f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});"]
+        lines += take(k, t)
         sources.append(_decoded(e, value, t, lanes, lines))
     source = sources[0]
     if len(sources) > 1 or not np.all(op.coeffs.data == 1):
@@ -468,8 +504,7 @@ def _map(e: _Emitter, stage: Stage) -> list[str]:
             )
     out = e.tensor(node.output, "y")
     emit_map(b, op, lanes, row, source, out, low, high)
-    lines += [*_array(out, lanes), *b.statements, *_write(e, stage, "y")]
-    return _loop("MAP", "t", e.network.streams[stage.outputs[0]].tokens, lines)
+    return [*lines, *_array(out, lanes), *b.statements, *_write(e, stage, "y")]
 
 
 def _row(b: Builder, op: ops.Map, shape: tuple[int, ...]) -> str:
@@ -490,21 +525,27 @@ def _decoded(e: _Emitter, value: Value, t: Tensor, lanes: int, lines: list[str])
 
 @_kind(MULTIPLY)
 def _multiply(e: _Emitter, stage: Stage) -> list[str]:
+    tokens = e.network.streams[stage.outputs[0]].tokens
+    return _loop("MULTIPLY", "t", tokens, _multiplied(e, stage, _taken(e, stage)))
+
+
+def _multiplied(e: _Emitter, stage: Stage, take: Take) -> list[str]:
+    """Of a token."""
     node = stage.node
     assert node is not None
     lanes, lines, tensors = stage.folding.pe, [], []
     for k, value in enumerate(node.inputs):
         t = e.tensor(value, f"x{k}")
         tensors.append(t)
-        lines += [*_array(t, lanes), f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});"]
+        lines += take(k, t)
     out = e.tensor(node.output, "y")
     row = f"qc::AxisRow<1, {lanes}>"
-    lines += [
+    return [
+        *lines,
         *_array(out, lanes),
         f"qc::multiply<{lanes}, {row}, {row}, {tensors[0].reader}, {tensors[1].reader}>(x0, x1, y);",
         *_write(e, stage, "y"),
     ]
-    return _loop("MULTIPLY", "t", e.network.streams[stage.outputs[0]].tokens, lines)
 
 
 @_kind(BORDER)
@@ -543,7 +584,7 @@ def _border(e: _Emitter, stage: Stage) -> list[str]:
     inner = _loop("GROUP", "g", groups, body)
     for label, name, size in reversed(list(zip(("ROW", "COLUMN"), ("i", "j"), sizes, strict=False))):
         inner = _loop(label, name, size, inner, pipelined=False)
-    return inner
+    return inner if shape[0] == 1 else _loop("MAP", "n", shape[0], inner, pipelined=False)
 
 
 @_kind(CONCAT)
@@ -578,33 +619,35 @@ def _matvec(e: _Emitter, stage: Stage) -> list[str]:
     assert node is not None
     data, weights = node.inputs
     s, fold, channel_groups = matvec_of(stage), stage.folding, groups_of(node)
-    rom, w = _rom(e, weights, _folded_weights(node, fold.pe, fold.simd, e), fold.pe * fold.simd)
+    rom, w = _rom(e, weights, _folded_weights(node, fold.pe, fold.simd, e))
     x, total = e.tensor(data, "x"), e.tensor(node.output, "total")
     types = f"{x.reader}, {w.reader}, {product_type(e.builder(), node, total)}"
     rows = f"(c * {s.groups} + g)" if channel_groups > 1 else "g"
     body = [
         *_array(w, fold.pe * fold.simd),
         *_array(x, fold.simd),
-        f"if (g == 0) {e.stream_lanes(stage.inputs[0])}::read(in0, x);",
-        *_unrolled(
-            "KEEP",
-            fold.simd,
-            f"if (g == 0) vector[f * {fold.simd} + l] = x[l];",
-            f"x[l] = vector[f * {fold.simd} + l];",
-        ),  # for later groups
+        *_vector_read(f"{e.stream_lanes(stage.inputs[0])}::read(in0, x);", s.groups, fold.simd),
         f"qc::weights<{rom}, {w.ctype}>({e.roms[-1].name}, {rows} * {s.folds} + f, w);",
         f"qc::multiply_add<{fold.pe}, {fold.simd}, {types}>(x, w, total, f == 0);",
         *_finish(e, stage, f"f == {s.folds - 1}", f"(p * {s.groups * channel_groups} + {rows}) * {fold.pe}"),
     ]
-    vector = [
-        f"static {x.ctype} vector[{s.folds * fold.simd}];",
-        f"#pragma HLS array_partition variable=vector cyclic factor={fold.simd}",
-    ]
+    vector = [f"static {x.ctype} vector[{s.folds * fold.simd}];"] if s.groups > 1 else []
+    if vector and fold.simd > 1:
+        vector.append(f"#pragma HLS array_reshape variable=vector cyclic factor={fold.simd}")
     loops = _loop("GROUP", "g", s.groups, _loop("FOLD", "f", s.folds, body), False)
     if channel_groups > 1:
         loops = _loop("CHANNELS", "c", channel_groups, loops, False)
     loops = _loop("PLACE", "p", s.places // channel_groups, loops, False)
     return [*vector, *_array(total, fold.pe), *loops]
+
+
+def _vector_read(read: str, groups: int, simd: int) -> list[str]:
+    """A token, which is kept for the other groups of rows."""
+    if groups == 1:
+        return [read]
+    keep = _unrolled("KEEP", simd, f"vector[f * {simd} + l] = x[l];")
+    again = _unrolled("AGAIN", simd, f"x[l] = vector[f * {simd} + l];")
+    return ["if (g == 0) {", read, *keep, "} else {", *again, "}"]
 
 
 def _finish(e: _Emitter, stage: Stage, when: str, base: str) -> list[str]:
@@ -638,35 +681,26 @@ def _finish(e: _Emitter, stage: Stage, when: str, base: str) -> list[str]:
     return [f"if ({when}) {{", *lines, *_array(y, lanes), *b.statements, *_write(e, stage, "y"), "}"]
 
 
-def _rom(e: _Emitter, weights: Value, steps: np.ndarray, per_step: int) -> tuple[str, Tensor]:
-    """A ROM of codes [steps, per_step]; the template arguments that read it, and the type of a weight."""
-    fmt = weights.type.codes
-    bipolar = isinstance(fmt, Bipolar)
-    if isinstance(fmt, Minifloat):
-        codes, width = np.asarray(fmt.encode(steps)).astype(np.int64), fmt.width
-    else:
-        codes = steps.astype(np.int64)
-        width = (
-            1 if bipolar else max(int(max(abs(codes.min() + (codes.min() < 0)), abs(codes.max()))).bit_length() + 1, 1)
-        )
-        codes = (codes > 0).astype(np.int64) if bipolar else codes
-    reloadable = e.graph.producers[weights.name].op.reloadable
-    if reloadable and not isinstance(fmt, (Minifloat, Bipolar)):  # room for whatever comes
-        width = fmt.width + (not fmt.signed)
-    e.roms.append(Rom(f"w{len(e.roms)}", _words(codes, width), reloadable))
-    w = e.tensor(weights, "w") if isinstance(fmt, Minifloat) else Tensor("w", f"ap_int<{max(2, width)}>", max(2, width))
-    return f"{per_step}, {width}, {'true' if bipolar else 'false'}", w
+def _rom(e: _Emitter, weights: Value, steps: np.ndarray) -> tuple[str, Tensor]:
+    """A memory of codes [steps, codes of a step]; the template arguments that read it, and the type of a weight."""
+    made, fmt = e.graph.producers[weights.name].op, weights.type.codes
+    width, signed = stored(fmt, steps, made.reloadable)
+    words = Words(*steps.shape, width)
+    rom = Rom(f"w{len(e.roms)}", words, words.pack(bits_of(fmt, steps)), made.reloadable)
+    e.roms.append(rom)
+    kind = "ap_int" if signed else "ap_uint"
+    w = e.tensor(weights, "w") if isinstance(fmt, Minifloat) else Tensor("w", f"{kind}<{width}>", width)
+    if isinstance(fmt, Bipolar) or (signed and width == 1):
+        w = Tensor("w", "ap_int<2>", 2)
+    flags = f"{'true' if signed else 'false'}, {'true' if isinstance(fmt, Bipolar) else 'false'}"
+    return f"{words.codes}, {width}, {words.together}, {flags}", w
 
 
-def _words(codes: np.ndarray, width: int) -> np.ndarray:
-    """[steps, n] codes -> uint64 words, whole codes each, low codes in the low bits."""
-    steps, count = codes.shape
-    in_word = 64 // width
-    words = -(-count // in_word)
-    padded = np.zeros((steps, words * in_word), dtype=np.uint64)
-    padded[:, :count] = codes.astype(np.uint64) & np.uint64((1 << width) - 1)
-    shifts = (np.arange(in_word) * width).astype(np.uint64)
-    return np.bitwise_or.reduce(padded.reshape(steps, words, in_word) << shifts, axis=-1).ravel()
+def _reshaped(rom: Rom) -> list[str]:
+    """All elements of a step in one word of the memory."""
+    if rom.words.parts == 1:
+        return []
+    return [f"#pragma HLS array_reshape variable={rom.name} cyclic factor={rom.words.parts}"]
 
 
 def _folded_weights(node: Node, pe: int, simd: int, e: _Emitter) -> np.ndarray:
@@ -696,7 +730,7 @@ def _depthwise(e: _Emitter, stage: Stage) -> list[str]:
     pe, channels = stage.folding.pe, weights.type.shape[0]
     terms = math.prod(weights.type.shape[2:])
     w_units = _units(e, weights).reshape(channels // pe, pe, terms).transpose(0, 2, 1).reshape(-1, pe)
-    rom, w = _rom(e, weights, w_units, pe)
+    rom, w = _rom(e, weights, w_units)
     x, total = e.tensor(data, "x"), e.tensor(node.output, "total")
     types = f"{x.reader}, {w.reader}, {product_type(e.builder(), node, total)}"
     groups = channels // pe
@@ -736,45 +770,97 @@ def _reduce(e: _Emitter, stage: Stage) -> list[str]:
 
 @_kind(WHOLE)
 def _whole(e: _Emitter, stage: Stage) -> list[str]:
-    """All of the inputs in memories, the kernels of `parallel` as loops, then the result."""
+    """What has no streaming unit: data in memories first, then loops of one product, term or element an iteration."""
     node = stage.node
     assert node is not None
     b = e.builder()
-    reads: list[str] = []
-    data = [v for v in node.inputs if _streamed(e, v)]
-    longest = 0
-    for k, value in enumerate(data):
-        stream = e.network.streams[stage.inputs[k]]
-        local = b.local(value)
-        row = b.row(places(value.type.shape), (value.type.size,))
-        token = e.tensor(value, f"x{k}")
-        inner = _loop(
-            f"ELEMENT_{k}",
-            "l",
-            stream.lanes,
-            [f"{local.variable}[{row}::at(t * {stream.lanes} + l)] = x{k}[l];"],
-            False,
-        )
-        reads += [
-            f"if (t < {stream.tokens}) {{",
-            *_array(token, stream.lanes),
-            f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});",
-            *inner,
-            "}",
-        ]
-        longest = max(longest, stream.tokens)
+    b.space = "qc::buffered"
+    if isinstance(node.op, ops.Constant):
+        return _gathered(e, b, stage, np.arange(node.output.type.size))
+    if isinstance(node.op, REARRANGING):
+        arrived = np.argsort(places(node.inputs[0].type.shape)).reshape(node.inputs[0].type.shape)
+        return [*_held(e, b, stage, True), *_gathered(e, b, stage, rearrange(node.op)(arrived))]
+    if isinstance(node.op, (ops.Map, ops.Mul)):
+        return _held_elements(e, b, stage)
+    reads = _held(e, b, stage, False)
     RULES[type(node.op)](b, node)
     result = b.kept(node.output)
     out = e.network.streams[stage.outputs[0]]
     row = b.row(places(node.output.type.shape), (node.output.type.size,))
-    token = e.tensor(node.output, "y")
-    writes = [
-        *_array(token, out.lanes),
-        *_loop("RESULT", "l", out.lanes, [f"y[l] = {result.variable}[{row}::at(t * {out.lanes} + l)];"], False),
+    body = [*_array(e.tensor(node.output, "y"), 1), f"y[0] = {result.variable}[{row}::at(t)];", *_write(e, stage, "y")]
+    memories = [f"static {v.ctype} {v.name}[{v.size}];" for v in b.locals[len(stage.inputs) :]]
+    return [*memories, *reads, *b.statements, *_loop("WRITE", "t", out.tokens, body)]
+
+
+def _held(e: _Emitter, b: Builder, stage: Stage, arrived: bool) -> list[str]:
+    """The streams into memories v0, v1, ..., all at once; elements in the order in which they arrive, or of the
+    tensor.
+    """
+    assert stage.node is not None
+    data = [v for v in stage.node.inputs if _streamed(e, v)]
+    memories, reads = [], []
+    longest = max(e.network.streams[i].tokens for i in stage.inputs)
+    for k, value in enumerate(data):
+        stream, local = e.network.streams[stage.inputs[k]], b.local(value)
+        memories.append(f"static {local.ctype} {local.variable}[{value.type.size}];")
+        at = "t" if arrived else f"{b.row(places(value.type.shape), (value.type.size,))}::at(t)"
+        one = [
+            *_array(e.tensor(value, f"x{k}"), 1),
+            f"{e.stream_lanes(stage.inputs[k])}::read(in{k}, x{k});",
+            f"{local.variable}[{at}] = x{k}[0];",
+        ]
+        reads += one if stream.tokens == longest else [f"if (t < {stream.tokens}) {{", *one, "}"]
+    return [*memories, *_loop("READ", "t", longest, reads)]
+
+
+def _held_elements(e: _Emitter, b: Builder, stage: Stage) -> list[str]:
+    """Element by element, operands from memories: those that are repeated, and those that wait for them."""
+    node = stage.node
+    assert node is not None
+    shape = node.output.type.shape
+    reads = _held(e, b, stage, True)
+    memories = iter(b.locals[: len(stage.inputs)])
+
+    def take(k: int, t: Tensor) -> list[str]:
+        value = node.inputs[k]
+        own = value.type.shape
+        at = np.arange(value.type.size)
+        if _streamed(e, value):
+            at, element = np.argsort(places(own)), next(memories).name + "[{}]"
+        else:
+            c = b.source(value)
+            element = f"qc::load<{c.ctype}, {c.limbs}>({c.variable}, {{}})"
+        whole = np.broadcast_to(at.reshape(own), shape)
+        row = b.row(to_stream(whole), stream_shape(shape))
+        return [*_array(t, 1), f"{t.variable}[0] = {element.format(row + '::at(t)')};"]
+
+    body = _mapped(e, b, stage, take) if isinstance(node.op, ops.Map) else _multiplied(e, stage, take)
+    return [*reads, *_loop("WRITE", "t", e.network.streams[stage.outputs[0]].tokens, body)]
+
+
+def _gathered(e: _Emitter, b: Builder, stage: Stage, index: np.ndarray) -> list[str]:
+    """The result straight from a memory or constants: index[element] is its place there."""
+    node = stage.node
+    assert node is not None
+    value = node.output if isinstance(node.op, ops.Constant) else node.inputs[0]
+    source = b.source(value)
+    streamed = to_stream(index.reshape(node.output.type.shape))
+    loops = strided(streamed)
+    at = f"{b.row(streamed, streamed.shape)}::at(t)" if loops is None else "at"
+    body = [
+        *_array(e.tensor(node.output, "y"), 1),
+        f"y[0] = qc::load<{source.ctype}, {source.limbs}>({source.variable}, {at});",
         *_write(e, stage, "y"),
     ]
-    locals_ = [f"static {v.ctype} {v.name}[{v.size}];" for v in b.locals]
-    return [*locals_, *_loop("READ", "t", longest, reads), *b.statements, *_loop("WRITE", "t", out.tokens, writes)]
+    if loops is None:
+        return _loop("WRITE", "t", streamed.size, body)
+    sizes, steps, offset = loops
+    terms = [f"i{k} * {s}" for k, (n, s) in enumerate(zip(sizes, steps, strict=True)) if n > 1 and s]
+    body = [f"const int at = {' + '.join([str(offset), *terms])};", *body]
+    axes = [k for k, n in enumerate(sizes) if n > 1] or [0]
+    for k in reversed(axes):
+        body = _loop(f"WRITE_{k}", f"i{k}", sizes[k], body, pipelined=k == axes[-1])
+    return body
 
 
 def _streamed(e: _Emitter, value: Value) -> bool:

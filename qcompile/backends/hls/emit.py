@@ -34,7 +34,7 @@ _TEMPLATES = {
 }
 
 
-_STREAMS = {"dataflow.hpp", "simulation.hpp", "stream.hpp"}
+_STREAMS = {"buffered.hpp", "dataflow.hpp", "simulation.hpp", "stream.hpp"}
 
 
 @cache
@@ -73,11 +73,13 @@ def emit(
         name.format(top=top): _environment().get_template(t).render(view=view, logic=logic).encode()
         for name, t in templates.items()
     }
-    loaded = [rom.words for rom in view.roms if rom.reloadable]
-    fixed = [rom for rom in view.roms if not rom.reloadable]
-    for rom in (*fixed, *([dataflow.Rom("weights", np.concatenate(loaded))] if loaded else [])):
-        files[f"src/weights/{rom.name}.bin"] = rom.words.astype("<u8").tobytes()
-        files[f"src/weights/{rom.name}.inc"] = _included(rom.words)
+    for rom in view.roms:
+        if not rom.reloadable:
+            files[f"src/weights/{rom.name}.bin"] = rom.data
+            files[f"src/weights/{rom.name}.inc"] = _included(rom.numbers)
+    if loaded := b"".join(rom.data for rom in view.roms if rom.reloadable):
+        files["src/weights/weights.bin"] = loaded
+        files["src/weights/weights.inc"] = _included(np.frombuffer(loaded, "<u8").tolist())
     for header in sorted(asset("hw/include/qc").glob("*.hpp")):
         if view.dataflow or header.name not in _STREAMS:
             files[f"src/qc/{header.name}"] = header.read_bytes()
@@ -86,8 +88,8 @@ def emit(
     return files | _ap_types()
 
 
-def _included(words: np.ndarray) -> bytes:
-    return (",\n".join(f"0x{w:x}ULL" for w in words.tolist()) + "\n").encode()
+def _included(words: list[int]) -> bytes:
+    return (",\n".join(f"0x{w:x}ULL" for w in words) + "\n").encode()
 
 
 _UNROLL = re.compile(rb"#ifn?def __BAMBU__\n#pragma (HLS )?unroll\n#endif\n")

@@ -19,7 +19,6 @@ from qcompile.sim.ratio import bound
 from qcompile.sim.structure import padded_axes, rearrange
 
 SMALL_TABLE = 1024  # elements up to which a table of places is printed
-LINEAR_CUTS = 16  # up to this many thresholds are compared at once, more by a binary search
 UNROLLED = 200_000  # multiplications beyond which `parallel` cannot be meant for hardware
 
 
@@ -115,6 +114,7 @@ class Builder:
     locals: list[Local] = field(default_factory=list)
     statements: list[str] = field(default_factory=list)
     base: str = ""  # last argument of a Map's kernel: the first element that a call works on
+    space: str = "qc"  # of the kernels: unrolled, or loops over memories
 
     def local(self, value: Value) -> Tensor:
         """The array of a value: numbers, or the codes of a minifloat."""
@@ -134,10 +134,12 @@ class Builder:
             self.tensors[name] = made
         return made
 
-    def array(self, data: np.ndarray, force: str = "") -> Tensor:
-        """A constant array of the smallest plain integer type, or of 64-bit limbs."""
+    def array(self, data: np.ndarray, force: str = "", span: tuple[int, int] | None = None) -> Tensor:
+        """A constant array of the smallest plain integer type, or of 64-bit limbs. span: least and greatest number that
+        the type must hold, if not those of the data.
+        """
         data = np.asarray(data)
-        lo, hi = (int(data.min()), int(data.max())) if data.size else (0, 0)
+        lo, hi = span or ((int(data.min()), int(data.max())) if data.size else (0, 0))
         name = f"c{len(self.constants)}"
         width = _width(lo, hi)
         ctype = force or next((f"int{w}_t" for w in (8, 16, 32, 64) if -(2 ** (w - 1)) <= lo and hi < 2 ** (w - 1)), "")
@@ -168,7 +170,7 @@ class Builder:
             return tensor
         if value.name not in self.decoded:
             made = self.scratch(*self.known[value.name].bounds, value.type.size)
-            self.emit(f"qc::decode<{value.type.size}, {tensor.reader}>({tensor.variable}, {made.variable});")
+            self.emit(f"{self.space}::decode<{value.type.size}, {tensor.reader}>({tensor.variable}, {made.variable});")
             self.decoded[value.name] = made
         return self.decoded[value.name]
 
@@ -179,7 +181,7 @@ class Builder:
             copy = self.scratch(*self.known[value.name].bounds, value.type.size)
             row = f"qc::AxisRow<1, {value.type.size}>"
             self.emit(
-                f"qc::wire<{value.type.size}, {row}, {tensor.ctype}, {tensor.limbs}>({tensor.variable},"
+                f"{self.space}::wire<{value.type.size}, {row}, {tensor.ctype}, {tensor.limbs}>({tensor.variable},"
                 f" {copy.variable});"
             )
             self.tensors[value.name] = tensor = copy
@@ -193,7 +195,9 @@ class Builder:
         if tensor.variable.startswith("c"):
             copy = self.same(tensor, value.type.size)
             row = f"qc::AxisRow<1, {value.type.size}>"
-            self.emit(f"qc::wire<{value.type.size}, {row}, {tensor.ctype}, 1>({tensor.variable}, {copy.variable});")
+            self.emit(
+                f"{self.space}::wire<{value.type.size}, {row}, {tensor.ctype}, 1>({tensor.variable}, {copy.variable});"
+            )
             self.tensors[value.name] = tensor = copy
         return tensor
 
@@ -214,18 +218,18 @@ class Builder:
         inner = int(np.argmax(flat != flat[0])) if rows > 1 else 1
         if rows == 1 or np.array_equal(flat, (np.arange(flat.size) // max(inner, 1)) % rows):
             return f"qc::AxisRow<{max(inner, 1)}, {rows}>"
-        strided = _strided(full) if flat.size > SMALL_TABLE else None
-        if strided is None:
+        found = strided(full) if flat.size > SMALL_TABLE else None
+        if found is None:
             places = np.arange(index.size).reshape(index.shape)
             if np.array_equal(index, places):
                 return f"qc::TableRow<{self.array(full.ravel(), 'int').variable}, qc::AxisRow<1, {full.size}>>"
             return f"qc::TableRow<{self.array(index, 'int').variable}, {self.row(places, shape)}>"
-        sizes, steps, offset = strided
+        sizes, steps, offset = found
         arrays = ", ".join(self.array(np.array(a), "int").variable for a in (sizes, steps))
         return f"qc::StridedRow<{len(sizes)}, {arrays}, {offset}>"
 
 
-def _strided(places: np.ndarray) -> tuple[list[int], list[int], int] | None:
+def strided(places: np.ndarray) -> tuple[list[int], list[int], int] | None:
     """(sizes, steps, offset) with places = offset + sum of index * step over axes of these sizes; axes that repeat
     elements are split.
     """
@@ -302,8 +306,8 @@ def _concat(b: Builder, node: Node) -> None:
     for value in node.inputs:
         source, size = b.source(value) if out.codes else b.numbers(value), math.prod(value.type.shape[axis:])
         b.emit(
-            f"qc::place<{outer}, {size}, {stride}, {source.ctype}, {source.limbs}>({source.variable}, {out.variable} +"
-            f" {offset});"
+            f"{b.space}::place<{outer}, {size}, {stride}, {source.ctype}, {source.limbs}>({source.variable},"
+            f" {out.variable} + {offset});"
         )
         offset += size
 
@@ -323,7 +327,7 @@ def _matmul(b: Builder, node: Node) -> None:
     flags = ", ".join("true" if n > 1 else "false" for n in batches)
     sizes = f"{total}, {a_shape[-2]}, {a_shape[-1]}, {w_shape[-1]}"
     types = f"{source.reader}, {weight.reader}, {product_type(b, node, out)}"
-    b.emit(f"qc::matmul<{sizes}, {flags}, {types}>({source.variable}, {weight.variable}, {out.variable});")
+    b.emit(f"{b.space}::matmul<{sizes}, {flags}, {types}>({source.variable}, {weight.variable}, {out.variable});")
 
 
 def product_type(b: Builder, node: Node, out: Tensor) -> str:
@@ -365,8 +369,7 @@ def _reduce_sum(b: Builder, node: Node) -> None:
 def _reduce(b: Builder, node: Node, kernel: str) -> None:
     """Along one axis at a time where the axes are no neighbours."""
     x, shape, axes = node.inputs[0], list(node.inputs[0].type.shape), sorted(node.op.axes)
-    ordered = kernel == "reduce_max"
-    source = b.kept(x) if ordered else b.variable(x)
+    source = b.kept(x)
     while axes:
         last = axes.pop()
         first = last
@@ -377,12 +380,11 @@ def _reduce(b: Builder, node: Node, kernel: str) -> None:
         lo, hi = b.known[node.output.name].bounds
         if not axes:
             out = b.local(node.output)
-        elif source.codes:
+        elif source.codes and kernel == "reduce_max":
             out = b.same(source, math.prod(shape))
         else:
             out = b.scratch(min(lo, 0), max(hi, 0), math.prod(shape))
-        reader = f", {source.reader}" if ordered else ""
-        b.emit(f"qc::{kernel}<{_numbers(*sizes)}{reader}>({source.variable}, {out.variable});")
+        b.emit(f"{b.space}::{kernel}<{_numbers(*sizes)}, {source.reader}>({source.variable}, {out.variable});")
         source = out
 
 
@@ -393,10 +395,10 @@ def _numbers(*values: int) -> str:
 @_rule(ops.ArgMax)
 def _arg_max(b: Builder, node: Node) -> None:
     shape, axis = node.inputs[0].type.shape, node.op.axis
-    source, out = b.variable(node.inputs[0]), b.local(node.output)
+    source, out = b.kept(node.inputs[0]), b.local(node.output)
     last = "true" if node.op.last else "false"
     sizes = _numbers(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
-    b.emit(f"qc::arg_max<{sizes}, {last}>({source.variable}, {out.variable});")
+    b.emit(f"{b.space}::arg_max<{sizes}, {last}, {source.reader}>({source.variable}, {out.variable});")
 
 
 def _plane(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -418,7 +420,7 @@ def _conv(b: Builder, node: Node) -> None:
         x.type.shape[0], groups, outs // groups, depth, *_plane(x.type.shape[2:]), *_window(node.op, tuple(kernel))
     )
     types = f"{source.reader}, {weight.reader}, {product_type(b, node, out)}"
-    b.emit(f"qc::conv<{sizes}, {types}>({source.variable}, {weight.variable}, {out.variable});")
+    b.emit(f"{b.space}::conv<{sizes}, {types}>({source.variable}, {weight.variable}, {out.variable});")
 
 
 @_rule(ops.SumPool)
@@ -433,11 +435,9 @@ def _max_pool(b: Builder, node: Node) -> None:
 
 def _pool(b: Builder, node: Node, kernel: str) -> None:
     shape, op = node.inputs[0].type.shape, node.op
-    ordered = kernel == "max_pool"
-    source, out = b.kept(node.inputs[0]) if ordered else b.variable(node.inputs[0]), b.local(node.output)
+    source, out = b.kept(node.inputs[0]), b.local(node.output)
     sizes = _numbers(math.prod(shape[:2]), *_plane(shape[2:]), *_window(op, op.kernel))
-    reader = f", {source.reader}" if ordered else ""
-    b.emit(f"qc::{kernel}<{sizes}{reader}>({source.variable}, {out.variable});")
+    b.emit(f"{b.space}::{kernel}<{sizes}, {source.reader}>({source.variable}, {out.variable});")
 
 
 @_rule(ops.Pad)
@@ -471,7 +471,7 @@ def _pad(b: Builder, node: Node) -> None:
         )
         row = b.row(index, tuple(shape))
         b.emit(
-            f"qc::border<{sizes}, {row}, {fill.ctype}, {fill.limbs}>({source.variable}, {fill.variable},"
+            f"{b.space}::border<{sizes}, {row}, {fill.ctype}, {fill.limbs}>({source.variable}, {fill.variable},"
             f" {out.variable});"
         )
         source = out
@@ -492,7 +492,9 @@ def _softmax(b: Builder, node: Node) -> None:
     types = ", ".join(
         _type(0, top) for top in ((hi - lo) * op.mul, op.mul, largest, total, (largest << op.frac) + total // 2)
     )
-    b.emit(f"qc::softmax<{sizes}, {types}>({source.variable}, {out.variable}, {mul.variable}, {table.variable});")
+    b.emit(
+        f"{b.space}::softmax<{sizes}, {types}>({source.variable}, {out.variable}, {mul.variable}, {table.variable});"
+    )
 
 
 @_rule(ops.Map)
@@ -549,18 +551,16 @@ def _table(
 def _thresholds(
     b: Builder, impl: Any, size: int, row: str, source: Tensor, out: Tensor, low: np.ndarray, high: np.ndarray
 ) -> None:
+    if impl.search:
+        _search(b, impl, size, row, source, out, int(high.max()))
+        return
     count = impl.cuts.data.shape[1]
     cuts = b.array(impl.cuts.data)
     values = impl.values.data
     steps = np.diff(values, axis=1)
     live = impl.cuts.data <= np.asarray(high)[:, None]
     regular = np.where(live[:, 0], steps[:, 0], 0)
-    if (
-        out.codes is None
-        and count <= LINEAR_CUTS
-        and np.all((steps == regular[:, None]) | ~live)
-        and bound(values) < 2**31
-    ):
+    if out.codes is None and np.all((steps == regular[:, None]) | ~live) and bound(values) < 2**31:
         start, step = b.array(values[:, 0]), b.array(regular)
         reach = bound(regular) * count + 1
         b.emit(
@@ -569,13 +569,29 @@ def _thresholds(
         )
         return
     table = b.array(_results(out, values))
-    if count <= LINEAR_CUTS:
-        name, extra = "thresholds", ""
-    else:
-        name, extra = "thresholds_search", f"{count.bit_length()}, "
     b.emit(
-        f"qc::{name}<{size}, {row}, {count}, {extra}{cuts.ctype}, {cuts.limbs}, {table.ctype}, {table.limbs}>"
+        f"qc::thresholds<{size}, {row}, {count}, {cuts.ctype}, {cuts.limbs}, {table.ctype}, {table.limbs}>"
         f"({source.variable}, {out.variable}, {cuts.variable}, {table.variable}{b.base});"
+    )
+
+
+def _search(b: Builder, impl: ops.Thresholds, size: int, row: str, source: Tensor, out: Tensor, high: int) -> None:
+    """A table of cuts for every step, which is read once; rows without a cut at a place have one that is never
+    reached.
+    """
+    rows, count = impl.cuts.data.shape
+    deep, never = count.bit_length(), max(high + 1, int(impl.cuts.data.max()))
+    full = np.full((rows, 2**deep - 1), never, dtype=object)
+    full[:, :count] = impl.cuts.data
+    span = int(full.min()), int(full.max())
+    middles = [(2 * np.arange(2**s) + 1 << deep - 1 - s) - 1 for s in range(deep)]
+    tables = [b.array(full[:, at].T, span=span) for at in middles]
+    values = b.array(_results(out, impl.values.data).T)
+    first = tables[0]
+    b.emit(
+        f"qc::thresholds_search<{size}, {row}, {rows}, {first.ctype}, {first.limbs}, {values.ctype}, {values.limbs}>"
+        f"({source.variable}, {out.variable}, {values.variable}{b.base or ', 0'},"
+        f" {', '.join(t.variable for t in tables)});"
     )
 
 

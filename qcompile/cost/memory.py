@@ -1,0 +1,86 @@
+"""How codes lie in memories: what the prices, the sources and the files of weights agree on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
+
+WORD = 64  # bits of an element of an array, at most
+
+
+@dataclass(frozen=True)
+class Words:
+    """A memory of `steps` words, one of which is read in a cycle: `codes` codes of `width` bits each, without gaps.
+
+    In sources it is an array of elements of at most 64 bits, `parts` of which are a word; in files and on the stream
+    that loads weights an element takes `container` bits.
+    """
+
+    steps: int
+    codes: int
+    width: int
+
+    @property
+    def together(self) -> int:
+        """Codes in an element: as many as fit and divide the codes of a step."""
+        most = max(1, WORD // self.width)
+        return max(d for d in range(1, min(most, self.codes) + 1) if self.codes % d == 0)
+
+    @property
+    def parts(self) -> int:
+        return self.codes // self.together
+
+    @property
+    def element(self) -> int:
+        """Bits of an element."""
+        return self.together * self.width
+
+    @property
+    def elements(self) -> int:
+        return self.steps * self.parts
+
+    @property
+    def container(self) -> int:
+        return next(n for n in (8, 16, 32, 64) if self.element <= n)
+
+    @property
+    def bits(self) -> int:
+        """Of the whole memory."""
+        return self.steps * self.codes * self.width
+
+    def pack(self, codes: np.ndarray) -> bytes:
+        """Bit patterns [steps, codes] as a file of whole 64-bit words, low codes in the low bits, little-endian."""
+        shifts = (np.arange(self.together) * self.width).astype(np.uint64)
+        grouped = codes.astype(np.int64).view(np.uint64).reshape(self.elements, self.together)
+        grouped = grouped & np.uint64((1 << self.width) - 1)
+        packed = np.bitwise_or.reduce(grouped << shifts, axis=-1).astype(f"<u{self.container // 8}")
+        padded = np.zeros(-(-self.elements * self.container // WORD) * (WORD // self.container), dtype=packed.dtype)
+        padded[: self.elements] = packed
+        return padded.tobytes()
+
+
+def stored(fmt: Format, units: np.ndarray | None = None, reloadable: bool = False) -> tuple[int, bool]:
+    """(bits, whether with a sign) of a constant in a memory. units: what it holds, where no others may come."""
+    if not isinstance(fmt, FixedPoint):
+        return fmt.width, False
+    if reloadable or units is None or not units.size:
+        return fmt.width, fmt.signed
+    low, high = int(units.min()), int(units.max())
+    return max(1, (-low - 1).bit_length() + 1 if low < 0 else 0, high.bit_length() + (low < 0)), low < 0
+
+
+def bits_of(fmt: Format, units: np.ndarray) -> np.ndarray:
+    """Units as unsigned bit patterns of `stored` bits, to be cut to them: +1 is 1 and -1 is 0 of a bipolar format."""
+    if isinstance(fmt, Minifloat):
+        return np.asarray(fmt.encode(units)).astype(np.int64)
+    return (units > 0).astype(np.int64) if isinstance(fmt, Bipolar) else units.astype(np.int64)
+
+
+def held_rows(height: int, kernel: int, stride: int, dilation: int) -> int:
+    """Rows of a plane in the buffer of a sliding window: those that a window reaches over, and those that come in for
+    the next ones.
+    """
+    return min(height, dilation * (kernel - 1) + 1 + stride)
