@@ -36,7 +36,24 @@ def lint_project(folder: Path) -> list[str]:
         name = str(path.relative_to(folder))
         text = "\n".join(line.split("//")[0] for line in lines)
         found += _widths(path, folder) + _streams(name, text) + _recursions(name, text) + _pipelines(name, lines)
-    return found + _top(folder, streams)
+    return found + _top(folder, streams) + (_buffered(folder) if streams else [])
+
+
+def _buffered(folder: Path) -> list[str]:
+    """Loops over whole tensors in memories are never unrolled: not in the processes, nor in the kernels that they call
+    with more than one element.
+    """
+    found = []
+    loops = (folder / "src" / "qc" / "buffered.hpp").read_text()
+    if re.search(r"#pragma (HLS )?unroll", loops):
+        found.append("src/qc/buffered.hpp: an unrolled loop over a tensor in a memory")
+    for source in (folder / "src").glob("*.cpp"):
+        for name, body in re.findall(r"^static void (p\d+_whole)\(.*?\{\n(.*?)^\}", source.read_text(), re.M | re.S):
+            calls = re.findall(r"qc::([a-z]\w*)<(\d+),", body)
+            wide = [f"{kernel}<{n}" for kernel, n in calls if int(n) > 1]
+            if re.search(r"#pragma (HLS )?unroll", body) or wide:
+                found.append(f"{source.name}: {name} unrolls a loop over a tensor in a memory {' '.join(wide)}")
+    return found
 
 
 def _streams(name: str, text: str) -> list[str]:

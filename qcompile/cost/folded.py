@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,8 @@ from qcompile.cost.parallel import (
     width,
 )
 from qcompile.cost.primitives import Fabric
-from qcompile.cost.resources import Resources
-from qcompile.cost.site import Site, bits, kernel_of, rows_of, slides, terms
+from qcompile.cost.resources import Resources, together
+from qcompile.cost.site import Site, bits, groups_of, kernel_of, rows_of, slides, terms
 from qcompile.formats import Bipolar, Format, Minifloat
 from qcompile.ir import ops
 
@@ -102,11 +103,75 @@ def matrix_vector(
     """
     pe, simd = min(pe, rows), min(simd, columns)
     depth = _steps(rows, pe) * _steps(columns, simd)
-    out = unit(fabric, rows, columns, pe, simd, data, weights, acc_bits, stored)
-    out = out + counters(fabric, places, groups) + HANDSHAKE
-    if rows // groups > pe:  # the vector is read again for every group of rows
-        out = out + hw.fifo(fabric, _steps(columns, simd), simd * width(data))
+    out = (
+        unit(fabric, rows, columns, pe, simd, data, weights, acc_bits, 0) + counters(fabric, places, groups) + HANDSHAKE
+    )
+    kept = unit_memories(rows, columns, pe, simd, width(data), width(weights) if stored is None else stored, groups)
+    out = out + together(m.price(fabric) for m in kept)
     return timed(out, places * depth)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """`depth` words of `width` bits: constants, or what is written and read again."""
+
+    depth: int
+    width: int
+    constant: bool = False
+
+    @property
+    def bits(self) -> int:
+        return self.depth * self.width
+
+    def price(self, fabric: Fabric) -> Resources:
+        return (hw.rom if self.constant else hw.fifo)(fabric, self.depth, self.width)
+
+
+def unit_memories(
+    rows: int, columns: int, pe: int, simd: int, number_bits: int, stored: int, groups: int = 1
+) -> list[Memory]:
+    """Of a matrix-vector unit: the weights, `stored` bits each (0: they are data), and the vector, where it is read
+    again for other rows.
+    """
+    folds = _steps(columns, simd)
+    weights = [Memory(_steps(rows, pe) * folds, pe * simd * stored, True)] if stored else []
+    return [*weights, Memory(folds, simd * number_bits)] if rows // groups > pe else weights
+
+
+def memories(s: Site) -> list[Memory]:
+    """Of a unit that works on streams, parameters of activations apart."""
+    op, pe, simd = s.node.op, s.folding.pe, s.folding.simd
+    found = [window] if (window := window_memory(s)) is not None else []
+    if not isinstance(op, (ops.MatMul, ops.Conv)) or s.weights is None:
+        return found
+    rows = rows_of(s)[0].shape[0]
+    number = width(s.data.type.format)
+    return [*found, *unit_memories(rows, terms(s.node), pe, simd, number, s.stored, groups_of(s.node))]
+
+
+def window_memory(s: Site) -> Memory | None:
+    """The rows that windows need, in words of as many channels as the unit takes at once; None where it takes the data
+    as they are.
+    """
+    op, data = s.node.op, s.node.inputs[0].type
+    if not isinstance(op, ops.WINDOWED) or not slides(s.node):
+        return None
+    kernel = kernel_of(s.node)
+    channels, *plane = data.shape[-len(kernel) - 1 :]
+    height, across = (1, *plane)[-2:]
+    first = (kernel[0], op.strides[0], op.dilations[0]) if len(kernel) == 2 else (1, 1, 1)
+    lanes = window_lanes(s)
+    return Memory(held_rows(height, *first) * across * _steps(channels, lanes), lanes * width(data.format))
+
+
+def window_lanes(s: Site) -> int:
+    """Channels that a unit takes at once: those that it makes where it works channel by channel."""
+    node = s.node
+    each = (
+        not isinstance(node.op, ops.Conv)
+        or 1 < node.op.groups == node.inputs[0].type.shape[1] == node.output.type.shape[1]
+    )
+    return s.folding.pe if each else s.folding.simd
 
 
 def unit(
@@ -191,23 +256,17 @@ def _conv(s: Site) -> Resources:
         s.stored if s.weights is not None else 0,
         s.node.op.groups,
     )
-    lanes = s.folding.pe if s.node.op.groups == rows == data.shape[1] else s.folding.simd
-    return timed(sliding_window(s, lanes) + unit, max(unit.latency, _steps(data.size, lanes)))
+    return timed(sliding_window(s) + unit, max(unit.latency, _steps(data.size, window_lanes(s))))
 
 
-def sliding_window(s: Site, lanes: int) -> Resources:
-    """The buffer of the rows that windows need, in words of `lanes` channels, and the counters of reader and writer;
-    nothing where a unit takes the data as they are.
-    """
-    if not slides(s.node):
+def sliding_window(s: Site) -> Resources:
+    """The buffer of the rows that windows need, and the counters of reader and writer."""
+    memory = window_memory(s)
+    if memory is None:
         return Resources()
-    op, data, kernel = s.node.op, s.node.inputs[0].type, kernel_of(s.node)
-    channels, *plane = data.shape[-len(kernel) - 1 :]
-    height, across = (1, *plane)[-2:]
-    first = (kernel[0], op.strides[0], op.dilations[0]) if len(kernel) == 2 else (1, 1, 1)
-    groups = _steps(channels, lanes)
-    memory = hw.fifo(s.fabric, held_rows(height, *first) * across * groups, lanes * width(data.format))
-    return memory + counters(s.fabric, *plane, *kernel, groups)
+    plane = s.node.inputs[0].type.shape[2:]
+    groups = _steps(s.node.inputs[0].type.shape[1], window_lanes(s))
+    return memory.price(s.fabric) + counters(s.fabric, *plane, *kernel_of(s.node), groups)
 
 
 @_rule(ops.SumPool, ops.MaxPool)
@@ -216,7 +275,7 @@ def _pool(s: Site) -> Resources:
     wide = s.folding.pe
     unit = decoders(s.fabric, data.format, 1 if isinstance(op, ops.SumPool) else 0).then(_gathers(s)).times(wide)
     cycles = max(_steps(data.size, wide), _steps(s.outputs * math.prod(op.kernel), wide))
-    return timed(sliding_window(s, wide) + unit, cycles)
+    return timed(sliding_window(s) + unit, cycles)
 
 
 def _gathers(s: Site) -> Resources:

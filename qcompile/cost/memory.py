@@ -72,6 +72,11 @@ def stored(fmt: Format, units: np.ndarray | None = None, reloadable: bool = Fals
     return max(1, (-low - 1).bit_length() + 1 if low < 0 else 0, high.bit_length() + (low < 0)), low < 0
 
 
+def operand(fmt: Format, units: np.ndarray, reloadable: bool = False) -> tuple[int, bool]:
+    """As `stored`, of what a layer reads element by element: signs are numbers."""
+    return (2, True) if isinstance(fmt, Bipolar) else stored(fmt, units, reloadable)
+
+
 def bits_of(fmt: Format, units: np.ndarray) -> np.ndarray:
     """Units as unsigned bit patterns of `stored` bits, to be cut to them: +1 is 1 and -1 is 0 of a bipolar format."""
     if isinstance(fmt, Minifloat):

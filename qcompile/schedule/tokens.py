@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from qcompile.cost.memory import held_rows, stored
+from qcompile.cost.memory import held_rows, operand
 from qcompile.cost.site import groups_of, kernel_of, terms
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.schedule.order import permutation, stream_shape
@@ -271,12 +271,12 @@ def buffers(graph: Graph, node: Node) -> list[tuple[int, int]]:
     for value in node.inputs:
         made = graph.producers.get(value.name)
         constant = made is not None and isinstance(made.op, ops.Constant)
-        width = stored(value.type.codes, made.op.units.data, made.op.reloadable)[0] if constant else held_bits(value)
+        width = operand(value.type.codes, made.op.units.data, made.op.reloadable)[0] if constant else held_bits(value)
         found.append((value.type.size, width))
     if isinstance(node.op, (*REARRANGING, ops.Map, ops.Mul)):
         return found
     if isinstance(node.op, ops.Constant):
-        return [(node.output.type.size, stored(node.output.type.codes, node.op.units.data)[0])]
+        return [(node.output.type.size, operand(node.output.type.codes, node.op.units.data)[0])]
     if isinstance(node.op, ops.IntSoftmax):
         exponential = max(1, int(node.op.table.data.max()).bit_length())
         return [*found, (node.output.type.size, held_bits(node.output)), (node.output.type.shape[-1], exponential)]

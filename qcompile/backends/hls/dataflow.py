@@ -22,7 +22,7 @@ from qcompile.backends.hls.view import (
     strided,
     trace_words,
 )
-from qcompile.cost.memory import Words, bits_of, stored
+from qcompile.cost.memory import WORD, Words, bits_of, operand, stored
 from qcompile.cost.site import groups_of
 from qcompile.formats import Bipolar, FixedPoint, Minifloat
 from qcompile.ir import Graph, Node, Origin, Value, ops
@@ -133,10 +133,12 @@ class _Emitter:
         return Builder(self.graph, self.known, constants=self.constants)
 
     def tensor(self, value: Value, name: str) -> Tensor:
-        """Elements of a value as a process holds them."""
-        fmt = value.type.format
+        """Elements of a value as streams and memories hold them: as wide as their format, which is priced."""
+        fmt = value.type.codes
         if isinstance(fmt, Minifloat):
             return Tensor(name, f"ap_uint<{fmt.width}>", fmt.width, 1, fmt)
+        if isinstance(fmt, FixedPoint):
+            return Tensor(name, f"ap_{'' if fmt.signed else 'u'}int<{fmt.width}>", fmt.width)
         b = self.builder()
         return dataclasses.replace(b.scratch(*self.known[value.name].bounds, 1), variable=name)
 
@@ -775,6 +777,8 @@ def _whole(e: _Emitter, stage: Stage) -> list[str]:
     assert node is not None
     b = e.builder()
     b.space = "qc::buffered"
+    kept = [v for v in (*node.inputs, node.output) if not _streamed(e, v) and v.type.codes.width <= WORD]
+    b.tensors |= {v.name: _constant(e, v) for v in kept}
     if isinstance(node.op, ops.Constant):
         return _gathered(e, b, stage, np.arange(node.output.type.size))
     if isinstance(node.op, REARRANGING):
@@ -792,6 +796,18 @@ def _whole(e: _Emitter, stage: Stage) -> list[str]:
     return [*memories, *reads, *b.statements, *_loop("WRITE", "t", out.tokens, body)]
 
 
+def _constant(e: _Emitter, value: Value) -> Tensor:
+    """An operand in a memory, element by element in the order of the tensor."""
+    op, fmt = e.graph.producers[value.name].op, value.type.codes
+    width, signed = operand(fmt, op.units.data, op.reloadable)
+    units = op.units.data.reshape(-1, 1)
+    words = Words(*units.shape, width)
+    data = words.pack(units if isinstance(fmt, Bipolar) else bits_of(fmt, units))
+    e.roms.append(Rom(f"w{len(e.roms)}", words, data, op.reloadable))
+    codes = fmt if isinstance(fmt, Minifloat) else None
+    return Tensor(e.roms[-1].name, f"{'ap_int' if signed else 'ap_uint'}<{width}>", width, codes=codes)
+
+
 def _held(e: _Emitter, b: Builder, stage: Stage, arrived: bool) -> list[str]:
     """The streams into memories v0, v1, ..., all at once; elements in the order in which they arrive, or of the
     tensor.
@@ -801,7 +817,8 @@ def _held(e: _Emitter, b: Builder, stage: Stage, arrived: bool) -> list[str]:
     memories, reads = [], []
     longest = max(e.network.streams[i].tokens for i in stage.inputs)
     for k, value in enumerate(data):
-        stream, local = e.network.streams[stage.inputs[k]], b.local(value)
+        stream, local = e.network.streams[stage.inputs[k]], e.tensor(value, b.local(value).variable)
+        b.tensors[value.name] = local
         memories.append(f"static {local.ctype} {local.variable}[{value.type.size}];")
         at = "t" if arrived else f"{b.row(places(value.type.shape), (value.type.size,))}::at(t)"
         one = [

@@ -1,0 +1,51 @@
+"""What the text of an emitted project of architecture `dataflow` declares: memories and loops that are unrolled."""
+
+import math
+import re
+from collections.abc import Mapping
+
+ELEMENT = r"(?:ap_u?int<(\d+)>|qc::Lanes<(\d+), (\d+), \w+, \w+>::word)"
+
+
+def memories(files: Mapping[str, bytes], top: str) -> dict[str, list[int]]:
+    """Bits of the arrays that processes keep and of the memories of weights they read, by process; of the streams of
+    more than one place under "streams".
+    """
+    source, constants = (files[f"src/{n}"].decode() for n in (f"{top}.cpp", "constants.hpp"))
+    weights = {
+        name: int(w) * int(n) for w, name, n in re.findall(r"static const ap_uint<(\d+)> (\w+)\[(\d+)\]", constants)
+    }
+    found: dict[str, list[int]] = {}
+    for name, body in processes(source).items():
+        kept = [
+            (int(w) if w else int(n) * int(b)) * int(count)
+            for w, n, b, count in re.findall(rf"static {ELEMENT} \w+\[(\d+)\];", body)
+        ]
+        found[name] = kept + [bits for rom, bits in weights.items() if re.search(rf"\b{rom}\b", body)]
+    streams = re.findall(r"hls::stream<qc::Lanes<(\d+), (\d+), \w+, \w+>::word> (s\d+);", source)
+    depths = dict(re.findall(r"#pragma HLS stream variable=(s\d+) depth=(\d+)", source))
+    found["streams"] = [int(n) * int(w) * int(depths[s]) for n, w, s in streams if int(depths[s]) > 1]
+    return found
+
+
+def processes(source: str) -> dict[str, str]:
+    """Bodies of the processes, by name."""
+    return dict(re.findall(r"^static void (p\d+_\w+)\(.*?\{\n(.*?)^\}", source, re.M | re.S))
+
+
+UNITS = {
+    "multiply_add": 2,
+    "multiply_each": 1,
+    "multiply": 1,
+    "add_each": 1,
+    "largest_each": 1,
+}  # sizes that are products
+
+
+def unrolled(body: str) -> int:
+    """Products, sums or elements of an iteration of a process: those of its unit; one of a loop over memories."""
+    found = [1]
+    for name, sizes in re.findall(r"qc::(\w+)<([^;]*)>\(", body):
+        if name in UNITS:
+            found.append(math.prod(int(n) for n in sizes.split(", ")[: UNITS[name]]))
+    return max(found)

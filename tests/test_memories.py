@@ -1,0 +1,217 @@
+"""Architecture `dataflow` is priced as it is printed: bits of memories, products, and loops that stay loops."""
+
+from collections.abc import Iterator
+
+import generate
+import generate_cnn
+import numpy as np
+import onnx
+import pytest
+from conftest import CORPUS, records
+from emitted import memories, processes, unrolled
+from onnx import TensorProto, helper, numpy_helper
+from test_dataflow import some_folding
+
+import qcompile as qc
+from qcompile.backends import hls
+from qcompile.cost import folded
+from qcompile.cost import primitives as hw
+from qcompile.cost.exchange import fabric_of
+from qcompile.cost.memory import Words
+from qcompile.cost.site import site
+from qcompile.ir import ops
+from qcompile.schedule.stages import DEPTHWISE, MATVEC, MULTIPLY, REDUCE, WHOLE, WINDOW, Stage
+from qcompile.schedule.tokens import buffers
+
+PART = "xc7z020clg400-1"
+SEEDS = range(24)
+
+
+def sources(design: qc.Design) -> dict[str, bytes]:
+    assert design.network is not None and design.schedule is not None
+    return hls.emit(design.graph, design.top, design.options.part, 5.0, design.network, design.schedule)
+
+
+def priced(design: qc.Design) -> dict[str, int]:
+    """Bits of the memories of every process, and of the streams, that the estimate counts."""
+    network, plan, fabric = design.network, design.schedule, fabric_of(PART)
+    found = {}
+    for position, stage in enumerate(network.stages):
+        if stage.kind == WHOLE:
+            bits = sum(count * width for count, width in buffers(design.graph, stage.node))
+        elif stage.node is not None and stage.kind != WINDOW:
+            bits = sum(m.bits for m in folded.memories(site(design.graph, stage.node, fabric, stage.folding)))
+        else:
+            bits = 0
+        found[f"p{position}_{stage.kind}"] = bits
+    waits = zip(network.streams, plan.depth, strict=True)
+    return found | {"streams": sum(d * s.lanes * s.value.type.codes.width for s, d in waits if d > 1)}
+
+
+def declared(design: qc.Design) -> dict[str, int]:
+    """Bits of the memories in the text; the buffer of a window counts for the unit behind it, as it is priced."""
+    found = {name: sum(bits) for name, bits in memories(sources(design), design.top).items()}
+    for position, stage in enumerate(design.network.stages):
+        if stage.kind == WINDOW:
+            found[f"p{position + 1}_{design.network.stages[position + 1].kind}"] += found[f"p{position}_{WINDOW}"]
+            found[f"p{position}_{WINDOW}"] = 0
+    return found
+
+
+def products(stage: Stage) -> int:
+    """Products, sums or elements of a cycle that the estimate counts."""
+    return stage.folding.pe * stage.folding.simd if stage.kind in (MATVEC, DEPTHWISE, REDUCE, MULTIPLY) else 1
+
+
+def assert_as_priced(design: qc.Design) -> None:
+    assert declared(design) == priced(design)
+    bodies = processes(sources(design)[f"src/{design.top}.cpp"].decode())
+    for position, stage in enumerate(design.network.stages):
+        name = f"p{position}_{stage.kind}"
+        if stage.kind in (MATVEC, DEPTHWISE, REDUCE, MULTIPLY, WHOLE):
+            assert unrolled(bodies[name]) == products(stage), name
+
+
+def generated() -> Iterator[onnx.ModelProto]:
+    for seed in SEEDS:
+        yield (generate_cnn.seeded_cnn if seed % 3 else generate.seeded_mlp)(seed)
+
+
+@pytest.mark.parametrize("weights", ["rom", "port"])
+def test_generated_networks(weights: str) -> None:
+    """Small networks at drawn foldings."""
+    found: set[str] = set()
+    for seed, model in enumerate(generated()):
+        text = generate.input_format(model)
+        imported = qc.load(model)
+        options = {"arch": "dataflow", "part": PART, "weights": weights}
+        formats = (text,) * len(imported.graph.inputs) if text else ()
+        try:
+            design = qc.compile(imported, input_formats=formats, **options)
+        except qc.QCompileError as error:  # zero points beside weights that may change
+            assert weights == "port", error
+            continue
+        design = qc.compile(imported, **{**vars(design.options), "fold": some_folding(design, seed)})
+        assert_as_priced(design)
+        found |= {s.kind for s in design.network.stages}
+    assert {MATVEC, WINDOW, WHOLE} <= found
+
+
+CASES = (
+    "conv groups",
+    "conv depthwise multiplier",
+    "convtranspose groups",
+    "mul broadcast",
+    "squeeze and excite",
+    "pad channels",
+    "concat constant",
+    "reducemean all @13~",
+    "argmax last index",
+    "matmul of two",
+    "matmul rank 3",
+    "conv of three maps",
+    "depthtospace",
+    "focus",
+    "gather list",
+    "an output is a constant",
+)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operators(name: str) -> None:
+    """Those without a streaming unit, and grouped convolutions."""
+    operators = pytest.importorskip("test_operators")
+    net, outputs = operators.built(name, operators.ROWS[name])
+    assert_as_priced(qc.compile(net.model(outputs), arch="dataflow", part=PART))
+
+
+@pytest.mark.parametrize("record", records("cnn", "residual", "minifloat", "unet")[::9], ids=lambda r: r["id"])
+def test_models_of_others(record: dict) -> None:
+    formats = tuple(record.get("input_format") or ())
+    assert_as_priced(qc.compile(CORPUS / record["file"], arch="dataflow", part=PART, input_formats=formats))
+
+
+def convolution(channels: int, groups: int, size: int, bits: int = 4, weights: str = "rom") -> qc.Design:
+    """One convolution of `channels` to as many, 3 x 3 in a border, codes of 4 bits."""
+    rng = np.random.default_rng(0)
+    half = 2 ** (bits - 1)
+    w = rng.integers(-half, half, (channels, channels // groups, 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], "layer", pads=[1, 1, 1, 1], group=groups)
+    shape = [1, channels, size, size]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in "xy"]
+    graph = helper.make_graph([node], "net", ends[:1], ends[1:], [numpy_helper.from_array(w, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    return qc.compile(model, arch="dataflow", part=PART, input_formats=("s4",), weights=weights)
+
+
+def test_grouped_convolution_is_a_unit() -> None:
+    """16 channels in 4 groups at 16 x 16: a product a cycle and no more, not 147,456 of them at once."""
+    design = convolution(16, 4, 16)
+    assert [s.kind for s in design.network.stages].count(WHOLE) == 0
+    cycles = dict(zip((s.kind for s in design.network.stages), design.schedule.cycles, strict=True))
+    assert cycles[MATVEC] == 16 * 16 * 16 * 4 * 9
+    assert_as_priced(design)
+
+
+def test_weights_that_are_loaded_lie_without_gaps() -> None:
+    """64 x 64 x 3 x 3 codes of 4 bits, one a cycle: declared and priced as so many places of 4 bits."""
+    design = convolution(64, 1, 4, weights="port")
+    source = sources(design)[f"src/{design.top}.cpp"].decode()
+    assert "static ap_uint<4> w0[36864];" in source
+    layer = next(x for x in design.estimate().layers if x.op == "Conv")
+    assert layer.cost.bram18 - hw.block_rams(fabric_of(PART), 36864, 4) in (0, 1, 2)  # and the window
+    assert len(sources(design)["src/weights/weights.bin"]) == 36864
+    assert_as_priced(design)
+
+
+@pytest.mark.parametrize(("codes", "width"), [(1, 4), (12, 4), (96, 3), (7, 13), (11, 33), (64, 1), (6, 64)])
+def test_words_have_no_gaps(codes: int, width: int) -> None:
+    """Elements of at most 64 bits, whole ones in a step; a file holds them in little-endian integers."""
+    words = Words(5, codes, width)
+    assert words.bits == words.elements * words.element and words.element <= 64
+    rng = np.random.default_rng(codes)
+    numbers = rng.integers(0, 2 ** min(width, 62), (5, codes))
+    elements = np.frombuffer(words.pack(numbers), f"<u{words.container // 8}")
+    assert len(words.pack(numbers)) % 8 == 0
+    read = [int(elements[i // words.together]) >> width * (i % words.together) for i in range(5 * codes)]
+    assert [r % 2**width for r in read] == numbers.ravel().tolist()
+
+
+@pytest.mark.parametrize("cuts", [3, 15, 63, 255])
+def test_thresholds_are_priced_as_they_are_built(cuts: int) -> None:
+    """What is chosen is the cheaper of two circuits, and the text and the price are of the same one."""
+    rng = np.random.default_rng(cuts)
+    w = rng.integers(-8, 8, (8, 4)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"], "dense"), helper.make_node("Tanh", ["a"], ["t"], "tanh")]
+    scale = [
+        numpy_helper.from_array(np.float32(v), n)
+        for v, n in ((2 / (cuts + 1), "s"), (0, "z"), (np.log2(cuts + 1), "b"))
+    ]
+    nodes.append(
+        helper.make_node(
+            "Quant",
+            ["t", "s", "z", "b"],
+            ["y"],
+            "q",
+            domain="qonnx.custom_op.general",
+            signed=1,
+            narrow=0,
+            rounding_mode="ROUND",
+        )
+    )
+    ends = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4]),
+    ]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], [numpy_helper.from_array(w / 16, "w"), *scale])
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("qonnx.custom_op.general", 1)]
+    )
+    for arch in ("parallel", "dataflow"):
+        design = qc.compile(model, arch=arch, part=PART, input_formats=("s6f4",))
+        (node,) = (n for n in design.graph.nodes if isinstance(n.op, ops.Map))
+        assert isinstance(node.op.impl, ops.Thresholds)
+        text = design.files().files[f"src/{design.top}.cpp"].decode()
+        search = node.op.impl.search
+        assert ("thresholds_search<" in text) == search and ("thresholds_affine<" in text) == (not search)
+        assert search if cuts > 15 else cuts > 3 or not search
