@@ -256,8 +256,8 @@ def _beside_reference(
         values = design.simulator.run([u[part] for u in units])
         wanted = evaluate(design.reference, {h.name: x[part] for h, x in zip(design.inputs, inputs, strict=True)})
         for i, (host, value) in enumerate(zip(design.outputs, design.graph.outputs, strict=True)):
-            exact = wanted[host.source]
-            exact = (exact.source if isinstance(exact, Host) else exact).float64()
+            made = wanted[host.source]
+            exact = (made.source if isinstance(made, Host) else made).float64()
             off = (
                 np.abs(design.simulator.finish(i, values[value.name]).reshape(exact.shape) - exact)
                 if host.softmax is None
@@ -344,6 +344,12 @@ def _require(different: np.ndarray, got: Any, expected: Any, where: str, start: 
 # --- emitted simulator
 
 
+def _save(path: Path, inputs: tuple[np.ndarray, ...]) -> None:
+    """The inputs as an npz whose names keep their order."""
+    named: dict[str, Any] = {f"x{i:03d}": x for i, x in enumerate(inputs)}
+    np.savez(path, **named)
+
+
 def _check_emitted(
     design: Design,
     folder: Path,
@@ -354,7 +360,7 @@ def _check_emitted(
 ) -> None:
     with scratch() as work:
         source, target = work / "x.npz", work / "y.npz"
-        np.savez(source, **{f"x{i:03d}": x for i, x in enumerate(inputs)})
+        _save(source, inputs)
         _run(
             [sys.executable, str(folder / "sim" / "model.py"), str(source), str(target), "--codes"],
             "the emitted simulator fails",
@@ -409,7 +415,7 @@ np.savez(sys.argv[3], **text)
 
 def _emitted_trace(design: Design, folder: Path, one: tuple[np.ndarray, ...], scratch: Path) -> dict[str, np.ndarray]:
     source, target = scratch / "one.npz", scratch / "trace.npz"
-    np.savez(source, **{f"x{i:03d}": x for i, x in enumerate(one)})
+    _save(source, one)
     _run(
         [sys.executable, "-c", _TRACER, str(folder / "sim" / "model.py"), str(source), str(target)],
         "the emitted simulator fails",
@@ -492,7 +498,7 @@ def _check_cpp(
         bits = _bits(design, units)
         found = _run_cpp(design, work, bits)
         found_codes = [
-            v.type.format.from_bits(b).reshape(c.shape) for v, b, c in zip(graph.outputs, found, codes, strict=True)
+            v.type.codes.from_bits(b).reshape(c.shape) for v, b, c in zip(graph.outputs, found, codes, strict=True)
         ]
         wrong = _first_difference(codes, found_codes)
         if wrong is not None:
