@@ -25,7 +25,7 @@ from qcompile.assignment.registry import unknown
 from qcompile.assignment.report import PICTURES, Figures, page, pictures
 from qcompile.assignment.search import Infeasible, Request
 from qcompile.assignment.study import Study
-from qcompile.cost.budget import Budget
+from qcompile.cost.budget import Budget, limits_text
 from qcompile.cost.devices import device
 from qcompile.errors import QCompileError, keywords
 from qcompile.files import Folder
@@ -443,6 +443,7 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
             )
         )
     facts.append(("cost, estimated", ", ".join(used)))
+    facts.append(("limits", limits_text(device(run.options.part), run.limits)))
     if run.options.arch == "dataflow":
         facts.append(
             ("rate", f"{cost.interval:,} cycles = {1e9 / run.options.clock_ns / cost.interval:,.0f} inferences/s")
