@@ -65,6 +65,7 @@ def cheap() -> planning.Run:
         budget="lut=22000",
         metric="kl_output",
         candidates="fixed3-6",
+        refine=60,
     )
 
 
@@ -90,6 +91,7 @@ def test_the_same_run_gives_the_same_bytes(cheap: planning.Run, tmp_path: Path) 
         budget="lut=22000",
         metric="kl_output",
         candidates="fixed3-6",
+        refine=60,
         cache=tmp_path / "cache",
     )
     assert again.plan.to_json() == cheap.plan.to_json()
@@ -388,6 +390,7 @@ def test_dask_gives_the_same_plan(tmp_path: Path) -> None:
         "candidates": "fixed3-5",
         "budget": "lut=14000",
         "baselines": False,
+        "refine": 30,
     }
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         remote = planning.run(MLP, CALIBRATION["x"], dask=cluster.scheduler_address, **options)
@@ -415,6 +418,8 @@ def test_command_line(tmp_path: Path) -> None:
         "--no-cache",
         "--workers",
         "1",
+        "--refine",
+        "0",
         "-o",
         str(folder),
     ]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -50,14 +51,18 @@ def fit(study: Study) -> Sensitivity:
 
 
 def _fisher(study: Study) -> dict[str, float]:
+    study.jobs.progress("Fisher traces (loading torch)", 0, 1)
+    e, job = study.evaluation, [[t.value for t in study.weights], [t.value for t in study.activations], study.seed]
+    found = study.jobs.run(_fisher_job, e, "fisher-" + e.digest, [job], "Fisher traces")[0]
+    return {t.name: found[t.value] for t in study.tensors}
+
+
+def _fisher_job(e: Evaluation, job: list[Any]) -> dict[str, float]:
+    """A job, for its cache: a second run does without torch."""
     from qcompile.assignment.gradients import fisher_traces
 
-    e = study.evaluation
-    found = fisher_traces(
-        e.network, e.data, e.loss, [t.value for t in study.weights], [t.value for t in study.activations], study.seed
-    )
-    study.jobs.progress("Fisher traces", 1, 1)
-    return {t.name: found[t.value] for t in study.tensors}
+    weights, activations, seed = job
+    return fisher_traces(e.network, e.data, e.loss, weights, activations, seed)
 
 
 @METRICS.add("hawq_v2")

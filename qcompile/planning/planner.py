@@ -72,9 +72,7 @@ class Planner(Designs):
             return s
         from qcompile.assignment.gradients import torch_is_there
 
-        self.jobs.progress("loading torch", 0, 1)
         there = torch_is_there()
-        self.jobs.progress("loading torch", 1, 1)
         if not there:
             self.notes.append("no torch here: kl_output instead of fit (pip install 'qcompile[torch]')")
         return replace(s, metric="fit" if there else "kl_output")
