@@ -131,8 +131,20 @@ UNARY: dict[str, Callable[[Net, str], str]] = {
     "pow": lambda g, kind: g("Pow", "x", g.const(2, kind)),
     "double": lambda g, kind: g("Add", "x", "x"),
     "sum of axis": lambda g, kind: g("ReduceSum", "x", g.const([1], "INT64")),
-    "mean": lambda g, kind: g("ReduceMean", "x", axes=[1, 2]),
-    "matmul": lambda g, kind: g("MatMul", "x", g.const([[1, -2, 3], [90, 100, -7], [0, 1, -1]], kind)),
+    "mean": lambda g, kind: (
+        g("ReduceMean", g("Min", "x", g.const(1000, kind)), axes=[1, 2])
+        if kind == "INT32"
+        else g("ReduceMean", g("Mod", "x", g.const(1009, kind)), axes=[1, 2])
+    ),  # judges sum these as floats
+    "matmul": lambda g, kind: g(
+        "MatMul",
+        "x",
+        g.const(
+            np.array([[1, -2, 3], [90, 100, -7], [0, 1, -1]])
+            * (1 if kind != "UINT64" else [[1, -1, 1], [1, 1, -1], [1, 1, -1]]),
+            kind,
+        ),
+    ),
     "shift right": _binary("BitShift", 3, direction="RIGHT"),
     "shift left": _binary("BitShift", 3, direction="LEFT"),
     "mul of channels": lambda g, kind: g("Mul", "x", g.const([[1], [-2], [30]], kind)),
