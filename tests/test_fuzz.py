@@ -8,7 +8,24 @@ import sys
 from pathlib import Path
 
 import fuzz
+import pytest
 from conftest import ROOT
+
+CASES, PARTS = 2000, 4
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_mutated_inputs(part: int, tmp_path: Path) -> None:
+    """In a process of its own, which forks workers and has no threads."""
+    size = CASES // PARTS
+    line = ["--seed", "0", "--first", str(part * size), "--cases", str(size), "--workers", "1", "--keep", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "fuzz.py"), *line],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
 
 
 def test_same_seed_same_cases(tmp_path: Path) -> None:
