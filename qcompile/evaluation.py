@@ -26,6 +26,8 @@ def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float
     number of vectors] where one of them is wrong, most frequent first. Without a float model its columns are missing.
     """
     labels = np.asarray(labels).reshape(-1)
+    if not inputs or not len(inputs[0]):
+        raise QCompileError("there are no vectors, so there is no accuracy", "--input", "give at least one")
     exact = _classes(design.simulator(*inputs)[0])
     if len(labels) != len(exact) or labels.dtype.kind not in "iu":
         raise QCompileError(

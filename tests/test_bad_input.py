@@ -748,6 +748,9 @@ def test_labels(box: Path) -> None:
     ):
         np.save(box / "l.npy", labels)
         assert "labels" in refused(box, "evaluate", "m.onnx", "--input", "x.npy", "--labels", "l.npy")
+    np.save(box / "none.npy", np.zeros((0, 4)))
+    np.save(box / "l.npy", np.zeros(0, np.int64))
+    assert "no vectors" in refused(box, "evaluate", "m.onnx", "--input", "none.npy", "--labels", "l.npy")
     np.savez(box / "l.npz")
     assert "0 arrays" in refused(box, "evaluate", "m.onnx", "--input", "x.npy", "--labels", "l.npz")
     np.save(box / "l.npy", np.array(["a"] * 3))

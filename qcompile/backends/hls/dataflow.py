@@ -874,6 +874,7 @@ def _gathered(e: _Emitter, b: Builder, stage: Stage, index: np.ndarray) -> list[
     sizes, steps, offset = loops
     terms = [f"i{k} * {s}" for k, (n, s) in enumerate(zip(sizes, steps, strict=True)) if n > 1 and s]
     body = [f"const int at = {' + '.join([str(offset), *terms])};", *body]
+    sizes = sizes or [1]  # a scalar
     axes = [k for k, n in enumerate(sizes) if n > 1] or [0]
     for k in reversed(axes):
         body = _loop(f"WRITE_{k}", f"i{k}", sizes[k], body, pipelined=k == axes[-1])
