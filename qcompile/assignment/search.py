@@ -17,7 +17,7 @@ from qcompile.assignment.registry import Registry
 from qcompile.errors import QCompileError
 
 SEARCHES = Registry("search")
-SECONDS = 60.0  # of one integer program
+NODES = 20_000  # of the tree of one integer program: a limit in seconds would make plans depend on the machine
 _STATES = 2_000_000  # of the dynamic program of `pareto`
 _POINTS = 400  # of a front that integer programs are solved for
 _SOME = 48  # of those that a search looks at
@@ -86,7 +86,7 @@ def iqp(problem: Problem, request: Request) -> Choice:
 
 
 def _solve(goal: Table, bounds: Sequence[tuple[Table, float]]) -> Choice | None:
-    """argmin of a table under limits on others; None if there is no choice. QCompileError where the time runs out
+    """argmin of a table under limits on others; None if there is no choice. QCompileError where the nodes run out
     before any is found.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
@@ -154,12 +154,12 @@ def _solve(goal: Table, bounds: Sequence[tuple[Table, float]]) -> Choice | None:
             constraints=LinearConstraint(matrix, lower, upper),
             integrality=integrality,
             bounds=Bounds(0, 1),
-            options={"mip_rel_gap": 0.0, "time_limit": SECONDS},
+            options={"mip_rel_gap": 0.0, "node_limit": NODES},
         )
     if result.x is None:
         if result.status == 1:
             raise QCompileError(
-                f"the integer program found nothing in {SECONDS:g} s", hint="fewer candidates, or --search greedy"
+                f"the integer program found nothing in {NODES:,} nodes", hint="fewer candidates, or --search greedy"
             )
         return None
     return tuple(int(np.argmax(result.x[starts[i] : starts[i] + n])) for i, n in enumerate(sizes))
