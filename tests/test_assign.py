@@ -80,7 +80,9 @@ def test_budget_is_kept_and_no_uniform_plan_is_better(cheap: planning.Run) -> No
     assert set(why["alternatives"]) | {why["candidate"]} == {"fixed3", "fixed4", "fixed5", "fixed6"}
 
 
-def test_the_same_run_gives_the_same_bytes(cheap: planning.Run, tmp_path: Path) -> None:
+def test_the_same_run_gives_the_same_bytes(
+    cheap: planning.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     again = planning.run(
         CNN,
         CALIBRATION["x"],
@@ -95,11 +97,14 @@ def test_the_same_run_gives_the_same_bytes(cheap: planning.Run, tmp_path: Path) 
         cache=tmp_path / "cache",
     )
     assert again.plan.to_json() == cheap.plan.to_json()
-    first, second = (planning.write(r, tmp_path / n) for r, n in ((cheap, "a"), (again, "b")))
-    for a, b in zip(first, second, strict=True):
-        if a.name != "report.html":  # names its own folder
-            assert a.read_bytes() == b.read_bytes(), a.name
-    page = (tmp_path / "a" / "report.html").read_text()
+    written = []
+    for place, run in (("a", cheap), ("b", again)):  # under one name: the report names its folder
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        written.append([p.resolve() for p in planning.write(run, "run")])
+    for a, b in zip(*written, strict=True):
+        assert a.read_bytes() == b.read_bytes(), a.name
+    page = (tmp_path / "a" / "run" / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!#|data:)', page) and "<script" not in page and "@import" not in page
     assert "/4/Conv.weight" in page and page.count("<svg") == 3
 
@@ -497,14 +502,14 @@ def test_fit_keeps_rate_and_budget_and_replays(tmp_path: Path) -> None:
         CALIBRATION["x"],
         labels=CALIBRATION["labels"],
         part="xc7z010",
-        budget="lut=1250",
+        budget="lut=1350",
         metric="kl_output",
         fit=True,
         target_fps=1e5,
         candidates="fixed3-6",
     )
-    assert run.chosen.cost.lut <= 1250 and run.chosen.cost.interval <= 2000
-    assert run.chosen.loss <= min((p.loss for p in run.baselines if p.cost.lut <= 1250), default=np.inf) * 1.001
+    assert run.chosen.cost.lut <= 1350 and run.chosen.cost.interval <= 2000
+    assert run.chosen.loss <= min((p.loss for p in run.baselines if p.cost.lut <= 1350), default=np.inf) * 1.001
     run.plan.write(tmp_path / "plan.json")
     design = qc.compile(CNN, tmp_path / "plan.json", part="xc7z010")
     assert design.options.arch == "dataflow" and design.estimate().total == run.chosen.cost

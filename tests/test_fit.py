@@ -101,10 +101,10 @@ def test_program_equals_enumeration() -> None:
 @needs_models
 def test_residual_network(tmp_path: Path) -> None:
     record = next(r for r in records("residual") if r["id"] == "nn2fpga/resnet8")
-    small = qc.compile(CORPUS / record["file"], part="xc7z010", fit=True)
+    small = qc.compile(CORPUS / record["file"], part="xc7z020", fit=True)
     large = qc.compile(CORPUS / record["file"], part="zcu104", fit=True)
     assert large.fitted.interval < small.fitted.interval and "LUT" in small.fitted.binding
-    assert not exceeded(small.estimate().total, Budget().limits(device("xc7z010")))
+    assert not exceeded(small.estimate().total, Budget().limits(device("xc7z020")))
     slow = qc.compile(CORPUS / record["file"], part="zcu104", fit=Goal(target_fps=1000))
     assert 1e9 / 5 / slow.fitted.interval >= 1000 and slow.estimate().total.lut < 0.5 * large.estimate().total.lut
     # What was chosen is an ordinary folding, which the project carries.

@@ -33,7 +33,7 @@ SPELLINGS = {
     "s8f7n": FixedPoint(8, 7, True, True),
     "s8f-2": FixedPoint(8, -2),
     "u3f12n": FixedPoint(3, 12, False, True),
-    "s8f12345678901": FixedPoint(8, 12345678901),
+    "s8f1100": FixedPoint(8, 1100),
     "bipolar": Bipolar(),
     "e4m3b7": Minifloat(4, 3, 7),
     "e4m3b7n": E4M3,
