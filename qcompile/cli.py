@@ -431,7 +431,7 @@ def compile(
     _summary(design, output)
     if goal is not None:
         _show_fit(design, fastest=goal.target_fps is None)
-    _echo(visible(found.line(better)))
+    _echo(found.line(better, _width()))
     _next(following)
 
 
@@ -838,7 +838,9 @@ def verify(
     if rows is not None:
         _show_layers(directory, rows, bool(arrays))
     _echo("all executions agree")
-    _next(f"make -C {directory} synth (with Vitis HLS), or qcompile simulate {directory} --input x.npy --output y.npy")
+    given = shlex.quote(source or "x.npy")
+    _say(f"with Vitis HLS: make -C {shlex.quote(directory)} synth")
+    _next(f"qcompile simulate {shlex.quote(directory)} --input {given} --output y.npy")
 
 
 def _layers(directory: str, arrays: list[np.ndarray], samples: int, seed: int, progress: Any) -> list[Layer]:

@@ -10,11 +10,12 @@ from qcompile.cost.devices import Device, device, full_name
 from qcompile.cost.estimate import check_clock, weight_bits
 from qcompile.cost.report import basis_text, bottleneck, counts, shares, smallest
 from qcompile.cost.resources import Basis, Estimate
-from qcompile.errors import QCompileError
+from qcompile.errors import QCompileError, visible
 from qcompile.formats import parse_format
 from qcompile.frontend import Model, load
 from qcompile.passes import ports
 from qcompile.pipeline import Design, compile
+from qcompile.tables import paragraph
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,14 @@ class Outcome:
             "fits": self.fits,
         }
 
-    def line(self, command: str = "") -> str:
-        """In one line; command: the one that makes a design that fits."""
+    def line(self, command: str = "", width: int | None = None) -> str:
+        """In one line; on a terminal of width characters broken between its parts, never within a number and its unit.
+
+        command: the one that makes a design that fits; it stays in one piece, on a line of its own, to be copied.
+        """
         options = self.design.options
         if self.estimate is None:
-            return f"estimate: none for {options.part}: {self.reason}"
+            return paragraph(visible(f"estimate: none for {options.part}: {self.reason}"), width)
         target, cost = device(options.part), self.estimate.total
         share, number = shares(cost, target), counts(cost)
         used = [
@@ -163,9 +167,12 @@ class Outcome:
         start = f"estimate: {', '.join(used)} of {options.part}; {cycles}"
         allowed = f"(limits: {limits_text(target, self.limits)})"
         if self.fits:
-            return f"{start}; fits {allowed}"
-        way = f"this does: {command}" if command else "folded it is too large for all parts of this fabric too"
-        return f"{start}; DOES NOT FIT {allowed}; {way}"
+            return paragraph(f"{start}; fits {allowed}", width, between=",;")
+        text = f"{start}; DOES NOT FIT {allowed};"
+        if not command:
+            return paragraph(f"{text} folded it is too large for all parts of this fabric too", width, between=",;")
+        end = " " if width is None else "\n"
+        return f"{paragraph(text, width, between=',;')}{end}this does: {visible(command)}"
 
 
 def _rate(interval: int, clock_ns: float) -> float:

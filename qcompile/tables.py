@@ -16,6 +16,7 @@ GAP = "  "
 _NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?(\.\.[-+]?[\d.,]+|(x\d+)+| ?%)?|exact")  # ranges, shapes, shares too
 _LEAST, _LEAST_PROSE = 12, 24  # characters to which names and sentences may shrink
 _CUT = ".."
+_HELD = "\xa0"  # a blank at which no line ends
 LINE, ROWS, ALIKE = 100, 20, 4  # characters, rows of a table, facts of one name that a prompt shows
 
 
@@ -39,11 +40,15 @@ def shape(axes: Iterable[int]) -> str:
     return "x".join(map(str, axes)) or "1"
 
 
-def paragraph(text: str, width: int | None = None) -> str:
-    """A line for people, broken at blanks only; its other lines are indented."""
+def paragraph(text: str, width: int | None = None, between: str = "") -> str:
+    """A line for people, broken at blanks only (those behind a character of `between`, where there are any); its other
+    lines are indented.
+    """
     if width is None:
         return text
-    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    held = re.sub(rf"(?<![{re.escape(between)}]) ", _HELD, text) if between else text
+    lines = textwrap.fill(held, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return lines.replace(_HELD, " ")
 
 
 def card(title: str, facts: Sequence[tuple[str, Any]]) -> str:

@@ -100,6 +100,7 @@ MIXED = str(ROOT / "examples" / "digits_mixed.onnx")
 COMMANDS: dict[str, list[str]] = {
     "inspect": ["inspect", MIXED],
     "compile": ["compile", MIXED, "-o", "mixed"],
+    "compile for a small part": ["compile", MIXED, "--part", "xc7s6", "-o", "large"],
     "compile --fit": ["compile", MIXED, "--fit", "-o", "fitted"],
     "verify --layers": ["verify", "build", "--samples", "20", "--layers"],
     "evaluate": ["evaluate", "build", "--input", X, "--labels", Y],
@@ -110,7 +111,7 @@ COMMANDS: dict[str, list[str]] = {
 }
 
 
-COPIED = ("next:", "estimate:")  # lines with a command stay in one piece, to be copied
+COPIED = ("next:", "this does:")  # lines with a command stay in one piece, to be copied
 
 
 @pytest.fixture(scope="session")
@@ -140,6 +141,8 @@ def test_commands_break_nothing(project: Path, command: str, monkeypatch: pytest
             long = [line for line in text.splitlines() if len(line) > columns and not line.startswith(COPIED)]
             assert not long, long
             assert set(numbers.findall(shown[None])) <= set(numbers.findall(text))
+            units = [line for line in text.splitlines() if re.match(r" *(LUT|FF|DSP|BRAM18|%|cycles)\b", line)]
+            assert not command.startswith("compile") or not units, units  # a line begins with a number's unit
 
 
 def test_a_terminal_and_a_pipe(tmp_path: Path, digits: Path) -> None:
@@ -207,6 +210,17 @@ def test_nodes_without_names_are_called_by_operator_and_tensor() -> None:
     named = list(design.graph.layers.values())
     assert "MatMul_11" in named and "y" in named and len(set(named)) == len(named)
     assert {"q", "q:Map"} & set(named) and not any(name.isdigit() for name in named)
+
+
+def test_the_product_has_the_name_of_its_node() -> None:
+    """Not the padding in front of it: foldings name products."""
+    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 1, 4, 4]) for n in "xy")
+    weight = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [1, 1, 3, 3], [1.0] * 9)
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], name="conv1", pads=[1, 1, 1, 1])
+    source = onnx.helper.make_model(onnx.helper.make_graph([node], "net", [x], [y], [weight])).SerializeToString()
+    design = qc.compile(source, input_formats=["u4"], arch="dataflow", fold='{"conv1": {"pe": 1}}')
+    kinds = {layer.name: layer.op for layer in design.estimate().layers}
+    assert kinds["conv1"] == "Conv" and kinds["conv1:Pad"] == "Pad"
 
 
 # --- accuracy

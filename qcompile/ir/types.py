@@ -295,12 +295,12 @@ class Graph:
         """The one name that people meet for what makes a tensor: that of the node of the user's model, of its tensor
         where there is none.
 
-        Where one node became several, the first has its name, the others say what they do too: `conv`, `conv:Map`,
-        `conv:Map2`; constants come last.
+        Where one node became several, the first of several inputs has its name (the product, not its padding), else
+        the first; the others say what they do too: `conv`, `conv:Pad`, `conv:Map`, `conv:Map2`; constants come last.
         """
         taken: set[str] = set()
         names = {}
-        for node in sorted(self.nodes, key=lambda n: not n.inputs):
+        for node in sorted(self.nodes, key=lambda n: (not n.inputs, len(n.inputs) == 1)):
             kind, base = type(node.op).__name__, node.origin.node or node.origin.tensor or node.output.name
             others = (f"{base}:{kind}{i}" for i in itertools.count(2))
             name = next(n for n in itertools.chain((base, f"{base}:{kind}"), others) if n not in taken)
