@@ -222,7 +222,7 @@ def test_orders() -> None:
     ("fold", "words"),
     [
         ('{"/1/MatMul": {"pe": 5}}', ["a pe of 5 is not possible", "must divide 32", "nearest: 2, 4, 8"]),
-        ('{"/1/MatMul": {"simd": 0}}', ["a simd of 0 is not possible"]),
+        ('{"/1/MatMul": {"simd": 0}}', ["/1/MatMul.simd", "greater than or equal to 1, not 0"]),
         ('{"nowhere": {"pe": 1}}', ["'nowhere'", "no layer", "layers: "]),
         ("[1]", ["the folding", "JSON"]),
         ("most", ["the folding is no JSON"]),
