@@ -292,8 +292,9 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
                 ["where", "operator", "reason", "way out"],
                 [[f["where"], f["op"], f["reason"], f["hint"]] for f in findings],
             )
-            _next("mend these nodes in the model and export it again", err=True)
-        sys.exit(1)
+        raise QCompileError(
+            error.count, model, "mend these nodes in the model and export it again"
+        ) from None  # the table has the rest
     problem = None
     design = None
     try:
@@ -307,7 +308,7 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
     else:
         _show_inspection(model, found, design, problem)
     if problem is not None:
-        sys.exit(1)
+        raise problem
 
 
 def _in_float(model: Any) -> bool:
@@ -365,14 +366,13 @@ def _show_inspection(path: str, model: Any, design: Any, problem: Any) -> None:
         )
         _warn(design.warnings)
         _echo("everything is supported")
-        _next(f"qcompile compile {path} -o build")
+        _next(shlex.join(["qcompile", "compile", path, "-o", "build"]))
         return
     _warn(model.warnings)
     if problem is not None:
-        _echo(f"error: {problem}", err=True)
         return
     _say("every operator is known; this is a float model: its formats are to be chosen, which takes data of its inputs")
-    _next(f"qcompile assign {path} --data x.npy -o run")
+    _next(shlex.join(["qcompile", "assign", path, "--data", "x.npy", "-o", "run"]))
 
 
 def _op_text(op: Any) -> str:
@@ -788,7 +788,7 @@ def simulate(target: str, source: str, result: str, codes: bool, **options: Any)
         raise QCompileError(f"the model has {len(outputs)} outputs", result, "write to a .npz file")
     _save_arrays(result, outputs)
     _echo(f"{len(outputs[0])} vectors -> {result}, shape {tuple(outputs[0].shape)}")
-    _next(f"python -c \"import numpy; print(numpy.load('{result}'))\"")
+    _next(shlex.join(["python", "-c", f"import numpy; print(numpy.load({json.dumps(result, ensure_ascii=False)}))"]))
 
 
 @main.command()
@@ -910,7 +910,8 @@ def evaluate(target: str, source: str, labels: str, as_json: bool, **options: An
         _echo(json.dumps(result, indent=1))
         return
     _show_accuracy(target, result)
-    _next(f"qcompile verify {target}" if _is_project(target) else f"qcompile compile {target} -o build")
+    quoted = shlex.quote(target)
+    _next(f"qcompile verify {quoted}" if _is_project(target) else f"qcompile compile {quoted} -o build")
 
 
 def _show_accuracy(target: str, result: dict[str, Any]) -> None:
@@ -1049,9 +1050,10 @@ def _show_estimate(target: str, found: Estimation, limits: dict[str, int], bette
         _say(line)
     fits = not exceeded(found.estimate.total, limits)
     where = f"{found.estimate.part} (limits: {limits_text(found.device, limits)})"
-    _echo(f"it fits {where}" if fits else f"IT DOES NOT FIT {where}")
+    _say(f"it fits {where}" if fits else f"IT DOES NOT FIT {where}")
     larger = "qcompile parts shows larger parts; fewer bits or more zeros make the model smaller"
-    after = f"qcompile verify {target}" if _is_project(target) else found.after.replace("MODEL", target)
+    quoted = shlex.quote(target)
+    after = f"qcompile verify {quoted}" if _is_project(target) else found.after.replace("MODEL", quoted)
     _next(after if fits else better or larger)
 
 
@@ -1160,7 +1162,7 @@ def demo(output: str, force: bool) -> None:
     _summary(design, output)
     _show_report(output, report)
     _show_accuracy("the shipped test digits", result)
-    _next(f"look into {output}/README.md, or compile a model of yours: qcompile inspect MODEL.onnx")
+    _next(f"look into {shlex.quote(output)}/README.md, or compile a model of yours: qcompile inspect MODEL.onnx")
 
 
 if __name__ == "__main__":

@@ -61,8 +61,9 @@ class UnsupportedError(QCompileError):
     def __init__(self, findings: tuple[Finding, ...], file: str = "") -> None:
         self.findings = findings
         lines = [f"{f.where} ({f.op}): {f.reason}" + (f"; {f.hint}" if f.hint else "") for f in findings]
-        super().__init__(f"{len(findings)} node{'s' if len(findings) > 1 else ''} cannot be compiled", file)
-        self.what = "\n  - ".join([self.what, *map(_part, lines)])
+        self.count = f"{len(findings)} node{'s' if len(findings) > 1 else ''} cannot be compiled"
+        super().__init__(self.count, file)
+        self.what = "\n  - ".join([self.count, *map(_part, lines)])
         self.args = (str(self),)
 
 

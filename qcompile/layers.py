@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from qcompile.errors import QCompileError
 from qcompile.ir import Node, ops
 from qcompile.passes.layout import untransposed
 from qcompile.passes.ranges import ranges, smallest_format
@@ -56,7 +57,13 @@ class _Noise:
 
 
 def layers(design: Design, *x: np.ndarray, progress: Callable[[str], None] = lambda text: None) -> list[Layer]:
-    """A row per layer, on the float inputs x (vector index first), in tiles of the batch."""
+    """A row per layer, on the float inputs x (vector index first), in tiles of the batch. QCompileError without any
+    vector.
+    """
+    if not len(x[0]):
+        raise QCompileError(
+            "statistics of layers need at least one vector", "--layers", "--samples 1000, or --input FILE"
+        )
     nodes = [n for n in design.graph.nodes if isinstance(n.op, MEASURED)]
     known, seen, noise = ranges(design.graph), dict[str, tuple[int, int]](), dict[str, _Noise]()
     largest = max(n.output.type.size for n in design.reference.nodes)

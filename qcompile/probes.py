@@ -156,7 +156,8 @@ def _for_window(
     axes = tuple(range(2, reach.lo.ndim))
     shape = (-1, *[1] * len(kernel))
     low, high = (e[0, channels].reshape(shape) for e in (reach.lo.min(axis=axes), reach.hi.max(axis=axes)))
-    numbers, mask = np.array(reach.lo), np.ones(reach.lo.shape, dtype=bool)
+    numbers = reach.lo.astype(np.result_type(reach.lo, reach.hi))  # one end may need Python's integers
+    mask = np.ones(reach.lo.shape, dtype=bool)
     at: Any = (0, channels, *window)
     numbers[at] = np.where(weights[place[1]] * sign > 0, high, low)
     mask[at] = False

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +161,10 @@ def _inputs(design: Design, given: tuple[np.ndarray, ...], samples: int, seed: i
         shape = host.source_shape
         rng = np.random.default_rng([seed, position, 1])
         heavy = _seconds(design) > _HEAVY
-        ends = np.array(
-            [np.full(shape, v) for v in ((low, high) if heavy else (low, high, 0.0, low * 2, high * 2))],
-            dtype=np.float32,
+        ends = _floats32(
+            np.array([np.full(shape, v) for v in ((low, high) if heavy else (low, high, 0.0, low * 2, high * 2))])
         )
-        mixed = np.where(rng.random((1 if heavy else 6, *shape)) < 0.5, low, high).astype(np.float32)
+        mixed = _floats32(np.where(rng.random((1 if heavy else 6, *shape)) < 0.5, low, high))
         parts = [random, ends, mixed]
         if given:
             own = with_batch(np.asarray(given[position]), host)
@@ -188,7 +188,7 @@ def random_inputs(design: Design, samples: int, seed: int) -> tuple[np.ndarray, 
         uniform = rng.uniform(low - 0.05 * spread, high + 0.05 * spread, (samples - normals, *shape))
         width = rng.choice([0.02, 0.1, 0.3], size=(normals,) + (1,) * len(shape))
         normal = (low + high) / 2 + rng.normal(size=(normals, *shape)) * spread * width
-        made.append(np.concatenate([uniform, normal]).astype(np.float32))
+        made.append(_floats32(np.concatenate([uniform, normal])))
     return tuple(made)
 
 
@@ -196,20 +196,31 @@ def _float_range(host: Any) -> tuple[float, float]:
     """Smallest and largest input that the port can tell apart."""
     if host.count is not None:
         sign, least = cuts(host)
-        ends = [float(t * s) for t in (min(least.values), max(least.values)) for s in sign.values]
+        ends = [_float32(t * s) for t in (min(least.values), max(least.values)) for s in sign.values]
         return min(ends), max(ends)
     mul, add = to_port(host)
     corners = []
     for limit in port_limits(host):
         for m in mul.values:
             corners += [
-                float((u - a) / m)
+                _float32((u - a) / m)
                 for u in {limit.values[0], limit.values[-1]}
                 for a in {add.values[0], add.values[-1]}
                 if m
             ]
-    corners = [min(max(c, -3e38), 3e38) for c in corners] or [0.0, 0.0]
+    corners = corners or [0.0, 0.0]
     return min(corners), max(corners)
+
+
+_LARGEST = 3e38  # that float32 holds, nearly
+
+
+def _float32(value: Fraction) -> float:
+    return float(min(max(value, Fraction(-_LARGEST)), Fraction(_LARGEST)))
+
+
+def _floats32(values: np.ndarray) -> np.ndarray:
+    return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)
 
 
 # --- the exact comparisons

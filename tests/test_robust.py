@@ -6,25 +6,35 @@ import contextlib
 import json
 import os
 import pty
+import shlex
+import shutil
 import subprocess
 import sys
+import zipfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT
+from click.testing import CliRunner
+from conftest import ROOT, SHARED
 from onnx import TensorProto, helper, numpy_helper
 from test_bad_input import QONNX, mlp
 
 import qcompile as qc
-from qcompile import isolated
+from qcompile import cli, isolated
 from qcompile.backends.hls import identifier, remark
 from qcompile.errors import QCompileError, UnsupportedError, visible
 from qcompile.float32 import execute
+from qcompile.sim.ratio import Ratio
+from qcompile.verification import Report, _check_reference, random_inputs
 
-ROBUST = ROOT.parent / "shared" / "field" / "robust"
+ROBUST = SHARED / "field" / "robust"
+needs_robust = pytest.mark.skipif(
+    not ROBUST.is_dir(), reason=f"needs the odd files of others, which are not in {ROBUST}"
+)
 
 # What a name may not do: end a comment, a string, a line or a word of an emitted language, or drive a terminal.
 MARK = "QC_INJECTED"
@@ -311,3 +321,258 @@ def test_a_terminal_receives_no_control_characters(tmp_path: Path) -> None:
         assert found == code, text
         assert not set(CONTROLS) & set(text.replace("\r", "")), text
         assert "Traceback" not in text
+
+
+# --- every row of ../shared/field/robust/README.md
+
+# What is to come of a model: a project that verifies, one whose reference and simulator agree (their C++ is that of
+# other tests), or a refusal with these words.
+VERIFIES, AGREES = "verifies", "agrees"
+ROWS = {
+    "inject_cpp_newline_name.onnx": VERIFIES,
+    "native_sigfpe_conv_stride0.onnx": "strides",
+    "native_segv_scan_without_body.onnx": "Scan",
+    "terminal_escape_unsupported.onnx": "1 node cannot be compiled",
+    "crash_unused_input.onnx": VERIFIES,
+    "crash_gap_rank2.onnx": VERIFIES,
+    "crash_initializer_output.onnx": VERIFIES,
+    "crash_argmax_of_constant.onnx": AGREES,
+    "hang_s64_thresholds.onnx": AGREES,
+    "crash_weight_zero_point_1e-30.onnx": AGREES,
+    "crash_64_bit_input_matmul.onnx": AGREES,
+    "crash_verify_scale_1e20.onnx": VERIFIES,
+    "crash_rank40.onnx": "40 axes",
+    "slice_end_int64min_step2.onnx": "which is empty",
+    "convtranspose_output_shape_larger.onnx": AGREES,
+    "acc_width_64x8x8.onnx": AGREES,
+}
+FORMATS = {"u64": AGREES, "e8m23": "at most 16", "s8f2147483648": "after the binary point", "s64f-500": AGREES}
+BUILD = ["compile", "plain_mlp.onnx", "-o", "new"]
+COMMANDS = {
+    "array_cut_header.npy": (["simulate", "b", "--input", "FILE", "--output", "y.npy"], "header"),
+    "array_bad_deflate.npz": (["simulate", "b", "--input", "FILE", "--output", "y.npy"], "damaged"),
+    "plan_scale_1e400.json": (["compile", "float.onnx", "--plan", "FILE", "-o", "new"], "scale"),
+    "plan_units_shape.json": (["compile", "float.onnx", "--plan", "FILE", "-o", "new"], "units"),
+    "plan_units_bomb.json": (["compile", "float.onnx", "--plan", "FILE", "-o", "new"], "'x'"),
+    "fold_inf.json": ([*BUILD, "--arch", "dataflow", "--fold", "FILE"], "pe"),
+}
+ELSEWHERE = {"plain_mlp.onnx", "external_as_bytes.onnx", "array_bomb.npz.zip", "manifest_values.json"}
+ELSEWHERE |= {"verify_tamper.json"}  # tests/test_verify.py: one bit in any file
+ARCHITECTURES = pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+
+
+def come_of(folder: Path, source: str | onnx.ModelProto, wanted: str, **options: Any) -> None:
+    """A model compiles as wanted (see ROWS)."""
+    if wanted not in (VERIFIES, AGREES):
+        with pytest.raises(QCompileError, match=wanted):
+            qc.compile(source, **options).files()
+        return
+    design = qc.compile(source, **options)
+    if wanted == VERIFIES:
+        design.write(folder / "b")
+        assert all(row.differing == 0 for row in qc.verify(folder / "b", samples=20).rows)
+        return
+    assert design.files().files
+    x = random_inputs(design, 20, 0)
+    _check_reference(design, x, design.simulator.quantize(*x), Report())
+
+
+@needs_robust
+def test_every_row_is_tried() -> None:
+    rows = (line.split("|")[1].strip(" `") for line in (ROBUST / "README.md").read_text().splitlines() if "| `" in line)
+    assert set(rows) == {*ROWS, *COMMANDS, *ELSEWHERE}
+
+
+@needs_robust
+@ARCHITECTURES
+@pytest.mark.parametrize("file", ROWS)
+def test_odd_models_of_others(file: str, arch: str, tmp_path: Path) -> None:
+    unread = (file, arch) == ("crash_unused_input.onnx", "dataflow")
+    wanted = "architecture dataflow has no port that is not read" if unread else ROWS[file]
+    come_of(tmp_path, str(ROBUST / file), wanted, arch=arch)
+    assert not list(tmp_path.rglob("QC_*")) and not list(Path().glob("QC_*"))
+    sources = [p for p in tmp_path.rglob("*") if p.suffix in (".cpp", ".hpp", ".h", ".tcl", ".py", ".cfg", ".inc")]
+    assert not [p for p in sources if "QC_INJECTED" in p.read_text()]
+
+
+@needs_robust
+@ARCHITECTURES
+@pytest.mark.parametrize("text", FORMATS)
+def test_odd_input_formats(text: str, arch: str, tmp_path: Path) -> None:
+    come_of(tmp_path, str(ROBUST / "plain_mlp.onnx"), FORMATS[text], arch=arch, input_formats=(text,))
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with plain_mlp.onnx, its project b and a float model."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROBUST / "plain_mlp.onnx", tmp_path)
+    shutil.copy(ROOT / "examples" / "digits_float_mlp.onnx", tmp_path / "float.onnx")
+    qc.compile("plain_mlp.onnx").write("b")
+    return tmp_path
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    """(exit code, stderr); an exception is a fault of ours, which nothing hides here."""
+    done = CliRunner().invoke(cli.main, list(arguments), catch_exceptions=False)
+    return done.exit_code, done.stderr
+
+
+@needs_robust
+@pytest.mark.parametrize("file", COMMANDS)
+def test_odd_files_of_others(beside: Path, file: str) -> None:
+    arguments, words = COMMANDS[file]
+    code, text = command(*(str(ROBUST / file) if a == "FILE" else a for a in arguments))
+    assert code == 1 and text.startswith("error: ") and text.count("error: ") == 1 and words in text
+    assert not Path("new").exists() and not Path("y.npy").exists()
+
+
+@needs_robust
+def test_an_archive_that_unpacks_to_much_more(beside: Path) -> None:
+    with zipfile.ZipFile(ROBUST / "array_bomb.npz.zip") as file:
+        file.extractall()
+    code, text = command("simulate", "b", "--input", "bomb.npz", "--output", "y.npy")
+    assert code == 1 and text.count("error: ") == 1 and not Path("y.npy").exists()
+
+
+@needs_robust
+def test_manifests_of_others(beside: Path) -> None:
+    path = Path("b/manifest.json")
+    good = json.loads(path.read_text())
+    for values in json.loads((ROBUST / "manifest_values.json").read_text()):
+        path.write_text(json.dumps({**good, "options": {**good["options"], **values}}))
+        code, text = command("estimate", "b")
+        assert code == 1 and text.count("error: ") == 1 and next(iter(values)) in text
+
+
+@needs_robust
+@pytest.mark.parametrize("present", [False, True])
+def test_bytes_of_others_read_no_files(beside: Path, present: bool) -> None:
+    if present:
+        Path("w.bin").write_bytes(bytes(80))
+    with pytest.raises(QCompileError, match="has no folder"):
+        qc.compile((ROBUST / "external_as_bytes.onnx").read_bytes())
+
+
+@needs_robust
+def test_odd_options(beside: Path) -> None:
+    code, text = command(*BUILD, "--fit", "--target-fps", "1e-300")
+    assert code == 0, text
+    code, text = command("verify", "b", "--samples", "0", "--layers", "--no-float32")
+    assert code == 1 and text.count("error: ") == 1 and "at least one vector" in text
+    code, text = command("verify", "b", "--samples", "0", "--no-float32")
+    assert code == 0, text
+
+
+# --- extremes
+
+
+def single(op: str, shape: list[int], held: dict[str, Any], extra: list[str], **attributes: Any) -> onnx.ModelProto:
+    """x -> one operator -> y in float; extra: its other inputs."""
+    graph = helper.make_graph(
+        [helper.make_node(op, ["x", *extra], ["y"], "op", **attributes)],
+        "single",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in held.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+MAP, KERNEL = [1, 2, 5, 5], (np.arange(36).reshape(2, 2, 3, 3) % 5 - 2).astype(np.float32)
+WIDE = {
+    "MatMul": single("MatMul", [1, 4], {"w": np.array([[1, -2], [0, 1], [3, 0], [-1, 1]], np.float32)}, ["w"]),
+    "Conv": single("Conv", MAP, {"w": KERNEL}, ["w"], pads=[1, 1, 1, 1]),
+    "ConvTranspose": single("ConvTranspose", MAP, {"w": KERNEL}, ["w"]),
+    "MaxPool": single("MaxPool", MAP, {}, [], kernel_shape=[2, 2]),
+    "AveragePool": single("AveragePool", MAP, {}, [], kernel_shape=[2, 2]),
+    "ReduceMean": single("ReduceMean", MAP, {}, [], axes=[2, 3]),
+    "Add": single("Add", [1, 4], {}, ["x"]),
+    "Mul": single("Mul", [1, 4], {}, ["x"]),
+    "Div": single("Div", [1, 4], {"c": np.float32(3)}, ["c"]),
+    "LeakyRelu": single("LeakyRelu", [1, 4], {}, [], alpha=0.1),
+    "Concat": single("Concat", [1, 4], {"c": np.array([[1.5]], np.float32)}, ["c"], axis=1),
+    "ArgMax": single("ArgMax", [1, 4], {}, [], axis=1),
+}
+
+
+@ARCHITECTURES
+@pytest.mark.parametrize("text", ["s64", "u64f64", "s8f-500", "s8f1000"])
+@pytest.mark.parametrize("op", WIDE)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_widest_and_most_distant_inputs(op: str, text: str, arch: str, tmp_path: Path) -> None:
+    come_of(tmp_path, WIDE[op], AGREES, arch=arch, input_formats=(text,))
+
+
+def scaled(scale: float, steps: tuple[str, ...], weight: float = 1.0) -> onnx.ModelProto:
+    """x -> Quant with a scale -> operators -> times a quantized constant -> Quant -> y."""
+    held = {"s": scale, "z": 0.0, "b": 8.0, "w": [weight, -weight, 0.0, 1.0], "one": 1.0}
+    names = ["xq", *(f"h{i}" for i in range(len(steps)))]
+    nodes = [
+        helper.make_node("Quant", [i, s, "z", "b"], [i + "q"], domain=QONNX) for i, s in (("x", "s"), ("w", "one"))
+    ]
+    nodes += [
+        helper.make_node(op, [a, a] if op == "Mul" else [a], [b])
+        for op, a, b in zip(steps, names, names[1:], strict=False)
+    ]
+    nodes.append(helper.make_node("Mul", [names[-1], "wq"], ["p"], "product"))
+    nodes.append(helper.make_node("Quant", ["p", "s", "z", "b"], ["y"], "last", domain=QONNX))
+    graph = helper.make_graph(
+        nodes,
+        "scaled",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in "x"],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in "y"],
+        [numpy_helper.from_array(np.array(v, np.float32), k) for k, v in held.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13), helper.make_opsetid(QONNX, 1)])
+
+
+@ARCHITECTURES
+@pytest.mark.parametrize("scale", [1e-45, 1e-38, 1e30, 3.4e38])
+@pytest.mark.parametrize("op", ["Relu", "Exp", "Sigmoid", "Mul"])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_scales_at_the_ends_of_float32(op: str, scale: float, arch: str, tmp_path: Path) -> None:
+    come_of(tmp_path, scaled(scale, (op,)), AGREES, arch=arch)
+    come_of(tmp_path, scaled(scale, (op,), weight=3e38), AGREES, arch=arch)
+
+
+def test_what_needs_too_many_bits_is_named(tmp_path: Path) -> None:
+    come_of(tmp_path, scaled(0.25, ("Mul",) * 200), r"\(Mul\): needs \d+ bits to be exact, more than the 1024")
+
+
+def test_floats_beside_zeros_are_exact() -> None:
+    numbers = np.array([0.0, 3e38, -(2.0**60), 0.0, 2.0**-140, 1e308])
+    assert Ratio.of_floats(numbers).rationals().tolist() == [Fraction(v) for v in numbers]
+    assert Ratio.of_floats(np.array([0.0, 2.0**60])).rationals().tolist() == [0, 2**60]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_inspect_ends_with_one_error(tmp_path: Path, as_json: bool) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(unsupported().SerializeToString())
+    code, text = command("inspect", str(path), *(["--json"] if as_json else []))
+    assert code == 1 and text.startswith("error: ") and text.count("error: ") == 1
+    assert "m.onnx: 2 nodes cannot be compiled\n  hint: " in text
+
+
+def test_the_next_command_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, build, result = "a 'b' $(touch c).onnx", "d; touch e", 'y "&".npy'
+    Path(name).write_bytes(mlp().SerializeToString())
+    np.save("x.npy", np.zeros((2, 4), np.float32))
+    np.save("labels.npy", np.zeros(2, np.int64))
+    last = {
+        ("inspect", name): ["qcompile", "compile", name, "-o", "build"],
+        ("compile", name, "-o", build): ["qcompile", "verify", build],
+        ("estimate", build): ["qcompile", "verify", build],
+        ("estimate", name): ["qcompile", "compile", name, "-o", "build"],
+        ("evaluate", build, "--input", "x.npy", "--labels", "labels.npy"): ["qcompile", "verify", build],
+    }
+    for arguments, wanted in last.items():
+        done = CliRunner().invoke(cli.main, list(arguments), catch_exceptions=False)
+        assert done.exit_code == 0 and shlex.split(done.stdout.splitlines()[-1]) == ["next:", *wanted]
+    done = CliRunner().invoke(cli.main, ["simulate", build, "--input", "x.npy", "--output", result])
+    line = done.stdout.splitlines()[-1].removeprefix("next: ")
+    shown = subprocess.run(line.replace("python", sys.executable, 1), shell=True, capture_output=True, check=True)
+    assert shown.stdout.startswith(b"[[")
+    assert {p.name for p in Path().iterdir()} == {name, build, result, "x.npy", "labels.npy"}

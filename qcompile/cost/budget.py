@@ -144,3 +144,8 @@ def _number(item: str, text: str) -> float | int:
             hint=f"a share ends at 1.0, a count has no point; {_EXAMPLE}",
         )
     return int(text)
+
+
+def most_cycles(fps: float, clock_ns: float) -> int:
+    """Cycles that a frame may take at a rate; 2^62 stand for all that are more."""
+    return int(min(1e9 / clock_ns / fps, 2.0**62))

@@ -196,6 +196,7 @@ def _fitted(c: Const, shape: tuple[int, ...]) -> Param:
     return c.rearrange(lambda a: a.reshape(array_shape)).param()
 
 
+@np.errstate(all="ignore")  # what is no number is refused, and real values beyond float32 have units all the same
 def _quantize_constant(call: Call, x: Const, scale: Const, zero_point: Const, fmt: Format, rounding: Rounding) -> Const:
     """A quantizer of a constant is data: float32 operations in the order of qonnx's executor decide the codes."""
     held = x.held.astype(np.float32)

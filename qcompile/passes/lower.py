@@ -44,14 +44,13 @@ from qcompile.passes.ranges import (
     of_format,
     row_ranges,
     smallest_format,
+    smallest_width,
 )
 from qcompile.sim import functions
 from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import rearrange_step
 from qcompile.sim.reference import batch_norm, increasing, rising
 from qcompile.sim.structure import padded_axes, rearrange
-
-MAX_WIDTH = 1024  # of ap_int
 
 
 @dataclass(frozen=True)
@@ -104,13 +103,10 @@ class Lowering:
         shape = output_shape(op, tuple(v.type for v in inputs))
         probe = Node(op, inputs, (Value("", TensorType(shape, fmt)),), like.origin)
         reach = node_range(probe, [self.known[v.name] for v in inputs])
-        fmt = fmt or smallest_format(*reach.bounds)
-        if fmt.width > MAX_WIDTH:
-            raise QCompileError(
-                f"needs {fmt.width} bits to be exact, more than the {MAX_WIDTH} that are possible",
-                str(like.origin),
-                "quantize the tensors in front of it, or use scales that are closer to each other",
-            )
+        try:
+            fmt = fmt or smallest_format(*reach.bounds)
+        except QCompileError as error:
+            raise QCompileError(error.what, str(like.origin), error.hint) from None
         unique = name
         while unique in self.names:
             unique = f"{name}.{len(self.names)}"
@@ -131,7 +127,7 @@ class Lowering:
             shape = output_shape(op, tuple(v.type for v in inputs))
             while True:
                 probe = Node(dataclasses.replace(op, drop=drop), inputs, (Value("", TensorType(shape)),), like.origin)
-                width = smallest_format(*node_range(probe, [self.known[v.name] for v in inputs]).bounds).width
+                width = smallest_width(*node_range(probe, [self.known[v.name] for v in inputs]).bounds)
                 if width <= self.accumulator_bits:
                     break
                 drop += width - self.accumulator_bits

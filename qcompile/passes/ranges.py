@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from qcompile.errors import QCompileError
 from qcompile.formats import FixedPoint, Format, accumulator
+from qcompile.formats.fixed import MAX_ACCUMULATOR
 from qcompile.ir import Graph, Node, Shape, Value, aligned, ops
 from qcompile.sim import ratio
 from qcompile.sim.dot import exact_matmul
@@ -58,11 +60,21 @@ def of_format(fmt: Format) -> Range:
     return Range(_ints([fmt.min_units]).reshape(()), _ints([fmt.max_units]).reshape(()))
 
 
-def smallest_format(lo: int, hi: int) -> FixedPoint:
-    """The narrowest integer format that holds [lo, hi]."""
+def smallest_width(lo: int, hi: int) -> int:
+    """Bits of the narrowest integer format that holds [lo, hi]."""
     signed = lo < 0
-    width = max(1, hi.bit_length() + signed, (-lo - 1).bit_length() + 1 if signed else 0)
-    return accumulator(width, signed)
+    return max(1, hi.bit_length() + signed, (-lo - 1).bit_length() + 1 if signed else 0)
+
+
+def smallest_format(lo: int, hi: int) -> FixedPoint:
+    """The narrowest integer format that holds [lo, hi]. QCompileError where it is wider than MAX_ACCUMULATOR."""
+    width = smallest_width(lo, hi)
+    if width > MAX_ACCUMULATOR:
+        raise QCompileError(
+            f"needs {width} bits to be exact, more than the {MAX_ACCUMULATOR} that are possible",
+            hint="quantize the tensors in front of it, or use scales that are closer to each other",
+        )
+    return accumulator(width, lo < 0)
 
 
 def _ints(values: list[int]) -> np.ndarray:

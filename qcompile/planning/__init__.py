@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -458,7 +459,8 @@ def next_step(run: Run, model: str, plan: str) -> str:
     shared = run.options.arch == "dataflow" and not run.plan.folding
     fold = {"min": "", "full": " --fold full"}.get(run.options.fold, " --fold FILE")
     return (
-        f"qcompile compile {model} --plan {plan} --part {run.options.part}{' --arch dataflow' + fold if shared else ''}"
+        f"{shlex.join(['qcompile', 'compile', model, '--plan', plan, '--part', run.options.part])}"
+        f"{' --arch dataflow' + fold if shared else ''}"
         " -o build"
     )
 

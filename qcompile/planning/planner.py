@@ -24,7 +24,7 @@ from qcompile.assignment.sources import SOURCES
 from qcompile.assignment.study import Evaluation
 from qcompile.assignment.tensors import NARROW, WEIGHT, tensors
 from qcompile.backends import hls
-from qcompile.cost.budget import CYCLES, KINDS, exceeded
+from qcompile.cost.budget import CYCLES, KINDS, exceeded, most_cycles
 from qcompile.cost.resources import Resources
 from qcompile.errors import QCompileError
 from qcompile.planning.designs import Designs, accuracy_of, logits
@@ -432,7 +432,7 @@ class Planner(Designs):
         s, cycles = self.settings, {k: v for k, v in self.limits.items() if k in CYCLES}
         self.limits = {k: v for k, v in self.limits.items() if k in KINDS}
         if s.target_fps is not None:
-            cycles["interval"] = min(cycles.get("interval", 2**62), int(1e9 / self.options.clock_ns / s.target_fps))
+            cycles["interval"] = min(cycles.get("interval", 2**62), most_cycles(s.target_fps, self.options.clock_ns))
         if cycles:
             return self._at(min(cycles.values()), cycles, self._solved)
         return self._fastest()

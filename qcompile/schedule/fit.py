@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.cost import primitives as hw
-from qcompile.cost.budget import CYCLES, KINDS, NAMES, Budget, available, exceeded
+from qcompile.cost.budget import CYCLES, KINDS, NAMES, Budget, available, exceeded, most_cycles
 from qcompile.cost.devices import Device
 from qcompile.cost.resources import Estimate
 from qcompile.cost.site import Folding, kernel_of, slides
@@ -114,7 +114,7 @@ def fit(
 def _fast_enough(search: Search, clock_ns: float, target_fps: float) -> Fitted:
     """The smallest design for a rate."""
     device = search.device
-    wanted = 1e9 / clock_ns / target_fps
+    wanted = most_cycles(target_fps, clock_ns)
     floor = search.steps[0]
     if wanted < floor:
         raise QCompileError(
@@ -122,7 +122,7 @@ def _fast_enough(search: Search, clock_ns: float, target_fps: float) -> Fitted:
             f" takes {floor:,}",
             hint=f"at most {1e9 / clock_ns / floor:,.1f} frames/s are possible, or a shorter --clock",
         )
-    found = search.within(int(wanted))
+    found = search.within(wanted)
     if found is None:
         best = search.fastest()
         raise QCompileError(

@@ -114,6 +114,11 @@ def _unit(q: ops.Quantize) -> Fraction:
     return q.scale.scalar * Fraction(2) ** q.format.unit
 
 
+# exp(2^60) has 2^60 bits: beyond 2^_FARTHEST a number lies past every boundary, below 2^-_FARTHEST nearer to 0 than
+# any. Scales have exponents up to 1074, formats up to 1100.
+_FARTHEST = 2**14
+
+
 def _function(x: Fraction, step: ops.Func) -> Fraction:
     if step.name == "sqrt" and x > 0:
         roots = math.isqrt(x.numerator), math.isqrt(x.denominator)
@@ -131,6 +136,7 @@ def _function(x: Fraction, step: ops.Func) -> Fraction:
     alpha = mpmath.mpf(step.alpha.numerator) / step.alpha.denominator
     result = FUNCTIONS[step.name].precise(mpmath, argument, alpha)
     sign, mantissa, exponent, _ = mpmath.mpf(result)._mpf_
+    exponent = max(-_FARTHEST, min(exponent, _FARTHEST))
     return (-1) ** sign * Fraction(int(mantissa)) * Fraction(2) ** exponent
 
 

@@ -70,8 +70,8 @@ class Ratio:
         mantissa, exponent = np.frexp(x.astype(np.float64))
         integer = (mantissa * 2.0**53).astype(np.int64)
         zero = integer == 0
-        exponent = np.where(zero, 0, exponent - 53)
-        low = int(exponent[~zero].min()) if not zero.all() else 0
+        low = int(exponent[~zero].min()) - 53 if not zero.all() else 0
+        exponent = np.where(zero, low, exponent - 53)  # 0 is no multiple of its own: any power of two will do
         # Trailing zero bits: most real inputs are short numbers, which then stay in int64.
         num = integer.astype(object) << (exponent - low).astype(object)
         common = int(np.bitwise_or.reduce(num, axis=None)) if num.size else 0
@@ -402,8 +402,8 @@ def resolve(x: Lazy, quantize: ops.Quantize) -> np.ndarray:
         doubt = doubt | (np.abs(value) >= limit)
     grid = np.clip(np.nan_to_num(value), low, high)
     num = np.round(grid * 2.0**bits).astype(np.int64)
-    margin = np.maximum(np.ceil(error * 2.0**bits), 1).astype(np.float64)
-    margin = np.minimum(margin, 2.0**60).astype(np.int64)
+    error = np.fmin(error, 2.0 ** (60 - bits))  # NaN, of an infinite value, is as much
+    margin = np.maximum(np.ceil(error * 2.0**bits), 1).astype(np.int64)
     rule = (quantize.rounding, quantize.overflow)
     below = quantize.format.quantize_ratio(num - margin, 1 << bits, *rule)
     above = quantize.format.quantize_ratio(num + margin, 1 << bits, *rule)
