@@ -8,7 +8,7 @@ from typing import Any
 from qcompile.cost.budget import KINDS, NAMES, Budget, exceeded, limits_text
 from qcompile.cost.devices import Device, device, full_name
 from qcompile.cost.estimate import check_clock, weight_bits
-from qcompile.cost.report import basis_text, bottleneck, counts, shares, smallest
+from qcompile.cost.report import basis_text, bottleneck, counts, rate_text, shares, smallest
 from qcompile.cost.resources import Basis, Estimate
 from qcompile.errors import QCompileError, visible
 from qcompile.formats import parse_format
@@ -104,11 +104,11 @@ def _named(found: Estimate, part: str) -> Estimate:
 
 
 def _timing(found: Estimate, clock_ns: float) -> tuple[str, ...]:
-    latency, interval = found.total.latency * clock_ns, found.total.interval * clock_ns
+    latency, rate = found.total.latency * clock_ns, rate_text(found.total.interval, clock_ns)
     return (
         f"bottleneck: {bottleneck(found)}",
         (
-            f"latency: {found.total.latency:,} cycles = {latency / 1000:,.3f} us; throughput: {1e9 / interval:,.0f}"
+            f"latency: {found.total.latency:,} cycles = {latency / 1000:,.3f} us; throughput: {rate}"
             f" inferences/s at {1000 / clock_ns:g} MHz"
         ),
     )
@@ -162,7 +162,7 @@ class Outcome:
             for k in KINDS
             if number[k] or k == "lut"
         ]
-        rate = f"{_rate(cost.interval, options.clock_ns):,.0f}/s"
+        rate = f"{rate_text(cost.interval, options.clock_ns)}/s"
         cycles = f"{cost.latency:,} cycles, a vector every {cost.interval:,}: {rate}"
         start = f"estimate: {', '.join(used)} of {options.part}; {cycles}"
         allowed = f"(limits: {limits_text(target, self.limits)})"
@@ -193,11 +193,14 @@ def outcome(design: Design, budget: Budget | None = None) -> Outcome:
 
 def folded_part(design: Design, found: Estimate, target: Device, limits: dict[str, int]) -> str:
     """Of a design that does not fit, a part on which the least folding does, from which the search for a better one
-    starts; "" where it fits, or there is none.
+    starts; "" where it fits, or there is none (a network may have no folding: its streams are too long).
     """
     if not exceeded(found.total, limits):
         return ""
-    least = replace(design, options=replace(design.options, arch="dataflow", fold="min")).estimate()
+    try:
+        least = replace(design, options=replace(design.options, arch="dataflow", fold="min")).estimate()
+    except QCompileError:
+        return ""
     if not exceeded(least.total, limits):
         return design.own_part
     larger = smallest(least, target, limits)

@@ -14,12 +14,14 @@ from click.testing import CliRunner
 from conftest import CORPUS, needs_models, records
 
 import qcompile as qc
+from qcompile import estimation
 from qcompile.cli import main
 from qcompile.cost.budget import KINDS, Budget, available, exceeded
 from qcompile.cost.devices import device
+from qcompile.cost.report import rate_text
 from qcompile.estimation import folded_part
 from qcompile.pipeline import Goal
-from qcompile.schedule import fit
+from qcompile.schedule import fit, timing
 from qcompile.schedule.cost import estimate
 from qcompile.schedule.stages import network
 from qcompile.schedule.timing import schedule
@@ -166,6 +168,14 @@ def test_compile_says_whether_it_fits_and_what_does(
         found = outcome(*words[2:])
         assert found["fits"] and found["arch"] == "dataflow" and found["fit_command"] is None
         assert found["lut"] <= 11680 and found["project"] == "my build"
+
+
+def test_a_design_without_a_folding_keeps_its_estimate(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams of its foldings are too long: no command is named, and the figures are shown."""
+    monkeypatch.setattr(timing, "MOST_TOKENS", 10)
+    found = estimation.outcome(qc.compile(digits, part="xc7s25"))
+    assert found.fits is False and found.part == "" and "LUT (" in found.line()
+    assert (rate_text(98, 5), rate_text(425_988_108, 5)) == ("2,040,816", "0.469")
 
 
 def test_where_there_is_no_price_the_project_is_written(digits: Path, tmp_path: Path) -> None:

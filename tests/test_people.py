@@ -100,7 +100,7 @@ MIXED = str(ROOT / "examples" / "digits_mixed.onnx")
 COMMANDS: dict[str, list[str]] = {
     "inspect": ["inspect", MIXED],
     "compile": ["compile", MIXED, "-o", "mixed"],
-    "compile for a small part": ["compile", MIXED, "--part", "xc7s6", "-o", "large"],
+    "compile for a small part": ["compile", MIXED, "--part", "xc7s25", "-o", "large"],
     "compile --fit": ["compile", MIXED, "--fit", "-o", "fitted"],
     "verify --layers": ["verify", "build", "--samples", "20", "--layers"],
     "evaluate": ["evaluate", "build", "--input", X, "--labels", Y],

@@ -37,6 +37,12 @@ def shares(cost: Resources, device: Device) -> dict[str, float]:
     return {kind: getattr(cost, kind) / have for kind, have in available(device).items() if have}
 
 
+def rate_text(interval: int, clock_ns: float) -> str:
+    """Inferences a second, whole ones where they are ten or more."""
+    rate = 1e9 / clock_ns / interval
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.3g}"
+
+
 def bottleneck(estimate: Estimate) -> str:
     """The layer that decides the interval, and the largest one."""
     if not estimate.layers:

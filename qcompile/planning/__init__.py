@@ -28,6 +28,7 @@ from qcompile.assignment.search import Infeasible, Request
 from qcompile.assignment.study import Study
 from qcompile.cost.budget import Budget, limits_text
 from qcompile.cost.devices import device
+from qcompile.cost.report import rate_text
 from qcompile.errors import QCompileError, keywords
 from qcompile.files import Folder
 from qcompile.frontend import Model, load
@@ -447,7 +448,7 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
     facts.append(("limits", limits_text(device(run.options.part), run.limits)))
     if run.options.arch == "dataflow":
         facts.append(
-            ("rate", f"{cost.interval:,} cycles = {1e9 / run.options.clock_ns / cost.interval:,.0f} inferences/s")
+            ("rate", f"{cost.interval:,} cycles = {rate_text(cost.interval, run.options.clock_ns)} inferences/s")
         )
     if run.plan.folding:
         facts.append(("folding, pe x simd", ", ".join(f"{n} {f.pe} x {f.simd}" for n, f in run.plan.folding.items())))
