@@ -733,7 +733,7 @@ def _show_run(run: Any, output: str) -> None:
         rows.append(
             [
                 p.name,
-                f"{p.cost.lut:,.0f}",
+                f"{math.ceil(p.cost.lut):,}",
                 p.cost.dsp,
                 p.cost.bram18,
                 f"{p.cost.latency:,}",

@@ -663,3 +663,5 @@ def test_no_foreign_library_prints_and_pipes_get_lines(tmp_path: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert re.search(r"^ +\d+\.\d s  ranges \d+/\d+$", done.stderr, re.M) and "\x1b" not in done.stderr
+    row, total = (re.search(p, done.stdout, re.M) for p in (r"^mixed +([\d,]+) ", r"^cost, estimated: lut ([\d,]+) of"))
+    assert row and total and row[1] == total[1]  # one figure, whole LUTs that are begun count

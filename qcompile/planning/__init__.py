@@ -203,7 +203,7 @@ def _known(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _picked(front: Sequence[tuple[tuple[int, ...], Point]], pick: int) -> tuple[tuple[int, ...], Point]:
     if not 1 <= pick <= len(front):
-        points = ", ".join(f"{n}: {one.cost.lut:,.0f} LUT" for n, (_, one) in enumerate(front, 1))
+        points = ", ".join(f"{n}: {math.ceil(one.cost.lut):,} LUT" for n, (_, one) in enumerate(front, 1))
         raise QCompileError(f"the front has {len(front)} plans, and {pick} is none of them", "--pick", points)
     return front[pick - 1]
 
