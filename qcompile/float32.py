@@ -113,7 +113,7 @@ def run_slowly(source: np.ndarray, request: np.ndarray, *inputs: np.ndarray) -> 
     rows = []
     for i in range(len(inputs[0])):
         feed = {n: x[i].astype(kinds[n]) for n, x in zip(sizes, inputs, strict=True)}
-        made: list[Any] = runner.run(None, feed)
+        made: Any = runner.run(None, feed)
         rows.append(dict(zip(names, map(np.asarray, made), strict=True)))
     return _answer(_stacked(rows), "onnx' reference evaluator")
 

@@ -114,7 +114,7 @@ class Designs:
         in every estimate and every measured loss.
         """
         folding = (
-            {v.name: f for s in self.searches[-1:] for v in s.layers if (f := self.folds.foldings(choice).get(v.name))}
+            {v.label: f for s in self.searches[-1:] for v in s.layers if (f := self.folds.foldings(choice).get(v.name))}
             if self._folds
             else {}
         )

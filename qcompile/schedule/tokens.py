@@ -270,8 +270,10 @@ def buffers(graph: Graph, node: Node) -> list[tuple[int, int]]:
     found = []
     for value in node.inputs:
         made = graph.producers.get(value.name)
-        constant = made is not None and isinstance(made.op, ops.Constant)
-        width = operand(value.type.codes, made.op.units.data, made.op.reloadable)[0] if constant else held_bits(value)
+        if made is not None and isinstance(made.op, ops.Constant):
+            width, _ = operand(value.type.codes, made.op.units.data, made.op.reloadable)
+        else:
+            width = held_bits(value)
         found.append((value.type.size, width))
     if isinstance(node.op, (*REARRANGING, ops.Map, ops.Mul)):
         return found

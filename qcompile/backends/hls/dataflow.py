@@ -687,7 +687,7 @@ def _rom(e: _Emitter, weights: Value, steps: np.ndarray) -> tuple[str, Tensor]:
     """A memory of codes [steps, codes of a step]; the template arguments that read it, and the type of a weight."""
     made, fmt = e.graph.producers[weights.name].op, weights.type.codes
     width, signed = stored(fmt, steps, made.reloadable)
-    words = Words(*steps.shape, width)
+    words = Words(len(steps), steps.shape[1], width)
     rom = Rom(f"w{len(e.roms)}", words, words.pack(bits_of(fmt, steps)), made.reloadable)
     e.roms.append(rom)
     kind = "ap_int" if signed else "ap_uint"
@@ -801,7 +801,7 @@ def _constant(e: _Emitter, value: Value) -> Tensor:
     op, fmt = e.graph.producers[value.name].op, value.type.codes
     width, signed = operand(fmt, op.units.data, op.reloadable)
     units = op.units.data.reshape(-1, 1)
-    words = Words(*units.shape, width)
+    words = Words(len(units), 1, width)
     data = words.pack(units if isinstance(fmt, Bipolar) else bits_of(fmt, units))
     e.roms.append(Rom(f"w{len(e.roms)}", words, data, op.reloadable))
     codes = fmt if isinstance(fmt, Minifloat) else None
