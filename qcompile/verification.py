@@ -520,7 +520,7 @@ def _check_cpp(
     report.rows.append(Row("simulator = compiled C++", len(units[0]), sum(c.size for c in codes), 0, note))
 
 
-LAYER_WORDS, LAYER_PRODUCTS = 2**22, 5 * 10**8  # of a trace; of the C++: a few seconds
+LAYER_WORDS, LAYER_PRODUCTS = 2**22, 2 * 10**8  # of a trace; of the C++: seconds
 
 
 def _check_layers(design: Design, work: Path, units: list[np.ndarray]) -> int:
