@@ -516,7 +516,9 @@ def _check_cpp(
             _run_cpp(design, work, [b[wrong : wrong + 1] for b in bits], "--trace", str(work / "trace.bin"))
             trace = hls.read_trace(graph, (work / "trace.bin").read_bytes(), design.network)
             _blame(design, [u[wrong : wrong + 1] for u in units], trace, wrong, "C++", codes, found_codes)
-    note = f"and every layer by itself on {alone}" if alone else "layers not by themselves: their traces are too long"
+    note = (
+        f"and every layer by itself on {alone}" if alone else "layers not by themselves: too many numbers or products"
+    )
     report.rows.append(Row("simulator = compiled C++", len(units[0]), sum(c.size for c in codes), 0, note))
 
 
@@ -524,7 +526,7 @@ LAYER_WORDS, LAYER_PRODUCTS = 2**22, 2 * 10**8  # of a trace; of the C++: second
 
 
 def _check_layers(design: Design, work: Path, units: list[np.ndarray]) -> int:
-    """Every layer of the C++ by itself: on how many vectors; 0 where the traces are too long."""
+    """Every layer of the C++ by itself: on how many vectors; 0 where traces or products are too many."""
     wanted, found = layer_traces(design, work, units)
     _require_alike(design, wanted, found, 0, "C++", " of those for single layers")
     return len(next(iter(wanted.values()), ()))
