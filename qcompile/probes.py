@@ -7,7 +7,6 @@ made, the numbers do: every layer that is not as it should be differs, and no ot
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -223,8 +222,3 @@ def _fractions(span: np.ndarray, most: int) -> np.ndarray:
     span = span.astype(object)[:, None]
     count = max(1, min(int(span.max()) + 1, most))
     return span * np.arange(count).astype(object) // max(1, count - 1)
-
-
-def affordable(words: int, products: int, memory: int, work: int) -> int:
-    """Vectors whose traces take at most `memory` words and whose layers at most `work` multiplications."""
-    return min(memory // max(1, words), math.ceil(work / max(1, products)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -22,7 +23,7 @@ from qcompile.formats import Format
 from qcompile.ir import Node, Param, ops, print_graph
 from qcompile.passes.ports import HostInput, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
-from qcompile.probes import affordable, probes
+from qcompile.probes import probes
 from qcompile.schedule.timing import schedule_record
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ def layer_numbers(design: Design, words: int, products: int) -> dict[str, np.nda
     the C++.
     """
     traced = hls.traced_values(design.graph, design.network)
-    most = affordable(sum(hls.trace_words(traced)), hls.multiplications(design.graph), words, products)
+    by_memory = words // max(1, sum(hls.trace_words(traced)))
+    most = min(by_memory, math.ceil(products / max(1, hls.multiplications(design.graph))))
     return probes(design.graph, [v for v, _ in traced], most) if most >= LEAST_LAYERS else {}
 
 
