@@ -28,6 +28,12 @@ from qcompile.files import Folder
 from qcompile.formats import Format, Minifloat, parse_format
 from qcompile.formats.base import MAX_LISTED_WIDTH
 from qcompile.frontend import Model, load
+from qcompile.hardware.cost import estimate as network_cost
+from qcompile.hardware.fit import Fitted
+from qcompile.hardware.fit import fit as fit_folding
+from qcompile.hardware.folding import foldings
+from qcompile.hardware.network import Network, network
+from qcompile.hardware.timing import Schedule, schedule
 from qcompile.ir import Graph, print_graph, verify
 from qcompile.passes import ports
 from qcompile.passes.implement import implement
@@ -35,12 +41,6 @@ from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.unused import remove_unused
-from qcompile.schedule.cost import estimate as network_cost
-from qcompile.schedule.fit import Fitted
-from qcompile.schedule.fit import fit as fit_folding
-from qcompile.schedule.folding import foldings
-from qcompile.schedule.stages import Network, network
-from qcompile.schedule.timing import Schedule, schedule
 from qcompile.tables import card, html, shape
 
 VERSION = "0.1.0"

@@ -20,11 +20,11 @@ from qcompile.cost.parallel import in_logic
 from qcompile.cost.primitives import Fabric
 from qcompile.files import sealed
 from qcompile.formats import Format
+from qcompile.hardware.timing import schedule_record
 from qcompile.ir import Node, Param, ops, print_graph
 from qcompile.passes.ports import HostInput, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
 from qcompile.probes import probes
-from qcompile.schedule.timing import schedule_record
 
 if TYPE_CHECKING:
     from qcompile.pipeline import Design

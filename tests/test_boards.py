@@ -24,8 +24,8 @@ from qcompile.backends import board, hls
 from qcompile.backends.hls.dataflow import stream_layout
 from qcompile.backends.pysim.simulator import encode
 from qcompile.cost import devices
+from qcompile.hardware.network import port_value
 from qcompile.project import port_vectors
-from qcompile.schedule.stages import port_value
 
 BOARDS = ("pynq-z2", "kv260", "zcu104")
 CNN = [r for r in records("cnn", "residual") if r["id"] == "brevitas/int8_perch_residual__qonnx"]

@@ -15,11 +15,11 @@ from hls_lint import lint_project
 import qcompile as qc
 from qcompile.backends import hls
 from qcompile.backends.pysim.simulator import encode
+from qcompile.hardware.network import Network
+from qcompile.hardware.order import from_stream, places, to_stream
+from qcompile.hardware.timing import PIPELINE, Loops, schedule
+from qcompile.hardware.tokens import moves_of
 from qcompile.ir import Array, ops
-from qcompile.schedule.order import from_stream, places, to_stream
-from qcompile.schedule.stages import Network
-from qcompile.schedule.timing import PIPELINE, Loops, schedule
-from qcompile.schedule.tokens import moves_of
 
 MODELS = {r["id"]: r for r in records("residual", "unet", "layer", "cnn", "minifloat", "mlp")}
 SMALL = [

@@ -18,7 +18,7 @@ from test_dataflow import assert_tight, some_folding
 import qcompile as qc
 from qcompile.backends import hls
 from qcompile.backends.pysim.simulator import encode, with_batch
-from qcompile.schedule.stages import FORK
+from qcompile.hardware.network import FORK
 
 PARTS, GRAPHS, VECTORS = 2, 32, 4
 Case = tuple[qc.Design, tuple[np.ndarray, ...]]

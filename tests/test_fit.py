@@ -20,11 +20,11 @@ from qcompile.cost.budget import KINDS, Budget, available, exceeded
 from qcompile.cost.devices import device
 from qcompile.cost.report import rate_text
 from qcompile.estimation import folded_part
+from qcompile.hardware import fit, timing
+from qcompile.hardware.cost import estimate
+from qcompile.hardware.network import network
+from qcompile.hardware.timing import schedule
 from qcompile.pipeline import Goal
-from qcompile.schedule import fit, timing
-from qcompile.schedule.cost import estimate
-from qcompile.schedule.stages import network
-from qcompile.schedule.timing import schedule
 
 PART = "xc7z020clg400-1"
 MOST = 300  # foldings of a network that are enumerated

@@ -19,9 +19,9 @@ from qcompile.cost import primitives as hw
 from qcompile.cost.exchange import fabric_of
 from qcompile.cost.memory import Words
 from qcompile.cost.site import site
+from qcompile.hardware.network import DEPTHWISE, MATVEC, MULTIPLY, REDUCE, WHOLE, WINDOW, Stage
+from qcompile.hardware.tokens import buffers
 from qcompile.ir import ops
-from qcompile.schedule.stages import DEPTHWISE, MATVEC, MULTIPLY, REDUCE, WHOLE, WINDOW, Stage
-from qcompile.schedule.tokens import buffers
 
 PART = "xc7z020clg400-1"
 SEEDS = range(24)

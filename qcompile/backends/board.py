@@ -13,9 +13,9 @@ from qcompile.backends.hls.dataflow import stream_layout
 from qcompile.cost.devices import Board, board, catalogue, device
 from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, Format, Minifloat
+from qcompile.hardware.network import port_lanes, port_value
+from qcompile.hardware.order import permutation
 from qcompile.ir import Graph, Shape, Value
-from qcompile.schedule.order import permutation
-from qcompile.schedule.stages import port_lanes, port_value
 
 MEMORY_PORTS = 16  # masters that one SmartConnect joins (PG247)
 

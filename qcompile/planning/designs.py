@@ -32,11 +32,11 @@ from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of, lut_equivalents
 from qcompile.cost.resources import Resources
 from qcompile.frontend import Model
+from qcompile.hardware.fit import Search
+from qcompile.hardware.folding import foldings
 from qcompile.ir import Graph
 from qcompile.pipeline import Design, Options, compile
 from qcompile.planning.settings import AREA, Settings
-from qcompile.schedule.fit import Search
-from qcompile.schedule.folding import foldings
 
 _KEPT = 64  # compiled designs
 

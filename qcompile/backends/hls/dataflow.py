@@ -25,10 +25,7 @@ from qcompile.backends.hls.view import (
 from qcompile.cost.memory import WORD, Words, bits_of, operand, stored
 from qcompile.cost.site import groups_of
 from qcompile.formats import Bipolar, FixedPoint, Minifloat
-from qcompile.ir import Graph, Node, Origin, Value, ops
-from qcompile.passes.ranges import Range, ranges, row_ranges
-from qcompile.schedule.order import places, stream_shape, to_stream
-from qcompile.schedule.stages import (
+from qcompile.hardware.network import (
     BORDER,
     CONCAT,
     DEPTHWISE,
@@ -48,8 +45,11 @@ from qcompile.schedule.stages import (
     port_lanes,
     port_value,
 )
-from qcompile.schedule.timing import Schedule
-from qcompile.schedule.tokens import REARRANGING, matvec_of, window_cycles, window_of
+from qcompile.hardware.order import places, stream_shape, to_stream
+from qcompile.hardware.timing import Schedule
+from qcompile.hardware.tokens import REARRANGING, matvec_of, window_cycles, window_of
+from qcompile.ir import Graph, Node, Origin, Value, ops
+from qcompile.passes.ranges import Range, ranges, row_ranges
 from qcompile.sim.ratio import bound
 from qcompile.sim.structure import rearrange
 

@@ -14,11 +14,11 @@ from qcompile.backends.hls import dataflow
 from qcompile.backends.hls.view import build, layout, trace_words, traced
 from qcompile.errors import VerificationError
 from qcompile.formats import Minifloat
+from qcompile.hardware.network import Network, port_value
+from qcompile.hardware.order import from_stream, to_stream
+from qcompile.hardware.timing import Schedule
 from qcompile.ir import Graph, Value
 from qcompile.passes.ranges import ranges
-from qcompile.schedule.order import from_stream, to_stream
-from qcompile.schedule.stages import Network, port_value
-from qcompile.schedule.timing import Schedule
 
 if TYPE_CHECKING:
     import jinja2

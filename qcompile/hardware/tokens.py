@@ -15,9 +15,7 @@ import numpy as np
 
 from qcompile.cost.memory import held_rows, operand
 from qcompile.cost.site import groups_of, kernel_of, terms
-from qcompile.ir import Graph, Node, Value, ops
-from qcompile.schedule.order import permutation, stream_shape
-from qcompile.schedule.stages import (
+from qcompile.hardware.network import (
     BORDER,
     CONCAT,
     DEPTHWISE,
@@ -35,6 +33,8 @@ from qcompile.schedule.stages import (
     Stage,
     Stream,
 )
+from qcompile.hardware.order import permutation, stream_shape
+from qcompile.ir import Graph, Node, Value, ops
 from qcompile.sim.structure import padded_axes
 
 

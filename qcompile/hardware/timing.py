@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from qcompile.errors import QCompileError
-from qcompile.schedule.liveness import ends, liveness
-from qcompile.schedule.stages import Network
-from qcompile.schedule.tokens import moves_of
+from qcompile.hardware.liveness import ends, liveness
+from qcompile.hardware.network import Network
+from qcompile.hardware.tokens import moves_of
 
 PIPELINE = 4  # cycles from a read to the write that it allows: what a short loop's pipeline takes
 FRAMES = 2

@@ -11,10 +11,10 @@ from qcompile.cost.estimate import STAGE, layer_cost
 from qcompile.cost.parallel import width
 from qcompile.cost.resources import Estimate, LayerCost, Resources, together
 from qcompile.cost.site import site
+from qcompile.hardware.network import FORK, INPUT, OUTPUT, WHOLE, WIDTH, WINDOW, Network, Stage
+from qcompile.hardware.timing import Schedule
+from qcompile.hardware.tokens import buffers
 from qcompile.ir import Graph
-from qcompile.schedule.stages import FORK, INPUT, OUTPUT, WHOLE, WIDTH, WINDOW, Network, Stage
-from qcompile.schedule.timing import Schedule
-from qcompile.schedule.tokens import buffers
 
 
 def estimate(graph: Graph, network: Network, plan: Schedule, device: Device) -> Estimate:

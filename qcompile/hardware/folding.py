@@ -7,8 +7,8 @@ from collections import Counter
 
 from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
+from qcompile.hardware.network import DEPTHWISE, MATVEC, REDUCE, WHOLE, fullest, kind
 from qcompile.ir import Graph, Node, ops
-from qcompile.schedule.stages import DEPTHWISE, MATVEC, REDUCE, WHOLE, fullest, kind
 
 
 def foldings(graph: Graph, text: str) -> dict[str, Folding]:

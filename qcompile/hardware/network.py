@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from qcompile.cost.site import Folding, groups_of, kernel_of, slides
 from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, Minifloat
+from qcompile.hardware.order import permutation, stream_shape
 from qcompile.ir import Graph, Node, Shape, Value, ops
-from qcompile.schedule.order import permutation, stream_shape
 
 MATVEC, DEPTHWISE, REDUCE, MAP, MULTIPLY, WINDOW, BORDER, CONCAT, WHOLE, FORK, WIDTH, INPUT, OUTPUT = (
     "matvec",

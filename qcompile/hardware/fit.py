@@ -23,9 +23,8 @@ from qcompile.cost.devices import Device
 from qcompile.cost.resources import Estimate
 from qcompile.cost.site import Folding, kernel_of, slides
 from qcompile.errors import QCompileError
-from qcompile.ir import Graph, Node, ops
-from qcompile.schedule.cost import estimate, layer
-from qcompile.schedule.stages import (
+from qcompile.hardware.cost import estimate, layer
+from qcompile.hardware.network import (
     DEPTHWISE,
     INPUT,
     MATVEC,
@@ -41,8 +40,9 @@ from qcompile.schedule.stages import (
     limits,
     network,
 )
-from qcompile.schedule.timing import schedule
-from qcompile.schedule.tokens import matvec_of, moves_of, window_cycles, window_of
+from qcompile.hardware.timing import schedule
+from qcompile.hardware.tokens import matvec_of, moves_of, window_cycles, window_of
+from qcompile.ir import Graph, Node, ops
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
 ROUNDS = 6  # how often a program is run again with what its network needs beside the layers

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qcompile.schedule.stages import Network, Stage
-from qcompile.schedule.tokens import Traffic, moves_of
+from qcompile.hardware.network import Network, Stage
+from qcompile.hardware.tokens import Traffic, moves_of
 
 
 def liveness(network: Network, enough: tuple[int, ...]) -> tuple[int, ...]:
