@@ -456,3 +456,12 @@ def test_refused(name: str) -> None:
     g = Net(kind)
     with pytest.raises(QCompileError, match=message):
         qc.load(g.model(build(g), kind))
+
+
+@pytest.mark.parametrize("text", ["s12f4", "s8", "u9", "u8f1"])
+def test_formats_with_numbers_that_an_integer_input_never_has_are_refused(text: str) -> None:
+    g = Net("UINT8")
+    model = g.model(g("Add", "x", g.const(250, "UINT8")), "UINT8")
+    assert str(qc.compile(model, input_formats=("u4",)).graph.inputs[0].type.format) == "u4"
+    with pytest.raises(qc.QCompileError, match=f"numbers of u8 in the file, and {text} has others"):
+        qc.compile(model, input_formats=(text,))

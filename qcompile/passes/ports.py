@@ -84,10 +84,24 @@ def with_input_formats(graph: Graph, formats: tuple[Format, ...], annotated: dic
         )
     for position, value in enumerate(graph.inputs):
         if formats:
+            _check_stated(value, formats[position], annotated.get(value.name))
             graph = _quantized(graph, value, formats[position])
         elif not _path(graph, value, affine=False) and value.name in annotated:
             graph = _quantized(graph, value, annotated[value.name])
     return graph
+
+
+def _check_stated(value: Value, given: Format, stated: Format | None) -> None:
+    """QCompileError for a format with numbers that an input of the file's integer type never has."""
+    if stated is None:
+        return
+    unit = Fraction(2) ** (given.unit - stated.unit)
+    if unit.denominator > 1 or given.min_units * unit < stated.min_units or given.max_units * unit > stated.max_units:
+        raise QCompileError(
+            f"the input has numbers of {stated} in the file, and {given} has others",
+            f"input '{value.name}', --input-format",
+            f"leave it away, or give {stated} or a part of it",
+        )
 
 
 def _quantized(graph: Graph, value: Value, fmt: Format) -> Graph:
