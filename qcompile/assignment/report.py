@@ -96,9 +96,9 @@ def _front(pyplot: Any, f: Figures) -> Any:
         axes.plot([p[1] for p in f.front], [p[2] for p in f.front], "-o", label="front: plans", **style)
         for name, luts, loss, accuracy in f.front:
             text = name.rpartition("/")[2] + ("" if accuracy is None else f": {accuracy:.1%}")
-            axes.annotate(
-                text, (luts, loss), xytext=(4, -9), textcoords="offset points", fontsize="x-small", color=BLUE
-            )
+            # Below and left of a front there is nothing.
+            place = {"xytext": (-4, -2), "textcoords": "offset points", "ha": "right", "va": "top"}
+            axes.annotate(text, (luts, loss), fontsize="x-small", color=BLUE, **place)
     if f.uniform:
         axes.plot([p[1] for p in f.uniform], [p[2] for p in f.uniform], "s", color=GREY, markersize=6, label="uniform")
         for name, x, y, _ in f.uniform:
