@@ -3,17 +3,21 @@ line starts fast.
 """
 
 import ast
+import graphlib
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import onnx.defs
 import pytest
 from conftest import CORPUS, ROOT, or_absent, records
 
 import qcompile as qc
 from qcompile import explanation, ir
 from qcompile.backends.hls import view
+from qcompile.frontend import onnx as onnx_rules
 from qcompile.ir import ops, typing
 from qcompile.passes import lower, ranges
 from qcompile.sim import reference
@@ -75,6 +79,48 @@ def test_imports_go_one_way(path: Path) -> None:
         return
     for other in imported(path):
         assert ORDER.index(other) <= ORDER.index(own) or (own, other) in LATE, f"{path} imports {other}"
+
+
+def runtime_imports(path: Path) -> set[str]:
+    """Modules that a file imports when it runs, in functions too; not what only types name."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {a.name for a in node.names}
+    return found
+
+
+def test_nothing_imports_in_circles() -> None:
+    files = {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in (ROOT / "qcompile").rglob("*.py")
+    }
+    graph = {name: (runtime_imports(path) & set(files)) - {name} for name, path in files.items()}
+    # A package is made of its files: what they import of it stands above them already.
+    graph = {n: {o for o in others if not n.startswith(f"{o}.")} for n, others in graph.items()}
+    graph["qcompile.pipeline"] -= {"qcompile.project"}  # Design.files(), see LATE
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("name", sorted({*onnx_rules.RULES, *onnx_rules.CHANNELS_LAST}))
+def test_every_import_rule_says_its_operator_and_opsets(name: str) -> None:
+    """And the opset is that in which ONNX' own schemas have it first."""
+    rule = onnx_rules.RULES[name]
+    text = " ".join((rule.__doc__ or "").split())
+    assert re.search(rf"\b{name}\b", text), "the docstring names the ONNX operator"
+    schemas = onnx.defs.get_all_schemas_with_history()
+    since = min((s.since_version for s in schemas if s.name == name and s.domain == ""), default=None)
+    if since is None:
+        assert re.search("no opsets|other domains|qonnx", text)
+    else:
+        first = re.search(r"\(.*?opset (\d+) on", text[text.index(name) :]) or re.search(r"opset (\d+) on", text)
+        assert first and int(first[1]) == since
 
 
 def test_every_op_has_every_rule() -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from qcompile.frontend.call import Call, Unsupported
 from qcompile.frontend.const import Const
 from qcompile.frontend.file import plain_array
-from qcompile.frontend.importer import Call, Unsupported
 
 LIMIT = 2**22  # elements of a folded constant
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -16,33 +15,15 @@ import numpy as np
 import onnx
 
 from qcompile.errors import Finding, QCompileError, UnsupportedError
-from qcompile.formats import FixedPoint, Format, Overflow, parse_format
+from qcompile.formats import Format, Overflow, parse_format
+from qcompile.frontend.call import LARGEST, MOST_AXES, Builder, Call, Comparison, Unsupported
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.file import to_array
 from qcompile.frontend.kinds import complaint, output_kinds
-from qcompile.ir import Graph, Node, Origin, Shape, TensorType, Value, ops, output_shape, verify
+from qcompile.frontend.onnx import rule_for
+from qcompile.frontend.recognize import recognize
+from qcompile.ir import Graph, Node, Origin, Shape, TensorType, Value, ops, verify
 from qcompile.isolated import Failed, as_array, as_bytes, call
-
-Tensor = Value | Const
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """data > limit (or >=: alike for our purpose), or less: a tensor of truth values, which only a clipping Where
-    understands.
-    """
-
-    data: Value
-    limit: Const
-    greater: bool
-
-
-class Unsupported(Exception):
-    """Raised by an import rule: why a node cannot be imported, and the way out."""
-
-    def __init__(self, reason: str, hint: str = "") -> None:
-        self.reason, self.hint = reason, hint
-        super().__init__(reason)
 
 
 @dataclass(frozen=True)
@@ -52,139 +33,6 @@ class Imported:
     graph: Graph
     annotated: dict[str, Format]
     warnings: tuple[str, ...]
-
-
-@dataclass
-class Call:
-    """One ONNX node for an import rule: its inputs (None where left out), attributes, and the builder."""
-
-    node: onnx.NodeProto
-    inputs: list[Tensor | None]
-    opset: int
-    builder: Builder
-    kind: int = 0  # ONNX element type of the first output, 0 where it is not known
-    kinds: tuple[int, ...] = ()  # of the inputs of the node
-
-    @property
-    def integer(self) -> FixedPoint | None:
-        """The format of the integers that the node makes; None where it makes real numbers."""
-        return INTEGERS.get(self.kind)
-
-    def attribute(self, name: str, default: Any) -> Any:
-        for a in self.node.attribute:
-            if a.name == name:
-                value = onnx.helper.get_attribute_value(a)
-                value = value.decode(errors="replace") if isinstance(value, bytes) else value
-                for kind, allowed in _KINDS.items():
-                    if isinstance(default, kind) and not isinstance(value, allowed):
-                        raise Unsupported(
-                            f"its attribute '{name}' is {value!r:.40}, which is of the wrong type",
-                            "export the model again",
-                        )
-                return value
-        return default
-
-    def input(self, position: int) -> Tensor | None:
-        return self.inputs[position] if position < len(self.inputs) else None
-
-    def data(self, position: int = 0) -> Tensor:
-        found = self.input(position)
-        if found is None:
-            raise Unsupported(f"input {position} is missing")
-        if isinstance(found, Comparison):
-            raise Unsupported(
-                "a comparison of data is only supported in front of a Where that clips", "use Clip, Min or Max"
-            )
-        return found
-
-    def const(self, position: int, what: str) -> Const:
-        found = self.data(position)
-        if not isinstance(found, Const):
-            raise Unsupported(f"{what} is computed by the network; only constants are possible")
-        return found
-
-    def ints(self, position: int, attribute: str, default: Any = None) -> Any:
-        """Integers that are an input in newer opsets and an attribute in older ones."""
-        found = self.input(position)
-        if isinstance(found, Const):
-            return [int(v) for v in found.held.ravel().tolist()]
-        if found is not None:
-            raise Unsupported(f"{attribute} is computed by the network; only constants are possible")
-        return self.attribute(attribute, default)
-
-    def emit(self, op: Any, *inputs: Value) -> Value:
-        return self.builder.emit(op, inputs, self.node)
-
-    def value(self, x: Tensor) -> Value:
-        """A constant as a node of the graph."""
-        return self.builder.constant(x, self.node) if isinstance(x, Const) else x
-
-
-_KINDS: dict[type, tuple[type, ...]] = {
-    int: (int, float),
-    float: (int, float),
-    str: (str,),
-}  # of a default -> of the value
-
-_LARGEST = 2**26  # elements of one tensor
-MOST_AXES = 30  # numpy broadcasts 32, a batch in front included
-
-Rule = Callable[[Call], Any]
-RuleFor = Callable[[Call], "Rule | None"]
-
-
-@dataclass
-class Builder:
-    nodes: list[Node] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    count: int = 0
-    batch: int = 0  # the file's own batch size, where samples are compiled instead
-    makers: dict[str, Node] = field(default_factory=dict)
-    codes: dict[str, str] = field(default_factory=dict)  # tensor of codes -> the quantized tensor they stand for
-
-    def emit(self, op: Any, inputs: tuple[Value, ...], node: onnx.NodeProto) -> Value:
-        """Append a node; its output gets a name of its own until the importer knows the final one."""
-        try:
-            shape = output_shape(op, tuple(v.type for v in inputs))
-        except ValueError as error:
-            raise Unsupported(str(error), "check the shapes in the model") from None
-        check_size(shape)
-        type_ = (
-            TensorType(shape, op.format, op.scale, op.zero_point) if isinstance(op, ops.Quantize) else TensorType(shape)
-        )
-        return self._append(op, inputs, type_, node)
-
-    def constant(self, c: Const, node: onnx.NodeProto) -> Value:
-        try:
-            check_size(c.shape)
-            units, type_ = c.tensor()
-        except ValueError as error:
-            raise Unsupported(str(error)) from None
-        return self._append(ops.Constant(units), (), type_, node)
-
-    def _append(self, op: Any, inputs: tuple[Value, ...], type_: TensorType, node: onnx.NodeProto) -> Value:
-        self.count += 1
-        base = node.output[0] if node.output else node.name
-        value = Value(f"{base}#{self.count}", type_)
-        origin = Origin(_name(node), node.output[0] if node.output else "", node.op_type)
-        self.nodes.append(Node(op, inputs, (value,), origin))
-        self.makers[value.name] = self.nodes[-1]
-        return value
-
-
-def _name(node: onnx.NodeProto) -> str:
-    """What people know a node by: its name; its tensor's where it has none, with the operator if that is a number."""
-    tensor = node.output[0] if node.output else ""
-    return node.name or (f"{node.op_type}_{tensor}" if tensor.isdigit() else tensor)
-
-
-def check_size(shape: Sequence[int]) -> None:
-    """Unsupported unless a tensor of this shape is possible."""
-    if len(shape) > MOST_AXES:
-        raise Unsupported(f"it makes a tensor of {len(shape)} axes; {MOST_AXES} are the most")
-    if not 0 < math.prod(shape) <= _LARGEST:
-        size = "too large" if math.prod(shape) else "empty"
-        raise Unsupported(f"it makes a tensor of shape {list(shape)}, which is {size}", "check the shapes in the model")
 
 
 def import_model(model: onnx.ModelProto, file: str) -> Imported:
@@ -217,7 +65,7 @@ def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
         (found,) = call(f"{__name__}:infer_shapes", as_array(model.SerializeToString()), timeout=PATIENCE)
     except (Failed, ValueError):  # ValueError: too large; the rules report the defects
         return {}
-    return {name: tuple(shape) for name, shape in json.loads(as_bytes(found)).items() if math.prod(shape) <= _LARGEST}
+    return {name: tuple(shape) for name, shape in json.loads(as_bytes(found)).items() if math.prod(shape) <= LARGEST}
 
 
 def infer_shapes(source: np.ndarray) -> list[np.ndarray]:
@@ -250,8 +98,6 @@ def _fixed_batch(graph: onnx.GraphProto) -> int:
 
 
 def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Imported:
-    from qcompile.frontend.operators import rule_for
-
     graph = model.graph
     values, findings = _initial_values(graph, file, keep_batch)
     inputs = [v for v in values.values() if isinstance(v, Value)]
@@ -261,42 +107,42 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
     shapes: dict[str, Shape] | None = None
     for node in _ordered(graph, values, file):
         known = len(findings)
-        _import_node(node, rule_for, values, kinds, builder, opset, findings)
+        _import_node(node, values, kinds, builder, opset, findings)
         if len(findings) > known and any(isinstance(values.get(n), Value) for n in node.input):
             # What comes behind it is looked at all the same, so that one run lists everything.
             shapes = _inferred_shapes(model) if shapes is None else shapes
             values |= {n: Value(n, TensorType(shapes[n])) for n in node.output if n in shapes}
-    outputs = []
     if not graph.output and not findings:
         raise QCompileError("the graph has no output", file, "export the model again")
-    for out in graph.output:
-        found = values.get(out.name)
-        if found is None and not findings:
-            raise QCompileError(f"output '{out.name}' is not made by any node", file)
-        if isinstance(found, Comparison):
-            raise QCompileError(f"output '{out.name}' is a truth value", file, "end the graph before the comparison")
-        if isinstance(found, Const):
-            node = onnx.NodeProto(name=out.name, op_type="Constant", output=[out.name])
-            try:
-                found = builder.constant(found, node)
-            except Unsupported as problem:
-                raise QCompileError(problem.reason, f"{file}: output '{out.name}'", problem.hint) from None
-        if found is not None:
-            outputs.append(found)
+    outputs = [v for out in graph.output if (v := _output(out.name, values, builder, file, not findings)) is not None]
     if findings:
         raise UnsupportedError(tuple(findings + _inner_softmaxes(graph, findings)), file)
     if all(o.name in builder.makers and isinstance(builder.makers[o.name].op, ops.Constant) for o in outputs):
         raise QCompileError(
             "no output depends on an input: the export has lost the network", file, "export the model again"
         )
-    result = _renamed(graph, inputs, builder.nodes, outputs)
+    result = _renamed(graph, inputs, *recognize(builder.nodes, outputs))
     verify(result)
     return Imported(result, _annotations(graph, inputs), tuple(builder.warnings))
 
 
+def _output(name: str, values: dict[str, Any], builder: Builder, file: str, complete: bool) -> Value | None:
+    """The tensor of an output; None where it comes behind something that is reported (the graph is not complete)."""
+    found = values.get(name)
+    if found is None and complete:
+        raise QCompileError(f"output '{name}' is not made by any node", file)
+    if isinstance(found, Comparison):
+        raise QCompileError(f"output '{name}' is a truth value", file, "end the graph before the comparison")
+    if not isinstance(found, Const):
+        return found
+    try:
+        return builder.constant(found, Origin(name, name, "Constant"))
+    except Unsupported as problem:
+        raise QCompileError(problem.reason, f"{file}: output '{name}'", problem.hint) from None
+
+
 def _import_node(
     node: onnx.NodeProto,
-    rule_for: RuleFor,
     values: dict[str, Any],
     kinds: dict[str, int],
     builder: Builder,
@@ -470,7 +316,7 @@ def _ordered(graph: onnx.GraphProto, values: dict[str, Any], file: str) -> list[
     return [graph.node[i] for i in order]
 
 
-def _renamed(graph: onnx.GraphProto, inputs: list[Value], nodes: list[Node], outputs: list[Any]) -> Graph:
+def _renamed(graph: onnx.GraphProto, inputs: list[Value], nodes: list[Node], outputs: list[Value]) -> Graph:
     """Final names: the last value made for an ONNX tensor carries the tensor's name."""
     final: dict[str, Value] = {v.name: v for v in inputs}
     last = {n.origin.tensor: n.output.name for n in nodes if n.origin.tensor}
@@ -494,7 +340,7 @@ def _renamed(graph: onnx.GraphProto, inputs: list[Value], nodes: list[Node], out
     )
 
 
-def _live(nodes: list[Node], outputs: list[Any], final: dict[str, Value]) -> list[Node]:
+def _live(nodes: list[Node], outputs: list[Value], final: dict[str, Value]) -> list[Node]:
     needed = {final[o.name].name for o in outputs}
     kept = []
     for node in reversed(nodes):

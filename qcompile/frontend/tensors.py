@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import Rounding
+from qcompile.frontend.call import Call, Tensor, Unsupported
 from qcompile.frontend.const import Const
-from qcompile.frontend.importer import Call, Tensor, Unsupported
 from qcompile.ir import Param, Shape, Value, ops
 from qcompile.sim.ratio import Ratio, apply
 from qcompile.sim.structure import rearrange
@@ -39,21 +39,7 @@ def to_shape(call: Call, x: Tensor, shape: Shape) -> Tensor:
         return x
     if math.prod(shape) != math.prod(old):
         raise Unsupported(f"cannot reshape {list(old)} to {list(shape)}")
-    if isinstance(x, Value) and (moved := _behind_softmax(call, x, shape)) is not None:
-        return moved
     return structural(call, x, ops.Reshape(shape))
-
-
-def _behind_softmax(call: Call, x: Value, shape: Shape) -> Value | None:
-    """A reshape behind a softmax, which leaves its axis whole, as one in front of it: the softmax stays at the end."""
-    maker = call.builder.makers.get(x.name)
-    if maker is None or not isinstance(maker.op, ops.Softmax):
-        return None
-    old, axis = x.type.shape, maker.op.axis
-    for i, size in enumerate(shape):
-        if size == old[axis] and math.prod(shape[:i]) == math.prod(old[:axis]):
-            return call.emit(ops.Softmax(i, maker.op.log), call.emit(ops.Reshape(shape), *maker.inputs))
-    return None
 
 
 def axis_of(axis: int, rank: int) -> int:

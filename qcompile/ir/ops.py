@@ -78,6 +78,10 @@ class Quantize(Step):
     rounding: Rounding = Rounding.ROUND
     overflow: Overflow = Overflow.SATURATE
 
+    def to_codes(self) -> Affine:
+        """The step from its values to its codes as numbers: value / unit + zero point."""
+        return Affine(self.scale.map(lambda s: 1 / (s * Fraction(2) ** self.format.unit)), self.zero_point)
+
 
 # --- both dialects ------------------------------------------------------------------------------------------------
 

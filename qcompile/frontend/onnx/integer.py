@@ -15,12 +15,16 @@ import numpy as np
 import onnx
 
 from qcompile.formats import FixedPoint, Minifloat, Rounding
+from qcompile.frontend.call import Call, Rule, Tensor, Unsupported
 from qcompile.frontend.const import FLOATS, INTEGERS, Const
-from qcompile.frontend.importer import Call, Rule, Tensor, Unsupported
-from qcompile.frontend.quantizers import check_scale, quantize_op, to_codes
-from qcompile.frontend.rules import add, concat, gemm, matmul, mul
+from qcompile.frontend.file import to_array
+from qcompile.frontend.onnx.arithmetic import add, mul
+from qcompile.frontend.onnx.products import gemm, matmul
+from qcompile.frontend.onnx.quantizers import check_scale, quantize_op
+from qcompile.frontend.onnx.reduction import global_average_pool
+from qcompile.frontend.onnx.structure import concat
+from qcompile.frontend.onnx.windows import conv, in_channels_last
 from qcompile.frontend.tensors import axis_of, data_of, param, shape_of
-from qcompile.frontend.windows import conv, global_average_pool, in_channels_last
 from qcompile.ir import ONE, ZERO, Param, Shape, TensorType, Value, ops
 from qcompile.sim.ratio import Ratio
 
@@ -28,7 +32,11 @@ _NUMPY = {(kind, size): FixedPoint(size * 8, 0, kind == "i") for kind in "iu" fo
 
 
 def quantize_linear(call: Call, codes_round: bool = False) -> Tensor:
-    """clip(round(x / scale) + zero point): codes. codes_round: clip(round(x / scale + zero point)) instead."""
+    """QuantizeLinear (ONNX, opset 10 on; float8 and float4 from 19 on): clip(round(x / scale) + zero point), codes of 2
+    to 32 bits or float8, float4; per tensor or per axis. Scales per block are refused.
+
+    codes_round: clip(round(x / scale + zero point)) instead.
+    """
     x = call.data(0)
     scale, zero = _parameters(call, shape_of(x))
     fmt = _code_format(call)
@@ -45,7 +53,7 @@ def quantize_linear(call: Call, codes_round: bool = False) -> Tensor:
         return _around_zero(call, x, scale.param(), zero.param(), fmt)
     # ONNX rounds before it adds the zero point: with an odd one, ties go to odd codes.
     op = quantize_op(fmt, scale.param(), zero.param(), Rounding.HALF_ODD if odd == {1} else Rounding.ROUND)
-    return to_codes(call, call.emit(op, x), op)
+    return call.emit(op.to_codes(), call.emit(op, x))
 
 
 def _quantize_float(call: Call, x: Tensor, scale: Const, zero: Const, fmt: Minifloat) -> Tensor:
@@ -90,7 +98,9 @@ def _code_format(call: Call) -> FixedPoint | Minifloat:
 
 
 def dequantize_linear(call: Call) -> Tensor:
-    """(code - zero point) * scale."""
+    """DequantizeLinear (ONNX, opset 10 on): (code - zero point) * scale, per tensor or per axis. Scales per block are
+    refused.
+    """
     x = call.data(0)
     scale, zero = _parameters(call, shape_of(x))
     if not isinstance(x, Const):
@@ -143,6 +153,7 @@ def _aligned(c: Const, shape: Shape, axis: int) -> Const:
 
 
 def dynamic_quantize_linear(call: Call) -> Tensor:
+    """DynamicQuantizeLinear (ONNX, opset 11 on) is refused: its scale depends on the data."""
     raise Unsupported("its scale depends on the data, so no hardware can be built for it", "use static quantization")
 
 
@@ -168,7 +179,9 @@ def _requantized(call: Call, y: Any, scale: int, codes_round: bool = False) -> T
 
 
 def qlinear_conv(call: Call) -> Tensor:
-    """x, scale, zero point, w, scale, zero point, y scale, zero point, bias (int32, scale of x times scale of w)."""
+    """QLinearConv (ONNX, opset 10 on): x, scale, zero point, w, scale, zero point, y scale, zero point, bias (int32,
+    scale of x times scale of w). Limits are those of Conv and QuantizeLinear.
+    """
     x, w = _dequantized(call, 0, 1), _dequantized(call, 3, 4, 0)
     bias = call.input(8)
     if bias is not None:
@@ -183,26 +196,35 @@ def qlinear_conv(call: Call) -> Tensor:
 
 
 def qlinear_matmul(call: Call) -> Tensor:
+    """QLinearMatMul (ONNX, opset 10 on): a, scale, zero point, b, scale, zero point, y scale, zero point. Limits are
+    those of MatMul and QuantizeLinear.
+    """
     b = call.data(3)
     columns = len(shape_of(b)) - 1
     product = matmul(replace(call, inputs=[_dequantized(call, 0, 1), _dequantized(call, 3, 4, columns)]))
     return _requantized(call, product, 6)
 
 
-def _qlinear_binary(rule: Rule) -> Rule:
-    """A, scale, zero point, B, scale, zero point, C scale, zero point."""
-    return lambda call: _requantized(
-        call, rule(replace(call, inputs=[_dequantized(call, 0, 1), _dequantized(call, 3, 4)])), 6, True
-    )
+def _qlinear_binary(real: Rule) -> Rule:
+    def rule(call: Call) -> Tensor:
+        """QLinearAdd and QLinearMul (com.microsoft, no opsets): A, scale, zero point, B, scale, zero point, C scale,
+        zero point.
+        """
+        inputs: list[Any] = [_dequantized(call, 0, 1), _dequantized(call, 3, 4)]
+        return _requantized(call, real(replace(call, inputs=inputs)), 6, True)
+
+    return rule
 
 
 def qlinear_pool(call: Call) -> Tensor:
+    """QLinearGlobalAveragePool (com.microsoft, no opsets), channels last too."""
     rule = in_channels_last(global_average_pool) if call.attribute("channels_last", 0) else global_average_pool
     return _requantized(call, rule(replace(call, inputs=[_dequantized(call, 0, 1)])), 3)
 
 
 def qlinear_step(*steps: ops.Step) -> Rule:
     def rule(call: Call) -> Tensor:
+        """QLinearSigmoid (com.microsoft, no opsets)."""
         x: Any = _dequantized(call, 0, 1)
         for step in steps:
             x = call.emit(step, x)
@@ -212,17 +234,20 @@ def qlinear_step(*steps: ops.Step) -> Rule:
 
 
 def qlinear_leaky(call: Call) -> Tensor:
+    """QLinearLeakyRelu (com.microsoft, no opsets), any alpha."""
     return qlinear_step(ops.Leaky(param(float(np.float32(call.attribute("alpha", 0.01))))))(call)
 
 
 def qlinear_concat(call: Call) -> Tensor:
-    """y scale, zero point, then x, scale, zero point of every part."""
+    """QLinearConcat (com.microsoft, no opsets): y scale, zero point, then x, scale, zero point of every part."""
     parts = [_dequantized(call, i, i + 1) for i in range(2, len(call.inputs), 3)]
     return _requantized(call, concat(replace(call, inputs=list(parts))), 0)
 
 
 def qgemm(call: Call) -> Tensor:
-    """A, scale, zero point, B, scale, zero point, C (int32), y scale, zero point."""
+    """QGemm (com.microsoft, no opsets): A, scale, zero point, B, scale, zero point, C (int32), y scale, zero point.
+    Without a y scale it is refused.
+    """
     if call.input(7) is None:
         raise Unsupported("QGemm without an output scale is not supported", "use Gemm")
     b = _dequantized(call, 3, 4, 0 if call.attribute("transB", 0) else 1)
@@ -244,10 +269,12 @@ def _centred(call: Call, position: int, zero: int, axis: int = 1) -> Tensor:
 
 
 def conv_integer(call: Call) -> Tensor:
+    """ConvInteger (ONNX, opset 10 on): x, w, zero points of both. Limits are those of Conv."""
     return conv(replace(call, inputs=[_centred(call, 0, 2), _centred(call, 1, 3, 0)]))
 
 
 def matmul_integer(call: Call) -> Tensor:
+    """MatMulInteger (ONNX, opset 10 on): a, b, zero points of both. Limits are those of MatMul."""
     columns = len(shape_of(call.data(1))) - 1
     rows = max(len(shape_of(call.data(0))) - 2, 0)
     return matmul(replace(call, inputs=[_centred(call, 0, 2, rows), _centred(call, 1, 3, columns)]))
@@ -258,8 +285,6 @@ def matmul_integer(call: Call) -> Tensor:
 
 def _tensor_attribute(call: Call, name: str, default: float) -> Fraction:
     """A number that may be stored as an attribute of any kind."""
-    from qcompile.frontend.file import to_array
-
     for a in call.node.attribute:
         if a.name == name:
             found = onnx.helper.get_attribute_value(a)
@@ -271,7 +296,8 @@ def _tensor_attribute(call: Call, name: str, default: float) -> Fraction:
 
 
 def requant_shift(call: Call) -> Tensor:
-    """clip(floor((x * mul + add) / div + 1/2)) to n_levels integers, signed or not.
+    """RequantShift (QuantLab and Deeploy, no opsets): clip(floor((x * mul + add) / div + 1/2)) to n_levels integers,
+    signed or not; constant mul and add, a positive div.
 
     The half is what Deeploy's kernels add before they shift; the vectors that it ships with its tests need it.
     """
@@ -292,7 +318,7 @@ def requant_shift(call: Call) -> Tensor:
 
 
 def integer_hard_swish(call: Call) -> Tensor:
-    """x * clip(x + three, 0, six) * one_over_six on integers."""
+    """iHardswish (QuantLab and Deeploy, no opsets): x * clip(x + three, 0, six) * one_over_six on integers."""
     x = data_of(call)
     three, six, factor = (_tensor_attribute(call, n, 0) for n in ("three", "six", "one_over_six"))
     gate: Any = call.emit(ops.Clip(param(0), param(six)), call.emit(ops.Affine(ONE, param(three)), x))

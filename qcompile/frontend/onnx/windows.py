@@ -1,20 +1,26 @@
-"""Import rules of operators with spatial axes: convolutions, pooling, borders, resizing."""
+"""Import rules of operators that look through windows: convolutions, pooling."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from qcompile.formats import Rounding
+from qcompile.frontend.call import Call, Rule, Tensor, Unsupported, check_size
 from qcompile.frontend.const import Const
-from qcompile.frontend.importer import Call, Rule, Tensor, Unsupported, check_size
-from qcompile.frontend.tensors import axis_of, data_of, param, shape_of, structural, to_shape
-from qcompile.ir import ZERO, Param, Shape, Value, ops
+from qcompile.frontend.onnx.borders import bordered
+from qcompile.frontend.tensors import (
+    data_of,
+    param,
+    shape_of,
+    structural,
+)
+from qcompile.ir import Param, Shape, Value, ops
 
 
 def _spatial(call: Call, name: str, rank: int, default: int = 1) -> Shape:
@@ -56,23 +62,10 @@ def _pads(call: Call, sizes: Shape, kernel: Shape, strides: Shape, dilations: Sh
     return (less, more) if mode == "SAME_UPPER" else (more, less)
 
 
-def _bordered(
-    call: Call, x: Value, before: Shape, after: Shape, value: Param | None = ZERO, interior: Shape | None = None
-) -> Value:
-    """x with a border around its last axes; negative numbers take elements away."""
-    outer = (0,) * (len(x.type.shape) - len(before))
-    gaps = outer + (interior or (0,) * len(before))
-    front, back = (outer + tuple(max(n, 0) for n in side) for side in (before, after))
-    if any(front) or any(back) or any(gaps):
-        x = call.emit(ops.Pad(front, back, gaps, value), x)
-    for axis, (a, b) in enumerate(zip(before, after, strict=True), len(outer)):
-        size = x.type.shape[axis]
-        if min(a, b) < 0:
-            x = call.emit(ops.Take(axis, tuple(range(max(-a, 0), size - max(-b, 0)))), x)
-    return x
-
-
 def conv(call: Call) -> Tensor:
+    """Conv (ONNX, opset 1 on): 1 or 2 spatial axes, groups, strides, dilations, pads and auto_pad, weights constant or
+    data, a constant bias.
+    """
     x, w = data_of(call), call.data(1)
     return _conv(call, x, w)
 
@@ -87,7 +80,7 @@ def _conv(call: Call, x: Value, w: Tensor) -> Value:
         )
     strides, dilations = _spatial(call, "strides", rank), _spatial(call, "dilations", rank)
     before, after = _pads(call, x.type.shape[2:], kernel, strides, dilations)
-    x = _bordered(call, x, before, after)
+    x = bordered(call, x, before, after)
     y = call.emit(ops.Conv(strides, dilations, int(call.attribute("group", 1))), x, call.value(w))
     return with_bias(call, y, call.input(2))
 
@@ -105,7 +98,10 @@ def with_bias(call: Call, y: Value, bias: Tensor | None) -> Value:
 
 
 def conv_transpose(call: Call) -> Tensor:
-    """A convolution of the data with zeros between its elements, the kernel turned around."""
+    """ConvTranspose (ONNX, opset 1 on): 1 or 2 spatial axes, constant weights, groups, output_padding and output_shape.
+
+    A convolution of the data with zeros between its elements, the kernel turned around.
+    """
     x, w = data_of(call), call.const(1, "the weight")
     rank, groups = _rank_of(x), int(call.attribute("group", 1))
     inputs, outputs, *kernel = w.shape
@@ -116,7 +112,7 @@ def conv_transpose(call: Call) -> Tensor:
     strides, dilations = _spatial(call, "strides", rank), _spatial(call, "dilations", rank)
     extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
     before, after = _cropped(call, x.type.shape[2:], extent, strides)
-    x = _bordered(
+    x = bordered(
         call,
         x,
         tuple(e - 1 - b for e, b in zip(extent, before, strict=True)),
@@ -162,9 +158,6 @@ def _cropped(call: Call, sizes: Shape, extent: Shape, strides: Shape) -> tuple[S
     return before, tuple(f - w - b for f, w, b in zip(full, wanted[-rank:], before, strict=True))
 
 
-# --- pooling
-
-
 def _pool(call: Call, x: Value) -> tuple[Shape, Shape, Shape, Shape, Shape, Shape]:
     """(kernel, strides, dilations, border in front, border behind as stated, border behind as the windows need it)."""
     rank, sizes = _rank_of(x), x.type.shape[2:]
@@ -196,6 +189,9 @@ def _places(size: int, kernel: int, stride: int, dilation: int, before: int, nee
 
 
 def max_pool(call: Call) -> Tensor:
+    """MaxPool (ONNX, opset 1 on), MaxPoolNHWC (qonnx): 1 or 2 spatial axes, dilations, ceil_mode; indices of the maxima
+    are refused.
+    """
     x = data_of(call)
     if len(call.node.output) > 1 and call.node.output[1]:
         raise Unsupported("the indices of the maxima are not supported", "use the maxima only")
@@ -205,12 +201,15 @@ def max_pool(call: Call) -> Tensor:
         if not ((places >= 0) & (places < geometry[0])).any(axis=1).all():
             raise Unsupported("a window lies in the border entirely: its maximum is minus infinity", "use smaller pads")
     # Windows do not look further than `needed`: what lies behind them is cut off.
-    x = _bordered(call, x, before, tuple(max(n, 0) for n in needed), None)
+    x = bordered(call, x, before, tuple(max(n, 0) for n in needed), None)
     return call.emit(ops.MaxPool(kernel, strides, dilations), x)
 
 
 def average_pool(call: Call) -> Tensor:
-    """Sums over windows; the divisor depends on how much of a window lies in the border."""
+    """AveragePool (ONNX, opset 1 on): 1 or 2 spatial axes, ceil_mode, count_include_pad.
+
+    Sums over windows; the divisor depends on how much of a window lies in the border.
+    """
     x = data_of(call)
     kernel, strides, dilations, before, after, needed = _pool(call, x)
     include = bool(call.attribute("count_include_pad", 0))
@@ -224,49 +223,14 @@ def average_pool(call: Call) -> Tensor:
     divisor = counts[0] if len(counts) == 1 else counts[0][:, None] * counts[1]
     if divisor.min() < 1:
         raise Unsupported("a window lies in the border entirely: its average has no elements", "use smaller pads")
-    y = call.emit(ops.SumPool(kernel, strides, dilations), _bordered(call, x, before, tuple(max(n, 0) for n in needed)))
+    y = call.emit(ops.SumPool(kernel, strides, dilations), bordered(call, x, before, tuple(max(n, 0) for n in needed)))
     return call.emit(ops.Affine(Param.of(divisor[None, None]).map(lambda n: 1 / n)), y)
 
 
-def global_average_pool(call: Call) -> Tensor:
-    return _mean(call, tuple(range(2, len(data_of(call).type.shape))), True)
-
-
-def global_max_pool(call: Call) -> Tensor:
-    x = data_of(call)
-    axes = tuple(range(2, len(x.type.shape)))
-    return call.emit(ops.ReduceMax(axes, True), x) if axes else x
-
-
-def _mean(call: Call, axes: Shape, keepdims: bool) -> Value:
-    """x itself where there are no axes."""
-    x = data_of(call)
-    if not axes:
-        return x
-    count = math.prod(x.type.shape[a] for a in axes)
-    return call.emit(ops.Affine(param(Fraction(1, count))), call.emit(ops.ReduceSum(axes, keepdims), x))
-
-
-def reduce(kind: str) -> Rule:
-    """ReduceMean, ReduceSum, ReduceMax over axes."""
-
-    def rule(call: Call) -> Tensor:
-        x = data_of(call)
-        rank = len(x.type.shape)
-        given, keepdims = call.ints(1, "axes"), bool(call.attribute("keepdims", 1))
-        if not given and call.attribute("noop_with_empty_axes", 0):
-            return x
-        axes = tuple(sorted({axis_of(a, rank) for a in given})) if given else tuple(range(rank))
-        if kind == "mean":
-            mean = _mean(call, axes, keepdims)
-            return call.emit(ops.Round(Rounding.DOWN), mean) if call.integer else mean
-        return call.emit({"sum": ops.ReduceSum, "max": ops.ReduceMax}[kind](axes, keepdims), x)
-
-    return rule
-
-
 def quant_average_pool(call: Call) -> Tensor:
-    """qonnx QuantAvgPool2d: the sum of the window, shifted right by what the sum has more than `obits` bits."""
+    """QuantAvgPool2d (qonnx, no opsets): the sum of the window, shifted right by what the sum has more than `obits`
+    bits.
+    """
     x = data_of(call)
     last = call.attribute("data_layout", "NCHW") == "NHWC"
     x = channels_first(call, x) if last else x
@@ -276,9 +240,6 @@ def quant_average_pool(call: Call) -> Tensor:
     y = call.emit(ops.SumPool((k, k), (s, s), (1, 1)), x)
     y = call.emit(ops.Round(Rounding.FLOOR), call.emit(ops.Affine(param(Fraction(1, 2**shift))), y))
     return channels_last(call, y) if last else y
-
-
-# --- channels last
 
 
 def channels_first(call: Call, x: Any) -> Any:
@@ -298,6 +259,7 @@ def in_channels_last(rule: Rule, transposed: int = 1) -> Rule:
     that way.
     """
 
+    @wraps(rule)
     def wrapped(call: Call) -> Tensor:
         moved = [channels_first(call, x) if i < transposed and x is not None else x for i, x in enumerate(call.inputs)]
         return channels_last(call, rule(replace(call, inputs=moved)))
@@ -306,7 +268,7 @@ def in_channels_last(rule: Rule, transposed: int = 1) -> Rule:
 
 
 def im2col(call: Call) -> Tensor:
-    """qonnx Im2Col: channels-last data -> the elements of every window, ordered by place, then channel."""
+    """Im2Col (qonnx, no opsets): channels-last data -> the elements of every window, ordered by place, then channel."""
     x = data_of(call)
     kernel, strides = (tuple(call.attribute(n, None) or ()) for n in ("kernel_size", "stride"))
     dilations = tuple(call.attribute("dilations", None) or (1, 1))
@@ -314,7 +276,7 @@ def im2col(call: Call) -> Tensor:
     if not len(x.type.shape) == 4 or not len(kernel) == len(strides) == len(dilations) == 2 or len(pads) != 4:
         raise Unsupported("Im2Col needs 4-dimensional channels-last data and two spatial axes")
     value = param(call.attribute("pad_value", 0))
-    x = channels_last(call, _bordered(call, channels_first(call, x), tuple(pads[:2]), tuple(pads[2:]), value))
+    x = channels_last(call, bordered(call, channels_first(call, x), tuple(pads[:2]), tuple(pads[2:]), value))
     n, rows, columns, channels = x.type.shape
     tops, lefts = (
         _places(size, k, s, d, 0, 0).ravel().tolist()
@@ -326,187 +288,13 @@ def im2col(call: Call) -> Tensor:
     return call.emit(ops.Reshape((*y.type.shape[:3], math.prod(y.type.shape[3:]))), y)
 
 
-# --- borders and sizes
-
-
-def pad(call: Call) -> Tensor:
-    x = data_of(call)
-    rank = len(x.type.shape)
-    amounts = call.ints(1, "pads") or call.attribute("paddings", None)
-    axes = call.ints(3, "axes") or list(range(rank))
-    if not amounts or len(amounts) != 2 * len(axes):
-        raise Unsupported(f"pads {amounts} do not fit a tensor of shape {list(x.type.shape)}")
-    before, after = [0] * rank, [0] * rank
-    for i, axis in enumerate(axes):
-        before[axis_of(axis, rank)], after[axis_of(axis, rank)] = amounts[i], amounts[i + len(axes)]
-    mode = call.attribute("mode", "constant")
-    if mode == "constant":
-        return _bordered(call, x, tuple(before), tuple(after), _fill(call))
-    check_size([n + a + b for n, a, b in zip(x.type.shape, before, after, strict=True)])
-    for axis, (a, b) in enumerate(zip(before, after, strict=True)):
-        size = x.type.shape[axis]
-        if a or b:
-            x = call.emit(ops.Take(axis, tuple(_outside(mode, i, size) for i in range(-a, size + b))), x)
-    return x
-
-
-def _fill(call: Call) -> Param:
-    found = call.input(2)
-    if isinstance(found, Const) and found.held.size == 1:
-        return Param((), found.param().values)
-    if found is not None:
-        raise Unsupported("the value of the border is computed by the network; only constants are possible")
-    return param(float(call.attribute("value", 0.0)))
-
-
-def _outside(mode: str, position: int, size: int) -> int:
-    """Which element stands at a position that may lie outside."""
-    if mode == "edge":
-        return min(max(position, 0), size - 1)
-    if mode == "wrap":
-        return position % size
-    if mode != "reflect" or not -size < position < 2 * size - 1:
-        raise Unsupported(f"mode '{mode}' of a border is not supported here", "constant, edge, reflect and wrap are")
-    return -position if position < 0 else 2 * (size - 1) - position if position >= size else position
-
-
-_SOURCES: dict[str, Callable[[int, Fraction, int, int], Fraction]] = {
-    "asymmetric": lambda i, scale, old, new: i / scale,
-    "half_pixel": lambda i, scale, old, new: (i + Fraction(1, 2)) / scale - Fraction(1, 2),
-    "half_pixel_symmetric": lambda i, scale, old, new: _symmetric(i, scale, old, new),
-    "pytorch_half_pixel": lambda i, scale, old, new: (
-        (i + Fraction(1, 2)) / scale - Fraction(1, 2) if new > 1 else Fraction(0)
-    ),
-    "align_corners": lambda i, scale, old, new: Fraction(i * (old - 1), new - 1) if new > 1 else Fraction(0),
-}
-_NEAREST: dict[str, Callable[[Fraction], int]] = {
-    "round_prefer_floor": lambda v: math.ceil(v - Fraction(1, 2)),
-    "round_prefer_ceil": lambda v: math.floor(v + Fraction(1, 2)),
-    "floor": math.floor,
-    "ceil": math.ceil,
-}
-
-
-def _symmetric(i: int, scale: Fraction, old: int, new: int) -> Fraction:
-    adjustment = Fraction(new) / (scale * old)
-    offset = Fraction(old, 2) * (1 - adjustment)
-    return offset + (i + Fraction(1, 2)) / scale - Fraction(1, 2)
-
-
-def resize(call: Call) -> Tensor:
-    """Nearest neighbours: a constant index along every axis."""
-    x = data_of(call)
-    if call.attribute("mode", "nearest") != "nearest":
-        raise Unsupported(f"mode '{call.attribute('mode', 'nearest')}' is not supported", "use nearest")
-    old_style = call.node.op_type == "Upsample" or call.opset < 11
-    scales, sizes = call.input(1 if old_style else 2), None if old_style else call.input(3)
-    shape = x.type.shape
-    axes = [axis_of(a, len(shape)) for a in call.attribute("axes", None) or range(len(shape))]
-    if isinstance(sizes, Const) and sizes.held.size:
-        batch = call.builder.batch  # the file's own, where that of the data became 1
-        targets = [
-            1 if a == 0 and v == batch else int(v) for a, v in zip(axes, sizes.held.ravel().tolist(), strict=True)
-        ]
-        factors = [Fraction(t, shape[a]) for t, a in zip(targets, axes, strict=True)]
-        if call.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
-            raise Unsupported("a policy that keeps the aspect ratio is not supported", "give scales instead of sizes")
-    else:
-        given = (
-            scales.held.ravel().tolist()
-            if isinstance(scales, Const) and scales.held.size
-            else call.attribute("scales", None)
-        )
-        if not given or len(given) != len(axes) or not all(v > 0 for v in given):
-            raise Unsupported("scales and sizes are both missing or computed by the network", "export with fixed sizes")
-        factors = [Fraction(v) for v in given]
-        targets = [math.floor(shape[a] * f) for a, f in zip(axes, factors, strict=True)]
-    mode = call.attribute("coordinate_transformation_mode", "asymmetric" if old_style else "half_pixel")
-    nearest = call.attribute("nearest_mode", "floor" if old_style else "round_prefer_floor")
-    if mode not in _SOURCES or nearest not in _NEAREST:
-        raise Unsupported(f"coordinates '{mode}' with '{nearest}' are not supported")
-    check_size(targets)
-    for axis, factor, target in zip(axes, factors, targets, strict=True):
-        size = shape[axis]
-        places = [_NEAREST[nearest](_SOURCES[mode](i, factor, size, target)) for i in range(target)]
-        indices = tuple(min(max(p, 0), size - 1) for p in places)
-        if indices != tuple(range(size)):
-            x = call.emit(ops.Take(axis, indices), x)
-    return x
-
-
-def depth_to_space(call: Call) -> Tensor:
-    x, b = data_of(call), int(call.attribute("blocksize", 0))
-    n, c, *spatial = x.type.shape
-    if len(spatial) != 2 or b < 1 or c % (b * b):
-        raise Unsupported(f"blocks of {b} do not fit a tensor of shape {list(x.type.shape)}")
-    h, w = spatial
-    depth = c // (b * b)
-    column_row = call.attribute("mode", "DCR") == "CRD"
-    split, perm = (
-        ((n, depth, b, b, h, w), (0, 1, 4, 2, 5, 3)) if column_row else ((n, b, b, depth, h, w), (0, 3, 4, 1, 5, 2))
-    )
-    y = call.emit(ops.Transpose(perm), call.emit(ops.Reshape(split), x))
-    return call.emit(ops.Reshape((n, depth, h * b, w * b)), y)
-
-
-def space_to_depth(call: Call) -> Tensor:
-    x, b = data_of(call), int(call.attribute("blocksize", 0))
-    n, c, *spatial = x.type.shape
-    if len(spatial) != 2 or b < 1 or any(d % b for d in spatial):
-        raise Unsupported(f"blocks of {b} do not fit a tensor of shape {list(x.type.shape)}")
-    h, w = spatial
-    y = call.emit(ops.Transpose((0, 3, 5, 1, 2, 4)), call.emit(ops.Reshape((n, c, h // b, b, w // b, b)), x))
-    return call.emit(ops.Reshape((n, c * b * b, h // b, w // b)), y)
-
-
-def expand(call: Call) -> Tensor:
-    x, target = call.data(0), call.ints(1, "shape")
-    old = shape_of(x)
-    if isinstance(x, Value) and target and len(target) == len(old) and old[0] == 1 and target[0] == call.builder.batch:
-        target = [1, *target[1:]]  # the file's own batch size, where that of the data became 1
-    try:
-        shape = np.broadcast_shapes(old, tuple(target or ()))
-    except ValueError:
-        raise Unsupported(f"{list(old)} does not expand to {target}") from None
-    check_size(shape)
-    if isinstance(x, Const):
-        return x.rearrange(lambda a: np.broadcast_to(a, shape))
-    x = to_shape(call, x, (1,) * (len(shape) - len(old)) + old)
-    for axis, (a, b) in enumerate(zip(shape_of(x), shape, strict=True)):
-        if a != b:
-            x = structural(call, x, ops.Take(axis, (0,) * b))
-    return x
-
-
-def tile(call: Call) -> Tensor:
-    x, repeats = call.data(0), call.ints(1, "repeats")
-    check_size([n * d for n, d in zip(repeats, shape_of(x), strict=True)])
-    if isinstance(x, Const):
-        return x.rearrange(lambda a: np.tile(a, repeats))
-    for axis, n in enumerate(repeats):
-        if n != 1:
-            x = structural(call, x, ops.Take(axis, tuple(range(shape_of(x)[axis])) * n))
-    return x
-
-
 RULES: dict[str, Rule] = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "MaxPool": max_pool,
+    "MaxPoolNHWC": in_channels_last(max_pool),
     "AveragePool": average_pool,
-    "GlobalAveragePool": global_average_pool,
-    "GlobalMaxPool": global_max_pool,
-    "ReduceMean": reduce("mean"),
-    "ReduceSum": reduce("sum"),
-    "ReduceMax": reduce("max"),
     "QuantAvgPool2d": quant_average_pool,
     "Im2Col": im2col,
-    "MaxPoolNHWC": in_channels_last(max_pool),
-    "Pad": pad,
-    "Resize": resize,
-    "Upsample": resize,
-    "DepthToSpace": depth_to_space,
-    "SpaceToDepth": space_to_depth,
-    "Expand": expand,
-    "Tile": tile,
 }
+CHANNELS_LAST: dict[str, Rule] = {"Conv": in_channels_last(conv, 2), "MaxPool": in_channels_last(max_pool)}

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat, Overflow, Rounding, Specials
+from qcompile.frontend.call import Call, Rule, Tensor, Unsupported
 from qcompile.frontend.const import Const
-from qcompile.frontend.importer import Call, Tensor, Unsupported
-from qcompile.ir import ONE, ZERO, Param, TensorType, Value, ops
+from qcompile.ir import ONE, ZERO, Param, TensorType, ops
 from qcompile.sim.ratio import Ratio, quantize_units
 
 
 def quant(call: Call) -> Tensor:
-    """QONNX Quant / IntQuant: inputs x, scale, zero point, bit width; attributes signed, narrow, rounding_mode."""
+    """Quant and IntQuant (QONNX, no opsets): inputs x, scale, zero point, bit width; attributes signed, narrow,
+    rounding_mode. All parameters constant; one bit width of 1 to 64, positive scales per tensor or per channel.
+    """
     x = call.data(0)
     scale, zero_point = call.const(1, "the scale"), call.const(2, "the zero point")
     width = _width(call, call.const(3, "the bit width"))
@@ -30,7 +32,7 @@ def quant(call: Call) -> Tensor:
 
 
 def bipolar_quant(call: Call) -> Tensor:
-    """QONNX BipolarQuant: scale if x >= 0 else -scale."""
+    """BipolarQuant (QONNX, no opsets): scale if x >= 0 else -scale; constant positive scales."""
     x, scale = call.data(0), call.const(1, "the scale")
     check_scale(scale)
     if isinstance(x, Const):
@@ -39,8 +41,8 @@ def bipolar_quant(call: Call) -> Tensor:
 
 
 def float_quant(call: Call) -> Tensor:
-    """QONNX FloatQuant: inputs x, scale, exponent bits, mantissa bits, exponent bias, largest value; as qonnx executes
-    it.
+    """FloatQuant (QONNX, no opsets): inputs x, scale, exponent bits, mantissa bits, exponent bias, largest value; as
+    qonnx executes it. Without saturation it is refused.
     """
     x, scale = call.data(0), call.const(1, "the scale")
     check_scale(scale)
@@ -267,8 +269,8 @@ def _rows_affine(mul: Fraction | Param, add: Fraction | Param) -> ops.Affine:
 
 
 def trunc(call: Call) -> Tensor:
-    """QONNX Trunc: version 1 (x, scale, zero point, in bits, out bits), version 2 (x, scale, zero point, in bits, out
-    scale, out bits).
+    """Trunc (QONNX, no opsets): version 1 (x, scale, zero point, in bits, out bits), version 2 (x, scale, zero point,
+    in bits, out scale, out bits). Of constants it is refused.
     """
     x = call.data(0)
     if isinstance(x, Const):
@@ -304,7 +306,9 @@ _LAYOUT_BY_RANK = {2: "NC", 3: "NWC", 4: "NCHW"}  # what qonnx assumes where the
 
 
 def multi_threshold(call: Call) -> Tensor:
-    """QONNX / FINN MultiThreshold: out_scale * (number of thresholds <= x) + out_bias."""
+    """MultiThreshold (QONNX and FINN, no opsets): out_scale * (number of thresholds <= x) + out_bias; constant
+    thresholds, per tensor or per channel.
+    """
     x = call.data(0)
     thresholds = call.const(1, "the thresholds")
     if isinstance(x, Const):
@@ -324,9 +328,11 @@ def multi_threshold(call: Call) -> Tensor:
     return y if (scale, bias) == (1, 0) else call.emit(_rows_affine(scale, bias), y)
 
 
-def to_codes(call: Call, value: Value, op: ops.Quantize) -> Value:
-    """The codes of a quantized tensor, remembered so that a Clip behind them can narrow the format."""
-    unit = op.scale.map(lambda s: s * Fraction(2) ** op.format.unit)
-    codes = call.emit(ops.Affine(unit.map(lambda u: 1 / u), op.zero_point), value)
-    call.builder.codes[codes.name] = value.name
-    return codes
+RULES: dict[str, Rule] = {
+    "Quant": quant,
+    "IntQuant": quant,
+    "BipolarQuant": bipolar_quant,
+    "FloatQuant": float_quant,
+    "Trunc": trunc,
+    "MultiThreshold": multi_threshold,
+}

@@ -1,0 +1,139 @@
+"""Import rules of functions of one number: activations, limits, roundings."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from qcompile.formats import Rounding
+from qcompile.frontend.call import Call, Rule, Tensor, Unsupported
+from qcompile.frontend.const import Const
+from qcompile.frontend.tensors import (
+    apply_steps,
+    number,
+    operand,
+    param,
+    shape_of,
+)
+from qcompile.ir import Param, ops
+
+
+def relu(call: Call) -> Tensor:
+    """Relu (ONNX, opset 1 on)."""
+    return apply_steps(call, ops.Clip(param(0)))
+
+
+def clip(call: Call) -> Tensor:
+    """Clip (ONNX, opset 1 on): ends as attributes or constant inputs, one of them, both or none."""
+    bounds: list[Param | None] = []
+    for i, name in ((1, "min"), (2, "max")):
+        c = call.input(i)
+        if c is not None and not isinstance(c, Const):
+            raise Unsupported(f"{name} is computed by the network; only constants are possible")
+        value = call.attribute(name, None) if c is None else None
+        huge = value is not None and abs(value) > 3.4e38
+        if isinstance(c, Const) and c.held.size == 1 and np.isinf(c.held).all():
+            bounds.append(None)
+            continue
+        bounds.append(c.param() if isinstance(c, Const) else None if value is None or huge else param(float(value)))
+    lo, hi = bounds
+    if lo is not None and hi is not None and lo.scalar > hi.scalar:
+        lo = hi  # ONNX: min first, then max, so max wins
+    return apply_steps(call, ops.Clip(lo, hi))
+
+
+def leaky_relu(call: Call) -> Tensor:
+    """LeakyRelu (ONNX, opset 1 on), any alpha."""
+    return apply_steps(call, ops.Leaky(param(number(call, "alpha", 0.01))))
+
+
+def prelu(call: Call) -> Tensor:
+    """PRelu (ONNX, opset 1 on): a constant slope that broadcasts to the data."""
+    x, slope = call.data(0), call.const(1, "the slope")
+    p = operand(slope, shape_of(x))
+    if p is None:
+        raise Unsupported(f"a slope of shape {list(slope.shape)} does not fit {list(shape_of(x))}")
+    return apply_steps(call, ops.Leaky(p))
+
+
+def hard_sigmoid(call: Call) -> Tensor:
+    """HardSigmoid (ONNX, opset 1 on), any alpha and beta."""
+    affine = ops.Affine(param(number(call, "alpha", 0.2)), param(number(call, "beta", 0.5)))
+    return apply_steps(call, affine, ops.Clip(param(0), param(1)))
+
+
+def hard_swish(call: Call) -> Tensor:
+    """HardSwish (ONNX, opset 14 on)."""
+    return apply_steps(call, ops.Func("hardswish", Fraction(1, 6)))
+
+
+def sign(call: Call) -> Tensor:
+    """Sign (ONNX, opset 9 on)."""
+    return apply_steps(call, ops.Round(Rounding.UP), ops.Clip(param(-1), param(1)))
+
+
+def absolute(call: Call) -> Tensor:
+    """Abs (ONNX, opset 1 on); that of the least signed integer wraps."""
+    if call.integer and not call.integer.signed:
+        return call.data(0)
+    return apply_steps(call, ops.Leaky(param(-1)))
+
+
+def _function(name: str) -> Rule:
+    def rule(call: Call) -> Tensor:
+        """Sigmoid, Tanh, Exp, Softplus, Softsign, Elu (ONNX, opset 1 on), Erf (opset 9 on), Swish (opset 24 on; Silu in
+        other domains): of data, not of constants. Elu with any alpha, Swish with its standard one.
+        """
+        return apply_steps(call, ops.Func(name, number(call, "alpha", 1.0) if name == "elu" else Fraction(1)))
+
+    return rule
+
+
+def selu(call: Call) -> Tensor:
+    """Selu (ONNX, opset 1 on) with its standard parameters; others are refused."""
+    for name, default in (("alpha", 1.67326319217681884765625), ("gamma", 1.05070102214813232421875)):
+        if np.float32(call.attribute(name, default)) != np.float32(default):
+            raise Unsupported("Selu with parameters of its own is not supported", "use the standard ones")
+    return apply_steps(call, ops.Func("selu"))
+
+
+def gelu(call: Call) -> Tensor:
+    """Gelu (ONNX, opset 20 on), the exact one; the tanh approximation is refused."""
+    if call.attribute("approximate", "none") != "none":
+        raise Unsupported("the tanh approximation of Gelu is not supported", "export the exact Gelu")
+    return apply_steps(call, ops.Func("gelu"))
+
+
+def _round(mode: Rounding) -> Rule:
+    def rule(call: Call) -> Tensor:
+        """Floor and Ceil (ONNX, opset 1 on), Round (opset 11 on, half to even)."""
+        return apply_steps(call, ops.Round(mode))
+
+    return rule
+
+
+RULES: dict[str, Rule] = {
+    "Relu": relu,
+    "Clip": clip,
+    "LeakyRelu": leaky_relu,
+    "PRelu": prelu,
+    "HardSigmoid": hard_sigmoid,
+    "HardSwish": hard_swish,
+    "Sign": sign,
+    "Abs": absolute,
+    "Sigmoid": _function("sigmoid"),
+    "Tanh": _function("tanh"),
+    "Exp": _function("exp"),
+    "Softplus": _function("softplus"),
+    "Softsign": _function("softsign"),
+    "Erf": _function("erf"),
+    "Elu": _function("elu"),
+    "Swish": _function("silu"),
+    "Silu": _function("silu"),
+    "Selu": selu,
+    "Gelu": gelu,
+    "Round": _round(Rounding.ROUND),
+    "Floor": _round(Rounding.FLOOR),
+    "Ceil": _round(Rounding.CEIL),
+}

@@ -1,0 +1,244 @@
+"""Import rules of sums, products and quotients, element by element; constants are folded exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from qcompile.formats import Rounding
+from qcompile.frontend.call import Call, Rule, Tensor, Unsupported
+from qcompile.frontend.const import Const
+from qcompile.frontend.fold import LIMIT
+from qcompile.frontend.tensors import (
+    expanded,
+    operand,
+    param,
+)
+from qcompile.ir import Shape, Value, ops
+from qcompile.sim.functions import correctly_rounded_sqrt
+
+_BITS_LIMIT = 2**14  # of the numerator and denominator of one of its elements
+
+
+def _exact_binary(a: Const, b: Const, held: np.ndarray, fn: Callable[[Any, Any], Any]) -> Const:
+    _check_foldable(held.size)
+    left, right = np.broadcast_arrays(a.exact(), b.exact())
+    values = [fn(x, y) for x, y in zip(left.ravel().tolist(), right.ravel().tolist(), strict=True)]
+    return Const(held, None, None, _rationals(values, left.shape))
+
+
+def _check_foldable(size: int) -> None:
+    if size > LIMIT:
+        reason = f"a constant of {size} elements is computed; at most {LIMIT} are possible"
+        raise Unsupported(reason, "fold constants when exporting")
+
+
+def _rationals(values: list[Fraction], shape: Shape) -> np.ndarray:
+    if any(v.numerator.bit_length() + v.denominator.bit_length() > _BITS_LIMIT for v in values):
+        raise Unsupported(f"a computed constant needs more than {_BITS_LIMIT} bits", "fold constants when exporting")
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out.reshape(shape)
+
+
+def _fold(call: Call, a: Const, b: Const) -> Const:
+    """Floats are folded as rationals; the value that an executor holds is carried along."""
+    kind = call.node.op_type
+    if kind == "Div" and not np.all(b.held != 0):
+        raise Unsupported("a division by zero")
+    try:
+        size = math.prod(np.broadcast_shapes(a.shape, b.shape))
+        if size > max(LIMIT, a.held.size, b.held.size):
+            _check_foldable(size)
+        held = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[kind](a.held, b.held)
+    except ValueError as error:
+        raise Unsupported(f"the operands do not fit: {error}") from None
+    held = np.asarray(held, dtype=a.held.dtype if a.held.dtype.kind == "f" else np.float32)
+    for quantized, other in ((a, b), (b, a)):
+        positive = other.held.size <= quantized.held.size and np.all(other.held > 0) and held.shape == quantized.shape
+        if quantized.units is not None and positive and (kind == "Mul" or (kind == "Div" and quantized is a)):
+            factor = other.param() if kind == "Mul" else other.param().map(lambda v: 1 / v)
+            return quantized.scaled(factor, held)
+    fn = {"Add": lambda x, y: x + y, "Sub": lambda x, y: x - y, "Mul": lambda x, y: x * y, "Div": lambda x, y: x / y}[
+        kind
+    ]
+    return _exact_binary(a, b, held, fn)
+
+
+def add(call: Call) -> Tensor:
+    """Add (ONNX, opset 1 on) of data and data, data and constants, constants; integers wrap in their type."""
+    return summed(call, call.data(0), call.data(1), 1)
+
+
+def sub(call: Call) -> Tensor:
+    """Sub (ONNX, opset 1 on) of data and data, data and constants, constants; integers wrap in their type."""
+    return summed(call, call.data(0), call.data(1), -1)
+
+
+def summed(call: Call, a: Tensor, b: Tensor, sign: int) -> Tensor:
+    if isinstance(a, Const) and isinstance(b, Const):
+        return _fold(call, a, b)
+    if isinstance(b, Const) and isinstance(a, Value):
+        a = expanded(call, a, b)
+        if (p := operand(b, a.type.shape)) is not None:
+            return call.emit(ops.Affine(param(1), p.map(lambda v: sign * v)), a)
+    if isinstance(a, Const) and isinstance(b, Value):
+        b = expanded(call, b, a)
+        if (p := operand(a, b.type.shape)) is not None:
+            return call.emit(ops.Affine(param(sign), p), b)
+    left, right = call.value(a), call.value(b)
+    if sign < 0:
+        right = call.emit(ops.Affine(param(-1), param(0)), right)
+    return call.emit(ops.Add(), left, right)
+
+
+def mul(call: Call) -> Tensor:
+    """Mul (ONNX, opset 1 on) of data and data, data and constants, constants; integers wrap in their type."""
+    a, b = call.data(0), call.data(1)
+    if isinstance(a, Const) and isinstance(b, Const):
+        return _fold(call, a, b)
+    for x, c in ((a, b), (b, a)):
+        if isinstance(c, Const) and isinstance(x, Value):
+            x = expanded(call, x, c)
+            if (p := operand(c, x.type.shape)) is not None:
+                return call.emit(ops.Affine(p), x)
+    return call.emit(ops.Mul(), call.value(a), call.value(b))
+
+
+def div(call: Call) -> Tensor:
+    """Div (ONNX, opset 1 on) by constants that are not 0; quotients of integers are cut towards zero. By data it is
+    refused.
+    """
+    a, b = call.data(0), call.data(1)
+    if not isinstance(b, Const):
+        raise Unsupported(
+            "a division by a tensor that the network computes is not supported", "divide by constants only"
+        )
+    if isinstance(a, Const):
+        return _fold(call, a, b)
+    if not np.all(b.held != 0):
+        raise Unsupported("a division by zero")
+    quotient = _times(call, a, pointwise(b, 1 / b.held, lambda v: 1 / v))
+    return call.emit(ops.Round(Rounding.DOWN), quotient) if call.integer else quotient
+
+
+def _times(call: Call, x: Value, c: Const) -> Value:
+    """Data times a constant."""
+    x = expanded(call, x, c)
+    p = operand(c, x.type.shape)
+    return call.emit(ops.Mul(), x, call.value(c)) if p is None else call.emit(ops.Affine(p), x)
+
+
+def mod(call: Call) -> Tensor:
+    """Mod (ONNX, opset 10 on) by constants that are not 0. x - c * floor(x / c), which has the sign of c; with fmod
+    x - c * trunc(x / c), which has that of x and is the only one for floats.
+    """
+    x, c = call.data(0), call.const(1, "the divisor")
+    if isinstance(x, Const):
+        raise Unsupported("a remainder of floats is not supported", "fold it when exporting")
+    if not np.all(c.held != 0):
+        raise Unsupported("a division by zero")
+    truncated = bool(call.attribute("fmod", 0))
+    if not truncated and call.integer is None:
+        raise Unsupported("ONNX has the remainder of floats with fmod = 1 only", "set fmod")
+    turns = call.emit(
+        ops.Round(Rounding.DOWN if truncated else Rounding.FLOOR),
+        _times(call, x, pointwise(c, c.held, lambda v: 1 / v)),
+    )
+    rest = call.emit(ops.Add(), x, _times(call, turns, pointwise(c, -c.held, lambda v: -v)))
+    bounds = operand(c, rest.type.shape)
+    if call.integer is None or bounds is None:
+        return rest
+    # What is true already, said so that ranges show it.
+    low = bounds.map(lambda v: 1 - abs(v) if truncated else min(v + 1, Fraction(0)))
+    return call.emit(ops.Clip(low, bounds.map(lambda v: abs(v) - 1 if truncated else max(v - 1, Fraction(0)))), rest)
+
+
+def bit_shift(call: Call) -> Tensor:
+    """BitShift (ONNX, opset 11 on) of data by constants: times a power of two, or floor of the quotient."""
+    x, bits = call.data(0), call.const(1, "the shift")
+    if isinstance(x, Const) or call.integer is None:
+        raise Unsupported("only integers that the network computes can be shifted", "fold it when exporting")
+    if not (bits.held < call.integer.width).all():
+        raise Unsupported(f"a shift by {int(bits.held.max())} of {call.integer.width} bits has no meaning in ONNX")
+    if call.attribute("direction", "") == "LEFT":
+        return _times(call, x, pointwise(bits, bits.held, lambda v: Fraction(2) ** int(v)))
+    return call.emit(
+        ops.Round(Rounding.FLOOR), _times(call, x, pointwise(bits, bits.held, lambda v: Fraction(1, 2) ** int(v)))
+    )
+
+
+def pointwise(c: Const, held: np.ndarray, fn: Callable[[Fraction], Fraction]) -> Const:
+    _check_foldable(c.held.size)
+    values = c.exact()
+    out = _rationals([fn(v) for v in values.ravel().tolist()], values.shape)
+    return Const(np.asarray(held, dtype=c.held.dtype if c.held.dtype.kind == "f" else np.float32), None, None, out)
+
+
+def neg(call: Call) -> Tensor:
+    """Neg (ONNX, opset 1 on)."""
+    x = call.data(0)
+    if isinstance(x, Const):
+        return pointwise(x, -x.held, lambda v: -v)
+    return call.emit(ops.Affine(param(-1), param(0)), x)
+
+
+def pow_(call: Call) -> Tensor:
+    """Pow (ONNX, opset 1 on) of data to 0.5, 1 or 2, of constants to 0.5, -0.5 and whole numbers up to 64."""
+    x, exponent = call.data(0), call.const(1, "the exponent")
+    if exponent.held.size != 1:
+        raise Unsupported("only a single exponent is supported")
+    e = exponent.held.reshape(()).item()
+    if isinstance(x, Const):
+        with np.errstate(over="ignore"):  # an infinity is refused where the constant is used, with its node named
+            held = np.power(x.held, exponent.held)
+        if e == 0.5 and np.all(x.held >= 0):
+            return pointwise(x, held, correctly_rounded_sqrt)
+        if e == -0.5 and np.all(x.held > 0):
+            return pointwise(x, held, lambda v: 1 / correctly_rounded_sqrt(v))
+        if e == int(e) and abs(e) <= 64 and (e >= 0 or np.all(x.held != 0)):
+            return pointwise(x, held, lambda v: v ** int(e))
+        raise Unsupported(f"a constant to the power of {e:g} is not supported")
+    if e == 1:
+        return x
+    if e == 2:
+        return call.emit(ops.Mul(), x, x)
+    if e == 0.5 and call.integer is None:
+        return call.emit(ops.Func("sqrt"), x)
+    raise Unsupported(f"data to the power of {e:g} is not supported", "exponents 0.5, 1 and 2 are")
+
+
+def sqrt(call: Call) -> Tensor:
+    """Sqrt (ONNX, opset 1 on); of constants correctly rounded, none of them negative."""
+    x = call.data(0)
+    if isinstance(x, Const):
+        if np.any(x.held < 0):
+            raise Unsupported("the square root of a negative constant")
+        return pointwise(x, np.sqrt(x.held), correctly_rounded_sqrt)
+    return call.emit(ops.Func("sqrt"), x)
+
+
+def reciprocal(call: Call) -> Tensor:
+    """Reciprocal (ONNX, opset 1 on) of constants that are not 0; of data it is refused."""
+    x = call.const(0, "the divisor")
+    if not np.all(x.held != 0):
+        raise Unsupported("a division by zero")
+    return pointwise(x, 1 / x.held, lambda v: 1 / v)
+
+
+RULES: dict[str, Rule] = {
+    "Add": add,
+    "Sub": sub,
+    "Mul": mul,
+    "Div": div,
+    "Mod": mod,
+    "BitShift": bit_shift,
+    "Neg": neg,
+    "Pow": pow_,
+    "Sqrt": sqrt,
+    "Reciprocal": reciprocal,
+}

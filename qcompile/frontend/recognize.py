@@ -1,0 +1,228 @@
+"""Patterns of several nodes that are one: an import rule sees one ONNX node, what only a group of them means is found
+here, in one walk over the model graph as the rules made it.
+
+Every pattern is exact: what it makes equals the nodes that it replaces on every real number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from qcompile.formats import FixedPoint
+from qcompile.frontend.call import Builder
+from qcompile.ir import Node, Origin, Param, Shape, Value, ops
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node about to be built, its inputs as they are now."""
+
+    builder: Builder
+    op: Any
+    inputs: tuple[Value, ...]
+    origin: Origin
+
+    def maker(self, x: Value) -> Node | None:
+        """The node that makes a tensor; None for inputs of the graph."""
+        return self.builder.makers.get(x.name)
+
+    def emit(self, op: Any, *inputs: Value) -> Value:
+        """A node in place of this one."""
+        return self.builder.emit(op, inputs, self.origin)
+
+
+Pattern = Callable[[Site], Value | None]
+
+
+def recognize(nodes: list[Node], outputs: list[Value]) -> tuple[list[Node], list[Value]]:
+    """The same graph with every pattern replaced; what nothing reads any more is left in it."""
+    builder, now = Builder(), dict[str, Value]()
+    for node in nodes:
+        inputs = tuple(now.get(v.name, v) for v in node.inputs)
+        site = Site(builder, node.op, inputs, node.origin)
+        tried = (pattern(site) for pattern in PATTERNS.get(type(node.op), ()))
+        found = next((v for v in tried if v is not None), None)
+        now[node.output.name] = found or builder.append(node.op, inputs, node.output.type, node.origin)
+    return builder.nodes, [now.get(v.name, v) for v in outputs]
+
+
+# --- quantizers written by hand
+
+
+def rounded_whole(site: Site) -> Value | None:
+    """A rounding of what is whole already."""
+    x = site.inputs[0]
+    maker = site.maker(x)
+    whole = maker is not None and isinstance(maker.op, (ops.Round, ops.Count, ops.ArgMax))
+    return x if whole or quantizer_of(site, x) else None
+
+
+def rounded_clip(site: Site) -> Value | None:
+    """Clipped to the ends of an integer format and then rounded, which is the same the other way round: a quantizer."""
+    maker = site.maker(site.inputs[0])
+    ends = _ends(maker.op) if maker is not None and isinstance(maker.op, ops.Clip) else None
+    fmt = format_of(*ends) if ends else None
+    if fmt is None or maker is None:
+        return None
+    return site.emit(ops.Quantize(fmt, rounding=site.op.rounding), *maker.inputs)
+
+
+def clipped_clip(site: Site) -> Value | None:
+    """Both ends of a clip in two nodes: one clip."""
+    maker = site.maker(site.inputs[0])
+    if maker is None or not isinstance(maker.op, ops.Clip):
+        return None
+    pair = {(c.lo is None, c.hi is None): c for c in (maker.op, site.op)}
+    if set(pair) != {(False, True), (True, False)}:
+        return None
+    merged = ops.Clip(pair[False, True].lo, pair[True, False].hi)
+    ends = _ends(merged)
+    if ends is None or ends[0] > ends[1]:
+        return None
+    return clipped_codes(replace(site, op=merged, inputs=maker.inputs)) or site.emit(merged, *maker.inputs)
+
+
+def clipped_codes(site: Site) -> Value | None:
+    """A clip to the ends of a format, behind a rounding or a quantizer's codes: the quantizer of that format."""
+    x, ends = site.inputs[0], _ends(site.op)
+    fmt = format_of(*ends) if ends else None
+    if fmt is None or ends is None:
+        return None
+    maker, source = site.maker(x), quantizer_of(site, x)
+    if maker is not None and isinstance(maker.op, ops.Round):
+        return site.emit(ops.Quantize(fmt, rounding=maker.op.rounding), *maker.inputs)
+    if source is None or not source.op.format.min_units <= ends[0] <= ends[1] <= source.op.format.max_units:
+        return None
+    op = replace(source.op, format=FixedPoint(fmt.width, source.op.format.frac, fmt.signed, fmt.narrow))
+    return site.emit(op.to_codes(), site.emit(op, *source.inputs))
+
+
+def quantizer_of(site: Site, x: Value) -> Node | None:
+    """The fixed point quantizer whose codes a tensor holds as numbers."""
+    maker = site.maker(x)
+    source = site.maker(maker.inputs[0]) if maker is not None and isinstance(maker.op, ops.Affine) else None
+    if maker is None or source is None or not isinstance(source.op, ops.Quantize):
+        return None
+    return source if isinstance(source.op.format, FixedPoint) and maker.op == source.op.to_codes() else None
+
+
+def _ends(clip: ops.Clip) -> tuple[Fraction, Fraction] | None:
+    """Both bounds, where there are two and they hold for every element."""
+    lo, hi = clip.lo, clip.hi
+    return (lo.scalar, hi.scalar) if lo is not None and hi is not None and lo.is_scalar and hi.is_scalar else None
+
+
+def format_of(lo: Fraction, hi: Fraction) -> FixedPoint | None:
+    """The integer format with these ends."""
+    if lo.denominator != 1 or hi.denominator != 1 or not -(2**63) <= lo <= 0 < hi < 2**64:
+        return None
+    width = int(hi).bit_length() + (lo < 0)
+    made = (FixedPoint(width, 0, lo < 0, narrow) for narrow in (False, True) if width > 1)
+    return next((f for f in made if (f.min_units, f.max_units) == (lo, hi)), None)
+
+
+# --- gates
+
+
+def gated(site: Site) -> Value | None:
+    """x times a gate of x as one function of x: SiLU, hard swish of any size, GELU."""
+    a, b = site.inputs
+    return _gated(site, b, a) or _gated(site, a, b)
+
+
+def _gated(site: Site, gate: Value, other: Value) -> Value | None:
+    found = _gate(site, gate)
+    if found is None:
+        return None
+    x, func, factor = found
+    if other != x:
+        maker = site.maker(other)
+        if maker is None or not _scales(maker) or maker.inputs != (x,):
+            return None
+        factor *= maker.op.mul.scalar
+    return site.emit(ops.Affine(Param.of(factor)), site.emit(func, x))
+
+
+def _gate(site: Site, gate: Value) -> tuple[Value, ops.Func, Fraction] | None:
+    """(x, function, factor): x times the gate is factor * function(x)."""
+    last = site.maker(gate)
+    if last is None or len(last.inputs) != 1:
+        return None
+    if last.op == ops.Func("sigmoid"):
+        return last.inputs[0], ops.Func("silu"), Fraction(1)
+    inner = site.maker(last.inputs[0])
+    if inner is None:
+        return None
+    if isinstance(inner.op, ops.Affine) and isinstance(last.op, ops.Clip):
+        return _hard_gate(last.op, inner)
+    if inner.op == ops.Func("erf") and isinstance(last.op, ops.Affine) and last.op == ops.Affine(add=last.op.add):
+        scaled = site.maker(inner.inputs[0])
+        if last.op.add.is_scalar and last.op.add.scalar == 1 and scaled is not None and _scales(scaled):
+            return scaled.inputs[0], ops.Func("erf_gate", scaled.op.mul.scalar), Fraction(1)
+    return None
+
+
+def _scales(node: Node) -> bool:
+    """Whether a node multiplies by one positive number and does nothing else."""
+    op = node.op
+    return isinstance(op, ops.Affine) and op.mul.is_scalar and op.mul.scalar > 0 and not any(op.add.values)
+
+
+def _hard_gate(bounds: ops.Clip, inner: Node) -> tuple[Value, ops.Func, Fraction] | None:
+    """clip(m x + h / 2, 0, h)."""
+    ends, mul, add = _ends(bounds), inner.op.mul, inner.op.add
+    if ends is None or not mul.is_scalar or not add.is_scalar:
+        return None
+    lo, hi = ends
+    if lo != 0 or hi <= 0 or mul.scalar <= 0 or add.scalar * 2 != hi:
+        return None
+    return inner.inputs[0], ops.Func("hardswish", mul.scalar / hi), hi
+
+
+# --- a softmax at the end
+
+
+def order_of_softmax(site: Site) -> Value | None:
+    """An order along an axis does not change under a softmax along it, nor do the ends of a turned one."""
+    x = site.inputs[0]
+    maker = site.maker(x)
+    if maker is not None and _softmax_along(maker, site.op.axis):
+        return site.emit(site.op, *maker.inputs)
+    source = site.maker(maker.inputs[0]) if maker is not None and isinstance(maker.op, ops.Affine) else None
+    if maker is None or source is None or not _softmax_along(source, site.op.axis) or not maker.op.mul.is_scalar:
+        return None
+    return site.emit(site.op, site.emit(maker.op, *source.inputs)) if maker.op.add.is_scalar else None
+
+
+def _softmax_along(node: Node, axis: int) -> bool:
+    return isinstance(node.op, ops.Softmax) and node.op.axis == axis
+
+
+def reshaped_softmax(site: Site) -> Value | None:
+    """A reshape behind a softmax that leaves its axis whole, as one in front of it: the softmax stays at the end."""
+    maker, shape = site.maker(site.inputs[0]), site.op.shape
+    if maker is None or not isinstance(maker.op, ops.Softmax):
+        return None
+    axis = _same_axis(site.inputs[0].type.shape, maker.op.axis, shape)
+    if axis is None:
+        return None
+    return site.emit(ops.Softmax(axis, maker.op.log), site.emit(ops.Reshape(shape), *maker.inputs))
+
+
+def _same_axis(old: Shape, axis: int, new: Shape) -> int | None:
+    """Where an axis stands after a reshape; None where it is split or joined."""
+    before, size = math.prod(old[:axis]), old[axis]
+    return next((i for i, n in enumerate(new) if n == size and math.prod(new[:i]) == before), None)
+
+
+PATTERNS: dict[type, tuple[Pattern, ...]] = {
+    ops.Round: (rounded_whole, rounded_clip),
+    ops.Clip: (clipped_codes, clipped_clip),
+    ops.Mul: (gated,),
+    ops.ArgMax: (order_of_softmax,),
+    ops.Reshape: (reshaped_softmax,),
+}
