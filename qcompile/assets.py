@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qcompile.errors import QCompileError
+
+if TYPE_CHECKING:
+    import jinja2
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -26,6 +31,24 @@ def asset(relative: str) -> Path:
     if not path.exists():
         raise QCompileError(f"the installation lacks {relative}", hint="reinstall qcompile")
     return path
+
+
+@cache
+def templates(**filters: Callable[..., str]) -> jinja2.Environment:
+    """All of `templates/`, e.g. `templates().get_template("hls/tb.cpp.j2")`, with filters that they may use by name.
+    Each is compiled once a process, since that takes longer than writing a small project.
+    """
+    import jinja2  # only what writes files needs it
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(asset("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= filters
+    return made
 
 
 @cache

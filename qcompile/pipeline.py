@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from qcompile.backends import hls, pysim
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim import Simulator
 from qcompile.cost.budget import Budget
-from qcompile.cost.devices import board, device, part_number
+from qcompile.cost.devices import board, device, known_board, part_number
 from qcompile.cost.estimate import check_clock, sequential, unrolled
 from qcompile.cost.exchange import fabric_of
 from qcompile.cost.primitives import Fabric
@@ -373,8 +372,8 @@ def _part(name: str) -> str:
 
 def _board(chosen: Options) -> str:
     """The board that the part names, else the one that a project remembers beside its part."""
-    with contextlib.suppress(QCompileError):
-        return board(chosen.part).name
+    if (named := known_board(chosen.part)) is not None:
+        return named.name
     if chosen.board and board(chosen.board).part != _part(chosen.part):
         hint = f"part='{chosen.board}' names the board and its part"
         raise QCompileError(f"the part {chosen.part} is not that of the board {chosen.board}", hint=hint)

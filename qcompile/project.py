@@ -6,10 +6,9 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 
-from qcompile.assets import asset
+from qcompile.assets import asset, templates
 from qcompile.assignment.plan import SCHEMA as PLAN_SCHEMA
 from qcompile.backends import board, hls, pysim
 from qcompile.backends.base import FileSet
@@ -293,14 +292,6 @@ def _map_record(node: Node, low: int, high: int, fabric: Fabric) -> dict[str, An
 
 
 def _readme(design: Design, proofs: dict[str, Any]) -> bytes:
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters["remark"] = hls.remark
-    source = asset("templates/hls/README.md.j2").read_text()
-    record = manifest(design, {})
-    return (
-        environment.from_string(source)
-        .render(manifest=record, proofs=proofs, vectors=vector_count(design), boards=board.supported())
-        .encode()
-    )
+    template = templates(remark=hls.remark).get_template("hls/README.md.j2")
+    shown = {"manifest": manifest(design, {}), "proofs": proofs, "vectors": vector_count(design)}
+    return template.render(shown, boards=board.supported()).encode()

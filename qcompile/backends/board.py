@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
-from qcompile.assets import asset
+from qcompile.assets import templates
 from qcompile.backends.hls import ports
 from qcompile.backends.hls.dataflow import stream_layout
 from qcompile.cost.devices import Board, board, catalogue, device
@@ -111,15 +109,8 @@ def emit(graph: Graph, top: str, name: str, clock_ns: float) -> dict[str, bytes]
     if name not in supported():
         return {}
     view = _view(graph, top, board(name), clock_ns)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(asset("templates/boards")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     files = {
-        f"board/{n}": environment.get_template(f"{n}.j2").render(view=view).encode()
+        f"board/{n}": templates().get_template(f"boards/{n}.j2").render(view=view).encode()
         for n in ("block_design.tcl", "driver.py")
     }
     return {

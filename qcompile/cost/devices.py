@@ -166,11 +166,20 @@ def _searchable(found: Device) -> tuple[str, ...]:
 
 def board(name: str) -> Board:
     """A board by its name."""
-    key = _key(name)
-    names = {n: b for b in catalogue().boards for n in (b.name, *b.aliases)}
-    if key not in names:
-        raise _unknown("board", name, key, names)
-    return names[key]
+    found = known_board(name)
+    if found is None:
+        raise _unknown("board", name, _key(name), _boards())
+    return found
+
+
+def known_board(name: str) -> Board | None:
+    """The board of this name; None where it is that of a part, or of nothing."""
+    return _boards().get(_key(name))
+
+
+@cache
+def _boards() -> dict[str, Board]:
+    return {n: b for b in catalogue().boards for n in (b.name, *b.aliases)}
 
 
 def full_name(name: str) -> str:
@@ -182,9 +191,8 @@ def full_name(name: str) -> str:
 def part_number(name: str) -> str:
     """The orderable number for the vendor tool: as given, or that of the board or the device which is named."""
     key, found = _key(name), device(name)
-    boards = {n: b.part for b in catalogue().boards for n in (b.name, *b.aliases)}
-    if key in boards:
-        return boards[key]
+    if key in _boards():
+        return _boards()[key].part
     if _ordered(key, found):
         return name.strip()
     # A CG device has the logic of its EG sister, but the tool must hear the name that the user said.

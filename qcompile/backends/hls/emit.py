@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from qcompile.assets import ap_types, asset
+from qcompile.assets import ap_types, asset, templates
 from qcompile.backends.hls import dataflow
 from qcompile.backends.hls.view import build, layout, trace_words, traced
 from qcompile.errors import VerificationError
@@ -19,9 +18,6 @@ from qcompile.hardware.order import from_stream, to_stream
 from qcompile.hardware.timing import Schedule
 from qcompile.ir import Graph, Value
 from qcompile.passes.ranges import ranges
-
-if TYPE_CHECKING:
-    import jinja2
 
 _TEMPLATES = {
     "src/{top}.hpp": "top.hpp.j2",
@@ -35,20 +31,6 @@ _TEMPLATES = {
 
 
 _STREAMS = {"buffered.hpp", "dataflow.hpp", "simulation.hpp", "stream.hpp"}
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    import jinja2  # only what writes files needs it
-
-    loader = jinja2.FileSystemLoader(asset("templates/hls"))
-    return jinja2.Environment(
-        loader=loader,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 def emit(
@@ -66,12 +48,12 @@ def emit(
     """
     if network is not None and plan is not None:
         view: Any = dataflow.build(graph, network, plan, top, part, clock_ns)
-        templates = _TEMPLATES | {"src/{top}.hpp": "dataflow.hpp.j2", "src/{top}.cpp": "dataflow.cpp.j2"}
+        named = _TEMPLATES | {"src/{top}.hpp": "dataflow.hpp.j2", "src/{top}.cpp": "dataflow.cpp.j2"}
     else:
-        view, templates = build(graph, top, part, clock_ns), _TEMPLATES
+        view, named = build(graph, top, part, clock_ns), _TEMPLATES
     files = {
-        name.format(top=top): _environment().get_template(t).render(view=view, logic=logic).encode()
-        for name, t in templates.items()
+        name.format(top=top): templates().get_template(f"hls/{t}").render(view=view, logic=logic).encode()
+        for name, t in named.items()
     }
     for rom in view.roms:
         if not rom.reloadable:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.assets import asset
+from qcompile.assets import templates
 from qcompile.backends.pysim.plan import Call, Ref, input_call, output_steps, plan
 from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Graph, ops
@@ -109,15 +109,9 @@ def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput,
         line for c, done in zip(p.calls, p.done, strict=True) for line in (show.call(c), *map(show.done, done))
     )
     out_views = tuple(_output(graph, i, h, show) for i, h in enumerate(outputs))
-    source = asset("templates/pysim/model.py.j2").read_text()
     kernels = Path(kernels_module.__file__).read_text().split('"""', 2)[2].strip()
     view = View(kernels, in_views, entry, calls, out_views, p.tile)
-    import jinja2  # only what writes files needs it
-
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    text = environment.from_string(source).render(view=view)
+    text = templates().get_template("pysim/model.py.j2").render(view=view)
     return {"sim/model.py": text.encode(), "sim/params.npz": _npz(show.params)}
 
 
