@@ -81,7 +81,7 @@ METHODS = (
         "import",
         "QONNX quantizers with any scale, zero point and rounding",
         _QONNX,
-        "qcompile.frontend.quantizers:quant",
+        "qcompile.frontend.onnx.quantizers:quant",
     ),
     Method(
         "l1_bound",
