@@ -18,7 +18,7 @@ from qcompile.backends.base import FileSet
 from qcompile.backends.pysim import Simulator
 from qcompile.cost.budget import Budget
 from qcompile.cost.devices import board, device, known_board, part_number
-from qcompile.cost.estimate import check_clock, sequential, unrolled
+from qcompile.cost.estimate import check_clock
 from qcompile.cost.exchange import fabric_of
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Estimate
@@ -27,13 +27,15 @@ from qcompile.files import Folder
 from qcompile.formats import Format, Minifloat, parse_format
 from qcompile.formats.base import MAX_LISTED_WIDTH
 from qcompile.frontend import Model, load
-from qcompile.hardware.cost import estimate as network_cost
+from qcompile.hardware import estimate as estimates
 from qcompile.hardware.fit import Fitted
 from qcompile.hardware.fit import fit as fit_folding
 from qcompile.hardware.folding import foldings
 from qcompile.hardware.network import Network, network
 from qcompile.hardware.timing import Schedule, schedule
+from qcompile.hardware.units import Buffered, unrolled
 from qcompile.ir import Graph, print_graph, verify
+from qcompile.parts import Part
 from qcompile.passes import ports
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
@@ -206,11 +208,18 @@ class Design:
         target = device(part)
         check_clock(target, part, clock_ns)
         if self.network is not None and self.schedule is not None:
-            return network_cost(self.graph, self.network, self.schedule, target)
+            return estimates.of_network(self.graph, self.network, self.schedule, target)
         if hls.rolled(self.graph):
-            return sequential(self.graph, target)
+            return estimates.of_loops(self.graph, target)
         ports = [hls.layout(v) for v in (*self.graph.inputs, *self.graph.outputs)]
-        return unrolled(self.graph, target, clock_ns, max((p.words for p in ports if p.array), default=1))
+        return estimates.of_pipeline(self.graph, target, clock_ns, max((p.words for p in ports if p.array), default=1))
+
+    def parts(self) -> list[Part]:
+        """What its layers are made of."""
+        if self.network is not None:
+            return [s.parts() for s in self.network.stages]
+        make = Buffered.rolled if hls.rolled(self.graph) else unrolled
+        return [make(n, self.graph).parts() for n in self.graph.nodes]
 
     def files(self) -> FileSet:
         """The whole project; the same design gives the same bytes."""

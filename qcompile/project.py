@@ -13,14 +13,14 @@ from qcompile.assignment.plan import SCHEMA as PLAN_SCHEMA
 from qcompile.backends import board, hls, pysim
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim.simulator import encode
-from qcompile.cost import price
 from qcompile.cost.exchange import fabric_of
-from qcompile.cost.parallel import in_logic
 from qcompile.cost.primitives import Fabric
 from qcompile.files import sealed
 from qcompile.formats import Format
+from qcompile.hardware.estimate import in_logic
 from qcompile.hardware.timing import schedule_record
 from qcompile.ir import Node, Param, ops, print_graph
+from qcompile.passes.implement import price_of
 from qcompile.passes.ports import HostInput, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
 from qcompile.probes import probes
@@ -42,8 +42,7 @@ def vector_count(design: Design) -> int:
 
 def project_files(design: Design) -> FileSet:
     """Everything that `write` puts on disk."""
-    shared = design.network is not None or hls.rolled(design.graph)
-    logic = in_logic(design.graph, fabric_of(design.options.part), shared)
+    logic = in_logic(design.parts(), fabric_of(design.options.part))
     files = hls.emit(
         design.graph, design.top, design.options.part, design.options.clock_ns, design.network, design.schedule, logic
     )
@@ -284,7 +283,7 @@ def _map_record(node: Node, low: int, high: int, fabric: Fabric) -> dict[str, An
         record |= {"thresholds": int(op.impl.cuts.data.shape[1])}
     elif isinstance(op.impl, ops.Table):
         record |= {"entries": int(op.impl.values.data.shape[1])}
-    record["lut_per_element"] = round(price.of(fabric, op.impl, bits, op.quantize.format, op.coeffs.data.shape[1]), 1)
+    record["lut_per_element"] = round(price_of(fabric, op.impl, bits, op.quantize.format, op.coeffs.data.shape[1]), 1)
     record["proof"] = (
         "equal to rational arithmetic for every reachable accumulator value (thresholds of the exact chain reproduced)"
     )

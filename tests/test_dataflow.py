@@ -18,7 +18,7 @@ from qcompile.backends.pysim.simulator import encode
 from qcompile.hardware.network import Network
 from qcompile.hardware.order import from_stream, places, to_stream
 from qcompile.hardware.timing import PIPELINE, Loops, schedule
-from qcompile.hardware.tokens import moves_of
+from qcompile.hardware.units import Buffered, Window
 from qcompile.ir import Array, ops
 
 MODELS = {r["id"]: r for r in records("residual", "unet", "layer", "cnn", "minifloat", "mlp")}
@@ -54,7 +54,9 @@ def some_folding(design: qc.Design, seed: int) -> str:
     """A legal folding, drawn."""
     rng = np.random.default_rng(seed)
     most = qc.compile(design.model, **{**vars(design.options), "fold": "full"}).network.stages
-    named = {s.node.output.name: s.folding for s in most if s.node is not None and s.kind not in ("window", "whole")}
+    named = {
+        s.node.output.name: s.folding for s in most if s.node is not None and not isinstance(s.unit, (Window, Buffered))
+    }
     drawn = {
         k: {n: int(rng.choice([d for d in range(1, v + 1) if v % d == 0])) for n, v in vars(f).items()}
         for k, f in named.items()
@@ -84,7 +86,7 @@ def blocks(network: Network, depths: tuple[int, ...]) -> bool:
 
     sources, targets, reads, writes, count = [], [], {}, {}, 0
     for stage in network.stages:
-        move = moves_of(network, stage)
+        move = stage.unit.traffic()
         columns = [*move.reads, *(move.writes for _ in stage.outputs)]
         order = np.lexsort((np.repeat(np.arange(len(columns)), [len(c) for c in columns]), np.concatenate(columns)))
         place = count + np.argsort(order)

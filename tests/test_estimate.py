@@ -12,13 +12,14 @@ from conftest import GROUND_TRUTH, ROOT, needs_results
 from onnx import TensorProto, helper, numpy_helper, save
 
 import qcompile as qc
-from qcompile.cost import folded, parallel
 from qcompile.cost import primitives as hw
 from qcompile.cost.budget import Budget
 from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of
 from qcompile.cost.picture import draw
+from qcompile.cost.price import price
 from qcompile.formats import Bipolar
+from qcompile.hardware.units import MatVec
 
 KINDS = ("lut", "ff", "dsp", "bram18", "uram", "latency_cycles", "interval_cycles")
 
@@ -299,19 +300,14 @@ def test_closer_than_finn() -> None:
         (limit,) = [(int(k.split("_")[-1][:-1]), n) for k, n in sizes.items() if "threshold" in k] or [(7, 10)]
         acc, outputs = limit
         fabric, pe, inputs = fabric_of("xc7z020"), fold["PE"], sizes["param_weight_1b"] // outputs
-        cost = folded.matrix_vector(fabric, outputs, inputs, 1, pe, fold["SIMD"], Bipolar(), Bipolar(), acc)
+        unit = MatVec(outputs, inputs, 1, 1, pe, fold["SIMD"], Bipolar(), Bipolar(), 1, acc)
+        cost = price(unit.parts(), fabric)
         if any("threshold" in k for k in sizes):
             cost = cost + hw.adder(fabric, acc).times(pe) + hw.rom(fabric, outputs // pe, pe * acc)
         truth = row["post_synth"]["LUT"]
         ours.append(abs(cost.lut - truth) / truth)
         theirs.append(abs(row["finn_estimate"]["LUT"] - truth) / truth)
     assert len(ours) == 16 and np.median(ours) < 0.4 and np.median(ours) < np.median(theirs) / 3
-
-
-def test_rules_are_complete() -> None:
-    from qcompile.ir import ops
-
-    assert set(parallel.RULES) == set(folded.RULES) == set(ops.INTEGER)
 
 
 def test_the_page_has_the_errors() -> None:

@@ -21,7 +21,7 @@ from qcompile.cost.devices import device
 from qcompile.cost.report import rate_text
 from qcompile.estimation import folded_part
 from qcompile.hardware import fit, timing
-from qcompile.hardware.cost import estimate
+from qcompile.hardware.estimate import of_network
 from qcompile.hardware.network import network
 from qcompile.hardware.timing import schedule
 from qcompile.pipeline import Goal
@@ -58,7 +58,7 @@ def test_equals_enumeration(design: qc.Design) -> None:
     every = []
     for combination in itertools.product(*(c.foldings for c in layers)):
         made = network(design.graph, {c.name: f for c, f in zip(layers, combination, strict=True)})
-        every.append(estimate(design.graph, made, schedule(made), target).total)
+        every.append(of_network(design.graph, made, schedule(made), target).total)
     luts = sorted(t.lut for t in every)
     for share in (0.02, 0.3, 0.7, 1.0):
         budget = {**Budget().limits(target), "lut": math.ceil(luts[int(share * (len(luts) - 1))])}

@@ -36,6 +36,7 @@ ORDER = [
     "sim",
     "explanation",
     "frontend",
+    "parts",
     "cost",
     "hardware",
     "passes",

@@ -12,8 +12,8 @@ sys.path.insert(0, str(ROOT / "hw" / "calibration"))
 
 import layers
 
-from qcompile.cost.site import rows_of
 from qcompile.formats import Format
+from qcompile.hardware.site import rows_of
 from qcompile.passes import ranges
 
 LIMIT = 15.0  # percent, of the median error
@@ -72,7 +72,7 @@ def vectors(p: layers.Point, random: np.random.Generator) -> list:
     """Codes that go in, and what comes out by the meaning of the node."""
     s = layers.layer(p)
     if p.op == "Map":
-        rows, acc = layers.used_rows(s), layers.parallel.accumulator_bits(s)
+        rows, acc = layers.used_rows(s), layers.accumulator(s)
         low, high = ranges.row_ranges(s.node, [layers.known_ranges(p.network)[v.name] for v in s.node.inputs])
         points = np.stack([low, high, *(random.integers(low, high + 1) for _ in range(60))], axis=-1)
         units, fmt = ranges.evaluate_rows(s.node.op, points), s.node.op.quantize.format

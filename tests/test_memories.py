@@ -14,17 +14,17 @@ from test_dataflow import some_folding
 
 import qcompile as qc
 from qcompile.backends import hls
-from qcompile.cost import folded
 from qcompile.cost import primitives as hw
 from qcompile.cost.exchange import fabric_of
-from qcompile.cost.memory import Words
-from qcompile.cost.site import site
-from qcompile.hardware.network import DEPTHWISE, MATVEC, MULTIPLY, REDUCE, WHOLE, WINDOW, Stage
-from qcompile.hardware.tokens import buffers
+from qcompile.hardware.memory import Words
+from qcompile.hardware.network import Stage
+from qcompile.hardware.units import Buffered, Depthwise, MatVec, Multiply, Pool, Requant, Unit, Window
 from qcompile.ir import ops
+from qcompile.parts import memory_bits
 
 PART = "xc7z020clg400-1"
 SEEDS = range(24)
+COUNTED = (MatVec, Depthwise, Pool, Multiply)
 
 
 def sources(design: qc.Design) -> dict[str, bytes]:
@@ -32,43 +32,37 @@ def sources(design: qc.Design) -> dict[str, bytes]:
     return hls.emit(design.graph, design.top, design.options.part, 5.0, design.network, design.schedule)
 
 
+def kept(unit: Unit) -> int:
+    """Bits of the memories of a unit, parameters of functions apart: these are constants of the text."""
+    if isinstance(unit, Buffered):
+        return sum(m.bits for m in (*unit.operands, *unit.loops.kept))
+    return 0 if isinstance(unit, Requant) else memory_bits(unit.parts())
+
+
 def priced(design: qc.Design) -> dict[str, int]:
     """Bits of the memories of every process, and of the streams, that the estimate counts."""
-    network, plan, fabric = design.network, design.schedule, fabric_of(PART)
-    found = {}
-    for position, stage in enumerate(network.stages):
-        if stage.kind == WHOLE:
-            bits = sum(count * width for count, width in buffers(design.graph, stage.node))
-        elif stage.node is not None and stage.kind != WINDOW:
-            bits = sum(m.bits for m in folded.memories(site(design.graph, stage.node, fabric, stage.folding)))
-        else:
-            bits = 0
-        found[f"p{position}_{stage.kind}"] = bits
+    network, plan = design.network, design.schedule
+    found = {f"p{i}_{s.unit.name}": kept(s.unit) for i, s in enumerate(network.stages)}
     waits = zip(network.streams, plan.depth, strict=True)
-    return found | {"streams": sum(d * s.lanes * s.value.type.codes.width for s, d in waits if d > 1)}
+    return found | {"streams": sum(d * s.bits for s, d in waits if d > 1)}
 
 
 def declared(design: qc.Design) -> dict[str, int]:
-    """Bits of the memories in the text; the buffer of a window counts for the unit behind it, as it is priced."""
-    found = {name: sum(bits) for name, bits in memories(sources(design), design.top).items()}
-    for position, stage in enumerate(design.network.stages):
-        if stage.kind == WINDOW:
-            found[f"p{position + 1}_{design.network.stages[position + 1].kind}"] += found[f"p{position}_{WINDOW}"]
-            found[f"p{position}_{WINDOW}"] = 0
-    return found
+    """Bits of the memories in the text."""
+    return {name: sum(bits) for name, bits in memories(sources(design), design.top).items()}
 
 
 def products(stage: Stage) -> int:
     """Products, sums or elements of a cycle that the estimate counts."""
-    return stage.folding.pe * stage.folding.simd if stage.kind in (MATVEC, DEPTHWISE, REDUCE, MULTIPLY) else 1
+    return stage.folding.pe * stage.folding.simd if isinstance(stage.unit, COUNTED) else 1
 
 
 def assert_as_priced(design: qc.Design) -> None:
     assert declared(design) == priced(design)
     bodies = processes(sources(design)[f"src/{design.top}.cpp"].decode())
     for position, stage in enumerate(design.network.stages):
-        name = f"p{position}_{stage.kind}"
-        if stage.kind in (MATVEC, DEPTHWISE, REDUCE, MULTIPLY, WHOLE):
+        name = f"p{position}_{stage.unit.name}"
+        if isinstance(stage.unit, (*COUNTED, Buffered)):
             assert unrolled(bodies[name]) == products(stage), name
 
 
@@ -80,7 +74,7 @@ def generated() -> Iterator[onnx.ModelProto]:
 @pytest.mark.parametrize("weights", ["rom", "port"])
 def test_generated_networks(weights: str) -> None:
     """Small networks at drawn foldings."""
-    found: set[str] = set()
+    found: set[type] = set()
     for seed, model in enumerate(generated()):
         text = generate.input_format(model)
         imported = qc.load(model)
@@ -93,8 +87,8 @@ def test_generated_networks(weights: str) -> None:
             continue
         design = qc.compile(imported, **{**vars(design.options), "fold": some_folding(design, seed)})
         assert_as_priced(design)
-        found |= {s.kind for s in design.network.stages}
-    assert {MATVEC, WINDOW, WHOLE} <= found
+        found |= {type(s.unit) for s in design.network.stages}
+    assert {MatVec, Window, Buffered} <= found
 
 
 CASES = (
@@ -147,9 +141,9 @@ def convolution(channels: int, groups: int, size: int, bits: int = 4, weights: s
 def test_grouped_convolution_is_a_unit() -> None:
     """16 channels in 4 groups at 16 x 16: a product a cycle and no more, not 147,456 of them at once."""
     design = convolution(16, 4, 16)
-    assert [s.kind for s in design.network.stages].count(WHOLE) == 0
-    cycles = dict(zip((s.kind for s in design.network.stages), design.schedule.cycles, strict=True))
-    assert cycles[MATVEC] == 16 * 16 * 16 * 4 * 9
+    assert not any(isinstance(s.unit, Buffered) for s in design.network.stages)
+    cycles = dict(zip((type(s.unit) for s in design.network.stages), design.schedule.cycles, strict=True))
+    assert cycles[MatVec] == 16 * 16 * 16 * 4 * 9
     assert_as_priced(design)
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import numpy as np
 from grid import packed
 
-from qcompile.cost import folded, parallel, structure
+from qcompile import parts
 from qcompile.cost import primitives as hw
+from qcompile.cost import structure
 from qcompile.cost.exchange import in_dsp
-from qcompile.cost.site import Site, bits, rows_of, signed
 from qcompile.formats import Bipolar, Format, Minifloat
+from qcompile.hardware.site import Site, rows_of
+from qcompile.hardware.units.requant import combined_bits, steps, table_bits
 from qcompile.ir import ops
+from qcompile.parts import bits, signed
 
 Module = tuple[str, str]
 FILES = (
@@ -54,7 +57,7 @@ def products(s: Site) -> Module:
     data = s.data.type.format
     assert data is not None
     groups = getattr(s.node.op, "groups", 1)
-    lo, hi = parallel.reach(data)
+    lo, hi = parts.value_range(data)
     most = max(-lo, hi) * int(np.abs(rows).sum(axis=1).max())
     y = structure.width(-most, most)
     first, last = (0, 1) if isinstance(data, Bipolar) else (lo, hi)
@@ -108,7 +111,7 @@ def decoder(fmt: Format, code: str, units: str, number: int) -> str:
 def elements(s: Site, rows: np.ndarray) -> Module:
     """One element of a Map for every one of these parameter rows: accumulators in, codes out."""
     op: ops.Map = s.node.op
-    acc, fmt = parallel.accumulator_bits(s), op.quantize.format
+    acc, fmt = combined_bits(op, tuple(v.type.format for v in s.node.inputs)), op.quantize.format
     lines = [_element(op, int(row), i, acc) for i, row in enumerate(rows)]
     return f"input [{len(rows) * acc - 1}:0] a, output [{len(rows) * fmt.width - 1}:0] y", "\n".join(lines)
 
@@ -117,7 +120,7 @@ def _element(op: ops.Map, row: int, i: int, acc: int) -> str:
     impl, fmt = op.impl, op.quantize.format
     x, y = f"a[{i * acc}+:{acc}]", f"y[{i * fmt.width}+:{fmt.width}]"
     if isinstance(impl, ops.Thresholds):
-        cuts, units = parallel.steps(impl, row)
+        cuts, units = steps(impl, row)
         n, values = len(cuts).bit_length(), _codes(fmt, units)
         if not n:
             return f"assign {y} = {values[0]};"
@@ -127,7 +130,7 @@ def _element(op: ops.Map, row: int, i: int, acc: int) -> str:
             f" .CONTENTS({_filled(values, n, fmt.width)})) v{i} (.x(k{i}), .y({y}));"
         )
     if isinstance(impl, ops.Table):
-        size = parallel.table_bits(impl)
+        size = table_bits(impl)
         known = (impl.first + np.arange(impl.values.data.shape[1])) % (1 << size)
         values = dict(zip(known.tolist(), _codes(fmt, impl.values.data[row]), strict=True))
         bits_of = [
@@ -169,7 +172,7 @@ def _filled(values: list[int], address: int, size: int) -> str:
 # --- folded
 
 
-def matrix_vector(s: Site) -> Module:
+def matrix_vector(s: Site, fabric: hw.Fabric) -> Module:
     """pe rows and simd columns a cycle, weights in a ROM; the activations of a cycle come in with `enable`, for every
     group of rows again.
     """
@@ -183,7 +186,7 @@ def matrix_vector(s: Site) -> Module:
     words = padded.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3).ravel()
     depth, w, a = groups * folds, weights.width, data.width
     address, fold = max(1, (depth - 1).bit_length()), max(1, (folds - 1).bit_length())
-    style = "block" if hw.rom(s.fabric, depth, pe * simd * w).bram18 else "distributed"
+    style = "block" if hw.rom(fabric, depth, pe * simd * w).bram18 else "distributed"
     lines = [
         (
             f"reg [{address - 1}:0] address; reg [{fold - 1}:0] fold; reg [{simd * a - 1}:0] x; reg work, last, done;"
@@ -206,25 +209,29 @@ def matrix_vector(s: Site) -> Module:
         ),
     ]
     for p in range(pe):
-        lines += _row(s, p, data, weights, simd, folds, acc, rows.shape[1])
+        lines += _row(fabric, p, data, weights, simd, folds, acc, rows.shape[1])
     ports = (
         f"input clk, input reset, input enable, input [{simd * a - 1}:0] c, output valid, output [{pe * acc - 1}:0] y"
     )
     return ports, "\n".join(lines)
 
 
-def _row(s: Site, p: int, data: Format, weights: Format, simd: int, folds: int, acc: int, columns: int) -> list[str]:
+def _row(
+    fabric: hw.Fabric, p: int, data: Format, weights: Format, simd: int, folds: int, acc: int, columns: int
+) -> list[str]:
     """The products of a row, their sum, and the accumulator."""
     agree = isinstance(data, Bipolar) and isinstance(weights, Bipolar)
-    n = 1 if agree else parallel.product_bits(data, weights)
-    turned = folded.turned_products(data, weights) and simd == 1 and folds > 1
-    minus = not agree and parallel.product_range(data, weights)[0] < 0 and not turned
+    n = 1 if agree else parts.product_bits(data, weights)
+    turned = parts.sign_magnitude(data, weights) and simd == 1 and folds > 1
+    minus = not agree and parts.product_range(data, weights)[0] < 0 and not turned
     total = n + (simd - 1).bit_length()
     lines = [f"wire [{simd * n - 1}:0] p{p}; wire [{total - 1}:0] t{p}; wire [{acc - 1}:0] y{p}; wire turn{p};"]
     for i in range(simd):
         k = p * simd + i
         w, x = f"w[{k * weights.width}+:{weights.width}]", f"x[{i * data.width}+:{data.width}]"
-        lines += _product(s, f"{p}_{i}", w, x, data, weights, f"p{p}[{i * n}+:{n}]", n, f"turn{p}" if turned else "")
+        lines += _product(
+            fabric, f"{p}_{i}", w, x, data, weights, f"p{p}[{i * n}+:{n}]", n, f"turn{p}" if turned else ""
+        )
     if not turned:
         lines.append(f"assign turn{p} = 0;")
     lines.append(f"adder_tree #(.TERMS({simd}), .BITS({n}), .SIGNED({int(minus)})) s{p} (.x(p{p}), .y(t{p}));")
@@ -241,7 +248,9 @@ def _row(s: Site, p: int, data: Format, weights: Format, simd: int, folds: int, 
     return lines
 
 
-def _product(s: Site, name: str, w: str, x: str, data: Format, weights: Format, y: str, n: int, turn: str) -> list[str]:
+def _product(
+    fabric: hw.Fabric, name: str, w: str, x: str, data: Format, weights: Format, y: str, n: int, turn: str
+) -> list[str]:
     if isinstance(data, Bipolar) and isinstance(weights, Bipolar):
         return [f"assign {y} = ~({w} ^ {x});"]
     if isinstance(data, Minifloat) and isinstance(weights, Minifloat):
@@ -260,9 +269,9 @@ def _product(s: Site, name: str, w: str, x: str, data: Format, weights: Format, 
         return [*lines, f"assign {y} = {sign} ? e{name} : -e{name};"]
     sides = [(w, weights), (x, data)]
     minus = signed(data) or signed(weights)
-    operands = [(f"{{1'b0, {v}}}" if minus and not signed(f) else v, parallel.factor_bits(f, minus)) for v, f in sides]
+    operands = [(f"{{1'b0, {v}}}" if minus and not signed(f) else v, parts.factor_bits(f, minus)) for v, f in sides]
     (narrow, short), (wide, long) = sorted(operands, key=lambda operand: operand[1])
-    style = "dsp" if in_dsp(s.fabric, short, long) else "lut"
+    style = "dsp" if in_dsp(fabric, short, long) else "lut"
     options = f'.W({short}), .A({long}), .SIGNED({int(minus)}), .STYLE("{style}")'
     lines = [f"wire [{short + long - 1}:0] f{name}; mul #({options}) m{name} (.w({narrow}), .a({wide}), .y(f{name}));"]
     return [*lines, f"assign {y} = f{name};"]

@@ -8,7 +8,7 @@ are stored.
 
 What is predicted and what is built are the same part of a layer: one place of a convolution, one element for each
 parameter row of a Map, and of a folded layer the inside of the matrix-vector unit. Around that unit the rules charge
-more in a network, which is not in here: the state machine and stream handshakes of an HLS tool (`folded.HANDSHAKE`),
+more in a network, which is not in here: the state machine and stream handshakes of an HLS tool (`parts.Handshake`),
 the buffer that repeats the vector, the counter of places, and the line buffers of a convolution.
 
 Memories in LUTs stay modules of their own (rom.sv): flattened into a layer whose longest path is elsewhere, Yosys'
@@ -36,13 +36,18 @@ import numpy as np
 from grid import RTL, Primitive
 from measure import COMMANDS, HERE, PREPARE, synthesise, yosys_version
 
-from qcompile.cost import folded, parallel
+from qcompile import parts
 from qcompile.cost import primitives as hw
 from qcompile.cost.devices import device
+from qcompile.cost.price import price
 from qcompile.cost.resources import Resources
-from qcompile.cost.site import Folding, Site, bits, rows_of, site
 from qcompile.frontend import load
+from qcompile.hardware.site import Folding, Site, rows_of, site
+from qcompile.hardware.units import unrolled
+from qcompile.hardware.units.matvec import sums, weight_memory
+from qcompile.hardware.units.requant import combined_bits, element
 from qcompile.ir import Graph, ops
+from qcompile.parts import bits
 from qcompile.passes import implement, ranges
 from qcompile.passes.lower import lower
 from qcompile.passes.ports import split, with_input_formats
@@ -221,7 +226,7 @@ def layer(p: Point) -> Site:
         node = dataclasses.replace(
             node, op=dataclasses.replace(node.op, impl=implementation(node.op, p.how, low, high))
         )
-    return site(g, node, hw.fabric(device(FABRICS[p.fabric])), Folding(p.pe, p.simd))
+    return site(g, node, Folding(p.pe, p.simd))
 
 
 def implementation(op: ops.Map, how: str, low: np.ndarray, high: np.ndarray) -> Any:
@@ -236,6 +241,15 @@ def implementation(op: ops.Map, how: str, low: np.ndarray, high: np.ndarray) -> 
     return found
 
 
+def fabric(p: Point) -> hw.Fabric:
+    return hw.fabric(device(FABRICS[p.fabric]))
+
+
+def accumulator(s: Site) -> int:
+    """Bits of what a Map reads."""
+    return combined_bits(s.node.op, tuple(v.type.codes for v in s.node.inputs))
+
+
 def used_rows(s: Site) -> np.ndarray:
     """The parameter rows of a Map that elements use, each once."""
     op: ops.Map = s.node.op
@@ -247,7 +261,7 @@ def module(p: Point) -> layer_rtl.Module:
     """Ports and body of the layer."""
     s = layer(p)
     if p.pe:
-        return layer_rtl.matrix_vector(s)
+        return layer_rtl.matrix_vector(s, fabric(p))
     return layer_rtl.elements(s, used_rows(s)) if p.op == "Map" else layer_rtl.products(s)
 
 
@@ -255,12 +269,14 @@ def predicted(p: Point) -> Resources:
     """What the rules say of the same."""
     s = layer(p)
     if p.op == "Map":
-        return parallel.implementation(s, used_rows(s))
+        return price(element(s.node.op.impl, accumulator(s), s.node.op.quantize.format, used_rows(s)), fabric(p))
     rows, places = rows_of(s)
     if not p.pe:
-        return parallel.cost(s).times(1 / places)
+        return price(unrolled(s.node, graph(p.network)).parts(), fabric(p)).times(1 / places)
     data, weights = s.data.type.format, s.node.inputs[s.constant].type.format
-    return folded.unit(s.fabric, *rows.shape, p.pe, p.simd, data, weights, bits(s.node.output.type.format))
+    assert data is not None and weights is not None
+    inside = sums(*rows.shape, p.pe, p.simd, data, weights, bits(s.node.output.type.format))
+    return price(parts.beside(inside, weight_memory(*rows.shape, p.pe, p.simd, weights.width)), fabric(p))
 
 
 def circuit(p: Point) -> str:

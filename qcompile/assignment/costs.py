@@ -22,13 +22,15 @@ from qcompile.assignment.plan import Choice as Format
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.problem import Table
 from qcompile.assignment.study import Study
-from qcompile.cost import folded, parallel
+from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
-from qcompile.cost.resources import Resources
-from qcompile.cost.site import Folding, Site, site
+from qcompile.cost.resources import Resources, together
 from qcompile.formats import Format as NumberFormat
 from qcompile.formats import accumulator
-from qcompile.ir import Graph, Node, TensorType, Value, ops
+from qcompile.hardware.network import with_window
+from qcompile.hardware.site import Folding
+from qcompile.hardware.units import unit_of, unrolled
+from qcompile.ir import Array, Graph, Node, TensorType, Value, ops
 from qcompile.passes import ports
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
@@ -50,16 +52,19 @@ class Target:
     softmax: str = "host"
     clock_ns: float = 5.0
 
-    def price(self, s: Site, open_: Sequence[Folding] = ()) -> np.ndarray:
-        """[folding that is open (one where none is), resource] of a site. Latencies of unrolled layers: delays in clock
+    def price(self, node: Node, graph: Graph, open_: Sequence[Folding] = ()) -> np.ndarray:
+        """[folding that is open (one where none is), resource] of a node. Latencies of unrolled layers: delays in clock
         periods, not cut.
         """
         if self.unrolled:
-            cost = parallel.cost(s)
+            cost = price(unrolled(node, graph).parts(), self.fabric)
             return _vector(cost, cost.delay_ns / self.clock_ns)[None]
-        every = open_ or [(self.foldings or {}).get(s.node.output.name, Folding())]
-        costs = [folded.cost(replace(s, folding=f)) for f in every]
-        return np.array([_vector(c, c.latency) for c in costs])
+        found = []
+        for folding in open_ or [(self.foldings or {}).get(node.output.name, Folding())]:
+            units = with_window(node, unit_of(node, graph, folding))
+            cost = together(price(u.parts(), self.fabric) for u in units)
+            found.append(_vector(cost, max(u.cycles for u in units)))
+        return np.array(found)
 
 
 def lowered(graph: Graph, plan: Plan, target: Target) -> Graph:
@@ -183,7 +188,7 @@ class _Builder:
                 continue
             unit, cost = (
                 self.folds.variable_of.get(node.output.name),
-                self._price(site(integer, node, self.target.fabric)),
+                self._price(node, integer),
             )
             own = self.by_value.get(node.output.name.removesuffix(".q")) if isinstance(node.op, ops.Map) else None
             if own is not None:
@@ -192,11 +197,12 @@ class _Builder:
                 out.append(_Part(self._source(integer, node), cost, unit))
         return out
 
-    def _price(self, s: Site) -> np.ndarray:
+    def _price(self, node: Node, graph: Graph) -> np.ndarray:
         """[folding, resource]; one folding where none is open."""
-        name = s.node.output.name
+        name = node.output.name
         unit = self.folds.variable_of.get(name)
-        return self.target.price(s, [own[name] for own in self.folds.options[unit]] if unit is not None else ())
+        open_ = [own[name] for own in self.folds.options[unit]] if unit is not None else ()
+        return self.target.price(node, graph, open_)
 
     def _map(self, part: _Part, index: int) -> None:
         assert part.of is not None and part.bits is not None
@@ -295,7 +301,7 @@ class _Builder:
         assert own is not None
         data, unit = self._source(integer, node), self.folds.variable_of.get(node.output.name)
         if data is None:
-            self._always(unit, self._price(site(integer, node, self.target.fabric)))
+            self._always(unit, self._price(node, integer))
             return
         formats = [q.format for q in self.study.evaluation.quantizers[data][: self.formats[self.place[data]]]]
         costs = [self._priced(node, units, own, fmt, constant)[0] for fmt in formats]
@@ -386,8 +392,10 @@ class _Builder:
         values = [replace(data, type=TensorType(data.type.shape, fmt)), replace(weight, type=TensorType(shape, own))]
         inputs = (values[0], values[1]) if constant == 1 else (values[1], values[0])
         out = Value(node.output.name, TensorType(node.output.type.shape, accumulator(min(bits, 1024), True)))
-        s = Site(Node(node.op, inputs, (out,), node.origin), self.target.fabric, Folding(), units, constant)
-        return self._price(s), float(bits)
+        known = Node(ops.Constant(Array(units)), (), (inputs[constant],))
+        product = Node(node.op, inputs, (out,), node.origin)
+        alone = Graph("product", "integer", (inputs[1 - constant],), (out,), (known, product))
+        return self._price(product, alone), float(bits)
 
     def tables(self) -> dict[str, Table]:
         return {

@@ -10,7 +10,7 @@ import numpy as np
 
 from qcompile.assignment.problem import Table
 from qcompile.assignment.study import Study
-from qcompile.cost.site import Folding
+from qcompile.hardware.site import Folding
 
 Option = dict[str, Folding]
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qcompile.assignment.grids import Quantizer
-from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
 from qcompile.files import write_file
 from qcompile.formats import Format
+from qcompile.hardware.site import Folding
 
 if TYPE_CHECKING:
     from qcompile.documents import ChoiceRecord

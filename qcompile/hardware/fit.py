@@ -13,7 +13,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -21,27 +20,12 @@ from qcompile.cost import primitives as hw
 from qcompile.cost.budget import CYCLES, KINDS, NAMES, Budget, available, exceeded, most_cycles
 from qcompile.cost.devices import Device
 from qcompile.cost.resources import Estimate
-from qcompile.cost.site import Folding, kernel_of, slides
 from qcompile.errors import QCompileError
-from qcompile.hardware.cost import estimate, layer
-from qcompile.hardware.network import (
-    DEPTHWISE,
-    INPUT,
-    MATVEC,
-    OUTPUT,
-    REDUCE,
-    WHOLE,
-    WINDOW,
-    Network,
-    Stage,
-    follower,
-    fullest,
-    kind,
-    limits,
-    network,
-)
+from qcompile.hardware.estimate import layer, of_network
+from qcompile.hardware.network import Network, Stage, follower, fullest, network, with_window
+from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import schedule
-from qcompile.hardware.tokens import matvec_of, moves_of, window_cycles, window_of
+from qcompile.hardware.units import Buffered, Input, Output, Window, unit_of
 from qcompile.ir import Graph, Node, ops
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
@@ -233,7 +217,7 @@ class Search:
         if key not in self.seen:
             foldings = {c.name: f for c, f in zip(self.layers, key, strict=True)}
             made = network(self.graph, foldings)
-            self.seen[key] = foldings, estimate(self.graph, made, schedule(made), self.device)
+            self.seen[key] = foldings, of_network(self.graph, made, schedule(made), self.device)
         return self.seen[key]
 
     def _program(self, cycles: int, room: np.ndarray, without: Sequence[Sequence[int]] = ()) -> list[int] | None:
@@ -319,41 +303,30 @@ def choices(graph: Graph, device: Device) -> list[Choices]:
     """All foldings of the layers that can be folded: matrix-vector units, depthwise units, pools."""
     constants = {n.output.name for n in graph.nodes if isinstance(n.op, ops.Constant)}
     fabric = hw.fabric(device)
-    out = []
-    for node in graph.nodes:
-        if isinstance(node.op, ops.Constant) or all(v.name in constants for v in node.inputs):
-            continue
-        unit = kind(node, constants)
-        if unit in (MATVEC, DEPTHWISE, REDUCE):
-            out.append(_layer(graph, node, unit, fabric))
-    return out
+    nodes = (n for n in graph.nodes if not all(v.name in constants for v in n.inputs))
+    return [_layer(graph, n, fabric) for n in nodes if unit_of(n, graph).accumulates]
 
 
-def _layer(graph: Graph, node: Node, unit: str, fabric: Any) -> Choices:
-    most, after = fullest(graph, node, unit), follower(graph, node)
-    whole = limits(node, unit)
+def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
+    most, after, whole = fullest(graph, node), follower(graph, node), unit_of(node, graph).limits(node)
     foldings = [Folding(p, s) for p in _divisors(whole.pe, most.pe) for s in _divisors(whole.simd, most.simd)]
-    cycles = np.array([_cycles(graph, node, unit, f, after) for f in foldings])
-    costs = [layer(graph, Stage(unit, (), (), node, after, f), fabric, 1).cost for f in foldings]
+    stages = [Stage(unit_of(node, graph, f), (), (), node, after, f) for f in foldings]
+    cycles = [
+        max(*(u.cycles for u in with_window(node, s.unit)), _following(graph, s.result, s.folding.pe)) for s in stages
+    ]
+    costs = [layer(graph, s, fabric, 1).cost for s in stages]
     cost = [[getattr(c, k) for k in KINDS] for c in costs]
     return Choices(
-        node.output.name, graph.layers[node.output.name], tuple(foldings), np.array(cost, dtype=float), cycles
+        node.output.name,
+        graph.layers[node.output.name],
+        tuple(foldings),
+        np.array(cost, dtype=float),
+        np.array(cycles),
     )
 
 
 def _divisors(whole: int, most: int) -> list[int]:
     return [d for d in range(1, most + 1) if whole % d == 0]
-
-
-def _cycles(graph: Graph, node: Node, unit: str, fold: Folding, after: Node | None) -> int:
-    """Of the unit, of the window in front of it, and of what follows one token at a time."""
-    if unit == MATVEC:
-        loops = matvec_of(Stage(MATVEC, (), (), node, after, fold))
-        found = loops.places * loops.groups * loops.folds
-    else:
-        found = math.prod(kernel_of(node)) * node.output.type.size // fold.pe
-    window = window_cycles(window_of(node, fold.simd if unit == MATVEC else fold.pe)) if slides(node) else 0
-    return max(found, window, _following(graph, (after or node), fold.pe))
 
 
 def _following(graph: Graph, node: Node, lanes: int) -> int:
@@ -370,21 +343,19 @@ def _following(graph: Graph, node: Node, lanes: int) -> int:
 
 def _fixed(graph: Graph, made: Network) -> list[tuple[int, str]]:
     """Cycles of the processes that no folding changes, and what they are."""
-    names = {INPUT: "an input port", OUTPUT: "an output port"}
     return [
         (
-            moves_of(made, s).iterations,
-            names.get(s.kind)
-            or (f"{graph.layers[s.node.output.name]} ({type(s.node.op).__name__})" if s.node else s.kind),
+            s.unit.cycles,
+            f"{graph.layers[s.node.output.name]} ({type(s.node.op).__name__})" if s.node else f"an {s.unit.name} port",
         )
         for s in made.stages
-        if s.kind in (INPUT, OUTPUT, WHOLE)
+        if isinstance(s.unit, (Input, Output, Buffered))
     ]
 
 
 def _fixed_costs(graph: Graph, made: Network, device: Device) -> list[tuple[str, np.ndarray]]:
     """What the layers that cannot be folded take at least, by their names."""
     fabric = hw.fabric(device)
-    kept = [s for s in made.stages if s.node is not None and s.kind not in (MATVEC, DEPTHWISE, REDUCE, WINDOW)]
+    kept = [s for s in made.stages if s.node is not None and not (s.unit.accumulates or isinstance(s.unit, Window))]
     costs = [layer(graph, s, fabric, 1) for s in kept]
     return [(c.name, np.array([float(getattr(c.cost, k)) for k in KINDS])) for c in costs]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 
-from qcompile.cost.site import Folding
 from qcompile.errors import QCompileError
-from qcompile.hardware.network import DEPTHWISE, MATVEC, REDUCE, WHOLE, fullest, kind
+from qcompile.hardware.network import fullest
+from qcompile.hardware.site import Folding
+from qcompile.hardware.units import Buffered, Unit, unit_of
 from qcompile.ir import Graph, Node, ops
 
 
@@ -17,16 +18,17 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
     """
     if text == "min":
         return {}
-    constants = {n.output.name for n in graph.nodes if isinstance(n.op, ops.Constant)}
-    units = {n.output.name: (n, kind(n, constants)) for n in graph.nodes if not isinstance(n.op, ops.Constant)}
+    units = {n.output.name: (n, unit_of(n, graph)) for n in graph.nodes if not isinstance(n.op, ops.Constant)}
     if text == "full":
         return {
-            name: fullest(graph, n, k) for name, (n, k) in units.items() if k != WHOLE and len(n.output.type.shape) > 1
+            name: fullest(graph, n)
+            for name, (n, unit) in units.items()
+            if not isinstance(unit, Buffered) and len(n.output.type.shape) > 1
         }
     return _given(text, graph, units)
 
 
-def _given(text: str, graph: Graph, units: dict[str, tuple[Node, str]]) -> dict[str, Folding]:
+def _given(text: str, graph: Graph, units: dict[str, tuple[Node, Unit]]) -> dict[str, Folding]:
     from qcompile import documents  # most foldings are no JSON
 
     hint = 'a JSON object: {"layer": {"pe": 2, "simd": 4}, ...}'
@@ -42,7 +44,7 @@ def _given(text: str, graph: Graph, units: dict[str, tuple[Node, str]]) -> dict[
     return {found[name]: f for name, f in made.items()}
 
 
-def _layer(name: str, graph: Graph, units: dict[str, tuple[Node, str]]) -> str:
+def _layer(name: str, graph: Graph, units: dict[str, tuple[Node, Unit]]) -> str:
     """The result of the layer of this name; the names of its tensors and of its node, as foldings of older versions
     have them, are taken too.
     """
@@ -53,9 +55,9 @@ def _layer(name: str, graph: Graph, units: dict[str, tuple[Node, str]]) -> str:
     nodes = [v for v, (n, _) in units.items() if name == n.origin.node or n.origin.tensor in (name, stem)]
     if nodes:
         return nodes[0]
-    foldable = [one for one, value in named.items() if units[value][1] in (MATVEC, DEPTHWISE, REDUCE)]
+    foldable = [one for one, value in named.items() if units[value][1].accumulates]
     near = difflib.get_close_matches(name, foldable, 1)
-    most = {one: fullest(graph, *units[named[one]]) for one in near or foldable[:6]}
+    most = {one: fullest(graph, units[named[one]][0]) for one in near or foldable[:6]}
     listed = ", ".join(f"{one} (pe up to {f.pe}, simd up to {f.simd})" for one, f in most.items())
     rest = f" and {len(foldable) - len(most)} more" if not near and len(foldable) > len(most) else ""
     raise QCompileError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qcompile.hardware.network import Network, Stage
-from qcompile.hardware.tokens import Traffic, moves_of
+from qcompile.hardware.units import Traffic
 
 
 def liveness(network: Network, enough: tuple[int, ...]) -> tuple[int, ...]:
@@ -81,7 +81,7 @@ class Region:
         self.streams = [i for i in range(len(network.streams)) if first <= producer[i] and consumer[i] < last]
         inner = set(self.streams)
         self.tokens = {i: network.streams[i].tokens for i in self.streams}
-        self.programs = [program(s, moves_of(network, s), inner) for s in network.stages[first:last]]
+        self.programs = [program(s, s.unit.traffic(), inner) for s in network.stages[first:last]]
 
     def needed(self, stream: int, depths: list[int]) -> int:
         """The least depth of a stream with which, beside the depths of the others, the run ends.

@@ -1,7 +1,4 @@
-"""Processes and streams of an integer graph: which node runs where, with how many elements in a token.
-
-Every process is one of a few kinds, each with a kernel in hw/include/qc/dataflow.hpp and its traffic in `tokens`.
-"""
+"""Processes and streams of an integer graph: which node runs where, with how many elements in a token."""
 
 from __future__ import annotations
 
@@ -9,11 +6,25 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from qcompile.cost.site import Folding, groups_of, kernel_of, slides
+from qcompile import parts
 from qcompile.errors import QCompileError
-from qcompile.formats import Bipolar, Minifloat
 from qcompile.hardware.order import permutation, stream_shape
+from qcompile.hardware.site import Folding, groups_of
+from qcompile.hardware.units import (
+    Buffered,
+    Fork,
+    Input,
+    MatVec,
+    Output,
+    Requant,
+    Unit,
+    Width,
+    Window,
+    unit_of,
+)
+from qcompile.hardware.units.unit import constants_of
 from qcompile.ir import Graph, Node, Shape, Value, ops
+from qcompile.parts import Part
 
 MATVEC, DEPTHWISE, REDUCE, MAP, MULTIPLY, WINDOW, BORDER, CONCAT, WHOLE, FORK, WIDTH, INPUT, OUTPUT = (
     "matvec",
@@ -34,20 +45,25 @@ MATVEC, DEPTHWISE, REDUCE, MAP, MULTIPLY, WINDOW, BORDER, CONCAT, WHOLE, FORK, W
 
 @dataclass(frozen=True)
 class Stream:
-    """Tokens of `lanes` elements of a value; repeat: how often every element passes (windows overlap)."""
+    """Tokens of `lanes` elements of a value; where windows overlap an element passes more than once."""
 
     value: Value
     lanes: int
     tokens: int
 
+    @property
+    def bits(self) -> int:
+        """Of a token."""
+        return self.lanes * self.value.type.codes.width
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One process. node: what it computes (None for plumbing); map: a Map that follows in the same process; streams by
-    their index.
+    """One process. node: what it computes (None for plumbing); map: a Map that follows in the same process, by
+    `requant`; streams by their index.
     """
 
-    kind: str
+    unit: Unit
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     node: Node | None = None
@@ -55,10 +71,20 @@ class Stage:
     folding: Folding = Folding()
 
     @property
+    def kind(self) -> str:
+        return self.unit.name
+
+    @property
     def result(self) -> Node:
         found = self.map or self.node
         assert found is not None
         return found
+
+    def parts(self) -> Part:
+        """Of the unit, and of what follows in the same process."""
+        if self.map is None:
+            return self.unit.parts()
+        return parts.beside(self.unit.parts(), Requant.behind(self.map, self.folding.pe).parts())
 
 
 @dataclass(frozen=True)
@@ -100,7 +126,8 @@ class _Builder:
         step = lanes if lanes % have == 0 or have % lanes == 0 else math.gcd(have, lanes)
         old = self.streams[index]
         new = self.stream(old.value, step, old.tokens * old.lanes // step)
-        self.stages.append(Stage(WIDTH, (index,), (new,)))
+        unit = Width(old.tokens * old.lanes, old.value.type.codes.width, have, step)
+        self.stages.append(Stage(unit, (index,), (new,)))
         return self.converted(new, lanes)
 
     def give(self, value: Value, index: int) -> None:
@@ -109,8 +136,9 @@ class _Builder:
         if count <= 1:
             self.waiting[value.name] = [index]
             return
-        copies = [self.stream(value, self.streams[index].lanes, self.streams[index].tokens) for _ in range(count)]
-        self.stages.append(Stage(FORK, (index,), tuple(copies)))
+        one = self.streams[index]
+        copies = [self.stream(value, one.lanes, one.tokens) for _ in range(count)]
+        self.stages.append(Stage(Fork(one.tokens, one.bits, count), (index,), tuple(copies)))
         self.waiting[value.name] = copies
 
 
@@ -177,7 +205,7 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
         value = port_value(graph, port)[0]
         merged.add(value.name)
         index = b.stream(value, port_lanes(value))
-        b.stages.append(Stage(INPUT, (), (index,)))
+        b.stages.append(Stage(Input(b.streams[index].tokens, b.streams[index].bits), (), (index,)))
         b.give(value, index)
     merged |= {v.name for v in graph.outputs if port_value(graph, v)[0] is not v}
     for node in graph.nodes:
@@ -189,19 +217,19 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
             b.alias[node.output.name] = b.root(node.inputs[0])
             b.waiting[node.output.name] = b.waiting.get(b.root(node.inputs[0]), [])
             continue
-        after = follower(graph, node)
-        if after is not None and kind(node, constants) in (MATVEC, DEPTHWISE, REDUCE):
+        after = follower(graph, node) if unit_of(node, graph).accumulates else None
+        if after is not None:
             merged.add(after.output.name)
-        else:
-            after = None
-        _add(b, node, after, constants)
+        _add(b, node, after)
     for port in graph.outputs:
         value = port_value(graph, port)[0]
         if value.name in constants and b.root(value) not in b.waiting:
             made = b.stream(value, 1)
-            b.stages.append(Stage(WHOLE, (), (made,), graph.producers[value.name]))
+            source = graph.producers[value.name]
+            b.stages.append(Stage(Buffered.of(source, graph, Folding()), (), (made,), source))
             b.give(value, made)
-        b.stages.append(Stage(OUTPUT, (b.take(value, port_lanes(value)),), ()))
+        taken = b.take(value, port_lanes(value))
+        b.stages.append(Stage(Output(b.streams[taken].tokens, b.streams[taken].bits), (taken,), ()))
     _check_read(graph, b.stages)
     return Network(tuple(b.stages), tuple(b.streams))
 
@@ -269,80 +297,25 @@ def follower(graph: Graph, node: Node) -> Node | None:
     return reader if alone else None
 
 
-def kind(node: Node, constants: set[str]) -> str:
-    """Which process a node becomes; WHOLE where no streaming unit fits."""
-    op, data = node.op, node.inputs[0].type
-    if isinstance(op, ops.MatMul):
-        weights = node.inputs[1]
-        plain = weights.name in constants and len(weights.type.shape) == 2 and len(data.shape) == 2
-        return MATVEC if plain and _rom(weights) else WHOLE
-    if isinstance(op, ops.Conv):
-        weights = node.inputs[1]
-        if weights.name not in constants or node.inputs[0].name in constants or data.shape[0] != 1 or not _rom(weights):
-            return WHOLE
-        return DEPTHWISE if 1 < op.groups == data.shape[1] == weights.type.shape[0] else MATVEC
-    if isinstance(op, (ops.SumPool, ops.MaxPool)):
-        return REDUCE if data.shape[0] == 1 else WHOLE
-    if isinstance(op, (ops.Map, ops.Mul)):
-        alike = all(v.type.shape == node.output.type.shape and v.name not in constants for v in node.inputs)
-        return (MAP if isinstance(op, ops.Map) else MULTIPLY) if alike else WHOLE
-    if isinstance(op, ops.Pad):
-        return BORDER if len(data.shape) > 2 and _plane_border(op, len(data.shape)) else WHOLE
-    if isinstance(op, ops.Concat):
-        last = permutation(len(node.output.type.shape))[-1]
-        return (
-            CONCAT
-            if op.axis == last and not any(v.name in constants for v in node.inputs) and data.shape[0] == 1
-            else WHOLE
-        )
-    return WHOLE
-
-
-def _rom(weights: Value) -> bool:
-    """Whether a weight fits in a word of a ROM."""
-    fmt = weights.type.format
-    return fmt is not None and (isinstance(fmt, (Minifloat, Bipolar)) or fmt.width <= 32)
-
-
-def _plane_border(op: ops.Pad, rank: int) -> bool:
-    """A border around the plane, the same in all its places."""
-    assert op.value is not None
-    sizes = all(op.before[a] == op.after[a] == op.interior[a] == 0 for a in (0, 1))
-    flat = all(n == 1 for a, n in enumerate(op.value.shape) if a + rank - len(op.value.shape) != 1)
-    return sizes and flat
-
-
 WIDEST = 1024  # bits of a token: what ap_types holds
 
 
-def limits(node: Node, unit: str) -> Folding:
-    """The outputs and terms of a node: pe divides the first, simd the second."""
-    channels = node.output.type.shape[1] if len(node.output.type.shape) > 1 else 1
-    if unit == MATVEC:
-        groups = groups_of(node)
-        return Folding(channels // groups, node.inputs[0].type.shape[1] // groups)
-    if unit == CONCAT:
-        channels = math.gcd(*(v.type.shape[1] for v in node.inputs))
-    return Folding(channels, 1)
-
-
-def fullest(graph: Graph, node: Node, unit: str) -> Folding:
-    """The most that a node can be unrolled: as `limits`, but tokens of at most 1024 bits."""
-    most, after = limits(node, unit), follower(graph, node)
-    ends = [(after or node).output if unit in (MATVEC, DEPTHWISE, REDUCE) else node.output]
-    ends += [] if unit == MATVEC else node.inputs[:1] if unit in (DEPTHWISE, REDUCE) else node.inputs
+def fullest(graph: Graph, node: Node) -> Folding:
+    """The most that a node can be unrolled: its unit's limits, but tokens of at most 1024 bits."""
+    unit = unit_of(node, graph)
+    after = follower(graph, node) if unit.accumulates else None
+    most, ends = unit.limits(node), ((after or node).output, *unit.wide(node))
     return Folding(min(_widest(most.pe, v) for v in ends), _widest(most.simd, node.inputs[0]))
 
 
 def _widest(whole: int, value: Value) -> int:
-    assert value.type.format is not None
-    return max(d for d in range(1, whole + 1) if whole % d == 0 and (d == 1 or d * value.type.format.width <= WIDEST))
+    width = value.type.codes.width
+    return max(d for d in range(1, whole + 1) if whole % d == 0 and (d == 1 or d * width <= WIDEST))
 
 
-def folding(b: _Builder, node: Node, unit: str, default: Folding) -> Folding:
+def folding(b: _Builder, node: Node, default: Folding) -> Folding:
     """The folding of a node, checked: pe divides the outputs, simd the terms."""
-    wanted = b.foldings.get(node.output.name, default)
-    most = limits(node, unit)
+    wanted, most = b.foldings.get(node.output.name, default), unit_of(node, b.graph).limits(node)
     for name, value, whole in (("pe", wanted.pe, most.pe), ("simd", wanted.simd, most.simd)):
         if value < 1 or whole % value:
             legal = [d for d in range(1, whole + 1) if whole % d == 0]
@@ -352,7 +325,7 @@ def folding(b: _Builder, node: Node, unit: str, default: Folding) -> Folding:
                 str(node.origin),
                 f"nearest: {', '.join(map(str, sorted(near)))}",
             )
-    widest = fullest(b.graph, node, unit)
+    widest = fullest(b.graph, node)
     for name, value, most_bits in (("pe", wanted.pe, widest.pe), ("simd", wanted.simd, widest.simd)):
         if value > most_bits:
             raise QCompileError(
@@ -361,39 +334,31 @@ def folding(b: _Builder, node: Node, unit: str, default: Folding) -> Folding:
     return wanted
 
 
-def _add(b: _Builder, node: Node, after: Node | None, constants: set[str]) -> None:
-    unit = kind(node, constants)
-    result = (after or node).output
-    data = [v for v in node.inputs if v.name not in constants]
-    if unit == WHOLE:
-        taken = tuple(b.take(v, 1) for v in data)  # a memory takes an element a cycle
-        fold, out = Folding(), b.stream(result, 1)
-    elif unit == MATVEC:
-        fold = folding(b, node, unit, Folding())
-        taken = (_windows(b, node, fold.simd, groups_of(node) > 1),)
-        out = b.stream(result, fold.pe)
-    elif unit in (DEPTHWISE, REDUCE):
-        fold = folding(b, node, unit, Folding())
-        taken = (_windows(b, node, fold.pe, True),)
-        out = b.stream(result, fold.pe)
-    else:
-        channels = limits(node, unit).pe
-        fold = folding(b, node, unit, Folding(math.gcd(channels, *(b.lanes_of(v) for v in data))))
-        taken = tuple(b.take(v, fold.pe) for v in data)
-        out = b.stream(result, fold.pe)
+def _add(b: _Builder, node: Node, after: Node | None) -> None:
+    """The process of a node, the window in front of it, and words of the widths that they take."""
+    unit = unit_of(node, b.graph)
+    data = [v for v, known in zip(node.inputs, constants_of(b.graph, node), strict=True) if not known]
+    fold = Folding()
+    if not isinstance(unit, Buffered):
+        lanes = (b.lanes_of(v) for v in data)
+        fold = folding(b, node, Folding() if unit.accumulates else Folding(math.gcd(unit.limits(node).pe, *lanes)))
+        unit = unit_of(node, b.graph, fold)
+    read, written = unit.lanes
+    taken = tuple(b.take(v, read) for v in data)
+    for window in with_window(node, unit)[:-1]:
+        assert isinstance(window, Window)
+        made = b.stream(data[0], read, window.tokens)
+        whole = Folding(read, 1) if window.by_channel else Folding(1, read)
+        b.stages.append(Stage(window, taken, (made,), node, None, whole))
+        taken = (made,)
+    out = b.stream((after or node).output, written)
     b.stages.append(Stage(unit, taken, (out,), node, after, fold))
-    b.give(result, out)
+    b.give((after or node).output, out)
 
 
-def _windows(b: _Builder, node: Node, lanes: int, by_channel: bool) -> int:
-    """The windows of a convolution or pool as a stream; the data themselves where there are none."""
-    data = node.inputs[0]
-    source = b.take(data, lanes)
-    if not slides(node):
-        return source
-    out = math.prod(node.output.type.shape[2:]) * math.prod(kernel_of(node)) * data.type.shape[1] // lanes
-    index = b.stream(data, lanes, out)
-    b.stages.append(
-        Stage(WINDOW, (source,), (index,), node, None, Folding(lanes if by_channel else 1, 1 if by_channel else lanes))
-    )
-    return index
+def with_window(node: Node, unit: Unit) -> tuple[Unit, ...]:
+    """The unit of a node, behind the window whose tokens it takes where it does not take the data as they are."""
+    if not unit.accumulates:
+        return (unit,)
+    window = Window.front(node, unit.lanes[0], not isinstance(unit, MatVec) or groups_of(node) > 1)
+    return (unit,) if window is None else (window, unit)

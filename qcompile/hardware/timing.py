@@ -20,7 +20,6 @@ import numpy as np
 from qcompile.errors import QCompileError
 from qcompile.hardware.liveness import ends, liveness
 from qcompile.hardware.network import Network
-from qcompile.hardware.tokens import moves_of
 
 PIPELINE = 4  # cycles from a read to the write that it allows: what a short loop's pipeline takes
 FRAMES = 2
@@ -121,13 +120,13 @@ class Loops:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.iterations = tuple(moves_of(network, s).iterations for s in network.stages)
+        self.iterations = tuple(s.unit.cycles for s in network.stages)
         self.slowest = max(self.iterations, default=1)
         self.consumer = ends(network)[1]
 
     def of(self, position: int) -> tuple[list[np.ndarray], np.ndarray]:
         """(reads of every input, writes) of a process."""
-        move = moves_of(self.network, self.network.stages[position])
+        move = self.network.stages[position].unit.traffic()
         frames = np.arange(FRAMES)[:, None] * move.iterations
         reads = [(frames + r).ravel() for r in move.reads]
         same = next((made for made, r in zip(reads, move.reads, strict=True) if r is move.writes), None)

@@ -11,10 +11,13 @@ from functools import partial
 
 import numpy as np
 
-from qcompile.cost import price
+from qcompile import parts
+from qcompile.cost.exchange import lut_equivalents
+from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
 from qcompile.errors import QCompileError, VerificationError
-from qcompile.formats import Bipolar, FixedPoint
+from qcompile.formats import Bipolar, FixedPoint, Format
+from qcompile.hardware.units.requant import element
 from qcompile.ir import Array, Graph, Node, Param, ops
 from qcompile.passes.ranges import ENUMERABLE, MAX_CUTS, MAX_TABLE, evaluate_rows, ranges, row_ranges
 from qcompile.passes.requant import float_round, multiply_add_shift
@@ -51,20 +54,21 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric) -> Imp
     if monotone:
         ends = evaluate_rows(op, np.stack([low, high], axis=-1))
         if (affine := multiply_add_shift(op, low, high, ends)) is not None:
-            found.append((price.of(fabric, affine, acc_bits, fmt, rows), partial(_same, affine)))
+            found.append((price_of(fabric, affine, acc_bits, fmt, rows), partial(_same, affine)))
         if (normalised := float_round(op, low, high, ends)) is not None:
-            found.append((price.of(fabric, normalised, acc_bits, fmt, rows), partial(_same, normalised)))
+            found.append((price_of(fabric, normalised, acc_bits, fmt, rows), partial(_same, normalised)))
         levels = int(np.abs(_ordinals(op, ends[:, 0]) - _ordinals(op, ends[:, 1])).max())
         if levels < (MAX_CUTS if found else LAST_CUTS):
             made = partial(_thresholds, op, low, high, ends)
-            found.append((price.thresholds(fabric, max(1, levels), acc_bits), made))
+            found.append((_thresholds_price(fabric, max(1, levels), acc_bits), made))
             if levels > 1:
-                cost = price.search(fabric, levels, acc_bits, fmt.width)
+                cost = _search_price(fabric, levels, acc_bits, fmt.width)
                 found.append((cost, lambda: dataclasses.replace(made(), search=True)))
     whole = int(high.max()) - int(low.min()) + 1  # the rows of a table share their first index
     near = max(abs(int(low.min())), abs(int(high.max()))) < 2**61  # indices are int64
     if near and whole <= (MAX_TABLE if found else ENUMERABLE) and whole * len(low) <= ENUMERABLE:
-        found.append((price.table(fabric, whole, fmt.width), partial(_table, op, low, high)))
+        size = max(1, (whole - 1).bit_length())
+        found.append((price(parts.Table(size, fmt.width), fabric).lut, partial(_table, op, low, high)))
     if not found:
         cuts = _by_pieces(op, low, high)
         if cuts.cuts.data.shape[1] > LAST_CUTS:
@@ -74,11 +78,36 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric) -> Imp
                 "quantize it to 16 bits or fewer",
             )
         count = cuts.cuts.data.shape[1]
-        search = price.search(fabric, count, acc_bits, fmt.width) < price.thresholds(fabric, count, acc_bits)
+        search = _search_price(fabric, count, acc_bits, fmt.width) < _thresholds_price(fabric, count, acc_bits)
         found.append((0.0, partial(_same, dataclasses.replace(cuts, search=search))))
     impl = min(found, key=lambda pair: pair[0])[1]()
     _prove(node, impl, low, high, span)
     return impl
+
+
+SAMPLED = 64  # parameter rows that stand for all of a Map
+
+
+def price_of(fabric: Fabric, impl: Impl | None, acc_bits: int, fmt: Format, rows: int) -> float:
+    """LUTs per element, and what else it takes at their price (see `exchange`), of an implementation of `rows`
+    parameter rows.
+    """
+    some = np.unique(np.linspace(0, rows - 1, min(rows, SAMPLED)).astype(np.int64))
+    return lut_equivalents(fabric, price(element(impl, acc_bits, fmt, some), fabric)) / len(some)
+
+
+def _search_price(fabric: Fabric, cuts: int, acc_bits: int, out_bits: int) -> float:
+    """LUTs of a binary search among thresholds that are not known yet."""
+    return price(parts.Search(cuts, acc_bits, min(out_bits, cuts.bit_length())), fabric).lut
+
+
+def _thresholds_price(fabric: Fabric, cuts: int, acc_bits: int) -> float:
+    """LUTs of comparators whose constants are not known yet: as if these were spread over the range of the
+    accumulator.
+    """
+    spread = np.linspace(-(2.0 ** (acc_bits - 1)), 2.0 ** (acc_bits - 1), cuts + 2)[1:-1]
+    known = np.array([int(v) | 1 for v in spread.tolist()], dtype=object if acc_bits > 62 else np.int64)
+    return price(parts.Comparators(known, acc_bits), fabric).lut
 
 
 def _same(impl: Impl) -> Impl:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from qcompile.assignment.folds import Folds, Option
 from qcompile.assignment.study import Study
-from qcompile.cost.site import Folding
 from qcompile.hardware.fit import Search, undominated
 from qcompile.hardware.network import follower
+from qcompile.hardware.site import Folding
 from qcompile.ir import Graph, Node, ops
 
 MOST = 6  # foldings of one layer that a program sees, and of layers that share weights together

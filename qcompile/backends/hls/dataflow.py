@@ -22,9 +22,8 @@ from qcompile.backends.hls.view import (
     strided,
     trace_words,
 )
-from qcompile.cost.memory import WORD, Words, bits_of, operand, stored
-from qcompile.cost.site import groups_of
 from qcompile.formats import Bipolar, FixedPoint, Minifloat
+from qcompile.hardware.memory import WORD, Words, bits_of, operand, stored
 from qcompile.hardware.network import (
     BORDER,
     CONCAT,
@@ -47,7 +46,8 @@ from qcompile.hardware.network import (
 )
 from qcompile.hardware.order import places, stream_shape, to_stream
 from qcompile.hardware.timing import Schedule
-from qcompile.hardware.tokens import REARRANGING, matvec_of, window_cycles, window_of
+from qcompile.hardware.units import MatVec, Window
+from qcompile.hardware.units.buffered import REARRANGING
 from qcompile.ir import Graph, Node, Origin, Value, ops
 from qcompile.passes.ranges import Range, ranges, row_ranges
 from qcompile.sim.ratio import bound
@@ -441,18 +441,12 @@ def _width(e: _Emitter, stage: Stage) -> list[str]:
 
 @_kind(WINDOW)
 def _window(e: _Emitter, stage: Stage) -> list[str]:
-    assert stage.node is not None
-    w = window_of(stage.node, e.network.streams[stage.inputs[0]].lanes)
-    sizes = (w.height, w.width, w.groups, *w.kernel, *w.strides, *w.dilations, w.held, window_cycles(w))
-    by_group = "true" if stage.folding.pe > 1 or _by_channel(stage) else "false"
+    w = stage.unit
+    assert isinstance(w, Window)
+    sizes = (w.height, w.width, w.groups, *w.kernel, *w.strides, *w.dilations, w.held, w.cycles)
+    by_group = "true" if w.by_channel else "false"
     held = f"static {e.stream_lanes(stage.inputs[0])}::word held[{w.held * w.width * w.groups}];"
     return [held, f"qc::window<{', '.join(map(str, sizes))}, {by_group}>(in0, out0, held);"]
-
-
-def _by_channel(stage: Stage) -> bool:
-    node = stage.node
-    assert node is not None
-    return not isinstance(node.op, ops.Conv) or node.op.groups > 1
 
 
 Take = Callable[[int, Tensor], list[str]]  # the elements of a token of input k
@@ -620,26 +614,28 @@ def _matvec(e: _Emitter, stage: Stage) -> list[str]:
     node = stage.node
     assert node is not None
     data, weights = node.inputs
-    s, fold, channel_groups = matvec_of(stage), stage.folding, groups_of(node)
+    s, fold = stage.unit, stage.folding
+    assert isinstance(s, MatVec)
+    channel_groups = s.groups
     rom, w = _rom(e, weights, _folded_weights(node, fold.pe, fold.simd, e))
     x, total = e.tensor(data, "x"), e.tensor(node.output, "total")
     types = f"{x.reader}, {w.reader}, {product_type(e.builder(), node, total)}"
-    rows = f"(c * {s.groups} + g)" if channel_groups > 1 else "g"
+    rows = f"(c * {s.row_groups} + g)" if channel_groups > 1 else "g"
     body = [
         *_array(w, fold.pe * fold.simd),
         *_array(x, fold.simd),
-        *_vector_read(f"{e.stream_lanes(stage.inputs[0])}::read(in0, x);", s.groups, fold.simd),
+        *_vector_read(f"{e.stream_lanes(stage.inputs[0])}::read(in0, x);", s.row_groups, fold.simd),
         f"qc::weights<{rom}, {w.ctype}>({e.roms[-1].name}, {rows} * {s.folds} + f, w);",
         f"qc::multiply_add<{fold.pe}, {fold.simd}, {types}>(x, w, total, f == 0);",
-        *_finish(e, stage, f"f == {s.folds - 1}", f"(p * {s.groups * channel_groups} + {rows}) * {fold.pe}"),
+        *_finish(e, stage, f"f == {s.folds - 1}", f"(p * {s.row_groups * channel_groups} + {rows}) * {fold.pe}"),
     ]
-    vector = [f"static {x.ctype} vector[{s.folds * fold.simd}];"] if s.groups > 1 else []
+    vector = [f"static {x.ctype} vector[{s.folds * fold.simd}];"] if s.row_groups > 1 else []
     if vector and fold.simd > 1:
         vector.append(f"#pragma HLS array_reshape variable=vector cyclic factor={fold.simd}")
-    loops = _loop("GROUP", "g", s.groups, _loop("FOLD", "f", s.folds, body), False)
+    loops = _loop("GROUP", "g", s.row_groups, _loop("FOLD", "f", s.folds, body), False)
     if channel_groups > 1:
         loops = _loop("CHANNELS", "c", channel_groups, loops, False)
-    loops = _loop("PLACE", "p", s.places // channel_groups, loops, False)
+    loops = _loop("PLACE", "p", s.places, loops, False)
     return [*vector, *_array(total, fold.pe), *loops]
 
 

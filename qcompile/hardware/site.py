@@ -1,21 +1,13 @@
-"""What a cost rule may look at: one node of the integer graph, its constant operand, the fabric, and how the node is
-folded.
-"""
+"""What a unit may ask of a node: its folding, its constant operand, the sizes of its sums and windows."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qcompile.cost import memory
-from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
 from qcompile.ir import Graph, Node, Shape, Value, ops
-
-if TYPE_CHECKING:
-    from qcompile.cost.primitives import Fabric
 
 
 @dataclass(frozen=True)
@@ -28,52 +20,27 @@ class Folding:
 
 @dataclass(frozen=True)
 class Site:
-    """weights: units of the operand that is constant, at index `constant` of the inputs; None where both are data.
-    reloadable: others may take their place.
+    """A node. weights: units of the operand that is constant, at index `constant` of the inputs; None where both are
+    data.
     """
 
     node: Node
-    fabric: Fabric
     folding: Folding = Folding()
     weights: np.ndarray | None = None
     constant: int = 1
-    reloadable: bool = False
 
     @property
     def data(self) -> Value:
         return self.node.inputs[1 - self.constant if self.weights is not None else 0]
 
-    @property
-    def outputs(self) -> int:
-        return self.node.output.type.size
 
-    @property
-    def stored(self) -> int:
-        """Bits of a constant in a memory."""
-        return memory.stored(self.node.inputs[self.constant].type.codes, self.weights, self.reloadable)[0]
-
-
-def site(graph: Graph, node: Node, fabric: Fabric, folding: Folding = Folding()) -> Site:
+def site(graph: Graph, node: Node, folding: Folding = Folding()) -> Site:
     """The site of a node; constants are found by their producers."""
     for index, value in enumerate(node.inputs):
         made = graph.producers.get(value.name)
         if made is not None and isinstance(made.op, ops.Constant):
-            return Site(node, fabric, folding, made.op.units.data.reshape(value.type.shape), index, made.op.reloadable)
-    return Site(node, fabric, folding)
-
-
-def bits(fmt: Format | None) -> int:
-    """Bits of a format's units as a two's-complement (or unsigned) integer: what adders and multipliers see."""
-    if isinstance(fmt, Minifloat):
-        return max(abs(int(fmt.max_units)), abs(int(fmt.min_units))).bit_length() + int(fmt.signed)
-    if isinstance(fmt, Bipolar):
-        return 2
-    assert isinstance(fmt, FixedPoint)
-    return fmt.width
-
-
-def signed(fmt: Format | None) -> bool:
-    return bool(getattr(fmt, "signed", True))
+            return Site(node, folding, made.op.units.data.reshape(value.type.shape), index)
+    return Site(node, folding)
 
 
 def rows_of(s: Site) -> tuple[np.ndarray, int]:
@@ -86,7 +53,7 @@ def rows_of(s: Site) -> tuple[np.ndarray, int]:
         rows = w.reshape(-1, 1).T if w.ndim == 1 else np.swapaxes(w, -1, -2).reshape(-1, w.shape[-2])
     else:
         rows = w.reshape(-1, w.shape[-1])
-    return rows, s.outputs // max(1, rows.shape[0])
+    return rows, s.node.output.type.size // max(1, rows.shape[0])
 
 
 def terms(node: Node) -> int:
@@ -118,10 +85,3 @@ def slides(node: Node) -> bool:
     return not isinstance(node.op, ops.MatMul) and (
         math.prod(kernel_of(node)) > 1 or any(s > 1 for s in node.op.strides)
     )
-
-
-def elements_of_rows(s: Site) -> np.ndarray:
-    """How many elements of a Map use each of its parameter rows."""
-    op: ops.Map = s.node.op
-    index = np.broadcast_to(op.index.data, s.node.output.type.shape)
-    return np.bincount(np.asarray(index, dtype=np.int64).ravel(), minlength=op.coeffs.data.shape[1])

@@ -1,0 +1,111 @@
+"""What hardware takes on a part: a network of processes and the FIFOs between them, or layers that are unrolled. What
+it predicts: logic synthesis of the emitted hardware, before placement.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from qcompile import parts
+from qcompile.cost import primitives as hw
+from qcompile.cost.devices import Device
+from qcompile.cost.estimate import STAGE, UNCERTAINTY, layer_cost
+from qcompile.cost.price import price
+from qcompile.cost.resources import Estimate, LayerCost, Resources, together
+from qcompile.hardware.network import Network, Stage, with_window
+from qcompile.hardware.timing import Schedule
+from qcompile.hardware.units import Buffered, Window, unrolled
+from qcompile.ir import Graph, ops
+from qcompile.parts import Part, bits
+
+
+def of_network(graph: Graph, network: Network, plan: Schedule, device: Device) -> Estimate:
+    """Per layer and in total; latency and interval of the total are those of the token model."""
+    fabric = hw.fabric(device)
+    layers = [
+        layer(graph, s, fabric, cycles)
+        for s, cycles in zip(network.stages, plan.cycles, strict=True)
+        if s.node is not None and not isinstance(s.unit, Window)
+    ]
+    plumbing = together(price(s.parts(), fabric) for s in network.stages if s.node is None)
+    fifos = together(
+        price(parts.Fifo(depth, stream.bits), fabric)
+        for stream, depth in zip(network.streams, plan.depth, strict=True)
+        if depth > 1
+    )
+    streams = LayerCost("streams", "FIFO", replace(plumbing + fifos, latency=0, interval=1))
+    area = together(one.cost for one in (*layers, streams))
+    return Estimate(device.name, STAGE, (*layers, streams), replace(area, latency=plan.latency, interval=plan.interval))
+
+
+def layer(graph: Graph, stage: Stage, fabric: hw.Fabric, cycles: int) -> LayerCost:
+    """Of one process that works for so many cycles on a frame, and of the window in front of it."""
+    assert stage.node is not None
+    window = (price(u.parts(), fabric) for u in with_window(stage.node, stage.unit)[:-1])
+    cost = together((*window, price(stage.parts(), fabric)))
+    return layer_cost(graph, stage.node, replace(cost, latency=cycles, interval=max(1, cycles)))
+
+
+def of_pipeline(graph: Graph, device: Device, clock_ns: float, port_cycles: int = 1) -> Estimate:
+    """All layers unrolled in one pipeline that takes inputs every `port_cycles`. Registers are cut where delays pass
+    the usable part of the period.
+    """
+    fabric, period = hw.fabric(device), clock_ns * (1 - UNCERTAINTY)
+    arrival, layers = {v.name: 0.0 for v in graph.inputs}, []
+    waiting: dict[str, float] = {}
+    for node in graph.nodes:
+        data = [v for v in node.inputs if v.name in arrival]
+        if not data:  # constants
+            continue
+        unit = unrolled(node, graph)
+        cost = price(unit.parts(), fabric)
+        start = max(arrival[v.name] for v in data)
+        for value in data:  # numbers that wait for later ones need registers too
+            delayed = _stage(start, period) - _stage(arrival[value.name], period)
+            waiting[value.name] = max(waiting.get(value.name, 0), delayed * value.type.size * bits(value.type.format))
+        arrival[node.output.name] = start + cost.delay_ns
+        stages = _stage(start + cost.delay_ns, period) - _stage(start, period)
+        registers = stages * unit.registers
+        if cost.lut or cost.dsp or cost.bram18 or registers:
+            found = replace(cost, ff=cost.ff + registers, latency=stages, interval=port_cycles)
+            layers.append(layer_cost(graph, node, found))
+    outputs = sum(v.type.size * bits(v.type.format) for v in graph.outputs)
+    # Numbers that wait for others, and the results.
+    waits = Resources(ff=sum(waiting.values()) + outputs, interval=port_cycles)
+    layers.append(LayerCost("registers", "Register", waits))
+    area = together(layer.cost for layer in layers)
+    latency = (
+        max((_stage(arrival[v.name], period) for v in graph.outputs if v.name in arrival), default=0) + port_cycles
+    )
+    return Estimate(device.name, STAGE, tuple(layers), replace(area, latency=latency, interval=port_cycles))
+
+
+def _stage(at_ns: float, period: float) -> int:
+    return math.floor(at_ns / period + 1e-9)
+
+
+def of_loops(graph: Graph, device: Device) -> Estimate:
+    """Layers that stay loops and follow one another, one product, term or element an iteration: results lie in
+    memories.
+    """
+    fabric = hw.fabric(device)
+    layers = []
+    for node in graph.nodes:
+        if not isinstance(node.op, (ops.Constant, ops.Reshape)):
+            unit = Buffered.rolled(node, graph)
+            cost = price(unit.parts(), fabric)
+            layers.append(layer_cost(graph, node, replace(cost, latency=unit.cycles, interval=max(1, unit.cycles))))
+    cycles = sum(layer.cost.latency for layer in layers)
+    total = replace(together(layer.cost for layer in layers), latency=cycles, interval=max(1, cycles))
+    return Estimate(device.name, STAGE, tuple(layers), total)
+
+
+def in_logic(made: Iterable[Part], fabric: hw.Fabric) -> bool:
+    """Whether no product of numbers that vary belongs in DSP blocks."""
+    products = {leaf for part in made for _, leaf in parts.leaves(part) if isinstance(leaf, PRODUCTS)}
+    return not any(price(product, fabric).dsp for product in products)
+
+
+PRODUCTS = (parts.Multiplier, parts.SummedProducts)

@@ -1,0 +1,221 @@
+"""Buffered unit: what no streaming unit is for. Data go into memories first; loops of one product, term or element an
+iteration follow, then the result leaves, an element a cycle.
+
+A new operator is one `_loops` rule: its loops, what an iteration of them is made of, and the memories that it needs
+beside those of its operands and of the results of its loops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from qcompile import parts
+from qcompile.formats import Format
+from qcompile.hardware.memory import operand
+from qcompile.hardware.site import Folding, terms
+from qcompile.hardware.units.matvec import sums
+from qcompile.hardware.units.pool import gather
+from qcompile.hardware.units.requant import Requant
+from qcompile.hardware.units.unit import Traffic, Unit, constants_of
+from qcompile.ir import Graph, Node, Shape, Value, ops
+from qcompile.parts import Part, Rom, chain, width
+from qcompile.sim.structure import padded_axes
+
+
+@dataclass(frozen=True)
+class Loops:
+    """What a layer does between its last read and its first write.
+
+    passes: (iterations, elements of the result) of its loops, one after the other; body: what an iteration is made of;
+    kept: memories beside those of the operands. What is worked on element by element, or only moved, is so while it is
+    written: it has no passes.
+    """
+
+    passes: tuple[tuple[int, int], ...]
+    body: Part
+    kept: tuple[Rom, ...]
+
+    @property
+    def cycles(self) -> int:
+        return sum(iterations for iterations, _ in self.passes)
+
+
+@dataclass(frozen=True)
+class Buffered(Unit):
+    """reads: elements of every input stream; writes: elements of the output stream; shape: of the result; operands:
+    their memories.
+    """
+
+    reads: tuple[int, ...]
+    writes: int
+    shape: Shape
+    operands: tuple[Rom, ...]
+    loops: Loops
+
+    name: ClassVar[str] = "whole"
+
+    @classmethod
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> Buffered:
+        """Any node."""
+        streamed = tuple(
+            v.type.size for v, known in zip(node.inputs, constants_of(graph, node), strict=True) if not known
+        )
+        operands = tuple(Rom(v.type.size, _operand_bits(graph, v)) for v in node.inputs)
+        return cls(streamed, node.output.type.size, node.output.type.shape, operands, loops(node))
+
+    @classmethod
+    def rolled(cls, node: Node, graph: Graph) -> Buffered:
+        """The same loops where layers follow one another on memories: nothing arrives or leaves as a stream, and every
+        result has a memory.
+        """
+        constants = (v for v, known in zip(node.inputs, constants_of(graph, node), strict=True) if known)
+        operands = tuple(Rom(v.type.size, _operand_bits(graph, v)) for v in constants)
+        made, size = loops(node), node.output.type.size
+        if not made.passes:
+            made = Loops(((size, size),), made.body, (Rom(size, width(node.output.type.format)),))
+        return cls((), 0, node.output.type.shape, operands, made)
+
+    @property
+    def lanes(self) -> tuple[int, int]:
+        return 1, 1  # a memory takes an element a cycle
+
+    @property
+    def cycles(self) -> int:
+        return max(self.reads, default=0) + self.loops.cycles + self.writes
+
+    def traffic(self) -> Traffic:
+        start = max(self.reads, default=0) + self.loops.cycles
+        return Traffic(tuple(np.arange(n) for n in self.reads), start + np.arange(self.writes), self.cycles)
+
+    def parts(self) -> Part:
+        around = parts.counters(*self.shape), parts.Handshake()
+        return parts.beside(self.loops.body, *around, *self.operands, *self.loops.kept)
+
+
+def _operand_bits(graph: Graph, value: Value) -> int:
+    """Of an element of an operand in its memory."""
+    made = graph.producers.get(value.name)
+    if made is not None and isinstance(made.op, ops.Constant):
+        return operand(value.type.codes, made.op.units.data, made.op.reloadable)[0]
+    return width(value.type.format)
+
+
+# --- loops of the operators
+
+REARRANGING = (ops.Reshape, ops.Transpose, ops.Take)
+LOOPS: dict[type[Any], Callable[[Node], Loops]] = {}
+
+
+def loops(node: Node) -> Loops:
+    """Of the operator of a node."""
+    return LOOPS[type(node.op)](node)
+
+
+def _loops(*kinds: type[Any]) -> Callable[[Callable[[Node], Loops]], Callable[[Node], Loops]]:
+    def register(rule: Callable[[Node], Loops]) -> Callable[[Node], Loops]:
+        LOOPS.update(dict.fromkeys(kinds, rule))
+        return rule
+
+    return register
+
+
+def _in_turn(node: Node, passes: list[tuple[int, int]], body: Part) -> Loops:
+    """Loops whose results lie in memories."""
+    return Loops(tuple(passes), body, tuple(Rom(n, width(node.output.type.format)) for _, n in passes))
+
+
+@_loops(*REARRANGING)
+def _moved(node: Node) -> Loops:
+    return Loops((), parts.NOTHING, ())
+
+
+@_loops(ops.Constant)
+def _constant(node: Node) -> Loops:
+    value = node.output
+    return Loops((), parts.NOTHING, (Rom(value.type.size, operand(value.type.codes, node.op.units.data)[0]),))
+
+
+@_loops(ops.Map)
+def _mapped(node: Node) -> Loops:
+    return Loops((), Requant.behind(node, 1).parts(), ())
+
+
+@_loops(ops.Mul)
+def _multiplied(node: Node) -> Loops:
+    return Loops((), parts.Multiplier(*_formats(node)), ())
+
+
+@_loops(ops.Concat)
+def _joined(node: Node) -> Loops:
+    size = node.output.type.size
+    return _in_turn(node, [(size, size)], parts.NOTHING)
+
+
+@_loops(ops.Pad)
+def _bordered(node: Node) -> Loops:
+    """Axis by axis."""
+    shape, passes = list(node.inputs[0].type.shape), []
+    for axis in padded_axes(node.op):
+        shape[axis] = node.output.type.shape[axis]
+        passes.append((math.prod(shape), math.prod(shape)))
+    return _in_turn(node, passes, parts.NOTHING)
+
+
+@_loops(ops.MatMul, ops.Conv)
+def _summed(node: Node) -> Loops:
+    (data, weights), count = _formats(node), max(2, terms(node))
+    acc, size = parts.bits(node.output.type.format), node.output.type.size
+    return _in_turn(node, [(size * terms(node), size)], sums(1, count, 1, 1, data, weights, acc))
+
+
+@_loops(ops.SumPool, ops.MaxPool, ops.ArgMax)
+def _gathered(node: Node) -> Loops:
+    size = node.output.type.size
+    return _in_turn(node, [(size * terms(node), size)], _gather(node, not isinstance(node.op, ops.SumPool)))
+
+
+@_loops(ops.ReduceSum, ops.ReduceMax)
+def _reduced(node: Node) -> Loops:
+    """The last axes first; neighbouring axes go in one pass."""
+    op, shape, passes = node.op, list(node.inputs[0].type.shape), []
+    before = math.prod(shape)
+    for axis in sorted(op.axes, reverse=True):
+        shape[axis] = 1
+        if axis - 1 not in op.axes:
+            passes.append((before, math.prod(shape)))
+            before = math.prod(shape)
+    return _in_turn(node, passes, _gather(node, isinstance(op, ops.ReduceMax)))
+
+
+def _gather(node: Node, largest: bool) -> Part:
+    one = gather(_formats(node)[0], parts.bits(node.output.type.format), largest)
+    return parts.beside(one, parts.counters(terms(node)))
+
+
+@_loops(ops.IntSoftmax)
+def _softmax(node: Node) -> Loops:
+    """Three passes over a row: maximum, sum, quotients."""
+    op, (data,), out = node.op, node.inputs, node.output
+    last, size, number = data.type.shape[-1], out.type.size, parts.bits(data.type.format)
+    entry = max(1, int(op.table.data.max()).bit_length())
+    total = entry + (last - 1).bit_length()
+    body = parts.beside(
+        parts.Maximum(2, number),
+        parts.Adder(number + 1),
+        parts.ConstantMultipliers(np.array([op.mul]), number + 1),
+        parts.Rom(op.table.data.size, entry),
+        parts.Accumulator(total),
+        parts.Times(width(out.type.format), chain(parts.Adder(total + 1), parts.Mux(2, entry + 1))),
+        parts.Fifo(last, entry),
+    )
+    kept = Rom(size, width(out.type.format)), Rom(last, entry)
+    return Loops(((size, size),) * 3, body, kept)
+
+
+def _formats(node: Node) -> tuple[Format, ...]:
+    return tuple(v.type.codes for v in node.inputs)

@@ -1,0 +1,49 @@
+"""Depthwise unit: a filter per channel, `pe` channels a cycle, behind a window."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from qcompile import parts
+from qcompile.formats import Format
+from qcompile.hardware.memory import stored
+from qcompile.hardware.site import Folding
+from qcompile.hardware.units.matvec import depthwise, storable, sums, weight_memory
+from qcompile.hardware.units.pool import Channelwise
+from qcompile.hardware.units.unit import constants_of
+from qcompile.ir import Graph, Node, ops
+from qcompile.parts import Part
+
+
+@dataclass(frozen=True)
+class Depthwise(Channelwise):
+    """channels: filters, of `terms` weights of `stored` bits each; accumulator: bits of a sum."""
+
+    data: Format
+    weights: Format
+    stored: int
+    accumulator: int
+
+    name: ClassVar[str] = "depthwise"
+
+    @classmethod
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> Depthwise | None:
+        """A Conv of a single sample with as many groups as channels and filters."""
+        if not isinstance(node.op, ops.Conv) or constants_of(graph, node) != (False, True) or not depthwise(node):
+            return None
+        data, weights = node.inputs
+        if data.type.shape[0] != 1 or not storable(weights):
+            return None
+        made = graph.producers[weights.name].op
+        bits = stored(weights.type.codes, made.units.data, made.reloadable)[0]
+        channels, terms = weights.type.shape[0], math.prod(weights.type.shape[1:])
+        formats = data.type.codes, weights.type.codes
+        places = node.output.type.size // channels
+        return cls(channels, terms, places, folding.pe, *formats, bits, parts.bits(node.output.type.format))
+
+    def parts(self) -> Part:
+        inside = sums(self.channels, self.terms, self.pe, 1, self.data, self.weights, self.accumulator)
+        memory = weight_memory(self.channels, self.terms, self.pe, 1, self.stored)
+        return parts.beside(inside, parts.counters(self.places, self.channels), parts.Handshake(), memory)

@@ -1,0 +1,150 @@
+"""Matrix-vector unit: products with constant weights, `pe` rows and `simd` columns a cycle (MatMul, Conv behind a
+window).
+
+cycles = vectors * (rows / pe) * (columns / simd), the folding of FINN (Umuroglu et al. 2017, section 4).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from qcompile import parts
+from qcompile.formats import Bipolar, Format, Minifloat
+from qcompile.hardware.memory import stored
+from qcompile.hardware.site import Folding, groups_of
+from qcompile.hardware.units.unit import Traffic, Unit, channels_of, weights_of
+from qcompile.ir import Graph, Node, Value, ops
+from qcompile.parts import Part, product_bits, product_range, width
+
+
+@dataclass(frozen=True)
+class MatVec(Unit):
+    """rows, columns: of the matrix, all groups together; groups: of rows that have vectors of their own; places: of the
+    result at which all rows are computed; stored: bits of a weight in its memory; accumulator: bits of a sum.
+    """
+
+    rows: int
+    columns: int
+    groups: int
+    places: int
+    pe: int
+    simd: int
+    data: Format
+    weights: Format
+    stored: int
+    accumulator: int
+
+    name: ClassVar[str] = "matvec"
+    accumulates: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> MatVec | None:
+        """A MatMul of two matrices, a Conv of a single sample; depthwise ones have a unit of their own."""
+        made = weights_of(graph, node)
+        if not isinstance(node.op, (ops.MatMul, ops.Conv)) or made is None or not storable(node.inputs[1]):
+            return None
+        data, weights = node.inputs
+        if isinstance(node.op, ops.MatMul):
+            if len(weights.type.shape) != 2 or len(data.type.shape) != 2:
+                return None
+            columns, rows = weights.type.shape
+        else:
+            if data.type.shape[0] != 1 or data.name in graph.producers and _constant(graph, data) or depthwise(node):
+                return None
+            rows, columns = weights.type.shape[0], math.prod(weights.type.shape[1:])
+        bits = stored(weights.type.codes, made.units.data, made.reloadable)[0]
+        formats = data.type.codes, weights.type.codes
+        places = node.output.type.size // rows
+        accumulator = parts.bits(node.output.type.format)
+        return cls(rows, columns, groups_of(node), places, folding.pe, folding.simd, *formats, bits, accumulator)
+
+    @staticmethod
+    def limits(node: Node) -> Folding:
+        groups = groups_of(node)
+        return Folding(channels_of(node.output) // groups, node.inputs[0].type.shape[1] // groups)
+
+    @staticmethod
+    def wide(node: Node) -> tuple[Value, ...]:
+        return ()
+
+    @property
+    def lanes(self) -> tuple[int, int]:
+        return self.simd, self.pe
+
+    @property
+    def vectors(self) -> int:
+        return self.places * self.groups
+
+    @property
+    def row_groups(self) -> int:
+        """Of the rows of a vector: `pe` at a time."""
+        return self.rows // self.groups // self.pe
+
+    @property
+    def folds(self) -> int:
+        """Of a row: `simd` columns at a time."""
+        return self.columns // self.simd
+
+    @property
+    def cycles(self) -> int:
+        return self.vectors * self.row_groups * self.folds
+
+    def traffic(self) -> Traffic:
+        """A vector is read during the first group of rows and kept for the others."""
+        start = np.arange(self.vectors)[:, None] * (self.row_groups * self.folds)
+        reads = start + np.arange(self.folds)
+        writes = start + np.arange(self.row_groups) * self.folds + self.folds - 1
+        return Traffic((reads.ravel(),), writes.ravel(), self.cycles)
+
+    def parts(self) -> Part:
+        inside = sums(self.rows, self.columns, self.pe, self.simd, self.data, self.weights, self.accumulator)
+        memories: list[Part] = [weight_memory(self.rows, self.columns, self.pe, self.simd, self.stored)]
+        if self.row_groups > 1:
+            memories.append(parts.Fifo(self.folds, self.simd * width(self.data)))
+        around = parts.counters(self.places, self.groups), parts.Handshake()
+        return parts.beside(inside, *around, *memories)
+
+
+def _constant(graph: Graph, value: Value) -> bool:
+    return isinstance(graph.producers[value.name].op, ops.Constant)
+
+
+def depthwise(node: Node) -> bool:
+    """Whether a Conv has one filter per channel, which sees that channel alone."""
+    return 1 < node.op.groups == node.inputs[0].type.shape[1] == node.inputs[1].type.shape[0]
+
+
+def storable(weights: Value) -> bool:
+    """Whether a weight fits in a word of a ROM."""
+    fmt = weights.type.format
+    return fmt is not None and (isinstance(fmt, (Minifloat, Bipolar)) or fmt.width <= 32)
+
+
+def weight_memory(rows: int, columns: int, pe: int, simd: int, stored: int) -> parts.Rom:
+    """A word holds the weights of a cycle."""
+    return parts.Rom(-(-rows // pe) * -(-columns // simd), pe * simd * stored)
+
+
+def sums(rows: int, columns: int, pe: int, simd: int, data: Format, weights: Format, accumulator: int) -> Part:
+    """The inside of a unit to which the vector comes again for every group of rows: products, sums, counters."""
+    folds = -(-columns // simd)
+    signs = isinstance(data, Bipolar) and isinstance(weights, Bipolar)
+    turned = parts.sign_magnitude(data, weights)
+    one = 1 if signs else product_bits(data, weights)
+    minus = not signs and product_range(data, weights)[0] < 0
+    row: list[Part] = [parts.SummedProducts(simd, data, weights)]
+    if turned and simd > 1:
+        row.append(parts.Times(simd, parts.Adder(one)))
+    row.append(parts.AdderTree(simd, one))
+    if folds > 1:
+        row.append(parts.Accumulator(accumulator, one + (simd - 1).bit_length(), minus, turned and simd == 1))
+    else:
+        row.append(parts.Register(accumulator))
+    if signs:  # twice the count less a constant, whose low zeros are wires
+        row.append(parts.Adder(accumulator - (columns & -columns).bit_length() + 1))
+    steps = parts.counters(-(-rows // pe) * folds, folds)
+    return parts.beside(parts.Times(pe, parts.chain(*row)), parts.Register(simd * width(data)), steps)

@@ -1,0 +1,235 @@
+"""Requantization unit: accumulators to codes by the implementation that lowering chose, `pe` elements a cycle; and the
+same of unrolled layers, whose parameters are constants of the logic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from qcompile import parts
+from qcompile.formats import Format, Minifloat
+from qcompile.hardware.site import Folding
+from qcompile.hardware.units.unit import Traffic, Unit, alike, token_by_token
+from qcompile.ir import Graph, Node, ops
+from qcompile.parts import Part, bits, chain, integer_bits, width
+
+
+@dataclass(frozen=True)
+class Requant(Unit):
+    """elements: of the result; inputs: formats of the accumulators that are combined."""
+
+    op: ops.Map
+    inputs: tuple[Format, ...]
+    elements: int
+    pe: int
+
+    name: ClassVar[str] = "map"
+
+    @classmethod
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> Requant | None:
+        """A Map of data of the shape of its result."""
+        return cls.behind(node, folding.pe) if isinstance(node.op, ops.Map) and alike(graph, node) else None
+
+    @classmethod
+    def behind(cls, node: Node, pe: int) -> Requant:
+        """Of any Map, its elements `pe` at a time: what joins the unit in front of it, or reads from memories."""
+        return cls(node.op, tuple(v.type.codes for v in node.inputs), node.output.type.size, pe)
+
+    @property
+    def lanes(self) -> tuple[int, int]:
+        return self.pe, self.pe
+
+    @property
+    def cycles(self) -> int:
+        return -(-self.elements // self.pe)
+
+    def traffic(self) -> Traffic:
+        return token_by_token(self.cycles, len(self.inputs))
+
+    @property
+    def accumulator(self) -> int:
+        """Bits of A = sum_i coeffs[i] * acc_i."""
+        return combined_bits(self.op, self.inputs)
+
+    def parts(self) -> Part:
+        """Parameters that differ come from ROMs, those that are alike for all elements are constants of the logic."""
+        op, acc = self.op, self.accumulator
+        if op.coeffs.data.shape[1] == 1:
+            one = element(op.impl, acc, op.quantize.format, np.zeros(1, dtype=np.int64))
+            return parts.Times(self.pe, chain(self._combination(), one))
+        return chain(self._combination(), _variable(op, acc, self.pe))
+
+    def _combination(self) -> Part:
+        """sum_i coeffs[i] * acc_i with multipliers that vary, where there is anything to combine."""
+        found: list[Part] = []
+        for fmt, coeffs in zip(self.inputs, self.op.coeffs.data, strict=True):
+            wide = max(abs(int(c)) for c in (coeffs.min(), coeffs.max())).bit_length()
+            found.append(parts.Decoder(fmt))
+            if wide > 1:
+                found.append(parts.IntegerMultiplier(wide + 1, bits(fmt)))
+        adders = parts.Times(len(self.inputs) - 1, parts.Adder(self.accumulator))
+        return parts.Times(self.pe, chain(parts.beside(*found), adders))
+
+
+def combined_bits(op: ops.Map, inputs: tuple[Format, ...]) -> int:
+    """Bits of a sum of accumulators of these formats times the coefficients of a Map."""
+    ends = [parts.value_range(fmt) for fmt in inputs]
+    most = [(int(c.min()), int(c.max())) for c in op.coeffs.data]
+    corners = [[x * c for x in end for c in cs] for end, cs in zip(ends, most, strict=True)]
+    return integer_bits(sum(map(min, corners)), sum(map(max, corners)))
+
+
+# --- constants in the logic: an element for every parameter row
+
+Element = Callable[[Any, int, Format, np.ndarray], Part]
+
+
+def element(impl: Any, acc: int, fmt: Format, rows: np.ndarray) -> Part:
+    """One element for each of these parameter rows. acc: bits of the accumulator; fmt: of the result."""
+    return _ELEMENTS[type(impl)](impl, acc, fmt, rows)
+
+
+def _counted(impl: ops.Thresholds, acc: int, fmt: Format, rows: np.ndarray) -> Part:
+    """Comparators of a row, and those bits of the code that are no bit of the count nor the inverse of one."""
+    return parts.Beside(tuple(_counted_row(impl, acc, fmt, row) for row in rows.tolist()))
+
+
+def _counted_row(impl: ops.Thresholds, acc: int, fmt: Format, row: int) -> Part:
+    cuts, values = steps(impl, row)
+    if not len(cuts):
+        return parts.NOTHING
+    made = _made_bits(fmt, tuple(values.tolist()))
+    if impl.search:
+        return parts.Search(impl.cuts.data.shape[1], acc, made)
+    count = parts.Comparators(cuts, acc)
+    return chain(count, parts.Table(len(cuts).bit_length(), made)) if made else count
+
+
+@lru_cache(maxsize=64)
+def _made_bits(fmt: Format, values: tuple[int, ...]) -> int:
+    """Bits of the codes of these units, in order, that are neither constant nor a bit of the position nor the inverse
+    of one.
+    """
+    codes = np.asarray(fmt.encode(np.array(values, dtype=object)), dtype=np.int64 if width(fmt) <= 62 else object)
+    counts = [np.arange(len(codes)) >> i & 1 for i in range((len(codes) - 1).bit_length())]
+    return sum(1 for i in range(width(fmt)) if np.ptp(bit := codes >> i & 1) and all(np.ptp(bit ^ c) for c in counts))
+
+
+def steps(impl: ops.Thresholds, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """(cuts, values) of a row where the value changes: rows with fewer steps than others are filled up."""
+    cuts, values = impl.cuts.data[row], impl.values.data[row]
+    changes = np.asarray(values[1:] != values[:-1])
+    return cuts[changes], np.concatenate([values[:1], values[1:][changes]])
+
+
+def _looked_up(impl: ops.Table, acc: int, fmt: Format, rows: np.ndarray) -> Part:
+    known = (parts.Table(table_bits(impl), width(fmt), addressed(impl, row, fmt)) for row in rows.tolist())
+    return parts.Beside(tuple(known))
+
+
+def table_bits(impl: ops.Table) -> int:
+    """Address bits of a row: the low bits of the accumulator tell its numbers apart."""
+    return max(1, (impl.values.data.shape[1] - 1).bit_length())
+
+
+def addressed(impl: ops.Table, row: int, fmt: Format) -> np.ndarray | None:
+    """Codes of a row by the low bits of the accumulator; the last one where nothing is read. None for codes beyond
+    64-bit integers.
+    """
+    if width(fmt) > 62:
+        return None
+    codes = np.asarray(fmt.encode(impl.values.data[row]), dtype=np.int64) & ((1 << width(fmt)) - 1)
+    out = np.full(1 << table_bits(impl), codes[-1])
+    out[(impl.first + np.arange(len(codes))) % len(out)] = codes
+    return out
+
+
+def _scaled(impl: ops.MulAddShift, acc: int, fmt: Format, rows: np.ndarray) -> Part:
+    segments = impl.mul.data.shape[1]
+    limits = impl.lo.data[rows, None], impl.hi.data[rows, None]
+    scale = parts.MulAddShift(impl.mul.data[rows], impl.add.data[rows], impl.shift.data[rows], *limits, acc)
+    affine = parts.beside(scale, parts.TieTests(impl.tie.data[rows]))
+    if segments == 1:
+        return affine
+    words = parts.Times(len(rows), parts.Mux(segments, width(fmt)))
+    return chain(affine, parts.beside(parts.Comparators(impl.breaks.data[rows], acc), words))
+
+
+def _normalised(impl: ops.FloatRound, acc: int, fmt: Format, rows: np.ndarray) -> Part:
+    each = [slice(row, row + 1) for row in rows.tolist()]
+    rounded = (
+        chain(parts.ConstantAdder(int(impl.add.data[one][0]), round_bits(impl, acc, one)), rounder(impl, fmt, acc, one))
+        for one in each
+    )
+    return chain(parts.ConstantMultipliers(impl.mul.data[rows], acc), parts.Beside(tuple(rounded)))
+
+
+_ELEMENTS: dict[type, Element] = {
+    ops.Thresholds: _counted,
+    ops.Table: _looked_up,
+    ops.MulAddShift: _scaled,
+    ops.FloatRound: _normalised,
+}
+
+
+def round_bits(impl: ops.FloatRound, acc: int, rows: slice) -> int:
+    """Bits of mul * acc + add for any of these rows."""
+    return acc + max(1, int(np.abs(impl.mul.data[rows].astype(object)).max())).bit_length()
+
+
+def rounder(impl: ops.FloatRound, fmt: Format, acc: int, rows: slice = slice(None)) -> Part:
+    """mul * acc + add, which is there already, over 2**shift to a code of a minifloat, for any of these rows."""
+    assert isinstance(fmt, Minifloat)
+    mul, add, shift = (p.data[rows].astype(object) for p in (impl.mul, impl.add, impl.shift))
+    # Where the addend has ones below every product no sum is a tie: the bits that are dropped need not be looked at.
+    ties = impl.even and any(m == 0 or a % (m & -m) == 0 for m, a in zip(mul.tolist(), add.tolist(), strict=True))
+    return parts.MinifloatRound(round_bits(impl, acc, rows), fmt.exponent, fmt.mantissa, int(shift.min()), ties)
+
+
+# --- parameters from ROMs of one word per row
+
+
+def _variable(op: ops.Map, acc: int, pe: int) -> Part:
+    """`pe` elements."""
+    impl, out, rows = op.impl, width(op.quantize.format), op.coeffs.data.shape[1]
+    depth = -(-rows // pe)
+    if isinstance(impl, ops.Thresholds) and impl.search:
+        return parts.Times(pe, _variable_search(impl, acc, out, depth))
+    if isinstance(impl, ops.Thresholds):
+        cuts = impl.cuts.data.shape[1]
+        logic = chain(parts.Times(cuts, parts.Adder(acc)), parts.AdderTree(cuts, 1))
+        return parts.beside(parts.Times(pe, logic), parts.Rom(depth, pe * cuts * acc))
+    if isinstance(impl, ops.Table):
+        return parts.Times(pe, parts.Rom(impl.values.data.shape[1] * rows, out))
+    assert isinstance(impl, (ops.MulAddShift, ops.FloatRound))
+    m, b, shift = (_span(x) for x in (impl.mul.data, impl.add.data, impl.shift.data))
+    spread = int(impl.shift.data.max()) - int(impl.shift.data.min()) + 1
+    logic = chain(
+        parts.IntegerMultiplier(m, acc),
+        parts.Adder(m + acc),
+        *([parts.Shifter(m + acc, spread)] if spread > 1 else []),
+        rounder(impl, op.quantize.format, acc)
+        if isinstance(impl, ops.FloatRound)
+        else parts.Clamp(acc, int(impl.lo.data.min()), int(impl.hi.data.max())),
+    )
+    segments = impl.mul.data.shape[1] if isinstance(impl, ops.MulAddShift) else 1
+    memory = parts.Rom(depth, pe * segments * (m + b + (shift if spread > 1 else 0)))
+    return parts.beside(parts.Times(pe, logic), memory)
+
+
+def _variable_search(impl: ops.Thresholds, acc: int, out: int, rows: int) -> Part:
+    """A binary search for one element: a memory and a comparison per step, a memory of the results."""
+    found: list[Part] = []
+    for step in range(impl.cuts.data.shape[1].bit_length()):
+        found += [parts.Rom(rows << step, acc), parts.Adder(acc)]
+    return chain(*found, parts.Rom(rows * impl.values.data.shape[1], out))
+
+
+def _span(x: np.ndarray) -> int:
+    """Signed bits of the numbers in an array."""
+    return max(abs(int(x.min())), abs(int(x.max()))).bit_length() + 1

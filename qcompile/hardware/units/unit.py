@@ -1,0 +1,104 @@
+"""What every unit of a network of processes says of itself: which nodes it is for, how far it folds, when it reads and
+writes tokens, and what it is made of.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from qcompile.hardware.site import Folding
+from qcompile.ir import Graph, Node, Value, ops
+from qcompile.parts import Part
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Iterations in which tokens are read (per input stream) and written (all outputs alike), ascending; and how many
+    iterations there are.
+    """
+
+    reads: tuple[np.ndarray, ...]
+    writes: np.ndarray
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A process: a loop that may read and write one token per stream in an iteration; without waiting, an iteration
+    takes a cycle. All numbers are final; no text, tool or device is in it.
+    """
+
+    name: ClassVar[str]
+    """In names of processes."""
+    accumulates: ClassVar[bool] = False
+    """Whether it adds up the terms of windows: its folding is chosen, a Map that alone reads its result joins it."""
+
+    @classmethod
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> Unit | None:
+        """The unit for a node; None where it is not for this unit."""
+        return None
+
+    @staticmethod
+    def limits(node: Node) -> Folding:
+        """Outputs and terms of a node: pe divides the first, simd the second."""
+        return Folding(channels_of(node.output), 1)
+
+    @staticmethod
+    def wide(node: Node) -> tuple[Value, ...]:
+        """The inputs whose tokens have `pe` elements."""
+        return node.inputs
+
+    @property
+    def lanes(self) -> tuple[int, int]:
+        """Elements in a token that it reads, and in one that it writes."""
+        raise NotImplementedError
+
+    @property
+    def cycles(self) -> int:
+        """Iterations of a frame."""
+        return self.traffic().iterations
+
+    def traffic(self) -> Traffic:
+        raise NotImplementedError
+
+    def parts(self) -> Part:
+        """All that it is made of: what is priced, and the memories that sources must declare."""
+        raise NotImplementedError
+
+
+def token_by_token(tokens: int, inputs: int) -> Traffic:
+    """Of a unit that reads a token of every input and writes one, in every iteration."""
+    every = np.arange(tokens)
+    return Traffic((every,) * inputs, every, tokens)
+
+
+def channels_of(value: Value) -> int:
+    """Size of axis 1, by which streams are in tokens."""
+    return value.type.shape[1] if len(value.type.shape) > 1 else 1
+
+
+def constants_of(graph: Graph, node: Node) -> tuple[bool, ...]:
+    """Of every input: whether it is constant."""
+    made = [graph.producers.get(v.name) for v in node.inputs]
+    return tuple(m is not None and isinstance(m.op, ops.Constant) for m in made)
+
+
+def weights_of(graph: Graph, node: Node) -> ops.Constant | None:
+    """The constant that is the second operand of a product, if it is one."""
+    made = graph.producers.get(node.inputs[1].name) if len(node.inputs) > 1 else None
+    return made.op if made is not None and isinstance(made.op, ops.Constant) else None
+
+
+def alike(graph: Graph, node: Node) -> bool:
+    """Whether all inputs are data of the shape of the result."""
+    same = all(v.type.shape == node.output.type.shape for v in node.inputs)
+    return same and not any(constants_of(graph, node))
+
+
+def vectors(node: Node, rows: int) -> int:
+    """Places of a result at which so many numbers are computed."""
+    return math.prod(node.output.type.shape) // max(1, rows)

@@ -1,0 +1,158 @@
+"""Unrolled layers of architecture `parallel`: every product, sum and comparison is hardware of its own, all outputs of
+a layer at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qcompile import parts
+from qcompile.formats import Bipolar, Format
+from qcompile.hardware.site import rows_of, site, terms
+from qcompile.hardware.units.requant import combined_bits, element
+from qcompile.ir import Graph, Node, ops
+from qcompile.parts import Part, bits, chain, product_bits, width
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """A layer. registers: bits that a register stage in its middle holds: terms that are not added up yet, at most the
+    inputs of the last adders.
+    """
+
+    made: Part
+    registers: int
+
+    def parts(self) -> Part:
+        return self.made
+
+
+Rule = Callable[[Node, Graph], Part]
+UNITS: dict[type[Any], Rule] = {}
+
+
+def unrolled(node: Node, graph: Graph) -> Unrolled:
+    """The hardware of a node."""
+    narrow = node.output.type.size * bits(node.output.type.format)
+    summing = isinstance(node.op, (ops.MatMul, ops.Conv, ops.SumPool, ops.ReduceSum))
+    return Unrolled(UNITS[type(node.op)](node, graph), narrow * max(1, math.isqrt(terms(node))) if summing else narrow)
+
+
+def _unit(*kinds: type[Any]) -> Callable[[Rule], Rule]:
+    def register(rule: Rule) -> Rule:
+        UNITS.update(dict.fromkeys(kinds, rule))
+        return rule
+
+    return register
+
+
+@_unit(*ops.STRUCTURAL, ops.Constant, ops.Pad)
+def _wires(node: Node, graph: Graph) -> Part:
+    """Wires, and constants that their users have inside."""
+    return parts.NOTHING
+
+
+@_unit(ops.MatMul, ops.Conv)
+def _products(node: Node, graph: Graph) -> Part:
+    """Dot products: constant rows as adder graphs, or a multiplier per product and an adder tree per sum."""
+    s = site(graph, node)
+    outputs = node.output.type.size
+    if s.weights is None:
+        a, b = (v.type.codes for v in node.inputs)
+        count = terms(node)
+        tree = parts.Times(outputs, parts.AdderTree(count, product_bits(a, b)))
+        return chain(parts.Times(outputs * count, parts.Multiplier(a, b)), tree)
+    rows, places = rows_of(s)
+    data = s.data.type.codes
+    low, high = (0, 1) if isinstance(data, Bipolar) else parts.value_range(data)
+    groups = getattr(node.op, "groups", 1)  # groups share no inputs
+    found: list[Part] = [
+        parts.Times(groups * rows.shape[1], parts.Decoder(data)),
+        parts.Beside(tuple(parts.ConstantRows(part, low, high) for part in np.split(rows, groups))),
+    ]
+    if isinstance(data, Bipolar):  # +1 counts as 1 and -1 as 0: the sum is twice the count less a constant
+        found.append(parts.Times(len(rows), parts.Adder(bits(node.output.type.format))))
+    return parts.Times(places, chain(*found))
+
+
+@_unit(ops.Mul)
+def _multiplied(node: Node, graph: Graph) -> Part:
+    s = site(graph, node)
+    if s.weights is None:
+        return parts.Times(node.output.type.size, parts.Multiplier(*(v.type.codes for v in node.inputs)))
+    values = np.broadcast_to(s.weights, node.output.type.shape)
+    return parts.ConstantMultipliers(values, bits(s.data.type.format))
+
+
+@_unit(ops.SumPool, ops.ReduceSum)
+def _sums(node: Node, graph: Graph) -> Part:
+    data = node.inputs[0].type
+    tree = parts.AdderTree(terms(node), bits(data.format))
+    return chain(parts.Times(data.size, parts.Decoder(data.codes)), parts.Times(node.output.type.size, tree))
+
+
+@_unit(ops.MaxPool, ops.ReduceMax)
+def _maxima(node: Node, graph: Graph) -> Part:
+    largest = parts.Maximum(terms(node), width(node.inputs[0].type.format))
+    return parts.Times(node.output.type.size, largest)
+
+
+@_unit(ops.ArgMax)
+def _places(node: Node, graph: Graph) -> Part:
+    """The index goes along with the number through every comparison."""
+    count = terms(node)
+    index = parts.Times(max(0, count - 1), parts.Mux(2, max(1, (count - 1).bit_length())))
+    largest = parts.Maximum(count, width(node.inputs[0].type.format))
+    return parts.Times(node.output.type.size, parts.beside(largest, index))
+
+
+@_unit(ops.Map)
+def _requantized(node: Node, graph: Graph) -> Part:
+    """Per element: the combination of several accumulators, then the implementation that lowering chose."""
+    op: ops.Map = node.op
+    formats = tuple(v.type.codes for v in node.inputs)
+    index = np.broadcast_to(op.index.data, node.output.type.shape)
+    uses = np.bincount(np.asarray(index, dtype=np.int64).ravel(), minlength=op.coeffs.data.shape[1])
+    counts = np.unique(uses[uses > 0]).tolist()
+    acc = combined_bits(op, formats)
+    each = (parts.Times(n, element(op.impl, acc, op.quantize.format, np.flatnonzero(uses == n))) for n in counts)
+    return chain(_combined(op, formats, uses, acc, node.output.type.size), parts.Beside(tuple(each)))
+
+
+def _combined(op: ops.Map, formats: tuple[Format, ...], uses: np.ndarray, acc: int, outputs: int) -> Part:
+    """sum_i coeffs[i] * acc_i: constant multipliers and adders; a single accumulator times one is free."""
+    decode = parts.Beside(tuple(parts.Times(outputs, parts.Decoder(f)) for f in formats))
+    scaled = parts.Beside(
+        tuple(
+            parts.Times(n, parts.ConstantMultipliers(op.coeffs.data[i][uses == n], bits(f)))
+            for i, f in enumerate(formats)
+            for n in np.unique(uses[uses > 0]).tolist()
+        )
+    )
+    adders = parts.Times((len(formats) - 1) * outputs, parts.Adder(acc))
+    return chain(decode, scaled, adders) if len(formats) > 1 else chain(decode, scaled)
+
+
+@_unit(ops.IntSoftmax)
+def _softmax(node: Node, graph: Graph) -> Part:
+    """Maximum, difference, table, sum, and a restoring divider per element."""
+    op, (data,), out = node.op, node.inputs, node.output
+    number, last, outputs = bits(data.type.format), data.type.shape[-1], out.type.size
+    entry = max(1, int(op.table.data.max()).bit_length())
+    rows = outputs // last
+    each = chain(
+        parts.Adder(number + 1),
+        parts.ConstantMultipliers(np.array([op.mul]), number + 1),
+        parts.Table(max(1, (op.table.data.size - 1).bit_length()), entry),
+    )
+    return chain(
+        parts.Times(rows, parts.Maximum(last, number)),
+        parts.Times(outputs, each),
+        parts.Times(rows, parts.AdderTree(last, entry)),
+        parts.Times(outputs, parts.Divider(entry + (last - 1).bit_length() + 1, entry + 1, width(out.type.format))),
+    )

@@ -1,0 +1,378 @@
+"""The parts that hardware is put together from, all their numbers final, and no tool or device in them.
+
+A unit of `hardware` lists its parts; `cost.price` says what a part takes on a fabric, and where hw/rtl has a module
+that is the part, its docstring names it. `Times`, `Chain` and `Beside` put parts together. Widths are in bits,
+depths in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
+
+# --- numbers as hardware reads them
+
+
+def bits(fmt: Format | None) -> int:
+    """Bits of a format's units as a two's-complement (or unsigned) integer: what adders and multipliers see."""
+    if isinstance(fmt, Minifloat):
+        return max(abs(int(fmt.max_units)), abs(int(fmt.min_units))).bit_length() + int(fmt.signed)
+    if isinstance(fmt, Bipolar):
+        return 2
+    assert isinstance(fmt, FixedPoint)
+    return fmt.width
+
+
+def signed(fmt: Format | None) -> bool:
+    """Whether an operand has a sign."""
+    return bool(getattr(fmt, "signed", True))
+
+
+def width(fmt: Format | None) -> int:
+    """Bits of a code: minifloats keep their order when the sign is folded, so comparators need no more."""
+    assert fmt is not None
+    return fmt.width
+
+
+def value_range(fmt: Format | None) -> tuple[int, int]:
+    """Lowest and highest units of a format."""
+    assert fmt is not None
+    return int(fmt.min_units), int(fmt.max_units)
+
+
+def product_range(a: Format | None, b: Format | None) -> tuple[int, int]:
+    """Lowest and highest product of units."""
+    corners = [x * y for x in value_range(a) for y in value_range(b)]
+    return min(corners), max(corners)
+
+
+def integer_bits(lo: int, hi: int) -> int:
+    """Bits of a two's complement number that reaches lo and hi."""
+    return max(hi.bit_length(), (~lo).bit_length() if lo < 0 else 0) + 1
+
+
+def product_bits(a: Format | None, b: Format | None) -> int:
+    """Bits of a product of units, with a sign only where it can be negative."""
+    lo, hi = product_range(a, b)
+    return integer_bits(lo, hi) - (lo >= 0)
+
+
+def factor_bits(fmt: Format | None, with_sign: bool) -> int:
+    """Bits of an operand of a multiplier: an unsigned one takes a zero on top where the other has a sign."""
+    return bits(fmt) + (with_sign and not signed(fmt))
+
+
+def sign_magnitude(data: Format | None, weights: Format | None) -> bool:
+    """Whether products come as sign and magnitude: their sum takes two's complement, an accumulator alone can add and
+    subtract.
+    """
+    return isinstance(data, Minifloat) and isinstance(weights, Minifloat) and product_range(data, weights)[0] < 0
+
+
+# --- putting parts together
+
+
+class Part:
+    """A piece of hardware."""
+
+
+@dataclass(frozen=True)
+class Times(Part):
+    """`count` of a part, side by side; a broken number where a share of it is asked for."""
+
+    count: float
+    part: Part
+
+
+@dataclass(frozen=True)
+class Chain(Part):
+    """One after the other."""
+
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Beside(Part):
+    """Side by side."""
+
+    parts: tuple[Part, ...]
+
+
+NOTHING = Beside(())
+
+
+def chain(*parts: Part) -> Part:
+    return Chain(parts)
+
+
+def beside(*parts: Part) -> Part:
+    return Beside(parts)
+
+
+def leaves(part: Part) -> Iterator[tuple[float, Part]]:
+    """(how many, which) of all parts that are not put together from others."""
+    if isinstance(part, Times):
+        yield from ((part.count * n, leaf) for n, leaf in leaves(part.part))
+    elif isinstance(part, (Chain, Beside)):
+        for inner in part.parts:
+            yield from leaves(inner)
+    else:
+        yield 1, part
+
+
+# --- arithmetic
+
+
+@dataclass(frozen=True)
+class Multiplier(Part):
+    """A product of two numbers that vary, codes of two formats (mul.sv, minifloat_mul.sv)."""
+
+    a: Format
+    b: Format
+
+
+@dataclass(frozen=True)
+class SummedProducts(Part):
+    """`count` products that go into an adder tree: small ones may share its LUTs. Two signs agree or not, which is one
+    bit: their sum is twice the count of those that do less a constant.
+    """
+
+    count: int
+    a: Format
+    b: Format
+
+
+@dataclass(frozen=True)
+class IntegerMultiplier(Part):
+    """A product of two signed integers that vary (mul.sv)."""
+
+    a: int
+    b: int
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantMultipliers(Part):
+    """A number of `width` bits times every constant of an array, each on its own (mul_const.sv)."""
+
+    values: np.ndarray
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantRows(Part):
+    """A constant matrix [rows, columns] times a vector of numbers from `low` to `high`: an adder graph."""
+
+    weights: np.ndarray
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Adder(Part):
+    """A sum or difference of two numbers of `width` bits."""
+
+    width: int
+
+
+@dataclass(frozen=True)
+class ConstantAdder(Part):
+    """A number of `width` bits plus a constant."""
+
+    constant: int
+    width: int
+
+
+@dataclass(frozen=True)
+class AdderTree(Part):
+    """The exact sum of `terms` numbers of `width` bits (adder_tree.sv)."""
+
+    terms: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Accumulator(Part):
+    """A running sum of `width` bits of terms of `term` bits (0: as wide), and the register of the result
+    (accumulator.sv). minus: terms come as sign and magnitude.
+    """
+
+    width: int
+    term: int = 0
+    signed: bool = True
+    minus: bool = False
+
+
+@dataclass(frozen=True)
+class Shifter(Part):
+    """A shift to the left by 0 to `amounts` - 1 (shifter.sv)."""
+
+    width: int
+    amounts: int
+
+
+@dataclass(frozen=True)
+class Mux(Part):
+    """One of `inputs` words (mux.sv)."""
+
+    inputs: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Maximum(Part):
+    """The largest of `count` numbers: a tree of comparisons with a multiplexer each."""
+
+    count: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Divider(Part):
+    """A restoring divider: for each of `quotient` bits a subtracter of `dividend` bits and a multiplexer of `rest`
+    bits.
+    """
+
+    dividend: int
+    rest: int
+    quotient: int
+
+
+@dataclass(frozen=True)
+class Decoder(Part):
+    """A code of a minifloat to its units (minifloat_decode.sv and a shift); codes of other formats are units."""
+
+    format: Format
+
+
+# --- requantization
+
+
+@dataclass(frozen=True, eq=False)
+class Comparators(Part):
+    """How many of these constants a number of `width` bits reaches (thresholds.sv)."""
+
+    cuts: np.ndarray
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Part):
+    """A function of few bits in LUTs (table_lut.sv). contents None: not known."""
+
+    address: int
+    width: int
+    contents: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Search(Part):
+    """A binary search among `cuts` constants of `width` bits: a comparison in every step; `made` bits of the code come
+    from a table of the place found.
+    """
+
+    cuts: int
+    width: int
+    made: int
+
+
+@dataclass(frozen=True, eq=False)
+class MulAddShift(Part):
+    """clamp((mul * acc + add) >> shift) with constants, for every row a circuit (mul_add_shift.sv)."""
+
+    mul: np.ndarray
+    add: np.ndarray
+    shift: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class TieTests(Part):
+    """Whether these numbers of bits are all zero, each on its own."""
+
+    widths: np.ndarray
+
+
+@dataclass(frozen=True)
+class Clamp(Part):
+    """min(max(x, low), high) of a signed number of `width` bits (clamp.sv)."""
+
+    width: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class MinifloatRound(Part):
+    """A number of `width` bits over 2**shift to a code (minifloat_round.sv). even: ties need a look."""
+
+    width: int
+    exponent: int
+    mantissa: int
+    shift: int
+    even: bool
+
+
+# --- memories and control
+
+
+@dataclass(frozen=True)
+class Register(Part):
+    width: int
+
+
+@dataclass(frozen=True)
+class Counter(Part):
+    """A loop counter of `limit` steps: an adder, a comparison and a register; none for a single step."""
+
+    limit: int
+
+
+@dataclass(frozen=True)
+class Handshake(Part):
+    """What a tool puts around a unit: its state machine, and the valid and ready of its streams."""
+
+
+@dataclass(frozen=True)
+class Memory(Part):
+    """`depth` words of `width` bits."""
+
+    depth: int
+    width: int
+
+    @property
+    def bits(self) -> int:
+        return self.depth * self.width
+
+
+@dataclass(frozen=True)
+class Rom(Memory):
+    """Words behind a register (rom.sv)."""
+
+
+@dataclass(frozen=True)
+class Fifo(Memory):
+    """Words that are written and read again in their order (fifo.sv): streams, the rows of a window, a vector."""
+
+
+@dataclass(frozen=True)
+class WidthConverter(Part):
+    """Words of one width to words of another, one a multiple of the other (width_converter.sv)."""
+
+    before: int
+    after: int
+
+
+def counters(*limits: int) -> Part:
+    """Loop counters side by side."""
+    return Beside(tuple(Counter(n) for n in limits if n > 1))
+
+
+def memory_bits(part: Part) -> int:
+    """Of all its memories."""
+    return round(sum(n * leaf.bits for n, leaf in leaves(part) if isinstance(leaf, Memory)))
