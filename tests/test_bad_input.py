@@ -1049,3 +1049,14 @@ def test_real_command(box: Path, arguments: list[str], words: str) -> None:
     assert done.returncode == 1
     assert words in done.stderr and done.stderr.startswith("error: ") and "Traceback" not in done.stderr + done.stdout
     assert tree(box) == earlier
+
+
+@pytest.mark.parametrize("damaged", [b"Relu", b"made"])
+def test_a_name_that_is_no_text(damaged: bytes, tmp_path: Path) -> None:
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in ("x", "y"))
+    nodes = [helper.make_node("Relu", ["x"], ["made"]), helper.make_node("Relu", ["made"], ["y"])]
+    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y]), ir_version=9)
+    broken = model.SerializeToString().replace(damaged, damaged[:-1] + b"\xe1")
+    (tmp_path / "m.onnx").write_bytes(broken)
+    found = click.testing.CliRunner().invoke(main, ["inspect", str(tmp_path / "m.onnx"), "--json"])
+    assert found.exit_code == 1 and "no text" in found.output

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto, numpy_helper
 
 from qcompile.errors import QCompileError
@@ -57,7 +58,24 @@ def _parsed(data: bytes, where: str) -> onnx.ModelProto:
         raise QCompileError("this is not an ONNX model, or it is truncated", where, "export the model again") from None
     if not model.graph.node and not model.graph.output:
         raise QCompileError("this is not an ONNX model: it has no graph", where, "export the model again")
+    if damaged := next((t for t in _texts(model) if isinstance(t, bytes)), None):
+        raise QCompileError(
+            f"a name in the file is no text: {damaged!r}", where, "the file is damaged; export it again"
+        )
     return model
+
+
+def _texts(message: Message) -> Iterator[str | bytes]:
+    """Every text of a message and of those in it that is not for people; bytes where it is not UTF-8."""
+    for field, value in message.ListFields():
+        if field.name in ("doc_string", "metadata_props", "producer_name", "producer_version"):
+            continue
+        many = [value] if isinstance(value, (str, bytes, Message)) else value
+        if field.type == FieldDescriptor.TYPE_STRING:
+            yield from many
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            for inner in many:
+                yield from _texts(inner)
 
 
 def _external(model: onnx.ModelProto) -> list[TensorProto]:

@@ -228,7 +228,6 @@ def _place(node: onnx.NodeProto) -> str:
 
 
 def _way_out(op: str, domain: str) -> str:
-    op, domain = str(op), str(domain)  # bytes where a file is damaged
     if "fpgadataflow" in domain:
         return (
             "this graph is already on its way to hardware in another compiler; start from the QONNX file that it was"

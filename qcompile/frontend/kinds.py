@@ -81,7 +81,7 @@ def _schema(domain: str, op: str, opset: int) -> Any:
         return None
     try:
         return onnx.defs.get_schema(op, min(opset, onnx.defs.onnx_opset_version()), "")
-    except (onnx.defs.SchemaError, TypeError, ValueError):  # unknown, or no text in a damaged file
+    except onnx.defs.SchemaError:  # unknown
         return None
 
 
