@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from qcompile.ir import Shape
@@ -10,15 +12,13 @@ from qcompile.sim.ratio import bound
 
 
 def exact_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """numpy.matmul of integer arrays (int64 or object), exact for any size of number.
-
-    While K * max|a| * max|b| stays below 2**53 every partial sum is an integer that float64 holds exactly, so BLAS is
-    exact in any order; wider operands are cut into limbs whose products are.
+    """numpy.matmul of integer arrays (int64 or object), exact for any size of number; wide operands are cut into limbs
+    whose products are.
     """
     inner = a.shape[-1] if a.ndim else 1
     limit_a, limit_b = bound(a), bound(b)
-    if inner * limit_a * limit_b < 2**53:
-        return np.asarray(np.matmul(a.astype(np.float64), b.astype(np.float64))).astype(np.int64)
+    if (real := _real(inner * limit_a * limit_b)) is not None:
+        return np.asarray(np.matmul(a.astype(real), b.astype(real))).astype(np.int64)
     if limit_a < limit_b:
         return _by_limbs(a, b, limit_b, split_first=False, room=_room(inner * limit_a))
     return _by_limbs(a, b, limit_a, split_first=True, room=_room(inner * limit_b))
@@ -29,10 +29,21 @@ def exact_conv(x: np.ndarray, w: np.ndarray, strides: Shape, dilations: Shape, g
     exact.
     """
     n, outs, kernel = len(x), len(w), w.shape[2:]
+    real = _real(math.prod(w.shape[1:]) * bound(x) * bound(w))
+    if real is not None:  # here, where there is one number and not one for each window that sees it
+        x, w = x.astype(real), w.astype(real)
     columns = kernels.columns(x.reshape(n, groups, -1, *x.shape[2:]), kernel, strides, dilations)
-    rows = w.reshape(groups, outs // groups, -1)
-    product = exact_matmul(rows[None], columns.reshape(n, groups, rows.shape[-1], -1))
+    rows = w.reshape(1, groups, outs // groups, -1)
+    places = columns.reshape(n, groups, rows.shape[-1], -1)
+    product = exact_matmul(rows, places) if real is None else np.matmul(rows, places).astype(np.int64)
     return product.reshape(n, outs, *columns.shape[-len(kernel) :])
+
+
+def _real(largest: int) -> type | None:
+    """The smallest float type whose sums of products are integers that it holds exactly, in any order that BLAS takes:
+    none of them is beyond `largest`. None where no type is.
+    """
+    return np.float32 if largest < 2**24 else np.float64 if largest < 2**53 else None
 
 
 def _room(limit: int) -> int:
