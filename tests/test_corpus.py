@@ -2,14 +2,18 @@
 with a full list.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import CORPUS, or_absent, records
 
 import qcompile as qc
+from qcompile import verification
 from qcompile.backends import hls
 from qcompile.errors import QCompileError
 from qcompile.ir import ops
+from qcompile.project import LEAST_LAYERS
 
 FLOAT32 = 2.0**-20  # of the largest output: what float32 sums of a few hundred terms may lose
 
@@ -28,11 +32,9 @@ KINDS = {
     "qcdq": 100,
     "integer": 100,
 }
-PRODUCTS = (
-    3 * 10**7
-    # multiplications that the C++ of one test may take; larger networks get fewer random vectors (verify itself runs
-    # more)
-)
+# Multiplications that the C++ of one test may take on random vectors, and on the numbers of single layers; larger
+# networks get fewer vectors (verify itself runs more), and layers the four that hold the ends of accumulators.
+PRODUCTS = 3 * 10**7
 
 INVALID = {
     "brevitas/fp8_e4m3_ocp_pt__qcdq",
@@ -56,7 +58,7 @@ MODELS = [r for r in records(*KINDS) if r["id"] not in INVALID]
 
 
 @pytest.mark.parametrize("record", or_absent(MODELS), ids=lambda r: r["id"])
-def test_model(record: dict, tmp_path) -> None:
+def test_model(record: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     formats = tuple(f for f in record.get("input_format") or () if f)[: len(record["inputs"])]
     if record["id"] in NO_FORMAT:
         with pytest.raises(QCompileError, match="--input-format"):
@@ -78,6 +80,8 @@ def test_model(record: dict, tmp_path) -> None:
         assert difference.max() <= max(size, FLOAT32)
     samples = max(1, min(KINDS[record["kind"]], PRODUCTS // max(1, hls.multiplications(design.graph))))
     few = samples < 100
+    alone = max(PRODUCTS, LEAST_LAYERS * hls.multiplications(design.graph))
+    monkeypatch.setattr(verification, "LAYER_PRODUCTS", min(verification.LAYER_PRODUCTS, alone))
     report = qc.verify(tmp_path / "project", *(() if few else inputs), samples=samples, float32=not few)
     assert [r.differing for r in report.rows[:3]] == [0, 0, 0]
     assert report.rows[0].vectors >= samples

@@ -19,9 +19,9 @@ def run(*command: str, cwd: Path) -> str:
 def test_wheel(tmp_path: Path) -> None:
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path / "dist"), str(ROOT), cwd=tmp_path)
     (wheel,) = (tmp_path / "dist").glob("qcompile-*.whl")
-    venv.create(tmp_path / "env", with_pip=True)
-    python = str(tmp_path / "env" / "bin" / "python")
-    run(python, "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), str(wheel), cwd=tmp_path)
+    venv.create(tmp_path / "env")
+    pip = (sys.executable, "-m", "pip", "--python", str(tmp_path / "env"), "install", "-q", "--no-compile")
+    run(*pip, "-c", str(ROOT / "constraints.txt"), str(wheel), cwd=tmp_path)
     tool = str(tmp_path / "env" / "bin" / "qcompile")
     assert "0 differing" not in run(
         tool, "compile", str(ROOT / "examples" / "digits_mixed.onnx"), "-o", "mixed", cwd=tmp_path

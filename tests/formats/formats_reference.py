@@ -123,8 +123,13 @@ def rounded(f: Format, points: list[tuple[Fraction, int]], rounding: Rounding) -
     """The points, from in_steps, in units on the grid continued without end."""
     if isinstance(f, Bipolar):
         return [1 if x >= 0 else -1 for x, _ in points]
-    rule = ROUND[rounding]
-    return [rule(x) * s for x, s in points]
+    return [_rounded(rounding, x.numerator, x.denominator) * s for x, s in points]
+
+
+@functools.cache
+def _rounded(rounding: Rounding, numerator: int, denominator: int) -> int:
+    """The same quotients come again in every binade and in every format."""
+    return ROUND[rounding](Fraction(numerator, denominator))
 
 
 def limited(f: Format, rounded: list[int], overflow: Overflow, ends: tuple[int, int]) -> list[int]:

@@ -51,7 +51,7 @@ def test_every_code(f: Format) -> None:
     assert hash(parse_format(str(f))) == hash(f)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.cache
 def turning_points(f: Format) -> list[Fraction]:
     """In units: the grid, the midpoints, both sides of each very near, and beyond both ends."""
     grid = [Fraction(u) for u in f.grid().tolist()]
