@@ -231,7 +231,7 @@ def certificate(design: Design) -> dict[str, Any]:
             low, high = row_ranges(node, reach)
             name = design.graph.layers[node.output.name]
             maps.append({"layer": name} | _map_record(node, int(low.min()), int(high.max()), fabric))
-        elif isinstance(node.op, (ops.MatMul, ops.Conv, ops.Mul, ops.SumPool, ops.ReduceSum, ops.IntSoftmax)):
+        elif isinstance(node.op, ops.COMPUTED):
             lo, hi = known[node.output.name].bounds
             accumulators.append(
                 {

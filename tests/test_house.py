@@ -8,6 +8,7 @@ import importlib
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import onnx.defs
@@ -16,8 +17,12 @@ from conftest import CORPUS, ROOT, or_absent, records
 
 import qcompile as qc
 from qcompile import explanation, ir
+from qcompile.assignment import network
 from qcompile.backends.hls import view
+from qcompile.cost.hls4ml import graph as theirs
 from qcompile.frontend import onnx as onnx_rules
+from qcompile.hardware.units import buffered
+from qcompile.hardware.units.unrolled import UNITS
 from qcompile.ir import ops, typing
 from qcompile.passes import lower, ranges
 from qcompile.sim import reference
@@ -124,15 +129,37 @@ def test_every_import_rule_says_its_operator_and_opsets(name: str) -> None:
         assert first and int(first[1]) == since
 
 
-def test_every_op_has_every_rule() -> None:
-    plan = importlib.import_module("qcompile.backends.pysim.plan")
-    every = {*ops.MODEL, *ops.INTEGER}
-    assert every == set(typing.RULES)
-    assert set(ops.MODEL) == set(reference.RULES) == set(explanation.RULES)
-    assert set(ops.MODEL) == set(lower.RULES)
-    assert set(ops.INTEGER) == set(ranges.RULES)
-    assert set(ops.INTEGER) == set(view.RULES)
-    assert set(ops.INTEGER) - {ops.Constant} == set(plan.RULES)
+PLAN = importlib.import_module("qcompile.backends.pysim.plan")
+# What an op must have, in which table, for which of the ops.
+MEANINGS: dict[str, tuple[Collection[type], tuple[type, ...]]] = {
+    "typing in ir/typing.py": (typing.RULES, tuple(dict.fromkeys((*ops.MODEL, *ops.INTEGER)))),
+    "value in sim/reference.py": (reference.RULES, ops.MODEL),
+    "words in explanation.py": (explanation.RULES, ops.MODEL),
+    "lowering in passes/lower.py": (lower.RULES, ops.MODEL),
+    "evaluation in assignment/network.py": (
+        network.RULES,
+        tuple(op for op in ops.MODEL if op is not ops.BatchNorm),
+    ),  # it is folded
+    "hls4ml layer in cost/hls4ml/graph.py": (theirs.RULES, ops.MODEL),
+    "range in passes/ranges.py": (ranges.RULES, ops.INTEGER),
+    "C++ in backends/hls": (view.RULES, ops.INTEGER),
+    "simulation in backends/pysim/plan.py": (PLAN.RULES, tuple(op for op in ops.INTEGER if op is not ops.Constant)),
+    "hardware in hardware/units/unrolled.py": (UNITS, ops.INTEGER),
+    "loops in hardware/units/buffered.py": (buffered.LOOPS, ops.INTEGER),
+}
+CELLS = [(op, meaning) for meaning, (_, wanted) in MEANINGS.items() for op in wanted]
+
+
+@pytest.mark.parametrize(("op", "meaning"), CELLS, ids=[f"{op.__name__}: {meaning}" for op, meaning in CELLS])
+def test_every_op_has_every_meaning(op: type, meaning: str) -> None:
+    what, _, where = meaning.partition(" in ")
+    assert op in MEANINGS[meaning][0], f"{op.__name__} has no {what}: add a rule in qcompile/{where}"
+
+
+@pytest.mark.parametrize("meaning", MEANINGS)
+def test_no_table_has_more_than_ops(meaning: str) -> None:
+    table, wanted = MEANINGS[meaning]
+    assert set(table) <= {*wanted, ops.BatchNorm}
 
 
 def test_same_bytes(digits: Path) -> None:

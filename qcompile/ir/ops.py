@@ -342,6 +342,8 @@ class IntSoftmax:
 
 SCALAR: tuple[type[Any], ...] = (Affine, Clip, Leaky, Round, Func, Count, Quantize)
 STRUCTURAL: tuple[type[Any], ...] = (Reshape, Transpose, Concat, Take)
+COMPUTED: tuple[type[Any], ...] = (MatMul, Conv, Mul, SumPool, ReduceSum, IntSoftmax)
+"""Of the integer dialect: results with a range of their own, which a Map then brings to codes; others keep numbers."""
 WINDOWED: tuple[type[Any], ...] = (Conv, SumPool, MaxPool)
 _BOTH = (*STRUCTURAL, *WINDOWED, Constant, Pad, MatMul, Mul, ReduceSum, ReduceMax, ArgMax)
 MODEL: tuple[type[Any], ...] = (*SCALAR, *_BOTH, BatchNorm, Add, Softmax)

@@ -62,10 +62,10 @@ class Requant(Unit):
         if op.coeffs.data.shape[1] == 1:
             one = element(op.impl, acc, op.quantize.format, np.zeros(1, dtype=np.int64))
             return parts.Times(self.pe, chain(self._combination(), one))
-        return chain(self._combination(), _variable(op, acc, self.pe))
+        return chain(parts.Times(self.pe, self._combination()), _variable(op, acc, self.pe))
 
     def _combination(self) -> Part:
-        """sum_i coeffs[i] * acc_i with multipliers that vary, where there is anything to combine."""
+        """sum_i coeffs[i] * acc_i of an element, with multipliers that vary, where there is anything to combine."""
         found: list[Part] = []
         for fmt, coeffs in zip(self.inputs, self.op.coeffs.data, strict=True):
             wide = max(abs(int(c)) for c in (coeffs.min(), coeffs.max())).bit_length()
@@ -73,7 +73,7 @@ class Requant(Unit):
             if wide > 1:
                 found.append(parts.IntegerMultiplier(wide + 1, bits(fmt)))
         adders = parts.Times(len(self.inputs) - 1, parts.Adder(self.accumulator))
-        return parts.Times(self.pe, chain(parts.beside(*found), adders))
+        return chain(parts.beside(*found), adders)
 
 
 def combined_bits(op: ops.Map, inputs: tuple[Format, ...]) -> int:
