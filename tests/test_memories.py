@@ -1,5 +1,6 @@
 """Architecture `dataflow` is priced as it is printed: bits of memories, products, and loops that stay loops."""
 
+import re
 from collections.abc import Iterator
 
 import generate
@@ -125,7 +126,7 @@ def test_models_of_others(record: dict) -> None:
     assert_as_priced(qc.compile(CORPUS / record["file"], arch="dataflow", part=PART, input_formats=formats))
 
 
-def convolution(channels: int, groups: int, size: int, bits: int = 4, weights: str = "rom") -> qc.Design:
+def convolution(channels: int, groups: int, size: int, bits: int = 4, **options: str) -> qc.Design:
     """One convolution of `channels` to as many, 3 x 3 in a border, codes of 4 bits."""
     rng = np.random.default_rng(0)
     half = 2 ** (bits - 1)
@@ -135,7 +136,7 @@ def convolution(channels: int, groups: int, size: int, bits: int = 4, weights: s
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in "xy"]
     graph = helper.make_graph([node], "net", ends[:1], ends[1:], [numpy_helper.from_array(w, "w")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    return qc.compile(model, arch="dataflow", part=PART, input_formats=("s4",), weights=weights)
+    return qc.compile(model, **{"arch": "dataflow", "part": PART, "input_formats": ("s4",), **options})
 
 
 def test_grouped_convolution_is_a_unit() -> None:
@@ -156,6 +157,20 @@ def test_weights_that_are_loaded_lie_without_gaps() -> None:
     assert layer.cost.bram18 - hw.block_rams(fabric_of(PART), 36864, 4) in (0, 1, 2)  # and the window
     assert len(sources(design)["src/weights/weights.bin"]) == 36864
     assert_as_priced(design)
+
+
+def test_layers_that_stay_loops_have_the_memories_of_the_text() -> None:
+    """A network too large to be unrolled: every array is priced, and no buffer of windows, which there is none of."""
+    design = convolution(16, 4, 64, arch="parallel")
+    text = design.files().files[f"src/{design.top}.cpp"].decode()
+    arrays = [int(w) * int(n) for w, n in re.findall(r"static ap_u?int<(\d+)> v\d+\[(\d+)\];", text)]
+    units = [Buffered.rolled(n, design.graph) for n in design.graph.nodes if not isinstance(n.op, ops.Constant)]
+    inputs = sum(v.type.size * v.type.codes.width for v in design.graph.inputs)
+    assert inputs + sum(m.bits for u in units for m in u.loops.kept) == sum(arrays)
+    found = design.estimate()
+    blocks = sum(hw.rom(fabric_of(PART), m.depth, m.width).bram18 for u in units for m in (*u.operands, *u.loops.kept))
+    assert found.total.bram18 == blocks + found.layers[-1].cost.bram18
+    assert found.total.latency == sum(u.cycles for u in units)
 
 
 @pytest.mark.parametrize(("codes", "width"), [(1, 4), (12, 4), (96, 3), (7, 13), (11, 33), (64, 1), (6, 64)])

@@ -87,8 +87,8 @@ def _stage(at_ns: float, period: float) -> int:
 
 
 def of_loops(graph: Graph, device: Device) -> Estimate:
-    """Layers that stay loops and follow one another, one product, term or element an iteration: results lie in
-    memories.
+    """Layers that stay loops and follow one another, one product, term or element an iteration: inputs and results lie
+    in memories.
     """
     fabric = hw.fabric(device)
     layers = []
@@ -97,6 +97,8 @@ def of_loops(graph: Graph, device: Device) -> Estimate:
             unit = Buffered.rolled(node, graph)
             cost = price(unit.parts(), fabric)
             layers.append(layer_cost(graph, node, replace(cost, latency=unit.cycles, interval=max(1, unit.cycles))))
+    held = (price(parts.Rom(v.type.size, v.type.codes.width), fabric) for v in graph.inputs)
+    layers.append(LayerCost("inputs", "Memory", replace(together(held), latency=0, interval=1)))
     cycles = sum(layer.cost.latency for layer in layers)
     total = replace(together(layer.cost for layer in layers), latency=cycles, interval=max(1, cycles))
     return Estimate(device.name, STAGE, tuple(layers), total)
