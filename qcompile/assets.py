@@ -46,6 +46,7 @@ def templates(**filters: Callable[..., str]) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        auto_reload=False,
     )
     made.filters |= filters
     return made

@@ -32,6 +32,7 @@ from qcompile.hardware.fit import Fitted
 from qcompile.hardware.fit import fit as fit_folding
 from qcompile.hardware.folding import foldings
 from qcompile.hardware.network import Network, network
+from qcompile.hardware.products import rolled, too_many
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import Buffered, unrolled
 from qcompile.ir import Graph, print_graph, verify
@@ -158,7 +159,7 @@ class Design:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know: of the import, of the size, of what is not exact."""
-        too_big = hls.parallel_too_big(self.graph) if self.options.arch == "parallel" else None
+        too_big = too_many(self.graph) if self.options.arch == "parallel" else None
         cut = (
             f"{len(self.truncated)} accumulators drop low bits: the result is not exact, verify says how far off"
             if self.truncated
@@ -209,7 +210,7 @@ class Design:
         check_clock(target, part, clock_ns)
         if self.network is not None and self.schedule is not None:
             return estimates.of_network(self.graph, self.network, self.schedule, target)
-        if hls.rolled(self.graph):
+        if rolled(self.graph):
             return estimates.of_loops(self.graph, target)
         ports = [hls.layout(v) for v in (*self.graph.inputs, *self.graph.outputs)]
         return estimates.of_pipeline(self.graph, target, clock_ns, max((p.words for p in ports if p.array), default=1))
@@ -218,7 +219,7 @@ class Design:
         """What its layers are made of."""
         if self.network is not None:
             return [s.parts() for s in self.network.stages]
-        make = Buffered.rolled if hls.rolled(self.graph) else unrolled
+        make = Buffered.rolled if rolled(self.graph) else unrolled
         return [make(n, self.graph).parts() for n in self.graph.nodes]
 
     def files(self) -> FileSet:

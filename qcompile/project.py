@@ -18,6 +18,7 @@ from qcompile.cost.primitives import Fabric
 from qcompile.files import sealed
 from qcompile.formats import Format
 from qcompile.hardware.estimate import in_logic
+from qcompile.hardware.products import multiplications
 from qcompile.hardware.timing import schedule_record
 from qcompile.ir import Node, Param, ops, print_graph
 from qcompile.passes.implement import price_of
@@ -37,7 +38,7 @@ LAYER_WORDS = 2**16  # 64-bit words of the numbers that are shipped for the laye
 def vector_count(design: Design) -> int:
     """Vectors that a project ships."""
     words = sum(hls.layout(v).size for v in (*design.graph.inputs, *design.graph.outputs))
-    return max(4, min(VECTORS, VECTOR_WORDS // words, PRODUCTS // max(1, hls.multiplications(design.graph))))
+    return max(4, min(VECTORS, VECTOR_WORDS // words, PRODUCTS // max(1, multiplications(design.graph))))
 
 
 def project_files(design: Design) -> FileSet:
@@ -105,7 +106,7 @@ def layer_numbers(design: Design, words: int, products: int) -> dict[str, np.nda
     """
     traced = hls.traced_values(design.graph, design.network)
     by_memory = words // max(1, sum(hls.trace_words(traced)))
-    most = min(by_memory, math.ceil(products / max(1, hls.multiplications(design.graph))))
+    most = min(by_memory, math.ceil(products / max(1, multiplications(design.graph))))
     return probes(design.graph, [v for v, _ in traced], most) if most >= LEAST_LAYERS else {}
 
 

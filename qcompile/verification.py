@@ -20,6 +20,7 @@ from qcompile.backends.pysim.simulator import encode, with_batch
 from qcompile.errors import QCompileError, VerificationError, keywords
 from qcompile.explanation import explain
 from qcompile.float32 import execute, execute_all
+from qcompile.hardware.products import multiplications
 from qcompile.ir import ONE, ZERO, Param, integers, ops
 from qcompile.passes.ports import cuts, port_limits, to_port
 from qcompile.pipeline import Design
@@ -110,7 +111,7 @@ def _execute(
     report: Report,
 ) -> None:
     """All executions beside each other."""
-    fewer = affordable(hls.multiplications(design.graph), samples)
+    fewer = affordable(multiplications(design.graph), samples)
     if fewer < samples:
         report.notes.append(
             f"{fewer} random vectors instead of {samples}: one takes the C++ about {_seconds(design):.2g} s"
@@ -135,7 +136,7 @@ _HEAVY = 0.5  # seconds of one vector from which both ends and one mixture of th
 
 
 def _seconds(design: Design) -> float:
-    return hls.multiplications(design.graph) / _PER_SECOND
+    return multiplications(design.graph) / _PER_SECOND
 
 
 def affordable(multiplications: int, samples: int) -> int:

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
 from qcompile.backends import board, hls
-from qcompile.backends.hls.dataflow import stream_layout
+from qcompile.backends.hls.ports import stream_layout
 from qcompile.backends.pysim.simulator import encode
 from qcompile.cost import devices
 from qcompile.hardware.network import port_value

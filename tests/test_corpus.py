@@ -10,8 +10,8 @@ from conftest import CORPUS, or_absent, records
 
 import qcompile as qc
 from qcompile import verification
-from qcompile.backends import hls
 from qcompile.errors import QCompileError
+from qcompile.hardware.products import multiplications
 from qcompile.ir import ops
 from qcompile.project import LEAST_LAYERS
 
@@ -78,9 +78,9 @@ def test_model(record: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         beyond = difference > FLOAT32
         assert min(beyond.mean(), beyond.reshape(len(wanted), -1).any(axis=1).mean()) <= share
         assert difference.max() <= max(size, FLOAT32)
-    samples = max(1, min(KINDS[record["kind"]], PRODUCTS // max(1, hls.multiplications(design.graph))))
+    samples = max(1, min(KINDS[record["kind"]], PRODUCTS // max(1, multiplications(design.graph))))
     few = samples < 100
-    alone = max(PRODUCTS, LEAST_LAYERS * hls.multiplications(design.graph))
+    alone = max(PRODUCTS, LEAST_LAYERS * multiplications(design.graph))
     monkeypatch.setattr(verification, "LAYER_PRODUCTS", min(verification.LAYER_PRODUCTS, alone))
     report = qc.verify(tmp_path / "project", *(() if few else inputs), samples=samples, float32=not few)
     assert [r.differing for r in report.rows[:3]] == [0, 0, 0]

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 import qcompile as qc
 from qcompile.backends import hls
 from qcompile.backends.base import FileSet
-from qcompile.backends.hls import PortLayout, identifier, view
+from qcompile.backends.hls import PortLayout, identifier
 from qcompile.cost.exchange import fabric_of
 from qcompile.errors import QCompileError
 from qcompile.formats import E2M1, E4M3, Bipolar, FixedPoint, Format, Rounding
+from qcompile.hardware.products import rolled
 from qcompile.ir import Array, Graph, Node, Param, TensorType, Value, ops
 from qcompile.passes import implement
 from qcompile.passes.lower import integer_softmax
@@ -38,7 +39,7 @@ def test_corpus_projects_pass_the_lint(record: dict, tmp_path: Path) -> None:
     design = qc.compile(CORPUS / record["file"], input_formats=formats)
     design.write(tmp_path / "p")
     found = lint_project(tmp_path / "p")
-    if view.rolled(design.graph):  # loops on purpose, and then no pipeline around them
+    if rolled(design.graph):  # loops on purpose, and then no pipeline around them
         found = [f for f in found if "a loop that is not unrolled" not in f and "pipeline pragma" not in f]
     assert found == []
 

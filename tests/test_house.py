@@ -18,7 +18,7 @@ from conftest import CORPUS, ROOT, or_absent, records
 import qcompile as qc
 from qcompile import explanation, ir
 from qcompile.assignment import network
-from qcompile.backends.hls import view
+from qcompile.backends.hls import layers
 from qcompile.cost.hls4ml import graph as theirs
 from qcompile.frontend import onnx as onnx_rules
 from qcompile.hardware.units import buffered
@@ -142,7 +142,7 @@ MEANINGS: dict[str, tuple[Collection[type], tuple[type, ...]]] = {
     ),  # it is folded
     "hls4ml layer in cost/hls4ml/graph.py": (theirs.RULES, ops.MODEL),
     "range in passes/ranges.py": (ranges.RULES, ops.INTEGER),
-    "C++ in backends/hls": (view.RULES, ops.INTEGER),
+    "C++ in backends/hls/layers.py": (layers.RULES, ops.INTEGER),
     "simulation in backends/pysim/plan.py": (PLAN.RULES, tuple(op for op in ops.INTEGER if op is not ops.Constant)),
     "hardware in hardware/units/unrolled.py": (UNITS, ops.INTEGER),
     "loops in hardware/units/buffered.py": (buffered.LOOPS, ops.INTEGER),

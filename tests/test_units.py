@@ -12,7 +12,7 @@ import pytest
 
 import qcompile as qc
 from qcompile import parts
-from qcompile.backends.hls.dataflow import KINDS
+from qcompile.backends.hls.units import VIEWS
 from qcompile.cost import primitives as hw
 from qcompile.cost.devices import device
 from qcompile.cost.price import price
@@ -24,7 +24,7 @@ ROWS = list(csv.DictReader((Path(__file__).parent / "unit_prices.csv").read_text
 MEANINGS = {
     "price": (lambda unit: unit.parts is not Unit.parts, "parts() in qcompile/hardware/units"),
     "traffic": (lambda unit: unit.traffic is not Unit.traffic, "traffic() in qcompile/hardware/units"),
-    "C++": (lambda unit: unit.name in KINDS, "a printer in qcompile/backends/hls"),
+    "C++": (lambda unit: unit in VIEWS, "a view in qcompile/backends/hls/units"),
 }
 PARTS = [p for _, p in inspect.getmembers(parts, inspect.isclass) if issubclass(p, parts.Part)]
 

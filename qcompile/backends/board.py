@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qcompile.assets import templates
 from qcompile.backends.hls import ports
-from qcompile.backends.hls.dataflow import stream_layout
+from qcompile.backends.hls.ports import stream_layout
 from qcompile.cost.devices import Board, board, catalogue, device
 from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, Format, Minifloat

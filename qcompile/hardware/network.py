@@ -26,22 +26,6 @@ from qcompile.hardware.units.unit import constants_of
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.parts import Part
 
-MATVEC, DEPTHWISE, REDUCE, MAP, MULTIPLY, WINDOW, BORDER, CONCAT, WHOLE, FORK, WIDTH, INPUT, OUTPUT = (
-    "matvec",
-    "depthwise",
-    "reduce",
-    "map",
-    "multiply",
-    "window",
-    "border",
-    "concat",
-    "whole",
-    "fork",
-    "width",
-    "input",
-    "output",
-)
-
 
 @dataclass(frozen=True)
 class Stream:
@@ -69,10 +53,6 @@ class Stage:
     node: Node | None = None
     map: Node | None = None
     folding: Folding = Folding()
-
-    @property
-    def kind(self) -> str:
-        return self.unit.name
 
     @property
     def result(self) -> Node:

@@ -63,7 +63,7 @@ def schedule_record(network: Network, plan: Schedule, layers: Mapping[str, str])
     """
     processes = [
         {
-            "process": f"p{i}_{s.kind}",
+            "process": f"p{i}_{s.unit.name}",
             "layer": layers[s.node.output.name] if s.node is not None else "",
             "tensor": s.node.output.name if s.node is not None else "",
             **vars(s.folding),

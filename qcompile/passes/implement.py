@@ -163,6 +163,16 @@ def _thresholds(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray
 _NEIGHBOURS = 3  # points on each side of a turning point that are looked at one by one
 
 
+def common_step(cuts: np.ndarray, values: np.ndarray, high: np.ndarray) -> np.ndarray | None:
+    """Change of the value at every cut of a row [P], where it is the same at all cuts that can be reached (high: the
+    largest A of every row); else None.
+    """
+    change = np.diff(values, axis=1)
+    live = cuts <= np.asarray(high)[:, None]
+    first = np.where(live[:, 0], change[:, 0], 0)
+    return first if np.all((change == first[:, None]) | ~live) else None
+
+
 def _by_pieces(op: ops.Map, low: np.ndarray, high: np.ndarray) -> ops.Thresholds:
     """Thresholds of a chain that turns: monotone pieces one after the other, and single points around every turn."""
     starts = [low]

@@ -334,6 +334,12 @@ def row_ranges(node: Node, inputs: list[Range]) -> tuple[np.ndarray, np.ndarray]
     return _reduce_rows(low, where, rows, np.minimum), _reduce_rows(high, where, rows, np.maximum)
 
 
+def sum_bound(node: Node, inputs: list[Range]) -> int:
+    """Largest magnitude of the sum of coefficient * input of a Map, and of every part of it."""
+    op: ops.Map = node.op
+    return sum(ratio.bound(c) * max(map(abs, r.bounds)) for c, r in zip(op.coeffs.data, inputs, strict=True))
+
+
 def _reduce_rows(x: np.ndarray, where: np.ndarray, rows: int, better: Any) -> np.ndarray:
     flat, rows_of = x.ravel(), where.ravel()
     if rows == 1:

@@ -26,7 +26,6 @@ from qcompile.assignment.rounding import rounded_weights
 from qcompile.assignment.study import Study, study
 from qcompile.assignment.tensors import tensors
 from qcompile.assignment.transforms import EXACT, transformed
-from qcompile.backends import hls
 from qcompile.cost.budget import KINDS, exceeded
 from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of, lut_equivalents
@@ -34,6 +33,7 @@ from qcompile.cost.resources import Resources
 from qcompile.frontend import Model
 from qcompile.hardware.fit import Search
 from qcompile.hardware.folding import foldings
+from qcompile.hardware.products import rolled
 from qcompile.ir import Graph
 from qcompile.pipeline import Design, Options, compile
 from qcompile.planning.settings import AREA, Settings
@@ -239,7 +239,7 @@ class Designs:
 
     def _target(self) -> costs.Target:
         graph = self.end(-1).graph
-        unrolled = self.options.arch == "parallel" and not hls.rolled(graph)
+        unrolled = self.options.arch == "parallel" and not rolled(graph)
         fixed = foldings(graph, self.options.fold) if self.options.arch == "dataflow" else None
         return costs.Target(fabric_of(self.options.part), unrolled, fixed, self.options.softmax, self.options.clock_ns)
 

@@ -23,10 +23,10 @@ from qcompile.assignment.search import SEARCHES, Infeasible, Request
 from qcompile.assignment.sources import SOURCES
 from qcompile.assignment.study import Evaluation
 from qcompile.assignment.tensors import NARROW, WEIGHT, tensors
-from qcompile.backends import hls
 from qcompile.cost.budget import CYCLES, KINDS, exceeded, most_cycles
 from qcompile.cost.resources import Resources
 from qcompile.errors import QCompileError
+from qcompile.hardware.products import multiplications
 from qcompile.planning.designs import Designs, accuracy_of, logits
 from qcompile.planning.rates import at
 from qcompile.planning.settings import AREA, MODELLED, Settings
@@ -421,7 +421,7 @@ class Planner(Designs):
         """
         if self.settings.refine is not None:
             return self.settings.refine
-        products = hls.multiplications(self.end(0).graph)
+        products = multiplications(self.end(0).graph)
         return int(min(300, 1e11 // max(1, products * len(self.study.evaluation.data))))
 
     # --- foldings

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qcompile.hardware.network import port_lanes
+from qcompile.ir import Value
+
 PACKED, WORD, SCALARS = 128, 64, 64  # bits of a single packed port; bits of a word; words that are ports of their own
 
 
@@ -90,3 +93,13 @@ class PortLayout:
         )
         parts = [(total >> (self.width * i)) & (2**self.width - 1) for i in range(self.per_word)]
         return np.stack(parts, axis=-1).reshape(len(words), -1)[:, : self.count]
+
+
+def layout(value: Value) -> PortLayout:
+    """Of a port of architecture `parallel`."""
+    return PortLayout(value.type.codes.width, value.type.size)
+
+
+def stream_layout(value: Value) -> PortLayout:
+    """Words of an AXI stream: whole tokens, at most 64 bits where one element fits in them."""
+    return PortLayout(value.type.codes.width, value.type.size, True, port_lanes(value))

@@ -16,9 +16,9 @@ import numpy as np
 
 from qcompile.formats import Bipolar, Minifloat
 from qcompile.ir import Graph, Node, Param, aligned, integers, ops
-from qcompile.passes.implement import thresholds
+from qcompile.passes.implement import common_step, thresholds
 from qcompile.passes.ports import HostInput, HostOutput, cuts, port_limits, to_port
-from qcompile.passes.ranges import Range, ranges, row_ranges
+from qcompile.passes.ranges import Range, ranges, row_ranges, sum_bound
 from qcompile.sim import kernels
 from qcompile.sim.dot import exact_matmul
 from qcompile.sim.ratio import bound
@@ -367,11 +367,7 @@ def _accumulated(p: Planner, node: Node, low: np.ndarray, high: np.ndarray) -> t
             return p.arg(name, storage(p.ranges[name])), storage(p.ranges[name])
         return Ref(name), storage(p.ranges[name])
     index = op.index.data
-    limit = 0
-    for value, coeff in zip(node.inputs, op.coeffs.data, strict=True):
-        low_i, high_i = p.ranges[value.name].bounds
-        limit += bound(coeff) * max(abs(low_i), abs(high_i))
-    dtype = dtype_for(limit)
+    dtype = dtype_for(sum_bound(node, [p.ranges[v.name] for v in node.inputs]))
     rank = len(node.output.type.shape)
     terms = [_lift(p, v.name, len(v.type.shape), rank, dtype) for v in node.inputs]
     coeffs = [_array(c[index], dtype) for c in op.coeffs.data]
@@ -398,21 +394,13 @@ def _thresholds(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray
     assert isinstance(impl, ops.Thresholds)
     cuts, values, index = impl.cuts.data, impl.values.data, op.index.data
     own = p.own(node)
-    step = _common_step(cuts, values, high)
+    step = common_step(cuts, values, high)
     if step is None or cuts.shape[1] > FEW_CUTS or own == "O":
         rows = np.zeros((), dtype=np.int64) if cuts.shape[0] == 1 else index
         return Call(node.output.name, "search_thresholds", (source, rows, np.asarray(cuts), np.asarray(values), own))
     columns = [_array(cuts[index, k], dtype) for k in range(cuts.shape[1])]
     steps = None if np.all(step == 1) else _array(step[index], own)
     return Call(node.output.name, "count_thresholds", (source, columns, _array(values[index, 0], own), steps, own))
-
-
-def _common_step(cuts: np.ndarray, values: np.ndarray, high: np.ndarray) -> np.ndarray | None:
-    """Change of the value at every cut of a row, where it is the same at all cuts that can be reached; else None."""
-    change = np.diff(values, axis=1)
-    live = cuts <= np.asarray(high)[:, None]
-    first = np.where(live[:, 0], change[:, 0], 0)
-    return first if np.all((change == first[:, None]) | ~live) else None
 
 
 def _multiply(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> Call:

@@ -1,0 +1,168 @@
+"""Arrays of C++ in the order in which layers ask for them: values, copies, constants."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from qcompile.backends.hls.constants import Constants, constants, limbs_of
+from qcompile.backends.hls.kernels import Decode, Kernel, Wire
+from qcompile.backends.hls.rows import periodic, strided
+from qcompile.backends.hls.types import (
+    INT,
+    AxisRow,
+    FloatReader,
+    Integer,
+    IntegerReader,
+    Reader,
+    Row,
+    StridedRow,
+    TableRow,
+    holding,
+    identity,
+    native,
+)
+from qcompile.formats import Minifloat
+from qcompile.ir import Graph, Shape, Value
+from qcompile.passes.ranges import Range
+
+SMALL_TABLE = 1024  # elements up to which a table of places is printed
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value in C++: the name of its array, its element type, and how elements are read. constant: an array of plain
+    integers, or of `limbs` limbs an element. codes: elements are codes of this minifloat, else numbers.
+    """
+
+    name: str
+    type: Integer
+    limbs: int = 1
+    codes: Minifloat | None = None
+    constant: bool = False
+
+    @property
+    def reader(self) -> Reader:
+        return FloatReader(self.codes) if self.codes else IntegerReader(self.type, self.limbs)
+
+
+@dataclass(frozen=True)
+class Local:
+    """An array of a function."""
+
+    type: Integer
+    name: str
+    size: int
+
+
+@dataclass
+class Builder:
+    """buffered: kernels are loops over memories, not unrolled."""
+
+    graph: Graph
+    known: dict[str, Range]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    decoded: dict[str, Tensor] = field(default_factory=dict)
+    constants: list[Constants] = field(default_factory=list)
+    locals: list[Local] = field(default_factory=list)
+    statements: list[Kernel] = field(default_factory=list)
+    buffered: bool = False
+
+    def emit(self, statement: Kernel) -> None:
+        self.statements.append(statement)
+
+    def local(self, value: Value) -> Tensor:
+        """The array of a value: numbers, or the codes of a minifloat."""
+        fmt = value.type.format
+        if isinstance(fmt, Minifloat):
+            made = self._declared(Integer(fmt.width), value.type.size, fmt)
+        else:
+            made = self.scratch(*self.known[value.name].bounds, value.type.size)
+        self.tensors[value.name] = made
+        return made
+
+    def scratch(self, lo: int, hi: int, size: int) -> Tensor:
+        """An array for numbers in [lo, hi]."""
+        return self._declared(holding(lo, hi), size)
+
+    def same(self, like: Tensor, size: int) -> Tensor:
+        """Another array of elements of the same type."""
+        return self._declared(like.type, size, like.codes)
+
+    def _declared(self, kind: Integer, size: int, codes: Minifloat | None = None) -> Tensor:
+        made = Tensor(f"v{len(self.locals)}", kind, codes=codes)
+        self.locals.append(Local(kind, made.name, size))
+        return made
+
+    def array(self, data: np.ndarray, plain: str = "", span: tuple[int, int] | None = None) -> Tensor:
+        """A constant array of the smallest plain integer type, or of 64-bit limbs. plain: a type instead. span: least
+        and greatest number that the type must hold, if not those of the data.
+        """
+        data = np.asarray(data)
+        lo, hi = span or ((int(data.min()), int(data.max())) if data.size else (0, 0))
+        kind, name = holding(lo, hi), f"c{len(self.constants)}"
+        limbs = 1 if plain else limbs_of(kind.width, lo, hi)
+        self.constants.append(constants(name, data, plain or native(lo, hi), limbs))
+        return Tensor(name, kind, limbs, constant=True)
+
+    def source(self, value: Value) -> Tensor:
+        """The value as it is kept: numbers, constants of limbs, or codes."""
+        if value.name not in self.tensors:
+            data, fmt = self.graph.producers[value.name].op.units.data, value.type.format
+            if isinstance(fmt, Minifloat):
+                made = dataclasses.replace(self.array(fmt.encode(data)), type=Integer(fmt.width), limbs=1, codes=fmt)
+            else:
+                made = self.array(data)
+            self.tensors[value.name] = made
+        return self.tensors[value.name]
+
+    def numbers(self, value: Value) -> Tensor:
+        """As `source`, codes decoded."""
+        tensor = self.source(value)
+        if tensor.codes is None:
+            return tensor
+        if value.name not in self.decoded:
+            made = self.scratch(*self.known[value.name].bounds, value.type.size)
+            self.emit(Decode(value.type.size, tensor, made, self.buffered))
+            self.decoded[value.name] = made
+        return self.decoded[value.name]
+
+    def variable(self, value: Value) -> Tensor:
+        """Numbers in a local of their exact type; a constant array, which may hold limbs, is copied into one first."""
+        tensor = self.numbers(value)
+        if not tensor.constant:
+            return tensor
+        return self._copied(value, tensor, self.scratch(*self.known[value.name].bounds, value.type.size))
+
+    def kept(self, value: Value) -> Tensor:
+        """Codes of a minifloat as they are, everything else as `variable`; never a constant array."""
+        tensor = self.source(value)
+        if tensor.codes is None:
+            return self.variable(value)
+        return self._copied(value, tensor, self.same(tensor, value.type.size)) if tensor.constant else tensor
+
+    def _copied(self, value: Value, tensor: Tensor, copy: Tensor) -> Tensor:
+        self.emit(Wire(value.type.size, identity(value.type.size), tensor, copy, self.buffered))
+        self.tensors[value.name] = copy
+        return copy
+
+    def row(self, index: np.ndarray, shape: Shape) -> Row:
+        """Maps an element of a tensor of `shape` to its row: index, broadcast."""
+        full = np.broadcast_to(index, shape)
+        if found := periodic(full.ravel()):
+            return AxisRow(*found)
+        steps = strided(full) if full.size > SMALL_TABLE else None
+        if steps is not None:
+            sizes, strides, offset = steps
+            first, second = (self.array(np.array(a), INT).name for a in (sizes, strides))
+            return StridedRow(len(sizes), first, second, offset)
+        places = np.arange(index.size).reshape(index.shape)
+        if np.array_equal(index, places):
+            return TableRow(self.array(full.ravel(), INT).name, identity(full.size))
+        return TableRow(self.array(index, INT).name, self.row(places, shape))
+
+    def spread(self, value: Value, shape: Shape) -> Row:
+        """Which element of `value` meets each element of a tensor of `shape`."""
+        return self.row(np.arange(value.type.size).reshape(value.type.shape), shape)

@@ -1,0 +1,55 @@
+"""Constant arrays, and numbers as C++ writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from qcompile.backends.hls.types import LIMB, native
+
+_PER_LINE = {"int8_t": 32, LIMB: 4}  # numbers in a line; 12 of others
+
+
+@dataclass(frozen=True)
+class Constants:
+    """One constant array: `static const <type> <name>[<count>]`, lines of numbers."""
+
+    type: str
+    name: str
+    count: int
+    lines: tuple[str, ...]
+
+
+def constants(name: str, data: np.ndarray, plain: str | None, limbs: int) -> Constants:
+    """plain: the type of an element; None: limbs of 64 bits, low ones first."""
+    flat = data.ravel().tolist()
+    if plain is None:
+        flat = [(v >> (64 * k)) & (2**64 - 1) for v in flat for k in range(limbs)]
+    ctype = plain or LIMB
+    return Constants(ctype, name, len(flat), _lines(flat, ctype))
+
+
+def limbs_of(width: int, lo: int, hi: int) -> int:
+    """64-bit limbs of a constant in [lo, hi] of `width` bits: 1 where it is a plain integer, else with a sign."""
+    return 1 if native(lo, hi) else -(-(width + 1) // 64)
+
+
+def _lines(flat: list[int], ctype: str) -> tuple[str, ...]:
+    text = [_number(v, ctype) for v in flat]
+    step = _PER_LINE.get(ctype, 12)
+    return tuple(", ".join(text[i : i + step]) + "," for i in range(0, len(text), step)) or ("0",)
+
+
+def _number(value: int, ctype: str) -> str:
+    if ctype == "int64_t":
+        return "INT64_MIN" if value == -(2**63) else f"{value}LL"
+    if ctype == LIMB:
+        return f"{value}ULL"
+    return "INT32_MIN" if value == -(2**31) else str(value)
+
+
+def included(words: Iterable[int]) -> bytes:
+    """Words of a memory, to be included between the braces of an array."""
+    return (",\n".join(f"0x{w:x}ULL" for w in words) + "\n").encode()

@@ -1,0 +1,291 @@
+"""Calls of one kernel of hw/include/qc each: records of final numbers, which templates/hls/kernels/<template> prints.
+
+Sizes are elements. buffered: the kernel is a loop over memories, not unrolled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from qcompile.backends.hls.types import Integer, Row
+
+if TYPE_CHECKING:
+    from qcompile.backends.hls.builder import Tensor
+
+
+@dataclass(frozen=True)
+class Kernel:
+    template: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class Trace(Kernel):
+    """C simulation watches all elements of a value, or replaces them; width: bits of an element in the trace."""
+
+    template = "trace.cpp.j2"
+    width: int
+    source: Tensor
+    size: int
+
+
+@dataclass(frozen=True)
+class Wire(Kernel):
+    """out[i] = source[row(i)]."""
+
+    template = "wire.cpp.j2"
+    size: int
+    row: Row
+    source: Tensor
+    out: Tensor
+    buffered: bool = False
+
+
+@dataclass(frozen=True)
+class Decode(Kernel):
+    """Codes of a minifloat to numbers."""
+
+    template = "decode.cpp.j2"
+    size: int
+    source: Tensor
+    out: Tensor
+    buffered: bool = False
+
+
+@dataclass(frozen=True)
+class Place(Kernel):
+    """`outer` times `size` elements into a tensor of `stride` elements each, from `offset` on."""
+
+    template = "place.cpp.j2"
+    outer: int
+    size: int
+    stride: int
+    source: Tensor
+    out: Tensor
+    offset: int
+    buffered: bool
+
+
+@dataclass(frozen=True)
+class Product:
+    """Low bits that a product loses, and the type that holds one."""
+
+    drop: int
+    type: Integer
+
+
+@dataclass(frozen=True)
+class MatMul(Kernel):
+    """batched: whether each operand has matrices of its own in every batch."""
+
+    template = "matmul.cpp.j2"
+    batches: int
+    rows: int
+    terms: int
+    columns: int
+    batched: tuple[bool, bool]
+    x: Tensor
+    w: Tensor
+    product: Product
+    out: Tensor
+    buffered: bool
+
+
+@dataclass(frozen=True)
+class Conv(Kernel):
+    """sizes: batch, groups, outputs and inputs of a group, height, width, kernel, strides, dilations (two each)."""
+
+    template = "conv.cpp.j2"
+    sizes: tuple[int, ...]
+    x: Tensor
+    w: Tensor
+    product: Product
+    out: Tensor
+    buffered: bool
+
+
+@dataclass(frozen=True)
+class Multiply(Kernel):
+    template = "multiply.cpp.j2"
+    size: int
+    rows: tuple[Row, Row]
+    a: Tensor
+    b: Tensor
+    out: Tensor
+
+
+@dataclass(frozen=True)
+class Reduce(Kernel):
+    """Along the middle one of three axes. largest: the maximum, else the sum."""
+
+    template = "reduce.cpp.j2"
+    largest: bool
+    outer: int
+    size: int
+    inner: int
+    source: Tensor
+    out: Tensor
+    buffered: bool
+
+
+@dataclass(frozen=True)
+class ArgMax(Kernel):
+    """Along the middle one of three axes. last: of equal elements the last one."""
+
+    template = "arg_max.cpp.j2"
+    outer: int
+    size: int
+    inner: int
+    last: bool
+    source: Tensor
+    out: Tensor
+    buffered: bool
+
+
+@dataclass(frozen=True)
+class Pool(Kernel):
+    """sizes: planes, height, width, kernel, strides, dilations (two each). largest: the maximum, else the sum."""
+
+    template = "pool.cpp.j2"
+    largest: bool
+    sizes: tuple[int, ...]
+    source: Tensor
+    out: Tensor
+    buffered: bool
+
+
+@dataclass(frozen=True)
+class Border(Kernel):
+    """Along the middle one of three axes, from `size` to `goal` elements: `before` of the border, then elements `step`
+    apart.
+    """
+
+    template = "border.cpp.j2"
+    outer: int
+    size: int
+    inner: int
+    goal: int
+    before: int
+    step: int
+    row: Row
+    fill: Tensor
+    source: Tensor
+    out: Tensor
+    buffered: bool
+
+
+@dataclass(frozen=True)
+class Softmax(Kernel):
+    """types: of distance, multiplier, exponential, sum of exponentials, numerator of the division."""
+
+    template = "softmax.cpp.j2"
+    outer: int
+    size: int
+    shift: int
+    entries: int
+    frac: int
+    types: tuple[Integer, ...]
+    mul: Tensor
+    table: Tensor
+    source: Tensor
+    out: Tensor
+    buffered: bool
+
+
+# --- requantization: what turns accumulators to numbers or codes. `base`, which templates add, is the first element.
+
+
+@dataclass(frozen=True)
+class Accumulate(Kernel):
+    """out[i] (+)= coefficients[row(i)] * source[spread(i)]; first: nothing is there yet."""
+
+    template = "accumulate.cpp.j2"
+    size: int
+    row: Row
+    spread: Row
+    first: bool
+    source: Tensor
+    coefficients: Tensor
+    out: Tensor
+
+
+@dataclass(frozen=True)
+class RequantKernel(Kernel):
+    size: int
+    row: Row
+    source: Tensor
+    out: Tensor
+
+
+@dataclass(frozen=True)
+class TableLookup(RequantKernel):
+    template = "table.cpp.j2"
+    span: int
+    index: Integer
+    first: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class AffineThresholds(RequantKernel):
+    """start + step * (cuts that are reached); total: the type of step times cuts."""
+
+    template = "thresholds_affine.cpp.j2"
+    count: int
+    total: Integer
+    cuts: Tensor
+    start: Tensor
+    step: Tensor
+
+
+@dataclass(frozen=True)
+class Thresholds(RequantKernel):
+    template = "thresholds.cpp.j2"
+    count: int
+    cuts: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class ThresholdSearch(RequantKernel):
+    """A table of cuts for every step of a binary search."""
+
+    template = "thresholds_search.cpp.j2"
+    rows: int
+    values: Tensor
+    tables: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class MultiplyAddShift(RequantKernel):
+    """highest: where the upper limits start in `limits`."""
+
+    template = "multiply_add_shift.cpp.j2"
+    segments: int
+    ties: bool
+    total: Integer
+    result: Integer
+    mul: Tensor
+    add: Tensor
+    shift: Tensor
+    tie: Tensor
+    breaks: Tensor
+    limits: Tensor
+    highest: int
+
+
+@dataclass(frozen=True)
+class FloatRound(RequantKernel):
+    """width: bits of the sum that is rounded; lo, hi: codes in the order of the numbers."""
+
+    template = "float_round.cpp.j2"
+    even: bool
+    width: int
+    exponent: int
+    mantissa: int
+    signed: bool
+    mul: Tensor
+    add: Tensor
+    shift: Tensor
+    lo: Tensor
+    hi: Tensor

@@ -1,0 +1,237 @@
+"""A layer as calls of kernels on whole tensors: architecture `parallel`, and buffered processes of `dataflow`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from qcompile.backends.hls.builder import Builder, Tensor
+from qcompile.backends.hls.kernels import (
+    Accumulate,
+    ArgMax,
+    Border,
+    Conv,
+    MatMul,
+    Multiply,
+    Place,
+    Pool,
+    Product,
+    Reduce,
+    Softmax,
+    Wire,
+)
+from qcompile.backends.hls.requant import Call, requant
+from qcompile.backends.hls.types import holding
+from qcompile.errors import QCompileError
+from qcompile.formats import Minifloat
+from qcompile.ir import Node, integers, ops
+from qcompile.passes.ranges import row_ranges, sum_bound
+from qcompile.sim.ratio import bound
+from qcompile.sim.structure import padded_axes, rearrange
+
+Rule = Callable[[Builder, Node], None]
+RULES: dict[type, Rule] = {}
+
+
+def _rule(*types: type) -> Callable[[Rule], Rule]:
+    def register(fn: Rule) -> Rule:
+        RULES.update(dict.fromkeys(types, fn))
+        return fn
+
+    return register
+
+
+@_rule(ops.Constant)
+def _constant(b: Builder, node: Node) -> None:
+    """Printed where it is used."""
+
+
+@_rule(ops.Reshape)
+def _reshape(b: Builder, node: Node) -> None:
+    b.tensors[node.output.name] = b.source(node.inputs[0])
+
+
+@_rule(ops.Transpose, ops.Take)
+def _wire(b: Builder, node: Node) -> None:
+    (x,) = node.inputs
+    source, out = b.source(x), b.local(node.output)
+    places = rearrange(node.op)(np.arange(x.type.size).reshape(x.type.shape))
+    b.emit(Wire(places.size, b.row(places, places.shape), source, out))
+
+
+@_rule(ops.Concat)
+def _concat(b: Builder, node: Node) -> None:
+    out, shape, axis = b.local(node.output), node.output.type.shape, node.op.axis
+    outer, stride = math.prod(shape[:axis]), math.prod(shape[axis:])
+    offset = 0
+    for value in node.inputs:
+        source, size = b.source(value) if out.codes else b.numbers(value), math.prod(value.type.shape[axis:])
+        b.emit(Place(outer, size, stride, source, out, offset, b.buffered))
+        offset += size
+
+
+@_rule(ops.MatMul)
+def _matmul(b: Builder, node: Node) -> None:
+    x, w = node.inputs
+    a_shape = (1, *x.type.shape) if len(x.type.shape) == 1 else x.type.shape
+    w_shape = (*w.type.shape, 1) if len(w.type.shape) == 1 else w.type.shape
+    batches = math.prod(a_shape[:-2]), math.prod(w_shape[:-2])
+    total = math.prod(np.broadcast_shapes(a_shape[:-2], w_shape[:-2]))
+    if any(n not in (1, total) for n in batches):
+        raise QCompileError(
+            "a product in which both operands are repeated along batch axes is not supported", str(node.origin)
+        )
+    source, weight, out = b.source(x), b.source(w), b.local(node.output)
+    sizes, batched = (total, a_shape[-2], a_shape[-1], w_shape[-1]), (batches[0] > 1, batches[1] > 1)
+    b.emit(MatMul(*sizes, batched, source, weight, product(b, node, out), out, b.buffered))
+
+
+def product(b: Builder, node: Node, out: Tensor) -> Product:
+    """The products of a node whose sums are in `out`."""
+    if not node.op.drop:
+        return Product(0, out.type)
+    reach = math.prod(max(map(abs, b.known[v.name].bounds)) for v in node.inputs)
+    return Product(node.op.drop, holding(-reach - 1, reach))
+
+
+@_rule(ops.Mul)
+def _mul(b: Builder, node: Node) -> None:
+    shape = node.output.type.shape
+    x, y = (b.source(v) for v in node.inputs)
+    first, second = (b.spread(v, shape) for v in node.inputs)
+    b.emit(Multiply(node.output.type.size, (first, second), x, y, b.local(node.output)))
+
+
+@_rule(ops.ReduceMax, ops.ReduceSum)
+def _reduce(b: Builder, node: Node) -> None:
+    """Along one axis at a time where the axes are no neighbours."""
+    x, shape, axes = node.inputs[0], list(node.inputs[0].type.shape), sorted(node.op.axes)
+    source, largest = b.kept(x), isinstance(node.op, ops.ReduceMax)
+    lo, hi = b.known[node.output.name].bounds
+    while axes:
+        last = axes.pop()
+        first = last
+        while axes and axes[-1] == first - 1:
+            first = axes.pop()
+        sizes = math.prod(shape[:first]), math.prod(shape[first : last + 1]), math.prod(shape[last + 1 :])
+        shape[first : last + 1] = [1]
+        if not axes:
+            out = b.local(node.output)
+        elif source.codes and largest:
+            out = b.same(source, math.prod(shape))
+        else:
+            out = b.scratch(min(lo, 0), max(hi, 0), math.prod(shape))
+        b.emit(Reduce(largest, *sizes, source, out, b.buffered))
+        source = out
+
+
+@_rule(ops.ArgMax)
+def _arg_max(b: Builder, node: Node) -> None:
+    shape, axis = node.inputs[0].type.shape, node.op.axis
+    source, out = b.kept(node.inputs[0]), b.local(node.output)
+    sizes = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+    b.emit(ArgMax(*sizes, node.op.last, source, out, b.buffered))
+
+
+def _plane(values: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes, strides, ... of two spatial axes; of one, in a plane of height 1."""
+    return values if len(values) == 2 else (1, *values)
+
+
+def _window(op: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
+    return (*_plane(kernel), *_plane(op.strides), *_plane(op.dilations))
+
+
+@_rule(ops.Conv)
+def _conv(b: Builder, node: Node) -> None:
+    x, w = node.inputs
+    outs, depth, *kernel = w.type.shape
+    groups = node.op.groups
+    source, weight, out = b.source(x), b.source(w), b.local(node.output)
+    plane = *_plane(x.type.shape[2:]), *_window(node.op, tuple(kernel))
+    sizes = (x.type.shape[0], groups, outs // groups, depth, *plane)
+    b.emit(Conv(sizes, source, weight, product(b, node, out), out, b.buffered))
+
+
+@_rule(ops.SumPool, ops.MaxPool)
+def _pool(b: Builder, node: Node) -> None:
+    shape, op = node.inputs[0].type.shape, node.op
+    source, out = b.kept(node.inputs[0]), b.local(node.output)
+    sizes = (math.prod(shape[:2]), *_plane(shape[2:]), *_window(op, op.kernel))
+    b.emit(Pool(isinstance(op, ops.MaxPool), sizes, source, out, b.buffered))
+
+
+@_rule(ops.Pad)
+def _pad(b: Builder, node: Node) -> None:
+    """One axis at a time; the border's numbers are the same all along the padded axes."""
+    op: ops.Pad = node.op
+    assert op.value is not None
+    shape, goal = list(node.inputs[0].type.shape), node.output.type.shape
+    fill = border(b, node)
+    index = np.arange(math.prod(op.value.shape)).reshape(op.value.shape)
+    source = b.kept(node.inputs[0]) if fill.codes else b.variable(node.inputs[0])
+    axes = padded_axes(op)
+    for axis in axes:
+        size, shape[axis] = shape[axis], goal[axis]
+        out = b.local(node.output) if axis == axes[-1] else _padded(b, node, source, math.prod(shape))
+        outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+        places = op.before[axis], op.interior[axis] + 1
+        row = b.row(index, tuple(shape))
+        b.emit(Border(outer, size, inner, goal[axis], *places, row, fill, source, out, b.buffered))
+        source = out
+
+
+def border(b: Builder, node: Node) -> Tensor:
+    """The numbers, or codes, around the data of a Pad."""
+    numbers, fmt = integers(node.op.value.values), node.output.type.format
+    if not isinstance(fmt, Minifloat):
+        return b.array(numbers)
+    return dataclasses.replace(b.array(np.asarray(fmt.encode(numbers))), codes=fmt)
+
+
+def _padded(b: Builder, node: Node, source: Tensor, size: int) -> Tensor:
+    """Data that have some of their borders."""
+    return b.same(source, size) if source.codes else b.scratch(*b.known[node.output.name].bounds, size)
+
+
+@_rule(ops.IntSoftmax)
+def _softmax(b: Builder, node: Node) -> None:
+    op, shape = node.op, node.inputs[0].type.shape
+    source, out = b.variable(node.inputs[0]), b.local(node.output)
+    lo, hi = b.known[node.inputs[0].name].bounds
+    mul, table = b.array(np.array([op.mul], dtype=object)), b.array(op.table.data)
+    largest = bound(op.table.data)
+    total = shape[-1] * largest
+    sizes = math.prod(shape[:-1]), shape[-1], op.shift, op.table.data.size, op.frac
+    tops = (hi - lo) * op.mul, op.mul, largest, total, (largest << op.frac) + total // 2
+    b.emit(Softmax(*sizes, tuple(holding(0, top) for top in tops), mul, table, source, out, b.buffered))
+
+
+@_rule(ops.Map)
+def _map(b: Builder, node: Node) -> None:
+    op: ops.Map = node.op
+    shape = node.output.type.shape
+    low, high = row_ranges(node, [b.known[v.name] for v in node.inputs])
+    source = _accumulated(b, node)
+    row = b.row(op.index.data, shape)
+    b.emit(requant(b, op, Call(node.output.type.size, row, source, b.local(node.output), low, high)))
+
+
+def _accumulated(b: Builder, node: Node) -> Tensor:
+    """A: the only input itself, or the sum of coefficient * input."""
+    op: ops.Map = node.op
+    shape, size = node.output.type.shape, node.output.type.size
+    plain = len(node.inputs) == 1 and np.all(op.coeffs.data == 1) and node.inputs[0].type.shape == shape
+    if plain:
+        return b.variable(node.inputs[0])
+    reach = sum_bound(node, [b.known[v.name] for v in node.inputs])
+    total = b.scratch(-reach, reach, size)
+    row = b.row(op.index.data, shape)
+    for i, (value, coeff) in enumerate(zip(node.inputs, op.coeffs.data, strict=True)):
+        x, c = b.numbers(value), b.array(coeff)
+        b.emit(Accumulate(size, row, b.spread(value, shape), i == 0, x, c, total))
+    return total

@@ -1,0 +1,120 @@
+"""The view of architecture `parallel`: one function, a statement per layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qcompile.backends.hls.builder import Builder, Local, Tensor
+from qcompile.backends.hls.constants import Constants
+from qcompile.backends.hls.kernels import Kernel, Trace
+from qcompile.backends.hls.layers import RULES
+from qcompile.backends.hls.ports import PortLayout, layout
+from qcompile.backends.hls.trace import trace_words, traced
+from qcompile.backends.hls.types import Integer, Lanes, lanes_of
+from qcompile.hardware.products import rolled
+from qcompile.ir import Graph, Value
+from qcompile.passes.ranges import ranges
+
+
+@dataclass(frozen=True)
+class Move:
+    """`count` codes between a word of a port and the elements of its array from `offset` on."""
+
+    count: int
+    word: str
+    offset: int
+
+
+@dataclass(frozen=True)
+class Port:
+    """arguments: names of the parameters of the top function. codes: a word, whose elements are in `array`. full: words
+    that one loop moves, in a port that is an array; moves: all others.
+    """
+
+    name: str
+    output: bool
+    layout: PortLayout
+    arguments: tuple[str, ...]
+    word: Integer
+    codes: Lanes
+    array: Tensor
+    full: int
+    moves: tuple[Move, ...]
+    comment: str
+
+
+@dataclass(frozen=True)
+class ProjectView:
+    """rolled: layers stay loops."""
+
+    top: str
+    part: str
+    clock_ns: float
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    constants: tuple[Constants, ...]
+    locals: tuple[Local, ...]
+    statements: tuple[Kernel, ...]
+    input_words: int
+    output_words: int
+    trace_words: int
+    rolled: bool
+    roms: tuple[()] = ()
+    dataflow: bool = False
+
+
+def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
+    """View of a whole project."""
+    known = ranges(graph)
+    b = Builder(graph, known)
+    for value in graph.inputs:
+        b.local(value)
+    inputs = tuple(_port(b, v, f"x{i}", False) for i, v in enumerate(graph.inputs))
+    trace = traced(graph, known)
+    _statements(b, {v.name: w for v, w in trace})
+    outputs = tuple(_port(b, v, f"y{i}", True) for i, v in enumerate(graph.outputs))
+    return ProjectView(
+        top,
+        part,
+        clock_ns,
+        inputs,
+        outputs,
+        tuple(b.constants),
+        tuple(b.locals),
+        tuple(b.statements),
+        sum(p.layout.size for p in inputs),
+        sum(p.layout.size for p in outputs),
+        sum(trace_words(trace)),
+        rolled(graph),
+    )
+
+
+def _statements(b: Builder, trace: dict[str, int]) -> None:
+    """Every layer, and after it what C simulation watches. trace: bits by the name of the value."""
+    for value in b.graph.inputs:
+        b.emit(Trace(trace[value.name], b.source(value), value.type.size))
+    for node in b.graph.nodes:
+        RULES[type(node.op)](b, node)
+        value = node.output
+        if value.name in trace:
+            b.emit(Trace(trace[value.name], b.source(value), value.type.size))
+
+
+def _port(b: Builder, value: Value, name: str, output: bool) -> Port:
+    shape, fmt = layout(value), value.type.codes
+    split = (name,) if shape.packed else tuple(f"{name}_{i}" for i in range(shape.words))
+    full = shape.count // shape.per_word if shape.array else 0
+    words = [f"{name}[{i}]" for i in range(full, shape.words)] if shape.array else split
+    moves = (Move(shape.in_word(i), w, i * shape.per_word) for i, w in enumerate(words, full))
+    return Port(
+        name,
+        output,
+        shape,
+        (name,) if shape.array else split,
+        Integer(shape.word_width),
+        lanes_of(fmt, shape.per_word),
+        b.kept(value),  # a copy of its own where the output is a constant
+        full,
+        tuple(moves),
+        f"{value.type.size} codes of {fmt}, {shape.per_word} in a word of {shape.word_width} bits",
+    )

@@ -1,0 +1,145 @@
+"""Requantization (ops.Map): which kernel turns accumulators to numbers or codes, and its constants and types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qcompile.backends.hls.builder import Builder, Tensor
+from qcompile.backends.hls.kernels import (
+    AffineThresholds,
+    FloatRound,
+    MultiplyAddShift,
+    RequantKernel,
+    TableLookup,
+    Thresholds,
+    ThresholdSearch,
+)
+from qcompile.backends.hls.types import SHORT, Row, holding
+from qcompile.formats import Minifloat
+from qcompile.ir import ops
+from qcompile.passes.implement import common_step
+from qcompile.sim.ratio import bound
+
+
+@dataclass(frozen=True)
+class Call:
+    """`size` elements from accumulators in `source`, whose row r lies in [low[r], high[r]], to `out`."""
+
+    size: int
+    row: Row
+    source: Tensor
+    out: Tensor
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def ends(self) -> tuple[int, Row, Tensor, Tensor]:
+        """What all kernels are told."""
+        return self.size, self.row, self.source, self.out
+
+    @property
+    def extreme(self) -> np.ndarray:
+        """Largest magnitude of every row."""
+        return np.maximum(np.abs(self.low), np.abs(self.high)).astype(object)
+
+
+def requant(b: Builder, op: ops.Map, call: Call) -> RequantKernel:
+    return _IMPLS[type(op.impl)](b, op.impl, call)
+
+
+def _results(out: Tensor, units: np.ndarray) -> np.ndarray:
+    """What a map writes: numbers, or codes."""
+    return units if out.codes is None else np.asarray(out.codes.encode(units))
+
+
+def _table(b: Builder, impl: ops.Table, call: Call) -> RequantKernel:
+    values = b.array(_results(call.out, impl.values.data))
+    first = b.array(np.array([impl.first], dtype=object))
+    span = impl.values.data.shape[1]
+    low, high = (
+        min(impl.first, -impl.first, int(call.low.min()), -span),
+        max(abs(impl.first), int(call.high.max()), span),
+    )
+    return TableLookup(*call.ends, span, holding(low, high * 2), first, values)
+
+
+def _thresholds(b: Builder, impl: ops.Thresholds, call: Call) -> RequantKernel:
+    if impl.search:
+        return _search(b, impl, call)
+    count, values = impl.cuts.data.shape[1], impl.values.data
+    cuts = b.array(impl.cuts.data)
+    step = common_step(impl.cuts.data, values, call.high) if call.out.codes is None else None
+    if step is None or bound(values) >= 2**31:
+        return Thresholds(*call.ends, count, cuts, b.array(_results(call.out, values)))
+    reach = bound(step) * count + 1
+    start = b.array(values[:, 0])
+    return AffineThresholds(*call.ends, count, holding(-reach, reach), cuts, start, b.array(step))
+
+
+def _search(b: Builder, impl: ops.Thresholds, call: Call) -> RequantKernel:
+    """A table of cuts for every step, which is read once; rows without a cut at a place have one that is never
+    reached.
+    """
+    rows, count = impl.cuts.data.shape
+    deep, never = count.bit_length(), max(int(call.high.max()) + 1, int(impl.cuts.data.max()))
+    full = np.full((rows, 2**deep - 1), never, dtype=object)
+    full[:, :count] = impl.cuts.data
+    span = int(full.min()), int(full.max())
+    middles = [(2 * np.arange(2**s) + 1 << deep - 1 - s) - 1 for s in range(deep)]
+    tables = tuple(b.array(full[:, at].T, span=span) for at in middles)
+    return ThresholdSearch(*call.ends, rows, b.array(_results(call.out, impl.values.data).T), tables)
+
+
+def _multiply(b: Builder, impl: ops.MulAddShift, call: Call) -> RequantKernel:
+    mul, add = impl.mul.data.astype(object), impl.add.data.astype(object)
+    lo, hi = impl.lo.data, impl.hi.data
+    reach = int((np.abs(mul) * call.extreme[:, None] + np.abs(add)).max()) + bound(lo) + bound(hi) + 1
+    factors, addends = b.array(impl.mul.data), b.array(impl.add.data)
+    shift, tie = b.array(impl.shift.data, SHORT), b.array(impl.tie.data, SHORT)
+    breaks = b.array(impl.breaks.data if impl.breaks.data.size else np.zeros(1, dtype=np.int64))
+    limits = b.array(np.concatenate([lo, hi]))
+    result = holding(min(_least(lo, hi), -1), _most(lo, hi))
+    arrays = factors, addends, shift, tie, breaks, limits
+    ties = bool(np.any(impl.tie.data > 0))
+    return MultiplyAddShift(
+        *call.ends, mul.shape[1], ties, holding(-reach, reach), result, *arrays, len(lo) * limits.limbs
+    )
+
+
+def _least(*arrays: np.ndarray) -> int:
+    return min(int(a.min()) for a in arrays)
+
+
+def _most(*arrays: np.ndarray) -> int:
+    return max(int(a.max()) for a in arrays)
+
+
+def _float_round(b: Builder, impl: ops.FloatRound, call: Call) -> RequantKernel:
+    fmt = call.out.codes
+    assert fmt is not None
+    mul, add = impl.mul.data.astype(object), impl.add.data.astype(object)
+    reach = int((np.abs(mul) * call.extreme + np.abs(add)).max())
+    # Room for the half that rounds, and for codes in order.
+    deepest = int(impl.shift.data.max()) + fmt.exponent + 2 ** min(fmt.exponent, 8)
+    width = max(holding(-2 * reach - 2, 2 * reach + 2).width, fmt.width + 2, deepest.bit_length() + fmt.mantissa + 2)
+    arrays = b.array(impl.mul.data), b.array(impl.add.data), b.array(impl.shift.data, SHORT)
+    limits = [b.array(_ordered(fmt, x.data)) for x in (impl.lo, impl.hi)]
+    return FloatRound(*call.ends, impl.even, width, fmt.exponent, fmt.mantissa, fmt.signed, *arrays, *limits)
+
+
+def _ordered(fmt: Minifloat, units: np.ndarray) -> np.ndarray:
+    """Codes as integers in the order of the numbers."""
+    codes = np.asarray(fmt.encode(np.abs(units)))
+    return np.where(units < 0, -codes, codes)
+
+
+_IMPLS: dict[type, Callable[[Builder, Any, Call], RequantKernel]] = {
+    ops.Table: _table,
+    ops.Thresholds: _thresholds,
+    ops.MulAddShift: _multiply,
+    ops.FloatRound: _float_round,
+}

@@ -1,0 +1,30 @@
+"""The processes of architecture `dataflow`: of each unit a view of final numbers, and a template that prints it."""
+
+from collections.abc import Callable
+
+from qcompile.backends.hls.units.buffered import buffered
+from qcompile.backends.hls.units.context import Context, View
+from qcompile.backends.hls.units.elementwise import mapped, multiplied
+from qcompile.backends.hls.units.matvec import depthwise, matvec, pool
+from qcompile.backends.hls.units.plane import bordered, concatenated, window
+from qcompile.backends.hls.units.plumbing import Loader, fork, from_port, to_port, width
+from qcompile.hardware import units
+from qcompile.hardware.network import Stage
+
+VIEWS: dict[type[units.Unit], Callable[[Context, Stage], View]] = {
+    units.MatVec: matvec,
+    units.Depthwise: depthwise,
+    units.Pool: pool,
+    units.Requant: mapped,
+    units.Multiply: multiplied,
+    units.Window: window,
+    units.Pad: bordered,
+    units.Concat: concatenated,
+    units.Buffered: buffered,
+    units.Fork: fork,
+    units.Width: width,
+    units.Input: from_port,
+    units.Output: to_port,
+}
+
+__all__ = ["VIEWS", "Context", "Loader", "View"]

@@ -1,0 +1,205 @@
+"""What has no streaming unit: data in memories first, then loops of one product, term or element an iteration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qcompile.backends.hls.builder import Builder, Local, Tensor
+from qcompile.backends.hls.kernels import Kernel
+from qcompile.backends.hls.layers import RULES
+from qcompile.backends.hls.rows import strided
+from qcompile.backends.hls.types import Row
+from qcompile.backends.hls.units.context import Context, Loop, Read, View, Write, node_of
+from qcompile.backends.hls.units.elementwise import Map, Product, Take, map_of, product_of
+from qcompile.backends.hls.units.weights import elements
+from qcompile.hardware.memory import WORD
+from qcompile.hardware.network import Stage
+from qcompile.hardware.order import places, stream_shape, to_stream
+from qcompile.hardware.units.buffered import REARRANGING
+from qcompile.ir import Value, ops
+from qcompile.sim.structure import rearrange
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An input of `tokens` tokens that goes to `memory` of `size` elements: element t to place row(t), None: to place
+    t.
+    """
+
+    tokens: int
+    memory: Tensor
+    size: int
+    row: Row | None
+    read: Read
+
+
+@dataclass(frozen=True)
+class Held:
+    """The streams into memories, all at once, in `tokens` iterations."""
+
+    arrivals: tuple[Arrival, ...] = ()
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Layer(View):
+    """Loops over memories, and results in the order of the stream: place row(t) of `result` is element t."""
+
+    template = "buffered.cpp.j2"
+    memories: tuple[Local, ...]
+    held: Held
+    statements: tuple[Kernel, ...]
+    tokens: int
+    y: Tensor
+    result: Tensor
+    row: Row
+    write: Write
+
+
+@dataclass(frozen=True)
+class Step:
+    """Of an address, for every step of the loop variable of `axis`."""
+
+    axis: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Gather(View):
+    """The result straight from a memory or constants. row: maps an element to its place there; None: it lies at
+    `offset` + sum of steps.
+    """
+
+    template = "gather.cpp.j2"
+    held: Held
+    loops: tuple[Loop, ...]
+    row: Row | None
+    offset: int
+    steps: tuple[Step, ...]
+    source: Tensor
+    y: Tensor
+    write: Write
+
+
+@dataclass(frozen=True)
+class FromMemory(Kernel):
+    """Element row(t) of a memory."""
+
+    template = "from_memory.cpp.j2"
+    x: Tensor
+    memory: str
+    row: Row
+
+
+@dataclass(frozen=True)
+class FromConstant(Kernel):
+    """Element row(t) of a constant."""
+
+    template = "from_constant.cpp.j2"
+    x: Tensor
+    source: Tensor
+    row: Row
+
+
+@dataclass(frozen=True)
+class Elements(View):
+    """Element by element, operands from memories: those that are repeated, and those that wait for them."""
+
+    template = "elements.cpp.j2"
+    held: Held
+    view: Map | Product
+
+
+def buffered(c: Context, stage: Stage) -> View:
+    node = node_of(stage)
+    b = c.builder(buffered=True)
+    kept = [v for v in (*node.inputs, node.output) if c.constant(v) and v.type.codes.width <= WORD]
+    b.tensors |= {v.name: elements(c, v) for v in kept}
+    if isinstance(node.op, ops.Constant):
+        return _gathered(c, b, stage, Held(), node.output, np.arange(node.output.type.size))
+    if isinstance(node.op, REARRANGING):
+        data = node.inputs[0]
+        arrived = np.argsort(places(data.type.shape)).reshape(data.type.shape)
+        return _gathered(c, b, stage, _held(c, b, stage, True), data, rearrange(node.op)(arrived))
+    if isinstance(node.op, (ops.Map, ops.Mul)):
+        return _elements(c, b, stage)
+    return _layer(c, b, stage)
+
+
+def _layer(c: Context, b: Builder, stage: Stage) -> Layer:
+    node = node_of(stage)
+    held = _held(c, b, stage, False)
+    RULES[type(node.op)](b, node)
+    result = b.kept(node.output)
+    row = _stream_row(b, node.output)
+    memories, y = tuple(b.locals[len(stage.inputs) :]), c.tensor(node.output, "y")
+    tokens = c.stream(stage.outputs[0]).tokens
+    return Layer(memories, held, tuple(b.statements), tokens, y, result, row, c.write(stage))
+
+
+def _stream_row(b: Builder, value: Value) -> Row:
+    """Maps an element of a stream to its place in the tensor."""
+    return b.row(places(value.type.shape), (value.type.size,))
+
+
+def _held(c: Context, b: Builder, stage: Stage, arrived: bool) -> Held:
+    """arrived: elements lie in the order in which they arrive, else of the tensor."""
+    data = [v for v in node_of(stage).inputs if not c.constant(v)]
+    longest = max(c.stream(i).tokens for i in stage.inputs)
+    return Held(tuple(_arrival(c, b, stage, k, v, arrived) for k, v in enumerate(data)), longest)
+
+
+def _arrival(c: Context, b: Builder, stage: Stage, k: int, value: Value, arrived: bool) -> Arrival:
+    memory = b.tensors[value.name] = c.tensor(value, b.local(value).name)
+    row = None if arrived else _stream_row(b, value)
+    tokens = c.stream(stage.inputs[k]).tokens
+    return Arrival(tokens, memory, value.type.size, row, c.read(stage, k, c.tensor(value, f"x{k}")))
+
+
+def _elements(c: Context, b: Builder, stage: Stage) -> Elements:
+    node, loop = node_of(stage), Loop("WRITE", "t", c.stream(stage.outputs[0]).tokens)
+    held = _held(c, b, stage, True)
+    take = _take(c, b, stage, held)
+    if isinstance(node.op, ops.Map):
+        return Elements(held, map_of(c, b, stage, loop, take))
+    return Elements(held, product_of(c, stage, loop, take))
+
+
+def _take(c: Context, b: Builder, stage: Stage, held: Held) -> Take:
+    """Elements come from the memories in the order of the inputs, and from constants."""
+    node, memories = node_of(stage), iter(held.arrivals)
+
+    def take(k: int, x: Tensor) -> Kernel:
+        value = node.inputs[k]
+        if c.constant(value):
+            source = b.source(value)
+            return FromConstant(x, source, _repeated(b, value, np.arange(value.type.size), node.output))
+        memory, arrived = next(memories).memory, np.argsort(places(value.type.shape))
+        return FromMemory(x, memory.name, _repeated(b, value, arrived, node.output))
+
+    return take
+
+
+def _repeated(b: Builder, value: Value, at: np.ndarray, output: Value) -> Row:
+    """Maps an element of the output's stream to the place `at` of the element of `value` that it meets."""
+    shape = output.type.shape
+    whole = np.broadcast_to(at.reshape(value.type.shape), shape)
+    return b.row(to_stream(whole), stream_shape(shape))
+
+
+def _gathered(c: Context, b: Builder, stage: Stage, held: Held, value: Value, index: np.ndarray) -> Gather:
+    """index[element]: its place in the memory of `value`, or in the constant."""
+    node = node_of(stage)
+    source = b.source(value)
+    streamed = to_stream(index.reshape(node.output.type.shape))
+    ends = source, c.tensor(node.output, "y"), c.write(stage)
+    found = strided(streamed)
+    if found is None:
+        row = b.row(streamed, streamed.shape)
+        return Gather(held, (Loop("WRITE", "t", streamed.size),), row, 0, (), *ends)
+    sizes, strides, offset = found
+    axes = [k for k, n in enumerate(sizes) if n > 1]
+    loops = tuple(Loop(f"WRITE_{k}", f"i{k}", sizes[k]) for k in axes) or (Loop("WRITE_0", "i0", 1),)
+    return Gather(held, loops, None, offset, tuple(Step(k, strides[k]) for k in axes if strides[k]), *ends)

@@ -1,0 +1,72 @@
+"""Units that work token by token: requantization of one or more terms, products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qcompile.backends.hls.builder import Builder, Tensor
+from qcompile.backends.hls.kernels import Kernel, Multiply
+from qcompile.backends.hls.types import identity
+from qcompile.backends.hls.units.context import Context, Loop, View, Write, node_of
+from qcompile.backends.hls.units.requant import Requant, Term, requantized, rows_in_stream
+from qcompile.hardware.network import Stage
+
+Take = Callable[[int, Tensor], Kernel]  # how the elements of input k come into the array of a tensor
+
+
+@dataclass(frozen=True)
+class Map(View):
+    """One token of every term, their sum, the function, one token."""
+
+    template = "map.cpp.j2"
+    loops: tuple[Loop, ...]
+    lanes: int
+    terms: tuple[Term, ...]
+    requant: Requant
+    write: Write
+
+
+def mapped(c: Context, stage: Stage) -> Map:
+    loop = Loop("MAP", "t", c.stream(stage.outputs[0]).tokens)
+    return map_of(c, c.builder(), stage, loop, lambda k, x: c.read(stage, k, x))
+
+
+def map_of(c: Context, b: Builder, stage: Stage, loop: Loop, take: Take) -> Map:
+    node, lanes = node_of(stage), stage.folding.pe
+    row = rows_in_stream(b, node)
+    terms = tuple(_term(c, stage, k, take) for k in range(len(node.inputs)))
+    sources = [t.numbers for t in terms]
+    made = requantized(c, b, node, row, sources, lanes, "total")
+    return Map((loop,), lanes, terms, made, c.write(stage))
+
+
+def _term(c: Context, stage: Stage, k: int, take: Take) -> Term:
+    value = node_of(stage).inputs[k]
+    x = c.tensor(value, f"x{k}")
+    return Term(x, take(k, x), c.decoded(value, x, stage.folding.pe))
+
+
+@dataclass(frozen=True)
+class Product(View):
+    """The product of two inputs, element by element."""
+
+    template = "multiply.cpp.j2"
+    loops: tuple[Loop, ...]
+    lanes: int
+    takes: tuple[Kernel, ...]
+    multiply: Multiply
+    write: Write
+
+
+def multiplied(c: Context, stage: Stage) -> Product:
+    loop = Loop("MULTIPLY", "t", c.stream(stage.outputs[0]).tokens)
+    return product_of(c, stage, loop, lambda k, x: c.read(stage, k, x))
+
+
+def product_of(c: Context, stage: Stage, loop: Loop, take: Take) -> Product:
+    node, lanes = node_of(stage), stage.folding.pe
+    x, y = (c.tensor(v, f"x{k}") for k, v in enumerate(node.inputs))
+    takes = take(0, x), take(1, y)
+    rows = identity(lanes), identity(lanes)
+    return Product((loop,), lanes, takes, Multiply(lanes, rows, x, y, c.tensor(node.output, "y")), c.write(stage))

@@ -1,0 +1,111 @@
+"""Units that sum over folds: matrix-vector products, depthwise convolutions, pools."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from qcompile.backends.hls.builder import Tensor
+from qcompile.backends.hls.kernels import Decode, Product
+from qcompile.backends.hls.layers import product
+from qcompile.backends.hls.units.context import Context, Loop, Read, View, node_of
+from qcompile.backends.hls.units.requant import Finish, finish
+from qcompile.backends.hls.units.weights import Weights, matrix, units_of, weights
+from qcompile.hardware import units as hardware
+from qcompile.hardware.network import Stage
+from qcompile.ir import ops
+
+
+@dataclass(frozen=True)
+class MatVec(View):
+    """`pe` rows and `simd` terms a cycle. channels: groups of channels with rows of their own; groups: of rows; folds:
+    of the terms. A vector is kept for the groups after the first one.
+    """
+
+    template = "matvec.cpp.j2"
+    loops: tuple[Loop, ...]
+    channels: int
+    groups: int
+    folds: int
+    pe: int
+    simd: int
+    read: Read
+    weights: Weights
+    product: Product
+    total: Tensor
+    finish: Finish
+
+
+def matvec(c: Context, stage: Stage) -> MatVec:
+    node, fold, unit = node_of(stage), stage.folding, stage.unit
+    assert isinstance(unit, hardware.MatVec)
+    held = weights(c, node.inputs[1], matrix(c, node, fold.pe, fold.simd))
+    total = c.tensor(node.output, "total")
+    loops = [Loop("PLACE", "p", unit.places)]
+    loops += [Loop("CHANNELS", "c", unit.groups)] if unit.groups > 1 else []
+    loops += [Loop("GROUP", "g", unit.row_groups), Loop("FOLD", "f", unit.folds)]
+    read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
+    counts = unit.groups, unit.row_groups, unit.folds, fold.pe, fold.simd
+    made = product(c.builder(), node, total)
+    return MatVec(tuple(loops), *counts, read, held, made, total, finish(c, stage))
+
+
+@dataclass(frozen=True)
+class Depthwise(View):
+    """`pe` channels a cycle, `terms` cycles each."""
+
+    template = "depthwise.cpp.j2"
+    loops: tuple[Loop, ...]
+    groups: int
+    terms: int
+    pe: int
+    read: Read
+    weights: Weights
+    product: Product
+    total: Tensor
+    finish: Finish
+
+
+def depthwise(c: Context, stage: Stage) -> Depthwise:
+    node, pe = node_of(stage), stage.folding.pe
+    channels, terms = node.inputs[1].type.shape[0], math.prod(node.inputs[1].type.shape[2:])
+    steps = units_of(c, node.inputs[1]).reshape(channels // pe, pe, terms).transpose(0, 2, 1).reshape(-1, pe)
+    held, total = weights(c, node.inputs[1], steps), c.tensor(node.output, "total")
+    read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
+    made = product(c.builder(), node, total)
+    groups = channels // pe
+    loops = _by_channel(c, stage, groups, terms)
+    return Depthwise(loops, groups, terms, pe, read, held, made, total, finish(c, stage))
+
+
+def _by_channel(c: Context, stage: Stage, groups: int, terms: int) -> tuple[Loop, ...]:
+    places = c.stream(stage.outputs[0]).tokens // groups
+    return Loop("PLACE", "p", places), Loop("GROUP", "g", groups), Loop("FOLD", "f", terms)
+
+
+@dataclass(frozen=True)
+class Pool(View):
+    """largest: the maximum of `terms` elements, else their sum. source: what is taken together, numbers or codes."""
+
+    template = "pool.cpp.j2"
+    loops: tuple[Loop, ...]
+    groups: int
+    terms: int
+    pe: int
+    largest: bool
+    read: Read
+    decode: Decode | None
+    source: Tensor
+    total: Tensor
+    finish: Finish
+
+
+def pool(c: Context, stage: Stage) -> Pool:
+    node, pe, terms = node_of(stage), stage.folding.pe, math.prod(node_of(stage).op.kernel)
+    x, largest = c.tensor(node.inputs[0], "x"), isinstance(node.op, ops.MaxPool)
+    decode = None if largest else c.decoded(node.inputs[0], x, pe)
+    total = c.tensor(node.inputs[0] if largest else node.output, "total")
+    groups = node.output.type.shape[1] // pe
+    loops = _by_channel(c, stage, groups, terms)
+    read, source = c.read(stage, 0, x), decode.out if decode else x
+    return Pool(loops, groups, terms, pe, largest, read, decode, source, total, finish(c, stage))

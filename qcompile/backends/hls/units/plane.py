@@ -1,0 +1,110 @@
+"""Units that know the places of a plane: sliding windows, borders, concatenation of channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from qcompile.backends.hls.builder import Tensor
+from qcompile.backends.hls.layers import border
+from qcompile.backends.hls.types import Lanes
+from qcompile.backends.hls.units.context import Context, Loop, Read, View, Write, node_of
+from qcompile.hardware import units as hardware
+from qcompile.hardware.network import Stage
+from qcompile.hardware.order import stream_shape
+
+
+@dataclass(frozen=True)
+class Window(View):
+    """sizes: height, width, tokens of a place, kernel, strides, dilations (two each), rows that are held, cycles.
+    by_channel: all places of a window follow one another for every token of channels. buffer: tokens that are held.
+    """
+
+    template = "window.cpp.j2"
+    sizes: tuple[int, ...]
+    by_channel: bool
+    lanes: Lanes
+    buffer: int
+
+
+def window(c: Context, stage: Stage) -> Window:
+    w = stage.unit
+    assert isinstance(w, hardware.Window)
+    sizes = (w.height, w.width, w.groups, *w.kernel, *w.strides, *w.dilations, w.held, w.cycles)
+    return Window(sizes, w.by_channel, c.lanes(stage.inputs[0]), w.held * w.width * w.groups)
+
+
+@dataclass(frozen=True)
+class Inside:
+    """Along one axis the data lie at `first`, `first` + `step`, ... below `end`."""
+
+    variable: str
+    first: int
+    end: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Border(View):
+    """A frame of constants around a plane: which tokens come from the data follows from their place. fill: `numbers` of
+    them, a channel each, or one for all.
+    """
+
+    template = "border.cpp.j2"
+    loops: tuple[Loop, ...]
+    lanes: int
+    inside: tuple[Inside, ...]
+    read: Read
+    fill: Tensor
+    numbers: int
+    v: Tensor
+    write: Write
+
+
+def bordered(c: Context, stage: Stage) -> Border:
+    node, lanes = node_of(stage), stage.folding.pe
+    op, shape, before = node.op, node.output.type.shape, node.inputs[0].type.shape
+    inside = []
+    for variable, a in zip(("i", "j"), range(2, len(shape)), strict=False):
+        step = op.interior[a] + 1
+        inside.append(Inside(variable, op.before[a], op.before[a] + (before[a] - 1) * step + 1, step))
+    loops = [Loop("MAP", "n", shape[0])] if shape[0] > 1 else []
+    loops += [Loop(*ends) for ends in zip(("ROW", "COLUMN"), ("i", "j"), stream_shape(shape)[1:-1], strict=False)]
+    loops += [Loop("GROUP", "g", shape[1] // lanes)]
+    fill, numbers = border(c.builder(), node), len(op.value.values)
+    read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
+    v = c.tensor(node.output, "v")
+    return Border(tuple(loops), lanes, tuple(inside), read, fill, numbers, v, c.write(stage))
+
+
+@dataclass(frozen=True)
+class Part:
+    """An input of a concatenation: its tokens have places `first` to `end` - 1."""
+
+    first: int
+    end: int
+    read: Read
+
+
+@dataclass(frozen=True)
+class Concat(View):
+    """At every place the channels of one input after the other."""
+
+    template = "concat.cpp.j2"
+    loops: tuple[Loop, ...]
+    lanes: int
+    parts: tuple[Part, ...]
+    y: Tensor
+    write: Write
+
+
+def concatenated(c: Context, stage: Stage) -> Concat:
+    node, lanes = node_of(stage), stage.folding.pe
+    bounds = [0, *np.cumsum([v.type.shape[1] // lanes for v in node.inputs]).tolist()]
+    reads = (c.read(stage, k, c.tensor(v, f"x{k}")) for k, v in enumerate(node.inputs))
+    parts = tuple(Part(*ends, read) for ends, read in zip(pairwise(bounds), reads, strict=True))
+    places = c.stream(stage.outputs[0]).tokens // bounds[-1]
+    loops = Loop("PLACE", "p", places), Loop("GROUP", "g", bounds[-1])
+    return Concat(loops, lanes, parts, c.tensor(node.output, "y"), c.write(stage))

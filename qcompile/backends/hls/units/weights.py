@@ -1,0 +1,78 @@
+"""Operands of units that are constant, in memories: ROMs, or arrays that are loaded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from qcompile.backends.hls.builder import Tensor
+from qcompile.backends.hls.memory import Rom
+from qcompile.backends.hls.types import Integer
+from qcompile.backends.hls.units.context import Context
+from qcompile.formats import Bipolar, Minifloat
+from qcompile.hardware.memory import Words, bits_of, operand, stored
+from qcompile.ir import Node, Value, ops
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A memory of steps, `words.codes` codes each, and the array `w` of the numbers of one step."""
+
+    rom: Rom
+    w: Tensor
+    signed: bool
+    bipolar: bool
+
+
+def weights(c: Context, value: Value, steps: np.ndarray) -> Weights:
+    """steps: units [steps, codes of a step]."""
+    op, fmt = c.graph.producers[value.name].op, value.type.codes
+    width, signed = stored(fmt, steps, op.reloadable)
+    words = Words(len(steps), steps.shape[1], width)
+    rom = Rom(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), op.reloadable)
+    c.roms.append(rom)
+    return Weights(rom, _step(c, value, width, signed), signed, isinstance(fmt, Bipolar))
+
+
+def _step(c: Context, value: Value, width: int, signed: bool) -> Tensor:
+    """The array of the numbers of one step."""
+    fmt = value.type.codes
+    if isinstance(fmt, Minifloat):
+        return c.tensor(value, "w")
+    if isinstance(fmt, Bipolar) or (signed and width == 1):
+        return Tensor("w", Integer(2, True))
+    return Tensor("w", Integer(width, signed))
+
+
+def matrix(c: Context, node: Node, pe: int, simd: int) -> np.ndarray:
+    """[groups * folds, pe * simd]: the weights of every step of a matrix-vector unit, inputs of a window in the order
+    of its stream: places of the window, channels last; where channels are in groups one token of channels after the
+    other, of each all places.
+    """
+    w = units_of(c, node.inputs[1])
+    if isinstance(node.op, ops.MatMul):
+        rows = w.T
+    elif node.op.groups == 1:
+        rows = np.moveaxis(w, 1, -1).reshape(w.shape[0], -1)
+    else:
+        rows = w.reshape(w.shape[0], -1, simd, math.prod(w.shape[2:])).swapaxes(2, 3).reshape(w.shape[0], -1)
+    groups, folds = rows.shape[0] // pe, rows.shape[1] // simd
+    return rows.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3).reshape(groups * folds, pe * simd)
+
+
+def units_of(c: Context, value: Value) -> np.ndarray:
+    """A constant, in its shape."""
+    return np.asarray(c.graph.producers[value.name].op.units.data).reshape(value.type.shape)
+
+
+def elements(c: Context, value: Value) -> Tensor:
+    """An operand in a memory, element by element in the order of the tensor."""
+    op, fmt = c.graph.producers[value.name].op, value.type.codes
+    width, signed = operand(fmt, op.units.data, op.reloadable)
+    units = op.units.data.reshape(-1, 1)
+    words = Words(len(units), 1, width)
+    data = words.pack(units if isinstance(fmt, Bipolar) else bits_of(fmt, units))
+    c.roms.append(Rom(f"w{len(c.roms)}", words, data, op.reloadable))
+    return Tensor(c.roms[-1].name, Integer(width, signed), codes=fmt if isinstance(fmt, Minifloat) else None)

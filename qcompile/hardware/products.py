@@ -1,0 +1,44 @@
+"""How many products an inference takes, and whether all of them can be circuits of their own."""
+
+from __future__ import annotations
+
+from qcompile.hardware.site import terms
+from qcompile.ir import Graph, Node, ops
+
+UNROLLED = 200_000  # multiplications beyond which `parallel` cannot be meant for hardware
+
+
+def multiplications(graph: Graph) -> int:
+    """Products of one inference."""
+    return sum(_products(n) for n in graph.nodes)
+
+
+def _products(node: Node) -> int:
+    if isinstance(node.op, (ops.MatMul, ops.Conv)):
+        return node.output.type.size * terms(node)
+    return node.output.type.size if isinstance(node.op, ops.Mul) else 0
+
+
+def rolled(graph: Graph) -> bool:
+    """Whether the layers stay loops: convolutional networks for whose planes unrolling makes no sense."""
+    windowed = any(isinstance(n.op, (*ops.WINDOWED, ops.Pad)) for n in graph.nodes)
+    largest = max(
+        v.type.size for v in (*graph.inputs, *(n.output for n in graph.nodes if not isinstance(n.op, ops.Constant)))
+    )
+    return windowed and max(multiplications(graph), largest) > UNROLLED
+
+
+def too_many(graph: Graph) -> str | None:
+    """A warning where full unrolling cannot be meant for hardware."""
+    total = multiplications(graph)
+    if rolled(graph):
+        return (
+            f"{total:,} multiplications are too many to be unrolled in architecture parallel: the layers stay loops,"
+            " one multiplication after the other; the project simulates exactly, but is slow in hardware"
+        )
+    if total <= UNROLLED:
+        return None
+    return (
+        f"{total:,} multiplications are unrolled: too many for any part in architecture parallel; the project still"
+        " simulates"
+    )
