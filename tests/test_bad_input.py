@@ -321,6 +321,7 @@ MODELS: dict[str, tuple[Edit, list[str]]] = {
         ["'nowhere' is not made by any node"],
     ),
     "no outputs": (lambda m: m.graph.ClearField("output"), ["output"]),
+    "an opset below the first": (lambda m: setattr(m.opset_import[0], "version", -5), ["there is no opset -5"]),
     "no nodes": (lambda m: (m.graph.ClearField("node"), m.graph.ClearField("output")), ["no graph"]),
     "input straight to output": (
         lambda m: (m.graph.ClearField("node"), setattr(m.graph.output[0], "name", "x")),

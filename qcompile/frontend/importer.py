@@ -103,6 +103,8 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
     inputs = [v for v in values.values() if isinstance(v, Value)]
     builder = Builder(batch=0 if keep_batch else _fixed_batch(graph))
     opset = max([o.version for o in model.opset_import if o.domain in ("", "ai.onnx")], default=9)
+    if opset < 1:
+        raise QCompileError(f"there is no opset {opset} of ONNX", file, "the file is damaged; export it again")
     kinds = {i.name: i.type.tensor_type.elem_type for i in graph.input}
     shapes: dict[str, Shape] | None = None
     for node in _ordered(graph, values, file):
