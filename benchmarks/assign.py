@@ -29,10 +29,10 @@ from qcompile.assignment.data import data  # noqa: E402
 from qcompile.assignment.jobs import Jobs  # noqa: E402
 from qcompile.assignment.losses import loss_of  # noqa: E402
 from qcompile.errors import QCompileError  # noqa: E402
+from qcompile.options import Settings  # noqa: E402
 from qcompile.pipeline import Options  # noqa: E402
 from qcompile.planning.designs import logits  # noqa: E402
 from qcompile.planning.planner import Planner  # noqa: E402
-from qcompile.planning.settings import Settings  # noqa: E402
 
 TEST, CALIBRATION, DRAWS = 600, 256, 2000
 

@@ -25,9 +25,9 @@ from qcompile.assignment.losses import loss_of
 from qcompile.assignment.metrics import METRICS
 from qcompile.assignment.network import Network
 from qcompile.assignment.sources import SOURCES
+from qcompile.options import Settings
 from qcompile.pipeline import Options
 from qcompile.planning.planner import Planner
-from qcompile.planning.settings import Settings
 
 SEEDS, CONFIGURATIONS = 4, 250
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from qcompile.evaluation import evaluate
     from qcompile.frontend import Model, load
     from qcompile.ir import print_graph
-    from qcompile.pipeline import Design, Goal, Options, compile, open_project
+    from qcompile.options import Options
+    from qcompile.pipeline import Design, Goal, compile, open_project
     from qcompile.planning import assign
     from qcompile.verification import Report, verify
 
@@ -31,7 +32,7 @@ _HOMES = {
     "Model": "qcompile.frontend",
     "compile": "qcompile.pipeline",
     "Design": "qcompile.pipeline",
-    "Options": "qcompile.pipeline",
+    "Options": "qcompile.options",
     "open_project": "qcompile.pipeline",
     "Goal": "qcompile.pipeline",
     "print_graph": "qcompile.ir",

@@ -10,7 +10,8 @@ from typing import Any
 
 from qcompile.backends.base import FileSet
 from qcompile.errors import QCompileError, VerificationError
-from qcompile.pipeline import VERSION, Design, open_project
+from qcompile.options import VERSION
+from qcompile.pipeline import Design, open_project
 
 MANIFEST, SOURCES = "manifest.json", ("model.onnx", "plan.json")  # what everything else is made from
 _CODE = {".bin", ".c", ".cfg", ".cpp", ".h", ".hpp", ".inc", ".py", ".sv", ".tcl", ".v"}

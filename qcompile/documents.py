@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_origin, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -18,10 +19,12 @@ from pydantic import (
     JsonValue,
     RootModel,
     ValidationError,
+    create_model,
 )
 
 from qcompile.errors import QCompileError
 from qcompile.formats import Format, parse_format
+from qcompile.options import Options
 
 MOST_BYTES = 2**27  # of a file: plans hold the learned codes of weights
 _CHUNK = 2**16
@@ -204,18 +207,21 @@ class FoldingFile(RootModel[dict[str, FoldingRecord]]):
     """What --fold reads: a folding by the name of the layer."""
 
 
-class OptionsRecord(Record):
-    """`pipeline.Options` as a project keeps them; what the values mean is checked there."""
+def _schema_of(record: type) -> type[Record]:
+    """A JSON object with the fields of a record, all of them stated."""
+    stated: dict[str, Any] = {}
+    for f in fields(record):
+        kind = list[str] if get_origin(hint := get_type_hints(record)[f.name]) is tuple else hint
+        lo, hi = f.metadata.get("limits", (None, None))
+        stated[f.name] = (Annotated[kind, Field(ge=lo, le=hi)] if hi else kind, ...)
+    made: type[Record] = create_model(f"{record.__name__}Record", __base__=Record, **stated)
+    return made
 
-    part: str
-    clock_ns: float
-    arch: str
-    softmax: str
-    input_formats: list[str]
-    accumulator_bits: Annotated[int, Field(ge=0, le=1024)]
-    fold: str
-    weights: str
-    board: str
+
+if TYPE_CHECKING:
+    OptionsRecord = Record
+else:  # what the values mean is checked there
+    OptionsRecord = _schema_of(Options)
 
 
 class ManifestRecord(Record):

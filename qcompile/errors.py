@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
@@ -73,8 +74,7 @@ class ArgumentError(QCompileError, TypeError):
 
 def keywords(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which answers a keyword argument that it lacks with the nearest that it has. ArgumentError."""
-    code = function.__code__
-    known = [n for n in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if n != "self"]
+    known = [n for n in inspect.signature(function).parameters if n != "self"]
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, Protocol
 
 import numpy as np
 
@@ -24,8 +23,6 @@ from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Estimate
 from qcompile.errors import QCompileError, keywords
 from qcompile.files import Folder
-from qcompile.formats import Format, Minifloat, parse_format
-from qcompile.formats.base import MAX_LISTED_WIDTH
 from qcompile.frontend import Model, load
 from qcompile.hardware import estimate as estimates
 from qcompile.hardware.fit import Fitted
@@ -36,6 +33,7 @@ from qcompile.hardware.products import rolled, too_many
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import Buffered, unrolled
 from qcompile.ir import Graph, print_graph, verify
+from qcompile.options import Compiling, Options, accepting, frozen
 from qcompile.parts import Part
 from qcompile.passes import ports
 from qcompile.passes.implement import implement
@@ -45,65 +43,7 @@ from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.unused import remove_unused
 from qcompile.tables import card, html, shape
 
-VERSION = "0.1.0"
-SOFTMAX = ("host", "logits", "integer")
-WEIGHTS = ("rom", "port")
-ARCHITECTURES = ("parallel", "dataflow")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user chose, see `compile`. input_formats: one per input, in order, or none. accumulator_bits: the widest
-    accumulator of minifloat products (0: as wide as exact sums need); where more would be needed, low bits of every
-    product are dropped.
-    """
-
-    part: str = "xc7z020clg400-1"
-    clock_ns: float = 5.0
-    arch: str = "parallel"
-    softmax: str = "host"
-    input_formats: tuple[str, ...] = ()
-    accumulator_bits: int = 0
-    fold: str = "min"
-    weights: str = "rom"
-    board: str = ""
-    """The board that `part` named, or "": `compile` puts the part's number in its place and keeps the board here."""
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("arch", ARCHITECTURES), ("softmax", SOFTMAX), ("weights", WEIGHTS)):
-            if getattr(self, name) not in allowed:
-                raise QCompileError(f"{name} is '{getattr(self, name)}'; allowed: {', '.join(allowed)}")
-        if self.fold != "min" and self.arch != "dataflow":
-            raise QCompileError(f"architecture {self.arch} cannot be folded", "--fold", "--arch dataflow can")
-        if self.weights != "rom" and self.arch != "dataflow":
-            raise QCompileError(
-                f"architecture {self.arch} has its weights in the logic", "--weights", "--arch dataflow can reload them"
-            )
-        if self.accumulator_bits and not 8 <= self.accumulator_bits <= 1024:
-            raise QCompileError(
-                f"accumulators of {self.accumulator_bits} bits are not possible; 8 to 1024 are, 0 is exact"
-            )
-        if not 0.1 <= self.clock_ns <= 1000:
-            raise QCompileError(f"the clock period is {self.clock_ns} ns; 0.1 to 1000 are possible")
-        if not self.part or len(self.part) > 40 or not re.fullmatch(r"[A-Za-z0-9_-]+", self.part):
-            raise QCompileError(f"'{self.part}' is no part name", hint="for example xc7z020clg400-1")
-
-    def formats(self) -> tuple[Format, ...]:
-        """The input formats. QCompileError for one that is none."""
-        try:
-            found = tuple(parse_format(t) for t in self.input_formats)
-        except ValueError as error:
-            raise QCompileError(
-                str(error), "--input-format", "s12f10 is signed, 12 bits, 10 of them after the binary point"
-            ) from None
-        for fmt in found:
-            if isinstance(fmt, Minifloat) and fmt.width > MAX_LISTED_WIDTH:
-                raise QCompileError(
-                    f"{fmt} has {fmt.width} bits; minifloats have at most {MAX_LISTED_WIDTH}",
-                    "--input-format",
-                    "s32f16 for example is as wide",
-                )
-        return found
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, repr=False)
@@ -265,24 +205,20 @@ class Goal:
             )
 
 
-@keywords
-def compile(
-    source: Any,
-    plan: Plan | str | Path | None = None,
-    *,
-    part: str | None = None,
-    clock_ns: float | None = None,
-    arch: str | None = None,
-    fold: str | None = None,
-    fit: bool | Goal = False,
-    weights: str | None = None,
-    softmax: str | None = None,
-    input_formats: Sequence[str] | None = None,
-    accumulator_bits: int | None = None,
-    board: str | None = None,
-    dump: str | Path | None = None,
-    force: bool = False,
-) -> Design:
+class Compile(Protocol[P]):
+    """The type of `compile`: its keywords are the fields of `Compiling`."""
+
+    def __call__(
+        self, source: Any, plan: Plan | str | Path | None = None, *args: P.args, **options: P.kwargs
+    ) -> Design: ...
+
+
+def _typed(record: Callable[P, object]) -> Callable[[Callable[..., Design]], Compile[P]]:
+    return accepting(record)  # type: ignore[arg-type]
+
+
+@_typed(Compiling)
+def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) -> Design:
     """Design of a model (a Model, or whatever `load` takes).
 
     plan: formats for the tensors that the model does not quantize itself (and foldings, unless others are given): what
@@ -297,9 +233,8 @@ def compile(
     of an earlier dump even where that was edited since).
     QCompileError for whatever cannot be done, with the way out.
     """
-    named: dict[str, Any] = dict(part=part, clock_ns=clock_ns, arch=arch, fold=fold, weights=weights, softmax=softmax)
-    named |= dict(input_formats=input_formats, accumulator_bits=accumulator_bits, board=board)
-    options = {name: tuple(v) if isinstance(v, list) else v for name, v in named.items() if v is not None}
+    options = frozen(Options, {name: v for name, v in given.items() if v is not None})
+    fit, dump, force = options.pop("fit", False), options.pop("dump", None), options.pop("force", False)
     model = source if isinstance(source, Model) else load(source)
     plan = Plan.read(plan) if isinstance(plan, (str, Path)) else plan
     dumped = None if dump is None else partial(_dump, Path(dump), force)
@@ -413,12 +348,7 @@ def open_project(directory: str | Path) -> Design:
     model = load(source)
     plan = Plan.read(folder / "plan.json") if manifest.plan is not None else None
     name = manifest.model.name
-    options = dict(manifest.options) | {"input_formats": tuple(manifest.options.input_formats)}
-    return compile(replace(model, name=name, graph=replace(model.graph, name=name)), plan, **options)
+    return compile(replace(model, name=name, graph=replace(model.graph, name=name)), plan, **dict(manifest.options))
 
 
-def options_record(options: Options) -> dict[str, Any]:
-    return {**asdict(options), "input_formats": list(options.input_formats)}
-
-
-__all__ = ["Design", "Options", "compile", "open_project", "options_record", "pysim"]
+__all__ = ["Design", "Options", "compile", "open_project", "pysim"]

@@ -21,6 +21,7 @@ from qcompile.hardware.estimate import in_logic
 from qcompile.hardware.products import multiplications
 from qcompile.hardware.timing import schedule_record
 from qcompile.ir import Node, Param, ops, print_graph
+from qcompile.options import VERSION
 from qcompile.passes.implement import price_of
 from qcompile.passes.ports import HostInput, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
@@ -176,8 +177,6 @@ def _step(step: Any) -> dict[str, Any]:
 
 def manifest(design: Design, hashes: dict[str, str]) -> dict[str, Any]:
     """What manifest.json says. hashes: name -> sha256 of every other file of the project."""
-    from qcompile.pipeline import VERSION, options_record
-
     inputs = [
         {
             "name": h.name,
@@ -212,7 +211,7 @@ def manifest(design: Design, hashes: dict[str, str]) -> dict[str, Any]:
         "schema": SCHEMA,
         "tool": {"name": "qcompile", "version": VERSION},
         "model": {"name": design.model.name, "sha256": design.model.sha256},
-        "options": options_record(design.options),
+        "options": design.options.record(),
         **({"plan": {"schema": PLAN_SCHEMA, "sha256": design.plan.digest}} if design.plan else {}),
         "top": design.top,
         "inputs": inputs,

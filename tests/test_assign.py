@@ -32,10 +32,10 @@ from qcompile.cli import main
 from qcompile.cost.budget import Budget
 from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of
+from qcompile.options import Settings
 from qcompile.pipeline import Options
 from qcompile.planning.designs import logits
 from qcompile.planning.planner import GIVEN_UP, Planner
-from qcompile.planning.settings import Settings
 
 FOLDER = ROOT / "examples"
 CALIBRATION = np.load(FOLDER / "digits_calibration.npz")

@@ -3,22 +3,28 @@ line starts fast.
 """
 
 import ast
+import dataclasses
 import graphlib
 import importlib
+import inspect
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
 
+import click
 import onnx.defs
 import pytest
+from click.testing import CliRunner
 from conftest import CORPUS, ROOT, or_absent, records
 
 import qcompile as qc
-from qcompile import explanation, ir
+from qcompile import documents, explanation, ir, options
 from qcompile.assignment import network
 from qcompile.backends.hls import layers
+from qcompile.cli.options import options_of
 from qcompile.cost.hls4ml import graph as theirs
 from qcompile.frontend import onnx as onnx_rules
 from qcompile.hardware.units import buffered
@@ -33,6 +39,7 @@ ORDER = [
     "isolated",
     "assets",
     "formats",
+    "options",
     "documents",
     "files",
     "processes",
@@ -61,7 +68,11 @@ ORDER = [
     "cli",
     "__main__",
 ]
-LATE = {("pipeline", "project")}  # Design.files() asks project for the files when they are wanted
+LATE = {
+    ("pipeline", "project"),  # Design.files() asks project for the files when they are wanted
+    ("options", "cost"),  # types alone: of a budget, of a goal
+    ("options", "pipeline"),
+}
 
 
 def imported(path: Path) -> set[str]:
@@ -110,7 +121,6 @@ def test_nothing_imports_in_circles() -> None:
     graph = {name: (runtime_imports(path) & set(files)) - {name} for name, path in files.items()}
     # A package is made of its files: what they import of it stands above them already.
     graph = {n: {o for o in others if not n.startswith(f"{o}.")} for n, others in graph.items()}
-    graph["qcompile.pipeline"] -= {"qcompile.project"}  # Design.files(), see LATE
     graphlib.TopologicalSorter(graph).prepare()
 
 
@@ -162,6 +172,24 @@ def test_no_table_has_more_than_ops(meaning: str) -> None:
     assert set(table) <= {*wanted, ops.BatchNorm}
 
 
+def test_an_option_is_added_in_one_place() -> None:
+    """A field of `Options` is an option of the commands, a field of the manifest and a keyword of `compile`."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class More(options.Options):
+        depth: int = options.option(3, "how deep", "--depth")
+
+    @click.command()
+    @options_of(More)
+    def command(**given: object) -> None:
+        click.echo(json.dumps(given["depth"]))
+
+    run = CliRunner().invoke
+    assert "--depth INTEGER" in run(command, ["--help"]).output and run(command, ["--depth", "5"]).output == "5\n"
+    assert "depth" in documents._schema_of(More).model_fields
+    assert inspect.signature(options.accepting(More)(lambda source, **given: None)).parameters["depth"].default == 3
+
+
 def test_same_bytes(digits: Path) -> None:
     script = f"import qcompile as qc; print(qc.compile({str(digits)!r}).files().digest())"
     runs = [
@@ -201,13 +229,15 @@ def test_verifier_names_what_is_wrong() -> None:
 
 
 def test_one_function_prints() -> None:
-    """`_echo` and the line of progress escape what a terminal would obey; nothing else may print, nor a library."""
+    """`echo` and the line of progress escape what a terminal would obey; nothing else may print, nor a library."""
     prints = [
         f"{path.relative_to(ROOT)}: {node.lineno}"
         for path in (ROOT / "qcompile").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "click.echo", "click.secho", "rich.print")
     ]
-    assert sorted(p.split(":")[0] for p in prints) == ["qcompile/cli.py", "qcompile/cli.py", "qcompile/isolated.py"], (
-        prints
-    )
+    assert sorted(p.split(":")[0] for p in prints) == [
+        "qcompile/cli/terminal.py",
+        "qcompile/cli/terminal.py",
+        "qcompile/isolated.py",
+    ], prints

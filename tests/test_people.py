@@ -32,8 +32,8 @@ from qcompile.assignment.tensors import WEIGHT, tensors
 from qcompile.evaluation import evaluate
 from qcompile.formats import parse_format
 from qcompile.layers import layers
+from qcompile.options import Settings
 from qcompile.pipeline import Options
-from qcompile.planning.settings import Settings
 from qcompile.tables import paragraph, shortened, table
 from qcompile.verification import Report, Row
 
@@ -131,7 +131,7 @@ def test_commands_break_nothing(project: Path, command: str, monkeypatch: pytest
         monkeypatch.setattr(verification, "verify", lambda *_, **__: report)
     shown = {}
     for columns in (None, 80, 60):
-        monkeypatch.setattr(cli, "_width", lambda columns=columns: columns)
+        monkeypatch.setattr(cli.terminal, "terminal_width", lambda columns=columns: columns)
         result = CliRunner().invoke(cli.main, COMMANDS[command], catch_exceptions=False)
         assert result.exit_code == 0, result.output
         shown[columns] = result.stdout

@@ -6,10 +6,10 @@ import contextlib
 import math
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,29 +17,30 @@ from qcompile.assignment import search
 from qcompile.assignment.candidates import parse
 from qcompile.assignment.data import data
 from qcompile.assignment.folds import Folds
-from qcompile.assignment.jobs import Cache, Jobs, Progress, executor, silent
+from qcompile.assignment.jobs import Cache, Jobs, executor, silent
 from qcompile.assignment.losses import loss_of
 from qcompile.assignment.metrics import Sensitivity
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.problem import Problem
-from qcompile.assignment.registry import unknown
 from qcompile.assignment.report import PICTURES, Figures, page, pictures
 from qcompile.assignment.search import Infeasible, Request
 from qcompile.assignment.study import Study
 from qcompile.cost.budget import Budget, limits_text
 from qcompile.cost.devices import device
 from qcompile.cost.report import rate_text
-from qcompile.errors import QCompileError, keywords
+from qcompile.errors import QCompileError
 from qcompile.files import Folder
 from qcompile.frontend import Model, load
-from qcompile.pipeline import Options
+from qcompile.options import Assigning, Options, Settings, accepting, frozen, subset
 from qcompile.planning.designs import Point, accuracy_of
 from qcompile.planning.planner import Planner, singles
-from qcompile.planning.settings import Settings
+from qcompile.planning.settings import check_names
 from qcompile.planning.targets import Acceptance
 from qcompile.tables import card, html
 
 MUCH = 0.05  # divergence from the float network that a plan without labels is warned about
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
 FRONT = 10  # plans of the front that are looked for
 
 
@@ -84,47 +85,18 @@ class Run:
         return self.study.configuration(self.folds.candidates(self.choice, len(self.study.variables)))
 
 
-@keywords
-def assign(
-    model: Any,
-    calibration: Any = None,
-    *,
-    labels: Any = None,
-    test: Any = None,
-    test_labels: Any = None,
-    part: str = "xc7z020clg400-1",
-    budget: Budget | str = Budget(),
-    arch: str = "parallel",
-    clock_ns: float = 5.0,
-    fold: str = "min",
-    softmax: str = "host",
-    workers: int = 1,
-    dask: str = "",
-    cache: str | Path | None = None,
-    baselines: bool = True,
-    pick: int = 0,
-    progress: Progress = silent,
-    metric: str = "",
-    search: str = "ilp",
-    range: str = "mse",
-    rounding: str = "rtn",
-    transforms: Sequence[str] = ("fold_bn",),
-    source: str = "real",
-    candidates: str = "fixed2-8",
-    restrict: Sequence[str] = (),
-    loss: str = "",
-    minimize: str = "loss",
-    accuracy_target: float | None = None,
-    max_loss: float | None = None,
-    channels: bool = True,
-    asymmetric: bool = False,
-    free: bool = False,
-    refine: int | None = None,
-    span: tuple[float, float] | None = None,
-    fit: bool = False,
-    target_fps: float | None = None,
-    seed: int = 0,
-) -> Plan:
+class Assign(Protocol[P, R]):
+    """The type of `assign` and `run`: their keywords are the fields of `Assigning`."""
+
+    def __call__(self, model: Any, calibration: Any = None, *args: P.args, **asked: P.kwargs) -> R: ...
+
+
+def _typed(record: Callable[P, object]) -> Callable[[Callable[..., R]], Assign[P, R]]:
+    return accepting(record)  # type: ignore[arg-type]
+
+
+@_typed(Assigning)
+def assign(model: Any, calibration: Any = None, **asked: Any) -> Plan:
     """The plan for a float model: a format for every tensor, the least loss under a budget, or the least resources at
     an accuracy or loss.
 
@@ -133,72 +105,31 @@ def assign(
     `compile`; budget: a `Budget`, or text like "lut=0.7,dsp=100"; workers: processes (0: all processors); dask: address
     of a scheduler instead; cache: folder where results are kept; baselines: measure uniform formats and the
     front too; pick: take this plan of the front; progress: a function of (what, done, total). The others are the fields
-    of `planning.settings.Settings`, described in docs/assignment.md. QCompileError for whatever cannot work.
+    of `options.Settings`, described in docs/assignment.md. QCompileError for whatever cannot work.
     """
-    return run(model, calibration, **{k: v for k, v in locals().items() if k not in ("model", "calibration")}).plan
+    return run(model, calibration, **asked).plan
 
 
-def run(
-    model: Any,
-    calibration: Any = None,
-    *,
-    labels: Any = None,
-    test: Any = None,
-    test_labels: Any = None,
-    part: str = "xc7z020clg400-1",
-    budget: Budget | str = Budget(),
-    arch: str = "parallel",
-    clock_ns: float = 5.0,
-    fold: str = "min",
-    softmax: str = "host",
-    workers: int = 1,
-    dask: str = "",
-    cache: str | Path | None = None,
-    baselines: bool = True,
-    pick: int = 0,
-    progress: Progress = silent,
-    **settings: Any,
-) -> Run:
-    """A plan and how it was found. model: a Model or whatever `load` takes; calibration: see `assignment.data`; test:
-    held-out data, only reported.
-
-    part, budget, arch, clock_ns, fold, softmax: as for compiling; workers: processes for evaluations (0: all
-    processors); dask: address of a scheduler instead; cache: folder of results; settings: the fields of `Settings`.
-    QCompileError for whatever cannot work.
-    """
-    chosen = Settings(**_known(settings))
+@_typed(Assigning)
+def run(model: Any, calibration: Any = None, **given: Any) -> Run:
+    """A plan and how it was found; the arguments of `assign`. QCompileError for whatever cannot work."""
+    asked = Assigning(**frozen(Assigning, given))
+    settings = subset(Settings, asked)
+    check_names(settings)
     model = model if isinstance(model, Model) else load(model)
-    if chosen.fit and fold != "min":
-        raise QCompileError("the folding is given and to be chosen too", "--fit", "either --fit or --fold")
-    if pick and not baselines:
-        raise QCompileError("without baselines there is no front to pick from", "--pick", "baselines=True")
-    if fold != "min" and arch == "parallel":
-        raise QCompileError("architecture parallel has no foldings", "--fold", "--arch dataflow, or leave --fold out")
-    if test is None and test_labels is not None:
-        raise QCompileError("labels of held-out data, and no such data", "--test-labels", "--test x.npy")
-    if chosen.source != "real" and (calibration is not None or labels is not None):
+    if asked.source != "real" and (calibration is not None or asked.labels is not None):
         raise QCompileError(
-            f"{chosen.source} makes its own data, and calibration data or labels are given",
+            f"{asked.source} makes its own data, and calibration data or labels are given",
             "--source",
             "either data (--source real), or none; --test may be given",
         )
-    if dask and workers > 1:
-        raise QCompileError("evaluations run on a Dask cluster or in processes here", "--dask", "leave --workers out")
-    options = Options(part=part, arch="dataflow" if chosen.fit else arch, clock_ns=clock_ns, fold=fold, softmax=softmax)
-    budget = Budget.parse(budget) if isinstance(budget, str) else budget
-    limits = budget.limits(device(part))
-    with executor(workers, dask) as (pool, count):
-        jobs = Jobs(pool, count, Cache(Path(cache) if cache else None), progress)
-        return _run(
-            Planner(model, chosen, options, limits, jobs), calibration, labels, test, test_labels, baselines, pick
-        )
-
-
-def _known(settings: dict[str, Any]) -> dict[str, Any]:
-    for name in settings:
-        if name not in Settings.__dataclass_fields__:
-            raise unknown("setting of assign", name, Settings.__dataclass_fields__)
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    arch = "dataflow" if asked.fit else asked.arch
+    options = Options(part=asked.part, arch=arch, clock_ns=asked.clock_ns, fold=asked.fold, softmax=asked.softmax)
+    budget = Budget.parse(asked.budget) if isinstance(asked.budget, str) else asked.budget
+    limits = budget.limits(device(asked.part))
+    with executor(asked.workers, asked.dask) as (pool, count):
+        jobs = Jobs(pool, count, Cache(Path(asked.cache) if asked.cache else None), asked.progress or silent)
+        return _run(Planner(model, settings, options, limits, jobs), calibration, asked)
 
 
 def _picked(front: Sequence[tuple[tuple[int, ...], Point]], pick: int) -> tuple[tuple[int, ...], Point]:
@@ -208,24 +139,22 @@ def _picked(front: Sequence[tuple[tuple[int, ...], Point]], pick: int) -> tuple[
     return front[pick - 1]
 
 
-def _run(
-    p: Planner, calibration: Any, labels: Any, test: Any, test_labels: Any, with_baselines: bool, pick: int
-) -> Run:
+def _run(p: Planner, calibration: Any, asked: Assigning) -> Run:
     """All of it, with what a report shows."""
-    p.prepare(calibration, labels)
+    p.prepare(calibration, asked.labels)
     e = p.study.evaluation
-    held = None if test is None else data(test, p.graph, test_labels)
+    held = None if asked.test is None else data(asked.test, p.graph, asked.test_labels)
     choice = p.solve(p.limits)
     point = p.measured("mixed", p.plan(choice), e.data, e.loss)
-    uniform = _uniform(p) if with_baselines else []
-    front = _front(p, [(choice, point), *uniform]) if with_baselines else []
-    if not pick and not p.settings.targeted and not p.settings.fit:  # a better one may have turned up beside the others
+    uniform = _uniform(p) if asked.baselines else []
+    front = _front(p, [(choice, point), *uniform]) if asked.baselines else []
+    if not asked.pick and not asked.targeted and not asked.fit:  # a better one may have turned up beside the others
         fitting = [(one.loss, place) for place, (_, one) in enumerate(front) if not p.over(one.cost)]
         if fitting and min(fitting)[0] < point.loss:
             choice, point = front[min(fitting)[1]]
             point = replace(point, name="mixed")
-    if pick:
-        choice, point = _picked(front, pick)
+    if asked.pick:
+        choice, point = _picked(front, asked.pick)
         p.accepted = None  # another plan than the one that was accepted
     baselines = tuple(one for _, one in uniform)
     tested: tuple[Point, ...] = ()

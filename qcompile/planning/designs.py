@@ -35,8 +35,9 @@ from qcompile.hardware.fit import Search
 from qcompile.hardware.folding import foldings
 from qcompile.hardware.products import rolled
 from qcompile.ir import Graph
-from qcompile.pipeline import Design, Options, compile
-from qcompile.planning.settings import AREA, Settings
+from qcompile.options import Options, Settings
+from qcompile.pipeline import Design, compile
+from qcompile.planning.settings import AREA
 
 _KEPT = 64  # compiled designs
 

@@ -27,9 +27,10 @@ from qcompile.cost.budget import CYCLES, KINDS, exceeded, most_cycles
 from qcompile.cost.resources import Resources
 from qcompile.errors import QCompileError
 from qcompile.hardware.products import multiplications
+from qcompile.options import Settings
 from qcompile.planning.designs import Designs, accuracy_of, logits
 from qcompile.planning.rates import at
-from qcompile.planning.settings import AREA, MODELLED, Settings
+from qcompile.planning.settings import AREA, MODELLED
 from qcompile.planning.targets import Acceptance
 
 CORRECTIONS = 4  # how often estimates of whole designs correct the tables

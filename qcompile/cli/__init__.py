@@ -1,0 +1,28 @@
+"""The command line: a thin skin, a file per command. Heavy modules are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import click
+
+from qcompile.cli.assign import assign
+from qcompile.cli.calibration import calibration
+from qcompile.cli.compile import compile
+from qcompile.cli.demo import demo
+from qcompile.cli.errors import Commands
+from qcompile.cli.estimate import estimate
+from qcompile.cli.evaluate import evaluate
+from qcompile.cli.inspect import inspect
+from qcompile.cli.methods import methods
+from qcompile.cli.parts import parts
+from qcompile.cli.simulate import simulate
+from qcompile.cli.verify import verify
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="qcompile")
+def main() -> None:
+    """Compiles quantized neural networks to FPGA projects that are exact code for code."""
+
+
+for command in (inspect, compile, assign, simulate, verify, evaluate, estimate, parts, calibration, methods, demo):
+    main.add_command(command)

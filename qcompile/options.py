@@ -1,0 +1,368 @@
+"""What a user can choose, every thing in one place: a field with its type, its default, and what the command line calls
+it and says about it. The options of the commands, the schema of a project's manifest and the keywords of `compile` and
+`assign` are made of these records.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qcompile.errors import QCompileError, keywords
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qcompile.cost.budget import Budget
+    from qcompile.formats import Format
+    from qcompile.pipeline import Goal
+
+VERSION = "0.1.0"
+ARCHITECTURES = ("parallel", "dataflow")
+PART = "FPGA part or board, see `qcompile parts`"
+BUDGET = (
+    "what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles; of the rest 0.8 of LUT"
+    " and FF, 0.9 of DSP, BRAM and URAM"
+)
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def option(default: Any, help: str = "", *flags: str, **shown: Any) -> Any:
+    """A field that is an option of the command line. flags: its names there, else that of the field.
+
+    shown: `choices` (texts that are allowed), `file` (a word, or the name of a file whose text is meant), `metavar`,
+    `show_default` (a text where the default needs words), `shell` (the command line's own default), `limits` (of a
+    number).
+    """
+    return field(default=default, metadata={"help": help, "flags": flags, **shown})
+
+
+def frozen(record: type, given: dict[str, Any]) -> dict[str, Any]:
+    """Keywords for a record: lists are tuples where it has tuples."""
+    tuples = {f.name for f in fields(record) if str(f.type).startswith("tuple")}
+    return {k: tuple(v) if isinstance(v, list) and k in tuples else v for k, v in given.items()}
+
+
+def subset(kind: type[T], record: Any) -> T:
+    """The fields of a record that another kind of record has too."""
+    return kind(**{f.name: getattr(record, f.name) for f in fields(kind)})  # type: ignore[arg-type]
+
+
+def accepting(record: type) -> Callable[[F], F]:
+    """A function whose **keywords are the fields of a record: its signature says so. ArgumentError for others."""
+
+    def wrapped(function: F) -> F:
+        own = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        more = [
+            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
+            for f in fields(record)
+        ]
+        function.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+        return keywords(function)  # type: ignore[return-value]
+
+    return wrapped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a network is compiled, see `compile`. input_formats: one per input, in order, or none. accumulator_bits: the
+    widest accumulator of minifloat products (0: as wide as exact sums need); where more would be needed, low bits of
+    every product are dropped. board: that which `part` named, or "": `compile` puts the part's number in its place.
+    """
+
+    part: str = option("xc7z020clg400-1", PART)
+    clock_ns: float = option(5.0, "clock period in ns", "--clock")
+    arch: str = option("parallel", "architecture", choices=ARCHITECTURES)
+    softmax: str = option("host", "a trailing softmax", choices=("host", "logits", "integer"))
+    input_formats: tuple[str, ...] = option(
+        (), "format of an input without quantizer, e.g. s12f10; once per input", "--input-format", metavar="F"
+    )
+    accumulator_bits: int = option(
+        0, "minifloat: widest accumulator, low bits of products dropped; 0 is exact", limits=(0, 1024)
+    )
+    fold: str = option(
+        "min",
+        "dataflow: how far layers are unrolled, see docs/dataflow.md",
+        metavar="min|full|FILE",
+        file=("min", "full"),
+    )
+    weights: str = option("rom", "dataflow: fixed, or loaded through a port", choices=("rom", "port"))
+    board: str = ""
+
+    def __post_init__(self) -> None:
+        for f in fields(Options):
+            allowed = f.metadata.get("choices")
+            if allowed and getattr(self, f.name) not in allowed:
+                raise QCompileError(f"{f.name} is '{getattr(self, f.name)}'; allowed: {', '.join(allowed)}")
+        if self.fold != "min" and self.arch != "dataflow":
+            raise QCompileError(f"architecture {self.arch} cannot be folded", "--fold", "--arch dataflow can")
+        if self.weights != "rom" and self.arch != "dataflow":
+            raise QCompileError(
+                f"architecture {self.arch} has its weights in the logic", "--weights", "--arch dataflow can reload them"
+            )
+        if self.accumulator_bits and not 8 <= self.accumulator_bits <= 1024:
+            raise QCompileError(
+                f"accumulators of {self.accumulator_bits} bits are not possible; 8 to 1024 are, 0 is exact"
+            )
+        if not 0.1 <= self.clock_ns <= 1000:
+            raise QCompileError(f"the clock period is {self.clock_ns} ns; 0.1 to 1000 are possible")
+        if not self.part or len(self.part) > 40 or not re.fullmatch(r"[A-Za-z0-9_-]+", self.part):
+            raise QCompileError(f"'{self.part}' is no part name", hint="for example xc7z020clg400-1")
+
+    def formats(self) -> tuple[Format, ...]:
+        """The input formats. QCompileError for one that is none."""
+        from qcompile.formats import Minifloat, parse_format  # which take a while to load, and --help needs none
+        from qcompile.formats.base import MAX_LISTED_WIDTH
+
+        try:
+            found = tuple(parse_format(t) for t in self.input_formats)
+        except ValueError as error:
+            raise QCompileError(
+                str(error), "--input-format", "s12f10 is signed, 12 bits, 10 of them after the binary point"
+            ) from None
+        for fmt in found:
+            if isinstance(fmt, Minifloat) and fmt.width > MAX_LISTED_WIDTH:
+                raise QCompileError(
+                    f"{fmt} has {fmt.width} bits; minifloats have at most {MAX_LISTED_WIDTH}",
+                    "--input-format",
+                    "s32f16 for example is as wide",
+                )
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """As a project's manifest keeps them."""
+        return {**asdict(subset(Options, self)), "input_formats": list(self.input_formats)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiling(Options):
+    """What `compile` takes beside the model and its plan. fit: choose the folding, for a `Goal` if one is given; dump:
+    folder for the text of the graph after each pass (force: in place of an earlier dump even where that was edited
+    since).
+    """
+
+    fit: bool | Goal = False
+    dump: str | Path | None = option(None, "write the text of the graph after each pass", metavar="DIR")
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """What a folding is chosen for, on the command line; `Goal` in Python."""
+
+    fitting: bool = option(False, "dataflow: choose the folding that is fastest on the part", "--fit")
+    target_fps: float | None = option(None, "--fit: the smallest design with so many inferences/s", metavar="F")
+    max_utilization: float | None = option(
+        None,
+        "of every resource of the part, up to 1  [default: 0.8 of LUT and FF, 0.9 of DSP, BRAM and URAM]",
+        metavar="SHARE",
+    )
+    budget: str = option("", BUDGET, metavar="LIMITS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theirs:
+    """What an estimate of hls4ml's hardware depends on."""
+
+    reuse_factor: int = option(1, "hls4ml: products that share a multiplier")
+    strategy: str = option("latency", "hls4ml", choices=("latency", "resource"))
+    io_type: str = option("io_parallel", "hls4ml", choices=("io_parallel", "io_stream"))
+    stage: str = option("synthesis", "the report that is predicted", choices=("hls", "synthesis"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `assign` looks for and how; the names are those of the extension points (see `qcompile methods`). A
+    combination in which an option would change nothing is an error.
+
+    metric: "" is `fit`, or `kl_output` where there is no torch. accuracy_target, max_loss: least resources under these
+    instead of least loss under the budget. fit: foldings are chosen together with the formats, for target_fps; without
+    it as fast as the target allows. refine: evaluations spent on exchanging formats around the optimum of the tables,
+    on measured losses (None: by the size of network and data, at most 300). channels: a weight scale per output
+    channel. span: lowest and highest input, for `bn_distill`.
+    """
+
+    metric: str = option("", "sensitivity, see `qcompile methods`  [default: fit; kl_output without torch]")
+    search: str = option("ilp")
+    range: str = option("mse", "scales: mse, percentile or minmax")
+    rounding: str = option("rtn", "of weights: rtn, adaround or gptq")
+    transforms: tuple[str, ...] = option(
+        ("fold_bn",),
+        "fold_bn, equalize, bias_correct; in order, once each; none for none  [default: fold_bn]",
+        "--transform",
+        metavar="NAME",
+        shell=(),
+    )
+    source: str = option("real", "real, or bn_distill: no data needed")
+    candidates: str = option(
+        "fixed2-8", "formats: fixed, int, minifloat, float, pow2, with widths, e.g. int3-8,minifloat4"
+    )
+    restrict: tuple[str, ...] = option(
+        (),
+        "for some tensors only: layer=conv1:int8, op=Gemm:int2-4, kind=activation:fixed4-8",
+        metavar="WHAT=NAME:FORMATS",
+    )
+    loss: str = option(
+        "",
+        "kl (distance from the float network), cross_entropy (needs labels) or mse  [default: kl; mse for targets"
+        " and single outputs]",
+    )
+    minimize: str = option("loss", "with a target: lut, dsp, bram18 or area (all of them)")
+    accuracy_target: float | None = option(
+        None, "least resources at this accuracy of the bit-accurate simulator, instead of least loss"
+    )
+    max_loss: float | None = option(None, "least resources at this loss")
+    channels: bool = option(True, "one scale per weight tensor, instead of one per output channel", "--per-tensor")
+    asymmetric: bool = option(False, "integer activations may have a zero point")
+    free: bool = option(False, "formats that the model has already may be replaced")
+    refine: int | None = option(
+        None,
+        "evaluations for exchanges around the optimum of the tables, 0 for none  [default: by the network's size,"
+        " at most 300]",
+    )
+    span: tuple[float, float] | None = option(
+        None, "range of the inputs, for bn_distill, which cannot know it", metavar="LOW HIGH"
+    )
+    fit: bool = option(False, "dataflow: choose the foldings together with the formats")
+    target_fps: float | None = option(
+        None, "--fit: for so many inferences/s  [default: as many as the accuracy allows]", metavar="F"
+    )
+    seed: int = option(0)
+
+    def __post_init__(self) -> None:
+        if self.accuracy_target is not None and not 0 < self.accuracy_target <= 1:
+            raise QCompileError(
+                f"an accuracy of {self.accuracy_target:g} is not possible", hint="--accuracy-target 0.97 is 97 %"
+            )
+        if self.span is not None and not (len(self.span) == 2 and self.span[0] < self.span[1]):
+            raise QCompileError(
+                f"the inputs cannot reach from {self.span[0]:g} to {self.span[-1]:g}", hint="--span 0 1"
+            )
+        if self.target_fps is not None and not (self.fit and 0 < self.target_fps < 1e12):
+            raise QCompileError(
+                f"{self.target_fps:g} frames/s are not possible" if self.fit else "a rate goes with --fit",
+                "--target-fps",
+            )
+        if self.fit and self.search in ("bisect", "error_ratio"):
+            hint = "--search ilp, iqp, pareto or greedy"
+            raise QCompileError(f"{self.search} goes by the order of formats and cannot choose foldings", "--fit", hint)
+        if (self.refine or 0) < 0 or self.seed < 0:
+            raise QCompileError("refine and seed must not be negative")
+        for without_effect, what, hint in self._idle():
+            if without_effect:
+                raise QCompileError(what, hint=hint)
+
+    @property
+    def targeted(self) -> bool:
+        """Whether a target is given."""
+        return self.accuracy_target is not None or self.max_loss is not None
+
+    def _idle(self) -> list[tuple[bool, str, str]]:
+        """(given without any effect, what is wrong, what to do) of options that need others."""
+        families = {text.strip().rstrip("0123456789-") for text in self.candidates.split(",")}
+        families |= {f.strip().rstrip("0123456789-") for r in self.restrict for f in r.rpartition(":")[2].split(",")}
+        target = "--max-loss 0.1, or --accuracy-target 0.97 with labels"
+        return [
+            (
+                self.targeted and not (self.fit and self.target_fps is None) and bool(self.refine),
+                "refinement looks for the least loss, and a target asks for the least resources",
+                "leave --refine out: under a target the plan is trimmed as far as the target allows",
+            ),
+            (
+                self.minimize != "loss" and not self.targeted and not self.fit,
+                f"least {self.minimize}, at which loss?",
+                target,
+            ),
+            (
+                self.fit and self.target_fps is None and self.minimize != "loss",
+                f"as fast as possible and least {self.minimize} do not go together",
+                "--target-fps, at which the least resources are taken",
+            ),
+            (
+                self.search == "error_ratio" and self.targeted,
+                "error_ratio knows no target",
+                "--search ilp, pareto, greedy or bisect",
+            ),
+            (
+                self.asymmetric and "int" not in families,
+                "only integers have zero points, and no int candidates are given",
+                "--candidates int2-8, or leave --asymmetric out",
+            ),
+            (
+                self.span is not None and self.source == "real",
+                "the range of the inputs is asked for by bn_distill only; real data have theirs",
+                "leave --span out, or --source bn_distill",
+            ),
+            (
+                len(set(self.transforms)) < len(self.transforms),
+                "a transform is given twice, and the second one would find nothing to do",
+                "each once: fold_bn, equalize, bias_correct",
+            ),
+            (
+                {"equalize", "fold_bn"} <= set(self.transforms)
+                and self.transforms.index("equalize") < self.transforms.index("fold_bn"),
+                "equalize finds no pair of layers behind batch norms that are folded later",
+                "--transform fold_bn --transform equalize",
+            ),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """What a plan is found and judged on, and for. labels: classes or targets; test, test_labels: held-out data, only
+    reported; part, budget: what may be used.
+    """
+
+    labels: Any = option(None, ".npy with one class index (or target) per vector", metavar="FILE")
+    test: Any = option(None, "held-out data; only reported", metavar="FILE")
+    test_labels: Any = option(None, "their labels", metavar="FILE")
+    part: str = option("xc7z020clg400-1", PART)
+    budget: Budget | str = option("", BUDGET, metavar="LIMITS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What is built, and how the search runs. workers: processes (0: all processors); dask: address of a scheduler
+    instead; cache: folder where results are kept; baselines: measure uniform formats and the front too; pick: take this
+    plan of the front; progress: a function of (what, done, total).
+    """
+
+    arch: str = option("parallel", "architecture that is priced", choices=ARCHITECTURES)
+    clock_ns: float = option(5.0, "clock period in ns", "--clock")
+    fold: str = option("min", "dataflow: how far layers are unrolled", metavar="min|full|FILE", file=("min", "full"))
+    softmax: str = "host"
+    workers: int = option(1, "processes for evaluations", show_default="all processors", shell=0)
+    dask: str = option("", "evaluations on a Dask cluster instead", metavar="ADDRESS")
+    cache: str | Path | None = option(None, "where results are kept  [default: ~/.cache/qcompile]", metavar="DIR")
+    baselines: bool = True
+    pick: int = option(
+        0, "take this plan of the front (DIR/front/NN.json) instead of the optimum", metavar="N", show_default=False
+    )
+    progress: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assigning(_Work, Settings, _Given):
+    """What `assign` takes beside the model and its calibration data."""
+
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        _check_work(self)
+
+
+def _check_work(a: Assigning) -> None:
+    """QCompileError for what does not go together."""
+    if a.fit and a.fold != "min":
+        raise QCompileError("the folding is given and to be chosen too", "--fit", "either --fit or --fold")
+    if a.pick and not a.baselines:
+        raise QCompileError("without baselines there is no front to pick from", "--pick", "baselines=True")
+    if a.fold != "min" and a.arch == "parallel":
+        raise QCompileError("architecture parallel has no foldings", "--fold", "--arch dataflow, or leave --fold out")
+    if a.test is None and a.test_labels is not None:
+        raise QCompileError("labels of held-out data, and no such data", "--test-labels", "--test x.npy")
+    if a.dask and a.workers > 1:
+        raise QCompileError("evaluations run on a Dask cluster or in processes here", "--dask", "leave --workers out")
