@@ -23,6 +23,7 @@ from qcompile.assignment.network import Array, Network, Numpy
 from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, Minifloat
 from qcompile.ir import ops
+from qcompile.sim.functions import FUNCTIONS
 
 CLASSES = 16  # outputs up to which expectations over them are exact; beyond, they are sampled
 SAMPLES = 4
@@ -77,23 +78,7 @@ class Torch(Numpy):
         return self.torch.from_numpy(np.array(x, dtype=np.float64)) if isinstance(x, np.ndarray) else x
 
     def function(self, name: str, x: Array, alpha: float) -> Array:
-        t, f = self.torch, self.torch.nn.functional
-        table = {
-            "sigmoid": t.sigmoid,
-            "tanh": t.tanh,
-            "exp": t.exp,
-            "softplus": f.softplus,
-            "softsign": f.softsign,
-            "erf": t.erf,
-            "silu": f.silu,
-            "sqrt": lambda v: t.sqrt(t.clamp(v, min=0)),
-            "elu": lambda v: f.elu(v, alpha),
-            "selu": f.selu,
-            "gelu": f.gelu,
-            "erf_gate": lambda v: v * (1 + t.erf(alpha * v)),
-            "hardswish": lambda v: v * t.clamp(alpha * v + 0.5, 0, 1),
-        }
-        return table[name](x)
+        return FUNCTIONS[name].torch(self.torch, x, alpha)
 
     def quantize(self, q: Quantizer, x: Array) -> Array:
         t, fmt = self.torch, q.format

@@ -21,6 +21,7 @@ from qcompile.assignment.grids import Quantizer, unit_step
 from qcompile.formats import Rounding
 from qcompile.ir import Graph, Node, Param, ops
 from qcompile.sim import kernels
+from qcompile.sim.functions import FUNCTIONS
 from qcompile.sim.reference import arg_max, batch_norm, constant
 
 Array = Any  # a numpy array, or a torch tensor
@@ -61,7 +62,7 @@ class Numpy:
     where, matmul = staticmethod(np.where), staticmethod(product)
 
     def function(self, name: str, x: Array, alpha: float) -> Array:
-        return kernels.FUNCTIONS[name](x, alpha).astype(x.dtype)
+        return FUNCTIONS[name].float64(x, alpha).astype(x.dtype)
 
     def quantize(self, q: Quantizer, x: Array) -> Array:
         return q(x, lead=1)

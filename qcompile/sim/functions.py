@@ -1,4 +1,6 @@
-"""The real functions by name: float64 for speed, mpmath for the last word."""
+"""The real functions by name, all that is known of each in one record: a new one is added here, its float64 in
+`kernels`.
+"""
 
 from __future__ import annotations
 
@@ -19,56 +21,137 @@ DIGITS = 80
 
 @dataclass(frozen=True)
 class Real:
-    """precise: the function of (mpmath, x, alpha), numbers being those of mpmath; monotone: never decreasing."""
+    """All that is known of one real function of x, alpha being its parameter.
 
+    float64: of (x, alpha), see `sim.kernels`; precise: of (mpmath, x, alpha), numbers being those of mpmath; torch: of
+    (torch, x, alpha). increasing: strictly, so that it keeps an order. turn: of alpha, where the function stops to
+    decrease and rises, close enough that the points around it need a look of their own; None where it never decreases.
+    rational: of (x, alpha), the exact value where that is rational and easily had, else None. steep: of infinite slope
+    at 0. tabled: hls4ml has a table for it.
+    """
+
+    float64: Callable[[np.ndarray, float], np.ndarray]
     precise: Callable[[Any, Any, Any], Any]
-    monotone: bool
+    torch: Callable[[Any, Any, float], Any]
+    increasing: bool = False
+    turn: Callable[[Fraction], Fraction | None] = lambda a: None
+    rational: Callable[[Fraction, Fraction], Fraction | None] = lambda x, a: None
+    steep: bool = False
+    tabled: bool = False
 
 
 _SELU_ALPHA, _SELU_SCALE = kernels.SELU
 
+
+def _real(name: str, precise: Callable[..., Any], torch: Callable[..., Any], **more: Any) -> Real:
+    return Real(kernels.FUNCTIONS[name], precise, torch, **more)
+
+
+def _root(x: Fraction, a: Fraction) -> Fraction | None:
+    """Of squares."""
+    if x <= 0:
+        return None
+    roots = math.isqrt(x.numerator), math.isqrt(x.denominator)
+    return Fraction(*roots) if (roots[0] ** 2, roots[1] ** 2) == (x.numerator, x.denominator) else None
+
+
 FUNCTIONS: dict[str, Real] = {
-    "sigmoid": Real(lambda m, x, a: 1 / (1 + m.exp(-x)), True),
-    "tanh": Real(lambda m, x, a: m.tanh(x), True),
-    "exp": Real(lambda m, x, a: m.exp(x), True),
-    "softplus": Real(lambda m, x, a: m.log1p(m.exp(x)), True),
-    "softsign": Real(lambda m, x, a: x / (1 + abs(x)), True),
-    "erf": Real(lambda m, x, a: m.erf(x), True),
-    "sqrt": Real(lambda m, x, a: m.sqrt(max(x, 0)), True),
-    "elu": Real(lambda m, x, a: x if x > 0 else a * m.expm1(x), True),
-    "selu": Real(lambda m, x, a: _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * m.expm1(x)), True),
-    "silu": Real(lambda m, x, a: x / (1 + m.exp(-x)), False),
-    "gelu": Real(lambda m, x, a: x * (1 + m.erf(x / m.sqrt(2))) / 2, False),
-    "erf_gate": Real(lambda m, x, a: x * (1 + m.erf(a * x)), False),
-    "hardswish": Real(lambda m, x, a: x * min(max(a * x + 0.5, 0), 1), False),
+    "sigmoid": _real(
+        "sigmoid", lambda m, x, a: 1 / (1 + m.exp(-x)), lambda t, x, a: t.sigmoid(x), increasing=True, tabled=True
+    ),
+    "tanh": _real("tanh", lambda m, x, a: m.tanh(x), lambda t, x, a: t.tanh(x), increasing=True, tabled=True),
+    "exp": _real("exp", lambda m, x, a: m.exp(x), lambda t, x, a: t.exp(x), increasing=True, tabled=True),
+    "softplus": _real(
+        "softplus",
+        lambda m, x, a: m.log1p(m.exp(x)),
+        lambda t, x, a: t.nn.functional.softplus(x),
+        increasing=True,
+        tabled=True,
+    ),
+    "softsign": _real(
+        "softsign",
+        lambda m, x, a: x / (1 + abs(x)),
+        lambda t, x, a: t.nn.functional.softsign(x),
+        increasing=True,
+        rational=lambda x, a: x / (1 + abs(x)),
+        tabled=True,
+    ),
+    "erf": _real("erf", lambda m, x, a: m.erf(x), lambda t, x, a: t.erf(x), increasing=True),
+    "sqrt": _real(
+        "sqrt",
+        lambda m, x, a: m.sqrt(max(x, 0)),
+        lambda t, x, a: t.sqrt(t.clamp(x, min=0)),
+        rational=_root,
+        steep=True,
+    ),
+    "elu": _real(
+        "elu",
+        lambda m, x, a: x if x > 0 else a * m.expm1(x),
+        lambda t, x, a: t.nn.functional.elu(x, a),
+        turn=lambda a: Fraction(0) if a < 0 else None,
+        rational=lambda x, a: x if x > 0 else None,
+        tabled=True,
+    ),
+    "selu": _real(
+        "selu",
+        lambda m, x, a: _SELU_SCALE * (x if x > 0 else _SELU_ALPHA * m.expm1(x)),
+        lambda t, x, a: t.nn.functional.selu(x),
+        increasing=True,
+        rational=lambda x, a: x * Fraction(_SELU_SCALE) if x > 0 else None,
+        tabled=True,
+    ),
+    "silu": _real(
+        "silu",
+        lambda m, x, a: x / (1 + m.exp(-x)),
+        lambda t, x, a: t.nn.functional.silu(x),
+        turn=lambda a: Fraction(-1.2784645427610738),
+    ),
+    "gelu": _real(
+        "gelu",
+        lambda m, x, a: x * (1 + m.erf(x / m.sqrt(2))) / 2,
+        lambda t, x, a: t.nn.functional.gelu(x),
+        turn=lambda a: Fraction(-0.7517915246935645),
+    ),
+    "erf_gate": _real(
+        "erf_gate",
+        lambda m, x, a: x * (1 + m.erf(a * x)),
+        lambda t, x, a: x * (1 + t.erf(a * x)),
+        turn=lambda a: Fraction(-0.5315968873143) / a,
+    ),
+    "hardswish": _real(
+        "hardswish",
+        lambda m, x, a: x * min(max(a * x + 0.5, 0), 1),
+        lambda t, x, a: x * t.clamp(a * x + 0.5, 0, 1),
+        turn=lambda a: Fraction(-1, 4) / a,
+        rational=lambda x, a: x * min(max(a * x + Fraction(1, 2), Fraction(0)), Fraction(1)),
+    ),
 }
 
 
 def turn(step: ops.Func) -> Fraction:
-    """Where a function that is not monotone turns, close enough that the points around it need a look of their own."""
-    if step.name == "hardswish":
-        return Fraction(-1, 4) / step.alpha
-    if step.name == "erf_gate":
-        return Fraction(-0.5315968873143) / step.alpha
-    return {"silu": Fraction(-1.2784645427610738), "gelu": Fraction(-0.7517915246935645), "elu": Fraction(0)}[step.name]
+    """Where a function that is not monotone turns."""
+    found = FUNCTIONS[step.name].turn(step.alpha)
+    assert found is not None
+    return found
 
 
 def is_monotone(step: ops.Step) -> bool:
     """Whether the step never decreases or never increases for any choice of its parameters' signs."""
     if isinstance(step, ops.Func):
-        return FUNCTIONS[step.name].monotone and (step.name != "elu" or step.alpha >= 0)
+        return FUNCTIONS[step.name].turn(step.alpha) is None
     if isinstance(step, ops.Leaky):
         return all(v >= 0 for v in step.slope.values)
     return not (isinstance(step, ops.Quantize) and step.overflow is Overflow.WRAP)
 
 
 def float64(step: ops.Func, x: np.ndarray) -> np.ndarray:
-    return kernels.FUNCTIONS[step.name](x, float(step.alpha))
+    """The function as float64 has it, element by element."""
+    return FUNCTIONS[step.name].float64(x, float(step.alpha))
 
 
 def doubtful(step: ops.Func, x: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Where the float64 error bound is not to be trusted (the square root's slope at 0)."""
-    return (x <= error) if step.name == "sqrt" else np.zeros(x.shape, dtype=bool)
+    return (x <= error) if FUNCTIONS[step.name].steep else np.zeros(x.shape, dtype=bool)
 
 
 def precise(x: Fraction, steps: tuple[ops.Step, ...]) -> Fraction:
@@ -120,21 +203,14 @@ _FARTHEST = 2**14
 
 
 def _function(x: Fraction, step: ops.Func) -> Fraction:
-    if step.name == "sqrt" and x > 0:
-        roots = math.isqrt(x.numerator), math.isqrt(x.denominator)
-        if roots[0] ** 2 == x.numerator and roots[1] ** 2 == x.denominator:
-            return Fraction(*roots)
-    if step.name == "softsign":
-        return x / (1 + abs(x))
-    if step.name == "hardswish":
-        return x * min(max(step.alpha * x + Fraction(1, 2), Fraction(0)), Fraction(1))
-    if step.name in ("elu", "selu") and x > 0:
-        return x * (Fraction(_SELU_SCALE) if step.name == "selu" else 1)
+    real = FUNCTIONS[step.name]
+    if (known := real.rational(x, step.alpha)) is not None:
+        return known
     import mpmath
 
     argument = mpmath.mpf(x.numerator) / x.denominator
     alpha = mpmath.mpf(step.alpha.numerator) / step.alpha.denominator
-    result = FUNCTIONS[step.name].precise(mpmath, argument, alpha)
+    result = real.precise(mpmath, argument, alpha)
     sign, mantissa, exponent, _ = mpmath.mpf(result)._mpf_
     exponent = max(-_FARTHEST, min(exponent, _FARTHEST))
     return (-1) ** sign * Fraction(int(mantissa)) * Fraction(2) ** exponent

@@ -13,7 +13,7 @@ from qcompile.errors import QCompileError
 from qcompile.ir import Graph, Node, Param, Value, gcd_of, ops
 from qcompile.sim import ratio
 from qcompile.sim.dot import exact_conv, exact_matmul
-from qcompile.sim.functions import correctly_rounded_sqrt, is_monotone
+from qcompile.sim.functions import FUNCTIONS, correctly_rounded_sqrt, is_monotone
 from qcompile.sim.kernels import taps
 from qcompile.sim.ratio import Exact, Lazy, Ratio, fit
 from qcompile.sim.structure import pad, padded_axes, rearrange
@@ -241,10 +241,7 @@ def increasing(step: ops.Step) -> bool:
     """Strictly increasing, alike for all elements: does not change an order."""
     if isinstance(step, ops.Affine):
         return step.mul.is_scalar and step.mul.scalar > 0 and step.add.is_scalar
-    return isinstance(step, ops.Func) and step.name in STRICT
-
-
-STRICT = frozenset({"sigmoid", "tanh", "exp", "softplus", "softsign", "erf", "selu"})
+    return isinstance(step, ops.Func) and FUNCTIONS[step.name].increasing
 
 
 @_rule(ops.ReduceMax)

@@ -16,6 +16,7 @@ from qcompile.cost.hls4ml.layers import NARROW, Constants, Layer, constants, out
 from qcompile.errors import QCompileError
 from qcompile.formats import FixedPoint, Format
 from qcompile.ir import ONE, Graph, Node, Param, Value, ops
+from qcompile.sim.functions import FUNCTIONS
 
 DEFAULT_BITS, DEFAULT_FRAC = 16, 10
 """hls4ml's default type fixed<16,6>: results that nothing quantizes, scales of batch normalisation."""
@@ -28,7 +29,7 @@ INDEPENDENT, ENOUGH = 5.0, 512
 3600 layers; with three of four zero, in places drawn too, 4 % are above 5. Trained models of public zoos: a layer at 18
 to 480, one small network at 6; their untrained ones at most 4.4.
 """
-TABLES = ("sigmoid", "tanh", "softplus", "softsign", "elu", "selu", "exp")
+TABLES = [name for name, real in FUNCTIONS.items() if real.tabled]
 TRAINED = 0.45
 """Spread of trained weights in units of Glorot's bound. Published designs of one jet tagger with 16 bits take 1450 to
 3317 DSP blocks; the value was chosen on these same designs.
