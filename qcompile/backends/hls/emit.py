@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,12 +73,12 @@ def _weights(roms: Sequence[Rom]) -> dict[str, bytes]:
     return files
 
 
-_UNROLL = re.compile(rb"#ifn?def __BAMBU__\n#pragma (HLS )?unroll\n#endif\n")
-
-
-def _rolled(source: bytes) -> bytes:
-    """The source with its loops left as loops."""
-    return _UNROLL.sub(b"", source)
+def _rolled(header: bytes) -> bytes:
+    """A header whose loops stay loops: without the lines that unroll them, as the templates have them too."""
+    fragments = templates().get_template("hls/cpp.j2").module
+    for name in ("unroll_before", "unroll_inside"):
+        header = header.replace(f"{getattr(fragments, name)()}\n".encode(), b"")
+    return header
 
 
 def _ap_types() -> dict[str, bytes]:
