@@ -1,8 +1,9 @@
-"""What a part takes on a fabric: one function per part, sums and chains of them for what is put together."""
+"""What a part takes on a fabric: a function per part, sums and chains of them for what is put together."""
 
 from __future__ import annotations
 
-from functools import singledispatch
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -12,35 +13,24 @@ from qcompile.cost.exchange import in_dsp
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Resources, together
 from qcompile.formats import Bipolar, Format, Minifloat
-from qcompile.parts import bits, signed
+from qcompile.parts import Part, bits, signed
+
+Price = Callable[[Any, Fabric], Resources]
 
 
-@singledispatch
-def price(part: parts.Part, fabric: Fabric) -> Resources:
-    """Area and longest path of a part."""
-    raise TypeError(f"{type(part).__name__} has no price: give it one in cost/price.py")
+def price(part: Part, fabric: Fabric) -> Resources:
+    """Area and longest path of a part; cycles are those of its unit."""
+    return PRICES[type(part)](part, fabric)
 
 
-@price.register
-def _(part: parts.Times, fabric: Fabric) -> Resources:
-    return price(part.part, fabric).times(part.count)
-
-
-@price.register
-def _(part: parts.Chain, fabric: Fabric) -> Resources:
+def _chain(part: parts.Chain, fabric: Fabric) -> Resources:
     out = Resources()
     for one in part.parts:
         out = out.then(price(one, fabric))
     return out
 
 
-@price.register
-def _(part: parts.Beside, fabric: Fabric) -> Resources:
-    return together(price(one, fabric) for one in part.parts)
-
-
-@price.register
-def _(part: parts.Multiplier, fabric: Fabric) -> Resources:
+def _multiplier(part: parts.Multiplier, fabric: Fabric) -> Resources:
     """In LUTs or in DSP blocks, whichever is cheaper on the part; minifloats by significand and shift."""
     a, b = part.a, part.b
     if isinstance(a, Minifloat) and isinstance(b, Minifloat):
@@ -55,8 +45,7 @@ def _(part: parts.Multiplier, fabric: Fabric) -> Resources:
     return decode.then(hw.multiplier(fabric, bits(a), bits(b), signed(a), in_dsp(fabric, *wide), signed(b)))
 
 
-@price.register
-def _(part: parts.SummedProducts, fabric: Fabric) -> Resources:
+def _summed_products(part: parts.SummedProducts, fabric: Fabric) -> Resources:
     """Products of up to 5 bits fit into the LUTs of an adder, beside its other operand, where the fabric takes logic
     there.
     """
@@ -66,53 +55,7 @@ def _(part: parts.SummedProducts, fabric: Fabric) -> Resources:
     return one.times(part.count - (part.count // 2 if fabric.traits.absorbs and small else 0))
 
 
-@price.register
-def _(part: parts.IntegerMultiplier, fabric: Fabric) -> Resources:
-    return hw.multiplier(fabric, part.a, part.b, True, in_dsp(fabric, part.a, part.b))
-
-
-@price.register
-def _(part: parts.ConstantMultipliers, fabric: Fabric) -> Resources:
-    return hw.constant_multipliers(fabric, part.values, part.width)
-
-
-@price.register
-def _(part: parts.ConstantRows, fabric: Fabric) -> Resources:
-    return hw.constant_rows(fabric, part.weights, part.low, part.high)
-
-
-@price.register
-def _(part: parts.Adder, fabric: Fabric) -> Resources:
-    return hw.adder(fabric, part.width)
-
-
-@price.register
-def _(part: parts.ConstantAdder, fabric: Fabric) -> Resources:
-    return hw.plus(fabric, part.constant, part.width)
-
-
-@price.register
-def _(part: parts.AdderTree, fabric: Fabric) -> Resources:
-    return hw.adder_tree(fabric, part.terms, part.width)
-
-
-@price.register
-def _(part: parts.Accumulator, fabric: Fabric) -> Resources:
-    return hw.accumulator(fabric, part.width, part.term or part.width, part.signed, part.minus)
-
-
-@price.register
-def _(part: parts.Shifter, fabric: Fabric) -> Resources:
-    return hw.shifter(fabric, part.width, part.amounts)
-
-
-@price.register
-def _(part: parts.Mux, fabric: Fabric) -> Resources:
-    return hw.mux(fabric, part.inputs, part.width)
-
-
-@price.register
-def _(part: parts.Maximum, fabric: Fabric) -> Resources:
+def _maximum(part: parts.Maximum, fabric: Fabric) -> Resources:
     """count - 1 comparators with a multiplexer each, ceil(log2(count)) behind one another."""
     if part.count <= 1:
         return Resources()
@@ -121,15 +64,9 @@ def _(part: parts.Maximum, fabric: Fabric) -> Resources:
     return Resources(basis=one.basis, delay_ns=before).then(one.times(part.count - 1))
 
 
-@price.register
-def _(part: parts.Divider, fabric: Fabric) -> Resources:
+def _divider(part: parts.Divider, fabric: Fabric) -> Resources:
     step = hw.adder(fabric, part.dividend).then(hw.mux(fabric, 2, part.rest))
     return Resources(delay_ns=step.delay_ns * (part.quotient - 1)).then(step.times(part.quotient))
-
-
-@price.register
-def _(part: parts.Decoder, fabric: Fabric) -> Resources:
-    return _decoded(part.format, fabric)
 
 
 def _decoded(fmt: Format, fabric: Fabric) -> Resources:
@@ -143,18 +80,7 @@ def _decoded(fmt: Format, fabric: Fabric) -> Resources:
     return shifted.then(hw.adder(fabric, bits(fmt))) if fmt.signed else shifted
 
 
-@price.register
-def _(part: parts.Comparators, fabric: Fabric) -> Resources:
-    return hw.thresholds(fabric, part.cuts, part.width)
-
-
-@price.register
-def _(part: parts.Table, fabric: Fabric) -> Resources:
-    return hw.table(fabric, part.address, part.width, contents=part.contents)
-
-
-@price.register
-def _(part: parts.Search, fabric: Fabric) -> Resources:
+def _search(part: parts.Search, fabric: Fabric) -> Resources:
     """In every step a table gives the cut by what was found before.
 
     Tables of few bits go into the LUTs of the comparison: with Yosys for 7-series parts 15, 31, 63 and 255 cuts of 12,
@@ -168,55 +94,44 @@ def _(part: parts.Search, fabric: Fabric) -> Resources:
     return out.then(hw.table(fabric, deep, part.made)) if part.made else out
 
 
-@price.register
-def _(part: parts.MulAddShift, fabric: Fabric) -> Resources:
-    return hw.mul_add_shift(fabric, part.mul, part.add, part.shift, part.low, part.high, part.width)
-
-
-@price.register
-def _(part: parts.TieTests, fabric: Fabric) -> Resources:
-    return Resources(lut=float((-(-part.widths // (fabric.traits.lut_inputs - 1))).sum()))
-
-
-@price.register
-def _(part: parts.Clamp, fabric: Fabric) -> Resources:
-    return hw.clip(fabric, part.width, part.low, part.high)
-
-
-@price.register
-def _(part: parts.MinifloatRound, fabric: Fabric) -> Resources:
-    return hw.minifloat_round(fabric, part.width, part.exponent, part.mantissa, part.shift, part.even)
-
-
-@price.register
-def _(part: parts.Register, fabric: Fabric) -> Resources:
-    return Resources(ff=part.width)
-
-
-@price.register
-def _(part: parts.Counter, fabric: Fabric) -> Resources:
+def _counter(part: parts.Counter, fabric: Fabric) -> Resources:
     wide = max(1, (part.limit - 1).bit_length())
     return hw.adder(fabric, wide).times(2) + Resources(ff=wide) if part.limit > 1 else Resources()
 
 
-@price.register
-def _(part: parts.Handshake, fabric: Fabric) -> Resources:
-    """The smallest units of FINN take 224 to 268 LUTs after synthesis, of which this is what our primitives do not
-    explain.
-    """
-    return Resources(lut=150, ff=150)
+# What a tool puts around a unit. The smallest units of FINN take 224 to 268 LUTs after synthesis, of which this is what
+# our primitives do not explain.
+HANDSHAKE = Resources(lut=150, ff=150)
 
-
-@price.register
-def _(part: parts.Rom, fabric: Fabric) -> Resources:
-    return hw.rom(fabric, part.depth, part.width)
-
-
-@price.register
-def _(part: parts.Fifo, fabric: Fabric) -> Resources:
-    return hw.fifo(fabric, part.depth, part.width)
-
-
-@price.register
-def _(part: parts.WidthConverter, fabric: Fabric) -> Resources:
-    return hw.width_converter(fabric, part.before, part.after)
+PRICES: dict[type[Part], Price] = {
+    parts.Times: lambda p, f: price(p.part, f).times(p.count),
+    parts.Chain: _chain,
+    parts.Beside: lambda p, f: together(price(one, f) for one in p.parts),
+    parts.Multiplier: _multiplier,
+    parts.SummedProducts: _summed_products,
+    parts.IntegerMultiplier: lambda p, f: hw.multiplier(f, p.a, p.b, True, in_dsp(f, p.a, p.b)),
+    parts.ConstantMultipliers: lambda p, f: hw.constant_multipliers(f, p.values, p.width),
+    parts.ConstantRows: lambda p, f: hw.constant_rows(f, p.weights, p.low, p.high),
+    parts.Adder: lambda p, f: hw.adder(f, p.width),
+    parts.ConstantAdder: lambda p, f: hw.plus(f, p.constant, p.width),
+    parts.AdderTree: lambda p, f: hw.adder_tree(f, p.terms, p.width),
+    parts.Accumulator: lambda p, f: hw.accumulator(f, p.width, p.term or p.width, p.signed, p.minus),
+    parts.Shifter: lambda p, f: hw.shifter(f, p.width, p.amounts),
+    parts.Mux: lambda p, f: hw.mux(f, p.inputs, p.width),
+    parts.Maximum: _maximum,
+    parts.Divider: _divider,
+    parts.Decoder: lambda p, f: _decoded(p.format, f),
+    parts.Comparators: lambda p, f: hw.thresholds(f, p.cuts, p.width),
+    parts.Table: lambda p, f: hw.table(f, p.address, p.width, contents=p.contents),
+    parts.Search: _search,
+    parts.MulAddShift: lambda p, f: hw.mul_add_shift(f, p.mul, p.add, p.shift, p.low, p.high, p.width),
+    parts.TieTests: lambda p, f: Resources(lut=float((-(-p.widths // (f.traits.lut_inputs - 1))).sum())),
+    parts.Clamp: lambda p, f: hw.clip(f, p.width, p.low, p.high),
+    parts.MinifloatRound: lambda p, f: hw.minifloat_round(f, p.width, p.exponent, p.mantissa, p.shift, p.even),
+    parts.Register: lambda p, f: Resources(ff=p.width),
+    parts.Counter: _counter,
+    parts.Handshake: lambda p, f: HANDSHAKE,
+    parts.Rom: lambda p, f: hw.rom(f, p.depth, p.width),
+    parts.Fifo: lambda p, f: hw.fifo(f, p.depth, p.width),
+    parts.WidthConverter: lambda p, f: hw.width_converter(f, p.before, p.after),
+}

@@ -16,7 +16,7 @@ from qcompile import parts
 from qcompile.formats import Bipolar, Format, Minifloat
 from qcompile.hardware.memory import stored
 from qcompile.hardware.site import Folding, groups_of
-from qcompile.hardware.units.unit import Traffic, Unit, channels_of, weights_of
+from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.parts import Part, product_bits, product_range, width
 
@@ -44,18 +44,20 @@ class MatVec(Unit):
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> MatVec | None:
         """A MatMul of two matrices, a Conv of a single sample; depthwise ones have a unit of their own."""
-        made = weights_of(graph, node)
-        if not isinstance(node.op, (ops.MatMul, ops.Conv)) or made is None or not storable(node.inputs[1]):
+        if not isinstance(node.op, (ops.MatMul, ops.Conv)) or constants_of(graph, node) != (False, True):
             return None
         data, weights = node.inputs
+        if not storable(weights):
+            return None
         if isinstance(node.op, ops.MatMul):
             if len(weights.type.shape) != 2 or len(data.type.shape) != 2:
                 return None
             columns, rows = weights.type.shape
         else:
-            if data.type.shape[0] != 1 or data.name in graph.producers and _constant(graph, data) or depthwise(node):
+            if data.type.shape[0] != 1 or depthwise(node):
                 return None
             rows, columns = weights.type.shape[0], math.prod(weights.type.shape[1:])
+        made = graph.producers[weights.name].op
         bits = stored(weights.type.codes, made.units.data, made.reloadable)[0]
         formats = data.type.codes, weights.type.codes
         places = node.output.type.size // rows
@@ -107,10 +109,6 @@ class MatVec(Unit):
             memories.append(parts.Fifo(self.folds, self.simd * width(self.data)))
         around = parts.counters(self.places, self.groups), parts.Handshake()
         return parts.beside(inside, *around, *memories)
-
-
-def _constant(graph: Graph, value: Value) -> bool:
-    return isinstance(graph.producers[value.name].op, ops.Constant)
 
 
 def depthwise(node: Node) -> bool:

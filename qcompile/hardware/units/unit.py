@@ -4,7 +4,6 @@ writes tokens, and what it is made of.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -87,18 +86,7 @@ def constants_of(graph: Graph, node: Node) -> tuple[bool, ...]:
     return tuple(m is not None and isinstance(m.op, ops.Constant) for m in made)
 
 
-def weights_of(graph: Graph, node: Node) -> ops.Constant | None:
-    """The constant that is the second operand of a product, if it is one."""
-    made = graph.producers.get(node.inputs[1].name) if len(node.inputs) > 1 else None
-    return made.op if made is not None and isinstance(made.op, ops.Constant) else None
-
-
 def alike(graph: Graph, node: Node) -> bool:
     """Whether all inputs are data of the shape of the result."""
     same = all(v.type.shape == node.output.type.shape for v in node.inputs)
     return same and not any(constants_of(graph, node))
-
-
-def vectors(node: Node, rows: int) -> int:
-    """Places of a result at which so many numbers are computed."""
-    return math.prod(node.output.type.shape) // max(1, rows)
