@@ -131,8 +131,8 @@ def _execute(
         _compare_float32(design, inputs, report)
 
 
-_PER_SECOND = 10**8  # multiplications of the compiled C++, roughly
-_HEAVY = 0.5  # seconds of one vector from which both ends and one mixture of them are all the extremes
+_PER_SECOND = 5 * 10**8  # multiplications of the compiled C++, roughly
+_HEAVY = 0.1  # seconds of one vector from which both ends and one mixture of them are all the extremes
 
 
 def _seconds(design: Design) -> float:
@@ -140,11 +140,11 @@ def _seconds(design: Design) -> float:
 
 
 def affordable(multiplications: int, samples: int) -> int:
-    """How many random vectors are run: what is asked for, but no more than about a minute's worth (100 where one takes
-    less than a second).
+    """How many random vectors are run: what is asked for, but no more than about ten seconds' worth (100 where one
+    takes less than 0.2 s).
     """
     seconds = max(multiplications / _PER_SECOND, 1e-9)
-    return min(samples, max(100, int(40 / seconds)) if seconds <= 1 else max(4, int(20 / seconds)))
+    return min(samples, max(100, int(8 / seconds)) if seconds <= 0.2 else max(4, int(4 / seconds)))
 
 
 # --- inputs

@@ -7,14 +7,13 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qcompile.assets import ap_types, asset
+from qcompile.assets import asset
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -46,50 +45,15 @@ def needs(tool: str) -> None:
         pytest.skip(f"needs {tool}: apt-get install {PACKAGES[tool]}")
 
 
-FLAGS = ["-std=c++17", "-O1"]  # as in the emitted Makefile, which takes CXXFLAGS
-PRECOMPILED = "QCOMPILE_PRECOMPILED"  # options by which the compiler finds the headers that this run has parsed
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    """The headers of ap_types are parsed once, not by each of some 500 compilations: half of their time."""
     os.environ["QCOMPILE_TRACEBACK"] = "1"  # faults are to be seen, not told in one line
-    if hasattr(config, "workerinput") or "CXXFLAGS" in os.environ or shutil.which("g++") is None:
-        return
-    folder = config.precompiled = Path(tempfile.mkdtemp(prefix="qcompile-"))
-    shutil.copy(ap_types() / "ap_int.h", folder)
-    (folder / "ap_int.h.gch").mkdir()  # the compiler takes the one that was made with its options
-    for flags in (FLAGS, [FLAGS[0], "-O0"]):
-        line = ["g++", *flags, "-w", "-isystem", str(ap_types()), "-x", "c++-header", "ap_int.h"]
-        subprocess.run([*line, "-o", f"ap_int.h.gch/{flags[1]}"], cwd=folder, check=True)
-    os.environ[PRECOMPILED] = f"-I {folder} -include ap_int.h"
-    os.environ["CXXFLAGS"] = " ".join([*FLAGS, os.environ[PRECOMPILED]])
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    shutil.rmtree(getattr(config, "precompiled", ""), ignore_errors=True)
 
 
 def run_cpp(folder: Path, optimize: str = "-O0", timeout: float = 600) -> None:
     """Compiles all.cpp of a folder, with our headers, and runs it there."""
-    subprocess.run(
-        [
-            "g++",
-            FLAGS[0],
-            optimize,
-            "-w",
-            *os.environ.get(PRECOMPILED, "").split(),
-            "--param=ggc-min-heapsize=2000000",  # kB until the compiler looks for garbage: a tenth of its time
-            "-I",
-            str(asset("hw/include")),
-            "-isystem",
-            str(ap_types()),
-            "all.cpp",
-            "-o",
-            "all",
-        ],
-        cwd=folder,
-        check=True,
-    )
+    garbage = "--param=ggc-min-heapsize=2000000"  # kB until the compiler looks for garbage: a tenth of its time
+    command = ["g++", "-std=c++17", optimize, garbage, "-w", "-I", str(asset("hw/include")), "all.cpp", "-o", "all"]
+    subprocess.run(command, cwd=folder, check=True)
     done = subprocess.run(["./all"], cwd=folder, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stdout[-2000:]
 

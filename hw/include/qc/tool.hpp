@@ -1,6 +1,10 @@
 // Everything that depends on the tool: Vitis HLS, PandA-Bambu (defines __BAMBU__), or g++ for C simulation.
 #pragma once
+#if defined(__SYNTHESIS__) || defined(QC_VENDOR) || defined(__BAMBU__) || defined(QC_AP_TYPES)
 #include <ap_int.h>
+#else
+#include "native.hpp"
+#endif
 #include <cstdint>
 
 namespace qc {
@@ -32,49 +36,35 @@ LOAD:
 // C simulation may watch every intermediate tensor, and put given numbers in its place; hardware never does.
 #ifdef QC_TRACE_ENABLED
 #include <cstdio>
-#include <map>
-#include <vector>
+#include <cstdlib>
 namespace qc {
 extern FILE *trace_file;
-extern const uint64_t *given;         // the frame's numbers, in the layout of the trace; null: those that were computed stay
-extern const size_t trace_starts[]; // first word of every tensor in a frame, where processes run side by side
+extern const uint64_t *given;      // the frame's numbers, in the layout of the trace; null: those that were computed stay
+extern uint64_t trace_frame[];     // of the frame that runs
+extern size_t trace_at[];          // where a tensor's next number goes; one after the other where no processes run side by side
+extern const size_t trace_end;     // words of a frame
 
-template <int LIMBS, class T> void watch(std::vector<uint64_t> &words, T &v, const uint64_t *instead) {
-  const ap_int<64 * LIMBS> wide = v;
-  for (int limb = 0; limb < LIMBS; ++limb)
-    words.push_back(ap_uint<64>(wide.range(64 * limb + 63, 64 * limb)).to_uint64());
-  if (instead)
-    v = load<T, LIMBS>(instead, 0);
+inline void wrong_trace() {
+  printf("FAIL a tensor has more or fewer elements than its trace\n");
+  std::exit(1);
 }
-template <int W, class T> void trace(T *v, int n) {
-  if (!trace_file)
-    return;
+template <int W, class T> void trace(int tensor, T *v, int n) {
   const int limbs = (W + 63) / 64;
-  std::vector<uint64_t> words;
-  for (int i = 0; i < n; ++i)
-    watch<limbs>(words, v[i], given ? given + i * limbs : nullptr);
-  fwrite(words.data(), sizeof(uint64_t), words.size(), trace_file);
-  given = given ? given + words.size() : nullptr;
-}
-
-// Processes run side by side: what each of them writes is collected by tensor, and put into the file behind the frame.
-inline std::map<int, std::vector<uint64_t>> &collected() {
-  static std::map<int, std::vector<uint64_t>> words;
-  return words;
-}
-template <int W, class T> void collect(int tensor, T *v, int n) {
-  std::vector<uint64_t> &words = collected()[tensor];
-  for (int i = 0; trace_file && i < n; ++i)
-    watch<(W + 63) / 64>(words, v[i], given ? given + trace_starts[tensor] + words.size() : nullptr);
-}
-inline void flush_trace() {
-  for (auto &entry : collected())
-    fwrite(entry.second.data(), sizeof(uint64_t), entry.second.size(), trace_file);
-  collected().clear();
+  for (int i = 0; trace_file && i < n; ++i) {
+    const size_t at = trace_at[tensor];
+    trace_at[tensor] += limbs;
+    if (trace_at[tensor] > trace_end)
+      wrong_trace();
+    const ap_int<64 * limbs> wide = v[i];
+    for (int limb = 0; limb < limbs; ++limb)
+      trace_frame[at + limb] = ap_uint<64>(wide >> (64 * limb)).to_uint64();
+    if (given)
+      v[i] = load<T, limbs>(given + at, 0);
+  }
 }
 } // namespace qc
-#define QC_TRACE(width, v, n) qc::trace<width>(v, n)
-#define QC_COLLECT(tensor, width, v, n) qc::collect<width>(tensor, v, n)
+#define QC_TRACE(width, v, n) qc::trace<width>(0, v, n)
+#define QC_COLLECT(tensor, width, v, n) qc::trace<width>(tensor, v, n)
 #else
 #define QC_TRACE(width, v, n)
 #define QC_COLLECT(tensor, width, v, n)
