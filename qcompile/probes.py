@@ -14,6 +14,7 @@ import numpy as np
 
 from qcompile.formats import FixedPoint
 from qcompile.ir import Graph, Node, Value, ops
+from qcompile.ir.walk import weights_of
 from qcompile.passes.ranges import Range, ranges, row_ranges
 from qcompile.sim.ratio import bound, fit
 
@@ -106,8 +107,8 @@ def _chosen(
     if isinstance(node.op, ops.Map) and len(node.inputs) == 1 and value.type.shape == node.output.type.shape:
         yield from _on_points(node, points[node.output.name], count)
         return
-    weights = [graph.producers.get(v.name) for v in node.inputs]
-    fixed = next((n.op.units.data for n in weights if n is not None and isinstance(n.op, ops.Constant)), None)
+    weights = weights_of(graph, node)
+    fixed = None if weights is None else weights.op.units.data
     ends = known[node.output.name].on(node.output.type.shape)
     for k, sign in enumerate((1, -1, 1, -1)):
         if isinstance(node.op, ops.Map):

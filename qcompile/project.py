@@ -21,6 +21,7 @@ from qcompile.hardware.estimate import in_logic
 from qcompile.hardware.products import multiplications
 from qcompile.hardware.timing import schedule_record
 from qcompile.ir import Node, Param, ops, print_graph
+from qcompile.ir.walk import weights_of
 from qcompile.options import VERSION
 from qcompile.passes.implement import price_of
 from qcompile.passes.ports import HostInput, port_limits
@@ -246,11 +247,7 @@ def certificate(design: Design) -> dict[str, Any]:
                     "proof": (
                         "sum over the reduction axis of each weight times the end of its input's range that its sign"
                         " picks"
-                        if any(
-                            isinstance(design.graph.producers[v.name].op, ops.Constant)
-                            for v in node.inputs
-                            if v.name in design.graph.producers
-                        )
+                        if weights_of(design.graph, node) is not None
                         else "interval arithmetic on the operands' ranges"
                     ),
                     "input_ranges": [list(r.bounds) for r in reach],

@@ -29,7 +29,7 @@ from qcompile.cost.hls4ml import graph as theirs
 from qcompile.frontend import onnx as onnx_rules
 from qcompile.hardware.units import buffered
 from qcompile.hardware.units.unrolled import UNITS
-from qcompile.ir import ops, typing
+from qcompile.ir import ops, typing, walk
 from qcompile.passes import lower, ranges
 from qcompile.sim import reference
 
@@ -218,6 +218,22 @@ def test_text_parses_back(record: dict) -> None:
     for graph in (design.model.graph, design.reference, design.graph):
         ir.verify(graph)
         assert ir.parse(ir.print_graph(graph)) == graph
+
+
+def test_walking_a_graph(digits: Path) -> None:
+    graph = qc.compile(digits).graph
+    products = [n for n in graph.nodes if isinstance(n.op, ops.MatMul)]
+    assert products
+    for node in products:
+        weights = walk.weights_of(graph, node)
+        assert weights is not None and walk.constant_place(graph, node) == 1
+        assert walk.is_constant(graph, node.inputs[1]) and not walk.is_constant(graph, node.inputs[0])
+        assert walk.only_reader(graph, weights.output) is node
+    assert walk.maker(graph, graph.inputs[0]) is None and walk.only_reader(graph, graph.outputs[0]) is None
+    assert walk.maker(graph, products[0].output, ops.Conv) is None
+    assert walk.live(graph.nodes, graph.outputs) == graph.nodes
+    first = walk.live(graph.nodes, [products[0].output])
+    assert first[-1] is products[0] and len(first) < len(graph.nodes)
 
 
 def test_verifier_names_what_is_wrong() -> None:

@@ -30,7 +30,7 @@ from qcompile.formats import accumulator
 from qcompile.hardware.network import with_window
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units import unit_of, unrolled
-from qcompile.ir import Array, Graph, Node, TensorType, Value, ops
+from qcompile.ir import Array, Graph, Node, TensorType, Value, ops, walk
 from qcompile.passes import ports
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
@@ -179,11 +179,10 @@ class _Builder:
     def _rest(self, index: int, weights: Mapping[str, int] | None) -> list[_Part]:
         """All nodes of a design but products with constants."""
         integer = lowered(self.graph, self.choice(index, weights), self.target)
-        constants = {n.output.name for n in integer.nodes if isinstance(n.op, ops.Constant)}
         out = []
         for node in integer.nodes:
             if isinstance(node.op, ops.Constant) or (
-                isinstance(node.op, (ops.MatMul, ops.Conv)) and any(v.name in constants for v in node.inputs)
+                isinstance(node.op, (ops.MatMul, ops.Conv)) and walk.weights_of(integer, node) is not None
             ):
                 continue
             unit, cost = (
@@ -274,17 +273,12 @@ class _Builder:
                 None,
             )
             if node is None or weight is None:
-                if node is not None and any(
-                    isinstance(getattr(integer.producers.get(v.name), "op", None), ops.Constant) for v in node.inputs
-                ):
+                if node is not None and walk.weights_of(integer, node) is not None:
                     self._given_weights(integer, node)
                 continue
             data = self._source(integer, node)
-            constant = next(
-                i
-                for i, v in enumerate(node.inputs)
-                if isinstance(getattr(integer.producers.get(v.name), "op", None), ops.Constant)
-            )
+            constant = walk.constant_place(integer, node)
+            assert constant is not None
             self._pair(integer, node, weight.name, data, constant)
             self.study.jobs.progress("costs of products", done, len(layers))
         for value, table in self.maps.items():
@@ -292,11 +286,8 @@ class _Builder:
 
     def _given_weights(self, integer: Graph, node: Node) -> None:
         """A layer whose weights are not searched: its price by the format of its data."""
-        constant = next(
-            i
-            for i, v in enumerate(node.inputs)
-            if isinstance(getattr(integer.producers.get(v.name), "op", None), ops.Constant)
-        )
+        constant = walk.constant_place(integer, node)
+        assert constant is not None
         units, own = integer.producers[node.inputs[constant].name].op.units.data, node.inputs[constant].type.format
         assert own is not None
         data, unit = self._source(integer, node), self.folds.variable_of.get(node.output.name)

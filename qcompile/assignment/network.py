@@ -20,6 +20,7 @@ from qcompile.assignment.exact import bits_of, product, whole
 from qcompile.assignment.grids import Quantizer, unit_step
 from qcompile.formats import Rounding
 from qcompile.ir import Graph, Node, Param, ops
+from qcompile.ir.walk import maker
 from qcompile.sim import kernels
 from qcompile.sim.functions import FUNCTIONS
 from qcompile.sim.reference import arg_max, batch_norm, constant
@@ -293,11 +294,9 @@ class Network:
         """The program of a model graph. Constants become their float64 numbers, with a leading axis for the batch."""
         steps = _on_grids([_step(n) for n in graph.nodes])
         output = graph.outputs[0].name
-        maker = graph.producers.get(output)
-        soft = maker is not None and isinstance(maker.op, ops.Softmax)
+        soft = maker(graph, graph.outputs[0], ops.Softmax)
         if soft:
-            assert maker is not None
-            output = maker.inputs[0].name
+            output = soft.inputs[0].name
         hasher = hashlib.sha256(repr([(v.name, v.type.shape) for v in graph.inputs]).encode())
         for s in steps:
             for name, value in sorted(vars(s.op).items()):
@@ -306,7 +305,11 @@ class Network:
                 )
             hasher.update(repr((s.rule.__name__, s.inputs, s.output, s.shape)).encode())
         return Network(
-            tuple((v.name, v.type.shape) for v in graph.inputs), tuple(steps), output, soft, hasher.hexdigest()
+            tuple((v.name, v.type.shape) for v in graph.inputs),
+            tuple(steps),
+            output,
+            soft is not None,
+            hasher.hexdigest(),
         )
 
     def weights(self) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 from qcompile.assignment.registry import Registry
 from qcompile.errors import QCompileError
 from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, TensorType, Value, ops
+from qcompile.ir.walk import maker, only_reader
 from qcompile.sim.reference import batch_norm, constant
 from qcompile.sim.structure import padded_axes, rearrange
 
@@ -55,10 +56,10 @@ def _float_weight(graph: Graph, node: Node) -> Node | None:
     """The constant operand of a layer with output channels, if nothing quantized it and only this layer uses it."""
     if not isinstance(node.op, (ops.Conv, ops.MatMul)) or len(node.inputs[1].type.shape) < 2:
         return None
-    source = graph.producers.get(node.inputs[1].name)
-    if source is None or not isinstance(source.op, ops.Constant) or source.output.type.format is not None:
+    source = maker(graph, node.inputs[1], ops.Constant)
+    if source is None or source.output.type.format is not None:
         return None
-    return source if len(graph.consumers[source.output.name]) == 1 else None
+    return source if only_reader(graph, source.output) else None
 
 
 def _axis(node: Node) -> int:

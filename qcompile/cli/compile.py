@@ -79,19 +79,14 @@ def _show_fit(design: Design, fastest: bool) -> None:
 
 def summary(design: Design, output: str) -> None:
     from qcompile.ir import ops
+    from qcompile.ir.walk import weights_of
 
     rows = []
     for node in design.graph.nodes:
         if isinstance(node.op, (ops.Constant, *ops.STRUCTURAL)):
             continue
-        weights = next(
-            (
-                v.type
-                for v in node.inputs
-                if isinstance(getattr(design.graph.producers.get(v.name), "op", None), ops.Constant)
-            ),
-            None,
-        )
+        weights = weights_of(design.graph, node)
+        held = None if weights is None else weights.output.type
         note = node.op.impl.kind if isinstance(node.op, ops.Map) and node.op.impl else ""
         rows.append(
             [
@@ -99,7 +94,7 @@ def summary(design: Design, output: str) -> None:
                 type(node.op).__name__,
                 shape(node.output.type.shape),
                 node.output.type.format,
-                f"{shape(weights.shape)} {weights.format}" if weights else "",
+                f"{shape(held.shape)} {held.format}" if held else "",
                 note,
             ]
         )

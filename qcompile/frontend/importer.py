@@ -23,6 +23,7 @@ from qcompile.frontend.kinds import complaint, output_kinds
 from qcompile.frontend.onnx import rule_for
 from qcompile.frontend.recognize import recognize
 from qcompile.ir import Graph, Node, Origin, Shape, TensorType, Value, ops, verify
+from qcompile.ir.walk import live
 from qcompile.isolated import Failed, as_array, as_bytes, call
 
 
@@ -332,23 +333,8 @@ def _renamed(graph: onnx.GraphProto, inputs: list[Value], nodes: list[Node], out
         taken.add(name)
         final[value.name] = Value(name, value.type)
         renamed.append(Node(node.op, tuple(final[v.name] for v in node.inputs), (final[value.name],), node.origin))
-    return Graph(
-        graph.name or "model",
-        "model",
-        tuple(inputs),
-        tuple(final[o.name] for o in outputs),
-        tuple(_live(renamed, outputs, final)),
-    )
-
-
-def _live(nodes: list[Node], outputs: list[Value], final: dict[str, Value]) -> list[Node]:
-    needed = {final[o.name].name for o in outputs}
-    kept = []
-    for node in reversed(nodes):
-        if node.output.name in needed:
-            kept.append(node)
-            needed |= {v.name for v in node.inputs}
-    return kept[::-1]
+    made = tuple(final[o.name] for o in outputs)
+    return Graph(graph.name or "model", "model", tuple(inputs), made, live(renamed, made))
 
 
 _ANNOTATED = {"BIPOLAR": "bipolar", "BINARY": "u1", "TERNARY": "ternary"}

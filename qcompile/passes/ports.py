@@ -11,6 +11,7 @@ import numpy as np
 from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.formats import FixedPoint, Format, Overflow
 from qcompile.ir import Graph, Node, Param, Shape, TensorType, Value, ops
+from qcompile.ir.walk import maker
 from qcompile.sim.ratio import rearrange_step
 from qcompile.sim.structure import rearrange
 
@@ -252,9 +253,9 @@ def _quantized_param(p: Param, q: ops.Quantize) -> Param:
 
 
 def _host_output(graph: Graph, value: Value, softmax: str, skipped: set[str]) -> HostOutput:
-    node = graph.producers.get(value.name)
+    node = maker(graph, value, ops.Softmax)
     batched = has_batch(value.type.shape) and any(has_batch(v.type.shape) for v in graph.inputs)
-    if node is None or not isinstance(node.op, ops.Softmax) or softmax == "integer":
+    if node is None or softmax == "integer":
         return HostOutput(value.name, value.name, batched=batched)
     skipped.add(value.name)
     return HostOutput(value.name, node.inputs[0].name, softmax=node.op if softmax == "host" else None, batched=batched)

@@ -16,6 +16,7 @@ from qcompile.assets import templates
 from qcompile.backends.pysim.plan import Call, Ref, input_call, output_steps, plan
 from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Graph, ops
+from qcompile.ir.walk import maker
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.sim import kernels as kernels_module
 
@@ -139,10 +140,9 @@ def _structural(op: Any, show: _Printer) -> str:
 
 def _output(graph: Graph, position: int, host: HostOutput, show: _Printer) -> OutputView:
     value = graph.outputs[position]
-    producer = graph.producers.get(value.name)
     steps = tuple(f"y = host_step(y, {name!r}, {show.arg(a)}, {show.arg(b)})" for name, a, b in output_steps(host))
     softmax = f"y = softmax(y, {host.softmax.axis + 1}, {host.softmax.log})" if host.softmax else ""
-    index = producer is not None and isinstance(producer.op, ops.ArgMax)
+    index = maker(graph, value, ops.ArgMax) is not None
     return OutputView(
         show.variable(value.name), steps, softmax, index, _encode(value.type.format, show), show.arg(host.vector_shape)
     )

@@ -11,6 +11,7 @@ from qcompile.arrays import NUMBERS, Header
 from qcompile.backends.pysim.plan import Plan, Ref, input_call, output_steps, plan
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, ops
+from qcompile.ir.walk import maker
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.sim import kernels
 from qcompile.sim.structure import rearrange
@@ -134,8 +135,7 @@ class Simulator:
     def finish(self, position: int, units: np.ndarray) -> np.ndarray:
         """Output units -> real values."""
         host = self.host_outputs[position]
-        producer = self.graph.producers.get(self.graph.outputs[position].name)
-        if producer is not None and isinstance(producer.op, ops.ArgMax):
+        if maker(self.graph, self.graph.outputs[position], ops.ArgMax):
             return units.astype(np.int64).reshape(len(units), *host.vector_shape)
         value = units.astype(np.float64)
         for name, a, b in self._steps[position]:

@@ -1,0 +1,47 @@
+"""Looking around in a graph: who makes a tensor, which operand is constant, who reads it, what is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from qcompile.ir import ops
+from qcompile.ir.types import Graph, Node, Value
+
+
+def maker(graph: Graph, value: Value, *kinds: type[Any]) -> Node | None:
+    """The node that makes a tensor, if its op is one of some kinds (any without); None for inputs of the graph too."""
+    made = graph.producers.get(value.name)
+    return made if made is not None and (not kinds or isinstance(made.op, kinds)) else None
+
+
+def is_constant(graph: Graph, value: Value) -> bool:
+    """Whether a tensor is a Constant of the graph."""
+    return maker(graph, value, ops.Constant) is not None
+
+
+def constant_place(graph: Graph, node: Node) -> int | None:
+    """Which operand of a node is constant: the first one; None where the network computes all of them."""
+    return next((i for i, v in enumerate(node.inputs) if is_constant(graph, v)), None)
+
+
+def weights_of(graph: Graph, node: Node) -> Node | None:
+    """The Constant that makes the first constant operand of a node."""
+    place = constant_place(graph, node)
+    return None if place is None else graph.producers[node.inputs[place].name]
+
+
+def only_reader(graph: Graph, value: Value) -> Node | None:
+    """The node that reads a tensor, where exactly one does and it is no output of the graph."""
+    readers = graph.consumers.get(value.name, [])
+    return readers[0] if len(readers) == 1 and value not in graph.outputs else None
+
+
+def live(nodes: Sequence[Node], outputs: Iterable[Value]) -> tuple[Node, ...]:
+    """The nodes that some tensors depend on, in their order."""
+    needed, kept = {v.name for v in outputs}, list[Node]()
+    for node in reversed(nodes):
+        if any(v.name in needed for v in node.outputs):
+            kept.append(node)
+            needed |= {v.name for v in node.inputs}
+    return tuple(kept[::-1])
