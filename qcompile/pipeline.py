@@ -31,7 +31,7 @@ from qcompile.hardware.folding import foldings
 from qcompile.hardware.network import Network, network
 from qcompile.hardware.products import rolled, too_many
 from qcompile.hardware.timing import Schedule, schedule
-from qcompile.hardware.units import Buffered, unrolled
+from qcompile.hardware.units import Buffered, Unrolled
 from qcompile.ir import Graph, print_graph, verify
 from qcompile.options import Compiling, Options, accepting, frozen
 from qcompile.parts import Part
@@ -159,7 +159,7 @@ class Design:
         """What its layers are made of."""
         if self.network is not None:
             return [s.parts() for s in self.network.stages]
-        make = Buffered.rolled if rolled(self.graph) else unrolled
+        make = Buffered.rolled if rolled(self.graph) else Unrolled.of
         return [make(n, self.graph).parts() for n in self.graph.nodes]
 
     def files(self) -> FileSet:

@@ -29,7 +29,7 @@ from qcompile.formats import Format as NumberFormat
 from qcompile.formats import accumulator
 from qcompile.hardware.network import with_window
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units import unit_of, unrolled
+from qcompile.hardware.units import Unrolled, unit_of
 from qcompile.ir import Array, Graph, Node, TensorType, Value, ops, walk
 from qcompile.passes import ports
 from qcompile.passes.implement import implement
@@ -57,7 +57,7 @@ class Target:
         periods, not cut.
         """
         if self.unrolled:
-            cost = price(unrolled(node, graph).parts(), self.fabric)
+            cost = price(Unrolled.of(node, graph).parts(), self.fabric)
             return _vector(cost, cost.delay_ns / self.clock_ns)[None]
         found = []
         for folding in open_ or [(self.foldings or {}).get(node.output.name, Folding())]:

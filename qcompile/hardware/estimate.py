@@ -16,7 +16,7 @@ from qcompile.cost.price import price
 from qcompile.cost.resources import Estimate, LayerCost, Resources, together
 from qcompile.hardware.network import Network, Stage, with_window
 from qcompile.hardware.timing import Schedule
-from qcompile.hardware.units import Buffered, Window, unrolled
+from qcompile.hardware.units import Buffered, Unrolled, Window
 from qcompile.ir import Graph, ops
 from qcompile.parts import Part, bits
 
@@ -59,7 +59,7 @@ def of_pipeline(graph: Graph, device: Device, clock_ns: float, port_cycles: int 
         data = [v for v in node.inputs if v.name in arrival]
         if not data:  # constants
             continue
-        unit = unrolled(node, graph)
+        unit = Unrolled.of(node, graph)
         cost = price(unit.parts(), fabric)
         start = max(arrival[v.name] for v in data)
         for value in data:  # numbers that wait for later ones need registers too

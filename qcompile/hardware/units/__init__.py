@@ -14,7 +14,7 @@ from qcompile.hardware.units.pool import Pool
 from qcompile.hardware.units.port import Input, Output
 from qcompile.hardware.units.requant import Requant
 from qcompile.hardware.units.unit import Traffic, Unit
-from qcompile.hardware.units.unrolled import Unrolled, unrolled
+from qcompile.hardware.units.unrolled import Unrolled
 from qcompile.hardware.units.width import Width
 from qcompile.hardware.units.window import Window
 from qcompile.ir import Graph, Node
@@ -48,5 +48,4 @@ __all__ = [
     "Width",
     "Window",
     "unit_of",
-    "unrolled",
 ]

@@ -28,19 +28,20 @@ class Unrolled:
     made: Part
     registers: int
 
+    @classmethod
+    def of(cls, node: Node, graph: Graph) -> Unrolled:
+        """Of any node."""
+        narrow = node.output.type.size * bits(node.output.type.format)
+        summing = isinstance(node.op, (ops.MatMul, ops.Conv, ops.SumPool, ops.ReduceSum))
+        registers = narrow * max(1, math.isqrt(terms(node))) if summing else narrow
+        return cls(UNITS[type(node.op)](node, graph), registers)
+
     def parts(self) -> Part:
         return self.made
 
 
 Rule = Callable[[Node, Graph], Part]
 UNITS: dict[type[Any], Rule] = {}
-
-
-def unrolled(node: Node, graph: Graph) -> Unrolled:
-    """The hardware of a node."""
-    narrow = node.output.type.size * bits(node.output.type.format)
-    summing = isinstance(node.op, (ops.MatMul, ops.Conv, ops.SumPool, ops.ReduceSum))
-    return Unrolled(UNITS[type(node.op)](node, graph), narrow * max(1, math.isqrt(terms(node))) if summing else narrow)
 
 
 def _unit(*kinds: type[Any]) -> Callable[[Rule], Rule]:
