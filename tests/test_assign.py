@@ -573,7 +573,7 @@ BAD: dict[str, tuple[dict, str]] = {
     "transform": ({"transforms": ("fold",)}, "is no transform; did you mean fold_bn"),
     "source": ({"source": "bn_distil"}, "did you mean bn_distill"),
     "loss": ({"loss": "mae"}, "'mae' is no loss"),
-    "setting": ({"metrics": "fit"}, "'metrics' is no setting of assign; did you mean metric"),
+    "setting": ({"metrics": "fit"}, "'metrics'; did you mean 'metric'"),
     "family": ({"candidates": "intt4"}, "is no candidate family; did you mean int"),
     "bits": ({"candidates": "int2-99"}, "candidates 'int2-99' are not possible"),
     "restriction": ({"restrict": ("layer=conv9:int8",)}, "'conv9' is no layer of this model"),
