@@ -32,7 +32,9 @@ from qcompile.errors import QCompileError  # noqa: E402
 from qcompile.options import Settings  # noqa: E402
 from qcompile.pipeline import Options  # noqa: E402
 from qcompile.planning.designs import logits  # noqa: E402
-from qcompile.planning.planner import Planner  # noqa: E402
+from qcompile.planning.planner import solve  # noqa: E402
+from qcompile.planning.prepare import prepare  # noqa: E402
+from qcompile.planning.programs import uniform_choices  # noqa: E402
 
 TEST, CALIBRATION, DRAWS = 600, 256, 2000
 
@@ -60,22 +62,22 @@ def interval(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[fl
 def compare(kind: str, seed: int, settings: dict) -> dict:
     model, calibration, test, accuracy = network(kind, seed)
     options = Options(part="xczu7ev")
-    planner = Planner(model, Settings(**settings), options, {"lut": 10**9}, Jobs())
     start = time.time()
-    planner.prepare(*calibration)
-    held = data(test[0], planner.graph, test[1])
-    loss = loss_of(planner.study.evaluation.network, held, "cross_entropy")
+    task = prepare(model, Settings(**settings), options, {"lut": 10**9}, Jobs(), *calibration)
+    own = task.designs
+    held = data(test[0], own.graph, test[1])
+    loss = loss_of(own.study.evaluation.network, held, "cross_entropy")
 
     def point(choice: tuple[int, ...]) -> tuple[float, np.ndarray, float]:
-        design = planner.design(planner.plan(choice))
+        design = own.design(own.plan(choice))
         y = logits(design, held)
         return design.estimate().total.lut, loss.rows(y), float((y.argmax(axis=1) == test[1]).mean())
 
-    uniform = [(str(c), choice, *point(choice)) for c, choice in planner.uniform_choices()]
+    uniform = [(str(c), choice, *point(choice)) for c, choice in uniform_choices(own, task.problem)]
     rng, rows = np.random.default_rng(0), []
     for name, _, lut, losses, acc in uniform[1:-1]:
         try:
-            mixed_lut, mixed, mixed_acc = point(planner.solve({"lut": int(np.ceil(lut))}))
+            mixed_lut, mixed, mixed_acc = point(solve(replace(task, limits={"lut": int(np.ceil(lut))})).choice)
         except QCompileError:
             continue
         rows.append(
@@ -93,11 +95,13 @@ def compare(kind: str, seed: int, settings: dict) -> dict:
     # Least LUTs at the loss that a uniform plan has on the calibration data; what that means on held-out data is shown
     # beside it.
     equal = []
-    e = planner.study.evaluation
     for name, choice, lut, losses, acc in uniform[1:-1]:
-        wanted = planner.measured(name, planner.plan(choice), e.data, e.loss).loss
-        planner.settings = replace(planner.settings, max_loss=wanted * (1 + 1e-4), minimize="lut")
-        mixed_lut, mixed, mixed_acc = point(planner.solve({"lut": int(np.ceil(lut))}))
+        aim = Settings(**{**settings, "max_loss": own.exact(choice).loss * (1 + 1e-4), "minimize": "lut"})
+        try:
+            found = solve(prepare(model, aim, options, {"lut": int(np.ceil(lut))}, Jobs(), *calibration))
+        except QCompileError:
+            continue
+        mixed_lut, mixed, mixed_acc = point(found.choice)
         equal.append(
             {
                 "at": name,

@@ -27,25 +27,24 @@ from qcompile.assignment.network import Network
 from qcompile.assignment.sources import SOURCES
 from qcompile.options import Settings
 from qcompile.pipeline import Options
-from qcompile.planning.planner import Planner
+from qcompile.planning.designs import Designs, float_graph
 
 SEEDS, CONFIGURATIONS = 4, 250
 
 
 def studied(kind: str, seed: int, source: str = "real", **settings: Any) -> tuple[Any, Any, Any, float]:
-    """(study, the same on held-out data, planner, seconds of the data source)."""
+    """(study, the same on held-out data, designs, seconds of the data source)."""
     model, calibration, test, _ = network(kind, seed)
-    planner = Planner(model, Settings(**settings), Options(part="xcvu9p"), {}, Jobs())
+    own = Settings(**settings)
+    graph = float_graph(model, own)
     start = time.perf_counter()
-    found = SOURCES[source](
-        model.graph, lambda: data(calibration[0], planner.graph, calibration[1]), seed, silent, (0.0, 1.0)
-    )
+    found = SOURCES[source](model.graph, lambda: data(calibration[0], graph, calibration[1]), seed, silent, (0.0, 1.0))
     seconds = time.perf_counter() - start
-    net = Network.of(planner.graph)
-    loss = settings.get("loss", "cross_entropy")
-    study = planner._study(net, found, loss_of(net, found, loss))
-    held = data(test[0], planner.graph, test[1])
-    return study, replace(study.evaluation, data=held, loss=loss_of(net, held, loss)), planner, seconds
+    net = Network.of(graph)
+    designs = Designs.of(model, own, Options(part="xcvu9p"), Jobs(), graph, net, found)
+    held = data(test[0], graph, test[1])
+    study = designs.study
+    return study, replace(study.evaluation, data=held, loss=loss_of(net, held, own.loss)), designs, seconds
 
 
 def ranked(names: list[str], low: int, loss: str) -> None:

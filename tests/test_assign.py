@@ -34,8 +34,12 @@ from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of
 from qcompile.options import Settings
 from qcompile.pipeline import Options
-from qcompile.planning.designs import logits
-from qcompile.planning.planner import GIVEN_UP, Planner
+from qcompile.planning.designs import Designs, float_graph, logits
+from qcompile.planning.fitting import at_rate, with_searches
+from qcompile.planning.front import picked
+from qcompile.planning.prepare import GIVEN_UP, prepare
+from qcompile.planning.programs import least_foldings
+from qcompile.planning.task import Task
 
 FOLDER = ROOT / "examples"
 CALIBRATION = np.load(FOLDER / "digits_calibration.npz")
@@ -43,13 +47,12 @@ X, Y = np.load(FOLDER / "digits_x.npy"), np.load(FOLDER / "digits_y.npy")
 MLP, CNN = (qc.load(FOLDER / f"digits_float_{n}.onnx") for n in ("mlp", "cnn"))
 
 
-def planner(model: qc.Model, jobs: Jobs | None = None, rows: int = 256, **settings: object) -> Planner:
-    """Prepared up to the sensitivities, on so many images; no cost tables yet."""
-    p = Planner(model, Settings(**settings), Options(), {"lut": 10**9}, jobs or Jobs())  # type: ignore[arg-type]
-    found = data(CALIBRATION["x"][:rows], p.graph, CALIBRATION["labels"][:rows])
-    network = Network.of(p.graph)
-    p.study = p._study(network, found, loss_of(network, found, p.settings.loss))
-    return p
+def designs(model: qc.Model, jobs: Jobs | None = None, rows: int = 256, **settings: object) -> Designs:
+    """On so many images; no sensitivities and no tables yet."""
+    own = Settings(**settings)  # type: ignore[arg-type]
+    graph = float_graph(model, own)
+    found = data(CALIBRATION["x"][:rows], graph, CALIBRATION["labels"][:rows])
+    return Designs.of(model, own, Options(), jobs or Jobs(), graph, Network.of(graph), found)
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +175,8 @@ def test_the_front_is_one_and_its_points_are_plans(cheap: planning.Run, tmp_path
     design = qc.compile(CNN, tmp_path / "front" / "02.json", part="xc7z020")
     assert design.estimate().total.lut == points[1].cost.lut
     with pytest.raises(qc.QCompileError, match="the front has .* plans, and 99 is none of them"):
-        planning._picked(cheap.front, 99)
-    assert planning._picked(cheap.front, 2)[1] is points[1]
+        picked(cheap.front, 99)
+    assert picked(cheap.front, 2)[1] is points[1]
 
 
 def test_a_plan_that_loses_much_says_so(cheap: planning.Run) -> None:
@@ -192,14 +195,14 @@ def test_a_plan_that_loses_much_says_so(cheap: planning.Run) -> None:
 
 
 def _uniform(model: qc.Model, candidate: str) -> qc.Plan:
-    p = planner(model, candidates=candidate)
+    p = designs(model, candidates=candidate)
     return p.plan([0] * len(p.study.variables))
 
 
 @pytest.mark.parametrize("candidates", ["fixed2-6", "int2-6"])
 def test_cost_tables_are_the_estimates_of_whole_designs(candidates: str) -> None:
     """Of uniform designs exactly, of mixed ones within a few per cent."""
-    p = planner(CNN, candidates=candidates)
+    p = designs(CNN, candidates=candidates)
     table = costs.costs(p.study, p.graph, costs.Target(fabric_of("xc7z020")))["lut"]
     rng = np.random.default_rng(0)
     for c in range(5):
@@ -210,7 +213,7 @@ def test_cost_tables_are_the_estimates_of_whole_designs(candidates: str) -> None
 
 
 def test_metrics_agree_on_what_is_sensitive() -> None:
-    p = planner(CNN, candidates="int2-6")
+    p = designs(CNN, candidates="int2-6")
     found = {name: METRICS[name](p.study) for name in ("perturbation", "kl_output", "sqnr", "roundoff")}
     for name, s in found.items():
         assert s.unit == ("rank" if name in ("sqnr", "roundoff") else "loss")
@@ -224,7 +227,7 @@ def test_pairs_measure_what_singles_miss() -> None:
     """Predicted losses of configurations with two quantized tensors are exact by construction; of all tensors nearer
     than without pairs.
     """
-    p = planner(MLP, candidates="int3-5")
+    p = designs(MLP, candidates="int3-5")
     s = METRICS["interaction"](p.study)
     names = [t.name for t in p.study.tensors]
     two = {names[0]: 0, names[3]: 1}
@@ -238,7 +241,7 @@ def test_gradients_against_differences() -> None:
     pytest.importorskip("torch", reason=NO_TORCH)
     from qcompile.assignment.gradients import Torch, fisher_traces, hessian_traces
 
-    p = planner(CNN)
+    p = designs(CNN)
     e = p.study.evaluation
     few = e.data.take(slice(0, 3))
     xp = Torch()
@@ -317,7 +320,7 @@ def test_distilled_data_rank_like_real_ones() -> None:
     pytest.importorskip("torch", reason=NO_TORCH)
     from scipy.stats import spearmanr
 
-    p = planner(MLP, candidates="fixed2-6", loss="kl")
+    p = designs(MLP, candidates="fixed2-6", loss="kl")
     found = SOURCES["bn_distill"](MLP.graph, lambda: None, 0, silent, (0.0, 1.0))
     other = p._study(p.study.evaluation.network, found, loss_of(p.study.evaluation.network, found, "kl"))
     tables = [METRICS["fit"](s).table for s in (p.study, other)]
@@ -328,12 +331,12 @@ def test_distilled_data_rank_like_real_ones() -> None:
 
 def test_executors_give_the_same_numbers(tmp_path: Path) -> None:
     """In this process, in a pool, on a Dask cluster of two workers, and out of the cache."""
-    here = METRICS["perturbation"](planner(MLP, candidates="int3-5").study)
+    here = METRICS["perturbation"](designs(MLP, candidates="int3-5").study)
     with executor(2) as (pool, count):
-        pooled = METRICS["perturbation"](planner(MLP, Jobs(pool, count, Cache(tmp_path)), candidates="int3-5").study)
+        pooled = METRICS["perturbation"](designs(MLP, Jobs(pool, count, Cache(tmp_path)), candidates="int3-5").study)
     seen = []
     cached = METRICS["perturbation"](
-        planner(MLP, Jobs(None, 1, Cache(tmp_path), lambda *a: seen.append(a)), candidates="int3-5").study
+        designs(MLP, Jobs(None, 1, Cache(tmp_path), lambda *a: seen.append(a)), candidates="int3-5").study
     )
     assert not any("one tensor" in a[0] for a in seen)
     for s in (pooled, cached):
@@ -344,13 +347,13 @@ _NUMBERS = """
 import hashlib, sys
 from importlib.util import find_spec
 import numpy as np
-from test_assign import CNN, planner
+from test_assign import CNN, designs
 from qcompile.assignment.data import data
 from qcompile.assignment.jobs import silent
 from qcompile.assignment.metrics import METRICS
 from qcompile.assignment.rounding import rounded_weights
 from qcompile.assignment.sources import SOURCES
-p = planner(CNN, candidates="int3-4", rows=64)
+p = designs(CNN, candidates="int3-4", rows=64)
 found = {}
 for name in ("perturbation", "kl_output", *(("fit",) if find_spec("torch") else ())):
     found[name] = {k: v.tolist() for k, v in METRICS[name](p.study).table.items()}
@@ -379,7 +382,7 @@ def test_threads_and_kernels_do_not_change_a_bit() -> None:
 @pytest.mark.parametrize("method", ["mse", "minmax"])
 def test_the_fast_evaluation_is_the_simulator(family: str, method: str) -> None:
     """On gridded inputs, where quotients lie on ties: float32 turned 1.49999996 into 1.5."""
-    p = planner(MLP, candidates=f"{family}3-5", range=method)
+    p = designs(MLP, candidates=f"{family}3-5", range=method)
     e = p.study.evaluation
     for choice in ((0,) * 6, (1, 2, 0, 1, 2, 0), (2,) * 6):
         y = e.outputs(p.configuration(choice))
@@ -457,26 +460,28 @@ def test_command_line(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def joint() -> Planner:
+def joint() -> Task:
     """Formats and foldings of the CNN, up to the sensitivities."""
-    p = Planner(
+    task = prepare(
         CNN,
         Settings(metric="sqnr", candidates="fixed3,fixed5", fit=True, target_fps=1e5),
         Options(part="xc7z010clg400-1", arch="dataflow"),
         Budget().limits(device("xc7z010")),
         Jobs(),
+        CALIBRATION["x"],
+        None,
     )
-    p.prepare(CALIBRATION["x"])
-    return p
+    return with_searches(task)
 
 
 @pytest.mark.parametrize("cycles", [200, 1300])
-def test_formats_and_foldings_are_one_program(joint: Planner, cycles: int) -> None:
+def test_formats_and_foldings_are_one_program(joint: Task, cycles: int) -> None:
     """Its optimum is that of enumeration; its tables are near the estimates of whole designs, which it is checked
     against.
     """
-    joint._rate(cycles)
-    problem, sizes = joint.problem, joint.folds.sizes
+    task = at_rate(joint, cycles)
+    own, problem, folds = task.designs, task.problem, task.designs.folds
+    sizes = folds.sizes
     every = list(itertools.product(*map(range, sizes)))
     luts = np.array([problem.costs["lut"].of(c) for c in every])
     losses = np.array([problem.loss.of(c) for c in every])
@@ -486,12 +491,12 @@ def test_formats_and_foldings_are_one_program(joint: Planner, cycles: int) -> No
             problem.loss.of(found) == pytest.approx(losses[luts <= limit].min())
             and problem.costs["lut"].of(found) <= limit
         )
-    alike = [c for c in every if joint.folds.candidates(c, 6) == joint.folds.candidates(found, 6)]
+    alike = [c for c in every if folds.candidates(c, 6) == folds.candidates(found, 6)]
     area = problem.costs["area"]
-    assert area.of(joint.least_foldings(found, problem, {})) == pytest.approx(min(map(area.of, alike)))
+    assert area.of(least_foldings(own, found, problem, {})) == pytest.approx(min(map(area.of, alike)))
     rng = np.random.default_rng(0)
     for choice in rng.choice(every, 3):
-        design = joint.design(joint.plan(choice.tolist()))
+        design = own.design(own.plan(choice.tolist()))
         assert design.estimate().total.interval <= cycles
         assert abs(luts[every.index(tuple(choice.tolist()))] / design.estimate().total.lut - 1) < 0.08
 

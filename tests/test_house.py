@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from conftest import CORPUS, ROOT, or_absent, records
 
 import qcompile as qc
-from qcompile import documents, explanation, ir, options
+from qcompile import documents, explanation, ir, options, planning
 from qcompile.assignment import network
 from qcompile.backends.hls import layers
 from qcompile.cli.options import options_of
@@ -188,6 +188,34 @@ def test_an_option_is_added_in_one_place() -> None:
     assert "--depth INTEGER" in run(command, ["--help"]).output and run(command, ["--depth", "5"]).output == "5\n"
     assert "depth" in documents._schema_of(More).model_fields
     assert inspect.signature(options.accepting(More)(lambda source, **given: None)).parameters["depth"].default == 3
+
+
+PLANNING = sorted((ROOT / "qcompile" / "planning").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", PLANNING, ids=lambda p: p.name)
+def test_a_search_for_a_plan_changes_no_record(path: Path) -> None:
+    """Steps of planning are functions over frozen records: what one finds is in what it returns."""
+    tree = ast.parse(path.read_text())
+    stored = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and not isinstance(n.ctx, ast.Load)]
+    assert not stored, [f"line {n.lineno}: {ast.unparse(n)}" for n in stored]
+    made = [d for n in ast.walk(tree) if isinstance(n, ast.ClassDef) for d in n.decorator_list]
+    assert all("frozen=True" in ast.unparse(d) for d in made)
+
+
+def test_defaults_of_assign_stand_in_one_record() -> None:
+    wanted = {f.name: f.default for f in dataclasses.fields(options.Assigning)}
+    for function in (planning.assign, planning.run):
+        found = inspect.signature(function).parameters
+        assert {name: p.default for name, p in found.items() if name in wanted} == wanted
+    settings = {f.name: f.default for f in dataclasses.fields(options.Settings)}
+    assert settings == {name: wanted[name] for name in settings}
+    for path in PLANNING:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                own = node.args.args[len(node.args.args) - len(node.args.defaults) :]
+                own += [a for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if d is not None]
+                assert not {a.arg for a in own} & set(wanted), f"{path.name}: {node.name} has a default of its own"
 
 
 def test_same_bytes(digits: Path) -> None:

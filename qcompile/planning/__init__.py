@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
-from qcompile.assignment import search
 from qcompile.assignment.candidates import parse
 from qcompile.assignment.data import data
-from qcompile.assignment.folds import Folds
 from qcompile.assignment.jobs import Cache, Jobs, executor, silent
 from qcompile.assignment.losses import loss_of
-from qcompile.assignment.metrics import Sensitivity
 from qcompile.assignment.plan import Plan
-from qcompile.assignment.problem import Problem
+from qcompile.assignment.problem import Choice
 from qcompile.assignment.report import PICTURES, Figures, page, pictures
-from qcompile.assignment.search import Infeasible, Request
 from qcompile.assignment.study import Study
 from qcompile.cost.budget import Budget, limits_text
 from qcompile.cost.devices import device
@@ -32,36 +27,28 @@ from qcompile.errors import QCompileError
 from qcompile.files import Folder
 from qcompile.frontend import Model, load
 from qcompile.options import Assigning, Options, Settings, accepting, frozen, subset
-from qcompile.planning.designs import Point, accuracy_of
-from qcompile.planning.planner import Planner, singles
+from qcompile.planning.designs import Point
+from qcompile.planning.front import Planned, better, front_of, picked, uniform, warnings
+from qcompile.planning.planner import solve
+from qcompile.planning.prepare import prepare
 from qcompile.planning.settings import check_names
-from qcompile.planning.targets import Acceptance
+from qcompile.planning.targets import Acceptance, accuracy_of
+from qcompile.planning.task import Solution, Task
 from qcompile.tables import card, html
 
-MUCH = 0.05  # divergence from the float network that a plan without labels is warned about
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
-FRONT = 10  # plans of the front that are looked for
 
 
 @dataclass(frozen=True, repr=False)
 class Run:
     """A whole run: the plan, and everything that its report shows."""
 
-    model: Model
-    settings: Settings
-    options: Options
-    limits: dict[str, int]
-    study: Study
-    sensitivity: Sensitivity
-    problem: Problem
-    folds: Folds
-    choice: tuple[int, ...]
+    task: Task
+    choice: Choice
     chosen: Point
     baselines: tuple[Point, ...]
-    front: tuple[
-        tuple[tuple[int, ...], Point], ...
-    ]  # plans that no other of the run beats in LUTs and loss, cheapest first
+    front: tuple[Planned, ...]  # plans that no other of the run beats in LUTs and loss, cheapest first
     float_loss: float
     float_accuracy: float | None
     notes: tuple[str, ...] = ()
@@ -76,13 +63,30 @@ class Run:
         return html(f"Run for {self.model.name}", found.facts, found.header, found.rows)
 
     @property
+    def model(self) -> Model:
+        return self.task.designs.model
+
+    @property
+    def settings(self) -> Settings:
+        """Those that held: with the metric and the target that were found for what was left out."""
+        return self.task.designs.settings
+
+    @property
+    def options(self) -> Options:
+        return self.task.designs.options
+
+    @property
+    def study(self) -> Study:
+        return self.task.designs.study
+
+    @property
     def plan(self) -> Plan:
         """What was chosen."""
         return self.chosen.plan
 
     @property
     def configuration(self) -> dict[str, int]:
-        return self.study.configuration(self.folds.candidates(self.choice, len(self.study.variables)))
+        return self.task.designs.configuration(self.choice)
 
 
 class Assign(Protocol[P, R]):
@@ -129,141 +133,51 @@ def run(model: Any, calibration: Any = None, **given: Any) -> Run:
     limits = budget.limits(device(asked.part))
     with executor(asked.workers, asked.dask) as (pool, count):
         jobs = Jobs(pool, count, Cache(Path(asked.cache) if asked.cache else None), asked.progress or silent)
-        return _run(Planner(model, settings, options, limits, jobs), calibration, asked)
+        task = prepare(model, settings, options, limits, jobs, calibration, asked.labels)
+        return _whole(task, asked)
 
 
-def _picked(front: Sequence[tuple[tuple[int, ...], Point]], pick: int) -> tuple[tuple[int, ...], Point]:
-    if not 1 <= pick <= len(front):
-        points = ", ".join(f"{n}: {math.ceil(one.cost.lut):,} LUT" for n, (_, one) in enumerate(front, 1))
-        raise QCompileError(f"the front has {len(front)} plans, and {pick} is none of them", "--pick", points)
-    return front[pick - 1]
-
-
-def _run(p: Planner, calibration: Any, asked: Assigning) -> Run:
-    """All of it, with what a report shows."""
-    p.prepare(calibration, asked.labels)
-    e = p.study.evaluation
-    held = None if asked.test is None else data(asked.test, p.graph, asked.test_labels)
-    choice = p.solve(p.limits)
-    point = p.measured("mixed", p.plan(choice), e.data, e.loss)
-    uniform = _uniform(p) if asked.baselines else []
-    front = _front(p, [(choice, point), *uniform]) if asked.baselines else []
-    if not asked.pick and not asked.targeted and not asked.fit:  # a better one may have turned up beside the others
-        fitting = [(one.loss, place) for place, (_, one) in enumerate(front) if not p.over(one.cost)]
-        if fitting and min(fitting)[0] < point.loss:
-            choice, point = front[min(fitting)[1]]
-            point = replace(point, name="mixed")
-    if asked.pick:
-        choice, point = _picked(front, asked.pick)
-        p.accepted = None  # another plan than the one that was accepted
-    baselines = tuple(one for _, one in uniform)
+def _whole(task: Task, asked: Assigning) -> Run:
+    """The plan, with what a report shows."""
+    e = task.designs.study.evaluation
+    held = None if asked.test is None else data(asked.test, task.designs.graph, asked.test_labels)
+    solution = solve(task)
+    chosen, baselines, front = _judged(solution, asked)
+    d, accepted = solution.task.designs, None if asked.pick else solution.accepted  # what is picked was not accepted
+    points = tuple(one for _, one in baselines)
     tested: tuple[Point, ...] = ()
     if held is not None:
-        loss = loss_of(e.network, held, p.settings.loss)
-        tested = tuple(p.measured(one.name, one.plan, held, loss) for one in (point, *baselines))
+        loss = loss_of(e.network, held, d.settings.loss)
+        tested = tuple(d.measured(one.name, one.plan, held, loss) for one in (chosen[1], *points))
     float_accuracy = accuracy_of(e.outputs({}), e.data.labels)
-    run = Run(
-        p.model,
-        p.settings,
-        p.options,
-        p.limits,
-        p.study,
-        p.sensitivity,
-        p.problem,
-        p.folds,
-        choice,
-        point,
-        baselines,
-        tuple(front),
-        p.study.base_loss,
-        float_accuracy,
-        (*p.notes, *_warnings(p, point, baselines, float_accuracy)),
-        tested,
-        p.accepted,
-    )
-    return replace(run, chosen=replace(point, plan=_explained(run)))
+    notes = (*task.notes, *solution.notes, *warnings(d, chosen[1], points, float_accuracy))
+    run = Run(solution.task, *chosen, points, front, d.study.base_loss, float_accuracy, notes, tested, accepted)
+    return replace(run, chosen=replace(chosen[1], plan=_explained(run)))
 
 
-def _warnings(p: Planner, point: Point, others: Sequence[Point], float_accuracy: float | None) -> list[str]:
-    """What a plan loses, where that is much, and the ways out."""
-    lost = None if point.accuracy is None or float_accuracy is None else float_accuracy - point.accuracy
-    much = (
-        point.loss > MUCH if lost is None and p.study.evaluation.loss.kind == "kl" else lost is not None and lost > 0.01
-    )
-    if not much:
-        return []
-    s, ways = p.settings, list[str]()
-    enough = [
-        o.cost.lut
-        for o in others
-        if (o.loss <= MUCH if lost is None else (o.accuracy or 0) >= (float_accuracy or 0) - 0.01)
-    ]
-    if enough:
-        ways.append(f"--budget lut={math.ceil(min(enough))} is enough for less")
-    if p.options.arch == "parallel":
-        ways.append("--fit shares hardware between products (architecture dataflow)")
-    if s.rounding == "rtn":
-        ways.append("--rounding adaround")
-    if "bias_correct" not in s.transforms:
-        ways.append("--transform fold_bn --transform bias_correct")
-    ways.append("training with quantization (Brevitas, QKeras)")
-    what = f"{lost:.1%} of accuracy" if lost is not None else f"a divergence of {point.loss:.2g}"
-    return [f"this plan loses {what} against the float network; ways out: {'; '.join(ways)}"]
-
-
-def _uniform(p: Planner) -> list[tuple[tuple[int, ...], Point]]:
-    """Uniform plans, rounded and corrected as the chosen one is."""
-    e, out, choices = p.study.evaluation, list[tuple[tuple[int, ...], Point]](), p.uniform_choices()
-    for done, (c, choice) in enumerate(choices, 1):
-        out.append((choice, p.measured(str(c), p.plan(choice), e.data, e.loss)))
-        p.jobs.progress("uniform baselines", done, len(choices))
-    return out
-
-
-def _front(p: Planner, known: Sequence[tuple[tuple[int, ...], Point]]) -> list[tuple[tuple[int, ...], Point]]:
-    """Plans that no other beats in LUTs and loss, by the simulator: optima of the tables for budgets between the
-    cheapest and the best, and what is better beside them by measured loss, with those that are known.
-    """
-    table, e = p.problem.costs["lut"], p.study.evaluation
-    low = table.of(search.ilp(p.problem, Request({}, "lut")))
-    high = table.of(search.ilp(p.problem, Request({})))
-    choices: list[tuple[int, ...]] = []
-    for done, limit in enumerate(np.geomspace(max(low, 1.0), max(high, 1.0), FRONT).tolist(), 1):
-        with contextlib.suppress(Infeasible):
-            choices.append(search.ilp(p.problem, Request({"lut": limit * (1 + 1e-9)})))
-        p.jobs.progress("front", done, FRONT)
-    near = sorted({n for c in choices for n in singles(c, p.problem.sizes)}, key=p.problem.loss.of)
-    choices = list(dict.fromkeys([*choices, *near[: p.evaluations()]]))
-    losses = p.study.measure([p.configuration(c) for c in choices], "front, measured")
-    best = undominated(list(zip(map(table.of, choices), losses, choices, strict=True)))
-    some = np.unique(np.linspace(0, len(best) - 1, min(FRONT, len(best))).astype(int)).tolist()
-    found = list(known)
-    for done, place in enumerate(some, 1):
-        choice = best[place][2]
-        found.append((choice, p.measured("mixed", p.plan(choice), e.data, e.loss)))
-        p.jobs.progress("front, simulated", done, len(some))
-    kept = [k for *_, k in undominated([(one.cost.lut, one.loss, i) for i, (_, one) in enumerate(found)])]
-    return [(found[k][0], replace(found[k][1], name=f"front/{n:02d}")) for n, k in enumerate(kept, 1)]
-
-
-def undominated(points: Sequence[tuple[float, float, Any]]) -> list[tuple[float, float, Any]]:
-    """(cost, loss, what) of those that lose less than all that cost no more, cheapest first."""
-    out: list[tuple[float, float, Any]] = []
-    for point in sorted(points):
-        if not out or point[1] < out[-1][1]:
-            out.append(point)
-    return out
+def _judged(solution: Solution, asked: Assigning) -> tuple[Planned, list[Planned], tuple[Planned, ...]]:
+    """The plan that is taken, uniform ones and the front."""
+    task, e = solution.task, solution.task.designs.study.evaluation
+    point = task.designs.measured("mixed", task.designs.plan(solution.choice), e.data, e.loss)
+    chosen: Planned = (solution.choice, point)
+    baselines = uniform(task) if asked.baselines else []
+    front = front_of(task, [chosen, *baselines]) if asked.baselines else ()
+    if asked.pick:
+        return picked(front, asked.pick), baselines, front
+    if not asked.targeted and not asked.fit:  # a better one may have turned up beside the others
+        chosen = better(task, chosen, front)
+    return chosen, baselines, front
 
 
 def _explained(run: Run) -> Plan:
     """The plan with its reasons: sensitivity, marginal cost and alternatives of every tensor."""
-    problem, choice = run.problem, run.choice
+    problem, choice = run.task.problem, run.choice
     lut, plan = problem.costs["lut"], run.chosen.plan
     tensors_ = dict(plan.tensors)
     total = lut.of(choice)
     for i, group in enumerate(run.study.variables):
         rows = {}
-        for c in run.folds.alike(i, choice[i]):
+        for c in run.task.designs.folds.alike(i, choice[i]):
             other, label = (*choice[:i], c, *choice[i + 1 :]), problem.labels[i][c]
             rows[label] = {"loss": _digits(float(problem.loss.unary[i][c])), "lut": round(lut.of(other) - total)}
         mine = problem.labels[i][choice[i]]
@@ -280,7 +194,7 @@ def _explained(run: Run) -> Plan:
     settings |= {
         "part": run.options.part,
         "arch": run.options.arch,
-        "limits": run.limits,
+        "limits": run.task.limits,
         "data": run.study.evaluation.data.digest[:16],
     }
     result = {
@@ -302,7 +216,7 @@ def figures(run: Run, next_step: str) -> Figures:
     table = np.full((len(study.tensors), len(labels)), np.nan)
     configuration = run.configuration
     for row, t in enumerate(study.tensors):
-        for candidate, v in zip(study.candidates[t.name], run.sensitivity.table[t.name], strict=True):
+        for candidate, v in zip(study.candidates[t.name], run.task.sensitivity.table[t.name], strict=True):
             table[row, place[str(candidate)]] = v
     chosen = tuple(str(study.candidates[t.name][configuration[t.name]]) for t in study.tensors)
     rows = []
@@ -322,7 +236,7 @@ def figures(run: Run, next_step: str) -> Figures:
                 ),
             )
         )
-    limit, s = run.limits.get("lut"), run.settings
+    limit, s = run.task.limits.get("lut"), run.settings
     point = run.chosen
     return Figures(
         f"{run.model.name}: formats for {run.options.part}",
@@ -348,7 +262,9 @@ def figures(run: Run, next_step: str) -> Figures:
 def _facts(run: Run) -> tuple[tuple[str, str], ...]:
     """Name and text of what a reader wants to know first."""
     point, s, cost = run.chosen, run.settings, run.chosen.cost
-    used = [f"{r} {math.ceil(getattr(cost, r)):,} of {limit:,}" for r, limit in run.limits.items() if getattr(cost, r)]
+    used = [
+        f"{r} {math.ceil(getattr(cost, r)):,} of {limit:,}" for r, limit in run.task.limits.items() if getattr(cost, r)
+    ]
     facts = [
         ("model", run.model.name),
         ("part", run.options.part),
@@ -374,7 +290,7 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
             )
         )
     facts.append(("cost, estimated", ", ".join(used)))
-    facts.append(("limits", limits_text(device(run.options.part), run.limits)))
+    facts.append(("limits", limits_text(device(run.options.part), run.task.limits)))
     if run.options.arch == "dataflow":
         facts.append(
             ("rate", f"{cost.interval:,} cycles = {rate_text(cost.interval, run.options.clock_ns)} inferences/s")

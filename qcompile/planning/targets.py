@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.assignment.exact import significant
+from qcompile.assignment.study import Evaluation
 
 CONFIDENCE = 0.95
 
@@ -26,6 +27,13 @@ def least_share(right: int, of: int) -> float:
     from scipy.stats import beta
 
     return significant(float(beta.ppf(1 - CONFIDENCE, right, of - right + 1))) if right else 0.0
+
+
+def accuracy_of(y: np.ndarray, labels: np.ndarray | None) -> float | None:
+    """Where the labels are classes."""
+    if labels is None or labels.dtype.kind not in "iu" or y.shape[1] < 2:
+        return None
+    return float((y.argmax(axis=1) == labels).mean())
 
 
 @dataclass(frozen=True)
@@ -90,3 +98,28 @@ class Acceptance:
             parts.append(f"accuracy {self.accuracy:.4f} (at least {self.least_accuracy:.4f})")
             parts.append(f"drop {self.drop:.4f} (at most {self.most_drop:.4f})")
         return ", ".join(parts) + f", at {CONFIDENCE:.0%}" + ("" if self.proven else "; more vectors would prove it")
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What a plan must keep of the float network. evaluation: of it, on the half of the data that does not choose;
+    allowed_drop: of accuracy below it; least_accuracy: what that means on the half that chooses; None: no target.
+    """
+
+    evaluation: Evaluation
+    max_loss: float | None
+    allowed_drop: float | None
+    least_accuracy: float | None
+
+    def met(self, loss: float, accuracy: float | None) -> bool:
+        """On the half that chooses."""
+        if self.least_accuracy is not None and (accuracy is None or accuracy < self.least_accuracy - 1e-12):
+            return False
+        return self.max_loss is None or loss <= self.max_loss
+
+    def confirmed(self, y: np.ndarray) -> Acceptance:
+        """Outputs (N, K) of a plan on the half that did not choose it."""
+        e, right, float_right = self.evaluation, None, None
+        if accuracy_of(y, e.data.labels) is not None:
+            right, float_right = (v.argmax(axis=1) == e.data.labels for v in (y, e.outputs({})))
+        return Acceptance.of(e.loss.rows(y), right, float_right, self.max_loss, self.allowed_drop)

@@ -1,0 +1,147 @@
+"""The least resources at a target, by the bit-accurate simulator in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from qcompile.assignment import search
+from qcompile.assignment.problem import Choice, Table
+from qcompile.assignment.search import SEARCHES, Infeasible, Request
+from qcompile.planning.designs import logits
+from qcompile.planning.least_loss import singles
+from qcompile.planning.programs import uniform_choices
+from qcompile.planning.settings import AREA
+from qcompile.planning.targets import Acceptance
+from qcompile.planning.task import Solution, Task
+
+STEP = 1.02  # between the costs of plans that data are asked to accept
+TRIES = 60  # designs that trimming may look at
+POINTS = 48  # losses between the largest and the least
+
+
+def least_cost(task: Task) -> Solution:
+    """The cheapest on the half of the data that chooses, then the first of that and dearer ones that the other half
+    accepts. Infeasible where none meets the target.
+    """
+    s, problem = task.designs.settings, task.problem
+    goal = AREA if s.minimize == "loss" else s.minimize
+    cost = problem.costs[goal]
+    points = sorted({*_points(task, goal), *(c for _, c in uniform_choices(task.designs, problem))}, key=cost.of)
+    first = _first(task, points)
+    if first is None:
+        raise out_of_reach(task, points)
+    return _confirmed(task, [_trimmed(task, points[first], cost), *points[first:]], cost)
+
+
+def confirmed(task: Task, choice: Choice) -> Acceptance:
+    """The choice on the half of the data that did not choose it."""
+    target, d = task.target, task.designs
+    assert target is not None
+    return target.confirmed(logits(d.design(d.plan(choice)), target.evaluation.data))
+
+
+def out_of_reach(task: Task, points: Sequence[Choice]) -> Infeasible:
+    """How near the target the best plan within the budget comes."""
+    fitting = [task.designs.exact(c) for c in points if task.fits(c)]
+    best = min(fitting, key=lambda p: (-(p.accuracy or 0), p.loss), default=None)
+    reached = "none keeps within the budget" if best is None else f"the best has loss {best.loss:.4g}"
+    if best is not None and best.accuracy is not None:
+        reached = f"the best reaches accuracy {best.accuracy:.4f}, loss {best.loss:.4g}"
+    hint = "a lower target, a larger budget, or more bits among the candidates"
+    return Infeasible(f"no plan within the budget meets the target; {reached}", task.designs.model.name, hint)
+
+
+def _points(task: Task, goal: str) -> list[Choice]:
+    """Choices among which the cheapest that meets the target is looked for."""
+    name, problem, limits = task.designs.settings.search, task.problem, task.bounds()
+    if name == "bisect":
+        fewest = SEARCHES["bisect"](problem, Request(limits, goal, accepts=task.accepts))
+        return [fewest, tuple(n - 1 for n in problem.sizes)]
+    if name == "pareto":
+        return [c for c in search.front(problem, goal, POINTS) if problem.fits(c, limits)]
+    return _by_loss(task, goal)
+
+
+def _by_loss(task: Task, goal: str) -> list[Choice]:
+    """Optima for losses between the largest and the least."""
+    find, problem, limits = SEARCHES.find(task.designs.settings.search), task.problem, task.bounds()
+    finest = problem.loss.of(search.ilp(problem, Request(limits)))
+    cheapest = problem.loss.of(search.ilp(problem, Request(limits, goal)))
+    allowed = np.geomspace(max(cheapest, 1e-12), max(finest, 1e-12), POINTS).tolist()
+    found = [find(problem, Request(limits, goal, max(loss, finest * (1 + 1e-9)))) for loss in allowed]
+    return sorted(dict.fromkeys(found), key=problem.costs[goal].of)
+
+
+def _meets(task: Task, choice: Choice) -> bool:
+    return task.fits(choice) and task.meets(choice)
+
+
+def _first(task: Task, points: Sequence[Choice]) -> int | None:
+    """Place of the cheapest point that meets the target: from where the fast evaluation has it, up or down."""
+    start = next((i for i, c in enumerate(points) if task.accepts(c)), len(points) - 1)
+    for i in range(start, len(points)):
+        task.designs.jobs.progress("least cost at the target", i + 1, len(points))
+        if not _meets(task, points[i]):
+            continue
+        while task.designs.finishes and i == start and start > 0 and _meets(task, points[start - 1]):
+            i = start = start - 1
+        return i
+    return next((i for i in range(start - 1, -1, -1) if _meets(task, points[i])), None)
+
+
+def _trimmed(task: Task, choice: Choice, cost: Table) -> Choice:
+    """As long as the target allows, the cheaper candidate of one variable that saves most: tables and prefixes
+    leave such room. The fast evaluation says which are tried, corrected by what it says of the present choice.
+    """
+    tries = TRIES
+    while True:
+        steps = [c for c in singles(choice, task.problem.sizes) if cost.of(c) < cost.of(choice) * (1 - 1e-9)]
+        seems = _seems(task, choice)
+        for c in sorted(steps, key=cost.of):
+            if tries and seems(c):
+                tries -= 1
+                if _meets(task, c):
+                    choice = c
+                    break
+        else:
+            return choice
+
+
+def _seems(task: Task, choice: Choice) -> Callable[[Choice], bool]:
+    """Whether neighbours of a choice meet the target, by the fast evaluation and its error on the choice itself."""
+    target, d = task.target, task.designs
+    assert target is not None
+    exact, (fast, fast_accuracy) = d.exact(choice), d.quick(choice)
+    times = exact.loss / fast if d.finishes and fast > 0 else 1.0
+    more = (exact.accuracy or 0.0) - (fast_accuracy or 0.0) if d.finishes else 0.0
+
+    def seems(c: Choice) -> bool:
+        own, right = d.quick(c)
+        return target.met(own * times, None if right is None else right + more)
+
+    return seems
+
+
+def _confirmed(task: Task, ladder: Sequence[Choice], cost: Table) -> Solution:
+    """The first of some choices, cheapest first, that the other half accepts; else the surest of those that
+    meet the target there. Steps of the ladder are `STEP` apart: every look is another chance to be wrong.
+    """
+    met, last = list[tuple[float, int, Acceptance]](), 0.0
+    for place, choice in enumerate(ladder):
+        if cost.of(choice) < last * STEP or (place and not _meets(task, choice)):
+            continue
+        last, found = max(cost.of(choice), 1e-12), confirmed(task, choice)
+        task.designs.jobs.progress("accepted by data that did not choose", place + 1, len(ladder))
+        if found.accepted:
+            return Solution(task, choice, found)
+        if found.met:
+            met.append((found.doubt, place, found))
+    if not met:
+        raise out_of_reach(task, ladder)
+    _, place, surest = min(met, key=lambda m: m[:2])
+    return Solution(task, ladder[place], surest).noted(
+        f"the target is met on the data, but not beyond chance on the {surest.vectors} vectors that did not"
+        " choose: more data, or a lower target"
+    )

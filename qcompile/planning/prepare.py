@@ -1,0 +1,166 @@
+"""From a model and data to a task: candidates on calibrated ranges, sensitivities and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qcompile.assignment.data import Data, data
+from qcompile.assignment.jobs import Jobs
+from qcompile.assignment.losses import loss_of
+from qcompile.assignment.metrics import METRICS
+from qcompile.assignment.network import Network
+from qcompile.assignment.rounding import candidate_codes
+from qcompile.assignment.sources import SOURCES
+from qcompile.assignment.study import Evaluation, Study
+from qcompile.assignment.tensors import NARROW, WEIGHT, tensors
+from qcompile.cost.budget import CYCLES
+from qcompile.errors import QCompileError
+from qcompile.frontend import Model
+from qcompile.options import Options, Settings
+from qcompile.planning.designs import Designs, float_graph
+from qcompile.planning.programs import program
+from qcompile.planning.targets import Target, accuracy_of
+from qcompile.planning.task import Task
+
+LEAST = 20  # vectors that a target needs
+GIVEN_UP = 0.01  # accuracy that a fit may take for speed where nothing is said
+
+
+def prepare(
+    model: Model,
+    settings: Settings,
+    options: Options,
+    limits: Mapping[str, int],
+    jobs: Jobs,
+    calibration: Any,
+    labels: Any,
+) -> Task:
+    """The task of `assign`. limits: on resources (counts) and cycles; labels: of the data, or None. QCompileError for
+    what cannot work on these data.
+    """
+    s, notes = _with_metric(settings)
+    graph = float_graph(model, s)
+    found = SOURCES.find(s.source)(model.graph, lambda: data(calibration, graph, labels), s.seed, jobs.progress, s.span)
+    network = Network.of(graph)
+    _check_target(s, found)
+    halves = None
+    if s.targeted or _as_fast_as_possible(s, limits):
+        halves = _split(s, network, found)
+        s, notes = halves.settings, [*notes, *halves.notes]
+    designs = Designs.of(model, s, options, jobs, graph, network, halves.chooses if halves else found)
+    if s.rounding != "rtn":
+        designs = replace(designs, study=_with_codes(designs))
+    notes += _check_effects(designs)
+    sensitivity = METRICS.find(s.metric)(designs.study)
+    target = halves.target(designs.study.evaluation) if halves else None
+    return Task(designs, sensitivity, program(designs, sensitivity), limits, target, tuple(notes))
+
+
+def _with_metric(s: Settings) -> tuple[Settings, list[str]]:
+    """The default metric needs torch."""
+    if s.metric:
+        return s, []
+    from qcompile.assignment.gradients import torch_is_there
+
+    if torch_is_there():
+        return replace(s, metric="fit"), []
+    note = "no torch here: kl_output instead of fit (pip install 'qcompile[torch]')"
+    return replace(s, metric="kl_output"), [note]
+
+
+def _with_codes(designs: Designs) -> Study:
+    """Candidates of weights with learned codes instead of nearest ones."""
+    own = designs.study
+    return replace(own, evaluation=replace(own.evaluation, weights=candidate_codes(own, designs.graph)))
+
+
+def _check_target(s: Settings, found: Data) -> None:
+    if s.accuracy_target is not None and (found.labels is None or found.labels.dtype.kind not in "iu"):
+        raise QCompileError(
+            "an accuracy target needs labels of the calibration data", hint="--labels y.npy, or --max-loss"
+        )
+    if s.search == "bisect" and not s.targeted:
+        raise QCompileError(
+            "bisect needs a target to measure against",
+            hint="--accuracy-target 0.97 (with labels) or --max-loss 0.1",
+        )
+
+
+def _check_effects(designs: Designs) -> list[str]:
+    """QCompileError for options that change nothing of this model; notes on what they leave."""
+    s, study = designs.settings, designs.study
+    found = tensors(designs.graph)
+    given = [t for t in found if t.given is not None]
+    if s.free and not given:
+        raise QCompileError("the model has no formats of its own", designs.model.name, "leave --free out")
+    if s.rounding != "rtn" and not study.weights:
+        raise QCompileError("no weights take a format", f"--rounding {s.rounding}", "leave it out, or --free")
+    if not s.channels and not any(t.axis is not None for t in study.weights):
+        raise QCompileError("no weights have output channels", "--per-tensor", "leave it out")
+    if s.asymmetric and not any(q.zero_point for own in study.evaluation.quantizers.values() for q in own):
+        raise QCompileError(
+            "no tensor with int candidates has numbers of both signs: there is nothing to shift",
+            "--asymmetric",
+            "leave it out",
+        )
+    narrow = [t.name for t in given if t.kind == WEIGHT and t.unquantized]
+    if not narrow or s.free:
+        return []
+    return [f"already integers of at most {NARROW} bits, and kept: {', '.join(narrow)} (--free: not)"]
+
+
+def _as_fast_as_possible(s: Settings, limits: Mapping[str, int]) -> bool:
+    return s.fit and s.target_fps is None and not set(CYCLES) & set(limits)
+
+
+@dataclass(frozen=True, eq=False)
+class _Halves:
+    """Data of which one half chooses and the other accepts. settings: with the target that holds; allowed_drop: of
+    accuracy below the float network.
+    """
+
+    settings: Settings
+    chooses: Data
+    accepts: Evaluation
+    allowed_drop: float | None
+    notes: tuple[str, ...]
+
+    def target(self, e: Evaluation) -> Target:
+        """e: on the half that chooses."""
+        least = None
+        if self.allowed_drop is not None:
+            least = (accuracy_of(e.outputs({}), e.data.labels) or 0.0) - self.allowed_drop
+        return Target(self.accepts, self.settings.max_loss, self.allowed_drop, least)
+
+
+def _split(s: Settings, network: Network, found: Data) -> _Halves:
+    if len(found) < LEAST:
+        raise QCompileError(
+            f"a target needs {LEAST} vectors or more, half of which choose and half of which accept; {len(found)}"
+            " are given",
+            hint="more data, or least loss under a budget",
+        )
+    chooses, accepts = found.halves(s.seed)
+    held = Evaluation(network, accepts, loss_of(network, accepts, s.loss), {}, {})
+    accuracy = accuracy_of(Evaluation(network, found, held.loss, {}, {}).outputs({}), found.labels)
+    notes: tuple[str, ...] = ()
+    if not s.targeted:
+        s, notes = _with_target(s, accuracy)
+    known = s.accuracy_target is not None and accuracy is not None
+    drop = accuracy - s.accuracy_target if known else None  # type: ignore[operator]
+    return _Halves(s, chooses, held, drop, notes)
+
+
+def _with_target(s: Settings, accuracy: float | None) -> tuple[Settings, tuple[str, ...]]:
+    """The target of a fit that is told neither rate nor target: near the float network's accuracy."""
+    if accuracy is None:
+        raise QCompileError(
+            "how fast, or how good? Faster layers need coarser formats",
+            "--fit",
+            "--target-fps, --accuracy-target or --max-loss; or labels of the data",
+        )
+    wanted = accuracy - GIVEN_UP
+    note = f"the target is an accuracy of {wanted:.4f}, {GIVEN_UP:g} below that of the float network"
+    return replace(s, accuracy_target=wanted), (note,)

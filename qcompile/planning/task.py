@@ -1,0 +1,73 @@
+"""What a plan is searched for, and what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from qcompile.assignment.metrics import Sensitivity
+from qcompile.assignment.problem import Choice, Problem
+from qcompile.cost.budget import exceeded
+from qcompile.cost.resources import Resources
+from qcompile.planning.designs import Designs
+from qcompile.planning.settings import MODELLED
+from qcompile.planning.targets import Acceptance, Target
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The tables that a search sees, and the whole designs that it is checked by.
+
+    sensitivity: losses behind the tables; limits: on resources (counts) and cycles of the whole design; target: where
+    there is none, the least loss is looked for.
+    """
+
+    designs: Designs
+    sensitivity: Sensitivity
+    problem: Problem
+    limits: Mapping[str, int]
+    target: Target | None = None
+    notes: tuple[str, ...] = ()
+
+    def over(self, cost: Resources) -> dict[str, float]:
+        """Resources of which a design takes more than allowed: how many times."""
+        return exceeded(cost, self.limits)
+
+    def fits(self, choice: Choice) -> bool:
+        """Whether the whole design keeps within the limits, by its estimate."""
+        return not self.over(self.designs.cost(choice))
+
+    def binding(self, problem: Problem, resources: tuple[str, ...] = MODELLED) -> list[str]:
+        """Resources whose limits the tables can come near."""
+        limits = self.limits
+        return [r for r in resources if r in limits and problem.costs[r].bounds()[1] > limits[r] * 0.5]
+
+    def bounds(self) -> dict[str, float]:
+        """Limits for a search over the tables."""
+        return {r: float(self.limits[r]) for r in self.binding(self.problem)}
+
+    def accepts(self, choice: Choice) -> bool:
+        """Whether a choice meets the target on the half that chooses, by the fast evaluation."""
+        assert self.target is not None
+        return self.target.met(*self.designs.quick(choice))
+
+    def meets(self, choice: Choice) -> bool:
+        """The same by the simulator."""
+        assert self.target is not None
+        point = self.designs.exact(choice)
+        return self.target.met(point.loss, point.accuracy)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A choice among the candidates and foldings of a task. accepted: under a target, the plan on the half of the data
+    that did not choose it.
+    """
+
+    task: Task
+    choice: Choice
+    accepted: Acceptance | None = None
+    notes: tuple[str, ...] = ()
+
+    def noted(self, note: str) -> Solution:
+        return replace(self, notes=(*self.notes, note))
