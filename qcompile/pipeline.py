@@ -19,6 +19,7 @@ from qcompile.cost.budget import Budget
 from qcompile.cost.devices import board, device, known_board, part_number
 from qcompile.cost.estimate import check_clock
 from qcompile.cost.exchange import fabric_of
+from qcompile.cost.fabrics import fabrics
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Estimate
 from qcompile.errors import QCompileError, keywords
@@ -310,7 +311,7 @@ def _part(name: str) -> str:
     try:
         return part_number(name)
     except QCompileError:
-        if name.lower().startswith("xc"):
+        if any(f.prefix and name.lower().startswith(f.prefix) for f in fabrics().values()):
             return name
         raise
 

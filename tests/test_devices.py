@@ -5,10 +5,13 @@ and `methods`.
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import GROUND_TRUTH, ROOT, needs_results
@@ -16,7 +19,9 @@ from conftest import GROUND_TRUTH, ROOT, needs_results
 import qcompile as qc
 from qcompile.assets import asset
 from qcompile.cli import main
+from qcompile.cost import devices, exchange, fabrics, primitives
 from qcompile.cost.devices import Board, Device, board, catalogue, device, max_clock_mhz, part_number, search
+from qcompile.cost.resources import Basis
 from qcompile.methods import METHODS, PLANNED
 
 DEVICES = catalogue().devices
@@ -225,13 +230,11 @@ def test_published_parts() -> None:
 
 def test_bad_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part that someone adds wrongly is named, with its file."""
-    from qcompile.cost import devices
-
     (tmp_path / "hw" / "boards").mkdir(parents=True)
     (tmp_path / "hw" / "devices").mkdir()
     (tmp_path / "hw" / "devices" / "kinds.toml").write_bytes(asset("hw/devices/kinds.toml").read_bytes())
     monkeypatch.setattr(devices, "asset", lambda relative: tmp_path / relative)
-    part = 'vendor="X"\nfamily="F"\nlut_inputs=6\nbram_kind="RAMB36"\nsource="s"\n'
+    part = 'vendor="X"\nfamily="F"\nfabric="xc7"\nbram_kind="RAMB36"\nsource="s"\n'
     part += '[part.p1]\nlut=8\nff=8\ndsp=1\nbram=1\nnumber="p1"\n'
     for text, message in (
         (part, "new.toml: the entry 'p1' is wrong: .*dsp_kind"),
@@ -247,6 +250,132 @@ def test_bad_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hw" / "boards" / "b.toml").write_text('[board.b]\npart="q1"\nclock_ns=1.0\n')
     with pytest.raises(qc.QCompileError, match="b.toml: the entry 'b' is wrong: its part q1 is of no device"):
         devices.catalogue.__wrapped__()
+
+
+NEW_FABRIC = """like = "ecp5"
+source = "made up"
+lut_inputs = 5
+lut_ns = 2.2
+prefix = "zz"
+order = '-[a-z]{2}\\d+-(?P<grade>\\d)'
+"""
+NEW_DEVICE = """vendor = "Nobody"
+family = "New"
+fabric = "new"
+dsp_kind = "M20"
+bram_kind = "B4"
+source = "made up"
+max_clock_mhz = { "7" = 500 }
+
+[dsp.M20]
+a = 20
+b = 20
+accumulator = 48
+signed_only = true
+source = "made up"
+
+[ram.B4]
+bits = 4096
+shapes = [[1, 4096], [8, 512]]
+source = "made up"
+
+[part.zzn1]
+lut = 100_000
+ff = 100_000
+dsp = 64
+bram = 64
+number = "zzn1-fg256-7"
+"""
+
+
+@pytest.fixture
+def catalogue_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """hw/ as it is shipped, in a folder where a test adds to it."""
+    from qcompile import assets
+
+    shutil.copytree(asset("hw"), tmp_path / "hw")
+    (tmp_path / "templates").symlink_to(asset("templates"))
+    caches = [
+        f for m in (fabrics, devices, primitives, exchange) for f in vars(m).values() if hasattr(f, "cache_clear")
+    ]
+    monkeypatch.setattr(assets, "_root", lambda: tmp_path)
+    for kept in caches:
+        kept.cache_clear()
+    yield tmp_path / "hw"
+    for kept in caches:
+        kept.cache_clear()
+
+
+def test_a_family_is_two_files(catalogue_of: Path) -> None:
+    """A made-up family, by TOML alone: found, compiled for, priced by its own facts and its relative's coefficients."""
+    (catalogue_of / "fabrics" / "new.toml").write_text(NEW_FABRIC)
+    (catalogue_of / "devices" / "new.toml").write_text(NEW_DEVICE)
+    found = device("n1")
+    assert (found.name, found.lut_inputs, part_number("n1")) == ("zzn1", 5, "zzn1-fg256-7")
+    assert device("zzn1-fg484-7") == found and max_clock_mhz("zzn1-fg484-7") == 500
+    logic, relative = primitives.fabric(found), primitives.fabric(device("ecp5-85f"))
+    assert (logic.name, logic.lut_ns, logic.carry_ns) == ("ecp5", 2.2, relative.carry_ns)
+    assert (logic.traits.lut_inputs, logic.traits.dsp, logic.traits.signed_only) == (5, (20, 20, 20), True)
+    for arch in ("parallel", "dataflow"):
+        design = qc.compile(ROOT / "examples" / "digits_mlp.onnx", part="zzn1", arch=arch, clock_ns=30.0)
+        total, other = design.estimate().total, design.estimate(part="ecp5-85f").total
+        assert design.options.part == "zzn1-fg256-7" and total.basis is Basis.EXTRAPOLATED
+        assert total.lut > 0 and total.delay_ns > other.delay_ns  # its LUTs are slower
+        assert b"zzn1-fg256-7" in design.files().files["build.tcl"]
+    # A number that the catalogue lacks goes to the tool as it is, as those of other vendors with a prefix.
+    assert qc.compile(ROOT / "examples" / "digits_mlp.onnx", part="zzn9-fg256-7").options.part == "zzn9-fg256-7"
+
+
+@pytest.mark.parametrize("signed_only", ["true", "false"])
+@pytest.mark.parametrize("absorbs", ["true", "false"])
+@pytest.mark.parametrize("like", ["xc7", "ecp5"])
+def test_a_family_may_differ_from_its_relative(catalogue_of: Path, like: str, absorbs: str, signed_only: str) -> None:
+    (catalogue_of / "fabrics" / "new.toml").write_text(f"like = '{like}'\nsource = 's'\nabsorbs = {absorbs}\n")
+    text = NEW_DEVICE.replace("signed_only = true", f"signed_only = {signed_only}")
+    (catalogue_of / "devices" / "new.toml").write_text(text)
+    f, w = primitives.fabric(device("zzn1")), np.array([[3, -5, 7], [1, 0, -2]])
+    for cost in (
+        *(primitives.multiplier(f, bits, 24, signed, dsp=True) for bits in (8, 24, 40) for signed in (False, True)),
+        primitives.multiplier(f, 8, 8),
+        *(primitives.constant_rows(f, w, 0, (1 << bits) - 1) for bits in (2, 8)),
+        primitives.constant_multipliers(f, w, 8),
+        primitives.thresholds(f, np.arange(15), 12),
+        primitives.minifloat_product(f, 4, 3),
+    ):
+        assert cost.lut + cost.dsp > 0 and cost.basis is Basis.EXTRAPOLATED
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("like = =", "new.toml: this is no TOML"),
+        ("like = 'nothing'", "new.toml: like = 'nothing' leads to no other fabric"),
+        ("like = 'new'", "new.toml: like = 'new' leads to no other fabric"),
+        ("source = 's'", "new.toml: lut_inputs: Field required"),
+        ("like = 'ecp5'\nsource = 's'\nluts = 3", "new.toml: luts: Extra inputs are not permitted"),
+        ("like = 'ecp5'\nsource = 's'\nlut_ns = 'fast'", "new.toml: lut_ns: Input should be a valid number"),
+        ("like = 'ecp5'\nsource = 's'\norder = '('", "new.toml: order: Input should be a valid regular expression"),
+    ],
+)
+def test_a_wrong_fabric_is_named(catalogue_of: Path, text: str, message: str) -> None:
+    (catalogue_of / "fabrics" / "new.toml").write_text(text)
+    with pytest.raises(qc.QCompileError, match=re.escape(message)):
+        device("xc7z020")
+
+
+def test_a_family_says_its_fabric(catalogue_of: Path) -> None:
+    (catalogue_of / "devices" / "new.toml").write_text(NEW_DEVICE)
+    with pytest.raises(qc.QCompileError, match="new.toml: the entry 'zzn1' is wrong: no fabric 'new' among .*ecp5"):
+        device("xc7z020")
+
+
+def test_a_fabric_without_coefficients_says_what_to_do(catalogue_of: Path) -> None:
+    whole = (catalogue_of / "fabrics" / "ecp5.toml").read_text()
+    (catalogue_of / "fabrics" / "new.toml").write_text(whole)
+    (catalogue_of / "devices" / "new.toml").write_text(NEW_DEVICE)
+    with pytest.raises(qc.QCompileError, match="the fabric new of zzn1 has no cost model") as error:
+        primitives.fabric(device("zzn1"))
+    assert "make calibrate" in str(error.value)
 
 
 def test_parts_json() -> None:

@@ -14,18 +14,17 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from grid import DIFFERENT, PRIMITIVES, Params, affine, constant, contents, cuts, matrix, row_bits
+from grid import PRIMITIVES, Params, affine, constant, contents, cuts, matrix, row_bits
 from measure import COMMANDS, load, yosys_version
 
 from qcompile.cost import forms, primitives, structure
 from qcompile.cost.devices import device
-from qcompile.cost.forms import ECP5, XC7, XCUP, Features, Traits
+from qcompile.cost.fabrics import measured
+from qcompile.cost.forms import Features, Traits
 
 HERE = Path(__file__).resolve().parent
 COSTS = HERE.parent / "costs" / "primitives.toml"
 ERRORS = HERE / "errors.md"
-TRAITS = {"xc7": XC7, "xcup": XCUP, "ecp5": ECP5}
-LIKE = {"xcup": "xc7"}
 FOLDS = 5
 SMALL = 6.0  # LUTs below which an error counts as if there were that many
 FREE = {
@@ -121,15 +120,17 @@ def least_errors(x: np.ndarray, y: np.ndarray, free: np.ndarray) -> np.ndarray:
 def _system(name: str, fabric: str, names: tuple[str, ...] = ()) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """(features, counts [points, features], measured LUTs)."""
     points = [(p, r) for f, p, r in load(name) if f == fabric]
-    rows = [LUT[name](TRAITS[fabric], p) for p, _ in points]
+    traits = primitives.traits(device(measured()[fabric].part))
+    rows = [LUT[name](traits, p) for p, _ in points]
     names = names or tuple(dict.fromkeys(k for row in rows for k in row))
     x = np.array([[float(row.get(k, 0)) for k in names] for row in rows]).reshape(len(rows), len(names))
     return names, x, np.array([float(r["lut"]) for _, r in points])
 
 
 def fit(name: str, fabric: str) -> Fit | None:
-    own = fabric not in DIFFERENT or name in DIFFERENT[fabric]
-    names, x, y = _system(name, fabric if own else LIKE[fabric])
+    data = measured()[fabric]
+    own = not data.like or name in data.own
+    names, x, y = _system(name, fabric if own else data.like)
     if not len(y):
         return None
     free = np.array([k in FREE for k in names])
@@ -180,7 +181,7 @@ def exact(name: str, fabric: str) -> str:
     """
     if name not in COUNTED:
         return ""
-    f = primitives.fabric(device(PARTS[fabric]))
+    f = primitives.fabric(device(measured()[fabric].part))
     points = [
         (primitives_cost, r) for g, p, r in load(name) if g == fabric for primitives_cost in (COUNTED[name](f, p),)
     ]
@@ -204,7 +205,6 @@ COUNTED = {
     "line_buffer": lambda f, p: primitives.line_buffer(f, p["depth"], p["width"], _block(p)),
     "width_converter": lambda f, p: primitives.width_converter(f, p["in"], p["out"]),
 }
-PARTS = {"xc7": "xc7z020", "xcup": "xczu9eg", "ecp5": "lfe5u-85f"}
 
 NOTE = """Errors of the cost model on points that its fit did not see (five folds; UltraScale+ logic has the
 coefficients of the 7 series and all of its points are unseen). Limits: median at most 5 %, 95th percentile at most
@@ -215,7 +215,7 @@ points that were measured. Made by `make calibrate`.
 
 def table(found: dict[tuple[str, str], Fit]) -> str:
     """The published table."""
-    lines = [NOTE, f"Synthesis: {yosys_version()}, commands in hw/calibration/measure.py.", ""]
+    lines = [NOTE, f"Synthesis: {yosys_version()}, commands in hw/fabrics.", ""]
     lines += [
         "| primitive | fabric | points | median % | 95th percentile % | within 15 % or 3 LUT, % | limits | exact |",
         "|---|---|---|---|---|---|---|---|",

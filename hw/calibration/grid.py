@@ -433,11 +433,6 @@ _FORMATS = (
     (5, 3),
 )
 
-# UltraScale+ has the LUTs and the carry of the 7 series, and Yosys maps logic to both alike: only what differs (DSP
-# blocks, memories) is fitted, all other points show that the coefficients of the 7 series hold.
-DIFFERENT = {"xcup": ("mul_dsp", "rom", "fifo", "line_buffer")}
-
-
 PRIMITIVES: dict[str, Primitive] = {
     "mul_lut": Primitive(_TABLE, _mul, tuple(_muls())),
     "mul_dsp": Primitive(_TABLE, _mul, tuple(_dsps())),

@@ -39,6 +39,7 @@ from measure import COMMANDS, HERE, PREPARE, synthesise, yosys_version
 from qcompile import parts
 from qcompile.cost import primitives as hw
 from qcompile.cost.devices import device
+from qcompile.cost.fabrics import fabrics
 from qcompile.cost.price import price
 from qcompile.cost.resources import Resources
 from qcompile.frontend import load
@@ -57,7 +58,6 @@ from qcompile.pipeline import Options
 ROOT = HERE.parents[1]
 CORPUS = Path(os.environ.get("QCOMPILE_CORPUS", ROOT.parent / "shared" / "models"))
 TABLE, REPORT = HERE / "layers.csv", HERE / "layers.md"
-FABRICS = {"xc7": "xc7z020", "ecp5": "lfe5u-25f"}
 RESULTS = ("lut", "ff", "dsp", "bram18")
 THRESHOLDS, AFFINE, ROUND, LOOKUP = "thresholds", "multiply-add-shift", "multiply-add-normalise", "table"
 
@@ -242,7 +242,7 @@ def implementation(op: ops.Map, how: str, low: np.ndarray, high: np.ndarray) -> 
 
 
 def fabric(p: Point) -> hw.Fabric:
-    return hw.fabric(device(FABRICS[p.fabric]))
+    return hw.fabric(device(fabrics()[p.fabric].part))
 
 
 def accumulator(s: Site) -> int:
@@ -399,7 +399,7 @@ def report(rows: list[Row]) -> str:
 def write(rows: list[Row]) -> None:
     out = io.StringIO()
     out.write(f"# {yosys_version()}: read_verilog -sv; {PREPARE}; then\n")
-    out.writelines(f"# {fabric}: {COMMANDS[fabric]}\n" for fabric in FABRICS)
+    out.writelines(f"# {fabric}: {COMMANDS[fabric]}\n" for fabric in dict.fromkeys(p.fabric for p in POINTS))
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

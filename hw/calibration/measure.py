@@ -22,69 +22,33 @@ from typing import Any
 
 from grid import PRIMITIVES, RTL, Params, Primitive
 
+from qcompile.cost.fabrics import Cells, measured
+
 HERE = Path(__file__).resolve().parent
 POINTS = HERE / "points"
 BATCH = 24  # points in one run of Yosys: starting it costs more than a point does
 
 PREPARE = "hierarchy -top wrap; proc; flatten; opt; wreduce; opt_expr -fine; opt_clean; techmap -map adders.v"
-# The relaxed delay of the ECP5 keeps the mapper from duplicating logic to save a level, which makes counts jump; the
-# mapper for LUT6 weighs small LUTs less, and counts are steadier with its default.
-COMMANDS = {
-    "xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -abc9 -top wrap",
-    "xcup": "synth_xilinx -family xcup -flatten -noiopad -noclkbuf -abc9 -top wrap",
-    "ecp5": "scratchpad -set abc9.D 20000; synth_ecp5 -abc9 -top wrap",
-}
+COMMANDS = {name: f.yosys for name, f in measured().items()}
 RESULTS = ("lut", "ff", "dsp", "bram18", "carry", "lutram")
 
-# LUTs of a cell that is none: two in a carry cell of the ECP5; memories in LUTs take whole slices. An inverter is a LUT
-# of one input.
-_LUTS = {"INV": 1, "CCU2C": 2}
-_LUTRAM = {
-    "SRL16E": 1,
-    "SRLC16E": 1,
-    "SRLC32E": 1,
-    "RAM16X1D": 2,
-    "RAM32X1S": 1,
-    "RAM32X1D": 2,
-    "RAM64X1S": 1,
-    "RAM64X1D": 2,
-    "RAM128X1S": 2,
-    "RAM128X1D": 4,
-    "RAM256X1S": 4,
-    "RAM256X1D": 8,
-    "RAM512X1S": 8,
-    "RAM32M": 4,
-    "RAM64M": 4,
-    "RAM32M16": 8,
-    "RAM64M8": 8,
-    "TRELLIS_DPR16X4": 6,
-}
-_BRAM = {"RAMB18E1": 1, "RAMB18E2": 1, "RAMB36E1": 2, "RAMB36E2": 2, "DP16KD": 1, "PDPW16KD": 1}
-_DSP = {"DSP48E1", "DSP48E2", "MULT18X18D"}
-_FF = {"FDRE", "FDSE", "FDCE", "FDPE", "TRELLIS_FF"}
-_CARRY = {"CARRY4", "CARRY8", "CCU2C"}
-_FREE = {"MUXF7", "MUXF8", "MUXF9", "PFUMX", "L6MUX21", "$scopeinfo", "VCC", "GND"}
 
-
-def counts(cells: dict[str, int]) -> dict[str, int]:
+def counts(cells: dict[str, int], known: Cells) -> dict[str, int]:
     """Resources of a netlist, from its number of cells of each kind."""
     out = dict.fromkeys(RESULTS, 0)
     for cell, n in cells.items():
-        if cell in _LUTRAM:
-            out["lutram"] += n * _LUTRAM[cell]
-            out["lut"] += n * _LUTRAM[cell]
-        elif cell.startswith("LUT"):
-            out["lut"] += n
-        elif cell in _BRAM:
-            out["bram18"] += n * _BRAM[cell]
-        elif cell in _DSP:
-            out["dsp"] += n
-        elif cell in _FF:
-            out["ff"] += n
-        elif cell not in _FREE and cell not in _LUTS and cell not in _CARRY:
+        made = {
+            "lut": known.lut.get(cell, 0) + known.lutram.get(cell, 0),
+            "lutram": known.lutram.get(cell, 0),
+            "bram18": known.bram18.get(cell, 0),
+            "ff": int(cell in known.ff),
+            "dsp": int(cell in known.dsp),
+            "carry": int(cell in known.carry),
+        }
+        if not any(made.values()) and cell not in known.free and cell != "$scopeinfo":
             raise ValueError(f"a cell {cell} that nothing counts")
-        out["lut"] += n * _LUTS.get(cell, 0)
-        out["carry"] += n * (cell in _CARRY)
+        for kind, each_ in made.items():
+            out[kind] += n * each_
     return out
 
 
@@ -119,7 +83,7 @@ def synthesise(primitive: Primitive, fabric: str, chosen: list[Params]) -> list[
         script = f"read_verilog -sv {read}; {PREPARE}; {COMMANDS[fabric]}; tee -q -o stat.json stat -json"
         subprocess.run([yosys(), "-q", "-p", script], cwd=folder, check=True, capture_output=True, text=True)
         modules = json.loads((folder / "stat.json").read_text())["modules"]
-    return [counts(_cells(modules, f"\\t{i}")) for i in range(len(chosen))]
+    return [counts(_cells(modules, f"\\t{i}"), measured()[fabric].cells) for i in range(len(chosen))]
 
 
 def _cells(modules: dict[str, Any], name: str) -> dict[str, int]:

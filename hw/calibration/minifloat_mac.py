@@ -12,6 +12,7 @@ from pathlib import Path
 from grid import Params, Primitive, _mac, _minifloat_mac
 from measure import synthesise, yosys_version
 
+from qcompile.cost.fabrics import measured
 from qcompile.formats import E2M1, E2M3, E3M2, E4M3, E5M2, Minifloat
 from qcompile.formats.minifloat import SUFFIXES
 
@@ -29,7 +30,7 @@ FORMATS = {
     "E4M3": E4M3,
     "E5M2": E5M2,
 }
-FABRICS = ("xc7", "ecp5")
+FABRICS = [name for name, f in measured().items() if not f.like]
 FILE = Path(__file__).resolve().parent / "minifloat_mac.md"
 _FILES = ("accumulator.sv", "mul.sv", "table_lut.sv")
 FLOAT = Primitive(

@@ -8,7 +8,7 @@ from pathlib import Path
 from qcompile.assets import templates
 from qcompile.backends.hls import ports
 from qcompile.backends.hls.ports import stream_layout
-from qcompile.cost.devices import Board, board, catalogue, device
+from qcompile.cost.devices import Board, Processor, board, catalogue, device
 from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, Format, Minifloat
 from qcompile.hardware.network import port_lanes, port_value
@@ -16,46 +16,6 @@ from qcompile.hardware.order import permutation
 from qcompile.ir import Graph, Shape, Value
 
 MEMORY_PORTS = 16  # masters that one SmartConnect joins (PG247)
-
-
-@dataclass(frozen=True)
-class Processor:
-    """The processing system of a family: pins of its IP as the block design joins them. fastest_mhz: of its fabric
-    clock, 0 where the tool checks.
-    """
-
-    ip: str
-    master: str
-    memory: str
-    clock: str
-    reset: str
-    clocked: tuple[str, ...]
-    address_bits: int
-    fastest_mhz: float
-
-
-PROCESSORS = {
-    "Zynq-7000": Processor(
-        "processing_system7",
-        "M_AXI_GP0",
-        "S_AXI_HP0",
-        "FCLK_CLK0",
-        "FCLK_RESET0_N",
-        ("M_AXI_GP0_ACLK", "S_AXI_HP0_ACLK"),
-        32,
-        250.0,
-    ),
-    "Zynq UltraScale+": Processor(
-        "zynq_ultra_ps_e",
-        "M_AXI_HPM0_FPD",
-        "S_AXI_HP0_FPD",
-        "pl_clk0",
-        "pl_resetn0",
-        ("maxihpm0_fpd_aclk", "saxihp0_fpd_aclk"),
-        40,
-        0.0,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -120,7 +80,8 @@ def emit(graph: Graph, top: str, name: str, clock_ns: float) -> dict[str, bytes]
 
 
 def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
-    processor = PROCESSORS[device(target.part).family]
+    processor = device(target.part).processor
+    assert processor is not None  # the catalogue refuses a board_part without one
     mhz = 1000 / clock_ns
     if processor.fastest_mhz and mhz > processor.fastest_mhz:
         raise QCompileError(

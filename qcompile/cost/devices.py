@@ -18,16 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from qcompile.assets import asset
+from qcompile.cost.fabrics import FabricData, fabric_data
 from qcompile.errors import QCompileError
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-# What follows the device in an orderable number. AMD: package, speed grade, temperature (a letter between: low power);
-# Lattice: speed grade, package. Group 1 or 2 is the speed grade.
-_ORDER = re.compile(r"[il]?-?[a-z]{2,4}\d{2,4}[a-z]?(?:-(\d[a-z]*)(?:-[a-z]\w*)*)?|-(\d)[a-z]{2}\d{2,4}[a-z]?")
 
 
 @dataclass(frozen=True)
@@ -60,15 +57,32 @@ class RamKind:
 
 
 @dataclass(frozen=True)
+class Processor:
+    """The processing system of a family: pins of its IP as a block design joins them. fastest_mhz: of its fabric clock,
+    0 where the tool checks.
+    """
+
+    ip: str
+    master: str
+    memory: str
+    clock: str
+    reset: str
+    clocked: tuple[str, ...]
+    address_bits: int
+    fastest_mhz: float
+
+
+@dataclass(frozen=True)
 class Device:
     """Resources of one device; packages and speed grades share them. `number` is the orderable part that the short name
-    stands for.
+    stands for, `fabric` a file of hw/fabrics.
     """
 
     name: str
     aliases: tuple[str, ...]
     vendor: str
     family: str
+    fabric: str
     lut: int
     lut_inputs: int
     ff: int
@@ -82,6 +96,18 @@ class Device:
     max_clock_mhz: tuple[tuple[str, float], ...]
     clock_source: str
     source: str
+    processor: Processor | None = None
+
+    @property
+    def logic(self) -> FabricData:
+        """What its fabric is."""
+        return fabric_data(self.fabric)
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Its name and aliases, with and without the vendor's prefix."""
+        prefix, names = self.logic.prefix, (self.name, *self.aliases)
+        return tuple(dict.fromkeys(s for n in names for s in (n, n.removeprefix(prefix))))
 
     @property
     def bram18(self) -> int:
@@ -196,15 +222,16 @@ def part_number(name: str) -> str:
     if _ordered(key, found):
         return name.strip()
     # A CG device has the logic of its EG sister, but the tool must hear the name that the user said.
-    sister = key if key.startswith("xc") else f"xc{key}"
-    return found.number.replace(found.name, sister) if sister in found.aliases else found.number
+    prefix = found.logic.prefix
+    sister = key if key.startswith(prefix) else prefix + key
+    return found.number.replace(found.name, sister) if prefix and sister in found.aliases else found.number
 
 
 def max_clock_mhz(name: str) -> float | None:
     """The data sheet's limit for a clock in this part's speed grade; None where it is not in the catalogue."""
     found = device(name)
     match = _ordered(_key(part_number(name)), found)
-    grade = (match[1] or match[2] or "").upper() if match else ""
+    grade = (match.groupdict().get("grade") or "").upper() if match else ""
     return dict(found.max_clock_mhz).get(grade)
 
 
@@ -215,14 +242,9 @@ def _key(name: str) -> str:
     return re.sub(r"[\s_]+", "-", name.strip().lower())
 
 
-def _spellings(name: str) -> tuple[str, ...]:
-    """With and without the vendor's prefix."""
-    return (name, name[2:]) if name.startswith("xc") else (name,)
-
-
 @cache
 def _device_names() -> dict[str, Device]:
-    return {s: d for d in catalogue().devices for n in (d.name, *d.aliases) for s in _spellings(n)}
+    return {s: d for d in catalogue().devices for s in d.spellings}
 
 
 @cache
@@ -240,13 +262,13 @@ def _exact(key: str) -> Device | None:
 
 def _of_number(key: str, names: dict[str, Device]) -> Device | None:
     """The device of an orderable number. The longest name wins: xc7z007s is not an xc7z007 in a package s..."""
-    fitting = [n for n in names if key.startswith(n) and _ORDER.fullmatch(key[len(n) :])]
+    fitting = [n for n, d in names.items() if key.startswith(n) and d.logic.order.fullmatch(key[len(n) :])]
     return names[max(fitting, key=len)] if fitting else None
 
 
 def _ordered(key: str, found: Device) -> re.Match[str] | None:
-    for name in (s for n in (found.name, *found.aliases) for s in _spellings(n)):
-        if key.startswith(name) and (match := _ORDER.fullmatch(key[len(name) :])):
+    for name in found.spellings:
+        if key.startswith(name) and (match := found.logic.order.fullmatch(key[len(name) :])):
             return match
     return None
 
@@ -311,15 +333,19 @@ def _device(
     rams: dict[str, RamKind],
     dsp_kind: str,
     bram_kind: str,
+    fabric: str,
     uram_kind: str = "",
     uram: int = 0,
     aliases: tuple[str, ...] = (),
     max_clock_mhz: dict[str, float] | None = None,
     clock_source: str = "",
+    processor: dict[str, Any] | None = None,
     **counts: Any,
 ) -> Device:
     return Device(
         name=name,
+        fabric=fabric,
+        lut_inputs=fabric_data(fabric).lut_inputs,
         dsp_kind=dsps[dsp_kind],
         bram_kind=rams[bram_kind],
         uram=uram,
@@ -327,6 +353,7 @@ def _device(
         aliases=tuple(aliases),
         max_clock_mhz=tuple((k, float(v)) for k, v in (max_clock_mhz or {}).items()),
         clock_source=clock_source,
+        processor=Processor(**{**processor, "clocked": tuple(processor["clocked"])}) if processor else None,
         **counts,
     )
 
@@ -339,8 +366,12 @@ def _board(
     aliases: tuple[str, ...] = (),
     board_part: str = "",
 ) -> Board:
-    names = {s: d for d in devices for n in (d.name, *d.aliases) for s in _spellings(n)}
+    names = {s: d for d in devices for s in d.spellings}
     found = _of_number(_key(part), names)
     if found is None:
         raise ValueError(f"its part {part} is of no device in the catalogue")
+    if board_part and found.processor is None:
+        raise ValueError(
+            f"board_part makes scripts for boards with a processor, and the family {found.family} has none"
+        )
     return Board(name, tuple(aliases), part, found.name, clock_ns, board_part)

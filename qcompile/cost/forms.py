@@ -37,11 +37,6 @@ class Traits:
     shift_registers: bool
 
 
-XC7 = Traits(6, 1, True, (25, 18, 18), True, 9, ((32, 6, 4), (64, 3, 4)), True)
-XCUP = Traits(6, 1, True, (27, 18, 18), True, 9, ((32, 14, 8), (64, 7, 8)), True)
-ECP5 = Traits(4, 2, False, (18, 18, 18), False, 0, ((16, 4, 6),), False)
-
-
 def function(t: Traits, inputs: int) -> int:
     """LUTs of one bit that depends on that many bits in no special way: multiplexers above the LUTs are free."""
     return int(2 ** max(inputs - t.lut_inputs, 0))

@@ -19,7 +19,8 @@ import numpy as np
 from qcompile.assets import asset
 from qcompile.cost import forms, structure
 from qcompile.cost.devices import Device, RamKind
-from qcompile.cost.forms import ECP5, XC7, XCUP, Features, Traits
+from qcompile.cost.fabrics import fabric_data
+from qcompile.cost.forms import Features, Traits
 from qcompile.cost.resources import Basis, Resources
 from qcompile.errors import QCompileError
 
@@ -28,50 +29,53 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_TRAITS = {"xc7": XC7, "xcup": XCUP, "ecp5": ECP5}
-# A LUT with its net, and a bit of carry, in ns: typical of the slowest speed grade. A rule of thumb, see above.
-_TIMES = {"xc7": (0.75, 0.029), "xcup": (0.45, 0.015), "ecp5": (1.1, 0.07)}
-# Fabrics that were measured, and families that are like one of them but were not.
-_FAMILIES = {
-    "Artix-7": "xc7",
-    "Kintex-7": "xc7",
-    "Spartan-7": "xc7",
-    "Virtex-7": "xc7",
-    "Zynq-7000": "xc7",
-    "Kintex UltraScale": "xcup",
-    "Kintex UltraScale+": "xcup",
-    "Virtex UltraScale+": "xcup",
-    "Zynq UltraScale+": "xcup",
-    "Zynq UltraScale+ RFSoC": "xcup",
-    "Alveo": "xcup",
-    "ECP5": "ecp5",
-}
-_RELATIVES = {"Versal": "xcup", "iCE40 UltraPlus": "ecp5"}
-
 
 @dataclass(frozen=True)
 class Fabric:
-    """The logic of a device, as the cost model knows it. `basis`: extrapolated where only a relative was measured."""
+    """The logic of a device, as the cost model knows it. name: whose coefficients it has; lut_ns, carry_ns: of a LUT
+    with its net and of a bit of carry, a rule of thumb; basis: extrapolated where only a relative was measured.
+    """
 
     name: str
     traits: Traits
+    lut_ns: float
+    carry_ns: float
     ram: RamKind
     basis: Basis
 
 
+def traits(found: Device) -> Traits:
+    """What the forms must know of a device: its logic and its DSP blocks."""
+    logic, dsp = fabric_data(found.fabric), found.dsp_kind
+    wide, narrow = max(dsp.a, dsp.b), min(dsp.a, dsp.b)
+    return Traits(
+        lut_inputs=logic.lut_inputs,
+        granule=logic.carry_bits,
+        absorbs=logic.absorbs,
+        dsp=(wide, narrow, narrow),
+        signed_only=dsp.signed_only,
+        shortest_product=logic.shortest_product,
+        lutram=logic.lutram,
+        shift_registers=logic.shift_registers,
+    )
+
+
 def fabric(device: Device) -> Fabric:
-    """The fabric of a device of the catalogue; QCompileError for a family that resembles none."""
-    measured = _FAMILIES.get(device.family)
-    name = measured or _RELATIVES.get(device.family)
-    if name is None:
+    """The fabric of a device of the catalogue; QCompileError for one that has no coefficients and resembles none that
+    has. Times of a relative come from hw/fabrics as all that a fabric leaves out.
+    """
+    logic = fabric_data(device.fabric)
+    name = logic.name
+    while name and name not in _model():
+        name = fabric_data(name).like
+    if not name:
         raise QCompileError(
-            f"the family {device.family} of {device.name} has no cost model", hint="qcompile parts lists the devices"
+            f"the fabric {logic.name} of {device.name} has no cost model",
+            f"{logic.name}.toml",
+            "a fabric that is measured (like = ...), or make calibrate",
         )
-    traits = _TRAITS[name]
-    if not measured:
-        wide, narrow = max(device.dsp_kind.a, device.dsp_kind.b), min(device.dsp_kind.a, device.dsp_kind.b)
-        traits = replace(traits, dsp=(wide, narrow, narrow), signed_only=device.dsp_kind.signed_only)
-    return Fabric(name, traits, device.bram_kind, Basis.MEASURED if measured else Basis.EXTRAPOLATED)
+    basis = Basis.MEASURED if name == logic.name else Basis.EXTRAPOLATED
+    return Fabric(name, traits(device), logic.lut_ns, logic.carry_ns, device.bram_kind, basis)
 
 
 @cache
@@ -92,6 +96,9 @@ def _basis(f: Fabric, primitive: str, widths: Mapping[str, float]) -> Basis:
 
 def _lut(f: Fabric, primitive: str, features: Features) -> float:
     coefficients = _model()[f.name][primitive]
+    if f.basis is not Basis.MEASURED:
+        # A relative with other DSP blocks or carry has other features: for these, what the structure says.
+        coefficients = {**dict.fromkeys(features, 1.0), **coefficients}
     return max(float(sum(coefficients[k] * v for k, v in features.items())), 0.0)
 
 
@@ -104,8 +111,7 @@ def _cost(
     carry: float = 0,
     **rest: Any,
 ) -> Resources:
-    logic, bit = _TIMES[f.name]
-    delay = levels * logic + carry * bit
+    delay = levels * f.lut_ns + carry * f.carry_ns
     return Resources(lut=_lut(f, primitive, features), basis=_basis(f, primitive, widths), delay_ns=delay, **rest)
 
 
@@ -344,7 +350,7 @@ def rom(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resourc
             bram18=block_rams(f, depth, width),
             latency=1,
             basis=_basis(f, "rom", {"depth": depth, "width": width}),
-            delay_ns=2 * _TIMES[f.name][0],
+            delay_ns=2 * f.lut_ns,
         )
     return replace(table(f, max(depth - 1, 1).bit_length(), width), ff=width, latency=1)
 
