@@ -32,7 +32,7 @@ def test_there_are_layers_of_every_kind() -> None:
     assert len({(r["network"], r["op"], r["number"]) for r in rows}) >= 20
     ways = {f"Map by {way}" for way in (layers.THRESHOLDS, layers.AFFINE, layers.LOOKUP)}
     assert {layers.kind(r) for r in rows} >= {"products, unrolled", "products, folded", *ways}
-    assert set(layers.FABRICS) == {r["fabric"] for r in rows}
+    assert {p.fabric for p in layers.POINTS} == {r["fabric"] for r in rows}
 
 
 def test_half_of_the_layers_are_within_the_limit() -> None:
