@@ -2,8 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Modules are compiled when they are first used: of torch's and scipy's few are.
-QUICK = -q --no-compile
 EXTRAS ?= dev
 # One stamp per set of extras, so that asking for more of them installs more.
 TESTED = $(VENV)/tested-$(EXTRAS)
@@ -42,11 +40,11 @@ calibrate: $(TESTED)
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install $(QUICK) -c constraints.txt -e .
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
 	touch $@
 
 $(TESTED): $(VENV)/installed
-	$(BIN)/python -m pip install $(QUICK) -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
 clean:

@@ -328,6 +328,7 @@ def _guard(box: Path) -> None:
                 if not real.startswith(allowed):
                     raise Outside(f"{event} {real}")
 
+    sys.dont_write_bytecode = True  # of modules that the first command to need them loads
     sys.addaudithook(hook)
 
 
