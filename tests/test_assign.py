@@ -322,8 +322,8 @@ def test_distilled_data_rank_like_real_ones() -> None:
 
     p = designs(MLP, candidates="fixed2-6", loss="kl")
     found = SOURCES["bn_distill"](MLP.graph, lambda: None, 0, silent, (0.0, 1.0))
-    other = p._study(p.study.evaluation.network, found, loss_of(p.study.evaluation.network, found, "kl"))
-    tables = [METRICS["fit"](s).table for s in (p.study, other)]
+    other = Designs.of(MLP, p.settings, Options(), Jobs(), p.graph, p.study.evaluation.network, found)
+    tables = [METRICS["fit"](d.study).table for d in (p, other)]
     assert spearmanr(*(np.concatenate(list(t.values())) for t in tables))[0] > 0.85
     with pytest.raises(qc.QCompileError, match="needs batch norms, and the network has none"):
         SOURCES["bn_distill"](p.graph, lambda: None, 0, silent)
