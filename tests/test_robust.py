@@ -576,3 +576,25 @@ def test_the_next_command_can_be_pasted(tmp_path: Path, monkeypatch: pytest.Monk
     shown = subprocess.run(line.replace("python", sys.executable, 1), shell=True, capture_output=True, check=True)
     assert shown.stdout.startswith(b"[[")
     assert {p.name for p in Path().iterdir()} == {name, build, result, "x.npy", "labels.npy"}
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_parameters_beyond_64_bits(arch: str, tmp_path: Path) -> None:
+    """Float weights and biases without quantizers: rows of parameters are as wide as the products before them."""
+    rng = np.random.default_rng(0)
+    nodes, constants, last = [], [], "x"
+    for i in range(3):
+        constants += [
+            numpy_helper.from_array(rng.normal(size=(4, 4)).astype(np.float32), f"w{i}"),
+            numpy_helper.from_array(rng.normal(size=4).astype(np.float32), f"b{i}"),
+        ]
+        nodes += [helper.make_node("Gemm", [last, f"w{i}", f"b{i}"], [f"g{i}"])]
+        nodes += [helper.make_node("Relu", [f"g{i}"], [f"r{i}"])]
+        last = f"r{i}"
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in ("x", last))
+    graph = helper.make_graph(nodes, "wide", [x], [y], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    design = qc.compile(model, arch=arch, input_formats=("s8f4",))
+    assert any(v.type.codes.width > 64 for n in design.graph.nodes for v in n.outputs)
+    report = qc.verify(design.write(tmp_path / "p"), samples=20)
+    assert all(r.differing == 0 for r in report.rows) and design.estimate().total.lut > 0

@@ -245,7 +245,7 @@ def _results(impl: ops.Thresholds, fmt: Format) -> list[np.ndarray]:
 
 def _row_bits(rows: np.ndarray) -> int:
     """Of a row in a memory; numbers that are alike in all rows are constants."""
-    return 0 if np.all(rows == rows[:1]) else rows[0].size * numbers(rows)[0]
+    return 0 if np.all(rows == rows[:1]) else rows.size // len(rows) * numbers(rows)[0]
 
 
 def _variable_search(impl: ops.Thresholds, acc: int, out: int, rows: int) -> Part:
