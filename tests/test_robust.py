@@ -598,3 +598,33 @@ def test_parameters_beyond_64_bits(arch: str, tmp_path: Path) -> None:
     assert any(v.type.codes.width > 64 for n in design.graph.nodes for v in n.outputs)
     report = qc.verify(design.write(tmp_path / "p"), samples=20)
     assert all(r.differing == 0 for r in report.rows) and design.estimate().total.lut > 0
+
+
+@pytest.mark.parametrize("op", ["ArgMax", "Reshape", "Transpose", "Gather"])
+def test_results_of_weights_alone(op: str, tmp_path: Path) -> None:
+    """An output that no input changes: given as it is, or refused by architecture dataflow."""
+    weights = np.arange(-6, 6).reshape(3, 4).astype(np.float32) / 2
+    constants = [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.array([4, 3]), "shape")]
+    constants += [numpy_helper.from_array(np.array(v, np.float32), n) for n, v in (("s", 0.5), ("z", 0), ("b", 5))]
+    constants += [numpy_helper.from_array(np.array([1, 0]), "rows")]
+    second = {"Reshape": ["shape"], "Gather": ["rows"]}.get(op, [])
+    quant = {"domain": QONNX, "signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+    nodes = [helper.make_node("Quant", ["x", "s", "z", "b"], ["y"], **quant)]
+    nodes += [
+        helper.make_node("Quant", ["w", "s", "z", "b"], ["q"], **quant),
+        helper.make_node(op, ["q", *second], ["k"]),
+    ]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in ("x", "y"))
+    k = helper.make_tensor_value_info("k", TensorProto.INT64 if op == "ArgMax" else TensorProto.FLOAT, None)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(QONNX, 1)]
+    graph = helper.make_graph(nodes, "alone", [x], [y, k], constants)
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    design = qc.compile(model)
+    wanted = {"ArgMax": weights.argmax(0)[None], "Reshape": weights.reshape(4, 3), "Transpose": weights.T}
+    found = design.simulate(np.zeros((2, 4), np.float32))[1]
+    assert np.array_equal(np.squeeze(found[0]), np.squeeze(wanted.get(op, weights[[1, 0]])))
+    refused = pytest.raises(QCompileError, match="constants alone") if op == "ArgMax" else contextlib.nullcontext()
+    for arch, ends in (("parallel", contextlib.nullcontext()), ("dataflow", refused)):
+        with ends:
+            project = qc.compile(model, arch=arch).write(tmp_path / arch)
+            assert all(r.differing == 0 for r in qc.verify(project, samples=5, float32=False).rows)

@@ -213,17 +213,17 @@ def _lift(p: Planner, name: str, rank: int, target: int, dtype: str) -> Any:
 
 @_rule(ops.Reshape)
 def _reshape(p: Planner, node: Node) -> Call:
-    return Call(node.output.name, "reshape", (Ref(node.inputs[0].name), node.op.shape))
+    return Call(node.output.name, "reshape", (p.source(node), node.op.shape))
 
 
 @_rule(ops.Transpose)
 def _transpose(p: Planner, node: Node) -> Call:
-    return Call(node.output.name, "transpose", (Ref(node.inputs[0].name), node.op.perm))
+    return Call(node.output.name, "transpose", (p.source(node), node.op.perm))
 
 
 @_rule(ops.Take)
 def _take(p: Planner, node: Node) -> Call:
-    return Call(node.output.name, "take", (Ref(node.inputs[0].name), node.op.axis, np.array(node.op.indices)))
+    return Call(node.output.name, "take", (p.source(node), node.op.axis, np.array(node.op.indices)))
 
 
 @_rule(ops.Concat)
@@ -341,13 +341,13 @@ def _parts(by_channel: np.ndarray) -> list[tuple[int, int]]:
 
 @_rule(ops.ArgMax)
 def _arg_max(p: Planner, node: Node) -> Call:
-    return Call(node.output.name, "arg_max", (Ref(node.inputs[0].name), node.op.axis, node.op.keepdims, node.op.last))
+    return Call(node.output.name, "arg_max", (p.source(node), node.op.axis, node.op.keepdims, node.op.last))
 
 
 @_rule(ops.IntSoftmax)
 def _softmax(p: Planner, node: Node) -> Call:
     op = node.op
-    return Call(node.output.name, "int_softmax", (Ref(node.inputs[0].name), op.mul, op.shift, op.table.data, op.frac))
+    return Call(node.output.name, "int_softmax", (p.source(node), op.mul, op.shift, op.table.data, op.frac))
 
 
 @_rule(ops.Map)
