@@ -248,17 +248,18 @@ class Thresholds(RequantKernel):
 
 @dataclass(frozen=True)
 class ThresholdSearch(RequantKernel):
-    """A table of cuts for every step of a binary search, and one of the results."""
+    """A table of cuts for every step of a binary search."""
 
     template = "thresholds_search.cpp.j2"
     rows: int
-    results: int
     values: Tensor
     tables: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class MultiplyAddShift(RequantKernel):
+    """highest: where the upper limits start in `limits`."""
+
     template = "multiply_add_shift.cpp.j2"
     segments: int
     ties: bool
@@ -269,8 +270,8 @@ class MultiplyAddShift(RequantKernel):
     shift: Tensor
     tie: Tensor
     breaks: Tensor
-    lo: Tensor
-    hi: Tensor
+    limits: Tensor
+    highest: int
 
 
 @dataclass(frozen=True)

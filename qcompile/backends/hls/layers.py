@@ -85,15 +85,9 @@ def _matmul(b: Builder, node: Node) -> None:
         raise QCompileError(
             "a product in which both operands are repeated along batch axes is not supported", str(node.origin)
         )
-    (source, weight), out = _factors(b, node), b.local(node.output)
+    source, weight, out = b.source(x), b.source(w), b.local(node.output)
     sizes, batched = (total, a_shape[-2], a_shape[-1], w_shape[-1]), (batches[0] > 1, batches[1] > 1)
     b.emit(MatMul(*sizes, batched, source, weight, product(b, node, out), out, b.buffered))
-
-
-def _factors(b: Builder, node: Node) -> list[Tensor]:
-    """Of products. Unrolled, a constant factor is a few additions: minifloats beside one are decoded first."""
-    constant = any(b.constant(v) is not None for v in node.inputs)
-    return [b.numbers(v) if constant and not b.buffered else b.source(v) for v in node.inputs]
 
 
 def product(b: Builder, node: Node, out: Tensor) -> Product:
@@ -107,7 +101,7 @@ def product(b: Builder, node: Node, out: Tensor) -> Product:
 @_rule(ops.Mul)
 def _mul(b: Builder, node: Node) -> None:
     shape = node.output.type.shape
-    x, y = _factors(b, node)
+    x, y = (b.source(v) for v in node.inputs)
     first, second = (b.spread(v, shape) for v in node.inputs)
     b.emit(Multiply(node.output.type.size, (first, second), x, y, b.local(node.output)))
 
@@ -157,7 +151,7 @@ def _conv(b: Builder, node: Node) -> None:
     x, w = node.inputs
     outs, depth, *kernel = w.type.shape
     groups = node.op.groups
-    (source, weight), out = _factors(b, node), b.local(node.output)
+    source, weight, out = b.source(x), b.source(w), b.local(node.output)
     plane = *_plane(x.type.shape[2:]), *_window(node.op, tuple(kernel))
     sizes = (x.type.shape[0], groups, outs // groups, depth, *plane)
     b.emit(Conv(sizes, source, weight, product(b, node, out), out, b.buffered))

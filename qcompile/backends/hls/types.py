@@ -76,10 +76,6 @@ class Lanes:
         return f"qc::Lanes<{self.count}, {self.width}, {_flag(self.signed)}, {_flag(self.bipolar)}>"
 
     @property
-    def bits(self) -> int:
-        return self.count * self.width
-
-    @property
     def word(self) -> str:
         return f"{self}::word"
 
@@ -150,21 +146,13 @@ class TableRow:
     """Element -> table[inner(element)]; table: the name of a constant array."""
 
     table: str
-    inner: Row
+    inner: AxisRow | StridedRow | TableRow
 
     def __str__(self) -> str:
         return f"qc::TableRow<{self.table}, {self.inner}>"
 
 
-@dataclass(frozen=True)
-class CountedRow:
-    """Element -> its own number: what a call is told is the row."""
-
-    def __str__(self) -> str:
-        return "qc::CountedRow"
-
-
-Row = AxisRow | StridedRow | TableRow | CountedRow
+Row = AxisRow | StridedRow | TableRow
 
 
 def identity(count: int) -> AxisRow:
