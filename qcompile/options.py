@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 VERSION = "0.1.0"
 ARCHITECTURES = ("parallel", "dataflow")
+CLOCK = "clock period in ns"
+FOLDS = ("min", "full")  # foldings that have a name
 PART = "FPGA part or board, see `qcompile parts`"
 BUDGET = (
     "what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles; of the rest 0.8 of LUT"
@@ -75,7 +77,7 @@ class Options:
     """
 
     part: str = option("xc7z020clg400-1", PART)
-    clock_ns: float = option(5.0, "clock period in ns", "--clock")
+    clock_ns: float = option(5.0, CLOCK, "--clock")
     arch: str = option("parallel", "architecture", choices=ARCHITECTURES)
     softmax: str = option("host", "a trailing softmax", choices=("host", "logits", "integer"))
     input_formats: tuple[str, ...] = option(
@@ -88,7 +90,7 @@ class Options:
         "min",
         "dataflow: how far layers are unrolled, see docs/dataflow.md",
         metavar="min|full|FILE",
-        file=("min", "full"),
+        file=FOLDS,
     )
     weights: str = option("rom", "dataflow: fixed, or loaded through a port", choices=("rom", "port"))
     board: str = ""
@@ -320,7 +322,7 @@ class _Given:
     labels: Any = option(None, ".npy with one class index (or target) per vector", metavar="FILE")
     test: Any = option(None, "held-out data; only reported", metavar="FILE")
     test_labels: Any = option(None, "their labels", metavar="FILE")
-    part: str = option("xc7z020clg400-1", PART)
+    part: str = option(Options.part, PART)
     budget: Budget | str = option("", BUDGET, metavar="LIMITS")
 
 
@@ -331,10 +333,10 @@ class _Work:
     plan of the front; progress: a function of (what, done, total).
     """
 
-    arch: str = option("parallel", "architecture that is priced", choices=ARCHITECTURES)
-    clock_ns: float = option(5.0, "clock period in ns", "--clock")
-    fold: str = option("min", "dataflow: how far layers are unrolled", metavar="min|full|FILE", file=("min", "full"))
-    softmax: str = "host"
+    arch: str = option(Options.arch, "architecture that is priced", choices=ARCHITECTURES)
+    clock_ns: float = option(Options.clock_ns, CLOCK, "--clock")
+    fold: str = option(Options.fold, "dataflow: how far layers are unrolled", metavar="min|full|FILE", file=FOLDS)
+    softmax: str = Options.softmax
     workers: int = option(1, "processes for evaluations", show_default="all processors", shell=0)
     dask: str = option("", "evaluations on a Dask cluster instead", metavar="ADDRESS")
     cache: str | Path | None = option(None, "where results are kept  [default: ~/.cache/qcompile]", metavar="DIR")

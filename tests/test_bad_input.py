@@ -1042,7 +1042,7 @@ def test_real_command(box: Path, arguments: list[str], words: str) -> None:
     (box / "junk.onnx").write_bytes(b"junk")
     earlier = tree(box)
     done = subprocess.run(
-        [sys.executable, "-m", "qcompile.cli", *arguments],
+        [sys.executable, "-m", "qcompile", *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -27,7 +27,7 @@ KINDS = ("lut", "ff", "dsp", "bram18", "uram", "latency_cycles", "interval_cycle
 def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"}
     done = subprocess.run(
-        [sys.executable, "-m", "qcompile.cli", *map(str, arguments)], capture_output=True, text=True, env=environment
+        [sys.executable, "-m", "qcompile", *map(str, arguments)], capture_output=True, text=True, env=environment
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

@@ -7,23 +7,14 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from qcompile.cli.options import force_option, json_option, options_of
-from qcompile.cli.terminal import (
-    echo,
-    rich_console,
-    say,
-    show_next,
-    show_table,
-)
+from qcompile.cli.terminal import echo, rich_console, say, show_next, show_table
 from qcompile.errors import QCompileError, visible
 from qcompile.options import Assigning
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from qcompile.cli.terminal import (
-    echo,
-    show_next,
-)
-
-if TYPE_CHECKING:
-    pass
+from qcompile.cli.terminal import echo, show_next
 
 
 @click.command()

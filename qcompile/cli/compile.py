@@ -11,14 +11,7 @@ import click
 from qcompile.cli import terminal
 from qcompile.cli.fitting import fold_goal, folded_command
 from qcompile.cli.options import force_option, options_of, stated
-from qcompile.cli.terminal import (
-    echo,
-    say,
-    show_next,
-    show_table,
-    warn,
-    working,
-)
+from qcompile.cli.terminal import echo, say, show_next, show_table, warn, working
 from qcompile.options import Compiling, Fitting
 from qcompile.tables import shape
 

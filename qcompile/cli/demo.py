@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
 
 import click
 
 from qcompile.cli.compile import summary
 from qcompile.cli.evaluate import show_accuracy
 from qcompile.cli.options import force_option
-from qcompile.cli.terminal import (
-    show_next,
-    working,
-)
+from qcompile.cli.terminal import show_next, working
 from qcompile.cli.verify import show_report
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

@@ -7,17 +7,12 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from qcompile.cli.terminal import (
-    echo,
-)
+from qcompile.cli.terminal import echo
 from qcompile.errors import QCompileError, visible
-
-if TYPE_CHECKING:
-    pass
 
 
 class Commands(click.Group):

@@ -10,15 +10,7 @@ import click
 
 from qcompile.cli.fitting import fold_goal, folded_command
 from qcompile.cli.options import json_option, options_of, stated
-from qcompile.cli.terminal import (
-    design_of,
-    echo,
-    is_project,
-    say,
-    show_next,
-    show_table,
-    working,
-)
+from qcompile.cli.terminal import design_of, echo, is_project, say, show_next, show_table, working
 from qcompile.options import Fitting, Options, Theirs
 
 if TYPE_CHECKING:

@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from qcompile.cli.options import json_option, options_of
-from qcompile.cli.terminal import (
-    design_of,
-    echo,
-    inputs,
-    is_project,
-    labels_of,
-    say,
-    show_next,
-    show_table,
-    working,
-)
+from qcompile.cli.terminal import design_of, echo, inputs, is_project, labels_of, say, show_next, show_table, working
 from qcompile.options import Options
-
-if TYPE_CHECKING:
-    pass
-
 
 MOST_CLASSES, MOST_PAIRS = 32, 12  # shown; --json has all
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from qcompile.cli.options import stated
-
-if TYPE_CHECKING:
-    pass
 
 
 def fold_goal(ctx: click.Context, options: dict[str, Any], given: tuple[str, ...]) -> Any:

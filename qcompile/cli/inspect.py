@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from qcompile.cli.options import json_option, options_of
-from qcompile.cli.terminal import (
-    echo,
-    say,
-    show_next,
-    show_table,
-    warn,
-)
+from qcompile.cli.terminal import echo, say, show_next, show_table, warn
 from qcompile.errors import QCompileError
 from qcompile.options import Options
 from qcompile.tables import shape
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
 from qcompile.cli.options import json_option
-from qcompile.cli.terminal import (
-    echo,
-    show_next,
-    show_table,
-)
-
-if TYPE_CHECKING:
-    pass
+from qcompile.cli.terminal import echo, show_next, show_table
 
 
 @click.command()

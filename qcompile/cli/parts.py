@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qcompile.cli.options import json_option
-from qcompile.cli.terminal import (
-    echo,
-    show_next,
-    show_table,
-)
+from qcompile.cli.terminal import echo, show_next, show_table
 
 if TYPE_CHECKING:
     from qcompile.cost.devices import Board, Device

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qcompile.cli.options import options_of
-from qcompile.cli.terminal import (
-    design_of,
-    echo,
-    inputs,
-    show_next,
-    working,
-)
+from qcompile.cli.terminal import design_of, echo, inputs, show_next, working
 from qcompile.errors import QCompileError
 from qcompile.options import Options
 

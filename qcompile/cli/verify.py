@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qcompile.cli.options import json_option
-from qcompile.cli.terminal import (
-    echo,
-    inputs,
-    say,
-    show_next,
-    show_table,
-    working,
-)
+from qcompile.cli.terminal import echo, inputs, say, show_next, show_table, working
 from qcompile.errors import QCompileError
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from qcompile.hardware.units import (
 )
 from qcompile.hardware.units.unit import constants_of
 from qcompile.ir import Graph, Node, Shape, Value, ops
+from qcompile.ir.walk import only_reader
 from qcompile.parts import Part
 
 
@@ -265,12 +266,10 @@ def port_lanes(value: Value) -> int:
 
 def follower(graph: Graph, node: Node) -> Node | None:
     """The Map that alone reads the result of a node, and nothing else."""
-    readers = graph.consumers.get(node.output.name, [])
-    if len(readers) != 1 or any(v.name == node.output.name for v in graph.outputs):
-        return None
-    (reader,) = readers
+    reader = only_reader(graph, node.output)
     alone = (
-        isinstance(reader.op, ops.Map)
+        reader is not None
+        and isinstance(reader.op, ops.Map)
         and len(reader.inputs) == 1
         and reader.output.type.shape == node.output.type.shape
     )

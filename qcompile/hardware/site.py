@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qcompile.ir import Graph, Node, Shape, Value, ops
+from qcompile.ir.walk import constant_place, weights_of
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,10 @@ class Site:
 
 def site(graph: Graph, node: Node, folding: Folding = Folding()) -> Site:
     """The site of a node; constants are found by their producers."""
-    for index, value in enumerate(node.inputs):
-        made = graph.producers.get(value.name)
-        if made is not None and isinstance(made.op, ops.Constant):
-            return Site(node, folding, made.op.units.data.reshape(value.type.shape), index)
-    return Site(node, folding)
+    place, made = constant_place(graph, node), weights_of(graph, node)
+    if place is None or made is None:
+        return Site(node, folding)
+    return Site(node, folding, made.op.units.data.reshape(made.output.type.shape), place)
 
 
 def rows_of(s: Site) -> tuple[np.ndarray, int]:

@@ -148,8 +148,7 @@ def _split(s: Settings, network: Network, found: Data) -> _Halves:
     notes: tuple[str, ...] = ()
     if not s.targeted:
         s, notes = _with_target(s, accuracy)
-    known = s.accuracy_target is not None and accuracy is not None
-    drop = accuracy - s.accuracy_target if known else None  # type: ignore[operator]
+    drop = None if s.accuracy_target is None or accuracy is None else accuracy - s.accuracy_target
     return _Halves(s, chooses, held, drop, notes)
 
 

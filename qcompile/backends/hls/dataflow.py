@@ -13,13 +13,12 @@ from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.hls.trace import trace_words, traced
 from qcompile.backends.hls.types import Axis, Stream, Token
 from qcompile.backends.hls.units import VIEWS, Context, Loader, View
-from qcompile.hardware.network import Network, Stage, port_value
+from qcompile.hardware.network import WORD, Network, Stage, port_value
 from qcompile.hardware.timing import Schedule
 from qcompile.hardware.units import Input, Output, Unit
 from qcompile.ir import Graph, Origin, Value
 from qcompile.passes.ranges import ranges
 
-WORD = 64  # bits of a word of the weights' port
 LOADS = 2  # depth of the stream that brings the weights of a unit
 
 

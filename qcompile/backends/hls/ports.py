@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qcompile.hardware.network import port_lanes
+from qcompile.hardware.network import WORD, port_lanes
 from qcompile.ir import Value
 
-PACKED, WORD, SCALARS = 128, 64, 64  # bits of a single packed port; bits of a word; words that are ports of their own
+PACKED, SCALARS = 128, 64  # bits of a single packed port; words that are ports of their own
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ writes tokens, and what it is made of.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from qcompile.hardware.site import Folding
-from qcompile.ir import Graph, Node, Value, ops
+from qcompile.ir import Graph, Node, Value
+from qcompile.ir.walk import is_constant
 from qcompile.parts import Part
 
 
@@ -26,7 +28,7 @@ class Traffic:
 
 
 @dataclass(frozen=True)
-class Unit:
+class Unit(ABC):
     """A process: a loop that may read and write one token per stream in an iteration; without waiting, an iteration
     takes a cycle. All numbers are final; no text, tool or device is in it.
     """
@@ -53,7 +55,7 @@ class Unit:
 
     @property
     def lanes(self) -> tuple[int, int]:
-        """Elements in a token that it reads, and in one that it writes."""
+        """Elements in a token that it reads, and in one that it writes; of units that compute a node."""
         raise NotImplementedError
 
     @property
@@ -61,12 +63,13 @@ class Unit:
         """Iterations of a frame."""
         return self.traffic().iterations
 
+    @abstractmethod
     def traffic(self) -> Traffic:
-        raise NotImplementedError
+        """When tokens pass."""
 
+    @abstractmethod
     def parts(self) -> Part:
         """All that it is made of: what is priced, and the memories that sources must declare."""
-        raise NotImplementedError
 
 
 def token_by_token(tokens: int, inputs: int) -> Traffic:
@@ -82,8 +85,7 @@ def channels_of(value: Value) -> int:
 
 def constants_of(graph: Graph, node: Node) -> tuple[bool, ...]:
     """Of every input: whether it is constant."""
-    made = [graph.producers.get(v.name) for v in node.inputs]
-    return tuple(m is not None and isinstance(m.op, ops.Constant) for m in made)
+    return tuple(is_constant(graph, v) for v in node.inputs)
 
 
 def alike(graph: Graph, node: Node) -> bool:

@@ -19,6 +19,7 @@ from qcompile.hardware.network import Stage
 from qcompile.hardware.order import places, stream_shape, to_stream
 from qcompile.hardware.units.buffered import REARRANGING
 from qcompile.ir import Value, ops
+from qcompile.ir.walk import is_constant
 from qcompile.sim.structure import rearrange
 
 
@@ -115,7 +116,7 @@ class Elements(View):
 def buffered(c: Context, stage: Stage) -> View:
     node = node_of(stage)
     b = c.builder(buffered=True)
-    kept = [v for v in (*node.inputs, node.output) if c.constant(v) and v.type.codes.width <= WORD]
+    kept = [v for v in (*node.inputs, node.output) if is_constant(c.graph, v) and v.type.codes.width <= WORD]
     b.tensors |= {v.name: elements(c, v) for v in kept}
     if isinstance(node.op, ops.Constant):
         return _gathered(c, b, stage, Held(), node.output, np.arange(node.output.type.size))
@@ -146,7 +147,7 @@ def _stream_row(b: Builder, value: Value) -> Row:
 
 def _held(c: Context, b: Builder, stage: Stage, arrived: bool) -> Held:
     """arrived: elements lie in the order in which they arrive, else of the tensor."""
-    data = [v for v in node_of(stage).inputs if not c.constant(v)]
+    data = [v for v in node_of(stage).inputs if not is_constant(c.graph, v)]
     longest = max(c.stream(i).tokens for i in stage.inputs)
     return Held(tuple(_arrival(c, b, stage, k, v, arrived) for k, v in enumerate(data)), longest)
 
@@ -173,7 +174,7 @@ def _take(c: Context, b: Builder, stage: Stage, held: Held) -> Take:
 
     def take(k: int, x: Tensor) -> Kernel:
         value = node.inputs[k]
-        if c.constant(value):
+        if is_constant(c.graph, value):
             source = b.source(value)
             return FromConstant(x, source, _repeated(b, value, np.arange(value.type.size), node.output))
         memory, arrived = next(memories).memory, np.argsort(places(value.type.shape))

@@ -14,7 +14,7 @@ from qcompile.backends.hls.trace import Traced
 from qcompile.backends.hls.types import Integer, Lanes, holding, lanes_of
 from qcompile.formats import FixedPoint, Minifloat
 from qcompile.hardware.network import Network, Stage, Stream
-from qcompile.ir import Graph, Node, Value, ops
+from qcompile.ir import Graph, Node, Value
 from qcompile.passes.ranges import Range
 
 
@@ -92,10 +92,6 @@ class Context:
         if isinstance(fmt, FixedPoint):
             return Tensor(name, Integer(fmt.width, fmt.signed))
         return Tensor(name, holding(*self.known[value.name].bounds))
-
-    def constant(self, value: Value) -> bool:
-        made = self.graph.producers.get(value.name)
-        return made is not None and isinstance(made.op, ops.Constant)
 
     @cached_property
     def _watched(self) -> dict[str, tuple[int, int]]:
