@@ -15,6 +15,7 @@ import numpy as np
 from qcompile.formats import FixedPoint
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.ir.walk import weights_of
+from qcompile.ir.window import Window
 from qcompile.passes.ranges import Range, ranges, row_ranges
 from qcompile.sim.ratio import bound, fit
 
@@ -149,16 +150,15 @@ def _for_window(
 ) -> np.ma.MaskedArray:
     """The first window of the data meets the weights of one output channel; each input channel at its ends."""
     op: ops.Conv = node.op
-    outs, depth, *kernel = weights.shape
+    outs, depth = weights.shape[:2]
     group = place[1] // (outs // op.groups)
     channels = slice(group * depth, (group + 1) * depth)
-    window = tuple(slice(0, d * (k - 1) + 1, d) for d, k in zip(op.dilations, kernel, strict=True))
     axes = tuple(range(2, reach.lo.ndim))
-    shape = (-1, *[1] * len(kernel))
+    shape = (-1, *[1] * len(axes))
     low, high = (e[0, channels].reshape(shape) for e in (reach.lo.min(axis=axes), reach.hi.max(axis=axes)))
     numbers = reach.lo.astype(np.result_type(reach.lo, reach.hi))  # one end may need Python's integers
     mask = np.ones(reach.lo.shape, dtype=bool)
-    at: Any = (0, channels, *window)
+    at: Any = (0, channels, *Window.of(node).first())
     numbers[at] = np.where(weights[place[1]] * sign > 0, high, low)
     mask[at] = False
     return np.ma.masked_array(numbers, mask=mask)

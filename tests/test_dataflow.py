@@ -18,7 +18,7 @@ from qcompile.backends.pysim.simulator import encode
 from qcompile.hardware.network import Network
 from qcompile.hardware.order import from_stream, places, to_stream
 from qcompile.hardware.timing import PIPELINE, Loops, schedule
-from qcompile.hardware.units import Buffered, Window
+from qcompile.hardware.units import Buffered, SlidingWindow
 from qcompile.ir import Array, ops
 
 MODELS = {r["id"]: r for r in records("residual", "unet", "layer", "cnn", "minifloat", "mlp")}
@@ -55,7 +55,9 @@ def some_folding(design: qc.Design, seed: int) -> str:
     rng = np.random.default_rng(seed)
     most = qc.compile(design.model, **{**vars(design.options), "fold": "full"}).network.stages
     named = {
-        s.node.output.name: s.folding for s in most if s.node is not None and not isinstance(s.unit, (Window, Buffered))
+        s.node.output.name: s.folding
+        for s in most
+        if s.node is not None and not isinstance(s.unit, (SlidingWindow, Buffered))
     }
     drawn = {
         k: {n: int(rng.choice([d for d in range(1, v + 1) if v % d == 0])) for n, v in vars(f).items()}

@@ -19,7 +19,7 @@ from qcompile.cost import primitives as hw
 from qcompile.cost.exchange import fabric_of
 from qcompile.hardware.memory import Words
 from qcompile.hardware.network import Stage
-from qcompile.hardware.units import Buffered, Depthwise, MatVec, Multiply, Pool, Requant, Unit, Window
+from qcompile.hardware.units import Buffered, Depthwise, MatVec, Multiply, Pool, Requant, SlidingWindow, Unit
 from qcompile.ir import ops
 from qcompile.parts import memory_bits
 
@@ -89,7 +89,7 @@ def test_generated_networks(weights: str) -> None:
         design = qc.compile(imported, **{**vars(design.options), "fold": some_folding(design, seed)})
         assert_as_priced(design)
         found |= {type(s.unit) for s in design.network.stages}
-    assert {MatVec, Window, Buffered} <= found
+    assert {MatVec, SlidingWindow, Buffered} <= found
 
 
 CASES = (

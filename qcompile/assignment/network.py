@@ -21,6 +21,7 @@ from qcompile.assignment.grids import Quantizer, unit_step
 from qcompile.formats import Rounding
 from qcompile.ir import Graph, Node, Param, ops
 from qcompile.ir.walk import maker
+from qcompile.ir.window import Window
 from qcompile.sim import kernels
 from qcompile.sim.functions import FUNCTIONS
 from qcompile.sim.reference import arg_max, batch_norm, constant
@@ -93,7 +94,7 @@ class Numpy:
         kernel, groups, rank = w.shape[2:], op.groups, len(w.shape) - 2
         bits = bits_of(math.prod(w.shape[1:]))
         (x, of_x), (w, of_w) = whole(x, bits, tuple(range(1, x.ndim))), whole(w, bits, tuple(range(1, w.ndim)))
-        windows = _windows(x, kernel, op.strides, op.dilations)  # B, C, *places, *kernel
+        windows = Window(kernel, op.strides, op.dilations).view(x)  # B, C, *places, *kernel
         places = windows.shape[2 : 2 + rank]
         order = (0, *range(2, 2 + rank), 1, *range(2 + rank, 2 + 2 * rank))
         columns = windows.transpose(order).reshape(x.shape[0] * math.prod(places), groups, -1)
@@ -102,20 +103,12 @@ class Numpy:
         return np.moveaxis(y.reshape(x.shape[0], *places, -1), -1, 1) * of_x * of_w.reshape(-1, *(1,) * rank)
 
     def pool(self, x: Array, op: Any, largest: bool) -> Array:
-        windows = _windows(x, op.kernel, op.strides, op.dilations)
+        windows = Window(op.kernel, op.strides, op.dilations).view(x)
         axes = tuple(range(windows.ndim - len(op.kernel), windows.ndim))
         return windows.max(axis=axes) if largest else windows.sum(axis=axes)
 
 
 _NUMPY = Numpy()
-
-
-def _windows(x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> np.ndarray:
-    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
-    axes = tuple(range(2, 2 + len(kernel)))
-    view = np.lib.stride_tricks.sliding_window_view(x, spans, axes)
-    places = tuple(slice(None, None, s) for s in strides)
-    return view[(slice(None), slice(None), *places, *(slice(None, None, d) for d in dilations))]
 
 
 def _rule(*types: type) -> Callable[[Rule], Rule]:

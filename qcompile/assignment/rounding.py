@@ -18,11 +18,12 @@ import numpy as np
 
 from qcompile.assignment.exact import product, significant
 from qcompile.assignment.grids import Quantizer, neighbours, round_units
-from qcompile.assignment.network import Network, Requantize, _windows
+from qcompile.assignment.network import Network, Requantize
 from qcompile.assignment.registry import Registry
 from qcompile.assignment.study import Study
 from qcompile.assignment.tensors import Tensor
 from qcompile.ir import Graph, Node, ops
+from qcompile.ir.window import Window
 
 ROUNDINGS = Registry("rounding")
 ROWS = 4096  # of inputs that a layer is looked at on
@@ -151,11 +152,9 @@ def _columns(node: Node, t: Tensor, x: np.ndarray) -> np.ndarray:
     if isinstance(node.op, ops.MatMul):
         return x.reshape(-1, 1, x.shape[-1])
     x = x.reshape(-1, *x.shape[2:])
-    kernel = t.shape[2:]
-    windows = _windows(x, kernel, node.op.strides, node.op.dilations)
-    rank = len(kernel)
+    window, rank = Window.of(node), len(t.shape) - 2
     order = (0, *range(2, 2 + rank), 1, *range(2 + rank, 2 + 2 * rank))
-    return windows.transpose(order).reshape(-1, node.op.groups, t.shape[1] * int(np.prod(kernel)))
+    return window.view(x).transpose(order).reshape(-1, node.op.groups, t.shape[1] * window.size)
 
 
 def _unfolded(w: np.ndarray, node: Node) -> np.ndarray:

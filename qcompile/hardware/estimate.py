@@ -16,7 +16,7 @@ from qcompile.cost.price import price
 from qcompile.cost.resources import Estimate, LayerCost, Resources, together
 from qcompile.hardware.network import Network, Stage, with_window
 from qcompile.hardware.timing import Schedule
-from qcompile.hardware.units import Buffered, Unrolled, Window
+from qcompile.hardware.units import Buffered, SlidingWindow, Unrolled
 from qcompile.ir import Graph, ops
 from qcompile.parts import Part, bits
 
@@ -27,7 +27,7 @@ def of_network(graph: Graph, network: Network, plan: Schedule, device: Device) -
     layers = [
         layer(graph, s, fabric, cycles)
         for s, cycles in zip(network.stages, plan.cycles, strict=True)
-        if s.node is not None and not isinstance(s.unit, Window)
+        if s.node is not None and not isinstance(s.unit, SlidingWindow)
     ]
     plumbing = together(price(s.parts(), fabric) for s in network.stages if s.node is None)
     fifos = together(

@@ -25,7 +25,7 @@ from qcompile.hardware.estimate import layer, of_network
 from qcompile.hardware.network import Network, Stage, follower, fullest, network, with_window
 from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import schedule
-from qcompile.hardware.units import Buffered, Input, Output, Window, unit_of
+from qcompile.hardware.units import Buffered, Input, Output, SlidingWindow, unit_of
 from qcompile.ir import Graph, Node, ops
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
@@ -356,6 +356,7 @@ def _fixed(graph: Graph, made: Network) -> list[tuple[int, str]]:
 def _fixed_costs(graph: Graph, made: Network, device: Device) -> list[tuple[str, np.ndarray]]:
     """What the layers that cannot be folded take at least, by their names."""
     fabric = hw.fabric(device)
-    kept = [s for s in made.stages if s.node is not None and not (s.unit.accumulates or isinstance(s.unit, Window))]
+    bound = [s for s in made.stages if s.node is not None and not s.unit.accumulates]
+    kept = [s for s in bound if not isinstance(s.unit, SlidingWindow)]
     costs = [layer(graph, s, fabric, 1) for s in kept]
     return [(c.name, np.array([float(getattr(c.cost, k)) for k in KINDS])) for c in costs]

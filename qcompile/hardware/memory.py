@@ -82,10 +82,3 @@ def bits_of(fmt: Format, units: np.ndarray) -> np.ndarray:
     if isinstance(fmt, Minifloat):
         return np.asarray(fmt.encode(units)).astype(np.int64)
     return (units > 0).astype(np.int64) if isinstance(fmt, Bipolar) else units.astype(np.int64)
-
-
-def held_rows(height: int, kernel: int, stride: int, dilation: int) -> int:
-    """Rows of a plane in the buffer of a sliding window: those that a window reaches over, and those that come in for
-    the next ones.
-    """
-    return min(height, dilation * (kernel - 1) + 1 + stride)

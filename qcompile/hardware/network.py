@@ -17,9 +17,9 @@ from qcompile.hardware.units import (
     MatVec,
     Output,
     Requant,
+    SlidingWindow,
     Unit,
     Width,
-    Window,
     unit_of,
 )
 from qcompile.hardware.units.unit import constants_of
@@ -325,7 +325,7 @@ def _add(b: _Builder, node: Node, after: Node | None) -> None:
     read, written = unit.lanes
     taken = tuple(b.take(v, read) for v in data)
     for window in with_window(node, unit)[:-1]:
-        assert isinstance(window, Window)
+        assert isinstance(window, SlidingWindow)
         made = b.stream(data[0], read, window.tokens)
         whole = Folding(read, 1) if window.by_channel else Folding(1, read)
         b.stages.append(Stage(window, taken, (made,), node, None, whole))
@@ -339,5 +339,5 @@ def with_window(node: Node, unit: Unit) -> tuple[Unit, ...]:
     """The unit of a node, behind the window whose tokens it takes where it does not take the data as they are."""
     if not unit.accumulates:
         return (unit,)
-    window = Window.front(node, unit.lanes[0], not isinstance(unit, MatVec) or groups_of(node) > 1)
+    window = SlidingWindow.front(node, unit.lanes[0], not isinstance(unit, MatVec) or groups_of(node) > 1)
     return (unit,) if window is None else (window, unit)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qcompile.ir import Graph, Node, Shape, Value, ops
+from qcompile.ir import Graph, Node, Value, ops
 from qcompile.ir.walk import constant_place, weights_of
+from qcompile.ir.window import Window
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,8 @@ def terms(node: Node) -> int:
     if isinstance(op, ops.Conv):
         return math.prod(node.inputs[1].type.shape[1:])
     if isinstance(op, (ops.SumPool, ops.MaxPool)):
-        return math.prod(op.kernel)
+        return Window.of(node).size
     return max(1, node.inputs[0].type.size // max(1, node.output.type.size))
-
-
-def kernel_of(node: Node) -> Shape:
-    """Sizes of the windows of a convolution or pool."""
-    return node.inputs[1].type.shape[2:] if isinstance(node.op, ops.Conv) else node.op.kernel
 
 
 def groups_of(node: Node) -> int:
@@ -82,6 +78,4 @@ def slides(node: Node) -> bool:
     """Whether a unit reads windows: a matrix product, and windows of one element at every place, take the data as they
     are.
     """
-    return not isinstance(node.op, ops.MatMul) and (
-        math.prod(kernel_of(node)) > 1 or any(s > 1 for s in node.op.strides)
-    )
+    return not isinstance(node.op, ops.MatMul) and Window.of(node).moves

@@ -11,6 +11,7 @@ import numpy as np
 from qcompile.errors import VerificationError
 from qcompile.ir import ops
 from qcompile.ir.types import Graph, Node, Param, Shape, TensorType
+from qcompile.ir.window import Window
 
 Rule = Callable[[Any, tuple[TensorType, ...]], Shape]
 RULES: dict[type, Rule] = {}
@@ -136,7 +137,7 @@ def _conv(op: ops.Conv, inputs: tuple[TensorType, ...]) -> Shape:
         raise ValueError(f"a convolution of {list(x)} with weights {list(w)} is not possible: 1 or 2 spatial axes are")
     if op.groups < 1 or x[1] != w[1] * op.groups or w[0] % op.groups:
         raise ValueError(f"weights {list(w)} in {op.groups} groups do not fit data of {x[1]} channels")
-    return (x[0], w[0], *windows_of(x[2:], w[2:], op.strides, op.dilations))
+    return (x[0], w[0], *Window(w[2:], op.strides, op.dilations).fitting(x[2:]))
 
 
 @_rule(ops.SumPool, ops.MaxPool)
@@ -144,17 +145,7 @@ def _pool(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
     (x,) = inputs
     if not len(x.shape) - 2 == len(op.kernel) == len(op.strides) == len(op.dilations) or len(op.kernel) < 1:
         raise ValueError(f"a window of {list(op.kernel)} does not fit a tensor of shape {list(x.shape)}")
-    return (*x.shape[:2], *windows_of(x.shape[2:], op.kernel, op.strides, op.dilations))
-
-
-def windows_of(sizes: Shape, kernel: Shape, strides: Shape, dilations: Shape) -> Shape:
-    """How many windows fit along each axis; ValueError if none does."""
-    if min(*kernel, *strides, *dilations) < 1:
-        raise ValueError("kernel, strides and dilations must be 1 or more")
-    counts = tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True))
-    if min(counts) < 1:
-        raise ValueError(f"a window of {list(kernel)} does not fit into {list(sizes)}")
-    return counts
+    return (*x.shape[:2], *Window(op.kernel, op.strides, op.dilations).fitting(x.shape[2:]))
 
 
 @_rule(ops.Softmax, ops.IntSoftmax)

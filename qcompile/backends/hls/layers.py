@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from qcompile.backends.hls.types import holding
 from qcompile.errors import QCompileError
 from qcompile.formats import Minifloat
 from qcompile.ir import Node, integers, ops
+from qcompile.ir.window import Window, plane
 from qcompile.passes.ranges import row_ranges, sum_bound
 from qcompile.sim.ratio import bound
 from qcompile.sim.structure import padded_axes, rearrange
@@ -137,32 +137,26 @@ def _arg_max(b: Builder, node: Node) -> None:
     b.emit(ArgMax(*sizes, node.op.last, source, out, b.buffered))
 
 
-def _plane(values: tuple[int, ...]) -> tuple[int, ...]:
-    """Sizes, strides, ... of two spatial axes; of one, in a plane of height 1."""
-    return values if len(values) == 2 else (1, *values)
-
-
-def _window(op: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
-    return (*_plane(kernel), *_plane(op.strides), *_plane(op.dilations))
+def _plane(node: Node) -> tuple[int, ...]:
+    """Height and width, and the windows over them: kernel, strides, dilations, two each."""
+    return (*plane(node.inputs[0].type.shape[2:]), *Window.of(node).plane().numbers)
 
 
 @_rule(ops.Conv)
 def _conv(b: Builder, node: Node) -> None:
     x, w = node.inputs
-    outs, depth, *kernel = w.type.shape
+    outs, depth = w.type.shape[:2]
     groups = node.op.groups
     source, weight, out = b.source(x), b.source(w), b.local(node.output)
-    plane = *_plane(x.type.shape[2:]), *_window(node.op, tuple(kernel))
-    sizes = (x.type.shape[0], groups, outs // groups, depth, *plane)
+    sizes = (x.type.shape[0], groups, outs // groups, depth, *_plane(node))
     b.emit(Conv(sizes, source, weight, product(b, node, out), out, b.buffered))
 
 
 @_rule(ops.SumPool, ops.MaxPool)
 def _pool(b: Builder, node: Node) -> None:
-    shape, op = node.inputs[0].type.shape, node.op
     source, out = b.kept(node.inputs[0]), b.local(node.output)
-    sizes = (math.prod(shape[:2]), *_plane(shape[2:]), *_window(op, op.kernel))
-    b.emit(Pool(isinstance(op, ops.MaxPool), sizes, source, out, b.buffered))
+    sizes = (math.prod(node.inputs[0].type.shape[:2]), *_plane(node))
+    b.emit(Pool(isinstance(node.op, ops.MaxPool), sizes, source, out, b.buffered))
 
 
 @_rule(ops.Pad)

@@ -16,6 +16,7 @@ from qcompile.cost.hls4ml.layers import NARROW, Constants, Layer, constants, out
 from qcompile.errors import QCompileError
 from qcompile.formats import FixedPoint, Format
 from qcompile.ir import ONE, Graph, Node, Param, Value, ops
+from qcompile.ir.window import Window, plane
 from qcompile.sim.functions import FUNCTIONS
 
 DEFAULT_BITS, DEFAULT_FRAC = 16, 10
@@ -264,14 +265,14 @@ def conv(walk: Walk, node: Node) -> None:
     weight = next(v for v in node.inputs if v.name in walk.known) if len(walk.data(node)) == 1 else None
     if weight is None:
         raise refuse(node, "a convolution with weights that are data is no layer of hls4ml")
-    channels, window = walk.window(node).channels, weight.type.shape[2:]
-    kernel = (window[0], window[1]) if len(window) == 2 else (1, window[0])
+    channels, window = walk.window(node).channels, Window.of(node)
+    kernel = plane(window.kernel)
     after = shaped(node.output, DEFAULT_BITS)
     if node.op.groups == 1:
-        n_in = channels * math.prod(window)
+        n_in = channels * window.size
         dot(walk, node, "dot", n_in, after, n_in * after.channels, kernel=kernel)
     elif node.op.groups == channels == after.channels:
-        n_in = channels * math.prod(window)
+        n_in = channels * window.size
         dot(walk, node, "depthwise", n_in, after, n_in, kernel=kernel)
     else:
         raise refuse(
@@ -367,10 +368,8 @@ def softmax(walk: Walk, node: Node) -> None:
 
 
 def pool(walk: Walk, node: Node) -> None:
-    window = node.op.kernel
-    kernel = (window[0], window[1]) if len(window) == 2 else (1, window[0])
     after = shaped(node.output, walk.window(node).bits)
-    walk.add(node, "pool", after.channels, after, kernel=kernel)
+    walk.add(node, "pool", after.channels, after, kernel=plane(node.op.kernel))
 
 
 def reduce(walk: Walk, node: Node) -> None:

@@ -21,6 +21,7 @@ from qcompile.frontend.tensors import (
     structural,
 )
 from qcompile.ir import Param, Shape, Value, ops
+from qcompile.ir.window import Window
 
 
 def _spatial(call: Call, name: str, rank: int, default: int = 1) -> Shape:
@@ -41,7 +42,7 @@ def _rank_of(x: Value) -> int:
     return rank
 
 
-def _pads(call: Call, sizes: Shape, kernel: Shape, strides: Shape, dilations: Shape) -> tuple[Shape, Shape]:
+def _pads(call: Call, sizes: Shape, window: Window) -> tuple[Shape, Shape]:
     """(in front, behind) per spatial axis, `auto_pad` resolved."""
     mode = call.attribute("auto_pad", "NOTSET")
     rank = len(sizes)
@@ -54,10 +55,8 @@ def _pads(call: Call, sizes: Shape, kernel: Shape, strides: Shape, dilations: Sh
         return (0,) * rank, (0,) * rank
     if mode not in ("SAME_UPPER", "SAME_LOWER"):
         raise Unsupported(f"auto_pad is '{mode}'; NOTSET, VALID, SAME_UPPER and SAME_LOWER exist")
-    total = [
-        max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
-        for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)
-    ]
+    reached = window.reached([-(-n // s) for n, s in zip(sizes, window.strides, strict=True)])
+    total = [max(0, r - n) for r, n in zip(reached, sizes, strict=True)]
     less, more = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
     return (less, more) if mode == "SAME_UPPER" else (more, less)
 
@@ -79,7 +78,7 @@ def _conv(call: Call, x: Value, w: Tensor) -> Value:
             f"kernel_shape is {list(call.attribute('kernel_shape', []))}, the weights have shape {list(shape_of(w))}"
         )
     strides, dilations = _spatial(call, "strides", rank), _spatial(call, "dilations", rank)
-    before, after = _pads(call, x.type.shape[2:], kernel, strides, dilations)
+    before, after = _pads(call, x.type.shape[2:], Window(kernel, strides, dilations))
     x = bordered(call, x, before, after)
     y = call.emit(ops.Conv(strides, dilations, int(call.attribute("group", 1))), x, call.value(w))
     return with_bias(call, y, call.input(2))
@@ -104,14 +103,15 @@ def conv_transpose(call: Call) -> Tensor:
     """
     x, w = data_of(call), call.const(1, "the weight")
     rank, groups = _rank_of(x), int(call.attribute("group", 1))
-    inputs, outputs, *kernel = w.shape
+    inputs, kernel = w.shape[0], w.shape[2:]
     if len(kernel) != rank or inputs != x.type.shape[1] or groups < 1 or inputs % groups:
         raise Unsupported(
             f"weights of shape {list(w.shape)} in {groups} groups do not fit data of shape {list(x.type.shape)}"
         )
     strides, dilations = _spatial(call, "strides", rank), _spatial(call, "dilations", rank)
-    extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
-    before, after = _cropped(call, x.type.shape[2:], extent, strides)
+    window = Window(kernel, strides, dilations)
+    before, after = _cropped(call, x.type.shape[2:], window)
+    extent = window.extent
     x = bordered(
         call,
         x,
@@ -130,12 +130,12 @@ def _turned(w: np.ndarray, groups: int) -> np.ndarray:
     return np.flip(split.reshape(-1, *split.shape[2:]), axis=tuple(range(2, w.ndim)))
 
 
-def _cropped(call: Call, sizes: Shape, extent: Shape, strides: Shape) -> tuple[Shape, Shape]:
+def _cropped(call: Call, sizes: Shape, window: Window) -> tuple[Shape, Shape]:
     """What a transposed convolution takes away in front and behind (behind: less the output padding)."""
     rank, mode = len(sizes), call.attribute("auto_pad", "NOTSET")
     extra = tuple(call.attribute("output_padding", None) or (0,) * rank)
     wanted = call.attribute("output_shape", None)
-    full = [s * (n - 1) + e for n, s, e in zip(sizes, strides, extent, strict=True)]
+    full, strides = window.reached(sizes), window.strides
     if mode not in ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER") or len(extra) != rank:
         raise Unsupported(f"auto_pad '{mode}' and output_padding {list(extra)} do not fit {rank} spatial axes")
     if wanted is not None and len(wanted) not in (rank, rank + 2):
@@ -151,41 +151,41 @@ def _cropped(call: Call, sizes: Shape, extent: Shape, strides: Shape) -> tuple[S
             raise Unsupported(f"pads {list(pads)} do not fit {rank} spatial axes")
         return tuple(pads[:rank]), tuple(p - e for p, e in zip(pads[rank:], extra, strict=True))
     if any(w - f >= s for f, w, s in zip(full, wanted[-rank:], strides, strict=True)):
-        raise Unsupported(f"output_shape {list(wanted)} is a stride or more larger than the result of shape {full}")
+        raise Unsupported(f"output_shape {list(wanted)} is a stride or more larger than the result {list(full)}")
     # What is wanted beyond the full size stands at the end: onnxruntime and ONNX' own evaluator agree on that.
     total = [max(0, f + e - w) for f, e, w in zip(full, extra, wanted[-rank:], strict=True)]
     before = tuple(t // 2 if mode == "SAME_UPPER" else t - t // 2 for t in total)
     return before, tuple(f - w - b for f, w, b in zip(full, wanted[-rank:], before, strict=True))
 
 
-def _pool(call: Call, x: Value) -> tuple[Shape, Shape, Shape, Shape, Shape, Shape]:
-    """(kernel, strides, dilations, border in front, border behind as stated, border behind as the windows need it)."""
+def _pool(call: Call, x: Value) -> tuple[Window, Shape, Shape, Shape]:
+    """(windows, border in front, border behind as stated, border behind as the windows need it)."""
     rank, sizes = _rank_of(x), x.type.shape[2:]
     if not call.attribute("kernel_shape", None):
         raise Unsupported("it has no kernel_shape", "export the model again")
-    kernel, strides, dilations = (_spatial(call, name, rank) for name in ("kernel_shape", "strides", "dilations"))
-    before, after = _pads(call, sizes, kernel, strides, dilations)
+    window = Window(*(_spatial(call, name, rank) for name in ("kernel_shape", "strides", "dilations")))
+    before, after = _pads(call, sizes, window)
     if min(*before, *after) < 0:
         raise Unsupported("negative pads of a pooling are not supported")
-    needed = []
-    for n, k, s, d, b, a in zip(sizes, kernel, strides, dilations, before, after, strict=True):
-        room = n + b + a - (d * (k - 1) + 1)
-        if room < 0:
-            raise Unsupported(
-                f"a window of {list(kernel)} does not fit into {list(sizes)}", "check the shapes in the model"
-            )
-        count = room // s + 1
-        if call.attribute("ceil_mode", 0) and room % s and count * s < n + b:
-            count += 1  # a last window that reaches over the end, unless it would start behind the data
-        needed.append((count - 1) * s + d * (k - 1) + 1 - n - b)
-        check_size((count, k))
-    return kernel, strides, dilations, before, after, tuple(needed)
+    whole = [n + b + a for n, b, a in zip(sizes, before, after, strict=True)]
+    if any(n < e for n, e in zip(whole, window.extent, strict=True)):
+        hint = "check the shapes in the model"
+        raise Unsupported(f"a window of {list(window.kernel)} does not fit into {list(sizes)}", hint)
+    counts = list(window.fitting(whole))
+    if call.attribute("ceil_mode", 0):
+        # A last window may reach over the end, unless it would start behind the data.
+        ends = zip(counts, window.reached(counts), window.strides, sizes, before, whole, strict=True)
+        counts = [c + (r < w and c * s < n + b) for c, r, s, n, b, w in ends]
+    for count, places in zip(counts, window.kernel, strict=True):
+        check_size((count, places))
+    needed = tuple(r - n - b for r, n, b in zip(window.reached(counts), sizes, before, strict=True))
+    return window, before, after, needed
 
 
-def _places(size: int, kernel: int, stride: int, dilation: int, before: int, needed: int) -> np.ndarray:
-    """Positions in the data that every window looks at: (windows, kernel)."""
-    count = (size + before + needed - dilation * (kernel - 1) - 1) // stride + 1
-    return np.asarray(np.arange(count)[:, None] * stride + np.arange(kernel) * dilation - before)
+def _places(window: Window, sizes: Shape, before: Shape, needed: Shape) -> list[np.ndarray]:
+    """Positions in the data that every window looks at, per axis: (windows, kernel)."""
+    counts = window.fitting([n + b + a for n, b, a in zip(sizes, before, needed, strict=True)])
+    return [places - b for places, b in zip(window.places(counts), before, strict=True)]
 
 
 def max_pool(call: Call) -> Tensor:
@@ -195,14 +195,14 @@ def max_pool(call: Call) -> Tensor:
     x = data_of(call)
     if len(call.node.output) > 1 and call.node.output[1]:
         raise Unsupported("the indices of the maxima are not supported", "use the maxima only")
-    kernel, strides, dilations, before, _, needed = _pool(call, x)
-    for geometry in zip(x.type.shape[2:], kernel, strides, dilations, before, needed, strict=True):
-        places = _places(*geometry)
-        if not ((places >= 0) & (places < geometry[0])).any(axis=1).all():
+    window, before, _, needed = _pool(call, x)
+    sizes = x.type.shape[2:]
+    for size, places in zip(sizes, _places(window, sizes, before, needed), strict=True):
+        if not ((places >= 0) & (places < size)).any(axis=1).all():
             raise Unsupported("a window lies in the border entirely: its maximum is minus infinity", "use smaller pads")
     # Windows do not look further than `needed`: what lies behind them is cut off.
     x = bordered(call, x, before, tuple(max(n, 0) for n in needed), None)
-    return call.emit(ops.MaxPool(kernel, strides, dilations), x)
+    return call.emit(ops.MaxPool(window.kernel, window.strides, window.dilations), x)
 
 
 def average_pool(call: Call) -> Tensor:
@@ -211,19 +211,17 @@ def average_pool(call: Call) -> Tensor:
     Sums over windows; the divisor depends on how much of a window lies in the border.
     """
     x = data_of(call)
-    kernel, strides, dilations, before, after, needed = _pool(call, x)
+    window, before, after, needed = _pool(call, x)
     include = bool(call.attribute("count_include_pad", 0))
-    counts = []
-    for a, geometry in zip(
-        after, zip(x.type.shape[2:], kernel, strides, dilations, before, needed, strict=True), strict=True
-    ):
-        places = _places(*geometry)
-        first, last = (-geometry[4], geometry[0] + a) if include else (0, geometry[0])
+    sizes, counts = x.type.shape[2:], []
+    for n, b, a, places in zip(sizes, before, after, _places(window, sizes, before, needed), strict=True):
+        first, last = (-b, n + a) if include else (0, n)
         counts.append(((places >= first) & (places < last)).sum(axis=1))
     divisor = counts[0] if len(counts) == 1 else counts[0][:, None] * counts[1]
     if divisor.min() < 1:
         raise Unsupported("a window lies in the border entirely: its average has no elements", "use smaller pads")
-    y = call.emit(ops.SumPool(kernel, strides, dilations), bordered(call, x, before, tuple(max(n, 0) for n in needed)))
+    x = bordered(call, x, before, tuple(max(n, 0) for n in needed))
+    y = call.emit(ops.SumPool(window.kernel, window.strides, window.dilations), x)
     return call.emit(ops.Affine(Param.of(divisor[None, None]).map(lambda n: 1 / n)), y)
 
 
@@ -278,10 +276,8 @@ def im2col(call: Call) -> Tensor:
     value = param(call.attribute("pad_value", 0))
     x = channels_last(call, bordered(call, channels_first(call, x), tuple(pads[:2]), tuple(pads[2:]), value))
     n, rows, columns, channels = x.type.shape
-    tops, lefts = (
-        _places(size, k, s, d, 0, 0).ravel().tolist()
-        for size, k, s, d in zip((rows, columns), kernel, strides, dilations, strict=True)
-    )
+    window = Window(kernel, strides, dilations)
+    tops, lefts = (places.ravel().tolist() for places in window.places(window.fitting((rows, columns))))
     y = call.emit(ops.Take(2, tuple(lefts)), call.emit(ops.Take(1, tuple(tops)), x))
     y = call.emit(ops.Reshape((n, len(tops) // kernel[0], kernel[0], len(lefts) // kernel[1], kernel[1], channels)), y)
     y = call.emit(ops.Transpose((0, 1, 3, 2, 4, 5)), y)

@@ -16,12 +16,12 @@ from qcompile.hardware.units.requant import Requant
 from qcompile.hardware.units.unit import Traffic, Unit
 from qcompile.hardware.units.unrolled import Unrolled
 from qcompile.hardware.units.width import Width
-from qcompile.hardware.units.window import Window
+from qcompile.hardware.units.window import SlidingWindow
 from qcompile.ir import Graph, Node
 
 CHOSEN: tuple[type[Unit], ...] = (MatVec, Depthwise, Pool, Requant, Multiply, Pad, Concat, Buffered)
 """Units for nodes; the first one that is for a node makes it."""
-UNITS: tuple[type[Unit], ...] = (*CHOSEN, Window, Fork, Width, Input, Output)
+UNITS: tuple[type[Unit], ...] = (*CHOSEN, SlidingWindow, Fork, Width, Input, Output)
 
 
 def unit_of(node: Node, graph: Graph, folding: Folding = Folding()) -> Unit:
@@ -46,6 +46,6 @@ __all__ = [
     "Unit",
     "Unrolled",
     "Width",
-    "Window",
+    "SlidingWindow",
     "unit_of",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -10,26 +9,26 @@ from typing import ClassVar
 import numpy as np
 
 from qcompile import parts
-from qcompile.hardware.memory import held_rows
-from qcompile.hardware.site import kernel_of, slides
+from qcompile.hardware.site import slides
 from qcompile.hardware.units.unit import Traffic, Unit
 from qcompile.ir import Node
+from qcompile.ir.window import Window, plane
 from qcompile.parts import Part
 
 
 @dataclass(frozen=True)
-class Window(Unit):
-    """A plane (height 1 for one axis) of `groups` tokens of `simd` channels per place; kernel, strides, dilations;
-    rows, columns: windows; `held` rows in the buffer; number: bits of a channel. by_channel: all places of a window of
-    one token, then those of the next one; else all channels of a place.
+class SlidingWindow(Unit):
+    """A plane (height 1 for one axis) of `groups` tokens of `simd` channels per place, and what goes `over` it.
+
+    rows, columns: windows; held: rows in the buffer, those that a window reaches over and those that come in for the
+    next ones; number: bits of a channel. by_channel: all places of a window of one token, then those of the next one;
+    else all channels of a place.
     """
 
     height: int
     width: int
     groups: int
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
+    over: Window
     rows: int
     columns: int
     held: int
@@ -40,33 +39,26 @@ class Window(Unit):
     name: ClassVar[str] = "window"
 
     @classmethod
-    def front(cls, node: Node, lanes: int, by_channel: bool) -> Window | None:
+    def front(cls, node: Node, lanes: int, by_channel: bool) -> SlidingWindow | None:
         """The window in front of a convolution or pool, in tokens of `lanes` channels; None where it takes the data as
         they are.
         """
         if not slides(node):
             return None
-        data, op = node.inputs[0].type, node.op
-        kernel = _plane(kernel_of(node))
-        (height, width), (rows, columns) = _plane(data.shape[2:]), _plane(node.output.type.shape[2:])
-        strides, dilations = _plane(op.strides), _plane(op.dilations)
-        held = held_rows(height, kernel[0], strides[0], dilations[0])
-        sizes = height, width, data.shape[1] // lanes, kernel, strides, dilations, rows, columns, held
-        return cls(*sizes, lanes, parts.width(data.format), by_channel)
+        data, over = node.inputs[0].type, Window.of(node).plane()
+        (height, width), (rows, columns) = plane(data.shape[2:]), plane(node.output.type.shape[2:])
+        held = min(height, over.extent[0] + over.strides[0])
+        sizes = height, width, data.shape[1] // lanes, over, rows, columns, held, lanes
+        return cls(*sizes, parts.width(data.format), by_channel)
 
     @property
     def lanes(self) -> tuple[int, int]:
         return self.simd, self.simd
 
     @property
-    def reach(self) -> tuple[int, int]:
-        """Rows and columns between the first and the last element of a window."""
-        return self.dilations[0] * (self.kernel[0] - 1), self.dilations[1] * (self.kernel[1] - 1)
-
-    @property
     def tokens(self) -> int:
         """Of all windows."""
-        return self.rows * self.columns * math.prod(self.kernel) * self.groups
+        return self.rows * self.columns * self.over.size * self.groups
 
     @property
     def cycles(self) -> int:
@@ -80,14 +72,15 @@ class Window(Unit):
         r(j) - r(j-1) reads, the last in the write's iteration.
         """
         total = self.height * self.width * self.groups
-        per_place = math.prod(self.kernel) * self.groups
-        columns = np.arange(self.columns)
+        per_place = self.over.size * self.groups
+        stride, (high, wide) = self.over.strides[0], self.over.extent
+        columns = np.arange(self.columns) * self.over.strides[1]
         before, counts = 0, []
         for row in range(self.rows):
-            top = row * self.strides[0]
+            top = row * stride
             room = min(total, (top + self.held) * self.width * self.groups)
-            last = (top + self.reach[0]) * self.width + columns * self.strides[1] + self.reach[1]
-            need = np.repeat((last + 1) * self.groups, per_place)
+            last = (top + high - 1) * self.width + columns + wide
+            need = np.repeat(last * self.groups, per_place)
             steps = np.arange(1, len(need) + 1)
             free = np.maximum.accumulate(np.maximum(need - steps, before)) + steps
             found = np.minimum(free, np.maximum(room, need))
@@ -107,13 +100,9 @@ class Window(Unit):
     def parts(self) -> Part:
         """The buffer, and the counters of reader and writer."""
         buffer = parts.Fifo(self.held * self.width * self.groups, self.simd * self.number)
-        return parts.beside(buffer, parts.counters(self.height, self.width, *self.kernel, self.groups))
+        return parts.beside(buffer, parts.counters(self.height, self.width, *self.over.kernel, self.groups))
 
 
 @lru_cache(maxsize=4096)
-def _cycles(window: Window) -> int:
+def _cycles(window: SlidingWindow) -> int:
     return window.traffic().iterations
-
-
-def _plane(values: tuple[int, ...], one: int = 1) -> tuple[int, int]:
-    return (values[0], values[1]) if len(values) == 2 else (one, values[0])

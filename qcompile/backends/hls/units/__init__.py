@@ -17,7 +17,7 @@ VIEWS: dict[type[units.Unit], Callable[[Context, Stage], View]] = {
     units.Pool: pool,
     units.Requant: mapped,
     units.Multiply: multiplied,
-    units.Window: window,
+    units.SlidingWindow: window,
     units.Pad: bordered,
     units.Concat: concatenated,
     units.Buffered: buffered,

@@ -31,8 +31,8 @@ class Window(View):
 
 def window(c: Context, stage: Stage) -> Window:
     w = stage.unit
-    assert isinstance(w, hardware.Window)
-    sizes = (w.height, w.width, w.groups, *w.kernel, *w.strides, *w.dilations, w.held, w.cycles)
+    assert isinstance(w, hardware.SlidingWindow)
+    sizes = (w.height, w.width, w.groups, *w.over.numbers, w.held, w.cycles)
     return Window(sizes, w.by_channel, c.lanes(stage.inputs[0]), w.held * w.width * w.groups)
 
 
