@@ -69,7 +69,7 @@ def explain(
         with np.errstate(all="ignore"):
             made = RULES[type(node.op)](node, operands)
         values[node.output.name] = made
-        decider = (node, operands) if isinstance(node.op, (ops.Quantize, ops.Count, ops.Round)) else None
+        decider = (node, operands) if node.op.decides else None
         if isinstance(node.op, ops.Affine):  # QuantizeLinear: from the values of a quantizer to its codes
             before = deciders.get(node.inputs[0].name)
             decider = before if before and before[0].origin == node.origin else None
@@ -294,10 +294,10 @@ def _product(
 @_rule(ops.Conv)
 def _conv(node: Node, x: list[Near]) -> Near:
     op: ops.Conv = node.op
-    outs, depth, *kernel = node.inputs[1].type.shape
+    outs, depth, *kernel = node.weights.type.shape
 
     def product(a: np.ndarray, w: np.ndarray) -> np.ndarray:
-        w = np.broadcast_to(w, (len(w), *node.inputs[1].type.shape))
+        w = np.broadcast_to(w, (len(w), *node.weights.type.shape))
         rows = w[0].reshape(op.groups, outs // op.groups, depth, -1)
         total: Any = 0.0
         for k, part in enumerate(kernels.taps(a, tuple(kernel), op.strides, op.dilations)):
@@ -305,7 +305,7 @@ def _conv(node: Node, x: list[Near]) -> Near:
         return np.asarray(total)
 
     data, error = (a.reshape(-1, *node.inputs[0].type.shape[1:]) for a in _full(x[0]))
-    return _product(data, error, *_full(x[1]), product, depth * int(np.prod(kernel)), (-1, *node.output.type.shape))
+    return _product(data, error, *_full(x[1]), product, node.terms, (-1, *node.output.type.shape))
 
 
 def _full(x: Near) -> tuple[np.ndarray, np.ndarray]:
@@ -371,7 +371,7 @@ def _max_pool(node: Node, x: list[Near]) -> Near:
 @_rule(ops.SumPool)
 def _sum_pool(node: Node, x: list[Near]) -> Near:
     value, error = _full(x[0])
-    size = _windows(node, np.abs(value), np.sum) * int(np.prod(node.op.kernel)) * U
+    size = _windows(node, np.abs(value), np.sum) * node.terms * U
     return Near(_windows(node, value, np.sum), _windows(node, error, np.sum) + size)
 
 

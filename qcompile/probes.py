@@ -87,7 +87,7 @@ def _numbers(
 
 def _is_windowed(users: list[tuple[Node, int]]) -> bool:
     """A convolution's proof takes the ends of a channel, which single places may not have."""
-    return any(isinstance(node.op, ops.WINDOWED) for node, _ in users)
+    return any(node.op.windowed for node, _ in users)
 
 
 def _snapped(value: Value, units: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def _chosen(
             factors = node.op.coeffs.data[operand][node.op.index.data]
             up = np.broadcast_to(factors * sign > 0, node.output.type.shape)
             up = up if up.shape == value.type.shape else np.full(value.type.shape, sign > 0)
-        elif fixed is not None and k < 2 and isinstance(node.op, (ops.MatMul, ops.Conv)):
+        elif fixed is not None and k < 2 and node.op.products:
             best = np.argmax(ends.hi) if sign > 0 else np.argmin(ends.lo)
             place = tuple(int(i) for i in np.unravel_index(best, node.output.type.shape))
             yield (_for_product if isinstance(node.op, ops.MatMul) else _for_window)(

@@ -272,6 +272,25 @@ def test_verifier_names_what_is_wrong() -> None:
     assert str(caught.value) == "g: Reshape -> 'y' (node 'r' (Reshape)): cannot reshape [1, 4] to [2, 3]"
 
 
+def test_verifier_counts_operands() -> None:
+    x = ir.Value("x", ir.TensorType((1, 4)))
+    node = ir.Node(ops.MatMul(), (x,), (ir.Value("y", ir.TensorType((1, 4))),), ir.Origin("m", "y", "MatMul"))
+    with pytest.raises(qc.VerificationError, match="it has 1 operands; 2 are needed: data, weights"):
+        ir.verify(ir.Graph("g", "model", (x,), (node.output,), (node,)))
+
+
+@pytest.mark.parametrize(
+    "op", sorted({*ops.MODEL, *ops.INTEGER}, key=lambda op: op.__name__), ids=lambda op: op.__name__
+)
+def test_traits_of_an_op_fit_one_another(op: type[ops.Op]) -> None:
+    """What passes ask stands with the op: operands by name, and at most one way to make a result of many numbers."""
+    assert op.products == ("weights" in op.operands) == hasattr(op, "groups")
+    assert bool(op.products) + bool(op.gathers) + op.moves + issubclass(op, ops.Step) <= 1
+    assert (op.terms is not ops.Op.terms) == bool(op.products or op.gathers)
+    assert op.windowed == ("strides" in {f.name for f in dataclasses.fields(op)})
+    assert (op is ops.Constant) == (not op.operands)
+
+
 def test_one_function_prints() -> None:
     """`echo` and the line of progress escape what a terminal would obey; nothing else may print, nor a library."""
     prints = [

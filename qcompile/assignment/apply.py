@@ -163,7 +163,7 @@ def _with_bias(graph: Graph, plan: Plan) -> Graph:
     """The offsets of the plan behind its layers."""
     if not plan.bias:
         return graph
-    layers = {n.origin.node or n.output.name: n for n in graph.nodes if isinstance(n.op, (ops.MatMul, ops.Conv))}
+    layers = {n.origin.node or n.output.name: n for n in graph.nodes if n.op.products}
     renamed: dict[str, Value] = {}
     nodes: list[Node] = []
     for name in plan.bias:
@@ -188,5 +188,5 @@ def _with_bias(graph: Graph, plan: Plan) -> Graph:
 def channels(node: Node) -> tuple[int, ...]:
     """The shape of a parameter per output channel of a product."""
     shape = node.output.type.shape
-    axis = 1 if isinstance(node.op, ops.Conv) else len(shape) - 1
+    axis = node.op.axis_of_outputs(len(shape))
     return tuple(n if i == axis else 1 for i, n in enumerate(shape))

@@ -12,7 +12,7 @@ from qcompile.assignment.data import Data
 from qcompile.assignment.network import Change, Network, Requantize
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.tensors import tensors
-from qcompile.ir import Graph, ops
+from qcompile.ir import Graph
 
 
 def bias_offsets(graph: Graph, plan: Plan, network: Network, data: Data) -> dict[str, tuple[float, ...]]:
@@ -23,14 +23,12 @@ def bias_offsets(graph: Graph, plan: Plan, network: Network, data: Data) -> dict
     Offsets are float32, so that they are short rationals; they cost nothing, being part of the exact Map behind the
     layer.
     """
-    layers = [
-        n for n in graph.nodes if isinstance(n.op, (ops.MatMul, ops.Conv)) and n.inputs[1].name in network.weights()
-    ]
+    layers = [n for n in graph.nodes if n.op.products and n.weights.name in network.weights()]
     changes = quantized(graph, plan)
     float_values = network.run(network.start(data.x), keep=[n.output.name for n in layers])
     offsets: dict[str, tuple[float, ...]] = {}
     for node in layers:
-        name, axis = node.output.name, 2 if isinstance(node.op, ops.Conv) else len(node.output.type.shape)
+        name, axis = node.output.name, 1 + node.op.axis_of_outputs(len(node.output.type.shape))
         before = changes.pop(name, None)
         now = network.run(network.start(data.x), changes, keep=[name])[name]
         others = tuple(a for a in range(now.ndim) if a != axis)

@@ -181,9 +181,7 @@ class _Builder:
         integer = lowered(self.graph, self.choice(index, weights), self.target)
         out = []
         for node in integer.nodes:
-            if isinstance(node.op, ops.Constant) or (
-                isinstance(node.op, (ops.MatMul, ops.Conv)) and walk.weights_of(integer, node) is not None
-            ):
+            if isinstance(node.op, ops.Constant) or (node.op.products and walk.weights_of(integer, node) is not None):
                 continue
             unit, cost = (
                 self.folds.variable_of.get(node.output.name),
@@ -260,7 +258,7 @@ class _Builder:
         """
         plan = self.choice(max(self.formats) - 1)
         integer = lowered(self.graph, plan, self.target)
-        layers = [n for n in self.graph.nodes if isinstance(n.op, (ops.MatMul, ops.Conv))]
+        layers = [n for n in self.graph.nodes if n.op.products]
         named = {n.output.name: n for n in integer.nodes}
         for done, layer in enumerate(layers, 1):
             node = named.get(layer.output.name)

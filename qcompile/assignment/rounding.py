@@ -105,11 +105,7 @@ def _float_values(study: Study) -> Mapping[str, np.ndarray]:
 def _layers(study: Study, graph: Graph) -> list[tuple[Node, Tensor]]:
     """Layers whose weights take a format and can be rounded by learning."""
     by_value = {t.value: t for t in study.weights}
-    found = [
-        (n, by_value[n.inputs[1].name])
-        for n in graph.nodes
-        if isinstance(n.op, (ops.MatMul, ops.Conv)) and len(n.inputs) > 1 and n.inputs[1].name in by_value
-    ]
+    found = [(n, by_value[n.weights.name]) for n in graph.nodes if n.op.products and n.weights.name in by_value]
     return [(n, t) for n, t in found if len(t.shape) == 2 or (len(t.shape) > 2 and not isinstance(n.op, ops.MatMul))]
 
 

@@ -129,8 +129,7 @@ def _narrow(node: Node) -> Format | None:
 def _output_axis(user: Node, value: Value) -> int | None:
     """The axis of a weight along which scales may differ without touching the sum."""
     rank = len(value.type.shape)
-    if isinstance(user.op, ops.Conv):
-        return 0
-    if isinstance(user.op, ops.MatMul) and rank >= 2:
-        return rank - 1 if user.inputs[-1].name == value.name else rank - 2
-    return None
+    if not user.op.products or rank < 2:
+        return None
+    weights = user.op.windowed or user.weights.name == value.name
+    return int(user.op.weight_axis(rank)) if weights else rank - 2

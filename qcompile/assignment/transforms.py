@@ -54,9 +54,9 @@ def fold_bn(graph: Graph) -> Graph:
 
 def _float_weight(graph: Graph, node: Node) -> Node | None:
     """The constant operand of a layer with output channels, if nothing quantized it and only this layer uses it."""
-    if not isinstance(node.op, (ops.Conv, ops.MatMul)) or len(node.inputs[1].type.shape) < 2:
+    if not node.op.products or len(node.weights.type.shape) < 2:
         return None
-    source = maker(graph, node.inputs[1], ops.Constant)
+    source = maker(graph, node.weights, ops.Constant)
     if source is None or source.output.type.format is not None:
         return None
     return source if only_reader(graph, source.output) else None
@@ -64,7 +64,7 @@ def _float_weight(graph: Graph, node: Node) -> Node | None:
 
 def _axis(node: Node) -> int:
     """The axis of a layer's output that its channels lie along."""
-    return 1 if isinstance(node.op, ops.Conv) else len(node.output.type.shape) - 1
+    return int(node.op.axis_of_outputs(len(node.output.type.shape)))
 
 
 def _channel_chain(graph: Graph, node: Node) -> tuple[list[Node], Param, Param]:
@@ -98,8 +98,8 @@ def _along(factor: Param, node: Node) -> Param:
     """A factor per channel of a layer's output as one along the output axis of its weights."""
     if factor.is_scalar:
         return Param((), factor.values)
-    rank = len(node.inputs[1].type.shape)
-    place = 0 if isinstance(node.op, ops.Conv) else rank - 1
+    rank = len(node.weights.type.shape)
+    place = node.op.weight_axis(rank)
     return Param(tuple(len(factor.values) if i == place else 1 for i in range(rank)), factor.values)
 
 
@@ -170,7 +170,7 @@ def equalize(graph: Graph) -> Graph:
     for pair in pairs:
         s = [Fraction(float(np.float32(2.0**v))) for v in logs[pair.first.output.name].tolist()]
         inverse = Param(_channel_shape(pair.first), tuple(1 / v for v in s))
-        first, second = (graph.producers[n.inputs[1].name] for n in (pair.first, pair.second))
+        first, second = (graph.producers[n.weights.name] for n in (pair.first, pair.second))
         new[first.output.name] = _scaled(current(first), _along(inverse, pair.first))
         new[second.output.name] = _scaled(current(second), _input_factor(pair, s))
         factor, value = inverse, pair.first.output
@@ -191,13 +191,11 @@ def _pair(graph: Graph, first: Node) -> _Pair | None:
     ids = Param(shape, tuple(Fraction(i + 1) for i in range(max(shape))))
     at, path = first, list[Node]()
     while (node := _only_user(graph, at)) is not None:
-        if isinstance(node.op, (ops.Conv, ops.MatMul)):
+        if node.op.products:
             if _float_weight(graph, node) is None or node.inputs[0].name != at.output.name:
                 return None
-            rank, axis = (
-                len(at.output.type.shape),
-                1 if isinstance(node.op, ops.Conv) else len(at.output.type.shape) - 1,
-            )
+            rank = len(at.output.type.shape)
+            axis = node.op.axis_of_outputs(rank)  # inputs lie as outputs do
             if not ids.flat(tuple(a for a in range(rank) if a != axis), rank):
                 return None
             size = at.output.type.shape[axis]
@@ -214,18 +212,16 @@ def _pair(graph: Graph, first: Node) -> _Pair | None:
 def _through(node: Node, factor: Param, shape: tuple[int, ...]) -> Param | None:
     """A positive factor behind a node as it was in front of it, or None where it does not pass."""
     op = node.op
-    if isinstance(op, (ops.Affine, ops.Leaky)):
+    if op.piecewise:
         return factor if not isinstance(op, ops.Affine) or all(m >= 0 for m in op.mul.values) else None
-    if isinstance(op, ops.Clip):
-        return factor
     if isinstance(op, (ops.Reshape, ops.Transpose, ops.Take)):
         return factor.rearrange(shape, rearrange(op))
     if isinstance(op, ops.Pad):
         fits = op.value is None or not any(op.value.values)
         return factor if fits and factor.flat(padded_axes(op), len(shape)) else None
-    if isinstance(op, (ops.MaxPool, ops.SumPool)):
+    if isinstance(op, ops.Pool):
         return factor if factor.flat(range(2, len(shape)), len(shape)) else None
-    if isinstance(op, (ops.ReduceSum, ops.ReduceMax)) and factor.flat(op.axes, len(shape)):
+    if isinstance(op, ops.Reduce) and factor.flat(op.axes, len(shape)):
         if op.keepdims or factor.is_scalar:
             return factor
         array = factor.aligned(len(shape))
@@ -248,7 +244,7 @@ def _conjugated(op: object, factor: Param) -> object:
 
 def _magnitudes(graph: Graph, node: Node) -> np.ndarray:
     """|weights| as (inputs, outputs, rest): of a depthwise layer and its kin, the inputs of every group in turn."""
-    w = np.abs(constant(graph.producers[node.inputs[1].name]).float64()[0])
+    w = np.abs(constant(graph.producers[node.weights.name]).float64()[0])
     if isinstance(node.op, ops.MatMul):
         return w.reshape(-1, *w.shape[-2:]).max(axis=0)[:, :, None]
     groups, outs = node.op.groups, w.shape[0]
@@ -283,7 +279,7 @@ def _balanced(graph: Graph, pairs: list[_Pair]) -> dict[str, np.ndarray]:
 def _input_factor(pair: _Pair, s: list[Fraction]) -> Param:
     """Factors along the inputs of the second layer's weights."""
     node = pair.second
-    shape = node.inputs[1].type.shape
+    shape = node.weights.type.shape
     values = [s[i] for i in pair.ids.tolist()]
     if isinstance(node.op, ops.MatMul):
         return Param(tuple(n if i == len(shape) - 2 else 1 for i, n in enumerate(shape)), tuple(values))

@@ -75,8 +75,8 @@ def summary(design: Design, output: str) -> None:
     from qcompile.ir.walk import weights_of
 
     rows = []
-    for node in design.graph.nodes:
-        if isinstance(node.op, (ops.Constant, *ops.STRUCTURAL)):
+    for node in design.graph.computed:
+        if node.op.moves:
             continue
         weights = weights_of(design.graph, node)
         held = None if weights is None else weights.output.type

@@ -57,9 +57,8 @@ def inspect(model: str, as_json: bool, **options: Any) -> None:
 
 def _in_float(model: Any) -> bool:
     """Whether nothing in a model says which numbers the hardware has."""
-    from qcompile.ir import ops
 
-    return not any(isinstance(n.op, (ops.Quantize, ops.Round, ops.Count)) for n in model.graph.nodes)
+    return not any(n.op.decides for n in model.graph.nodes)
 
 
 def _inspection(model: Any, design: Any, problem: Any) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def of_loops(graph: Graph, device: Device) -> Estimate:
     fabric = hw.fabric(device)
     layers = []
     for node in graph.nodes:
-        if not isinstance(node.op, (ops.Constant, ops.Reshape)):
+        if node.inputs and not isinstance(node.op, ops.Reshape):
             unit = Buffered.rolled(node, graph)
             cost = price(unit.parts(), fabric)
             layers.append(layer_cost(graph, node, replace(cost, latency=unit.cycles, interval=max(1, unit.cycles))))

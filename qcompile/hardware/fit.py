@@ -301,7 +301,7 @@ def undominated(layer: Choices, cycles: int) -> np.ndarray:
 
 def choices(graph: Graph, device: Device) -> list[Choices]:
     """All foldings of the layers that can be folded: matrix-vector units, depthwise units, pools."""
-    constants = {n.output.name for n in graph.nodes if isinstance(n.op, ops.Constant)}
+    constants = graph.constants
     fabric = hw.fabric(device)
     nodes = (n for n in graph.nodes if not all(v.name in constants for v in n.inputs))
     return [_layer(graph, n, fabric) for n in nodes if unit_of(n, graph).accumulates]

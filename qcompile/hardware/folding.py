@@ -9,7 +9,7 @@ from qcompile.errors import QCompileError
 from qcompile.hardware.network import fullest
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units import Buffered, Unit, unit_of
-from qcompile.ir import Graph, Node, ops
+from qcompile.ir import Graph, Node
 
 
 def foldings(graph: Graph, text: str) -> dict[str, Folding]:
@@ -18,7 +18,7 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
     """
     if text == "min":
         return {}
-    units = {n.output.name: (n, unit_of(n, graph)) for n in graph.nodes if not isinstance(n.op, ops.Constant)}
+    units = {n.output.name: (n, unit_of(n, graph)) for n in graph.computed}
     if text == "full":
         return {
             name: fullest(graph, n)

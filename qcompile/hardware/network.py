@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from qcompile import parts
 from qcompile.errors import QCompileError
 from qcompile.hardware.order import permutation, stream_shape
-from qcompile.hardware.site import Folding, groups_of
+from qcompile.hardware.site import Folding
 from qcompile.hardware.units import (
     Buffered,
     Fork,
@@ -133,8 +133,8 @@ def uses(graph: Graph, value: Value, alias: Mapping[str, str]) -> int:
 
 def _renamed(graph: Graph, names: set[str]) -> set[str]:
     found: set[str] = set()
-    for node in graph.nodes:
-        if _free(node) and not isinstance(node.op, ops.Constant) and node.inputs[0].name in names | found:
+    for node in graph.computed:
+        if _free(node) and node.inputs[0].name in names | found:
             found.add(node.output.name)
     return found
 
@@ -180,7 +180,6 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
     folded least.
     """
     b = _Builder(graph, foldings)
-    constants = {n.output.name for n in graph.nodes if isinstance(n.op, ops.Constant)}
     merged: set[str] = set()
     for port in graph.inputs:
         value = port_value(graph, port)[0]
@@ -189,10 +188,10 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
         b.stages.append(Stage(Input(b.streams[index].tokens, b.streams[index].bits), (), (index,)))
         b.give(value, index)
     merged |= {v.name for v in graph.outputs if port_value(graph, v)[0] is not v}
-    for node in graph.nodes:
-        if node.output.name in merged or isinstance(node.op, ops.Constant):
+    for node in graph.computed:
+        if node.output.name in merged:
             continue
-        if all(v.name in constants for v in node.inputs):
+        if all(v.name in graph.constants for v in node.inputs):
             raise QCompileError("a result of constants alone is no process", str(node.origin), "fold it when exporting")
         if _free(node):
             b.alias[node.output.name] = b.root(node.inputs[0])
@@ -204,7 +203,7 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
         _add(b, node, after)
     for port in graph.outputs:
         value = port_value(graph, port)[0]
-        if value.name in constants and b.root(value) not in b.waiting:
+        if value.name in graph.constants and b.root(value) not in b.waiting:
             made = b.stream(value, 1)
             source = graph.producers[value.name]
             b.stages.append(Stage(Buffered.of(source, graph, Folding()), (), (made,), source))
@@ -339,5 +338,5 @@ def with_window(node: Node, unit: Unit) -> tuple[Unit, ...]:
     """The unit of a node, behind the window whose tokens it takes where it does not take the data as they are."""
     if not unit.accumulates:
         return (unit,)
-    window = SlidingWindow.front(node, unit.lanes[0], not isinstance(unit, MatVec) or groups_of(node) > 1)
+    window = SlidingWindow.front(node, unit.lanes[0], not isinstance(unit, MatVec) or node.op.groups > 1)
     return (unit,) if window is None else (window, unit)

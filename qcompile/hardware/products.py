@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from qcompile.hardware.site import terms
 from qcompile.ir import Graph, Node, ops
 
 UNROLLED = 200_000  # multiplications beyond which `parallel` cannot be meant for hardware
@@ -14,17 +13,15 @@ def multiplications(graph: Graph) -> int:
 
 
 def _products(node: Node) -> int:
-    if isinstance(node.op, (ops.MatMul, ops.Conv)):
-        return node.output.type.size * terms(node)
+    if node.op.products:
+        return node.output.type.size * node.terms
     return node.output.type.size if isinstance(node.op, ops.Mul) else 0
 
 
 def rolled(graph: Graph) -> bool:
     """Whether the layers stay loops: convolutional networks for whose planes unrolling makes no sense."""
-    windowed = any(isinstance(n.op, (*ops.WINDOWED, ops.Pad)) for n in graph.nodes)
-    largest = max(
-        v.type.size for v in (*graph.inputs, *(n.output for n in graph.nodes if not isinstance(n.op, ops.Constant)))
-    )
+    windowed = any(n.op.windowed or isinstance(n.op, ops.Pad) for n in graph.nodes)
+    largest = max(v.type.size for v in (*graph.inputs, *(n.output for n in graph.computed)))
     return windowed and max(multiplications(graph), largest) > UNROLLED
 
 

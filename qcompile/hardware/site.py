@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from qcompile.ir import Graph, Node, Value, ops
+from qcompile.ir import Graph, Node, Value
 from qcompile.ir.walk import constant_place, weights_of
 from qcompile.ir.window import Window
 
@@ -48,7 +47,7 @@ def rows_of(s: Site) -> tuple[np.ndarray, int]:
     """Weights as (rows, terms of a row), and at how many places of the output each row is computed."""
     assert s.weights is not None
     w = s.weights
-    if isinstance(s.node.op, ops.Conv):
+    if s.node.op.windowed:
         rows = w.reshape(w.shape[0], -1)
     elif s.constant == 1:
         rows = w.reshape(-1, 1).T if w.ndim == 1 else np.swapaxes(w, -1, -2).reshape(-1, w.shape[-2])
@@ -57,25 +56,8 @@ def rows_of(s: Site) -> tuple[np.ndarray, int]:
     return rows, s.node.output.type.size // max(1, rows.shape[0])
 
 
-def terms(node: Node) -> int:
-    """Products of one output of a MatMul or Conv; numbers that a pool or sum takes together."""
-    op = node.op
-    if isinstance(op, ops.MatMul):
-        return node.inputs[0].type.shape[-1]
-    if isinstance(op, ops.Conv):
-        return math.prod(node.inputs[1].type.shape[1:])
-    if isinstance(op, (ops.SumPool, ops.MaxPool)):
-        return Window.of(node).size
-    return max(1, node.inputs[0].type.size // max(1, node.output.type.size))
-
-
-def groups_of(node: Node) -> int:
-    """Groups of channels that have weights of their own; they follow one another in a matrix-vector unit."""
-    return node.op.groups if isinstance(node.op, ops.Conv) else 1
-
-
 def slides(node: Node) -> bool:
     """Whether a unit reads windows: a matrix product, and windows of one element at every place, take the data as they
     are.
     """
-    return not isinstance(node.op, ops.MatMul) and Window.of(node).moves
+    return node.op.windowed and Window.of(node).moves

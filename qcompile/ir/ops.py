@@ -1,23 +1,62 @@
 """The op vocabulary. An op is a frozen dataclass; its fields are its attributes, all typed and final.
 
+What passes ask about an op stands with it as traits (see `Op`): which operand the weights are, whether it only moves
+elements, how many numbers one result is made of.
+
 Scalar steps (`Step`) act on every element alike or by parameters that broadcast. In a model graph a step is a node; in
 an integer graph a `Map` composes several of them into one function from accumulators to codes.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import ClassVar, Literal
 
 from qcompile.formats import Format, Overflow, Rounding
 from qcompile.ir.types import ONE, ZERO, Array, Param, Shape
+
+Gathers = Literal["sum", "max"] | None
+
+
+class Op:
+    """Traits of an op, and the names of its operands.
+
+    operands: their names in their order; `variadic`: any number of the one that is named.
+    products: its results are sums of products of `data` and `weights`.
+    moves: elements of the result are elements of the data, at other places; none is computed.
+    windowed: it looks through windows of the spatial axes (see `Window.of`).
+    gathers: how elements of the data become one result: "sum", "max", or not at all.
+    Of scalar steps: decides: neighbouring numbers may have results far apart. whole: its results are integers.
+    piecewise: it is linear between a few points.
+    """
+
+    operands: ClassVar[tuple[str, ...]] = ("data",)
+    variadic: ClassVar[bool] = False
+    products: ClassVar[bool] = False
+    moves: ClassVar[bool] = False
+    windowed: ClassVar[bool] = False
+    gathers: ClassVar[Gathers] = None
+    decides: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+    piecewise: ClassVar[bool] = False
+
+    @property
+    def makes(self) -> Format | None:
+        """The format of its results, where the op decides it."""
+        return None
+
+    def terms(self, *shapes: Shape) -> int:
+        """How many numbers, products of operands of `shapes` or elements of the data, one result is made of."""
+        return 1
+
 
 # --- scalar steps -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Op):
     """A function of one real number."""
 
 
@@ -28,6 +67,8 @@ class Affine(Step):
     mul: Param = ONE
     add: Param = ZERO
 
+    piecewise: ClassVar[bool] = True
+
 
 @dataclass(frozen=True)
 class Clip(Step):
@@ -36,6 +77,8 @@ class Clip(Step):
     lo: Param | None = None
     hi: Param | None = None
 
+    piecewise: ClassVar[bool] = True
+
 
 @dataclass(frozen=True)
 class Leaky(Step):
@@ -43,12 +86,17 @@ class Leaky(Step):
 
     slope: Param
 
+    piecewise: ClassVar[bool] = True
+
 
 @dataclass(frozen=True)
 class Round(Step):
     """To an integer; the result is a real number and keeps no format."""
 
     rounding: Rounding
+
+    decides: ClassVar[bool] = True
+    whole: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -65,6 +113,9 @@ class Count(Step):
 
     thresholds: Param
 
+    decides: ClassVar[bool] = True
+    whole: ClassVar[bool] = True
+
 
 @dataclass(frozen=True)
 class Quantize(Step):
@@ -78,6 +129,12 @@ class Quantize(Step):
     rounding: Rounding = Rounding.ROUND
     overflow: Overflow = Overflow.SATURATE
 
+    decides: ClassVar[bool] = True
+
+    @property
+    def makes(self) -> Format:
+        return self.format
+
     def to_codes(self) -> Affine:
         """The step from its values to its codes as numbers: value / unit + zero point."""
         return Affine(self.scale.map(lambda s: 1 / (s * Fraction(2) ** self.format.unit)), self.zero_point)
@@ -87,7 +144,7 @@ class Quantize(Step):
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Op):
     """units of the output type's format (decoded codes). reloadable: others of that format may take their place in the
     finished hardware.
     """
@@ -95,9 +152,11 @@ class Constant:
     units: Array
     reloadable: bool = False
 
+    operands: ClassVar[tuple[str, ...]] = ()
+
 
 @dataclass(frozen=True)
-class MatMul:
+class MatMul(Op):
     """numpy.matmul of two tensors. Integer dialect: exact products and sums of units (zero points not subtracted).
 
     drop: integer dialect, a narrower accumulator that the user asked for: every product is floor(product / 2**drop).
@@ -105,37 +164,63 @@ class MatMul:
 
     drop: int = 0
 
+    operands: ClassVar[tuple[str, ...]] = ("data", "weights")
+    products: ClassVar[bool] = True
+    groups: ClassVar[int] = 1  # as of a Conv: all outputs see all inputs
+
+    def terms(self, *shapes: Shape) -> int:
+        return shapes[0][-1]
+
+    def axis_of_outputs(self, rank: int) -> int:
+        """Of the results, whose rank is given: along which the outputs of a layer follow one another."""
+        return rank - 1
+
+    def weight_axis(self, rank: int) -> int:
+        """The same of the weights."""
+        return rank - 1
+
 
 @dataclass(frozen=True)
-class Mul:
+class Mul(Op):
     """Product of two data tensors, with broadcasting. Integer dialect: of units."""
 
+    operands: ClassVar[tuple[str, ...]] = ("a", "b")
+
 
 @dataclass(frozen=True)
-class Reshape:
+class Reshape(Op):
     shape: Shape
 
+    moves: ClassVar[bool] = True
+
 
 @dataclass(frozen=True)
-class Transpose:
+class Transpose(Op):
     perm: Shape
 
+    moves: ClassVar[bool] = True
+
 
 @dataclass(frozen=True)
-class Concat:
+class Concat(Op):
     axis: int
 
+    variadic: ClassVar[bool] = True
+    moves: ClassVar[bool] = True
+
 
 @dataclass(frozen=True)
-class Take:
+class Take(Op):
     """Constant index along one axis (Slice, Split, Gather with constant indices)."""
 
     axis: int
     indices: tuple[int, ...]
 
+    moves: ClassVar[bool] = True
+
 
 @dataclass(frozen=True)
-class Pad:
+class Pad(Op):
     """A border of constants: `before`, `after` per axis, and `interior` of them between neighbouring elements
     (ConvTranspose).
 
@@ -150,7 +235,7 @@ class Pad:
 
 
 @dataclass(frozen=True)
-class Conv:
+class Conv(Op):
     """y[n, o] = sum over c, k of x[n, c, strides * place + dilations * k] * w[o, c, k]; 1 or 2 spatial axes, no padding
     (see `Pad`).
     """
@@ -160,55 +245,90 @@ class Conv:
     groups: int = 1
     drop: int = 0  # as for MatMul
 
+    operands: ClassVar[tuple[str, ...]] = ("data", "weights")
+    products: ClassVar[bool] = True
+    windowed: ClassVar[bool] = True
+
+    def terms(self, *shapes: Shape) -> int:
+        return math.prod(shapes[1][1:])
+
+    def axis_of_outputs(self, rank: int) -> int:
+        """Of the results, whose rank is given: along which the outputs of a layer follow one another."""
+        return 1
+
+    def weight_axis(self, rank: int) -> int:
+        """The same of the weights."""
+        return 0
+
 
 @dataclass(frozen=True)
-class SumPool:
-    """Sum over windows of the spatial axes (an average is this and a factor)."""
+class Pool(Op):
+    """What is made of windows of the spatial axes, channel by channel."""
 
     kernel: Shape
     strides: Shape
     dilations: Shape
 
+    windowed: ClassVar[bool] = True
+
+    def terms(self, *shapes: Shape) -> int:
+        return math.prod(self.kernel)
+
+
+class SumPool(Pool):
+    """Sum over windows (an average is this and a factor)."""
+
+    gathers: ClassVar[Gathers] = "sum"
+
+
+class MaxPool(Pool):
+    """Maximum over windows."""
+
+    gathers: ClassVar[Gathers] = "max"
+
 
 @dataclass(frozen=True)
-class MaxPool:
-    """Maximum over windows of the spatial axes."""
-
-    kernel: Shape
-    strides: Shape
-    dilations: Shape
-
-
-@dataclass(frozen=True)
-class ReduceSum:
-    """Sum over axes, kept with size 1 or removed."""
+class Reduce(Op):
+    """What is made of all elements along axes, which are kept with size 1 or removed."""
 
     axes: Shape
     keepdims: bool
 
+    def terms(self, *shapes: Shape) -> int:
+        return math.prod(shapes[0][a] for a in self.axes)
+
+
+class ReduceSum(Reduce):
+    """Sum over axes."""
+
+    gathers: ClassVar[Gathers] = "sum"
+
+
+class ReduceMax(Reduce):
+    """Maximum over axes."""
+
+    gathers: ClassVar[Gathers] = "max"
+
 
 @dataclass(frozen=True)
-class ReduceMax:
-    """Maximum over axes, kept with size 1 or removed."""
-
-    axes: Shape
-    keepdims: bool
-
-
-@dataclass(frozen=True)
-class ArgMax:
+class ArgMax(Op):
     """Index of the maximum along one axis; of equal ones the first, or the last."""
 
     axis: int
     keepdims: bool
     last: bool = False
 
+    gathers: ClassVar[Gathers] = "max"
+
+    def terms(self, *shapes: Shape) -> int:
+        return shapes[0][self.axis]
+
 
 # --- model dialect only -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class BatchNorm:
+class BatchNorm(Op):
     """gamma * (x - mean) / sqrt(var + epsilon) + beta; parameters broadcast against the tensor."""
 
     gamma: Param
@@ -219,12 +339,14 @@ class BatchNorm:
 
 
 @dataclass(frozen=True)
-class Add:
+class Add(Op):
     """Sum of two data tensors, with broadcasting."""
+
+    operands: ClassVar[tuple[str, ...]] = ("a", "b")
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(Op):
     """Along one axis; log: LogSoftmax."""
 
     axis: int
@@ -304,7 +426,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Map:
+class Map(Op):
     """out = last step of `steps` applied to A = sum_i coeffs[i] * acc_i, element by element.
 
     index: row of the parameters for each element, broadcastable against the output (per tensor, channel, element or
@@ -319,6 +441,12 @@ class Map:
     steps: tuple[Step, ...]
     impl: Thresholds | MulAddShift | FloatRound | Table | None = None
 
+    variadic: ClassVar[bool] = True
+
+    @property
+    def makes(self) -> Format:
+        return self.quantize.format
+
     @property
     def quantize(self) -> Quantize:
         last = self.steps[-1]
@@ -327,7 +455,7 @@ class Map:
 
 
 @dataclass(frozen=True)
-class IntSoftmax:
+class IntSoftmax(Op):
     """Integer softmax along the last axis, defined on integers only (its own specification).
 
     d = min((max(a) - a) * mul >> shift, len(table) - 1); e = table[d]; out = floor((e * 2**frac + sum(e) // 2) /
@@ -340,11 +468,10 @@ class IntSoftmax:
     frac: int
 
 
-SCALAR: tuple[type[Any], ...] = (Affine, Clip, Leaky, Round, Func, Count, Quantize)
-STRUCTURAL: tuple[type[Any], ...] = (Reshape, Transpose, Concat, Take)
-COMPUTED: tuple[type[Any], ...] = (MatMul, Conv, Mul, SumPool, ReduceSum, IntSoftmax)
+SCALAR: tuple[type[Step], ...] = (Affine, Clip, Leaky, Round, Func, Count, Quantize)
+STRUCTURAL: tuple[type[Op], ...] = (Reshape, Transpose, Concat, Take)
+COMPUTED: tuple[type[Op], ...] = (MatMul, Conv, Mul, SumPool, ReduceSum, IntSoftmax)
 """Of the integer dialect: results with a range of their own, which a Map then brings to codes; others keep numbers."""
-WINDOWED: tuple[type[Any], ...] = (Conv, SumPool, MaxPool)
-_BOTH = (*STRUCTURAL, *WINDOWED, Constant, Pad, MatMul, Mul, ReduceSum, ReduceMax, ArgMax)
-MODEL: tuple[type[Any], ...] = (*SCALAR, *_BOTH, BatchNorm, Add, Softmax)
-INTEGER: tuple[type[Any], ...] = (*_BOTH, Map, IntSoftmax)
+_BOTH = (*STRUCTURAL, Conv, SumPool, MaxPool, Constant, Pad, MatMul, Mul, ReduceSum, ReduceMax, ArgMax)
+MODEL: tuple[type[Op], ...] = (*SCALAR, *_BOTH, BatchNorm, Add, Softmax)
+INTEGER: tuple[type[Op], ...] = (*_BOTH, Map, IntSoftmax)

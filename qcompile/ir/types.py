@@ -258,6 +258,21 @@ class Node:
     def output(self) -> Value:
         return self.outputs[0]
 
+    @property
+    def terms(self) -> int:
+        """How many products, or elements, one number of the result is made of; at least 1."""
+        return max(1, self.op.terms(*(v.type.shape for v in self.inputs)))
+
+    @property
+    def data(self) -> Value:
+        """The first operand."""
+        return self.inputs[0]
+
+    @property
+    def weights(self) -> Value:
+        """The second operand of a product, constant or not."""
+        return self.inputs[self.op.operands.index("weights")]
+
 
 @dataclass(frozen=True, repr=False)
 class Graph:
@@ -272,6 +287,16 @@ class Graph:
     @cached_property
     def producers(self) -> dict[str, Node]:
         return {v.name: n for n in self.nodes for v in n.outputs}
+
+    @cached_property
+    def constants(self) -> dict[str, Node]:
+        """What makes the constant tensors, by their names: nodes without operands."""
+        return {n.output.name: n for n in self.nodes if not n.inputs}
+
+    @cached_property
+    def computed(self) -> tuple[Node, ...]:
+        """All nodes but constants."""
+        return tuple(n for n in self.nodes if n.inputs)
 
     @cached_property
     def consumers(self) -> dict[str, list[Node]]:

@@ -192,6 +192,10 @@ def _verify_node(graph: Graph, node: Node, known: dict[str, Any], vocabulary: tu
     where = f"{graph.name}: {type(node.op).__name__} -> '{node.output.name}' ({node.origin})"
     if type(node.op) not in vocabulary:
         raise VerificationError(f"{type(node.op).__name__} is not an op of the {graph.dialect} dialect", where)
+    names = node.op.operands
+    if len(node.inputs) != len(names) and not node.op.variadic:
+        wanted = ", ".join(names) or "none"
+        raise VerificationError(f"it has {len(node.inputs)} operands; {len(names)} are needed: {wanted}", where)
     for value in node.inputs:
         if value.name not in known:
             raise VerificationError(f"input '{value.name}' is used before it is made", where)
@@ -205,12 +209,9 @@ def _verify_node(graph: Graph, node: Node, known: dict[str, Any], vocabulary: tu
         raise VerificationError(f"output has shape {list(node.output.type.shape)}, the op makes {list(shape)}", where)
     if graph.dialect == "integer" and node.output.type.format is None:
         raise VerificationError("a value of an integer graph needs a format", where)
-    if isinstance(node.op, (ops.Map, ops.Quantize)):
-        quantize = node.op.quantize if isinstance(node.op, ops.Map) else node.op
-        if quantize.format != node.output.type.format:
-            raise VerificationError(
-                f"output has format {node.output.type.format}, the op makes {quantize.format}", where
-            )
+    made = node.op.makes
+    if made is not None and made != node.output.type.format:
+        raise VerificationError(f"output has format {node.output.type.format}, the op makes {made}", where)
     for value in node.outputs:
         if value.name in known:
             raise VerificationError(f"value '{value.name}' is made twice", where)

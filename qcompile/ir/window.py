@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qcompile.ir import ops
 from qcompile.ir.types import Node, Shape
 
 
@@ -27,8 +26,7 @@ class Window:
     def of(cls, node: Node) -> Window:
         """Of a convolution, whose weights have the kernel's sizes, or of a pooling."""
         op = node.op
-        kernel = node.inputs[1].type.shape[2:] if isinstance(op, ops.Conv) else op.kernel
-        return cls(kernel, op.strides, op.dilations)
+        return cls(node.weights.type.shape[2:] if op.products else op.kernel, op.strides, op.dilations)
 
     @property
     def size(self) -> int:

@@ -230,7 +230,7 @@ class Lowering:
         """The same with integers at the last step that makes them: from few integers any function needs no more than a
         table.
         """
-        places = [i for i, s in enumerate(x.steps, 1) if isinstance(s, (ops.Round, ops.Count))]
+        places = [i for i, s in enumerate(x.steps, 1) if s.whole]
         if not places:
             return x
         e = self.plain(dataclasses.replace(x, steps=x.steps[: places[-1]]), like)
@@ -395,7 +395,7 @@ def _lossless_unit(x: Expr, like: Node) -> Param:
         return terms
     unit: Param | None = _common_unit([terms, x.offset])
     for step in x.steps:
-        if isinstance(step, (ops.Round, ops.Count)):
+        if step.whole:
             unit = ONE
         elif isinstance(step, ops.Func):
             unit = None  # irrational, until something rounds
@@ -800,8 +800,7 @@ def _reduce_sum(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     ((source, coeff),) = e.terms
     unit = _without(coeff, node)
     value = low.emit(node.op, (source,), node, node.output.name, scale=unit)
-    terms = math.prod(e.shape[a] for a in node.op.axes)
-    return Expr(node.output.type.shape, ((value, unit),), _without(e.offset, node).map(lambda v: v * terms))
+    return Expr(node.output.type.shape, ((value, unit),), _without(e.offset, node).map(lambda v: v * node.terms))
 
 
 @_rule(ops.SumPool)
@@ -809,7 +808,7 @@ def _sum_pool(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     e = _evenly(low, x[0], node, tuple(range(2, len(x[0].shape))))
     ((source, coeff),) = e.terms
     value = low.emit(node.op, (source,), node, node.output.name, scale=coeff)
-    return Expr(node.output.type.shape, ((value, coeff),), e.offset.map(lambda v: v * math.prod(node.op.kernel)))
+    return Expr(node.output.type.shape, ((value, coeff),), e.offset.map(lambda v: v * node.terms))
 
 
 @_rule(ops.Pad)

@@ -263,7 +263,7 @@ def _conv(node: Node, inputs: list[Range]) -> Range:
     op: ops.Conv = node.op
     low, high = (e.reshape(op.groups, -1, 1) for e in _by_channel(inputs[0], node.inputs[0]))
     if not np.array_equal(inputs[1].lo, inputs[1].hi):
-        return _dropped(_any_weights(node, inputs), op.drop, math.prod(node.inputs[1].type.shape[1:]))
+        return _dropped(_any_weights(node, inputs), op.drop, node.terms)
     weight = inputs[1].lo.reshape(op.groups, -1, *inputs[1].lo.shape[1:])
     taps = weight.reshape(*weight.shape[:3], -1)
     positive, negative = (
@@ -275,12 +275,12 @@ def _conv(node: Node, inputs: list[Range]) -> Range:
         ratio.plus(exact_matmul(positive, low), exact_matmul(negative, high)).reshape(shape),
         ratio.plus(exact_matmul(positive, high), exact_matmul(negative, low)).reshape(shape),
     )
-    return _dropped(exact, op.drop, math.prod(inputs[1].lo.shape[1:]))
+    return _dropped(exact, op.drop, node.terms)
 
 
 def _any_weights(node: Node, inputs: list[Range]) -> Range:
     """Every product of a convolution at its extremes."""
-    terms = math.prod(node.inputs[1].type.shape[1:])
+    terms = node.terms
     low, high = _products(Range(*map(np.asarray, inputs[0].bounds)), Range(*map(np.asarray, inputs[1].bounds)))
     ends = (np.array(terms * min(low, 0), dtype=object), np.array(terms * max(high, 0), dtype=object))
     return Range(*(fit(e, ratio.bound(e)) for e in ends))
@@ -289,7 +289,7 @@ def _any_weights(node: Node, inputs: list[Range]) -> Range:
 @_rule(ops.SumPool)
 def _sum_pool(node: Node, inputs: list[Range]) -> Range:
     low, high = _by_channel(inputs[0], node.inputs[0])
-    count = np.array(math.prod(node.op.kernel))
+    count = np.array(node.terms)
     shape = (1, -1, *[1] * len(node.op.kernel))
     return Range(ratio.times(low, count).reshape(shape), ratio.times(high, count).reshape(shape))
 

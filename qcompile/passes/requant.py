@@ -47,7 +47,7 @@ def multiply_add_shift(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.
     """
     q = op.quantize
     fixed = isinstance(q.format, FixedPoint) and q.overflow is not Overflow.WRAP
-    known = all(isinstance(s, (ops.Affine, ops.Clip, ops.Leaky)) and is_monotone(s) for s in op.steps[:-1])
+    known = all(s.piecewise and is_monotone(s) for s in op.steps[:-1])
     if not fixed or isinstance(q.format, Bipolar) or not known:
         return None
     rows = [_pieces(op, r, int(low[r]), int(high[r]), sorted(map(int, ends[r]))) for r in range(len(low))]

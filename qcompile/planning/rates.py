@@ -10,7 +10,7 @@ from qcompile.assignment.study import Study
 from qcompile.hardware.fit import Search, undominated
 from qcompile.hardware.network import follower
 from qcompile.hardware.site import Folding
-from qcompile.ir import Graph, Node, ops
+from qcompile.ir import Graph, Node
 
 MOST = 6  # foldings of one layer that a program sees, and of layers that share weights together
 
@@ -27,11 +27,7 @@ def at(cycles: int, study: Study, graph: Graph, searches: Sequence[Search]) -> F
     free = {name: [_option(integer, named[name], f) for f in foldings] for name, foldings in kept.items()}
     weights = {t.value: t.name for t in study.weights}
     owner = {
-        n.output.name: weights[v.name]
-        for n in graph.nodes
-        if isinstance(n.op, (ops.MatMul, ops.Conv))
-        for v in n.inputs
-        if v.name in weights
+        n.output.name: weights[v.name] for n in graph.nodes if n.op.products for v in n.inputs if v.name in weights
     }
     formats, options = list[int](), list[tuple[Option, ...]]()
     for group in study.variables:

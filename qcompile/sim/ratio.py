@@ -331,7 +331,7 @@ def _growth(unit: Param, step: ops.Affine) -> tuple[Fraction, Fraction]:
 def _apply_lazy(x: Lazy, step: ops.Step) -> Exact:
     if isinstance(step, ops.Quantize):
         return dequantize(resolve(x, step), step)
-    if isinstance(step, (ops.Round, ops.Count)):
+    if step.whole:
         if not x.real:
             return apply(exactly(x), step)
         if isinstance(step, ops.Round):

@@ -197,7 +197,7 @@ def _conv(node: Node, x: list[Any]) -> Ratio:
     channel.
     """
     op: ops.Conv = node.op
-    outs, depth, *kernel = node.inputs[1].type.shape
+    outs, depth, *kernel = node.weights.type.shape
     data, weight = rational(x[0], node).uniform_along(tuple(range(3, 3 + len(kernel)))), rational(x[1], node)
     factor = Param((), data.unit.values)
     if not factor.is_scalar:
@@ -216,7 +216,7 @@ def _conv(node: Node, x: list[Any]) -> Ratio:
 def _sum_pool(node: Node, x: list[Any]) -> Ratio:
     op: ops.SumPool = node.op
     data = rational(x[0], node).uniform_along(tuple(range(3, 3 + len(op.kernel))))
-    num = fit(data.num, ratio.bound(data.num) * math.prod(op.kernel))
+    num = fit(data.num, ratio.bound(data.num) * node.terms)
     return Ratio(np.add.reduce(list(taps(num, op.kernel, op.strides, op.dilations))), data.unit)
 
 

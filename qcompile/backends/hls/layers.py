@@ -110,7 +110,7 @@ def _mul(b: Builder, node: Node) -> None:
 def _reduce(b: Builder, node: Node) -> None:
     """Along one axis at a time where the axes are no neighbours."""
     x, shape, axes = node.inputs[0], list(node.inputs[0].type.shape), sorted(node.op.axes)
-    source, largest = b.kept(x), isinstance(node.op, ops.ReduceMax)
+    source, largest = b.kept(x), node.op.gathers == "max"
     lo, hi = b.known[node.output.name].bounds
     while axes:
         last = axes.pop()
@@ -156,7 +156,7 @@ def _conv(b: Builder, node: Node) -> None:
 def _pool(b: Builder, node: Node) -> None:
     source, out = b.kept(node.inputs[0]), b.local(node.output)
     sizes = (math.prod(node.inputs[0].type.shape[:2]), *_plane(node))
-    b.emit(Pool(isinstance(node.op, ops.MaxPool), sizes, source, out, b.buffered))
+    b.emit(Pool(node.op.gathers == "max", sizes, source, out, b.buffered))
 
 
 @_rule(ops.Pad)

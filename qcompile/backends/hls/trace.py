@@ -26,7 +26,7 @@ def traced(graph: Graph, known: Mapping[str, Range], network: Network | None = N
 
 
 def _of_layers(graph: Graph) -> list[Value]:
-    made = [n.output for n in graph.nodes if not isinstance(n.op, (ops.Constant, ops.Reshape))]
+    made = [n.output for n in graph.nodes if n.inputs and not isinstance(n.op, ops.Reshape)]
     return [*graph.inputs, *made]
 
 

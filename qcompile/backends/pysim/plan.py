@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -97,7 +97,7 @@ class Planner:
 
     def __init__(self, graph: Graph) -> None:
         self.ranges = ranges(graph)
-        self.constants = {n.output.name: n.op.units.data for n in graph.nodes if isinstance(n.op, ops.Constant)}
+        self.constants = {name: n.op.units.data for name, n in graph.constants.items()}
         self.shapes = {v.name: v.type.shape for v in (*graph.inputs, *(n.output for n in graph.nodes))}
         self.extra: list[Call] = []
 
@@ -117,16 +117,15 @@ class Planner:
 def plan(graph: Graph) -> Plan:
     planner = Planner(graph)
     calls: list[Call] = []
-    for node in graph.nodes:
-        if not isinstance(node.op, ops.Constant):
-            call = RULES[type(node.op)](planner, node)
-            calls += [*planner.extra, call]
-            planner.extra.clear()
+    for node in graph.computed:
+        call = RULES[type(node.op)](planner, node)
+        calls += [*planner.extra, call]
+        planner.extra.clear()
     for value in graph.outputs:
         if value.name in planner.constants:
             calls.append(Call(value.name, "constant", (planner.constants[value.name][None],)))
     inputs = tuple((v.name, storage(planner.ranges[v.name])) for v in graph.inputs)
-    tile = _tile([n for n in graph.nodes if not isinstance(n.op, ops.Constant)], [v.type.size for v in graph.inputs])
+    tile = _tile(graph.computed, [v.type.size for v in graph.inputs])
     outputs = tuple(v.name for v in graph.outputs)
     return Plan(inputs, tuple(calls), outputs, tile, _done(calls, outputs))
 
@@ -149,7 +148,7 @@ def _names(a: Any) -> list[str]:
 _CACHED, _COLUMNS = 2**18, 2**22  # numbers of an activation, and of the columns of a convolution, in one tile
 
 
-def _tile(nodes: list[Node], inputs: list[int]) -> int:
+def _tile(nodes: Sequence[Node], inputs: list[int]) -> int:
     """Vectors at once: activations stay in the cache, and the memory is bounded."""
     columns = max([_columns(n) for n in nodes if isinstance(n.op, ops.Conv)] + [1])
     return max(1, min(_CACHED // max([n.output.type.size for n in nodes] + inputs), _COLUMNS // columns))
@@ -157,8 +156,8 @@ def _tile(nodes: list[Node], inputs: list[int]) -> int:
 
 def _columns(node: Node) -> int:
     """Numbers that a convolution multiplies with its weights, for one vector."""
-    outs, depth, *kernel = node.inputs[1].type.shape
-    return node.output.type.size // outs * node.op.groups * depth * math.prod(kernel) if depth > 1 else 1
+    outs, depth = node.weights.type.shape[:2]
+    return node.output.type.size // outs * node.op.groups * node.terms if depth > 1 else 1
 
 
 @_rule(ops.MatMul)
@@ -268,7 +267,7 @@ def _pad(p: Planner, node: Node) -> Call:
 @_rule(ops.SumPool)
 def _sum_pool(p: Planner, node: Node) -> Call:
     op: ops.SumPool = node.op
-    dtype = dtype_for(math.prod(op.kernel) * _magnitude(p.ranges[node.inputs[0].name]))
+    dtype = dtype_for(node.terms * _magnitude(p.ranges[node.inputs[0].name]))
     return Call(node.output.name, "sum_pool", (p.source(node), op.kernel, op.strides, op.dilations, dtype))
 
 

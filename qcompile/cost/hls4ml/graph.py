@@ -71,13 +71,7 @@ class Walk:
         """Whether the weights of the whole network are random numbers: every layer that is large enough to tell looks
         like them.
         """
-        some = [
-            w
-            for n in self.graph.nodes
-            if isinstance(n.op, (ops.MatMul, ops.Conv))
-            for w in self.matrices(n)
-            if w.size >= ENOUGH
-        ]
+        some = [w for n in self.graph.nodes if n.op.products for w in self.matrices(n) if w.size >= ENOUGH]
         return bool(some) and all(outlier(w) < INDEPENDENT for w in some)
 
     def matrices(self, node: Node) -> Iterator[np.ndarray]:
@@ -335,7 +329,7 @@ def behind_dot(graph: Graph, name: str) -> bool:
         node.op, (ops.Quantize, ops.Affine, ops.BatchNorm, ops.Reshape, ops.Transpose)
     ):
         node = graph.producers.get(node.inputs[0].name)
-    return node is not None and isinstance(node.op, (ops.MatMul, ops.Conv))
+    return node is not None and node.op.products
 
 
 def batch_norm(walk: Walk, node: Node) -> None:

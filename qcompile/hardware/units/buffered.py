@@ -17,7 +17,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.memory import operand
-from qcompile.hardware.site import Folding, terms
+from qcompile.hardware.site import Folding
 from qcompile.hardware.units.matvec import sums
 from qcompile.hardware.units.pool import gather
 from qcompile.hardware.units.requant import Requant
@@ -168,15 +168,15 @@ def _bordered(node: Node) -> Loops:
 
 @_loops(ops.MatMul, ops.Conv)
 def _summed(node: Node) -> Loops:
-    (data, weights), count = _formats(node), max(2, terms(node))
+    (data, weights), count = _formats(node), max(2, node.terms)
     acc, size = parts.bits(node.output.type.format), node.output.type.size
-    return _in_turn(node, [(size * terms(node), size)], sums(1, count, 1, 1, data, weights, acc))
+    return _in_turn(node, [(size * node.terms, size)], sums(1, count, 1, 1, data, weights, acc))
 
 
 @_loops(ops.SumPool, ops.MaxPool, ops.ArgMax)
 def _gathered(node: Node) -> Loops:
     size = node.output.type.size
-    return _in_turn(node, [(size * terms(node), size)], _gather(node, not isinstance(node.op, ops.SumPool)))
+    return _in_turn(node, [(size * node.terms, size)], _gather(node))
 
 
 @_loops(ops.ReduceSum, ops.ReduceMax)
@@ -189,12 +189,12 @@ def _reduced(node: Node) -> Loops:
         if axis - 1 not in op.axes:
             passes.append((before, math.prod(shape)))
             before = math.prod(shape)
-    return _in_turn(node, passes, _gather(node, isinstance(op, ops.ReduceMax)))
+    return _in_turn(node, passes, _gather(node))
 
 
-def _gather(node: Node, largest: bool) -> Part:
-    one = gather(_formats(node)[0], parts.bits(node.output.type.format), largest)
-    return parts.beside(one, parts.counters(terms(node)))
+def _gather(node: Node) -> Part:
+    one = gather(_formats(node)[0], parts.bits(node.output.type.format), node.op.gathers == "max")
+    return parts.beside(one, parts.counters(node.terms))
 
 
 @_loops(ops.IntSoftmax)

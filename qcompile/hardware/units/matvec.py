@@ -15,7 +15,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.formats import Bipolar, Format, Minifloat
 from qcompile.hardware.memory import stored
-from qcompile.hardware.site import Folding, groups_of
+from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.parts import Part, product_bits, product_range, width
@@ -44,7 +44,7 @@ class MatVec(Unit):
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> MatVec | None:
         """A MatMul of two matrices, a Conv of a single sample; depthwise ones have a unit of their own."""
-        if not isinstance(node.op, (ops.MatMul, ops.Conv)) or constants_of(graph, node) != (False, True):
+        if not node.op.products or constants_of(graph, node) != (False, True):
             return None
         data, weights = node.inputs
         if not storable(weights):
@@ -62,11 +62,11 @@ class MatVec(Unit):
         formats = data.type.codes, weights.type.codes
         places = node.output.type.size // rows
         accumulator = parts.bits(node.output.type.format)
-        return cls(rows, columns, groups_of(node), places, folding.pe, folding.simd, *formats, bits, accumulator)
+        return cls(rows, columns, node.op.groups, places, folding.pe, folding.simd, *formats, bits, accumulator)
 
     @staticmethod
     def limits(node: Node) -> Folding:
-        groups = groups_of(node)
+        groups = node.op.groups
         return Folding(channels_of(node.output) // groups, node.inputs[0].type.shape[1] // groups)
 
     @staticmethod
@@ -113,7 +113,7 @@ class MatVec(Unit):
 
 def depthwise(node: Node) -> bool:
     """Whether a Conv has one filter per channel, which sees that channel alone."""
-    return 1 < node.op.groups == node.inputs[0].type.shape[1] == node.inputs[1].type.shape[0]
+    return 1 < node.op.groups == node.data.type.shape[1] == node.weights.type.shape[0]
 
 
 def storable(weights: Value) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -57,13 +56,12 @@ class Pool(Channelwise):
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> Pool | None:
         data = node.inputs[0].type if node.inputs else None
-        if not isinstance(node.op, (ops.SumPool, ops.MaxPool)) or data is None or data.shape[0] != 1:
+        if not isinstance(node.op, ops.Pool) or data is None or data.shape[0] != 1:
             return None
         channels = node.output.type.shape[1]
         places = node.output.type.size // channels
-        kernel = math.prod(node.op.kernel)
         accumulator = parts.bits(node.output.type.format)
-        return cls(channels, kernel, places, folding.pe, isinstance(node.op, ops.MaxPool), data.codes, accumulator)
+        return cls(channels, node.terms, places, folding.pe, node.op.gathers == "max", data.codes, accumulator)
 
     def parts(self) -> Part:
         return parts.Times(self.pe, gather(self.data, self.accumulator, self.largest))

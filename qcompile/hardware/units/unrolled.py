@@ -13,7 +13,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.formats import Bipolar, Format
-from qcompile.hardware.site import rows_of, site, terms
+from qcompile.hardware.site import rows_of, site
 from qcompile.hardware.units.requant import combined_bits, element
 from qcompile.ir import Graph, Node, ops
 from qcompile.parts import Part, bits, chain, product_bits, width
@@ -32,8 +32,8 @@ class Unrolled:
     def of(cls, node: Node, graph: Graph) -> Unrolled:
         """Of any node."""
         narrow = node.output.type.size * bits(node.output.type.format)
-        summing = isinstance(node.op, (ops.MatMul, ops.Conv, ops.SumPool, ops.ReduceSum))
-        registers = narrow * max(1, math.isqrt(terms(node))) if summing else narrow
+        summing = node.op.products or node.op.gathers == "sum"
+        registers = narrow * max(1, math.isqrt(node.terms)) if summing else narrow
         return cls(UNITS[type(node.op)](node, graph), registers)
 
     def parts(self) -> Part:
@@ -65,16 +65,16 @@ def _products(node: Node, graph: Graph) -> Part:
     outputs = node.output.type.size
     if s.weights is None:
         a, b = (v.type.codes for v in node.inputs)
-        count = terms(node)
+        count = node.terms
         tree = parts.Times(outputs, parts.AdderTree(count, product_bits(a, b)))
         return chain(parts.Times(outputs * count, parts.Multiplier(a, b)), tree)
     rows, places = rows_of(s)
     data = s.data.type.codes
     low, high = (0, 1) if isinstance(data, Bipolar) else parts.value_range(data)
-    groups = getattr(node.op, "groups", 1)  # groups share no inputs
     found: list[Part] = [
-        parts.Times(groups * rows.shape[1], parts.Decoder(data)),
-        parts.Beside(tuple(parts.ConstantRows(part, low, high) for part in np.split(rows, groups))),
+        parts.Times(node.op.groups * rows.shape[1], parts.Decoder(data)),
+        # Groups share no inputs.
+        parts.Beside(tuple(parts.ConstantRows(part, low, high) for part in np.split(rows, node.op.groups))),
     ]
     if isinstance(data, Bipolar):  # +1 counts as 1 and -1 as 0: the sum is twice the count less a constant
         found.append(parts.Times(len(rows), parts.Adder(bits(node.output.type.format))))
@@ -93,20 +93,20 @@ def _multiplied(node: Node, graph: Graph) -> Part:
 @_unit(ops.SumPool, ops.ReduceSum)
 def _sums(node: Node, graph: Graph) -> Part:
     data = node.inputs[0].type
-    tree = parts.AdderTree(terms(node), bits(data.format))
+    tree = parts.AdderTree(node.terms, bits(data.format))
     return chain(parts.Times(data.size, parts.Decoder(data.codes)), parts.Times(node.output.type.size, tree))
 
 
 @_unit(ops.MaxPool, ops.ReduceMax)
 def _maxima(node: Node, graph: Graph) -> Part:
-    largest = parts.Maximum(terms(node), width(node.inputs[0].type.format))
+    largest = parts.Maximum(node.terms, width(node.inputs[0].type.format))
     return parts.Times(node.output.type.size, largest)
 
 
 @_unit(ops.ArgMax)
 def _places(node: Node, graph: Graph) -> Part:
     """The index goes along with the number through every comparison."""
-    count = terms(node)
+    count = node.terms
     index = parts.Times(max(0, count - 1), parts.Mux(2, max(1, (count - 1).bit_length())))
     largest = parts.Maximum(count, width(node.inputs[0].type.format))
     return parts.Times(node.output.type.size, parts.beside(largest, index))

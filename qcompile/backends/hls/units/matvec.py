@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from qcompile.backends.hls.builder import Tensor
@@ -13,7 +12,6 @@ from qcompile.backends.hls.units.requant import Finish, finish
 from qcompile.backends.hls.units.weights import Weights, matrix, units_of, weights
 from qcompile.hardware import units as hardware
 from qcompile.hardware.network import Stage
-from qcompile.ir import ops
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class MatVec(View):
 def matvec(c: Context, stage: Stage) -> MatVec:
     node, fold, unit = node_of(stage), stage.folding, stage.unit
     assert isinstance(unit, hardware.MatVec)
-    held = weights(c, node.inputs[1], matrix(c, node, fold.pe, fold.simd))
+    held = weights(c, node.weights, matrix(c, node, fold.pe, fold.simd))
     total = c.tensor(node.output, "total")
     loops = [Loop("PLACE", "p", unit.places)]
     loops += [Loop("CHANNELS", "c", unit.groups)] if unit.groups > 1 else []
@@ -68,9 +66,9 @@ class Depthwise(View):
 
 def depthwise(c: Context, stage: Stage) -> Depthwise:
     node, pe = node_of(stage), stage.folding.pe
-    channels, terms = node.inputs[1].type.shape[0], math.prod(node.inputs[1].type.shape[2:])
-    steps = units_of(c, node.inputs[1]).reshape(channels // pe, pe, terms).transpose(0, 2, 1).reshape(-1, pe)
-    held, total = weights(c, node.inputs[1], steps), c.tensor(node.output, "total")
+    channels, terms = node.weights.type.shape[0], node.terms
+    steps = units_of(c, node.weights).reshape(channels // pe, pe, terms).transpose(0, 2, 1).reshape(-1, pe)
+    held, total = weights(c, node.weights, steps), c.tensor(node.output, "total")
     read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
     made = product(c.builder(), node, total)
     groups = channels // pe
@@ -101,8 +99,8 @@ class Pool(View):
 
 
 def pool(c: Context, stage: Stage) -> Pool:
-    node, pe, terms = node_of(stage), stage.folding.pe, math.prod(node_of(stage).op.kernel)
-    x, largest = c.tensor(node.inputs[0], "x"), isinstance(node.op, ops.MaxPool)
+    node, pe, terms = node_of(stage), stage.folding.pe, node_of(stage).terms
+    x, largest = c.tensor(node.inputs[0], "x"), node.op.gathers == "max"
     decode = None if largest else c.decoded(node.inputs[0], x, pe)
     total = c.tensor(node.inputs[0] if largest else node.output, "total")
     groups = node.output.type.shape[1] // pe

@@ -51,7 +51,7 @@ def matrix(c: Context, node: Node, pe: int, simd: int) -> np.ndarray:
     of its stream: places of the window, channels last; where channels are in groups one token of channels after the
     other, of each all places.
     """
-    w = units_of(c, node.inputs[1])
+    w = units_of(c, node.weights)
     if isinstance(node.op, ops.MatMul):
         rows = w.T
     elif node.op.groups == 1:
