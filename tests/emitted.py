@@ -8,12 +8,12 @@ ELEMENT = r"(?:ap_u?int<(\d+)>|qc::Lanes<(\d+), (\d+), \w+, \w+>::word)"
 
 
 def memories(files: Mapping[str, bytes], top: str) -> dict[str, list[int]]:
-    """Bits of the arrays that processes keep and of the memories of weights they read, by process; of the streams of
-    more than one place under "streams".
+    """Bits of the arrays that processes keep and of the memories of weights they read, by process; of the streams
+    under "streams".
     """
     source, constants = (files[f"src/{n}"].decode() for n in (f"{top}.cpp", "constants.hpp"))
     weights = {
-        name: int(w) * int(n) for w, name, n in re.findall(r"static const ap_uint<(\d+)> (\w+)\[(\d+)\]", constants)
+        name: int(w) * int(n) for w, name, n in re.findall(r"static const ap_uint<(\d+)> (w\d+)\[(\d+)\]", constants)
     }
     found: dict[str, list[int]] = {}
     for name, body in processes(source).items():
@@ -24,7 +24,7 @@ def memories(files: Mapping[str, bytes], top: str) -> dict[str, list[int]]:
         found[name] = kept + [bits for rom, bits in weights.items() if re.search(rf"\b{rom}\b", body)]
     streams = re.findall(r"hls::stream<qc::Lanes<(\d+), (\d+), \w+, \w+>::word> (s\d+);", source)
     depths = dict(re.findall(r"#pragma HLS stream variable=(s\d+) depth=(\d+)", source))
-    found["streams"] = [int(n) * int(w) * int(depths[s]) for n, w, s in streams if int(depths[s]) > 1]
+    found["streams"] = [int(n) * int(w) * int(depths[s]) for n, w, s in streams]
     return found
 
 

@@ -12,6 +12,11 @@ FORBIDDEN = {
     r"\bfloat\b|\bdouble\b": "floating point",
     r"\bgoto\b|\bwhile\b": "a loop without a static bound",
     r"^(extern \"C\" )?ap_u?int<\d+>\s+\w+\(": "an ap_ type returned by value",
+    r"\.range\([^;]*\)\s*=[^=]": "a range on the left of an assignment",
+    r"\.range\([^;]*\b[st] \*": "a range at a place that follows the token: a shift register is what it means",
+    r"\w+ sum = \w+ \?": "products added behind the accumulator, not before it",
+    r"factor=1$": "a partition that means nothing",
+    r"#pragma HLS stream .*depth=[01]$": "a stream of one place takes a token every other cycle",
     r"#pragma (HLS )?UNROLL|#pragma HLS pipeline(?! II=1$)": (
         "a pragma in another spelling than the open compiler reads"
     ),
@@ -36,7 +41,37 @@ def lint_project(folder: Path) -> list[str]:
         name = str(path.relative_to(folder))
         text = "\n".join(line.split("//")[0] for line in lines)
         found += _widths(path, folder) + _streams(name, text) + _recursions(name, text) + _pipelines(name, lines)
-    return found + _top(folder, streams) + (_buffered(folder) if streams else [])
+        found += _kernels(name, lines) if path.parent.name == "qc" else []
+    return found + _top(folder, streams) + (_buffered(folder) + _processes(folder) + _words(folder) if streams else [])
+
+
+def _kernels(name: str, lines: list[str]) -> list[str]:
+    """Every function of our headers is inlined where it is called: constants fold there, and no two calls share it."""
+    heads = [i for i, line in enumerate(lines) if re.search(r"\b(inline|static) .*\) \{$", line)]
+    return [f"{name}:{i + 1}: a kernel that is not inlined" for i in heads if lines[i + 1] != "#pragma HLS inline"]
+
+
+def _words(folder: Path) -> list[str]:
+    """A memory of which a step reads several elements has all of them in one word."""
+    found = []
+    for source in (folder / "src").glob("*.cpp"):
+        text = source.read_text()
+        for codes, together, name in re.findall(r"qc::weights<(\d+), \d+, (\d+), .*?>\((\w+),", text):
+            parts = int(codes) // int(together)
+            if parts > 1 and f"#pragma HLS array_reshape variable={name} cyclic factor={parts}\n" not in text:
+                found.append(f"{source.name}: {name} is read {parts} times a cycle")
+    return found
+
+
+def _processes(folder: Path) -> list[str]:
+    """No two processes have the same body: every one has a number of its own."""
+    found = []
+    for source in (folder / "src").glob("*.cpp"):
+        bodies = re.findall(r"^static void \w+\(.*?\{\n(.*?)^\}", source.read_text(), re.M | re.S)
+        numbers = [re.findall(r"^  QC_DISTINCT\((\d+)\);$", body, re.M) for body in bodies]
+        if any(len(n) != 1 for n in numbers) or len({n[0] for n in numbers}) != len(numbers):
+            found.append(f"{source.name}: processes without a number of their own")
+    return found
 
 
 def _buffered(folder: Path) -> list[str]:
@@ -107,24 +142,17 @@ def _pipelines(name: str, lines: list[str]) -> list[str]:
 
 def _pragmas(lines: list[str], i: int, where: str, streams: bool) -> list[str]:
     line = lines[i].strip()
-    if line == "#pragma HLS unroll":
-        if lines[i - 1].strip() != "#ifndef __BAMBU__" or "for (" not in lines[i - 2]:
-            return [f"{where}: `HLS unroll` must be the first line of a loop's body, guarded"]
-    if line == "#pragma unroll":
-        if (
-            lines[i - 1].strip() != "#ifdef __BAMBU__"
-            or lines[i + 1].strip() != "#endif"
-            or "for (" not in lines[i + 2]
-        ):
-            return [f"{where}: `unroll` must stand right before its loop, guarded"]
+    before, after = ([x.strip() for x in part] for part in (lines[max(0, i - 3) : i], lines[i + 1 : i + 4]))
+    if re.search(r"\bfor \(", line):
+        kept, spread = (["#ifdef __BAMBU__", f"#pragma {word}", "#endif"] for word in ("nounroll", "unroll"))
+        if before not in (kept, spread):
+            return [f"{where}: a loop of which the open compiler does not know whether it is unrolled"]
+        if (before == spread) != (after == ["#ifndef __BAMBU__", "#pragma HLS unroll", "#endif"]):
+            return [f"{where}: a loop that is unrolled for one tool alone"]
+        if not streams and before != spread:
+            return [f"{where}: a loop that is not unrolled"]
     if "port=return" in line and (lines[i - 1].strip() != "#ifndef __BAMBU__" or lines[i + 1].strip() != "#endif"):
         return [f"{where}: `port=return` is not for the open compiler: guard it"]
-    if (
-        not streams
-        and re.search(r"\bfor \(", line)
-        and "#pragma HLS unroll" not in [x.strip() for x in lines[i + 1 : i + 3]]
-    ):
-        return [f"{where}: a loop that is not unrolled"]
     return []
 
 

@@ -4,6 +4,7 @@ design joins what is there.
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -521,10 +522,66 @@ def test_what_the_vendor_compiles(digits: Path, tmp_path: Path) -> None:
         "tb/tb.cpp",
     ]
     subprocess.run(command, cwd=folder, check=True)
-    assert "PASS" in subprocess.run(["./run"], cwd=folder, capture_output=True, text=True).stdout
+    elsewhere = (
+        tmp_path / "csim" / "build"
+    )  # where the tool runs it: what it was given with -tb lies there under its own name
+    shutil.copytree(folder / "tb" / "vectors", elsewhere / "vectors")
+    for place in (folder, elsewhere):
+        assert "PASS" in subprocess.run([folder / "run"], cwd=place, capture_output=True, text=True).stdout
     guarded = "#ifndef __BAMBU__\n#pragma HLS interface mode=ap_ctrl_none port=return\n#endif\n"
+    assert "-std=c++14" in flags
     assert top.read_text().count(guarded) == 1
     top.write_text(top.read_text().replace(guarded, guarded.splitlines()[1] + "\n"))
     assert [p.split(": ", 1)[1] for p in lint_project(folder)] == [
         "`port=return` is not for the open compiler: guard it"
     ]
+
+
+TOOLS = {
+    "synth": ["v++ -c --mode hls"],
+    "cosim": ["v++ -c --mode hls", "vitis-run --cosim --mode hls"],
+    "export": ["v++ -c --mode hls", "vitis-run --package --mode hls"],
+}
+
+
+@pytest.mark.parametrize("target", TOOLS)
+def test_make_calls_the_tool_that_is_there(target: str, digits: Path, tmp_path: Path) -> None:
+    """`v++` and `vitis-run` of 2023.2 and later with the configuration file, `vitis_hls` before with the script."""
+    folder = qc.compile(digits).write(tmp_path / "p")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+
+    def calls(*names: str) -> list[str]:
+        for name in names:
+            (tools / name).write_text('#!/bin/sh\necho "$(basename $0) $*"\n')
+            (tools / name).chmod(0o755)
+        env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+        return subprocess.run(
+            ["make", "-s", target], cwd=folder, env=env, capture_output=True, text=True
+        ).stdout.splitlines()
+
+    assert calls("vitis_hls") == [f"vitis_hls -f build.tcl {target}"]
+    options = " --config hls_config.cfg --work_dir build_vitis"
+    assert calls("v++", "vitis-run") == [call + options for call in TOOLS[target]]
+
+
+@pytest.mark.parametrize(
+    ("argv", "step"), [(["synth"], ""), (["cosim"], ""), ([], "cosim"), (["export"], ""), ([], "")]
+)
+def test_script_runs_with_and_without_arguments(argv: list[str], step: str, digits: Path) -> None:
+    """`vitis_hls -f build.tcl STEP` has arguments, `vitis-run --tcl` none."""
+    needs("tkinter")
+    import tkinter
+
+    tcl, ran = tkinter.Tcl(), []
+    around = "open_project set_top add_files open_solution set_part create_clock config_op exit"
+    words = f"{around} csynth_design cosim_design export_design"
+    for name in words.split():
+        tcl.createcommand(name, lambda *_, name=name: ran.append(name))
+    tcl.setvar("argv", " ".join(["vitis_hls", "-f", "build.tcl", *argv] if argv else []))
+    if step:
+        tcl.eval(f"set env(STEP) {step}")
+    tcl.eval("catch {unset env(STEP)}" if not step else "")
+    tcl.eval(qc.compile(digits).files().files["build.tcl"].decode())
+    wanted = {"cosim": "cosim_design", "export": "export_design"}.get(step or (argv or [""])[0])
+    assert [n for n in ran if n.endswith("_design")] == ["csynth_design", *([wanted] if wanted else [])]

@@ -141,7 +141,7 @@ def bounded_run(network: Network, depths: tuple[int, ...]) -> tuple[int, int]:
             for stage, (starts, writes) in list(zip(network.stages, events, strict=True))[::order]:
                 tokens = [(at, written[i], "right") for i, at in zip(stage.inputs, starts, strict=True)]
                 room = [
-                    (writes[depths[i] :], read[i][: -depths[i]] - PIPELINE + 1)
+                    (writes[depths[i] :], read[i][: -depths[i]] - PIPELINE + 2)
                     for i in stage.outputs
                     if depths[i] < len(read.get(i, ()))
                 ]
@@ -292,6 +292,7 @@ def test_schedule_of_the_project(digits: Path, tmp_path: Path) -> None:
     record = json.loads((tmp_path / "p/schedule.json").read_text())
     assert record["interval_cycles"] == design.schedule.interval == max(p["cycles"] for p in record["processes"])
     assert [s["depth"] for s in record["streams"]] == list(design.schedule.depth)
+    assert min(design.schedule.depth) == 2  # one place would take a token every other cycle
     assert all(s["depth_live"] <= s["depth"] for s in record["streams"]) and {p["pe"] for p in record["processes"]} >= {
         32,
         10,

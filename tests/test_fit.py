@@ -195,7 +195,9 @@ def test_a_larger_part_where_no_folding_fits(digits: Path) -> None:
 def test_the_ceiling_holds_where_nobody_says_otherwise(digits: Path) -> None:
     target = device("xc7s25")
     found = qc.compile(digits, part="xc7s25", fit=True).estimate().total
-    assert not exceeded(found, Budget().limits(target)) and found.lut > 0.7 * target.lut
+    assert (
+        not exceeded(found, Budget().limits(target)) and found.lut > 0.4 * target.lut
+    )  # a faster design is twice as large
     assert Budget() == Budget.parse("") and Budget().limits(target)["lut"] == 11680
     assert Budget.parse("", 1.0).limits(target) == available(target)
     assert Budget.parse("lut=2,dsp=100%").limits(target)["dsp"] == target.dsp

@@ -63,8 +63,21 @@ FAULTS = {
     "loop": ("void f() {\n  for (int i = 0; i < 4; ++i) {\n#pragma HLS pipeline II=1\n  }\n}\n", "inside a loop"),
     "unguarded": (
         "void f() {\n#pragma unroll\n  for (int i = 0; i < 4; ++i) {\n#pragma HLS unroll\n  }\n}\n",
-        "guarded",
+        "does not know whether",
     ),
+    "for one tool": (
+        "#ifdef __BAMBU__\n#pragma unroll\n#endif\n  for (int i = 0; i < 4; ++i) {\n    f();\n  }\n",
+        "for one tool alone",
+    ),
+    "rolled": (
+        "#ifdef __BAMBU__\n#pragma nounroll\n#endif\n  for (int i = 0; i < 4; ++i) {\n    f();\n  }\n",
+        "not unrolled",
+    ),
+    "range": ("void f(ap_uint<8> &x) {\n  x.range(3, 0) = 5;\n}\n", "on the left"),
+    "place": ("void f(ap_uint<8> x) {\n  g(x.range(s * 2 + 1, s * 2));\n}\n", "a shift register"),
+    "chain": ("  Y sum = first ? Y(0) : total[p];\n", "behind the accumulator"),
+    "shallow": ("#pragma HLS stream variable=s0 depth=1\n", "every other cycle"),
+    "partition": ("#pragma HLS array_partition variable=x cyclic factor=1\n", "means nothing"),
     "upper": ("#pragma UNROLL\n", "spelling"),
     "wide": ("ap_int<1025> v;\n", "1025 bits"),
     "axi": ("#include <ap_axi_sdata.h>\n", "a header"),
@@ -77,6 +90,26 @@ def test_lint_finds(fault: str, tmp_path: Path) -> None:
     text, wanted = FAULTS[fault]
     (tmp_path / "src" / "extra.hpp").write_text(text)
     assert any(wanted in problem for problem in lint_project(tmp_path)), lint_project(tmp_path)
+
+
+RESHAPED = "#pragma HLS array_reshape variable=k1 cyclic factor=5\n"
+BROKEN = {
+    "src/digits_mlp.cpp ": (RESHAPED, "", "5 times a cycle"),
+    "src/qc/buffered.hpp": ("#ifdef __BAMBU__\n#pragma nounroll\n#endif\n", "", "does not know whether"),
+    "src/qc/dataflow.hpp": ("#pragma HLS inline\n", "", "not inlined"),
+    "src/digits_mlp.cpp": ("QC_DISTINCT(3)", "QC_DISTINCT(2)", "number of their own"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_lint_knows_what_processes_need(name: str, tmp_path: Path, digits: Path) -> None:
+    folder = qc.compile(digits, arch="dataflow").write(tmp_path / "p")
+    assert lint_project(folder) == []
+    right, wrong, wanted = BROKEN[name]
+    path = folder / name.strip()
+    assert right in path.read_text()
+    path.write_text(path.read_text().replace(right, wrong, 1))
+    assert any(wanted in problem for problem in lint_project(folder)), lint_project(folder)
 
 
 @settings(max_examples=200, deadline=None)

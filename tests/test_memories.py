@@ -34,7 +34,7 @@ def sources(design: qc.Design) -> dict[str, bytes]:
 
 
 def kept(unit: Unit) -> int:
-    """Bits of the memories of a unit, parameters of functions apart: these are constants of the text."""
+    """Bits of the memories of a unit, parameters of functions apart."""
     if isinstance(unit, Buffered):
         return sum(m.bits for m in (*unit.operands, *unit.loops.kept))
     return 0 if isinstance(unit, Requant) else memory_bits(unit.parts())
@@ -45,7 +45,7 @@ def priced(design: qc.Design) -> dict[str, int]:
     network, plan = design.network, design.schedule
     found = {f"p{i}_{s.unit.name}": kept(s.unit) for i, s in enumerate(network.stages)}
     waits = zip(network.streams, plan.depth, strict=True)
-    return found | {"streams": sum(d * s.bits for s, d in waits if d > 1)}
+    return found | {"streams": sum(d * s.bits for s, d in waits)}
 
 
 def declared(design: qc.Design) -> dict[str, int]:

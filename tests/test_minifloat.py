@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import run_cpp
+from conftest import CORPUS, needs_models, run_cpp
 from generate_float import seeded_float
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -372,3 +372,13 @@ def test_float8_of_onnx(kind: str, fmt: Minifloat) -> None:
     model.opset_import[0].version = 18
     with pytest.raises(qc.QCompileError, match="float8 exists from opset 19"):
         qc.compile(model)
+
+
+@needs_models
+def test_unrolled_products_have_constant_factors() -> None:
+    """Beside constants codes are decoded once, before they are multiplied; in folded units by each product."""
+    for arch in ("parallel", "dataflow"):
+        design = qc.compile(CORPUS / "qonnx" / "floatquant_act_weight_fp8.onnx", arch=arch)
+        source = design.files().files[f"src/{design.top}.cpp"].decode()
+        products = [line for line in source.splitlines() if "qc::matmul<" in line or "qc::multiply_add<" in line]
+        assert products and all(("qc::Float" in line) == (arch == "dataflow") for line in products)

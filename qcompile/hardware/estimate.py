@@ -31,9 +31,7 @@ def of_network(graph: Graph, network: Network, plan: Schedule, device: Device) -
     ]
     plumbing = together(price(s.parts(), fabric) for s in network.stages if s.node is None)
     fifos = together(
-        price(parts.Fifo(depth, stream.bits), fabric)
-        for stream, depth in zip(network.streams, plan.depth, strict=True)
-        if depth > 1
+        price(parts.Fifo(depth, stream.bits), fabric) for stream, depth in zip(network.streams, plan.depth, strict=True)
     )
     streams = LayerCost("streams", "FIFO", replace(plumbing + fifos, latency=0, interval=1))
     area = together(one.cost for one in (*layers, streams))

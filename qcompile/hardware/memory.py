@@ -68,7 +68,12 @@ def stored(fmt: Format, units: np.ndarray | None = None, reloadable: bool = Fals
         return fmt.width, False
     if reloadable or units is None or not units.size:
         return fmt.width, fmt.signed
-    low, high = int(units.min()), int(units.max())
+    return numbers(units)
+
+
+def numbers(values: np.ndarray) -> tuple[int, bool]:
+    """(bits, whether with a sign) of what holds all of them."""
+    low, high = int(values.min()), int(values.max())
     return max(1, (-low - 1).bit_length() + 1 if low < 0 else 0, high.bit_length() + (low < 0)), low < 0
 
 

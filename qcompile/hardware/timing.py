@@ -21,6 +21,7 @@ from qcompile.errors import QCompileError
 from qcompile.hardware.liveness import ends, liveness
 from qcompile.hardware.network import Network
 
+LEAST = 2  # tokens of a stream: that it is full is known a cycle later, with one place a token takes two cycles
 PIPELINE = 4  # cycles from a read to the write that it allows: what a short loop's pipeline takes
 FRAMES = 2
 MOST_TOKENS = 2**24  # of one stream: their times are arrays of so many numbers
@@ -52,9 +53,9 @@ def schedule(network: Network) -> Schedule:
     early = loops.forward()
     lazy = loops.lazy(early.finish)
     eager = loops.forward(lazy.sources)
-    most = min(lazy.most, eager.most, key=lambda depths: memory(network, depths))
-    live = liveness(network, most)
-    return Schedule(*loops.cycles_of(early.finish), live, tuple(map(max, live, most)), loops.iterations)
+    best = min(lazy, eager, key=lambda run: memory(network, run.places))
+    live = liveness(network, best.waiting)
+    return Schedule(*loops.cycles_of(early.finish), live, tuple(map(max, live, best.places)), loops.iterations)
 
 
 def schedule_record(network: Network, plan: Schedule, layers: Mapping[str, str]) -> dict[str, Any]:
@@ -97,18 +98,19 @@ def memory(network: Network, depths: Sequence[int]) -> int:
     return sum(
         d * s.lanes * s.value.type.format.width
         for d, s in zip(depths, network.streams, strict=True)
-        if s.value.type.format and d > 1
+        if s.value.type.format
     )
 
 
 @dataclass(frozen=True)
 class Run:
-    """finish: times at which outputs are read, per process that is one; most: tokens that wait in a stream; sources:
-    when inputs write.
+    """finish: times at which outputs are read, per process that is one; waiting: most tokens that wait in a stream;
+    places: depth with which no write waits; sources: when inputs write.
     """
 
     finish: dict[int, np.ndarray]
-    most: tuple[int, ...]
+    waiting: tuple[int, ...]
+    places: tuple[int, ...]
     sources: dict[int, np.ndarray]
 
 
@@ -143,7 +145,7 @@ class Loops:
         """
         finish: dict[int, np.ndarray] = {}
         ready: dict[int, np.ndarray] = {}
-        most = [1] * len(self.network.streams)
+        most = [NOTHING] * len(self.network.streams)
         for position, stage in enumerate(self.network.stages):
             starts, writes = self.of(position)
             arrived = [ready.pop(i) for i in stage.inputs]
@@ -163,14 +165,14 @@ class Loops:
                 ready.update(dict.fromkeys(stage.outputs, made))
             else:
                 finish[position] = read[0]
-        return Run(finish, tuple(most), {})
+        return Run(finish, *_transposed(most), {})
 
     def lazy(self, finish: Mapping[int, np.ndarray]) -> Run:
         """Every write as late as its readers allow, backwards from the outputs; reads then as early as they can."""
         deadline: dict[int, np.ndarray] = {}  # of the reads of a stream
         written: dict[int, np.ndarray] = {}
         waiting: dict[int, tuple[list[np.ndarray], list[Constraint]]] = {}
-        most, sources = [1] * len(self.network.streams), {}
+        most, sources = [NOTHING] * len(self.network.streams), {}
         far = (
             4 * FRAMES * max((int(f.max()) for f in finish.values()), default=0)
         )  # when what nobody waits for may happen
@@ -202,7 +204,7 @@ class Loops:
                     known = [*zip(reads, ready, strict=True), *held]
                     for i, r, made in zip(inputs, reads, ready, strict=True):
                         most[i] = _occupancy(made, r + _late(known, r))
-        return Run({}, tuple(most), sources)
+        return Run({}, *_transposed(most), sources)
 
 
 def _late(constraints: Sequence[Constraint], when: np.ndarray) -> np.ndarray:
@@ -214,9 +216,20 @@ def _late(constraints: Sequence[Constraint], when: np.ndarray) -> np.ndarray:
     return out
 
 
-def _occupancy(written: np.ndarray, read: np.ndarray) -> int:
-    """Most tokens that wait at a time: written before, read at or after a moment."""
+NOTHING = 1, LEAST  # of a stream without tokens: as many that wait, and places
+
+
+def _occupancy(written: np.ndarray, read: np.ndarray) -> tuple[int, int]:
+    """(most tokens that wait at a time: written before, read at or after a moment; places that they need). A token goes
+    in a cycle before it can be read; the place of one that was read is free in the next cycle, as the flag that the
+    stream is full is a register.
+    """
     if not len(written):
-        return 1
-    gone = np.searchsorted(read, written, side="left")
-    return max(1, int((np.arange(1, len(written) + 1) - gone).max()))
+        return NOTHING
+    count = np.arange(1, len(written) + 1)
+    waiting, places = (int((count - np.searchsorted(read, at, side="left")).max()) for at in (written, written - 1))
+    return max(1, waiting), max(LEAST, places)
+
+
+def _transposed(pairs: list[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)

@@ -10,20 +10,18 @@ namespace buffered {
 template <int B, int G, int O, int C, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class RX, class RW, int DROP,
           class P, class X, class K, class Y>
 inline void conv(const X *x, const K *w, Y *y) {
+#pragma HLS inline
   const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;
   Y sum = 0;
 CONV_BATCH:
-  for (int b = 0; b < B; ++b) {
-    for (int g = 0; g < G; ++g) {
-      for (int o = 0; o < O; ++o) {
-        for (int i = 0; i < rows; ++i) {
-          for (int j = 0; j < columns; ++j) {
-            for (int c = 0; c < C; ++c) {
-              for (int k = 0; k < KH; ++k) {
-                for (int l = 0; l < KW; ++l) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+  for (int b = 0; b < B; ++b) { // loop
+    for (int g = 0; g < G; ++g) { // loop
+      for (int o = 0; o < O; ++o) { // loop
+        for (int i = 0; i < rows; ++i) { // loop
+          for (int j = 0; j < columns; ++j) { // loop
+            for (int c = 0; c < C; ++c) { // loop
+              for (int k = 0; k < KH; ++k) { // loop
+                for (int l = 0; l < KW; ++l) { // pipeline
                   const int from = (((b * G + g) * C + c) * H + i * SH + k * DH) * W + j * SW + l * DW;
                   const Y term = Y(product<P>(RX::at(x, from), RW::at(w, (((g * O + o) * C + c) * KH + k) * KW + l)) >> DROP);
                   sum = c == 0 && k == 0 && l == 0 ? term : Y(sum + term);
@@ -42,15 +40,13 @@ CONV_BATCH:
 // y[b][n][m] = sum over k of a[b][n][k] * w[b][k][m].
 template <int B, int N, int K, int M, bool BATCH_A, bool BATCH_W, class RA, class RW, int DROP, class P, class A, class W, class Y>
 inline void matmul(const A *a, const W *w, Y *y) {
+#pragma HLS inline
   Y sum = 0;
 BATCH:
-  for (int b = 0; b < B; ++b) {
-    for (int n = 0; n < N; ++n) {
-      for (int m = 0; m < M; ++m) {
-        for (int k = 0; k < K; ++k) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+  for (int b = 0; b < B; ++b) { // loop
+    for (int n = 0; n < N; ++n) { // loop
+      for (int m = 0; m < M; ++m) { // loop
+        for (int k = 0; k < K; ++k) { // pipeline
           const Y term =
               Y(product<P>(RA::at(a, (BATCH_A ? b * N * K : 0) + n * K + k), RW::at(w, (BATCH_W ? b * K * M : 0) + k * M + m)) >> DROP);
           sum = k == 0 ? term : Y(sum + term);
@@ -63,17 +59,15 @@ BATCH:
 }
 
 template <int N, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class R, class X, class Y> inline void sum_pool(const X *x, Y *y) {
+#pragma HLS inline
   const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;
   Y sum = 0;
 SUM_CHANNEL:
-  for (int n = 0; n < N; ++n) {
-    for (int i = 0; i < rows; ++i) {
-      for (int j = 0; j < columns; ++j) {
-        for (int k = 0; k < KH; ++k) {
-          for (int l = 0; l < KW; ++l) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+  for (int n = 0; n < N; ++n) { // loop
+    for (int i = 0; i < rows; ++i) { // loop
+      for (int j = 0; j < columns; ++j) { // loop
+        for (int k = 0; k < KH; ++k) { // loop
+          for (int l = 0; l < KW; ++l) { // pipeline
             const Y term = number<Y>(R::at(x, (n * H + i * SH + k * DH) * W + j * SW + l * DW));
             sum = k == 0 && l == 0 ? term : Y(sum + term);
             if (k == KH - 1 && l == KW - 1)
@@ -86,17 +80,15 @@ SUM_CHANNEL:
 }
 
 template <int N, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class R, class X, class Y> inline void max_pool(const X *x, Y *y) {
+#pragma HLS inline
   const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;
   X best = 0;
 MAX_CHANNEL:
-  for (int n = 0; n < N; ++n) {
-    for (int i = 0; i < rows; ++i) {
-      for (int j = 0; j < columns; ++j) {
-        for (int k = 0; k < KH; ++k) {
-          for (int l = 0; l < KW; ++l) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+  for (int n = 0; n < N; ++n) { // loop
+    for (int i = 0; i < rows; ++i) { // loop
+      for (int j = 0; j < columns; ++j) { // loop
+        for (int k = 0; k < KH; ++k) { // loop
+          for (int l = 0; l < KW; ++l) { // pipeline
             const X next = x[(n * H + i * SH + k * DH) * W + j * SW + l * DW];
             best = (k == 0 && l == 0) || R::order(next) > R::order(best) ? next : best;
             if (k == KH - 1 && l == KW - 1)
@@ -109,14 +101,12 @@ MAX_CHANNEL:
 }
 
 template <int OUTER, int SIZE, int INNER, class R, class X, class Y> inline void reduce_max(const X *x, Y *y) {
+#pragma HLS inline
   X best = 0;
 MAX_OUTER:
-  for (int o = 0; o < OUTER; ++o) {
-    for (int i = 0; i < INNER; ++i) {
-      for (int k = 0; k < SIZE; ++k) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+  for (int o = 0; o < OUTER; ++o) { // loop
+    for (int i = 0; i < INNER; ++i) { // loop
+      for (int k = 0; k < SIZE; ++k) { // pipeline
         const X next = x[(o * SIZE + k) * INNER + i];
         best = k == 0 || R::order(next) > R::order(best) ? next : best;
         if (k == SIZE - 1)
@@ -127,14 +117,12 @@ MAX_OUTER:
 }
 
 template <int OUTER, int SIZE, int INNER, class R, class X, class Y> inline void reduce_sum(const X *x, Y *y) {
+#pragma HLS inline
   Y sum = 0;
 SUM_OUTER:
-  for (int o = 0; o < OUTER; ++o) {
-    for (int i = 0; i < INNER; ++i) {
-      for (int k = 0; k < SIZE; ++k) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+  for (int o = 0; o < OUTER; ++o) { // loop
+    for (int i = 0; i < INNER; ++i) { // loop
+      for (int k = 0; k < SIZE; ++k) { // pipeline
         const Y term = number<Y>(R::at(x, (o * SIZE + k) * INNER + i));
         sum = k == 0 ? term : Y(sum + term);
         if (k == SIZE - 1)
@@ -146,15 +134,13 @@ SUM_OUTER:
 
 // Index of the maximum; of equal ones the first, or the LAST.
 template <int OUTER, int SIZE, int INNER, bool LAST, class R, class X, class Y> inline void arg_max(const X *x, Y *y) {
+#pragma HLS inline
   X best = 0;
   Y place = 0;
 ARG_OUTER:
-  for (int o = 0; o < OUTER; ++o) {
-    for (int i = 0; i < INNER; ++i) {
-      for (int k = 0; k < SIZE; ++k) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+  for (int o = 0; o < OUTER; ++o) { // loop
+    for (int i = 0; i < INNER; ++i) { // loop
+      for (int k = 0; k < SIZE; ++k) { // pipeline
         const X next = x[(o * SIZE + k) * INNER + i];
         const bool better = k == 0 || R::order(next) > R::order(best) || (LAST && !(R::order(best) > R::order(next)));
         place = better ? Y(k) : place;
@@ -168,12 +154,10 @@ ARG_OUTER:
 
 // One part of a concatenation: OUTER blocks of SIZE elements, STRIDE apart.
 template <int OUTER, int SIZE, int STRIDE, class TX, int LX, class X, class Y> inline void place(const X *x, Y *y) {
+#pragma HLS inline
 PLACE:
-  for (int o = 0; o < OUTER; ++o) {
-    for (int i = 0; i < SIZE; ++i) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+  for (int o = 0; o < OUTER; ++o) { // loop
+    for (int i = 0; i < SIZE; ++i) { // pipeline
       y[o * STRIDE + i] = load<TX, LX>(x, o * SIZE + i);
     }
   }
@@ -182,13 +166,11 @@ PLACE:
 // Along one axis of [OUTER][SIZE][INNER]: BEFORE elements of fill[row] in front, GAP - 1 between neighbours, up to TOTAL.
 template <int OUTER, int SIZE, int INNER, int TOTAL, int BEFORE, int GAP, class Row, class TF, int LF, class X, class F, class Y>
 inline void border(const X *x, const F *fill, Y *y) {
+#pragma HLS inline
 BORDER_OUTER:
-  for (int o = 0; o < OUTER; ++o) {
-    for (int k = 0; k < TOTAL; ++k) {
-      for (int i = 0; i < INNER; ++i) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+  for (int o = 0; o < OUTER; ++o) { // loop
+    for (int k = 0; k < TOTAL; ++k) { // loop
+      for (int i = 0; i < INNER; ++i) { // pipeline
         const int to = (o * TOTAL + k) * INNER + i;
         if (k >= BEFORE && (k - BEFORE) % GAP == 0 && (k - BEFORE) / GAP < SIZE)
           y[to] = x[(o * SIZE + (k - BEFORE) / GAP) * INNER + i];
@@ -201,21 +183,17 @@ BORDER_OUTER:
 
 // Copies, and codes to numbers.
 template <int N, class From, class TX, int LX, class X, class Y> inline void wire(const X *x, Y *y) {
+#pragma HLS inline
 WIRE:
-  for (int i = 0; i < N; ++i) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+  for (int i = 0; i < N; ++i) { // pipeline
     y[i] = load<TX, LX>(x, From::at(i));
   }
 }
 
 template <int N, class Reader, class X, class Y> inline void decode(const X *x, Y *y) {
+#pragma HLS inline
 DECODE:
-  for (int i = 0; i < N; ++i) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+  for (int i = 0; i < N; ++i) { // pipeline
     y[i] = number<Y>(Reader::at(x, i));
   }
 }
@@ -224,23 +202,18 @@ DECODE:
 template <int OUTER, int SIZE, int SHIFT, int ENTRIES, int FRAC, int LM, int LE, class TD, class TM, class TE, class TS, class TN, class A,
           class M, class E, class Y>
 inline void softmax(const A *a, Y *y, const M *mul, const E *table) {
+#pragma HLS inline
   TE e[SIZE];
   A best = 0;
   TS sum = 0;
 SOFTMAX:
-  for (int o = 0; o < OUTER; ++o) {
+  for (int o = 0; o < OUTER; ++o) { // loop
   BEST:
-    for (int i = 0; i < SIZE; ++i) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+    for (int i = 0; i < SIZE; ++i) { // pipeline
       best = i == 0 || a[o * SIZE + i] > best ? a[o * SIZE + i] : best;
     }
   EXPONENTIAL:
-    for (int i = 0; i < SIZE; ++i) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+    for (int i = 0; i < SIZE; ++i) { // pipeline
       const TD distance = (best - a[o * SIZE + i]) * load<TM, LM>(mul, 0);
       const TD shifted = distance >> SHIFT;
       const TE one = load<TE, LE>(table, shifted < ENTRIES - 1 ? shifted.to_int() : ENTRIES - 1);
@@ -248,10 +221,7 @@ SOFTMAX:
       sum = i == 0 ? TS(one) : TS(sum + one);
     }
   DIVIDE:
-    for (int i = 0; i < SIZE; ++i) {
-#ifndef __BAMBU__
-#pragma HLS pipeline II=1
-#endif
+    for (int i = 0; i < SIZE; ++i) { // pipeline
       const TN scaled = (TN(e[i]) << FRAC) + (sum >> 1);
       y[o * SIZE + i] = Y(scaled / sum);
     }

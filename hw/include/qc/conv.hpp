@@ -12,72 +12,25 @@ template <int SIZE, int K, int STRIDE, int DILATION> struct windows { static con
 template <int B, int G, int O, int C, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class RX, class RW, int DROP,
           class P, class X, class K, class Y>
 inline void conv(const X *x, const K *w, Y *y) {
+#pragma HLS inline
   const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;
 CONV_BATCH:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-  for (int b = 0; b < B; ++b) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+  for (int b = 0; b < B; ++b) { // unroll
   CONV_GROUP:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-    for (int g = 0; g < G; ++g) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+    for (int g = 0; g < G; ++g) { // unroll
     CONV_OUTPUT:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-      for (int o = 0; o < O; ++o) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+      for (int o = 0; o < O; ++o) { // unroll
       CONV_ROW:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-        for (int i = 0; i < rows; ++i) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+        for (int i = 0; i < rows; ++i) { // unroll
         CONV_COLUMN:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-          for (int j = 0; j < columns; ++j) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+          for (int j = 0; j < columns; ++j) { // unroll
             Y sum = 0;
           CONV_CHANNEL:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-            for (int c = 0; c < C; ++c) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+            for (int c = 0; c < C; ++c) { // unroll
             CONV_KERNEL_ROW:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-              for (int k = 0; k < KH; ++k) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+              for (int k = 0; k < KH; ++k) { // unroll
               CONV_KERNEL_COLUMN:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-                for (int l = 0; l < KW; ++l) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+                for (int l = 0; l < KW; ++l) { // unroll
                   const int from = (((b * G + g) * C + c) * H + i * SH + k * DH) * W + j * SW + l * DW;
                   sum += Y(product<P>(RX::at(x, from), RW::at(w, (((g * O + o) * C + c) * KH + k) * KW + l)) >> DROP);
                 }
@@ -92,48 +45,19 @@ CONV_BATCH:
 }
 
 template <int N, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class R, class X, class Y> inline void sum_pool(const X *x, Y *y) {
+#pragma HLS inline
   const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;
 SUM_CHANNEL:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-  for (int n = 0; n < N; ++n) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+  for (int n = 0; n < N; ++n) { // unroll
   SUM_ROW:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-    for (int i = 0; i < rows; ++i) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+    for (int i = 0; i < rows; ++i) { // unroll
     SUM_COLUMN:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-      for (int j = 0; j < columns; ++j) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+      for (int j = 0; j < columns; ++j) { // unroll
         Y sum = 0;
       SUM_KERNEL_ROW:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-        for (int k = 0; k < KH; ++k) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+        for (int k = 0; k < KH; ++k) { // unroll
         SUM_KERNEL_COLUMN:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-          for (int l = 0; l < KW; ++l) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+          for (int l = 0; l < KW; ++l) { // unroll
             sum += number<Y>(R::at(x, (n * H + i * SH + k * DH) * W + j * SW + l * DW));
           }
         }
@@ -144,48 +68,19 @@ SUM_CHANNEL:
 }
 
 template <int N, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class R, class X, class Y> inline void max_pool(const X *x, Y *y) {
+#pragma HLS inline
   const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;
 MAX_CHANNEL:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-  for (int n = 0; n < N; ++n) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+  for (int n = 0; n < N; ++n) { // unroll
   MAX_ROW:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-    for (int i = 0; i < rows; ++i) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+    for (int i = 0; i < rows; ++i) { // unroll
     MAX_COLUMN:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-      for (int j = 0; j < columns; ++j) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+      for (int j = 0; j < columns; ++j) { // unroll
         X best = x[(n * H + i * SH) * W + j * SW];
       MAX_KERNEL_ROW:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-        for (int k = 0; k < KH; ++k) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+        for (int k = 0; k < KH; ++k) { // unroll
         MAX_KERNEL_COLUMN:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-          for (int l = 0; l < KW; ++l) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+          for (int l = 0; l < KW; ++l) { // unroll
             const X next = x[(n * H + i * SH + k * DH) * W + j * SW + l * DW];
             best = R::order(next) > R::order(best) ? next : best;
           }
@@ -199,30 +94,13 @@ MAX_CHANNEL:
 // Along one axis of [OUTER][SIZE][INNER]: BEFORE elements of fill[row] in front, GAP - 1 between neighbours, up to TOTAL.
 template <int OUTER, int SIZE, int INNER, int TOTAL, int BEFORE, int GAP, class Row, class TF, int LF, class X, class F, class Y>
 inline void border(const X *x, const F *fill, Y *y) {
+#pragma HLS inline
 BORDER_OUTER:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-  for (int o = 0; o < OUTER; ++o) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+  for (int o = 0; o < OUTER; ++o) { // unroll
   BORDER:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-    for (int k = 0; k < TOTAL; ++k) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+    for (int k = 0; k < TOTAL; ++k) { // unroll
     BORDER_INNER:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-      for (int i = 0; i < INNER; ++i) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+      for (int i = 0; i < INNER; ++i) { // unroll
         const int to = (o * TOTAL + k) * INNER + i;
         if (k >= BEFORE && (k - BEFORE) % GAP == 0 && (k - BEFORE) / GAP < SIZE)
           y[to] = x[(o * SIZE + (k - BEFORE) / GAP) * INNER + i];

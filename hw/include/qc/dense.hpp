@@ -8,39 +8,16 @@ namespace qc {
 // RA, RW: how the elements are read (Int or Float). P holds a product; its DROP low bits are floored away (0: exact).
 template <int B, int N, int K, int M, bool BATCH_A, bool BATCH_W, class RA, class RW, int DROP, class P, class A, class W, class Y>
 inline void matmul(const A *a, const W *w, Y *y) {
+#pragma HLS inline
 BATCH:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-  for (int b = 0; b < B; ++b) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+  for (int b = 0; b < B; ++b) { // unroll
   ROW:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-    for (int n = 0; n < N; ++n) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+    for (int n = 0; n < N; ++n) { // unroll
     COLUMN:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-      for (int m = 0; m < M; ++m) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+      for (int m = 0; m < M; ++m) { // unroll
         Y sum = 0;
       TERM:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-        for (int k = 0; k < K; ++k) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+        for (int k = 0; k < K; ++k) { // unroll
           sum += Y(product<P>(RA::at(a, (BATCH_A ? b * N * K : 0) + n * K + k), RW::at(w, (BATCH_W ? b * K * M : 0) + k * M + m)) >> DROP);
         }
         y[(b * N + n) * M + m] = sum;

@@ -9,48 +9,25 @@ namespace qc {
 template <int OUTER, int SIZE, int SHIFT, int ENTRIES, int FRAC, int LM, int LE, class TD, class TM, class TE, class TS, class TN, class A,
           class M, class E, class Y>
 inline void softmax(const A *a, Y *y, const M *mul, const E *table) {
+#pragma HLS inline
 SOFTMAX:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-  for (int o = 0; o < OUTER; ++o) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+  for (int o = 0; o < OUTER; ++o) { // unroll
     A best = a[o * SIZE];
   BEST:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-    for (int i = 1; i < SIZE; ++i) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+    for (int i = 1; i < SIZE; ++i) { // unroll
       best = a[o * SIZE + i] > best ? a[o * SIZE + i] : best;
     }
     TE e[SIZE];
     TS sum = 0;
   EXPONENTIAL:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-    for (int i = 0; i < SIZE; ++i) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+    for (int i = 0; i < SIZE; ++i) { // unroll
       const TD distance = (best - a[o * SIZE + i]) * load<TM, LM>(mul, 0);
       const TD shifted = distance >> SHIFT;
-      e[i] = load<TE, LE>(table, shifted < ENTRIES - 1 ? shifted.to_int() : ENTRIES - 1);
+      e[i] = chosen<true, TE, LE, ENTRIES, 1>::from(table, 0, shifted < ENTRIES - 1 ? shifted.to_int() : ENTRIES - 1);
       sum += e[i];
     }
   DIVIDE:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-    for (int i = 0; i < SIZE; ++i) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
+    for (int i = 0; i < SIZE; ++i) { // unroll
       const TN scaled = (TN(e[i]) << FRAC) + (sum >> 1);
       y[o * SIZE + i] = Y(scaled / sum);
     }

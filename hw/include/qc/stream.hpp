@@ -14,6 +14,15 @@
 #include "simulation.hpp"
 #endif
 
+// The open compiler makes one module of functions with the same body, and a module can be one process only: each has a number in its body.
+#ifdef __BAMBU__
+#define QC_DISTINCT(number)                                                                                                                        \
+  static volatile uint16_t process;                                                                                                                \
+  process = number
+#else
+#define QC_DISTINCT(number)
+#endif
+
 namespace qc {
 
 #ifdef __BAMBU__
@@ -35,8 +44,14 @@ template <int W> struct token { typedef ap_uint<W> type; };
 #ifdef __BAMBU__
 template <int W> struct axis {
   typedef typename token<W>::type type;
-  static ap_uint<W> read(hls::stream<type> &in) { return ap_uint<W>(in.read()); }
-  static void write(hls::stream<type> &out, const ap_uint<W> &data, bool last) { out.write(type(data)); }
+  static ap_uint<W> read(hls::stream<type> &in) {
+#pragma HLS inline
+    return ap_uint<W>(in.read());
+  }
+  static void write(hls::stream<type> &out, const ap_uint<W> &data, bool last) {
+#pragma HLS inline
+    out.write(type(data));
+  }
 };
 #else
 template <int W> struct axis {
@@ -49,8 +64,12 @@ template <int W> struct axis {
     ap_uint<1> last;
   };
 #endif
-  static ap_uint<W> read(hls::stream<type> &in) { return ap_uint<W>(in.read().data); }
+  static ap_uint<W> read(hls::stream<type> &in) {
+#pragma HLS inline
+    return ap_uint<W>(in.read().data);
+  }
   static void write(hls::stream<type> &out, const ap_uint<W> &data, bool last) {
+#pragma HLS inline
     type word;
     word.data = data;
     word.last = last;

@@ -6,6 +6,11 @@
 #include "native.hpp"
 #endif
 #include <cstdint>
+#include <type_traits>
+
+#if defined(__BAMBU__) || defined(QC_VENDOR)
+#define QC_HARDWARE
+#endif
 
 namespace qc {
 
@@ -13,23 +18,82 @@ namespace qc {
 template <int W, bool SIGNED> struct integer { typedef ap_int<W> type; };
 template <int W> struct integer<W, false> { typedef ap_uint<W> type; };
 
+// Bits of a number from 0 to MOST.
+template <int MOST> struct bits { static const int count = 1 + bits<MOST / 2>::count; };
+template <> struct bits<1> { static const int count = 1; };
+template <> struct bits<0> { static const int count = 1; };
+
+// Counters of MOST at most, with a sign those of -MOST to MOST: as wide as they need to be in hardware, plain integers in C simulation.
+#ifdef QC_HARDWARE
+template <int MOST, bool SIGNED = false> struct counter { typedef typename integer<bits<MOST>::count + SIGNED, SIGNED>::type type; };
+#else
+template <int MOST, bool SIGNED = false> struct counter { typedef int type; };
+#endif
+template <int W> inline int index(const ap_uint<W> &at) {
+#pragma HLS inline
+  return at.to_int();
+}
+template <int W> inline int index(const ap_int<W> &at) {
+#pragma HLS inline
+  return at.to_int();
+}
+inline int index(int at) {
+#pragma HLS inline
+  return at;
+}
+
+// STEP places further in a ring of SIZE.
+template <int SIZE, int STEP, class C> inline C further(const C &at) {
+#pragma HLS inline
+  return at >= SIZE - STEP ? C(at - (SIZE - STEP)) : C(at + STEP);
+}
+
 // Number i of a constant array: of plain integers, or of numbers in LIMBS words of 64 bits, low word first.
 template <class T, int LIMBS, class P> inline T load(const P *p, int i) {
+#pragma HLS inline
   if (LIMBS == 1)
     return T(p[i]);
   ap_int<64 * LIMBS> wide = 0;
 LOAD:
-#ifdef __BAMBU__
-#pragma unroll
-#endif
-  for (int limb = 0; limb < LIMBS; ++limb) {
-#ifndef __BAMBU__
-#pragma HLS unroll
-#endif
-    wide.range(64 * limb + 63, 64 * limb) = ap_uint<64>((uint64_t)p[i * LIMBS + limb]);
+  for (int limb = 0; limb < LIMBS; ++limb) { // unroll
+    wide |= ap_int<64 * LIMBS>(ap_uint<64>((uint64_t)p[i * LIMBS + limb])) << (64 * limb);
   }
   return T(wide);
 }
+
+typedef std::integral_constant<int, 0> Start; // the first element of a call on a whole tensor
+template <class Row, class B> struct fixed { static const bool value = Row::count == 1 || std::is_same<B, Start>::value; };
+
+// What a number that is computed chooses from an array. LOGIC: from SIZE constants STRIDE apart, by multiplexers that each reader has for
+// itself: a memory would serve two readers a cycle. Else from a memory with one reader. (C simulation need not tell them apart.)
+template <bool LOGIC, class T, int LIMBS, int SIZE, int STRIDE> struct chosen {
+  template <class P> static T from(const P *p, int first, int place) {
+#pragma HLS inline
+    return load<T, LIMBS>(p, first + place * STRIDE);
+  }
+};
+#ifdef QC_HARDWARE
+template <class T, int LIMBS, int SIZE, int STRIDE> struct chosen<true, T, LIMBS, SIZE, STRIDE> {
+  template <class P> static T from(const P *p, int first, int place) {
+#pragma HLS inline
+    const int levels = SIZE > 1 ? bits<SIZE - 1>::count : 0, leaves = 1 << levels;
+    T level[leaves];
+#pragma HLS array_partition variable=level complete
+  LEAF:
+    for (int c = 0; c < leaves; ++c) { // unroll
+      level[c] = load<T, LIMBS>(p, first + (c < SIZE ? c : SIZE - 1) * STRIDE);
+    }
+  LEVEL:
+    for (int b = 0; b < levels; ++b) { // unroll
+    MULTIPLEXER:
+      for (int c = 0; c < leaves >> (b + 1); ++c) { // unroll
+        level[c] = (place >> b) & 1 ? level[2 * c + 1] : level[2 * c];
+      }
+    }
+    return level[0];
+  }
+};
+#endif
 
 } // namespace qc
 

@@ -25,7 +25,7 @@ from qcompile.backends.hls.types import (
     native,
 )
 from qcompile.formats import Minifloat
-from qcompile.ir import Graph, Shape, Value
+from qcompile.ir import Graph, Shape, Value, ops
 from qcompile.passes.ranges import Range
 
 SMALL_TABLE = 1024  # elements up to which a table of places is printed
@@ -107,6 +107,15 @@ class Builder:
         self.constants.append(constants(name, data, plain or native(lo, hi), limbs))
         return Tensor(name, kind, limbs, constant=True)
 
+    def parameters(self, rows: np.ndarray, plain: str = "", span: tuple[int, int] | None = None) -> Tensor:
+        """Parameters of elements, a row for each that differs [rows, ...]."""
+        return self.array(rows, plain, span)
+
+    def constant(self, value: Value) -> np.ndarray | None:
+        """The units of a constant, else None."""
+        made = self.graph.producers.get(value.name)
+        return made.op.units.data if made is not None and isinstance(made.op, ops.Constant) else None
+
     def source(self, value: Value) -> Tensor:
         """The value as it is kept: numbers, constants of limbs, or codes."""
         if value.name not in self.tensors:
@@ -119,15 +128,20 @@ class Builder:
         return self.tensors[value.name]
 
     def numbers(self, value: Value) -> Tensor:
-        """As `source`, codes decoded."""
-        tensor = self.source(value)
-        if tensor.codes is None:
-            return tensor
-        if value.name not in self.decoded:
+        """As `source`, codes decoded: of constants here, of data once, before they are used."""
+        if value.name in self.decoded:
+            return self.decoded[value.name]
+        units = self.constant(value) if value.name not in self.tensors else None
+        if units is not None and isinstance(value.type.format, Minifloat):
+            made = self.array(units)
+        else:
+            tensor = self.source(value)
+            if tensor.codes is None:
+                return tensor
             made = self.scratch(*self.known[value.name].bounds, value.type.size)
             self.emit(Decode(value.type.size, tensor, made, self.buffered))
-            self.decoded[value.name] = made
-        return self.decoded[value.name]
+        self.decoded[value.name] = made
+        return made
 
     def variable(self, value: Value) -> Tensor:
         """Numbers in a local of their exact type; a constant array, which may hold limbs, is copied into one first."""
@@ -145,7 +159,7 @@ class Builder:
 
     def _copied(self, value: Value, tensor: Tensor, copy: Tensor) -> Tensor:
         self.emit(Wire(value.type.size, identity(value.type.size), tensor, copy, self.buffered))
-        self.tensors[value.name] = copy
+        (self.decoded if value.name in self.decoded else self.tensors)[value.name] = copy
         return copy
 
     def row(self, index: np.ndarray, shape: Shape) -> Row:

@@ -12,6 +12,7 @@ from qcompile.backends.hls.constants import included
 from qcompile.backends.hls.dataflow import DataflowView
 from qcompile.backends.hls.memory import Rom
 from qcompile.backends.hls.parallel import ProjectView
+from qcompile.backends.hls.pragmas import for_tools
 from qcompile.hardware.network import Network
 from qcompile.hardware.timing import Schedule
 from qcompile.ir import Graph
@@ -55,9 +56,9 @@ def emit(
     for header in sorted(asset("hw/include/qc").glob("*.hpp")):
         if view.dataflow or header.name not in _STREAMS:
             files[f"src/qc/{header.name}"] = header.read_bytes()
-    if isinstance(view, ProjectView) and view.rolled:
-        files |= {name: _rolled(text) for name, text in files.items() if name.startswith("src/qc/")}
-    return files | _ap_types()
+    unrolled = isinstance(view, DataflowView) or not view.rolled
+    sources = [name for name in files if name.endswith((".cpp", ".hpp"))]
+    return files | {name: for_tools(files[name].decode(), unrolled).encode() for name in sources} | _ap_types()
 
 
 def _weights(roms: Sequence[Rom]) -> dict[str, bytes]:
@@ -71,14 +72,6 @@ def _weights(roms: Sequence[Rom]) -> dict[str, bytes]:
         files["src/weights/weights.bin"] = loaded
         files["src/weights/weights.inc"] = included(np.frombuffer(loaded, "<u8").tolist())
     return files
-
-
-def _rolled(header: bytes) -> bytes:
-    """A header whose loops stay loops: without the lines that unroll them, as the templates have them too."""
-    fragments = templates().get_template("hls/cpp.j2").module
-    for name in ("unroll_before", "unroll_inside"):
-        header = header.replace(f"{getattr(fragments, name)()}\n".encode(), b"")
-    return header
 
 
 def _ap_types() -> dict[str, bytes]:

@@ -248,18 +248,17 @@ class Thresholds(RequantKernel):
 
 @dataclass(frozen=True)
 class ThresholdSearch(RequantKernel):
-    """A table of cuts for every step of a binary search."""
+    """A table of cuts for every step of a binary search, and one of the results."""
 
     template = "thresholds_search.cpp.j2"
     rows: int
+    results: int
     values: Tensor
     tables: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class MultiplyAddShift(RequantKernel):
-    """highest: where the upper limits start in `limits`."""
-
     template = "multiply_add_shift.cpp.j2"
     segments: int
     ties: bool
@@ -270,8 +269,8 @@ class MultiplyAddShift(RequantKernel):
     shift: Tensor
     tie: Tensor
     breaks: Tensor
-    limits: Tensor
-    highest: int
+    lo: Tensor
+    hi: Tensor
 
 
 @dataclass(frozen=True)

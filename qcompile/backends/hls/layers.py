@@ -85,9 +85,15 @@ def _matmul(b: Builder, node: Node) -> None:
         raise QCompileError(
             "a product in which both operands are repeated along batch axes is not supported", str(node.origin)
         )
-    source, weight, out = b.source(x), b.source(w), b.local(node.output)
+    (source, weight), out = _factors(b, node), b.local(node.output)
     sizes, batched = (total, a_shape[-2], a_shape[-1], w_shape[-1]), (batches[0] > 1, batches[1] > 1)
     b.emit(MatMul(*sizes, batched, source, weight, product(b, node, out), out, b.buffered))
+
+
+def _factors(b: Builder, node: Node) -> list[Tensor]:
+    """Of products. Unrolled, a constant factor is a few additions: minifloats beside one are decoded first."""
+    constant = any(b.constant(v) is not None for v in node.inputs)
+    return [b.numbers(v) if constant and not b.buffered else b.source(v) for v in node.inputs]
 
 
 def product(b: Builder, node: Node, out: Tensor) -> Product:
@@ -101,7 +107,7 @@ def product(b: Builder, node: Node, out: Tensor) -> Product:
 @_rule(ops.Mul)
 def _mul(b: Builder, node: Node) -> None:
     shape = node.output.type.shape
-    x, y = (b.source(v) for v in node.inputs)
+    x, y = _factors(b, node)
     first, second = (b.spread(v, shape) for v in node.inputs)
     b.emit(Multiply(node.output.type.size, (first, second), x, y, b.local(node.output)))
 
@@ -147,7 +153,7 @@ def _conv(b: Builder, node: Node) -> None:
     x, w = node.inputs
     outs, depth = w.type.shape[:2]
     groups = node.op.groups
-    source, weight, out = b.source(x), b.source(w), b.local(node.output)
+    (source, weight), out = _factors(b, node), b.local(node.output)
     sizes = (x.type.shape[0], groups, outs // groups, depth, *_plane(node))
     b.emit(Conv(sizes, source, weight, product(b, node, out), out, b.buffered))
 

@@ -57,7 +57,7 @@ def _results(out: Tensor, units: np.ndarray) -> np.ndarray:
 
 
 def _table(b: Builder, impl: ops.Table, call: Call) -> RequantKernel:
-    values = b.array(_results(call.out, impl.values.data))
+    values = b.parameters(_results(call.out, impl.values.data))
     first = b.array(np.array([impl.first], dtype=object))
     span = impl.values.data.shape[1]
     low, high = (
@@ -71,13 +71,13 @@ def _thresholds(b: Builder, impl: ops.Thresholds, call: Call) -> RequantKernel:
     if impl.search:
         return _search(b, impl, call)
     count, values = impl.cuts.data.shape[1], impl.values.data
-    cuts = b.array(impl.cuts.data)
+    cuts = b.parameters(impl.cuts.data)
     step = common_step(impl.cuts.data, values, call.high) if call.out.codes is None else None
     if step is None or bound(values) >= 2**31:
-        return Thresholds(*call.ends, count, cuts, b.array(_results(call.out, values)))
+        return Thresholds(*call.ends, count, cuts, b.parameters(_results(call.out, values)))
     reach = bound(step) * count + 1
-    start = b.array(values[:, 0])
-    return AffineThresholds(*call.ends, count, holding(-reach, reach), cuts, start, b.array(step))
+    start = b.parameters(values[:, 0])
+    return AffineThresholds(*call.ends, count, holding(-reach, reach), cuts, start, b.parameters(step))
 
 
 def _search(b: Builder, impl: ops.Thresholds, call: Call) -> RequantKernel:
@@ -90,24 +90,23 @@ def _search(b: Builder, impl: ops.Thresholds, call: Call) -> RequantKernel:
     full[:, :count] = impl.cuts.data
     span = int(full.min()), int(full.max())
     middles = [(2 * np.arange(2**s) + 1 << deep - 1 - s) - 1 for s in range(deep)]
-    tables = tuple(b.array(full[:, at].T, span=span) for at in middles)
-    return ThresholdSearch(*call.ends, rows, b.array(_results(call.out, impl.values.data).T), tables)
+    tables = tuple(b.parameters(full[:, at].T, span=span) for at in middles)
+    values = b.parameters(_results(call.out, impl.values.data).T)
+    return ThresholdSearch(*call.ends, rows, count + 1, values, tables)
 
 
 def _multiply(b: Builder, impl: ops.MulAddShift, call: Call) -> RequantKernel:
     mul, add = impl.mul.data.astype(object), impl.add.data.astype(object)
     lo, hi = impl.lo.data, impl.hi.data
     reach = int((np.abs(mul) * call.extreme[:, None] + np.abs(add)).max()) + bound(lo) + bound(hi) + 1
-    factors, addends = b.array(impl.mul.data), b.array(impl.add.data)
-    shift, tie = b.array(impl.shift.data, SHORT), b.array(impl.tie.data, SHORT)
-    breaks = b.array(impl.breaks.data if impl.breaks.data.size else np.zeros(1, dtype=np.int64))
-    limits = b.array(np.concatenate([lo, hi]))
-    result = holding(min(_least(lo, hi), -1), _most(lo, hi))
-    arrays = factors, addends, shift, tie, breaks, limits
+    factors, addends = b.parameters(impl.mul.data), b.parameters(impl.add.data)
+    shift, tie = b.parameters(impl.shift.data, SHORT), b.parameters(impl.tie.data, SHORT)
+    breaks = b.parameters(impl.breaks.data) if impl.breaks.data.size else b.array(np.zeros(1, dtype=np.int64))
+    least, most = _least(lo, hi), _most(lo, hi)
+    limits = [b.parameters(x, span=(least, most)) for x in (lo, hi)]
     ties = bool(np.any(impl.tie.data > 0))
-    return MultiplyAddShift(
-        *call.ends, mul.shape[1], ties, holding(-reach, reach), result, *arrays, len(lo) * limits.limbs
-    )
+    types = holding(-reach, reach), holding(min(least, -1), most)
+    return MultiplyAddShift(*call.ends, mul.shape[1], ties, *types, factors, addends, shift, tie, breaks, *limits)
 
 
 def _least(*arrays: np.ndarray) -> int:
@@ -126,8 +125,8 @@ def _float_round(b: Builder, impl: ops.FloatRound, call: Call) -> RequantKernel:
     # Room for the half that rounds, and for codes in order.
     deepest = int(impl.shift.data.max()) + fmt.exponent + 2 ** min(fmt.exponent, 8)
     width = max(holding(-2 * reach - 2, 2 * reach + 2).width, fmt.width + 2, deepest.bit_length() + fmt.mantissa + 2)
-    arrays = b.array(impl.mul.data), b.array(impl.add.data), b.array(impl.shift.data, SHORT)
-    limits = [b.array(_ordered(fmt, x.data)) for x in (impl.lo, impl.hi)]
+    arrays = b.parameters(impl.mul.data), b.parameters(impl.add.data), b.parameters(impl.shift.data, SHORT)
+    limits = [b.parameters(_ordered(fmt, x.data)) for x in (impl.lo, impl.hi)]
     return FloatRound(*call.ends, impl.even, width, fmt.exponent, fmt.mantissa, fmt.signed, *arrays, *limits)
 
 

@@ -76,6 +76,10 @@ class Lanes:
         return f"qc::Lanes<{self.count}, {self.width}, {_flag(self.signed)}, {_flag(self.bipolar)}>"
 
     @property
+    def bits(self) -> int:
+        return self.count * self.width
+
+    @property
     def word(self) -> str:
         return f"{self}::word"
 
@@ -146,13 +150,21 @@ class TableRow:
     """Element -> table[inner(element)]; table: the name of a constant array."""
 
     table: str
-    inner: AxisRow | StridedRow | TableRow
+    inner: Row
 
     def __str__(self) -> str:
         return f"qc::TableRow<{self.table}, {self.inner}>"
 
 
-Row = AxisRow | StridedRow | TableRow
+@dataclass(frozen=True)
+class CountedRow:
+    """Element -> its own number: what a call is told is the row."""
+
+    def __str__(self) -> str:
+        return "qc::CountedRow"
+
+
+Row = AxisRow | StridedRow | TableRow | CountedRow
 
 
 def identity(count: int) -> AxisRow:

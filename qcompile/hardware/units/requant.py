@@ -13,6 +13,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.formats import Format, Minifloat
+from qcompile.hardware.memory import numbers
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, alike, token_by_token
 from qcompile.ir import Graph, Node, ops
@@ -200,14 +201,15 @@ def _variable(op: ops.Map, acc: int, pe: int) -> Part:
     depth = -(-rows // pe)
     if isinstance(impl, ops.Thresholds) and impl.search:
         return parts.Times(pe, _variable_search(impl, acc, out, depth))
+    if isinstance(impl, ops.Table):
+        return parts.Times(pe, parts.Rom(impl.values.data.shape[1] * depth, out))
+    memories = (parts.Rom(depth, pe * bits) for bits in map(_row_bits, row_parameters(op)) if bits)
     if isinstance(impl, ops.Thresholds):
         cuts = impl.cuts.data.shape[1]
         logic = chain(parts.Times(cuts, parts.Adder(acc)), parts.AdderTree(cuts, 1))
-        return parts.beside(parts.Times(pe, logic), parts.Rom(depth, pe * cuts * acc))
-    if isinstance(impl, ops.Table):
-        return parts.Times(pe, parts.Rom(impl.values.data.shape[1] * rows, out))
+        return parts.beside(parts.Times(pe, logic), *memories)
     assert isinstance(impl, (ops.MulAddShift, ops.FloatRound))
-    m, b, shift = (_span(x) for x in (impl.mul.data, impl.add.data, impl.shift.data))
+    m = _span(impl.mul.data)
     spread = int(impl.shift.data.max()) - int(impl.shift.data.min()) + 1
     logic = chain(
         parts.IntegerMultiplier(m, acc),
@@ -217,9 +219,33 @@ def _variable(op: ops.Map, acc: int, pe: int) -> Part:
         if isinstance(impl, ops.FloatRound)
         else parts.Clamp(acc, int(impl.lo.data.min()), int(impl.hi.data.max())),
     )
-    segments = impl.mul.data.shape[1] if isinstance(impl, ops.MulAddShift) else 1
-    memory = parts.Rom(depth, pe * segments * (m + b + (shift if spread > 1 else 0)))
-    return parts.beside(parts.Times(pe, logic), memory)
+    return parts.beside(parts.Times(pe, logic), *memories)
+
+
+def row_parameters(op: ops.Map) -> list[np.ndarray]:
+    """[rows, ...] each: numbers that the elements of a Map need, where none is addressed by a number found before."""
+    impl = op.impl
+    scaled = list(op.coeffs.data) if len(op.coeffs.data) > 1 or np.any(op.coeffs.data != 1) else []
+    if isinstance(impl, ops.Thresholds):
+        return [*scaled, impl.cuts.data, *_results(impl, op.quantize.format)]
+    names = ("mul", "add", "shift", "tie", "breaks", "lo", "hi")
+    found = [getattr(impl, name).data for name in names if hasattr(impl, name)]
+    return [*scaled, *(x for x in found if x.size)]
+
+
+def _results(impl: ops.Thresholds, fmt: Format) -> list[np.ndarray]:
+    """The first number and the change at every cut, where that is one for a row; else all codes."""
+    values, codes = impl.values.data, isinstance(fmt, Minifloat)
+    changes = np.diff(values, axis=1)
+    first = changes[:, :1]
+    if not codes and np.all((changes == first) | (changes == 0)) and np.abs(values).max() < 2**31:
+        return [values[:, 0], first]
+    return [np.asarray(fmt.encode(values)) if codes else values]
+
+
+def _row_bits(rows: np.ndarray) -> int:
+    """Of a row in a memory; numbers that are alike in all rows are constants."""
+    return 0 if np.all(rows == rows[:1]) else rows.size // len(rows) * numbers(rows)[0]
 
 
 def _variable_search(impl: ops.Thresholds, acc: int, out: int, rows: int) -> Part:

@@ -9,7 +9,7 @@ from qcompile.backends.hls.builder import Builder, Tensor
 from qcompile.backends.hls.kernels import Kernel, Multiply
 from qcompile.backends.hls.types import identity
 from qcompile.backends.hls.units.context import Context, Loop, View, Write, node_of
-from qcompile.backends.hls.units.requant import Requant, Term, requantized, rows_in_stream
+from qcompile.backends.hls.units.requant import Requant, Term, requantized
 from qcompile.hardware.network import Stage
 
 Take = Callable[[int, Tensor], Kernel]  # how the elements of input k come into the array of a tensor
@@ -34,10 +34,9 @@ def mapped(c: Context, stage: Stage) -> Map:
 
 def map_of(c: Context, b: Builder, stage: Stage, loop: Loop, take: Take) -> Map:
     node, lanes = node_of(stage), stage.folding.pe
-    row = rows_in_stream(b, node)
     terms = tuple(_term(c, stage, k, take) for k in range(len(node.inputs)))
     sources = [t.numbers for t in terms]
-    made = requantized(c, b, node, row, sources, lanes, "total")
+    made = requantized(c, b, node, sources, lanes, "total")
     return Map((loop,), lanes, terms, made, c.write(stage))
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from qcompile.backends.hls.builder import Tensor
 from qcompile.backends.hls.memory import Rom
 from qcompile.backends.hls.ports import PortLayout, stream_layout
-from qcompile.backends.hls.types import Lanes, lanes_of
-from qcompile.backends.hls.units.context import Context, Read, View, Write
+from qcompile.backends.hls.types import Lanes
+from qcompile.backends.hls.units.context import Context, View, Write
 from qcompile.hardware.network import Stage
 
 
@@ -43,58 +43,53 @@ def width(c: Context, stage: Stage) -> Width:
     widens = after.lanes > before.lanes
     small, large = (before, after) if widens else (after, before)
     lanes = c.lanes((stage.inputs if widens else stage.outputs)[0])
-    return Width(widens, large.tokens, small.lanes * lanes.width, large.lanes // small.lanes)
+    return Width(widens, large.tokens, lanes.bits, large.lanes // small.lanes)
 
 
 @dataclass(frozen=True)
 class Input(View):
-    """Words of a port, `in_word` tokens each, to tokens. word: its codes, in the array `held`."""
+    """Words of a port, `in_word` tokens each, to tokens. one: the array of the elements of a token."""
 
     template = "input.cpp.j2"
     tokens: int
     lanes: int
     layout: PortLayout
     in_word: int
-    word: Lanes
-    held: Tensor
+    token: Lanes
+    one: Tensor
     write: Write
 
 
 def from_port(c: Context, stage: Stage) -> Input:
-    stream = c.stream(stage.outputs[0])
-    layout, word, held = _word(c, stage.outputs[0])
-    in_word = max(1, layout.per_word // stream.lanes)
-    return Input(stream.tokens, stream.lanes, layout, in_word, word, held, c.write(stage))
+    (index,) = stage.outputs
+    stream, layout, in_word = c.stream(index), *_word(c, index)
+    one = c.tensor(stream.value, "one")
+    return Input(stream.tokens, stream.lanes, layout, in_word, c.lanes(index), one, c.write(stage))
 
 
-def _word(c: Context, index: int) -> tuple[PortLayout, Lanes, Tensor]:
-    """(words, codes of a word, their array) of the port behind a stream."""
-    value = c.stream(index).value
-    layout = stream_layout(value)
-    return layout, lanes_of(value.type.codes, layout.per_word), c.tensor(value, "held")
+def _word(c: Context, index: int) -> tuple[PortLayout, int]:
+    """(words of the port behind a stream, tokens in one)."""
+    stream = c.stream(index)
+    layout = stream_layout(stream.value)
+    return layout, max(1, layout.per_word // stream.lanes)
 
 
 @dataclass(frozen=True)
 class Output(View):
-    """Tokens to words of a port; the last one is marked."""
+    """Tokens to words of a port, `in_word` each; the last one is marked, and has `rest` tokens (0: all)."""
 
     template = "output.cpp.j2"
     tokens: int
-    lanes: int
     layout: PortLayout
     in_word: int
-    word: Lanes
-    held: Tensor
-    read: Read
+    token: Lanes
+    rest: int
 
 
 def to_port(c: Context, stage: Stage) -> Output:
     (index,) = stage.inputs
-    stream = c.stream(index)
-    layout, word, held = _word(c, index)
-    in_word = max(1, layout.per_word // stream.lanes)
-    read = c.read(stage, 0, c.tensor(stream.value, "v"))
-    return Output(stream.tokens, stream.lanes, layout, in_word, word, held, read)
+    tokens, layout, in_word = c.stream(index).tokens, *_word(c, index)
+    return Output(tokens, layout, in_word, c.lanes(index), tokens % in_word)
 
 
 @dataclass(frozen=True)

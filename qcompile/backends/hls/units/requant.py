@@ -2,52 +2,136 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from qcompile.backends.hls.builder import Builder, Tensor
 from qcompile.backends.hls.kernels import Accumulate, Decode, Kernel, RequantKernel
 from qcompile.backends.hls.requant import Call, requant
-from qcompile.backends.hls.types import Row, holding, identity
+from qcompile.backends.hls.types import CountedRow, Row, holding, identity
 from qcompile.backends.hls.units.context import Context, Watch, Write
+from qcompile.backends.hls.units.weights import Weights, memory
+from qcompile.hardware.memory import WORD
 from qcompile.hardware.network import Stage
 from qcompile.hardware.order import stream_shape, to_stream
-from qcompile.ir import Node, ops
+from qcompile.ir import Array, Node, ops
 from qcompile.passes.ranges import row_ranges, sum_bound
+from qcompile.sim.ratio import bound
 
 
 @dataclass(frozen=True)
 class Requant:
-    """`lanes` results in `y`, from `sums` into the array of `total` where accumulators are scaled or added up."""
+    """`lanes` results in `y`, from `sums` into the array of `total` where accumulators are scaled or added up.
+
+    Parameters of a token come from `reads`, one word of a memory each; `steps` words follow one another, and `row`
+    counts them. addressed: kernels are told the row, for memories of a lane; placed: which elements they work on, and
+    parameters are found by that.
+    """
 
     lanes: int
     total: Tensor | None
     sums: tuple[Accumulate, ...]
     y: Tensor
-    kernel: RequantKernel
+    kernels: tuple[RequantKernel, ...]
+    reads: tuple[Weights, ...] = ()
+    steps: int = 1
+    addressed: bool = False
+    placed: bool = False
 
 
-def requantized(c: Context, b: Builder, node: Node, row: Row, sources: list[Tensor], lanes: int, total: str) -> Requant:
+def requantized(c: Context, b: Builder, node: Node, sources: list[Tensor], lanes: int, total: str) -> Requant:
     """Of numbers in `sources`, one for each input. total: the name of the array of their sum."""
     op: ops.Map = node.op
     known = [c.known[v.name] for v in node.inputs]
     low, high = row_ranges(node, known)
+    steps = row_steps(node, lanes)
+    row = rows_in_stream(b, node) if steps is None else identity(lanes)
+    own = b if steps is None else StepBuilder(b.graph, b.known, constants=b.constants, context=c, steps=steps)
     source, made, sums = sources[0], None, []
     if len(sources) > 1 or not np.all(op.coeffs.data == 1):
         reach = sum_bound(node, known)
         source = made = Tensor(total, holding(-reach, reach))
         for k, (x, coefficients) in enumerate(zip(sources, op.coeffs.data, strict=True)):
-            sums.append(Accumulate(lanes, row, identity(lanes), k == 0, x, b.array(coefficients), made))
+            sums.append(Accumulate(lanes, row, identity(lanes), k == 0, x, own.parameters(coefficients), made))
     y = c.tensor(node.output, "y")
-    return Requant(lanes, made, tuple(sums), y, requant(b, op, Call(lanes, row, source, y, low, high)))
+    call = Call(lanes, row, source, y, low, high)
+    if not isinstance(own, StepBuilder):
+        return Requant(lanes, made, tuple(sums), y, (requant(b, op, call),), placed=True)
+    lanewise = addressed(op)
+    found = _by_lanes(own, op, call) if lanewise else (requant(own, op, call),)
+    count = len(own.steps) if own.reads or lanewise else 1
+    return Requant(lanes, made, tuple(sums), y, found, tuple(own.reads), count, lanewise)
 
 
 def rows_in_stream(b: Builder, node: Node) -> Row:
     """Rows of a Map's parameters by the element's place in the stream."""
+    return b.row(_index(node), stream_shape(node.output.type.shape))
+
+
+def _index(node: Node) -> np.ndarray:
+    """The same, to be broadcast against the stream."""
     shape, index = node.output.type.shape, np.asarray(node.op.index.data)
-    padded = index.reshape((1,) * (len(shape) - index.ndim) + index.shape)
-    return b.row(to_stream(padded), stream_shape(shape))
+    return to_stream(index.reshape((1,) * (len(shape) - index.ndim) + index.shape))
+
+
+def row_steps(node: Node, lanes: int) -> np.ndarray | None:
+    """[steps, lanes]: the rows of the tokens, after which they begin again; None where they have no such order."""
+    full = np.broadcast_to(_index(node), stream_shape(node.output.type.shape)).ravel()
+    rows = node.op.coeffs.data.shape[1]
+    if rows == 1:
+        return np.zeros((1, lanes), dtype=np.int64)
+    ordered = rows % lanes == 0 and full.size % rows == 0 and np.all(full.reshape(-1, rows) == np.arange(rows))
+    return np.arange(rows).reshape(-1, lanes) if ordered and not _wide(node.op) else None
+
+
+def _wide(op: ops.Map) -> bool:
+    """Whether a parameter does not fit into an element of a memory."""
+    arrays = [op.coeffs, *(x for x in vars(op.impl).values() if isinstance(x, Array))]
+    return any(x.data.size and bound(x.data) >= 2 ** (WORD - 2) for x in arrays)
+
+
+def addressed(op: ops.Map) -> bool:
+    """Whether numbers that are computed choose among the parameters of a row that differ from row to row."""
+    search = isinstance(op.impl, ops.Thresholds) and op.impl.search
+    return op.coeffs.data.shape[1] > 1 and (search or isinstance(op.impl, ops.Table))
+
+
+@dataclass
+class StepBuilder(Builder):
+    """Parameters of the rows that a token needs in one word of a memory, read into an array of its elements' rows;
+    those that are alike in all rows are constants. single: a lane whose memories are read by computed numbers.
+    """
+
+    context: Context = field(kw_only=True)
+    steps: np.ndarray = field(kw_only=True)
+    reads: list[Weights] = field(default_factory=list)
+    single: bool = False
+
+    def parameters(self, rows: np.ndarray, plain: str = "", span: tuple[int, int] | None = None) -> Tensor:
+        data = np.asarray(rows)
+        if self.single:
+            made = memory(self.context, data.reshape(-1, 1), "", span)
+            return replace(made.w, name=made.rom.name)
+        if len(data) == 1 or np.all(data == data[:1]):
+            return self.array(np.repeat(data[:1], self.steps.shape[1], axis=0), plain, span)
+        words = data[self.steps].reshape(len(self.steps), -1)
+        self.reads.append(memory(self.context, words, f"r{len(self.reads)}"))
+        return self.reads[-1].w
+
+
+def _by_lanes(b: StepBuilder, op: ops.Map, call: Call) -> tuple[RequantKernel, ...]:
+    """A call for every lane, with memories of its own."""
+    found = []
+    b.single = True
+    impl: Any = op.impl
+    for lane, rows in enumerate(b.steps.T):
+        own = {k: Array(x.data[rows]) for k, x in vars(impl).items() if isinstance(x, Array)}
+        source, out = (replace(t, name=f"{t.name} + {lane}") for t in (call.source, call.out))
+        one = Call(1, CountedRow(), source, out, call.low[rows], call.high[rows])
+        found.append(requant(b, replace(op, impl=replace(impl, **own)), one))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -66,11 +150,9 @@ def finish(c: Context, stage: Stage) -> Finish:
     if stage.map is None:
         return Finish(None, None, None, write)
     (value,), lanes = stage.map.inputs, stage.folding.pe
-    b = c.builder()
-    row = rows_in_stream(b, stage.map)
     total = c.tensor(value, "total")
     decode = c.decoded(value, total, lanes)
-    made = requantized(c, b, stage.map, row, [decode.out if decode else total], lanes, "scaled")
+    made = requantized(c, c.builder(), stage.map, [decode.out if decode else total], lanes, "scaled")
     return Finish(made, c.watch(value, lanes), decode, write)
 
 

@@ -12,7 +12,7 @@ from qcompile.backends.hls.memory import Rom
 from qcompile.backends.hls.types import Integer
 from qcompile.backends.hls.units.context import Context
 from qcompile.formats import Bipolar, Minifloat
-from qcompile.hardware.memory import Words, bits_of, operand, stored
+from qcompile.hardware.memory import Words, bits_of, numbers, operand, stored
 from qcompile.ir import Node, Value, ops
 
 
@@ -34,6 +34,17 @@ def weights(c: Context, value: Value, steps: np.ndarray) -> Weights:
     rom = Rom(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), op.reloadable)
     c.roms.append(rom)
     return Weights(rom, _step(c, value, width, signed), signed, isinstance(fmt, Bipolar))
+
+
+def memory(c: Context, words: np.ndarray, name: str, span: tuple[int, int] | None = None) -> Weights:
+    """A memory of numbers [words, numbers of a word], and the array `name` of a word. They are as wide as they need to
+    be, or as the numbers of `span`.
+    """
+    width, signed = numbers(words if span is None else np.array(span, dtype=object))
+    made = Words(len(words), words.shape[1], width)
+    rom = Rom(f"k{len(c.roms)}", made, made.pack(words))
+    c.roms.append(rom)
+    return Weights(rom, Tensor(name, Integer(max(width, 1 + signed), signed)), signed, False)
 
 
 def _step(c: Context, value: Value, width: int, signed: bool) -> Tensor:
