@@ -8,12 +8,12 @@ ELEMENT = r"(?:ap_u?int<(\d+)>|qc::Lanes<(\d+), (\d+), \w+, \w+>::word)"
 
 
 def memories(files: Mapping[str, bytes], top: str) -> dict[str, list[int]]:
-    """Bits of the arrays that processes keep and of the memories of weights they read, by process; of the streams
-    under "streams".
+    """Bits of the arrays that processes keep and of the memories of weights and parameters they read, by process; of
+    the streams under "streams".
     """
     source, constants = (files[f"src/{n}"].decode() for n in (f"{top}.cpp", "constants.hpp"))
     weights = {
-        name: int(w) * int(n) for w, name, n in re.findall(r"static const ap_uint<(\d+)> (w\d+)\[(\d+)\]", constants)
+        name: int(w) * int(n) for w, name, n in re.findall(r"static const ap_uint<(\d+)> ([wk]\d+)\[(\d+)\]", constants)
     }
     found: dict[str, list[int]] = {}
     for name, body in processes(source).items():
@@ -49,3 +49,15 @@ def unrolled(body: str) -> int:
         if name in UNITS:
             found.append(math.prod(int(n) for n in sizes.split(", ")[: UNITS[name]]))
     return max(found)
+
+
+def unrolled_products(source: str) -> int:
+    """Products of the dense layers and convolutions of an unrolled project."""
+    found = 0
+    for sizes in re.findall(r"qc::matmul<(.*?), (?:true|false),", source):
+        found += math.prod(map(int, sizes.split(", ")))
+    for sizes in re.findall(r"qc::conv<((?:\d+, )+)", source):
+        batch, groups, outs, depth, h, w, kh, kw, sh, sw, dh, dw = map(int, sizes.split(", ")[:12])
+        places = ((h - dh * (kh - 1) - 1) // sh + 1) * ((w - dw * (kw - 1) - 1) // sw + 1)
+        found += batch * groups * outs * depth * kh * kw * places
+    return found

@@ -21,6 +21,7 @@ from qcompile.backends.pysim.simulator import encode, with_batch
 from qcompile.hardware.units import Fork
 
 PARTS, GRAPHS, VECTORS = 2, 32, 4
+KNOWN = (9, 28, 17, 43)  # searched thresholds with one row of parameters, which had other codes once
 Case = tuple[qc.Design, tuple[np.ndarray, ...]]
 
 
@@ -56,8 +57,8 @@ def sources(design: qc.Design, number: int) -> str:
     }
     for name, content in roms.items():
         Path(f"g{number}_{name}").write_bytes(content)
-    body = re.sub(r"(?:src/)?weights/(w\d+\.bin)", rf"g{number}_\1", body)
-    body = re.sub(r"(?<![\w.])w(\d+)(?=[,\)\[\]])", rf"g{number}_w\1", body)
+    body = re.sub(r"(?:src/)?weights/([wk]\d+\.bin)", rf"g{number}_\1", body)
+    body = re.sub(r"(?<![\w.])([wk])(\d+)(?=[,\)\[\]])", rf"g{number}_\1\2", body)
     return (
         f"namespace graph{number} {{\n"
         + body.replace('extern "C" void', "void").replace("int main(", "int run_main(")
@@ -99,7 +100,7 @@ def run(cases: list[Case]) -> list[list[np.ndarray]]:
 def test_random_branches(part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No differing code, no deadlock on the depths for liveness; one place less anywhere and the network blocks."""
     monkeypatch.chdir(tmp_path)
-    cases: dict[int, Case] = {}
+    cases: dict[int, Case] = {s: made for s in KNOWN[part::PARTS] if (made := case(s))}
 
     @settings(
         max_examples=1000, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from conftest import CORPUS, records
-from emitted import memories, processes, unrolled
+from emitted import memories, processes, unrolled, unrolled_products
 from onnx import TensorProto, helper, numpy_helper
 from test_dataflow import some_folding
 
@@ -19,9 +19,10 @@ from qcompile.cost import primitives as hw
 from qcompile.cost.exchange import fabric_of
 from qcompile.hardware.memory import Words
 from qcompile.hardware.network import Stage
-from qcompile.hardware.units import Buffered, Depthwise, MatVec, Multiply, Pool, Requant, SlidingWindow, Unit
+from qcompile.hardware.products import rolled
+from qcompile.hardware.units import Buffered, Depthwise, MatVec, Multiply, Pool, Requant, SlidingWindow, Unrolled
 from qcompile.ir import ops
-from qcompile.parts import memory_bits
+from qcompile.parts import ConstantRows, Multiplier, leaves, memory_bits
 
 PART = "xc7z020clg400-1"
 SEEDS = range(24)
@@ -33,17 +34,22 @@ def sources(design: qc.Design) -> dict[str, bytes]:
     return hls.emit(design.graph, design.top, design.options.part, 5.0, design.network, design.schedule)
 
 
-def kept(unit: Unit) -> int:
-    """Bits of the memories of a unit, parameters of functions apart."""
+def kept(stage: Stage) -> int:
+    """Bits of the memories of a process. Parameters that are found by the place of an element are arrays of the text
+    that nothing else tells from constants.
+    """
+    unit = stage.unit
     if isinstance(unit, Buffered):
         return sum(m.bits for m in (*unit.operands, *unit.loops.kept))
-    return 0 if isinstance(unit, Requant) else memory_bits(unit.parts())
+    after = unit if isinstance(unit, Requant) else Requant.behind(stage.map, stage.folding.pe) if stage.map else None
+    own = 0 if isinstance(unit, Requant) else memory_bits(unit.parts())
+    return own + (memory_bits(after.parts()) if after and after.rows else 0)
 
 
 def priced(design: qc.Design) -> dict[str, int]:
     """Bits of the memories of every process, and of the streams, that the estimate counts."""
     network, plan = design.network, design.schedule
-    found = {f"p{i}_{s.unit.name}": kept(s.unit) for i, s in enumerate(network.stages)}
+    found = {f"p{i}_{s.unit.name}": kept(s) for i, s in enumerate(network.stages)}
     waits = zip(network.streams, plan.depth, strict=True)
     return found | {"streams": sum(d * s.bits for s, d in waits)}
 
@@ -90,6 +96,25 @@ def test_generated_networks(weights: str) -> None:
         assert_as_priced(design)
         found |= {type(s.unit) for s in design.network.stages}
     assert {MatVec, SlidingWindow, Buffered} <= found
+
+
+def test_products_of_unrolled_layers() -> None:
+    """A product of the text is one that is priced."""
+    seen = 0
+    for model in list(generated())[::4]:
+        text = generate.input_format(model)
+        imported = qc.load(model)
+        design = qc.compile(imported, input_formats=(text,) * len(imported.graph.inputs) if text else (), part=PART)
+        if rolled(design.graph):
+            continue
+        layers = [n for n in design.graph.nodes if isinstance(n.op, (ops.MatMul, ops.Conv))]
+        priced = [leaf for n in layers for leaf in leaves(Unrolled.of(n, design.graph).parts())]
+        found = sum(
+            n * (p.weights.size if isinstance(p, ConstantRows) else isinstance(p, Multiplier)) for n, p in priced
+        )
+        assert found == unrolled_products(design.files().files[f"src/{design.top}.cpp"].decode())
+        seen += found
+    assert seen > 1000
 
 
 CASES = (

@@ -15,6 +15,7 @@ static const size_t BLOCK = 1 << 12; // tokens that a stream holds after the fir
 // A process waits until a counter of a stream, which is at `seen`, moves.
 struct Process {
   Process *next;
+  const char *name; // its call
   const size_t *watched = nullptr;
   size_t seen = 0;
   const char *stream = "", *state = "";
@@ -29,7 +30,7 @@ struct Process {
 
 template <class F> struct Body : Process {
   F call;
-  Body(const F &call) : call(call) {}
+  Body(const F &call, const char *label) : call(call) { name = label; }
   void body() override { call(); }
 };
 
@@ -43,8 +44,8 @@ struct Scheduler {
     return scheduler;
   }
 
-  template <class F> void add(const F &call) {
-    Process *p = new Body<F>(call);
+  template <class F> void add(const F &call, const char *name) {
+    Process *p = new Body<F>(call, name);
     if (running) {
       p->next = running->next;
       running->next = p;
@@ -117,7 +118,7 @@ struct Scheduler {
     do {
       p = p->next;
       if (!p->done)
-        printf("  waits: %s %s\n", p->stream, p->state);
+        printf("  %s waits: %s %s\n", p->name, p->stream, p->state);
     } while (p != running);
     fflush(stdout);
     std::_Exit(3);
@@ -171,5 +172,5 @@ private:
   asm(".section .rodata\n.balign 8\n.globl " #name "\n" #name ":\n.incbin \"" file "\"\n.previous");                                            \
   extern "C" const type name[]
 #define QC_DEPTH(stream, tokens) stream.bound(tokens, #stream)
-#define QC_PROCESS(call) qc::simulation::Scheduler::instance().add([&] { call; })
+#define QC_PROCESS(call) qc::simulation::Scheduler::instance().add([&] { call; }, #call)
 #define QC_JOIN() qc::simulation::Scheduler::instance().run()

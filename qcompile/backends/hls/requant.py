@@ -19,7 +19,7 @@ from qcompile.backends.hls.kernels import (
     ThresholdSearch,
 )
 from qcompile.backends.hls.types import SHORT, Row, holding
-from qcompile.formats import Minifloat
+from qcompile.hardware.parameters import in_order, searched
 from qcompile.ir import ops
 from qcompile.passes.implement import common_step
 from qcompile.sim.ratio import bound
@@ -81,18 +81,11 @@ def _thresholds(b: Builder, impl: ops.Thresholds, call: Call) -> RequantKernel:
 
 
 def _search(b: Builder, impl: ops.Thresholds, call: Call) -> RequantKernel:
-    """A table of cuts for every step, which is read once; rows without a cut at a place have one that is never
-    reached.
-    """
-    rows, count = impl.cuts.data.shape
-    deep, never = count.bit_length(), max(int(call.high.max()) + 1, int(impl.cuts.data.max()))
-    full = np.full((rows, 2**deep - 1), never, dtype=object)
-    full[:, :count] = impl.cuts.data
-    span = int(full.min()), int(full.max())
-    middles = [(2 * np.arange(2**s) + 1 << deep - 1 - s) - 1 for s in range(deep)]
-    tables = tuple(b.parameters(full[:, at].T, span=span) for at in middles)
-    values = b.parameters(_results(call.out, impl.values.data).T)
-    return ThresholdSearch(*call.ends, rows, count + 1, values, tables)
+    """A table of cuts for every step, which is read once, and one of results."""
+    cuts, values = searched(impl)
+    tables = tuple(b.parameters(x.T, span=(int(impl.cuts.data.min()), int(impl.cuts.data.max()))) for x in cuts)
+    found = b.parameters(_results(call.out, values).T)
+    return ThresholdSearch(*call.ends, len(values), values.shape[1], found, tables)
 
 
 def _multiply(b: Builder, impl: ops.MulAddShift, call: Call) -> RequantKernel:
@@ -126,14 +119,8 @@ def _float_round(b: Builder, impl: ops.FloatRound, call: Call) -> RequantKernel:
     deepest = int(impl.shift.data.max()) + fmt.exponent + 2 ** min(fmt.exponent, 8)
     width = max(holding(-2 * reach - 2, 2 * reach + 2).width, fmt.width + 2, deepest.bit_length() + fmt.mantissa + 2)
     arrays = b.parameters(impl.mul.data), b.parameters(impl.add.data), b.parameters(impl.shift.data, SHORT)
-    limits = [b.parameters(_ordered(fmt, x.data)) for x in (impl.lo, impl.hi)]
+    limits = [b.parameters(in_order(fmt, x.data)) for x in (impl.lo, impl.hi)]
     return FloatRound(*call.ends, impl.even, width, fmt.exponent, fmt.mantissa, fmt.signed, *arrays, *limits)
-
-
-def _ordered(fmt: Minifloat, units: np.ndarray) -> np.ndarray:
-    """Codes as integers in the order of the numbers."""
-    codes = np.asarray(fmt.encode(np.abs(units)))
-    return np.where(units < 0, -codes, codes)
 
 
 _IMPLS: dict[type, Callable[[Builder, Any, Call], RequantKernel]] = {

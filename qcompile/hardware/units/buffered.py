@@ -142,7 +142,7 @@ def _constant(node: Node) -> Loops:
 
 @_loops(ops.Map)
 def _mapped(node: Node) -> Loops:
-    return Loops((), Requant.behind(node, 1).parts(), ())
+    return Loops((), Requant.placed(node).parts(), ())
 
 
 @_loops(ops.Mul)

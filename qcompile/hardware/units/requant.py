@@ -5,7 +5,7 @@ same of unrolled layers, whose parameters are constants of the logic.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.formats import Format, Minifloat
 from qcompile.hardware.memory import numbers
+from qcompile.hardware.parameters import Rows, in_order, looked_up, parameter_rows, searched
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, alike, token_by_token
 from qcompile.ir import Graph, Node, ops
@@ -22,12 +23,15 @@ from qcompile.parts import Part, bits, chain, integer_bits, width
 
 @dataclass(frozen=True)
 class Requant(Unit):
-    """elements: of the result; inputs: formats of the accumulators that are combined."""
+    """elements: of the result; inputs: formats of the accumulators that are combined; rows: of parameters that differ,
+    where every token has a word of them.
+    """
 
     op: ops.Map
     inputs: tuple[Format, ...]
     elements: int
     pe: int
+    rows: Rows | None
 
     name: ClassVar[str] = "map"
 
@@ -38,8 +42,13 @@ class Requant(Unit):
 
     @classmethod
     def behind(cls, node: Node, pe: int) -> Requant:
-        """Of any Map, its elements `pe` at a time: what joins the unit in front of it, or reads from memories."""
-        return cls(node.op, tuple(v.type.codes for v in node.inputs), node.output.type.size, pe)
+        """Of any Map, its elements `pe` at a time: what joins the unit in front of it."""
+        return replace(cls.placed(node), pe=pe, rows=parameter_rows(node, pe))
+
+    @classmethod
+    def placed(cls, node: Node) -> Requant:
+        """Of any Map, an element at a time from and to memories: parameters are found by its place."""
+        return cls(node.op, tuple(v.type.codes for v in node.inputs), node.output.type.size, 1, None)
 
     @property
     def lanes(self) -> tuple[int, int]:
@@ -63,7 +72,23 @@ class Requant(Unit):
         if op.coeffs.data.shape[1] == 1:
             one = element(op.impl, acc, op.quantize.format, np.zeros(1, dtype=np.int64))
             return parts.Times(self.pe, chain(self._combination(), one))
-        return chain(parts.Times(self.pe, self._combination()), _variable(op, acc, self.pe))
+        return chain(parts.Times(self.pe, self._combination()), _variable(op, acc, self.pe), self._memories())
+
+    def _memories(self) -> Part:
+        """One of every parameter for a word, or copies for every lane, where these are told apart by numbers."""
+        op, rows = self.op, self.rows
+        if rows is None:
+            count = op.coeffs.data.shape[1]
+            found = [row_bits(x) for x in row_parameters(op)]
+            found += [n * numbers(data)[0] for n, data in addressed_parameters(op)]
+            return parts.Times(self.pe, parts.beside(*(parts.Rom(count, b) for b in found if b)))
+        words = parts.beside(*(parts.Rom(rows.words, self.pe * b) for b in map(row_bits, row_parameters(op)) if b))
+        own = (
+            parts.Rom(rows.words * count, numbers(data[lane])[0])
+            for count, data in addressed_parameters(op)
+            for lane in rows.index().T
+        )
+        return parts.beside(words, *own)
 
     def _combination(self) -> Part:
         """sum_i coeffs[i] * acc_i of an element, with multipliers that vary, where there is anything to combine."""
@@ -192,22 +217,19 @@ def rounder(impl: ops.FloatRound, fmt: Format, acc: int, rows: slice = slice(Non
     return parts.MinifloatRound(round_bits(impl, acc, rows), fmt.exponent, fmt.mantissa, int(shift.min()), ties)
 
 
-# --- parameters from ROMs of one word per row
+# --- parameters from memories
 
 
 def _variable(op: ops.Map, acc: int, pe: int) -> Part:
-    """`pe` elements."""
-    impl, out, rows = op.impl, width(op.quantize.format), op.coeffs.data.shape[1]
-    depth = -(-rows // pe)
-    if isinstance(impl, ops.Thresholds) and impl.search:
-        return parts.Times(pe, _variable_search(impl, acc, out, depth))
-    if isinstance(impl, ops.Table):
-        return parts.Times(pe, parts.Rom(impl.values.data.shape[1] * depth, out))
-    memories = (parts.Rom(depth, pe * bits) for bits in map(_row_bits, row_parameters(op)) if bits)
+    """The logic of `pe` elements."""
+    impl = op.impl
     if isinstance(impl, ops.Thresholds):
         cuts = impl.cuts.data.shape[1]
-        logic = chain(parts.Times(cuts, parts.Adder(acc)), parts.AdderTree(cuts, 1))
-        return parts.beside(parts.Times(pe, logic), *memories)
+        if impl.search:
+            return parts.Times(pe, parts.Times(cuts.bit_length(), parts.Adder(acc)))
+        return parts.Times(pe, chain(parts.Times(cuts, parts.Adder(acc)), parts.AdderTree(cuts, 1)))
+    if isinstance(impl, ops.Table):
+        return parts.NOTHING
     assert isinstance(impl, (ops.MulAddShift, ops.FloatRound))
     m = _span(impl.mul.data)
     spread = int(impl.shift.data.max()) - int(impl.shift.data.min()) + 1
@@ -219,41 +241,54 @@ def _variable(op: ops.Map, acc: int, pe: int) -> Part:
         if isinstance(impl, ops.FloatRound)
         else parts.Clamp(acc, int(impl.lo.data.min()), int(impl.hi.data.max())),
     )
-    return parts.beside(parts.Times(pe, logic), *memories)
+    return parts.Times(pe, logic)
 
 
 def row_parameters(op: ops.Map) -> list[np.ndarray]:
     """[rows, ...] each: numbers that the elements of a Map need, where none is addressed by a number found before."""
-    impl = op.impl
+    impl, fmt = op.impl, op.quantize.format
     scaled = list(op.coeffs.data) if len(op.coeffs.data) > 1 or np.any(op.coeffs.data != 1) else []
+    if looked_up(op):
+        return scaled
     if isinstance(impl, ops.Thresholds):
-        return [*scaled, impl.cuts.data, *_results(impl, op.quantize.format)]
-    names = ("mul", "add", "shift", "tie", "breaks", "lo", "hi")
-    found = [getattr(impl, name).data for name in names if hasattr(impl, name)]
-    return [*scaled, *(x for x in found if x.size)]
+        return [*scaled, impl.cuts.data, *_results(impl, fmt)]
+    assert isinstance(impl, (ops.MulAddShift, ops.FloatRound))
+    found = [getattr(impl, name).data for name in ("mul", "add", "shift", "tie", "breaks") if hasattr(impl, name)]
+    limits = [in_order(fmt, x.data) if isinstance(fmt, Minifloat) else x.data for x in (impl.lo, impl.hi)]
+    return [*scaled, *(x for x in (*found, *limits) if x.size)]
 
 
 def _results(impl: ops.Thresholds, fmt: Format) -> list[np.ndarray]:
     """The first number and the change at every cut, where that is one for a row; else all codes."""
-    values, codes = impl.values.data, isinstance(fmt, Minifloat)
+    values = impl.values.data
     changes = np.diff(values, axis=1)
     first = changes[:, :1]
-    if not codes and np.all((changes == first) | (changes == 0)) and np.abs(values).max() < 2**31:
+    if not isinstance(fmt, Minifloat) and np.all((changes == first) | (changes == 0)) and np.abs(values).max() < 2**31:
         return [values[:, 0], first]
-    return [np.asarray(fmt.encode(values)) if codes else values]
+    return [_codes(fmt, values)]
 
 
-def _row_bits(rows: np.ndarray) -> int:
+def addressed_parameters(op: ops.Map) -> list[tuple[int, np.ndarray]]:
+    """(numbers of a row in a memory, [rows, ...] numbers that it has room for) each: of these numbers one is read, by a
+    number found before.
+    """
+    impl, fmt = op.impl, op.quantize.format
+    if isinstance(impl, ops.Table):
+        return [(impl.values.data.shape[1], _codes(fmt, impl.values.data))]
+    if isinstance(impl, ops.Thresholds) and impl.search:
+        cuts, values = searched(impl)
+        return [*((x.shape[1], impl.cuts.data) for x in cuts), (values.shape[1], _codes(fmt, values))]
+    return []
+
+
+def _codes(fmt: Format, units: np.ndarray) -> np.ndarray:
+    """What a memory holds of these units: codes of a minifloat."""
+    return np.asarray(fmt.encode(units)) if isinstance(fmt, Minifloat) else units
+
+
+def row_bits(rows: np.ndarray) -> int:
     """Of a row in a memory; numbers that are alike in all rows are constants."""
     return 0 if np.all(rows == rows[:1]) else rows.size // len(rows) * numbers(rows)[0]
-
-
-def _variable_search(impl: ops.Thresholds, acc: int, out: int, rows: int) -> Part:
-    """A binary search for one element: a memory and a comparison per step, a memory of the results."""
-    found: list[Part] = []
-    for step in range(impl.cuts.data.shape[1].bit_length()):
-        found += [parts.Rom(rows << step, acc), parts.Adder(acc)]
-    return chain(*found, parts.Rom(rows * impl.values.data.shape[1], out))
 
 
 def _span(x: np.ndarray) -> int:

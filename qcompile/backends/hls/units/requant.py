@@ -13,21 +13,20 @@ from qcompile.backends.hls.requant import Call, requant
 from qcompile.backends.hls.types import CountedRow, Row, holding, identity
 from qcompile.backends.hls.units.context import Context, Watch, Write
 from qcompile.backends.hls.units.weights import Weights, memory
-from qcompile.hardware.memory import WORD
 from qcompile.hardware.network import Stage
-from qcompile.hardware.order import stream_shape, to_stream
+from qcompile.hardware.order import stream_shape
+from qcompile.hardware.parameters import in_stream, looked_up, parameter_rows
 from qcompile.ir import Array, Node, ops
 from qcompile.passes.ranges import row_ranges, sum_bound
-from qcompile.sim.ratio import bound
 
 
 @dataclass(frozen=True)
 class Requant:
     """`lanes` results in `y`, from `sums` into the array of `total` where accumulators are scaled or added up.
 
-    Parameters of a token come from `reads`, one word of a memory each; `steps` words follow one another, and `row`
-    counts them. addressed: kernels are told the row, for memories of a lane; placed: which elements they work on, and
-    parameters are found by that.
+    Parameters of a token come from `reads`, one word of a memory each; `steps` words follow one another, `row` counts
+    them, and each serves `hold` tokens. addressed: kernels are told the row, for memories of a lane; placed: which
+    elements they work on, and parameters are found by that.
     """
 
     lanes: int
@@ -37,6 +36,7 @@ class Requant:
     kernels: tuple[RequantKernel, ...]
     reads: tuple[Weights, ...] = ()
     steps: int = 1
+    hold: int = 1
     addressed: bool = False
     placed: bool = False
 
@@ -46,9 +46,10 @@ def requantized(c: Context, b: Builder, node: Node, sources: list[Tensor], lanes
     op: ops.Map = node.op
     known = [c.known[v.name] for v in node.inputs]
     low, high = row_ranges(node, known)
-    steps = row_steps(node, lanes)
-    row = rows_in_stream(b, node) if steps is None else identity(lanes)
-    own = b if steps is None else StepBuilder(b.graph, b.known, constants=b.constants, context=c, steps=steps)
+    shared = op.coeffs.data.shape[1] == 1
+    rows = None if shared else parameter_rows(node, lanes)
+    row = rows_in_stream(b, node) if rows is None else identity(lanes)
+    own = b if rows is None else StepBuilder(b.graph, b.known, constants=b.constants, context=c, steps=rows.index())
     source, made, sums = sources[0], None, []
     if len(sources) > 1 or not np.all(op.coeffs.data == 1):
         reach = sum_bound(node, known)
@@ -57,45 +58,18 @@ def requantized(c: Context, b: Builder, node: Node, sources: list[Tensor], lanes
             sums.append(Accumulate(lanes, row, identity(lanes), k == 0, x, own.parameters(coefficients), made))
     y = c.tensor(node.output, "y")
     call = Call(lanes, row, source, y, low, high)
-    if not isinstance(own, StepBuilder):
-        return Requant(lanes, made, tuple(sums), y, (requant(b, op, call),), placed=True)
-    lanewise = addressed(op)
+    if rows is None or not isinstance(own, StepBuilder):
+        return Requant(lanes, made, tuple(sums), y, (requant(b, op, call),), placed=not shared)
+    lanewise = looked_up(op)
     found = _by_lanes(own, op, call) if lanewise else (requant(own, op, call),)
-    count = len(own.steps) if own.reads or lanewise else 1
-    return Requant(lanes, made, tuple(sums), y, found, tuple(own.reads), count, lanewise)
+    count, hold = (rows.words, rows.hold) if own.reads or lanewise else (1, 1)
+    return Requant(lanes, made, tuple(sums), y, found, tuple(own.reads), count, hold, lanewise)
 
 
 def rows_in_stream(b: Builder, node: Node) -> Row:
     """Rows of a Map's parameters by the element's place in the stream."""
-    return b.row(_index(node), stream_shape(node.output.type.shape))
-
-
-def _index(node: Node) -> np.ndarray:
-    """The same, to be broadcast against the stream."""
-    shape, index = node.output.type.shape, np.asarray(node.op.index.data)
-    return to_stream(index.reshape((1,) * (len(shape) - index.ndim) + index.shape))
-
-
-def row_steps(node: Node, lanes: int) -> np.ndarray | None:
-    """[steps, lanes]: the rows of the tokens, after which they begin again; None where they have no such order."""
-    full = np.broadcast_to(_index(node), stream_shape(node.output.type.shape)).ravel()
-    rows = node.op.coeffs.data.shape[1]
-    if rows == 1:
-        return np.zeros((1, lanes), dtype=np.int64)
-    ordered = rows % lanes == 0 and full.size % rows == 0 and np.all(full.reshape(-1, rows) == np.arange(rows))
-    return np.arange(rows).reshape(-1, lanes) if ordered and not _wide(node.op) else None
-
-
-def _wide(op: ops.Map) -> bool:
-    """Whether a parameter does not fit into an element of a memory."""
-    arrays = [op.coeffs, *(x for x in vars(op.impl).values() if isinstance(x, Array))]
-    return any(x.data.size and bound(x.data) >= 2 ** (WORD - 2) for x in arrays)
-
-
-def addressed(op: ops.Map) -> bool:
-    """Whether numbers that are computed choose among the parameters of a row that differ from row to row."""
-    search = isinstance(op.impl, ops.Thresholds) and op.impl.search
-    return op.coeffs.data.shape[1] > 1 and (search or isinstance(op.impl, ops.Table))
+    shape = node.output.type.shape
+    return b.row(in_stream(np.asarray(node.op.index.data), shape), stream_shape(shape))
 
 
 @dataclass
@@ -114,7 +88,7 @@ class StepBuilder(Builder):
         if self.single:
             made = memory(self.context, data.reshape(-1, 1), "", span)
             return replace(made.w, name=made.rom.name)
-        if len(data) == 1 or np.all(data == data[:1]):
+        if np.all(data == data[:1]):
             return self.array(np.repeat(data[:1], self.steps.shape[1], axis=0), plain, span)
         words = data[self.steps].reshape(len(self.steps), -1)
         self.reads.append(memory(self.context, words, f"r{len(self.reads)}"))

@@ -1,0 +1,105 @@
+"""Rows of parameters that the tokens of a stream need, in one order: what the price and the text of a folded
+requantization agree on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import gcd, lcm
+
+import numpy as np
+
+from qcompile.formats import Minifloat
+from qcompile.hardware.memory import WORD
+from qcompile.hardware.order import stream_shape, to_stream
+from qcompile.ir import Array, Node, Shape, ops
+from qcompile.sim.ratio import bound
+
+WORDS = 4  # times as many words as there are rows, or so many in all: more than these are not worth their memory
+FEW_WORDS = 1024
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One word of parameters for `lanes` elements; it serves `hold` tokens, then the next one, in a circle.
+
+    order: rows of elements that follow one another, each repeated `inner` times.
+    """
+
+    order: tuple[int, ...]
+    inner: int
+    lanes: int
+
+    @property
+    def hold(self) -> int:
+        return self.inner // self.lanes if self.inner % self.lanes == 0 else 1
+
+    @property
+    def words(self) -> int:
+        period = len(self.order) * self.inner
+        return lcm(period, self.lanes) // self.lanes // self.hold
+
+    def index(self) -> np.ndarray:
+        """[words, lanes]: the row of every element of a word."""
+        element = np.arange(self.words)[:, None] * self.hold * self.lanes + np.arange(self.lanes)
+        return np.asarray(self.order)[element // self.inner % len(self.order)]
+
+
+def parameter_rows(node: Node, lanes: int) -> Rows | None:
+    """Of a Map whose rows differ, `lanes` elements in a token. None where tokens have no short order of words, or
+    numbers are too wide for a memory: then rows are found by the place of an element.
+    """
+    op, shape = node.op, node.output.type.shape
+    order, inner = _order(op.index, shape)
+    found = Rows(order, inner, lanes)
+    short = found.words <= max(FEW_WORDS, WORDS * op.coeffs.data.shape[1] // lanes)
+    return found if short and node.output.type.size % lanes == 0 and not _wide(op) else None
+
+
+def in_stream(index: np.ndarray, shape: Shape) -> np.ndarray:
+    """Rows by place in the stream, to be broadcast against it. index: to be broadcast against the tensor of `shape`."""
+    return to_stream(index.reshape((1,) * (len(shape) - index.ndim) + index.shape))
+
+
+@lru_cache(maxsize=256)
+def _order(index: Array, shape: Shape) -> tuple[tuple[int, ...], int]:
+    """(rows of elements that follow one another, how often each is repeated), the shortest that make up the stream."""
+    full = np.broadcast_to(in_stream(index.data, shape), stream_shape(shape)).ravel()
+    inner = gcd(full.size, *(np.flatnonzero(np.diff(full)) + 1).tolist())
+    rows = full[::inner]
+    sizes = (n for n in range(1, rows.size + 1) if rows.size % n == 0)
+    period = next(n for n in sizes if np.array_equal(rows[n:], rows[:-n]))
+    return tuple(rows[:period].tolist()), inner
+
+
+def _wide(op: ops.Map) -> bool:
+    """Whether a parameter does not fit into an element of a memory."""
+    arrays = [op.coeffs, *(x for x in vars(op.impl).values() if isinstance(x, Array))]
+    return any(x.data.size and bound(x.data) >= 2 ** (WORD - 2) for x in arrays)
+
+
+def looked_up(op: ops.Map) -> bool:
+    """Whether numbers that are computed choose among the parameters of a row, which a memory of every lane serves."""
+    search = isinstance(op.impl, ops.Thresholds) and op.impl.search
+    return search or isinstance(op.impl, ops.Table)
+
+
+def searched(impl: ops.Thresholds) -> tuple[list[np.ndarray], np.ndarray]:
+    """([rows, 2**s] for every step s of a binary search: cuts; [rows, 2**steps]: results). Cuts that a row lacks
+    are its last one again, behind which results are alike.
+    """
+    rows, count = impl.cuts.data.shape
+    deep = count.bit_length()
+    cuts, values = (
+        np.concatenate([x, np.repeat(x[:, -1:], size - x.shape[1], axis=1)], axis=1)
+        for x, size in ((impl.cuts.data, 2**deep - 1), (impl.values.data, 2**deep))
+    )
+    middles = [(2 * np.arange(2**s) + 1 << deep - 1 - s) - 1 for s in range(deep)]
+    return [cuts[:, at] for at in middles], values
+
+
+def in_order(fmt: Minifloat, units: np.ndarray) -> np.ndarray:
+    """Codes of a minifloat as integers in the order of the numbers."""
+    codes = np.asarray(fmt.encode(np.abs(units)))
+    return np.where(units < 0, -codes, codes)
