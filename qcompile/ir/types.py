@@ -134,9 +134,11 @@ class Param:
 def _compressed(array: np.ndarray, keep_last: bool = False) -> np.ndarray:
     """Every constant axis shrunk to size 1."""
     for axis, size in enumerate(array.shape[:-1] if keep_last else array.shape):
-        first = np.take(array, [0], axis=axis)
-        if size > 1 and bool(np.all(array == first)):
-            array = first
+        if size > 1:
+            first, second = (np.take(array, [i], axis=axis) for i in (0, 1))
+            # Rationals compare slowly, and most axes that vary do so from the start.
+            if first.flat[0] == second.flat[0] and bool(np.all(array == first)):
+                array = first
     return array
 
 

@@ -7,7 +7,6 @@ mpmath where a rounding boundary is near).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from qcompile.formats import FixedPoint, Rounding, accumulator, round_ratio
+from qcompile.formats import FixedPoint, Overflow, Rounding, accumulator, round_ratio
 from qcompile.ir import ONE, Param, Shape, gcd_of, integers, ops
 from qcompile.sim import functions
 
@@ -232,18 +231,36 @@ def leaky(x: Ratio, slope: Param) -> Ratio:
 
 def count(x: Ratio, thresholds: Param) -> Ratio:
     """Number of thresholds <= x; thresholds (..., K)."""
+    least = _least(thresholds, x.unit)
+    limit = max(bound(x.num), bound(least))
+    num, least = fit(x.num, limit), fit(least, limit)
+    if least.size == least.shape[-1]:
+        return Ratio(np.searchsorted(np.sort(least.ravel()), num, side="right").astype(np.int64))
     total = np.zeros(x.shape, dtype=np.int64)
-    array = thresholds.array()
-    for k in range(array.shape[-1]):
-        cut = Param(array.shape[:-1], tuple(array[..., k].ravel().tolist()))
-        # x >= t: the integer is at least t / unit, rounded up.
-        least = _integer_param(_divided(cut, x.unit).map(lambda v: Fraction(math.ceil(v))))
-        total += np.asarray(x.num >= least).astype(np.int64)
+    for k in range(least.shape[-1]):
+        total += np.asarray(num >= least[..., k], dtype=bool)
     return Ratio(total)
+
+
+@_remembered
+def _least(thresholds: Param, unit: Param) -> np.ndarray:
+    """The smallest integers that reach the thresholds in units of `unit` (which broadcasts against all axes but the
+    last): [..., K].
+    """
+    above = times(_numerators(thresholds), _denominators(unit)[..., None])
+    below = times(_denominators(thresholds), _numerators(unit)[..., None])
+    limit = max(bound(above), bound(below))
+    return np.asarray(-(-fit(above, limit) // fit(below, limit)))
 
 
 def quantize_units(x: Ratio, q: ops.Quantize) -> np.ndarray:
     """Units (decoded codes) of the quantized tensor, exactly."""
+    if x.num.size > _FEW and q.overflow is not Overflow.WRAP and _widens(x, q):
+        return resolve(Lazy(x, ()), q)
+    return _quantized(x, q)
+
+
+def _quantized(x: Ratio, q: ops.Quantize) -> np.ndarray:
     scaled = affine(x, _per_unit(q.scale, q.format.unit), q.zero_point)
     return q.format.quantize_ratio(
         times(scaled.num, _numerators(scaled.unit)), _denominators(scaled.unit), q.rounding, q.overflow
@@ -320,6 +337,26 @@ def _grows(x: Ratio, step: ops.Affine) -> bool:
     return bool(bound(x.num) * factor + offset >= _SAFE)
 
 
+def _widens(x: Ratio, q: ops.Quantize) -> bool:
+    """Whether rounding x by rational arithmetic needs Python integers where x does not."""
+    if x.num.dtype == object:
+        return False
+    factor, offset = _quotient(x.unit, q)
+    return bool(2 * (bound(x.num) * factor + offset) >= _SAFE)
+
+
+@_remembered
+def _quotient(unit: Param, q: ops.Quantize) -> tuple[Fraction, Fraction]:
+    """(factor, addend) by which, at most, integers in `unit` grow into the numerators that `q` rounds; the addend
+    covers their denominator too.
+    """
+    to_units = ops.Affine(_per_unit(q.scale, q.format.unit), q.zero_point)
+    factor, offset = _growth(unit, to_units)
+    common = shared(_size(_product(unit, to_units.mul)), to_units.add)
+    most, divisor = (max(bound(f(common)), 1) for f in (_numerators, _denominators))
+    return factor * most, offset * most + divisor
+
+
 @_remembered
 def _growth(unit: Param, step: ops.Affine) -> tuple[Fraction, Fraction]:
     """(factor, addend) in units of the result: by them, at most, integers in `unit` grow."""
@@ -384,6 +421,7 @@ def run(x: Ratio, steps: tuple[ops.Step, ...]) -> np.ndarray:
 # --- chains with real functions: float64 with an error bound, mpmath near a boundary --------------------------------
 
 _EPS = 2.0**-50
+_TIES = 1 / 32  # of the elements: so many are looked at together, in rational arithmetic
 
 
 def resolve(x: Lazy, quantize: ops.Quantize) -> np.ndarray:
@@ -407,8 +445,10 @@ def resolve(x: Lazy, quantize: ops.Quantize) -> np.ndarray:
     rule = (quantize.rounding, quantize.overflow)
     below = quantize.format.quantize_ratio(num - margin, 1 << bits, *rule)
     above = quantize.format.quantize_ratio(num + margin, 1 << bits, *rule)
-    units = np.array(quantize.format.quantize_ratio(num, 1 << bits, *rule))
+    units = np.array(below)  # what lies between equal ends is as they are
     doubt = np.asarray(doubt | (below != above))
+    if not x.real and doubt.mean() > _TIES:
+        return _quantized(exactly(x), quantize)  # type: ignore[arg-type]
     if doubt.any():
         units[doubt] = _precise(x, to_units, quantize, doubt)
     return units

@@ -10,6 +10,9 @@ import numpy as np
 from qcompile.backends.hls.types import LIMB, native
 
 _PER_LINE = {"int8_t": 32, LIMB: 4}  # numbers in a line; 12 of others
+_SUFFIX = {"int64_t": "LL", LIMB: "ULL"}
+# The least number has no literal of its own: in C++ the minus sign stands outside.
+_LEAST = {"int32_t": ("-2147483648", "INT32_MIN"), "int64_t": ("-9223372036854775808LL", "INT64_MIN")}
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,16 @@ def limbs_of(width: int, lo: int, hi: int) -> int:
 
 
 def _lines(flat: list[int], ctype: str) -> tuple[str, ...]:
-    text = [_number(v, ctype) for v in flat]
     step = _PER_LINE.get(ctype, 12)
-    return tuple(", ".join(text[i : i + step]) + "," for i in range(0, len(text), step)) or ("0",)
+    return tuple(_line(flat[i : i + step], ctype) for i in range(0, len(flat), step)) or ("0",)
 
 
-def _number(value: int, ctype: str) -> str:
-    if ctype == "int64_t":
-        return "INT64_MIN" if value == -(2**63) else f"{value}LL"
-    if ctype == LIMB:
-        return f"{value}ULL"
-    return "INT32_MIN" if value == -(2**31) else str(value)
+def _line(numbers: list[int], ctype: str) -> str:
+    """What Python prints of the list, with C++'s suffixes: a large network has millions of numbers."""
+    text = f"{str(numbers)[1:-1]},"
+    if ctype in _SUFFIX:
+        text = text.replace(",", f"{_SUFFIX[ctype]},")
+    return text.replace(*_LEAST[ctype]) if ctype in _LEAST else text
 
 
 def included(words: Iterable[int]) -> bytes:
