@@ -16,8 +16,8 @@ from qcompile.sim.ratio import Ratio
 RNG = np.random.default_rng(0)
 # Sums of a layer: beside boundaries, on them, and all over the range.
 SUMS = np.concatenate([np.arange(-1200, 1200), RNG.integers(-(2**30), 2**30, 2400)]).reshape(4, 1200)
-SMALL, SCALE, SHIFT = (Fraction(float(np.float32(x))) for x in (0.0123, 0.37, -3.3))
-AWKWARD = [SMALL * SCALE, Fraction(1, 3), Fraction(float(np.float32(7e-7))), Fraction(1, 2**40)]
+SMALL, SCALE, WEIGHT, SHIFT = (Fraction(float(np.float32(x))) for x in (0.0123, 0.37, 0.017, -3.3))
+AWKWARD = [SCALE * WEIGHT, Fraction(1, 3), Fraction(float(np.float32(7e-7))), Fraction(1, 2**40)]
 
 
 @pytest.mark.parametrize("rounding", Rounding)

@@ -77,6 +77,7 @@ def test_elements_side_by_side_cost_so_many_times_as_much(pe: int) -> None:
     steps = (ops.Quantize(parse_format("s8"), qc.ir.Param((), (Fraction(1),))),)
     op = ops.Map(Array(np.zeros((1, 1))), Array(np.array([[3], [5]])), steps, impl)
     alone, several = (
-        price(Requant(op, (parse_format("s9"),) * 2, 16, n, None).parts(), hw.fabric(device("xc7z020"))) for n in (1, pe)
+        price(Requant(op, (parse_format("s9"),) * 2, 16, n, None).parts(), hw.fabric(device("xc7z020")))
+        for n in (1, pe)
     )
     assert several.lut == pytest.approx(pe * alone.lut)
