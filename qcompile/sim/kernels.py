@@ -78,8 +78,9 @@ def _integers(x):
     return x.astype(np.int64) if x.dtype.kind == "f" else x
 
 
-def scale_round(a, scale, offset, rounding, lo, hi, dtype):
-    """clamp(a * scale + offset, rounded): exact, since scale and offset are integers times a power of two.
+def scale_round(a, scale, offset, rounding, lo, hi, dtype, own):
+    """clamp(a * scale + offset, rounded): exact, since scale and offset are integers times a power of two; computed in
+    dtype, result in dtype `own`.
 
     rounding: "even", "floor" or None; None leaves a step out.
     """
@@ -88,7 +89,8 @@ def scale_round(a, scale, offset, rounding, lo, hi, dtype):
         y = np.add(y, offset, out=_own(y, a))
     if rounding is not None:
         y = (np.rint if rounding == "even" else np.floor)(y, out=_own(y, a))
-    return y if lo is None and hi is None else np.clip(y, lo, hi, out=_own(y, a))
+    y = y if lo is None and hi is None else np.clip(y, lo, hi, out=_own(y, a))
+    return y.astype(own, copy=False)
 
 
 def _own(y, a):
@@ -96,14 +98,14 @@ def _own(y, a):
     return None if y is a else y
 
 
-def scale_round_segments(a, breaks, scale, offset, rounding, lo, hi, dtype):
+def scale_round_segments(a, breaks, scale, offset, rounding, lo, hi, dtype, own):
     """The same with parameters by segment: lists of arrays, segment s from breaks[s - 1] on."""
     a = a.astype(dtype, copy=False)
     m, b = scale[0], offset[0]
     for start, m_next, b_next in zip(breaks, scale[1:], offset[1:]):
         beyond = a >= start
         m, b = np.where(beyond, m_next, m), np.where(beyond, b_next, b)
-    return scale_round(a, m, b, rounding, lo, hi, dtype)
+    return scale_round(a, m, b, rounding, lo, hi, dtype, own)
 
 
 def mul_add_shift(a, breaks, mul, add, shift, tie, lo, hi, split, dtype):
@@ -255,7 +257,7 @@ def conv(a, w, kernel, strides, dilations, dtype):
     float64.
     """
     groups, rank = w[0][1].shape[0], len(kernel)
-    a = a.astype(w[0][1].dtype, copy=False).reshape(a.shape[0], a.shape[1], groups, -1, *a.shape[3:])
+    a = _grouped(a.astype(w[0][1].dtype, copy=False), groups)
     by_rows = all(s == 1 for s in strides) and math.prod(kernel) > 1
     total = None
     for first, part in w:
@@ -263,14 +265,25 @@ def conv(a, w, kernel, strides, dilations, dtype):
         found = (
             _columns_by_rows(channels, kernel, dilations) if by_rows else columns(channels, kernel, strides, dilations)
         )
-        y = np.matmul(part, found.reshape(*found.shape[:3], part.shape[-1], -1))
+        y = np.matmul(part, _places(found, part, rank))
         total = y.astype(dtype, copy=False) if total is None else np.add(total, y, dtype=dtype)
-    total = total.reshape(*a.shape[:2], -1, *found.shape[-rank:])
+    total = total.reshape(*a.shape[:2], groups * w[0][1].shape[1], *found.shape[-rank:])
     return (
         total[(..., *(slice(n - d * (k - 1)) for n, k, d in zip(a.shape[-rank:], kernel, dilations)))]
         if by_rows
         else total
     )
+
+
+def _grouped(a, groups):
+    """(N, 1, C, *spatial) -> (N, 1, groups, channels of a group, *spatial)."""
+    return a.reshape(*a.shape[:2], groups, a.shape[2] // groups, *a.shape[3:])
+
+
+def _places(found, w, rank):
+    """Columns with the places of all channels on one axis, and the windows on one; w [groups, outputs, channels *
+    places]."""
+    return found.reshape(*found.shape[:3], w.shape[-1], math.prod(found.shape[-rank:]))
 
 
 def _columns_by_rows(a, kernel, dilations):
@@ -303,20 +316,20 @@ def conv_wide(a, w, kernel, strides, dilations, bits, dtype, own):
     """Convolution where sums pass 2**53, with the weights in limbs of `bits` bits: a (N, 1, C, *spatial), w [groups,
     outputs, channels * places].
     """
-    a = a.reshape(a.shape[0], a.shape[1], w.shape[0], -1, *a.shape[3:])
+    a = _grouped(a, w.shape[0])
     found = columns(a, kernel, strides, dilations)
-    y = matmul_wide(w, found.reshape(*found.shape[:3], w.shape[-1], -1), bits, dtype, own)
-    return y.reshape(*a.shape[:2], -1, *found.shape[-len(kernel) :])
+    y = matmul_wide(w, _places(found, w, len(kernel)), bits, dtype, own)
+    return y.reshape(*a.shape[:2], w.shape[0] * w.shape[1], *found.shape[-len(kernel) :])
 
 
 def conv_truncated(a, w, kernel, strides, dilations, drop, dtype):
     """Convolution with every product floored after a shift by `drop` bits: a (N, 1, C, *spatial), w [groups, outputs,
     channels * places].
     """
-    a = _cast(a, dtype).reshape(a.shape[0], a.shape[1], w.shape[0], -1, *a.shape[3:])
+    a = _grouped(_cast(a, dtype), w.shape[0])
     found = columns(a, kernel, strides, dilations)
-    y = matmul_truncated(w, found.reshape(*found.shape[:3], w.shape[-1], -1), drop, dtype)
-    return y.reshape(*a.shape[:2], -1, *found.shape[-len(kernel) :])
+    y = matmul_truncated(w, _places(found, w, len(kernel)), drop, dtype)
+    return y.reshape(*a.shape[:2], w.shape[0] * w.shape[1], *found.shape[-len(kernel) :])
 
 
 def depthwise(a, w, kernel, strides, dilations, dtype):
@@ -328,7 +341,7 @@ def depthwise(a, w, kernel, strides, dilations, dtype):
         total = _depthwise_by_rows(a, w, kernel, dilations)
     else:
         total = _multiply_add(list(taps(a, kernel, strides, dilations)), w, None)
-    return total.reshape(*total.shape[:2], -1, *total.shape[4:])
+    return total.reshape(*total.shape[:2], total.shape[2] * total.shape[3], *total.shape[4:])
 
 
 def _depthwise_by_rows(a, w, kernel, dilations):
@@ -338,9 +351,9 @@ def _depthwise_by_rows(a, w, kernel, dilations):
     sizes = a.shape[4:]
     counts = [n - d * (k - 1) for n, k, d in zip(sizes, kernel, dilations)]
     starts, length = _row_starts(sizes, kernel, dilations)
-    rows = a.reshape(*a.shape[:4], -1)
+    rows = a.reshape(*a.shape[:4], math.prod(sizes))
     planes = np.empty((*a.shape[:3], w[0].shape[1], counts[0], *sizes[1:]), dtype=a.dtype)
-    total = planes.reshape(*planes.shape[:4], -1)[..., :length]
+    total = planes.reshape(*planes.shape[:4], math.prod(planes.shape[4:]))[..., :length]
     _multiply_add([rows[..., s : s + length] for s in starts], [v.reshape(*v.shape[:2], 1) for v in w], total)
     return planes[(..., *(slice(c) for c in counts))]
 

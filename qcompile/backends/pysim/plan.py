@@ -127,22 +127,24 @@ def plan(graph: Graph) -> Plan:
     inputs = tuple((v.name, storage(planner.ranges[v.name])) for v in graph.inputs)
     tile = _tile(graph.computed, [v.type.size for v in graph.inputs])
     outputs = tuple(v.name for v in graph.outputs)
-    return Plan(inputs, tuple(calls), outputs, tile, _done(calls, outputs))
+    return Plan(inputs, tuple(calls), outputs, tile, ends(calls, outputs))
 
 
-def _done(calls: list[Call], outputs: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    last = {name: i for i, call in enumerate(calls) for name in _names(call.args)}
-    ends: list[list[str]] = [[] for _ in calls]
+def ends(calls: list[Call], outputs: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """For every call the names that nothing needs after it."""
+    last = {name: i for i, call in enumerate(calls) for name in names(call.args)}
+    out: list[list[str]] = [[] for _ in calls]
     for name, i in last.items():
         if name not in outputs:
-            ends[i].append(name)
-    return tuple(map(tuple, ends))
+            out[i].append(name)
+    return tuple(map(tuple, out))
 
 
-def _names(a: Any) -> list[str]:
+def names(a: Any) -> list[str]:
+    """Of the results that an argument, or several, are made of."""
     if isinstance(a, Ref):
         return [a.name]
-    return [name for item in a for name in _names(item)] if isinstance(a, (list, tuple)) else []
+    return [name for item in a for name in names(item)] if isinstance(a, (list, tuple)) else []
 
 
 _CACHED, _COLUMNS = 2**18, 2**22  # numbers of an activation, and of the columns of a convolution, in one tile
@@ -473,13 +475,15 @@ def _scale_round(
     if segments > 1:
         lo, hi = (_array(a.data[index], dtype) for a in (impl.lo, impl.hi))
         breaks = [_array(impl.breaks.data[index, s], dtype) for s in range(segments - 1)]
-        return Call(node.output.name, "scale_round_segments", (source, breaks, *columns, rounding, lo, hi, dtype))
+        return Call(
+            node.output.name, "scale_round_segments", (source, breaks, *columns, rounding, lo, hi, dtype, p.own(node))
+        )
     lo, hi = _clamps(impl, low, high, index, dtype)
     factors = None if np.all(scale == 1) else columns[0][0]
     return Call(
         node.output.name,
         "scale_round",
-        (source, factors, None if np.all(offset == 0) else columns[1][0], rounding, lo, hi, dtype),
+        (source, factors, None if np.all(offset == 0) else columns[1][0], rounding, lo, hi, dtype, p.own(node)),
     )
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from qcompile.arrays import NUMBERS, Header
-from qcompile.backends.pysim.plan import Plan, Ref, input_call, output_steps, plan
+from qcompile.backends.pysim.fuse import fused
+from qcompile.backends.pysim.plan import Call, Plan, Ref, input_call, names, output_steps, plan
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, ops
 from qcompile.ir.walk import maker
 from qcompile.passes.ports import HostInput, HostOutput
-from qcompile.sim import kernels
+from qcompile.sim import compiled, kernels
 from qcompile.sim.structure import rearrange
 
 MOST_RESULTS = 2**27  # numbers of all outputs together: 1 GiB
@@ -31,6 +33,7 @@ class Simulator:
         self.plan: Plan = plan(graph)
         self._entries = [input_call(h, d) for h, (_, d) in zip(inputs, self.plan.inputs, strict=True)]
         self._steps = [output_steps(h) for h in outputs]
+        self._compiled: _Compiled | None = None
 
     def quantize(self, *x: np.ndarray) -> list[np.ndarray]:
         """Float inputs -> units of every input port."""
@@ -72,16 +75,27 @@ class Simulator:
             name: u.astype(dtype, copy=False) for (name, dtype), u in zip(self.plan.inputs, units, strict=True)
         }
         results = dict(values) if keep else {}
-        for call, done in zip(self.plan.calls, self.plan.done, strict=True):
-            values[call.target] = getattr(kernels, call.kernel)(*[_resolve(a, values) for a in call.args])
-            for name in () if keep else done:
-                del values[name]
+        library = None if keep else compiled.library()
+        if library is not None:
+            self._compiled = self._compiled or _Compiled(self.plan, library)
+            self._compiled.run(values)
+        else:
+            self._run(values, keep)
         if keep:
             results.update(values)
         batch = len(units[0]) if units else 1
         for name in self.plan.outputs:
             results[name] = _batched(values[name], batch)
         return results
+
+    def _run(self, values: dict[str, Any], keep: bool) -> None:
+        """All calls, by numpy alone."""
+        start = time.perf_counter()
+        for call, done in zip(self.plan.calls, self.plan.done, strict=True):
+            values[call.target] = getattr(kernels, call.kernel)(*[_resolve(a, values) for a in call.args])
+            for name in () if keep else done:
+                del values[name]
+        compiled.spent(time.perf_counter() - start)
 
     def layers(self, units: list[np.ndarray], given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What every node makes of its operands, where the tensors in `given` have those units and not what was made
@@ -143,6 +157,29 @@ class Simulator:
         if host.softmax:
             value = kernels.softmax(value, host.softmax.axis + 1, host.softmax.log)
         return np.asarray(value).reshape(len(units), *host.vector_shape)
+
+
+class _Compiled:
+    """The plan with compiled kernels where there are some."""
+
+    def __init__(self, p: Plan, library: compiled.Library) -> None:
+        self.plan = fused(p)
+        self.bound = [_bound(library, call) for call in self.plan.calls]
+
+    def run(self, values: dict[str, Any]) -> None:
+        for call, bound, done in zip(self.plan.calls, self.bound, self.plan.done, strict=True):
+            if bound is not None:
+                values[call.target] = bound(_resolve(call.args[0], values))
+            else:
+                values[call.target] = getattr(kernels, call.kernel)(*[_resolve(a, values) for a in call.args])
+            for name in done:
+                del values[name]
+
+
+def _bound(library: compiled.Library, call: Call) -> compiled.Bound | None:
+    """The compiled kernel of a call, None where numpy's is the only one."""
+    found = None if names(call.args[1:]) else compiled.bound(library, call.kernel, call.args[1:])
+    return found or (compiled.unbound(call.args[1:]) if call.kernel == "chain" else None)
 
 
 def _batched(x: np.ndarray, batch: int) -> np.ndarray:

@@ -1,0 +1,442 @@
+// Compiled forms of the kernels of kernels.py that take the time. compiled.py compiles this file, loads it and calls it;
+// every function gives the numbers of the numpy kernel, bit for bit.
+//
+// Numbers are integers in float or double, and every sum of products is exact in its type: neither the order of a sum
+// nor a fused multiply-add changes a result. Arrays are contiguous, vectors first. No function keeps anything: several
+// threads may be in it at once.
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+using Size = std::int64_t;
+
+namespace {
+
+Size least(Size a, Size b) { return a < b ? a : b; }
+Size most(Size a, Size b) { return a > b ? a : b; }
+
+#if defined(__AVX512F__)
+constexpr int BYTES = 64;
+#elif defined(__AVX__)
+constexpr int BYTES = 32;
+#else
+constexpr int BYTES = 16;
+#endif
+
+template <class T>
+struct Lanes {
+    typedef T vector __attribute__((vector_size(BYTES)));
+    typedef T unaligned __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
+    static constexpr int count = BYTES / sizeof(T);
+};
+
+// --- functions of one number, with a row of parameters each
+
+enum Kind : Size { SCALE_ROUND, COUNT_THRESHOLDS, SEARCH_THRESHOLDS, LOOKUP };
+
+struct Map {
+    Size kind;
+    Size mode;             // scale_round: 0 no rounding, 1 half to even, 2 floor; else cuts or values in a row
+    const Size* index;     // row of the tables of search_thresholds and lookup; null: all take the first
+    const double* scale;   // count_thresholds: step; search_thresholds, lookup: values
+    const double* offset;  // count_thresholds: start; lookup: first
+    const double* lo;      // count_thresholds, search_thresholds: cuts
+    const double* hi;
+};
+
+constexpr Size STEP = 8;    // numbers at a time: loops of a known length, which any compiler makes vectors of
+constexpr Size SPAN = 256;  // of numbers that are brought to another type and back
+
+template <int MODE, class C>
+void scale_round(C* v, Size n, C scale, C offset, C lo, C hi) {
+    for (Size first = 0; first < n; first += STEP, v += STEP)
+        for (Size i = 0; i < STEP; i++) {
+            C x = v[i] * scale + offset;
+            x = MODE == 1 ? C(sizeof(C) == 4 ? __builtin_rintf(x) : __builtin_rint(x)) : MODE == 2 ? C(sizeof(C) == 4 ? __builtin_floorf(x) : __builtin_floor(x)) : x;
+            x = x > lo ? x : lo;
+            v[i] = x < hi ? x : hi;
+        }
+}
+
+template <class C>
+void scale_round(const Map& m, Size row, C* v, Size n) {
+    const C scale = C(m.scale[row]), offset = C(m.offset[row]), lo = C(m.lo[row]), hi = C(m.hi[row]);
+    if (m.mode == 1) scale_round<1>(v, n, scale, offset, lo, hi);
+    else if (m.mode == 2) scale_round<2>(v, n, scale, offset, lo, hi);
+    else scale_round<0>(v, n, scale, offset, lo, hi);
+}
+
+template <class C>
+void count_thresholds(const Map& m, Size row, C* v, Size n) {
+    const C step = C(m.scale[row]), start = C(m.offset[row]);
+    const double* const cuts = m.lo + row * m.mode;
+    for (Size first = 0; first < n; first += STEP, v += STEP) {
+        C total[STEP] = {};
+        for (Size k = 0; k < m.mode; k++) {
+            const C cut = C(cuts[k]);
+            for (Size i = 0; i < STEP; i++) total[i] += v[i] >= cut ? C(1) : C(0);
+        }
+        for (Size i = 0; i < STEP; i++) v[i] = total[i] * step + start;
+    }
+}
+
+template <class C>
+void search_thresholds(const Map& m, Size row, C* v, Size n) {
+    const Size own = m.index ? m.index[row] : 0;
+    const double *const cuts = m.lo + own * m.mode, *const values = m.scale + own * (m.mode + 1);
+    for (Size i = 0; i < n; i++) {
+        const double x = v[i];
+        const double* from = cuts;
+        Size left = m.mode;
+        for (; left > 1; left -= left / 2) from += from[left / 2 - 1] <= x ? left / 2 : 0;
+        if (left && *from <= x) from++;
+        v[i] = C(values[from - cuts]);
+    }
+}
+
+template <class C>
+void lookup(const Map& m, Size row, C* v, Size n) {
+    const double* const values = m.scale + (m.index ? m.index[row] : 0) * m.mode;
+    for (Size i = 0; i < n; i++) v[i] = C(values[most(0, least(Size(v[i]) - Size(m.offset[0]), m.mode - 1))]);
+}
+
+// Functions one behind the other, of a sum of coefficient * term where there are terms.
+struct Maps {
+    Size count;
+    const Map* each;
+    Size terms;
+    const double* coefficients;  // [rows, terms]
+};
+
+// n numbers of one row, in place; those up to the next multiple of STEP change too.
+template <class C>
+__attribute__((noinline)) void mapped(const Maps& maps, Size row, C* v, Size n) {
+    for (const Map* m = maps.each; m < maps.each + maps.count; m++) {
+        if (m->kind == SCALE_ROUND) scale_round(*m, row, v, n);
+        else if (m->kind == COUNT_THRESHOLDS) count_thresholds(*m, row, v, n);
+        else if (m->kind == SEARCH_THRESHOLDS) search_thresholds(*m, row, v, n);
+        else lookup(*m, row, v, n);
+    }
+}
+
+template <class I, class O>
+void convert(const I* a, O* y, Size n) {
+    for (; n >= STEP; n -= STEP, a += STEP, y += STEP)
+        for (Size i = 0; i < STEP; i++) y[i] = O(a[i]);
+    for (Size i = 0; i < n; i++) y[i] = O(a[i]);
+}
+
+template <class I, class C>
+void add(const I* a, C coefficient, C* y, Size n) {
+    for (; n >= STEP; n -= STEP, a += STEP, y += STEP)
+        for (Size i = 0; i < STEP; i++) y[i] += C(a[i]) * coefficient;
+    for (Size i = 0; i < n; i++) y[i] += C(a[i]) * coefficient;
+}
+
+// a: as many arrays [outer, rows, inner] as there are terms, or one.
+template <class I, class C, class O>
+void map(const Maps& m, const I* const* a, O* y, Size outer, Size rows, Size inner) {
+    C v[SPAN] = {};
+    for (Size o = 0, at = 0; o < outer * rows; o++)
+        for (Size first = 0; first < inner; first += SPAN) {
+            const Size n = least(inner - first, SPAN);
+            if (!m.terms) convert(a[0] + at, v, n);
+            else for (Size i = 0; i < n; i++) v[i] = 0;
+            for (Size t = 0; t < m.terms; t++) add(a[t] + at, C(m.coefficients[o % rows * m.terms + t]), v, n);
+            mapped(m, o % rows, v, n);
+            convert(v, y + at, n);
+            at += n;
+        }
+}
+
+// --- convolutions
+
+// Windows over planes of height x width numbers with a border of `fill`.
+struct Window {
+    Size images, groups, depth, outs;  // depth: channels that a group reads; outs: channels that it makes
+    Size height, width, top, left, bottom, right;
+    Size kernel_y, kernel_x, stride_y, stride_x, dilation_y, dilation_x;
+    Size parts;        // of the products of a sum, each exact in their own type
+    const Size* ends;  // of the parts
+    double fill;
+    double zero;       // what a sum starts from: 0 or -0
+    Size sum, map, result;  // types of a sum of parts, of what follows it, of the result: 0 float, 1 double
+};
+
+// How the numbers of some images lie while they are multiplied: [channel][phase][image][row][column]. There is a phase
+// for every place of a window modulo the strides, so that from one place of a window to another is the same distance
+// for all windows, and windows beside each other read numbers beside each other.
+struct Layout {
+    Size high, wide;                       // windows of an image
+    Size rows, columns, plane;             // of one phase of an image
+    Size phases_y, phases_x;               // that any place has
+    Size images, phase, channel, reach;    // images at once; distances; numbers behind the last channel
+
+    Layout(const Window& g, Size tile) {
+        const Size full_y = g.height + g.top + g.bottom, full_x = g.width + g.left + g.right;
+        high = (full_y - g.dilation_y * (g.kernel_y - 1) - 1) / g.stride_y + 1;
+        wide = (full_x - g.dilation_x * (g.kernel_x - 1) - 1) / g.stride_x + 1;
+        rows = (full_y + g.stride_y - 1) / g.stride_y, columns = (full_x + g.stride_x - 1) / g.stride_x;
+        plane = rows * columns;
+        phases_y = least(g.stride_y, g.dilation_y * (g.kernel_y - 1) + 1);
+        phases_x = least(g.stride_x, g.dilation_x * (g.kernel_x - 1) + 1);
+        const Size image = plane * phases_y * phases_x * g.depth;
+        images = most(1, least(g.images, least(2048 / plane, 65536 / image)));  // they stay in the cache
+        phase = images * plane, channel = phases_y * phases_x * phase;
+        reach = channel + plane + tile;
+    }
+
+    Size place(const Window& g, Size y, Size x) const {
+        return (y % g.stride_y * phases_x + x % g.stride_x) * phase + y / g.stride_y * columns + x / g.stride_x;
+    }
+};
+
+// Windows of one tile whose results lie beside each other: from the window `at` of the tile on, to the number `to`.
+struct Piece {
+    Size at, count, to;
+};
+
+// The pieces of the tile of windows [p, end); `outs`: channels of the result.
+Piece* pieces_of(const Layout& l, Size p, Size end, Size outs, Piece* out) {
+    for (Size q = p; q < end;) {
+        const Size n = q / l.plane, r = q % l.plane / l.columns, c = q % l.columns;
+        if (r >= l.high || c >= l.wide) {
+            q += c >= l.wide ? l.columns - c : l.plane - q % l.plane;
+            continue;
+        }
+        const Size room = l.wide == l.columns ? l.high * l.wide - r * l.wide - c : l.wide - c;
+        const Size count = least(room, end - q);
+        *out++ = {q - p, count, (n * outs * l.high + r) * l.wide + c};
+        q += count;
+    }
+    return out;
+}
+
+// A plane of numbers, to its phases.
+template <class T>
+void spread(const Window& g, const Layout& l, const T* a, T* x) {
+    for (Size r = 0; r < g.height; r++, a += g.width) {
+        const Size y = r + g.top;
+        if (y % g.stride_y >= l.phases_y) continue;
+        T* const line = x + l.place(g, y, 0);
+        if (g.stride_x == 1) {
+            std::memcpy(line + g.left, a, g.width * sizeof(T));
+            continue;
+        }
+        for (Size f = 0; f < l.phases_x; f++) {
+            const Size q = g.left > f ? (g.left - f + g.stride_x - 1) / g.stride_x : 0;
+            T* to = line + f * l.phase + q;
+            for (Size s = q * g.stride_x + f - g.left; s < g.width; s += g.stride_x) *to++ = a[s];
+        }
+    }
+}
+
+// Sums of products of ROWS rows of weights [count][ROWS] with a tile of windows. Unrolled, so that they stay in registers.
+template <class T, int ROWS, int VECTORS>
+void products(const T* x, const Size* offsets, Size count, const T* w, T zero, T* out) {
+    using Vector = typename Lanes<T>::vector;
+    using Unaligned = typename Lanes<T>::unaligned;
+    Vector sum[ROWS * VECTORS];
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS * VECTORS; i++) sum[i] = Vector{} + zero;
+    for (Size k = 0; k < count; k++, w += ROWS) {
+        const auto* p = reinterpret_cast<const Unaligned*>(x + offsets[k]);
+        Vector part[VECTORS];
+#pragma GCC unroll 16
+        for (int v = 0; v < VECTORS; v++) part[v] = p[v];
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS * VECTORS; i++) sum[i] += part[i % VECTORS] * w[i / VECTORS];
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS * VECTORS; i++) reinterpret_cast<Unaligned*>(out)[i] = sum[i];
+}
+
+// A row of sums, what follows it, and the result.
+template <class S, class C, class O>
+void finished(const Maps& m, Size row, const void* sums, void* line, Size n) {
+    C v[SPAN];
+    convert(static_cast<const S*>(sums), v, n);
+    mapped(m, row, v, n);
+    convert(v, static_cast<O*>(line), n);
+}
+
+using Finish = void (*)(const Maps&, Size, const void*, void*, Size);
+
+Finish finish(Size sum, Size map, Size result) {
+    if (result) return sum ? finished<double, double, double> : finished<float, double, double>;
+    return sum ? finished<double, double, float> : map ? finished<float, double, float> : finished<float, float, float>;
+}
+
+// T: type of products.
+template <class T>
+struct Convolution {
+    static constexpr int MOST = 12 * Lanes<T>::count;  // sums that the registers hold
+    const Window& g;
+    const Maps& map;
+    const Size rows, tile;  // of sums that are made at once
+    const Layout l;
+    const Size terms, stacks, outs, size;
+    const Finish finish;
+    T* x = nullptr;
+    T* weights = nullptr;  // [group][stack][term][rows]
+    Size* offsets = nullptr;
+    Piece* pieces = nullptr;
+    Piece** ends = nullptr;  // of the pieces of every tile, behind the beginning of the first
+    char* y = nullptr;
+
+    Convolution(const Window& window, const Maps& after)
+        : g(window), map(after), rows(g.outs < 3 ? 1 : 4), tile((rows == 1 ? 6 : 2) * Lanes<T>::count), l(window, tile),
+          terms(g.depth * g.kernel_y * g.kernel_x), stacks((g.outs + rows - 1) / rows), outs(g.groups * g.outs),
+          size(g.result ? sizeof(double) : sizeof(float)), finish(::finish(g.sum, g.map, g.result)) {}
+
+    int run(const T* a, const T* w, void* to) {
+        const Size held = g.depth * l.channel + l.reach, tiles = l.phase / tile + 1;
+        x = static_cast<T*>(std::malloc((held + g.groups * stacks * terms * rows) * sizeof(T)));
+        offsets = static_cast<Size*>(std::malloc(terms * sizeof(Size)));
+        pieces = static_cast<Piece*>(std::malloc((tiles + l.images * l.high) * sizeof(Piece)));
+        ends = static_cast<Piece**>(std::malloc((tiles + 1) * sizeof(Piece*)));
+        const bool enough = x && offsets && pieces && ends;
+        if (enough) {
+            for (Size i = 0; i < held; i++) x[i] = T(g.fill);
+            weights = x + held;
+            pack(w);
+            for (Size first = 0; first < g.images; first += l.images) {
+                const Size count = least(g.images - first, l.images);
+                if (!first || count < l.images) cut(count * l.plane);
+                y = static_cast<char*>(to) + first * outs * l.high * l.wide * size;
+                for (Size group = 0; group < g.groups; group++)
+                    block(a + (first * g.groups + group) * g.depth * g.height * g.width, count, group);
+            }
+        }
+        std::free(ends);
+        std::free(pieces);
+        std::free(offsets);
+        std::free(x);
+        return !enough;
+    }
+
+    void cut(Size end) {
+        ends[0] = pieces;
+        for (Size p = 0, i = 0; p < end; p += tile, i++)
+            ends[i + 1] = pieces_of(l, p, least(p + tile, end), outs, ends[i]);
+    }
+
+    void pack(const T* w) {
+        T* to = weights;
+        for (Size group = 0; group < g.groups; group++)
+            for (Size stack = 0; stack < stacks; stack++)
+                for (Size k = 0; k < terms; k++)
+                    for (Size out = stack * rows; out < (stack + 1) * rows; out++)
+                        *to++ = out < g.outs ? w[(group * g.outs + out) * terms + k] : T(0);
+        Size* offset = offsets;
+        for (Size c = 0; c < g.depth; c++)
+            for (Size i = 0; i < g.kernel_y; i++)
+                for (Size j = 0; j < g.kernel_x; j++)
+                    *offset++ = c * l.channel + l.place(g, i * g.dilation_y, j * g.dilation_x);
+    }
+
+    void block(const T* a, Size count, Size group) {
+        const Size area = g.height * g.width, step = g.groups * g.depth * area;
+        for (Size n = 0; n < count; n++)
+            for (Size c = 0; c < g.depth; c++) spread(g, l, a + n * step + c * area, x + c * l.channel + n * l.plane);
+        // What is larger, the weights or the numbers, passes by once.
+        const Size most = g.depth * l.channel <= terms * g.outs ? 1 : stacks, tiles = (count * l.plane + tile - 1) / tile;
+        for (Size stack = 0; stack < stacks; stack += most)
+            for (Size i = 0; i < tiles; i++)
+                for (Size s = stack; ends[i] < ends[i + 1] && s < stack + most; s++) windows(i, group, s);
+    }
+
+    void windows(Size i, Size group, Size stack) {
+        T part[MOST];
+        double whole[MOST], line[MOST];
+        sums(x + i * tile, weights + (group * stacks + stack) * terms * rows, part, whole);
+        for (Size r = 0; r < least(rows, g.outs - stack * rows); r++) {
+            const Size out = group * g.outs + stack * rows + r;
+            finish(map, out, g.sum ? static_cast<const void*>(whole + r * tile) : part + r * tile, line, tile);
+            const char* const from = reinterpret_cast<char*>(line);
+            char* const to = y + out * l.high * l.wide * size;
+            for (const Piece* p = ends[i]; p < ends[i + 1]; p++)
+                std::memcpy(to + p->to * size, from + p->at * size, p->count * size);
+        }
+    }
+
+    void sums(const T* from, const T* w, T* part, double* whole) {
+        for (Size i = 0, k = 0; i < g.parts; k = g.ends[i++]) {
+            if (rows == 1) products<T, 1, 6>(from, offsets + k, g.ends[i] - k, w + k, T(g.zero), part);
+            else products<T, 4, 2>(from, offsets + k, g.ends[i] - k, w + k * 4, T(g.zero), part);
+            if (g.sum)
+                for (int s = 0; s < MOST; s++) whole[s] = i ? whole[s] + double(part[s]) : double(part[s]);
+        }
+    }
+};
+
+// --- pools
+
+struct Most {
+    static double none() { return -__builtin_inf(); }
+    template <class T>
+    static T join(T a, T b) { return a > b ? a : b; }
+};
+struct Sum {
+    static double none() { return -0.0; }
+    template <class T>
+    static T join(T a, T b) { return a + b; }
+};
+
+template <class J, int STRIDE, class T>
+void join(const T* a, T* y, Size n, Size stride) {
+    for (; STRIDE && n >= STEP; n -= STEP, a += STEP * STRIDE, y += STEP)
+        for (Size i = 0; i < STEP; i++) y[i] = J::join(y[i], a[i * STRIDE]);
+    for (Size i = 0; i < n; i++) y[i] = J::join(y[i], a[i * stride]);
+}
+
+// Rows of windows joined place by place; J::NONE changes no number.
+template <class J, class T>
+void pool(const Window& g, const T* a, T* y) {
+    const Layout l(g, 0);
+    for (Size n = 0; n < g.images; n++, a += g.height * g.width)
+        for (Size r = 0; r < l.high; r++, y += l.wide) {
+            for (Size c = 0; c < l.wide; c++) y[c] = T(J::none());
+            for (Size i = 0; i < g.kernel_y; i++)
+                for (Size j = 0; j < g.kernel_x; j++) {
+                    const T* const from = a + (r * g.stride_y + i * g.dilation_y) * g.width + j * g.dilation_x;
+                    if (g.stride_x == 1) join<J, 1>(from, y, l.wide, 1);
+                    else if (g.stride_x == 2) join<J, 2>(from, y, l.wide, 2);
+                    else join<J, 0>(from, y, l.wide, g.stride_x);
+                }
+        }
+}
+
+}  // namespace
+
+extern "C" {
+int conv_f(const Window* g, const float* a, const float* w, void* y, const Maps* m) {
+    return Convolution<float>(*g, *m).run(a, w, y);
+}
+int conv_d(const Window* g, const double* a, const double* w, void* y, const Maps* m) {
+    return Convolution<double>(*g, *m).run(a, w, y);
+}
+
+// Letters: types of the numbers, of what is between, of the result.
+void map_fff(const Maps* m, const float* const* a, float* y, Size outer, Size rows, Size inner) {
+    map<float, float>(*m, a, y, outer, rows, inner);
+}
+void map_fdf(const Maps* m, const float* const* a, float* y, Size outer, Size rows, Size inner) {
+    map<float, double>(*m, a, y, outer, rows, inner);
+}
+void map_fdd(const Maps* m, const float* const* a, double* y, Size outer, Size rows, Size inner) {
+    map<float, double>(*m, a, y, outer, rows, inner);
+}
+void map_ddf(const Maps* m, const double* const* a, float* y, Size outer, Size rows, Size inner) {
+    map<double, double>(*m, a, y, outer, rows, inner);
+}
+void map_ddd(const Maps* m, const double* const* a, double* y, Size outer, Size rows, Size inner) {
+    map<double, double>(*m, a, y, outer, rows, inner);
+}
+
+void max_pool_f(const Window* g, const float* a, float* y) { pool<Most>(*g, a, y); }
+void max_pool_d(const Window* g, const double* a, double* y) { pool<Most>(*g, a, y); }
+void sum_pool_f(const Window* g, const float* a, float* y) { pool<Sum>(*g, a, y); }
+void sum_pool_d(const Window* g, const double* a, double* y) { pool<Sum>(*g, a, y); }
+}
