@@ -4,6 +4,7 @@ always beside it.
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -153,8 +154,8 @@ def _execute(
 
     if all(node.domain in _STANDARD and node.op_type not in _CUSTOM for node in proto.graph.node):
         return _execute_plain(proto, sizes, inner, inputs)
+    from qonnx.core import onnx_exec
     from qonnx.core.modelwrapper import ModelWrapper
-    from qonnx.core.onnx_exec import execute_onnx
     from qonnx.transformation.infer_shapes import InferShapes
 
     for node in proto.graph.node:
@@ -166,13 +167,29 @@ def _execute(
     if not any(o.domain == "qonnx.custom_op.general" for o in proto.opset_import):
         proto.opset_import.append(onnx.helper.make_opsetid("qonnx.custom_op.general", 1))
     model: Any = ModelWrapper(proto).transform(InferShapes())
+    onnx_exec.rt = _Sessions()
     names = _names(proto, inner)
     rows = []
     for i in range(len(inputs[0])):
         feed = {name: x[i].astype(np.float32) for name, x in zip(sizes, inputs, strict=True)}
-        out = execute_onnx(model, feed, return_full_exec_context=inner)
+        out = onnx_exec.execute_onnx(model, feed, return_full_exec_context=inner)
         rows.append({n: np.asarray(out[n]) for n in names if n in out})
     return _stacked(rows), "qonnx"
+
+
+class _Sessions:
+    """What qonnx takes for onnxruntime, which it asks for a session for every node of every vector: one per node,
+    without the threads that would wait for work in each.
+    """
+
+    @staticmethod
+    @functools.cache
+    def InferenceSession(source: bytes) -> Any:  # noqa: N802 - the name that is asked for
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def _stacked(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -14,8 +14,10 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,7 +28,7 @@ from click.testing import CliRunner
 from conftest import ROOT
 
 import qcompile as qc
-from qcompile import cli, float32, planning, verification
+from qcompile import cli, evaluation, float32, planning, verification
 from qcompile.assignment.plan import Choice, Plan
 from qcompile.assignment.tensors import WEIGHT, tensors
 from qcompile.evaluation import evaluate
@@ -111,6 +113,18 @@ COMMANDS: dict[str, list[str]] = {
 }
 
 
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function's first result, for every call."""
+    found: list[Any] = []
+
+    def called(*arguments: Any, **more: Any) -> Any:
+        if not found:
+            found.append(function(*arguments, **more))
+        return found[0]
+
+    return called
+
+
 COPIED = ("next:", "this does:")  # lines with a command stay in one piece, to be copied
 
 
@@ -126,9 +140,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
 def test_commands_break_nothing(project: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On terminals the lines fit, and every number of the piped output is there in one piece."""
     monkeypatch.chdir(project)
-    if command == "verify --layers":  # once for all widths
-        report = verification.verify("build", samples=20)
-        monkeypatch.setattr(verification, "verify", lambda *_, **__: report)
+    for module, name in ((verification, "verify"), (evaluation, "evaluate")):  # once for all widths
+        monkeypatch.setattr(module, name, once(getattr(module, name)))
     shown = {}
     for columns in (None, 80, 60):
         monkeypatch.setattr(cli.terminal, "terminal_width", lambda columns=columns: columns)

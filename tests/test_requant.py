@@ -92,8 +92,11 @@ def test_no_smaller_shift() -> None:
         ends = [(p * a + 11) // r for a in (-40, 90)]
         piece = requant.Piece(0, -40, 90, p, 11, r, False, *ends)
         _, _, shift, _ = requant._search([piece])[0]
-        wanted = [(p * a + 11) // r for a in range(-40, 91)]
+        points = np.arange(-40, 91)
+        wanted = (p * points + 11) // r
         for s in range(shift):
-            for m in range(0, (p << s) // r + 3):
-                for b in range(-(4 << s), (4 << s) + 1):
-                    assert [min(max((m * a + b) >> s, ends[0]), ends[1]) for a in range(-40, 91)] != wanted
+            m, b = np.arange((p << s) // r + 3)[:, None], np.arange(-(4 << s), (4 << s) + 1)
+            right = np.ones((len(m), len(b)), dtype=bool)
+            for a, y in zip(points.tolist(), wanted.tolist(), strict=True):
+                right &= np.clip((m * a + b) >> s, *ends) == y
+            assert not right.any(), (p, r, s)
