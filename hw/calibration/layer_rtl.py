@@ -109,11 +109,25 @@ def decoder(fmt: Format, code: str, units: str, number: int) -> str:
 
 
 def elements(s: Site, rows: np.ndarray) -> Module:
-    """One element of a Map for every one of these parameter rows: accumulators in, codes out."""
+    """One element of a Map for every one of these parameter rows: accumulators in, which are added, codes out."""
     op: ops.Map = s.node.op
-    acc, fmt = combined_bits(op, tuple(v.type.format for v in s.node.inputs)), op.quantize.format
+    formats = tuple(v.type.format for v in s.node.inputs)
+    acc, fmt = combined_bits(op, formats), op.quantize.format
     lines = [_element(op, int(row), i, acc) for i, row in enumerate(rows)]
-    return f"input [{len(rows) * acc - 1}:0] a, output [{len(rows) * fmt.width - 1}:0] y", "\n".join(lines)
+    out = f"output [{len(rows) * fmt.width - 1}:0] y"
+    if len(formats) == 1:
+        return f"input [{len(rows) * acc - 1}:0] a, {out}", "\n".join(lines)
+    wide = {f"x{k}": (bits(f), f) for k, f in enumerate(formats)}
+    ports = ", ".join(f"input [{len(rows) * n - 1}:0] {x}" for x, (n, _) in wide.items())
+    for i in range(len(rows)):
+        terms = [_term(f"{x}[{i * n}+:{n}]", f) for x, (n, f) in wide.items()]
+        lines.append(f"wire signed [{acc - 1}:0] a{i} = {' + '.join(terms)}; assign a[{i * acc}+:{acc}] = a{i};")
+    return f"{ports}, {out}", "\n".join([f"wire [{len(rows) * acc - 1}:0] a;", *lines])
+
+
+def _term(code: str, fmt: Format) -> str:
+    """A number as a signed operand."""
+    return f"$signed({code})" if signed(fmt) else f"$signed({{1'b0, {code}}})"
 
 
 def _element(op: ops.Map, row: int, i: int, acc: int) -> str:

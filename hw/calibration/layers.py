@@ -109,6 +109,7 @@ _FP8, _LINEAR, _CEIL = (
     "brevitas/round_ceil_b__qonnx",
 )
 _RL, _EEG = "finn_rl/finn_rl_075_025_post", "dory_examples/nemo_eegnet_dw"
+_FLOATQUANT, _RESIDUAL = "qonnx/floatquant_act_weight_fp8", "brevitas/int8_residual_floatbias__qonnx"
 
 UNROLLED = (
     (_DIGITS, "MatMul", 2),
@@ -135,6 +136,9 @@ UNROLLED = (
     (_FP6A, "Conv", 0),
     (_FP6B, "Conv", 0),
     (_FP8, "Conv", 0),
+    (_FLOATQUANT, "MatMul", 0),
+    (_RESIDUAL, "Conv", 0),
+    (_RESIDUAL, "MatMul", 0),
 )
 MAPS = (
     (_DIGITS, 0, THRESHOLDS),
@@ -155,6 +159,9 @@ MAPS = (
     (_CEIL, 0, AFFINE),
     (_LINEAR, 0, AFFINE),
     (_RL, 0, THRESHOLDS),
+    (_RESIDUAL, 0, AFFINE),
+    (_RESIDUAL, 3, AFFINE),
+    (_RESIDUAL, 4, AFFINE),
 )
 FOLDED = (
     (_DIGITS, "MatMul", 0, 4, 8),
@@ -253,7 +260,7 @@ def accumulator(s: Site) -> int:
 def used_rows(s: Site) -> np.ndarray:
     """The parameter rows of a Map that elements use, each once."""
     op: ops.Map = s.node.op
-    assert len(s.node.inputs) == 1 and (op.coeffs.data == 1).all()
+    assert (op.coeffs.data == 1).all()
     return np.unique(op.index.data).astype(np.int64)
 
 
@@ -269,7 +276,10 @@ def predicted(p: Point) -> Resources:
     """What the rules say of the same."""
     s = layer(p)
     if p.op == "Map":
-        return price(element(s.node.op.impl, accumulator(s), s.node.op.quantize.format, used_rows(s)), fabric(p))
+        used = used_rows(s)
+        one = element(s.node.op.impl, accumulator(s), s.node.op.quantize.format, used)
+        together = parts.Times(len(used) * (len(s.node.inputs) - 1), parts.Adder(accumulator(s)))
+        return price(parts.chain(together, one), fabric(p))
     rows, places = rows_of(s)
     if not p.pe:
         return price(Unrolled.of(s.node, graph(p.network)).parts(), fabric(p)).times(1 / places)
