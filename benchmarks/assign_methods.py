@@ -23,7 +23,7 @@ from qcompile.assignment.data import data
 from qcompile.assignment.jobs import Jobs, silent
 from qcompile.assignment.losses import loss_of
 from qcompile.assignment.metrics import METRICS
-from qcompile.assignment.network import Network
+from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.sources import SOURCES
 from qcompile.options import Settings
 from qcompile.pipeline import Options
@@ -40,7 +40,7 @@ def studied(kind: str, seed: int, source: str = "real", **settings: Any) -> tupl
     start = time.perf_counter()
     found = SOURCES[source](model.graph, lambda: data(calibration[0], graph, calibration[1]), seed, silent, (0.0, 1.0))
     seconds = time.perf_counter() - start
-    net = Network.of(graph)
+    net = FloatNetwork.of(graph)
     designs = Designs.of(model, own, Options(part="xcvu9p"), Jobs(), graph, net, found)
     held = data(test[0], graph, test[1])
     study = designs.study

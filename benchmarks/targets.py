@@ -56,9 +56,9 @@ def one(kind: str, seed: int, rounding: str, candidates: str) -> tuple[str, bool
 
 
 def _float(model: qc.Model, x: np.ndarray) -> np.ndarray:
-    from qcompile.assignment.network import Network
+    from qcompile.assignment.network import FloatNetwork
 
-    net = Network.of(model.graph)
+    net = FloatNetwork.of(model.graph)
     return np.asarray(net.run(net.start([x]))[net.output].reshape(len(x), -1))
 
 

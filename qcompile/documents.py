@@ -153,13 +153,13 @@ def _listed(value: Any) -> Any:
 
 
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1, le=2**31)]
+Natural = Annotated[int, Field(ge=1, le=2**31)]
 
 
 class UnitsRecord(Record):
     """Decoded codes of a weight: int64, little endian, by zlib and base 85."""
 
-    shape: Annotated[list[Count], Field(max_length=8)]
+    shape: Annotated[list[Natural], Field(max_length=8)]
     zlib_base85: str
 
 
@@ -178,8 +178,8 @@ class ChoiceRecord(Record):
 class FoldingRecord(Record):
     """Of one layer: outputs and inputs that are worked on in one cycle."""
 
-    pe: Count = 1
-    simd: Count = 1
+    pe: Natural = 1
+    simd: Natural = 1
 
 
 class SourceRecord(Record):

@@ -23,7 +23,7 @@ MEASURED: tuple[type, ...] = (ops.Map, *ops.COMPUTED)
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerReport:
     """One tensor of the integer graph; layer: the name of what makes it. Ranges are in units.
 
     wasted_bits: width of the format less the bits that the seen range needs. For quantizers only: saturated, the share
@@ -56,7 +56,7 @@ class _Noise:
     count: int = 0
 
 
-def layers(design: Design, *x: np.ndarray, progress: Callable[[str], None] = lambda text: None) -> list[Layer]:
+def layers(design: Design, *x: np.ndarray, progress: Callable[[str], None] = lambda text: None) -> list[LayerReport]:
     """A row per layer, on the float inputs x (vector index first), in tiles of the batch. QCompileError without any
     vector.
     """
@@ -107,7 +107,7 @@ def _add_noise(design: Design, x: list[np.ndarray], noise: dict[str, _Noise]) ->
             own.count += before.size
 
 
-def _layer(name: str, node: Node, reach: tuple[int, int], seen: tuple[int, int], noise: _Noise | None) -> Layer:
+def _layer(name: str, node: Node, reach: tuple[int, int], seen: tuple[int, int], noise: _Noise | None) -> LayerReport:
     fmt = node.output.type.format
     assert fmt is not None
     needed = smallest_format(*seen).width if bound(np.array(seen, dtype=object)) else 1
@@ -116,7 +116,7 @@ def _layer(name: str, node: Node, reach: tuple[int, int], seen: tuple[int, int],
     if noise and noise.signal > 0:
         sqnr = math.inf if noise.error == 0 else 10 * math.log10(noise.signal / noise.error)
     kind = type(node.op).__name__
-    return Layer(
+    return LayerReport(
         name,
         node.output.name,
         str(node.origin),

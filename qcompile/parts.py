@@ -260,7 +260,7 @@ class Comparators(Part):
 
 
 @dataclass(frozen=True, eq=False)
-class Table(Part):
+class LookupTable(Part):
     """A function of few bits in LUTs (table_lut.sv). contents None: not known."""
 
     address: int
@@ -269,7 +269,7 @@ class Table(Part):
 
 
 @dataclass(frozen=True)
-class Search(Part):
+class BinarySearch(Part):
     """A binary search among `cuts` constants of `width` bits: a comparison in every step; `made` bits of the code come
     from a table of the place found.
     """
@@ -280,7 +280,7 @@ class Search(Part):
 
 
 @dataclass(frozen=True, eq=False)
-class MulAddShift(Part):
+class ScaledShift(Part):
     """clamp((mul * acc + add) >> shift) with constants, for every row a circuit (mul_add_shift.sv)."""
 
     mul: np.ndarray

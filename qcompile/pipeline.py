@@ -32,7 +32,7 @@ from qcompile.hardware.folding import foldings
 from qcompile.hardware.network import Network, network
 from qcompile.hardware.products import rolled, too_many
 from qcompile.hardware.timing import Schedule, schedule
-from qcompile.hardware.units import Buffered, Unrolled
+from qcompile.hardware.units import BufferedUnit, UnrolledUnit
 from qcompile.ir import Graph, print_graph, verify
 from qcompile.options import Compiling, Options, accepting, frozen
 from qcompile.parts import Part
@@ -160,7 +160,7 @@ class Design:
         """What its layers are made of."""
         if self.network is not None:
             return [s.parts() for s in self.network.stages]
-        make = Buffered.rolled if rolled(self.graph) else Unrolled.of
+        make = BufferedUnit.rolled if rolled(self.graph) else UnrolledUnit.of
         return [make(n, self.graph).parts() for n in self.graph.nodes]
 
     def files(self) -> FileSet:

@@ -24,7 +24,7 @@ from qcompile.assignment.data import data
 from qcompile.assignment.jobs import Cache, Jobs, executor, silent
 from qcompile.assignment.losses import loss_of
 from qcompile.assignment.metrics import METRICS
-from qcompile.assignment.network import Network
+from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.ranges import fit
 from qcompile.assignment.search import SEARCHES, Request
 from qcompile.assignment.sources import SOURCES
@@ -52,7 +52,7 @@ def designs(model: qc.Model, jobs: Jobs | None = None, rows: int = 256, **settin
     own = Settings(**settings)  # type: ignore[arg-type]
     graph = float_graph(model, own)
     found = data(CALIBRATION["x"][:rows], graph, CALIBRATION["labels"][:rows])
-    return Designs.of(model, own, Options(), jobs or Jobs(), graph, Network.of(graph), found)
+    return Designs.of(model, own, Options(), jobs or Jobs(), graph, FloatNetwork.of(graph), found)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def _uniform(model: qc.Model, candidate: str) -> qc.Plan:
 def test_cost_tables_are_the_estimates_of_whole_designs(candidates: str) -> None:
     """Of uniform designs exactly, of mixed ones within a few per cent."""
     p = designs(CNN, candidates=candidates)
-    table = costs.costs(p.study, p.graph, costs.Target(fabric_of("xc7z020")))["lut"]
+    table = costs.costs(p.study, p.graph, costs.CostTarget(fabric_of("xc7z020")))["lut"]
     rng = np.random.default_rng(0)
     for c in range(5):
         assert abs(table.of([c] * 6) / p.cost([c] * 6).lut - 1) < 1e-3
@@ -284,7 +284,7 @@ def test_learned_rounding_beats_nearest(candidate: str) -> None:
     x = np.maximum(rng.normal(size=(512, 32)) @ rng.normal(size=(32, 32)) / 6 + 0.3, 0)
     w = rng.standard_t(5, size=(24, 32)) * 0.1
     q = fit(w, parse(candidate)[0] if candidate != "pow23" else Candidate("pow2", 3), "mse", 0, True)
-    layer = rounding.Layer(x[:, None], x[:, None], w[None], (w / q.steps(2))[None], q.steps(2)[None], q, 0)
+    layer = rounding.RoundingProblem(x[:, None], x[:, None], w[None], (w / q.steps(2))[None], q.steps(2)[None], q, 0)
     nearest = layer.error(rounding.rtn(layer))
     for method in (rounding.gptq, rounding.adaround):
         units = method(layer)

@@ -16,7 +16,7 @@ from qcompile.assignment import candidates, network, ranges, transforms
 from qcompile.assignment.apply import apply
 from qcompile.assignment.candidates import FAMILIES, Candidate
 from qcompile.assignment.grids import neighbours, round_units
-from qcompile.assignment.network import Network
+from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.plan import Choice, Packed, Plan
 from qcompile.assignment.tensors import tensors
 from qcompile.assignment.transforms import transformed
@@ -38,7 +38,7 @@ def plan_of(
 ) -> Plan:
     """Candidates in turn for the tensors of a model."""
     graph = transformed(model.graph, steps)
-    net = Network.of(graph)
+    net = FloatNetwork.of(graph)
     seen, chosen = net.run(net.start([x]), keep=None), {}
     by_tie: dict[str, Choice] = {}
     for i, t in enumerate(tensors(graph)):
@@ -64,7 +64,7 @@ def test_exact_transforms_are_exact(name: str, steps: tuple[str, ...]) -> None:
 def test_equalized_layers_have_equal_ranges() -> None:
     graph = transformed(MODELS["mlp"].graph, ("fold_bn", "equalize"))
     first, second = [n for n in graph.nodes if isinstance(n.op, ops.MatMul)][:2]
-    w = Network.of(graph).weights()
+    w = FloatNetwork.of(graph).weights()
     rows, columns = np.abs(w[first.inputs[1].name][0]).max(axis=0), np.abs(w[second.inputs[1].name][0]).max(axis=1)
     live = (rows > 1e-6) & (columns > 1e-6)
     ratio = rows[live] / columns[live]
@@ -82,7 +82,7 @@ def test_plans_compile_exactly(name: str, family: str) -> None:
     quantized = apply(model.graph, plan)
     exact = evaluate(quantized, {quantized.inputs[0].name: X.reshape(-1, 1, 64)})[quantized.outputs[0].name]
     assert np.array_equal(y, exact.float64().reshape(len(X), -1).astype(y.dtype))
-    net = Network.of(transformed(model.graph, plan.transforms))
+    net = FloatNetwork.of(transformed(model.graph, plan.transforms))
     changes = {
         t.value: partial(plan.tensors[t.name].quantizer(), lead=1)
         for t in tensors(transformed(model.graph, plan.transforms))
@@ -140,7 +140,7 @@ def test_float_models_of_others(record: dict) -> None:
     model = qc.load(CORPUS / record["file"])
     graph = model.graph
     x = np.random.default_rng(0).random((4, *graph.inputs[0].type.shape)).astype(np.float32)
-    net = Network.of(graph)
+    net = FloatNetwork.of(graph)
     plan = plan_of(model, [Candidate("int", 6)], x=x)
     quantized = apply(graph, plan)
     values = evaluate(quantized, {graph.inputs[0].name: x[:1]})

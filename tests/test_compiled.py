@@ -33,7 +33,7 @@ def alike(found: np.ndarray, wanted: np.ndarray) -> bool:
     return (found.dtype, found.shape, found.tobytes()) == (wanted.dtype, wanted.shape, wanted.tobytes())
 
 
-def check(library: compiled.Library, a: Any, *steps: compiled.Step, border: Any = None) -> None:
+def check(library: compiled.Library, a: Any, *steps: compiled.StepCode, border: Any = None) -> None:
     call = compiled.bound(library, "chain", (border, list(steps)))
     assert call is not None
     assert alike(call(a), compiled.unbound((border, list(steps)))(a))
@@ -65,7 +65,7 @@ SHAPES = [  # images (N, batch of the model), channels, sizes, groups, outputs o
 ]
 
 
-def convolution(case: Any, parts: int, dtype: str) -> tuple[np.ndarray, compiled.Step]:
+def convolution(case: Any, parts: int, dtype: str) -> tuple[np.ndarray, compiled.StepCode]:
     """Numbers and a convolution whose sums reach the last integer that the types hold."""
     (n, batch), channels, sizes, groups, outs, kernel, strides, dilations = case
     depth = channels // groups
@@ -111,7 +111,7 @@ def parameters(rows: str, shape: tuple[int, ...], values: Any, seed: int) -> Any
     return RNG(seed).choice(values, {"channel": (shape[1], 1, 1), "element": shape[1:]}[rows])
 
 
-def functions(rows: str, shape: tuple[int, ...], dtype: str, own: str) -> list[compiled.Step]:
+def functions(rows: str, shape: tuple[int, ...], dtype: str, own: str) -> list[compiled.StepCode]:
     """Of every kind and rounding, with and without each parameter."""
     scale = parameters(rows, shape, np.array([0.25, -0.5, 1.5]), 1).astype(FLOATS[dtype]) if rows != "one" else 0.25
     offset = parameters(rows, shape, np.array([0.5, -0.25, 3.0]), 2)

@@ -17,8 +17,8 @@ from qcompile.backends import hls
 from qcompile.backends.pysim.simulator import encode
 from qcompile.hardware.network import Network
 from qcompile.hardware.order import from_stream, places, to_stream
-from qcompile.hardware.timing import PIPELINE, Loops, schedule
-from qcompile.hardware.units import Buffered, SlidingWindow
+from qcompile.hardware.timing import PIPELINE, Timetable, schedule
+from qcompile.hardware.units import BufferedUnit, SlidingWindowUnit
 from qcompile.ir import Array, ops
 
 MODELS = {r["id"]: r for r in records("residual", "unet", "layer", "cnn", "minifloat", "mlp")}
@@ -57,7 +57,7 @@ def some_folding(design: qc.Design, seed: int) -> str:
     named = {
         s.node.output.name: s.folding
         for s in most
-        if s.node is not None and not isinstance(s.unit, (SlidingWindow, Buffered))
+        if s.node is not None and not isinstance(s.unit, (SlidingWindowUnit, BufferedUnit))
     }
     drawn = {
         k: {n: int(rng.choice([d for d in range(1, v + 1) if v % d == 0])) for n, v in vars(f).items()}
@@ -128,7 +128,7 @@ def test_depths_are_tight(name: str) -> None:
 
 def bounded_run(network: Network, depths: tuple[int, ...]) -> tuple[int, int]:
     """(interval, latency) of a run on streams of these depths: sweeps over the processes until no event is later."""
-    loops = Loops(network)
+    loops = Timetable(network)
     events = [loops.of(p) for p in range(len(network.stages))]
     read, written, before = {}, {}, None
 

@@ -18,7 +18,7 @@ from test_dataflow import assert_tight, some_folding
 import qcompile as qc
 from qcompile.backends import hls
 from qcompile.backends.pysim.simulator import encode, with_batch
-from qcompile.hardware.units import Fork
+from qcompile.hardware.units import ForkUnit
 
 PARTS, GRAPHS, VECTORS = 2, 32, 4
 KNOWN = (9, 28, 17, 255)  # had other codes once: searched thresholds with one row; a sum before memories of a lane
@@ -32,7 +32,7 @@ def case(seed: int) -> Case | None:
     imported = qc.load(model)
     design = qc.compile(imported, arch="dataflow", input_formats=(text,) * len(imported.graph.inputs) if text else ())
     assert design.network is not None
-    if not any(isinstance(s.unit, Fork) for s in design.network.stages):
+    if not any(isinstance(s.unit, ForkUnit) for s in design.network.stages):
         return None
     folded = qc.compile(imported, **{**vars(design.options), "fold": some_folding(design, seed)})
     inputs = generate.inputs_for(model, VECTORS, seed=7)

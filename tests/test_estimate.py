@@ -19,7 +19,7 @@ from qcompile.cost.exchange import fabric_of
 from qcompile.cost.picture import draw
 from qcompile.cost.price import price
 from qcompile.formats import Bipolar
-from qcompile.hardware.units import MatVec
+from qcompile.hardware.units import MatVecUnit
 
 KINDS = ("lut", "ff", "dsp", "bram18", "uram", "latency_cycles", "interval_cycles")
 
@@ -300,7 +300,7 @@ def test_closer_than_finn() -> None:
         (limit,) = [(int(k.split("_")[-1][:-1]), n) for k, n in sizes.items() if "threshold" in k] or [(7, 10)]
         acc, outputs = limit
         fabric, pe, inputs = fabric_of("xc7z020"), fold["PE"], sizes["param_weight_1b"] // outputs
-        unit = MatVec(outputs, inputs, 1, 1, pe, fold["SIMD"], Bipolar(), Bipolar(), 1, acc)
+        unit = MatVecUnit(outputs, inputs, 1, 1, pe, fold["SIMD"], Bipolar(), Bipolar(), 1, acc)
         cost = price(unit.parts(), fabric)
         if any("threshold" in k for k in sizes):
             cost = cost + hw.adder(fabric, acc).times(pe) + hw.rom(fabric, outputs // pe, pe * acc)

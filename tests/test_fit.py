@@ -72,7 +72,7 @@ def test_equals_enumeration(design: qc.Design) -> None:
 def test_program_equals_enumeration() -> None:
     """The integer program itself, on tables without a network behind them."""
     rng = np.random.default_rng(0)
-    search = object.__new__(fit.Search)
+    search = object.__new__(fit.FoldingSearch)
     for _ in range(40):
         search.layers = [
             fit.Choices(

@@ -200,13 +200,13 @@ def test_a_quantizer_in_front_of_the_bias_costs_nothing() -> None:
 def test_functions_at_the_end_are_hardware(end: str, kind: str) -> None:
     more, less = (estimate(mlp([16, 32, 5], (8, 7), end=e), stage="hls") for e in (end, ""))
     assert more.layers[-1].name == "end" and more.layers[-1].cost.lut > 0
-    assert more.layers[-1].cost.bram18 == rules.RULES[kind].bram18(layers.Layer("end", end, kind, 5, 5))
+    assert more.layers[-1].cost.bram18 == rules.RULES[kind].bram18(layers.Hls4mlLayer("end", end, kind, 5, 5))
     assert more.total.lut > less.total.lut
 
 
 def test_constants_with_few_digits_take_no_dsp() -> None:
     assert layers.signed_digits(np.array([0, 1, 7, 11, 21, -21])).tolist() == [0, 1, 2, 3, 3, 3]
-    assert layers.constants(np.array([0, 4, 6, 21, 42, -100])) == layers.Constants(5, (0, 0, 0, 0, 0, 0, 3), 1)
+    assert layers.constants(np.array([0, 4, 6, 21, 42, -100])) == layers.WeightCounts(5, (0, 0, 0, 0, 0, 0, 3), 1)
 
 
 def test_latency_strategy_wants_wide_operands_for_dsp() -> None:

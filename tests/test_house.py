@@ -291,6 +291,18 @@ def test_traits_of_an_op_fit_one_another(op: type[ops.Op]) -> None:
     assert (op is ops.Constant) == (not op.operands)
 
 
+def test_a_name_of_a_class_stands_once() -> None:
+    """A name means one thing in the whole package: classes, and aliases of types in modules."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "qcompile").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            alias = isinstance(node, ast.Assign) and re.fullmatch("[A-Z][a-z][A-Za-z]*", ast.unparse(node.targets[0]))
+            name = node.name if isinstance(node, ast.ClassDef) else alias[0] if alias else None
+            if name is not None and name != "Rule":  # of a table of rules: what a rule is in that module
+                found.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    assert not {name: where for name, where in found.items() if len(where) > 1}
+
+
 def test_one_function_prints() -> None:
     """`echo` and the line of progress escape what a terminal would obey; nothing else may print, nor a library."""
     prints = [

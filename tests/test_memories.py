@@ -20,13 +20,22 @@ from qcompile.cost.exchange import fabric_of
 from qcompile.hardware.memory import Words
 from qcompile.hardware.network import Stage
 from qcompile.hardware.products import rolled
-from qcompile.hardware.units import Buffered, Depthwise, MatVec, Multiply, Pool, Requant, SlidingWindow, Unrolled
+from qcompile.hardware.units import (
+    BufferedUnit,
+    DepthwiseUnit,
+    MatVecUnit,
+    MultiplyUnit,
+    PoolUnit,
+    RequantUnit,
+    SlidingWindowUnit,
+    UnrolledUnit,
+)
 from qcompile.ir import ops
 from qcompile.parts import ConstantRows, Multiplier, leaves, memory_bits
 
 PART = "xc7z020clg400-1"
 SEEDS = range(24)
-COUNTED = (MatVec, Depthwise, Pool, Multiply)
+COUNTED = (MatVecUnit, DepthwiseUnit, PoolUnit, MultiplyUnit)
 
 
 def sources(design: qc.Design) -> dict[str, bytes]:
@@ -39,10 +48,16 @@ def kept(stage: Stage) -> int:
     that nothing else tells from constants.
     """
     unit = stage.unit
-    if isinstance(unit, Buffered):
+    if isinstance(unit, BufferedUnit):
         return sum(m.bits for m in (*unit.operands, *unit.loops.kept))
-    after = unit if isinstance(unit, Requant) else Requant.behind(stage.map, stage.folding.pe) if stage.map else None
-    own = 0 if isinstance(unit, Requant) else memory_bits(unit.parts())
+    after = (
+        unit
+        if isinstance(unit, RequantUnit)
+        else RequantUnit.behind(stage.map, stage.folding.pe)
+        if stage.map
+        else None
+    )
+    own = 0 if isinstance(unit, RequantUnit) else memory_bits(unit.parts())
     return own + (memory_bits(after.parts()) if after and after.rows else 0)
 
 
@@ -69,7 +84,7 @@ def assert_as_priced(design: qc.Design) -> None:
     bodies = processes(sources(design)[f"src/{design.top}.cpp"].decode())
     for position, stage in enumerate(design.network.stages):
         name = f"p{position}_{stage.unit.name}"
-        if isinstance(stage.unit, (*COUNTED, Buffered)):
+        if isinstance(stage.unit, (*COUNTED, BufferedUnit)):
             assert unrolled(bodies[name]) == products(stage), name
 
 
@@ -95,7 +110,7 @@ def test_generated_networks(weights: str) -> None:
         design = qc.compile(imported, **{**vars(design.options), "fold": some_folding(design, seed)})
         assert_as_priced(design)
         found |= {type(s.unit) for s in design.network.stages}
-    assert {MatVec, SlidingWindow, Buffered} <= found
+    assert {MatVecUnit, SlidingWindowUnit, BufferedUnit} <= found
 
 
 def test_products_of_unrolled_layers() -> None:
@@ -108,7 +123,7 @@ def test_products_of_unrolled_layers() -> None:
         if rolled(design.graph):
             continue
         layers = [n for n in design.graph.nodes if isinstance(n.op, (ops.MatMul, ops.Conv))]
-        priced = [leaf for n in layers for leaf in leaves(Unrolled.of(n, design.graph).parts())]
+        priced = [leaf for n in layers for leaf in leaves(UnrolledUnit.of(n, design.graph).parts())]
         found = sum(
             n * (p.weights.size if isinstance(p, ConstantRows) else isinstance(p, Multiplier)) for n, p in priced
         )
@@ -167,9 +182,9 @@ def convolution(channels: int, groups: int, size: int, bits: int = 4, **options:
 def test_grouped_convolution_is_a_unit() -> None:
     """16 channels in 4 groups at 16 x 16: a product a cycle and no more, not 147,456 of them at once."""
     design = convolution(16, 4, 16)
-    assert not any(isinstance(s.unit, Buffered) for s in design.network.stages)
+    assert not any(isinstance(s.unit, BufferedUnit) for s in design.network.stages)
     cycles = dict(zip((type(s.unit) for s in design.network.stages), design.schedule.cycles, strict=True))
-    assert cycles[MatVec] == 16 * 16 * 16 * 4 * 9
+    assert cycles[MatVecUnit] == 16 * 16 * 16 * 4 * 9
     assert_as_priced(design)
 
 
@@ -189,7 +204,7 @@ def test_layers_that_stay_loops_have_the_memories_of_the_text() -> None:
     design = convolution(16, 4, 64, arch="parallel")
     text = design.files().files[f"src/{design.top}.cpp"].decode()
     arrays = [int(w) * int(n) for w, n in re.findall(r"static ap_u?int<(\d+)> v\d+\[(\d+)\];", text)]
-    units = [Buffered.rolled(n, design.graph) for n in design.graph.nodes if not isinstance(n.op, ops.Constant)]
+    units = [BufferedUnit.rolled(n, design.graph) for n in design.graph.nodes if not isinstance(n.op, ops.Constant)]
     inputs = sum(v.type.size * v.type.codes.width for v in design.graph.inputs)
     assert inputs + sum(m.bits for u in units for m in u.loops.kept) == sum(arrays)
     found = design.estimate()

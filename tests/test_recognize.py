@@ -8,7 +8,7 @@ import pytest
 
 from qcompile import ir
 from qcompile.formats import FixedPoint, Rounding
-from qcompile.frontend.call import Builder
+from qcompile.frontend.call import GraphBuilder
 from qcompile.frontend.recognize import recognize
 from qcompile.ir import Origin, Param, TensorType, Value, ops
 from qcompile.sim import reference
@@ -30,7 +30,7 @@ def clip(lo: Any, hi: Any) -> ops.Clip:
 
 def built(*steps: Any) -> tuple[list[ir.Node], list[Value]]:
     """A chain of ops; `(op, place)` reads the tensor at that place (0: the input) as its second operand."""
-    builder, made = Builder(), [X]
+    builder, made = GraphBuilder(), [X]
     for step in steps:
         op, second = step if isinstance(step, tuple) else (step, None)
         inputs = (made[-1],) if second is None else (made[-1], made[second])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import GROUND_TRUTH, needs_results
 
-from qcompile.assignment.problem import Problem, Table, tied
+from qcompile.assignment.problem import CostTable, Problem, tied
 from qcompile.assignment.search import SEARCHES, Infeasible, Request, front
 
 HAWQ = GROUND_TRUTH / "hawq_resnet18.json"
@@ -17,11 +17,11 @@ HAWQ = GROUND_TRUTH / "hawq_resnet18.json"
 def hawq() -> tuple[dict, Problem, list[list[int]]]:
     """HAWQ-V3's ResNet-18: trace * error, three costs, ties between the branches of residual sums."""
     d = json.loads(HAWQ.read_text())
-    omega = Table(
+    omega = CostTable(
         tuple(t * np.array([a, b]) for t, a, b in zip(d["trace"], d["error_4bit"], d["error_8bit"], strict=True))
     )
     costs = {
-        k: Table(tuple(np.array(p) for p in zip(c["bits4"], c["bits8"], strict=True))) for k, c in d["cost"].items()
+        k: CostTable(tuple(np.array(p) for p in zip(c["bits4"], c["bits8"], strict=True))) for k, c in d["cost"].items()
     }
     groups = [list(g) for g in d["ties"]]
     groups = sorted(groups + [[i] for i in range(len(d["trace"])) if not any(i in g for g in groups)])
@@ -48,14 +48,14 @@ def test_hawq_optima(method: str) -> None:
 
 
 def instance(rng: np.random.Generator, n: int, pairs: bool, k: int = 3) -> Problem:
-    def table(falling: bool) -> Table:
+    def table(falling: bool) -> CostTable:
         unary = [np.sort(rng.random(k))[:: -1 if falling else 1] for _ in range(n)]
         mixed = {
             (i, j): rng.normal(size=(k, k)) * 0.2
             for i, j in itertools.combinations(range(n), 2)
             if pairs and rng.random() < 0.5
         }
-        return Table(tuple(unary), mixed, float(rng.random()))
+        return CostTable(tuple(unary), mixed, float(rng.random()))
 
     names = tuple(f"t{i}" for i in range(n))
     return Problem(
@@ -120,7 +120,9 @@ def test_searches_keep_to_their_limits(method: str) -> None:
 
 def test_limits_that_bind_only_together() -> None:
     one = np.array([0.0, 1.0])
-    problem = Problem(("a",), (("x", "y"),), Table((one,)), {"lut": Table((one,)), "dsp": Table((one[::-1],))})
+    problem = Problem(
+        ("a",), (("x", "y"),), CostTable((one,)), {"lut": CostTable((one,)), "dsp": CostTable((one[::-1],))}
+    )
     with pytest.raises(Infeasible, match="each limit can be met alone, but not all together"):
         SEARCHES["ilp"](problem, Request({"lut": 0.5, "dsp": 0.5}))
 
@@ -147,7 +149,7 @@ def test_bisect_finds_prefixes_with_few_runs() -> None:
     problem = Problem(
         tuple(map(str, range(12))),
         (("2", "4", "8"),) * 12,
-        Table(tuple(w * np.array([1.0, 0.25, 0.0]) for w in weight)),
+        CostTable(tuple(w * np.array([1.0, 0.25, 0.0]) for w in weight)),
         {},
     )
     runs = []
@@ -166,7 +168,7 @@ def test_bisect_finds_prefixes_with_few_runs() -> None:
 
 def test_error_ratio_is_the_fewest_bits() -> None:
     problem = Problem(
-        ("a", "b"), (("2", "4", "8"),) * 2, Table((np.array([9.0, 1.9, 1.0]), np.array([1.5, 1.2, 1.0]))), {}
+        ("a", "b"), (("2", "4", "8"),) * 2, CostTable((np.array([9.0, 1.9, 1.0]), np.array([1.5, 1.2, 1.0]))), {}
     )
     assert SEARCHES["error_ratio"](problem, Request({}, tau=2.0)) == (1, 0)
     assert SEARCHES["error_ratio"](problem, Request({}, tau=1.1)) == (2, 2)

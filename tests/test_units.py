@@ -17,7 +17,7 @@ from qcompile.cost import primitives as hw
 from qcompile.cost.devices import device
 from qcompile.cost.price import PRICES, price
 from qcompile.formats import parse_format
-from qcompile.hardware.units import UNITS, MatVec, Requant, Unit
+from qcompile.hardware.units import UNITS, MatVecUnit, RequantUnit, Unit
 from qcompile.ir import Array, ops
 
 ROWS = list(csv.DictReader((Path(__file__).parent / "unit_prices.csv").read_text().splitlines()))
@@ -46,7 +46,7 @@ def test_matrix_vector_units_cost_what_they_did(row: dict[str, str]) -> None:
     """Units at random; their prices are those of the rule per operator that parts took the place of."""
     sizes = [int(row[k]) for k in ("rows", "columns", "groups", "places", "pe", "simd")]
     formats = parse_format(row["data"]), parse_format(row["weights"])
-    unit = MatVec(*sizes, *formats, int(row["stored"]), int(row["accumulator"]))
+    unit = MatVecUnit(*sizes, *formats, int(row["stored"]), int(row["accumulator"]))
     found = price(unit.parts(), hw.fabric(device(row["device"])))
     assert unit.cycles == int(row["cycles"])
     assert [found.lut, found.ff, found.dsp, found.bram18, found.delay_ns] == pytest.approx(
@@ -77,7 +77,7 @@ def test_elements_side_by_side_cost_so_many_times_as_much(pe: int) -> None:
     steps = (ops.Quantize(parse_format("s8"), qc.ir.Param((), (Fraction(1),))),)
     op = ops.Map(Array(np.zeros((1, 1))), Array(np.array([[3], [5]])), steps, impl)
     alone, several = (
-        price(Requant(op, (parse_format("s9"),) * 2, 16, n, None).parts(), hw.fabric(device("xc7z020")))
+        price(RequantUnit(op, (parse_format("s9"),) * 2, 16, n, None).parts(), hw.fabric(device("xc7z020")))
         for n in (1, pe)
     )
     assert several.lut == pytest.approx(pe * alone.lut)

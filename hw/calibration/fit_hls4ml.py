@@ -33,7 +33,7 @@ from hls4ml_reports import (
 from scipy.optimize import least_squares, nnls
 
 from qcompile.cost.hls4ml import network
-from qcompile.cost.hls4ml.layers import Layer
+from qcompile.cost.hls4ml.layers import Hls4mlLayer
 from qcompile.cost.hls4ml.network import Coefficients
 from qcompile.cost.hls4ml.rules import RULES, Terms
 
@@ -94,7 +94,7 @@ def fit_rows(what: str, rows: Sequence[Row]) -> Number:
     return solve(terms, [r.truth[what] for r in rows], [r.weight / math.sqrt(repeats(r, rows)) for r in rows])
 
 
-def total(terms: Callable[[Layer], Terms], layers: Iterable[Layer]) -> Terms:
+def total(terms: Callable[[Hls4mlLayer], Terms], layers: Iterable[Hls4mlLayer]) -> Terms:
     out: Terms = {}
     for layer in layers:
         for name, size in terms(layer).items():

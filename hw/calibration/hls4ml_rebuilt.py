@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
 from qcompile.cost import hls4ml
-from qcompile.cost.hls4ml.layers import Layer
+from qcompile.cost.hls4ml.layers import Hls4mlLayer
 
 Draw = Callable[[np.random.Generator, tuple[int, ...], int, float], np.ndarray]
 """(generator, shape, numbers in one dot product, largest number of the format) to weights."""
@@ -61,7 +61,7 @@ class Builder:
         parts = [self.constant(v) for v in (2.0**-frac, 0.0, width)]
         return self.node("Quant", x, *parts, signed=int(signed), narrow=0, rounding_mode="ROUND")
 
-    def weights(self, shape: tuple[int, ...], n: Layer, fmt: tuple[int, int], zeros: float) -> str:
+    def weights(self, shape: tuple[int, ...], n: Hls4mlLayer, fmt: tuple[int, int], zeros: float) -> str:
         values = self.draw(self.rng, shape, n.n_in, 2.0 ** (fmt[0] - fmt[1] - 1))
         return self.quant(self.constant(values * (self.rng.uniform(size=shape) >= zeros * self.zeros)), *fmt)
 
@@ -72,17 +72,17 @@ class Builder:
         return qc.load(helper.make_model(graph, opset_imports=imports, ir_version=8))
 
 
-Rule = Callable[[Builder, Reader, dict[str, Any], Layer], None]
+Rule = Callable[[Builder, Reader, dict[str, Any], Hls4mlLayer], None]
 
 
-def dense(b: Builder, r: Reader, config: dict[str, Any], n: Layer) -> None:
+def dense(b: Builder, r: Reader, config: dict[str, Any], n: Hls4mlLayer) -> None:
     if len(b.shape) > 2:
         b.x, b.shape = b.node("Flatten", b.x), (1, math.prod(b.shape))
     b.x, b.shape = b.node("MatMul", b.x, b.weights((n.n_in, n.n_out), n, *weight_type(r, config, n))), (1, n.n_out)
     bias(b)
 
 
-def weight_type(r: Reader, config: dict[str, Any], n: Layer) -> tuple[tuple[int, int], float]:
+def weight_type(r: Reader, config: dict[str, Any], n: Hls4mlLayer) -> tuple[tuple[int, int], float]:
     """(width, fraction bits) and share of zeros."""
     return r.type_of(config.get("weight_t")) or r.default, r.size(config, "n_zeros", 0) / n.products
 
@@ -92,7 +92,7 @@ def bias(b: Builder) -> None:
     b.x = b.node("Add", b.x, b.quant(values, 16, 10))
 
 
-def convolution(b: Builder, r: Reader, config: dict[str, Any], n: Layer) -> None:
+def convolution(b: Builder, r: Reader, config: dict[str, Any], n: Hls4mlLayer) -> None:
     if config["base"] == "dense_config":
         return dense(b, r, config, n)
     groups = n.channels if n.kind == "depthwise" else 1
@@ -107,20 +107,20 @@ def convolution(b: Builder, r: Reader, config: dict[str, Any], n: Layer) -> None
 
 
 def activation(op: str) -> Rule:
-    def rule(b: Builder, r: Reader, config: dict[str, Any], n: Layer) -> None:
+    def rule(b: Builder, r: Reader, config: dict[str, Any], n: Hls4mlLayer) -> None:
         b.x = b.node(op, b.x, **({"axis": 1} if op == "Softmax" else {}))
 
     return rule
 
 
-def scale(b: Builder, r: Reader, config: dict[str, Any], n: Layer) -> None:
+def scale(b: Builder, r: Reader, config: dict[str, Any], n: Hls4mlLayer) -> None:
     parts = [
         b.constant(b.rng.uniform(*ends, b.shape[1])) for ends in ((0.5, 1.5), (-0.5, 0.5), (-0.5, 0.5), (0.5, 1.5))
     ]
     b.x = b.node("BatchNormalization", b.x, *parts)
 
 
-def pool(b: Builder, r: Reader, config: dict[str, Any], n: Layer) -> None:
+def pool(b: Builder, r: Reader, config: dict[str, Any], n: Hls4mlLayer) -> None:
     if n.pixels_out == 1:
         b.x, b.shape = b.node("GlobalAveragePool", b.x), (1, b.shape[1], 1, 1)
         return
@@ -130,20 +130,20 @@ def pool(b: Builder, r: Reader, config: dict[str, Any], n: Layer) -> None:
     b.x, b.shape = b.node("MaxPool", b.x, kernel_shape=kernel, strides=strides), (1, b.shape[1], *after)
 
 
-def pad(b: Builder, r: Reader, config: dict[str, Any], n: Layer) -> None:
+def pad(b: Builder, r: Reader, config: dict[str, Any], n: Hls4mlLayer) -> None:
     after = [r.size(config, f"out_{side}") for side in ("height", "width")]
     more = [o - i for o, i in zip(after, b.shape[2:], strict=True)]
     pads = [0, 0, *(m // 2 for m in more), 0, 0, *(m - m // 2 for m in more)]
     b.x, b.shape = b.node("Pad", b.x, b.constant(pads, np.int64)), (1, b.shape[1], *after)
 
 
-def resize(b: Builder, r: Reader, config: dict[str, Any], n: Layer) -> None:
+def resize(b: Builder, r: Reader, config: dict[str, Any], n: Hls4mlLayer) -> None:
     modes = dict(mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     b.x = b.node("Resize", b.x, "", b.constant([1, 1, 2, 2]), **modes)
     b.shape = (*b.shape[:2], *(2 * s for s in b.shape[2:]))
 
 
-def nothing(b: Builder, r: Reader, config: dict[str, Any], n: Layer) -> None:
+def nothing(b: Builder, r: Reader, config: dict[str, Any], n: Hls4mlLayer) -> None:
     """Only the quantizer behind it."""
 
 
@@ -182,13 +182,13 @@ def image_of(reader: Reader, config: dict[str, Any]) -> tuple[int, ...]:
     return tuple(reader.size(config, name) for name in ("n_chan", "in_height", "in_width"))
 
 
-def signed(reader: Reader, key: str, n: Layer) -> bool:
+def signed(reader: Reader, key: str, n: Hls4mlLayer) -> bool:
     """Whether the result has a sign; only of activations it matters."""
     names = reader.signature.get(key, [])[-1:]
     return n.kind not in ("relu", "leaky") or not any("ufixed" in str(reader.types.get(name, name)) for name in names)
 
 
-def request(layers: list[Layer]) -> tuple[str, int]:
+def request(layers: list[Hls4mlLayer]) -> tuple[str, int]:
     """Strategy and reuse factor to ask for: those that give most layers what they have."""
     strategy = Counter(n.strategy for n in layers).most_common(1)[0][0]
 

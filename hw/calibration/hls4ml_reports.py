@@ -13,8 +13,8 @@ from typing import Any
 
 from qcompile.cost.devices import catalogue, device
 from qcompile.cost.hls4ml.graph import TRAINED
-from qcompile.cost.hls4ml.layers import Layer, usual_constants
-from qcompile.cost.hls4ml.network import Target
+from qcompile.cost.hls4ml.layers import Hls4mlLayer, usual_constants
+from qcompile.cost.hls4ml.network import Hls4mlTarget
 from qcompile.cost.hls4ml.rules import RULES
 
 Number = dict[str, float]
@@ -25,8 +25,8 @@ class Row:
     """A report: the layers it is of, what it says; `group` stays together when data are split."""
 
     group: str
-    layers: tuple[Layer, ...]
-    target: Target
+    layers: tuple[Hls4mlLayer, ...]
+    target: Hls4mlTarget
     truth: Number
     weight: float = 1.0
     name: str = ""
@@ -41,7 +41,7 @@ def number(text: str | None) -> float | None:
     return float(text) if text not in (None, "") else None
 
 
-def of_part(part: str | None, clock: float, stage: str) -> Target:
+def of_part(part: str | None, clock: float, stage: str) -> Hls4mlTarget:
     """Parts that the catalogue lacks are taken as the nearest of the family."""
     relatives = {"xcu250": "xcvu9p", "xczu49dr": "xczu9eg", "xczu5ev": "xczu9eg", "xcku15p": "xcvu9p"}
     key = re.split(r"-|(?<=\d)(?:sclg|clg|flg|ff)", (part or "xcvu9p").lower())[0]
@@ -53,8 +53,8 @@ def of_part(part: str | None, clock: float, stage: str) -> Target:
         "xc7z020" if "xc7" in key or key.startswith("7") else "xcvu9p",
     ):
         if wanted in names:
-            return Target(device(wanted), clock, stage)
-    return Target(catalogue().devices[0], clock, stage)
+            return Hls4mlTarget(device(wanted), clock, stage)
+    return Hls4mlTarget(catalogue().devices[0], clock, stage)
 
 
 # --- multi-layer perceptrons
@@ -69,11 +69,11 @@ def width(text: str) -> tuple[int, int]:
     return (int(found[1]), int(found[1]) - int(found[2])) if found else (16, 10)
 
 
-def mlp(dims: Sequence[int], weight: tuple[int, int], strategy: str, reuse: int) -> tuple[Layer, ...]:
+def mlp(dims: Sequence[int], weight: tuple[int, int], strategy: str, reuse: int) -> tuple[Hls4mlLayer, ...]:
     layers = []
     for place, (n_in, n_out) in enumerate(zip(dims, dims[1:], strict=False)):
         layers.append(
-            Layer(
+            Hls4mlLayer(
                 f"dense{place}",
                 "MatMul",
                 "dot",
@@ -115,7 +115,7 @@ def synthesised_mlps(data: Path) -> list[Row]:
     return rows
 
 
-def group_of(layer: Layer) -> str:
+def group_of(layer: Hls4mlLayer) -> str:
     return RULES[layer.kind].group(layer)
 
 
@@ -159,18 +159,18 @@ ACTIVATIONS = {
 }
 
 
-def described(text: str, weight: tuple[int, int], acc: int, strategy: str, reuse: int) -> tuple[Layer, ...]:
+def described(text: str, weight: tuple[int, int], acc: int, strategy: str, reuse: int) -> tuple[Hls4mlLayer, ...]:
     """Layers of a stack such as `16-64 relu-5 softmax`; a number behind an activation is its width."""
     parts = [re.sub(r"\([^)]*\)", "", part).split() for part in text.split("-") if not part.startswith("(")]
     sizes = [int(part[0]) for part in parts]
-    layers: list[Layer] = []
+    layers: list[Hls4mlLayer] = []
     x = acc
     for place, part in enumerate(parts[1:]):
         n_in, n_out = sizes[place], sizes[place + 1]
         weights = usual_constants(n_in, n_out, *weight, TRAINED, n_in * n_out)
         inner = place < len(parts) - 2
         layers.append(
-            Layer(
+            Hls4mlLayer(
                 f"dense{place}",
                 "Gemm",
                 "dot",
@@ -192,7 +192,7 @@ def described(text: str, weight: tuple[int, int], acc: int, strategy: str, reuse
             assert found
             y = int(found[2] or acc)
             layers.append(
-                Layer(f"act{place}", found[1], ACTIVATIONS[found[1]], n_out, n_out, x=acc, y=y, rounds=y < acc)
+                Hls4mlLayer(f"act{place}", found[1], ACTIVATIONS[found[1]], n_out, n_out, x=acc, y=y, rounds=y < acc)
             )
             x = y
     return tuple(layers)
@@ -318,11 +318,11 @@ class Reader:
     def type_of(self, name: str | None) -> tuple[int, int] | None:
         return bits(self.types.get(name or "", name))
 
-    def layers(self, parts: bool = False) -> list[tuple[str, Layer]]:
+    def layers(self, parts: bool = False) -> list[tuple[str, Hls4mlLayer]]:
         """In order; none where a layer is of a kind that we have no rule for. parts: what is known of them
         nevertheless.
         """
-        found: list[tuple[str, Layer]] = []
+        found: list[tuple[str, Hls4mlLayer]] = []
         held = self.type_of("input_t") or self.type_of("input_1_t") or self.default
         places = 1
         for key, config in self.configs.items():
@@ -354,7 +354,7 @@ class Reader:
 
     def layer(
         self, key: str, config: dict[str, Any], x: tuple[int, int], y: tuple[int, int], places: int
-    ) -> Layer | None:
+    ) -> Hls4mlLayer | None:
         common = dict(name=key, op=config["base"], x=x[0], y=y[0], stream=self.stream)
         base = config["base"]
         if base == "dense_config":
@@ -368,13 +368,13 @@ class Reader:
         if base in ("padding1d_config", "padding2d_config"):
             before, after = (self.size(config, f"{s}_height") * self.size(config, f"{s}_width") for s in ("in", "out"))
             channels = self.size(config, "n_chan")
-            return Layer(**common, kind="pad", n_in=channels, n_out=channels, pixels_in=before, pixels_out=after)
+            return Hls4mlLayer(**common, kind="pad", n_in=channels, n_out=channels, pixels_in=before, pixels_out=after)
         if base == "resize_config":
             before = self.size(config, "height") * self.size(config, "width")
             after = self.size(config, "new_height") * self.size(config, "new_width")
             channels = self.size(config, "n_chan")
             row = self.size(config, "width")
-            return Layer(
+            return Hls4mlLayer(
                 **common, kind="resize", n_in=channels, n_out=channels, pixels_in=before, pixels_out=after, row=row
             )
         if base == "batchnorm_config":
@@ -386,7 +386,7 @@ class Reader:
                 1, channels, *scale, INITIAL, total if places > 1 and self.size(config, "n_filt", -1) < 1 else channels
             )
             pixels = max(1, total // channels)
-            return Layer(
+            return Hls4mlLayer(
                 **common,
                 kind="scale",
                 n_in=1,
@@ -399,7 +399,7 @@ class Reader:
             )
         return None
 
-    def dot(self, config: dict[str, Any], common: dict[str, Any], n_in: int, n_out: int, **more: Any) -> Layer:
+    def dot(self, config: dict[str, Any], common: dict[str, Any], n_in: int, n_out: int, **more: Any) -> Hls4mlLayer:
         weight = self.type_of(config.get("weight_t")) or self.default
         named = config.get("accum_t")
         acc = self.type_of(named) or self.default
@@ -411,7 +411,7 @@ class Reader:
         strategy = str(config.get("strategy", "nnet::resource")).removeprefix("nnet::")
         rounds = bool(re.search("AP_RND|AP_SAT", str(self.types.get(named, named))))
         more.setdefault("kind", "dot")
-        return Layer(
+        return Hls4mlLayer(
             **common,
             n_in=n_in,
             n_out=n_out,
@@ -424,7 +424,7 @@ class Reader:
             **more,
         )
 
-    def convolution(self, key: str, config: dict[str, Any], common: dict[str, Any]) -> Layer:
+    def convolution(self, key: str, config: dict[str, Any], common: dict[str, Any]) -> Hls4mlLayer:
         kernel = (self.size(config, "filt_height"), self.size(config, "filt_width"))
         channels, filters = self.size(config, "n_chan"), self.size(config, "n_filt")
         before, after = (self.size(config, f"{s}_height") * self.size(config, f"{s}_width") for s in ("in", "out"))
@@ -445,7 +445,7 @@ class Reader:
             row=self.size(config, "in_width"),
         )
 
-    def activation(self, key: str, config: dict[str, Any], common: dict[str, Any], places: int) -> Layer:
+    def activation(self, key: str, config: dict[str, Any], common: dict[str, Any], places: int) -> Hls4mlLayer:
         total = self.size(config, "n_in")
         places = places if total % places == 0 else 1
         kind = key.split("_config")[0].lower()
@@ -457,11 +457,11 @@ class Reader:
             "tanh": "table",
             "leakyrelu": "leaky",
         }
-        return Layer(
+        return Hls4mlLayer(
             **common, kind=kinds[kind], n_in=total // places, n_out=total // places, pixels_in=places, pixels_out=places
         )
 
-    def pool(self, config: dict[str, Any], common: dict[str, Any]) -> Layer:
+    def pool(self, config: dict[str, Any], common: dict[str, Any]) -> Hls4mlLayer:
         channels = self.size(config, "n_filt")
         if config["base"] == "pooling1d_config":
             before, after, row = self.size(config, "n_in"), self.size(config, "n_out", 1), self.size(config, "n_in")
@@ -469,7 +469,7 @@ class Reader:
             before, after = (self.size(config, f"{s}_height") * self.size(config, f"{s}_width") for s in ("in", "out"))
             row = self.size(config, "in_width")
         kernel = (self.size(config, "pool_height"), self.size(config, "pool_width"))
-        return Layer(
+        return Hls4mlLayer(
             **common,
             kind="pool",
             n_in=channels,

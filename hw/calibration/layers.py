@@ -44,7 +44,7 @@ from qcompile.cost.price import price
 from qcompile.cost.resources import Resources
 from qcompile.frontend import load
 from qcompile.hardware.site import Folding, Site, rows_of, site
-from qcompile.hardware.units import Unrolled
+from qcompile.hardware.units import UnrolledUnit
 from qcompile.hardware.units.matvec import sums, weight_memory
 from qcompile.hardware.units.requant import combined_bits, element
 from qcompile.ir import Graph, ops
@@ -282,7 +282,7 @@ def predicted(p: Point) -> Resources:
         return price(parts.chain(together, one), fabric(p))
     rows, places = rows_of(s)
     if not p.pe:
-        return price(Unrolled.of(s.node, graph(p.network)).parts(), fabric(p)).times(1 / places)
+        return price(UnrolledUnit.of(s.node, graph(p.network)).parts(), fabric(p)).times(1 / places)
     data, weights = s.data.type.format, s.node.inputs[s.constant].type.format
     assert data is not None and weights is not None
     inside = sums(*rows.shape, p.pe, p.simd, data, weights, bits(s.node.output.type.format))

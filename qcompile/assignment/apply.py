@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from qcompile.assignment.plan import Choice, Packed, Plan
 from qcompile.assignment.registry import unknown
-from qcompile.assignment.tensors import ACTIVATION, Tensor, tensors
+from qcompile.assignment.tensors import ACTIVATION, QuantTensor, tensors
 from qcompile.assignment.transforms import transformed
 from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, FixedPoint, Minifloat
@@ -46,7 +46,7 @@ def apply(graph: Graph, plan: Plan) -> Graph:
     return _with_bias(_quantized(graph, wanted, plan.free), plan)
 
 
-def quantize_op(t: Tensor, c: Choice) -> ops.Quantize:
+def quantize_op(t: QuantTensor, c: Choice) -> ops.Quantize:
     """The exact quantizer of a choice. QCompileError where format and tensor do not go together."""
     place = f"plan: tensor '{t.name}'"
     if not 1 <= c.format.width <= _WIDEST or (
@@ -82,7 +82,7 @@ def quantize_op(t: Tensor, c: Choice) -> ops.Quantize:
     return ops.Quantize(c.format, scale, Param.of(c.zero_point) if c.zero_point else ZERO)
 
 
-def _quantized(graph: Graph, wanted: dict[str, tuple[Tensor, Choice]], free: bool) -> Graph:
+def _quantized(graph: Graph, wanted: dict[str, tuple[QuantTensor, Choice]], free: bool) -> Graph:
     """Constants replaced, and a Quantize behind every activation; quantizers that the model has are replaced where they
     are freed.
     """
@@ -133,7 +133,7 @@ def _quantized(graph: Graph, wanted: dict[str, tuple[Tensor, Choice]], free: boo
     return replace(graph, outputs=tuple(made_now.get(v.name, v) for v in graph.outputs), nodes=tuple(nodes))
 
 
-def _weight(node: Node, t: Tensor, c: Choice) -> Node:
+def _weight(node: Node, t: QuantTensor, c: Choice) -> Node:
     op = quantize_op(t, c)
     place = f"plan: tensor '{t.name}'"
     if c.units is not None:
@@ -148,7 +148,7 @@ def _weight(node: Node, t: Tensor, c: Choice) -> Node:
     return replace(node, op=ops.Constant(Array(units)), outputs=(Value(node.output.name, type_),))
 
 
-def _check_units(t: Tensor, c: Choice) -> None:
+def _check_units(t: QuantTensor, c: Choice) -> None:
     """Before anything is unpacked."""
     if c.units is None:
         return

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 
 from qcompile.assignment.registry import unknown
-from qcompile.assignment.tensors import Tensor
+from qcompile.assignment.tensors import QuantTensor
 from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
 
@@ -96,12 +96,12 @@ class Restriction:
             )
         return Restriction(field, pattern, parse(formats))
 
-    def matches(self, t: Tensor) -> bool:
+    def matches(self, t: QuantTensor) -> bool:
         return fnmatchcase({"layer": t.layer, "op": t.op, "kind": t.kind, "tensor": t.name}[self.field], self.pattern)
 
 
 def candidates_of(
-    found: Iterable[Tensor], default: Sequence[Candidate], restrictions: Sequence[Restriction] = ()
+    found: Iterable[QuantTensor], default: Sequence[Candidate], restrictions: Sequence[Restriction] = ()
 ) -> dict[str, tuple[Candidate, ...]]:
     """Candidates per tensor; the last restriction that matches decides. Tied tensors get those that all of them may
     have.

@@ -9,13 +9,13 @@ from functools import partial
 import numpy as np
 
 from qcompile.assignment.data import Data
-from qcompile.assignment.network import Change, Network, Requantize
+from qcompile.assignment.network import Change, FloatNetwork, Requantize
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.tensors import tensors
 from qcompile.ir import Graph
 
 
-def bias_offsets(graph: Graph, plan: Plan, network: Network, data: Data) -> dict[str, tuple[float, ...]]:
+def bias_offsets(graph: Graph, plan: Plan, network: FloatNetwork, data: Data) -> dict[str, tuple[float, ...]]:
     """Offset per output channel of every layer, by layer: E[y_float] - E[y_quantized] on the data, layer after layer,
     each with the offsets of those in front of it (empirical bias correction; Nagel et al., arXiv 1906.04721, section
     4.2). Not exact in real arithmetic.

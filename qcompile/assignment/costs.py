@@ -20,7 +20,7 @@ from qcompile.assignment.apply import apply
 from qcompile.assignment.folds import Folds
 from qcompile.assignment.plan import Choice as Format
 from qcompile.assignment.plan import Plan
-from qcompile.assignment.problem import Table
+from qcompile.assignment.problem import CostTable
 from qcompile.assignment.study import Study
 from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
@@ -29,7 +29,7 @@ from qcompile.formats import Format as NumberFormat
 from qcompile.formats import accumulator
 from qcompile.hardware.network import with_window
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units import Unrolled, unit_of
+from qcompile.hardware.units import UnrolledUnit, unit_of
 from qcompile.ir import Array, Graph, Node, TensorType, Value, ops, walk
 from qcompile.passes import ports
 from qcompile.passes.implement import implement
@@ -41,7 +41,7 @@ RESOURCES = ("lut", "ff", "dsp", "bram18", "uram", "latency")
 
 
 @dataclass(frozen=True)
-class Target:
+class CostTarget:
     """What is priced: a fabric, products unrolled or shared, foldings by the layer's result (those that a search leaves
     open apart, see `Folds`); softmax as for compiling; the clock, which decides the cycles of unrolled layers.
     """
@@ -57,7 +57,7 @@ class Target:
         periods, not cut.
         """
         if self.unrolled:
-            cost = price(Unrolled.of(node, graph).parts(), self.fabric)
+            cost = price(UnrolledUnit.of(node, graph).parts(), self.fabric)
             return _vector(cost, cost.delay_ns / self.clock_ns)[None]
         found = []
         for folding in open_ or [(self.foldings or {}).get(node.output.name, Folding())]:
@@ -67,7 +67,7 @@ class Target:
         return np.array(found)
 
 
-def lowered(graph: Graph, plan: Plan, target: Target) -> Graph:
+def lowered(graph: Graph, plan: Plan, target: CostTarget) -> Graph:
     """The integer graph of a plan, with implementations."""
     quantized = apply(graph, replace(plan, transforms=()))
     return implement(
@@ -76,12 +76,16 @@ def lowered(graph: Graph, plan: Plan, target: Target) -> Graph:
 
 
 def costs(
-    study: Study, graph: Graph, target: Target, given: Mapping[str, Format] | None = None, folds: Folds | None = None
-) -> dict[str, Table]:
+    study: Study,
+    graph: Graph,
+    target: CostTarget,
+    given: Mapping[str, Format] | None = None,
+    folds: Folds | None = None,
+) -> dict[str, CostTable]:
     """A table per resource over the variables of `folds` (the study's, if not given). graph: the transformed float
     graph; given: formats of tensors that are not searched.
     """
-    builder = _Builder(study, graph, target, given or {}, folds or Folds.none(study))
+    builder = _Collector(study, graph, target, given or {}, folds or Folds.none(study))
     builder.uniform()
     builder.products()
     return builder.tables()
@@ -99,10 +103,12 @@ class _Part:
     bits: int | None = None
 
 
-class _Builder:
+class _Collector:
     """Sums of unary and pair costs while they are collected."""
 
-    def __init__(self, study: Study, graph: Graph, target: Target, given: Mapping[str, Format], folds: Folds) -> None:
+    def __init__(
+        self, study: Study, graph: Graph, target: CostTarget, given: Mapping[str, Format], folds: Folds
+    ) -> None:
         self.study, self.graph, self.target, self.given, self.folds = study, graph, target, given, folds
         self.place = {name: i for i, group in enumerate(study.variables) for name in group}
         self.by_value = {t.value: t for t in study.tensors}
@@ -386,9 +392,9 @@ class _Builder:
         alone = Graph("product", "integer", (inputs[1 - constant],), (out,), (known, product))
         return self._price(product, alone), float(bits)
 
-    def tables(self) -> dict[str, Table]:
+    def tables(self) -> dict[str, CostTable]:
         return {
-            r: Table(
+            r: CostTable(
                 tuple(u[k] for u in self.unary),
                 {key: m[k] for key, m in self.pairs.items() if m[k].any()},
                 float(self.constant[k]),

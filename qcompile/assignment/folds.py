@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from qcompile.assignment.problem import Table
+from qcompile.assignment.problem import CostTable
 from qcompile.assignment.study import Study
 from qcompile.hardware.site import Folding
 
@@ -56,9 +56,9 @@ class Folds:
         first = place - place % self.formats[i]
         return range(first, first + self.formats[i])
 
-    def expand(self, table: Table) -> Table:
+    def expand(self, table: CostTable) -> CostTable:
         """A table over the study's variables, for which foldings make no difference."""
         unary = [np.tile(u, len(own)) for u, own in zip(table.unary, self.options, strict=False)]
         unary += [np.zeros(n) for n in self.sizes[len(unary) :]]
         pairs = {(i, j): np.tile(m, (len(self.options[i]), len(self.options[j]))) for (i, j), m in table.pairs.items()}
-        return Table(tuple(unary), pairs, table.constant)
+        return CostTable(tuple(unary), pairs, table.constant)

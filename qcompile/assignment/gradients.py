@@ -19,7 +19,7 @@ from qcompile.assignment.data import Data
 from qcompile.assignment.exact import significant
 from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.losses import Loss
-from qcompile.assignment.network import Array, Network, Numpy
+from qcompile.assignment.network import FloatNetwork, Numbers, Numpy
 from qcompile.errors import QCompileError
 from qcompile.formats import Bipolar, Minifloat
 from qcompile.ir import ops
@@ -74,13 +74,13 @@ class Torch(Numpy):
         self.where, self.matmul, self.exp, self.log = t.where, t.matmul, t.exp, t.log
         self.maximum, self.minimum = t.maximum, t.minimum
 
-    def array(self, x: Any) -> Array:
+    def array(self, x: Any) -> Numbers:
         return self.torch.from_numpy(np.array(x, dtype=np.float64)) if isinstance(x, np.ndarray) else x
 
-    def function(self, name: str, x: Array, alpha: float) -> Array:
+    def function(self, name: str, x: Numbers, alpha: float) -> Numbers:
         return FUNCTIONS[name].torch(self.torch, x, alpha)
 
-    def quantize(self, q: Quantizer, x: Array) -> Array:
+    def quantize(self, q: Quantizer, x: Numbers) -> Numbers:
         t, fmt = self.torch, q.format
         step = self.array(np.asarray(q.steps(x.ndim - 1)))
         y = x.detach() / step + q.zero_point
@@ -93,23 +93,23 @@ class Torch(Numpy):
             units = t.clamp(t.round(y), float(fmt.min_units), float(fmt.max_units))
         return x + ((units - q.zero_point) * step - x).detach()
 
-    def transpose(self, x: Array, perm: tuple[int, ...]) -> Array:
+    def transpose(self, x: Numbers, perm: tuple[int, ...]) -> Numbers:
         return x.permute(perm)
 
-    def take(self, x: Array, indices: tuple[int, ...], axis: int) -> Array:
+    def take(self, x: Numbers, indices: tuple[int, ...], axis: int) -> Numbers:
         return self.torch.index_select(x, axis, self.torch.tensor(indices))
 
-    def concatenate(self, parts: Sequence[Array], axis: int) -> Array:
+    def concatenate(self, parts: Sequence[Numbers], axis: int) -> Numbers:
         batch = max(p.shape[0] for p in parts)
         return self.torch.cat([p.expand(batch, *p.shape[1:]) for p in parts], axis)
 
-    def sum(self, x: Array, axes: tuple[int, ...]) -> Array:
+    def sum(self, x: Numbers, axes: tuple[int, ...]) -> Numbers:
         return x.sum(dim=axes, keepdim=True)
 
-    def max(self, x: Array, axes: tuple[int, ...]) -> Array:
+    def max(self, x: Numbers, axes: tuple[int, ...]) -> Numbers:
         return x.amax(dim=axes, keepdim=True)
 
-    def pad(self, x: Array, op: ops.Pad) -> Array:
+    def pad(self, x: Numbers, op: ops.Pad) -> Numbers:
         if any(op.interior):
             raise QCompileError(
                 "gradients through a transposed convolution are not supported", hint="use --metric perturbation or sqnr"
@@ -118,11 +118,11 @@ class Torch(Numpy):
         fill = -1e30 if op.value is None else float(np.asarray(op.value).ravel()[0])
         return self.torch.nn.functional.pad(x, widths, value=fill)
 
-    def conv(self, x: Array, w: Array, op: ops.Conv) -> Array:
+    def conv(self, x: Numbers, w: Numbers, op: ops.Conv) -> Numbers:
         fn = {1: self.torch.nn.functional.conv1d, 2: self.torch.nn.functional.conv2d}[len(op.strides)]
         return fn(x, w, None, op.strides, 0, op.dilations, op.groups)
 
-    def pool(self, x: Array, op: Any, largest: bool) -> Array:
+    def pool(self, x: Numbers, op: Any, largest: bool) -> Numbers:
         f, rank = self.torch.nn.functional, len(op.kernel)
         if largest:
             return {1: f.max_pool1d, 2: f.max_pool2d}[rank](x, op.kernel, op.strides, 0, op.dilations)
@@ -130,13 +130,13 @@ class Torch(Numpy):
         return {1: f.conv1d, 2: f.conv2d}[rank](x, ones, None, op.strides, 0, op.dilations, x.shape[1])
 
 
-def _with_weights(network: Network, weights: Mapping[str, Array]) -> dict[str, Any]:
+def _with_weights(network: FloatNetwork, weights: Mapping[str, Numbers]) -> dict[str, Any]:
     return {name: lambda _, w=w: w for name, w in weights.items()}
 
 
 @one_thread()
 def fisher_traces(
-    network: Network, data: Data, loss: Loss, weights: Sequence[str], activations: Sequence[str], seed: int = 0
+    network: FloatNetwork, data: Data, loss: Loss, weights: Sequence[str], activations: Sequence[str], seed: int = 0
 ) -> dict[str, float]:
     """tr F of every tensor, F = E_n E_{y ~ p(y | x_n)} [g g^T], g = gradient of log p(y | x_n): per sample, over the
     network's own distribution.
@@ -160,8 +160,8 @@ def fisher_traces(
 
 
 def _directions(
-    network: Network, loss: Loss, part: dict[str, Array], xp: Torch, generator: Any
-) -> list[tuple[Array, Array]]:
+    network: FloatNetwork, loss: Loss, part: dict[str, Numbers], xp: Torch, generator: Any
+) -> list[tuple[Numbers, Numbers]]:
     """(weight per sample, vector per sample on the outputs) with sum over the list of weight * v v^T = curvature of the
     loss at the outputs.
     """
@@ -188,18 +188,18 @@ def _directions(
 
 
 def _add_weights(
-    network: Network,
-    part: dict[str, Array],
-    base: dict[str, Array],
-    direction: Array,
-    scale: Array,
+    network: FloatNetwork,
+    part: dict[str, Numbers],
+    base: dict[str, Numbers],
+    direction: Numbers,
+    scale: Numbers,
     total: dict[str, float],
     xp: Torch,
 ) -> None:
     """Squared norms of per-sample gradients of direction . outputs with respect to the weights."""
     torch = xp.torch
 
-    def one(weights: dict[str, Array], sample: dict[str, Array], v: Array) -> Array:
+    def one(weights: dict[str, Numbers], sample: dict[str, Numbers], v: Numbers) -> Numbers:
         batch = {k: a.unsqueeze(0) for k, a in sample.items()}
         return (network.run(batch, _with_weights(network, weights), xp)[network.output].reshape(-1) * v).sum()
 
@@ -211,20 +211,20 @@ def _add_weights(
 
 
 def _add_activations(
-    network: Network,
-    part: dict[str, Array],
+    network: FloatNetwork,
+    part: dict[str, Numbers],
     names: Sequence[str],
-    direction: Array,
-    scale: Array,
+    direction: Numbers,
+    scale: Numbers,
     total: dict[str, float],
     xp: Torch,
 ) -> None:
     """Samples do not see each other, so one backward pass has all their gradients."""
     if not names:
         return
-    leaves: dict[str, Array] = {}
+    leaves: dict[str, Numbers] = {}
 
-    def leaf(name: str, v: Array) -> Array:
+    def leaf(name: str, v: Numbers) -> Numbers:
         leaves[name] = v if v.requires_grad else v.detach().clone().requires_grad_(True)
         return leaves[name]
 
@@ -240,7 +240,7 @@ def _add_activations(
 
 @one_thread()
 def hessian_traces(
-    network: Network,
+    network: FloatNetwork,
     data: Data,
     loss: Loss,
     weights: Sequence[str],
@@ -258,9 +258,9 @@ def hessian_traces(
         k: torch.from_numpy(np.array(v)).requires_grad_(True) for k, v in network.weights().items() if k in set(weights)
     }
     part = {k: torch.from_numpy(v) for k, v in network.start(data.x).items()}
-    leaves: dict[str, Array] = dict(base)
+    leaves: dict[str, Numbers] = dict(base)
 
-    def leaf(name: str, v: Array) -> Array:
+    def leaf(name: str, v: Numbers) -> Numbers:
         leaves[name] = v if v.requires_grad else v.detach().clone().requires_grad_(True)
         return leaves[name]
 

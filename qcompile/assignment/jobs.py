@@ -17,7 +17,7 @@ from typing import Any
 
 from qcompile.errors import QCompileError
 
-Progress = Callable[[str, int, int], None]
+StepProgress = Callable[[str, int, int], None]
 _HELD: dict[str, Any] = {}  # in a worker: the context of the last run
 
 
@@ -78,7 +78,7 @@ class Jobs:
     executor: Executor | None = None
     workers: int = 1
     cache: Cache = field(default_factory=Cache)
-    progress: Progress = silent
+    progress: StepProgress = silent
 
     def run(self, fn: Callable[[Any, Any], Any], context: Any, key: str, jobs: Sequence[Any], what: str) -> list[Any]:
         """fn(context, job) of every job, in order. key: digest of fn's name and everything in the context that decides

@@ -9,7 +9,7 @@ import numpy as np
 
 from qcompile.assignment.data import Data
 from qcompile.assignment.exact import significant
-from qcompile.assignment.network import Network
+from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.registry import unknown
 from qcompile.errors import QCompileError
 
@@ -62,7 +62,7 @@ def log_softmax(y: np.ndarray) -> np.ndarray:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
-def loss_of(network: Network, data: Data, kind: str = "") -> Loss:
+def loss_of(network: FloatNetwork, data: Data, kind: str = "") -> Loss:
     """The loss for some data: how far a network is from the float one, unless another is asked for.
 
     By default the divergence of the softmax (`kl`) of networks with several outputs, class labels or not: formats that

@@ -26,11 +26,11 @@ from qcompile.sim import kernels
 from qcompile.sim.functions import FUNCTIONS
 from qcompile.sim.reference import arg_max, batch_norm, constant
 
-Array = Any  # a numpy array, or a torch tensor
-Change = Callable[[Array], Array]
+Numbers = Any  # a numpy array, or a torch tensor
+Change = Callable[[Numbers], Numbers]
 
 
-Rule = Callable[["Numpy", Any, list[Any], tuple[int, ...]], Array]
+Rule = Callable[["Numpy", Any, list[Any], tuple[int, ...]], Numbers]
 RULES: dict[type, Rule] = {}
 
 
@@ -44,7 +44,7 @@ class Requantize:
     quantizer: Quantizer
     units: np.ndarray | None = None
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Numbers) -> Numbers:
         q = self.quantizer
         if self.units is None:
             return q(x, lead=1)
@@ -56,40 +56,40 @@ class Numpy:
 
     exact = True  # products of codes, sums in a fixed order
 
-    def array(self, x: np.ndarray) -> Array:
+    def array(self, x: np.ndarray) -> Numbers:
         return x
 
     exp, log = staticmethod(np.exp), staticmethod(np.log)
     maximum, minimum = staticmethod(np.maximum), staticmethod(np.minimum)
     where, matmul = staticmethod(np.where), staticmethod(product)
 
-    def function(self, name: str, x: Array, alpha: float) -> Array:
+    def function(self, name: str, x: Numbers, alpha: float) -> Numbers:
         return FUNCTIONS[name].float64(x, alpha).astype(x.dtype)
 
-    def quantize(self, q: Quantizer, x: Array) -> Array:
+    def quantize(self, q: Quantizer, x: Numbers) -> Numbers:
         return q(x, lead=1)
 
-    def transpose(self, x: Array, perm: tuple[int, ...]) -> Array:
+    def transpose(self, x: Numbers, perm: tuple[int, ...]) -> Numbers:
         return x.transpose(perm)
 
-    def take(self, x: Array, indices: tuple[int, ...], axis: int) -> Array:
+    def take(self, x: Numbers, indices: tuple[int, ...], axis: int) -> Numbers:
         return np.take(x, indices, axis=axis)
 
-    def concatenate(self, parts: Sequence[Array], axis: int) -> Array:
+    def concatenate(self, parts: Sequence[Numbers], axis: int) -> Numbers:
         batch = max(p.shape[0] for p in parts)
         return np.concatenate([np.broadcast_to(p, (batch, *p.shape[1:])) for p in parts], axis)
 
-    def sum(self, x: Array, axes: tuple[int, ...]) -> Array:
+    def sum(self, x: Numbers, axes: tuple[int, ...]) -> Numbers:
         return x.sum(axis=axes, keepdims=True)
 
-    def max(self, x: Array, axes: tuple[int, ...]) -> Array:
+    def max(self, x: Numbers, axes: tuple[int, ...]) -> Numbers:
         return x.max(axis=axes, keepdims=True)
 
-    def pad(self, x: Array, op: ops.Pad) -> Array:
+    def pad(self, x: Numbers, op: ops.Pad) -> Numbers:
         fill = x.dtype.type(-np.inf) if op.value is None else op.value
         return np.asarray(kernels.border(x, (0, *op.before), (0, *op.after), (0, *op.interior), fill, x.dtype))
 
-    def conv(self, x: Array, w: Array, op: ops.Conv) -> Array:
+    def conv(self, x: Numbers, w: Numbers, op: ops.Conv) -> Numbers:
         """x (B, C, *space), w (O, C / groups, *kernel)."""
         kernel, groups, rank = w.shape[2:], op.groups, len(w.shape) - 2
         bits = bits_of(math.prod(w.shape[1:]))
@@ -102,7 +102,7 @@ class Numpy:
         y = (columns.transpose(1, 0, 2) @ rows.transpose(0, 2, 1)).transpose(1, 0, 2)
         return np.moveaxis(y.reshape(x.shape[0], *places, -1), -1, 1) * of_x * of_w.reshape(-1, *(1,) * rank)
 
-    def pool(self, x: Array, op: Any, largest: bool) -> Array:
+    def pool(self, x: Numbers, op: Any, largest: bool) -> Numbers:
         windows = Window(op.kernel, op.strides, op.dilations).view(x)
         axes = tuple(range(windows.ndim - len(op.kernel), windows.ndim))
         return windows.max(axis=axes) if largest else windows.sum(axis=axes)
@@ -120,23 +120,23 @@ def _rule(*types: type) -> Callable[[Rule], Rule]:
 
 
 @_rule(ops.Affine)
-def _affine(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _affine(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return x[0] * xp.array(op.mul) + xp.array(op.add)
 
 
 @_rule(ops.Clip)
-def _clip(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _clip(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     y = x[0] if op.lo is None else xp.maximum(x[0], xp.array(op.lo))
     return y if op.hi is None else xp.minimum(y, xp.array(op.hi))
 
 
 @_rule(ops.Leaky)
-def _leaky(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _leaky(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.where(x[0] < 0, x[0] * xp.array(op.slope), x[0])
 
 
 @_rule(ops.Round)
-def _round(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _round(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     whole: Callable[[np.ndarray], np.ndarray] = {
         Rounding.FLOOR: np.floor,
         Rounding.CEIL: np.ceil,
@@ -146,17 +146,17 @@ def _round(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
 
 
 @_rule(ops.Func)
-def _func(xp: Numpy, op: ops.Func, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _func(xp: Numpy, op: ops.Func, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.function(op.name, x[0], float(op.alpha))
 
 
 @_rule(ops.Count)
-def _count(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _count(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.array((np.asarray(x[0])[..., None] >= op.thresholds).sum(axis=-1).astype(np.float64))
 
 
 @_rule(ops.Quantize)
-def _quantize(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _quantize(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     """A quantizer that the model has itself. Rounding modes other than to nearest are as good as that for a search."""
     fmt, unit = unit_step(op.format)
     zero, scale = op.zero_point, op.scale * float(unit)
@@ -165,12 +165,12 @@ def _quantize(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array
 
 
 @_rule(ops.Constant)
-def _constant(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _constant(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.array(op.values)
 
 
 @_rule(ops.MatMul)
-def _matmul(xp: Numpy, op: ops.MatMul, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _matmul(xp: Numpy, op: ops.MatMul, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     a, b = x
     rank = max(a.ndim, b.ndim, 3)
     a = a.reshape(a.shape[0], *(1,) * (rank - a.ndim), *a.shape[1:])
@@ -183,75 +183,75 @@ def _matmul(xp: Numpy, op: ops.MatMul, x: list[Any], shape: tuple[int, ...]) -> 
 
 
 @_rule(ops.Add)
-def _add(xp: Numpy, op: ops.Add, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _add(xp: Numpy, op: ops.Add, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     a, b = (t.reshape(t.shape[0], *(1,) * (len(shape) + 1 - t.ndim), *t.shape[1:]) for t in x)
     return a + b
 
 
 @_rule(ops.Mul)
-def _mul(xp: Numpy, op: ops.Mul, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _mul(xp: Numpy, op: ops.Mul, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     a, b = (t.reshape(t.shape[0], *(1,) * (len(shape) + 1 - t.ndim), *t.shape[1:]) for t in x)
     return a * b
 
 
 @_rule(ops.Reshape)
-def _reshape(xp: Numpy, op: ops.Reshape, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _reshape(xp: Numpy, op: ops.Reshape, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return x[0].reshape(x[0].shape[0], *op.shape)
 
 
 @_rule(ops.Transpose)
-def _transpose(xp: Numpy, op: ops.Transpose, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _transpose(xp: Numpy, op: ops.Transpose, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.transpose(x[0], (0, *(p + 1 for p in op.perm)))
 
 
 @_rule(ops.Take)
-def _take(xp: Numpy, op: ops.Take, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _take(xp: Numpy, op: ops.Take, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.take(x[0], op.indices, op.axis + 1)
 
 
 @_rule(ops.Concat)
-def _concat(xp: Numpy, op: ops.Concat, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _concat(xp: Numpy, op: ops.Concat, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.concatenate(x, op.axis + 1)
 
 
 @_rule(ops.Pad)
-def _pad(xp: Numpy, op: ops.Pad, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _pad(xp: Numpy, op: ops.Pad, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.pad(x[0], op)
 
 
 @_rule(ops.Conv)
-def _conv(xp: Numpy, op: ops.Conv, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _conv(xp: Numpy, op: ops.Conv, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     data, weight = x
     return xp.conv(data.reshape(-1, *data.shape[2:]), weight[0], op).reshape(data.shape[0], *shape)
 
 
 @_rule(ops.MaxPool)
-def _max_pool(xp: Numpy, op: ops.MaxPool, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _max_pool(xp: Numpy, op: ops.MaxPool, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.pool(x[0].reshape(-1, *x[0].shape[2:]), op, True).reshape(x[0].shape[0], *shape)
 
 
 @_rule(ops.SumPool)
-def _sum_pool(xp: Numpy, op: ops.SumPool, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _sum_pool(xp: Numpy, op: ops.SumPool, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.pool(x[0].reshape(-1, *x[0].shape[2:]), op, False).reshape(x[0].shape[0], *shape)
 
 
 @_rule(ops.ReduceSum)
-def _reduce_sum(xp: Numpy, op: ops.ReduceSum, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _reduce_sum(xp: Numpy, op: ops.ReduceSum, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.sum(x[0], tuple(a + 1 for a in op.axes)).reshape(x[0].shape[0], *shape)
 
 
 @_rule(ops.ReduceMax)
-def _reduce_max(xp: Numpy, op: ops.ReduceMax, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _reduce_max(xp: Numpy, op: ops.ReduceMax, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.max(x[0], tuple(a + 1 for a in op.axes)).reshape(x[0].shape[0], *shape)
 
 
 @_rule(ops.ArgMax)
-def _arg_max(xp: Numpy, op: ops.ArgMax, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _arg_max(xp: Numpy, op: ops.ArgMax, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.array(arg_max(np.asarray(x[0]), op, lead=1).astype(np.float64))
 
 
 @_rule(ops.Softmax)
-def _softmax(xp: Numpy, op: ops.Softmax, x: list[Any], shape: tuple[int, ...]) -> Array:
+def _softmax(xp: Numpy, op: ops.Softmax, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     shifted = x[0] - xp.max(x[0], (op.axis + 1,))
     powers = xp.exp(shifted)
     total = xp.sum(powers, (op.axis + 1,))
@@ -259,7 +259,7 @@ def _softmax(xp: Numpy, op: ops.Softmax, x: list[Any], shape: tuple[int, ...]) -
 
 
 @dataclass(frozen=True)
-class Step:
+class FloatStep:
     """One node: its op with float64 arrays for exact parameters, the values that it takes and makes. grid: the step of
     the numbers that it makes, where the model itself has quantized them.
     """
@@ -273,17 +273,17 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Network:
+class FloatNetwork:
     """The program of a graph. output: the tensor that losses look at: the first output, in front of its softmax."""
 
     inputs: tuple[tuple[str, tuple[int, ...]], ...]
-    steps: tuple[Step, ...]
+    steps: tuple[FloatStep, ...]
     output: str
     probabilities: bool
     digest: str
 
     @staticmethod
-    def of(graph: Graph) -> Network:
+    def of(graph: Graph) -> FloatNetwork:
         """The program of a model graph. Constants become their float64 numbers, with a leading axis for the batch."""
         steps = _on_grids([_step(n) for n in graph.nodes])
         output = graph.outputs[0].name
@@ -297,7 +297,7 @@ class Network:
                     name.encode() + (value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
                 )
             hasher.update(repr((s.rule.__name__, s.inputs, s.output, s.shape)).encode())
-        return Network(
+        return FloatNetwork(
             tuple((v.name, v.type.shape) for v in graph.inputs),
             tuple(steps),
             output,
@@ -318,11 +318,11 @@ class Network:
 
     def run(
         self,
-        values: Mapping[str, Array],
+        values: Mapping[str, Numbers],
         changes: Mapping[str, Change] | None = None,
         xp: Numpy = _NUMPY,
         keep: Iterable[str] | None = (),
-    ) -> dict[str, Array]:
+    ) -> dict[str, Numbers]:
         """All tensors from the inputs. changes: what becomes of a tensor once it is made. keep: which to return beside
         the output (None: all).
         """
@@ -333,7 +333,7 @@ class Network:
             made.step(s)
         return made.values if keep is None else {k: made.values[k] for k in {self.output, *keep}}
 
-    def again(self, base: Mapping[str, Array], changes: Mapping[str, Change], xp: Numpy = _NUMPY) -> Array:
+    def again(self, base: Mapping[str, Numbers], changes: Mapping[str, Change], xp: Numpy = _NUMPY) -> Numbers:
         """The output with changes, given all tensors without them: only what depends on a change is computed."""
         made = _Made(changes, xp, base, {s.output: s.grid for s in self.steps if s.grid is not None})
         for name, _ in self.inputs:
@@ -356,21 +356,21 @@ class _Made:
         self,
         changes: Mapping[str, Change],
         xp: Numpy,
-        base: Mapping[str, Array] | None = None,
+        base: Mapping[str, Numbers] | None = None,
         grids: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.changes, self.xp, self.base = changes, xp, base or {}
-        self.values: dict[str, Array] = {}
+        self.values: dict[str, Numbers] = {}
         self.grids: dict[str, np.ndarray | None] = dict(grids or {})
 
-    def put(self, name: str, value: Array, grid: np.ndarray | None = None) -> None:
+    def put(self, name: str, value: Numbers, grid: np.ndarray | None = None) -> None:
         change = self.changes.get(name)
         if change is not None:
             value = change(value)
             grid = change.quantizer.steps(value.ndim - 1) if isinstance(change, Requantize) else None
         self.values[name], self.grids[name] = value, grid
 
-    def step(self, s: Step) -> None:
+    def step(self, s: FloatStep) -> None:
         x = [self.values[i] if i in self.values else self.base[i] for i in s.inputs]
         grids = [self.grids.get(i) for i in s.inputs]
         if s.rule in (ops.MatMul, ops.Conv) and self.xp.exact:
@@ -379,7 +379,7 @@ class _Made:
         grid = s.grid if s.rule not in _MOVED else None if grids[0] is None or grids[0].ndim else grids[0]
         self.put(s.output, RULES[s.rule](self.xp, s.op, x, s.shape), grid)
 
-    def _product(self, s: Step, x: list[Array], grids: list[np.ndarray | None]) -> Array:
+    def _product(self, s: FloatStep, x: list[Numbers], grids: list[np.ndarray | None]) -> Numbers:
         """A product of numbers in units of their steps, which are whole where they are codes: then exact."""
         factors = []
         for i, grid in enumerate(grids):
@@ -392,14 +392,14 @@ class _Made:
         return y
 
 
-def _step(node: Node) -> Step:
+def _step(node: Node) -> FloatStep:
     """Batch norm becomes its factor and offset."""
     op = batch_norm(node.op) if isinstance(node.op, ops.BatchNorm) else node.op
     if isinstance(op, ops.Constant):
         fields: dict[str, Any] = {"values": constant(node).float64()}
     else:
         fields = {k: v.numpy().astype(np.float64) if isinstance(v, Param) else v for k, v in vars(op).items()}
-    return Step(
+    return FloatStep(
         type(op),
         SimpleNamespace(**fields),
         tuple(v.name for v in node.inputs),
@@ -409,7 +409,7 @@ def _step(node: Node) -> Step:
     )
 
 
-def _on_grids(steps: list[Step]) -> list[Step]:
+def _on_grids(steps: list[FloatStep]) -> list[FloatStep]:
     """With the grids of the model's own quantizers behind ops that only move numbers too."""
     grids: dict[str, np.ndarray | None] = {}
     for i, s in enumerate(steps):

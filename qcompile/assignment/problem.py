@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-Choice = tuple[int, ...]
+Selection = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Table:
+class CostTable:
     """constant + sum of unary[i][c_i] + sum of pairs[i, j][c_i, c_j] for a choice c of one candidate per variable."""
 
     unary: tuple[np.ndarray, ...]
@@ -30,24 +30,24 @@ class Table:
         )
         return low, high
 
-    def plus(self, other: Table) -> Table:
+    def plus(self, other: CostTable) -> CostTable:
         pairs = {k: np.array(m) for k, m in self.pairs.items()}
         for k, m in other.pairs.items():
             pairs[k] = pairs[k] + m if k in pairs else np.array(m)
-        return Table(
+        return CostTable(
             tuple(a + b for a, b in zip(self.unary, other.unary, strict=True)), pairs, self.constant + other.constant
         )
 
-    def restricted(self, places: Sequence[Sequence[int]]) -> Table:
+    def restricted(self, places: Sequence[Sequence[int]]) -> CostTable:
         """Only these candidates of every variable."""
         pairs = {(i, j): m[np.ix_(places[i], places[j])] for (i, j), m in self.pairs.items()}
-        return Table(tuple(u[list(own)] for u, own in zip(self.unary, places, strict=True)), pairs, self.constant)
+        return CostTable(tuple(u[list(own)] for u, own in zip(self.unary, places, strict=True)), pairs, self.constant)
 
-    def plus_constant(self, more: float) -> Table:
+    def plus_constant(self, more: float) -> CostTable:
         return replace(self, constant=self.constant + more)
 
-    def times(self, factor: float) -> Table:
-        return Table(
+    def times(self, factor: float) -> CostTable:
+        return CostTable(
             tuple(u * factor for u in self.unary),
             {k: m * factor for k, m in self.pairs.items()},
             self.constant * factor,
@@ -64,8 +64,8 @@ class Problem:
 
     names: tuple[str, ...]
     labels: tuple[tuple[str, ...], ...]
-    loss: Table
-    costs: Mapping[str, Table]
+    loss: CostTable
+    costs: Mapping[str, CostTable]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -82,7 +82,7 @@ class Problem:
         return all(self.costs[r].of(choice) <= limit * (1 + 1e-9) for r, limit in limits.items())
 
 
-def tied(table: Table, groups: Sequence[Sequence[int]]) -> Table:
+def tied(table: CostTable, groups: Sequence[Sequence[int]]) -> CostTable:
     """The table over groups of variables that share one choice."""
     place = {i: g for g, members in enumerate(groups) for i in members}
     unary = [np.sum([table.unary[i] for i in members], axis=0) for members in groups]
@@ -94,4 +94,4 @@ def tied(table: Table, groups: Sequence[Sequence[int]]) -> Table:
         else:
             key, value = ((a, b), m) if a < b else ((b, a), m.T)
             pairs[key] = pairs[key] + value if key in pairs else value
-    return Table(tuple(unary), pairs, table.constant)
+    return CostTable(tuple(unary), pairs, table.constant)

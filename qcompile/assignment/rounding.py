@@ -18,10 +18,10 @@ import numpy as np
 
 from qcompile.assignment.exact import product, significant
 from qcompile.assignment.grids import Quantizer, neighbours, round_units
-from qcompile.assignment.network import Network, Requantize
+from qcompile.assignment.network import FloatNetwork, Requantize
 from qcompile.assignment.registry import Registry
 from qcompile.assignment.study import Study
-from qcompile.assignment.tensors import Tensor
+from qcompile.assignment.tensors import QuantTensor
 from qcompile.ir import Graph, Node, ops
 from qcompile.ir.window import Window
 
@@ -33,7 +33,7 @@ SNAP = 2.0**20  # parts of a step that gptq tells apart
 
 
 @dataclass(frozen=True)
-class Layer:
+class RoundingProblem:
     """x: quantized inputs (rows, groups, terms); target: inputs of the float network, alike; w: float weights (groups,
     outputs, terms).
 
@@ -102,7 +102,7 @@ def _float_values(study: Study) -> Mapping[str, np.ndarray]:
     return e.base if e.base is not None else e.network.run(e.network.start(e.data.x), keep=None)
 
 
-def _layers(study: Study, graph: Graph) -> list[tuple[Node, Tensor]]:
+def _layers(study: Study, graph: Graph) -> list[tuple[Node, QuantTensor]]:
     """Layers whose weights take a format and can be rounded by learning."""
     by_value = {t.value: t for t in study.weights}
     found = [(n, by_value[n.weights.name]) for n in graph.nodes if n.op.products and n.weights.name in by_value]
@@ -110,10 +110,10 @@ def _layers(study: Study, graph: Graph) -> list[tuple[Node, Tensor]]:
 
 
 def _codes(
-    method: Callable[[Layer], np.ndarray],
+    method: Callable[[RoundingProblem], np.ndarray],
     study: Study,
     node: Node,
-    t: Tensor,
+    t: QuantTensor,
     x: np.ndarray,
     target: np.ndarray,
     q: Quantizer,
@@ -123,8 +123,8 @@ def _codes(
 
 
 def _layer(
-    network: Network, node: Node, t: Tensor, x: np.ndarray, target: np.ndarray, q: Quantizer, seed: int
-) -> Layer:
+    network: FloatNetwork, node: Node, t: QuantTensor, x: np.ndarray, target: np.ndarray, q: Quantizer, seed: int
+) -> RoundingProblem:
     w = network.weights()[t.value][0].astype(np.float64)
     rng = np.random.default_rng(seed)
     rows, wanted = _columns(node, t, x), _columns(node, t, target)
@@ -132,7 +132,7 @@ def _layer(
         some = np.sort(rng.choice(len(rows), ROWS, replace=False))
         rows, wanted = rows[some], wanted[some]
     steps = np.broadcast_to(q.steps(len(t.shape)), t.shape)
-    return Layer(
+    return RoundingProblem(
         rows.astype(np.float64),
         wanted.astype(np.float64),
         _unfolded(w, node),
@@ -143,7 +143,7 @@ def _layer(
     )
 
 
-def _columns(node: Node, t: Tensor, x: np.ndarray) -> np.ndarray:
+def _columns(node: Node, t: QuantTensor, x: np.ndarray) -> np.ndarray:
     """Inputs of a layer as (rows, groups, terms): of a convolution one row per place."""
     if isinstance(node.op, ops.MatMul):
         return x.reshape(-1, 1, x.shape[-1])
@@ -160,18 +160,18 @@ def _unfolded(w: np.ndarray, node: Node) -> np.ndarray:
     return w.reshape(node.op.groups, w.shape[0] // node.op.groups, -1)
 
 
-def _folded(units: np.ndarray, node: Node, t: Tensor) -> np.ndarray:
+def _folded(units: np.ndarray, node: Node, t: QuantTensor) -> np.ndarray:
     return units[0].T if isinstance(node.op, ops.MatMul) else units.reshape(t.shape)
 
 
 @ROUNDINGS.add("rtn")
-def rtn(layer: Layer) -> np.ndarray:
+def rtn(layer: RoundingProblem) -> np.ndarray:
     """To the nearest number of the grid, ties to even."""
     return round_units(layer.units, layer.quantizer.format)
 
 
 @ROUNDINGS.add("gptq")
-def gptq(layer: Layer) -> np.ndarray:
+def gptq(layer: RoundingProblem) -> np.ndarray:
     """Column after column, each rounding error made up for by the columns that are not rounded yet (GPTQ, arXiv
     2210.17323, algorithm 1).
 
@@ -196,7 +196,7 @@ def gptq(layer: Layer) -> np.ndarray:
 
 
 @ROUNDINGS.add("adaround")
-def adaround(layer: Layer) -> np.ndarray:
+def adaround(layer: RoundingProblem) -> np.ndarray:
     """Up or down, learned: w = low + (high - low) h(V), h the rectified sigmoid, pushed to 0 or 1 by a regularizer
     whose exponent falls from 20 to 2 (AdaRound, arXiv 2004.10568, equations 21 to 25). low and high are the neighbours
     on the grid, whichever it is (ours). By Adam, with

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qcompile.assignment.problem import Choice, Problem, Table
+from qcompile.assignment.problem import CostTable, Problem, Selection
 from qcompile.assignment.registry import Registry
 from qcompile.errors import QCompileError
 
@@ -38,7 +38,7 @@ class Request:
     limits: Mapping[str, float]
     minimize: str = "loss"
     max_loss: float = math.inf
-    accepts: Callable[[Choice], bool] | None = None
+    accepts: Callable[[Selection], bool] | None = None
     tau: float = 2.0
     reference: Sequence[int] | None = None
 
@@ -47,7 +47,7 @@ class Request:
 
 
 @SEARCHES.add("ilp")
-def ilp(problem: Problem, request: Request) -> Choice:
+def ilp(problem: Problem, request: Request) -> Selection:
     """The optimum by HiGHS: a multiple-choice knapsack over all resources at once (HAWQ-V3, arXiv 2011.10680, equation
     7).
 
@@ -74,7 +74,7 @@ def ilp(problem: Problem, request: Request) -> Choice:
 
 
 @SEARCHES.add("iqp")
-def iqp(problem: Problem, request: Request) -> Choice:
+def iqp(problem: Problem, request: Request) -> Selection:
     """`ilp` with pair terms in the loss: the quadratic program of CLADO (arXiv 2307.05657), solved exactly by
     linearization (ours).
     """
@@ -85,7 +85,7 @@ def iqp(problem: Problem, request: Request) -> Choice:
     return ilp(problem, request)
 
 
-def _solve(goal: Table, bounds: Sequence[tuple[Table, float]]) -> Choice | None:
+def _solve(goal: CostTable, bounds: Sequence[tuple[CostTable, float]]) -> Selection | None:
     """argmin of a table under limits on others; None if there is no choice. QCompileError where the nodes run out
     before any is found.
     """
@@ -100,7 +100,7 @@ def _solve(goal: Table, bounds: Sequence[tuple[Table, float]]) -> Choice | None:
         pair_start[i, j] = total
         total += sizes[i] * sizes[j]
 
-    def row(t: Table) -> np.ndarray:
+    def row(t: CostTable) -> np.ndarray:
         out = np.zeros(total)
         out[: starts[-1]] = np.concatenate(t.unary)
         for k, m in t.pairs.items():
@@ -188,7 +188,7 @@ def _silenced() -> Iterator[None]:
         os.close(kept)
 
 
-def _infeasible(problem: Problem, bounds: Sequence[tuple[Table, float, str]]) -> Infeasible:
+def _infeasible(problem: Problem, bounds: Sequence[tuple[CostTable, float, str]]) -> Infeasible:
     """Which limits cannot be met: each alone, or only together."""
     lines, alone = [], False
     for table, limit, r in bounds:
@@ -216,7 +216,7 @@ def _short(x: float) -> str:
 
 
 @SEARCHES.add("pareto")
-def pareto(problem: Problem, request: Request) -> Choice:
+def pareto(problem: Problem, request: Request) -> Selection:
     """The point of the front that a request asks for: `front` over the first resource that is limited, then the best
     point that fits.
 
@@ -239,7 +239,7 @@ def pareto(problem: Problem, request: Request) -> Choice:
     )
 
 
-def front(problem: Problem, resource: str, points: int = _POINTS) -> list[Choice]:
+def front(problem: Problem, resource: str, points: int = _POINTS) -> list[Selection]:
     """Every choice that no other beats in loss and cost of one resource, cheapest first.
 
     Without pair terms: the whole front, by merging one variable after another and dropping what is dominated (HAWQ-V2,
@@ -277,11 +277,11 @@ def _undominated(costs: np.ndarray, losses: np.ndarray) -> np.ndarray:
     return np.asarray(order[sorted_losses < before])
 
 
-def _front_by_programs(problem: Problem, resource: str, points: int) -> list[Choice]:
+def _front_by_programs(problem: Problem, resource: str, points: int) -> list[Selection]:
     """From the least loss to the least cost; of all choices with one loss the cheapest."""
     cost = problem.costs[resource]
     low = cost.of(ilp(problem, Request({}, resource)))
-    out: list[Choice] = []
+    out: list[Selection] = []
     limit, step = math.inf, 0.0
     while len(out) < points and limit >= low:
         best = ilp(problem, Request({resource: limit}))
@@ -298,7 +298,7 @@ def _front_by_programs(problem: Problem, resource: str, points: int) -> list[Cho
 
 
 @SEARCHES.add("greedy")
-def greedy(problem: Problem, request: Request) -> Choice:
+def greedy(problem: Problem, request: Request) -> Selection:
     """From the least loss downwards, always the step that saves most of what is over its limit per loss. A baseline:
     not the optimum.
     """
@@ -325,7 +325,7 @@ def greedy(problem: Problem, request: Request) -> Choice:
     return tuple(choice)
 
 
-def _greedy_cost(problem: Problem, request: Request, choice: list[int]) -> Choice:
+def _greedy_cost(problem: Problem, request: Request, choice: list[int]) -> Selection:
     """While the loss is allowed: the step that saves most cost per loss."""
     cost = problem.costs[request.minimize]
     while True:
@@ -348,7 +348,7 @@ def _greedy_cost(problem: Problem, request: Request, choice: list[int]) -> Choic
 
 
 @SEARCHES.add("bisect")
-def bisect(problem: Problem, request: Request) -> Choice:
+def bisect(problem: Problem, request: Request) -> Selection:
     """Fewest bits at a measured target: variables in the order of their sensitivity, pair terms added; for each level
     from the coarsest, the longest prefix that still meets the target is found by bisection and frozen (our formulation
     of IAH, arXiv 2306.04879; O(k log n) runs).
@@ -367,7 +367,7 @@ def bisect(problem: Problem, request: Request) -> Choice:
     choice, free = list(top), order
     for level in range(max(problem.sizes) - 1):
 
-        def lowered(length: int, level: int = level, free: list[int] = free, now: list[int] = choice) -> Choice:
+        def lowered(length: int, level: int = level, free: list[int] = free, now: list[int] = choice) -> Selection:
             some = set(free[:length])
             return tuple(min(level, top[i]) if i in some else c for i, c in enumerate(now))
 
@@ -387,7 +387,7 @@ def _sensitivity(problem: Problem, i: int) -> float:
 
 
 @SEARCHES.add("error_ratio")
-def error_ratio(problem: Problem, request: Request) -> Choice:
+def error_ratio(problem: Problem, request: Request) -> Selection:
     """Per variable the first candidate whose error is at most tau times that of the reference (our formulation of
     MixQuant, arXiv 2309.17341).
 
@@ -395,7 +395,7 @@ def error_ratio(problem: Problem, request: Request) -> Choice:
     """
     reference = list(request.reference) if request.reference is not None else [n - 1 for n in problem.sizes]
 
-    def at(tau: float) -> Choice:
+    def at(tau: float) -> Selection:
         return tuple(
             int(np.flatnonzero(u <= tau * u[r] + 1e-300)[0]) if (u <= tau * u[r] + 1e-300).any() else r
             for u, r in zip(problem.loss.unary, reference, strict=True)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from qcompile.assignment.data import Data
-from qcompile.assignment.jobs import Progress
-from qcompile.assignment.network import Network
+from qcompile.assignment.jobs import StepProgress
+from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.registry import Registry
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, ops
@@ -20,7 +20,7 @@ VECTORS, STEPS, RATE = 128, 300, 0.1
 
 @SOURCES.add("real")
 def real(
-    graph: Graph, given: Callable[[], Data], seed: int, progress: Progress, span: tuple[float, float] | None = None
+    graph: Graph, given: Callable[[], Data], seed: int, progress: StepProgress, span: tuple[float, float] | None = None
 ) -> Data:
     """The user's data."""
     return given()
@@ -28,7 +28,7 @@ def real(
 
 @SOURCES.add("bn_distill")
 def bn_distill(
-    graph: Graph, given: Callable[[], Data], seed: int, progress: Progress, span: tuple[float, float] | None = None
+    graph: Graph, given: Callable[[], Data], seed: int, progress: StepProgress, span: tuple[float, float] | None = None
 ) -> Data:
     """Data whose batch statistics are those that the batch norms remember, and nothing else (ZeroQ, arXiv 2001.00281,
     equation 3).
@@ -47,7 +47,7 @@ def bn_distill(
             "export the model with batch norms, or give calibration data",
         )
     torch, xp = torch_module(), Torch()
-    network = Network.of(graph)
+    network = FloatNetwork.of(graph)
     wanted = {}
     for n in norms:
         mean, var = (p.numpy().ravel().astype(np.float64) for p in (n.op.mean, n.op.var))

@@ -19,8 +19,8 @@ from qcompile.assignment.exact import significant
 from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import Loss
-from qcompile.assignment.network import Network, Requantize
-from qcompile.assignment.tensors import WEIGHT, Tensor
+from qcompile.assignment.network import FloatNetwork, Requantize
+from qcompile.assignment.tensors import WEIGHT, QuantTensor
 from qcompile.errors import QCompileError
 
 _NUMBERS = 2**20  # numbers of an activation that ranges are looked for on
@@ -35,7 +35,7 @@ Configuration = Mapping[str, int]  # tensor -> index of its candidate; tensors l
 class Evaluation:
     """Measures configurations: the part of a study that workers get."""
 
-    network: Network
+    network: FloatNetwork
     data: Data
     loss: Loss
     values: dict[str, str]  # tensor -> name in the graph
@@ -104,18 +104,18 @@ class Study:
     """
 
     evaluation: Evaluation
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[QuantTensor, ...]
     candidates: dict[str, tuple[Candidate, ...]]
     numbers: dict[str, np.ndarray]
     jobs: Jobs
     seed: int = 0
 
     @property
-    def weights(self) -> tuple[Tensor, ...]:
+    def weights(self) -> tuple[QuantTensor, ...]:
         return tuple(t for t in self.tensors if t.kind == WEIGHT)
 
     @property
-    def activations(self) -> tuple[Tensor, ...]:
+    def activations(self) -> tuple[QuantTensor, ...]:
         return tuple(t for t in self.tensors if t.kind != WEIGHT)
 
     @cached_property
@@ -156,8 +156,8 @@ def _error(x: np.ndarray, q: Quantizer) -> float:
 
 
 def study(
-    network: Network,
-    tensors: Sequence[Tensor],
+    network: FloatNetwork,
+    tensors: Sequence[QuantTensor],
     candidates: Mapping[str, tuple[Candidate, ...]],
     data: Data,
     loss: Loss,
@@ -197,7 +197,7 @@ def study(
     return Study(evaluation, tuple(chosen), {t.name: tuple(candidates[t.name]) for t in chosen}, numbers, jobs, seed)
 
 
-def _numbers(network: Network, tensors: Sequence[Tensor], data: Data, seed: int) -> dict[str, np.ndarray]:
+def _numbers(network: FloatNetwork, tensors: Sequence[QuantTensor], data: Data, seed: int) -> dict[str, np.ndarray]:
     """The numbers of every tensor: weights whole, of activations a part where they are many, the extremes always
     included.
     """

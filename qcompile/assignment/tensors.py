@@ -19,7 +19,7 @@ _THROUGH = (ops.Reshape, ops.Transpose, ops.Take, ops.Pad, ops.MaxPool, ops.Redu
 
 
 @dataclass(frozen=True)
-class Tensor:
+class QuantTensor:
     """One tensor that takes a format.
 
     name: what plans call it, the ONNX tensor of an activation or "<layer>.weight"; value: its name in the graph; layer,
@@ -41,11 +41,11 @@ class Tensor:
     unquantized: bool = False
 
 
-def tensors(graph: Graph) -> tuple[Tensor, ...]:
+def tensors(graph: Graph) -> tuple[QuantTensor, ...]:
     """All tensors of a model graph that take a format, in the order of the graph; already quantized ones have `given`
     set.
     """
-    found: dict[str, Tensor] = {}
+    found: dict[str, QuantTensor] = {}
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -78,7 +78,7 @@ def tensors(graph: Graph) -> tuple[Tensor, ...]:
     return _unique([replace(t, tie=root(t.value) if sizes[root(t.value)] > 1 else "") for t in ordered])
 
 
-def _unique(found: list[Tensor]) -> tuple[Tensor, ...]:
+def _unique(found: list[QuantTensor]) -> tuple[QuantTensor, ...]:
     """Names that two tensors share get the graph's own behind them."""
     counts: dict[str, int] = {}
     for t in found:
@@ -94,15 +94,15 @@ def _sources(graph: Graph, value: Value) -> list[Value]:
     return [value]
 
 
-def _tensor(graph: Graph, value: Value, user: Node) -> Tensor:
+def _tensor(graph: Graph, value: Value, user: Node) -> QuantTensor:
     node = graph.producers.get(value.name)
     if node is None:
-        return Tensor(value.name, ACTIVATION, value.name, "input", "Input", value.type.shape)
+        return QuantTensor(value.name, ACTIVATION, value.name, "input", "Input", value.type.shape)
     layer = (user if isinstance(node.op, ops.Constant) else node).origin
     name = layer.node or layer.tensor or value.name
     if isinstance(node.op, ops.Constant):
         given = value.type.format or _narrow(node)
-        return Tensor(
+        return QuantTensor(
             f"{name}.weight",
             WEIGHT,
             value.name,
@@ -114,7 +114,7 @@ def _tensor(graph: Graph, value: Value, user: Node) -> Tensor:
             unquantized=value.type.format is None,
         )
     given = node.op.format if isinstance(node.op, ops.Quantize) else None
-    return Tensor(value.name, ACTIVATION, value.name, name, layer.op, value.type.shape, given=given)
+    return QuantTensor(value.name, ACTIVATION, value.name, name, layer.op, value.type.shape, given=given)
 
 
 def _narrow(node: Node) -> Format | None:

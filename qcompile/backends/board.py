@@ -19,7 +19,7 @@ MEMORY_PORTS = 16  # masters that one SmartConnect joins (PG247)
 
 
 @dataclass(frozen=True)
-class Port:
+class BoardPort:
     """A stream of the top. bits: of an AXI word; code: the driver's class for its format; order: axes of the tensor in
     the stream.
     """
@@ -38,8 +38,8 @@ class Dma:
     """One DMA: an input to read for, an output to write for, or both."""
 
     name: str
-    input: Port | None
-    output: Port | None
+    input: BoardPort | None
+    output: BoardPort | None
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class BoardView:
     board: Board
     processor: Processor
     clock_mhz: str
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[BoardPort, ...]
+    outputs: tuple[BoardPort, ...]
     dmas: tuple[Dma, ...]
 
 
@@ -107,12 +107,12 @@ def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
     return BoardView(top, target, processor, f"{mhz:.6f}", inputs, outputs, dmas)
 
 
-def _port(graph: Graph, value: Value, name: str) -> Port:
+def _port(graph: Graph, value: Value, name: str) -> BoardPort:
     inner, axes = port_value(graph, value)
     fmt = value.type.format
     assert fmt is not None
     order = tuple(axes[a] for a in permutation(len(axes)))
-    return Port(
+    return BoardPort(
         name,
         value.type.shape,
         order,

@@ -16,7 +16,7 @@ from qcompile.errors import QCompileError
 if TYPE_CHECKING:
     import numpy as np
 
-    from qcompile.layers import Layer
+    from qcompile.layers import LayerReport
     from qcompile.verification import Report
 
 
@@ -72,7 +72,7 @@ def verify(
     show_next(f"qcompile simulate {shlex.quote(directory)} --input {given} --output y.npy")
 
 
-def _layers(directory: str, arrays: list[np.ndarray], samples: int, seed: int, progress: Any) -> list[Layer]:
+def _layers(directory: str, arrays: list[np.ndarray], samples: int, seed: int, progress: Any) -> list[LayerReport]:
     """Statistics on the given vectors, or on random ones where none are given."""
     from qcompile.layers import layers
     from qcompile.pipeline import open_project
@@ -82,8 +82,8 @@ def _layers(directory: str, arrays: list[np.ndarray], samples: int, seed: int, p
     return layers(design, *(arrays or random_inputs(design, min(samples, 1000), seed)), progress=progress)
 
 
-def _show_layers(directory: str, rows: list[Layer], given: bool) -> None:
-    def decibels(row: Layer) -> str:
+def _show_layers(directory: str, rows: list[LayerReport], given: bool) -> None:
+    def decibels(row: LayerReport) -> str:
         return "" if row.sqnr_db is None else "exact" if math.isinf(row.sqnr_db) else f"{row.sqnr_db:.1f}"
 
     title = f"layers of {directory}, on " + (

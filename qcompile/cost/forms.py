@@ -122,7 +122,7 @@ def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -
     return {**counts, "adders": adders if signed else 0, "chains": chains if signed else 0}
 
 
-def rows(t: Traits, found: structure.Rows, a_bits: int, signed: bool) -> Features:
+def rows(t: Traits, found: structure.SharedRows, a_bits: int, signed: bool) -> Features:
     """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the
     mapper shares.
 
@@ -140,7 +140,7 @@ def rows(t: Traits, found: structure.Rows, a_bits: int, signed: bool) -> Feature
     }
 
 
-def _wide(t: Traits, found: structure.Rows, signed: bool) -> Features:
+def _wide(t: Traits, found: structure.SharedRows, signed: bool) -> Features:
     """Sums in carry cells."""
     multiples, sums = found.adder_bits(t.granule)
     column = found.negative & (found.node < found.columns)
@@ -152,7 +152,7 @@ def _wide(t: Traits, found: structure.Rows, signed: bool) -> Features:
     }
 
 
-def _narrow(t: Traits, found: structure.Rows, a_bits: int) -> Features:
+def _narrow(t: Traits, found: structure.SharedRows, a_bits: int) -> Features:
     """Sums of inputs of 1 or 2 bits: what depends on no more bits than a LUT has inputs is a LUT a bit, and what only
     such sums use is nothing. Above them short sums are LUTs, two for every bit but the lowest; the others are carry
     cells.
@@ -188,7 +188,7 @@ def _narrow(t: Traits, found: structure.Rows, a_bits: int) -> Features:
     return {"bit": cells + float(np.minimum(multiples, functions).sum()) + alone, "negative": int(negative.sum())}
 
 
-def _needed(found: structure.Rows, large: np.ndarray) -> np.ndarray:
+def _needed(found: structure.SharedRows, large: np.ndarray) -> np.ndarray:
     """Whether a node is a signal of its own: a row's result, or an operand of a sum that is no LUT."""
     needed = np.zeros(len(large), dtype=bool)
     needed[found.node[found.node >= 0]] = True

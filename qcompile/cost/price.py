@@ -80,7 +80,7 @@ def _decoded(fmt: Format, fabric: Fabric) -> Resources:
     return shifted.then(hw.adder(fabric, bits(fmt))) if fmt.signed else shifted
 
 
-def _search(part: parts.Search, fabric: Fabric) -> Resources:
+def _search(part: parts.BinarySearch, fabric: Fabric) -> Resources:
     """In every step a table gives the cut by what was found before.
 
     Tables of few bits go into the LUTs of the comparison: with Yosys for 7-series parts 15, 31, 63 and 255 cuts of 12,
@@ -122,9 +122,9 @@ PRICES: dict[type[Part], Price] = {
     parts.Divider: _divider,
     parts.Decoder: lambda p, f: _decoded(p.format, f),
     parts.Comparators: lambda p, f: hw.thresholds(f, p.cuts, p.width),
-    parts.Table: lambda p, f: hw.table(f, p.address, p.width, contents=p.contents),
-    parts.Search: _search,
-    parts.MulAddShift: lambda p, f: hw.mul_add_shift(f, p.mul, p.add, p.shift, p.low, p.high, p.width),
+    parts.LookupTable: lambda p, f: hw.table(f, p.address, p.width, contents=p.contents),
+    parts.BinarySearch: _search,
+    parts.ScaledShift: lambda p, f: hw.mul_add_shift(f, p.mul, p.add, p.shift, p.low, p.high, p.width),
     parts.TieTests: lambda p, f: Resources(lut=float((-(-p.widths // (f.traits.lut_inputs - 1))).sum())),
     parts.Clamp: lambda p, f: hw.clip(f, p.width, p.low, p.high),
     parts.MinifloatRound: lambda p, f: hw.minifloat_round(f, p.width, p.exponent, p.mantissa, p.shift, p.even),

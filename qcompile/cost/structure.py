@@ -168,7 +168,7 @@ class Adders:
 
 
 @dataclass(frozen=True)
-class Rows:
+class SharedRows:
     """weights @ x as shared sums: row r is +-(node << shift), or 0 where node is -1."""
 
     columns: int
@@ -228,7 +228,7 @@ class _Nodes:
         return Adders(first, base, other, shift, minus, lo, hi, bits, pairs.shape[1] - unique.shape[1])
 
 
-def rows(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int, trims: bool = True) -> Rows:
+def rows(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int, trims: bool = True) -> SharedRows:
     """Sums of a constant matrix [rows, columns] times inputs between lo and hi (per column, or one for all).
 
     Odd multiples of a column are made once, from its signed digits; neighbouring columns are added in a balanced tree.
@@ -255,7 +255,7 @@ def rows(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int, trims:
     node, sign, shift = node[:, 0], sign[:, 0], shift[:, 0]
     used = np.maximum(node, 0)
     bits = np.where(node >= 0, widths(nodes.lo[used], nodes.hi[used]), 0)
-    return Rows(count, tuple(levels), multiples, node, sign & (node >= 0), shift, bits)
+    return SharedRows(count, tuple(levels), multiples, node, sign & (node >= 0), shift, bits)
 
 
 def _turned(odd: np.ndarray) -> np.ndarray:
@@ -352,7 +352,7 @@ def _distinct(numbers: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(present), (np.cumsum(present) - 1)[numbers]
 
 
-def verilog(found: Rows, name: str, lo: int, hi: int, y_bits: int) -> str:
+def verilog(found: SharedRows, name: str, lo: int, hi: int, y_bits: int) -> str:
     """The sums as a SystemVerilog module: input x (column 0 in the low bits), output y (row 0 in the low bits)."""
     signed, a_bits = lo < 0, width(lo, hi) - (lo >= 0)
     lines = [f"module {name} (input [{found.columns * a_bits - 1}:0] x, output [{len(found.node) * y_bits - 1}:0] y);"]

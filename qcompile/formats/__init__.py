@@ -7,13 +7,13 @@ those are data on the tensor type. Everything here is exact; no float decides an
 
 from .base import Format
 from .bipolar import Bipolar
-from .fixed import Accumulator, FixedPoint, accumulator
+from .fixed import FixedPoint, WideInteger, accumulator
 from .minifloat import E2M1, E2M3, E3M2, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ, Minifloat, Specials
 from .rounding import Overflow, Rounding, round_ratio
 from .text import parse_format
 
 __all__ = [
-    "Accumulator",
+    "WideInteger",
     "Bipolar",
     "E2M1",
     "E2M3",

@@ -135,7 +135,7 @@ class FixedPoint(Format):
 
 
 @dataclass(frozen=True)
-class Accumulator(FixedPoint):
+class WideInteger(FixedPoint):
     """An integer of more than 64 bits: what exact sums of wide terms need. Never a format that a model chooses."""
 
     @property
@@ -148,4 +148,4 @@ class Accumulator(FixedPoint):
 
 def accumulator(width: int, signed: bool) -> FixedPoint:
     """The integer format of that width."""
-    return FixedPoint(width, 0, signed) if width <= MAX_WIDTH else Accumulator(width, 0, signed)
+    return FixedPoint(width, 0, signed) if width <= MAX_WIDTH else WideInteger(width, 0, signed)

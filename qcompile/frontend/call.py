@@ -13,7 +13,7 @@ from qcompile.formats import FixedPoint
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.ir import Node, Origin, TensorType, Value, ops, output_shape
 
-Tensor = Value | Const
+Operand = Value | Const
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Call:
     """One ONNX node for an import rule: its inputs (None where left out), attributes, and the builder."""
 
     node: onnx.NodeProto
-    inputs: list[Tensor | None]
+    inputs: list[Operand | None]
     opset: int
-    builder: Builder
+    builder: GraphBuilder
     kind: int = 0  # ONNX element type of the first output, 0 where it is not known
     kinds: tuple[int, ...] = ()  # of the inputs of the node
 
@@ -65,10 +65,10 @@ class Call:
                 return value
         return default
 
-    def input(self, position: int) -> Tensor | None:
+    def input(self, position: int) -> Operand | None:
         return self.inputs[position] if position < len(self.inputs) else None
 
-    def data(self, position: int = 0) -> Tensor:
+    def data(self, position: int = 0) -> Operand:
         found = self.input(position)
         if found is None:
             raise Unsupported(f"input {position} is missing")
@@ -96,7 +96,7 @@ class Call:
     def emit(self, op: Any, *inputs: Value) -> Value:
         return self.builder.emit(op, inputs, origin_of(self.node))
 
-    def value(self, x: Tensor) -> Value:
+    def value(self, x: Operand) -> Value:
         """A constant as a node of the graph."""
         return self.builder.constant(x, origin_of(self.node)) if isinstance(x, Const) else x
 
@@ -115,7 +115,7 @@ Rule = Callable[[Call], Any]
 
 
 @dataclass
-class Builder:
+class GraphBuilder:
     """A model graph that grows node by node, in topological order."""
 
     nodes: list[Node] = field(default_factory=list)

@@ -16,7 +16,7 @@ import onnx
 
 from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.formats import Format, Overflow, parse_format
-from qcompile.frontend.call import LARGEST, MOST_AXES, Builder, Call, Comparison, Unsupported
+from qcompile.frontend.call import LARGEST, MOST_AXES, Call, Comparison, GraphBuilder, Unsupported
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.file import to_array
 from qcompile.frontend.kinds import complaint, output_kinds
@@ -102,7 +102,7 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
     graph = model.graph
     values, findings = _initial_values(graph, file, keep_batch)
     inputs = [v for v in values.values() if isinstance(v, Value)]
-    builder = Builder(batch=0 if keep_batch else _fixed_batch(graph))
+    builder = GraphBuilder(batch=0 if keep_batch else _fixed_batch(graph))
     opset = max([o.version for o in model.opset_import if o.domain in ("", "ai.onnx")], default=9)
     if opset < 1:
         raise QCompileError(f"there is no opset {opset} of ONNX", file, "the file is damaged; export it again")
@@ -129,7 +129,7 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
     return Imported(result, _annotations(graph, inputs), tuple(builder.warnings))
 
 
-def _output(name: str, values: dict[str, Any], builder: Builder, file: str, complete: bool) -> Value | None:
+def _output(name: str, values: dict[str, Any], builder: GraphBuilder, file: str, complete: bool) -> Value | None:
     """The tensor of an output; None where it comes behind something that is reported (the graph is not complete)."""
     found = values.get(name)
     if found is None and complete:
@@ -148,7 +148,7 @@ def _import_node(
     node: onnx.NodeProto,
     values: dict[str, Any],
     kinds: dict[str, int],
-    builder: Builder,
+    builder: GraphBuilder,
     opset: int,
     findings: list[Finding],
 ) -> None:

@@ -13,15 +13,15 @@ from fractions import Fraction
 from typing import Any
 
 from qcompile.formats import FixedPoint
-from qcompile.frontend.call import Builder
+from qcompile.frontend.call import GraphBuilder
 from qcompile.ir import Node, Origin, Param, Shape, Value, ops
 
 
 @dataclass(frozen=True)
-class Site:
+class NewNode:
     """A node about to be built, its inputs as they are now."""
 
-    builder: Builder
+    builder: GraphBuilder
     op: Any
     inputs: tuple[Value, ...]
     origin: Origin
@@ -35,15 +35,15 @@ class Site:
         return self.builder.emit(op, inputs, self.origin)
 
 
-Pattern = Callable[[Site], Value | None]
+Pattern = Callable[[NewNode], Value | None]
 
 
 def recognize(nodes: list[Node], outputs: list[Value]) -> tuple[list[Node], list[Value]]:
     """The same graph with every pattern replaced; what nothing reads any more is left in it."""
-    builder, now = Builder(), dict[str, Value]()
+    builder, now = GraphBuilder(), dict[str, Value]()
     for node in nodes:
         inputs = tuple(now.get(v.name, v) for v in node.inputs)
-        site = Site(builder, node.op, inputs, node.origin)
+        site = NewNode(builder, node.op, inputs, node.origin)
         tried = (pattern(site) for pattern in PATTERNS.get(type(node.op), ()))
         found = next((v for v in tried if v is not None), None)
         now[node.output.name] = found or builder.append(node.op, inputs, node.output.type, node.origin)
@@ -53,7 +53,7 @@ def recognize(nodes: list[Node], outputs: list[Value]) -> tuple[list[Node], list
 # --- quantizers written by hand
 
 
-def rounded_whole(site: Site) -> Value | None:
+def rounded_whole(site: NewNode) -> Value | None:
     """A rounding of what is whole already."""
     x = site.inputs[0]
     maker = site.maker(x)
@@ -61,7 +61,7 @@ def rounded_whole(site: Site) -> Value | None:
     return x if whole or quantizer_of(site, x) else None
 
 
-def rounded_clip(site: Site) -> Value | None:
+def rounded_clip(site: NewNode) -> Value | None:
     """Clipped to the ends of an integer format and then rounded, which is the same the other way round: a quantizer."""
     maker = site.maker(site.inputs[0])
     ends = _ends(maker.op) if maker is not None and isinstance(maker.op, ops.Clip) else None
@@ -71,7 +71,7 @@ def rounded_clip(site: Site) -> Value | None:
     return site.emit(ops.Quantize(fmt, rounding=site.op.rounding), *maker.inputs)
 
 
-def clipped_clip(site: Site) -> Value | None:
+def clipped_clip(site: NewNode) -> Value | None:
     """Both ends of a clip in two nodes: one clip."""
     maker = site.maker(site.inputs[0])
     if maker is None or not isinstance(maker.op, ops.Clip):
@@ -86,7 +86,7 @@ def clipped_clip(site: Site) -> Value | None:
     return clipped_codes(replace(site, op=merged, inputs=maker.inputs)) or site.emit(merged, *maker.inputs)
 
 
-def clipped_codes(site: Site) -> Value | None:
+def clipped_codes(site: NewNode) -> Value | None:
     """A clip to the ends of a format, behind a rounding or a quantizer's codes: the quantizer of that format."""
     x, ends = site.inputs[0], _ends(site.op)
     fmt = format_of(*ends) if ends else None
@@ -101,7 +101,7 @@ def clipped_codes(site: Site) -> Value | None:
     return site.emit(op.to_codes(), site.emit(op, *source.inputs))
 
 
-def quantizer_of(site: Site, x: Value) -> Node | None:
+def quantizer_of(site: NewNode, x: Value) -> Node | None:
     """The fixed point quantizer whose codes a tensor holds as numbers."""
     maker = site.maker(x)
     source = site.maker(maker.inputs[0]) if maker is not None and isinstance(maker.op, ops.Affine) else None
@@ -128,13 +128,13 @@ def format_of(lo: Fraction, hi: Fraction) -> FixedPoint | None:
 # --- gates
 
 
-def gated(site: Site) -> Value | None:
+def gated(site: NewNode) -> Value | None:
     """x times a gate of x as one function of x: SiLU, hard swish of any size, GELU."""
     a, b = site.inputs
     return _gated(site, b, a) or _gated(site, a, b)
 
 
-def _gated(site: Site, gate: Value, other: Value) -> Value | None:
+def _gated(site: NewNode, gate: Value, other: Value) -> Value | None:
     found = _gate(site, gate)
     if found is None:
         return None
@@ -147,7 +147,7 @@ def _gated(site: Site, gate: Value, other: Value) -> Value | None:
     return site.emit(ops.Affine(Param.of(factor)), site.emit(func, x))
 
 
-def _gate(site: Site, gate: Value) -> tuple[Value, ops.Func, Fraction] | None:
+def _gate(site: NewNode, gate: Value) -> tuple[Value, ops.Func, Fraction] | None:
     """(x, function, factor): x times the gate is factor * function(x)."""
     last = site.maker(gate)
     if last is None or len(last.inputs) != 1:
@@ -186,7 +186,7 @@ def _hard_gate(bounds: ops.Clip, inner: Node) -> tuple[Value, ops.Func, Fraction
 # --- a softmax at the end
 
 
-def order_of_softmax(site: Site) -> Value | None:
+def order_of_softmax(site: NewNode) -> Value | None:
     """An order along an axis does not change under a softmax along it, nor do the ends of a turned one."""
     x = site.inputs[0]
     maker = site.maker(x)
@@ -202,7 +202,7 @@ def _softmax_along(node: Node, axis: int) -> bool:
     return isinstance(node.op, ops.Softmax) and node.op.axis == axis
 
 
-def reshaped_softmax(site: Site) -> Value | None:
+def reshaped_softmax(site: NewNode) -> Value | None:
     """A reshape behind a softmax that leaves its axis whole, as one in front of it: the softmax stays at the end."""
     maker, shape = site.maker(site.inputs[0]), site.op.shape
     if maker is None or not isinstance(maker.op, ops.Softmax):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import Rounding
-from qcompile.frontend.call import Call, Tensor, Unsupported
+from qcompile.frontend.call import Call, Operand, Unsupported
 from qcompile.frontend.const import Const
 from qcompile.ir import Param, Shape, Value, ops
 from qcompile.sim.ratio import Ratio, apply
@@ -22,17 +22,17 @@ def param(x: Any) -> Param:
     return Param.of(Fraction(x) if not isinstance(x, (Fraction, np.ndarray)) else x)
 
 
-def structural(call: Call, x: Tensor, op: Any) -> Tensor:
+def structural(call: Call, x: Operand, op: Any) -> Operand:
     """A structural op on a constant or on data."""
     return x.rearrange(rearrange(op)) if isinstance(x, Const) else call.emit(op, x)
 
 
-def shape_of(x: Tensor) -> Shape:
+def shape_of(x: Operand) -> Shape:
     """Shape of a constant or of data."""
     return x.shape if isinstance(x, Const) else x.type.shape
 
 
-def to_shape(call: Call, x: Tensor, shape: Shape) -> Tensor:
+def to_shape(call: Call, x: Operand, shape: Shape) -> Operand:
     """Reshaped, if it is not of that shape already."""
     old = shape_of(x)
     if shape == old:
@@ -71,7 +71,7 @@ def expanded(call: Call, x: Value, c: Const) -> Value:
     return x
 
 
-def apply_steps(call: Call, *steps: ops.Step | ops.Softmax) -> Tensor:
+def apply_steps(call: Call, *steps: ops.Step | ops.Softmax) -> Operand:
     """The node as scalar steps on its first input."""
     x = call.data(0)
     if isinstance(x, Const):

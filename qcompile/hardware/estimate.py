@@ -16,7 +16,7 @@ from qcompile.cost.price import price
 from qcompile.cost.resources import Estimate, LayerCost, Resources, together
 from qcompile.hardware.network import Network, Stage, with_window
 from qcompile.hardware.timing import Schedule
-from qcompile.hardware.units import Buffered, SlidingWindow, Unrolled
+from qcompile.hardware.units import BufferedUnit, SlidingWindowUnit, UnrolledUnit
 from qcompile.ir import Graph, ops
 from qcompile.parts import Part, bits
 
@@ -27,7 +27,7 @@ def of_network(graph: Graph, network: Network, plan: Schedule, device: Device) -
     layers = [
         layer(graph, s, fabric, cycles)
         for s, cycles in zip(network.stages, plan.cycles, strict=True)
-        if s.node is not None and not isinstance(s.unit, SlidingWindow)
+        if s.node is not None and not isinstance(s.unit, SlidingWindowUnit)
     ]
     plumbing = together(price(s.parts(), fabric) for s in network.stages if s.node is None)
     fifos = together(
@@ -57,7 +57,7 @@ def of_pipeline(graph: Graph, device: Device, clock_ns: float, port_cycles: int 
         data = [v for v in node.inputs if v.name in arrival]
         if not data:  # constants
             continue
-        unit = Unrolled.of(node, graph)
+        unit = UnrolledUnit.of(node, graph)
         cost = price(unit.parts(), fabric)
         start = max(arrival[v.name] for v in data)
         for value in data:  # numbers that wait for later ones need registers too
@@ -92,7 +92,7 @@ def of_loops(graph: Graph, device: Device) -> Estimate:
     layers = []
     for node in graph.nodes:
         if node.inputs and not isinstance(node.op, ops.Reshape):
-            unit = Buffered.rolled(node, graph)
+            unit = BufferedUnit.rolled(node, graph)
             cost = price(unit.parts(), fabric)
             layers.append(layer_cost(graph, node, replace(cost, latency=unit.cycles, interval=max(1, unit.cycles))))
     held = (price(parts.Rom(v.type.size, v.type.codes.width), fabric) for v in graph.inputs)

@@ -25,7 +25,7 @@ from qcompile.hardware.estimate import layer, of_network
 from qcompile.hardware.network import Network, Stage, follower, fullest, network, with_window
 from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import schedule
-from qcompile.hardware.units import Buffered, Input, Output, SlidingWindow, unit_of
+from qcompile.hardware.units import BufferedUnit, InputUnit, OutputUnit, SlidingWindowUnit, unit_of
 from qcompile.ir import Graph, Node, ops
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
@@ -78,7 +78,7 @@ def fit(
     of reach (the most possible).
     """
     budget = dict(budget or Budget().limits(device))
-    search = Search(graph, device, {k: budget[k] for k in KINDS})
+    search = FoldingSearch(graph, device, {k: budget[k] for k in KINDS})
     cycles = {k: budget[k] for k in CYCLES if k in budget}
     found = search.fastest() if target_fps is None else _fast_enough(search, clock_ns, target_fps)
     if target_fps is not None and exceeded(found.estimate.total, cycles):
@@ -95,7 +95,7 @@ def fit(
     return found
 
 
-def _fast_enough(search: Search, clock_ns: float, target_fps: float) -> Fitted:
+def _fast_enough(search: FoldingSearch, clock_ns: float, target_fps: float) -> Fitted:
     """The smallest design for a rate."""
     device = search.device
     wanted = most_cycles(target_fps, clock_ns)
@@ -117,7 +117,7 @@ def _fast_enough(search: Search, clock_ns: float, target_fps: float) -> Fitted:
     return found
 
 
-class Search:
+class FoldingSearch:
     def __init__(self, graph: Graph, device: Device, budget: dict[str, int]) -> None:
         self.graph, self.device, self.budget = graph, device, budget
         self.layers = choices(graph, device)
@@ -349,7 +349,7 @@ def _fixed(graph: Graph, made: Network) -> list[tuple[int, str]]:
             f"{graph.layers[s.node.output.name]} ({type(s.node.op).__name__})" if s.node else f"an {s.unit.name} port",
         )
         for s in made.stages
-        if isinstance(s.unit, (Input, Output, Buffered))
+        if isinstance(s.unit, (InputUnit, OutputUnit, BufferedUnit))
     ]
 
 
@@ -357,6 +357,6 @@ def _fixed_costs(graph: Graph, made: Network, device: Device) -> list[tuple[str,
     """What the layers that cannot be folded take at least, by their names."""
     fabric = hw.fabric(device)
     bound = [s for s in made.stages if s.node is not None and not s.unit.accumulates]
-    kept = [s for s in bound if not isinstance(s.unit, SlidingWindow)]
+    kept = [s for s in bound if not isinstance(s.unit, SlidingWindowUnit)]
     costs = [layer(graph, s, fabric, 1) for s in kept]
     return [(c.name, np.array([float(getattr(c.cost, k)) for k in KINDS])) for c in costs]

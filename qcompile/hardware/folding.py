@@ -8,7 +8,7 @@ from collections import Counter
 from qcompile.errors import QCompileError
 from qcompile.hardware.network import fullest
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units import Buffered, Unit, unit_of
+from qcompile.hardware.units import BufferedUnit, Unit, unit_of
 from qcompile.ir import Graph, Node
 
 
@@ -23,7 +23,7 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
         return {
             name: fullest(graph, n)
             for name, (n, unit) in units.items()
-            if not isinstance(unit, Buffered) and len(n.output.type.shape) > 1
+            if not isinstance(unit, BufferedUnit) and len(n.output.type.shape) > 1
         }
     return _given(text, graph, units)
 

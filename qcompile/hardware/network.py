@@ -11,15 +11,15 @@ from qcompile.errors import QCompileError
 from qcompile.hardware.order import permutation, stream_shape
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units import (
-    Buffered,
-    Fork,
-    Input,
-    MatVec,
-    Output,
-    Requant,
-    SlidingWindow,
+    BufferedUnit,
+    ForkUnit,
+    InputUnit,
+    MatVecUnit,
+    OutputUnit,
+    RequantUnit,
+    SlidingWindowUnit,
     Unit,
-    Width,
+    WidthUnit,
     unit_of,
 )
 from qcompile.hardware.units.unit import constants_of
@@ -65,7 +65,7 @@ class Stage:
         """Of the unit, and of what follows in the same process."""
         if self.map is None:
             return self.unit.parts()
-        return parts.beside(self.unit.parts(), Requant.behind(self.map, self.folding.pe).parts())
+        return parts.beside(self.unit.parts(), RequantUnit.behind(self.map, self.folding.pe).parts())
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class _Builder:
         step = lanes if lanes % have == 0 or have % lanes == 0 else math.gcd(have, lanes)
         old = self.streams[index]
         new = self.stream(old.value, step, old.tokens * old.lanes // step)
-        unit = Width(old.tokens * old.lanes, old.value.type.codes.width, have, step)
+        unit = WidthUnit(old.tokens * old.lanes, old.value.type.codes.width, have, step)
         self.stages.append(Stage(unit, (index,), (new,)))
         return self.converted(new, lanes)
 
@@ -119,7 +119,7 @@ class _Builder:
             return
         one = self.streams[index]
         copies = [self.stream(value, one.lanes, one.tokens) for _ in range(count)]
-        self.stages.append(Stage(Fork(one.tokens, one.bits, count), (index,), tuple(copies)))
+        self.stages.append(Stage(ForkUnit(one.tokens, one.bits, count), (index,), tuple(copies)))
         self.waiting[value.name] = copies
 
 
@@ -185,7 +185,7 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
         value = port_value(graph, port)[0]
         merged.add(value.name)
         index = b.stream(value, port_lanes(value))
-        b.stages.append(Stage(Input(b.streams[index].tokens, b.streams[index].bits), (), (index,)))
+        b.stages.append(Stage(InputUnit(b.streams[index].tokens, b.streams[index].bits), (), (index,)))
         b.give(value, index)
     merged |= {v.name for v in graph.outputs if port_value(graph, v)[0] is not v}
     for node in graph.computed:
@@ -206,10 +206,10 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
         if value.name in graph.constants and b.root(value) not in b.waiting:
             made = b.stream(value, 1)
             source = graph.producers[value.name]
-            b.stages.append(Stage(Buffered.of(source, graph, Folding()), (), (made,), source))
+            b.stages.append(Stage(BufferedUnit.of(source, graph, Folding()), (), (made,), source))
             b.give(value, made)
         taken = b.take(value, port_lanes(value))
-        b.stages.append(Stage(Output(b.streams[taken].tokens, b.streams[taken].bits), (taken,), ()))
+        b.stages.append(Stage(OutputUnit(b.streams[taken].tokens, b.streams[taken].bits), (taken,), ()))
     _check_read(graph, b.stages)
     return Network(tuple(b.stages), tuple(b.streams))
 
@@ -317,14 +317,14 @@ def _add(b: _Builder, node: Node, after: Node | None) -> None:
     unit = unit_of(node, b.graph)
     data = [v for v, known in zip(node.inputs, constants_of(b.graph, node), strict=True) if not known]
     fold = Folding()
-    if not isinstance(unit, Buffered):
+    if not isinstance(unit, BufferedUnit):
         lanes = (b.lanes_of(v) for v in data)
         fold = folding(b, node, Folding() if unit.accumulates else Folding(math.gcd(unit.limits(node).pe, *lanes)))
         unit = unit_of(node, b.graph, fold)
     read, written = unit.lanes
     taken = tuple(b.take(v, read) for v in data)
     for window in with_window(node, unit)[:-1]:
-        assert isinstance(window, SlidingWindow)
+        assert isinstance(window, SlidingWindowUnit)
         made = b.stream(data[0], read, window.tokens)
         whole = Folding(read, 1) if window.by_channel else Folding(1, read)
         b.stages.append(Stage(window, taken, (made,), node, None, whole))
@@ -338,5 +338,5 @@ def with_window(node: Node, unit: Unit) -> tuple[Unit, ...]:
     """The unit of a node, behind the window whose tokens it takes where it does not take the data as they are."""
     if not unit.accumulates:
         return (unit,)
-    window = SlidingWindow.front(node, unit.lanes[0], not isinstance(unit, MatVec) or node.op.groups > 1)
+    window = SlidingWindowUnit.front(node, unit.lanes[0], not isinstance(unit, MatVecUnit) or node.op.groups > 1)
     return (unit,) if window is None else (window, unit)

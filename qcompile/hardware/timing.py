@@ -49,7 +49,7 @@ def schedule(network: Network) -> Schedule:
             f"tensor '{longest.value.name}'",
             "--fold full, or more pe and simd for the layers at it",
         )
-    loops = Loops(network)
+    loops = Timetable(network)
     early = loops.forward()
     lazy = loops.lazy(early.finish)
     eager = loops.forward(lazy.sources)
@@ -103,7 +103,7 @@ def memory(network: Network, depths: Sequence[int]) -> int:
 
 
 @dataclass(frozen=True)
-class Run:
+class TimingResult:
     """finish: times at which outputs are read, per process that is one; waiting: most tokens that wait in a stream;
     places: depth with which no write waits; sources: when inputs write.
     """
@@ -117,7 +117,7 @@ class Run:
 Constraint = tuple[np.ndarray, np.ndarray]  # iterations, ascending, and times before which they cannot be
 
 
-class Loops:
+class Timetable:
     """Iterations in which the processes of a network read and write, for some frames, one behind the other."""
 
     def __init__(self, network: Network) -> None:
@@ -139,7 +139,7 @@ class Loops:
         done = np.max([f.reshape(FRAMES, -1)[:, -1] for f in finish.values()], axis=0) + 1
         return max(self.slowest, int(done[-1] - done[-2])), int(done[0])
 
-    def forward(self, sources: Mapping[int, np.ndarray] | None = None) -> Run:
+    def forward(self, sources: Mapping[int, np.ndarray] | None = None) -> TimingResult:
         """Every process as early as possible, streams without limit. sources: when inputs write; else a frame at once,
         and the next one when the slowest process is through with it.
         """
@@ -165,9 +165,9 @@ class Loops:
                 ready.update(dict.fromkeys(stage.outputs, made))
             else:
                 finish[position] = read[0]
-        return Run(finish, *_transposed(most), {})
+        return TimingResult(finish, *_transposed(most), {})
 
-    def lazy(self, finish: Mapping[int, np.ndarray]) -> Run:
+    def lazy(self, finish: Mapping[int, np.ndarray]) -> TimingResult:
         """Every write as late as its readers allow, backwards from the outputs; reads then as early as they can."""
         deadline: dict[int, np.ndarray] = {}  # of the reads of a stream
         written: dict[int, np.ndarray] = {}
@@ -204,7 +204,7 @@ class Loops:
                     known = [*zip(reads, ready, strict=True), *held]
                     for i, r, made in zip(inputs, reads, ready, strict=True):
                         most[i] = _occupancy(made, r + _late(known, r))
-        return Run({}, *_transposed(most), sources)
+        return TimingResult({}, *_transposed(most), sources)
 
 
 def _late(constraints: Sequence[Constraint], when: np.ndarray) -> np.ndarray:

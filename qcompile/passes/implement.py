@@ -68,7 +68,7 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric) -> Imp
     near = max(abs(int(low.min())), abs(int(high.max()))) < 2**61  # indices are int64
     if near and whole <= (MAX_TABLE if found else ENUMERABLE) and whole * len(low) <= ENUMERABLE:
         size = max(1, (whole - 1).bit_length())
-        found.append((price(parts.Table(size, fmt.width), fabric).lut, partial(_table, op, low, high)))
+        found.append((price(parts.LookupTable(size, fmt.width), fabric).lut, partial(_table, op, low, high)))
     if not found:
         cuts = _by_pieces(op, low, high)
         if cuts.cuts.data.shape[1] > LAST_CUTS:
@@ -98,7 +98,7 @@ def price_of(fabric: Fabric, impl: Impl | None, acc_bits: int, fmt: Format, rows
 
 def _search_price(fabric: Fabric, cuts: int, acc_bits: int, out_bits: int) -> float:
     """LUTs of a binary search among thresholds that are not known yet."""
-    return price(parts.Search(cuts, acc_bits, min(out_bits, cuts.bit_length())), fabric).lut
+    return price(parts.BinarySearch(cuts, acc_bits, min(out_bits, cuts.bit_length())), fabric).lut
 
 
 def _thresholds_price(fabric: Fabric, cuts: int, acc_bits: int) -> float:

@@ -178,12 +178,12 @@ def _merged(parts: list[Piece]) -> list[Piece]:
 
 # --- solving
 
-Solution = tuple[int, int, int, int]  # mul, add, shift, tie
+Rescaling = tuple[int, int, int, int]  # mul, add, shift, tie
 Points = tuple[np.ndarray, np.ndarray]  # codes k and accumulator values A
 
 
-def _solve(pieces: list[Piece]) -> list[Solution]:
-    solved: list[Solution | None] = [_direct(p) for p in pieces]
+def _solve(pieces: list[Piece]) -> list[Rescaling]:
+    solved: list[Rescaling | None] = [_direct(p) for p in pieces]
     open_ = [i for i, s in enumerate(solved) if s is None]
     codes = [max(0, pieces[i].hi - pieces[i].lo) for i in open_]
     # The search runs in int64; wider accumulators take the error bound.
@@ -194,7 +194,7 @@ def _solve(pieces: list[Piece]) -> list[Solution]:
     return [s or _by_bound(p) for s, p in zip(solved, pieces, strict=True)]
 
 
-def _direct(piece: Piece) -> Solution | None:
+def _direct(piece: Piece) -> Rescaling | None:
     """Constant pieces, and dyadic slopes that are as small as they can be."""
     if piece.p == 0 or piece.lo == piece.hi:
         value = piece.q // piece.r
@@ -207,7 +207,7 @@ def _direct(piece: Piece) -> Solution | None:
     return None
 
 
-def _dyadic(piece: Piece) -> Solution:
+def _dyadic(piece: Piece) -> Rescaling:
     shift = piece.r.bit_length() - 1
     common = piece.p | piece.r
     spare = min((common & -common).bit_length() - 1, shift)
@@ -215,7 +215,7 @@ def _dyadic(piece: Piece) -> Solution:
     return piece.p >> spare, piece.q >> spare, shift - spare, 0
 
 
-def _by_bound(piece: Piece) -> Solution:
+def _by_bound(piece: Piece) -> Rescaling:
     """Exact by an error bound: floor((pA + q) / r) has fractions of at least 1/r to spare, so m = ceil(p * 2**s / r)
     will do.
     """
@@ -238,7 +238,7 @@ def _by_bound(piece: Piece) -> Solution:
     return mul, add, shift, tie
 
 
-def _search(pieces: list[Piece]) -> list[Solution | None]:
+def _search(pieces: list[Piece]) -> list[Rescaling | None]:
     """The smallest shift of every piece, all pieces at once; None where it needs more than int64."""
     signs, slopes = [1 if p.p > 0 else -1 for p in pieces], [Fraction(abs(p.p), p.r) for p in pieces]
     return [None if f is None else (*f, 0) for f in _smallest_shifts(signs, slopes, [_bounds(p) for p in pieces])]
@@ -335,7 +335,7 @@ def _roundest(least: int, most: int) -> int:
     return least
 
 
-def _assemble(rows: list[list[Piece]], solved: list[Solution], ends: np.ndarray) -> ops.MulAddShift:
+def _assemble(rows: list[list[Piece]], solved: list[Rescaling], ends: np.ndarray) -> ops.MulAddShift:
     segments = max(len(r) for r in rows)
     shape = (len(rows), segments)
     columns = [np.zeros(shape, dtype=object) for _ in range(4)]

@@ -17,7 +17,7 @@ from qcompile.assignment.data import data
 from qcompile.assignment.jobs import Cache, Jobs, executor, silent
 from qcompile.assignment.losses import loss_of
 from qcompile.assignment.plan import Plan
-from qcompile.assignment.problem import Choice
+from qcompile.assignment.problem import Selection
 from qcompile.assignment.report import PICTURES, Figures, page, pictures
 from qcompile.assignment.study import Study
 from qcompile.cost.budget import Budget, limits_text
@@ -45,7 +45,7 @@ class Run:
     """A whole run: the plan, and everything that its report shows."""
 
     task: Task
-    choice: Choice
+    choice: Selection
     chosen: Point
     baselines: tuple[Point, ...]
     front: tuple[Planned, ...]  # plans that no other of the run beats in LUTs and loss, cheapest first

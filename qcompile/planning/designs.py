@@ -15,7 +15,7 @@ from qcompile.assignment.data import Data
 from qcompile.assignment.folds import Folds
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import Loss, loss_of
-from qcompile.assignment.network import Network
+from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.plan import Choice, Plan
 from qcompile.assignment.rounding import rounded_weights
 from qcompile.assignment.study import Study, study
@@ -23,7 +23,7 @@ from qcompile.assignment.tensors import tensors
 from qcompile.assignment.transforms import EXACT, transformed
 from qcompile.cost.resources import Resources
 from qcompile.frontend import Model
-from qcompile.hardware.fit import Search
+from qcompile.hardware.fit import FoldingSearch
 from qcompile.ir import Graph
 from qcompile.options import Options, Settings
 from qcompile.pipeline import Design, compile
@@ -72,13 +72,13 @@ class Designs:
     graph: Graph
     study: Study
     folds: Folds
-    searches: tuple[Search, ...] = ()
+    searches: tuple[FoldingSearch, ...] = ()
     _designs: dict[str, Design] = field(default_factory=dict)
     _finished: dict[tuple[int, ...], Plan] = field(default_factory=dict)
 
     @staticmethod
     def of(
-        model: Model, settings: Settings, options: Options, jobs: Jobs, graph: Graph, network: Network, found: Data
+        model: Model, settings: Settings, options: Options, jobs: Jobs, graph: Graph, network: FloatNetwork, found: Data
     ) -> Designs:
         """graph, network: see `float_graph`; found: the data on which choices are measured."""
         s, loss = settings, loss_of(network, found, settings.loss)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from qcompile.assignment.search import SEARCHES, Infeasible, Request
 from qcompile.cost.budget import CYCLES, KINDS, exceeded, most_cycles
 from qcompile.cost.devices import device
-from qcompile.hardware.fit import Search
+from qcompile.hardware.fit import FoldingSearch
 from qcompile.planning.least_cost import confirmed, out_of_reach
 from qcompile.planning.least_loss import least_loss
 from qcompile.planning.programs import program
@@ -34,7 +34,7 @@ def fitted(task: Task, solve: Solve) -> Solution:
 def with_searches(task: Task) -> Task:
     """With the foldings of the coarsest and of the finest design, to be opened at a rate."""
     d, target, area = task.designs, device(task.designs.options.part), {k: task.limits[k] for k in KINDS}
-    searches = tuple(Search(d.end(i).graph, target, area) for i in (0, -1))
+    searches = tuple(FoldingSearch(d.end(i).graph, target, area) for i in (0, -1))
     return replace(task, designs=replace(d, searches=searches))
 
 
@@ -53,7 +53,7 @@ def at_rate(task: Task, cycles: int) -> Task:
     return replace(task, designs=designs, problem=program(designs, task.sensitivity))
 
 
-def _slowest(task: Task) -> Search:
+def _slowest(task: Task) -> FoldingSearch:
     return max(task.designs.searches, key=lambda s: s.steps[0])
 
 

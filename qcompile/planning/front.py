@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.assignment import search
-from qcompile.assignment.problem import Choice
+from qcompile.assignment.problem import Selection
 from qcompile.assignment.search import Infeasible, Request
 from qcompile.errors import QCompileError
 from qcompile.planning.designs import Designs, Point
@@ -21,7 +21,7 @@ from qcompile.planning.task import Task
 
 MUCH = 0.05  # divergence from the float network that a plan without labels is warned about
 FRONT = 10  # plans of the front that are looked for
-Planned = tuple[Choice, Point]
+Planned = tuple[Selection, Point]
 
 
 def picked(front: Sequence[Planned], pick: int) -> Planned:
@@ -63,14 +63,14 @@ def front_of(task: Task, known: Sequence[Planned]) -> tuple[Planned, ...]:
     return tuple((found[k][0], replace(found[k][1], name=f"front/{n:02d}")) for n, k in enumerate(kept, 1))
 
 
-def _front_of_tables(task: Task) -> list[Choice]:
+def _front_of_tables(task: Task) -> list[Selection]:
     """By LUTs of the tables and measured loss: optima of the tables for budgets between the cheapest and the best, and
     what is better beside them; cheapest first.
     """
     table = task.problem.costs["lut"]
     low = table.of(search.ilp(task.problem, Request({}, "lut")))
     high = table.of(search.ilp(task.problem, Request({})))
-    choices: list[Choice] = []
+    choices: list[Selection] = []
     for done, limit in enumerate(np.geomspace(max(low, 1.0), max(high, 1.0), FRONT).tolist(), 1):
         with contextlib.suppress(Infeasible):
             choices.append(search.ilp(task.problem, Request({"lut": limit * (1 + 1e-9)})))

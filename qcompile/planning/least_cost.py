@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from qcompile.assignment import search
-from qcompile.assignment.problem import Choice, Table
+from qcompile.assignment.problem import CostTable, Selection
 from qcompile.assignment.search import SEARCHES, Infeasible, Request
 from qcompile.planning.designs import logits
 from qcompile.planning.least_loss import singles
@@ -35,14 +35,14 @@ def least_cost(task: Task) -> Solution:
     return _confirmed(task, [_trimmed(task, points[first], cost), *points[first:]], cost)
 
 
-def confirmed(task: Task, choice: Choice) -> Acceptance:
+def confirmed(task: Task, choice: Selection) -> Acceptance:
     """The choice on the half of the data that did not choose it."""
     target, d = task.target, task.designs
     assert target is not None
     return target.confirmed(logits(d.design(d.plan(choice)), target.evaluation.data))
 
 
-def out_of_reach(task: Task, points: Sequence[Choice]) -> Infeasible:
+def out_of_reach(task: Task, points: Sequence[Selection]) -> Infeasible:
     """How near the target the best plan within the budget comes."""
     fitting = [task.designs.exact(c) for c in points if task.fits(c)]
     best = min(fitting, key=lambda p: (-(p.accuracy or 0), p.loss), default=None)
@@ -53,7 +53,7 @@ def out_of_reach(task: Task, points: Sequence[Choice]) -> Infeasible:
     return Infeasible(f"no plan within the budget meets the target; {reached}", task.designs.model.name, hint)
 
 
-def _points(task: Task, goal: str) -> list[Choice]:
+def _points(task: Task, goal: str) -> list[Selection]:
     """Choices among which the cheapest that meets the target is looked for."""
     name, problem, limits = task.designs.settings.search, task.problem, task.bounds()
     if name == "bisect":
@@ -64,7 +64,7 @@ def _points(task: Task, goal: str) -> list[Choice]:
     return _by_loss(task, goal)
 
 
-def _by_loss(task: Task, goal: str) -> list[Choice]:
+def _by_loss(task: Task, goal: str) -> list[Selection]:
     """Optima for losses between the largest and the least."""
     find, problem, limits = SEARCHES.find(task.designs.settings.search), task.problem, task.bounds()
     finest = problem.loss.of(search.ilp(problem, Request(limits)))
@@ -74,11 +74,11 @@ def _by_loss(task: Task, goal: str) -> list[Choice]:
     return sorted(dict.fromkeys(found), key=problem.costs[goal].of)
 
 
-def _meets(task: Task, choice: Choice) -> bool:
+def _meets(task: Task, choice: Selection) -> bool:
     return task.fits(choice) and task.meets(choice)
 
 
-def _first(task: Task, points: Sequence[Choice]) -> int | None:
+def _first(task: Task, points: Sequence[Selection]) -> int | None:
     """Place of the cheapest point that meets the target: from where the fast evaluation has it, up or down."""
     start = next((i for i, c in enumerate(points) if task.accepts(c)), len(points) - 1)
     for i in range(start, len(points)):
@@ -91,7 +91,7 @@ def _first(task: Task, points: Sequence[Choice]) -> int | None:
     return next((i for i in range(start - 1, -1, -1) if _meets(task, points[i])), None)
 
 
-def _trimmed(task: Task, choice: Choice, cost: Table) -> Choice:
+def _trimmed(task: Task, choice: Selection, cost: CostTable) -> Selection:
     """As long as the target allows, the cheaper candidate of one variable that saves most: tables and prefixes
     leave such room. The fast evaluation says which are tried, corrected by what it says of the present choice.
     """
@@ -109,7 +109,7 @@ def _trimmed(task: Task, choice: Choice, cost: Table) -> Choice:
             return choice
 
 
-def _seems(task: Task, choice: Choice) -> Callable[[Choice], bool]:
+def _seems(task: Task, choice: Selection) -> Callable[[Selection], bool]:
     """Whether neighbours of a choice meet the target, by the fast evaluation and its error on the choice itself."""
     target, d = task.target, task.designs
     assert target is not None
@@ -117,14 +117,14 @@ def _seems(task: Task, choice: Choice) -> Callable[[Choice], bool]:
     times = exact.loss / fast if d.finishes and fast > 0 else 1.0
     more = (exact.accuracy or 0.0) - (fast_accuracy or 0.0) if d.finishes else 0.0
 
-    def seems(c: Choice) -> bool:
+    def seems(c: Selection) -> bool:
         own, right = d.quick(c)
         return target.met(own * times, None if right is None else right + more)
 
     return seems
 
 
-def _confirmed(task: Task, ladder: Sequence[Choice], cost: Table) -> Solution:
+def _confirmed(task: Task, ladder: Sequence[Selection], cost: CostTable) -> Solution:
     """The first of some choices, cheapest first, that the other half accepts; else the surest of those that
     meet the target there. Steps of the ladder are `STEP` apart: every look is another chance to be wrong.
     """

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qcompile.assignment import search
-from qcompile.assignment.problem import Choice, Problem, Table
+from qcompile.assignment.problem import CostTable, Problem, Selection
 from qcompile.assignment.search import SEARCHES, Infeasible, Request
 from qcompile.cost.resources import Resources
 from qcompile.hardware.products import multiplications
@@ -21,7 +21,7 @@ from qcompile.planning.task import Task
 CORRECTIONS = 4  # how often estimates of whole designs correct the tables
 
 
-def least_loss(task: Task) -> Choice:
+def least_loss(task: Task) -> Selection:
     """Infeasible where no design keeps within the limits."""
     return _refined(task, _searched(task))
 
@@ -33,7 +33,7 @@ class _Correction:
     """
 
     factor: Mapping[str, float]
-    extra: Mapping[str, Table]
+    extra: Mapping[str, CostTable]
 
     def problem(self, task: Task) -> Problem:
         return replace(task.problem, costs={**task.problem.costs, **self.extra})
@@ -57,7 +57,7 @@ class _Correction:
         return _Correction(factor, extra)
 
 
-def _searched(task: Task) -> Choice:
+def _searched(task: Task) -> Selection:
     """Of the optima of the tables and the uniform choices, that of least measured loss whose design fits."""
     d = task.designs
     fitting, seen = _by_tables(task)
@@ -69,9 +69,9 @@ def _searched(task: Task) -> Choice:
     return min(zip(losses, map(task.problem.costs[AREA].of, fitting), fitting, strict=True))[2]
 
 
-def _by_tables(task: Task) -> tuple[list[Choice], dict[Choice, Resources]]:
+def _by_tables(task: Task) -> tuple[list[Selection], dict[Selection, Resources]]:
     """Optima of the tables whose designs fit, and the costs of all that were looked at."""
-    fitting, seen = list[Choice](), dict[Choice, Resources]()
+    fitting, seen = list[Selection](), dict[Selection, Resources]()
     correction = _Correction(dict.fromkeys(task.limits, 1.0), {})
     for _ in range(CORRECTIONS):
         problem = correction.problem(task)
@@ -97,7 +97,7 @@ def _by_tables(task: Task) -> tuple[list[Choice], dict[Choice, Resources]]:
     return fitting, seen
 
 
-def _of_one_family(task: Task) -> list[Choice]:
+def _of_one_family(task: Task) -> list[Selection]:
     """Optima among the candidates of each family alone, so that more families are no disadvantage: tables are not
     exact between them.
     """
@@ -106,7 +106,7 @@ def _of_one_family(task: Task) -> list[Choice]:
     families = sorted({c.family for own in lists for c in own})
     if len(families) < 2 or task.designs.searches:
         return []
-    out, limits = list[Choice](), task.bounds()
+    out, limits = list[Selection](), task.bounds()
     for family in families:
         places = [[i for i, c in enumerate(own) if c.family == family] for own in lists]
         if all(places):
@@ -116,7 +116,7 @@ def _of_one_family(task: Task) -> list[Choice]:
     return out
 
 
-def _too_small(task: Task, seen: Mapping[Choice, Resources]) -> Infeasible:
+def _too_small(task: Task, seen: Mapping[Selection, Resources]) -> Infeasible:
     cost = min(seen.values(), key=lambda c: max(task.over(c).values(), default=0))
     over = task.over(cost)
     need = ", ".join(f"{r} {math.ceil(getattr(cost, r)):,} of {task.limits[r]:,} allowed" for r in over)
@@ -127,7 +127,7 @@ def _too_small(task: Task, seen: Mapping[Choice, Resources]) -> Infeasible:
     )
 
 
-def _refined(task: Task, choice: Choice) -> Choice:
+def _refined(task: Task, choice: Selection) -> Selection:
     """Exchanges around a choice, one variable or two, by measured loss: the tables know no interactions. Only
     designs that fit.
     """
@@ -161,12 +161,12 @@ def evaluations(d: Designs) -> int:
     return int(min(300, 1e11 // max(1, products * len(d.study.evaluation.data))))
 
 
-def singles(choice: Choice, sizes: Sequence[int]) -> list[Choice]:
+def singles(choice: Selection, sizes: Sequence[int]) -> list[Selection]:
     """Another candidate of one variable."""
     return [(*choice[:i], c, *choice[i + 1 :]) for i, n in enumerate(sizes) for c in range(n) if c != choice[i]]
 
 
-def _exchanges(choice: Choice, sizes: Sequence[int]) -> list[Choice]:
+def _exchanges(choice: Selection, sizes: Sequence[int]) -> list[Selection]:
     """Another candidate of one variable, or two variables a step up and down."""
     steps = [(i, d) for i, n in enumerate(sizes) for d in (-1, 1) if 0 <= choice[i] + d < n]
     pairs = [(a, b) for a, b in itertools.combinations(steps, 2) if a[0] != b[0] and a[1] != b[1]]

@@ -10,7 +10,7 @@ from qcompile.assignment.data import Data, data
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import loss_of
 from qcompile.assignment.metrics import METRICS
-from qcompile.assignment.network import Network
+from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.rounding import candidate_codes
 from qcompile.assignment.sources import SOURCES
 from qcompile.assignment.study import Evaluation, Study
@@ -21,7 +21,7 @@ from qcompile.frontend import Model
 from qcompile.options import Options, Settings
 from qcompile.planning.designs import Designs, float_graph
 from qcompile.planning.programs import program
-from qcompile.planning.targets import Target, accuracy_of
+from qcompile.planning.targets import QualityTarget, accuracy_of
 from qcompile.planning.task import Task
 
 LEAST = 20  # vectors that a target needs
@@ -43,7 +43,7 @@ def prepare(
     s, notes = _with_metric(settings)
     graph = float_graph(model, s)
     found = SOURCES.find(s.source)(model.graph, lambda: data(calibration, graph, labels), s.seed, jobs.progress, s.span)
-    network = Network.of(graph)
+    network = FloatNetwork.of(graph)
     _check_target(s, found)
     halves = None
     if s.targeted or _as_fast_as_possible(s, limits):
@@ -127,15 +127,15 @@ class _Halves:
     allowed_drop: float | None
     notes: tuple[str, ...]
 
-    def target(self, e: Evaluation) -> Target:
+    def target(self, e: Evaluation) -> QualityTarget:
         """e: on the half that chooses."""
         least = None
         if self.allowed_drop is not None:
             least = (accuracy_of(e.outputs({}), e.data.labels) or 0.0) - self.allowed_drop
-        return Target(self.accepts, self.settings.max_loss, self.allowed_drop, least)
+        return QualityTarget(self.accepts, self.settings.max_loss, self.allowed_drop, least)
 
 
-def _split(s: Settings, network: Network, found: Data) -> _Halves:
+def _split(s: Settings, network: FloatNetwork, found: Data) -> _Halves:
     if len(found) < LEAST:
         raise QCompileError(
             f"a target needs {LEAST} vectors or more, half of which choose and half of which accept; {len(found)}"

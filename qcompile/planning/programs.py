@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from qcompile.assignment import costs, search
 from qcompile.assignment.candidates import Candidate
 from qcompile.assignment.metrics import Sensitivity
-from qcompile.assignment.problem import Choice, Problem, Table, tied
+from qcompile.assignment.problem import CostTable, Problem, Selection, tied
 from qcompile.cost.exchange import fabric_of, lut_equivalents
 from qcompile.cost.resources import Resources
 from qcompile.hardware.folding import foldings
@@ -23,7 +23,7 @@ def program(d: Designs, sensitivity: Sensitivity) -> Problem:
     place = {n: i for i, n in enumerate(names)}
     groups = [[place[n] for n in group] for group in d.study.variables]
     pairs = {(place[a], place[b]): m for (a, b), m in sensitivity.pairs.items()}
-    loss = tied(Table(tuple(sensitivity.table[n] for n in names), pairs), groups)
+    loss = tied(CostTable(tuple(sensitivity.table[n] for n in names), pairs), groups)
     fabric = fabric_of(d.options.part)
     tables = _calibrated(d, _target(d))
     worth = {
@@ -37,7 +37,7 @@ def program(d: Designs, sensitivity: Sensitivity) -> Problem:
     return Problem(tuple(names), labels, d.folds.expand(loss), {**tables, AREA: area})
 
 
-def _calibrated(d: Designs, target: costs.Target) -> dict[str, Table]:
+def _calibrated(d: Designs, target: costs.CostTarget) -> dict[str, CostTable]:
     """Tables that give the estimate of the finest design: they add the latencies of what may run side by side, and
     of layers that share hardware they lack what lies between them.
     """
@@ -50,14 +50,14 @@ def _calibrated(d: Designs, target: costs.Target) -> dict[str, Table]:
     return {**tables, **between, "latency": latency.times(whole.latency / max(latency.of(finest), 1e-9))}
 
 
-def _target(d: Designs) -> costs.Target:
+def _target(d: Designs) -> costs.CostTarget:
     graph = d.end(-1).graph
     unrolled = d.options.arch == "parallel" and not rolled(graph)
     fixed = foldings(graph, d.options.fold) if d.options.arch == "dataflow" else None
-    return costs.Target(fabric_of(d.options.part), unrolled, fixed, d.options.softmax, d.options.clock_ns)
+    return costs.CostTarget(fabric_of(d.options.part), unrolled, fixed, d.options.softmax, d.options.clock_ns)
 
 
-def uniform_choices(d: Designs, problem: Problem) -> list[tuple[Candidate, Choice]]:
+def uniform_choices(d: Designs, problem: Problem) -> list[tuple[Candidate, Selection]]:
     """Every candidate that all tensors have, for all of them at once."""
     kinds: list[Candidate] = sorted({c for cs in d.study.candidates.values() for c in cs})
     lists = [d.study.candidates[g[0]] for g in d.study.variables]
@@ -66,7 +66,7 @@ def uniform_choices(d: Designs, problem: Problem) -> list[tuple[Candidate, Choic
     return [(c, least_foldings(d, choice, problem, {})) for c, choice in alike]
 
 
-def least_foldings(d: Designs, choice: Choice, problem: Problem, limits: Mapping[str, float]) -> Choice:
+def least_foldings(d: Designs, choice: Selection, problem: Problem, limits: Mapping[str, float]) -> Selection:
     """The same formats with the foldings that take least, where foldings are open: to the loss all are alike."""
     if not d.searches:
         return choice

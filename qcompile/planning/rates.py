@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from qcompile.assignment.folds import Folds, Option
 from qcompile.assignment.study import Study
-from qcompile.hardware.fit import Search, undominated
+from qcompile.hardware.fit import FoldingSearch, undominated
 from qcompile.hardware.network import follower
 from qcompile.hardware.site import Folding
 from qcompile.ir import Graph, Node
@@ -15,7 +15,7 @@ from qcompile.ir import Graph, Node
 MOST = 6  # foldings of one layer that a program sees, and of layers that share weights together
 
 
-def at(cycles: int, study: Study, graph: Graph, searches: Sequence[Search]) -> Folds | None:
+def at(cycles: int, study: Study, graph: Graph, searches: Sequence[FoldingSearch]) -> Folds | None:
     """Foldings of layers that are done in so many cycles; None where a layer has none. graph: the float graph;
     searches: of the coarsest and of the finest integer graph.
     """
@@ -46,7 +46,7 @@ def _option(integer: Graph, node: Node, folding: Folding) -> Option:
     return {n.output.name: folding for n in (node, after) if n is not None}
 
 
-def _kept(name: str, searches: Sequence[Search], cycles: int) -> list[Folding]:
+def _kept(name: str, searches: Sequence[FoldingSearch], cycles: int) -> list[Folding]:
     """Fast enough and not undercut in every resource, with the coarsest formats or with the finest; the smallest of
     them, first the smallest.
     """

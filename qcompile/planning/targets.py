@@ -101,7 +101,7 @@ class Acceptance:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class QualityTarget:
     """What a plan must keep of the float network. evaluation: of it, on the half of the data that does not choose;
     allowed_drop: of accuracy below it; least_accuracy: what that means on the half that chooses; None: no target.
     """

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from qcompile.assignment.metrics import Sensitivity
-from qcompile.assignment.problem import Choice, Problem
+from qcompile.assignment.problem import Problem, Selection
 from qcompile.cost.budget import exceeded
 from qcompile.cost.resources import Resources
 from qcompile.planning.designs import Designs
 from qcompile.planning.settings import MODELLED
-from qcompile.planning.targets import Acceptance, Target
+from qcompile.planning.targets import Acceptance, QualityTarget
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +26,14 @@ class Task:
     sensitivity: Sensitivity
     problem: Problem
     limits: Mapping[str, int]
-    target: Target | None = None
+    target: QualityTarget | None = None
     notes: tuple[str, ...] = ()
 
     def over(self, cost: Resources) -> dict[str, float]:
         """Resources of which a design takes more than allowed: how many times."""
         return exceeded(cost, self.limits)
 
-    def fits(self, choice: Choice) -> bool:
+    def fits(self, choice: Selection) -> bool:
         """Whether the whole design keeps within the limits, by its estimate."""
         return not self.over(self.designs.cost(choice))
 
@@ -46,12 +46,12 @@ class Task:
         """Limits for a search over the tables."""
         return {r: float(self.limits[r]) for r in self.binding(self.problem)}
 
-    def accepts(self, choice: Choice) -> bool:
+    def accepts(self, choice: Selection) -> bool:
         """Whether a choice meets the target on the half that chooses, by the fast evaluation."""
         assert self.target is not None
         return self.target.met(*self.designs.quick(choice))
 
-    def meets(self, choice: Choice) -> bool:
+    def meets(self, choice: Selection) -> bool:
         """The same by the simulator."""
         assert self.target is not None
         point = self.designs.exact(choice)
@@ -65,7 +65,7 @@ class Solution:
     """
 
     task: Task
-    choice: Choice
+    choice: Selection
     accepted: Acceptance | None = None
     notes: tuple[str, ...] = ()
 

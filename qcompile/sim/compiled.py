@@ -148,7 +148,7 @@ class _Maps(ctypes.Structure):
 
 
 _SCALE_ROUND, _COUNT, _SEARCH, _LOOKUP, _COMBINE = range(5)
-Step = tuple[str, Sequence[Any]]  # a kernel and its arguments behind the first
+StepCode = tuple[str, Sequence[Any]]  # a kernel and its arguments behind the first
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ FUNCTIONS: dict[str, Callable[..., Function | None]] = {
 _SHORT = 8  # numbers of a row below which a call for each costs more than numpy
 
 
-def _functions(steps: Sequence[Step]) -> list[Function] | None:
+def _functions(steps: Sequence[StepCode]) -> list[Function] | None:
     """Of all steps, or None."""
     found = [_combine(*args) if name == "combine" else FUNCTIONS[name](*args) for name, args in steps]
     return None if None in found else [f for f in found if f is not None]
@@ -279,7 +279,7 @@ def _between(functions: Sequence[Function], *others: np.dtype) -> np.dtype:
     return max([*others, *(f.dtype for f in functions if f.dtype is not None)], key=lambda d: d.itemsize)
 
 
-def _elementwise(lib: ctypes.CDLL, steps: Sequence[Step]) -> Bound | None:
+def _elementwise(lib: ctypes.CDLL, steps: Sequence[StepCode]) -> Bound | None:
     """Functions one behind the other; the first may be a combination of several arrays."""
     functions = _functions(steps)
     if functions is None:
@@ -320,7 +320,7 @@ def _at(a: np.ndarray) -> ctypes.c_void_p:
     return ctypes.c_void_p(a.ctypes.data)
 
 
-def _by_numpy(a: Any, steps: Sequence[Step]) -> np.ndarray:
+def _by_numpy(a: Any, steps: Sequence[StepCode]) -> np.ndarray:
     for name, args in steps:
         a = getattr(kernels, name)(a, *args)
     return np.asarray(a)
@@ -394,7 +394,7 @@ def _depthwise_weights(w: list[np.ndarray], dtype: str) -> _Weights:
 _WEIGHTS: dict[str, Callable[..., _Weights]] = {"conv": _conv_weights, "depthwise": _depthwise_weights}
 
 
-def _layer(lib: ctypes.CDLL, border: Sequence[Any] | None, steps: Sequence[Step]) -> Bound | None:
+def _layer(lib: ctypes.CDLL, border: Sequence[Any] | None, steps: Sequence[StepCode]) -> Bound | None:
     """A convolution, with the border in front of it and the functions behind it."""
     (name, (w, kernel, strides, dilations, dtype)), *then = steps
     if len(kernel) > 2 or dtype not in _FLOATS:
@@ -433,11 +433,11 @@ def _layer(lib: ctypes.CDLL, border: Sequence[Any] | None, steps: Sequence[Step]
     return call
 
 
-def _plain(step: Step) -> Bound:
+def _plain(step: StepCode) -> Bound:
     return lambda a: _by_numpy(a, [step])
 
 
-def _bordering(border: Sequence[Any] | None, a: np.ndarray) -> list[Step]:
+def _bordering(border: Sequence[Any] | None, a: np.ndarray) -> list[StepCode]:
     if border is None:
         return []
     before, after, fill = border

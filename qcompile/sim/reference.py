@@ -34,7 +34,7 @@ class Host:
         return self.value
 
 
-Tensor = Exact | Host
+ExactTensor = Exact | Host
 Rule = Callable[[Node, list[Any]], Any]
 RULES: dict[type, Rule] = {}
 
@@ -47,7 +47,7 @@ def _rule(*types: type) -> Callable[[Rule], Rule]:
     return register
 
 
-def evaluate(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+def evaluate(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, ExactTensor]:
     """Every tensor of a model graph. inputs: name -> floats of shape (N, *shape), finite."""
     values: dict[str, Any] = {v.name: Ratio.of_floats(inputs[v.name]) for v in graph.inputs}
     for node in graph.nodes:

@@ -17,7 +17,7 @@ from qcompile.backends.hls.types import (
     Integer,
     IntegerReader,
     Reader,
-    Row,
+    RowIndex,
     StridedRow,
     TableRow,
     holding,
@@ -162,7 +162,7 @@ class Builder:
         (self.decoded if value.name in self.decoded else self.tensors)[value.name] = copy
         return copy
 
-    def row(self, index: np.ndarray, shape: Shape) -> Row:
+    def row(self, index: np.ndarray, shape: Shape) -> RowIndex:
         """Maps an element of a tensor of `shape` to its row: index, broadcast."""
         full = np.broadcast_to(index, shape)
         if found := periodic(full.ravel()):
@@ -177,6 +177,6 @@ class Builder:
             return TableRow(self.array(full.ravel(), INT).name, identity(full.size))
         return TableRow(self.array(index, INT).name, self.row(places, shape))
 
-    def spread(self, value: Value, shape: Shape) -> Row:
+    def spread(self, value: Value, shape: Shape) -> RowIndex:
         """Which element of `value` meets each element of a tensor of `shape`."""
         return self.row(np.arange(value.type.size).reshape(value.type.shape), shape)

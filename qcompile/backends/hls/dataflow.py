@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from itertools import accumulate, count
 
 from qcompile.backends.hls.constants import Constants
-from qcompile.backends.hls.memory import Rom
+from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.names import remark
 from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.hls.trace import trace_words, traced
-from qcompile.backends.hls.types import Axis, Stream, Token
+from qcompile.backends.hls.types import Axis, StreamType, Token
 from qcompile.backends.hls.units import VIEWS, Context, Loader, View
 from qcompile.hardware.network import WORD, Network, Stage, port_value
 from qcompile.hardware.timing import Schedule
-from qcompile.hardware.units import Input, Output, Unit
+from qcompile.hardware.units import InputUnit, OutputUnit, Unit
 from qcompile.ir import Graph, Origin, Value
 from qcompile.passes.ranges import ranges
 
@@ -26,7 +26,7 @@ LOADS = 2  # depth of the stream that brings the weights of a unit
 class Channel:
     """A stream of the top function, and its depth."""
 
-    type: Stream
+    type: StreamType
     name: str
     depth: int
 
@@ -44,7 +44,7 @@ class StreamPort:
 class Parameter:
     """A stream that a process reads or writes, and its name in the top function."""
 
-    type: Stream
+    type: StreamType
     name: str
     argument: str
 
@@ -57,8 +57,8 @@ class Process:
     comment: str
     parameters: tuple[Parameter, ...]
     view: View
-    fixed: tuple[Rom, ...] = ()
-    loaded: tuple[Rom, ...] = ()
+    fixed: tuple[WeightMemory, ...] = ()
+    loaded: tuple[WeightMemory, ...] = ()
     reloads: bool = False
 
 
@@ -72,7 +72,7 @@ class DataflowView:
     inputs: tuple[StreamPort, ...]
     outputs: tuple[StreamPort, ...]
     constants: tuple[Constants, ...]
-    roms: tuple[Rom, ...]
+    roms: tuple[WeightMemory, ...]
     channels: tuple[Channel, ...]
     processes: tuple[Process, ...]
     input_words: int
@@ -88,10 +88,10 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
     known = ranges(graph)
     c = Context(graph, network, known, traced(graph, known, network))
     processes = _processes(c)
-    channels = [Channel(Stream(c.lanes(i)), f"s{i}", plan.depth[i]) for i in range(len(network.streams))]
+    channels = [Channel(StreamType(c.lanes(i)), f"s{i}", plan.depth[i]) for i in range(len(network.streams))]
     if loads := [r for r in c.roms if r.reloadable]:
         processes.append(_loader(loads))
-        channels += [Channel(Stream(Token(WORD)), f"l_{r.name}", LOADS) for r in loads]
+        channels += [Channel(StreamType(Token(WORD)), f"l_{r.name}", LOADS) for r in loads]
     inputs = tuple(_port(port_value(graph, v)[0], f"x{i}") for i, v in enumerate(graph.inputs))
     outputs = tuple(_port(port_value(graph, v)[0], f"y{i}") for i, v in enumerate(graph.outputs))
     words = trace_words(c.traced)
@@ -121,7 +121,10 @@ def _port(value: Value, name: str) -> StreamPort:
 
 
 def _processes(c: Context) -> list[Process]:
-    ports: dict[type[Unit], Iterator[str]] = {Input: (f"x{i}" for i in count()), Output: (f"y{i}" for i in count())}
+    ports: dict[type[Unit], Iterator[str]] = {
+        InputUnit: (f"x{i}" for i in count()),
+        OutputUnit: (f"y{i}" for i in count()),
+    }
     found = []
     for i, stage in enumerate(c.network.stages):
         named = ports.get(type(stage.unit))
@@ -138,16 +141,16 @@ def _process(c: Context, stage: Stage, name: str, port: str | None) -> Process:
     parameters = [*_streams(c, stage.inputs, "in"), *_streams(c, stage.outputs, "out")]
     if port is not None:
         (index,) = stage.inputs or stage.outputs
-        words = Stream(Axis(stream_layout(c.stream(index).value).word_width))
+        words = StreamType(Axis(stream_layout(c.stream(index).value).word_width))
         here = Parameter(words, "out" if stage.inputs else "in", port)
         parameters = [*parameters, here] if stage.inputs else [here, *parameters]
-    parameters += [Parameter(Stream(Token(WORD)), f"load_{r.name}", f"l_{r.name}") for r in loaded]
+    parameters += [Parameter(StreamType(Token(WORD)), f"load_{r.name}", f"l_{r.name}") for r in loaded]
     comment = _what(stage.result.origin) if stage.node is not None else "streams"
     return Process(name, comment, tuple(parameters), view, fixed, loaded, bool(loaded))
 
 
 def _streams(c: Context, indices: Iterable[int], name: str) -> list[Parameter]:
-    return [Parameter(Stream(c.lanes(i)), f"{name}{k}", f"s{i}") for k, i in enumerate(indices)]
+    return [Parameter(StreamType(c.lanes(i)), f"{name}{k}", f"s{i}") for k, i in enumerate(indices)]
 
 
 def _what(origin: Origin) -> str:
@@ -156,7 +159,7 @@ def _what(origin: Origin) -> str:
     return f"{remark(origin.op)} {name if remark(name) == name else ''}".strip()
 
 
-def _loader(roms: list[Rom]) -> Process:
-    parameters = [Parameter(Stream(Axis(WORD)), "in", "w")]
-    parameters += [Parameter(Stream(Token(WORD)), r.name, f"l_{r.name}") for r in roms]
+def _loader(roms: list[WeightMemory]) -> Process:
+    parameters = [Parameter(StreamType(Axis(WORD)), "in", "w")]
+    parameters += [Parameter(StreamType(Token(WORD)), r.name, f"l_{r.name}") for r in roms]
     return Process("p_load", "new weights, unit by unit", tuple(parameters), Loader(tuple(roms)), reloads=True)

@@ -10,7 +10,7 @@ from qcompile.assets import ap_types, asset, templates
 from qcompile.backends.hls import dataflow, parallel
 from qcompile.backends.hls.constants import included
 from qcompile.backends.hls.dataflow import DataflowView
-from qcompile.backends.hls.memory import Rom
+from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.parallel import ProjectView
 from qcompile.backends.hls.pragmas import for_tools
 from qcompile.hardware.network import Network
@@ -61,7 +61,7 @@ def emit(
     return files | {name: for_tools(files[name].decode(), unrolled).encode() for name in sources} | _ap_types()
 
 
-def _weights(roms: Sequence[Rom]) -> dict[str, bytes]:
+def _weights(roms: Sequence[WeightMemory]) -> dict[str, bytes]:
     """Of every memory its words, as a file to load and one to include; what is loaded at run time all in one."""
     files: dict[str, bytes] = {}
     for rom in roms:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from qcompile.backends.hls.types import Integer, Row
+from qcompile.backends.hls.types import Integer, RowIndex
 
 if TYPE_CHECKING:
     from qcompile.backends.hls.builder import Tensor
@@ -35,7 +35,7 @@ class Wire(Kernel):
 
     template = "wire.cpp.j2"
     size: int
-    row: Row
+    row: RowIndex
     source: Tensor
     out: Tensor
     buffered: bool = False
@@ -75,7 +75,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class MatMul(Kernel):
+class MatMulKernel(Kernel):
     """batched: whether each operand has matrices of its own in every batch."""
 
     template = "matmul.cpp.j2"
@@ -92,7 +92,7 @@ class MatMul(Kernel):
 
 
 @dataclass(frozen=True)
-class Conv(Kernel):
+class ConvKernel(Kernel):
     """sizes: batch, groups, outputs and inputs of a group, height, width, kernel, strides, dilations (two each)."""
 
     template = "conv.cpp.j2"
@@ -105,17 +105,17 @@ class Conv(Kernel):
 
 
 @dataclass(frozen=True)
-class Multiply(Kernel):
+class MultiplyKernel(Kernel):
     template = "multiply.cpp.j2"
     size: int
-    rows: tuple[Row, Row]
+    rows: tuple[RowIndex, RowIndex]
     a: Tensor
     b: Tensor
     out: Tensor
 
 
 @dataclass(frozen=True)
-class Reduce(Kernel):
+class ReduceKernel(Kernel):
     """Along the middle one of three axes. largest: the maximum, else the sum."""
 
     template = "reduce.cpp.j2"
@@ -129,7 +129,7 @@ class Reduce(Kernel):
 
 
 @dataclass(frozen=True)
-class ArgMax(Kernel):
+class ArgMaxKernel(Kernel):
     """Along the middle one of three axes. last: of equal elements the last one."""
 
     template = "arg_max.cpp.j2"
@@ -143,7 +143,7 @@ class ArgMax(Kernel):
 
 
 @dataclass(frozen=True)
-class Pool(Kernel):
+class PoolKernel(Kernel):
     """sizes: planes, height, width, kernel, strides, dilations (two each). largest: the maximum, else the sum."""
 
     template = "pool.cpp.j2"
@@ -155,7 +155,7 @@ class Pool(Kernel):
 
 
 @dataclass(frozen=True)
-class Border(Kernel):
+class BorderKernel(Kernel):
     """Along the middle one of three axes, from `size` to `goal` elements: `before` of the border, then elements `step`
     apart.
     """
@@ -167,7 +167,7 @@ class Border(Kernel):
     goal: int
     before: int
     step: int
-    row: Row
+    row: RowIndex
     fill: Tensor
     source: Tensor
     out: Tensor
@@ -175,7 +175,7 @@ class Border(Kernel):
 
 
 @dataclass(frozen=True)
-class Softmax(Kernel):
+class SoftmaxKernel(Kernel):
     """types: of distance, multiplier, exponential, sum of exponentials, numerator of the division."""
 
     template = "softmax.cpp.j2"
@@ -201,8 +201,8 @@ class Accumulate(Kernel):
 
     template = "accumulate.cpp.j2"
     size: int
-    row: Row
-    spread: Row
+    row: RowIndex
+    spread: RowIndex
     first: bool
     source: Tensor
     coefficients: Tensor
@@ -212,7 +212,7 @@ class Accumulate(Kernel):
 @dataclass(frozen=True)
 class RequantKernel(Kernel):
     size: int
-    row: Row
+    row: RowIndex
     source: Tensor
     out: Tensor
 
@@ -239,7 +239,7 @@ class AffineThresholds(RequantKernel):
 
 
 @dataclass(frozen=True)
-class Thresholds(RequantKernel):
+class ThresholdsKernel(RequantKernel):
     template = "thresholds.cpp.j2"
     count: int
     cuts: Tensor
@@ -247,7 +247,7 @@ class Thresholds(RequantKernel):
 
 
 @dataclass(frozen=True)
-class ThresholdSearch(RequantKernel):
+class ThresholdSearchKernel(RequantKernel):
     """A table of cuts for every step of a binary search, and one of the results."""
 
     template = "thresholds_search.cpp.j2"
@@ -274,7 +274,7 @@ class MultiplyAddShift(RequantKernel):
 
 
 @dataclass(frozen=True)
-class FloatRound(RequantKernel):
+class FloatRoundKernel(RequantKernel):
     """width: bits of the sum that is rounded; lo, hi: codes in the order of the numbers."""
 
     template = "float_round.cpp.j2"

@@ -11,19 +11,19 @@ import numpy as np
 from qcompile.backends.hls.builder import Builder, Tensor
 from qcompile.backends.hls.kernels import (
     Accumulate,
-    ArgMax,
-    Border,
-    Conv,
-    MatMul,
-    Multiply,
+    ArgMaxKernel,
+    BorderKernel,
+    ConvKernel,
+    MatMulKernel,
+    MultiplyKernel,
     Place,
-    Pool,
+    PoolKernel,
     Product,
-    Reduce,
-    Softmax,
+    ReduceKernel,
+    SoftmaxKernel,
     Wire,
 )
-from qcompile.backends.hls.requant import Call, requant
+from qcompile.backends.hls.requant import RequantCall, requant
 from qcompile.backends.hls.types import holding
 from qcompile.errors import QCompileError
 from qcompile.formats import Minifloat
@@ -87,7 +87,7 @@ def _matmul(b: Builder, node: Node) -> None:
         )
     (source, weight), out = _factors(b, node), b.local(node.output)
     sizes, batched = (total, a_shape[-2], a_shape[-1], w_shape[-1]), (batches[0] > 1, batches[1] > 1)
-    b.emit(MatMul(*sizes, batched, source, weight, product(b, node, out), out, b.buffered))
+    b.emit(MatMulKernel(*sizes, batched, source, weight, product(b, node, out), out, b.buffered))
 
 
 def _factors(b: Builder, node: Node) -> list[Tensor]:
@@ -109,7 +109,7 @@ def _mul(b: Builder, node: Node) -> None:
     shape = node.output.type.shape
     x, y = _factors(b, node)
     first, second = (b.spread(v, shape) for v in node.inputs)
-    b.emit(Multiply(node.output.type.size, (first, second), x, y, b.local(node.output)))
+    b.emit(MultiplyKernel(node.output.type.size, (first, second), x, y, b.local(node.output)))
 
 
 @_rule(ops.ReduceMax, ops.ReduceSum)
@@ -131,7 +131,7 @@ def _reduce(b: Builder, node: Node) -> None:
             out = b.same(source, math.prod(shape))
         else:
             out = b.scratch(min(lo, 0), max(hi, 0), math.prod(shape))
-        b.emit(Reduce(largest, *sizes, source, out, b.buffered))
+        b.emit(ReduceKernel(largest, *sizes, source, out, b.buffered))
         source = out
 
 
@@ -140,7 +140,7 @@ def _arg_max(b: Builder, node: Node) -> None:
     shape, axis = node.inputs[0].type.shape, node.op.axis
     source, out = b.kept(node.inputs[0]), b.local(node.output)
     sizes = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-    b.emit(ArgMax(*sizes, node.op.last, source, out, b.buffered))
+    b.emit(ArgMaxKernel(*sizes, node.op.last, source, out, b.buffered))
 
 
 def _plane(node: Node) -> tuple[int, ...]:
@@ -155,14 +155,14 @@ def _conv(b: Builder, node: Node) -> None:
     groups = node.op.groups
     (source, weight), out = _factors(b, node), b.local(node.output)
     sizes = (x.type.shape[0], groups, outs // groups, depth, *_plane(node))
-    b.emit(Conv(sizes, source, weight, product(b, node, out), out, b.buffered))
+    b.emit(ConvKernel(sizes, source, weight, product(b, node, out), out, b.buffered))
 
 
 @_rule(ops.SumPool, ops.MaxPool)
 def _pool(b: Builder, node: Node) -> None:
     source, out = b.kept(node.inputs[0]), b.local(node.output)
     sizes = (math.prod(node.inputs[0].type.shape[:2]), *_plane(node))
-    b.emit(Pool(node.op.gathers == "max", sizes, source, out, b.buffered))
+    b.emit(PoolKernel(node.op.gathers == "max", sizes, source, out, b.buffered))
 
 
 @_rule(ops.Pad)
@@ -181,7 +181,7 @@ def _pad(b: Builder, node: Node) -> None:
         outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
         places = op.before[axis], op.interior[axis] + 1
         row = b.row(index, tuple(shape))
-        b.emit(Border(outer, size, inner, goal[axis], *places, row, fill, source, out, b.buffered))
+        b.emit(BorderKernel(outer, size, inner, goal[axis], *places, row, fill, source, out, b.buffered))
         source = out
 
 
@@ -208,7 +208,7 @@ def _softmax(b: Builder, node: Node) -> None:
     total = shape[-1] * largest
     sizes = math.prod(shape[:-1]), shape[-1], op.shift, op.table.data.size, op.frac
     tops = (hi - lo) * op.mul, op.mul, largest, total, (largest << op.frac) + total // 2
-    b.emit(Softmax(*sizes, tuple(holding(0, top) for top in tops), mul, table, source, out, b.buffered))
+    b.emit(SoftmaxKernel(*sizes, tuple(holding(0, top) for top in tops), mul, table, source, out, b.buffered))
 
 
 @_rule(ops.Map)
@@ -218,7 +218,7 @@ def _map(b: Builder, node: Node) -> None:
     low, high = row_ranges(node, [b.known[v.name] for v in node.inputs])
     source = _accumulated(b, node)
     row = b.row(op.index.data, shape)
-    b.emit(requant(b, op, Call(node.output.type.size, row, source, b.local(node.output), low, high)))
+    b.emit(requant(b, op, RequantCall(node.output.type.size, row, source, b.local(node.output), low, high)))
 
 
 def _accumulated(b: Builder, node: Node) -> Tensor:

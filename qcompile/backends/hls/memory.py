@@ -10,7 +10,7 @@ from qcompile.hardware.memory import WORD, Words
 
 
 @dataclass(frozen=True)
-class Rom:
+class WeightMemory:
     """Weights in a memory: an array of `words.elements` elements, and its file, a plain array of unsigned integers of
     `words.container` bits that fills whole words of 64.
     """

@@ -26,7 +26,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Port:
+class TopPort:
     """arguments: names of the parameters of the top function. codes: a word, whose elements are in `array`. full: words
     that one loop moves, in a port that is an array; moves: all others.
     """
@@ -50,8 +50,8 @@ class ProjectView:
     top: str
     part: str
     clock_ns: float
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[TopPort, ...]
+    outputs: tuple[TopPort, ...]
     constants: tuple[Constants, ...]
     locals: tuple[Local, ...]
     statements: tuple[Kernel, ...]
@@ -100,13 +100,13 @@ def _statements(b: Builder, trace: dict[str, int]) -> None:
             b.emit(Trace(trace[value.name], b.source(value), value.type.size))
 
 
-def _port(b: Builder, value: Value, name: str, output: bool) -> Port:
+def _port(b: Builder, value: Value, name: str, output: bool) -> TopPort:
     shape, fmt = layout(value), value.type.codes
     split = (name,) if shape.packed else tuple(f"{name}_{i}" for i in range(shape.words))
     full = shape.count // shape.per_word if shape.array else 0
     words = [f"{name}[{i}]" for i in range(full, shape.words)] if shape.array else split
     moves = (Move(shape.in_word(i), w, i * shape.per_word) for i, w in enumerate(words, full))
-    return Port(
+    return TopPort(
         name,
         output,
         shape,

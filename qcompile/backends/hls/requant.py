@@ -11,14 +11,14 @@ import numpy as np
 from qcompile.backends.hls.builder import Builder, Tensor
 from qcompile.backends.hls.kernels import (
     AffineThresholds,
-    FloatRound,
+    FloatRoundKernel,
     MultiplyAddShift,
     RequantKernel,
     TableLookup,
-    Thresholds,
-    ThresholdSearch,
+    ThresholdSearchKernel,
+    ThresholdsKernel,
 )
-from qcompile.backends.hls.types import SHORT, Row, holding
+from qcompile.backends.hls.types import SHORT, RowIndex, holding
 from qcompile.hardware.parameters import in_order, searched
 from qcompile.ir import ops
 from qcompile.passes.implement import common_step
@@ -26,18 +26,18 @@ from qcompile.sim.ratio import bound
 
 
 @dataclass(frozen=True)
-class Call:
+class RequantCall:
     """`size` elements from accumulators in `source`, whose row r lies in [low[r], high[r]], to `out`."""
 
     size: int
-    row: Row
+    row: RowIndex
     source: Tensor
     out: Tensor
     low: np.ndarray
     high: np.ndarray
 
     @property
-    def ends(self) -> tuple[int, Row, Tensor, Tensor]:
+    def ends(self) -> tuple[int, RowIndex, Tensor, Tensor]:
         """What all kernels are told."""
         return self.size, self.row, self.source, self.out
 
@@ -47,7 +47,7 @@ class Call:
         return np.maximum(np.abs(self.low), np.abs(self.high)).astype(object)
 
 
-def requant(b: Builder, op: ops.Map, call: Call) -> RequantKernel:
+def requant(b: Builder, op: ops.Map, call: RequantCall) -> RequantKernel:
     return _IMPLS[type(op.impl)](b, op.impl, call)
 
 
@@ -56,7 +56,7 @@ def _results(out: Tensor, units: np.ndarray) -> np.ndarray:
     return units if out.codes is None else np.asarray(out.codes.encode(units))
 
 
-def _table(b: Builder, impl: ops.Table, call: Call) -> RequantKernel:
+def _table(b: Builder, impl: ops.Table, call: RequantCall) -> RequantKernel:
     values = b.parameters(_results(call.out, impl.values.data))
     first = b.array(np.array([impl.first], dtype=object))
     span = impl.values.data.shape[1]
@@ -67,28 +67,28 @@ def _table(b: Builder, impl: ops.Table, call: Call) -> RequantKernel:
     return TableLookup(*call.ends, span, holding(low, high * 2), first, values)
 
 
-def _thresholds(b: Builder, impl: ops.Thresholds, call: Call) -> RequantKernel:
+def _thresholds(b: Builder, impl: ops.Thresholds, call: RequantCall) -> RequantKernel:
     if impl.search:
         return _search(b, impl, call)
     count, values = impl.cuts.data.shape[1], impl.values.data
     cuts = b.parameters(impl.cuts.data)
     step = common_step(impl.cuts.data, values, call.high) if call.out.codes is None else None
     if step is None or bound(values) >= 2**31:
-        return Thresholds(*call.ends, count, cuts, b.parameters(_results(call.out, values)))
+        return ThresholdsKernel(*call.ends, count, cuts, b.parameters(_results(call.out, values)))
     reach = bound(step) * count + 1
     start = b.parameters(values[:, 0])
     return AffineThresholds(*call.ends, count, holding(-reach, reach), cuts, start, b.parameters(step))
 
 
-def _search(b: Builder, impl: ops.Thresholds, call: Call) -> RequantKernel:
+def _search(b: Builder, impl: ops.Thresholds, call: RequantCall) -> RequantKernel:
     """A table of cuts for every step, which is read once, and one of results."""
     cuts, values = searched(impl)
     tables = tuple(b.parameters(x.T, span=(int(impl.cuts.data.min()), int(impl.cuts.data.max()))) for x in cuts)
     found = b.parameters(_results(call.out, values).T)
-    return ThresholdSearch(*call.ends, len(values), values.shape[1], found, tables)
+    return ThresholdSearchKernel(*call.ends, len(values), values.shape[1], found, tables)
 
 
-def _multiply(b: Builder, impl: ops.MulAddShift, call: Call) -> RequantKernel:
+def _multiply(b: Builder, impl: ops.MulAddShift, call: RequantCall) -> RequantKernel:
     mul, add = impl.mul.data.astype(object), impl.add.data.astype(object)
     lo, hi = impl.lo.data, impl.hi.data
     reach = int((np.abs(mul) * call.extreme[:, None] + np.abs(add)).max()) + bound(lo) + bound(hi) + 1
@@ -110,7 +110,7 @@ def _most(*arrays: np.ndarray) -> int:
     return max(int(a.max()) for a in arrays)
 
 
-def _float_round(b: Builder, impl: ops.FloatRound, call: Call) -> RequantKernel:
+def _float_round(b: Builder, impl: ops.FloatRound, call: RequantCall) -> RequantKernel:
     fmt = call.out.codes
     assert fmt is not None
     mul, add = impl.mul.data.astype(object), impl.add.data.astype(object)
@@ -120,10 +120,10 @@ def _float_round(b: Builder, impl: ops.FloatRound, call: Call) -> RequantKernel:
     width = max(holding(-2 * reach - 2, 2 * reach + 2).width, fmt.width + 2, deepest.bit_length() + fmt.mantissa + 2)
     arrays = b.parameters(impl.mul.data), b.parameters(impl.add.data), b.parameters(impl.shift.data, SHORT)
     limits = [b.parameters(in_order(fmt, x.data)) for x in (impl.lo, impl.hi)]
-    return FloatRound(*call.ends, impl.even, width, fmt.exponent, fmt.mantissa, fmt.signed, *arrays, *limits)
+    return FloatRoundKernel(*call.ends, impl.even, width, fmt.exponent, fmt.mantissa, fmt.signed, *arrays, *limits)
 
 
-_IMPLS: dict[type, Callable[[Builder, Any, Call], RequantKernel]] = {
+_IMPLS: dict[type, Callable[[Builder, Any, RequantCall], RequantKernel]] = {
     ops.Table: _table,
     ops.Thresholds: _thresholds,
     ops.MulAddShift: _multiply,

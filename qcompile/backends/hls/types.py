@@ -114,7 +114,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Stream:
+class StreamType:
     of: Lanes | Token | Axis
 
     def __str__(self) -> str:
@@ -150,7 +150,7 @@ class TableRow:
     """Element -> table[inner(element)]; table: the name of a constant array."""
 
     table: str
-    inner: Row
+    inner: RowIndex
 
     def __str__(self) -> str:
         return f"qc::TableRow<{self.table}, {self.inner}>"
@@ -164,7 +164,7 @@ class CountedRow:
         return "qc::CountedRow"
 
 
-Row = AxisRow | StridedRow | TableRow | CountedRow
+RowIndex = AxisRow | StridedRow | TableRow | CountedRow
 
 
 def identity(count: int) -> AxisRow:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.assets import templates
-from qcompile.backends.pysim.plan import Call, Ref, input_call, output_steps, plan
+from qcompile.backends.pysim.plan import KernelCall, Ref, input_call, output_steps, plan
 from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Graph, ops
 from qcompile.ir.walk import maker
@@ -24,14 +24,14 @@ _INLINE = 1  # arrays with more numbers go to params.npz
 
 
 @dataclass(frozen=True)
-class InputView:
+class SimulatorInput:
     shape: str
     structural: tuple[str, ...]
     quantize: str
 
 
 @dataclass(frozen=True)
-class OutputView:
+class SimulatorOutput:
     variable: str
     steps: tuple[str, ...]
     softmax: str
@@ -41,18 +41,18 @@ class OutputView:
 
 
 @dataclass(frozen=True)
-class View:
+class SimulatorView:
     """All that the template prints; every text is final and made of our own identifiers and numbers only."""
 
     kernels: str
-    inputs: tuple[InputView, ...]
+    inputs: tuple[SimulatorInput, ...]
     entry: tuple[str, ...]
     calls: tuple[str, ...]
-    outputs: tuple[OutputView, ...]
+    outputs: tuple[SimulatorOutput, ...]
     tile: int
 
 
-class _Printer:
+class _PythonPrinter:
     """Prints arguments as Python; arrays become parameters p0, p1, ..."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class _Printer:
         variable = self.variable(name)
         return f"{variable} = _done(trace, {variable!r}, {variable})"
 
-    def call(self, c: Call) -> str:
+    def call(self, c: KernelCall) -> str:
         args = ", ".join(map(self.arg, c.args))
         return f"{self.variable(c.target)} = {c.kernel}({args})"
 
@@ -96,10 +96,10 @@ class _Printer:
 def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput, ...]) -> dict[str, bytes]:
     """sim/model.py and sim/params.npz."""
     p = plan(graph)
-    show = _Printer()
+    show = _PythonPrinter()
     entry = tuple(show.variable(name) for name, _ in p.inputs)
     in_views = tuple(
-        InputView(
+        SimulatorInput(
             show.arg(h.source_shape),
             tuple(_structural(op, show) for op in h.structural),
             _entry(*input_call(h, d), show),
@@ -111,18 +111,18 @@ def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput,
     )
     out_views = tuple(_output(graph, i, h, show) for i, h in enumerate(outputs))
     kernels = Path(kernels_module.__file__).read_text().split('"""', 2)[2].strip()
-    view = View(kernels, in_views, entry, calls, out_views, p.tile)
+    view = SimulatorView(kernels, in_views, entry, calls, out_views, p.tile)
     text = templates().get_template("pysim/model.py.j2").render(view=view)
     return {"sim/model.py": text.encode(), "sim/params.npz": _npz(show.params)}
 
 
-def _entry(kernel: str, arguments: tuple[Any, ...], show: _Printer) -> str:
+def _entry(kernel: str, arguments: tuple[Any, ...], show: _PythonPrinter) -> str:
     return f"{kernel}(x, {', '.join(map(show.arg, arguments))})"
 
 
 def variables(graph: Graph) -> dict[str, str]:
     """Value name -> variable of `run` in the emitted simulator."""
-    p, show = plan(graph), _Printer()
+    p, show = plan(graph), _PythonPrinter()
     for name, _ in p.inputs:
         show.variable(name)
     for call in p.calls:
@@ -130,7 +130,7 @@ def variables(graph: Graph) -> dict[str, str]:
     return show.names
 
 
-def _structural(op: Any, show: _Printer) -> str:
+def _structural(op: Any, show: _PythonPrinter) -> str:
     if isinstance(op, ops.Reshape):
         return f"x = reshape(x, {op.shape!r})"
     if isinstance(op, ops.Transpose):
@@ -138,17 +138,17 @@ def _structural(op: Any, show: _Printer) -> str:
     return f"x = take(x, {op.axis}, {show.arg(np.array(op.indices))})"
 
 
-def _output(graph: Graph, position: int, host: HostOutput, show: _Printer) -> OutputView:
+def _output(graph: Graph, position: int, host: HostOutput, show: _PythonPrinter) -> SimulatorOutput:
     value = graph.outputs[position]
     steps = tuple(f"y = host_step(y, {name!r}, {show.arg(a)}, {show.arg(b)})" for name, a, b in output_steps(host))
     softmax = f"y = softmax(y, {host.softmax.axis + 1}, {host.softmax.log})" if host.softmax else ""
     index = maker(graph, value, ops.ArgMax) is not None
-    return OutputView(
+    return SimulatorOutput(
         show.variable(value.name), steps, softmax, index, _encode(value.type.format, show), show.arg(host.vector_shape)
     )
 
 
-def _encode(fmt: Any, show: _Printer) -> str:
+def _encode(fmt: Any, show: _PythonPrinter) -> str:
     if isinstance(fmt, FixedPoint):
         return "_integers(u)"
     if isinstance(fmt, Bipolar):

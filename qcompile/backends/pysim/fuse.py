@@ -6,14 +6,14 @@ import dataclasses
 from collections import Counter
 from typing import Any
 
-from qcompile.backends.pysim.plan import Call, Plan, Ref, ends, names
+from qcompile.backends.pysim.plan import KernelCall, Ref, SimulatorPlan, ends, names
 from qcompile.sim.compiled import FUNCTIONS
 
 _CONVOLUTIONS = ("conv", "depthwise")
 _HEADS = (*_CONVOLUTIONS, "combine", *FUNCTIONS)
 
 
-def fused(p: Plan) -> Plan:
+def fused(p: SimulatorPlan) -> SimulatorPlan:
     """The plan with calls of `chain` (see `sim.compiled.bound`), and without what those take in."""
     readers = Counter(name for call in p.calls for name in names(call.args)) + Counter(p.outputs)
     calls = {call.target: call for call in p.calls}
@@ -23,7 +23,7 @@ def fused(p: Plan) -> Plan:
         for call in p.calls
         if call.kernel in FUNCTIONS and isinstance(call.args[0], Ref) and readers[call.args[0].name] == 1
     }
-    out: list[Call] = []
+    out: list[KernelCall] = []
     for call in p.calls:
         first = names(call.args[:1])
         if call.target in borders or (call.kernel in FUNCTIONS and first and _heads(first[0], behind, calls, call)):
@@ -32,12 +32,14 @@ def fused(p: Plan) -> Plan:
     return dataclasses.replace(p, calls=tuple(out), done=ends(out, p.outputs))
 
 
-def _heads(source: str, behind: dict[str, Call], calls: dict[str, Call], call: Call) -> bool:
+def _heads(source: str, behind: dict[str, KernelCall], calls: dict[str, KernelCall], call: KernelCall) -> bool:
     """Whether what makes the source does this call too."""
     return behind.get(source) is call and source in calls and calls[source].kernel in _HEADS
 
 
-def _chain(head: Call, behind: dict[str, Call], borders: dict[str, Any], calls: dict[str, Call]) -> Call:
+def _chain(
+    head: KernelCall, behind: dict[str, KernelCall], borders: dict[str, Any], calls: dict[str, KernelCall]
+) -> KernelCall:
     """The call with all functions behind it, each the only reader of what is in front of it."""
     source, border, last = head.args[0], None, head
     if isinstance(source, Ref) and source.name in borders and head.kernel in _CONVOLUTIONS:
@@ -46,10 +48,10 @@ def _chain(head: Call, behind: dict[str, Call], borders: dict[str, Any], calls: 
     while (follower := behind.get(last.target)) is not None:
         last = follower
         steps.append((last.kernel, last.args[1:]))
-    return Call(last.target, "chain", (source, border, steps))
+    return KernelCall(last.target, "chain", (source, border, steps))
 
 
-def _borders(calls: dict[str, Call], readers: Counter[str]) -> dict[str, Any]:
+def _borders(calls: dict[str, KernelCall], readers: Counter[str]) -> dict[str, Any]:
     """(before, after, fill) along the axes of the windows, of all borders that nothing but convolutions reads."""
     taken = {}
     for name, call in calls.items():
@@ -61,7 +63,7 @@ def _borders(calls: dict[str, Call], readers: Counter[str]) -> dict[str, Any]:
     return taken
 
 
-def _sides(call: Call, rank: int) -> tuple[Any, ...] | None:
+def _sides(call: KernelCall, rank: int) -> tuple[Any, ...] | None:
     """(before, after, fill) of a border of one number around the last `rank` axes; None where it is another."""
     _, before, after, interior, fill, _ = call.args
     plain = isinstance(fill, float) and not any(interior) and min((*before, *after)) >= 0

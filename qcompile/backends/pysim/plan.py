@@ -35,7 +35,7 @@ class Ref:
 
 
 @dataclass(frozen=True)
-class Call:
+class KernelCall:
     """target = kernels.kernel(*args); args are Refs, numbers, texts, arrays, or lists of them."""
 
     target: str
@@ -44,14 +44,14 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SimulatorPlan:
     """inputs: (units name, dtype) per port; outputs: value names; tile: vectors that are run at once.
 
     done: for every call the names that nothing needs after it.
     """
 
     inputs: tuple[tuple[str, str], ...]
-    calls: tuple[Call, ...]
+    calls: tuple[KernelCall, ...]
     outputs: tuple[str, ...]
     tile: int
     done: tuple[tuple[str, ...], ...]
@@ -80,7 +80,7 @@ def _array(x: np.ndarray, dtype: str) -> Any:
     return x.astype(_DTYPES[dtype])
 
 
-Rule = Callable[["Planner", Node], Call]
+Rule = Callable[["PlanBuilder", Node], KernelCall]
 RULES: dict[type, Rule] = {}
 
 
@@ -92,14 +92,14 @@ def _rule(*types: type) -> Callable[[Rule], Rule]:
     return register
 
 
-class Planner:
+class PlanBuilder:
     """Holds what the rules look up: ranges and constants."""
 
     def __init__(self, graph: Graph) -> None:
         self.ranges = ranges(graph)
         self.constants = {name: n.op.units.data for name, n in graph.constants.items()}
         self.shapes = {v.name: v.type.shape for v in (*graph.inputs, *(n.output for n in graph.nodes))}
-        self.extra: list[Call] = []
+        self.extra: list[KernelCall] = []
 
     def arg(self, name: str, dtype: str) -> Any:
         """A constant as an array with a batch axis, anything else as a reference."""
@@ -114,23 +114,23 @@ class Planner:
         return storage(self.ranges[node.output.name])
 
 
-def plan(graph: Graph) -> Plan:
-    planner = Planner(graph)
-    calls: list[Call] = []
+def plan(graph: Graph) -> SimulatorPlan:
+    planner = PlanBuilder(graph)
+    calls: list[KernelCall] = []
     for node in graph.computed:
         call = RULES[type(node.op)](planner, node)
         calls += [*planner.extra, call]
         planner.extra.clear()
     for value in graph.outputs:
         if value.name in planner.constants:
-            calls.append(Call(value.name, "constant", (planner.constants[value.name][None],)))
+            calls.append(KernelCall(value.name, "constant", (planner.constants[value.name][None],)))
     inputs = tuple((v.name, storage(planner.ranges[v.name])) for v in graph.inputs)
     tile = _tile(graph.computed, [v.type.size for v in graph.inputs])
     outputs = tuple(v.name for v in graph.outputs)
-    return Plan(inputs, tuple(calls), outputs, tile, ends(calls, outputs))
+    return SimulatorPlan(inputs, tuple(calls), outputs, tile, ends(calls, outputs))
 
 
-def ends(calls: list[Call], outputs: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+def ends(calls: list[KernelCall], outputs: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """For every call the names that nothing needs after it."""
     last = {name: i for i, call in enumerate(calls) for name in names(call.args)}
     out: list[list[str]] = [[] for _ in calls]
@@ -163,23 +163,25 @@ def _columns(node: Node) -> int:
 
 
 @_rule(ops.MatMul)
-def _matmul(p: Planner, node: Node) -> Call:
+def _matmul(p: PlanBuilder, node: Node) -> KernelCall:
     """dtype by the sum of the magnitudes of all addends, so that every order of summation is exact."""
     a, b = node.inputs
     magnitude = [p.ranges[v.name].magnitude for v in (a, b)]
     full = [np.broadcast_to(m, v.type.shape) for m, v in zip(magnitude, (a, b), strict=True)]
     if node.op.drop:
         dtype = _product_type(bound(full[0]) * bound(full[1]) * a.type.shape[-1])
-        return Call(
+        return KernelCall(
             node.output.name, "matmul_truncated", (p.arg(a.name, dtype), p.arg(b.name, dtype), node.op.drop, dtype)
         )
     limit = _addends(full[0], full[1])
     dtype = dtype_for(limit)
     if dtype in ("f4", "f8"):
-        return Call(node.output.name, "matmul", (p.arg(a.name, dtype), p.arg(b.name, dtype), dtype))
+        return KernelCall(node.output.name, "matmul", (p.arg(a.name, dtype), p.arg(b.name, dtype), dtype))
     inner = a.type.shape[-1]
     bits = 52 - (inner * bound(full[1])).bit_length()
-    return Call(node.output.name, "matmul_wide", (p.arg(a.name, "O"), p.arg(b.name, "O"), bits, dtype, p.own(node)))
+    return KernelCall(
+        node.output.name, "matmul_wide", (p.arg(a.name, "O"), p.arg(b.name, "O"), bits, dtype, p.own(node))
+    )
 
 
 def _product_type(limit: int) -> str:
@@ -191,15 +193,15 @@ def _addends(a: np.ndarray, b: np.ndarray) -> int:
 
 
 @_rule(ops.Mul)
-def _mul(p: Planner, node: Node) -> Call:
+def _mul(p: PlanBuilder, node: Node) -> KernelCall:
     dtype = p.own(node)
     a, b = node.inputs
     rank = len(node.output.type.shape)
     args = [_lift(p, v.name, len(v.type.shape), rank, dtype) for v in (a, b)]
-    return Call(node.output.name, "multiply", (*args, dtype))
+    return KernelCall(node.output.name, "multiply", (*args, dtype))
 
 
-def _lift(p: Planner, name: str, rank: int, target: int, dtype: str) -> Any:
+def _lift(p: PlanBuilder, name: str, rank: int, target: int, dtype: str) -> Any:
     """An argument with axes of size 1 behind the batch axis, so that it broadcasts against a tensor of rank
     `target`.
     """
@@ -208,43 +210,45 @@ def _lift(p: Planner, name: str, rank: int, target: int, dtype: str) -> Any:
     if rank == target:
         return Ref(name)
     lifted = f"{name}^{target}"
-    p.extra.append(Call(lifted, "reshape", (Ref(name), (1,) * (target - rank) + p.shapes[name])))
+    p.extra.append(KernelCall(lifted, "reshape", (Ref(name), (1,) * (target - rank) + p.shapes[name])))
     return Ref(lifted)
 
 
 @_rule(ops.Reshape)
-def _reshape(p: Planner, node: Node) -> Call:
-    return Call(node.output.name, "reshape", (p.source(node), node.op.shape))
+def _reshape(p: PlanBuilder, node: Node) -> KernelCall:
+    return KernelCall(node.output.name, "reshape", (p.source(node), node.op.shape))
 
 
 @_rule(ops.Transpose)
-def _transpose(p: Planner, node: Node) -> Call:
-    return Call(node.output.name, "transpose", (p.source(node), node.op.perm))
+def _transpose(p: PlanBuilder, node: Node) -> KernelCall:
+    return KernelCall(node.output.name, "transpose", (p.source(node), node.op.perm))
 
 
 @_rule(ops.Take)
-def _take(p: Planner, node: Node) -> Call:
-    return Call(node.output.name, "take", (p.source(node), node.op.axis, np.array(node.op.indices)))
+def _take(p: PlanBuilder, node: Node) -> KernelCall:
+    return KernelCall(node.output.name, "take", (p.source(node), node.op.axis, np.array(node.op.indices)))
 
 
 @_rule(ops.Concat)
-def _concat(p: Planner, node: Node) -> Call:
+def _concat(p: PlanBuilder, node: Node) -> KernelCall:
     dtype = p.own(node)
     parts = [p.arg(v.name, dtype) for v in node.inputs]
-    return Call(node.output.name, "concat", (parts, node.op.axis, dtype))
+    return KernelCall(node.output.name, "concat", (parts, node.op.axis, dtype))
 
 
 @_rule(ops.ReduceMax)
-def _reduce_max(p: Planner, node: Node) -> Call:
-    return Call(node.output.name, "reduce_max", (p.source(node), _shifted(node.op.axes), node.output.type.shape))
+def _reduce_max(p: PlanBuilder, node: Node) -> KernelCall:
+    return KernelCall(node.output.name, "reduce_max", (p.source(node), _shifted(node.op.axes), node.output.type.shape))
 
 
 @_rule(ops.ReduceSum)
-def _reduce_sum(p: Planner, node: Node) -> Call:
+def _reduce_sum(p: PlanBuilder, node: Node) -> KernelCall:
     """dtype by the sum of all magnitudes, so that every order of summation is exact."""
     shape = node.inputs[0].type.shape
     dtype = dtype_for(math.prod(shape[a] for a in node.op.axes) * _magnitude(p.ranges[node.inputs[0].name]))
-    return Call(node.output.name, "reduce_sum", (p.source(node), _shifted(node.op.axes), node.output.type.shape, dtype))
+    return KernelCall(
+        node.output.name, "reduce_sum", (p.source(node), _shifted(node.op.axes), node.output.type.shape, dtype)
+    )
 
 
 def _shifted(axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -256,31 +260,31 @@ def _magnitude(r: Range) -> int:
 
 
 @_rule(ops.Pad)
-def _pad(p: Planner, node: Node) -> Call:
+def _pad(p: PlanBuilder, node: Node) -> KernelCall:
     op: ops.Pad = node.op
     assert op.value is not None
     dtype = p.own(node)
     fill = _array(integers(op.value.values, op.value.shape), dtype)
-    return Call(
+    return KernelCall(
         node.output.name, "border", (p.source(node), (0, *op.before), (0, *op.after), (0, *op.interior), fill, dtype)
     )
 
 
 @_rule(ops.SumPool)
-def _sum_pool(p: Planner, node: Node) -> Call:
+def _sum_pool(p: PlanBuilder, node: Node) -> KernelCall:
     op: ops.SumPool = node.op
     dtype = dtype_for(node.terms * _magnitude(p.ranges[node.inputs[0].name]))
-    return Call(node.output.name, "sum_pool", (p.source(node), op.kernel, op.strides, op.dilations, dtype))
+    return KernelCall(node.output.name, "sum_pool", (p.source(node), op.kernel, op.strides, op.dilations, dtype))
 
 
 @_rule(ops.MaxPool)
-def _max_pool(p: Planner, node: Node) -> Call:
+def _max_pool(p: PlanBuilder, node: Node) -> KernelCall:
     op: ops.MaxPool = node.op
-    return Call(node.output.name, "max_pool", (p.source(node), op.kernel, op.strides, op.dilations))
+    return KernelCall(node.output.name, "max_pool", (p.source(node), op.kernel, op.strides, op.dilations))
 
 
 @_rule(ops.Conv)
-def _conv(p: Planner, node: Node) -> Call:
+def _conv(p: PlanBuilder, node: Node) -> KernelCall:
     """dtype by the sum of the magnitudes of all addends; where float32 is too short for it, parts of the input channels
     in float32.
     """
@@ -295,24 +299,24 @@ def _conv(p: Planner, node: Node) -> Call:
     if op.drop:
         dtype = _product_type(int(addends.sum(axis=-1).max()))
         rows = weight.astype(_DTYPES[dtype]).reshape(op.groups, outs // op.groups, -1)
-        return Call(node.output.name, "conv_truncated", (p.source(node), rows, *window, op.drop, dtype))
+        return KernelCall(node.output.name, "conv_truncated", (p.source(node), rows, *window, op.drop, dtype))
     dtype = dtype_for(int(addends.sum(axis=-1).max()))
     if dtype not in ("f4", "f8"):
         rows = weight.reshape(op.groups, outs // op.groups, -1)
         bits = 52 - (rows.shape[-1] * int(reach.max())).bit_length()
-        return Call(node.output.name, "conv_wide", (p.source(node), rows, *window, bits, dtype, p.own(node)))
+        return KernelCall(node.output.name, "conv_wide", (p.source(node), rows, *window, bits, dtype, p.own(node)))
     if depth == 1 and outs < _FEW_OUTPUTS * op.groups:
         columns = weight.reshape(op.groups, outs // op.groups, -1)
         ones = (1,) * len(kernel)
         places = [
             columns[..., k].astype(_DTYPES[dtype]).reshape(*columns.shape[:2], *ones) for k in range(columns.shape[-1])
         ]
-        return Call(node.output.name, "depthwise", (p.source(node), places, *window, dtype))
+        return KernelCall(node.output.name, "depthwise", (p.source(node), places, *window, dtype))
     parts = _parts(addends.max(axis=(0, 1))) if dtype == "f8" else [(0, depth)]
     kind = "f4" if dtype == "f4" or len(parts) > 1 else "f8"
     weights = weight.reshape(op.groups, outs // op.groups, depth, -1)
     pieces = [(a, weights[:, :, a:b].reshape(*weights.shape[:2], -1).astype(_DTYPES[kind])) for a, b in parts]
-    return Call(node.output.name, "conv", (p.source(node), pieces, *window, dtype))
+    return KernelCall(node.output.name, "conv", (p.source(node), pieces, *window, dtype))
 
 
 def _channel_reach(r: Range, shape: tuple[int, ...]) -> np.ndarray:
@@ -341,25 +345,25 @@ def _parts(by_channel: np.ndarray) -> list[tuple[int, int]]:
 
 
 @_rule(ops.ArgMax)
-def _arg_max(p: Planner, node: Node) -> Call:
-    return Call(node.output.name, "arg_max", (p.source(node), node.op.axis, node.op.keepdims, node.op.last))
+def _arg_max(p: PlanBuilder, node: Node) -> KernelCall:
+    return KernelCall(node.output.name, "arg_max", (p.source(node), node.op.axis, node.op.keepdims, node.op.last))
 
 
 @_rule(ops.IntSoftmax)
-def _softmax(p: Planner, node: Node) -> Call:
+def _softmax(p: PlanBuilder, node: Node) -> KernelCall:
     op = node.op
-    return Call(node.output.name, "int_softmax", (p.source(node), op.mul, op.shift, op.table.data, op.frac))
+    return KernelCall(node.output.name, "int_softmax", (p.source(node), op.mul, op.shift, op.table.data, op.frac))
 
 
 @_rule(ops.Map)
-def _map(p: Planner, node: Node) -> Call:
+def _map(p: PlanBuilder, node: Node) -> KernelCall:
     op: ops.Map = node.op
     low, high = row_ranges(node, [p.ranges[v.name] for v in node.inputs])
     source, dtype = _accumulated(p, node, low, high)
     return _IMPLS[type(op.impl)](p, node, source, dtype, low, high)
 
 
-def _accumulated(p: Planner, node: Node, low: np.ndarray, high: np.ndarray) -> tuple[Any, str]:
+def _accumulated(p: PlanBuilder, node: Node, low: np.ndarray, high: np.ndarray) -> tuple[Any, str]:
     """A = sum of coefficient * accumulator, and its dtype."""
     op: ops.Map = node.op
     if len(node.inputs) == 1 and np.all(op.coeffs.data == 1):
@@ -373,7 +377,7 @@ def _accumulated(p: Planner, node: Node, low: np.ndarray, high: np.ndarray) -> t
     terms = [_lift(p, v.name, len(v.type.shape), rank, dtype) for v in node.inputs]
     coeffs = [_array(c[index], dtype) for c in op.coeffs.data]
     name = node.output.name + "^sum"
-    p.extra.append(Call(name, "combine", (terms, coeffs, dtype)))
+    p.extra.append(KernelCall(name, "combine", (terms, coeffs, dtype)))
     return Ref(name), dtype
 
 
@@ -381,15 +385,15 @@ def _rows(op: ops.Map, rows: int) -> Any:
     return None if rows == 1 else op.index.data
 
 
-def _table(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> Call:
+def _table(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> KernelCall:
     op: ops.Map = node.op
     impl = op.impl
     assert isinstance(impl, ops.Table)
     values = _array(impl.values.data, p.own(node)) if impl.values.data.size > 1 else impl.values.data.astype(np.float32)
-    return Call(node.output.name, "lookup", (source, _rows(op, impl.values.data.shape[0]), impl.first, values))
+    return KernelCall(node.output.name, "lookup", (source, _rows(op, impl.values.data.shape[0]), impl.first, values))
 
 
-def _thresholds(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> Call:
+def _thresholds(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> KernelCall:
     op: ops.Map = node.op
     impl = op.impl
     assert isinstance(impl, ops.Thresholds)
@@ -398,13 +402,17 @@ def _thresholds(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray
     step = common_step(cuts, values, high)
     if step is None or cuts.shape[1] > FEW_CUTS or own == "O":
         rows = np.zeros((), dtype=np.int64) if cuts.shape[0] == 1 else index
-        return Call(node.output.name, "search_thresholds", (source, rows, np.asarray(cuts), np.asarray(values), own))
+        return KernelCall(
+            node.output.name, "search_thresholds", (source, rows, np.asarray(cuts), np.asarray(values), own)
+        )
     columns = [_array(cuts[index, k], dtype) for k in range(cuts.shape[1])]
     steps = None if np.all(step == 1) else _array(step[index], own)
-    return Call(node.output.name, "count_thresholds", (source, columns, _array(values[index, 0], own), steps, own))
+    return KernelCall(
+        node.output.name, "count_thresholds", (source, columns, _array(values[index, 0], own), steps, own)
+    )
 
 
-def _multiply(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> Call:
+def _multiply(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> KernelCall:
     op: ops.Map = node.op
     impl = op.impl
     assert isinstance(impl, ops.MulAddShift)
@@ -426,10 +434,10 @@ def _multiply(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, 
     columns = [[_array(a[index, s], kind) for s in range(mul.shape[1])] for a in (mul, add, shift, tie)]
     breaks = [_array(impl.breaks.data[index, s], kind) for s in range(impl.breaks.data.shape[1])]
     lo, hi = (_array(a.data[index], kind) for a in (impl.lo, impl.hi))
-    return Call(node.output.name, "mul_add_shift", (source, breaks, *columns, lo, hi, split, p.own(node)))
+    return KernelCall(node.output.name, "mul_add_shift", (source, breaks, *columns, lo, hi, split, p.own(node)))
 
 
-def _float_round(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> Call:
+def _float_round(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> KernelCall:
     op: ops.Map = node.op
     impl, index = op.impl, op.index.data
     assert isinstance(impl, ops.FloatRound)
@@ -443,7 +451,7 @@ def _float_round(p: Planner, node: Node, source: Any, dtype: str, low: np.ndarra
         if impl.even or 2 * limit < 2**53:
             columns = [_array(x[index], "f8") for x in (mul * factor, add * factor + half)]
             lo, hi = (_array(x.data[index], "f8") for x in (impl.lo, impl.hi))
-            return Call(node.output.name, "float_round", (source, *columns, impl.mantissa, lo, hi, p.own(node)))
+            return KernelCall(node.output.name, "float_round", (source, *columns, impl.mantissa, lo, hi, p.own(node)))
     # Wider than float64: the same function as thresholds, which a search finds fast.
     same = dataclasses.replace(op, impl=thresholds(op, low, high))
     return _thresholds(p, dataclasses.replace(node, op=same), source, dtype, low, high)
@@ -456,8 +464,8 @@ def _exact_floats(mul: np.ndarray, add: np.ndarray, shift: np.ndarray, tie: np.n
 
 
 def _scale_round(
-    p: Planner, node: Node, source: Any, dtype: str, impl: ops.MulAddShift, low: np.ndarray, high: np.ndarray
-) -> Call:
+    p: PlanBuilder, node: Node, source: Any, dtype: str, impl: ops.MulAddShift, low: np.ndarray, high: np.ndarray
+) -> KernelCall:
     index = node.op.index.data
     even = bool(np.any(impl.tie.data > 0))
     factor = 2.0 ** -impl.shift.data.astype(np.float64)
@@ -475,12 +483,12 @@ def _scale_round(
     if segments > 1:
         lo, hi = (_array(a.data[index], dtype) for a in (impl.lo, impl.hi))
         breaks = [_array(impl.breaks.data[index, s], dtype) for s in range(segments - 1)]
-        return Call(
+        return KernelCall(
             node.output.name, "scale_round_segments", (source, breaks, *columns, rounding, lo, hi, dtype, p.own(node))
         )
     lo, hi = _clamps(impl, low, high, index, dtype)
     factors = None if np.all(scale == 1) else columns[0][0]
-    return Call(
+    return KernelCall(
         node.output.name,
         "scale_round",
         (source, factors, None if np.all(offset == 0) else columns[1][0], rounding, lo, hi, dtype, p.own(node)),
@@ -519,7 +527,7 @@ def _split(extreme: np.ndarray, mul: np.ndarray, add: np.ndarray, fine: int) -> 
     return k if k > 0 and low_fits and high_fits and bits <= 61 else None
 
 
-_IMPLS: dict[type, Callable[..., Call]] = {
+_IMPLS: dict[type, Callable[..., KernelCall]] = {
     ops.Table: _table,
     ops.Thresholds: _thresholds,
     ops.MulAddShift: _multiply,

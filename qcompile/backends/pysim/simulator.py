@@ -10,7 +10,7 @@ import numpy as np
 
 from qcompile.arrays import NUMBERS, Header
 from qcompile.backends.pysim.fuse import fused
-from qcompile.backends.pysim.plan import Call, Plan, Ref, input_call, names, output_steps, plan
+from qcompile.backends.pysim.plan import KernelCall, Ref, SimulatorPlan, input_call, names, output_steps, plan
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, ops
 from qcompile.ir.walk import maker
@@ -30,7 +30,7 @@ class Simulator:
 
     def __init__(self, graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput, ...]) -> None:
         self.graph, self.host_inputs, self.host_outputs = graph, inputs, outputs
-        self.plan: Plan = plan(graph)
+        self.plan: SimulatorPlan = plan(graph)
         self._entries = [input_call(h, d) for h, (_, d) in zip(inputs, self.plan.inputs, strict=True)]
         self._steps = [output_steps(h) for h in outputs]
         self._compiled: _Compiled | None = None
@@ -162,7 +162,7 @@ class Simulator:
 class _Compiled:
     """The plan with compiled kernels where there are some."""
 
-    def __init__(self, p: Plan, library: compiled.Library) -> None:
+    def __init__(self, p: SimulatorPlan, library: compiled.Library) -> None:
         self.plan = fused(p)
         self.bound = [_bound(library, call) for call in self.plan.calls]
 
@@ -176,7 +176,7 @@ class _Compiled:
                 del values[name]
 
 
-def _bound(library: compiled.Library, call: Call) -> compiled.Bound | None:
+def _bound(library: compiled.Library, call: KernelCall) -> compiled.Bound | None:
     """The compiled kernel of a call, None where numpy's is the only one."""
     found = None if names(call.args[1:]) else compiled.bound(library, call.kernel, call.args[1:])
     return found or (compiled.unbound(call.args[1:]) if call.kernel == "chain" else None)

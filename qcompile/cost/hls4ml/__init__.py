@@ -10,9 +10,9 @@ from __future__ import annotations
 import difflib
 
 from qcompile.cost.devices import Device
-from qcompile.cost.hls4ml.graph import Settings, layers_of
-from qcompile.cost.hls4ml.layers import Layer
-from qcompile.cost.hls4ml.network import STAGES, Target, design
+from qcompile.cost.hls4ml.graph import Hls4mlSettings, layers_of
+from qcompile.cost.hls4ml.layers import Hls4mlLayer
+from qcompile.cost.hls4ml.network import STAGES, Hls4mlTarget, design
 from qcompile.cost.resources import Estimate
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph
@@ -20,7 +20,7 @@ from qcompile.ir import Graph
 STRATEGIES = ("latency", "resource")
 IO_TYPES = ("io_parallel", "io_stream")
 
-__all__ = ["IO_TYPES", "STAGES", "STRATEGIES", "Layer", "Target", "estimate", "estimate_layers"]
+__all__ = ["IO_TYPES", "STAGES", "STRATEGIES", "Hls4mlLayer", "Hls4mlTarget", "estimate", "estimate_layers"]
 
 
 def estimate(
@@ -36,18 +36,18 @@ def estimate(
     hls4ml's own.
     """
     strategy, io_type = _one_of("strategy", strategy.lower(), STRATEGIES), _one_of("io type", io_type.lower(), IO_TYPES)
-    target = Target(device, clock_ns, _one_of("stage", stage.lower(), STAGES))
+    target = Hls4mlTarget(device, clock_ns, _one_of("stage", stage.lower(), STAGES))
     if reuse_factor < 1 or reuse_factor != int(reuse_factor):
         raise QCompileError(
             f"the reuse factor must be a whole number of at least 1, not {reuse_factor}", hint="1 is fully parallel"
         )
     if not clock_ns > 0:
         raise QCompileError(f"the clock period must be positive, not {clock_ns} ns")
-    layers, notes = layers_of(graph, Settings(strategy, int(reuse_factor), io_type == "io_stream"))
+    layers, notes = layers_of(graph, Hls4mlSettings(strategy, int(reuse_factor), io_type == "io_stream"))
     return estimate_layers(layers, target, notes)
 
 
-def estimate_layers(layers: tuple[Layer, ...], target: Target, notes: tuple[str, ...] = ()) -> Estimate:
+def estimate_layers(layers: tuple[Hls4mlLayer, ...], target: Hls4mlTarget, notes: tuple[str, ...] = ()) -> Estimate:
     """Of layers that are described already."""
     costs, total, best = design(layers, target)
     chosen = tuple(

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from qcompile.cost.devices import DspKind
-from qcompile.cost.hls4ml.layers import Layer
+from qcompile.cost.hls4ml.layers import Hls4mlLayer
 
 Terms = dict[str, float]
 
@@ -25,7 +25,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Fabric:
+class HlsTool:
     """What the rules must know of the device and clock. slow: 7-series, or a period under 4 ns, where HLS pipelines
     additions.
     """
@@ -39,23 +39,23 @@ def power(number: int) -> int:
     return 1 << max(0, number - 1).bit_length()
 
 
-def shared(layer: Layer) -> bool:
+def shared(layer: Hls4mlLayer) -> bool:
     """Whether multipliers are shared by the loop of the resource strategy; with reuse factor 1 it unrolls like the
     latency strategy.
     """
     return layer.strategy == "resource" and layer.factor > 1
 
 
-def dot_group(layer: Layer) -> str:
+def dot_group(layer: Hls4mlLayer) -> str:
     return "resource" if shared(layer) else "latency"
 
 
-def window_lut(layer: Layer) -> Terms:
+def window_lut(layer: Hls4mlLayer) -> Terms:
     """Line buffers and the shifting window of a stream: every number of the window can move."""
     return {"window": layer.n_in * layer.x} if layer.stream and layer.kernel != (1, 1) else {}
 
 
-def steps(layer: Layer) -> float:
+def steps(layer: Hls4mlLayer) -> float:
     """Accumulators that one multiplier of the resource loop serves in turn (the templates' outscale)."""
     return layer.factor / layer.n_in
 
@@ -64,7 +64,7 @@ WIDE = 256
 """A convolution's window of more words is not read through multiplexers in the reports."""
 
 
-def resource_lut(layer: Layer) -> Terms:
+def resource_lut(layer: Hls4mlLayer) -> Terms:
     """nnet_dense_resource.h: multiplexers in front of the multipliers, or in front of and behind the accumulators."""
     terms: Terms = {
         "index" if steps(layer) > 1 else "base": 1,
@@ -85,7 +85,7 @@ def resource_lut(layer: Layer) -> Terms:
     return terms | window_lut(layer)
 
 
-def resource_ff(layer: Layer) -> Terms:
+def resource_ff(layer: Hls4mlLayer) -> Terms:
     # Streams gather a vector before they start; the vector is then copied on.
     stream = {"gather": layer.n_in * layer.x} if layer.stream else {}
     terms: Terms = {
@@ -97,7 +97,7 @@ def resource_ff(layer: Layer) -> Terms:
     return terms | stream
 
 
-def latency_lut(layer: Layer) -> Terms:
+def latency_lut(layer: Hls4mlLayer) -> Terms:
     """One multiplier and one addition per weight that is not zero; simple weights are additions of shifted inputs."""
     some = layer.copies
     terms = {
@@ -113,7 +113,7 @@ def latency_lut(layer: Layer) -> Terms:
     return terms | window_lut(layer)
 
 
-def latency_ff(layer: Layer) -> Terms:
+def latency_ff(layer: Hls4mlLayer) -> Terms:
     return {
         "out": layer.copies * layer.n_out * layer.acc,
         "sum": layer.copies * layer.weights.nonzero * layer.acc,
@@ -121,11 +121,11 @@ def latency_ff(layer: Layer) -> Terms:
     }
 
 
-def dot_lut(layer: Layer) -> Terms:
+def dot_lut(layer: Hls4mlLayer) -> Terms:
     return resource_lut(layer) if shared(layer) else latency_lut(layer)
 
 
-def dot_ff(layer: Layer) -> Terms:
+def dot_ff(layer: Hls4mlLayer) -> Terms:
     return resource_ff(layer) if shared(layer) else latency_ff(layer)
 
 
@@ -146,13 +146,13 @@ def blocks(kind: DspKind, a: int, b: int) -> int:
     )
 
 
-def limit(layer: Layer) -> int:
+def limit(layer: Hls4mlLayer) -> int:
     """Multipliers that hls4ml allows: its CONFIG_T::multiplier_limit, which counts zeros out."""
     zeros = layer.products - layer.weights.nonzero
     return max(1, math.ceil(layer.products / layer.factor) - int(zeros // layer.factor))
 
 
-def dot_dsp(layer: Layer, fabric: Fabric) -> float:
+def dot_dsp(layer: Hls4mlLayer, fabric: HlsTool) -> float:
     if not uses_dsp(layer.x, layer.w):
         return 0
     if shared(layer):
@@ -171,7 +171,7 @@ ROM_BITS = 1024
 """A table with fewer bits becomes LUTs."""
 
 
-def dot_bram(layer: Layer) -> int:
+def dot_bram(layer: Hls4mlLayer) -> int:
     """nnet_dense_resource.h reshapes the weights into one memory with a word for all multipliers: 36 bits to a
     block.
     """
@@ -183,7 +183,7 @@ def dot_bram(layer: Layer) -> int:
     return math.ceil(width / 36) * math.ceil(depth / 512) if width > 18 or depth <= 512 else math.ceil(depth / 1024)
 
 
-def latency_interval(layer: Layer) -> int:
+def latency_interval(layer: Hls4mlLayer) -> int:
     """Cycles between two dot products of the latency strategy: as long as the multipliers that are left need, at most
     the reuse factor.
     """
@@ -195,7 +195,7 @@ def latency_interval(layer: Layer) -> int:
     return min(layer.factor, turns + 3 if turns > 1 else 2)
 
 
-def dot_timing(layer: Layer, fabric: Fabric) -> Timing:
+def dot_timing(layer: Hls4mlLayer, fabric: HlsTool) -> Timing:
     if shared(layer):
         # The loop takes `factor` turns; reports give factor + 1 to factor + 2 with the product's register.
         one = every = layer.factor + 2
@@ -227,11 +227,11 @@ one turn.
 """
 
 
-def line_bram(layer: Layer) -> int:
+def line_bram(layer: Hls4mlLayer) -> int:
     """A line that is kept lies in shift registers up to 64 places, in a block RAM per channel beyond."""
     lines = layer.kernel[0] - 1
     return lines * layer.channels if layer.stream and lines and layer.row > 64 else 0
 
 
-def dot_memory(layer: Layer) -> int:
+def dot_memory(layer: Hls4mlLayer) -> int:
     return dot_bram(layer) + line_bram(layer)

@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.cost.hls4ml.layers import NARROW, Constants, Layer, constants, outlier, usual_bound, usual_constants
+from qcompile.cost.hls4ml.layers import (
+    NARROW,
+    Hls4mlLayer,
+    WeightCounts,
+    constants,
+    outlier,
+    usual_bound,
+    usual_constants,
+)
 from qcompile.errors import QCompileError
 from qcompile.formats import FixedPoint, Format
 from qcompile.ir import ONE, Graph, Node, Param, Value, ops
@@ -38,7 +46,7 @@ TRAINED = 0.45
 
 
 @dataclass(frozen=True)
-class Settings:
+class Hls4mlSettings:
     strategy: str
     reuse: int
     stream: bool
@@ -59,10 +67,10 @@ class Walk:
     """State of the walk: constants, tensors by name, layers so far, and which layer made a tensor."""
 
     graph: Graph
-    settings: Settings
+    settings: Hls4mlSettings
     known: dict[str, Node] = field(default_factory=dict)
     carried: dict[str, Carried] = field(default_factory=dict)
-    layers: list[Layer] = field(default_factory=list)
+    layers: list[Hls4mlLayer] = field(default_factory=list)
     maker: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -107,7 +115,7 @@ class Walk:
             reuse=self.settings.reuse,
             stream=self.settings.stream,
         )
-        self.layers.append(Layer(**(values | more)))
+        self.layers.append(Hls4mlLayer(**(values | more)))
         self.set(node, after, len(self.layers) - 1)
 
     def set(self, node: Node, after: Carried, maker: int | None = None) -> None:
@@ -123,7 +131,7 @@ class Walk:
         self.carried[value.name] = shaped(value, self.carried[value.name].bits)
         return self.carried[value.name]
 
-    def made_by(self, node: Node) -> Layer | None:
+    def made_by(self, node: Node) -> Hls4mlLayer | None:
         """The layer whose result the node's data input is, untouched by any quantizer since."""
         place = self.maker.get(self.data(node)[0].name)
         return None if place is None else self.layers[place]
@@ -137,7 +145,7 @@ def refuse(node: Node, why: str, hint: str = "hls4ml would need a custom layer")
     return QCompileError(why, str(node.origin), hint)
 
 
-def layers_of(graph: Graph, settings: Settings) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+def layers_of(graph: Graph, settings: Hls4mlSettings) -> tuple[tuple[Hls4mlLayer, ...], tuple[str, ...]]:
     """Layers in order, and notes on what was assumed."""
     walk = Walk(graph, settings)
     for value in graph.inputs:
@@ -189,7 +197,7 @@ def weight_of(walk: Walk, node: Node) -> tuple[np.ndarray, int, int, Value]:
     return units, fmt.width, fmt.frac if isinstance(fmt, FixedPoint) else fmt.width - 1, value
 
 
-def weighed(walk: Walk, node: Node, fan: tuple[int, int], count: int) -> tuple[Constants, int, Value]:
+def weighed(walk: Walk, node: Node, fan: tuple[int, int], count: int) -> tuple[WeightCounts, int, Value]:
     units, bits, frac, value = weight_of(walk, node)
     found = constants(units) if units.dtype != object else constants(np.sign(units.astype(float)))
     usual = usual_bound(*fan, bits, frac, TRAINED)

@@ -19,7 +19,7 @@ SHORT = 14
 
 
 @dataclass(frozen=True)
-class Constants:
+class WeightCounts:
     """Weights of a layer by number: those that are not zero, those that are multiplied, additions that the others take.
 
     sizes: those that are multiplied, by bits with a sign, without zeros at the end: a constant needs the bits that it
@@ -43,14 +43,14 @@ class Constants:
         """Constants whose product with a number of x bits takes DSP blocks."""
         return sum(self.sizes[max(0, SHORT - x) :])
 
-    def scaled(self, nonzero: float) -> Constants:
+    def scaled(self, nonzero: float) -> WeightCounts:
         """The same kind of weights, but with so many that are not zero."""
         share = nonzero / self.nonzero if self.nonzero else 0.0
-        return Constants(nonzero, tuple(n * share for n in self.sizes), self.adds * share)
+        return WeightCounts(nonzero, tuple(n * share for n in self.sizes), self.adds * share)
 
 
 @dataclass(frozen=True)
-class Layer:
+class Hls4mlLayer:
     """One layer as hls4ml sees it. Widths are in bits; `pixels` are places of the image (1 for a vector), in front and
     behind.
 
@@ -74,7 +74,7 @@ class Layer:
     channels: int = 1
     kernel: tuple[int, int] = (1, 1)
     row: int = 1
-    weights: Constants = Constants(0, (), 0)
+    weights: WeightCounts = WeightCounts(0, (), 0)
     strategy: str = "latency"
     reuse: int = 1
     stream: bool = False
@@ -131,7 +131,7 @@ def signed_digits(units: np.ndarray) -> np.ndarray:
     return digits
 
 
-def constants(units: np.ndarray) -> Constants:
+def constants(units: np.ndarray) -> WeightCounts:
     """Of known weights, as integers."""
     size = np.abs(units.astype(np.int64)).ravel()
     size = size[size > 0]
@@ -139,7 +139,7 @@ def constants(units: np.ndarray) -> Constants:
     digits = signed_digits(odd)
     hard = (digits >= HARD_DIGITS) & (odd >= 2 ** (HARD_BITS - 1))
     sizes = np.bincount(bit_length(odd[hard]) + 1)
-    return Constants(float(size.size), tuple(sizes.astype(float).tolist()), float((digits[~hard] - 1).sum()))
+    return WeightCounts(float(size.size), tuple(sizes.astype(float).tolist()), float((digits[~hard] - 1).sum()))
 
 
 NARROW = 8
@@ -178,7 +178,7 @@ def usual_bound(n_in: int, n_out: int, width: int, frac: int, spread: float) -> 
 
 
 @cache
-def usual_constants(n_in: int, n_out: int, width: int, frac: int, spread: float, count: int) -> Constants:
+def usual_constants(n_in: int, n_out: int, width: int, frac: int, spread: float, count: int) -> WeightCounts:
     """Of `count` weights that are not known, or are placeholders: evenly spread over the usual range. spread 1: not
     trained yet.
     """

@@ -13,8 +13,8 @@ from typing import Any
 
 from qcompile.assets import asset
 from qcompile.cost.devices import Device
-from qcompile.cost.hls4ml.dots import Fabric, Terms, dot_bram, line_bram, shared, uses_dsp
-from qcompile.cost.hls4ml.layers import Layer
+from qcompile.cost.hls4ml.dots import HlsTool, Terms, dot_bram, line_bram, shared, uses_dsp
+from qcompile.cost.hls4ml.layers import Hls4mlLayer
 from qcompile.cost.hls4ml.rules import RULES
 from qcompile.cost.resources import Basis, LayerCost, Resources
 
@@ -31,7 +31,7 @@ Coefficients = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Target:
+class Hls4mlTarget:
     """`stage`: which report is predicted."""
 
     device: Device
@@ -39,8 +39,8 @@ class Target:
     stage: str
 
     @property
-    def fabric(self) -> Fabric:
-        return Fabric(self.device.dsp_kind, self.device.dsp_kind.a < ULTRASCALE_DSP or self.clock_ns < SLOW_CLOCK_NS)
+    def fabric(self) -> HlsTool:
+        return HlsTool(self.device.dsp_kind, self.device.dsp_kind.a < ULTRASCALE_DSP or self.clock_ns < SLOW_CLOCK_NS)
 
 
 @cache
@@ -66,7 +66,7 @@ def weigh(terms: Terms, factors: dict[str, float]) -> float:
 # --- logic synthesis
 
 
-def loop_lut(layer: Layer) -> Terms:
+def loop_lut(layer: Hls4mlLayer) -> Terms:
     """The resource loop after logic synthesis: what HLS counts as multiplexers of accumulators is mostly write
     enables.
     """
@@ -81,7 +81,7 @@ def loop_lut(layer: Layer) -> Terms:
     }
 
 
-def in_logic(layer: Layer) -> bool:
+def in_logic(layer: Hls4mlLayer) -> bool:
     """Whether logic synthesis multiplies in LUTs."""
     return layer.w < SYNTHESIS_DSP_BITS or not uses_dsp(layer.x, layer.w)
 
@@ -91,16 +91,16 @@ def beside(terms: Terms) -> Terms:
     return {name: size for name, size in terms.items() if name in ("rounding", "window")}
 
 
-def rule_lut(layer: Layer) -> Terms:
+def rule_lut(layer: Hls4mlLayer) -> Terms:
     return RULES[layer.kind].lut(layer)
 
 
-def loop_ff(layer: Layer) -> Terms:
+def loop_ff(layer: Hls4mlLayer) -> Terms:
     """Inputs and results are kept twice, and a result that another layer reads lies in a buffer for two vectors."""
     return {"in": layer.n_in * layer.x, "out": layer.n_out * layer.acc, "inner": layer.n_out * layer.acc * layer.inner}
 
 
-def loop_bram(layer: Layer) -> int:
+def loop_bram(layer: Hls4mlLayer) -> int:
     """18 Kb blocks after logic synthesis: the table of output indices; weights only where there are many narrow ones of
     few steps.
     """
@@ -123,24 +123,24 @@ FIFO_BITS = 512
 """A FIFO of more bits per channel is a block RAM."""
 
 
-def fifo_deep(layer: Layer) -> bool:
+def fifo_deep(layer: Hls4mlLayer) -> bool:
     return layer.pixels_out * layer.y > FIFO_BITS
 
 
-def fifo(layer: Layer) -> Terms:
+def fifo(layer: Hls4mlLayer) -> Terms:
     """One FIFO per channel, as deep as the image has places."""
     if not layer.stream or layer.kind == "free":
         return {}
     return {"block": layer.n_out} if fifo_deep(layer) else {"bits": layer.n_out * layer.y, "channel": layer.n_out}
 
 
-def fifo_bram(layer: Layer) -> int:
+def fifo_bram(layer: Hls4mlLayer) -> int:
     if not layer.stream or layer.kind == "free" or not fifo_deep(layer):
         return 0
     return layer.n_out * math.ceil(layer.y / 18) * math.ceil(layer.pixels_out / 1024)
 
 
-def held(layer: Layer) -> Terms:
+def held(layer: Hls4mlLayer) -> Terms:
     """Registers between parallel layers."""
     return {} if layer.stream else {"held": layer.n_out * layer.pixels_out * layer.y} if layer.kind != "free" else {}
 
@@ -148,7 +148,9 @@ def held(layer: Layer) -> Terms:
 # --- cost
 
 
-def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None, queued: bool = True) -> Resources:
+def layer_cost(
+    layer: Hls4mlLayer, target: Hls4mlTarget, known: Coefficients | None = None, queued: bool = True
+) -> Resources:
     """One layer; queued: with the FIFO behind it."""
     factors = coefficients() if known is None else known
     rule, group, fabric = RULES[layer.kind], RULES[layer.kind].group(layer), target.fabric
@@ -181,7 +183,7 @@ def layer_cost(layer: Layer, target: Target, known: Coefficients | None = None, 
     )
 
 
-def basis(layer: Layer, group: str, target: Target) -> Basis:
+def basis(layer: Hls4mlLayer, group: str, target: Hls4mlTarget) -> Basis:
     """Measured are stacks of dense layers of the resource strategy with 16-bit numbers on UltraScale+; sums of two
     tensors nowhere.
     """
@@ -191,13 +193,13 @@ def basis(layer: Layer, group: str, target: Target) -> Basis:
     return Basis.MEASURED if same and layer.x == layer.acc == 16 and layer.factor > layer.n_in else Basis.EXTRAPOLATED
 
 
-def register_factors(group: str, fabric: Fabric, factors: Coefficients) -> dict[str, float]:
+def register_factors(group: str, fabric: HlsTool, factors: Coefficients) -> dict[str, float]:
     """HLS pipelines products and sums deeper on slow fabrics: more registers."""
     usual = factors.get(f"hls.ff.{group}", {})
     return factors.get(f"hls.ff.{group}_slow", usual) if fabric.slow else usual
 
 
-def synthesised(layer: Layer, group: str, lut: float, ff: float, factors: Coefficients) -> tuple[float, float]:
+def synthesised(layer: Hls4mlLayer, group: str, lut: float, ff: float, factors: Coefficients) -> tuple[float, float]:
     if group == "resource":
         around = factors["synthesis.lut.share"]["other"] * weigh(beside(rule_lut(layer)), factors["hls.lut.resource"])
         return weigh(loop_lut(layer), factors["synthesis.lut.loop"]) + around, weigh(
@@ -209,7 +211,7 @@ def synthesised(layer: Layer, group: str, lut: float, ff: float, factors: Coeffi
     return lut * factors["synthesis.lut.share"][share], ff * factors["synthesis.ff.share"][share]
 
 
-def cycles(layers: Iterable[Layer], fabric: Fabric) -> tuple[int, int, int]:
+def cycles(layers: Iterable[Hls4mlLayer], fabric: HlsTool) -> tuple[int, int, int]:
     """Best and worst latency, and interval. The best case saves a cycle per loop of the resource strategy."""
     listed = [(layer, RULES[layer.kind].timing(layer, fabric)) for layer in layers]
     timings = [t for _, t in listed]
@@ -225,7 +227,7 @@ def cycles(layers: Iterable[Layer], fabric: Fabric) -> tuple[int, int, int]:
     return worst - loops, worst, interval
 
 
-def in_dataflow(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+def in_dataflow(layers: tuple[Hls4mlLayer, ...]) -> tuple[Hls4mlLayer, ...]:
     """Beside a loop of the resource strategy parallel layers are processes that hand over through buffers, not one
     pipeline.
     """
@@ -235,11 +237,11 @@ def in_dataflow(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     return tuple(n if group_of(n) in ("resource", "free") else replace(n, inner=True) for n in layers)
 
 
-def group_of(layer: Layer) -> str:
+def group_of(layer: Hls4mlLayer) -> str:
     return RULES[layer.kind].group(layer)
 
 
-def handed_over(layer: Layer, stage: str) -> Terms:
+def handed_over(layer: Hls4mlLayer, stage: str) -> Terms:
     """Registers and the double buffer between processes; after synthesis those of a loop are in its own terms
     already.
     """
@@ -250,7 +252,7 @@ def handed_over(layer: Layer, stage: str) -> Terms:
 
 
 def design(
-    layers: tuple[Layer, ...], target: Target, known: Coefficients | None = None
+    layers: tuple[Hls4mlLayer, ...], target: Hls4mlTarget, known: Coefficients | None = None
 ) -> tuple[tuple[LayerCost, ...], Resources, int]:
     """Layers, the whole, and the best latency (the total has the worst, as the larger column of a report)."""
     layers, last = in_dataflow(layers), len(layers) - 1

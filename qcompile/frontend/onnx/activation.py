@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from qcompile.formats import Rounding
-from qcompile.frontend.call import Call, Rule, Tensor, Unsupported
+from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
 from qcompile.frontend.tensors import (
     apply_steps,
@@ -19,12 +19,12 @@ from qcompile.frontend.tensors import (
 from qcompile.ir import Param, ops
 
 
-def relu(call: Call) -> Tensor:
+def relu(call: Call) -> Operand:
     """Relu (ONNX, opset 1 on)."""
     return apply_steps(call, ops.Clip(param(0)))
 
 
-def clip(call: Call) -> Tensor:
+def clip(call: Call) -> Operand:
     """Clip (ONNX, opset 1 on): ends as attributes or constant inputs, one of them, both or none."""
     bounds: list[Param | None] = []
     for i, name in ((1, "min"), (2, "max")):
@@ -43,12 +43,12 @@ def clip(call: Call) -> Tensor:
     return apply_steps(call, ops.Clip(lo, hi))
 
 
-def leaky_relu(call: Call) -> Tensor:
+def leaky_relu(call: Call) -> Operand:
     """LeakyRelu (ONNX, opset 1 on), any alpha."""
     return apply_steps(call, ops.Leaky(param(number(call, "alpha", 0.01))))
 
 
-def prelu(call: Call) -> Tensor:
+def prelu(call: Call) -> Operand:
     """PRelu (ONNX, opset 1 on): a constant slope that broadcasts to the data."""
     x, slope = call.data(0), call.const(1, "the slope")
     p = operand(slope, shape_of(x))
@@ -57,23 +57,23 @@ def prelu(call: Call) -> Tensor:
     return apply_steps(call, ops.Leaky(p))
 
 
-def hard_sigmoid(call: Call) -> Tensor:
+def hard_sigmoid(call: Call) -> Operand:
     """HardSigmoid (ONNX, opset 1 on), any alpha and beta."""
     affine = ops.Affine(param(number(call, "alpha", 0.2)), param(number(call, "beta", 0.5)))
     return apply_steps(call, affine, ops.Clip(param(0), param(1)))
 
 
-def hard_swish(call: Call) -> Tensor:
+def hard_swish(call: Call) -> Operand:
     """HardSwish (ONNX, opset 14 on)."""
     return apply_steps(call, ops.Func("hardswish", Fraction(1, 6)))
 
 
-def sign(call: Call) -> Tensor:
+def sign(call: Call) -> Operand:
     """Sign (ONNX, opset 9 on)."""
     return apply_steps(call, ops.Round(Rounding.UP), ops.Clip(param(-1), param(1)))
 
 
-def absolute(call: Call) -> Tensor:
+def absolute(call: Call) -> Operand:
     """Abs (ONNX, opset 1 on); that of the least signed integer wraps."""
     if call.integer and not call.integer.signed:
         return call.data(0)
@@ -81,7 +81,7 @@ def absolute(call: Call) -> Tensor:
 
 
 def _function(name: str) -> Rule:
-    def rule(call: Call) -> Tensor:
+    def rule(call: Call) -> Operand:
         """Sigmoid, Tanh, Exp, Softplus, Softsign, Elu (ONNX, opset 1 on), Erf (opset 9 on), Swish (opset 24 on; Silu in
         other domains): of data, not of constants. Elu with any alpha, Swish with its standard one.
         """
@@ -90,7 +90,7 @@ def _function(name: str) -> Rule:
     return rule
 
 
-def selu(call: Call) -> Tensor:
+def selu(call: Call) -> Operand:
     """Selu (ONNX, opset 1 on) with its standard parameters; others are refused."""
     for name, default in (("alpha", 1.67326319217681884765625), ("gamma", 1.05070102214813232421875)):
         if np.float32(call.attribute(name, default)) != np.float32(default):
@@ -98,7 +98,7 @@ def selu(call: Call) -> Tensor:
     return apply_steps(call, ops.Func("selu"))
 
 
-def gelu(call: Call) -> Tensor:
+def gelu(call: Call) -> Operand:
     """Gelu (ONNX, opset 20 on), the exact one; the tanh approximation is refused."""
     if call.attribute("approximate", "none") != "none":
         raise Unsupported("the tanh approximation of Gelu is not supported", "export the exact Gelu")
@@ -106,7 +106,7 @@ def gelu(call: Call) -> Tensor:
 
 
 def _round(mode: Rounding) -> Rule:
-    def rule(call: Call) -> Tensor:
+    def rule(call: Call) -> Operand:
         """Floor and Ceil (ONNX, opset 1 on), Round (opset 11 on, half to even)."""
         return apply_steps(call, ops.Round(mode))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import Rounding
-from qcompile.frontend.call import Call, Rule, Tensor, Unsupported
+from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
 from qcompile.frontend.fold import LIMIT
 from qcompile.frontend.tensors import (
@@ -69,17 +69,17 @@ def _fold(call: Call, a: Const, b: Const) -> Const:
     return _exact_binary(a, b, held, fn)
 
 
-def add(call: Call) -> Tensor:
+def add(call: Call) -> Operand:
     """Add (ONNX, opset 1 on) of data and data, data and constants, constants; integers wrap in their type."""
     return summed(call, call.data(0), call.data(1), 1)
 
 
-def sub(call: Call) -> Tensor:
+def sub(call: Call) -> Operand:
     """Sub (ONNX, opset 1 on) of data and data, data and constants, constants; integers wrap in their type."""
     return summed(call, call.data(0), call.data(1), -1)
 
 
-def summed(call: Call, a: Tensor, b: Tensor, sign: int) -> Tensor:
+def summed(call: Call, a: Operand, b: Operand, sign: int) -> Operand:
     if isinstance(a, Const) and isinstance(b, Const):
         return _fold(call, a, b)
     if isinstance(b, Const) and isinstance(a, Value):
@@ -96,7 +96,7 @@ def summed(call: Call, a: Tensor, b: Tensor, sign: int) -> Tensor:
     return call.emit(ops.Add(), left, right)
 
 
-def mul(call: Call) -> Tensor:
+def mul(call: Call) -> Operand:
     """Mul (ONNX, opset 1 on) of data and data, data and constants, constants; integers wrap in their type."""
     a, b = call.data(0), call.data(1)
     if isinstance(a, Const) and isinstance(b, Const):
@@ -109,7 +109,7 @@ def mul(call: Call) -> Tensor:
     return call.emit(ops.Mul(), call.value(a), call.value(b))
 
 
-def div(call: Call) -> Tensor:
+def div(call: Call) -> Operand:
     """Div (ONNX, opset 1 on) by constants that are not 0; quotients of integers are cut towards zero. By data it is
     refused.
     """
@@ -133,7 +133,7 @@ def _times(call: Call, x: Value, c: Const) -> Value:
     return call.emit(ops.Mul(), x, call.value(c)) if p is None else call.emit(ops.Affine(p), x)
 
 
-def mod(call: Call) -> Tensor:
+def mod(call: Call) -> Operand:
     """Mod (ONNX, opset 10 on) by constants that are not 0. x - c * floor(x / c), which has the sign of c; with fmod
     x - c * trunc(x / c), which has that of x and is the only one for floats.
     """
@@ -158,7 +158,7 @@ def mod(call: Call) -> Tensor:
     return call.emit(ops.Clip(low, bounds.map(lambda v: abs(v) - 1 if truncated else max(v - 1, Fraction(0)))), rest)
 
 
-def bit_shift(call: Call) -> Tensor:
+def bit_shift(call: Call) -> Operand:
     """BitShift (ONNX, opset 11 on) of data by constants: times a power of two, or floor of the quotient."""
     x, bits = call.data(0), call.const(1, "the shift")
     if isinstance(x, Const) or call.integer is None:
@@ -179,7 +179,7 @@ def pointwise(c: Const, held: np.ndarray, fn: Callable[[Fraction], Fraction]) ->
     return Const(np.asarray(held, dtype=c.held.dtype if c.held.dtype.kind == "f" else np.float32), None, None, out)
 
 
-def neg(call: Call) -> Tensor:
+def neg(call: Call) -> Operand:
     """Neg (ONNX, opset 1 on)."""
     x = call.data(0)
     if isinstance(x, Const):
@@ -187,7 +187,7 @@ def neg(call: Call) -> Tensor:
     return call.emit(ops.Affine(param(-1), param(0)), x)
 
 
-def pow_(call: Call) -> Tensor:
+def pow_(call: Call) -> Operand:
     """Pow (ONNX, opset 1 on) of data to 0.5, 1 or 2, of constants to 0.5, -0.5 and whole numbers up to 64."""
     x, exponent = call.data(0), call.const(1, "the exponent")
     if exponent.held.size != 1:
@@ -212,7 +212,7 @@ def pow_(call: Call) -> Tensor:
     raise Unsupported(f"data to the power of {e:g} is not supported", "exponents 0.5, 1 and 2 are")
 
 
-def sqrt(call: Call) -> Tensor:
+def sqrt(call: Call) -> Operand:
     """Sqrt (ONNX, opset 1 on); of constants correctly rounded, none of them negative."""
     x = call.data(0)
     if isinstance(x, Const):
@@ -222,7 +222,7 @@ def sqrt(call: Call) -> Tensor:
     return call.emit(ops.Func("sqrt"), x)
 
 
-def reciprocal(call: Call) -> Tensor:
+def reciprocal(call: Call) -> Operand:
     """Reciprocal (ONNX, opset 1 on) of constants that are not 0; of data it is refused."""
     x = call.const(0, "the divisor")
     if not np.all(x.held != 0):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
-from qcompile.frontend.call import Call, Rule, Tensor, Unsupported, check_size
+from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
 from qcompile.frontend.const import Const
 from qcompile.frontend.tensors import (
     axis_of,
@@ -32,7 +32,7 @@ def bordered(
     return x
 
 
-def pad(call: Call) -> Tensor:
+def pad(call: Call) -> Operand:
     """Pad (ONNX, opset 1 on): constant amounts, negative ones too; modes constant, edge, reflect and wrap; a constant
     value.
     """
@@ -101,7 +101,7 @@ def _symmetric(i: int, scale: Fraction, old: int, new: int) -> Fraction:
     return offset + (i + Fraction(1, 2)) / scale - Fraction(1, 2)
 
 
-def resize(call: Call) -> Tensor:
+def resize(call: Call) -> Operand:
     """Resize (ONNX, opset 10 on) and Upsample (opset 1 on), nearest neighbours by constant scales or sizes: a constant
     index along every axis. Other modes and aspect ratio policies are refused.
     """

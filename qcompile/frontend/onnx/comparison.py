@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.frontend.call import Call, Comparison, Rule, Tensor, Unsupported
+from qcompile.frontend.call import Call, Comparison, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
 from qcompile.frontend.tensors import (
     axis_of,
@@ -17,17 +17,17 @@ from qcompile.frontend.tensors import (
 from qcompile.ir import Value, ops
 
 
-def minimum(call: Call) -> Tensor:
+def minimum(call: Call) -> Operand:
     """Min (ONNX, opset 1 on) of one data tensor and constants."""
     return _limited(call, greater=True)
 
 
-def maximum(call: Call) -> Tensor:
+def maximum(call: Call) -> Operand:
     """Max (ONNX, opset 1 on) of one data tensor and constants."""
     return _limited(call, greater=False)
 
 
-def _limited(call: Call, greater: bool) -> Tensor:
+def _limited(call: Call, greater: bool) -> Operand:
     """The smaller (greater: what is greater is cut off) or larger of data and constants."""
     data = [x for x in (call.data(i) for i in range(len(call.inputs))) if isinstance(x, Value)]
     if len(data) != 1:
@@ -61,7 +61,7 @@ def _compare(greater: bool) -> Rule:
     return rule
 
 
-def where(call: Call) -> Tensor:
+def where(call: Call) -> Operand:
     """Where (ONNX, opset 9 on) that clips: Where(x > c, c, x) and its mirror images; others are refused."""
     condition, yes, no = call.input(0), call.data(1), call.data(2)
     if isinstance(condition, Comparison):
@@ -73,7 +73,7 @@ def where(call: Call) -> Tensor:
 
 
 def _arg(sign: int) -> Rule:
-    def rule(call: Call) -> Tensor:
+    def rule(call: Call) -> Operand:
         """ArgMax and ArgMin (ONNX, opset 1 on), keepdims and select_last_index too."""
         x = call.data(0)
         axis = axis_of(call.attribute("axis", 0), len(shape_of(x)))

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from qcompile.formats import FixedPoint, Minifloat, Rounding
-from qcompile.frontend.call import Call, Rule, Tensor, Unsupported
+from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import FLOATS, INTEGERS, Const
 from qcompile.frontend.file import to_array
 from qcompile.frontend.onnx.arithmetic import add, mul
@@ -31,7 +31,7 @@ from qcompile.sim.ratio import Ratio
 _NUMPY = {(kind, size): FixedPoint(size * 8, 0, kind == "i") for kind in "iu" for size in (1, 2, 4, 8)}
 
 
-def quantize_linear(call: Call, codes_round: bool = False) -> Tensor:
+def quantize_linear(call: Call, codes_round: bool = False) -> Operand:
     """QuantizeLinear (ONNX, opset 10 on; float8 and float4 from 19 on): clip(round(x / scale) + zero point), codes of 2
     to 32 bits or float8, float4; per tensor or per axis. Scales per block are refused.
 
@@ -56,7 +56,7 @@ def quantize_linear(call: Call, codes_round: bool = False) -> Tensor:
     return call.emit(op.to_codes(), call.emit(op, x))
 
 
-def _quantize_float(call: Call, x: Tensor, scale: Const, zero: Const, fmt: Minifloat) -> Tensor:
+def _quantize_float(call: Call, x: Operand, scale: Const, zero: Const, fmt: Minifloat) -> Operand:
     """Codes of a float8 or float4 type: numbers of its grid."""
     if call.opset < 19:
         raise Unsupported(
@@ -97,7 +97,7 @@ def _code_format(call: Call) -> FixedPoint | Minifloat:
     return fmt
 
 
-def dequantize_linear(call: Call) -> Tensor:
+def dequantize_linear(call: Call) -> Operand:
     """DequantizeLinear (ONNX, opset 10 on): (code - zero point) * scale, per tensor or per axis. Scales per block are
     refused.
     """
@@ -152,7 +152,7 @@ def _aligned(c: Const, shape: Shape, axis: int) -> Const:
     return c.rearrange(lambda a: a.reshape(-1, *[1] * (len(shape) - axis - 1)))
 
 
-def dynamic_quantize_linear(call: Call) -> Tensor:
+def dynamic_quantize_linear(call: Call) -> Operand:
     """DynamicQuantizeLinear (ONNX, opset 11 on) is refused: its scale depends on the data."""
     raise Unsupported("its scale depends on the data, so no hardware can be built for it", "use static quantization")
 
@@ -160,7 +160,7 @@ def dynamic_quantize_linear(call: Call) -> Tensor:
 # --- operators on codes
 
 
-def _dequantized(call: Call, position: int, scale: int, axis: int = 1) -> Tensor:
+def _dequantized(call: Call, position: int, scale: int, axis: int = 1) -> Operand:
     """Input `position` with scale and zero point behind it, as real numbers."""
     made = replace(
         call, inputs=[call.data(position), call.input(scale), call.input(scale + 1)], node=_with_axis(call, axis)
@@ -172,13 +172,13 @@ def _with_axis(call: Call, axis: int) -> onnx.NodeProto:
     return onnx.helper.make_node("DequantizeLinear", [], list(call.node.output), name=call.node.name, axis=axis)
 
 
-def _requantized(call: Call, y: Any, scale: int, codes_round: bool = False) -> Tensor:
+def _requantized(call: Call, y: Any, scale: int, codes_round: bool = False) -> Operand:
     """Real numbers to codes. codes_round: onnxruntime adds the zero point before it rounds (sums and products)."""
     made = replace(call, inputs=[y, call.input(scale), call.input(scale + 1)], node=_with_axis(call, 1))
     return quantize_linear(made, codes_round)
 
 
-def qlinear_conv(call: Call) -> Tensor:
+def qlinear_conv(call: Call) -> Operand:
     """QLinearConv (ONNX, opset 10 on): x, scale, zero point, w, scale, zero point, y scale, zero point, bias (int32,
     scale of x times scale of w). Limits are those of Conv and QuantizeLinear.
     """
@@ -195,7 +195,7 @@ def qlinear_conv(call: Call) -> Tensor:
     return _requantized(call, conv(replace(call, inputs=[x, w, bias])), 6)
 
 
-def qlinear_matmul(call: Call) -> Tensor:
+def qlinear_matmul(call: Call) -> Operand:
     """QLinearMatMul (ONNX, opset 10 on): a, scale, zero point, b, scale, zero point, y scale, zero point. Limits are
     those of MatMul and QuantizeLinear.
     """
@@ -206,7 +206,7 @@ def qlinear_matmul(call: Call) -> Tensor:
 
 
 def _qlinear_binary(real: Rule) -> Rule:
-    def rule(call: Call) -> Tensor:
+    def rule(call: Call) -> Operand:
         """QLinearAdd and QLinearMul (com.microsoft, no opsets): A, scale, zero point, B, scale, zero point, C scale,
         zero point.
         """
@@ -216,14 +216,14 @@ def _qlinear_binary(real: Rule) -> Rule:
     return rule
 
 
-def qlinear_pool(call: Call) -> Tensor:
+def qlinear_pool(call: Call) -> Operand:
     """QLinearGlobalAveragePool (com.microsoft, no opsets), channels last too."""
     rule = in_channels_last(global_average_pool) if call.attribute("channels_last", 0) else global_average_pool
     return _requantized(call, rule(replace(call, inputs=[_dequantized(call, 0, 1)])), 3)
 
 
 def qlinear_step(*steps: ops.Step) -> Rule:
-    def rule(call: Call) -> Tensor:
+    def rule(call: Call) -> Operand:
         """QLinearSigmoid (com.microsoft, no opsets)."""
         x: Any = _dequantized(call, 0, 1)
         for step in steps:
@@ -233,18 +233,18 @@ def qlinear_step(*steps: ops.Step) -> Rule:
     return rule
 
 
-def qlinear_leaky(call: Call) -> Tensor:
+def qlinear_leaky(call: Call) -> Operand:
     """QLinearLeakyRelu (com.microsoft, no opsets), any alpha."""
     return qlinear_step(ops.Leaky(param(float(np.float32(call.attribute("alpha", 0.01))))))(call)
 
 
-def qlinear_concat(call: Call) -> Tensor:
+def qlinear_concat(call: Call) -> Operand:
     """QLinearConcat (com.microsoft, no opsets): y scale, zero point, then x, scale, zero point of every part."""
     parts = [_dequantized(call, i, i + 1) for i in range(2, len(call.inputs), 3)]
     return _requantized(call, concat(replace(call, inputs=list(parts))), 0)
 
 
-def qgemm(call: Call) -> Tensor:
+def qgemm(call: Call) -> Operand:
     """QGemm (com.microsoft, no opsets): A, scale, zero point, B, scale, zero point, C (int32), y scale, zero point.
     Without a y scale it is refused.
     """
@@ -259,7 +259,7 @@ def qgemm(call: Call) -> Tensor:
     return _requantized(call, gemm(replace(call, inputs=[_dequantized(call, 0, 1), b, bias])), 7)
 
 
-def _centred(call: Call, position: int, zero: int, axis: int = 1) -> Tensor:
+def _centred(call: Call, position: int, zero: int, axis: int = 1) -> Operand:
     """Integers less their zero point."""
     x, z = call.data(position), call.input(zero)
     if z is None:
@@ -268,12 +268,12 @@ def _centred(call: Call, position: int, zero: int, axis: int = 1) -> Tensor:
     return dequantize_linear(replace(call, inputs=[x, one, z], node=_with_axis(call, axis)))
 
 
-def conv_integer(call: Call) -> Tensor:
+def conv_integer(call: Call) -> Operand:
     """ConvInteger (ONNX, opset 10 on): x, w, zero points of both. Limits are those of Conv."""
     return conv(replace(call, inputs=[_centred(call, 0, 2), _centred(call, 1, 3, 0)]))
 
 
-def matmul_integer(call: Call) -> Tensor:
+def matmul_integer(call: Call) -> Operand:
     """MatMulInteger (ONNX, opset 10 on): a, b, zero points of both. Limits are those of MatMul."""
     columns = len(shape_of(call.data(1))) - 1
     rows = max(len(shape_of(call.data(0))) - 2, 0)
@@ -295,7 +295,7 @@ def _tensor_attribute(call: Call, name: str, default: float) -> Fraction:
     return Fraction(default)
 
 
-def requant_shift(call: Call) -> Tensor:
+def requant_shift(call: Call) -> Operand:
     """RequantShift (QuantLab and Deeploy, no opsets): clip(floor((x * mul + add) / div + 1/2)) to n_levels integers,
     signed or not; constant mul and add, a positive div.
 
@@ -317,7 +317,7 @@ def requant_shift(call: Call) -> Tensor:
     return call.emit(ops.Clip(param(low), param(low + levels - 1)), call.emit(ops.Round(Rounding.FLOOR), x))
 
 
-def integer_hard_swish(call: Call) -> Tensor:
+def integer_hard_swish(call: Call) -> Operand:
     """iHardswish (QuantLab and Deeploy, no opsets): x * clip(x + three, 0, six) * one_over_six on integers."""
     x = data_of(call)
     three, six, factor = (_tensor_attribute(call, n, 0) for n in ("three", "six", "one_over_six"))

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from qcompile.frontend.call import Call, Rule, Tensor, Unsupported
+from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
 from qcompile.frontend.onnx.windows import in_channels_last
 from qcompile.frontend.tensors import (
@@ -18,7 +18,7 @@ from qcompile.frontend.tensors import (
 from qcompile.ir import ops
 
 
-def batch_normalization(call: Call) -> Tensor:
+def batch_normalization(call: Call) -> Operand:
     """BatchNormalization (ONNX, opset 1 on) with constant parameters, rank 2 or more; training mode is refused."""
     x = call.data(0)
     if isinstance(x, Const):
@@ -45,7 +45,7 @@ def batch_normalization(call: Call) -> Tensor:
 
 
 def _softmax(log: bool) -> Rule:
-    def rule(call: Call) -> Tensor:
+    def rule(call: Call) -> Operand:
         """Softmax and LogSoftmax (ONNX, opset 1 on) along one axis; before opset 13 only along the trailing one. They
         may stand at the end of a network only, which lowering says.
         """

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from qcompile.frontend.call import Call, Rule, Tensor, Unsupported
+from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
 from qcompile.frontend.onnx.arithmetic import pointwise, summed
 from qcompile.frontend.tensors import (
@@ -18,7 +18,7 @@ from qcompile.frontend.tensors import (
 from qcompile.ir import ops
 
 
-def matmul(call: Call) -> Tensor:
+def matmul(call: Call) -> Operand:
     """MatMul (ONNX, opset 1 on) of data and data or data and a constant, vectors too; a constant of more than two axes
     only where the data have as many. A product of two constants is refused.
     """
@@ -42,7 +42,7 @@ def matmul(call: Call) -> Tensor:
     return call.emit(ops.MatMul(), call.value(a), call.value(b))
 
 
-def gemm(call: Call) -> Tensor:
+def gemm(call: Call) -> Operand:
     """Gemm (ONNX, opset 1 on) with transA, transB, alpha, beta and C, constants or data; of integers with whole alpha
     and beta. A product of two constants is refused.
     """
@@ -56,7 +56,7 @@ def gemm(call: Call) -> Tensor:
             a, b = (x, b) if position == 0 else (a, x)
     if isinstance(a, Const) and isinstance(b, Const):
         raise Unsupported("a product of two constants is not supported", "fold it when exporting")
-    out: Tensor = call.emit(ops.MatMul(), call.value(a), call.value(b))
+    out: Operand = call.emit(ops.MatMul(), call.value(a), call.value(b))
     alpha, beta = (Fraction(float(call.attribute(n, 1.0))) for n in ("alpha", "beta"))
     if call.integer and call.node.op_type == "Gemm" and (alpha.denominator, beta.denominator) != (1, 1):
         raise Unsupported("alpha and beta of a product of integers must be whole numbers", "divide behind it")

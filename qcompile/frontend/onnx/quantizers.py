@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat, Overflow, Rounding, Specials
-from qcompile.frontend.call import Call, Rule, Tensor, Unsupported
+from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
 from qcompile.ir import ONE, ZERO, Param, TensorType, ops
 from qcompile.sim.ratio import Ratio, quantize_units
 
 
-def quant(call: Call) -> Tensor:
+def quant(call: Call) -> Operand:
     """Quant and IntQuant (QONNX, no opsets): inputs x, scale, zero point, bit width; attributes signed, narrow,
     rounding_mode. All parameters constant; one bit width of 1 to 64, positive scales per tensor or per channel.
     """
@@ -31,7 +31,7 @@ def quant(call: Call) -> Tensor:
     return call.emit(op, x)
 
 
-def bipolar_quant(call: Call) -> Tensor:
+def bipolar_quant(call: Call) -> Operand:
     """BipolarQuant (QONNX, no opsets): scale if x >= 0 else -scale; constant positive scales."""
     x, scale = call.data(0), call.const(1, "the scale")
     check_scale(scale)
@@ -40,7 +40,7 @@ def bipolar_quant(call: Call) -> Tensor:
     return call.emit(quantize_op(Bipolar(), _fitted(scale, x.type.shape), ZERO, Rounding.ROUND), x)
 
 
-def float_quant(call: Call) -> Tensor:
+def float_quant(call: Call) -> Operand:
     """FloatQuant (QONNX, no opsets): inputs x, scale, exponent bits, mantissa bits, exponent bias, largest value; as
     qonnx executes it. Without saturation it is refused.
     """
@@ -268,7 +268,7 @@ def _rows_affine(mul: Fraction | Param, add: Fraction | Param) -> ops.Affine:
     return ops.Affine(Param.of(mul), Param.of(add))
 
 
-def trunc(call: Call) -> Tensor:
+def trunc(call: Call) -> Operand:
     """Trunc (QONNX, no opsets): version 1 (x, scale, zero point, in bits, out bits), version 2 (x, scale, zero point,
     in bits, out scale, out bits). Of constants it is refused.
     """
@@ -289,7 +289,7 @@ def trunc(call: Call) -> Tensor:
     return call.emit(ops.Affine(s, s.combine(z, lambda a, b: -a * b)), y)
 
 
-def _trunc_2(call: Call, y: Any, s: Param, z: Param, mode: Rounding) -> Tensor:
+def _trunc_2(call: Call, y: Any, s: Param, z: Param, mode: Rounding) -> Operand:
     out_scale = call.const(4, "the output scale")
     check_scale(out_scale)
     width = _width(call, call.const(5, "the output bit width"))
@@ -305,7 +305,7 @@ def _trunc_2(call: Call, y: Any, s: Param, z: Param, mode: Rounding) -> Tensor:
 _LAYOUT_BY_RANK = {2: "NC", 3: "NWC", 4: "NCHW"}  # what qonnx assumes where the node does not say
 
 
-def multi_threshold(call: Call) -> Tensor:
+def multi_threshold(call: Call) -> Operand:
     """MultiThreshold (QONNX and FINN, no opsets): out_scale * (number of thresholds <= x) + out_bias; constant
     thresholds, per tensor or per channel.
     """

@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 
 from qcompile.formats import Rounding
-from qcompile.frontend.call import Call, Rule, Tensor
+from qcompile.frontend.call import Call, Operand, Rule
 from qcompile.frontend.tensors import (
     axis_of,
     data_of,
@@ -25,7 +25,7 @@ def _mean(call: Call, axes: Shape, keepdims: bool) -> Value:
 
 
 def reduce(kind: str) -> Rule:
-    def rule(call: Call) -> Tensor:
+    def rule(call: Call) -> Operand:
         """ReduceMean, ReduceSum and ReduceMax (ONNX, opset 1 on): axes as attribute or constant input, keepdims,
         noop_with_empty_axes. The mean of integers is cut towards zero.
         """
@@ -43,12 +43,12 @@ def reduce(kind: str) -> Rule:
     return rule
 
 
-def global_average_pool(call: Call) -> Tensor:
+def global_average_pool(call: Call) -> Operand:
     """GlobalAveragePool (ONNX, opset 1 on)."""
     return _mean(call, tuple(range(2, len(data_of(call).type.shape))), True)
 
 
-def global_max_pool(call: Call) -> Tensor:
+def global_max_pool(call: Call) -> Operand:
     """GlobalMaxPool (ONNX, opset 1 on)."""
     x = data_of(call)
     axes = tuple(range(2, len(x.type.shape)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import Rounding
-from qcompile.frontend.call import Call, Rule, Tensor, Unsupported, check_size
+from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.file import to_array
 from qcompile.frontend.fold import folded
@@ -26,7 +26,7 @@ from qcompile.frontend.tensors import (
 from qcompile.ir import Param, Shape, Value, ops
 
 
-def reshape(call: Call) -> Tensor:
+def reshape(call: Call) -> Operand:
     """Reshape (ONNX, opset 1 on): 0 and -1 in the shape, `allowzero`; the shape must be constant."""
     x = call.data(0)
     old = shape_of(x)
@@ -54,7 +54,7 @@ def _one_sample(shape: list[int], old: Shape) -> list[int]:
     return shape
 
 
-def flatten(call: Call) -> Tensor:
+def flatten(call: Call) -> Operand:
     """Flatten (ONNX, opset 1 on), any axis."""
     x = call.data(0)
     shape = shape_of(x)
@@ -63,7 +63,7 @@ def flatten(call: Call) -> Tensor:
     return to_shape(call, x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
 
 
-def squeeze(call: Call) -> Tensor:
+def squeeze(call: Call) -> Operand:
     """Squeeze (ONNX, opset 1 on): axes as attribute or constant input, all axes of size 1 without."""
     x = call.data(0)
     shape = shape_of(x)
@@ -74,7 +74,7 @@ def squeeze(call: Call) -> Tensor:
     return to_shape(call, x, tuple(d for i, d in enumerate(shape) if i not in chosen))
 
 
-def unsqueeze(call: Call) -> Tensor:
+def unsqueeze(call: Call) -> Operand:
     """Unsqueeze (ONNX, opset 1 on): axes as attribute or constant input."""
     x = call.data(0)
     shape = list(shape_of(x))
@@ -84,7 +84,7 @@ def unsqueeze(call: Call) -> Tensor:
     return to_shape(call, x, tuple(shape))
 
 
-def transpose(call: Call) -> Tensor:
+def transpose(call: Call) -> Operand:
     """Transpose (ONNX, opset 1 on), any permutation."""
     x = call.data(0)
     rank = len(shape_of(x))
@@ -94,19 +94,19 @@ def transpose(call: Call) -> Tensor:
     return x if perm == tuple(range(rank)) else structural(call, x, ops.Transpose(perm))
 
 
-def shape(call: Call) -> Tensor:
+def shape(call: Call) -> Operand:
     """Shape (ONNX, opset 1 on), `start` and `end` too: a constant, for shapes are static."""
     return Const(
         np.array(shape_of(call.data(0)), dtype=np.int64)[call.attribute("start", 0) : call.attribute("end", None)]
     )
 
 
-def size(call: Call) -> Tensor:
+def size(call: Call) -> Operand:
     """Size (ONNX, opset 1 on): a constant, for shapes are static."""
     return Const(np.array(math.prod(shape_of(call.data(0))), dtype=np.int64))
 
 
-def gather(call: Call) -> Tensor:
+def gather(call: Call) -> Operand:
     """Gather (ONNX, opset 1 on): constant indices along any axis, or computed ones into rows of a constant table."""
     x = call.data(0)
     if isinstance(index := call.data(1), Value):
@@ -124,7 +124,7 @@ def gather(call: Call) -> Tensor:
     return to_shape(call, taken, old[:axis] + tuple(indices.shape) + old[axis + 1 :])
 
 
-def _look_up(call: Call, table: Tensor, index: Value) -> Tensor:
+def _look_up(call: Call, table: Operand, index: Value) -> Operand:
     """Rows of a constant table: a product with one ones-hot row per index, negative indices counted from the end."""
     if not isinstance(table, Const) or call.attribute("axis", 0) != 0:
         raise Unsupported(
@@ -143,7 +143,7 @@ def _look_up(call: Call, table: Tensor, index: Value) -> Tensor:
     return to_shape(call, call.emit(ops.MatMul(), hot, call.value(flat)), shape + row)
 
 
-def slice_(call: Call) -> Tensor:
+def slice_(call: Call) -> Operand:
     """Slice (ONNX, opset 1 on): starts, ends, axes and steps as attributes or constant inputs, negative ones too."""
     x = call.data(0)
     shape_ = shape_of(x)
@@ -173,7 +173,7 @@ def split(call: Call) -> Any:
     )
 
 
-def concat(call: Call) -> Tensor:
+def concat(call: Call) -> Operand:
     """Concat (ONNX, opset 1 on) of any number of tensors."""
     parts = [call.data(i) for i in range(len(call.inputs))]
     axis = axis_of(call.attribute("axis", 1), len(shape_of(parts[0])))
@@ -182,12 +182,12 @@ def concat(call: Call) -> Tensor:
     return call.emit(ops.Concat(axis), *(call.value(p) for p in parts))
 
 
-def identity(call: Call) -> Tensor:
+def identity(call: Call) -> Operand:
     """Identity and Dropout (ONNX, opset 1 on): the data as they are, as inference has them."""
     return call.data(0)
 
 
-def cast(call: Call) -> Tensor:
+def cast(call: Call) -> Operand:
     """Cast (ONNX, opset 1 on): to floats, and to integers, where numbers are cut towards zero and wrap; data never to
     bool.
     """
@@ -202,7 +202,7 @@ def cast(call: Call) -> Tensor:
     return x if call.kinds[0] in INTEGERS else call.emit(ops.Round(Rounding.DOWN), x)
 
 
-def constant(call: Call) -> Tensor:
+def constant(call: Call) -> Operand:
     """Constant (ONNX, opset 1 on) of numbers; strings and sparse tensors are refused."""
     for a in call.node.attribute:
         if a.name == "value":
@@ -223,7 +223,7 @@ def _finite(x: np.ndarray) -> Const:
     return Const(x)
 
 
-def expand(call: Call) -> Tensor:
+def expand(call: Call) -> Operand:
     """Expand (ONNX, opset 8 on) to a constant shape."""
     x, target = call.data(0), call.ints(1, "shape")
     old = shape_of(x)
@@ -243,7 +243,7 @@ def expand(call: Call) -> Tensor:
     return x
 
 
-def tile(call: Call) -> Tensor:
+def tile(call: Call) -> Operand:
     """Tile (ONNX, opset 1 on): repeats as a constant input."""
     x, repeats = call.data(0), call.ints(1, "repeats")
     check_size([n * d for n, d in zip(repeats, shape_of(x), strict=True)])
@@ -255,7 +255,7 @@ def tile(call: Call) -> Tensor:
     return x
 
 
-def depth_to_space(call: Call) -> Tensor:
+def depth_to_space(call: Call) -> Operand:
     """DepthToSpace (ONNX, opset 1 on), modes DCR and CRD, two spatial axes."""
     x, b = data_of(call), int(call.attribute("blocksize", 0))
     n, c, *spatial = x.type.shape
@@ -271,7 +271,7 @@ def depth_to_space(call: Call) -> Tensor:
     return call.emit(ops.Reshape((n, depth, h * b, w * b)), y)
 
 
-def space_to_depth(call: Call) -> Tensor:
+def space_to_depth(call: Call) -> Operand:
     """SpaceToDepth (ONNX, opset 1 on), two spatial axes."""
     x, b = data_of(call), int(call.attribute("blocksize", 0))
     n, c, *spatial = x.type.shape

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.formats import Rounding
-from qcompile.frontend.call import Call, Rule, Tensor, Unsupported, check_size
+from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
 from qcompile.frontend.const import Const
 from qcompile.frontend.onnx.borders import bordered
 from qcompile.frontend.tensors import (
@@ -61,7 +61,7 @@ def _pads(call: Call, sizes: Shape, window: Window) -> tuple[Shape, Shape]:
     return (less, more) if mode == "SAME_UPPER" else (more, less)
 
 
-def conv(call: Call) -> Tensor:
+def conv(call: Call) -> Operand:
     """Conv (ONNX, opset 1 on): 1 or 2 spatial axes, groups, strides, dilations, pads and auto_pad, weights constant or
     data, a constant bias.
     """
@@ -69,7 +69,7 @@ def conv(call: Call) -> Tensor:
     return _conv(call, x, w)
 
 
-def _conv(call: Call, x: Value, w: Tensor) -> Value:
+def _conv(call: Call, x: Value, w: Operand) -> Value:
     rank, kernel = _rank_of(x), shape_of(w)[2:]
     if len(kernel) != rank:
         raise Unsupported(f"weights of shape {list(shape_of(w))} do not fit data of shape {list(x.type.shape)}")
@@ -84,7 +84,7 @@ def _conv(call: Call, x: Value, w: Tensor) -> Value:
     return with_bias(call, y, call.input(2))
 
 
-def with_bias(call: Call, y: Value, bias: Tensor | None) -> Value:
+def with_bias(call: Call, y: Value, bias: Operand | None) -> Value:
     """A constant added per channel."""
     if bias is None:
         return y
@@ -96,7 +96,7 @@ def with_bias(call: Call, y: Value, bias: Tensor | None) -> Value:
     return call.emit(ops.Affine(param(1), per_channel.param()), y)
 
 
-def conv_transpose(call: Call) -> Tensor:
+def conv_transpose(call: Call) -> Operand:
     """ConvTranspose (ONNX, opset 1 on): 1 or 2 spatial axes, constant weights, groups, output_padding and output_shape.
 
     A convolution of the data with zeros between its elements, the kernel turned around.
@@ -188,7 +188,7 @@ def _places(window: Window, sizes: Shape, before: Shape, needed: Shape) -> list[
     return [places - b for places, b in zip(window.places(counts), before, strict=True)]
 
 
-def max_pool(call: Call) -> Tensor:
+def max_pool(call: Call) -> Operand:
     """MaxPool (ONNX, opset 1 on), MaxPoolNHWC (qonnx): 1 or 2 spatial axes, dilations, ceil_mode; indices of the maxima
     are refused.
     """
@@ -205,7 +205,7 @@ def max_pool(call: Call) -> Tensor:
     return call.emit(ops.MaxPool(window.kernel, window.strides, window.dilations), x)
 
 
-def average_pool(call: Call) -> Tensor:
+def average_pool(call: Call) -> Operand:
     """AveragePool (ONNX, opset 1 on): 1 or 2 spatial axes, ceil_mode, count_include_pad.
 
     Sums over windows; the divisor depends on how much of a window lies in the border.
@@ -225,7 +225,7 @@ def average_pool(call: Call) -> Tensor:
     return call.emit(ops.Affine(Param.of(divisor[None, None]).map(lambda n: 1 / n)), y)
 
 
-def quant_average_pool(call: Call) -> Tensor:
+def quant_average_pool(call: Call) -> Operand:
     """QuantAvgPool2d (qonnx, no opsets): the sum of the window, shifted right by what the sum has more than `obits`
     bits.
     """
@@ -258,14 +258,14 @@ def in_channels_last(rule: Rule, transposed: int = 1) -> Rule:
     """
 
     @wraps(rule)
-    def wrapped(call: Call) -> Tensor:
+    def wrapped(call: Call) -> Operand:
         moved = [channels_first(call, x) if i < transposed and x is not None else x for i, x in enumerate(call.inputs)]
         return channels_last(call, rule(replace(call, inputs=moved)))
 
     return wrapped
 
 
-def im2col(call: Call) -> Tensor:
+def im2col(call: Call) -> Operand:
     """Im2Col (qonnx, no opsets): channels-last data -> the elements of every window, ordered by place, then channel."""
     x = data_of(call)
     kernel, strides = (tuple(call.attribute(n, None) or ()) for n in ("kernel_size", "stride"))

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units.buffered import Buffered
-from qcompile.hardware.units.concat import Concat
-from qcompile.hardware.units.depthwise import Depthwise
-from qcompile.hardware.units.fork import Fork
-from qcompile.hardware.units.matvec import MatVec
-from qcompile.hardware.units.multiply import Multiply
-from qcompile.hardware.units.pad import Pad
-from qcompile.hardware.units.pool import Pool
-from qcompile.hardware.units.port import Input, Output
-from qcompile.hardware.units.requant import Requant
+from qcompile.hardware.units.buffered import BufferedUnit
+from qcompile.hardware.units.concat import ConcatUnit
+from qcompile.hardware.units.depthwise import DepthwiseUnit
+from qcompile.hardware.units.fork import ForkUnit
+from qcompile.hardware.units.matvec import MatVecUnit
+from qcompile.hardware.units.multiply import MultiplyUnit
+from qcompile.hardware.units.pad import PadUnit
+from qcompile.hardware.units.pool import PoolUnit
+from qcompile.hardware.units.port import InputUnit, OutputUnit
+from qcompile.hardware.units.requant import RequantUnit
 from qcompile.hardware.units.unit import Traffic, Unit
-from qcompile.hardware.units.unrolled import Unrolled
-from qcompile.hardware.units.width import Width
-from qcompile.hardware.units.window import SlidingWindow
+from qcompile.hardware.units.unrolled import UnrolledUnit
+from qcompile.hardware.units.width import WidthUnit
+from qcompile.hardware.units.window import SlidingWindowUnit
 from qcompile.ir import Graph, Node
 
-CHOSEN: tuple[type[Unit], ...] = (MatVec, Depthwise, Pool, Requant, Multiply, Pad, Concat, Buffered)
+CHOSEN: tuple[type[Unit], ...] = (
+    MatVecUnit,
+    DepthwiseUnit,
+    PoolUnit,
+    RequantUnit,
+    MultiplyUnit,
+    PadUnit,
+    ConcatUnit,
+    BufferedUnit,
+)
 """Units for nodes; the first one that is for a node makes it."""
-UNITS: tuple[type[Unit], ...] = (*CHOSEN, SlidingWindow, Fork, Width, Input, Output)
+UNITS: tuple[type[Unit], ...] = (*CHOSEN, SlidingWindowUnit, ForkUnit, WidthUnit, InputUnit, OutputUnit)
 
 
 def unit_of(node: Node, graph: Graph, folding: Folding = Folding()) -> Unit:
@@ -31,21 +40,21 @@ def unit_of(node: Node, graph: Graph, folding: Folding = Folding()) -> Unit:
 
 __all__ = [
     "UNITS",
-    "Buffered",
-    "Concat",
-    "Depthwise",
-    "Fork",
-    "Input",
-    "MatVec",
-    "Multiply",
-    "Output",
-    "Pad",
-    "Pool",
-    "Requant",
+    "BufferedUnit",
+    "ConcatUnit",
+    "DepthwiseUnit",
+    "ForkUnit",
+    "InputUnit",
+    "MatVecUnit",
+    "MultiplyUnit",
+    "OutputUnit",
+    "PadUnit",
+    "PoolUnit",
+    "RequantUnit",
     "Traffic",
     "Unit",
-    "Unrolled",
-    "Width",
-    "SlidingWindow",
+    "UnrolledUnit",
+    "WidthUnit",
+    "SlidingWindowUnit",
     "unit_of",
 ]

@@ -20,7 +20,7 @@ from qcompile.hardware.memory import operand
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.matvec import sums
 from qcompile.hardware.units.pool import gather
-from qcompile.hardware.units.requant import Requant
+from qcompile.hardware.units.requant import RequantUnit
 from qcompile.hardware.units.unit import Traffic, Unit, constants_of
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.parts import Part, Rom, chain, width
@@ -46,7 +46,7 @@ class Loops:
 
 
 @dataclass(frozen=True)
-class Buffered(Unit):
+class BufferedUnit(Unit):
     """reads: elements of every input stream; writes: elements of the output stream; shape: of the result; operands:
     their memories.
     """
@@ -60,7 +60,7 @@ class Buffered(Unit):
     name: ClassVar[str] = "whole"
 
     @classmethod
-    def of(cls, node: Node, graph: Graph, folding: Folding) -> Buffered:
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> BufferedUnit:
         """Any node."""
         streamed = tuple(
             v.type.size for v, known in zip(node.inputs, constants_of(graph, node), strict=True) if not known
@@ -69,7 +69,7 @@ class Buffered(Unit):
         return cls(streamed, node.output.type.size, node.output.type.shape, operands, loops(node))
 
     @classmethod
-    def rolled(cls, node: Node, graph: Graph) -> Buffered:
+    def rolled(cls, node: Node, graph: Graph) -> BufferedUnit:
         """The same loops where layers follow one another on memories: nothing arrives or leaves as a stream, and every
         result has a memory.
         """
@@ -142,7 +142,7 @@ def _constant(node: Node) -> Loops:
 
 @_loops(ops.Map)
 def _mapped(node: Node) -> Loops:
-    return Loops((), Requant.placed(node).parts(), ())
+    return Loops((), RequantUnit.placed(node).parts(), ())
 
 
 @_loops(ops.Mul)

@@ -17,7 +17,7 @@ from qcompile.parts import Part
 
 
 @dataclass(frozen=True)
-class Concat(Unit):
+class ConcatUnit(Unit):
     """shape: of the result; channels: of every input."""
 
     shape: Shape
@@ -27,7 +27,7 @@ class Concat(Unit):
     name: ClassVar[str] = "concat"
 
     @classmethod
-    def of(cls, node: Node, graph: Graph, folding: Folding) -> Concat | None:
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> ConcatUnit | None:
         """Of data of a single sample, along the axis that is last in streams."""
         shape = node.output.type.shape
         if not isinstance(node.op, ops.Concat) or any(constants_of(graph, node)):

@@ -11,14 +11,14 @@ from qcompile.formats import Format
 from qcompile.hardware.memory import stored
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.matvec import depthwise, storable, sums, weight_memory
-from qcompile.hardware.units.pool import Channelwise
+from qcompile.hardware.units.pool import ChannelwiseUnit
 from qcompile.hardware.units.unit import constants_of
 from qcompile.ir import Graph, Node, ops
 from qcompile.parts import Part
 
 
 @dataclass(frozen=True)
-class Depthwise(Channelwise):
+class DepthwiseUnit(ChannelwiseUnit):
     """channels: filters, of `terms` weights of `stored` bits each; accumulator: bits of a sum."""
 
     data: Format
@@ -29,7 +29,7 @@ class Depthwise(Channelwise):
     name: ClassVar[str] = "depthwise"
 
     @classmethod
-    def of(cls, node: Node, graph: Graph, folding: Folding) -> Depthwise | None:
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> DepthwiseUnit | None:
         """A Conv of a single sample with as many groups as channels and filters."""
         if not isinstance(node.op, ops.Conv) or constants_of(graph, node) != (False, True) or not depthwise(node):
             return None

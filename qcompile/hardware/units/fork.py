@@ -11,7 +11,7 @@ from qcompile.parts import Part
 
 
 @dataclass(frozen=True)
-class Fork(Unit):
+class ForkUnit(Unit):
     """tokens of so many bits; copies: streams that it writes."""
 
     tokens: int

@@ -22,7 +22,7 @@ from qcompile.parts import Part, product_bits, product_range, width
 
 
 @dataclass(frozen=True)
-class MatVec(Unit):
+class MatVecUnit(Unit):
     """rows, columns: of the matrix, all groups together; groups: of rows that have vectors of their own; places: of the
     result at which all rows are computed; stored: bits of a weight in its memory; accumulator: bits of a sum.
     """
@@ -42,7 +42,7 @@ class MatVec(Unit):
     accumulates: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, node: Node, graph: Graph, folding: Folding) -> MatVec | None:
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> MatVecUnit | None:
         """A MatMul of two matrices, a Conv of a single sample; depthwise ones have a unit of their own."""
         if not node.op.products or constants_of(graph, node) != (False, True):
             return None

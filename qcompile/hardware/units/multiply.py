@@ -14,7 +14,7 @@ from qcompile.parts import Part
 
 
 @dataclass(frozen=True)
-class Multiply(Unit):
+class MultiplyUnit(Unit):
     """elements: of the result."""
 
     a: Format
@@ -25,7 +25,7 @@ class Multiply(Unit):
     name: ClassVar[str] = "multiply"
 
     @classmethod
-    def of(cls, node: Node, graph: Graph, folding: Folding) -> Multiply | None:
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> MultiplyUnit | None:
         """A Mul of two tensors of one shape that are both data."""
         if not isinstance(node.op, ops.Mul) or not alike(graph, node):
             return None

@@ -16,7 +16,7 @@ from qcompile.parts import Part
 
 
 @dataclass(frozen=True)
-class Pad(Unit):
+class PadUnit(Unit):
     """shape: of the result; before, gap: elements in front of the first one and from one to the next, size: elements of
     the data, per axis.
     """
@@ -30,7 +30,7 @@ class Pad(Unit):
     name: ClassVar[str] = "border"
 
     @classmethod
-    def of(cls, node: Node, graph: Graph, folding: Folding) -> Pad | None:
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> PadUnit | None:
         """A Pad of the plane alone, the same in all its places."""
         op = node.op
         if not isinstance(op, ops.Pad) or len(node.inputs[0].type.shape) < 3 or not _plane_border(op, node):

@@ -16,7 +16,7 @@ from qcompile.parts import Part
 
 
 @dataclass(frozen=True)
-class Channelwise(Unit):
+class ChannelwiseUnit(Unit):
     """What works on windows channel by channel: for every of `channels / pe` tokens of a place `terms` tokens come."""
 
     channels: int
@@ -44,7 +44,7 @@ class Channelwise(Unit):
 
 
 @dataclass(frozen=True)
-class Pool(Channelwise):
+class PoolUnit(ChannelwiseUnit):
     """largest: the maximum of `data`; else its sum, of `accumulator` bits."""
 
     largest: bool
@@ -54,7 +54,7 @@ class Pool(Channelwise):
     name: ClassVar[str] = "reduce"
 
     @classmethod
-    def of(cls, node: Node, graph: Graph, folding: Folding) -> Pool | None:
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> PoolUnit | None:
         data = node.inputs[0].type if node.inputs else None
         if not isinstance(node.op, ops.Pool) or data is None or data.shape[0] != 1:
             return None

@@ -13,7 +13,7 @@ from qcompile.parts import Part
 
 
 @dataclass(frozen=True)
-class Port(Unit):
+class PortUnit(Unit):
     """tokens of so many bits."""
 
     tokens: int
@@ -28,7 +28,7 @@ class Port(Unit):
 
 
 @dataclass(frozen=True)
-class Input(Port):
+class InputUnit(PortUnit):
     name: ClassVar[str] = "input"
 
     def traffic(self) -> Traffic:
@@ -36,7 +36,7 @@ class Input(Port):
 
 
 @dataclass(frozen=True)
-class Output(Port):
+class OutputUnit(PortUnit):
     name: ClassVar[str] = "output"
 
     def traffic(self) -> Traffic:

@@ -22,7 +22,7 @@ from qcompile.parts import Part, bits, chain, integer_bits, width
 
 
 @dataclass(frozen=True)
-class Requant(Unit):
+class RequantUnit(Unit):
     """elements: of the result; inputs: formats of the accumulators that are combined; rows: of parameters that differ,
     where every token has a word of them.
     """
@@ -36,17 +36,17 @@ class Requant(Unit):
     name: ClassVar[str] = "map"
 
     @classmethod
-    def of(cls, node: Node, graph: Graph, folding: Folding) -> Requant | None:
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> RequantUnit | None:
         """A Map of data of the shape of its result."""
         return cls.behind(node, folding.pe) if isinstance(node.op, ops.Map) and alike(graph, node) else None
 
     @classmethod
-    def behind(cls, node: Node, pe: int) -> Requant:
+    def behind(cls, node: Node, pe: int) -> RequantUnit:
         """Of any Map, its elements `pe` at a time: what joins the unit in front of it."""
         return replace(cls.placed(node), pe=pe, rows=parameter_rows(node, pe))
 
     @classmethod
-    def placed(cls, node: Node) -> Requant:
+    def placed(cls, node: Node) -> RequantUnit:
         """Of any Map, an element at a time from and to memories: parameters are found by its place."""
         return cls(node.op, tuple(v.type.codes for v in node.inputs), node.output.type.size, 1, None)
 
@@ -131,9 +131,9 @@ def _counted_row(impl: ops.Thresholds, acc: int, fmt: Format, row: int) -> Part:
         return parts.NOTHING
     made = _made_bits(fmt, tuple(values.tolist()))
     if impl.search:
-        return parts.Search(impl.cuts.data.shape[1], acc, made)
+        return parts.BinarySearch(impl.cuts.data.shape[1], acc, made)
     count = parts.Comparators(cuts, acc)
-    return chain(count, parts.Table(len(cuts).bit_length(), made)) if made else count
+    return chain(count, parts.LookupTable(len(cuts).bit_length(), made)) if made else count
 
 
 @lru_cache(maxsize=64)
@@ -154,7 +154,7 @@ def steps(impl: ops.Thresholds, row: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _looked_up(impl: ops.Table, acc: int, fmt: Format, rows: np.ndarray) -> Part:
-    known = (parts.Table(table_bits(impl), width(fmt), addressed(impl, row, fmt)) for row in rows.tolist())
+    known = (parts.LookupTable(table_bits(impl), width(fmt), addressed(impl, row, fmt)) for row in rows.tolist())
     return parts.Beside(tuple(known))
 
 
@@ -178,7 +178,7 @@ def addressed(impl: ops.Table, row: int, fmt: Format) -> np.ndarray | None:
 def _scaled(impl: ops.MulAddShift, acc: int, fmt: Format, rows: np.ndarray) -> Part:
     segments = impl.mul.data.shape[1]
     limits = impl.lo.data[rows, None], impl.hi.data[rows, None]
-    scale = parts.MulAddShift(impl.mul.data[rows], impl.add.data[rows], impl.shift.data[rows], *limits, acc)
+    scale = parts.ScaledShift(impl.mul.data[rows], impl.add.data[rows], impl.shift.data[rows], *limits, acc)
     affine = parts.beside(scale, parts.TieTests(impl.tie.data[rows]))
     if segments == 1:
         return affine

@@ -20,7 +20,7 @@ from qcompile.parts import Part, bits, chain, product_bits, width
 
 
 @dataclass(frozen=True)
-class Unrolled:
+class UnrolledUnit:
     """A layer. registers: bits that a register stage in its middle holds: terms that are not added up yet, at most the
     inputs of the last adders.
     """
@@ -29,7 +29,7 @@ class Unrolled:
     registers: int
 
     @classmethod
-    def of(cls, node: Node, graph: Graph) -> Unrolled:
+    def of(cls, node: Node, graph: Graph) -> UnrolledUnit:
         """Of any node."""
         narrow = node.output.type.size * bits(node.output.type.format)
         summing = node.op.products or node.op.gathers == "sum"
@@ -149,7 +149,7 @@ def _softmax(node: Node, graph: Graph) -> Part:
     each = chain(
         parts.Adder(number + 1),
         parts.ConstantMultipliers(np.array([op.mul]), number + 1),
-        parts.Table(max(1, (op.table.data.size - 1).bit_length()), entry),
+        parts.LookupTable(max(1, (op.table.data.size - 1).bit_length()), entry),
     )
     return chain(
         parts.Times(rows, parts.Maximum(last, number)),

@@ -13,7 +13,7 @@ from qcompile.parts import Part
 
 
 @dataclass(frozen=True)
-class Width(Unit):
+class WidthUnit(Unit):
     """elements: of all tokens, of `number` bits each; before, after: of a token."""
 
     elements: int

@@ -17,7 +17,7 @@ from qcompile.parts import Part
 
 
 @dataclass(frozen=True)
-class SlidingWindow(Unit):
+class SlidingWindowUnit(Unit):
     """A plane (height 1 for one axis) of `groups` tokens of `simd` channels per place, and what goes `over` it.
 
     rows, columns: windows; held: rows in the buffer, those that a window reaches over and those that come in for the
@@ -39,7 +39,7 @@ class SlidingWindow(Unit):
     name: ClassVar[str] = "window"
 
     @classmethod
-    def front(cls, node: Node, lanes: int, by_channel: bool) -> SlidingWindow | None:
+    def front(cls, node: Node, lanes: int, by_channel: bool) -> SlidingWindowUnit | None:
         """The window in front of a convolution or pool, in tokens of `lanes` channels; None where it takes the data as
         they are.
         """
@@ -104,5 +104,5 @@ class SlidingWindow(Unit):
 
 
 @lru_cache(maxsize=4096)
-def _cycles(window: SlidingWindow) -> int:
+def _cycles(window: SlidingWindowUnit) -> int:
     return window.traffic().iterations

@@ -12,19 +12,19 @@ from qcompile.hardware import units
 from qcompile.hardware.network import Stage
 
 VIEWS: dict[type[units.Unit], Callable[[Context, Stage], View]] = {
-    units.MatVec: matvec,
-    units.Depthwise: depthwise,
-    units.Pool: pool,
-    units.Requant: mapped,
-    units.Multiply: multiplied,
-    units.SlidingWindow: window,
-    units.Pad: bordered,
-    units.Concat: concatenated,
-    units.Buffered: buffered,
-    units.Fork: fork,
-    units.Width: width,
-    units.Input: from_port,
-    units.Output: to_port,
+    units.MatVecUnit: matvec,
+    units.DepthwiseUnit: depthwise,
+    units.PoolUnit: pool,
+    units.RequantUnit: mapped,
+    units.MultiplyUnit: multiplied,
+    units.SlidingWindowUnit: window,
+    units.PadUnit: bordered,
+    units.ConcatUnit: concatenated,
+    units.BufferedUnit: buffered,
+    units.ForkUnit: fork,
+    units.WidthUnit: width,
+    units.InputUnit: from_port,
+    units.OutputUnit: to_port,
 }
 
 __all__ = ["VIEWS", "Context", "Loader", "View"]

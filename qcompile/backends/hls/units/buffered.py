@@ -10,9 +10,9 @@ from qcompile.backends.hls.builder import Builder, Local, Tensor
 from qcompile.backends.hls.kernels import Kernel
 from qcompile.backends.hls.layers import RULES
 from qcompile.backends.hls.rows import strided
-from qcompile.backends.hls.types import Row
+from qcompile.backends.hls.types import RowIndex
 from qcompile.backends.hls.units.context import Context, Loop, Read, View, Write, node_of
-from qcompile.backends.hls.units.elementwise import Map, Product, Take, map_of, product_of
+from qcompile.backends.hls.units.elementwise import MultiplyView, RequantView, TakeCode, map_of, product_of
 from qcompile.backends.hls.units.weights import elements
 from qcompile.hardware.memory import WORD
 from qcompile.hardware.network import Stage
@@ -32,7 +32,7 @@ class Arrival:
     tokens: int
     memory: Tensor
     size: int
-    row: Row | None
+    row: RowIndex | None
     read: Read
 
 
@@ -45,7 +45,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Layer(View):
+class BufferedView(View):
     """Loops over memories, and results in the order of the stream: place row(t) of `result` is element t."""
 
     template = "buffered.cpp.j2"
@@ -55,12 +55,12 @@ class Layer(View):
     tokens: int
     y: Tensor
     result: Tensor
-    row: Row
+    row: RowIndex
     write: Write
 
 
 @dataclass(frozen=True)
-class Step:
+class AddressStep:
     """Of an address, for every step of the loop variable of `axis`."""
 
     axis: int
@@ -76,9 +76,9 @@ class Gather(View):
     template = "gather.cpp.j2"
     held: Held
     loops: tuple[Loop, ...]
-    row: Row | None
+    row: RowIndex | None
     offset: int
-    steps: tuple[Step, ...]
+    steps: tuple[AddressStep, ...]
     source: Tensor
     y: Tensor
     write: Write
@@ -91,7 +91,7 @@ class FromMemory(Kernel):
     template = "from_memory.cpp.j2"
     x: Tensor
     memory: str
-    row: Row
+    row: RowIndex
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class FromConstant(Kernel):
     template = "from_constant.cpp.j2"
     x: Tensor
     source: Tensor
-    row: Row
+    row: RowIndex
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Elements(View):
 
     template = "elements.cpp.j2"
     held: Held
-    view: Map | Product
+    view: RequantView | MultiplyView
 
 
 def buffered(c: Context, stage: Stage) -> View:
@@ -129,7 +129,7 @@ def buffered(c: Context, stage: Stage) -> View:
     return _layer(c, b, stage)
 
 
-def _layer(c: Context, b: Builder, stage: Stage) -> Layer:
+def _layer(c: Context, b: Builder, stage: Stage) -> BufferedView:
     node = node_of(stage)
     held = _held(c, b, stage, False)
     RULES[type(node.op)](b, node)
@@ -137,10 +137,10 @@ def _layer(c: Context, b: Builder, stage: Stage) -> Layer:
     row = _stream_row(b, node.output)
     memories, y = tuple(b.locals[len(stage.inputs) :]), c.tensor(node.output, "y")
     tokens = c.stream(stage.outputs[0]).tokens
-    return Layer(memories, held, tuple(b.statements), tokens, y, result, row, c.write(stage))
+    return BufferedView(memories, held, tuple(b.statements), tokens, y, result, row, c.write(stage))
 
 
-def _stream_row(b: Builder, value: Value) -> Row:
+def _stream_row(b: Builder, value: Value) -> RowIndex:
     """Maps an element of a stream to its place in the tensor."""
     return b.row(places(value.type.shape), (value.type.size,))
 
@@ -168,7 +168,7 @@ def _elements(c: Context, b: Builder, stage: Stage) -> Elements:
     return Elements(held, product_of(c, stage, loop, take))
 
 
-def _take(c: Context, b: Builder, stage: Stage, held: Held) -> Take:
+def _take(c: Context, b: Builder, stage: Stage, held: Held) -> TakeCode:
     """Elements come from the memories in the order of the inputs, and from constants."""
     node, memories = node_of(stage), iter(held.arrivals)
 
@@ -183,7 +183,7 @@ def _take(c: Context, b: Builder, stage: Stage, held: Held) -> Take:
     return take
 
 
-def _repeated(b: Builder, value: Value, at: np.ndarray, output: Value) -> Row:
+def _repeated(b: Builder, value: Value, at: np.ndarray, output: Value) -> RowIndex:
     """Maps an element of the output's stream to the place `at` of the element of `value` that it meets."""
     shape = output.type.shape
     whole = np.broadcast_to(at.reshape(value.type.shape), shape)
@@ -203,4 +203,4 @@ def _gathered(c: Context, b: Builder, stage: Stage, held: Held, value: Value, in
     sizes, strides, offset = found
     axes = [k for k, n in enumerate(sizes) if n > 1]
     loops = tuple(Loop(f"WRITE_{k}", f"i{k}", sizes[k]) for k in axes) or (Loop("WRITE_0", "i0", 1),)
-    return Gather(held, loops, None, offset, tuple(Step(k, strides[k]) for k in axes if strides[k]), *ends)
+    return Gather(held, loops, None, offset, tuple(AddressStep(k, strides[k]) for k in axes if strides[k]), *ends)

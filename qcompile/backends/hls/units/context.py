@@ -9,7 +9,7 @@ from typing import ClassVar
 from qcompile.backends.hls.builder import Builder, Tensor
 from qcompile.backends.hls.constants import Constants
 from qcompile.backends.hls.kernels import Decode, Kernel
-from qcompile.backends.hls.memory import Rom
+from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.trace import Traced
 from qcompile.backends.hls.types import Integer, Lanes, holding, lanes_of
 from qcompile.formats import FixedPoint, Minifloat
@@ -70,7 +70,7 @@ class Context:
     known: dict[str, Range]
     traced: Traced
     constants: list[Constants] = field(default_factory=list)
-    roms: list[Rom] = field(default_factory=list)
+    roms: list[WeightMemory] = field(default_factory=list)
 
     def builder(self, buffered: bool = False) -> Builder:
         """For the locals and statements of one process; constants are common."""

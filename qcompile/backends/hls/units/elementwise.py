@@ -6,66 +6,68 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from qcompile.backends.hls.builder import Builder, Tensor
-from qcompile.backends.hls.kernels import Kernel, Multiply
+from qcompile.backends.hls.kernels import Kernel, MultiplyKernel
 from qcompile.backends.hls.types import identity
 from qcompile.backends.hls.units.context import Context, Loop, View, Write, node_of
-from qcompile.backends.hls.units.requant import Requant, Term, requantized
+from qcompile.backends.hls.units.requant import Requantizer, Term, requantized
 from qcompile.hardware.network import Stage
 
-Take = Callable[[int, Tensor], Kernel]  # how the elements of input k come into the array of a tensor
+TakeCode = Callable[[int, Tensor], Kernel]  # how the elements of input k come into the array of a tensor
 
 
 @dataclass(frozen=True)
-class Map(View):
+class RequantView(View):
     """One token of every term, their sum, the function, one token."""
 
     template = "map.cpp.j2"
     loops: tuple[Loop, ...]
     lanes: int
     terms: tuple[Term, ...]
-    requant: Requant
+    requant: Requantizer
     write: Write
 
 
-def mapped(c: Context, stage: Stage) -> Map:
+def mapped(c: Context, stage: Stage) -> RequantView:
     loop = Loop("MAP", "t", c.stream(stage.outputs[0]).tokens)
     return map_of(c, c.builder(), stage, loop, lambda k, x: c.read(stage, k, x))
 
 
-def map_of(c: Context, b: Builder, stage: Stage, loop: Loop, take: Take) -> Map:
+def map_of(c: Context, b: Builder, stage: Stage, loop: Loop, take: TakeCode) -> RequantView:
     node, lanes = node_of(stage), stage.folding.pe
     terms = tuple(_term(c, stage, k, take) for k in range(len(node.inputs)))
     sources = [t.numbers for t in terms]
     made = requantized(c, b, node, sources, lanes, "total")
-    return Map((loop,), lanes, terms, made, c.write(stage))
+    return RequantView((loop,), lanes, terms, made, c.write(stage))
 
 
-def _term(c: Context, stage: Stage, k: int, take: Take) -> Term:
+def _term(c: Context, stage: Stage, k: int, take: TakeCode) -> Term:
     value = node_of(stage).inputs[k]
     x = c.tensor(value, f"x{k}")
     return Term(x, take(k, x), c.decoded(value, x, stage.folding.pe))
 
 
 @dataclass(frozen=True)
-class Product(View):
+class MultiplyView(View):
     """The product of two inputs, element by element."""
 
     template = "multiply.cpp.j2"
     loops: tuple[Loop, ...]
     lanes: int
     takes: tuple[Kernel, ...]
-    multiply: Multiply
+    multiply: MultiplyKernel
     write: Write
 
 
-def multiplied(c: Context, stage: Stage) -> Product:
+def multiplied(c: Context, stage: Stage) -> MultiplyView:
     loop = Loop("MULTIPLY", "t", c.stream(stage.outputs[0]).tokens)
     return product_of(c, stage, loop, lambda k, x: c.read(stage, k, x))
 
 
-def product_of(c: Context, stage: Stage, loop: Loop, take: Take) -> Product:
+def product_of(c: Context, stage: Stage, loop: Loop, take: TakeCode) -> MultiplyView:
     node, lanes = node_of(stage), stage.folding.pe
     x, y = (c.tensor(v, f"x{k}") for k, v in enumerate(node.inputs))
     takes = take(0, x), take(1, y)
     rows = identity(lanes), identity(lanes)
-    return Product((loop,), lanes, takes, Multiply(lanes, rows, x, y, c.tensor(node.output, "y")), c.write(stage))
+    return MultiplyView(
+        (loop,), lanes, takes, MultiplyKernel(lanes, rows, x, y, c.tensor(node.output, "y")), c.write(stage)
+    )

@@ -15,7 +15,7 @@ from qcompile.hardware.network import Stage
 
 
 @dataclass(frozen=True)
-class MatVec(View):
+class MatVecView(View):
     """`pe` rows and `simd` terms a cycle. channels: groups of channels with rows of their own; groups: of rows; folds:
     of the terms. A vector is kept for the groups after the first one.
     """
@@ -34,9 +34,9 @@ class MatVec(View):
     finish: Finish
 
 
-def matvec(c: Context, stage: Stage) -> MatVec:
+def matvec(c: Context, stage: Stage) -> MatVecView:
     node, fold, unit = node_of(stage), stage.folding, stage.unit
-    assert isinstance(unit, hardware.MatVec)
+    assert isinstance(unit, hardware.MatVecUnit)
     held = weights(c, node.weights, matrix(c, node, fold.pe, fold.simd))
     total = c.tensor(node.output, "total")
     loops = [Loop("PLACE", "p", unit.places)]
@@ -45,11 +45,11 @@ def matvec(c: Context, stage: Stage) -> MatVec:
     read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
     counts = unit.groups, unit.row_groups, unit.folds, fold.pe, fold.simd
     made = product(c.builder(), node, total)
-    return MatVec(tuple(loops), *counts, read, held, made, total, finish(c, stage))
+    return MatVecView(tuple(loops), *counts, read, held, made, total, finish(c, stage))
 
 
 @dataclass(frozen=True)
-class Depthwise(View):
+class DepthwiseView(View):
     """`pe` channels a cycle, `terms` cycles each."""
 
     template = "depthwise.cpp.j2"
@@ -64,7 +64,7 @@ class Depthwise(View):
     finish: Finish
 
 
-def depthwise(c: Context, stage: Stage) -> Depthwise:
+def depthwise(c: Context, stage: Stage) -> DepthwiseView:
     node, pe = node_of(stage), stage.folding.pe
     channels, terms = node.weights.type.shape[0], node.terms
     steps = units_of(c, node.weights).reshape(channels // pe, pe, terms).transpose(0, 2, 1).reshape(-1, pe)
@@ -73,7 +73,7 @@ def depthwise(c: Context, stage: Stage) -> Depthwise:
     made = product(c.builder(), node, total)
     groups = channels // pe
     loops = _by_channel(c, stage, groups, terms)
-    return Depthwise(loops, groups, terms, pe, read, held, made, total, finish(c, stage))
+    return DepthwiseView(loops, groups, terms, pe, read, held, made, total, finish(c, stage))
 
 
 def _by_channel(c: Context, stage: Stage, groups: int, terms: int) -> tuple[Loop, ...]:
@@ -82,7 +82,7 @@ def _by_channel(c: Context, stage: Stage, groups: int, terms: int) -> tuple[Loop
 
 
 @dataclass(frozen=True)
-class Pool(View):
+class PoolView(View):
     """largest: the maximum of `terms` elements, else their sum. source: what is taken together, numbers or codes."""
 
     template = "pool.cpp.j2"
@@ -98,7 +98,7 @@ class Pool(View):
     finish: Finish
 
 
-def pool(c: Context, stage: Stage) -> Pool:
+def pool(c: Context, stage: Stage) -> PoolView:
     node, pe, terms = node_of(stage), stage.folding.pe, node_of(stage).terms
     x, largest = c.tensor(node.inputs[0], "x"), node.op.gathers == "max"
     decode = None if largest else c.decoded(node.inputs[0], x, pe)
@@ -106,4 +106,4 @@ def pool(c: Context, stage: Stage) -> Pool:
     groups = node.output.type.shape[1] // pe
     loops = _by_channel(c, stage, groups, terms)
     read, source = c.read(stage, 0, x), decode.out if decode else x
-    return Pool(loops, groups, terms, pe, largest, read, decode, source, total, finish(c, stage))
+    return PoolView(loops, groups, terms, pe, largest, read, decode, source, total, finish(c, stage))

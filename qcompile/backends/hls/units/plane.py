@@ -17,7 +17,7 @@ from qcompile.hardware.order import stream_shape
 
 
 @dataclass(frozen=True)
-class Window(View):
+class WindowView(View):
     """sizes: height, width, tokens of a place, kernel, strides, dilations (two each), rows that are held, cycles.
     by_channel: all places of a window follow one another for every token of channels. buffer: tokens that are held.
     """
@@ -29,11 +29,11 @@ class Window(View):
     buffer: int
 
 
-def window(c: Context, stage: Stage) -> Window:
+def window(c: Context, stage: Stage) -> WindowView:
     w = stage.unit
-    assert isinstance(w, hardware.SlidingWindow)
+    assert isinstance(w, hardware.SlidingWindowUnit)
     sizes = (w.height, w.width, w.groups, *w.over.numbers, w.held, w.cycles)
-    return Window(sizes, w.by_channel, c.lanes(stage.inputs[0]), w.held * w.width * w.groups)
+    return WindowView(sizes, w.by_channel, c.lanes(stage.inputs[0]), w.held * w.width * w.groups)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Inside:
 
 
 @dataclass(frozen=True)
-class Border(View):
+class BorderView(View):
     """A frame of constants around a plane: which tokens come from the data follows from their place. fill: `numbers` of
     them, a channel each, or one for all.
     """
@@ -63,7 +63,7 @@ class Border(View):
     write: Write
 
 
-def bordered(c: Context, stage: Stage) -> Border:
+def bordered(c: Context, stage: Stage) -> BorderView:
     node, lanes = node_of(stage), stage.folding.pe
     op, shape, before = node.op, node.output.type.shape, node.inputs[0].type.shape
     inside = []
@@ -76,11 +76,11 @@ def bordered(c: Context, stage: Stage) -> Border:
     fill, numbers = border(c.builder(), node), len(op.value.values)
     read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
     v = c.tensor(node.output, "v")
-    return Border(tuple(loops), lanes, tuple(inside), read, fill, numbers, v, c.write(stage))
+    return BorderView(tuple(loops), lanes, tuple(inside), read, fill, numbers, v, c.write(stage))
 
 
 @dataclass(frozen=True)
-class Part:
+class JoinedInput:
     """An input of a concatenation: its tokens have places `first` to `end` - 1."""
 
     first: int
@@ -89,22 +89,22 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Concat(View):
+class ConcatView(View):
     """At every place the channels of one input after the other."""
 
     template = "concat.cpp.j2"
     loops: tuple[Loop, ...]
     lanes: int
-    parts: tuple[Part, ...]
+    parts: tuple[JoinedInput, ...]
     y: Tensor
     write: Write
 
 
-def concatenated(c: Context, stage: Stage) -> Concat:
+def concatenated(c: Context, stage: Stage) -> ConcatView:
     node, lanes = node_of(stage), stage.folding.pe
     bounds = [0, *np.cumsum([v.type.shape[1] // lanes for v in node.inputs]).tolist()]
     reads = (c.read(stage, k, c.tensor(v, f"x{k}")) for k, v in enumerate(node.inputs))
-    parts = tuple(Part(*ends, read) for ends, read in zip(pairwise(bounds), reads, strict=True))
+    parts = tuple(JoinedInput(*ends, read) for ends, read in zip(pairwise(bounds), reads, strict=True))
     places = c.stream(stage.outputs[0]).tokens // bounds[-1]
     loops = Loop("PLACE", "p", places), Loop("GROUP", "g", bounds[-1])
-    return Concat(loops, lanes, parts, c.tensor(node.output, "y"), c.write(stage))
+    return ConcatView(loops, lanes, parts, c.tensor(node.output, "y"), c.write(stage))

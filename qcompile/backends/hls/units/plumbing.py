@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qcompile.backends.hls.builder import Tensor
-from qcompile.backends.hls.memory import Rom
+from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.hls.types import Lanes
 from qcompile.backends.hls.units.context import Context, View, Write
@@ -13,7 +13,7 @@ from qcompile.hardware.network import Stage
 
 
 @dataclass(frozen=True)
-class Fork(View):
+class ForkView(View):
     """Every token for each of `copies` readers."""
 
     template = "fork.cpp.j2"
@@ -22,13 +22,13 @@ class Fork(View):
     copies: int
 
 
-def fork(c: Context, stage: Stage) -> Fork:
+def fork(c: Context, stage: Stage) -> ForkView:
     (index,) = stage.inputs
-    return Fork(c.stream(index).tokens, c.lanes(index), len(stage.outputs))
+    return ForkView(c.stream(index).tokens, c.lanes(index), len(stage.outputs))
 
 
 @dataclass(frozen=True)
-class Width(View):
+class WidthView(View):
     """`ratio` tokens of `bits` bits become one, or one so many. tokens: of the larger size."""
 
     template = "width.cpp.j2"
@@ -38,16 +38,16 @@ class Width(View):
     ratio: int
 
 
-def width(c: Context, stage: Stage) -> Width:
+def width(c: Context, stage: Stage) -> WidthView:
     before, after = (c.stream(i) for i in (stage.inputs[0], stage.outputs[0]))
     widens = after.lanes > before.lanes
     small, large = (before, after) if widens else (after, before)
     lanes = c.lanes((stage.inputs if widens else stage.outputs)[0])
-    return Width(widens, large.tokens, lanes.bits, large.lanes // small.lanes)
+    return WidthView(widens, large.tokens, lanes.bits, large.lanes // small.lanes)
 
 
 @dataclass(frozen=True)
-class Input(View):
+class InputView(View):
     """Words of a port, `in_word` tokens each, to tokens. one: the array of the elements of a token."""
 
     template = "input.cpp.j2"
@@ -60,11 +60,11 @@ class Input(View):
     write: Write
 
 
-def from_port(c: Context, stage: Stage) -> Input:
+def from_port(c: Context, stage: Stage) -> InputView:
     (index,) = stage.outputs
     stream, layout, in_word = c.stream(index), *_word(c, index)
     one = c.tensor(stream.value, "one")
-    return Input(stream.tokens, stream.lanes, layout, in_word, c.lanes(index), one, c.write(stage))
+    return InputView(stream.tokens, stream.lanes, layout, in_word, c.lanes(index), one, c.write(stage))
 
 
 def _word(c: Context, index: int) -> tuple[PortLayout, int]:
@@ -75,7 +75,7 @@ def _word(c: Context, index: int) -> tuple[PortLayout, int]:
 
 
 @dataclass(frozen=True)
-class Output(View):
+class OutputView(View):
     """Tokens to words of a port, `in_word` each; the last one is marked, and has `rest` tokens (0: all)."""
 
     template = "output.cpp.j2"
@@ -86,10 +86,10 @@ class Output(View):
     rest: int
 
 
-def to_port(c: Context, stage: Stage) -> Output:
+def to_port(c: Context, stage: Stage) -> OutputView:
     (index,) = stage.inputs
     tokens, layout, in_word = c.stream(index).tokens, *_word(c, index)
-    return Output(tokens, layout, in_word, c.lanes(index), tokens % in_word)
+    return OutputView(tokens, layout, in_word, c.lanes(index), tokens % in_word)
 
 
 @dataclass(frozen=True)
@@ -97,4 +97,4 @@ class Loader(View):
     """Words of the weights' port go to the units, one unit after the other."""
 
     template = "loader.cpp.j2"
-    roms: tuple[Rom, ...]
+    roms: tuple[WeightMemory, ...]

@@ -9,8 +9,8 @@ import numpy as np
 
 from qcompile.backends.hls.builder import Builder, Tensor
 from qcompile.backends.hls.kernels import Accumulate, Decode, Kernel, RequantKernel
-from qcompile.backends.hls.requant import Call, requant
-from qcompile.backends.hls.types import CountedRow, Row, holding, identity
+from qcompile.backends.hls.requant import RequantCall, requant
+from qcompile.backends.hls.types import CountedRow, RowIndex, holding, identity
 from qcompile.backends.hls.units.context import Context, Watch, Write
 from qcompile.backends.hls.units.weights import Weights, memory
 from qcompile.hardware.network import Stage
@@ -21,7 +21,7 @@ from qcompile.passes.ranges import row_ranges, sum_bound
 
 
 @dataclass(frozen=True)
-class Requant:
+class Requantizer:
     """`lanes` results in `y`, from `sums` into the array of `total` where accumulators are scaled or added up.
 
     Parameters of a token come from `reads`, one word of a memory each; `steps` words follow one another, `row` counts
@@ -41,7 +41,7 @@ class Requant:
     placed: bool = False
 
 
-def requantized(c: Context, b: Builder, node: Node, sources: list[Tensor], lanes: int, total: str) -> Requant:
+def requantized(c: Context, b: Builder, node: Node, sources: list[Tensor], lanes: int, total: str) -> Requantizer:
     """Of numbers in `sources`, one for each input. total: the name of the array of their sum."""
     op: ops.Map = node.op
     known = [c.known[v.name] for v in node.inputs]
@@ -57,16 +57,16 @@ def requantized(c: Context, b: Builder, node: Node, sources: list[Tensor], lanes
         for k, (x, coefficients) in enumerate(zip(sources, op.coeffs.data, strict=True)):
             sums.append(Accumulate(lanes, row, identity(lanes), k == 0, x, own.parameters(coefficients), made))
     y = c.tensor(node.output, "y")
-    call = Call(lanes, row, source, y, low, high)
+    call = RequantCall(lanes, row, source, y, low, high)
     if rows is None or not isinstance(own, StepBuilder):
-        return Requant(lanes, made, tuple(sums), y, (requant(b, op, call),), placed=not shared)
+        return Requantizer(lanes, made, tuple(sums), y, (requant(b, op, call),), placed=not shared)
     lanewise = looked_up(op)
     found = _by_lanes(own, op, call) if lanewise else (requant(own, op, call),)
     count, hold = (rows.words, rows.hold) if own.reads or lanewise else (1, 1)
-    return Requant(lanes, made, tuple(sums), y, found, tuple(own.reads), count, hold, lanewise)
+    return Requantizer(lanes, made, tuple(sums), y, found, tuple(own.reads), count, hold, lanewise)
 
 
-def rows_in_stream(b: Builder, node: Node) -> Row:
+def rows_in_stream(b: Builder, node: Node) -> RowIndex:
     """Rows of a Map's parameters by the element's place in the stream."""
     shape = node.output.type.shape
     return b.row(in_stream(np.asarray(node.op.index.data), shape), stream_shape(shape))
@@ -95,7 +95,7 @@ class StepBuilder(Builder):
         return self.reads[-1].w
 
 
-def _by_lanes(b: StepBuilder, op: ops.Map, call: Call) -> tuple[RequantKernel, ...]:
+def _by_lanes(b: StepBuilder, op: ops.Map, call: RequantCall) -> tuple[RequantKernel, ...]:
     """A call for every lane, with memories of its own."""
     found = []
     b.single = True
@@ -103,7 +103,7 @@ def _by_lanes(b: StepBuilder, op: ops.Map, call: Call) -> tuple[RequantKernel, .
     for lane, rows in enumerate(b.steps.T):
         own = {k: Array(x.data[rows]) for k, x in vars(impl).items() if isinstance(x, Array)}
         source, out = (replace(t, name=f"{t.name} + {lane}") for t in (call.source, call.out))
-        one = Call(1, CountedRow(), source, out, call.low[rows], call.high[rows])
+        one = RequantCall(1, CountedRow(), source, out, call.low[rows], call.high[rows])
         found.append(requant(b, replace(op, impl=replace(impl, **own)), one))
     return tuple(found)
 
@@ -112,7 +112,7 @@ def _by_lanes(b: StepBuilder, op: ops.Map, call: Call) -> tuple[RequantKernel, .
 class Finish:
     """When a sum is complete: the requantization that follows in the same process (None: none), and a token leaves."""
 
-    requant: Requant | None
+    requant: Requantizer | None
     watch: Watch | None
     decode: Decode | None
     write: Write

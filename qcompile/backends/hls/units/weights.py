@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qcompile.backends.hls.builder import Tensor
-from qcompile.backends.hls.memory import Rom
+from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.types import Integer
 from qcompile.backends.hls.units.context import Context
 from qcompile.formats import Bipolar, Minifloat
@@ -20,7 +20,7 @@ from qcompile.ir import Node, Value, ops
 class Weights:
     """A memory of steps, `words.codes` codes each, and the array `w` of the numbers of one step."""
 
-    rom: Rom
+    rom: WeightMemory
     w: Tensor
     signed: bool
     bipolar: bool
@@ -31,7 +31,7 @@ def weights(c: Context, value: Value, steps: np.ndarray) -> Weights:
     op, fmt = c.graph.producers[value.name].op, value.type.codes
     width, signed = stored(fmt, steps, op.reloadable)
     words = Words(len(steps), steps.shape[1], width)
-    rom = Rom(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), op.reloadable)
+    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), op.reloadable)
     c.roms.append(rom)
     return Weights(rom, _step(c, value, width, signed), signed, isinstance(fmt, Bipolar))
 
@@ -42,7 +42,7 @@ def memory(c: Context, words: np.ndarray, name: str, span: tuple[int, int] | Non
     """
     width, signed = numbers(words if span is None else np.array(span, dtype=object))
     made = Words(len(words), words.shape[1], width)
-    rom = Rom(f"k{len(c.roms)}", made, made.pack(words))
+    rom = WeightMemory(f"k{len(c.roms)}", made, made.pack(words))
     c.roms.append(rom)
     return Weights(rom, Tensor(name, Integer(max(width, 1 + signed), signed)), signed, False)
 
@@ -85,5 +85,5 @@ def elements(c: Context, value: Value) -> Tensor:
     units = op.units.data.reshape(-1, 1)
     words = Words(len(units), 1, width)
     data = words.pack(units if isinstance(fmt, Bipolar) else bits_of(fmt, units))
-    c.roms.append(Rom(f"w{len(c.roms)}", words, data, op.reloadable))
+    c.roms.append(WeightMemory(f"w{len(c.roms)}", words, data, op.reloadable))
     return Tensor(c.roms[-1].name, Integer(width, signed), codes=fmt if isinstance(fmt, Minifloat) else None)
