@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
+from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat, smallest_width
 
 # --- numbers as hardware reads them
 
@@ -50,15 +50,9 @@ def product_range(a: Format | None, b: Format | None) -> tuple[int, int]:
     return min(corners), max(corners)
 
 
-def integer_bits(lo: int, hi: int) -> int:
-    """Bits of a two's complement number that reaches lo and hi."""
-    return max(hi.bit_length(), (~lo).bit_length() if lo < 0 else 0) + 1
-
-
 def product_bits(a: Format | None, b: Format | None) -> int:
     """Bits of a product of units, with a sign only where it can be negative."""
-    lo, hi = product_range(a, b)
-    return integer_bits(lo, hi) - (lo >= 0)
+    return smallest_width(*product_range(a, b))
 
 
 def factor_bits(fmt: Format | None, with_sign: bool) -> int:

@@ -45,6 +45,10 @@ def needs(tool: str) -> None:
         pytest.skip(f"needs {tool}: apt-get install {PACKAGES[tool]}")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the golden texts of tests/golden anew")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["QCOMPILE_TRACEBACK"] = "1"  # faults are to be seen, not told in one line
 

@@ -15,6 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import click
+import numpy as np
 import onnx.defs
 import pytest
 from click.testing import CliRunner
@@ -26,6 +27,7 @@ from qcompile.assignment import network
 from qcompile.backends.hls import layers
 from qcompile.cli.options import options_of
 from qcompile.cost.hls4ml import graph as theirs
+from qcompile.formats import E4M3, FixedPoint
 from qcompile.frontend import onnx as onnx_rules
 from qcompile.hardware.units import buffered
 from qcompile.hardware.units.unrolled import UNITS
@@ -246,6 +248,17 @@ def test_text_parses_back(record: dict) -> None:
     for graph in (design.model.graph, design.reference, design.graph):
         ir.verify(graph)
         assert ir.parse(ir.print_graph(graph)) == graph
+
+
+def test_a_rounding_to_minifloats_parses_back() -> None:
+    one, x = ir.Array(np.ones(1, dtype=int)), ir.Value("x", ir.TensorType((1, 4), FixedPoint(8)))
+    impl = ops.FloatRound(one, one, one, one, one, 3, True)
+    op = ops.Map(
+        ir.Array(np.zeros((1, 1), dtype=int)), ir.Array(np.ones((1, 1), dtype=int)), (ops.Quantize(E4M3),), impl
+    )
+    node = ir.Node(op, (x,), (ir.Value("y", ir.TensorType((1, 4), E4M3)),))
+    graph = ir.Graph("g", "integer", (x,), (node.output,), (node,))
+    assert ir.parse(ir.print_graph(graph)) == graph
 
 
 def test_walking_a_graph(digits: Path) -> None:

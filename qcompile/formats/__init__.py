@@ -7,7 +7,7 @@ those are data on the tensor type. Everything here is exact; no float decides an
 
 from .base import Format
 from .bipolar import Bipolar
-from .fixed import FixedPoint, WideInteger, accumulator
+from .fixed import FixedPoint, WideInteger, accumulator, smallest_width
 from .minifloat import E2M1, E2M3, E3M2, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ, Minifloat, Specials
 from .rounding import Overflow, Rounding, round_ratio
 from .text import parse_format
@@ -30,5 +30,6 @@ __all__ = [
     "Specials",
     "accumulator",
     "parse_format",
+    "smallest_width",
     "round_ratio",
 ]

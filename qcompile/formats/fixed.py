@@ -149,3 +149,9 @@ class WideInteger(FixedPoint):
 def accumulator(width: int, signed: bool) -> FixedPoint:
     """The integer format of that width."""
     return FixedPoint(width, 0, signed) if width <= MAX_WIDTH else WideInteger(width, 0, signed)
+
+
+def smallest_width(lo: int, hi: int) -> int:
+    """Bits of the narrowest integer format that holds [lo, hi]: two's complement where lo is negative."""
+    signed = lo < 0
+    return max(1, hi.bit_length() + signed, (-lo - 1).bit_length() + 1 if signed else 0)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.errors import QCompileError
-from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat, Overflow, Rounding
+from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat, Overflow, Rounding, smallest_width
 from qcompile.ir import (
     ONE,
     ZERO,
@@ -44,7 +44,6 @@ from qcompile.passes.ranges import (
     of_format,
     row_ranges,
     smallest_format,
-    smallest_width,
 )
 from qcompile.sim import functions
 from qcompile.sim.functions import is_monotone

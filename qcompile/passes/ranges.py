@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.errors import QCompileError
-from qcompile.formats import FixedPoint, Format, accumulator
+from qcompile.formats import FixedPoint, Format, accumulator, smallest_width
 from qcompile.formats.fixed import MAX_ACCUMULATOR
 from qcompile.ir import Graph, Node, Shape, Value, aligned, ops
 from qcompile.sim import ratio
@@ -58,12 +58,6 @@ class Range:
 
 def of_format(fmt: Format) -> Range:
     return Range(_ints([fmt.min_units]).reshape(()), _ints([fmt.max_units]).reshape(()))
-
-
-def smallest_width(lo: int, hi: int) -> int:
-    """Bits of the narrowest integer format that holds [lo, hi]."""
-    signed = lo < 0
-    return max(1, hi.bit_length() + signed, (-lo - 1).bit_length() + 1 if signed else 0)
 
 
 def smallest_format(lo: int, hi: int) -> FixedPoint:

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from qcompile import parts
-from qcompile.formats import Format, Minifloat
+from qcompile.formats import Format, Minifloat, smallest_width
 from qcompile.hardware.memory import numbers
 from qcompile.hardware.parameters import Rows, in_order, looked_up, parameter_rows, searched
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, alike, token_by_token
 from qcompile.ir import Graph, Node, ops
-from qcompile.parts import Part, bits, chain, integer_bits, width
+from qcompile.parts import Part, bits, chain, width
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def combined_bits(op: ops.Map, inputs: tuple[Format, ...]) -> int:
     ends = [parts.value_range(fmt) for fmt in inputs]
     most = [(int(c.min()), int(c.max())) for c in op.coeffs.data]
     corners = [[x * c for x in end for c in cs] for end, cs in zip(ends, most, strict=True)]
-    return integer_bits(sum(map(min, corners)), sum(map(max, corners)))
+    return smallest_width(min(-1, sum(map(min, corners))), sum(map(max, corners)))  # always with a sign
 
 
 # --- constants in the logic: an element for every parameter row

@@ -1,0 +1,119 @@
+"""What each pass does to a small graph, as text before and after: `pytest tests/test_golden.py --update-golden` writes
+the files anew, and the difference is there to be read.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from qcompile import ir
+from qcompile.cost.exchange import fabric_of
+from qcompile.formats import FixedPoint
+from qcompile.ir import Array, Graph, Node, Origin, Param, TensorType, Value, ops
+from qcompile.passes import ports, ranges
+from qcompile.passes.implement import implement
+from qcompile.passes.layout import sink_transposes
+from qcompile.passes.lower import lower
+from qcompile.passes.unused import remove_unused
+
+GOLDEN = ROOT / "tests" / "golden"
+CODES = FixedPoint(4)
+
+
+def graph(dialect: str, x: Value, *nodes: Node, outputs: int = 1) -> Graph:
+    made = Graph("example", dialect, (x,), tuple(n.output for n in nodes[-outputs:]), nodes)
+    ir.verify(made)
+    return made
+
+
+def node(op: ops.Op, name: str, *inputs: Value, fmt: FixedPoint | None = None) -> Node:
+    shape = ir.output_shape(op, tuple(v.type for v in inputs))
+    made = TensorType(shape, op.format, op.scale) if isinstance(op, ops.Quantize) else TensorType(shape, fmt)
+    return Node(op, inputs, (Value(name, made),), Origin(name, name, type(op).__name__))
+
+
+def model() -> Graph:
+    """A quantized input, a dense layer with a bias and an activation, a quantizer."""
+    x = Value("x", TensorType((1, 2)))
+    codes = node(ops.Quantize(CODES, Param((), (Fraction(1, 4),))), "codes", x)
+    weights = node(ops.Constant(Array(np.array([[3, -2], [1, 4]]))), "weights", fmt=CODES)
+    product = node(ops.MatMul(), "product", codes.output, weights.output)
+    biased = node(ops.Affine(add=Param((1, 2), (Fraction(1, 2), Fraction(-1)))), "biased", product.output)
+    active = node(ops.Clip(lo=ir.ZERO), "active", biased.output)
+    out = node(ops.Quantize(FixedPoint(3, 0, False), Param((), (Fraction(2),))), "out", active.output)
+    return graph("model", x, codes, weights, product, biased, active, out)
+
+
+def integer() -> Graph:
+    return lower(model(), ports.split(model(), "host"))[0]
+
+
+def transposed() -> Graph:
+    """Two transposes, one the inverse of the other, around an activation."""
+    x = Value("x", TensorType((1, 2, 3), CODES))
+    there = node(ops.Transpose((0, 2, 1)), "there", x, fmt=CODES)
+    index, coeffs = Array(np.zeros((1, 1, 1), dtype=int)), Array(np.ones((1, 1), dtype=int))
+    positive = ops.Map(index, coeffs, (ops.Clip(lo=ir.ZERO), ops.Quantize(CODES)))
+    active = node(positive, "active", there.output, fmt=CODES)
+    back = node(ops.Transpose((0, 2, 1)), "back", active.output, fmt=CODES)
+    rest = node(ops.ReduceMax((1,), True), "rest", back.output, fmt=CODES)
+    return graph("integer", x, there, active, back, rest)
+
+
+def unread() -> Graph:
+    """A node whose result nobody reads."""
+    x = Value("x", TensorType((1, 4), CODES))
+    return graph(
+        "integer",
+        x,
+        node(ops.Take(1, (0, 1)), "nobody_reads_it", x, fmt=CODES),
+        node(ops.Take(1, (2, 3)), "read", x, fmt=CODES),
+    )
+
+
+def with_ranges(made: Graph) -> str:
+    found = ranges.ranges(made)
+    return "\n".join(f"{name}: {reach.bounds}" for name, reach in sorted(found.items())) + "\n"
+
+
+def split(made: Graph) -> str:
+    found = ports.split(made, "host")
+    lines = [f"{f.name}: {getattr(found, f.name)!r}" for f in dataclasses.fields(found)]
+    return "\n".join(lines) + "\n"
+
+
+# A pass by its file in qcompile/passes: the graph before, and the text after it.
+PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
+    "ports": (model, split),
+    "lower": (model, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
+    "ranges": (integer, with_ranges),
+    "unused": (unread, lambda g: ir.print_graph(remove_unused(g))),
+    "layout": (transposed, lambda g: ir.print_graph(sink_transposes(g))),
+    "implement": (integer, lambda g: ir.print_graph(implement(g, fabric_of("xc7z020")))),
+}
+HELPERS = {"__init__", "requant"}  # requant: the arithmetic behind `implement`
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_does_what_its_text_says(name: str, request: pytest.FixtureRequest) -> None:
+    make, apply = PASSES[name]
+    before = make()
+    about = " ".join((make.__doc__ or "What `lower` makes of the model of ports.txt.").split())
+    text = f"# {about}\n\n# before\n{ir.print_graph(before)}\n# after\n{apply(before)}"
+    path = GOLDEN / f"{name}.txt"
+    if request.config.getoption("--update-golden"):
+        path.write_text(text)
+    assert path.read_text() == text, "if the change is meant: pytest tests/test_golden.py --update-golden"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "qcompile" / "passes").glob("*.py")), ids=lambda p: p.stem)
+def test_every_pass_has_its_text(path: Path) -> None:
+    assert path.stem in {*PASSES, *HELPERS}, f"add an example of {path.stem} to tests/test_golden.py"
+    assert path.stem in HELPERS or (GOLDEN / f"{path.stem}.txt").is_file(), (
+        "pytest tests/test_golden.py --update-golden"
+    )
