@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +33,23 @@ def asset(relative: str) -> Path:
     if not path.exists():
         raise QCompileError(f"the installation lacks {relative}", hint="reinstall qcompile")
     return path
+
+
+def cache_folder() -> Path:
+    """Where results are kept between runs: $XDG_CACHE_HOME/qcompile, or ~/.cache/qcompile. RuntimeError: no home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qcompile"
+
+
+@cache
+def private_cache() -> Path | None:
+    """The same for what is run: None where it cannot be made, or where others than this user may write."""
+    with suppress(OSError, RuntimeError):
+        folder = cache_folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = os.stat(folder)
+        if hasattr(os, "getuid") and about.st_uid in (0, os.getuid()) and not about.st_mode & 0o022:
+            return folder
+    return None
 
 
 @cache

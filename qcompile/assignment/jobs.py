@@ -66,11 +66,6 @@ class Cache:
             ) from None
 
 
-def default_folder() -> Path:
-    """Where results are kept: $XDG_CACHE_HOME/qcompile, or ~/.cache/qcompile."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qcompile"
-
-
 @dataclass
 class Jobs:
     """How evaluations are run. executor None: one after the other, here."""

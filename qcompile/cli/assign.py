@@ -42,7 +42,7 @@ def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) 
     accuracy.
     """
     from qcompile import planning
-    from qcompile.assignment.jobs import default_folder
+    from qcompile.assets import cache_folder
 
     max_lut, no_cache = (options.pop(k) for k in ("max_lut", "no_cache"))
     if max_lut is not None:
@@ -50,7 +50,7 @@ def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) 
     planning.check_output(output, force)
     if no_cache and options["cache"]:
         raise QCompileError("a folder of results, and no results are to be kept", "--no-cache", "one of both")
-    options["cache"] = None if no_cache else options["cache"] or default_folder()
+    options["cache"] = None if no_cache else options["cache"] or cache_folder()
     options["transforms"] = tuple(t for t in options["transforms"] or ("fold_bn",) if t != "none")
     with stages() as progress:
         run = planning.run(model, options.pop("calibration"), progress=progress, **options)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from qcompile.assets import private_cache
 from qcompile.processes import run
 from qcompile.sim import kernels
 
@@ -82,15 +83,14 @@ def build() -> bool:
 @cache
 def _place() -> Path | None:
     """Where the library belongs: its name changes with the source, the flags, the compiler and the processor."""
-    compiler = shutil.which("g++")
-    if compiler is None or not hasattr(os, "getuid"):
+    compiler, folder = shutil.which("g++"), private_cache()
+    if compiler is None or folder is None or not hasattr(os, "getuid"):
         return None
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qcompile"
         real = os.stat(compiler)
         told = (os.path.realpath(compiler), real.st_size, real.st_mtime_ns, FLAGS, platform.machine(), _processor())
         digest = hashlib.sha256(SOURCE.read_bytes() + repr(told).encode()).hexdigest()
-    except (OSError, RuntimeError):
+    except OSError:
         return None
     return folder / f"kernels-{digest[:24]}.so"
 
@@ -105,16 +105,14 @@ def _processor() -> str:
 def _loaded(place: Path) -> ctypes.CDLL | None:
     """A library that only this user could have written; None where there is none, or it does not fit."""
     with suppress(OSError):
-        for path in (place, place.parent):
-            about = os.stat(path)
-            if about.st_uid not in (0, os.getuid()) or about.st_mode & 0o022:
-                return None
+        about = os.stat(place)
+        if about.st_uid not in (0, os.getuid()) or about.st_mode & 0o022:
+            return None
         return ctypes.CDLL(str(place))
     return None
 
 
 def _compiled(place: Path) -> ctypes.CDLL | None:
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=place.parent) as folder:
         new = Path(folder) / "kernels.so"
         for machine in (("-march=native",), ()):  # a compiler that does not know the first takes its own
