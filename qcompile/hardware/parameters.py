@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import gcd, lcm
+from math import lcm
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Rows:
     order: rows of elements that follow one another, each repeated `inner` times.
     """
 
-    order: tuple[int, ...]
+    order: Array
     inner: int
     lanes: int
 
@@ -37,13 +37,13 @@ class Rows:
 
     @property
     def words(self) -> int:
-        period = len(self.order) * self.inner
+        period = self.order.data.size * self.inner
         return lcm(period, self.lanes) // self.lanes // self.hold
 
     def index(self) -> np.ndarray:
         """[words, lanes]: the row of every element of a word."""
         element = np.arange(self.words)[:, None] * self.hold * self.lanes + np.arange(self.lanes)
-        return np.asarray(self.order)[element // self.inner % len(self.order)]
+        return self.order.data[element // self.inner % self.order.data.size]
 
 
 def parameter_rows(node: Node, lanes: int) -> Rows | None:
@@ -63,14 +63,14 @@ def in_stream(index: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _order(index: Array, shape: Shape) -> tuple[tuple[int, ...], int]:
+def _order(index: Array, shape: Shape) -> tuple[Array, int]:
     """(rows of elements that follow one another, how often each is repeated), the shortest that make up the stream."""
     full = np.broadcast_to(in_stream(index.data, shape), stream_shape(shape)).ravel()
-    inner = gcd(full.size, *(np.flatnonzero(np.diff(full)) + 1).tolist())
+    inner = int(np.gcd.reduce(np.append(np.flatnonzero(np.diff(full)) + 1, full.size)))
     rows = full[::inner]
-    sizes = (n for n in range(1, rows.size + 1) if rows.size % n == 0)
-    period = next(n for n in sizes if np.array_equal(rows[n:], rows[:-n]))
-    return tuple(rows[:period].tolist()), inner
+    sizes = np.flatnonzero(rows.size % np.arange(1, rows.size + 1) == 0) + 1
+    period = next(n for n in sizes.tolist() if np.array_equal(rows[n:], rows[:-n]))
+    return Array(rows[:period]), inner
 
 
 def _wide(op: ops.Map) -> bool:
