@@ -1,5 +1,5 @@
 // Compiled forms of the kernels of kernels.py that take the time. compiled.py compiles this file, loads it and calls it;
-// every function gives the numbers of the numpy kernel, bit for bit.
+// every function gives the numbers of the numpy kernel; a zero may have another sign.
 //
 // Numbers are integers in float or double, and every sum of products is exact in its type: neither the order of a sum
 // nor a fused multiply-add changes a result. Arrays are contiguous, vectors first. No function keeps anything: several
@@ -69,15 +69,21 @@ void scale_round(const Map& m, Size row, C* v, Size n) {
 
 template <class C>
 void count_thresholds(const Map& m, Size row, C* v, Size n) {
+    using Vector = typename Lanes<C>::vector;
+    using Unaligned = typename Lanes<C>::unaligned;
     const C step = C(m.scale[row]), start = C(m.offset[row]);
     const double* const cuts = m.lo + row * m.mode;
-    for (Size first = 0; first < n; first += STEP, v += STEP) {
-        C total[STEP] = {};
+    for (C* const end = v + n; v < end; v += 4 * Lanes<C>::count) {
+        auto* const p = reinterpret_cast<Unaligned*>(v);
+        const Vector x[4] = {p[0], p[1], p[2], p[3]};
+        decltype(x[0] >= x[0]) below[4] = {};  // minus the number of cuts
         for (Size k = 0; k < m.mode; k++) {
             const C cut = C(cuts[k]);
-            for (Size i = 0; i < STEP; i++) total[i] += v[i] >= cut ? C(1) : C(0);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) below[i] += x[i] >= cut;
         }
-        for (Size i = 0; i < STEP; i++) v[i] = total[i] * step + start;
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) p[i] = __builtin_convertvector(-below[i], Vector) * step + start;
     }
 }
 
@@ -109,7 +115,7 @@ struct Maps {
     const double* coefficients;  // [rows, terms]
 };
 
-// n numbers of one row, in place; those up to the next multiple of STEP change too.
+// n numbers of one row, in place, in a span of SPAN of which all may change.
 template <class C>
 __attribute__((noinline)) void mapped(const Maps& maps, Size row, C* v, Size n) {
     for (const Map* m = maps.each; m < maps.each + maps.count; m++) {
@@ -150,54 +156,90 @@ void map(const Maps& m, const I* const* a, O* y, Size outer, Size rows, Size inn
         }
 }
 
+// Floats to integers: clamp(round(x * scale + offset), ties to even). What it says of them all: 0: right; 1: there are
+// others than numbers; 2: one comes so near a tie that double does not tell, `slack` being the relative error.
+template <class I>
+int quantize(const Map& m, const I* x, float* y, Size outer, Size rows, Size inner, double lo, double hi, double slack) {
+    double doubt[STEP], odd[STEP] = {};
+    for (double& d : doubt) d = -1;
+    for (Size o = 0; o < outer * rows; o++)
+        for (Size first = 0; first < inner; first += STEP) {
+            const double scale = m.scale[o % rows], offset = m.offset[o % rows], size = offset < 0 ? -offset : offset;
+            const Size n = least(inner - first, STEP);
+            double v[STEP] = {};
+            convert(x, v, n);
+            for (Size i = 0; i < STEP; i++) {
+                odd[i] += v[i] - v[i];
+                const double product = v[i] * scale, sum = product + offset, whole = __builtin_rint(sum);
+                const double near = __builtin_fabs(__builtin_fabs(sum - whole) - 0.5);
+                const double margin = (__builtin_fabs(product) + size) * slack - near;
+                doubt[i] = margin > doubt[i] ? margin : doubt[i];
+                const double held = whole > lo ? whole : lo;
+                v[i] = held < hi ? held : hi;
+            }
+            convert(v, y, n);
+            x += n, y += n;
+        }
+    bool other = false, close = false;
+    for (Size i = 0; i < STEP; i++) other |= odd[i] != 0, close |= doubt[i] >= 0;
+    return other ? 1 : close ? 2 : 0;
+}
+
 // --- convolutions
 
 // Windows over planes of height x width numbers with a border of `fill`.
 struct Window {
     Size images, groups, depth, outs;  // depth: channels that a group reads; outs: channels that it makes
+    Size rows;                         // of sums that are made at once: 1 or 4; weights are [group, stack, term, row]
     Size height, width, top, left, bottom, right;
     Size kernel_y, kernel_x, stride_y, stride_x, dilation_y, dilation_x;
     Size parts;        // of the products of a sum, each exact in their own type
     const Size* ends;  // of the parts
     double fill;
-    double zero;       // what a sum starts from: 0 or -0
     Size sum, map, result;  // types of a sum of parts, of what follows it, of the result: 0 float, 1 double
 };
 
-// How the numbers of some images lie while they are multiplied: [channel][phase][image][row][column]. There is a phase
-// for every place of a window modulo the strides, so that from one place of a window to another is the same distance
-// for all windows, and windows beside each other read numbers beside each other.
+// How the numbers of some images lie while they are multiplied: [channel][phase][image][row][column], so that from one
+// place of a window to another is the same distance for all windows, and windows beside each other read numbers beside
+// each other. There is a phase for every place of a window modulo the strides, and surplus numbers where a row ends; or,
+// where those would be many, one for every place (im2col).
 struct Layout {
-    Size high, wide;                       // windows of an image
-    Size rows, columns, plane;             // of one phase of an image
-    Size phases_y, phases_x;               // that any place has
-    Size images, phase, channel, reach;    // images at once; distances; numbers behind the last channel
+    Size high, wide;                     // windows of an image
+    bool spare;                          // a phase for every place, of the windows' own size
+    Size rows, columns, plane;           // of one phase of an image
+    Size phases_y, phases_x;             // that any place has
+    Size images, phase, channel, reach;  // images at once; distances; numbers behind the last channel
 
     Layout(const Window& g, Size tile) {
         const Size full_y = g.height + g.top + g.bottom, full_x = g.width + g.left + g.right;
         high = (full_y - g.dilation_y * (g.kernel_y - 1) - 1) / g.stride_y + 1;
         wide = (full_x - g.dilation_x * (g.kernel_x - 1) - 1) / g.stride_x + 1;
         rows = (full_y + g.stride_y - 1) / g.stride_y, columns = (full_x + g.stride_x - 1) / g.stride_x;
+        spare = g.outs >= 64 && 2 * rows * columns > 3 * high * wide;  // else the copies cost more
+        if (spare) rows = high, columns = wide;
         plane = rows * columns;
-        phases_y = least(g.stride_y, g.dilation_y * (g.kernel_y - 1) + 1);
-        phases_x = least(g.stride_x, g.dilation_x * (g.kernel_x - 1) + 1);
+        phases_y = spare ? g.kernel_y : least(g.stride_y, g.dilation_y * (g.kernel_y - 1) + 1);
+        phases_x = spare ? g.kernel_x : least(g.stride_x, g.dilation_x * (g.kernel_x - 1) + 1);
         const Size image = plane * phases_y * phases_x * g.depth;
         images = most(1, least(g.images, least(2048 / plane, 65536 / image)));  // they stay in the cache
         phase = images * plane, channel = phases_y * phases_x * phase;
         reach = channel + plane + tile;
     }
 
-    Size place(const Window& g, Size y, Size x) const {
+    // Distance of a place of the window.
+    Size place(const Window& g, Size i, Size j) const {
+        if (spare) return (i * phases_x + j) * phase;
+        const Size y = i * g.dilation_y, x = j * g.dilation_x;
         return (y % g.stride_y * phases_x + x % g.stride_x) * phase + y / g.stride_y * columns + x / g.stride_x;
     }
 };
 
-// Windows of one tile whose results lie beside each other: from the window `at` of the tile on, to the number `to`.
+// Windows whose results lie beside each other: `count` from the window `at` of a run on, to the number `to`.
 struct Piece {
     Size at, count, to;
 };
 
-// The pieces of the tile of windows [p, end); `outs`: channels of the result.
+// The pieces of the run of windows [p, end); `outs`: channels of the result.
 Piece* pieces_of(const Layout& l, Size p, Size end, Size outs, Piece* out) {
     for (Size q = p; q < end;) {
         const Size n = q / l.plane, r = q % l.plane / l.columns, c = q % l.columns;
@@ -213,33 +255,33 @@ Piece* pieces_of(const Layout& l, Size p, Size end, Size outs, Piece* out) {
     return out;
 }
 
-// A plane of numbers, to its phases.
+// A plane of numbers, to its phases: phase (i, j) has the numbers (i + y * stride_y, j + x * stride_x) of the bordered
+// plane, with i and j times the dilation where there is one for every place.
 template <class T>
-void spread(const Window& g, const Layout& l, const T* a, T* x) {
-    for (Size r = 0; r < g.height; r++, a += g.width) {
-        const Size y = r + g.top;
-        if (y % g.stride_y >= l.phases_y) continue;
-        T* const line = x + l.place(g, y, 0);
-        if (g.stride_x == 1) {
-            std::memcpy(line + g.left, a, g.width * sizeof(T));
-            continue;
+void spread(const Window& g, const Layout& l, const T* a, T* to) {
+    const Size gap_y = l.spare ? g.dilation_y : 1, gap_x = l.spare ? g.dilation_x : 1;
+    const auto within = [](Size at, Size n, Size stride) { return at < n ? (n - at + stride - 1) / stride : 0; };
+    for (Size i = 0; i < l.phases_y; i++)
+        for (Size j = 0; j < l.phases_x; j++, to += l.phase) {
+            const Size above = i * gap_y - g.top, left = j * gap_x - g.left;  // of the plane, for the first of the phase
+            const Size y0 = above < 0 ? within(above, 0, g.stride_y) : 0, y1 = least(l.rows, within(above, g.height, g.stride_y));
+            const Size x0 = left < 0 ? within(left, 0, g.stride_x) : 0, x1 = least(l.columns, within(left, g.width, g.stride_x));
+            const T* from = a + (above + y0 * g.stride_y) * g.width + left + x0 * g.stride_x;
+            T* line = to + y0 * l.columns + x0;
+            for (Size y = y0; y < y1; y++, from += g.stride_y * g.width, line += l.columns) {
+                if (g.stride_x == 1) convert(from, line, x1 - x0);
+                else for (Size x = 0; x < x1 - x0; x++) line[x] = from[x * g.stride_x];
+            }
         }
-        for (Size f = 0; f < l.phases_x; f++) {
-            const Size q = g.left > f ? (g.left - f + g.stride_x - 1) / g.stride_x : 0;
-            T* to = line + f * l.phase + q;
-            for (Size s = q * g.stride_x + f - g.left; s < g.width; s += g.stride_x) *to++ = a[s];
-        }
-    }
 }
 
-// Sums of products of ROWS rows of weights [count][ROWS] with a tile of windows. Unrolled, so that they stay in registers.
+// Sums of products of ROWS rows of weights [count][ROWS] with a tile of windows, to rows that are `stride` apart.
+// Unrolled, so that they stay in registers.
 template <class T, int ROWS, int VECTORS>
-void products(const T* x, const Size* offsets, Size count, const T* w, T zero, T* out) {
+void products(const T* x, const Size* offsets, Size count, const T* w, T* out, Size stride) {
     using Vector = typename Lanes<T>::vector;
     using Unaligned = typename Lanes<T>::unaligned;
-    Vector sum[ROWS * VECTORS];
-#pragma GCC unroll 16
-    for (int i = 0; i < ROWS * VECTORS; i++) sum[i] = Vector{} + zero;
+    Vector sum[ROWS * VECTORS] = {};
     for (Size k = 0; k < count; k++, w += ROWS) {
         const auto* p = reinterpret_cast<const Unaligned*>(x + offsets[k]);
         Vector part[VECTORS];
@@ -249,19 +291,25 @@ void products(const T* x, const Size* offsets, Size count, const T* w, T zero, T
         for (int i = 0; i < ROWS * VECTORS; i++) sum[i] += part[i % VECTORS] * w[i / VECTORS];
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < ROWS * VECTORS; i++) reinterpret_cast<Unaligned*>(out)[i] = sum[i];
+    for (int i = 0; i < ROWS * VECTORS; i++)
+        reinterpret_cast<Unaligned*>(out + i / VECTORS * stride)[i % VECTORS] = sum[i];
 }
 
-// A row of sums, what follows it, and the result.
+// One row of sums: what follows, and where it goes.
 template <class S, class C, class O>
-void finished(const Maps& m, Size row, const void* sums, void* line, Size n) {
-    C v[SPAN];
-    convert(static_cast<const S*>(sums), v, n);
-    mapped(m, row, v, n);
-    convert(v, static_cast<O*>(line), n);
+void finished(const Maps& m, Size row, const void* sums, void* line, void* y, Size n, const Piece* piece, const Piece* end) {
+    C v[SPAN] = {};
+    O* const found = static_cast<O*>(line);
+    for (Size first = 0; first < n; first += SPAN) {
+        const Size count = least(n - first, SPAN);
+        convert(static_cast<const S*>(sums) + first, v, count);
+        mapped(m, row, v, count);
+        convert(v, found + first, count);
+    }
+    for (; piece < end; piece++) convert(found + piece->at, static_cast<O*>(y) + piece->to, piece->count);
 }
 
-using Finish = void (*)(const Maps&, Size, const void*, void*, Size);
+using Finish = void (*)(const Maps&, Size, const void*, void*, void*, Size, const Piece*, const Piece*);
 
 Finish finish(Size sum, Size map, Size result) {
     if (result) return sum ? finished<double, double, double> : finished<float, double, double>;
@@ -271,36 +319,41 @@ Finish finish(Size sum, Size map, Size result) {
 // T: type of products.
 template <class T>
 struct Convolution {
-    static constexpr int MOST = 12 * Lanes<T>::count;  // sums that the registers hold
     const Window& g;
-    const Maps& map;
+    const Maps& maps;
     const Size rows, tile;  // of sums that are made at once
     const Layout l;
     const Size terms, stacks, outs, size;
+    const Size run;  // windows that are finished at once
     const Finish finish;
     T* x = nullptr;
-    T* weights = nullptr;  // [group][stack][term][rows]
+    const T* weights = nullptr;
+    T* part = nullptr;     // [rows][run]
+    double* whole = nullptr;
+    double* line = nullptr;
     Size* offsets = nullptr;
     Piece* pieces = nullptr;
-    Piece** ends = nullptr;  // of the pieces of every tile, behind the beginning of the first
+    Piece** ends = nullptr;  // of the pieces of every run, behind the beginning of the first
     char* y = nullptr;
 
     Convolution(const Window& window, const Maps& after)
-        : g(window), map(after), rows(g.outs < 3 ? 1 : 4), tile((rows == 1 ? 6 : 2) * Lanes<T>::count), l(window, tile),
+        : g(window), maps(after), rows(g.rows), tile((rows == 1 ? 6 : 2) * Lanes<T>::count), l(window, tile),
           terms(g.depth * g.kernel_y * g.kernel_x), stacks((g.outs + rows - 1) / rows), outs(g.groups * g.outs),
-          size(g.result ? sizeof(double) : sizeof(float)), finish(::finish(g.sum, g.map, g.result)) {}
+          size(g.result ? sizeof(double) : sizeof(float)),
+          run(least(most(32768 / (g.depth * tile), 4), 1024 / tile) * tile), finish(::finish(g.sum, g.map, g.result)) {}
 
-    int run(const T* a, const T* w, void* to) {
-        const Size held = g.depth * l.channel + l.reach, tiles = l.phase / tile + 1;
-        x = static_cast<T*>(std::malloc((held + g.groups * stacks * terms * rows) * sizeof(T)));
+    int made(const T* a, const T* w, void* to) {
+        const Size held = g.depth * l.channel + l.reach, runs = l.phase / run + 1;
+        x = static_cast<T*>(std::malloc((held + rows * run) * sizeof(T)));
+        whole = static_cast<double*>(std::malloc((rows + 1) * run * sizeof(double)));
         offsets = static_cast<Size*>(std::malloc(terms * sizeof(Size)));
-        pieces = static_cast<Piece*>(std::malloc((tiles + l.images * l.high) * sizeof(Piece)));
-        ends = static_cast<Piece**>(std::malloc((tiles + 1) * sizeof(Piece*)));
-        const bool enough = x && offsets && pieces && ends;
+        pieces = static_cast<Piece*>(std::malloc((runs + l.images * l.high) * sizeof(Piece)));
+        ends = static_cast<Piece**>(std::malloc((runs + 1) * sizeof(Piece*)));
+        const bool enough = x && whole && offsets && pieces && ends;
         if (enough) {
             for (Size i = 0; i < held; i++) x[i] = T(g.fill);
-            weights = x + held;
-            pack(w);
+            weights = w, part = x + held, line = whole + rows * run;
+            measure();
             for (Size first = 0; first < g.images; first += l.images) {
                 const Size count = least(g.images - first, l.images);
                 if (!first || count < l.images) cut(count * l.plane);
@@ -312,61 +365,55 @@ struct Convolution {
         std::free(ends);
         std::free(pieces);
         std::free(offsets);
+        std::free(whole);
         std::free(x);
         return !enough;
     }
 
-    void cut(Size end) {
-        ends[0] = pieces;
-        for (Size p = 0, i = 0; p < end; p += tile, i++)
-            ends[i + 1] = pieces_of(l, p, least(p + tile, end), outs, ends[i]);
-    }
-
-    void pack(const T* w) {
-        T* to = weights;
-        for (Size group = 0; group < g.groups; group++)
-            for (Size stack = 0; stack < stacks; stack++)
-                for (Size k = 0; k < terms; k++)
-                    for (Size out = stack * rows; out < (stack + 1) * rows; out++)
-                        *to++ = out < g.outs ? w[(group * g.outs + out) * terms + k] : T(0);
+    void measure() {
         Size* offset = offsets;
         for (Size c = 0; c < g.depth; c++)
             for (Size i = 0; i < g.kernel_y; i++)
-                for (Size j = 0; j < g.kernel_x; j++)
-                    *offset++ = c * l.channel + l.place(g, i * g.dilation_y, j * g.dilation_x);
+                for (Size j = 0; j < g.kernel_x; j++) *offset++ = c * l.channel + l.place(g, i, j);
+    }
+
+    void cut(Size end) {
+        ends[0] = pieces;
+        for (Size p = 0, i = 0; p < end; p += run, i++) ends[i + 1] = pieces_of(l, p, least(p + run, end), outs, ends[i]);
     }
 
     void block(const T* a, Size count, Size group) {
-        const Size area = g.height * g.width, step = g.groups * g.depth * area;
+        const Size area = g.height * g.width, step = g.groups * g.depth * area, end = count * l.plane;
         for (Size n = 0; n < count; n++)
             for (Size c = 0; c < g.depth; c++) spread(g, l, a + n * step + c * area, x + c * l.channel + n * l.plane);
-        // What is larger, the weights or the numbers, passes by once.
-        const Size most = g.depth * l.channel <= terms * g.outs ? 1 : stacks, tiles = (count * l.plane + tile - 1) / tile;
-        for (Size stack = 0; stack < stacks; stack += most)
-            for (Size i = 0; i < tiles; i++)
-                for (Size s = stack; ends[i] < ends[i + 1] && s < stack + most; s++) windows(i, group, s);
-    }
-
-    void windows(Size i, Size group, Size stack) {
-        T part[MOST];
-        double whole[MOST], line[MOST];
-        sums(x + i * tile, weights + (group * stacks + stack) * terms * rows, part, whole);
-        for (Size r = 0; r < least(rows, g.outs - stack * rows); r++) {
-            const Size out = group * g.outs + stack * rows + r;
-            finish(map, out, g.sum ? static_cast<const void*>(whole + r * tile) : part + r * tile, line, tile);
-            const char* const from = reinterpret_cast<char*>(line);
-            char* const to = y + out * l.high * l.wide * size;
-            for (const Piece* p = ends[i]; p < ends[i + 1]; p++)
-                std::memcpy(to + p->to * size, from + p->at * size, p->count * size);
+        for (Size p = 0, i = 0; p < end; p += run, i++) {
+            if (ends[i] == ends[i + 1]) continue;
+            const Size used = ends[i + 1][-1].at + ends[i + 1][-1].count;  // windows up to the last one that there is
+            for (Size stack = 0; stack < stacks; stack++) windows(p, used, group, stack, ends[i], ends[i + 1]);
         }
     }
 
-    void sums(const T* from, const T* w, T* part, double* whole) {
+    void windows(Size p, Size count, Size group, Size stack, const Piece* first, const Piece* last) {
+        const T* const w = weights + (group * stacks + stack) * terms * rows;
+        for (Size t = 0; t < count; t += tile) sums(x + p + t, w, t);
+        for (Size r = 0; r < least(rows, g.outs - stack * rows); r++) {
+            const Size out = group * g.outs + stack * rows + r;
+            const void* const from = g.sum ? static_cast<const void*>(whole + r * run) : part + r * run;
+            finish(maps, out, from, line, y + out * l.high * l.wide * size, count, first, last);
+        }
+    }
+
+    void sums(const T* from, const T* w, Size t) {
         for (Size i = 0, k = 0; i < g.parts; k = g.ends[i++]) {
-            if (rows == 1) products<T, 1, 6>(from, offsets + k, g.ends[i] - k, w + k, T(g.zero), part);
-            else products<T, 4, 2>(from, offsets + k, g.ends[i] - k, w + k * 4, T(g.zero), part);
-            if (g.sum)
-                for (int s = 0; s < MOST; s++) whole[s] = i ? whole[s] + double(part[s]) : double(part[s]);
+            const Size count = g.ends[i] - k;
+            if (rows == 1) products<T, 1, 6>(from, offsets + k, count, w + k, part + t, run);
+            else products<T, 4, 2>(from, offsets + k, count, w + k * 4, part + t, run);
+            for (Size r = 0; g.sum && r < rows; r++) {
+                const T* const own = part + r * run + t;
+                double* const sum = whole + r * run + t;
+                if (i) add(own, 1.0, sum, tile);
+                else convert(own, sum, tile);
+            }
         }
     }
 };
@@ -379,7 +426,7 @@ struct Most {
     static T join(T a, T b) { return a > b ? a : b; }
 };
 struct Sum {
-    static double none() { return -0.0; }
+    static double none() { return 0; }
     template <class T>
     static T join(T a, T b) { return a + b; }
 };
@@ -398,6 +445,14 @@ void pool(const Window& g, const T* a, T* y) {
     for (Size n = 0; n < g.images; n++, a += g.height * g.width)
         for (Size r = 0; r < l.high; r++, y += l.wide) {
             for (Size c = 0; c < l.wide; c++) y[c] = T(J::none());
+            if (l.wide == 1) {
+                T total = y[0];
+                for (Size i = 0; i < g.kernel_y; i++)
+                    for (Size j = 0; j < g.kernel_x; j++)
+                        total = J::join(total, a[(r * g.stride_y + i * g.dilation_y) * g.width + j * g.dilation_x]);
+                y[0] = total;
+                continue;
+            }
             for (Size i = 0; i < g.kernel_y; i++)
                 for (Size j = 0; j < g.kernel_x; j++) {
                     const T* const from = a + (r * g.stride_y + i * g.dilation_y) * g.width + j * g.dilation_x;
@@ -412,10 +467,10 @@ void pool(const Window& g, const T* a, T* y) {
 
 extern "C" {
 int conv_f(const Window* g, const float* a, const float* w, void* y, const Maps* m) {
-    return Convolution<float>(*g, *m).run(a, w, y);
+    return Convolution<float>(*g, *m).made(a, w, y);
 }
 int conv_d(const Window* g, const double* a, const double* w, void* y, const Maps* m) {
-    return Convolution<double>(*g, *m).run(a, w, y);
+    return Convolution<double>(*g, *m).made(a, w, y);
 }
 
 // Letters: types of the numbers, of what is between, of the result.
@@ -433,6 +488,15 @@ void map_ddf(const Maps* m, const double* const* a, float* y, Size outer, Size r
 }
 void map_ddd(const Maps* m, const double* const* a, double* y, Size outer, Size rows, Size inner) {
     map<double, double>(*m, a, y, outer, rows, inner);
+}
+
+int quantize_f(const Maps* m, const float* x, float* y, Size outer, Size rows, Size inner, double lo, double hi,
+               double slack) {
+    return quantize(*m->each, x, y, outer, rows, inner, lo, hi, slack);
+}
+int quantize_d(const Maps* m, const double* x, float* y, Size outer, Size rows, Size inner, double lo, double hi,
+               double slack) {
+    return quantize(*m->each, x, y, outer, rows, inner, lo, hi, slack);
 }
 
 void max_pool_f(const Window* g, const float* a, float* y) { pool<Most>(*g, a, y); }

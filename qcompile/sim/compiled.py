@@ -1,7 +1,7 @@
 """The compiled kernels of `compiled.cpp`: found in the user's cache, or compiled with g++ where that pays, else absent.
 
-Each does what the numpy kernel of the same name in `kernels` does, bit for bit, and hands what it has no code for
-(other dtypes, empty arrays) to that kernel. The compiler gets `compiled.cpp` and nothing of a model.
+Each gives the numbers of the numpy kernel of the same name in `kernels` (a zero may have another sign), and hands what
+it has no code for (other dtypes, empty arrays) to that kernel. The compiler gets `compiled.cpp` and nothing of a model.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def _scale_round(scale: Any, offset: Any, rounding: Any, lo: Any, hi: Any, dtype
         return None
     rows = {
         "scale": _numbers(1.0 if scale is None else scale),
-        "offset": _numbers(-0.0 if offset is None else offset),  # x + -0 is x
+        "offset": _numbers(0.0 if offset is None else offset),
         "lo": _numbers(-np.inf if lo is None else lo),
         "hi": _numbers(np.inf if hi is None else hi),
     }
@@ -324,18 +324,46 @@ def _by_numpy(a: Any, steps: Sequence[StepCode]) -> np.ndarray:
     return np.asarray(a)
 
 
+# --- the input
+
+
+def _quantize(lib: ctypes.CDLL, args: Sequence[Any]) -> Bound | None:
+    """`quantize_input` in one pass over the floats; what comes near a tie, and what is no number, is left to numpy."""
+    mul, add, exact, rounding, lo, hi, kind, dtype = args
+    if (rounding, kind, dtype) != ("ROUND", "fixed", "f4") or np.ndim(lo) or np.ndim(hi) or max(-lo, hi) > 2**24:
+        return None
+    rows = {"scale": _numbers(mul), "offset": _numbers(add)}
+    function = Function(_SCALE_ROUND, 0, rows, {}, None, _FLOATS[dtype])
+    slack = -1.0 if exact is None else 2.0**-50  # of what double does, or that it does all exactly
+    known: dict[tuple[int, ...], _Prepared | None] = {}
+
+    def call(x: np.ndarray) -> np.ndarray:
+        if x.shape[1:] not in known:
+            known[x.shape[1:]] = _prepared([function], (1, *x.shape[1:]))
+        ready = known[x.shape[1:]] if x.size and x.dtype in _LETTERS else None
+        if ready is not None:
+            held, y = np.ascontiguousarray(x), np.empty(x.shape, dtype=np.float32)
+            outer, inner = (ready.outer * len(x), ready.inner) if ready.rows > 1 else (1, y.size)
+            sizes, limits = map(_size, (outer, ready.rows, inner)), map(ctypes.c_double, (lo, hi, slack))
+            entry = getattr(lib, f"quantize_{_LETTERS[x.dtype]}")
+            if entry(ctypes.byref(ready.maps), _at(held), _at(y), *sizes, *limits) == 0:
+                return y
+        return np.asarray(kernels.quantize_input(x, *args))
+
+    return call
+
+
 # --- windows
 
 
 class _Window(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("images", "groups", "depth", "outs")),
+        *((name, ctypes.c_int64) for name in ("images", "groups", "depth", "outs", "rows")),
         *((name, ctypes.c_int64) for name in ("height", "width", "top", "left", "bottom", "right")),
         *((f"{name}_{axis}", ctypes.c_int64) for name in ("kernel", "stride", "dilation") for axis in "yx"),
         ("parts", ctypes.c_int64),
         ("ends", ctypes.c_void_p),
         ("fill", ctypes.c_double),
-        ("zero", ctypes.c_double),
         *((name, ctypes.c_int64) for name in ("sum", "map", "result")),
     ]
 
@@ -370,23 +398,34 @@ def _two(values: tuple[int, ...], other: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Weights:
-    """rows: [groups, outputs, channels * places]; ends: of parts of the products; dtype: of the sums."""
+    """packed: [groups, stacks of outputs, channels * places, outputs of a stack], filled up with zeros; ends: of parts
+    of the products; dtype: of the sums.
+    """
 
-    rows: np.ndarray
+    packed: np.ndarray
+    groups: int
+    outs: int
     ends: np.ndarray
-    zero: float
     dtype: np.dtype
 
 
+def _weights(rows: np.ndarray, ends: list[int], dtype: np.dtype[Any]) -> _Weights:
+    """rows: [groups, outputs, channels * places]."""
+    groups, outs, terms = rows.shape
+    stack = 1 if outs < 3 else 4
+    full = np.pad(rows, ((0, 0), (0, -outs % stack), (0, 0))).reshape(groups, -(-outs // stack), stack, terms)
+    packed = np.ascontiguousarray(full.transpose(0, 1, 3, 2))
+    return _Weights(packed, groups, outs, np.array(ends, dtype=np.int64), dtype)
+
+
 def _conv_weights(w: list[tuple[int, np.ndarray]], dtype: str) -> _Weights:
-    rows = np.ascontiguousarray(np.concatenate([part for _, part in w], axis=-1))
-    return _Weights(rows, np.cumsum([part.shape[-1] for _, part in w], dtype=np.int64), 0.0, _FLOATS[dtype])
+    ends = np.cumsum([part.shape[-1] for _, part in w]).tolist()
+    return _weights(np.concatenate([part for _, part in w], axis=-1), ends, _FLOATS[dtype])
 
 
 def _depthwise_weights(w: list[np.ndarray], dtype: str) -> _Weights:
-    """A sum starts from its first product: from -0, which changes none."""
     rows = np.stack([part.reshape(part.shape[:2]) for part in w], axis=-1).astype(_FLOATS[dtype])
-    return _Weights(np.ascontiguousarray(rows), np.array([len(w)], dtype=np.int64), -0.0, _FLOATS[dtype])
+    return _weights(rows, [len(w)], _FLOATS[dtype])
 
 
 _WEIGHTS: dict[str, Callable[..., _Weights]] = {"conv": _conv_weights, "depthwise": _depthwise_weights}
@@ -398,7 +437,7 @@ def _layer(lib: ctypes.CDLL, border: Sequence[Any] | None, steps: Sequence[StepC
     if len(kernel) > 2 or dtype not in _FLOATS:
         return None
     weights, rank = _WEIGHTS[name](w, dtype), len(kernel)
-    groups, outs, _ = weights.rows.shape
+    groups, outs = weights.groups, weights.outs
     before, after, fill = ((0,) * rank, (0,) * rank, 0.0) if border is None else border
     geometry = _Geometry(kernel, strides, dilations, before, after)
     functions = _functions(then)
@@ -410,21 +449,26 @@ def _layer(lib: ctypes.CDLL, border: Sequence[Any] | None, steps: Sequence[StepC
         return lambda a: reduce(lambda x, part: part(x), parts, a)
     result = functions[-1].result if functions else weights.dtype
     between = _between(functions, weights.dtype, result)
-    entry = getattr(lib, f"conv_{_LETTERS[weights.rows.dtype]}")
+    entry = getattr(lib, f"conv_{_LETTERS[weights.packed.dtype]}")
     types = {k: int(t == np.float64) for k, t in (("sum", weights.dtype), ("map", between), ("result", result))}
-    numbers = {"parts": len(weights.ends), "ends": weights.ends.ctypes.data, "fill": fill, "zero": weights.zero}
+    numbers = {
+        "rows": weights.packed.shape[-1],
+        "parts": len(weights.ends),
+        "ends": weights.ends.ctypes.data,
+        "fill": fill,
+    }
 
     def call(a: np.ndarray) -> np.ndarray:
         sizes = a.shape[-rank:]
         shape = (*a.shape[:2], groups * outs, *geometry.counts(sizes))
         if min(shape) < 1 or a.size == 0 or a.dtype not in _LETTERS:
             return _by_numpy(a, [*_bordering(border, a), *steps])
-        a = np.ascontiguousarray(a, dtype=weights.rows.dtype)
+        a = np.ascontiguousarray(a, dtype=weights.packed.dtype)
         y = np.empty(shape, dtype=result)
         images, depth = shape[0] * shape[1], a.shape[2] // groups
         fields = geometry.fields(sizes)
         window = _Window(images=images, groups=groups, depth=depth, outs=outs, **fields, **numbers, **types)
-        if entry(ctypes.byref(window), _at(a), _at(weights.rows), _at(y), ctypes.byref(ready.maps)):
+        if entry(ctypes.byref(window), _at(a), _at(weights.packed), _at(y), ctypes.byref(ready.maps)):
             raise MemoryError
         return y
 
@@ -472,6 +516,8 @@ def bound(lib: ctypes.CDLL, name: str, args: Sequence[Any]) -> Bound | None:
     if name == "chain":
         border, steps = args
         return _layer(lib, border, steps) if steps[0][0] in _WEIGHTS else _elementwise(lib, steps)
+    if name == "quantize_input":
+        return _quantize(lib, args)
     return _pool(lib, name, args) if name in ("max_pool", "sum_pool") else None
 
 

@@ -18,6 +18,7 @@ from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.sim import compiled, kernels
 from qcompile.sim.structure import rearrange
 
+_MORE = 2  # times the vectors at once where kernels are compiled, which need no memory for columns
 MOST_RESULTS = 2**27  # numbers of all outputs together: 1 GiB
 
 
@@ -65,7 +66,9 @@ class Simulator:
             x = rearrange(op, lead=1)(x)
         try:
             kernel, arguments = self._entries[position]
-            return np.asarray(getattr(kernels, kernel)(x, *arguments))
+            fast = self._fast()
+            entry = None if fast is None else fast.entries[position]
+            return np.asarray(getattr(kernels, kernel)(x, *arguments) if entry is None else entry(x))
         except ValueError as error:
             raise QCompileError(str(error), f"input '{host.name}'") from None
 
@@ -75,10 +78,9 @@ class Simulator:
             name: u.astype(dtype, copy=False) for (name, dtype), u in zip(self.plan.inputs, units, strict=True)
         }
         results = dict(values) if keep else {}
-        library = None if keep else compiled.library()
-        if library is not None:
-            self._compiled = self._compiled or _Compiled(self.plan, library)
-            self._compiled.run(values)
+        fast = None if keep else self._fast()
+        if fast is not None:
+            fast.run(values)
         else:
             self._run(values, keep)
         if keep:
@@ -87,6 +89,13 @@ class Simulator:
         for name in self.plan.outputs:
             results[name] = _batched(values[name], batch)
         return results
+
+    def _fast(self) -> _Compiled | None:
+        """With compiled kernels, where there are some."""
+        library = compiled.library()
+        if library is not None and self._compiled is None:
+            self._compiled = _Compiled(self.plan, self._entries, library)
+        return None if library is None else self._compiled
 
     def _run(self, values: dict[str, Any], keep: bool) -> None:
         """All calls, by numpy alone."""
@@ -124,11 +133,12 @@ class Simulator:
         self.check(x)
         x = tuple(with_batch(a, h) for a, h in zip(x, self.host_inputs, strict=True))
         count, results = len(x[0]), list[np.ndarray]()
-        for start in range(0, max(count, 1), self.plan.tile):
-            stop = start + self.plan.tile
+        tile = self.plan.tile * (1 if compiled.library() is None else _MORE)
+        for start in range(0, max(count, 1), tile):
+            stop = start + tile
             run = self.run(self.quantize(*(a[start:stop] for a in x)))
             part = [finish(i, run[name]) for i, name in enumerate(self.plan.outputs)]
-            if count <= self.plan.tile:
+            if count <= tile:
                 return part
             results = results or [np.empty((count, *p.shape[1:]), dtype=p.dtype) for p in part]
             for whole, p in zip(results, part, strict=True):
@@ -151,7 +161,7 @@ class Simulator:
         host = self.host_outputs[position]
         if maker(self.graph, self.graph.outputs[position], ops.ArgMax):
             return units.astype(np.int64).reshape(len(units), *host.vector_shape)
-        value = units.astype(np.float64)
+        value = units.astype(np.float64) + 0.0  # never -0: which zero a kernel makes differs
         for name, a, b in self._steps[position]:
             value = kernels.host_step(value, name, a, b)
         if host.softmax:
@@ -162,8 +172,9 @@ class Simulator:
 class _Compiled:
     """The plan with compiled kernels where there are some."""
 
-    def __init__(self, p: SimulatorPlan, library: compiled.Library) -> None:
+    def __init__(self, p: SimulatorPlan, entries: list[tuple[str, tuple[Any, ...]]], library: compiled.Library) -> None:
         self.plan = fused(p)
+        self.entries = [compiled.bound(library, *entry) for entry in entries]
         self.bound = [_bound(library, call) for call in self.plan.calls]
 
     def run(self, values: dict[str, Any]) -> None:
