@@ -16,7 +16,7 @@ from qcompile.ir import Node, ops
 from qcompile.passes.layout import untransposed
 from qcompile.passes.ranges import ranges, smallest_format
 from qcompile.pipeline import Design
-from qcompile.sim.ratio import bound
+from qcompile.sim.ratio import max_abs
 from qcompile.sim.reference import evaluate
 
 MEASURED: tuple[type, ...] = (ops.Map, *ops.COMPUTED)
@@ -110,7 +110,7 @@ def _add_noise(design: Design, x: list[np.ndarray], noise: dict[str, _Noise]) ->
 def _layer(name: str, node: Node, reach: tuple[int, int], seen: tuple[int, int], noise: _Noise | None) -> LayerReport:
     fmt = node.output.type.format
     assert fmt is not None
-    needed = smallest_format(*seen).width if bound(np.array(seen, dtype=object)) else 1
+    needed = smallest_format(*seen).width if max_abs(np.array(seen, dtype=object)) else 1
     saturated = noise.beyond / noise.count if noise and noise.count else None
     sqnr = None
     if noise and noise.signal > 0:

@@ -17,7 +17,7 @@ from qcompile.ir import Graph, Node, Value, ops
 from qcompile.ir.walk import weights_of
 from qcompile.ir.window import Window
 from qcompile.passes.ranges import Range, ranges, row_ranges
-from qcompile.sim.ratio import bound, fit
+from qcompile.sim.ratio import fit, max_abs
 
 MANY, POINTS = 256, 2**17  # vectors that are ever wanted; points of one function that are looked for
 _FINE = 20  # bits of a random place between two ends
@@ -73,7 +73,7 @@ def _numbers(
 ) -> np.ndarray:
     """Anything in the range; the vectors are dealt out to the nodes that read the value."""
     whole = known[value.name].on(value.type.shape)
-    low, high = (fit(e, bound(e) << (_FINE + 1)) for e in (whole.lo, whole.hi))
+    low, high = (fit(e, max_abs(e) << (_FINE + 1)) for e in (whole.lo, whole.hi))
     place = rng.integers(0, 2**_FINE, size=(count, *value.type.shape), endpoint=True)
     out = low + ((high - low) * place >> _FINE)
     for first, (node, operand) in enumerate(users):
@@ -188,7 +188,7 @@ def _points(node: Node, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     sums = np.concatenate([_steps(op, low, high), low[:, None], high[:, None]], axis=1).astype(object)
     sums = np.minimum(np.maximum(sums, low[:, None]), high[:, None])
     found = np.where(factor == 0, 0, sums // np.where(factor == 0, 1, factor))
-    return np.sort(fit(found, bound(found)), axis=1)
+    return np.sort(fit(found, max_abs(found)), axis=1)
 
 
 def _steps(op: ops.Map, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from qcompile.formats import Minifloat
 from qcompile.hardware.memory import WORD
 from qcompile.hardware.order import stream_shape, to_stream
 from qcompile.ir import Array, Node, Shape, ops
-from qcompile.sim.ratio import bound
+from qcompile.sim.ratio import max_abs
 
 WORDS = 4  # times as many words as there are rows, or so many in all: more than these are not worth their memory
 FEW_WORDS = 1024
@@ -76,7 +76,7 @@ def _order(index: Array, shape: Shape) -> tuple[Array, int]:
 def _wide(op: ops.Map) -> bool:
     """Whether a parameter does not fit into an element of a memory."""
     arrays = [op.coeffs, *(x for x in vars(op.impl).values() if isinstance(x, Array))]
-    return any(x.data.size and bound(x.data) >= 2 ** (WORD - 2) for x in arrays)
+    return any(x.data.size and max_abs(x.data) >= 2 ** (WORD - 2) for x in arrays)
 
 
 def looked_up(op: ops.Map) -> bool:

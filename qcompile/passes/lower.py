@@ -1,8 +1,8 @@
 """Model graph -> integer graph, every step exact.
 
-Each real tensor is followed as an `Expr`: a rational combination of integer tensors, an offset, and the scalar steps
-that were applied since. Scales, zero points, bias and batch norm only change the combination; an op that needs integers
-(a quantizer, a product) makes them with one `Map`.
+Each real tensor is followed as an `AffineForm`: a rational combination of integer tensors, an offset, and the scalar
+steps that were applied since. Scales, zero points, bias and batch norm only change the combination; an op that needs
+integers (a quantizer, a product) makes them with one `Map`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from qcompile.sim.structure import padded_axes, rearrange
 
 
 @dataclass(frozen=True)
-class Expr:
+class AffineForm:
     """sum of coeff * units over the terms, + offset, then the steps (the first of them no Affine). shape: of the real
     tensor.
     """
@@ -144,7 +144,7 @@ class Lowering:
                 "--weights rom, or quantize the data symmetrically",
             )
 
-    def constant(self, x: Expr) -> Node | None:
+    def constant(self, x: AffineForm) -> Node | None:
         """The Constant that x is, scaled and shifted at most."""
         return self.constants.get(x.terms[0][0].name) if x.plain else None
 
@@ -165,7 +165,7 @@ class Lowering:
 
     # --- maps ------------------------------------------------------------------------------------------------------
 
-    def quantize(self, x: Expr, q: ops.Quantize, like: Node, name: str) -> Expr:
+    def quantize(self, x: AffineForm, q: ops.Quantize, like: Node, name: str) -> AffineForm:
         """x through a quantizer: one Map (or nothing, where it provably changes no code)."""
         unit = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
         op, inputs = self._map(x, q)
@@ -176,9 +176,9 @@ class Lowering:
             value = same
         else:
             value = self.emit(op, inputs, like, name, q.format, q.scale, q.zero_point)
-        return Expr(x.shape, ((value, unit),), _mul(unit, q.zero_point.map(lambda z: -z)))
+        return AffineForm(x.shape, ((value, unit),), _mul(unit, q.zero_point.map(lambda z: -z)))
 
-    def _map(self, x: Expr, q: ops.Quantize) -> tuple[ops.Map, tuple[Value, ...]]:
+    def _map(self, x: AffineForm, q: ops.Quantize) -> tuple[ops.Map, tuple[Value, ...]]:
         coeffs = [c for _, c in x.terms]
         unit = _common_unit(coeffs) if len(coeffs) > 1 else coeffs[0]
         multipliers = [c.combine(unit, lambda c, u: c / u if u else Fraction(0)) for c in coeffs]
@@ -208,7 +208,7 @@ class Lowering:
 
     # --- integers out of an expression -----------------------------------------------------------------------------
 
-    def plain(self, x: Expr, like: Node, uniform: tuple[int, ...] = ()) -> Expr:
+    def plain(self, x: AffineForm, like: Node, uniform: tuple[int, ...] = ()) -> AffineForm:
         """The same real tensor as one integer tensor. uniform: axes along which the unit must not vary."""
         if x.plain and x.terms[0][1].flat(uniform, len(x.shape)):
             return x
@@ -219,13 +219,13 @@ class Lowering:
             return _affine(self, Node(x.steps[-1], (), like.outputs, like.origin), [inner])
         unit = _lossless_unit(x, like).divisor(uniform, len(x.shape))
         keep = ZERO if x.steps else x.offset
-        probe = Expr(x.shape, x.terms, ZERO if not x.steps else x.offset, x.steps)
+        probe = AffineForm(x.shape, x.terms, ZERO if not x.steps else x.offset, x.steps)
         wide = ops.Quantize(FixedPoint(64), unit)
         q = dataclasses.replace(wide, format=smallest_format(*self._bounds(*self._map(probe, wide), x.shape)))
         made = self.quantize(probe, q, like, like.output.name + ".exact")
         return dataclasses.replace(made, offset=_add(made.offset, keep))
 
-    def settled(self, x: Expr, like: Node) -> Expr:
+    def settled(self, x: AffineForm, like: Node) -> AffineForm:
         """The same with integers at the last step that makes them: from few integers any function needs no more than a
         table.
         """
@@ -235,11 +235,11 @@ class Lowering:
         e = self.plain(dataclasses.replace(x, steps=x.steps[: places[-1]]), like)
         return self._then(e, x.steps[places[-1] :], like)
 
-    def absorbed(self, x: Expr, like: Node, uniform: tuple[int, ...] = ()) -> Expr:
+    def absorbed(self, x: AffineForm, like: Node, uniform: tuple[int, ...] = ()) -> AffineForm:
         """The same real tensor as one integer tensor that is it up to a positive factor: no offset remains."""
         return self.plain(dataclasses.replace(x, steps=(*x.steps, ops.Clip())), like, uniform)
 
-    def wrapped(self, x: Expr, node: Node) -> Expr:
+    def wrapped(self, x: AffineForm, node: Node) -> AffineForm:
         """Whole numbers modulo 2**width, in the range of a format: x itself where it provably lies there, else
         x - 2**width * floor((x - lowest) / 2**width).
         """
@@ -249,7 +249,7 @@ class Lowering:
             return x
         x = self.plain(x, node) if x.steps else x
         size = Fraction(2) ** fmt.width
-        turns = Expr(
+        turns = AffineForm(
             x.shape,
             tuple((v, c.map(lambda k: k / size)) for v, c in x.terms),
             x.offset.map(lambda k: (k - fmt.min_units) / size),
@@ -277,7 +277,7 @@ class Lowering:
         levels = min(last, int(fmt.max_units)) - max(first, int(fmt.min_units))
         return levels > MAX_CUTS and int(high.max()) - int(low.min()) >= MAX_TABLE
 
-    def _straightened(self, x: Expr, like: Node) -> Expr:
+    def _straightened(self, x: AffineForm, like: Node) -> AffineForm:
         """The same with one such step less: integers where it rounds first; slope * x + (1 - slope) * max(x, 0) where
         it turns.
         """
@@ -291,9 +291,9 @@ class Lowering:
         parts = ((inner, step.slope), (positive, step.slope.map(lambda s: 1 - s)))
         terms = tuple((e.terms[0][0], _mul(e.terms[0][1], factor)) for e, factor in parts)
         offsets = [_mul(e.offset, factor) for e, factor in parts]
-        return self._then(Expr(x.shape, terms, _add(*offsets)), rest, like)
+        return self._then(AffineForm(x.shape, terms, _add(*offsets)), rest, like)
 
-    def _then(self, e: Expr, steps: tuple[ops.Step, ...], like: Node) -> Expr:
+    def _then(self, e: AffineForm, steps: tuple[ops.Step, ...], like: Node) -> AffineForm:
         """e through further steps."""
         for step in steps:
             node = Node(step, (), like.outputs, like.origin)
@@ -387,7 +387,7 @@ def _common_unit(coeffs: list[Param]) -> Param:
     return Param(tuple(shape), tuple(values)).compress()
 
 
-def _lossless_unit(x: Expr, like: Node) -> Param:
+def _lossless_unit(x: AffineForm, like: Node) -> Param:
     """A unit (per channel where the coefficients are) of which every value of x is an integer multiple."""
     terms = _common_unit([c for _, c in x.terms])
     if not x.steps:
@@ -467,7 +467,7 @@ def _row_step(step: ops.Step, index: np.ndarray, first: np.ndarray) -> ops.Step:
 
 # --- one rule per op of the model dialect
 
-Rule = Callable[[Lowering, Node, list[Expr]], Expr]
+Rule = Callable[[Lowering, Node, list[AffineForm]], AffineForm]
 RULES: dict[type, Rule] = {}
 
 
@@ -480,7 +480,7 @@ def _rule(*types: type) -> Callable[[Rule], Rule]:
 
 
 @_rule(ops.Affine)
-def _affine(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _affine(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     (e,) = x
     op: ops.Affine = node.op
     if e.steps:
@@ -490,12 +490,12 @@ def _affine(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 
 
 @_rule(ops.BatchNorm)
-def _batch_norm(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _batch_norm(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     return _affine(low, dataclasses.replace(node, op=batch_norm(node.op)), x)
 
 
 @_rule(ops.Clip, ops.Leaky, ops.Round, ops.Func, ops.Count)
-def _step(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _step(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     e = x[0]
     if isinstance(node.op, ops.Round) and not e.steps and all(map(_whole, (e.offset, *(c for _, c in e.terms)))):
         return e
@@ -505,19 +505,19 @@ def _step(low: Lowering, node: Node, x: list[Expr]) -> Expr:
 
 
 @_rule(ops.Quantize)
-def _quantize(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _quantize(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     if node.op.overflow is Overflow.WRAP:
         return low.wrapped(x[0], node)
     return low.quantize(x[0], node.op, node, node.output.name)
 
 
 @_rule(ops.Constant)
-def _constant(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _constant(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     t = node.output.type if node.output.type.format else _integers(node)
     assert t.format is not None
     value = low.emit(node.op, (), node, node.output.name, t.format, t.scale, t.zero_point)
     unit = t.unit()
-    return Expr(t.shape, ((value, unit),), _mul(unit, t.zero_point.map(lambda z: -z)))
+    return AffineForm(t.shape, ((value, unit),), _mul(unit, t.zero_point.map(lambda z: -z)))
 
 
 def _integers(node: Node) -> TensorType:
@@ -539,23 +539,23 @@ def _integers(node: Node) -> TensorType:
 
 
 @_rule(ops.Add)
-def _add_tensors(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _add_tensors(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     a, b = (low.plain(e, node) if e.steps else e for e in x)
     shape = node.output.type.shape
     merged: dict[Value, Param] = {}
     for value, coeff in (*a.terms, *b.terms):
         merged[value] = _add(merged[value], coeff) if value in merged else coeff
-    return Expr(shape, tuple(merged.items()), _add(a.offset, b.offset))
+    return AffineForm(shape, tuple(merged.items()), _add(a.offset, b.offset))
 
 
 @_rule(ops.Mul)
-def _mul_tensors(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _mul_tensors(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     (a, ca), (b, cb) = (_centred(low, e, node) for e in x)
     value = low.emit(node.op, (a, b), node, node.output.name, scale=_mul(ca, cb))
-    return Expr(node.output.type.shape, ((value, _mul(ca, cb)),))
+    return AffineForm(node.output.type.shape, ((value, _mul(ca, cb)),))
 
 
-def _centred(low: Lowering, x: Expr, node: Node, axes: tuple[int, ...] = ()) -> tuple[Value, Param]:
+def _centred(low: Lowering, x: AffineForm, node: Node, axes: tuple[int, ...] = ()) -> tuple[Value, Param]:
     """An integer tensor that is the real one up to a factor: zero points subtracted."""
     e = low.plain(x, node, axes)
     if any(e.offset.values):
@@ -564,7 +564,7 @@ def _centred(low: Lowering, x: Expr, node: Node, axes: tuple[int, ...] = ()) -> 
 
 
 @_rule(ops.MatMul)
-def _matmul(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _matmul(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     constants = [low.constant(e) for e in x]
     if (constants[0] is None) == (constants[1] is None):
         return _dynamic_matmul(low, node, x)
@@ -574,7 +574,7 @@ def _matmul(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     return _weighted(low, node, x[1], x[0], constants[0], right=False)
 
 
-def _weighted(low: Lowering, node: Node, data: Expr, weight: Expr, source: Node, right: bool) -> Expr:
+def _weighted(low: Lowering, node: Node, data: AffineForm, weight: AffineForm, source: Node, right: bool) -> AffineForm:
     """data @ weight (or weight @ data): the data's zero point goes to the offset, a scale on the reduction axis into
     the weights.
     """
@@ -596,7 +596,9 @@ def _weighted(low: Lowering, node: Node, data: Expr, weight: Expr, source: Node,
     inputs = (value, constant) if right else (constant, value)
     out_unit = _mul(_output_scale(unit, rank, right, node.output.type.shape), outer)
     acc, out_unit = low.product(node.op, inputs, node, out_unit)
-    return Expr(node.output.type.shape, ((acc, out_unit),), _matmul_offset(e.offset, e.shape, weight, source, right))
+    return AffineForm(
+        node.output.type.shape, ((acc, out_unit),), _matmul_offset(e.offset, e.shape, weight, source, right)
+    )
 
 
 def _only_along(p: Param, axis: int, rank: int) -> bool:
@@ -612,7 +614,7 @@ def _vector(p: Param, axis: int, rank: int, new_axis: int, new_rank: int) -> Par
     return Param(shape, p.values)
 
 
-def _scaled_weights(units: np.ndarray, weight: Expr, along: Param, axis: int) -> tuple[np.ndarray, Param]:
+def _scaled_weights(units: np.ndarray, weight: AffineForm, along: Param, axis: int) -> tuple[np.ndarray, Param]:
     """Integers and unit (constant along the reduction axis) of weight * along; the weights' zero point is
     subtracted.
     """
@@ -647,7 +649,7 @@ def _output_scale(unit: Param, rank: int, right: bool, shape: Shape) -> Param:
     return Param(tuple(array.shape), tuple(array.ravel().tolist()))
 
 
-def _matmul_offset(offset: Param, shape: Shape, weight: Expr, source: Node, right: bool) -> Param:
+def _matmul_offset(offset: Param, shape: Shape, weight: AffineForm, source: Node, right: bool) -> Param:
     """What the data's offset contributes: offset @ weight, exactly."""
     if not any(offset.values):
         return ZERO
@@ -659,12 +661,12 @@ def _matmul_offset(offset: Param, shape: Shape, weight: Expr, source: Node, righ
     return Param.of(product)
 
 
-def _real_weights(units: np.ndarray, weight: Expr) -> np.ndarray:
+def _real_weights(units: np.ndarray, weight: AffineForm) -> np.ndarray:
     (_, coeff), offset = weight.terms[0], weight.offset
     return np.asarray(units.astype(object) * coeff.array() + offset.array())
 
 
-def _dynamic_matmul(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _dynamic_matmul(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     axes = len(x[0].shape) - 1, max(len(x[1].shape) - 2, 0)
     (a, ca), (b, cb) = (_centred(low, e, node, (axis,)) for e, axis in zip(x, axes, strict=True))
     ca, cb = (Param((), (gcd_of(c.values),)) if c.is_scalar else c for c in (ca, cb))
@@ -672,10 +674,10 @@ def _dynamic_matmul(low: Lowering, node: Node, x: list[Expr]) -> Expr:
         (a, ca), (b, cb) = (_uniform(low, e, node) for e in x)
     unit = _mul(ca, cb)
     value, unit = low.product(node.op, (a, b), node, unit)
-    return Expr(node.output.type.shape, ((value, unit),))
+    return AffineForm(node.output.type.shape, ((value, unit),))
 
 
-def _uniform(low: Lowering, x: Expr, node: Node) -> tuple[Value, Param]:
+def _uniform(low: Lowering, x: AffineForm, node: Node) -> tuple[Value, Param]:
     """One integer tensor with one unit for all its elements and no offset."""
     if x.plain and x.terms[0][1].is_scalar and x.terms[0][1].scalar > 0 and not any(x.offset.values):
         return x.terms[0]
@@ -687,7 +689,7 @@ def _uniform(low: Lowering, x: Expr, node: Node) -> tuple[Value, Param]:
 
 
 @_rule(ops.Conv)
-def _conv(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _conv(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     """Like a product with constant weights: channel scales of the data go into the weights, its offset to the
     offset.
     """
@@ -706,7 +708,7 @@ def _conv(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     rows = [
         _grouped(p, groups, weight.shape).rearrange(weight.shape, lambda a: a.reshape(shape)) for p in (coeff, e.offset)
     ]
-    flat = Expr(
+    flat = AffineForm(
         shape,
         tuple((v, c.rearrange(weight.shape, lambda a: a.reshape(shape))) for v, c in weight.terms),
         weight.offset.rearrange(weight.shape, lambda a: a.reshape(shape)),
@@ -716,7 +718,7 @@ def _conv(low: Lowering, node: Node, x: list[Expr]) -> Expr:
     low.plain_data(rows[1], node)
     constant = low.weights(source, units.reshape(weight.shape), Param.of(by_output.aligned(len(spatial) + 1)[:, None]))
     acc, by_output = low.product(node.op, (value, constant), node, by_output)
-    return Expr(node.output.type.shape, ((acc, by_output),), _conv_offset(rows[1], flat, source, len(kernel)))
+    return AffineForm(node.output.type.shape, ((acc, by_output),), _conv_offset(rows[1], flat, source, len(kernel)))
 
 
 def _grouped(p: Param, groups: int, shape: Shape) -> Param:
@@ -730,7 +732,7 @@ def _grouped(p: Param, groups: int, shape: Shape) -> Param:
     return Param.of(rows.reshape(*rows.shape, *[1] * (len(shape) - 2)))
 
 
-def _conv_offset(offset: Param, flat: Expr, source: Node, rank: int) -> Param:
+def _conv_offset(offset: Param, flat: AffineForm, source: Node, rank: int) -> Param:
     """What the data's offset contributes to every output channel."""
     if not any(offset.values):
         return ZERO
@@ -738,13 +740,13 @@ def _conv_offset(offset: Param, flat: Expr, source: Node, rank: int) -> Param:
     return Param.of((real * offset.array()).sum(axis=1).reshape(-1, *[1] * rank))
 
 
-def _evenly(low: Lowering, x: Expr, node: Node, axes: tuple[int, ...]) -> Expr:
+def _evenly(low: Lowering, x: AffineForm, node: Node, axes: tuple[int, ...]) -> AffineForm:
     """One integer tensor whose unit and offset do not vary along the axes."""
     e = low.plain(x, node, axes)
     return e if e.offset.flat(axes, len(e.shape)) else low.absorbed(x, node, axes)
 
 
-def _ordered(low: Lowering, x: Expr, node: Node, axes: tuple[int, ...]) -> Expr:
+def _ordered(low: Lowering, x: AffineForm, node: Node, axes: tuple[int, ...]) -> AffineForm:
     """One integer tensor in the order of x along the axes: what is increasing and alike there stays behind it."""
 
     def alike(p: Any) -> bool:
@@ -766,22 +768,22 @@ def _ordered(low: Lowering, x: Expr, node: Node, axes: tuple[int, ...]) -> Expr:
 
 
 @_rule(ops.MaxPool)
-def _max_pool(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _max_pool(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     e = _ordered(low, x[0], node, tuple(range(2, len(x[0].shape))))
     ((source, coeff),) = e.terms
     value = low.emit(node.op, (source,), node, node.output.name, source.type.format, coeff)
-    return Expr(node.output.type.shape, ((value, coeff),), e.offset, e.steps)
+    return AffineForm(node.output.type.shape, ((value, coeff),), e.offset, e.steps)
 
 
 @_rule(ops.ReduceMax)
-def _reduce_max(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _reduce_max(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     e = _ordered(low, x[0], node, node.op.axes)
     if not all(p.is_scalar for s in e.steps for p in vars(s).values() if isinstance(p, Param)):
         e = _ordered(low, low.plain(e, node), node, node.op.axes)
     ((source, coeff),) = e.terms
     unit, offset = (_without(p, node) for p in (coeff, e.offset))
     value = low.emit(node.op, (source,), node, node.output.name, source.type.format, unit)
-    return Expr(node.output.type.shape, ((value, unit),), offset, e.steps)
+    return AffineForm(node.output.type.shape, ((value, unit),), offset, e.steps)
 
 
 def _without(p: Param, node: Node) -> Param:
@@ -794,24 +796,24 @@ def _without(p: Param, node: Node) -> Param:
 
 
 @_rule(ops.ReduceSum)
-def _reduce_sum(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _reduce_sum(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     e = _evenly(low, x[0], node, node.op.axes)
     ((source, coeff),) = e.terms
     unit = _without(coeff, node)
     value = low.emit(node.op, (source,), node, node.output.name, scale=unit)
-    return Expr(node.output.type.shape, ((value, unit),), _without(e.offset, node).map(lambda v: v * node.terms))
+    return AffineForm(node.output.type.shape, ((value, unit),), _without(e.offset, node).map(lambda v: v * node.terms))
 
 
 @_rule(ops.SumPool)
-def _sum_pool(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _sum_pool(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     e = _evenly(low, x[0], node, tuple(range(2, len(x[0].shape))))
     ((source, coeff),) = e.terms
     value = low.emit(node.op, (source,), node, node.output.name, scale=coeff)
-    return Expr(node.output.type.shape, ((value, coeff),), e.offset.map(lambda v: v * node.terms))
+    return AffineForm(node.output.type.shape, ((value, coeff),), e.offset.map(lambda v: v * node.terms))
 
 
 @_rule(ops.Pad)
-def _pad(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _pad(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     """A border of integers that stand for the value; without one (in front of a maximum) the lowest integer
     there is.
     """
@@ -824,7 +826,7 @@ def _pad(low: Lowering, node: Node, x: list[Expr]) -> Expr:
         made = low.emit(
             dataclasses.replace(op, value=lowest), (source,), node, node.output.name, source.type.format, coeff
         )
-        return Expr(node.output.type.shape, ((made, coeff),), e.offset, e.steps)
+        return AffineForm(node.output.type.shape, ((made, coeff),), e.offset, e.steps)
     value = op.value
     e = _evenly(low, x[0], node, axes)
     fill = _fill(e, value)
@@ -834,10 +836,10 @@ def _pad(low: Lowering, node: Node, x: list[Expr]) -> Expr:
         e = dataclasses.replace(e, offset=_add(e.offset, value))
         fill = _fill(e, value)
     ((source, coeff),) = e.terms
-    return Expr(node.output.type.shape, ((_bordered(low, node, source, coeff, fill), coeff),), e.offset)
+    return AffineForm(node.output.type.shape, ((_bordered(low, node, source, coeff, fill), coeff),), e.offset)
 
 
-def _fill(e: Expr, value: Param) -> Param:
+def _fill(e: AffineForm, value: Param) -> Param:
     """The integer that stands for the value."""
     return value.combine(e.offset, lambda v, o: v - o).combine(e.terms[0][1], lambda v, c: v / c if c else Fraction(0))
 
@@ -856,7 +858,7 @@ def _bordered(low: Lowering, node: Node, source: Value, coeff: Param, fill: Para
 
 
 @_rule(*(t for t in ops.STRUCTURAL if t is not ops.Concat))
-def _structural(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _structural(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     (e,) = x
     e = e if all(v.type.shape == e.shape for v, _ in e.terms) else low.plain(e, node)
     fn = rearrange(node.op)
@@ -874,11 +876,11 @@ def _structural(low: Lowering, node: Node, x: list[Expr]) -> Expr:
         )
         terms.append((moved, coeff.rearrange(e.shape, fn)))
     steps = tuple(rearrange_step(s, e.shape, fn) for s in e.steps)
-    return Expr(node.output.type.shape, tuple(terms), e.offset.rearrange(e.shape, fn), steps)
+    return AffineForm(node.output.type.shape, tuple(terms), e.offset.rearrange(e.shape, fn), steps)
 
 
 @_rule(ops.Concat)
-def _concat(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _concat(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     parts = [low.plain(e, node) for e in x]
     values = tuple(p.terms[0][0] for p in parts)
     formats = {v.type.format for v in values}
@@ -887,7 +889,7 @@ def _concat(low: Lowering, node: Node, x: list[Expr]) -> Expr:
         _joined(ps, [p.shape for p in parts], node.op.axis)
         for ps in zip(*((p.terms[0][1], p.offset) for p in parts), strict=True)
     )
-    return Expr(node.output.type.shape, ((joined, unit),), offset)
+    return AffineForm(node.output.type.shape, ((joined, unit),), offset)
 
 
 def _joined(params: tuple[Param, ...], shapes: list[Shape], axis: int) -> Param:
@@ -901,7 +903,7 @@ def _joined(params: tuple[Param, ...], shapes: list[Shape], axis: int) -> Param:
     return Param.of(np.concatenate(full, axis))
 
 
-def _orderable(low: Lowering, x: Expr, node: Node) -> Value:
+def _orderable(low: Lowering, x: AffineForm, node: Node) -> Value:
     """An integer tensor in the order of x: what is strictly increasing and alike for all elements is dropped."""
     steps = list(x.steps)
     while steps and increasing(steps[-1]):
@@ -913,13 +915,13 @@ def _orderable(low: Lowering, x: Expr, node: Node) -> Value:
 
 
 @_rule(ops.ArgMax)
-def _arg_max(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _arg_max(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     value = low.emit(node.op, (_orderable(low, x[0], node),), node, node.output.name)
-    return Expr(node.output.type.shape, ((value, ONE),))
+    return AffineForm(node.output.type.shape, ((value, ONE),))
 
 
 @_rule(ops.Softmax)
-def _softmax(low: Lowering, node: Node, x: list[Expr]) -> Expr:
+def _softmax(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     """Only ever in front of an output (see `ports`): here the integer kernel."""
     source, unit = _uniform(low, x[0], node)
     op = integer_softmax(unit.scalar)
@@ -929,7 +931,7 @@ def _softmax(low: Lowering, node: Node, x: list[Expr]) -> Expr:
             "the integer softmax is a plain softmax along the last axis", str(node.origin), "use --softmax host"
         )
     value = low.emit(op, (source,), node, node.output.name)
-    return Expr(node.output.type.shape, ((value, Param.of(Fraction(1, 2**op.frac))),))
+    return AffineForm(node.output.type.shape, ((value, Param.of(Fraction(1, 2**op.frac))),))
 
 
 SOFTMAX_FRAC, SOFTMAX_STEP = 15, 64  # output bits after the point; table entries per unit of the exponent
@@ -955,7 +957,7 @@ def lower(
 ) -> tuple[Graph, tuple[HostInput, ...], tuple[HostOutput, ...]]:
     """(integer graph, what the host does in front, what the host does behind)."""
     low = Lowering(accumulator_bits=accumulator_bits, reloadable=reloadable)
-    exprs: dict[str, Expr] = {}
+    exprs: dict[str, AffineForm] = {}
     inputs = []
     for host in ports.inputs:
         q = host.quantize
@@ -964,7 +966,7 @@ def lower(
         low.known[value.name] = of_format(q.format)
         inputs.append(value)
         unit = value.type.unit()
-        exprs[host.port] = Expr(host.shape, ((value, unit),), _mul(unit, q.zero_point.map(lambda z: -z)))
+        exprs[host.port] = AffineForm(host.shape, ((value, unit),), _mul(unit, q.zero_point.map(lambda z: -z)))
     for node in graph.nodes:
         if node.output.name not in exprs and node.output.name not in ports.skipped:
             exprs[node.output.name] = RULES[type(node.op)](low, node, [exprs[v.name] for v in node.inputs])
@@ -977,7 +979,7 @@ def lower(
     return integer, ports.inputs, tuple(hosts)
 
 
-def _output(low: Lowering, x: Expr, out: HostOutput, graph: Graph) -> tuple[Value, HostOutput]:
+def _output(low: Lowering, x: AffineForm, out: HostOutput, graph: Graph) -> tuple[Value, HostOutput]:
     """The port of an output: an integer tensor; its scale, offset and real-valued tail are left to the host."""
     node = graph.producers.get(out.source) or Node(ops.Reshape(x.shape), (), (Value(out.source, TensorType(x.shape)),))
     if len(x.terms) > 1 or x.terms[0][0].type.shape != x.shape:

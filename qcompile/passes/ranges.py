@@ -133,7 +133,7 @@ def _matmul(node: Node, inputs: list[Range]) -> Range:
         inner = node.inputs[0].type.shape[-1]
         ends = _products(Range(*map(np.asarray, a.bounds)), Range(*map(np.asarray, b.bounds)))
         low, high = np.array(inner * ends[0], dtype=object), np.array(inner * ends[1], dtype=object)
-        return _dropped(Range(fit(low, ratio.bound(low)), fit(high, ratio.bound(high))), node.op.drop, inner)
+        return _dropped(Range(fit(low, ratio.max_abs(low)), fit(high, ratio.max_abs(high))), node.op.drop, inner)
     shape = node.output.type.shape
     return _dropped(Range(low.reshape(shape), high.reshape(shape)), node.op.drop, node.inputs[0].type.shape[-1])
 
@@ -217,7 +217,7 @@ def _reduce_sum(node: Node, inputs: list[Range]) -> Range:
     terms = math.prod(shape[a] for a in node.op.axes)
     ends = []
     for end in (inputs[0].lo, inputs[0].hi):
-        full = np.broadcast_to(fit(end, ratio.bound(end) * terms), shape)
+        full = np.broadcast_to(fit(end, ratio.max_abs(end) * terms), shape)
         ends.append(np.asarray(full.sum(axis=node.op.axes)).reshape(node.output.type.shape))
     return Range(*ends)
 
@@ -261,7 +261,7 @@ def _conv(node: Node, inputs: list[Range]) -> Range:
     weight = inputs[1].lo.reshape(op.groups, -1, *inputs[1].lo.shape[1:])
     taps = weight.reshape(*weight.shape[:3], -1)
     positive, negative = (
-        fit(part, ratio.bound(part) * taps.shape[-1]).sum(axis=-1)
+        fit(part, ratio.max_abs(part) * taps.shape[-1]).sum(axis=-1)
         for part in (np.maximum(taps, 0), np.minimum(taps, 0))
     )
     shape = (1, -1, *[1] * (len(node.output.type.shape) - 2))
@@ -277,7 +277,7 @@ def _any_weights(node: Node, inputs: list[Range]) -> Range:
     terms = node.terms
     low, high = _products(Range(*map(np.asarray, inputs[0].bounds)), Range(*map(np.asarray, inputs[1].bounds)))
     ends = (np.array(terms * min(low, 0), dtype=object), np.array(terms * max(high, 0), dtype=object))
-    return Range(*(fit(e, ratio.bound(e)) for e in ends))
+    return Range(*(fit(e, ratio.max_abs(e)) for e in ends))
 
 
 @_rule(ops.SumPool)
@@ -331,7 +331,7 @@ def row_ranges(node: Node, inputs: list[Range]) -> tuple[np.ndarray, np.ndarray]
 def sum_bound(node: Node, inputs: list[Range]) -> int:
     """Largest magnitude of the sum of coefficient * input of a Map, and of every part of it."""
     op: ops.Map = node.op
-    return sum(ratio.bound(c) * max(map(abs, r.bounds)) for c, r in zip(op.coeffs.data, inputs, strict=True))
+    return sum(ratio.max_abs(c) * max(map(abs, r.bounds)) for c, r in zip(op.coeffs.data, inputs, strict=True))
 
 
 def _reduce_rows(x: np.ndarray, where: np.ndarray, rows: int, better: Any) -> np.ndarray:
@@ -360,7 +360,7 @@ def image(op: ops.Map, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, n
 
 def evaluate_rows(op: ops.Map, a: np.ndarray) -> np.ndarray:
     """Output units of a Map's specification at A = a[row, j]; exact. a: [P, n]."""
-    return ratio.run(Ratio(fit(a, ratio.bound(a))), column_steps(op))
+    return ratio.run(Ratio(fit(a, ratio.max_abs(a))), column_steps(op))
 
 
 def column_steps(op: ops.Map) -> tuple[ops.Step, ...]:

@@ -19,7 +19,7 @@ import numpy as np
 from qcompile.formats import Bipolar, FixedPoint, Minifloat, Overflow, Rounding
 from qcompile.ir import Array, Param, ops
 from qcompile.sim.functions import is_monotone
-from qcompile.sim.ratio import bound
+from qcompile.sim.ratio import max_abs
 
 SEARCHED = 2**22  # thresholds looked at per search; more are solved by an error bound instead
 
@@ -249,12 +249,12 @@ def _smallest_shifts(
 ) -> list[tuple[int, int, int] | None]:
     """(mul, add, shift) of every function, all at once, by bisection; None where it needs more than int64."""
     lower, upper = (_padded([b[i] for b in bounds]) for i in range(2))
-    reach = max(bound(lower[0]), bound(upper[0]), 1).bit_length()
+    reach = max(max_abs(lower[0]), max_abs(upper[0]), 1).bit_length()
     ceiling = np.array([min(61 - reach, 56)] * len(slopes))
     first = np.zeros(len(slopes), dtype=np.int64)
     best: list[tuple[int, int, int] | None] = [None] * len(slopes)
     last = ceiling.copy()
-    tmax = max(bound(lower[1]), bound(upper[1]), 1)
+    tmax = max(max_abs(lower[1]), max_abs(upper[1]), 1)
     while True:
         active = np.flatnonzero(first <= last)
         if not len(active):
@@ -398,7 +398,7 @@ def _approximated(pieces: list[Piece], fmt: Minifloat) -> list[tuple[int, int, i
     signs = [1 if pieces[i].p > 0 else -1 for i in open_]
     slopes = [Fraction(2 * abs(pieces[i].p), pieces[i].r) for i in open_]
     bounds = [_grid_bounds(pieces[i], grid, fmt) for i in open_]
-    small = max([bound(x) for pair in bounds for points in pair for x in points if x.size] + [0]) < 2**52
+    small = max([max_abs(x) for pair in bounds for points in pair for x in points if x.size] + [0]) < 2**52
     found = _smallest_shifts(signs, slopes, _in_int64(bounds)) if small and open_ else [None] * len(open_)
     for i, f, sign, slope, points in zip(open_, found, signs, slopes, bounds, strict=True):
         f = f or _wide_shift(sign, slope, points)

@@ -8,7 +8,7 @@ import numpy as np
 
 from qcompile.ir import Shape
 from qcompile.sim import kernels
-from qcompile.sim.ratio import bound
+from qcompile.sim.ratio import max_abs
 
 
 def exact_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -16,7 +16,7 @@ def exact_matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     whose products are.
     """
     inner = a.shape[-1] if a.ndim else 1
-    limit_a, limit_b = bound(a), bound(b)
+    limit_a, limit_b = max_abs(a), max_abs(b)
     if (real := _real(inner * limit_a * limit_b)) is not None:
         return np.asarray(np.matmul(a.astype(real), b.astype(real))).astype(np.int64)
     if limit_a < limit_b:
@@ -29,7 +29,7 @@ def exact_conv(x: np.ndarray, w: np.ndarray, strides: Shape, dilations: Shape, g
     exact.
     """
     n, outs, kernel = len(x), len(w), w.shape[2:]
-    real = _real(math.prod(w.shape[1:]) * bound(x) * bound(w))
+    real = _real(math.prod(w.shape[1:]) * max_abs(x) * max_abs(w))
     if real is not None:  # here, where there is one number and not one for each window that sees it
         x, w = x.astype(real), w.astype(real)
     columns = kernels.columns(x.reshape(n, groups, -1, *x.shape[2:]), kernel, strides, dilations)
@@ -57,7 +57,7 @@ def _by_limbs(a: np.ndarray, b: np.ndarray, limit: int, split_first: bool, room:
     shift = 0
     rest = wide
     while True:
-        last = bound(rest) < 2**room
+        last = max_abs(rest) < 2**room
         limb = rest if last else rest & ((1 << room) - 1)
         limb = limb.astype(np.int64)
         part = exact_matmul(limb, b) if split_first else exact_matmul(a, limb)
@@ -66,4 +66,4 @@ def _by_limbs(a: np.ndarray, b: np.ndarray, limit: int, split_first: bool, room:
         if last:
             break
         rest, shift = rest >> room, shift + room
-    return total.astype(np.int64) if bound(total) < 2**62 else total
+    return total.astype(np.int64) if max_abs(total) < 2**62 else total

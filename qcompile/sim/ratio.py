@@ -24,7 +24,7 @@ _SAFE = 2**62
 _ROUNDED_BITS = 512  # of a real function rounded to integers without a format
 
 
-def bound(x: np.ndarray) -> int:
+def max_abs(x: np.ndarray) -> int:
     """Largest magnitude, as a Python int."""
     x = np.asarray(x)
     return max(abs(int(np.min(x))), abs(int(np.max(x)))) if x.size else 0
@@ -39,13 +39,13 @@ def fit(x: np.ndarray, limit: int) -> np.ndarray:
 
 
 def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    limit = max(bound(a), 1) * max(bound(b), 1)
+    limit = max(max_abs(a), 1) * max(max_abs(b), 1)
     a, b = fit(a, limit), fit(b, limit)
     return np.asarray(a * b, dtype=a.dtype)  # numpy makes a Python integer of arrays without axes, and uint64 of that
 
 
 def plus(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    limit = bound(a) + bound(b)
+    limit = max_abs(a) + max_abs(b)
     a, b = fit(a, limit), fit(b, limit)
     return np.asarray(a + b, dtype=a.dtype)
 
@@ -53,7 +53,7 @@ def plus(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def narrowest(values: Iterable[Any], shape: Shape) -> np.ndarray:
     """Integers as int64 where they fit, as Python integers elsewhere."""
     held = integers(values, shape)
-    return fit(held, bound(held))
+    return fit(held, max_abs(held))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Ratio:
         common = int(np.bitwise_or.reduce(num, axis=None)) if num.size else 0
         trailing = ((common & -common).bit_length() - 1) if common else 0
         num = np.asarray(num >> trailing)
-        return Ratio(fit(num, bound(num)), Param.of(Fraction(2) ** (low + trailing)))
+        return Ratio(fit(num, max_abs(num)), Param.of(Fraction(2) ** (low + trailing)))
 
     @staticmethod
     def of_rationals(x: np.ndarray) -> Ratio:
@@ -202,14 +202,14 @@ def _reduced(num: np.ndarray, unit: Param) -> Ratio:
         shift = (common & -common).bit_length() - 1 if common else 0
         if shift > 0:
             num, unit = np.asarray(num >> shift), unit.map(lambda u: u * 2**shift)
-    return Ratio(fit(num, bound(num)), unit)
+    return Ratio(fit(num, max_abs(num)), unit)
 
 
 def _beside(x: Ratio, p: Param) -> tuple[np.ndarray, np.ndarray, Param]:
     """Integers of x and of p over their common unit."""
     unit = shared(x.unit, p)
     left, right = x.on(unit).num, _integer_param(_divided(p, unit))
-    limit = max(bound(left), bound(right))
+    limit = max(max_abs(left), max_abs(right))
     return fit(left, limit), fit(right, limit), unit
 
 
@@ -225,14 +225,14 @@ def leaky(x: Ratio, slope: Param) -> Ratio:
     below = _product(x.unit, slope)
     unit = shared(x.unit, below)
     steep, plain = times(x.num, _integer_param(_divided(below, unit))), x.on(unit).num
-    limit = max(bound(steep), bound(plain))
+    limit = max(max_abs(steep), max_abs(plain))
     return _reduced(np.where(x.num < 0, fit(steep, limit), fit(plain, limit)), unit)
 
 
 def count(x: Ratio, thresholds: Param) -> Ratio:
     """Number of thresholds <= x; thresholds (..., K)."""
     least = _least(thresholds, x.unit)
-    limit = max(bound(x.num), bound(least))
+    limit = max(max_abs(x.num), max_abs(least))
     num, least = fit(x.num, limit), fit(least, limit)
     if least.size == least.shape[-1]:
         return Ratio(np.searchsorted(np.sort(least.ravel()), num, side="right").astype(np.int64))
@@ -249,7 +249,7 @@ def _least(thresholds: Param, unit: Param) -> np.ndarray:
     """
     above = times(_numerators(thresholds), _denominators(unit)[..., None])
     below = times(_denominators(thresholds), _numerators(unit)[..., None])
-    limit = max(bound(above), bound(below))
+    limit = max(max_abs(above), max_abs(below))
     return np.asarray(-(-fit(above, limit) // fit(below, limit)))
 
 
@@ -274,7 +274,7 @@ def dequantize(units: np.ndarray, q: ops.Quantize) -> Ratio:
 def of_units(units: np.ndarray, unit: Param, zero_point: Param) -> Ratio:
     """(units - zero point) * unit."""
     whole = units.astype(np.int64) if units.dtype.kind in "fiu" else units
-    return affine(Ratio(fit(whole, bound(whole)), unit), ONE, _minus(_product(unit, zero_point)))
+    return affine(Ratio(fit(whole, max_abs(whole)), unit), ONE, _minus(_product(unit, zero_point)))
 
 
 @dataclass(frozen=True)
@@ -334,7 +334,7 @@ def _grows(x: Ratio, step: ops.Affine) -> bool:
     if x.num.dtype == object or not any(step.add.values):
         return False
     factor, offset = _growth(x.unit, step)
-    return bool(bound(x.num) * factor + offset >= _SAFE)
+    return bool(max_abs(x.num) * factor + offset >= _SAFE)
 
 
 def _widens(x: Ratio, q: ops.Quantize) -> bool:
@@ -342,7 +342,7 @@ def _widens(x: Ratio, q: ops.Quantize) -> bool:
     if x.num.dtype == object:
         return False
     factor, offset = _quotient(x.unit, q)
-    return bool(2 * (bound(x.num) * factor + offset) >= _SAFE)
+    return bool(2 * (max_abs(x.num) * factor + offset) >= _SAFE)
 
 
 @_remembered
@@ -353,7 +353,7 @@ def _quotient(unit: Param, q: ops.Quantize) -> tuple[Fraction, Fraction]:
     to_units = ops.Affine(_per_unit(q.scale, q.format.unit), q.zero_point)
     factor, offset = _growth(unit, to_units)
     common = shared(_size(_product(unit, to_units.mul)), to_units.add)
-    most, divisor = (max(bound(f(common)), 1) for f in (_numerators, _denominators))
+    most, divisor = (max(max_abs(f(common)), 1) for f in (_numerators, _denominators))
     return factor * most, offset * most + divisor
 
 

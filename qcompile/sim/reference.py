@@ -216,7 +216,7 @@ def _conv(node: Node, x: list[Any]) -> Ratio:
 def _sum_pool(node: Node, x: list[Any]) -> Ratio:
     op: ops.SumPool = node.op
     data = rational(x[0], node).uniform_along(tuple(range(3, 3 + len(op.kernel))))
-    num = fit(data.num, ratio.bound(data.num) * node.terms)
+    num = fit(data.num, ratio.max_abs(data.num) * node.terms)
     return Ratio(np.add.reduce(list(taps(num, op.kernel, op.strides, op.dilations))), data.unit)
 
 
@@ -255,7 +255,7 @@ def _reduce_max(node: Node, x: list[Any]) -> Exact:
 def _reduce_sum(node: Node, x: list[Any]) -> Ratio:
     def total(t: np.ndarray, **how: Any) -> np.ndarray:
         terms = math.prod(t.shape[a] for a in how["axis"])
-        return np.asarray(np.sum(fit(t, ratio.bound(t) * terms), **how))
+        return np.asarray(np.sum(fit(t, ratio.max_abs(t) * terms), **how))
 
     return _reduced(node, x[0], total)
 

@@ -30,7 +30,7 @@ from qcompile.formats import Minifloat
 from qcompile.ir import Node, integers, ops
 from qcompile.ir.window import Window, plane
 from qcompile.passes.ranges import row_ranges, sum_bound
-from qcompile.sim.ratio import bound
+from qcompile.sim.ratio import max_abs
 from qcompile.sim.structure import padded_axes, rearrange
 
 Rule = Callable[[Builder, Node], None]
@@ -204,7 +204,7 @@ def _softmax(b: Builder, node: Node) -> None:
     source, out = b.variable(node.inputs[0]), b.local(node.output)
     lo, hi = b.known[node.inputs[0].name].bounds
     mul, table = b.array(np.array([op.mul], dtype=object)), b.array(op.table.data)
-    largest = bound(op.table.data)
+    largest = max_abs(op.table.data)
     total = shape[-1] * largest
     sizes = math.prod(shape[:-1]), shape[-1], op.shift, op.table.data.size, op.frac
     tops = (hi - lo) * op.mul, op.mul, largest, total, (largest << op.frac) + total // 2

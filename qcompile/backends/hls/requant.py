@@ -22,7 +22,7 @@ from qcompile.backends.hls.types import SHORT, RowIndex, holding
 from qcompile.hardware.parameters import in_order, searched
 from qcompile.ir import ops
 from qcompile.passes.implement import common_step
-from qcompile.sim.ratio import bound
+from qcompile.sim.ratio import max_abs
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def _thresholds(b: Builder, impl: ops.Thresholds, call: RequantCall) -> RequantK
     count, values = impl.cuts.data.shape[1], impl.values.data
     cuts = b.parameters(impl.cuts.data)
     step = common_step(impl.cuts.data, values, call.high) if call.out.codes is None else None
-    if step is None or bound(values) >= 2**31:
+    if step is None or max_abs(values) >= 2**31:
         return ThresholdsKernel(*call.ends, count, cuts, b.parameters(_results(call.out, values)))
-    reach = bound(step) * count + 1
+    reach = max_abs(step) * count + 1
     start = b.parameters(values[:, 0])
     return AffineThresholds(*call.ends, count, holding(-reach, reach), cuts, start, b.parameters(step))
 
@@ -91,7 +91,7 @@ def _search(b: Builder, impl: ops.Thresholds, call: RequantCall) -> RequantKerne
 def _multiply(b: Builder, impl: ops.MulAddShift, call: RequantCall) -> RequantKernel:
     mul, add = impl.mul.data.astype(object), impl.add.data.astype(object)
     lo, hi = impl.lo.data, impl.hi.data
-    reach = int((np.abs(mul) * call.extreme[:, None] + np.abs(add)).max()) + bound(lo) + bound(hi) + 1
+    reach = int((np.abs(mul) * call.extreme[:, None] + np.abs(add)).max()) + max_abs(lo) + max_abs(hi) + 1
     factors, addends = b.parameters(impl.mul.data), b.parameters(impl.add.data)
     shift, tie = b.parameters(impl.shift.data, SHORT), b.parameters(impl.tie.data, SHORT)
     breaks = b.parameters(impl.breaks.data) if impl.breaks.data.size else b.array(np.zeros(1, dtype=np.int64))

@@ -21,7 +21,7 @@ from qcompile.passes.ports import HostInput, HostOutput, cuts, port_limits, to_p
 from qcompile.passes.ranges import Range, ranges, row_ranges, sum_bound
 from qcompile.sim import kernels
 from qcompile.sim.dot import exact_matmul
-from qcompile.sim.ratio import bound
+from qcompile.sim.ratio import max_abs
 
 _DTYPES = {"f4": np.float32, "f8": np.float64, "i8": np.int64, "O": object}
 FEW_CUTS = 24  # up to this many thresholds, one comparison each is faster than a search
@@ -169,7 +169,7 @@ def _matmul(p: PlanBuilder, node: Node) -> KernelCall:
     magnitude = [p.ranges[v.name].magnitude for v in (a, b)]
     full = [np.broadcast_to(m, v.type.shape) for m, v in zip(magnitude, (a, b), strict=True)]
     if node.op.drop:
-        dtype = _product_type(bound(full[0]) * bound(full[1]) * a.type.shape[-1])
+        dtype = _product_type(max_abs(full[0]) * max_abs(full[1]) * a.type.shape[-1])
         return KernelCall(
             node.output.name, "matmul_truncated", (p.arg(a.name, dtype), p.arg(b.name, dtype), node.op.drop, dtype)
         )
@@ -178,7 +178,7 @@ def _matmul(p: PlanBuilder, node: Node) -> KernelCall:
     if dtype in ("f4", "f8"):
         return KernelCall(node.output.name, "matmul", (p.arg(a.name, dtype), p.arg(b.name, dtype), dtype))
     inner = a.type.shape[-1]
-    bits = 52 - (inner * bound(full[1])).bit_length()
+    bits = 52 - (inner * max_abs(full[1])).bit_length()
     return KernelCall(
         node.output.name, "matmul_wide", (p.arg(a.name, "O"), p.arg(b.name, "O"), bits, dtype, p.own(node))
     )
@@ -189,7 +189,7 @@ def _product_type(limit: int) -> str:
 
 
 def _addends(a: np.ndarray, b: np.ndarray) -> int:
-    return bound(exact_matmul(np.array(a), np.array(b)))
+    return max_abs(exact_matmul(np.array(a), np.array(b)))
 
 
 @_rule(ops.Mul)
@@ -419,8 +419,8 @@ def _multiply(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarr
     index = op.index.data
     extreme = np.maximum(np.abs(low), np.abs(high)).astype(object)[:, None]
     mul, add, shift, tie = (a.data for a in (impl.mul, impl.add, impl.shift, impl.tie))
-    product = bound(mul.astype(object) * extreme)
-    limit = product + bound(add) + (1 << bound(shift))
+    product = max_abs(mul.astype(object) * extreme)
+    limit = product + max_abs(add) + (1 << max_abs(shift))
     whole_ties = bool(np.all((tie == 0) | (tie == shift)))
     float_type = next((d for d in ("f4", "f8") if _exact_floats(mul, add, shift, tie, limit, d)), None)
     if whole_ties and float_type and dtype in ("f4", "f8"):
@@ -444,7 +444,7 @@ def _float_round(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.nd
     extreme = np.maximum(np.abs(low), np.abs(high)).astype(object)
     mul, add, shift = (x.data for x in (impl.mul, impl.add, impl.shift))
     limit = int((np.abs(mul.astype(object)) * extreme + np.abs(add.astype(object))).max())
-    if limit < 2**53 and dtype in ("f4", "f8") and bound(impl.hi.data) < 2**53 and bound(impl.lo.data) < 2**53:
+    if limit < 2**53 and dtype in ("f4", "f8") and max_abs(impl.hi.data) < 2**53 and max_abs(impl.lo.data) < 2**53:
         factor = 2.0 ** -shift.astype(np.float64)
         # Half of the last bit more, where ties go up: then none is left.
         half = 0.0 if impl.even else factor / 2
@@ -460,7 +460,7 @@ def _float_round(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.nd
 def _exact_floats(mul: np.ndarray, add: np.ndarray, shift: np.ndarray, tie: np.ndarray, limit: int, dtype: str) -> bool:
     """Whether (mul * A + add) stays below the significand; half a unit more is needed where floors become roundings."""
     spare = 2 if np.any(tie > 0) else 1
-    return limit * spare <= (2**24 if dtype == "f4" else 2**53) and bound(shift) < 100
+    return limit * spare <= (2**24 if dtype == "f4" else 2**53) and max_abs(shift) < 100
 
 
 def _scale_round(
@@ -520,9 +520,9 @@ def _split(extreme: np.ndarray, mul: np.ndarray, add: np.ndarray, fine: int) -> 
     """Low bits of A to multiply apart so that both partial products stay in int64, or None. fine: the smallest
     shift.
     """
-    bits, wide = bound(extreme).bit_length(), bound(mul).bit_length()
+    bits, wide = max_abs(extreme).bit_length(), max_abs(mul).bit_length()
     k = min(bits // 2 + 1, fine)
-    low_fits = (1 << (k + wide)) + bound(add) < 2**61
+    low_fits = (1 << (k + wide)) + max_abs(add) < 2**61
     high_fits = bits - k + wide <= 60
     return k if k > 0 and low_fits and high_fits and bits <= 61 else None
 
