@@ -16,6 +16,7 @@ import numpy as np
 
 from qcompile.formats import Bipolar, FixedPoint, Overflow
 from qcompile.ir import ONE, ZERO, Graph, Node, Value, ops
+from qcompile.ir.rules import adding_to
 from qcompile.sim import kernels, ratio
 from qcompile.sim.ratio import Ratio
 from qcompile.sim.reference import align, arg_max, softmax
@@ -158,14 +159,7 @@ def _unexplained(
 
 Rule = Callable[[Node, list[Near]], Near]
 RULES: dict[type, Rule] = {}
-
-
-def _rule(*types: type) -> Callable[[Rule], Rule]:
-    def register(fn: Rule) -> Rule:
-        RULES.update(dict.fromkeys(types, fn))
-        return fn
-
-    return register
+_rule = adding_to(RULES)
 
 
 @_rule(ops.Constant)

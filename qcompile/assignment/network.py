@@ -20,6 +20,7 @@ from qcompile.assignment.exact import bits_of, product, whole
 from qcompile.assignment.grids import Quantizer, unit_step
 from qcompile.formats import Rounding
 from qcompile.ir import Graph, Node, Param, ops
+from qcompile.ir.rules import adding_to
 from qcompile.ir.walk import maker
 from qcompile.ir.window import Window
 from qcompile.sim import kernels
@@ -111,12 +112,7 @@ class Numpy:
 _NUMPY = Numpy()
 
 
-def _rule(*types: type) -> Callable[[Rule], Rule]:
-    def register(fn: Rule) -> Rule:
-        RULES.update(dict.fromkeys(types, fn))
-        return fn
-
-    return register
+_rule = adding_to(RULES)
 
 
 @_rule(ops.Affine)

@@ -10,19 +10,13 @@ import numpy as np
 
 from qcompile.errors import VerificationError
 from qcompile.ir import ops
+from qcompile.ir.rules import adding_to
 from qcompile.ir.types import Graph, Node, Param, Shape, TensorType
 from qcompile.ir.window import Window
 
 Rule = Callable[[Any, tuple[TensorType, ...]], Shape]
 RULES: dict[type, Rule] = {}
-
-
-def _rule(*types: type) -> Callable[[Rule], Rule]:
-    def register(fn: Rule) -> Rule:
-        RULES.update(dict.fromkeys(types, fn))
-        return fn
-
-    return register
+_rule = adding_to(RULES)
 
 
 def output_shape(op: Any, inputs: tuple[TensorType, ...]) -> Shape:

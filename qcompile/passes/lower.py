@@ -33,6 +33,7 @@ from qcompile.ir import (
     ops,
     output_shape,
 )
+from qcompile.ir.rules import adding_to
 from qcompile.passes.ports import HostInput, HostOutput, Ports
 from qcompile.passes.ranges import (
     ENUMERABLE,
@@ -469,14 +470,7 @@ def _row_step(step: ops.Step, index: np.ndarray, first: np.ndarray) -> ops.Step:
 
 Rule = Callable[[Lowering, Node, list[AffineForm]], AffineForm]
 RULES: dict[type, Rule] = {}
-
-
-def _rule(*types: type) -> Callable[[Rule], Rule]:
-    def register(fn: Rule) -> Rule:
-        RULES.update(dict.fromkeys(types, fn))
-        return fn
-
-    return register
+_rule = adding_to(RULES)
 
 
 @_rule(ops.Affine)

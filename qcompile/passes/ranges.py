@@ -16,6 +16,7 @@ from qcompile.errors import QCompileError
 from qcompile.formats import FixedPoint, Format, accumulator, smallest_width
 from qcompile.formats.fixed import MAX_ACCUMULATOR
 from qcompile.ir import Graph, Node, Shape, Value, aligned, ops
+from qcompile.ir.rules import adding_to
 from qcompile.sim import ratio
 from qcompile.sim.dot import exact_matmul
 from qcompile.sim.functions import is_monotone
@@ -79,14 +80,7 @@ def _ints(values: list[int]) -> np.ndarray:
 
 Rule = Callable[[Node, list[Range]], Range]
 RULES: dict[type, Rule] = {}
-
-
-def _rule(*types: type) -> Callable[[Rule], Rule]:
-    def register(fn: Rule) -> Rule:
-        RULES.update(dict.fromkeys(types, fn))
-        return fn
-
-    return register
+_rule = adding_to(RULES)
 
 
 def ranges(graph: Graph) -> dict[str, Range]:

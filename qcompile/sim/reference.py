@@ -11,6 +11,7 @@ import numpy as np
 
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, Node, Param, Value, gcd_of, ops
+from qcompile.ir.rules import adding_to
 from qcompile.sim import ratio
 from qcompile.sim.dot import exact_conv, exact_matmul
 from qcompile.sim.functions import FUNCTIONS, correctly_rounded_sqrt, is_monotone
@@ -37,14 +38,7 @@ class Host:
 ExactTensor = Exact | Host
 Rule = Callable[[Node, list[Any]], Any]
 RULES: dict[type, Rule] = {}
-
-
-def _rule(*types: type) -> Callable[[Rule], Rule]:
-    def register(fn: Rule) -> Rule:
-        RULES.update(dict.fromkeys(types, fn))
-        return fn
-
-    return register
+_rule = adding_to(RULES)
 
 
 def evaluate(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, ExactTensor]:

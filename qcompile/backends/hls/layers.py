@@ -28,6 +28,7 @@ from qcompile.backends.hls.types import holding
 from qcompile.errors import QCompileError
 from qcompile.formats import Minifloat
 from qcompile.ir import Node, integers, ops
+from qcompile.ir.rules import adding_to
 from qcompile.ir.window import Window, plane
 from qcompile.passes.ranges import row_ranges, sum_bound
 from qcompile.sim.ratio import max_abs
@@ -35,14 +36,7 @@ from qcompile.sim.structure import padded_axes, rearrange
 
 Rule = Callable[[Builder, Node], None]
 RULES: dict[type, Rule] = {}
-
-
-def _rule(*types: type) -> Callable[[Rule], Rule]:
-    def register(fn: Rule) -> Rule:
-        RULES.update(dict.fromkeys(types, fn))
-        return fn
-
-    return register
+_rule = adding_to(RULES)
 
 
 @_rule(ops.Constant)

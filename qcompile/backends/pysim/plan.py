@@ -16,6 +16,7 @@ import numpy as np
 
 from qcompile.formats import Bipolar, Minifloat
 from qcompile.ir import Graph, Node, Param, aligned, integers, ops
+from qcompile.ir.rules import adding_to
 from qcompile.passes.implement import common_step, thresholds
 from qcompile.passes.ports import HostInput, HostOutput, cuts, port_limits, to_port
 from qcompile.passes.ranges import Range, ranges, row_ranges, sum_bound
@@ -82,14 +83,7 @@ def _array(x: np.ndarray, dtype: str) -> Any:
 
 Rule = Callable[["PlanBuilder", Node], KernelCall]
 RULES: dict[type, Rule] = {}
-
-
-def _rule(*types: type) -> Callable[[Rule], Rule]:
-    def register(fn: Rule) -> Rule:
-        RULES.update(dict.fromkeys(types, fn))
-        return fn
-
-    return register
+_rule = adding_to(RULES)
 
 
 class PlanBuilder:

@@ -23,6 +23,7 @@ from qcompile.hardware.units.pool import gather
 from qcompile.hardware.units.requant import RequantUnit
 from qcompile.hardware.units.unit import Traffic, Unit, constants_of
 from qcompile.ir import Graph, Node, Shape, Value, ops
+from qcompile.ir.rules import adding_to
 from qcompile.parts import Part, Rom, chain, width
 from qcompile.sim.structure import padded_axes
 
@@ -116,12 +117,7 @@ def loops(node: Node) -> Loops:
     return LOOPS[type(node.op)](node)
 
 
-def _loops(*kinds: type[Any]) -> Callable[[Callable[[Node], Loops]], Callable[[Node], Loops]]:
-    def register(rule: Callable[[Node], Loops]) -> Callable[[Node], Loops]:
-        LOOPS.update(dict.fromkeys(kinds, rule))
-        return rule
-
-    return register
+_loops = adding_to(LOOPS)
 
 
 def _in_turn(node: Node, passes: list[tuple[int, int]], body: Part) -> Loops:

@@ -16,6 +16,7 @@ from qcompile.formats import Bipolar, Format
 from qcompile.hardware.site import rows_of, site
 from qcompile.hardware.units.requant import combined_bits, element
 from qcompile.ir import Graph, Node, ops
+from qcompile.ir.rules import adding_to
 from qcompile.parts import Part, bits, chain, product_bits, width
 
 
@@ -42,14 +43,7 @@ class UnrolledUnit:
 
 Rule = Callable[[Node, Graph], Part]
 UNITS: dict[type[Any], Rule] = {}
-
-
-def _unit(*kinds: type[Any]) -> Callable[[Rule], Rule]:
-    def register(rule: Rule) -> Rule:
-        UNITS.update(dict.fromkeys(kinds, rule))
-        return rule
-
-    return register
+_unit = adding_to(UNITS)
 
 
 @_unit(*ops.STRUCTURAL, ops.Constant, ops.Pad)
