@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.assets import private_cache
+from qcompile.ir.window import Window
 from qcompile.processes import run
 from qcompile.sim import kernels
 
@@ -380,9 +381,8 @@ class _Geometry:
 
     def counts(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """Windows along every axis."""
-        full = (n + b + e for n, b, e in zip(sizes, self.before, self.after, strict=True))
-        parts = zip(full, self.kernel, self.strides, self.dilations, strict=True)
-        return tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in parts)
+        full = [n + b + e for n, b, e in zip(sizes, self.before, self.after, strict=True)]
+        return Window(self.kernel, self.strides, self.dilations).fitting(full)
 
     def fields(self, sizes: tuple[int, ...]) -> dict[str, int]:
         (height, width), (top, left), (bottom, right) = (_two(v, 0) for v in (sizes, self.before, self.after))
