@@ -85,6 +85,54 @@ def iqp(problem: Problem, request: Request) -> Selection:
     return ilp(problem, request)
 
 
+class _Rows:
+    """The rows of an integer program: one variable per candidate, then one per pair of candidates of two variables of
+    the problem that some table prices together.
+    """
+
+    def __init__(self, sizes: Sequence[int], pairs: Sequence[tuple[int, int]]) -> None:
+        self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+        self.pair_start, self.total = dict[tuple[int, int], int](), int(self.starts[-1])
+        self.rows, self.columns = list[int](), list[int]()
+        self.values, self.lower, self.upper = list[float](), list[float](), list[float]()
+        for i, n in enumerate(sizes):
+            self.add(range(self.starts[i], self.starts[i] + n), [1.0] * n, 1, 1)
+        for i, j in pairs:
+            self._pair(i, j, sizes[i], sizes[j])
+
+    def _pair(self, i: int, j: int, first: int, second: int) -> None:
+        """A pair is chosen where both of its candidates are."""
+        start = self.pair_start[i, j] = self.total
+        self.total += first * second
+        for c in range(first):
+            own = range(start + c * second, start + (c + 1) * second)
+            self.add([*own, self.starts[i] + c], [1.0] * second + [-1.0], 0, 0)
+        for d in range(second):
+            own = range(start + d, start + first * second, second)
+            self.add([*own, self.starts[j] + d], [1.0] * first + [-1.0], 0, 0)
+
+    def add(self, columns: Sequence[int], coefficients: Sequence[float], lo: float, hi: float) -> None:
+        self.rows.extend([len(self.lower)] * len(columns))
+        self.columns.extend(columns)
+        self.values.extend(coefficients)
+        self.lower.append(lo)
+        self.upper.append(hi)
+
+    def limit(self, table: CostTable, limit: float) -> None:
+        coefficients, scale = self.scaled(table)
+        used = np.flatnonzero(coefficients)
+        self.add(used.tolist(), coefficients[used].tolist(), -np.inf, (limit - table.constant) / scale)
+
+    def scaled(self, table: CostTable) -> tuple[np.ndarray, float]:
+        """Coefficients of a table, the largest of which is 1, and by what they were divided."""
+        out = np.zeros(self.total)
+        out[: self.starts[-1]] = np.concatenate(table.unary)
+        for k, m in table.pairs.items():
+            out[self.pair_start[k] : self.pair_start[k] + m.size] = np.asarray(m).ravel()
+        scale = max(float(np.abs(out).max(initial=0.0)), 1e-300)
+        return out / scale, scale
+
+
 def _solve(goal: CostTable, bounds: Sequence[tuple[CostTable, float]]) -> Selection | None:
     """argmin of a table under limits on others; None if there is no choice. QCompileError where the nodes run out
     before any is found.
@@ -93,76 +141,27 @@ def _solve(goal: CostTable, bounds: Sequence[tuple[CostTable, float]]) -> Select
     from scipy.sparse import csr_matrix
 
     sizes = [len(u) for u in goal.unary]
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
-    keys = sorted({k for t in (goal, *(b for b, _ in bounds)) for k in t.pairs})
-    pair_start, total = {}, int(starts[-1])
-    for i, j in keys:
-        pair_start[i, j] = total
-        total += sizes[i] * sizes[j]
-
-    def row(t: CostTable) -> np.ndarray:
-        out = np.zeros(total)
-        out[: starts[-1]] = np.concatenate(t.unary)
-        for k, m in t.pairs.items():
-            out[pair_start[k] : pair_start[k] + m.size] = np.asarray(m).ravel()
-        return out
-
-    rows: list[int] = []
-    cols: list[int] = []
-    values, lower, upper = list[float](), list[float](), list[float]()
-
-    def add(columns: Sequence[int], coefficients: Sequence[float], lo: float, hi: float) -> None:
-        rows.extend([len(lower)] * len(columns))
-        cols.extend(columns)
-        values.extend(coefficients)
-        lower.append(lo)
-        upper.append(hi)
-
-    for i, n in enumerate(sizes):
-        add(range(starts[i], starts[i] + n), [1.0] * n, 1, 1)
-    for i, j in keys:
-        first = pair_start[i, j]
-        for c in range(sizes[i]):
-            add(
-                [*range(first + c * sizes[j], first + (c + 1) * sizes[j]), starts[i] + c],
-                [1.0] * sizes[j] + [-1.0],
-                0,
-                0,
-            )
-        for d in range(sizes[j]):
-            add(
-                [*range(first + d, first + sizes[i] * sizes[j], sizes[j]), starts[j] + d],
-                [1.0] * sizes[i] + [-1.0],
-                0,
-                0,
-            )
+    made = _Rows(sizes, sorted({k for t in (goal, *(b for b, _ in bounds)) for k in t.pairs}))
     for table, limit in bounds:
-        if not math.isfinite(limit):
-            continue
-        coefficients = row(table)
-        scale = max(float(np.abs(coefficients).max(initial=0.0)), 1e-300)
-        used = np.flatnonzero(coefficients)
-        add(used.tolist(), (coefficients[used] / scale).tolist(), -np.inf, (limit - table.constant) / scale)
-    objective = row(goal)
-    objective = objective / max(float(np.abs(objective).max(initial=0.0)), 1e-300)
-    integrality = np.zeros(total)
-    integrality[: starts[-1]] = 1
-    matrix = csr_matrix((values, (rows, cols)), shape=(len(lower), total))
+        if math.isfinite(limit):
+            made.limit(table, limit)
+    integrality = np.zeros(made.total)
+    integrality[: made.starts[-1]] = 1
+    matrix = csr_matrix((made.values, (made.rows, made.columns)), shape=(len(made.lower), made.total))
     with _silenced():
         result = milp(
-            objective,
-            constraints=LinearConstraint(matrix, lower, upper),
+            made.scaled(goal)[0],
+            constraints=LinearConstraint(matrix, made.lower, made.upper),
             integrality=integrality,
             bounds=Bounds(0, 1),
             options={"mip_rel_gap": 0.0, "node_limit": NODES},
         )
+    if result.x is None and result.status == 1:
+        reason = f"the integer program found nothing in {NODES:,} nodes"
+        raise QCompileError(reason, hint="fewer candidates, or --search greedy")
     if result.x is None:
-        if result.status == 1:
-            raise QCompileError(
-                f"the integer program found nothing in {NODES:,} nodes", hint="fewer candidates, or --search greedy"
-            )
         return None
-    return tuple(int(np.argmax(result.x[starts[i] : starts[i] + n])) for i, n in enumerate(sizes))
+    return tuple(int(np.argmax(result.x[s : s + n])) for s, n in zip(made.starts, sizes, strict=False))
 
 
 @contextlib.contextmanager
