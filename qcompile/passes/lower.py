@@ -419,6 +419,9 @@ def _unit_behind(step: ops.Step, unit: Param) -> Param:
     return _common_unit([unit, _mul(unit, step.slope)])
 
 
+MANY = 2**31  # so that products with the number of values of one more parameter are int64
+
+
 def _rows(multipliers: list[Param], steps: tuple[ops.Step, ...]) -> tuple[np.ndarray, np.ndarray]:
     """(row of every element, first element of every row): elements with equal parameters share a row."""
     params = [*multipliers]
@@ -428,15 +431,18 @@ def _rows(multipliers: list[Param], steps: tuple[ops.Step, ...]) -> tuple[np.nda
             array = step.thresholds.array()
             params += [Param.of(array[..., k]) for k in range(array.shape[-1])]
     shape = np.broadcast_shapes(*(p.shape for p in params))
-    ids = []
+    number, most = np.zeros((), dtype=np.int64), 1  # that tells apart what parameters so far tell apart
     for p in params:
         if not p.is_scalar:
-            number: dict[Fraction, int] = {}
-            own = np.array([number.setdefault(v, len(number)) for v in p.values]).reshape(p.shape)
-            ids.append(np.broadcast_to(own, shape).ravel())
-    if not ids:
+            known: dict[Fraction, int] = {}
+            own = np.array([known.setdefault(v, len(known)) for v in p.values]).reshape(p.shape)
+            number, most = number * len(known) + own, most * len(known)
+            if most > MANY:
+                distinct, inverse = np.unique(number, return_inverse=True)
+                number, most = inverse.reshape(number.shape), len(distinct)
+    if all(p.is_scalar for p in params):
         return np.zeros((), dtype=np.int64), np.zeros(1, dtype=np.int64)
-    _, first, inverse = np.unique(np.stack(ids), axis=1, return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(np.broadcast_to(number, shape), return_index=True, return_inverse=True)
     # Rows in the order of their first element, so that per-channel parameters stay in channel order.
     order = np.argsort(first, kind="stable")
     rank = np.empty_like(order)

@@ -318,8 +318,9 @@ def row_ranges(node: Node, inputs: list[Range]) -> tuple[np.ndarray, np.ndarray]
         ends = ratio.times(value_range.lo, k), ratio.times(value_range.hi, k)
         low, high = ratio.plus(low, np.minimum(*ends)), ratio.plus(high, np.maximum(*ends))
     rows = op.coeffs.data.shape[1]
-    low, high, where = np.broadcast_arrays(low, high, index)
-    return _reduce_rows(low, where, rows, np.minimum), _reduce_rows(high, where, rows, np.maximum)
+    rank = max(low.ndim, high.ndim, index.ndim)
+    low, high = aligned(low, rank), aligned(high, rank)
+    return _reduce_rows(low, index, rows, np.minimum), _reduce_rows(high, index, rows, np.maximum)
 
 
 def sum_bound(node: Node, inputs: list[Range]) -> int:
@@ -328,15 +329,19 @@ def sum_bound(node: Node, inputs: list[Range]) -> int:
     return sum(ratio.max_abs(c) * max(map(abs, r.bounds)) for c, r in zip(op.coeffs.data, inputs, strict=True))
 
 
-def _reduce_rows(x: np.ndarray, where: np.ndarray, rows: int, better: Any) -> np.ndarray:
-    flat, rows_of = x.ravel(), where.ravel()
-    if rows == 1:
-        return np.asarray(better.reduce(flat, keepdims=True))
+def _reduce_rows(x: np.ndarray, index: np.ndarray, rows: int, better: np.ufunc) -> np.ndarray:
+    """The best of every row [rows] of x, whose elements belong to the rows that `index` (broadcast against it) says."""
+    index = aligned(index, x.ndim)
+    same = tuple(a for a, size in enumerate(index.shape) if size == 1)
+    whole = np.asarray(better.reduce(x, axis=same, keepdims=True), dtype=x.dtype)
+    flat = np.broadcast_to(whole, index.shape).ravel()
+    rows_of = index.ravel()
     if np.array_equal(rows_of, np.arange(rows)):
         return np.asarray(flat)
-    order = np.argsort(rows_of, kind="stable")
-    starts = np.searchsorted(rows_of[order], np.arange(rows))
-    return np.asarray(better.reduceat(flat[order], starts))
+    best = np.empty(rows, dtype=flat.dtype)
+    best[rows_of] = flat  # of each row one, whichever
+    better.at(best, rows_of, flat)
+    return best
 
 
 def image(op: ops.Map, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

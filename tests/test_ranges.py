@@ -1,0 +1,43 @@
+"""Rows of parameters: which elements share one, and what reaches each, beside a loop over elements."""
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from qcompile.ir import Param, aligned, ops
+from qcompile.passes import lower, ranges
+
+SHAPE = (3, 1, 4)
+FLAT = [(), (1, 1, 1), (4,), (1, 4), (3, 1, 1), SHAPE]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("given, rows_of", list(itertools.product([*FLAT, (3, 2, 4)], FLAT)))
+def test_the_least_of_every_row(given: tuple[int, ...], rows_of: tuple[int, ...], wide: bool) -> None:
+    rng = np.random.default_rng(0)
+    _, index = np.unique(rng.integers(0, 4, rows_of), return_inverse=True)
+    index = index.reshape(rows_of)
+    rows = int(index.max()) + 1
+    x = np.array(rng.integers(-9, 9, given), dtype=object) * 10**30 if wide else rng.integers(-9, 9, given)
+    x = np.asarray(x, dtype=object if wide else np.int64)
+    x = aligned(x, max(x.ndim, index.ndim))
+    found = ranges._reduce_rows(x, index, rows, np.minimum)
+    values, places = (a.ravel().tolist() for a in np.broadcast_arrays(x, index))
+    assert found.dtype == x.dtype
+    assert found.tolist() == [min(v for v, r in zip(values, places, strict=True) if r == row) for row in range(rows)]
+
+
+@pytest.mark.parametrize("many", [1, lower.MANY])
+def test_elements_with_equal_parameters_share_a_row(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows in the order of their first elements; also where numbers of parameters are made small on the way."""
+    monkeypatch.setattr(lower, "MANY", many)
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.integers(0, 2, shape) for shape in ((3, 1, 4), (5, 1), (4,)))
+    params = [Param(x.shape, tuple(Fraction(int(v), 3) for v in x.ravel())) for x in (a, b, c)]
+    index, first = lower._rows(params[:1], (ops.Affine(params[1], params[2]),))
+    elements = list(zip(*(x.ravel().tolist() for x in np.broadcast_arrays(a, b, c)), strict=True))
+    order = list(dict.fromkeys(elements))
+    assert index.shape == (3, 5, 4) and index.ravel().tolist() == [order.index(e) for e in elements]
+    assert first.tolist() == [elements.index(e) for e in order]
