@@ -74,10 +74,21 @@ def vectors(p: layers.Point, random: np.random.Generator) -> list:
     if p.op == "Map":
         rows, acc = layers.used_rows(s), layers.accumulator(s)
         low, high = ranges.row_ranges(s.node, [layers.known_ranges(p.network)[v.name] for v in s.node.inputs])
-        points = np.stack([low, high, *(random.integers(low, high + 1) for _ in range(60))], axis=-1)
+        if len(s.node.inputs) == 1:
+            points = np.stack([low, high, *(random.integers(low, high + 1) for _ in range(60))], axis=-1)
+            terms = {"a": (points, acc)}
+        else:
+            grids = [v.type.codes.grid() for v in s.node.inputs]
+            drawn = [random.choice(np.concatenate([g[[0, -1]], g]), (len(low), 60)) for g in grids]
+            points = np.sum(drawn, axis=0)
+            widths = (v.type.codes.width for v in s.node.inputs)
+            terms = {f"x{k}": pair for k, pair in enumerate(zip(drawn, widths, strict=True))}
         units, fmt = ranges.evaluate_rows(s.node.op, points), s.node.op.quantize.format
         return [
-            ({"a": packed(points[rows, k].tolist(), acc)}, {"y": codes(fmt, units[rows, k])})
+            (
+                {name: packed(x[rows, k].tolist(), width) for name, (x, width) in terms.items()},
+                {"y": codes(fmt, units[rows, k])},
+            )
             for k in range(points.shape[1])
         ]
     (w, _), fmt = rows_of(s), s.data.type.format
