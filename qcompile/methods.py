@@ -108,9 +108,9 @@ METHODS = (
     Method(
         "int_softmax",
         "kernel",
-        "softmax on codes to a stated integer specification of our own",
+        "softmax on codes as a composition with a stated error: maximum, table of exp, sum, quotient",
         _IVIT,
-        "qcompile.ir.ops:IntSoftmax",
+        "qcompile.passes.lower:softmax_error",
     ),
     Method("int_gelu", "kernel", "GELU on wide codes", _IVIT),
     Method("int_layernorm", "kernel", "layer norm on codes", _IVIT),

@@ -70,7 +70,7 @@ def run(cases: list[Case]) -> list[list[np.ndarray]]:
     """Codes of the outputs of all networks: one binary."""
     headers = [
         f'#include "qc/{n}.hpp"'
-        for n in ("buffered", "conv", "dataflow", "dense", "elementwise", "map", "pack", "reduce", "softmax")
+        for n in ("buffered", "conv", "dataflow", "dense", "elementwise", "map", "pack", "reduce")
     ]
     lines = [f"#include <{n}>" for n in ("cstring", "fstream", "iterator", "string", "vector")] + headers
     calls = []

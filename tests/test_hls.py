@@ -19,15 +19,19 @@ import qcompile as qc
 from qcompile.backends import hls
 from qcompile.backends.base import FileSet
 from qcompile.backends.hls import PortLayout, identifier
+from qcompile.backends.pysim.plan import plan
+from qcompile.backends.pysim.simulator import _resolve
 from qcompile.cost.exchange import fabric_of
 from qcompile.errors import QCompileError
 from qcompile.formats import E2M1, E4M3, Bipolar, FixedPoint, Format, Rounding
+from qcompile.hardware.network import Network, network
 from qcompile.hardware.products import rolled
+from qcompile.hardware.timing import schedule
 from qcompile.ir import Array, Graph, Node, Param, TensorType, Value, ops
 from qcompile.passes import implement
-from qcompile.passes.lower import integer_softmax
 from qcompile.passes.ranges import Range, evaluate_rows, node_range, of_format, row_ranges, smallest_format
 from qcompile.passes.requant import multiply_add_shift
+from qcompile.sim import kernels
 
 FABRIC = fabric_of("xc7z020")
 LINTED = records("mlp")[::3] + [r for r in records("minifloat", "unet", "layer") if "qonnx" in r["id"]][::2]
@@ -237,17 +241,11 @@ def by_hand(op: Any, x: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
                 best = max(row)
                 places[i] = len(row) - 1 - row[::-1].index(best) if op.last else row.index(best)
             return np.expand_dims(places, op.axis) if op.keepdims else places
-        case ops.IntSoftmax():
-            return np.apply_along_axis(lambda row: softmax_by_hand(op, row), -1, x[0])
+        case ops.Divide():
+            return (x[0] * 2**op.frac + x[1] // 2) // x[1]
         case ops.Map():
             return map_by_hand(op, x, shape)
     raise AssertionError(op)
-
-
-def softmax_by_hand(op: ops.IntSoftmax, row: np.ndarray) -> np.ndarray:
-    table = op.table.data.tolist()
-    e = [table[min((max(row) - a) * op.mul >> op.shift, len(table) - 1)] for a in row]
-    return np.array([((v << op.frac) + sum(e) // 2) // sum(e) for v in e], dtype=object)
 
 
 def map_by_hand(op: ops.Map, x: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
@@ -315,11 +313,14 @@ def bits_of(value: Value, units: np.ndarray) -> np.ndarray:
     return fmt.bits(fmt.encode(units.astype(np.int64))).astype(object)
 
 
-def check(graph: Graph, folder: Path, seed: int = 0, name: str = "net_hand") -> dict[str, bytes]:
+def check(
+    graph: Graph, folder: Path, seed: int = 0, name: str = "net_hand", processes: Network | None = None
+) -> dict[str, bytes]:
     """Emit, lint, compile with all warnings about what the C++ itself does wrong, run, compare ports and every traced
-    tensor.
+    tensor. processes: of architecture `dataflow`.
     """
-    files = hls.emit(graph, name, "xc7z020clg400-1", 5.0)
+    streamed = processes is not None
+    files = hls.emit(graph, name, "xc7z020clg400-1", 5.0, processes, schedule(processes) if processes else None)
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
@@ -328,21 +329,22 @@ def check(graph: Graph, folder: Path, seed: int = 0, name: str = "net_hand") -> 
     want = expected(graph, units)
     given = [bits_of(v, u) for v, u in zip(graph.inputs, units, strict=True)]
     outputs = [bits_of(v, want[v.name]) for v in graph.outputs]
-    (folder / "in.bin").write_bytes(hls.vector_file(graph, given))
+    (folder / "in.bin").write_bytes(hls.vector_file(graph, given, streamed=streamed))
     (folder / "tb" / "vectors").mkdir(parents=True)
-    (folder / "tb" / "vectors" / "input.bin").write_bytes(hls.vector_file(graph, given))
-    (folder / "tb" / "vectors" / "output.bin").write_bytes(hls.vector_file(graph, outputs, outputs=True))
+    for port, bits, is_output in (("input", given, False), ("output", outputs, True)):
+        content = hls.vector_file(graph, bits, is_output, streamed)
+        (folder / "tb" / "vectors" / f"{port}.bin").write_bytes(content)
     run = subprocess.run(
         ["make", "-s", "csim", "CXXFLAGS=-std=c++17 -O0 -fsanitize=address"], cwd=folder, capture_output=True, text=True
     )
     assert run.returncode == 0 and f"PASS {SAMPLES} vectors" in run.stdout, run.stdout + run.stderr[-3000:]
     subprocess.run(["build/csim", "--trace", "trace.bin", "in.bin", "out.bin"], cwd=folder, check=True)
-    trace = hls.read_trace(graph, (folder / "trace.bin").read_bytes())
+    trace = hls.read_trace(graph, (folder / "trace.bin").read_bytes(), processes)
     for key, found in trace.items():
         assert np.array_equal(found, want[key]), key
     assert {v.name for v in graph.inputs} < set(trace)
     for value, bits, wanted in zip(
-        graph.outputs, hls.read_vectors(graph, (folder / "out.bin").read_bytes()), outputs, strict=True
+        graph.outputs, hls.read_vectors(graph, (folder / "out.bin").read_bytes(), True, streamed), outputs, strict=True
     ):
         assert np.array_equal(np.asarray(bits).astype(object), wanted.reshape(SAMPLES, -1)), value.name
     return files
@@ -472,11 +474,7 @@ def test_tables_that_start_far_away(tmp_path: Path) -> None:
 def test_structure_and_reductions(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     g = Hand()
-    x, m, s = (
-        g.input((1, 2, 3, 4), FixedPoint(3, 0, True)),
-        g.input((1, 4, 3), E4M3),
-        g.input((1, 2, 3), FixedPoint(9, 0, True)),
-    )
+    x, m = g.input((1, 2, 3, 4), FixedPoint(3, 0, True)), g.input((1, 4, 3), E4M3)
     turned = g.add(ops.Transpose((0, 3, 1, 2)), x, shape=(1, 4, 2, 3))
     shaped = g.add(ops.Reshape((1, 8, 3)), turned, shape=(1, 8, 3))
     taken = g.add(ops.Take(1, (7, 0, 0, 3)), shaped, shape=(1, 4, 3))
@@ -509,12 +507,41 @@ def test_structure_and_reductions(tmp_path: Path) -> None:
         g.add(ops.ArgMax(1, True, True), far, shape=(1, 1)),
         g.map(dataclasses.replace(quantizing(S8, Fraction(2**64)), impl=linear(1, 2**63, 64, 1)), far, shape=(1, 2)),
         g.map(quantizing(S8, Fraction(3)), fixed, shape=(1, 2, 3)),
-        g.add(integer_softmax(Fraction(1, 32)), s, shape=(1, 2, 3)),
-        g.add(integer_softmax(Fraction(2**45)), s, shape=(1, 2, 3)),
-        g.add(ops.IntSoftmax(3, 2, Array(np.array([2**31 - 1, 2**30, 7, 1])), 33), s, shape=(1, 2, 3)),
-        g.add(ops.IntSoftmax(1, 0, Array(np.array([2**34, 5])), 30), fixed, shape=(1, 2, 3)),
     ]
     check(g.graph(*out), tmp_path)
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_quotients(arch: str, tmp_path: Path) -> None:
+    """Divisors that are repeated, constants, codes; numbers of one bit and numerators beyond 64."""
+    g = Hand()
+    shape, u9 = (1, 3, 4), FixedPoint(9, 0, False)
+    x, row, one = g.input(shape, u9), g.input((1, 3, 1), u9), g.input((4,), FixedPoint(1, 0, False))
+    wide = g.input(shape, FixedPoint(44, 0, False))
+
+    def positive(value: Value, fmt: FixedPoint) -> Value:
+        return g.map(quantizing(fmt, 1, steps=(ops.Clip(Param.of(1)),)), value, shape=value.type.shape)
+
+    code = g.map(quantizing(E4M3, Fraction(1, 4)), x, shape=shape, kind="table")
+    by, large = positive(row, u9), positive(wide, FixedPoint(44, 0, False))
+    pairs = [(0, x, by), (0, by, by), (15, x, by), (70, x, by), (30, wide, by), (30, wide, large), (9, x, large)]
+    pairs += [(6, x, positive(one, FixedPoint(1, 0, False))), (8, code, by), (3, x, g.constant([[3], [500], [1]]))]
+    out = [g.add(ops.Divide(frac), a, b, shape=a.type.shape) for frac, a, b in pairs]
+    graph = g.graph(*out)
+    check(graph, tmp_path, processes=network(graph, {}) if arch == "dataflow" else None)
+    wanted = expected(graph, units := inputs_for(graph, np.random.default_rng(0)))
+    found = simulated(graph, units)
+    for value in out:
+        assert np.array_equal(found[value.name].astype(object), wanted[value.name])
+
+
+def simulated(graph: Graph, units: list[np.ndarray]) -> dict[str, Any]:
+    """Every tensor, by the kernels of the simulators."""
+    made = plan(graph)
+    values: dict[str, Any] = {name: u.astype(kind) for (name, kind), u in zip(made.inputs, units, strict=True)}
+    for call in made.calls:
+        values[call.target] = getattr(kernels, call.kernel)(*[_resolve(a, values) for a in call.args])
+    return values
 
 
 def test_large_ports_in_and_out(tmp_path: Path) -> None:

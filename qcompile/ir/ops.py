@@ -455,23 +455,24 @@ class Map(Op):
 
 
 @dataclass(frozen=True)
-class IntSoftmax(Op):
-    """Integer softmax along the last axis, defined on integers only (its own specification).
-
-    d = min((max(a) - a) * mul >> shift, len(table) - 1); e = table[d]; out = floor((e * 2**frac + sum(e) // 2) /
-    sum(e)).
+class Divide(Op):
+    """a * 2**frac / b, rounded to the nearest integer, ties up: floor((a * 2**frac + b // 2) / b). Of units: a >= 0 and
+    b > 0, both proven by their ranges; b broadcasts against a; frac >= 0.
     """
 
-    mul: int
-    shift: int
-    table: Array
     frac: int
+
+    operands: ClassVar[tuple[str, ...]] = ("a", "b")
+
+    def quotient(self, a: int, b: int) -> int:
+        """Of two numbers; never decreasing in a, never increasing in b."""
+        return ((a << self.frac) + b // 2) // b
 
 
 SCALAR: tuple[type[Step], ...] = (Affine, Clip, Leaky, Round, Func, Count, Quantize)
 STRUCTURAL: tuple[type[Op], ...] = (Reshape, Transpose, Concat, Take)
-COMPUTED: tuple[type[Op], ...] = (MatMul, Conv, Mul, SumPool, ReduceSum, IntSoftmax)
+COMPUTED: tuple[type[Op], ...] = (MatMul, Conv, Mul, SumPool, ReduceSum, Divide)
 """Of the integer dialect: results with a range of their own, which a Map then brings to codes; others keep numbers."""
 _BOTH = (*STRUCTURAL, Conv, SumPool, MaxPool, Constant, Pad, MatMul, Mul, ReduceSum, ReduceMax, ArgMax)
 MODEL: tuple[type[Op], ...] = (*SCALAR, *_BOTH, BatchNorm, Add, Softmax)
-INTEGER: tuple[type[Op], ...] = (*_BOTH, Map, IntSoftmax)
+INTEGER: tuple[type[Op], ...] = (*_BOTH, Map, Divide)

@@ -49,6 +49,13 @@ def _binary(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
     return broadcast(a.shape, b.shape)
 
 
+@_rule(ops.Divide)
+def _divide(op: ops.Divide, inputs: tuple[TensorType, ...]) -> Shape:
+    a, b = inputs
+    broadcast_to(b.shape, a.shape)
+    return a.shape
+
+
 @_rule(ops.Constant)
 def _constant(op: ops.Constant, inputs: tuple[TensorType, ...]) -> Shape:
     return tuple(op.units.data.shape)
@@ -142,7 +149,7 @@ def _pool(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
     return (*x.shape[:2], *Window(op.kernel, op.strides, op.dilations).fitting(x.shape[2:]))
 
 
-@_rule(ops.Softmax, ops.IntSoftmax)
+@_rule(ops.Softmax)
 def _same(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
     return inputs[0].shape
 

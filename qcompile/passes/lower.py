@@ -920,36 +920,49 @@ def _arg_max(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     return AffineForm(node.output.type.shape, ((value, ONE),))
 
 
+SOFTMAX_FRAC, SOFTMAX_STEP = 15, 64  # output bits after the point; entries of the table per unit of the exponent
+_SOFTMAX_INDEX = FixedPoint(10, 0, False)  # enough: exp(-710 / SOFTMAX_STEP) rounds to 0
+
+
 @_rule(ops.Softmax)
 def _softmax(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
-    """Only ever in front of an output (see `ports`): here the integer kernel."""
-    source, unit = _uniform(low, x[0], node)
-    op = integer_softmax(unit.scalar)
-    last = len(x[0].shape) - 1
-    if node.op.axis != last or node.op.log:
+    """Only ever in front of an output (see `ports`): here exp(x - max) / sum on integers, within `softmax_error`.
+
+    index = floor((max - x) * SOFTMAX_STEP), e = exp(-index / SOFTMAX_STEP) and e / sum(e), both rounded to SOFTMAX_FRAC
+    bits after the point.
+    """
+    shape, name = x[0].shape, node.output.name
+    axis = len(shape) - 1
+    if node.op.axis != axis or node.op.log:
         raise QCompileError(
             "the integer softmax is a plain softmax along the last axis", str(node.origin), "use --softmax host"
         )
-    value = low.emit(op, (source,), node, node.output.name)
-    return AffineForm(node.output.type.shape, ((value, Param.of(Fraction(1, 2**op.frac))),))
+    source, unit = _uniform(low, x[0], node)
+    largest = low.emit(ops.ReduceMax((axis,), True), (source,), node, name + ".max", source.type.format, unit)
+    below = AffineForm(shape, ((largest, unit), (source, unit.map(lambda u: -u))))
+    step, entry = Fraction(1, SOFTMAX_STEP), FixedPoint(SOFTMAX_FRAC + 1, SOFTMAX_FRAC, False)
+    floor = ops.Quantize(_SOFTMAX_INDEX, Param.of(step), rounding=Rounding.FLOOR)
+    index = low.quantize(below, floor, node, name + ".index")
+    chain = AffineForm(shape, tuple((v, Param.of(-step)) for v, _ in index.terms), steps=(ops.Func("exp"),))
+    ((e, fine),) = low.quantize(chain, ops.Quantize(entry), node, name + ".exp").terms
+    total = low.emit(ops.ReduceSum((axis,), True), (e,), node, name + ".sum", scale=fine)
+    # One entry is exp(0) = 1, so the sum is no less: ranges, which do not see what operands have in common, are told.
+    one = Fraction(2) ** SOFTMAX_FRAC
+    whole = ops.Quantize(smallest_format(int(one), low.known[total.name].bounds[1]))
+    atleast = AffineForm(total.type.shape, ((total, ONE),), steps=(ops.Clip(Param.of(one)),))
+    ((divisor, _),) = low.quantize(atleast, whole, node, name + ".divisor").terms
+    value = low.emit(ops.Divide(SOFTMAX_FRAC), (e, divisor), node, name, scale=fine)
+    return AffineForm(shape, ((value, fine),))
 
 
-SOFTMAX_FRAC, SOFTMAX_STEP = 15, 64  # output bits after the point; table entries per unit of the exponent
+def softmax_error(size: int) -> float:
+    """Bound of |p - softmax| for integer softmaxes of `size` numbers.
 
-
-def integer_softmax(unit: Fraction) -> ops.IntSoftmax:
-    """Our own integer softmax: exp(-d / 64) in u16f15 from a table of 11 * 64 + 1 entries, one exact division per
-    output.
-
-    Stated error: the exponent is floored to 1/64, entries and outputs are rounded to 2**-15, so |p - softmax| < 0.017.
+    Floors multiply every term by a factor in [1, r], r = exp(1 / SOFTMAX_STEP): a quotient moves by at most
+    tanh(log(r) / 4) < 1 / (4 * SOFTMAX_STEP). Roundings of the terms, 2**-(SOFTMAX_FRAC + 1) each, move it by at most
+    size - 1 of them, and its own rounding is one more.
     """
-    shift = 16
-    mul = unit * SOFTMAX_STEP * 2**shift
-    while mul < 2**12 and shift < 60:
-        shift, mul = shift + 1, mul * 2
-    entries = 11 * SOFTMAX_STEP + 1
-    table = [round(Fraction(math.exp(-d / SOFTMAX_STEP)) * 2**SOFTMAX_FRAC) for d in range(entries - 1)] + [0]
-    return ops.IntSoftmax(max(1, round(mul)), shift, Array(np.array(table)), SOFTMAX_FRAC)
+    return 1 / (4 * SOFTMAX_STEP) + size / 2 ** (SOFTMAX_FRAC + 1)
 
 
 def lower(

@@ -294,9 +294,18 @@ def _arg_max(node: Node, inputs: list[Range]) -> Range:
     return Range(np.array(0), np.array(node.inputs[0].type.shape[node.op.axis] - 1))
 
 
-@_rule(ops.IntSoftmax)
-def _softmax(node: Node, inputs: list[Range]) -> Range:
-    return Range(np.array(0), np.array(2**node.op.frac))
+@_rule(ops.Divide)
+def _divide(node: Node, inputs: list[Range]) -> Range:
+    """QCompileError where an operand may be negative, or the divisor 0."""
+    op: ops.Divide = node.op
+    (low, high), (least, most) = (r.bounds for r in inputs)
+    if low < 0 or least <= 0:
+        raise QCompileError(
+            f"divides numbers from {low} on by numbers from {least} on; they must be at least 0 and 1",
+            str(node.origin),
+            "clip both before",
+        )
+    return Range(*(_ints([op.quotient(*ends)]).reshape(()) for ends in ((low, most), (high, least))))
 
 
 @_rule(ops.Map)

@@ -398,13 +398,16 @@ def arg_max(a, axis, keepdims, last):
     return np.expand_dims(found, axis) if keepdims else np.asarray(found)
 
 
-def int_softmax(a, mul, shift, table, frac):
-    """Integer softmax along the last axis (Python integers: mul * difference may be wide)."""
-    a = _integers(a).astype(object)
-    distance = ((a.max(axis=-1, keepdims=True) - a) * mul) >> shift
-    e = table[np.minimum(distance, len(table) - 1).astype(np.int64)]
-    total = e.sum(axis=-1, keepdims=True)
-    return (e * (1 << frac) + total // 2) // total
+def divide(a, b, frac, dtype, own):
+    """floor((a * 2**frac + b // 2) / b). In floats too: below an integer a quotient is at least 1 / b away from it, and
+    the rounding of a numerator within the significand is less than that.
+    """
+    a, b = _cast(a, dtype), _cast(b, dtype)
+    if dtype in ("f4", "f8"):
+        y = np.floor((a * 2.0**frac + np.floor(b / 2)) / b)
+    else:
+        y = ((a << frac) + (b >> 1)) // b
+    return _cast(y, own)
 
 
 # --- the host side

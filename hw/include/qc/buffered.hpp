@@ -198,33 +198,15 @@ DECODE:
   }
 }
 
-// Three passes over every row: maximum, exponentials and their sum, quotients (see softmax.hpp).
-template <int OUTER, int SIZE, int SHIFT, int ENTRIES, int FRAC, int LM, int LE, class TD, class TM, class TE, class TS, class TN, class A,
-          class M, class E, class Y>
-inline void softmax(const A *a, Y *y, const M *mul, const E *table) {
+// Quotients to the nearest integer, ties up: y[i] = floor((a[i] * 2**FRAC + b / 2) / b), b = b[FromB(i)]. T holds the
+// numerator, D a divisor.
+template <int N, int FRAC, class FromB, class T, class D, class RA, class RB, class A, class B, class Y>
+inline void divide(const A *a, const B *b, Y *y) {
 #pragma HLS inline
-  TE e[SIZE];
-  A best = 0;
-  TS sum = 0;
-SOFTMAX:
-  for (int o = 0; o < OUTER; ++o) { // loop
-  BEST:
-    for (int i = 0; i < SIZE; ++i) { // pipeline
-      best = i == 0 || a[o * SIZE + i] > best ? a[o * SIZE + i] : best;
-    }
-  EXPONENTIAL:
-    for (int i = 0; i < SIZE; ++i) { // pipeline
-      const TD distance = (best - a[o * SIZE + i]) * load<TM, LM>(mul, 0);
-      const TD shifted = distance >> SHIFT;
-      const TE one = load<TE, LE>(table, shifted < ENTRIES - 1 ? shifted.to_int() : ENTRIES - 1);
-      e[i] = one;
-      sum = i == 0 ? TS(one) : TS(sum + one);
-    }
-  DIVIDE:
-    for (int i = 0; i < SIZE; ++i) { // pipeline
-      const TN scaled = (TN(e[i]) << FRAC) + (sum >> 1);
-      y[o * SIZE + i] = Y(scaled / sum);
-    }
+DIVIDE:
+  for (int i = 0; i < N; ++i) { // pipeline
+    const D by = number<D>(RB::at(b, FromB::at(i)));
+    y[i] = Y(((number<T>(RA::at(a, i)) << FRAC) + (by >> 1)) / by);
   }
 }
 

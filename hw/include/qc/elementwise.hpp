@@ -1,4 +1,4 @@
-// Products of tensors and wiring.
+// Products and quotients of tensors, and wiring.
 #pragma once
 #include "map.hpp"
 #include "minifloat.hpp"
@@ -11,6 +11,18 @@ inline void multiply(const A *a, const B *b, Y *y) {
 MULTIPLY:
   for (int i = 0; i < N; ++i) { // unroll
     y[i] = product<Y>(RA::at(a, FromA::at(i)), RB::at(b, FromB::at(i)));
+  }
+}
+
+// Quotients to the nearest integer, ties up: y[i] = floor((a[i] * 2**FRAC + b / 2) / b), b = b[FromB(i)]. T holds the
+// numerator, D a divisor.
+template <int N, int FRAC, class FromB, class T, class D, class RA, class RB, class A, class B, class Y>
+inline void divide(const A *a, const B *b, Y *y) {
+#pragma HLS inline
+DIVIDE:
+  for (int i = 0; i < N; ++i) { // unroll
+    const D by = number<D>(RB::at(b, FromB::at(i)));
+    y[i] = Y(((number<T>(RA::at(a, i)) << FRAC) + (by >> 1)) / by);
   }
 }
 

@@ -175,19 +175,17 @@ class BorderKernel(Kernel):
 
 
 @dataclass(frozen=True)
-class SoftmaxKernel(Kernel):
-    """types: of distance, multiplier, exponential, sum of exponentials, numerator of the division."""
+class DivideKernel(Kernel):
+    """row: which element of b divides each of a; total, divisor: types of a numerator and of an element of b."""
 
-    template = "softmax.cpp.j2"
-    outer: int
+    template = "divide.cpp.j2"
     size: int
-    shift: int
-    entries: int
     frac: int
-    types: tuple[Integer, ...]
-    mul: Tensor
-    table: Tensor
-    source: Tensor
+    row: RowIndex
+    total: Integer
+    divisor: Integer
+    a: Tensor
+    b: Tensor
     out: Tensor
     buffered: bool
 

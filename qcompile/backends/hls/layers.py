@@ -14,13 +14,13 @@ from qcompile.backends.hls.kernels import (
     ArgMaxKernel,
     BorderKernel,
     ConvKernel,
+    DivideKernel,
     MatMulKernel,
     MultiplyKernel,
     Place,
     PoolKernel,
     Product,
     ReduceKernel,
-    SoftmaxKernel,
     Wire,
 )
 from qcompile.backends.hls.requant import RequantCall, requant
@@ -31,7 +31,6 @@ from qcompile.ir import Node, integers, ops
 from qcompile.ir.rules import adding_to
 from qcompile.ir.window import Window, plane
 from qcompile.passes.ranges import row_ranges, sum_bound
-from qcompile.sim.ratio import max_abs
 from qcompile.sim.structure import padded_axes, rearrange
 
 Rule = Callable[[Builder, Node], None]
@@ -192,17 +191,15 @@ def _padded(b: Builder, node: Node, source: Tensor, size: int) -> Tensor:
     return b.same(source, size) if source.codes else b.scratch(*b.known[node.output.name].bounds, size)
 
 
-@_rule(ops.IntSoftmax)
-def _softmax(b: Builder, node: Node) -> None:
-    op, shape = node.op, node.inputs[0].type.shape
-    source, out = b.variable(node.inputs[0]), b.local(node.output)
-    lo, hi = b.known[node.inputs[0].name].bounds
-    mul, table = b.array(np.array([op.mul], dtype=object)), b.array(op.table.data)
-    largest = max_abs(op.table.data)
-    total = shape[-1] * largest
-    sizes = math.prod(shape[:-1]), shape[-1], op.shift, op.table.data.size, op.frac
-    tops = (hi - lo) * op.mul, op.mul, largest, total, (largest << op.frac) + total // 2
-    b.emit(SoftmaxKernel(*sizes, tuple(holding(0, top) for top in tops), mul, table, source, out, b.buffered))
+@_rule(ops.Divide)
+def _divide(b: Builder, node: Node) -> None:
+    op: ops.Divide = node.op
+    size, shape = node.output.type.size, node.output.type.shape
+    high, most = (b.known[v.name].bounds[1] for v in node.inputs)
+    x, by = (b.source(v) if b.buffered else b.numbers(v) for v in node.inputs)
+    types = holding(0, (high << op.frac) + most // 2), holding(0, most)
+    row = b.spread(node.inputs[1], shape)
+    b.emit(DivideKernel(size, op.frac, row, *types, x, by, b.local(node.output), b.buffered))
 
 
 @_rule(ops.Map)

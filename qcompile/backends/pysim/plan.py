@@ -343,10 +343,14 @@ def _arg_max(p: PlanBuilder, node: Node) -> KernelCall:
     return KernelCall(node.output.name, "arg_max", (p.source(node), node.op.axis, node.op.keepdims, node.op.last))
 
 
-@_rule(ops.IntSoftmax)
-def _softmax(p: PlanBuilder, node: Node) -> KernelCall:
-    op = node.op
-    return KernelCall(node.output.name, "int_softmax", (p.source(node), op.mul, op.shift, op.table.data, op.frac))
+@_rule(ops.Divide)
+def _divide(p: PlanBuilder, node: Node) -> KernelCall:
+    op: ops.Divide = node.op
+    high, divisor = (p.ranges[v.name].bounds[1] for v in node.inputs)
+    dtype = dtype_for((max(high, 1) << op.frac) + divisor)
+    rank = len(node.output.type.shape)
+    args = [_lift(p, v.name, len(v.type.shape), rank, dtype) for v in node.inputs]
+    return KernelCall(node.output.name, "divide", (*args, op.frac, dtype, p.own(node)))
 
 
 @_rule(ops.Map)

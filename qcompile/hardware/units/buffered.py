@@ -22,9 +22,10 @@ from qcompile.hardware.units.matvec import sums
 from qcompile.hardware.units.pool import gather
 from qcompile.hardware.units.requant import RequantUnit
 from qcompile.hardware.units.unit import Traffic, Unit, constants_of
+from qcompile.hardware.units.unrolled import divider
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.ir.rules import adding_to
-from qcompile.parts import Part, Rom, chain, width
+from qcompile.parts import Part, Rom, width
 from qcompile.sim.structure import padded_axes
 
 
@@ -146,6 +147,12 @@ def _multiplied(node: Node) -> Loops:
     return Loops((), parts.Multiplier(*_formats(node)), ())
 
 
+@_loops(ops.Divide)
+def _divided(node: Node) -> Loops:
+    size = node.output.type.size
+    return _in_turn(node, [(size, size)], divider(node))
+
+
 @_loops(ops.Concat)
 def _joined(node: Node) -> Loops:
     size = node.output.type.size
@@ -191,26 +198,6 @@ def _reduced(node: Node) -> Loops:
 def _gather(node: Node) -> Part:
     one = gather(_formats(node)[0], parts.bits(node.output.type.format), node.op.gathers == "max")
     return parts.beside(one, parts.counters(node.terms))
-
-
-@_loops(ops.IntSoftmax)
-def _softmax(node: Node) -> Loops:
-    """Three passes over a row: maximum, sum, quotients."""
-    op, (data,), out = node.op, node.inputs, node.output
-    last, size, number = data.type.shape[-1], out.type.size, parts.bits(data.type.format)
-    entry = max(1, int(op.table.data.max()).bit_length())
-    total = entry + (last - 1).bit_length()
-    body = parts.beside(
-        parts.Maximum(2, number),
-        parts.Adder(number + 1),
-        parts.ConstantMultipliers(np.array([op.mul]), number + 1),
-        parts.Rom(op.table.data.size, entry),
-        parts.Accumulator(total),
-        parts.Times(width(out.type.format), chain(parts.Adder(total + 1), parts.Mux(2, entry + 1))),
-        parts.Fifo(last, entry),
-    )
-    kept = Rom(size, width(out.type.format)), Rom(last, entry)
-    return Loops(((size, size),) * 3, body, kept)
 
 
 def _formats(node: Node) -> tuple[Format, ...]:

@@ -133,21 +133,14 @@ def _combined(op: ops.Map, formats: tuple[Format, ...], uses: np.ndarray, acc: i
     return chain(decode, scaled, adders) if len(formats) > 1 else chain(decode, scaled)
 
 
-@_unit(ops.IntSoftmax)
-def _softmax(node: Node, graph: Graph) -> Part:
-    """Maximum, difference, table, sum, and a restoring divider per element."""
-    op, (data,), out = node.op, node.inputs, node.output
-    number, last, outputs = bits(data.type.format), data.type.shape[-1], out.type.size
-    entry = max(1, int(op.table.data.max()).bit_length())
-    rows = outputs // last
-    each = chain(
-        parts.Adder(number + 1),
-        parts.ConstantMultipliers(np.array([op.mul]), number + 1),
-        parts.LookupTable(max(1, (op.table.data.size - 1).bit_length()), entry),
-    )
-    return chain(
-        parts.Times(rows, parts.Maximum(last, number)),
-        parts.Times(outputs, each),
-        parts.Times(rows, parts.AdderTree(last, entry)),
-        parts.Times(outputs, parts.Divider(entry + (last - 1).bit_length() + 1, entry + 1, width(out.type.format))),
-    )
+@_unit(ops.Divide)
+def _divided(node: Node, graph: Graph) -> Part:
+    """A restoring divider per element."""
+    return parts.Times(node.output.type.size, divider(node))
+
+
+def divider(node: Node) -> Part:
+    """A remainder is less than the divisor, twice it is a bit more."""
+    divisor = bits(node.inputs[1].type.format)
+    one = parts.Divider(divisor + 1, divisor, width(node.output.type.format))
+    return chain(*(parts.Decoder(v.type.codes) for v in node.inputs), one)
