@@ -64,8 +64,8 @@ def rows(size: int, scale: float) -> np.ndarray:
     return (codes * np.float64(np.float32(scale))).astype(np.float32)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 10, 33, 64])
-@pytest.mark.parametrize("scale", [2.0**-5, 0.0173, 1e-6, 4.0, 3e9])
+@pytest.mark.parametrize("size", [1, 3, 10, 64])
+@pytest.mark.parametrize("scale", [0.0173, 1e-6, 3e9])
 def test_every_code_is_as_stated(size: int, scale: float) -> None:
     x = rows(size, scale)
     design = qc.compile(model((1, size), scale), softmax="integer")
