@@ -19,11 +19,7 @@ from qcompile.passes import ranges
 LIMIT = 15.0  # percent, of the median error
 STORED = layers.stored()
 THERE = [p for p in layers.POINTS if p.key in STORED and layers.path(p.network).exists()]
-SMALL = tuple(
-    p
-    for p in layers.POINTS
-    if p.network == "examples/digits_mlp" and p.fabric == "xc7" and (p.pe == 2 or p.how == layers.AFFINE)
-)
+SMALL = tuple(p for p in layers.POINTS if p.network == "examples/digits_mlp" and p.fabric == "xc7" and p.pe == 2)
 
 
 def test_there_are_layers_of_every_kind() -> None:

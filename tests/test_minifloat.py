@@ -223,7 +223,7 @@ def rounded(fmt, units: Fraction) -> int:
     return even[0]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10**9))
 def test_random_mixed_graphs(seed: int) -> None:
     """Reference and simulator on networks that mix minifloat and fixed point."""

@@ -24,8 +24,8 @@ from qcompile.verification import Report, _check_reference
 VECTORS = 24
 PARTS = 4  # run side by side
 FAMILIES = {  # seeded generator, graphs per part, distinct graphs over all parts
-    "fully connected": (generate.seeded_mlp, 60, 200),
-    "convolutional": (generate_cnn.seeded_cnn, 34, 110),
+    "fully connected": (generate.seeded_mlp, 54, 200),
+    "convolutional": (generate_cnn.seeded_cnn, 30, 110),
 }
 
 

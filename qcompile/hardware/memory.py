@@ -77,6 +77,12 @@ def numbers(values: np.ndarray) -> tuple[int, bool]:
     return max(1, (-low - 1).bit_length() + 1 if low < 0 else 0, high.bit_length() + (low < 0)), low < 0
 
 
+def read_alone(values: np.ndarray) -> tuple[int, bool]:
+    """The same of numbers that are read one by one, as they are: a sign is a bit beside those of the number."""
+    width, signed = numbers(values)
+    return max(width, 1 + signed), signed
+
+
 def operand(fmt: Format, units: np.ndarray, reloadable: bool = False) -> tuple[int, bool]:
     """As `stored`, of what a layer reads element by element: signs are numbers."""
     return (2, True) if isinstance(fmt, Bipolar) else stored(fmt, units, reloadable)

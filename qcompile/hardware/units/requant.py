@@ -13,7 +13,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.formats import Format, Minifloat, smallest_width
-from qcompile.hardware.memory import numbers
+from qcompile.hardware.memory import numbers, read_alone
 from qcompile.hardware.parameters import Rows, in_order, looked_up, parameter_rows, searched
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, alike, token_by_token
@@ -80,11 +80,11 @@ class RequantUnit(Unit):
         if rows is None:
             count = op.coeffs.data.shape[1]
             found = [row_bits(x) for x in row_parameters(op)]
-            found += [n * numbers(data)[0] for n, data in addressed_parameters(op)]
+            found += [n * read_alone(data)[0] for n, data in addressed_parameters(op)]
             return parts.Times(self.pe, parts.beside(*(parts.Rom(count, b) for b in found if b)))
         words = parts.beside(*(parts.Rom(rows.words, self.pe * b) for b in map(row_bits, row_parameters(op)) if b))
         own = (
-            parts.Rom(rows.words * count, numbers(data[lane])[0])
+            parts.Rom(rows.words * count, read_alone(data[lane])[0])
             for count, data in addressed_parameters(op)
             for lane in rows.index().T
         )

@@ -36,11 +36,11 @@ def weights(c: Context, value: Value, steps: np.ndarray) -> Weights:
     return Weights(rom, _step(c, value, width, signed), signed, isinstance(fmt, Bipolar))
 
 
-def memory(c: Context, words: np.ndarray, name: str, span: tuple[int, int] | None = None) -> Weights:
-    """A memory of numbers [words, numbers of a word], and the array `name` of a word. They are as wide as they need to
-    be, or as the numbers of `span`.
+def memory(c: Context, words: np.ndarray, name: str, kind: tuple[int, bool] | None = None) -> Weights:
+    """A memory of numbers [words, numbers of a word], and the array `name` of a word. kind: (bits of a number, whether
+    with a sign), where they are not as wide as they need to be.
     """
-    width, signed = numbers(words if span is None else np.array(span, dtype=object))
+    width, signed = kind or numbers(words)
     made = Words(len(words), words.shape[1], width)
     rom = WeightMemory(f"k{len(c.roms)}", made, made.pack(words))
     c.roms.append(rom)
