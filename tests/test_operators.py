@@ -732,6 +732,12 @@ STRUCTURE: dict[str, Build] = {
     "gather batch list": one("Gather", [0, 0]),
     "transpose": one("Transpose", perm=[0, 2, 3, 1]),
     "transpose default": one("Transpose"),
+    # Of a cube, whose shape does not tell the two orders apart.
+    "transpose of two orders": lambda g: (
+        lambda x: (lambda a, b: [g.quant(g("Relu", a)), g.quant(g("Relu", b)), g.quant(g("Neg", a))])(
+            g("Transpose", x, perm=[0, 2, 3, 1]), g("Transpose", x, perm=[0, 3, 1, 2])
+        )
+    )(g.x(1, 4, 4, 4)),
     "transpose batch": one("Transpose", perm=[2, 0, 3, 1]),
     "reshape": one("Reshape", [0, -1, 2]),
     "reshape batch": one("Reshape", [-1, 6]),

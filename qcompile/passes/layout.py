@@ -40,7 +40,7 @@ def sink_transposes(graph: Graph) -> Graph:
         elif (order := _common(node, turned)) is not None:
             inner = _moved(node, order, [turned[v.name][0] for v in node.inputs])
             turned[out.name] = inner.output, order
-            nodes += [inner, Node(ops.Transpose(perm), inner.outputs, (out,), Origin(tensor=out.name, op="Transpose"))]
+            nodes += [inner, Node(ops.Transpose(order), inner.outputs, (out,), Origin(tensor=out.name, op="Transpose"))]
         else:
             nodes.append(node)
     return remove_unused(dataclasses.replace(graph, nodes=tuple(nodes)))
