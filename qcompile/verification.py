@@ -638,6 +638,8 @@ def _explained(design: Design, inputs: tuple[np.ndarray, ...], vectors: np.ndarr
             f"{problem.where}, tensor '{problem.tensor}'",
             "the model may mean something else than it was compiled to: please report it; --no-float32 leaves this out",
         )
+    if not result.differing:
+        return "; explained: no code inside differs, and float32's error of the outputs may be that large"
     inside = f"; explained: {result.differing} numbers inside were so near a rounding boundary"
     return f"{inside} that float32's error reaches it, with at most {result.used:.0%} of its bound"
 
