@@ -8,7 +8,7 @@ import generate
 import generate_cnn
 import pytest
 from conftest import CORPUS, records
-from test_dataflow import some_folding
+from test_dataflow import at_some_folding
 
 import qcompile as qc
 
@@ -66,11 +66,7 @@ def assert_as_scheduled(design: qc.Design, folder: Path) -> None:
 def test_generated_networks(seed: int, tmp_path: Path) -> None:
     """Small networks at drawn foldings."""
     model = (generate_cnn.seeded_cnn if seed % 3 else generate.seeded_mlp)(seed)
-    text = generate.input_format(model)
-    imported = qc.load(model)
-    formats = (text,) * len(imported.graph.inputs) if text else ()
-    design = qc.compile(imported, input_formats=formats, arch="dataflow", part=PART)
-    assert_as_scheduled(qc.compile(imported, **{**vars(design.options), "fold": some_folding(design, seed)}), tmp_path)
+    assert_as_scheduled(at_some_folding(model, seed, part=PART), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import json
 import subprocess
 from pathlib import Path
 
+import generate
 import numpy as np
+import onnx
 import pytest
 from conftest import CORPUS, GROUND_TRUTH, needs_models, needs_results, or_absent, records
 from hls_lint import lint_project
@@ -64,6 +66,14 @@ def some_folding(design: qc.Design, seed: int) -> str:
         for k, f in named.items()
     }
     return json.dumps(drawn)
+
+
+def at_some_folding(model: onnx.ModelProto, seed: int, **options: str) -> qc.Design:
+    """A generated network at a legal folding, drawn."""
+    imported, text = qc.load(model), generate.input_format(model)
+    formats = (text,) * len(imported.graph.inputs) if text else ()
+    design = qc.compile(imported, input_formats=formats, arch="dataflow", **options)
+    return qc.compile(imported, **{**vars(design.options), "fold": some_folding(design, seed)})
 
 
 @pytest.mark.parametrize("fold", ["min", "full", "drawn"])

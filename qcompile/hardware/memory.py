@@ -77,9 +77,8 @@ def numbers(values: np.ndarray) -> tuple[int, bool]:
     return max(1, (-low - 1).bit_length() + 1 if low < 0 else 0, high.bit_length() + (low < 0)), low < 0
 
 
-def read_alone(values: np.ndarray) -> tuple[int, bool]:
-    """The same of numbers that are read one by one, as they are: a sign is a bit beside those of the number."""
-    width, signed = numbers(values)
+def read_alone(width: int, signed: bool) -> tuple[int, bool]:
+    """The same for a number as it is in a register, or read by itself: a sign is a bit beside those of the number."""
     return max(width, 1 + signed), signed
 
 

@@ -16,8 +16,7 @@ from qcompile.hardware.order import stream_shape, to_stream
 from qcompile.ir import Array, Node, Shape, ops
 from qcompile.sim.ratio import max_abs
 
-WORDS = 4  # times as many words as there are rows, or so many in all: more than these are not worth their memory
-FEW_WORDS = 1024
+PER_ROW, FEW = 4, 1024  # words: so many times the rows, or so many in all; more are not worth their memory
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def parameter_rows(node: Node, lanes: int) -> Rows | None:
     op, shape = node.op, node.output.type.shape
     order, inner = _order(op.index, shape)
     found = Rows(order, inner, lanes)
-    short = found.words <= max(FEW_WORDS, WORDS * op.coeffs.data.shape[1] // lanes)
+    short = found.words <= max(FEW, PER_ROW * op.coeffs.data.shape[1] // lanes)
     return found if short and node.output.type.size % lanes == 0 and not _wide(op) else None
 
 

@@ -80,11 +80,11 @@ class RequantUnit(Unit):
         if rows is None:
             count = op.coeffs.data.shape[1]
             found = [row_bits(x) for x in row_parameters(op)]
-            found += [n * read_alone(data)[0] for n, data in addressed_parameters(op)]
+            found += [n * read_alone(*numbers(data))[0] for n, data in addressed_parameters(op)]
             return parts.Times(self.pe, parts.beside(*(parts.Rom(count, b) for b in found if b)))
         words = parts.beside(*(parts.Rom(rows.words, self.pe * b) for b in map(row_bits, row_parameters(op)) if b))
         own = (
-            parts.Rom(rows.words * count, read_alone(data[lane])[0])
+            parts.Rom(rows.words * count, read_alone(*numbers(data[lane]))[0])
             for count, data in addressed_parameters(op)
             for lane in rows.index().T
         )

@@ -13,7 +13,7 @@ from qcompile.backends.hls.requant import RequantCall, requant
 from qcompile.backends.hls.types import CountedRow, RowIndex, holding, identity
 from qcompile.backends.hls.units.context import Context, Watch, Write
 from qcompile.backends.hls.units.weights import Weights, memory
-from qcompile.hardware.memory import read_alone
+from qcompile.hardware.memory import numbers, read_alone
 from qcompile.hardware.network import Stage
 from qcompile.hardware.order import stream_shape
 from qcompile.hardware.parameters import in_stream, looked_up, parameter_rows
@@ -87,7 +87,7 @@ class StepBuilder(Builder):
     def parameters(self, rows: np.ndarray, plain: str = "", span: tuple[int, int] | None = None) -> Tensor:
         data = np.asarray(rows)
         if self.single:
-            kind = read_alone(data if span is None else np.array(span, dtype=object))
+            kind = read_alone(*numbers(data if span is None else np.array(span, dtype=object)))
             made = memory(self.context, data.reshape(-1, 1), "", kind)
             return replace(made.w, name=made.rom.name)
         if np.all(data == data[:1]):

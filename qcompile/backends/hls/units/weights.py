@@ -12,7 +12,7 @@ from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.types import Integer
 from qcompile.backends.hls.units.context import Context
 from qcompile.formats import Bipolar, Minifloat
-from qcompile.hardware.memory import Words, bits_of, numbers, operand, stored
+from qcompile.hardware.memory import Words, bits_of, numbers, operand, read_alone, stored
 from qcompile.ir import Node, Value, ops
 
 
@@ -44,7 +44,7 @@ def memory(c: Context, words: np.ndarray, name: str, kind: tuple[int, bool] | No
     made = Words(len(words), words.shape[1], width)
     rom = WeightMemory(f"k{len(c.roms)}", made, made.pack(words))
     c.roms.append(rom)
-    return Weights(rom, Tensor(name, Integer(max(width, 1 + signed), signed)), signed, False)
+    return Weights(rom, Tensor(name, Integer(*read_alone(width, signed))), signed, False)
 
 
 def _step(c: Context, value: Value, width: int, signed: bool) -> Tensor:
