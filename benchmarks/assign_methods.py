@@ -22,12 +22,12 @@ from qcompile import planning
 from qcompile.assignment.data import data
 from qcompile.assignment.jobs import Jobs, silent
 from qcompile.assignment.losses import loss_of
-from qcompile.assignment.metrics import METRICS
+from qcompile.assignment.methods import MetricMethod, SourceMethod
 from qcompile.assignment.network import FloatNetwork
-from qcompile.assignment.sources import SOURCES
+from qcompile.assignment.transforms import transformed
 from qcompile.options import Settings
 from qcompile.pipeline import Options
-from qcompile.planning.designs import Designs, float_graph
+from qcompile.planning.designs import Designs, graph_transforms
 
 SEEDS, CONFIGURATIONS = 4, 250
 
@@ -36,9 +36,10 @@ def studied(kind: str, seed: int, source: str = "real", **settings: Any) -> tupl
     """(study, the same on held-out data, designs, seconds of the data source)."""
     model, calibration, test, _ = network(kind, seed)
     own = Settings(**settings)
-    graph = float_graph(model, own)
+    graph = transformed(model.graph, graph_transforms(own))
     start = time.perf_counter()
-    found = SOURCES[source](model.graph, lambda: data(calibration[0], graph, calibration[1]), seed, silent, (0.0, 1.0))
+    given = SourceMethod.find(source).run
+    found = given(model.graph, lambda: data(calibration[0], graph, calibration[1]), seed, silent, (0.0, 1.0))
     seconds = time.perf_counter() - start
     net = FloatNetwork.of(graph)
     designs = Designs.of(model, own, Options(part="xcvu9p"), Jobs(), graph, net, found)
@@ -66,7 +67,7 @@ def ranked(names: list[str], low: int, loss: str) -> None:
                 losses, seen = [held(c) for c in some], [study.evaluation(c) for c in some]
                 for n in names:
                     start = time.perf_counter()
-                    found = METRICS[n](study)
+                    found = MetricMethod.find(n)(study)
                     seconds[n] = time.perf_counter() - start
                     predicted = [found.of(c) for c in some]
                     rows[n].append(float(spearmanr(predicted, losses)[0]))
@@ -196,7 +197,7 @@ def bn_distill() -> None:
             tables, seconds = {}, 0.0
             for source in ("real", "bn_distill"):
                 study, _, _, seconds = studied(kind, seed, source, loss="kl", candidates="fixed2-8")
-                tables[source] = METRICS["fit"](study).table
+                tables[source] = MetricMethod.find("fit")(study).table
             a, b = tables["real"], tables["bn_distill"]
             whole = spearmanr(np.concatenate(list(a.values())), np.concatenate(list(b.values())))[0]
             layers = spearmanr([v.mean() for v in a.values()], [v.mean() for v in b.values()])[0]

@@ -195,6 +195,7 @@ class PlanRecord(Record):
     schema_: Annotated[int, Field(alias="schema")]
     model: SourceRecord = SourceRecord()
     transforms: list[str] = []
+    options: dict[str, dict[str, Any]] = {}
     free: bool = False
     bias: dict[str, list[float]] = {}
     tensors: dict[str, ChoiceRecord]

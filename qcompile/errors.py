@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -89,6 +89,16 @@ def keywords(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return called
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> QCompileError:
+    """The error for a name that does not exist, with those that are near."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, 3, 0.5)
+    shown = ", ".join(names[:24]) + (", ..." if len(names) > 24 else "")
+    return QCompileError(
+        f"'{name}' is no {kind}" + (f"; did you mean {' or '.join(near)}?" if near else ""), hint=f"known: {shown}"
+    )
 
 
 class VerificationError(QCompileError):

@@ -37,7 +37,8 @@ def option(default: Any, help: str = "", *flags: str, **shown: Any) -> Any:
     """A field that is an option of the command line. flags: its names there, else that of the field.
 
     shown: `choices` (texts that are allowed), `file` (a word, or the name of a file whose text is meant), `metavar`,
-    `show_default` (a text where the default needs words), `shell` (the command line's own default), `limits` (of a
+    `show_default` (a text where the default needs words), `method` (a kind of methods, whose names the help lists),
+    `default_text` (behind them, a default in words), `shell` (the command line's own default), `limits` (of a
     number).
     """
     return field(default=default, metadata={"help": help, "flags": flags, **shown})
@@ -188,21 +189,21 @@ class Settings:
     channel. span: lowest and highest input, for `bn_distill`.
     """
 
-    metric: str = option("", "sensitivity, see `qcompile methods`  [default: fit; kl_output without torch]")
-    search: str = option("ilp")
-    range: str = option("mse", "scales: mse, percentile or minmax")
-    rounding: str = option("rtn", "of weights: rtn, adaround or gptq")
+    metric: str = option("", "sensitivity", method="metric", default_text="fit; kl_output without torch")
+    search: str = option("ilp", "of one candidate for every tensor", method="search")
+    range: str = option("mse", "what scales keep of it", method="range")
+    rounding: str = option("rtn", "of weights", method="rounding")
     transforms: tuple[str, ...] = option(
         ("fold_bn",),
-        "fold_bn, equalize, bias_correct; in order, once each; none for none  [default: fold_bn]",
+        "of the float network; in order, once each; none for none",
         "--transform",
         metavar="NAME",
         shell=(),
+        method="transform",
+        default_text="fold_bn",
     )
-    source: str = option("real", "real, or bn_distill: no data needed")
-    candidates: str = option(
-        "fixed2-8", "formats: fixed, int, minifloat, float, pow2, with widths, e.g. int3-8,minifloat4"
-    )
+    source: str = option("real", "of the data that choose", method="source")
+    candidates: str = option("fixed2-8", "families of formats with widths, e.g. int3-8,minifloat4", method="grid")
     restrict: tuple[str, ...] = option(
         (),
         "for some tensors only: layer=conv1:int8, op=Gemm:int2-4, kind=activation:fixed4-8",
@@ -249,9 +250,6 @@ class Settings:
                 f"{self.target_fps:g} frames/s are not possible" if self.fit else "a rate goes with --fit",
                 "--target-fps",
             )
-        if self.fit and self.search in ("bisect", "error_ratio"):
-            hint = "--search ilp, iqp, pareto or greedy"
-            raise QCompileError(f"{self.search} goes by the order of formats and cannot choose foldings", "--fit", hint)
         if (self.refine or 0) < 0 or self.seed < 0:
             raise QCompileError("refine and seed must not be negative")
         for without_effect, what, hint in self._idle():
@@ -283,11 +281,6 @@ class Settings:
                 self.fit and self.target_fps is None and self.minimize != "loss",
                 f"as fast as possible and least {self.minimize} do not go together",
                 "--target-fps, at which the least resources are taken",
-            ),
-            (
-                self.search == "error_ratio" and self.targeted,
-                "error_ratio knows no target",
-                "--search ilp, pareto, greedy or bisect",
             ),
             (
                 self.asymmetric and "int" not in families,

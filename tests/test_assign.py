@@ -14,45 +14,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import NO_TORCH, ROOT
+from conftest import ROOT
+from studies import CALIBRATION, CNN, FOLDER, MLP, X, Y, designs
 
 import qcompile as qc
 from qcompile import planning
-from qcompile.assignment import costs, rounding
-from qcompile.assignment.candidates import Candidate, parse
+from qcompile.assignment import costs
 from qcompile.assignment.data import data
-from qcompile.assignment.jobs import Cache, Jobs, executor, silent
+from qcompile.assignment.jobs import Cache, Jobs, executor
 from qcompile.assignment.losses import loss_of
-from qcompile.assignment.metrics import METRICS
-from qcompile.assignment.network import FloatNetwork
-from qcompile.assignment.ranges import fit
-from qcompile.assignment.search import SEARCHES, Request
-from qcompile.assignment.sources import SOURCES
+from qcompile.assignment.methods.metric.perturbation import perturbation
+from qcompile.assignment.methods.search.ilp import ilp
+from qcompile.assignment.problem import Request
 from qcompile.cli import main
 from qcompile.cost.budget import Budget
 from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of
 from qcompile.options import Settings
 from qcompile.pipeline import Options
-from qcompile.planning.designs import Designs, float_graph, logits
+from qcompile.planning.designs import logits
 from qcompile.planning.fitting import at_rate, with_searches
 from qcompile.planning.front import picked
 from qcompile.planning.prepare import GIVEN_UP, prepare
 from qcompile.planning.programs import least_foldings
 from qcompile.planning.task import Task
-
-FOLDER = ROOT / "examples"
-CALIBRATION = np.load(FOLDER / "digits_calibration.npz")
-X, Y = np.load(FOLDER / "digits_x.npy"), np.load(FOLDER / "digits_y.npy")
-MLP, CNN = (qc.load(FOLDER / f"digits_float_{n}.onnx") for n in ("mlp", "cnn"))
-
-
-def designs(model: qc.Model, jobs: Jobs | None = None, rows: int = 256, **settings: object) -> Designs:
-    """On so many images; no sensitivities and no tables yet."""
-    own = Settings(**settings)  # type: ignore[arg-type]
-    graph = float_graph(model, own)
-    found = data(CALIBRATION["x"][:rows], graph, CALIBRATION["labels"][:rows])
-    return Designs.of(model, own, Options(), jobs or Jobs(), graph, FloatNetwork.of(graph), found)
 
 
 @pytest.fixture(scope="module")
@@ -212,86 +197,6 @@ def test_cost_tables_are_the_estimates_of_whole_designs(candidates: str) -> None
         assert abs(table.of(choice) / p.cost(choice).lut - 1) < 0.06
 
 
-def test_metrics_agree_on_what_is_sensitive() -> None:
-    p = designs(CNN, candidates="int2-6")
-    found = {name: METRICS[name](p.study) for name in ("perturbation", "kl_output", "sqnr", "roundoff")}
-    for name, s in found.items():
-        assert s.unit == ("rank" if name in ("sqnr", "roundoff") else "loss")
-        assert all((s.table[t.name][0] > s.table[t.name][-1]) for t in p.study.tensors), name
-    single = found["perturbation"]
-    a, b = p.study.tensors[1].name, p.study.tensors[3].name
-    assert single.of({a: 0, b: 1}) == pytest.approx(single.table[a][0] + single.table[b][1])
-
-
-def test_pairs_measure_what_singles_miss() -> None:
-    """Predicted losses of configurations with two quantized tensors are exact by construction; of all tensors nearer
-    than without pairs.
-    """
-    p = designs(MLP, candidates="int3-5")
-    s = METRICS["interaction"](p.study)
-    names = [t.name for t in p.study.tensors]
-    two = {names[0]: 0, names[3]: 1}
-    assert s.of(two) == pytest.approx(p.study.evaluation(two) - p.study.base_loss, abs=1e-9)
-
-
-def test_gradients_against_differences() -> None:
-    """Fisher traces of a network by torch against finite differences of its outputs; Hessian traces of a quadratic loss
-    against them.
-    """
-    pytest.importorskip("torch", reason=NO_TORCH)
-    from qcompile.assignment.gradients import Torch, fisher_traces, hessian_traces
-
-    p = designs(CNN)
-    e = p.study.evaluation
-    few = e.data.take(slice(0, 3))
-    xp = Torch()
-    y = e.network.run({k: xp.array(v) for k, v in e.network.start(few.x).items()}, xp=xp)[e.network.output].numpy()
-    assert np.allclose(y, e.network.run(e.network.start(few.x))[e.network.output], atol=1e-5)
-    weight, act = p.study.weights[0].value, p.study.activations[1].value
-    got = fisher_traces(e.network, few, e.loss.take(slice(0, 3)), [weight], [act])
-    for name in (weight, act):
-        assert got[name] == pytest.approx(_fisher_by_differences(e.network, few, name), rel=0.02)
-    squared = replace(e.loss, kind="mse", target=y.reshape(3, -1).astype(float))
-    exact = fisher_traces(e.network, few, squared, [weight], [])[weight]
-    assert hessian_traces(e.network, few, squared, [weight], [], probes=200)[weight] == pytest.approx(
-        exact, rel=0.25
-    )  # at the minimum: Gauss-Newton
-
-
-def _fisher_by_differences(network: object, few: object, name: str) -> float:
-    base = network.run(network.start(few.x), keep=None)  # type: ignore[attr-defined]
-    y = base[network.output].reshape(3, -1).astype(float)  # type: ignore[attr-defined]
-    p = np.exp(y - y.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    size, total, h = int(np.prod(base[name].shape[1:])), 0.0, 1e-2
-    for i in range(size):
-
-        def bumped(v: np.ndarray, i: int = i, d: float = h) -> np.ndarray:
-            v = v.astype(np.float64).copy()
-            v.reshape(len(v), -1)[:, i] += d
-            return v
-
-        up, down = (network.again(base, {name: lambda v, d=d: bumped(v, d=d)}).reshape(3, -1) for d in (h, -h))  # type: ignore[attr-defined]
-        g = (up - down) / (2 * h)
-        total += float((p * (g - (p * g).sum(1, keepdims=True)) ** 2).sum())
-    return total / 3
-
-
-@pytest.mark.parametrize("candidate", ["int3", "int4", "float4", "minifloat3", "pow23"])
-def test_learned_rounding_beats_nearest(candidate: str) -> None:
-    """Layer error on correlated inputs: feedback and learning well below rounding to nearest, on any grid."""
-    rng = np.random.default_rng(0)
-    x = np.maximum(rng.normal(size=(512, 32)) @ rng.normal(size=(32, 32)) / 6 + 0.3, 0)
-    w = rng.standard_t(5, size=(24, 32)) * 0.1
-    q = fit(w, parse(candidate)[0] if candidate != "pow23" else Candidate("pow2", 3), "mse", 0, True)
-    layer = rounding.RoundingProblem(x[:, None], x[:, None], w[None], (w / q.steps(2))[None], q.steps(2)[None], q, 0)
-    nearest = layer.error(rounding.rtn(layer))
-    for method in (rounding.gptq, rounding.adaround):
-        units = method(layer)
-        q.format.encode(units.astype(np.int64))  # all of them codes
-        assert layer.error(units) < 0.8 * nearest
-
-
 def test_learned_weights_and_offsets_are_in_the_plan() -> None:
     plans = {}
     for name, steps in (("rtn", ("fold_bn",)), ("gptq", ("fold_bn", "bias_correct"))):
@@ -316,26 +221,13 @@ def test_learned_weights_and_offsets_are_in_the_plan() -> None:
     assert plans["gptq"].chosen.loss < 0.9 * plans["rtn"].chosen.loss
 
 
-def test_distilled_data_rank_like_real_ones() -> None:
-    pytest.importorskip("torch", reason=NO_TORCH)
-    from scipy.stats import spearmanr
-
-    p = designs(MLP, candidates="fixed2-6", loss="kl")
-    found = SOURCES["bn_distill"](MLP.graph, lambda: None, 0, silent, (0.0, 1.0))
-    other = Designs.of(MLP, p.settings, Options(), Jobs(), p.graph, p.study.evaluation.network, found)
-    tables = [METRICS["fit"](d.study).table for d in (p, other)]
-    assert spearmanr(*(np.concatenate(list(t.values())) for t in tables))[0] > 0.85
-    with pytest.raises(qc.QCompileError, match="needs batch norms, and the network has none"):
-        SOURCES["bn_distill"](p.graph, lambda: None, 0, silent)
-
-
 def test_executors_give_the_same_numbers(tmp_path: Path) -> None:
     """In this process, in a pool, on a Dask cluster of two workers, and out of the cache."""
-    here = METRICS["perturbation"](designs(MLP, candidates="int3-5").study)
+    here = perturbation(designs(MLP, candidates="int3-5").study)
     with executor(2) as (pool, count):
-        pooled = METRICS["perturbation"](designs(MLP, Jobs(pool, count, Cache(tmp_path)), candidates="int3-5").study)
+        pooled = perturbation(designs(MLP, Jobs(pool, count, Cache(tmp_path)), candidates="int3-5").study)
     seen = []
-    cached = METRICS["perturbation"](
+    cached = perturbation(
         designs(MLP, Jobs(None, 1, Cache(tmp_path), lambda *a: seen.append(a)), candidates="int3-5").study
     )
     assert not any("one tensor" in a[0] for a in seen)
@@ -347,21 +239,21 @@ _NUMBERS = """
 import hashlib, sys
 from importlib.util import find_spec
 import numpy as np
-from test_assign import CNN, designs
+from studies import CNN, designs
 from qcompile.assignment.data import data
 from qcompile.assignment.jobs import silent
-from qcompile.assignment.metrics import METRICS
+from qcompile.assignment.methods import MetricMethod, SourceMethod
 from qcompile.assignment.rounding import rounded_weights
-from qcompile.assignment.sources import SOURCES
 p = designs(CNN, candidates="int3-4", rows=64)
 found = {}
 for name in ("perturbation", "kl_output", *(("fit",) if find_spec("torch") else ())):
-    found[name] = {k: v.tolist() for k, v in METRICS[name](p.study).table.items()}
+    found[name] = {k: v.tolist() for k, v in MetricMethod.find(name)(p.study).table.items()}
 for name in ("gptq", "adaround"):
     units = rounded_weights(name, p.study, {t.name: 0 for t in p.study.tensors}, p.graph)
     found[name] = {k: v.tolist() for k, v in units.items()}
 if find_spec("torch"):
-    found["bn_distill"] = SOURCES["bn_distill"](CNN.graph, lambda: None, 0, silent, (0.0, 1.0)).x[0].tolist()
+    distilled = SourceMethod.find("bn_distill").run(CNN.graph, lambda: None, 0, silent, (0.0, 1.0))
+    found["bn_distill"] = distilled.x[0].tolist()
 for k, v in found.items():
     print(k, hashlib.sha256(repr(v).encode()).hexdigest())
 """
@@ -486,7 +378,7 @@ def test_formats_and_foldings_are_one_program(joint: Task, cycles: int) -> None:
     luts = np.array([problem.costs["lut"].of(c) for c in every])
     losses = np.array([problem.loss.of(c) for c in every])
     for limit in np.quantile(luts, [0.02, 0.3, 0.7]).tolist():
-        found = SEARCHES["ilp"](problem, Request({"lut": limit}))
+        found = ilp(problem, Request({"lut": limit}))
         assert (
             problem.loss.of(found) == pytest.approx(losses[luts <= limit].min())
             and problem.costs["lut"].of(found) <= limit
@@ -656,7 +548,7 @@ except QCompileError as error:
 def test_no_foreign_library_prints_and_pipes_get_lines(tmp_path: Path) -> None:
     """HiGHS has a line of its own for some instances; progress in a pipe is a line a stage."""
     script = (
-        "import os\nfrom qcompile.assignment.search import _silenced\n"
+        "import os\nfrom qcompile.assignment.program import _silenced\n"
         "with _silenced():\n    os.write(1, b'HiGHS')\nprint('ours')"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)

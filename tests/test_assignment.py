@@ -12,10 +12,11 @@ import pytest
 from conftest import CORPUS, ROOT, or_absent, records
 
 import qcompile as qc
-from qcompile.assignment import candidates, network, ranges, transforms
+from qcompile.assignment import network, ranges
 from qcompile.assignment.apply import apply
-from qcompile.assignment.candidates import FAMILIES, Candidate
+from qcompile.assignment.candidates import Candidate
 from qcompile.assignment.grids import neighbours, round_units
+from qcompile.assignment.methods import GridMethod
 from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.plan import Choice, Packed, Plan
 from qcompile.assignment.tensors import tensors
@@ -51,31 +52,10 @@ def plan_of(
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("steps", [("fold_bn",), ("fold_bn", "equalize")])
-def test_exact_transforms_are_exact(name: str, steps: tuple[str, ...]) -> None:
-    graph = MODELS[name].graph
-    x = {graph.inputs[0].name: X[:3].reshape(3, 1, 64)}
-    before, after = (evaluate(g, x)[graph.outputs[0].name].rationals() for g in (graph, transformed(graph, steps)))
-    assert np.array_equal(before, after)
-    assert all(transforms.EXACT[s] for s in steps)
-    assert not any(isinstance(n.op, ops.BatchNorm) for n in transformed(graph, steps).nodes)
-
-
-def test_equalized_layers_have_equal_ranges() -> None:
-    graph = transformed(MODELS["mlp"].graph, ("fold_bn", "equalize"))
-    first, second = [n for n in graph.nodes if isinstance(n.op, ops.MatMul)][:2]
-    w = FloatNetwork.of(graph).weights()
-    rows, columns = np.abs(w[first.inputs[1].name][0]).max(axis=0), np.abs(w[second.inputs[1].name][0]).max(axis=1)
-    live = (rows > 1e-6) & (columns > 1e-6)
-    ratio = rows[live] / columns[live]
-    assert ratio.max() / ratio.min() < 1.5
-
-
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", GridMethod.names())
 def test_plans_compile_exactly(name: str, family: str) -> None:
     """The compiled network is what exact arithmetic makes of the plan, and what the search's fast evaluation saw."""
-    model, bits = MODELS[name], max(FAMILIES[family][0], 3)
+    model, bits = MODELS[name], max(GridMethod.find(family).least, 3)
     plan = plan_of(model, [Candidate(family, bits), Candidate("int", 4), Candidate("fixed", 6)], ("fold_bn",))
     design = qc.compile(model, plan)
     y = design.simulate(X).reshape(len(X), -1)
@@ -173,41 +153,6 @@ def test_fast_grids_are_the_formats(fmt) -> None:
         np.where(np.abs(y - low) < np.abs(y - high), low, np.where(np.abs(y - low) > np.abs(y - high), high, exact)),
         exact,
     )
-
-
-@pytest.mark.parametrize("method", ranges.RANGES)
-def test_ranges(method: str) -> None:
-    """Errors fall as bits grow; least squares are never worse than the full range; power-of-two steps are powers of
-    two.
-    """
-    x = np.random.default_rng(1).standard_t(4, size=(6, 400))
-    for axis in (None, 0):
-        for family in FAMILIES:
-            errors = []
-            for bits in range(max(3, FAMILIES[family][0]), min(FAMILIES[family][1], 6) + 1):
-                q = ranges.fit(x, Candidate(family, bits), method, axis)
-                errors.append(np.square(q(x) - x).mean())
-                full = ranges.fit(x, Candidate(family, bits), "minmax", axis)
-                assert method != "mse" or errors[-1] <= np.square(full(x) - x).mean() * 1.0000001
-                assert not Candidate(family, bits).po2 or np.all(np.log2(q.step) % 1 == 0)
-                assert np.array_equal(q.step.astype(np.float32), q.step)
-            assert (
-                family == "pow2"
-                or method == "percentile"
-                or all(b < a for a, b in zip(errors, errors[1:], strict=False))
-            )
-    skewed = np.random.default_rng(2).normal(size=2000) ** 2 - 0.2
-    symmetric, shifted = (ranges.fit(skewed, Candidate("int", 4), method, asymmetric=a) for a in (False, True))
-    assert np.square(shifted(skewed) - skewed).mean() < np.square(symmetric(skewed) - skewed).mean()
-
-
-@pytest.mark.parametrize(
-    ("top", "candidate", "step"), [(16, "int5", 1 / 16), (16, "fixed5", 1 / 16), (255, "int8", 1 / 255)]
-)
-def test_numbers_on_a_grid_get_its_step(top: int, candidate: str, step: float) -> None:
-    x = (np.random.default_rng(0).integers(0, top + 1, 4000) / top).astype(np.float32)
-    q = ranges.fit(x, candidates.parse(candidate)[0])
-    assert q.step == np.float32(step) and np.abs(q(x.astype(float)) - x).max() < 1e-7
 
 
 BAD_PLANS = {

@@ -10,10 +10,9 @@ from dataclasses import replace
 from fractions import Fraction
 
 from qcompile.assignment.plan import Choice, Packed, Plan
-from qcompile.assignment.registry import unknown
 from qcompile.assignment.tensors import ACTIVATION, QuantTensor, tensors
 from qcompile.assignment.transforms import transformed
-from qcompile.errors import QCompileError
+from qcompile.errors import QCompileError, unknown
 from qcompile.formats import Bipolar, FixedPoint, Minifloat
 from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, TensorType, Value, ops
 from qcompile.sim.ratio import quantize_units
@@ -28,7 +27,7 @@ def apply(graph: Graph, plan: Plan) -> Graph:
     QCompileError for a plan that names tensors or layers which the model does not have, leaves tensors out, or asks for
     what is impossible.
     """
-    graph = transformed(graph, plan.transforms)
+    graph = transformed(graph, plan.transforms, plan.options)
     found = {t.name: t for t in tensors(graph)}
     for name in plan.tensors:
         if name not in found:

@@ -8,21 +8,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 
-from qcompile.assignment.registry import unknown
+from qcompile.assignment.methods import GridMethod
 from qcompile.assignment.tensors import QuantTensor
-from qcompile.errors import QCompileError
-from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
-
-MAX_EXPONENT = 4  # E enters the exact accumulator exponentially; 5 bits need about 80
-
-# family: (fewest bits, most bits, power-of-two scale, what it is)
-FAMILIES: dict[str, tuple[int, int, bool, str]] = {
-    "fixed": (1, 16, True, "fixed point: integers with a power-of-two scale, 1 to 16 bits"),
-    "int": (1, 16, False, "integers with a free scale, 1 to 16 bits"),
-    "minifloat": (3, 8, True, "sign, exponent and mantissa (by least error), power-of-two scale, 3 to 8 bits"),
-    "float": (3, 8, False, "minifloats with a free scale, 3 to 8 bits"),
-    "pow2": (2, 5, True, "zero and powers of two, 2 to 5 bits"),
-}
+from qcompile.errors import QCompileError, unknown
+from qcompile.formats import Format
 
 
 @dataclass(frozen=True, order=True)
@@ -37,22 +26,23 @@ class Candidate:
 
     @property
     def po2(self) -> bool:
-        return FAMILIES[self.family][2]
+        return GridMethod.find(self.family).po2
 
 
 def parse(text: str) -> tuple[Candidate, ...]:
     """`int4`, `fixed2-8`, `minifloat3-6,int8`: families with a width or a range of widths."""
     out: list[Candidate] = []
     for item in filter(None, (t.strip() for t in text.split(","))):
-        match = re.fullmatch(r"([a-z]+2?)(\d+)(?:-(\d+))?", item)
-        match = match if match and match[1] in FAMILIES else re.fullmatch(r"([a-z]+)(\d+)(?:-(\d+))?", item)
-        if not match or match[1] not in FAMILIES:
-            raise unknown("candidate family", match[1] if match else item, FAMILIES)
-        low, high = int(match[2]), int(match[3] or match[2])
-        least, most, _, what = FAMILIES[match[1]]
+        family = max((n for n in GridMethod.names() if re.fullmatch(r"\d+(-\d+)?", item.removeprefix(n))), default="")
+        if not item.startswith(family) or not family:
+            named = re.match("[a-z]+", item)
+            raise unknown("candidate family", named[0] if named else item, GridMethod.names())
+        grid = GridMethod.find(family)
+        least, most, widths = grid.least, grid.most, item.removeprefix(family).split("-")
+        low, high = int(widths[0]), int(widths[-1])
         if not least <= low <= high <= most:
-            raise QCompileError(f"candidates '{item}' are not possible", hint=f"{match[1]}: {what}")
-        out += [Candidate(match[1], bits) for bits in range(low, high + 1)]
+            raise QCompileError(f"candidates '{item}' are not possible", hint=f"{family}: {grid.what}")
+        out += [Candidate(family, bits) for bits in range(low, high + 1)]
     if not out:
         raise QCompileError("no candidate formats are given", hint="for example --candidates int2-8")
     return tuple(dict.fromkeys(out))
@@ -63,16 +53,7 @@ def grids(candidate: Candidate, signed: bool, weight: bool) -> tuple[Format, ...
     """The formats that a candidate can become for signed or unsigned numbers, all with unit 1: the scale is put on by
     `ranges`.
     """
-    bits = candidate.bits
-    if candidate.family in ("fixed", "int"):
-        if bits == 1 and signed:
-            return (Bipolar(),)
-        return (FixedPoint(bits, 0, signed, narrow=weight and signed and bits == 2),)
-    sign = int(signed)
-    if candidate.family == "pow2":
-        return (Minifloat(min(bits - sign, MAX_EXPONENT), 0, 1, signed=signed),)
-    pairs = [(e, bits - sign - e) for e in range(1, MAX_EXPONENT + 1) if bits - sign - e >= (0 if bits < 4 else 1)]
-    return tuple(Minifloat(e, m, 1 - m, signed=signed) for e, m in pairs)
+    return GridMethod.find(candidate.family).run(candidate.bits, signed, weight)
 
 
 @dataclass(frozen=True)

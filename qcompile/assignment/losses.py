@@ -10,8 +10,7 @@ import numpy as np
 from qcompile.assignment.data import Data
 from qcompile.assignment.exact import significant
 from qcompile.assignment.network import FloatNetwork
-from qcompile.assignment.registry import unknown
-from qcompile.errors import QCompileError
+from qcompile.errors import QCompileError, unknown
 
 KINDS = ("cross_entropy", "kl", "mse")
 

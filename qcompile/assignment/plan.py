@@ -98,9 +98,10 @@ class Choice:
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """tensors: choices by tensor name; transforms: graph transforms that come first, in order; bias: offsets added
-    behind a layer (per output channel) to make up for the mean error; folding: of layers, by their names, where it
-    was chosen with the formats; model: sha256 of the source file; settings, result: how it was found, for people only.
+    """tensors: choices by tensor name; transforms: graph transforms that come first, in order; options: what those of
+    them that look at data found there; bias: offsets added behind a layer (per output channel) to make up for the mean
+    error; folding: of layers, by their names, where it was chosen with the formats; model: sha256 of the source file;
+    settings, result: how it was found, for people only.
     """
 
     tensors: dict[str, Choice]
@@ -112,6 +113,7 @@ class Plan:
     folding: dict[str, Folding] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def facts(self) -> list[tuple[str, str]]:
         """What people want to know first; `to_json` has everything."""
@@ -137,6 +139,7 @@ class Plan:
             "schema": SCHEMA,
             "model": {"name": self.name, "sha256": self.model},
             "transforms": list(self.transforms),
+            **({"options": self.options} if self.options else {}),
             **({"free": True} if self.free else {}),
             **({"bias": {k: list(v) for k, v in self.bias.items()}} if self.bias else {}),
             "tensors": {name: c.record() for name, c in self.tensors.items()},
@@ -204,6 +207,7 @@ class Plan:
             {name: Folding(f.pe, f.simd) for name, f in record.folding.items()},
             record.settings,
             record.result,
+            record.options,
         )
 
 

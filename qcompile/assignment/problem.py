@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -80,6 +81,24 @@ class Problem:
 
     def fits(self, choice: Sequence[int], limits: Mapping[str, float]) -> bool:
         return all(self.costs[r].of(choice) <= limit * (1 + 1e-9) for r, limit in limits.items())
+
+
+@dataclass(frozen=True)
+class Request:
+    """limits: by resource; minimize: what is to be least, "loss" or a resource; max_loss: the loss that is allowed
+    then.
+
+    accepts, evaluate: for searches that measure: whether a choice is good enough, and its loss; tau, reference: of
+    `error_ratio`.
+    """
+
+    limits: Mapping[str, float]
+    minimize: str = "loss"
+    max_loss: float = math.inf
+    accepts: Callable[[Selection], bool] | None = None
+    evaluate: Callable[[Selection], float] | None = None
+    tau: float = 2.0
+    reference: Sequence[int] | None = None
 
 
 def tied(table: CostTable, groups: Sequence[Sequence[int]]) -> CostTable:

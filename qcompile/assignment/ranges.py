@@ -1,47 +1,22 @@
 """From a tensor's numbers to the scale of a grid: which part of their range is kept.
 
-`minmax` keeps all of it, `percentile` all but a few outliers, `mse` what makes the squared error least, in which
-saturation and rounding are weighed against each other on the grid itself (Nagel et al., arXiv 2106.08295, section 3.1);
-numbers that lie on a grid of their own (pixels of k/16) are offered its step.
-Power-of-two steps are chosen among the powers of two by the same rule.
+A method of `methods/range` says what is kept at most; where it searches, smaller ranges are tried by the squared
+error, and numbers that lie on a grid of their own (pixels of k/16) are offered its step. Power-of-two steps are chosen
+among the powers of two by the same rule.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
 from qcompile.assignment.candidates import Candidate, grids
 from qcompile.assignment.grids import Quantizer, round_units
-from qcompile.assignment.registry import Registry
+from qcompile.assignment.methods import RangeMethod
 from qcompile.formats import Bipolar, FixedPoint, Format
 
-RANGES = Registry("range estimator")
-PERCENTILE = 99.9
 _RATIOS = np.concatenate([[1.0], 1.04 * 0.96 ** np.arange(70)])  # of the largest number, down to 0.06
 _POWERS = np.arange(1, -7, -1)
 _SAMPLED = 2**14  # numbers of a row on which `mse` compares scales
-
-Limit = Callable[[np.ndarray], np.ndarray]
-
-
-@RANGES.add("minmax")
-def minmax(x: np.ndarray) -> np.ndarray:
-    """Largest magnitude of every row of (rows, n)."""
-    return np.abs(x).max(axis=1, initial=0.0)
-
-
-@RANGES.add("percentile")
-def percentile(x: np.ndarray) -> np.ndarray:
-    """The magnitude that 99.9 % of a row stay below."""
-    return np.percentile(np.abs(x), PERCENTILE, axis=1)
-
-
-@RANGES.add("mse")
-def mse(x: np.ndarray) -> np.ndarray:
-    """Largest magnitude: where `fit` starts to look for the least squared error."""
-    return minmax(x)
 
 
 def fit(
@@ -60,9 +35,10 @@ def fit(
     rows = x.reshape(1, -1) if axis is None else np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
     rows = rows.astype(np.float64)
     signed = bool((rows < 0).any())
-    limit, search = RANGES.find(method)(rows), method == "mse"
+    estimator = RangeMethod.find(method)
+    limit, search = estimator.run(rows), estimator.searched
     if asymmetric and signed and axis is None and candidate.family == "int" and candidate.bits > 1:
-        return _asymmetric(rows[0], candidate.bits, method)
+        return _asymmetric(rows[0], candidate.bits, estimator)
     found: tuple[float, Format, np.ndarray] | None = None
     for fmt in grids(candidate, signed, weight):
         step, error = _steps(rows, fmt, limit, candidate.po2, search)
@@ -99,12 +75,12 @@ def _steps(rows: np.ndarray, fmt: Format, limit: np.ndarray, po2: bool, search: 
     return best, float(error.sum())
 
 
-def _asymmetric(x: np.ndarray, bits: int, method: str) -> Quantizer:
-    """Unsigned integers with a zero point; `mse` shrinks both ends alike."""
+def _asymmetric(x: np.ndarray, bits: int, estimator: RangeMethod) -> Quantizer:
+    """Unsigned integers with a zero point; a search shrinks both ends alike."""
     fmt, some = FixedPoint(bits, 0, False), _some(x[None])[0]
-    lo, hi = np.percentile(x, (100 - PERCENTILE, PERCENTILE)) if method == "percentile" else (x.min(), x.max())
+    lo, hi = estimator.ends(x) if estimator.ends else (float(x.min()), float(x.max()))
     best: tuple[float, Quantizer] | None = None
-    for ratio in (_RATIOS if method == "mse" else np.ones(1)).tolist():
+    for ratio in (_RATIOS if estimator.searched else np.ones(1)).tolist():
         step = _float32(np.array((hi - lo) * ratio / fmt.max_units))
         q = Quantizer(fmt, step, int(np.clip(np.rint(-lo * ratio / step), 0, fmt.max_units)))
         error = float(np.square(q(some) - some).mean())

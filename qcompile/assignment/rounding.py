@@ -1,35 +1,27 @@
-"""Weight rounding on any grid: to nearest, learned, or with error feedback. One implementation each for integers,
-minifloats and powers of two.
+"""What roundings of weights see, and what is made of their codes.
 
-All see a layer as y = sum_k x_k w_k with the inputs that the quantized layers in front of it make, and the float
-layer's outputs as target.
-
-Codes are the same on any number of threads: sums of products are exact (see `exact`). Only the factorization of `gptq`
-is BLAS's own: its float64 noise cannot move a code, since what is rounded is first brought to multiples of 2**-20 of a
-step, where numbers that lie on ties by their structure stay exactly there.
+A layer is y = sum_k x_k w_k with the inputs that the quantized layers in front of it make, and the float layer's
+outputs as target. Sums of products are exact (see `exact`), so that codes are the same on any number of threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from qcompile.assignment.exact import product, significant
-from qcompile.assignment.grids import Quantizer, neighbours, round_units
+from qcompile.assignment.grids import Quantizer, round_units
+from qcompile.assignment.methods import RoundingMethod
 from qcompile.assignment.network import FloatNetwork, Requantize
-from qcompile.assignment.registry import Registry
+from qcompile.assignment.plan import Plan
 from qcompile.assignment.study import Study
 from qcompile.assignment.tensors import QuantTensor
 from qcompile.ir import Graph, Node, ops
 from qcompile.ir.window import Window
 
-ROUNDINGS = Registry("rounding")
 ROWS = 4096  # of inputs that a layer is looked at on
-STEPS, RATE, LAMBDA, WARM = 1500, 1e-2, 0.5, 0.2  # of adaround
-DAMP = 0.01  # of gptq, of the mean diagonal
-SNAP = 2.0**20  # parts of a step that gptq tells apart
 
 
 @dataclass(frozen=True)
@@ -50,25 +42,47 @@ class RoundingProblem:
 
     def error(self, units: np.ndarray) -> float:
         """Mean square error of the outputs."""
-        off = _outputs(self.x, units * self.step) - _outputs(self.target, self.w)
+        off = outputs(self.x, units * self.step) - outputs(self.target, self.w)
         return significant(float(np.square(off).mean()))
 
 
-def _outputs(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+def outputs(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """(groups, rows, outputs) of inputs (rows, groups, terms) and weights (groups, outputs, terms)."""
     return product(x.transpose(1, 0, 2), w.transpose(0, 2, 1))
 
 
-def _gram(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def gram(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(groups, terms, terms): a^T b of two inputs (rows, groups, terms)."""
     return product(a.transpose(1, 2, 0), b.transpose(1, 0, 2))
 
 
-def rounded_weights(name: str, study: Study, configuration: Mapping[str, int], graph: Graph) -> dict[str, np.ndarray]:
-    """Units of every weight under a configuration, by a rounding method: layer after layer, each with the codes of
-    those in front of it.
+@dataclass(frozen=True)
+class NetworkProblem:
+    """For roundings of a wider scope. plan: formats and scales, and offsets if there are any; configuration: candidate
+    per tensor, in the study; graph: the float graph after its transforms.
     """
-    method, e = ROUNDINGS.find(name), study.evaluation
+
+    plan: Plan
+    study: Study
+    configuration: Mapping[str, int]
+    graph: Graph
+
+
+def rounded(name: str, problem: NetworkProblem) -> Plan:
+    """The plan with codes by a rounding method."""
+    method = RoundingMethod.find(name)
+    if method.scope != "layer":
+        return method.run(problem)  # type: ignore[arg-type, return-value]
+    units = rounded_weights(name, problem.study, problem.configuration, problem.graph)
+    plan = problem.plan
+    return replace(plan, tensors={n: replace(c, units=units.get(n)) for n, c in plan.tensors.items()})
+
+
+def rounded_weights(name: str, study: Study, configuration: Mapping[str, int], graph: Graph) -> dict[str, np.ndarray]:
+    """Units of every weight under a configuration, by a rounding method of scope layer: layer after layer, each with
+    the codes of those in front of it.
+    """
+    method, e = RoundingMethod.find(name), study.evaluation
     changes = e.changes(configuration)
     base = _float_values(study)
     layers = _layers(study, graph)
@@ -89,10 +103,10 @@ def candidate_codes(study: Study, graph: Graph) -> dict[str, list[np.ndarray | N
     weights are to be rounded by learning. (Rounding by any method for chosen formats comes behind the search.)
     """
     e, base, out = study.evaluation, _float_values(study), dict[str, list[np.ndarray | None]]()
-    layers = _layers(study, graph)
+    layers, method = _layers(study, graph), RoundingMethod.find("gptq")
     for done, (node, t) in enumerate(layers, 1):
         x = base[node.inputs[0].name]
-        out[t.name] = [None if q.zero_point else _codes(gptq, study, node, t, x, x, q) for q in e.quantizers[t.name]]
+        out[t.name] = [None if q.zero_point else _codes(method, study, node, t, x, x, q) for q in e.quantizers[t.name]]
         study.jobs.progress("rounding of candidates", done, len(layers))
     return out
 
@@ -110,7 +124,7 @@ def _layers(study: Study, graph: Graph) -> list[tuple[Node, QuantTensor]]:
 
 
 def _codes(
-    method: Callable[[RoundingProblem], np.ndarray],
+    method: RoundingMethod,
     study: Study,
     node: Node,
     t: QuantTensor,
@@ -119,7 +133,10 @@ def _codes(
     q: Quantizer,
 ) -> np.ndarray:
     layer = _layer(study.evaluation.network, node, t, x, target, q, study.seed)
-    return np.asarray(_folded(method(layer), node, t), dtype=np.int64)
+    units = np.asarray(method.run(layer))  # type: ignore[arg-type]
+    if units.shape != layer.units.shape or not np.array_equal(round_units(units, q.format), units):
+        raise method.fault(f"gives numbers for '{t.name}' that are none of {q.format}")
+    return np.asarray(_folded(units, node, t), dtype=np.int64)
 
 
 def _layer(
@@ -162,69 +179,3 @@ def _unfolded(w: np.ndarray, node: Node) -> np.ndarray:
 
 def _folded(units: np.ndarray, node: Node, t: QuantTensor) -> np.ndarray:
     return units[0].T if isinstance(node.op, ops.MatMul) else units.reshape(t.shape)
-
-
-@ROUNDINGS.add("rtn")
-def rtn(layer: RoundingProblem) -> np.ndarray:
-    """To the nearest number of the grid, ties to even."""
-    return round_units(layer.units, layer.quantizer.format)
-
-
-@ROUNDINGS.add("gptq")
-def gptq(layer: RoundingProblem) -> np.ndarray:
-    """Column after column, each rounding error made up for by the columns that are not rounded yet (GPTQ, arXiv
-    2210.17323, algorithm 1).
-
-    H = X^T X + damping; the float weights are first moved to the least squares of the target from quantized inputs
-    (ours).
-    """
-    out = np.empty_like(layer.units)
-    own, crossed = _gram(layer.x, layer.x), _gram(layer.x, layer.target)
-    for g, h in enumerate(own):
-        damp = max(DAMP * float(np.trace(h)) / len(h), 1e-9)
-        h = h + np.eye(len(h)) * damp
-        # argmin |X w' - T w|^2 + damping |w' - w|^2
-        w = np.linalg.solve(h, product(crossed[g], layer.w[g].T) + damp * layer.w[g].T).T
-        u = np.linalg.cholesky(np.linalg.inv(h)).T
-        w = w / layer.step[g]
-        for k in range(w.shape[1]):
-            q = round_units(np.rint(w[:, k] * SNAP) / SNAP, layer.quantizer.format)
-            out[g, :, k] = q
-            w[:, k + 1 :] -= np.outer((w[:, k] - q) / u[k, k], u[k, k + 1 :])
-    nearest = rtn(layer)
-    return out if layer.error(out) < layer.error(nearest) else nearest
-
-
-@ROUNDINGS.add("adaround")
-def adaround(layer: RoundingProblem) -> np.ndarray:
-    """Up or down, learned: w = low + (high - low) h(V), h the rectified sigmoid, pushed to 0 or 1 by a regularizer
-    whose exponent falls from 20 to 2 (AdaRound, arXiv 2004.10568, equations 21 to 25). low and high are the neighbours
-    on the grid, whichever it is (ours). By Adam, with
-    gradients written out: no torch. What is found is kept only where the layer's output error falls.
-    """
-    low, high = neighbours(layer.units, layer.quantizer.format)
-    span = high - low
-    share = np.where(span > 0, (layer.units - low) / np.where(span > 0, span, 1), 0.5)
-    v = -np.log(1.2 / (np.clip(share, 0.005, 0.995) + 0.1) - 1)
-    count = len(layer.x) * layer.w.shape[1]
-    gram = _gram(layer.x, layer.x)
-    goal = product(layer.w, _gram(layer.target, layer.x))
-    power = max(float(np.square(_outputs(layer.target, layer.w)).sum()) / count, 1e-30)
-    first, second = np.zeros_like(v), np.zeros_like(v)
-    for step in range(1, STEPS + 1):
-        s = 1 / (1 + np.exp(-v))
-        raw = 1.2 * s - 0.1
-        h = np.clip(raw, 0, 1)
-        inside = (raw > 0) & (raw < 1)
-        off = product((low + span * h) * layer.step, gram) - goal
-        gradient = off * (2 / (count * power)) * span * layer.step
-        if step > WARM * STEPS:
-            beta = 2 + 18 * (1 - (step / STEPS - WARM) / (1 - WARM))
-            t = 2 * h - 1
-            gradient = gradient - LAMBDA / h.size * beta * np.abs(t) ** (beta - 1) * np.sign(t) * 2
-        gradient = gradient * inside * 1.2 * s * (1 - s)
-        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
-        v = v - RATE * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-12)
-    found = np.where(1.2 / (1 + np.exp(-v)) - 0.1 >= 0.5, high, low)
-    nearest = rtn(layer)
-    return found if layer.error(found) < layer.error(nearest) else nearest

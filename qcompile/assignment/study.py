@@ -170,7 +170,6 @@ def study(
     """Calibrated candidates. channels: a scale per output channel of every weight; asymmetric: integer activations may
     have a zero point.
     """
-    ranges.RANGES.find(method)
     chosen = [t for t in tensors if t.name in candidates]
     if not chosen:
         raise QCompileError(

@@ -1,58 +1,88 @@
-"""Graph transforms in front of quantization. Those here are exact in real arithmetic, and computed in rationals:
-nothing is lost by them.
-
-(`bias_correct` is not: it depends on data and on the formats, and ends up as offsets in the plan; see `correction`.)
-"""
+"""Transforms of the float graph: what they are given, the order in which they come, and what they share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from qcompile.assignment.registry import Registry
-from qcompile.errors import QCompileError
-from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, TensorType, Value, ops
+from qcompile.assignment.data import Data
+from qcompile.assignment.methods import TransformMethod
+from qcompile.assignment.network import FloatNetwork
+from qcompile.ir import Array, Graph, Node, Param, TensorType, Value, ops
 from qcompile.ir.walk import maker, only_reader
-from qcompile.sim.reference import batch_norm, constant
-from qcompile.sim.structure import padded_axes, rearrange
-
-TRANSFORMS = Registry("transform")
-EXACT = {"fold_bn": True, "equalize": True, "bias_correct": False}
 
 
-def transformed(graph: Graph, names: Iterable[str]) -> Graph:
-    """The graph after transforms, in order. QCompileError for an unknown name."""
+@dataclass(frozen=True)
+class Statistics:
+    """Of every tensor of a float network over data, by its name in the graph; arrays of the tensor's shape."""
+
+    network: FloatNetwork
+    data: Data
+
+    @cached_property
+    def _moments(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """(least, most, sum), a tile of the data at a time."""
+        found: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        tile = max(1, 2**24 // max(int(np.prod(s.shape)) for s in self.network.steps))
+        for i in range(0, len(self.data), tile):
+            x = self.network.start(self.data.take(slice(i, i + tile)).x)
+            for name, v in self.network.run(x, keep=None).items():
+                least, most, total = found.get(name, (v[0], v[0], np.zeros_like(v[0])))
+                found[name] = np.minimum(least, v.min(0)), np.maximum(most, v.max(0)), total + v.sum(0)
+        return found
+
+    def least(self, name: str) -> np.ndarray:
+        return self._moments[name][0]
+
+    def most(self, name: str) -> np.ndarray:
+        return self._moments[name][1]
+
+    def mean(self, name: str) -> np.ndarray:
+        return self._moments[name][2] / len(self.data)
+
+
+@dataclass(frozen=True)
+class TransformContext:
+    """What a transform sees. graph: after the transforms before it; statistics, data: of the float network, None where
+    a plan is replayed; options: what the transform's `fit` found, as the plan keeps it.
+    """
+
+    graph: Graph
+    statistics: Statistics | None = None
+    data: Data | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def transformed(graph: Graph, names: Iterable[str], options: Mapping[str, Mapping[str, Any]] | None = None) -> Graph:
+    """The graph after transforms, in order. options: of each, as a plan has them. QCompileError for an unknown name."""
     for name in names:
-        graph = TRANSFORMS.find(name)(graph)
+        method = TransformMethod.find(name)
+        if method.run is None:
+            raise method.fault("comes behind the choice of formats, and a plan keeps its offsets")
+        graph = method.run(TransformContext(graph, options=(options or {}).get(name, {})))
     return graph
 
 
-# --- batch norm into weights
+def options_of(graph: Graph, names: Iterable[str], data: Data) -> dict[str, dict[str, Any]]:
+    """What the transforms of these names find on data, in order, each behind those before it."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        method = TransformMethod.find(name)
+        if method.fit is not None:
+            found[name] = method.fit(TransformContext(graph, Statistics(FloatNetwork.of(graph), data), data))
+        graph = transformed(graph, [name], found)
+    return found
 
 
-@TRANSFORMS.add("fold_bn")
-def fold_bn(graph: Graph) -> Graph:
-    """Batch norm, and every factor per channel behind a layer, becomes part of its weights and offset (arXiv
-    1806.08342, section 3.2.2).
-    """
-    new: dict[str, Node | None] = {}
-    for node in graph.nodes:
-        source = _float_weight(graph, node)
-        if source is None:
-            continue
-        chain, mul, add = _channel_chain(graph, node)
-        if not chain or mul == ONE:
-            continue
-        new[source.output.name] = _scaled(source, _along(mul, node))
-        offset = replace(chain[-1], op=ops.Affine(ONE, add), inputs=(node.output,))
-        new |= {n.output.name: None for n in chain[:-1]} | {chain[-1].output.name: offset}
-    return _replaced(graph, new)
+# --- what transforms share
 
 
-def _float_weight(graph: Graph, node: Node) -> Node | None:
+def float_weight(graph: Graph, node: Node) -> Node | None:
     """The constant operand of a layer with output channels, if nothing quantized it and only this layer uses it."""
     if not node.op.products or len(node.weights.type.shape) < 2:
         return None
@@ -62,39 +92,17 @@ def _float_weight(graph: Graph, node: Node) -> Node | None:
     return source if only_reader(graph, source.output) else None
 
 
-def _axis(node: Node) -> int:
+def axis_of_channels(node: Node) -> int:
     """The axis of a layer's output that its channels lie along."""
     return int(node.op.axis_of_outputs(len(node.output.type.shape)))
 
 
-def _channel_chain(graph: Graph, node: Node) -> tuple[list[Node], Param, Param]:
-    """The affine steps per channel right behind a layer, and their product and sum. Steps behind the last factor stay
-    outside.
-    """
-    chain: list[Node] = []
-    mul, add = ONE, ZERO
-    kept: tuple[int, Param, Param] = (0, ONE, ZERO)
-    others = tuple(a for a in range(len(node.output.type.shape)) if a != _axis(node))
-    while (following := _only_user(graph, node if not chain else chain[-1])) is not None:
-        op = batch_norm(following.op) if isinstance(following.op, ops.BatchNorm) else following.op
-        rank = len(following.output.type.shape)
-        if not isinstance(op, ops.Affine) or not op.mul.flat(others, rank) or not op.add.flat(others, rank):
-            break
-        mul, add = (
-            mul.combine(op.mul, lambda a, b: a * b),
-            add.combine(op.mul, lambda a, b: a * b).combine(op.add, lambda a, b: a + b),
-        )
-        chain.append(following)
-        kept = len(chain), mul, add
-    return chain[: kept[0]], kept[1], kept[2]
-
-
-def _only_user(graph: Graph, node: Node) -> Node | None:
+def only_user(graph: Graph, node: Node) -> Node | None:
     users = graph.consumers.get(node.output.name, [])
     return users[0] if len(users) == 1 and node.output not in graph.outputs else None
 
 
-def _along(factor: Param, node: Node) -> Param:
+def along_outputs(factor: Param, node: Node) -> Param:
     """A factor per channel of a layer's output as one along the output axis of its weights."""
     if factor.is_scalar:
         return Param((), factor.values)
@@ -103,7 +111,7 @@ def _along(factor: Param, node: Node) -> Param:
     return Param(tuple(len(factor.values) if i == place else 1 for i in range(rank)), factor.values)
 
 
-def _scaled(source: Node, factor: Param) -> Node:
+def scaled(source: Node, factor: Param) -> Node:
     """A float constant times a factor: the scale takes its size, the integers its sign."""
     t = source.output.type
     sign = factor.map(lambda f: Fraction((f > 0) - (f < 0)))
@@ -117,7 +125,7 @@ def _scaled(source: Node, factor: Param) -> Node:
     )
 
 
-def _replaced(graph: Graph, new: dict[str, Node | None]) -> Graph:
+def replaced(graph: Graph, new: dict[str, Node | None]) -> Graph:
     """The graph with nodes replaced (None: removed), inputs renamed to what stands for them now."""
     made: dict[str, Value] = {v.name: v for v in graph.inputs}
     nodes = []
@@ -128,161 +136,3 @@ def _replaced(graph: Graph, new: dict[str, Node | None]) -> Graph:
             made[node.output.name] = node.output
             nodes.append(node)
     return replace(graph, outputs=tuple(made[v.name] for v in graph.outputs), nodes=tuple(nodes))
-
-
-# --- equal ranges of neighbouring layers
-
-ROUNDS = 20  # of the equalisation over all pairs
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """Two layers with nothing between them that a positive factor per channel does not pass. ids: output channel of
-    `first` per input of `second`.
-    """
-
-    first: Node
-    path: tuple[Node, ...]
-    second: Node
-    ids: np.ndarray
-
-
-@TRANSFORMS.add("equalize")
-def equalize(graph: Graph) -> Graph:
-    """Cross-layer equalisation (Nagel et al., arXiv 1906.04721, section 4.1): channel c of a layer is divided by s_c =
-    sqrt(r1_c / r2_c) and the next layer's weights for it multiplied by it, r1 and r2 being the largest weights of both;
-    all pairs in turn, until they agree. The factors are computed in float64, rounded to float32, and applied exactly.
-    Batch norms must be folded first.
-    """
-    pairs = [p for n in graph.nodes if (p := _pair(graph, n)) is not None]
-    if not pairs:
-        raise QCompileError(
-            "equalize finds no two layers with only positive factors, ReLUs and poolings between them",
-            graph.name,
-            "batch norms must be folded first (--transform fold_bn --transform equalize); else leave it out",
-        )
-    logs = _balanced(graph, pairs)
-    new: dict[str, Node | None] = {}
-
-    def current(node: Node) -> Node:
-        return new.get(node.output.name) or node
-
-    for pair in pairs:
-        s = [Fraction(float(np.float32(2.0**v))) for v in logs[pair.first.output.name].tolist()]
-        inverse = Param(_channel_shape(pair.first), tuple(1 / v for v in s))
-        first, second = (graph.producers[n.weights.name] for n in (pair.first, pair.second))
-        new[first.output.name] = _scaled(current(first), _along(inverse, pair.first))
-        new[second.output.name] = _scaled(current(second), _input_factor(pair, s))
-        factor, value = inverse, pair.first.output
-        for node in pair.path:
-            new[node.output.name] = replace(node, op=_conjugated(node.op, factor))
-            factor, value = _through(node, factor, value.type.shape) or ONE, node.output
-    return _replaced(graph, new)
-
-
-def _channel_shape(node: Node) -> tuple[int, ...]:
-    return tuple(n if i == _axis(node) else 1 for i, n in enumerate(node.output.type.shape))
-
-
-def _pair(graph: Graph, first: Node) -> _Pair | None:
-    if _float_weight(graph, first) is None:
-        return None
-    shape = _channel_shape(first)
-    ids = Param(shape, tuple(Fraction(i + 1) for i in range(max(shape))))
-    at, path = first, list[Node]()
-    while (node := _only_user(graph, at)) is not None:
-        if node.op.products:
-            if _float_weight(graph, node) is None or node.inputs[0].name != at.output.name:
-                return None
-            rank = len(at.output.type.shape)
-            axis = node.op.axis_of_outputs(rank)  # inputs lie as outputs do
-            if not ids.flat(tuple(a for a in range(rank) if a != axis), rank):
-                return None
-            size = at.output.type.shape[axis]
-            vector = np.broadcast_to(ids.numpy().ravel(), size) if ids.is_scalar else ids.numpy().ravel()
-            return _Pair(first, tuple(path), node, vector.astype(np.int64) - 1)
-        moved = _through(node, ids, at.output.type.shape)
-        if moved is None:
-            return None
-        ids, at = moved, node
-        path.append(node)
-    return None
-
-
-def _through(node: Node, factor: Param, shape: tuple[int, ...]) -> Param | None:
-    """A positive factor behind a node as it was in front of it, or None where it does not pass."""
-    op = node.op
-    if op.piecewise:
-        return factor if not isinstance(op, ops.Affine) or all(m >= 0 for m in op.mul.values) else None
-    if isinstance(op, (ops.Reshape, ops.Transpose, ops.Take)):
-        return factor.rearrange(shape, rearrange(op))
-    if isinstance(op, ops.Pad):
-        fits = op.value is None or not any(op.value.values)
-        return factor if fits and factor.flat(padded_axes(op), len(shape)) else None
-    if isinstance(op, ops.Pool):
-        return factor if factor.flat(range(2, len(shape)), len(shape)) else None
-    if isinstance(op, ops.Reduce) and factor.flat(op.axes, len(shape)):
-        if op.keepdims or factor.is_scalar:
-            return factor
-        array = factor.aligned(len(shape))
-        return Param.of(array.reshape(tuple(n for i, n in enumerate(array.shape) if i not in op.axes)))
-    return None
-
-
-def _conjugated(op: object, factor: Param) -> object:
-    """The step that does to factor * x what the old one did to x, times the factor."""
-
-    def times(p: Param | None) -> Param | None:
-        return p and p.combine(factor, lambda a, b: a * b)
-
-    if isinstance(op, ops.Affine):
-        return replace(op, add=times(op.add) or ZERO)
-    if isinstance(op, ops.Clip):
-        return ops.Clip(times(op.lo), times(op.hi))
-    return op
-
-
-def _magnitudes(graph: Graph, node: Node) -> np.ndarray:
-    """|weights| as (inputs, outputs, rest): of a depthwise layer and its kin, the inputs of every group in turn."""
-    w = np.abs(constant(graph.producers[node.weights.name]).float64()[0])
-    if isinstance(node.op, ops.MatMul):
-        return w.reshape(-1, *w.shape[-2:]).max(axis=0)[:, :, None]
-    groups, outs = node.op.groups, w.shape[0]
-    full = np.zeros((w.shape[1] * groups, outs))
-    flat = w.reshape(outs, w.shape[1], -1).max(axis=2)
-    for g in range(groups):
-        rows, cols = slice(g * w.shape[1], (g + 1) * w.shape[1]), slice(g * outs // groups, (g + 1) * outs // groups)
-        full[rows, cols] = flat[cols].T
-    return full[:, :, None]
-
-
-def _balanced(graph: Graph, pairs: list[_Pair]) -> dict[str, np.ndarray]:
-    """log2 of s per first layer of a pair, after rounds over all pairs."""
-    sizes = {
-        n.output.name: np.log2(np.maximum(_magnitudes(graph, n)[:, :, 0], 1e-30))
-        for p in pairs
-        for n in (p.first, p.second)
-    }
-    logs = {p.first.output.name: np.zeros(max(_channel_shape(p.first))) for p in pairs}
-    for _ in range(ROUNDS):
-        for p in pairs:
-            r1 = sizes[p.first.output.name].max(axis=0)
-            r2 = np.full(len(r1), -100.0)
-            np.maximum.at(r2, p.ids, sizes[p.second.output.name].max(axis=1))
-            step = np.where((r1 > -90) & (r2 > -90), (r1 - r2) / 2, 0.0)
-            logs[p.first.output.name] += step
-            sizes[p.first.output.name] = sizes[p.first.output.name] - step[None, :]
-            sizes[p.second.output.name] = sizes[p.second.output.name] + step[p.ids][:, None]
-    return {k: np.clip(v, -30, 30) for k, v in logs.items()}
-
-
-def _input_factor(pair: _Pair, s: list[Fraction]) -> Param:
-    """Factors along the inputs of the second layer's weights."""
-    node = pair.second
-    shape = node.weights.type.shape
-    values = [s[i] for i in pair.ids.tolist()]
-    if isinstance(node.op, ops.MatMul):
-        return Param(tuple(n if i == len(shape) - 2 else 1 for i, n in enumerate(shape)), tuple(values))
-    outs, depth, groups = shape[0], shape[1], node.op.groups
-    rows = [values[(o // (outs // groups)) * depth + c] for o in range(outs) for c in range(depth)]
-    return Param((outs, depth, *(1 for _ in shape[2:])), tuple(rows)).compress()

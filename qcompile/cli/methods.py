@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
 from qcompile.cli.options import json_option
 from qcompile.cli.terminal import echo, show_next, show_table
 
+_ROOM = "qcompile/assignment/methods/"
+
 
 @click.command()
 @json_option
 def methods(as_json: bool) -> None:
-    """Published methods: which are in the code, and which are planned."""
+    """Published methods, of qcompile and of packages that register theirs: paper, needs, and where the code is."""
     from qcompile.methods import methods as listed
 
-    rows = listed()
+    rows, faults = listed()
     if as_json:
         echo(json.dumps({"methods": rows}, indent=1))
-        return
-    columns = ("name", "kind", "what", "paper", "where")
-    show_table("methods", columns, [[_number_of(row[c]) if c == "paper" else row[c] for c in columns] for row in rows])
-    show_next("qcompile inspect MODEL.onnx shows what of it a model of yours needs")
+    else:
+        columns = ("kind", "name", "what", "paper", "needs", "where")
+        shown = [{**row, "paper": _number_of(row["paper"]), "where": row["where"].removeprefix(_ROOM)} for row in rows]
+        show_table(
+            f"methods; where nothing else is said, in {_ROOM}", columns, [[r[c] for c in columns] for r in shown]
+        )
+    for fault in faults:
+        echo(f"error: {fault}", err=True)
+    if faults:
+        sys.exit(1)
+    if not as_json:
+        show_next("qcompile inspect MODEL.onnx shows what of it a model of yours needs")
 
 
 def _number_of(paper: str) -> str:

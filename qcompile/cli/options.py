@@ -38,6 +38,8 @@ def _option(f: Field[Any]) -> Any:
     return click.option(
         *names,
         f.name,
+        cls=_Methods if "method" in m else click.Option,
+        **{k: m[k] for k in ("method", "default_text") if k in m},
         type=click.Choice(m["choices"]) if "choices" in m else KINDS.get(str(f.type).removesuffix(" | None")),
         multiple=isinstance(default, tuple),
         default=default,
@@ -46,6 +48,24 @@ def _option(f: Field[Any]) -> Any:
         callback=_text_of(m["file"]) if "file" in m else None,
         help=help,
     )
+
+
+class _Methods(click.Option):
+    """An option whose help lists the methods of a kind. They are looked up when the help is shown."""
+
+    def __init__(self, *args: Any, method: str, default_text: str = "", **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.method, self.default_text = method, default_text
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from qcompile.assignment.methods import KINDS
+
+        names = next(k.names() for k in KINDS if k.kind == self.method)
+        found = super().get_help_record(ctx)
+        assert found is not None
+        text, bracket, default = found[1].partition("  [")
+        behind = f"  [default: {self.default_text}]" if self.default_text else bracket + default
+        return found[0], f"{text}: {', '.join(names)}{behind}"
 
 
 def _text_of(words: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, str], str]:

@@ -16,6 +16,7 @@ from qcompile.assignment.candidates import parse
 from qcompile.assignment.data import data
 from qcompile.assignment.jobs import Cache, Jobs, executor, silent
 from qcompile.assignment.losses import loss_of
+from qcompile.assignment.methods import SourceMethod
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.problem import Selection
 from qcompile.assignment.report import PICTURES, Figures, page, pictures
@@ -121,7 +122,7 @@ def run(model: Any, calibration: Any = None, **given: Any) -> Run:
     settings = subset(Settings, asked)
     check_names(settings)
     model = model if isinstance(model, Model) else load(model)
-    if asked.source != "real" and (calibration is not None or asked.labels is not None):
+    if SourceMethod.find(asked.source).makes and (calibration is not None or asked.labels is not None):
         raise QCompileError(
             f"{asked.source} makes its own data, and calibration data or labels are given",
             "--source",

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from qcompile.assignment.candidates import Restriction, candidates_of, parse
-from qcompile.assignment.correction import bias_offsets
 from qcompile.assignment.data import Data
 from qcompile.assignment.folds import Folds
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import Loss, loss_of
+from qcompile.assignment.methods import TransformMethod
 from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.plan import Choice, Plan
-from qcompile.assignment.rounding import rounded_weights
+from qcompile.assignment.rounding import NetworkProblem, rounded
 from qcompile.assignment.study import Study, study
 from qcompile.assignment.tensors import tensors
-from qcompile.assignment.transforms import EXACT, transformed
+from qcompile.assignment.transforms import Statistics, TransformContext
 from qcompile.cost.resources import Resources
 from qcompile.frontend import Model
 from qcompile.hardware.fit import FoldingSearch
@@ -61,8 +61,9 @@ class Point:
 class Designs:
     """One model, its candidates and the foldings that are open, and everything that a choice of them means.
 
-    graph: the float graph after the exact transforms; folds: more than one per layer only where a fit looks for
-    foldings; searches: over those of the coarsest and of the finest design, then. What was compiled is kept.
+    graph: the float graph after its transforms, transform_options: what these found on the data; folds: more than one
+    per layer only where a fit looks for foldings; searches: over those of the coarsest and of the finest design, then.
+    What was compiled is kept.
     """
 
     model: Model
@@ -73,19 +74,29 @@ class Designs:
     study: Study
     folds: Folds
     searches: tuple[FoldingSearch, ...] = ()
+    transform_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     _designs: dict[str, Design] = field(default_factory=dict)
     _finished: dict[tuple[int, ...], Plan] = field(default_factory=dict)
 
     @staticmethod
     def of(
-        model: Model, settings: Settings, options: Options, jobs: Jobs, graph: Graph, network: FloatNetwork, found: Data
+        model: Model,
+        settings: Settings,
+        options: Options,
+        jobs: Jobs,
+        graph: Graph,
+        network: FloatNetwork,
+        found: Data,
+        transform_options: dict[str, dict[str, Any]] | None = None,
     ) -> Designs:
-        """graph, network: see `float_graph`; found: the data on which choices are measured."""
+        """graph, transform_options: see `assignment.transforms`; network: of the graph; found: the data on which
+        choices are measured.
+        """
         s, loss = settings, loss_of(network, found, settings.loss)
         takers = [t for t in tensors(graph) if t.given is None or s.free]
         wanted = candidates_of(takers, parse(s.candidates), [Restriction.parse(r) for r in s.restrict])
         own = study(network, takers, wanted, found, loss, jobs, s.range, s.channels, s.asymmetric, s.seed)
-        return Designs(model, s, options, jobs, graph, own, Folds.none(own))
+        return Designs(model, s, options, jobs, graph, own, Folds.none(own), transform_options=transform_options or {})
 
     def configuration(self, choice: Sequence[int]) -> dict[str, int]:
         """Candidate per tensor."""
@@ -106,16 +117,16 @@ class Designs:
     def _finish(self, configuration: Mapping[str, int]) -> Plan:
         plan, e, s = self._formats(configuration), self.study.evaluation, self.settings
         if s.rounding != "rtn":
-            units = rounded_weights(s.rounding, self.study, configuration, self.graph)
-            plan = replace(plan, tensors={n: replace(c, units=units.get(n)) for n, c in plan.tensors.items()})
-        if "bias_correct" in s.transforms:
-            plan = replace(plan, bias=bias_offsets(self.graph, plan, e.network, e.data))
+            plan = rounded(s.rounding, NetworkProblem(plan, self.study, configuration, self.graph))
+        context = TransformContext(self.graph, Statistics(e.network, e.data), e.data)
+        for offsets in offset_transforms(s):
+            plan = replace(plan, bias=offsets(context, plan))
         return plan
 
     @property
     def finishes(self) -> bool:
         """Whether plans have more than formats: the fast evaluation sees only a part of that."""
-        return self.settings.rounding != "rtn" or "bias_correct" in self.settings.transforms
+        return self.settings.rounding != "rtn" or bool(offset_transforms(self.settings))
 
     def _formats(self, configuration: Mapping[str, int]) -> Plan:
         quantizers = self.study.evaluation.quantizers
@@ -123,7 +134,12 @@ class Designs:
             t.name: Choice.of(quantizers[t.name][configuration[t.name]], len(t.shape)) for t in self.study.tensors
         }
         return Plan(
-            chosen, self.model.sha256, self.model.name, exact_transforms(self.settings), free=self.settings.free
+            chosen,
+            self.model.sha256,
+            self.model.name,
+            graph_transforms(self.settings),
+            free=self.settings.free,
+            options=self.transform_options,
         )
 
     def end(self, place: int) -> Design:
@@ -165,14 +181,14 @@ class Designs:
         return self.measured("", self.plan(choice), e.data, e.loss)
 
 
-def exact_transforms(settings: Settings) -> tuple[str, ...]:
-    """Those that change the float graph alone."""
-    return tuple(t for t in settings.transforms if EXACT[t])
+def graph_transforms(settings: Settings) -> tuple[str, ...]:
+    """Those that change the float graph."""
+    return tuple(t for t in settings.transforms if TransformMethod.find(t).run is not None)
 
 
-def float_graph(model: Model, settings: Settings) -> Graph:
-    """The float graph after the exact transforms."""
-    return transformed(model.graph, exact_transforms(settings))
+def offset_transforms(settings: Settings) -> list[Callable[[TransformContext, Plan], dict[str, tuple[float, ...]]]]:
+    """Those behind the choice of formats."""
+    return [found for t in settings.transforms if (found := TransformMethod.find(t).offsets) is not None]
 
 
 def logits(design: Design, on: Data) -> np.ndarray:

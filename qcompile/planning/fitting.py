@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from qcompile.assignment.search import SEARCHES, Infeasible, Request
+from qcompile.assignment.methods import SearchMethod
+from qcompile.assignment.problem import Request
+from qcompile.assignment.program import Infeasible
 from qcompile.cost.budget import CYCLES, KINDS, exceeded, most_cycles
 from qcompile.cost.devices import device
 from qcompile.hardware.fit import FoldingSearch
@@ -97,9 +99,10 @@ def _least_possible(task: Task, steps: Sequence[int]) -> int:
 
 def _possible(task: Task, cycles: int) -> bool:
     limits = {r: float(task.limits[r]) for r in MODELLED if r in task.limits}
+    search = SearchMethod.find(task.designs.settings.search)
     try:
         rated = at_rate(task, cycles)
-        return rated.accepts(SEARCHES.find(task.designs.settings.search)(rated.problem, Request(limits)))
+        return rated.accepts(search(rated.problem, Request(limits, evaluate=rated.evaluate)))
     except Infeasible:
         return False
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.assignment import search
-from qcompile.assignment.problem import Selection
-from qcompile.assignment.search import Infeasible, Request
+from qcompile.assignment.methods.search.ilp import ilp
+from qcompile.assignment.problem import Request, Selection
+from qcompile.assignment.program import Infeasible
 from qcompile.errors import QCompileError
 from qcompile.planning.designs import Designs, Point
 from qcompile.planning.least_loss import evaluations, singles
@@ -68,12 +68,12 @@ def _front_of_tables(task: Task) -> list[Selection]:
     what is better beside them; cheapest first.
     """
     table = task.problem.costs["lut"]
-    low = table.of(search.ilp(task.problem, Request({}, "lut")))
-    high = table.of(search.ilp(task.problem, Request({})))
+    low = table.of(ilp(task.problem, Request({}, "lut")))
+    high = table.of(ilp(task.problem, Request({})))
     choices: list[Selection] = []
     for done, limit in enumerate(np.geomspace(max(low, 1.0), max(high, 1.0), FRONT).tolist(), 1):
         with contextlib.suppress(Infeasible):
-            choices.append(search.ilp(task.problem, Request({"lut": limit * (1 + 1e-9)})))
+            choices.append(ilp(task.problem, Request({"lut": limit * (1 + 1e-9)})))
         task.designs.jobs.progress("front", done, FRONT)
     near = sorted({n for c in choices for n in singles(c, task.problem.sizes)}, key=task.problem.loss.of)
     choices = list(dict.fromkeys([*choices, *near[: evaluations(task.designs)]]))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from qcompile.assignment import search
-from qcompile.assignment.problem import CostTable, Selection
-from qcompile.assignment.search import SEARCHES, Infeasible, Request
+from qcompile.assignment.methods import SearchMethod
+from qcompile.assignment.methods.search.ilp import ilp
+from qcompile.assignment.problem import CostTable, Request, Selection
+from qcompile.assignment.program import Infeasible
 from qcompile.planning.designs import logits
 from qcompile.planning.least_loss import singles
 from qcompile.planning.programs import uniform_choices
@@ -55,20 +56,20 @@ def out_of_reach(task: Task, points: Sequence[Selection]) -> Infeasible:
 
 def _points(task: Task, goal: str) -> list[Selection]:
     """Choices among which the cheapest that meets the target is looked for."""
-    name, problem, limits = task.designs.settings.search, task.problem, task.bounds()
-    if name == "bisect":
-        fewest = SEARCHES["bisect"](problem, Request(limits, goal, accepts=task.accepts))
+    search, problem, limits = SearchMethod.find(task.designs.settings.search), task.problem, task.bounds()
+    if search.evaluates:
+        fewest = search(problem, Request(limits, goal, accepts=task.accepts, evaluate=task.evaluate))
         return [fewest, tuple(n - 1 for n in problem.sizes)]
-    if name == "pareto":
+    if search.front:
         return [c for c in search.front(problem, goal, POINTS) if problem.fits(c, limits)]
-    return _by_loss(task, goal)
+    return _by_loss(task, goal, search)
 
 
-def _by_loss(task: Task, goal: str) -> list[Selection]:
+def _by_loss(task: Task, goal: str, find: SearchMethod) -> list[Selection]:
     """Optima for losses between the largest and the least."""
-    find, problem, limits = SEARCHES.find(task.designs.settings.search), task.problem, task.bounds()
-    finest = problem.loss.of(search.ilp(problem, Request(limits)))
-    cheapest = problem.loss.of(search.ilp(problem, Request(limits, goal)))
+    problem, limits = task.problem, task.bounds()
+    finest = problem.loss.of(ilp(problem, Request(limits)))
+    cheapest = problem.loss.of(ilp(problem, Request(limits, goal)))
     allowed = np.geomspace(max(cheapest, 1e-12), max(finest, 1e-12), POINTS).tolist()
     found = [find(problem, Request(limits, goal, max(loss, finest * (1 + 1e-9)))) for loss in allowed]
     return sorted(dict.fromkeys(found), key=problem.costs[goal].of)

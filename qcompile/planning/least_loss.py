@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from qcompile.assignment import search
-from qcompile.assignment.problem import CostTable, Problem, Selection
-from qcompile.assignment.search import SEARCHES, Infeasible, Request
+from qcompile.assignment.methods import SearchMethod
+from qcompile.assignment.methods.search.ilp import ilp
+from qcompile.assignment.problem import CostTable, Problem, Request, Selection
+from qcompile.assignment.program import Infeasible
 from qcompile.cost.resources import Resources
 from qcompile.hardware.products import multiplications
 from qcompile.planning.designs import Designs
@@ -72,12 +73,13 @@ def _searched(task: Task) -> Selection:
 def _by_tables(task: Task) -> tuple[list[Selection], dict[Selection, Resources]]:
     """Optima of the tables whose designs fit, and the costs of all that were looked at."""
     fitting, seen = list[Selection](), dict[Selection, Resources]()
+    search = SearchMethod.find(task.designs.settings.search)
     correction = _Correction(dict.fromkeys(task.limits, 1.0), {})
     for _ in range(CORRECTIONS):
         problem = correction.problem(task)
         limits = correction.limits(task, problem)
         try:
-            choice = SEARCHES.find(task.designs.settings.search)(problem, Request(limits))
+            choice = search(problem, Request(limits, evaluate=task.evaluate))
             choice = least_foldings(task.designs, choice, problem, limits)
         except Infeasible:
             if not seen:
@@ -111,7 +113,7 @@ def _of_one_family(task: Task) -> list[Selection]:
         places = [[i for i, c in enumerate(own) if c.family == family] for own in lists]
         if all(places):
             with contextlib.suppress(Infeasible):
-                found = search.ilp(task.problem.restricted(places), Request(limits))
+                found = ilp(task.problem.restricted(places), Request(limits))
                 out.append(tuple(own[c] for own, c in zip(places, found, strict=True)))
     return out
 

@@ -9,17 +9,17 @@ from typing import Any
 from qcompile.assignment.data import Data, data
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import loss_of
-from qcompile.assignment.metrics import METRICS
+from qcompile.assignment.methods import MetricMethod, SearchMethod, SourceMethod
 from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.rounding import candidate_codes
-from qcompile.assignment.sources import SOURCES
 from qcompile.assignment.study import Evaluation, Study
 from qcompile.assignment.tensors import NARROW, WEIGHT, tensors
+from qcompile.assignment.transforms import options_of, transformed
 from qcompile.cost.budget import CYCLES
 from qcompile.errors import QCompileError
 from qcompile.frontend import Model
 from qcompile.options import Options, Settings
-from qcompile.planning.designs import Designs, float_graph
+from qcompile.planning.designs import Designs, graph_transforms
 from qcompile.planning.programs import program
 from qcompile.planning.targets import QualityTarget, accuracy_of
 from qcompile.planning.task import Task
@@ -41,19 +41,22 @@ def prepare(
     what cannot work on these data.
     """
     s, notes = _with_metric(settings)
-    graph = float_graph(model, s)
-    found = SOURCES.find(s.source)(model.graph, lambda: data(calibration, graph, labels), s.seed, jobs.progress, s.span)
+    given = SourceMethod.find(s.source).run
+    found = given(model.graph, lambda: data(calibration, model.graph, labels), s.seed, jobs.progress, s.span)
+    steps = graph_transforms(s)
+    options_found = options_of(model.graph, steps, found)
+    graph = transformed(model.graph, steps, options_found)
     network = FloatNetwork.of(graph)
     _check_target(s, found)
     halves = None
     if s.targeted or _as_fast_as_possible(s, limits):
         halves = _split(s, network, found)
         s, notes = halves.settings, [*notes, *halves.notes]
-    designs = Designs.of(model, s, options, jobs, graph, network, halves.chooses if halves else found)
+    designs = Designs.of(model, s, options, jobs, graph, network, halves.chooses if halves else found, options_found)
     if s.rounding != "rtn":
         designs = replace(designs, study=_with_codes(designs))
     notes += _check_effects(designs)
-    sensitivity = METRICS.find(s.metric)(designs.study)
+    sensitivity = MetricMethod.find(s.metric)(designs.study)
     target = halves.target(designs.study.evaluation) if halves else None
     return Task(designs, sensitivity, program(designs, sensitivity), limits, target, tuple(notes))
 
@@ -81,9 +84,9 @@ def _check_target(s: Settings, found: Data) -> None:
         raise QCompileError(
             "an accuracy target needs labels of the calibration data", hint="--labels y.npy, or --max-loss"
         )
-    if s.search == "bisect" and not s.targeted:
+    if SearchMethod.find(s.search).target == "must" and not s.targeted:
         raise QCompileError(
-            "bisect needs a target to measure against",
+            f"{s.search} needs a target to measure against",
             hint="--accuracy-target 0.97 (with labels) or --max-loss 0.1",
         )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
-from qcompile.assignment import costs, search
+from qcompile.assignment import costs
 from qcompile.assignment.candidates import Candidate
+from qcompile.assignment.methods.search.ilp import ilp
 from qcompile.assignment.metrics import Sensitivity
-from qcompile.assignment.problem import CostTable, Problem, Selection, tied
+from qcompile.assignment.problem import CostTable, Problem, Request, Selection, tied
 from qcompile.cost.exchange import fabric_of, lut_equivalents
 from qcompile.cost.resources import Resources
 from qcompile.hardware.folding import foldings
@@ -71,5 +72,5 @@ def least_foldings(d: Designs, choice: Selection, problem: Problem, limits: Mapp
     if not d.searches:
         return choice
     places = [range(c % n, size, n) for c, n, size in zip(choice, d.folds.formats, d.folds.sizes, strict=True)]
-    least = search.ilp(problem.restricted(places), search.Request(limits, AREA))
+    least = ilp(problem.restricted(places), Request(limits, AREA))
     return tuple(own[c] for own, c in zip(places, least, strict=True))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from qcompile.assignment.metrics import METRICS
-from qcompile.assignment.ranges import RANGES
-from qcompile.assignment.registry import unknown
-from qcompile.assignment.rounding import ROUNDINGS
-from qcompile.assignment.search import SEARCHES
-from qcompile.assignment.sources import SOURCES
-from qcompile.assignment.transforms import EXACT
+from qcompile.assignment.methods import (
+    MetricMethod,
+    RangeMethod,
+    RoundingMethod,
+    SearchMethod,
+    SourceMethod,
+    TransformMethod,
+)
+from qcompile.errors import QCompileError, unknown
 from qcompile.options import Settings
 
 AREA = "area"  # all resources in LUTs, at what the parts of a fabric have of each
@@ -16,14 +18,22 @@ MODELLED = ("lut", "dsp", "bram18", "uram", "latency")  # what the cost tables k
 
 
 def check_names(s: Settings) -> None:
-    """QCompileError for a method, a transform or a resource that does not exist."""
-    names = (s.search, s.range, s.rounding, s.source)
-    for registry, name in zip((SEARCHES, RANGES, ROUNDINGS, SOURCES), names, strict=True):
-        registry.find(name)
+    """QCompileError for a method or a resource that does not exist, or that does not go with what else is asked for."""
+    search = SearchMethod.find(s.search)
+    RangeMethod.find(s.range)
+    RoundingMethod.find(s.rounding)
+    SourceMethod.find(s.source)
     if s.metric:
-        METRICS.find(s.metric)
+        MetricMethod.find(s.metric)
     for name in s.transforms:
-        if name not in EXACT:
-            raise unknown("transform", name, EXACT)
+        TransformMethod.find(name)
     if s.minimize not in ("loss", AREA, *MODELLED):
         raise unknown("resource", s.minimize, ("loss", AREA, *MODELLED))
+    if s.fit and search.ordered:
+        raise QCompileError(
+            f"{s.search} goes by the order of formats and cannot choose foldings",
+            "--fit",
+            f"--search {', '.join(n for n in SearchMethod.names() if not SearchMethod.find(n).ordered)}",
+        )
+    if s.targeted and search.target == "cannot":
+        raise QCompileError(f"{s.search} knows no target", hint="--search ilp, pareto, greedy or bisect")

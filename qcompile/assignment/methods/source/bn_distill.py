@@ -1,4 +1,4 @@
-"""Where calibration data come from: the user, or the network itself."""
+"""Data that the network's batch norms remember."""
 
 from __future__ import annotations
 
@@ -9,24 +9,14 @@ import numpy as np
 
 from qcompile.assignment.data import Data
 from qcompile.assignment.jobs import StepProgress
+from qcompile.assignment.methods import SourceMethod
 from qcompile.assignment.network import FloatNetwork
-from qcompile.assignment.registry import Registry
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, ops
 
-SOURCES = Registry("data source")
 VECTORS, STEPS, RATE = 128, 300, 0.1
 
 
-@SOURCES.add("real")
-def real(
-    graph: Graph, given: Callable[[], Data], seed: int, progress: StepProgress, span: tuple[float, float] | None = None
-) -> Data:
-    """The user's data."""
-    return given()
-
-
-@SOURCES.add("bn_distill")
 def bn_distill(
     graph: Graph, given: Callable[[], Data], seed: int, progress: StepProgress, span: tuple[float, float] | None = None
 ) -> Data:
@@ -89,3 +79,12 @@ def _coarse(x: np.ndarray) -> np.ndarray:
 def _channel(shape: tuple[int, ...], channels: int) -> int:
     """The axis of (N, 1, C, ...) that the channels lie along."""
     return next((a for a in range(2, len(shape)) if shape[a] == channels), len(shape) - 1)
+
+
+METHOD = SourceMethod(
+    name="bn_distill",
+    what="calibration data from batch norm statistics",
+    paper="ZeroQ: A Novel Zero Shot Quantization Framework, arXiv 2001.00281",
+    needs=("torch",),
+    run=bn_distill,
+)

@@ -1,6 +1,4 @@
-"""Bias correction: the mean error that quantized weights and activations leave on a layer's outputs, moved into its
-offset.
-"""
+"""The mean error that quantized weights and activations leave on a layer's outputs, moved into its offset."""
 
 from __future__ import annotations
 
@@ -8,14 +6,15 @@ from functools import partial
 
 import numpy as np
 
-from qcompile.assignment.data import Data
-from qcompile.assignment.network import Change, FloatNetwork, Requantize
+from qcompile.assignment.methods import TransformMethod
+from qcompile.assignment.network import Change, Requantize
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.tensors import tensors
+from qcompile.assignment.transforms import TransformContext
 from qcompile.ir import Graph
 
 
-def bias_offsets(graph: Graph, plan: Plan, network: FloatNetwork, data: Data) -> dict[str, tuple[float, ...]]:
+def bias_correct(context: TransformContext, plan: Plan) -> dict[str, tuple[float, ...]]:
     """Offset per output channel of every layer, by layer: E[y_float] - E[y_quantized] on the data, layer after layer,
     each with the offsets of those in front of it (empirical bias correction; Nagel et al., arXiv 1906.04721, section
     4.2). Not exact in real arithmetic.
@@ -23,6 +22,9 @@ def bias_offsets(graph: Graph, plan: Plan, network: FloatNetwork, data: Data) ->
     Offsets are float32, so that they are short rationals; they cost nothing, being part of the exact Map behind the
     layer.
     """
+    graph, data, statistics = context.graph, context.data, context.statistics
+    assert data is not None and statistics is not None
+    network = statistics.network
     layers = [n for n in graph.nodes if n.op.products and n.weights.name in network.weights()]
     changes = quantized(graph, plan)
     float_values = network.run(network.start(data.x), keep=[n.output.name for n in layers])
@@ -54,3 +56,12 @@ def quantized(graph: Graph, plan: Plan) -> dict[str, Change]:
         units = choice.units if isinstance(choice.units, np.ndarray) else None
         out[t.value] = Requantize(choice.quantizer(), units)
     return out
+
+
+METHOD = TransformMethod(
+    name="bias_correct",
+    what="mean error of the outputs moved into the bias",
+    paper="Data-Free Quantization Through Weight Equalization and Bias Correction, arXiv 1906.04721",
+    needs=("data",),
+    offsets=bias_correct,
+)

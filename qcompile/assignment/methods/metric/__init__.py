@@ -1,0 +1,1 @@
+"""Sensitivity metrics: each fills one table S[tensor, candidate]."""

@@ -1,0 +1,1 @@
+"""Range estimators: how much of a tensor's range a scale keeps."""

@@ -1,0 +1,1 @@
+"""Roundings of weights, on any grid."""

@@ -1,0 +1,52 @@
+"""Error feedback from column to column.
+
+Codes are the same on any number of threads: sums of products are exact (see `exact`). Only the factorization is BLAS's
+own: its float64 noise cannot move a code, since what is rounded is first brought to multiples of 2**-20 of a step,
+where numbers that lie on ties by their structure stay exactly there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qcompile.assignment.exact import product
+from qcompile.assignment.grids import round_units
+from qcompile.assignment.methods import RoundingMethod
+from qcompile.assignment.methods.rounding.rtn import rtn
+from qcompile.assignment.rounding import RoundingProblem, gram
+
+DAMP = 0.01  # of the mean diagonal
+SNAP = 2.0**20  # parts of a step that are told apart
+
+
+def gptq(layer: RoundingProblem) -> np.ndarray:
+    """Column after column, each rounding error made up for by the columns that are not rounded yet (GPTQ, arXiv
+    2210.17323, algorithm 1).
+
+    H = X^T X + damping; the float weights are first moved to the least squares of the target from quantized inputs
+    (ours).
+    """
+    out = np.empty_like(layer.units)
+    own, crossed = gram(layer.x, layer.x), gram(layer.x, layer.target)
+    for g, h in enumerate(own):
+        damp = max(DAMP * float(np.trace(h)) / len(h), 1e-9)
+        h = h + np.eye(len(h)) * damp
+        # argmin |X w' - T w|^2 + damping |w' - w|^2
+        w = np.linalg.solve(h, product(crossed[g], layer.w[g].T) + damp * layer.w[g].T).T
+        u = np.linalg.cholesky(np.linalg.inv(h)).T
+        w = w / layer.step[g]
+        for k in range(w.shape[1]):
+            q = round_units(np.rint(w[:, k] * SNAP) / SNAP, layer.quantizer.format)
+            out[g, :, k] = q
+            w[:, k + 1 :] -= np.outer((w[:, k] - q) / u[k, k], u[k, k + 1 :])
+    nearest = rtn(layer)
+    return out if layer.error(out) < layer.error(nearest) else nearest
+
+
+METHOD = RoundingMethod(
+    name="gptq",
+    what="column by column with error feedback",
+    paper="GPTQ, arXiv 2210.17323",
+    needs=("data",),
+    run=gptq,
+)

@@ -1,0 +1,1 @@
+"""Where calibration data come from."""

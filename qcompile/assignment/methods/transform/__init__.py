@@ -1,0 +1,1 @@
+"""Changes of the float graph in front of quantization."""
