@@ -66,6 +66,7 @@ def templates(**filters: Callable[..., str]) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         auto_reload=False,
+        optimized=False,  # of constants, which takes longer than it saves
     )
     made.filters |= filters
     return made

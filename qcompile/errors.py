@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
@@ -72,6 +71,15 @@ class ArgumentError(QCompileError, TypeError):
     """A keyword argument that a function does not have."""
 
 
+def nearest(name: str, known: Iterable[str], most: int = 1, least: float = 0.6) -> list[str]:
+    """At most so many of the known names that are meant with this one, the likeliest first. least: of likeness, 1 where
+    they are the same.
+    """
+    import difflib  # only what is wrong needs it
+
+    return difflib.get_close_matches(name, known, most, least)
+
+
 def keywords(function: Callable[P, R]) -> Callable[P, R]:
     """The function, which answers a keyword argument that it lacks with the nearest that it has. ArgumentError."""
     known = [n for n in inspect.signature(function).parameters if n != "self"]
@@ -80,7 +88,7 @@ def keywords(function: Callable[P, R]) -> Callable[P, R]:
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         for name in kwargs:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1, 0.5)
+                near = nearest(name, known, least=0.5)
                 raise ArgumentError(
                     f"{function.__name__}() has no argument '{name}'"
                     + (f"; did you mean '{near[0]}'?" if near else ""),
@@ -94,7 +102,7 @@ def keywords(function: Callable[P, R]) -> Callable[P, R]:
 def unknown(kind: str, name: str, known: Iterable[str]) -> QCompileError:
     """The error for a name that does not exist, with those that are near."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, 3, 0.5)
+    near = nearest(name, names, 3, 0.5)
     shown = ", ".join(names[:24]) + (", ..." if len(names) > 24 else "")
     return QCompileError(
         f"'{name}' is no {kind}" + (f"; did you mean {' or '.join(near)}?" if near else ""), hint=f"known: {shown}"

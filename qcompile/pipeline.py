@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol
 
 import numpy as np
 
@@ -26,8 +26,6 @@ from qcompile.errors import QCompileError, keywords
 from qcompile.files import Folder
 from qcompile.frontend import Model, load
 from qcompile.hardware import estimate as estimates
-from qcompile.hardware.fit import Fitted
-from qcompile.hardware.fit import fit as fit_folding
 from qcompile.hardware.folding import foldings
 from qcompile.hardware.network import Network, network
 from qcompile.hardware.products import rolled, too_many
@@ -43,6 +41,9 @@ from qcompile.passes.lower import lower
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.unused import remove_unused
 from qcompile.tables import card, html, shape
+
+if TYPE_CHECKING:
+    from qcompile.hardware.fit import Fitted
 
 P = ParamSpec("P")
 
@@ -299,6 +300,8 @@ def _options(given: dict[str, Any], fitting: bool) -> Options:
 
 
 def _fitted(graph: Graph, chosen: Options, goal: Goal) -> Fitted:
+    from qcompile.hardware.fit import fit as fit_folding  # most foldings are given
+
     target = device(chosen.part)
     check_clock(target, chosen.part, chosen.clock_ns)
     return fit_folding(graph, target, chosen.clock_ns, goal.budget.limits(target), goal.target_fps)

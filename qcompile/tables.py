@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html as escaping
 import re
 import textwrap
 from collections import Counter
@@ -79,11 +78,12 @@ def html(
     rows: Sequence[Sequence[Any]] = (),
 ) -> str:
     """The same for a notebook, with a table of the first rows below it."""
+    from html import escape  # only notebooks need it
 
     def line(cells: Sequence[Any], kind: str) -> str:
-        return "<tr>" + "".join(f"<{kind}>{escaping.escape(visible(c))}</{kind}>" for c in cells) + "</tr>"
+        return "<tr>" + "".join(f"<{kind}>{escape(visible(c))}</{kind}>" for c in cells) + "</tr>"
 
-    text = f"<b>{escaping.escape(visible(title))}</b><table>{''.join(line(fact, 'td') for fact in _few(facts))}</table>"
+    text = f"<b>{escape(visible(title))}</b><table>{''.join(line(fact, 'td') for fact in _few(facts))}</table>"
     if rows:
         more = f"<p>and {len(rows) - ROWS} more</p>" if len(rows) > ROWS else ""
         body = "".join(line(row, "td") for row in rows[:ROWS])

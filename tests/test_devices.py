@@ -350,10 +350,18 @@ def test_a_family_may_differ_from_its_relative(catalogue_of: Path, like: str, ab
         ("like = =", "new.toml: this is no TOML"),
         ("like = 'nothing'", "new.toml: like = 'nothing' leads to no other fabric"),
         ("like = 'new'", "new.toml: like = 'new' leads to no other fabric"),
-        ("source = 's'", "new.toml: lut_inputs: Field required"),
-        ("like = 'ecp5'\nsource = 's'\nluts = 3", "new.toml: luts: Extra inputs are not permitted"),
-        ("like = 'ecp5'\nsource = 's'\nlut_ns = 'fast'", "new.toml: lut_ns: Input should be a valid number"),
-        ("like = 'ecp5'\nsource = 's'\norder = '('", "new.toml: order: Input should be a valid regular expression"),
+        (
+            "source = 's'",
+            "new.toml: it is wrong: FabricData.__init__() missing 8 required positional arguments: 'lut_inputs'",
+        ),
+        (
+            "like = 'ecp5'\nsource = 's'\nluts = 3",
+            "new.toml: it is wrong: FabricData.__init__() got an unexpected keyword argument 'luts'",
+        ),
+        ("like = 'ecp5'\nsource = 's'\nlut_ns = 'fast'", "new.toml: it is wrong: lut_ns is 'fast', which is no float"),
+        ("like = 'ecp5'\nsource = 's'\norder = '('", "new.toml: it is wrong: missing ), unterminated subpattern"),
+        ("like = 'ecp5'\nsource = 's'\nlutram = [[4, 4]]", "new.toml: it is wrong: not enough values to unpack"),
+        ("like = 'ecp5'\nsource = 's'\nabsorbs = 1", "new.toml: it is wrong: absorbs is 1, which is no bool"),
     ],
 )
 def test_a_wrong_fabric_is_named(catalogue_of: Path, text: str, message: str) -> None:

@@ -242,6 +242,27 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_a_project_is_written_with_what_it_needs(arch: str, tmp_path: Path) -> None:
+    """Of what takes a while to load: no schemas, no search for foldings, no views and templates of the other
+    architecture.
+    """
+    script = """
+import sys, jinja2
+from qcompile.cli import main
+loaded, load = [], jinja2.FileSystemLoader.get_source
+jinja2.FileSystemLoader.get_source = lambda *args: loaded.append(args[2]) or load(*args)
+main(["compile", *sys.argv[1:]], standalone_mode=False)
+print("\\n".join([*sys.modules, *loaded]))
+"""
+    command = [sys.executable, "-c", script, "examples/digits_mlp.onnx", "--arch", arch, "-o", str(tmp_path / "p")]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
+    other = {"parallel": "dataflow", "dataflow": "parallel"}[arch]
+    unused = {"pydantic", "scipy", "qcompile.hardware.fit", f"qcompile.backends.hls.{other}"}
+    assert f"qcompile.backends.hls.{arch}" in lines and f"hls/tb/{arch}.cpp.j2" in lines
+    assert {*unused, f"hls/tb/{other}.cpp.j2"} & {*lines} == set()
+
+
 @pytest.mark.parametrize("record", or_absent(records("mlp")[::4]), ids=lambda r: r["id"])
 def test_text_parses_back(record: dict) -> None:
     design = qc.compile(CORPUS / record["file"], input_formats=tuple(f for f in record.get("input_format") or () if f))

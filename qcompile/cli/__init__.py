@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import click
 
 from qcompile.cli.assign import assign
@@ -17,11 +19,16 @@ from qcompile.cli.parts import parts
 from qcompile.cli.simulate import simulate
 from qcompile.cli.verify import verify
 
+ALLOCATIONS = (
+    50_000  # objects from one search for garbage to the next: what a command loads and builds stays to its end
+)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="qcompile")
 def main() -> None:
     """Compiles quantized neural networks to FPGA projects that are exact code for code."""
+    gc.set_threshold(ALLOCATIONS)
 
 
 for command in (inspect, compile, assign, simulate, verify, evaluate, estimate, parts, calibration, methods, demo):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 from qcompile.cost.devices import Device
 from qcompile.cost.resources import Resources
-from qcompile.errors import QCompileError
+from qcompile.errors import QCompileError, nearest
 
 CEILING = {"lut": 0.8, "ff": 0.8, "dsp": 0.9, "bram18": 0.9, "uram": 0.9}
 """Share of a part that is used where nobody says otherwise: fuller ones hardly route, and estimates have errors."""
@@ -123,7 +122,7 @@ def _kind(name: str) -> str:
         name, name
     )
     if alias not in (*KINDS, *CYCLES):
-        near = difflib.get_close_matches(alias, (*KINDS, *CYCLES), 1)
+        near = nearest(alias, (*KINDS, *CYCLES))
         raise QCompileError(
             f"'{name}' is no resource{f'; did you mean {near[0]}' if near else ''}",
             hint=f"{', '.join((*KINDS, *CYCLES))}; {_EXAMPLE}",

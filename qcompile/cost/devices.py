@@ -7,7 +7,6 @@ the data sheet.
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import os
 import re
@@ -283,6 +282,8 @@ def _prefix(name: str, key: str) -> Device | None:
 
 
 def _unknown(kind: str, name: str, key: str, names: dict[str, Any]) -> QCompileError:
+    import difflib  # only what is wrong needs it
+
     # The package of a part that we lack would drown the device, so the start of a long name is compared too.
     heads = {key, re.split(r"[a-z]{3,4}\d{3,4}-|-", key)[0]}
     likeness = {n: max(difflib.SequenceMatcher(None, head, n).ratio() for head in heads) for n in names}

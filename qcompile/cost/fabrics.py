@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qcompile.assets import asset
 from qcompile.errors import QCompileError
@@ -23,22 +22,26 @@ else:
 _FACTS = {"source", "like", "own", "yosys", "part"}  # of a fabric itself: it has none of its relative
 
 
-class Cells(BaseModel):
+@dataclass(frozen=True)
+class Cells:
     """What counts in a netlist of Yosys: LUTs (of a carry cell too), LUTs of a memory, and block RAMs by cell, in units
     of the table's name; flip-flops, DSP blocks, carry cells, and cells that cost nothing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    lut: dict[str, int] = {}
-    lutram: dict[str, int] = {}
-    bram18: dict[str, int] = {}
+    lut: Mapping[str, int] = field(default_factory=dict)
+    lutram: Mapping[str, int] = field(default_factory=dict)
+    bram18: Mapping[str, int] = field(default_factory=dict)
     ff: tuple[str, ...] = ()
     dsp: tuple[str, ...] = ()
     carry: tuple[str, ...] = ()
     free: tuple[str, ...] = ()
 
 
-class FabricData(BaseModel):
+_PLAIN = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
+
+
+@dataclass(frozen=True)
+class FabricData:
     """A file of hw/fabrics. What it leaves out is that of the fabric it is `like`.
 
     lut_inputs: of a LUT; carry_bits: adder bits in a carry cell; absorbs: logic in front of an operand fits into the
@@ -55,7 +58,6 @@ class FabricData(BaseModel):
     although the others have the coefficients of `like` (without `like` all are).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
     source: str
     lut_inputs: int
@@ -73,6 +75,12 @@ class FabricData(BaseModel):
     cells: Cells = Cells()
     part: str = ""
     own: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if type(value) not in _PLAIN.get(str(f.type), (type(value),)):
+                raise TypeError(f"{f.name} is {value!r}, which is no {f.type}")
 
 
 @cache
@@ -113,9 +121,21 @@ def _whole(name: str, tables: Mapping[str, dict[str, Any]], above: tuple[str, ..
 
 
 def _made(name: str, table: dict[str, Any]) -> FabricData:
+    """A fabric of its keys. A schema's library takes longer to load than all that a compilation needs of these."""
     try:
-        return FabricData(**{**table, "name": name})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise QCompileError(f"{where}: {first['msg']}", f"{name}.toml", "see qcompile/cost/fabrics.py") from None
+        values = {key: _READ[key](v) if key in _READ else v for key, v in table.items()}
+        return FabricData(**{**values, "name": name})
+    except (TypeError, ValueError, re.error) as error:
+        raise QCompileError(f"it is wrong: {error}", f"{name}.toml", "see qcompile/cost/fabrics.py") from None
+
+
+def _triples(rows: list[list[int]]) -> tuple[tuple[int, int, int], ...]:
+    return tuple((places, bits, luts) for places, bits, luts in rows)
+
+
+def _cells(table: dict[str, Any]) -> Cells:
+    values: dict[str, Any] = {kind: tuple(v) if isinstance(v, list) else v for kind, v in table.items()}
+    return Cells(**values)
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {"cells": _cells, "order": re.compile, "lutram": _triples, "own": tuple}

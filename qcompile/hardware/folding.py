@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 
-from qcompile.errors import QCompileError
+from qcompile.errors import QCompileError, nearest
 from qcompile.hardware.network import fullest
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units import BufferedUnit, Unit, unit_of
@@ -56,7 +55,7 @@ def _layer(name: str, graph: Graph, units: dict[str, tuple[Node, Unit]]) -> str:
     if nodes:
         return nodes[0]
     foldable = [one for one, value in named.items() if units[value][1].accumulates]
-    near = difflib.get_close_matches(name, foldable, 1)
+    near = nearest(name, foldable)
     most = {one: fullest(graph, units[named[one]][0]) for one in near or foldable[:6]}
     listed = ", ".join(f"{one} (pe up to {f.pe}, simd up to {f.simd})" for one, f in most.items())
     rest = f" and {len(foldable) - len(most)} more" if not near and len(foldable) > len(most) else ""

@@ -81,6 +81,7 @@ class DataflowView:
     trace_starts: tuple[int, ...]
     load_words: int = 0
     dataflow: bool = True
+    rolled: bool = False
 
 
 def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, clock_ns: float) -> DataflowView:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qcompile.assets import ap_types, asset, templates
-from qcompile.backends.hls import dataflow, parallel
 from qcompile.backends.hls.constants import included
-from qcompile.backends.hls.dataflow import DataflowView
 from qcompile.backends.hls.memory import WeightMemory
-from qcompile.backends.hls.parallel import ProjectView
 from qcompile.backends.hls.pragmas import for_tools
 from qcompile.hardware.network import Network
 from qcompile.hardware.timing import Schedule
 from qcompile.ir import Graph
+
+if TYPE_CHECKING:
+    from qcompile.backends.hls.dataflow import DataflowView
+    from qcompile.backends.hls.parallel import ProjectView
 
 _TEMPLATES = {
     "src/{top}.hpp": "top.hpp.j2",
@@ -45,8 +47,12 @@ def emit(
     """
     view: ProjectView | DataflowView
     if network is not None and plan is not None:
+        from qcompile.backends.hls import dataflow  # each takes a while to load, and a project needs one
+
         view, named = dataflow.build(graph, network, plan, top, part, clock_ns), _TEMPLATES | _DATAFLOW
     else:
+        from qcompile.backends.hls import parallel
+
         view, named = parallel.build(graph, top, part, clock_ns), _TEMPLATES
     files = {
         name.format(top=top): templates().get_template(f"hls/{t}").render(view=view, logic=logic).encode()
@@ -56,9 +62,8 @@ def emit(
     for header in sorted(asset("hw/include/qc").glob("*.hpp")):
         if view.dataflow or header.name not in _STREAMS:
             files[f"src/qc/{header.name}"] = header.read_bytes()
-    unrolled = isinstance(view, DataflowView) or not view.rolled
     sources = [name for name in files if name.endswith((".cpp", ".hpp"))]
-    return files | {name: for_tools(files[name].decode(), unrolled).encode() for name in sources} | _ap_types()
+    return files | {name: for_tools(files[name].decode(), not view.rolled).encode() for name in sources} | _ap_types()
 
 
 def _weights(roms: Sequence[WeightMemory]) -> dict[str, bytes]:

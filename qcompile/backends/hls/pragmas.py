@@ -17,5 +17,5 @@ _LOOP = re.compile(r"^(.*\{) // (unroll|pipeline|loop)$", re.M)
 
 def for_tools(source: str, unrolled: bool = True) -> str:
     """The source with directives. unrolled: False leaves all loops as loops."""
-    fragments: Any = templates().get_template("hls/cpp.j2").module
+    fragments: Any = templates().get_template("hls/directed.j2").module
     return _LOOP.sub(lambda found: str(fragments.directed(found[1], found[2] if unrolled else "loop")), source)

@@ -7,14 +7,12 @@ Predicts hls4ml 0.8 to 1.3 with Vivado or Vitis HLS, either the HLS report (`hls
 
 from __future__ import annotations
 
-import difflib
-
 from qcompile.cost.devices import Device
 from qcompile.cost.hls4ml.graph import Hls4mlSettings, layers_of
 from qcompile.cost.hls4ml.layers import Hls4mlLayer
 from qcompile.cost.hls4ml.network import STAGES, Hls4mlTarget, design
 from qcompile.cost.resources import Estimate
-from qcompile.errors import QCompileError
+from qcompile.errors import QCompileError, nearest
 from qcompile.ir import Graph
 
 STRATEGIES = ("latency", "resource")
@@ -62,7 +60,7 @@ def estimate_layers(layers: tuple[Hls4mlLayer, ...], target: Hls4mlTarget, notes
 def _one_of(what: str, given: str, allowed: tuple[str, ...]) -> str:
     if given in allowed:
         return given
-    near = difflib.get_close_matches(given, allowed, 1, 0.4)
+    near = nearest(given, allowed, least=0.4)
     raise QCompileError(
         f"the {what} '{given}' is none of {', '.join(allowed)}", hint=f"did you mean {near[0]}?" if near else ""
     )
