@@ -1,9 +1,9 @@
 """This checkout beside an earlier commit, in turns: seconds of CPU and memory of `compile`, and whether the simulated
 codes are the same.
 
-`python benchmarks/before.py COMMIT [--every N] [--turns N] [--only TEXT]`: every Nth model of the corpus that needs no
-plan, both architectures, the least of some turns: others use the machine too. Python's byte code is there before, as
-in a package that is installed.
+`python benchmarks/before.py COMMIT [--every N] [--turns N] [--only TEXT] [--bytes N]`: every Nth model of the corpus
+that needs no plan and is no larger, both architectures, the least of some turns: others use the machine too. Python's
+byte code is there before, as in a package that is installed.
 """
 
 from __future__ import annotations
@@ -111,9 +111,11 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=16)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--only", default="")
+    parser.add_argument("--bytes", type=int, default=300_000)
     options = parser.parse_args()
     index = [r for r in json.loads((peers.corpus() / "index.json").read_text()) if r["kind"] not in UNPLANNED]
-    index = sorted((r for r in index if options.only in r["file"]), key=lambda r: (r["kind"], r["file"]))
+    index = [r for r in index if options.only in r["file"] and r["bytes"] <= options.bytes]
+    index = sorted(index, key=lambda r: (r["kind"], r["file"]))
     table = Table(title=f"this checkout over {options.commit}", title_justify="left")
     for column in ("model", "kind", "architecture", "seconds", "ratio", "MiB", "ratio", "codes"):
         table.add_column(column, justify="left" if column in ("model", "kind") else "right")

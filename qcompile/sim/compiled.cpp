@@ -104,7 +104,12 @@ void search_thresholds(const Map& m, Size row, C* v, Size n) {
 template <class C>
 void lookup(const Map& m, Size row, C* v, Size n) {
     const double* const values = m.scale + (m.index ? m.index[row] : 0) * m.mode;
-    for (Size i = 0; i < n; i++) v[i] = C(values[most(0, least(Size(v[i]) - Size(m.offset[0]), m.mode - 1))]);
+    const double first = m.offset[0], last = double(m.mode - 1);
+    for (Size i = 0; i < n; i++) {
+        double at = v[i] - first;
+        at = at > 0 ? at : 0;
+        v[i] = C(values[Size(at < last ? at : last)]);
+    }
 }
 
 // Functions one behind the other, of a sum of coefficient * term where there are terms.
@@ -202,28 +207,42 @@ struct Window {
 // How the numbers of some images lie while they are multiplied: [channel][phase][image][row][column], so that from one
 // place of a window to another is the same distance for all windows, and windows beside each other read numbers beside
 // each other. There is a phase for every place of a window modulo the strides, and surplus numbers where a row ends; or,
-// where those would be many, one for every place (im2col).
+// where those would be many, one for every place (im2col). Vectors of windows follow one another over all of that, or
+// begin with every row of windows, whichever makes fewer.
 struct Layout {
     Size high, wide;                     // windows of an image
     bool spare;                          // a phase for every place, of the windows' own size
+    Size in_row;                         // vectors of a row of windows that begin with it; 0: they do not
     Size rows, columns, plane;           // of one phase of an image
     Size phases_y, phases_x;             // that any place has
     Size images, phase, channel, reach;  // images at once; distances; numbers behind the last channel
 
-    Layout(const Window& g, Size tile) {
+    Layout(const Window& g, Size lanes, Size tile) {
         const Size full_y = g.height + g.top + g.bottom, full_x = g.width + g.left + g.right;
         high = (full_y - g.dilation_y * (g.kernel_y - 1) - 1) / g.stride_y + 1;
         wide = (full_x - g.dilation_x * (g.kernel_x - 1) - 1) / g.stride_x + 1;
         rows = (full_y + g.stride_y - 1) / g.stride_y, columns = (full_x + g.stride_x - 1) / g.stride_x;
-        spare = g.outs >= 64 && 2 * rows * columns > 3 * high * wide;  // else the copies cost more
+        in_row = (wide + lanes - 1) / lanes;
+        spare = g.outs >= 64 && 2 * least(rows * columns, high * in_row * lanes) > 3 * high * wide;  // else the copies cost more
         if (spare) rows = high, columns = wide;
         plane = rows * columns;
+        if (spare || plane <= high * in_row * lanes) in_row = 0;
         phases_y = spare ? g.kernel_y : least(g.stride_y, g.dilation_y * (g.kernel_y - 1) + 1);
         phases_x = spare ? g.kernel_x : least(g.stride_x, g.dilation_x * (g.kernel_x - 1) + 1);
         const Size image = plane * phases_y * phases_x * g.depth;
         images = most(1, least(g.images, least(2048 / plane, 65536 / image)));  // they stay in the cache
         phase = images * plane, channel = phases_y * phases_x * phase;
         reach = channel + plane + tile;
+    }
+
+    // Windows of some images, with those that fill up vectors.
+    Size span(Size count, Size lanes) const { return count * (in_row ? high * in_row * lanes : plane); }
+
+    // Where a vector of windows begins.
+    Size base(Size vector, Size lanes) const {
+        if (!in_row) return vector * lanes;
+        const Size row = vector / in_row;
+        return row / high * plane + row % high * columns + vector % in_row * lanes;
     }
 
     // Distance of a place of the window.
@@ -239,8 +258,22 @@ struct Piece {
     Size at, count, to;
 };
 
+// The pieces of the run of windows [p, end) in vectors that begin with every row.
+Piece* pieces_of_rows(const Layout& l, Size lanes, Size p, Size end, Size outs, Piece* out) {
+    Piece* const first = out;
+    for (Size q = p; q < end; q += lanes) {
+        const Size row = q / lanes / l.in_row, column = q / lanes % l.in_row * lanes;
+        const Piece own = {q - p, least(lanes, l.wide - column), (row / l.high * outs * l.high + row % l.high) * l.wide + column};
+        const bool joined = out > first && out[-1].at + out[-1].count == own.at && out[-1].to + out[-1].count == own.to;
+        if (joined) out[-1].count += own.count;
+        else *out++ = own;
+    }
+    return out;
+}
+
 // The pieces of the run of windows [p, end); `outs`: channels of the result.
-Piece* pieces_of(const Layout& l, Size p, Size end, Size outs, Piece* out) {
+Piece* pieces_of(const Layout& l, Size lanes, Size p, Size end, Size outs, Piece* out) {
+    if (l.in_row) return pieces_of_rows(l, lanes, p, end, outs, out);
     for (Size q = p; q < end;) {
         const Size n = q / l.plane, r = q % l.plane / l.columns, c = q % l.columns;
         if (r >= l.high || c >= l.wide) {
@@ -255,38 +288,46 @@ Piece* pieces_of(const Layout& l, Size p, Size end, Size outs, Piece* out) {
     return out;
 }
 
-// A plane of numbers, to its phases: phase (i, j) has the numbers (i + y * stride_y, j + x * stride_x) of the bordered
-// plane, with i and j times the dilation where there is one for every place.
-template <class T>
-void spread(const Window& g, const Layout& l, const T* a, T* to) {
-    const Size gap_y = l.spare ? g.dilation_y : 1, gap_x = l.spare ? g.dilation_x : 1;
-    const auto within = [](Size at, Size n, Size stride) { return at < n ? (n - at + stride - 1) / stride : 0; };
-    for (Size i = 0; i < l.phases_y; i++)
-        for (Size j = 0; j < l.phases_x; j++, to += l.phase) {
-            const Size above = i * gap_y - g.top, left = j * gap_x - g.left;  // of the plane, for the first of the phase
-            const Size y0 = above < 0 ? within(above, 0, g.stride_y) : 0, y1 = least(l.rows, within(above, g.height, g.stride_y));
-            const Size x0 = left < 0 ? within(left, 0, g.stride_x) : 0, x1 = least(l.columns, within(left, g.width, g.stride_x));
-            const T* from = a + (above + y0 * g.stride_y) * g.width + left + x0 * g.stride_x;
-            T* line = to + y0 * l.columns + x0;
-            for (Size y = y0; y < y1; y++, from += g.stride_y * g.width, line += l.columns) {
-                if (g.stride_x == 1) convert(from, line, x1 - x0);
-                else for (Size x = 0; x < x1 - x0; x++) line[x] = from[x * g.stride_x];
-            }
-        }
-}
+// Rows of a plane of numbers that go to one of its phases: phase (i, j) has the numbers (i + y * stride_y, j + x * stride_x)
+// of the bordered plane, with i and j times the dilation where there is one for every place.
+struct Copy {
+    Size from, to, rows, count;
 
-// Sums of products of ROWS rows of weights [count][ROWS] with a tile of windows, to rows that are `stride` apart.
-// Unrolled, so that they stay in registers.
+    Copy(const Window& g, const Layout& l, Size i, Size j) {
+        const Size gap_y = l.spare ? g.dilation_y : 1, gap_x = l.spare ? g.dilation_x : 1;
+        const auto within = [](Size at, Size n, Size stride) { return at < n ? (n - at + stride - 1) / stride : 0; };
+        const Size above = i * gap_y - g.top, left = j * gap_x - g.left;  // of the plane, for the first of the phase
+        const Size y0 = above < 0 ? within(above, 0, g.stride_y) : 0, y1 = least(l.rows, within(above, g.height, g.stride_y));
+        const Size x0 = left < 0 ? within(left, 0, g.stride_x) : 0, x1 = least(l.columns, within(left, g.width, g.stride_x));
+        from = (above + y0 * g.stride_y) * g.width + left + x0 * g.stride_x;
+        to = (i * l.phases_x + j) * l.phase + y0 * l.columns + x0;
+        rows = most(0, y1 - y0), count = most(0, x1 - x0);
+    }
+
+    template <class T>
+    void made(const Window& g, const Layout& l, const T* a, T* x) const {
+        a += from, x += to;
+        for (Size y = 0; y < rows; y++, a += g.stride_y * g.width, x += l.columns) {
+            if (g.stride_x == 1) convert(a, x, count);
+            else for (Size i = 0; i < count; i++) x[i] = a[i * g.stride_x];
+        }
+    }
+};
+
+// Sums of products of ROWS rows of weights [count][ROWS] with VECTORS vectors of windows, which begin at `bases`, to rows
+// that are `stride` apart. Unrolled, so that they stay in registers.
 template <class T, int ROWS, int VECTORS>
-void products(const T* x, const Size* offsets, Size count, const T* w, T* out, Size stride) {
+void products(const T* x, const Size* bases, const Size* offsets, Size count, const T* w, T* out, Size stride) {
     using Vector = typename Lanes<T>::vector;
     using Unaligned = typename Lanes<T>::unaligned;
     Vector sum[ROWS * VECTORS] = {};
+    const T* from[VECTORS];
+#pragma GCC unroll 16
+    for (int v = 0; v < VECTORS; v++) from[v] = x + bases[v];
     for (Size k = 0; k < count; k++, w += ROWS) {
-        const auto* p = reinterpret_cast<const Unaligned*>(x + offsets[k]);
         Vector part[VECTORS];
 #pragma GCC unroll 16
-        for (int v = 0; v < VECTORS; v++) part[v] = p[v];
+        for (int v = 0; v < VECTORS; v++) part[v] = *reinterpret_cast<const Unaligned*>(from[v] + offsets[k]);
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS * VECTORS; i++) sum[i] += part[i % VECTORS] * w[i / VECTORS];
     }
@@ -295,9 +336,14 @@ void products(const T* x, const Size* offsets, Size count, const T* w, T* out, S
         reinterpret_cast<Unaligned*>(out + i / VECTORS * stride)[i % VECTORS] = sum[i];
 }
 
-// One row of sums: what follows, and where it goes.
+// One row of sums, behind which there are SPAN more numbers: what follows, and where it goes.
 template <class S, class C, class O>
-void finished(const Maps& m, Size row, const void* sums, void* line, void* y, Size n, const Piece* piece, const Piece* end) {
+void finished(const Maps& m, Size row, void* sums, void* line, void* y, Size n, const Piece* piece, const Piece* end) {
+    if (sizeof(S) == sizeof(C) && sizeof(C) == sizeof(O)) {
+        mapped(m, row, static_cast<C*>(sums), n);
+        for (; piece < end; piece++) convert(static_cast<C*>(sums) + piece->at, static_cast<O*>(y) + piece->to, piece->count);
+        return;
+    }
     C v[SPAN] = {};
     O* const found = static_cast<O*>(line);
     for (Size first = 0; first < n; first += SPAN) {
@@ -309,7 +355,7 @@ void finished(const Maps& m, Size row, const void* sums, void* line, void* y, Si
     for (; piece < end; piece++) convert(found + piece->at, static_cast<O*>(y) + piece->to, piece->count);
 }
 
-using Finish = void (*)(const Maps&, Size, const void*, void*, void*, Size, const Piece*, const Piece*);
+using Finish = void (*)(const Maps&, Size, void*, void*, void*, Size, const Piece*, const Piece*);
 
 Finish finish(Size sum, Size map, Size result) {
     if (result) return sum ? finished<double, double, double> : finished<float, double, double>;
@@ -321,42 +367,50 @@ template <class T>
 struct Convolution {
     const Window& g;
     const Maps& maps;
+    static constexpr Size lanes = Lanes<T>::count;
     const Size rows, tile;  // of sums that are made at once
     const Layout l;
     const Size terms, stacks, outs, size;
-    const Size run;  // windows that are finished at once
+    const Size run;     // windows that are finished at once
+    const Size stride;  // of rows of sums
     const Finish finish;
     T* x = nullptr;
     const T* weights = nullptr;
-    T* part = nullptr;     // [rows][run]
+    T* part = nullptr;     // [rows][stride]
     double* whole = nullptr;
     double* line = nullptr;
     Size* offsets = nullptr;
+    Size* bases = nullptr;  // of all vectors
+    Copy* copies = nullptr;  // of all phases
     Piece* pieces = nullptr;
     Piece** ends = nullptr;  // of the pieces of every run, behind the beginning of the first
     char* y = nullptr;
 
     Convolution(const Window& window, const Maps& after)
-        : g(window), maps(after), rows(g.rows), tile((rows == 1 ? 6 : 2) * Lanes<T>::count), l(window, tile),
+        : g(window), maps(after), rows(g.rows), tile((rows == 1 ? 6 : 3) * lanes), l(window, lanes, tile),
           terms(g.depth * g.kernel_y * g.kernel_x), stacks((g.outs + rows - 1) / rows), outs(g.groups * g.outs),
           size(g.result ? sizeof(double) : sizeof(float)),
-          run(least(most(32768 / (g.depth * tile), 4), 1024 / tile) * tile), finish(::finish(g.sum, g.map, g.result)) {}
+          run(least(most(32768 / (g.depth * tile), 4), 1024 / tile) * tile), stride(run + SPAN), finish(::finish(g.sum, g.map, g.result)) {}
 
     int made(const T* a, const T* w, void* to) {
-        const Size held = g.depth * l.channel + l.reach, runs = l.phase / run + 1;
-        x = static_cast<T*>(std::malloc((held + rows * run) * sizeof(T)));
-        whole = static_cast<double*>(std::malloc((rows + 1) * run * sizeof(double)));
+        const Size held = g.depth * l.channel + l.reach, span = l.span(l.images, lanes);
+        const Size runs = span / run + 1, vectors = runs * run / lanes;
+        x = static_cast<T*>(std::malloc((held + rows * stride) * sizeof(T)));
+        whole = static_cast<double*>(std::malloc((rows + 1) * stride * sizeof(double)));
         offsets = static_cast<Size*>(std::malloc(terms * sizeof(Size)));
-        pieces = static_cast<Piece*>(std::malloc((runs + l.images * l.high) * sizeof(Piece)));
+        bases = static_cast<Size*>(std::malloc(vectors * sizeof(Size)));
+        copies = static_cast<Copy*>(std::malloc(l.phases_y * l.phases_x * sizeof(Copy)));
+        pieces = static_cast<Piece*>(std::malloc((runs + l.images * l.high * most(l.in_row, 1)) * sizeof(Piece)));
         ends = static_cast<Piece**>(std::malloc((runs + 1) * sizeof(Piece*)));
-        const bool enough = x && whole && offsets && pieces && ends;
+        const bool enough = x && whole && offsets && bases && copies && pieces && ends;
         if (enough) {
             for (Size i = 0; i < held; i++) x[i] = T(g.fill);
-            weights = w, part = x + held, line = whole + rows * run;
+            weights = w, part = x + held, line = whole + rows * stride;
             measure();
+            for (Size i = 0; i < vectors; i++) bases[i] = i * lanes < span ? l.base(i, lanes) : 0;
             for (Size first = 0; first < g.images; first += l.images) {
                 const Size count = least(g.images - first, l.images);
-                if (!first || count < l.images) cut(count * l.plane);
+                if (!first || count < l.images) cut(l.span(count, lanes));
                 y = static_cast<char*>(to) + first * outs * l.high * l.wide * size;
                 for (Size group = 0; group < g.groups; group++)
                     block(a + (first * g.groups + group) * g.depth * g.height * g.width, count, group);
@@ -364,6 +418,8 @@ struct Convolution {
         }
         std::free(ends);
         std::free(pieces);
+        std::free(copies);
+        std::free(bases);
         std::free(offsets);
         std::free(whole);
         std::free(x);
@@ -371,21 +427,23 @@ struct Convolution {
     }
 
     void measure() {
-        Size* offset = offsets;
-        for (Size c = 0; c < g.depth; c++)
-            for (Size i = 0; i < g.kernel_y; i++)
-                for (Size j = 0; j < g.kernel_x; j++) *offset++ = c * l.channel + l.place(g, i, j);
+        const Size places = g.kernel_y * g.kernel_x;
+        for (Size i = 0; i < places; i++) offsets[i] = l.place(g, i / g.kernel_x, i % g.kernel_x);
+        for (Size i = places; i < terms; i++) offsets[i] = offsets[i - places] + l.channel;
+        for (Size i = 0; i < l.phases_y * l.phases_x; i++) copies[i] = Copy(g, l, i / l.phases_x, i % l.phases_x);
     }
 
     void cut(Size end) {
         ends[0] = pieces;
-        for (Size p = 0, i = 0; p < end; p += run, i++) ends[i + 1] = pieces_of(l, p, least(p + run, end), outs, ends[i]);
+        for (Size p = 0, i = 0; p < end; p += run, i++) ends[i + 1] = pieces_of(l, lanes, p, least(p + run, end), outs, ends[i]);
     }
 
     void block(const T* a, Size count, Size group) {
-        const Size area = g.height * g.width, step = g.groups * g.depth * area, end = count * l.plane;
+        const Size area = g.height * g.width, step = g.groups * g.depth * area, end = l.span(count, lanes);
         for (Size n = 0; n < count; n++)
-            for (Size c = 0; c < g.depth; c++) spread(g, l, a + n * step + c * area, x + c * l.channel + n * l.plane);
+            for (Size c = 0; c < g.depth; c++)
+                for (const Copy* copy = copies; copy < copies + l.phases_y * l.phases_x; copy++)
+                    copy->made(g, l, a + n * step + c * area, x + c * l.channel + n * l.plane);
         for (Size p = 0, i = 0; p < end; p += run, i++) {
             if (ends[i] == ends[i + 1]) continue;
             const Size used = ends[i + 1][-1].at + ends[i + 1][-1].count;  // windows up to the last one that there is
@@ -395,22 +453,22 @@ struct Convolution {
 
     void windows(Size p, Size count, Size group, Size stack, const Piece* first, const Piece* last) {
         const T* const w = weights + (group * stacks + stack) * terms * rows;
-        for (Size t = 0; t < count; t += tile) sums(x + p + t, w, t);
+        for (Size t = 0; t < count; t += tile) sums(bases + (p + t) / lanes, w, t);
         for (Size r = 0; r < least(rows, g.outs - stack * rows); r++) {
             const Size out = group * g.outs + stack * rows + r;
-            const void* const from = g.sum ? static_cast<const void*>(whole + r * run) : part + r * run;
+            void* const from = g.sum ? static_cast<void*>(whole + r * stride) : part + r * stride;
             finish(maps, out, from, line, y + out * l.high * l.wide * size, count, first, last);
         }
     }
 
-    void sums(const T* from, const T* w, Size t) {
+    void sums(const Size* from, const T* w, Size t) {
         for (Size i = 0, k = 0; i < g.parts; k = g.ends[i++]) {
             const Size count = g.ends[i] - k;
-            if (rows == 1) products<T, 1, 6>(from, offsets + k, count, w + k, part + t, run);
-            else products<T, 4, 2>(from, offsets + k, count, w + k * 4, part + t, run);
+            if (rows == 1) products<T, 1, 6>(x, from, offsets + k, count, w + k, part + t, stride);
+            else products<T, 4, 3>(x, from, offsets + k, count, w + k * 4, part + t, stride);
             for (Size r = 0; g.sum && r < rows; r++) {
-                const T* const own = part + r * run + t;
-                double* const sum = whole + r * run + t;
+                const T* const own = part + r * stride + t;
+                double* const sum = whole + r * stride + t;
                 if (i) add(own, 1.0, sum, tile);
                 else convert(own, sum, tile);
             }
@@ -441,7 +499,7 @@ void join(const T* a, T* y, Size n, Size stride) {
 // Rows of windows joined place by place; J::NONE changes no number.
 template <class J, class T>
 void pool(const Window& g, const T* a, T* y) {
-    const Layout l(g, 0);
+    const Layout l(g, 1, 0);
     for (Size n = 0; n < g.images; n++, a += g.height * g.width)
         for (Size r = 0; r < l.high; r++, y += l.wide) {
             for (Size c = 0; c < l.wide; c++) y[c] = T(J::none());

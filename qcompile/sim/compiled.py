@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache, cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +109,21 @@ def _loaded(place: Path) -> ctypes.CDLL | None:
         about = os.stat(place)
         if about.st_uid not in (0, os.getuid()) or about.st_mode & 0o022:
             return None
-        return ctypes.CDLL(str(place))
+        return _typed(ctypes.CDLL(str(place)))
     return None
+
+
+def _typed(found: ctypes.CDLL) -> ctypes.CDLL:
+    """Its functions, which take addresses as numbers."""
+    at, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+    for letter in "fd":
+        getattr(found, f"conv_{letter}").argtypes = [at] * 5
+        getattr(found, f"quantize_{letter}").argtypes = [at, at, at, size, size, size, number, number, number]
+        for pool in ("max_pool", "sum_pool"):
+            getattr(found, f"{pool}_{letter}").argtypes = [at] * 3
+    for code in ("fff", "fdf", "fdd", "ddf", "ddd"):
+        getattr(found, f"map_{code}").argtypes = [at, at, at, size, size, size]
+    return found
 
 
 def _compiled(place: Path) -> ctypes.CDLL | None:
@@ -173,6 +186,10 @@ class _Prepared:
     inner: int
     maps: _Maps
     held: Any
+
+    @cached_property
+    def address(self) -> int:
+        return ctypes.addressof(self.maps)
 
 
 def _prepared(functions: Sequence[Function], shape: tuple[int, ...], axis: int | None = None) -> _Prepared | None:
@@ -283,40 +300,33 @@ def _elementwise(lib: ctypes.CDLL, steps: Sequence[StepCode]) -> Bound | None:
     functions = _functions(steps)
     if functions is None:
         return None
-    known: dict[tuple[int, ...], _Prepared | None] = {}
+    result = functions[-1].result
 
+    @cache
     def prepared(shape: tuple[int, ...]) -> _Prepared | None:
-        if shape not in known:
-            found = _prepared(functions, (1, *shape))
-            known[shape] = None if found is None or (found.rows > 1 and found.inner < _SHORT) else found
-        return known[shape]
+        found = _prepared(functions, (1, *shape))
+        return None if found is None or (found.rows > 1 and found.inner < _SHORT) else found
+
+    @cache
+    def entry(dtype: np.dtype) -> Any:
+        code = "".join(_LETTERS[d] for d in (dtype, _between(functions, dtype, result), result))
+        return getattr(lib, f"map_{code}")
 
     def call(a: Any) -> np.ndarray:
         arrays = a if isinstance(a, list) else [a]
         shape, dtype = arrays[0].shape, arrays[0].dtype
-        alike = all(x.shape == shape and x.dtype == dtype for x in arrays)
+        alike = all(x.shape == shape and x.dtype == dtype for x in arrays[1:])
         ready = prepared(shape[1:]) if alike and shape and arrays[0].size and dtype in _LETTERS else None
         if ready is None:
             return _by_numpy(a, steps)
-        result = functions[-1].result
-        code = "".join(_LETTERS[d] for d in (dtype, _between(functions, dtype, result), result))
         arrays = [np.ascontiguousarray(x) for x in arrays]
         y = np.empty(shape, dtype=result)
         outer, inner = (ready.outer * shape[0], ready.inner) if ready.rows > 1 else (1, y.size)
-        pointers = (ctypes.c_void_p * len(arrays))(*(x.ctypes.data for x in arrays))
-        getattr(lib, f"map_{code}")(
-            ctypes.byref(ready.maps), pointers, _at(y), _size(outer), _size(ready.rows), _size(inner)
-        )
+        pointers = (ctypes.c_void_p * len(arrays))(*[x.ctypes.data for x in arrays])
+        entry(dtype)(ready.address, pointers, y.ctypes.data, outer, ready.rows, inner)
         return y
 
     return call
-
-
-_size = ctypes.c_int64
-
-
-def _at(a: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(a.ctypes.data)
 
 
 def _by_numpy(a: Any, steps: Sequence[StepCode]) -> np.ndarray:
@@ -336,18 +346,18 @@ def _quantize(lib: ctypes.CDLL, args: Sequence[Any]) -> Bound | None:
     rows = {"scale": _numbers(mul), "offset": _numbers(add)}
     function = Function(_SCALE_ROUND, 0, rows, {}, None, _FLOATS[dtype])
     slack = -1.0 if exact is None else 2.0**-50  # of what double does, or that it does all exactly
-    known: dict[tuple[int, ...], _Prepared | None] = {}
+
+    @cache
+    def prepared(shape: tuple[int, ...]) -> _Prepared | None:
+        return _prepared([function], (1, *shape))
 
     def call(x: np.ndarray) -> np.ndarray:
-        if x.shape[1:] not in known:
-            known[x.shape[1:]] = _prepared([function], (1, *x.shape[1:]))
-        ready = known[x.shape[1:]] if x.size and x.dtype in _LETTERS else None
+        ready = prepared(x.shape[1:]) if x.size and x.dtype in _LETTERS else None
         if ready is not None:
             held, y = np.ascontiguousarray(x), np.empty(x.shape, dtype=np.float32)
             outer, inner = (ready.outer * len(x), ready.inner) if ready.rows > 1 else (1, y.size)
-            sizes, limits = map(_size, (outer, ready.rows, inner)), map(ctypes.c_double, (lo, hi, slack))
             entry = getattr(lib, f"quantize_{_LETTERS[x.dtype]}")
-            if entry(ctypes.byref(ready.maps), _at(held), _at(y), *sizes, *limits) == 0:
+            if entry(ready.address, held.ctypes.data, y.ctypes.data, outer, ready.rows, inner, lo, hi, slack) == 0:
                 return y
         return np.asarray(kernels.quantize_input(x, *args))
 
@@ -458,17 +468,26 @@ def _layer(lib: ctypes.CDLL, border: Sequence[Any] | None, steps: Sequence[StepC
         "fill": fill,
     }
 
+    @cache
+    def prepared(shape: tuple[int, ...]) -> tuple[tuple[int, ...], _Window] | None:
+        """Of the result, and of the windows; None where one of the two is empty."""
+        sizes = shape[-rank:]
+        found = (*shape[:2], groups * outs, *geometry.counts(sizes))
+        if min(*shape, *found) < 1:
+            return None
+        images, depth, fields = shape[0] * shape[1], shape[2] // groups, geometry.fields(sizes)
+        return found, _Window(images=images, groups=groups, depth=depth, outs=outs, **fields, **numbers, **types)
+
+    packed = weights.packed.ctypes.data
+
     def call(a: np.ndarray) -> np.ndarray:
-        sizes = a.shape[-rank:]
-        shape = (*a.shape[:2], groups * outs, *geometry.counts(sizes))
-        if min(shape) < 1 or a.size == 0 or a.dtype not in _LETTERS:
+        found = prepared(a.shape) if a.dtype in _LETTERS else None
+        if found is None:
             return _by_numpy(a, [*_bordering(border, a), *steps])
+        shape, window = found
         a = np.ascontiguousarray(a, dtype=weights.packed.dtype)
         y = np.empty(shape, dtype=result)
-        images, depth = shape[0] * shape[1], a.shape[2] // groups
-        fields = geometry.fields(sizes)
-        window = _Window(images=images, groups=groups, depth=depth, outs=outs, **fields, **numbers, **types)
-        if entry(ctypes.byref(window), _at(a), _at(weights.packed), _at(y), ctypes.byref(ready.maps)):
+        if entry(ctypes.addressof(window), a.ctypes.data, packed, y.ctypes.data, ready.address):
             raise MemoryError
         return y
 
@@ -491,19 +510,22 @@ def _pool(lib: ctypes.CDLL, name: str, args: Sequence[Any]) -> Bound | None:
     kernel, strides, dilations, *rest = args
     if len(kernel) > 2 or (rest and rest[0] not in _FLOATS):
         return None
-    geometry, numpy = (
-        _Geometry(kernel, strides, dilations, (0,) * len(kernel), (0,) * len(kernel)),
-        getattr(kernels, name),
-    )
+    geometry = _Geometry(kernel, strides, dilations, (0,) * len(kernel), (0,) * len(kernel))
+    numpy = getattr(kernels, name)
+
+    @cache
+    def prepared(shape: tuple[int, ...]) -> tuple[tuple[int, ...], _Window] | None:
+        sizes, images = shape[-len(kernel) :], math.prod(shape[: -len(kernel)])
+        found = (*shape[: -len(kernel)], *geometry.counts(sizes))
+        return (found, _Window(images=images, depth=1, **geometry.fields(sizes))) if min(*shape, *found) > 0 else None
 
     def call(a: np.ndarray) -> np.ndarray:
-        sizes, dtype = a.shape[-len(kernel) :], _FLOATS[rest[0]] if rest else a.dtype
-        shape = (*a.shape[: -len(kernel)], *geometry.counts(sizes))
-        if min(shape) < 1 or a.size == 0 or dtype not in _LETTERS:
+        dtype = _FLOATS[rest[0]] if rest else a.dtype
+        found = prepared(a.shape) if dtype in _LETTERS else None
+        if found is None:
             return np.asarray(numpy(a, *args))
-        a, y = np.ascontiguousarray(a, dtype=dtype), np.empty(shape, dtype=dtype)
-        window = _Window(images=math.prod(shape[: -len(kernel)]), depth=1, **geometry.fields(sizes))
-        getattr(lib, f"{name}_{_LETTERS[dtype]}")(ctypes.byref(window), _at(a), _at(y))
+        a, y = np.ascontiguousarray(a, dtype=dtype), np.empty(found[0], dtype=dtype)
+        getattr(lib, f"{name}_{_LETTERS[dtype]}")(ctypes.addressof(found[1]), a.ctypes.data, y.ctypes.data)
         return y
 
     return call
