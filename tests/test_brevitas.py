@@ -1,6 +1,8 @@
 """A Brevitas module with an example input goes the whole way."""
 
 import copy
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +10,12 @@ from conftest import NO_TORCH
 
 import qcompile as qc
 
-torch = pytest.importorskip("torch", reason=NO_TORCH)
-qnn = pytest.importorskip("brevitas.nn", reason=NO_TORCH)
 
-
-def network():
+@pytest.fixture(scope="module")
+def module() -> Any:
+    """Imported where it is used: that takes seconds."""
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
+    qnn = pytest.importorskip("brevitas.nn", reason=NO_TORCH)
     from brevitas.quant import Int8ActPerTensorFloat
 
     torch.manual_seed(0)
@@ -28,8 +31,9 @@ def network():
     return module.eval()
 
 
-def test_module(tmp_path) -> None:
-    module = network()
+def test_module(module: Any, tmp_path: Path) -> None:
+    import torch
+
     x = torch.randn(50, 16)
     wanted = module(x).detach().numpy()
     before = copy.deepcopy(module.state_dict())
@@ -41,6 +45,6 @@ def test_module(tmp_path) -> None:
     assert [r.differing for r in qc.verify(tmp_path / "project", x.numpy(), samples=100).rows] == [0, 0, 0, 0]
 
 
-def test_module_without_example() -> None:
+def test_module_without_example(module: Any) -> None:
     with pytest.raises(qc.QCompileError, match="a torch module needs an example input"):
-        qc.load(network())
+        qc.load(module)

@@ -24,7 +24,7 @@ ROUNDED = {"brevitas_radioml_21/VGG10_w8a8_20": (1 / 16, 1e-3), "qonnx/espcn_nnr
 
 KINDS = {
     "minifloat": 100,
-    "mlp": 1000,
+    "mlp": 200,
     "layer": 100,
     "cnn": 100,
     "residual": 100,
@@ -34,7 +34,7 @@ KINDS = {
 }
 # Multiplications that the C++ of one test may take on random vectors, and on the numbers of single layers; larger
 # networks get fewer vectors (verify itself runs more), and layers the four that hold the ends of accumulators.
-PRODUCTS = 3 * 10**7
+PRODUCTS = 10**7
 
 INVALID = {
     "brevitas/fp8_e4m3_ocp_pt__qcdq",

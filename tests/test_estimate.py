@@ -1,17 +1,16 @@
 """Estimates: the record, the rules' sense, the picture, budgets, and what is said where something is impossible."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from conftest import GROUND_TRUTH, ROOT, needs_results
 from onnx import TensorProto, helper, numpy_helper, save
 
 import qcompile as qc
+from qcompile.cli import main
 from qcompile.cost import primitives as hw
 from qcompile.cost.budget import Budget
 from qcompile.cost.devices import device
@@ -24,13 +23,9 @@ from qcompile.hardware.units import MatVecUnit
 KINDS = ("lut", "ff", "dsp", "bram18", "uram", "latency_cycles", "interval_cycles")
 
 
-def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"}
-    done = subprocess.run(
-        [sys.executable, "-m", "qcompile", *map(str, arguments)], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
+def run(*arguments: object, code: int = 0) -> Result:
+    done = CliRunner().invoke(main, [*map(str, arguments)], env={"COLUMNS": "160"})
+    assert done.exit_code == code, done.output
     return done
 
 

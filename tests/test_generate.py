@@ -96,7 +96,7 @@ def check(results: collections.Counter[str]) -> None:
 def test_hypothesis_models_run_in_qonnx(record_property: Callable[[str, object], None]) -> None:
     results: collections.Counter[str] = collections.Counter()
 
-    @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=6, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(mlps())
     def run(model: onnx.ModelProto) -> None:
         tally(results, model)
@@ -110,7 +110,7 @@ def test_hypothesis_models_run_in_qonnx(record_property: Callable[[str, object],
 
 def test_seeded_models_run_in_qonnx(record_property: Callable[[str, object], None]) -> None:
     results: collections.Counter[str] = collections.Counter()
-    for seed in range(30):
+    for seed in range(10):
         tally(results, seeded_mlp(seed))
     record_property("models", summarise(results))
     print(summarise(results))

@@ -1820,6 +1820,31 @@ def test_operator(name: str) -> None:
     examine(name, ROWS[name])
 
 
+@pytest.mark.parametrize(
+    "weights, bits, rounding, differing",
+    [
+        ([0.35, 0.2, 0.35], 4, "ROUND", 2),  # 0.35 / 0.1 is 3.5 in float32, and less for the numbers themselves
+        ([0.35, 0.2, 0.3], 4, "HALF_DOWN", 0),
+        ([0.3, 0.2, 0.1], 4, "CEIL", 1),
+        ([0.3, 0.2, 0.1], 4, "FLOOR", 0),
+        ([0.1, 0.0, -0.1], 1, "ROUND", 0),
+    ],
+)
+def test_weights_whose_codes_follow_float32(
+    weights: list[float], bits: int, rounding: str, differing: int, tmp_path: Path
+) -> None:
+    """As many as `Fraction`s say."""
+    g = Net("weights")
+    held, scale = np.array([weights], np.float32).T, np.float32(0.1)
+    quant = g(
+        "Quant", g.const(held), scale, np.float32(0), np.float32(bits), signed=1, narrow=0, rounding_mode=rounding
+    )
+    y = g("MatMul", g.x(1, 3), quant)
+    onnx.save(g.model([y]), tmp_path / "m.onnx")
+    said = [w for w in qc.load(tmp_path / "m.onnx").warnings if "follow float32" in w]
+    assert [int(w.split(": ", 1)[1].split()[0]) for w in said] == [differing] * bool(differing)
+
+
 # --- refusals
 
 

@@ -539,7 +539,7 @@ def test_points_can_be_measured_again(name: str, fabric: str) -> None:
     digests, found = measure.read_points(name)
     primitive = grid.PRIMITIVES[name]
     assert digests[fabric] == measure.digest(primitive, fabric), "RTL or commands changed: make calibrate"
-    chosen = [p for p in primitive.points if measure._key(fabric, p) in found][1::19][:4]
+    chosen = [p for p in primitive.points if measure._key(fabric, p) in found][1::19][:2]
     assert measure.synthesise(primitive, fabric, chosen) == [found[measure._key(fabric, p)] for p in chosen]
 
 

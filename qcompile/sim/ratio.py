@@ -27,7 +27,7 @@ _ROUNDED_BITS = 512  # of a real function rounded to integers without a format
 def max_abs(x: np.ndarray) -> int:
     """Largest magnitude, as a Python int."""
     x = np.asarray(x)
-    return max(abs(int(np.min(x))), abs(int(np.max(x)))) if x.size else 0
+    return max(-int(x.min()), int(x.max())) if x.size else 0
 
 
 def fit(x: np.ndarray, limit: int) -> np.ndarray:

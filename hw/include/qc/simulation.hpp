@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ucontext.h>
+#include <vector>
 
 namespace qc {
 namespace simulation {
@@ -22,10 +23,9 @@ struct Process {
   bool started = false, done = false;
   void *jump[5];
   ucontext_t start;
-  char *stack = new char[STACK];
 
   virtual void body() = 0;
-  virtual ~Process() { delete[] stack; }
+  virtual ~Process() = default;
 };
 
 template <class F> struct Body : Process {
@@ -38,6 +38,13 @@ struct Scheduler {
   Process *running = nullptr; // the last of a ring, before the processes run
   bool blocks = false;        // not in the first frame, which runs on the emitted depths
   void *main[5];
+  std::vector<char *> stacks; // kept from frame to frame: mapping them anew costs more than many a frame
+  size_t used = 0;
+
+  ~Scheduler() {
+    for (char *stack : stacks)
+      delete[] stack;
+  }
 
   static Scheduler &instance() {
     static Scheduler scheduler;
@@ -64,6 +71,7 @@ struct Scheduler {
       delete p;
     }
     running = nullptr;
+    used = 0;
   }
 
   // The next process of the ring that has not ended and for which something moved; null where all are done.
@@ -98,7 +106,9 @@ struct Scheduler {
       __builtin_longjmp(p->jump, 1);
     p->started = true;
     getcontext(&p->start);
-    p->start.uc_stack.ss_sp = p->stack;
+    if (used == stacks.size())
+      stacks.push_back(new char[STACK]);
+    p->start.uc_stack.ss_sp = stacks[used++];
     p->start.uc_stack.ss_size = STACK;
     p->start.uc_link = nullptr;
     makecontext(&p->start, (void (*)())enter, 0);

@@ -245,18 +245,19 @@ def _report_difference(
     """Warn where float32 decides a weight's code differently from exact arithmetic. Only values near a boundary can."""
     held, s, z = (np.broadcast_to(c.held.astype(np.float64), units.shape) for c in (x, scale, zero_point))
     y = held / s + z
-    grid = y if isinstance(fmt, Bipolar) or rounding.value in ("FLOOR", "CEIL", "UP", "DOWN") else y - 0.5
-    near = np.abs(np.rint(grid) - grid) <= 1e-6 * np.maximum(1, np.abs(y))
+    if isinstance(fmt, Bipolar):
+        distance = np.abs(y)
+    else:
+        grid = y if rounding.value in ("FLOOR", "CEIL", "UP", "DOWN") else y - 0.5
+        distance = np.abs(np.rint(grid) - grid)
+    near = distance <= 1e-6 * np.maximum(1, np.maximum(np.abs(y), np.abs(z)))
     if not near.any():
         return
-    triples = np.unique(
-        np.stack([held[near], s[near], z[near], units[near].astype(np.float64)]), axis=1, return_counts=True
-    )
-    differing = 0
-    for (v, a, b, u), n in zip(triples[0].T.tolist(), triples[1].tolist(), strict=True):
-        exact = Fraction(v) / Fraction(a) + Fraction(b)
-        code = fmt.quantize_ratio(np.array([exact.numerator], dtype=object), exact.denominator, rounding)
-        differing += n * (int(code[0]) != int(u))
+    numbers = np.stack([held[near], s[near], z[near], units[near].astype(np.float64)])
+    (v, a, b, u), counts = np.unique(numbers, axis=1, return_counts=True)
+    rows = [Param((len(column),), tuple(map(Fraction, column.tolist()))) for column in (a, b)]
+    exact = quantize_units(Ratio.of_floats(v), quantize_op(fmt, *(row.compress() for row in rows), rounding))
+    differing = int(counts[exact.astype(np.float64) != u].sum())
     if differing:
         call.builder.warnings.append(
             f"node '{call.node.name or call.node.output[0]}': {differing} of {units.size} constant codes follow float32"
