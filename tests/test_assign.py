@@ -244,7 +244,7 @@ from qcompile.assignment.data import data
 from qcompile.assignment.jobs import silent
 from qcompile.assignment.methods import MetricMethod, SourceMethod
 from qcompile.assignment.rounding import rounded_weights
-p = designs(CNN, candidates="int3-4", rows=64)
+p = designs(CNN, candidates="int3-4", rows=32)
 found = {}
 for name in ("perturbation", "kl_output", *(("fit",) if find_spec("torch") else ())):
     found[name] = {k: v.tolist() for k, v in MetricMethod.find(name)(p.study).table.items()}

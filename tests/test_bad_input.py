@@ -2,6 +2,7 @@
 input.
 """
 
+import functools
 import io
 import json
 import os
@@ -636,13 +637,21 @@ HEADERS = {
 }
 
 
-def archives(box: Path) -> None:
-    """Bad archives. bomb: 1 GB of zeros in 1 MB; wide: 64 MB in 60 KB, of another shape than the input's."""
-    good = (box / "width.npy").read_bytes()
-    with zipfile.ZipFile(box / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as file, file.open("x.npy", "w") as member:
+@functools.cache
+def bomb() -> bytes:
+    """An archive of 1 GB of zeros in 5 MB."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file, file.open("x.npy", "w") as member:
         member.write(npy_header(np.int8, (2**28, 4)))
         for _ in range(2**8):
             member.write(bytes(2**22))
+    return made.getvalue()
+
+
+def archives(box: Path) -> None:
+    """Bad archives; wide: 64 MB in 60 KB, of another shape than the input's."""
+    good = (box / "width.npy").read_bytes()
+    (box / "bomb.npz").write_bytes(bomb())
     with zipfile.ZipFile(box / "wide.npz", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("x.npy", npy_header(np.int8, (2**24, 5)) + bytes(5 * 2**24))
     np.savez_compressed(box / "deflate.npz", np.random.default_rng(0).normal(size=(100, 4)))

@@ -27,7 +27,7 @@ from qcompile.hardware.timing import schedule
 from qcompile.pipeline import Goal
 
 PART = "xc7z020clg400-1"
-MOST = 300  # foldings of a network that are enumerated
+MOST = 150  # foldings of a network that are enumerated
 
 
 def designs(count: int) -> list[qc.Design]:

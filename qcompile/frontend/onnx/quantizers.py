@@ -255,8 +255,8 @@ def _report_difference(
         return
     numbers = np.stack([held[near], s[near], z[near], units[near].astype(np.float64)])
     (v, a, b, u), counts = np.unique(numbers, axis=1, return_counts=True)
-    rows = [Param((len(column),), tuple(map(Fraction, column.tolist()))) for column in (a, b)]
-    exact = quantize_units(Ratio.of_floats(v), quantize_op(fmt, *(row.compress() for row in rows), rounding))
+    scales, zeros = (Param(c.shape, tuple(map(Fraction, c.tolist()))).compress() for c in (a, b))
+    exact = quantize_units(Ratio.of_floats(v), quantize_op(fmt, scales, zeros, rounding))
     differing = int(counts[exact.astype(np.float64) != u].sum())
     if differing:
         call.builder.warnings.append(
