@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from conftest import CORPUS, ROOT, needs_models
+from onnx import helper, numpy_helper
 
 import qcompile as qc
+from qcompile.backends.pysim.fuse import fused
 from qcompile.sim import compiled, kernels
 
 RNG = np.random.default_rng
@@ -249,6 +252,46 @@ def test_examples(library: compiled.Library, path: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", MODELS)
 def test_models(library: compiled.Library, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     simulated(str(CORPUS / name), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "rows, lo, hi, columns", [(8, 0, 7, 8), (8, -3, 7, 11), (8, -20, 20, 17), (8, 9, 20, 1), (99, 0, 98, 99)]
+)
+def test_a_looked_up_number_is_searched(
+    library: compiled.Library,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: int,
+    lo: int,
+    hi: int,
+    columns: int,
+) -> None:
+    """Of a table only what can be reached is compared; compiled, not even that: no copies and no products are made."""
+    table = RNG(0).integers(-9, 10, rows).astype(np.float32) / 4
+    nodes = [
+        helper.make_node("Round", ["x"], ["whole"]),
+        helper.make_node("Clip", ["whole", "lo", "hi"], ["held"]),
+        helper.make_node("Cast", ["held"], ["index"], to=onnx.TensorProto.INT64),
+        helper.make_node("Gather", ["table", "index"], ["y"], axis=0),
+    ]
+    numbers = {"table": table, "lo": np.float32(lo), "hi": np.float32(hi)}
+    ports = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 5]) for n in "xy"]
+    inner = [numpy_helper.from_array(np.asarray(v), n) for n, v in numbers.items()]
+    graph = helper.make_graph(nodes, "tables", ports[:1], ports[1:], inner)
+    path = tmp_path / "tables.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    design = qc.compile(path, input_formats=("s8f1",))
+    taken = [c for c in design.simulator.plan.calls if c.kernel == "take"]
+    assert [len(c.args[2]) for c in taken] == [columns]
+    assert columns == 1 or not {"take", "matmul"} & {c.kernel for c in fused(design.simulator.plan).calls}
+    x = np.arange(-60, 65, dtype=np.float32).reshape(-1, 5) / 2
+    place = np.clip(np.round(x), lo, hi).astype(int)
+    inside = (-rows <= place) & (place < rows)
+    wanted = np.where(inside, table[place % rows], 0)
+    assert np.array_equal(design.simulate(x), wanted)
+    with monkeypatch.context() as without:
+        without.setattr(compiled, "library", lambda: None)
+        assert np.array_equal(design.simulate(x), wanted)
 
 
 PROGRAM = """

@@ -131,6 +131,48 @@ __attribute__((noinline)) void mapped(const Maps& maps, Size row, C* v, Size n) 
     }
 }
 
+// The same functions of numbers that have a row each, from `row` on.
+template <class F>
+void each(Size n, const F& f) {
+    Size first = 0;
+    for (; first + STEP <= n; first += STEP)
+        for (Size i = 0; i < STEP; i++) f(first + i);
+    for (; first < n; first++) f(first);
+}
+
+template <int MODE, class C>
+void scale_round_each(const Map& m, Size row, C* v, Size n) {
+    const double *const scale = m.scale + row, *const offset = m.offset + row, *const lo = m.lo + row, *const hi = m.hi + row;
+    each(n, [=](Size i) {
+        C x = v[i] * C(scale[i]) + C(offset[i]);
+        x = MODE == 1 ? C(sizeof(C) == 4 ? __builtin_rintf(x) : __builtin_rint(x)) : MODE == 2 ? C(sizeof(C) == 4 ? __builtin_floorf(x) : __builtin_floor(x)) : x;
+        x = x > C(lo[i]) ? x : C(lo[i]);
+        v[i] = x < C(hi[i]) ? x : C(hi[i]);
+    });
+}
+
+template <class C>
+void count_thresholds_each(const Map& m, Size row, C* v, Size n) {
+    const double *const step = m.scale + row, *const start = m.offset + row, *const cuts = m.lo + row * m.mode;
+    C found[SPAN] = {};
+    for (Size k = 0; k < m.mode; k++)
+        if (m.mode == 1) each(n, [&, v](Size i) { found[i] = v[i] >= C(cuts[i]) ? C(1) : C(0); });
+        else each(n, [&, v](Size i) { found[i] += v[i] >= C(cuts[i * m.mode + k]) ? C(1) : C(0); });
+    each(n, [&, v](Size i) { v[i] = found[i] * C(step[i]) + C(start[i]); });
+}
+
+template <class C>
+__attribute__((noinline)) void mapped_each(const Maps& maps, Size row, C* v, Size n) {
+    for (const Map* m = maps.each; m < maps.each + maps.count; m++) {
+        if (m->kind == SCALE_ROUND && m->mode == 1) scale_round_each<1>(*m, row, v, n);
+        else if (m->kind == SCALE_ROUND && m->mode == 2) scale_round_each<2>(*m, row, v, n);
+        else if (m->kind == SCALE_ROUND) scale_round_each<0>(*m, row, v, n);
+        else if (m->kind == COUNT_THRESHOLDS) count_thresholds_each(*m, row, v, n);
+        else if (m->kind == SEARCH_THRESHOLDS) for (Size i = 0; i < n; i++) search_thresholds(*m, row + i, v + i, 1);
+        else for (Size i = 0; i < n; i++) lookup(*m, row + i, v + i, 1);
+    }
+}
+
 template <class I, class O>
 void convert(const I* a, O* y, Size n) {
     for (; n >= STEP; n -= STEP, a += STEP, y += STEP)
@@ -145,9 +187,28 @@ void add(const I* a, C coefficient, C* y, Size n) {
     for (Size i = 0; i < n; i++) y[i] += C(a[i]) * coefficient;
 }
 
+template <class I, class C, class O>
+void map_each(const Maps& m, const I* const* a, O* y, Size outer, Size rows) {
+    C v[SPAN] = {};
+    for (Size o = 0, at = 0; o < outer; o++)
+        for (Size first = 0, n; first < rows; first += n, at += n) {
+            n = least(rows - first, SPAN);
+            if (!m.terms) convert(a[0] + at, v, n);
+            else for (Size i = 0; i < n; i++) v[i] = 0;
+            for (Size t = 0; t < m.terms; t++) {
+                const I* const own = a[t] + at;
+                const double* const coefficients = m.coefficients + first * m.terms + t;
+                each(n, [&, own, coefficients](Size i) { v[i] += C(own[i]) * C(coefficients[i * m.terms]); });
+            }
+            mapped_each(m, first, v, n);
+            convert(v, y + at, n);
+        }
+}
+
 // a: as many arrays [outer, rows, inner] as there are terms, or one.
 template <class I, class C, class O>
 void map(const Maps& m, const I* const* a, O* y, Size outer, Size rows, Size inner) {
+    if (rows > 1 && inner == 1) return map_each<I, C, O>(m, a, y, outer, rows);
     C v[SPAN] = {};
     for (Size o = 0, at = 0; o < outer * rows; o++)
         for (Size first = 0; first < inner; first += SPAN) {

@@ -305,7 +305,7 @@ def _elementwise(lib: ctypes.CDLL, steps: Sequence[StepCode]) -> Bound | None:
     @cache
     def prepared(shape: tuple[int, ...]) -> _Prepared | None:
         found = _prepared(functions, (1, *shape))
-        return None if found is None or (found.rows > 1 and found.inner < _SHORT) else found
+        return None if found is None or (found.rows > 1 and 1 < found.inner < _SHORT) else found
 
     @cache
     def entry(dtype: np.dtype) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.formats import Rounding
+from qcompile.formats import FixedPoint, Rounding
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.file import to_array
@@ -125,22 +125,49 @@ def gather(call: Call) -> Operand:
 
 
 def _look_up(call: Call, table: Operand, index: Value) -> Operand:
-    """Rows of a constant table: a product with one ones-hot row per index, negative indices counted from the end."""
+    """Rows of a constant table, negative indices counted from the end, zeros outside: a product of the steps from row
+    to row with which of them the index has reached.
+    """
     if not isinstance(table, Const) or call.attribute("axis", 0) != 0:
         raise Unsupported(
             "the index is computed by the network, and the data too or along an inner axis",
             "look up rows of a constant",
         )
     rows, row, shape = table.shape[0], table.shape[1:], index.type.shape
-    spread = call.emit(ops.Take(len(shape), (0,) * rows), call.emit(ops.Reshape((*shape, 1)), index))
-    hot: Value | None = None
-    for place, sign in ((0, 1), (1, -1), (-rows, 1), (1 - rows, -1)):
-        reached = call.emit(ops.Count(Param((rows, 1), tuple(Fraction(place + r) for r in range(rows)))), spread)
-        signed = call.emit(ops.Affine(param(sign)), reached)
-        hot = signed if hot is None else call.emit(ops.Add(), hot, signed)
-    assert hot is not None
-    flat = table.rearrange(lambda a: a.reshape(rows, -1))
-    return to_shape(call, call.emit(ops.MatMul(), hot, call.value(flat)), shape + row)
+    low, high = _within(call, index, -rows, rows)
+    places = range(low, high + 1)
+    exact = np.concatenate([table.exact().reshape(rows, -1), np.zeros((1, math.prod(row)), dtype=object)])
+    values = exact[[p % rows if p < rows else rows for p in places]]
+    steps = np.diff(values, axis=0, prepend=exact[-1:])
+    spread = call.emit(ops.Take(len(shape), (0,) * len(places)), call.emit(ops.Reshape((*shape, 1)), index))
+    reached = call.emit(ops.Count(Param((len(places), 1), tuple(map(Fraction, places)))), spread)
+    weights = call.value(Const(steps.astype(np.float64), rationals=steps))
+    return to_shape(call, call.emit(ops.MatMul(), reached, weights), shape + row)
+
+
+def _within(call: Call, index: Value, low: int, high: int) -> tuple[int, int]:
+    """Ends of what a whole number may be, as far as the nodes in front of it tell, within those that are given."""
+    least, most = _reach(call, index)
+    first = low if least is None else min(max(low, least), high)
+    return first, high if most is None else max(first, min(high, most))
+
+
+def _reach(call: Call, x: Value) -> tuple[int | None, int | None]:
+    """Whole numbers between which those of a tensor are; None where nothing tells."""
+    maker = call.builder.makers.get(x.name)
+    if maker is None or not isinstance(op := maker.op, (ops.Round, ops.Clip, ops.Quantize)):
+        return None, None
+    if isinstance(op, ops.Clip):
+        least, most = (p.scalar if p is not None and p.is_scalar else None for p in (op.lo, op.hi))
+        return None if least is None else math.floor(least), None if most is None else math.ceil(most)
+    inner = _reach(call, maker.inputs[0])
+    if isinstance(op, ops.Round):
+        return inner
+    if not isinstance(op.format, FixedPoint) or op.to_codes() != ops.Affine(param(1)) or op.format.frac:
+        return None, None
+    own = op.format.min_units, op.format.max_units
+    kept = all(e is not None and own[0] <= e <= own[1] for e in inner)
+    return inner if kept else own
 
 
 def slice_(call: Call) -> Operand:
