@@ -20,7 +20,7 @@ from qcompile.cli.simulate import simulate
 from qcompile.cli.verify import verify
 
 ALLOCATIONS = (
-    50_000  # objects from one search for garbage to the next: what a command loads and builds stays to its end
+    200_000  # objects from one search for garbage to the next: what a command loads and builds stays to its end
 )
 
 

@@ -1,6 +1,7 @@
 """Calls of one kernel of hw/include/qc each: records of final numbers, which templates/hls/kernels/<template> prints.
 
-Sizes are elements. buffered: the kernel is a loop over memories, not unrolled.
+Sizes are elements. buffered: the kernel is a loop over memories, not unrolled. Nothing compares or shows them: methods
+for that would take longer to make than a small project takes to print.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
     from qcompile.backends.hls.builder import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Kernel:
     template: ClassVar[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trace(Kernel):
     """C simulation watches all elements of a value, or replaces them; width: bits of an element in the trace."""
 
@@ -29,7 +30,7 @@ class Trace(Kernel):
     size: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Wire(Kernel):
     """out[i] = source[row(i)]."""
 
@@ -41,7 +42,7 @@ class Wire(Kernel):
     buffered: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Decode(Kernel):
     """Codes of a minifloat to numbers."""
 
@@ -52,7 +53,7 @@ class Decode(Kernel):
     buffered: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Place(Kernel):
     """`outer` times `size` elements into a tensor of `stride` elements each, from `offset` on."""
 
@@ -74,7 +75,7 @@ class Product:
     type: Integer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MatMulKernel(Kernel):
     """batched: whether each operand has matrices of its own in every batch."""
 
@@ -91,7 +92,7 @@ class MatMulKernel(Kernel):
     buffered: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ConvKernel(Kernel):
     """sizes: batch, groups, outputs and inputs of a group, height, width, kernel, strides, dilations (two each)."""
 
@@ -104,7 +105,7 @@ class ConvKernel(Kernel):
     buffered: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MultiplyKernel(Kernel):
     template = "multiply.cpp.j2"
     size: int
@@ -114,7 +115,7 @@ class MultiplyKernel(Kernel):
     out: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReduceKernel(Kernel):
     """Along the middle one of three axes. largest: the maximum, else the sum."""
 
@@ -128,7 +129,7 @@ class ReduceKernel(Kernel):
     buffered: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ArgMaxKernel(Kernel):
     """Along the middle one of three axes. last: of equal elements the last one."""
 
@@ -142,7 +143,7 @@ class ArgMaxKernel(Kernel):
     buffered: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PoolKernel(Kernel):
     """sizes: planes, height, width, kernel, strides, dilations (two each). largest: the maximum, else the sum."""
 
@@ -154,7 +155,7 @@ class PoolKernel(Kernel):
     buffered: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class BorderKernel(Kernel):
     """Along the middle one of three axes, from `size` to `goal` elements: `before` of the border, then elements `step`
     apart.
@@ -174,7 +175,7 @@ class BorderKernel(Kernel):
     buffered: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class DivideKernel(Kernel):
     """row: which element of b divides each of a; total, divisor: types of a numerator and of an element of b."""
 
@@ -193,7 +194,7 @@ class DivideKernel(Kernel):
 # --- requantization: what turns accumulators to numbers or codes. `base`, which templates add, is the first element.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Accumulate(Kernel):
     """out[i] (+)= coefficients[row(i)] * source[spread(i)]; first: nothing is there yet."""
 
@@ -207,7 +208,7 @@ class Accumulate(Kernel):
     out: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RequantKernel(Kernel):
     size: int
     row: RowIndex

@@ -44,7 +44,7 @@ class Held:
     tokens: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class BufferedView(View):
     """Loops over memories, and results in the order of the stream: place row(t) of `result` is element t."""
 
@@ -67,7 +67,7 @@ class AddressStep:
     step: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Gather(View):
     """The result straight from a memory or constants. row: maps an element to its place there; None: it lies at
     `offset` + sum of steps.
@@ -84,7 +84,7 @@ class Gather(View):
     write: Write
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class FromMemory(Kernel):
     """Element row(t) of a memory."""
 
@@ -94,7 +94,7 @@ class FromMemory(Kernel):
     row: RowIndex
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class FromConstant(Kernel):
     """Element row(t) of a constant."""
 
@@ -104,7 +104,7 @@ class FromConstant(Kernel):
     row: RowIndex
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Elements(View):
     """Element by element, operands from memories: those that are repeated, and those that wait for them."""
 

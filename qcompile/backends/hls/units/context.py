@@ -18,7 +18,7 @@ from qcompile.ir import Graph, Node, Value
 from qcompile.passes.ranges import Range
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class View:
     """The body of a process, of numbers that are final; templates/hls/units/<template> prints it."""
 
@@ -51,7 +51,7 @@ class Write:
     lanes: Lanes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Read(Kernel):
     """A token of input `port` arrives in the array of `x`."""
 

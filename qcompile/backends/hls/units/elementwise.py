@@ -15,7 +15,7 @@ from qcompile.hardware.network import Stage
 TakeCode = Callable[[int, Tensor], Kernel]  # how the elements of input k come into the array of a tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RequantView(View):
     """One token of every term, their sum, the function, one token."""
 
@@ -46,7 +46,7 @@ def _term(c: Context, stage: Stage, k: int, take: TakeCode) -> Term:
     return Term(x, take(k, x), c.decoded(value, x, stage.folding.pe))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MultiplyView(View):
     """The product of two inputs, element by element."""
 

@@ -14,7 +14,7 @@ from qcompile.hardware import units as hardware
 from qcompile.hardware.network import Stage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MatVecView(View):
     """`pe` rows and `simd` terms a cycle. channels: groups of channels with rows of their own; groups: of rows; folds:
     of the terms. A vector is kept for the groups after the first one.
@@ -48,7 +48,7 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
     return MatVecView(tuple(loops), *counts, read, held, made, total, finish(c, stage))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class DepthwiseView(View):
     """`pe` channels a cycle, `terms` cycles each."""
 
@@ -81,7 +81,7 @@ def _by_channel(c: Context, stage: Stage, groups: int, terms: int) -> tuple[Loop
     return Loop("PLACE", "p", places), Loop("GROUP", "g", groups), Loop("FOLD", "f", terms)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PoolView(View):
     """largest: the maximum of `terms` elements, else their sum. source: what is taken together, numbers or codes."""
 

@@ -16,7 +16,7 @@ from qcompile.hardware.network import Stage
 from qcompile.hardware.order import stream_shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WindowView(View):
     """sizes: height, width, tokens of a place, kernel, strides, dilations (two each), rows that are held, cycles.
     by_channel: all places of a window follow one another for every token of channels. buffer: tokens that are held.
@@ -46,7 +46,7 @@ class Inside:
     step: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class BorderView(View):
     """A frame of constants around a plane: which tokens come from the data follows from their place. fill: `numbers` of
     them, a channel each, or one for all.
@@ -88,7 +88,7 @@ class JoinedInput:
     read: Read
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ConcatView(View):
     """At every place the channels of one input after the other."""
 

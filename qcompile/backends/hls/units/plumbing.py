@@ -12,7 +12,7 @@ from qcompile.backends.hls.units.context import Context, View, Write
 from qcompile.hardware.network import Stage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ForkView(View):
     """Every token for each of `copies` readers."""
 
@@ -27,7 +27,7 @@ def fork(c: Context, stage: Stage) -> ForkView:
     return ForkView(c.stream(index).tokens, c.lanes(index), len(stage.outputs))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WidthView(View):
     """`ratio` tokens of `bits` bits become one, or one so many. tokens: of the larger size."""
 
@@ -46,7 +46,7 @@ def width(c: Context, stage: Stage) -> WidthView:
     return WidthView(widens, large.tokens, lanes.bits, large.lanes // small.lanes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class InputView(View):
     """Words of a port, `in_word` tokens each, to tokens. one: the array of the elements of a token."""
 
@@ -74,7 +74,7 @@ def _word(c: Context, index: int) -> tuple[PortLayout, int]:
     return layout, max(1, layout.per_word // stream.lanes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class OutputView(View):
     """Tokens to words of a port, `in_word` each; the last one is marked, and has `rest` tokens (0: all)."""
 
@@ -92,7 +92,7 @@ def to_port(c: Context, stage: Stage) -> OutputView:
     return OutputView(tokens, layout, in_word, c.lanes(index), tokens % in_word)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Loader(View):
     """Words of the weights' port go to the units, one unit after the other."""
 
