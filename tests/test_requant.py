@@ -84,6 +84,8 @@ def test_every_value(slope, negative, offset, chain, scale, width, signed, round
     impls += [affine] if affine else []
     for impl in impls:
         assert implement._run(impl, points, rows)[0].tolist() == wanted, impl.kind
+        if isinstance(impl, ops.Thresholds):  # where all changes are the same, executions and prices count cuts
+            assert np.array_equal(np.diff(impl.values.data[0]) != 0, impl.cuts.data[0] <= high[0])
 
 
 def test_no_smaller_shift() -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from qcompile.formats import Format, Overflow, Rounding
 from qcompile.ir.types import ONE, ZERO, Array, Param, Shape
 
@@ -358,8 +360,9 @@ class Softmax(Op):
 
 @dataclass(frozen=True)
 class Thresholds:
-    """row r: value = values[r, number of t in cuts[r] with t <= A]. cuts [P, K] ascending (padded with a number above
-    the range), values [P, K+1]. search: by binary search in tables of the cuts; else all of them are compared at once.
+    """row r: value = values[r, number of t in cuts[r] with t <= A]. cuts [P, K] ascending, values [P, K+1]; the value
+    changes at every cut, but for those that fill a row up, which lie above the range and end it. search: by binary
+    search in tables of the cuts; else all of them are compared at once.
     """
 
     cuts: Array
@@ -369,6 +372,12 @@ class Thresholds:
     @property
     def kind(self) -> str:
         return "thresholds"
+
+    def step(self) -> np.ndarray | None:
+        """[P] change of the value at every cut of a row, where it is the same at all; else None."""
+        changes = np.diff(self.values.data, axis=1)
+        first = changes[:, :1]
+        return first[:, 0] if np.all((changes == first) | (changes == 0)) else None
 
 
 @dataclass(frozen=True)

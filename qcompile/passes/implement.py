@@ -199,16 +199,6 @@ def _cuts_by_bisection(
 _NEIGHBOURS = 3  # points on each side of a turning point that are looked at one by one
 
 
-def common_step(cuts: np.ndarray, values: np.ndarray, high: np.ndarray) -> np.ndarray | None:
-    """Change of the value at every cut of a row [P], where it is the same at all cuts that can be reached (high: the
-    largest A of every row); else None.
-    """
-    change = np.diff(values, axis=1)
-    live = cuts <= np.asarray(high)[:, None]
-    first = np.where(live[:, 0], change[:, 0], 0)
-    return first if np.all((change == first[:, None]) | ~live) else None
-
-
 def _by_pieces(op: ops.Map, low: np.ndarray, high: np.ndarray) -> ops.Thresholds:
     """Thresholds of a chain that turns: monotone pieces one after the other, and single points around every turn."""
     starts = [low]
@@ -228,22 +218,19 @@ def _by_pieces(op: ops.Map, low: np.ndarray, high: np.ndarray) -> ops.Thresholds
             _append(
                 rows[row], int(start[row]), int(stop[row]), part.cuts.data[row].tolist(), part.values.data[row].tolist()
             )
-    width = max(1, max(len(cuts) for cuts, _ in rows))
+    width = max(1, max(len(cuts) for cuts, _ in rows) - 1)
     cuts = np.full((len(rows), width), int(high.max()) + 1, dtype=object)
     values = np.zeros((len(rows), width + 1), dtype=object)
     for i, (c, v) in enumerate(rows):
-        cuts[i, : len(c)] = c
+        cuts[i, : len(c) - 1] = c[1:]  # the first value is there from the start
         values[i] = v + [v[-1]] * (width + 1 - len(v))
     return ops.Thresholds(Array(cuts), Array(values))
 
 
 def _append(row: tuple[list[int], list[int]], start: int, stop: int, cuts: list[int], values: list[int]) -> None:
-    """Add one piece [start, stop] to the cuts and values of a row."""
-    if row[1]:
-        row[0].append(start)
-    row[1].append(values[0])
-    for cut, value in zip(cuts, values[1:], strict=True):
-        if cut <= stop:
+    """Add one piece [start, stop] to the cuts and values of a row: what changes."""
+    for cut, value in zip([start, *cuts], values, strict=True):
+        if cut <= stop and (not row[1] or value != row[1][-1]):
             row[0].append(cut)
             row[1].append(value)
 

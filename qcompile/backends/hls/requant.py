@@ -19,9 +19,8 @@ from qcompile.backends.hls.kernels import (
     ThresholdsKernel,
 )
 from qcompile.backends.hls.types import SHORT, RowIndex, holding
-from qcompile.hardware.parameters import in_order, searched
+from qcompile.hardware.parameters import affine_step, in_order, searched
 from qcompile.ir import ops
-from qcompile.passes.implement import common_step
 from qcompile.sim.ratio import max_abs
 
 
@@ -72,8 +71,8 @@ def _thresholds(b: Builder, impl: ops.Thresholds, call: RequantCall) -> RequantK
         return _search(b, impl, call)
     count, values = impl.cuts.data.shape[1], impl.values.data
     cuts = b.parameters(impl.cuts.data)
-    step = common_step(impl.cuts.data, values, call.high) if call.out.codes is None else None
-    if step is None or max_abs(values) >= 2**31:
+    step = affine_step(impl, call.out.codes)
+    if step is None:
         return ThresholdsKernel(*call.ends, count, cuts, b.parameters(_results(call.out, values)))
     reach = max_abs(step) * count + 1
     start = b.parameters(values[:, 0])

@@ -17,7 +17,7 @@ import numpy as np
 from qcompile.formats import Bipolar, Minifloat
 from qcompile.ir import Graph, Node, Param, aligned, integers, ops
 from qcompile.ir.rules import adding_to
-from qcompile.passes.implement import common_step, thresholds
+from qcompile.passes.implement import thresholds
 from qcompile.passes.ports import HostInput, HostOutput, cuts, port_limits, to_port
 from qcompile.passes.ranges import Range, ranges, row_ranges, sum_bound
 from qcompile.sim import kernels
@@ -397,7 +397,7 @@ def _thresholds(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.nda
     assert isinstance(impl, ops.Thresholds)
     cuts, values, index = impl.cuts.data, impl.values.data, op.index.data
     own = p.own(node)
-    step = common_step(cuts, values, high)
+    step = impl.step()
     if step is None or cuts.shape[1] > FEW_CUTS or own == "O":
         rows = np.zeros((), dtype=np.int64) if cuts.shape[0] == 1 else index
         return KernelCall(

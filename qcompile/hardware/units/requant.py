@@ -14,7 +14,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.formats import Format, Minifloat, smallest_width
 from qcompile.hardware.memory import numbers, read_alone
-from qcompile.hardware.parameters import Rows, in_order, looked_up, parameter_rows, searched
+from qcompile.hardware.parameters import Rows, affine_step, in_order, looked_up, parameter_rows, searched
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, alike, token_by_token
 from qcompile.ir import Graph, Node, ops
@@ -259,13 +259,9 @@ def row_parameters(op: ops.Map) -> list[np.ndarray]:
 
 
 def _results(impl: ops.Thresholds, fmt: Format) -> list[np.ndarray]:
-    """The first number and the change at every cut, where that is one for a row; else all codes."""
-    values = impl.values.data
-    changes = np.diff(values, axis=1)
-    first = changes[:, :1]
-    if not isinstance(fmt, Minifloat) and np.all((changes == first) | (changes == 0)) and np.abs(values).max() < 2**31:
-        return [values[:, 0], first]
-    return [_codes(fmt, values)]
+    """The first number and the change at every cut, where a count of cuts is enough; else all codes."""
+    step, values = affine_step(impl, fmt), impl.values.data
+    return [_codes(fmt, values)] if step is None else [values[:, 0], step]
 
 
 def addressed_parameters(op: ops.Map) -> list[tuple[int, np.ndarray]]:
