@@ -79,22 +79,30 @@ def templates(**filters: Callable[..., str]) -> jinja2.Environment:
 
 
 def kept_text(about: str, make: Callable[[], str]) -> str:
-    """A text that depends on nothing but another one: from the private cache, or made and put there."""
+    """A text that depends on nothing but another one: from the private cache, or made and put there, behind its hash,
+    without which it is made anew.
+    """
     folder = private_cache()
     if folder is None:
         return make()
-    place = folder / f"text-{hashlib.sha256(about.encode()).hexdigest()[:24]}"
+    place = folder / f"text-{_digest(about)}"
     with suppress(OSError, ValueError):
         status = os.stat(place)
         if status.st_uid in (0, os.getuid()) and not status.st_mode & 0o022:
-            return place.read_text(encoding="utf-8")
+            digest, _, text = place.read_text(encoding="utf-8").partition("\n")
+            if digest == _digest(text):
+                return text
     text = make()
     with suppress(OSError):
         own = tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, prefix=".new-", delete=False)
         with own:
-            own.write(text)
+            own.write(f"{_digest(text)}\n{text}")
         os.replace(own.name, place)
     return text
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache

@@ -83,7 +83,11 @@ def test_a_text_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         place.write_text("of somebody else")
         place.chmod(0o666)
     assert text("a") == "a!" and made == ["a", "b", "a"] and text("a") == "a!" and len(made) == 3
+    for place in tmp_path.iterdir():
+        place.write_bytes(place.read_bytes()[:-1])
+        place.chmod(0o600)
+    assert text("a") == "a!" and len(made) == 4 and text("a") == "a!" and len(made) == 4
     monkeypatch.setattr(assets, "private_cache", lambda: None)
-    assert text("a") == "a!" and len(made) == 4
-    monkeypatch.setattr(assets, "private_cache", lambda: tmp_path / "absent")
     assert text("a") == "a!" and len(made) == 5
+    monkeypatch.setattr(assets, "private_cache", lambda: tmp_path / "absent")
+    assert text("a") == "a!" and len(made) == 6
