@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from conftest import ROOT
 
@@ -9,6 +11,7 @@ import qcompile as qc
 from qcompile.assignment.data import data
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.network import FloatNetwork
+from qcompile.assignment.rounding import Rounder
 from qcompile.assignment.transforms import transformed
 from qcompile.options import Settings
 from qcompile.pipeline import Options
@@ -25,4 +28,8 @@ def designs(model: qc.Model, jobs: Jobs | None = None, rows: int = 256, **settin
     own = Settings(**settings)  # type: ignore[arg-type]
     graph = transformed(model.graph, graph_transforms(own))
     found = data(CALIBRATION["x"][:rows], graph, CALIBRATION["labels"][:rows])
-    return Designs.of(model, own, Options(), jobs or Jobs(), graph, FloatNetwork.of(graph), found)
+    made = Designs.of(model, own, Options(), jobs or Jobs(), graph, FloatNetwork.of(graph), found)
+    if own.rounding == "rtn":
+        return made
+    rounder = Rounder.of(own.rounding, graph, made.study.weights, own.seed)
+    return replace(made, study=made.study.rounded(rounder))

@@ -136,8 +136,10 @@ def test_intervals_of_targets() -> None:
 
 def test_rounding_counts_inside_budgets_and_targets() -> None:
     """Learned codes take other LUTs: the budget holds for them; the slack of a target is spent."""
-    options = {"labels": CALIBRATION["labels"], "part": "xczu7ev", "metric": "kl_output", "candidates": "fixed2-6"}
-    within = planning.run(CNN, CALIBRATION["x"], rounding="gptq", budget="lut=10000", baselines=False, **options)
+    options = {"labels": CALIBRATION["labels"], "part": "xczu7ev", "metric": "kl_output", "candidates": "fixed2-5"}
+    within = planning.run(
+        CNN, CALIBRATION["x"], rounding="gptq", budget="lut=10000", baselines=False, refine=40, **options
+    )
     assert within.chosen.cost.lut <= 10000 and within.plan.tensors["/4/Conv.weight"].units is not None
     learned, nearest = (
         planning.run(CNN, CALIBRATION["x"], rounding=r, max_loss=0.02, baselines=False, **options)
@@ -184,10 +186,10 @@ def _uniform(model: qc.Model, candidate: str) -> qc.Plan:
     return p.plan([0] * len(p.study.variables))
 
 
-@pytest.mark.parametrize("candidates", ["fixed2-6", "int2-6"])
-def test_cost_tables_are_the_estimates_of_whole_designs(candidates: str) -> None:
-    """Of uniform designs exactly, of mixed ones within a few per cent."""
-    p = designs(CNN, candidates=candidates)
+@pytest.mark.parametrize(("candidates", "rounding"), [("fixed2-6", "rtn"), ("int2-6", "rtn"), ("fixed2-6", "gptq")])
+def test_cost_tables_are_the_estimates_of_whole_designs(candidates: str, rounding: str) -> None:
+    """Of uniform designs exactly, of mixed ones within a few per cent; with the codes of a rounding."""
+    p = designs(CNN, candidates=candidates, rounding=rounding)
     table = costs.costs(p.study, p.graph, costs.CostTarget(fabric_of("xc7z020")))["lut"]
     rng = np.random.default_rng(0)
     for c in range(5):
@@ -243,13 +245,14 @@ from studies import CNN, designs
 from qcompile.assignment.data import data
 from qcompile.assignment.jobs import silent
 from qcompile.assignment.methods import MetricMethod, SourceMethod
-from qcompile.assignment.rounding import rounded_weights
+from qcompile.assignment.rounding import Rounder
 p = designs(CNN, candidates="int3-4", rows=32)
 found = {}
 for name in ("perturbation", "kl_output", *(("fit",) if find_spec("torch") else ())):
     found[name] = {k: v.tolist() for k, v in MetricMethod.find(name)(p.study).table.items()}
 for name in ("gptq", "adaround"):
-    units = rounded_weights(name, p.study, {t.name: 0 for t in p.study.tensors}, p.graph)
+    study = p.study.with_rounder(Rounder.of(name, p.graph, p.study.weights, 0))
+    units = study.units([{t.name: 0 for t in p.study.tensors}], name)[0]
     found[name] = {k: v.tolist() for k, v in units.items()}
 if find_spec("torch"):
     distilled = SourceMethod.find("bn_distill").run(CNN.graph, lambda: None, 0, silent, (0.0, 1.0))
@@ -279,6 +282,30 @@ def test_the_fast_evaluation_is_the_simulator(family: str, method: str) -> None:
     for choice in ((0,) * 6, (1, 2, 0, 1, 2, 0), (2,) * 6):
         y = e.outputs(p.configuration(choice))
         assert np.abs(y - logits(p.design(p.plan(choice)), e.data)).max() <= 1e-6 * np.abs(y).max()
+
+
+@pytest.mark.parametrize("rounding", ["gptq", "adaround"])
+def test_the_fast_evaluation_rounds_as_the_plan_does(rounding: str) -> None:
+    """Every layer on what the quantized ones in front of it make, in workers too; and so exactly is every loss."""
+    p = designs(MLP, rows=32, candidates="fixed3-4", rounding=rounding)
+    e, choices = p.study.evaluation, [(0,) * 6, (1, 0, 0, 1, 1, 0)]
+    for choice in choices:
+        y = e.outputs(p.configuration(choice))
+        assert np.abs(y - logits(p.design(p.plan(choice)), e.data)).max() <= 1e-6 * np.abs(y).max()
+        name = p.study.weights[-1].name
+        alone, within = e.codes[name][choice[-1]], p.plan(choice).tensors[name].units
+        assert alone is not None and not np.array_equal(alone, within)
+    losses = p.study.measure([p.configuration(c) for c in choices])
+    with executor(2) as (pool, count):
+        jobs = Jobs(pool, count)
+        assert replace(p.study, jobs=jobs).measure([p.configuration(c) for c in choices]) == losses
+
+
+def test_candidates_get_the_codes_of_the_rounding_that_is_asked_for() -> None:
+    """Alone for the losses of tables."""
+    found = {r: designs(CNN, rows=64, candidates="fixed3", rounding=r) for r in ("rtn", "gptq", "adaround")}
+    nearest, gptq, adaround = (p.study.evaluation.codes for p in found.values())
+    assert not nearest and all(not np.array_equal(gptq[n][0], adaround[n][0]) for n in gptq)
 
 
 def test_dask_gives_the_same_plan(tmp_path: Path) -> None:

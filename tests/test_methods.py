@@ -2,8 +2,6 @@
 of other packages are taken, and their faults are told as theirs.
 """
 
-import json
-import os
 import re
 import subprocess
 import sys
@@ -99,8 +97,8 @@ def assigned(**more: object) -> planning.Run:
     return planning.run(MLP, CALIBRATION["x"], **{**quick, **more})  # type: ignore[arg-type]
 
 
-def test_the_example_of_the_docs(package: Package, tmp_path: Path) -> None:
-    """Installed, it is listed, named by the help, found by its name, and asked; in a process of its own."""
+def test_the_example_of_the_docs(package: Package) -> None:
+    """Installed, it is listed, named by the help, found by its name, and asked."""
     text = DOCS.read_text()
     (source,), (point,) = (re.findall(p, text, re.S) for p in (r"```python\n(.*?)```", r'\n("search.random" = .*?)\n'))
     package("random_search", point.replace('"', ""), source)
@@ -109,18 +107,8 @@ def test_the_example_of_the_docs(package: Package, tmp_path: Path) -> None:
     assert not faults and row["where"] == "random_search 1.0" and "evaluates" in row["declares"]
     shown = " ".join(command("assign", "-h")[1].split())
     assert "bisect, error_ratio, greedy, ilp, iqp, pareto, random" in shown
-    model, data = (str(FOLDER / n) for n in ("digits_float_mlp.onnx", "digits_calibration.npz"))
-    options = "--metric sqnr --candidates fixed3-4 --refine 0 --budget lut=14000 --part xczu7ev --no-cache --workers 1"
-    done = subprocess.run(
-        [sys.executable, "-m", "qcompile", "assign", model, "--data", data, *options.split(), "-o", "plan.json"]
-        + ["--search", "random"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
-    )
-    assert done.returncode == 0 and "sqnr, random" in done.stdout, done.stderr
-    assert json.loads((tmp_path / "plan.json").read_text())["result"]["chosen"]["lut"] <= 14000
+    run = assigned(search="random", budget="lut=14000")
+    assert run.settings.search == "random" and run.chosen.cost.lut <= 14000
 
 
 RECORD = """

@@ -22,6 +22,7 @@ from qcompile.assignment.plan import Choice as Format
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.problem import CostTable
 from qcompile.assignment.study import Study
+from qcompile.assignment.tensors import WEIGHT
 from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Resources, together
@@ -131,7 +132,9 @@ class _Collector:
         tensors = dict(self.given)
         for t in self.study.tensors:
             q = self.study.evaluation.quantizers[t.name]
-            tensors[t.name] = Format.of(q[min((weights or {}).get(t.name, index), len(q) - 1)], len(t.shape))
+            at = min((weights or {}).get(t.name, index), len(q) - 1)
+            units = self.study.priced[t.name][at] if t.kind == WEIGHT else None
+            tensors[t.name] = Format.of(q[at], len(t.shape), units=units)
         return Plan(tensors, free=True)
 
     def alike(self, index: int, end: int) -> dict[str, int]:
@@ -312,7 +315,8 @@ class _Collector:
         table = np.zeros((len(RESOURCES), len(self.folds.options[i]), self.formats[i], len(formats)))
         bits = np.zeros((self.formats[i], len(formats)))
         for a, q in enumerate(quantizers[weight]):
-            units = q.units(numbers.astype(np.float64)).astype(np.int64) - q.zero_point
+            own = self.study.priced[weight][a]
+            units = (q.units(numbers.astype(np.float64)).astype(np.int64) if own is None else own) - q.zero_point
             for b, fmt in enumerate(formats):
                 cost, bits[a, b] = self._priced(node, units, q.format, fmt, constant)
                 table[:, :, a, b] = cost.T

@@ -8,6 +8,8 @@ others are rounded to some 22 bits of the largest of their row, about what float
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 BITS = 53  # of a float64
@@ -23,7 +25,7 @@ def whole(x: np.ndarray, bits: int, axes: tuple[int, ...]) -> tuple[np.ndarray, 
     along the axes. Both float64; the powers keep the axes with length 1.
     """
     _, exponent = np.frexp(np.abs(x).max(axis=axes, keepdims=True, initial=0.0))
-    exponent = np.clip(exponent, -900, 900)
+    exponent = np.minimum(np.maximum(exponent, -900), 900)
     return np.rint(x * np.ldexp(1.0, bits - exponent)), np.ldexp(1.0, exponent - bits)
 
 
@@ -31,9 +33,19 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a (..., M, K) @ b (..., K, N) in float64, the same bits by any BLAS on any number of threads; exact where rows of
     a and columns of b have at most `bits_of(K)` bits.
     """
-    bits = bits_of(a.shape[-1])
-    (m, of_rows), (n, of_columns) = whole(a, bits, (-1,)), whole(b, bits, (-2,))
-    return np.asarray((m @ n) * of_rows * of_columns)
+    return by(b)(a)
+
+
+def by(b: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """`product` by one b that many are multiplied by."""
+    bits = bits_of(b.shape[-2])
+    n, of_columns = whole(b, bits, (-2,))
+
+    def times(a: np.ndarray) -> np.ndarray:
+        m, of_rows = whole(a, bits, (-1,))
+        return np.asarray((m @ n) * of_rows * of_columns)
+
+    return times
 
 
 def significant(x: float, digits: int = 9) -> float:

@@ -318,20 +318,23 @@ class FloatNetwork:
         changes: Mapping[str, Change] | None = None,
         xp: Numpy = _NUMPY,
         keep: Iterable[str] | None = (),
+        before: Callable[[FloatStep, Mapping[str, Numbers]], Mapping[str, Change]] | None = None,
     ) -> dict[str, Numbers]:
         """All tensors from the inputs. changes: what becomes of a tensor once it is made. keep: which to return beside
-        the output (None: all).
+        the output (None: all). before: further changes of tensors, in front of a step, by it and the tensors so far.
         """
-        made = _Made(changes or {}, xp)
+        made = _Made(dict(changes or {}), xp)
         for name, v in values.items():
             made.put(name, v)
         for s in self.steps:
+            for name, change in before(s, made.values).items() if before else ():
+                made.change(name, change)
             made.step(s)
         return made.values if keep is None else {k: made.values[k] for k in {self.output, *keep}}
 
     def again(self, base: Mapping[str, Numbers], changes: Mapping[str, Change], xp: Numpy = _NUMPY) -> Numbers:
         """The output with changes, given all tensors without them: only what depends on a change is computed."""
-        made = _Made(changes, xp, base, {s.output: s.grid for s in self.steps if s.grid is not None})
+        made = _Made(dict(changes), xp, base, {s.output: s.grid for s in self.steps if s.grid is not None})
         for name, _ in self.inputs:
             if name in changes:
                 made.put(name, base[name])
@@ -350,7 +353,7 @@ class _Made:
 
     def __init__(
         self,
-        changes: Mapping[str, Change],
+        changes: dict[str, Change],
         xp: Numpy,
         base: Mapping[str, Numbers] | None = None,
         grids: Mapping[str, np.ndarray] | None = None,
@@ -365,6 +368,11 @@ class _Made:
             value = change(value)
             grid = change.quantizer.steps(value.ndim - 1) if isinstance(change, Requantize) else None
         self.values[name], self.grids[name] = value, grid
+
+    def change(self, name: str, change: Change) -> None:
+        """Of a tensor that is there already."""
+        self.changes[name] = change
+        self.put(name, self.values[name])
 
     def step(self, s: FloatStep) -> None:
         x = [self.values[i] if i in self.values else self.base[i] for i in s.inputs]

@@ -6,20 +6,22 @@ outputs as target. Sums of products are exact (see `exact`), so that codes are t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qcompile.assignment.exact import product, significant
 from qcompile.assignment.grids import Quantizer, round_units
 from qcompile.assignment.methods import RoundingMethod
-from qcompile.assignment.network import FloatNetwork, Requantize
-from qcompile.assignment.plan import Plan
-from qcompile.assignment.study import Study
 from qcompile.assignment.tensors import QuantTensor
 from qcompile.ir import Graph, Node, ops
 from qcompile.ir.window import Window
+
+if TYPE_CHECKING:
+    from qcompile.assignment.plan import Plan
+    from qcompile.assignment.study import Study
 
 ROWS = 4096  # of inputs that a layer is looked at on
 
@@ -68,81 +70,37 @@ class NetworkProblem:
     graph: Graph
 
 
-def rounded(name: str, problem: NetworkProblem) -> Plan:
-    """The plan with codes by a rounding method."""
-    method = RoundingMethod.find(name)
-    if method.scope != "layer":
-        return method.run(problem)  # type: ignore[arg-type, return-value]
-    units = rounded_weights(name, problem.study, problem.configuration, problem.graph)
-    plan = problem.plan
-    return replace(plan, tensors={n: replace(c, units=units.get(n)) for n, c in plan.tensors.items()})
+@dataclass(frozen=True)
+class Rounder:
+    """A rounding of scope layer for the layers of a network, by their results: node and weight."""
 
+    method: str
+    layers: Mapping[str, tuple[Node, QuantTensor]]
+    seed: int
 
-def rounded_weights(name: str, study: Study, configuration: Mapping[str, int], graph: Graph) -> dict[str, np.ndarray]:
-    """Units of every weight under a configuration, by a rounding method of scope layer: layer after layer, each with
-    the codes of those in front of it.
-    """
-    method, e = RoundingMethod.find(name), study.evaluation
-    changes = e.changes(configuration)
-    base = _float_values(study)
-    layers = _layers(study, graph)
-    out: dict[str, np.ndarray] = {}
-    for done, (node, t) in enumerate(layers, 1):
-        q = e.quantizers[t.name][configuration[t.name]]
-        if q.zero_point:
-            continue
-        now = e.network.run(e.network.start(e.data.x), changes, keep=[node.inputs[0].name])[node.inputs[0].name]
-        out[t.name] = _codes(method, study, node, t, now, base[node.inputs[0].name], q)
-        changes[t.value] = Requantize(q, out[t.name])
-        study.jobs.progress(f"rounding ({name})", done, len(layers))
-    return out
+    @staticmethod
+    def of(method: str, graph: Graph, weights: Sequence[QuantTensor], seed: int) -> Rounder:
+        """Of weights that are used by one layer first, and have outputs and terms."""
+        by_value, layers = {t.value: t for t in weights}, dict[str, tuple[Node, QuantTensor]]()
+        for node in graph.nodes:
+            t = by_value.pop(node.weights.name, None) if node.op.products else None
+            if t is not None and (len(t.shape) == 2 or (len(t.shape) > 2 and not isinstance(node.op, ops.MatMul))):
+                layers[node.output.name] = node, t
+        return Rounder(method, layers, seed)
 
-
-def candidate_codes(study: Study, graph: Graph) -> dict[str, list[np.ndarray | None]]:
-    """Units of every weight and candidate by `gptq` on inputs of the float network: what a search measures where
-    weights are to be rounded by learning. (Rounding by any method for chosen formats comes behind the search.)
-    """
-    e, base, out = study.evaluation, _float_values(study), dict[str, list[np.ndarray | None]]()
-    layers, method = _layers(study, graph), RoundingMethod.find("gptq")
-    for done, (node, t) in enumerate(layers, 1):
-        x = base[node.inputs[0].name]
-        out[t.name] = [None if q.zero_point else _codes(method, study, node, t, x, x, q) for q in e.quantizers[t.name]]
-        study.jobs.progress("rounding of candidates", done, len(layers))
-    return out
-
-
-def _float_values(study: Study) -> Mapping[str, np.ndarray]:
-    e = study.evaluation
-    return e.base if e.base is not None else e.network.run(e.network.start(e.data.x), keep=None)
-
-
-def _layers(study: Study, graph: Graph) -> list[tuple[Node, QuantTensor]]:
-    """Layers whose weights take a format and can be rounded by learning."""
-    by_value = {t.value: t for t in study.weights}
-    found = [(n, by_value[n.weights.name]) for n in graph.nodes if n.op.products and n.weights.name in by_value]
-    return [(n, t) for n, t in found if len(t.shape) == 2 or (len(t.shape) > 2 and not isinstance(n.op, ops.MatMul))]
-
-
-def _codes(
-    method: RoundingMethod,
-    study: Study,
-    node: Node,
-    t: QuantTensor,
-    x: np.ndarray,
-    target: np.ndarray,
-    q: Quantizer,
-) -> np.ndarray:
-    layer = _layer(study.evaluation.network, node, t, x, target, q, study.seed)
-    units = np.asarray(method.run(layer))  # type: ignore[arg-type]
-    if units.shape != layer.units.shape or not np.array_equal(round_units(units, q.format), units):
-        raise method.fault(f"gives numbers for '{t.name}' that are none of {q.format}")
-    return np.asarray(_folded(units, node, t), dtype=np.int64)
+    def codes(self, layer: str, w: np.ndarray, x: np.ndarray, target: np.ndarray, q: Quantizer) -> np.ndarray:
+        """Units of a layer's weights w. x: its inputs, (N, *shape); target: those of the float network."""
+        method, (node, t) = RoundingMethod.find(self.method), self.layers[layer]
+        problem = _layer(node, t, w.astype(np.float64), x, target, q, self.seed)
+        units = np.asarray(method.run(problem))  # type: ignore[arg-type]
+        if units.shape != problem.units.shape or not np.array_equal(round_units(units, q.format), units):
+            raise method.fault(f"gives numbers for '{t.name}' that are none of {q.format}")
+        return np.asarray(_folded(units, node, t), dtype=np.int64)
 
 
 def _layer(
-    network: FloatNetwork, node: Node, t: QuantTensor, x: np.ndarray, target: np.ndarray, q: Quantizer, seed: int
+    node: Node, t: QuantTensor, w: np.ndarray, x: np.ndarray, target: np.ndarray, q: Quantizer, seed: int
 ) -> RoundingProblem:
-    w = network.weights()[t.value][0].astype(np.float64)
     rng = np.random.default_rng(seed)
     rows, wanted = _columns(node, t, x), _columns(node, t, target)
     if len(rows) > ROWS:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,10 @@ from qcompile.assignment.exact import significant
 from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import Loss
-from qcompile.assignment.network import FloatNetwork, Requantize
+from qcompile.assignment.methods import RoundingMethod
+from qcompile.assignment.network import FloatNetwork, FloatStep, Requantize
+from qcompile.assignment.plan import Packed
+from qcompile.assignment.rounding import Rounder
 from qcompile.assignment.tensors import WEIGHT, QuantTensor
 from qcompile.errors import QCompileError
 
@@ -33,18 +36,23 @@ Configuration = Mapping[str, int]  # tensor -> index of its candidate; tensors l
 
 @dataclass
 class Evaluation:
-    """Measures configurations: the part of a study that workers get."""
+    """Measures configurations: the part of a study that workers get.
+
+    rounder: where weights are not rounded to nearest; codes: of every weight and candidate alone, on the float
+    network's inputs, then.
+    """
 
     network: FloatNetwork
     data: Data
     loss: Loss
     values: dict[str, str]  # tensor -> name in the graph
     quantizers: dict[str, tuple[Quantizer, ...]]
-    # codes of weights, per candidate, where rounding is not to nearest
-    weights: dict[str, list[np.ndarray | None]] = field(default_factory=dict)
+    rounder: Rounder | None = None
+    codes: dict[str, list[np.ndarray | None]] = field(default_factory=dict)
+    _kept: dict[tuple[Any, ...], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in vars(self).items() if k not in ("_base", "base")}
+        return {k: v for k, v in vars(self).items() if k not in ("base", "_above")} | {"_kept": {}}
 
     @cached_property
     def base(self) -> dict[str, np.ndarray] | None:
@@ -54,11 +62,73 @@ class Evaluation:
 
     def changes(self, configuration: Configuration) -> dict[str, Any]:
         """What becomes of the graph's tensors under a configuration."""
-        out = {}
-        for name, index in configuration.items():
-            own = self.weights.get(name, [None] * (index + 1))[index]
-            out[self.values[name]] = Requantize(self.quantizers[name][index], own)
+        units = self.units(configuration)
+        return {
+            self.values[name]: Requantize(self.quantizers[name][index], units.get(name))
+            for name, index in configuration.items()
+        }
+
+    def units(self, configuration: Configuration) -> dict[str, np.ndarray]:
+        """Codes of the weights that are rounded, layer after layer, each with the codes of those in front of it."""
+        if self.rounder is None:
+            return {}
+        wanted = {
+            layer: t.name
+            for layer, (_, t) in self.rounder.layers.items()
+            if t.name in configuration and not self.quantizers[t.name][configuration[t.name]].zero_point
+        }
+        keys = {layer: self._key(layer, name, configuration) for layer, name in wanted.items()}
+        out = {name: known for layer, name in wanted.items() if (known := self._known(keys[layer])) is not None}
+        if len(out) < len(wanted):
+            self._round(configuration, wanted, keys, out)
         return out
+
+    def _key(self, layer: str, name: str, configuration: Configuration) -> tuple[Any, ...]:
+        """What decides the codes of a layer: its candidate, and those of the tensors that reach its data."""
+        above = self._above[layer]
+        return name, configuration[name], *((n, i) for n, i in configuration.items() if self.values[n] in above)
+
+    def _known(self, key: tuple[Any, ...]) -> np.ndarray | None:
+        name, index, *others = key
+        return self._kept.get(key) if others or name not in self.codes else self.codes[name][index]
+
+    @cached_property
+    def _above(self) -> dict[str, frozenset[str]]:
+        """By the result of a layer that is rounded: tensors that its data depend on, themselves among them."""
+        reach = {name: frozenset([name]) for name, _ in self.network.inputs}
+        for s in self.network.steps:
+            reach[s.output] = frozenset([s.output]).union(*(reach[i] for i in s.inputs))
+        layers = self.rounder.layers.items() if self.rounder else ()
+        return {layer: reach[node.inputs[0].name] for layer, (node, _) in layers}
+
+    def _round(
+        self,
+        configuration: Configuration,
+        wanted: dict[str, str],
+        keys: dict[str, tuple[Any, ...]],
+        out: dict[str, np.ndarray],
+    ) -> None:
+        """Fills in the codes that are not known, in one pass through the network."""
+        assert self.rounder is not None
+        rounder, weights = self.rounder, self.network.weights()
+        start = self.network.start(self.data.x)
+        inputs = [node.inputs[0].name for node, _ in rounder.layers.values()]
+        base = self.base if self.base is not None else self.network.run(start, keep=inputs)
+
+        def before(s: FloatStep, values: Mapping[str, Any]) -> dict[str, Requantize]:
+            name = wanted.get(s.output)
+            if name is None:
+                return {}
+            x, q = rounder.layers[s.output][0].inputs[0].name, self.quantizers[name][configuration[name]]
+            if name not in out:
+                w = weights[self.values[name]][0]
+                out[name] = self._kept[keys[s.output]] = rounder.codes(s.output, w, values[x], base[x], q)
+            return {self.values[name]: Requantize(q, out[name])}
+
+        if sum(u.nbytes for u in self._kept.values()) > _HELD:
+            self._kept.clear()
+        changes = {self.values[n]: Requantize(self.quantizers[n][i]) for n, i in configuration.items()}
+        self.network.run(start, changes, before=before)
 
     def outputs(self, configuration: Configuration) -> np.ndarray:
         """Outputs (N, K) of the network under a configuration."""
@@ -84,10 +154,12 @@ class Evaluation:
         """Of everything that decides the results."""
         hasher = hashlib.sha256((_ARITHMETIC + self.network.digest + self.data.digest + self.loss.kind).encode())
         hasher.update(np.ascontiguousarray(self.loss.target).tobytes())
+        if self.rounder is not None:
+            hasher.update(f"{self.rounder.method} {self.rounder.seed}".encode())
         for name, qs in sorted(self.quantizers.items()):
             for q in qs:
                 hasher.update(repr((name, str(q.format), q.zero_point, q.axis)).encode() + q.step.tobytes())
-            for w in self.weights.get(name, []):
+            for w in self.codes.get(name, []):
                 hasher.update(b"-" if w is None else w.tobytes())
         return hasher.hexdigest()[:40]
 
@@ -95,6 +167,11 @@ class Evaluation:
 def measured_loss(evaluation: Evaluation, configuration: Configuration) -> float:
     """A job: the loss of one configuration."""
     return evaluation(configuration)
+
+
+def packed_units(evaluation: Evaluation, configuration: Configuration) -> dict[str, str]:
+    """A job: the codes of a configuration, packed."""
+    return {name: Packed.of(u).text for name, u in evaluation.units(configuration).items()}
 
 
 @dataclass
@@ -143,6 +220,40 @@ class Study:
         return self.jobs.run(
             measured_loss, self.evaluation, "loss-" + self.evaluation.digest, [dict(c) for c in configurations], what
         )
+
+    def units(self, configurations: Sequence[Configuration], what: str) -> list[dict[str, np.ndarray]]:
+        """Codes of the weights that are rounded, of configurations, in parallel, cached."""
+        e, shapes = self.evaluation, {t.name: t.shape for t in self.weights}
+        if e.rounder is None:
+            return [{} for _ in configurations]
+        key = f"codes-{e.digest}-{RoundingMethod.find(e.rounder.method).source}"
+        found = self.jobs.run(packed_units, e, key, [dict(c) for c in configurations], what)
+        return [{n: Packed(shapes[n], text).unpacked(n) for n, text in packed.items()} for packed in found]
+
+    def with_rounder(self, rounder: Rounder) -> Study:
+        """The study of weights that are rounded in another way than to nearest."""
+        return replace(self, evaluation=replace(self.evaluation, rounder=rounder, _kept={}))
+
+    def rounded(self, rounder: Rounder) -> Study:
+        """The same, with the codes of every candidate alone."""
+        open_ = self.with_rounder(rounder)
+        singles = [(t.name, i) for _, t in rounder.layers.values() for i in range(len(self.candidates[t.name]))]
+        codes: dict[str, list[np.ndarray | None]] = {name: [] for name, _ in singles}
+        for (name, _), found in zip(
+            singles, open_.units([{n: i} for n, i in singles], "rounding of candidates"), strict=True
+        ):
+            codes[name].append(found.get(name))
+        return replace(open_, evaluation=replace(open_.evaluation, codes=codes, _kept={}))
+
+    @cached_property
+    def priced(self) -> dict[str, list[np.ndarray | None]]:
+        """Codes of every weight and candidate among tensors that all have the candidate at its place: what they are
+        priced by. None: the nearest.
+        """
+        sizes = {t.name: len(self.candidates[t.name]) for t in self.tensors}
+        alike = [{n: min(place, size - 1) for n, size in sizes.items()} for place in range(max(sizes.values()))]
+        found = self.units(alike, "rounding of uniform plans")
+        return {t.name: [units.get(t.name) for units in found[: sizes[t.name]]] for t in self.weights}
 
     @cached_property
     def base_loss(self) -> float:

@@ -14,10 +14,10 @@ from qcompile.assignment.data import Data
 from qcompile.assignment.folds import Folds
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import Loss, loss_of
-from qcompile.assignment.methods import TransformMethod
+from qcompile.assignment.methods import RoundingMethod, TransformMethod
 from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.plan import Choice, Plan
-from qcompile.assignment.rounding import NetworkProblem, rounded
+from qcompile.assignment.rounding import NetworkProblem, Rounder
 from qcompile.assignment.study import Study, study
 from qcompile.assignment.tensors import tensors
 from qcompile.assignment.transforms import Statistics, TransformContext
@@ -117,16 +117,27 @@ class Designs:
     def _finish(self, configuration: Mapping[str, int]) -> Plan:
         plan, e, s = self._formats(configuration), self.study.evaluation, self.settings
         if s.rounding != "rtn":
-            plan = rounded(s.rounding, NetworkProblem(plan, self.study, configuration, self.graph))
+            plan = self._rounded(plan, configuration)
         context = TransformContext(self.graph, Statistics(e.network, e.data), e.data)
         for offsets in offset_transforms(s):
             plan = replace(plan, bias=offsets(context, plan))
         return plan
 
+    def _rounded(self, plan: Plan, configuration: Mapping[str, int]) -> Plan:
+        s, study = self.settings, self.study
+        method = RoundingMethod.find(s.rounding)
+        if method.scope != "layer":
+            return method.run(NetworkProblem(plan, study, configuration, self.graph))  # type: ignore
+        if study.evaluation.rounder is None:
+            study = study.with_rounder(Rounder.of(s.rounding, self.graph, study.weights, s.seed))
+        units = study.units([configuration], f"rounding ({s.rounding})")[0]
+        return replace(plan, tensors={n: replace(c, units=units.get(n)) for n, c in plan.tensors.items()})
+
     @property
     def finishes(self) -> bool:
-        """Whether plans have more than formats: the fast evaluation sees only a part of that."""
-        return self.settings.rounding != "rtn" or bool(offset_transforms(self.settings))
+        """Whether plans have more than the fast evaluation sees."""
+        behind = self.settings.rounding != "rtn" and self.study.evaluation.rounder is None
+        return behind or bool(offset_transforms(self.settings))
 
     def _formats(self, configuration: Mapping[str, int]) -> Plan:
         quantizers = self.study.evaluation.quantizers

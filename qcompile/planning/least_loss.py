@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from qcompile.assignment.methods import SearchMethod
+from qcompile.assignment.methods import RoundingMethod, SearchMethod
 from qcompile.assignment.methods.search.ilp import ilp
 from qcompile.assignment.problem import CostTable, Problem, Request, Selection
 from qcompile.assignment.program import Infeasible
@@ -159,8 +159,9 @@ def evaluations(d: Designs) -> int:
     """How many evaluations refinement may take: those asked for, or as many as about 10**11 multiplications allow."""
     if d.settings.refine is not None:
         return d.settings.refine
+    most = 60 if RoundingMethod.find(d.settings.rounding).iterative else 300
     products = multiplications(d.end(0).graph)
-    return int(min(300, 1e11 // max(1, products * len(d.study.evaluation.data))))
+    return int(min(most, 1e11 // max(1, products * len(d.study.evaluation.data))))
 
 
 def singles(choice: Selection, sizes: Sequence[int]) -> list[Selection]:

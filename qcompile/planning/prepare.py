@@ -9,10 +9,10 @@ from typing import Any
 from qcompile.assignment.data import Data, data
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import loss_of
-from qcompile.assignment.methods import MetricMethod, SearchMethod, SourceMethod
+from qcompile.assignment.methods import MetricMethod, RoundingMethod, SearchMethod, SourceMethod
 from qcompile.assignment.network import FloatNetwork
-from qcompile.assignment.rounding import candidate_codes
-from qcompile.assignment.study import Evaluation, Study
+from qcompile.assignment.rounding import Rounder
+from qcompile.assignment.study import Evaluation
 from qcompile.assignment.tensors import NARROW, WEIGHT, tensors
 from qcompile.assignment.transforms import options_of, transformed
 from qcompile.cost.budget import CYCLES
@@ -53,8 +53,10 @@ def prepare(
         halves = _split(s, network, found)
         s, notes = halves.settings, [*notes, *halves.notes]
     designs = Designs.of(model, s, options, jobs, graph, network, halves.chooses if halves else found, options_found)
-    if s.rounding != "rtn":
-        designs = replace(designs, study=_with_codes(designs))
+    rounding = RoundingMethod.find(s.rounding)
+    if s.rounding != "rtn" and rounding.scope == "layer" and rounding.inside:
+        rounder = Rounder.of(s.rounding, graph, designs.study.weights, s.seed)
+        designs = replace(designs, study=designs.study.rounded(rounder))
     notes += _check_effects(designs)
     sensitivity = MetricMethod.find(s.metric)(designs.study)
     target = halves.target(designs.study.evaluation) if halves else None
@@ -71,12 +73,6 @@ def _with_metric(s: Settings) -> tuple[Settings, list[str]]:
         return replace(s, metric="fit"), []
     note = "no torch here: kl_output instead of fit (pip install 'qcompile[torch]')"
     return replace(s, metric="kl_output"), [note]
-
-
-def _with_codes(designs: Designs) -> Study:
-    """Candidates of weights with learned codes instead of nearest ones."""
-    own = designs.study
-    return replace(own, evaluation=replace(own.evaluation, weights=candidate_codes(own, designs.graph)))
 
 
 def _check_target(s: Settings, found: Data) -> None:

@@ -6,11 +6,14 @@ record. Names are read off the folders and the metadata of packages; a file is i
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache, wraps
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from qcompile.errors import QCompileError, unknown
@@ -163,7 +166,8 @@ class SearchMethod(Method):
 @dataclass(frozen=True, kw_only=True)
 class RoundingMethod(Method):
     """Codes of weights. scope: what is looked at together, "layer", "block", "window" or "network"; inside: candidates
-    are measured and priced with its codes, before the choice of formats; else it follows the choice.
+    are measured and priced with its codes, before the choice of formats; else it follows the choice; iterative: it
+    takes seconds a layer, so that fewer configurations are measured.
 
     run: of scope layer, a `RoundingProblem` -> numbers of the grid, (groups, outputs, terms); of others, a
     `NetworkProblem` -> its plan with codes, and with scales and offsets if it moves them.
@@ -173,6 +177,12 @@ class RoundingMethod(Method):
     run: Callable[[RoundingProblem], np.ndarray] | Callable[[NetworkProblem], Plan]
     scope: str = "layer"
     inside: bool = True
+    iterative: bool = False
+
+    @property
+    def source(self) -> str:
+        """sha256 of the file that has it: codes of another version are not taken from a cache."""
+        return hashlib.sha256(Path(inspect.getfile(inspect.unwrap(self.run))).read_bytes()).hexdigest()[:20]
 
 
 @dataclass(frozen=True, kw_only=True)
