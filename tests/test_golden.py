@@ -96,7 +96,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "layout": (transposed, lambda g: ir.print_graph(sink_transposes(g))),
     "implement": (integer, lambda g: ir.print_graph(implement(g, fabric_of("xc7z020")))),
 }
-HELPERS = {"__init__", "requant"}  # requant: the arithmetic behind `implement`
+HELPERS = {"__init__", "affine", "requant"}  # what `lower` and `implement` are made of
 
 
 @pytest.mark.parametrize("name", PASSES)

@@ -8,7 +8,7 @@ import pytest
 
 from qcompile.errors import QCompileError
 from qcompile.ir import Node, Param, TensorType, Value, aligned, ops
-from qcompile.passes import lower, ranges
+from qcompile.passes import affine, ranges
 
 SHAPE = (3, 1, 4)
 FLAT = [(), (1, 1, 1), (4,), (1, 4), (3, 1, 1), SHAPE]
@@ -30,14 +30,14 @@ def test_the_least_of_every_row(given: tuple[int, ...], rows_of: tuple[int, ...]
     assert found.tolist() == [min(v for v, r in zip(values, places, strict=True) if r == row) for row in range(rows)]
 
 
-@pytest.mark.parametrize("many", [1, lower.MANY])
+@pytest.mark.parametrize("many", [1, affine.MANY])
 def test_elements_with_equal_parameters_share_a_row(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows in the order of their first elements; also where numbers of parameters are made small on the way."""
-    monkeypatch.setattr(lower, "MANY", many)
+    monkeypatch.setattr(affine, "MANY", many)
     rng = np.random.default_rng(0)
     a, b, c = (rng.integers(0, 2, shape) for shape in ((3, 1, 4), (5, 1), (4,)))
     params = [Param(x.shape, tuple(Fraction(int(v), 3) for v in x.ravel())) for x in (a, b, c)]
-    index, first = lower._rows(params[:1], (ops.Affine(params[1], params[2]),))
+    index, first = affine._rows(params[:1], (ops.Affine(params[1], params[2]),))
     elements = list(zip(*(x.ravel().tolist() for x in np.broadcast_arrays(a, b, c)), strict=True))
     order = list(dict.fromkeys(elements))
     assert index.shape == (3, 5, 4) and index.ravel().tolist() == [order.index(e) for e in elements]

@@ -1,0 +1,461 @@
+"""Real tensors while they are lowered: rational combinations of integer tensors with the steps applied since, and the
+integer graph that grows where integers are needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from qcompile.errors import QCompileError
+from qcompile.formats import FixedPoint, Format, Minifloat, Rounding, smallest_width
+from qcompile.ir import (
+    ONE,
+    ZERO,
+    Array,
+    Node,
+    Param,
+    Shape,
+    TensorType,
+    Value,
+    gcd_of,
+    ops,
+    output_shape,
+)
+from qcompile.passes.ranges import (
+    ENUMERABLE,
+    MAX_CUTS,
+    MAX_TABLE,
+    Range,
+    evaluate_rows,
+    node_range,
+    row_ranges,
+    smallest_format,
+)
+from qcompile.sim import functions
+from qcompile.sim.functions import is_monotone
+
+
+@dataclass(frozen=True)
+class AffineForm:
+    """sum of coeff * units over the terms, + offset, then the steps (the first of them no Affine). shape: of the real
+    tensor.
+    """
+
+    shape: Shape
+    terms: tuple[tuple[Value, Param], ...]
+    offset: Param = ZERO
+    steps: tuple[ops.Step, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """One integer tensor of the full shape, scaled and shifted."""
+        return len(self.terms) == 1 and not self.steps and self.terms[0][0].type.shape == self.shape
+
+    def scaled(self, op: ops.Affine) -> AffineForm:
+        """Through a scale and a shift: behind other steps they are one more step."""
+        if self.steps:
+            return dataclasses.replace(self, steps=(*self.steps, op))
+        terms = tuple((v, multiplied(c, op.mul)) for v, c in self.terms)
+        return dataclasses.replace(self, terms=terms, offset=added(multiplied(self.offset, op.mul), op.add))
+
+    def through(self, steps: tuple[ops.Step, ...]) -> AffineForm:
+        """Through further steps."""
+        e = self
+        for step in steps:
+            e = e.scaled(step) if isinstance(step, ops.Affine) else dataclasses.replace(e, steps=(*e.steps, step))
+        return e
+
+
+def multiplied(a: Param, b: Param) -> Param:
+    return a.combine(b, lambda x, y: x * y)
+
+
+def added(a: Param, b: Param) -> Param:
+    return a.combine(b, lambda x, y: x + y)
+
+
+@dataclass
+class Lowering:
+    """The integer graph under construction, with the range of every value made so far."""
+
+    nodes: list[Node] = field(default_factory=list)
+    known: dict[str, Range] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    constants: dict[str, Node] = field(default_factory=dict)
+    accumulator_bits: int = 0  # the widest accumulator of a minifloat product that the user wants; 0: exact ones
+    reloadable: bool = False  # weights of products may be replaced in the finished hardware
+
+    def emit(
+        self,
+        op: Any,
+        inputs: tuple[Value, ...],
+        like: Node,
+        name: str,
+        fmt: Format | None = None,
+        scale: Param = ONE,
+        zero_point: Param = ZERO,
+    ) -> Value:
+        """Append a node; without `fmt` the output gets the smallest format that its proven range needs."""
+        shape = output_shape(op, tuple(v.type for v in inputs))
+        probe = Node(op, inputs, (Value("", TensorType(shape, fmt)),), like.origin)
+        reach = node_range(probe, [self.known[v.name] for v in inputs])
+        try:
+            fmt = fmt or smallest_format(*reach.bounds)
+        except QCompileError as error:
+            raise QCompileError(error.what, str(like.origin), error.hint) from None
+        unique = name
+        while unique in self.names:
+            unique = f"{name}.{len(self.names)}"
+        self.names.add(unique)
+        value = Value(unique, TensorType(shape, fmt, scale, zero_point))
+        self.nodes.append(Node(op, inputs, (value,), like.origin))
+        self.known[unique] = reach
+        if isinstance(op, ops.Constant):
+            self.constants[unique] = self.nodes[-1]
+        return value
+
+    def product(self, op: Any, inputs: tuple[Value, ...], like: Node, unit: Param) -> tuple[Value, Param]:
+        """A sum of products and its unit: exact, or with low bits dropped where it would be wider than the user
+        wants.
+        """
+        drop = 0
+        if self.accumulator_bits and any(isinstance(v.type.format, Minifloat) for v in inputs):
+            shape = output_shape(op, tuple(v.type for v in inputs))
+            while True:
+                probe = Node(dataclasses.replace(op, drop=drop), inputs, (Value("", TensorType(shape)),), like.origin)
+                width = smallest_width(*node_range(probe, [self.known[v.name] for v in inputs]).bounds)
+                if width <= self.accumulator_bits:
+                    break
+                drop += width - self.accumulator_bits
+        unit = unit.map(lambda u: u * 2**drop)
+        return self.emit(dataclasses.replace(op, drop=drop), inputs, like, like.output.name, scale=unit), unit
+
+    def plain_data(self, offset: Param, node: Node) -> None:
+        """What an offset of the data contributes follows from the weights: it cannot be known of weights that come
+        later.
+        """
+        if self.reloadable and any(offset.values):
+            raise QCompileError(
+                "the data has a zero point, and its correction follows from weights that can be replaced",
+                str(node.origin),
+                "--weights rom, or quantize the data symmetrically",
+            )
+
+    def constant(self, x: AffineForm) -> Node | None:
+        """The Constant that x is, scaled and shifted at most."""
+        return self.constants.get(x.terms[0][0].name) if x.plain else None
+
+    def weights(self, source: Node, units: np.ndarray, unit: Param) -> Value:
+        """The constant, or another one beside it where scales were absorbed or its codes can be replaced."""
+        if self.reloadable:
+            same = np.array_equal(units, source.op.units.data)
+            fmt = (
+                source.output.type.format
+                if same
+                else smallest_format(int(units.min(initial=-1)), int(units.max(initial=0)))
+            )
+            return self.emit(ops.Constant(Array(units), True), (), source, source.output.name + ".weights", fmt, unit)
+        if np.array_equal(units, source.op.units.data):
+            return source.output
+        fmt = smallest_format(int(units.min(initial=0)), int(units.max(initial=0)))
+        return self.emit(ops.Constant(Array(units)), (), source, source.output.name + ".scaled", fmt, unit)
+
+    # --- maps ------------------------------------------------------------------------------------------------------
+
+    def quantize(self, x: AffineForm, q: ops.Quantize, like: Node, name: str) -> AffineForm:
+        """x through a quantizer: one Map (or nothing, where it provably changes no code)."""
+        unit = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
+        op, inputs = self._map(x, q)
+        while self._is_crooked(op, inputs, x.shape):
+            x = self._straightened(x, like)
+            op, inputs = self._map(x, q)
+        if (same := self._identity(op, inputs, x.shape, q.format)) is not None:
+            value = same
+        else:
+            value = self.emit(op, inputs, like, name, q.format, q.scale, q.zero_point)
+        return AffineForm(x.shape, ((value, unit),), multiplied(unit, q.zero_point.map(lambda z: -z)))
+
+    def _map(self, x: AffineForm, q: ops.Quantize) -> tuple[ops.Map, tuple[Value, ...]]:
+        coeffs = [c for _, c in x.terms]
+        unit = _common_unit(coeffs) if len(coeffs) > 1 else coeffs[0]
+        multipliers = [c.combine(unit, lambda c, u: c / u if u else Fraction(0)) for c in coeffs]
+        steps = _rounded_once((ops.Affine(unit, x.offset), *x.steps, q))
+        index, rows = _rows(multipliers, steps)
+        table = np.array([[int(v) for v in _row_values(m, index, rows)] for m in multipliers], dtype=object)
+        return (
+            ops.Map(Array(index), Array(table), tuple(_row_step(s, index, rows) for s in steps)),
+            tuple(v for v, _ in x.terms),
+        )
+
+    def _identity(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape, fmt: Format) -> Value | None:
+        """The input, if the map leaves every reachable number of units unchanged, and its codes too."""
+        if len(inputs) > 1 or inputs[0].type.shape != shape or not np.all(op.coeffs.data == 1):
+            return None
+        own = inputs[0].type.format
+        if own != fmt and not (isinstance(own, FixedPoint) and isinstance(fmt, FixedPoint)):
+            return None
+        probe = Node(op, inputs, (Value("", TensorType(shape, fmt)),))
+        low, high = row_ranges(probe, [self.known[inputs[0].name]])
+        span = int((high - low).max()) + 1
+        ends = np.stack([low, high], axis=-1)
+        if span * len(low) > ENUMERABLE or not np.array_equal(evaluate_rows(op, ends), ends):
+            return None
+        points = np.minimum(low[:, None] + np.arange(span), high[:, None])
+        return inputs[0] if np.array_equal(evaluate_rows(op, points), points) else None
+
+    # --- integers out of an expression -----------------------------------------------------------------------------
+
+    def plain(self, x: AffineForm, like: Node, uniform: tuple[int, ...] = ()) -> AffineForm:
+        """The same real tensor as one integer tensor. uniform: axes along which the unit must not vary."""
+        if x.plain and x.terms[0][1].flat(uniform, len(x.shape)):
+            return x
+        last = x.steps[-1] if x.steps else None
+        if isinstance(last, ops.Affine) and last.mul.flat(uniform, len(x.shape)):
+            # A trailing scale and shift stay outside: the integers in front of it are narrower.
+            inner = self.plain(dataclasses.replace(x, steps=x.steps[:-1]), like, uniform)
+            return inner.scaled(last)
+        unit = _lossless_unit(x, like).divisor(uniform, len(x.shape))
+        keep = ZERO if x.steps else x.offset
+        probe = AffineForm(x.shape, x.terms, ZERO if not x.steps else x.offset, x.steps)
+        wide = ops.Quantize(FixedPoint(64), unit)
+        q = dataclasses.replace(wide, format=smallest_format(*self._bounds(*self._map(probe, wide), x.shape)))
+        made = self.quantize(probe, q, like, like.output.name + ".exact")
+        return dataclasses.replace(made, offset=added(made.offset, keep))
+
+    def settled(self, x: AffineForm, like: Node) -> AffineForm:
+        """The same with integers at the last step that makes them: from few integers any function needs no more than a
+        table.
+        """
+        places = [i for i, s in enumerate(x.steps, 1) if s.whole]
+        if not places:
+            return x
+        e = self.plain(dataclasses.replace(x, steps=x.steps[: places[-1]]), like)
+        return e.through(x.steps[places[-1] :])
+
+    def absorbed(self, x: AffineForm, like: Node, uniform: tuple[int, ...] = ()) -> AffineForm:
+        """The same real tensor as one integer tensor that is it up to a positive factor: no offset remains."""
+        return self.plain(dataclasses.replace(x, steps=(*x.steps, ops.Clip())), like, uniform)
+
+    def wrapped(self, x: AffineForm, node: Node) -> AffineForm:
+        """Whole numbers modulo 2**width, in the range of a format: x itself where it provably lies there, else
+        x - 2**width * floor((x - lowest) / 2**width).
+        """
+        fmt = node.op.format
+        low, high = self._bounds(*self._map(x, ops.Quantize(FixedPoint(64))), x.shape)
+        if fmt.min_units <= low and high <= fmt.max_units:
+            return x
+        x = self.plain(x, node) if x.steps else x
+        size = Fraction(2) ** fmt.width
+        turns = AffineForm(
+            x.shape,
+            tuple((v, c.map(lambda k: k / size)) for v, c in x.terms),
+            x.offset.map(lambda k: (k - fmt.min_units) / size),
+        )
+        many = smallest_format(*(int((end - fmt.min_units) // size) for end in (low, high)))
+        made = self.quantize(turns, ops.Quantize(many, rounding=Rounding.FLOOR), node, node.output.name + ".turns")
+        ((turn, _),) = made.terms
+        rest = dataclasses.replace(x, terms=(*x.terms, (turn, Param.of(-size))))
+        return self.quantize(rest, ops.Quantize(fmt), node, node.output.name)
+
+    def _bounds(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape) -> tuple[int, int]:
+        """Bounds of what reaches the quantizer of a map, in its units."""
+        out = Node(op, inputs, (Value("", TensorType(shape, op.quantize.format)),))
+        return self._reach(op, row_ranges(out, [self.known[v.name] for v in inputs]))
+
+    def _is_crooked(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape) -> bool:
+        """Whether a map rounds, or turns, in its middle so that it is neither a multiply-add-shift nor few thresholds
+        nor a small table: two maps that are straight take less.
+        """
+        if not any(map(_breaks, op.steps)):
+            return False
+        low, high = row_ranges(Node(op, inputs, ()), [self.known[v.name] for v in inputs])
+        first, last = self._reach(op, (low, high))
+        fmt = op.quantize.format
+        levels = min(last, int(fmt.max_units)) - max(first, int(fmt.min_units))
+        return levels > MAX_CUTS and int(high.max()) - int(low.min()) >= MAX_TABLE
+
+    def _straightened(self, x: AffineForm, like: Node) -> AffineForm:
+        """The same with one such step less: integers where it rounds first; slope * x + (1 - slope) * max(x, 0) where
+        it turns.
+        """
+        place = next(i for i, s in enumerate(x.steps) if _breaks(s))
+        step, rest = x.steps[place], x.steps[place + 1 :]
+        if isinstance(step, ops.Round):
+            return self.plain(dataclasses.replace(x, steps=x.steps[: place + 1]), like).through(rest)
+        assert isinstance(step, ops.Leaky)
+        inner = self.plain(dataclasses.replace(x, steps=x.steps[:place]), like)
+        positive = self.plain(dataclasses.replace(inner, steps=(ops.Clip(ZERO),)), like)
+        parts = ((inner, step.slope), (positive, step.slope.map(lambda s: 1 - s)))
+        terms = tuple((e.terms[0][0], multiplied(e.terms[0][1], factor)) for e, factor in parts)
+        offsets = [multiplied(e.offset, factor) for e, factor in parts]
+        return AffineForm(x.shape, terms, added(*offsets)).through(rest)
+
+    def _reach(self, op: ops.Map, rows: tuple[np.ndarray, np.ndarray]) -> tuple[int, int]:
+        """Bounds of the lossless integers, by interval arithmetic on the steps."""
+        ends = [_interval(op.steps[:-1], r, int(a), int(b)) for r, (a, b) in enumerate(zip(*rows, strict=True))]
+        scale = op.quantize.scale
+        units = [scale.scalar if scale.is_scalar else scale.values[r] for r in range(len(ends))]
+        low = min(math.floor(a / u) for (a, _), u in zip(ends, units, strict=True))
+        return low, max(math.ceil(b / u) for (_, b), u in zip(ends, units, strict=True))
+
+
+def _rounded_once(steps: tuple[ops.Step, ...]) -> tuple[ops.Step, ...]:
+    """Steps that round and then go into a format of whole numbers: the quantizer rounds. What clips to whole numbers in
+    between may do it before or after.
+    """
+    *front, q = steps
+    assert isinstance(q, ops.Quantize)
+    fmt = q.format
+    if not isinstance(fmt, FixedPoint) or fmt.frac or q.scale != ONE or q.zero_point != ZERO:
+        return steps
+    place = len(front)
+    while place and isinstance(clip := front[place - 1], ops.Clip) and whole(clip.lo or ONE) and whole(clip.hi or ONE):
+        place -= 1
+    if not place or not isinstance(last := front[place - 1], ops.Round):
+        return steps
+    return (*front[: place - 1], *front[place:], dataclasses.replace(q, rounding=last.rounding))
+
+
+def _breaks(step: ops.Step) -> bool:
+    return isinstance(step, ops.Round) or (isinstance(step, ops.Leaky) and not is_monotone(step))
+
+
+def whole(p: Param) -> bool:
+    return all(v.denominator == 1 for v in p.values)
+
+
+def _interval(steps: tuple[ops.Step, ...], row: int, a: Fraction | int, b: Fraction | int) -> tuple[Fraction, Fraction]:
+    """Smallest and largest value of rational steps over [a, b], in one parameter row."""
+
+    def at(p: Param) -> Fraction:
+        return p.scalar if p.is_scalar else p.values[row]
+
+    lo, hi = Fraction(a), Fraction(b)
+    for step in steps:
+        corners = [lo, hi]
+        if isinstance(step, ops.Affine):
+            corners = [at(step.mul) * v + at(step.add) for v in corners]
+        elif isinstance(step, ops.Clip):
+            corners = [v if step.lo is None else max(v, at(step.lo)) for v in corners]
+            corners = [v if step.hi is None else min(v, at(step.hi)) for v in corners]
+        elif isinstance(step, ops.Leaky):
+            kink = [Fraction(0)] if lo < 0 < hi else []
+            corners = [v * at(step.slope) if v < 0 else v for v in corners] + kink
+        elif isinstance(step, ops.Round):
+            corners = [Fraction(math.floor(lo)), Fraction(math.ceil(hi))]
+        elif isinstance(step, ops.Func):
+            corners = _function_bounds(step, lo, hi)
+        else:
+            assert isinstance(step, ops.Count)
+            corners = [Fraction(0), Fraction(step.thresholds.shape[-1])]
+        lo, hi = min(corners), max(corners)
+    return lo, hi
+
+
+def _function_bounds(step: ops.Func, lo: Fraction, hi: Fraction) -> list[Fraction]:
+    """Outer bounds of a real function over [lo, hi]: float64 at the ends and where it turns, widened."""
+    points = [float(lo), float(hi)] + ([] if is_monotone(step) else [float(functions.turn(step)), 0.0])
+    ends = [float(v) for v in functions.float64(step, np.array(points))]
+    return [Fraction(v) for end in ends for v in (end - abs(end) * 1e-6 - 1e-6, end + abs(end) * 1e-6 + 1e-6)]
+
+
+def _common_unit(coeffs: list[Param]) -> Param:
+    shape = np.broadcast_shapes(*(c.shape for c in coeffs))
+    columns = [c.on(shape).ravel().tolist() for c in coeffs]
+    memo: dict[tuple[Fraction, ...], Fraction] = {}
+    values = []
+    for row in zip(*columns, strict=True):
+        if row not in memo:
+            memo[row] = gcd_of(row)
+        values.append(memo[row])
+    return Param(tuple(shape), tuple(values)).compress()
+
+
+def _lossless_unit(x: AffineForm, like: Node) -> Param:
+    """A unit (per channel where the coefficients are) of which every value of x is an integer multiple."""
+    terms = _common_unit([c for _, c in x.terms])
+    if not x.steps:
+        return terms
+    unit: Param | None = _common_unit([terms, x.offset])
+    for step in x.steps:
+        if step.whole:
+            unit = ONE
+        elif isinstance(step, ops.Func):
+            unit = None  # irrational, until something rounds
+        elif unit is not None:
+            unit = _unit_behind(step, unit)
+    if unit is None:
+        raise QCompileError(
+            "a real-valued activation must be quantized before it is used in a sum or product",
+            str(like.origin),
+            "put a Quant node behind it",
+        )
+    return unit
+
+
+def _unit_behind(step: ops.Step, unit: Param) -> Param:
+    if isinstance(step, ops.Affine):
+        return _common_unit([multiplied(unit, step.mul), step.add])
+    if isinstance(step, ops.Clip):
+        return _common_unit([unit, *(p for p in (step.lo, step.hi) if p is not None)])
+    assert isinstance(step, ops.Leaky)
+    return _common_unit([unit, multiplied(unit, step.slope)])
+
+
+MANY = 2**31  # so that products with the number of values of one more parameter are int64
+
+
+def _rows(multipliers: list[Param], steps: tuple[ops.Step, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(row of every element, first element of every row): elements with equal parameters share a row."""
+    params = [*multipliers]
+    for step in steps:
+        params += [p for p in vars(step).values() if isinstance(p, Param) and not isinstance(step, ops.Count)]
+        if isinstance(step, ops.Count):
+            array = step.thresholds.array()
+            params += [Param.of(array[..., k]) for k in range(array.shape[-1])]
+    shape = np.broadcast_shapes(*(p.shape for p in params))
+    number, most = np.zeros((), dtype=np.int64), 1  # that tells apart what parameters so far tell apart
+    for p in params:
+        if not p.is_scalar:
+            known: dict[Fraction, int] = {}
+            own = np.array([known.setdefault(v, len(known)) for v in p.values]).reshape(p.shape)
+            number, most = number * len(known) + own, most * len(known)
+            if most > MANY:
+                distinct, inverse = np.unique(number, return_inverse=True)
+                number, most = inverse.reshape(number.shape), len(distinct)
+    if all(p.is_scalar for p in params):
+        return np.zeros((), dtype=np.int64), np.zeros(1, dtype=np.int64)
+    _, first, inverse = np.unique(np.broadcast_to(number, shape), return_index=True, return_inverse=True)
+    # Rows in the order of their first element, so that per-channel parameters stay in channel order.
+    order = np.argsort(first, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return rank[inverse.ravel()].reshape(shape), first[order]
+
+
+def _row_values(p: Param, index: np.ndarray, first: np.ndarray) -> list[Fraction]:
+    if p.is_scalar:
+        return [p.scalar] * len(first)
+    return list(np.broadcast_to(p.array(), index.shape).ravel()[first])
+
+
+def _row_step(step: ops.Step, index: np.ndarray, first: np.ndarray) -> ops.Step:
+    """The step with its parameters per row: shape () or (P,)."""
+    if isinstance(step, ops.Count):
+        array = step.thresholds.array()
+        array = array if index.ndim else array.reshape(array.shape[-1:])
+        full = np.broadcast_to(array, (*index.shape, array.shape[-1])).reshape(-1, array.shape[-1])[first]
+        return ops.Count(Param(full.shape, tuple(full.ravel().tolist())))
+    changed = {}
+    for name, p in vars(step).items():
+        if isinstance(p, Param):
+            changed[name] = (
+                Param((), p.values) if p.is_scalar else Param((len(first),), tuple(_row_values(p, index, first)))
+            )
+    return type(step)(**{**vars(step), **changed}) if changed else step
