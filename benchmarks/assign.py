@@ -5,8 +5,12 @@ its own split. The plans see 256 calibration images that the networks were not t
 bit-accurate simulator on 600 others. Intervals are paired bootstraps over these images (2,000 draws). LUTs are the
 estimates of whole designs.
 
-    python benchmarks/assign.py [--networks mlp,cnn,depthwise] [--seeds 4] [--candidates fixed2-8] [--metric fit]
-    [--loss kl] [--refine N]
+With `--rounding digits` instead: LUTs of cost-aware rounding under six budgets, relative to what uniform plans need for
+the same held-out divergence, by interpolation: those rounded to nearest, and those by the better of gptq and adaround
+with corrected offsets.
+
+    python benchmarks/assign.py [--rounding digits] [--networks mlp,cnn,depthwise] [--seeds 4] [--candidates fixed2-8]
+    [--metric fit] [--loss kl] [--refine N]
 """
 
 from __future__ import annotations
@@ -31,10 +35,11 @@ from qcompile.assignment.losses import loss_of  # noqa: E402
 from qcompile.errors import QCompileError  # noqa: E402
 from qcompile.options import Settings  # noqa: E402
 from qcompile.pipeline import Options  # noqa: E402
-from qcompile.planning.designs import logits  # noqa: E402
+from qcompile.planning.designs import Designs, logits  # noqa: E402
 from qcompile.planning.planner import solve  # noqa: E402
 from qcompile.planning.prepare import prepare  # noqa: E402
 from qcompile.planning.programs import uniform_choices  # noqa: E402
+from qcompile.planning.task import Task  # noqa: E402
 
 TEST, CALIBRATION, DRAWS = 600, 256, 2000
 
@@ -121,6 +126,79 @@ def compare(kind: str, seed: int, settings: dict) -> dict:
     }
 
 
+def front(points: list[tuple[float, float]]) -> np.ndarray:
+    """Logarithms of (LUTs, loss) that no cheaper point undercuts."""
+    out: list[tuple[float, float]] = []
+    for lut, loss in sorted(points):
+        if loss > 0 and (not out or loss < out[-1][1]):
+            out.append((lut, loss))
+    return np.log(np.array(out))
+
+
+def ratio(lut: float, loss: float, points: list[tuple[float, float]]) -> float:
+    """LUTs in those that a front needs for the same loss; NaN beyond its ends."""
+    own = front(points)[::-1]
+    if not own[0, 1] <= np.log(loss) <= own[-1, 1]:
+        return float("nan")
+    return float(lut / np.exp(np.interp(np.log(loss), own[:, 1], own[:, 0])))
+
+
+def priced(kind: str, seed: int, settings: dict, rounding: str) -> list[dict]:
+    """Plans of a rounding that knows prices, by budget."""
+    model, calibration, test, _ = network(kind, seed)
+    options = Options(part="xczu7ev")
+
+    def prepared(name: str, candidates: str, *more: str) -> Task:
+        own = {**settings, "rounding": name, "candidates": candidates}
+        own["transforms"] = (*settings["transforms"], *more)
+        return prepare(model, Settings(**own), options, {"lut": 10**9}, Jobs(), *calibration)
+
+    def point(d: Designs, choice: tuple[int, ...]) -> tuple[float, float]:
+        held = data(test[0], d.graph, test[1])
+        design = d.design(d.plan(choice))
+        loss = loss_of(d.study.evaluation.network, held, settings["loss"])
+        return design.estimate().total.lut, loss(logits(design, held))
+
+    fronts: dict[str, list[tuple[float, float]]] = {"nearest": [], "learned": []}
+    for family in ("fixed2-7", "int2-7"):
+        for name, more in (("rtn", ()), ("gptq", ("bias_correct",)), ("adaround", ("bias_correct",))):
+            task = prepared(name, family, *more)
+            own = fronts["nearest" if name == "rtn" else "learned"]
+            own += [point(task.designs, choice) for _, choice in uniform_choices(task.designs, task.problem)]
+    task = prepared(rounding, settings["candidates"])
+    rows = []
+    nearest = front(fronts["nearest"])
+    for loss in (0.2, 0.1, 0.05, 0.02, 0.01, 0.005):
+        lut = np.exp(np.interp(np.log(loss), nearest[::-1, 1], nearest[::-1, 0]))
+        found = solve(replace(task, limits={"lut": int(lut * 0.6)}))
+        lut, kl = point(found.task.designs, found.choice)
+        row = {"network": kind, "seed": seed, "lut": lut, "loss": kl, "price": found.task.designs.price}
+        rows.append({**row, **{name: ratio(lut, kl, points) for name, points in fronts.items()}})
+    return rows
+
+
+def report_priced(kinds: list[str], seeds: int, settings: dict, rounding: str) -> list[dict]:
+    found = []
+    for kind in kinds:
+        own: list[dict] = []
+        for seed in range(seeds):
+            start = time.process_time()
+            rows = priced(kind, seed, settings, rounding)
+            own += rows
+            print(f"{kind} seed {seed}: {time.process_time() - start:.0f} CPU s")
+            for r in rows:
+                print(
+                    f"  {r['lut']:9,.0f} LUT  divergence {r['loss']:.4f}  {r['nearest']:.2f} {r['learned']:.2f}",
+                    flush=True,
+                )
+        for name in ("nearest", "learned"):
+            values = [r[name] for r in own if np.isfinite(r[name])]
+            if values:
+                print(f"{kind}, of uniform {name}: {np.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]")
+        found += own
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default="mlp,cnn,depthwise")
@@ -128,6 +206,7 @@ def main() -> None:
     parser.add_argument("--json", default="")
     for name, default in (("candidates", "fixed2-8"), ("metric", "fit"), ("transforms", "fold_bn"), ("loss", "kl")):
         parser.add_argument(f"--{name}", default=default)
+    parser.add_argument("--rounding", default="")
     parser.add_argument("--refine", type=int, default=None)
     args = parser.parse_args()
     settings = {
@@ -137,8 +216,10 @@ def main() -> None:
         "loss": args.loss,
         "transforms": tuple(args.transforms.split(",")),
     }
-    found = []
-    for kind in args.networks.split(","):
+    found: list[dict] = []
+    if args.rounding:
+        found = report_priced(args.networks.split(","), args.seeds, settings, args.rounding)
+    for kind in () if args.rounding else args.networks.split(","):
         for seed in range(args.seeds):
             r = compare(kind, seed, settings)
             found.append(r)

@@ -10,6 +10,7 @@ from conftest import ROOT
 import qcompile as qc
 from qcompile.assignment.data import data
 from qcompile.assignment.jobs import Jobs
+from qcompile.assignment.methods import RoundingMethod
 from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.rounding import Rounder
 from qcompile.assignment.transforms import transformed
@@ -29,7 +30,7 @@ def designs(model: qc.Model, jobs: Jobs | None = None, rows: int = 256, **settin
     graph = transformed(model.graph, graph_transforms(own))
     found = data(CALIBRATION["x"][:rows], graph, CALIBRATION["labels"][:rows])
     made = Designs.of(model, own, Options(), jobs or Jobs(), graph, FloatNetwork.of(graph), found)
-    if own.rounding == "rtn":
+    if own.rounding == "rtn" or RoundingMethod.find(own.rounding).scope != "layer":
         return made
     rounder = Rounder.of(own.rounding, graph, made.study.weights, own.seed)
     return replace(made, study=made.study.rounded(rounder))

@@ -254,6 +254,8 @@ for name in ("gptq", "adaround"):
     study = p.study.with_rounder(Rounder.of(name, p.graph, p.study.weights, 0))
     units = study.units([{t.name: 0 for t in p.study.tensors}], name)[0]
     found[name] = {k: v.tolist() for k, v in units.items()}
+priced = designs(CNN, candidates="fixed4-6", rows=32, rounding="digits").at(1e-5)
+found["digits"] = priced.plan((0,) * len(priced.study.variables)).to_json()
 if find_spec("torch"):
     distilled = SourceMethod.find("bn_distill").run(CNN.graph, lambda: None, 0, silent, (0.0, 1.0))
     found["bn_distill"] = distilled.x[0].tolist()

@@ -219,9 +219,18 @@ def _add_activations(
     total: dict[str, float],
     xp: Torch,
 ) -> None:
-    """Samples do not see each other, so one backward pass has all their gradients."""
+    for name, g in _gradients(network, part, names, direction, xp).items():
+        total[name] += float((g.reshape(len(g), -1).square().sum(dim=1) * scale).sum())
+
+
+def _gradients(
+    network: FloatNetwork, part: dict[str, Numbers], names: Sequence[str], direction: Numbers, xp: Torch
+) -> dict[str, Numbers]:
+    """Of direction . outputs with respect to tensors. Samples do not see each other, so one backward pass has all their
+    gradients.
+    """
     if not names:
-        return
+        return {}
     leaves: dict[str, Numbers] = {}
 
     def leaf(name: str, v: Numbers) -> Numbers:
@@ -233,9 +242,29 @@ def _add_activations(
     grads = xp.torch.autograd.grad(
         (out.reshape(len(direction), -1) * direction).sum(), [leaves[n] for n in names], allow_unused=True
     )
-    for name, g in zip(names, grads, strict=True):
-        if g is not None:
-            total[name] += float((g.reshape(len(g), -1).square().sum(dim=1) * scale).sum())
+    return {name: g for name, g in zip(names, grads, strict=True) if g is not None}
+
+
+@one_thread()
+def fisher_outputs(
+    network: FloatNetwork, data: Data, loss: Loss, axes: Mapping[str, int], seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Diagonal of F of every output channel: the mean over vectors of sum_places g^2, g as for `fisher_traces`. axes:
+    of the channels, by tensor without the batch.
+    """
+    torch, xp = torch_module(), Torch()
+    total = {name: np.zeros(1) for name in axes}
+    largest = max(int(np.prod(s.shape)) for s in network.steps)
+    tile = max(1, min(len(data), 2**24 // largest))
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, len(data), tile):
+        part = {k: torch.from_numpy(v) for k, v in network.start(data.take(slice(start, start + tile)).x).items()}
+        for scale, direction in _directions(network, loss, part, xp, generator):
+            for name, g in _gradients(network, part, list(axes), direction, xp).items():
+                others = tuple(a for a in range(g.ndim) if a != axes[name] + 1)
+                shaped = scale.reshape(-1, *(1,) * (g.ndim - 1))
+                total[name] = total[name] + (g.square() * shaped).sum(dim=others).numpy()
+    return {k: np.array([significant(float(n) / len(data), DIGITS) for n in v]) for k, v in total.items()}
 
 
 @one_thread()

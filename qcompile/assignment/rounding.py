@@ -7,8 +7,8 @@ outputs as target. Sums of products are exact (see `exact`), so that codes are t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from qcompile.ir.window import Window
 if TYPE_CHECKING:
     from qcompile.assignment.plan import Plan
     from qcompile.assignment.study import Study
+    from qcompile.cost.primitives import Fabric
 
 ROWS = 4096  # of inputs that a layer is looked at on
 
@@ -62,12 +63,18 @@ def gram(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 class NetworkProblem:
     """For roundings of a wider scope. plan: formats and scales, and offsets if there are any; configuration: candidate
     per tensor, in the study; graph: the float graph after its transforms.
+
+    price: loss that a LUT of the fabric is worth, for roundings that are priced; kept: what a method remembers from one
+    problem of a study to the next.
     """
 
     plan: Plan
     study: Study
     configuration: Mapping[str, int]
     graph: Graph
+    price: float = 0.0
+    fabric: Fabric | None = None
+    kept: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,16 +98,17 @@ class Rounder:
     def codes(self, layer: str, w: np.ndarray, x: np.ndarray, target: np.ndarray, q: Quantizer) -> np.ndarray:
         """Units of a layer's weights w. x: its inputs, (N, *shape); target: those of the float network."""
         method, (node, t) = RoundingMethod.find(self.method), self.layers[layer]
-        problem = _layer(node, t, w.astype(np.float64), x, target, q, self.seed)
+        problem = layer_problem(node, t, w.astype(np.float64), x, target, q, self.seed)
         units = np.asarray(method.run(problem))  # type: ignore[arg-type]
         if units.shape != problem.units.shape or not np.array_equal(round_units(units, q.format), units):
             raise method.fault(f"gives numbers for '{t.name}' that are none of {q.format}")
-        return np.asarray(_folded(units, node, t), dtype=np.int64)
+        return np.asarray(folded(units, node, t), dtype=np.int64)
 
 
-def _layer(
+def layer_problem(
     node: Node, t: QuantTensor, w: np.ndarray, x: np.ndarray, target: np.ndarray, q: Quantizer, seed: int
 ) -> RoundingProblem:
+    """Of weights w. x: inputs of the layer, (N, *shape); target: those of the float network."""
     rng = np.random.default_rng(seed)
     rows, wanted = _columns(node, t, x), _columns(node, t, target)
     if len(rows) > ROWS:
@@ -135,5 +143,5 @@ def _unfolded(w: np.ndarray, node: Node) -> np.ndarray:
     return w.reshape(node.op.groups, w.shape[0] // node.op.groups, -1)
 
 
-def _folded(units: np.ndarray, node: Node, t: QuantTensor) -> np.ndarray:
+def folded(units: np.ndarray, node: Node, t: QuantTensor) -> np.ndarray:
     return units[0].T if isinstance(node.op, ops.MatMul) else units.reshape(t.shape)

@@ -162,7 +162,7 @@ def _judged(solution: Solution, asked: Assigning) -> tuple[Planned, list[Planned
     point = task.designs.measured("mixed", task.designs.plan(solution.choice), e.data, e.loss)
     chosen: Planned = (solution.choice, point)
     baselines = uniform(task) if asked.baselines else []
-    front = front_of(task, [chosen, *baselines]) if asked.baselines else ()
+    front = front_of(task, [chosen, *baselines], solution.seen) if asked.baselines else ()
     if asked.pick:
         return picked(front, asked.pick), baselines, front
     if not asked.targeted and not asked.fit:  # a better one may have turned up beside the others

@@ -21,6 +21,7 @@ from qcompile.assignment.rounding import NetworkProblem, Rounder
 from qcompile.assignment.study import Study, study
 from qcompile.assignment.tensors import tensors
 from qcompile.assignment.transforms import Statistics, TransformContext
+from qcompile.cost.exchange import fabric_of
 from qcompile.cost.resources import Resources
 from qcompile.frontend import Model
 from qcompile.hardware.fit import FoldingSearch
@@ -63,7 +64,7 @@ class Designs:
 
     graph: the float graph after its transforms, transform_options: what these found on the data; folds: more than one
     per layer only where a fit looks for foldings; searches: over those of the coarsest and of the finest design, then.
-    What was compiled is kept.
+    What was compiled is kept. price: of a LUT in loss, for roundings that are priced.
     """
 
     model: Model
@@ -75,8 +76,10 @@ class Designs:
     folds: Folds
     searches: tuple[FoldingSearch, ...] = ()
     transform_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    price: float = 0.0
     _designs: dict[str, Design] = field(default_factory=dict)
-    _finished: dict[tuple[int, ...], Plan] = field(default_factory=dict)
+    _finished: dict[tuple[float, ...], Plan] = field(default_factory=dict)
+    _kept: dict[Any, Any] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -109,7 +112,7 @@ class Designs:
         chosen = self.folds.foldings(choice)
         folding = {v.label: chosen[v.name] for s in self.searches[-1:] for v in s.layers if v.name in chosen}
         configuration = self.configuration(choice)
-        key = tuple(configuration[t.name] for t in self.study.tensors)
+        key = (self.price, *(configuration[t.name] for t in self.study.tensors))
         if key not in self._finished:
             self._finished[key] = self._finish(configuration)
         return replace(self._finished[key], folding=folding)
@@ -127,11 +130,17 @@ class Designs:
         s, study = self.settings, self.study
         method = RoundingMethod.find(s.rounding)
         if method.scope != "layer":
-            return method.run(NetworkProblem(plan, study, configuration, self.graph))  # type: ignore
+            fabric = fabric_of(self.options.part)
+            whole = NetworkProblem(plan, study, configuration, self.graph, self.price, fabric, self._kept)
+            return method.run(whole)  # type: ignore
         if study.evaluation.rounder is None:
             study = study.with_rounder(Rounder.of(s.rounding, self.graph, study.weights, s.seed))
         units = study.units([configuration], f"rounding ({s.rounding})")[0]
         return replace(plan, tensors={n: replace(c, units=units.get(n)) for n, c in plan.tensors.items()})
+
+    def at(self, price: float) -> Designs:
+        """The same with codes at another price."""
+        return replace(self, price=price)
 
     @property
     def finishes(self) -> bool:

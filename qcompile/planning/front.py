@@ -41,7 +41,8 @@ def better(task: Task, chosen: Planned, front: Sequence[Planned]) -> Planned:
 
 
 def uniform(task: Task) -> list[Planned]:
-    """Uniform plans, rounded and corrected as the chosen one is."""
+    """Uniform plans, rounded and corrected as the chosen one is; at no price."""
+    task = replace(task, designs=task.designs.at(0.0))
     e, out, choices = task.designs.study.evaluation, list[Planned](), uniform_choices(task.designs, task.problem)
     for done, (c, choice) in enumerate(choices, 1):
         out.append((choice, task.designs.measured(str(c), task.designs.plan(choice), e.data, e.loss)))
@@ -49,12 +50,12 @@ def uniform(task: Task) -> list[Planned]:
     return out
 
 
-def front_of(task: Task, known: Sequence[Planned]) -> tuple[Planned, ...]:
-    """Plans that no other beats in LUTs and loss, by the simulator: some of those that are so by the tables, with those
-    that are known.
+def front_of(task: Task, known: Sequence[Planned], seen: Sequence[Planned] = ()) -> tuple[Planned, ...]:
+    """Plans that no other beats in LUTs and loss, by the simulator: some of those that are so by the tables, or what a
+    search has seen that does without these, with those that are known.
     """
-    d, found = task.designs, list(known)
-    e, best = d.study.evaluation, _front_of_tables(task)
+    d, found = task.designs, [*known, *seen]
+    e, best = d.study.evaluation, [] if seen else _front_of_tables(task)
     some = np.unique(np.linspace(0, len(best) - 1, min(FRONT, len(best))).astype(int)).tolist()
     for done, place in enumerate(some, 1):
         found.append((best[place], d.measured("mixed", d.plan(best[place]), e.data, e.loss)))

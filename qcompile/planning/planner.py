@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from qcompile.assignment.methods import RoundingMethod
 from qcompile.planning.fitting import fitted
 from qcompile.planning.least_cost import least_cost
 from qcompile.planning.least_loss import least_loss
+from qcompile.planning.priced import priced
 from qcompile.planning.task import Solution, Task
 
 
 def solve(task: Task) -> Solution:
     """The choice of least loss under the limits, or of least resources at the target; with foldings, where the settings
-    ask for a fit. Infeasible where there is none.
+    ask for a fit; with a price of codes, where the rounding takes one. Infeasible where there is none.
     """
+    if RoundingMethod.find(task.designs.settings.rounding).priced:
+        return priced(task)
     return fitted(task, _solved) if task.designs.settings.fit else _solved(task)
 
 

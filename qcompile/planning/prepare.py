@@ -41,6 +41,7 @@ def prepare(
     what cannot work on these data.
     """
     s, notes = _with_metric(settings)
+    _check_priced(s, options)
     given = SourceMethod.find(s.source).run
     found = given(model.graph, lambda: data(calibration, model.graph, labels), s.seed, jobs.progress, s.span)
     steps = graph_transforms(s)
@@ -73,6 +74,19 @@ def _with_metric(s: Settings) -> tuple[Settings, list[str]]:
         return replace(s, metric="fit"), []
     note = "no torch here: kl_output instead of fit (pip install 'qcompile[torch]')"
     return replace(s, metric="kl_output"), [note]
+
+
+def _check_priced(s: Settings, options: Options) -> None:
+    """A price of codes is one of logic, and decides what a search would."""
+    if not RoundingMethod.find(s.rounding).priced:
+        return
+    place = f"--rounding {s.rounding}"
+    if s.fit or options.arch != "parallel":
+        raise QCompileError(
+            "only of architecture parallel are weights logic, which has a price", place, "--arch parallel"
+        )
+    if s.search != "ilp":
+        raise QCompileError("the price of codes is the search", place, "leave --search out")
 
 
 def _check_target(s: Settings, found: Data) -> None:

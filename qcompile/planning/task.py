@@ -9,7 +9,7 @@ from qcompile.assignment.metrics import Sensitivity
 from qcompile.assignment.problem import Problem, Selection
 from qcompile.cost.budget import exceeded
 from qcompile.cost.resources import Resources
-from qcompile.planning.designs import Designs
+from qcompile.planning.designs import Designs, Point
 from qcompile.planning.settings import MODELLED
 from qcompile.planning.targets import Acceptance, QualityTarget
 
@@ -65,13 +65,14 @@ class Task:
 @dataclass(frozen=True, eq=False)
 class Solution:
     """A choice among the candidates and foldings of a task. accepted: under a target, the plan on the half of the data
-    that did not choose it.
+    that did not choose it; seen: other choices that the search has measured by the simulator, with their plans.
     """
 
     task: Task
     choice: Selection
     accepted: Acceptance | None = None
     notes: tuple[str, ...] = ()
+    seen: tuple[tuple[Selection, Point], ...] = ()
 
     def noted(self, note: str) -> Solution:
         return replace(self, notes=(*self.notes, note))

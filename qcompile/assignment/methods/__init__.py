@@ -169,6 +169,8 @@ class RoundingMethod(Method):
     are measured and priced with its codes, before the choice of formats; else it follows the choice; iterative: it
     takes seconds a layer, so that fewer configurations are measured.
 
+    priced: codes are weighed by what they cost, at a price that is looked for with the formats.
+
     run: of scope layer, a `RoundingProblem` -> numbers of the grid, (groups, outputs, terms); of others, a
     `NetworkProblem` -> its plan with codes, and with scales and offsets if it moves them.
     """
@@ -178,6 +180,7 @@ class RoundingMethod(Method):
     scope: str = "layer"
     inside: bool = True
     iterative: bool = False
+    priced: bool = False
 
     @property
     def source(self) -> str:

@@ -1,0 +1,87 @@
+"""Codes that are cheap as constants."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from studies import CALIBRATION, MLP, designs
+
+import qcompile as qc
+from qcompile import planning
+from qcompile.assignment.methods.rounding.digits import prices
+from qcompile.assignment.plan import Plan
+from qcompile.cost.exchange import fabric_of
+from qcompile.errors import QCompileError
+from qcompile.formats import FixedPoint
+from qcompile.planning.designs import Designs, logits
+
+
+def points(name: str, price: float, bits: tuple[int, int]) -> tuple[Designs, float, float, np.ndarray]:
+    """LUTs, loss on the data and codes of the first layer, of weights and activations of so many bits."""
+    more = {"transforms": ("fold_bn", "bias_correct")} if name != "rtn" else {}
+    d = designs(MLP, candidates="fixed3-6", rounding=name, **more)
+    d = replace(d, options=replace(d.options, part="xczu7ev"), price=price)
+    weights = {t.name for t in d.study.weights}
+    plan = d.plan(tuple(bits[group[0] not in weights] - 3 for group in d.study.variables))
+    design, e = d.design(plan), d.study.evaluation
+    units = next((c.units for c in plan.tensors.values() if isinstance(c.units, np.ndarray)), np.zeros(1))
+    return d, design.estimate().total.lut, e.loss(logits(design, e.data)), units
+
+
+def test_a_price_buys_logic_for_loss() -> None:
+    """Against plans that are rounded to nearest: less of both. Codes go to zero as the price rises."""
+    _, lut, loss, _ = points("rtn", 0, (4, 4))
+    found = [points("digits", price, (6, 4)) for price in (1e-7, 3e-6, 1e-5)]
+    assert found[1][1] < 0.8 * lut and found[1][2] < 0.8 * loss
+    assert found[0][1] > found[1][1] > found[2][1]
+    zeros = [float((units == 0).mean()) for *_, units in found]
+    assert zeros[0] < zeros[1] < zeros[2] and zeros[2] > 0.4
+
+
+def test_without_torch_the_loss_of_noise_stands_for_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qcompile.assignment.methods.rounding.digits.torch_is_there", lambda: False)
+    _, lut, loss, _ = points("rtn", 0, (4, 4))
+    _, own, lost, _ = points("digits", 3e-6, (6, 4))
+    assert own < 0.8 * lut and lost < loss
+
+
+def test_prices_of_codes_are_those_of_the_fabric() -> None:
+    """Nothing for 0, one for all powers of two, more with every digit, and the same for both signs."""
+    grid = FixedPoint(6).grid().astype(float)
+    sums, multiples, odd = prices(fabric_of("xczu7ev"), grid, FixedPoint(4, signed=False))
+    cost = dict(zip(grid.astype(int).tolist(), (sums + multiples).tolist(), strict=True))
+    assert cost[0] == 0 < cost[1] == cost[2] == cost[16] == cost[-32]
+    assert cost[1] < cost[3] == cost[-3] == cost[12] < cost[11] == cost[22] and cost[1] < cost[7] == cost[28]
+    assert len(set(odd.tolist())) == 17
+
+
+OPTIONS = {
+    "part": "xczu7ev",
+    "metric": "sqnr",
+    "candidates": "fixed6",
+    "restrict": ("kind=activation:fixed4",),
+    "rounding": "digits",
+    "baselines": False,
+}
+
+
+def test_one_price_keeps_the_budget_and_replays() -> None:
+    run = planning.run(MLP, CALIBRATION["x"][:64], budget="lut=9000", **OPTIONS)
+    assert 0.9 * 9000 < run.chosen.cost.lut <= 9000
+    design = qc.compile(MLP, Plan.parse(run.plan.to_json()), part="xczu7ev")
+    assert design.estimate().total.lut == run.chosen.cost.lut
+    y, e = logits(design, run.study.evaluation.data), run.study.evaluation
+    assert e.loss(y) == run.chosen.loss
+
+
+def test_a_target_is_met_for_less() -> None:
+    """Rounded to nearest, 4 bits of both take 16,500 LUTs for a loss of 0.02."""
+    run = planning.run(MLP, CALIBRATION["x"][:96], max_loss=0.05, **OPTIONS)
+    assert run.accepted is not None and run.accepted.met and run.chosen.loss <= 0.05
+    assert run.chosen.cost.lut < 12000
+
+
+@pytest.mark.parametrize("more", [{"arch": "dataflow"}, {"search": "greedy"}])
+def test_what_has_no_price_is_refused(more: dict[str, str]) -> None:
+    with pytest.raises(QCompileError, match="price"):
+        planning.run(MLP, CALIBRATION["x"], part="xczu7ev", rounding="digits", **more)
