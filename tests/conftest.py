@@ -58,6 +58,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["QCOMPILE_TRACEBACK"] = "1"  # faults are to be seen, not told in one line
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def run_cpp(folder: Path, optimize: str = "-O0", timeout: float = 600) -> None:
     """Compiles all.cpp of a folder, with our headers, and runs it there."""
     garbage = "--param=ggc-min-heapsize=2000000"  # kB until the compiler looks for garbage: a tenth of its time

@@ -96,6 +96,7 @@ def run(cases: list[Case]) -> list[list[np.ndarray]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_branches(part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No differing code, no deadlock on the depths for liveness; one place less anywhere and the network blocks."""

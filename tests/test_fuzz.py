@@ -14,6 +14,7 @@ from conftest import ROOT
 CASES, PARTS = 2000, 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
 def test_mutated_inputs(part: int, tmp_path: Path) -> None:
     """In a process of its own, which forks workers and has no threads."""

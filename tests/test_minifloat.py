@@ -227,6 +227,7 @@ def rounded(fmt, units: Fraction) -> int:
 PARTS = 3  # run side by side; more would compile more of the same templates
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_mixed_graphs_in_cpp(part: int, tmp_path: Path) -> None:
     """At least 100 distinct ones over all parts, all four executions; accumulators never wider than the closed form."""
