@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qcompile.errors import QCompileError
 
@@ -57,52 +55,21 @@ def private_cache() -> Path | None:
 @cache
 def templates(**filters: Callable[..., str]) -> jinja2.Environment:
     """All of `templates/`, e.g. `templates().get_template("hls/tb.cpp.j2")`, with filters that they may use by name.
-    Each is compiled once a process, from the Python text that jinja2 made of it for this user before where it is kept:
-    making that takes longer than writing a small project.
+    Each is compiled once a process, since that takes longer than writing a small project.
     """
     import jinja2  # only what writes files needs it
 
-    class Environment(jinja2.Environment):
-        def compile(self, source: Any, name: Any = None, filename: Any = None, *args: Any, **more: Any) -> Any:
-            text = kept_text(repr((jinja2.__version__, options, name, source)), lambda: made(source, name, filename))
-            return compile(text, filename or "<template>", "exec")
-
-    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    options |= {"auto_reload": False, "optimized": False}  # optimizing constants takes longer than it saves
-    found = Environment(loader=jinja2.FileSystemLoader(asset("templates")), undefined=jinja2.StrictUndefined, **options)
-    found.filters |= filters
-
-    def made(source: str, name: str, filename: str) -> str:
-        return str(jinja2.Environment.compile(found, source, name, filename, raw=True))
-
-    return found
-
-
-def kept_text(about: str, make: Callable[[], str]) -> str:
-    """A text that depends on nothing but another one: from the private cache, or made and put there, behind its hash,
-    without which it is made anew.
-    """
-    folder = private_cache()
-    if folder is None:
-        return make()
-    place = folder / f"text-{_digest(about)}"
-    with suppress(OSError, ValueError):
-        status = os.stat(place)
-        if status.st_uid in (0, os.getuid()) and not status.st_mode & 0o022:
-            digest, _, text = place.read_text(encoding="utf-8").partition("\n")
-            if digest == _digest(text):
-                return text
-    text = make()
-    with suppress(OSError):
-        own = tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, prefix=".new-", delete=False)
-        with own:
-            own.write(f"{_digest(text)}\n{text}")
-        os.replace(own.name, place)
-    return text
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(asset("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+        optimized=False,  # of constants, which takes longer than it saves
+    )
+    made.filters |= filters
+    return made
 
 
 @cache

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from qcompile import assets
 from qcompile.backends.hls import units
 from qcompile.backends.hls.kernels import Kernel
 from qcompile.backends.hls.units.context import View
@@ -67,27 +66,3 @@ def test_every_template_is_printed() -> None:
         for path in (TEMPLATES / folder).iterdir():
             name = f"{folder}/{path.name}"
             assert name in printed or f'include "hls/{name}"' in texts, name
-
-
-def test_a_text_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What jinja2 makes of templates is kept where only this user may write, and nowhere else."""
-    made: list[str] = []
-
-    def text(about: str) -> str:
-        return assets.kept_text(about, lambda: made.append(about) or f"{about}!")
-
-    monkeypatch.setattr(assets, "private_cache", lambda: tmp_path)
-    assert [text(about) for about in "abab"] == ["a!", "b!", "a!", "b!"] and made == ["a", "b"]
-    assert len(list(tmp_path.iterdir())) == 2
-    for place in tmp_path.iterdir():
-        place.write_text("of somebody else")
-        place.chmod(0o666)
-    assert text("a") == "a!" and made == ["a", "b", "a"] and text("a") == "a!" and len(made) == 3
-    for place in tmp_path.iterdir():
-        place.write_bytes(place.read_bytes()[:-1])
-        place.chmod(0o600)
-    assert text("a") == "a!" and len(made) == 4 and text("a") == "a!" and len(made) == 4
-    monkeypatch.setattr(assets, "private_cache", lambda: None)
-    assert text("a") == "a!" and len(made) == 5
-    monkeypatch.setattr(assets, "private_cache", lambda: tmp_path / "absent")
-    assert text("a") == "a!" and len(made) == 6
