@@ -46,6 +46,7 @@ from qcompile import isolated
 from qcompile.assignment.tensors import tensors
 from qcompile.cli import main as qcompile
 from qcompile.frontend import importer
+from qcompile.sim import compiled
 
 SECONDS = 20  # of processor time for one command
 WALL = 600  # after which a worker that does nothing is stopped
@@ -387,6 +388,7 @@ def _serve(pipe: Connection, seed: int) -> None:
     """A worker: numbers of cases in, problems out."""
     os.setsid()
     importer.call = _forked
+    compiled.build()  # into the user's cache, which the guard below would refuse
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory(prefix="qcompile-fuzz-") as folder:
