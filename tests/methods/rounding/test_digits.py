@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from studies import CALIBRATION, MLP, designs
+from studies import CALIBRATION, CNN, MLP, designs
 
 import qcompile as qc
 from qcompile import planning
-from qcompile.assignment.methods.rounding.digits import prices
+from qcompile.assignment.methods.rounding.digits import _read, prices
 from qcompile.assignment.plan import Plan
+from qcompile.assignment.rounding import Rounder
 from qcompile.cost.exchange import fabric_of
 from qcompile.errors import QCompileError
 from qcompile.formats import FixedPoint
@@ -36,6 +37,23 @@ def test_a_price_buys_logic_for_loss() -> None:
     assert found[0][1] > found[1][1] > found[2][1]
     zeros = [float((units == 0).mean()) for *_, units in found]
     assert zeros[0] < zeros[1] < zeros[2] and zeros[2] > 0.4
+
+
+@pytest.mark.parametrize("model, block", [(MLP, 1), (CNN, 4)])
+def test_rows_that_nobody_reads_are_zero(model: qc.Model, block: int) -> None:
+    """Past activations and pools; behind a flattened image a channel is a block of inputs."""
+    layers = list(Rounder.of("digits", model.graph, designs(model, rows=8).study.weights, 0).layers.values())
+    shapes = [(1, t.shape[1], t.shape[0]) if len(t.shape) == 2 else (1, t.shape[0], 9 * t.shape[1]) for _, t in layers]
+    found = {node.output.name: np.ones(shape) for (node, _), shape in zip(layers, shapes, strict=True)}
+    (before, _), (last, _) = layers[-2:]
+    found[last.output.name][:, :, block : 3 * block] = 0
+    found[last.output.name][0, 0, 2 * block] = 1
+    read = _read(model.graph, before, found)
+    assert np.flatnonzero(~read[0, :, 0]).tolist() == [1]
+    assert _read(model.graph, last, found).all()
+    found[before.output.name] *= read
+    for node, _ in layers[:-2]:
+        assert _read(model.graph, node, found).all()
 
 
 def test_without_torch_the_loss_of_noise_stands_for_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
