@@ -81,6 +81,8 @@ class Design:
     @cached_property
     def schedule(self) -> Schedule | None:
         """Cycles and depths of the network of architecture `dataflow`."""
+        if self.fitted is not None:
+            return self.fitted.schedule
         return schedule(self.network) if self.network else None
 
     @cached_property

@@ -24,22 +24,27 @@ from qcompile.hardware import fit, timing
 from qcompile.hardware.estimate import of_network
 from qcompile.hardware.network import network
 from qcompile.hardware.timing import schedule
+from qcompile.hardware.units import SlidingWindowUnit
+from qcompile.ir import ops
 from qcompile.pipeline import Goal
 
 PART = "xc7z020clg400-1"
 MOST = 150  # foldings of a network that are enumerated
 
 
+def generated(seed: int) -> qc.Design:
+    """Fully connected or, of an odd seed, convolutional."""
+    model = (generate_cnn.seeded_cnn if seed % 2 else generate.seeded_mlp)(seed)
+    text = generate.input_format(model)
+    imported = qc.load(model)
+    return qc.compile(imported, arch="dataflow", input_formats=(text,) * len(imported.graph.inputs) if text else ())
+
+
 def designs(count: int) -> list[qc.Design]:
     """Small generated networks, fully connected ones and convolutional ones, with a few hundred foldings."""
     found: list[qc.Design] = []
     for seed in itertools.count():
-        model = (generate_cnn.seeded_cnn if seed % 2 else generate.seeded_mlp)(seed)
-        text = generate.input_format(model)
-        imported = qc.load(model)
-        design = qc.compile(
-            imported, arch="dataflow", input_formats=(text,) * len(imported.graph.inputs) if text else ()
-        )
+        design = generated(seed)
         size = math.prod(len(c.foldings) for c in fit.choices(design.graph, device(PART)))
         if 30 <= size <= MOST:
             found.append(design)
@@ -176,6 +181,23 @@ def test_a_design_without_a_folding_keeps_its_estimate(digits: Path, monkeypatch
     found = estimation.outcome(qc.compile(digits, part="xc7s25"))
     assert found.fits is False and found.part == "" and "LUT (" in found.line()
     assert (rate_text(98, 5), rate_text(425_988_108, 5)) == ("2,040,816", "0.469")
+
+
+def test_windows_of_too_many_tokens_are_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their times are not looked at; where all foldings have them, the fit says so."""
+    graphs = (generated(seed).graph for seed in range(1, 99, 2))
+    graph, window = next(
+        (g, w)
+        for g in graphs
+        for n in g.nodes
+        if isinstance(n.op, ops.Conv) and (w := SlidingWindowUnit.front(n, 1, False)) is not None and w.groups > 1
+    )
+    counts = [len(c.foldings) for c in fit.choices(graph, device(PART))]
+    monkeypatch.setattr(timing, "MOST_TOKENS", window.tokens - 1)
+    assert sum(len(c.foldings) for c in fit.choices(graph, device(PART))) < sum(counts)
+    monkeypatch.setattr(timing, "MOST_TOKENS", 1)
+    with pytest.raises(qc.QCompileError, match="tokens are too many for a stream"):
+        fit.choices(graph, device(PART))
 
 
 def test_where_there_is_no_price_the_project_is_written(digits: Path, tmp_path: Path) -> None:

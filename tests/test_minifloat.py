@@ -291,6 +291,8 @@ def test_narrow_accumulators(kind: str, bits: int, tmp_path: Path) -> None:
     (node,) = [n for n in design.graph.nodes if type(n.op).__name__ == kind]
     assert node.op.drop > 0 and node.output.type.format.width <= bits
     assert any("not exact" in w for w in design.warnings)
+    with pytest.raises(qc.QCompileError, match=r"need \d bits, however many low bits are dropped"):
+        qc.compile(model, accumulator_bits=3)
     x = np.random.default_rng(4).normal(size=(6, *shape)).astype(np.float32)
     run = design.simulator.run(design.simulator.quantize(x), keep=True)
     w = design.graph.producers[node.inputs[1].name].op.units.data

@@ -21,11 +21,13 @@ from qcompile.cost.budget import CYCLES, KINDS, NAMES, Budget, available, exceed
 from qcompile.cost.devices import Device
 from qcompile.cost.resources import Estimate
 from qcompile.errors import QCompileError
+from qcompile.hardware import timing
 from qcompile.hardware.estimate import layer, of_network
 from qcompile.hardware.network import Network, Stage, follower, fullest, network, with_window
 from qcompile.hardware.site import Folding
-from qcompile.hardware.timing import schedule
+from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import BufferedUnit, InputUnit, OutputUnit, SlidingWindowUnit, unit_of
+from qcompile.hardware.units.unit import Unit
 from qcompile.ir import Graph, Node, ops
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
@@ -50,6 +52,7 @@ class Fitted:
     """
 
     foldings: dict[str, Folding]
+    schedule: Schedule
     estimate: Estimate
     binding: str
     labels: dict[str, str]
@@ -131,7 +134,7 @@ class FoldingSearch:
         every = np.unique(np.concatenate([np.array([fastest]), *(c.cycles for c in self.layers)]))
         self.steps: list[int] = [int(s) for s in every[every >= fastest]]
         self.patience = min(MOST_TRIED, SMALL // sum(stream.tokens for stream in made.streams))
-        self.seen: dict[tuple[Folding, ...], tuple[dict[str, Folding], Estimate]] = {}
+        self.seen: dict[tuple[Folding, ...], tuple[dict[str, Folding], Schedule, Estimate]] = {}
 
     def floor_of(self) -> str:
         """What cannot be faster than the first step."""
@@ -207,17 +210,19 @@ class FoldingSearch:
 
     def _checked(self, picked: Sequence[int], cycles: int) -> tuple[Fitted | None, Estimate]:
         """The whole network of a choice, and the result if it keeps within budget and cycles."""
-        foldings, whole = self._whole(picked)
+        foldings, plan, whole = self._whole(picked)
         if exceeded(whole.total, self.budget) or whole.total.interval > cycles:
             return None, whole
-        return Fitted(foldings, whole, self._binding(cycles), {c.name: c.label for c in self.layers}), whole
+        labels = {c.name: c.label for c in self.layers}
+        return Fitted(foldings, plan, whole, self._binding(cycles), labels), whole
 
-    def _whole(self, picked: Sequence[int]) -> tuple[dict[str, Folding], Estimate]:
+    def _whole(self, picked: Sequence[int]) -> tuple[dict[str, Folding], Schedule, Estimate]:
         key = tuple(c.foldings[i] for c, i in zip(self.layers, picked, strict=True))
         if key not in self.seen:
             foldings = {c.name: f for c, f in zip(self.layers, key, strict=True)}
             made = network(self.graph, foldings)
-            self.seen[key] = foldings, of_network(self.graph, made, schedule(made), self.device)
+            plan = schedule(made)
+            self.seen[key] = foldings, plan, of_network(self.graph, made, plan, self.device)
         return self.seen[key]
 
     def _program(self, cycles: int, room: np.ndarray, without: Sequence[Sequence[int]] = ()) -> list[int] | None:
@@ -310,6 +315,10 @@ def choices(graph: Graph, device: Device) -> list[Choices]:
 def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
     most, after, whole = fullest(graph, node), follower(graph, node), unit_of(node, graph).limits(node)
     foldings = [Folding(p, s) for p in _divisors(whole.pe, most.pe) for s in _divisors(whole.simd, most.simd)]
+    tokens = {f: _window_tokens(with_window(node, unit_of(node, graph, f))) for f in foldings}
+    foldings = [f for f in foldings if tokens[f] <= timing.MOST_TOKENS]
+    if not foldings:
+        raise timing.too_long(min(tokens.values()), node.output.name)
     stages = [Stage(unit_of(node, graph, f), (), (), node, after, f) for f in foldings]
     cycles = [
         max(*(u.cycles for u in with_window(node, s.unit)), _following(graph, s.result, s.folding.pe)) for s in stages
@@ -323,6 +332,10 @@ def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
         np.array(cost, dtype=float),
         np.array(cycles),
     )
+
+
+def _window_tokens(units: tuple[Unit, ...]) -> int:
+    return max(u.tokens if isinstance(u, SlidingWindowUnit) else 0 for u in units)
 
 
 def _divisors(whole: int, most: int) -> list[int]:

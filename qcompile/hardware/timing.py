@@ -40,15 +40,20 @@ class Schedule:
     cycles: tuple[int, ...]
 
 
+def too_long(tokens: int, tensor: str) -> QCompileError:
+    """Of a stream whose times cannot be looked at."""
+    return QCompileError(
+        f"its {tokens:,} tokens are too many for a stream; {MOST_TOKENS:,} are the most",
+        f"tensor '{tensor}'",
+        "--fold full, or more pe and simd for the layers at it",
+    )
+
+
 def schedule(network: Network) -> Schedule:
     """Cycles and depths of a network. QCompileError where it has more tokens than can be looked at."""
     longest = max(network.streams, key=lambda s: s.tokens)
     if longest.tokens > MOST_TOKENS:
-        raise QCompileError(
-            f"its {longest.tokens:,} tokens are too many for a stream; {MOST_TOKENS:,} are the most",
-            f"tensor '{longest.value.name}'",
-            "--fold full, or more pe and simd for the layers at it",
-        )
+        raise too_long(longest.tokens, longest.value.name)
     loops = Timetable(network)
     early = loops.forward()
     lazy = loops.lazy(early.finish)

@@ -127,12 +127,20 @@ class Lowering:
         drop = 0
         if self.accumulator_bits and any(isinstance(v.type.format, Minifloat) for v in inputs):
             shape = output_shape(op, tuple(v.type for v in inputs))
+            before = None
             while True:
                 probe = Node(dataclasses.replace(op, drop=drop), inputs, (Value("", TensorType(shape)),), like.origin)
-                width = smallest_width(*node_range(probe, [self.known[v.name] for v in inputs]).bounds)
+                bounds = node_range(probe, [self.known[v.name] for v in inputs]).bounds
+                width = smallest_width(*bounds)
                 if width <= self.accumulator_bits:
                     break
-                drop += width - self.accumulator_bits
+                if bounds == before:  # every product is 0 or -1: there is nothing left to drop
+                    raise QCompileError(
+                        f"sums of this many products need {width} bits, however many low bits are dropped",
+                        str(like.origin),
+                        f"--accumulator-bits {width} or more",
+                    )
+                drop, before = drop + width - self.accumulator_bits, bounds
         unit = unit.map(lambda u: u * 2**drop)
         return self.emit(dataclasses.replace(op, drop=drop), inputs, like, like.output.name, scale=unit), unit
 

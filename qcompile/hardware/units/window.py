@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -71,31 +72,38 @@ class SlidingWindowUnit(Unit):
         With r(j) tokens read before write j: r(j) = max(need(j), min(room(j), r(j-1) + 1)); between two writes come
         r(j) - r(j-1) reads, the last in the write's iteration.
         """
-        total = self.height * self.width * self.groups
-        per_place = self.over.size * self.groups
-        stride, (high, wide) = self.over.strides[0], self.over.extent
-        columns = np.arange(self.columns) * self.over.strides[1]
-        before, counts = 0, []
-        for row in range(self.rows):
-            top = row * stride
-            room = min(total, (top + self.held) * self.width * self.groups)
-            last = (top + high - 1) * self.width + columns + wide
-            need = np.repeat(last * self.groups, per_place)
-            steps = np.arange(1, len(need) + 1)
-            free = np.maximum.accumulate(np.maximum(need - steps, before)) + steps
-            found = np.minimum(free, np.maximum(room, need))
-            counts.append(found)
-            before = int(found[-1])
-        read = np.concatenate(counts)
+        read = np.concatenate(list(self._reads()))
         fresh = np.diff(read, prepend=0)
         writes = np.cumsum(np.maximum(fresh, 1)) - 1
-        rest = total - int(read[-1])
+        rest = self.arriving - int(read[-1])
         # The reads between two writes take the iterations before (and in) the later one.
         owner = np.repeat(np.arange(len(read)), fresh)
         place = np.arange(len(owner)) - np.repeat(np.cumsum(fresh) - fresh, fresh)
         reads = writes[owner] - fresh[owner] + 1 + place
         end = int(writes[-1]) + 1
         return Traffic((np.concatenate([reads, end + np.arange(rest)]),), writes, end + rest)
+
+    @property
+    def arriving(self) -> int:
+        """Tokens of the plane."""
+        return self.height * self.width * self.groups
+
+    def _reads(self) -> Iterator[np.ndarray]:
+        """r(j) of the writes of a row of windows, row after row."""
+        per_place = self.over.size * self.groups
+        stride, (high, wide) = self.over.strides[0], self.over.extent
+        columns = np.arange(self.columns) * self.over.strides[1]
+        before = 0
+        for row in range(self.rows):
+            top = row * stride
+            room = min(self.arriving, (top + self.held) * self.width * self.groups)
+            last = (top + high - 1) * self.width + columns + wide
+            need = np.repeat(last * self.groups, per_place)
+            steps = np.arange(1, len(need) + 1)
+            free = np.maximum.accumulate(np.maximum(need - steps, before)) + steps
+            found = np.minimum(free, np.maximum(room, need))
+            yield found
+            before = int(found[-1])
 
     def parts(self) -> Part:
         """The buffer, and the counters of reader and writer."""
@@ -105,4 +113,9 @@ class SlidingWindowUnit(Unit):
 
 @lru_cache(maxsize=4096)
 def _cycles(window: SlidingWindowUnit) -> int:
-    return window.traffic().iterations
+    """Iterations of the traffic, without the times of all tokens."""
+    count = before = 0
+    for found in window._reads():
+        count += int(np.maximum(np.diff(found, prepend=before), 1).sum())
+        before = int(found[-1])
+    return count + window.arriving - before
