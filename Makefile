@@ -43,6 +43,7 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install -q -c constraints.txt -e .
 	touch $@
 
+# Most of torch is never imported: byte code is made of what is.
 $(TESTED): $(VENV)/installed
 	$(BIN)/python -m pip install -q --no-compile -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@

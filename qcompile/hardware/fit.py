@@ -27,7 +27,6 @@ from qcompile.hardware.network import Network, Stage, follower, fullest, network
 from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import BufferedUnit, InputUnit, OutputUnit, SlidingWindowUnit, unit_of
-from qcompile.hardware.units.unit import Unit
 from qcompile.ir import Graph, Node, ops
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
@@ -315,14 +314,13 @@ def choices(graph: Graph, device: Device) -> list[Choices]:
 def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
     most, after, whole = fullest(graph, node), follower(graph, node), unit_of(node, graph).limits(node)
     foldings = [Folding(p, s) for p in _divisors(whole.pe, most.pe) for s in _divisors(whole.simd, most.simd)]
-    tokens = {f: _window_tokens(with_window(node, unit_of(node, graph, f))) for f in foldings}
+    units = {f: with_window(node, unit_of(node, graph, f)) for f in foldings}
+    tokens = {f: u[0].tokens if isinstance(u[0], SlidingWindowUnit) else 0 for f, u in units.items()}
     foldings = [f for f in foldings if tokens[f] <= timing.MOST_TOKENS]
     if not foldings:
         raise timing.too_long(min(tokens.values()), node.output.name)
-    stages = [Stage(unit_of(node, graph, f), (), (), node, after, f) for f in foldings]
-    cycles = [
-        max(*(u.cycles for u in with_window(node, s.unit)), _following(graph, s.result, s.folding.pe)) for s in stages
-    ]
+    stages = [Stage(units[f][-1], (), (), node, after, f) for f in foldings]
+    cycles = [max(*(u.cycles for u in units[s.folding]), _following(graph, s.result, s.folding.pe)) for s in stages]
     costs = [layer(graph, s, fabric, 1).cost for s in stages]
     cost = [[getattr(c, k) for k in KINDS] for c in costs]
     return Choices(
@@ -332,10 +330,6 @@ def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
         np.array(cost, dtype=float),
         np.array(cycles),
     )
-
-
-def _window_tokens(units: tuple[Unit, ...]) -> int:
-    return max(u.tokens if isinstance(u, SlidingWindowUnit) else 0 for u in units)
 
 
 def _divisors(whole: int, most: int) -> list[int]:

@@ -147,51 +147,39 @@ def _thresholds(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray
     direction = np.where(stop >= start, 1, -1)
     count = np.abs(stop - start)
     steps = np.arange(1, max(1, int(count.max())) + 1)
+    goals = np.minimum(steps, count[:, None])
+
+    def passed(a: np.ndarray) -> np.ndarray:
+        """Codes that every row has passed at A = a[row, j]."""
+        return np.asarray((_ordinals(op, evaluate_rows(op, a)) - start[:, None]) * direction[:, None])
+
     few = (int((high - low).max()) + 1) * len(low) <= ENUMERATED
-    passed = (_cuts_of_all if few else _cuts_by_bisection)(op, low, high, start, direction, count, steps)
-    cuts = np.where(steps <= count[:, None], passed, int(high.max()) + 1)
+    found = _cuts_of_all(passed, low, high, len(steps)) if few else _cuts_by_bisection(passed, low, high, goals)
+    cuts = np.where(steps <= count[:, None], found, int(high.max()) + 1)
     ordinals = start[:, None] + direction[:, None] * np.minimum(np.arange(len(steps) + 1), count[:, None])
     grid = _grid(op)
     return ops.Thresholds(Array(cuts), Array(ordinals if grid is None else grid[ordinals.astype(np.int64)]))
 
 
 ENUMERATED = 2**16  # points that cost less than one bisection, whose every step runs the chain
+Passed = Callable[[np.ndarray], np.ndarray]
 
 
-def _cuts_of_all(
-    op: ops.Map,
-    low: np.ndarray,
-    high: np.ndarray,
-    start: np.ndarray,
-    direction: np.ndarray,
-    count: np.ndarray,
-    steps: np.ndarray,
-) -> np.ndarray:
+def _cuts_of_all(passed: Passed, low: np.ndarray, high: np.ndarray, levels: int) -> np.ndarray:
     """The chain at every A: a code is passed behind all that lie before it."""
     points = np.minimum(low[:, None] + np.arange(int((high - low).max()) + 1), high[:, None])
-    progress = (_ordinals(op, evaluate_rows(op, points)) - start[:, None]) * direction[:, None]
-    places = len(steps) + 1
-    known = np.clip(progress.astype(np.int64), 0, len(steps))  # a row that is not asked for may turn
-    flat = np.arange(len(low))[:, None] * places + known
-    at = np.bincount(flat.ravel(), minlength=len(low) * places).reshape(len(low), places)
-    return low[:, None] + np.cumsum(at, axis=1)[:, :-1]
+    known = np.clip(passed(points).astype(np.int64), 0, levels)  # a row that is not asked for may turn
+    flat = np.arange(len(low))[:, None] * (levels + 1) + known
+    at = np.bincount(flat.ravel(), minlength=len(low) * (levels + 1)).reshape(len(low), -1)
+    return np.asarray(low[:, None] + np.cumsum(at, axis=1)[:, :-1])
 
 
-def _cuts_by_bisection(
-    op: ops.Map,
-    low: np.ndarray,
-    high: np.ndarray,
-    start: np.ndarray,
-    direction: np.ndarray,
-    count: np.ndarray,
-    steps: np.ndarray,
-) -> np.ndarray:
-    target = start[:, None] + direction[:, None] * np.minimum(steps, count[:, None])
-    left = np.broadcast_to(low[:, None], target.shape).copy()
-    right = np.broadcast_to(high[:, None], target.shape).copy()
+def _cuts_by_bisection(passed: Passed, low: np.ndarray, high: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    left = np.broadcast_to(low[:, None], goals.shape).copy()
+    right = np.broadcast_to(high[:, None], goals.shape).copy()
     while np.any(left < right):
         middle = left + (right - left) // 2
-        reached = (_ordinals(op, evaluate_rows(op, middle)) - target) * direction[:, None] >= 0
+        reached = passed(middle) >= goals
         left, right = np.where(reached, left, middle + 1), np.where(reached, middle, right)
     return left
 

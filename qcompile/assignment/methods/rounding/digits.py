@@ -43,16 +43,15 @@ def digits(problem: NetworkProblem) -> Plan:
     plan, study = problem.plan, problem.study
     if "fisher" not in problem.kept:
         problem.kept["fisher"] = _fisher(study, problem)
-    found: dict[str, np.ndarray] = {}
-    for node, t in _layers(problem):
+    layers, found = _layers(problem), dict[str, np.ndarray]()
+    for node, t in layers:
         q = study.evaluation.quantizers[t.name][problem.configuration[t.name]]
         if not q.zero_point and not isinstance(q.format, Bipolar):
             found[node.output.name] = _descended(_layer(problem, node, t, q), problem.price)
-    for node, _ in reversed(_layers(problem)):
+    for node, _ in reversed(layers):
         if node.output.name in found:
             found[node.output.name] *= _read(problem.graph, node, found)
-    layers = {node.output.name: (node, t) for node, t in _layers(problem)}
-    codes = {t.name: folded(found[n], node, t).astype(np.int64) for n, (node, t) in layers.items() if n in found}
+    codes = {t.name: folded(found[n.output.name], n, t).astype(np.int64) for n, t in layers if n.output.name in found}
     plan = replace(plan, tensors={n: replace(c, units=codes.get(n)) for n, c in plan.tensors.items()})
     e = study.evaluation
     context = TransformContext(problem.graph, Statistics(e.network, e.data), e.data)
