@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qcompile.errors import QCompileError
-
-if TYPE_CHECKING:
-    import jinja2
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -50,26 +45,6 @@ def private_cache() -> Path | None:
         if hasattr(os, "getuid") and about.st_uid in (0, os.getuid()) and not about.st_mode & 0o022:
             return folder
     return None
-
-
-@cache
-def templates(**filters: Callable[..., str]) -> jinja2.Environment:
-    """All of `templates/`, e.g. `templates().get_template("hls/tb.cpp.j2")`, with filters that they may use by name.
-    Each is compiled once a process, since that takes longer than writing a small project.
-    """
-    import jinja2  # only what writes files needs it
-
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(asset("templates")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        auto_reload=False,
-        optimized=False,  # of constants, which takes longer than it saves
-    )
-    made.filters |= filters
-    return made
 
 
 @cache

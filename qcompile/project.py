@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qcompile.assets import asset, templates
+from qcompile.assets import asset
 from qcompile.assignment.plan import SCHEMA as PLAN_SCHEMA
 from qcompile.backends import board, hls, pysim
 from qcompile.backends.base import FileSet
@@ -27,6 +27,7 @@ from qcompile.passes.implement import price_of
 from qcompile.passes.ports import HostInput, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
 from qcompile.probes import probes
+from qcompile.templating import templates
 
 if TYPE_CHECKING:
     from qcompile.pipeline import Design

@@ -40,6 +40,7 @@ ORDER = [
     "tables",
     "isolated",
     "assets",
+    "templating",
     "formats",
     "options",
     "documents",

@@ -1,7 +1,10 @@
 """C++ of the HLS backend stands in templates, one per unit and kernel; Python decides numbers and names of types."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +69,20 @@ def test_every_template_is_printed() -> None:
         for path in (TEMPLATES / folder).iterdir():
             name = f"{folder}/{path.name}"
             assert name in printed or f'include "hls/{name}"' in texts, name
+
+
+def test_byte_code_of_templates_stands_where_python_keeps_it(tmp_path: Path) -> None:
+    """As for modules: none where PYTHONDONTWRITEBYTECODE is set, and one that is damaged is made again."""
+    code = "from qcompile.templating import templates; templates().get_template('hls/Makefile.j2')"
+
+    def kept(**settings: str) -> list[Path]:
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        environment |= {"PYTHONPYCACHEPREFIX": str(tmp_path / "code"), **settings}
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+        return list(tmp_path.rglob("Makefile.*.pyc"))
+
+    assert kept(PYTHONDONTWRITEBYTECODE="1") == []
+    (path,) = kept()
+    good = path.read_bytes()
+    path.write_bytes(good[:-40])
+    assert kept() == [path] and path.read_bytes() == good

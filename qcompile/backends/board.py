@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcompile.assets import templates
 from qcompile.backends.hls import ports
 from qcompile.backends.hls.ports import stream_layout
 from qcompile.cost.devices import Board, Processor, board, catalogue, device
@@ -14,6 +13,7 @@ from qcompile.formats import Bipolar, Format, Minifloat
 from qcompile.hardware.network import port_lanes, port_value
 from qcompile.hardware.order import permutation
 from qcompile.ir import Graph, Shape, Value
+from qcompile.templating import templates
 
 MEMORY_PORTS = 16  # masters that one SmartConnect joins (PG247)
 

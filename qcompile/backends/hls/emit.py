@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qcompile.assets import ap_types, asset, templates
+from qcompile.assets import ap_types, asset
 from qcompile.backends.hls.constants import included
 from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.pragmas import for_tools
 from qcompile.hardware.network import Network
 from qcompile.hardware.timing import Schedule
 from qcompile.ir import Graph
+from qcompile.templating import templates
 
 if TYPE_CHECKING:
     from qcompile.backends.hls.dataflow import DataflowView

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from qcompile.assets import templates
+from qcompile.templating import templates
 
 _LOOP = re.compile(r"^(.*\{) // (unroll|pipeline|loop)$", re.M)
 

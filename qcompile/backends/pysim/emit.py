@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.assets import templates
 from qcompile.backends.pysim.plan import KernelCall, Ref, input_call, output_steps, plan
 from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Graph, ops
 from qcompile.ir.walk import maker
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.sim import kernels as kernels_module
+from qcompile.templating import templates
 
 _INLINE = 1  # arrays with more numbers go to params.npz
 
