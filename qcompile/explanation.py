@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.formats import Bipolar, FixedPoint, Overflow
+from qcompile.formats import Overflow
 from qcompile.ir import ONE, ZERO, Graph, Node, Value, ops
 from qcompile.ir.rules import adding_to
 from qcompile.sim import kernels, ratio
@@ -115,7 +115,7 @@ def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _share(node: Node, operands: list[Near], jumped: np.ndarray) -> float:
     """Largest part of its bound that a code which jumped lies away from its boundary; 0 where there is none."""
-    if not jumped.any() or not isinstance(node.op, ops.Quantize) or not isinstance(node.op.format, FixedPoint):
+    if not jumped.any() or not isinstance(node.op, ops.Quantize) or not node.op.format.consecutive:
         return 0.0
     y, error = _scaled(node.op, operands[0])
     y, error = (np.broadcast_to(a, jumped.shape)[jumped] for a in (y, error))
@@ -250,10 +250,8 @@ def _quantize(node: Node, x: list[Near]) -> Near:
 def _units(op: ops.Quantize, y: np.ndarray) -> np.ndarray:
     """Units of numbers that are multiples of one unit, before rounding."""
     fmt = op.format
-    if isinstance(fmt, FixedPoint) and not isinstance(fmt, Bipolar) and op.overflow is not Overflow.WRAP:
+    if fmt.consecutive and op.overflow is not Overflow.WRAP:
         return np.asarray(np.clip(kernels._round(y, op.rounding.value), float(fmt.min_units), float(fmt.max_units)))
-    if isinstance(fmt, Bipolar):
-        return np.where(y >= 0, 1.0, -1.0)
     alone = replace(op, scale=ONE, zero_point=ZERO)
     return np.asarray(ratio.quantize_units(Ratio.of_floats(y * 2.0**fmt.unit), alone), dtype=np.float64)
 

@@ -118,7 +118,7 @@ class Options:
 
     def formats(self) -> tuple[Format, ...]:
         """The input formats. QCompileError for one that is none."""
-        from qcompile.formats import Minifloat, parse_format  # which take a while to load, and --help needs none
+        from qcompile.formats import parse_format  # which take a while to load, and --help needs none
         from qcompile.formats.base import MAX_LISTED_WIDTH
 
         try:
@@ -128,7 +128,7 @@ class Options:
                 str(error), "--input-format", "s12f10 is signed, 12 bits, 10 of them after the binary point"
             ) from None
         for fmt in found:
-            if isinstance(fmt, Minifloat) and fmt.width > MAX_LISTED_WIDTH:
+            if not fmt.consecutive and fmt.width > MAX_LISTED_WIDTH:
                 raise QCompileError(
                     f"{fmt} has {fmt.width} bits; minifloats have at most {MAX_LISTED_WIDTH}",
                     "--input-format",

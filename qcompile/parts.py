@@ -12,19 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat, smallest_width
+from qcompile.formats import FloatLane, Format, smallest_width
 
 # --- numbers as hardware reads them
 
 
 def bits(fmt: Format | None) -> int:
     """Bits of a format's units as a two's-complement (or unsigned) integer: what adders and multipliers see."""
-    if isinstance(fmt, Minifloat):
-        return max(abs(int(fmt.max_units)), abs(int(fmt.min_units))).bit_length() + int(fmt.signed)
-    if isinstance(fmt, Bipolar):
-        return 2
-    assert isinstance(fmt, FixedPoint)
-    return fmt.width
+    return smallest_width(*value_range(fmt))
 
 
 def signed(fmt: Format | None) -> bool:
@@ -64,7 +59,17 @@ def sign_magnitude(data: Format | None, weights: Format | None) -> bool:
     """Whether products come as sign and magnitude: their sum takes two's complement, an accumulator alone can add and
     subtract.
     """
-    return isinstance(data, Minifloat) and isinstance(weights, Minifloat) and product_range(data, weights)[0] < 0
+    return is_float(data) and is_float(weights) and product_range(data, weights)[0] < 0
+
+
+def is_float(fmt: Format | None) -> bool:
+    """Whether an operand is read as a significand and its shift."""
+    return fmt is not None and isinstance(fmt.lane, FloatLane)
+
+
+def signs(*formats: Format) -> bool:
+    """Whether all operands are signs, whose product is whether they agree."""
+    return all(fmt.lane.signs for fmt in formats)
 
 
 # --- putting parts together
@@ -237,7 +242,7 @@ class Divider(Part):
 
 @dataclass(frozen=True)
 class Decoder(Part):
-    """A code of a minifloat to its units (minifloat_decode.sv and a shift); codes of other formats are units."""
+    """A code to its units: of a minifloat (minifloat_decode.sv and a shift), of a table; other codes are units."""
 
     format: Format
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.formats import FixedPoint
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.ir.walk import weights_of
 from qcompile.ir.window import Window
@@ -93,7 +92,7 @@ def _is_windowed(users: list[tuple[Node, int]]) -> bool:
 def _snapped(value: Value, units: np.ndarray) -> np.ndarray:
     """On the grid of a format that has gaps."""
     fmt = value.type.format
-    if fmt is None or isinstance(fmt, FixedPoint):
+    if fmt is None or fmt.consecutive:
         return units
     grid = fmt.grid()
     return np.asarray(grid[np.clip(np.searchsorted(grid, units), 0, len(grid) - 1)])

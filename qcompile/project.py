@@ -16,7 +16,7 @@ from qcompile.backends.pysim.simulator import encode
 from qcompile.cost.exchange import fabric_of
 from qcompile.cost.primitives import Fabric
 from qcompile.files import sealed
-from qcompile.formats import FixedPoint, Format
+from qcompile.formats import Format
 from qcompile.hardware.estimate import in_logic
 from qcompile.hardware.products import multiplications
 from qcompile.hardware.timing import schedule_record
@@ -155,7 +155,7 @@ def _port_units(host: HostInput, count: int, rng: np.random.Generator) -> np.nda
 
 def _grid(fmt: Format, lo: int, hi: int) -> np.ndarray | None:
     """The sorted units of formats that are no integers."""
-    if isinstance(fmt, FixedPoint):
+    if fmt.consecutive:
         return None
     grid = fmt.grid()
     return grid[(grid >= lo) & (grid <= hi)]

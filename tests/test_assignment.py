@@ -15,7 +15,7 @@ import qcompile as qc
 from qcompile.assignment import network, ranges
 from qcompile.assignment.apply import apply
 from qcompile.assignment.candidates import Candidate
-from qcompile.assignment.grids import neighbours, round_units
+from qcompile.assignment.grids import neighbours
 from qcompile.assignment.methods import GridMethod
 from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.plan import Choice, Packed, Plan
@@ -145,7 +145,7 @@ def test_fast_grids_are_the_formats(fmt) -> None:
     y = np.concatenate([np.linspace(-40, 40, 1601), np.random.default_rng(0).normal(size=500) * 8])
     num, den = zip(*(float(v).as_integer_ratio() for v in y), strict=True)
     exact = fmt.quantize_ratio(np.array(num, dtype=object), np.array(den, dtype=object)).astype(float)
-    assert np.array_equal(round_units(y, fmt), exact)
+    assert np.array_equal(fmt.nearest(y), exact)
     low, high = neighbours(y, fmt)
     grid = fmt.grid()
     assert np.isin(low, grid).all() and np.isin(high, grid).all()

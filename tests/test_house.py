@@ -28,6 +28,7 @@ from qcompile.backends.hls import layers
 from qcompile.cli.options import options_of
 from qcompile.cost.hls4ml import graph as theirs
 from qcompile.formats import E4M3, FixedPoint
+from qcompile.formats.text import FAMILIES
 from qcompile.frontend import onnx as onnx_rules
 from qcompile.hardware.units import buffered
 from qcompile.hardware.units.unrolled import UNITS
@@ -99,6 +100,22 @@ def test_imports_go_one_way(path: Path) -> None:
         return
     for other in imported(path):
         assert ORDER.index(other) <= ORDER.index(own) or (own, other) in LATE, f"{path} imports {other}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "qcompile").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_room_asks_for_the_family_of_a_format(path: Path) -> None:
+    """A new one is a file of formats/: what others want to know of a format, it says itself."""
+    if "formats" in path.relative_to(ROOT).parts:
+        return
+    families = {family.__name__ for family in FAMILIES}
+    asked = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "type", "issubclass")
+    ]
+    for node in asked:
+        names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+        assert not names & families, f"{path}:{node.lineno} asks for {names & families}"
 
 
 def runtime_imports(path: Path) -> set[str]:

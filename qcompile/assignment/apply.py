@@ -13,7 +13,6 @@ from qcompile.assignment.plan import Choice, Packed, Plan
 from qcompile.assignment.tensors import ACTIVATION, QuantTensor, tensors
 from qcompile.assignment.transforms import transformed
 from qcompile.errors import QCompileError, unknown
-from qcompile.formats import Bipolar, FixedPoint, Minifloat
 from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, TensorType, Value, ops
 from qcompile.sim.ratio import quantize_units
 from qcompile.sim.reference import constant
@@ -48,19 +47,15 @@ def apply(graph: Graph, plan: Plan) -> Graph:
 def quantize_op(t: QuantTensor, c: Choice) -> ops.Quantize:
     """The exact quantizer of a choice. QCompileError where format and tensor do not go together."""
     place = f"plan: tensor '{t.name}'"
-    if not 1 <= c.format.width <= _WIDEST or (
-        isinstance(c.format, FixedPoint) and c.format.max_units == c.format.min_units
-    ):
+    if not 1 <= c.format.width <= _WIDEST or c.format.max_units == c.format.min_units:
         raise QCompileError(f"the format {c.format} holds nothing", place, "1 to 64 bits, more than one number")
-    if isinstance(c.format, Minifloat) and c.format.specials.value != "NONE":
+    if c.format.has_specials:
         raise QCompileError(
             f"the format {c.format} has codes that are no numbers",
             place,
             "a minifloat without specials, for example e4m3b7",
         )
-    if c.zero_point and (
-        isinstance(c.format, (Minifloat, Bipolar)) or not c.format.min_units <= c.zero_point <= c.format.max_units
-    ):
+    if c.zero_point and not (c.format.consecutive and c.format.holds(c.zero_point)):
         raise QCompileError(f"the zero point {c.zero_point} is no code of {c.format}", place)
     if c.axis is None:
         scale = Param.of(Fraction(c.scale[0])) if c.scale[0] != 1 else ONE

@@ -21,7 +21,6 @@ from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.losses import Loss
 from qcompile.assignment.network import FloatNetwork, Numbers, Numpy
 from qcompile.errors import QCompileError
-from qcompile.formats import Bipolar, Minifloat
 from qcompile.ir import ops
 from qcompile.sim.functions import FUNCTIONS
 
@@ -81,16 +80,9 @@ class Torch(Numpy):
         return FUNCTIONS[name].torch(self.torch, x, alpha)
 
     def quantize(self, q: Quantizer, x: Numbers) -> Numbers:
-        t, fmt = self.torch, q.format
         step = self.array(np.asarray(q.steps(x.ndim - 1)))
         y = x.detach() / step + q.zero_point
-        if isinstance(fmt, Bipolar):
-            units = t.where(y >= 0, 1.0, -1.0)
-        elif isinstance(fmt, Minifloat):
-            spacing = t.exp2(t.clamp(t.floor(t.log2(t.clamp(y.abs(), min=1e-30))) - fmt.mantissa, min=0))
-            units = t.clamp(t.round(y / spacing) * spacing, float(fmt.min_units), float(fmt.max_units))
-        else:
-            units = t.clamp(t.round(y), float(fmt.min_units), float(fmt.max_units))
+        units = self.torch.from_numpy(q.format.nearest(y.numpy()))
         return x + ((units - q.zero_point) * step - x).detach()
 
     def transpose(self, x: Numbers, perm: tuple[int, ...]) -> Numbers:

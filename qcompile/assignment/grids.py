@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
-from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
+from qcompile.formats import Format
 from qcompile.ir import ONE, ZERO, Param, ops
-
-
-def round_units(y: np.ndarray, fmt: Format) -> np.ndarray:
-    """y, in units of the format, on its grid: nearest, ties to even, saturated. Any float dtype and shape."""
-    if isinstance(fmt, Bipolar):
-        return np.where(y >= 0, y.dtype.type(1), y.dtype.type(-1))
-    if isinstance(fmt, Minifloat):
-        _, exponent = np.frexp(y)
-        step = np.ldexp(y.dtype.type(1), np.maximum(exponent - 1 - fmt.mantissa, 0))
-        y = np.rint(y / step) * step
-    else:
-        y = np.rint(y)
-    return np.clip(y, y.dtype.type(fmt.min_units), y.dtype.type(fmt.max_units))
 
 
 def neighbours(y: np.ndarray, fmt: Format) -> tuple[np.ndarray, np.ndarray]:
     """The grid's numbers just below and above y (units), both in the range of the format; equal where y is beyond its
     ends.
     """
-    if isinstance(fmt, FixedPoint):
+    if fmt.consecutive:
         low = np.floor(y)
         return np.clip(low, fmt.min_units, fmt.max_units), np.clip(low + 1, fmt.min_units, fmt.max_units)
-    grid = np.array([-1.0, 1.0]) if isinstance(fmt, Bipolar) else fmt.grid().astype(np.float64)
+    grid = fmt.grid().astype(np.float64)
     above = np.clip(np.searchsorted(grid, y, side="right"), 1, len(grid) - 1)
     low, high = grid[above - 1], grid[above]
     return np.where(y > high, high, low), np.where(y < low, low, high)
@@ -58,7 +44,7 @@ class Quantizer:
     def units(self, x: np.ndarray, lead: int = 0) -> np.ndarray:
         """Units of x, whose first `lead` axes are not the tensor's."""
         step = self.steps(x.ndim - lead).astype(x.dtype)
-        return round_units(x / step + self.zero_point if self.zero_point else x / step, self.format)
+        return self.format.nearest(x / step + self.zero_point if self.zero_point else x / step)
 
     def __call__(self, x: np.ndarray, lead: int = 0) -> np.ndarray:
         """x quantized."""
@@ -69,18 +55,12 @@ class Quantizer:
         """The quantizer of the graph: a power-of-two step for the whole tensor lives in the format, every other one in
         the scale.
         """
-        fmt = self.format
-        if (
-            self.step.ndim == 0
-            and not isinstance(fmt, Bipolar)
-            and (exponent := power_of_two(float(self.step))) is not None
-        ):
-            if isinstance(fmt, FixedPoint):
-                fmt = replace(fmt, frac=-exponent)
-            elif isinstance(fmt, Minifloat):
-                fmt = replace(fmt, bias=1 - fmt.mantissa - exponent)
-            return ops.Quantize(fmt, ONE, Param.of(self.zero_point) if self.zero_point else ZERO)
-        return ops.Quantize(fmt, Param.of(self.steps(rank)), Param.of(self.zero_point) if self.zero_point else ZERO)
+        zero = Param.of(self.zero_point) if self.zero_point else ZERO
+        exponent = power_of_two(float(self.step)) if self.step.ndim == 0 else None
+        moved = None if exponent is None else self.format.with_unit(exponent)
+        if moved is not None:
+            return ops.Quantize(moved, ONE, zero)
+        return ops.Quantize(self.format, Param.of(self.steps(rank)), zero)
 
 
 def power_of_two(x: float) -> int | None:
@@ -91,9 +71,4 @@ def power_of_two(x: float) -> int | None:
 
 def unit_step(fmt: Format) -> tuple[Format, Fraction]:
     """The format with unit 1, and what its unit was: the inverse of what `op` does to powers of two."""
-    if isinstance(fmt, FixedPoint):
-        return replace(fmt, frac=0), Fraction(2) ** fmt.unit
-    if isinstance(fmt, Minifloat):
-        own_max: Any = None if fmt.max is None else fmt.max / Fraction(2) ** fmt.unit
-        return replace(fmt, bias=1 - fmt.mantissa, max=own_max), Fraction(2) ** fmt.unit
-    return fmt, Fraction(1)
+    return fmt.with_unit(0) or fmt, Fraction(2) ** fmt.unit

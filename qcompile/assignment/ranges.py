@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from qcompile.assignment.candidates import Candidate, grids
-from qcompile.assignment.grids import Quantizer, round_units
+from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.methods import RangeMethod
-from qcompile.formats import Bipolar, FixedPoint, Format
+from qcompile.formats import FixedPoint, Format
 
 _RATIOS = np.concatenate([[1.0], 1.04 * 0.96 ** np.arange(70)])  # of the largest number, down to 0.06
 _POWERS = np.arange(1, -7, -1)
@@ -54,7 +54,7 @@ def _steps(rows: np.ndarray, fmt: Format, limit: np.ndarray, po2: bool, search: 
     top = max(abs(int(fmt.max_units)), 1)
     limit = np.where(limit > 0, limit, 1.0)
     some = _some(rows)
-    if isinstance(fmt, Bipolar):
+    if fmt.lane.signs:
         ratios: np.ndarray = np.ones(1)
         base = np.abs(rows).mean(axis=1)
         base = np.where(base > 0, base, 1.0)
@@ -65,11 +65,11 @@ def _steps(rows: np.ndarray, fmt: Format, limit: np.ndarray, po2: bool, search: 
         base, ratios = limit / top, _RATIOS if search else np.ones(1)
     best, error = base.copy(), np.full(len(rows), np.inf)
     steps = [_power(base * ratio) if po2 else _float32(base * ratio) for ratio in ratios.tolist()]
-    if search and not isinstance(fmt, Bipolar):
+    if search and not fmt.lane.signs:
         own = _own_grid(some)
         steps.append(np.where(own > 0, _power(own) if po2 else _float32(own), steps[0]))
     for step in steps:
-        new = np.square(round_units(some / step[:, None], fmt) * step[:, None] - some).mean(axis=1)
+        new = np.square(fmt.nearest(some / step[:, None]) * step[:, None] - some).mean(axis=1)
         better = new < error
         best, error = np.where(better, step, best), np.where(better, new, error)
     return best, float(error.sum())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qcompile.assignment.exact import product, significant
-from qcompile.assignment.grids import Quantizer, round_units
+from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.methods import RoundingMethod
 from qcompile.assignment.tensors import QuantTensor
 from qcompile.ir import Graph, Node, ops
@@ -100,7 +100,7 @@ class Rounder:
         method, (node, t) = RoundingMethod.find(self.method), self.layers[layer]
         problem = layer_problem(node, t, w.astype(np.float64), x, target, q, self.seed)
         units = np.asarray(method.run(problem))  # type: ignore[arg-type]
-        if units.shape != problem.units.shape or not np.array_equal(round_units(units, q.format), units):
+        if units.shape != problem.units.shape or not np.array_equal(q.format.nearest(units), units):
             raise method.fault(f"gives numbers for '{t.name}' that are none of {q.format}")
         return np.asarray(folded(units, node, t), dtype=np.int64)
 

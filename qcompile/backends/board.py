@@ -9,7 +9,7 @@ from qcompile.backends.hls import ports
 from qcompile.backends.hls.ports import stream_layout
 from qcompile.cost.devices import Board, Processor, board, catalogue, device
 from qcompile.errors import QCompileError
-from qcompile.formats import Bipolar, Format, Minifloat
+from qcompile.formats import FloatLane, Format
 from qcompile.hardware.network import port_lanes, port_value
 from qcompile.hardware.order import permutation
 from qcompile.ir import Graph, Shape, Value
@@ -130,8 +130,9 @@ def _axis_bytes(width: int) -> int:
 
 def _code(fmt: Format) -> str:
     """The format as the driver writes it."""
-    if isinstance(fmt, Bipolar):
+    lane = fmt.lane
+    if lane.signs:
         return "Bipolar()"
-    if isinstance(fmt, Minifloat):
-        return f"Minifloat({fmt.exponent}, {fmt.mantissa})"
+    if isinstance(lane, FloatLane):
+        return f"Minifloat({lane.exponent}, {lane.mantissa})"
     return f"Integer({fmt.width}, {fmt.signed})"

@@ -12,7 +12,7 @@ from qcompile.cost import primitives as hw
 from qcompile.cost.exchange import in_dsp
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Resources, together
-from qcompile.formats import Bipolar, Format, Minifloat
+from qcompile.formats import FloatLane, Format
 from qcompile.parts import Part, bits, signed
 
 Price = Callable[[Any, Fabric], Resources]
@@ -33,10 +33,10 @@ def _chain(part: parts.Chain, fabric: Fabric) -> Resources:
 def _multiplier(part: parts.Multiplier, fabric: Fabric) -> Resources:
     """In LUTs or in DSP blocks, whichever is cheaper on the part; minifloats by significand and shift."""
     a, b = part.a, part.b
-    if isinstance(a, Minifloat) and isinstance(b, Minifloat):
-        return hw.minifloat_product(fabric, a.exponent, a.mantissa, (b.exponent, b.mantissa))
+    if isinstance(a.lane, FloatLane) and isinstance(b.lane, FloatLane):
+        return hw.minifloat_product(fabric, a.lane.exponent, a.lane.mantissa, (b.lane.exponent, b.lane.mantissa))
     decode = _decoded(a, fabric) + _decoded(b, fabric)
-    if isinstance(a, Bipolar) or isinstance(b, Bipolar):  # a sign turns the other operand
+    if a.lane.signs or b.lane.signs:  # a sign turns the other operand
         return decode.then(hw.adder(fabric, parts.product_bits(a, b)))
     if bits(a) + bits(b) <= 6:  # a table, of the bits that products can have
         return decode.then(hw.table(fabric, bits(a) + bits(b), parts.product_bits(a, b)))
@@ -49,8 +49,7 @@ def _summed_products(part: parts.SummedProducts, fabric: Fabric) -> Resources:
     """Products of up to 5 bits fit into the LUTs of an adder, beside its other operand, where the fabric takes logic
     there.
     """
-    signs = isinstance(part.a, Bipolar) and isinstance(part.b, Bipolar)
-    one = hw.table(fabric, 2, 1) if signs else price(parts.Multiplier(part.a, part.b), fabric)
+    one = hw.table(fabric, 2, 1) if parts.signs(part.a, part.b) else price(parts.Multiplier(part.a, part.b), fabric)
     small = part.a.width + part.b.width <= 5 and not parts.sign_magnitude(part.a, part.b)
     return one.times(part.count - (part.count // 2 if fabric.traits.absorbs and small else 0))
 
@@ -70,14 +69,15 @@ def _divider(part: parts.Divider, fabric: Fabric) -> Resources:
 
 
 def _decoded(fmt: Format, fabric: Fabric) -> Resources:
-    """Short codes by a table, others by a shift of the significand, and its sign."""
-    if not isinstance(fmt, Minifloat):
+    """Codes of tables, and short ones, by a table; those of minifloats by a shift of the significand, and its sign."""
+    lane = fmt.lane
+    if not lane.coded:
         return Resources()
-    if fmt.width <= 6:
-        return hw.table(fabric, fmt.width, bits(fmt))
-    shift = hw.shifter(fabric, fmt.mantissa + 1, 2**fmt.exponent - 1)
-    shifted = hw.minifloat_decode(fabric, fmt.exponent, fmt.mantissa).then(shift)
-    return shifted.then(hw.adder(fabric, bits(fmt))) if fmt.signed else shifted
+    if lane.width <= 6 or not isinstance(lane, FloatLane):
+        return hw.table(fabric, lane.width, bits(fmt))
+    shift = hw.shifter(fabric, lane.mantissa + 1, 2**lane.exponent - 1)
+    shifted = hw.minifloat_decode(fabric, lane.exponent, lane.mantissa).then(shift)
+    return shifted.then(hw.adder(fabric, bits(fmt))) if lane.signed else shifted
 
 
 def _search(part: parts.BinarySearch, fabric: Fabric) -> Resources:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from .integers import bounds, units_dtype
+from .integers import as_integers, bounds, require_within, units_dtype
+from .lane import Lane
 from .rounding import Overflow, Rounding
 
 MAX_LISTED_WIDTH = 16
@@ -38,6 +39,23 @@ class Format(ABC):
     """Smallest number that quantize produces, in units."""
     max_units: int
     """Largest number that quantize produces, in units."""
+    consecutive: ClassVar[bool] = False
+    """Whether all integers from min_units to max_units are numbers, and each is its own code: fixed point."""
+    has_specials: bool = False
+    """Whether codes may be infinities or NaN."""
+    spelling: ClassVar[str] = ""
+    """How its text looks, by examples."""
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, text: str) -> Format | None:
+        """The format that ``text``, in lower case, spells; None where another family may know it. ValueError for one of
+        this family that is not possible."""
+
+    @property
+    @abstractmethod
+    def lane(self) -> Lane:
+        """How hardware reads a code."""
 
     @abstractmethod
     def decode(self, codes: Any) -> np.ndarray:
@@ -47,21 +65,26 @@ class Format(ABC):
     def encode(self, units: Any) -> np.ndarray:
         """The codes of ``units``; zero gives +0. ValueError names the first one off the grid."""
 
-    @abstractmethod
     def is_special(self, codes: Any) -> np.ndarray:
         """True where a code is an infinity or a NaN. ValueError for what is no code."""
+        return np.zeros(self._checked(codes).shape, dtype=bool)
 
-    @abstractmethod
     def bits(self, codes: Any) -> np.ndarray:
         """The codes as unsigned bit patterns: int64, or uint64 if the width is 64."""
+        return self._checked(codes)
 
-    @abstractmethod
     def from_bits(self, bits: Any) -> np.ndarray:
         """The codes that have these unsigned bit patterns. ValueError for what is no code."""
+        return self._checked(bits)
 
-    @abstractmethod
     def codes(self) -> np.ndarray:
         """All codes, specials included, ascending by bit pattern. ValueError above 16 bits."""
+        self._require_listable()
+        return np.arange(self._last_code + 1)
+
+    def with_unit(self, unit: int) -> Format | None:
+        """The format whose codes stand for the same units, now of 2**unit; None where the unit is fixed."""
+        return None
 
     @abstractmethod
     def quantize_ratio(
@@ -82,6 +105,21 @@ class Format(ABC):
         codes = self.codes()
         units = np.unique(self.decode(codes[~self.is_special(codes)]))
         return np.asarray(units[(units >= self.min_units) & (units <= self.max_units)])
+
+    def holds(self, units: Any) -> np.ndarray:
+        """True where these units are numbers in [min_units, max_units]. ValueError above 16 bits, if they have gaps."""
+        array = as_integers(units, "units")
+        inside = np.asarray((array >= self.min_units) & (array <= self.max_units))
+        return inside if self.consecutive else inside & np.isin(array, self.grid())
+
+    def nearest(self, y: np.ndarray) -> np.ndarray:
+        """Floats in units, rounded to the grid: nearest, saturated; ties go to the even place of the grid, which is
+        what ``quantize`` does with them."""
+        grid = self.grid().astype(y.dtype)
+        above = np.clip(np.searchsorted(grid, y), 1, len(grid) - 1)
+        low, high = grid[above - 1], grid[above]
+        rest = (y - low) - (high - y)
+        return np.where((rest > 0) | ((rest == 0) & (above % 2 == 0)), high, low)
 
     def values(self, codes: Any) -> np.ndarray:
         """The real values as float64: exact if they fit, which all do up to 53 significant bits
@@ -147,6 +185,16 @@ class Format(ABC):
     def _units(self, array: np.ndarray) -> np.ndarray:
         """``array`` in the dtype that the units of this format have."""
         return np.asarray(array, dtype=units_dtype(self.min_units, self.max_units))
+
+    @property
+    def _last_code(self) -> int:
+        return 2**self.width - 1
+
+    def _checked(self, codes: Any) -> np.ndarray:
+        """Codes from 0 on."""
+        array = as_integers(codes, "codes")
+        require_within(array, 0, self._last_code, f"{{}} is no code of {self}; allowed are 0 to {self._last_code}")
+        return array
 
     def _require_listable(self) -> None:
         if self.width > MAX_LISTED_WIDTH:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .base import Format
-from .integers import as_integers, require, require_within
+from .integers import as_integers, require
+from .lane import SignLane
 from .rounding import Overflow, Rounding, as_ratio
 
 
@@ -31,8 +32,20 @@ class Bipolar(Format):
     min_units = -1
     max_units = 1
 
+    spelling = "bipolar"
+
     def __str__(self) -> str:
         return "bipolar"
+
+    @classmethod
+    def parse(cls, text: str) -> Bipolar | None:
+        """``bipolar``."""
+        return cls() if text == "bipolar" else None
+
+    @property
+    def lane(self) -> SignLane:
+        """A sign."""
+        return SignLane()
 
     def decode(self, codes: Any) -> np.ndarray:
         """-1 for code 0, +1 for code 1. ValueError names the first other code."""
@@ -44,21 +57,9 @@ class Bipolar(Format):
         require((array == 1) | (array == -1), array, "{} is no number of bipolar; allowed are -1 and 1")
         return np.asarray(array == 1).astype(np.int64)
 
-    def is_special(self, codes: Any) -> np.ndarray:
-        """False everywhere: both codes are numbers."""
-        return np.zeros(self._checked(codes).shape, dtype=bool)
-
-    def bits(self, codes: Any) -> np.ndarray:
-        """The codes themselves."""
-        return self._checked(codes)
-
-    def from_bits(self, bits: Any) -> np.ndarray:
-        """The bit patterns themselves."""
-        return self._checked(bits)
-
-    def codes(self) -> np.ndarray:
-        """0 and 1."""
-        return np.arange(2)
+    def nearest(self, y: np.ndarray) -> np.ndarray:
+        """+1 for zero and above, else -1."""
+        return np.where(y >= 0, y.dtype.type(1), y.dtype.type(-1))
 
     def quantize_ratio(
         self,
@@ -75,8 +76,3 @@ class Bipolar(Format):
             raise ValueError("bipolar cannot WRAP; allowed are SATURATE and SYMMETRIC")
         num, den = np.broadcast_arrays(*as_ratio(num, den))
         return np.where(num >= 0, 1, -1)
-
-    def _checked(self, codes: Any) -> np.ndarray:
-        array = as_integers(codes, "codes")
-        require_within(array, 0, 1, "{} is no code of bipolar; allowed are 0 and 1")
-        return array

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,10 +13,16 @@ import numpy as np
 
 from .base import Format
 from .integers import as_integers, clip, require_within, shrink
+from .lane import IntegerLane
 from .rounding import Overflow, Rounding, round_ratio
 
 MAX_WIDTH = 64
 MAX_ACCUMULATOR = 1024  # what ap_int can hold
+MOST_FRACTION = 1100  # float64 has no smaller numbers
+
+_TEXT = re.compile(r"(?P<sign>[su])(?P<width>[1-9][0-9]?)(f(?P<frac>-?[0-9]{1,12}))?(?P<narrow>n?)")
+_WIDE = re.compile(r"(?P<sign>[su])acc(?P<width>[1-9][0-9]{1,3})")
+_NAMES = {"binary": "u1", "ternary": "s2n"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,9 @@ class FixedPoint(Format):
     signed: bool = True
     narrow: bool = False
 
+    consecutive = True
+    spelling = "fixed point (s8f7, u8, s8f-2, s8f7n, binary, ternary)"
+
     def __post_init__(self) -> None:
         for name in ("width", "frac"):
             object.__setattr__(self, name, operator.index(getattr(self, name)))
@@ -49,10 +60,30 @@ class FixedPoint(Format):
         frac = f"f{self.frac}" if self.frac else ""
         return f"{'s' if self.signed else 'u'}{self.width}{frac}{'n' if self.narrow else ''}"
 
+    @classmethod
+    def parse(cls, text: str) -> FixedPoint | None:
+        """``s12f10``, ``u8``, ``s8f-2``, ``s8f7n`` (n: narrow); ``binary`` (u1), ``ternary`` (s2n)."""
+        match = _TEXT.fullmatch(_NAMES.get(text, text))
+        if match is None:
+            return None
+        frac = int(match["frac"] or 0)
+        if abs(frac) > MOST_FRACTION:
+            raise ValueError(f"{text!r} has {frac} bits after the binary point; {MOST_FRACTION} are the most")
+        return cls(int(match["width"]), frac, match["sign"] == "s", bool(match["narrow"]))
+
+    @property
+    def lane(self) -> IntegerLane:
+        """The integer itself."""
+        return IntegerLane(self.width, self.signed)
+
     @property
     def unit(self) -> int:  # type: ignore[override]
         """Exponent of the unit."""
         return -self.frac
+
+    def with_unit(self, unit: int) -> FixedPoint:
+        """With another binary point."""
+        return dataclasses.replace(self, frac=-unit)
 
     @cached_property
     def min_units(self) -> int:  # type: ignore[override]
@@ -64,21 +95,25 @@ class FixedPoint(Format):
         """Largest code."""
         return (1 << self.width - 1) - 1 if self.signed else (1 << self.width) - 1 - self.narrow
 
+    def nearest(self, y: np.ndarray) -> np.ndarray:
+        """Rounded, ties to even, and limited."""
+        return np.clip(np.rint(y), y.dtype.type(self.min_units), y.dtype.type(self.max_units))
+
     def decode(self, codes: Any) -> np.ndarray:
         """The codes themselves. ValueError names the first one out of range."""
-        return self._checked(codes, "code")
+        return self._within(codes, "code")
 
     def encode(self, units: Any) -> np.ndarray:
         """The units themselves. ValueError names the first one out of range."""
-        return self._checked(units, "number of units")
+        return self._within(units, "number of units")
 
     def is_special(self, codes: Any) -> np.ndarray:
         """False everywhere: every code is a number."""
-        return np.zeros(self._checked(codes, "code").shape, dtype=bool)
+        return np.zeros(self._within(codes, "code").shape, dtype=bool)
 
     def bits(self, codes: Any) -> np.ndarray:
         """Two's complement bit patterns in [0, 2**width)."""
-        patterns = self._checked(codes, "code") & (2**self.width - 1)
+        patterns = self._within(codes, "code") & (2**self.width - 1)
         return np.asarray(patterns, dtype=np.int64 if self.width < 64 else np.uint64 if self.width == 64 else object)
 
     def from_bits(self, bits: Any) -> np.ndarray:
@@ -127,7 +162,7 @@ class FixedPoint(Format):
             patterns = (patterns ^ sign) - sign
         return shrink(np.asarray(patterns, dtype=integers.dtype))
 
-    def _checked(self, integers: Any, what: str) -> np.ndarray:
+    def _within(self, integers: Any, what: str) -> np.ndarray:
         array = as_integers(integers, "codes and units")
         message = f"{{}} is no {what} of {self}; allowed are {self.min_units} to {self.max_units}"
         require_within(array, self.min_units, self.max_units, message)
@@ -137,6 +172,14 @@ class FixedPoint(Format):
 @dataclass(frozen=True)
 class WideInteger(FixedPoint):
     """An integer of more than 64 bits: what exact sums of wide terms need. Never a format that a model chooses."""
+
+    spelling = ""
+
+    @classmethod
+    def parse(cls, text: str) -> FixedPoint | None:
+        """``sacc72``."""
+        match = _WIDE.fullmatch(text)
+        return accumulator(int(match["width"]), match["sign"] == "s") if match else None
 
     @property
     def _max_width(self) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import operator
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -13,6 +15,7 @@ import numpy as np
 
 from .base import Format
 from .integers import as_integers, bit_length, clip, magnitude, require, require_within, shift_left, units_dtype
+from .lane import FloatLane
 from .rounding import Overflow, Rounding, as_ratio, round_ratio
 
 MAX_EXPONENT, MAX_MANTISSA = 8, 23
@@ -29,7 +32,13 @@ class Specials(enum.Enum):
     FNUZ = "FNUZ"  # the code of -0 is NaN, no infinity
 
 
-SUFFIXES = {Specials.NONE: "", Specials.IEEE: "i", Specials.NAN: "n", Specials.FNUZ: "z"}
+_SUFFIXES = {Specials.NONE: "", Specials.IEEE: "i", Specials.NAN: "n", Specials.FNUZ: "z"}
+_SPECIALS = {suffix: specials for specials, suffix in _SUFFIXES.items()}
+_TEXT = re.compile(
+    r"(?P<unsigned>u?)e(?P<exponent>[0-9]{1,2})m(?P<mantissa>[0-9]{1,2})b(?P<bias>-?[0-9]{1,4})"
+    r"(?P<specials>[inz]?)(x(?P<max>[0-9]{1,1400}(/[1-9][0-9]{0,1400}|\.[0-9]{1,1400})?))?"
+)
+_BARE = re.compile(r"e(?P<exponent>[0-9]{1,2})m(?P<mantissa>[0-9]{1,2})")
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,8 @@ class Minifloat(Format):
     max: Fraction | None = None
     signed: bool = True
 
+    spelling = "minifloat (e4m3, e4m3b7, e4m3b7n, e4m3b7x240, ue4m3b8)"
+
     def __post_init__(self) -> None:
         for name in ("exponent", "mantissa", "bias"):
             object.__setattr__(self, name, operator.index(getattr(self, name)))
@@ -67,7 +78,35 @@ class Minifloat(Format):
 
     def __str__(self) -> str:
         sign, own_max = "" if self.signed else "u", "" if self.max is None else f"x{self.max}"
-        return f"{sign}e{self.exponent}m{self.mantissa}b{self.bias}{SUFFIXES[self.specials]}{own_max}"
+        return f"{sign}e{self.exponent}m{self.mantissa}b{self.bias}{_SUFFIXES[self.specials]}{own_max}"
+
+    @classmethod
+    def parse(cls, text: str) -> Minifloat | None:
+        """``e4m3b7`` with the bias, then ``i``, ``n`` or ``z`` for the specials IEEE, NAN or FNUZ, then ``x240`` for an
+        own maximum; ``ue4m3b8``: unsigned. Without a bias the format of that name (``e4m3``, ``e5m2``, ``e4m3fnuz``,
+        ``e5m2fnuz``, ``e3m2``, ``e2m3``, ``e2m1``), else bias 2**(exponent-1) - 1 and no specials.
+        """
+        if text in _NAMES:
+            return _NAMES[text]
+        if match := _TEXT.fullmatch(text):
+            own_max = None if match["max"] is None else Fraction(match["max"])
+            fields = (int(match["exponent"]), int(match["mantissa"]), int(match["bias"]))
+            return cls(*fields, _SPECIALS[match["specials"]], own_max, not match["unsigned"])
+        if match := _BARE.fullmatch(text):
+            exponent = int(match["exponent"])
+            # An exponent of no bits is refused, whatever the bias.
+            return cls(exponent, int(match["mantissa"]), 2 ** max(exponent - 1, 0) - 1 if exponent <= 8 else 0)
+        return None
+
+    @property
+    def lane(self) -> FloatLane:
+        """A significand and its shift."""
+        return FloatLane(self.width, self.exponent, self.mantissa, self.signed)
+
+    @property
+    def has_specials(self) -> bool:  # type: ignore[override]
+        """Whether codes may be infinities or NaN."""
+        return self.specials is not Specials.NONE
 
     @property
     def width(self) -> int:  # type: ignore[override]
@@ -88,6 +127,16 @@ class Minifloat(Format):
     def min_units(self) -> int:  # type: ignore[override]
         """-max_units; 0 if unsigned."""
         return -self.max_units if self.signed else 0
+
+    def with_unit(self, unit: int) -> Minifloat:
+        """With another bias."""
+        own_max = None if self.max is None else self.max * Fraction(2) ** (unit - self.unit)
+        return dataclasses.replace(self, bias=1 - self.mantissa - unit, max=own_max)
+
+    def nearest(self, y: np.ndarray) -> np.ndarray:
+        """Rounded in the binade that a number is in, ties to even, and limited."""
+        step = np.ldexp(y.dtype.type(1), np.maximum(np.frexp(y)[1] - 1 - self.mantissa, 0))
+        return np.clip(np.rint(y / step) * step, y.dtype.type(self.min_units), y.dtype.type(self.max_units))
 
     def decode(self, codes: Any) -> np.ndarray:
         """Units; both zeros give 0. ValueError names the first special."""
@@ -115,19 +164,6 @@ class Minifloat(Format):
     def is_special(self, codes: Any) -> np.ndarray:
         """True where a code is an infinity or a NaN."""
         return self._special(self._checked(codes))
-
-    def bits(self, codes: Any) -> np.ndarray:
-        """The codes themselves."""
-        return self._checked(codes)
-
-    def from_bits(self, bits: Any) -> np.ndarray:
-        """The bit patterns themselves."""
-        return self._checked(bits)
-
-    def codes(self) -> np.ndarray:
-        """0 to 2**width - 1."""
-        self._require_listable()
-        return np.arange(2**self.width)
 
     def quantize_ratio(
         self,
@@ -189,11 +225,6 @@ class Minifloat(Format):
             return np.asarray(codes == self._magnitude_mask + 1)
         return np.asarray(self._magnitude(codes) > self._largest_code)
 
-    def _checked(self, codes: Any) -> np.ndarray:
-        array = as_integers(codes, "codes")
-        require_within(array, 0, 2**self.width - 1, f"{{}} is no code of {self}; allowed are 0 to {2**self.width - 1}")
-        return array
-
     def _check_fields(self) -> None:
         if not 1 <= self.exponent <= MAX_EXPONENT:
             raise ValueError(f"the exponent of a minifloat must have 1 to {MAX_EXPONENT} bits, not {self.exponent}")
@@ -240,3 +271,13 @@ E5M2FNUZ = Minifloat(5, 2, 16, Specials.FNUZ)  # max 57344
 E3M2 = Minifloat(3, 2, 3)  # max 28
 E2M3 = Minifloat(2, 3, 1)  # max 7.5
 E2M1 = Minifloat(2, 1, 1)  # max 6
+
+_NAMES = {
+    "e4m3": E4M3,
+    "e5m2": E5M2,
+    "e4m3fnuz": E4M3FNUZ,
+    "e5m2fnuz": E5M2FNUZ,
+    "e3m2": E3M2,
+    "e2m3": E2M3,
+    "e2m1": E2M1,
+}

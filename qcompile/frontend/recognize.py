@@ -107,7 +107,7 @@ def quantizer_of(site: NewNode, x: Value) -> Node | None:
     source = site.maker(maker.inputs[0]) if maker is not None and isinstance(maker.op, ops.Affine) else None
     if maker is None or source is None or not isinstance(source.op, ops.Quantize):
         return None
-    return source if isinstance(source.op.format, FixedPoint) and maker.op == source.op.to_codes() else None
+    return source if source.op.format.consecutive and maker.op == source.op.to_codes() else None
 
 
 def _ends(clip: ops.Clip) -> tuple[Fraction, Fraction] | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
+from qcompile.formats import Format
 
 WORD = 64  # bits of an element of an array, at most
 
@@ -64,7 +64,7 @@ class Words:
 
 def stored(fmt: Format, units: np.ndarray | None = None, reloadable: bool = False) -> tuple[int, bool]:
     """(bits, whether with a sign) of a constant in a memory. units: what it holds, where no others may come."""
-    if not isinstance(fmt, FixedPoint):
+    if not fmt.consecutive:
         return fmt.width, False
     if reloadable or units is None or not units.size:
         return fmt.width, fmt.signed
@@ -84,11 +84,11 @@ def read_alone(width: int, signed: bool) -> tuple[int, bool]:
 
 def operand(fmt: Format, units: np.ndarray, reloadable: bool = False) -> tuple[int, bool]:
     """As `stored`, of what a layer reads element by element: signs are numbers."""
-    return (2, True) if isinstance(fmt, Bipolar) else stored(fmt, units, reloadable)
+    return (2, True) if fmt.lane.signs else stored(fmt, units, reloadable)
 
 
 def bits_of(fmt: Format, units: np.ndarray) -> np.ndarray:
     """Units as unsigned bit patterns of `stored` bits, to be cut to them: +1 is 1 and -1 is 0 of a bipolar format."""
-    if isinstance(fmt, Minifloat):
+    if fmt.lane.coded:
         return np.asarray(fmt.encode(units)).astype(np.int64)
-    return (units > 0).astype(np.int64) if isinstance(fmt, Bipolar) else units.astype(np.int64)
+    return (units > 0).astype(np.int64) if fmt.lane.signs else units.astype(np.int64)

@@ -10,7 +10,7 @@ from math import lcm
 
 import numpy as np
 
-from qcompile.formats import Format, Minifloat
+from qcompile.formats import Format
 from qcompile.hardware.memory import WORD
 from qcompile.hardware.order import stream_shape, to_stream
 from qcompile.ir import Array, Node, Shape, ops
@@ -98,7 +98,7 @@ def searched(impl: ops.Thresholds) -> tuple[list[np.ndarray], np.ndarray]:
     return [cuts[:, at] for at in middles], values
 
 
-def in_order(fmt: Minifloat, units: np.ndarray) -> np.ndarray:
+def in_order(fmt: Format, units: np.ndarray) -> np.ndarray:
     """Codes of a minifloat as integers in the order of the numbers."""
     codes = np.asarray(fmt.encode(np.abs(units)))
     return np.where(units < 0, -codes, codes)
@@ -106,7 +106,7 @@ def in_order(fmt: Minifloat, units: np.ndarray) -> np.ndarray:
 
 def affine_step(impl: ops.Thresholds, fmt: Format | None) -> np.ndarray | None:
     """[P] change at every cut of a row, where the number is a start and so much for every cut passed. None where it is
-    looked up by the count: codes of a minifloat, changes that differ, numbers beyond 32 bits.
+    looked up by the count: codes, changes that differ, numbers beyond 32 bits.
     """
-    counts = not isinstance(fmt, Minifloat) and max_abs(impl.values.data) < 2**31
+    counts = not (fmt is not None and fmt.lane.coded) and max_abs(impl.values.data) < 2**31
     return impl.step() if counts else None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.errors import QCompileError
-from qcompile.formats import Bipolar, FixedPoint, Minifloat, Overflow, Rounding, parse_format
+from qcompile.formats import Format, Overflow, Rounding, parse_format
 from qcompile.ir import ops
 from qcompile.ir.types import Array, Graph, Node, Origin, Param, TensorType, Value
 
@@ -51,7 +51,7 @@ class _Printer:
             return self._param(x)
         if isinstance(x, Fraction):
             return str(x.numerator) if x.denominator == 1 else f"ratio({x.numerator}, {x.denominator})"
-        if isinstance(x, (FixedPoint, Minifloat, Bipolar)):
+        if isinstance(x, Format):
             return f"fmt({str(x)!r})"
         if isinstance(x, enum.Enum):
             return f"{type(x).__name__}.{x.name}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.errors import QCompileError
-from qcompile.formats import FixedPoint, Format, Minifloat, Rounding, smallest_width
+from qcompile.formats import FixedPoint, Format, Rounding, smallest_width
 from qcompile.ir import (
     ONE,
     ZERO,
@@ -27,6 +27,7 @@ from qcompile.ir import (
     ops,
     output_shape,
 )
+from qcompile.parts import is_float
 from qcompile.passes.ranges import (
     ENUMERABLE,
     MAX_CUTS,
@@ -125,7 +126,7 @@ class Lowering:
         wants.
         """
         drop = 0
-        if self.accumulator_bits and any(isinstance(v.type.format, Minifloat) for v in inputs):
+        if self.accumulator_bits and any(is_float(v.type.format) for v in inputs):
             shape = output_shape(op, tuple(v.type for v in inputs))
             before = None
             while True:
@@ -206,7 +207,7 @@ class Lowering:
         if len(inputs) > 1 or inputs[0].type.shape != shape or not np.all(op.coeffs.data == 1):
             return None
         own = inputs[0].type.format
-        if own != fmt and not (isinstance(own, FixedPoint) and isinstance(fmt, FixedPoint)):
+        if own != fmt and not (own is not None and own.consecutive and fmt.consecutive):
             return None
         probe = Node(op, inputs, (Value("", TensorType(shape, fmt)),))
         low, high = row_ranges(probe, [self.known[inputs[0].name]])
@@ -320,7 +321,7 @@ def _rounded_once(steps: tuple[ops.Step, ...]) -> tuple[ops.Step, ...]:
     *front, q = steps
     assert isinstance(q, ops.Quantize)
     fmt = q.format
-    if not isinstance(fmt, FixedPoint) or fmt.frac or q.scale != ONE or q.zero_point != ZERO:
+    if not fmt.consecutive or fmt.unit or q.scale != ONE or q.zero_point != ZERO:
         return steps
     place = len(front)
     while place and isinstance(clip := front[place - 1], ops.Clip) and whole(clip.lo or ONE) and whole(clip.hi or ONE):

@@ -16,7 +16,7 @@ from qcompile.cost.exchange import lut_equivalents
 from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
 from qcompile.errors import QCompileError, VerificationError
-from qcompile.formats import Bipolar, FixedPoint, Format
+from qcompile.formats import Bipolar, Format
 from qcompile.hardware.units.requant import element
 from qcompile.ir import Array, Graph, Node, Param, ops
 from qcompile.passes.ranges import ENUMERABLE, MAX_CUTS, MAX_TABLE, evaluate_rows, ranges, row_ranges
@@ -124,9 +124,7 @@ def _table(op: ops.Map, low: np.ndarray, high: np.ndarray) -> ops.Table:
 def _grid(op: ops.Map) -> np.ndarray | None:
     """Units of all codes where they are not consecutive integers."""
     fmt = op.quantize.format
-    if isinstance(fmt, FixedPoint):
-        return None
-    return np.array([-1, 1]) if isinstance(fmt, Bipolar) else fmt.grid()
+    return None if fmt.consecutive else fmt.grid()
 
 
 def _ordinals(op: ops.Map, units: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.errors import QCompileError
-from qcompile.formats import Bipolar, FixedPoint, Overflow, Rounding
+from qcompile.formats import FixedPoint, Overflow, Rounding
 from qcompile.ir import (
     ONE,
     ZERO,
@@ -413,9 +413,7 @@ def _fill(e: AffineForm, value: Param) -> Param:
 def _bordered(low: Lowering, node: Node, source: Value, coeff: Param, fill: Param) -> Value:
     fmt = source.type.format
     assert fmt is not None
-    whole = [int(v) for v in fill.values]
-    holds = not isinstance(fmt, Bipolar) and all(fmt.min_units <= v <= fmt.max_units for v in whole)
-    if holds and (isinstance(fmt, FixedPoint) or np.isin(whole, fmt.grid()).all()):
+    if not fmt.lane.signs and fmt.holds([int(v) for v in fill.values]).all():
         zero = source.type.zero_point
         return low.emit(
             dataclasses.replace(node.op, value=fill), (source,), node, node.output.name, fmt, source.type.scale, zero

@@ -16,7 +16,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from qcompile.formats import Bipolar, FixedPoint, Minifloat, Overflow, Rounding
+from qcompile.formats import FloatLane, Format, Overflow, Rounding
 from qcompile.ir import Array, Param, ops
 from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import max_abs
@@ -46,9 +46,8 @@ def multiply_add_shift(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.
     and high, [P, 2].
     """
     q = op.quantize
-    fixed = isinstance(q.format, FixedPoint) and q.overflow is not Overflow.WRAP
     known = all(s.piecewise and is_monotone(s) for s in op.steps[:-1])
-    if not fixed or isinstance(q.format, Bipolar) or not known:
+    if not q.format.consecutive or q.overflow is Overflow.WRAP or not known:
         return None
     rows = [_pieces(op, r, int(low[r]), int(high[r]), sorted(map(int, ends[r]))) for r in range(len(low))]
     if q.rounding is Rounding.HALF_ODD and any(p.even for row in rows for p in row):
@@ -364,7 +363,8 @@ def float_round(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray
     they are told apart by A.
     """
     q = op.quantize
-    if not isinstance(q.format, Minifloat) or q.rounding is not Rounding.ROUND:
+    lane = q.format.lane
+    if not isinstance(lane, FloatLane) or q.rounding is not Rounding.ROUND:
         return None
     if not all(isinstance(s, (ops.Affine, ops.Clip)) for s in op.steps[:-1]):
         return None
@@ -375,7 +375,7 @@ def float_round(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray
         return None
     mul, add, shift = (Array(np.array([s[i] for s in solved], dtype=object)) for i in range(3))
     limits = np.sort(ends, axis=-1)
-    return ops.FloatRound(mul, add, shift, Array(limits[:, 0]), Array(limits[:, 1]), q.format.mantissa, even)
+    return ops.FloatRound(mul, add, shift, Array(limits[:, 0]), Array(limits[:, 1]), lane.mantissa, even)
 
 
 def _line(op: ops.Map, row: int, low: int, high: int, ends: list[int]) -> Piece:
@@ -390,7 +390,7 @@ def _line(op: ops.Map, row: int, low: int, high: int, ends: list[int]) -> Piece:
     return Piece(row, low, high, int(slope * r), int(offset * r), r, False, *ends)
 
 
-def _approximated(pieces: list[Piece], fmt: Minifloat) -> list[tuple[int, int, int]] | None:
+def _approximated(pieces: list[Piece], fmt: Format) -> list[tuple[int, int, int]] | None:
     """(mul, add, shift) with which every boundary of the grid is crossed where it should be, ties up."""
     solved: list[tuple[int, int, int] | None] = [(0, 0, 1) if p.p == 0 or p.lo == p.hi else None for p in pieces]
     open_ = [i for i, s in enumerate(solved) if s is None]
@@ -436,7 +436,7 @@ def _wide_shift(sign: int, slope: Fraction, bounds: tuple[Points, Points]) -> tu
     return best
 
 
-def _grid_bounds(piece: Piece, grid: np.ndarray, fmt: Minifloat) -> tuple[Points, Points]:
+def _grid_bounds(piece: Piece, grid: np.ndarray, fmt: Format) -> tuple[Points, Points]:
     """As `_bounds`, for twice the boundaries between neighbours of the grid, in Python integers; A mirrored if
     p < 0.
     """

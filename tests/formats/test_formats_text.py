@@ -166,8 +166,8 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (
         lambda: parse_format("int8"),
         (
-            "'int8' is no format; allowed are fixed point (s8f7, u8, s8f-2, s8f7n), minifloat "
-            "(e4m3, e4m3b7, e4m3b7n, e4m3b7x240, ue4m3b8), bipolar, binary and ternary"
+            "'int8' is no format; allowed are fixed point (s8f7, u8, s8f-2, s8f7n, binary, ternary), minifloat "
+            "(e4m3, e4m3b7, e4m3b7n, e4m3b7x240, ue4m3b8), bipolar"
         ),
     ),
     (lambda: FixedPoint(65), "the width of a fixed-point format must be 1 to 64 bits, not 65"),
@@ -189,7 +189,7 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
         "bipolar cannot WRAP; allowed are SATURATE and SYMMETRIC",
     ),
     (lambda: Bipolar().encode([1, 0]), "0 is no number of bipolar; allowed are -1 and 1"),
-    (lambda: Bipolar().decode([2]), "2 is no code of bipolar; allowed are 0 and 1"),
+    (lambda: Bipolar().decode([2]), "2 is no code of bipolar; allowed are 0 to 1"),
     (lambda: E4M3.decode([1, 0x7F]), "code 127 of e4m3b7n is no finite number"),
     (lambda: E4M3.decode([256]), "256 is no code of e4m3b7n; allowed are 0 to 255"),
     (lambda: E4M3.encode([1, 17]), "17 units are not on the grid of e4m3b7n"),

@@ -13,7 +13,6 @@ from qcompile.backends.hls.rows import periodic, strided
 from qcompile.backends.hls.types import (
     INT,
     AxisRow,
-    FloatReader,
     Integer,
     IntegerReader,
     Reader,
@@ -23,8 +22,9 @@ from qcompile.backends.hls.types import (
     holding,
     identity,
     native,
+    reader_of,
 )
-from qcompile.formats import Minifloat
+from qcompile.formats import Format
 from qcompile.ir import Graph, Shape, Value, ops
 from qcompile.passes.ranges import Range
 
@@ -34,18 +34,18 @@ SMALL_TABLE = 1024  # elements up to which a table of places is printed
 @dataclass(frozen=True)
 class Tensor:
     """A value in C++: the name of its array, its element type, and how elements are read. constant: an array of plain
-    integers, or of `limbs` limbs an element. codes: elements are codes of this minifloat, else numbers.
+    integers, or of `limbs` limbs an element. codes: elements are codes of this format, else numbers.
     """
 
     name: str
     type: Integer
     limbs: int = 1
-    codes: Minifloat | None = None
+    codes: Format | None = None
     constant: bool = False
 
     @property
     def reader(self) -> Reader:
-        return FloatReader(self.codes) if self.codes else IntegerReader(self.type, self.limbs)
+        return reader_of(self.codes.lane) if self.codes else IntegerReader(self.type, self.limbs)
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class Builder:
         self.statements.append(statement)
 
     def local(self, value: Value) -> Tensor:
-        """The array of a value: numbers, or the codes of a minifloat."""
-        fmt = value.type.format
-        if isinstance(fmt, Minifloat):
+        """The array of a value: numbers, or codes."""
+        fmt = value.type.codes
+        if fmt.lane.coded:
             made = self._declared(Integer(fmt.width), value.type.size, fmt)
         else:
             made = self.scratch(*self.known[value.name].bounds, value.type.size)
@@ -91,7 +91,7 @@ class Builder:
         """Another array of elements of the same type."""
         return self._declared(like.type, size, like.codes)
 
-    def _declared(self, kind: Integer, size: int, codes: Minifloat | None = None) -> Tensor:
+    def _declared(self, kind: Integer, size: int, codes: Format | None = None) -> Tensor:
         made = Tensor(f"v{len(self.locals)}", kind, codes=codes)
         self.locals.append(Local(kind, made.name, size))
         return made
@@ -119,8 +119,8 @@ class Builder:
     def source(self, value: Value) -> Tensor:
         """The value as it is kept: numbers, constants of limbs, or codes."""
         if value.name not in self.tensors:
-            data, fmt = self.graph.producers[value.name].op.units.data, value.type.format
-            if isinstance(fmt, Minifloat):
+            data, fmt = self.graph.producers[value.name].op.units.data, value.type.codes
+            if fmt.lane.coded:
                 made = dataclasses.replace(self.array(fmt.encode(data)), type=Integer(fmt.width), limbs=1, codes=fmt)
             else:
                 made = self.array(data)
@@ -132,7 +132,7 @@ class Builder:
         if value.name in self.decoded:
             return self.decoded[value.name]
         units = self.constant(value) if value.name not in self.tensors else None
-        if units is not None and isinstance(value.type.format, Minifloat):
+        if units is not None and value.type.codes.lane.coded:
             made = self.array(units)
         else:
             tensor = self.source(value)
@@ -151,7 +151,7 @@ class Builder:
         return self._copied(value, tensor, self.scratch(*self.known[value.name].bounds, value.type.size))
 
     def kept(self, value: Value) -> Tensor:
-        """Codes of a minifloat as they are, everything else as `variable`; never a constant array."""
+        """Codes as they are, everything else as `variable`; never a constant array."""
         tensor = self.source(value)
         if tensor.codes is None:
             return self.variable(value)

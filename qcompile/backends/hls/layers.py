@@ -26,7 +26,6 @@ from qcompile.backends.hls.kernels import (
 from qcompile.backends.hls.requant import RequantCall, requant
 from qcompile.backends.hls.types import holding
 from qcompile.errors import QCompileError
-from qcompile.formats import Minifloat
 from qcompile.ir import Node, integers, ops
 from qcompile.ir.rules import adding_to
 from qcompile.ir.window import Window, plane
@@ -180,8 +179,8 @@ def _pad(b: Builder, node: Node) -> None:
 
 def border(b: Builder, node: Node) -> Tensor:
     """The numbers, or codes, around the data of a Pad."""
-    numbers, fmt = integers(node.op.value.values), node.output.type.format
-    if not isinstance(fmt, Minifloat):
+    numbers, fmt = integers(node.op.value.values), node.output.type.codes
+    if not fmt.lane.coded:
         return b.array(numbers)
     return dataclasses.replace(b.array(np.asarray(fmt.encode(numbers))), codes=fmt)
 

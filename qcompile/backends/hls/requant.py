@@ -19,6 +19,7 @@ from qcompile.backends.hls.kernels import (
     ThresholdsKernel,
 )
 from qcompile.backends.hls.types import SHORT, RowIndex, holding
+from qcompile.formats import FloatLane
 from qcompile.hardware.parameters import affine_step, in_order, searched
 from qcompile.ir import ops
 from qcompile.sim.ratio import max_abs
@@ -111,15 +112,16 @@ def _most(*arrays: np.ndarray) -> int:
 
 def _float_round(b: Builder, impl: ops.FloatRound, call: RequantCall) -> RequantKernel:
     fmt = call.out.codes
-    assert fmt is not None
+    assert fmt is not None and isinstance(fmt.lane, FloatLane)
+    lane = fmt.lane
     mul, add = impl.mul.data.astype(object), impl.add.data.astype(object)
     reach = int((np.abs(mul) * call.extreme + np.abs(add)).max())
     # Room for the half that rounds, and for codes in order.
-    deepest = int(impl.shift.data.max()) + fmt.exponent + 2 ** min(fmt.exponent, 8)
-    width = max(holding(-2 * reach - 2, 2 * reach + 2).width, fmt.width + 2, deepest.bit_length() + fmt.mantissa + 2)
+    deepest = int(impl.shift.data.max()) + lane.exponent + 2 ** min(lane.exponent, 8)
+    width = max(holding(-2 * reach - 2, 2 * reach + 2).width, lane.width + 2, deepest.bit_length() + lane.mantissa + 2)
     arrays = b.parameters(impl.mul.data), b.parameters(impl.add.data), b.parameters(impl.shift.data, SHORT)
     limits = [b.parameters(in_order(fmt, x.data)) for x in (impl.lo, impl.hi)]
-    return FloatRoundKernel(*call.ends, impl.even, width, fmt.exponent, fmt.mantissa, fmt.signed, *arrays, *limits)
+    return FloatRoundKernel(*call.ends, impl.even, width, lane.exponent, lane.mantissa, lane.signed, *arrays, *limits)
 
 
 _IMPLS: dict[type, Callable[[Builder, Any, RequantCall], RequantKernel]] = {

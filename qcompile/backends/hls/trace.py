@@ -9,7 +9,6 @@ import numpy as np
 
 from qcompile.backends.hls.types import holding
 from qcompile.backends.hls.vectors import rows
-from qcompile.formats import Minifloat
 from qcompile.hardware.network import Network
 from qcompile.hardware.order import from_stream, to_stream
 from qcompile.hardware.units import InputUnit, SlidingWindowUnit
@@ -20,7 +19,7 @@ Traced = list[tuple[Value, int]]  # tensors and the bits of an element, in the o
 
 
 def traced(graph: Graph, known: Mapping[str, Range], network: Network | None = None) -> Traced:
-    """Codes of minifloats, else numbers; with a network, elements in stream order."""
+    """Codes where arrays keep them, else numbers; with a network, elements in stream order."""
     values = _of_layers(graph) if network is None else _of_processes(network)
     return [(v, _width(v, known)) for v in values]
 
@@ -43,8 +42,8 @@ def _of_processes(network: Network) -> list[Value]:
 
 def _width(value: Value, known: Mapping[str, Range]) -> int:
     """With a sign: files hold two's complement, and an unsigned number of 64 bits needs a limb more."""
-    if isinstance(value.type.format, Minifloat):
-        return value.type.format.width + 1
+    if value.type.codes.lane.coded:
+        return value.type.codes.width + 1
     lo, hi = known[value.name].bounds
     return holding(min(lo, -1), hi).width
 
@@ -63,9 +62,9 @@ def trace_file(graph: Graph, units: Mapping[str, np.ndarray], network: Network |
     """Units (N, *shape) of every traced tensor as `csim` reads and writes them: inverse of `read_trace`."""
     parts = []
     for value, width in traced_values(graph, network):
-        fmt, x = value.type.format, np.asarray(units[value.name])
+        fmt, x = value.type.codes, np.asarray(units[value.name])
         x = x if x.dtype == object else x.astype(np.int64)
-        x = np.asarray(fmt.encode(x)) if isinstance(fmt, Minifloat) else x
+        x = np.asarray(fmt.encode(x)) if fmt.lane.coded else x
         x = (x if network is None else to_stream(x, 1)).reshape(len(x), -1, 1)
         limbs = -(-width // 64)
         words = x if limbs == 1 else np.concatenate([x.astype(object) >> (64 * k) for k in range(limbs)], axis=-1)
@@ -87,8 +86,8 @@ def read_trace(graph: Graph, data: bytes, network: Network | None = None) -> dic
         total: Any = part[:, :, -1].astype(np.int64)
         for k in reversed(range(limbs - 1)):
             total = (total.astype(object) << 64) + part[:, :, k].astype(object)
-        fmt = value.type.format
-        units = fmt.decode(total) if isinstance(fmt, Minifloat) else total
+        fmt = value.type.codes
+        units = fmt.decode(total) if fmt.lane.coded else total
         shape = value.type.shape
         out[value.name] = units.reshape(len(table), *shape) if network is None else from_stream(units, shape, 1)
     return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat
+from qcompile.formats import FloatLane, Format, Lane
 from qcompile.passes.ranges import smallest_format
 
 INT, SHORT, LIMB = "int", "int16_t", "uint64_t"  # of places in a table, shifts, and parts of wide constants
@@ -54,13 +54,19 @@ class IntegerReader:
 class FloatReader:
     """How a kernel reads codes of a minifloat."""
 
-    format: Minifloat
+    lane: FloatLane
 
     def __str__(self) -> str:
-        return f"qc::Float<{self.format.exponent}, {self.format.mantissa}, {_flag(self.format.signed)}>"
+        return f"qc::Float<{self.lane.exponent}, {self.lane.mantissa}, {_flag(self.lane.signed)}>"
 
 
 Reader = IntegerReader | FloatReader
+
+
+def reader_of(lane: Lane) -> Reader:
+    """Of codes."""
+    assert isinstance(lane, FloatLane)
+    return FloatReader(lane)
 
 
 @dataclass(frozen=True)
@@ -86,9 +92,7 @@ class Lanes:
 
 def lanes_of(fmt: Format, count: int) -> Lanes:
     """How codes lie in a word of a port, and elements in a token of a stream."""
-    if isinstance(fmt, Bipolar):
-        return Lanes(count, 1, False, True)
-    return Lanes(count, fmt.width, isinstance(fmt, FixedPoint) and fmt.signed)
+    return Lanes(count, fmt.width, fmt.consecutive and fmt.signed, fmt.lane.signs)
 
 
 @dataclass(frozen=True)

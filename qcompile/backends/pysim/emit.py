@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from qcompile.backends.pysim.plan import KernelCall, Ref, input_call, output_steps, plan
-from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Graph, ops
 from qcompile.ir.walk import maker
 from qcompile.passes.ports import HostInput, HostOutput
@@ -149,9 +148,9 @@ def _output(graph: Graph, position: int, host: HostOutput, show: _PythonPrinter)
 
 
 def _encode(fmt: Any, show: _PythonPrinter) -> str:
-    if isinstance(fmt, FixedPoint):
+    if fmt.consecutive:
         return "_integers(u)"
-    if isinstance(fmt, Bipolar):
+    if fmt.lane.signs:
         return "(_integers(u) + 1) // 2"
     grid = fmt.grid()
     return f"{show.arg(np.asarray(fmt.encode(grid)))}[np.searchsorted({show.arg(grid)}, _integers(u))]"

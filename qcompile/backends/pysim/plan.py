@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.formats import Bipolar, Minifloat
+from qcompile.formats import FloatLane, Format
 from qcompile.ir import Graph, Node, Param, aligned, integers, ops
 from qcompile.ir.rules import adding_to
 from qcompile.passes.implement import thresholds
@@ -553,7 +553,6 @@ def _rounded_up(p: Param) -> np.ndarray:
 
 def _quantizer_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
     mul, add = to_port(host)
-    fmt = host.quantize.format
     lo, hi = (_limit(p) for p in port_limits(host))
     dyadic = mul.is_scalar and math.frexp(float(mul.scalar))[0] == 0.5 and float(mul.scalar) == mul.scalar
     easy = dyadic and not any(add.values)
@@ -565,9 +564,14 @@ def _quantizer_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
         host.quantize.rounding.value,
         lo,
         hi,
-        fmt.mantissa if isinstance(fmt, Minifloat) else "bipolar" if isinstance(fmt, Bipolar) else "fixed",
+        _rule_of(host.quantize.format),
         dtype,
     )
+
+
+def _rule_of(fmt: Format) -> int | str:
+    """What `quantize_input` calls the grid of a format."""
+    return fmt.lane.mantissa if isinstance(fmt.lane, FloatLane) else "bipolar" if fmt.lane.signs else "fixed"
 
 
 def _limit(p: Param) -> Any:

@@ -22,7 +22,7 @@ from qcompile.cost.hls4ml.layers import (
     usual_constants,
 )
 from qcompile.errors import QCompileError
-from qcompile.formats import FixedPoint, Format
+from qcompile.formats import Format
 from qcompile.ir import ONE, Graph, Node, Param, Value, ops
 from qcompile.ir.window import Window, plane
 from qcompile.sim.functions import FUNCTIONS
@@ -194,7 +194,7 @@ def weight_of(walk: Walk, node: Node) -> tuple[np.ndarray, int, int, Value]:
     if fmt is None:  # real weights: hls4ml's default type
         units = np.rint(np.asarray(value.type.scale.numpy() * units, float) * 2.0**DEFAULT_FRAC).astype(np.int64)
         return units, DEFAULT_BITS, DEFAULT_FRAC, value
-    return units, fmt.width, fmt.frac if isinstance(fmt, FixedPoint) else fmt.width - 1, value
+    return units, fmt.width, -fmt.unit if fmt.consecutive else fmt.width - 1, value
 
 
 def weighed(walk: Walk, node: Node, fan: tuple[int, int], count: int) -> tuple[WeightCounts, int, Value]:

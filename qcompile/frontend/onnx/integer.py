@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from qcompile.formats import FixedPoint, Minifloat, Rounding
+from qcompile.formats import FixedPoint, Format, Rounding
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import FLOATS, INTEGERS, Const
 from qcompile.frontend.file import to_array
@@ -40,7 +40,7 @@ def quantize_linear(call: Call, codes_round: bool = False) -> Operand:
     x = call.data(0)
     scale, zero = _parameters(call, shape_of(x))
     fmt = _code_format(call)
-    if isinstance(fmt, Minifloat):
+    if not fmt.consecutive:
         return _quantize_float(call, x, scale, zero, fmt)
     if isinstance(x, Const):
         with np.errstate(all="ignore"):
@@ -56,7 +56,7 @@ def quantize_linear(call: Call, codes_round: bool = False) -> Operand:
     return call.emit(op.to_codes(), call.emit(op, x))
 
 
-def _quantize_float(call: Call, x: Operand, scale: Const, zero: Const, fmt: Minifloat) -> Operand:
+def _quantize_float(call: Call, x: Operand, scale: Const, zero: Const, fmt: Format) -> Operand:
     """Codes of a float8 or float4 type: numbers of its grid."""
     if call.opset < 19:
         raise Unsupported(
@@ -74,7 +74,7 @@ def _quantize_float(call: Call, x: Operand, scale: Const, zero: Const, fmt: Mini
     return call.emit(ops.Affine(op.scale.map(lambda s: 1 / s)), call.emit(op, x))
 
 
-def _around_zero(call: Call, x: Value, scale: Param, zero: Param, fmt: FixedPoint) -> Value:
+def _around_zero(call: Call, x: Value, scale: Param, zero: Param, fmt: Format) -> Value:
     """Zero points of both parities: clipped first, rounded without zero point to one more bit, then moved."""
 
     def end(units: int) -> Param:
@@ -86,9 +86,9 @@ def _around_zero(call: Call, x: Value, scale: Param, zero: Param, fmt: FixedPoin
     return call.emit(ops.Affine(scale.map(lambda s: 1 / s), zero), value)
 
 
-def _code_format(call: Call) -> FixedPoint | Minifloat:
+def _code_format(call: Call) -> Format:
     kind, zero = int(call.attribute("output_dtype", 0)), call.input(2)
-    known: dict[int, FixedPoint | Minifloat] = {**INTEGERS, **FLOATS}
+    known: dict[int, Format] = {**INTEGERS, **FLOATS}
     fmt = known.get(kind or onnx.TensorProto.UINT8)
     if not kind and isinstance(zero, Const):
         fmt = known.get(zero.kind) or _NUMPY.get((zero.held.dtype.kind, zero.held.dtype.itemsize))

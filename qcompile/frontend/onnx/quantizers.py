@@ -147,8 +147,9 @@ def _float_quantize_constant(call: Call, x: Const, scale: Const, fmt: Minifloat,
 
 def quantize_op(fmt: Format, scale: Param, zero_point: Param, rounding: Rounding) -> ops.Quantize:
     """A Quantize in its one spelling: a power-of-two scale per tensor lives in the binary point."""
-    if isinstance(fmt, FixedPoint) and scale.is_scalar and (exponent := power_of_two(scale.scalar)) is not None:
-        fmt, scale = FixedPoint(fmt.width, -exponent, fmt.signed, fmt.narrow), ONE
+    exponent = power_of_two(scale.scalar) if fmt.consecutive and scale.is_scalar else None
+    if exponent is not None and (moved := fmt.with_unit(exponent)) is not None:
+        fmt, scale = moved, ONE
     return ops.Quantize(fmt, scale, zero_point, rounding, Overflow.SATURATE)
 
 
@@ -209,7 +210,7 @@ def _quantize_constant(call: Call, x: Const, scale: Const, zero_point: Const, fm
         shapes = f"{list(held.shape)}, {list(s.shape)} and {list(z.shape)}"
         raise Unsupported(f"shapes of the tensor, its scale and zero point do not fit: {shapes}") from None
     y = held / s + z
-    if isinstance(fmt, Bipolar):
+    if fmt.lane.signs:
         q = np.where(y >= 0, np.float32(1), np.float32(-1))
     else:
         clamped = np.clip(y, np.float32(fmt.min_units), np.float32(fmt.max_units))
@@ -245,7 +246,7 @@ def _report_difference(
     """Warn where float32 decides a weight's code differently from exact arithmetic. Only values near a boundary can."""
     held, s, z = (np.broadcast_to(c.held.astype(np.float64), units.shape) for c in (x, scale, zero_point))
     y = held / s + z
-    if isinstance(fmt, Bipolar):
+    if fmt.lane.signs:
         distance = np.abs(y)
     else:
         grid = y if rounding.value in ("FLOOR", "CEIL", "UP", "DOWN") else y - 0.5

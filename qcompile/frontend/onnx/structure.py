@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.formats import FixedPoint, Rounding
+from qcompile.formats import Rounding
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.file import to_array
@@ -163,7 +163,7 @@ def _reach(call: Call, x: Value) -> tuple[int | None, int | None]:
     inner = _reach(call, maker.inputs[0])
     if isinstance(op, ops.Round):
         return inner
-    if not isinstance(op.format, FixedPoint) or op.to_codes() != ops.Affine(param(1)) or op.format.frac:
+    if not op.format.consecutive or op.to_codes() != ops.Affine(param(1)) or op.format.unit:
         return None, None
     own = op.format.min_units, op.format.max_units
     kept = all(e is not None and own[0] <= e <= own[1] for e in inner)

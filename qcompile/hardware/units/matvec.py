@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from qcompile import parts
-from qcompile.formats import Bipolar, Format, Minifloat
+from qcompile.formats import Format
 from qcompile.hardware.memory import stored
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
@@ -119,7 +119,7 @@ def depthwise(node: Node) -> bool:
 def storable(weights: Value) -> bool:
     """Whether a weight fits in a word of a ROM."""
     fmt = weights.type.format
-    return fmt is not None and (isinstance(fmt, (Minifloat, Bipolar)) or fmt.width <= 32)
+    return fmt is not None and fmt.width <= 32
 
 
 def weight_memory(rows: int, columns: int, pe: int, simd: int, stored: int) -> parts.Rom:
@@ -130,7 +130,7 @@ def weight_memory(rows: int, columns: int, pe: int, simd: int, stored: int) -> p
 def sums(rows: int, columns: int, pe: int, simd: int, data: Format, weights: Format, accumulator: int) -> Part:
     """The inside of a unit to which the vector comes again for every group of rows: products, sums, counters."""
     folds = -(-columns // simd)
-    signs = isinstance(data, Bipolar) and isinstance(weights, Bipolar)
+    signs = parts.signs(data, weights)
     turned = parts.sign_magnitude(data, weights)
     one = 1 if signs else product_bits(data, weights)
     minus = not signs and product_range(data, weights)[0] < 0

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from qcompile import parts
-from qcompile.formats import Format, Minifloat, smallest_width
+from qcompile.formats import FloatLane, Format, smallest_width
 from qcompile.hardware.memory import numbers, read_alone
 from qcompile.hardware.parameters import Rows, affine_step, in_order, looked_up, parameter_rows, searched
 from qcompile.hardware.site import Folding
@@ -210,11 +210,12 @@ def round_bits(impl: ops.FloatRound, acc: int, rows: slice) -> int:
 
 def rounder(impl: ops.FloatRound, fmt: Format, acc: int, rows: slice = slice(None)) -> Part:
     """mul * acc + add, which is there already, over 2**shift to a code of a minifloat, for any of these rows."""
-    assert isinstance(fmt, Minifloat)
+    lane = fmt.lane
+    assert isinstance(lane, FloatLane)
     mul, add, shift = (p.data[rows].astype(object) for p in (impl.mul, impl.add, impl.shift))
     # Where the addend has ones below every product no sum is a tie: the bits that are dropped need not be looked at.
     ties = impl.even and any(m == 0 or a % (m & -m) == 0 for m, a in zip(mul.tolist(), add.tolist(), strict=True))
-    return parts.MinifloatRound(round_bits(impl, acc, rows), fmt.exponent, fmt.mantissa, int(shift.min()), ties)
+    return parts.MinifloatRound(round_bits(impl, acc, rows), lane.exponent, lane.mantissa, int(shift.min()), ties)
 
 
 # --- parameters from memories
@@ -254,7 +255,7 @@ def row_parameters(op: ops.Map) -> list[np.ndarray]:
         return [*scaled, impl.cuts.data, *_results(impl, fmt)]
     assert isinstance(impl, (ops.MulAddShift, ops.FloatRound))
     found = [getattr(impl, name).data for name in ("mul", "add", "shift", "tie", "breaks") if hasattr(impl, name)]
-    limits = [in_order(fmt, x.data) if isinstance(fmt, Minifloat) else x.data for x in (impl.lo, impl.hi)]
+    limits = [in_order(fmt, x.data) if parts.is_float(fmt) else x.data for x in (impl.lo, impl.hi)]
     return [*scaled, *(x for x in (*found, *limits) if x.size)]
 
 
@@ -278,8 +279,8 @@ def addressed_parameters(op: ops.Map) -> list[tuple[int, np.ndarray]]:
 
 
 def _codes(fmt: Format, units: np.ndarray) -> np.ndarray:
-    """What a memory holds of these units: codes of a minifloat."""
-    return np.asarray(fmt.encode(units)) if isinstance(fmt, Minifloat) else units
+    """What a memory holds of these units: codes, where arrays keep them."""
+    return np.asarray(fmt.encode(units)) if fmt.lane.coded else units
 
 
 def row_bits(rows: np.ndarray) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from qcompile import parts
-from qcompile.formats import Bipolar, Format
+from qcompile.formats import Format
 from qcompile.hardware.site import rows_of, site
 from qcompile.hardware.units.requant import combined_bits, element
 from qcompile.ir import Graph, Node, ops
@@ -64,13 +64,13 @@ def _products(node: Node, graph: Graph) -> Part:
         return chain(parts.Times(outputs * count, parts.Multiplier(a, b)), tree)
     rows, places = rows_of(s)
     data = s.data.type.codes
-    low, high = (0, 1) if isinstance(data, Bipolar) else parts.value_range(data)
+    low, high = (0, 1) if data.lane.signs else parts.value_range(data)
     found: list[Part] = [
         parts.Times(node.op.groups * rows.shape[1], parts.Decoder(data)),
         # Groups share no inputs.
         parts.Beside(tuple(parts.ConstantRows(part, low, high) for part in np.split(rows, node.op.groups))),
     ]
-    if isinstance(data, Bipolar):  # +1 counts as 1 and -1 as 0: the sum is twice the count less a constant
+    if data.lane.signs:  # +1 counts as 1 and -1 as 0: the sum is twice the count less a constant
         found.append(parts.Times(len(rows), parts.Adder(bits(node.output.type.format))))
     return parts.Times(places, chain(*found))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from qcompile.assignment.exact import product, significant
 from qcompile.assignment.gradients import torch_is_there
-from qcompile.assignment.grids import Quantizer, round_units
+from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.methods import RoundingMethod
 from qcompile.assignment.methods.transform.bias_correct import bias_correct
 from qcompile.assignment.network import Numbers
@@ -20,7 +20,7 @@ from qcompile.assignment.tensors import QuantTensor
 from qcompile.assignment.transforms import Statistics, TransformContext
 from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
-from qcompile.formats import Bipolar, FixedPoint, Format
+from qcompile.formats import FixedPoint, Format
 from qcompile.ir import Graph, Node, ops
 from qcompile.parts import ConstantRows, value_range
 
@@ -46,7 +46,7 @@ def digits(problem: NetworkProblem) -> Plan:
     layers, found = _layers(problem), dict[str, np.ndarray]()
     for node, t in layers:
         q = study.evaluation.quantizers[t.name][problem.configuration[t.name]]
-        if not q.zero_point and not isinstance(q.format, Bipolar):
+        if not q.zero_point and not q.format.lane.signs:
             found[node.output.name] = _descended(_layer(problem, node, t, q), problem.price)
     for node, _ in reversed(layers):
         if node.output.name in found:
@@ -120,7 +120,7 @@ class _Layer:
 
 def _descended(layer: _Layer, price: float) -> np.ndarray:
     """Numbers of the grid, (groups, outputs, terms)."""
-    units = round_units(layer.w / layer.step, layer.format)
+    units = layer.format.nearest(layer.w / layer.step)
     place = np.searchsorted(layer.grid, units)
     values = layer.grid * layer.step  # (groups, outputs, numbers)
     off = product(units * layer.step - layer.w, layer.h)

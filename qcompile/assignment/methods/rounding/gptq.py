@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from qcompile.assignment.exact import product
-from qcompile.assignment.grids import round_units
 from qcompile.assignment.methods import RoundingMethod
 from qcompile.assignment.methods.rounding.rtn import rtn
 from qcompile.assignment.rounding import RoundingProblem, gram
@@ -36,7 +35,7 @@ def gptq(layer: RoundingProblem) -> np.ndarray:
         u = np.linalg.cholesky(np.linalg.inv(h)).T
         w = w / layer.step[g]
         for k in range(w.shape[1]):
-            q = round_units(np.rint(w[:, k] * SNAP) / SNAP, layer.quantizer.format)
+            q = layer.quantizer.format.nearest(np.rint(w[:, k] * SNAP) / SNAP)
             out[g, :, k] = q
             w[:, k + 1 :] -= np.outer((w[:, k] - q) / u[k, k], u[k, k + 1 :])
     nearest = rtn(layer)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from qcompile.assignment.grids import round_units
 from qcompile.assignment.methods import RoundingMethod
 from qcompile.assignment.rounding import RoundingProblem
 
 
 def rtn(layer: RoundingProblem) -> np.ndarray:
     """To the nearest number of the grid, ties to even."""
-    return round_units(layer.units, layer.quantizer.format)
+    return layer.quantizer.format.nearest(layer.units)
 
 
 METHOD = RoundingMethod(

@@ -12,7 +12,6 @@ from qcompile.backends.hls.kernels import Decode, Kernel
 from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.trace import Traced
 from qcompile.backends.hls.types import Integer, Lanes, holding, lanes_of
-from qcompile.formats import FixedPoint, Minifloat
 from qcompile.hardware.network import Network, Stage, Stream
 from qcompile.ir import Graph, Node, Value
 from qcompile.passes.ranges import Range
@@ -87,11 +86,11 @@ class Context:
     def tensor(self, value: Value, name: str) -> Tensor:
         """Elements of a value as streams and memories hold them: as wide as their format, which is priced."""
         fmt = value.type.codes
-        if isinstance(fmt, Minifloat):
+        if fmt.lane.coded:
             return Tensor(name, Integer(fmt.width), codes=fmt)
-        if isinstance(fmt, FixedPoint):
-            return Tensor(name, Integer(fmt.width, fmt.signed))
-        return Tensor(name, holding(*self.known[value.name].bounds))
+        if fmt.lane.signs:
+            return Tensor(name, holding(*self.known[value.name].bounds))
+        return Tensor(name, Integer(fmt.width, fmt.signed))
 
     @cached_property
     def _watched(self) -> dict[str, tuple[int, int]]:
@@ -112,7 +111,7 @@ class Context:
         return Read(x, self.lanes(stage.inputs[k]), k)
 
     def decoded(self, value: Value, x: Tensor, count: int) -> Decode | None:
-        """Codes of minifloats are decoded into an array of their own."""
+        """Codes are decoded into an array of their own."""
         if x.codes is None:
             return None
         return Decode(count, x, Tensor(f"{x.name}_number", holding(*self.known[value.name].bounds)))

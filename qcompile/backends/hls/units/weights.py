@@ -11,7 +11,6 @@ from qcompile.backends.hls.builder import Tensor
 from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.types import Integer
 from qcompile.backends.hls.units.context import Context
-from qcompile.formats import Bipolar, Minifloat
 from qcompile.hardware.memory import Words, bits_of, numbers, operand, read_alone, stored
 from qcompile.ir import Node, Value, ops
 
@@ -33,7 +32,7 @@ def weights(c: Context, value: Value, steps: np.ndarray) -> Weights:
     words = Words(len(steps), steps.shape[1], width)
     rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), op.reloadable)
     c.roms.append(rom)
-    return Weights(rom, _step(c, value, width, signed), signed, isinstance(fmt, Bipolar))
+    return Weights(rom, _step(c, value, width, signed), signed, fmt.lane.signs)
 
 
 def memory(c: Context, words: np.ndarray, name: str, kind: tuple[int, bool] | None = None) -> Weights:
@@ -50,9 +49,9 @@ def memory(c: Context, words: np.ndarray, name: str, kind: tuple[int, bool] | No
 def _step(c: Context, value: Value, width: int, signed: bool) -> Tensor:
     """The array of the numbers of one step."""
     fmt = value.type.codes
-    if isinstance(fmt, Minifloat):
+    if fmt.lane.coded:
         return c.tensor(value, "w")
-    if isinstance(fmt, Bipolar) or (signed and width == 1):
+    if fmt.lane.signs or (signed and width == 1):
         return Tensor("w", Integer(2, True))
     return Tensor("w", Integer(width, signed))
 
@@ -84,6 +83,6 @@ def elements(c: Context, value: Value) -> Tensor:
     width, signed = operand(fmt, op.units.data, op.reloadable)
     units = op.units.data.reshape(-1, 1)
     words = Words(len(units), 1, width)
-    data = words.pack(units if isinstance(fmt, Bipolar) else bits_of(fmt, units))
+    data = words.pack(units if fmt.lane.signs else bits_of(fmt, units))
     c.roms.append(WeightMemory(f"w{len(c.roms)}", words, data, op.reloadable))
-    return Tensor(c.roms[-1].name, Integer(width, signed), codes=fmt if isinstance(fmt, Minifloat) else None)
+    return Tensor(c.roms[-1].name, Integer(width, signed), codes=fmt if fmt.lane.coded else None)
