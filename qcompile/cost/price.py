@@ -69,11 +69,11 @@ def _divider(part: parts.Divider, fabric: Fabric) -> Resources:
 
 
 def _decoded(fmt: Format, fabric: Fabric) -> Resources:
-    """Codes of tables, and short ones, by a table; those of minifloats by a shift of the significand, and its sign."""
+    """Short codes by a table, others by a shift of the significand, and its sign."""
     lane = fmt.lane
-    if not lane.coded:
+    if not isinstance(lane, FloatLane):
         return Resources()
-    if lane.width <= 6 or not isinstance(lane, FloatLane):
+    if lane.width <= 6:
         return hw.table(fabric, lane.width, bits(fmt))
     shift = hw.shifter(fabric, lane.mantissa + 1, 2**lane.exponent - 1)
     shifted = hw.minifloat_decode(fabric, lane.exponent, lane.mantissa).then(shift)

@@ -8,7 +8,7 @@ those are data on the tensor type. Everything here is exact; no float decides an
 from .base import Format
 from .bipolar import Bipolar
 from .fixed import FixedPoint, WideInteger, accumulator, smallest_width
-from .lane import FloatLane, IntegerLane, Lane, SignLane, TableLane
+from .lane import FloatLane, IntegerLane, Lane, SignLane
 from .minifloat import E2M1, E2M3, E3M2, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ, Minifloat, Specials
 from .rounding import Overflow, Rounding, round_ratio
 from .text import parse_format
@@ -33,7 +33,6 @@ __all__ = [
     "Rounding",
     "SignLane",
     "Specials",
-    "TableLane",
     "accumulator",
     "parse_format",
     "smallest_width",

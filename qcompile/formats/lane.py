@@ -41,13 +41,3 @@ class FloatLane(Lane):
     mantissa: int
     signed: bool
     coded: ClassVar[bool] = True
-
-
-@dataclass(frozen=True)
-class TableLane(Lane):
-    """numbers: units of code 0, 1, ..., ascending, each below 2**31 in magnitude; codes have the order of their
-    numbers. What no code is may read as anything.
-    """
-
-    numbers: tuple[int, ...]
-    coded: ClassVar[bool] = True
