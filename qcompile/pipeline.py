@@ -35,6 +35,7 @@ from qcompile.ir import Graph, print_graph, verify
 from qcompile.options import Compiling, Options, accepting, frozen
 from qcompile.parts import Part
 from qcompile.passes import ports
+from qcompile.passes.dead import remove_dead_channels
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
@@ -184,10 +185,12 @@ class Design:
 Pass = Callable[[Graph], Graph]
 
 
-def integer_passes(fabric: Fabric) -> tuple[tuple[str, Pass], ...]:
-    """What becomes of a lowered graph, in this order."""
+def integer_passes(fabric: Fabric, arch: str) -> tuple[tuple[str, Pass], ...]:
+    """What becomes of a lowered graph, in this order. Folded layers keep their shapes, which foldings divide."""
+    dead: tuple[tuple[str, Pass], ...] = (("remove_dead_channels", remove_dead_channels),) if arch == "parallel" else ()
     return (
         ("remove_unused", remove_unused),
+        *dead,
         ("sink_transposes", sink_transposes),
         ("implement", partial(implement, fabric=fabric)),
     )
@@ -277,7 +280,7 @@ def _compile(
         reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits, chosen.weights == "port"
     )
     stages: Stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
-    for name, step in integer_passes(fabric_of(chosen.part)):
+    for name, step in integer_passes(fabric_of(chosen.part), chosen.arch):
         graph = step(graph)
         verify(graph)
         stages.append((name, graph))

@@ -16,6 +16,7 @@ from qcompile.cost.exchange import fabric_of
 from qcompile.formats import FixedPoint
 from qcompile.ir import Array, Graph, Node, Origin, Param, TensorType, Value, ops
 from qcompile.passes import ports, ranges
+from qcompile.passes.dead import remove_dead_channels
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
@@ -76,6 +77,26 @@ def unread() -> Graph:
     )
 
 
+def dead() -> Graph:
+    """Two layers, of which the second does not read the first channel of the other."""
+    x = Value("x", TensorType((1, 2), CODES))
+    rows = node(ops.Constant(Array(np.array([[3, -2], [1, 4]]))), "rows", fmt=CODES)
+    hidden = node(ops.MatMul(), "hidden", x, rows.output, fmt=FixedPoint(8))
+    offsets = ops.Affine(add=Param((2,), (Fraction(1), Fraction(2))))
+    mapped = ops.Map(Array(np.array([[0, 1]])), Array(np.ones((1, 2), dtype=int)), (offsets, ops.Quantize(CODES)))
+    codes = node(mapped, "codes", hidden.output, fmt=CODES)
+    columns = node(ops.Constant(Array(np.array([[0, 0], [2, -3]]))), "columns", fmt=CODES)
+    return graph(
+        "integer",
+        x,
+        rows,
+        hidden,
+        codes,
+        columns,
+        node(ops.MatMul(), "out", codes.output, columns.output, fmt=FixedPoint(8)),
+    )
+
+
 def with_ranges(made: Graph) -> str:
     found = ranges.ranges(made)
     return "\n".join(f"{name}: {reach.bounds}" for name, reach in sorted(found.items())) + "\n"
@@ -93,6 +114,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "lower": (model, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
     "ranges": (integer, with_ranges),
     "unused": (unread, lambda g: ir.print_graph(remove_unused(g))),
+    "dead": (dead, lambda g: ir.print_graph(remove_dead_channels(g))),
     "layout": (transposed, lambda g: ir.print_graph(sink_transposes(g))),
     "implement": (integer, lambda g: ir.print_graph(implement(g, fabric_of("xc7z020")))),
 }
