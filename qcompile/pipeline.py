@@ -185,13 +185,19 @@ class Design:
 Pass = Callable[[Graph], Graph]
 
 
-def integer_passes(fabric: Fabric, arch: str) -> tuple[tuple[str, Pass], ...]:
-    """What becomes of a lowered graph, in this order. Folded layers keep their shapes, which foldings divide."""
-    dead: tuple[tuple[str, Pass], ...] = (("remove_dead_channels", remove_dead_channels),) if arch == "parallel" else ()
+def integer_passes(fabric: Fabric, arch: str = "parallel", fold: str = "min") -> tuple[tuple[str, Pass], ...]:
+    """What becomes of a lowered graph, in this order; of a folded one as much stays as its foldings divide."""
+
+    def without_dead(graph: Graph) -> Graph:
+        least = remove_dead_channels(graph)
+        if least is graph or arch != "dataflow" or fold == "full":
+            return least
+        return remove_dead_channels(graph, foldings(implement(graph, fabric), fold))
+
     return (
         ("remove_unused", remove_unused),
-        *dead,
         ("sink_transposes", sink_transposes),
+        ("remove_dead_channels", without_dead),
         ("implement", partial(implement, fabric=fabric)),
     )
 
@@ -280,7 +286,7 @@ def _compile(
         reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits, chosen.weights == "port"
     )
     stages: Stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
-    for name, step in integer_passes(fabric_of(chosen.part), chosen.arch):
+    for name, step in integer_passes(fabric_of(chosen.part), chosen.arch, chosen.fold):
         graph = step(graph)
         verify(graph)
         stages.append((name, graph))

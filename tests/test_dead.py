@@ -1,15 +1,26 @@
 """Channels that nobody reads."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import generate
+import generate_cnn
 import numpy as np
 import pytest
 from studies import CNN, MLP, X, designs
 
 import qcompile as qc
+from qcompile import pipeline
 from qcompile.assignment.plan import Plan
+from qcompile.backends.pysim.simulator import with_batch
+from qcompile.ir import Array, Graph, ops
+from qcompile.ir.channels import is_depthwise, weight_axis
 from qcompile.ir.walk import weights_of
+from qcompile.passes.dead import remove_dead_channels
+
+GRAPHS, VECTORS = 30, 6
 
 
 def plan_with_zeros(model: qc.Model) -> tuple[Plan, int]:
@@ -27,20 +38,83 @@ def plan_with_zeros(model: qc.Model) -> tuple[Plan, int]:
     return replace(plan, tensors=tensors), channels // 2 + 1
 
 
+def made(design: qc.Design) -> int:
+    """Channels of the last hidden layer."""
+    layer = [n for n in design.graph.nodes if n.op.products][-2]
+    return int(layer.output.type.shape[layer.op.axis_of_outputs(len(layer.output.type.shape))])
+
+
+def whole(graph: Graph, folds: object = None) -> Graph:
+    """No channel removed."""
+    return graph
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
 @pytest.mark.parametrize("model", [MLP, CNN])
-def test_dead_channels_are_not_computed(model: qc.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outputs are the same codes, the layer in front has fewer rows, and the design is smaller."""
+def test_dead_channels_are_not_computed(model: qc.Model, arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs are the same codes, the layer in front has fewer rows, and the design is smaller or done earlier."""
     plan, left = plan_with_zeros(model)
-    design = qc.compile(model, plan)
-    monkeypatch.setattr("qcompile.pipeline.remove_dead_channels", lambda graph: graph)
-    whole = qc.compile(model, plan)
+    design = qc.compile(model, plan, arch=arch)
+    monkeypatch.setattr(pipeline, "remove_dead_channels", whole)
+    before = qc.compile(model, plan, arch=arch)
     x = X[:64].reshape(64, *design.inputs[0].source_shape)
-    assert np.array_equal(design.simulate(x, codes=True), whole.simulate(x, codes=True))
-    layers = [n for n in design.graph.nodes if n.op.products]
-    shape = layers[-2].output.type.shape
-    assert shape[layers[-2].op.axis_of_outputs(len(shape))] == left
-    assert weights_of(design.graph, layers[-1]) is not None
-    assert design.estimate().total.lut < 0.95 * whole.estimate().total.lut
+    assert np.array_equal(design.simulate(x, codes=True), before.simulate(x, codes=True))
+    assert made(design) == left
+    now, then = design.estimate().total, before.estimate().total
+    assert now.lut < 0.95 * then.lut if arch == "parallel" else now.latency < 0.9 * then.latency
+
+
+@pytest.mark.parametrize("pe, simd, left", [(1, 1, 7), (2, 1, 8), (1, 12, 9), (4, 3, 12), (1, 16, 8)])
+def test_as_many_stay_as_foldings_divide(pe: int, simd: int, left: int) -> None:
+    """12 channels of 4 pixels, of which 7 are read."""
+    plan, _ = plan_with_zeros(CNN)
+    names = [n.output.name for n in qc.compile(CNN, plan, arch="dataflow").graph.nodes if n.op.products]
+    fold = json.dumps({names[-2]: {"pe": pe, "simd": 1}, names[-1]: {"pe": 1, "simd": simd}})
+    design = qc.compile(CNN, plan, arch="dataflow", fold=fold)
+    assert made(design) == left
+    assert design.network is not None
+
+
+def zeros(seed: int) -> Callable[[Graph], Graph]:
+    """Zeros in place of what layers multiply some of their inputs by."""
+
+    def changed(graph: Graph) -> Graph:
+        rng, nodes = np.random.default_rng(seed), {}
+        for node in graph.nodes:
+            own = weights_of(graph, node) if node.op.products else None
+            if own is None or own.output != node.weights or is_depthwise(node):
+                continue
+            units = own.op.units.data.reshape(own.output.type.shape).copy()
+            axis = weight_axis(node)
+            some = rng.permutation(units.shape[axis])[: rng.integers(0, units.shape[axis] + 1)]
+            np.moveaxis(units, axis, 0)[some] = 0
+            nodes[own.output.name] = replace(own, op=ops.Constant(Array(units)))
+        return replace(graph, nodes=tuple(nodes.get(n.output.name, n) for n in graph.nodes))
+
+    return changed
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_random_networks_stay_what_they_are(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Branches, flattened images, pools, borders and parameters of channels; many lose channels."""
+    smaller = 0
+    for seed in range(GRAPHS):
+        model = generate_cnn.seeded_cnn(seed)
+        text, imported = generate.input_format(model), qc.load(model)
+        formats = (text,) * len(imported.graph.inputs) if text else ()
+        found = []
+        for step in (remove_dead_channels, whole):
+            monkeypatch.setattr(pipeline, "remove_unused", zeros(seed))
+            monkeypatch.setattr(pipeline, "remove_dead_channels", step)
+            found.append(qc.compile(imported, arch=arch, input_formats=formats))
+        inputs = generate.inputs_for(model, VECTORS, seed=7)
+        given = tuple(with_batch(np.asarray(x), h) for x, h in zip(inputs, found[0].inputs, strict=True))
+        for a, b in zip(*(d.simulator.codes(*given) for d in found), strict=True):
+            assert np.array_equal(a, b), f"seed {seed}"
+        sizes = [sum(n.output.type.size for n in d.graph.nodes) for d in found]
+        assert sizes[0] <= sizes[1]
+        smaller += sizes[0] < sizes[1]
+    assert smaller > GRAPHS // 6
 
 
 def test_what_has_dead_channels_verifies(tmp_path: Path) -> None:

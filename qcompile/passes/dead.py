@@ -2,153 +2,123 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from qcompile.hardware.site import Folding
 from qcompile.ir import Array, Graph, Node, Param, TensorType, Value, ops
-from qcompile.ir.walk import maker, only_reader, weights_of
+from qcompile.ir.channels import Channels, channels, is_depthwise, weight_axis
+from qcompile.ir.walk import only_reader, weights_of
 
-_KEEPS_CHANNELS = (ops.Map, ops.MaxPool, ops.SumPool, ops.Pad)
 
-
-def remove_dead_channels(graph: Graph) -> Graph:
-    """The same codes at the outputs of an integer graph: rows of a layer whose results meet nothing but zero columns of
-    the next are left out, with all that lies between them. From the last layer to the first.
+def remove_dead_channels(graph: Graph, folds: Mapping[str, Folding] | None = None) -> Graph:
+    """The same codes at the outputs of an integer graph: rows of layers whose results meet nothing but zero columns of
+    those behind are left out, with all that lies between them. folds: by results of nodes; as many stay as these
+    divide.
     """
-    for name in [n.output.name for n in reversed(graph.nodes) if n.op.products]:
-        reader = graph.producers[name]
-        chain = _chain(graph, reader)
-        if chain is None:
-            continue
-        keep = _read(graph, reader, chain)
-        if not keep.all():
-            graph = _without(graph, reader, chain, keep)
+    layers = {n.output.name for n in graph.nodes if n.op.products and _has_own_weights(graph, n)}
+    done = False
+    while not done:
+        done = True
+        for name in reversed([n.output.name for n in graph.nodes if n.output.name in layers and n.op.groups == 1]):
+            own = channels(graph, graph.producers[name], layers)
+            if own is not None and not (kept := _kept_channels(graph, own, folds or {})).all():
+                graph, done = _without(graph, own, kept), False
     return graph
 
 
-def _layer(graph: Graph, node: Node) -> bool:
-    """A product of all its inputs with constant weights that are its own."""
-    weights = weights_of(graph, node) if node.op.products else None
-    if weights is None or weights.op.reloadable or weights.output != node.weights or node.op.groups > 1:
+def _has_own_weights(graph: Graph, node: Node) -> bool:
+    """Whether a product has constant weights that nothing else reads."""
+    weights = weights_of(graph, node)
+    if weights is None or weights.op.reloadable or weights.output != node.weights:
         return False
     matrix = isinstance(node.op, ops.Conv) or len(weights.output.type.shape) == 2
     return matrix and only_reader(graph, weights.output) is node
 
 
-def _depthwise(graph: Graph, node: Node) -> bool:
-    """A convolution of every channel alone."""
-    shape, weights = node.output.type.shape, weights_of(graph, node)
-    alone = isinstance(node.op, ops.Conv) and node.op.groups == shape[1] == node.inputs[0].type.shape[1]
-    return alone and weights is not None and not weights.op.reloadable and only_reader(graph, weights.output) is node
+def _units(graph: Graph, node: Node) -> np.ndarray:
+    weights = graph.producers[node.weights.name]
+    return np.asarray(weights.op.units.data.reshape(weights.output.type.shape))
 
 
-def _chain(graph: Graph, reader: Node) -> list[Node] | None:
-    """The layer in front of another one, and what lies between them, in order; None where others read along."""
-    if not _layer(graph, reader):
-        return None
-    chain: list[Node] = []
-    value, axis = reader.inputs[0], _input_axis(reader)
-    while True:
-        node = maker(graph, value)
-        if node is None or only_reader(graph, value) is None:
-            return None
-        chain.insert(0, node)
-        if _layer(graph, node):
-            own = axis == node.op.axis_of_outputs(len(value.type.shape))
-            return chain if own else None
-        source = node.inputs[0].type.shape if node.inputs else ()
-        if isinstance(node.op, ops.Reshape):
-            blocks = len(value.type.shape) == 2 and len(source) >= 2 and axis == 1
-            if not blocks or source[0] != value.type.shape[0]:
-                return None
-        elif not (_depthwise(graph, node) and axis == 1) and not (
-            isinstance(node.op, _KEEPS_CHANNELS)
-            and len(node.inputs) == 1
-            and len(source) == len(value.type.shape)
-            and source[axis] == value.type.shape[axis]
-        ):
-            return None
-        value = node.inputs[0]
+def _kept_channels(graph: Graph, own: Channels, folds: Mapping[str, Folding]) -> np.ndarray:
+    """Which of them stay: those that are read, and as many of the others as foldings take to divide what is left; at
+    least one.
+    """
+    kept = own.read(lambda n: _units(graph, n))
+    parts = math.lcm(*(_parts(own, n, folds[n.output.name]) for n in own.nodes if n.output.name in folds))
+    wanted = max(1, math.ceil(kept.sum() / parts)) * parts
+    if own.count % parts or wanted >= own.count:
+        return np.ones(own.count, dtype=bool)
+    kept[np.flatnonzero(~kept)[: wanted - int(kept.sum())]] = True
+    return kept
 
 
-def _input_axis(node: Node) -> int:
-    return len(node.inputs[0].type.shape) - 1 if isinstance(node.op, ops.MatMul) else 1
+def _parts(own: Channels, node: Node, fold: Folding) -> int:
+    """What a folding of a node divides the channels by."""
+    if node in own.readers:
+        return fold.simd // math.gcd(fold.simd, node.terms // own.count)
+    return fold.pe
 
 
-def _read(graph: Graph, reader: Node, chain: list[Node]) -> np.ndarray:
-    """Which outputs of the first layer of a chain the reader reads, at least one."""
-    made = weights_of(graph, reader)
-    assert made is not None
-    axis = 0 if isinstance(reader.op, ops.MatMul) else 1
-    units = made.op.units.data
-    used = (units != 0).any(axis=tuple(a for a in range(units.ndim) if a != axis))
-    first = chain[0].output.type.shape
-    outputs = first[chain[0].op.axis_of_outputs(len(first))]
-    keep = np.asarray(used.reshape(outputs, -1).any(axis=1))
-    keep[0] |= not keep.any()
-    return keep
-
-
-def _without(graph: Graph, reader: Node, chain: list[Node], keep: np.ndarray) -> Graph:
-    """The graph with those outputs of the first layer alone that are kept."""
-    first, others = chain[0], chain[1:]
-    axis = first.op.axis_of_outputs(len(first.output.type.shape))
-    rows = weights_of(graph, first)
-    columns = weights_of(graph, reader)
-    assert rows is not None and columns is not None
+def _without(graph: Graph, own: Channels, kept: np.ndarray) -> Graph:
+    """The graph with the kept channels alone."""
     changed: dict[str, Node] = {}
 
-    def put(node: Node, op: Any, axis: int, keep: np.ndarray) -> None:
-        changed[node.output.name] = dataclasses.replace(node, op=op, outputs=(_value(node.output, axis, keep),))
+    def put(node: Node, op: Any, axis: int) -> None:
+        keep = np.repeat(kept, node.output.type.shape[axis] // own.count)
+        changed[node.output.name] = replace(node, op=op, outputs=(_value(node.output, axis, keep),))
 
-    def weights(node: Node, axis: int, keep: np.ndarray) -> None:
-        units = Array(np.compress(keep, node.op.units.data, axis))
-        put(node, dataclasses.replace(node.op, units=units), axis, keep)
+    def put_weights(node: Node, axis: int) -> None:
+        made, units = graph.producers[node.weights.name], _units(graph, node)
+        keep = np.repeat(kept, units.shape[axis] // own.count)
+        put(made, replace(made.op, units=Array(np.compress(keep, units, axis))), axis)
 
-    weights(rows, first.op.weight_axis(len(rows.output.type.shape)), keep)
-    put(first, first.op, axis, keep)
-    for node in others:
-        if isinstance(node.op, ops.Reshape):
-            keep = np.repeat(keep, node.output.type.shape[1] // len(keep))
-            shape = (node.output.type.shape[0], int(keep.sum()))
-            axis = 1
-            put(node, ops.Reshape(shape), axis, keep)
-            continue
-        own = weights_of(graph, node) if node.op.products else None
-        if own is not None:
-            weights(own, 0, keep)
-            put(node, dataclasses.replace(node.op, groups=int(keep.sum())), axis, keep)
-        else:
-            put(node, _sliced(node, axis, keep), axis, keep)
-    weights(columns, 0 if isinstance(reader.op, ops.MatMul) else 1, keep)
+    for node in own.makers:
+        put(node, node.op, own.axes[node.output.name])
+        put_weights(node, node.op.weight_axis(len(node.weights.type.shape)))
+    for node in own.readers:
+        put_weights(node, weight_axis(node))
+    for node in own.between:
+        put(node, _sliced(node, own.axes[node.output.name], kept), own.axes[node.output.name])
+        if is_depthwise(node):
+            put_weights(node, 0)
     values = {name: n.output for name, n in changed.items()}
     nodes = (changed.get(n.output.name, n) for n in graph.nodes)
-    rewired = tuple(dataclasses.replace(n, inputs=tuple(values.get(v.name, v) for v in n.inputs)) for n in nodes)
-    return dataclasses.replace(graph, nodes=rewired)
+    rewired = tuple(replace(n, inputs=tuple(values.get(v.name, v) for v in n.inputs)) for n in nodes)
+    return replace(graph, nodes=rewired)
 
 
 def _value(value: Value, axis: int, keep: np.ndarray) -> Value:
-    """A tensor with the kept channels."""
+    """A tensor with the kept places of an axis."""
     t = value.type
     shape = tuple(int(keep.sum()) if a == axis else n for a, n in enumerate(t.shape))
-    kept = (_kept(p, axis, keep, len(shape)) for p in (t.scale, t.zero_point))
-    return dataclasses.replace(value, type=TensorType(shape, t.format, *kept))
+    return replace(
+        value, type=TensorType(shape, t.format, *(_kept(p, axis, keep, len(shape)) for p in (t.scale, t.zero_point)))
+    )
+
+
+def _sliced(node: Node, axis: int, kept: np.ndarray) -> Any:
+    """What makes the kept channels."""
+    op, shape = node.op, node.output.type.shape
+    keep = np.repeat(kept, shape[axis] // len(kept))
+    if isinstance(op, ops.Reshape):
+        return ops.Reshape(tuple(int(keep.sum()) if a == axis else n for a, n in enumerate(shape)))
+    if isinstance(op, ops.Pad) and op.value is not None:
+        return replace(op, value=_kept(op.value, axis, keep, len(shape)))
+    if is_depthwise(node):
+        return replace(op, groups=int(keep.sum()))
+    return _map(op, len(shape), axis, keep) if isinstance(op, ops.Map) else op
 
 
 def _kept(p: Param, axis: int, keep: np.ndarray, rank: int) -> Param:
+    """Of a parameter that broadcasts against a tensor of this rank."""
     place = axis - rank + len(p.shape)
-    if place < 0 or p.shape[place] == 1:
-        return p
-    return Param.of(np.compress(keep, p.array(), place))
-
-
-def _sliced(node: Node, axis: int, keep: np.ndarray) -> Any:
-    """An op that works channel by channel, for those that are kept."""
-    if isinstance(node.op, ops.Pad) and node.op.value is not None:
-        return dataclasses.replace(node.op, value=_kept(node.op.value, axis, keep, len(node.output.type.shape)))
-    return _map(node.op, len(node.output.type.shape), axis, keep) if isinstance(node.op, ops.Map) else node.op
+    return p if place < 0 or p.shape[place] == 1 else Param.of(np.compress(keep, p.array(), place))
 
 
 def _map(op: ops.Map, rank: int, axis: int, keep: np.ndarray) -> ops.Map:
@@ -159,8 +129,7 @@ def _map(op: ops.Map, rank: int, axis: int, keep: np.ndarray) -> ops.Map:
     used, index = np.unique(np.compress(keep, index, place), return_inverse=True)
     kept_shape = tuple(int(keep.sum()) if a == place else n for a, n in enumerate(op.index.data.shape))
     steps = tuple(
-        dataclasses.replace(s, **{k: _rows(v, used) for k, v in vars(s).items() if isinstance(v, Param)})
-        for s in op.steps
+        replace(s, **{k: _rows(v, used) for k, v in vars(s).items() if isinstance(v, Param)}) for s in op.steps
     )
     coeffs = op.coeffs.data if op.coeffs.data.shape[1] == 1 else op.coeffs.data[:, used]
     return ops.Map(Array(index.reshape(kept_shape)), Array(coeffs), steps, op.impl)

@@ -21,13 +21,13 @@ from qcompile.assignment.transforms import Statistics, TransformContext
 from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
 from qcompile.formats import FixedPoint, Format
-from qcompile.ir import Graph, Node, ops
+from qcompile.ir import Graph, Node
+from qcompile.ir.channels import channels
 from qcompile.parts import ConstantRows, value_range
 
 DAMP = 0.03  # of the mean variance of the inputs: what 256 vectors do not see
 SWEEPS = (0.0, 0.1, 0.3, 1.0, 1.0, 1.0, 1.0)  # parts of the price
 TERMS = 8  # of the sums that codes are priced in
-_BY_CHANNEL = (*ops.SCALAR, ops.BatchNorm, ops.Add, ops.Mul, ops.SumPool, ops.MaxPool, ops.Pad)
 NOISE = 0.1  # of a layer's spread, where gradients are not to be had
 
 
@@ -47,11 +47,13 @@ def digits(problem: NetworkProblem) -> Plan:
     for node, t in layers:
         q = study.evaluation.quantizers[t.name][problem.configuration[t.name]]
         if not q.zero_point and not q.format.lane.signs:
-            found[node.output.name] = _descended(_layer(problem, node, t, q), problem.price)
-    for node, _ in reversed(layers):
-        if node.output.name in found:
-            found[node.output.name] *= _read(problem.graph, node, found)
-    codes = {t.name: folded(found[n.output.name], n, t).astype(np.int64) for n, t in layers if n.output.name in found}
+            units = _descended(_layer(problem, node, t, q), problem.price)
+            found[node.output.name] = folded(units, node, t).astype(np.int64)
+    for node, t in reversed(layers):
+        read = _read(problem.graph, node, found) if node.output.name in found else None
+        if read is not None:
+            np.moveaxis(found[node.output.name], node.op.weight_axis(len(t.shape)), 0)[~read] = 0
+    codes = {t.name: found[n.output.name] for n, t in layers if n.output.name in found}
     plan = replace(plan, tensors={n: replace(c, units=codes.get(n)) for n, c in plan.tensors.items()})
     e = study.evaluation
     context = TransformContext(problem.graph, Statistics(e.network, e.data), e.data)
@@ -63,41 +65,12 @@ def _layers(problem: NetworkProblem) -> list[tuple[Node, QuantTensor]]:
     return list(Rounder.of("digits", problem.graph, study.weights, study.seed).layers.values())
 
 
-def _read(graph: Graph, layer: Node, found: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(groups, outputs, 1): which outputs of a layer meet a code other than 0 in a layer behind, or anything else; a
-    row that nobody reads takes logic for nothing.
+def _read(graph: Graph, layer: Node, weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Which outputs of a layer meet a code other than 0 in any layer behind: a row that nobody reads takes logic for
+    nothing. None where something else reads them. weights: codes by the results of layers.
     """
-    axis = layer.op.axis_of_outputs(len(layer.output.type.shape))
-    groups, outputs, _ = found[layer.output.name].shape
-    read = np.zeros(groups * outputs, dtype=bool)
-    everything = np.ones((groups, outputs, 1), dtype=bool)
-    near, seen = [(layer.output, axis)], set[str]()
-    while near and not read.all():
-        value, axis = near.pop()
-        if value.name in seen:
-            continue
-        seen.add(value.name)
-        users = graph.consumers.get(value.name, [])
-        if value in graph.outputs or any(n.output.name in found and n.inputs[0] != value for n in users):
-            return everything
-        for node in users:
-            own, shape = value.type.shape, node.output.type.shape
-            if node.output.name in found and axis == _input_axis(node):
-                units = found[node.output.name]
-                used = (units != 0).any(axis=1).reshape(len(read), -1)
-                read |= used.any(axis=1)
-            elif isinstance(node.op, _BY_CHANNEL) and len(shape) == len(own) and shape[axis] == own[axis]:
-                near.append((node.output, axis))
-            elif isinstance(node.op, ops.Reshape) and axis == 1 and len(shape) == 2 and shape[0] == own[0]:
-                near.append((node.output, 1))  # a channel is a block of inputs now
-            else:
-                return everything
-    return read.reshape(groups, outputs, 1)
-
-
-def _input_axis(node: Node) -> int:
-    """Along which the data of a layer have its terms."""
-    return len(node.inputs[0].type.shape) - 1 if isinstance(node.op, ops.MatMul) else 1
+    own = channels(graph, layer, weights)
+    return None if own is None else own.read(lambda n: weights[n.output.name])
 
 
 @dataclass(frozen=True)
