@@ -214,6 +214,7 @@ def main() -> None:
         "metric": args.metric,
         "refine": args.refine,
         "loss": args.loss,
+        "minimize": "loss",
         "transforms": tuple(args.transforms.split(",")),
     }
     found: list[dict] = []

@@ -182,8 +182,9 @@ class Settings:
     """What `assign` looks for and how; the names are those of the extension points (see `qcompile methods`). A
     combination in which an option would change nothing is an error.
 
-    metric: "" is `fit`, or `kl_output` where there is no torch. accuracy_target, max_loss: least resources under these
-    instead of least loss under the budget. fit: foldings are chosen together with the formats, for target_fps; without
+    metric: "" is `fit`, or `kl_output` where there is no torch. minimize: "" is the least area at the target, or where
+    there is none at a loss within the noise of the data; "loss" is the least that the budget allows. accuracy_target,
+    max_loss: targets. fit: foldings are chosen together with the formats, for target_fps; without
     it as fast as the target allows. refine: evaluations spent on exchanging formats around the optimum of the tables,
     on measured losses (None: by the size of network and data, at most 300). channels: a weight scale per output
     channel. span: lowest and highest input, for `bn_distill`.
@@ -214,7 +215,11 @@ class Settings:
         "kl (distance from the float network), cross_entropy (needs labels) or mse  [default: kl; mse for targets"
         " and single outputs]",
     )
-    minimize: str = option("loss", "with a target: lut, dsp, bram18 or area (all of them)")
+    minimize: str = option(
+        "",
+        "loss: spend the budget on it; with a target: lut, dsp, bram18 or area (all of them)",
+        show_default="least area; without a target at a loss that the data cannot tell from the float network's",
+    )
     accuracy_target: float | None = option(
         None, "least resources at this accuracy of the bit-accurate simulator, instead of least loss"
     )
@@ -273,12 +278,17 @@ class Settings:
                 "leave --refine out: under a target the plan is trimmed as far as the target allows",
             ),
             (
-                self.minimize != "loss" and not self.targeted and not self.fit,
+                self.minimize not in ("", "loss") and not self.targeted and not self.fit,
                 f"least {self.minimize}, at which loss?",
                 target,
             ),
             (
-                self.fit and self.target_fps is None and self.minimize != "loss",
+                self.minimize == "loss" and self.targeted,
+                "a target asks for the least resources, and not for the least loss",
+                "leave --minimize out, or the target",
+            ),
+            (
+                self.fit and self.target_fps is None and self.minimize != "",
                 f"as fast as possible and least {self.minimize} do not go together",
                 "--target-fps, at which the least resources are taken",
             ),

@@ -22,7 +22,7 @@ from qcompile import planning
 from qcompile.assignment import costs
 from qcompile.assignment.data import data
 from qcompile.assignment.jobs import Cache, Jobs, executor
-from qcompile.assignment.losses import loss_of
+from qcompile.assignment.losses import Loss, log_softmax, loss_of
 from qcompile.assignment.methods.metric.perturbation import perturbation
 from qcompile.assignment.methods.search.ilp import ilp
 from qcompile.assignment.problem import Request
@@ -38,6 +38,66 @@ from qcompile.planning.front import picked
 from qcompile.planning.prepare import GIVEN_UP, prepare
 from qcompile.planning.programs import least_foldings
 from qcompile.planning.task import Task
+
+
+def test_without_a_target_the_budget_is_not_spent() -> None:
+    """The least area that the data cannot tell from the float network; the budget where it is too small for that, or
+    where the least loss is asked for.
+    """
+    options = {"labels": CALIBRATION["labels"], "part": "xczu7ev", "metric": "kl_output", "candidates": "fixed2-6"}
+    options |= {"refine": 20}
+    knee = planning.run(MLP, CALIBRATION["x"], **options)
+    e, base = knee.study.evaluation, knee.study.evaluation.outputs({})
+    noise = e.loss.noise(base)
+    assert knee.chosen.loss <= noise and knee.chosen.accuracy >= knee.float_accuracy - 0.01
+    assert any("--minimize loss" in note for note in knee.notes)
+    cheaper = [one for _, one in knee.front if one.cost.lut < knee.chosen.cost.lut]
+    assert cheaper and all(one.loss > noise or one.accuracy < knee.float_accuracy - 0.01 for one in cheaper)
+    assert all(one.cost.lut > knee.chosen.cost.lut for one in knee.baselines if one.loss <= noise)
+    options |= {"baselines": False}
+    spent = planning.run(MLP, CALIBRATION["x"], minimize="loss", **options)
+    small = planning.run(MLP, CALIBRATION["x"], budget="lut=9000", **options)
+    assert spent.chosen.cost.lut > 1.5 * knee.chosen.cost.lut and spent.chosen.loss < noise / 5
+    assert 7500 < small.chosen.cost.lut <= 9000 and small.chosen.loss > noise
+
+
+def test_noise_of_a_loss_is_its_standard_error() -> None:
+    """Of labels drawn from the network's own outputs, against drawing them; of targets, numpy's."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(0, 2, (200, 5))
+    logp = log_softmax(y)
+    p, rows = np.exp(logp), np.arange(len(y))
+    drawn = np.array([[rng.choice(5, p=q) for q in p] for _ in range(200)])
+    errors = [-logp[rows, labels].std(ddof=1) / np.sqrt(len(y)) for labels in drawn]
+    assert Loss("kl", p).noise(y) == pytest.approx(np.mean(np.abs(errors)), rel=0.05)
+    assert Loss("cross_entropy", drawn[0]).noise(y) == pytest.approx(abs(errors[0]))
+    assert Loss("mse", y).noise(y) == 1 / 200  # of a mean, squared, in units of the spread
+    target = y + rng.normal(0, 1, y.shape)
+    assert Loss("mse", target).noise(y) == pytest.approx(
+        np.square(y - target).mean(axis=1).std(ddof=1) / np.sqrt(len(y))
+    )
+
+
+def test_what_each_step_gained() -> None:
+    """From a uniform plan to the chosen one: every row is a design."""
+    run = planning.run(
+        MLP,
+        CALIBRATION["x"],
+        part="xczu7ev",
+        metric="sqnr",
+        candidates="fixed3-5",
+        rounding="gptq",
+        transforms=("fold_bn", "bias_correct"),
+        refine=0,
+    )
+    names = [one.name for one in run.steps]
+    assert [n.split()[0] for n in names] == ["uniform", "its", "and", "and"] and names[-1].endswith(": chosen")
+    uniform, nearest, coded, chosen = run.steps
+    assert uniform.loss <= chosen.loss == run.chosen.loss < nearest.loss
+    assert any(c.units is not None for c in coded.plan.tensors.values()) and not coded.plan.bias
+    plain = planning.run(MLP, CALIBRATION["x"], part="xczu7ev", metric="sqnr", candidates="fixed5", refine=0)
+    assert not nearest.plan.bias and all(c.units is None for c in nearest.plan.tensors.values())
+    assert [one.name for one in plain.steps] == ["uniform fixed5", "formats of its own: chosen"]
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +303,7 @@ from importlib.util import find_spec
 import numpy as np
 from studies import CNN, designs
 from qcompile.assignment.data import data
+from qcompile.assignment.losses import Loss, log_softmax
 from qcompile.assignment.jobs import silent
 from qcompile.assignment.methods import MetricMethod, SourceMethod
 from qcompile.assignment.rounding import Rounder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,24 @@ class Loss:
         return (
             -(torch.from_numpy(self.target.astype(np.float64)) * logp).sum(dim=1).mean()
         )  # without the entropy of the target
+
+    def noise(self, y: np.ndarray) -> float:
+        """How far the mean moves by the choice of the vectors: one standard error of the float network's own loss, y
+        its outputs (N, K). Within it the cheaper of two networks is taken (the 1-SE rule: Breiman, Friedman, Olshen,
+        Stone, Classification and Regression Trees, 1984, 3.4.3).
+
+        Of a divergence, which is 0 for the float network, that of the log loss on labels drawn from its own outputs; of
+        a distance from its outputs, the squared standard error of their mean.
+        """
+        n, rows = len(y), self.rows(y)
+        if self.kind == "kl":
+            logp = log_softmax(y.reshape(n, -1).astype(np.float64))
+            p = np.exp(logp)
+            mean, square = -(p * logp).sum(axis=1), (p * np.square(logp)).sum(axis=1)
+            return significant(math.sqrt(max(float(square.mean() - mean.mean() ** 2), 0.0) / n))
+        if self.kind == "mse" and not rows.any():
+            return 1 / n
+        return significant(float(rows.std(ddof=1)) / math.sqrt(n)) if n > 1 else 0.0
 
     def take(self, rows: Any) -> Loss:
         return Loss(self.kind, self.target[rows], self.spread)

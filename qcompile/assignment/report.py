@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import io
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,28 @@ PICTURES = ("sensitivity", "front", "bits")
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A plan in numbers. interval: cycles between inferences."""
+
+    name: str
+    lut: float
+    dsp: float
+    bram18: float
+    interval: float
+    loss: float
+    accuracy: float | None
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        whole = (self.lut, self.dsp, self.bram18, self.interval)
+        known = "" if self.accuracy is None else f"{self.accuracy:.4f}"
+        return (self.name, *("" if not n else f"{math.ceil(n):,}" for n in whole), f"{self.loss:.4g}", known)
+
+
+@dataclass(frozen=True)
 class Figures:
-    """What pictures and page show. table: [tensor, candidate], NaN where a tensor does not have it; points: (name,
-    LUTs, loss, accuracy).
+    """What pictures and page show. table: [tensor, candidate], NaN where a tensor does not have it; steps: from a
+    uniform plan to the chosen one.
     """
 
     title: str
@@ -31,9 +51,10 @@ class Figures:
     table: np.ndarray
     chosen: tuple[str, ...]
     bits: tuple[int, ...]
-    front: tuple[tuple[str, float, float, float | None], ...]
-    mixed: tuple[str, float, float, float | None]
-    uniform: tuple[tuple[str, float, float, float | None], ...]
+    front: tuple[Mark, ...]
+    mixed: Mark
+    uniform: tuple[Mark, ...]
+    steps: tuple[Mark, ...]
     limit: float | None
     float_loss: float
     metric: str
@@ -89,33 +110,77 @@ def _sensitivity(pyplot: Any, f: Figures) -> Any:
     return figure
 
 
+_AGAINST = (("lut", "LUTs, estimated"), ("dsp", "DSP blocks"), ("bram18", "BRAM18"), ("interval", "cycles a result"))
+
+
 def _front(pyplot: Any, f: Figures) -> Any:
-    figure, axes = pyplot.subplots(figsize=(7.5, 4.6), layout="constrained")
-    if f.front:
-        style = {"color": BLUE, "markersize": 4, "linewidth": 1, "drawstyle": "steps-post"}
-        axes.plot([p[1] for p in f.front], [p[2] for p in f.front], "-o", label="front: plans", **style)
-        for name, luts, loss, accuracy in f.front:
-            text = name.rpartition("/")[2] + ("" if accuracy is None else f": {accuracy:.1%}")
-            # Below and left of a front there is nothing.
-            place = {"xytext": (-4, -2), "textcoords": "offset points", "ha": "right", "va": "top"}
-            axes.annotate(text, (luts, loss), fontsize="x-small", color=BLUE, **place)
-    if f.uniform:
-        axes.plot([p[1] for p in f.uniform], [p[2] for p in f.uniform], "s", color=GREY, markersize=6, label="uniform")
-        for name, x, y, _ in f.uniform:
-            axes.annotate(name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize="x-small")
-    axes.plot([f.mixed[1]], [f.mixed[2]], "*", color=RED, markersize=14, label="chosen")
-    if f.limit is not None and f.limit <= 3 * max([f.mixed[1], *(p[1] for p in f.uniform)]):
+    """Loss against LUTs, large; beside it accuracy, and loss against whatever else differs between the plans."""
+    points = (*f.front, f.mixed, *f.uniform)
+    others = [(what, "loss") for what, _ in _AGAINST[1:] if len({getattr(p, what) for p in points}) > 1]
+    if f.mixed.accuracy is not None:
+        others.insert(0, ("lut", "accuracy"))
+    figure = pyplot.figure(figsize=(7.5 + 3.5 * (len(others) > 0), 4.6), layout="constrained")
+    grid = figure.add_gridspec(max(1, len(others)), 3)
+    axes = figure.add_subplot(grid[:, : 2 if others else 3])
+    _marked(axes, f, "lut", "loss")
+    _named(axes, f)
+    if f.limit is not None and f.limit <= 3 * max([f.mixed.lut, *(p.lut for p in f.uniform)]):
         axes.axvline(f.limit, color="black", linewidth=1, linestyle=":", label="budget")
     if f.float_loss > 0:
         axes.axhline(f.float_loss, color=GREEN, linewidth=1, linestyle="--", label="float")
-    axes.set_xscale("log")
-    axes.margins(x=0.12)  # room for the names
-    axes.set_yscale("symlog" if min([f.mixed[2], *(p[2] for p in f.uniform), *(p[2] for p in f.front)]) <= 0 else "log")
-    axes.set_xlabel("LUTs, estimated")
     axes.set_ylabel("loss on the calibration data")
     axes.legend(fontsize="small")
     axes.set_title(_label(f.title, 70), fontsize="medium")
+    for row, (what, judged) in enumerate(others):
+        small = figure.add_subplot(grid[row, 2])
+        _marked(small, f, what, judged)
+        small.set_ylabel(judged, fontsize="small")
+        small.tick_params(labelsize="x-small", which="both")
     return figure
+
+
+def _marked(axes: Any, f: Figures, what: str, judged: str) -> None:
+    """All plans by a resource and by loss or accuracy."""
+
+    def xy(points: Sequence[Mark]) -> tuple[list[float], list[float]]:
+        return [getattr(p, what) for p in points], [getattr(p, judged) for p in points]
+
+    if f.front:
+        stepped = (what, judged) == ("lut", "loss")
+        lines = {"linewidth": 1, "drawstyle": "steps-post"} if stepped else {"linestyle": ""}
+        axes.plot(*xy(f.front), marker="o", color=BLUE, markersize=4, label="front: plans", **lines)
+    if f.uniform:
+        axes.plot(*xy(f.uniform), "s", color=GREY, markersize=6, label="uniform")
+    axes.plot(*xy([f.mixed]), "*", color=RED, markersize=14, label="chosen")
+    numbers, judgements = xy((*f.front, f.mixed, *f.uniform))
+    _scaled(axes, numbers)
+    axes.margins(x=0.12)  # room for the names
+    if judged == "loss":
+        axes.set_yscale("symlog" if min(judgements) <= 0 else "log")
+    axes.set_xlabel(dict(_AGAINST)[what], fontsize="medium" if what == "lut" and judged == "loss" else "small")
+
+
+def _scaled(axes: Any, numbers: Sequence[float]) -> None:
+    """Whole numbers along x, by their logarithm where they reach far."""
+    from matplotlib import ticker
+
+    if min(numbers) > 0 and max(numbers) > 3 * min(numbers):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+
+
+def _named(axes: Any, f: Figures) -> None:
+    for p in f.front:
+        text = p.name.rpartition("/")[2] + ("" if p.accuracy is None else f": {p.accuracy:.1%}")
+        # Below and left of a front there is nothing.
+        place = {"xytext": (-4, -2), "textcoords": "offset points", "ha": "right", "va": "top"}
+        axes.annotate(text, (p.lut, p.loss), fontsize="x-small", color=BLUE, **place)
+    for p in f.uniform:
+        axes.annotate(p.name, (p.lut, p.loss), xytext=(4, 4), textcoords="offset points", fontsize="x-small")
 
 
 def _bits(pyplot: Any, f: Figures) -> Any:
@@ -140,6 +205,10 @@ _FRONT = (
     "Every point is a choice of formats for the whole network: to the left it takes less of the part, at the "
     "bottom it is nearer to the float network. Loss is how far its outputs are from those of the float network,"
     " on the calibration data."
+)
+_STEPS = (
+    "From the cheapest uniform plan that loses no more than the chosen one: the chosen formats with every weight "
+    "rounded to nearest, then with what was added to them, one after the other."
 )
 _FORMATS = (
     "Bits of every weight and every activation, and the format that they make: s8f5 is signed, 8 bits, 5 of "
@@ -168,15 +237,16 @@ def page(f: Figures, drawn: dict[str, bytes]) -> bytes:
         body = "".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
         return f"<table><tr>{head}</tr>{body}</table>"
 
-    points = [("chosen", *f.mixed[1:]), *f.uniform, *f.front]
-    shown = [(n, f"{x:,.0f}", f"{y:.4g}", "" if a is None else f"{a:.4f}") for n, x, y, a in points]
+    header = ("plan", "LUT", "DSP", "BRAM18", "cycles a result", "loss", "accuracy")
+    shown = [replace(f.mixed, name="chosen").row, *(p.row for p in (*f.uniform, *f.front))]
+    steps = f"<h2>What each step gained</h2><p>{_STEPS}</p>{table(header, [p.row for p in f.steps])}" if f.steps else ""
     svg = {name: _inline(drawn[f"{name}.svg"], name) for name in ("front", "bits", "sensitivity")}
     text = (
         "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'>"
         f"<title>{html.escape(f.title)}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{html.escape(f.title)}</h1>{table(('what', 'value'), f.facts)}"
         f"<p>Next: <code>{html.escape(f.next_step)}</code></p>"
-        f"<h2>Loss against LUTs</h2><p>{_FRONT}</p>{svg['front']}{table(('plan', 'LUT', 'loss', 'accuracy'), shown)}"
+        f"<h2>Loss against LUTs</h2><p>{_FRONT}</p>{svg['front']}{table(header, shown)}{steps}"
         f"<h2>Formats</h2><p>{_FORMATS}</p>{svg['bits']}{table(f.header, f.rows)}"
         f"<h2>Sensitivity</h2><p>{_HARM}</p>{svg['sensitivity']}</body></html>\n"
     )

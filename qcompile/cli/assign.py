@@ -163,6 +163,11 @@ def _show_run(run: Any, output: str) -> None:
         ["test loss", "test acc."] if run.tested else []
     )
     show_table("the chosen plan and uniform ones, by the bit-accurate simulator", header, rows)
+    if len(f.steps) > 1:
+        header = ["plan", "LUT", "DSP", "BRAM18", "cycles a result", "loss", "acc."]
+        show_table(
+            "what each step gained, from the cheapest uniform plan that loses no more", header, [p.row for p in f.steps]
+        )
     for name, text in f.facts:
         say(f"{name}: {text}")
     if not output.endswith(".json"):

@@ -19,7 +19,7 @@ from qcompile.assignment.losses import loss_of
 from qcompile.assignment.methods import SourceMethod
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.problem import Selection
-from qcompile.assignment.report import PICTURES, Figures, page, pictures
+from qcompile.assignment.report import PICTURES, Figures, Mark, page, pictures
 from qcompile.assignment.study import Study
 from qcompile.cost.budget import Budget, limits_text
 from qcompile.cost.devices import device
@@ -29,7 +29,7 @@ from qcompile.files import Folder
 from qcompile.frontend import Model, load
 from qcompile.options import Assigning, Options, Settings, accepting, frozen, subset
 from qcompile.planning.designs import Point
-from qcompile.planning.front import Planned, better, front_of, picked, uniform, warnings
+from qcompile.planning.front import Planned, better, front_of, picked, steps, uniform, warnings
 from qcompile.planning.planner import solve
 from qcompile.planning.prepare import prepare
 from qcompile.planning.settings import check_names
@@ -55,6 +55,7 @@ class Run:
     notes: tuple[str, ...] = ()
     tested: tuple[Point, ...] = ()
     accepted: Acceptance | None = None  # under a target: the plan on the half of the data that did not choose it
+    steps: tuple[Point, ...] = ()  # from a uniform plan to the chosen one
 
     def __repr__(self) -> str:
         return card(f"Run for {self.model.name}", _facts(self))
@@ -152,7 +153,8 @@ def _whole(task: Task, asked: Assigning) -> Run:
         tested = tuple(d.measured(one.name, one.plan, held, loss) for one in (chosen[1], *points))
     float_accuracy = accuracy_of(e.outputs({}), e.data.labels)
     notes = (*task.notes, *solution.notes, *warnings(d, chosen[1], points, float_accuracy))
-    run = Run(solution.task, *chosen, points, front, d.study.base_loss, float_accuracy, notes, tested, accepted)
+    gained = steps(solution.task, chosen[1], points) if asked.baselines else ()
+    run = Run(solution.task, *chosen, points, front, d.study.base_loss, float_accuracy, notes, tested, accepted, gained)
     return replace(run, chosen=replace(chosen[1], plan=_explained(run)))
 
 
@@ -238,7 +240,6 @@ def figures(run: Run, next_step: str) -> Figures:
             )
         )
     limit, s = run.task.limits.get("lut"), run.settings
-    point = run.chosen
     return Figures(
         f"{run.model.name}: formats for {run.options.part}",
         tuple(t.name for t in study.tensors),
@@ -247,9 +248,10 @@ def figures(run: Run, next_step: str) -> Figures:
         table,
         chosen,
         tuple(run.plan.tensors[t.name].format.width for t in study.tensors),
-        tuple((one.name, one.cost.lut, one.loss, one.accuracy) for _, one in run.front),
-        (point.name, point.cost.lut, point.loss, point.accuracy),
-        tuple((p.name, p.cost.lut, p.loss, p.accuracy) for p in run.baselines),
+        tuple(_mark(one) for _, one in run.front),
+        _mark(run.chosen),
+        tuple(map(_mark, run.baselines)),
+        tuple(map(_mark, run.steps)),
         None if limit is None else float(limit),
         run.float_loss,
         s.metric,
@@ -258,6 +260,10 @@ def figures(run: Run, next_step: str) -> Figures:
         _facts(run),
         next_step,
     )
+
+
+def _mark(p: Point) -> Mark:
+    return Mark(p.name, p.cost.lut, p.cost.dsp, p.cost.bram18, p.cost.interval, p.loss, p.accuracy)
 
 
 def _facts(run: Run) -> tuple[tuple[str, str], ...]:
@@ -333,6 +339,7 @@ def write(run: Run, folder: str | Path, model_path: str = "MODEL", force: bool =
         "uniform": [p.record() for p in run.baselines],
         "held_out": [p.record() for p in run.tested],
         "front": [p.record() for _, p in run.front],
+        "steps": [p.record() for p in run.steps],
         "float": {"loss": run.float_loss, "accuracy": run.float_accuracy},
         "plan_sha256": run.plan.digest,
     }

@@ -13,6 +13,7 @@ import numpy as np
 from qcompile.assignment.methods.search.ilp import ilp
 from qcompile.assignment.problem import Request, Selection
 from qcompile.assignment.program import Infeasible
+from qcompile.cost.exchange import fabric_of, lut_equivalents
 from qcompile.errors import QCompileError
 from qcompile.planning.designs import Designs, Point
 from qcompile.planning.least_loss import evaluations, singles
@@ -32,9 +33,15 @@ def picked(front: Sequence[Planned], pick: int) -> Planned:
 
 
 def better(task: Task, chosen: Planned, front: Sequence[Planned]) -> Planned:
-    """The plan of the front that fits and loses less than the chosen one, or that."""
-    fitting = [(one.loss, place) for place, (_, one) in enumerate(front) if not task.over(one.cost)]
-    if not fitting or min(fitting)[0] >= chosen[1].loss:
+    """The plan of the front that fits and loses less than the chosen one, or under a target takes less; or that."""
+    target, fabric = task.target, fabric_of(task.designs.options.part)
+
+    def worth(one: Point) -> float:
+        return one.loss if target is None else lut_equivalents(fabric, one.cost)
+
+    good = [one for _, one in front if not task.over(one.cost) and (not target or target.met(one.loss, one.accuracy))]
+    fitting = [(worth(one), place) for place, (_, one) in enumerate(front) if one in good]
+    if not fitting or min(fitting)[0] >= worth(chosen[1]):
         return chosen
     choice, point = front[min(fitting)[1]]
     return choice, replace(point, name="mixed")
@@ -48,6 +55,24 @@ def uniform(task: Task) -> list[Planned]:
         out.append((choice, task.designs.measured(str(c), task.designs.plan(choice), e.data, e.loss)))
         task.designs.jobs.progress("uniform baselines", done, len(choices))
     return out
+
+
+def steps(task: Task, chosen: Point, baselines: Sequence[Point]) -> tuple[Point, ...]:
+    """From the cheapest uniform plan that loses no more to the chosen one: its formats alone, then its codes, then its
+    offsets.
+    """
+    e, plan = task.designs.study.evaluation, chosen.plan
+    found = sorted((p for p in baselines if p.loss <= chosen.loss), key=lambda p: p.cost.lut)[:1]
+    out = [replace(p, name=f"uniform {p.name}") for p in found]
+    units = any(c.units is not None for c in plan.tensors.values())
+    nearest = replace(plan, tensors={n: replace(c, units=None) for n, c in plan.tensors.items()}, bias={})
+    codes = f"and codes by {task.designs.settings.rounding}"
+    if units or plan.bias:
+        out.append(task.designs.measured("its formats, to nearest", nearest, e.data, e.loss))
+    if units and plan.bias:
+        out.append(task.designs.measured(codes, replace(plan, bias={}), e.data, e.loss))
+    last = "and corrected offsets" if plan.bias else codes if units else "formats of its own"
+    return (*out, replace(chosen, name=f"{last}: chosen"))
 
 
 def front_of(task: Task, known: Sequence[Planned], seen: Sequence[Planned] = ()) -> tuple[Planned, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from qcompile.assignment.exact import significant
 from qcompile.assignment.methods import SearchMethod
 from qcompile.assignment.methods.search.ilp import ilp
 from qcompile.assignment.problem import CostTable, Request, Selection
@@ -14,7 +17,7 @@ from qcompile.planning.designs import logits
 from qcompile.planning.least_loss import singles
 from qcompile.planning.programs import uniform_choices
 from qcompile.planning.settings import AREA
-from qcompile.planning.targets import Acceptance
+from qcompile.planning.targets import Acceptance, QualityTarget, accuracy_of
 from qcompile.planning.task import Solution, Task
 
 STEP = 1.02  # between the costs of plans that data are asked to accept
@@ -26,14 +29,53 @@ def least_cost(task: Task) -> Solution:
     """The cheapest on the half of the data that chooses, then the first of that and dearer ones that the other half
     accepts. Infeasible where none meets the target.
     """
-    s, problem = task.designs.settings, task.problem
-    goal = AREA if s.minimize == "loss" else s.minimize
-    cost = problem.costs[goal]
-    points = sorted({*_points(task, goal), *(c for _, c in uniform_choices(task.designs, problem))}, key=cost.of)
+    cost = _cost(task)
+    points = _ladder(task)
     first = _first(task, points)
     if first is None:
         raise out_of_reach(task, points)
     return _confirmed(task, [_trimmed(task, points[first], cost), *points[first:]], cost)
+
+
+def within_noise(task: Task) -> Solution | None:
+    """The cheapest that the data cannot tell from the float network: a budget is no wish to spend it. None where the
+    limits do not allow it, or the search knows no target.
+    """
+    if SearchMethod.find(task.designs.settings.search).target == "cannot":
+        return None
+    task = aimed_at_noise(task)
+    points = _ladder(task)
+    first = _first(task, points)
+    return None if first is None else Solution(task, _trimmed(task, points[first], _cost(task))).noted(noise_note(task))
+
+
+def aimed_at_noise(task: Task) -> Task:
+    """With a target that is as good as the float network within the noise of the data: one standard error of its loss
+    and, where labels are classes, of its accuracy, of which never more than a hundredth goes.
+    """
+    e, base = task.designs.study.evaluation, task.designs.study.base_loss
+    y = e.outputs({})
+    accuracy, n = accuracy_of(y, e.data.labels), len(y)
+    least = None if accuracy is None else accuracy - min(0.01, math.sqrt(accuracy * (1 - accuracy) / n))
+    return replace(task, target=QualityTarget(e, significant(base + e.loss.noise(y)), None, least))
+
+
+def noise_note(task: Task) -> str:
+    assert task.target is not None
+    return (
+        f"least area at a loss of at most {task.target.max_loss:.4g}, which {len(task.target.evaluation.data)} vectors"
+        " cannot tell from the float network's; --minimize loss spends the budget, --max-loss sets another limit"
+    )
+
+
+def _cost(task: Task) -> CostTable:
+    return task.problem.costs[task.designs.settings.minimize or AREA]
+
+
+def _ladder(task: Task) -> list[Selection]:
+    """Choices among which the cheapest that meets the target is looked for, cheapest first."""
+    found = {*_points(task, task.designs.settings.minimize or AREA)}
+    return sorted({*found, *(c for _, c in uniform_choices(task.designs, task.problem))}, key=_cost(task).of)
 
 
 def confirmed(task: Task, choice: Selection) -> Acceptance:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from qcompile.assignment.methods import RoundingMethod
 from qcompile.planning.fitting import fitted
-from qcompile.planning.least_cost import least_cost
+from qcompile.planning.least_cost import least_cost, within_noise
 from qcompile.planning.least_loss import least_loss
 from qcompile.planning.priced import priced
 from qcompile.planning.task import Solution, Task
 
 
 def solve(task: Task) -> Solution:
-    """The choice of least loss under the limits, or of least resources at the target; with foldings, where the settings
-    ask for a fit; with a price of codes, where the rounding takes one. Infeasible where there is none.
+    """The choice of least resources at the target, or at a loss within the noise, or of least loss under the limits;
+    with foldings, where the settings ask for a fit; with a price of codes, where the rounding takes one. Infeasible
+    where there is none.
     """
     if RoundingMethod.find(task.designs.settings.rounding).priced:
         return priced(task)
@@ -20,4 +21,7 @@ def solve(task: Task) -> Solution:
 
 
 def _solved(task: Task) -> Solution:
-    return least_cost(task) if task.designs.settings.targeted else Solution(task, least_loss(task))
+    s = task.designs.settings
+    if s.targeted:
+        return least_cost(task)
+    return (None if s.minimize else within_noise(task)) or Solution(task, least_loss(task))

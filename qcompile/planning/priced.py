@@ -13,7 +13,7 @@ from qcompile.assignment.problem import Selection
 from qcompile.assignment.program import Infeasible
 from qcompile.cost.exchange import fabric_of, lut_equivalents
 from qcompile.planning.designs import Point
-from qcompile.planning.least_cost import STEP, confirmed
+from qcompile.planning.least_cost import STEP, aimed_at_noise, confirmed, noise_note
 from qcompile.planning.least_loss import evaluations
 from qcompile.planning.settings import AREA
 from qcompile.planning.targets import Acceptance
@@ -50,7 +50,7 @@ class _Search:
             d = self.task.designs.at(price)
             point = d.exact(choice)
             goal = d.settings.minimize
-            area = goal in ("loss", AREA)
+            area = goal in ("", "loss", AREA)
             cost = lut_equivalents(fabric_of(d.options.part), point.cost) if area else float(getattr(point.cost, goal))
             self.seen[key] = _Priced(choice, price, point, cost)
             d.jobs.progress("prices of codes", len(self.seen), len(self.seen))
@@ -104,6 +104,14 @@ class _Search:
                 price, times = min(max(price, LEAST), MOST), times * 2
         return good
 
+    @property
+    def points(self) -> tuple[tuple[Selection, Point], ...]:
+        return tuple((one.choice, one.point) for one in self.seen.values())
+
+    def solution(self, one: _Priced) -> Solution:
+        task = replace(self.task, designs=self.task.designs.at(one.price))
+        return Solution(task, one.choice, seen=self.points)
+
     def slope(self, choice: Selection) -> float:
         """By how much the logarithm of the loss falls for that of the LUTs, along the prices of a choice."""
         own = [one.point for (c, _), one in self.seen.items() if c == choice and one.point.loss > 0]
@@ -119,25 +127,35 @@ def _rounded(price: float) -> float:
 
 
 def priced(task: Task) -> Solution:
-    """The choice and price of least loss under the limits, or of least cost at the target. Infeasible where none is.
-
-    From uniform activations of every width in front of weights on a fine grid; then exchanges of one format, which are
-    tried where loss and cost at the same price promise something.
+    """The choice and price of least cost at the target, or at a loss within the noise, or of least loss under the
+    limits. Infeasible where none is.
     """
     search = _Search(task)
-    best: _Priced | None = None
-    for choice in _starts(task):
-        found = search.bisected(choice, best.price if best else FIRST)
-        best = _better(search, best, found)
+    if search.targeted:
+        best = _found(search)
+        if best is None or not search.fits(best):
+            raise _none(search)
+        return replace(_accepted(search, best), seen=search.points)
+    if not task.designs.settings.minimize:
+        aimed = replace(search, task=aimed_at_noise(task))
+        best = _found(aimed)
+        if best is not None and aimed.fits(best):
+            return aimed.solution(best).noted(noise_note(aimed.task))
+    best = _found(search)
     if best is None:
         raise _none(search)
-    best = _exchanged(search, best)
-    points = tuple((one.choice, one.point) for one in search.seen.values())
-    if not search.targeted:
-        return Solution(replace(task, designs=task.designs.at(best.price)), best.choice, seen=points)
-    if not search.fits(best):
-        raise _none(search)
-    return replace(_accepted(search, best), seen=points)
+    return search.solution(best)
+
+
+def _found(search: _Search) -> _Priced | None:
+    """From uniform activations of every width in front of weights on a fine grid; then exchanges of one format, which
+    are tried where loss and cost at the same price promise something.
+    """
+    best: _Priced | None = None
+    for choice in _starts(search.task):
+        found = search.bisected(choice, best.price if best else FIRST)
+        best = _better(search, best, found)
+    return None if best is None else _exchanged(search, best)
 
 
 def _better(search: _Search, a: _Priced | None, b: _Priced | None) -> _Priced | None:

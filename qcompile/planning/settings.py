@@ -27,7 +27,7 @@ def check_names(s: Settings) -> None:
         MetricMethod.find(s.metric)
     for name in s.transforms:
         TransformMethod.find(name)
-    if s.minimize not in ("loss", AREA, *MODELLED):
+    if s.minimize not in ("", "loss", AREA, *MODELLED):
         raise unknown("resource", s.minimize, ("loss", AREA, *MODELLED))
     if s.fit and search.ordered:
         raise QCompileError(
