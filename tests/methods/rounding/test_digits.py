@@ -83,7 +83,7 @@ OPTIONS = {
 
 
 def test_one_price_keeps_the_budget_and_replays() -> None:
-    run = planning.run(MLP, CALIBRATION["x"][:64], budget="lut=9000", **OPTIONS)
+    run = planning.run(MLP, CALIBRATION["x"][:64], budget="lut=9000", minimize="loss", **OPTIONS)
     assert 0.9 * 9000 < run.chosen.cost.lut <= 9000
     design = qc.compile(MLP, Plan.parse(run.plan.to_json()), part="xczu7ev")
     assert design.estimate().total.lut == run.chosen.cost.lut
