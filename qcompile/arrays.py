@@ -9,7 +9,6 @@ import math
 import os
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from qcompile.errors import QCompileError
+from qcompile.records import dataclass
 
 MOST_BYTES = 2**28  # that an archive may unpack to; an .npy file is mapped, not read
 MOST_ARRAYS = 1000

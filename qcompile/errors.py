@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
+
+from qcompile.records import dataclass
 
 P = ParamSpec("P")
 R = TypeVar("R")

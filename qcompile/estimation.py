@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from qcompile.cost.budget import KINDS, NAMES, Budget, exceeded, limits_text
@@ -15,6 +15,7 @@ from qcompile.formats import parse_format
 from qcompile.frontend import Model, load
 from qcompile.passes import ports
 from qcompile.pipeline import Design, compile
+from qcompile.records import dataclass
 from qcompile.tables import paragraph
 
 

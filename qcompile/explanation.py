@@ -9,7 +9,7 @@ tensors are computed from, so bounds stay those of one layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from qcompile.formats import Overflow
 from qcompile.ir import ONE, ZERO, Graph, Node, Value, ops
 from qcompile.ir.rules import adding_to
+from qcompile.records import dataclass
 from qcompile.sim import kernels, ratio
 from qcompile.sim.ratio import Ratio
 from qcompile.sim.reference import align, arg_max, softmax

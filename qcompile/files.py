@@ -18,11 +18,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qcompile.errors import QCompileError
+from qcompile.records import dataclass
 
 _MARK = ".qcompile-"  # of the folders that are made beside, or inside, a folder while it is written
 _STAGE = _MARK + "stage"

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from qcompile.ir import Node, ops
 from qcompile.passes.layout import untransposed
 from qcompile.passes.ranges import ranges, smallest_format
 from qcompile.pipeline import Design
+from qcompile.records import dataclass
 from qcompile.sim.ratio import max_abs
 from qcompile.sim.reference import evaluate
 

@@ -4,10 +4,9 @@ formats, import and arithmetic is somebody's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from qcompile.assignment import methods as room
 from qcompile.errors import QCompileError
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qcompile.errors import QCompileError, keywords
+from qcompile.records import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,11 +8,11 @@ depths in words.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from qcompile.formats import FloatLane, Format, smallest_width
+from qcompile.records import dataclass
 
 # --- numbers as hardware reads them
 

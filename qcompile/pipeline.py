@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol
@@ -41,6 +41,7 @@ from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.unused import remove_unused
+from qcompile.records import dataclass
 from qcompile.tables import card, html, shape
 
 if TYPE_CHECKING:

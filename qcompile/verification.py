@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from qcompile.passes.ports import cuts, port_limits, to_port
 from qcompile.pipeline import Design
 from qcompile.processes import run, scratch
 from qcompile.project import layer_numbers, layer_results
+from qcompile.records import dataclass
 from qcompile.sim import ratio
 from qcompile.sim.ratio import Lazy, Ratio
 from qcompile.sim.reference import Host, evaluate

@@ -37,6 +37,7 @@ from qcompile.passes import lower, ranges
 from qcompile.sim import reference
 
 ORDER = [
+    "records",
     "errors",
     "tables",
     "isolated",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 
@@ -12,6 +11,7 @@ from qcompile.assignment.methods import GridMethod
 from qcompile.assignment.tensors import QuantTensor
 from qcompile.errors import QCompileError, unknown
 from qcompile.formats import Format
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True, order=True)

@@ -12,7 +12,7 @@ correct the rest (see `planning`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
 from qcompile.passes.unused import remove_unused
+from qcompile.records import dataclass
 
 RESOURCES = ("lut", "ff", "dsp", "bram18", "uram", "latency")
 

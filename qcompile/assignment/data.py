@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from qcompile import arrays
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph
+from qcompile.records import dataclass
 
 LABELS = ("labels", "label", "y", "targets")
 _MOST_VALUES = 2**28  # 1 GiB as float32

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from qcompile.assignment.problem import CostTable
 from qcompile.assignment.study import Study
 from qcompile.hardware.site import Folding
+from qcompile.records import dataclass
 
 Option = dict[str, Folding]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 from qcompile.formats import Format
 from qcompile.ir import ONE, ZERO, Param, ops
+from qcompile.records import dataclass
 
 
 def neighbours(y: np.ndarray, fmt: Format) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from qcompile.assignment.data import Data
 from qcompile.assignment.exact import significant
 from qcompile.assignment.network import FloatNetwork
 from qcompile.errors import QCompileError, unknown
+from qcompile.records import dataclass
 
 KINDS = ("cross_entropy", "kl", "mse")
 

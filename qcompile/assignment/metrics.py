@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from qcompile.assignment.study import Configuration
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

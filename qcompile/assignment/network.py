@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +23,7 @@ from qcompile.ir import Graph, Node, Param, ops
 from qcompile.ir.rules import adding_to
 from qcompile.ir.walk import maker
 from qcompile.ir.window import Window
+from qcompile.records import dataclass
 from qcompile.sim import kernels
 from qcompile.sim.functions import FUNCTIONS
 from qcompile.sim.reference import arg_max, batch_norm, constant

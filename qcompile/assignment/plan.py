@@ -8,7 +8,7 @@ import json
 import math
 import zlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from qcompile.errors import QCompileError
 from qcompile.files import write_file
 from qcompile.formats import Format
 from qcompile.hardware.site import Folding
+from qcompile.records import dataclass
 
 if TYPE_CHECKING:
     from qcompile.documents import ChoiceRecord

@@ -6,12 +6,13 @@ import html
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qcompile.errors import visible
+from qcompile.records import dataclass
 from qcompile.tables import shortened
 
 BLUE, RED, GREEN, GREY = "#4477aa", "#ee6677", "#228833", "#bbbbbb"  # Paul Tol's bright scheme

@@ -7,7 +7,7 @@ outputs as target. Sums of products are exact (see `exact`), so that codes are t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from qcompile.assignment.methods import RoundingMethod
 from qcompile.assignment.tensors import QuantTensor
 from qcompile.ir import Graph, Node, ops
 from qcompile.ir.window import Window
+from qcompile.records import dataclass
 
 if TYPE_CHECKING:
     from qcompile.assignment.plan import Plan

@@ -4,10 +4,11 @@ poolings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from qcompile.formats import FixedPoint, Format
 from qcompile.ir import Graph, Node, Shape, Value, ops
+from qcompile.records import dataclass
 
 NARROW = 8  # bits of a constant that counts as quantized already
 WEIGHT, ACTIVATION = "weight", "activation"

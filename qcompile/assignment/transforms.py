@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from qcompile.assignment.methods import TransformMethod
 from qcompile.assignment.network import FloatNetwork
 from qcompile.ir import Array, Graph, Node, Param, TensorType, Value, ops
 from qcompile.ir.walk import maker, only_reader
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

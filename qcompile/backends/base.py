@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from qcompile.files import Folder, safe
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from qcompile.backends.hls import ports
@@ -13,6 +12,7 @@ from qcompile.formats import FloatLane, Format
 from qcompile.hardware.network import port_lanes, port_value
 from qcompile.hardware.order import permutation
 from qcompile.ir import Graph, Shape, Value
+from qcompile.records import dataclass
 from qcompile.templating import templates
 
 MEMORY_PORTS = 16  # masters that one SmartConnect joins (PG247)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from qcompile.cost.devices import Device
 from qcompile.cost.resources import Resources
 from qcompile.errors import QCompileError, nearest
+from qcompile.records import dataclass
 
 CEILING = {"lut": 0.8, "ff": 0.8, "dsp": 0.9, "bram18": 0.9, "uram": 0.9}
 """Share of a part that is used where nobody says otherwise: fuller ones hardly route, and estimates have errors."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import cache
 from typing import Any
 
 from qcompile.assets import asset
 from qcompile.errors import QCompileError
+from qcompile.records import dataclass
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -9,12 +9,12 @@ file by file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from qcompile.cost import structure
 from qcompile.cost.structure import rounded
+from qcompile.records import dataclass
 
 Features = dict[str, float]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,7 @@ from qcompile.cost.fabrics import fabric_data
 from qcompile.cost.forms import Features, Traits
 from qcompile.cost.resources import Basis, Resources
 from qcompile.errors import QCompileError
+from qcompile.records import dataclass
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 from functools import reduce
 
+from qcompile.records import dataclass
 from qcompile.tables import card, html, table
 
 

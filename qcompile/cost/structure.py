@@ -9,10 +9,11 @@ result is the highest bit once more. `granule` is the number of adder bits in on
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from qcompile.records import dataclass
 
 _SMALL = 2**60
 

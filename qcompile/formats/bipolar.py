@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from qcompile.records import dataclass
 
 from .base import Format
 from .integers import as_integers, require

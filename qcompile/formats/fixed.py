@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import operator
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+
+from qcompile.records import dataclass
 
 from .base import Format
 from .integers import as_integers, clip, require_within, shrink

@@ -6,12 +6,13 @@ import dataclasses
 import enum
 import operator
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+
+from qcompile.records import dataclass
 
 from .base import Format
 from .integers import as_integers, bit_length, clip, magnitude, require, require_within, shift_left, units_dtype

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import onnx
@@ -12,6 +12,7 @@ import onnx
 from qcompile.formats import FixedPoint
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.ir import Node, Origin, TensorType, Value, ops, output_shape
+from qcompile.records import dataclass
 
 Operand = Value | Const
 

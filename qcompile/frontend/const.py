@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +11,7 @@ import onnx
 from qcompile.formats import FixedPoint, Minifloat
 from qcompile.formats.minifloat import E2M1, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ
 from qcompile.ir import Array, Param, Shape, TensorType, gcd_of, integers
+from qcompile.records import dataclass
 
 # Formats of the ONNX integer types.
 INTEGERS: dict[int, FixedPoint] = {

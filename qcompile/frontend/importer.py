@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -25,6 +24,7 @@ from qcompile.frontend.recognize import recognize
 from qcompile.ir import Graph, Node, Origin, Shape, TensorType, Value, ops, verify
 from qcompile.ir.walk import live
 from qcompile.isolated import Failed, as_array, as_bytes, call
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

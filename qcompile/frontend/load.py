@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from qcompile.formats import Format
 from qcompile.frontend.file import in_memory, parse_model, read_model
 from qcompile.frontend.importer import import_model
 from qcompile.ir import Graph
+from qcompile.records import dataclass
 from qcompile.tables import card, html, shape
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from qcompile.formats import FixedPoint
 from qcompile.frontend.call import GraphBuilder
 from qcompile.ir import Node, Origin, Param, Shape, Value, ops
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import BufferedUnit, InputUnit, OutputUnit, SlidingWindowUnit, unit_of
 from qcompile.ir import Graph, Node, ops
+from qcompile.records import dataclass
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
 ROUNDS = 6  # how often a program is run again with what its network needs beside the layers

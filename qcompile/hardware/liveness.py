@@ -4,12 +4,11 @@ where it has no cycle (Commoner et al. 1971, marked graphs: a write waits for th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from qcompile.hardware.network import Network, Stage
 from qcompile.hardware.units import Traffic
+from qcompile.records import dataclass
 
 
 def liveness(network: Network, enough: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from qcompile.formats import Format
+from qcompile.records import dataclass
 
 WORD = 64  # bits of an element of an array, at most
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from qcompile import parts
 from qcompile.errors import QCompileError
@@ -26,6 +26,7 @@ from qcompile.hardware.units.unit import constants_of
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.ir.walk import only_reader
 from qcompile.parts import Part
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

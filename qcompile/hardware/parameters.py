@@ -4,7 +4,6 @@ requantization agree on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import lcm
 
@@ -14,6 +13,7 @@ from qcompile.formats import Format
 from qcompile.hardware.memory import WORD
 from qcompile.hardware.order import stream_shape, to_stream
 from qcompile.ir import Array, Node, Shape, ops
+from qcompile.records import dataclass
 from qcompile.sim.ratio import max_abs
 
 PER_ROW, FEW = 4, 1024  # words: so many times the rows, or so many in all; more are not worth their memory

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from qcompile.ir import Graph, Node, Value
 from qcompile.ir.walk import constant_place, weights_of
 from qcompile.ir.window import Window
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

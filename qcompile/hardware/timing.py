@@ -12,7 +12,6 @@ taken:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from qcompile.errors import QCompileError
 from qcompile.hardware.liveness import ends, liveness
 from qcompile.hardware.network import Network
+from qcompile.records import dataclass
 
 LEAST = 2  # tokens of a stream: that it is full is known a cycle later, with one place a token takes two cycles
 PIPELINE = 4  # cycles from a read to the write that it allows: what a short loop's pipeline takes

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 import numpy as np
 
 from qcompile.ir import ops
 from qcompile.ir.types import Graph, Node, Value
+from qcompile.records import dataclass
 
 BY_CHANNEL = (*ops.SCALAR, ops.BatchNorm, ops.Map, ops.Add, ops.Mul, ops.Pool, ops.Pad, ops.Reduce)
 """A channel of the result is made of the same channel of every operand."""

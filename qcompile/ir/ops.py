@@ -10,7 +10,6 @@ an integer graph a `Map` composes several of them into one function from accumul
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Literal
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from qcompile.formats import Format, Overflow, Rounding
 from qcompile.ir.types import ONE, ZERO, Array, Param, Shape
+from qcompile.records import dataclass
 
 Gathers = Literal["sum", "max"] | None
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from qcompile.ir.types import Node, Shape
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

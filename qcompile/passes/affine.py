@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from typing import Any
 
@@ -38,6 +38,7 @@ from qcompile.passes.ranges import (
     row_ranges,
     smallest_format,
 )
+from qcompile.records import dataclass
 from qcompile.sim import functions
 from qcompile.sim.functions import is_monotone
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +11,7 @@ from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.formats import FixedPoint, Format, Overflow
 from qcompile.ir import Graph, Node, Param, Shape, TensorType, Value, ops
 from qcompile.ir.walk import maker
+from qcompile.records import dataclass
 from qcompile.sim.ratio import rearrange_step
 from qcompile.sim.structure import rearrange
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +16,7 @@ from qcompile.formats import FixedPoint, Format, accumulator, smallest_width
 from qcompile.formats.fixed import MAX_ACCUMULATOR
 from qcompile.ir import Graph, Node, Shape, Value, aligned, ops
 from qcompile.ir.rules import adding_to
+from qcompile.records import dataclass
 from qcompile.sim import ratio
 from qcompile.sim.dot import exact_matmul
 from qcompile.sim.functions import is_monotone

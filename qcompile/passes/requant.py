@@ -11,13 +11,13 @@ Feasible at s implies feasible at s + 1, so the smallest s is found by bisection
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 from qcompile.formats import FloatLane, Format, Overflow, Rounding
 from qcompile.ir import Array, Param, ops
+from qcompile.records import dataclass
 from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import max_abs
 

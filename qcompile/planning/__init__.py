@@ -6,7 +6,7 @@ import math
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -35,6 +35,7 @@ from qcompile.planning.prepare import prepare
 from qcompile.planning.settings import check_names
 from qcompile.planning.targets import Acceptance, accuracy_of
 from qcompile.planning.task import Solution, Task
+from qcompile.records import dataclass
 from qcompile.tables import card, html
 
 P = ParamSpec("P")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from qcompile.ir import Graph
 from qcompile.options import Options, Settings
 from qcompile.pipeline import Design, compile
 from qcompile.planning.targets import accuracy_of
+from qcompile.records import dataclass
 
 _KEPT = 64  # compiled designs
 

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from qcompile.assignment.methods import RoundingMethod, SearchMethod
 from qcompile.assignment.methods.search.ilp import ilp
@@ -18,6 +18,7 @@ from qcompile.planning.designs import Designs
 from qcompile.planning.programs import least_foldings, uniform_choices
 from qcompile.planning.settings import AREA, MODELLED
 from qcompile.planning.task import Task
+from qcompile.records import dataclass
 
 CORRECTIONS = 4  # how often estimates of whole designs correct the tables
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from qcompile.assignment.data import Data, data
@@ -23,6 +23,7 @@ from qcompile.planning.designs import Designs, graph_transforms
 from qcompile.planning.programs import program
 from qcompile.planning.targets import QualityTarget, accuracy_of
 from qcompile.planning.task import Task
+from qcompile.records import dataclass
 
 LEAST = 20  # vectors that a target needs
 GIVEN_UP = 0.01  # accuracy that a fit may take for speed where nothing is said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from qcompile.planning.least_loss import evaluations
 from qcompile.planning.settings import AREA
 from qcompile.planning.targets import Acceptance
 from qcompile.planning.task import Solution, Task
+from qcompile.records import dataclass
 
 WEIGHTS = 6  # bits of the grid of weights that the search begins with: codes of few digits lie on fine grids too
 LEAST, MOST, FIRST = 1e-9, 1e-2, 3e-6  # loss per LUT

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from qcompile.assignment.exact import significant
 from qcompile.assignment.study import Evaluation
+from qcompile.records import dataclass
 
 CONFIDENCE = 0.95
 

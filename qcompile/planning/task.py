@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from qcompile.assignment.metrics import Sensitivity
 from qcompile.assignment.problem import Problem, Selection
@@ -12,6 +12,7 @@ from qcompile.cost.resources import Resources
 from qcompile.planning.designs import Designs, Point
 from qcompile.planning.settings import MODELLED
 from qcompile.planning.targets import Acceptance, QualityTarget
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache, cached_property, reduce
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import numpy as np
 from qcompile.assets import private_cache
 from qcompile.ir.window import Window
 from qcompile.processes import run
+from qcompile.records import dataclass
 from qcompile.sim import kernels
 
 SOURCE = Path(__file__).with_suffix(".cpp")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from qcompile.formats import Overflow, round_ratio
 from qcompile.ir import ops
+from qcompile.records import dataclass
 from qcompile.sim import kernels
 
 DIGITS = 80

@@ -8,7 +8,7 @@ mpmath where a rounding boundary is near).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ import numpy as np
 
 from qcompile.formats import FixedPoint, Overflow, Rounding, accumulator, round_ratio
 from qcompile.ir import ONE, Param, Shape, gcd_of, integers, ops
+from qcompile.records import dataclass
 from qcompile.sim import functions
 
 S = TypeVar("S", bound=ops.Step)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, Node, Param, Value, gcd_of, ops
 from qcompile.ir.rules import adding_to
+from qcompile.records import dataclass
 from qcompile.sim import ratio
 from qcompile.sim.dot import exact_conv, exact_matmul
 from qcompile.sim.functions import FUNCTIONS, correctly_rounded_sqrt, is_monotone

@@ -10,13 +10,14 @@ import hashlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cache, wraps
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from qcompile.errors import QCompileError, unknown
+from qcompile.records import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from qcompile.backends.hls.types import (
 from qcompile.formats import Format
 from qcompile.ir import Graph, Shape, Value, ops
 from qcompile.passes.ranges import Range
+from qcompile.records import dataclass
 
 SMALL_TABLE = 1024  # elements up to which a table of places is printed
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
 from qcompile.backends.hls.types import LIMB, native
+from qcompile.records import dataclass
 
 _PER_LINE = {"int8_t": 32, LIMB: 4}  # numbers in a line; 12 of others
 _SUFFIX = {"int64_t": "LL", LIMB: "ULL"}

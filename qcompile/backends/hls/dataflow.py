@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import accumulate, count
 
 from qcompile.backends.hls.constants import Constants
@@ -18,6 +17,7 @@ from qcompile.hardware.timing import Schedule
 from qcompile.hardware.units import InputUnit, OutputUnit, Unit
 from qcompile.ir import Graph, Origin, Value
 from qcompile.passes.ranges import ranges
+from qcompile.records import dataclass
 
 LOADS = 2  # depth of the stream that brings the weights of a unit
 

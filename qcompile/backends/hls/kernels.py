@@ -6,10 +6,10 @@ for that would take longer to make than a small project takes to print.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from qcompile.backends.hls.types import Integer, RowIndex
+from qcompile.records import dataclass
 
 if TYPE_CHECKING:
     from qcompile.backends.hls.builder import Tensor

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from qcompile.hardware.memory import WORD, Words
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

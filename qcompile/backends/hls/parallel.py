@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from qcompile.backends.hls.builder import Builder, Local, Tensor
 from qcompile.backends.hls.constants import Constants
 from qcompile.backends.hls.kernels import Kernel, Trace
@@ -14,6 +12,7 @@ from qcompile.backends.hls.types import Integer, Lanes, lanes_of
 from qcompile.hardware.products import rolled
 from qcompile.ir import Graph, Value
 from qcompile.passes.ranges import ranges
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

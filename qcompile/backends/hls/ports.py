@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from qcompile.hardware.network import WORD, port_lanes
 from qcompile.ir import Value
+from qcompile.records import dataclass
 
 PACKED, SCALARS = 128, 64  # bits of a single packed port; words that are ports of their own
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from qcompile.backends.hls.types import SHORT, RowIndex, holding
 from qcompile.formats import FloatLane
 from qcompile.hardware.parameters import affine_step, in_order, searched
 from qcompile.ir import ops
+from qcompile.records import dataclass
 from qcompile.sim.ratio import max_abs
 
 

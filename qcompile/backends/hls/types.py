@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from qcompile.formats import FloatLane, Format, Lane
 from qcompile.passes.ranges import smallest_format
+from qcompile.records import dataclass
 
 INT, SHORT, LIMB = "int", "int16_t", "uint64_t"  # of places in a table, shifts, and parts of wide constants
 

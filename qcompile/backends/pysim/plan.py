@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -20,6 +19,7 @@ from qcompile.ir.rules import adding_to
 from qcompile.passes.implement import thresholds
 from qcompile.passes.ports import HostInput, HostOutput, cuts, port_limits, to_port
 from qcompile.passes.ranges import Range, ranges, row_ranges, sum_bound
+from qcompile.records import dataclass
 from qcompile.sim import kernels
 from qcompile.sim.dot import exact_matmul
 from qcompile.sim.ratio import max_abs

@@ -5,10 +5,10 @@ terms are.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from qcompile.cost.devices import DspKind
 from qcompile.cost.hls4ml.layers import Hls4mlLayer
+from qcompile.records import dataclass
 
 Terms = dict[str, float]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ from qcompile.errors import QCompileError
 from qcompile.formats import Format
 from qcompile.ir import ONE, Graph, Node, Param, Value, ops
 from qcompile.ir.window import Window, plane
+from qcompile.records import dataclass
 from qcompile.sim.functions import FUNCTIONS
 
 DEFAULT_BITS, DEFAULT_FRAC = 16, 10

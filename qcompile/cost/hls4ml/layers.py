@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from qcompile.cost.structure import bit_length
+from qcompile.records import dataclass
 
 HARD_DIGITS, HARD_BITS = 3, 5
 """A constant with as many signed digits and significant bits is multiplied, a simpler one is shifts and additions. Seen

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from qcompile.cost.hls4ml.dots import HlsTool, Terms, dot_bram, line_bram, share
 from qcompile.cost.hls4ml.layers import Hls4mlLayer
 from qcompile.cost.hls4ml.rules import RULES
 from qcompile.cost.resources import Basis, LayerCost, Resources
+from qcompile.records import dataclass
 
 if sys.version_info >= (3, 11):
     import tomllib

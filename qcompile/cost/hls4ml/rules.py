@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from qcompile.cost.hls4ml.dots import (
     HlsTool,
@@ -26,6 +25,7 @@ from qcompile.cost.hls4ml.dots import (
     uses_dsp,
 )
 from qcompile.cost.hls4ml.layers import Hls4mlLayer
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

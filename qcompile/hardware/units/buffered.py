@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +25,7 @@ from qcompile.hardware.units.unrolled import divider
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.ir.rules import adding_to
 from qcompile.parts import Part, Rom, width
+from qcompile.records import dataclass
 from qcompile.sim.structure import padded_axes
 
 

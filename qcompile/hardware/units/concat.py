@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, constants_of
 from qcompile.ir import Graph, Node, Shape, ops
 from qcompile.parts import Part
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 from qcompile import parts
@@ -15,6 +14,7 @@ from qcompile.hardware.units.pool import ChannelwiseUnit
 from qcompile.hardware.units.unit import constants_of
 from qcompile.ir import Graph, Node, ops
 from qcompile.parts import Part
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from qcompile import parts
 from qcompile.hardware.units.unit import Traffic, Unit, token_by_token
 from qcompile.parts import Part
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ cycles = vectors * (rows / pe) * (columns / simd), the folding of FINN (Umuroglu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.parts import Part, product_bits, product_range, width
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from qcompile import parts
@@ -11,6 +10,7 @@ from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, alike, token_by_token
 from qcompile.ir import Graph, Node, ops
 from qcompile.parts import Part
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

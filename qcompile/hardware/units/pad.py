@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit
 from qcompile.ir import Graph, Node, Shape, ops
 from qcompile.parts import Part
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

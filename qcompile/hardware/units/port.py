@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.hardware.units.unit import Traffic, Unit, token_by_token
 from qcompile.parts import Part
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

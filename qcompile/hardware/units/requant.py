@@ -5,7 +5,7 @@ same of unrolled layers, whose parameters are constants of the logic.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, alike, token_by_token
 from qcompile.ir import Graph, Node, ops
 from qcompile.parts import Part, bits, chain, width
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ writes tokens, and what it is made of.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from qcompile.hardware.site import Folding
 from qcompile.ir import Graph, Node, Value
 from qcompile.ir.walk import is_constant
 from qcompile.parts import Part
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

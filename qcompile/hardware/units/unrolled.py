@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from qcompile.hardware.units.requant import combined_bits, element
 from qcompile.ir import Graph, Node, ops
 from qcompile.ir.rules import adding_to
 from qcompile.parts import Part, bits, chain, product_bits, width
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
@@ -15,6 +14,7 @@ from qcompile.hardware.units.unit import Traffic, Unit
 from qcompile.ir import Node
 from qcompile.ir.window import Window, plane
 from qcompile.parts import Part
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

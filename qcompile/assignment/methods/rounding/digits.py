@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from qcompile.formats import FixedPoint, Format
 from qcompile.ir import Graph, Node
 from qcompile.ir.channels import channels
 from qcompile.parts import ConstantRows, value_range
+from qcompile.records import dataclass
 
 DAMP = 0.03  # of the mean variance of the inputs: what 256 vectors do not see
 SWEEPS = (0.0, 0.1, 0.3, 1.0, 1.0, 1.0, 1.0)  # parts of the price

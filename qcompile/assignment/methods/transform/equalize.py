@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -19,6 +19,7 @@ from qcompile.assignment.transforms import (
 )
 from qcompile.errors import QCompileError
 from qcompile.ir import ONE, ZERO, Graph, Node, Param, ops
+from qcompile.records import dataclass
 from qcompile.sim.reference import constant
 from qcompile.sim.structure import padded_axes, rearrange
 

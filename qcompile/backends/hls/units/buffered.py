@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from qcompile.backends.hls.builder import Builder, Local, Tensor
@@ -20,6 +18,7 @@ from qcompile.hardware.order import places, stream_shape, to_stream
 from qcompile.hardware.units.buffered import REARRANGING
 from qcompile.ir import Value, ops
 from qcompile.ir.walk import is_constant
+from qcompile.records import dataclass
 from qcompile.sim.structure import rearrange
 
 

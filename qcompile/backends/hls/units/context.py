@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ from qcompile.backends.hls.types import Integer, Lanes, holding, lanes_of
 from qcompile.hardware.network import Network, Stage, Stream
 from qcompile.ir import Graph, Node, Value
 from qcompile.passes.ranges import Range
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from qcompile.backends.hls.builder import Builder, Tensor
 from qcompile.backends.hls.kernels import Kernel, MultiplyKernel
@@ -11,6 +10,7 @@ from qcompile.backends.hls.types import identity
 from qcompile.backends.hls.units.context import Context, Loop, View, Write, node_of
 from qcompile.backends.hls.units.requant import Requantizer, Term, requantized
 from qcompile.hardware.network import Stage
+from qcompile.records import dataclass
 
 TakeCode = Callable[[int, Tensor], Kernel]  # how the elements of input k come into the array of a tensor
 

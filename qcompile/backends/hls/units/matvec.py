@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from qcompile.backends.hls.builder import Tensor
 from qcompile.backends.hls.kernels import Decode, Product
 from qcompile.backends.hls.layers import product
@@ -12,6 +10,7 @@ from qcompile.backends.hls.units.requant import Finish, finish
 from qcompile.backends.hls.units.weights import Weights, matrix, units_of, weights
 from qcompile.hardware import units as hardware
 from qcompile.hardware.network import Stage
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +13,7 @@ from qcompile.backends.hls.units.context import Context, Loop, Read, View, Write
 from qcompile.hardware import units as hardware
 from qcompile.hardware.network import Stage
 from qcompile.hardware.order import stream_shape
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from qcompile.backends.hls.builder import Tensor
 from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.hls.types import Lanes
 from qcompile.backends.hls.units.context import Context, View, Write
 from qcompile.hardware.network import Stage
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from qcompile.hardware.order import stream_shape
 from qcompile.hardware.parameters import in_stream, looked_up, parameter_rows
 from qcompile.ir import Array, Node, ops
 from qcompile.passes.ranges import row_ranges, sum_bound
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)

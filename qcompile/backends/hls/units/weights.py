@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from qcompile.backends.hls.types import Integer
 from qcompile.backends.hls.units.context import Context
 from qcompile.hardware.memory import Words, bits_of, numbers, operand, read_alone, stored
 from qcompile.ir import Node, Value, ops
+from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)
