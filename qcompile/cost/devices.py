@@ -11,7 +11,7 @@ import fnmatch
 import os
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from qcompile.assets import asset
 from qcompile.cost.fabrics import FabricData, fabric_data
 from qcompile.errors import QCompileError
+from qcompile.records import dataclass
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -158,8 +159,9 @@ def catalogue() -> Catalogue:
             if name in devices:
                 raise QCompileError(f"the part {name} is defined twice", path.name)
             devices[name] = _made(path, _device, name=name, dsps=dsps, rams=rams, **row)
+    names = _spelled(devices.values())
     boards = [
-        _made(path, _board, name=name, devices=tuple(devices.values()), **row)
+        _made(path, _board, name=name, names=names, **row)
         for path in sorted(asset("hw/boards").glob("*.toml"))
         for name, row in _rows(_read(path), "board")
     ]
@@ -243,7 +245,11 @@ def _key(name: str) -> str:
 
 @cache
 def _device_names() -> dict[str, Device]:
-    return {s: d for d in catalogue().devices for s in d.spellings}
+    return _spelled(catalogue().devices)
+
+
+def _spelled(devices: Iterable[Device]) -> dict[str, Device]:
+    return {s: d for d in devices for s in d.spellings}
 
 
 @cache
@@ -363,11 +369,10 @@ def _board(
     name: str,
     part: str,
     clock_ns: float,
-    devices: tuple[Device, ...],
+    names: dict[str, Device],
     aliases: tuple[str, ...] = (),
     board_part: str = "",
 ) -> Board:
-    names = {s: d for d in devices for s in d.spellings}
     found = _of_number(_key(part), names)
     if found is None:
         raise ValueError(f"its part {part} is of no device in the catalogue")
