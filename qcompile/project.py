@@ -50,7 +50,7 @@ def project_files(design: Design) -> FileSet:
     files = hls.emit(
         design.graph, design.top, design.options.part, design.options.clock_ns, design.network, design.schedule, logic
     )
-    files |= pysim.emit(design.graph, design.inputs, design.outputs)
+    files |= pysim.emit(design.simulator)
     files |= _vectors(design)
     if design.network is not None and design.options.weights == "rom":  # the driver loads none
         files |= board.emit(design.graph, design.top, design.options.board, design.options.clock_ns)

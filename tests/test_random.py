@@ -46,7 +46,7 @@ def emitted_codes(design: qc.Design, inputs: tuple[np.ndarray, ...], folder: Pat
 
     # A folder of its own per graph: Python would take another graph's cached bytecode for it.
     folder = Path(tempfile.mkdtemp(dir=folder))
-    for name, content in pysim.emit(design.graph, design.inputs, design.outputs).items():
+    for name, content in pysim.emit(design.simulator).items():
         (folder / Path(name).name).write_bytes(content)
     spec = importlib.util.spec_from_file_location("emitted", folder / "model.py")
     module = importlib.util.module_from_spec(spec)

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qcompile.backends.pysim.plan import KernelCall, Ref, input_call, output_steps, plan
+from qcompile.backends.pysim.simulator import Simulator
 from qcompile.ir import Graph, ops
 from qcompile.ir.walk import maker
-from qcompile.passes.ports import HostInput, HostOutput
+from qcompile.passes.ports import HostOutput
+from qcompile.records import dataclass
 from qcompile.sim import kernels as kernels_module
 from qcompile.templating import templates
 
@@ -92,10 +93,9 @@ class _PythonPrinter:
         return f"{self.variable(c.target)} = {c.kernel}({args})"
 
 
-def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput, ...]) -> dict[str, bytes]:
+def emit(simulator: Simulator) -> dict[str, bytes]:
     """sim/model.py and sim/params.npz."""
-    p = plan(graph)
-    show = _PythonPrinter()
+    p, show = simulator.plan, _PythonPrinter()
     entry = tuple(show.variable(name) for name, _ in p.inputs)
     in_views = tuple(
         SimulatorInput(
@@ -103,12 +103,12 @@ def emit(graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput,
             tuple(_structural(op, show) for op in h.structural),
             _entry(*input_call(h, d), show),
         )
-        for h, (_, d) in zip(inputs, p.inputs, strict=True)
+        for h, (_, d) in zip(simulator.host_inputs, p.inputs, strict=True)
     )
     calls = tuple(
         line for c, done in zip(p.calls, p.done, strict=True) for line in (show.call(c), *map(show.done, done))
     )
-    out_views = tuple(_output(graph, i, h, show) for i, h in enumerate(outputs))
+    out_views = tuple(_output(simulator.graph, i, h, show) for i, h in enumerate(simulator.host_outputs))
     kernels = Path(kernels_module.__file__).read_text().split('"""', 2)[2].strip()
     view = SimulatorView(kernels, in_views, entry, calls, out_views, p.tile)
     text = templates().get_template("pysim/model.py.j2").render(view=view)
