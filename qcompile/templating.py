@@ -46,9 +46,10 @@ class _ByteCode(jinja2.BytecodeCache):
         folder = os.path.dirname(bucket.key)
         with suppress(OSError):
             os.makedirs(folder, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-                bucket.write_bytecode(file)
-            os.replace(file.name, bucket.key)
+            with tempfile.TemporaryDirectory(dir=folder) as own:  # which goes also where not all can be written
+                with open(os.path.join(own, "code"), "wb") as file:
+                    bucket.write_bytecode(file)
+                os.replace(file.name, bucket.key)
 
 
 @cache

@@ -2,6 +2,7 @@
 bad input.
 """
 
+import errno
 import itertools
 import json
 import os
@@ -295,6 +296,17 @@ def test_executors_give_the_same_numbers(tmp_path: Path) -> None:
     assert not any("one tensor" in a[0] for a in seen)
     for s in (pooled, cached):
         assert all(np.array_equal(s.table[t], here.table[t]) for t in here.table)
+
+
+def test_results_that_cannot_be_written_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path, {"context": {"one": 1.0}})
+    with monkeypatch.context() as full:
+        full.setattr(json, "dump", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(qc.QCompileError, match="cannot be written: No space left"):
+            cache.save("context")
+    assert list(tmp_path.iterdir()) == []
+    cache.save("context")
+    assert Cache(tmp_path).of("context") == {"one": 1.0}
 
 
 _NUMBERS = """

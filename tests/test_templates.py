@@ -1,6 +1,7 @@
 """C++ of the HLS backend stands in templates, one per unit and kernel; Python decides numbers and names of types."""
 
 import ast
+import errno
 import os
 import re
 import subprocess
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from jinja2.bccache import Bucket
 
+from qcompile import templating
 from qcompile.backends.hls import units
 from qcompile.backends.hls.kernels import Kernel
 from qcompile.backends.hls.units.context import View
@@ -86,3 +89,14 @@ def test_byte_code_of_templates_stands_where_python_keeps_it(tmp_path: Path) -> 
     good = path.read_bytes()
     path.write_bytes(good[:-40])
     assert kept() == [path] and path.read_bytes() == good
+
+
+def test_byte_code_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Bucket, "write_bytecode", full)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    place = tmp_path / "code" / "template.pyc"
+    templating._ByteCode().dump_bytecode(Bucket(templating.templates(), str(place), ""))
+    assert list(tmp_path.rglob("*")) == [place.parent]

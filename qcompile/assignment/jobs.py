@@ -55,9 +55,10 @@ class Cache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.folder, delete=False, suffix=".tmp") as file:
-                json.dump(self.known[context], file)
-            os.replace(file.name, self.folder / f"{context}.json")
+            with tempfile.TemporaryDirectory(dir=self.folder) as own:  # which goes also where not all can be written
+                with open(os.path.join(own, "results.json"), "w") as file:
+                    json.dump(self.known[context], file)
+                os.replace(file.name, self.folder / f"{context}.json")
         except OSError as error:
             raise QCompileError(
                 f"the cache cannot be written: {error.strerror}",
