@@ -20,7 +20,7 @@ from qcompile.ir.channels import is_depthwise, weight_axis
 from qcompile.ir.walk import weights_of
 from qcompile.passes.dead import remove_dead_channels
 
-GRAPHS, VECTORS = 30, 6
+GRAPHS, VECTORS = 16, 4
 
 
 def plan_with_zeros(model: qc.Model) -> tuple[Plan, int]:

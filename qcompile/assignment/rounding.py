@@ -65,8 +65,9 @@ class NetworkProblem:
     """For roundings of a wider scope. plan: formats and scales, and offsets if there are any; configuration: candidate
     per tensor, in the study; graph: the float graph after its transforms.
 
-    price: loss that a LUT of the fabric is worth, for roundings that are priced; kept: what a method remembers from one
-    problem of a study to the next.
+    price: loss that a LUT of the fabric is worth, for roundings that are priced; areas: of folded layers by their
+    results, in LUTs; none where weights are logic; kept: what a method remembers from one problem of a study to the
+    next.
     """
 
     plan: Plan
@@ -75,6 +76,7 @@ class NetworkProblem:
     graph: Graph
     price: float = 0.0
     fabric: Fabric | None = None
+    areas: Mapping[str, float] = field(default_factory=dict)
     kept: dict[Any, Any] = field(default_factory=dict)
 
 

@@ -52,7 +52,7 @@ def _kept_channels(graph: Graph, own: Channels, folds: Mapping[str, Folding]) ->
     kept = own.read(lambda n: _units(graph, n))
     parts = math.lcm(*(_parts(own, n, folds[n.output.name]) for n in own.nodes if n.output.name in folds))
     wanted = max(1, math.ceil(kept.sum() / parts)) * parts
-    if own.count % parts or wanted >= own.count:
+    if wanted >= own.count:
         return np.ones(own.count, dtype=bool)
     kept[np.flatnonzero(~kept)[: wanted - int(kept.sum())]] = True
     return kept

@@ -17,14 +17,18 @@ from qcompile.assignment.losses import Loss, loss_of
 from qcompile.assignment.methods import RoundingMethod, TransformMethod
 from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.plan import Choice, Plan
+from qcompile.assignment.program import Infeasible
 from qcompile.assignment.rounding import NetworkProblem, Rounder
 from qcompile.assignment.study import Study, study
 from qcompile.assignment.tensors import tensors
 from qcompile.assignment.transforms import Statistics, TransformContext
-from qcompile.cost.exchange import fabric_of
-from qcompile.cost.resources import Resources
+from qcompile.cost.budget import KINDS
+from qcompile.cost.devices import device
+from qcompile.cost.exchange import fabric_of, lut_equivalents
+from qcompile.cost.resources import Estimate, Resources
 from qcompile.frontend import Model
 from qcompile.hardware.fit import FoldingSearch
+from qcompile.hardware.site import Folding
 from qcompile.ir import Graph
 from qcompile.options import Options, Settings
 from qcompile.pipeline import Design, compile
@@ -65,7 +69,8 @@ class Designs:
 
     graph: the float graph after its transforms, transform_options: what these found on the data; folds: more than one
     per layer only where a fit looks for foldings; searches: over those of the coarsest and of the finest design, then.
-    What was compiled is kept. price: of a LUT in loss, for roundings that are priced.
+    What was compiled is kept. price: of a LUT in loss, for roundings that are priced; cycles: that a frame may take,
+    where every plan is folded for them (others as `options` or `folds` say).
     """
 
     model: Model
@@ -78,6 +83,7 @@ class Designs:
     searches: tuple[FoldingSearch, ...] = ()
     transform_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     price: float = 0.0
+    cycles: int | None = None
     _designs: dict[str, Design] = field(default_factory=dict)
     _finished: dict[tuple[float, ...], Plan] = field(default_factory=dict)
     _kept: dict[Any, Any] = field(default_factory=dict)
@@ -116,7 +122,45 @@ class Designs:
         key = (self.price, *(configuration[t.name] for t in self.study.tensors))
         if key not in self._finished:
             self._finished[key] = self._finish(configuration)
-        return replace(self._finished[key], folding=folding)
+        plan = self._finished[key]
+        return replace(plan, folding=folding) if self.cycles is None else self._folded(plan)
+
+    def _folded(self, plan: Plan) -> Plan:
+        """With the least foldings that are fast enough. Infeasible where there are none."""
+        key = "folded", plan.digest, self.cycles
+        if key not in self._kept:
+            self._kept[key] = replace(plan, folding=self._least(plan)[0])
+        found = self._kept[key]
+        assert isinstance(found, Plan)
+        return found
+
+    def _least(self, plan: Plan) -> tuple[dict[str, Folding], Estimate]:
+        """The least foldings of a plan for the wanted cycles, on a part without limits, and the estimate."""
+        assert self.cycles is not None
+        search = FoldingSearch(self.design(plan).graph, device(self.options.part), dict.fromkeys(KINDS, 10**9))
+        found = search.within(self.cycles) if self.cycles >= search.steps[0] else None
+        if found is None:
+            raise Infeasible(
+                f"{self.cycles:,} cycles are not possible: {search.floor_of()} takes {search.steps[0]:,}",
+                "--target-fps",
+                "a lower rate",
+            )
+        return {found.labels[name]: f for name, f in found.foldings.items()}, found.estimate
+
+    def _areas(self) -> dict[str, float]:
+        """LUTs that layers of the finest design take, with what DSP blocks and memories are worth, by their results."""
+        key = "areas", self.cycles
+        if key not in self._kept:
+            design = self.end(-1)
+            estimate = design.estimate() if self.cycles is None else self._least(design.plan or Plan({}))[1]
+            fabric, cost = fabric_of(self.options.part), {c.name: c.cost for c in estimate.layers}
+            names = design.graph.layers
+            self._kept[key] = {
+                n.output.name: lut_equivalents(fabric, cost[names[n.output.name]])
+                for n in design.graph.nodes
+                if n.op.products and names[n.output.name] in cost
+            }
+        return dict(self._kept[key])
 
     def _finish(self, configuration: Mapping[str, int]) -> Plan:
         plan, e, s = self._formats(configuration), self.study.evaluation, self.settings
@@ -132,7 +176,8 @@ class Designs:
         method = RoundingMethod.find(s.rounding)
         if method.scope != "layer":
             fabric = fabric_of(self.options.part)
-            whole = NetworkProblem(plan, study, configuration, self.graph, self.price, fabric, self._kept)
+            areas = self._areas() if self.options.arch == "dataflow" and self.price else {}
+            whole = NetworkProblem(plan, study, configuration, self.graph, self.price, fabric, areas, self._kept)
             return method.run(whole)  # type: ignore
         if study.evaluation.rounder is None:
             study = study.with_rounder(Rounder.of(s.rounding, self.graph, study.weights, s.seed))

@@ -42,7 +42,7 @@ def prepare(
     what cannot work on these data.
     """
     s, notes = _with_metric(settings)
-    _check_priced(s, options)
+    _check_priced(s, limits)
     given = SourceMethod.find(s.source).run
     found = given(model.graph, lambda: data(calibration, model.graph, labels), s.seed, jobs.progress, s.span)
     steps = graph_transforms(s)
@@ -77,15 +77,13 @@ def _with_metric(s: Settings) -> tuple[Settings, list[str]]:
     return replace(s, metric="kl_output"), [note]
 
 
-def _check_priced(s: Settings, options: Options) -> None:
-    """A price of codes is one of logic, and decides what a search would."""
+def _check_priced(s: Settings, limits: Mapping[str, int]) -> None:
+    """A price of codes decides what a search would, at a rate."""
     if not RoundingMethod.find(s.rounding).priced:
         return
     place = f"--rounding {s.rounding}"
-    if s.fit or options.arch != "parallel":
-        raise QCompileError(
-            "only of architecture parallel are weights logic, which has a price", place, "--arch parallel"
-        )
+    if _as_fast_as_possible(s, limits):
+        raise QCompileError("a price of codes needs a rate", place, "--target-fps, or --budget interval=CYCLES")
     if s.search != "ilp":
         raise QCompileError("the price of codes is the search", place, "leave --search out")
 

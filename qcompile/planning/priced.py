@@ -11,6 +11,7 @@ import numpy as np
 from qcompile.assignment.candidates import Candidate
 from qcompile.assignment.problem import Selection
 from qcompile.assignment.program import Infeasible
+from qcompile.cost.budget import KINDS, most_cycles
 from qcompile.cost.exchange import fabric_of, lut_equivalents
 from qcompile.planning.designs import Point
 from qcompile.planning.least_cost import STEP, aimed_at_noise, confirmed, noise_note
@@ -23,9 +24,9 @@ from qcompile.records import dataclass
 WEIGHTS = 6  # bits of the grid of weights that the search begins with: codes of few digits lie on fine grids too
 LEAST, MOST, FIRST = 1e-9, 1e-2, 3e-6  # loss per LUT
 NEAR = 0.02  # of a budget or target that a price need not come nearer to
-HALVINGS = 9
+HALVINGS, FOLDED_HALVINGS = 9, 6
 MOVES = 90  # designs that exchanges of formats may look at
-LADDER = 12  # lower prices than that of the cheapest plan, for the data that accept
+LADDER, FOLDED_LADDER = 12, 4  # lower prices than that of the cheapest plan, for the data that accept
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,11 @@ class _Search:
         return self.seen[key]
 
     @property
+    def folded(self) -> bool:
+        """Whether every plan is folded anew, which takes longer than all else."""
+        return self.task.designs.cycles is not None
+
+    @property
     def targeted(self) -> bool:
         return self.task.target is not None
 
@@ -77,7 +83,10 @@ class _Search:
         """How near it comes to what limits it: 1 is all of it."""
         target, limits = self.task.target, self.task.limits
         if target is None:
-            return max((getattr(one.point.cost, r) / max(limit, 1e-9) for r, limit in limits.items()), default=0.0)
+            return max(
+                (getattr(one.point.cost, r) / max(limit, 1e-9) for r, limit in limits.items() if r in KINDS),
+                default=0.0,
+            )
         return one.point.loss / target.max_loss if target.max_loss else 0.0
 
     def bisected(self, choice: Selection, price: float) -> _Priced | None:
@@ -86,7 +95,7 @@ class _Search:
         ends = (MOST, LEAST) if self.targeted else (LEAST, MOST)
         bad, good = None, None
         times = 3.0
-        for _ in range(HALVINGS):
+        for _ in range(FOLDED_HALVINGS if self.folded else HALVINGS):
             one = self.at(choice, _rounded(price))
             if self.good(one):
                 good = one
@@ -131,6 +140,7 @@ def priced(task: Task) -> Solution:
     """The choice and price of least cost at the target, or at a loss within the noise, or of least loss under the
     limits. Infeasible where none is.
     """
+    task = _folded(task)
     search = _Search(task)
     if search.targeted:
         best = _found(search)
@@ -150,13 +160,24 @@ def priced(task: Task) -> Solution:
 
 def _found(search: _Search) -> _Priced | None:
     """From uniform activations of every width in front of weights on a fine grid; then exchanges of one format, which
-    are tried where loss and cost at the same price promise something.
+    are tried where loss and cost at the same price promise something (of folded layers none: foldings cost steps).
     """
     best: _Priced | None = None
     for choice in _starts(search.task):
         found = search.bisected(choice, best.price if best else FIRST)
         best = _better(search, best, found)
-    return None if best is None else _exchanged(search, best)
+    return best if best is None or search.folded else _exchanged(search, best)
+
+
+def _folded(task: Task) -> Task:
+    """With plans that are folded for the wanted rate, where a fit is asked for."""
+    d = task.designs
+    if not d.settings.fit:
+        return task
+    cycles = [task.limits["interval"]] if "interval" in task.limits else []
+    if d.settings.target_fps is not None:
+        cycles.append(most_cycles(d.settings.target_fps, d.options.clock_ns))
+    return replace(task, designs=replace(d, cycles=min(cycles)))
 
 
 def _better(search: _Search, a: _Priced | None, b: _Priced | None) -> _Priced | None:
@@ -166,15 +187,16 @@ def _better(search: _Search, a: _Priced | None, b: _Priced | None) -> _Priced | 
 
 
 def _starts(task: Task) -> Iterable[Selection]:
-    """Uniform activations of every width, finest first, with weights of `WEIGHTS` bits."""
+    """Uniform activations of every width, finest first, with weights of `WEIGHTS` bits where these are logic."""
     d = task.designs
     groups = [(d.study.candidates[g[0]], g[0] in {t.name for t in d.study.weights}) for g in d.study.variables]
     kinds = sorted({c for own, weight in groups if not weight for c in own}, key=lambda c: -c.bits)
     kinds = kinds or sorted({c for own, _ in groups for c in own})[-1:]
     families = sorted({c.family for c in kinds})
+    logic = d.options.arch == "parallel"
     some = [c for c in kinds if 3 <= c.bits <= 6] or kinds
     return dict.fromkeys(
-        tuple(_nearest(own, family, WEIGHTS if weight else c.bits) for own, weight in groups)
+        tuple(_nearest(own, family, WEIGHTS if weight and logic else c.bits) for own, weight in groups)
         for family in families
         for c in some
         if c.family == family
@@ -246,11 +268,12 @@ def _accepted(search: _Search, best: _Priced) -> Solution:
 def _ladder(search: _Search, best: _Priced) -> Iterator[_Priced]:
     """The cheapest and dearer ones: at lower prices, and in the end with the finest activations."""
     yield best
-    for k in range(1, LADDER + 1):
+    steps = FOLDED_LADDER if search.folded else LADDER
+    for k in range(1, steps + 1):
         search.at(best.choice, _rounded(best.price / 1.25**k))
     yield from sorted((one for one in search.seen.values() if one.cost > best.cost), key=lambda one: one.cost)
     finest = next(iter(_starts(search.task)))
-    for k in range(1, LADDER + 1):
+    for k in range(1, steps + 1):
         yield search.at(finest, _rounded(best.price / 2**k))
 
 

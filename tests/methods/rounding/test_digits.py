@@ -1,6 +1,7 @@
 """Codes that are cheap as constants."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,12 +9,13 @@ from studies import CALIBRATION, CNN, MLP, designs
 
 import qcompile as qc
 from qcompile import planning
-from qcompile.assignment.methods.rounding.digits import _read, prices
+from qcompile.assignment.methods.rounding.digits import _eliminated, _read, _refitted, prices
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.rounding import Rounder
 from qcompile.cost.exchange import fabric_of
 from qcompile.errors import QCompileError
 from qcompile.formats import FixedPoint
+from qcompile.planning import priced
 from qcompile.planning.designs import Designs, logits
 
 
@@ -91,14 +93,52 @@ def test_one_price_keeps_the_budget_and_replays() -> None:
     assert e.loss(y) == run.chosen.loss
 
 
-def test_a_target_is_met_for_less() -> None:
+def test_a_target_is_met_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounded to nearest, 4 bits of both take 16,500 LUTs for a loss of 0.02."""
+    monkeypatch.setattr(priced, "HALVINGS", 5)
+    monkeypatch.setattr(priced, "MOVES", 4)
+    monkeypatch.setattr(priced, "LADDER", 3)
     run = planning.run(MLP, CALIBRATION["x"][:96], max_loss=0.05, **OPTIONS)
     assert run.accepted is not None and run.accepted.met and run.chosen.loss <= 0.05
     assert run.chosen.cost.lut < 12000
 
 
-@pytest.mark.parametrize("more", [{"arch": "dataflow"}, {"search": "greedy"}])
-def test_what_has_no_price_is_refused(more: dict[str, str]) -> None:
+def test_channels_go_in_the_order_of_their_harm() -> None:
+    """What channels add to the loss, one after the other, is what the best fit of the others loses; the first is the
+    one that harms least.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 12)) @ rng.standard_normal((12, 12))
+    w, fisher = rng.standard_normal((1, 5, 12)), rng.uniform(1, 2, (1, 5, 1))
+    h = (x.T @ x / len(x))[None]
+    layer = SimpleNamespace(w=w, h=h, fisher=fisher, step=np.ones((1, 5, 1)))
+    order, harm = _eliminated([layer], 4)  # of 3 terms each
+
+    def lost(gone: list[int]) -> float:
+        dead = np.repeat(np.isin(np.arange(4), gone), 3)
+        off = _refitted(layer, dead) - w
+        assert not _refitted(layer, dead)[:, :, dead].any()
+        return float(np.einsum("ok,kl,ol,o->", off[0], h[0], off[0], fisher[0, :, 0]))
+
+    assert order[0] == min(range(4), key=lambda c: lost([c]))
+    for k in range(1, 4):
+        assert np.isclose(harm[:k].sum(), lost(order[:k].tolist()), rtol=1e-4)
+
+
+def test_folded_layers_lose_channels() -> None:
+    """At a rate: fewer channels and bits for less than 0.7 of what uniform 8 bits take, and the plan replays."""
+    options = {**OPTIONS, "candidates": "fixed5,fixed8", "restrict": (), "part": "xc7z020", "transforms": ("fold_bn",)}
+    options |= {"fit": True, "target_fps": 1e6, "max_loss": 0.05, "minimize": "lut", "baselines": True}
+    run = planning.run(CNN, CALIBRATION["x"][:96], **options)
+    assert run.chosen.loss <= 0.05 and run.chosen.cost.interval <= 200
+    assert run.chosen.cost.lut < 0.7 * run.baselines[-1].cost.lut
+    design = qc.compile(CNN, Plan.parse(run.plan.to_json()), part="xc7z020")
+    assert design.estimate().total == run.chosen.cost
+    channels = [n.output.type.shape[1] for n in design.graph.nodes if n.op.products]
+    assert sum(channels) < 6 + 12 + 10
+
+
+@pytest.mark.parametrize("more", [{"fit": True, "max_loss": 0.1}, {"search": "greedy"}])
+def test_what_has_no_price_is_refused(more: dict[str, object]) -> None:
     with pytest.raises(QCompileError, match="price"):
         planning.run(MLP, CALIBRATION["x"], part="xczu7ev", rounding="digits", **more)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,7 @@ from qcompile.records import dataclass
 
 DAMP = 0.03  # of the mean variance of the inputs: what 256 vectors do not see
 SWEEPS = (0.0, 0.1, 0.3, 1.0, 1.0, 1.0, 1.0)  # parts of the price
+GROUPS = 6  # of the channels of a layer, or more: those of one go together
 TERMS = 8  # of the sums that codes are priced in
 NOISE = 0.1  # of a layer's spread, where gradients are not to be had
 
@@ -37,6 +39,9 @@ def digits(problem: NetworkProblem) -> Plan:
     on the codes, input after input, all outputs of a layer at once (ours; digits of constants as cost after HGQ, arXiv
     2405.00645).
 
+    Of folded layers, whose weights lie in memories, codes cost nothing but channels do: those go that add less to the
+    loss than the price of their share of the layers that make and read them (`_pruned`).
+
     F: Fisher information of an output channel; the means of inputs and outputs are left out, since the corrected
     offsets make up for them. price: loss per LUT, one for the network. LUT(c): of a term of a sum on the fabric; a
     multiple that several outputs of one input use is made once, and they share its price.
@@ -45,10 +50,15 @@ def digits(problem: NetworkProblem) -> Plan:
     if "fisher" not in problem.kept:
         problem.kept["fisher"] = _fisher(study, problem)
     layers, found = _layers(problem), dict[str, np.ndarray]()
+    known = {}
     for node, t in layers:
         q = study.evaluation.quantizers[t.name][problem.configuration[t.name]]
         if not q.zero_point and not q.format.lane.signs:
-            units = _descended(_layer(problem, node, t, q), problem.price)
+            known[node.output.name] = _layer(problem, node, t, q)
+    dead = _pruned(problem, known) if problem.areas else {}
+    for node, t in layers:
+        if (layer := known.get(node.output.name)) is not None:
+            units = _descended(layer, 0.0 if problem.areas else problem.price, dead.get(node.output.name))
             found[node.output.name] = folded(units, node, t).astype(np.int64)
     for node, t in reversed(layers):
         read = _read(problem.graph, node, found) if node.output.name in found else None
@@ -92,9 +102,59 @@ class _Layer:
     odd: np.ndarray
 
 
-def _descended(layer: _Layer, price: float) -> np.ndarray:
-    """Numbers of the grid, (groups, outputs, terms)."""
-    units = layer.format.nearest(layer.w / layer.step)
+def _pruned(problem: NetworkProblem, layers: Mapping[str, _Layer]) -> dict[str, np.ndarray]:
+    """Which terms of layers are left out, (terms,) by their results: channels that all layers behind do without.
+
+    A channel costs its share of the layers that make it and read it. The ones that harm least go first, by structured
+    optimal brain surgery (`_eliminated`), in groups: foldings divide what is left.
+    """
+    dead: dict[str, np.ndarray] = {}
+    for node, _ in _layers(problem):
+        own = channels(problem.graph, node, layers)
+        if own is None or node.output.name != own.makers[0].output.name:
+            continue
+        key = "order", *(id(layers[n.output.name]) for n in own.readers)
+        if key not in problem.kept:
+            problem.kept[key] = _eliminated([layers[n.output.name] for n in own.readers], own.count)
+        order, harm = problem.kept[key]
+        share = sum(problem.areas.get(n.output.name, 0.0) for n in own.nodes) / own.count
+        group, gone = 2 ** max(0, int(math.log2(own.count / GROUPS))), 0
+        while gone + group < own.count and harm[gone : gone + group].sum() <= problem.price * share * group:
+            gone += group
+        for n in own.readers:
+            terms = layers[n.output.name].w.shape[2] // own.count
+            dead[n.output.name] = np.repeat(np.isin(np.arange(own.count), order[:gone]), terms)
+    return dead
+
+
+def _eliminated(readers: Sequence[_Layer], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Channels in the order in which they go, and what each adds to the loss: sum over the layers that read it of F
+    w_S (H^-1_SS)^-1 w_S, others being fitted anew.
+    """
+    state = [[layer.w[0].copy(), np.linalg.inv(layer.h[0])] for layer in readers]
+    left, order, harms = list(range(count)), list[int](), list[float]()
+    while left:
+        harm = np.zeros(len(left))
+        for layer, (w, inverse) in zip(readers, state, strict=True):
+            blocks = np.arange(w.shape[1]).reshape(count, -1)[left]
+            own = np.linalg.inv(inverse[blocks[:, :, None], blocks[:, None, :]])
+            part = w[:, blocks]  # (outputs, channels, terms)
+            harm += np.einsum("ock,ckl,ocl,o->c", part, own, part, layer.fisher[0, :, 0])
+        place = int(np.argmin([significant(float(h), 6) for h in harm]))
+        order.append(left.pop(place))
+        harms.append(significant(max(float(harm[place]), 0.0), 6))
+        for one in state:
+            w, inverse = one
+            block = np.arange(w.shape[1]).reshape(count, -1)[order[-1]]
+            back = np.linalg.solve(inverse[np.ix_(block, block)], inverse[block])
+            one[0], one[1] = w - w[:, block] @ back, inverse - inverse[:, block] @ back
+            one[1][block], one[1][:, block] = 0, 0
+    return np.array(order), np.array(harms)
+
+
+def _descended(layer: _Layer, price: float, dead: np.ndarray | None = None) -> np.ndarray:
+    """Numbers of the grid, (groups, outputs, terms). dead: terms that are left out."""
+    units = layer.format.nearest(_refitted(layer, dead) / layer.step)
     place = np.searchsorted(layer.grid, units)
     values = layer.grid * layer.step  # (groups, outputs, numbers)
     off = product(units * layer.step - layer.w, layer.h)
@@ -102,7 +162,7 @@ def _descended(layer: _Layer, price: float) -> np.ndarray:
     groups = np.arange(len(layer.w))[:, None] * kinds
     for part in SWEEPS:
         before = place.copy()
-        for k in range(layer.w.shape[2]):
+        for k in range(layer.w.shape[2]) if dead is None else np.flatnonzero(~dead):
             old = np.take_along_axis(values, place[:, :, k, None], 2)[:, :, 0]
             power = np.maximum(layer.h[:, k, k], 1e-30)[:, None]
             best = old - off[:, :, k] / power
@@ -121,6 +181,15 @@ def _descended(layer: _Layer, price: float) -> np.ndarray:
         if part == 1.0 and np.array_equal(before, place):
             break
     return np.asarray(layer.grid[place])
+
+
+def _refitted(layer: _Layer, dead: np.ndarray | None) -> np.ndarray:
+    """What the outputs want of the terms that are left; 0 of the others."""
+    if dead is None or not dead.any():
+        return layer.w
+    w, h = np.zeros_like(layer.w), layer.h[0]
+    w[0][:, ~dead] = np.linalg.solve(h[np.ix_(~dead, ~dead)], product(h[~dead], layer.w[0].T)).T
+    return np.asarray(np.rint(w / layer.step * 2.0**20) / 2.0**20 * layer.step)
 
 
 def _layer(problem: NetworkProblem, node: Node, t: QuantTensor, q: Quantizer) -> _Layer:
