@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from qcompile import parts
+from qcompile.formats import Format
 from qcompile.hardware.order import permutation
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units.unit import Traffic, Unit, constants_of
+from qcompile.hardware.units.unit import Traffic, Unit, constants_of, decoded_inputs
 from qcompile.ir import Graph, Node, Shape, ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -18,11 +19,14 @@ from qcompile.records import dataclass
 
 @dataclass(frozen=True)
 class ConcatUnit(Unit):
-    """shape: of the result; channels: of every input."""
+    """shape: of the result; channels: of every input; decoded: formats of inputs whose codes become numbers, as others
+    are.
+    """
 
     shape: Shape
     channels: Shape
     pe: int
+    decoded: tuple[Format, ...]
 
     name: ClassVar[str] = "concat"
 
@@ -34,7 +38,7 @@ class ConcatUnit(Unit):
             return None
         if node.op.axis != permutation(len(shape))[-1] or node.inputs[0].type.shape[0] != 1:
             return None
-        return cls(shape, tuple(v.type.shape[node.op.axis] for v in node.inputs), folding.pe)
+        return cls(shape, tuple(v.type.shape[node.op.axis] for v in node.inputs), folding.pe, decoded_inputs(node))
 
     @staticmethod
     def limits(node: Node) -> Folding:
@@ -51,4 +55,5 @@ class ConcatUnit(Unit):
         return Traffic(reads, np.arange(len(owner)), len(owner))
 
     def parts(self) -> Part:
-        return parts.counters(*self.shape)
+        decoders = (parts.Times(self.pe, parts.Decoder(fmt)) for fmt in self.decoded)
+        return parts.beside(parts.counters(*self.shape), *decoders)

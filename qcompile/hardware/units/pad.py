@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from qcompile import parts
+from qcompile.formats import Format
 from qcompile.hardware.order import permutation
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units.unit import Traffic, Unit
+from qcompile.hardware.units.unit import Traffic, Unit, decoded_inputs
 from qcompile.ir import Graph, Node, Shape, ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -18,7 +19,7 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class PadUnit(Unit):
     """shape: of the result; before, gap: elements in front of the first one and from one to the next, size: elements of
-    the data, per axis.
+    the data, per axis. decoded: their format where the border is none of its numbers, so that codes become numbers.
     """
 
     shape: Shape
@@ -26,6 +27,7 @@ class PadUnit(Unit):
     gap: Shape
     size: Shape
     pe: int
+    decoded: tuple[Format, ...]
 
     name: ClassVar[str] = "border"
 
@@ -36,7 +38,7 @@ class PadUnit(Unit):
         if not isinstance(op, ops.Pad) or len(node.inputs[0].type.shape) < 3 or not _plane_border(op, node):
             return None
         gap = tuple(n + 1 for n in op.interior)
-        return cls(node.output.type.shape, op.before, gap, node.inputs[0].type.shape, folding.pe)
+        return cls(node.output.type.shape, op.before, gap, node.inputs[0].type.shape, folding.pe, decoded_inputs(node))
 
     @property
     def lanes(self) -> tuple[int, int]:
@@ -57,7 +59,8 @@ class PadUnit(Unit):
         return Traffic((np.flatnonzero(inside),), np.arange(len(inside)), len(inside))
 
     def parts(self) -> Part:
-        return parts.counters(*self.shape)
+        decoders = (parts.Times(self.pe, parts.Decoder(fmt)) for fmt in self.decoded)
+        return parts.beside(parts.counters(*self.shape), *decoders)
 
 
 def _plane_border(op: ops.Pad, node: Node) -> bool:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from qcompile.formats import Format
 from qcompile.hardware.site import Folding
 from qcompile.ir import Graph, Node, Value
 from qcompile.ir.walk import is_constant
@@ -86,6 +87,13 @@ def channels_of(value: Value) -> int:
 def constants_of(graph: Graph, node: Node) -> tuple[bool, ...]:
     """Of every input: whether it is constant."""
     return tuple(is_constant(graph, v) for v in node.inputs)
+
+
+def decoded_inputs(node: Node) -> tuple[Format, ...]:
+    """Formats of data that a result keeps as numbers and not as their codes."""
+    return tuple(
+        v.type.codes for v in node.inputs if v.type.codes.lane.coded and v.type.codes != node.output.type.codes
+    )
 
 
 def alike(graph: Graph, node: Node) -> bool:

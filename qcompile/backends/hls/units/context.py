@@ -111,6 +111,11 @@ class Context:
         """A token of input k."""
         return Read(x, self.lanes(stage.inputs[k]), k)
 
+    def turned(self, value: Value, x: Tensor, y: Tensor, count: int) -> tuple[Decode | None, Tensor]:
+        """What decodes codes in x, and what holds elements as `y` has them: codes of the same format, or numbers."""
+        decode = None if y.codes else self.decoded(value, x, count)
+        return decode, decode.out if decode else x
+
     def decoded(self, value: Value, x: Tensor, count: int) -> Decode | None:
         """Codes are decoded into an array of their own."""
         if x.codes is None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from qcompile.backends.hls.builder import Tensor
+from qcompile.backends.hls.kernels import Decode
 from qcompile.backends.hls.layers import border
 from qcompile.backends.hls.types import Lanes
 from qcompile.backends.hls.units.context import Context, Loop, Read, View, Write, node_of
@@ -48,8 +49,8 @@ class Inside:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BorderView(View):
-    """A frame of constants around a plane: which tokens come from the data follows from their place. fill: `numbers` of
-    them, a channel each, or one for all.
+    """A frame of constants around a plane: which tokens come from the data follows from their place. decode: of codes
+    that the border is none of; fill: `numbers` of them, a channel each, or one for all.
     """
 
     template = "border.cpp.j2"
@@ -57,6 +58,8 @@ class BorderView(View):
     lanes: int
     inside: tuple[Inside, ...]
     read: Read
+    decode: Decode | None
+    x: Tensor
     fill: Tensor
     numbers: int
     v: Tensor
@@ -76,16 +79,21 @@ def bordered(c: Context, stage: Stage) -> BorderView:
     fill, numbers = border(c.builder(), node), len(op.value.values)
     read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
     v = c.tensor(node.output, "v")
-    return BorderView(tuple(loops), lanes, tuple(inside), read, fill, numbers, v, c.write(stage))
+    turned = c.turned(node.inputs[0], read.x, v, lanes)
+    return BorderView(tuple(loops), lanes, tuple(inside), read, *turned, fill, numbers, v, c.write(stage))
 
 
 @dataclass(frozen=True)
 class JoinedInput:
-    """An input of a concatenation: its tokens have places `first` to `end` - 1."""
+    """An input of a concatenation: its tokens have places `first` to `end` - 1; x: its elements as the result
+    has them.
+    """
 
     first: int
     end: int
     read: Read
+    decode: Decode | None
+    x: Tensor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -103,8 +111,10 @@ class ConcatView(View):
 def concatenated(c: Context, stage: Stage) -> ConcatView:
     node, lanes = node_of(stage), stage.folding.pe
     bounds = [0, *np.cumsum([v.type.shape[1] // lanes for v in node.inputs]).tolist()]
-    reads = (c.read(stage, k, c.tensor(v, f"x{k}")) for k, v in enumerate(node.inputs))
-    parts = tuple(JoinedInput(*ends, read) for ends, read in zip(pairwise(bounds), reads, strict=True))
+    y, parts = c.tensor(node.output, "y"), []
+    for k, (value, ends) in enumerate(zip(node.inputs, pairwise(bounds), strict=True)):
+        read = c.read(stage, k, c.tensor(value, f"x{k}"))
+        parts.append(JoinedInput(*ends, read, *c.turned(value, read.x, y, lanes)))
     places = c.stream(stage.outputs[0]).tokens // bounds[-1]
     loops = Loop("PLACE", "p", places), Loop("GROUP", "g", bounds[-1])
-    return ConcatView(loops, lanes, parts, c.tensor(node.output, "y"), c.write(stage))
+    return ConcatView(loops, lanes, tuple(parts), y, c.write(stage))
