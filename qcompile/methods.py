@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from qcompile.assignment import methods as room
 from qcompile.errors import QCompileError
+from qcompile.formats.text import FAMILIES
 from qcompile.records import dataclass
 
 
@@ -26,28 +27,11 @@ class Published:
 
 
 _QONNX = "QONNX: Arbitrary-Precision Quantized Neural Networks, arXiv 2206.07527"
-_MINIFLOATS = "Post-Training Quantization with Low-precision Minifloats and Integers on FPGAs, arXiv 2311.12359"
 _FINN = "FINN: A Framework for Fast, Scalable Binarized Neural Network Inference, arXiv 1612.07119"
-_QFX = "Trainable Fixed-Point Quantization for Deep Learning Acceleration on FPGAs, arXiv 2401.17544"
 _OCP = "OCP 8-bit Floating Point and Microscaling Formats specifications"
 _IVIT = "I-ViT: Integer-only Quantization for Efficient Vision Transformer Inference, arXiv 2207.01405"
 
 ELSEWHERE = (
-    Published(
-        "fixed",
-        "format",
-        "fixed point with any binary point, rounding and overflow",
-        _QFX,
-        "qcompile.formats.fixed:FixedPoint",
-    ),
-    Published("bipolar", "format", "weights and activations of {-1, +1}", _FINN, "qcompile.formats.bipolar:Bipolar"),
-    Published(
-        "minifloat",
-        "format",
-        "ExMy floats as exact integers of a unit",
-        _MINIFLOATS,
-        "qcompile.formats.minifloat:Minifloat",
-    ),
     Published(
         "ocp",
         "format",
@@ -96,7 +80,7 @@ ELSEWHERE = (
 
 def methods() -> tuple[list[dict[str, str]], list[QCompileError]]:
     """What `qcompile methods` shows, and what is wrong with methods of other packages."""
-    rows, faults = [p.row() for p in ELSEWHERE], room.misnamed()
+    rows, faults = [*_formats(), *(p.row() for p in ELSEWHERE)], room.misnamed()
     for kind, name in room.every():
         try:
             m = kind.find(name)
@@ -106,6 +90,17 @@ def methods() -> tuple[list[dict[str, str]], list[QCompileError]]:
         where = m.package or f"qcompile/assignment/methods/{kind.kind}/{name}.py"
         rows.append(_row(m.name, m.kind, m.what, m.paper, where, ", ".join(m.needs), m.declares()))
     return rows, faults
+
+
+def _formats() -> list[dict[str, str]]:
+    """The families of number formats, each by the name of its file."""
+    rows = []
+    for family in FAMILIES:
+        name = family.__module__.rpartition(".")[2]
+        if family.what:
+            published = Published(name, "format", family.what, family.paper, f"{family.__module__}:{family.__name__}")
+            rows.append(published.row())
+    return rows
 
 
 def _row(

@@ -242,7 +242,7 @@ class Divider(Part):
 
 @dataclass(frozen=True)
 class Decoder(Part):
-    """A code to its units: of a minifloat (minifloat_decode.sv and a shift); other codes are units."""
+    """A code to its units: of a minifloat (minifloat_decode.sv and a shift), of a table; other codes are units."""
 
     format: Format
 

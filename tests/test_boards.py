@@ -31,12 +31,12 @@ from qcompile.project import port_vectors
 
 BOARDS = ("pynq-z2", "kv260", "zcu104")
 CNN = [r for r in records("cnn", "residual") if r["id"] == "brevitas/int8_perch_residual__qonnx"]
-FORMATS = ("s7f3", "bipolar", "e4m3", "s40f10", "u4")
+FORMATS = ("s7f3", "bipolar", "e4m3", "s40f10", "codebook(-9,-4,-2,1,3,8)")
 
 
 def ports_model() -> onnx.ModelProto:
-    """Five inputs, four outputs: codes of odd widths, one bit, a minifloat, sums of more than 64 bits, words of 8 to
-    128 bits, channels last.
+    """Five inputs, four outputs: codes of odd widths, one bit, a minifloat, a codebook, sums of more than 64 bits,
+    words of 8 to 128 bits, channels last.
     """
     shapes = {"a": (1, 4, 5, 3), "b": (1, 3, 4, 5), "c": (1, 6), "d": (1, 5), "e": (1, 3)}
     weights = np.random.default_rng(0).integers(-(2**23), 2**23, (5, 2)).astype(np.float32)

@@ -55,7 +55,7 @@ def verified(design: qc.Design, folder: Path) -> None:
 def some_folding(design: qc.Design, seed: int) -> str:
     """A legal folding, drawn."""
     rng = np.random.default_rng(seed)
-    most = qc.compile(design.model, **{**vars(design.options), "fold": "full"}).network.stages
+    most = qc.compile(design.model, design.plan, **{**vars(design.options), "fold": "full"}).network.stages
     named = {
         s.node.output.name: s.folding
         for s in most

@@ -10,6 +10,7 @@ import generate
 import generate_cnn
 import pytest
 from conftest import ROOT
+from generate_codebook import designed
 
 import qcompile as qc
 from qcompile.assets import asset
@@ -66,12 +67,17 @@ def test_weights_that_are_loaded(tmp_path: Path, digits: Path) -> None:
 
 
 @pytest.mark.parametrize("arch", ["parallel", "dataflow"])
-def test_what_hardware_alone_has_is_exact(arch: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("numbers", ["integers", "codebooks"])
+def test_what_hardware_alone_has_is_exact(numbers: str, arch: str, tmp_path: Path) -> None:
     """Narrow counters, and multiplexers of constants where C simulation reads an array."""
-    model = generate_cnn.seeded_cnn(1)
-    formats = (text,) if (text := generate.input_format(model)) else ()
-    design = qc.compile(model, arch=arch, part=PART, input_formats=formats)
+    if numbers == "integers":
+        model = generate_cnn.seeded_cnn(1)
+        formats = (text,) if (text := generate.input_format(model)) else ()
+        design = qc.compile(model, arch=arch, part=PART, input_formats=formats)
+    else:
+        design = designed(16, arch=arch, part=PART)
     folder = design.write(tmp_path / "p")
+    assert complaints(f"src/{design.top}.cpp", folder, "c++14") == ""
     flags = ["-std=c++17", "-O0", "-w", "-DQC_HARDWARE", "-DQC_TRACE_ENABLED", "-I", "src", "-isystem", "ap_types"]
     sources = ["-include", f"src/{design.top}.cpp", "tb/tb.cpp"]
     subprocess.run(["g++", *flags, "-o", "run", *sources], cwd=folder, check=True)

@@ -8,7 +8,7 @@ from qcompile.backends.hls import ports
 from qcompile.backends.hls.ports import stream_layout
 from qcompile.cost.devices import Board, Processor, board, catalogue, device
 from qcompile.errors import QCompileError
-from qcompile.formats import FloatLane, Format
+from qcompile.formats import FloatLane, Format, TableLane
 from qcompile.hardware.network import port_lanes, port_value
 from qcompile.hardware.order import permutation
 from qcompile.ir import Graph, Shape, Value
@@ -135,4 +135,6 @@ def _code(fmt: Format) -> str:
         return "Bipolar()"
     if isinstance(lane, FloatLane):
         return f"Minifloat({lane.exponent}, {lane.mantissa})"
+    if isinstance(lane, TableLane):
+        return f"Table({list(lane.numbers)})"
     return f"Integer({fmt.width}, {fmt.signed})"

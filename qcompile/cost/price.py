@@ -12,7 +12,7 @@ from qcompile.cost import primitives as hw
 from qcompile.cost.exchange import in_dsp
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Resources, together
-from qcompile.formats import FloatLane, Format
+from qcompile.formats import FloatLane, Format, TableLane
 from qcompile.parts import Part, bits, signed
 
 Price = Callable[[Any, Fabric], Resources]
@@ -69,8 +69,10 @@ def _divider(part: parts.Divider, fabric: Fabric) -> Resources:
 
 
 def _decoded(fmt: Format, fabric: Fabric) -> Resources:
-    """Short codes by a table, others by a shift of the significand, and its sign."""
+    """By a table where the format has one, or codes are short; else by a shift of the significand, and its sign."""
     lane = fmt.lane
+    if isinstance(lane, TableLane):
+        return hw.table(fabric, lane.width, bits(fmt), contents=np.array(lane.table))
     if not isinstance(lane, FloatLane):
         return Resources()
     if lane.width <= 6:

@@ -7,8 +7,9 @@ those are data on the tensor type. Everything here is exact; no float decides an
 
 from .base import Format
 from .bipolar import Bipolar
+from .codebook import Codebook
 from .fixed import FixedPoint, WideInteger, accumulator, smallest_width
-from .lane import FloatLane, IntegerLane, Lane, SignLane
+from .lane import FloatLane, IntegerLane, Lane, SignLane, TableLane
 from .minifloat import E2M1, E2M3, E3M2, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ, Minifloat, Specials
 from .rounding import Overflow, Rounding, round_ratio
 from .text import parse_format
@@ -16,6 +17,7 @@ from .text import parse_format
 __all__ = [
     "WideInteger",
     "Bipolar",
+    "Codebook",
     "E2M1",
     "E2M3",
     "E3M2",
@@ -33,6 +35,7 @@ __all__ = [
     "Rounding",
     "SignLane",
     "Specials",
+    "TableLane",
     "accumulator",
     "parse_format",
     "smallest_width",

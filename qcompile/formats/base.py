@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .integers import as_integers, bounds, require_within, units_dtype
+from .integers import as_integers, bounds, clip, require_within, shrink, units_dtype
 from .lane import Lane
-from .rounding import Overflow, Rounding
+from .rounding import Overflow, Rounding, as_ratio, round_ratio
 
 MAX_LISTED_WIDTH = 16
 
@@ -45,6 +45,10 @@ class Format(ABC):
     """Whether codes may be infinities or NaN."""
     spelling: ClassVar[str] = ""
     """How its text looks, by examples."""
+    what: ClassVar[str] = ""
+    """The family in half a line; "" where it is a part of another one."""
+    paper: ClassVar[str] = ""
+    """Where it is from, with the number that finds it."""
 
     @classmethod
     @abstractmethod
@@ -86,7 +90,6 @@ class Format(ABC):
         """The format whose codes stand for the same units, now of 2**unit; None where the unit is fixed."""
         return None
 
-    @abstractmethod
     def quantize_ratio(
         self,
         num: Any,
@@ -96,9 +99,17 @@ class Format(ABC):
     ) -> np.ndarray:
         """The exact real number ``num / den``, measured in units, as units on the grid.
 
-        ``num``: integers, ``den``: positive integers, broadcast. ValueError for an overflow rule
-        that the format does not have.
+        ``num``: integers, ``den``: positive integers, broadcast. ValueError for a rule that the format does not have:
+        without rules of its own it takes the nearest number, of two the one at the even place of its grid.
         """
+        if rounding is not Rounding.ROUND or overflow is not Overflow.SATURATE:
+            raise ValueError(f"{self} cannot {rounding.value} and {overflow.value}; allowed are ROUND and SATURATE")
+        grid, (num, den) = self.grid(), as_ratio(num, den)
+        # Of twice the number and twice the middles: how many of these are below it, and how many are not above it.
+        middles, ends = grid[:-1] + grid[1:], (2 * int(grid[0]), 2 * int(grid[-1]))
+        up, down = (shrink(clip(round_ratio(2 * num, den, way), *ends)) for way in (Rounding.CEIL, Rounding.FLOOR))
+        below, reached = np.searchsorted(middles, up, "left"), np.searchsorted(middles, down, "right")
+        return np.asarray(grid[np.where(below % 2 == 1, reached, below)])
 
     def grid(self) -> np.ndarray:
         """The sorted distinct finite units in [min_units, max_units]. ValueError above 16 bits."""

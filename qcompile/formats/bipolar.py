@@ -33,6 +33,8 @@ class Bipolar(Format):
     min_units = -1
     max_units = 1
 
+    what = "weights and activations of {-1, +1}"
+    paper = "FINN: A Framework for Fast, Scalable Binarized Neural Network Inference, arXiv 1612.07119"
     spelling = "bipolar"
 
     def __str__(self) -> str:

@@ -43,6 +43,8 @@ class FixedPoint(Format):
     narrow: bool = False
 
     consecutive = True
+    what = "fixed point with any binary point, rounding and overflow"
+    paper = "Trainable Fixed-Point Quantization for Deep Learning Acceleration on FPGAs, arXiv 2401.17544"
     spelling = "fixed point (s8f7, u8, s8f-2, s8f7n, binary, ternary)"
 
     def __post_init__(self) -> None:
@@ -174,7 +176,7 @@ class FixedPoint(Format):
 class WideInteger(FixedPoint):
     """An integer of more than 64 bits: what exact sums of wide terms need. Never a format that a model chooses."""
 
-    spelling = ""
+    what = paper = spelling = ""
 
     @classmethod
     def parse(cls, text: str) -> FixedPoint | None:

@@ -42,3 +42,21 @@ class FloatLane(Lane):
     mantissa: int
     signed: bool
     coded: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class TableLane(Lane):
+    """Any numbers: those of code 0, 1, ... in units, ascending, so that codes have the order of their numbers."""
+
+    numbers: tuple[int, ...]
+    coded: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """ValueError for numbers that do not ascend, or have not as many codes."""
+        if not 1 <= len(self.numbers) <= 2**self.width or list(self.numbers) != sorted(set(self.numbers)):
+            raise ValueError(f"the table {self.numbers} of {self.width} bits does not ascend, or is too long")
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """A number for every pattern of the bits; the last one again for what is no code."""
+        return (*self.numbers, *self.numbers[-1:] * (2**self.width - len(self.numbers)))

@@ -67,6 +67,8 @@ class Minifloat(Format):
     max: Fraction | None = None
     signed: bool = True
 
+    what = "ExMy floats as exact integers of a unit"
+    paper = "Post-Training Quantization with Low-precision Minifloats and Integers on FPGAs, arXiv 2311.12359"
     spelling = "minifloat (e4m3, e4m3b7, e4m3b7n, e4m3b7x240, ue4m3b8)"
 
     def __post_init__(self) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from .base import Format
-from .bipolar import Bipolar
-from .fixed import FixedPoint, WideInteger
-from .minifloat import Minifloat
+import pkgutil
+from importlib import import_module
+from pathlib import Path
 
-FAMILIES: list[type[Format]] = [
-    FixedPoint,
-    WideInteger,
-    Minifloat,
-    Bipolar,
-]
+from .base import Format
+
+
+def _families() -> list[type[Format]]:
+    """Those of all files beside this one, by name."""
+    package = __name__.rpartition(".")[0]
+    names = [f"{package}.{m.name}" for m in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    found = [(name, x) for name in names for x in vars(import_module(name)).values() if isinstance(x, type)]
+    return [x for name, x in found if issubclass(x, Format) and x.__module__ == name and x is not Format]
+
+
+FAMILIES: list[type[Format]] = _families()
 
 
 def parse_format(text: str) -> Format:

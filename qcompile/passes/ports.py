@@ -285,6 +285,18 @@ def cuts(host: HostInput) -> tuple[Param, Param]:
     )
 
 
+def grid_cuts(host: HostInput) -> tuple[Param, Param, np.ndarray]:
+    """(sign, thresholds [..., K], whether each belongs to the number above it): the units are number k of the format's
+    grid where k thresholds are passed by sign * x, for the float input x after the structural ops.
+    """
+    grid, (mul, add) = host.quantize.format.grid().astype(object), (p.array()[..., None] for p in to_port(host))
+    twice = grid[:-1] + grid[1:]
+    least = np.asarray((twice * Fraction(1, 2) - add) / np.abs(mul))
+    sign = host.affine.mul.map(lambda m: Fraction(1 if m > 0 else -1))
+    above = np.asarray(host.quantize.format.quantize_ratio(twice, 2) == grid[1:])
+    return sign, Param(least.shape, tuple(least.ravel().tolist())), above
+
+
 def to_port(host: HostInput) -> tuple[Param, Param]:
     """(mul, add) with units-before-rounding = mul * x + add for the float input x after the structural ops."""
     unit = host.quantize.scale.map(lambda s: s * Fraction(2) ** host.quantize.format.unit)

@@ -498,6 +498,14 @@ def count_input(x, sign, cuts, dtype):
     return total
 
 
+def grid_input(x, sign, cuts, grid, lo, hi, dtype):
+    """The number of a grid that an input is rounded to, limited; grid[k]: where k cuts are passed, as in
+    `count_input`.
+    """
+    units = grid[count_input(x, sign, cuts, "i8")]
+    return np.minimum(np.maximum(units, lo), hi).astype(dtype)
+
+
 def _near_boundary(v, size, rounding, bipolar):
     if bipolar:
         return np.abs(v) <= size

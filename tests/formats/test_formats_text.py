@@ -18,6 +18,7 @@ from qcompile.formats import (
     E5M2,
     E5M2FNUZ,
     Bipolar,
+    Codebook,
     FixedPoint,
     Format,
     Minifloat,
@@ -35,6 +36,7 @@ SPELLINGS = {
     "u3f12n": FixedPoint(3, 12, False, True),
     "s8f1100": FixedPoint(8, 1100),
     "bipolar": Bipolar(),
+    "codebook(-8,-3,0,3)": Codebook((-8, -3, 0, 3)),
     "e4m3b7": Minifloat(4, 3, 7),
     "e4m3b7n": E4M3,
     "e5m2b15i": E5M2,
@@ -166,8 +168,8 @@ MESSAGES: list[tuple[Callable[[], object], str]] = [
     (
         lambda: parse_format("int8"),
         (
-            "'int8' is no format; allowed are fixed point (s8f7, u8, s8f-2, s8f7n, binary, ternary), minifloat "
-            "(e4m3, e4m3b7, e4m3b7n, e4m3b7x240, ue4m3b8), bipolar"
+            "'int8' is no format; allowed are bipolar, codebook(-8,-3,0,3), fixed point (s8f7, u8, s8f-2, s8f7n, "
+            "binary, ternary), minifloat (e4m3, e4m3b7, e4m3b7n, e4m3b7x240, ue4m3b8)"
         ),
     ),
     (lambda: FixedPoint(65), "the width of a fixed-point format must be 1 to 64 bits, not 65"),

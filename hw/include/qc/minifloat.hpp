@@ -5,7 +5,7 @@
 
 namespace qc {
 
-// How a kernel reads element i of an array. Int: numbers (constants may hold LIMBS words each); Float: codes.
+// How a kernel reads element i of an array. Int: numbers (constants may hold LIMBS words each); Float, Lookup: codes.
 template <class T, int LIMBS> struct Int {
   template <class P> static T at(const P *p, int i) {
 #pragma HLS inline
@@ -44,6 +44,20 @@ template <int E, int M, bool SIGNED> struct Float {
 #pragma HLS inline
     const ap_int<width + 1> size = code & ((1 << (E + M)) - 1);
     return SIGNED && code[width - 1] ? ap_int<width + 1>(-size) : size;
+  }
+};
+
+// Codes of W bits whose numbers are in a table, in ascending order: a few LUTs for every reader.
+template <int W, class T, int... NUMBERS> struct Lookup {
+  template <class P> static T at(const P *p, int i) {
+#pragma HLS inline
+    static const int numbers[] = {NUMBERS...}; // read at constant places in hardware: no memory
+    const int place = index(ap_uint<W>(p[i])) & ((1 << W) - 1); // C simulation may hold anything in what is not used
+    return chosen<true, T, 1, 1 << W, 1>::from(numbers, 0, place);
+  }
+  static const ap_uint<W> &order(const ap_uint<W> &code) {
+#pragma HLS inline
+    return code;
   }
 };
 

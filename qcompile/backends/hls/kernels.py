@@ -44,7 +44,7 @@ class Wire(Kernel):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Decode(Kernel):
-    """Codes of a minifloat to numbers."""
+    """Codes to numbers."""
 
     template = "decode.cpp.j2"
     size: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qcompile.formats import FloatLane, Format, Lane
+from qcompile.formats import FloatLane, Format, Lane, TableLane
 from qcompile.passes.ranges import smallest_format
 from qcompile.records import dataclass
 
@@ -59,11 +59,24 @@ class FloatReader:
         return f"qc::Float<{self.lane.exponent}, {self.lane.mantissa}, {_flag(self.lane.signed)}>"
 
 
-Reader = IntegerReader | FloatReader
+@dataclass(frozen=True)
+class TableReader:
+    """How a kernel reads codes whose numbers are in a table."""
+
+    lane: TableLane
+
+    def __str__(self) -> str:
+        kind = holding(self.lane.numbers[0], self.lane.numbers[-1])
+        return f"qc::Lookup<{self.lane.width}, {kind}, {', '.join(map(str, self.lane.table))}>"
+
+
+Reader = IntegerReader | FloatReader | TableReader
 
 
 def reader_of(lane: Lane) -> Reader:
     """Of codes."""
+    if isinstance(lane, TableLane):
+        return TableReader(lane)
     assert isinstance(lane, FloatLane)
     return FloatReader(lane)
 

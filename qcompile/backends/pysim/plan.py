@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.formats import FloatLane, Format
+from qcompile.formats import FloatLane, Format, TableLane
 from qcompile.ir import Graph, Node, Param, aligned, integers, ops
 from qcompile.ir.rules import adding_to
 from qcompile.passes.implement import thresholds
-from qcompile.passes.ports import HostInput, HostOutput, cuts, port_limits, to_port
+from qcompile.passes.ports import HostInput, HostOutput, cuts, grid_cuts, port_limits, to_port
 from qcompile.passes.ranges import Range, ranges, row_ranges, sum_bound
 from qcompile.records import dataclass
 from qcompile.sim import kernels
@@ -541,7 +541,20 @@ def input_call(host: HostInput, dtype: str) -> tuple[str, tuple[Any, ...]]:
     if host.count is not None:
         sign, least = cuts(host)
         return "count_input", (_array(sign.numpy(), "f8"), _rounded_up(least), np.dtype(_DTYPES[dtype]).str)
+    if isinstance(host.quantize.format.lane, TableLane):
+        return "grid_input", _grid_arguments(host, dtype)
     return "quantize_input", _quantizer_arguments(host, dtype)
+
+
+def _grid_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
+    sign, least, included = grid_cuts(host)
+    exact, cuts = least.array(), _rounded_up(least)
+    # Behind a boundary that belongs to the number below it the next float is the first of the number above.
+    on = np.array([Fraction(v) == e for v, e in zip(cuts.ravel().tolist(), exact.ravel(), strict=True)])
+    cuts = np.where(on.reshape(cuts.shape) & ~included, np.nextafter(cuts, np.inf), cuts)
+    grid = np.asarray(host.quantize.format.grid())
+    lo, hi = (_limit(p) for p in port_limits(host))
+    return _array(sign.numpy(), "f8"), cuts, grid, lo, hi, np.dtype(_DTYPES[dtype]).str
 
 
 def _rounded_up(p: Param) -> np.ndarray:
