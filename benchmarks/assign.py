@@ -9,8 +9,12 @@ With `--rounding digits` instead: LUTs of cost-aware rounding under six budgets,
 the same held-out divergence, by interpolation: those rounded to nearest, and those by the better of gptq and adaround
 with corrected offsets.
 
-    python benchmarks/assign.py [--rounding digits] [--networks mlp,cnn,depthwise] [--seeds 4] [--candidates fixed2-8]
-    [--metric fit] [--loss kl] [--refine N]
+With `--arch dataflow` (networks residual, depthwise): the resource of which uniform plans of 8 bits take the largest
+share of the part, of plans of a rounding that knows prices relative to those, at a rate and at an accuracy no more than
+0.01 below that of the float network on the calibration data.
+
+    python benchmarks/assign.py [--arch dataflow] [--rounding digits] [--networks mlp,cnn,depthwise] [--seeds 4]
+    [--candidates fixed2-8] [--metric fit] [--loss kl] [--refine N]
 """
 
 from __future__ import annotations
@@ -29,9 +33,13 @@ import torch  # noqa: E402
 import train_float  # noqa: E402
 
 import qcompile as qc  # noqa: E402
+from qcompile import planning  # noqa: E402
 from qcompile.assignment.data import data  # noqa: E402
 from qcompile.assignment.jobs import Jobs  # noqa: E402
 from qcompile.assignment.losses import loss_of  # noqa: E402
+from qcompile.assignment.network import FloatNetwork  # noqa: E402
+from qcompile.cost.budget import KINDS, available  # noqa: E402
+from qcompile.cost.devices import device  # noqa: E402
 from qcompile.errors import QCompileError  # noqa: E402
 from qcompile.options import Settings  # noqa: E402
 from qcompile.pipeline import Options  # noqa: E402
@@ -41,6 +49,7 @@ from qcompile.planning.prepare import prepare  # noqa: E402
 from qcompile.planning.programs import uniform_choices  # noqa: E402
 from qcompile.planning.task import Task  # noqa: E402
 
+PART, RATES = "xc7z020", {"residual": 100_000, "depthwise": 300_000}
 TEST, CALIBRATION, DRAWS = 600, 256, 2000
 
 
@@ -199,18 +208,69 @@ def report_priced(kinds: list[str], seeds: int, settings: dict, rounding: str) -
     return found
 
 
+def folded(kind: str, seed: int, candidates: str, rounding: str) -> dict:
+    """A plan at a rate beside the uniform one of 8 bits."""
+    model, (x, y), (test_x, test_y), accuracy = network(kind, seed)
+    wanted = float((float_logits(model, x).argmax(axis=1) == y).mean()) - 0.01
+    given = {"labels": y, "test": test_x, "test_labels": test_y, "accuracy_target": wanted, "rounding": rounding}
+    run = planning.run(model, x, fit=True, target_fps=RATES[kind], part=PART, candidates=candidates, **given)
+    one, base = run.chosen, next(p for p in run.baselines if p.name == "fixed8")
+    have = available(device(PART))
+    binding = max((k for k in KINDS if have[k]), key=lambda k: getattr(base.cost, k) / have[k])
+    held = {p.name: p.accuracy for p in run.tested}
+    return {
+        "network": kind,
+        "seed": seed,
+        "float accuracy": accuracy,
+        "accuracy": held[one.name],
+        "uniform accuracy": held["fixed8"],
+        "binding": binding,
+        "ratio": getattr(one.cost, binding) / getattr(base.cost, binding),
+        "plan": one.record(),
+        "uniform": base.record(),
+    }
+
+
+def float_logits(model: qc.Model, x: np.ndarray) -> np.ndarray:
+    net = FloatNetwork.of(model.graph)
+    return np.asarray(net.run(net.start(data(x, model.graph).x))[net.output]).reshape(len(x), -1)
+
+
+def report_folded(kinds: list[str], seeds: int, candidates: str, rounding: str) -> list[dict]:
+    found = []
+    for kind in kinds:
+        own = []
+        for seed in range(seeds):
+            start = time.process_time()
+            r = folded(kind, seed, candidates, rounding)
+            own.append(r)
+            p, u = r["plan"], r["uniform"]
+            print(
+                f"{kind} seed {seed}: {r['ratio']:.2f} of {r['binding']}; LUT {p['lut']:,} of {u['lut']:,}, BRAM18"
+                f" {p['bram18']} of {u['bram18']}, interval {p['interval_cycles']:,} of {u['interval_cycles']:,};"
+                f" held-out accuracy {r['accuracy']:.3f}, uniform {r['uniform accuracy']:.3f}, float"
+                f" {r['float accuracy']:.3f}; {time.process_time() - start:.0f} CPU s",
+                flush=True,
+            )
+        ratios = [r["ratio"] for r in own]
+        print(f"{kind}: {np.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]")
+        found += own
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", default="mlp,cnn,depthwise")
+    parser.add_argument("--arch", choices=("parallel", "dataflow"), default="parallel")
+    parser.add_argument("--networks", default="")
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--json", default="")
-    for name, default in (("candidates", "fixed2-8"), ("metric", "fit"), ("transforms", "fold_bn"), ("loss", "kl")):
+    for name, default in (("candidates", ""), ("metric", "fit"), ("transforms", "fold_bn"), ("loss", "kl")):
         parser.add_argument(f"--{name}", default=default)
     parser.add_argument("--rounding", default="")
     parser.add_argument("--refine", type=int, default=None)
     args = parser.parse_args()
     settings = {
-        "candidates": args.candidates,
+        "candidates": args.candidates or "fixed2-8",
         "metric": args.metric,
         "refine": args.refine,
         "loss": args.loss,
@@ -218,9 +278,13 @@ def main() -> None:
         "transforms": tuple(args.transforms.split(",")),
     }
     found: list[dict] = []
-    if args.rounding:
-        found = report_priced(args.networks.split(","), args.seeds, settings, args.rounding)
-    for kind in () if args.rounding else args.networks.split(","):
+    networks = (args.networks or "mlp,cnn,depthwise").split(",")
+    if args.arch == "dataflow":
+        kinds, candidates = args.networks or "residual,depthwise", args.candidates or "fixed3-8"
+        found = report_folded(kinds.split(","), args.seeds, candidates, args.rounding or "digits")
+    elif args.rounding:
+        found = report_priced(networks, args.seeds, settings, args.rounding)
+    for kind in () if args.rounding or args.arch == "dataflow" else networks:
         for seed in range(args.seeds):
             r = compare(kind, seed, settings)
             found.append(r)

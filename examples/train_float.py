@@ -82,6 +82,29 @@ def depthwise() -> nn.Sequential:
     )
 
 
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a skip connection."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+        )
+        self.second = nn.Sequential(nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs))
+        skip = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        self.skip = nn.Identity() if inputs == outputs else skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.second(self.first(x)) + self.skip(x))
+
+
+def residual() -> nn.Sequential:
+    """ResNet-8 on 8x8: three blocks of 8, 16 and 32 channels."""
+    front = [Image(), nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
+    blocks = [Block(8, 8, 1), Block(8, 16, 2), Block(16, 32, 2)]
+    return nn.Sequential(*front, *blocks, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(32, 10))
+
+
 def data(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Training and test images and labels; seed 0 is the split of `train_digits.py`."""
     images, labels = load_digits(return_X_y=True)
