@@ -15,9 +15,12 @@ import qcompile as qc
 from qcompile import pipeline
 from qcompile.assignment.plan import Plan
 from qcompile.backends.pysim.simulator import with_batch
+from qcompile.cost.exchange import fabric_of
+from qcompile.cost.price import price
 from qcompile.ir import Array, Graph, ops
 from qcompile.ir.channels import is_depthwise, weight_axis
 from qcompile.ir.walk import weights_of
+from qcompile.parts import ConstantRows
 from qcompile.passes.dead import remove_dead_channels
 
 GRAPHS, VECTORS = 16, 4
@@ -115,6 +118,15 @@ def test_random_networks_stay_what_they_are(arch: str, monkeypatch: pytest.Monke
         assert sizes[0] <= sizes[1]
         smaller += sizes[0] < sizes[1]
     assert smaller > GRAPHS // 6
+
+
+def test_inputs_that_nobody_reads_cost_nothing() -> None:
+    """They stay as ports; layers take the LUTs that they take without them."""
+    weights = np.random.default_rng(0).integers(-8, 8, (16, 24))
+    weights[:, ::2] = 0
+    fabric = fabric_of("xczu7ev")
+    costs = [price(ConstantRows(w, 0, 15), fabric).lut for w in (weights, weights[:, 1::2])]
+    assert costs[0] == costs[1]
 
 
 def test_what_has_dead_channels_verifies(tmp_path: Path) -> None:
