@@ -87,6 +87,7 @@ class Designs:
     _designs: dict[str, Design] = field(default_factory=dict)
     _finished: dict[tuple[float, ...], Plan] = field(default_factory=dict)
     _kept: dict[Any, Any] = field(default_factory=dict)
+    _quick: dict[tuple[int, ...], tuple[float, float | None]] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -236,10 +237,13 @@ class Designs:
         return Point(name, plan, design.estimate().total, loss(y), accuracy_of(y, on.labels))
 
     def quick(self, choice: Sequence[int]) -> tuple[float, float | None]:
-        """Loss and accuracy by the fast evaluation, on the data that choose."""
-        e = self.study.evaluation
-        y = e.outputs(self.configuration(choice))
-        return e.loss(y), accuracy_of(y, e.data.labels)
+        """Loss and accuracy by the fast evaluation, on the data that choose; kept, since foldings change neither."""
+        e, configuration = self.study.evaluation, self.configuration(choice)
+        key = tuple(configuration.values())
+        if key not in self._quick:
+            y = e.outputs(configuration)
+            self._quick[key] = e.loss(y), accuracy_of(y, e.data.labels)
+        return self._quick[key]
 
     def exact(self, choice: Sequence[int]) -> Point:
         """A choice by the simulator, on the data that choose."""

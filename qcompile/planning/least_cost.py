@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -108,13 +110,22 @@ def _points(task: Task, goal: str) -> list[Selection]:
 
 
 def _by_loss(task: Task, goal: str, find: SearchMethod) -> list[Selection]:
-    """Optima for losses between the largest and the least."""
+    """Optima for losses between the largest and the least; where no data have to accept one, only for those by which
+    bisection comes to the first that the fast evaluation accepts.
+    """
     problem, limits = task.problem, task.bounds()
     finest = problem.loss.of(ilp(problem, Request(limits)))
     cheapest = problem.loss.of(ilp(problem, Request(limits, goal)))
     allowed = np.geomspace(max(cheapest, 1e-12), max(finest, 1e-12), POINTS).tolist()
-    found = [find(problem, Request(limits, goal, max(loss, finest * (1 + 1e-9)))) for loss in allowed]
-    return sorted(dict.fromkeys(found), key=problem.costs[goal].of)
+
+    @cache
+    def optimum(place: int) -> Selection:
+        return find(problem, Request(limits, goal, max(allowed[place], finest * (1 + 1e-9))))
+
+    if task.designs.settings.targeted:
+        return [optimum(place) for place in range(POINTS)]
+    first = bisect_left(range(POINTS - 1), True, key=lambda place: task.accepts(optimum(place)))
+    return [optimum(place) for place in range(first, min(first + 3, POINTS))]
 
 
 def _meets(task: Task, choice: Selection) -> bool:
