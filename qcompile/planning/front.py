@@ -102,7 +102,7 @@ def _front_of_tables(task: Task) -> list[Selection]:
             choices.append(ilp(task.problem, Request({"lut": limit * (1 + 1e-9)})))
         task.designs.jobs.progress("front", done, FRONT)
     near = sorted({n for c in choices for n in singles(c, task.problem.sizes)}, key=task.problem.loss.of)
-    choices = list(dict.fromkeys([*choices, *near[: evaluations(task.designs)]]))
+    choices = list(dict.fromkeys([*choices, *near[: evaluations(task.designs) // 4]]))
     losses = task.designs.study.measure([task.designs.configuration(c) for c in choices], "front, measured")
     return [c for *_, c in undominated(list(zip(map(table.of, choices), losses, choices, strict=True)))]
 

@@ -16,7 +16,7 @@ from qcompile.assignment.methods.search.ilp import ilp
 from qcompile.assignment.problem import CostTable, Request, Selection
 from qcompile.assignment.program import Infeasible
 from qcompile.planning.designs import logits
-from qcompile.planning.least_loss import singles
+from qcompile.planning.least_loss import evaluations, singles
 from qcompile.planning.programs import uniform_choices
 from qcompile.planning.settings import AREA
 from qcompile.planning.targets import Acceptance, QualityTarget, accuracy_of
@@ -149,12 +149,15 @@ def _trimmed(task: Task, choice: Selection, cost: CostTable) -> Selection:
     """As long as the target allows, the cheaper candidate of one variable that saves most: tables and prefixes
     leave such room. The fast evaluation says which are tried, corrected by what it says of the present choice.
     """
-    tries = TRIES
+    tries, looks = TRIES, evaluations(task.designs) // 3
     while True:
         steps = [c for c in singles(choice, task.problem.sizes) if cost.of(c) < cost.of(choice) * (1 - 1e-9)]
         seems = _seems(task, choice)
         for c in sorted(steps, key=cost.of):
-            if tries and seems(c):
+            if not tries or not looks:
+                return choice
+            looks -= 1
+            if seems(c):
                 tries -= 1
                 if _meets(task, c):
                     choice = c

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qcompile.backends.hls.builder import Tensor
 from qcompile.backends.hls.kernels import Decode, Product
 from qcompile.backends.hls.layers import product
+from qcompile.backends.hls.types import Integer
 from qcompile.backends.hls.units.context import Context, Loop, Read, View, node_of
 from qcompile.backends.hls.units.requant import Finish, finish
 from qcompile.backends.hls.units.weights import Weights, matrix, units_of, weights
@@ -16,7 +17,7 @@ from qcompile.records import dataclass
 @dataclass(frozen=True, eq=False, repr=False)
 class MatVecView(View):
     """`pe` rows and `simd` terms a cycle. channels: groups of channels with rows of their own; groups: of rows; folds:
-    of the terms. A vector is kept for the groups after the first one.
+    of the terms. A vector is kept for the groups after the first one, as its stream has it: signs are bits.
     """
 
     template = "matvec.cpp.j2"
@@ -27,6 +28,7 @@ class MatVecView(View):
     pe: int
     simd: int
     read: Read
+    kept: Integer
     weights: Weights
     product: Product
     total: Tensor
@@ -44,7 +46,8 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
     read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
     counts = unit.groups, unit.row_groups, unit.folds, fold.pe, fold.simd
     made = product(c.builder(), node, total)
-    return MatVecView(tuple(loops), *counts, read, held, made, total, finish(c, stage))
+    kept = Integer(read.lanes.width, read.lanes.signed)
+    return MatVecView(tuple(loops), *counts, read, kept, held, made, total, finish(c, stage))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
