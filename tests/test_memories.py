@@ -155,7 +155,9 @@ def test_operators(name: str) -> None:
     assert_as_priced(qc.compile(net.model(outputs), arch="dataflow", part=PART))
 
 
-@pytest.mark.parametrize("record", [*records("cnn", "residual", "minifloat", "unet")[::9], *records("mlp")[8::11]], ids=lambda r: r["id"])
+@pytest.mark.parametrize(
+    "record", [*records("cnn", "residual", "minifloat", "unet")[::9], *records("mlp")[8::11]], ids=lambda r: r["id"]
+)
 def test_models_of_others(record: dict) -> None:
     formats = tuple(record.get("input_format") or ())
     assert_as_priced(qc.compile(CORPUS / record["file"], arch="dataflow", part=PART, input_formats=formats))
