@@ -128,7 +128,7 @@ def inputs_of(design: qc.Design, seed: int, count: int) -> tuple[np.ndarray, ...
 def test_random_graphs(tmp_path: Path) -> None:
     """`parallel`: reference, simulator, emitted simulator and C++ give the same codes; texts of graphs parse."""
     designs, given_inputs = [], []
-    for seed in range(36):
+    for seed in range(18):
         design = designed(seed, part=PART)
         inputs = inputs_of(design, seed, 16)
         assert ir.parse(ir.print_graph(design.graph)) == design.graph
@@ -148,7 +148,7 @@ def test_random_graphs_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """`dataflow`: C++ on streams of the least depths equals the simulator, and what is declared is what is priced."""
     monkeypatch.chdir(tmp_path)
     cases = []
-    for seed in range(20):
+    for seed in range(10):
         plain = designed(seed, part=PART, arch="dataflow")
         design = designed(seed, part=PART, arch="dataflow", fold=some_folding(plain, seed))
         assert_as_priced(design)

@@ -23,7 +23,7 @@ from qcompile.ir.walk import weights_of
 from qcompile.parts import ConstantRows
 from qcompile.passes.dead import remove_dead_channels
 
-GRAPHS, VECTORS = 16, 4
+GRAPHS, VECTORS = 10, 4
 
 
 def plan_with_zeros(model: qc.Model) -> tuple[Plan, int]:

@@ -23,7 +23,7 @@ from qcompile.planning.targets import Acceptance, QualityTarget, accuracy_of
 from qcompile.planning.task import Solution, Task
 
 STEP = 1.02  # between the costs of plans that data are asked to accept
-TRIES = 60  # designs that trimming may look at
+TRIES = 30  # designs that trimming may look at
 POINTS = 48  # losses between the largest and the least
 
 
@@ -149,7 +149,8 @@ def _trimmed(task: Task, choice: Selection, cost: CostTable) -> Selection:
     """As long as the target allows, the cheaper candidate of one variable that saves most: tables and prefixes
     leave such room. The fast evaluation says which are tried, corrected by what it says of the present choice.
     """
-    tries, looks = TRIES, evaluations(task.designs) // 3
+    looks = evaluations(task.designs) // 3
+    tries = min(TRIES, looks // 3)
     while True:
         steps = [c for c in singles(choice, task.problem.sizes) if cost.of(c) < cost.of(choice) * (1 - 1e-9)]
         seems = _seems(task, choice)

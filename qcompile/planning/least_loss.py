@@ -20,6 +20,7 @@ from qcompile.planning.settings import AREA, MODELLED
 from qcompile.planning.task import Task
 from qcompile.records import dataclass
 
+ELEMENT = 30  # multiplications that take as long
 CORRECTIONS = 4  # how often estimates of whole designs correct the tables
 
 
@@ -157,12 +158,15 @@ def _refined(task: Task, choice: Selection) -> Selection:
 
 
 def evaluations(d: Designs) -> int:
-    """How many evaluations refinement may take: those asked for, or as many as about 10**11 multiplications allow."""
+    """How many evaluations refinement may take: those asked for, or as many as about 10**11 multiplications allow, of
+    which an element that is quantized and carried takes the time of some tens.
+    """
     if d.settings.refine is not None:
         return d.settings.refine
     most = 60 if RoundingMethod.find(d.settings.rounding).iterative else 300
-    products = multiplications(d.end(0).graph)
-    return int(min(most, 1e11 // max(1, products * len(d.study.evaluation.data))))
+    e = d.study.evaluation
+    work = multiplications(d.end(0).graph) + ELEMENT * sum(math.prod(s.shape) for s in e.network.steps)
+    return int(min(most, 1e11 // max(1, work * len(e.data))))
 
 
 def singles(choice: Selection, sizes: Sequence[int]) -> list[Selection]:
