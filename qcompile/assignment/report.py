@@ -20,9 +20,12 @@ _MOST = 60  # tensors of a picture
 PICTURES = ("sensitivity", "front", "bits")
 
 
+HEADER = ("plan", "LUT", "DSP", "BRAM18", "cycles a result", "loss", "accuracy")
+
+
 @dataclass(frozen=True)
 class Mark:
-    """A plan in numbers. interval: cycles between inferences."""
+    """A plan in numbers; row: under `HEADER`. interval: cycles between inferences."""
 
     name: str
     lut: float
@@ -238,16 +241,15 @@ def page(f: Figures, drawn: dict[str, bytes]) -> bytes:
         body = "".join("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
         return f"<table><tr>{head}</tr>{body}</table>"
 
-    header = ("plan", "LUT", "DSP", "BRAM18", "cycles a result", "loss", "accuracy")
     shown = [replace(f.mixed, name="chosen").row, *(p.row for p in (*f.uniform, *f.front))]
-    steps = f"<h2>What each step gained</h2><p>{_STEPS}</p>{table(header, [p.row for p in f.steps])}" if f.steps else ""
+    steps = f"<h2>What each step gained</h2><p>{_STEPS}</p>{table(HEADER, [p.row for p in f.steps])}" if f.steps else ""
     svg = {name: _inline(drawn[f"{name}.svg"], name) for name in ("front", "bits", "sensitivity")}
     text = (
         "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'>"
         f"<title>{html.escape(f.title)}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{html.escape(f.title)}</h1>{table(('what', 'value'), f.facts)}"
         f"<p>Next: <code>{html.escape(f.next_step)}</code></p>"
-        f"<h2>Loss against LUTs</h2><p>{_FRONT}</p>{svg['front']}{table(header, shown)}{steps}"
+        f"<h2>Loss against LUTs</h2><p>{_FRONT}</p>{svg['front']}{table(HEADER, shown)}{steps}"
         f"<h2>Formats</h2><p>{_FORMATS}</p>{svg['bits']}{table(f.header, f.rows)}"
         f"<h2>Sensitivity</h2><p>{_HARM}</p>{svg['sensitivity']}</body></html>\n"
     )

@@ -60,6 +60,21 @@ def gram(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return product(a.transpose(1, 2, 0), b.transpose(1, 0, 2))
 
 
+class Adam:
+    """Steps of Adam (arXiv 1412.6980, algorithm 1) on one array, with gradients that are written out."""
+
+    def __init__(self, like: np.ndarray) -> None:
+        self.first, self.second, self.steps = np.zeros_like(like), np.zeros_like(like), 0
+
+    def step(self, gradient: np.ndarray, rate: float) -> np.ndarray:
+        """What is to be taken from the array."""
+        self.steps += 1
+        self.first = 0.9 * self.first + 0.1 * gradient
+        self.second = 0.999 * self.second + 0.001 * gradient**2
+        power = np.sqrt(self.second / (1 - 0.999**self.steps)) + 1e-12
+        return np.asarray(rate * (self.first / (1 - 0.9**self.steps)) / power)
+
+
 @dataclass(frozen=True)
 class NetworkProblem:
     """For roundings of a wider scope. plan: formats and scales, and offsets if there are any; configuration: candidate

@@ -136,6 +136,7 @@ def _lines() -> Any:
 
 def _show_run(run: Any, output: str) -> None:
     from qcompile import planning
+    from qcompile.assignment.report import HEADER
 
     f = planning.figures(run, "")
     show_table(
@@ -164,10 +165,8 @@ def _show_run(run: Any, output: str) -> None:
     )
     show_table("the chosen plan and uniform ones, by the bit-accurate simulator", header, rows)
     if len(f.steps) > 1:
-        header = ["plan", "LUT", "DSP", "BRAM18", "cycles a result", "loss", "acc."]
-        show_table(
-            "what each step gained, from the cheapest uniform plan that loses no more", header, [p.row for p in f.steps]
-        )
+        what = "what each step gained, from the cheapest uniform plan that loses no more"
+        show_table(what, list(HEADER), [p.row for p in f.steps])
     for name, text in f.facts:
         say(f"{name}: {text}")
     if not output.endswith(".json"):

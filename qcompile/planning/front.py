@@ -39,11 +39,10 @@ def better(task: Task, chosen: Planned, front: Sequence[Planned]) -> Planned:
     def worth(one: Point) -> float:
         return one.loss if target is None else lut_equivalents(fabric, one.cost)
 
-    good = [one for _, one in front if not task.over(one.cost) and (not target or target.met(one.loss, one.accuracy))]
-    fitting = [(worth(one), place) for place, (_, one) in enumerate(front) if one in good]
-    if not fitting or min(fitting)[0] >= worth(chosen[1]):
-        return chosen
-    choice, point = front[min(fitting)[1]]
+    def good(one: Point) -> bool:
+        return not task.over(one.cost) and (target is None or target.met(one.loss, one.accuracy))
+
+    choice, point = min([chosen, *(p for p in front if good(p[1]))], key=lambda p: worth(p[1]))
     return choice, replace(point, name="mixed")
 
 

@@ -8,7 +8,7 @@ from qcompile.assignment.exact import by, product
 from qcompile.assignment.grids import neighbours
 from qcompile.assignment.methods import RoundingMethod
 from qcompile.assignment.methods.rounding.rtn import rtn
-from qcompile.assignment.rounding import RoundingProblem, gram, outputs
+from qcompile.assignment.rounding import Adam, RoundingProblem, gram, outputs
 
 STEPS, RATE, LAMBDA, WARM = 1500, 1e-2, 0.5, 0.2
 
@@ -27,7 +27,7 @@ def adaround(layer: RoundingProblem) -> np.ndarray:
     times_gram = by(gram(layer.x, layer.x))
     goal = product(layer.w, gram(layer.target, layer.x))
     power = max(float(np.square(outputs(layer.target, layer.w)).sum()) / count, 1e-30)
-    first, second = np.zeros_like(v), np.zeros_like(v)
+    adam = Adam(v)
     for step in range(1, STEPS + 1):
         s = 1 / (1 + np.exp(-v))
         raw = 1.2 * s - 0.1
@@ -39,9 +39,7 @@ def adaround(layer: RoundingProblem) -> np.ndarray:
             beta = 2 + 18 * (1 - (step / STEPS - WARM) / (1 - WARM))
             t = 2 * h - 1
             gradient = gradient - LAMBDA / h.size * beta * np.abs(t) ** (beta - 1) * np.sign(t) * 2
-        gradient = gradient * inside * 1.2 * s * (1 - s)
-        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
-        v = v - RATE * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-12)
+        v = v - adam.step(gradient * inside * 1.2 * s * (1 - s), RATE)
     found = np.where(1.2 / (1 + np.exp(-v)) - 0.1 >= 0.5, high, low)
     nearest = rtn(layer)
     return found if layer.error(found) < layer.error(nearest) else nearest

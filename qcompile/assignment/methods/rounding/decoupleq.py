@@ -11,14 +11,13 @@ import numpy as np
 from qcompile.assignment.exact import product
 from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.methods import GridMethod, RoundingMethod
+from qcompile.assignment.methods.rounding.gptq import SNAP, fed_back, wanted
 from qcompile.assignment.network import Requantize
 from qcompile.assignment.plan import Choice, Plan
-from qcompile.assignment.rounding import NetworkProblem, Rounder, RoundingProblem, folded, gram, layer_problem
+from qcompile.assignment.rounding import NetworkProblem, Rounder, RoundingProblem, folded, layer_problem
 
 ROUNDS, SWEEPS = 6, 4
 STARTS = {False: (0.8, 1.0, 1.25), True: (1.0, 0.5, 2.0)}  # scales of the range, by whether they are powers of two
-DAMP = 0.01  # of the mean diagonal
-SNAP = 2.0**20  # parts of a step that are told apart: noise of a factorization is less
 RELAXING = 60  # steps of the projected descent
 
 
@@ -63,11 +62,7 @@ def decoupleq(problem: NetworkProblem) -> Plan:
 def decoupled(layer: RoundingProblem, po2: bool) -> tuple[np.ndarray, np.ndarray]:
     """(codes (groups, outputs, terms), factors of the steps (groups, outputs, 1)). po2: factors are powers of two."""
     units, factors = np.empty_like(layer.units), np.ones_like(layer.step)
-    own, crossed = gram(layer.x, layer.x), gram(layer.x, layer.target)
-    for g, h in enumerate(own):
-        damp = max(DAMP * float(np.trace(h)) / len(h), 1e-9)
-        h = h + np.eye(len(h)) * damp
-        w = np.linalg.solve(h, product(crossed[g], layer.w[g].T) + damp * layer.w[g].T).T / layer.step[g]
+    for g, (h, w) in enumerate(wanted(layer)):
         units[g], factors[g] = _alternated(np.rint(w * SNAP) / SNAP, h, layer.quantizer, po2)
     return units, factors
 
@@ -104,13 +99,13 @@ def _alternated(w: np.ndarray, h: np.ndarray, q: Quantizer, po2: bool) -> tuple[
     rows = _Alternation(w, h, q, one, nearest, _errors(nearest - w, h))
     for start in (1.0,) if q.axis is None else STARTS[po2]:
         scale = one * start
-        codes = _exchanged(_fed_back(_relaxed(w / scale, h, q), u, q), w, h, scale, q)
+        codes = _exchanged(fed_back(_relaxed(w / scale, h, q), u, q.format), w, h, scale, q)
         for _ in range(ROUNDS):
             won = rows.offer(codes, scale)
             if q.axis is None:
                 break
             scale = _best_scale(codes, w, h, scale, po2)
-            codes = _exchanged(_fed_back(_relaxed(w / scale, h, q), u, q), w, h, scale, q)
+            codes = _exchanged(fed_back(_relaxed(w / scale, h, q), u, q.format), w, h, scale, q)
             if not won:
                 break
     out = np.empty_like(rows.codes)
@@ -157,15 +152,6 @@ def _exchanged(codes: np.ndarray, w: np.ndarray, h: np.ndarray, scale: np.ndarra
         if np.array_equal(before, codes):
             break
     return codes
-
-
-def _fed_back(w: np.ndarray, u: np.ndarray, q: Quantizer) -> np.ndarray:
-    """Column after column, the error of each made up for by those behind it."""
-    w, out = w.copy(), np.empty_like(w)
-    for k in range(w.shape[1]):
-        out[:, k] = q.format.nearest(np.rint(w[:, k] * SNAP) / SNAP)
-        w[:, k + 1 :] -= np.outer((w[:, k] - out[:, k]) / u[k, k], u[k, k + 1 :])
-    return out
 
 
 METHOD = RoundingMethod(

@@ -8,7 +8,7 @@ import numpy as np
 
 from qcompile.assignment.exact import by, product
 from qcompile.assignment.methods import RoundingMethod
-from qcompile.assignment.rounding import RoundingProblem, gram
+from qcompile.assignment.rounding import Adam, RoundingProblem, gram
 
 STEPS, RATE = 1500, 3e-3
 
@@ -23,11 +23,10 @@ def flexround(layer: RoundingProblem) -> np.ndarray:
     that it had, nearest ones among them (ours): outputs share no weights.
     """
     format = layer.quantizer.format
-    ends = format.grid()[[0, -1]] if not format.consecutive else (format.min_units, format.max_units)
     times_gram = by(gram(layer.x, layer.x))
     goal = product(layer.w, gram(layer.target, layer.x))
     learned = [np.zeros_like(layer.w), np.zeros_like(layer.w[:, :, :1])]
-    first, second = ([np.zeros_like(v) for v in learned] for _ in range(2))
+    adams = [Adam(v) for v in learned]
     least, best = np.full(layer.w.shape[:2], np.inf), np.zeros_like(layer.w)
     for step in range(1, STEPS + 1):
         wanted = layer.units * np.exp(-(learned[0] + learned[1]))
@@ -36,14 +35,11 @@ def flexround(layer: RoundingProblem) -> np.ndarray:
         error = (units * layer.step * (off - goal)).sum(axis=2)
         better = error < least
         least[better], best[better] = error[better], units[better]
-        inside = (wanted >= ends[0] - 0.5) & (wanted <= ends[1] + 0.5)
+        inside = (wanted >= format.min_units - 0.5) & (wanted <= format.max_units + 0.5)
         gradient = -off * layer.step * wanted * inside
         rate = RATE * (1 + math.cos(math.pi * step / STEPS)) / 2
         for i, g in enumerate((gradient, gradient.sum(axis=2, keepdims=True))):
-            first[i] = 0.9 * first[i] + 0.1 * g
-            second[i] = 0.999 * second[i] + 0.001 * g**2
-            moved = first[i] / (1 - 0.9**step) / (np.sqrt(second[i] / (1 - 0.999**step)) + 1e-30)
-            learned[i] = learned[i] - rate * moved
+            learned[i] = learned[i] - adams[i].step(g, rate)
     return best
 
 
