@@ -231,6 +231,12 @@ def _count(node: Node, x: list[Near]) -> Near:
     return _stepped(wider, lambda v: (v[..., None] >= cuts).sum(axis=-1).astype(np.float64))
 
 
+@_rule(ops.Lookup)
+def _lookup(node: Node, x: list[Near]) -> Near:
+    step = float(node.op.step)
+    return _stepped(x[0], lambda v: node.op.rows(np.floor(v)).astype(np.float64) * step)
+
+
 def _scaled(op: ops.Quantize, x: Near) -> tuple[np.ndarray, np.ndarray]:
     """Units before rounding, and the bound of float32's error there: its division and addition too."""
     unit, zero = op.scale.numpy() * 2.0**op.format.unit, op.zero_point.numpy()

@@ -1534,6 +1534,24 @@ EXPORTED: dict[str, Build] = {
     "table look-up 1d": lambda g: g(
         "Gather", g.w(16), g("Cast", g("Clip", g("Round", g("Mul", g.x(1, 4), 4.0)), 0.0, 15.0), to=7)
     ),
+    "table look-up of rows from the end": lambda g: g(
+        "Gather",
+        g.w(12, 2, 3),
+        g("Cast", g("Clip", g("Round", g("Mul", g.x(1, 4), 4.0)), -12.0, 11.0), to=7),
+    ),
+    "table look-up in a product": lambda g: g(
+        "MatMul", g("Relu", g("Gather", g.w(256, 3), g("Cast", g.raw("UINT8", 1, 4), to=7), axis=0)), g.w(3, 2)
+    ),
+    "table look-up added and moved": lambda g: g(
+        "Transpose",
+        g("Add", g("Gather", g.w(256, 3), g("Cast", g.raw("UINT8", 1, 4), to=7), axis=0), g.w(4, 3)),
+        perm=[0, 2, 1],
+    ),
+    "table look-up of a table look-up": lambda g: g(
+        "Gather",
+        g.w(8),
+        g("Cast", g("Gather", np.arange(256, dtype=np.float32) % 8, g("Cast", g.raw("UINT8", 1, 4), to=7)), to=7),
+    ),
     "matmulinteger chain": lambda g: g.linear(
         g(
             "Relu",

@@ -152,6 +152,12 @@ def _count(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.array((np.asarray(x[0])[..., None] >= op.thresholds).sum(axis=-1).astype(np.float64))
 
 
+@_rule(ops.Lookup)
+def _lookup(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
+    made = ops.Lookup(op.first, op.entries)
+    return xp.array(made.rows(np.floor(np.asarray(x[0]))).astype(np.float64) * float(op.step))
+
+
 @_rule(ops.Quantize)
 def _quantize(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     """A quantizer that the model has itself. Rounding modes other than to nearest are as good as that for a search."""

@@ -83,6 +83,12 @@ class Const:
             return Array(self.units), self.type
         return _on_grid(self)
 
+    def whole(self) -> tuple[np.ndarray, Fraction]:
+        """(integers, unit) whose product is the exact numbers."""
+        rationals = self.rationals if self.units is None else self.exact()
+        units, t = _on_grid(Const(self.held, rationals=rationals))
+        return units.data, t.unit().scalar
+
     def rearrange(self, fn: Callable[[np.ndarray], np.ndarray]) -> Const:
         """After a structural operation."""
         held = fn(self.held)

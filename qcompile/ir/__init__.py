@@ -17,6 +17,8 @@ from qcompile.ir.types import (
     exact,
     gcd_of,
     integers,
+    rearranged_table,
+    table_rows,
 )
 from qcompile.ir.typing import output_shape, verify
 
@@ -39,5 +41,7 @@ __all__ = [
     "output_shape",
     "parse",
     "print_graph",
+    "rearranged_table",
+    "table_rows",
     "verify",
 ]

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from qcompile.formats import Format, Overflow, Rounding
+from qcompile.formats import Format, Overflow, Rounding, accumulator, smallest_width
 from qcompile.ir.types import ONE, ZERO, Array, Param, Shape
 from qcompile.records import dataclass
 
@@ -60,6 +60,15 @@ class Op:
 @dataclass(frozen=True)
 class Step(Op):
     """A function of one real number."""
+
+    @property
+    def table(self) -> np.ndarray | None:
+        """[..., K] numbers among which x chooses, a trailing axis more than the tensor; None where there are none."""
+        return None
+
+    def with_table(self, table: np.ndarray) -> Step:
+        """The same with other numbers in the table."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,46 @@ class Count(Step):
 
     decides: ClassVar[bool] = True
     whole: ClassVar[bool] = True
+
+    @property
+    def table(self) -> np.ndarray:
+        return self.thresholds.array()
+
+    def with_table(self, table: np.ndarray) -> Count:
+        return Count(Param(tuple(table.shape), tuple(table.ravel().tolist())))
+
+
+@dataclass(frozen=True)
+class Lookup(Step):
+    """Entry floor(x) - first of a table (beyond its ends the entry there) times `step`; entries: integers [..., K], a
+    trailing axis more than the tensor, which they enlarge by broadcasting.
+    """
+
+    first: int
+    entries: Array
+    step: Fraction = Fraction(1)
+
+    decides: ClassVar[bool] = True
+
+    @property
+    def table(self) -> np.ndarray:
+        return self.entries.data
+
+    def with_table(self, table: np.ndarray) -> Lookup:
+        return Lookup(self.first, Array(table), self.step)
+
+    @property
+    def address(self) -> Quantize:
+        """The step to the whole numbers that tell all entries apart."""
+        ends = self.first, self.first + self.entries.data.shape[-1] - 1
+        return Quantize(accumulator(smallest_width(*ends), self.first < 0), rounding=Rounding.FLOOR)
+
+    def rows(self, x: np.ndarray) -> np.ndarray:
+        """Entries, without their step, that whole numbers choose."""
+        flat = self.entries.data.reshape(-1, self.entries.data.shape[-1])
+        row = np.arange(len(flat)).reshape(self.entries.data.shape[:-1])
+        place = np.clip(x, self.first, self.first + flat.shape[1] - 1) - self.first
+        return np.asarray(flat[row, place.astype(np.int64)])
 
 
 @dataclass(frozen=True)
@@ -440,7 +489,7 @@ class Map(Op):
 
     index: row of the parameters for each element, broadcastable against the output (per tensor, channel, element or
     border class).
-    coeffs: integers [inputs, P]. steps: parameters of shape () or (P,) (Count: (P, K)); the last is a Quantize, whose
+    coeffs: integers [inputs, P]. steps: parameters of shape () or (P,) (tables: (P, K)); the last is a Quantize, whose
     units come out.
     impl: how hardware and simulators compute it, proven equal to `steps` on every reachable A; None until chosen.
     """
@@ -478,7 +527,7 @@ class Divide(Op):
         return ((a << self.frac) + b // 2) // b
 
 
-SCALAR: tuple[type[Step], ...] = (Affine, Clip, Leaky, Round, Func, Count, Quantize)
+SCALAR: tuple[type[Step], ...] = (Affine, Clip, Leaky, Round, Func, Count, Lookup, Quantize)
 STRUCTURAL: tuple[type[Op], ...] = (Reshape, Transpose, Concat, Take)
 COMPUTED: tuple[type[Op], ...] = (MatMul, Conv, Mul, SumPool, ReduceSum, Divide)
 """Of the integer dialect: results with a range of their own, which a Map then brings to codes; others keep numbers."""

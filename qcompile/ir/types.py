@@ -132,6 +132,20 @@ class Param:
         return Param(out.shape, tuple(values[i] for i in out.ravel().tolist()))
 
 
+def rearranged_table(table: np.ndarray, shape: Shape, fn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """A table [..., K] for every element of a tensor of `shape`, after a structural operation `fn` on the tensor."""
+    rows = _compressed(fn(np.array(np.broadcast_to(table_rows(table), shape))))
+    return np.asarray(table.reshape(-1, table.shape[-1])[rows])
+
+
+def table_rows(table: np.ndarray) -> np.ndarray:
+    """[...] of a table [..., K]: the first of all rows that are the same, by its number."""
+    rows = table.reshape(-1, table.shape[-1])
+    wide, known = table.dtype == object, dict[Any, int]()
+    keys = (tuple(r.tolist()) if wide else r.tobytes() for r in rows)
+    return np.array([known.setdefault(key, i) for i, key in enumerate(keys)]).reshape(table.shape[:-1])
+
+
 def _compressed(array: np.ndarray, keep_last: bool = False) -> np.ndarray:
     """Every constant axis shrunk to size 1."""
     for axis, size in enumerate(array.shape[:-1] if keep_last else array.shape):

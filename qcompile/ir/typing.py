@@ -43,6 +43,12 @@ def _count(op: ops.Count, inputs: tuple[TensorType, ...]) -> Shape:
     return x.shape
 
 
+@_rule(ops.Lookup)
+def _lookup(op: ops.Lookup, inputs: tuple[TensorType, ...]) -> Shape:
+    (x,) = inputs
+    return broadcast(x.shape, op.table.shape[:-1])
+
+
 @_rule(ops.Add, ops.Mul)
 def _binary(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
     a, b = inputs

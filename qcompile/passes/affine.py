@@ -26,6 +26,7 @@ from qcompile.ir import (
     gcd_of,
     ops,
     output_shape,
+    table_rows,
 )
 from qcompile.parts import is_float
 from qcompile.passes.ranges import (
@@ -361,11 +362,21 @@ def _interval(steps: tuple[ops.Step, ...], row: int, a: Fraction | int, b: Fract
             corners = [Fraction(math.floor(lo)), Fraction(math.ceil(hi))]
         elif isinstance(step, ops.Func):
             corners = _function_bounds(step, lo, hi)
+        elif isinstance(step, ops.Lookup):
+            corners = _entries_between(step, row, math.floor(lo), math.floor(hi))
         else:
             assert isinstance(step, ops.Count)
             corners = [Fraction(0), Fraction(step.thresholds.shape[-1])]
         lo, hi = min(corners), max(corners)
     return lo, hi
+
+
+def _entries_between(step: ops.Lookup, row: int, lo: int, hi: int) -> list[Fraction]:
+    """Least and greatest entry of a parameter row that the whole numbers from lo to hi choose."""
+    table, last = np.atleast_2d(step.table), step.table.shape[-1] - 1
+    first, end = (min(max(v - step.first, 0), last) for v in (lo, hi))
+    reached = table[row if len(table) > 1 else 0, first : end + 1]
+    return [int(reached.min()) * step.step, int(reached.max()) * step.step]
 
 
 def _function_bounds(step: ops.Func, lo: Fraction, hi: Fraction) -> list[Fraction]:
@@ -398,6 +409,8 @@ def _lossless_unit(x: AffineForm, like: Node) -> Param:
             unit = ONE
         elif isinstance(step, ops.Func):
             unit = None  # irrational, until something rounds
+        elif isinstance(step, ops.Lookup):
+            unit = Param.of(step.step)
         elif unit is not None:
             unit = _unit_behind(step, unit)
     if unit is None:
@@ -425,10 +438,10 @@ def _rows(multipliers: list[Param], steps: tuple[ops.Step, ...]) -> tuple[np.nda
     """(row of every element, first element of every row): elements with equal parameters share a row."""
     params = [*multipliers]
     for step in steps:
-        params += [p for p in vars(step).values() if isinstance(p, Param) and not isinstance(step, ops.Count)]
-        if isinstance(step, ops.Count):
-            array = step.thresholds.array()
-            params += [Param.of(array[..., k]) for k in range(array.shape[-1])]
+        if step.table is not None:
+            params.append(Param.of(table_rows(step.table)))
+        else:
+            params += [p for p in vars(step).values() if isinstance(p, Param)]
     shape = np.broadcast_shapes(*(p.shape for p in params))
     number, most = np.zeros((), dtype=np.int64), 1  # that tells apart what parameters so far tell apart
     for p in params:
@@ -457,11 +470,10 @@ def _row_values(p: Param, index: np.ndarray, first: np.ndarray) -> list[Fraction
 
 def _row_step(step: ops.Step, index: np.ndarray, first: np.ndarray) -> ops.Step:
     """The step with its parameters per row: shape () or (P,)."""
-    if isinstance(step, ops.Count):
-        array = step.thresholds.array()
-        array = array if index.ndim else array.reshape(array.shape[-1:])
-        full = np.broadcast_to(array, (*index.shape, array.shape[-1])).reshape(-1, array.shape[-1])[first]
-        return ops.Count(Param(full.shape, tuple(full.ravel().tolist())))
+    if (table := step.table) is not None:
+        table = table if index.ndim else table.reshape(table.shape[-1:])
+        full = np.broadcast_to(table, (*index.shape, table.shape[-1])).reshape(-1, table.shape[-1])
+        return step.with_table(full[first])
     changed = {}
     for name, p in vars(step).items():
         if isinstance(p, Param):

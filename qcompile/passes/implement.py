@@ -46,6 +46,8 @@ Impl = ops.Thresholds | ops.MulAddShift | ops.FloatRound | ops.Table
 def choose(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric) -> Impl:
     """The cheapest of all implementations that are possible over [low, high] (per row)."""
     op: ops.Map = node.op
+    if any(isinstance(s, ops.Lookup) for s in op.steps):
+        return _table(op, low, high)
     acc_bits = max(abs(int(low.min())), abs(int(high.max()))).bit_length() + 1
     found: list[tuple[float, Callable[[], Impl]]] = []  # only the cheapest is made
     span = int((high - low).max()) + 1

@@ -70,6 +70,18 @@ def _step(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     return dataclasses.replace(e, steps=(*e.steps, node.op))
 
 
+@_rule(ops.Lookup)
+def _lookup(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
+    """A table behind its address, which comes as an integer tensor, repeated for every column."""
+    name, shape = node.output.name, node.output.type.shape
+    ((value, unit),) = low.quantize(x[0], node.op.address, node, name + ".address").terms
+    for axis, (size, count) in enumerate(zip(value.type.shape, shape, strict=True)):
+        if size != count:
+            taken = ops.Take(axis, (0,) * count)
+            value = low.emit(taken, (value,), node, name + ".columns", value.type.format)
+    return AffineForm(shape, ((value, unit),), steps=(node.op,))
+
+
 @_rule(ops.Quantize)
 def _quantize(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     if node.op.overflow is Overflow.WRAP:
@@ -559,6 +571,8 @@ def lower(
 def _output(low: Lowering, x: AffineForm, out: HostOutput, graph: Graph) -> tuple[Value, HostOutput]:
     """The port of an output: an integer tensor; its scale, offset and real-valued tail are left to the host."""
     node = graph.producers.get(out.source) or Node(ops.Reshape(x.shape), (), (Value(out.source, TensorType(x.shape)),))
+    if x.steps and isinstance(x.steps[0], ops.Lookup):  # tables are hardware
+        x = low.plain(dataclasses.replace(x, steps=x.steps[:1]), node).through(x.steps[1:])
     if len(x.terms) > 1 or x.terms[0][0].type.shape != x.shape:
         tail = x.steps
         x = dataclasses.replace(low.plain(dataclasses.replace(x, steps=()), node), steps=tail)

@@ -382,9 +382,8 @@ def _columns(steps: tuple[ops.Step, ...]) -> tuple[ops.Step, ...]:
 
 
 def _column(step: ops.Step) -> ops.Step:
-    if isinstance(step, ops.Count):
-        shape = step.thresholds.shape
-        return ops.Count(type(step.thresholds)((shape[0], 1, shape[1]), step.thresholds.values))
+    if step.table is not None:
+        return step.with_table(step.table[:, None]) if step.table.ndim > 1 else step
     params = {k: v for k, v in vars(step).items() if hasattr(v, "is_scalar") and len(v.shape) == 1}
     return (
         type(step)(**{**vars(step), **{k: type(p)((*p.shape, 1), p.values) for k, p in params.items()}})

@@ -141,7 +141,8 @@ def is_monotone(step: ops.Step) -> bool:
         return FUNCTIONS[step.name].turn(step.alpha) is None
     if isinstance(step, ops.Leaky):
         return all(v >= 0 for v in step.slope.values)
-    return not (isinstance(step, ops.Quantize) and step.overflow is Overflow.WRAP)
+    wraps = isinstance(step, ops.Quantize) and step.overflow is Overflow.WRAP
+    return not wraps and not isinstance(step, ops.Lookup)
 
 
 def float64(step: ops.Func, x: np.ndarray) -> np.ndarray:

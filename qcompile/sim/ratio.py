@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from qcompile.formats import FixedPoint, Overflow, Rounding, accumulator, round_ratio
-from qcompile.ir import ONE, Param, Shape, gcd_of, integers, ops
+from qcompile.ir import ONE, Param, Shape, gcd_of, integers, ops, rearranged_table
 from qcompile.records import dataclass
 from qcompile.sim import functions
 
@@ -307,11 +307,8 @@ Exact = Ratio | Lazy
 
 def rearrange_step(step: S, shape: Shape, fn: Callable[[np.ndarray], np.ndarray]) -> S:
     """The step after a structural operation on the tensor of `shape` that it acts on."""
-    if isinstance(step, ops.Count):
-        array = step.thresholds.array()
-        columns = [Param.of(array[..., k]).on(shape) for k in range(array.shape[-1])]
-        stacked = np.stack([fn(np.array(c)) for c in columns], axis=-1)
-        return replace(step, thresholds=Param(stacked.shape, tuple(stacked.ravel().tolist())).compress(keep_last=True))
+    if step.table is not None:
+        return cast(S, step.with_table(rearranged_table(step.table, shape, fn)))
     changed = {k: v.rearrange(shape, fn) for k, v in vars(step).items() if isinstance(v, Param)}
     return replace(step, **changed) if changed else step
 
@@ -369,6 +366,8 @@ def _growth(unit: Param, step: ops.Affine) -> tuple[Fraction, Fraction]:
 def _apply_lazy(x: Lazy, step: ops.Step) -> Exact:
     if isinstance(step, ops.Quantize):
         return dequantize(resolve(x, step), step)
+    if isinstance(step, ops.Lookup):
+        return _looked_up(Ratio(resolve(x, step.address)), step)
     if step.whole:
         if not x.real:
             return apply(exactly(x), step)
@@ -396,8 +395,14 @@ _RATIONAL: dict[type, Callable[[Ratio, Any], Ratio]] = {
     ops.Leaky: lambda x, s: leaky(x, s.slope),
     ops.Round: lambda x, s: _rounded(x, s.rounding),
     ops.Count: lambda x, s: count(x, s.thresholds),
+    ops.Lookup: lambda x, s: _looked_up(x, s),
     ops.Quantize: lambda x, s: dequantize(quantize_units(x, s), s),
 }
+
+
+def _looked_up(x: Ratio, step: ops.Lookup) -> Ratio:
+    found = step.rows(quantize_units(x, step.address))
+    return Ratio(fit(found, max_abs(found)), Param.of(step.step))
 
 
 def _rounded(x: Ratio, rounding: Rounding) -> Ratio:
@@ -519,10 +524,9 @@ def _precise(x: Lazy, to_units: ops.Affine, quantize: ops.Quantize, where: np.nd
 
 def _element_steps(step: ops.Step, shape: Shape, where: np.ndarray) -> Any:
     """The step with scalar parameters, per selected element where they differ."""
-    if isinstance(step, ops.Count):
-        array = step.thresholds.array()
-        full = np.broadcast_to(array, (*shape, array.shape[-1]))[where]
-        return [ops.Count(Param((len(row),), tuple(row))) for row in full.tolist()]
+    if step.table is not None:
+        full = np.broadcast_to(step.table, (*shape, step.table.shape[-1]))[where]
+        return [step.with_table(row) for row in full]
     params = {k: v for k, v in vars(step).items() if isinstance(v, Param)}
     if all(p.is_scalar for p in params.values()):
         scalars = {k: Param((), p.values) for k, p in params.items()}

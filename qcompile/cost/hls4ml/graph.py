@@ -468,5 +468,6 @@ RULES: dict[type[Any], Callable[[Walk, Node], None]] = {
     ops.Mul: merge("multiply"),
     ops.Round: refused,
     ops.Count: refused,
+    ops.Lookup: refused,
     ops.ArgMax: refused,
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from qcompile.frontend.tensors import (
     structural,
     to_shape,
 )
-from qcompile.ir import Param, Shape, Value, ops
+from qcompile.ir import Array, Shape, Value, ops
 
 
 def reshape(call: Call) -> Operand:
@@ -125,24 +124,21 @@ def gather(call: Call) -> Operand:
 
 
 def _look_up(call: Call, table: Operand, index: Value) -> Operand:
-    """Rows of a constant table, negative indices counted from the end, zeros outside: a product of the steps from row
-    to row with which of them the index has reached.
-    """
+    """Rows of a constant table, negative indices counted from the end, zeros outside."""
     if not isinstance(table, Const) or call.attribute("axis", 0) != 0:
         raise Unsupported(
             "the index is computed by the network, and the data too or along an inner axis",
             "look up rows of a constant",
         )
     rows, row, shape = table.shape[0], table.shape[1:], index.type.shape
-    low, high = _within(call, index, -rows, rows)
-    places = range(low, high + 1)
-    exact = np.concatenate([table.exact().reshape(rows, -1), np.zeros((1, math.prod(row)), dtype=object)])
-    values = exact[[p % rows if p < rows else rows for p in places]]
-    steps = np.diff(values, axis=0, prepend=exact[-1:])
-    spread = call.emit(ops.Take(len(shape), (0,) * len(places)), call.emit(ops.Reshape((*shape, 1)), index))
-    reached = call.emit(ops.Count(Param((len(places), 1), tuple(map(Fraction, places)))), spread)
-    weights = call.value(Const(steps.astype(np.float64), rationals=steps))
-    return to_shape(call, call.emit(ops.MatMul(), reached, weights), shape + row)
+    low, high = _within(call, index, -rows - 1, rows)
+    entries, unit = table.whole()
+    columns = np.concatenate([entries.reshape(rows, -1), np.zeros((1, math.prod(row)), dtype=np.int64)])
+    chosen = columns[[p % rows if -rows <= p < rows else rows for p in range(low, high + 1)]].T
+    one = len(chosen) == 1
+    found = ops.Lookup(low, Array(chosen[0] if one else chosen), unit)
+    spread = index if one else call.emit(ops.Reshape((*shape, 1)), index)
+    return to_shape(call, call.emit(found, spread), shape + row)
 
 
 def _within(call: Call, index: Value, low: int, high: int) -> tuple[int, int]:
