@@ -13,6 +13,7 @@ from qcompile import ir
 from qcompile.hardware.units import BufferedUnit, RequantUnit, UnrolledUnit
 from qcompile.ir import ops
 from qcompile.parts import Comparators, LookupTable, leaves, memory_bits
+from qcompile.passes import implement
 
 PART = "xczu7ev"
 
@@ -114,6 +115,25 @@ def test_a_quantizer_behind_a_table_is_in_the_table() -> None:
     assert len(maps) == 1 and isinstance(maps[0].op.impl, ops.Table) and maps[0].output.type.codes.width == 2
     wanted = np.clip(np.rint(np.maximum(chosen(table, x), 0) * 4), 0, 3) / 4
     assert np.array_equal(design.simulate(x), wanted)
+
+
+def test_no_more_comparators_are_priced_than_there_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A curve of 65,534 codes over 1,024 numbers leaves most codes out: a table has an entry for each number."""
+    priced: list[int] = []
+    real = implement._thresholds_price
+    monkeypatch.setattr(implement, "_thresholds_price", lambda f, cuts, acc: priced.append(cuts) or real(f, cuts, acc))
+    numbers = {"scale": 2.0**-15, "zero": 0.0, "bits": 16.0}
+    nodes = [
+        helper.make_node("Tanh", ["x"], ["t"]),
+        helper.make_node("Quant", ["t", *numbers], ["y"], domain="qonnx.custom_op.general", signed=1, narrow=0),
+    ]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in "xy")
+    held = [numpy_helper.from_array(np.array(v, np.float32), n) for n, v in numbers.items()]
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid("qonnx.custom_op.general", 1)]
+    model = helper.make_model(helper.make_graph(nodes, "net", [x], [y], held), opset_imports=domains)
+    design = qc.compile(model, input_formats=("s10f6",), part=PART)
+    (node,) = (n for n in design.graph.nodes if isinstance(n.op, ops.Map))
+    assert isinstance(node.op.impl, ops.Table) and max(priced, default=0) < 1024
 
 
 def test_a_wide_index_is_brought_to_an_address() -> None:

@@ -43,48 +43,76 @@ def implement(graph: Graph, fabric: Fabric) -> Graph:
 Impl = ops.Thresholds | ops.MulAddShift | ops.FloatRound | ops.Table
 
 
+Offer = tuple[float, Callable[[], Impl]]  # (LUTs or what else it takes at their price, what makes it)
+
+
 def choose(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric) -> Impl:
-    """The cheapest of all implementations that are possible over [low, high] (per row)."""
+    """The cheapest of all implementations that are possible over [low, high] (per row); of offers only that is made."""
     op: ops.Map = node.op
     if any(isinstance(s, ops.Lookup) for s in op.steps):
         return _table(op, low, high)
     acc_bits = max(abs(int(low.min())), abs(int(high.max()))).bit_length() + 1
-    found: list[tuple[float, Callable[[], Impl]]] = []  # only the cheapest is made
-    span = int((high - low).max()) + 1
-    fmt, rows = op.quantize.format, len(low)
-    monotone = all(is_monotone(s) for s in op.steps)
-    if monotone:
+    span, entries = int((high - low).max()) + 1, _entries(low, high)
+    found: list[Offer] = []
+    if all(is_monotone(s) for s in op.steps):
         ends = evaluate_rows(op, np.stack([low, high], axis=-1))
-        if (affine := multiply_add_shift(op, low, high, ends)) is not None:
-            found.append((price_of(fabric, affine, acc_bits, fmt, rows), partial(_same, affine)))
-        if (normalised := float_round(op, low, high, ends)) is not None:
-            found.append((price_of(fabric, normalised, acc_bits, fmt, rows), partial(_same, normalised)))
-        levels = int(np.abs(_ordinals(op, ends[:, 0]) - _ordinals(op, ends[:, 1])).max())
-        if levels < (MAX_CUTS if found else LAST_CUTS):
-            made = partial(_thresholds, op, low, high, ends)
-            found.append((_thresholds_price(fabric, max(1, levels), acc_bits), made))
-            if levels > 1:
-                cost = _search_price(fabric, levels, acc_bits, fmt.width)
-                found.append((cost, lambda: dataclasses.replace(made(), search=True)))
-    whole = int(high.max()) - int(low.min()) + 1  # the rows of a table share their first index
-    near = max(abs(int(low.min())), abs(int(high.max()))) < 2**61  # indices are int64
-    if near and whole <= (MAX_TABLE if found else ENUMERABLE) and whole * len(low) <= ENUMERABLE:
-        size = max(1, (whole - 1).bit_length())
-        found.append((price(parts.LookupTable(size, fmt.width), fabric).lut, partial(_table, op, low, high)))
-    if not found:
-        cuts = _by_pieces(op, low, high)
-        if cuts.cuts.data.shape[1] > LAST_CUTS:
-            raise QCompileError(
-                f"the activation takes more than {LAST_CUTS} steps over its {acc_bits}-bit input",
-                str(node.origin),
-                "quantize it to 16 bits or fewer",
-            )
-        count = cuts.cuts.data.shape[1]
-        search = _search_price(fabric, count, acc_bits, fmt.width) < _thresholds_price(fabric, count, acc_bits)
-        found.append((0.0, partial(_same, dataclasses.replace(cuts, search=search))))
-    impl = min(found, key=lambda pair: pair[0])[1]()
+        found += _products(op, low, high, ends, acc_bits, fabric)
+        most = MAX_CUTS if found else LAST_CUTS
+        found += _counts(op, low, high, ends, acc_bits, fabric, min(most, span) if entries else most)
+    if entries and (entries <= MAX_TABLE or not found):
+        size = max(1, (entries - 1).bit_length())
+        cost = price(parts.LookupTable(size, op.quantize.format.width), fabric).lut
+        found.append((cost, partial(_table, op, low, high)))
+    impl = min(found, key=lambda pair: pair[0])[1]() if found else _pieces(node, low, high, acc_bits, fabric)
     _prove(node, impl, low, high, span)
     return impl
+
+
+def _entries(low: np.ndarray, high: np.ndarray) -> int:
+    """Of every row of a table, which share their first index; 0 where there would be too many."""
+    whole = int(high.max()) - int(low.min()) + 1
+    near = max(abs(int(low.min())), abs(int(high.max()))) < 2**61  # indices are int64
+    return whole if near and whole * len(low) <= ENUMERABLE else 0
+
+
+def _products(
+    op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray, acc_bits: int, fabric: Fabric
+) -> list[Offer]:
+    """By a product, where one is proven to give the codes. ends: what is made of low and high."""
+    made = (find(op, low, high, ends) for find in (multiply_add_shift, float_round))
+    fmt, rows = op.quantize.format, len(low)
+    return [(price_of(fabric, x, acc_bits, fmt, rows), partial(_same, x)) for x in made if x is not None]
+
+
+def _counts(
+    op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray, acc_bits: int, fabric: Fabric, most: int
+) -> list[Offer]:
+    """By counting the thresholds that are passed, or searching among them, where there are less than `most`: where
+    codes are left out, so that there are more than the accumulator has numbers, a table says the same in less.
+    """
+    levels = int(np.abs(_ordinals(op, ends[:, 0]) - _ordinals(op, ends[:, 1])).max())
+    if levels >= most:
+        return []
+    made = partial(_thresholds, op, low, high, ends)
+    found: list[Offer] = [(_thresholds_price(fabric, max(1, levels), acc_bits), made)]
+    if levels > 1:
+        cost = _search_price(fabric, levels, acc_bits, op.quantize.format.width)
+        found.append((cost, lambda: dataclasses.replace(made(), search=True)))
+    return found
+
+
+def _pieces(node: Node, low: np.ndarray, high: np.ndarray, acc_bits: int, fabric: Fabric) -> ops.Thresholds:
+    """What is neither monotone nor small: thresholds of its pieces."""
+    made = _by_pieces(node.op, low, high)
+    count = made.cuts.data.shape[1]
+    if count > LAST_CUTS:
+        raise QCompileError(
+            f"the activation takes more than {LAST_CUTS} steps over its {acc_bits}-bit input",
+            str(node.origin),
+            "quantize it to 16 bits or fewer",
+        )
+    searched = _search_price(fabric, count, acc_bits, node.op.quantize.format.width)
+    return dataclasses.replace(made, search=searched < _thresholds_price(fabric, count, acc_bits))
 
 
 SAMPLED = 64  # parameter rows that stand for all of a Map
