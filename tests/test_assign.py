@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,11 +34,13 @@ from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of
 from qcompile.options import Settings
 from qcompile.pipeline import Options
+from qcompile.planning import shown
 from qcompile.planning.designs import logits
 from qcompile.planning.fitting import at_rate, with_searches
 from qcompile.planning.front import picked
 from qcompile.planning.prepare import GIVEN_UP, prepare
 from qcompile.planning.programs import least_foldings
+from qcompile.planning.runs import kept
 from qcompile.planning.task import Task
 
 
@@ -48,11 +51,11 @@ def test_without_a_target_the_budget_is_not_spent() -> None:
     options = {"labels": CALIBRATION["labels"], "part": "xczu7ev", "metric": "kl_output", "candidates": "fixed2-6"}
     options |= {"refine": 20}
     knee = planning.run(MLP, CALIBRATION["x"], **options)
-    e, base = knee.study.evaluation, knee.study.evaluation.outputs({})
+    e, base = knee.task.designs.study.evaluation, knee.task.designs.study.evaluation.outputs({})
     noise = e.loss.noise(base)
     assert knee.chosen.loss <= noise and knee.chosen.accuracy >= knee.float_accuracy - 0.01
     assert any("--minimize loss" in note for note in knee.notes)
-    cheaper = [one for _, one in knee.front if one.cost.lut < knee.chosen.cost.lut]
+    cheaper = [one for one in knee.front if one.cost.lut < knee.chosen.cost.lut]
     assert cheaper and all(one.loss > noise or one.accuracy < knee.float_accuracy - 0.01 for one in cheaper)
     assert all(one.cost.lut > knee.chosen.cost.lut for one in knee.baselines if one.loss <= noise)
     options |= {"baselines": False}
@@ -101,21 +104,22 @@ def test_what_each_step_gained() -> None:
     assert [one.name for one in plain.steps] == ["uniform fixed5", "formats of its own: chosen"]
 
 
+CHEAP: dict[str, Any] = {
+    "labels": CALIBRATION["labels"],
+    "test": X,
+    "test_labels": Y,
+    "part": "xc7z020",
+    "budget": "lut=22000",
+    "metric": "kl_output",
+    "candidates": "fixed3-6",
+    "refine": 60,
+}
+
+
 @pytest.fixture(scope="module")
 def cheap() -> planning.Run:
     """One run without gradients."""
-    return planning.run(
-        CNN,
-        CALIBRATION["x"],
-        labels=CALIBRATION["labels"],
-        test=X,
-        test_labels=Y,
-        part="xc7z020",
-        budget="lut=22000",
-        metric="kl_output",
-        candidates="fixed3-6",
-        refine=60,
-    )
+    return planning.run(CNN, CALIBRATION["x"], **CHEAP)
 
 
 def test_budget_is_kept_and_no_uniform_plan_is_better(cheap: planning.Run) -> None:
@@ -132,30 +136,32 @@ def test_budget_is_kept_and_no_uniform_plan_is_better(cheap: planning.Run) -> No
 def test_the_same_run_gives_the_same_bytes(
     cheap: planning.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    again = planning.run(
-        CNN,
-        CALIBRATION["x"],
-        labels=CALIBRATION["labels"],
-        test=X,
-        test_labels=Y,
-        part="xc7z020",
-        budget="lut=22000",
-        metric="kl_output",
-        candidates="fixed3-6",
-        refine=60,
-        cache=tmp_path / "cache",
-    )
+    again = planning.run(CNN, CALIBRATION["x"], cache=tmp_path / "cache", **CHEAP)
     assert again.plan.to_json() == cheap.plan.to_json()
+    kept = planning.run(CNN, CALIBRATION["x"], cache=tmp_path / "cache", **CHEAP)
+    assert again.task is not None and kept.task is None and kept == again
     written = []
-    for place, run in (("a", cheap), ("b", again)):  # under one name: the report names its folder
+    for place, run in (("a", cheap), ("b", again), ("c", kept)):  # under one name: the report names its folder
         (tmp_path / place).mkdir()
         monkeypatch.chdir(tmp_path / place)
-        written.append([p.resolve() for p in planning.write(run, "run")])
-    for a, b in zip(*written, strict=True):
-        assert a.read_bytes() == b.read_bytes(), a.name
+        written.append([p.resolve() for p in shown.write(run, "run")])
+    for a, b, c in zip(*written, strict=True):
+        assert a.read_bytes() == b.read_bytes() == c.read_bytes(), a.name
     page = (tmp_path / "a" / "run" / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!#|data:)', page) and "<script" not in page and "@import" not in page
     assert "/4/Conv.weight" in page and page.count("<svg") == 3
+
+
+def test_a_run_is_shown_again_only_where_nothing_changed(cheap: planning.Run, tmp_path: Path) -> None:
+    """Whatever was asked in another way, and a damaged file, are searched."""
+    assert kept(Cache(tmp_path), "asked", lambda: cheap) is cheap
+    assert kept(Cache(tmp_path), "asked", pytest.fail) == cheap  # type: ignore[arg-type]
+    assert kept(Cache(tmp_path), "otherwise", lambda: cheap) is cheap
+    (file, _) = sorted(tmp_path.iterdir())
+    for text in ("", "{}", '{"run": 3}', '{"run": {"model": "x"}}', "[1]", file.read_text().replace('"plan"', '"p"')):
+        for one in tmp_path.iterdir():
+            one.write_text(text)
+        assert kept(Cache(tmp_path), "asked", lambda: cheap) is cheap
 
 
 @pytest.mark.parametrize("search", ["ilp", "bisect"])
@@ -174,7 +180,9 @@ def test_a_target_is_met_on_both_halves_of_the_data(search: str) -> None:
     )
     design, accepted = qc.compile(MLP, run.plan), run.accepted
     assert (design.simulate(CALIBRATION["x"]).reshape(256, -1).argmax(1) == CALIBRATION["labels"]).mean() >= 0.95
-    assert accepted is not None and accepted.met and accepted.vectors == 128 == len(run.study.evaluation.data)
+    assert (
+        accepted is not None and accepted.met and accepted.vectors == 128 == len(run.task.designs.study.evaluation.data)
+    )
     assert accepted.least_accuracy < accepted.accuracy and accepted.drop < accepted.most_drop
     assert run.plan.result["accepted"]["vectors"] == 128
     assert run.chosen.cost.lut <= qc.compile(MLP, _uniform(MLP, "fixed6")).estimate().total.lut
@@ -211,20 +219,20 @@ def test_rounding_counts_inside_budgets_and_targets() -> None:
 
 def test_the_front_is_one_and_its_points_are_plans(cheap: planning.Run, tmp_path: Path) -> None:
     """Less loss for more LUTs, by the simulator; what was chosen is on it or beaten by it; plans replay."""
-    points = [p for _, p in cheap.front]
+    points = list(cheap.front)
     assert len(points) >= 3
     assert all(a.cost.lut < b.cost.lut and a.loss > b.loss for a, b in itertools.pairwise(points))
     for p in (cheap.chosen, *cheap.baselines):
         assert any(q.cost.lut <= p.cost.lut and q.loss <= p.loss for q in points)
-    planning.write(cheap, tmp_path)
+    shown.write(cheap, tmp_path)
     assert sorted(f.name for f in (tmp_path / "front").iterdir()) == [
         f"{n:02d}.json" for n in range(1, len(points) + 1)
     ]
     design = qc.compile(CNN, tmp_path / "front" / "02.json", part="xc7z020")
     assert design.estimate().total.lut == points[1].cost.lut
     with pytest.raises(qc.QCompileError, match="the front has .* plans, and 99 is none of them"):
-        picked(cheap.front, 99)
-    assert picked(cheap.front, 2)[1] is points[1]
+        picked([((), p) for p in points], 99)
+    assert picked([((), p) for p in points], 2)[1] is points[1]
 
 
 def test_a_plan_that_loses_much_says_so(cheap: planning.Run) -> None:
@@ -278,9 +286,9 @@ def test_learned_weights_and_offsets_are_in_the_plan() -> None:
     plan = qc.Plan.parse(plans["gptq"].plan.to_json())
     assert plan.bias and plan.tensors["/4/Conv.weight"].units is not None and plan.transforms == ("fold_bn",)
     y = qc.compile(CNN, plan).simulate(CALIBRATION["x"]).reshape(256, -1)
-    assert loss_of(plans["gptq"].study.evaluation.network, plans["gptq"].study.evaluation.data)(y) == pytest.approx(
-        plans["gptq"].chosen.loss
-    )
+    assert loss_of(
+        plans["gptq"].task.designs.study.evaluation.network, plans["gptq"].task.designs.study.evaluation.data
+    )(y) == pytest.approx(plans["gptq"].chosen.loss)
     assert plans["gptq"].chosen.loss < 0.9 * plans["rtn"].chosen.loss
 
 

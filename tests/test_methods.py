@@ -202,7 +202,7 @@ def test_what_a_transform_finds_on_data_is_replayed(package: Package) -> None:
     run, plain = (assigned(transforms=t, candidates="fixed6") for t in (("fold_bn", "halved"), ("fold_bn",)))
     plan = qc.Plan.parse(run.plan.to_json())
     assert plan.transforms == ("fold_bn", "halved") and plan.options == {"halved": {"factor": 0.5}}
-    e = run.study.evaluation
+    e = run.task.designs.study.evaluation
     again = logits(qc.compile(MLP, plan, part="xczu7ev"), e.data)
     assert e.loss(again) == run.chosen.loss > plain.chosen.loss
 

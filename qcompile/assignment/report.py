@@ -83,6 +83,7 @@ def pictures(f: Figures) -> dict[str, bytes]:
             held = io.BytesIO()
             figure.savefig(held, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else None)
             out[f"{name}.{kind}"] = held.getvalue()
+            figure.set_layout_engine("none")  # laid out: half of the drawing
         pyplot.close(figure)
     return out
 

@@ -43,11 +43,12 @@ def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) 
     """
     from qcompile import planning
     from qcompile.assets import cache_folder
+    from qcompile.planning import shown
 
     max_lut, no_cache = (options.pop(k) for k in ("max_lut", "no_cache"))
     if max_lut is not None:
         options["budget"] = ",".join(filter(None, [options["budget"], f"lut={max_lut}"]))
-    planning.check_output(output, force)
+    shown.check_output(output, force)
     if no_cache and options["cache"]:
         raise QCompileError("a folder of results, and no results are to be kept", "--no-cache", "one of both")
     options["cache"] = None if no_cache else options["cache"] or cache_folder()
@@ -58,7 +59,7 @@ def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) 
         run.plan.write(output, force)
         plan = output
     else:
-        planning.write(run, output, model, force)
+        shown.write(run, output, model, force)
         plan = os.path.join(output, "plan.json")
     if as_json:
         echo(
@@ -74,7 +75,7 @@ def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) 
         )
         return
     _show_run(run, output)
-    show_next(planning.next_step(run, model, plan))
+    show_next(shown.next_step(run, model, plan))
 
 
 @contextlib.contextmanager
@@ -135,12 +136,12 @@ def _lines() -> Any:
 
 
 def _show_run(run: Any, output: str) -> None:
-    from qcompile import planning
     from qcompile.assignment.report import HEADER
+    from qcompile.planning import shown
 
-    f = planning.figures(run, "")
+    f = shown.figures(run, "")
     show_table(
-        f"formats of {run.model.name}",
+        f"formats of {run.model}",
         ["tensor", "shape", "candidate", "format", run.settings.metric],
         [[r[0], r[2], r[3], r[4], r[5]] for r in f.rows],
     )
@@ -167,6 +168,8 @@ def _show_run(run: Any, output: str) -> None:
     if len(f.steps) > 1:
         what = "what each step gained, from the cheapest uniform plan that loses no more"
         show_table(what, list(HEADER), [p.row for p in f.steps])
+    if run.task is None:
+        say("this run was made before, with the same data and options: it is shown again; --no-cache searches anew")
     for name, text in f.facts:
         say(f"{name}: {text}")
     if not output.endswith(".json"):

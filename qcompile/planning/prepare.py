@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
-from qcompile.assignment.data import Data, data
+from qcompile.assignment.data import Data
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import loss_of
 from qcompile.assignment.methods import MetricMethod, RoundingMethod, SearchMethod, SourceMethod
@@ -35,16 +34,15 @@ def prepare(
     options: Options,
     limits: Mapping[str, int],
     jobs: Jobs,
-    calibration: Any,
-    labels: Any,
+    read: Callable[[], Data],
 ) -> Task:
-    """The task of `assign`. limits: on resources (counts) and cycles; labels: of the data, or None. QCompileError for
-    what cannot work on these data.
+    """The task of `assign`. limits: on resources (counts) and cycles; read: the user's data, where they are wanted.
+    QCompileError for what cannot work on these data.
     """
     s, notes = _with_metric(settings)
     _check_priced(s, limits)
     given = SourceMethod.find(s.source).run
-    found = given(model.graph, lambda: data(calibration, model.graph, labels), s.seed, jobs.progress, s.span)
+    found = given(model.graph, read, s.seed, jobs.progress, s.span)
     steps = graph_transforms(s)
     options_found = options_of(model.graph, steps, found)
     graph = transformed(model.graph, steps, options_found)

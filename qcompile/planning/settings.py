@@ -1,8 +1,11 @@
-"""Whether the names that the user of `assign` chose exist."""
+"""The methods that the user of `assign` chose, and whether they exist."""
 
 from __future__ import annotations
 
+from qcompile.assignment.candidates import Restriction, parse
 from qcompile.assignment.methods import (
+    GridMethod,
+    Method,
     MetricMethod,
     RangeMethod,
     RoundingMethod,
@@ -17,16 +20,24 @@ AREA = "area"  # all resources in LUTs, at what the parts of a fabric have of ea
 MODELLED = ("lut", "dsp", "bram18", "uram", "latency")  # what the cost tables know
 
 
+def methods_of(s: Settings) -> list[Method]:
+    """All methods that are asked for by name."""
+    formats = [*parse(s.candidates), *(c for r in s.restrict for c in Restriction.parse(r).candidates)]
+    return [
+        SearchMethod.find(s.search),
+        RangeMethod.find(s.range),
+        RoundingMethod.find(s.rounding),
+        SourceMethod.find(s.source),
+        *([MetricMethod.find(s.metric)] if s.metric else []),
+        *map(TransformMethod.find, s.transforms),
+        *(GridMethod.find(family) for family in dict.fromkeys(c.family for c in formats)),
+    ]
+
+
 def check_names(s: Settings) -> None:
     """QCompileError for a method or a resource that does not exist, or that does not go with what else is asked for."""
     search = SearchMethod.find(s.search)
-    RangeMethod.find(s.range)
-    RoundingMethod.find(s.rounding)
-    SourceMethod.find(s.source)
-    if s.metric:
-        MetricMethod.find(s.metric)
-    for name in s.transforms:
-        TransformMethod.find(name)
+    methods_of(s)
     if s.minimize not in ("", "loss", AREA, *MODELLED):
         raise unknown("resource", s.minimize, ("loss", AREA, *MODELLED))
     if s.fit and search.ordered:

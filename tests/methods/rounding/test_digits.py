@@ -89,7 +89,7 @@ def test_one_price_keeps_the_budget_and_replays() -> None:
     assert 0.9 * 9000 < run.chosen.cost.lut <= 9000
     design = qc.compile(MLP, Plan.parse(run.plan.to_json()), part="xczu7ev")
     assert design.estimate().total.lut == run.chosen.cost.lut
-    y, e = logits(design, run.study.evaluation.data), run.study.evaluation
+    y, e = logits(design, run.task.designs.study.evaluation.data), run.task.designs.study.evaluation
     assert e.loss(y) == run.chosen.loss
 
 
