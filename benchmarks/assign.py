@@ -77,7 +77,14 @@ def compare(kind: str, seed: int, settings: dict) -> dict:
     model, calibration, test, accuracy = network(kind, seed)
     options = Options(part="xczu7ev")
     start = time.time()
-    task = prepare(model, Settings(**settings), options, {"lut": 10**9}, Jobs(), *calibration)
+    task = prepare(
+        model,
+        Settings(**settings),
+        options,
+        {"lut": 10**9},
+        Jobs(),
+        lambda: data(calibration[0], model.graph, calibration[1]),
+    )
     own = task.designs
     held = data(test[0], own.graph, test[1])
     loss = loss_of(own.study.evaluation.network, held, "cross_entropy")
@@ -112,7 +119,16 @@ def compare(kind: str, seed: int, settings: dict) -> dict:
     for name, choice, lut, losses, acc in uniform[1:-1]:
         aim = Settings(**{**settings, "max_loss": own.exact(choice).loss * (1 + 1e-4), "minimize": "lut"})
         try:
-            found = solve(prepare(model, aim, options, {"lut": int(np.ceil(lut))}, Jobs(), *calibration))
+            found = solve(
+                prepare(
+                    model,
+                    aim,
+                    options,
+                    {"lut": int(np.ceil(lut))},
+                    Jobs(),
+                    lambda: data(calibration[0], model.graph, calibration[1]),
+                )
+            )
         except QCompileError:
             continue
         mixed_lut, mixed, mixed_acc = point(found.choice)
@@ -160,7 +176,14 @@ def priced(kind: str, seed: int, settings: dict, rounding: str) -> list[dict]:
     def prepared(name: str, candidates: str, *more: str) -> Task:
         own = {**settings, "rounding": name, "candidates": candidates}
         own["transforms"] = (*settings["transforms"], *more)
-        return prepare(model, Settings(**own), options, {"lut": 10**9}, Jobs(), *calibration)
+        return prepare(
+            model,
+            Settings(**own),
+            options,
+            {"lut": 10**9},
+            Jobs(),
+            lambda: data(calibration[0], model.graph, calibration[1]),
+        )
 
     def point(d: Designs, choice: tuple[int, ...]) -> tuple[float, float]:
         held = data(test[0], d.graph, test[1])

@@ -322,7 +322,6 @@ import hashlib, sys
 from importlib.util import find_spec
 import numpy as np
 from studies import CNN, designs
-from qcompile.assignment.data import data
 from qcompile.assignment.losses import Loss, log_softmax
 from qcompile.assignment.jobs import silent
 from qcompile.assignment.methods import MetricMethod, SourceMethod
@@ -470,8 +469,7 @@ def joint() -> Task:
         Options(part="xc7z010clg400-1", arch="dataflow"),
         Budget().limits(device("xc7z010")),
         Jobs(),
-        CALIBRATION["x"],
-        None,
+        lambda: data(CALIBRATION["x"], CNN.graph),
     )
     return with_searches(task)
 
