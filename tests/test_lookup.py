@@ -1,11 +1,13 @@
 """A constant table behind numbers that the network computes: one read of an address, priced and printed as that."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from emitted import memories
+from hls_lint import lint_project
 from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
@@ -54,7 +56,8 @@ def whole(fmt: str, count: int) -> np.ndarray:
 
 
 # rows of the table, shape of a row, how many are looked up, format of the index
-TABLES = [(16, (), 4, "s6"), (300, (5,), 3, "s10"), (300, (5,), 3, "u9"), (16, (2, 3), 4, "u4"), (1024, (), 2, "u10")]
+LARGE = (5000, (), 2, "u13")  # more entries than logic makes
+TABLES = [(16, (), 4, "s6"), (300, (5,), 3, "s10"), (16, (2, 3), 4, "u4"), (1024, (), 2, "u10"), LARGE]
 
 
 @pytest.mark.parametrize("arch", ["parallel", "dataflow"])
@@ -67,6 +70,7 @@ def test_codes_are_the_entries(
     design = qc.compile(looked_up(table, count), input_formats=(fmt,), arch=arch, part=PART)
     assert np.array_equal(design.simulate(x), chosen(table, x))
     design.write(tmp_path / "p")
+    assert not lint_project(tmp_path / "p")
     report = qc.verify(tmp_path / "p", x, samples=20, float32=False)
     assert len(report.rows) >= 3 and not any(row.differing for row in report.rows)
     assert ir.parse(ir.print_graph(design.model.graph)) == design.model.graph
@@ -97,9 +101,21 @@ def test_bits_are_those_priced(rows: int, row: tuple[int, ...], count: int, fmt:
         kept = (*unit.operands, *unit.loops.kept) if isinstance(unit, BufferedUnit) else (unit.parts(),)
         bits = sum(map(memory_bits, kept))
         assert sum(found[f"p{i}_{unit.name}"]) == bits
-        if isinstance(unit, RequantUnit) and row:
+        if isinstance(unit, RequantUnit) and (row or rows > 4096):
             span = unit.op.impl.values.data.shape[1]
-            assert bits >= span * int(np.prod(row)) * 8
+            assert bits == span * (int(np.prod(row)) if row else count) * 8
+
+
+def test_a_large_table_is_a_memory_of_every_reader() -> None:
+    """In `parallel` too, of as many bits as are priced, and no multiplexers."""
+    rows, row, count, fmt = LARGE
+    design = qc.compile(looked_up(table_of(rows, row), count), input_formats=(fmt,), part=PART)
+    text = design.files().files["src/constants.hpp"].decode()
+    bits = [int(w) * int(n) for w, n in re.findall(r"static const ap_u?int<(\d+)> c\d+\[(\d+)\]", text)]
+    assert bits == [8 * 2**13] * count
+    assert sum(bits) == sum(memory_bits(UnrolledUnit.of(n, design.graph).parts()) for n in design.graph.nodes)
+    total = design.estimate().total
+    assert total.bram18 == 4 * count and total.lut < 10
 
 
 def test_a_quantizer_behind_a_table_is_in_the_table() -> None:

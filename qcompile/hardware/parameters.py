@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import lcm
+from typing import Any
 
 import numpy as np
 
@@ -78,13 +79,52 @@ def _wide(op: ops.Map) -> bool:
     return any(x.data.size and max_abs(x.data) >= 2 ** (WORD - 2) for x in arrays)
 
 
-def looked_up(op: ops.Map) -> bool:
-    """Whether numbers that are computed choose among the parameters of a row, which a memory of every lane serves."""
-    search = isinstance(op.impl, ops.Thresholds) and op.impl.search
-    return search or isinstance(op.impl, ops.Table)
+LOGIC = 2**12  # entries up to which a table of constants is multiplexers; a larger one is a memory of each reader
 
 
-def searched(impl: ops.Thresholds) -> tuple[list[np.ndarray], np.ndarray]:
+def is_memory(impl: Any) -> bool:
+    """Whether a table is a memory though its entries are constants."""
+    return isinstance(impl, ops.Table) and impl.values.data.shape[1] > LOGIC
+
+
+def in_logic(op: ops.Map) -> bool:
+    """Whether all elements have the same parameters, as constants of the logic."""
+    return op.coeffs.data.shape[1] == 1 and not is_memory(op.impl)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """numbers: [rows, n], of which a number that is found before chooses one of its row, from a memory that every lane
+    has for itself; room: numbers for which a word has room.
+    """
+
+    numbers: np.ndarray
+    room: np.ndarray
+
+
+def looked_up(impl: Any, fmt: Format | None) -> tuple[Entries, ...]:
+    """All tables of an implementation: of a search the cuts of every step, and what comes of it. fmt: of the result,
+    where arrays hold its codes.
+    """
+    if isinstance(impl, ops.Table):
+        return (_entries(impl.values.data, fmt),)
+    if isinstance(impl, ops.Thresholds) and impl.search:
+        cuts, values = _searched(impl)
+        return *(Entries(x, impl.cuts.data) for x in cuts), _entries(values, fmt)
+    return ()
+
+
+def _entries(units: np.ndarray, fmt: Format | None) -> Entries:
+    held = codes_or_units(units, fmt)
+    return Entries(held, held)
+
+
+def codes_or_units(units: np.ndarray, fmt: Format | None) -> np.ndarray:
+    """What an array holds of a result: codes, where arrays keep those of its format."""
+    return np.asarray(fmt.encode(units)) if fmt is not None and fmt.lane.coded else units
+
+
+def _searched(impl: ops.Thresholds) -> tuple[list[np.ndarray], np.ndarray]:
     """([rows, 2**s] for every step s of a binary search: cuts; [rows, 2**steps]: results). Cuts that a row lacks
     are its last one again, behind which results are alike.
     """

@@ -149,14 +149,14 @@ MULTIPLY_ADD_SHIFT:
   }
 }
 
-// values[row][a - first]. TI holds a, first and their difference.
-template <int N, class Row, int SIZE, class TI, class TV, int LF, int LV, class A, class F, class V, class Y, class BASE = Start>
+// values[row][a - first], from multiplexers where the row is known here, or from a MEMORY. TI holds a, first and their difference.
+template <int N, class Row, bool MEMORY, int SIZE, class TI, class TV, int LF, int LV, class A, class F, class V, class Y, class BASE = Start>
 inline void table(const A *a, Y *y, const F *first, const V *values, BASE base = BASE()) {
 #pragma HLS inline
 TABLE:
   for (int i = 0; i < N; ++i) { // unroll
     const TI place = TI(a[i]) - load<TI, LF>(first, 0);
-    y[i] = chosen<fixed<Row, BASE>::value, TV, LV, SIZE, 1>::from(values, Row::at(base + i) * SIZE, place.to_int());
+    y[i] = chosen<!MEMORY && fixed<Row, BASE>::value, TV, LV, SIZE, 1>::from(values, Row::at(base + i) * SIZE, place.to_int());
   }
 }
 

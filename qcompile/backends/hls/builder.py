@@ -25,6 +25,7 @@ from qcompile.backends.hls.types import (
     reader_of,
 )
 from qcompile.formats import Format
+from qcompile.hardware.memory import numbers
 from qcompile.ir import Graph, Shape, Value, ops
 from qcompile.passes.ranges import Range
 from qcompile.records import dataclass
@@ -60,7 +61,9 @@ class Local:
 
 @dataclass
 class Builder:
-    """buffered: kernels are loops over memories, not unrolled."""
+    """buffered: kernels are loops over memories, not unrolled. unrolled: all elements are worked on at once, so that
+    each has memories of its own.
+    """
 
     graph: Graph
     known: dict[str, Range]
@@ -70,6 +73,7 @@ class Builder:
     locals: list[Local] = field(default_factory=list)
     statements: list[Kernel] = field(default_factory=list)
     buffered: bool = False
+    unrolled: bool = False
 
     def emit(self, statement: Kernel) -> None:
         self.statements.append(statement)
@@ -111,6 +115,12 @@ class Builder:
     def parameters(self, rows: np.ndarray, plain: str = "", span: tuple[int, int] | None = None) -> Tensor:
         """Parameters of elements, a row for each that differs [rows, ...]."""
         return self.array(rows, plain, span)
+
+    def words(self, rows: np.ndarray) -> Tensor:
+        """The same as a memory: elements as wide as their numbers."""
+        kind, name = Integer(*numbers(rows)), f"c{len(self.constants)}"
+        self.constants.append(constants(name, rows, str(kind), 1))
+        return Tensor(name, kind, constant=True)
 
     def constant(self, value: Value) -> np.ndarray | None:
         """The units of a constant, else None."""

@@ -218,11 +218,14 @@ class RequantKernel(Kernel):
 
 @dataclass(frozen=True)
 class TableLookup(RequantKernel):
+    """memory: its entries are read from a memory though they are constants."""
+
     template = "table.cpp.j2"
     span: int
     index: Integer
     first: Tensor
     values: Tensor
+    memory: bool
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from qcompile.backends.hls.kernels import (
     ReduceKernel,
     Wire,
 )
-from qcompile.backends.hls.requant import RequantCall, requant
-from qcompile.backends.hls.types import holding
+from qcompile.backends.hls.requant import RequantCall, apart, requant
+from qcompile.backends.hls.types import holding, identity
 from qcompile.errors import QCompileError
+from qcompile.hardware.parameters import is_memory
 from qcompile.ir import Node, integers, ops
 from qcompile.ir.rules import adding_to
 from qcompile.ir.window import Window, plane
@@ -207,8 +208,12 @@ def _map(b: Builder, node: Node) -> None:
     shape = node.output.type.shape
     low, high = row_ranges(node, [b.known[v.name] for v in node.inputs])
     source = _accumulated(b, node)
-    row = b.row(op.index.data, shape)
-    b.emit(requant(b, op, RequantCall(node.output.type.size, row, source, b.local(node.output), low, high)))
+    out = b.local(node.output)
+    if b.unrolled and is_memory(op.impl):
+        for i, own in enumerate(np.broadcast_to(op.index.data, shape).ravel().tolist()):
+            b.emit(requant(b, *apart(op, RequantCall(1, identity(1), source, out, low, high), i, np.array([own]))))
+        return
+    b.emit(requant(b, op, RequantCall(node.output.type.size, b.row(op.index.data, shape), source, out, low, high)))
 
 
 def _accumulated(b: Builder, node: Node) -> Tensor:

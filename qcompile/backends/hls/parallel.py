@@ -65,7 +65,7 @@ class ProjectView:
 def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
     """View of a whole project."""
     known = ranges(graph)
-    b = Builder(graph, known)
+    b = Builder(graph, known, unrolled=not rolled(graph))
     for value in graph.inputs:
         b.local(value)
     inputs = tuple(_port(b, v, f"x{i}", False) for i, v in enumerate(graph.inputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from qcompile.backends.hls.kernels import (
 )
 from qcompile.backends.hls.types import SHORT, RowIndex, holding
 from qcompile.formats import FloatLane
-from qcompile.hardware.parameters import affine_step, in_order, searched
-from qcompile.ir import ops
+from qcompile.hardware.parameters import affine_step, codes_or_units, in_order, is_memory, looked_up
+from qcompile.ir import Array, ops
 from qcompile.records import dataclass
 from qcompile.sim.ratio import max_abs
 
@@ -47,24 +48,29 @@ class RequantCall:
         return np.maximum(np.abs(self.low), np.abs(self.high)).astype(object)
 
 
+def apart(op: ops.Map, call: RequantCall, lane: int, rows: np.ndarray) -> tuple[ops.Map, RequantCall]:
+    """The Map and the call for element `lane` of its arrays alone, whose parameters are these rows."""
+    impl: Any = op.impl
+    own = {k: Array(x.data[rows]) for k, x in vars(impl).items() if isinstance(x, Array)}
+    source, out = (replace(t, name=f"{t.name} + {lane}") for t in (call.source, call.out))
+    one = RequantCall(1, call.row, source, out, call.low[rows], call.high[rows])
+    return replace(op, impl=replace(impl, **own)), one
+
+
 def requant(b: Builder, op: ops.Map, call: RequantCall) -> RequantKernel:
     return _IMPLS[type(op.impl)](b, op.impl, call)
 
 
-def _results(out: Tensor, units: np.ndarray) -> np.ndarray:
-    """What a map writes: numbers, or codes."""
-    return units if out.codes is None else np.asarray(out.codes.encode(units))
-
-
 def _table(b: Builder, impl: ops.Table, call: RequantCall) -> RequantKernel:
-    values = b.parameters(_results(call.out, impl.values.data))
+    (entries,) = looked_up(impl, call.out.codes)
+    values = b.words(entries.numbers) if is_memory(impl) else b.parameters(entries.numbers)
     first = b.array(np.array([impl.first], dtype=object))
     span = impl.values.data.shape[1]
     low, high = (
         min(impl.first, -impl.first, int(call.low.min()), -span),
         max(abs(impl.first), int(call.high.max()), span),
     )
-    return TableLookup(*call.ends, span, holding(low, high * 2), first, values)
+    return TableLookup(*call.ends, span, holding(low, high * 2), first, values, is_memory(impl))
 
 
 def _thresholds(b: Builder, impl: ops.Thresholds, call: RequantCall) -> RequantKernel:
@@ -74,7 +80,7 @@ def _thresholds(b: Builder, impl: ops.Thresholds, call: RequantCall) -> RequantK
     cuts = b.parameters(impl.cuts.data)
     step = affine_step(impl, call.out.codes)
     if step is None:
-        return ThresholdsKernel(*call.ends, count, cuts, b.parameters(_results(call.out, values)))
+        return ThresholdsKernel(*call.ends, count, cuts, b.parameters(codes_or_units(values, call.out.codes)))
     reach = max_abs(step) * count + 1
     start = b.parameters(values[:, 0])
     return AffineThresholds(*call.ends, count, holding(-reach, reach), cuts, start, b.parameters(step))
@@ -82,10 +88,10 @@ def _thresholds(b: Builder, impl: ops.Thresholds, call: RequantCall) -> RequantK
 
 def _search(b: Builder, impl: ops.Thresholds, call: RequantCall) -> RequantKernel:
     """A table of cuts for every step, which is read once, and one of results."""
-    cuts, values = searched(impl)
-    tables = tuple(b.parameters(x.T, span=(int(impl.cuts.data.min()), int(impl.cuts.data.max()))) for x in cuts)
-    found = b.parameters(_results(call.out, values).T)
-    return ThresholdSearchKernel(*call.ends, len(values), values.shape[1], found, tables)
+    *tables, found = (
+        b.parameters(t.numbers.T, span=(int(t.room.min()), int(t.room.max()))) for t in looked_up(impl, call.out.codes)
+    )
+    return ThresholdSearchKernel(*call.ends, len(impl.cuts.data), 2 ** len(tables), found, tuple(tables))
 
 
 def _multiply(b: Builder, impl: ops.MulAddShift, call: RequantCall) -> RequantKernel:

@@ -14,7 +14,16 @@ import numpy as np
 from qcompile import parts
 from qcompile.formats import FloatLane, Format, smallest_width
 from qcompile.hardware.memory import numbers, read_alone
-from qcompile.hardware.parameters import Rows, affine_step, in_order, looked_up, parameter_rows, searched
+from qcompile.hardware.parameters import (
+    Rows,
+    affine_step,
+    codes_or_units,
+    in_logic,
+    in_order,
+    is_memory,
+    looked_up,
+    parameter_rows,
+)
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, alike, token_by_token
 from qcompile.ir import Graph, Node, ops
@@ -70,7 +79,7 @@ class RequantUnit(Unit):
     def parts(self) -> Part:
         """Parameters that differ come from ROMs, those that are alike for all elements are constants of the logic."""
         op, acc = self.op, self.accumulator
-        if op.coeffs.data.shape[1] == 1:
+        if in_logic(op):
             one = element(op.impl, acc, op.quantize.format, np.zeros(1, dtype=np.int64))
             return parts.Times(self.pe, chain(self._combination(), one))
         return chain(parts.Times(self.pe, self._combination()), _variable(op, acc, self.pe), self._memories())
@@ -78,15 +87,15 @@ class RequantUnit(Unit):
     def _memories(self) -> Part:
         """One of every parameter for a word, or copies for every lane, where these are told apart by numbers."""
         op, rows = self.op, self.rows
+        tables = looked_up(op.impl, op.quantize.format)
         if rows is None:
-            count = op.coeffs.data.shape[1]
-            found = [row_bits(x) for x in row_parameters(op)]
-            found += [n * read_alone(*numbers(data))[0] for n, data in addressed_parameters(op)]
-            return parts.Times(self.pe, parts.beside(*(parts.Rom(count, b) for b in found if b)))
+            found = [parts.Rom(len(x), row_bits(x)) for x in row_parameters(op) if row_bits(x)]
+            found += [parts.Rom(t.numbers.size, read_alone(*numbers(t.room))[0]) for t in tables]
+            return parts.Times(self.pe, parts.beside(*found))
         words = parts.beside(*(parts.Rom(rows.words, self.pe * b) for b in map(row_bits, row_parameters(op)) if b))
         own = (
-            parts.Rom(rows.words * count, read_alone(*numbers(data[lane]))[0])
-            for count, data in addressed_parameters(op)
+            parts.Rom(rows.words * t.numbers.shape[1], read_alone(*numbers(t.room[lane]))[0])
+            for t in tables
             for lane in rows.index().T
         )
         return parts.beside(words, *own)
@@ -155,6 +164,9 @@ def steps(impl: ops.Thresholds, row: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _looked_up(impl: ops.Table, acc: int, fmt: Format, rows: np.ndarray) -> Part:
+    if is_memory(impl):
+        (entries,) = looked_up(impl, fmt)
+        return parts.beside(*(parts.Rom(len(x), numbers(x)[0]) for x in entries.numbers[rows]))
     known = (parts.LookupTable(table_bits(impl), width(fmt), addressed(impl, row, fmt)) for row in rows.tolist())
     return parts.Beside(tuple(known))
 
@@ -250,7 +262,7 @@ def row_parameters(op: ops.Map) -> list[np.ndarray]:
     """[rows, ...] each: numbers that the elements of a Map need, where none is addressed by a number found before."""
     impl, fmt = op.impl, op.quantize.format
     scaled = list(op.coeffs.data) if len(op.coeffs.data) > 1 or np.any(op.coeffs.data != 1) else []
-    if looked_up(op):
+    if looked_up(impl, fmt):
         return scaled
     if isinstance(impl, ops.Thresholds):
         return [*scaled, impl.cuts.data, *_results(impl, fmt)]
@@ -263,25 +275,7 @@ def row_parameters(op: ops.Map) -> list[np.ndarray]:
 def _results(impl: ops.Thresholds, fmt: Format) -> list[np.ndarray]:
     """The first number and the change at every cut, where a count of cuts is enough; else all codes."""
     step, values = affine_step(impl, fmt), impl.values.data
-    return [_codes(fmt, values)] if step is None else [values[:, 0], step]
-
-
-def addressed_parameters(op: ops.Map) -> list[tuple[int, np.ndarray]]:
-    """(numbers of a row in a memory, [rows, ...] numbers that it has room for) each: of these numbers one is read, by a
-    number found before.
-    """
-    impl, fmt = op.impl, op.quantize.format
-    if isinstance(impl, ops.Table):
-        return [(impl.values.data.shape[1], _codes(fmt, impl.values.data))]
-    if isinstance(impl, ops.Thresholds) and impl.search:
-        cuts, values = searched(impl)
-        return [*((x.shape[1], impl.cuts.data) for x in cuts), (values.shape[1], _codes(fmt, values))]
-    return []
-
-
-def _codes(fmt: Format, units: np.ndarray) -> np.ndarray:
-    """What a memory holds of these units: codes, where arrays keep them."""
-    return np.asarray(fmt.encode(units)) if fmt.lane.coded else units
+    return [codes_or_units(values, fmt)] if step is None else [values[:, 0], step]
 
 
 def row_bits(rows: np.ndarray) -> int:

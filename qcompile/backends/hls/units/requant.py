@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
-from typing import Any
 
 import numpy as np
 
 from qcompile.backends.hls.builder import Builder, Tensor
 from qcompile.backends.hls.kernels import Accumulate, Decode, Kernel, RequantKernel
-from qcompile.backends.hls.requant import RequantCall, requant
+from qcompile.backends.hls.requant import RequantCall, apart, requant
 from qcompile.backends.hls.types import CountedRow, RowIndex, holding, identity
 from qcompile.backends.hls.units.context import Context, Watch, Write
 from qcompile.backends.hls.units.weights import Weights, memory
 from qcompile.hardware.memory import numbers, read_alone
 from qcompile.hardware.network import Stage
 from qcompile.hardware.order import stream_shape
-from qcompile.hardware.parameters import in_stream, looked_up, parameter_rows
-from qcompile.ir import Array, Node, ops
+from qcompile.hardware.parameters import in_logic, in_stream, looked_up, parameter_rows
+from qcompile.ir import Node, ops
 from qcompile.passes.ranges import row_ranges, sum_bound
 from qcompile.records import dataclass
 
@@ -48,7 +47,7 @@ def requantized(c: Context, b: Builder, node: Node, sources: list[Tensor], lanes
     op: ops.Map = node.op
     known = [c.known[v.name] for v in node.inputs]
     low, high = row_ranges(node, known)
-    shared = op.coeffs.data.shape[1] == 1
+    shared = in_logic(op)
     rows = None if shared else parameter_rows(node, lanes)
     row = rows_in_stream(b, node) if rows is None else identity(lanes)
     own = b if rows is None else StepBuilder(b.graph, b.known, constants=b.constants, context=c, steps=rows.index())
@@ -62,7 +61,7 @@ def requantized(c: Context, b: Builder, node: Node, sources: list[Tensor], lanes
     call = RequantCall(lanes, row, source, y, low, high)
     if rows is None or not isinstance(own, StepBuilder):
         return Requantizer(lanes, made, tuple(sums), y, (requant(b, op, call),), placed=not shared)
-    lanewise = looked_up(op)
+    lanewise = bool(looked_up(op.impl, None))
     found = _by_lanes(own, op, call) if lanewise else (requant(own, op, call),)
     count, hold = (rows.words, rows.hold) if own.reads or lanewise else (1, 1)
     return Requantizer(lanes, made, tuple(sums), y, found, tuple(own.reads), count, hold, lanewise)
@@ -97,18 +96,14 @@ class StepBuilder(Builder):
         self.reads.append(memory(self.context, words, f"r{len(self.reads)}"))
         return self.reads[-1].w
 
+    def words(self, rows: np.ndarray) -> Tensor:
+        return self.parameters(rows)
+
 
 def _by_lanes(b: StepBuilder, op: ops.Map, call: RequantCall) -> tuple[RequantKernel, ...]:
     """A call for every lane, with memories of its own."""
-    found = []
-    b.single = True
-    impl: Any = op.impl
-    for lane, rows in enumerate(b.steps.T):
-        own = {k: Array(x.data[rows]) for k, x in vars(impl).items() if isinstance(x, Array)}
-        source, out = (replace(t, name=f"{t.name} + {lane}") for t in (call.source, call.out))
-        one = RequantCall(1, CountedRow(), source, out, call.low[rows], call.high[rows])
-        found.append(requant(b, replace(op, impl=replace(impl, **own)), one))
-    return tuple(found)
+    b.single, call = True, replace(call, row=CountedRow())
+    return tuple(requant(b, *apart(op, call, lane, rows)) for lane, rows in enumerate(b.steps.T))
 
 
 @dataclass(frozen=True)
