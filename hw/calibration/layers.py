@@ -44,11 +44,9 @@ from qcompile.cost.price import price
 from qcompile.cost.resources import Resources
 from qcompile.frontend import load
 from qcompile.hardware.site import Folding, Site, rows_of, site
-from qcompile.hardware.units import UnrolledUnit
-from qcompile.hardware.units.matvec import sums, weight_memory
-from qcompile.hardware.units.requant import combined_bits, element
+from qcompile.hardware.units import MatVecUnit, UnrolledUnit
+from qcompile.hardware.units.unrolled import requantized
 from qcompile.ir import Graph, ops
-from qcompile.parts import bits
 from qcompile.passes import implement, ranges
 from qcompile.passes.lower import lower
 from qcompile.passes.ports import split, with_input_formats
@@ -252,11 +250,6 @@ def fabric(p: Point) -> hw.Fabric:
     return hw.fabric(device(fabrics()[p.fabric].part))
 
 
-def accumulator(s: Site) -> int:
-    """Bits of what a Map reads."""
-    return combined_bits(s.node.op, tuple(v.type.codes for v in s.node.inputs))
-
-
 def used_rows(s: Site) -> np.ndarray:
     """The parameter rows of a Map that elements use, each once."""
     op: ops.Map = s.node.op
@@ -273,20 +266,19 @@ def module(p: Point) -> layer_rtl.Module:
 
 
 def predicted(p: Point) -> Resources:
-    """What the rules say of the same."""
+    """What the parts of its unit take, those that the measured module has: of a Map an element of every parameter row,
+    of a folded layer all but what its streams need. Its ROM holds codes of the format, whatever their bits.
+    """
     s = layer(p)
     if p.op == "Map":
-        used = used_rows(s)
-        one = element(s.node.op.impl, accumulator(s), s.node.op.quantize.format, used)
-        together = parts.Times(len(used) * (len(s.node.inputs) - 1), parts.Adder(accumulator(s)))
-        return price(parts.chain(together, one), fabric(p))
-    rows, places = rows_of(s)
+        uses = np.bincount(used_rows(s), minlength=s.node.op.coeffs.data.shape[1])
+        return price(requantized(s.node.op, tuple(v.type.codes for v in s.node.inputs), uses), fabric(p))
     if not p.pe:
-        return price(UnrolledUnit.of(s.node, graph(p.network)).parts(), fabric(p)).times(1 / places)
-    data, weights = s.data.type.format, s.node.inputs[s.constant].type.format
-    assert data is not None and weights is not None
-    inside = sums(*rows.shape, p.pe, p.simd, data, weights, bits(s.node.output.type.format))
-    return price(parts.beside(inside, weight_memory(*rows.shape, p.pe, p.simd, weights.width)), fabric(p))
+        return price(UnrolledUnit.of(s.node, graph(p.network)).parts(), fabric(p)).times(1 / rows_of(s)[1])
+    unit = MatVecUnit.of(s.node, graph(p.network), Folding(p.pe, p.simd))
+    assert unit is not None
+    unit = dataclasses.replace(unit, stored=s.node.inputs[s.constant].type.codes.width)
+    return price(parts.beside(unit.inside, unit.memory), fabric(p))
 
 
 def circuit(p: Point) -> str:

@@ -102,13 +102,22 @@ class MatVecUnit(Unit):
         writes = start + np.arange(self.row_groups) * self.folds + self.folds - 1
         return Traffic((reads.ravel(),), writes.ravel(), self.cycles)
 
+    @property
+    def inside(self) -> Part:
+        """Products, sums and their counters."""
+        return sums(self.rows, self.columns, self.pe, self.simd, self.data, self.weights, self.accumulator)
+
+    @property
+    def memory(self) -> parts.Rom:
+        """Of the weights."""
+        return weight_memory(self.rows, self.columns, self.pe, self.simd, self.stored)
+
     def parts(self) -> Part:
-        inside = sums(self.rows, self.columns, self.pe, self.simd, self.data, self.weights, self.accumulator)
-        memories: list[Part] = [weight_memory(self.rows, self.columns, self.pe, self.simd, self.stored)]
+        memories: list[Part] = [self.memory]
         if self.row_groups > 1:
             memories.append(parts.Fifo(self.folds, self.simd * width(self.data)))
         around = parts.counters(self.places, self.groups), parts.Handshake()
-        return parts.beside(inside, *around, *memories)
+        return parts.beside(self.inside, *around, *memories)
 
 
 def depthwise(node: Node) -> bool:

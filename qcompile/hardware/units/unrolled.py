@@ -108,19 +108,24 @@ def _places(node: Node, graph: Graph) -> Part:
 
 @_unit(ops.Map)
 def _requantized(node: Node, graph: Graph) -> Part:
-    """Per element: the combination of several accumulators, then the implementation that lowering chose."""
-    op: ops.Map = node.op
-    formats = tuple(v.type.codes for v in node.inputs)
-    index = np.broadcast_to(op.index.data, node.output.type.shape)
-    uses = np.bincount(np.asarray(index, dtype=np.int64).ravel(), minlength=op.coeffs.data.shape[1])
+    index = np.broadcast_to(node.op.index.data, node.output.type.shape)
+    uses = np.bincount(np.asarray(index, dtype=np.int64).ravel(), minlength=node.op.coeffs.data.shape[1])
+    return requantized(node.op, tuple(v.type.codes for v in node.inputs), uses)
+
+
+def requantized(op: ops.Map, formats: tuple[Format, ...], uses: np.ndarray) -> Part:
+    """Of as many elements of every parameter row as `uses` says: the combination of several accumulators of these
+    formats, then the implementation that lowering chose.
+    """
     counts = np.unique(uses[uses > 0]).tolist()
     acc = combined_bits(op, formats)
     each = (parts.Times(n, element(op.impl, acc, op.quantize.format, np.flatnonzero(uses == n))) for n in counts)
-    return chain(_combined(op, formats, uses, acc, node.output.type.size), parts.Beside(tuple(each)))
+    return chain(_combined(op, formats, uses, acc), parts.Beside(tuple(each)))
 
 
-def _combined(op: ops.Map, formats: tuple[Format, ...], uses: np.ndarray, acc: int, outputs: int) -> Part:
+def _combined(op: ops.Map, formats: tuple[Format, ...], uses: np.ndarray, acc: int) -> Part:
     """sum_i coeffs[i] * acc_i: constant multipliers and adders; a single accumulator times one is free."""
+    outputs = int(uses.sum())
     decode = parts.Beside(tuple(parts.Times(outputs, parts.Decoder(f)) for f in formats))
     scaled = parts.Beside(
         tuple(
