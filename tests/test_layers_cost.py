@@ -14,6 +14,7 @@ import layers
 
 from qcompile.formats import Format
 from qcompile.hardware.site import rows_of
+from qcompile.hardware.units.requant import combined_bits
 from qcompile.passes import ranges
 
 LIMIT = 15.0  # percent, of the median error
@@ -68,7 +69,7 @@ def vectors(p: layers.Point, random: np.random.Generator) -> list:
     """Codes that go in, and what comes out by the meaning of the node."""
     s = layers.layer(p)
     if p.op == "Map":
-        rows, acc = layers.used_rows(s), layers.accumulator(s)
+        rows, acc = layers.used_rows(s), combined_bits(s.node.op, tuple(v.type.codes for v in s.node.inputs))
         low, high = ranges.row_ranges(s.node, [layers.known_ranges(p.network)[v.name] for v in s.node.inputs])
         if len(s.node.inputs) == 1:
             points = np.stack([low, high, *(random.integers(low, high + 1) for _ in range(60))], axis=-1)

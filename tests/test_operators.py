@@ -1419,6 +1419,12 @@ CURVES: dict[str, Build] = {
     "reshaped sigmoid": lambda g: g(
         "Reshape", g("Sigmoid", g("Transpose", g("Conv", g.x(1, 2, 5), g.w(3, 2, 2)), perm=[0, 2, 1])), [1, -1]
     ),
+    "reshaped sigmoid of a broadcast sum": lambda g: g(
+        "Reshape", g("Sigmoid", g("Add", g.x(1, 4, 1), g.x(1, 1, 3))), [1, -1]
+    ),
+    "transposed silu of a broadcast sum": lambda g: g(
+        "Transpose", (lambda x: g("Mul", x, g("Sigmoid", x)))(g("Add", g.x(1, 4, 1), g.x(1, 1, 3))), perm=[0, 2, 1]
+    ),
 }
 QUANTIZERS: dict[str, tuple[int, float, int]] = {"s6f3": (6, 0.125, 1), "u8 0.03": (8, 0.03, 0), "s3 0.7": (3, 0.7, 1)}
 

@@ -239,6 +239,12 @@ class Lowering:
         made = self.quantize(probe, q, like, like.output.name + ".exact")
         return dataclasses.replace(made, offset=added(made.offset, keep))
 
+    def spread(self, x: AffineForm, like: Node) -> AffineForm:
+        """The same as one integer tensor of the full shape, behind which real functions, if there are any, remain."""
+        places = [i for i, s in enumerate(x.steps) if isinstance(s, ops.Func)]
+        front = x.steps[: places[0]] if places else x.steps
+        return self.plain(dataclasses.replace(x, steps=front), like).through(x.steps[len(front) :])
+
     def settled(self, x: AffineForm, like: Node) -> AffineForm:
         """The same with integers at the last step that makes them: from few integers any function needs no more than a
         table.

@@ -436,7 +436,8 @@ def _bordered(low: Lowering, node: Node, source: Value, coeff: Param, fill: Para
 @_rule(*(t for t in ops.STRUCTURAL if t is not ops.Concat))
 def _structural(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     (e,) = x
-    e = e if all(v.type.shape == e.shape for v, _ in e.terms) else low.plain(e, node)
+    if any(v.type.shape != e.shape for v, _ in e.terms):
+        e = low.spread(e, node)
     fn = rearrange(node.op)
     terms = []
     for value, coeff in e.terms:
