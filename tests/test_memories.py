@@ -261,3 +261,25 @@ def test_thresholds_are_priced_as_they_are_built(cuts: int) -> None:
         search = node.op.impl.search
         assert ("thresholds_search<" in text) == search and ("thresholds_affine<" in text) == (not search)
         assert search if cuts > 15 else cuts > 3 or not search
+
+
+@pytest.mark.parametrize("value", [1.0, -1.0])
+def test_a_border_of_signs_leaves_signs(value: float) -> None:
+    """One bit an element, in front of it and behind."""
+    rng = np.random.default_rng(0)
+    w, x = (rng.choice([-1, 1], shape).astype(np.float32) for shape in ((3, 2, 3, 3), (9, 2, 5, 5)))
+    nodes = [helper.make_node("Pad", ["x", "pads", "value"], ["p"]), helper.make_node("Conv", ["p", "w"], ["y"])]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 2, 5, 5]), ("y", None))]
+    held = {"w": w, "value": np.float32(value), "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])}
+    inner = [numpy_helper.from_array(np.asarray(v), n) for n, v in held.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "net", ends[:1], ends[1:], inner), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    bordered = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=value)
+    windows = np.lib.stride_tricks.sliding_window_view(bordered, (3, 3), axis=(2, 3))
+    for arch in ("parallel", "dataflow"):
+        design = qc.compile(model, arch=arch, part=PART, input_formats=("bipolar",))
+        (pad,) = (n for n in design.graph.nodes if isinstance(n.op, ops.Pad))
+        assert pad.output.type.codes.width == 1
+        assert np.array_equal(design.simulate(x), np.einsum("bchwij,ocij->bohw", windows, w))
+    assert_as_priced(design)

@@ -425,7 +425,7 @@ def _fill(e: AffineForm, value: Param) -> Param:
 def _bordered(low: Lowering, node: Node, source: Value, coeff: Param, fill: Param) -> Value:
     fmt = source.type.format
     assert fmt is not None
-    if not fmt.lane.signs and fmt.holds([int(v) for v in fill.values]).all():
+    if fmt.holds([int(v) for v in fill.values]).all():
         zero = source.type.zero_point
         return low.emit(
             dataclasses.replace(node.op, value=fill), (source,), node, node.output.name, fmt, source.type.scale, zero
