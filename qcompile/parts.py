@@ -163,11 +163,11 @@ class ConstantMultipliers(Part):
 
 @dataclass(frozen=True, eq=False)
 class ConstantRows(Part):
-    """A constant matrix [rows, columns] times a vector of numbers from `low` to `high`: an adder graph."""
+    """A constant matrix [rows, columns] times a vector of numbers from `low` to `high`, each or all: an adder graph."""
 
     weights: np.ndarray
-    low: int
-    high: int
+    low: int | np.ndarray
+    high: int | np.ndarray
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from qcompile.ir import Graph, print_graph, verify
 from qcompile.options import Compiling, Options, accepting, frozen
 from qcompile.parts import Part
 from qcompile.passes import ports
-from qcompile.passes.dead import remove_dead_channels
+from qcompile.passes.dead import remove_dead_channels, zero_idle_weights
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
@@ -198,6 +198,7 @@ def integer_passes(fabric: Fabric, arch: str = "parallel", fold: str = "min") ->
     return (
         ("remove_unused", remove_unused),
         ("sink_transposes", sink_transposes),
+        ("zero_idle_weights", zero_idle_weights),
         ("remove_dead_channels", without_dead),
         ("implement", partial(implement, fabric=fabric)),
     )

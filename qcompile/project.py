@@ -24,9 +24,10 @@ from qcompile.ir import Node, Param, ops, print_graph
 from qcompile.ir.walk import weights_of
 from qcompile.options import VERSION
 from qcompile.passes.implement import price_of
-from qcompile.passes.ports import HostInput, port_limits
+from qcompile.passes.ports import HostInput, element_limits, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
 from qcompile.probes import probes
+from qcompile.sim.ratio import narrowest
 from qcompile.templating import templates
 
 if TYPE_CHECKING:
@@ -133,6 +134,9 @@ def port_vectors(design: Design, count: int, seed: int) -> list[np.ndarray]:
 
 
 def _port_units(host: HostInput, count: int, rng: np.random.Generator) -> np.ndarray:
+    if (limits := element_limits(host)) is not None:
+        low, high = (narrowest(p.on(host.shape).ravel(), host.shape) for p in limits)
+        return _limited_units(low, high, count, rng)
     lo, hi = (int(p.values[0]) if p.is_scalar else None for p in port_limits(host))
     fmt = host.quantize.format
     lo, hi = fmt.min_units if lo is None else lo, fmt.max_units if hi is None else hi
@@ -148,6 +152,17 @@ def _port_units(host: HostInput, count: int, rng: np.random.Generator) -> np.nda
         lo, hi, nearest_zero = int(grid[0]), int(grid[-1]), int(grid[np.argmin(np.abs(grid))])
     specials = [np.full(host.shape, v, dtype=out.dtype) for v in (lo, hi, nearest_zero)]
     specials += [np.where(rng.random(host.shape) < 0.5, *specials[:2]) for _ in range(3)]
+    for i, special in enumerate(specials[:count]):
+        out[i] = special
+    return out
+
+
+def _limited_units(lo: np.ndarray, hi: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Of a port whose elements have limits of their own."""
+    shares = rng.integers(0, 2**16, size=(count, *lo.shape), endpoint=True)
+    out = np.asarray(lo + ((hi - lo).astype(object) * shares >> 16), dtype=lo.dtype)
+    specials = [lo, hi, np.clip(0, lo, hi)]
+    specials += [np.where(rng.random(lo.shape) < 0.5, lo, hi) for _ in range(3)]
     for i, special in enumerate(specials[:count]):
         out[i] = special
     return out

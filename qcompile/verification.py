@@ -207,7 +207,7 @@ def _float_range(host: Any) -> tuple[float, float]:
         for m in mul.values:
             corners += [
                 _float32((u - a) / m)
-                for u in {limit.values[0], limit.values[-1]}
+                for u in {min(limit.values), max(limit.values)}
                 for a in {add.values[0], add.values[-1]}
                 if m
             ]

@@ -197,6 +197,14 @@ def accumulator(width: int, signed: bool) -> FixedPoint:
     return FixedPoint(width, 0, signed) if width <= MAX_WIDTH else WideInteger(width, 0, signed)
 
 
+def limits_of(width: int, signed: bool, narrow: bool = False) -> tuple[int, int]:
+    """Least and greatest code of so many bits; of none it is 0."""
+    if not width:
+        return 0, 0
+    most = 2 ** (width - signed)
+    return (-most + narrow if signed else 0), most - 1 - (narrow and not signed)
+
+
 def smallest_width(lo: int, hi: int) -> int:
     """Bits of the narrowest integer format that holds [lo, hi]: two's complement where lo is negative."""
     signed = lo < 0

@@ -17,8 +17,9 @@ from qcompile.cost.resources import Estimate, LayerCost, Resources, together
 from qcompile.hardware.network import Network, Stage, with_window
 from qcompile.hardware.timing import Schedule
 from qcompile.hardware.units import BufferedUnit, SlidingWindowUnit, UnrolledUnit
+from qcompile.hardware.units.unrolled import total_bits
 from qcompile.ir import Graph, ops
-from qcompile.parts import Part, bits
+from qcompile.parts import Part
 
 
 def of_network(graph: Graph, network: Network, plan: Schedule, device: Device) -> Estimate:
@@ -62,14 +63,14 @@ def of_pipeline(graph: Graph, device: Device, clock_ns: float, port_cycles: int 
         start = max(arrival[v.name] for v in data)
         for value in data:  # numbers that wait for later ones need registers too
             delayed = _stage(start, period) - _stage(arrival[value.name], period)
-            waiting[value.name] = max(waiting.get(value.name, 0), delayed * value.type.size * bits(value.type.format))
+            waiting[value.name] = max(waiting.get(value.name, 0), delayed * total_bits(value))
         arrival[node.output.name] = start + cost.delay_ns
         stages = _stage(start + cost.delay_ns, period) - _stage(start, period)
         registers = stages * unit.registers
         if cost.lut or cost.dsp or cost.bram18 or registers:
             found = replace(cost, ff=cost.ff + registers, latency=stages, interval=port_cycles)
             layers.append(layer_cost(graph, node, found))
-    outputs = sum(v.type.size * bits(v.type.format) for v in graph.outputs)
+    outputs = sum(map(total_bits, graph.outputs))
     # Numbers that wait for others, and the results.
     waits = Resources(ff=sum(waiting.values()) + outputs, interval=port_cycles)
     layers.append(LayerCost("registers", "Register", waits))

@@ -186,6 +186,17 @@ class Quantize(Step):
     def makes(self) -> Format:
         return self.format
 
+    def clip(self, low: Param, high: Param) -> Clip:
+        """The step in front of it that leaves codes from `low` to `high`, for instance of channels of fewer bits: ends
+        are codes and rounding keeps the order, so that it may come before the rounding.
+        """
+
+        def value(code: Param) -> Param:
+            unit = self.scale.map(lambda s: s * Fraction(2) ** self.format.unit)
+            return code.combine(self.zero_point, lambda c, z: c - z).combine(unit, lambda c, u: c * u)
+
+        return Clip(value(low), value(high))
+
     def to_codes(self) -> Affine:
         """The step from its values to its codes as numbers: value / unit + zero point."""
         return Affine(self.scale.map(lambda s: 1 / (s * Fraction(2) ** self.format.unit)), self.zero_point)

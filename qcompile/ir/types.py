@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.formats import Format
+from qcompile.formats import Format, smallest_width
 from qcompile.records import dataclass
 
 Shape = tuple[int, ...]
@@ -221,12 +221,14 @@ class TensorType:
 
     shape: static, axis 0 is one sample. format None: a real tensor without codes (scale 1).
     scale, zero_point: per tensor or broadcastable; a power-of-two scale of a FixedPoint lives in `format.frac`.
+    limits: least and greatest units of codes of an integer graph, where elements do not take the same bits.
     """
 
     shape: Shape
     format: Format | None = None
     scale: Param = ONE
     zero_point: Param = ZERO
+    limits: tuple[Param, Param] | None = None
 
     @property
     def size(self) -> int:
@@ -237,6 +239,15 @@ class TensorType:
         """The format of a tensor of the integer graph, where every tensor has one."""
         assert self.format is not None, "a real tensor has no codes"
         return self.format
+
+    @property
+    def widths(self) -> np.ndarray | None:
+        """Bits of every element, broadcastable; 0 where it is one number. None where all have those of the format."""
+        if self.limits is None:
+            return None
+        low, high = self.limits
+        both = low.combine(high, lambda a, b: Fraction(0 if a == b else smallest_width(int(a), int(b))))
+        return both.array().astype(np.int64)
 
     def unit(self) -> Param:
         """Real value of one unit."""

@@ -1,4 +1,6 @@
-"""Channels that no layer reads, because all weights that meet them are zero, are not computed."""
+"""Channels that no layer reads, because all weights that meet them are zero, are not computed; and weights that meet
+nothing but the number 0 are zero.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from qcompile.hardware.site import Folding
-from qcompile.ir import Array, Graph, Node, Param, TensorType, Value, ops
-from qcompile.ir.channels import Channels, channels, is_depthwise, weight_axis
+from qcompile.ir import Array, Graph, Node, Param, TensorType, Value, aligned, ops
+from qcompile.ir.channels import Channels, channels, input_axis, is_depthwise, weight_axis
 from qcompile.ir.walk import only_reader, weights_of
+from qcompile.passes.ranges import Range, ranges
 
 
 def remove_dead_channels(graph: Graph, folds: Mapping[str, Folding] | None = None) -> Graph:
@@ -29,6 +32,37 @@ def remove_dead_channels(graph: Graph, folds: Mapping[str, Folding] | None = Non
             if own is not None and not (kept := _kept_channels(graph, own, folds or {})).all():
                 graph, done = _without(graph, own, kept), False
     return graph
+
+
+def zero_idle_weights(graph: Graph) -> Graph:
+    """The same codes everywhere: weights whose input is proven to be the number 0 (a channel of no bits, one that its
+    activation always cuts off) are zero.
+    """
+    known = ranges(graph)
+    changed: dict[str, Node] = {}
+    for node in graph.nodes:
+        if not node.op.products or not _has_own_weights(graph, node):
+            continue
+        idle = _idle(known[node.data.name], node)
+        made = graph.producers[node.weights.name]
+        if idle is not None and made.op.units.data[idle].any():
+            units = np.where(idle, 0, made.op.units.data)
+            changed[made.output.name] = replace(made, op=replace(made.op, units=Array(units)))
+    nodes = tuple(changed.get(n.output.name, n) for n in graph.nodes)
+    return replace(graph, nodes=nodes) if changed else graph
+
+
+def _idle(reach: Range, node: Node) -> np.ndarray | None:
+    """Which weights meet inputs that are always 0, in the shape of the weights; None where none does."""
+    shape, weights = node.data.type.shape, node.weights.type.shape
+    axis, depthwise = input_axis(node), is_depthwise(node)
+    zero = aligned((reach.lo == 0) & (reach.hi == 0), len(shape))
+    others = tuple(a for a in range(len(shape)) if a != axis)
+    channel = np.broadcast_to(zero.all(axis=others), (shape[axis],))
+    if not channel.any() or (node.op.groups > 1 and not depthwise):
+        return None
+    place = 0 if depthwise else weight_axis(node)
+    return np.broadcast_to(channel.reshape([-1 if a == place else 1 for a in range(len(weights))]), weights)
 
 
 def _has_own_weights(graph: Graph, node: Node) -> bool:
@@ -74,7 +108,9 @@ def _without(graph: Graph, own: Channels, kept: np.ndarray) -> Graph:
         changed[node.output.name] = replace(node, op=op, outputs=(_value(node.output, axis, keep),))
 
     def put_weights(node: Node, axis: int) -> None:
-        made, units = graph.producers[node.weights.name], _units(graph, node)
+        """Of a layer that makes and reads these channels (around a residual sum) both axes, one after the other."""
+        made = changed.get(node.weights.name, graph.producers[node.weights.name])
+        units = made.op.units.data.reshape(made.output.type.shape)
         keep = np.repeat(kept, units.shape[axis] // own.count)
         put(made, replace(made.op, units=Array(np.compress(keep, units, axis))), axis)
 
@@ -97,9 +133,8 @@ def _value(value: Value, axis: int, keep: np.ndarray) -> Value:
     """A tensor with the kept places of an axis."""
     t = value.type
     shape = tuple(int(keep.sum()) if a == axis else n for a, n in enumerate(t.shape))
-    return replace(
-        value, type=TensorType(shape, t.format, *(_kept(p, axis, keep, len(shape)) for p in (t.scale, t.zero_point)))
-    )
+    scale, zero = (_kept(p, axis, keep, len(shape)) for p in (t.scale, t.zero_point))
+    return replace(value, type=TensorType(shape, t.format, scale, zero))
 
 
 def _sliced(node: Node, axis: int, kept: np.ndarray) -> Any:

@@ -18,8 +18,8 @@ from qcompile.cost.primitives import Fabric
 from qcompile.errors import QCompileError, VerificationError
 from qcompile.formats import Bipolar, Format
 from qcompile.hardware.units.requant import element
-from qcompile.ir import Array, Graph, Node, Param, ops
-from qcompile.passes.ranges import ENUMERABLE, MAX_CUTS, MAX_TABLE, evaluate_rows, ranges, row_ranges
+from qcompile.ir import Array, Graph, Node, Param, Value, ops
+from qcompile.passes.ranges import ENUMERABLE, MAX_CUTS, MAX_TABLE, Range, evaluate_rows, ranges, row_ranges
 from qcompile.passes.requant import float_round, multiply_add_shift
 from qcompile.sim import functions, kernels
 from qcompile.sim.functions import is_monotone
@@ -28,16 +28,34 @@ LAST_CUTS = 2**16  # thresholds per row where nothing else is possible
 
 
 def implement(graph: Graph, fabric: Fabric) -> Graph:
-    """The same integer graph with `impl` set in every Map: the cheapest on the fabric."""
+    """The same integer graph with `impl` set in every Map: the cheapest on the fabric; and the limits of elements that
+    take fewer bits than others.
+    """
     known = ranges(graph)
-    nodes = []
+    nodes, values = [], {v.name: v for v in graph.inputs}
     for node in graph.nodes:
         if isinstance(node.op, ops.Map) and node.op.impl is None:
             low, high = row_ranges(node, [known[v.name] for v in node.inputs])
             impl = choose(node, low, high, fabric)
             node = dataclasses.replace(node, op=dataclasses.replace(node.op, impl=impl))
-        nodes.append(node)
-    return dataclasses.replace(graph, nodes=tuple(nodes))
+        out = _limited(node, known[node.output.name])
+        values[out.name] = out
+        nodes.append(dataclasses.replace(node, inputs=tuple(values[v.name] for v in node.inputs), outputs=(out,)))
+    outputs = tuple(values[v.name] for v in graph.outputs)
+    return dataclasses.replace(graph, outputs=outputs, nodes=tuple(nodes))
+
+
+def _limited(node: Node, reach: Range) -> Value:
+    """The result of a node, with the limits of its elements where these are codes that do not take the same bits."""
+    value, fmt = node.output, node.output.type.codes
+    carried = isinstance(node.op, ops.Map) or node.op.moves or node.op.gathers == "max" or isinstance(node.op, ops.Pad)
+    if not carried or not fmt.consecutive or (reach.lo.size == 1 and reach.hi.size == 1):
+        return value
+    limits = (Param.of(np.asarray(reach.lo)), Param.of(np.asarray(reach.hi)))
+    limited = dataclasses.replace(value.type, limits=limits)
+    widths = limited.widths
+    assert widths is not None
+    return value if widths.min() == widths.max() else dataclasses.replace(value, type=limited)
 
 
 Impl = ops.Thresholds | ops.MulAddShift | ops.FloatRound | ops.Table

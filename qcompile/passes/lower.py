@@ -33,9 +33,9 @@ from qcompile.ir import (
 )
 from qcompile.ir.rules import adding_to
 from qcompile.passes.affine import AffineForm, Lowering, added, multiplied, whole
-from qcompile.passes.ports import HostInput, HostOutput, Ports
+from qcompile.passes.ports import HostInput, HostOutput, Ports, element_limits
 from qcompile.passes.ranges import (
-    of_format,
+    of_port,
     smallest_format,
 )
 from qcompile.sim.functions import is_monotone
@@ -551,9 +551,9 @@ def lower(
     inputs = []
     for host in ports.inputs:
         q = host.quantize
-        value = Value(host.port, TensorType(host.shape, q.format, q.scale, q.zero_point))
+        value = Value(host.port, TensorType(host.shape, q.format, q.scale, q.zero_point, element_limits(host)))
         low.names.add(value.name)
-        low.known[value.name] = of_format(q.format)
+        low.known[value.name] = of_port(value.type)
         inputs.append(value)
         unit = value.type.unit()
         exprs[host.port] = AffineForm(host.shape, ((value, unit),), multiplied(unit, q.zero_point.map(lambda z: -z)))

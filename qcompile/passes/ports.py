@@ -241,6 +241,13 @@ def port_limits(host: HostInput) -> tuple[Param, Param]:
     return limits[0], limits[1]
 
 
+def element_limits(host: HostInput) -> tuple[Param, Param] | None:
+    """Those of a port whose elements have different ones: channels of fewer bits."""
+    limits = port_limits(host)
+    same = host.count is not None or not host.quantize.format.consecutive or all(p.is_scalar for p in limits)
+    return None if same else limits
+
+
 def _quantized_param(p: Param, q: ops.Quantize) -> Param:
     unit = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
     scaled = p.combine(unit, lambda v, u: v / u).combine(q.zero_point, lambda v, z: v + z)

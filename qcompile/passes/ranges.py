@@ -14,7 +14,7 @@ import numpy as np
 from qcompile.errors import QCompileError
 from qcompile.formats import FixedPoint, Format, accumulator, smallest_width
 from qcompile.formats.fixed import MAX_ACCUMULATOR
-from qcompile.ir import Graph, Node, Shape, Value, aligned, ops
+from qcompile.ir import Graph, Node, Shape, TensorType, Value, aligned, ops
 from qcompile.ir.rules import adding_to
 from qcompile.records import dataclass
 from qcompile.sim import ratio
@@ -61,6 +61,11 @@ def of_format(fmt: Format) -> Range:
     return Range(_ints([fmt.min_units]).reshape(()), _ints([fmt.max_units]).reshape(()))
 
 
+def of_port(t: TensorType) -> Range:
+    """What reaches an input: numbers of its format, or of its elements' limits."""
+    return of_format(t.codes) if t.limits is None else Range(*(ratio.narrowest(p.values, p.shape) for p in t.limits))
+
+
 def smallest_format(lo: int, hi: int) -> FixedPoint:
     """The narrowest integer format that holds [lo, hi]. QCompileError where it is wider than MAX_ACCUMULATOR."""
     width = smallest_width(lo, hi)
@@ -86,7 +91,7 @@ _rule = adding_to(RULES)
 def ranges(graph: Graph) -> dict[str, Range]:
     """Range of every value of an integer graph; kept with it, since every backend asks."""
     if "_ranges" not in vars(graph):
-        known = {v.name: of_format(v.type.format) for v in graph.inputs if v.type.format}
+        known = {v.name: of_port(v.type) for v in graph.inputs}
         for node in graph.nodes:
             known[node.output.name] = node_range(node, [known[v.name] for v in node.inputs])
         vars(graph)["_ranges"] = known

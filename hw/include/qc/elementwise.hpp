@@ -35,6 +35,16 @@ WIRE:
   }
 }
 
+// v[i] keeps its lowest width[i] bits, which are all that it needs: the others are its sign, or zeros. T has W bits.
+template <int N, int W, class T, class B> inline void narrow(T *v, const B *width) {
+#pragma HLS inline
+NARROW:
+  for (int i = 0; i < N; ++i) { // unroll
+    const int spare = W - width[i];
+    v[i] = T(v[i] << spare) >> spare;
+  }
+}
+
 // One part of a concatenation: OUTER blocks of SIZE elements, STRIDE apart.
 template <int OUTER, int SIZE, int STRIDE, class TX, int LX, class X, class Y> inline void place(const X *x, Y *y) {
 #pragma HLS inline

@@ -31,6 +31,16 @@ class Trace(Kernel):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Narrow(Kernel):
+    """Elements have no more bits than `widths` says; nothing changes but what the compiler knows."""
+
+    template = "narrow.cpp.j2"
+    out: Tensor
+    size: int
+    widths: Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Wire(Kernel):
     """out[i] = source[row(i)]."""
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from qcompile.backends.hls.builder import Builder, Local, Tensor
 from qcompile.backends.hls.constants import Constants
-from qcompile.backends.hls.kernels import Kernel, Trace
+from qcompile.backends.hls.kernels import Kernel, Narrow, Trace
 from qcompile.backends.hls.layers import RULES
 from qcompile.backends.hls.ports import PortLayout, layout
 from qcompile.backends.hls.trace import trace_words, traced
 from qcompile.backends.hls.types import Integer, Lanes, lanes_of
+from qcompile.formats import smallest_width
 from qcompile.hardware.products import rolled
-from qcompile.ir import Graph, Value
+from qcompile.ir import Graph, Value, ops
 from qcompile.passes.ranges import ranges
 from qcompile.records import dataclass
 
@@ -90,13 +93,29 @@ def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
 
 def _statements(b: Builder, trace: dict[str, int]) -> None:
     """Every layer, and after it what C simulation watches. trace: bits by the name of the value."""
+    loops = rolled(b.graph)
     for value in b.graph.inputs:
+        if not loops:
+            _narrow(b, value)
         b.emit(Trace(trace[value.name], b.source(value), value.type.size))
     for node in b.graph.nodes:
         RULES[type(node.op)](b, node)
         value = node.output
+        if isinstance(node.op, ops.Map) and not loops:
+            _narrow(b, value)
         if value.name in trace:
             b.emit(Trace(trace[value.name], b.source(value), value.type.size))
+
+
+def _narrow(b: Builder, value: Value) -> None:
+    """Codes whose elements do not take the same bits: every one gets those that it was priced with."""
+    out = b.source(value)
+    if value.type.limits is None:
+        return
+    low, high = (p.on(value.type.shape).ravel().tolist() for p in value.type.limits)
+    sign = -1 if out.type.signed else 0
+    widths = [smallest_width(min(int(lo), sign), int(hi)) for lo, hi in zip(low, high, strict=True)]
+    b.emit(Narrow(out, len(widths), b.array(np.array(widths))))
 
 
 def _port(b: Builder, value: Value, name: str, output: bool) -> TopPort:

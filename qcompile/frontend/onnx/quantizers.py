@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat, Overflow, Rounding, Specials
+from qcompile.formats import Bipolar, FixedPoint, Format, Minifloat, Overflow, Rounding, Specials, limits_of
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
 from qcompile.ir import ONE, ZERO, Param, TensorType, ops
@@ -16,12 +16,16 @@ from qcompile.sim.ratio import Ratio, quantize_units
 
 def quant(call: Call) -> Operand:
     """Quant and IntQuant (QONNX, no opsets): inputs x, scale, zero point, bit width; attributes signed, narrow,
-    rounding_mode. All parameters constant; one bit width of 1 to 64, positive scales per tensor or per channel.
+    rounding_mode. All parameters constant; bit widths of 1 to 64 and positive scales, per tensor, channel or element;
+    where widths differ, 0 bits are the number 0.
     """
     x = call.data(0)
     scale, zero_point = call.const(1, "the scale"), call.const(2, "the zero point")
-    width = _width(call, call.const(3, "the bit width"))
     signed, narrow = bool(call.attribute("signed", 1)), bool(call.attribute("narrow", 0))
+    widths = call.const(3, "the bit width")
+    if len(set(widths.held.ravel().tolist())) > 1:
+        return _quant_of_widths(call, x, scale, zero_point, widths, signed, narrow)
+    width = _width(call, widths)
     rounding = _rounding(call, "ROUND")
     check_scale(scale)
     fmt: Format = Bipolar() if signed and width == 1 else FixedPoint(width, 0, signed, narrow)
@@ -29,6 +33,30 @@ def quant(call: Call) -> Operand:
         return _quantize_constant(call, x, scale, zero_point, fmt, rounding)
     op = quantize_op(fmt, _fitted(scale, x.type.shape), _fitted(zero_point, x.type.shape), rounding)
     return call.emit(op, x)
+
+
+def _quant_of_widths(
+    call: Call, x: Operand, scale: Const, zero_point: Const, widths: Const, signed: bool, narrow: bool
+) -> Operand:
+    """The widest format, and in front of it a clip to the numbers of every width: what clamps first and rounds then
+    gives the codes of the narrower ones, since their ends are codes.
+    """
+    rounding = _rounding(call, "ROUND")
+    check_scale(scale)
+    held = set(widths.held.ravel().tolist())
+    if wrong := sorted(w for w in held if w != int(w) or not 0 <= w <= 64):
+        raise Unsupported(f"a bit width is {wrong[0]:g}; 0 to 64 are possible")
+    width = int(max(held))
+    fmt = FixedPoint(width, 0, signed, narrow and width > 1)
+    if isinstance(x, Const):
+        each = np.array([limits_of(int(w), signed, narrow) for w in widths.held.ravel()], dtype=np.float64)
+        low, high = each.T.reshape(2, *widths.shape)
+        return _quantize_constant(call, x, scale, zero_point, fmt, rounding, (low, high))
+    bits, zero = _fitted(widths, x.type.shape), _fitted(zero_point, x.type.shape)
+    op = quantize_op(fmt, _fitted(scale, x.type.shape), zero, rounding)
+    low = bits.map(lambda w: Fraction(limits_of(int(w), signed, narrow)[0]))
+    high = bits.map(lambda w: Fraction(limits_of(int(w), signed, narrow)[1]))
+    return call.emit(op, call.emit(op.clip(low, high), x))
 
 
 def bipolar_quant(call: Call) -> Operand:
@@ -200,12 +228,25 @@ def _fitted(c: Const, shape: tuple[int, ...]) -> Param:
 
 
 @np.errstate(all="ignore")  # what is no number is refused, and real values beyond float32 have units all the same
-def _quantize_constant(call: Call, x: Const, scale: Const, zero_point: Const, fmt: Format, rounding: Rounding) -> Const:
-    """A quantizer of a constant is data: float32 operations in the order of qonnx's executor decide the codes."""
+def _quantize_constant(
+    call: Call,
+    x: Const,
+    scale: Const,
+    zero_point: Const,
+    fmt: Format,
+    rounding: Rounding,
+    limits: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Const:
+    """A quantizer of a constant is data: float32 operations in the order of qonnx's executor decide the codes. limits:
+    least and greatest code of every element, where they differ.
+    """
+    ends = limits or (np.array(fmt.min_units), np.array(fmt.max_units))
     held = x.held.astype(np.float32)
     s, z = scale.held.astype(np.float32), zero_point.held.astype(np.float32)
     try:
         shape = np.broadcast_shapes(held.shape, s.shape, z.shape)
+        if limits is not None and np.broadcast_shapes(shape, limits[0].shape) != shape:
+            raise ValueError
     except ValueError:
         shapes = f"{list(held.shape)}, {list(s.shape)} and {list(z.shape)}"
         raise Unsupported(f"shapes of the tensor, its scale and zero point do not fit: {shapes}") from None
@@ -213,13 +254,13 @@ def _quantize_constant(call: Call, x: Const, scale: Const, zero_point: Const, fm
     if fmt.lane.signs:
         q = np.where(y >= 0, np.float32(1), np.float32(-1))
     else:
-        clamped = np.clip(y, np.float32(fmt.min_units), np.float32(fmt.max_units))
+        clamped = np.clip(y, *(end.astype(np.float32) for end in ends))
         q = _round_float32(clamped, rounding)
     q = np.broadcast_to(q, shape)
     if not np.isfinite(q).all():
         raise Unsupported("quantizing this constant gives NaN or infinity", "check the weights and the scale")
     units = np.clip(q.astype(np.float64), fmt.min_units, min(fmt.max_units, 2**63 - 1024)).astype(np.int64)
-    _report_difference(call, x, scale, zero_point, fmt, rounding, units)
+    _report_difference(call, x, scale, zero_point, fmt, rounding, units, ends)
     type_op = quantize_op(fmt, _fitted(scale, shape), _fitted(zero_point, shape), rounding)
     type_ = TensorType(tuple(shape), type_op.format, type_op.scale, type_op.zero_point)
     return Const.quantized(((q - z) * s).astype(np.float32).reshape(shape), units, type_)
@@ -241,7 +282,14 @@ def _round_float32(y: np.ndarray, rounding: Rounding) -> np.ndarray:
 
 
 def _report_difference(
-    call: Call, x: Const, scale: Const, zero_point: Const, fmt: Format, rounding: Rounding, units: np.ndarray
+    call: Call,
+    x: Const,
+    scale: Const,
+    zero_point: Const,
+    fmt: Format,
+    rounding: Rounding,
+    units: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray],
 ) -> None:
     """Warn where float32 decides a weight's code differently from exact arithmetic. Only values near a boundary can."""
     held, s, z = (np.broadcast_to(c.held.astype(np.float64), units.shape) for c in (x, scale, zero_point))
@@ -254,11 +302,12 @@ def _report_difference(
     near = distance <= 1e-6 * np.maximum(1, np.maximum(np.abs(y), np.abs(z)))
     if not near.any():
         return
-    numbers = np.stack([held[near], s[near], z[near], units[near].astype(np.float64)])
-    (v, a, b, u), counts = np.unique(numbers, axis=1, return_counts=True)
+    limits = (np.broadcast_to(end.astype(np.float64), units.shape)[near] for end in ends)
+    numbers = np.stack([held[near], s[near], z[near], units[near].astype(np.float64), *limits])
+    (v, a, b, u, low, high), counts = np.unique(numbers, axis=1, return_counts=True)
     scales, zeros = (Param(c.shape, tuple(map(Fraction, c.tolist()))).compress() for c in (a, b))
     exact = quantize_units(Ratio.of_floats(v), quantize_op(fmt, scales, zeros, rounding))
-    differing = int(counts[exact.astype(np.float64) != u].sum())
+    differing = int(counts[np.clip(exact.astype(np.float64), low, high) != u].sum())
     if differing:
         call.builder.warnings.append(
             f"node '{call.node.name or call.node.output[0]}': {differing} of {units.size} constant codes follow float32"

@@ -12,9 +12,9 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.formats import Format
-from qcompile.hardware.site import rows_of, site
+from qcompile.hardware.site import Site, rows_of, site
 from qcompile.hardware.units.requant import combined_bits, element
-from qcompile.ir import Graph, Node, ops
+from qcompile.ir import Graph, Node, Value, ops
 from qcompile.ir.rules import adding_to
 from qcompile.parts import Part, bits, chain, product_bits, width
 from qcompile.records import dataclass
@@ -32,13 +32,23 @@ class UnrolledUnit:
     @classmethod
     def of(cls, node: Node, graph: Graph) -> UnrolledUnit:
         """Of any node."""
-        narrow = node.output.type.size * bits(node.output.type.format)
+        narrow = total_bits(node.output)
         summing = node.op.products or node.op.gathers == "sum"
         registers = narrow * max(1, math.isqrt(node.terms)) if summing else narrow
         return cls(UNITS[type(node.op)](node, graph), registers)
 
     def parts(self) -> Part:
         return self.made
+
+
+Ends = int | np.ndarray
+
+
+def total_bits(value: Value) -> int:
+    """Of all elements of a value."""
+    t = value.type
+    widths = t.widths
+    return t.size * bits(t.format) if widths is None else int(np.broadcast_to(widths, t.shape).sum())
 
 
 Rule = Callable[[Node, Graph], Part]
@@ -64,15 +74,29 @@ def _products(node: Node, graph: Graph) -> Part:
         return chain(parts.Times(outputs * count, parts.Multiplier(a, b)), tree)
     rows, places = rows_of(s)
     data = s.data.type.codes
-    low, high = (0, 1) if data.lane.signs else parts.value_range(data)
+    each = zip(np.split(rows, node.op.groups), _terms(s, rows), strict=True)
     found: list[Part] = [
         parts.Times(node.op.groups * rows.shape[1], parts.Decoder(data)),
         # Groups share no inputs.
-        parts.Beside(tuple(parts.ConstantRows(part, low, high) for part in np.split(rows, node.op.groups))),
+        parts.Beside(tuple(parts.ConstantRows(part, *ends) for part, ends in each)),
     ]
     if data.lane.signs:  # +1 counts as 1 and -1 as 0: the sum is twice the count less a constant
         found.append(parts.Times(len(rows), parts.Adder(bits(node.output.type.format))))
     return parts.Times(places, chain(*found))
+
+
+def _terms(s: Site, rows: np.ndarray) -> list[tuple[Ends, Ends]]:
+    """Least and greatest number that the terms of the rows multiply, for every group: of each term, or of all."""
+    t, groups = s.data.type, s.node.op.groups
+    if t.codes.lane.signs or t.limits is None:
+        return [(0, 1) if t.codes.lane.signs else parts.value_range(t.codes)] * groups
+    axis = 1 if s.node.op.windowed else max(len(t.shape) - (1 if s.constant == 1 else 2), 0)
+    others = tuple(a for a in range(len(t.shape)) if a != axis)
+    ends = (np.broadcast_to(p.array(), t.shape) for p in t.limits)
+    low, high = (better(x, axis=others) for x, better in zip(ends, (np.min, np.max), strict=True))
+    places = groups * rows.shape[1] // t.shape[axis]
+    low, high = (np.repeat(x.astype(np.int64), places).reshape(groups, -1) for x in (low, high))
+    return list(zip(low, high, strict=True))
 
 
 @_unit(ops.Mul)
@@ -87,14 +111,22 @@ def _multiplied(node: Node, graph: Graph) -> Part:
 @_unit(ops.SumPool, ops.ReduceSum)
 def _sums(node: Node, graph: Graph) -> Part:
     data = node.inputs[0].type
-    tree = parts.AdderTree(node.terms, bits(data.format))
-    return chain(parts.Times(data.size, parts.Decoder(data.codes)), parts.Times(node.output.type.size, tree))
+    made = _by_width(node, bits(data.format), lambda width: parts.AdderTree(node.terms, width))
+    return chain(parts.Times(data.size, parts.Decoder(data.codes)), made)
 
 
 @_unit(ops.MaxPool, ops.ReduceMax)
 def _maxima(node: Node, graph: Graph) -> Part:
-    largest = parts.Maximum(node.terms, width(node.inputs[0].type.format))
-    return parts.Times(node.output.type.size, largest)
+    return _by_width(node, width(node.inputs[0].type.format), lambda bits: parts.Maximum(node.terms, bits))
+
+
+def _by_width(node: Node, widest: int, made: Callable[[int], Part]) -> Part:
+    """What every element of a pool is made by, for elements of the bits that its channel has."""
+    shape, widths = node.output.type.shape, node.inputs[0].type.widths
+    if widths is None or not node.op.windowed or any(n > 1 for n in widths.shape[2 - len(shape) :]):
+        return parts.Times(node.output.type.size, made(widest))
+    found, counts = np.unique(np.broadcast_to(widths, shape), return_counts=True)
+    return parts.beside(*(parts.Times(n, made(w)) for w, n in zip(found.tolist(), counts.tolist(), strict=True) if w))
 
 
 @_unit(ops.ArgMax)
