@@ -96,7 +96,8 @@ def _parts(own: Channels, node: Node, fold: Folding) -> int:
     """What a folding of a node divides the channels by."""
     if node in own.readers:
         return fold.simd // math.gcd(fold.simd, node.terms // own.count)
-    return fold.pe
+    block = node.output.type.shape[own.axes[node.output.name]] // own.count  # of a flattened image
+    return fold.pe // math.gcd(fold.pe, block)
 
 
 def _without(graph: Graph, own: Channels, kept: np.ndarray) -> Graph:
