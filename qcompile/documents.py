@@ -171,6 +171,7 @@ class ChoiceRecord(Record):
     scale: Annotated[list[Positive], Field(min_length=1), BeforeValidator(_listed)] = [1.0]
     zero_point: Annotated[int, Field(ge=-(2**63), le=2**63)] = 0
     axis: Annotated[int, Field(ge=0, le=8)] | None = None
+    bits: Annotated[list[Annotated[int, Field(ge=0, le=64)]], Field(min_length=1)] | None = None
     units: UnitsRecord | None = None
     why: dict[str, JsonValue] = {}
 

@@ -2,7 +2,9 @@
 to what they are priced by.
 """
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from studies import CNN, MLP, X, designs
 
 import qcompile as qc
 from qcompile import ir
+from qcompile.assignment.methods.transform.bias_correct import quantized
+from qcompile.assignment.network import FloatNetwork
+from qcompile.assignment.plan import Plan
+from qcompile.assignment.transforms import transformed
 from qcompile.errors import QCompileError
 
 DOMAIN = "qonnx.custom_op.general"
@@ -202,3 +209,81 @@ def test_bits_that_cannot_be_are_refused(bits: list[float], said: str) -> None:
     y = n.add("Quant", ["x", n.constant(0.25), "z", n.constant(bits)], n.x, signed=1, narrow=0, rounding_mode="ROUND")
     with pytest.raises(QCompileError, match=said):
         n.model(n.matmul(y, 2))
+
+
+# --- plans
+
+
+def plan_of_bits(model: qc.Model, seed: int) -> Plan:
+    """Every activation with bits and steps per channel, drawn around a uniform plan of 5 bits."""
+    d, rng = designs(model, rows=32, candidates="fixed5"), np.random.default_rng(seed)
+    plan = d.plan((0,) * len(d.study.variables))
+    tensors = dict(plan.tensors)
+    for t in d.study.activations:
+        c, axis = tensors[t.name], min(1, len(t.shape) - 1)
+        bits = rng.integers(0, 6, t.shape[axis])
+        bits[:1] = 5
+        scale = tuple(float(s) for s in c.scale[0] * 2.0 ** rng.integers(-1, 3, t.shape[axis]))
+        tensors[t.name] = replace(c, scale=scale, axis=axis, bits=tuple(bits.tolist()))
+    return replace(plan, tensors=tensors)
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+@pytest.mark.parametrize("model", [MLP, CNN])
+def test_a_plan_of_bits_per_channel(model: qc.Model, arch: str, tmp_path: Path) -> None:
+    """Written, read, compiled and verified; the fast evaluation sees the same numbers as the simulator."""
+    plan = plan_of_bits(model, 3)
+    plan.write(tmp_path / "plan.json")
+    read = Plan.read(tmp_path / "plan.json")
+    assert read.digest == plan.digest
+    assert read.tensors == plan.tensors
+    design = qc.compile(model, tmp_path / "plan.json", arch=arch)
+    report = qc.verify(design.write(tmp_path / "p"), X[:40].reshape(40, *design.inputs[0].source_shape))
+    assert not any(row.differing for row in report.rows)
+    graph = transformed(model.graph, plan.transforms)
+    network = FloatNetwork.of(graph)
+    fast = network.run(network.start([X[:40].reshape(40, *graph.inputs[0].type.shape[1:])]), quantized(graph, plan))
+    y = design.simulate(X[:40].reshape(40, *design.inputs[0].source_shape)).reshape(40, -1)
+    assert np.abs(fast[network.output].reshape(40, -1) - y).max() < 1e-4 * np.abs(y).max()
+
+
+HIDDEN = {"format": "u4f2", "axis": 1, "bits": [4] * 32}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"bits": [4] * 31}, r"31 bits along axis 1 do not fit the tensor of shape \[1, 32\]"),
+        ({"bits": [4]}, r"1 bits along axis 1 do not fit the tensor of shape \[1, 32\]"),
+        ({"axis": 2}, r"32 bits along axis 2 do not fit"),
+        ({"axis": None}, r"1 scales, 32 bits and axis None do not go together"),
+        ({"bits": None}, r"1 scales and axis 1 do not go together"),
+        ({"scale": [1.0] * 3}, r"3 scales and 32 bits along axis 1 do not fit"),
+        ({"bits": [5] + [4] * 31}, r"a channel has 5 bits, more than its format u4f2"),
+        ({"bits": [-1] * 32}, r"bits.0: it must be greater than or equal to 0"),
+        ({"bits": [65] * 32}, r"bits.0: it must be less than or equal to 64"),
+        ({"bits": [2.5] * 32}, r"bits.0: it must be a valid integer"),
+        ({"bits": []}, r"bits: List should have at least 1 item"),
+        ({"bits": "4"}, r"bits: it must be a valid list"),
+        ({"zero_point": 3}, r"bits per channel and a zero point of 3 do not go together"),
+        ({"format": "e2m1b1"}, r"bits per channel and the format e2m1b1 do not go together"),
+    ],
+)
+def test_plans_of_impossible_bits_are_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(QCompileError, match=said):
+        qc.compile(MLP, Plan.parse(json.dumps(edited(change))))
+
+
+def edited(change: dict[str, Any], weight: bool = False) -> dict[str, Any]:
+    """A uniform plan with bits for the first hidden tensor (or the first weight), some fields changed."""
+    d = designs(MLP, rows=32, candidates="fixed4")
+    record = json.loads(d.plan((0,) * len(d.study.variables)).to_json())
+    name = next(t.name for t in (d.study.weights if weight else d.study.activations[1:]))
+    wanted = {**HIDDEN, **change}
+    record["tensors"][name] = {k: v for k, v in wanted.items() if v is not None}
+    return record
+
+
+def test_weights_have_no_bits_per_channel() -> None:
+    with pytest.raises(QCompileError, match="it has bits per channel, which only activations have"):
+        qc.compile(MLP, Plan.parse(json.dumps(edited({"format": "s4f2"}, weight=True))))

@@ -6,6 +6,7 @@ that they are: they enter the exact Map behind an accumulator, so nothing is los
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -13,7 +14,8 @@ from qcompile.assignment.plan import Choice, Packed, Plan
 from qcompile.assignment.tensors import ACTIVATION, QuantTensor, tensors
 from qcompile.assignment.transforms import transformed
 from qcompile.errors import QCompileError, unknown
-from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, TensorType, Value, ops
+from qcompile.formats import limits_of
+from qcompile.ir import ONE, ZERO, Array, Graph, Node, Origin, Param, TensorType, Value, ops
 from qcompile.sim.ratio import quantize_units
 from qcompile.sim.reference import constant
 
@@ -57,23 +59,57 @@ def quantize_op(t: QuantTensor, c: Choice) -> ops.Quantize:
         )
     if c.zero_point and not (c.format.consecutive and c.format.holds(c.zero_point)):
         raise QCompileError(f"the zero point {c.zero_point} is no code of {c.format}", place)
-    if c.axis is None:
+    if c.axis is not None:
+        _check_axis(t, c, c.axis)
+    if len(c.scale) == 1:
         scale = Param.of(Fraction(c.scale[0])) if c.scale[0] != 1 else ONE
-    elif t.kind == ACTIVATION or c.axis != t.axis or len(c.scale) != t.shape[c.axis]:
-        allowed = (
-            "one scale"
-            if t.kind == ACTIVATION or t.axis is None
-            else f"one scale, or {t.shape[t.axis]} along axis {t.axis}"
-        )
-        raise QCompileError(
-            f"{len(c.scale)} scales along axis {c.axis} do not fit the tensor of shape {list(t.shape)}",
-            place,
-            f"{allowed} is possible",
-        )
     else:
-        shape = tuple(n if i == c.axis else 1 for i, n in enumerate(t.shape))
-        scale = Param(shape, tuple(Fraction(v) for v in c.scale)).compress()
+        scale = _along(t, c, map(Fraction, c.scale))
     return ops.Quantize(c.format, scale, Param.of(c.zero_point) if c.zero_point else ZERO)
+
+
+def _along(t: QuantTensor, c: Choice, values: Iterable[Fraction]) -> Param:
+    """A parameter per index of the choice's axis."""
+    return Param(tuple(n if i == c.axis else 1 for i, n in enumerate(t.shape)), tuple(values)).compress()
+
+
+def _check_axis(t: QuantTensor, c: Choice, axis: int) -> None:
+    """QCompileError unless scales and bits are what an axis of the tensor may have."""
+    place, shape = f"plan: tensor '{t.name}'", list(t.shape)
+    counts = [(len(c.scale), "scales")] if len(c.scale) > 1 else []
+    counts += [] if c.bits is None else [(len(c.bits), "bits")]
+    activation = t.kind == ACTIVATION
+    if (axis >= len(shape) if activation else axis != t.axis) or any(n != shape[axis] for n, _ in counts):
+        shown = " and ".join(f"{n} {what}" for n, what in counts)
+        allowed = "one scale"
+        if activation or t.axis is not None:
+            allowed += f", or one per index of {'an axis' if activation else f'axis {t.axis}'}"
+        raise QCompileError(
+            f"{shown} along axis {axis} do not fit the tensor of shape {shape}", place, f"{allowed} is possible"
+        )
+    if c.bits is None:
+        return
+    if not activation:
+        raise QCompileError(
+            "it has bits per channel, which only activations have", place, "units are codes of any size"
+        )
+    if not c.format.consecutive or c.zero_point:
+        what = f"a zero point of {c.zero_point}" if c.zero_point else f"the format {c.format}"
+        raise QCompileError(f"bits per channel and {what} do not go together", place, "fixed point, for example u8")
+    if max(c.bits) > c.format.width:
+        raise QCompileError(
+            f"a channel has {max(c.bits)} bits, more than its format {c.format}", place, "the format has the most bits"
+        )
+
+
+def clip_op(t: QuantTensor, c: Choice, op: ops.Quantize) -> ops.Clip | None:
+    """What leaves channels of fewer bits their numbers, in front of the quantizer."""
+    if c.bits is None:
+        return None
+    ends = [limits_of(b, c.format.signed) for b in c.bits]
+    low = _along(t, c, (Fraction(max(lo, c.format.min_units)) for lo, _ in ends))
+    high = _along(t, c, (Fraction(min(hi, c.format.max_units)) for _, hi in ends))
+    return op.clip(low, high)
 
 
 def _quantized(graph: Graph, wanted: dict[str, tuple[QuantTensor, Choice]], free: bool) -> Graph:
@@ -87,9 +123,17 @@ def _quantized(graph: Graph, wanted: dict[str, tuple[QuantTensor, Choice]], free
         t, c = wanted[value.name]
         op = quantize_op(t, c)
         made = Value(value.name + ".q", TensorType(value.type.shape, op.format, op.scale, op.zero_point))
-        origin = node.origin if node is not None else None
-        nodes.append(Node(op, (renamed.get(value.name, value),), (made,), *([origin] if origin else [])))
+        origin = node.origin if node is not None else Origin()
+        nodes.append(Node(op, (limited(renamed.get(value.name, value), origin, clip_op(t, c, op)),), (made,), origin))
         renamed[value.name] = made
+
+    def limited(value: Value, origin: Origin, clip: ops.Clip | None) -> Value:
+        """In front of a quantizer whose channels have bits of their own."""
+        if clip is None:
+            return value
+        made = Value(value.name + ".limited", TensorType(value.type.shape))
+        nodes.append(Node(clip, (value,), (made,), origin))
+        return made
 
     for value in graph.inputs:
         if value.name in wanted:
@@ -114,9 +158,9 @@ def _quantized(graph: Graph, wanted: dict[str, tuple[QuantTensor, Choice]], free
             renamed[node.output.name] = made.output
         elif isinstance(node.op, ops.Quantize):
             op = quantize_op(t, c)
-            made = replace(
-                node, op=op, outputs=(Value(node.output.name, TensorType(t.shape, op.format, op.scale, op.zero_point)),)
-            )
+            type_ = TensorType(t.shape, op.format, op.scale, op.zero_point)
+            data = limited(node.inputs[0], node.origin, clip_op(t, c, op))
+            made = Node(op, (data,), (Value(node.output.name, type_),), node.origin)
             nodes.append(made)
             renamed[node.output.name] = made.output
         else:

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from qcompile.formats import Format
+from qcompile.formats import Format, limits_of
 from qcompile.ir import ONE, ZERO, Param, ops
 from qcompile.records import dataclass
 
@@ -27,24 +27,35 @@ def neighbours(y: np.ndarray, fmt: Format) -> tuple[np.ndarray, np.ndarray]:
 @dataclass(frozen=True)
 class Quantizer:
     """A format (unit 1) on numbers: value = (units - zero_point) * step. step: float64, () or along `axis`; every step
-    is a float32.
+    is a float32. bits: of integers along `axis`, where they differ; the format has the most of them.
     """
 
     format: Format
     step: np.ndarray
     zero_point: int = 0
     axis: int | None = None
+    bits: tuple[int, ...] | None = None
 
     def steps(self, rank: int) -> np.ndarray:
         """The steps so that they broadcast against a tensor of `rank`."""
-        if self.axis is None or self.step.ndim == 0:
-            return self.step
-        return self.step.reshape([-1 if i == self.axis else 1 for i in range(rank)])
+        return self.step if self.step.ndim == 0 else self._along(self.step, rank)
+
+    def _along(self, numbers: np.ndarray, rank: int) -> np.ndarray:
+        return numbers.reshape([-1 if i == self.axis else 1 for i in range(rank)])
+
+    def limits(self, rank: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Least and greatest units, to be broadcast against a tensor of `rank`, where bits differ."""
+        if self.bits is None:
+            return None
+        ends = np.array([limits_of(b, self.format.signed) for b in self.bits], dtype=np.float64)
+        return self._along(ends[:, 0], rank), self._along(ends[:, 1], rank)
 
     def units(self, x: np.ndarray, lead: int = 0) -> np.ndarray:
         """Units of x, whose first `lead` axes are not the tensor's."""
         step = self.steps(x.ndim - lead).astype(x.dtype)
-        return self.format.nearest(x / step + self.zero_point if self.zero_point else x / step)
+        units = self.format.nearest(x / step + self.zero_point if self.zero_point else x / step)
+        ends = self.limits(x.ndim - lead)
+        return units if ends is None else np.clip(units, *(end.astype(x.dtype) for end in ends))
 
     def __call__(self, x: np.ndarray, lead: int = 0) -> np.ndarray:
         """x quantized."""

@@ -57,7 +57,8 @@ class Packed:
 class Choice:
     """What one tensor becomes: value = (code - zero_point) * scale * unit of the format.
 
-    scale: one number, or one per index of `axis`. units: decoded codes of a weight where they are not simply the
+    scale: one number, or one per index of `axis`. bits: of an activation per index of `axis`, the most of them the
+    format's; 0: the number 0. units: decoded codes of a weight where they are not simply the
     nearest ones (learned rounding). why: for people only; replaying a plan does not look at it.
     """
 
@@ -65,6 +66,7 @@ class Choice:
     scale: tuple[float, ...] = (1.0,)
     zero_point: int = 0
     axis: int | None = None
+    bits: tuple[int, ...] | None = None
     units: np.ndarray | Packed | None = field(default=None, compare=False)
     why: dict[str, Any] = field(default_factory=dict, compare=False)
 
@@ -72,7 +74,8 @@ class Choice:
     def of(q: Quantizer, rank: int, **more: Any) -> Choice:
         op = q.op(rank)
         scale = tuple(float(v) for v in op.scale.values)
-        return Choice(op.format, scale, q.zero_point, q.axis if len(scale) > 1 else None, **more)
+        axis = q.axis if len(scale) > 1 or q.bits is not None else None
+        return Choice(op.format, scale, q.zero_point, axis, q.bits, **more)
 
     def quantizer(self) -> Quantizer:
         """For float evaluations."""
@@ -80,7 +83,7 @@ class Choice:
 
         fmt, unit = unit_step(self.format)
         steps = np.array(self.scale) * float(unit)
-        return Quantizer(fmt, steps if self.axis is not None else steps[0], self.zero_point, self.axis)
+        return Quantizer(fmt, steps if len(steps) > 1 else steps[0], self.zero_point, self.axis, self.bits)
 
     def record(self) -> dict[str, Any]:
         """As the plan's file has it."""
@@ -91,6 +94,8 @@ class Choice:
             out["zero_point"] = self.zero_point
         if self.axis is not None:
             out["axis"] = self.axis
+        if self.bits is not None:
+            out["bits"] = list(self.bits)
         if self.units is not None:
             packed = self.units if isinstance(self.units, Packed) else Packed.of(self.units)
             out["units"] = {"shape": list(packed.shape), "zlib_base85": packed.text}
@@ -213,14 +218,16 @@ class Plan:
 
 
 def _choice(record: ChoiceRecord, place: str) -> Choice:
-    if (record.axis is None) != (len(record.scale) == 1):
+    if (record.axis is None) != (len(record.scale) == 1 and record.bits is None):
+        shown = "" if record.bits is None else f", {len(record.bits)} bits"
         raise QCompileError(
-            f"{len(record.scale)} scales and axis {record.axis} do not go together",
+            f"{len(record.scale)} scales{shown} and axis {record.axis} do not go together",
             place,
-            "one scale and no axis, or one scale per index of an axis",
+            "one scale and no axis, or one scale per index of an axis; bits are per index of an axis",
         )
     units = None if record.units is None else Packed(tuple(record.units.shape), record.units.zlib_base85)
-    return Choice(record.format, tuple(record.scale), record.zero_point, record.axis, units, record.why)
+    bits = None if record.bits is None else tuple(record.bits)
+    return Choice(record.format, tuple(record.scale), record.zero_point, record.axis, bits, units, record.why)
 
 
 def _readable(record: Any, indent: int = 0) -> str:

@@ -158,7 +158,7 @@ class Evaluation:
             hasher.update(f"{self.rounder.method} {self.rounder.seed}".encode())
         for name, qs in sorted(self.quantizers.items()):
             for q in qs:
-                hasher.update(repr((name, str(q.format), q.zero_point, q.axis)).encode() + q.step.tobytes())
+                hasher.update(repr((name, str(q.format), q.zero_point, q.axis, q.bits)).encode() + q.step.tobytes())
             for w in self.codes.get(name, []):
                 hasher.update(b"-" if w is None else w.tobytes())
         return hasher.hexdigest()[:40]
