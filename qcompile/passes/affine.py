@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import field
 from fractions import Fraction
 from typing import Any
@@ -349,47 +350,52 @@ def whole(p: Param) -> bool:
 
 def _interval(steps: tuple[ops.Step, ...], row: int, a: Fraction | int, b: Fraction | int) -> tuple[Fraction, Fraction]:
     """Smallest and largest value of rational steps over [a, b], in one parameter row."""
-
-    def at(p: Param) -> Fraction:
-        return p.scalar if p.is_scalar else p.values[row]
-
     lo, hi = Fraction(a), Fraction(b)
     for step in steps:
-        corners = [lo, hi]
-        if isinstance(step, ops.Affine):
-            corners = [at(step.mul) * v + at(step.add) for v in corners]
-        elif isinstance(step, ops.Clip):
-            corners = [v if step.lo is None else max(v, at(step.lo)) for v in corners]
-            corners = [v if step.hi is None else min(v, at(step.hi)) for v in corners]
-        elif isinstance(step, ops.Leaky):
-            kink = [Fraction(0)] if lo < 0 < hi else []
-            corners = [v * at(step.slope) if v < 0 else v for v in corners] + kink
-        elif isinstance(step, ops.Round):
-            corners = [Fraction(math.floor(lo)), Fraction(math.ceil(hi))]
-        elif isinstance(step, ops.Func):
-            corners = _function_bounds(step, lo, hi)
-        elif isinstance(step, ops.Lookup):
-            corners = _entries_between(step, row, math.floor(lo), math.floor(hi))
-        else:
-            assert isinstance(step, ops.Count)
-            corners = [Fraction(0), Fraction(step.thresholds.shape[-1])]
+        corners = _CORNERS[type(step)](step, row, lo, hi)
         lo, hi = min(corners), max(corners)
     return lo, hi
 
 
-def _entries_between(step: ops.Lookup, row: int, lo: int, hi: int) -> list[Fraction]:
-    """Least and greatest entry of a parameter row that the whole numbers from lo to hi choose."""
+def _at(p: Param, row: int) -> Fraction:
+    return p.scalar if p.is_scalar else p.values[row]
+
+
+def _clipped(step: ops.Clip, row: int, lo: Fraction, hi: Fraction) -> list[Fraction]:
+    corners = [v if step.lo is None else max(v, _at(step.lo, row)) for v in (lo, hi)]
+    return [v if step.hi is None else min(v, _at(step.hi, row)) for v in corners]
+
+
+def _leaked(step: ops.Leaky, row: int, lo: Fraction, hi: Fraction) -> list[Fraction]:
+    kink = [Fraction(0)] if lo < 0 < hi else []
+    return [v * _at(step.slope, row) if v < 0 else v for v in (lo, hi)] + kink
+
+
+def _entries_between(step: ops.Lookup, row: int, lo: Fraction, hi: Fraction) -> list[Fraction]:
+    """Least and greatest entry of those that are chosen."""
     table, last = np.atleast_2d(step.table), step.table.shape[-1] - 1
-    first, end = (min(max(v - step.first, 0), last) for v in (lo, hi))
+    first, end = (min(max(math.floor(v) - step.first, 0), last) for v in (lo, hi))
     reached = table[row if len(table) > 1 else 0, first : end + 1]
     return [int(reached.min()) * step.step, int(reached.max()) * step.step]
 
 
-def _function_bounds(step: ops.Func, lo: Fraction, hi: Fraction) -> list[Fraction]:
+def _function_bounds(step: ops.Func, row: int, lo: Fraction, hi: Fraction) -> list[Fraction]:
     """Outer bounds of a real function over [lo, hi]: float64 at the ends and where it turns, widened."""
     points = [float(lo), float(hi)] + ([] if is_monotone(step) else [float(functions.turn(step)), 0.0])
     ends = [float(v) for v in functions.float64(step, np.array(points))]
     return [Fraction(v) for end in ends for v in (end - abs(end) * 1e-6 - 1e-6, end + abs(end) * 1e-6 + 1e-6)]
+
+
+# Values among which are the least and the greatest of a step over [lo, hi], in one parameter row.
+_CORNERS: dict[type, Callable[[Any, int, Fraction, Fraction], list[Fraction]]] = {
+    ops.Affine: lambda s, row, lo, hi: [_at(s.mul, row) * v + _at(s.add, row) for v in (lo, hi)],
+    ops.Clip: _clipped,
+    ops.Leaky: _leaked,
+    ops.Round: lambda s, row, lo, hi: [Fraction(math.floor(lo)), Fraction(math.ceil(hi))],
+    ops.Func: _function_bounds,
+    ops.Count: lambda s, row, lo, hi: [Fraction(0), Fraction(s.thresholds.shape[-1])],
+    ops.Lookup: _entries_between,
+}
 
 
 def _common_unit(coeffs: list[Param]) -> Param:

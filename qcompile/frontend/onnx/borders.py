@@ -109,39 +109,49 @@ def resize(call: Call) -> Operand:
     if call.attribute("mode", "nearest") != "nearest":
         raise Unsupported(f"mode '{call.attribute('mode', 'nearest')}' is not supported", "use nearest")
     old_style = call.node.op_type == "Upsample" or call.opset < 11
-    scales, sizes = call.input(1 if old_style else 2), None if old_style else call.input(3)
     shape = x.type.shape
     axes = [axis_of(a, len(shape)) for a in call.attribute("axes", None) or range(len(shape))]
+    sizes = None if old_style else call.input(3)
+    along = [shape[a] for a in axes]
     if isinstance(sizes, Const) and sizes.held.size:
         batch = call.builder.batch  # the file's own, where that of the data became 1
-        targets = [
-            1 if a == 0 and v == batch else int(v) for a, v in zip(axes, sizes.held.ravel().tolist(), strict=True)
-        ]
-        factors = [Fraction(t, shape[a]) for t, a in zip(targets, axes, strict=True)]
-        if call.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
-            raise Unsupported("a policy that keeps the aspect ratio is not supported", "give scales instead of sizes")
+        wanted = zip(axes, sizes.held.ravel().tolist(), strict=True)
+        factors, targets = _by_sizes(call, along, [1 if a == 0 and v == batch else int(v) for a, v in wanted])
     else:
-        given = (
-            scales.held.ravel().tolist()
-            if isinstance(scales, Const) and scales.held.size
-            else call.attribute("scales", None)
-        )
-        if not given or len(given) != len(axes) or not all(v > 0 for v in given):
-            raise Unsupported("scales and sizes are both missing or computed by the network", "export with fixed sizes")
-        factors = [Fraction(v) for v in given]
-        targets = [math.floor(shape[a] * f) for a, f in zip(axes, factors, strict=True)]
+        factors, targets = _by_scales(call, along, call.input(1 if old_style else 2))
+    place = _place(call, old_style)
+    check_size(targets)
+    for axis, size, factor, target in zip(axes, along, factors, targets, strict=True):
+        indices = tuple(min(max(place(i, factor, size, target), 0), size - 1) for i in range(target))
+        if indices != tuple(range(size)):
+            x = call.emit(ops.Take(axis, indices), x)
+    return x
+
+
+def _by_sizes(call: Call, shape: list[int], targets: list[int]) -> tuple[list[Fraction], list[int]]:
+    """(factors, sizes) of the axes that are resized to given sizes."""
+    if call.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise Unsupported("a policy that keeps the aspect ratio is not supported", "give scales instead of sizes")
+    return [Fraction(t, n) for t, n in zip(targets, shape, strict=True)], targets
+
+
+def _by_scales(call: Call, shape: list[int], scales: Operand | None) -> tuple[list[Fraction], list[int]]:
+    """The same by given factors, an input or an attribute."""
+    held = isinstance(scales, Const) and scales.held.size
+    given = scales.held.ravel().tolist() if isinstance(scales, Const) and held else call.attribute("scales", None)
+    if not given or len(given) != len(shape) or not all(v > 0 for v in given):
+        raise Unsupported("scales and sizes are both missing or computed by the network", "export with fixed sizes")
+    factors = [Fraction(v) for v in given]
+    return factors, [math.floor(n * f) for n, f in zip(shape, factors, strict=True)]
+
+
+def _place(call: Call, old_style: bool) -> Callable[[int, Fraction, int, int], int]:
+    """Which element, by number, factor and both sizes of the axis, comes to a place; it may lie outside."""
     mode = call.attribute("coordinate_transformation_mode", "asymmetric" if old_style else "half_pixel")
     nearest = call.attribute("nearest_mode", "floor" if old_style else "round_prefer_floor")
     if mode not in _SOURCES or nearest not in _NEAREST:
         raise Unsupported(f"coordinates '{mode}' with '{nearest}' are not supported")
-    check_size(targets)
-    for axis, factor, target in zip(axes, factors, targets, strict=True):
-        size = shape[axis]
-        places = [_NEAREST[nearest](_SOURCES[mode](i, factor, size, target)) for i in range(target)]
-        indices = tuple(min(max(p, 0), size - 1) for p in places)
-        if indices != tuple(range(size)):
-            x = call.emit(ops.Take(axis, indices), x)
-    return x
+    return lambda *at: _NEAREST[nearest](_SOURCES[mode](*at))
 
 
 RULES: dict[str, Rule] = {"Pad": pad, "Resize": resize, "Upsample": resize}
