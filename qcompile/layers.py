@@ -19,7 +19,7 @@ from qcompile.records import dataclass
 from qcompile.sim.ratio import max_abs
 from qcompile.sim.reference import evaluate
 
-MEASURED: tuple[type, ...] = (ops.Map, *ops.COMPUTED)
+MEASURED: tuple[type, ...] = (ops.Requant, *ops.COMPUTED)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def layers(design: Design, *x: np.ndarray, progress: Callable[[str], None] = lam
 
 def _add_noise(design: Design, x: list[np.ndarray], noise: dict[str, _Noise]) -> None:
     """Every quantizer of the reference: its input against its output."""
-    named = {untransposed(n.output.name) for n in design.graph.nodes if isinstance(n.op, ops.Map)}
+    named = {untransposed(n.output.name) for n in design.graph.nodes if isinstance(n.op, ops.Requant)}
     shaped = {h.name: np.reshape(a, (len(a), *h.source_shape)) for h, a in zip(design.inputs, x, strict=True)}
     values = evaluate(design.reference, shaped)
     for node in design.reference.nodes:

@@ -90,7 +90,7 @@ class Design:
     @cached_property
     def truncated(self) -> dict[str, int]:
         """Tensors whose accumulators drop bits because the user asked for narrower ones, and how many."""
-        return {n.output.name: n.op.drop for n in self.graph.nodes if getattr(n.op, "drop", 0)}
+        return {n.output.name: n.op.truncated_bits for n in self.graph.nodes if getattr(n.op, "truncated_bits", 0)}
 
     @cached_property
     def top(self) -> str:

@@ -30,7 +30,7 @@ def probes(graph: Graph, tensors: Sequence[Value], most: int) -> dict[str, np.nd
         node.output.name: _points(node, *row_ranges(node, [known[v.name] for v in node.inputs]))
         for uses in users.values()
         for node, _ in uses
-        if isinstance(node.op, ops.Map)
+        if isinstance(node.op, ops.Requant)
     }
     counts = [len(users[v.name]) * _wanted(node, points) for v in tensors for node, _ in users[v.name]]
     count = max(1, min([most, MANY, max([4, *counts])]))
@@ -49,7 +49,7 @@ def _users(graph: Graph, value: Value) -> Iterator[tuple[Node, int]]:
 
 def _wanted(node: Node, points: dict[str, np.ndarray]) -> int:
     """Vectors in which every row of a function meets all of its points; 4 for the ends of anything else."""
-    if not isinstance(node.op, ops.Map):
+    if not isinstance(node.op, ops.Requant):
         return 4
     rows = points[node.output.name]
     per_row = np.bincount(_rows(node), minlength=len(rows))
@@ -104,14 +104,14 @@ def _chosen(
     """Numbers for one operand of a node, vector by vector; masked where any will do."""
     value = node.inputs[operand]
     reach = known[value.name].on(value.type.shape)
-    if isinstance(node.op, ops.Map) and len(node.inputs) == 1 and value.type.shape == node.output.type.shape:
+    if isinstance(node.op, ops.Requant) and len(node.inputs) == 1 and value.type.shape == node.output.type.shape:
         yield from _on_points(node, points[node.output.name], count)
         return
     weights = weights_of(graph, node)
     fixed = None if weights is None else weights.op.units.data
     ends = known[node.output.name].on(node.output.type.shape)
     for k, sign in enumerate((1, -1, 1, -1)):
-        if isinstance(node.op, ops.Map):
+        if isinstance(node.op, ops.Requant):
             factors = node.op.coeffs.data[operand][node.op.index.data]
             up = np.broadcast_to(factors * sign > 0, node.output.type.shape)
             up = up if up.shape == value.type.shape else np.full(value.type.shape, sign > 0)
@@ -180,7 +180,7 @@ def _on_points(node: Node, points: np.ndarray, count: int) -> Iterator[np.ma.Mas
 
 def _points(node: Node, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Operands [P, L], ascending, on both sides of the steps of a function of one tensor, and the ends."""
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     if len(node.inputs) > 1:
         return np.stack([low, high], axis=1)
     factor = op.coeffs.data[0].astype(object)[:, None]
@@ -190,7 +190,7 @@ def _points(node: Node, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.sort(fit(found, max_abs(found)), axis=1)
 
 
-def _steps(op: ops.Map, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _steps(op: ops.Requant, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Sums [P, L] around the steps of the implementation."""
     impl, rows = op.impl, len(low)
     most = max(2, POINTS // rows)

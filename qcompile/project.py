@@ -244,7 +244,7 @@ def certificate(design: Design) -> dict[str, Any]:
     accumulators, maps = [], []
     for node in design.graph.nodes:
         reach = [known[v.name] for v in node.inputs]
-        if isinstance(node.op, ops.Map):
+        if isinstance(node.op, ops.Requant):
             low, high = row_ranges(node, reach)
             name = design.graph.layers[node.output.name]
             maps.append({"layer": name} | _map_record(node, int(low.min()), int(high.max()), fabric))
@@ -273,7 +273,7 @@ def certificate(design: Design) -> dict[str, Any]:
 
 
 def _map_record(node: Node, low: int, high: int, fabric: Fabric) -> dict[str, Any]:
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     bits = max(abs(low), abs(high)).bit_length() + 1
     record: dict[str, Any] = {
         "tensor": node.output.name,

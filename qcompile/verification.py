@@ -289,7 +289,7 @@ def _beside_reference(
 
 def _compare_tile(design: Design, values: dict[str, np.ndarray], wanted: dict[str, Any], start: int) -> None:
     inputs = [(v, "input port") for v in design.graph.inputs]
-    maps = [(n.output, str(n.origin)) for n in design.graph.nodes if isinstance(n.op, ops.Map)]
+    maps = [(n.output, str(n.origin)) for n in design.graph.nodes if isinstance(n.op, ops.Requant)]
     for value, where in inputs + maps:
         expected = wanted.get(value.name)
         if isinstance(expected, Ratio) and _is_whole_quantizer(design, value):

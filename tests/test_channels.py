@@ -160,7 +160,7 @@ def test_fewer_bits_are_fewer_luts() -> None:
 
 def test_what_is_emitted_has_the_bits_that_were_priced() -> None:
     design = qc.compile(one_layer([4, 1, 6, 2, 3, 3, 3, 5])[0])
-    ((value),) = [v.output for v in design.graph.nodes if isinstance(v.op, ir.ops.Map)]
+    ((value),) = [v.output for v in design.graph.nodes if isinstance(v.op, ir.ops.Requant)]
     assert value.type.widths is not None
     assert value.type.widths.ravel().tolist() == [4, 1, 6, 2, 3, 3, 3, 5]
     files = design.files().files

@@ -59,7 +59,7 @@ def transposed() -> Graph:
     x = Value("x", TensorType((1, 2, 3), CODES))
     there = node(ops.Transpose((0, 2, 1)), "there", x, fmt=CODES)
     index, coeffs = Array(np.zeros((1, 1, 1), dtype=int)), Array(np.ones((1, 1), dtype=int))
-    positive = ops.Map(index, coeffs, (ops.Clip(lo=ir.ZERO), ops.Quantize(CODES)))
+    positive = ops.Requant(index, coeffs, (ops.Clip(lo=ir.ZERO), ops.Quantize(CODES)))
     active = node(positive, "active", there.output, fmt=CODES)
     back = node(ops.Transpose((0, 2, 1)), "back", active.output, fmt=CODES)
     rest = node(ops.ReduceMax((1,), True), "rest", back.output, fmt=CODES)
@@ -83,7 +83,7 @@ def dead() -> Graph:
     rows = node(ops.Constant(Array(np.array([[3, -2], [1, 4]]))), "rows", fmt=CODES)
     hidden = node(ops.MatMul(), "hidden", x, rows.output, fmt=FixedPoint(8))
     offsets = ops.Affine(add=Param((2,), (Fraction(1), Fraction(2))))
-    mapped = ops.Map(Array(np.array([[0, 1]])), Array(np.ones((1, 2), dtype=int)), (offsets, ops.Quantize(CODES)))
+    mapped = ops.Requant(Array(np.array([[0, 1]])), Array(np.ones((1, 2), dtype=int)), (offsets, ops.Quantize(CODES)))
     codes = node(mapped, "codes", hidden.output, fmt=CODES)
     columns = node(ops.Constant(Array(np.array([[0, 0], [2, -3]]))), "columns", fmt=CODES)
     return graph(

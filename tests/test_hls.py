@@ -161,7 +161,7 @@ class Hand:
     def add(self, op: Any, *inputs: Value, shape: tuple[int, ...]) -> Value:
         node = Node(op, inputs, (Value(f"?{len(self.nodes)}\n\\", TensorType(shape, S8)),))
         reach = node_range(node, [self.known[v.name] for v in inputs])
-        fmt = op.quantize.format if isinstance(op, ops.Map) else smallest_format(*reach.bounds)
+        fmt = op.quantize.format if isinstance(op, ops.Requant) else smallest_format(*reach.bounds)
         node = dataclasses.replace(node, outputs=(Value(node.output.name, TensorType(shape, fmt)),))
         self.nodes.append(node)
         self.known[node.output.name] = reach
@@ -171,7 +171,7 @@ class Hand:
         data = np.asarray(data)
         return self.add(ops.Constant(Array(data)), shape=data.shape)
 
-    def map(self, op: ops.Map, *inputs: Value, shape: tuple[int, ...], kind: str = "") -> Value:
+    def map(self, op: ops.Requant, *inputs: Value, shape: tuple[int, ...], kind: str = "") -> Value:
         """kind: the implementation that must be taken; default the cheapest, or the one that `op` has."""
         node = Node(op, inputs, (Value("out", TensorType(shape, op.quantize.format)),))
         low, high = row_ranges(node, [self.known[v.name] for v in inputs])
@@ -198,10 +198,10 @@ def quantizing(
     coeffs: Any = ((1,),),
     steps: tuple = (),
     rounding: Rounding = Rounding.ROUND,
-) -> ops.Map:
+) -> ops.Requant:
     rows = np.asarray(coeffs)
     last = ops.Quantize(fmt, Param.of(scale), Param.of(0), rounding)
-    return ops.Map(Array(np.asarray(index)), Array(rows), (*steps, last))
+    return ops.Requant(Array(np.asarray(index)), Array(rows), (*steps, last))
 
 
 def linear(mul: int, add: int, shift: int, tie: int) -> ops.MulAddShift:
@@ -243,12 +243,12 @@ def by_hand(op: Any, x: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
             return np.expand_dims(places, op.axis) if op.keepdims else places
         case ops.Divide():
             return (x[0] * 2**op.frac + x[1] // 2) // x[1]
-        case ops.Map():
+        case ops.Requant():
             return map_by_hand(op, x, shape)
     raise AssertionError(op)
 
 
-def map_by_hand(op: ops.Map, x: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+def map_by_hand(op: ops.Requant, x: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     index = np.broadcast_to(op.index.data, shape)
     terms = [np.broadcast_to(v, shape) for v in x]
     out = np.zeros(shape, dtype=object)
@@ -384,7 +384,7 @@ def test_map_kinds(tmp_path: Path) -> None:
         g.map(quantizing(E2M1, Fraction(90)), acc, shape=shape),
     ]
     graph = g.graph(*out)
-    ties = [n.op.impl for n in graph.nodes if isinstance(n.op, ops.Map) and isinstance(n.op.impl, ops.MulAddShift)]
+    ties = [n.op.impl for n in graph.nodes if isinstance(n.op, ops.Requant) and isinstance(n.op.impl, ops.MulAddShift)]
     assert any(np.any(i.tie.data > 0) for i in ties) and any(i.breaks.data.size for i in ties)
     files = check(graph, tmp_path)
     source = files["src/net_hand.cpp"].decode()

@@ -293,7 +293,7 @@ def test_text_parses_back(record: dict) -> None:
 def test_a_rounding_to_minifloats_parses_back() -> None:
     one, x = ir.Array(np.ones(1, dtype=int)), ir.Value("x", ir.TensorType((1, 4), FixedPoint(8)))
     impl = ops.FloatRound(one, one, one, one, one, 3, True)
-    op = ops.Map(
+    op = ops.Requant(
         ir.Array(np.zeros((1, 1), dtype=int)), ir.Array(np.ones((1, 1), dtype=int)), (ops.Quantize(E4M3),), impl
     )
     node = ir.Node(op, (x,), (ir.Value("y", ir.TensorType((1, 4), E4M3)),))

@@ -289,7 +289,7 @@ def _requantized(kind: str = "INT64") -> onnx.ModelProto:
 def test_requantization_is_one_multiplication() -> None:
     x = np.random.default_rng(0).integers(0, 256, size=(40, 1, 3, 3)).astype(np.float32)
     design = check(_requantized(), x, input_formats=("u8",))
-    (requantized,) = [n.op for n in design.graph.nodes if isinstance(n.op, ops.Map)]
+    (requantized,) = [n.op for n in design.graph.nodes if isinstance(n.op, ops.Requant)]
     assert requantized.impl.kind == "multiply-add-shift" and str(requantized.quantize.format) == "u8"
 
 

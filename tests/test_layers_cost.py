@@ -27,7 +27,7 @@ def test_there_are_layers_of_every_kind() -> None:
     rows = list(STORED.values())
     assert len(rows) >= 30
     assert len({(r["network"], r["op"], r["number"]) for r in rows}) >= 20
-    ways = {f"Map by {way}" for way in (layers.THRESHOLDS, layers.AFFINE, layers.LOOKUP)}
+    ways = {f"Requant by {way}" for way in (layers.THRESHOLDS, layers.AFFINE, layers.LOOKUP)}
     assert {layers.kind(r) for r in rows} >= {"products, unrolled", "products, folded", *ways}
     assert {p.fabric for p in layers.POINTS} == {r["fabric"] for r in rows}
 
@@ -68,7 +68,7 @@ def codes(fmt: Format, units: np.ndarray) -> int:
 def vectors(p: layers.Point, random: np.random.Generator) -> list:
     """Codes that go in, and what comes out by the meaning of the node."""
     s = layers.layer(p)
-    if p.op == "Map":
+    if p.op == "Requant":
         rows, acc = layers.used_rows(s), combined_bits(s.node.op, tuple(v.type.codes for v in s.node.inputs))
         low, high = ranges.row_ranges(s.node, [layers.known_ranges(p.network)[v.name] for v in s.node.inputs])
         if len(s.node.inputs) == 1:
@@ -115,7 +115,7 @@ def test_the_circuits_compute_the_layers(tmp_path) -> None:
     for p in THERE:
         longest = max(layers.module(p)[1].split(), key=len)
         if int(STORED[p.key]["lut"]) < 800 and len(longest) < 8000:  # Icarus has a limit
-            chosen[layers.kind(STORED[p.key]), STORED[p.key]["data"] if p.op != "Map" else ""] = p
+            chosen[layers.kind(STORED[p.key]), STORED[p.key]["data"] if p.op != "Requant" else ""] = p
     for i, p in enumerate(chosen.values()):
         inside, outside = ports(p)
         head, body = layers.module(p)

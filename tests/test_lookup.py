@@ -127,7 +127,7 @@ def test_a_quantizer_behind_a_table_is_in_the_table() -> None:
     table, x = table_of(64, (3,)), whole("u6", 4)
     model = looked_up(table, 4, relu, code, **{k: np.asarray(v) for k, v in numbers.items()})
     design = qc.compile(model, input_formats=("u6",), part=PART)
-    maps = [n for n in design.graph.nodes if isinstance(n.op, ops.Map)]
+    maps = [n for n in design.graph.nodes if isinstance(n.op, ops.Requant)]
     assert len(maps) == 1 and isinstance(maps[0].op.impl, ops.Table) and maps[0].output.type.codes.width == 2
     wanted = np.clip(np.rint(np.maximum(chosen(table, x), 0) * 4), 0, 3) / 4
     assert np.array_equal(design.simulate(x), wanted)
@@ -148,7 +148,7 @@ def test_no_more_comparators_are_priced_than_there_are_numbers(monkeypatch: pyte
     domains = [helper.make_opsetid("", 17), helper.make_opsetid("qonnx.custom_op.general", 1)]
     model = helper.make_model(helper.make_graph(nodes, "net", [x], [y], held), opset_imports=domains)
     design = qc.compile(model, input_formats=("s10f6",), part=PART)
-    (node,) = (n for n in design.graph.nodes if isinstance(n.op, ops.Map))
+    (node,) = (n for n in design.graph.nodes if isinstance(n.op, ops.Requant))
     assert isinstance(node.op.impl, ops.Table) and max(priced, default=0) < 1024
 
 
@@ -156,6 +156,8 @@ def test_a_wide_index_is_brought_to_an_address() -> None:
     """A table has no more places than its entries need, whatever the format of the index."""
     table, x = table_of(20, ()), np.array([[-(2**15), -21, -20, -1], [0, 19, 20, 2**15 - 1]], np.float32)
     design = qc.compile(looked_up(table, 4), input_formats=("s16",), part=PART)
-    (impl,) = (n.op.impl for n in design.graph.nodes if isinstance(n.op, ops.Map) and isinstance(n.op.impl, ops.Table))
+    (impl,) = (
+        n.op.impl for n in design.graph.nodes if isinstance(n.op, ops.Requant) and isinstance(n.op.impl, ops.Table)
+    )
     assert impl.values.data.shape[1] <= 64
     assert np.array_equal(design.simulate(x), chosen(table, x))

@@ -255,7 +255,7 @@ def test_thresholds_are_priced_as_they_are_built(cuts: int) -> None:
     )
     for arch in ("parallel", "dataflow"):
         design = qc.compile(model, arch=arch, part=PART, input_formats=("s6f4",))
-        (node,) = (n for n in design.graph.nodes if isinstance(n.op, ops.Map))
+        (node,) = (n for n in design.graph.nodes if isinstance(n.op, ops.Requant))
         assert isinstance(node.op.impl, ops.Thresholds)
         text = design.files().files[f"src/{design.top}.cpp"].decode()
         search = node.op.impl.search

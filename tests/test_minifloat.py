@@ -307,7 +307,7 @@ def test_narrow_accumulators(kind: str, bits: int, tmp_path: Path) -> None:
     assert not qc.compile(model).truncated
     design = qc.compile(model, accumulator_bits=bits)
     (node,) = [n for n in design.graph.nodes if type(n.op).__name__ == kind]
-    assert node.op.drop > 0 and node.output.type.format.width <= bits
+    assert node.op.truncated_bits > 0 and node.output.type.format.width <= bits
     assert any("not exact" in w for w in design.warnings)
     x = np.random.default_rng(4).normal(size=(6, *shape)).astype(np.float32)
     run = design.simulator.run(design.simulator.quantize(x), keep=True)
@@ -319,10 +319,13 @@ def test_narrow_accumulators(kind: str, bits: int, tmp_path: Path) -> None:
         else:
             n, _, o, i, j = place
             terms = zip(data[n, 0, :, i : i + 3, j : j + 2].ravel().tolist(), w[o].ravel().tolist(), strict=True)
-        assert int(run[node.output.name][place]) == sum((a * b) >> node.op.drop for a, b in terms)
+        assert int(run[node.output.name][place]) == sum((a * b) >> node.op.truncated_bits for a, b in terms)
     design.write(tmp_path / "project")
     report = qc.verify(tmp_path / "project", x, samples=50, float32=False)
-    assert report.rows[0].what == "exact reference beside simulator" and f"{node.op.drop} bits" in report.rows[0].note
+    assert (
+        report.rows[0].what == "exact reference beside simulator"
+        and f"{node.op.truncated_bits} bits" in report.rows[0].note
+    )
     assert [r.differing for r in report.rows[1:]] == [0, 0]
 
 

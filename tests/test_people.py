@@ -222,7 +222,7 @@ def test_nodes_without_names_are_called_by_operator_and_tensor() -> None:
     design = qc.compile(linear(["", "", "q", "q", ""], ["10", "11", "12", "13", "y"]))
     named = list(design.graph.layers.values())
     assert "MatMul_11" in named and "y" in named and len(set(named)) == len(named)
-    assert {"q", "q:Map"} & set(named) and not any(name.isdigit() for name in named)
+    assert {"q", "q:Requant"} & set(named) and not any(name.isdigit() for name in named)
 
 
 def test_the_product_has_the_name_of_its_node() -> None:

@@ -72,7 +72,7 @@ def test_every_value(slope, negative, offset, chain, scale, width, signed, round
     slope = -slope if negative else slope
     q = ops.Quantize(FixedPoint(width, 0, signed), Param.of(scale), Param.of(zero), rounding, Overflow.SATURATE)
     steps = (ops.Affine(Param.of(slope), Param.of(offset)), *(STEPS[c] for c in chain), q)
-    op = ops.Map(Array(np.zeros((), dtype=np.int64)), Array(np.ones((1, 1), dtype=np.int64)), steps)
+    op = ops.Requant(Array(np.zeros((), dtype=np.int64)), Array(np.ones((1, 1), dtype=np.int64)), steps)
     low, high = np.array([first]), np.array([first + span])
     wanted = [exact(a, slope, offset, chain, q) for a in range(first, first + span + 1)]
     points = np.arange(first, first + span + 1)[None]

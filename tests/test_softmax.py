@@ -91,7 +91,7 @@ def test_the_stated_error_holds_for_long_rows() -> None:
 def test_it_is_a_composition() -> None:
     graph = qc.compile(model((1, 4), 0.1), softmax="integer").graph
     made = [type(n.op) for n in graph.nodes]
-    assert made == [ops.ReduceMax, ops.Map, ops.Map, ops.ReduceSum, ops.Map, ops.Divide]
+    assert made == [ops.ReduceMax, ops.Requant, ops.Requant, ops.ReduceSum, ops.Requant, ops.Divide]
 
 
 WIDE = np.random.default_rng(3).integers(-128, 128, (700, 6)).astype(np.int8)

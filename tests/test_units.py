@@ -75,7 +75,7 @@ def test_elements_side_by_side_cost_so_many_times_as_much(pe: int) -> None:
     one = Array(np.array([3]))
     impl = ops.MulAddShift(*(Array(np.array([[v]])) for v in (5, 1, 4, 0)), Array(np.zeros((1, 0))), *(one, one))
     steps = (ops.Quantize(parse_format("s8"), qc.ir.Param((), (Fraction(1),))),)
-    op = ops.Map(Array(np.zeros((1, 1))), Array(np.array([[3], [5]])), steps, impl)
+    op = ops.Requant(Array(np.zeros((1, 1))), Array(np.array([[3], [5]])), steps, impl)
     alone, several = (
         price(RequantUnit(op, (parse_format("s9"),) * 2, 16, n, None).parts(), hw.fabric(device("xc7z020")))
         for n in (1, pe)

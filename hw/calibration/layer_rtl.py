@@ -109,8 +109,8 @@ def decoder(fmt: Format, code: str, units: str, number: int) -> str:
 
 
 def elements(s: Site, rows: np.ndarray) -> Module:
-    """One element of a Map for every one of these parameter rows: accumulators in, which are added, codes out."""
-    op: ops.Map = s.node.op
+    """One element of a Requant for every one of these parameter rows: accumulators in, which are added, codes out."""
+    op: ops.Requant = s.node.op
     formats = tuple(v.type.format for v in s.node.inputs)
     acc, fmt = combined_bits(op, formats), op.quantize.format
     lines = [_element(op, int(row), i, acc) for i, row in enumerate(rows)]
@@ -130,7 +130,7 @@ def _term(code: str, fmt: Format) -> str:
     return f"$signed({code})" if signed(fmt) else f"$signed({{1'b0, {code}}})"
 
 
-def _element(op: ops.Map, row: int, i: int, acc: int) -> str:
+def _element(op: ops.Requant, row: int, i: int, acc: int) -> str:
     impl, fmt = op.impl, op.quantize.format
     x, y = f"a[{i * acc}+:{acc}]", f"y[{i * fmt.width}+:{fmt.width}]"
     if isinstance(impl, ops.Thresholds):

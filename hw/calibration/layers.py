@@ -7,8 +7,8 @@ in examples/ come from the folder QCOMPILE_CORPUS, else ../shared/models beside 
 are stored.
 
 What is predicted and what is built are the same part of a layer: one place of a convolution, one element for each
-parameter row of a Map, and of a folded layer the inside of the matrix-vector unit. Around that unit the rules charge
-more in a network, which is not in here: the state machine and stream handshakes of an HLS tool (`parts.Handshake`),
+parameter row of a Requant, and of a folded layer the inside of the matrix-vector unit. Around it the rules charge more
+in a network, which is not in here: the state machine and stream handshakes of an HLS tool (`parts.Handshake`),
 the buffer that repeats the vector, the counter of places, and the line buffers of a convolution.
 
 Memories in LUTs stay modules of their own (rom.sv): flattened into a layer whose longest path is elsewhere, Yosys'
@@ -63,7 +63,7 @@ THRESHOLDS, AFFINE, ROUND, LOOKUP = "thresholds", "multiply-add-shift", "multipl
 @dataclass(frozen=True)
 class Point:
     """A layer and how it is built. op, number: the how-manieth node of that kind; pe, simd: 0 is unrolled; how:
-    implementation of a Map.
+    implementation of a Requant.
     """
 
     network: str
@@ -183,7 +183,7 @@ FOLDED = (
 )
 POINTS: tuple[Point, ...] = (
     *(Point(network, op, number) for network, op, number in UNROLLED),
-    *(Point(network, "Map", number, how=how) for network, number, how in MAPS),
+    *(Point(network, "Requant", number, how=how) for network, number, how in MAPS),
     *(Point(*layer) for layer in FOLDED),
     *(
         Point(*layer, fabric="ecp5")
@@ -194,7 +194,7 @@ POINTS: tuple[Point, ...] = (
         for layer in ((_DIGITS, "MatMul", 0, 4, 8), (_TFC1, "MatMul", 1, 4, 16), (_LENET, "Conv", 1, 4, 10))
     ),
     *(
-        Point(network, "Map", number, how=how, fabric="ecp5")
+        Point(network, "Requant", number, how=how, fabric="ecp5")
         for network, number, how in ((_DIGITS, 1, AFFINE), (_GTSRB, 0, THRESHOLDS))
     ),
 )
@@ -207,8 +207,8 @@ def path(network: str) -> Path:
 
 @cache
 def graph(network: str) -> Graph:
-    """The integer graph, its Maps without an implementation: which one is cheapest depends on the prices, which these
-    layers are to judge.
+    """The integer graph, its Requants without an implementation: which one is cheapest depends on the prices, which
+    these layers are to judge.
     """
     model = load(path(network))
     formats = (INPUTS[network],) if network in INPUTS else ()
@@ -226,7 +226,7 @@ def layer(p: Point) -> Site:
     """The node of a point, with the implementation that the point asks for."""
     g = graph(p.network)
     node = [n for n in g.nodes if type(n.op).__name__ == p.op][p.number]
-    if isinstance(node.op, ops.Map):
+    if isinstance(node.op, ops.Requant):
         low, high = ranges.row_ranges(node, [known_ranges(p.network)[v.name] for v in node.inputs])
         node = dataclasses.replace(
             node, op=dataclasses.replace(node.op, impl=implementation(node.op, p.how, low, high))
@@ -234,7 +234,7 @@ def layer(p: Point) -> Site:
     return site(g, node, Folding(p.pe, p.simd))
 
 
-def implementation(op: ops.Map, how: str, low: np.ndarray, high: np.ndarray) -> Any:
+def implementation(op: ops.Requant, how: str, low: np.ndarray, high: np.ndarray) -> Any:
     """An implementation of that kind over [low, high] (per row)."""
     ends = ranges.evaluate_rows(op, np.stack([low, high], axis=-1))
     if how == THRESHOLDS:
@@ -251,8 +251,8 @@ def fabric(p: Point) -> hw.Fabric:
 
 
 def used_rows(s: Site) -> np.ndarray:
-    """The parameter rows of a Map that elements use, each once."""
-    op: ops.Map = s.node.op
+    """The parameter rows of a Requant that elements use, each once."""
+    op: ops.Requant = s.node.op
     assert (op.coeffs.data == 1).all()
     return np.unique(op.index.data).astype(np.int64)
 
@@ -262,15 +262,15 @@ def module(p: Point) -> layer_rtl.Module:
     s = layer(p)
     if p.pe:
         return layer_rtl.matrix_vector(s, fabric(p))
-    return layer_rtl.elements(s, used_rows(s)) if p.op == "Map" else layer_rtl.products(s)
+    return layer_rtl.elements(s, used_rows(s)) if p.op == "Requant" else layer_rtl.products(s)
 
 
 def predicted(p: Point) -> Resources:
-    """What the parts of its unit take, those that the measured module has: of a Map an element of every parameter row,
-    of a folded layer all but what its streams need. Its ROM holds codes of the format, whatever their bits.
+    """What the parts of its unit take, those that the measured module has: of a Requant an element of every parameter
+    row, of a folded layer all but what its streams need. Its ROM holds codes of the format, whatever their bits.
     """
     s = layer(p)
-    if p.op == "Map":
+    if p.op == "Requant":
         uses = np.bincount(used_rows(s), minlength=s.node.op.coeffs.data.shape[1])
         return price(requantized(s.node.op, tuple(v.type.codes for v in s.node.inputs), uses), fabric(p))
     if not p.pe:
@@ -296,10 +296,10 @@ def measured(p: Point) -> dict[str, int]:
 
 
 def shape(p: Point) -> dict[str, Any]:
-    """What a reader wants to know of a layer: rows and columns (of a Map elements and steps), formats."""
+    """What a reader wants to know of a layer: rows and columns (of a Requant elements and steps), formats."""
     s = layer(p)
     out = str(s.node.output.type.format)
-    if p.op == "Map":
+    if p.op == "Requant":
         impl = s.node.op.impl
         steps = next((getattr(impl, k).data.shape[1] for k in ("cuts", "values") if hasattr(impl, k)), 1)
         return {"rows": len(used_rows(s)), "columns": steps, "data": str(s.data.type.format), "weights": "", "out": out}
@@ -353,8 +353,8 @@ def summary(rows: list[Row]) -> tuple[float, float]:
 
 
 def kind(row: Row) -> str:
-    if row["op"] == "Map":
-        return f"Map by {row['how']}"
+    if row["op"] == "Requant":
+        return f"Requant by {row['how']}"
     return "products, folded" if int(row["pe"]) else "products, unrolled"
 
 

@@ -1,7 +1,7 @@
 """Plan + float graph -> quantized graph, which the compiler takes as if the model had come with these quantizers.
 
 Weights become codes by exact rational arithmetic (nearest, ties to even). Biases and batch norms stay the rationals
-that they are: they enter the exact Map behind an accumulator, so nothing is lost on them.
+that they are: they enter the exact Requant behind an accumulator, so nothing is lost on them.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 compiled.
 
 Of a layer with constant weights the products are priced for every pair of formats of its two operands, on the actual
-weight codes. The Maps (requantization) and everything else that depends on one activation are read off uniform designs,
-lowered for real, one per candidate. A Map also grows with the bits of its accumulator, which both operands decide: by
-how much is read off designs with the coarsest and the finest weights, and enters as pairs of each operand with the
-Map's output (accumulator bits being nearly a sum over the operands; our linearization). Estimates of whole designs
+weight codes. The Requants and everything else that depends on one activation are read off uniform designs,
+lowered for real, one per candidate. A Requant also grows with the bits of its accumulator, which both operands decide:
+by how much is read off designs with the coarsest and the finest weights, and enters as pairs of each operand with the
+Requant's output (accumulator bits being nearly a sum over the operands; our linearization). Estimates of whole designs
 correct the rest (see `planning`).
 """
 
@@ -95,8 +95,8 @@ def costs(
 
 @dataclass(frozen=True)
 class _Part:
-    """What a node takes, [folding, resource]. of: the activation that a Map makes, or that another node reads, if any;
-    unit: the variable that folds it; bits: of a Map's accumulator.
+    """What a node takes, [folding, resource]. of: the activation that a Requant makes, or that another node reads, if
+    any; unit: the variable that folds it; bits: of a Requant's accumulator.
     """
 
     of: str | None
@@ -118,8 +118,8 @@ class _Collector:
         self.unary = [np.zeros((len(RESOURCES), n)) for n in folds.sizes]
         self.pairs: dict[tuple[int, int], np.ndarray] = {}
         self.constant = np.zeros(len(RESOURCES))
-        # value of an activation -> [folding, resource, candidate]: what the Map that makes it takes, and how much more
-        # per bit of its accumulator
+        # value of an activation -> [folding, resource, candidate]: what the Requant that makes it takes, and how much
+        # more per bit of its accumulator
         self.maps: dict[str, np.ndarray] = {}
         self.slopes: dict[str, np.ndarray] = {}
         self.unit: dict[str, int | None] = {}  # variable that folds it
@@ -197,7 +197,7 @@ class _Collector:
                 self.folds.variable_of.get(node.output.name),
                 self._price(node, integer),
             )
-            own = self.by_value.get(node.output.name.removesuffix(".q")) if isinstance(node.op, ops.Map) else None
+            own = self.by_value.get(node.output.name.removesuffix(".q")) if isinstance(node.op, ops.Requant) else None
             if own is not None:
                 out.append(_Part(own.value, cost, unit, max(v.type.format.width for v in node.inputs if v.type.format)))
             elif cost.any():
@@ -263,7 +263,7 @@ class _Collector:
         return None
 
     def products(self) -> None:
-        """Layers with constant weights: a price per pair of candidates; and the Map's share that goes with the
+        """Layers with constant weights: a price per pair of candidates; and the Requant's share that goes with the
         accumulator.
         """
         plan = self.choice(max(self.formats) - 1)
@@ -339,8 +339,8 @@ class _Collector:
         self.pairs[key] = self.pairs[key] + value if key in self.pairs else value
 
     def _accumulated(self, made: str, i: int, j: int | None, bits: np.ndarray) -> None:
-        """What a Map takes beyond its uniform design, for the accumulator that weights i and data j make: slope times
-        bits, operand by operand.
+        """What a Requant takes beyond its uniform design, for the accumulator that weights i and data j make: slope
+        times bits, operand by operand.
         """
         of_weight, of_data = bits.mean(axis=1) - bits.mean(), bits.mean(axis=0)
         places = np.arange(self.slopes[made].shape[2])
@@ -348,7 +348,7 @@ class _Collector:
             if v is not None:
                 uniform = of[np.minimum(places, len(of) - 1)]  # what the uniform design at a place has
                 self._behind(made, v, self.slopes[made], of[:, None] - uniform[None, :])
-        # A free scale of either operand makes the Map a general multiplication; where both have one it is counted
+        # A free scale of either operand makes the Requant a general multiplication; where both have one it is counted
         # twice.
         for v in (i, j) if self.scaled[made].any() else ():
             if v is not None:
@@ -356,8 +356,8 @@ class _Collector:
                 self._behind(made, v, self.scaled[made], np.repeat(free[:, None], len(places), axis=1))
 
     def _behind(self, made: str, v: int, cost: np.ndarray, times: np.ndarray) -> None:
-        """A Map's cost [folding, resource, its candidate] times [candidate of v, candidate of the Map], at v's folding
-        where v folds the Map.
+        """A Requant's cost [folding, resource, its candidate] times [candidate of v, candidate of the Requant], at v's
+        folding where v folds the Requant.
         """
         count = len(self.folds.options[v])
         cost = cost if self.unit[made] == v else np.repeat(cost.mean(axis=0)[None], count, axis=0)
@@ -365,9 +365,9 @@ class _Collector:
         self._add_pair(v, self.place[self.by_value[made].name], table.reshape(len(RESOURCES), -1, times.shape[1]))
 
     def _map_behind(self, name: str, integer: Graph) -> str | None:
-        """The searched activation whose Map reads this accumulator, and nothing else."""
+        """The searched activation whose Requant reads this accumulator, and nothing else."""
         users = integer.consumers.get(name, [])
-        if len(users) == 1 and isinstance(users[0].op, ops.Map) and len(users[0].inputs) == 1:
+        if len(users) == 1 and isinstance(users[0].op, ops.Requant) and len(users[0].inputs) == 1:
             value = users[0].output.name.removesuffix(".q")
             return value if value in self.maps else None
         return None

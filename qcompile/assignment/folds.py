@@ -20,8 +20,8 @@ class Folds:
     """Variables of a program: those of a study, with the foldings of the layers whose weights they decide, then layers
     without such weights.
 
-    formats: candidates of every variable; options: its foldings, by the result of a layer and of the Map in its unit.
-    Place o * formats + f of a variable is its option o with its candidate f.
+    formats: candidates of every variable; options: its foldings, by the result of a layer and of the Requant in its
+    unit. Place o * formats + f of a variable is its option o with its candidate f.
     """
 
     formats: tuple[int, ...]
@@ -38,7 +38,7 @@ class Folds:
 
     @cached_property
     def variable_of(self) -> dict[str, int]:
-        """Variable that folds a layer (or Map), by its result."""
+        """Variable that folds a layer (or Requant), by its result."""
         return {name: i for i, own in enumerate(self.options) for name in own[0]}
 
     def foldings(self, choice: Sequence[int]) -> dict[str, Folding]:

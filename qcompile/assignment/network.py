@@ -2,7 +2,7 @@
 
 On numpy its results are the same bits on any number of threads and with any BLAS: sums of products are exact (see
 `exact`), numpy takes all others in a fixed order. Products of quantized tensors are products of their codes, so that a
-quantized network is computed as the compiled one computes it, up to the rounding of float64 in what a Map does.
+quantized network is computed as the compiled one computes it, up to the rounding of float64 in what a Requant does.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from qcompile.records import dataclass
 NARROW = 8  # bits of a constant that counts as quantized already
 WEIGHT, ACTIVATION = "weight", "activation"
 
-# Ops whose operands must be codes; what lies between those and the tensors (scalar steps, batch norm) is one exact Map.
+# Ops whose operands must be codes; what lies between those and the tensors (scalar steps, ...) is one exact Requant.
 _PRODUCTS = (ops.MatMul, ops.Conv, ops.Mul)
 _SUMS = (ops.Add, ops.SumPool, ops.ReduceSum)
 _THROUGH = (ops.Reshape, ops.Transpose, ops.Take, ops.Pad, ops.MaxPool, ops.ReduceMax, ops.Concat)

@@ -80,7 +80,7 @@ def summary(design: Design, output: str) -> None:
             continue
         weights = weights_of(design.graph, node)
         held = None if weights is None else weights.output.type
-        note = node.op.impl.kind if isinstance(node.op, ops.Map) and node.op.impl else ""
+        note = node.op.impl.kind if isinstance(node.op, ops.Requant) and node.op.impl else ""
         rows.append(
             [
                 design.graph.layers[node.output.name],

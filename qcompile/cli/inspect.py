@@ -122,6 +122,6 @@ def _op_text(op: Any) -> str:
     name = type(op).__name__
     if name == "Quantize":
         return f"Quantize {op.format} {op.rounding.value}"
-    if name == "Map":
-        return f"Map ({op.impl.kind})"
+    if name == "Requant":
+        return f"Requant ({op.impl.kind})"
     return f"Func {op.name}" if name == "Func" else name

@@ -344,7 +344,7 @@ def _following(graph: Graph, node: Node, lanes: int) -> int:
         longest = max(
             longest, value.type.size // math.gcd(lanes, value.type.shape[1] if len(value.type.shape) > 1 else 1)
         )
-        front += [n for n in graph.consumers.get(value.name, []) if isinstance(n.op, (ops.Map, ops.Pad, ops.Mul))]
+        front += [n for n in graph.consumers.get(value.name, []) if isinstance(n.op, (ops.Requant, ops.Pad, ops.Mul))]
     return longest
 
 

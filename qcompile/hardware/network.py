@@ -45,7 +45,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Stage:
-    """One process. node: what it computes (None for plumbing); map: a Map that follows in the same process, by
+    """One process. node: what it computes (None for plumbing); map: a Requant that follows in the same process, by
     `requant`; streams by their index.
     """
 
@@ -265,11 +265,11 @@ def port_lanes(value: Value) -> int:
 
 
 def follower(graph: Graph, node: Node) -> Node | None:
-    """The Map that alone reads the result of a node, and nothing else."""
+    """The Requant that alone reads the result of a node, and nothing else."""
     reader = only_reader(graph, node.output)
     alone = (
         reader is not None
-        and isinstance(reader.op, ops.Map)
+        and isinstance(reader.op, ops.Requant)
         and len(reader.inputs) == 1
         and reader.output.type.shape == node.output.type.shape
     )

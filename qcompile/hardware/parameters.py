@@ -47,7 +47,7 @@ class Rows:
 
 
 def parameter_rows(node: Node, lanes: int) -> Rows | None:
-    """Of a Map whose rows differ, `lanes` elements in a token. None where tokens have no short order of words, or
+    """Of a Requant whose rows differ, `lanes` elements in a token. None where tokens have no short order of words, or
     numbers are too wide for a memory: then rows are found by the place of an element.
     """
     op, shape = node.op, node.output.type.shape
@@ -73,7 +73,7 @@ def _order(index: Array, shape: Shape) -> tuple[Array, int]:
     return Array(rows[:period]), inner
 
 
-def _wide(op: ops.Map) -> bool:
+def _wide(op: ops.Requant) -> bool:
     """Whether a parameter does not fit into an element of a memory."""
     arrays = [op.coeffs, *(x for x in vars(op.impl).values() if isinstance(x, Array))]
     return any(x.data.size and max_abs(x.data) >= 2 ** (WORD - 2) for x in arrays)
@@ -87,7 +87,7 @@ def is_memory(impl: Any) -> bool:
     return isinstance(impl, ops.Table) and impl.values.data.shape[1] > LOGIC
 
 
-def in_logic(op: ops.Map) -> bool:
+def in_logic(op: ops.Requant) -> bool:
     """Whether all elements have the same parameters, as constants of the logic."""
     return op.coeffs.data.shape[1] == 1 and not is_memory(op.impl)
 

@@ -10,7 +10,7 @@ from qcompile.ir import ops
 from qcompile.ir.types import Graph, Node, Value
 from qcompile.records import dataclass
 
-BY_CHANNEL = (*ops.SCALAR, ops.BatchNorm, ops.Map, ops.Add, ops.Mul, ops.Pool, ops.Pad, ops.Reduce)
+BY_CHANNEL = (*ops.SCALAR, ops.BatchNorm, ops.Requant, ops.Add, ops.Mul, ops.Pool, ops.Pad, ops.Reduce)
 """A channel of the result is made of the same channel of every operand."""
 
 

@@ -4,7 +4,7 @@ What passes ask about an op stands with it as traits (see `Op`): which operand t
 elements, how many numbers one result is made of.
 
 Scalar steps (`Step`) act on every element alike or by parameters that broadcast. In a model graph a step is a node; in
-an integer graph a `Map` composes several of them into one function from accumulators to codes.
+an integer graph a `Requant` composes several of them into one function from accumulators to codes.
 """
 
 from __future__ import annotations
@@ -221,10 +221,11 @@ class Constant(Op):
 class MatMul(Op):
     """numpy.matmul of two tensors. Integer dialect: exact products and sums of units (zero points not subtracted).
 
-    drop: integer dialect, a narrower accumulator that the user asked for: every product is floor(product / 2**drop).
+    truncated_bits: integer dialect, a narrower accumulator that the user asked for: every product is
+    floor(product / 2**truncated_bits).
     """
 
-    drop: int = 0
+    truncated_bits: int = 0
 
     operands: ClassVar[tuple[str, ...]] = ("data", "weights")
     products: ClassVar[bool] = True
@@ -305,7 +306,7 @@ class Conv(Op):
     strides: Shape
     dilations: Shape
     groups: int = 1
-    drop: int = 0  # as for MatMul
+    truncated_bits: int = 0  # as for MatMul
 
     operands: ClassVar[tuple[str, ...]] = ("data", "weights")
     products: ClassVar[bool] = True
@@ -495,7 +496,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Map(Op):
+class Requant(Op):
     """out = last step of `steps` applied to A = sum_i coeffs[i] * acc_i, element by element.
 
     index: row of the parameters for each element, broadcastable against the output (per tensor, channel, element or
@@ -541,7 +542,7 @@ class Divide(Op):
 SCALAR: tuple[type[Step], ...] = (Affine, Clip, Leaky, Round, Func, Count, Lookup, Quantize)
 STRUCTURAL: tuple[type[Op], ...] = (Reshape, Transpose, Concat, Take)
 COMPUTED: tuple[type[Op], ...] = (MatMul, Conv, Mul, SumPool, ReduceSum, Divide)
-"""Of the integer dialect: results with a range of their own, which a Map then brings to codes; others keep numbers."""
+"""Of the integer dialect: results with a range of their own, which a Requant brings to codes; others keep numbers."""
 _BOTH = (*STRUCTURAL, Conv, SumPool, MaxPool, Constant, Pad, MatMul, Mul, ReduceSum, ReduceMax, ArgMax)
 MODEL: tuple[type[Op], ...] = (*SCALAR, *_BOTH, BatchNorm, Add, Softmax)
-INTEGER: tuple[type[Op], ...] = (*_BOTH, Map, Divide)
+INTEGER: tuple[type[Op], ...] = (*_BOTH, Requant, Divide)

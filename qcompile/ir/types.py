@@ -349,7 +349,7 @@ class Graph:
         where there is none.
 
         Where one node became several, the first of several inputs has its name (the product, not its padding), else
-        the first; the others say what they do too: `conv`, `conv:Pad`, `conv:Map`, `conv:Map2`; constants come last.
+        the first; the others say what they do too: `conv`, `conv:Pad`, `conv:Requant2`; constants come last.
         """
         taken: set[str] = set()
         names = {}

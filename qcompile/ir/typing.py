@@ -160,8 +160,8 @@ def _same(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
     return inputs[0].shape
 
 
-@_rule(ops.Map)
-def _map(op: ops.Map, inputs: tuple[TensorType, ...]) -> Shape:
+@_rule(ops.Requant)
+def _map(op: ops.Requant, inputs: tuple[TensorType, ...]) -> Shape:
     shape: Shape = ()
     for t in inputs:
         shape = broadcast(shape, t.shape)

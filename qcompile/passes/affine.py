@@ -133,7 +133,9 @@ class Lowering:
             shape = output_shape(op, tuple(v.type for v in inputs))
             before = None
             while True:
-                probe = Node(dataclasses.replace(op, drop=drop), inputs, (Value("", TensorType(shape)),), like.origin)
+                probe = Node(
+                    dataclasses.replace(op, truncated_bits=drop), inputs, (Value("", TensorType(shape)),), like.origin
+                )
                 bounds = node_range(probe, [self.known[v.name] for v in inputs]).bounds
                 width = smallest_width(*bounds)
                 if width <= self.accumulator_bits:
@@ -146,7 +148,7 @@ class Lowering:
                     )
                 drop, before = drop + width - self.accumulator_bits, bounds
         unit = unit.map(lambda u: u * 2**drop)
-        return self.emit(dataclasses.replace(op, drop=drop), inputs, like, like.output.name, scale=unit), unit
+        return self.emit(dataclasses.replace(op, truncated_bits=drop), inputs, like, like.output.name, scale=unit), unit
 
     def plain_data(self, offset: Param, node: Node) -> None:
         """What an offset of the data contributes follows from the weights: it cannot be known of weights that come
@@ -181,7 +183,7 @@ class Lowering:
     # --- maps ------------------------------------------------------------------------------------------------------
 
     def quantize(self, x: AffineForm, q: ops.Quantize, like: Node, name: str) -> AffineForm:
-        """x through a quantizer: one Map (or nothing, where it provably changes no code)."""
+        """x through a quantizer: one Requant (or nothing, where it provably changes no code)."""
         unit = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
         op, inputs = self._map(x, q)
         while self._is_crooked(op, inputs, x.shape):
@@ -193,7 +195,7 @@ class Lowering:
             value = self.emit(op, inputs, like, name, q.format, q.scale, q.zero_point)
         return AffineForm(x.shape, ((value, unit),), multiplied(unit, q.zero_point.map(lambda z: -z)))
 
-    def _map(self, x: AffineForm, q: ops.Quantize) -> tuple[ops.Map, tuple[Value, ...]]:
+    def _map(self, x: AffineForm, q: ops.Quantize) -> tuple[ops.Requant, tuple[Value, ...]]:
         coeffs = [c for _, c in x.terms]
         unit = _common_unit(coeffs) if len(coeffs) > 1 else coeffs[0]
         multipliers = [c.combine(unit, lambda c, u: c / u if u else Fraction(0)) for c in coeffs]
@@ -201,11 +203,11 @@ class Lowering:
         index, rows = _rows(multipliers, steps)
         table = np.array([[int(v) for v in _row_values(m, index, rows)] for m in multipliers], dtype=object)
         return (
-            ops.Map(Array(index), Array(table), tuple(_row_step(s, index, rows) for s in steps)),
+            ops.Requant(Array(index), Array(table), tuple(_row_step(s, index, rows) for s in steps)),
             tuple(v for v, _ in x.terms),
         )
 
-    def _identity(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape, fmt: Format) -> Value | None:
+    def _identity(self, op: ops.Requant, inputs: tuple[Value, ...], shape: Shape, fmt: Format) -> Value | None:
         """The input, if the map leaves every reachable number of units unchanged, and its codes too."""
         if len(inputs) > 1 or inputs[0].type.shape != shape or not np.all(op.coeffs.data == 1):
             return None
@@ -281,12 +283,12 @@ class Lowering:
         rest = dataclasses.replace(x, terms=(*x.terms, (turn, Param.of(-size))))
         return self.quantize(rest, ops.Quantize(fmt), node, node.output.name)
 
-    def _bounds(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape) -> tuple[int, int]:
+    def _bounds(self, op: ops.Requant, inputs: tuple[Value, ...], shape: Shape) -> tuple[int, int]:
         """Bounds of what reaches the quantizer of a map, in its units."""
         out = Node(op, inputs, (Value("", TensorType(shape, op.quantize.format)),))
         return self._reach(op, row_ranges(out, [self.known[v.name] for v in inputs]))
 
-    def _is_crooked(self, op: ops.Map, inputs: tuple[Value, ...], shape: Shape) -> bool:
+    def _is_crooked(self, op: ops.Requant, inputs: tuple[Value, ...], shape: Shape) -> bool:
         """Whether a map rounds, or turns, in its middle so that it is neither a multiply-add-shift nor few thresholds
         nor a small table: two maps that are straight take less.
         """
@@ -314,7 +316,7 @@ class Lowering:
         offsets = [multiplied(e.offset, factor) for e, factor in parts]
         return AffineForm(x.shape, terms, added(*offsets)).through(rest)
 
-    def _reach(self, op: ops.Map, rows: tuple[np.ndarray, np.ndarray]) -> tuple[int, int]:
+    def _reach(self, op: ops.Requant, rows: tuple[np.ndarray, np.ndarray]) -> tuple[int, int]:
         """Bounds of the lossless integers, by interval arithmetic on the steps."""
         ends = [_interval(op.steps[:-1], r, int(a), int(b)) for r, (a, b) in enumerate(zip(*rows, strict=True))]
         scale = op.quantize.scale

@@ -148,7 +148,7 @@ def _sliced(node: Node, axis: int, kept: np.ndarray) -> Any:
         return replace(op, value=_kept(op.value, axis, keep, len(shape)))
     if is_depthwise(node):
         return replace(op, groups=int(keep.sum()))
-    return _map(op, len(shape), axis, keep) if isinstance(op, ops.Map) else op
+    return _map(op, len(shape), axis, keep) if isinstance(op, ops.Requant) else op
 
 
 def _kept(p: Param, axis: int, keep: np.ndarray, rank: int) -> Param:
@@ -157,7 +157,7 @@ def _kept(p: Param, axis: int, keep: np.ndarray, rank: int) -> Param:
     return p if place < 0 or p.shape[place] == 1 else Param.of(np.compress(keep, p.array(), place))
 
 
-def _map(op: ops.Map, rank: int, axis: int, keep: np.ndarray) -> ops.Map:
+def _map(op: ops.Requant, rank: int, axis: int, keep: np.ndarray) -> ops.Requant:
     """With the rows of parameters that are still used."""
     index, place = op.index.data, axis - rank + op.index.data.ndim
     if place < 0 or index.shape[place] == 1:
@@ -168,7 +168,7 @@ def _map(op: ops.Map, rank: int, axis: int, keep: np.ndarray) -> ops.Map:
         replace(s, **{k: _rows(v, used) for k, v in vars(s).items() if isinstance(v, Param)}) for s in op.steps
     )
     coeffs = op.coeffs.data if op.coeffs.data.shape[1] == 1 else op.coeffs.data[:, used]
-    return ops.Map(Array(index.reshape(kept_shape)), Array(coeffs), steps, op.impl)
+    return ops.Requant(Array(index.reshape(kept_shape)), Array(coeffs), steps, op.impl)
 
 
 def _rows(p: Param, used: np.ndarray) -> Param:

@@ -1,4 +1,4 @@
-"""Every Map gets its cheapest implementation, proven equal to its specification on every reachable accumulator
+"""Every Requant gets its cheapest implementation, proven equal to its specification on every reachable accumulator
 value.
 """
 
@@ -28,13 +28,13 @@ LAST_CUTS = 2**16  # thresholds per row where nothing else is possible
 
 
 def implement(graph: Graph, fabric: Fabric) -> Graph:
-    """The same integer graph with `impl` set in every Map: the cheapest on the fabric; and the limits of elements that
-    take fewer bits than others.
+    """The same integer graph with `impl` set in every Requant: the cheapest on the fabric; and the limits of elements
+    that take fewer bits than others.
     """
     known = ranges(graph)
     nodes, values = [], {v.name: v for v in graph.inputs}
     for node in graph.nodes:
-        if isinstance(node.op, ops.Map) and node.op.impl is None:
+        if isinstance(node.op, ops.Requant) and node.op.impl is None:
             low, high = row_ranges(node, [known[v.name] for v in node.inputs])
             impl = choose(node, low, high, fabric)
             node = dataclasses.replace(node, op=dataclasses.replace(node.op, impl=impl))
@@ -48,7 +48,9 @@ def implement(graph: Graph, fabric: Fabric) -> Graph:
 def _limited(node: Node, reach: Range) -> Value:
     """The result of a node, with the limits of its elements where these are codes that do not take the same bits."""
     value, fmt = node.output, node.output.type.codes
-    carried = isinstance(node.op, ops.Map) or node.op.moves or node.op.gathers == "max" or isinstance(node.op, ops.Pad)
+    carried = (
+        isinstance(node.op, ops.Requant) or node.op.moves or node.op.gathers == "max" or isinstance(node.op, ops.Pad)
+    )
     if not carried or not fmt.consecutive or (reach.lo.size == 1 and reach.hi.size == 1):
         return value
     limits = (Param.of(np.asarray(reach.lo)), Param.of(np.asarray(reach.hi)))
@@ -66,7 +68,7 @@ Offer = tuple[float, Callable[[], Impl]]  # (LUTs or what else it takes at their
 
 def choose(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric) -> Impl:
     """The cheapest of all implementations that are possible over [low, high] (per row); of offers only that is made."""
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     if any(isinstance(s, ops.Lookup) for s in op.steps):
         return _table(op, low, high)
     acc_bits = max(abs(int(low.min())), abs(int(high.max()))).bit_length() + 1
@@ -94,7 +96,7 @@ def _entries(low: np.ndarray, high: np.ndarray) -> int:
 
 
 def _products(
-    op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray, acc_bits: int, fabric: Fabric
+    op: ops.Requant, low: np.ndarray, high: np.ndarray, ends: np.ndarray, acc_bits: int, fabric: Fabric
 ) -> list[Offer]:
     """By a product, where one is proven to give the codes. ends: what is made of low and high."""
     made = (find(op, low, high, ends) for find in (multiply_add_shift, float_round))
@@ -103,7 +105,7 @@ def _products(
 
 
 def _counts(
-    op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray, acc_bits: int, fabric: Fabric, most: int
+    op: ops.Requant, low: np.ndarray, high: np.ndarray, ends: np.ndarray, acc_bits: int, fabric: Fabric, most: int
 ) -> list[Offer]:
     """By counting the thresholds that are passed, or searching among them, where there are less than `most`: where
     codes are left out, so that there are more than the accumulator has numbers, a table says the same in less.
@@ -133,7 +135,7 @@ def _pieces(node: Node, low: np.ndarray, high: np.ndarray, acc_bits: int, fabric
     return dataclasses.replace(made, search=searched < _thresholds_price(fabric, count, acc_bits))
 
 
-SAMPLED = 64  # parameter rows that stand for all of a Map
+SAMPLED = 64  # parameter rows that stand for all of a Requant
 
 
 def price_of(fabric: Fabric, impl: Impl | None, acc_bits: int, fmt: Format, rows: int) -> float:
@@ -162,30 +164,30 @@ def _same(impl: Impl) -> Impl:
     return impl
 
 
-def _table(op: ops.Map, low: np.ndarray, high: np.ndarray) -> ops.Table:
+def _table(op: ops.Requant, low: np.ndarray, high: np.ndarray) -> ops.Table:
     first = int(low.min())
     span = int(high.max()) - first + 1
     points = np.clip(first + np.arange(span)[None, :], low[:, None], high[:, None])
     return ops.Table(first, Array(evaluate_rows(op, points)))
 
 
-def _grid(op: ops.Map) -> np.ndarray | None:
+def _grid(op: ops.Requant) -> np.ndarray | None:
     """Units of all codes where they are not consecutive integers."""
     fmt = op.quantize.format
     return None if fmt.consecutive else fmt.grid()
 
 
-def _ordinals(op: ops.Map, units: np.ndarray) -> np.ndarray:
+def _ordinals(op: ops.Requant, units: np.ndarray) -> np.ndarray:
     grid = _grid(op)
     return units if grid is None else np.searchsorted(grid, units)
 
 
-def thresholds(op: ops.Map, low: np.ndarray, high: np.ndarray) -> ops.Thresholds:
+def thresholds(op: ops.Requant, low: np.ndarray, high: np.ndarray) -> ops.Thresholds:
     """Thresholds of a monotone chain over [low, high] (per row)."""
     return _thresholds(op, low, high, evaluate_rows(op, np.stack([low, high], axis=-1)))
 
 
-def _thresholds(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.Thresholds:
+def _thresholds(op: ops.Requant, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.Thresholds:
     """cuts[r, j]: the smallest A where row r has passed j + 1 codes on its way from f(low) to f(high), by bisection on
     the exact chain.
     """
@@ -233,7 +235,7 @@ def _cuts_by_bisection(passed: Passed, low: np.ndarray, high: np.ndarray, goals:
 _NEIGHBOURS = 3  # points on each side of a turning point that are looked at one by one
 
 
-def _by_pieces(op: ops.Map, low: np.ndarray, high: np.ndarray) -> ops.Thresholds:
+def _by_pieces(op: ops.Requant, low: np.ndarray, high: np.ndarray) -> ops.Thresholds:
     """Thresholds of a chain that turns: monotone pieces one after the other, and single points around every turn."""
     starts = [low]
     for position, step in enumerate(op.steps):
@@ -270,7 +272,7 @@ def _append(row: tuple[list[int], list[int]], start: int, stop: int, cuts: list[
 
 
 def _split_at_turn(
-    op: ops.Map, position: int, starts: list[np.ndarray], low: np.ndarray, high: np.ndarray
+    op: ops.Requant, position: int, starts: list[np.ndarray], low: np.ndarray, high: np.ndarray
 ) -> list[np.ndarray]:
     """Piece starts with those added where the argument of step `position` crosses the step's turning point."""
     step = op.steps[position]
@@ -300,7 +302,7 @@ def _prove(node: Node, impl: Impl, low: np.ndarray, high: np.ndarray, span: int)
     Between two neighbouring changes of a monotone function that agrees with another monotone one on both sides, they
     are equal.
     """
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     if span * len(low) <= 2**14:
         points = np.minimum(low[:, None] + np.arange(span), high[:, None])
     elif isinstance(impl, (ops.Thresholds, ops.FloatRound)):

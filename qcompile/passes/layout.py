@@ -48,7 +48,7 @@ def sink_transposes(graph: Graph) -> Graph:
 
 def _common(node: Node, turned: dict[str, tuple[Value, Perm]]) -> Perm | None:
     """The transpose behind all operands of an element-wise node of one shape."""
-    if not isinstance(node.op, (ops.Map, ops.Mul)) or any(
+    if not isinstance(node.op, (ops.Requant, ops.Mul)) or any(
         v.name not in turned or v.type.shape != node.output.type.shape for v in node.inputs
     ):
         return None
@@ -64,7 +64,7 @@ def _moved(node: Node, perm: Perm, sources: list[Value]) -> Node:
     scale, zero = (p.rearrange(old.shape, lambda x: x.transpose(back)) for p in (old.scale, old.zero_point))
     value = Value(node.output.name + _TURNED, TensorType(shape, old.format, scale, zero))
     op = node.op
-    if isinstance(op, ops.Map):
+    if isinstance(op, ops.Requant):
         index = np.asarray(op.index.data)
         op = dataclasses.replace(
             op, index=Array(index.reshape((1,) * (len(perm) - index.ndim) + index.shape).transpose(back))

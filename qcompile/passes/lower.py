@@ -2,7 +2,7 @@
 
 Each real tensor is followed as an `AffineForm`: a rational combination of integer tensors, an offset, and the scalar
 steps that were applied since. Scales, zero points, bias and batch norm only change the combination; an op that needs
-integers (a quantizer, a product) makes them with one `Map`.
+integers (a quantizer, a product) makes them with one `Requant`.
 """
 
 from __future__ import annotations

@@ -132,9 +132,13 @@ def _matmul(node: Node, inputs: list[Range]) -> Range:
         inner = node.inputs[0].type.shape[-1]
         ends = _products(Range(*map(np.asarray, a.bounds)), Range(*map(np.asarray, b.bounds)))
         low, high = np.array(inner * ends[0], dtype=object), np.array(inner * ends[1], dtype=object)
-        return _dropped(Range(fit(low, ratio.max_abs(low)), fit(high, ratio.max_abs(high))), node.op.drop, inner)
+        return _dropped(
+            Range(fit(low, ratio.max_abs(low)), fit(high, ratio.max_abs(high))), node.op.truncated_bits, inner
+        )
     shape = node.output.type.shape
-    return _dropped(Range(low.reshape(shape), high.reshape(shape)), node.op.drop, node.inputs[0].type.shape[-1])
+    return _dropped(
+        Range(low.reshape(shape), high.reshape(shape)), node.op.truncated_bits, node.inputs[0].type.shape[-1]
+    )
 
 
 def _dropped(r: Range, drop: int, terms: int) -> Range:
@@ -256,7 +260,7 @@ def _conv(node: Node, inputs: list[Range]) -> Range:
     op: ops.Conv = node.op
     low, high = (e.reshape(op.groups, -1, 1) for e in _by_channel(inputs[0], node.inputs[0]))
     if not np.array_equal(inputs[1].lo, inputs[1].hi):
-        return _dropped(_any_weights(node, inputs), op.drop, node.terms)
+        return _dropped(_any_weights(node, inputs), op.truncated_bits, node.terms)
     weight = inputs[1].lo.reshape(op.groups, -1, *inputs[1].lo.shape[1:])
     taps = weight.reshape(*weight.shape[:3], -1)
     positive, negative = (
@@ -268,7 +272,7 @@ def _conv(node: Node, inputs: list[Range]) -> Range:
         ratio.plus(exact_matmul(positive, low), exact_matmul(negative, high)).reshape(shape),
         ratio.plus(exact_matmul(positive, high), exact_matmul(negative, low)).reshape(shape),
     )
-    return _dropped(exact, op.drop, node.terms)
+    return _dropped(exact, op.truncated_bits, node.terms)
 
 
 def _any_weights(node: Node, inputs: list[Range]) -> Range:
@@ -313,7 +317,7 @@ def _divide(node: Node, inputs: list[Range]) -> Range:
     return Range(*(_ints([op.quotient(*ends)]).reshape(()) for ends in ((low, most), (high, least))))
 
 
-@_rule(ops.Map)
+@_rule(ops.Requant)
 def _map(node: Node, inputs: list[Range]) -> Range:
     low, high = row_ranges(node, inputs)
     index = node.op.index.data
@@ -322,8 +326,8 @@ def _map(node: Node, inputs: list[Range]) -> Range:
 
 
 def row_ranges(node: Node, inputs: list[Range]) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest A of every parameter row of a Map: [P] each."""
-    op: ops.Map = node.op
+    """Smallest and largest A of every parameter row of a Requant: [P] each."""
+    op: ops.Requant = node.op
     index = op.index.data
     low: Any = np.zeros((), dtype=np.int64)
     high: Any = low
@@ -338,8 +342,8 @@ def row_ranges(node: Node, inputs: list[Range]) -> tuple[np.ndarray, np.ndarray]
 
 
 def sum_bound(node: Node, inputs: list[Range]) -> int:
-    """Largest magnitude of the sum of coefficient * input of a Map, and of every part of it."""
-    op: ops.Map = node.op
+    """Largest magnitude of the sum of coefficient * input of a Requant, and of every part of it."""
+    op: ops.Requant = node.op
     return sum(ratio.max_abs(c) * max(map(abs, r.bounds)) for c, r in zip(op.coeffs.data, inputs, strict=True))
 
 
@@ -358,7 +362,7 @@ def _reduce_rows(x: np.ndarray, index: np.ndarray, rows: int, better: np.ufunc) 
     return best
 
 
-def image(op: ops.Map, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def image(op: ops.Requant, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest output units per row over [low, high]: exact for monotone chains and enumerable ranges."""
     if all(is_monotone(s) for s in op.steps):
         ends = evaluate_rows(op, np.stack([low, high], axis=-1))
@@ -371,12 +375,12 @@ def image(op: ops.Map, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, n
     return _ints([fmt.min_units] * len(low)), _ints([fmt.max_units] * len(low))
 
 
-def evaluate_rows(op: ops.Map, a: np.ndarray) -> np.ndarray:
-    """Output units of a Map's specification at A = a[row, j]; exact. a: [P, n]."""
+def evaluate_rows(op: ops.Requant, a: np.ndarray) -> np.ndarray:
+    """Output units of a Requant's specification at A = a[row, j]; exact. a: [P, n]."""
     return ratio.run(Ratio(fit(a, ratio.max_abs(a))), column_steps(op))
 
 
-def column_steps(op: ops.Map) -> tuple[ops.Step, ...]:
+def column_steps(op: ops.Requant) -> tuple[ops.Step, ...]:
     """The steps with parameters of shape (P, 1), to act on [P, n]."""
     return _columns(op.steps)
 

@@ -41,7 +41,7 @@ class Piece:
     hi: int
 
 
-def multiply_add_shift(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.MulAddShift | None:
+def multiply_add_shift(op: ops.Requant, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.MulAddShift | None:
     """The implementation, or None where the chain is not piecewise affine, increasing or decreasing. ends: units at low
     and high, [P, 2].
     """
@@ -60,7 +60,7 @@ def _scalar(p: Param, row: int) -> Fraction:
     return p.values[0] if p.is_scalar else p.values[row]
 
 
-def _pieces(op: ops.Map, row: int, low: int, high: int, ends: list[int]) -> list[Piece]:
+def _pieces(op: ops.Requant, row: int, low: int, high: int, ends: list[int]) -> list[Piece]:
     """The affine pieces of one row: split at kinks of Leaky and, for roundings that look at the sign, where the value
     changes sign.
     """
@@ -355,7 +355,7 @@ def _assemble(rows: list[list[Piece]], solved: list[Rescaling], ends: np.ndarray
 # --- minifloat results
 
 
-def float_round(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.FloatRound | None:
+def float_round(op: ops.Requant, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.FloatRound | None:
     """Multiply, add, round to a minifloat: for one affine piece and rounding to nearest even; None otherwise.
 
     ends: units at low and high, [P, 2]. Where every row is dyadic the value is exact. Else parameters are searched with
@@ -378,7 +378,7 @@ def float_round(op: ops.Map, low: np.ndarray, high: np.ndarray, ends: np.ndarray
     return ops.FloatRound(mul, add, shift, Array(limits[:, 0]), Array(limits[:, 1]), lane.mantissa, even)
 
 
-def _line(op: ops.Map, row: int, low: int, high: int, ends: list[int]) -> Piece:
+def _line(op: ops.Requant, row: int, low: int, high: int, ends: list[int]) -> Piece:
     """The affine function of one row, in units of the result; clips are left to the limits."""
     unit = _scalar(op.quantize.scale, row) * Fraction(2) ** op.quantize.format.unit
     slope, offset = Fraction(1), Fraction(0)

@@ -81,7 +81,7 @@ class Place(Kernel):
 class Product:
     """Low bits that a product loses, and the type that holds one."""
 
-    drop: int
+    truncated_bits: int
     type: Integer
 
 

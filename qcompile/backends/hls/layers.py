@@ -91,10 +91,10 @@ def _factors(b: Builder, node: Node) -> list[Tensor]:
 
 def product(b: Builder, node: Node, out: Tensor) -> Product:
     """The products of a node whose sums are in `out`."""
-    if not node.op.drop:
+    if not node.op.truncated_bits:
         return Product(0, out.type)
     reach = math.prod(max(map(abs, b.known[v.name].bounds)) for v in node.inputs)
-    return Product(node.op.drop, holding(-reach - 1, reach))
+    return Product(node.op.truncated_bits, holding(-reach - 1, reach))
 
 
 @_rule(ops.Mul)
@@ -202,9 +202,9 @@ def _divide(b: Builder, node: Node) -> None:
     b.emit(DivideKernel(size, op.frac, row, *types, x, by, b.local(node.output), b.buffered))
 
 
-@_rule(ops.Map)
+@_rule(ops.Requant)
 def _map(b: Builder, node: Node) -> None:
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     shape = node.output.type.shape
     low, high = row_ranges(node, [b.known[v.name] for v in node.inputs])
     source = _accumulated(b, node)
@@ -218,7 +218,7 @@ def _map(b: Builder, node: Node) -> None:
 
 def _accumulated(b: Builder, node: Node) -> Tensor:
     """A: the only input itself, or the sum of coefficient * input."""
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     shape, size = node.output.type.shape, node.output.type.size
     plain = len(node.inputs) == 1 and np.all(op.coeffs.data == 1) and node.inputs[0].type.shape == shape
     if plain:

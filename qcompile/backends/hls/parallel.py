@@ -101,7 +101,7 @@ def _statements(b: Builder, trace: dict[str, int]) -> None:
     for node in b.graph.nodes:
         RULES[type(node.op)](b, node)
         value = node.output
-        if isinstance(node.op, ops.Map) and not loops:
+        if isinstance(node.op, ops.Requant) and not loops:
             _narrow(b, value)
         if value.name in trace:
             b.emit(Trace(trace[value.name], b.source(value), value.type.size))

@@ -1,4 +1,4 @@
-"""Requantization (ops.Map): which kernel turns accumulators to numbers or codes, and its constants and types."""
+"""Requantization (ops.Requant): which kernel turns accumulators to numbers or codes, and its constants and types."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class RequantCall:
         return np.maximum(np.abs(self.low), np.abs(self.high)).astype(object)
 
 
-def apart(op: ops.Map, call: RequantCall, lane: int, rows: np.ndarray) -> tuple[ops.Map, RequantCall]:
-    """The Map and the call for element `lane` of its arrays alone, whose parameters are these rows."""
+def apart(op: ops.Requant, call: RequantCall, lane: int, rows: np.ndarray) -> tuple[ops.Requant, RequantCall]:
+    """The Requant and the call for element `lane` of its arrays alone, whose parameters are these rows."""
     impl: Any = op.impl
     own = {k: Array(x.data[rows]) for k, x in vars(impl).items() if isinstance(x, Array)}
     source, out = (replace(t, name=f"{t.name} + {lane}") for t in (call.source, call.out))
@@ -57,7 +57,7 @@ def apart(op: ops.Map, call: RequantCall, lane: int, rows: np.ndarray) -> tuple[
     return replace(op, impl=replace(impl, **own)), one
 
 
-def requant(b: Builder, op: ops.Map, call: RequantCall) -> RequantKernel:
+def requant(b: Builder, op: ops.Requant, call: RequantCall) -> RequantKernel:
     return _IMPLS[type(op.impl)](b, op.impl, call)
 
 

@@ -30,7 +30,7 @@ def _of_layers(graph: Graph) -> list[Value]:
 
 
 def _of_processes(network: Network) -> list[Value]:
-    """What passes between processes, or from a sum to the Map behind it."""
+    """What passes between processes, or from a sum to the Requant behind it."""
     values = []
     for s in network.stages:
         if s.node is not None and s.map is not None:

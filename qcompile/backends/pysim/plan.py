@@ -162,10 +162,12 @@ def _matmul(p: PlanBuilder, node: Node) -> KernelCall:
     a, b = node.inputs
     magnitude = [p.ranges[v.name].magnitude for v in (a, b)]
     full = [np.broadcast_to(m, v.type.shape) for m, v in zip(magnitude, (a, b), strict=True)]
-    if node.op.drop:
+    if node.op.truncated_bits:
         dtype = _product_type(max_abs(full[0]) * max_abs(full[1]) * a.type.shape[-1])
         return KernelCall(
-            node.output.name, "matmul_truncated", (p.arg(a.name, dtype), p.arg(b.name, dtype), node.op.drop, dtype)
+            node.output.name,
+            "matmul_truncated",
+            (p.arg(a.name, dtype), p.arg(b.name, dtype), node.op.truncated_bits, dtype),
         )
     limit = _addends(full[0], full[1])
     dtype = dtype_for(limit)
@@ -290,10 +292,10 @@ def _conv(p: PlanBuilder, node: Node) -> KernelCall:
     reach = _channel_reach(p.ranges[x.name], x.type.shape).reshape(op.groups, 1, depth)
     weights = np.abs(weight).reshape(op.groups, outs // op.groups, depth, -1).astype(object).sum(axis=-1)
     addends = weights * reach  # [groups, outputs, depth]
-    if op.drop:
+    if op.truncated_bits:
         dtype = _product_type(int(addends.sum(axis=-1).max()))
         rows = weight.astype(_DTYPES[dtype]).reshape(op.groups, outs // op.groups, -1)
-        return KernelCall(node.output.name, "conv_truncated", (p.source(node), rows, *window, op.drop, dtype))
+        return KernelCall(node.output.name, "conv_truncated", (p.source(node), rows, *window, op.truncated_bits, dtype))
     dtype = dtype_for(int(addends.sum(axis=-1).max()))
     if dtype not in ("f4", "f8"):
         rows = weight.reshape(op.groups, outs // op.groups, -1)
@@ -353,9 +355,9 @@ def _divide(p: PlanBuilder, node: Node) -> KernelCall:
     return KernelCall(node.output.name, "divide", (*args, op.frac, dtype, p.own(node)))
 
 
-@_rule(ops.Map)
+@_rule(ops.Requant)
 def _map(p: PlanBuilder, node: Node) -> KernelCall:
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     low, high = row_ranges(node, [p.ranges[v.name] for v in node.inputs])
     source, dtype = _accumulated(p, node, low, high)
     return _IMPLS[type(op.impl)](p, node, source, dtype, low, high)
@@ -363,7 +365,7 @@ def _map(p: PlanBuilder, node: Node) -> KernelCall:
 
 def _accumulated(p: PlanBuilder, node: Node, low: np.ndarray, high: np.ndarray) -> tuple[Any, str]:
     """A = sum of coefficient * accumulator, and its dtype."""
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     if len(node.inputs) == 1 and np.all(op.coeffs.data == 1):
         name = node.inputs[0].name
         if name in p.constants:
@@ -379,12 +381,12 @@ def _accumulated(p: PlanBuilder, node: Node, low: np.ndarray, high: np.ndarray) 
     return Ref(name), dtype
 
 
-def _rows(op: ops.Map, rows: int) -> Any:
+def _rows(op: ops.Requant, rows: int) -> Any:
     return None if rows == 1 else op.index.data
 
 
 def _table(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> KernelCall:
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     impl = op.impl
     assert isinstance(impl, ops.Table)
     values = _array(impl.values.data, p.own(node)) if impl.values.data.size > 1 else impl.values.data.astype(np.float32)
@@ -392,7 +394,7 @@ def _table(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarray,
 
 
 def _thresholds(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> KernelCall:
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     impl = op.impl
     assert isinstance(impl, ops.Thresholds)
     cuts, values, index = impl.cuts.data, impl.values.data, op.index.data
@@ -411,7 +413,7 @@ def _thresholds(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.nda
 
 
 def _multiply(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> KernelCall:
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     impl = op.impl
     assert isinstance(impl, ops.MulAddShift)
     index = op.index.data
@@ -436,7 +438,7 @@ def _multiply(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarr
 
 
 def _float_round(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> KernelCall:
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     impl, index = op.impl, op.index.data
     assert isinstance(impl, ops.FloatRound)
     extreme = np.maximum(np.abs(low), np.abs(high)).astype(object)

@@ -137,7 +137,7 @@ def _constant(node: Node) -> Loops:
     return Loops((), parts.NOTHING, (Rom(value.type.size, operand(value.type.codes, node.op.units.data)[0]),))
 
 
-@_loops(ops.Map)
+@_loops(ops.Requant)
 def _mapped(node: Node) -> Loops:
     return Loops((), RequantUnit.placed(node).parts(), ())
 

@@ -37,7 +37,7 @@ class RequantUnit(Unit):
     where every token has a word of them.
     """
 
-    op: ops.Map
+    op: ops.Requant
     inputs: tuple[Format, ...]
     elements: int
     pe: int
@@ -47,17 +47,17 @@ class RequantUnit(Unit):
 
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> RequantUnit | None:
-        """A Map of data of the shape of its result."""
-        return cls.behind(node, folding.pe) if isinstance(node.op, ops.Map) and alike(graph, node) else None
+        """A Requant of data of the shape of its result."""
+        return cls.behind(node, folding.pe) if isinstance(node.op, ops.Requant) and alike(graph, node) else None
 
     @classmethod
     def behind(cls, node: Node, pe: int) -> RequantUnit:
-        """Of any Map, its elements `pe` at a time: what joins the unit in front of it."""
+        """Of any Requant, its elements `pe` at a time: what joins the unit in front of it."""
         return replace(cls.placed(node), pe=pe, rows=parameter_rows(node, pe))
 
     @classmethod
     def placed(cls, node: Node) -> RequantUnit:
-        """Of any Map, an element at a time from and to memories: parameters are found by its place."""
+        """Of any Requant, an element at a time from and to memories: parameters are found by its place."""
         return cls(node.op, tuple(v.type.codes for v in node.inputs), node.output.type.size, 1, None)
 
     @property
@@ -112,8 +112,8 @@ class RequantUnit(Unit):
         return chain(parts.beside(*found), adders)
 
 
-def combined_bits(op: ops.Map, inputs: tuple[Format, ...]) -> int:
-    """Bits of a sum of accumulators of these formats times the coefficients of a Map."""
+def combined_bits(op: ops.Requant, inputs: tuple[Format, ...]) -> int:
+    """Bits of a sum of accumulators of these formats times the coefficients of a Requant."""
     ends = [parts.value_range(fmt) for fmt in inputs]
     most = [(int(c.min()), int(c.max())) for c in op.coeffs.data]
     corners = [[x * c for x in end for c in cs] for end, cs in zip(ends, most, strict=True)]
@@ -234,7 +234,7 @@ def rounder(impl: ops.FloatRound, fmt: Format, acc: int, rows: slice = slice(Non
 # --- parameters from memories
 
 
-def _variable(op: ops.Map, acc: int, pe: int) -> Part:
+def _variable(op: ops.Requant, acc: int, pe: int) -> Part:
     """The logic of `pe` elements."""
     impl = op.impl
     if isinstance(impl, ops.Thresholds):
@@ -258,8 +258,8 @@ def _variable(op: ops.Map, acc: int, pe: int) -> Part:
     return parts.Times(pe, logic)
 
 
-def row_parameters(op: ops.Map) -> list[np.ndarray]:
-    """[rows, ...] each: numbers that the elements of a Map need, where none is addressed by a number found before."""
+def row_parameters(op: ops.Requant) -> list[np.ndarray]:
+    """[rows, ...] each: numbers that elements of a Requant need, where none is addressed by a number found before."""
     impl, fmt = op.impl, op.quantize.format
     scaled = list(op.coeffs.data) if len(op.coeffs.data) > 1 or np.any(op.coeffs.data != 1) else []
     if looked_up(impl, fmt):

@@ -37,7 +37,7 @@ class Unit(ABC):
     name: ClassVar[str]
     """In names of processes."""
     accumulates: ClassVar[bool] = False
-    """Whether it adds up the terms of windows: its folding is chosen, a Map that alone reads its result joins it."""
+    """Whether it adds up the terms of windows: its folding is chosen, the only reader, a Requant, joins it."""
 
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> Unit | None:

@@ -138,14 +138,14 @@ def _places(node: Node, graph: Graph) -> Part:
     return parts.Times(node.output.type.size, parts.beside(largest, index))
 
 
-@_unit(ops.Map)
+@_unit(ops.Requant)
 def _requantized(node: Node, graph: Graph) -> Part:
     index = np.broadcast_to(node.op.index.data, node.output.type.shape)
     uses = np.bincount(np.asarray(index, dtype=np.int64).ravel(), minlength=node.op.coeffs.data.shape[1])
     return requantized(node.op, tuple(v.type.codes for v in node.inputs), uses)
 
 
-def requantized(op: ops.Map, formats: tuple[Format, ...], uses: np.ndarray) -> Part:
+def requantized(op: ops.Requant, formats: tuple[Format, ...], uses: np.ndarray) -> Part:
     """Of as many elements of every parameter row as `uses` says: the combination of several accumulators of these
     formats, then the implementation that lowering chose.
     """
@@ -155,7 +155,7 @@ def requantized(op: ops.Map, formats: tuple[Format, ...], uses: np.ndarray) -> P
     return chain(_combined(op, formats, uses, acc), parts.Beside(tuple(each)))
 
 
-def _combined(op: ops.Map, formats: tuple[Format, ...], uses: np.ndarray, acc: int) -> Part:
+def _combined(op: ops.Requant, formats: tuple[Format, ...], uses: np.ndarray, acc: int) -> Part:
     """sum_i coeffs[i] * acc_i: constant multipliers and adders; a single accumulator times one is free."""
     outputs = int(uses.sum())
     decode = parts.Beside(tuple(parts.Times(outputs, parts.Decoder(f)) for f in formats))

@@ -19,7 +19,7 @@ def bias_correct(context: TransformContext, plan: Plan) -> dict[str, tuple[float
     each with the offsets of those in front of it (empirical bias correction; Nagel et al., arXiv 1906.04721, section
     4.2). Not exact in real arithmetic.
 
-    Offsets are float32, so that they are short rationals; they cost nothing, being part of the exact Map behind the
+    Offsets are float32, so that they are short rationals; they cost nothing, being part of the exact Requant behind the
     layer.
     """
     graph, data, statistics = context.graph, context.data, context.statistics

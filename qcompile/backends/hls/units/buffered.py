@@ -123,7 +123,7 @@ def buffered(c: Context, stage: Stage) -> View:
         data = node.inputs[0]
         arrived = np.argsort(places(data.type.shape)).reshape(data.type.shape)
         return _gathered(c, b, stage, _held(c, b, stage, True), data, rearrange(node.op)(arrived))
-    if isinstance(node.op, (ops.Map, ops.Mul)):
+    if isinstance(node.op, (ops.Requant, ops.Mul)):
         return _elements(c, b, stage)
     return _layer(c, b, stage)
 
@@ -162,7 +162,7 @@ def _elements(c: Context, b: Builder, stage: Stage) -> Elements:
     node, loop = node_of(stage), Loop("WRITE", "t", c.stream(stage.outputs[0]).tokens)
     held = _held(c, b, stage, True)
     take = _take(c, b, stage, held)
-    if isinstance(node.op, ops.Map):
+    if isinstance(node.op, ops.Requant):
         return Elements(held, map_of(c, b, stage, loop, take))
     return Elements(held, product_of(c, stage, loop, take))
 

@@ -44,7 +44,7 @@ class Requantizer:
 
 def requantized(c: Context, b: Builder, node: Node, sources: list[Tensor], lanes: int, total: str) -> Requantizer:
     """Of numbers in `sources`, one for each input. total: the name of the array of their sum."""
-    op: ops.Map = node.op
+    op: ops.Requant = node.op
     known = [c.known[v.name] for v in node.inputs]
     low, high = row_ranges(node, known)
     shared = in_logic(op)
@@ -68,7 +68,7 @@ def requantized(c: Context, b: Builder, node: Node, sources: list[Tensor], lanes
 
 
 def rows_in_stream(b: Builder, node: Node) -> RowIndex:
-    """Rows of a Map's parameters by the element's place in the stream."""
+    """Rows of a Requant's parameters by the element's place in the stream."""
     shape = node.output.type.shape
     return b.row(in_stream(np.asarray(node.op.index.data), shape), stream_shape(shape))
 
@@ -100,7 +100,7 @@ class StepBuilder(Builder):
         return self.parameters(rows)
 
 
-def _by_lanes(b: StepBuilder, op: ops.Map, call: RequantCall) -> tuple[RequantKernel, ...]:
+def _by_lanes(b: StepBuilder, op: ops.Requant, call: RequantCall) -> tuple[RequantKernel, ...]:
     """A call for every lane, with memories of its own."""
     b.single, call = True, replace(call, row=CountedRow())
     return tuple(requant(b, *apart(op, call, lane, rows)) for lane, rows in enumerate(b.steps.T))
