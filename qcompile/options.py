@@ -195,6 +195,10 @@ class Settings:
     search: str = option("ilp", "of one candidate for every tensor", method="search")
     range: str = option("mse", "what scales keep of it", method="range")
     rounding: str = option("rtn", "of weights", method="rounding")
+    rounding_options: tuple[str, ...] = option(
+        (), "numbers of the rounding, e.g. epochs=40 of those that finetune", "--rounding-option", metavar="NAME=NUMBER"
+    )
+    device: str = option("cpu", "of torch, for roundings that finetune", choices=("cpu", "cuda"))
     transforms: tuple[str, ...] = option(
         ("fold_bn",),
         "of the float network; in order, once each; none for none",

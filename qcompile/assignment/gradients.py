@@ -29,14 +29,17 @@ SAMPLES = 4
 DIGITS = 6
 
 
-def torch_module() -> Any:
+def torch_module(
+    what: str = "gradients need",
+    without: str = "the metrics sqnr, roundoff, perturbation and kl_output do without",
+) -> Any:
     """torch, or an error that says how to get it."""
     try:
         import torch
     except ImportError:
         raise QCompileError(
-            "gradients need torch",
-            hint="pip install 'qcompile[torch]'; the metrics sqnr, roundoff, perturbation and kl_output do without",
+            f"{what} torch",
+            hint=f"pip install 'qcompile[torch]'; {without}",
         ) from None
     return torch
 
@@ -68,13 +71,14 @@ class Torch(Numpy):
 
     exact = False
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         t = self.torch = torch_module()
+        self.device = device
         self.where, self.matmul, self.exp, self.log = t.where, t.matmul, t.exp, t.log
         self.maximum, self.minimum = t.maximum, t.minimum
 
     def array(self, x: Any) -> Numbers:
-        return self.torch.from_numpy(np.array(x, dtype=np.float64)) if isinstance(x, np.ndarray) else x
+        return self.torch.tensor(x, dtype=self.torch.float64, device=self.device) if isinstance(x, np.ndarray) else x
 
     def function(self, name: str, x: Numbers, alpha: float) -> Numbers:
         return FUNCTIONS[name].torch(self.torch, x, alpha)
@@ -82,14 +86,14 @@ class Torch(Numpy):
     def quantize(self, q: Quantizer, x: Numbers) -> Numbers:
         step = self.array(np.asarray(q.steps(x.ndim - 1)))
         y = x.detach() / step + q.zero_point
-        units = self.torch.from_numpy(q.format.nearest(y.numpy()))
+        units = self.array(q.format.nearest(y.cpu().numpy()))
         return x + ((units - q.zero_point) * step - x).detach()
 
     def transpose(self, x: Numbers, perm: tuple[int, ...]) -> Numbers:
         return x.permute(perm)
 
     def take(self, x: Numbers, indices: tuple[int, ...], axis: int) -> Numbers:
-        return self.torch.index_select(x, axis, self.torch.tensor(indices))
+        return self.torch.index_select(x, axis, self.torch.tensor(indices, device=x.device))
 
     def concatenate(self, parts: Sequence[Numbers], axis: int) -> Numbers:
         batch = max(p.shape[0] for p in parts)
@@ -118,7 +122,7 @@ class Torch(Numpy):
         f, rank = self.torch.nn.functional, len(op.kernel)
         if largest:
             return {1: f.max_pool1d, 2: f.max_pool2d}[rank](x, op.kernel, op.strides, 0, op.dilations)
-        ones = self.torch.ones((x.shape[1], 1, *op.kernel), dtype=x.dtype)
+        ones = self.torch.ones((x.shape[1], 1, *op.kernel), dtype=x.dtype, device=x.device)
         return {1: f.conv1d, 2: f.conv2d}[rank](x, ones, None, op.strides, 0, op.dilations, x.shape[1])
 
 

@@ -6,7 +6,7 @@ outputs as target. Sums of products are exact (see `exact`), so that codes are t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from qcompile.assignment.plan import Plan
     from qcompile.assignment.study import Study
     from qcompile.cost.primitives import Fabric
+    from qcompile.cost.resources import Resources
 
 ROWS = 4096  # of inputs that a layer is looked at on
 
@@ -76,6 +77,19 @@ class Adam:
 
 
 @dataclass(frozen=True)
+class Room:
+    """limits: by resource; cost: of the design of a plan, estimated."""
+
+    limits: Mapping[str, float]
+    cost: Callable[[Plan], Resources]
+
+    def __call__(self, plan: Plan) -> float:
+        """How many times the design would fit."""
+        cost = self.cost(plan)
+        return min((limit / max(float(getattr(cost, r)), 1e-9) for r, limit in self.limits.items()), default=1.0)
+
+
+@dataclass(frozen=True)
 class NetworkProblem:
     """For roundings of a wider scope. plan: formats and scales, and offsets if there are any; configuration: candidate
     per tensor, in the study; graph: the float graph after its transforms.
@@ -83,6 +97,9 @@ class NetworkProblem:
     price: loss that a LUT of the fabric is worth, for roundings that are priced; areas: of folded layers by their
     results, in LUTs; none where weights are logic; kept: what a method remembers from one problem of a study to the
     next.
+
+    Of those that finetune: room: what the design may take, where the codes decide that; options: numbers that the user
+    has set; device: of torch.
     """
 
     plan: Plan
@@ -93,6 +110,9 @@ class NetworkProblem:
     fabric: Fabric | None = None
     areas: Mapping[str, float] = field(default_factory=dict)
     kept: dict[Any, Any] = field(default_factory=dict)
+    room: Room | None = None
+    options: Mapping[str, float] = field(default_factory=dict)
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -136,9 +156,9 @@ def layer_problem(
     return RoundingProblem(
         rows.astype(np.float64),
         wanted.astype(np.float64),
-        _unfolded(w, node),
-        _unfolded(w / steps, node),
-        _unfolded(steps, node)[:, :, :1],
+        unfolded(w, node),
+        unfolded(w / steps, node),
+        unfolded(steps, node)[:, :, :1],
         q,
         seed,
     )
@@ -154,8 +174,8 @@ def _columns(node: Node, t: QuantTensor, x: np.ndarray) -> np.ndarray:
     return window.view(x).transpose(order).reshape(-1, node.op.groups, t.shape[1] * window.size)
 
 
-def _unfolded(w: np.ndarray, node: Node) -> np.ndarray:
-    """Weights as (groups, outputs, terms)."""
+def unfolded(w: np.ndarray, node: Node) -> np.ndarray:
+    """Weights as (groups, outputs, terms), arrays of numpy or torch."""
     if isinstance(node.op, ops.MatMul):
         return w.T[None]
     return w.reshape(node.op.groups, w.shape[0] // node.op.groups, -1)

@@ -104,7 +104,7 @@ def _whole(task: Task, held: Data | None, asked: Assigning) -> Run:
     float_accuracy = accuracy_of(e.outputs({}), e.data.labels)
     whole = Run(
         d.model.name,
-        d.settings,
+        d.asked,
         d.options,
         dict(task.limits),
         len(e.data),

@@ -70,7 +70,8 @@ class Designs:
     graph: the float graph after its transforms, transform_options: what these found on the data; folds: more than one
     per layer only where a fit looks for foldings; searches: over those of the coarsest and of the finest design, then.
     What was compiled is kept. price: of a LUT in loss, for roundings that are priced; cycles: that a frame may take,
-    where every plan is folded for them (others as `options` or `folds` say).
+    where every plan is folded for them (others as `options` or `folds` say). finetuning: the method that
+    trains the plan that is found, of which the settings have the rounding in front; trained: its plans.
     """
 
     model: Model
@@ -84,6 +85,8 @@ class Designs:
     transform_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     price: float = 0.0
     cycles: int | None = None
+    finetuning: str = ""
+    trained: Mapping[tuple[float, ...], Plan] = field(default_factory=dict)
     _designs: dict[str, Design] = field(default_factory=dict)
     _finished: dict[tuple[float, ...], Plan] = field(default_factory=dict)
     _kept: dict[Any, Any] = field(default_factory=dict)
@@ -109,6 +112,11 @@ class Designs:
         own = study(network, takers, wanted, found, loss, jobs, s.range, s.channels, s.asymmetric, s.seed)
         return Designs(model, s, options, jobs, graph, own, Folds.none(own), transform_options=transform_options or {})
 
+    @property
+    def asked(self) -> Settings:
+        """The settings, with the rounding that finetunes behind the search."""
+        return replace(self.settings, rounding=self.finetuning) if self.finetuning else self.settings
+
     def configuration(self, choice: Sequence[int]) -> dict[str, int]:
         """Candidate per tensor."""
         return self.study.configuration(self.folds.candidates(choice, len(self.study.variables)))
@@ -119,10 +127,11 @@ class Designs:
         """
         chosen = self.folds.foldings(choice)
         folding = {v.label: chosen[v.name] for s in self.searches[-1:] for v in s.layers if v.name in chosen}
-        configuration = self.configuration(choice)
-        key = (self.price, *(configuration[t.name] for t in self.study.tensors))
+        key = self._key(choice)
+        if key in self.trained:
+            return replace(self.trained[key], folding=folding)
         if key not in self._finished:
-            self._finished[key] = self._finish(configuration)
+            self._finished[key] = self._finish(self.configuration(choice))
         plan = self._finished[key]
         return replace(plan, folding=folding) if self.cycles is None else self._folded(plan)
 
@@ -163,6 +172,20 @@ class Designs:
             }
         return dict(self._kept[key])
 
+    def _key(self, choice: Sequence[int]) -> tuple[float, ...]:
+        configuration = self.configuration(choice)
+        return (self.price, *(configuration[t.name] for t in self.study.tensors))
+
+    def with_plan(self, choice: Sequence[int], plan: Plan) -> Designs:
+        """The same with a trained plan of a choice."""
+        return replace(self, trained={self._key(choice): plan})
+
+    def problem(self, plan: Plan, configuration: Mapping[str, int]) -> NetworkProblem:
+        """What roundings of a wider scope than a layer see."""
+        fabric = fabric_of(self.options.part)
+        areas = self._areas() if self.options.arch == "dataflow" and self.price else {}
+        return NetworkProblem(plan, self.study, configuration, self.graph, self.price, fabric, areas, self._kept)
+
     def _finish(self, configuration: Mapping[str, int]) -> Plan:
         plan, e, s = self._formats(configuration), self.study.evaluation, self.settings
         if s.rounding != "rtn":
@@ -176,18 +199,15 @@ class Designs:
         s, study = self.settings, self.study
         method = RoundingMethod.find(s.rounding)
         if method.scope != "layer":
-            fabric = fabric_of(self.options.part)
-            areas = self._areas() if self.options.arch == "dataflow" and self.price else {}
-            whole = NetworkProblem(plan, study, configuration, self.graph, self.price, fabric, areas, self._kept)
-            return method.run(whole)  # type: ignore
+            return method.run(self.problem(plan, configuration))  # type: ignore
         if study.evaluation.rounder is None:
             study = study.with_rounder(Rounder.of(s.rounding, self.graph, study.weights, s.seed))
         units = study.units([configuration], f"rounding ({s.rounding})")[0]
         return replace(plan, tensors={n: replace(c, units=units.get(n)) for n, c in plan.tensors.items()})
 
     def at(self, price: float) -> Designs:
-        """The same with codes at another price."""
-        return replace(self, price=price)
+        """The same with codes at another price, and nothing trained."""
+        return replace(self, price=price, trained={})
 
     @property
     def finishes(self) -> bool:

@@ -65,7 +65,7 @@ def steps(task: Task, chosen: Point, baselines: Sequence[Point]) -> tuple[Point,
     out = [replace(p, name=f"uniform {p.name}") for p in found]
     units = any(c.units is not None for c in plan.tensors.values())
     nearest = replace(plan, tensors={n: replace(c, units=None) for n, c in plan.tensors.items()}, bias={})
-    codes = f"and codes by {task.designs.settings.rounding}"
+    codes = f"and codes by {task.designs.finetuning or task.designs.settings.rounding}"
     if units or plan.bias:
         out.append(task.designs.measured("its formats, to nearest", nearest, e.data, e.loss))
     if units and plan.bias:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qcompile.assignment.methods import RoundingMethod
+from qcompile.planning.finetuning import finetuned
 from qcompile.planning.fitting import fitted
 from qcompile.planning.least_cost import least_cost, within_noise
 from qcompile.planning.least_loss import least_loss
@@ -15,6 +16,11 @@ def solve(task: Task) -> Solution:
     with foldings, where the settings ask for a fit; with a price of codes, where the rounding takes one. Infeasible
     where there is none.
     """
+    solution = _searched(task)
+    return finetuned(solution) if task.designs.finetuning else solution
+
+
+def _searched(task: Task) -> Solution:
     if RoundingMethod.find(task.designs.settings.rounding).priced:
         return priced(task)
     return fitted(task, _solved) if task.designs.settings.fit else _solved(task)

@@ -25,6 +25,7 @@ from qcompile.planning.task import Task
 from qcompile.records import dataclass
 
 LEAST = 20  # vectors that a target needs
+MEMORY = "gptq"  # the rounding in front of finetuning where weights are no logic
 GIVEN_UP = 0.01  # accuracy that a fit may take for speed where nothing is said
 
 
@@ -40,6 +41,7 @@ def prepare(
     QCompileError for what cannot work on these data.
     """
     s, notes = _with_metric(settings)
+    s, finetuning = _searching(s, options)
     _check_priced(s, limits)
     given = SourceMethod.find(s.source).run
     found = given(model.graph, read, s.seed, jobs.progress, s.span)
@@ -53,6 +55,7 @@ def prepare(
         halves = _split(s, network, found)
         s, notes = halves.settings, [*notes, *halves.notes]
     designs = Designs.of(model, s, options, jobs, graph, network, halves.chooses if halves else found, options_found)
+    designs = replace(designs, finetuning=finetuning)
     rounding = RoundingMethod.find(s.rounding)
     if s.rounding != "rtn" and rounding.scope == "layer" and rounding.inside:
         rounder = Rounder.of(s.rounding, graph, designs.study.weights, s.seed)
@@ -73,6 +76,18 @@ def _with_metric(s: Settings) -> tuple[Settings, list[str]]:
         return replace(s, metric="fit"), []
     note = "no torch here: kl_output instead of fit (pip install 'qcompile[torch]')"
     return replace(s, metric="kl_output"), [note]
+
+
+def _searching(s: Settings, options: Options) -> tuple[Settings, str]:
+    """Settings with the rounding that the search uses, and the method that finetunes behind it, if any."""
+    method = RoundingMethod.find(s.rounding)
+    if not method.finetunes:
+        return s, ""
+    from qcompile.assignment.finetune import check_device
+
+    check_device(s.device)
+    logic = options.arch == "parallel" and not s.fit and s.search == Settings.search
+    return replace(s, rounding=method.finetunes if logic else MEMORY), method.name
 
 
 def _check_priced(s: Settings, limits: Mapping[str, int]) -> None:

@@ -38,6 +38,7 @@ def check_names(s: Settings) -> None:
     """QCompileError for a method or a resource that does not exist, or that does not go with what else is asked for."""
     search = SearchMethod.find(s.search)
     methods_of(s)
+    rounding_options(s)
     if s.minimize not in ("", "loss", AREA, *MODELLED):
         raise unknown("resource", s.minimize, ("loss", AREA, *MODELLED))
     if s.fit and search.ordered:
@@ -48,3 +49,26 @@ def check_names(s: Settings) -> None:
         )
     if s.targeted and search.target == "cannot":
         raise QCompileError(f"{s.search} knows no target", hint="--search ilp, pareto, greedy or bisect")
+
+
+def rounding_options(s: Settings) -> dict[str, float]:
+    """Numbers of the rounding, by name. QCompileError for what it does not have."""
+    method, found = RoundingMethod.find(s.rounding), dict[str, float]()
+    if s.device != "cpu" and not method.finetunes:
+        raise QCompileError(f"{s.rounding} trains nothing", f"--device {s.device}", "leave it out, or --rounding qft")
+    for text in s.rounding_options:
+        name, _, number = text.partition("=")
+        place = f"--rounding-option {text}"
+        if name not in method.options:
+            if not method.options:
+                raise QCompileError(f"{s.rounding} has no options", place, "leave it out")
+            raise unknown(f"option of {s.rounding}", name, method.options)
+        kind = type(method.options[name])
+        try:
+            found[name] = kind(number)
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise QCompileError(f"'{number}' is not {what}", place, f"{name}={method.options[name]:g}") from None
+        if not (0 < found[name] < 1e9 or (found[name] == 0 and kind is float)):
+            raise QCompileError(f"{name} cannot be {number}", place, f"{name}={method.options[name]:g}")
+    return found

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import field, fields, replace
 from functools import cache, wraps
 from importlib import import_module, metadata
 from pathlib import Path
@@ -69,7 +69,8 @@ class Method:
     def declares(self) -> str:
         """What it says of itself beyond every method's fields, for people."""
         own = [f.name for f in fields(self) if f.name not in _COMMON]
-        shown = {n: v for n in own if (v := getattr(self, n)) not in (None, "", False) and not callable(v)}
+        shown = {n: v for n in own if (v := getattr(self, n)) not in (None, "", False, {}) and not callable(v)}
+        shown = {n: " ".join(v) if isinstance(v, Mapping) else v for n, v in shown.items()}
         return ", ".join(n if v is True else f"{n} {v}" for n, v in shown.items())
 
     def fault(self, text: str) -> QCompileError:
@@ -170,7 +171,8 @@ class RoundingMethod(Method):
     are measured and priced with its codes, before the choice of formats; else it follows the choice; iterative: it
     takes seconds a layer, so that fewer configurations are measured.
 
-    priced: codes are weighed by what they cost, at a price that is looked for with the formats.
+    priced: codes are weighed by what they cost, at a price that is looked for with the formats. finetunes: the rounding
+    whose plan it trains, once, where weights are logic: searches use that one; options: numbers that the user may set.
 
     run: of scope layer, a `RoundingProblem` -> numbers of the grid, (groups, outputs, terms); of others, a
     `NetworkProblem` -> its plan with codes, and with scales and offsets if it moves them.
@@ -182,6 +184,8 @@ class RoundingMethod(Method):
     inside: bool = True
     iterative: bool = False
     priced: bool = False
+    finetunes: str = ""
+    options: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def source(self) -> str:

@@ -9,7 +9,7 @@ from studies import CALIBRATION, CNN, MLP, designs
 
 import qcompile as qc
 from qcompile import planning
-from qcompile.assignment.methods.rounding.digits import _eliminated, _read, _refitted, prices
+from qcompile.assignment.methods.rounding.digits import _eliminated, _refitted, outputs_read, prices
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.rounding import Rounder
 from qcompile.cost.exchange import fabric_of
@@ -49,11 +49,11 @@ def test_rows_that_nobody_reads_are_found(model: qc.Model, block: int) -> None:
     (before, _), (last, _) = layers[-2:]
     found[last.output.name][block : 3 * block] = 0
     found[last.output.name][2 * block, 0] = 1
-    read = _read(model.graph, before, found)
+    read = outputs_read(model.graph, before, found)
     assert read is not None and np.flatnonzero(~read).tolist() == [1]
-    assert _read(model.graph, last, found) is None
+    assert outputs_read(model.graph, last, found) is None
     for node, _ in layers[:-2]:
-        read = _read(model.graph, node, found)
+        read = outputs_read(model.graph, node, found)
         assert read is not None and read.all()
 
 

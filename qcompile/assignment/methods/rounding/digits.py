@@ -47,21 +47,19 @@ def digits(problem: NetworkProblem) -> Plan:
     multiple that several outputs of one input use is made once, and they share its price.
     """
     plan, study = problem.plan, problem.study
-    if "fisher" not in problem.kept:
-        problem.kept["fisher"] = _fisher(study, problem)
     layers, found = _layers(problem), dict[str, np.ndarray]()
     known = {}
     for node, t in layers:
         q = study.evaluation.quantizers[t.name][problem.configuration[t.name]]
         if not q.zero_point and not q.format.lane.signs:
-            known[node.output.name] = _layer(problem, node, t, q)
+            known[node.output.name] = priced_layer(problem, node, t, q)
     dead = _pruned(problem, known) if problem.areas else {}
     for node, t in layers:
         if (layer := known.get(node.output.name)) is not None:
             units = _descended(layer, 0.0 if problem.areas else problem.price, dead.get(node.output.name))
             found[node.output.name] = folded(units, node, t).astype(np.int64)
     for node, t in reversed(layers):
-        read = _read(problem.graph, node, found) if node.output.name in found else None
+        read = outputs_read(problem.graph, node, found) if node.output.name in found else None
         if read is not None:
             np.moveaxis(found[node.output.name], node.op.weight_axis(len(t.shape)), 0)[~read] = 0
     codes = {t.name: found[n.output.name] for n, t in layers if n.output.name in found}
@@ -76,7 +74,7 @@ def _layers(problem: NetworkProblem) -> list[tuple[Node, QuantTensor]]:
     return list(Rounder.of("digits", problem.graph, study.weights, study.seed).layers.values())
 
 
-def _read(graph: Graph, layer: Node, weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
+def outputs_read(graph: Graph, layer: Node, weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Which outputs of a layer meet a code other than 0 in any layer behind: a row that nobody reads takes logic for
     nothing. None where something else reads them. weights: codes by the results of layers.
     """
@@ -85,7 +83,7 @@ def _read(graph: Graph, layer: Node, weights: Mapping[str, np.ndarray]) -> np.nd
 
 
 @dataclass(frozen=True)
-class _Layer:
+class PricedLayer:
     """w: what the outputs want, (groups, outputs, terms); h: covariance of the inputs (groups, terms, terms); fisher:
     (groups, outputs, 1), half of it; grid: numbers of the format; sums, multiples: LUTs of every number of the grid at
     all places, for its addition and for its multiple; odd: place of its multiple.
@@ -102,7 +100,7 @@ class _Layer:
     odd: np.ndarray
 
 
-def _pruned(problem: NetworkProblem, layers: Mapping[str, _Layer]) -> dict[str, np.ndarray]:
+def _pruned(problem: NetworkProblem, layers: Mapping[str, PricedLayer]) -> dict[str, np.ndarray]:
     """Which terms of layers are left out, (terms,) by their results: channels that all layers behind do without.
 
     A channel costs its share of the layers that make it and read it. The ones that harm least go first, by structured
@@ -127,7 +125,7 @@ def _pruned(problem: NetworkProblem, layers: Mapping[str, _Layer]) -> dict[str, 
     return dead
 
 
-def _eliminated(readers: Sequence[_Layer], count: int) -> tuple[np.ndarray, np.ndarray]:
+def _eliminated(readers: Sequence[PricedLayer], count: int) -> tuple[np.ndarray, np.ndarray]:
     """Channels in the order in which they go, and what each adds to the loss: sum over the layers that read it of F
     w_S (H^-1_SS)^-1 w_S, others being fitted anew.
     """
@@ -152,7 +150,7 @@ def _eliminated(readers: Sequence[_Layer], count: int) -> tuple[np.ndarray, np.n
     return np.array(order), np.array(harms)
 
 
-def _descended(layer: _Layer, price: float, dead: np.ndarray | None = None) -> np.ndarray:
+def _descended(layer: PricedLayer, price: float, dead: np.ndarray | None = None) -> np.ndarray:
     """Numbers of the grid, (groups, outputs, terms). dead: terms that are left out."""
     units = layer.format.nearest(_refitted(layer, dead) / layer.step)
     place = np.searchsorted(layer.grid, units)
@@ -183,7 +181,7 @@ def _descended(layer: _Layer, price: float, dead: np.ndarray | None = None) -> n
     return np.asarray(layer.grid[place])
 
 
-def _refitted(layer: _Layer, dead: np.ndarray | None) -> np.ndarray:
+def _refitted(layer: PricedLayer, dead: np.ndarray | None) -> np.ndarray:
     """What the outputs want of the terms that are left; 0 of the others."""
     if dead is None or not dead.any():
         return layer.w
@@ -192,7 +190,7 @@ def _refitted(layer: _Layer, dead: np.ndarray | None) -> np.ndarray:
     return np.asarray(np.rint(w / layer.step * 2.0**20) / 2.0**20 * layer.step)
 
 
-def _layer(problem: NetworkProblem, node: Node, t: QuantTensor, q: Quantizer) -> _Layer:
+def priced_layer(problem: NetworkProblem, node: Node, t: QuantTensor, q: Quantizer) -> PricedLayer:
     """What is known of a layer, once for every pair of formats."""
     study = problem.study
     made = study.evaluation.values
@@ -201,7 +199,7 @@ def _layer(problem: NetworkProblem, node: Node, t: QuantTensor, q: Quantizer) ->
     if key not in problem.kept:
         problem.kept[key] = _made(problem, node, t, q, dict(near))
     found = problem.kept[key]
-    assert isinstance(found, _Layer)
+    assert isinstance(found, PricedLayer)
     return found
 
 
@@ -216,7 +214,7 @@ def _data(problem: NetworkProblem, node: Node) -> str:
     return name
 
 
-def _made(problem: NetworkProblem, node: Node, t: QuantTensor, q: Quantizer, near: Mapping[str, int]) -> _Layer:
+def _made(problem: NetworkProblem, node: Node, t: QuantTensor, q: Quantizer, near: Mapping[str, int]) -> PricedLayer:
     e, fabric = problem.study.evaluation, problem.fabric
     name = node.inputs[0].name
     base = e.network.run(e.network.start(e.data.x), keep=[name])[name]
@@ -232,14 +230,14 @@ def _made(problem: NetworkProblem, node: Node, t: QuantTensor, q: Quantizer, nea
     # Noise of the factorization must not decide between codes.
     w = np.rint(w / layer.step * 2.0**20) / 2.0**20 * layer.step
     places = node.output.type.size / (w.shape[0] * w.shape[1])
-    fisher = problem.kept["fisher"][node.output.name]
+    fisher = fisher_of_layers(problem)[node.output.name]
     fisher = np.broadcast_to(fisher, (w.shape[0] * w.shape[1],)).reshape(*w.shape[:2], 1) / 2
     grid = q.format.grid().astype(np.float64)
     data = next((e.quantizers[n][i].format for n, i in near.items()), FixedPoint(8))
     sums, multiples, odd = (
         prices(fabric, grid, data) if fabric is not None else (grid * 0, grid * 0, grid.astype(int) * 0)
     )
-    return _Layer(w, layer.step, h, fisher, q.format, grid, sums * places, multiples * places, odd)
+    return PricedLayer(w, layer.step, h, fisher, q.format, grid, sums * places, multiples * places, odd)
 
 
 def prices(fabric: Fabric, grid: np.ndarray, data: Format) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -257,6 +255,15 @@ def prices(fabric: Fabric, grid: np.ndarray, data: Format) -> tuple[np.ndarray, 
     one = luts(1)
     multiples = np.array([max(0.0, luts(int(v)) - one) if v > 1 else 0.0 for v in found])
     return np.where(size > 0, one, 0.0), multiples[place], place
+
+
+def fisher_of_layers(problem: NetworkProblem) -> dict[str, np.ndarray]:
+    """By the results of layers, computed once."""
+    if "fisher" not in problem.kept:
+        problem.kept["fisher"] = _fisher(problem.study, problem)
+    found = problem.kept["fisher"]
+    assert isinstance(found, dict)
+    return found
 
 
 def _fisher(study: Study, problem: NetworkProblem) -> dict[str, np.ndarray]:

@@ -71,6 +71,24 @@ def equalize(context: TransformContext) -> Graph:
     return replaced(graph, new)
 
 
+def linked(graph: Graph) -> list[tuple[Node, Node, np.ndarray, np.ndarray]]:
+    """Two layers between whose channels only an offset of the first, ReLUs, and what moves or pools numbers lie, so
+    that factors need no other numbers between them: (first, second, output channel of the first per input of the
+    second, the offset).
+    """
+    out = []
+    for node in graph.nodes:
+        pair = _pair(graph, node)
+        if pair is None:
+            continue
+        path, add = list(pair.path), np.zeros(1)
+        if path and isinstance(path[0].op, ops.Affine) and path[0].op.mul == ONE:
+            add = path.pop(0).op.add.numpy().astype(np.float64).ravel()
+        if all(_conjugated(n.op, Param.of(2)) == n.op for n in path):
+            out.append((pair.first, pair.second, pair.ids, add))
+    return out
+
+
 def _channel_shape(node: Node) -> tuple[int, ...]:
     return tuple(n if i == axis_of_channels(node) else 1 for i, n in enumerate(node.output.type.shape))
 
