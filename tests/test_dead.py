@@ -9,6 +9,7 @@ import generate
 import generate_cnn
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from studies import CNN, MLP, X, designs
 
 import qcompile as qc
@@ -133,3 +134,30 @@ def test_what_has_dead_channels_verifies(tmp_path: Path) -> None:
     plan, _ = plan_with_zeros(CNN)
     report = qc.verify(qc.compile(CNN, plan).write(tmp_path / "build"), samples=20)
     assert not any(row.differing for row in report.rows)
+
+
+@pytest.mark.parametrize("read", [9, 10])
+def test_formats_and_foldings_where_coarse_codes_leave_channels_out(read: int) -> None:
+    """Foldings divide the channels of every plan: those of the coarsest one, which had fewer, did not."""
+    rng = np.random.default_rng(0)
+    scales = {"w1": (16, 8, 1, 1), "wd": (16, 1, 3, 3), "w2": (4, 16, 1, 1)}
+    weights = {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in scales.items()}
+    weights["w2"][:, read:] *= 0.02  # nothing at two bits
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"]),
+        helper.make_node("Relu", ["a"], ["ar"]),
+        helper.make_node("Conv", ["ar", "wd"], ["b"], group=16, pads=[1] * 4),
+        helper.make_node("Relu", ["b"], ["br"]),
+        helper.make_node("Conv", ["br", "w2"], ["c"]),
+        helper.make_node("GlobalAveragePool", ["c"], ["d"]),
+        helper.make_node("Flatten", ["d"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 8, 6, 6]), ("y", [1, 4]))]
+    constants = [numpy_helper.from_array(v, n) for n, v in weights.items()]
+    proto = helper.make_model(
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], constants), opset_imports=[helper.make_opsetid("", 13)]
+    )
+    x = rng.random((32, 8, 6, 6)).astype(np.float32)
+    options = {"metric": "sqnr", "candidates": "fixed2-6", "part": "xc7z020", "baselines": False}
+    plan = qc.assign(qc.load(proto), x, fit=True, target_fps=4e5, **options)
+    assert qc.compile(qc.load(proto), plan, part="xc7z020", arch="dataflow").estimate().total.interval <= 500

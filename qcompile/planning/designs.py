@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.assignment.candidates import Restriction, candidates_of, parse
+from qcompile.assignment.costs import CostTarget, lowered
 from qcompile.assignment.data import Data
 from qcompile.assignment.folds import Folds
 from qcompile.assignment.jobs import Jobs
@@ -231,9 +232,16 @@ class Designs:
 
     def end(self, place: int) -> Design:
         """The design of the coarsest candidates (0) or the finest (-1)."""
-        return self.design(
-            self._formats({t.name: range(len(self.study.candidates[t.name]))[place] for t in self.study.tensors})
-        )
+        return self.design(self._at_end(place))
+
+    def whole(self, place: int) -> Graph:
+        """The integer graph of the same, with the channels too that nobody reads."""
+        o = self.options
+        return lowered(self.graph, self._at_end(place), CostTarget(fabric_of(o.part), softmax=o.softmax))
+
+    def _at_end(self, place: int) -> Plan:
+        last = {t.name: range(len(self.study.candidates[t.name]))[place] for t in self.study.tensors}
+        return self._formats(last)
 
     def design(self, plan: Plan) -> Design:
         """The compiled plan; kept, since searches come back to some."""

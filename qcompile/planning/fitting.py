@@ -34,9 +34,11 @@ def fitted(task: Task, solve: Solve) -> Solution:
 
 
 def with_searches(task: Task) -> Task:
-    """With the foldings of the coarsest and of the finest design, to be opened at a rate."""
+    """With the foldings of the coarsest and of the finest network, to be opened at a rate. No channel is removed: which
+    of them nobody reads differs between plans, and a folding must divide those of every plan.
+    """
     d, target, area = task.designs, device(task.designs.options.part), {k: task.limits[k] for k in KINDS}
-    searches = tuple(FoldingSearch(d.end(i).graph, target, area) for i in (0, -1))
+    searches = tuple(FoldingSearch(d.whole(i), target, area) for i in (0, -1))
     return replace(task, designs=replace(d, searches=searches))
 
 
