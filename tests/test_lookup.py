@@ -11,7 +11,7 @@ from hls_lint import lint_project
 from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
-from qcompile import ir
+from qcompile import ir, planning
 from qcompile.hardware.units import BufferedUnit, RequantUnit, UnrolledUnit
 from qcompile.ir import ops
 from qcompile.parts import Comparators, LookupTable, leaves, memory_bits
@@ -161,3 +161,43 @@ def test_a_wide_index_is_brought_to_an_address() -> None:
     )
     assert impl.values.data.shape[1] <= 64
     assert np.array_equal(design.simulate(x), chosen(table, x))
+
+
+@pytest.mark.parametrize("metric", ["sqnr", "fit"])
+def test_formats_are_chosen_behind_a_table(metric: str, tmp_path: Path) -> None:
+    """Of an embedding: the index keeps the format of its integer type, and gradients stop in front of it."""
+    pytest.importorskip("torch", reason="needs torch: pip install torch") if metric == "fit" else None
+    rng = np.random.default_rng(0)
+    held = {"e": (20, 6), "a": (24, 8), "ab": (8,), "b": (8, 3), "bb": (3,)}
+    nodes = [
+        helper.make_node("Gather", ["e", "x"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["f"]),
+        helper.make_node("Gemm", ["f", "a", "ab"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "b", "bb"], ["y"]),
+    ]
+    ends = (("x", TensorProto.INT64, [1, 4]), ("y", TensorProto.FLOAT, [1, 3]))
+    x, y = (helper.make_tensor_value_info(*end) for end in ends)
+    constants = [numpy_helper.from_array(rng.normal(0, 0.5, s).astype(np.float32), n) for n, s in held.items()]
+    graph = helper.make_graph(nodes, "embedding", [x], [y], constants)
+    model = qc.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    data = rng.integers(0, 20, (64, 4))
+    run = planning.run(model, data, metric=metric, candidates="fixed4-6", part=PART, refine=4, baselines=False)
+    assert "g" in run.plan.tensors and "x" not in run.plan.tensors
+    report = qc.verify(qc.compile(model, run.plan, part=PART).write(tmp_path / "build"), data, samples=16)
+    assert not any(row.differing for row in report.rows)
+
+
+def test_a_float_network_is_compiled_as_it_stands_with_sums_beyond_64_bits() -> None:
+    """Constants of 24 bits and more, layer behind layer: elements have ends that no machine integer holds."""
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(0, 0.5, (4, 4)).astype(np.float32) for _ in range(4)]
+    nodes = [helper.make_node("MatMul", [f"t{i}", f"w{i}"], [f"t{i + 1}"]) for i in range(4)]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in ("t0", "t4"))
+    held = [numpy_helper.from_array(w, f"w{i}") for i, w in enumerate(weights)]
+    proto = helper.make_model(
+        helper.make_graph(nodes, "wide", [x], [y], held), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    design = qc.compile(qc.load(proto), input_formats=("s8f6",))
+    assert max(n.output.type.format.width for n in design.graph.nodes if n.output.type.format) > 64
+    assert design.estimate().total.lut > 0

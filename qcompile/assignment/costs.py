@@ -12,7 +12,7 @@ correct the rest (see `planning`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 
 import numpy as np
 
@@ -45,7 +45,8 @@ RESOURCES = ("lut", "ff", "dsp", "bram18", "uram", "latency")
 @dataclass(frozen=True)
 class CostTarget:
     """What is priced: a fabric, products unrolled or shared, foldings by the layer's result (those that a search leaves
-    open apart, see `Folds`); softmax as for compiling; the clock, which decides the cycles of unrolled layers.
+    open apart, see `Folds`); softmax as for compiling; the clock, which decides the cycles of unrolled layers; stated:
+    formats that the file has for its inputs.
     """
 
     fabric: Fabric
@@ -53,6 +54,7 @@ class CostTarget:
     foldings: Mapping[str, Folding] | None = None
     softmax: str = "host"
     clock_ns: float = 5.0
+    stated: Mapping[str, NumberFormat] = field(default_factory=dict)
 
     def price(self, node: Node, graph: Graph, open_: Sequence[Folding] = ()) -> np.ndarray:
         """[folding that is open (one where none is), resource] of a node. Latencies of unrolled layers: delays in clock
@@ -71,7 +73,7 @@ class CostTarget:
 
 def lowered(graph: Graph, plan: Plan, target: CostTarget) -> Graph:
     """The integer graph of a plan, with implementations."""
-    quantized = apply(graph, replace(plan, transforms=()))
+    quantized = ports.with_input_formats(apply(graph, replace(plan, transforms=())), (), target.stated)
     return implement(
         sink_transposes(remove_unused(lower(quantized, ports.split(quantized, target.softmax))[0])), target.fabric
     )

@@ -83,6 +83,12 @@ class Torch(Numpy):
     def function(self, name: str, x: Numbers, alpha: float) -> Numbers:
         return FUNCTIONS[name].torch(self.torch, x, alpha)
 
+    def whole(self, way: str, x: Numbers) -> Numbers:
+        return getattr(self.torch, way)(x)
+
+    def place(self, x: Any) -> Numbers:
+        return self.torch.as_tensor(x, device=self.device).long()
+
     def quantize(self, q: Quantizer, x: Numbers) -> Numbers:
         step = self.array(np.asarray(q.steps(x.ndim - 1)))
         y = x.detach() / step + q.zero_point

@@ -68,6 +68,24 @@ class Numpy:
     def function(self, name: str, x: Numbers, alpha: float) -> Numbers:
         return FUNCTIONS[name].float64(x, alpha).astype(x.dtype)
 
+    def whole(self, way: str, x: Numbers) -> Numbers:
+        """floor, ceil, trunc or round."""
+        return getattr(np, way)(x)
+
+    def count(self, x: Numbers, thresholds: np.ndarray) -> Numbers:
+        """How many of [..., K] x has reached."""
+        return (x[..., None] >= self.array(thresholds)).sum(-1) + 0.0
+
+    def look_up(self, x: Numbers, first: int, entries: np.ndarray) -> Numbers:
+        """Entry floor(x) - first of [..., K], beyond the ends that there."""
+        flat = entries.reshape(-1, entries.shape[-1])
+        row = np.arange(len(flat)).reshape(entries.shape[:-1])
+        return self.array(flat)[self.place(row), self.place((x - first).clip(0, flat.shape[1] - 1))]
+
+    def place(self, x: Numbers) -> Numbers:
+        """As an index, rounded down where it is not negative."""
+        return np.asarray(x).astype(np.int64)
+
     def quantize(self, q: Quantizer, x: Numbers) -> Numbers:
         return q(x, lead=1)
 
@@ -132,14 +150,12 @@ def _leaky(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.where(x[0] < 0, x[0] * xp.array(op.slope), x[0])
 
 
+_WHOLE = {Rounding.FLOOR: "floor", Rounding.CEIL: "ceil", Rounding.DOWN: "trunc"}
+
+
 @_rule(ops.Round)
 def _round(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
-    whole: Callable[[np.ndarray], np.ndarray] = {
-        Rounding.FLOOR: np.floor,
-        Rounding.CEIL: np.ceil,
-        Rounding.DOWN: np.trunc,
-    }.get(op.rounding, np.rint)
-    return xp.array(whole(np.asarray(x[0])))
+    return xp.whole(_WHOLE.get(op.rounding, "round"), x[0])
 
 
 @_rule(ops.Func)
@@ -149,13 +165,12 @@ def _func(xp: Numpy, op: ops.Func, x: list[Any], shape: tuple[int, ...]) -> Numb
 
 @_rule(ops.Count)
 def _count(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
-    return xp.array((np.asarray(x[0])[..., None] >= op.thresholds).sum(axis=-1).astype(np.float64))
+    return xp.count(x[0], op.thresholds)
 
 
 @_rule(ops.Lookup)
 def _lookup(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
-    made = ops.Lookup(op.first, op.entries)
-    return xp.array(made.rows(np.floor(np.asarray(x[0]))).astype(np.float64) * float(op.step))
+    return xp.look_up(x[0], op.first, op.entries.data.astype(np.float64) * float(op.step))
 
 
 @_rule(ops.Quantize)

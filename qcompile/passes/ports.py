@@ -74,7 +74,7 @@ def has_batch(shape: Shape) -> bool:
     return shape[:1] == (1,)
 
 
-def with_input_formats(graph: Graph, formats: tuple[Format, ...], annotated: dict[str, Format]) -> Graph:
+def with_input_formats(graph: Graph, formats: tuple[Format, ...], annotated: Mapping[str, Format]) -> Graph:
     """The model graph with a Quantize on every input that needs one: `formats` in order, else the annotation of the
     file.
     """

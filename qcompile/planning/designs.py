@@ -237,7 +237,8 @@ class Designs:
     def whole(self, place: int) -> Graph:
         """The integer graph of the same, with the channels too that nobody reads."""
         o = self.options
-        return lowered(self.graph, self._at_end(place), CostTarget(fabric_of(o.part), softmax=o.softmax))
+        target = CostTarget(fabric_of(o.part), softmax=o.softmax, stated=self.model.annotated)
+        return lowered(self.graph, self._at_end(place), target)
 
     def _at_end(self, place: int) -> Plan:
         last = {t.name: range(len(self.study.candidates[t.name]))[place] for t in self.study.tensors}

@@ -55,7 +55,8 @@ def _target(d: Designs) -> costs.CostTarget:
     graph = d.end(-1).graph
     unrolled = d.options.arch == "parallel" and not rolled(graph)
     fixed = foldings(graph, d.options.fold) if d.options.arch == "dataflow" else None
-    return costs.CostTarget(fabric_of(d.options.part), unrolled, fixed, d.options.softmax, d.options.clock_ns)
+    o, stated = d.options, d.model.annotated
+    return costs.CostTarget(fabric_of(o.part), unrolled, fixed, o.softmax, o.clock_ns, stated)
 
 
 def uniform_choices(d: Designs, problem: Problem) -> list[tuple[Candidate, Selection]]:

@@ -85,10 +85,13 @@ def _products(node: Node, graph: Graph) -> Part:
     return parts.Times(places, chain(*found))
 
 
+_WIDEST = 62  # bits of data whose ends are looked at element by element
+
+
 def _terms(s: Site, rows: np.ndarray) -> list[tuple[Ends, Ends]]:
     """Least and greatest number that the terms of the rows multiply, for every group: of each term, or of all."""
     t, groups = s.data.type, s.node.op.groups
-    if t.codes.lane.signs or t.limits is None:
+    if t.codes.lane.signs or t.limits is None or t.codes.width > _WIDEST:
         return [(0, 1) if t.codes.lane.signs else parts.value_range(t.codes)] * groups
     axis = 1 if s.node.op.windowed else max(len(t.shape) - (1 if s.constant == 1 else 2), 0)
     others = tuple(a for a in range(len(t.shape)) if a != axis)
