@@ -56,7 +56,7 @@ def _words(folder: Path) -> list[str]:
     found = []
     for source in (folder / "src").glob("*.cpp"):
         text = source.read_text()
-        for codes, together, name in re.findall(r"qc::weights<(\d+), \d+, (\d+), .*?>\((\w+),", text):
+        for codes, together, name in re.findall(r"qc::(?:sparse_)?weights<(\d+), \d+, (\d+), .*?>\((\w+),", text):
             parts = int(codes) // int(together)
             if parts > 1 and f"#pragma HLS array_reshape variable={name} cyclic factor={parts}\n" not in text:
                 found.append(f"{source.name}: {name} is read {parts} times a cycle")

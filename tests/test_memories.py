@@ -28,6 +28,7 @@ from qcompile.hardware.units import (
     PoolUnit,
     RequantUnit,
     SlidingWindowUnit,
+    SparseUnit,
     UnrolledUnit,
 )
 from qcompile.ir import ops
@@ -76,6 +77,8 @@ def declared(design: qc.Design) -> dict[str, int]:
 
 def products(stage: Stage) -> int:
     """Products, sums or elements of a cycle that the estimate counts."""
+    if isinstance(stage.unit, SparseUnit):
+        return stage.unit.pe * stage.unit.products
     return stage.folding.pe * stage.folding.simd if isinstance(stage.unit, COUNTED) else 1
 
 

@@ -168,6 +168,36 @@ PE_LOOP:
   }
 }
 
+// Weights that are 2 of 4, as `weights`: of W bits the highest two say at which place of its block one is.
+template <int N, int W, int TOGETHER, bool SIGNED, class T, class M>
+inline void sparse_weights(const M *memory, int step, T *v, ap_uint<2> *at) {
+#pragma HLS inline
+SPARSE_WEIGHT:
+  for (int n = 0; n < N; ++n) { // unroll
+    const ap_uint<W * TOGETHER> element = memory[step * (N / TOGETHER) + n / TOGETHER];
+    const ap_uint<W> bits = element >> (W * (n % TOGETHER));
+    const typename integer<W - 2, SIGNED>::type code = ap_uint<W - 2>(bits);
+    v[n] = T(code);
+    at[n] = ap_uint<2>(bits >> (W - 2));
+  }
+}
+
+// total[p] (+)= sum over s of x[place of s] * w[p][s]: two products for every four elements.
+template <int PE, int PRODUCTS, class RX, class RW, int DROP, class P, class X, class K, class Y>
+inline void sparse_multiply_add(const X *x, const K *w, const ap_uint<2> *at, Y *total, bool first) {
+#pragma HLS inline
+SPARSE_PE:
+  for (int p = 0; p < PE; ++p) { // unroll
+    Y sum = 0;
+  SPARSE_PRODUCT:
+    for (int s = 0; s < PRODUCTS; ++s) { // unroll
+      const X taken[1] = {chosen<true, X, 1, 4, 1>::from(x, s / 2 * 4, index(at[p * PRODUCTS + s]))};
+      sum += Y(product<P>(RX::at(taken, 0), RW::at(w, p * PRODUCTS + s)) >> DROP);
+    }
+    total[p] = first ? sum : Y(total[p] + sum);
+  }
+}
+
 // The same channel by channel: total[p] (+)= x[p] * w[p].
 template <int PE, class RX, class RW, int DROP, class P, class X, class K, class Y>
 inline void multiply_each(const X *x, const K *w, Y *total, bool first) {

@@ -13,6 +13,7 @@ from qcompile.hardware.units.pad import PadUnit
 from qcompile.hardware.units.pool import PoolUnit
 from qcompile.hardware.units.port import InputUnit, OutputUnit
 from qcompile.hardware.units.requant import RequantUnit
+from qcompile.hardware.units.sparse import SparseUnit
 from qcompile.hardware.units.unit import Traffic, Unit
 from qcompile.hardware.units.unrolled import UnrolledUnit
 from qcompile.hardware.units.width import WidthUnit
@@ -20,6 +21,7 @@ from qcompile.hardware.units.window import SlidingWindowUnit
 from qcompile.ir import Graph, Node
 
 CHOSEN: tuple[type[Unit], ...] = (
+    SparseUnit,
     MatVecUnit,
     DepthwiseUnit,
     PoolUnit,
@@ -51,6 +53,7 @@ __all__ = [
     "PadUnit",
     "PoolUnit",
     "RequantUnit",
+    "SparseUnit",
     "Traffic",
     "Unit",
     "UnrolledUnit",

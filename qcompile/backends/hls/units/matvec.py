@@ -8,7 +8,7 @@ from qcompile.backends.hls.layers import product
 from qcompile.backends.hls.types import Integer
 from qcompile.backends.hls.units.context import Context, Loop, Read, View, node_of
 from qcompile.backends.hls.units.requant import Finish, finish
-from qcompile.backends.hls.units.weights import Weights, matrix, units_of, weights
+from qcompile.backends.hls.units.weights import Weights, matrix, sparse_weights, units_of, weights
 from qcompile.hardware import units as hardware
 from qcompile.hardware.network import Stage
 from qcompile.records import dataclass
@@ -17,7 +17,8 @@ from qcompile.records import dataclass
 @dataclass(frozen=True, eq=False, repr=False)
 class MatVecView(View):
     """`pe` rows and `simd` terms a cycle. channels: groups of channels with rows of their own; groups: of rows; folds:
-    of the terms. A vector is kept for the groups after the first one, as its stream has it: signs are bits.
+    of the terms. A vector is kept for the groups after the first one, as its stream has it: signs are bits. sparse:
+    products of a row in a cycle, where only two of four terms have one; else 0.
     """
 
     template = "matvec.cpp.j2"
@@ -33,12 +34,15 @@ class MatVecView(View):
     product: Product
     total: Tensor
     finish: Finish
+    sparse: int
 
 
 def matvec(c: Context, stage: Stage) -> MatVecView:
     node, fold, unit = node_of(stage), stage.folding, stage.unit
     assert isinstance(unit, hardware.MatVecUnit)
-    held = weights(c, node.weights, matrix(c, node, fold.pe, fold.simd))
+    steps = matrix(c, node, fold.pe, fold.simd)
+    sparse = unit.products if isinstance(unit, hardware.SparseUnit) else 0
+    held = (sparse_weights if sparse else weights)(c, node.weights, steps)
     total = c.tensor(node.output, "total")
     loops = [Loop("PLACE", "p", unit.places)]
     loops += [Loop("CHANNELS", "c", unit.groups)] if unit.groups > 1 else []
@@ -47,7 +51,7 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
     counts = unit.groups, unit.row_groups, unit.folds, fold.pe, fold.simd
     made = product(c.builder(), node, total)
     kept = Integer(read.lanes.width, read.lanes.signed)
-    return MatVecView(tuple(loops), *counts, read, kept, held, made, total, finish(c, stage))
+    return MatVecView(tuple(loops), *counts, read, kept, held, made, total, finish(c, stage), sparse)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

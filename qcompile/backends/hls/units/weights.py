@@ -11,6 +11,7 @@ from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.types import Integer
 from qcompile.backends.hls.units.context import Context
 from qcompile.hardware.memory import Words, bits_of, numbers, operand, read_alone, stored
+from qcompile.hardware.units.sparse import BLOCK, INDEX, places
 from qcompile.ir import Node, Value, ops
 from qcompile.records import dataclass
 
@@ -33,6 +34,21 @@ def weights(c: Context, value: Value, steps: np.ndarray) -> Weights:
     rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), op.reloadable)
     c.roms.append(rom)
     return Weights(rom, _step(c, value, width, signed), signed, fmt.lane.signs)
+
+
+def sparse_weights(c: Context, value: Value, steps: np.ndarray) -> Weights:
+    """Of weights that are 2:4, what is kept of every block. steps: units [steps, columns of a step], rows after
+    rows.
+    """
+    fmt, blocks = value.type.codes, steps.reshape(len(steps), -1, BLOCK)
+    at = places(blocks)
+    kept = np.take_along_axis(blocks, at, axis=-1).reshape(len(steps), -1)
+    width, signed = stored(fmt, steps)
+    words = Words(len(steps), kept.shape[1], width + INDEX)
+    codes = bits_of(fmt, kept) & ((1 << width) - 1) | at.reshape(kept.shape) << width
+    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(codes))
+    c.roms.append(rom)
+    return Weights(rom, _step(c, value, width, signed), signed, False)
 
 
 def memory(c: Context, words: np.ndarray, name: str, kind: tuple[int, bool] | None = None) -> Weights:
