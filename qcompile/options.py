@@ -231,6 +231,9 @@ class Settings:
     max_loss: float | None = option(None, "least resources at this loss")
     channels: bool = option(True, "one scale per weight tensor, instead of one per output channel", "--per-tensor")
     asymmetric: bool = option(False, "integer activations may have a zero point")
+    by_channel: bool = option(
+        False, "parallel: channels of activations get bits and steps of their own where that saves LUTs (needs torch)"
+    )
     free: bool = option(False, "formats that the model has already may be replaced")
     refine: int | None = option(
         None,

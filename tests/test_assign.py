@@ -603,6 +603,7 @@ BAD: dict[str, tuple[dict, str]] = {
     "least of nothing": ({"minimize": "lut"}, "least lut, at which loss"),
     "least and fastest": ({"fit": True, "minimize": "lut"}, "do not go together"),
     "error_ratio and a target": ({"search": "error_ratio", "max_loss": 0.1}, "knows no target"),
+    "channels of streams": ({"by_channel": True, "arch": "dataflow"}, "as wide as its widest channel"),
     "zero points of fixed": ({"asymmetric": True}, "only integers have zero points"),
     "span of real data": ({"span": (0.0, 1.0)}, "asked for by bn_distill only"),
     "data twice": ({"source": "bn_distill"}, "makes its own data"),

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from studies import CNN, MLP, X, designs
 
 import qcompile as qc
-from qcompile import ir
+from qcompile import ir, planning
 from qcompile.assignment.methods.transform.bias_correct import quantized
 from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.plan import Plan
@@ -287,3 +287,42 @@ def edited(change: dict[str, Any], weight: bool = False) -> dict[str, Any]:
 def test_weights_have_no_bits_per_channel() -> None:
     with pytest.raises(QCompileError, match="it has bits per channel, which only activations have"):
         qc.compile(MLP, Plan.parse(json.dumps(edited({"format": "s4f2"}, weight=True))))
+
+
+# --- the search for them
+
+
+def features(spread: int) -> tuple[qc.Model, np.ndarray]:
+    """A float perceptron and its data: features whose sizes differ by so many powers of two."""
+    rng = np.random.default_rng(1)
+    size = 2.0 ** np.linspace(-spread / 2, spread / 2, 12).round()
+    w = {"w0": rng.normal(0, 1, (12, 10)) / size[:, None] / 3, "w1": rng.normal(0, 1, (10, 4)) / 3}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w0"], ["a"], "first"),
+        helper.make_node("Relu", ["a"], ["b"], "relu"),
+        helper.make_node("MatMul", ["b", "w1"], ["y"], "second"),
+    ]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", (1, 12)), ("y", (1, 4)))]
+    known = [numpy_helper.from_array(v.astype(np.float32), k) for k, v in w.items()]
+    graph = helper.make_graph(nodes, "features", ports[:1], ports[1:], known)
+    x = (rng.normal(0, 1, (200, 12)) * size).astype(np.float32)
+    return qc.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])), x
+
+
+@pytest.mark.parametrize(("spread", "most"), [(8, 0.85), (0, 1.0)])
+def test_channels_are_narrowed_where_that_saves_luts(spread: int, most: float, tmp_path: Path) -> None:
+    """No more loss on the data that choose, by the simulator; much less logic where features differ in size."""
+    pytest.importorskip("torch")
+    model, x = features(spread)
+    given = {"part": "xczu7ev", "candidates": "fixed9", "metric": "sqnr", "baselines": False, "minimize": "loss"}
+    before, after = (planning.run(model, x, by_channel=by, **given) for by in (False, True))
+    assert after.chosen.loss <= before.chosen.loss
+    assert after.chosen.cost.lut <= most * before.chosen.cost.lut
+    assert any("bits per channel save" in note for note in after.notes)
+    if spread:
+        assert after.plan.tensors["x"].bits is not None
+        design = qc.compile(model, after.plan, part="xczu7ev")
+        assert design.estimate().total.lut == after.chosen.cost.lut
+        assert not any(row.differing for row in qc.verify(design.write(tmp_path / "p"), x[:20]).rows)
+        again = planning.run(model, x, by_channel=True, **given)
+        assert again.plan.to_json() == after.plan.to_json()

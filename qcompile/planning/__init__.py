@@ -19,6 +19,7 @@ from qcompile.cost.devices import device
 from qcompile.errors import QCompileError
 from qcompile.frontend import Model, load
 from qcompile.options import Assigning, Options, Settings, accepting, frozen, subset
+from qcompile.planning.by_channel import by_channel
 from qcompile.planning.designs import Point
 from qcompile.planning.front import Planned, better, front_of, picked, steps, uniform, warnings
 from qcompile.planning.planner import solve
@@ -97,6 +98,10 @@ def _whole(task: Task, held: Data | None, asked: Assigning) -> Run:
     solution = solve(task)
     (choice, chosen), baselines, front = _judged(solution, asked)
     task, d, e = solution.task, solution.task.designs, solution.task.designs.study.evaluation
+    accepted, notes = (None if asked.pick else solution.accepted), solution.notes  # what is picked was not accepted
+    if asked.by_channel:
+        found = by_channel(task, chosen, accepted)
+        chosen, accepted, notes = found.point, found.accepted, (*notes, found.note)
     tested: tuple[Point, ...] = ()
     if held is not None:
         loss = loss_of(e.network, held, d.settings.loss)
@@ -117,8 +122,8 @@ def _whole(task: Task, held: Data | None, asked: Assigning) -> Run:
         front,
         tested,
         steps(task, chosen, baselines) if asked.baselines else (),
-        None if asked.pick else solution.accepted,  # what is picked was not accepted
-        (*task.notes, *solution.notes, *warnings(d, chosen, baselines, float_accuracy)),
+        accepted,
+        (*task.notes, *notes, *warnings(d, chosen, baselines, float_accuracy)),
         task,
     )
     return replace(whole, chosen=replace(chosen, plan=_explained(whole, task, choice)))

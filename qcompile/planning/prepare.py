@@ -43,6 +43,7 @@ def prepare(
     s, notes = _with_metric(settings)
     s, finetuning = _searching(s, options)
     _check_priced(s, limits)
+    _check_by_channel(s, options)
     given = SourceMethod.find(s.source).run
     found = given(model.graph, read, s.seed, jobs.progress, s.span)
     steps = graph_transforms(s)
@@ -99,6 +100,20 @@ def _check_priced(s: Settings, limits: Mapping[str, int]) -> None:
         raise QCompileError("a price of codes needs a rate", place, "--target-fps, or --budget interval=CYCLES")
     if s.search != "ilp":
         raise QCompileError("the price of codes is the search", place, "leave --search out")
+
+
+def _check_by_channel(s: Settings, options: Options) -> None:
+    """What a channel adds to the loss is known by its gradients, what it saves by unrolled logic."""
+    if s.by_channel and options.arch != "parallel":
+        raise QCompileError(
+            f"a stream of architecture {options.arch} is as wide as its widest channel",
+            "--by-channel",
+            "--arch parallel, or leave it out",
+        )
+    if s.by_channel:
+        from qcompile.assignment.gradients import torch_module
+
+        torch_module()
 
 
 def _check_target(s: Settings, found: Data) -> None:
