@@ -9,12 +9,16 @@ With `--rounding digits` instead: LUTs of cost-aware rounding under six budgets,
 the same held-out divergence, by interpolation: those rounded to nearest, and those by the better of gptq and adaround
 with corrected offsets.
 
+With `--rounding qft --epochs 40` the same for trained plans: on the 256 calibration images, or with `--vectors all` on
+these and the training images, none of them labelled. `--share`: of the LUTs of uniform plans, what budgets are.
+
 With `--arch dataflow` (networks residual, depthwise): the resource of which uniform plans of 8 bits take the largest
 share of the part, of plans of a rounding that knows prices relative to those, at a rate and at an accuracy no more than
 0.01 below that of the float network on the calibration data.
 
     python benchmarks/assign.py [--arch dataflow] [--rounding digits] [--networks mlp,cnn,depthwise] [--seeds 4]
-    [--candidates fixed2-8] [--metric fit] [--loss kl] [--refine N]
+    [--candidates fixed2-8] [--metric fit] [--loss kl] [--refine N] [--epochs N] [--vectors calibration]
+    [--share 0.6] [--device cuda]
 """
 
 from __future__ import annotations
@@ -53,8 +57,8 @@ PART, RATES = "xc7z020", {"residual": 100_000, "depthwise": 300_000}
 TEST, CALIBRATION, DRAWS = 600, 256, 2000
 
 
-def network(kind: str, seed: int) -> tuple[qc.Model, tuple, tuple, float]:
-    """(model, calibration, test, accuracy of the float network)."""
+def network(kind: str, seed: int, everything: bool = False) -> tuple[qc.Model, tuple, tuple, float]:
+    """(model, calibration, test, accuracy of the float network). everything: calibration with the training images."""
     train_float.TEST_ROWS = TEST
     torch.manual_seed(seed)
     torch.set_num_threads(1)
@@ -63,7 +67,8 @@ def network(kind: str, seed: int) -> tuple[qc.Model, tuple, tuple, float]:
     train_float.train(module, x[CALIBRATION:], y[CALIBRATION:], seed=seed)
     model = qc.load(train_float.onnx_bytes(module))
     accuracy = train_float.accuracy(module, test_x, test_y)
-    return model, (x[:CALIBRATION].numpy(), y[:CALIBRATION].numpy()), (test_x.numpy(), test_y.numpy()), accuracy
+    rows = len(x) if everything else CALIBRATION
+    return model, (x[:rows].numpy(), y[:rows].numpy()), (test_x.numpy(), test_y.numpy()), accuracy
 
 
 def interval(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[float, float, float]:
@@ -168,13 +173,15 @@ def ratio(lut: float, loss: float, points: list[tuple[float, float]]) -> float:
     return float(lut / np.exp(np.interp(np.log(loss), own[:, 1], own[:, 0])))
 
 
-def priced(kind: str, seed: int, settings: dict, rounding: str) -> list[dict]:
-    """Plans of a rounding that knows prices, by budget."""
+def priced(kind: str, seed: int, settings: dict, method: dict, share: float, everything: bool) -> list[dict]:
+    """Plans of a rounding that knows prices, by budget: a share of the LUTs of uniform plans. method: its settings;
+    everything: on the training images too.
+    """
     model, calibration, test, _ = network(kind, seed)
     options = Options(part="xczu7ev")
 
-    def prepared(name: str, candidates: str, *more: str) -> Task:
-        own = {**settings, "rounding": name, "candidates": candidates}
+    def prepared(name: str, candidates: str, *more: str, others: dict | None = None) -> Task:
+        own = {**settings, "candidates": candidates, "rounding": name, **(others or {})}
         own["transforms"] = (*settings["transforms"], *more)
         return prepare(
             model,
@@ -197,25 +204,29 @@ def priced(kind: str, seed: int, settings: dict, rounding: str) -> list[dict]:
             task = prepared(name, family, *more)
             own = fronts["nearest" if name == "rtn" else "learned"]
             own += [point(task.designs, choice) for _, choice in uniform_choices(task.designs, task.problem)]
-    task = prepared(rounding, settings["candidates"])
+    if everything:
+        calibration = network(kind, seed, everything)[1]
+    task = prepared(method["rounding"], settings["candidates"], others=method)
     rows = []
     nearest = front(fronts["nearest"])
     for loss in (0.2, 0.1, 0.05, 0.02, 0.01, 0.005):
         lut = np.exp(np.interp(np.log(loss), nearest[::-1, 1], nearest[::-1, 0]))
-        found = solve(replace(task, limits={"lut": int(lut * 0.6)}))
+        found = solve(replace(task, limits={"lut": int(lut * share)}))
         lut, kl = point(found.task.designs, found.choice)
         row = {"network": kind, "seed": seed, "lut": lut, "loss": kl, "price": found.task.designs.price}
         rows.append({**row, **{name: ratio(lut, kl, points) for name, points in fronts.items()}})
     return rows
 
 
-def report_priced(kinds: list[str], seeds: int, settings: dict, rounding: str) -> list[dict]:
+def report_priced(
+    kinds: list[str], seeds: int, settings: dict, rounding: dict, share: float, everything: bool
+) -> list[dict]:
     found = []
     for kind in kinds:
         own: list[dict] = []
         for seed in range(seeds):
             start = time.process_time()
-            rows = priced(kind, seed, settings, rounding)
+            rows = priced(kind, seed, settings, rounding, share, everything)
             own += rows
             print(f"{kind} seed {seed}: {time.process_time() - start:.0f} CPU s")
             for r in rows:
@@ -291,6 +302,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", default=default)
     parser.add_argument("--rounding", default="")
     parser.add_argument("--refine", type=int, default=None)
+    parser.add_argument("--epochs", type=int, default=0)
+    parser.add_argument("--share", type=float, default=0.6)
+    parser.add_argument("--vectors", choices=("calibration", "all"), default="calibration")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
     settings = {
         "candidates": args.candidates or "fixed2-8",
@@ -306,7 +321,10 @@ def main() -> None:
         kinds, candidates = args.networks or "residual,depthwise", args.candidates or "fixed3-8"
         found = report_folded(kinds.split(","), args.seeds, candidates, args.rounding or "digits")
     elif args.rounding:
-        found = report_priced(networks, args.seeds, settings, args.rounding)
+        chosen = {"rounding": args.rounding, "device": args.device}
+        if args.epochs:
+            chosen["rounding_options"] = (f"epochs={args.epochs}",)
+        found = report_priced(networks, args.seeds, settings, chosen, args.share, args.vectors == "all")
     for kind in () if args.rounding or args.arch == "dataflow" else networks:
         for seed in range(args.seeds):
             r = compare(kind, seed, settings)

@@ -28,13 +28,12 @@ from qcompile.assignment.student import LEAST, Student
 from qcompile.errors import QCompileError
 from qcompile.records import dataclass
 
-RAMP = 0.6  # of the epochs, until which the logic falls to what is allowed
-SEEN = (0.3, 0.5, 0.65, 0.8, 0.9)  # of the epochs: where the whole design is asked what it takes
-GAIN = 0.02  # of the price, per step and logarithm of too much logic
-NEAR = 0.998  # of what the design may take
+RAMP = 0.7  # of the epochs, until which the price moves; half of them until the logic is what is allowed
+SEEN = (0.2, 0.35, 0.45, 0.55, 0.65)  # of the epochs: where the whole design is asked what it takes
+GAIN = 0.01  # of the price, per step and logarithm of too much logic
+NEAR = 0.98  # of what the design may take
 SPAN, LOOKS = 2.0, 7  # of the price at the end, and plans that bisection looks at, until the design fits
 STEPS, FEWEST = 15, 8  # of an epoch, and vectors of a step
-RATES = {"b": 1.0, "s": 0.05, "e": 0.05}  # of that of the weights: steps that move take all codes along
 HELD, ENOUGH = 6, 60  # one of so many vectors is kept from the training, of so many or more, to judge it
 
 
@@ -45,7 +44,9 @@ class Recipe:
     labels: weight of the cross entropy beside the divergence, where they are given; mixed: share of the vectors of a
     step that are mixed with others (the teacher sees them too; Beyer et al., arXiv 2106.05237); temperature: outputs
     are divided by it before they are compared (Hinton et al., arXiv 1503.02531), so that vectors of which the float
-    network is sure say something too; hidden: weight of what all layers' outputs lose, as `digits` has it.
+    network is sure say something too; hidden: weight of what all layers' outputs lose, as `digits` has it;
+    scales: rate of steps (binary points) and equalisation vectors, in that of the weights: they take all codes of a
+    layer along, which a short training does not make up for.
     """
 
     epochs: int = 20
@@ -55,6 +56,7 @@ class Recipe:
     mixed: float = 0.5
     temperature: float = 2.0
     hidden: float = 1.0
+    scales: float = 0.0
 
     @property
     def options(self) -> dict[str, float]:
@@ -85,7 +87,7 @@ class _Training:
         self.inputs = {k: s.xp.array(v) for k, v in s.network.start(self.data.x).items()}
         self.rows = kept_back(len(self.data), problem.study.seed)[0]
         self.goal = _goal(s, recipe)
-        rates = {n: recipe.rate * RATES.get(n[0], 1.0) for n in s.parameters}
+        rates = {n: recipe.rate * (recipe.scales if n[0] in "se" else 1.0) for n in s.parameters}
         groups = [{"params": [p], "base": rates[n]} for n, p in s.parameters.items()]
         self.adam = self.torch.optim.Adam(groups, lr=recipe.rate, foreach=False)
         self.batch = min(recipe.batch, max(len(self.rows) // STEPS, FEWEST))
@@ -139,11 +141,13 @@ class _Training:
         }
 
     def _reprice(self, part: float) -> None:
-        """The price follows the logic, which is to fall to what is allowed."""
-        if self.room is not None:
-            allowed = self.first * min(self.allowed / self.first, 1.0) ** min(1.0, part / RAMP)
+        """The price follows the logic, which is to come to what is allowed; then it stays, and codes settle."""
+        if self.room is not None and part < RAMP:
             s = self.student
+            allowed = self.first * (self.allowed / self.first) ** min(1.0, 2 * part / RAMP)
             s.price = max(LEAST, s.price * (s.taken() / allowed) ** GAIN)
+        elif self.room is not None:
+            self.student.taken()
 
     def _look(self, plan: Plan) -> float:
         """LUTs of a plan by the prices of codes; with how many its design would take what it may."""

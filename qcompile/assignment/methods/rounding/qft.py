@@ -13,7 +13,7 @@ RECIPE = Recipe()
 def qft(problem: NetworkProblem) -> Plan:
     """Weights, steps (binary points), offsets and equalisation vectors of all layers, by Adam on the divergence of the
     outputs from the float network's, in the arithmetic of the compiled one, with gradients that pass the rounding (QFT,
-    arXiv 2212.02634; its schedule is ours).
+    arXiv 2212.02634; its schedule is ours). Steps and vectors only at a rate of their own, which is 0 unless asked for.
 
     Where weights are logic, a weight w of step s becomes argmin_c F h s^2 (c - w / s)^2 / 2 + price * LUT(c) (ours), F
     and h as for `digits`. The price follows until the design takes what it may.
