@@ -17,6 +17,7 @@ from test_memories import assert_as_priced
 from test_open_compiler import assert_parsed
 
 import qcompile as qc
+from qcompile import planning
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.tensors import tensors
 from qcompile.cost import primitives as hw
@@ -24,6 +25,7 @@ from qcompile.cost.devices import device
 from qcompile.cost.price import price
 from qcompile.formats import parse_format
 from qcompile.hardware.units import MatVecUnit, SparseUnit
+from qcompile.planning import priced
 
 PART = "xc7z020clg400-1"
 
@@ -133,3 +135,23 @@ def test_others_are_dense() -> None:
     cases = folded(4, small), folded(4, "full", False), folded(4, "full", codes="u1"), folded(4, "full", weights="port")
     for design in cases:
         assert not any(isinstance(u, SparseUnit) for u in units(design))
+
+
+def test_assign_prunes_what_is_nearly_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer becomes 2:4 where that adds less to the loss than its price: fewer LUTs at the rate than where it is
+    not, and the plan replays.
+    """
+    monkeypatch.setattr(priced, "HALVINGS", 4)
+    monkeypatch.setattr(priced, "MOVES", 2)
+    model, small = network(7), network(7, False)
+    for a, b in zip(model.graph.initializer, small.graph.initializer, strict=True):
+        w = numpy_helper.to_array(a) + np.float32(0.02) * numpy_helper.to_array(b)
+        a.CopyFrom(numpy_helper.from_array(w, a.name))
+    x = np.random.default_rng(0).normal(0, 1, (48, 16, 6, 6)).astype(np.float32)
+    options = {"fit": True, "target_fps": 300_000, "part": "xc7z020", "candidates": "fixed5", "metric": "sqnr"}
+    options |= {"rounding": "digits", "max_loss": 0.15, "minimize": "lut", "baselines": True}
+    run = planning.run(qc.load(model), x, **options)
+    design = qc.compile(qc.load(model), Plan.parse(run.plan.to_json()), part="xc7z020")
+    assert design.estimate().total == run.chosen.cost
+    assert isinstance(units(design)[0], SparseUnit)
+    assert run.chosen.cost.lut < 0.9 * run.baselines[0].cost.lut

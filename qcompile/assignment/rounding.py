@@ -95,8 +95,8 @@ class NetworkProblem:
     per tensor, in the study; graph: the float graph after its transforms.
 
     price: loss that a LUT of the fabric is worth, for roundings that are priced; areas: of folded layers by their
-    results, in LUTs; none where weights are logic; kept: what a method remembers from one problem of a study to the
-    next.
+    results, in LUTs; none where weights are logic; halves: what these save where their weights are 2:4;
+    kept: what a method remembers from one problem of a study to the next.
 
     Of those that finetune: room: what the design may take, where the codes decide that; options: numbers that the user
     has set; device: of torch.
@@ -109,6 +109,7 @@ class NetworkProblem:
     price: float = 0.0
     fabric: Fabric | None = None
     areas: Mapping[str, float] = field(default_factory=dict)
+    halves: Mapping[str, float] = field(default_factory=dict)
     kept: dict[Any, Any] = field(default_factory=dict)
     room: Room | None = None
     options: Mapping[str, float] = field(default_factory=dict)

@@ -18,14 +18,25 @@ import numpy as np
 from qcompile.cost import primitives as hw
 from qcompile.cost.budget import CYCLES, KINDS, NAMES, Budget, available, exceeded, most_cycles
 from qcompile.cost.devices import Device
-from qcompile.cost.resources import Estimate
+from qcompile.cost.exchange import lut_equivalents
+from qcompile.cost.price import price
+from qcompile.cost.resources import Estimate, Resources
 from qcompile.errors import QCompileError
 from qcompile.hardware import timing
 from qcompile.hardware.estimate import layer, of_network
 from qcompile.hardware.network import Network, Stage, follower, fullest, network, with_window
 from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import Schedule, schedule
-from qcompile.hardware.units import BufferedUnit, InputUnit, OutputUnit, SlidingWindowUnit, unit_of
+from qcompile.hardware.units import (
+    BufferedUnit,
+    InputUnit,
+    MatVecUnit,
+    OutputUnit,
+    SlidingWindowUnit,
+    SparseUnit,
+    unit_of,
+)
+from qcompile.hardware.units.sparse import BLOCK
 from qcompile.ir import Graph, Node, ops
 from qcompile.records import dataclass
 
@@ -330,6 +341,31 @@ def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
         np.array(cost, dtype=float),
         np.array(cycles),
     )
+
+
+def saved_by_sparsity(graph: Graph, device: Device, cycles: int) -> dict[str, float]:
+    """By results of layers: LUTs, with what DSP blocks and memories are worth, by which the least folding for so many
+    cycles takes less where their weights are 2:4.
+    """
+    fabric, found = hw.fabric(device), dict[str, float]()
+    for one in choices(graph, device):
+        node = graph.producers[one.name]
+        dense, sparse = [math.inf], [math.inf]
+        for f, cost in zip(one.foldings, one.cost, strict=True):
+            unit = unit_of(node, graph, f)
+            if not isinstance(unit, MatVecUnit) or unit.cycles > cycles:
+                continue
+            rest = lut_equivalents(fabric, Resources(**dict(zip(KINDS, cost, strict=True)))) - _own(unit, fabric)
+            dense.append(rest + _own(MatVecUnit(**vars(unit)), fabric))
+            if f.simd % BLOCK == 0:
+                sparse.append(rest + _own(SparseUnit(**vars(unit)), fabric))
+        if min(sparse) < min(dense):
+            found[one.name] = min(dense) - min(sparse)
+    return found
+
+
+def _own(unit: MatVecUnit, fabric: hw.Fabric) -> float:
+    return lut_equivalents(fabric, price(unit.parts(), fabric))
 
 
 def _divisors(whole: int, most: int) -> list[int]:

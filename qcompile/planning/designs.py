@@ -28,7 +28,7 @@ from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of, lut_equivalents
 from qcompile.cost.resources import Estimate, Resources
 from qcompile.frontend import Model
-from qcompile.hardware.fit import FoldingSearch
+from qcompile.hardware.fit import FoldingSearch, saved_by_sparsity
 from qcompile.hardware.site import Folding
 from qcompile.ir import Graph
 from qcompile.options import Options, Settings
@@ -173,6 +173,15 @@ class Designs:
             }
         return dict(self._kept[key])
 
+    def _halves(self) -> dict[str, float]:
+        """What layers of the finest design save at the wanted cycles where their weights are 2:4, as `_areas`."""
+        if self.cycles is None:
+            return {}
+        key = "halves", self.cycles
+        if key not in self._kept:
+            self._kept[key] = saved_by_sparsity(self.end(-1).graph, device(self.options.part), self.cycles)
+        return dict(self._kept[key])
+
     def _key(self, choice: Sequence[int]) -> tuple[float, ...]:
         configuration = self.configuration(choice)
         return (self.price, *(configuration[t.name] for t in self.study.tensors))
@@ -184,8 +193,11 @@ class Designs:
     def problem(self, plan: Plan, configuration: Mapping[str, int]) -> NetworkProblem:
         """What roundings of a wider scope than a layer see."""
         fabric = fabric_of(self.options.part)
-        areas = self._areas() if self.options.arch == "dataflow" and self.price else {}
-        return NetworkProblem(plan, self.study, configuration, self.graph, self.price, fabric, areas, self._kept)
+        priced = self.options.arch == "dataflow" and self.price
+        areas, halves = (self._areas(), self._halves()) if priced else ({}, {})
+        return NetworkProblem(
+            plan, self.study, configuration, self.graph, self.price, fabric, areas, halves, self._kept
+        )
 
     def _finish(self, configuration: Mapping[str, int]) -> Plan:
         plan, e, s = self._formats(configuration), self.study.evaluation, self.settings

@@ -11,6 +11,7 @@ import qcompile as qc
 from qcompile import planning
 from qcompile.assignment.methods.rounding.digits import _eliminated, _refitted, outputs_read, prices
 from qcompile.assignment.plan import Plan
+from qcompile.assignment.pruning import halved
 from qcompile.assignment.rounding import Rounder
 from qcompile.cost.exchange import fabric_of
 from qcompile.errors import QCompileError
@@ -142,3 +143,28 @@ def test_folded_layers_lose_channels() -> None:
 def test_what_has_no_price_is_refused(more: dict[str, object]) -> None:
     with pytest.raises(QCompileError, match="price"):
         planning.run(MLP, CALIBRATION["x"], part="xczu7ev", rounding="digits", **more)
+
+
+def test_two_of_four_go_that_harm_least() -> None:
+    """Less is lost than where the smallest weights go and the others are fitted anew; the fit is the best."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((300, 24)) @ rng.standard_normal((24, 24))
+    w, h = rng.standard_normal((6, 24)), x.T @ x / len(x)
+    blocks = np.arange(24).reshape(2, 4, 3).swapaxes(1, 2).reshape(-1, 4)  # 8 channels at 3 places
+
+    def fitted(gone: np.ndarray) -> np.ndarray:
+        found = np.zeros_like(w)
+        for row, left in enumerate(~gone):
+            found[row, left] = np.linalg.solve(h[np.ix_(left, left)], h[left] @ w[row])
+        return found
+
+    def lost(found: np.ndarray) -> float:
+        return float(np.einsum("ok,kl,ol->", found - w, h, found - w))
+
+    found, gone = halved(w, h, blocks)
+    smallest = np.zeros_like(gone)
+    for block in blocks:
+        np.put_along_axis(smallest, block[np.argsort(np.abs(w[:, block]), axis=1)[:, :2]], True, axis=1)
+    assert (gone[:, blocks].sum(axis=2) == 2).all() and not found[gone].any()
+    assert lost(found) < 0.8 * lost(fitted(smallest))
+    assert lost(found) < 1.05 * lost(fitted(gone))

@@ -15,6 +15,7 @@ from qcompile.assignment.methods import RoundingMethod
 from qcompile.assignment.methods.transform.bias_correct import bias_correct
 from qcompile.assignment.network import Numbers
 from qcompile.assignment.plan import Plan
+from qcompile.assignment.pruning import halved
 from qcompile.assignment.rounding import NetworkProblem, Rounder, folded, gram, layer_problem
 from qcompile.assignment.study import Study
 from qcompile.assignment.tensors import QuantTensor
@@ -22,7 +23,8 @@ from qcompile.assignment.transforms import Statistics, TransformContext
 from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
 from qcompile.formats import FixedPoint, Format
-from qcompile.ir import Graph, Node
+from qcompile.hardware.units.sparse import BLOCK
+from qcompile.ir import Graph, Node, ops
 from qcompile.ir.channels import channels
 from qcompile.parts import ConstantRows, value_range
 from qcompile.records import dataclass
@@ -40,7 +42,8 @@ def digits(problem: NetworkProblem) -> Plan:
     2405.00645).
 
     Of folded layers, whose weights lie in memories, codes cost nothing but channels do: those go that add less to the
-    loss than the price of their share of the layers that make and read them (`_pruned`).
+    loss than the price of their share of the layers that make and read them (`_pruned`). Then two of every four weights
+    go, of layers where that adds less to the loss than the price of what it saves (`_halved`).
 
     F: Fisher information of an output channel; the means of inputs and outputs are left out, since the corrected
     offsets make up for them. price: loss per LUT, one for the network. LUT(c): of a term of a sum on the fabric; a
@@ -56,7 +59,9 @@ def digits(problem: NetworkProblem) -> Plan:
     dead = _pruned(problem, known) if problem.areas else {}
     for node, t in layers:
         if (layer := known.get(node.output.name)) is not None:
-            units = _descended(layer, 0.0 if problem.areas else problem.price, dead.get(node.output.name))
+            idle = dead.get(node.output.name)
+            wanted, gone = _halved(problem, node, layer, idle) or (_refitted(layer, idle), idle)
+            units = _descended(layer, 0.0 if problem.areas else problem.price, wanted, gone)
             found[node.output.name] = folded(units, node, t).astype(np.int64)
     for node, t in reversed(layers):
         read = outputs_read(problem.graph, node, found) if node.output.name in found else None
@@ -150,9 +155,47 @@ def _eliminated(readers: Sequence[PricedLayer], count: int) -> tuple[np.ndarray,
     return np.array(order), np.array(harms)
 
 
-def _descended(layer: PricedLayer, price: float, dead: np.ndarray | None = None) -> np.ndarray:
-    """Numbers of the grid, (groups, outputs, terms). dead: terms that are left out."""
-    units = layer.format.nearest(_refitted(layer, dead) / layer.step)
+def _halved(
+    problem: NetworkProblem, node: Node, layer: PricedLayer, dead: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """(what outputs want, which weights are left out), (groups, outputs, terms), of a layer that is 2:4 for the price
+    of what that saves; None where it harms more, and where no blocks of four inputs at one place are left.
+    """
+    key, saved = ("halved", id(layer), None if dead is None else dead.tobytes()), problem.halves.get(node.output.name)
+    if saved is None or 0 not in layer.grid:
+        return None
+    if key not in problem.kept:
+        problem.kept[key] = _two_of_four(layer, node, dead)
+    wanted, gone, harm = problem.kept[key]
+    left = 1.0 if dead is None else float(np.mean(~dead))
+    return (wanted, gone) if harm <= problem.price * saved * left else None
+
+
+def _two_of_four(layer: PricedLayer, node: Node, dead: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, float]:
+    """(what outputs want, which weights are left out, what that adds to the loss); inf where blocks do not come out."""
+    w = _refitted(layer, dead)
+    gone = np.zeros(w.shape, dtype=bool)
+    dead = gone[0, 0] if dead is None else dead
+    gone, left = gone | dead, np.flatnonzero(~dead)
+    places = 1 if isinstance(node.op, ops.MatMul) else math.prod(node.weights.type.shape[2:])
+    if left.size % (BLOCK * places):
+        return w, gone, math.inf
+    blocks = np.arange(left.size).reshape(-1, BLOCK, places).swapaxes(1, 2).reshape(-1, BLOCK)
+    wanted, harm = w.copy(), 0.0
+    for group, (own, h) in enumerate(zip(w, layer.h, strict=True)):
+        near = h[np.ix_(left, left)]
+        wanted[group][:, left], gone[group][:, left] = halved(own[:, left], near, blocks)
+        off = (wanted - w)[group][:, left]
+        harm += float(np.einsum("ok,kl,ol,o->", off, near, off, layer.fisher[group, :, 0]))
+    return np.rint(wanted / layer.step * 2.0**20) / 2.0**20 * layer.step, gone, significant(harm, 6)
+
+
+def _descended(
+    layer: PricedLayer, price: float, wanted: np.ndarray | None = None, gone: np.ndarray | None = None
+) -> np.ndarray:
+    """Numbers of the grid, (groups, outputs, terms). gone: weights, or terms of all outputs, that are left out."""
+    gone = None if gone is None else np.broadcast_to(gone, layer.w.shape)
+    units = layer.format.nearest((layer.w if wanted is None else wanted) / layer.step)
     place = np.searchsorted(layer.grid, units)
     values = layer.grid * layer.step  # (groups, outputs, numbers)
     off = product(units * layer.step - layer.w, layer.h)
@@ -160,7 +203,7 @@ def _descended(layer: PricedLayer, price: float, dead: np.ndarray | None = None)
     groups = np.arange(len(layer.w))[:, None] * kinds
     for part in SWEEPS:
         before = place.copy()
-        for k in range(layer.w.shape[2]) if dead is None else np.flatnonzero(~dead):
+        for k in range(layer.w.shape[2]) if gone is None else np.flatnonzero(~gone.all(axis=(0, 1))):
             old = np.take_along_axis(values, place[:, :, k, None], 2)[:, :, 0]
             power = np.maximum(layer.h[:, k, k], 1e-30)[:, None]
             best = old - off[:, :, k] / power
@@ -170,6 +213,8 @@ def _descended(layer: PricedLayer, price: float, dead: np.ndarray | None = None)
                 users = np.bincount((groups + kind).ravel(), minlength=len(layer.w) * kinds).reshape(-1, kinds)
                 others = users[:, None, layer.odd] - (kind[:, :, None] == layer.odd)
                 harm = harm + part * price * (layer.sums + layer.multiples / (others + 1))
+            if gone is not None:
+                harm = np.where(gone[:, :, k, None] & (layer.grid != 0), np.inf, harm)
             new = harm.argmin(axis=2)
             place[:, :, k] = new
             moved = np.take_along_axis(values, new[:, :, None], 2)[:, :, 0] - old
