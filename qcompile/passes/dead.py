@@ -36,7 +36,7 @@ def remove_dead_channels(graph: Graph, folds: Mapping[str, Folding] | None = Non
 
 def zero_idle_weights(graph: Graph) -> Graph:
     """The same codes everywhere: weights whose input is proven to be the number 0 (a channel of no bits, one that its
-    activation always cuts off) are zero.
+    activation always cuts off) are zero, where their format has 0.
     """
     known = ranges(graph)
     changed: dict[str, Node] = {}
@@ -45,7 +45,8 @@ def zero_idle_weights(graph: Graph) -> Graph:
             continue
         idle = _idle(known[node.data.name], node)
         made = graph.producers[node.weights.name]
-        if idle is not None and made.op.units.data[idle].any():
+        zero = not made.output.type.codes.nearest(np.zeros(1)).any()
+        if idle is not None and zero and made.op.units.data[idle].any():
             units = np.where(idle, 0, made.op.units.data)
             changed[made.output.name] = replace(made, op=replace(made.op, units=Array(units)))
     nodes = tuple(changed.get(n.output.name, n) for n in graph.nodes)
