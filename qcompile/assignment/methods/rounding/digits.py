@@ -66,7 +66,8 @@ def digits(problem: NetworkProblem) -> Plan:
     for node, t in reversed(layers):
         read = outputs_read(problem.graph, node, found) if node.output.name in found else None
         if read is not None:
-            np.moveaxis(found[node.output.name], node.op.weight_axis(len(t.shape)), 0)[~read] = 0
+            idle = known[node.output.name].format.nearest(np.zeros(1))[0]  # a codebook may lack 0
+            np.moveaxis(found[node.output.name], node.op.weight_axis(len(t.shape)), 0)[~read] = int(idle)
     codes = {t.name: found[n.output.name] for n, t in layers if n.output.name in found}
     plan = replace(plan, tensors={n: replace(c, units=codes.get(n)) for n, c in plan.tensors.items()})
     e = study.evaluation
