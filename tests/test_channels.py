@@ -130,7 +130,7 @@ NETS = {"perceptron": perceptron, "convolutional": convolutional}
 @pytest.mark.parametrize("kind", NETS)
 def test_bits_per_channel_are_exact(kind: str, arch: str, tmp_path: Path) -> None:
     """The model's own numbers, from the simulator; of two projects also from the emitted simulator and the C++."""
-    for seed in range(12):
+    for seed in range(6):
         model, n, y = NETS[kind](seed)
         design = qc.compile(model, arch=arch)
         assert np.array_equal(design.simulate(n.x.reshape(len(n.x), *n.shape)).reshape(len(n.x), -1), n.values[y])
