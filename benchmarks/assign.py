@@ -28,6 +28,7 @@ import json
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def compare(kind: str, seed: int, settings: dict) -> dict:
         options,
         {"lut": 10**9},
         Jobs(),
-        lambda: data(calibration[0], model.graph, calibration[1]),
+        partial(data, calibration[0], model.graph, calibration[1]),
     )
     own = task.designs
     held = data(test[0], own.graph, test[1])
@@ -131,7 +132,7 @@ def compare(kind: str, seed: int, settings: dict) -> dict:
                     options,
                     {"lut": int(np.ceil(lut))},
                     Jobs(),
-                    lambda: data(calibration[0], model.graph, calibration[1]),
+                    partial(data, calibration[0], model.graph, calibration[1]),
                 )
             )
         except QCompileError:
@@ -189,7 +190,7 @@ def priced(kind: str, seed: int, settings: dict, method: dict, share: float, eve
             options,
             {"lut": 10**9},
             Jobs(),
-            lambda: data(calibration[0], model.graph, calibration[1]),
+            partial(data, calibration[0], model.graph, calibration[1]),
         )
 
     def point(d: Designs, choice: tuple[int, ...]) -> tuple[float, float]:

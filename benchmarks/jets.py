@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -217,9 +218,7 @@ def main() -> None:
     parser.add_argument("--rounding", default="digits,qft", help="after training, or with it")
     parser.add_argument("--json")
     args = parser.parse_args()
-    try:
-        import hgq  # noqa: F401
-    except ImportError:
+    if find_spec("hgq") is None:
         print("skipped: needs HGQ2: pip install HGQ2 'jax[cpu]'")
         sys.exit(0)
     rows = []

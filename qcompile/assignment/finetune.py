@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import os
 import pickle
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.assignment.gradients import one_thread, torch_module
+from qcompile.assignment.jobs import keep
 from qcompile.assignment.network import Numbers
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.rounding import NetworkProblem
@@ -274,14 +273,4 @@ class _Checkpoint:
             return
         held = io.BytesIO()
         torch.save(state, held)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.path.parent, delete=False, suffix=".tmp") as file:
-                file.write(held.getvalue())
-            os.replace(file.name, self.path)
-        except OSError as error:
-            raise QCompileError(
-                f"the checkpoint cannot be written: {error.strerror}",
-                str(self.path.parent),
-                "--cache DIR names another folder, --no-cache does without",
-            ) from None
+        keep(self.path.parent, self.path.name, held.getvalue())

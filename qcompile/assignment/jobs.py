@@ -53,18 +53,24 @@ class Cache:
         """Written whole: a run that is interrupted leaves the old file."""
         if self.folder is None:
             return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.folder) as own:  # which goes also where not all can be written
-                with open(os.path.join(own, "results.json"), "w") as file:
-                    json.dump(self.known[context], file)
-                os.replace(file.name, self.folder / f"{context}.json")
-        except OSError as error:
-            raise QCompileError(
-                f"the cache cannot be written: {error.strerror}",
-                str(self.folder),
-                "--cache DIR names another folder, --no-cache does without",
-            ) from None
+        keep(self.folder, f"{context}.json", json.dumps(self.known[context]).encode())
+
+
+def keep(folder: Path, name: str, content: bytes) -> None:
+    """A file of the cache, written whole: a run that is interrupted leaves the old one. QCompileError where it cannot
+    be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as own:  # which goes also where not all can be written
+            (Path(own) / name).write_bytes(content)
+            os.replace(Path(own) / name, folder / name)
+    except OSError as error:
+        raise QCompileError(
+            f"the cache cannot be written: {error.strerror}",
+            str(folder),
+            "--cache DIR names another folder, --no-cache does without",
+        ) from None
 
 
 @dataclass

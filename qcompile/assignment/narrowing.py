@@ -101,7 +101,7 @@ def _luts(
     bits: int, signed: bool, uses: list[tuple[np.ndarray, float]], made: int, count: int, fabric: Fabric
 ) -> np.ndarray:
     """Of every channel, of so many bits: what makes it and the terms that read it."""
-    total = np.full(count, made * _map_luts(fabric, bits, signed))
+    total = np.full(count, made * _requant_luts(fabric, bits, signed))
     for codes, places in uses if bits else ():
         grid, at = np.unique(np.abs(codes), return_inverse=True)
         each = np.array([_term_luts(fabric, int(c), bits, signed) for c in grid])
@@ -117,7 +117,7 @@ def _term_luts(fabric: Fabric, code: int, bits: int, signed: bool) -> float:
 
 
 @lru_cache(maxsize=256)
-def _map_luts(fabric: Fabric, bits: int, signed: bool) -> float:
+def _requant_luts(fabric: Fabric, bits: int, signed: bool) -> float:
     """Of an element that rounds an accumulator to so many bits: a shift, or comparators where these are fewer."""
     if not bits:
         return 0.0
