@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from rtl_bench import Case, packed, run
 
-from qcompile.cost import primitives, structure
+from qcompile.cost import pairing, primitives, structure
 from qcompile.cost.devices import catalogue, device
 from qcompile.cost.resources import Basis
 from qcompile.formats import Minifloat, Rounding
@@ -477,7 +477,7 @@ def folded() -> list[Case]:
 
 
 def rows() -> tuple[list[Case], str]:
-    """Constant matrices as shared sums, written out by `structure.verilog`."""
+    """Constant matrices as shared sums, written out by `pairing.verilog`."""
     random, cases, text = Random(12), [], []
     for i, (shape, top, lo, hi) in enumerate(
         (((1, 1), 1, -4, 3), ((5, 7), 1, -2, 1), ((6, 9), 7, -8, 7), ((4, 4), 100, 0, 15), ((3, 16), 12, 0, 255))
@@ -485,7 +485,7 @@ def rows() -> tuple[list[Case], str]:
         matrix = np.array([random.randint(-top, top) for _ in range(shape[0] * shape[1])]).reshape(shape)
         reach = int(np.abs(matrix).sum(axis=1).max()) * max(-lo, hi)
         y, a = structure.width(-reach, reach), structure.width(lo, hi) - (lo >= 0)
-        text.append(structure.verilog(structure.rows(matrix, lo, hi), f"rows{i}", lo, hi, y))
+        text.append(pairing.verilog(pairing.graph(matrix, lo, hi), f"rows{i}", lo, hi, y))
         vectors = []
         for k in range(40):
             x = [(lo, hi)[k] if k < 2 else random.randint(lo, hi) for _ in range(shape[1])]

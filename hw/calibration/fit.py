@@ -17,7 +17,7 @@ import numpy as np
 from grid import PRIMITIVES, Params, affine, constant, contents, cuts, matrix, row_bits
 from measure import COMMANDS, load, yosys_version
 
-from qcompile.cost import forms, primitives, structure
+from qcompile.cost import forms, pairing, primitives
 from qcompile.cost.devices import device
 from qcompile.cost.fabrics import measured
 from qcompile.cost.forms import Features, Traits
@@ -43,7 +43,7 @@ def _affine(t: Traits, p: Params) -> Features:
 
 def _rows(t: Traits, p: Params) -> Features:
     lo, hi, _ = row_bits(p)
-    return forms.rows(t, structure.rows(matrix(p), lo, hi, t.absorbs), p["a"], bool(p["signed"]))
+    return forms.rows(t, pairing.graph(matrix(p), lo, hi), p["a"], bool(p["signed"]))
 
 
 LUT = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.cost import structure
+from qcompile.cost import pairing, structure
 
 RTL = Path(__file__).resolve().parents[1] / "rtl"
 Params = dict[str, Any]
@@ -263,7 +263,7 @@ def row_bits(p: Params) -> tuple[int, int, int]:
 def _rows(p: Params) -> tuple[str, str]:
     lo, hi, y = row_bits(p)
     # The text of the module itself: there is one for every matrix.
-    text = structure.verilog(structure.rows(matrix(p), lo, hi), "m", lo, hi, y)
+    text = pairing.verilog(pairing.graph(matrix(p), lo, hi), "m", lo, hi, y)
     body = text.split(";\n", 1)[1].rsplit("endmodule", 1)[0]
     return f"input [{p['cols'] * p['a'] - 1}:0] x, output [{p['rows'] * y - 1}:0] y", body
 

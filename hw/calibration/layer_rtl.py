@@ -11,8 +11,8 @@ import numpy as np
 from grid import packed
 
 from qcompile import parts
+from qcompile.cost import pairing, structure
 from qcompile.cost import primitives as hw
-from qcompile.cost import structure
 from qcompile.cost.exchange import in_dsp
 from qcompile.formats import Bipolar, Format, Minifloat
 from qcompile.hardware.site import Site, rows_of
@@ -70,7 +70,7 @@ def products(s: Site) -> Module:
     for g, part in enumerate(np.split(rows, groups)):
         # The text of a module, in a block of its own whose x and y are those of the group.
         text = (
-            structure.verilog(structure.rows(part, first, last), "m", first, last, y)
+            pairing.verilog(pairing.graph(part, first, last), "m", first, last, y)
             .split(";\n", 1)[1]
             .rsplit("endmodule", 1)[0]
         )

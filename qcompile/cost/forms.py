@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from qcompile.cost import structure
+from qcompile.cost.adders import AdderGraph
 from qcompile.cost.structure import rounded
 from qcompile.records import dataclass
 
@@ -122,7 +123,7 @@ def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -
     return {**counts, "adders": adders if signed else 0, "chains": chains if signed else 0}
 
 
-def rows(t: Traits, found: structure.SharedRows, a_bits: int, signed: bool) -> Features:
+def rows(t: Traits, found: AdderGraph, a_bits: int, signed: bool) -> Features:
     """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the
     mapper shares.
 
@@ -131,28 +132,34 @@ def rows(t: Traits, found: structure.SharedRows, a_bits: int, signed: bool) -> F
     """
     if not t.absorbs:
         return _narrow(t, found, a_bits) if a_bits <= 2 else _wide(t, found, signed)
-    multiples, sums = found.adder_bits(t.granule)
+    multiples, sums = _adder_bits(t, found)
     return {
-        "sums": sums - found.repeated,
+        "sums": sums - int(found.repeated().sum()),
         "tiny" if a_bits <= 2 else "multiples": multiples,
         "negative": found.negation_bits(t.granule, t.absorbs),
         "adders": found.adders,
     }
 
 
-def _wide(t: Traits, found: structure.SharedRows, signed: bool) -> Features:
+def _adder_bits(t: Traits, found: AdderGraph) -> tuple[int, int]:
+    """(of multiples, of sums)."""
+    bits = rounded(found.bits(t.absorbs), t.granule)
+    return int(bits[found.single].sum()), int(bits[~found.single].sum())
+
+
+def _wide(t: Traits, found: AdderGraph, signed: bool) -> Features:
     """Sums in carry cells."""
-    multiples, sums = found.adder_bits(t.granule)
+    multiples, sums = _adder_bits(t, found)
     column = found.negative & (found.node < found.columns)
     return {
         "sums": sums,
         "multiples": multiples,
         "negative": found.negation_bits(t.granule, t.absorbs),
-        "invert": int(found.width[column].sum()) if signed else 0,
+        "invert": int(found.row_bits()[column].sum()) if signed else 0,
     }
 
 
-def _narrow(t: Traits, found: structure.SharedRows, a_bits: int) -> Features:
+def _narrow(t: Traits, found: AdderGraph, a_bits: int) -> Features:
     """Sums of inputs of 1 or 2 bits: what depends on no more bits than a LUT has inputs is a LUT a bit, and what only
     such sums use is nothing. Above them short sums are LUTs, two for every bit but the lowest; the others are carry
     cells.
@@ -160,42 +167,46 @@ def _narrow(t: Traits, found: structure.SharedRows, a_bits: int) -> Features:
     Bits of multiples are functions of the column's bits: there are no more than these have, without constants, inputs
     and complements.
     """
-    inputs, out, column = (
-        a_bits * np.ones(found.columns, np.int64),
-        np.zeros(found.columns, np.int64),
-        np.arange(found.columns),
-    )
-    for place, level in enumerate(found.levels):
-        own = inputs[level.base] if place < found.multiples else inputs[level.base] + inputs[level.other]
-        made = level.bits - (level.lo >= 0).astype(np.int64) + np.minimum(level.shift, out[level.base])
-        inputs, out = np.concatenate([inputs, own]), np.concatenate([out, np.where(own <= t.lut_inputs, made, 0)])
-        column = np.concatenate([column, column[level.base]])
-    needed, large = _needed(found, inputs > t.lut_inputs), inputs > t.lut_inputs
-    cells, multiples = 0.0, np.zeros(found.columns)
-    for place, level in enumerate(found.levels):
-        own = slice(level.first, level.first + len(level.bits))
-        if place < found.multiples:
-            multiples += np.bincount(column[own], out[own] * needed[own], found.columns)
-            continue
-        short = level.bits <= SHORT
-        each = np.where(large[own], np.where(short, 2 * (level.bits - 1), rounded(level.bits, t.granule)), out[own])
-        again = level.repeated / max(1, len(level.bits)) * (short | ~large[own])
-        cells += float(((each - again) * needed[own]).sum())
+    bits, single = found.bits(t.absorbs), found.single
+    inputs, out, column = _functions(t, found, a_bits, bits)
+    large = inputs > t.lut_inputs
+    needed, wide = _needed(found, large)[found.columns :], large[found.columns :]
+    multiples = np.bincount(column[found.columns :][single], (out[found.columns :] * needed)[single], found.columns)
+    short = bits <= SHORT
+    each = np.where(wide, np.where(short, 2 * (bits - 1), rounded(bits, t.granule)), out[found.columns :])
+    share = (found.repeated() / np.maximum(1, np.diff(found.starts)))[found.level_of()]
+    cells = float((((each - share * (short | ~wide)) * needed)[~single]).sum())
     functions = (1 << (1 << a_bits) - 1) - 1 - a_bits
     turned = found.node[found.negative]
     alone = len(np.unique(turned[turned < found.columns])) * (a_bits if a_bits > 1 else 0)
-    negative = rounded(found.width[found.negative & large[np.maximum(found.node, 0)]] + 1, t.granule)
+    width = found.row_bits()[found.negative & large[np.maximum(found.node, 0)]]
+    negative = rounded(width + 1, t.granule)
     return {"bit": cells + float(np.minimum(multiples, functions).sum()) + alone, "negative": int(negative.sum())}
 
 
-def _needed(found: structure.SharedRows, large: np.ndarray) -> np.ndarray:
+def _functions(t: Traits, found: AdderGraph, a_bits: int, bits: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of every node: bits of inputs that it depends on, LUTs where these are few enough, and its first column."""
+    inputs, out, column = (np.zeros(len(found.low), np.int64) for _ in range(3))
+    inputs[: found.columns], column[: found.columns] = a_bits, np.arange(found.columns)
+    for own in found.batches():
+        nodes = slice(found.columns + own.start, found.columns + own.stop)
+        base, other = found.base[own], found.other[own]
+        inputs[nodes] = np.where(found.single[own], inputs[base], inputs[base] + inputs[other])
+        below = np.where(found.turned[own], 0, np.minimum(found.shift[own], out[base]))
+        made = bits[own] - (found.low[nodes] >= 0).astype(np.int64) + below
+        out[nodes], column[nodes] = np.where(inputs[nodes] <= t.lut_inputs, made, 0), column[base]
+    return inputs, out, column
+
+
+def _needed(found: AdderGraph, large: np.ndarray) -> np.ndarray:
     """Whether a node is a signal of its own: a row's result, or an operand of a sum that is no LUT."""
     needed = np.zeros(len(large), dtype=bool)
     needed[found.node[found.node >= 0]] = True
-    for level in reversed(found.levels):
-        own = slice(level.first, level.first + len(level.bits))
-        needed[level.base[needed[own] & large[own]]] = True
-        needed[level.other[needed[own] & large[own]]] = True
+    for own in reversed(list(found.batches())):
+        nodes = slice(found.columns + own.start, found.columns + own.stop)
+        used = needed[nodes] & large[nodes]
+        needed[found.base[own][used]] = True
+        needed[found.other[own][used]] = True
     return needed
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.assets import asset
-from qcompile.cost import forms, structure
+from qcompile.cost import forms, pairing, structure
 from qcompile.cost.devices import Device, RamKind
 from qcompile.cost.fabrics import fabric_data
 from qcompile.cost.forms import Features, Traits
@@ -158,8 +158,8 @@ def constant_rows(f: Fabric, weights: np.ndarray, a_lo: np.ndarray | int, a_hi: 
     shifted sums.
     """
     w = np.asarray(weights)
-    found = structure.rows(*_in_parts(w, a_lo, a_hi), f.traits.absorbs)
-    levels = len(found.levels) + bool(found.negative.any())
+    found = pairing.graph(*_in_parts(w, a_lo, a_hi))
+    levels = found.levels + bool(found.negative.any())
     a_bits = structure.width(int(np.min(a_lo)), int(np.max(a_hi))) - int(np.min(a_lo) >= 0)
     widths = {"w": int(np.abs(w).max(initial=0)).bit_length() + 1, "a": a_bits}
     return _cost(
@@ -168,7 +168,7 @@ def constant_rows(f: Fabric, weights: np.ndarray, a_lo: np.ndarray | int, a_hi: 
         forms.rows(f.traits, found, a_bits, int(np.min(a_lo)) < 0),
         widths,
         levels,
-        int(found.width.max(initial=0)),
+        int(found.row_bits().max(initial=0)),
     )
 
 
