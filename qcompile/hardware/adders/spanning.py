@@ -1,0 +1,36 @@
+"""Rows as sums of differences between rows: a tree of least total difference (da4ml, section 4; Prim 1957)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qcompile.cost.structure import digits, ones
+
+
+def _distances(rows: np.ndarray) -> np.ndarray:
+    """Signed digits of every row."""
+    return np.asarray(ones(np.bitwise_or(*digits(np.abs(rows)))).sum(axis=1))
+
+
+def differences(weights: np.ndarray, longest: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """(differences [rows, columns], paths [rows, rows] of -1, 0 and 1) whose product, paths @ differences, is the
+    matrix. Rows hang on rows, as they are or turned, or on 0; longest: most differences that make a row.
+    """
+    count = len(weights)
+    parent, sign = np.full(count, -1), np.ones(count, dtype=np.int64)
+    length, near = np.ones(count, dtype=np.int64), _distances(weights)
+    paths, open_ = np.eye(count, dtype=np.int64), np.ones(count, dtype=bool)
+    for _ in range(count):
+        row = int(np.argmin(np.where(open_, near, np.iinfo(np.int64).max)))
+        open_[row] = False
+        if parent[row] >= 0:
+            paths[row] += sign[row] * paths[parent[row]]
+            length[row] = length[parent[row]] + 1
+        if longest is not None and length[row] >= longest:
+            continue
+        for factor in (1, -1):
+            distance = _distances(weights - factor * weights[row])
+            closer = open_ & (distance < near)
+            near[closer], parent[closer], sign[closer] = distance[closer], row, factor
+    above = np.where(parent[:, None] >= 0, sign[:, None] * weights[parent], 0)
+    return weights - above, paths
