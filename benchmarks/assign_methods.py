@@ -1,6 +1,7 @@
 """What the methods of `qcompile assign` are worth on digits: measured, each against its baseline in the same run.
 
-    python benchmarks/assign_methods.py [fit] [interaction] [minifloat] [rounding] [equalize] [bn_distill]
+    python benchmarks/assign_methods.py [fit] [interaction] [minifloat] [rounding] [windows] [equalize]
+    [bn_distill]
 
 Networks, splits and seeds as in `assign.py`; losses and accuracies on 600 held-out images by the bit-accurate
 simulator, except where 250 random configurations are ranked (fast evaluation, same images). LUTs are estimates of whole
@@ -12,6 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -161,6 +163,33 @@ def rounding() -> None:
             print(f"{kind:4} {candidate:7} loss/accuracy: {'  '.join(out)}", flush=True)
 
 
+def windows() -> None:
+    """Held-out divergence of uniform plans of 3 and 4 bits, activations of 8, by 256 and by 1,197 vectors; seed 0."""
+    more = (("cbq", "rank=5"), ("cbq", "window=3"))
+    for kind, everything in product(("mlp", "cnn"), (False, True)):
+        model, calibration, test, _ = network(kind, 0, everything)
+        for candidate in ("int3", "int4"):
+            out = []
+            for name, option in (
+                *((n, "") for n in ("rtn", "gptq", "adaround", "flexround", "gradient", "cbq")),
+                *more,
+            ):
+                r = planning.run(
+                    model,
+                    calibration[0],
+                    test=test[0],
+                    part="xcvu9p",
+                    baselines=False,
+                    metric="sqnr",
+                    candidates=candidate,
+                    restrict=("kind=activation:int8",),
+                    rounding=name,
+                    rounding_options=(option,) if option else (),
+                )
+                out.append(f"{name}{option and ' ' + option} {r.tested[0].loss:.4f}")
+            print(f"{kind:4} {candidate} {len(calibration[0]):5} vectors: {'  '.join(out)}", flush=True)
+
+
 def equalize() -> None:
     """Cross-layer equalisation of a depthwise separable network, one scale per weight tensor."""
     for bits in (4, 5, 6, 8):
@@ -209,7 +238,7 @@ def bn_distill() -> None:
 
 
 if __name__ == "__main__":
-    parts = {f.__name__: f for f in (fit, interaction, minifloat, rounding, equalize, bn_distill)}
+    parts = {f.__name__: f for f in (fit, interaction, minifloat, rounding, windows, equalize, bn_distill)}
     for name in sys.argv[1:] or parts:
         print(f"== {name}: {parts[name].__doc__}")
         parts[name]()

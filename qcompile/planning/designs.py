@@ -33,6 +33,7 @@ from qcompile.hardware.site import Folding
 from qcompile.ir import Graph
 from qcompile.options import Options, Settings
 from qcompile.pipeline import Design, compile
+from qcompile.planning.settings import rounding_options
 from qcompile.planning.targets import accuracy_of
 from qcompile.records import dataclass
 
@@ -196,7 +197,16 @@ class Designs:
         priced = self.options.arch == "dataflow" and self.price
         areas, halves = (self._areas(), self._halves()) if priced else ({}, {})
         return NetworkProblem(
-            plan, self.study, configuration, self.graph, self.price, fabric, areas, halves, self._kept
+            plan,
+            self.study,
+            configuration,
+            self.graph,
+            self.price,
+            fabric,
+            areas,
+            halves,
+            self._kept,
+            options=rounding_options(self.asked),
         )
 
     def _finish(self, configuration: Mapping[str, int]) -> Plan:

@@ -10,7 +10,6 @@ from qcompile.assignment.problem import Selection
 from qcompile.assignment.rounding import Room
 from qcompile.planning.designs import Designs
 from qcompile.planning.least_cost import confirmed
-from qcompile.planning.settings import rounding_options
 from qcompile.planning.task import Solution, Task
 
 FEWEST = 3  # bits of activations that are made coarser
@@ -103,7 +102,6 @@ def _trained(d: Designs, choice: Selection, limits: Mapping[str, float]) -> Desi
     problem = replace(
         d.problem(d.plan(choice), d.configuration(choice)),
         room=room if logic else None,
-        options=rounding_options(replace(s, rounding=d.finetuning)),
         device=s.device,
     )
     return d.with_plan(choice, method.run(problem))  # type: ignore

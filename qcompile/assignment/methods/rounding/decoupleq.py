@@ -30,6 +30,9 @@ def decoupleq(problem: NetworkProblem) -> Plan:
     Ours: no offset z, which would need the sum of the inputs in hardware; scales that are powers of two, or one for
     the tensor, stay so; every rounding is followed by exchanges of one code at a time, and several scales are begun
     with; the target is the float network's output, as for all roundings here.
+
+    Not inside the search: there a candidate is one grid, whose codes are kept, priced and put behind those of others,
+    while here the grid itself moves with the codes of the layers in front.
     """
     e = problem.study.evaluation
     layers = Rounder.of("decoupleq", problem.graph, problem.study.weights, problem.study.seed).layers
