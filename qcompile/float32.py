@@ -20,6 +20,7 @@ Sizes = dict[str, tuple[int, ...]]  # shape of every input, in order
 TILE = 64  # vectors
 _CUSTOM = {"Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant", "MultiThreshold"}
 _STANDARD = ("", "ai.onnx", "com.microsoft")
+_EXECUTORS = ("onnxruntime", "qonnx.core.onnx_exec", "qonnx.core.modelwrapper", "qonnx.transformation.infer_shapes")
 PATIENCE, PER_VECTOR = 120.0, 20.0  # seconds for the executor, and for each vector more
 
 
@@ -70,7 +71,8 @@ def _called(
     request = json.dumps({"sizes": {v.name: v.type.shape for v in graph.inputs}, "inner": inner}).encode()
     patience = PATIENCE + PER_VECTOR * len(inputs[0])
     plain = [x.astype(np.float64) if x.dtype == object else x for x in inputs]
-    answer, *found = call(f"{__name__}:{function}", as_array(source), as_array(request), *plain, timeout=patience)
+    arrays = as_array(source), as_array(request), *plain
+    answer, *found = call(f"{__name__}:{function}", *arrays, timeout=patience, modules=_EXECUTORS)
     told = json.loads(as_bytes(answer))
     for value, y in zip(graph.outputs, found, strict=not inner):
         if y.size != len(inputs[0]) * value.type.size:

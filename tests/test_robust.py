@@ -8,8 +8,10 @@ import os
 import pty
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
 import zipfile
 from fractions import Fraction
 from pathlib import Path
@@ -186,6 +188,26 @@ def test_a_crash_in_another_process_is_an_answer(signal: int, monkeypatch: pytes
     monkeypatch.syspath_prepend(str(ROOT / "tests"))
     with pytest.raises(isolated.Failed, match=f"signal {signal}"):
         isolated.call("test_robust:isolated_signal", np.array([signal]), timeout=60)
+
+
+def isolated_number(x: np.ndarray) -> list[np.ndarray]:
+    time.sleep(float(x[0]))
+    return [np.array([os.getpid(), os.getppid()])]
+
+
+def test_calls_are_forks_of_one_process_that_may_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a process of its own; one that takes too long is ended; where the process that waits dies, another is
+    started.
+    """
+    monkeypatch.syspath_prepend(str(ROOT / "tests"))
+    at_once, long = np.array([0.0]), np.array([100.0])
+    found = [isolated.call("test_robust:isolated_number", at_once, timeout=60)[0] for _ in range(2)]
+    assert len({os.getpid(), *np.ravel(found).tolist()}) == 5
+    with pytest.raises(isolated.Failed, match="no end within 0 s"):
+        isolated.call("test_robust:isolated_number", long, timeout=0.2)
+    (connection,) = isolated._servers.values()
+    connection.shutdown(socket.SHUT_RDWR)
+    assert isolated.call("test_robust:isolated_number", at_once, timeout=60)[0][0] > 0
 
 
 def scan_without_body() -> onnx.ModelProto:

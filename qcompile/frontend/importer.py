@@ -63,7 +63,8 @@ PATIENCE = 20.0  # seconds for the inference of shapes
 def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     """Static shapes for one sample, as far as ONNX's own inference finds them, which damaged files can crash."""
     try:
-        (found,) = call(f"{__name__}:infer_shapes", as_array(model.SerializeToString()), timeout=PATIENCE)
+        source = as_array(model.SerializeToString())
+        (found,) = call(f"{__name__}:infer_shapes", source, timeout=PATIENCE, modules=("onnx.shape_inference",))
     except (Failed, ValueError):  # ValueError: too large; the rules report the defects
         return {}
     return {name: tuple(shape) for name, shape in json.loads(as_bytes(found)).items() if math.prod(shape) <= LARGEST}
