@@ -19,7 +19,7 @@ from qcompile.assignment.data import Data
 from qcompile.assignment.exact import significant
 from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.losses import Loss
-from qcompile.assignment.network import FloatNetwork, Numbers, Numpy
+from qcompile.assignment.network import FloatNetwork, FloatStep, Numbers, Numpy
 from qcompile.errors import QCompileError
 from qcompile.ir import ops
 from qcompile.sim.functions import FUNCTIONS
@@ -149,28 +149,31 @@ def fisher_traces(
     """
     torch, xp = torch_module(), Torch()
     base = {k: torch.from_numpy(np.array(v)) for k, v in network.weights().items() if k in set(weights)}
+    layers = _layers(network, base)
     total = dict.fromkeys([*weights, *activations], 0.0)
     size = sum(v.numel() for v in base.values()) + 1
     tile = max(1, min(len(data), 2**24 // size))
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(data), tile):
         part = {k: torch.from_numpy(v) for k, v in network.start(data.take(slice(start, start + tile)).x).items()}
-        for scale, direction in _directions(network, loss, part, xp, generator):
-            _add_weights(network, part, base, direction, scale, total, xp)
-            _add_activations(network, part, activations, direction, scale, total, xp)
+        made = _Differentiated(network, part, [*activations, *(s.output for s in layers.values())], xp)
+        for scale, direction in _directions(made.output, loss, xp, generator):
+            grads = made.gradients(direction)
+            squares = {n: g.square().flatten(1).sum(dim=1) for n in activations if (g := grads.get(n)) is not None}
+            for name, s in layers.items():
+                if (g := grads.get(s.output)) is not None:
+                    squares[name] = _of_weights(s, made.values[s.inputs[0]].detach(), base[name].shape[1:], g)
+            rest = {k: v for k, v in base.items() if k not in layers}
+            for name, square in (squares | _per_sample(network, part, rest, direction, xp)).items():
+                total[name] += float((square * scale).sum())
     return {k: significant(v / len(data), DIGITS) for k, v in total.items()}
 
 
-def _directions(
-    network: FloatNetwork, loss: Loss, part: dict[str, Numbers], xp: Torch, generator: Any
-) -> list[tuple[Numbers, Numbers]]:
-    """(weight per sample, vector per sample on the outputs) with sum over the list of weight * v v^T = curvature of the
-    loss at the outputs.
+def _directions(y: Numbers, loss: Loss, xp: Torch, generator: Any) -> list[tuple[Numbers, Numbers]]:
+    """(weight per sample, vector per sample on the outputs y (N, K)) with sum over the list of weight * v v^T =
+    curvature of the loss at the outputs.
     """
-    torch = xp.torch
-    with torch.no_grad():
-        y = network.run(part, xp=xp)[network.output].reshape(len(next(iter(part.values()))), -1)
-    n, k = y.shape
+    torch, (n, k) = xp.torch, y.shape
     eye = torch.eye(k, dtype=y.dtype)
     if loss.kind == "mse":
         if k <= CLASSES:
@@ -189,16 +192,88 @@ def _directions(
     return [(torch.full((n,), 1.0 / SAMPLES, dtype=y.dtype), eye[drawn[:, s]] - p) for s in range(SAMPLES)]
 
 
-def _add_weights(
-    network: FloatNetwork,
-    part: dict[str, Numbers],
-    base: dict[str, Numbers],
-    direction: Numbers,
-    scale: Numbers,
-    total: dict[str, float],
-    xp: Torch,
-) -> None:
-    """Squared norms of per-sample gradients of direction . outputs with respect to the weights."""
+class _Differentiated:
+    """One pass through a network, from which gradients in several directions of its outputs are taken. names: of the
+    tensors with respect to which. Samples do not see each other, so one backward pass has the gradients of all.
+    """
+
+    def __init__(self, network: FloatNetwork, part: dict[str, Numbers], names: Sequence[str], xp: Torch) -> None:
+        self.xp, self.leaves = xp, dict[str, Numbers]()
+        self.values = network.run(dict(part), {name: partial(self._leaf, name) for name in names}, xp, keep=None)
+        self._outputs = self.values[network.output].reshape(len(next(iter(part.values()))), -1)
+
+    def _leaf(self, name: str, v: Numbers) -> Numbers:
+        self.leaves[name] = v if v.requires_grad else v.detach().clone().requires_grad_(True)
+        return self.leaves[name]
+
+    @property
+    def output(self) -> Numbers:
+        """(N, K)"""
+        return self._outputs.detach()
+
+    def gradients(self, direction: Numbers) -> dict[str, Numbers]:
+        """Of direction . outputs, by tensor; without those that the outputs do not depend on."""
+        if not self.leaves:
+            return {}
+        total = (self._outputs * direction).sum()
+        found = self.xp.torch.autograd.grad(total, list(self.leaves.values()), retain_graph=True, allow_unused=True)
+        return {name: g for name, g in zip(self.leaves, found, strict=True) if g is not None}
+
+
+def _layers(network: FloatNetwork, weights: Mapping[str, Numbers]) -> dict[str, FloatStep]:
+    """By the weight: convolutions and products of data and a matrix, where nothing else reads it."""
+    readers: dict[str, list[FloatStep]] = {}
+    for s in network.steps:
+        for name in s.inputs:
+            readers.setdefault(name, []).append(s)
+    constants = {s.output for s in network.steps if s.rule is ops.Constant}
+
+    def plain(name: str, s: FloatStep) -> bool:
+        fits = s.rule is ops.Conv or (s.rule is ops.MatMul and weights[name].ndim == 3)
+        return fits and s.inputs[1] == name and s.inputs[0] not in constants
+
+    return {n: own[0] for n in weights if len(own := readers.get(n, [])) == 1 and plain(n, own[0])}
+
+
+def _of_weights(layer: FloatStep, x: Numbers, shape: Sequence[int], g: Numbers) -> Numbers:
+    """Squared norm per sample of the gradient with respect to the weights of a layer of data x, from the gradient g
+    with respect to its result: that of a^T g, a (places, inputs), g (places, outputs), summed over the places of a
+    kernel (Goodfellow, arXiv 1510.01799, for layers with one place).
+    """
+    n = len(g)
+    if layer.rule is ops.MatMul:
+        return _norms([x.reshape(n, 1, -1, shape[0])], g.reshape(n, 1, -1, shape[1]))
+    op, rank = layer.op, len(shape) - 2
+    places = g.shape[-rank:]
+    parts = []
+    for at in np.ndindex(*shape[2:]):
+        ends = zip(at, op.dilations, op.strides, places, strict=True)
+        parts.append(x[(..., *(slice(a * d, a * d + (p - 1) * s + 1, s) for a, d, s, p in ends))])
+    return _norms([_rows(part, op.groups, rank) for part in parts], _rows(g, op.groups, rank))
+
+
+def _rows(x: Numbers, groups: int, rank: int) -> Numbers:
+    """(N, B, C, *places) as (N, groups, B * places, C / groups)."""
+    n, b, c = x.shape[: x.ndim - rank]
+    return x.reshape(n, b, groups, c // groups, -1).permute(0, 2, 1, 4, 3).reshape(n, groups, -1, c // groups)
+
+
+def _norms(parts: Sequence[Numbers], g: Numbers) -> Numbers:
+    """Per sample the sum over parts of |a^T g|^2, a (N, groups, T, K) and g (N, groups, T, M), or of the same by the
+    products of rows, sum of (a a^T) * (g g^T), where these are fewer.
+    """
+    t, k, m = g.shape[2], parts[0].shape[3], g.shape[3]
+    if t * (k + m) < k * m:
+        return (sum(a @ a.mT for a in parts) * (g @ g.mT)).sum(dim=(1, 2, 3))
+    if k == m == 1:  # of every channel alone
+        return sum((a * g).sum(dim=(2, 3)).square().sum(dim=1) for a in parts)
+    return sum((a.mT @ g).square().sum(dim=(1, 2, 3)) for a in parts)
+
+
+def _per_sample(
+    network: FloatNetwork, part: dict[str, Numbers], base: dict[str, Numbers], direction: Numbers, xp: Torch
+) -> dict[str, Numbers]:
+    """Squared norms per sample of gradients of direction . outputs with respect to any constants."""
     torch = xp.torch
 
     def one(weights: dict[str, Numbers], sample: dict[str, Numbers], v: Numbers) -> Numbers:
@@ -206,45 +281,9 @@ def _add_weights(
         return (network.run(batch, _with_weights(network, weights), xp)[network.output].reshape(-1) * v).sum()
 
     if not base:
-        return
-    per_sample = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0, 0))(base, part, direction)
-    for name, g in per_sample.items():
-        total[name] += float((g.reshape(len(g), -1).square().sum(dim=1) * scale).sum())
-
-
-def _add_activations(
-    network: FloatNetwork,
-    part: dict[str, Numbers],
-    names: Sequence[str],
-    direction: Numbers,
-    scale: Numbers,
-    total: dict[str, float],
-    xp: Torch,
-) -> None:
-    for name, g in _gradients(network, part, names, direction, xp).items():
-        total[name] += float((g.reshape(len(g), -1).square().sum(dim=1) * scale).sum())
-
-
-def _gradients(
-    network: FloatNetwork, part: dict[str, Numbers], names: Sequence[str], direction: Numbers, xp: Torch
-) -> dict[str, Numbers]:
-    """Of direction . outputs with respect to tensors. Samples do not see each other, so one backward pass has all their
-    gradients.
-    """
-    if not names:
         return {}
-    leaves: dict[str, Numbers] = {}
-
-    def leaf(name: str, v: Numbers) -> Numbers:
-        leaves[name] = v if v.requires_grad else v.detach().clone().requires_grad_(True)
-        return leaves[name]
-
-    inputs = {k: v for k, v in part.items()}
-    out = network.run(inputs, {name: partial(leaf, name) for name in names}, xp)[network.output]
-    grads = xp.torch.autograd.grad(
-        (out.reshape(len(direction), -1) * direction).sum(), [leaves[n] for n in names], allow_unused=True
-    )
-    return {name: g for name, g in zip(names, grads, strict=True) if g is not None}
+    found = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0, 0))(base, part, direction)
+    return {name: g.reshape(len(g), -1).square().sum(dim=1) for name, g in found.items()}
 
 
 @one_thread()
@@ -261,8 +300,9 @@ def fisher_outputs(
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(data), tile):
         part = {k: torch.from_numpy(v) for k, v in network.start(data.take(slice(start, start + tile)).x).items()}
-        for scale, direction in _directions(network, loss, part, xp, generator):
-            for name, g in _gradients(network, part, list(axes), direction, xp).items():
+        made = _Differentiated(network, part, list(axes), xp)
+        for scale, direction in _directions(made.output, loss, xp, generator):
+            for name, g in made.gradients(direction).items():
                 others = tuple(a for a in range(g.ndim) if a != axes[name] + 1)
                 shaped = scale.reshape(-1, *(1,) * (g.ndim - 1))
                 total[name] = total[name] + (g.square() * shaped).sum(dim=others).numpy()

@@ -114,12 +114,9 @@ def along_outputs(factor: Param, node: Node) -> Param:
 
 def scaled(source: Node, factor: Param) -> Node:
     """A float constant times a factor: the scale takes its size, the integers its sign."""
-    t = source.output.type
-    sign = factor.map(lambda f: Fraction((f > 0) - (f < 0)))
-    units = source.op.units.data.astype(object) * sign.map(lambda f: f).array().astype(object)
-    whole = np.array([int(v) for v in np.broadcast_to(units, t.shape).ravel().tolist()] + [None], dtype=object)[
-        :-1
-    ].reshape(t.shape)
+    t, units = source.output.type, source.op.units.data
+    sign = np.array([(f > 0) - (f < 0) for f in factor.values]).reshape(factor.shape)
+    whole = np.broadcast_to(units * sign, t.shape)
     scale = t.scale.combine(factor, lambda a, b: a * (abs(b) or Fraction(1)))
     return replace(
         source, op=ops.Constant(Array(whole)), outputs=(Value(source.output.name, TensorType(t.shape, None, scale)),)
