@@ -1,7 +1,7 @@
 """What the methods of `qcompile assign` are worth on digits: measured, each against its baseline in the same run.
 
-    python benchmarks/assign_methods.py [fit] [interaction] [minifloat] [rounding] [windows] [equalize]
-    [bn_distill]
+    python benchmarks/assign_methods.py [fit] [interaction] [minifloat] [rounding] [windows] [finetuning]
+    [equalize] [bn_distill]
 
 Networks, splits and seeds as in `assign.py`; losses and accuracies on 600 held-out images by the bit-accurate
 simulator, except where 250 random configurations are ranked (fast evaluation, same images). LUTs are estimates of whole
@@ -24,8 +24,9 @@ from qcompile import planning
 from qcompile.assignment.data import data
 from qcompile.assignment.jobs import Jobs, silent
 from qcompile.assignment.losses import loss_of
-from qcompile.assignment.methods import MetricMethod, SourceMethod
+from qcompile.assignment.methods import MetricMethod, RoundingMethod, SourceMethod
 from qcompile.assignment.network import FloatNetwork
+from qcompile.assignment.rounding import Room
 from qcompile.assignment.transforms import transformed
 from qcompile.options import Settings
 from qcompile.pipeline import Options
@@ -190,6 +191,30 @@ def windows() -> None:
             print(f"{kind:4} {candidate} {len(calibration[0]):5} vectors: {'  '.join(out)}", flush=True)
 
 
+def finetuning() -> None:
+    """MLP, seed 0, 256 unlabelled vectors, 20 epochs: plans of `digits` at one price, trained within their LUTs."""
+    settings = {"candidates": "fixed6", "restrict": ("kind=activation:fixed3",), "rounding": "digits"}
+    _, held, d, _ = studied("mlp", 0, **settings)
+    d, choice = d.at(1e-5), (0,) * len(d.study.variables)
+    before, e = d.plan(choice), d.study.evaluation
+    room = Room({"lut": d.cost(choice).lut}, lambda plan: d.design(plan).estimate().total)
+    names = [n for n in RoundingMethod.names() if RoundingMethod.find(n).finetunes]
+    for name, more in (("", {}), *((n, {}) for n in names), ("khot", {"digits": 1}), ("binary_point", {"scales": 1.0})):
+        start, plan = time.process_time(), before
+        if name:
+            options = {"epochs": 20, **more}
+            problem = replace(d.problem(before, d.configuration(choice)), room=room, options=options)
+            plan = RoundingMethod.find(name).run(problem)
+        seconds = time.process_time() - start
+        own, test = d.measured("", plan, e.data, e.loss), d.measured("", plan, held.data, held.loss)
+        option = " ".join(f"{k}={v}" for k, v in more.items())
+        print(
+            f"{name or 'digits':12} {option:10} divergence {test.loss:.4f}, of the 256 {own.loss:.4f}, accuracy"
+            f" {test.accuracy:.3f}, {test.cost.lut:,.0f} LUT, {seconds:.0f} CPU s",
+            flush=True,
+        )
+
+
 def equalize() -> None:
     """Cross-layer equalisation of a depthwise separable network, one scale per weight tensor."""
     for bits in (4, 5, 6, 8):
@@ -238,7 +263,7 @@ def bn_distill() -> None:
 
 
 if __name__ == "__main__":
-    parts = {f.__name__: f for f in (fit, interaction, minifloat, rounding, windows, equalize, bn_distill)}
+    parts = {f.__name__: f for f in (fit, interaction, minifloat, rounding, windows, finetuning, equalize, bn_distill)}
     for name in sys.argv[1:] or parts:
         print(f"== {name}: {parts[name].__doc__}")
         parts[name]()

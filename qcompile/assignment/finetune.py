@@ -8,6 +8,7 @@ threads, and also where a run was interrupted and goes on from its checkpoint.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import math
 import pickle
@@ -23,7 +24,7 @@ from qcompile.assignment.jobs import keep
 from qcompile.assignment.network import Numbers
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.rounding import NetworkProblem
-from qcompile.assignment.student import LEAST, Student
+from qcompile.assignment.student import LEAST, Moment, Student
 from qcompile.errors import QCompileError
 from qcompile.records import dataclass
 
@@ -62,6 +63,10 @@ class Recipe:
         """Numbers that the user may set."""
         return asdict(self)
 
+    def student(self, problem: NetworkProblem) -> Student:
+        """What is trained: methods that train it in another way have one of their own."""
+        return Student(problem, problem.device)
+
 
 def finetune(problem: NetworkProblem, recipe: Recipe) -> Plan:
     """The plan of a problem, trained. QCompileError where there is no torch, or not the device that is asked for."""
@@ -81,12 +86,12 @@ def check_device(device: str) -> None:
 class _Training:
     def __init__(self, problem: NetworkProblem, recipe: Recipe) -> None:
         self.problem, self.recipe, self.room = problem, recipe, problem.room
-        s = self.student = Student(problem, problem.device)
+        s = self.student = recipe.student(problem)
         self.torch, self.data = s.torch, problem.study.evaluation.data
         self.inputs = {k: s.xp.array(v) for k, v in s.network.start(self.data.x).items()}
         self.rows = kept_back(len(self.data), problem.study.seed)[0]
         self.goal = _goal(s, recipe)
-        rates = {n: recipe.rate * (recipe.scales if n[0] in "se" else 1.0) for n in s.parameters}
+        rates = {n: recipe.rate * s.speed(n, recipe.scales) for n in s.parameters}
         groups = [{"params": [p], "base": rates[n]} for n, p in s.parameters.items()]
         self.adam = self.torch.optim.Adam(groups, lr=recipe.rate, foreach=False)
         self.batch = min(recipe.batch, max(len(self.rows) // STEPS, FEWEST))
@@ -118,7 +123,9 @@ class _Training:
             rows = np.sort(order[i : i + self.batch])
             inputs = self._mixed(rows, rng)
             self.adam.zero_grad()
+            self.student.moment = Moment(part, rng)
             self._loss(inputs, rows).backward()
+            self.student.moment = None
             self.adam.step()
             self._reprice(part)
             self.step += 1
@@ -251,7 +258,7 @@ class _Checkpoint:
         folder = problem.study.jobs.cache.folder
         if folder is None:
             return _Checkpoint(None)
-        sources = [Path(__file__), Path(__file__).with_name("student.py")]
+        sources = [Path(__file__), Path(__file__).with_name("student.py"), Path(inspect.getfile(type(recipe)))]
         decisive = [problem.study.evaluation.digest, problem.plan.digest, problem.price, problem.study.seed]
         decisive += [recipe, problem.device, sorted(problem.configuration.items())]
         decisive += [torch_module().__version__, problem.room and sorted(problem.room.limits.items())]

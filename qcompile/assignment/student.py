@@ -58,10 +58,24 @@ class Weight:
     places: Numbers = None  # on the grid, as they were when it was last quantized
 
 
+@dataclass(frozen=True)
+class Moment:
+    """Of a training. part: of its steps that are done; rng: for what goes by chance."""
+
+    part: float
+    rng: np.random.Generator
+
+
 class Student:
     """Parameters by name: `w.` weights in their spreads, `s.` log2 of steps, `b.` offsets in spreads of the outputs,
     `e.` log2 of what the outputs of a layer are divided by, and the inputs of the linked one multiplied.
+
+    What methods train in another way they say by `speed`, `weight`, `activation` and `result`. moment: None where it is
+    what the design will be; taught: results of the float network's layers, for the vectors of a step.
     """
+
+    moment: Moment | None = None
+    taught: dict[str, Numbers]
 
     def __init__(self, problem: NetworkProblem, device: str) -> None:
         self.problem, study = problem, problem.study
@@ -86,6 +100,7 @@ class Student:
             for t in study.weights
             if t.value not in self.weights
         }
+        self.layers = {one.node.output.name: one for one in self.weights.values()}
         self._link()
 
     def _parameter(self, name: str, x: np.ndarray) -> None:
@@ -114,11 +129,10 @@ class Student:
         """Layers whose channels can be scaled against each other: by result, (offset behind it, the linked weight, its
         input factors from those of the channels).
         """
-        by_layer = {one.node.output.name: one for one in self.weights.values()}
         self.links: dict[str, tuple[Numbers, Weight, Numbers]] = {}
         for first, second, ids, add in linked(self.problem.graph):
-            if first.output.name in by_layer and second.output.name in by_layer:
-                other = by_layer[second.output.name]
+            if first.output.name in self.layers and second.output.name in self.layers:
+                other = self.layers[second.output.name]
                 shape = other.tensor.shape
                 place = self.torch.tensor(_inputs(second, ids, shape), device=self.xp.device)
                 count = first.output.type.shape[_axis(first)]
@@ -127,6 +141,23 @@ class Student:
 
     def _candidate(self, t: QuantTensor) -> Candidate:
         return self.problem.study.candidates[t.name][self.problem.configuration[t.name]]
+
+    def speed(self, name: str, scales: float) -> float:
+        """Rate of a parameter in that of the recipe, which has one for steps and vectors."""
+        return scales if name[0] in "se" else 1.0
+
+    def weight(self, one: Weight) -> Numbers:
+        """In front of its grid."""
+        return self.parameters[f"w.{one.tensor.name}"] * one.spread
+
+    def activation(self, t: QuantTensor, step: Numbers, x: Numbers) -> Numbers:
+        """On its grid."""
+        q = self.quantizer(t)
+        return self._on_grid(x, q, step, partial(self.nearest, q.format))
+
+    def result(self, name: str, y: Numbers) -> Numbers:
+        """Of a layer with its offset, as what follows gets it."""
+        return y
 
     def quantizer(self, t: QuantTensor) -> Quantizer:
         """That which the search has chosen."""
@@ -173,7 +204,7 @@ class Student:
         """A weight on its grid."""
         t, rank = one.tensor, len(one.tensor.shape)
         step = _shaped(self.step(t), one.quantizer.axis, rank)
-        w = self.parameters[f"w.{t.name}"] * one.spread
+        w = self.weight(one)
         if (name := one.node.output.name) in self.links:
             w = w * _shaped(2.0 ** -self.parameters[f"e.{name}"], t.axis, rank)
         for name, (_, other, place) in self.links.items():
@@ -195,7 +226,7 @@ class Student:
         for t in self.problem.study.activations:
             q = self.quantizer(t)
             step = _shaped(self.step(t), None if q.axis is None else q.axis + 1, len(t.shape) + 1)
-            out[t.value] = partial(self._on_grid, q=q, step=step, units=partial(self.nearest, q.format))
+            out[t.value] = partial(self.activation, t, step)
         for value, one in self.weights.items():
             out[value] = partial(_instead, self._made(one)[None])
             name, rank = one.node.output.name, len(one.node.output.type.shape)
@@ -205,7 +236,8 @@ class Student:
 
     def _shifted(self, name: str, shift: Numbers, then: Change | None, x: Numbers) -> Numbers:
         """A layer's result with its offset, then quantized where it is."""
-        y = self.results[name] = x + shift
+        self.results[name] = x + shift
+        y = self.result(name, self.results[name])
         return then(y) if then else y
 
     def outputs(self, inputs: dict[str, Numbers]) -> Numbers:
@@ -217,7 +249,7 @@ class Student:
         """Outputs of the float network, and results of its layers."""
         names = [one.node.output.name for one in self.weights.values()]
         with self.torch.no_grad():
-            found = self.network.run(inputs, keep=[*names, self.network.output], xp=self.xp)
+            found = self.taught = self.network.run(inputs, keep=[*names, self.network.output], xp=self.xp)
         y = found[self.network.output]
         return y.reshape(len(y), -1), found
 
@@ -227,12 +259,18 @@ class Student:
         for one in self.weights.values():
             name, axis, rank = one.node.output.name, _axis(one.node) + 1, len(one.node.output.type.shape) + 1
             y = self.results[name]
-            if name in self.links:  # its channels may be scaled
-                add = _shaped(self.links[name][0], axis, rank)
-                y = (y + add) * _shaped(2.0 ** self.parameters[f"e.{name}"], axis, rank) - add
+            y = self.scaled(name, y, -1.0)
             square = (y - teacher[name]).square().mean(dim=[a for a in range(rank) if a != axis])
             total = total + (square * self.fisher[name]).sum() / 2
         return total
+
+    def scaled(self, name: str, x: Numbers, power: float = 1.0) -> Numbers:
+        """A result of the float network as the student has it, where channels are divided; power -1: the other way."""
+        if name not in self.links:
+            return x
+        node, rank = self.layers[name].node, x.ndim
+        add = _shaped(self.links[name][0], _axis(node) + 1, rank)
+        return (x + add) * _shaped(2.0 ** (-power * self.parameters[f"e.{name}"]), _axis(node) + 1, rank) - add
 
     def quantize(self) -> None:
         """All weights, as they are now."""
