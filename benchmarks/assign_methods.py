@@ -165,10 +165,10 @@ def rounding() -> None:
 
 
 def windows() -> None:
-    """Held-out divergence of uniform plans of 3 and 4 bits, activations of 8, by 256 and by 1,197 vectors; seed 0."""
+    """Held-out divergence of uniform plans of 3 and 4 bits, activations of 8, by 256 and by 1,197 vectors."""
     more = (("cbq", "rank=5"), ("cbq", "window=3"))
-    for kind, everything in product(("mlp", "cnn"), (False, True)):
-        model, calibration, test, _ = network(kind, 0, everything)
+    for seed, kind, everything in product(range(SEEDS), ("mlp", "cnn"), (False, True)):
+        model, calibration, test, _ = network(kind, seed, everything)
         for candidate in ("int3", "int4"):
             out = []
             for name, option in (
@@ -188,13 +188,18 @@ def windows() -> None:
                     rounding_options=(option,) if option else (),
                 )
                 out.append(f"{name}{option and ' ' + option} {r.tested[0].loss:.4f}")
-            print(f"{kind:4} {candidate} {len(calibration[0]):5} vectors: {'  '.join(out)}", flush=True)
+            print(f"{kind:4} seed {seed} {candidate} {len(calibration[0]):5} vectors: {'  '.join(out)}", flush=True)
 
 
 def finetuning() -> None:
-    """MLP, seed 0, 256 unlabelled vectors, 20 epochs: plans of `digits` at one price, trained within their LUTs."""
+    """MLP, 256 unlabelled vectors, 20 epochs: plans of `digits` at one price, trained within their LUTs."""
     settings = {"candidates": "fixed6", "restrict": ("kind=activation:fixed3",), "rounding": "digits"}
-    _, held, d, _ = studied("mlp", 0, **settings)
+    for seed in range(SEEDS):
+        _trained(seed, settings)
+
+
+def _trained(seed: int, settings: dict[str, Any]) -> None:
+    _, held, d, _ = studied("mlp", seed, **settings)
     d, choice = d.at(1e-5), (0,) * len(d.study.variables)
     before, e = d.plan(choice), d.study.evaluation
     room = Room({"lut": d.cost(choice).lut}, lambda plan: d.design(plan).estimate().total)
@@ -209,8 +214,8 @@ def finetuning() -> None:
         own, test = d.measured("", plan, e.data, e.loss), d.measured("", plan, held.data, held.loss)
         option = " ".join(f"{k}={v}" for k, v in more.items())
         print(
-            f"{name or 'digits':12} {option:10} divergence {test.loss:.4f}, of the 256 {own.loss:.4f}, accuracy"
-            f" {test.accuracy:.3f}, {test.cost.lut:,.0f} LUT, {seconds:.0f} CPU s",
+            f"seed {seed} {name or 'digits':12} {option:10} divergence {test.loss:.4f}, of the 256 {own.loss:.4f},"
+            f" accuracy {test.accuracy:.3f}, {test.cost.lut:,.0f} LUT, {seconds:.0f} CPU s",
             flush=True,
         )
 
