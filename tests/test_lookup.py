@@ -111,7 +111,7 @@ def test_a_large_table_is_a_memory_of_every_reader() -> None:
     rows, row, count, fmt = LARGE
     design = qc.compile(looked_up(table_of(rows, row), count), input_formats=(fmt,), part=PART)
     text = design.files().files["src/constants.hpp"].decode()
-    bits = [int(w) * int(n) for w, n in re.findall(r"static const ap_u?int<(\d+)> c\d+\[(\d+)\]", text)]
+    bits = [int(w) * int(n) for w, n in re.findall(r"static const qc::element<(\d+), \w+>::type c\d+\[(\d+)\]", text)]
     assert bits == [8 * 2**13] * count
     assert sum(bits) == sum(memory_bits(UnrolledUnit.of(n, design.graph).parts()) for n in design.graph.nodes)
     total = design.estimate().total

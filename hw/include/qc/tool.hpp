@@ -4,6 +4,7 @@
 #include <ap_int.h>
 #else
 #include "native.hpp"
+#define QC_NATIVE
 #endif
 #include <cstdint>
 #include <type_traits>
@@ -17,6 +18,16 @@ namespace qc {
 // ap_int<W> or ap_uint<W>.
 template <int W, bool SIGNED> struct integer { typedef ap_int<W> type; };
 template <int W> struct integer<W, false> { typedef ap_uint<W> type; };
+
+// An element of a memory of constants. In C simulation a plain integer: g++ takes a list of those many times faster than one of a class.
+template <int W, bool SIGNED, bool PLAIN> struct element_of { typedef typename integer<W, SIGNED>::type type; };
+#ifdef QC_NATIVE
+template <int W, bool SIGNED> struct element_of<W, SIGNED, true> {
+  typedef native::Storage<native::bytes(W), W> storage;
+  typedef typename std::conditional<SIGNED, typename storage::with_sign, typename storage::without>::type type;
+};
+#endif
+template <int W, bool SIGNED> struct element { typedef typename element_of<W, SIGNED, W <= 32>::type type; };
 
 // Bits of a number from 0 to MOST.
 template <int MOST> struct bits { static const int count = 1 + bits<MOST / 2>::count; };

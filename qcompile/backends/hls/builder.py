@@ -119,7 +119,7 @@ class Builder:
     def words(self, rows: np.ndarray) -> Tensor:
         """The same as a memory: elements as wide as their numbers."""
         kind, name = Integer(*numbers(rows)), f"c{len(self.constants)}"
-        self.constants.append(constants(name, rows, str(kind), 1))
+        self.constants.append(constants(name, rows, kind.element, 1))
         return Tensor(name, kind, constant=True)
 
     def constant(self, value: Value) -> np.ndarray | None:

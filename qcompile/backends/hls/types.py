@@ -31,6 +31,11 @@ class Integer:
     def __str__(self) -> str:
         return f"ap_{'' if self.signed else 'u'}int<{self.width}>"
 
+    @property
+    def element(self) -> str:
+        """The type of an element of a memory of constants."""
+        return f"qc::element<{self.width}, {_flag(self.signed)}>::type"
+
 
 def holding(lo: int, hi: int) -> Integer:
     """The narrowest integer that holds [lo, hi]."""
