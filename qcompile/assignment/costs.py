@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
+from typing import Any
 
 import numpy as np
 
@@ -85,11 +86,12 @@ def costs(
     target: CostTarget,
     given: Mapping[str, Format] | None = None,
     folds: Folds | None = None,
+    known: dict[Any, Any] | None = None,
 ) -> dict[str, CostTable]:
     """A table per resource over the variables of `folds` (the study's, if not given). graph: the transformed float
-    graph; given: formats of tensors that are not searched.
+    graph; given: formats of tensors that are not searched; known: of the same arguments but `folds`, what was lowered.
     """
-    builder = _Collector(study, graph, target, given or {}, folds or Folds.none(study))
+    builder = _Collector(study, graph, target, given or {}, folds or Folds.none(study), {} if known is None else known)
     builder.uniform()
     builder.products()
     return builder.tables()
@@ -111,8 +113,15 @@ class _Collector:
     """Sums of unary and pair costs while they are collected."""
 
     def __init__(
-        self, study: Study, graph: Graph, target: CostTarget, given: Mapping[str, Format], folds: Folds
+        self,
+        study: Study,
+        graph: Graph,
+        target: CostTarget,
+        given: Mapping[str, Format],
+        folds: Folds,
+        known: dict[Any, Any],
     ) -> None:
+        self.known, self.done = known, 0
         self.study, self.graph, self.target, self.given, self.folds = study, graph, target, given, folds
         self.place = {name: i for i, group in enumerate(study.variables) for name in group}
         self.by_value = {t.value: t for t in study.tensors}
@@ -130,15 +139,31 @@ class _Collector:
         ] = {}  # how much more where a free scale comes in that the candidate itself does not have
         self.accumulators: dict[str, np.ndarray] = {}  # bits, per candidate
 
-    def choice(self, index: int, weights: Mapping[str, int] | None = None) -> Plan:
-        """All activations at the same place of their lists, and all weights (at places of their own)."""
+    def places(self, index: int, weights: Mapping[str, int] | None = None) -> tuple[int, ...]:
+        """Candidates of the tensors: all activations at the same place of their lists, and all weights (at places of
+        their own).
+        """
+        lists = self.study.candidates
+        return tuple(min((weights or {}).get(t.name, index), len(lists[t.name]) - 1) for t in self.study.tensors)
+
+    def lowered(self, places: Sequence[int]) -> Graph:
         tensors = dict(self.given)
-        for t in self.study.tensors:
-            q = self.study.evaluation.quantizers[t.name]
-            at = min((weights or {}).get(t.name, index), len(q) - 1)
+        for t, at in zip(self.study.tensors, places, strict=True):
             units = self.study.priced[t.name][at] if t.kind == WEIGHT else None
-            tensors[t.name] = Format.of(q[at], len(t.shape), units=units)
-        return Plan(tensors, free=True)
+            tensors[t.name] = Format.of(self.study.evaluation.quantizers[t.name][at], len(t.shape), units=units)
+        return lowered(self.graph, Plan(tensors, free=True), self.target)
+
+    def others(self, index: int, weights: Mapping[str, int] | None) -> tuple[Graph, list[Node]]:
+        """Nodes of a design but products with constants, and the graph without the constants of these, which are large.
+        Kept: programs over other foldings ask for the same.
+        """
+        places = self.places(index, weights)
+        if ("lowered", places) not in self.known:
+            self.known["lowered", places] = _without_products(self.lowered(places))
+        self.done += 1
+        self.study.jobs.progress("costs of uniform designs", self.done, self.total)
+        found: tuple[Graph, list[Node]] = self.known["lowered", places]
+        return found
 
     def alike(self, index: int, end: int) -> dict[str, int]:
         """The coarsest (0) or finest (-1) weights of the family at a place."""
@@ -165,6 +190,7 @@ class _Collector:
     def uniform(self) -> None:
         """Everything but products with constants, from designs that are lowered for real."""
         count = max(self.formats)
+        self.total = sum(4 if self.unlike(index) else 3 for index in range(count))
         for index in range(count):
             for part in self._rest(index, None):
                 if part.bits is None:
@@ -186,15 +212,12 @@ class _Collector:
                     self.scaled[part.of][:, :, index] = np.maximum(
                         part.cost - self.maps[part.of][:, :, index] - longer, 0
                     )
-            self.study.jobs.progress("costs of uniform designs", index + 1, count)
 
     def _rest(self, index: int, weights: Mapping[str, int] | None) -> list[_Part]:
         """All nodes of a design but products with constants."""
-        integer = lowered(self.graph, self.choice(index, weights), self.target)
+        integer, nodes = self.others(index, weights)
         out = []
-        for node in integer.nodes:
-            if isinstance(node.op, ops.Constant) or (node.op.products and walk.weights_of(integer, node) is not None):
-                continue
+        for node in nodes:
             unit, cost = (
                 self.folds.variable_of.get(node.output.name),
                 self._price(node, integer),
@@ -268,8 +291,7 @@ class _Collector:
         """Layers with constant weights: a price per pair of candidates; and the Requant's share that goes with the
         accumulator.
         """
-        plan = self.choice(max(self.formats) - 1)
-        integer = lowered(self.graph, plan, self.target)
+        integer = self.lowered(self.places(max(self.formats) - 1))
         layers = [n for n in self.graph.nodes if n.op.products]
         named = {n.output.name: n for n in integer.nodes}
         for done, layer in enumerate(layers, 1):
@@ -408,6 +430,16 @@ class _Collector:
             )
             for k, r in enumerate(RESOURCES)
         }
+
+
+def _without_products(integer: Graph) -> tuple[Graph, list[Node]]:
+    """The graph without constants that only products read, and its nodes but these products and constants."""
+    products = {n.output.name for n in integer.nodes if n.op.products and walk.weights_of(integer, n) is not None}
+    large = {
+        name for name in integer.constants if all(n.output.name in products for n in integer.consumers.get(name, ()))
+    }
+    lean = replace(integer, nodes=tuple(n for n in integer.nodes if n.output.name not in large))
+    return lean, [n for n in lean.nodes if not isinstance(n.op, ops.Constant) and n.output.name not in products]
 
 
 def _vector(r: Resources, latency: float) -> np.ndarray:

@@ -73,7 +73,8 @@ class Designs:
     per layer only where a fit looks for foldings; searches: over those of the coarsest and of the finest design, then.
     What was compiled is kept. price: of a LUT in loss, for roundings that are priced; cycles: that a frame may take,
     where every plan is folded for them (others as `options` or `folds` say). finetuning: the method that
-    trains the plan that is found, of which the settings have the rounding in front; trained: its plans.
+    trains the plan that is found, of which the settings have the rounding in front; trained: its plans. lowered: what
+    tables of costs have looked at, whatever the foldings.
     """
 
     model: Model
@@ -93,6 +94,7 @@ class Designs:
     _finished: dict[tuple[float, ...], Plan] = field(default_factory=dict)
     _kept: dict[Any, Any] = field(default_factory=dict)
     _quick: dict[tuple[int, ...], tuple[float, float | None]] = field(default_factory=dict)
+    lowered: dict[Any, Any] = field(default_factory=dict)
 
     @staticmethod
     def of(

@@ -38,8 +38,12 @@ def with_searches(task: Task) -> Task:
     of them nobody reads differs between plans, and a folding must divide those of every plan.
     """
     d, target, area = task.designs, device(task.designs.options.part), {k: task.limits[k] for k in KINDS}
-    searches = tuple(FoldingSearch(d.whole(i), target, area) for i in (0, -1))
-    return replace(task, designs=replace(d, searches=searches))
+    searches = list[FoldingSearch]()
+    for done, place in enumerate((0, -1)):
+        d.jobs.progress("foldings of the coarsest and the finest design", done, 2)
+        searches.append(FoldingSearch(d.whole(place), target, area))
+    d.jobs.progress("foldings of the coarsest and the finest design", 2, 2)
+    return replace(task, designs=replace(d, searches=tuple(searches)))
 
 
 def at_rate(task: Task, cycles: int) -> Task:

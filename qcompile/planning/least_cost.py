@@ -120,6 +120,7 @@ def _by_loss(task: Task, goal: str, find: SearchMethod) -> list[Selection]:
 
     @cache
     def optimum(place: int) -> Selection:
+        task.designs.jobs.progress(f"integer programs: least {goal} at a loss of {allowed[place]:.3g}", 0, 1)
         return find(problem, Request(limits, goal, max(allowed[place], finest * (1 + 1e-9))))
 
     if task.designs.settings.targeted:

@@ -42,7 +42,7 @@ def _calibrated(d: Designs, target: costs.CostTarget) -> dict[str, CostTable]:
     """Tables that give the estimate of the finest design: they add the latencies of what may run side by side, and
     of layers that share hardware they lack what lies between them.
     """
-    tables = costs.costs(d.study, d.graph, target, folds=d.folds)
+    tables = costs.costs(d.study, d.graph, target, folds=d.folds, known=d.lowered)
     finest = [n - 1 for n in d.folds.formats]
     whole, latency = d.cost(finest), tables["latency"]
     between = (
