@@ -8,6 +8,7 @@ from pathlib import Path
 import generate
 import generate_cnn
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from studies import CNN, MLP, X, designs
@@ -23,6 +24,7 @@ from qcompile.ir.channels import is_depthwise, weight_axis
 from qcompile.ir.walk import weights_of
 from qcompile.parts import ConstantRows
 from qcompile.passes.dead import remove_dead_channels
+from qcompile.pipeline import Goal
 
 GRAPHS, VECTORS = 10, 4
 
@@ -136,9 +138,8 @@ def test_what_has_dead_channels_verifies(tmp_path: Path) -> None:
     assert not any(row.differing for row in report.rows)
 
 
-@pytest.mark.parametrize("read", [9, 10])
-def test_formats_and_foldings_where_coarse_codes_leave_channels_out(read: int) -> None:
-    """Foldings divide the channels of every plan: those of the coarsest one, which had fewer, did not."""
+def unread(read: int) -> tuple[onnx.ModelProto, np.ndarray]:
+    """A network of which the last layer reads so many of 16 channels where its weights have two bits, and data."""
     rng = np.random.default_rng(0)
     scales = {"w1": (16, 8, 1, 1), "wd": (16, 1, 3, 3), "w2": (4, 16, 1, 1)}
     weights = {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in scales.items()}
@@ -157,7 +158,25 @@ def test_formats_and_foldings_where_coarse_codes_leave_channels_out(read: int) -
     proto = helper.make_model(
         helper.make_graph(nodes, "g", ends[:1], ends[1:], constants), opset_imports=[helper.make_opsetid("", 13)]
     )
-    x = rng.random((32, 8, 6, 6)).astype(np.float32)
-    options = {"metric": "sqnr", "candidates": "fixed2-6", "part": "xc7z020", "baselines": False}
-    plan = qc.assign(qc.load(proto), x, fit=True, target_fps=4e5, **options)
+    return proto, rng.random((32, 8, 6, 6)).astype(np.float32)
+
+
+FITTED = {"metric": "sqnr", "part": "xc7z020", "baselines": False, "fit": True, "target_fps": 4e5}
+
+
+@pytest.mark.parametrize("read", [9, 10])
+def test_formats_and_foldings_where_coarse_codes_leave_channels_out(read: int) -> None:
+    """Foldings divide the channels of every plan: those of the coarsest one, which had fewer, did not."""
+    proto, x = unread(read)
+    plan = qc.assign(qc.load(proto), x, candidates="fixed2-6", **FITTED)
     assert qc.compile(qc.load(proto), plan, part="xc7z020", arch="dataflow").estimate().total.interval <= 500
+
+
+def test_the_chosen_plan_has_foldings_of_its_own() -> None:
+    """Those that were open divide all 16 channels; of 9 that are left the least is 3 x 3."""
+    proto, x = unread(9)
+    plan = qc.assign(qc.load(proto), x, candidates="fixed2", **FITTED)
+    found = qc.compile(qc.load(proto), plan, part="xc7z020", arch="dataflow")
+    alone = qc.compile(qc.load(proto), replace(plan, folding={}), part="xc7z020", fit=Goal(target_fps=4e5))
+    assert found.network is not None and found.estimate().total.interval <= 500
+    assert found.estimate().total.lut == alone.estimate().total.lut

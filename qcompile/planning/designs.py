@@ -73,7 +73,8 @@ class Designs:
     per layer only where a fit looks for foldings; searches: over those of the coarsest and of the finest design, then.
     What was compiled is kept. price: of a LUT in loss, for roundings that are priced; cycles: that a frame may take,
     where every plan is folded for them (others as `options` or `folds` say). finetuning: the method that
-    trains the plan that is found, of which the settings have the rounding in front; trained: its plans. lowered: what
+    trains the plan that is found, of which the settings have the rounding in front; trained: its plans, or one with
+    foldings of its own. lowered: what
     tables of costs have looked at, whatever the foldings.
     """
 
@@ -133,7 +134,8 @@ class Designs:
         folding = {v.label: chosen[v.name] for s in self.searches[-1:] for v in s.layers if v.name in chosen}
         key = self._key(choice)
         if key in self.trained:
-            return replace(self.trained[key], folding=folding)
+            found = self.trained[key]
+            return found if found.folding else replace(found, folding=folding)
         if key not in self._finished:
             self._finished[key] = self._finish(self.configuration(choice))
         plan = self._finished[key]
@@ -192,6 +194,11 @@ class Designs:
     def with_plan(self, choice: Sequence[int], plan: Plan) -> Designs:
         """The same with a trained plan of a choice."""
         return replace(self, trained={self._key(choice): plan})
+
+    def refolded(self, choice: Sequence[int], cycles: int) -> Designs:
+        """The same with the least foldings of the plan of a choice alone. Infeasible where none is fast enough."""
+        plan = replace(self, cycles=cycles)._folded(replace(self.plan(choice), folding={}))
+        return self.with_plan(choice, plan)
 
     def problem(self, plan: Plan, configuration: Mapping[str, int]) -> NetworkProblem:
         """What roundings of a wider scope than a layer see."""

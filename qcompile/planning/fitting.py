@@ -10,12 +10,14 @@ from qcompile.assignment.problem import Request
 from qcompile.assignment.program import Infeasible
 from qcompile.cost.budget import CYCLES, KINDS, exceeded, most_cycles
 from qcompile.cost.devices import device
+from qcompile.cost.exchange import fabric_of, lut_equivalents
+from qcompile.cost.resources import Resources
 from qcompile.hardware.fit import FoldingSearch
 from qcompile.planning.least_cost import confirmed, out_of_reach
 from qcompile.planning.least_loss import least_loss
 from qcompile.planning.programs import program
 from qcompile.planning.rates import at
-from qcompile.planning.settings import MODELLED
+from qcompile.planning.settings import AREA, MODELLED
 from qcompile.planning.task import Solution, Task
 
 Solve = Callable[[Task], Solution]
@@ -29,8 +31,31 @@ def fitted(task: Task, solve: Solve) -> Solution:
         cycles["interval"] = min(cycles.get("interval", 2**62), most_cycles(d.settings.target_fps, d.options.clock_ns))
     limits = {k: v for k, v in task.limits.items() if k in KINDS}
     opened = replace(with_searches(task), limits=limits)
-    found = _at(opened, min(cycles.values()), cycles, solve) if cycles else _fastest(opened)
+    found = _refolded(_at(opened, min(cycles.values()), cycles, solve) if cycles else _fastest(opened), cycles)
     return replace(found, task=replace(found.task, limits=task.limits))
+
+
+def _refolded(found: Solution, cycles: Mapping[str, int]) -> Solution:
+    """With foldings for the plan alone, where these take less: what was opened divides the channels of every plan, and
+    keeps those of its layers that nobody reads. cycles: limits on the whole, none: those of the solution.
+    """
+    task, d = found.task, found.task.designs
+    before = d.cost(found.choice)
+    cycles = cycles or {"interval": before.interval}
+    d.jobs.progress("foldings of the chosen plan", 0, 1)
+    try:
+        own = d.refolded(found.choice, min(cycles.values()))
+    except Infeasible:
+        return found
+    d.jobs.progress("foldings of the chosen plan", 1, 1)
+    after, goal, fabric = own.cost(found.choice), d.settings.minimize, fabric_of(d.options.part)
+
+    def worth(cost: Resources) -> float:
+        return lut_equivalents(fabric, cost) if goal in ("", "loss", AREA) else float(getattr(cost, goal))
+
+    if worth(after) >= worth(before) or exceeded(after, {**task.limits, **cycles}):
+        return found
+    return replace(found, task=replace(task, designs=own))
 
 
 def with_searches(task: Task) -> Task:
