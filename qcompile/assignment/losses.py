@@ -87,7 +87,7 @@ def loss_of(network: FloatNetwork, data: Data, kind: str = "") -> Loss:
     are chosen by the cross entropy of a few hundred labelled vectors fit these vectors, not the network. Mean square
     error (`mse`) with targets that are no classes, or with one output.
     """
-    y = network.run(network.start(data.x))[network.output].reshape(len(data), -1).astype(np.float64)
+    y = network.outputs(data.x).astype(np.float64)
     labels = data.labels
     if not kind:
         kind = "kl" if y.shape[1] > 1 and (labels is None or labels.dtype.kind in "iu") else "mse"

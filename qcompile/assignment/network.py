@@ -354,6 +354,12 @@ class FloatNetwork:
             made.step(s)
         return made.values if keep is None else {k: made.values[k] for k in {self.output, *keep}}
 
+    def outputs(self, x: Sequence[np.ndarray], changes: Mapping[str, Change] | None = None) -> np.ndarray:
+        """Outputs (N, K) of inputs, a tile of the vectors at a time: all tensors of a tile are held."""
+        tile = max(1, 2**24 // max(int(np.prod(s.shape)) for s in self.steps))
+        parts = [[a[i : i + tile] for a in x] for i in range(0, len(x[0]), tile)]
+        return np.concatenate([self.run(self.start(p), changes)[self.output].reshape(len(p[0]), -1) for p in parts])
+
     def again(self, base: Mapping[str, Numbers], changes: Mapping[str, Change], xp: Numpy = _NUMPY) -> Numbers:
         """The output with changes, given all tensors without them: only what depends on a change is computed."""
         made = _Made(dict(changes), xp, base, {s.output: s.grid for s in self.steps if s.grid is not None})

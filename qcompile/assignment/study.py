@@ -135,15 +135,11 @@ class Evaluation:
         changes = self.changes(configuration)
         if self.base is not None:
             return self.network.again(self.base, changes).reshape(len(self.data), -1)
-        largest = max(int(np.prod(s.shape)) for s in self.network.steps)
-        tile = max(1, 2**24 // largest)
-        parts = [self.data.take(slice(i, i + tile)).x for i in range(0, len(self.data), tile)]
-        return np.concatenate(
-            [
-                self.network.run(self.network.start(x), changes)[self.network.output].reshape(len(x[0]), -1)
-                for x in parts
-            ]
-        )
+        if configuration:
+            return self.network.outputs(self.data.x, changes)
+        if ("float",) not in self._kept:  # many ask for it
+            self._kept["float",] = self.network.outputs(self.data.x)
+        return self._kept["float",]
 
     def __call__(self, configuration: Configuration) -> float:
         """The loss of a configuration."""
