@@ -15,7 +15,7 @@ from qcompile.pipeline import Design, open_project
 
 MANIFEST, SOURCES = "manifest.json", ("model.onnx", "plan.json")  # what everything else is made from
 _CODE = {".bin", ".c", ".cfg", ".cpp", ".h", ".hpp", ".inc", ".py", ".sv", ".tcl", ".v"}
-_FOLDERS = ("ap_types", "sim", "src", "tb")  # code in them is the compiler's; all else may be the user's
+_FOLDERS = ("ap_types", "rtl", "sim", "src", "tb")  # code in them is the compiler's; all else may be the user's
 _NAMES = ("board/block_design.tcl", "board/driver.py", "board/ports.py", "plan.json", "schedule.json")
 _SHOWN = 8
 

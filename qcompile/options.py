@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 VERSION = "0.1.0"
 ARCHITECTURES = ("parallel", "dataflow")
+BACKENDS = ("hls", "rtl")
 CLOCK = "clock period in ns"
 FOLDS = ("min", "full")  # foldings that have a name
 PART = "FPGA part or board, see `qcompile parts`"
@@ -81,6 +82,7 @@ class Options:
     part: str = option("xc7z020clg400-1", PART)
     clock_ns: float = option(5.0, CLOCK, "--clock")
     arch: str = option("parallel", "architecture", choices=ARCHITECTURES)
+    backend: str = option("hls", "what is written: HLS C++, or SystemVerilog", choices=BACKENDS)
     softmax: str = option("host", "a trailing softmax", choices=("host", "logits", "integer"))
     input_formats: tuple[str, ...] = option(
         (), "format of an input without quantizer, e.g. s12f10; once per input", "--input-format", metavar="F"
@@ -107,6 +109,18 @@ class Options:
         if self.weights != "rom" and self.arch != "dataflow":
             raise QCompileError(
                 f"architecture {self.arch} has its weights in the logic", "--weights", "--arch dataflow can reload them"
+            )
+        if self.backend == "rtl" and self.arch != "parallel":
+            raise QCompileError(
+                f"architecture {self.arch} has no SystemVerilog yet",
+                "--backend rtl",
+                "--arch parallel, or --backend hls",
+            )
+        if self.backend == "rtl" and self.accumulator_bits:
+            raise QCompileError(
+                "narrower accumulators have no SystemVerilog yet",
+                "--accumulator-bits",
+                "leave it out, or --backend hls",
             )
         if self.accumulator_bits and not 8 <= self.accumulator_bits <= 1024:
             raise QCompileError(

@@ -45,6 +45,7 @@ from qcompile.records import dataclass
 from qcompile.tables import card, html, shape
 
 if TYPE_CHECKING:
+    from qcompile.backends.rtl import NetworkView
     from qcompile.hardware.fit import Fitted
 
 P = ParamSpec("P")
@@ -86,6 +87,13 @@ class Design:
         if self.fitted is not None:
             return self.fitted.schedule
         return schedule(self.network) if self.network else None
+
+    @cached_property
+    def rtl(self) -> NetworkView:
+        """What is printed as SystemVerilog."""
+        from qcompile.backends import rtl  # which few designs need
+
+        return rtl.view(self.graph, self.top, self.options.part, self.options.clock_ns)
 
     @cached_property
     def truncated(self) -> dict[str, int]:
@@ -158,6 +166,12 @@ class Design:
             return estimates.of_network(self.graph, self.network, self.schedule, target)
         if rolled(self.graph):
             return estimates.of_loops(self.graph, target)
+        if self.options.backend == "rtl":
+            from qcompile.backends import rtl  # which few designs need
+
+            latency = rtl.view(self.graph, self.top, part, clock_ns).latency
+            found = estimates.of_pipeline(self.graph, target, clock_ns)
+            return replace(found, total=replace(found.total, latency=latency))
         ports = [hls.layout(v) for v in (*self.graph.inputs, *self.graph.outputs)]
         return estimates.of_pipeline(self.graph, target, clock_ns, max((p.words for p in ports if p.array), default=1))
 

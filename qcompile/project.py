@@ -10,7 +10,7 @@ import numpy as np
 
 from qcompile.assets import asset
 from qcompile.assignment.plan import SCHEMA as PLAN_SCHEMA
-from qcompile.backends import board, hls, pysim
+from qcompile.backends import board, hls, pysim, rtl
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim.simulator import encode
 from qcompile.cost.exchange import fabric_of
@@ -47,12 +47,8 @@ def vector_count(design: Design) -> int:
 
 def project_files(design: Design) -> FileSet:
     """Everything that `write` puts on disk."""
-    logic = in_logic(design.parts(), fabric_of(design.options.part))
-    files = hls.emit(
-        design.graph, design.top, design.options.part, design.options.clock_ns, design.network, design.schedule, logic
-    )
+    files = _rtl(design) if design.options.backend == "rtl" else _hls(design)
     files |= pysim.emit(design.simulator)
-    files |= _vectors(design)
     if design.network is not None and design.options.weights == "rom":  # the driver loads none
         files |= board.emit(design.graph, design.top, design.options.board, design.options.clock_ns)
     files["model.onnx"] = design.model.source
@@ -70,22 +66,42 @@ def project_files(design: Design) -> FileSet:
     return FileSet(files)
 
 
+def _hls(design: Design) -> dict[str, bytes]:
+    o, logic = design.options, in_logic(design.parts(), fabric_of(design.options.part))
+    files = hls.emit(design.graph, design.top, o.part, o.clock_ns, design.network, design.schedule, logic)
+    return files | _vectors(design)
+
+
+def _rtl(design: Design) -> dict[str, bytes]:
+    graph, (ins, outs) = design.graph, _port_codes(design, port_vectors(design, vector_count(design), seed=0))
+    vectors = {
+        "tb/vectors/input.hex": rtl.hex_file(graph.inputs, ins),
+        "tb/vectors/output.hex": rtl.hex_file(graph.outputs, outs),
+    }
+    return rtl.emit(design.rtl) | vectors
+
+
 def _json(record: Any) -> bytes:
     return (json.dumps(record, indent=1, ensure_ascii=True) + "\n").encode()
 
 
 def _vectors(design: Design) -> dict[str, bytes]:
     """Random and extreme input codes with the simulator's output codes."""
-    units = port_vectors(design, vector_count(design), seed=0)
-    graph, tile = design.graph, design.simulator.plan.tile
-    runs = [design.simulator.run([u[start : start + tile] for u in units]) for start in range(0, len(units[0]), tile)]
-    results = {v.name: np.concatenate([run[v.name] for run in runs]) for v in graph.outputs}
-    ins = [v.type.codes.bits(encode(u, v.type.codes)) for u, v in zip(units, graph.inputs, strict=True)]
-    outs = [v.type.codes.bits(encode(results[v.name], v.type.codes)) for v in graph.outputs]
+    graph, units = design.graph, port_vectors(design, vector_count(design), seed=0)
+    ins, outs = _port_codes(design, units)
     return _layer_vectors(design, units) | {
         "tb/vectors/input.bin": hls.vector_file(graph, ins, streamed=design.network is not None),
         "tb/vectors/output.bin": hls.vector_file(graph, outs, outputs=True, streamed=design.network is not None),
     }
+
+
+def _port_codes(design: Design, units: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Bit patterns of the codes at the inputs, and of what the simulator makes of them at the outputs."""
+    graph, tile = design.graph, design.simulator.plan.tile
+    runs = [design.simulator.run([u[start : start + tile] for u in units]) for start in range(0, len(units[0]), tile)]
+    results = {v.name: np.concatenate([run[v.name] for run in runs]) for v in graph.outputs}
+    ins = [v.type.codes.bits(encode(u, v.type.codes)) for u, v in zip(units, graph.inputs, strict=True)]
+    return ins, [v.type.codes.bits(encode(results[v.name], v.type.codes)) for v in graph.outputs]
 
 
 def _layer_vectors(design: Design, units: list[np.ndarray]) -> dict[str, bytes]:

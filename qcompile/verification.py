@@ -126,8 +126,12 @@ def _execute(
     codes = [encode(values[v.name], v.type.format) for v in design.graph.outputs]
     progress(f"3 of 5: emitted simulator {on}")
     _check_emitted(design, folder, inputs, codes, values, report)
-    progress(f"4 of 5: compiling the C++, then {on}")
-    _check_cpp(design, folder, units, codes, values, report)
+    if design.options.backend == "rtl":
+        progress("4 of 5: the SystemVerilog in Icarus Verilog")
+        _check_rtl(design, folder, units, codes, report)
+    else:
+        progress(f"4 of 5: compiling the C++, then {on}")
+        _check_cpp(design, folder, units, codes, values, report)
     if float32:
         progress(f"5 of 5: float32 execution on {min(FLOAT_VECTORS, len(inputs[0]))} vectors")
         _compare_float32(design, inputs, report)
@@ -525,6 +529,36 @@ def _check_cpp(
         f"and every layer by itself on {alone}" if alone else "layers not by themselves: too many numbers or products"
     )
     report.rows.append(Row("simulator = compiled C++", len(units[0]), sum(c.size for c in codes), 0, note))
+
+
+RTL_PRODUCTS, RTL_VECTORS = 3 * 10**5, 8  # of the SystemVerilog: seconds; the least, however long they take
+
+
+def _check_rtl(design: Design, folder: Path, units: list[np.ndarray], codes: list[np.ndarray], report: Report) -> None:
+    """Codes, and the clock cycle of the first result, with pauses between the inputs and without."""
+    from qcompile.backends.rtl.simulate import Simulation  # which few projects need
+
+    count = max(RTL_VECTORS, RTL_PRODUCTS // max(1, multiplications(design.graph)))
+    some = np.unique(np.linspace(0, len(units[0]) - 1, min(count, len(units[0]))).astype(np.int64))
+    bits, wanted = [b[some] for b in _bits(design, units)], [c[some] for c in codes]
+    with scratch() as above:
+        work = above / "project"
+        work.mkdir()
+        for name in ("rtl", "tb"):
+            shutil.copytree(folder / name, work / name, symlinks=True)
+        rtl = Simulation(work, design.graph, design.rtl)
+        for pauses in (False, True):
+            found = [
+                v.type.codes.from_bits(b).reshape(c.shape)
+                for v, b, c in zip(design.graph.outputs, rtl(bits, pauses), wanted, strict=True)
+            ]
+            wrong = _first_difference(wanted, found)
+            if wrong is not None:
+                _blame(
+                    design, [u[some[wrong]][None] for u in units], {}, int(some[wrong]), "SystemVerilog", wanted, found
+                )
+    note = f"by Icarus Verilog, with pauses and without; latency {design.rtl.latency} cycles, as stated"
+    report.rows.append(Row("simulator = SystemVerilog", len(some), sum(c.size for c in wanted), 0, note))
 
 
 LAYER_WORDS, LAYER_PRODUCTS = 2**22, 2 * 10**8  # of a trace; of the C++: seconds

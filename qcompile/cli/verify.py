@@ -68,7 +68,8 @@ def verify(
         _show_layers(directory, rows, bool(arrays))
     echo("all executions agree")
     given = shlex.quote(source or "x.npy")
-    say(f"with Vitis HLS: make -C {shlex.quote(directory)} synth")
+    rtl = open_project(directory).options.backend == "rtl"
+    say(f"with {'Yosys' if rtl else 'Vitis HLS'}: make -C {shlex.quote(directory)} {'area' if rtl else 'synth'}")
     show_next(f"qcompile simulate {shlex.quote(directory)} --input {given} --output y.npy")
 
 

@@ -1,0 +1,446 @@
+"""A layer as a module: cells, each the logic of one result or of one place, and where their elements lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import field
+
+import numpy as np
+
+from qcompile import parts
+from qcompile.backends.rtl import requant
+from qcompile.backends.rtl.numbers import Delays, added, decoded, ordered
+from qcompile.backends.rtl.words import Cell, CellBuilder, Port, Word
+from qcompile.cost.pairing import graph as adder_graph
+from qcompile.cost.structure import widths
+from qcompile.errors import QCompileError
+from qcompile.formats import Format
+from qcompile.hardware.site import rows_of, site
+from qcompile.ir import Graph, Node, Value, ops
+from qcompile.ir.rules import adding_to
+from qcompile.ir.window import Window
+from qcompile.records import dataclass
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Of a cell. inputs, outputs: (port, elements of the layer's ports)."""
+
+    cell: str
+    name: str
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module. inputs, output: its ports, element 0 in the low bits; latency: clock cycles, alike for all cells."""
+
+    name: str
+    what: str
+    inputs: tuple[Port, ...]
+    output: Port
+    cells: tuple[Cell, ...]
+    instances: tuple[Instance, ...]
+    latency: int
+
+
+@dataclass
+class LayerBuilder:
+    """`data`: the operands that are no constants; cells are added by the rules."""
+
+    node: Node
+    graph: Graph
+    name: str
+    timing: Delays
+    data: list[Value] = field(default_factory=list)
+    cells: dict[str, Callable[[int | None], Cell]] = field(default_factory=dict)
+    instances: list[Instance] = field(default_factory=list)
+
+    def cell(self, name: str, what: str) -> CellBuilder:
+        return CellBuilder(f"{self.name}_{name}", what, self.timing.period)
+
+    def add(self, b: CellBuilder, outputs: Sequence[tuple[str, Sequence[Word], int]]) -> None:
+        self.cells[b.name] = lambda latency: b.done(outputs, latency)
+
+    def place(self, cell: str, given: Sequence[tuple[str, int, np.ndarray]], made: np.ndarray) -> None:
+        """An instance. given: (port, number of the operand, its elements); made: elements of the result."""
+        inputs = tuple((port, elements(f"x{i}", code_width(self.data[i]), at)) for port, i, at in given)
+        outputs = (("y", elements("y", code_width(self.node.output), made)),)
+        self.instances.append(Instance(cell, f"u{len(self.instances)}", inputs, outputs))
+
+    def layer(self) -> Layer:
+        """With cells of one latency."""
+        first = [make(None) for make in self.cells.values()]
+        latency = max((c.latency for c in first), default=0)
+        cells = tuple(
+            c if c.latency == latency else make(latency) for c, make in zip(first, self.cells.values(), strict=True)
+        )
+        inputs = tuple(Port(f"x{i}", v.type.size * code_width(v)) for i, v in enumerate(self.data))
+        output = Port("y", self.node.output.type.size * code_width(self.node.output))
+        what = f"{type(self.node.op).__name__} of {self.node.origin}"
+        return Layer(self.name, what, inputs, output, cells, tuple(self.instances), latency)
+
+
+def code_width(value: Value) -> int:
+    return value.type.codes.width
+
+
+def elements(port: str, width: int, places: np.ndarray, fmt: Format | None = None, to: int = 0) -> str:
+    """Elements of a packed port, the first in the low bits; of numbers of a format in `to` bits each, where that is
+    not their width.
+    """
+    flat = places.ravel().tolist()
+    if fmt is not None and to != width:
+        sign = "$signed" if fmt.signed else ""
+        return "{" + ", ".join(f"{to}'({sign}({port}[{i * width}+:{width}]))" for i in reversed(flat)) + "}"
+    if flat == list(range(flat[0], flat[0] + len(flat))):
+        return f"{port}[{flat[0] * width}+:{len(flat) * width}]"
+    return "{" + ", ".join(f"{port}[{i * width}+:{width}]" for i in reversed(flat)) + "}"
+
+
+def layer(node: Node, graph: Graph, name: str, timing: Delays) -> Layer:
+    """QCompileError for what has no circuit yet."""
+    constants = {n.output.name for n in graph.nodes if isinstance(n.op, ops.Constant)}
+    b = LayerBuilder(node, graph, name, timing, [v for v in node.inputs if v.name not in constants])
+    if node.op.products and node.op.truncated_bits:
+        raise QCompileError(
+            "narrower accumulators have no SystemVerilog yet", str(node.origin), "leave --accumulator-bits out"
+        )
+    RULES[type(node.op)](b)
+    return b.layer()
+
+
+Rule = Callable[[LayerBuilder], None]
+RULES: dict[type, Rule] = {}
+_rule = adding_to(RULES)
+
+
+def _places(value: Value, shape: Sequence[int] | None = None) -> np.ndarray:
+    """Numbers of the elements of a value, broadcast to a shape."""
+    own = np.arange(value.type.size).reshape(value.type.shape)
+    return own if shape is None else np.broadcast_to(own, shape)
+
+
+@_rule(ops.MatMul)
+def _matmul(b: LayerBuilder) -> None:
+    s = site(b.graph, b.node)
+    if s.weights is None:
+        _dynamic(b)
+        return
+    rows, _ = rows_of(s)
+    if s.weights.ndim > 2:
+        _batched(b)
+        return
+    x = _places(s.data)
+    columns = x.reshape(-1, rows.shape[1]) if s.constant == 1 else _columns(x)
+    y = _places(b.node.output)
+    out = y.reshape(-1, len(rows)) if s.constant == 1 else _columns(y)
+    _rows(b, "sums", rows, s.data.type.codes)
+    for place, made in zip(columns, out, strict=True):
+        b.place(f"{b.name}_sums", [("x", 0, place)], made)
+
+
+def _columns(x: np.ndarray) -> np.ndarray:
+    return x.reshape(1, -1) if x.ndim == 1 else np.swapaxes(x, -1, -2).reshape(-1, x.shape[-2])
+
+
+def _batched(b: LayerBuilder) -> None:
+    """Another constant matrix for every element of a batch."""
+    s = site(b.graph, b.node)
+    assert s.weights is not None
+    w, x, y = s.weights, _places(s.data), _places(b.node.output)
+    batch = y.shape[:-2]
+    w = np.broadcast_to(w, (*batch, *w.shape[-2:])).reshape(-1, *w.shape[-2:])
+    x = np.broadcast_to(x, (*batch, *x.shape[-2:])).reshape(-1, *x.shape[-2:])
+    for i, (own, data, out) in enumerate(zip(w, x, y.reshape(-1, *y.shape[-2:]), strict=True)):
+        _rows(b, f"sums{i}", own.T if s.constant == 1 else own, s.data.type.codes)
+        pairs = (data, out) if s.constant == 1 else (data.T, out.T)
+        for place, made in zip(*pairs, strict=True):
+            b.place(f"{b.name}_sums{i}", [("x", 0, place)], made)
+
+
+@_rule(ops.Conv)
+def _conv(b: LayerBuilder) -> None:
+    s, node = site(b.graph, b.node), b.node
+    if s.weights is None:
+        _dynamic_conv(b)
+        return
+    rows, _ = rows_of(s)
+    groups = node.op.groups
+    places, y = _windows(node, _places(s.data), groups), _by_group(node, groups)
+    for g, own in enumerate(np.split(rows, groups)):
+        _rows(b, f"sums{g}" if groups > 1 else "sums", own, s.data.type.codes)
+        for place, made in zip(places[g], y[g], strict=True):
+            b.place(b.name + (f"_sums{g}" if groups > 1 else "_sums"), [("x", 0, place)], made)
+
+
+def _windows(node: Node, x: np.ndarray, groups: int) -> np.ndarray:
+    """(groups, places, terms) of a convolution's data (N, C, *spatial)."""
+    window, rank = Window.of(node), x.ndim - 2
+    order = (0, *range(2, 2 + rank), 1, *range(2 + rank, 2 + 2 * rank))
+    found = window.view(x).transpose(order)
+    return found.reshape(-1, groups, x.shape[1] // groups * window.size).swapaxes(0, 1)
+
+
+def _by_group(node: Node, groups: int) -> np.ndarray:
+    """(groups, places, outputs) of its results."""
+    y = np.moveaxis(_places(node.output), 1, -1)
+    return y.reshape(-1, groups, y.shape[-1] // groups).swapaxes(0, 1)
+
+
+def _rows(b: LayerBuilder, name: str, rows: np.ndarray, fmt: Format) -> None:
+    """A cell: constant rows times its inputs, as an adder graph; of two signs +1 counts as 1 and -1 as 0."""
+    out = b.node.output.type.codes
+    cell = b.cell(name, f"{rows.shape[0]} sums of {rows.shape[1]} products with constants")
+    cell.port("x", rows.shape[1] * fmt.width)
+    low, high = (0, 1) if fmt.lane.signs else parts.value_range(fmt)
+    found = adder_graph(rows, low, high)
+    used = np.unique(np.concatenate([found.base, found.other, found.node]))
+    words: dict[int, Word] = {}
+    for c in used[(used >= 0) & (used < found.columns)].tolist():
+        plain = (
+            cell.given(f"x{c}", "x", c, 1, False) if fmt.lane.signs else decoded(cell, f"x{c}", "x", c, fmt, b.timing)
+        )
+        words[c] = plain
+    level = found.level_of()
+    bits = widths(found.low, found.high)
+    columns = (found.base, found.other, found.shift, found.minus, found.turned, level)
+    for i, (base, other, shift, minus, turned, at) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
+        n = found.columns + i
+        ends = int(found.low[n]), int(found.high[n])
+        text = _sum_text(words[base].bits, shift, minus, turned)
+        delay = b.timing.adder(int(bits[n]))
+        words[n] = cell.make(f"s{at}_{i}", ends, (words[base], words[other]), delay, text)
+    made = []
+    totals = rows.sum(axis=1).tolist()
+    for r, (node, negative, shift) in enumerate(
+        zip(found.node.tolist(), found.negative.tolist(), found.place.tolist(), strict=True)
+    ):
+        made.append(_row(cell, r, words.get(node), negative, shift, int(totals[r]), fmt, found, b.timing))
+    b.add(cell, [("y", made, out.width)])
+
+
+def _sum_text(base_bits: int, shift: int, minus: bool, turned: bool) -> str:
+    """+-base +- (other << shift); bits below the shift are those of base, where it is not turned."""
+    if turned:
+        return f"({{w}}'({{1}}) <<< {shift}) - {{w}}'({{0}})" if shift else "{w}'({1}) - {w}'({0})"
+    sign = "-" if minus else "+"
+    if not shift:
+        return f"{{w}}'({{0}}) {sign} {{w}}'({{1}})"
+    return (
+        f"{{w}}'($signed({{{{({{w}}-{shift})'({{0}} >>> {shift}) {sign} ({{w}}-{shift})'({{1}}), {shift}'({{0}})}}}}))"
+    )
+
+
+def _row(
+    cell: CellBuilder,
+    r: int,
+    word: Word | None,
+    negative: bool,
+    shift: int,
+    total: int,
+    fmt: Format,
+    found: object,
+    timing: Delays,
+) -> Word:
+    """A row of the matrix: +-(node << shift), and of signs twice that less the row's sum."""
+    if word is None:
+        low = high = 0
+        text, inputs, delay = "1'sd0", [], 0.0
+    else:
+        ends = _ends(word)
+        low, high = ends[0] << shift, ends[1] << shift
+        if negative:
+            low, high = -high, -low
+        text = f"({{w}}'({{0}}) <<< {shift})" if shift else "{w}'({0})"
+        text, inputs, delay = ("-" if negative else "") + text, [word], timing.adder(word.bits) if negative else 0.0
+    if not fmt.lane.signs:
+        return cell.make(f"r{r}", (low, high), inputs, delay, text, f"row {r} in [{low}, {high}]")
+    low, high = 2 * low - total, 2 * high - total
+    inner = "1'sd0" if word is None else text
+    text = f"({inner} <<< 1) - {{w}}'({_literal(total)})"
+    return cell.make(f"r{r}", (min(low, -abs(total)), max(high, abs(total))), inputs, timing.adder(8) + delay, text)
+
+
+def _literal(value: int) -> str:
+    return f"{'-' if value < 0 else ''}{abs(value).bit_length() + 1}'sd{abs(value)}"
+
+
+def _ends(word: Word) -> tuple[int, int]:
+    return (-(1 << word.width - 1), (1 << word.width - 1) - 1) if word.signed else (0, (1 << word.width) - 1)
+
+
+def _dynamic(b: LayerBuilder) -> None:
+    """Products of data: a sum per result."""
+    x, w = (_places(v) for v in b.node.inputs)
+    x, w = (x[None] if x.ndim == 1 else x), (w[:, None] if w.ndim == 1 else w)
+    batch = np.broadcast_shapes(x.shape[:-2], w.shape[:-2])
+    x, w = np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(w, (*batch, *w.shape[-2:]))
+    rows = np.broadcast_to(x[..., :, None, :], (*batch, x.shape[-2], w.shape[-1], x.shape[-1]))
+    columns = np.broadcast_to(np.swapaxes(w, -1, -2)[..., None, :, :], rows.shape)
+    _products(b, rows.reshape(-1, rows.shape[-1]), columns.reshape(-1, rows.shape[-1]), _places(b.node.output).ravel())
+
+
+def _dynamic_conv(b: LayerBuilder) -> None:
+    groups = b.node.op.groups
+    windows, y = _windows(b.node, _places(b.node.inputs[0]), groups), _by_group(b.node, groups)
+    w = _places(b.node.inputs[1]).reshape(groups, -1, windows.shape[-1])
+    shape = (*y.shape, windows.shape[-1])
+    rows = np.broadcast_to(windows[:, :, None, :], shape).reshape(-1, shape[-1])
+    _products(b, rows, np.broadcast_to(w[:, None, :, :], shape).reshape(-1, shape[-1]), y.ravel())
+
+
+def _products(b: LayerBuilder, rows: np.ndarray, columns: np.ndarray, made: np.ndarray) -> None:
+    first, second = (v.type.codes for v in b.node.inputs)
+    cell, terms = b.cell("sum", f"a sum of {rows.shape[1]} products of data"), []
+    cell.port("a", rows.shape[1] * first.width)
+    cell.port("b", rows.shape[1] * second.width)
+    ends, delay = parts.product_range(first, second), b.timing.delay(parts.Multiplier(first, second))
+    for k in range(rows.shape[1]):
+        x, w = decoded(cell, f"a{k}", "a", k, first, b.timing), decoded(cell, f"b{k}", "b", k, second, b.timing)
+        terms.append(cell.make(f"p{k}", ends, (x, w), delay, "{w}'({0}) * {w}'({1})"))
+    b.add(cell, [("y", [added(cell, "t", terms, b.timing)], b.node.output.type.codes.width)])
+    for x_at, w_at, y_at in zip(rows, columns, made.tolist(), strict=True):
+        b.place(cell.name, [("a", 0, x_at), ("b", 1, w_at)], np.array([y_at]))
+
+
+@_rule(ops.Mul)
+def _mul(b: LayerBuilder) -> None:
+    s, shape, out = site(b.graph, b.node), b.node.output.type.shape, b.node.output.type.codes
+    y = _places(b.node.output).ravel()
+    if s.weights is None:
+        first, second = (_places(v, shape).reshape(-1, 1) for v in b.node.inputs)
+        _products(b, first, second, y)
+        return
+    fmt, x = s.data.type.codes, _places(s.data, shape).ravel()
+    values, kind = np.unique(np.broadcast_to(s.weights, shape).ravel(), return_inverse=True)
+    for i, value in enumerate(values.tolist()):
+        cell = b.cell(f"times{i}", f"{value} times a number")
+        cell.port("x", fmt.width)
+        word = decoded(cell, "x0", "x", 0, fmt, b.timing)
+        b.add(cell, [("y", [requant.times(cell, "p", word, int(value), b.timing)], out.width)])
+    for e, k in enumerate(kind.ravel().tolist()):
+        b.place(f"{b.name}_times{k}", [("x", 0, x[e : e + 1])], y[e : e + 1])
+
+
+@_rule(ops.SumPool, ops.MaxPool)
+def _pool(b: LayerBuilder) -> None:
+    x = Window.of(b.node).view(_places(b.node.inputs[0]))
+    _gathered(b, x.reshape(b.node.output.type.size, -1))
+
+
+@_rule(ops.ReduceSum, ops.ReduceMax)
+def _reduce(b: LayerBuilder) -> None:
+    x = np.moveaxis(_places(b.node.inputs[0]), b.node.op.axes, range(-len(b.node.op.axes), 0))
+    _gathered(b, x.reshape(b.node.output.type.size, -1))
+
+
+def _gathered(b: LayerBuilder, places: np.ndarray) -> None:
+    """A cell that adds numbers up, or finds the largest, for every result."""
+    fmt, count, largest = b.node.inputs[0].type.codes, places.shape[1], b.node.op.gathers == "max"
+    cell = b.cell("largest" if largest else "sum", f"the {'largest' if largest else 'sum'} of {count} numbers")
+    cell.port("x", count * fmt.width)
+    if largest:
+        codes = [cell.given(f"c{k}", "x", k, fmt.width, False) for k in range(count)]
+        made = _largest(cell, codes, fmt, b.timing)
+        if fmt.signed and made.width < b.node.output.type.codes.width:
+            made = cell.make("number", parts.value_range(fmt), (made,), 0.0, f"{{w}}'($signed({made.name}))")
+    else:
+        made = added(cell, "t", [decoded(cell, f"n{k}", "x", k, fmt, b.timing) for k in range(count)], b.timing)
+    b.add(cell, [("y", [made], b.node.output.type.codes.width)])
+    for e, at in enumerate(places):
+        b.place(cell.name, [("x", 0, at)], np.array([e]))
+
+
+def _largest(cell: CellBuilder, codes: list[Word], fmt: Format, timing: Delays) -> Word:
+    """The code of the largest number."""
+    delay, level = timing.adder(fmt.width) + timing.lut, 0
+    while len(codes) > 1:
+        pairs = list(zip(codes[::2], codes[1::2], strict=False))
+        rest = codes[2 * len(pairs) :]
+        codes = [
+            cell.instance(
+                f"m{level}_{i}",
+                fmt.width,
+                False,
+                pair,
+                delay,
+                f"assign {{y}} = {ordered('{0}', fmt)} >= {ordered('{1}', fmt)} ? {{0}} : {{1}};",
+            )
+            for i, pair in enumerate(pairs)
+        ] + rest
+        level += 1
+    return codes[0]
+
+
+@_rule(ops.ArgMax)
+def _arg_max(b: LayerBuilder) -> None:
+    """Of pairs the later one wins only where it is greater, or as great if the last counts."""
+    node, fmt = b.node, b.node.inputs[0].type.codes
+    places = np.moveaxis(_places(node.inputs[0]), node.op.axis, -1)
+    places, wins = places.reshape(-1, places.shape[-1]), ">=" if node.op.last else ">"
+    count = places.shape[1]
+    size = max(1, (count - 1).bit_length())
+    cell = b.cell("place", f"the place of the largest of {count} numbers")
+    cell.port("x", count * fmt.width)
+    best = [
+        (
+            cell.given(f"c{k}", "x", k, fmt.width, False),
+            cell.instance(f"i{k}", size, False, (), 0.0, f"assign {{y}} = {size}'d{k};"),
+        )
+        for k in range(count)
+    ]
+    delay, level = b.timing.adder(fmt.width) + b.timing.lut, 0
+    while len(best) > 1:
+        made = []
+        for i, ((c0, i0), (c1, i1)) in enumerate(zip(best[::2], best[1::2], strict=False)):
+            later = f"{ordered('{1}', fmt)} {wins} {ordered('{0}', fmt)}"
+            code = cell.instance(
+                f"m{level}_{i}", fmt.width, False, (c0, c1), delay, f"assign {{y}} = {later} ? {{1}} : {{0}};"
+            )
+            at = cell.instance(
+                f"j{level}_{i}", size, False, (c0, c1, i0, i1), delay, f"assign {{y}} = {later} ? {{3}} : {{2}};"
+            )
+            made.append((code, at))
+        best, level = made + best[2 * len(made) :], level + 1
+    b.add(cell, [("y", [best[0][1]], node.output.type.codes.width)])
+    for e, at_places in enumerate(places):
+        b.place(cell.name, [("x", 0, at_places)], np.array([e]))
+
+
+@_rule(ops.Divide)
+def _divide(b: LayerBuilder) -> None:
+    node, shape = b.node, b.node.output.type.shape
+    first, second = (v.type.codes for v in node.inputs)
+    cell = b.cell("quotient", "a quotient, rounded")
+    cell.port("a", first.width)
+    cell.port("b", second.width)
+    a, by = decoded(cell, "a0", "a", 0, first, b.timing), decoded(cell, "b0", "b", 0, second, b.timing)
+    wide = parts.bits(first) + node.op.frac + parts.bits(second) + 2
+    text = f"({wide}'({{0}}) <<< {node.op.frac})"
+    text = f"{{w}}'(({text} + {wide}'({{1}} >>> 1)) / {wide}'({{1}}))"
+    out = node.output.type.codes
+    made = cell.make("q", parts.value_range(out), (a, by), b.timing.divider(node), text)
+    b.add(cell, [("y", [made], out.width)])
+    x, w = (_places(v, shape).ravel() for v in node.inputs)
+    for e in range(x.size):
+        b.place(cell.name, [("a", 0, x[e : e + 1]), ("b", len(b.data) - 1, w[e : e + 1])], np.array([e]))
+
+
+@_rule(ops.Requant)
+def _requantized(b: LayerBuilder) -> None:
+    """A cell for every row of parameters, an instance for every element."""
+    op, shape, node = b.node.op, b.node.output.type.shape, b.node
+    index = np.broadcast_to(op.index.data, shape).ravel().astype(np.int64)
+    formats = tuple(v.type.codes for v in node.inputs)
+    for row in np.unique(index).tolist():
+        cell = b.cell(f"row{row}", f"a code from accumulators, parameters {row}")
+        for i, fmt in enumerate(formats):
+            cell.port(f"x{i}", fmt.width)
+        made = requant.element(cell, op, formats, row, b.timing)
+        b.add(cell, [("y", [made], op.quantize.format.width)])
+    where = [_places(v, shape).ravel() for v in node.inputs]
+    for e, row in enumerate(index.tolist()):
+        given = [(f"x{i}", i, at[e : e + 1]) for i, at in enumerate(where)]
+        b.place(f"{b.name}_row{row}", given, np.array([e]))

@@ -1,0 +1,118 @@
+"""Codes as numbers, sums of them, and how long logic takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import field
+
+from qcompile import parts
+from qcompile.backends.rtl.words import CellBuilder, Word
+from qcompile.cost.estimate import UNCERTAINTY
+from qcompile.cost.price import price
+from qcompile.cost.primitives import Fabric
+from qcompile.formats import FloatLane, Format, TableLane
+from qcompile.hardware.units.unrolled import divider
+from qcompile.ir import Node
+from qcompile.records import dataclass
+
+TABLE = 8  # bits of a code that is looked up to become a number
+
+
+@dataclass
+class Delays:
+    """Delays of parts on a fabric, in ns. clock_ns: 0 for logic without registers."""
+
+    fabric: Fabric
+    clock_ns: float
+    known: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def period(self) -> float:
+        """What of a clock period logic may take."""
+        return self.clock_ns * (1 - UNCERTAINTY)
+
+    @property
+    def lut(self) -> float:
+        return float(self.fabric.lut_ns)
+
+    def delay(self, part: parts.Part) -> float:
+        return float(price(part, self.fabric).delay_ns)
+
+    def adder(self, bits: int) -> float:
+        if bits not in self.known:
+            self.known[bits] = self.delay(parts.Adder(bits))
+        return self.known[bits]
+
+    def divider(self, node: Node) -> float:
+        return self.delay(divider(node))
+
+
+def packed(values: Sequence[int], width: int) -> str:
+    """A literal: value 0 in the low bits, two's complement."""
+    total = sum((int(v) & ((1 << width) - 1)) << (i * width) for i, v in enumerate(values))
+    return f"{len(values) * width}'h{total:x}"
+
+
+def decoded(b: CellBuilder, name: str, port: str, place: int, fmt: Format, timing: Delays) -> Word:
+    """The number that an element of a port stands for."""
+    lane = fmt.lane
+    if not lane.coded and not lane.signs:
+        return b.given(name, port, place, fmt.width, fmt.signed)
+    code = b.given(f"{name}_code", port, place, fmt.width, False)
+    wide, sign = parts.bits(fmt), parts.value_range(fmt)[0] < 0
+    if lane.signs:
+        return b.instance(name, 2, True, (code,), 0.0, "assign {y} = {{~{0}, 1'b1}};")
+    delay = timing.delay(parts.Decoder(fmt))
+    if isinstance(lane, TableLane) or fmt.width <= TABLE:
+        body = f"table_lut #(.IN({fmt.width}), .OUT({wide}), .CONTENTS({packed(_numbers(fmt), wide)})) d_{name}"
+        return b.instance(name, wide, sign, (code,), delay, body + " (.x({0}), .y({y}));")
+    assert isinstance(lane, FloatLane)
+    e, m, most = lane.exponent, lane.mantissa, 2**lane.exponent - 2
+    body = (
+        f"minifloat_number #(.E({e}), .M({m}), .SIGNED({int(lane.signed)}), .MAX({most}), .Y({wide})) d_{name}"
+        " (.code({0}), .y({y}));"
+    )
+    return b.instance(name, wide, sign, (code,), delay, body)
+
+
+def _numbers(fmt: Format) -> list[int]:
+    """By the bits of a code; 0 for what is none."""
+    import numpy as np
+
+    known = {}
+    codes = np.asarray(fmt.codes())
+    good = codes[~fmt.is_special(codes)]
+    for bits, units in zip(np.asarray(fmt.bits(good)).tolist(), np.asarray(fmt.decode(good)).tolist(), strict=True):
+        known[int(bits)] = int(units)
+    return [known.get(k, 0) for k in range(1 << fmt.width)]
+
+
+def ordered(code: str, fmt: Format) -> str:
+    """A code as an operand whose order is that of the numbers."""
+    lane = fmt.lane
+    if isinstance(lane, FloatLane) and lane.signed:
+        low = f"{code}[{fmt.width - 2}:0]"
+        return f"({code}[{fmt.width - 1}] ? {{{{1'b0, ~{low}}}}} : {{{{1'b1, {low}}}}})"
+    if not lane.coded and not lane.signs and fmt.signed:
+        return f"$signed({code})"
+    return code
+
+
+def added(b: CellBuilder, name: str, words: Sequence[Word], timing: Delays) -> Word:
+    """The sum, by a balanced tree."""
+    own = [(w, *_ends(w)) for w in words]
+    level = 0
+    while len(own) > 1:
+        made = []
+        for i, ((x, lo0, hi0), (y, lo1, hi1)) in enumerate(zip(own[::2], own[1::2], strict=False)):
+            ends = lo0 + lo1, hi0 + hi1
+            word = b.make(
+                f"{name}{level}_{i}", ends, (x, y), timing.adder(max(x.bits, y.bits) + 1), "{w}'({0}) + {w}'({1})"
+            )
+            made.append((word, *ends))
+        own, level = made + own[2 * len(made) :], level + 1
+    return own[0][0]
+
+
+def _ends(word: Word) -> tuple[int, int]:
+    return (-(1 << word.width - 1), (1 << word.width - 1) - 1) if word.signed else (0, (1 << word.width) - 1)

@@ -1,0 +1,204 @@
+"""The view of a whole network in SystemVerilog: a module per layer, wires, registers where results wait."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+
+from qcompile.backends.rtl.layers import Layer, code_width, elements, layer
+from qcompile.backends.rtl.names import module_names
+from qcompile.backends.rtl.numbers import Delays, packed
+from qcompile.ir import Graph, Node, Value, ops
+from qcompile.records import dataclass
+from qcompile.sim.structure import pad, rearrange
+
+
+@dataclass(frozen=True)
+class Bus:
+    """A tensor between layers: codes, element 0 in the low bits. text: what it is assigned, "" where a module does."""
+
+    name: str
+    width: int
+    text: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A bus some cycles later."""
+
+    name: str
+    source: str
+    width: int
+    stages: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What the top module has one after the other: a bus with its assignment, or a layer with (port, bus) pairs."""
+
+    bus: Bus
+    layer: str = ""
+    ports: tuple[tuple[str, str], ...] = ()
+    waits: tuple[Wait, ...] = ()
+
+
+@dataclass(frozen=True)
+class PackedPort:
+    """bus: what it carries; bits: of all elements; element: of one."""
+
+    name: str
+    bus: str
+    bits: int
+    element: int
+    count: int
+    comment: str
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    """latency: clock cycles from inputs to outputs; 0 for logic without registers."""
+
+    top: str
+    part: str
+    clock_ns: float
+    inputs: tuple[PackedPort, ...]
+    outputs: tuple[PackedPort, ...]
+    steps: tuple[Placed, ...]
+    ends: tuple[Wait, ...]
+    layers: tuple[Layer, ...]
+    latency: int
+
+
+@dataclass
+class _Wiring:
+    graph: Graph
+    timing: Delays
+    buses: dict[str, str] = field(default_factory=dict)
+    at: dict[str, int] = field(default_factory=dict)
+    steps: list[Placed] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    delayed: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def wait(self, value: Value, until: int, waits: list[Wait]) -> str:
+        """The bus of a value at a time."""
+        name, late = self.buses[value.name], until - self.at.get(value.name, until)
+        if late <= 0:
+            return name
+        if (name, late) not in self.delayed:
+            before = max((k for n, k in self.delayed if n == name and k < late), default=0)
+            self.delayed[name, late] = f"{name}_d{late}"
+            source = f"{name}_d{before}" if before else name
+            waits.append(Wait(f"{name}_d{late}", source, value.type.size * code_width(value), late - before))
+        return self.delayed[name, late]
+
+
+def build(graph: Graph, top: str, part: str, timing: Delays) -> NetworkView:
+    """View of a whole network. QCompileError for what has no circuit yet."""
+    b, names = _Wiring(graph, timing), module_names(graph, top)
+    for i, value in enumerate(graph.inputs):
+        b.buses[value.name], b.at[value.name] = f"x{i}", 0
+    for number, node in enumerate(graph.nodes):
+        b.buses[node.output.name] = f"v{number}_{names[node.output.name]}"[:60].rstrip("_")
+        if type(node.op) in _WIRES:
+            _wires(b, node, _WIRES[type(node.op)](b, node))
+        elif isinstance(node.op, ops.Concat):
+            _wires(b, node, None)
+        else:
+            _module(b, node, names[node.output.name])
+    last, ends = max((b.at.get(v.name, 0) for v in graph.outputs), default=0), list[Wait]()
+    outputs = tuple(_port(v, f"y{i}", b.wait(v, last, ends)) for i, v in enumerate(graph.outputs))
+    inputs = tuple(_port(v, f"x{i}", f"x{i}") for i, v in enumerate(graph.inputs))
+    return NetworkView(top, part, timing.clock_ns, inputs, outputs, tuple(b.steps), tuple(ends), tuple(b.layers), last)
+
+
+def _port(value: Value, name: str, bus: str) -> PackedPort:
+    fmt, size = value.type.codes, value.type.size
+    return PackedPort(name, bus, size * fmt.width, fmt.width, size, f"{size} codes of {fmt}")
+
+
+def _bus(b: _Wiring, node: Node, text: str) -> Bus:
+    fmt, size = node.output.type.codes, node.output.type.size
+    return Bus(b.buses[node.output.name], size * fmt.width, text, f"{size} codes of {fmt}, from {node.origin}")
+
+
+def _module(b: _Wiring, node: Node, name: str) -> None:
+    """A layer; its inputs wait for the last of them."""
+    made = layer(node, b.graph, name, b.timing)
+    data = [v for v in node.inputs if v.name in b.at]
+    start, waits = max((b.at[v.name] for v in data), default=0), list[Wait]()
+    ports = tuple((f"x{i}", b.wait(v, start, waits)) for i, v in enumerate(data))
+    b.at[node.output.name] = start + made.latency
+    b.layers.append(made)
+    b.steps.append(Placed(_bus(b, node, ""), made.name, ports, tuple(waits)))
+
+
+def _wires(b: _Wiring, node: Node, text: str | None) -> None:
+    """Elements at other places."""
+    data, waits = [v for v in node.inputs if v.name in b.at], list[Wait]()
+    if data:
+        start = b.at[node.output.name] = max(b.at[v.name] for v in data)
+        if text is None:
+            text = _joined(b, node, [b.wait(v, start, waits) for v in node.inputs])
+    elif text is None:
+        text = _joined(b, node, [b.buses[v.name] for v in node.inputs])
+    b.steps.append(Placed(_bus(b, node, text), waits=tuple(waits)))
+
+
+def _joined(b: _Wiring, node: Node, buses: list[str]) -> str:
+    """Concatenation, run by run."""
+    axis, starts = node.op.axis, np.cumsum([0, *(v.type.size for v in node.inputs)])
+    own = [s + np.arange(v.type.size).reshape(v.type.shape) for s, v in zip(starts, node.inputs, strict=False)]
+    places, width = np.concatenate(own, axis=axis).ravel(), code_width(node.output)
+    cuts = np.flatnonzero((np.diff(places) != 1) | np.isin(places[1:], starts)) + 1
+    runs = []
+    for run in np.split(places, cuts):
+        which = int(np.searchsorted(starts, run[0], side="right")) - 1
+        fmt = node.inputs[which].type.codes
+        runs.append(elements(buses[which], fmt.width, run - starts[which], fmt, width))
+    return "{" + ", ".join(reversed(runs)) + "}"
+
+
+def _same(b: _Wiring, node: Node) -> str:
+    (x,) = node.inputs
+    if code_width(x) == code_width(node.output):
+        return b.buses[x.name]
+    return elements(b.buses[x.name], code_width(x), np.arange(x.type.size), x.type.codes, code_width(node.output))
+
+
+def _moved(b: _Wiring, node: Node) -> str:
+    (x,) = node.inputs
+    places = rearrange(node.op)(np.arange(x.type.size).reshape(x.type.shape))
+    return elements(b.buses[x.name], code_width(x), places, x.type.codes, code_width(node.output))
+
+
+def _constant(b: _Wiring, node: Node) -> str:
+    fmt = node.output.type.codes
+    return packed(np.asarray(fmt.bits(fmt.encode(node.op.units.data))).ravel().tolist(), fmt.width)
+
+
+def _bordered(b: _Wiring, node: Node) -> str:
+    op, (x,), fmt, width = node.op, node.inputs, node.output.type.codes, code_width(node.output)
+    assert isinstance(op, ops.Pad)
+    places = pad(np.arange(x.type.size).reshape(x.type.shape), op, -1).ravel().tolist()
+    value: Any = fmt.min_units if op.value is None else np.vectorize(int, otypes=[object])(op.value.array())
+    fill = np.broadcast_to(np.asarray(value, dtype=object), node.output.type.shape)
+    codes = np.asarray(fmt.bits(fmt.encode(fill))).ravel().tolist()
+    bus = b.buses[x.name]
+    own = x.type.codes
+    each = (
+        elements(bus, own.width, np.array([p]), own, width) if p >= 0 else f"{width}'d{c}"
+        for p, c in zip(places, codes, strict=True)
+    )
+    return "{" + ", ".join(reversed(list(each))) + "}"
+
+
+_WIRES: dict[type, Any] = {
+    ops.Constant: _constant,
+    ops.Reshape: _same,
+    ops.Transpose: _moved,
+    ops.Take: _moved,
+    ops.Pad: _bordered,
+}

@@ -1,0 +1,144 @@
+"""SystemVerilog of unrolled networks: code for code what the simulator says, in Icarus Verilog."""
+
+import shutil
+from pathlib import Path
+
+import generate
+import numpy as np
+import pytest
+from conftest import CORPUS, needs, needs_models
+from generate_cnn import seeded_cnn
+from test_random import build
+
+import qcompile as qc
+from qcompile import ir
+from qcompile.backends import rtl
+from qcompile.backends.rtl.names import identifier
+from qcompile.backends.rtl.simulate import Simulation
+from qcompile.backends.rtl.words import CellBuilder
+from qcompile.errors import QCompileError, VerificationError
+from qcompile.formats import parse_format
+from qcompile.hardware.products import multiplications
+from qcompile.ir import TensorType, Value
+from qcompile.project import port_vectors
+
+EACH = 5  # graphs of a part: 40 a run
+PRODUCTS, ELEMENTS, CUTS = 500, 150, 250  # of a random network: Icarus Verilog takes seconds for more
+
+
+def too_slow(graph: ir.Graph) -> bool:
+    maps = [n for n in graph.nodes if isinstance(n.op, ir.ops.Requant) and isinstance(n.op.impl, ir.ops.Thresholds)]
+    cuts = sum(n.output.type.size * n.op.impl.cuts.data.shape[1] for n in maps)
+    elements = sum(n.output.type.size for n in graph.nodes)
+    return multiplications(graph) > PRODUCTS or elements > ELEMENTS or cuts > CUTS
+
+
+def simulated(design: qc.Design, folder: Path, count: int = 12) -> None:
+    """Random and extreme codes through the emitted files, with pauses and without; the latency too."""
+    from qcompile.project import _port_codes
+
+    view = rtl.view(design.graph, design.top, design.options.part, design.options.clock_ns)
+    for name, content in rtl.emit(view).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    given, wanted = _port_codes(design, port_vectors(design, count, seed=3))
+    simulation = Simulation(folder, design.graph, view)
+    for pauses in (False, True):
+        for found, codes in zip(simulation(given, pauses), wanted, strict=True):
+            assert np.array_equal(found.astype(object), codes.reshape(found.shape).astype(object))
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize(
+    "make, first", [(generate.seeded_mlp, 4000), (seeded_cnn, 5100)], ids=["fully connected", "convolutional"]
+)
+def test_random_graphs(make, first: int, part: int, tmp_path: Path) -> None:
+    needs("iverilog")
+    done = 0
+    for seed in range(first + 100 * part, first + 100 * part + 200):
+        design, _ = build(make(seed))
+        if too_slow(design.graph):
+            continue
+        simulated(design, tmp_path / str(seed), count=8)
+        done += 1
+        if done == EACH:
+            break
+    assert done == EACH
+
+
+@needs_models
+def test_a_network_of_minifloats(tmp_path: Path) -> None:
+    needs("iverilog")
+    design = qc.compile(CORPUS / "brevitas" / "fp4_e2m1_ocp_b__qonnx.onnx")
+    simulated(design, tmp_path, count=4)
+
+
+@pytest.mark.parametrize("clock", [2.5, 5.0, 1000.0])
+def test_the_clock_decides_the_stages(clock: float, tmp_path: Path) -> None:
+    """A slow clock takes one register behind each layer, a fast one cuts the sums."""
+    design = qc.compile(generate.seeded_mlp(4000), clock_ns=clock, backend="rtl")
+    assert design.rtl.latency == design.estimate().total.latency
+    least = sum(1 for m in design.rtl.layers)
+    assert design.rtl.latency <= least if clock == 1000.0 else design.rtl.latency >= 1
+
+
+def test_a_project_verifies_and_a_changed_one_does_not(tmp_path: Path) -> None:
+    needs("iverilog")
+    qc.compile(generate.seeded_mlp(4001), backend="rtl").write(tmp_path / "p")
+    report = qc.verify(tmp_path / "p", samples=20, float32=False)
+    assert [r.differing for r in report.rows] == [0] * len(report.rows)
+    assert any(r.what == "simulator = SystemVerilog" for r in report.rows)
+    broken = next((tmp_path / "p" / "rtl").glob("layer_*.sv"))
+    broken.write_text(broken.read_text().replace(" <= {", " <= ~{"))
+    with pytest.raises(VerificationError, match="differ"):
+        qc.verify(tmp_path / "p", samples=20, float32=False)
+
+
+def test_the_same_bytes() -> None:
+    first, second = (qc.compile(generate.seeded_mlp(4002), backend="rtl").files().digest() for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [({"arch": "dataflow"}, "no SystemVerilog yet"), ({"accumulator_bits": 16}, "no SystemVerilog yet")],
+    ids=["dataflow", "accumulators"],
+)
+def test_what_it_cannot_do_yet(options: dict, said: str) -> None:
+    with pytest.raises(QCompileError, match=said):
+        qc.compile(generate.seeded_mlp(4000), backend="rtl", **options)
+
+
+def test_without_icarus_verilog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    qc.compile(generate.seeded_mlp(4000), backend="rtl").write(tmp_path / "p")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(QCompileError, match="iverilog was not found"):
+        qc.verify(tmp_path / "p", samples=4, float32=False)
+
+
+def test_names_are_identifiers() -> None:
+    assert identifier("always") == "n_always" and identifier("1x/é") == "n_1x" and identifier("") == "n_"
+    assert identifier("a; $finish //") == "a_finish"
+
+
+def test_vectors_come_back() -> None:
+    rng = np.random.default_rng(0)
+    for width, size in ((1, 5), (4, 3), (7, 9), (63, 2), (64, 3)):
+        value = Value("v", TensorType((size,), parse_format(f"u{width}")))
+        bits = np.array([[int(rng.integers(0, 2**30)) ** 3 % 2**width for _ in range(size)] for _ in range(4)], object)
+        (found,) = rtl.read_hex([value], rtl.hex_file([value], [bits]))
+        assert found.tolist() == bits.tolist()
+    with pytest.raises(VerificationError, match="undefined"):
+        rtl.read_hex([Value("v", TensorType((2,), parse_format("u4")))], b"x3\n")
+
+
+def test_words_wait_for_each_other() -> None:
+    """What is ready early passes registers until the later operand is there."""
+    b = CellBuilder("cell", "", 1.0)
+    b.port("x", 16)
+    x, y = b.given("x0", "x", 0, 8, True), b.given("x1", "x", 1, 8, True)
+    slow = b.make("slow", (-128, 127), (b.make("half", (-128, 127), (x,), 0.8, "{0}"),), 0.8, "{0}")
+    total = b.make("total", (-256, 254), (slow, y), 0.1, "{0} + {1}")
+    cell = b.done([("y", [total], 9)])
+    assert (slow.stage, total.stage, cell.latency) == (1, 1, 2)
+    assert {r[0] for r in cell.registers[1]} == {"half_q1", "x1_q1"}
