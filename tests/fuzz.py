@@ -25,6 +25,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing.connection import Connection, wait
@@ -354,7 +355,7 @@ def _limits() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + 2 * SECONDS, hard))
 
 
-def _forked(target: str, *arrays: np.ndarray, timeout: float) -> list[np.ndarray]:
+def _forked(target: str, *arrays: np.ndarray, timeout: float, modules: Sequence[str] = ()) -> list[np.ndarray]:
     """`isolated.call` by a fork: the same answers without the start of another interpreter, which takes longer than all
     the rest of a case.
     """

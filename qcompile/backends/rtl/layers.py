@@ -14,7 +14,7 @@ from qcompile.backends.rtl.words import Cell, CellBuilder, Port, Word
 from qcompile.cost.pairing import graph as adder_graph
 from qcompile.cost.structure import widths
 from qcompile.errors import QCompileError
-from qcompile.formats import Format
+from qcompile.formats import Format, smallest_width
 from qcompile.hardware.site import rows_of, site
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.ir.rules import adding_to
@@ -209,7 +209,7 @@ def _rows(b: LayerBuilder, name: str, rows: np.ndarray, fmt: Format) -> None:
     for i, (base, other, shift, minus, turned, at) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
         n = found.columns + i
         ends = int(found.low[n]), int(found.high[n])
-        text = _sum_text(words[base].bits, shift, minus, turned)
+        text = _sum_text(smallest_width(min(ends[0], -1), ends[1]), shift, minus, turned)
         delay = b.timing.adder(int(bits[n]))
         words[n] = cell.make(f"s{at}_{i}", ends, (words[base], words[other]), delay, text)
     made = []
@@ -217,20 +217,18 @@ def _rows(b: LayerBuilder, name: str, rows: np.ndarray, fmt: Format) -> None:
     for r, (node, negative, shift) in enumerate(
         zip(found.node.tolist(), found.negative.tolist(), found.place.tolist(), strict=True)
     ):
-        made.append(_row(cell, r, words.get(node), negative, shift, int(totals[r]), fmt, found, b.timing))
+        made.append(_row(cell, r, words.get(node), negative, shift, int(totals[r]), fmt, b.timing))
     b.add(cell, [("y", made, out.width)])
 
 
-def _sum_text(base_bits: int, shift: int, minus: bool, turned: bool) -> str:
+def _sum_text(width: int, shift: int, minus: bool, turned: bool) -> str:
     """+-base +- (other << shift); bits below the shift are those of base, where it is not turned."""
     if turned:
         return f"({{w}}'({{1}}) <<< {shift}) - {{w}}'({{0}})" if shift else "{w}'({1}) - {w}'({0})"
-    sign = "-" if minus else "+"
+    sign, high = "-" if minus else "+", width - shift
     if not shift:
         return f"{{w}}'({{0}}) {sign} {{w}}'({{1}})"
-    return (
-        f"{{w}}'($signed({{{{({{w}}-{shift})'({{0}} >>> {shift}) {sign} ({{w}}-{shift})'({{1}}), {shift}'({{0}})}}}}))"
-    )
+    return f"$signed({{{{{high}'({{0}} >>> {shift}) {sign} {high}'({{1}}), {shift}'({{0}})}}}})"
 
 
 def _row(
@@ -241,7 +239,6 @@ def _row(
     shift: int,
     total: int,
     fmt: Format,
-    found: object,
     timing: Delays,
 ) -> Word:
     """A row of the matrix: +-(node << shift), and of signs twice that less the row's sum."""
@@ -249,8 +246,7 @@ def _row(
         low = high = 0
         text, inputs, delay = "1'sd0", [], 0.0
     else:
-        ends = _ends(word)
-        low, high = ends[0] << shift, ends[1] << shift
+        low, high = (end << shift for end in word.ends)
         if negative:
             low, high = -high, -low
         text = f"({{w}}'({{0}}) <<< {shift})" if shift else "{w}'({0})"
@@ -265,10 +261,6 @@ def _row(
 
 def _literal(value: int) -> str:
     return f"{'-' if value < 0 else ''}{abs(value).bit_length() + 1}'sd{abs(value)}"
-
-
-def _ends(word: Word) -> tuple[int, int]:
-    return (-(1 << word.width - 1), (1 << word.width - 1) - 1) if word.signed else (0, (1 << word.width) - 1)
 
 
 def _dynamic(b: LayerBuilder) -> None:

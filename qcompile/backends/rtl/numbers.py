@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field
 
+import numpy as np
+
 from qcompile import parts
 from qcompile.backends.rtl.words import CellBuilder, Word
 from qcompile.cost.estimate import UNCERTAINTY
@@ -77,8 +79,6 @@ def decoded(b: CellBuilder, name: str, port: str, place: int, fmt: Format, timin
 
 def _numbers(fmt: Format) -> list[int]:
     """By the bits of a code; 0 for what is none."""
-    import numpy as np
-
     known = {}
     codes = np.asarray(fmt.codes())
     good = codes[~fmt.is_special(codes)]
@@ -100,7 +100,7 @@ def ordered(code: str, fmt: Format) -> str:
 
 def added(b: CellBuilder, name: str, words: Sequence[Word], timing: Delays) -> Word:
     """The sum, by a balanced tree."""
-    own = [(w, *_ends(w)) for w in words]
+    own = [(w, *w.ends) for w in words]
     level = 0
     while len(own) > 1:
         made = []
@@ -112,7 +112,3 @@ def added(b: CellBuilder, name: str, words: Sequence[Word], timing: Delays) -> W
             made.append((word, *ends))
         own, level = made + own[2 * len(made) :], level + 1
     return own[0][0]
-
-
-def _ends(word: Word) -> tuple[int, int]:
-    return (-(1 << word.width - 1), (1 << word.width - 1) - 1) if word.signed else (0, (1 << word.width) - 1)

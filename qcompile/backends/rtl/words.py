@@ -33,6 +33,11 @@ class Word:
         """Of the signed operand."""
         return self.width + (not self.signed)
 
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Least and greatest number that its bits can be."""
+        return (-(1 << self.width - 1), (1 << self.width - 1) - 1) if self.signed else (0, (1 << self.width) - 1)
+
 
 @dataclass(frozen=True)
 class Line:
