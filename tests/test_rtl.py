@@ -119,6 +119,7 @@ def test_without_icarus_verilog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_names_are_identifiers() -> None:
     assert identifier("always") == "n_always" and identifier("1x/é") == "n_1x" and identifier("") == "n_"
     assert identifier("a; $finish //") == "a_finish"
+    assert identifier("x__sums") == "x_sums"  # cells of a layer have two underscores, no layer has
 
 
 def test_vectors_come_back() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.backends.rtl import requant
-from qcompile.backends.rtl.numbers import Delays, added, decoded, ordered
+from qcompile.backends.rtl.numbers import Delays, added, decoded, literal, ordered
 from qcompile.backends.rtl.words import Cell, CellBuilder, Port, Word
 from qcompile.cost.pairing import graph as adder_graph
 from qcompile.cost.structure import widths
@@ -58,7 +58,8 @@ class LayerBuilder:
     instances: list[Instance] = field(default_factory=list)
 
     def cell(self, name: str, what: str) -> CellBuilder:
-        return CellBuilder(f"{self.name}_{name}", what, self.timing.period)
+        # Names of nodes have no two underscores in a row: no cell has that of another layer.
+        return CellBuilder(f"{self.name}__{name}", what, self.timing.period)
 
     def add(self, b: CellBuilder, outputs: Sequence[tuple[str, Sequence[Word], int]]) -> None:
         self.cells[b.name] = lambda latency: b.done(outputs, latency)
@@ -138,7 +139,7 @@ def _matmul(b: LayerBuilder) -> None:
     out = y.reshape(-1, len(rows)) if s.constant == 1 else _columns(y)
     _rows(b, "sums", rows, s.data.type.codes)
     for place, made in zip(columns, out, strict=True):
-        b.place(f"{b.name}_sums", [("x", 0, place)], made)
+        b.place(f"{b.name}__sums", [("x", 0, place)], made)
 
 
 def _columns(x: np.ndarray) -> np.ndarray:
@@ -157,7 +158,7 @@ def _batched(b: LayerBuilder) -> None:
         _rows(b, f"sums{i}", own.T if s.constant == 1 else own, s.data.type.codes)
         pairs = (data, out) if s.constant == 1 else (data.T, out.T)
         for place, made in zip(*pairs, strict=True):
-            b.place(f"{b.name}_sums{i}", [("x", 0, place)], made)
+            b.place(f"{b.name}__sums{i}", [("x", 0, place)], made)
 
 
 @_rule(ops.Conv)
@@ -172,7 +173,7 @@ def _conv(b: LayerBuilder) -> None:
     for g, own in enumerate(np.split(rows, groups)):
         _rows(b, f"sums{g}" if groups > 1 else "sums", own, s.data.type.codes)
         for place, made in zip(places[g], y[g], strict=True):
-            b.place(b.name + (f"_sums{g}" if groups > 1 else "_sums"), [("x", 0, place)], made)
+            b.place(b.name + (f"__sums{g}" if groups > 1 else "__sums"), [("x", 0, place)], made)
 
 
 def _windows(node: Node, x: np.ndarray, groups: int) -> np.ndarray:
@@ -255,12 +256,8 @@ def _row(
         return cell.make(f"r{r}", (low, high), inputs, delay, text, f"row {r} in [{low}, {high}]")
     low, high = 2 * low - total, 2 * high - total
     inner = "1'sd0" if word is None else text
-    text = f"({inner} <<< 1) - {{w}}'({_literal(total)})"
+    text = f"({inner} <<< 1) - {{w}}'({literal(total)})"
     return cell.make(f"r{r}", (min(low, -abs(total)), max(high, abs(total))), inputs, timing.adder(8) + delay, text)
-
-
-def _literal(value: int) -> str:
-    return f"{'-' if value < 0 else ''}{abs(value).bit_length() + 1}'sd{abs(value)}"
 
 
 def _dynamic(b: LayerBuilder) -> None:
@@ -313,7 +310,7 @@ def _mul(b: LayerBuilder) -> None:
         word = decoded(cell, "x0", "x", 0, fmt, b.timing)
         b.add(cell, [("y", [requant.times(cell, "p", word, int(value), b.timing)], out.width)])
     for e, k in enumerate(kind.ravel().tolist()):
-        b.place(f"{b.name}_times{k}", [("x", 0, x[e : e + 1])], y[e : e + 1])
+        b.place(f"{b.name}__times{k}", [("x", 0, x[e : e + 1])], y[e : e + 1])
 
 
 @_rule(ops.SumPool, ops.MaxPool)
@@ -435,4 +432,4 @@ def _requantized(b: LayerBuilder) -> None:
     where = [_places(v, shape).ravel() for v in node.inputs]
     for e, row in enumerate(index.tolist()):
         given = [(f"x{i}", i, at[e : e + 1]) for i, at in enumerate(where)]
-        b.place(f"{b.name}_row{row}", given, np.array([e]))
+        b.place(f"{b.name}__row{row}", given, np.array([e]))

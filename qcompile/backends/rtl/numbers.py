@@ -49,6 +49,11 @@ class Delays:
         return self.delay(divider(node))
 
 
+def literal(value: int, size: int = 0) -> str:
+    """A signed number in so many bits, or as many as it needs."""
+    return f"{'-' if value < 0 else ''}{size or abs(value).bit_length() + 1}'sd{abs(value)}"
+
+
 def packed(values: Sequence[int], width: int) -> str:
     """A literal: value 0 in the low bits, two's complement."""
     total = sum((int(v) & ((1 << width) - 1)) << (i * width) for i, v in enumerate(values))

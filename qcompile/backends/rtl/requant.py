@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import Delays, added, decoded, packed
+from qcompile.backends.rtl.numbers import Delays, added, decoded, literal, packed
 from qcompile.backends.rtl.words import CellBuilder, Word
 from qcompile.cost.structure import width
 from qcompile.formats import FloatLane, Format
@@ -37,21 +37,15 @@ def times(b: CellBuilder, name: str, word: Word, value: int, timing: Delays) -> 
         return b.make(name, (0, 0), (), 0.0, "1'sd0")
     if abs(value) >= 1 << 62:
         reach = abs(value) << word.width
-        literal = f"{value.bit_length() + 1}'sd{abs(value)}"
-        sign = "-" if value < 0 else ""
-        text = f"{{w}}'({{0}}) * {{w}}'({sign}{literal})"
+        text = f"{{w}}'({{0}}) * {{w}}'({literal(value)})"
         return b.make(name, (-reach, reach), (word,), timing.adder(reach.bit_length()), text)
     size = max(word.bits + abs(value).bit_length(), 2)
     body = (
-        f"mul_const #(.A({word.width}), .SIGNED({int(word.signed)}), .VALUE({_sized(value)}), .Y({size})) c_{name}"
+        f"mul_const #(.A({word.width}), .SIGNED({int(word.signed)}), .VALUE({literal(value, 64)}), .Y({size})) c_{name}"
         " (.a({0}), .y({y}));"
     )
     delay = timing.delay(parts.ConstantMultipliers(np.array([value], dtype=object), word.bits))
     return b.instance(name, size, True, (word,), delay, body)
-
-
-def _sized(value: int, size: int = 64) -> str:
-    return f"{'-' if value < 0 else ''}{size}'sd{abs(value)}"
 
 
 def _codes(fmt: Format, units: Any) -> list[int]:
@@ -89,7 +83,7 @@ def _searched(b: CellBuilder, impl: ops.Thresholds, fmt: Format, a: Word, row: i
     for step, cuts in enumerate(tables):
         delay = timing.adder(acc)
         if place is None:
-            body = f"assign {{y}} = {acc}'({_number(a)}) >= {_sized(int(cuts[0]), acc)};"
+            body = f"assign {{y}} = {acc}'({_number(a)}) >= {literal(int(cuts[0]), acc)};"
             place = b.instance("at0", 1, False, (a,), delay, body)
             continue
         delay += timing.delay(parts.LookupTable(min(step, 12), acc))
@@ -139,7 +133,7 @@ def _scaled(b: CellBuilder, op: ops.Requant, a: Word, row: int, timing: Delays) 
     best = made[0]
     for s, cut in enumerate(impl.breaks.data[row].tolist()):
         size = max(a.bits, abs(int(cut)).bit_length() + 1)
-        body = f"assign {{y}} = {size}'({_number(a)}) >= {_sized(int(cut), size)} ? {{2}} : {{1}};"
+        body = f"assign {{y}} = {size}'({_number(a)}) >= {literal(int(cut), size)} ? {{2}} : {{1}};"
         delay = timing.adder(size) + timing.lut
         best = b.instance(f"chosen{s}", fmt.width, False, (a, best, made[s + 1]), delay, body)
     return best
@@ -151,9 +145,12 @@ def _affine(b: CellBuilder, a: Word, mul: int, add: int, least: int, name: str, 
     reach = abs(mul) * (1 << a.width) + abs(add)
     reach = max(reach, (1 << max(least - 1, 1)) - 1)
     delay = timing.delay(parts.ConstantAdder(add, width(-reach, reach))) if add else 0.0
-    literal = f"{'-' if add < 0 else ''}{abs(add).bit_length() + 1}'sd{abs(add)}"
     return b.make(
-        f"q{name}", (-reach, reach), (product,), delay, f"{{w}}'({{0}}) + {{w}}'({literal})" if add else "{w}'({0})"
+        f"q{name}",
+        (-reach, reach),
+        (product,),
+        delay,
+        f"{{w}}'({{0}}) + {{w}}'({literal(add)})" if add else "{w}'({0})",
     )
 
 
@@ -171,7 +168,7 @@ def _segment(
         quotient = b.instance(
             f"r{s}", n - shift, True, (q,), timing.lut if tie else 0.0, f"assign {{y}} = {{{{{high}{odd}}}}};"
         )
-    limits = f".IN({quotient.width}), .LO({_sized(lo)}), .HI({_sized(hi)}), .Y({fmt.width})"
+    limits = f".IN({quotient.width}), .LO({literal(lo, 64)}), .HI({literal(hi, 64)}), .Y({fmt.width})"
     body = f"clamp #({limits}) l{s} (.x({{0}}), .y({{y}}));"
     delay = timing.delay(parts.Clamp(min(quotient.width, 62), lo, hi))
     return b.instance(f"y{s}", fmt.width, False, (quotient,), delay, body)
