@@ -127,7 +127,7 @@ def _execute(
     progress(f"3 of 5: emitted simulator {on}")
     _check_emitted(design, folder, inputs, codes, values, report)
     if design.options.backend == "rtl":
-        progress("4 of 5: the SystemVerilog in Icarus Verilog")
+        progress("4 of 5: the SystemVerilog in a simulator")
         _check_rtl(design, folder, units, codes, report)
     else:
         progress(f"4 of 5: compiling the C++, then {on}")
@@ -535,10 +535,14 @@ RTL_PRODUCTS, RTL_VECTORS = 3 * 10**5, 8  # of the SystemVerilog: seconds; the l
 
 
 def _check_rtl(design: Design, folder: Path, units: list[np.ndarray], codes: list[np.ndarray], report: Report) -> None:
-    """Codes, and the clock cycle of the first result, with pauses between the inputs and without."""
-    from qcompile.backends.rtl.simulate import Simulation  # which few projects need
+    """Codes, and the clock cycle of the first result, with pauses between the inputs and without. Icarus Verilog takes
+    some of the vectors, Verilator, which builds for long and is fast then, all.
+    """
+    from qcompile.backends.rtl.simulate import Simulation, simulator  # which few projects need
 
-    count = max(RTL_VECTORS, RTL_PRODUCTS // max(1, multiplications(design.graph)))
+    by, count = simulator(len(units[0])), len(units[0])
+    if by == "Icarus Verilog":
+        count = max(RTL_VECTORS, RTL_PRODUCTS // max(1, multiplications(design.graph)))
     some = np.unique(np.linspace(0, len(units[0]) - 1, min(count, len(units[0]))).astype(np.int64))
     bits, wanted = [b[some] for b in _bits(design, units)], [c[some] for c in codes]
     with scratch() as above:
@@ -546,7 +550,7 @@ def _check_rtl(design: Design, folder: Path, units: list[np.ndarray], codes: lis
         work.mkdir()
         for name in ("rtl", "tb"):
             shutil.copytree(folder / name, work / name, symlinks=True)
-        rtl = Simulation(work, design.graph, design.rtl)
+        rtl = Simulation(work, design.graph, design.rtl, by)
         for pauses in (False, True):
             found = [
                 v.type.codes.from_bits(b).reshape(c.shape)
@@ -557,7 +561,7 @@ def _check_rtl(design: Design, folder: Path, units: list[np.ndarray], codes: lis
                 _blame(
                     design, [u[some[wrong]][None] for u in units], {}, int(some[wrong]), "SystemVerilog", wanted, found
                 )
-    note = f"by Icarus Verilog, with pauses and without; latency {design.rtl.latency} cycles, as stated"
+    note = f"by {by}, with pauses and without; latency {design.rtl.latency} cycles, as stated"
     report.rows.append(Row("simulator = SystemVerilog", len(some), sum(c.size for c in wanted), 0, note))
 
 

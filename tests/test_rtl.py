@@ -14,7 +14,7 @@ import qcompile as qc
 from qcompile import ir
 from qcompile.backends import rtl
 from qcompile.backends.rtl.names import identifier
-from qcompile.backends.rtl.simulate import Simulation
+from qcompile.backends.rtl.simulate import MANY, Simulation, simulator
 from qcompile.backends.rtl.words import CellBuilder
 from qcompile.errors import QCompileError, VerificationError
 from qcompile.formats import parse_format
@@ -33,7 +33,7 @@ def too_slow(graph: ir.Graph) -> bool:
     return multiplications(graph) > PRODUCTS or elements > ELEMENTS or cuts > CUTS
 
 
-def simulated(design: qc.Design, folder: Path, count: int = 12) -> None:
+def simulated(design: qc.Design, folder: Path, count: int = 12, by: str = "Icarus Verilog") -> None:
     """Random and extreme codes through the emitted files, with pauses and without; the latency too."""
     from qcompile.project import _port_codes
 
@@ -42,7 +42,7 @@ def simulated(design: qc.Design, folder: Path, count: int = 12) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     given, wanted = _port_codes(design, port_vectors(design, count, seed=3))
-    simulation = Simulation(folder, design.graph, view)
+    simulation = Simulation(folder, design.graph, view, by)
     for pauses in (False, True):
         for found, codes in zip(simulation(given, pauses), wanted, strict=True):
             assert np.array_equal(found.astype(object), codes.reshape(found.shape).astype(object))
@@ -109,10 +109,22 @@ def test_what_it_cannot_do_yet(options: dict, said: str) -> None:
         qc.compile(generate.seeded_mlp(4000), backend="rtl", **options)
 
 
-def test_without_icarus_verilog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thousands_of_vectors_take_verilator(tmp_path: Path) -> None:
+    needs("verilator")
+    assert simulator(MANY) == "Verilator" and (simulator(MANY - 1) == "Icarus Verilog" or not shutil.which("iverilog"))
+    simulated(qc.compile(generate.seeded_mlp(4001), backend="rtl"), tmp_path, 50, "Verilator")
+
+
+@pytest.mark.parametrize("tool, count, named", [("iverilog", 10**6, "Icarus Verilog"), ("verilator", 1, "Verilator")])
+def test_the_simulator_that_is_there(tool: str, count: int, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name == tool else None)
+    assert simulator(count) == named
+
+
+def test_without_a_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     qc.compile(generate.seeded_mlp(4000), backend="rtl").write(tmp_path / "p")
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(QCompileError, match="iverilog was not found"):
+    with pytest.raises(QCompileError, match="neither iverilog nor verilator was found"):
         qc.verify(tmp_path / "p", samples=4, float32=False)
 
 

@@ -45,6 +45,7 @@ def emit(made: NetworkView) -> dict[str, bytes]:
     files = {f"rtl/{made.top}.sv": env.get_template("rtl/top.sv.j2").render(view=made)}
     files |= {f"rtl/{m.name}.sv": env.get_template("rtl/layer.sv.j2").render(layer=m) for m in made.layers}
     files[f"tb/{made.top}_tb.sv"] = env.get_template("rtl/tb.sv.j2").render(view=made)
+    files["tb/verilator.cpp"] = env.get_template("rtl/verilator.cpp.j2").render(view=made)
     files["Makefile"] = env.get_template("rtl/Makefile.j2").render(view=made)
     circuits = {f"rtl/qc/{name}": asset(f"hw/rtl/{name}").read_bytes() for name in CIRCUITS}
     return {name: text.encode() for name, text in files.items()} | circuits

@@ -9,7 +9,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.backends.rtl import requant
-from qcompile.backends.rtl.numbers import Delays, added, decoded, literal, ordered
+from qcompile.backends.rtl.numbers import Delays, added, decoded, ordered, plus
 from qcompile.backends.rtl.words import Cell, CellBuilder, Port, Word
 from qcompile.cost.pairing import graph as adder_graph
 from qcompile.cost.structure import widths
@@ -229,7 +229,7 @@ def _sum_text(width: int, shift: int, minus: bool, turned: bool) -> str:
     sign, high = "-" if minus else "+", width - shift
     if not shift:
         return f"{{w}}'({{0}}) {sign} {{w}}'({{1}})"
-    return f"$signed({{{{{high}'({{0}} >>> {shift}) {sign} {high}'({{1}}), {shift}'({{0}})}}}})"
+    return f"$signed({{{{{high}'({{w}}'({{0}}) >>> {shift}) {sign} {high}'({{1}}), {shift}'({{0}})}}}})"
 
 
 def _row(
@@ -251,12 +251,12 @@ def _row(
         if negative:
             low, high = -high, -low
         text = f"({{w}}'({{0}}) <<< {shift})" if shift else "{w}'({0})"
-        text, inputs, delay = ("-" if negative else "") + text, [word], timing.adder(word.bits) if negative else 0.0
+        text, inputs, delay = f"-({text})" if negative else text, [word], timing.adder(word.bits) if negative else 0.0
     if not fmt.lane.signs:
         return cell.make(f"r{r}", (low, high), inputs, delay, text, f"row {r} in [{low}, {high}]")
     low, high = 2 * low - total, 2 * high - total
     inner = "1'sd0" if word is None else text
-    text = f"({inner} <<< 1) - {{w}}'({literal(total)})"
+    text = f"({inner} <<< 1)" + plus(-total)
     return cell.make(f"r{r}", (min(low, -abs(total)), max(high, abs(total))), inputs, timing.adder(8) + delay, text)
 
 

@@ -54,6 +54,11 @@ def literal(value: int, size: int = 0) -> str:
     return f"{'-' if value < 0 else ''}{size or abs(value).bit_length() + 1}'sd{abs(value)}"
 
 
+def plus(value: int) -> str:
+    """The end of an expression of {w} bits that adds a constant."""
+    return f" {'-' if value < 0 else '+'} {{w}}'sd{abs(value)}"
+
+
 def packed(values: Sequence[int], width: int) -> str:
     """A literal: value 0 in the low bits, two's complement."""
     total = sum((int(v) & ((1 << width) - 1)) << (i * width) for i, v in enumerate(values))

@@ -100,18 +100,23 @@ def build(graph: Graph, top: str, part: str, timing: Delays) -> NetworkView:
     b, names = _Wiring(graph, timing), module_names(graph, top)
     for i, value in enumerate(graph.inputs):
         b.buses[value.name], b.at[value.name] = f"x{i}", 0
+    wired = {v.name for n in graph.nodes if not _in_a_module(n) for v in n.inputs} | {v.name for v in graph.outputs}
     for number, node in enumerate(graph.nodes):
+        if isinstance(node.op, ops.Constant) and node.output.name not in wired:
+            continue  # in the modules of those that read it
         b.buses[node.output.name] = f"v{number}_{names[node.output.name]}"[:60].rstrip("_")
-        if type(node.op) in _WIRES:
-            _wires(b, node, _WIRES[type(node.op)](b, node))
-        elif isinstance(node.op, ops.Concat):
-            _wires(b, node, None)
-        else:
+        if _in_a_module(node):
             _module(b, node, names[node.output.name])
+        else:
+            _wires(b, node, None if isinstance(node.op, ops.Concat) else _WIRES[type(node.op)](b, node))
     last, ends = max((b.at.get(v.name, 0) for v in graph.outputs), default=0), list[Wait]()
     outputs = tuple(_port(v, f"y{i}", b.wait(v, last, ends)) for i, v in enumerate(graph.outputs))
     inputs = tuple(_port(v, f"x{i}", f"x{i}") for i, v in enumerate(graph.inputs))
     return NetworkView(top, part, timing.clock_ns, inputs, outputs, tuple(b.steps), tuple(ends), tuple(b.layers), last)
+
+
+def _in_a_module(node: Node) -> bool:
+    return type(node.op) not in _WIRES and not isinstance(node.op, ops.Concat)
 
 
 def _port(value: Value, name: str, bus: str) -> PackedPort:

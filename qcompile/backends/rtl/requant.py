@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import Delays, added, decoded, literal, packed
+from qcompile.backends.rtl.numbers import Delays, added, decoded, literal, packed, plus
 from qcompile.backends.rtl.words import CellBuilder, Word
 from qcompile.cost.structure import width
 from qcompile.formats import FloatLane, Format
@@ -37,7 +37,7 @@ def times(b: CellBuilder, name: str, word: Word, value: int, timing: Delays) -> 
         return b.make(name, (0, 0), (), 0.0, "1'sd0")
     if abs(value) >= 1 << 62:
         reach = abs(value) << word.width
-        text = f"{{w}}'({{0}}) * {{w}}'({literal(value)})"
+        text = f"{{w}}'({{0}}) * ({'-' if value < 0 else ''}{{w}}'sd{abs(value)})"
         return b.make(name, (-reach, reach), (word,), timing.adder(reach.bit_length()), text)
     size = max(word.bits + abs(value).bit_length(), 2)
     body = (
@@ -150,7 +150,7 @@ def _affine(b: CellBuilder, a: Word, mul: int, add: int, least: int, name: str, 
         (-reach, reach),
         (product,),
         delay,
-        f"{{w}}'({{0}}) + {{w}}'({literal(add)})" if add else "{w}'({0})",
+        "{w}'({0})" + (plus(add) if add else ""),
     )
 
 
