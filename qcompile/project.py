@@ -78,7 +78,7 @@ def _rtl(design: Design) -> dict[str, bytes]:
         "tb/vectors/input.hex": rtl.hex_file(graph.inputs, ins),
         "tb/vectors/output.hex": rtl.hex_file(graph.outputs, outs),
     }
-    return rtl.emit(design.rtl) | vectors
+    return rtl.emit(design.rtl, rtl.chip(design.rtl, graph, design.options.board)) | vectors
 
 
 def _json(record: Any) -> bytes:

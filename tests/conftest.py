@@ -31,6 +31,7 @@ needs_results = pytest.mark.skipif(not GROUND_TRUTH.is_dir(), reason=NO_RESULTS)
 NO_TORCH = "needs torch and Brevitas: make test EXTRAS=dev,brevitas"
 # What a test does without, and the line that installs it: a run on a new machine says all that it left out.
 PACKAGES = {"iverilog": "iverilog", "tkinter": "python3-tk", "verilator": "verilator"}
+NO_PLACER = "needs nextpnr and Yosys: make test"
 
 
 def records(*kinds: str) -> list[dict]:

@@ -54,6 +54,11 @@ class BoardView:
     outputs: tuple[BoardPort, ...]
     dmas: tuple[Dma, ...]
 
+    @property
+    def place(self) -> str:
+        """Where it runs."""
+        return self.board.name
+
 
 def supported() -> tuple[str, ...]:
     """Boards for which there are scripts."""
@@ -119,7 +124,7 @@ def _port(graph: Graph, value: Value, name: str) -> BoardPort:
         fmt.width,
         port_lanes(inner),
         8 * _axis_bytes(stream_layout(inner).word_width),
-        _code(fmt),
+        driver_code(fmt),
     )
 
 
@@ -128,8 +133,8 @@ def _axis_bytes(width: int) -> int:
     return 1 << (-(-width // 8) - 1).bit_length()
 
 
-def _code(fmt: Format) -> str:
-    """The format as the driver writes it."""
+def driver_code(fmt: Format) -> str:
+    """A format as drivers write it."""
     lane = fmt.lane
     if lane.signs:
         return "Bipolar()"

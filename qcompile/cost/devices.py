@@ -75,7 +75,7 @@ class Processor:
 @dataclass(frozen=True)
 class Device:
     """Resources of one device; packages and speed grades share them. `number` is the orderable part that the short name
-    stands for, `fabric` a file of hw/fabrics.
+    stands for, `fabric` a file of hw/fabrics, `nextpnr` the device for that tool ("": open tools make no bitstreams).
     """
 
     name: str
@@ -97,6 +97,7 @@ class Device:
     clock_source: str
     source: str
     processor: Processor | None = None
+    nextpnr: str = ""
 
     @property
     def logic(self) -> FabricData:
@@ -121,11 +122,22 @@ class Device:
 
 
 @dataclass(frozen=True)
+class Serial:
+    """A serial line of a board, and its oscillator: pins of the FPGA; pll: the primitive that takes such a clock."""
+
+    oscillator_mhz: float
+    clock: str
+    rx: str
+    tx: str
+    pll: str
+
+
+@dataclass(frozen=True)
 class Board:
     """A board: the orderable number of its FPGA, and the clock period that we propose for it.
 
     board_part: pattern of the vendor's board files (vendor:name:file:version); empty where we make no scripts for the
-    board.
+    board. serial: for those whose bitstreams open tools make.
     """
 
     name: str
@@ -134,6 +146,7 @@ class Board:
     device: str
     clock_ns: float
     board_part: str = ""
+    serial: Serial | None = None
 
 
 @dataclass(frozen=True)
@@ -372,6 +385,7 @@ def _board(
     names: dict[str, Device],
     aliases: tuple[str, ...] = (),
     board_part: str = "",
+    serial: dict[str, Any] | None = None,
 ) -> Board:
     found = _of_number(_key(part), names)
     if found is None:
@@ -380,4 +394,4 @@ def _board(
         raise ValueError(
             f"board_part makes scripts for boards with a processor, and the family {found.family} has none"
         )
-    return Board(name, tuple(aliases), part, found.name, clock_ns, board_part)
+    return Board(name, tuple(aliases), part, found.name, clock_ns, board_part, Serial(**serial) if serial else None)

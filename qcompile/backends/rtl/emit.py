@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qcompile.assets import asset
-from qcompile.backends.rtl import parallel
+from qcompile.backends.rtl import bitstream, parallel
+from qcompile.backends.rtl.bitstream import ChipView
 from qcompile.backends.rtl.names import identifier
 from qcompile.backends.rtl.numbers import Delays
 from qcompile.backends.rtl.parallel import NetworkView
@@ -39,13 +40,15 @@ def view(graph: Graph, top: str, part: str, clock_ns: float) -> NetworkView:
     return parallel.build(graph, name, part, Delays(fabric_of(part), clock_ns))
 
 
-def emit(made: NetworkView) -> dict[str, bytes]:
-    """Sources and testbench by their names in the project."""
+def emit(made: NetworkView, chip: ChipView | None = None) -> dict[str, bytes]:
+    """Sources and testbench by their names in the project; chip: around the network, where open tools make its
+    bitstream.
+    """
     env = templates()
     files = {f"rtl/{made.top}.sv": env.get_template("rtl/top.sv.j2").render(view=made)}
     files |= {f"rtl/{m.name}.sv": env.get_template("rtl/layer.sv.j2").render(layer=m) for m in made.layers}
     files[f"tb/{made.top}_tb.sv"] = env.get_template("rtl/tb.sv.j2").render(view=made)
     files["tb/verilator.cpp"] = env.get_template("rtl/verilator.cpp.j2").render(view=made)
-    files["Makefile"] = env.get_template("rtl/Makefile.j2").render(view=made)
+    files["Makefile"] = env.get_template("rtl/Makefile.j2").render(view=made, chip=chip)
     circuits = {f"rtl/qc/{name}": asset(f"hw/rtl/{name}").read_bytes() for name in CIRCUITS}
-    return {name: text.encode() for name, text in files.items()} | circuits
+    return {name: text.encode() for name, text in files.items()} | circuits | (bitstream.emit(chip) if chip else {})
