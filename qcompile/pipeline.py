@@ -169,9 +169,9 @@ class Design:
         if self.options.backend == "rtl":
             from qcompile.backends import rtl  # which few designs need
 
-            latency = rtl.view(self.graph, self.top, part, clock_ns).latency
+            made = rtl.view(self.graph, self.top, part, clock_ns)
             found = estimates.of_pipeline(self.graph, target, clock_ns)
-            return replace(found, total=replace(found.total, latency=latency))
+            return replace(found, total=replace(found.total, latency=made.latency, ff=made.flip_flops))
         ports = [hls.layout(v) for v in (*self.graph.inputs, *self.graph.outputs)]
         return estimates.of_pipeline(self.graph, target, clock_ns, max((p.words for p in ports if p.array), default=1))
 

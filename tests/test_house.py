@@ -64,6 +64,7 @@ ORDER = [
     "project",
     "authenticity",
     "estimation",
+    "reports",
     "float32",
     "verification",
     "layers",

@@ -16,6 +16,7 @@ from qcompile.cli.evaluate import evaluate
 from qcompile.cli.inspect import inspect
 from qcompile.cli.methods import methods
 from qcompile.cli.parts import parts
+from qcompile.cli.report import report
 from qcompile.cli.simulate import simulate
 from qcompile.cli.verify import verify
 
@@ -31,5 +32,18 @@ def main() -> None:
     gc.set_threshold(ALLOCATIONS)
 
 
-for command in (inspect, compile, assign, simulate, verify, evaluate, estimate, parts, calibration, methods, demo):
+for command in (
+    inspect,
+    compile,
+    assign,
+    simulate,
+    verify,
+    evaluate,
+    estimate,
+    report,
+    parts,
+    calibration,
+    methods,
+    demo,
+):
     main.add_command(command)

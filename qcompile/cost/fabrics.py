@@ -31,7 +31,7 @@ class Cells:
 
     lut: Mapping[str, int] = field(default_factory=dict)
     lutram: Mapping[str, int] = field(default_factory=dict)
-    bram18: Mapping[str, int] = field(default_factory=dict)
+    bram18: Mapping[str, float] = field(default_factory=dict)
     ff: tuple[str, ...] = ()
     dsp: tuple[str, ...] = ()
     carry: tuple[str, ...] = ()

@@ -44,6 +44,11 @@ class Layer:
     instances: tuple[Instance, ...]
     latency: int
 
+    @property
+    def flip_flops(self) -> int:
+        each = {c.name: c.flip_flops for c in self.cells}
+        return sum(each[i.cell] for i in self.instances)
+
 
 @dataclass
 class LayerBuilder:

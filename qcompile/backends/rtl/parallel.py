@@ -71,6 +71,16 @@ class NetworkView:
     layers: tuple[Layer, ...]
     latency: int
 
+    @property
+    def flip_flops(self) -> int:
+        waits = [w for s in self.steps for w in s.waits] + list(self.ends)
+        return sum(m.flip_flops for m in self.layers) + sum(w.width * w.stages for w in waits) + self.latency
+
+    @property
+    def longest_ns(self) -> float:
+        """Of the logic between two registers."""
+        return max((c.longest_ns for m in self.layers for c in m.cells), default=0.0)
+
 
 @dataclass
 class _Wiring:

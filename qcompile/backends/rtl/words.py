@@ -70,6 +70,16 @@ class Cell:
     made: tuple[str, ...]
     latency: int
 
+    @property
+    def flip_flops(self) -> int:
+        kept = sum(width for stage in self.registers for *_, width in stage)
+        return kept + sum(p.width for p in self.outputs) * bool(self.latency)
+
+    @property
+    def longest_ns(self) -> float:
+        """Of the logic between two registers."""
+        return max((line.word.at_ns for lines in self.lines for line in lines), default=0.0)
+
 
 @dataclass
 class CellBuilder:
