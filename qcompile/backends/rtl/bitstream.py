@@ -38,8 +38,8 @@ class Flow:
 
 
 FLOWS = {
-    "ecp5": Flow("ecp5", "synth_ecp5 -abc9", "nextpnr-ecp5", "textcfg", "config", "ecppack", "bit", "lpf"),
-    "ice40": Flow("ice40", "synth_ice40 -abc9", "nextpnr-ice40", "asc", "asc", "icepack", "bin", "pcf"),
+    "ecp5": Flow("ecp5", "synth_ecp5 -abc9 -nobram", "nextpnr-ecp5", "textcfg", "config", "ecppack", "bit", "lpf"),
+    "ice40": Flow("ice40", "synth_ice40 -abc9 -nobram", "nextpnr-ice40", "asc", "asc", "icepack", "bin", "pcf"),
 }
 
 

@@ -8,6 +8,7 @@ from qcompile.backends.rtl.bitstream import ChipView
 from qcompile.backends.rtl.names import identifier
 from qcompile.backends.rtl.numbers import Delays
 from qcompile.backends.rtl.parallel import NetworkView
+from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of
 from qcompile.errors import QCompileError
 from qcompile.hardware.products import multiplications, rolled
@@ -50,5 +51,7 @@ def emit(made: NetworkView, chip: ChipView | None = None) -> dict[str, bytes]:
     files[f"tb/{made.top}_tb.sv"] = env.get_template("rtl/tb.sv.j2").render(view=made)
     files["tb/verilator.cpp"] = env.get_template("rtl/verilator.cpp.j2").render(view=made)
     files["Makefile"] = env.get_template("rtl/Makefile.j2").render(view=made, chip=chip)
+    if device(made.part).vendor == "AMD":
+        files["vivado.tcl"] = env.get_template("rtl/vivado.tcl.j2").render(view=made)
     circuits = {f"rtl/qc/{name}": asset(f"hw/rtl/{name}").read_bytes() for name in CIRCUITS}
     return {name: text.encode() for name, text in files.items()} | circuits | (bitstream.emit(chip) if chip else {})
