@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 
 import qcompile as qc
 from qcompile.backends.pysim.fuse import fused
+from qcompile.native import Library
 from qcompile.sim import compiled, kernels
 
 RNG = np.random.default_rng
@@ -24,7 +25,7 @@ FLOATS = {"f4": np.float32, "f8": np.float64}
 
 
 @pytest.fixture(scope="module")
-def library() -> compiled.Library:
+def library() -> Library:
     if not compiled.build():
         pytest.skip("needs g++: apt-get install g++")
     found = compiled.library()
@@ -37,7 +38,7 @@ def alike(found: np.ndarray, wanted: np.ndarray) -> bool:
     return found.dtype == wanted.dtype and np.array_equal(found, wanted)
 
 
-def check(library: compiled.Library, a: Any, *steps: compiled.StepCode, border: Any = None) -> None:
+def check(library: Library, a: Any, *steps: compiled.StepCode, border: Any = None) -> None:
     call = compiled.bound(library, "chain", (border, list(steps)))
     assert call is not None
     assert alike(call(a), compiled.unbound((border, list(steps)))(a))
@@ -91,7 +92,7 @@ def convolution(case: Any, parts: int, dtype: str) -> tuple[np.ndarray, compiled
 
 @pytest.mark.parametrize("parts, dtype", [(1, "f4"), (1, "f8"), (3, "f8")])
 @pytest.mark.parametrize("case", SHAPES)
-def test_convolutions(library: compiled.Library, case: Any, parts: int, dtype: str) -> None:
+def test_convolutions(library: Library, case: Any, parts: int, dtype: str) -> None:
     a, step = convolution(case, parts, dtype)
     check(library, a, step)
     check(library, np.asfortranarray(a), step)
@@ -101,7 +102,7 @@ def test_convolutions(library: compiled.Library, case: Any, parts: int, dtype: s
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("case", [c for c in SHAPES if c[3] == c[1]])
-def test_depthwise(library: compiled.Library, case: Any, dtype: str) -> None:
+def test_depthwise(library: Library, case: Any, dtype: str) -> None:
     (n, batch), channels, sizes, _, outs, kernel, strides, dilations = case
     a = whole((n, batch, channels, *sizes), 1000, dtype)
     shape = (channels, outs, *(1 for _ in kernel))
@@ -150,7 +151,7 @@ def functions(rows: str, shape: tuple[int, ...], dtype: str, own: str) -> list[c
     "dtype, between, own", [("f4", "f4", "f4"), ("f4", "f8", "f4"), ("f8", "f8", "f4"), ("f8", "f8", "f8")]
 )
 @pytest.mark.parametrize("rows", ["one", "channel", "element"])
-def test_functions(library: compiled.Library, rows: str, dtype: str, between: str, own: str) -> None:
+def test_functions(library: Library, rows: str, dtype: str, between: str, own: str) -> None:
     """Ties, both sides of every cut, and the ends."""
     shape = (4, 5, 6, 7) if rows != "channel" else (3, 5, 20, 31)
     a = whole(shape, 310, dtype)
@@ -169,7 +170,7 @@ def test_functions(library: compiled.Library, rows: str, dtype: str, between: st
 
 @pytest.mark.parametrize("case", [SHAPES[0], SHAPES[3], SHAPES[7]])
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_convolutions_with_functions(library: compiled.Library, case: Any, dtype: str) -> None:
+def test_convolutions_with_functions(library: Library, case: Any, dtype: str) -> None:
     """Behind a convolution, by channel in one, by element one after the other."""
     a, step = convolution(case, 1, dtype)
     a, outs, rank = np.sign(a), case[3] * case[4], len(case[2])
@@ -186,7 +187,7 @@ def test_convolutions_with_functions(library: compiled.Library, case: Any, dtype
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_pools(library: compiled.Library, dtype: str) -> None:
+def test_pools(library: Library, dtype: str) -> None:
     for (n, batch), channels, sizes, _, _, kernel, strides, dilations in SHAPES:
         a = whole((n, batch, channels, *sizes), 1000, dtype)
         for name, rest in (("max_pool", ()), ("sum_pool", (dtype,))):
@@ -198,7 +199,7 @@ def test_pools(library: compiled.Library, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("lo, hi", [(-8, 7), (0, 255), (-(2**20), 2**20)])
-def test_inputs(library: compiled.Library, dtype: str, lo: int, hi: int) -> None:
+def test_inputs(library: Library, dtype: str, lo: int, hi: int) -> None:
     """Ties and their neighbours, both zeros, far beyond the limits; by channel too, and nothing but numbers."""
     points = RNG(0).integers(2 * lo - 9, 2 * hi + 9, (6, 3, 5, 7)) / 2
     x = np.stack([points, np.nextafter(points, 1e9), np.nextafter(points, -1e9), points * 1e-9, points * 1e30])
@@ -244,19 +245,19 @@ def simulated(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES)
-def test_examples(library: compiled.Library, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples(library: Library, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     simulated(path, monkeypatch)
 
 
 @needs_models
 @pytest.mark.parametrize("name", MODELS)
-def test_models(library: compiled.Library, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models(library: Library, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     simulated(str(CORPUS / name), monkeypatch)
 
 
 @pytest.mark.parametrize("rows, lo, hi, places", [(8, 0, 7, 8), (8, -3, 7, 11), (8, -20, 20, 32), (8, 9, 20, 7)])
 def test_a_looked_up_number_is_one_function(
-    library: compiled.Library, monkeypatch: pytest.MonkeyPatch, rows: int, lo: int, hi: int, places: int
+    library: Library, monkeypatch: pytest.MonkeyPatch, rows: int, lo: int, hi: int, places: int
 ) -> None:
     """Of a table only what its address can reach is kept; the address goes straight to its entry."""
     table = RNG(0).integers(-9, 10, rows).astype(np.float32) / 4
@@ -302,7 +303,7 @@ def told(tmp_path: Path, name: str, **env: str) -> tuple[str, bytes]:
     return done.stdout.strip(), y.read_bytes()
 
 
-def test_without_compiler_or_cache(library: compiled.Library, tmp_path: Path) -> None:
+def test_without_compiler_or_cache(library: Library, tmp_path: Path) -> None:
     """Numpy does without being asked, and gives the same file."""
     cache = tmp_path / "cache"
     with_it = told(tmp_path, "with", XDG_CACHE_HOME=str(cache))
@@ -313,26 +314,25 @@ def test_without_compiler_or_cache(library: compiled.Library, tmp_path: Path) ->
     assert alone[0] == nowhere[0] == "False False"
     assert with_it[1] == alone[1] == nowhere[1]
     place.chmod(0o777)  # anybody could have written it
-    assert compiled._loaded(place) is None
+    assert compiled.NATIVE.loaded(place) is None
     place.chmod(0o700)
-    assert compiled._loaded(place) is not None
+    assert compiled.NATIVE.loaded(place) is not None
 
 
-def test_broken_library(library: compiled.Library, tmp_path: Path) -> None:
+def test_broken_library(library: Library, tmp_path: Path) -> None:
     """A file that is no library is made again."""
     place = tmp_path / "kernels.so"
     place.write_bytes(b"no library")
     place.chmod(0o700)
     tmp_path.chmod(0o700)
-    assert compiled._loaded(place) is None
-    assert compiled._compiled(place) is not None
+    assert compiled.NATIVE.loaded(place) is None
+    assert compiled.NATIVE.compiled(place) is not None
 
 
 def test_compiled_once_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[None] = []
-    monkeypatch.setattr(compiled, "_state", compiled._State(tried=True))
-    monkeypatch.setattr(compiled, "_compiled", lambda place: calls.append(None))
-    monkeypatch.setattr(compiled, "_place", lambda: Path("kernels.so"))
+    monkeypatch.setattr(compiled, "_state", compiled._State())
+    monkeypatch.setattr(compiled, "build", lambda: calls.append(None))
     compiled.spent(compiled.PAYS / 2)
     assert not calls
     for _ in range(3):

@@ -48,6 +48,7 @@ ORDER = [
     "documents",
     "files",
     "processes",
+    "native",
     "arrays",
     "ir",
     "sim",

@@ -7,32 +7,21 @@ it has no code for (other dtypes, empty arrays) to that kernel. The compiler get
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import math
-import os
-import platform
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache, cached_property, reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qcompile.assets import private_cache
 from qcompile.ir.window import Window
-from qcompile.processes import run
+from qcompile.native import Library, Native
 from qcompile.records import dataclass
 from qcompile.sim import kernels
 
-SOURCE = Path(__file__).with_suffix(".cpp")
-FLAGS = tuple("-std=c++17 -O2 -ftree-vectorize -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti -w".split())
 PAYS = 0.2  # seconds of numpy kernels in a process after which they are compiled, once for all later processes
-_PATIENCE = 120.0  # seconds that the compiler may take
 
-Library = ctypes.CDLL
 Bound = Callable[..., np.ndarray]
 _FLOATS: dict[str, np.dtype[Any]] = {"f4": np.dtype(np.float32), "f8": np.dtype(np.float64)}
 _LETTERS: dict[np.dtype[Any], str] = {np.dtype(np.float32): "f", np.dtype(np.float64): "d"}
@@ -42,78 +31,32 @@ _LETTERS: dict[np.dtype[Any], str] = {np.dtype(np.float32): "f", np.dtype(np.flo
 
 @dataclass
 class _State:
-    library: ctypes.CDLL | None = None
-    tried: bool = False  # to load
-    built: bool = False  # tried to build
+    paid: bool = False
     spent: float = 0.0
 
 
 _state = _State()
 
 
-def library() -> ctypes.CDLL | None:
+def library() -> Library | None:
     """The compiled kernels, if this process or an earlier one compiled them."""
-    if not _state.tried:
-        _state.tried = True
-        place = _place()
-        _state.library = None if place is None else _loaded(place)
-    return _state.library
+    return NATIVE.library()
 
 
 def spent(seconds: float) -> None:
     """Count what numpy kernels took; compiles them once it pays."""
     _state.spent += seconds
-    if _state.spent > PAYS and not _state.built:
+    if _state.spent > PAYS and not _state.paid:
+        _state.paid = True
         build()
 
 
 def build() -> bool:
-    """Compile the kernels into the cache if they are not there: whether they can be used. False without g++, and where
-    the cache cannot be written.
-    """
-    if library() is not None:
-        return True
-    _state.built = True
-    place = _place()
-    if place is not None:
-        with suppress(OSError):
-            _state.library = _compiled(place)
-    return _state.library is not None
+    """Compile the kernels into the cache if they are not there: whether they can be used (see `Native.build`)."""
+    return NATIVE.build() is not None
 
 
-@cache
-def _place() -> Path | None:
-    """Where the library belongs: its name changes with the source, the flags, the compiler and the processor."""
-    compiler, folder = shutil.which("g++"), private_cache()
-    if compiler is None or folder is None or not hasattr(os, "getuid"):
-        return None
-    try:
-        real = os.stat(compiler)
-        told = (os.path.realpath(compiler), real.st_size, real.st_mtime_ns, FLAGS, platform.machine(), _processor())
-        digest = hashlib.sha256(SOURCE.read_bytes() + repr(told).encode()).hexdigest()
-    except OSError:
-        return None
-    return folder / f"kernels-{digest[:24]}.so"
-
-
-def _processor() -> str:
-    """What instructions there are."""
-    with suppress(OSError), open("/proc/cpuinfo") as lines:
-        return next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    return platform.processor()
-
-
-def _loaded(place: Path) -> ctypes.CDLL | None:
-    """A library that only this user could have written; None where there is none, or it does not fit."""
-    with suppress(OSError):
-        about = os.stat(place)
-        if about.st_uid not in (0, os.getuid()) or about.st_mode & 0o022:
-            return None
-        return _typed(ctypes.CDLL(str(place)))
-    return None
-
-
-def _typed(found: ctypes.CDLL) -> ctypes.CDLL:
+def _typed(found: Library) -> Library:
     """Its functions, which take addresses as numbers."""
     at, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
     for letter in "fd":
@@ -126,17 +69,12 @@ def _typed(found: ctypes.CDLL) -> ctypes.CDLL:
     return found
 
 
-def _compiled(place: Path) -> ctypes.CDLL | None:
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=place.parent) as folder:
-        new = Path(folder) / "kernels.so"
-        for machine in (("-march=native",), ()):  # a compiler that does not know the first takes its own
-            command = ["g++", *FLAGS, *machine, "-shared", "-fPIC", "-o", str(new), str(SOURCE)]
-            with suppress(OSError, TimeoutError):
-                if run(command, timeout=_PATIENCE).returncode == 0:
-                    new.chmod(0o700)
-                    os.replace(new, place)
-                    return _loaded(place)
-    return None
+NATIVE = Native(
+    "kernels",
+    Path(__file__).with_suffix(".cpp"),
+    "-std=c++17 -O2 -ftree-vectorize -fno-math-errno -fno-trapping-math -fno-exceptions -fno-rtti -w",
+    _typed,
+)
 
 
 # --- functions of one number
