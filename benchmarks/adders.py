@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qcompile.cost import pairing
+from qcompile.cost import adder_bits, pairing
 from qcompile.frontend import load
 from qcompile.hardware import adders
 from qcompile.ir import ops
@@ -29,7 +29,8 @@ def random() -> Iterator[Matrix]:
     yield "8-bit uniform, s8", draw.integers(-128, 128, (64, 64)), -128, 127
     yield "ternary, s2", draw.integers(-1, 2, (64, 64)), -2, 1
     yield "binary, binary", draw.integers(0, 2, (64, 64)) * 2 - 1, 0, 1
-    yield "ternary, s2", draw.integers(-1, 2, (64, 784)), -2, 1
+    sparse = draw.integers(-1, 2, (64, 784)) * (draw.random((64, 784)) < 0.5)
+    yield "sparse ternary, s2", sparse, -2, 1
 
 
 def digits() -> Iterator[Matrix]:
@@ -50,9 +51,9 @@ def main() -> None:
         graph = adders.solved(w, low, high)
         seconds = time.process_time() - start
         free = adders.solved(w, low, high, spare=None)
-        shown = (f"{g.adders:,} {g.total_bits():,} {g.levels}" for g in (before, graph, free))
+        shown = (f"{g.adders:,} {adder_bits.total(g):,} {g.levels}" for g in (before, graph, free))
         first, *others = shown
-        ratio = graph.total_bits() / before.total_bits()
+        ratio = adder_bits.total(graph) / adder_bits.total(before)
         shape = " x ".join(map(str, w.shape))
         print(f"{shape + ' ' + name:28}{first:>30}{others[0]:>24}{others[1]:>24}{ratio:7.2f}{seconds:7.1f}", flush=True)
 

@@ -8,6 +8,7 @@ depths in words.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -163,11 +164,86 @@ class ConstantMultipliers(Part):
 
 @dataclass(frozen=True, eq=False)
 class ConstantRows(Part):
-    """A constant matrix [rows, columns] times a vector of numbers from `low` to `high`, each or all: an adder graph."""
+    """A constant matrix [rows, columns] times a vector of numbers from `low` to `high`, each or all, without its adder
+    graph: sums in a fixed order. shared: rows that add up the same share the sum; a loop of products does not.
+    """
 
     weights: np.ndarray
     low: int | np.ndarray
     high: int | np.ndarray
+    shared: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class AdderGraph(Part):
+    """A constant matrix times a vector of numbers, weights @ x, as shifted sums that rows share. Nodes are: the
+    columns, then adders, node = +-base +- (other << shift). Row r is +-(node[r] << place[r]), or 0 where node[r] is -1.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    """Interval of every node."""
+    base: np.ndarray
+    other: np.ndarray
+    shift: np.ndarray
+    minus: np.ndarray
+    """Whether an adder subtracts other."""
+    turned: np.ndarray
+    """Whether it subtracts base, whose low bits are no wires then; never both."""
+    single: np.ndarray
+    """Whether an adder makes a multiple of one column."""
+    starts: np.ndarray
+    """Adders come in levels that use only nodes before them: the first adder of each, and how many there are."""
+    node: np.ndarray
+    negative: np.ndarray
+    """Whether a row is its node turned."""
+    place: np.ndarray
+    size: int
+    """Bits of the largest weight."""
+
+    @property
+    def columns(self) -> int:
+        return len(self.low) - len(self.base)
+
+    @property
+    def levels(self) -> int:
+        """Adders on the longest path at most, without a negation at its end."""
+        return len(self.starts) - 1
+
+    @property
+    def adders(self) -> int:
+        """With negations."""
+        return len(self.base) + int(np.count_nonzero(self.negative))
+
+    def level_of(self) -> np.ndarray:
+        """Of every adder, from 0."""
+        return np.repeat(np.arange(self.levels), np.diff(self.starts))
+
+    def batches(self) -> Iterator[slice]:
+        """The adders of every level."""
+        for first, last in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True):
+            yield slice(first, last)
+
+    def ends(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.low[nodes], self.high[nodes]
+
+    def matrix(self, columns: slice = slice(None), kind: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """The graph multiplied out: coefficients of (every node, every row) for some of the columns. kind: type of
+        their numbers, that of the intervals if none is given.
+        """
+        kind = self.low.dtype if kind is None else kind
+        nodes = np.zeros((len(self.low), len(range(*columns.indices(self.columns)))), dtype=kind)
+        nodes[np.arange(self.columns)[columns], np.arange(nodes.shape[1])] = 1
+        factor = np.where(self.minus, -1, 1) * np.left_shift(np.ones(len(self.shift), dtype=self.low.dtype), self.shift)
+        for own in self.batches():
+            made = nodes[self.other[own]]
+            made *= factor[own, None].astype(kind)
+            base = nodes[self.base[own]]
+            base[self.turned[own]] *= -1
+            np.add(made, base, out=nodes[self.columns + own.start : self.columns + own.stop])
+        factor = np.left_shift(np.ones(len(self.node), dtype=self.low.dtype), self.place)
+        sign = np.where(self.node < 0, 0, np.where(self.negative, -1, 1))
+        return nodes, nodes[np.maximum(self.node, 0)] * (sign * factor).astype(kind)[:, None]
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ class Design:
             from qcompile.backends import rtl  # which few designs need
 
             made = rtl.view(self.graph, self.top, part, clock_ns)
-            found = estimates.of_pipeline(self.graph, target, clock_ns)
+            found = estimates.of_pipeline(self.graph, target, clock_ns, loops=False)
             return replace(found, total=replace(found.total, latency=made.latency, ff=made.flip_flops))
         ports = [hls.layout(v) for v in (*self.graph.inputs, *self.graph.outputs)]
         return estimates.of_pipeline(self.graph, target, clock_ns, max((p.words for p in ports if p.array), default=1))

@@ -58,7 +58,28 @@ def unrolled_products(source: str) -> int:
     for sizes in re.findall(r"qc::matmul<(.*?), (?:true|false),", source):
         found += math.prod(map(int, sizes.split(", ")))
     for sizes in re.findall(r"qc::conv<((?:\d+, )+)", source):
-        batch, groups, outs, depth, h, w, kh, kw, sh, sw, dh, dw = map(int, sizes.split(", ")[:12])
-        places = ((h - dh * (kh - 1) - 1) // sh + 1) * ((w - dw * (kw - 1) - 1) // sw + 1)
-        found += batch * groups * outs * depth * kh * kw * places
+        batch, groups, outs, depth, *plane = map(int, sizes.split(", ")[:12])
+        found += batch * groups * outs * depth * plane[2] * plane[3] * _places(*plane)
+    return found
+
+
+def _places(h: int, w: int, kh: int, kw: int, sh: int, sw: int, dh: int, dw: int) -> int:
+    return ((h - dh * (kh - 1) - 1) // sh + 1) * ((w - dw * (kw - 1) - 1) // sw + 1)
+
+
+def additions(source: str, sums: str) -> int:
+    """Additions and negations of the layers whose weights are constant: those of a vector, wherever it is computed."""
+    _, *parts = re.split(r"^struct (\w+) \{$", sums, flags=re.M)
+    each = {
+        name: len(re.findall(r"^    const \S+ (?:g\d+)?s\d+_\d+ = .* [-+] ", text, re.M)) + text.count("(0) - (")
+        for name, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+    found = 0
+    for batch, rows, _, columns, left, name in re.findall(
+        r"qc::matmul_sums<(\d+), (\d+), (\d+), (\d+), (\w+), (\w+)>", source
+    ):
+        found += int(batch) * int(columns if left == "true" else rows) * each[name]
+    for sizes, name in re.findall(r"qc::conv_sums<((?:\d+, )+)(\w+)>", source):
+        batch, _, _, _, *plane = map(int, sizes.split(", ")[:12])
+        found += batch * _places(*plane) * each[name]
     return found

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from qcompile.cost import pairing
-from qcompile.cost.adders import AdderGraph
+from qcompile.cost import adder_bits, pairing
 from qcompile.cost.structure import digits, ones
 from qcompile.hardware import adders
-from qcompile.hardware.adders import sharing
+from qcompile.hardware.adders import compiled, sharing
+from qcompile.parts import AdderGraph
 
 
 def values(graph: AdderGraph, x: np.ndarray) -> list[int]:
@@ -80,9 +80,9 @@ def test_larger_ones_share_more_than_the_fixed_order(kind: str, spare: int | Non
     graph, before = adders.solved(w, *ends, spare), pairing.graph(w, *ends)
     check(graph, w, *ends)
     check(before, w, *ends)
-    assert (
-        graph.total_bits() < {"normal": 0.8, "binary": 0.9, "ternary": 0.9, "uniform": 0.76}[kind] * before.total_bits()
-    )
+    assert adder_bits.total(graph) < {"normal": 0.8, "binary": 0.9, "ternary": 0.9, "uniform": 0.76}[
+        kind
+    ] * adder_bits.total(before)
     assert spare is None or graph.levels <= least_levels(w) + spare
 
 
@@ -121,10 +121,56 @@ def test_when_pairs_are_counted_again_changes_nothing(monkeypatch: pytest.Monkey
     w, low, high = drawn("uniform", (12, 12))
     ends = (np.full(12, low), np.full(12, high))
     found = []
+    monkeypatch.setattr(compiled, "library", lambda terms: None)
     for stale in (0, 10**9):
         monkeypatch.setattr(sharing, "_STALE", stale)
         found.append(adders._made(w, *ends, None, 1))
     assert all(np.array_equal(getattr(found[0], k), getattr(found[1], k)) for k in vars(found[0]))
+
+
+def alike(w: np.ndarray, low: int, high: int, spare: int | None) -> bool:
+    """Whether the compiled search finds the graph that Python finds."""
+    library = compiled.NATIVE.build()
+    if library is None:
+        pytest.skip("needs g++: apt-get install g++")
+    found = []
+    for use in (library, None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(compiled, "library", lambda terms, use=use: use)
+            found.append(adders._made(w, *(np.full(w.shape[1], v) for v in (low, high)), spare, 1))
+    return all(np.array_equal(getattr(found[0], k), getattr(found[1], k)) for k in vars(found[0]))
+
+
+@pytest.mark.parametrize("spare", [0, 1, 3, None])
+@pytest.mark.parametrize("ends", [(-128, 127), (0, 15), (-2, 1), (0, 1)])
+def test_the_compiled_search_finds_the_same(ends: tuple[int, int], spare: int | None) -> None:
+    draw = np.random.default_rng(0 if spare is None else spare)
+    for most, shape in ((1, (9, 14)), (2, (12, 9)), (15, (6, 10)), (127, (4, 7)), (1000, (2, 5))):
+        w = draw.integers(-most, most + 1, shape)
+        w[-1] = 2 * w[0] - w[1]
+        assert alike(w, *ends, spare)
+    assert alike(2 * draw.integers(0, 2, (8, 16)) - 1, *ends, spare)
+
+
+def test_the_compiled_search_of_many_rows() -> None:
+    """Whose places are more than 64 words."""
+    assert alike(np.random.default_rng(0).integers(-3, 4, (300, 4)) * 37, -8, 7, 1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    arrays(np.int64, st.tuples(st.integers(1, 7), st.integers(1, 7)), elements=st.integers(-9, 9)), st.integers(0, 2)
+)
+def test_the_compiled_search_of_any_small_matrix(w: np.ndarray, spare: int) -> None:
+    assert alike(w, -3, 5, spare)
+
+
+def test_a_sum_that_is_there_already_is_no_second_term() -> None:
+    """Rows of row differences may hold a sum and its terms."""
+    for w in ([[1, 1, 0], [3, 3, 0], [3, 3, 1]], [[1, 0], [1, 1], [3, 3], [2, 2]]):
+        for spare in (1, 2, None):
+            check(adders.solved(np.array(w), -8, 7, spare), np.array(w), -8, 7)
+            assert alike(np.array(w), -8, 7, spare)
 
 
 def test_large_matrices_in_parts_of_their_columns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,15 +181,15 @@ def test_large_matrices_in_parts_of_their_columns(monkeypatch: pytest.MonkeyPatc
     parts = adders.solved(w, *ends, 2)
     check(parts, w, *ends)
     assert parts.levels <= least_levels(w) + 2
-    assert whole.total_bits() < parts.total_bits() < 1.2 * whole.total_bits()
+    assert adder_bits.total(whole) < adder_bits.total(parts) < 1.2 * adder_bits.total(whole)
     adders._known.clear()
     monkeypatch.setattr(adders, "MOST", 10)
-    assert adders.solved(w, *ends).total_bits() == pairing.graph(w, *ends).total_bits()
+    assert adder_bits.total(adders.solved(w, *ends)) == adder_bits.total(pairing.graph(w, *ends))
     adders._known.clear()
 
 
 def test_a_matrix_is_searched_once() -> None:
     w, *ends = drawn("ternary", (4, 8))
     assert adders.solved(w, *ends) is adders.solved(w.astype(np.int8), *ends)
-    assert adders.solved(w, *ends) is not adders.solved(w, *ends, spare=1)
+    assert adders.solved(w, *ends) is not adders.solved(w, *ends, spare=0)
     assert adders.solved(w, *ends) is not adders.solved(w, 0, 2)

@@ -265,7 +265,8 @@ def test_cost_tables_are_the_estimates_of_whole_designs(candidates: str, roundin
         assert abs(table.of([c] * 6) / p.cost([c] * 6).lut - 1) < 1e-3
     for _ in range(4):
         choice = rng.integers(0, 5, 6).tolist()
-        assert abs(table.of(choice) / p.cost(choice).lut - 1) < 0.06
+        # Requants are nearly sums over their operands, and a greater part of a design than before products were shared
+        assert abs(table.of(choice) / p.cost(choice).lut - 1) < 0.07
 
 
 def test_learned_weights_and_offsets_are_in_the_plan() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from conftest import CORPUS, records
-from emitted import memories, processes, unrolled, unrolled_products
+from emitted import additions, memories, processes, unrolled, unrolled_products
 from onnx import TensorProto, helper, numpy_helper
 from test_dataflow import at_some_folding
 
@@ -32,7 +32,7 @@ from qcompile.hardware.units import (
     UnrolledUnit,
 )
 from qcompile.ir import ops
-from qcompile.parts import ConstantRows, Multiplier, leaves, memory_bits
+from qcompile.parts import AdderGraph, ConstantRows, Multiplier, leaves, memory_bits
 
 PART = "xc7z020clg400-1"
 SEEDS = range(24)
@@ -111,9 +111,9 @@ def test_generated_networks(weights: str) -> None:
     assert {MatVecUnit, SlidingWindowUnit, BufferedUnit} <= found
 
 
-def test_products_of_unrolled_layers() -> None:
-    """A product of the text is one that is priced."""
-    seen = 0
+def test_additions_and_products_of_unrolled_layers() -> None:
+    """Those of the text are those that are priced."""
+    seen = [0, 0]
     for model in list(generated())[::4]:
         text = generate.input_format(model)
         imported = qc.load(model)
@@ -121,13 +121,17 @@ def test_products_of_unrolled_layers() -> None:
         if rolled(design.graph):
             continue
         layers = [n for n in design.graph.nodes if isinstance(n.op, (ops.MatMul, ops.Conv))]
-        priced = [leaf for n in layers for leaf in leaves(UnrolledUnit.of(n, design.graph).parts())]
-        found = sum(
+        priced = [leaf for n in layers for leaf in leaves(UnrolledUnit.of(n, design.graph, final=True).parts())]
+        sums = sum(n * p.adders for n, p in priced if isinstance(p, AdderGraph))
+        products = sum(
             n * (p.weights.size if isinstance(p, ConstantRows) else isinstance(p, Multiplier)) for n, p in priced
         )
-        assert found == unrolled_products(design.files().files[f"src/{design.top}.cpp"].decode())
-        seen += found
-    assert seen > 1000
+        files = design.files().files
+        source = files[f"src/{design.top}.cpp"].decode()
+        assert sums == additions(source, files.get("src/sums.hpp", b"").decode())
+        assert products == unrolled_products(source)
+        seen = [seen[0] + sums, seen[1] + products]
+    assert seen[0] > 1000
 
 
 CASES = (

@@ -7,10 +7,13 @@ leave as integers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from grid import packed
 
 from qcompile import parts
+from qcompile.backends import sums
 from qcompile.cost import pairing, structure
 from qcompile.cost import primitives as hw
 from qcompile.cost.exchange import in_dsp
@@ -19,6 +22,7 @@ from qcompile.hardware.site import Site, rows_of
 from qcompile.hardware.units.requant import combined_bits, steps, table_bits
 from qcompile.ir import ops
 from qcompile.parts import bits, signed
+from qcompile.templating import templates
 
 Module = tuple[str, str]
 FILES = (
@@ -49,7 +53,7 @@ def _codes(fmt: Format, units: np.ndarray) -> list[int]:
 # --- everything unrolled
 
 
-def products(s: Site) -> Module:
+def products(s: Site, graphs: Sequence[parts.AdderGraph], emitted: bool) -> Module:
     """Constant rows of shared sums; minifloats become integers first, and of two signs +1 counts as 1, so that the sum
     is 2 * count - all.
     """
@@ -67,13 +71,12 @@ def products(s: Site) -> Module:
     lines += [
         decoder(data, f"c[{i * data.width}+:{data.width}]", f"units[{i * a}+:{a}]", i) for i in range(groups * columns)
     ]
-    for g, part in enumerate(np.split(rows, groups)):
-        # The text of a module, in a block of its own whose x and y are those of the group.
-        text = (
-            pairing.verilog(pairing.graph(part, first, last), "m", first, last, y)
-            .split(";\n", 1)[1]
-            .rsplit("endmodule", 1)[0]
-        )
+    for g, graph in enumerate(graphs):
+        if emitted:
+            page = templates().get_template("rtl/adders.sv.j2")
+            text = page.render(view=sums.view(graph, "m"), a=a, signed=first < 0, y=y)
+        else:  # the text of a module, in a block of its own whose x and y are those of the group
+            text = pairing.verilog(graph, "m", first, last, y).split(";\n", 1)[1].rsplit("endmodule", 1)[0]
         ports = f"wire [{columns * a - 1}:0] x = units[{g * columns * a}+:{columns * a}]; wire [{size * y - 1}:0] y;"
         lines.append(f"if (1) begin : g{g}\n{ports}\n{text}assign sums[{g * size * y}+:{size * y}] = y;\nend")
     for r, total in enumerate(rows.sum(axis=1).tolist()):

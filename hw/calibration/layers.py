@@ -37,6 +37,7 @@ from grid import RTL, Primitive
 from measure import COMMANDS, HERE, PREPARE, synthesise, yosys_version
 
 from qcompile import parts
+from qcompile.cost import pairing
 from qcompile.cost import primitives as hw
 from qcompile.cost.devices import device
 from qcompile.cost.fabrics import fabrics
@@ -45,7 +46,7 @@ from qcompile.cost.resources import Resources
 from qcompile.frontend import load
 from qcompile.hardware.site import Folding, Site, rows_of, site
 from qcompile.hardware.units import MatVecUnit, UnrolledUnit
-from qcompile.hardware.units.unrolled import requantized
+from qcompile.hardware.units.unrolled import adder_graphs, built, requantized
 from qcompile.ir import Graph, ops
 from qcompile.passes import implement, ranges
 from qcompile.passes.lower import lower
@@ -58,6 +59,7 @@ CORPUS = Path(os.environ.get("QCOMPILE_CORPUS", ROOT.parent / "shared" / "models
 TABLE, REPORT = HERE / "layers.csv", HERE / "layers.md"
 RESULTS = ("lut", "ff", "dsp", "bram18")
 THRESHOLDS, AFFINE, ROUND, LOOKUP = "thresholds", "multiply-add-shift", "multiply-add-normalise", "table"
+GRAPH = "adder graph"  # that is emitted; others have the fixed order of pairs, by which the coefficients were fitted
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ UNROLLED = (
     (_RESIDUAL, "Conv", 0),
     (_RESIDUAL, "MatMul", 0),
 )
+GRAPHS = ((_JET, 3), (_FP8, 0), (_TFC1, 3), (_DIGITS, 2), (_SIMPLE, 1))
 MAPS = (
     (_DIGITS, 0, THRESHOLDS),
     (_DIGITS, 1, AFFINE),
@@ -183,6 +186,10 @@ FOLDED = (
 )
 POINTS: tuple[Point, ...] = (
     *(Point(network, op, number) for network, op, number in UNROLLED),
+    *(
+        Point(network, "MatMul" if network in (_JET, _TFC1, _DIGITS) else "Conv", number, how=GRAPH)
+        for network, number in GRAPHS
+    ),
     *(Point(network, "Requant", number, how=how) for network, number, how in MAPS),
     *(Point(*layer) for layer in FOLDED),
     *(
@@ -262,7 +269,19 @@ def module(p: Point) -> layer_rtl.Module:
     s = layer(p)
     if p.pe:
         return layer_rtl.matrix_vector(s, fabric(p))
-    return layer_rtl.elements(s, used_rows(s)) if p.op == "Requant" else layer_rtl.products(s)
+    return (
+        layer_rtl.elements(s, used_rows(s)) if p.op == "Requant" else layer_rtl.products(s, _graphs(p), p.how == GRAPH)
+    )
+
+
+def _graphs(p: Point) -> list[parts.AdderGraph]:
+    """Of every group of an unrolled layer, what is measured."""
+    s = layer(p)
+    if p.how == GRAPH:
+        return list(adder_graphs(s.node, graph(p.network)))
+    data = s.data.type.codes
+    ends = (0, 1) if data.lane.signs else parts.value_range(data)
+    return [pairing.graph(part, *ends) for part in np.split(rows_of(s)[0], s.node.op.groups)]
 
 
 def predicted(p: Point) -> Resources:
@@ -274,7 +293,8 @@ def predicted(p: Point) -> Resources:
         uses = np.bincount(used_rows(s), minlength=s.node.op.coeffs.data.shape[1])
         return price(requantized(s.node.op, tuple(v.type.codes for v in s.node.inputs), uses), fabric(p))
     if not p.pe:
-        return price(UnrolledUnit.of(s.node, graph(p.network)).parts(), fabric(p)).times(1 / rows_of(s)[1])
+        made = built(UnrolledUnit.of(s.node, graph(p.network)).parts(), iter(_graphs(p)))
+        return price(made, fabric(p)).times(1 / rows_of(s)[1])
     unit = MatVecUnit.of(s.node, graph(p.network), Folding(p.pe, p.simd))
     assert unit is not None
     unit = dataclasses.replace(unit, stored=s.node.inputs[s.constant].type.codes.width)

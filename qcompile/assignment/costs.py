@@ -40,6 +40,7 @@ from qcompile.passes.lower import lower
 from qcompile.passes.unused import remove_unused
 from qcompile.records import dataclass
 
+SEARCHED = 10_000  # weights times formats of their data up to which all adder graphs are searched for
 RESOURCES = ("lut", "ff", "dsp", "bram18", "uram", "latency")
 
 
@@ -57,12 +58,12 @@ class CostTarget:
     clock_ns: float = 5.0
     stated: Mapping[str, NumberFormat] = field(default_factory=dict)
 
-    def price(self, node: Node, graph: Graph, open_: Sequence[Folding] = ()) -> np.ndarray:
+    def price(self, node: Node, graph: Graph, open_: Sequence[Folding] = (), final: bool = True) -> np.ndarray:
         """[folding that is open (one where none is), resource] of a node. Latencies of unrolled layers: delays in clock
-        periods, not cut.
+        periods, not cut; final: as of `UnrolledUnit`.
         """
         if self.unrolled:
-            cost = price(UnrolledUnit.of(node, graph).parts(), self.fabric)
+            cost = price(UnrolledUnit.of(node, graph, final=final).parts(), self.fabric)
             return _vector(cost, cost.delay_ns / self.clock_ns)[None]
         found = []
         for folding in open_ or [(self.foldings or {}).get(node.output.name, Folding())]:
@@ -229,12 +230,12 @@ class _Collector:
                 out.append(_Part(self._source(integer, node), cost, unit))
         return out
 
-    def _price(self, node: Node, graph: Graph) -> np.ndarray:
+    def _price(self, node: Node, graph: Graph, final: bool = True) -> np.ndarray:
         """[folding, resource]; one folding where none is open."""
         name = node.output.name
         unit = self.folds.variable_of.get(name)
         open_ = [own[name] for own in self.folds.options[unit]] if unit is not None else ()
-        return self.target.price(node, graph, open_)
+        return self.target.price(node, graph, open_, final)
 
     def _map(self, part: _Part, index: int) -> None:
         assert part.of is not None and part.bits is not None
@@ -327,8 +328,8 @@ class _Collector:
             self._always(unit, self._price(node, integer))
             return
         formats = [q.format for q in self.study.evaluation.quantizers[data][: self.formats[self.place[data]]]]
-        costs = [self._priced(node, units, own, fmt, constant)[0] for fmt in formats]
-        self._put(unit, self.place[data], np.stack(costs, axis=-1))
+        costs, _ = self._by_data(node, units, own, formats, constant)
+        self._put(unit, self.place[data], costs)
 
     def _pair(self, integer: Graph, node: Node, weight: str, data: str | None, constant: int) -> None:
         quantizers = self.study.evaluation.quantizers
@@ -342,9 +343,8 @@ class _Collector:
         for a, q in enumerate(quantizers[weight]):
             own = self.study.priced[weight][a]
             units = (q.units(numbers.astype(np.float64)).astype(np.int64) if own is None else own) - q.zero_point
-            for b, fmt in enumerate(formats):
-                cost, bits[a, b] = self._priced(node, units, q.format, fmt, constant)
-                table[:, :, a, b] = cost.T
+            costs, bits[a] = self._by_data(node, units, q.format, formats, constant)
+            table[:, :, a] = costs.transpose(1, 0, 2)
         made = self._map_behind(node.output.name, integer)
         if made is not None:
             self._accumulated(made, i, self.place[data] if data else None, bits)
@@ -396,8 +396,24 @@ class _Collector:
             return value if value in self.maps else None
         return None
 
+    def _by_data(
+        self, node: Node, units: np.ndarray, own: NumberFormat, formats: Sequence[NumberFormat], constant: int
+    ) -> tuple[np.ndarray, list[float]]:
+        """([folding, resource, format], accumulator bits by format) of a product of these codes with data of several
+        formats. Of many codes the adder graph is searched for one of the formats, and what it saves is for all.
+        """
+        exact = not self.target.unrolled or units.size * len(formats) <= SEARCHED
+        found = [self._priced(node, units, own, fmt, constant, exact) for fmt in formats]
+        costs, bits = np.stack([cost for cost, _ in found], axis=-1), [bits for _, bits in found]
+        if not exact:
+            at = len(formats) // 2
+            searched, _ = self._priced(node, units, own, formats[at], constant, True)
+            guess = costs[..., at]
+            costs *= np.divide(searched, guess, out=np.ones_like(guess), where=guess > 0)[..., None]
+        return costs, bits
+
     def _priced(
-        self, node: Node, units: np.ndarray, own: NumberFormat, fmt: NumberFormat, constant: int
+        self, node: Node, units: np.ndarray, own: NumberFormat, fmt: NumberFormat, constant: int, final: bool
     ) -> tuple[np.ndarray, float]:
         """([folding, resource], accumulator bits) of a product of these codes, of their own format, with data of
         another.
@@ -419,7 +435,7 @@ class _Collector:
         known = Node(ops.Constant(Array(units)), (), (inputs[constant],))
         product = Node(node.op, inputs, (out,), node.origin)
         alone = Graph("product", "integer", (inputs[1 - constant],), (out,), (known, product))
-        return self._price(product, alone), float(bits)
+        return self._price(product, alone, final), float(bits)
 
     def tables(self) -> dict[str, CostTable]:
         return {

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from qcompile.cost import structure
-from qcompile.cost.adders import AdderGraph
+from qcompile.cost import adder_bits, structure
 from qcompile.cost.structure import rounded
+from qcompile.parts import AdderGraph
 from qcompile.records import dataclass
 
 Features = dict[str, float]
@@ -134,16 +134,16 @@ def rows(t: Traits, found: AdderGraph, a_bits: int, signed: bool) -> Features:
         return _narrow(t, found, a_bits) if a_bits <= 2 else _wide(t, found, signed)
     multiples, sums = _adder_bits(t, found)
     return {
-        "sums": sums - int(found.repeated().sum()),
+        "sums": sums - int(adder_bits.repeated(found).sum()),
         "tiny" if a_bits <= 2 else "multiples": multiples,
-        "negative": found.negation_bits(t.granule, t.absorbs),
+        "negative": adder_bits.of_negations(found, t.granule, t.absorbs),
         "adders": found.adders,
     }
 
 
 def _adder_bits(t: Traits, found: AdderGraph) -> tuple[int, int]:
     """(of multiples, of sums)."""
-    bits = rounded(found.bits(t.absorbs), t.granule)
+    bits = rounded(adder_bits.of_adders(found, t.absorbs), t.granule)
     return int(bits[found.single].sum()), int(bits[~found.single].sum())
 
 
@@ -154,8 +154,8 @@ def _wide(t: Traits, found: AdderGraph, signed: bool) -> Features:
     return {
         "sums": sums,
         "multiples": multiples,
-        "negative": found.negation_bits(t.granule, t.absorbs),
-        "invert": int(found.row_bits()[column].sum()) if signed else 0,
+        "negative": adder_bits.of_negations(found, t.granule, t.absorbs),
+        "invert": int(adder_bits.of_rows(found)[column].sum()) if signed else 0,
     }
 
 
@@ -167,19 +167,19 @@ def _narrow(t: Traits, found: AdderGraph, a_bits: int) -> Features:
     Bits of multiples are functions of the column's bits: there are no more than these have, without constants, inputs
     and complements.
     """
-    bits, single = found.bits(t.absorbs), found.single
+    bits, single = adder_bits.of_adders(found, t.absorbs), found.single
     inputs, out, column = _functions(t, found, a_bits, bits)
     large = inputs > t.lut_inputs
     needed, wide = _needed(found, large)[found.columns :], large[found.columns :]
     multiples = np.bincount(column[found.columns :][single], (out[found.columns :] * needed)[single], found.columns)
     short = bits <= SHORT
     each = np.where(wide, np.where(short, 2 * (bits - 1), rounded(bits, t.granule)), out[found.columns :])
-    share = (found.repeated() / np.maximum(1, np.diff(found.starts)))[found.level_of()]
+    share = (adder_bits.repeated(found) / np.maximum(1, np.diff(found.starts)))[found.level_of()]
     cells = float((((each - share * (short | ~wide)) * needed)[~single]).sum())
     functions = (1 << (1 << a_bits) - 1) - 1 - a_bits
     turned = found.node[found.negative]
     alone = len(np.unique(turned[turned < found.columns])) * (a_bits if a_bits > 1 else 0)
-    width = found.row_bits()[found.negative & large[np.maximum(found.node, 0)]]
+    width = adder_bits.of_rows(found)[found.negative & large[np.maximum(found.node, 0)]]
     negative = rounded(width + 1, t.granule)
     return {"bit": cells + float(np.minimum(multiples, functions).sum()) + alone, "negative": int(negative.sum())}
 

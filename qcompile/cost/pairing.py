@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qcompile.cost.adders import AdderGraph, kind_of, shifted
+from qcompile.cost.adder_bits import kind_of, shifted
 from qcompile.cost.structure import digits, trailing_zeros, width, widths
+from qcompile.parts import AdderGraph
 
 
 class _Nodes:
@@ -29,11 +30,11 @@ class _Nodes:
         return first
 
 
-def graph(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int) -> AdderGraph:
+def graph(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int, shared: bool = True) -> AdderGraph:
     """Sums of a constant matrix [rows, columns] times inputs between lo and hi (per column, or one for all).
 
     Odd multiples of a column are made once, from its signed digits; neighbouring columns are added in a balanced tree.
-    Sums that are equal up to sign and shift exist once.
+    Sums that are equal up to sign and shift exist once; not shared: once in every row that has them.
     """
     w = np.asarray(weights)
     count = w.shape[1]
@@ -48,11 +49,14 @@ def graph(weights: np.ndarray, lo: np.ndarray | int, hi: np.ndarray | int) -> Ad
     # A multiple whose lowest digit is -1 was made with the other sign.
     sign = sign ^ _turned(np.abs(w) >> shift)
     while node.shape[1] > 1:
-        node, sign, shift = _paired(nodes, node, sign, shift)
-    return _graph(nodes, multiples, node[:, 0], sign[:, 0] & (node[:, 0] >= 0), shift[:, 0])
+        node, sign, shift = _paired(nodes, node, sign, shift, shared)
+    size = int(np.abs(w).max(initial=0)).bit_length()
+    return _graph(nodes, multiples, node[:, 0], sign[:, 0] & (node[:, 0] >= 0), shift[:, 0], size)
 
 
-def _graph(nodes: _Nodes, multiples: int, node: np.ndarray, negative: np.ndarray, place: np.ndarray) -> AdderGraph:
+def _graph(
+    nodes: _Nodes, multiples: int, node: np.ndarray, negative: np.ndarray, place: np.ndarray, size: int
+) -> AdderGraph:
     """multiples: levels of digits of multiples of a column."""
     sizes = [len(level[0]) for level in nodes.levels]
     starts = np.cumsum([0, *sizes])
@@ -61,7 +65,7 @@ def _graph(nodes: _Nodes, multiples: int, node: np.ndarray, negative: np.ndarray
     single = np.arange(len(base)) < starts[multiples]
     turned = np.zeros(len(base), dtype=bool)
     ends = nodes.low, nodes.high
-    return AdderGraph(*ends, base, other, shift, minus, turned, single, starts, node, negative, place)
+    return AdderGraph(*ends, base, other, shift, minus, turned, single, starts, node, negative, place, size)
 
 
 def _turned(odd: np.ndarray) -> np.ndarray:
@@ -97,7 +101,7 @@ def _multiples(nodes: _Nodes, w: np.ndarray) -> np.ndarray:
 
 
 def _paired(
-    nodes: _Nodes, node: np.ndarray, sign: np.ndarray, shift: np.ndarray
+    nodes: _Nodes, node: np.ndarray, sign: np.ndarray, shift: np.ndarray, shared: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sums of neighbours: one level of the tree."""
     pairs = node.shape[1] // 2
@@ -111,7 +115,7 @@ def _paired(
     distance, minus = np.abs(lk - rk), ls ^ rs
     out_node = np.where(left >= 0, left, right)
     out_sign, out_shift = np.where(left >= 0, ls, rs), np.where(left >= 0, lk, rk)
-    key = np.stack([base[both], other[both], distance[both] * 2 + minus[both]])
+    key = np.stack([base[both], other[both], distance[both] * 2 + minus[both], np.nonzero(both)[0] * (not shared)])
     unique, back = _unique(key)
     out_node[both] = nodes.add(unique[0], unique[1], unique[2] >> 1, (unique[2] & 1).astype(bool)) + back
     out_sign[both] = np.where(swap, rs, ls)[both]

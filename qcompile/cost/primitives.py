@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from qcompile.assets import asset
-from qcompile.cost import forms, pairing, structure
+from qcompile.cost import adder_bits, forms, pairing, structure
 from qcompile.cost.devices import Device, RamKind
 from qcompile.cost.fabrics import fabric_data
 from qcompile.cost.forms import Features, Traits
 from qcompile.cost.resources import Basis, Resources
 from qcompile.errors import QCompileError
+from qcompile.parts import AdderGraph
 from qcompile.records import dataclass
 
 if sys.version_info >= (3, 11):
@@ -153,23 +154,31 @@ def constant_multipliers(f: Fabric, values: np.ndarray, a_bits: int, signed: boo
     return _cost(f, "mul_const", features, widths, adders, a_bits + bits if adders else 0)
 
 
-def constant_rows(f: Fabric, weights: np.ndarray, a_lo: np.ndarray | int, a_hi: np.ndarray | int) -> Resources:
-    """A constant matrix [rows, columns] times a vector of inputs between a_lo and a_hi (per column or for all): shared
-    shifted sums.
+def constant_rows(
+    f: Fabric, weights: np.ndarray, a_lo: np.ndarray | int, a_hi: np.ndarray | int, shared: bool = True
+) -> Resources:
+    """A constant matrix [rows, columns] times a vector of inputs between a_lo and a_hi (per column or for all): shifted
+    sums in a fixed order, which rows share or not (see `pairing`).
     """
     w = np.asarray(weights)
-    found = pairing.graph(*_in_parts(w, a_lo, a_hi))
-    levels = found.levels + bool(found.negative.any())
     a_bits = structure.width(int(np.min(a_lo)), int(np.max(a_hi))) - int(np.min(a_lo) >= 0)
-    widths = {"w": int(np.abs(w).max(initial=0)).bit_length() + 1, "a": a_bits}
-    return _cost(
-        f,
-        "constant_rows",
-        forms.rows(f.traits, found, a_bits, int(np.min(a_lo)) < 0),
-        widths,
-        levels,
-        int(found.row_bits().max(initial=0)),
-    )
+    found = pairing.graph(*_in_parts(w, a_lo, a_hi), shared)
+    size = int(np.abs(w).max(initial=0)).bit_length()
+    return _adder_graph(f, found, size, a_bits, int(np.min(a_lo)) < 0)
+
+
+def adder_graph(f: Fabric, found: AdderGraph) -> Resources:
+    """The same as the sums of this graph."""
+    low, high = (int(end) for end in (found.low[: found.columns].min(), found.high[: found.columns].max()))
+    return _adder_graph(f, found, found.size, structure.width(low, high) - (low >= 0), low < 0)
+
+
+def _adder_graph(f: Fabric, found: AdderGraph, size: int, a_bits: int, signed: bool) -> Resources:
+    """size, a_bits: of the largest weight and of an input."""
+    levels = found.levels + bool(found.negative.any())
+    reach = int(adder_bits.of_rows(found).max(initial=0))
+    features = forms.rows(f.traits, found, a_bits, signed)
+    return _cost(f, "constant_rows", features, {"w": size + 1, "a": a_bits}, levels, reach)
 
 
 def _in_parts(w: np.ndarray, lo: Any, hi: Any) -> tuple[np.ndarray, Any, Any]:

@@ -47,9 +47,9 @@ def layer(graph: Graph, stage: Stage, fabric: hw.Fabric, cycles: int) -> LayerCo
     return layer_cost(graph, stage.node, replace(cost, latency=cycles, interval=max(1, cycles)))
 
 
-def of_pipeline(graph: Graph, device: Device, clock_ns: float, port_cycles: int = 1) -> Estimate:
+def of_pipeline(graph: Graph, device: Device, clock_ns: float, port_cycles: int = 1, loops: bool = True) -> Estimate:
     """All layers unrolled in one pipeline that takes inputs every `port_cycles`. Registers are cut where delays pass
-    the usable part of the period.
+    the usable part of the period. loops: as of `adder_graphs`.
     """
     fabric, period = hw.fabric(device), clock_ns * (1 - UNCERTAINTY)
     arrival, layers = {v.name: 0.0 for v in graph.inputs}, []
@@ -58,7 +58,7 @@ def of_pipeline(graph: Graph, device: Device, clock_ns: float, port_cycles: int 
         data = [v for v in node.inputs if v.name in arrival]
         if not data:  # constants
             continue
-        unit = UnrolledUnit.of(node, graph)
+        unit = UnrolledUnit.of(node, graph, final=True, loops=loops)
         cost = price(unit.parts(), fabric)
         start = max(arrival[v.name] for v in data)
         for value in data:  # numbers that wait for later ones need registers too

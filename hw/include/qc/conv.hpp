@@ -44,6 +44,41 @@ CONV_BATCH:
   }
 }
 
+// The same with constant weights: S::of makes all sums of a window of all channels.
+template <int B, int G, int O, int C, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class S, class X, class Y>
+inline void conv_sums(const X *x, Y *y) {
+#pragma HLS inline
+  const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;
+SUMS_BATCH:
+  for (int b = 0; b < B; ++b) { // unroll
+  SUMS_ROW:
+    for (int i = 0; i < rows; ++i) { // unroll
+    SUMS_COLUMN:
+      for (int j = 0; j < columns; ++j) { // unroll
+        X window[G * C * KH * KW];
+        Y sums[G * O];
+#pragma HLS array_partition variable=window complete
+#pragma HLS array_partition variable=sums complete
+      SUMS_CHANNEL:
+        for (int c = 0; c < G * C; ++c) { // unroll
+        SUMS_KERNEL_ROW:
+          for (int k = 0; k < KH; ++k) { // unroll
+          SUMS_KERNEL_COLUMN:
+            for (int l = 0; l < KW; ++l) { // unroll
+              window[(c * KH + k) * KW + l] = x[((b * G * C + c) * H + i * SH + k * DH) * W + j * SW + l * DW];
+            }
+          }
+        }
+        S::of(window, sums);
+      SUMS_OUTPUT:
+        for (int o = 0; o < G * O; ++o) { // unroll
+          y[((b * G * O + o) * rows + i) * columns + j] = sums[o];
+        }
+      }
+    }
+  }
+}
+
 template <int N, int H, int W, int KH, int KW, int SH, int SW, int DH, int DW, class R, class X, class Y> inline void sum_pool(const X *x, Y *y) {
 #pragma HLS inline
   const int rows = windows<H, KH, SH, DH>::count, columns = windows<W, KW, SW, DW>::count;

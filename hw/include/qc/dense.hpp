@@ -26,4 +26,29 @@ BATCH:
   }
 }
 
+// The same where one matrix is constant: S::of makes all sums of a vector. LEFT: the constant one is a.
+template <int B, int N, int K, int M, bool LEFT, class S, class X, class Y> inline void matmul_sums(const X *x, Y *y) {
+#pragma HLS inline
+  const int vectors = LEFT ? M : N, rows = LEFT ? N : M;
+SUMS_BATCH:
+  for (int b = 0; b < B; ++b) { // unroll
+  SUMS_VECTOR:
+    for (int v = 0; v < vectors; ++v) { // unroll
+      X vector[K];
+      Y sums[rows];
+#pragma HLS array_partition variable=vector complete
+#pragma HLS array_partition variable=sums complete
+    SUMS_TERM:
+      for (int k = 0; k < K; ++k) { // unroll
+        vector[k] = x[LEFT ? (b * K + k) * M + v : (b * N + v) * K + k];
+      }
+      S::of(vector, sums);
+    SUMS_ROW:
+      for (int r = 0; r < rows; ++r) { // unroll
+        y[LEFT ? (b * N + r) * M + v : (b * N + v) * M + r] = sums[r];
+      }
+    }
+  }
+}
+
 } // namespace qc

@@ -24,6 +24,7 @@ from qcompile.backends.hls.types import (
     native,
     reader_of,
 )
+from qcompile.backends.sums import SumsView
 from qcompile.formats import Format
 from qcompile.hardware.memory import numbers
 from qcompile.ir import Graph, Shape, Value, ops
@@ -59,6 +60,21 @@ class Local:
     size: int
 
 
+@dataclass(frozen=True)
+class SumsLayer:
+    """A layer as additions, adder graphs of its groups: `rows` sums of `columns` numbers. totals: of signs, of which +1
+    counts as 1 and -1 as 0, the sums of the weights of every row; else empty.
+    """
+
+    name: str
+    graphs: tuple[SumsView, ...]
+    columns: int
+    rows: int
+    adders: int
+    levels: int
+    totals: tuple[int, ...]
+
+
 @dataclass
 class Builder:
     """buffered: kernels are loops over memories, not unrolled. unrolled: all elements are worked on at once, so that
@@ -72,6 +88,7 @@ class Builder:
     constants: list[Constants] = field(default_factory=list)
     locals: list[Local] = field(default_factory=list)
     statements: list[Kernel] = field(default_factory=list)
+    sums: list[SumsLayer] = field(default_factory=list)
     buffered: bool = False
     unrolled: bool = False
 

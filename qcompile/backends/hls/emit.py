@@ -54,7 +54,8 @@ def emit(
     else:
         from qcompile.backends.hls import parallel
 
-        view, named = parallel.build(graph, top, part, clock_ns), _TEMPLATES
+        view = parallel.build(graph, top, part, clock_ns)
+        named = _TEMPLATES | ({"src/sums.hpp": "sums.hpp.j2"} if view.sums else {})
     files = {
         name.format(top=top): templates().get_template(f"hls/{t}").render(view=view, logic=logic).encode()
         for name, t in named.items()

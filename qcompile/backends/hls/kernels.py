@@ -116,6 +116,32 @@ class ConvKernel(Kernel):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class MatMulSums(Kernel):
+    """A product of which one matrix is constant, as additions. left: it is the first one."""
+
+    template = "matmul_sums.cpp.j2"
+    batches: int
+    rows: int
+    terms: int
+    columns: int
+    left: bool
+    sums: str
+    x: Tensor
+    out: Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ConvSums(Kernel):
+    """sizes: as of `ConvKernel`."""
+
+    template = "conv_sums.cpp.j2"
+    sizes: tuple[int, ...]
+    sums: str
+    x: Tensor
+    out: Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class MultiplyKernel(Kernel):
     template = "multiply.cpp.j2"
     size: int

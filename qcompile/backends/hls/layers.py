@@ -14,8 +14,10 @@ from qcompile.backends.hls.kernels import (
     ArgMaxKernel,
     BorderKernel,
     ConvKernel,
+    ConvSums,
     DivideKernel,
     MatMulKernel,
+    MatMulSums,
     MultiplyKernel,
     Place,
     PoolKernel,
@@ -24,6 +26,7 @@ from qcompile.backends.hls.kernels import (
     Wire,
 )
 from qcompile.backends.hls.requant import RequantCall, apart, requant
+from qcompile.backends.hls.sums import sums
 from qcompile.backends.hls.types import holding, identity
 from qcompile.errors import QCompileError
 from qcompile.hardware.parameters import is_memory
@@ -78,8 +81,12 @@ def _matmul(b: Builder, node: Node) -> None:
         raise QCompileError(
             "a product in which both operands are repeated along batch axes is not supported", str(node.origin)
         )
-    (source, weight), out = _factors(b, node), b.local(node.output)
     sizes, batched = (total, a_shape[-2], a_shape[-1], w_shape[-1]), (batches[0] > 1, batches[1] > 1)
+    if made := sums(b, node):
+        left = b.constant(x) is not None
+        b.emit(MatMulSums(*sizes, left, made.name, b.numbers(w if left else x), b.local(node.output)))
+        return
+    (source, weight), out = _factors(b, node), b.local(node.output)
     b.emit(MatMulKernel(*sizes, batched, source, weight, product(b, node, out), out, b.buffered))
 
 
@@ -146,8 +153,11 @@ def _conv(b: Builder, node: Node) -> None:
     x, w = node.inputs
     outs, depth = w.type.shape[:2]
     groups = node.op.groups
-    (source, weight), out = _factors(b, node), b.local(node.output)
     sizes = (x.type.shape[0], groups, outs // groups, depth, *_plane(node))
+    if made := sums(b, node):
+        b.emit(ConvSums(sizes, made.name, b.numbers(x), b.local(node.output)))
+        return
+    (source, weight), out = _factors(b, node), b.local(node.output)
     b.emit(ConvKernel(sizes, source, weight, product(b, node, out), out, b.buffered))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qcompile.backends.hls.builder import Builder, Local, Tensor
+from qcompile.backends.hls.builder import Builder, Local, SumsLayer, Tensor
 from qcompile.backends.hls.constants import Constants
 from qcompile.backends.hls.kernels import Kernel, Narrow, Trace
 from qcompile.backends.hls.layers import RULES
@@ -57,6 +57,7 @@ class ProjectView:
     constants: tuple[Constants, ...]
     locals: tuple[Local, ...]
     statements: tuple[Kernel, ...]
+    sums: tuple[SumsLayer, ...]
     input_words: int
     output_words: int
     trace_words: int
@@ -84,6 +85,7 @@ def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
         tuple(b.constants),
         tuple(b.locals),
         tuple(b.statements),
+        tuple(b.sums),
         sum(p.layout.size for p in inputs),
         sum(p.layout.size for p in outputs),
         sum(trace_words(trace)),

@@ -16,9 +16,11 @@ from qcompile.cost.structure import widths
 from qcompile.errors import QCompileError
 from qcompile.formats import Format, smallest_width
 from qcompile.hardware.site import rows_of, site
+from qcompile.hardware.units.unrolled import adder_graphs
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.ir.rules import adding_to
 from qcompile.ir.window import Window
+from qcompile.parts import AdderGraph
 from qcompile.records import dataclass
 
 
@@ -142,7 +144,7 @@ def _matmul(b: LayerBuilder) -> None:
     columns = x.reshape(-1, rows.shape[1]) if s.constant == 1 else _columns(x)
     y = _places(b.node.output)
     out = y.reshape(-1, len(rows)) if s.constant == 1 else _columns(y)
-    _rows(b, "sums", rows, s.data.type.codes)
+    _rows(b, "sums", rows, s.data.type.codes, next(iter(adder_graphs(b.node, b.graph, loops=False)), None))
     for place, made in zip(columns, out, strict=True):
         b.place(f"{b.name}__sums", [("x", 0, place)], made)
 
@@ -175,8 +177,9 @@ def _conv(b: LayerBuilder) -> None:
     rows, _ = rows_of(s)
     groups = node.op.groups
     places, y = _windows(node, _places(s.data), groups), _by_group(node, groups)
+    found = adder_graphs(node, b.graph, loops=False) or (None,) * groups
     for g, own in enumerate(np.split(rows, groups)):
-        _rows(b, f"sums{g}" if groups > 1 else "sums", own, s.data.type.codes)
+        _rows(b, f"sums{g}" if groups > 1 else "sums", own, s.data.type.codes, found[g])
         for place, made in zip(places[g], y[g], strict=True):
             b.place(b.name + (f"__sums{g}" if groups > 1 else "__sums"), [("x", 0, place)], made)
 
@@ -195,13 +198,13 @@ def _by_group(node: Node, groups: int) -> np.ndarray:
     return y.reshape(-1, groups, y.shape[-1] // groups).swapaxes(0, 1)
 
 
-def _rows(b: LayerBuilder, name: str, rows: np.ndarray, fmt: Format) -> None:
+def _rows(b: LayerBuilder, name: str, rows: np.ndarray, fmt: Format, found: AdderGraph | None = None) -> None:
     """A cell: constant rows times its inputs, as an adder graph; of two signs +1 counts as 1 and -1 as 0."""
     out = b.node.output.type.codes
     cell = b.cell(name, f"{rows.shape[0]} sums of {rows.shape[1]} products with constants")
     cell.port("x", rows.shape[1] * fmt.width)
-    low, high = (0, 1) if fmt.lane.signs else parts.value_range(fmt)
-    found = adder_graph(rows, low, high)
+    if found is None:  # of several matrices, or cut off on the way
+        found = adder_graph(rows, *((0, 1) if fmt.lane.signs else parts.value_range(fmt)))
     used = np.unique(np.concatenate([found.base, found.other, found.node]))
     words: dict[int, Word] = {}
     for c in used[(used >= 0) & (used < found.columns)].tolist():

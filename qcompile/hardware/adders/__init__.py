@@ -1,7 +1,8 @@
 """Constant matrices as adder graphs: signed digits, sums of two terms that rows share, the rest added narrow first.
 
-With and without a tree of row differences, the better is kept. Every graph is multiplied out and compared with its
-matrix, and intervals are those of the coefficients of every node, exact for independent inputs.
+With and without a tree of row differences, the better is kept (or what the fixed order of searches makes). Every graph
+is multiplied out and compared with its matrix, and intervals are those of the coefficients of every node, exact for
+independent inputs.
 """
 
 from __future__ import annotations
@@ -9,23 +10,27 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 
-from qcompile.cost import pairing
-from qcompile.cost.adders import AdderGraph, kind_of
+from qcompile.cost import adder_bits, pairing
+from qcompile.cost.adder_bits import kind_of
 from qcompile.cost.structure import bit_length, digits, ones
-from qcompile.hardware.adders.nodes import Nodes, Summand
+from qcompile.hardware.adders import compiled
+from qcompile.hardware.adders.nodes import Nodes, Summand, Summands
 from qcompile.hardware.adders.rest import ZERO, summed
-from qcompile.hardware.adders.sharing import Sharing, Summands
+from qcompile.hardware.adders.sharing import Sharing
 from qcompile.hardware.adders.slack import spare
 from qcompile.hardware.adders.spanning import differences
+from qcompile.parts import AdderGraph
 
-SPARE = 3  # levels beyond those of the shortest trees: unlimited, a few percent are saved for twice the depth
+SPARE = 1  # levels beyond those of the shortest trees: more save 1 or 2 %, of signs up to 12 %, at twice the depth
 LARGEST = 2**40  # weights up to which graphs are searched for
-MOST = 40_000  # digits of a matrix, likewise: beyond them the order is fixed
+MOST = 20_000  # digits of a matrix, likewise: beyond them the order is fixed
 PAIRS = 1 << 23  # pairs of digits in rows that are looked at together: of larger matrices a part of the columns
 PATH = 4  # row differences that make a row at most, where depth counts: more leave too little depth for sharing
+TREE = 0.85  # digits that differences have of those of rows: of more they save nothing
 _CHUNK = 1 << 24  # coefficients that are looked at together
 _KEPT = 256  # graphs of the last matrices
 _known: OrderedDict[str, AdderGraph] = OrderedDict()
@@ -53,16 +58,23 @@ def solved(
     return _known[key]
 
 
+def searchable(w: np.ndarray) -> bool:
+    """Whether a graph is searched for."""
+    return int(np.abs(w).max(initial=0)) < LARGEST and int(_digits(w).sum()) <= MOST
+
+
 def _made(w: np.ndarray, low: np.ndarray, high: np.ndarray, spare: int | None, granule: int) -> AdderGraph:
-    count = _digits(w)
-    if np.abs(w).max(initial=0) >= LARGEST or count.sum() > MOST:
-        return pairing.graph(w, low, high)
-    limit = None if spare is None else spare + (int(count.max(initial=1)) - 1).bit_length()
-    found = [_without_tree(w, low, high, limit)]
-    if spare != 0:
-        found.append(_with_tree(w, low, high, limit, None if spare is None else min(1 << spare, PATH)))
-    allowed = [g for g in found if limit is None or g.levels <= limit]
-    return min(allowed, key=lambda g: (g.total_bits(granule), g.levels))
+    fixed = pairing.graph(w, low, high)
+    found, limit = [fixed], None if spare is None else spare + (int(_digits(w).max(initial=1)) - 1).bit_length()
+    if searchable(w):
+        found.append(_without_tree(w, low, high, limit))
+    if searchable(w) and spare != 0:
+        apart, paths = differences(w, None if spare is None else min(1 << spare, PATH))
+        if _digits(apart).sum() < TREE * _digits(w).sum():
+            found.append(_with_tree(w, apart, paths, low, high, limit))
+    allowed = [g for g in found if g is fixed or limit is None or g.levels <= limit]
+    best = min(allowed, key=lambda g: (adder_bits.total(g, granule), g.levels))
+    return _proven(fixed, w, low, high) if best is fixed else best
 
 
 def _digits(w: np.ndarray) -> np.ndarray:
@@ -82,10 +94,11 @@ def _without_tree(w: np.ndarray, low: np.ndarray, high: np.ndarray, limit: int |
     return _graph(nodes, _stage(nodes, np.arange(w.shape[1]), w, limit), w)
 
 
-def _with_tree(w: np.ndarray, low: np.ndarray, high: np.ndarray, limit: int | None, longest: int | None) -> AdderGraph:
-    """Differences first, then the sums that rows are of them, of at most so many."""
+def _with_tree(
+    w: np.ndarray, apart: np.ndarray, paths: np.ndarray, low: np.ndarray, high: np.ndarray, limit: int | None
+) -> AdderGraph:
+    """Differences first, then the sums that rows are of them (see `differences`)."""
     nodes = _nodes(w, low, high)
-    apart, paths = differences(w, longest)
     first = None if limit is None else limit - (int(np.abs(paths).sum(axis=1).max(initial=1)) - 1).bit_length()
     found = _stage(nodes, np.arange(w.shape[1]), apart, first)
     used = sorted({t.node for t in found if t.node >= 0})
@@ -102,10 +115,14 @@ def _stage(nodes: Nodes, columns: np.ndarray, w: np.ndarray, limit: int | None) 
         return [ZERO] * len(w)
     all_terms = _terms(columns, w)
     left = None if limit is None else spare(nodes, all_terms.row, all_terms.node, len(w), limit)
+    count = -int(-(_digits(w) ** 2).sum() // (2 * PAIRS))
+    parts = [_terms(columns[part], w[:, part]) for part in np.array_split(np.arange(w.shape[1]), count)]
+    library = compiled.library(len(all_terms.row))
+    if library is not None and compiled.fits(nodes, len(all_terms.row), left):
+        return compiled.stage(library, nodes, parts, len(w), left)
     rows: list[list[Summand]] = [[] for _ in w]
-    parts = -int(-(_digits(w) ** 2).sum() // (2 * PAIRS))
-    for part in np.array_split(np.arange(w.shape[1]), parts):
-        shared = Sharing(nodes, _terms(columns[part], w[:, part]), len(w), left).run()
+    for part in parts:
+        shared = Sharing(nodes, part, len(w), left).run()
         rows = [row + terms for row, terms in zip(rows, shared, strict=True)]
     return [summed(nodes, terms, left[row] if left else None) for row, terms in enumerate(rows)]
 
@@ -144,22 +161,48 @@ def _graph(nodes: Nodes, rows: list[Summand], w: np.ndarray) -> AdderGraph:
         node=np.where(node >= 0, place[node], -1),
         negative=negative.astype(bool),
         place=at,
+        size=int(np.abs(w).max(initial=0)).bit_length(),
     )
     return _proven(draft, w, *nodes.ends(np.arange(columns)))
 
 
 def _proven(draft: AdderGraph, w: np.ndarray, low: np.ndarray, high: np.ndarray) -> AdderGraph:
     """The graph with the intervals that its coefficients over the columns give; that it is the matrix."""
-    least, most = np.zeros_like(draft.low), np.zeros_like(draft.low)
-    met = np.zeros(len(draft.low), dtype=np.int64)
+    kind = _exact(draft, low, high)
+    least, most = (np.zeros(len(draft.low), dtype=kind) for _ in "lh")
     step = max(1, _CHUNK // len(draft.low))
     for first in range(0, draft.columns, step):
         part = slice(first, first + step)
-        factors, rows = draft.matrix(part)
+        factors, rows = draft.matrix(part, kind)
         if not np.array_equal(rows, w[:, part]):
             raise AssertionError("the adder graph is not the matrix")
-        down, up = factors * low[part], factors * high[part]
-        least += np.minimum(down, up).sum(axis=1)
-        most += np.maximum(down, up).sum(axis=1)
-        met += np.count_nonzero(factors, axis=1)
-    return dataclasses.replace(draft, low=least, high=most, single=met[draft.columns :] == 1)
+        up = np.maximum(factors, 0)
+        down = np.subtract(factors, up, out=factors)
+        ends = low[part].astype(kind), high[part].astype(kind)
+        least += up @ ends[0] + down @ ends[1]
+        most += up @ ends[1] + down @ ends[0]
+    least, most = (v.astype(draft.low.dtype) for v in (least, most))
+    return dataclasses.replace(draft, low=least, high=most, single=_single(draft))
+
+
+def _exact(draft: AdderGraph, low: np.ndarray, high: np.ndarray) -> Any:
+    """A type that holds coefficients, and all sums of products with ends, as whole numbers: floats, which are
+    multiplied fast, where one does.
+    """
+    reach = np.ones(len(draft.low))
+    reach[: draft.columns] = np.maximum(1, np.maximum(np.abs(low), np.abs(high)).astype(float))
+    for own in draft.batches():
+        sums = reach[draft.base[own]] + np.ldexp(reach[draft.other[own]], draft.shift[own])
+        reach[draft.columns + own.start : draft.columns + own.stop] = sums
+    rows = np.ldexp(reach[draft.node], draft.place).max(initial=0) if len(draft.node) else 0
+    most = max(reach.max(initial=0), rows)
+    return np.float32 if most < 1 << 23 else np.float64 if most < 1 << 52 else draft.low.dtype
+
+
+def _single(draft: AdderGraph) -> np.ndarray:
+    """Adders that make a multiple of a column."""
+    column = np.where(np.arange(len(draft.low)) < draft.columns, np.arange(len(draft.low)), -1)
+    for own in draft.batches():
+        base, other = column[draft.base[own]], column[draft.other[own]]
+        column[draft.columns + own.start : draft.columns + own.stop] = np.where(base == other, base, -1)
+    return column[draft.columns :] >= 0

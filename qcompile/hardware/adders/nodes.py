@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from qcompile.cost.adders import Intervals, adder_bits, shifted
+from qcompile.cost.adder_bits import Intervals, of_sum, shifted
 from qcompile.cost.structure import widths
 
 
@@ -16,6 +17,15 @@ class Summand(NamedTuple):
     node: int
     place: int
     minus: bool
+
+
+class Summands(NamedTuple):
+    """All summands of all rows, one element each."""
+
+    row: np.ndarray
+    node: np.ndarray
+    place: np.ndarray
+    minus: np.ndarray
 
 
 class Sum(NamedTuple):
@@ -42,8 +52,9 @@ class Nodes:
 
     def add(self, adder: Sum) -> int:
         """Its node, which is made once."""
-        if adder in self._known:
-            return self._known[adder]
+        return self._known[adder] if adder in self._known else self.append(adder)
+
+    def append(self, adder: Sum) -> int:
         node, self.count = self.count, self.count + 1
         if node == len(self._low):
             self._low, self._high = (np.concatenate([x, np.zeros_like(x)]) for x in (self._low, self._high))
@@ -62,7 +73,25 @@ class Nodes:
             other = -other[1], -other[0]
         return base[0] + other[0], base[1] + other[1]
 
-    def ends(self, nodes: np.ndarray) -> Intervals:
+    def extend(self, ends: Sequence[np.ndarray], level: list[int], adders: list[Sum]) -> None:
+        """By adders that were made elsewhere."""
+        self._low, self._high = (
+            np.concatenate([x[: self.count], y]) for x, y in zip((self._low, self._high), ends, strict=True)
+        )
+        self._known.update(zip(adders, range(self.count, self.count + len(adders)), strict=True))
+        self.count += len(adders)
+        self.level += level
+        self.adders += adders
+
+    @property
+    def fits(self) -> bool:
+        """Whether numbers are ones of 64 bits."""
+        return self._low.dtype == np.int64
+
+    def find(self, adder: Sum) -> int | None:
+        return self._known.get(adder)
+
+    def ends(self, nodes: np.ndarray | slice) -> Intervals:
         return self._low[nodes], self._high[nodes]
 
     def top(self, term: Summand) -> int:
@@ -79,4 +108,4 @@ class Nodes:
         ends = self.ends(base), self.ends(other)
         low, high = shifted(ends[1], shift, minus)
         out = ends[0][0] + low, ends[0][1] + high
-        return adder_bits(*ends, shift, minus, out, trims=True), widths(*out)
+        return of_sum(*ends, shift, minus, out, trims=True), widths(*out)

@@ -9,26 +9,16 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from typing import NamedTuple
 
 import numpy as np
 
 from qcompile.cost.structure import ones
-from qcompile.hardware.adders.nodes import Nodes, Sum, Summand
+from qcompile.hardware.adders.nodes import Nodes, Sum, Summand, Summands
 from qcompile.hardware.adders.slack import Slack, places_of
 
 _PLACES = 7  # bits of a place, and of a distance of two
 _STALE = 10_000  # pairs that saved less than was known, after which all are counted again
 _CHUNK = 1 << 20  # words that are looked at together
-
-
-class Summands(NamedTuple):
-    """All summands of all rows, one element each."""
-
-    row: np.ndarray
-    node: np.ndarray
-    place: np.ndarray
-    minus: np.ndarray
 
 
 class Packing:
@@ -205,7 +195,9 @@ class Sharing:
 
     def _substituted(self, a: Sum, plus: int, minus: int) -> list[int]:
         """The sum in the place of its terms; what is new for the heap."""
-        new = self.nodes.add(a)
+        new = self.nodes.find(a)
+        if new is None or any(side.get(new) for side in self.places):  # where it stands already there would be two
+            new = self.nodes.append(a)
         where = []
         for sign, meetings in enumerate((plus, minus)):
             self.places[sign][a.base] &= ~meetings

@@ -4,19 +4,22 @@ a layer at once.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qcompile import parts
 from qcompile.formats import Format
+from qcompile.hardware import adders
 from qcompile.hardware.site import Site, rows_of, site
 from qcompile.hardware.units.requant import combined_bits, element
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.ir.rules import adding_to
-from qcompile.parts import Part, bits, chain, product_bits, width
+from qcompile.parts import AdderGraph, Part, bits, chain, product_bits, width
 from qcompile.records import dataclass
 
 
@@ -30,12 +33,15 @@ class UnrolledUnit:
     registers: int
 
     @classmethod
-    def of(cls, node: Node, graph: Graph) -> UnrolledUnit:
-        """Of any node."""
+    def of(cls, node: Node, graph: Graph, final: bool = False, loops: bool = True) -> UnrolledUnit:
+        """Of any node. final: with the adder graphs that are emitted; else with sums in a fixed order, in little time.
+        loops: as of `adder_graphs`.
+        """
         narrow = total_bits(node.output)
         summing = node.op.products or node.op.gathers == "sum"
         registers = narrow * max(1, math.isqrt(node.terms)) if summing else narrow
-        return cls(UNITS[type(node.op)](node, graph), registers)
+        made = UNITS[type(node.op)](node, graph)
+        return cls(built(made, iter(adder_graphs(node, graph, loops)), loops) if final else made, registers)
 
     def parts(self) -> Part:
         return self.made
@@ -83,6 +89,39 @@ def _products(node: Node, graph: Graph) -> Part:
     if data.lane.signs:  # +1 counts as 1 and -1 as 0: the sum is twice the count less a constant
         found.append(parts.Times(len(rows), parts.Adder(bits(node.output.type.format))))
     return parts.Times(places, chain(*found))
+
+
+def adder_graphs(node: Node, graph: Graph, loops: bool = True) -> tuple[AdderGraph, ...]:
+    """Of a layer whose products are shared sums in the emitted hardware: for each group of outputs the graph of its
+    rows, over numbers, or over whether signs are +1. None for others. loops: a backend has loops of products too,
+    which large matrices become.
+    """
+    if not node.op.products or node.op.truncated_bits:
+        return ()
+    s = site(graph, node)
+    if s.weights is None or not node.op.windowed and s.weights.size != math.prod(s.weights.shape[-2:]):
+        return ()
+    rows, _ = rows_of(s)
+    ends = _terms(s, rows)
+    matrices = np.split(rows, node.op.groups)
+    numbers = (*itertools.chain(*ends), rows.min(initial=0), rows.max(initial=0))
+    largest = max(np.max(np.abs(np.asarray(v, dtype=object)), initial=0) for v in numbers)
+    if largest >= adders.LARGEST or (loops and not all(map(adders.searchable, matrices))):
+        return ()
+    return tuple(adders.solved(w, *interval) for w, interval in zip(matrices, ends, strict=True))
+
+
+def built(part: Part, graphs: Iterator[AdderGraph], loops: bool = True) -> Part:
+    """With adder graphs in place of the matrices that they are of; a matrix without one is a loop of products if there
+    are `loops`.
+    """
+    if isinstance(part, parts.ConstantRows):
+        return next(graphs, replace(part, shared=not loops))
+    if isinstance(part, parts.Times):
+        return replace(part, part=built(part.part, graphs, loops))
+    if isinstance(part, (parts.Chain, parts.Beside)):
+        return replace(part, parts=tuple(built(one, graphs, loops) for one in part.parts))
+    return part
 
 
 _WIDEST = 62  # bits of data whose ends are looked at element by element
