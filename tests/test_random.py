@@ -70,7 +70,8 @@ def cpp_codes(designs: list[qc.Design], units: list[list[np.ndarray]], folder: P
     lines += [f'#include "qc/{name}.hpp"' for name in ("conv", "dense", "elementwise", "map", "pack", "reduce")]
     for i, (design, given_units) in enumerate(zip(designs, units, strict=True)):
         files = hls.emit(design.graph, f"top{i}", "xc7z020clg400-1", 5.0)
-        parts = [files[n].decode() for n in ("src/constants.hpp", f"src/top{i}.hpp", f"src/top{i}.cpp", "tb/tb.cpp")]
+        names = ("src/constants.hpp", "src/sums.hpp", f"src/top{i}.hpp", f"src/top{i}.cpp", "tb/tb.cpp")
+        parts = [files[n].decode() for n in names if n in files]
         body = "\n".join(
             line for part in parts for line in part.splitlines() if not line.startswith(("#include", "#pragma once"))
         )
