@@ -19,9 +19,9 @@ module accumulator #(
   wire [BITS-1:0] next;
   generate
     if (SIGNED != 0) begin : g_signed
-      assign term = $signed(x);
+      assign term = BITS'($signed(x));
     end else begin : g_unsigned
-      assign term = x;
+      assign term = BITS'(x);
     end
     if (MINUS != 0) begin : g_minus
       // The +1 of the two's complement enters as a carry from one bit below.

@@ -13,14 +13,14 @@ module adder_tree #(
     count = (TERMS + (1 << level) - 1) >> level;
   endfunction
 
-  wire [(LEVELS+1)*TERMS*Y-1:0] sum;  // node i of level l: bits (l * TERMS + i) * Y and up
+  wire [(LEVELS+1)*TERMS*Y-1:0] sum  /* verilator split_var */;  // node i of level l: bits (l * TERMS + i) * Y and up
   genvar l, i;
   generate
     for (i = 0; i < TERMS; i = i + 1) begin : g_leaf
       if (SIGNED != 0) begin : g_signed
-        assign sum[i*Y+:Y] = $signed(x[i*BITS+:BITS]);
+        assign sum[i*Y+:Y] = Y'($signed(x[i*BITS+:BITS]));
       end else begin : g_unsigned
-        assign sum[i*Y+:Y] = x[i*BITS+:BITS];
+        assign sum[i*Y+:Y] = Y'(x[i*BITS+:BITS]);
       end
     end
     for (l = 1; l <= LEVELS; l = l + 1) begin : g_level
@@ -32,10 +32,10 @@ module adder_tree #(
           wire signed [N-1:0] p = sum[((l-1)*TERMS+2*i)*Y+:N];
           wire signed [N-1:0] q = sum[((l-1)*TERMS+2*i+1)*Y+:N];
           wire signed [N:0] s = p + q;
-          assign sum[(l*TERMS+i)*Y+:Y] = $signed(s);
+          assign sum[(l*TERMS+i)*Y+:Y] = Y'(s);
         end else begin : g_unsigned
           wire [N:0] s = sum[((l-1)*TERMS+2*i)*Y+:N] + sum[((l-1)*TERMS+2*i+1)*Y+:N];
-          assign sum[(l*TERMS+i)*Y+:Y] = s;
+          assign sum[(l*TERMS+i)*Y+:Y] = Y'(s);
         end
       end
     end

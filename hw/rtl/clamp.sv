@@ -13,9 +13,9 @@ module clamp #(
   // A limit outside what x can be costs nothing; one at a power of two compares only the bits above it.
   localparam BELOW = LO > LEAST;
   localparam ABOVE = HI < MOST;
-  localparam signed [IN-1:0] LOW = BELOW ? LO : LEAST;
-  localparam signed [IN-1:0] HIGH = ABOVE ? HI : MOST;
-  localparam signed [IN-1:0] NEXT = ABOVE ? HI + 1 : MOST;
+  localparam signed [IN-1:0] LOW = IN'(BELOW ? LO : LEAST);
+  localparam signed [IN-1:0] HIGH = IN'(ABOVE ? HI : MOST);
+  localparam signed [IN-1:0] NEXT = IN'(ABOVE ? HI + 64'sd1 : MOST);
   wire reaches_low, reaches_next;
   generate
     if (BELOW) begin : g_below

@@ -12,14 +12,8 @@ module compare_part #(
     input below,
     output reached
 );
-  wire [BITS-1:0] value = TURN != 0 ? a ^ {1'b1, {(BITS - 1) {1'b0}}} : a;
-  wire [BITS:0] chain;
-  assign chain[0] = FIRST != 0 ? 1'b1 : below;
-  genvar i;
-  generate
-    for (i = 0; i < BITS; i = i + 1) begin : g_bit
-      assign chain[i+1] = CUT[i] ? value[i] & chain[i] : value[i] | chain[i];
-    end
-  endgenerate
-  assign reached = chain[BITS];
+  localparam [BITS-1:0] TURNED = TURN != 0 ? {1'b1, {(BITS - 1) {1'b0}}} : {BITS{1'b0}};
+  // By the number and `below`: from the pair on that reaches the constant.
+  localparam [(2<<BITS)-1:0] REACHED = {(2 << BITS) {1'b1}} << {CUT, FIRST == 0};
+  assign reached = REACHED[{a ^ TURNED, below}];
 endmodule

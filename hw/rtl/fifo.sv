@@ -14,6 +14,8 @@ module fifo #(
     input out_ready,
     output [WIDTH-1:0] out_data
 );
+  localparam [S:0] EMPTY = (S + 1)'((1 << S) - DEPTH);  // full where the highest bit is set
+  localparam [S-1:0] LAST = S'(DEPTH - 1);
   reg [S-1:0] head, tail;
   reg [S:0] used;
   wire push = in_valid && in_ready;
@@ -23,14 +25,14 @@ module fifo #(
     if (reset) begin
       head <= 0;
       tail <= 0;
-      used <= (1 << S) - DEPTH;  // full where the highest bit is set
+      used <= EMPTY;
     end else begin
-      if (push) tail <= tail == DEPTH - 1 ? 0 : tail + 1'b1;
-      if (pop) head <= head == DEPTH - 1 ? 0 : head + 1'b1;
+      if (push) tail <= tail == LAST ? 0 : tail + 1'b1;
+      if (pop) head <= head == LAST ? 0 : head + 1'b1;
       if (push && !pop) used <= used + 1'b1;
       if (pop && !push) used <= used - 1'b1;
     end
-  wire some = used != (1 << S) - DEPTH;
+  wire some = used != EMPTY;
   generate
     if (STYLE == "block") begin : g_block
       (* ram_style = "block", no_rw_check *) reg [WIDTH-1:0] words[0:(1<<S)-1];

@@ -15,8 +15,9 @@ module line_buffer #(
       // One place is written while the oldest is read into the output register.
       (* ram_style = "block", no_rw_check *) reg [WIDTH-1:0] words[0:(1<<S)-1];
       reg [WIDTH-1:0] data;
+      localparam [S-1:0] LAST = S'(DEPTH - 1);
       reg [S-1:0] place = 0;
-      wire [S-1:0] next = place == DEPTH - 1 ? 0 : place + 1'b1;
+      wire [S-1:0] next = place == LAST ? 0 : place + 1'b1;
       always @(posedge clk)
         if (enable) begin
           words[place] <= x;
@@ -26,7 +27,7 @@ module line_buffer #(
       assign y = data;
     end else begin : g_shift
       reg [DEPTH*WIDTH-1:0] line;
-      always @(posedge clk) if (enable) line <= {line, x};
+      always @(posedge clk) if (enable) line <= (DEPTH * WIDTH)'({line, x});
       assign y = line[DEPTH*WIDTH-1-:WIDTH];
     end
   endgenerate

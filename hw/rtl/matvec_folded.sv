@@ -25,11 +25,13 @@ module matvec_folded #(
   localparam integer DEPTH = FOLDS * GROUPS;
   localparam integer S = DEPTH > 1 ? $clog2(DEPTH) : 1;
   localparam integer F = FOLDS > 1 ? $clog2(FOLDS) : 1;
+  localparam [S-1:0] LAST_WORD = S'(DEPTH - 1);
+  localparam [F-1:0] LAST_FOLD = F'(FOLDS - 1);
   reg [S-1:0] address;
   reg [F-1:0] fold;
   reg [SIMD*A-1:0] held;
   reg work, last;
-  wire end_of_group = fold == FOLDS - 1;
+  wire end_of_group = fold == LAST_FOLD;
   always @(posedge clk) begin
     // The ROM answers a cycle later: activations and control wait for it.
     if (enable) held <= x;
@@ -40,7 +42,7 @@ module matvec_folded #(
       address <= 0;
       fold <= 0;
     end else if (enable) begin
-      address <= address == DEPTH - 1 ? 0 : address + 1'b1;
+      address <= address == LAST_WORD ? 0 : address + 1'b1;
       fold <= end_of_group ? 0 : fold + 1'b1;
     end
   end

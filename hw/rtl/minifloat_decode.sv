@@ -28,7 +28,7 @@ module minifloat_decode #(
   function automatic [E*(1<<E)-1:0] shifts(input integer unused);
     integer i;
     shifts = 0;
-    for (i = 2; i < (1 << E); i = i + 1) shifts[i*E+:E] = i - 1;
+    for (i = 2; i < (1 << E); i = i + 1) shifts[i*E+:E] = E'(i - 1);
   endfunction
   table_lut #(.IN(E), .OUT(E), .CONTENTS(shifts(0))) shift_of (.x(field), .y(shift));
 endmodule

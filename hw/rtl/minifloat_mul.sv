@@ -23,12 +23,13 @@ module minifloat_mul #(
     integer i;
     magnitudes = 0;
     for (i = 0; i < 64; i = i + 1)
-      if (i < (1 << (EA + MA + EB + MB))) magnitudes[i*Y+:Y] = units(i >> (EB + MB), MA) * units(i & ((1 << (EB + MB)) - 1), MB);
+      if (i < (1 << (EA + MA + EB + MB))) magnitudes[i*Y+:Y] = Y'(units(i >> (EB + MB), MA) * units(i & ((1 << (EB + MB)) - 1), MB));
   endfunction
 
   generate
     if (SHORT) begin : g_table
-      table_lut #(.IN(EA + MA + EB + MB), .OUT(Y), .CONTENTS(magnitudes(0))) all_pairs (.x({a[EA+MA-1:0], b[EB+MB-1:0]}), .y(magnitude));
+      localparam [Y*64-1:0] ALL = magnitudes(0);
+      table_lut #(.IN(EA + MA + EB + MB), .OUT(Y), .CONTENTS(ALL[Y*(1<<(EA+MA+EB+MB))-1:0])) all_pairs (.x({a[EA+MA-1:0], b[EB+MB-1:0]}), .y(magnitude));
       assign negative = a[EA+MA] ^ b[EB+MB];
     end else begin : g_shift
       localparam integer MOST = (1 << EA) + (1 << EB) - 4;
@@ -47,7 +48,7 @@ module minifloat_mul #(
         end else begin : g_rows_b
           mul #(.W(MB + 1), .A(MA + 1), .SIGNED(0)) significands (.w(significand_b), .a(significand_a), .y(product));
         end
-      wire [S-1:0] amount = shift_a + shift_b;
+      wire [S-1:0] amount = S'(shift_a) + S'(shift_b);
       wire [MA+MB+1+MOST:0] shifted;
       shifter #(.BITS(MA + MB + 2), .MAX(MOST)) align (.x(product), .amount(amount), .y(shifted));
       assign negative = sign_a ^ sign_b;

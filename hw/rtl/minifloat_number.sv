@@ -16,5 +16,5 @@ module minifloat_number #(
   wire [M+MAX:0] magnitude;
   minifloat_decode #(.E(E), .M(M), .SIGNED(SIGNED)) fields (.code(code), .negative(negative), .significand(significand), .shift(shift));
   shifter #(.BITS(M + 1), .MAX(MAX)) place (.x(significand), .amount(shift), .y(magnitude));
-  assign y = negative ? -magnitude : magnitude;
+  assign y = negative ? -(Y'(magnitude)) : Y'(magnitude);
 endmodule

@@ -21,10 +21,10 @@ module minifloat_round #(
   wire minus = x[IN-1];
   wire signed [IN:0] longer = {x, 1'b0};
 
-  wire [W*(P+1)-1:0] stage;
-  wire [2*P-1:0] step;
-  wire [P:0] below;
-  assign stage[P*W+:W] = longer >>> SHIFT;
+  wire [W*(P+1)-1:0] stage  /* verilator split_var */;
+  wire [2*P-1:0] step  /* verilator split_var */;
+  wire [P:0] below  /* verilator split_var */;
+  assign stage[P*W+:W] = W'(longer >>> SHIFT);
   assign below[P] = EVEN != 0 && |(longer & ((1 << SHIFT) - 1));
   genvar i;
   generate
@@ -43,10 +43,10 @@ module minifloat_round #(
   // Below a half that is set in -1 - x everything rounds up; one that is not set is a tie if x has only zeros below it.
   wire up = EVEN != 0 && half && !below[0] ? kept[0] : half ^ minus;
   // The leading one of a normal significand carries into the exponent field; `up` in front of both is the carry into the one adder.
-  wire [S+M+1:0] sum = {step[S-1:0], {M{1'b0}}, up} + {kept, up};
+  wire [S+M+1:0] sum = {step[S-1:0], {M{1'b0}}, up} + (S + M + 2)'({kept, up});
   wire [S+M:0] code = sum[S+M+1:1];
-  wire [S+M:0] limit = minus ? BOTTOM : TOP;
-  wire [E+M-1:0] magnitude = code > limit ? limit : code;
+  wire [S+M:0] limit = (S + M + 1)'(minus ? BOTTOM : TOP);
+  wire [E+M-1:0] magnitude = {1'b0, code} > {1'b0, limit} ? (E + M)'(limit) : (E + M)'(code);
   assign y = {minus && magnitude != 0, magnitude};
 endmodule
 

@@ -32,10 +32,11 @@ module mul #(
         assign y = w * a;
       end
     end else if (W + A <= 6) begin : g_table
-      table_lut #(.IN(W + A), .OUT(W + A), .CONTENTS(products(0))) product (.x({w, a}), .y(y));
+      localparam [(W+A)*64-1:0] ALL = products(0);
+      table_lut #(.IN(W + A), .OUT(W + A), .CONTENTS(ALL[(W+A)*(1<<(W+A))-1:0])) product (.x({w, a}), .y(y));
     end else begin : g_rows
       // Row i holds the sum so far without the bits that are final: A + 1 bits.
-      wire [(A+1)*W-1:0] sum;
+      wire [(A+1)*W-1:0] sum  /* verilator split_var */;
       genvar i;
       for (i = 0; i < W; i = i + 1) begin : g_row
         wire [A-1:0] part = a & {A{w[i]}};

@@ -15,7 +15,7 @@ module mul_add_shift #(
 );
   wire signed [N-1:0] product;
   mul_const #(.A(ACC), .SIGNED(SIGNED), .VALUE(MUL), .Y(N)) multiplier (.a(a), .y(product));
-  localparam signed [N-1:0] ADDEND = ADD;
+  localparam signed [N-1:0] ADDEND = N'(ADD);
   wire signed [N-1:0] sum = product + ADDEND;
   wire signed [N-SHIFT-1:0] quotient = sum[N-1:SHIFT];
   clamp #(.IN(N - SHIFT), .LO(LO), .HI(HI), .Y(Y)) limiter (.x(quotient), .y(y));

@@ -11,8 +11,8 @@ module mul_const #(
 );
   localparam [63:0] SIZE = VALUE < 0 ? -VALUE : VALUE;
   localparam [65:0] TRIPLE = 3 * {2'b0, SIZE};
-  localparam [64:0] PLUS_CSD = (TRIPLE & ~{2'b0, SIZE}) >> 1;
-  localparam [64:0] MINUS_CSD = (~TRIPLE & {2'b0, SIZE}) >> 1;
+  localparam [64:0] PLUS_CSD = 65'((TRIPLE & ~{2'b0, SIZE}) >> 1);
+  localparam [64:0] MINUS_CSD = 65'((~TRIPLE & {2'b0, SIZE}) >> 1);
   localparam BINARY = ones({1'b0, SIZE}) <= ones(PLUS_CSD | MINUS_CSD);
   localparam [64:0] PLUS = BINARY ? {1'b0, SIZE} : PLUS_CSD;
   localparam [64:0] MINUS = BINARY ? 65'b0 : MINUS_CSD;
@@ -29,7 +29,7 @@ module mul_const #(
   function automatic integer ones(input [64:0] v);
     integer i;
     ones = 0;
-    for (i = 0; i < 65; i = i + 1) ones = ones + v[i];
+    for (i = 0; i < 65; i = i + 1) ones = ones + {31'b0, v[i]};
   endfunction
   function automatic integer lowest(input [64:0] v);
     integer i;
@@ -51,34 +51,34 @@ module mul_const #(
       assign y = 0;
     end else begin : g_chain
       localparam integer S = width(TOP);  // all sums, sign-extended
-      wire signed [X-1:0] x = SIGNED != 0 ? $signed(a) : $signed({1'b0, a});
-      wire [S*(TOP+1)-1:0] sum;  // after digit k: bits k * S and up
+      wire signed [X-1:0] x = SIGNED != 0 ? X'($signed(a)) : X'($signed({1'b0, a}));
+      wire [S*(TOP+1)-1:0] sum  /* verilator split_var */;  // after digit k: bits k * S and up
       genvar k;
-      assign sum[LOW*S+:S] = $signed(x);
+      assign sum[LOW*S+:S] = S'(x);
       for (k = LOW + 1; k <= TOP; k = k + 1) begin : g_digit
         if (!DIGITS[k]) begin : g_none
           assign sum[k*S+:S] = sum[(k-1)*S+:S];
         end else begin : g_adder
           localparam integer N = width(k);
           localparam integer P = width(highest(DIGITS & ((65'b1 << k) - 65'b1)));
-          wire signed [N-1:0] part = $signed({x, {(k - LOW) {1'b0}}});
+          wire signed [N-1:0] part = N'($signed({x, {(k - LOW) {1'b0}}}));
           wire signed [P-1:0] below = sum[(k-1)*S+:P];
           wire signed [N-1:0] result;
           if (TURNED && k == TOP) begin : g_turn
-            assign result = part - below;
+            assign result = part - N'(below);
           end else if (MINUS[k] != MINUS[LOW]) begin : g_minus
-            assign result = below - part;
+            assign result = N'(below) - part;
           end else begin : g_plus
-            assign result = below + part;
+            assign result = N'(below) + part;
           end
-          assign sum[k*S+:S] = $signed(result);
+          assign sum[k*S+:S] = S'(result);
         end
       end
       wire signed [S+LOW-1:0] shifted = {sum[TOP*S+:S], {LOW{1'b0}}};
       if (NEGATED) begin : g_negative
-        assign y = -shifted;
+        assign y = -(Y'(shifted));
       end else begin : g_positive
-        assign y = shifted;
+        assign y = Y'(shifted);
       end
     end
   endgenerate

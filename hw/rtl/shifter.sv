@@ -10,9 +10,9 @@ module shifter #(
     input [S-1:0] amount,
     output [Y-1:0] y
 );
-  wire [Y*(S+1)-1:0] stage;
+  wire [Y*(S+1)-1:0] stage  /* verilator split_var */;
   genvar i;
-  assign stage[Y-1:0] = x;
+  assign stage[Y-1:0] = Y'(x);
   generate
     for (i = 0; i < S; i = i + 1) begin : g_stage
       if (RIGHT != 0) begin : g_right

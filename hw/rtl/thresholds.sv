@@ -12,7 +12,6 @@ module thresholds #(
 );
   localparam integer FULL = (1 << Y) - 1;
   wire [FULL-1:0] at_least;
-  wire [FULL*Y-1:0] half;
   genvar k, b;
 
   // A constant as an unsigned number in the order of the signed ones.
@@ -53,16 +52,23 @@ module thresholds #(
         end
       end
     end
-    for (b = Y - 1; b >= 0; b = b - 1) begin : g_bit
-      // `half` is the part of the comparators that still matters, 2**(b+1) - 1 of them.
-      if (b == Y - 1) begin : g_all
-        assign half[b*FULL+:FULL] = at_least;
-      end else begin : g_part
-        wire [FULL-1:0] whole = half[(b+1)*FULL+:FULL];
-        localparam [FULL-1:0] LOWER = (1 << ((1 << (b + 1)) - 1)) - 1;
-        assign half[b*FULL+:FULL] = y[b+1] ? whole >> (1 << (b + 1)) : whole & LOWER;
+    if (Y == 1) begin : g_only
+      assign y = at_least;
+    end else begin : g_bits
+      // The comparators that still matter where bit b is to be found, (2 << b) - 1 of them, lie from bit (2 << b) - 2 - b up.
+      wire [2*FULL-Y-1:0] half  /* verilator split_var */;
+      wire [Y-1:0] place  /* verilator split_var */;
+      assign y = place;
+      for (b = Y - 1; b >= 0; b = b - 1) begin : g_bit
+        localparam integer N = (2 << b) - 1;
+        localparam integer AT = N - 1 - b;
+        if (b == Y - 1) begin : g_all
+          assign half[AT+:N] = at_least;
+        end else begin : g_part
+          assign half[AT+:N] = place[b+1] ? half[AT+2*N+1+:N] : half[AT+N+:N];
+        end
+        assign place[b] = half[AT+(1<<b)-1];
       end
-      assign y[b] = half[b*FULL+(1<<b)-1];
     end
   endgenerate
 endmodule

@@ -14,6 +14,7 @@ module width_converter #(
 );
   localparam integer N = OUT > IN ? OUT / IN : IN / OUT;
   localparam integer S = N > 1 ? $clog2(N) : 1;
+  localparam [S-1:0] LAST = S'(N - 1);
   reg [S-1:0] place;
   reg full;
   generate
@@ -29,14 +30,14 @@ module width_converter #(
           place <= 0;
           full <= 0;
         end else begin
-          if (take) place <= place == N - 1 ? 0 : place + 1'b1;
-          if (take && place == N - 1) full <= 1;
+          if (take) place <= place == LAST ? 0 : place + 1'b1;
+          if (take && place == LAST) full <= 1;
           else if (out_ready) full <= 0;
         end
       end
     end else begin : g_narrower
       reg [IN-1:0] data;
-      wire final_part = place == N - 1;
+      wire final_part = place == LAST;
       assign in_ready = !full || (out_ready && final_part);
       assign out_valid = full;
       assign out_data = data[OUT-1:0];
