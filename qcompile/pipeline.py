@@ -171,7 +171,8 @@ class Design:
 
             made = rtl.view(self.graph, self.top, part, clock_ns)
             found = estimates.of_pipeline(self.graph, target, clock_ns, loops=False)
-            return replace(found, total=replace(found.total, latency=made.latency, ff=made.flip_flops))
+            total = replace(found.total, latency=made.latency, ff=made.flip_flops)
+            return replace(found, total=total, mhz=made.mhz(fabric_of(part)))
         ports = [hls.layout(v) for v in (*self.graph.inputs, *self.graph.outputs)]
         return estimates.of_pipeline(self.graph, target, clock_ns, max((p.words for p in ports if p.array), default=1))
 

@@ -256,6 +256,7 @@ NEW_FABRIC = """like = "ecp5"
 source = "made up"
 lut_inputs = 5
 lut_ns = 2.2
+add_ns = 3.0
 prefix = "zz"
 order = '-[a-z]{2}\\d+-(?P<grade>\\d)'
 """

@@ -103,6 +103,8 @@ def _show_estimate(target: str, found: Estimation, limits: dict[str, int], bette
     show_table(f"{target} on {found.estimate.part}, {found.what}", ["layer", "op", *names, "latency", "interval"], rows)
     for line in (*found.lines, *report.advice(found.estimate, found.device, limits)):
         say(line)
+    if found.estimate.mhz:
+        say(f"clock: about {found.estimate.mhz:.0f} MHz, by delays that were calibrated on nextpnr")
     fits = not exceeded(found.estimate.total, limits)
     where = f"{found.estimate.part} (limits: {limits_text(found.device, limits)})"
     say(f"it fits {where}" if fits else f"IT DOES NOT FIT {where}")

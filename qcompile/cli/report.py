@@ -42,9 +42,14 @@ def report(directory: str, as_json: bool) -> None:
 
 
 def _estimated(design: Design) -> dict[str, float]:
-    total = design.estimate().total
+    found = design.estimate()
+    total = found.total
     kinds = {k: float(math.ceil(getattr(total, k) - 1e-9)) for k in ("lut", "ff", "dsp", "bram18", "uram")}
-    return kinds | {"latency": total.latency, "interval": total.interval, "mhz": 1000 / design.options.clock_ns}
+    return kinds | {
+        "latency": total.latency,
+        "interval": total.interval,
+        "mhz": found.mhz or 1000 / design.options.clock_ns,
+    }
 
 
 def _show(directory: str, estimated: dict[str, float], found: list[ToolReport]) -> None:

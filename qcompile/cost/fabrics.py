@@ -48,7 +48,8 @@ class FabricData:
     lut_inputs: of a LUT; carry_bits: adder bits in a carry cell; absorbs: logic in front of an operand fits into the
     adder's LUT; shift_registers: LUTs are such too; lutram: cells of a memory in LUTs (places, bits, LUTs);
     shortest_product: bits of both operands from which a tool takes a DSP block; lut_ns: a LUT with its net; carry_ns: a
-    bit of carry.
+    bit of carry; add_ns: an adder with its net, beside its carry (0: as a LUT); edge_ns: from a register into logic and
+    from logic into one (0: not known, so that no frequency is stated).
 
     prefix: what part numbers of the vendor begin with: people may leave it out, and numbers with it go to the tool as
     they are where the catalogue lacks them. order: pattern of what follows the device in an orderable number, in small
@@ -69,6 +70,8 @@ class FabricData:
     shortest_product: int
     lut_ns: float
     carry_ns: float
+    add_ns: float = 0.0
+    edge_ns: float = 0.0
     prefix: str = ""
     order: re.Pattern[str] = re.compile("(?!)")
     like: str = ""

@@ -34,14 +34,16 @@ else:
 
 @dataclass(frozen=True)
 class Fabric:
-    """The logic of a device, as the cost model knows it. name: whose coefficients it has; lut_ns, carry_ns: of a LUT
-    with its net and of a bit of carry, a rule of thumb; basis: extrapolated where only a relative was measured.
+    """The logic of a device, as the cost model knows it. name: whose coefficients it has; lut_ns, add_ns, carry_ns,
+    edge_ns: as in hw/fabrics; basis: extrapolated where only a relative was measured.
     """
 
     name: str
     traits: Traits
     lut_ns: float
     carry_ns: float
+    add_ns: float
+    edge_ns: float
     ram: RamKind
     basis: Basis
 
@@ -76,8 +78,9 @@ def fabric(device: Device) -> Fabric:
             f"{logic.name}.toml",
             "a fabric that is measured (like = ...), or make calibrate",
         )
+    times = logic.lut_ns, logic.carry_ns, logic.add_ns or logic.lut_ns, logic.edge_ns
     basis = Basis.MEASURED if name == logic.name else Basis.EXTRAPOLATED
-    return Fabric(name, traits(device), logic.lut_ns, logic.carry_ns, device.bram_kind, basis)
+    return Fabric(name, traits(device), *times, device.bram_kind, basis)
 
 
 @cache
@@ -113,7 +116,7 @@ def _cost(
     carry: float = 0,
     **rest: Any,
 ) -> Resources:
-    delay = levels * f.lut_ns + carry * f.carry_ns
+    delay = levels * (f.add_ns if carry else f.lut_ns) + carry * f.carry_ns
     return Resources(lut=_lut(f, primitive, features), basis=_basis(f, primitive, widths), delay_ns=delay, **rest)
 
 

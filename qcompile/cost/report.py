@@ -29,6 +29,7 @@ def record(estimate: Estimate, limits: dict[str, int]) -> dict[str, Any]:
         "layers": [{"name": layer.name, "op": layer.op, **counts(layer.cost)} for layer in estimate.layers],
         "available": limits,
         "fits": not exceeded(estimate.total, limits),
+        **({"mhz": round(estimate.mhz, 1)} if estimate.mhz else {}),
     }
 
 

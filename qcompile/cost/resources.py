@@ -100,7 +100,8 @@ class Estimate:
     """A design on a part: per layer and in total. `stage` says which report it predicts: `synthesis` (logic synthesis)
     or `hls`.
 
-    The total may hold more than the layers: ports, the controller, what an optimiser removes between layers.
+    The total may hold more than the layers: ports, the controller, what an optimiser removes between layers. mhz: the
+    clock that the longest logic between registers allows; 0 where nothing was calibrated.
     """
 
     part: str
@@ -108,6 +109,7 @@ class Estimate:
     layers: tuple[LayerCost, ...]
     total: Resources
     notes: tuple[str, ...] = ()
+    mhz: float = 0.0
 
     def named_apart(self) -> Estimate:
         """The same with a number behind names that occur again: a node of the user's may become several layers."""

@@ -41,6 +41,7 @@ FLOWS = {
     "ecp5": Flow("ecp5", "synth_ecp5 -abc9 -nobram", "nextpnr-ecp5", "textcfg", "config", "ecppack", "bit", "lpf"),
     "ice40": Flow("ice40", "synth_ice40 -abc9 -nobram", "nextpnr-ice40", "asc", "asc", "icepack", "bin", "pcf"),
 }
+FLOWS["ice40up"] = FLOWS["ice40"]
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def emit(view: ChipView) -> dict[str, bytes]:
         f"tb/{view.top}_serial_tb.sv": "serial_tb.sv",
     }
     files = {name: env.get_template(f"rtl/board/{t}.j2").render(view=view).encode() for name, t in made.items()}
+    files["board/adders.v"] = asset("hw/calibration/adders.v").read_bytes()
     return files | {f"board/{name}": asset(f"hw/rtl/{name}").read_bytes() for name in CIRCUITS}
 
 

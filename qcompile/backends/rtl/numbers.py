@@ -31,7 +31,7 @@ class Delays:
     @property
     def period(self) -> float:
         """What of a clock period logic may take."""
-        return self.clock_ns * (1 - UNCERTAINTY)
+        return max(self.clock_ns * (1 - UNCERTAINTY) - self.fabric.edge_ns, 0.01) if self.clock_ns else 0.0
 
     @property
     def lut(self) -> float:

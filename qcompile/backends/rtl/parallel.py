@@ -10,6 +10,7 @@ import numpy as np
 from qcompile.backends.rtl.layers import Layer, code_width, elements, layer
 from qcompile.backends.rtl.names import module_names
 from qcompile.backends.rtl.numbers import Delays, packed
+from qcompile.cost.primitives import Fabric
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.records import dataclass
 from qcompile.sim.structure import pad, rearrange
@@ -80,6 +81,10 @@ class NetworkView:
     def longest_ns(self) -> float:
         """Of the logic between two registers."""
         return max((c.longest_ns for m in self.layers for c in m.cells), default=0.0)
+
+    def mhz(self, fabric: Fabric) -> float:
+        """The clock that this allows; 0 where the fabric's times are a rule of thumb."""
+        return 1000 / (self.longest_ns + fabric.edge_ns) if fabric.edge_ns else 0.0
 
 
 @dataclass
