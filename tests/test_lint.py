@@ -49,7 +49,9 @@ def complaints(*arguments: str | Path, cwd: Path) -> str:
 
 
 def exceptions() -> list[str]:
-    return re.findall(r"-Wno-\w+", (ROOT / "templates" / "rtl" / "Makefile.j2").read_text())
+    """Of `make lint`."""
+    text = (ROOT / "templates" / "rtl" / "Makefile.j2").read_text()
+    return re.findall(r"-Wno-\w+", next(line for line in text.splitlines() if "--lint-only" in line))
 
 
 def wrapped(name: str, primitive: grid.Primitive) -> str:

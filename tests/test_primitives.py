@@ -546,7 +546,7 @@ def test_points_can_be_measured_again(name: str, fabric: str) -> None:
 def test_every_device_has_a_fabric() -> None:
     for d in catalogue().devices:
         f = primitives.fabric(d)
-        assert (f.basis is Basis.EXTRAPOLATED) == (d.family in ("Versal", "iCE40 UltraPlus"))
+        assert (f.basis is Basis.EXTRAPOLATED) == (d.family in ("Versal", "iCE40 UltraPlus", "iCE40 HX"))
         cost = primitives.multiplier(f, 8, 8).then(primitives.accumulator(f, 24))
         assert cost.lut > 60 and cost.ff == 48 and cost.delay_ns > 0 and cost.basis == f.basis
         assert primitives.multiplier(f, 8, 8, dsp=True).dsp == 1
