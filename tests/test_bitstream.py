@@ -17,6 +17,7 @@ from conftest import NO_PLACER, needs
 from test_boards import floats
 
 import qcompile as qc
+from qcompile.assets import asset
 from qcompile.backends import rtl
 from qcompile.backends.rtl import bitstream
 from qcompile.cost import devices
@@ -53,6 +54,53 @@ def test_the_shell_is_lint_clean(tmp_path: Path) -> None:
     quiet = ("-Wno-DECLFILENAME", "-Wno-UNUSEDSIGNAL")
     command = ["verilator", "--lint-only", "-Wall", *quiet, "--top-module", "net_mlp_serial", *map(str, names)]
     assert subprocess.run(command, cwd=tmp_path / "p", capture_output=True, text=True).stderr == ""
+
+
+SHELL = """
+module bench;
+  reg clk = 0, reset = 1, rx = 1;
+  wire tx, start;
+  wire [15:0] x;
+  reg [7:0] seen = 0;
+  serial_shell #(.IN(2), .OUT(1), .CYCLES(10), .QUIET(4)) dut (
+      .clk(clk), .reset(reset), .rx(rx), .tx(tx), .start(start), .x(x), .done(1'b0), .y(8'd0));
+  always #1 clk = !clk;
+  always @(posedge clk) if (start) $display("%h", x);
+  task send(input [7:0] value, input stop);
+    integer i;
+    begin
+      rx = 0;
+      #20;
+      for (i = 0; i < 8; i = i + 1) begin
+        rx = value[i];
+        #20;
+      end
+      rx = stop;
+      #20 rx = 1;
+    end
+  endtask
+  initial begin
+    #20 reset = 0;
+    #20 send(8'h11, 1);
+    #2000 send(8'h22, 1);  // the first one is forgotten by then
+    send(8'h33, 1);
+    send(8'h44, 0);  // no stop bit: it is none
+    #40 send(8'h55, 1);
+    send(8'h66, 1);
+    #100 $finish;
+  end
+endmodule
+"""
+
+
+def test_bytes_that_are_lost(tmp_path: Path) -> None:
+    """A vector that stays incomplete is forgotten, a byte without its stop bit is none."""
+    needs("iverilog")
+    (tmp_path / "bench.sv").write_text(SHELL)
+    circuits = [str(asset(f"hw/rtl/{name}")) for name in bitstream.CIRCUITS]
+    subprocess.run(["iverilog", "-g2012", "-o", "b", "-s", "bench", "bench.sv", *circuits], cwd=tmp_path, check=True)
+    done = subprocess.run(["vvp", "-n", "b"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[:2] == ["3322", "6655"]
 
 
 class Line:

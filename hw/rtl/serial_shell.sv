@@ -1,9 +1,10 @@
 // A network behind a serial line: IN bytes come in, then `start` says for one cycle that x holds them (the first in the low bits). The OUT
-// bytes of a result, which comes with `done`, go out; one more may come meanwhile. Bytes that stay too few for 2**18 bits' time are dropped.
+// bytes of a result, which comes with `done`, go out; one more may come meanwhile. Bytes that stay too few for 2**QUIET bits' time are dropped.
 module serial_shell #(
     parameter integer IN = 8,
     parameter integer OUT = 1,
-    parameter integer CYCLES = 25
+    parameter integer CYCLES = 25,
+    parameter integer QUIET = 18
 ) (
     input clk,
     input reset,
@@ -16,7 +17,7 @@ module serial_shell #(
 );
   localparam integer N = $clog2(IN + 1);
   localparam integer M = $clog2(OUT + 1);
-  localparam integer Q = 18 + $clog2(CYCLES);
+  localparam integer Q = QUIET + $clog2(CYCLES);
   localparam [N-1:0] LAST = N'(IN - 1);
   wire got, ready;
   wire [7:0] given;

@@ -1,5 +1,5 @@
 // Bytes from a serial line (8 data bits, no parity, 1 stop bit), CYCLES clock cycles a bit: `valid` for one cycle a byte. A byte without
-// its stop bit is dropped.
+// its stop bit is dropped, and the line must be high before the next one.
 module uart_receive #(
     parameter integer CYCLES = 25
 ) (
@@ -15,6 +15,7 @@ module uart_receive #(
   reg [1:0] line;  // the line is of no clock
   reg [3:0] left;
   reg [W-1:0] timer;
+  reg broken;
   always @(posedge clk) begin
     line <= {line[0], rx};
     valid <= 1'b0;
@@ -23,13 +24,16 @@ module uart_receive #(
       left <= 0;
     end else if (left == 0) begin
       timer <= FIRST;
+      broken <= 1'b0;
       if (!line[1]) left <= 4'd9;
     end else if (timer != 0) timer <= timer - 1'b1;
-    else begin
+    else if (left != 1) begin
       timer <= BIT;
       left <= left - 1'b1;
-      if (left == 1) valid <= line[1];
-      else data <= {line[1], data[7:1]};
-    end
+      data <= {line[1], data[7:1]};
+    end else if (line[1]) begin
+      valid <= !broken;
+      left <= 0;
+    end else broken <= 1'b1;
   end
 endmodule

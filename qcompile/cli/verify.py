@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,8 +69,10 @@ def verify(
         _show_layers(directory, rows, bool(arrays))
     echo("all executions agree")
     given = shlex.quote(source or "x.npy")
-    rtl = open_project(directory).options.backend == "rtl"
-    say(f"with {'Yosys' if rtl else 'Vitis HLS'}: make -C {shlex.quote(directory)} {'area' if rtl else 'synth'}")
+    tool, goal = "Vitis HLS", "synth"
+    if open_project(directory).options.backend == "rtl":
+        tool, goal = ("nextpnr", "bitstream") if (Path(directory) / "board").is_dir() else ("Yosys", "area")
+    say(f"with {tool}: make -C {shlex.quote(directory)} {goal}")
     show_next(f"qcompile simulate {shlex.quote(directory)} --input {given} --output y.npy")
 
 
