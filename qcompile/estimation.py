@@ -165,7 +165,7 @@ class Outcome:
         ]
         rate = f"{rate_text(cost.interval, options.clock_ns)}/s"
         cycles = f"{cost.latency:,} cycles, a vector every {cost.interval:,}: {rate}"
-        start = f"estimate: {', '.join(used)} of {options.part}; {cycles}"
+        start = f"estimate: {', '.join(used)} of {options.part}; {cycles}{self._clock()}"
         allowed = f"(limits: {limits_text(target, self.limits)})"
         if self.fits:
             return paragraph(f"{start}; fits {allowed}", width, between=",;")
@@ -174,6 +174,14 @@ class Outcome:
             return paragraph(f"{text} folded it is too large for all parts of this fabric too", width, between=",;")
         end = " " if width is None else "\n"
         return f"{paragraph(text, width, between=',;')}{end}this does: {visible(command)}"
+
+    def _clock(self) -> str:
+        """What is known of the clock that the design reaches."""
+        reached = self.estimate.mhz if self.estimate else 0.0
+        needed = 1000 / self.design.options.clock_ns
+        if reached and reached < needed:
+            return f"; about {reached:.0f} MHz, LESS THAN THE CLOCK of {needed:g}: --clock {1000 / reached:.3g} or more"
+        return f"; about {reached:.0f} MHz" if reached else ""
 
 
 def _rate(interval: int, clock_ns: float) -> float:

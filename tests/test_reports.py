@@ -10,6 +10,7 @@ from click.testing import CliRunner
 import qcompile as qc
 from qcompile.cli import main
 from qcompile.cost.devices import device
+from qcompile.estimation import outcome
 from qcompile.reports import ToolReport, read
 
 UTILIZATION = """Copyright 1986-2022 Xilinx, Inc. All Rights Reserved.
@@ -121,6 +122,12 @@ def test_the_command(tmp_path: Path) -> None:
     assert "nextpnr MISSES THE CLOCK: 40.0 MHz of 50" in said and "--clock 27.5" in said
     record = json.loads(CliRunner().invoke(main, ["report", str(tmp_path / "p"), "--json"]).stdout)
     assert record["reports"][0]["lut"] == 99 and record["estimate"]["lut"] > 0
+
+
+def test_a_clock_that_the_estimate_does_not_reach() -> None:
+    for clock, said in ((40.0, " MHz; fits"), (2.0, "LESS THAN THE CLOCK of 500: --clock ")):
+        design = qc.compile(generate.seeded_mlp(4004), backend="rtl", part="ulx3s", clock_ns=clock)
+        assert said in outcome(design).line()
 
 
 def test_a_folder_that_is_no_project(tmp_path: Path) -> None:
