@@ -110,17 +110,15 @@ class Options:
             raise QCompileError(
                 f"architecture {self.arch} has its weights in the logic", "--weights", "--arch dataflow can reload them"
             )
-        if self.backend == "rtl" and self.arch != "parallel":
+        if self.backend == "rtl" and self.arch == "parallel" and self.accumulator_bits:
             raise QCompileError(
-                f"architecture {self.arch} has no SystemVerilog yet",
-                "--backend rtl",
-                "--arch parallel, or --backend hls",
-            )
-        if self.backend == "rtl" and self.accumulator_bits:
-            raise QCompileError(
-                "narrower accumulators have no SystemVerilog yet",
+                "narrower accumulators have no unrolled SystemVerilog yet",
                 "--accumulator-bits",
-                "leave it out, or --backend hls",
+                "leave it out, or --arch dataflow, or --backend hls",
+            )
+        if self.backend == "rtl" and self.weights != "rom":
+            raise QCompileError(
+                "weights that are loaded have no SystemVerilog yet", "--weights", "leave it out, or --backend hls"
             )
         if self.accumulator_bits and not 8 <= self.accumulator_bits <= 1024:
             raise QCompileError(

@@ -27,7 +27,7 @@ from qcompile.files import Folder
 from qcompile.frontend import Model, load
 from qcompile.hardware import estimate as estimates
 from qcompile.hardware.folding import foldings
-from qcompile.hardware.network import Network, network
+from qcompile.hardware.network import Network, gathering, network
 from qcompile.hardware.products import rolled, too_many
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import BufferedUnit, UnrolledUnit
@@ -45,7 +45,7 @@ from qcompile.records import dataclass
 from qcompile.tables import card, html, shape
 
 if TYPE_CHECKING:
-    from qcompile.backends.rtl import NetworkView
+    from qcompile.backends.rtl import NetworkView, StreamView
     from qcompile.hardware.fit import Fitted
 
 P = ParamSpec("P")
@@ -79,21 +79,31 @@ class Design:
         """Processes and streams of architecture `dataflow`."""
         if self.options.arch != "dataflow":
             return None
-        return network(self.graph, foldings(self.graph, self.options.fold))
+        made = network(self.graph, foldings(self.graph, self.options.fold))
+        return gathering(made) if self.options.backend == "rtl" else made
 
     @cached_property
     def schedule(self) -> Schedule | None:
-        """Cycles and depths of the network of architecture `dataflow`."""
+        """Cycles and depths of the network of architecture `dataflow`; of SystemVerilog with its own registers."""
+        if self.network is not None and self.options.backend == "rtl":
+            return self._streamed.schedule
         if self.fitted is not None:
             return self.fitted.schedule
         return schedule(self.network) if self.network else None
 
     @cached_property
-    def rtl(self) -> NetworkView:
+    def rtl(self) -> NetworkView | StreamView:
         """What is printed as SystemVerilog."""
         from qcompile.backends import rtl  # which few designs need
 
-        return rtl.view(self.graph, self.top, self.options.part, self.options.clock_ns)
+        return rtl.view(self.graph, self.top, self.options.part, self.options.clock_ns, self.network)
+
+    @property
+    def _streamed(self) -> StreamView:
+        from qcompile.backends.rtl import StreamView
+
+        assert isinstance(self.rtl, StreamView)
+        return self.rtl
 
     @cached_property
     def truncated(self) -> dict[str, int]:
@@ -170,6 +180,7 @@ class Design:
             from qcompile.backends import rtl  # which few designs need
 
             made = rtl.view(self.graph, self.top, part, clock_ns)
+            assert isinstance(made, rtl.NetworkView)  # others have a schedule
             found = estimates.of_pipeline(self.graph, target, clock_ns, loops=False)
             total = replace(found.total, latency=made.latency, ff=made.flip_flops)
             return replace(found, total=total, mhz=made.mhz(fabric_of(part)))

@@ -74,11 +74,9 @@ def _hls(design: Design) -> dict[str, bytes]:
 
 def _rtl(design: Design) -> dict[str, bytes]:
     graph, (ins, outs) = design.graph, _port_codes(design, port_vectors(design, vector_count(design), seed=0))
-    vectors = {
-        "tb/vectors/input.hex": rtl.hex_file(graph.inputs, ins),
-        "tb/vectors/output.hex": rtl.hex_file(graph.outputs, outs),
-    }
-    return rtl.emit(design.rtl, rtl.chip(design.rtl, graph, design.options.board)) | vectors
+    made = design.rtl
+    chip = rtl.chip(made, graph, design.options.board) if isinstance(made, rtl.NetworkView) else None
+    return rtl.emit(made, chip) | rtl.vector_files(graph, ins, outs, design.network is not None)
 
 
 def _json(record: Any) -> bytes:

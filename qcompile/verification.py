@@ -531,18 +531,34 @@ def _check_cpp(
     report.rows.append(Row("simulator = compiled C++", len(units[0]), sum(c.size for c in codes), 0, note))
 
 
-RTL_PRODUCTS, RTL_VECTORS = 3 * 10**5, 8  # of the SystemVerilog: seconds; the least, however long they take
+RTL_PRODUCTS, RTL_VECTORS = 3 * 10**5, 8  # of unrolled SystemVerilog: seconds; the least, however long they take
+RTL_CYCLES, RTL_FRAMES = 5 * 10**4, 3  # the same of a network of processes
+
+
+def _rtl_vectors(design: Design, vectors: int) -> tuple[str, int]:
+    """(simulator, how many of the vectors): Icarus Verilog takes some, Verilator, which builds for long and is fast
+    then, all, or what it does in a minute.
+    """
+    from qcompile.backends.rtl.simulate import MANY, MANY_CYCLES, simulator  # which few projects need
+
+    if design.schedule is None:
+        by = simulator(vectors >= MANY)
+        fewer = max(RTL_VECTORS, RTL_PRODUCTS // max(1, multiplications(design.graph)))
+    else:
+        by = simulator(RTL_FRAMES * design.schedule.interval >= MANY_CYCLES)
+        cycles = RTL_CYCLES if by == "Icarus Verilog" else 100 * RTL_CYCLES
+        fewer = max(RTL_FRAMES, cycles // design.schedule.interval)
+        return by, min(vectors, fewer)
+    return by, min(vectors, fewer) if by == "Icarus Verilog" else vectors
 
 
 def _check_rtl(design: Design, folder: Path, units: list[np.ndarray], codes: list[np.ndarray], report: Report) -> None:
-    """Codes, and the clock cycle of the first result, with pauses between the inputs and without. Icarus Verilog takes
-    some of the vectors, Verilator, which builds for long and is fast then, all.
+    """Codes, and the clock cycle of the first result, with pauses between the inputs and without; of processes of every
+    result, and with outputs that are not taken at once.
     """
-    from qcompile.backends.rtl.simulate import Simulation, simulator  # which few projects need
+    from qcompile.backends.rtl.simulate import Simulation  # which few projects need
 
-    by, count = simulator(len(units[0])), len(units[0])
-    if by == "Icarus Verilog":
-        count = max(RTL_VECTORS, RTL_PRODUCTS // max(1, multiplications(design.graph)))
+    by, count = _rtl_vectors(design, len(units[0]))
     some = np.unique(np.linspace(0, len(units[0]) - 1, min(count, len(units[0]))).astype(np.int64))
     bits, wanted = [b[some] for b in _bits(design, units)], [c[some] for c in codes]
     with scratch() as above:
@@ -561,7 +577,8 @@ def _check_rtl(design: Design, folder: Path, units: list[np.ndarray], codes: lis
                 _blame(
                     design, [u[some[wrong]][None] for u in units], {}, int(some[wrong]), "SystemVerilog", wanted, found
                 )
-    note = f"by {by}, with pauses and without; latency {design.rtl.latency} cycles, as stated"
+    every = f"interval {design.schedule.interval} and " if design.schedule is not None else ""
+    note = f"by {by}, with pauses and without; {every}latency {design.rtl.latency} cycles, as stated"
     report.rows.append(Row("simulator = SystemVerilog", len(some), sum(c.size for c in wanted), 0, note))
 
 

@@ -1,6 +1,11 @@
-"""SystemVerilog of unrolled networks: code for code what the simulator says, in Icarus Verilog."""
+"""SystemVerilog of networks: code for code, and cycle for cycle, what the simulator and the schedule say, in Icarus
+Verilog.
+"""
 
+import json
+import random
 import shutil
+import subprocess
 from pathlib import Path
 
 import generate
@@ -18,11 +23,13 @@ from qcompile.backends.rtl.simulate import MANY, Simulation, simulator
 from qcompile.backends.rtl.words import CellBuilder
 from qcompile.errors import QCompileError, VerificationError
 from qcompile.formats import parse_format
+from qcompile.hardware.network import fullest
 from qcompile.hardware.products import multiplications
+from qcompile.hardware.units import unit_of
 from qcompile.ir import TensorType, Value
 from qcompile.project import port_vectors
 
-EACH = 5  # graphs of a part: 40 a run
+EACH = 3  # graphs of a part: 48 a run
 PRODUCTS, ELEMENTS, CUTS = 500, 150, 250  # of a random network: Icarus Verilog takes seconds for more
 
 
@@ -37,7 +44,7 @@ def simulated(design: qc.Design, folder: Path, count: int = 12, by: str = "Icaru
     """Random and extreme codes through the emitted files, with pauses and without; the latency too."""
     from qcompile.project import _port_codes
 
-    view = rtl.view(design.graph, design.top, design.options.part, design.options.clock_ns)
+    view = rtl.view(design.graph, design.top, design.options.part, design.options.clock_ns, design.network)
     for name, content in rtl.emit(view).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -64,6 +71,76 @@ def test_random_graphs(make, first: int, part: int, tmp_path: Path) -> None:
         if done == EACH:
             break
     assert done == EACH
+
+
+INTERVAL, PRODUCTS_A_CYCLE, LUTS = 250, 16, 1500  # of a network of processes
+
+
+def drawn(model, seed: int) -> qc.Design | None:
+    """The design of a generated model with a folding that is drawn; None where it would take long."""
+    text, rng = generate.input_format(model), random.Random(seed)
+    imported = qc.load(model)
+    formats = (text,) * len(imported.graph.inputs) if text else ()
+    design = qc.compile(imported, input_formats=formats, arch="dataflow", backend="rtl")
+    fold = {}
+    for node in design.graph.computed:
+        if unit_of(node, design.graph).accumulates:
+            most = fullest(design.graph, node)
+            pe, simd = (rng.choice([d for d in range(1, n + 1) if n % d == 0]) for n in (most.pe, most.simd))
+            if pe * simd <= PRODUCTS_A_CYCLE:
+                fold[node.output.name] = {"pe": pe, "simd": simd}
+    made = qc.compile(imported, input_formats=formats, arch="dataflow", backend="rtl", fold=json.dumps(fold))
+    return made if made.schedule.interval <= INTERVAL and made.estimate().total.lut <= LUTS else None
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize(
+    "make, first", [(generate.seeded_mlp, 4000), (seeded_cnn, 5100)], ids=["fully connected", "convolutional"]
+)
+def test_random_processes(make, first: int, part: int, tmp_path: Path) -> None:
+    """Every frame ends when the schedule says, and streams that stall change no code."""
+    needs("iverilog")
+    done = 0
+    for seed in range(first + 100 * part, first + 100 * part + 200):
+        design = drawn(make(seed), seed)
+        if design is None:
+            continue
+        simulated(design, tmp_path / str(seed), count=4)
+        done += 1
+        if done == EACH:
+            break
+    assert done == EACH
+
+
+PROCESSES = {
+    "fp4_e2m1_ocp_b__qonnx": "min",
+    "round_floor_mixed_bits__qcdq": "min",
+    "ternary_w_binary_a__qonnx": "min",
+    "wise_lion_step_tidy_up": "full",
+}
+
+
+@needs_models
+@pytest.mark.parametrize("name", PROCESSES)
+def test_processes_of_real_networks(name: str, tmp_path: Path) -> None:
+    needs("iverilog")
+    design = qc.compile(next(CORPUS.rglob(f"{name}.onnx")), arch="dataflow", backend="rtl", fold=PROCESSES[name])
+    simulated(design, tmp_path, count=3)
+
+
+def test_a_project_of_processes_verifies(tmp_path: Path) -> None:
+    """With its shipped vectors too; and a token that is lost is found."""
+    needs("iverilog")
+    qc.compile(generate.seeded_mlp(4001), arch="dataflow", backend="rtl").write(tmp_path / "p")
+    report = qc.verify(tmp_path / "p", samples=10, float32=False)
+    assert [r.differing for r in report.rows] == [0] * len(report.rows)
+    assert "interval" in report.rows[-1].note
+    run = subprocess.run(["make", "-C", str(tmp_path / "p"), "icarus"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    top = next((tmp_path / "p" / "rtl" / "qc").glob("stream.sv"))
+    top.write_text(top.read_text().replace("free <= next_taken != FULL", "free <= next_taken < FULL - 1"))
+    with pytest.raises(VerificationError):
+        qc.verify(tmp_path / "p", samples=10, float32=False)
 
 
 @needs_models
@@ -101,8 +178,11 @@ def test_the_same_bytes() -> None:
 
 @pytest.mark.parametrize(
     "options, said",
-    [({"arch": "dataflow"}, "no SystemVerilog yet"), ({"accumulator_bits": 16}, "no SystemVerilog yet")],
-    ids=["dataflow", "accumulators"],
+    [
+        ({"arch": "dataflow", "weights": "port"}, "no SystemVerilog yet"),
+        ({"accumulator_bits": 16}, "no unrolled SystemVerilog yet"),
+    ],
+    ids=["loaded weights", "accumulators"],
 )
 def test_what_it_cannot_do_yet(options: dict, said: str) -> None:
     with pytest.raises(QCompileError, match=said):

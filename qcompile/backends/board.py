@@ -123,14 +123,9 @@ def _port(graph: Graph, value: Value, name: str) -> BoardPort:
         order,
         fmt.width,
         port_lanes(inner),
-        8 * _axis_bytes(stream_layout(inner).word_width),
+        stream_layout(inner).axis_bits,
         driver_code(fmt),
     )
-
-
-def _axis_bytes(width: int) -> int:
-    """Bytes of an AXI word that carries `width` bits: a power of two (`axis` of qc/stream.hpp)."""
-    return 1 << (-(-width // 8) - 1).bit_length()
 
 
 def driver_code(fmt: Format) -> str:

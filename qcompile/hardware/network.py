@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 
 from qcompile import parts
 from qcompile.errors import QCompileError
@@ -13,6 +13,7 @@ from qcompile.hardware.site import Folding
 from qcompile.hardware.units import (
     BufferedUnit,
     ForkUnit,
+    GatheredUnit,
     InputUnit,
     MatVecUnit,
     OutputUnit,
@@ -213,6 +214,15 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
         b.stages.append(Stage(OutputUnit(b.streams[taken].tokens, b.streams[taken].bits), (taken,), ()))
     _check_read(graph, b.stages)
     return Network(tuple(b.stages), tuple(b.streams))
+
+
+def gathering(made: Network) -> Network:
+    """With gathering units in place of buffered ones: what SystemVerilog has."""
+    stages = (
+        replace(s, unit=GatheredUnit.like(s.unit, s.node)) if isinstance(s.unit, BufferedUnit) and s.node else s
+        for s in made.stages
+    )
+    return Network(tuple(stages), made.streams)
 
 
 def _check_read(graph: Graph, stages: Sequence[Stage]) -> None:

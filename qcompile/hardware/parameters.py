@@ -50,11 +50,14 @@ def parameter_rows(node: Node, lanes: int) -> Rows | None:
     """Of a Requant whose rows differ, `lanes` elements in a token. None where tokens have no short order of words, or
     numbers are too wide for a memory: then rows are found by the place of an element.
     """
-    op, shape = node.op, node.output.type.shape
-    order, inner = _order(op.index, shape)
-    found = Rows(order, inner, lanes)
+    op, found = node.op, all_rows(node, lanes)
     short = found.words <= max(FEW, PER_ROW * op.coeffs.data.shape[1] // lanes)
     return found if short and node.output.type.size % lanes == 0 and not _wide(op) else None
+
+
+def all_rows(node: Node, lanes: int) -> Rows:
+    """The same, however long."""
+    return Rows(*_order(node.op.index, node.output.type.shape), lanes)
 
 
 def in_stream(index: np.ndarray, shape: Shape) -> np.ndarray:

@@ -23,7 +23,7 @@ from qcompile.records import dataclass
 
 LEAST = 2  # tokens of a stream: that it is full is known a cycle later, with one place a token takes two cycles
 PIPELINE = 4  # cycles from a read to the write that it allows: what a short loop's pipeline takes
-FRAMES = 2
+FRAMES = 2  # that are looked at, at least: all that are inside at a time
 MOST_TOKENS = 2**24  # of one stream: their times are arrays of so many numbers
 
 
@@ -49,13 +49,20 @@ def too_long(tokens: int, tensor: str) -> QCompileError:
     )
 
 
-def schedule(network: Network) -> Schedule:
-    """Cycles and depths of a network. QCompileError where it has more tokens than can be looked at."""
+def schedule(network: Network, latencies: Sequence[int] | None = None) -> Schedule:
+    """Cycles and depths of a network. latencies: of every stream, cycles from an iteration that writes a token to when
+    it can be read. QCompileError where it has more tokens than can be looked at.
+    """
     longest = max(network.streams, key=lambda s: s.tokens)
     if longest.tokens > MOST_TOKENS:
         raise too_long(longest.tokens, longest.value.name)
-    loops = Timetable(network)
+    loops = Timetable(network, latencies)
     early = loops.forward()
+    interval, latency = loops.cycles_of(early.finish)
+    inside = min(-(-latency // interval), MOST_TOKENS // longest.tokens)
+    if inside > FRAMES:
+        loops = Timetable(network, latencies, inside)
+        early = loops.forward()
     lazy = loops.lazy(early.finish)
     eager = loops.forward(lazy.sources)
     best = min(lazy, eager, key=lambda run: memory(network, run.places))
@@ -125,8 +132,9 @@ Constraint = tuple[np.ndarray, np.ndarray]  # iterations, ascending, and times b
 class Timetable:
     """Iterations in which the processes of a network read and write, for some frames, one behind the other."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    def __init__(self, network: Network, latencies: Sequence[int] | None = None, frames: int = FRAMES) -> None:
+        self.network, self.frames = network, frames
+        self.latencies = [PIPELINE] * len(network.streams) if latencies is None else latencies
         self.iterations = tuple(s.unit.cycles for s in network.stages)
         self.slowest = max(self.iterations, default=1)
         self.consumer = ends(network)[1]
@@ -134,14 +142,14 @@ class Timetable:
     def of(self, position: int) -> tuple[list[np.ndarray], np.ndarray]:
         """(reads of every input, writes) of a process."""
         move = self.network.stages[position].unit.traffic()
-        frames = np.arange(FRAMES)[:, None] * move.iterations
+        frames = np.arange(self.frames)[:, None] * move.iterations
         reads = [(frames + r).ravel() for r in move.reads]
         same = next((made for made, r in zip(reads, move.reads, strict=True) if r is move.writes), None)
         return reads, (frames + move.writes).ravel() if same is None else same
 
     def cycles_of(self, finish: Mapping[int, np.ndarray]) -> tuple[int, int]:
         """(interval, latency) by the times of the outputs."""
-        done = np.max([f.reshape(FRAMES, -1)[:, -1] for f in finish.values()], axis=0) + 1
+        done = np.max([f.reshape(self.frames, -1)[:, -1] for f in finish.values()], axis=0) + 1
         return max(self.slowest, int(done[-1] - done[-2])), int(done[0])
 
     def forward(self, sources: Mapping[int, np.ndarray] | None = None) -> TimingResult:
@@ -159,18 +167,17 @@ class Timetable:
             for i, written, taken in zip(stage.inputs, arrived, read, strict=True):
                 most[i] = _occupancy(written, taken)
             if stage.outputs:
-                made = writes + _late(tokens, writes) + PIPELINE
+                made = writes + _late(tokens, writes)
                 if not stage.inputs:
-                    made = (
-                        sources[position]
-                        if sources
-                        else made
-                        + np.arange(FRAMES).repeat(len(made) // FRAMES) * (self.slowest - self.iterations[position])
-                    )
-                ready.update(dict.fromkeys(stage.outputs, made))
+                    made = sources[position] if sources else self._paced(made, self.iterations[position])
+                ready.update({i: made + self.latencies[i] for i in stage.outputs})
             else:
                 finish[position] = read[0]
         return TimingResult(finish, *_transposed(most), {})
+
+    def _paced(self, writes: np.ndarray, iterations: int) -> np.ndarray:
+        """Of an input: a frame begins when the slowest process is through with the one before."""
+        return writes + np.arange(self.frames).repeat(len(writes) // self.frames) * (self.slowest - iterations)
 
     def lazy(self, finish: Mapping[int, np.ndarray]) -> TimingResult:
         """Every write as late as its readers allow, backwards from the outputs; reads then as early as they can."""
@@ -179,7 +186,7 @@ class Timetable:
         waiting: dict[int, tuple[list[np.ndarray], list[Constraint]]] = {}
         most, sources = [NOTHING] * len(self.network.streams), {}
         far = (
-            4 * FRAMES * max((int(f.max()) for f in finish.values()), default=0)
+            4 * self.frames * max((int(f.max()) for f in finish.values()), default=0)
         )  # when what nobody waits for may happen
         for position in range(len(self.network.stages) - 1, -1, -1):
             stage = self.network.stages[position]
@@ -188,7 +195,7 @@ class Timetable:
             if position in finish:
                 deadline[stage.inputs[0]] = finish[position]
                 continue
-            slack = np.minimum.reduce([deadline.pop(i) for i in stage.outputs]) - PIPELINE - writes
+            slack = np.minimum.reduce([deadline.pop(i) - self.latencies[i] for i in stage.outputs]) - writes
             slack = np.append(np.minimum.accumulate(slack[::-1])[::-1], far)
             at = writes + slack[:-1]
             waiting[position][1].append((writes, at))
@@ -198,9 +205,9 @@ class Timetable:
                     for i, r in zip(stage.inputs, starts, strict=True)
                 }
             )
-            written.update(dict.fromkeys(stage.outputs, at + PIPELINE))
+            written.update({i: at + self.latencies[i] for i in stage.outputs})
             if not stage.inputs:
-                sources[position] = at + PIPELINE
+                sources[position] = at
             for reader in {int(self.consumer[i]) for i in stage.outputs}:
                 inputs = self.network.stages[reader].inputs
                 if all(i in written for i in inputs):

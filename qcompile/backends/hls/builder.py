@@ -9,7 +9,6 @@ import numpy as np
 
 from qcompile.backends.hls.constants import Constants, constants, limbs_of
 from qcompile.backends.hls.kernels import Decode, Kernel, Wire
-from qcompile.backends.hls.rows import periodic, strided
 from qcompile.backends.hls.types import (
     INT,
     AxisRow,
@@ -27,6 +26,7 @@ from qcompile.backends.hls.types import (
 from qcompile.backends.sums import SumsView
 from qcompile.formats import Format
 from qcompile.hardware.memory import numbers
+from qcompile.hardware.rows import periodic, strided
 from qcompile.ir import Graph, Shape, Value, ops
 from qcompile.passes.ranges import Range
 from qcompile.records import dataclass

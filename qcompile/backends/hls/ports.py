@@ -42,6 +42,11 @@ class PortLayout:
         return self.per_word * self.width
 
     @property
+    def axis_bits(self) -> int:
+        """Of a word of an AXI stream: a power of two bytes (`axis` of qc/stream.hpp)."""
+        return 8 << (-(-self.word_width // 8) - 1).bit_length()
+
+    @property
     def array(self) -> bool:
         return self.words > SCALARS
 

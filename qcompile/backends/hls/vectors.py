@@ -26,17 +26,19 @@ def vector_file(graph: Graph, bits: list[np.ndarray], outputs: bool = False, str
 def read_vectors(graph: Graph, data: bytes, outputs: bool = True, streamed: bool = False) -> list[np.ndarray]:
     """Inverse of `vector_file`: bit patterns (N, count) of every port."""
     values = graph.outputs if outputs else graph.inputs
-    inner = [port_value(graph, v) for v in values]
-    layouts = [stream_layout(v) for v, _ in inner] if streamed else [layout(v) for v in values]
+    layouts = [stream_layout(port_value(graph, v)[0]) if streamed else layout(v) for v in values]
     words = rows(data, sum(p.size for p in layouts))
     ends = np.cumsum([p.size for p in layouts]).tolist()
-    found = [p.unpack(words[:, e - p.size : e]) for p, e in zip(layouts, ends, strict=True)]
-    if streamed:
-        found = [
-            from_stream(b, v.type.shape, 1).transpose(0, *(1 + axes.index(a) for a in range(len(axes))))
-            for b, (v, axes) in zip(found, inner, strict=True)
-        ]
-    return [b.reshape(len(b), -1) for b in found]
+    each = [(v, p, words[:, e - p.size : e]) for v, p, e in zip(values, layouts, ends, strict=True)]
+    return [of_stream(graph, v, w) if streamed else p.unpack(w) for v, p, w in each]
+
+
+def of_stream(graph: Graph, value: Value, words: np.ndarray) -> np.ndarray:
+    """Inverse of `stream_words`: bit patterns (N, count)."""
+    inner, axes = port_value(graph, value)
+    found = from_stream(stream_layout(inner).unpack(words), inner.type.shape, 1)
+    turned = found.transpose(0, *(1 + axes.index(a) for a in range(len(axes))))
+    return turned.reshape(len(words), -1)
 
 
 def stream_words(graph: Graph, value: Value, bits: np.ndarray) -> np.ndarray:

@@ -3,8 +3,9 @@
 """
 
 from qcompile.backends.rtl.bitstream import chip
+from qcompile.backends.rtl.dataflow import StreamView
 from qcompile.backends.rtl.emit import emit, view
 from qcompile.backends.rtl.parallel import NetworkView
-from qcompile.backends.rtl.vectors import hex_file, read_hex
+from qcompile.backends.rtl.vectors import hex_file, read_hex, vector_files
 
-__all__ = ["NetworkView", "chip", "emit", "hex_file", "read_hex", "view"]
+__all__ = ["NetworkView", "StreamView", "chip", "emit", "hex_file", "read_hex", "vector_files", "view"]

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from qcompile.assets import asset
-from qcompile.backends.rtl import bitstream, parallel
+from qcompile.backends.rtl import bitstream, dataflow, parallel
 from qcompile.backends.rtl.bitstream import ChipView
+from qcompile.backends.rtl.dataflow import StreamView
 from qcompile.backends.rtl.names import identifier
 from qcompile.backends.rtl.numbers import Delays
 from qcompile.backends.rtl.parallel import NetworkView
 from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of
 from qcompile.errors import QCompileError
+from qcompile.hardware.network import Network
 from qcompile.hardware.products import multiplications, rolled
 from qcompile.ir import Graph
 from qcompile.templating import templates
 
+STREAMED = (
+    "accumulator.sv",
+    "flow.sv",
+    "minifloat_mul.sv",
+    "mul.sv",
+    "ram.sv",
+    "rom_file.sv",
+    "running_maximum.sv",
+    "running_place.sv",
+    "stream.sv",
+    "vector_memory.sv",
+    "window.sv",
+)
+"""Circuits of architecture `dataflow`, beside those of both."""
 CIRCUITS = (
     "clamp.sv",
     "compare_part.sv",
@@ -29,29 +45,50 @@ CIRCUITS = (
 )
 
 
-def view(graph: Graph, top: str, part: str, clock_ns: float) -> NetworkView:
-    """All that is printed. top: an identifier; clock_ns: 0 for logic without registers. QCompileError for a network of
-    too many products, and for what has no circuit yet.
+def view(
+    graph: Graph, top: str, part: str, clock_ns: float, network: Network | None = None
+) -> NetworkView | StreamView:
+    """All that is printed. top: an identifier; clock_ns: 0 for logic without registers; network: of architecture
+    `dataflow`. QCompileError for a network of too many products, and for what has no circuit yet.
     """
+    taken = {*CIRCUITS, *STREAMED}
+    name = f"net_{top}" if f"{top}.sv" in taken or identifier(top) != top else top
+    timing = Delays(fabric_of(part), clock_ns)
+    if network is not None:
+        return dataflow.build(graph, network, name, part, timing)
     if rolled(graph):
         raise QCompileError(
-            f"{multiplications(graph):,} multiplications are too many to be unrolled", "--backend rtl", "--backend hls"
+            f"{multiplications(graph):,} multiplications are too many to be unrolled",
+            "--backend rtl",
+            "--arch dataflow, or --backend hls",
         )
-    name = f"net_{top}" if f"{top}.sv" in CIRCUITS or identifier(top) != top else top
-    return parallel.build(graph, name, part, Delays(fabric_of(part), clock_ns))
+    return parallel.build(graph, name, part, timing)
 
 
-def emit(made: NetworkView, chip: ChipView | None = None) -> dict[str, bytes]:
+def emit(made: NetworkView | StreamView, chip: ChipView | None = None) -> dict[str, bytes]:
     """Sources and testbench by their names in the project; chip: around the network, where open tools make its
     bitstream.
     """
-    env = templates()
-    files = {f"rtl/{made.top}.sv": env.get_template("rtl/top.sv.j2").render(view=made)}
-    files |= {f"rtl/{m.name}.sv": env.get_template("rtl/layer.sv.j2").render(layer=m) for m in made.layers}
-    files[f"tb/{made.top}_tb.sv"] = env.get_template("rtl/tb.sv.j2").render(view=made)
+    env, streamed = templates(), isinstance(made, StreamView)
+    files: dict[str, str] = {}
+    if isinstance(made, StreamView):
+        files[f"rtl/{made.top}.sv"] = env.get_template("rtl/dataflow.sv.j2").render(view=made)
+        files[f"rtl/{made.top}_axi.sv"] = env.get_template("rtl/axi.sv.j2").render(view=made)
+        process = env.get_template("rtl/process.sv.j2")
+        for s in made.placed:
+            files[f"rtl/{s.process.name}.sv"] = process.render(p=s.process)
+    else:
+        files[f"rtl/{made.top}.sv"] = env.get_template("rtl/top.sv.j2").render(view=made)
+        files |= {f"rtl/{m.name}.sv": env.get_template("rtl/layer.sv.j2").render(layer=m) for m in made.layers}
+    bench = env.get_template("rtl/tb_dataflow.sv.j2" if streamed else "rtl/tb.sv.j2")
+    files[f"tb/{made.top}_tb.sv"] = bench.render(view=made)
     files["tb/verilator.cpp"] = env.get_template("rtl/verilator.cpp.j2").render(view=made)
-    files["Makefile"] = env.get_template("rtl/Makefile.j2").render(view=made, chip=chip)
+    files["Makefile"] = env.get_template("rtl/Makefile.j2").render(view=made, chip=chip, streamed=streamed)
     if device(made.part).vendor == "AMD":
-        files["vivado.tcl"] = env.get_template("rtl/vivado.tcl.j2").render(view=made)
-    circuits = {f"rtl/qc/{name}": asset(f"hw/rtl/{name}").read_bytes() for name in CIRCUITS}
-    return {name: text.encode() for name, text in files.items()} | circuits | (bitstream.emit(chip) if chip else {})
+        files["vivado.tcl"] = env.get_template("rtl/vivado.tcl.j2").render(view=made, streamed=streamed)
+    contents = {name: text.encode() for name, text in files.items()}
+    if isinstance(made, StreamView):
+        contents |= {r.file: r.content for s in made.placed for r in s.process.roms}
+    circuits = (*CIRCUITS, *STREAMED) if streamed else CIRCUITS
+    contents |= {f"rtl/qc/{name}": asset(f"hw/rtl/{name}").read_bytes() for name in circuits}
+    return contents | (bitstream.emit(chip) if chip else {})

@@ -28,7 +28,7 @@ def identifier(text: str) -> str:
 
 def module_names(graph: Graph, top: str) -> dict[str, str]:
     """By the results of nodes; each but once, the circuits of hw/rtl and the top module have others."""
-    taken, out = {top, f"{top}_tb"}, {}
+    taken, out = {top, f"{top}_tb", f"{top}_axi"}, {}
     for result, text in graph.layers.items():
         base = f"layer_{identifier(text)}"
         name, k = base, 2

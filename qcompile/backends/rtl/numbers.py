@@ -70,7 +70,14 @@ def decoded(b: CellBuilder, name: str, port: str, place: int, fmt: Format, timin
     lane = fmt.lane
     if not lane.coded and not lane.signs:
         return b.given(name, port, place, fmt.width, fmt.signed)
-    code = b.given(f"{name}_code", port, place, fmt.width, False)
+    return number(b, name, b.given(f"{name}_code", port, place, fmt.width, False), fmt, timing)
+
+
+def number(b: CellBuilder, name: str, code: Word, fmt: Format, timing: Delays) -> Word:
+    """The number that a code stands for."""
+    lane = fmt.lane
+    if not lane.coded and not lane.signs:
+        return b.instance(name, fmt.width, True, (code,), 0.0, "assign {y} = {0};") if fmt.signed else code
     wide, sign = parts.bits(fmt), parts.value_range(fmt)[0] < 0
     if lane.signs:
         return b.instance(name, 2, True, (code,), 0.0, "assign {y} = {{~{0}, 1'b1}};")

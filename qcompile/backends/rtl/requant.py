@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,28 @@ from qcompile.ir import ops
 def element(b: CellBuilder, op: ops.Requant, formats: tuple[Format, ...], row: int, timing: Delays) -> Word:
     """The code of a result, from accumulators at the ports x0, x1, ..."""
     words = [decoded(b, f"a{i}", f"x{i}", 0, fmt, timing) for i, fmt in enumerate(formats)]
+    return finished(b, op, formats, words, row, timing)
+
+
+def finished(
+    b: CellBuilder, op: ops.Requant, formats: tuple[Format, ...], words: Sequence[Word], row: int, timing: Delays
+) -> Word:
+    """The code of a result, from accumulators of these formats."""
     terms = [times(b, f"m{i}", w, int(op.coeffs.data[i][row]), timing) for i, w in enumerate(words)]
+    a = combined(b, op, formats, terms, timing)
+    return _IMPLS[type(op.impl)](b, op, a, row, timing)
+
+
+def combined(
+    b: CellBuilder, op: ops.Requant, formats: tuple[Format, ...], terms: Sequence[Word], timing: Delays
+) -> Word:
+    """The sum of accumulators that coefficients have scaled."""
     a = added(b, "sum", terms, timing)
     if len(formats) > 1:  # proven narrower than its terms
         acc = combined_bits(op, formats)
         if acc < a.width:
-            a = b.make("total", (-(1 << acc - 1), (1 << acc - 1) - 1), (a,), 0.0, "{w}'({0})")
-    return _IMPLS[type(op.impl)](b, op, a, row, timing)
+            return b.make("total", (-(1 << acc - 1), (1 << acc - 1) - 1), (a,), 0.0, "{w}'({0})")
+    return a
 
 
 def times(b: CellBuilder, name: str, word: Word, value: int, timing: Delays) -> Word:
@@ -48,7 +63,8 @@ def times(b: CellBuilder, name: str, word: Word, value: int, timing: Delays) -> 
     return b.instance(name, size, True, (word,), delay, body)
 
 
-def _codes(fmt: Format, units: Any) -> list[int]:
+def codes_of(fmt: Format, units: Any) -> list[int]:
+    """Bit patterns of the codes of these units."""
     return [int(v) for v in np.asarray(fmt.bits(fmt.encode(np.asarray(units)))).ravel().tolist()]
 
 
@@ -58,7 +74,7 @@ def _thresholds(b: CellBuilder, op: ops.Requant, a: Word, row: int, timing: Dela
     if op.impl.search:
         return _searched(b, op.impl, fmt, a, row, timing)
     cuts, units = steps(op.impl, row)
-    codes = _codes(fmt, units)
+    codes = codes_of(fmt, units)
     if not len(cuts):
         return b.instance("code", fmt.width, False, (), 0.0, f"assign {{y}} = {fmt.width}'d{codes[0]};")
     reach = max(abs(int(c)) for c in cuts)
@@ -83,22 +99,22 @@ def _searched(b: CellBuilder, impl: ops.Thresholds, fmt: Format, a: Word, row: i
     for step, cuts in enumerate(tables):
         delay = timing.adder(acc)
         if place is None:
-            body = f"assign {{y}} = {acc}'({_number(a)}) >= {literal(int(cuts[0]), acc)};"
+            body = f"assign {{y}} = {acc}'({signed_operand(a)}) >= {literal(int(cuts[0]), acc)};"
             place = b.instance("at0", 1, False, (a,), delay, body)
             continue
         delay += timing.delay(parts.LookupTable(min(step, 12), acc))
         body = (
             f"wire signed [{acc - 1}:0] cut{step};\n"
             f"  table_lut #(.IN({step}), .OUT({acc}), .CONTENTS({packed(cuts.tolist(), acc)})) t{step}"
-            f" (.x({{1}}), .y(cut{step}));\n  assign {{y}} = {{{{{{1}}, {acc}'({_number(a)}) >= cut{step}}}}};"
+            f" (.x({{1}}), .y(cut{step}));\n  assign {{y}} = {{{{{{1}}, {acc}'({signed_operand(a)}) >= cut{step}}}}};"
         )
         place = b.instance(f"at{step}", step + 1, False, (a, place), delay, body)
     assert place is not None
-    codes = [int(v) for v in found.tolist()] if fmt.lane.coded else _codes(fmt, found)
+    codes = [int(v) for v in found.tolist()] if fmt.lane.coded else codes_of(fmt, found)
     return _looked_up(b, place, codes, fmt, timing)
 
 
-def _number(a: Word) -> str:
+def signed_operand(a: Word) -> str:
     """The first input of an instance, a word, as a signed operand."""
     return "{0}" if a.signed else "$signed({{1'b0, {0}}})"
 
@@ -115,7 +131,7 @@ def _looked_up(b: CellBuilder, address: Word, codes: list[int], fmt: Format, tim
 def _table(b: CellBuilder, op: ops.Requant, a: Word, row: int, timing: Delays) -> Word:
     impl, fmt = op.impl, op.quantize.format
     assert isinstance(impl, ops.Table)
-    size, codes = table_bits(impl), _codes(fmt, impl.values.data[row])
+    size, codes = table_bits(impl), codes_of(fmt, impl.values.data[row])
     filled = [codes[-1]] * (1 << size)
     for k, code in zip(((impl.first + np.arange(len(codes))) % (1 << size)).tolist(), codes, strict=True):
         filled[k] = code
@@ -133,7 +149,7 @@ def _scaled(b: CellBuilder, op: ops.Requant, a: Word, row: int, timing: Delays) 
     best = made[0]
     for s, cut in enumerate(impl.breaks.data[row].tolist()):
         size = max(a.bits, abs(int(cut)).bit_length() + 1)
-        body = f"assign {{y}} = {size}'({_number(a)}) >= {literal(int(cut), size)} ? {{2}} : {{1}};"
+        body = f"assign {{y}} = {size}'({signed_operand(a)}) >= {literal(int(cut), size)} ? {{2}} : {{1}};"
         delay = timing.adder(size) + timing.lut
         best = b.instance(f"chosen{s}", fmt.width, False, (a, best, made[s + 1]), delay, body)
     return best
@@ -180,7 +196,7 @@ def _float_round(b: CellBuilder, op: ops.Requant, a: Word, row: int, timing: Del
     assert isinstance(impl, ops.FloatRound) and isinstance(lane, FloatLane)
     mul, add, shift = (int(p.data[row]) for p in (impl.mul, impl.add, impl.shift))
     q = _affine(b, a, mul, add, shift + lane.mantissa + 3, "", timing)
-    top, bottom = (_codes(fmt, [abs(int(v.data[row]))])[0] for v in (impl.hi, impl.lo))
+    top, bottom = (codes_of(fmt, [abs(int(v.data[row]))])[0] for v in (impl.hi, impl.lo))
     ties = impl.even and (mul == 0 or add % (mul & -mul) == 0)  # else the addend has ones below every product
     limits = f".E({lane.exponent}), .M({lane.mantissa}), .EVEN({int(ties)}), .TOP({top}), .BOTTOM({bottom})"
     body = f"minifloat_round #(.IN({q.width}), .SHIFT({shift}), {limits}) r_code (.x({{0}}), .y({{y}}));"

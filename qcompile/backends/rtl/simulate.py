@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from qcompile.backends.rtl.dataflow import StreamView
 from qcompile.backends.rtl.parallel import NetworkView
-from qcompile.backends.rtl.vectors import hex_file, read_hex
+from qcompile.backends.rtl.vectors import hex_file, read_hex, read_stream, stream_file
 from qcompile.errors import QCompileError, VerificationError
 from qcompile.ir import Graph
 from qcompile.processes import run
@@ -18,13 +19,15 @@ from qcompile.processes import run
 # Vectors from which on Verilator is faster: a network of 27,000 LUTs builds in 35 CPU s, Icarus Verilog takes 11 ms a
 # cycle of it, and both grow with the network.
 MANY = 2000
+# Clock cycles of a network of processes, of which few work in a cycle: Icarus Verilog takes some thousands a second.
+MANY_CYCLES = 3 * 10**4
 # Bare code: optimizing it takes longer than it saves.
 _OPTIONS = [f"OPT_{part}=-O0" for part in ("FAST", "SLOW", "GLOBAL")]
 
 
-def simulator(vectors: int) -> str:
-    """ "Icarus Verilog" or "Verilator", whichever is faster on so many vectors of those that are there. QCompileError
-    where neither is.
+def simulator(many: bool) -> str:
+    """ "Icarus Verilog", or "Verilator", which is faster on `many`, of those that are there. QCompileError where
+    neither is.
     """
     there = {name for name, tool in (("Icarus Verilog", "iverilog"), ("Verilator", "verilator")) if shutil.which(tool)}
     if not there:
@@ -32,14 +35,14 @@ def simulator(vectors: int) -> str:
             "neither iverilog nor verilator was found, so the SystemVerilog cannot be checked",
             hint="install iverilog, or verilator for thousands of vectors",
         )
-    best = "Verilator" if vectors >= MANY else "Icarus Verilog"
+    best = "Verilator" if many else "Icarus Verilog"
     return best if best in there else there.pop()
 
 
 class Simulation:
     """The sources in a folder, compiled in it by `simulator`. VerificationError where it refuses them."""
 
-    def __init__(self, folder: Path, graph: Graph, view: NetworkView, by: str) -> None:
+    def __init__(self, folder: Path, graph: Graph, view: NetworkView | StreamView, by: str) -> None:
         self.folder, self.graph, self.view, self.by = folder, graph, view, by
         sources = [*folder.glob("rtl/*.sv"), *folder.glob("rtl/qc/*.sv"), folder / "tb" / f"{view.top}_tb.sv"]
         names = sorted(p.relative_to(folder).as_posix() for p in sources)
@@ -63,17 +66,42 @@ class Simulation:
         _run(command, folder, "does not compile")
 
     def __call__(self, bits: Sequence[np.ndarray], pauses: bool) -> list[np.ndarray]:
-        """Bit patterns (N, size) of the outputs. pauses: cycles without inputs, at random. VerificationError where
-        results come at other times than the view says.
+        """Bit patterns (N, size) of the outputs. pauses: cycles without inputs, and for streams cycles in which outputs
+        are not taken, at random. VerificationError where results come at other times than the view says.
         """
+        if isinstance(self.view, StreamView):
+            return self._streamed(self.view, bits, pauses)
         (self.folder / "in.hex").write_bytes(hex_file(self.graph.inputs, bits))
-        arguments = ["+in=in.hex", "+out=out.hex", f"+paused={int(pauses)}"]
-        said = _run([*self.command, *arguments], self.folder, "fails")
+        said = self._simulate("+in=in.hex", "+out=out.hex", f"+paused={int(pauses)}")
         found = re.search(r"(\d+) results, latency (-?\d+)", said)
         if found is None or (int(found[1]), int(found[2])) != (len(bits[0]), self.view.latency):
             wanted = f"{len(bits[0])} results, latency {self.view.latency}"
             raise VerificationError(f"the SystemVerilog says '{said.strip()[-60:]}' instead of '{wanted}'")
         return read_hex(self.graph.outputs, (self.folder / "out.hex").read_bytes())
+
+    def _streamed(self, view: StreamView, bits: Sequence[np.ndarray], stalls: bool) -> list[np.ndarray]:
+        """Without stalls a frame comes every interval, and must leave when the schedule says."""
+        for i, (value, codes) in enumerate(zip(self.graph.inputs, bits, strict=True)):
+            (self.folder / f"in_x{i}.hex").write_bytes(stream_file(self.graph, value, codes))
+        plan, frames = view.schedule, len(bits[0])
+        pace = "+stalls=1" if stalls else f"+interval={plan.interval}"
+        said = self._simulate("+in=in_", "+out=out_", f"+frames={frames}", pace)
+        ends: dict[int, int] = {}
+        for _, frame, at in re.findall(r"frame (\d+) (\d+) ends (-?\d+)", said):
+            ends[int(frame)] = max(ends.get(int(frame), 0), int(at))
+        wanted = {k: plan.latency + k * plan.interval for k in range(frames)}
+        if len(ends) < frames or " 0 wrong marks" not in said:
+            raise VerificationError(f"the SystemVerilog makes {len(ends)} of {frames} frames: '{said.strip()[-60:]}'")
+        late = next((k for k in range(frames) if ends[k] != wanted[k]), None)
+        if late is not None and not stalls:
+            raise VerificationError(
+                f"frame {late} of the SystemVerilog ends in cycle {ends[late]}, the schedule says {wanted[late]}"
+            )
+        outputs = enumerate(self.graph.outputs)
+        return [read_stream(self.graph, v, (self.folder / f"out_y{i}.hex").read_bytes()) for i, v in outputs]
+
+    def _simulate(self, *arguments: str) -> str:
+        return _run([*self.command, *arguments], self.folder, "fails")
 
 
 def _run(command: list[str], folder: Path, problem: str) -> str:

@@ -6,13 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from qcompile.backends.hls.ports import stream_layout
+from qcompile.backends.hls.vectors import of_stream, stream_words
 from qcompile.errors import VerificationError
-from qcompile.ir import Value
+from qcompile.hardware.network import port_value
+from qcompile.ir import Graph, Value
+
+
+def vector_files(
+    graph: Graph, ins: Sequence[np.ndarray], outs: Sequence[np.ndarray], streamed: bool
+) -> dict[str, bytes]:
+    """Of bit patterns at the ports: what a project ships, by name."""
+    if not streamed:
+        given, made = hex_file(graph.inputs, ins), hex_file(graph.outputs, outs)
+        return {"tb/vectors/input.hex": given, "tb/vectors/output.hex": made}
+    each = [(f"x{i}", v, b) for i, (v, b) in enumerate(zip(graph.inputs, ins, strict=True))]
+    each += [(f"y{i}", v, b) for i, (v, b) in enumerate(zip(graph.outputs, outs, strict=True))]
+    return {f"tb/vectors/{name}.hex": stream_file(graph, v, b) for name, v, b in each}
 
 
 def hex_file(values: Sequence[Value], bits: Sequence[np.ndarray]) -> bytes:
     """Of bit patterns (N, ...), one array per port."""
-    columns = [_digits(b.reshape(len(b), -1), v.type.codes.width) for v, b in zip(values, bits, strict=True)]
+    columns = [digits(b.reshape(len(b), -1), v.type.codes.width) for v, b in zip(values, bits, strict=True)]
     return "".join(" ".join(row) + "\n" for row in zip(*columns, strict=True)).encode()
 
 
@@ -25,14 +40,33 @@ def read_hex(values: Sequence[Value], content: bytes) -> list[np.ndarray]:
         raise VerificationError("the SystemVerilog makes results with undefined bits") from None
 
 
-def _digits(patterns: np.ndarray, width: int) -> list[str]:
-    """Element 0 in the low bits; as many digits as a simulator writes."""
+def stream_file(graph: Graph, value: Value, bits: np.ndarray) -> bytes:
+    """Of bit patterns (N, ...) at the port of a stream: a word a line."""
+    layout = stream_layout(port_value(graph, value)[0])
+    words = stream_words(graph, value, bits).reshape(-1, layout.limbs)
+    return "".join(f"{line[-layout.axis_bits // 4 :]}\n" for line in digits(words, 64)).encode()
+
+
+def read_stream(graph: Graph, value: Value, content: bytes) -> np.ndarray:
+    """Bit patterns (N, size). VerificationError where a bit is undefined, or a frame is not whole."""
+    layout, lines = stream_layout(port_value(graph, value)[0]), content.decode("ascii", "replace").split()
+    if len(lines) % layout.words:
+        raise VerificationError(f"the SystemVerilog makes {len(lines)} words, and {layout.words} are a frame")
+    try:
+        words = _patterns(lines, 64, layout.limbs).astype(np.uint64)
+    except ValueError:
+        raise VerificationError("the SystemVerilog makes results with undefined bits") from None
+    return of_stream(graph, value, words.reshape(-1, layout.size))
+
+
+def digits(patterns: np.ndarray, width: int) -> list[str]:
+    """Of bit patterns (N, size), a line each: element 0 in the low bits; as many digits as a simulator writes."""
     shifts = np.arange(width).astype(object if width > 62 else np.int64)
-    each = (patterns[:, :, None] >> shifts & 1).astype(np.uint8).reshape(len(patterns), -1)
-    digits = -(-each.shape[1] // 4)
-    each = np.pad(each, ((0, 0), (0, 8 * -(-digits // 2) - each.shape[1])))
+    each = (np.asarray(patterns)[:, :, None] >> shifts & 1).astype(np.uint8).reshape(len(patterns), -1)
+    count = -(-each.shape[1] // 4)
+    each = np.pad(each, ((0, 0), (0, 8 * -(-count // 2) - each.shape[1])))
     packed = np.packbits(each, axis=1, bitorder="little")[:, ::-1]
-    return [row.tobytes().hex()[-digits:] for row in packed]
+    return [row.tobytes().hex()[-count:] for row in packed]
 
 
 def _patterns(texts: list[str], width: int, count: int) -> np.ndarray:

@@ -139,6 +139,14 @@ class CellBuilder:
         self.lines.append(Line(word, "", body.format(*(w.name for w in own), y=name)))
         return word
 
+    def behind(self, name: str, width: int, signed: bool, inputs: Sequence[Word], at_ns: float, body: str) -> Word:
+        """What an instance of a module with a register at its end makes: as `instance`, a stage later."""
+        stage = max((w.stage for w in inputs), default=0)
+        own = [self.register(w, stage) for w in inputs]
+        word = Word(name, width, signed, stage + 1, at_ns)
+        self.lines.append(Line(word, "", body.format(*(w.name for w in own), y=name)))
+        return word
+
     def done(self, outputs: Sequence[tuple[str, Sequence[Word], int]], latency: int | None = None) -> Cell:
         """The cell. outputs: (port, its elements, bits of one); latency: at least so many stages, the last of which
         ends in the registers of the outputs.

@@ -7,6 +7,7 @@ from qcompile.hardware.units.buffered import BufferedUnit
 from qcompile.hardware.units.concat import ConcatUnit
 from qcompile.hardware.units.depthwise import DepthwiseUnit
 from qcompile.hardware.units.fork import ForkUnit
+from qcompile.hardware.units.gathered import GatheredUnit
 from qcompile.hardware.units.matvec import MatVecUnit
 from qcompile.hardware.units.multiply import MultiplyUnit
 from qcompile.hardware.units.pad import PadUnit
@@ -46,6 +47,7 @@ __all__ = [
     "ConcatUnit",
     "DepthwiseUnit",
     "ForkUnit",
+    "GatheredUnit",
     "InputUnit",
     "MatVecUnit",
     "MultiplyUnit",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+import numpy as np
+
 from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.memory import stored
@@ -47,3 +49,9 @@ class DepthwiseUnit(ChannelwiseUnit):
         inside = sums(self.channels, self.terms, self.pe, 1, self.data, self.weights, self.accumulator)
         memory = weight_memory(self.channels, self.terms, self.pe, 1, self.stored)
         return parts.beside(inside, parts.counters(self.places, self.channels), parts.Handshake(), memory)
+
+
+def filter_steps(units: np.ndarray, pe: int) -> np.ndarray:
+    """[groups * terms, pe]: the weights of every step. units: (channels, 1, *kernel)."""
+    channels, terms = units.shape[0], math.prod(units.shape[1:])
+    return units.reshape(channels // pe, pe, terms).transpose(0, 2, 1).reshape(-1, pe)

@@ -131,6 +131,22 @@ def storable(weights: Value) -> bool:
     return fmt is not None and fmt.width <= 32
 
 
+def weight_steps(node: Node, units: np.ndarray, pe: int, simd: int) -> np.ndarray:
+    """[groups * folds, pe * simd]: the weights of every step of a matrix-vector unit, inputs of a window in the order
+    of its stream: places of the window, channels last; where channels are in groups one token of channels after the
+    other, of each all places. units: in the shape of the weights.
+    """
+    if isinstance(node.op, ops.MatMul):
+        rows = units.T
+    elif node.op.groups == 1:
+        rows = np.moveaxis(units, 1, -1).reshape(units.shape[0], -1)
+    else:
+        of_places = units.reshape(units.shape[0], -1, simd, math.prod(units.shape[2:]))
+        rows = of_places.swapaxes(2, 3).reshape(units.shape[0], -1)
+    groups, folds = rows.shape[0] // pe, rows.shape[1] // simd
+    return rows.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3).reshape(groups * folds, pe * simd)
+
+
 def weight_memory(rows: int, columns: int, pe: int, simd: int, stored: int) -> parts.Rom:
     """A word holds the weights of a cycle."""
     return parts.Rom(-(-rows // pe) * -(-columns // simd), pe * simd * stored)

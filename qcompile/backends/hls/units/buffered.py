@@ -7,7 +7,6 @@ import numpy as np
 from qcompile.backends.hls.builder import Builder, Local, Tensor
 from qcompile.backends.hls.kernels import Kernel
 from qcompile.backends.hls.layers import RULES
-from qcompile.backends.hls.rows import strided
 from qcompile.backends.hls.types import RowIndex
 from qcompile.backends.hls.units.context import Context, Loop, Read, View, Write, node_of
 from qcompile.backends.hls.units.elementwise import MultiplyView, RequantView, TakeCode, map_of, product_of
@@ -15,6 +14,7 @@ from qcompile.backends.hls.units.weights import elements
 from qcompile.hardware.memory import WORD
 from qcompile.hardware.network import Stage
 from qcompile.hardware.order import places, stream_shape, to_stream
+from qcompile.hardware.rows import strided
 from qcompile.hardware.units.buffered import REARRANGING
 from qcompile.ir import Value, ops
 from qcompile.ir.walk import is_constant

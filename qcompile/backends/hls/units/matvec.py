@@ -8,9 +8,11 @@ from qcompile.backends.hls.layers import product
 from qcompile.backends.hls.types import Integer
 from qcompile.backends.hls.units.context import Context, Loop, Read, View, node_of
 from qcompile.backends.hls.units.requant import Finish, finish
-from qcompile.backends.hls.units.weights import Weights, matrix, sparse_weights, units_of, weights
+from qcompile.backends.hls.units.weights import Weights, sparse_weights, units_of, weights
 from qcompile.hardware import units as hardware
 from qcompile.hardware.network import Stage
+from qcompile.hardware.units.depthwise import filter_steps
+from qcompile.hardware.units.matvec import weight_steps
 from qcompile.records import dataclass
 
 
@@ -40,7 +42,7 @@ class MatVecView(View):
 def matvec(c: Context, stage: Stage) -> MatVecView:
     node, fold, unit = node_of(stage), stage.folding, stage.unit
     assert isinstance(unit, hardware.MatVecUnit)
-    steps = matrix(c, node, fold.pe, fold.simd)
+    steps = weight_steps(node, units_of(c, node.weights), fold.pe, fold.simd)
     sparse = unit.products if isinstance(unit, hardware.SparseUnit) else 0
     held = (sparse_weights if sparse else weights)(c, node.weights, steps)
     total = c.tensor(node.output, "total")
@@ -73,7 +75,7 @@ class DepthwiseView(View):
 def depthwise(c: Context, stage: Stage) -> DepthwiseView:
     node, pe = node_of(stage), stage.folding.pe
     channels, terms = node.weights.type.shape[0], node.terms
-    steps = units_of(c, node.weights).reshape(channels // pe, pe, terms).transpose(0, 2, 1).reshape(-1, pe)
+    steps = filter_steps(units_of(c, node.weights), pe)
     held, total = weights(c, node.weights, steps), c.tensor(node.output, "total")
     read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
     made = product(c.builder(), node, total)

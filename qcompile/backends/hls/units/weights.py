@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from qcompile.backends.hls.builder import Tensor
@@ -12,7 +10,7 @@ from qcompile.backends.hls.types import Integer
 from qcompile.backends.hls.units.context import Context
 from qcompile.hardware.memory import Words, bits_of, numbers, operand, read_alone, stored
 from qcompile.hardware.units.sparse import BLOCK, INDEX, places
-from qcompile.ir import Node, Value, ops
+from qcompile.ir import Value
 from qcompile.records import dataclass
 
 
@@ -70,22 +68,6 @@ def _step(c: Context, value: Value, width: int, signed: bool) -> Tensor:
     if fmt.lane.signs or (signed and width == 1):
         return Tensor("w", Integer(2, True))
     return Tensor("w", Integer(width, signed))
-
-
-def matrix(c: Context, node: Node, pe: int, simd: int) -> np.ndarray:
-    """[groups * folds, pe * simd]: the weights of every step of a matrix-vector unit, inputs of a window in the order
-    of its stream: places of the window, channels last; where channels are in groups one token of channels after the
-    other, of each all places.
-    """
-    w = units_of(c, node.weights)
-    if isinstance(node.op, ops.MatMul):
-        rows = w.T
-    elif node.op.groups == 1:
-        rows = np.moveaxis(w, 1, -1).reshape(w.shape[0], -1)
-    else:
-        rows = w.reshape(w.shape[0], -1, simd, math.prod(w.shape[2:])).swapaxes(2, 3).reshape(w.shape[0], -1)
-    groups, folds = rows.shape[0] // pe, rows.shape[1] // simd
-    return rows.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3).reshape(groups * folds, pe * simd)
 
 
 def units_of(c: Context, value: Value) -> np.ndarray:

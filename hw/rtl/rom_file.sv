@@ -1,0 +1,24 @@
+// Words of a file of hexadecimal digits behind a register. STYLE "block" or "distributed".
+module rom_file #(
+    parameter integer DEPTH = 256,
+    parameter integer WIDTH = 8,
+    parameter FILE = "",
+    parameter STYLE = "block",
+    parameter integer S = DEPTH > 1 ? $clog2(DEPTH) : 1
+) (
+    input clk,
+    input [S-1:0] address,
+    output reg [WIDTH-1:0] q
+);
+  generate
+    if (STYLE == "block") begin : g_block
+      (* rom_style = "block", ram_style = "block" *) reg [WIDTH-1:0] words[0:DEPTH-1];
+      initial $readmemh(FILE, words);
+      always @(posedge clk) q <= words[address];
+    end else begin : g_logic
+      (* rom_style = "distributed", ram_style = "distributed" *) reg [WIDTH-1:0] words[0:DEPTH-1];
+      initial $readmemh(FILE, words);
+      always @(posedge clk) q <= words[address];
+    end
+  endgenerate
+endmodule

@@ -1,0 +1,204 @@
+"""A process of architecture `dataflow` as a module: its iterations, the registers behind them, cells and memories."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import ClassVar
+
+import numpy as np
+
+from qcompile import parts
+from qcompile.backends.rtl.numbers import Delays
+from qcompile.backends.rtl.vectors import digits
+from qcompile.backends.rtl.words import Cell, CellBuilder
+from qcompile.cost.price import price
+from qcompile.hardware.network import Network, Stage, Stream
+from qcompile.ir import Graph, Node
+from qcompile.records import dataclass
+
+FOLDER = "rtl/memory"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A stream at a process: `width` bits a token."""
+
+    name: str
+    width: int
+    comment: str
+
+
+@dataclass(frozen=True)
+class LoopCounter:
+    """Of `limit` steps, each where `steps` is true; with `restart` it begins anew before its end."""
+
+    name: str
+    limit: int
+    steps: str
+    restart: str = ""
+
+    @property
+    def width(self) -> int:
+        return max(1, (self.limit - 1).bit_length())
+
+
+@dataclass(frozen=True, repr=False)
+class RomFile:
+    """`depth` words of `width` bits in a file."""
+
+    name: str
+    depth: int
+    width: int
+    style: str
+    content: bytes
+
+    @property
+    def file(self) -> str:
+        return f"{FOLDER}/{self.name}.mem"
+
+
+@dataclass(frozen=True)
+class ModuleView:
+    """What a process does in its iterations; templates/rtl/units/<template> prints it. flags: its bits that say whether
+    an iteration reads or writes.
+    """
+
+    template: ClassVar[str]
+    flags: ClassVar[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True)
+class ProcessModule:
+    """A module. reads, writes: whether an iteration does, by its counters; stages: registers from what it reads to what
+    it writes; marks_last: whether the last token of a frame is marked.
+    """
+
+    name: str
+    what: str
+    iterations: int
+    inputs: tuple[Link, ...]
+    outputs: tuple[Link, ...]
+    counters: tuple[LoopCounter, ...]
+    reads: str
+    writes: str
+    stages: int
+    unit: ModuleView
+    cells: tuple[Cell, ...]
+    roms: tuple[RomFile, ...]
+    marks_last: bool = False
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a read to when what it makes can be read, from a stream."""
+        return self.stages + 1
+
+
+@dataclass
+class Maker:
+    """Of a process: collects what its module is made of."""
+
+    graph: Graph
+    network: Network
+    stage: Stage
+    name: str
+    timing: Delays
+    cells: list[Cell] = field(default_factory=list)
+    roms: list[RomFile] = field(default_factory=list)
+    counters: list[LoopCounter] = field(default_factory=list)
+
+    @property
+    def node(self) -> Node:
+        assert self.stage.node is not None
+        return self.stage.node
+
+    def read(self, k: int) -> Stream:
+        return self.network.streams[self.stage.inputs[k]]
+
+    @property
+    def written(self) -> Stream:
+        return self.network.streams[self.stage.outputs[0]]
+
+    def cell(self, name: str, what: str) -> CellBuilder:
+        return CellBuilder(f"{self.name}__{name}", what, self.timing.period)
+
+    def add(self, cell: Cell) -> Cell:
+        self.cells.append(cell)
+        return cell
+
+    def rom(self, label: str, patterns: np.ndarray, width: int) -> RomFile:
+        """Of bit patterns [words, numbers of a word], number 0 in the low bits of a word."""
+        content = "".join(f"{line}\n" for line in digits(patterns, width)).encode()
+        depth, bits = len(patterns), patterns.shape[1] * width
+        block = price(parts.Rom(depth, bits), self.timing.fabric).bram18 > 0
+        made = RomFile(f"{self.name}_{label}", depth, bits, "block" if block else "distributed", content)
+        self.roms.append(made)
+        return made
+
+    def loops(self, *limits: tuple[str, int]) -> None:
+        """Counters of a nest, the outermost first, without those of a single step."""
+        inner = "go[0]"
+        for name, limit in reversed(limits):
+            if limit > 1:
+                self.counters.append(LoopCounter(name, limit, inner))
+                inner += f" && {name}_end"
+
+    def counter(self, name: str, limit: int, steps: str, restart: str = "") -> None:
+        if limit > 1:
+            self.counters.append(LoopCounter(name, limit, steps, restart))
+
+    def has(self, name: str) -> LoopCounter | None:
+        return next((c for c in self.counters if c.name == name), None)
+
+    def first(self, name: str) -> str:
+        """Whether a counter is at its start."""
+        found = self.has(name)
+        return f"{name} == {found.width}'d0" if found else "1'b1"
+
+    def end(self, *names: str) -> str:
+        """Whether counters are at their ends."""
+        return " && ".join(f"{n}_end" for n in names if self.has(n)) or "1'b1"
+
+    def at(self, name: str) -> str:
+        """A counter as an address."""
+        return name if self.has(name) else "1'b0"
+
+    def process(self, unit: ModuleView, stages: int, reads: str, writes: str) -> ProcessModule:
+        """With links as its streams are."""
+        streams = self.network.streams
+        inputs = tuple(_link(f"in{k}", streams[i]) for k, i in enumerate(self.stage.inputs))
+        outputs = tuple(_link(f"out{k}", streams[i]) for k, i in enumerate(self.stage.outputs))
+        return self.ported(unit, stages, reads, writes, inputs, outputs)
+
+    def ported(
+        self,
+        unit: ModuleView,
+        stages: int,
+        reads: str,
+        writes: str,
+        inputs: tuple[Link, ...],
+        outputs: tuple[Link, ...],
+        marks_last: bool = False,
+    ) -> ProcessModule:
+        node = self.stage.node
+        kind = self.stage.unit.name
+        what = f"{kind}: {type(node.op).__name__} of {node.origin}" if node is not None else kind
+        return ProcessModule(
+            self.name,
+            " ".join(what.split()),
+            self.stage.unit.cycles,
+            inputs,
+            outputs,
+            tuple(self.counters),
+            reads,
+            writes,
+            stages,
+            unit,
+            tuple(self.cells),
+            tuple(self.roms),
+            marks_last,
+        )
+
+
+def _link(name: str, stream: Stream) -> Link:
+    fmt = stream.value.type.codes
+    return Link(name, stream.bits, f"{stream.lanes} codes of {fmt}")

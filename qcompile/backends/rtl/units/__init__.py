@@ -1,0 +1,30 @@
+"""The processes of architecture `dataflow` as modules: of each unit a view, and a template that prints it."""
+
+from collections.abc import Callable
+
+from qcompile.backends.rtl.process import Maker, ProcessModule
+from qcompile.backends.rtl.units.elementwise import mapped, multiply
+from qcompile.backends.rtl.units.folded import depthwise, matvec, pool
+from qcompile.backends.rtl.units.gathered import gathered
+from qcompile.backends.rtl.units.plane import bordered, concatenated, window
+from qcompile.backends.rtl.units.plumbing import fork, from_port, to_port, width
+from qcompile.hardware import units
+
+PROCESSES: dict[type[units.Unit], Callable[[Maker], ProcessModule]] = {
+    units.MatVecUnit: matvec,
+    units.SparseUnit: matvec,
+    units.DepthwiseUnit: depthwise,
+    units.PoolUnit: pool,
+    units.RequantUnit: mapped,
+    units.MultiplyUnit: multiply,
+    units.SlidingWindowUnit: window,
+    units.PadUnit: bordered,
+    units.ConcatUnit: concatenated,
+    units.GatheredUnit: gathered,
+    units.ForkUnit: fork,
+    units.WidthUnit: width,
+    units.InputUnit: from_port,
+    units.OutputUnit: to_port,
+}
+
+__all__ = ["PROCESSES", "Maker", "ProcessModule"]

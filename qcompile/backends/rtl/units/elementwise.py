@@ -1,0 +1,56 @@
+"""Units that work token by token: requantization of one or more terms, products."""
+
+from __future__ import annotations
+
+from qcompile.backends.rtl.numbers import decoded
+from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule
+from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, requantized
+from qcompile.backends.rtl.varying import multiplied
+from qcompile.backends.rtl.words import CellBuilder, Word
+from qcompile.records import dataclass
+
+
+@dataclass(frozen=True)
+class ElementsModule(ModuleView):
+    """Each of `lanes` makes a code of `width` bits of one of every input, `terms` bits wide."""
+
+    template = "elements.sv.j2"
+    terms: tuple[int, ...]
+    lanes: LaneCells
+    width: int
+
+
+def mapped(m: Maker) -> ProcessModule:
+    node, pe = m.node, m.stage.folding.pe
+    formats = tuple(v.type.codes for v in node.inputs)
+
+    def source(b: CellBuilder) -> list[Word]:
+        for k, fmt in enumerate(formats):
+            b.port(f"x{k}", fmt.width)
+        return [decoded(b, f"a{k}", f"x{k}", 0, fmt, m.timing) for k, fmt in enumerate(formats)]
+
+    lanes = requantized(m, node, formats, source, pe)
+    waits = int(bool(lanes.given) or lanes.row)  # for parameters
+    if lanes.counted:
+        count_rows(m, lanes, "go[0]")
+    view = ElementsModule(tuple(f.width for f in formats), lanes, node.output.type.codes.width)
+    return m.process(view, waits + lanes.latency, _all(m), "1'b1")
+
+
+def multiply(m: Maker) -> ProcessModule:
+    node, pe = m.node, m.stage.folding.pe
+    formats = tuple(v.type.codes for v in node.inputs)
+    b = m.cell("lane", "a product of data")
+    for k, fmt in enumerate(formats):
+        b.port(f"x{k}", fmt.width)
+    x, y = (decoded(b, f"a{k}", f"x{k}", 0, fmt, m.timing) for k, fmt in enumerate(formats))
+    width = node.output.type.codes.width
+    cell = m.add(b.done([("y", [multiplied(b, "p", x, y, m.timing)], width)]))
+    view = ElementsModule(tuple(f.width for f in formats), LaneCells((cell.name,) * pe, cell.latency), width)
+    return m.process(view, cell.latency, _all(m), "1'b1")
+
+
+def _all(m: Maker) -> str:
+    """Every input is read."""
+    count = len(m.stage.inputs)
+    return f"{{{count}{{1'b1}}}}" if count > 1 else "1'b1"

@@ -1,0 +1,319 @@
+"""Units that sum over folds: matrix-vector products, depthwise convolutions, pools."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qcompile import parts
+from qcompile.backends.rtl.numbers import Delays, added, decoded, literal, number
+from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule, RomFile
+from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, plain, requantized
+from qcompile.backends.rtl.varying import multiplied
+from qcompile.backends.rtl.words import CellBuilder, Word
+from qcompile.formats import FloatLane, Format, smallest_width
+from qcompile.hardware import units
+from qcompile.hardware.memory import bits_of, stored
+from qcompile.hardware.units.depthwise import filter_steps
+from qcompile.hardware.units.matvec import weight_steps
+from qcompile.hardware.units.sparse import BLOCK, INDEX, KEPT, places
+from qcompile.ir import ops
+from qcompile.records import dataclass
+
+
+@dataclass(frozen=True)
+class Total:
+    """What takes one term of `term` bits after the other and has `bits`; folds: how many; minus: terms may be
+    subtracted. largest: the order of codes whose largest is looked for, or ""; place: whether its place is wanted, of
+    equal ones the last one where `latest`.
+    """
+
+    term: int
+    bits: int
+    signed: bool
+    folds: int
+    minus: bool = False
+    largest: str = ""
+    place: bool = False
+    latest: bool = False
+
+
+@dataclass(frozen=True)
+class Sums:
+    """pe lanes. In each `row`, a cell of `row_latency` registers, makes a term of `data` bits of x (its own, or those
+    of all) and of `weight` bits of w, which are there at register `start`; `total` takes the terms; `lanes` make codes
+    of it, of `width` bits.
+    """
+
+    pe: int
+    start: int
+    data: int
+    own: bool
+    weight: int
+    row: str
+    row_latency: int
+    total: Total
+    lanes: LaneCells | None
+    width: int
+
+    @property
+    def ready(self) -> int:
+        """The register behind which a sum is complete."""
+        return self.start + self.row_latency + 1
+
+    @property
+    def stages(self) -> int:
+        return self.ready + (self.lanes.latency if self.lanes else 0)
+
+
+@dataclass(frozen=True)
+class FoldedModule(ModuleView):
+    """kept: tokens of a vector that come but once, for all groups of rows."""
+
+    template = "folded.sv.j2"
+    kept: int
+    weights: RomFile | None
+    sums: Sums
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """A weight in its memory: its code of `width` bits, with the place of a sparse one `size` bits."""
+
+    format: Format
+    width: int
+    signed: bool
+    size: int
+
+
+@dataclass(frozen=True)
+class TermCell:
+    """The cell of a row and its term; signs: products of signs that a sum counts (0: others); negative: beside a
+    magnitude.
+    """
+
+    b: CellBuilder
+    term: Word
+    signs: int = 0
+    negative: Word | None = None
+
+
+def matvec(m: Maker) -> ProcessModule:
+    node, fold, unit = m.node, m.stage.folding, m.stage.unit
+    assert isinstance(unit, units.MatVecUnit)
+    op, fmt = m.graph.producers[node.weights.name].op, node.weights.type.codes
+    steps = weight_steps(node, op.units.data.reshape(node.weights.type.shape), fold.pe, fold.simd)
+    width, signed = stored(fmt, steps, op.reloadable)
+    weight = StoredWeight(fmt, width, signed, width)
+    patterns, sparse = bits_of(fmt, steps), isinstance(unit, units.SparseUnit)
+    if sparse:
+        weight = StoredWeight(fmt, width, signed, width + INDEX)
+        patterns = _sparse(steps, fmt, width)
+    rom = m.rom("weights", patterns, weight.size)
+    m.loops(("g", unit.row_groups), ("f", unit.folds))
+    m.counter("step", rom.depth, "go[0]")
+    made = products(m, weight, fold.simd, unit.folds > 1, sparse)
+    kept = unit.folds if unit.row_groups > 1 else 0
+    each = patterns.shape[1] // fold.pe * weight.size
+    data = fold.simd * node.inputs[0].type.codes.width
+    total = sums(m, made, unit.folds, Start(1, data, False, each))
+    return m.process(FoldedModule(kept, rom, total), total.stages, m.first("g"), m.end("f"))
+
+
+def _sparse(steps: np.ndarray, fmt: Format, width: int) -> np.ndarray:
+    """Patterns of what is kept of every block, its place in the high bits."""
+    blocks = steps.reshape(len(steps), -1, BLOCK)
+    at = places(blocks)
+    kept = np.take_along_axis(blocks, at, axis=-1).reshape(len(steps), -1)
+    return bits_of(fmt, kept) & ((1 << width) - 1) | at.reshape(kept.shape) << width
+
+
+def depthwise(m: Maker) -> ProcessModule:
+    node, pe, unit = m.node, m.stage.folding.pe, m.stage.unit
+    assert isinstance(unit, units.DepthwiseUnit)
+    op, fmt = m.graph.producers[node.weights.name].op, node.weights.type.codes
+    steps = filter_steps(op.units.data.reshape(node.weights.type.shape), pe)
+    width, signed = stored(fmt, steps, op.reloadable)
+    rom = m.rom("weights", bits_of(fmt, steps), width)
+    m.loops(("g", unit.channels // pe), ("f", unit.terms))
+    m.counter("step", rom.depth, "go[0]")
+    made = products(m, StoredWeight(fmt, width, signed, width), 1, unit.terms > 1, False)
+    total = sums(m, made, unit.terms, Start(1, node.inputs[0].type.codes.width, True, width))
+    return m.process(FoldedModule(0, rom, total), total.stages, "1'b1", m.end("f"))
+
+
+def pool(m: Maker) -> ProcessModule:
+    unit, fmt = m.stage.unit, m.node.inputs[0].type.codes
+    assert isinstance(unit, units.PoolUnit)
+    m.loops(("g", unit.channels // unit.pe), ("f", unit.terms))
+    total = sums(m, taken(m, unit.largest), unit.terms, Start(0, fmt.width, True, 0), order_of(fmt, unit.largest))
+    return m.process(FoldedModule(0, None, total), total.stages, "1'b1", m.end("f"))
+
+
+def taken(m: Maker, largest: bool) -> TermCell:
+    """An element as it is, or as a number."""
+    fmt = m.node.inputs[0].type.codes
+    b = m.cell("row", "a term of a pool")
+    b.port("x", fmt.width)
+    return TermCell(b, b.given("n", "x", 0, fmt.width, False) if largest else decoded(b, "n", "x", 0, fmt, m.timing))
+
+
+def order_of(fmt: Format, largest: bool) -> str:
+    lane = fmt.lane
+    if not largest:
+        return ""
+    if isinstance(lane, FloatLane) and lane.signed:
+        return "magnitude"
+    return "signed" if not lane.coded and not lane.signs and fmt.signed else "unsigned"
+
+
+def products(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse: bool) -> TermCell:
+    """The products of a step, and their sum."""
+    node, t = m.node, m.timing
+    data, fmt = node.inputs[0].type.codes, weight.format
+    count = simd // BLOCK * KEPT if sparse else simd
+    b = m.cell("row", f"a sum of {count} products")
+    b.port("x", simd * data.width)
+    b.port("w", count * weight.size)
+    signs, floats = parts.signs(data, fmt), _floats(data) and _floats(fmt)
+    turned = parts.sign_magnitude(data, fmt) and simd == 1 and several and floats
+    terms: list[Word] = []
+    negative = None
+    for i in range(count):
+        x, w = _operands(b, i, data, weight, sparse)
+        if signs:
+            terms.append(b.instance(f"p{i}", 1, False, (x, w), t.lut, "assign {y} = ~({0} ^ {1});"))
+        elif floats:
+            both, most = _float_product(b, i, x, w, data, fmt, t)
+            terms.append(_magnitude(b, i, both, most) if turned else _signed_product(b, i, both, most, t))
+            negative = (
+                b.instance("negative", 1, False, (both,), 0.0, f"assign {{y}} = {{0}}[{most}];") if turned else None
+            )
+        else:
+            terms.append(_product(b, i, x, w, data, weight, t))
+        if node.op.truncated_bits:
+            terms[-1] = _cut(b, i, terms[-1], node.op.truncated_bits)
+    return TermCell(b, added(b, "t", terms, t), node.terms if signs else 0, negative)
+
+
+def _floats(fmt: Format) -> bool:
+    return isinstance(fmt.lane, FloatLane) and fmt.lane.signed
+
+
+def _operands(b: CellBuilder, i: int, data: Format, weight: StoredWeight, sparse: bool) -> tuple[Word, Word]:
+    """The codes of product i; of a sparse row the weight's place says which of four elements it is for."""
+    w = b.given(f"w{i}", "w", i, weight.size, False)
+    if not sparse:
+        return b.given(f"x{i}", "x", i, data.width, False), w
+    first = i // KEPT * BLOCK
+    four = [b.given(f"x{i}_{k}", "x", first + k, data.width, False) for k in range(BLOCK)]
+    at = b.instance(f"at{i}", INDEX, False, (w,), 0.0, f"assign {{y}} = {{0}}[{weight.size - 1}:{weight.width}];")
+    body = "assign {y} = {0}[1] ? ({0}[0] ? {4} : {3}) : ({0}[0] ? {2} : {1});"
+    x = b.instance(f"x{i}", data.width, False, (at, *four), 0.0, body)
+    return x, b.instance(f"v{i}", weight.width, False, (w,), 0.0, f"assign {{y}} = {{0}}[{weight.width - 1}:0];")
+
+
+def _float_product(b: CellBuilder, i: int, x: Word, w: Word, data: Format, fmt: Format, t: Delays) -> tuple[Word, int]:
+    """The exact product of minifloats: its magnitude of so many bits, and above it whether it is negative."""
+    left, right = data.lane, fmt.lane
+    assert isinstance(left, FloatLane) and isinstance(right, FloatLane)
+    most = left.mantissa + right.mantissa + 2 + 2**left.exponent + 2**right.exponent - 4
+    sizes = f".EA({left.exponent}), .MA({left.mantissa}), .EB({right.exponent}), .MB({right.mantissa})"
+    made = f".negative({{y}}[{most}]), .magnitude({{y}}[{most - 1}:0])"
+    body = f"minifloat_mul #({sizes}) m{i} (.a({{0}}), .b({{1}}), {made});"
+    return b.instance(f"f{i}", most + 1, False, (x, w), t.delay(parts.Multiplier(data, fmt)), body), most
+
+
+def _magnitude(b: CellBuilder, i: int, both: Word, most: int) -> Word:
+    return b.instance(f"p{i}", most, False, (both,), 0.0, f"assign {{y}} = {{0}}[{most - 1}:0];")
+
+
+def _signed_product(b: CellBuilder, i: int, both: Word, most: int, t: Delays) -> Word:
+    magnitude = f"$signed({{{{1'b0, {{0}}[{most - 1}:0]}}}})"
+    body = f"assign {{y}} = {{0}}[{most}] ? -{magnitude} : {magnitude};"
+    return b.instance(f"p{i}", most + 1, True, (both,), t.adder(most), body)
+
+
+def _product(b: CellBuilder, i: int, x: Word, w: Word, data: Format, weight: StoredWeight, t: Delays) -> Word:
+    """The exact product of numbers, or of a number and a sign."""
+    fmt = weight.format
+    if data.lane.signs:
+        return _turned(b, i, x, _weight_number(b, i, w, weight, t), t)
+    left = number(b, f"a{i}", x, data, t)
+    if fmt.lane.signs:
+        return _turned(b, i, w, left, t)
+    return multiplied(b, f"p{i}", left, _weight_number(b, i, w, weight, t), t)
+
+
+def _weight_number(b: CellBuilder, i: int, w: Word, weight: StoredWeight, t: Delays) -> Word:
+    if weight.format.lane.coded:
+        return number(b, f"b{i}", w, weight.format, t)
+    return b.instance(f"b{i}", weight.width, True, (w,), 0.0, "assign {y} = {0};") if weight.signed else w
+
+
+def _turned(b: CellBuilder, i: int, sign: Word, value: Word, t: Delays) -> Word:
+    """A number, or where the sign's bit is 0 its negative."""
+    n = value.bits + 1
+    operand = f"{n}'({{1}})" if value.signed else f"$signed({n}'({{1}}))"
+    return b.instance(f"p{i}", n, True, (sign, value), t.adder(n), f"assign {{y}} = {{0}} ? {operand} : -{operand};")
+
+
+def _cut(b: CellBuilder, i: int, product: Word, bits: int) -> Word:
+    """Without its low bits, floored."""
+    n = max(1, product.bits - bits)
+    return b.make(f"cut{i}", (-(1 << n - 1), (1 << n - 1) - 1), (product,), 0.0, f"{{{{w}}}}'({{0}} >>> {bits})")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where terms come from: register `at`, `data` bits of x (of a lane's own or for all), `weight` bits of w."""
+
+    at: int
+    data: int
+    own: bool
+    weight: int
+
+
+def sums(m: Maker, made: TermCell, folds: int, start: Start, largest: str = "") -> Sums:
+    """Of terms, `folds` for a result."""
+    node, pe, term = m.node, m.stage.folding.pe, made.term
+    outputs = [("y", [term], term.width)] + ([("minus", [made.negative], 1)] if made.negative is not None else [])
+    cell = m.add(made.b.done(outputs))
+    bits = parts.bits(node.output.type.codes)
+    if made.signs or largest:
+        bits = made.signs.bit_length() if made.signs else term.width
+    place = isinstance(node.op, ops.ArgMax)
+    if place:
+        bits = node.output.type.codes.width
+    latest = place and node.op.last
+    total = Total(term.width, bits, term.signed, folds, made.negative is not None, largest, place, latest)
+    lanes = _lanes(m, total, made.signs)
+    width = (m.stage.map or node).output.type.codes.width
+    found = Sums(pe, start.at, start.data, start.own, start.weight, cell.name, cell.latency, total, lanes, width)
+    if lanes is not None and lanes.counted:
+        count_rows(m, lanes, f"done[{found.ready - 1}]")
+    return found
+
+
+def _lanes(m: Maker, total: Total, signs: int) -> LaneCells | None:
+    """What follows the sum; None where it leaves as it is."""
+    node, pe, after = m.node, m.stage.folding.pe, m.stage.map
+    out = node.output.type.codes
+
+    def source(b: CellBuilder) -> list[Word]:
+        b.port("x0", total.bits)
+        if total.largest:
+            return [number(b, "n", b.given("largest", "x0", 0, total.bits, False), node.inputs[0].type.codes, m.timing)]
+        if not signs:
+            return [b.given("a", "x0", 0, total.bits, out.signed)]
+        count = b.given("count", "x0", 0, total.bits, False)
+        size = smallest_width(-signs, signs)
+        text = f"({{w}}'({{0}}) <<< 1) - {literal(signs, size)}"
+        return [b.make("a", (-signs, signs), (count,), m.timing.adder(total.bits + 1), text)]
+
+    if after is not None:
+        return requantized(m, after, (out,), source, pe)
+    if total.largest and total.bits == out.width:
+        return None
+    if signs or total.bits != out.width:
+        return plain(m, "a number as its code", source, out.width, pe)
+    return None

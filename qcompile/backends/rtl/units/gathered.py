@@ -1,0 +1,243 @@
+"""What has no streaming unit: data in memories first, then terms from wherever they lie, one an iteration."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qcompile import parts
+from qcompile.backends.rtl.numbers import decoded
+from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule, RomFile
+from qcompile.backends.rtl.requant import codes_of
+from qcompile.backends.rtl.units.addresses import Address, address
+from qcompile.backends.rtl.units.folded import Start, StoredWeight, Sums, order_of, products, sums, taken
+from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, requantized
+from qcompile.backends.rtl.varying import multiplied
+from qcompile.backends.rtl.words import CellBuilder, Word
+from qcompile.cost.price import price
+from qcompile.formats import Format
+from qcompile.hardware import units
+from qcompile.hardware.order import to_stream
+from qcompile.hardware.units.gathered import arrived, operand_places
+from qcompile.ir import Node, Value, ops
+from qcompile.ir.walk import is_constant
+from qcompile.records import dataclass
+
+
+@dataclass(frozen=True)
+class HeldOperand:
+    """A memory of `depth` codes of `width` bits: of input `port`, or a constant's `rom`. address: of what it reads."""
+
+    width: int
+    depth: int
+    style: str
+    port: str
+    rom: RomFile | None
+    address: str
+    fills: str = ""
+    to: str = ""
+
+
+@dataclass(frozen=True)
+class MovedOperand:
+    """An operand that is taken where `when` is true at register 0; cell: what turns its code to the result's."""
+
+    when: str
+    cell: str
+    latency: int
+
+
+@dataclass(frozen=True)
+class GatheredModule(ModuleView):
+    """sums: of terms; lanes: element by element; chosen: one of several operands, which only move."""
+
+    template = "gathered.sv.j2"
+    flags = ("filling",)
+    fill_end: str
+    work_end: str
+    addresses: tuple[Address, ...]
+    operands: tuple[HeldOperand, ...]
+    sums: Sums | None
+    lanes: LaneCells | None
+    terms: tuple[int, ...]
+    chosen: tuple[MovedOperand, ...]
+    moved: int
+    width: int
+
+
+def gathered(m: Maker) -> ProcessModule:
+    node, unit = m.node, m.stage.unit
+    assert isinstance(unit, units.GatheredUnit)
+    values = list(node.inputs) or [node.output]
+    work = "go[0] && !filling"
+    m.counter("t", unit.arriving, "go[0] && filling")
+    m.counter("f", unit.terms, work)
+    m.counter("e", unit.elements, f"{work} && f_end" if unit.terms > 1 else work)
+    found = operand_places(node, [_places(m, v) for v in values])
+    addresses: list[Address] = []
+    if isinstance(node.op, (ops.Pad, ops.Concat)):
+        return _selected(m, values, found[0], addresses)
+    each = list(zip(found, values, strict=True))
+    names = [address(m, addresses, f"at{k}", p, v.type.size) for k, (p, v) in enumerate(each)]
+    operands = [_operand(m, v, k, name) for k, (v, name) in enumerate(zip(values, names, strict=True))]
+    return _made(m, tuple(operands), tuple(addresses))
+
+
+def _places(m: Maker, value: Value) -> np.ndarray:
+    """Where the elements of an operand lie: data as they came, constants in order."""
+    if is_constant(m.graph, value):
+        return np.arange(value.type.size).reshape(value.type.shape)
+    return arrived(value)
+
+
+def _operand(m: Maker, value: Value, k: int, address: str) -> HeldOperand:
+    """Of a constant, or of the next input."""
+    width, size = value.type.codes.width, value.type.size
+    if is_constant(m.graph, value):
+        held = np.asarray(m.graph.producers[value.name].op.units.data).ravel()
+        codes = np.array(codes_of(value.type.codes, held), dtype=object).reshape(-1, 1)
+        rom = m.rom(f"operand{k}", codes, width)
+        return HeldOperand(width, size, rom.style, "", rom, address)
+    port = sum(not is_constant(m.graph, v) for v in m.node.inputs[:k])
+    block = price(parts.Rom(size, width), m.timing.fabric).bram18 > 0
+    style, counter = "block" if block else "distributed", m.has("t")
+    if counter is None or size == counter.limit:
+        to = "t" if counter else "1'b0"
+        return HeldOperand(width, size, style, f"in{port}", None, address, "filling", to)
+    bits = max(1, (size - 1).bit_length())
+    fills = f"filling && t < {counter.width}'d{size}"
+    return HeldOperand(width, size, style, f"in{port}", None, address, fills, f"t[{bits - 1}:0]")
+
+
+def _made(m: Maker, operands: tuple[HeldOperand, ...], addresses: tuple[Address, ...]) -> ProcessModule:
+    node, op, unit = m.node, m.node.op, m.stage.unit
+    assert isinstance(unit, units.GatheredUnit)
+    width = node.output.type.codes.width
+    total: Sums | None = None
+    lanes: LaneCells | None = None
+    chosen: tuple[MovedOperand, ...] = ()
+    if isinstance(op, (ops.MatMul, ops.Conv)):
+        fmt = node.inputs[1].type.codes
+        weight = StoredWeight(fmt, fmt.width, fmt.signed and not fmt.lane.coded, fmt.width)
+        row = products(m, weight, 1, unit.terms > 1, False)
+        total = sums(m, row, unit.terms, Start(1, operands[0].width, True, fmt.width))
+    elif isinstance(op, (ops.SumPool, ops.MaxPool, ops.ReduceSum, ops.ReduceMax, ops.ArgMax)):
+        largest = op.gathers == "max"
+        order = order_of(node.inputs[0].type.codes, largest)
+        total = sums(m, taken(m, largest), unit.terms, Start(1, operands[0].width, True, 0), order)
+    elif isinstance(op, (ops.Requant, ops.Mul, ops.Divide)):
+        lanes = _elements(m)
+    else:
+        chosen = (_choice(m, node.inputs[0] if node.inputs else node.output, "1'b1"),)
+    return _process(m, operands, addresses, total, lanes, chosen, width)
+
+
+def _process(
+    m: Maker,
+    operands: tuple[HeldOperand, ...],
+    addresses: tuple[Address, ...],
+    total: Sums | None,
+    lanes: LaneCells | None,
+    chosen: tuple[MovedOperand, ...],
+    width: int,
+) -> ProcessModule:
+    inputs = [o for o in operands if o.port]
+    waits = int(lanes is not None and bool(lanes.given or lanes.row))
+    if lanes is not None and lanes.counted:
+        count_rows(m, lanes, "done[1]" if waits else "go[0]")
+    moved = max((c.latency for c in chosen), default=0)
+    stages = total.stages if total else 1 + waits + lanes.latency if lanes else 1 + moved + int(len(chosen) > 1)
+    view = GatheredModule(
+        m.end("t") if m.has("t") else "1'b1",
+        m.end("e", "f"),
+        addresses,
+        operands,
+        total,
+        lanes,
+        tuple(o.width for o in operands),
+        chosen,
+        moved,
+        width,
+    )
+    reads = [o.fills for o in sorted(inputs, key=lambda o: o.port)]
+    wanted = "{" + ", ".join(reversed(reads)) + "}" if len(reads) > 1 else reads[0] if reads else "1'b0"
+    writes = "!filling" + (" && f_end" if m.has("f") else "")
+    return m.process(view, stages, wanted, writes)
+
+
+def _elements(m: Maker) -> LaneCells:
+    """Of operands at the ports x0, x1."""
+    node, op, t = m.node, m.node.op, m.timing
+    formats = tuple(v.type.codes for v in node.inputs)
+
+    def source(b: CellBuilder) -> list[Word]:
+        for k, fmt in enumerate(formats):
+            b.port(f"x{k}", fmt.width)
+        return [decoded(b, f"a{k}", f"x{k}", 0, fmt, t) for k, fmt in enumerate(formats)]
+
+    if isinstance(op, ops.Requant):
+        return requantized(m, node, formats, source, 1)
+    b = m.cell("lane", f"{type(op).__name__} of data")
+    x, y = source(b)
+    made = multiplied(b, "p", x, y, t) if isinstance(op, ops.Mul) else quotient(m, b, x, y, node, formats)
+    cell = m.add(b.done([("y", [made], node.output.type.codes.width)]))
+    return LaneCells((cell.name,), cell.latency)
+
+
+def quotient(m: Maker, b: CellBuilder, x: Word, y: Word, node: Node, formats: tuple[Format, ...]) -> Word:
+    """floor((x * 2**frac + y / 2) / y)."""
+    wide = parts.bits(formats[0]) + node.op.frac + parts.bits(formats[1]) + 2
+    text = f"({wide}'({{0}}) <<< {node.op.frac})"
+    text = f"{{w}}'(({text} + {wide}'({{1}} >>> 1)) / {wide}'({{1}}))"
+    return b.make("q", parts.value_range(node.output.type.codes), (x, y), m.timing.divider(node), text)
+
+
+def _with_border(node: Node, places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(places, where those of the border follow the others; codes of the border)."""
+    op, flat = node.op, places.ravel().copy()
+    assert op.value is not None
+    fill = np.broadcast_to(np.vectorize(int, otypes=[object])(op.value.array()), node.output.type.shape)
+    border = flat < 0
+    flat[border] = size + np.arange(border.sum())
+    units_of = np.asarray(to_stream(fill)).ravel()[border]
+    codes = np.array(codes_of(node.output.type.codes, units_of), dtype=object).reshape(-1, 1)
+    return flat.reshape(places.shape), codes
+
+
+def _choice(m: Maker, value: Value, when: str) -> MovedOperand:
+    fmt, to = value.type.codes, m.node.output.type.codes
+    if fmt.width == to.width and (fmt == to or not fmt.lane.coded):
+        return MovedOperand(when, "", 0)
+    b = m.cell(f"turn{len(m.cells)}", "a code as a number")
+    b.port("x", fmt.width)
+    cell = m.add(b.done([("y", [decoded(b, "n", "x", 0, fmt, m.timing)], to.width)]))
+    return MovedOperand(when, cell.name, cell.latency)
+
+
+def _selected(m: Maker, values: list[Value], places: np.ndarray, addresses: list[Address]) -> ProcessModule:
+    """Elements of several operands, or of one and a border: a place says which by how far it is."""
+    node, fmt = m.node, m.node.output.type.codes
+    sizes = [v.type.size for v in values]
+    roms: list[RomFile | None] = [None] * len(values)
+    if isinstance(node.op, ops.Pad):
+        places, codes = _with_border(node, places, sizes[0])
+        if len(codes):
+            sizes.append(len(codes))
+            roms.append(m.rom("border", codes, fmt.width))
+    name = address(m, addresses, "at0", places, sum(sizes))
+    width = max(1, (sum(sizes) - 1).bit_length())
+    starts = np.cumsum([0, *sizes]).tolist()
+    operands, chosen = list[HeldOperand](), list[MovedOperand]()
+    for k, size in enumerate(sizes):
+        own = max(1, (size - 1).bit_length())
+        place = f"{own}'({name} - {width}'d{starts[k]})" if size > 1 else "1'b0"
+        rom = roms[k]
+        if rom is not None:
+            operands.append(HeldOperand(fmt.width, size, rom.style, "", rom, place))
+        else:
+            operands.append(_operand(m, values[k], k, place))
+        tests = ([f"{name} >= {width}'d{starts[k]}"] if k else []) + (
+            [f"{name} < {width}'d{starts[k + 1]}"] if k + 1 < len(sizes) else []
+        )
+        when = " && ".join(tests) or "1'b1"
+        chosen.append(MovedOperand(when, "", 0) if rom is not None else _choice(m, values[k], when))
+    return _process(m, tuple(operands), tuple(addresses), None, None, tuple(chosen), fmt.width)

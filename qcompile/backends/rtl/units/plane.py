@@ -1,0 +1,154 @@
+"""Units that know the places of a plane: sliding windows, borders, concatenation of channels."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from qcompile import parts
+from qcompile.backends.rtl.numbers import decoded, packed
+from qcompile.backends.rtl.process import LoopCounter, Maker, ModuleView, ProcessModule, RomFile
+from qcompile.backends.rtl.requant import codes_of
+from qcompile.cost.price import price
+from qcompile.formats import Format
+from qcompile.hardware import units
+from qcompile.ir import Value
+from qcompile.records import dataclass
+
+
+@dataclass(frozen=True)
+class WindowModule(ModuleView):
+    """sizes: parameters of window.sv."""
+
+    template = "window.sv.j2"
+    flags = "window_reads", "window_writes"
+    sizes: tuple[tuple[str, int], ...]
+    style: str
+
+
+def window(m: Maker) -> ProcessModule:
+    w = m.stage.unit
+    assert isinstance(w, units.SlidingWindowUnit)
+    names = "HEIGHT", "WIDTH", "GROUPS", "KH", "KW", "SH", "SW", "DH", "DW", "HELD", "BY_GROUP", "BITS"
+    sizes = w.height, w.width, w.groups, *w.over.numbers, w.held, int(w.by_channel), m.written.bits
+    buffer = parts.Fifo(w.held * w.width * w.groups, m.written.bits)
+    style = "block" if price(buffer, m.timing.fabric).bram18 else "distributed"
+    return m.process(WindowModule(tuple(zip(names, sizes, strict=True)), style), 1, "window_reads", "window_writes")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How a token of one format becomes one of another: a cell for each of its elements, or as it is."""
+
+    cell: str
+    latency: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class BorderModule(ModuleView):
+    """inside: whether a token comes from the data; fill: codes around it, of all lanes, or a memory of them by g."""
+
+    template = "border.sv.j2"
+    inside: str
+    turn: Turn
+    lanes: int
+    fill: str
+    memory: RomFile | None
+
+
+def bordered(m: Maker) -> ProcessModule:
+    node, lanes = m.node, m.stage.folding.pe
+    op, shape, before = node.op, node.output.type.shape, node.inputs[0].type.shape
+    axes = list(zip(("i", "j"), range(2, len(shape)), strict=False))
+    m.loops(*((name, shape[a]) for name, a in axes), ("g", shape[1] // lanes))
+    inside = []
+    for name, a in axes:
+        step = op.interior[a] + 1
+        inside += _inside(m, name, op.before[a], (before[a] - 1) * step + 1, step)
+    turn = _turn(m, node.inputs[0], node.output.type.codes)
+    fmt = node.output.type.codes
+    values = np.broadcast_to(np.vectorize(int, otypes=[object])(op.value.array()).ravel(), (shape[1],))
+    codes = np.array(codes_of(fmt, values), dtype=object).reshape(-1, lanes)
+    memory = m.rom("fill", codes, fmt.width) if len(codes) > 1 and np.any(codes != codes[:1]) else None
+    fill = "" if memory else packed(codes[0].tolist(), fmt.width)
+    reads = " && ".join(inside) or "1'b1"
+    view = BorderModule(reads, turn, lanes, fill, memory)
+    return m.process(view, 1 + turn.latency, reads, "1'b1")
+
+
+def _inside(m: Maker, name: str, first: int, span: int, step: int) -> list[str]:
+    """Conditions under which the data have a place, along one axis."""
+    counter = m.has(name)
+    if counter is None:
+        return []
+    n, found = counter.width, []
+    if first:
+        found.append(f"{name} >= {n}'d{first}")
+    if first + span < counter.limit:
+        found.append(f"{name} < {n}'d{first + span}")
+    if step > 1:
+        m.counter(f"{name}_gap", step, f"{counter.steps} && {_started(name, n, first)}", f"{name}_end")
+        found.append(f"{name}_gap == {max(1, (step - 1).bit_length())}'d0")
+    return found
+
+
+def _started(name: str, width: int, first: int) -> str:
+    return f"{name} >= {width}'d{first}" if first else "1'b1"
+
+
+def _turn(m: Maker, value: Value, to: Format) -> Turn:
+    """Codes that a result keeps as numbers are decoded, where formats differ."""
+    fmt = value.type.codes
+    if fmt.width == to.width and (fmt == to or not fmt.lane.coded):
+        return Turn("", 0, fmt.width, to.width)
+    label = f"turn{len(m.cells)}"
+    b = m.cell(label, "a code as a number")
+    b.port("x", fmt.width)
+    cell = m.add(b.done([("y", [decoded(b, "n", "x", 0, fmt, m.timing)], to.width)]))
+    return Turn(cell.name, cell.latency, fmt.width, to.width)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """An input of a concatenation; waits: registers behind it until the slowest is there."""
+
+    turn: Turn
+    waits: int
+
+
+@dataclass(frozen=True)
+class ConcatModule(ModuleView):
+    """which: for each input whether a token is its own."""
+
+    template = "concat.sv.j2"
+    lanes: int
+    which: tuple[str, ...]
+    joined: tuple[Joined, ...]
+    latency: int
+
+
+def concatenated(m: Maker) -> ProcessModule:
+    node, lanes = m.node, m.stage.folding.pe
+    bounds = [0, *np.cumsum([v.type.shape[1] // lanes for v in node.inputs]).tolist()]
+    m.loops(("g", bounds[-1]))
+    counter = m.has("g")
+    turns = [_turn(m, v, node.output.type.codes) for v in node.inputs]
+    latency = max(t.latency for t in turns)
+    which = tuple(_between(counter, *ends, bounds[-1]) for ends in pairwise(bounds))
+    joined = tuple(Joined(t, latency - t.latency) for t in turns)
+    reads = "{" + ", ".join(reversed(which)) + "}"
+    return m.process(ConcatModule(lanes, which, joined, latency), latency + 1, reads, "1'b1")
+
+
+def _between(counter: LoopCounter | None, first: int, end: int, limit: int) -> str:
+    if counter is None:
+        return "1'b1"
+    n, found = counter.width, []
+    if first:
+        found.append(f"{counter.name} >= {n}'d{first}")
+    if end < limit:
+        found.append(f"{counter.name} < {n}'d{end}")
+    return "(" + (" && ".join(found) or "1'b1") + ")"
