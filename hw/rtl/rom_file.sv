@@ -13,11 +13,11 @@ module rom_file #(
   generate
     if (STYLE == "block") begin : g_block
       (* rom_style = "block", ram_style = "block" *) reg [WIDTH-1:0] words[0:DEPTH-1];
-      initial $readmemh(FILE, words);
+      initial if (FILE != "") $readmemh(FILE, words);
       always @(posedge clk) q <= words[address];
     end else begin : g_logic
-      (* rom_style = "distributed", ram_style = "distributed" *) reg [WIDTH-1:0] words[0:DEPTH-1];
-      initial $readmemh(FILE, words);
+      (* rom_style = "logic" *) reg [WIDTH-1:0] words[0:DEPTH-1];
+      initial if (FILE != "") $readmemh(FILE, words);
       always @(posedge clk) q <= words[address];
     end
   endgenerate

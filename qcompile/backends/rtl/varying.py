@@ -355,7 +355,7 @@ def _in_limits(b: CellBuilder, code: Word, lo: WordOrNumber, hi: WordOrNumber, f
     """A code of sign and magnitude no less than `lo` and no more than `hi`, which are such numbers in order."""
     m, t = code.width - 1, Texts()
     n = m + 2
-    number = f"({t(code, False)}[{m}] ? -{n}'({t(code, False)}[{m - 1}:0]) : {n}'({t(code, False)}[{m - 1}:0]))"
+    number = f"({t(code, False)}[{m}] ? -({n}'({t(code, False)}[{m - 1}:0])) : {n}'({t(code, False)}[{m - 1}:0]))"
     low, high = (t.sized(v, n) for v in (lo, hi))
     body = (
         f"wire signed [{n - 1}:0] order = {number};\n"

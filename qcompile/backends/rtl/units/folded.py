@@ -254,13 +254,13 @@ def _turned(b: CellBuilder, i: int, sign: Word, value: Word, t: Delays) -> Word:
     """A number, or where the sign's bit is 0 its negative."""
     n = value.bits + 1
     operand = f"{n}'({{1}})" if value.signed else f"$signed({n}'({{1}}))"
-    return b.instance(f"p{i}", n, True, (sign, value), t.adder(n), f"assign {{y}} = {{0}} ? {operand} : -{operand};")
+    return b.instance(f"p{i}", n, True, (sign, value), t.adder(n), f"assign {{y}} = {{0}} ? {operand} : -({operand});")
 
 
 def _cut(b: CellBuilder, i: int, product: Word, bits: int) -> Word:
     """Without its low bits, floored."""
     n = max(1, product.bits - bits)
-    return b.make(f"cut{i}", (-(1 << n - 1), (1 << n - 1) - 1), (product,), 0.0, f"{{{{w}}}}'({{0}} >>> {bits})")
+    return b.make(f"cut{i}", (-(1 << n - 1), (1 << n - 1) - 1), (product,), 0.0, f"{{w}}'({{0}} >>> {bits})")
 
 
 @dataclass(frozen=True)
