@@ -128,6 +128,16 @@ def test_processes_of_real_networks(name: str, tmp_path: Path) -> None:
     simulated(design, tmp_path, count=3)
 
 
+@needs_models
+@pytest.mark.parametrize("fold", ["min", "full"])
+def test_accumulators_that_drop_bits(fold: str, tmp_path: Path) -> None:
+    needs("iverilog")
+    model, options = next(CORPUS.rglob("floatquant_act_weight_fp8.onnx")), {"arch": "dataflow", "backend": "rtl"}
+    design = qc.compile(model, accumulator_bits=12, fold=fold, **options)
+    assert design.truncated
+    simulated(design, tmp_path, count=3)
+
+
 def test_a_project_of_processes_verifies(tmp_path: Path) -> None:
     """With its shipped vectors too; and a token that is lost is found."""
     needs("iverilog")

@@ -175,7 +175,7 @@ def products(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse: b
     b.port("x", simd * data.width)
     b.port("w", count * weight.size)
     signs, floats = parts.signs(data, fmt), _floats(data) and _floats(fmt)
-    turned = parts.sign_magnitude(data, fmt) and simd == 1 and several and floats
+    turned = parts.sign_magnitude(data, fmt) and simd == 1 and several and floats and not node.op.truncated_bits
     terms: list[Word] = []
     negative = None
     for i in range(count):
