@@ -75,7 +75,7 @@ def _hls(design: Design) -> dict[str, bytes]:
 def _rtl(design: Design) -> dict[str, bytes]:
     graph, (ins, outs) = design.graph, _port_codes(design, port_vectors(design, vector_count(design), seed=0))
     made = design.rtl
-    chip = rtl.chip(made, graph, design.options.board) if isinstance(made, rtl.NetworkView) else None
+    chip = rtl.chip(made, graph, design.options.board)
     return rtl.emit(made, chip) | rtl.vector_files(graph, ins, outs, design.network is not None)
 
 

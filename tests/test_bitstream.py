@@ -14,7 +14,7 @@ import generate
 import numpy as np
 import pytest
 from conftest import NO_PLACER, needs
-from test_boards import floats
+from test_boards import FORMATS, floats, ports_model
 
 import qcompile as qc
 from qcompile.assets import asset
@@ -26,8 +26,8 @@ from qcompile.errors import QCompileError
 BIN = Path(sys.executable).parent
 
 
-def project(seed: int, folder: Path, part: str, clock: float = 20.0) -> qc.Design:
-    design = qc.compile(generate.seeded_mlp(seed), backend="rtl", part=part, clock_ns=clock)
+def project(seed: int, folder: Path, part: str, clock: float = 20.0, arch: str = "parallel") -> qc.Design:
+    design = qc.compile(generate.seeded_mlp(seed), backend="rtl", part=part, clock_ns=clock, arch=arch)
     design.write(folder)
     return design
 
@@ -47,9 +47,30 @@ def test_the_serial_line_bit_by_bit(seed: int, part: str, tmp_path: Path) -> Non
     assert done.stdout == "4 results over the serial line\n"
 
 
-def test_the_shell_is_lint_clean(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed, part", [(4001, "ice40-hx8k-breakout"), (4004, "lfe5u-25f")])
+def test_streams_on_the_serial_line(seed: int, part: str, tmp_path: Path) -> None:
+    """Architecture dataflow: bytes become words of the streams, with as many vectors ahead as the driver sends."""
+    needs("iverilog")
+    project(seed, tmp_path / "p", part, arch="dataflow")
+    done = make(tmp_path / "p", "serial")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "4 results over the serial line\n"
+
+
+def test_many_streams_on_the_serial_line(tmp_path: Path) -> None:
+    """Five in and four out take turns, words of 8 to 128 bits; none waits for another."""
+    needs("iverilog")
+    design = qc.compile(ports_model(), input_formats=FORMATS, backend="rtl", part="up5k", clock_ns=100, arch="dataflow")
+    design.write(tmp_path / "p")
+    done = make(tmp_path / "p", "serial")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "4 results over the serial line\n"
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_the_shell_is_lint_clean(arch: str, tmp_path: Path) -> None:
     needs("verilator")
-    project(4001, tmp_path / "p", "icebreaker", 40)
+    project(4001 if arch == "parallel" else 4000, tmp_path / "p", "icebreaker", 40, arch)
     names = [p.relative_to(tmp_path / "p") for p in (tmp_path / "p").glob("[rb]*/**/*.sv") if "_chip" not in p.name]
     quiet = ("-Wno-DECLFILENAME", "-Wno-UNUSEDSIGNAL")
     command = ["verilator", "--lint-only", "-Wall", *quiet, "--top-module", "net_mlp_serial", *map(str, names)]
@@ -96,11 +117,66 @@ endmodule
 def test_bytes_that_are_lost(tmp_path: Path) -> None:
     """A vector that stays incomplete is forgotten, a byte without its stop bit is none."""
     needs("iverilog")
-    (tmp_path / "bench.sv").write_text(SHELL)
-    circuits = [str(asset(f"hw/rtl/{name}")) for name in bitstream.CIRCUITS]
-    subprocess.run(["iverilog", "-g2012", "-o", "b", "-s", "bench", "bench.sv", *circuits], cwd=tmp_path, check=True)
-    done = subprocess.run(["vvp", "-n", "b"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.split()[:2] == ["3322", "6655"]
+    assert bench(tmp_path, SHELL)[:2] == ["3322", "6655"]
+
+
+def bench(folder: Path, text: str) -> list[str]:
+    """What a testbench of the circuits of the serial line prints."""
+    (folder / "bench.sv").write_text(text)
+    names = sorted({*bitstream.CIRCUITS, *bitstream.STREAMED, "stream.sv"})
+    circuits = [str(asset(f"hw/rtl/{name}")) for name in names]
+    subprocess.run(["iverilog", "-g2012", "-o", "b", "-s", "bench", "bench.sv", *circuits], cwd=folder, check=True)
+    return subprocess.run(["vvp", "-n", "b"], cwd=folder, capture_output=True, text=True, check=True).stdout.split()
+
+
+STREAMS = """
+module bench;
+  reg clk = 0, reset = 1, rx = 1;
+  wire tx, restart, got, valid, ready, taken, left;
+  wire [7:0] given, data;
+  wire [1:0] place;
+  wire [1:0] turn;
+  wire [15:0] word;
+  serial_streams #(.IN(4), .OUT(4), .CYCLES(10), .QUIET(4)) dut (
+      .clk(clk), .reset(reset), .rx(rx), .tx(tx), .restart(restart), .got(got), .given(given), .place(place),
+      .valid(valid), .ready(ready), .data(data), .turn(turn));
+  bytes_to_stream #(.BYTES(2), .DEPTH(8)) in (
+      .clk(clk), .reset(restart), .take(got), .in_data(given), .out_valid(left), .out_ready(taken), .out_data(word));
+  stream_to_bytes #(.BYTES(2), .DEPTH(0)) out (
+      .clk(clk), .reset(restart), .in_valid(left), .in_ready(taken), .in_data(word), .out_valid(valid),
+      .out_ready(ready), .out_data(data));
+  always #1 clk = !clk;
+  always @(posedge clk) if (valid && ready) $display("%h", data);
+  task send(input [7:0] value);
+    integer i;
+    begin
+      rx = 0;
+      #20;
+      for (i = 0; i < 8; i = i + 1) begin
+        rx = value[i];
+        #20;
+      end
+      rx = 1;
+      #20;
+    end
+  endtask
+  initial begin
+    #20 reset = 0;
+    #20 send(8'h11);
+    #2000 send(8'h22);  // the first one is forgotten by then
+    send(8'h33);
+    send(8'h44);
+    send(8'h55);
+    #4000 $finish;
+  end
+endmodule
+"""
+
+
+def test_streams_start_anew(tmp_path: Path) -> None:
+    """What a vector that stays incomplete left in words and counters is gone."""
+    needs("iverilog")
+    assert bench(tmp_path, STREAMS) == ["22", "33", "44", "55"]
 
 
 class Line:
@@ -139,12 +215,13 @@ def driver_of(folder: Path, name: str) -> types.ModuleType:
     return module
 
 
-@pytest.mark.parametrize("seed", [4001, 4004])
-def test_the_driver(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed, arch", [(4001, "parallel"), (4004, "parallel"), (4004, "dataflow")])
+def test_the_driver(seed: int, arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs and unpacks what the testbench of the serial line has, and gives the codes of the simulator."""
-    design = project(seed, tmp_path, "ulx3s")
+    design = project(seed, tmp_path, "ulx3s", arch=arch)
+    monkeypatch.delitem(sys.modules, f"{design.top}_ports", raising=False)
     monkeypatch.delitem(sys.modules, f"{design.top}_model", raising=False)  # of another project
-    driver = driver_of(tmp_path, f"serial_driver_{seed}")
+    driver = driver_of(tmp_path, f"serial_driver_{seed}_{arch}")
     x = floats(design, 70)
     assert driver.Accelerator().backend == "simulator"
     fake = types.ModuleType("serial")
@@ -215,7 +292,7 @@ def test_no_open_tools_for_a_part(tmp_path: Path) -> None:
     done = make(tmp_path / "p", "bitstream")
     assert (
         done.returncode
-        and "open tools know, which this project for xc7z020" in done.stderr
+        and "open tools know, which xc7z020clg400-1 is not" in done.stderr
         and "--part ulx3s" in done.stderr
     )
 

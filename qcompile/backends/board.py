@@ -20,8 +20,8 @@ MEMORY_PORTS = 16  # masters that one SmartConnect joins (PG247)
 
 @dataclass(frozen=True)
 class BoardPort:
-    """A stream of the top. bits: of an AXI word; code: the driver's class for its format; order: axes of the tensor in
-    the stream.
+    """A stream of the top. bits: of an AXI word; words: of a frame; code: the driver's class for its format; order:
+    axes of the tensor in the stream.
     """
 
     name: str
@@ -30,7 +30,13 @@ class BoardPort:
     width: int
     lanes: int
     bits: int
+    words: int
     code: str
+
+    @property
+    def bytes(self) -> int:
+        """Of a frame."""
+        return self.words * self.bits // 8
 
 
 @dataclass(frozen=True)
@@ -95,8 +101,7 @@ def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
             "--clock",
             f"{1000 / processor.fastest_mhz:g} or more; --part {target.part} makes the project without board scripts",
         )
-    inputs = tuple(_port(graph, v, f"x{i}") for i, v in enumerate(graph.inputs))
-    outputs = tuple(_port(graph, v, f"y{i}") for i, v in enumerate(graph.outputs))
+    inputs, outputs = streams(graph)
     if len(inputs) + len(outputs) > MEMORY_PORTS:
         raise QCompileError(
             f"the network has {len(inputs) + len(outputs)} inputs and outputs; a board's block design joins at most"
@@ -112,20 +117,22 @@ def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
     return BoardView(top, target, processor, f"{mhz:.6f}", inputs, outputs, dmas)
 
 
+def streams(graph: Graph) -> tuple[tuple[BoardPort, ...], tuple[BoardPort, ...]]:
+    """Inputs and outputs of architecture `dataflow`."""
+    return (
+        tuple(_port(graph, v, f"x{i}") for i, v in enumerate(graph.inputs)),
+        tuple(_port(graph, v, f"y{i}") for i, v in enumerate(graph.outputs)),
+    )
+
+
 def _port(graph: Graph, value: Value, name: str) -> BoardPort:
     inner, axes = port_value(graph, value)
     fmt = value.type.format
     assert fmt is not None
     order = tuple(axes[a] for a in permutation(len(axes)))
-    return BoardPort(
-        name,
-        value.type.shape,
-        order,
-        fmt.width,
-        port_lanes(inner),
-        stream_layout(inner).axis_bits,
-        driver_code(fmt),
-    )
+    words = stream_layout(inner)
+    shape, lanes, code = value.type.shape, port_lanes(inner), driver_code(fmt)
+    return BoardPort(name, shape, order, fmt.width, lanes, words.axis_bits, words.words, code)
 
 
 def driver_code(fmt: Format) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from qcompile.assets import asset
-from qcompile.backends.board import driver_code
+from qcompile.backends.board import BoardPort, driver_code, streams
+from qcompile.backends.hls import ports
+from qcompile.backends.rtl.dataflow import StreamView
 from qcompile.backends.rtl.parallel import NetworkView, PackedPort
 from qcompile.cost.devices import Serial, device, known_board
 from qcompile.errors import QCompileError
@@ -17,18 +20,22 @@ from qcompile.records import dataclass
 from qcompile.templating import templates
 
 CIRCUITS = ("serial_shell.sv", "uart_receive.sv", "uart_send.sv")
+STREAMED = ("bytes_to_stream.sv", "serial_streams.sv", "stream_to_bytes.sv", "uart_receive.sv", "uart_send.sv")
+"""Circuits around a network of architecture `dataflow`, beside stream.sv, which it has."""
+KEPT = 512  # bytes of a stream that wait at least: a block RAM of the smallest part
 BAUDS = (1_000_000, 500_000, 115_200)  # the first that the clock divides to within 1.5 % is taken
 _PACKAGES = {"bg": "CABGA", "mg": "CSFBGA"}  # Lattice's letters: nextpnr's names
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Open tools of a fabric. synth: of Yosys; made: nextpnr's option for its result, whose ending is `placed`; pins:
-    ending and option of the constraints.
+    """Open tools of a fabric. synth: of Yosys; memories: its command for those of `dataflow`; made: nextpnr's option
+    for its result, whose ending is `placed`; pins: ending and option of the constraints.
     """
 
     fabric: str
     synth: str
+    memories: str
     nextpnr: str
     made: str
     placed: str
@@ -37,9 +44,10 @@ class Flow:
     pins: str
 
 
+NO_LUT_RAM = "setattr -unset ram_style a:ram_style=distributed; "  # block RAM or flip-flops, as Yosys finds
 FLOWS = {
-    "ecp5": Flow("ecp5", "synth_ecp5 -abc9 -nobram", "nextpnr-ecp5", "textcfg", "config", "ecppack", "bit", "lpf"),
-    "ice40": Flow("ice40", "synth_ice40 -abc9 -nobram", "nextpnr-ice40", "asc", "asc", "icepack", "bin", "pcf"),
+    "ecp5": Flow("ecp5", "synth_ecp5 -abc9", "", "nextpnr-ecp5", "textcfg", "config", "ecppack", "bit", "lpf"),
+    "ice40": Flow("ice40", "synth_ice40 -abc9", NO_LUT_RAM, "nextpnr-ice40", "asc", "asc", "icepack", "bin", "pcf"),
 }
 FLOWS["ice40up"] = FLOWS["ice40"]
 
@@ -70,7 +78,8 @@ class SerialPort:
 @dataclass(frozen=True)
 class ChipView:
     """All that the templates print. board: "" where the tool chooses the pins; options: of nextpnr, for the part; mhz:
-    the clock of the network; cycles: of a bit on the serial line.
+    the clock of the network; cycles: of a bit on the serial line; inputs, outputs: ports of `parallel`, or the streams
+    of `dataflow`.
     """
 
     top: str
@@ -84,8 +93,8 @@ class ChipView:
     pll: Pll | None
     baud: int
     cycles: int
-    inputs: tuple[SerialPort, ...]
-    outputs: tuple[SerialPort, ...]
+    inputs: tuple[SerialPort, ...] | tuple[BoardPort, ...]
+    outputs: tuple[SerialPort, ...] | tuple[BoardPort, ...]
 
     @property
     def place(self) -> str:
@@ -93,12 +102,23 @@ class ChipView:
         return self.board or self.part
 
     @property
+    def streamed(self) -> bool:
+        return isinstance(self.inputs[0], BoardPort)
+
+    def kept(self, port: BoardPort) -> int:
+        """Bytes of an input stream that wait for the network: two vectors at least."""
+        return max(KEPT, 2 * port.bytes)
+
+    @property
     def ahead(self) -> int:
-        """Vectors that may be on their way at once. The board keeps one result while it sends another: where there are
-        more, results must be shorter than vectors; and they wait in 2 KB of the host.
+        """Vectors that may be on their way at once; results wait in 2 KB of the host. `parallel` keeps one result while
+        it sends another: where there are more, results must be shorter than vectors. `dataflow` waits with results, and
+        keeps the bytes of so many vectors and one: it may make a result before it has read all of its vector.
         """
-        shorter = 20 * self.output_bytes <= 19 * self.input_bytes
-        return max(1, min(64, 2048 // self.output_bytes)) if shorter else 1
+        most = max(1, min(64, 2048 // self.output_bytes))
+        if self.streamed:
+            return min(most, *(self.kept(p) // p.bytes - 1 for p in self.inputs if isinstance(p, BoardPort)))
+        return most if 20 * self.output_bytes <= 19 * self.input_bytes else 1
 
     @property
     def input_bytes(self) -> int:
@@ -109,7 +129,7 @@ class ChipView:
         return sum(p.bytes for p in self.outputs)
 
 
-def chip(made: NetworkView, graph: Graph, board: str) -> ChipView | None:
+def chip(made: NetworkView | StreamView, graph: Graph, board: str) -> ChipView | None:
     """Of a network for a part and a board ("": none); None where no open tools make bitstreams for the part.
     QCompileError for a clock that the board cannot make.
     """
@@ -123,25 +143,34 @@ def chip(made: NetworkView, graph: Graph, board: str) -> ChipView | None:
     mhz = pll.mhz if pll else serial.oscillator_mhz if serial else wanted
     baud, cycles = _line(mhz)
     options, synth = _options(flow, made.part, found.nextpnr)
-    ports = (_ports(made.inputs, graph.inputs), _ports(made.outputs, graph.outputs))
     name = known.name if known and serial else ""
-    return ChipView(made.top, made.part, name, serial, flow, options, synth, mhz, pll, baud, cycles, *ports)
+    if isinstance(made, StreamView):
+        synth = flow.memories + synth
+        return ChipView(
+            made.top, made.part, name, serial, flow, options, synth, mhz, pll, baud, cycles, *streams(graph)
+        )
+    given, results = _ports(made.inputs, graph.inputs), _ports(made.outputs, graph.outputs)
+    synth += " -nobram"  # its tables are read without a register
+    return ChipView(made.top, made.part, name, serial, flow, options, synth, mhz, pll, baud, cycles, given, results)
 
 
 def emit(view: ChipView) -> dict[str, bytes]:
     """The folder board/, and the testbench of the serial line."""
-    env, pins = templates(), view.flow.pins
+    env, pins, serial = templates(), view.flow.pins, "serial_streams" if view.streamed else "serial"
     made = {
         f"board/{view.top}_chip.sv": "chip.sv",
-        f"board/{view.top}_serial.sv": "serial.sv",
+        f"board/{view.top}_serial.sv": f"{serial}.sv",
         f"board/pins.{pins}": pins,
         "board/clock.py": "clock.py",
         "board/driver.py": "driver.py",
-        f"tb/{view.top}_serial_tb.sv": "serial_tb.sv",
+        f"tb/{view.top}_serial_tb.sv": f"{serial}_tb.sv",
     }
     files = {name: env.get_template(f"rtl/board/{t}.j2").render(view=view).encode() for name, t in made.items()}
     files["board/adders.v"] = asset("hw/calibration/adders.v").read_bytes()
-    return files | {f"board/{name}": asset(f"hw/rtl/{name}").read_bytes() for name in CIRCUITS}
+    if view.streamed:
+        files["board/ports.py"] = Path(ports.__file__).read_bytes()  # the driver packs as the testbench does
+    circuits = STREAMED if view.streamed else CIRCUITS
+    return files | {f"board/{name}": asset(f"hw/rtl/{name}").read_bytes() for name in circuits}
 
 
 def _ports(packed: Sequence[PackedPort], values: Sequence[Value]) -> tuple[SerialPort, ...]:
