@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,12 @@ def verify(
     samples: int = 1000,
     seed: int = 0,
     float32: bool = True,
+    rtl: bool = False,
     progress: Progress = lambda text: None,
 ) -> Report:
     """Verify a written project: its files are those that its model and options give, and all executions agree on the
-    inputs x (vector index first), on random ones, on the extremes of the input format, and layer by layer.
+    inputs x (vector index first), on random ones, on the extremes of the input format, and layer by layer. rtl: of a
+    project of C++ also the SystemVerilog that the same options give.
 
     VerificationError names every file that differs, and the first layer and element that diverge, with both values.
     """
@@ -88,7 +90,7 @@ def verify(
     design, files, wrong = checked(folder)
     report = Report(len(files.files))
     try:
-        _execute(design, folder, x, samples, seed, float32, progress, report)
+        _execute(design, folder, x, samples, seed, (float32, rtl), progress, report)
     except VerificationError as error:
         if not wrong:
             raise
@@ -108,11 +110,12 @@ def _execute(
     x: tuple[np.ndarray, ...],
     samples: int,
     seed: int,
-    float32: bool,
+    more: tuple[bool, bool],
     progress: Progress,
     report: Report,
 ) -> None:
-    """All executions beside each other."""
+    """All executions beside each other; more: whether the float32 one and SystemVerilog beside C++ are wanted."""
+    float32, beside = more
     fewer = affordable(multiplications(design.graph), samples)
     if fewer < samples:
         report.notes.append(
@@ -132,6 +135,12 @@ def _execute(
     else:
         progress(f"4 of 5: compiling the C++, then {on}")
         _check_cpp(design, folder, units, codes, values, report)
+        if beside:
+            progress("4 of 5: the SystemVerilog of the same options in a simulator")
+            same = replace(design, options=replace(design.options, backend="rtl"))
+            with scratch() as work:
+                same.files().write(work / "rtl")
+                _check_rtl(same, work / "rtl", units, codes, report)
     if float32:
         progress(f"5 of 5: float32 execution on {min(FLOAT_VECTORS, len(inputs[0]))} vectors")
         _compare_float32(design, inputs, report)

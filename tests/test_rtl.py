@@ -245,3 +245,11 @@ def test_words_wait_for_each_other() -> None:
     cell = b.done([("y", [total], 9)])
     assert (slow.stage, total.stage, cell.latency) == (1, 1, 2)
     assert {r[0] for r in cell.registers[1]} == {"half_q1", "x1_q1"}
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_a_project_of_cpp_beside_its_systemverilog(arch: str, tmp_path: Path) -> None:
+    needs("iverilog")
+    qc.compile(generate.seeded_mlp(4001), arch=arch).write(tmp_path / "p")
+    report = qc.verify(tmp_path / "p", samples=5, float32=False, rtl=True)
+    assert [r.what for r in report.rows][-2:] == ["simulator = compiled C++", "simulator = SystemVerilog"]

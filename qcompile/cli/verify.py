@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="compare with qonnx's float32 execution where it is installed",
 )
+@click.option("--rtl", is_flag=True, help="of C++: run the SystemVerilog of the same options too")
 @click.option(
     "--layers",
     "per_layer",
@@ -40,7 +41,14 @@ if TYPE_CHECKING:
 )
 @json_option
 def verify(
-    directory: str, source: str | None, samples: int, seed: int, float32: bool, per_layer: bool, as_json: bool
+    directory: str,
+    source: str | None,
+    samples: int,
+    seed: int,
+    float32: bool,
+    rtl: bool,
+    per_layer: bool,
+    as_json: bool,
 ) -> None:
     """Exit code 0 only when every file is as compiled, and reference, simulator, emitted simulator and compiled C++
     agree on every code.
@@ -55,7 +63,9 @@ def verify(
         )
     arrays = inputs(source, open_project(directory)) if source else []
     with working(f"verifying {directory}") as progress:
-        report = verify_project(directory, *arrays, samples=samples, seed=seed, float32=float32, progress=progress)
+        report = verify_project(
+            directory, *arrays, samples=samples, seed=seed, float32=float32, rtl=rtl, progress=progress
+        )
         rows = _layers(directory, arrays, samples, seed, progress) if per_layer else None
     if as_json:
         echo(
