@@ -1,5 +1,6 @@
 """What Verilator says of the SystemVerilog: nothing, but for the exceptions that the project's Makefile names."""
 
+import os
 import re
 import subprocess
 import sys
@@ -46,7 +47,9 @@ endmodule
 
 def complaints(*arguments: str | Path, cwd: Path) -> str:
     needs("verilator")
-    return subprocess.run(arguments, cwd=cwd, capture_output=True, text=True).stderr
+    # A make above this one would say that it has no jobs to give.
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    return subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, env=env).stderr
 
 
 def exceptions() -> list[str]:
