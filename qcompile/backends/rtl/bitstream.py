@@ -121,6 +121,11 @@ class ChipView:
         return most if 20 * self.output_bytes <= 19 * self.input_bytes else 1
 
     @property
+    def quiet(self) -> float:
+        """Seconds until a vector that stays incomplete is forgotten: QUIET of the shells."""
+        return float(2 ** (18 + (self.cycles - 1).bit_length()) / (1e6 * self.mhz))
+
+    @property
     def input_bytes(self) -> int:
         return sum(p.bytes for p in self.inputs)
 
