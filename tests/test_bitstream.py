@@ -303,6 +303,13 @@ def test_tools_that_are_not_there(tmp_path: Path) -> None:
     assert done.returncode and "error: no-such-yosys was not found: pip install 'qcompile[bitstream]'" in done.stderr
 
 
+def test_a_network_that_is_too_large(tmp_path: Path) -> None:
+    project(4000, tmp_path / "p", "ulx3s", arch="dataflow")
+    done = make(tmp_path / "p", "bitstream", "YOSYS=true", "NEXTPNR=false", "PACK=true")
+    assert done.returncode and "error: nextpnr did not place the network" in done.stderr
+    assert "take a larger --part, or --fit" in done.stderr and not (tmp_path / "p" / "build" / "chip.config").exists()
+
+
 def test_a_clock_that_is_not_met(tmp_path: Path) -> None:
     project(4000, tmp_path / "p", "ulx3s")
     for reached, code in ((49.0, 1), (51.0, 0)):
