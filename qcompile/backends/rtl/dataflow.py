@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qcompile import parts
+from qcompile.backends.hls.ports import stream_layout
 from qcompile.backends.rtl.names import module_names
 from qcompile.backends.rtl.numbers import Delays
 from qcompile.backends.rtl.process import Link, Maker, ProcessModule
@@ -128,9 +129,8 @@ def _placed(
 
 
 def _port(link: Link, letter: str, stream: int, network: Network, ports: list[AxisPort]) -> str:
+    """The name of the port behind a stream, which joins `ports`."""
     s = network.streams[stream]
-    from qcompile.backends.hls.ports import stream_layout
-
     codes = f"{s.value.type.size} codes of {s.value.type.codes}"
     ports.append(AxisPort(f"{letter}{len(ports)}", link.width, stream_layout(s.value).words, codes))
     return ports[-1].name
