@@ -193,3 +193,10 @@ def test_a_matrix_is_searched_once() -> None:
     assert adders.solved(w, *ends) is adders.solved(w.astype(np.int8), *ends)
     assert adders.solved(w, *ends) is not adders.solved(w, *ends, spare=0)
     assert adders.solved(w, *ends) is not adders.solved(w, 0, 2)
+
+
+def test_wide_numbers_are_not_searched_for_long() -> None:
+    """Sums that 64 bits do not hold keep the fixed order, beyond some digits."""
+    w = np.random.default_rng(0).integers(-(2**30), 2**30, (12, 30))
+    found, fixed = adders.solved(w, -(2**40), 2**40), pairing.graph(w, -(2**40), 2**40)
+    assert (found.base.tolist(), found.levels) == (fixed.base.tolist(), fixed.levels)

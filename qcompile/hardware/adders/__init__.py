@@ -28,6 +28,7 @@ from qcompile.parts import AdderGraph
 SPARE = 1  # levels beyond those of the shortest trees: more save 1 or 2 %, of signs up to 12 %, at twice the depth
 LARGEST = 2**40  # weights up to which graphs are searched for
 MOST = 20_000  # digits of a matrix, likewise: beyond them the order is fixed
+MOST_WIDE = 1000  # of one whose sums do not fit into 64 bits: Python's integers are slow
 PAIRS = 1 << 23  # pairs of digits in rows that are looked at together: of larger matrices a part of the columns
 PATH = 4  # row differences that make a row at most, where depth counts: more leave too little depth for sharing
 TREE = 0.85  # digits that differences have of those of rows: of more they save nothing
@@ -66,9 +67,10 @@ def searchable(w: np.ndarray) -> bool:
 def _made(w: np.ndarray, low: np.ndarray, high: np.ndarray, spare: int | None, granule: int) -> AdderGraph:
     fixed = pairing.graph(w, low, high)
     found, limit = [fixed], None if spare is None else spare + (int(_digits(w).max(initial=1)) - 1).bit_length()
-    if searchable(w):
+    quick = searchable(w) and (int(_digits(w).sum()) <= MOST_WIDE or _nodes(w, low, high).fits)
+    if quick:
         found.append(_without_tree(w, low, high, limit))
-    if searchable(w) and spare != 0:
+    if quick and spare != 0:
         apart, paths = differences(w, None if spare is None else min(1 << spare, PATH))
         if _digits(apart).sum() < TREE * _digits(w).sum():
             found.append(_with_tree(w, apart, paths, low, high, limit))
