@@ -9,7 +9,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.backends.rtl import requant
-from qcompile.backends.rtl.numbers import Delays, added, decoded, ordered, plus
+from qcompile.backends.rtl.numbers import Delays, added, decoded, ordered, plus, quotient
 from qcompile.backends.rtl.words import Cell, CellBuilder, Port, Word
 from qcompile.cost.pairing import graph as adder_graph
 from qcompile.cost.structure import widths
@@ -414,12 +414,7 @@ def _divide(b: LayerBuilder) -> None:
     cell.port("a", first.width)
     cell.port("b", second.width)
     a, by = decoded(cell, "a0", "a", 0, first, b.timing), decoded(cell, "b0", "b", 0, second, b.timing)
-    wide = parts.bits(first) + node.op.frac + parts.bits(second) + 2
-    text = f"({wide}'({{0}}) <<< {node.op.frac})"
-    text = f"{{w}}'(({text} + {wide}'({{1}} >>> 1)) / {wide}'({{1}}))"
-    out = node.output.type.codes
-    made = cell.make("q", parts.value_range(out), (a, by), b.timing.divider(node), text)
-    b.add(cell, [("y", [made], out.width)])
+    b.add(cell, [("y", [quotient(cell, node, a, by, b.timing)], node.output.type.codes.width)])
     x, w = (_places(v, shape).ravel() for v in node.inputs)
     for e in range(x.size):
         b.place(cell.name, [("a", 0, x[e : e + 1]), ("b", len(b.data) - 1, w[e : e + 1])], np.array([e]))

@@ -115,6 +115,15 @@ def ordered(code: str, fmt: Format) -> str:
     return code
 
 
+def quotient(b: CellBuilder, node: Node, x: Word, y: Word, timing: Delays) -> Word:
+    """Of a Divide: floor((x * 2**frac + y / 2) / y)."""
+    first, second = (v.type.codes for v in node.inputs)
+    wide = parts.bits(first) + node.op.frac + parts.bits(second) + 2
+    text = f"({wide}'({{0}}) <<< {node.op.frac})"
+    text = f"{{w}}'(({text} + {wide}'({{1}} >>> 1)) / {wide}'({{1}}))"
+    return b.make("q", parts.value_range(node.output.type.codes), (x, y), timing.divider(node), text)
+
+
 def added(b: CellBuilder, name: str, words: Sequence[Word], timing: Delays) -> Word:
     """The sum, by a balanced tree."""
     own = [(w, *w.ends) for w in words]

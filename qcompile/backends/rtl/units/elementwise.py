@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from qcompile.backends.rtl.numbers import decoded
 from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule
-from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, requantized
+from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, operands, requantized
 from qcompile.backends.rtl.varying import multiplied
-from qcompile.backends.rtl.words import CellBuilder, Word
 from qcompile.records import dataclass
 
 
@@ -23,13 +21,7 @@ class ElementsModule(ModuleView):
 def mapped(m: Maker) -> ProcessModule:
     node, pe = m.node, m.stage.folding.pe
     formats = tuple(v.type.codes for v in node.inputs)
-
-    def source(b: CellBuilder) -> list[Word]:
-        for k, fmt in enumerate(formats):
-            b.port(f"x{k}", fmt.width)
-        return [decoded(b, f"a{k}", f"x{k}", 0, fmt, m.timing) for k, fmt in enumerate(formats)]
-
-    lanes = requantized(m, node, formats, source, pe)
+    lanes = requantized(m, node, formats, operands(m, formats), pe)
     waits = int(bool(lanes.given) or lanes.row)  # for parameters
     if lanes.counted:
         count_rows(m, lanes, "go[0]")
@@ -41,9 +33,7 @@ def multiply(m: Maker) -> ProcessModule:
     node, pe = m.node, m.stage.folding.pe
     formats = tuple(v.type.codes for v in node.inputs)
     b = m.cell("lane", "a product of data")
-    for k, fmt in enumerate(formats):
-        b.port(f"x{k}", fmt.width)
-    x, y = (decoded(b, f"a{k}", f"x{k}", 0, fmt, m.timing) for k, fmt in enumerate(formats))
+    x, y = operands(m, formats)(b)
     width = node.output.type.codes.width
     cell = m.add(b.done([("y", [multiplied(b, "p", x, y, m.timing)], width)]))
     view = ElementsModule(tuple(f.width for f in formats), LaneCells((cell.name,) * pe, cell.latency), width)

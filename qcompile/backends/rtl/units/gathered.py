@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import decoded
+from qcompile.backends.rtl.numbers import quotient
 from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule, RomFile
 from qcompile.backends.rtl.requant import codes_of
 from qcompile.backends.rtl.units.addresses import Address, address
 from qcompile.backends.rtl.units.folded import Start, StoredWeight, Sums, order_of, products, sums, taken
-from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, requantized
+from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, operands, requantized, turned
 from qcompile.backends.rtl.varying import multiplied
-from qcompile.backends.rtl.words import CellBuilder, Word
 from qcompile.cost.price import price
-from qcompile.formats import Format
 from qcompile.hardware import units
 from qcompile.hardware.order import to_stream
 from qcompile.hardware.units.gathered import arrived, operand_places
@@ -127,7 +125,7 @@ def _made(m: Maker, operands: tuple[HeldOperand, ...], addresses: tuple[Address,
     elif isinstance(op, (ops.Requant, ops.Mul, ops.Divide)):
         lanes = _elements(m)
     else:
-        chosen = (_choice(m, node.inputs[0] if node.inputs else node.output, "1'b1"),)
+        chosen = (_moved(m, node.inputs[0] if node.inputs else node.output, "1'b1"),)
     return _process(m, operands, addresses, total, lanes, chosen, width)
 
 
@@ -168,27 +166,13 @@ def _elements(m: Maker) -> LaneCells:
     """Of operands at the ports x0, x1."""
     node, op, t = m.node, m.node.op, m.timing
     formats = tuple(v.type.codes for v in node.inputs)
-
-    def source(b: CellBuilder) -> list[Word]:
-        for k, fmt in enumerate(formats):
-            b.port(f"x{k}", fmt.width)
-        return [decoded(b, f"a{k}", f"x{k}", 0, fmt, t) for k, fmt in enumerate(formats)]
-
     if isinstance(op, ops.Requant):
-        return requantized(m, node, formats, source, 1)
+        return requantized(m, node, formats, operands(m, formats), 1)
     b = m.cell("lane", f"{type(op).__name__} of data")
-    x, y = source(b)
-    made = multiplied(b, "p", x, y, t) if isinstance(op, ops.Mul) else quotient(m, b, x, y, node, formats)
+    x, y = operands(m, formats)(b)
+    made = multiplied(b, "p", x, y, t) if isinstance(op, ops.Mul) else quotient(b, node, x, y, t)
     cell = m.add(b.done([("y", [made], node.output.type.codes.width)]))
     return LaneCells((cell.name,), cell.latency)
-
-
-def quotient(m: Maker, b: CellBuilder, x: Word, y: Word, node: Node, formats: tuple[Format, ...]) -> Word:
-    """floor((x * 2**frac + y / 2) / y)."""
-    wide = parts.bits(formats[0]) + node.op.frac + parts.bits(formats[1]) + 2
-    text = f"({wide}'({{0}}) <<< {node.op.frac})"
-    text = f"{{w}}'(({text} + {wide}'({{1}} >>> 1)) / {wide}'({{1}}))"
-    return b.make("q", parts.value_range(node.output.type.codes), (x, y), m.timing.divider(node), text)
 
 
 def _with_border(node: Node, places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -203,14 +187,9 @@ def _with_border(node: Node, places: np.ndarray, size: int) -> tuple[np.ndarray,
     return flat.reshape(places.shape), codes
 
 
-def _choice(m: Maker, value: Value, when: str) -> MovedOperand:
-    fmt, to = value.type.codes, m.node.output.type.codes
-    if fmt.width == to.width and (fmt == to or not fmt.lane.coded):
-        return MovedOperand(when, "", 0)
-    b = m.cell(f"turn{len(m.cells)}", "a code as a number")
-    b.port("x", fmt.width)
-    cell = m.add(b.done([("y", [decoded(b, "n", "x", 0, fmt, m.timing)], to.width)]))
-    return MovedOperand(when, cell.name, cell.latency)
+def _moved(m: Maker, value: Value, when: str) -> MovedOperand:
+    found = turned(m, value, m.node.output.type.codes)
+    return MovedOperand(when, found.cell, found.latency)
 
 
 def _selected(m: Maker, values: list[Value], places: np.ndarray, addresses: list[Address]) -> ProcessModule:
@@ -239,5 +218,5 @@ def _selected(m: Maker, values: list[Value], places: np.ndarray, addresses: list
             [f"{name} < {width}'d{starts[k + 1]}"] if k + 1 < len(sizes) else []
         )
         when = " && ".join(tests) or "1'b1"
-        chosen.append(MovedOperand(when, "", 0) if rom is not None else _choice(m, values[k], when))
+        chosen.append(MovedOperand(when, "", 0) if rom is not None else _moved(m, values[k], when))
     return _process(m, tuple(operands), tuple(addresses), None, None, tuple(chosen), fmt.width)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qcompile.backends.rtl import requant, varying
+from qcompile.backends.rtl.numbers import decoded
 from qcompile.backends.rtl.process import Maker, RomFile
 from qcompile.backends.rtl.varying import Parameters
 from qcompile.backends.rtl.words import CellBuilder, Word
 from qcompile.formats import Format
 from qcompile.hardware.parameters import all_rows, in_logic, parameter_rows
-from qcompile.ir import Node
+from qcompile.ir import Node, Value
 from qcompile.records import dataclass
 
 Source = Callable[[CellBuilder], list[Word]]  # accumulators of an element, from the ports of its cell
@@ -45,6 +46,38 @@ class LaneCells:
     @property
     def counted(self) -> bool:
         return self.words > 1
+
+
+def operands(m: Maker, formats: tuple[Format, ...]) -> Source:
+    """Numbers at the ports x0, x1, ... of a cell, which have the codes of these formats."""
+
+    def source(b: CellBuilder) -> list[Word]:
+        for k, fmt in enumerate(formats):
+            b.port(f"x{k}", fmt.width)
+        return [decoded(b, f"a{k}", f"x{k}", 0, fmt, m.timing) for k, fmt in enumerate(formats)]
+
+    return source
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How a code of one format becomes one of another: by a cell of `latency` registers, or ("") as it is."""
+
+    cell: str
+    latency: int
+    before: int
+    after: int
+
+
+def turned(m: Maker, value: Value, to: Format) -> Turn:
+    """Codes that a result keeps as numbers are decoded, where formats differ."""
+    fmt = value.type.codes
+    if fmt.width == to.width and (fmt == to or not fmt.lane.coded):
+        return Turn("", 0, fmt.width, to.width)
+    b = m.cell(f"turn{len(m.cells)}", "a code as a number")
+    b.port("x", fmt.width)
+    cell = m.add(b.done([("y", [decoded(b, "n", "x", 0, fmt, m.timing)], to.width)]))
+    return Turn(cell.name, cell.latency, fmt.width, to.width)
 
 
 def plain(m: Maker, what: str, source: Source, width: int, lanes: int) -> LaneCells:

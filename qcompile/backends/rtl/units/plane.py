@@ -7,13 +7,12 @@ from itertools import pairwise
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import decoded, packed
+from qcompile.backends.rtl.numbers import packed
 from qcompile.backends.rtl.process import LoopCounter, Maker, ModuleView, ProcessModule, RomFile
 from qcompile.backends.rtl.requant import codes_of
+from qcompile.backends.rtl.units.lanes import Turn, turned
 from qcompile.cost.price import price
-from qcompile.formats import Format
 from qcompile.hardware import units
-from qcompile.ir import Value
 from qcompile.records import dataclass
 
 
@@ -38,16 +37,6 @@ def window(m: Maker) -> ProcessModule:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """How a token of one format becomes one of another: a cell for each of its elements, or as it is."""
-
-    cell: str
-    latency: int
-    before: int
-    after: int
-
-
-@dataclass(frozen=True)
 class BorderModule(ModuleView):
     """inside: whether a token comes from the data; fill: codes around it, of all lanes, or a memory of them by g."""
 
@@ -68,7 +57,7 @@ def bordered(m: Maker) -> ProcessModule:
     for name, a in axes:
         step = op.interior[a] + 1
         inside += _inside(m, name, op.before[a], (before[a] - 1) * step + 1, step)
-    turn = _turn(m, node.inputs[0], node.output.type.codes)
+    turn = turned(m, node.inputs[0], node.output.type.codes)
     fmt = node.output.type.codes
     values = np.broadcast_to(np.vectorize(int, otypes=[object])(op.value.array()).ravel(), (shape[1],))
     codes = np.array(codes_of(fmt, values), dtype=object).reshape(-1, lanes)
@@ -99,18 +88,6 @@ def _started(name: str, width: int, first: int) -> str:
     return f"{name} >= {width}'d{first}" if first else "1'b1"
 
 
-def _turn(m: Maker, value: Value, to: Format) -> Turn:
-    """Codes that a result keeps as numbers are decoded, where formats differ."""
-    fmt = value.type.codes
-    if fmt.width == to.width and (fmt == to or not fmt.lane.coded):
-        return Turn("", 0, fmt.width, to.width)
-    label = f"turn{len(m.cells)}"
-    b = m.cell(label, "a code as a number")
-    b.port("x", fmt.width)
-    cell = m.add(b.done([("y", [decoded(b, "n", "x", 0, fmt, m.timing)], to.width)]))
-    return Turn(cell.name, cell.latency, fmt.width, to.width)
-
-
 @dataclass(frozen=True)
 class Joined:
     """An input of a concatenation; waits: registers behind it until the slowest is there."""
@@ -135,7 +112,7 @@ def concatenated(m: Maker) -> ProcessModule:
     bounds = [0, *np.cumsum([v.type.shape[1] // lanes for v in node.inputs]).tolist()]
     m.loops(("g", bounds[-1]))
     counter = m.has("g")
-    turns = [_turn(m, v, node.output.type.codes) for v in node.inputs]
+    turns = [turned(m, v, node.output.type.codes) for v in node.inputs]
     latency = max(t.latency for t in turns)
     which = tuple(_between(counter, *ends, bounds[-1]) for ends in pairwise(bounds))
     joined = tuple(Joined(t, latency - t.latency) for t in turns)
