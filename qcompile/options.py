@@ -110,12 +110,6 @@ class Options:
             raise QCompileError(
                 f"architecture {self.arch} has its weights in the logic", "--weights", "--arch dataflow can reload them"
             )
-        if self.backend == "rtl" and self.arch == "parallel" and self.accumulator_bits:
-            raise QCompileError(
-                "narrower accumulators have no unrolled SystemVerilog yet",
-                "--accumulator-bits",
-                "leave it out, or --arch dataflow, or --backend hls",
-            )
         if self.backend == "rtl" and self.weights != "rom":
             raise QCompileError(
                 "weights that are loaded have no SystemVerilog yet", "--weights", "leave it out, or --backend hls"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import CORPUS, needs, needs_models
 from generate_cnn import seeded_cnn
+from generate_float import seeded_float
 from test_random import build
 
 import qcompile as qc
@@ -128,6 +129,21 @@ def test_processes_of_real_networks(name: str, tmp_path: Path) -> None:
     simulated(design, tmp_path, count=3)
 
 
+# Decoded minifloats on either side; of signs too, of wide accumulators, of two layers, of a convolution.
+CUT = (5, 11, 20, 45, 57, 75, 99)
+
+
+@pytest.mark.parametrize("seed", CUT)
+def test_unrolled_products_that_drop_bits(seed: int, tmp_path: Path) -> None:
+    needs("iverilog")
+    model = seeded_float(seed)
+    text, imported = generate.input_format(model), qc.load(model)
+    formats = (text,) * len(imported.graph.inputs) if text else ()
+    design = qc.compile(imported, input_formats=formats, backend="rtl", accumulator_bits=8)
+    assert design.truncated
+    simulated(design, tmp_path, count=8)
+
+
 @needs_models
 @pytest.mark.parametrize("fold", ["min", "full"])
 def test_accumulators_that_drop_bits(fold: str, tmp_path: Path) -> None:
@@ -190,9 +206,8 @@ def test_the_same_bytes() -> None:
     "options, said",
     [
         ({"arch": "dataflow", "weights": "port"}, "no SystemVerilog yet"),
-        ({"accumulator_bits": 16}, "no unrolled SystemVerilog yet"),
     ],
-    ids=["loaded weights", "accumulators"],
+    ids=["loaded weights"],
 )
 def test_what_it_cannot_do_yet(options: dict, said: str) -> None:
     with pytest.raises(QCompileError, match=said):

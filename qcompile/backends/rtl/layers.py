@@ -9,11 +9,10 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.backends.rtl import requant
-from qcompile.backends.rtl.numbers import Delays, added, decoded, ordered, plus, quotient
+from qcompile.backends.rtl.numbers import Delays, added, cut, decoded, ordered, plus, quotient
 from qcompile.backends.rtl.words import Cell, CellBuilder, Port, Word
 from qcompile.cost.pairing import graph as adder_graph
 from qcompile.cost.structure import widths
-from qcompile.errors import QCompileError
 from qcompile.formats import Format, smallest_width
 from qcompile.hardware.site import rows_of, site
 from qcompile.hardware.units.unrolled import adder_graphs
@@ -108,13 +107,8 @@ def elements(port: str, width: int, places: np.ndarray, fmt: Format | None = Non
 
 
 def layer(node: Node, graph: Graph, name: str, timing: Delays) -> Layer:
-    """QCompileError for what has no circuit yet."""
     constants = {n.output.name for n in graph.nodes if isinstance(n.op, ops.Constant)}
     b = LayerBuilder(node, graph, name, timing, [v for v in node.inputs if v.name not in constants])
-    if node.op.products and node.op.truncated_bits:
-        raise QCompileError(
-            "narrower accumulators have no SystemVerilog yet", str(node.origin), "leave --accumulator-bits out"
-        )
     RULES[type(node.op)](b)
     return b.layer()
 
@@ -200,6 +194,9 @@ def _by_group(node: Node, groups: int) -> np.ndarray:
 
 def _rows(b: LayerBuilder, name: str, rows: np.ndarray, fmt: Format, found: AdderGraph | None = None) -> None:
     """A cell: constant rows times its inputs, as an adder graph; of two signs +1 counts as 1 and -1 as 0."""
+    if b.node.op.truncated_bits:
+        _cut_rows(b, name, rows, fmt)
+        return
     out = b.node.output.type.codes
     cell = b.cell(name, f"{rows.shape[0]} sums of {rows.shape[1]} products with constants")
     cell.port("x", rows.shape[1] * fmt.width)
@@ -228,6 +225,27 @@ def _rows(b: LayerBuilder, name: str, rows: np.ndarray, fmt: Format, found: Adde
     ):
         made.append(_row(cell, r, words.get(node), negative, shift, int(totals[r]), fmt, b.timing))
     b.add(cell, [("y", made, out.width)])
+
+
+def _cut_rows(b: LayerBuilder, name: str, rows: np.ndarray, fmt: Format) -> None:
+    """A cell of sums whose products are cut before they are added: a product of each column with each of its weights,
+    and a tree for every row.
+    """
+    drop = b.node.op.truncated_bits
+    cell = b.cell(name, f"{rows.shape[0]} sums of {rows.shape[1]} products without their {drop} lowest bits")
+    cell.port("x", rows.shape[1] * fmt.width)
+    products: dict[tuple[int, int], Word] = {}
+    for c in np.flatnonzero(rows.any(axis=0)).tolist():
+        x = decoded(cell, f"x{c}", "x", c, fmt, b.timing)
+        for k, w in enumerate(w for w in np.unique(rows[:, c]).tolist() if w):
+            made = requant.times(cell, f"p{c}_{k}", x, int(w), b.timing)
+            products[c, w] = cut(cell, f"c{c}_{k}", made, drop)
+    made_rows = []
+    for r, row in enumerate(rows.tolist()):
+        terms = [products[c, w] for c, w in enumerate(row) if w]
+        empty = () if terms else (cell.make(f"r{r}", (0, 0), (), 0.0, "1'sd0"),)
+        made_rows.append(added(cell, f"r{r}_", [*terms, *empty], b.timing))
+    b.add(cell, [("y", made_rows, b.node.output.type.codes.width)])
 
 
 def _sum_text(width: int, shift: int, minus: bool, turned: bool) -> str:

@@ -104,6 +104,12 @@ def _numbers(fmt: Format) -> list[int]:
     return [known.get(k, 0) for k in range(1 << fmt.width)]
 
 
+def cut(b: CellBuilder, name: str, product: Word, bits: int) -> Word:
+    """Without its low bits, floored."""
+    low, high = product.ends
+    return b.make(name, (low >> bits, high >> bits), (product,), 0.0, f"{{w}}'({{0}} >>> {bits})")
+
+
 def ordered(code: str, fmt: Format) -> str:
     """A code as an operand whose order is that of the numbers."""
     lane = fmt.lane

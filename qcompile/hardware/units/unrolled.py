@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from qcompile import parts
-from qcompile.formats import Format
+from qcompile.formats import Format, smallest_width
 from qcompile.hardware import adders
 from qcompile.hardware.site import Site, rows_of, site
 from qcompile.hardware.units.requant import combined_bits, element
@@ -80,6 +80,8 @@ def _products(node: Node, graph: Graph) -> Part:
         return chain(parts.Times(outputs * count, parts.Multiplier(a, b)), tree)
     rows, places = rows_of(s)
     data = s.data.type.codes
+    if node.op.truncated_bits:
+        return parts.Times(places, _cut_products(rows, node.op.groups, data, node.op.truncated_bits))
     each = zip(np.split(rows, node.op.groups), _terms(s, rows), strict=True)
     found: list[Part] = [
         parts.Times(node.op.groups * rows.shape[1], parts.Decoder(data)),
@@ -89,6 +91,21 @@ def _products(node: Node, graph: Graph) -> Part:
     if data.lane.signs:  # +1 counts as 1 and -1 as 0: the sum is twice the count less a constant
         found.append(parts.Times(len(rows), parts.Adder(bits(node.output.type.format))))
     return parts.Times(places, chain(*found))
+
+
+def _cut_products(rows: np.ndarray, groups: int, data: Format, dropped: int) -> Part:
+    """Rows whose products drop low bits, which no shared sum has: products of every column with each of its weights,
+    and a tree for each row.
+    """
+    found: list[Part] = [parts.Times(groups * rows.shape[1], parts.Decoder(data))]
+    own = [np.unique(column[column != 0]) for part in np.split(rows, groups) for column in part.T]
+    found.append(parts.ConstantMultipliers(np.concatenate(own), bits(data)))
+    largest = int(np.max(np.abs(np.asarray(rows, dtype=object)), initial=0))
+    reach = max(map(abs, parts.value_range(data))) * largest
+    wide = max(1, smallest_width(-reach, reach) - dropped)
+    counts, uses = np.unique(np.count_nonzero(rows, axis=1), return_counts=True)
+    trees = (parts.Times(n, parts.AdderTree(k, wide)) for k, n in zip(counts.tolist(), uses.tolist(), strict=True) if k)
+    return chain(*found, parts.Beside(tuple(trees)))
 
 
 def adder_graphs(node: Node, graph: Graph, loops: bool = True) -> tuple[AdderGraph, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import Delays, added, decoded, literal, number
+from qcompile.backends.rtl.numbers import Delays, added, cut, decoded, literal, number
 from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule, RomFile
 from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, plain, requantized
 from qcompile.backends.rtl.varying import multiplied
@@ -191,7 +191,7 @@ def products(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse: b
         else:
             terms.append(_product(b, i, x, w, data, weight, t))
         if node.op.truncated_bits:
-            terms[-1] = _cut(b, i, terms[-1], node.op.truncated_bits)
+            terms[-1] = cut(b, f"cut{i}", terms[-1], node.op.truncated_bits)
     return TermCell(b, added(b, "t", terms, t), node.terms if signs else 0, negative)
 
 
@@ -255,12 +255,6 @@ def _turned(b: CellBuilder, i: int, sign: Word, value: Word, t: Delays) -> Word:
     n = value.bits + 1
     operand = f"{n}'({{1}})" if value.signed else f"$signed({n}'({{1}}))"
     return b.instance(f"p{i}", n, True, (sign, value), t.adder(n), f"assign {{y}} = {{0}} ? {operand} : -({operand});")
-
-
-def _cut(b: CellBuilder, i: int, product: Word, bits: int) -> Word:
-    """Without its low bits, floored."""
-    n = max(1, product.bits - bits)
-    return b.make(f"cut{i}", (-(1 << n - 1), (1 << n - 1) - 1), (product,), 0.0, f"{{w}}'({{0}} >>> {bits})")
 
 
 @dataclass(frozen=True)
