@@ -139,8 +139,9 @@ def _execute(
             progress("4 of 5: the SystemVerilog of the same options in a simulator")
             same = replace(design, options=replace(design.options, backend="rtl"))
             with scratch() as work:
-                same.files().write(work / "rtl")
-                _check_rtl(same, work / "rtl", units, codes, report)
+                project = work / "beside" / "rtl"  # writing locks the folder around it, and this run holds `work`
+                same.files().write(project)
+                _check_rtl(same, project, units, codes, report)
     if float32:
         progress(f"5 of 5: float32 execution on {min(FLOAT_VECTORS, len(inputs[0]))} vectors")
         _compare_float32(design, inputs, report)
