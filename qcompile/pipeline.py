@@ -35,6 +35,7 @@ from qcompile.ir import Graph, print_graph, verify
 from qcompile.options import Compiling, Options, accepting, frozen
 from qcompile.parts import Part
 from qcompile.passes import ports
+from qcompile.passes.counting import counted
 from qcompile.passes.dead import remove_dead_channels, zero_idle_weights
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
@@ -310,9 +311,9 @@ def _compile(
 ) -> Design:
     chosen = _options(options, bool(fit))
     reference = ports.with_input_formats(model.graph, chosen.formats(), model.annotated)
-    graph, inputs, outputs = lower(
-        reference, ports.split(reference, chosen.softmax), chosen.accumulator_bits, chosen.weights == "port"
-    )
+    borders = ports.split(reference, chosen.softmax)
+    summed = counted(reference, {h.port for h in borders.inputs}) if chosen.arch == "parallel" else reference
+    graph, inputs, outputs = lower(summed, borders, chosen.accumulator_bits, chosen.weights == "port")
     stages: Stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
     for name, step in integer_passes(fabric_of(chosen.part), chosen.arch, chosen.fold):
         graph = step(graph)

@@ -13,9 +13,10 @@ from conftest import ROOT
 
 from qcompile import ir
 from qcompile.cost.exchange import fabric_of
-from qcompile.formats import FixedPoint
+from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Array, Graph, Node, Origin, Param, TensorType, Value, ops
 from qcompile.passes import ports, ranges
+from qcompile.passes.counting import counted
 from qcompile.passes.dead import remove_dead_channels
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
@@ -48,6 +49,14 @@ def model() -> Graph:
     active = node(ops.Clip(lo=ir.ZERO), "active", biased.output)
     out = node(ops.Quantize(FixedPoint(3, 0, False), Param((), (Fraction(2),))), "out", active.output)
     return graph("model", x, codes, weights, product, biased, active, out)
+
+
+def signs() -> Graph:
+    """A sign that only a layer reads."""
+    x = Value("x", TensorType((1, 2)))
+    sign = node(ops.Quantize(Bipolar(), Param((), (Fraction(1, 2),))), "sign", x)
+    weights = node(ops.Constant(Array(np.array([[3, -2], [1, 4]]))), "weights", fmt=CODES)
+    return graph("model", x, sign, weights, node(ops.MatMul(), "product", sign.output, weights.output))
 
 
 def integer() -> Graph:
@@ -111,6 +120,7 @@ def split(made: Graph) -> str:
 # A pass by its file in qcompile/passes: the graph before, and the text after it.
 PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "ports": (model, split),
+    "counting": (signs, lambda g: ir.print_graph(counted(g))),
     "lower": (model, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
     "ranges": (integer, with_ranges),
     "unused": (unread, lambda g: ir.print_graph(remove_unused(g))),

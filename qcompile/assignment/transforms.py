@@ -15,6 +15,7 @@ from qcompile.assignment.methods import TransformMethod
 from qcompile.assignment.network import FloatNetwork
 from qcompile.ir import Array, Graph, Node, Param, TensorType, Value, ops
 from qcompile.ir.walk import maker, only_reader
+from qcompile.ir.walk import replaced as replaced
 from qcompile.records import dataclass
 
 
@@ -121,16 +122,3 @@ def scaled(source: Node, factor: Param) -> Node:
     return replace(
         source, op=ops.Constant(Array(whole)), outputs=(Value(source.output.name, TensorType(t.shape, None, scale)),)
     )
-
-
-def replaced(graph: Graph, new: dict[str, Node | None]) -> Graph:
-    """The graph with nodes replaced (None: removed), inputs renamed to what stands for them now."""
-    made: dict[str, Value] = {v.name: v for v in graph.inputs}
-    nodes = []
-    for node in graph.nodes:
-        node = new[node.output.name] if node.output.name in new else node  # type: ignore[assignment]
-        if node is not None:
-            node = replace(node, inputs=tuple(made[v.name] for v in node.inputs))
-            made[node.output.name] = node.output
-            nodes.append(node)
-    return replace(graph, outputs=tuple(made[v.name] for v in graph.outputs), nodes=tuple(nodes))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from qcompile.ir import ops
@@ -45,3 +46,16 @@ def live(nodes: Sequence[Node], outputs: Iterable[Value]) -> tuple[Node, ...]:
             kept.append(node)
             needed |= {v.name for v in node.inputs}
     return tuple(kept[::-1])
+
+
+def replaced(graph: Graph, new: Mapping[str, Node | None]) -> Graph:
+    """The graph with nodes replaced (None: removed), inputs renamed to what stands for them now."""
+    made: dict[str, Value] = {v.name: v for v in graph.inputs}
+    nodes = []
+    for node in graph.nodes:
+        one = new.get(node.output.name, node)
+        if one is not None:
+            one = replace(one, inputs=tuple(made[v.name] for v in one.inputs))
+            made[one.output.name] = one.output
+            nodes.append(one)
+    return replace(graph, outputs=tuple(made[v.name] for v in graph.outputs), nodes=tuple(nodes))
