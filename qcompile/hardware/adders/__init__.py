@@ -74,7 +74,7 @@ def _made(w: np.ndarray, low: np.ndarray, high: np.ndarray, spare: int | None, g
         apart, paths = differences(w, None if spare is None else min(1 << spare, PATH))
         if _digits(apart).sum() < TREE * _digits(w).sum():
             found.append(_with_tree(w, apart, paths, low, high, limit))
-    allowed = [g for g in found if g is fixed or limit is None or g.levels <= limit]
+    allowed = [g for g in found if limit is None or g.levels <= limit] or [fixed]
     best = min(allowed, key=lambda g: (adder_bits.total(g, granule), g.levels))
     return _proven(fixed, w, low, high) if best is fixed else best
 
