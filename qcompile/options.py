@@ -110,10 +110,6 @@ class Options:
             raise QCompileError(
                 f"architecture {self.arch} has its weights in the logic", "--weights", "--arch dataflow can reload them"
             )
-        if self.backend == "rtl" and self.weights != "rom":
-            raise QCompileError(
-                "weights that are loaded have no SystemVerilog yet", "--weights", "leave it out, or --backend hls"
-            )
         if self.accumulator_bits and not 8 <= self.accumulator_bits <= 1024:
             raise QCompileError(
                 f"accumulators of {self.accumulator_bits} bits are not possible; 8 to 1024 are, 0 is exact"

@@ -431,6 +431,11 @@ class Rom(Memory):
 
 
 @dataclass(frozen=True)
+class Ram(Memory):
+    """Words that are written through a port of their own, and read behind a register (ram.sv)."""
+
+
+@dataclass(frozen=True)
 class Fifo(Memory):
     """Words that are written and read again in their order (fifo.sv): streams, the rows of a window, a vector."""
 

@@ -77,12 +77,13 @@ def test_random_graphs(make, first: int, part: int, tmp_path: Path) -> None:
 INTERVAL, PRODUCTS_A_CYCLE, LUTS = 250, 16, 1500  # of a network of processes
 
 
-def drawn(model, seed: int) -> qc.Design | None:
+def drawn(model, seed: int, **options: str) -> qc.Design | None:
     """The design of a generated model with a folding that is drawn; None where it would take long."""
     text, rng = generate.input_format(model), random.Random(seed)
     imported = qc.load(model)
     formats = (text,) * len(imported.graph.inputs) if text else ()
-    design = qc.compile(imported, input_formats=formats, arch="dataflow", backend="rtl")
+    options |= {"arch": "dataflow", "backend": "rtl"}
+    design = qc.compile(imported, input_formats=formats, **options)
     fold = {}
     for node in design.graph.computed:
         if unit_of(node, design.graph).accumulates:
@@ -90,7 +91,7 @@ def drawn(model, seed: int) -> qc.Design | None:
             pe, simd = (rng.choice([d for d in range(1, n + 1) if n % d == 0]) for n in (most.pe, most.simd))
             if pe * simd <= PRODUCTS_A_CYCLE:
                 fold[node.output.name] = {"pe": pe, "simd": simd}
-    made = qc.compile(imported, input_formats=formats, arch="dataflow", backend="rtl", fold=json.dumps(fold))
+    made = qc.compile(imported, input_formats=formats, fold=json.dumps(fold), **options)
     return made if made.schedule.interval <= INTERVAL and made.estimate().total.lut <= LUTS else None
 
 
@@ -200,18 +201,6 @@ def test_a_project_verifies_and_a_changed_one_does_not(tmp_path: Path) -> None:
 def test_the_same_bytes() -> None:
     first, second = (qc.compile(generate.seeded_mlp(4002), backend="rtl").files().digest() for _ in range(2))
     assert first == second
-
-
-@pytest.mark.parametrize(
-    "options, said",
-    [
-        ({"arch": "dataflow", "weights": "port"}, "no SystemVerilog yet"),
-    ],
-    ids=["loaded weights"],
-)
-def test_what_it_cannot_do_yet(options: dict, said: str) -> None:
-    with pytest.raises(QCompileError, match=said):
-        qc.compile(generate.seeded_mlp(4000), backend="rtl", **options)
 
 
 def test_thousands_of_vectors_take_verilator(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-// A memory with a port to write and one to read, behind a register. STYLE "block" or "distributed".
+// A memory with a port to write and one to read, behind a register. STYLE "block" or "distributed"; a single word is a register.
 module ram #(
     parameter integer DEPTH = 256,
     parameter integer WIDTH = 8,
@@ -13,7 +13,13 @@ module ram #(
     output reg [WIDTH-1:0] q
 );
   generate
-    if (STYLE == "block") begin : g_block
+    if (DEPTH == 1) begin : g_register
+      reg [WIDTH-1:0] word;
+      always @(posedge clk) begin
+        if (write) word <= in_data;
+        q <= word;
+      end
+    end else if (STYLE == "block") begin : g_block
       (* ram_style = "block", no_rw_check *) reg [WIDTH-1:0] words[0:DEPTH-1];
       always @(posedge clk) begin
         if (write) words[to] <= in_data;

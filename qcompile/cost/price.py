@@ -135,6 +135,7 @@ PRICES: dict[type[Part], Price] = {
     parts.Counter: _counter,
     parts.Handshake: lambda p, f: HANDSHAKE,
     parts.Rom: lambda p, f: hw.rom(f, p.depth, p.width),
+    parts.Ram: lambda p, f: hw.ram(f, p.depth, p.width),
     parts.Fifo: lambda p, f: hw.fifo(f, p.depth, p.width),
     parts.WidthConverter: lambda p, f: hw.width_converter(f, p.before, p.after),
 }

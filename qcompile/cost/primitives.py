@@ -368,6 +368,19 @@ def rom(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resourc
     return replace(table(f, max(depth - 1, 1).bit_length(), width), ff=width, latency=1)
 
 
+def ram(f: Fabric, depth: int, width: int) -> Resources:
+    """A memory of one port to write and one to read behind a register: registers of a single place, block RAM above 64
+    places and 2048 bits, else the memory of a FIFO in LUTs.
+    """
+    if depth == 1:
+        return Resources(ff=2 * width, latency=1, basis=f.basis, delay_ns=f.lut_ns)
+    if depth > 64 and depth * width > 2048:
+        return rom(f, depth, width, block=True)
+    cells, join = forms.lutram(f.traits, depth, width)
+    features: Features = {"memory": cells, "join": join, "banks": int(join > 0)}
+    return _cost(f, "fifo", features, {"depth": depth, "width": width}, 2, ff=width, latency=1)
+
+
 def fifo(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
     """A buffer with valid/ready; None: block RAM above 64 places or 2048 bits."""
     use = block if block is not None else depth > 64 and depth * width > 2048

@@ -14,6 +14,7 @@ from qcompile.cost.devices import Device
 from qcompile.cost.estimate import STAGE, UNCERTAINTY, layer_cost
 from qcompile.cost.price import price
 from qcompile.cost.resources import Estimate, LayerCost, Resources, together
+from qcompile.hardware import reloading
 from qcompile.hardware.network import Network, Stage, with_window
 from qcompile.hardware.timing import Schedule
 from qcompile.hardware.units import BufferedUnit, SlidingWindowUnit, UnrolledUnit
@@ -31,6 +32,8 @@ def of_network(graph: Graph, network: Network, plan: Schedule, device: Device) -
         if s.node is not None and not isinstance(s.unit, SlidingWindowUnit)
     ]
     plumbing = together(price(s.parts(), fabric) for s in network.stages if s.node is None)
+    if reloading.memories(network):
+        plumbing += price(reloading.control(network, plan.depth), fabric)
     fifos = together(
         price(parts.Fifo(depth, stream.bits), fabric) for stream, depth in zip(network.streams, plan.depth, strict=True)
     )

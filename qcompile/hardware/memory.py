@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from qcompile import parts
 from qcompile.formats import Format
+from qcompile.parts import Part
 from qcompile.records import dataclass
 
 WORD = 64  # bits of an element of an array, at most
@@ -59,6 +61,13 @@ class Words:
         padded = np.zeros(-(-self.elements * self.container // WORD) * (WORD // self.container), dtype=packed.dtype)
         padded[: self.elements] = packed
         return padded.tobytes()
+
+
+def loader(words: Words) -> Part:
+    """What writes a memory from a stream of 64-bit words, an element a cycle (loaded_memory.sv)."""
+    in_word = WORD // words.container
+    waiting = parts.Register((words.parts - 1) * words.element)
+    return parts.beside(parts.counters(in_word, words.parts, words.steps), parts.Mux(in_word, words.element), waiting)
 
 
 def stored(fmt: Format, units: np.ndarray | None = None, reloadable: bool = False) -> tuple[int, bool]:

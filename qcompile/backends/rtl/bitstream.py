@@ -135,9 +135,11 @@ class ChipView:
 
 
 def chip(made: NetworkView | StreamView, graph: Graph, board: str) -> ChipView | None:
-    """Of a network for a part and a board ("": none); None where no open tools make bitstreams for the part.
-    QCompileError for a clock that the board cannot make.
+    """Of a network for a part and a board ("": none); None where no open tools make bitstreams for the part, and where
+    weights are loaded, which the serial line does not bring. QCompileError for a clock that the board cannot make.
     """
+    if isinstance(made, StreamView) and made.loaded:
+        return None
     found = device(made.part)
     flow = FLOWS.get(found.fabric)
     if flow is None or not found.nextpnr:

@@ -13,10 +13,13 @@ from qcompile.backends.rtl.units import PROCESSES
 from qcompile.cost.price import price
 from qcompile.errors import QCompileError
 from qcompile.hardware.network import Network, Stage
+from qcompile.hardware.reloading import most_frames
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import InputUnit, OutputUnit
 from qcompile.ir import Graph
 from qcompile.records import dataclass
+
+WEIGHTS = "rtl/memory/weights.bin"  # what is loaded
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class PlacedProcess:
 
 @dataclass(frozen=True)
 class StreamView:
-    """schedule: of this hardware, with the registers that it has."""
+    """schedule: of this hardware, with the registers that it has; frames: that are inside at most."""
 
     top: str
     part: str
@@ -61,10 +64,21 @@ class StreamView:
     fifos: tuple[StreamFifo, ...]
     placed: tuple[PlacedProcess, ...]
     schedule: Schedule
+    frames: int
 
     @property
     def latency(self) -> int:
         return self.schedule.latency
+
+    @property
+    def loaded(self) -> tuple[ProcessModule, ...]:
+        """Processes whose weights are loaded, in the order of these."""
+        return tuple(s.process for s in self.placed if s.process.loaded)
+
+    @property
+    def weights(self) -> bytes:
+        """What is loaded: 64-bit words, the memories one after the other."""
+        return b"".join(p.loaded.data for p in self.loaded if p.loaded)
 
 
 def build(graph: Graph, network: Network, top: str, part: str, timing: Delays) -> StreamView:
@@ -85,7 +99,8 @@ def build(graph: Graph, network: Network, top: str, part: str, timing: Delays) -
     )
     ports: tuple[list[AxisPort], list[AxisPort]] = [], []
     placed = [_placed(p, s, network, ports) for p, s in zip(made, network.stages, strict=True)]
-    return StreamView(top, part, timing.clock_ns, tuple(ports[0]), tuple(ports[1]), fifos, tuple(placed), plan)
+    frames = most_frames(network, plan.depth)
+    return StreamView(top, part, timing.clock_ns, tuple(ports[0]), tuple(ports[1]), fifos, tuple(placed), plan, frames)
 
 
 def _process(

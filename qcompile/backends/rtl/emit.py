@@ -5,7 +5,7 @@ from __future__ import annotations
 from qcompile.assets import asset
 from qcompile.backends.rtl import bitstream, dataflow, parallel
 from qcompile.backends.rtl.bitstream import ChipView
-from qcompile.backends.rtl.dataflow import StreamView
+from qcompile.backends.rtl.dataflow import WEIGHTS, StreamView
 from qcompile.backends.rtl.names import identifier
 from qcompile.backends.rtl.numbers import Delays
 from qcompile.backends.rtl.parallel import NetworkView
@@ -20,9 +20,12 @@ from qcompile.templating import templates
 STREAMED = (
     "accumulator.sv",
     "flow.sv",
+    "frame_gate.sv",
+    "loaded_memory.sv",
     "minifloat_mul.sv",
     "mul.sv",
     "ram.sv",
+    "reload_control.sv",
     "rom_file.sv",
     "running_maximum.sv",
     "running_place.sv",
@@ -88,7 +91,8 @@ def emit(made: NetworkView | StreamView, chip: ChipView | None = None) -> dict[s
         files["vivado.tcl"] = env.get_template("rtl/vivado.tcl.j2").render(view=made, streamed=streamed)
     contents = {name: text.encode() for name, text in files.items()}
     if isinstance(made, StreamView):
-        contents |= {r.file: r.content for s in made.placed for r in s.process.roms}
+        contents |= {r.file: r.content for s in made.placed for r in s.process.roms if r.load is None}
+        contents |= {WEIGHTS: made.weights} if made.loaded else {}
     circuits = (*CIRCUITS, *STREAMED) if streamed else CIRCUITS
     contents |= {f"rtl/qc/{name}": asset(f"hw/rtl/{name}").read_bytes() for name in circuits}
     return contents | (bitstream.emit(chip) if chip else {})

@@ -73,6 +73,11 @@ class NetworkView:
     latency: int
 
     @property
+    def weights(self) -> bytes:
+        """None are loaded."""
+        return b""
+
+    @property
     def flip_flops(self) -> int:
         waits = [w for s in self.steps for w in s.waits] + list(self.ends)
         return sum(m.flip_flops for m in self.layers) + sum(w.width * w.stages for w in waits) + self.latency

@@ -12,6 +12,7 @@ from qcompile.backends.rtl.numbers import Delays
 from qcompile.backends.rtl.vectors import digits
 from qcompile.backends.rtl.words import Cell, CellBuilder
 from qcompile.cost.price import price
+from qcompile.hardware.memory import Words
 from qcompile.hardware.network import Network, Stage, Stream
 from qcompile.ir import Graph, Node
 from qcompile.records import dataclass
@@ -43,14 +44,26 @@ class LoopCounter:
 
 
 @dataclass(frozen=True, repr=False)
+class LoadedWords:
+    """How the words of a memory lie in the stream that loads it, and what the model has for them. signs: elements are
+    numbers, +1 or -1, of which a bit is kept.
+    """
+
+    words: Words
+    signs: bool
+    data: bytes
+
+
+@dataclass(frozen=True, repr=False)
 class RomFile:
-    """`depth` words of `width` bits in a file."""
+    """`depth` words of `width` bits in a file, or where they are loaded in none."""
 
     name: str
     depth: int
     width: int
     style: str
     content: bytes
+    load: LoadedWords | None = None
 
     @property
     def file(self) -> str:
@@ -86,6 +99,11 @@ class ProcessModule:
     cells: tuple[Cell, ...]
     roms: tuple[RomFile, ...]
     marks_last: bool = False
+
+    @property
+    def loaded(self) -> LoadedWords | None:
+        """Of its weights: no process has more than one operand that is loaded."""
+        return next((r.load for r in self.roms if r.load), None)
 
     @property
     def latency(self) -> int:
@@ -131,6 +149,21 @@ class Maker:
         depth, bits = len(patterns), patterns.shape[1] * width
         block = price(parts.Rom(depth, bits), self.timing.fabric).bram18 > 0
         made = RomFile(f"{self.name}_{label}", depth, bits, "block" if block else "distributed", content)
+        self.roms.append(made)
+        return made
+
+    def weights(self, label: str, patterns: np.ndarray, width: int, reloadable: bool) -> RomFile:
+        """As `rom`, or loaded: a word of the memory is one of the stream's memories in the C++ too."""
+        if not reloadable:
+            return self.rom(label, patterns, width)
+        words = Words(len(patterns), patterns.shape[1], width)
+        return self.loaded(label, width, LoadedWords(words, False, words.pack(patterns)))
+
+    def loaded(self, label: str, width: int, load: LoadedWords) -> RomFile:
+        """Of words that are loaded, codes of `width` bits."""
+        depth, bits = load.words.steps, load.words.codes * width
+        block = price(parts.Ram(depth, bits), self.timing.fabric).bram18 > 0
+        made = RomFile(f"{self.name}_{label}", depth, bits, "block" if block else "distributed", b"", load)
         self.roms.append(made)
         return made
 

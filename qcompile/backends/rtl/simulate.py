@@ -65,12 +65,15 @@ class Simulation:
             self.command = ["vvp", "-n", "build.vvp"]
         _run(command, folder, "does not compile")
 
-    def __call__(self, bits: Sequence[np.ndarray], pauses: bool) -> list[np.ndarray]:
+    def __call__(
+        self, bits: Sequence[np.ndarray], pauses: bool, others: tuple[int, bytes] | None = None
+    ) -> list[np.ndarray]:
         """Bit patterns (N, size) of the outputs. pauses: cycles without inputs, and for streams cycles in which outputs
-        are not taken, at random. VerificationError where results come at other times than the view says.
+        are not taken, at random. others: the frame from which on other weights are loaded, and these.
+        VerificationError where results come at other times than the view says.
         """
         if isinstance(self.view, StreamView):
-            return self._streamed(self.view, bits, pauses)
+            return self._streamed(self.view, bits, pauses, others)
         (self.folder / "in.hex").write_bytes(hex_file(self.graph.inputs, bits))
         said = self._simulate("+in=in.hex", "+out=out.hex", f"+paused={int(pauses)}")
         found = re.search(r"(\d+) results, latency (-?\d+)", said)
@@ -79,20 +82,28 @@ class Simulation:
             raise VerificationError(f"the SystemVerilog says '{said.strip()[-60:]}' instead of '{wanted}'")
         return read_hex(self.graph.outputs, (self.folder / "out.hex").read_bytes())
 
-    def _streamed(self, view: StreamView, bits: Sequence[np.ndarray], stalls: bool) -> list[np.ndarray]:
-        """Without stalls a frame comes every interval, and must leave when the schedule says."""
+    def _streamed(
+        self, view: StreamView, bits: Sequence[np.ndarray], stalls: bool, others: tuple[int, bytes] | None
+    ) -> list[np.ndarray]:
+        """Without stalls a frame comes every interval, and must leave when the schedule says; those that wait for other
+        weights leave later.
+        """
         for i, (value, codes) in enumerate(zip(self.graph.inputs, bits, strict=True)):
             (self.folder / f"in_x{i}.hex").write_bytes(stream_file(self.graph, value, codes))
         plan, frames = view.schedule, len(bits[0])
         pace = "+stalls=1" if stalls else f"+interval={plan.interval}"
-        said = self._simulate("+in=in_", "+out=out_", f"+frames={frames}", pace)
+        loads = list[str]()
+        if others is not None:
+            (self.folder / "weights.bin").write_bytes(view.weights + others[1])
+            loads = ["+weights=weights.bin", f"+others={others[0]}"]
+        said = self._simulate("+in=in_", "+out=out_", f"+frames={frames}", pace, *loads)
         ends: dict[int, int] = {}
         for _, frame, at in re.findall(r"frame (\d+) (\d+) ends (-?\d+)", said):
             ends[int(frame)] = max(ends.get(int(frame), 0), int(at))
         wanted = {k: plan.latency + k * plan.interval for k in range(frames)}
         if len(ends) < frames or " 0 wrong marks" not in said:
             raise VerificationError(f"the SystemVerilog makes {len(ends)} of {frames} frames: '{said.strip()[-60:]}'")
-        late = next((k for k in range(frames) if ends[k] != wanted[k]), None)
+        late = next((k for k in range(others[0] if others else frames) if ends[k] != wanted[k]), None)
         if late is not None and not stalls:
             raise VerificationError(
                 f"frame {late} of the SystemVerilog ends in cycle {ends[late]}, the schedule says {wanted[late]}"

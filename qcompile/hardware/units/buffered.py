@@ -15,7 +15,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.formats import Format
-from qcompile.hardware.memory import operand
+from qcompile.hardware.memory import Words, loader, operand
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.matvec import sums
 from qcompile.hardware.units.pool import gather
@@ -24,7 +24,7 @@ from qcompile.hardware.units.unit import Traffic, Unit, constants_of
 from qcompile.hardware.units.unrolled import divider
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.ir.rules import adding_to
-from qcompile.parts import Part, Rom, width
+from qcompile.parts import Memory, Part, Ram, Rom, width
 from qcompile.records import dataclass
 from qcompile.sim.structure import padded_axes
 
@@ -56,7 +56,7 @@ class BufferedUnit(Unit):
     reads: tuple[int, ...]
     writes: int
     shape: Shape
-    operands: tuple[Rom, ...]
+    operands: tuple[Memory, ...]
     loops: Loops
 
     name: ClassVar[str] = "whole"
@@ -67,7 +67,7 @@ class BufferedUnit(Unit):
         streamed = tuple(
             v.type.size for v, known in zip(node.inputs, constants_of(graph, node), strict=True) if not known
         )
-        operands = tuple(Rom(v.type.size, _operand_bits(graph, v)) for v in node.inputs)
+        operands = tuple(_operand(graph, v) for v in node.inputs)
         return cls(streamed, node.output.type.size, node.output.type.shape, operands, loops(node))
 
     @classmethod
@@ -76,7 +76,7 @@ class BufferedUnit(Unit):
         result has a memory.
         """
         constants = (v for v, known in zip(node.inputs, constants_of(graph, node), strict=True) if known)
-        operands = tuple(Rom(v.type.size, _operand_bits(graph, v)) for v in constants)
+        operands = tuple(_operand(graph, v) for v in constants)
         made, size = loops(node), node.output.type.size
         if not made.passes:
             made = Loops(((size, size),), made.body, (Rom(size, width(node.output.type.format)),))
@@ -96,15 +96,22 @@ class BufferedUnit(Unit):
 
     def parts(self) -> Part:
         around = parts.counters(*self.shape), parts.Handshake()
-        return parts.beside(self.loops.body, *around, *self.operands, *self.loops.kept)
+        return parts.beside(self.loops.body, *around, *map(written, self.operands), *self.loops.kept)
 
 
-def _operand_bits(graph: Graph, value: Value) -> int:
-    """Of an element of an operand in its memory."""
+def _operand(graph: Graph, value: Value) -> Memory:
+    """The memory of an operand."""
     made = graph.producers.get(value.name)
-    if made is not None and isinstance(made.op, ops.Constant):
-        return operand(value.type.codes, made.op.units.data, made.op.reloadable)[0]
-    return width(value.type.format)
+    if made is None or not isinstance(made.op, ops.Constant):
+        return Rom(value.type.size, width(value.type.format))
+    bits = operand(value.type.codes, made.op.units.data, made.op.reloadable)[0]
+    return (Ram if made.op.reloadable else Rom)(value.type.size, bits)
+
+
+def written(memory: Memory) -> Part:
+    """With what loads it, where elements come at run time."""
+    own = Words(memory.depth, 1, memory.width)
+    return parts.beside(memory, loader(own)) if isinstance(memory, Ram) else memory
 
 
 # --- loops of the operators

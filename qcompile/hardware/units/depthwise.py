@@ -21,12 +21,15 @@ from qcompile.records import dataclass
 
 @dataclass(frozen=True)
 class DepthwiseUnit(ChannelwiseUnit):
-    """channels: filters, of `terms` weights of `stored` bits each; accumulator: bits of a sum."""
+    """channels: filters, of `terms` weights of `stored` bits each; accumulator: bits of a sum; loaded: whether
+    weights come at run time.
+    """
 
     data: Format
     weights: Format
     stored: int
     accumulator: int
+    loaded: bool = False
 
     name: ClassVar[str] = "depthwise"
 
@@ -43,11 +46,12 @@ class DepthwiseUnit(ChannelwiseUnit):
         channels, terms = weights.type.shape[0], math.prod(weights.type.shape[1:])
         formats = data.type.codes, weights.type.codes
         places = node.output.type.size // channels
-        return cls(channels, terms, places, folding.pe, *formats, bits, parts.bits(node.output.type.format))
+        accumulator = parts.bits(node.output.type.format)
+        return cls(channels, terms, places, folding.pe, *formats, bits, accumulator, made.reloadable)
 
     def parts(self) -> Part:
         inside = sums(self.channels, self.terms, self.pe, 1, self.data, self.weights, self.accumulator)
-        memory = weight_memory(self.channels, self.terms, self.pe, 1, self.stored)
+        memory = weight_memory(self.channels, self.terms, self.pe, 1, self.stored, self.loaded)
         return parts.beside(inside, parts.counters(self.places, self.channels), parts.Handshake(), memory)
 
 

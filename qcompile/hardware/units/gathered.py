@@ -10,11 +10,11 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.hardware.order import permutation, places
-from qcompile.hardware.units.buffered import REARRANGING, BufferedUnit, loops
+from qcompile.hardware.units.buffered import REARRANGING, BufferedUnit, loops, written
 from qcompile.hardware.units.unit import Traffic, Unit
 from qcompile.ir import Node, Shape, Value, ops
 from qcompile.ir.window import Window
-from qcompile.parts import Part, Rom
+from qcompile.parts import Memory, Part, Rom
 from qcompile.records import dataclass
 from qcompile.sim.structure import pad, rearrange
 
@@ -26,7 +26,7 @@ class GatheredUnit(Unit):
     reads: tuple[int, ...]
     elements: int
     terms: int
-    operands: tuple[Rom, ...]
+    operands: tuple[Memory, ...]
     body: Part
     shape: Shape
 
@@ -36,7 +36,9 @@ class GatheredUnit(Unit):
     def like(cls, unit: BufferedUnit, node: Node) -> GatheredUnit:
         """In place of a buffered unit."""
         terms = node.terms if node.op.gathers or node.op.products else 1
-        operands = tuple(Rom(v.type.size, parts.width(v.type.format)) for v in node.inputs or (node.output,))
+        values = node.inputs or (node.output,)
+        kinds = [type(o) for o in unit.operands] or [Rom]
+        operands = tuple(k(v.type.size, parts.width(v.type.format)) for k, v in zip(kinds, values, strict=True))
         return cls(unit.reads, unit.writes, terms, operands, loops(node).body, unit.shape)
 
     @property
@@ -57,7 +59,8 @@ class GatheredUnit(Unit):
         return Traffic(tuple(np.arange(n) for n in self.reads), writes, self.cycles)
 
     def parts(self) -> Part:
-        return parts.beside(self.body, parts.counters(*self.shape), parts.Handshake(), *self.operands)
+        around = parts.counters(*self.shape), parts.Handshake()
+        return parts.beside(self.body, *around, *map(written, self.operands))
 
 
 def arrived(value: Value) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.formats import Format
-from qcompile.hardware.memory import stored
+from qcompile.hardware.memory import Words, loader, stored
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
 from qcompile.ir import Graph, Node, Value, ops
@@ -24,7 +24,8 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class MatVecUnit(Unit):
     """rows, columns: of the matrix, all groups together; groups: of rows that have vectors of their own; places: of the
-    result at which all rows are computed; stored: bits of a weight in its memory; accumulator: bits of a sum.
+    result at which all rows are computed; stored: bits of a weight in its memory; accumulator: bits of a sum; loaded:
+    whether weights come at run time.
     """
 
     rows: int
@@ -37,6 +38,7 @@ class MatVecUnit(Unit):
     weights: Format
     stored: int
     accumulator: int
+    loaded: bool = False
 
     name: ClassVar[str] = "matvec"
     accumulates: ClassVar[bool] = True
@@ -62,7 +64,8 @@ class MatVecUnit(Unit):
         formats = data.type.codes, weights.type.codes
         places = node.output.type.size // rows
         accumulator = parts.bits(node.output.type.format)
-        return cls(rows, columns, node.op.groups, places, folding.pe, folding.simd, *formats, bits, accumulator)
+        sizes = rows, columns, node.op.groups, places, folding.pe, folding.simd
+        return cls(*sizes, *formats, bits, accumulator, made.reloadable)
 
     @staticmethod
     def limits(node: Node) -> Folding:
@@ -108,9 +111,9 @@ class MatVecUnit(Unit):
         return sums(self.rows, self.columns, self.pe, self.simd, self.data, self.weights, self.accumulator)
 
     @property
-    def memory(self) -> parts.Rom:
+    def memory(self) -> Part:
         """Of the weights."""
-        return weight_memory(self.rows, self.columns, self.pe, self.simd, self.stored)
+        return weight_memory(self.rows, self.columns, self.pe, self.simd, self.stored, self.loaded)
 
     def parts(self) -> Part:
         memories: list[Part] = [self.memory]
@@ -147,9 +150,12 @@ def weight_steps(node: Node, units: np.ndarray, pe: int, simd: int) -> np.ndarra
     return rows.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3).reshape(groups * folds, pe * simd)
 
 
-def weight_memory(rows: int, columns: int, pe: int, simd: int, stored: int) -> parts.Rom:
-    """A word holds the weights of a cycle."""
-    return parts.Rom(-(-rows // pe) * -(-columns // simd), pe * simd * stored)
+def weight_memory(rows: int, columns: int, pe: int, simd: int, stored: int, loaded: bool = False) -> Part:
+    """A word holds the weights of a cycle. loaded: what writes them is there too."""
+    words = Words(-(-rows // pe) * -(-columns // simd), pe * simd, stored)
+    if loaded:
+        return parts.beside(parts.Ram(words.steps, words.codes * stored), loader(words))
+    return parts.Rom(words.steps, words.codes * stored)
 
 
 def sums(rows: int, columns: int, pe: int, simd: int, data: Format, weights: Format, accumulator: int) -> Part:

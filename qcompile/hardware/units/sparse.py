@@ -57,7 +57,7 @@ class SparseUnit(MatVecUnit):
         return parts.beside(parts.chain(taken, half), parts.Register((self.simd - self.products) * width(self.data)))
 
     @property
-    def memory(self) -> parts.Rom:
+    def memory(self) -> Part:
         return weight_memory(self.rows, self._kept, self.pe, self.products, self.element)
 
     @property

@@ -108,7 +108,7 @@ def matvec(m: Maker) -> ProcessModule:
     if sparse:
         weight = StoredWeight(fmt, width, signed, width + INDEX)
         patterns = _sparse(steps, fmt, width)
-    rom = m.rom("weights", patterns, weight.size)
+    rom = m.weights("weights", patterns, weight.size, op.reloadable)
     m.loops(("g", unit.row_groups), ("f", unit.folds))
     m.counter("step", rom.depth, "go[0]")
     made = products(m, weight, fold.simd, unit.folds > 1, sparse)
@@ -133,7 +133,7 @@ def depthwise(m: Maker) -> ProcessModule:
     op, fmt = m.graph.producers[node.weights.name].op, node.weights.type.codes
     steps = filter_steps(op.units.data.reshape(node.weights.type.shape), pe)
     width, signed = stored(fmt, steps, op.reloadable)
-    rom = m.rom("weights", bits_of(fmt, steps), width)
+    rom = m.weights("weights", bits_of(fmt, steps), width, op.reloadable)
     m.loops(("g", unit.channels // pe), ("f", unit.terms))
     m.counter("step", rom.depth, "go[0]")
     made = products(m, StoredWeight(fmt, width, signed, width), 1, unit.terms > 1, False)

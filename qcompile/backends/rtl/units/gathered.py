@@ -6,7 +6,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.backends.rtl.numbers import quotient
-from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule, RomFile
+from qcompile.backends.rtl.process import LoadedWords, Maker, ModuleView, ProcessModule, RomFile
 from qcompile.backends.rtl.requant import codes_of
 from qcompile.backends.rtl.units.addresses import Address, address
 from qcompile.backends.rtl.units.folded import Start, StoredWeight, Sums, order_of, products, sums, taken
@@ -14,6 +14,7 @@ from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, operands, r
 from qcompile.backends.rtl.varying import multiplied
 from qcompile.cost.price import price
 from qcompile.hardware import units
+from qcompile.hardware.memory import Words, bits_of, operand
 from qcompile.hardware.order import to_stream
 from qcompile.hardware.units.gathered import arrived, operand_places
 from qcompile.ir import Node, Value, ops
@@ -91,9 +92,7 @@ def _operand(m: Maker, value: Value, k: int, address: str) -> HeldOperand:
     """Of a constant, or of the next input."""
     width, size = value.type.codes.width, value.type.size
     if is_constant(m.graph, value):
-        held = np.asarray(m.graph.producers[value.name].op.units.data).ravel()
-        codes = np.array(codes_of(value.type.codes, held), dtype=object).reshape(-1, 1)
-        rom = m.rom(f"operand{k}", codes, width)
+        rom = _constant(m, value, f"operand{k}")
         return HeldOperand(width, size, rom.style, "", rom, address)
     port = sum(not is_constant(m.graph, v) for v in m.node.inputs[:k])
     block = price(parts.Rom(size, width), m.timing.fabric).bram18 > 0
@@ -104,6 +103,17 @@ def _operand(m: Maker, value: Value, k: int, address: str) -> HeldOperand:
     bits = max(1, (size - 1).bit_length())
     fills = f"filling && t < {counter.width}'d{size}"
     return HeldOperand(width, size, style, f"in{port}", None, address, fills, f"t[{bits - 1}:0]")
+
+
+def _constant(m: Maker, value: Value, label: str) -> RomFile:
+    """The memory of a constant, its elements in order; what loads it is that of the C++, where signs are numbers."""
+    op, fmt = m.graph.producers[value.name].op, value.type.codes
+    held = np.asarray(op.units.data).ravel()
+    if not op.reloadable:
+        return m.rom(label, np.array(codes_of(fmt, held), dtype=object).reshape(-1, 1), fmt.width)
+    words = Words(len(held), 1, operand(fmt, held, True)[0])
+    numbers = held if fmt.lane.signs else bits_of(fmt, held)
+    return m.loaded(label, fmt.width, LoadedWords(words, fmt.lane.signs, words.pack(numbers.reshape(-1, 1))))
 
 
 def _made(m: Maker, operands: tuple[HeldOperand, ...], addresses: tuple[Address, ...]) -> ProcessModule:
