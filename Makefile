@@ -36,6 +36,7 @@ calibrate: $(TESTED)
 	$(BIN)/python hw/calibration/fit.py
 	$(BIN)/python hw/calibration/minifloat_mac.py
 	$(BIN)/python hw/calibration/layers.py
+	$(BIN)/python hw/calibration/projects.py
 	test ! -d ../shared/ground_truth || $(BIN)/python hw/calibration/fit_hls4ml.py
 
 $(VENV)/installed: pyproject.toml

@@ -403,7 +403,7 @@ class Register(Part):
 
 @dataclass(frozen=True)
 class Counter(Part):
-    """A loop counter of `limit` steps: an adder, a comparison and a register; none for a single step."""
+    """A loop counter of `limit` steps (counter.sv); none for a single step."""
 
     limit: int
 
@@ -427,7 +427,11 @@ class Memory(Part):
 
 @dataclass(frozen=True)
 class Rom(Memory):
-    """Words behind a register (rom.sv)."""
+    """Words behind a register (rom_file.sv). pieces: whether a block may hold pieces of it side by side, which logic
+    chooses among.
+    """
+
+    pieces: bool = False
 
 
 @dataclass(frozen=True)
@@ -437,7 +441,39 @@ class Ram(Memory):
 
 @dataclass(frozen=True)
 class Fifo(Memory):
-    """Words that are written and read again in their order (fifo.sv): streams, the rows of a window, a vector."""
+    """Words that are written and read again in their order, between two processes (stream.sv)."""
+
+
+@dataclass(frozen=True)
+class Buffer(Memory):
+    """Words that are kept and read again behind a register (vector_memory.sv, window.sv, ram.sv): a vector, rows of a
+    window, data. block: whether it is block RAM, None: by its size.
+    """
+
+    block: bool | None = None
+
+
+@dataclass(frozen=True)
+class FlowControl(Part):
+    """The start of iterations that read and write so many streams, and what follows them down a pipeline (flow.sv)."""
+
+    reads: int
+    writes: int
+    stages: int
+
+
+@dataclass(frozen=True)
+class WindowControl(Part):
+    """Control of a window over a plane, without its buffer (window.sv). count: bits of what is read and what is free;
+    places: of the buffer; circles: how many of them are kept; loops: bits of all counters of the nest; grouped: whether
+    the places of a token come before the next token.
+    """
+
+    count: int
+    places: int
+    circles: int
+    loops: int
+    grouped: bool
 
 
 @dataclass(frozen=True)
@@ -451,6 +487,18 @@ class WidthConverter(Part):
 def counters(*limits: int) -> Part:
     """Loop counters side by side."""
     return Beside(tuple(Counter(n) for n in limits if n > 1))
+
+
+def arithmetic(part: Part) -> Part:
+    """All of it that computes: without loops, registers, memories, and what a tool puts around it."""
+    if isinstance(part, Times):
+        return Times(part.count, arithmetic(part.part))
+    if isinstance(part, (Chain, Beside)):
+        return type(part)(tuple(map(arithmetic, part.parts)))
+    return NOTHING if isinstance(part, AROUND) else part
+
+
+AROUND = (Counter, Register, Memory, Handshake, WidthConverter)
 
 
 def memory_bits(part: Part) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Design:
     def schedule(self) -> Schedule | None:
         """Cycles and depths of the network of architecture `dataflow`; of SystemVerilog with its own registers."""
         if self.network is not None and self.options.backend == "rtl":
-            return self._streamed.schedule
+            return cast("StreamView", self.rtl).schedule
         if self.fitted is not None:
             return self.fitted.schedule
         return schedule(self.network) if self.network else None
@@ -99,12 +99,9 @@ class Design:
 
         return rtl.view(self.graph, self.top, self.options.part, self.options.clock_ns, self.network)
 
-    @property
-    def _streamed(self) -> StreamView:
-        from qcompile.backends.rtl import StreamView
-
-        assert isinstance(self.rtl, StreamView)
-        return self.rtl
+    def _rtl_on(self, part: str, clock_ns: float) -> NetworkView | StreamView:
+        own = (part, clock_ns) == (self.options.part, self.options.clock_ns)
+        return self.rtl if own else replace(self, options=replace(self.options, part=part, clock_ns=clock_ns)).rtl
 
     @cached_property
     def truncated(self) -> dict[str, int]:
@@ -173,15 +170,15 @@ class Design:
         part, clock_ns = part or self.options.part, clock_ns or self.options.clock_ns
         target = device(part)
         check_clock(target, part, clock_ns)
+        if self.network is not None and self.options.backend == "rtl":
+            streamed = cast("StreamView", self._rtl_on(part, clock_ns))
+            return estimates.of_network(self.graph, self.network, streamed.schedule, target, streamed.parts())
         if self.network is not None and self.schedule is not None:
             return estimates.of_network(self.graph, self.network, self.schedule, target)
         if rolled(self.graph):
             return estimates.of_loops(self.graph, target)
         if self.options.backend == "rtl":
-            from qcompile.backends import rtl  # which few designs need
-
-            made = rtl.view(self.graph, self.top, part, clock_ns)
-            assert isinstance(made, rtl.NetworkView)  # others have a schedule
+            made = cast("NetworkView", self._rtl_on(part, clock_ns))  # others have a network
             found = estimates.of_pipeline(self.graph, target, clock_ns, loops=False)
             total = replace(found.total, latency=made.latency, ff=made.flip_flops)
             return replace(found, total=total, mhz=made.mhz(fabric_of(part)))

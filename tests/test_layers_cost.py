@@ -1,4 +1,4 @@
-"""Whole layers as they were synthesised, against what the cost rules say of them."""
+"""Whole layers and whole projects as they were synthesised, against what the cost rules say of them."""
 
 import statistics
 import sys
@@ -11,6 +11,7 @@ from rtl_bench import Case, packed, run
 sys.path.insert(0, str(ROOT / "hw" / "calibration"))
 
 import layers
+import projects
 
 from qcompile.formats import Format
 from qcompile.hardware.site import rows_of
@@ -21,6 +22,8 @@ LIMIT = 15.0  # percent, of the median error
 STORED = layers.stored()
 THERE = [p for p in layers.POINTS if p.key in STORED and layers.path(p.network).exists()]
 SMALL = tuple(p for p in layers.POINTS if p.network == "examples/digits_mlp" and p.fabric == "xc7" and p.pe == 2)
+WHOLE = projects.stored()
+COMPILED = [p for p in projects.PROJECTS if p.key in WHOLE and projects.path(p).exists()]
 
 
 def test_there_are_layers_of_every_kind() -> None:
@@ -122,3 +125,19 @@ def test_the_circuits_compute_the_layers(tmp_path) -> None:
         text.append(f"module layer{i} ({head});\n{body}\nendmodule\n")
         cases.append(Case(f"layer{i}", {}, inside, outside, vectors(p, random), bool(p.pe)))
     assert run(cases, tmp_path, "".join(text)) == []
+
+
+def test_whole_projects_are_near_their_estimates() -> None:
+    rows = list(WHOLE.values())
+    assert len(rows) >= 25 and {r["fabric"] for r in rows} == {"xc7", "ecp5"}
+    assert {r["fold"].split(" ")[0] for r in rows} == {"", "min", "drawn"}
+    sizes = np.abs(projects.errors(rows))
+    assert np.median(sizes) <= 15 and np.percentile(sizes, 95) <= 25
+    assert projects.REPORT.read_text() == projects.report(rows)
+
+
+@pytest.mark.parametrize("p", COMPILED, ids=lambda p: " ".join(p.key).strip())
+def test_the_estimate_of_a_project_is_what_is_stored(p: projects.Project) -> None:
+    row = WHOLE[p.key]
+    now = projects.row_of(p, row, row["circuit"])
+    assert {k: v for k, v in now.items() if row[k] != v} == {}, "projects.py --predict renews the estimates"

@@ -338,13 +338,12 @@ def streams() -> list[Case]:
         for k in range(200):
             busy = 3 if k < 100 else 1
             valid, ready, data = random.getrandbits(2) < busy, random.getrandbits(2) >= busy, random.getrandbits(6)
-            given = {"reset": k == 0, "in_valid": valid, "in_data": data, "out_ready": ready}
+            room = len(queue) < depth
+            given = {"reset": k == 0, "take": valid and room, "push": valid and room, "in_data": data}
+            given["out_ready"] = ready
             has = bool(queue) if style == "distributed" else out is not None
             first = (queue[0] if has else None) if style == "distributed" else out
-            room = len(queue) < depth
-            vectors.append(
-                (given, {"in_ready": room if k else None, "out_valid": has if k else None, "out_data": first})
-            )
+            vectors.append((given, {"room": room if k else None, "out_valid": has if k else None, "out_data": first}))
             if k == 0:
                 continue
             if style == "distributed":
@@ -355,11 +354,9 @@ def streams() -> list[Case]:
                 out = None
             queue = [*queue, data] if valid and room else queue
         params = {"DEPTH": depth, "WIDTH": 6, "STYLE": f'"{style}"'}
-        cases.append(
-            Case(
-                "fifo", params, {**inputs, "in_data": 6}, {"in_ready": 1, "out_valid": 1, "out_data": 6}, vectors, True
-            )
-        )
+        outputs = {"room": 1, "out_valid": 1, "out_data": 6}
+        sides = {"reset": 1, "take": 1, "push": 1, "in_data": 6, "out_ready": 1}
+        cases.append(Case("stream", params, sides, outputs, vectors, True))
     for wide, narrow, widen in ((12, 4, True), (8, 2, True), (12, 4, False), (15, 3, False)):
         bits, out_bits = (narrow, wide) if widen else (wide, narrow)
         vectors, parts, full = [], [], None  # parts of the next word / left of the present one

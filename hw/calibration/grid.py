@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from qcompile.backends.rtl.units.plane import control
 from qcompile.cost import pairing, structure
+from qcompile.parts import WindowControl
 
 RTL = Path(__file__).resolve().parents[1] / "rtl"
 Params = dict[str, Any]
@@ -234,8 +236,31 @@ def _round(p: Params) -> tuple[str, str]:
 
 def _fifo(p: Params) -> tuple[str, str]:
     params = {"DEPTH": p["depth"], "WIDTH": p["width"], "STYLE": f'"{p["style"]}"'}
-    inputs = {**_CLOCKED, "in_valid": 1, "in_data": p["width"], "out_ready": 1}
-    return _instance("fifo", params, inputs, {"in_ready": 1, "out_valid": 1, "out_data": p["width"]})
+    inputs = {**_CLOCKED, "take": 1, "push": 1, "in_data": p["width"], "out_ready": 1}
+    return _instance("stream", params, inputs, {"room": 1, "out_valid": 1, "out_data": p["width"]})
+
+
+def _counter(p: Params) -> tuple[str, str]:
+    bits = max(1, _clog2(p["limit"]))
+    return (
+        f"input clk, input reset, input step, output [{bits - 1}:0] place, output ended",
+        f"counter #(.LIMIT({p['limit']})) u (.clk(clk), .reset(reset), .step(step), .restart(1'b0), .place(place),"
+        " .ended(ended));",
+    )
+
+
+_WINDOW = ("HEIGHT", "WIDTH", "GROUPS", "KH", "KW", "SH", "SW", "DH", "DW", "HELD", "BY_GROUP", "BITS")
+
+
+def _window(p: Params) -> tuple[str, str]:
+    params = {k: p[k.lower()] for k in _WINDOW} | {"STYLE": '"block"'}
+    inputs = {**_CLOCKED, "fire": 1, "in_data": p["bits"]}
+    return _instance("window", params, inputs, {"reads": 1, "writes": 1, "out_data": p["bits"]})
+
+
+def window_control(p: Params) -> WindowControl:
+    """What the backend says that its control is."""
+    return control(tuple((k, p[k.lower()]) for k in _WINDOW))
 
 
 def _line(p: Params) -> tuple[str, str]:
@@ -364,16 +389,35 @@ def _roms() -> Iterator[Params]:
             yield {**p, "style": "block", "seed": 1}
 
 
+def _counters() -> Iterator[Params]:
+    for limit in (2, 3, 4, 5, 6, 8, 9, 10, 14, 16, 24, 28, 32, 48, 64, 96, 128, 150, 216, 256, 384, 512, 784, 1024):
+        yield {"limit": limit}
+    for limit in (1536, 2160, 3072, 4096, 5000, 10000, 16384, 40000, 65536):
+        yield {"limit": limit}
+
+
+def _windows() -> Iterator[Params]:
+    planes = ((5, 5), (8, 8), (12, 12), (14, 14), (16, 16), (28, 28), (32, 32), (1, 64), (1, 15), (10, 8))
+    for i, (height, width) in enumerate(planes):
+        for j, (groups, kernel, stride, gap) in enumerate(
+            ((1, 3, 1, 1), (3, 3, 1, 1), (8, 2, 2, 1), (1, 5, 1, 1), (4, 3, 2, 1), (2, 3, 1, 2), (16, 1, 2, 1))
+        ):
+            tall, wide = (1 if height == 1 else kernel), kernel
+            if (i + j) % 2 or gap * (wide - 1) >= width or gap * (tall - 1) >= height:
+                continue
+            down = 1 if height == 1 else stride
+            held = min(height, gap * (tall - 1) + 1 + down)
+            sizes = (height, width, groups, tall, wide, down, stride, 1 if height == 1 else gap, gap, held, j % 2, 4)
+            yield dict(zip((k.lower() for k in _WINDOW), sizes, strict=True))
+
+
 def _fifos() -> Iterator[Params]:
-    for i, p in enumerate(
-        _product_of(depth=(4, 8, 16, 24, 32, 48, 64, 100, 128), width=(1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64))
-    ):
+    depths, widths = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 100, 128), (1, 4, 6, 12, 24, 48, 64)
+    for i, p in enumerate(_product_of(depth=depths, width=widths)):
         if i % 2 == 0:
             yield {**p, "style": "distributed"}
-    for i, p in enumerate(
-        _product_of(depth=(256, 512, 700, 1024, 2048, 4096, 8192), width=(4, 8, 16, 18, 24, 32, 36, 64))
-    ):
-        if i % 2 == 0 and p["depth"] * p["width"] <= 140_000:
+    for i, p in enumerate(_product_of(depth=(256, 700, 1024, 4096), width=(4, 8, 18, 32, 36, 64))):
+        if i % 2 == 0 and p["depth"] * p["width"] <= 70_000:
             yield {**p, "style": "block"}
 
 
@@ -502,7 +546,9 @@ PRIMITIVES: dict[str, Primitive] = {
             if p["in"] > p["shift"] + m + 2 and (i + e + m) % 2
         ),
     ),
-    "fifo": Primitive(("fifo.sv",), _fifo, tuple(_fifos())),
+    "fifo": Primitive(("stream.sv",), _fifo, tuple(_fifos())),
+    "counter": Primitive(("counter.sv",), _counter, tuple(_counters())),
+    "window": Primitive(("window.sv",), _window, tuple(_windows())),
     "line_buffer": Primitive(("line_buffer.sv",), _line, tuple(_lines())),
     "width_converter": Primitive(("width_converter.sv",), _converter, tuple(_converters())),
     "constant_rows": Primitive((), _rows, tuple(_matrices())),

@@ -11,11 +11,12 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,10 @@ COMMANDS = {name: f.yosys for name, f in measured().items()}
 RESULTS = ("lut", "ff", "dsp", "bram18", "carry", "lutram")
 
 
-def counts(cells: dict[str, int], known: Cells) -> dict[str, int]:
+def counts(found: dict[str, int], known: Cells) -> dict[str, int]:
     """Resources of a netlist, from its number of cells of each kind."""
     out = dict.fromkeys(RESULTS, 0)
-    for cell, n in cells.items():
+    for cell, n in found.items():
         made = {
             "lut": known.lut.get(cell, 0) + known.lutram.get(cell, 0),
             "lutram": known.lutram.get(cell, 0),
@@ -73,25 +74,41 @@ def synthesise(primitive: Primitive, fabric: str, chosen: list[Params]) -> list[
         text.append(f"(* keep_hierarchy *) module t{i} ({ports});\n{body}\nendmodule\n")
         instances.append(f"(* keep *) t{i} i{i} ();")
     text.append(f"module wrap (); {' '.join(instances)} endmodule\n")
+    files = {"points.sv": "".join(text).encode()} | {file: (RTL / file).read_bytes() for file in primitive.files}
+    modules = netlist(files, f"{PREPARE}; {COMMANDS[fabric]}")
+    return [counts(cells(modules, f"\\t{i}"), measured()[fabric].cells) for i in range(len(chosen))]
+
+
+def netlist(files: Mapping[str, bytes], commands: str) -> dict[str, Any]:
+    """Cells of every module that is left after the commands; those files that are sources are read in their order."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "points.sv").write_text("".join(text))
-        (folder / "adders.v").write_text((HERE / "adders.v").read_text())
-        for file in primitive.files:
-            (folder / file).write_text((RTL / file).read_text())
-        read = " ".join(("points.sv", *primitive.files))
-        script = f"read_verilog -sv {read}; {PREPARE}; {COMMANDS[fabric]}; tee -q -o stat.json stat -json"
+        for file, content in {"adders.v": (HERE / "adders.v").read_bytes(), **files}.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_bytes(content)
+        read = " ".join(file for file in files if file.endswith(".sv"))
+        script = f"read_verilog -sv {read}; {commands}; tee -q -o stat.json stat -json"
         subprocess.run([yosys(), "-q", "-p", script], cwd=folder, check=True, capture_output=True, text=True)
-        modules = json.loads((folder / "stat.json").read_text())["modules"]
-    return [counts(_cells(modules, f"\\t{i}"), measured()[fabric].cells) for i in range(len(chosen))]
+        return dict(json.loads((folder / "stat.json").read_text())["modules"])
 
 
-def _cells(modules: dict[str, Any], name: str) -> dict[str, int]:
+def used(texts: list[str], circuits: Mapping[str, str]) -> list[str]:
+    """Names of the circuits (files by their names) that sources use, directly or by others."""
+    found: list[str] = []
+    known = list(texts)
+    for text in known:  # which grows
+        new = [f for f in circuits if f not in found and re.search(rf"\b{Path(f).stem}\b", text)]
+        found += new
+        known += [circuits[f] for f in new]
+    return sorted(found)
+
+
+def cells(modules: dict[str, Any], name: str) -> dict[str, int]:
     """Cells of a module with those of the modules in it that stayed modules."""
     out: dict[str, int] = {}
     for cell, n in modules[name]["num_cells_by_type"].items():
         inner = next((m for m in (cell, f"\\{cell}") if m in modules), None)
-        for kind, count in (_cells(modules, inner) if inner else {cell: 1}).items():
+        for kind, count in (cells(modules, inner) if inner else {cell: 1}).items():
             out[kind] = out.get(kind, 0) + n * count
     return out
 

@@ -16,9 +16,17 @@ module rom_file #(
       initial if (FILE != "") $readmemh(FILE, words);
       always @(posedge clk) q <= words[address];
     end else begin : g_logic
-      (* rom_style = "logic" *) reg [WIDTH-1:0] words[0:DEPTH-1];
-      initial if (FILE != "") $readmemh(FILE, words);
-      always @(posedge clk) q <= words[address];
+      wire [WIDTH-1:0] word;
+      if (S > 6) begin : g_large
+`ifdef YOSYS
+        // Apart from the rest of a design: a mapper that may shape both at once takes up to twice the LUTs.
+        (* keep_hierarchy *)
+`endif
+        rom_words #(.DEPTH(DEPTH), .WIDTH(WIDTH), .FILE(FILE), .S(S)) contents (.address(address), .word(word));
+      end else begin : g_small
+        rom_words #(.DEPTH(DEPTH), .WIDTH(WIDTH), .FILE(FILE), .S(S)) contents (.address(address), .word(word));
+      end
+      always @(posedge clk) q <= word;
     end
   endgenerate
 endmodule

@@ -1,5 +1,4 @@
-// The largest of the codes that come one after the other; with the last of them y takes it. ORDER: "unsigned", "signed" numbers, or
-// "magnitude" behind a sign.
+// The largest of the codes that come one after the other; with the last of them y takes it. ORDER as in code_order.
 module running_maximum #(
     parameter integer BITS = 8,
     parameter ORDER = "signed"
@@ -13,13 +12,10 @@ module running_maximum #(
 );
   reg [BITS-1:0] best;
   reg first;
-  // As unsigned numbers in the same order.
-  function automatic [BITS-1:0] key(input [BITS-1:0] code);
-    if (ORDER == "signed") key = code ^ (1'b1 << (BITS - 1));
-    else if (ORDER == "magnitude") key = code[BITS-1] ? ~code : code ^ (1'b1 << (BITS - 1));
-    else key = code;
-  endfunction
-  wire [BITS-1:0] next = first || key(x) > key(best) ? x : best;
+  wire [BITS-1:0] key, best_key;
+  code_order #(.BITS(BITS), .ORDER(ORDER)) order (.code(x), .key(key));
+  code_order #(.BITS(BITS), .ORDER(ORDER)) best_order (.code(best), .key(best_key));
+  wire [BITS-1:0] next = first || key > best_key ? x : best;
   always @(posedge clk) begin
     if (reset) first <= 1;
     else if (enable) first <= last;

@@ -1,5 +1,5 @@
 // The place of the largest of the codes that come one after the other, of equal ones the first, or the LAST; with the last code y takes it.
-// ORDER as in running_maximum.
+// ORDER as in code_order.
 module running_place #(
     parameter integer BITS = 8,
     parameter ORDER = "signed",
@@ -16,13 +16,10 @@ module running_place #(
   reg [BITS-1:0] best;
   reg [INDEX-1:0] place, count;
   reg first;
-  // As unsigned numbers in the same order.
-  function automatic [BITS-1:0] key(input [BITS-1:0] code);
-    if (ORDER == "signed") key = code ^ (1'b1 << (BITS - 1));
-    else if (ORDER == "magnitude") key = code[BITS-1] ? ~code : code ^ (1'b1 << (BITS - 1));
-    else key = code;
-  endfunction
-  wire better = first || key(x) > key(best) || (LAST != 0 && key(x) == key(best));
+  wire [BITS-1:0] key, best_key;
+  code_order #(.BITS(BITS), .ORDER(ORDER)) order (.code(x), .key(key));
+  code_order #(.BITS(BITS), .ORDER(ORDER)) best_order (.code(best), .key(best_key));
+  wire better = first || key > best_key || (LAST != 0 && key == best_key);
   wire [INDEX-1:0] next = better ? count : place;
   always @(posedge clk) begin
     if (reset) begin

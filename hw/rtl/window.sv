@@ -37,6 +37,11 @@ module window #(
   localparam integer C = $clog2(ALL + SIZE + DOWN + 2) + 2;  // counters with a sign
   typedef logic [A-1:0] address;
   typedef logic signed [C-1:0] count;
+  localparam integer BI = ROWS > 1 ? $clog2(ROWS) : 1;
+  localparam integer BJ = COLUMNS > 1 ? $clog2(COLUMNS) : 1;
+  localparam integer BK = KH > 1 ? $clog2(KH) : 1;
+  localparam integer BL = KW > 1 ? $clog2(KW) : 1;
+  localparam integer BG = GROUPS > 1 ? $clog2(GROUPS) : 1;
 
   // An address some words further, in a circle.
   function automatic address further(input address at, input integer by);
@@ -47,17 +52,22 @@ module window #(
 
   address to, from, start, corner, top;  // to write, to read; row of the window, window, its row of windows
   count rest, space, lack;  // tokens to read; that there is room for; that the window lacks
-  count i, j, k, l, g;
+  // The window, the place in it and the token of that.
+  logic [BI-1:0] i, next_i;
+  logic [BJ-1:0] j, next_j;
+  logic [BK-1:0] k, next_k;
+  logic [BL-1:0] l, next_l;
+  logic [BG-1:0] g, next_g;
   logic open, reading, ready, nearly;
   assign reads = reading;
   assign writes = open && (reading ? nearly : ready);
 
   address next_to, next_from, next_start, next_corner, next_top;
-  count next_rest, next_space, next_lack, next_i, next_j, next_k, next_l, next_g;
+  count next_rest, next_space, next_lack;
   logic next_open, over;
-  wire last_group = g == count'(GROUPS - 1);
-  wire last_column = l == count'(KW - 1);
-  wire last_row = k == count'(KH - 1);
+  wire last_group = g == BG'(GROUPS - 1);
+  wire last_column = l == BL'(KW - 1);
+  wire last_row = k == BK'(KH - 1);
   always_comb begin
     next_to = to;
     next_from = from;
@@ -81,20 +91,20 @@ module window #(
     end
     if (writes) begin
       if (BY_GROUP == 0 && !last_group) begin
-        next_g = g + count'(1);
+        next_g = g + 1'b1;
         next_from = further(from, 1);
       end else if (!last_column) begin
         if (BY_GROUP == 0) next_g = 0;
-        next_l = l + count'(1);
+        next_l = l + 1'b1;
         next_from = further(from, STEP);
       end else if (!last_row) begin
         if (BY_GROUP == 0) next_g = 0;
         next_l = 0;
-        next_k = k + count'(1);
+        next_k = k + 1'b1;
         next_start = further(start, DH * LINE);
         next_from = next_start;
       end else if (BY_GROUP != 0 && !last_group) begin
-        next_g = g + count'(1);
+        next_g = g + 1'b1;
         next_l = 0;
         next_k = 0;
         next_start = further(corner, int'(g) + 1);
@@ -103,8 +113,8 @@ module window #(
         next_g = 0;
         next_l = 0;
         next_k = 0;
-        if (j != count'(COLUMNS - 1)) begin
-          next_j = j + count'(1);
+        if (j != BJ'(COLUMNS - 1)) begin
+          next_j = j + 1'b1;
           next_corner = further(corner, SW * GROUPS);
           next_lack = next_lack + count'(SW * GROUPS);
         end else begin
@@ -113,8 +123,8 @@ module window #(
           next_corner = next_top;
           next_lack = next_lack + count'(DOWN - (COLUMNS - 1) * SW * GROUPS);
           next_space = next_space + count'(DOWN);
-          next_open = i != count'(ROWS - 1);
-          next_i = i + count'(1);
+          next_open = i != BI'(ROWS - 1);
+          next_i = i + 1'b1;
         end
         next_start = next_corner;
         next_from = next_corner;

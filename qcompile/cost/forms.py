@@ -391,20 +391,41 @@ def shifter(t: Traits, bits: int, most: int, right: bool) -> Features:
 
 
 def fifo(t: Traits, depth: int, width: int, block: bool) -> Features:
-    """fifo.sv: two pointers and a counter; pointers that do not wrap by themselves; the memory in LUTs unless it is a
-    block.
+    """stream.sv: two pointers and two counters; pointers that do not wrap by themselves; the memory in LUTs unless it
+    is a block.
     """
-    pointer = (depth - 1).bit_length()
+    pointer = max(depth - 1, 1).bit_length()
     whole = depth == 1 << pointer
+    control = {"control": pointer, "wrap": 0 if whole else pointer, "one": 1, "more": int(pointer > 1)}
+    return {**control, **_memory(t, depth, width, block)}
+
+
+def ram(t: Traits, depth: int, width: int) -> Features:
+    """ram.sv in LUTs, with the coefficients of the memory in stream.sv."""
+    return _memory(t, depth, width, False)
+
+
+def _memory(t: Traits, depth: int, width: int, block: bool) -> Features:
     cells, join = (0, 0) if block else lutram(t, depth, width)
-    return {
-        "control": pointer,
-        "wrap": 0 if whole else pointer,
-        "one": 1,
-        "memory": cells,
-        "join": join,
-        "banks": int(join > 0),
-    }
+    return {"memory": cells, "join": join, "banks": int(join > 0)}
+
+
+def counter(t: Traits, limit: int) -> Features:
+    """counter.sv: an incrementer, a comparison with the last place, and bits that do not end there by themselves."""
+    bits = (limit - 1).bit_length()
+    rest = bits - ((limit & -limit).bit_length() - 1)
+    short = bits <= SHORT and not t.absorbs
+    wide = {"bits": 0 if short else rounded(bits, t.granule), "short": bits if short else 0}
+    return {**wide, "compare": 0 if short else -(-bits // t.lut_inputs), "rest": rest, "one": 1}
+
+
+def window(t: Traits, count: int, places: int, circles: int, loops: int, grouped: bool) -> Features:
+    """window.sv without its buffer: counts that go up and down, addresses that step in a circle, of which the bits
+    above the lowest one of its size are compared and set back, and the nest of loops.
+    """
+    bits, low = max(places - 1, 1).bit_length(), (places & -places).bit_length() - 1
+    steps = {"circles": circles * rounded(bits, t.granule), "rest": circles * max(bits - low, 0)}
+    return {"count": rounded(count, t.granule), **steps, "loops": loops, "grouped": bits * grouped, "one": 1}
 
 
 def lutram(t: Traits, depth: int, width: int) -> tuple[int, int]:

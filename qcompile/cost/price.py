@@ -96,9 +96,9 @@ def _search(part: parts.BinarySearch, fabric: Fabric) -> Resources:
     return out.then(hw.table(fabric, deep, part.made)) if part.made else out
 
 
-def _counter(part: parts.Counter, fabric: Fabric) -> Resources:
-    wide = max(1, (part.limit - 1).bit_length())
-    return hw.adder(fabric, wide).times(2) + Resources(ff=wide) if part.limit > 1 else Resources()
+def _flow(part: parts.FlowControl, fabric: Fabric) -> Resources:
+    """Whether all streams are ready, and what that tells each of them."""
+    return Resources(lut=1.0 + part.reads + part.writes, ff=2 * part.stages, delay_ns=2 * fabric.lut_ns)
 
 
 # What a tool puts around a unit. The smallest units of FINN take 224 to 268 LUTs after synthesis, of which this is what
@@ -132,9 +132,12 @@ PRICES: dict[type[Part], Price] = {
     parts.Clamp: lambda p, f: hw.clip(f, p.width, p.low, p.high),
     parts.MinifloatRound: lambda p, f: hw.minifloat_round(f, p.width, p.exponent, p.mantissa, p.shift, p.even),
     parts.Register: lambda p, f: Resources(ff=p.width),
-    parts.Counter: _counter,
+    parts.Counter: lambda p, f: hw.counter(f, p.limit),
+    parts.FlowControl: _flow,
+    parts.WindowControl: lambda p, f: hw.window(f, p.count, p.places, p.circles, p.loops, p.grouped),
+    parts.Buffer: lambda p, f: hw.ram(f, p.depth, p.width, p.block),
     parts.Handshake: lambda p, f: HANDSHAKE,
-    parts.Rom: lambda p, f: hw.rom(f, p.depth, p.width),
+    parts.Rom: lambda p, f: hw.rom(f, p.depth, p.width, pieces=p.pieces),
     parts.Ram: lambda p, f: hw.ram(f, p.depth, p.width),
     parts.Fifo: lambda p, f: hw.fifo(f, p.depth, p.width),
     parts.WidthConverter: lambda p, f: hw.width_converter(f, p.before, p.after),

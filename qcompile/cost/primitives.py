@@ -343,6 +343,17 @@ def block_rams(f: Fabric, depth: int, width: int) -> int:
     return best or 1
 
 
+def _in_pieces(f: Fabric, depth: int, width: int) -> tuple[int, int]:
+    """(blocks of 18 Kb, pieces) of constants whose pieces lie side by side in the words of blocks, as Yosys maps them
+    where that takes fewer; of as few the fewest pieces.
+    """
+    shapes = [(w, d) for w, d in (*f.ram.shapes, *f.ram.simple_dual)]
+    if f.ram.bits == 36864:
+        shapes = [(w // 2, d) if d <= 1024 else (w, d // 2) for w, d in shapes]
+    counts = ((w, -(-depth // d)) for w, d in shapes if w)
+    return min((-(-n * width // w), n) for w, n in counts)
+
+
 def _columns(width: int, *blocks: tuple[int, int]) -> int | None:
     """Cheapest row of blocks of two kinds (width, cost) that is that wide."""
     (large, large_cost), (small, small_cost) = blocks
@@ -354,39 +365,37 @@ def _columns(width: int, *blocks: tuple[int, int]) -> int | None:
     return min(options, default=None)
 
 
-def rom(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
+def rom(f: Fabric, depth: int, width: int, block: bool | None = None, pieces: bool = False) -> Resources:
     """Constants behind a register, in block RAM or in LUTs; None: in LUTs up to 64 places or where a block would be
-    mostly empty.
+    mostly empty. pieces: as of `parts.Rom`.
     """
     if block if block is not None else depth > 64 and depth * width > 4096:
-        return Resources(
+        found = Resources(
             bram18=block_rams(f, depth, width),
             latency=1,
             basis=_basis(f, "rom", {"depth": depth, "width": width}),
             delay_ns=2 * f.lut_ns,
         )
+        rams, count = _in_pieces(f, depth, width)
+        if not pieces or rams >= found.bram18:
+            return found
+        chosen = mux(f, count, width)
+        return replace(found, bram18=rams, lut=chosen.lut, ff=(count - 1).bit_length())
     return replace(table(f, max(depth - 1, 1).bit_length(), width), ff=width, latency=1)
 
 
-def ram(f: Fabric, depth: int, width: int) -> Resources:
-    """A memory of one port to write and one to read behind a register: registers of a single place, block RAM above 64
-    places and 2048 bits, else the memory of a FIFO in LUTs.
-    """
-    if depth == 1:
-        return Resources(ff=2 * width, latency=1, basis=f.basis, delay_ns=f.lut_ns)
-    if depth > 64 and depth * width > 2048:
-        return rom(f, depth, width, block=True)
-    cells, join = forms.lutram(f.traits, depth, width)
-    features: Features = {"memory": cells, "join": join, "banks": int(join > 0)}
-    return _cost(f, "fifo", features, {"depth": depth, "width": width}, 2, ff=width, latency=1)
+def _in_block(depth: int, width: int) -> bool:
+    """Whether words that are written belong in block RAM."""
+    return depth > 64 and depth * width > 2048
 
 
 def fifo(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
-    """A buffer with valid/ready; None: block RAM above 64 places or 2048 bits."""
-    use = block if block is not None else depth > 64 and depth * width > 2048
+    """A stream between two processes; None: block RAM above 64 places and 2048 bits."""
+    use = _in_block(depth, width) if block is None else block
     pointer = max(depth - 1, 1).bit_length()
-    # Beside two pointers and the counter: the valid bit of a block's register, or the read address once more.
-    ff = 3 * pointer + 2 if use else 4 * pointer + 1
+    # Beside two pointers and two counters, and whether there is room and a token: the valid bit of a block's register,
+    # or the read address once more.
+    ff = 4 * pointer + 5 if use else 5 * pointer + 4
     rams = block_rams(f, depth, width) if use else 0
     return _cost(
         f,
@@ -399,6 +408,33 @@ def fifo(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resour
         bram18=rams,
         latency=1,
     )
+
+
+def ram(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
+    """A memory of one port to write and one to read behind a register: registers of a single place; None: block RAM as
+    of a `fifo`, else its memory in LUTs.
+    """
+    if depth == 1:
+        return Resources(ff=2 * width, latency=1, basis=f.basis, delay_ns=f.lut_ns)
+    if _in_block(depth, width) if block is None else block:
+        return rom(f, depth, width, block=True)
+    features = forms.ram(f.traits, depth, width)
+    return _cost(f, "fifo", features, {"depth": depth, "width": width}, 2, ff=width, latency=1)
+
+
+def counter(f: Fabric, limit: int) -> Resources:
+    """A loop of so many steps."""
+    if limit <= 1:
+        return Resources(basis=f.basis)
+    bits = (limit - 1).bit_length()
+    return _cost(f, "counter", forms.counter(f.traits, limit), {"limit": limit}, 1, bits, ff=bits)
+
+
+def window(f: Fabric, count: int, places: int, circles: int, loops: int, grouped: bool) -> Resources:
+    """Control of a window over a plane, without its buffer."""
+    features, flags = forms.window(f.traits, count, places, circles, loops, grouped), 4
+    ff = 3 * count + circles * max(places - 1, 1).bit_length() + loops + flags
+    return _cost(f, "window", features, {"count": count, "places": places}, 3, 2 * count, ff=ff)
 
 
 def line_buffer(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:

@@ -5,7 +5,7 @@ it predicts: logic synthesis of the emitted hardware, before placement.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from qcompile import parts
@@ -19,35 +19,49 @@ from qcompile.hardware.network import Network, Stage, with_window
 from qcompile.hardware.timing import Schedule
 from qcompile.hardware.units import BufferedUnit, SlidingWindowUnit, UnrolledUnit
 from qcompile.hardware.units.unrolled import total_bits
-from qcompile.ir import Graph, ops
+from qcompile.ir import Graph, Node, ops
 from qcompile.parts import Part
 
 
-def of_network(graph: Graph, network: Network, plan: Schedule, device: Device) -> Estimate:
-    """Per layer and in total; latency and interval of the total are those of the token model."""
+def of_network(
+    graph: Graph, network: Network, plan: Schedule, device: Device, made: tuple[Sequence[Part], Part] | None = None
+) -> Estimate:
+    """Per layer and in total; latency and interval of the total are those of the token model. made: processes and
+    streams as a backend has them; else what their units say.
+    """
     fabric = hw.fabric(device)
-    layers = [
-        layer(graph, s, fabric, cycles)
-        for s, cycles in zip(network.stages, plan.cycles, strict=True)
-        if s.node is not None and not isinstance(s.unit, SlidingWindowUnit)
-    ]
-    plumbing = together(price(s.parts(), fabric) for s in network.stages if s.node is None)
+    processes, fifos = made or ([s.parts() for s in network.stages], streams_of(network, plan))
+    layers, plumbing, window = list[LayerCost](), price(fifos, fabric), Resources()
+    for s, part, cycles in zip(network.stages, processes, plan.cycles, strict=True):
+        cost = price(part, fabric)
+        if s.node is None:
+            plumbing += cost
+        elif isinstance(s.unit, SlidingWindowUnit):  # the process behind it is of the same node
+            window = cost
+        else:
+            layers.append(_of_process(graph, s.node, window + cost, cycles))
+            window = Resources()
     if reloading.memories(network):
         plumbing += price(reloading.control(network, plan.depth), fabric)
-    fifos = together(
-        price(parts.Fifo(depth, stream.bits), fabric) for stream, depth in zip(network.streams, plan.depth, strict=True)
-    )
-    streams = LayerCost("streams", "FIFO", replace(plumbing + fifos, latency=0, interval=1))
+    streams = LayerCost("streams", "FIFO", replace(plumbing, latency=0, interval=1))
     area = together(one.cost for one in (*layers, streams))
     return Estimate(device.name, STAGE, (*layers, streams), replace(area, latency=plan.latency, interval=plan.interval))
+
+
+def streams_of(network: Network, plan: Schedule) -> Part:
+    """The FIFOs between processes."""
+    return parts.beside(*(parts.Fifo(n, s.bits) for s, n in zip(network.streams, plan.depth, strict=True)))
 
 
 def layer(graph: Graph, stage: Stage, fabric: hw.Fabric, cycles: int) -> LayerCost:
     """Of one process that works for so many cycles on a frame, and of the window in front of it."""
     assert stage.node is not None
     window = (price(u.parts(), fabric) for u in with_window(stage.node, stage.unit)[:-1])
-    cost = together((*window, price(stage.parts(), fabric)))
-    return layer_cost(graph, stage.node, replace(cost, latency=cycles, interval=max(1, cycles)))
+    return _of_process(graph, stage.node, together((*window, price(stage.parts(), fabric))), cycles)
+
+
+def _of_process(graph: Graph, node: Node, cost: Resources, cycles: int) -> LayerCost:
+    return layer_cost(graph, node, replace(cost, latency=cycles, interval=max(1, cycles)))
 
 
 def of_pipeline(graph: Graph, device: Device, clock_ns: float, port_cycles: int = 1, loops: bool = True) -> Estimate:

@@ -173,7 +173,6 @@ def emit(view: ChipView) -> dict[str, bytes]:
         f"tb/{view.top}_serial_tb.sv": f"{serial}_tb.sv",
     }
     files = {name: env.get_template(f"rtl/board/{t}.j2").render(view=view).encode() for name, t in made.items()}
-    files["board/adders.v"] = asset("hw/calibration/adders.v").read_bytes()
     if view.streamed:
         files["board/ports.py"] = Path(ports.__file__).read_bytes()  # the driver packs as the testbench does
     circuits = STREAMED if view.streamed else CIRCUITS

@@ -13,10 +13,11 @@ from qcompile.backends.rtl.units import PROCESSES
 from qcompile.cost.price import price
 from qcompile.errors import QCompileError
 from qcompile.hardware.network import Network, Stage
-from qcompile.hardware.reloading import most_frames
+from qcompile.hardware.reloading import AT_PORT, most_frames
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import InputUnit, OutputUnit
 from qcompile.ir import Graph
+from qcompile.parts import Part
 from qcompile.records import dataclass
 
 WEIGHTS = "rtl/memory/weights.bin"  # what is loaded
@@ -71,6 +72,11 @@ class StreamView:
         return self.schedule.latency
 
     @property
+    def at_port(self) -> int:
+        """Words of the stream at an output."""
+        return AT_PORT
+
+    @property
     def loaded(self) -> tuple[ProcessModule, ...]:
         """Processes whose weights are loaded, in the order of these."""
         return tuple(s.process for s in self.placed if s.process.loaded)
@@ -79,6 +85,12 @@ class StreamView:
     def weights(self) -> bytes:
         """What is loaded: 64-bit words, the memories one after the other."""
         return b"".join(p.loaded.data for p in self.loaded if p.loaded)
+
+    def parts(self) -> tuple[list[Part], Part]:
+        """Of every process, and of all streams."""
+        streams = [parts.Fifo(f.depth, f.width) for f in self.fifos]
+        streams += [parts.Fifo(AT_PORT, p.width + 1) for p in self.outputs]  # and whether it is the last
+        return [p.process.parts() for p in self.placed], parts.beside(*streams)
 
 
 def build(graph: Graph, network: Network, top: str, part: str, timing: Delays) -> StreamView:

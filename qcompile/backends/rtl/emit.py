@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from qcompile.assets import asset
 from qcompile.backends.rtl import bitstream, dataflow, parallel
-from qcompile.backends.rtl.bitstream import ChipView
+from qcompile.backends.rtl.bitstream import FLOWS, ChipView
 from qcompile.backends.rtl.dataflow import WEIGHTS, StreamView
 from qcompile.backends.rtl.names import identifier
 from qcompile.backends.rtl.numbers import Delays
 from qcompile.backends.rtl.parallel import NetworkView
 from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of
+from qcompile.cost.fabrics import fabric_data, measured
 from qcompile.errors import QCompileError
 from qcompile.hardware.network import Network
 from qcompile.hardware.products import multiplications, rolled
@@ -19,6 +20,8 @@ from qcompile.templating import templates
 
 STREAMED = (
     "accumulator.sv",
+    "code_order.sv",
+    "counter.sv",
     "flow.sv",
     "frame_gate.sv",
     "loaded_memory.sv",
@@ -27,6 +30,7 @@ STREAMED = (
     "ram.sv",
     "reload_control.sv",
     "rom_file.sv",
+    "rom_words.sv",
     "running_maximum.sv",
     "running_place.sv",
     "stream.sv",
@@ -68,6 +72,17 @@ def view(
     return parallel.build(graph, name, part, timing)
 
 
+def synthesis(part: str, streamed: bool) -> str:
+    """The commands of Yosys for a part, those of the calibration where its fabric or a relative was measured."""
+    name = device(part).fabric
+    flow = FLOWS.get(name)
+    if flow is not None and name not in measured():
+        return flow.memories * streamed + flow.synth
+    while name not in measured():
+        name = fabric_data(name).like
+    return fabric_data(name).yosys.removesuffix(" -top wrap")
+
+
 def emit(made: NetworkView | StreamView, chip: ChipView | None = None) -> dict[str, bytes]:
     """Sources and testbench by their names in the project; chip: around the network, where open tools make its
     bitstream.
@@ -86,7 +101,8 @@ def emit(made: NetworkView | StreamView, chip: ChipView | None = None) -> dict[s
     bench = env.get_template("rtl/tb_dataflow.sv.j2" if streamed else "rtl/tb.sv.j2")
     files[f"tb/{made.top}_tb.sv"] = bench.render(view=made)
     files["tb/verilator.cpp"] = env.get_template("rtl/verilator.cpp.j2").render(view=made)
-    files["Makefile"] = env.get_template("rtl/Makefile.j2").render(view=made, chip=chip, streamed=streamed)
+    pages = {"view": made, "chip": chip, "streamed": streamed, "synthesis": synthesis(made.part, streamed)}
+    files["Makefile"] = env.get_template("rtl/Makefile.j2").render(**pages)
     if device(made.part).vendor == "AMD":
         files["vivado.tcl"] = env.get_template("rtl/vivado.tcl.j2").render(view=made, streamed=streamed)
     contents = {name: text.encode() for name, text in files.items()}
@@ -94,5 +110,6 @@ def emit(made: NetworkView | StreamView, chip: ChipView | None = None) -> dict[s
         contents |= {r.file: r.content for s in made.placed for r in s.process.roms if r.load is None}
         contents |= {WEIGHTS: made.weights} if made.loaded else {}
     circuits = (*CIRCUITS, *STREAMED) if streamed else CIRCUITS
+    contents["rtl/qc/adders.v"] = asset("hw/calibration/adders.v").read_bytes()
     contents |= {f"rtl/qc/{name}": asset(f"hw/rtl/{name}").read_bytes() for name in circuits}
     return contents | (bitstream.emit(chip) if chip else {})

@@ -12,9 +12,10 @@ from qcompile.backends.rtl.numbers import Delays
 from qcompile.backends.rtl.vectors import digits
 from qcompile.backends.rtl.words import Cell, CellBuilder
 from qcompile.cost.price import price
-from qcompile.hardware.memory import Words
+from qcompile.hardware.memory import Words, loader
 from qcompile.hardware.network import Network, Stage, Stream
 from qcompile.ir import Graph, Node
+from qcompile.parts import Part
 from qcompile.records import dataclass
 
 FOLDER = "rtl/memory"
@@ -54,20 +55,49 @@ class LoadedWords:
     data: bytes
 
 
-@dataclass(frozen=True, repr=False)
+NUMBER = 62  # bits of a number whose table is looked at
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class RomFile:
-    """`depth` words of `width` bits in a file, or where they are loaded in none."""
+    """Words in a file: bit patterns [depth, numbers of a word], `each` bits a number. style: "block", "distributed"
+    (behind a register as well), or "logic" without one. load: of words that are loaded, in no file.
+    """
 
     name: str
-    depth: int
-    width: int
+    patterns: np.ndarray
+    each: int
     style: str
-    content: bytes
     load: LoadedWords | None = None
 
     @property
     def file(self) -> str:
         return f"{FOLDER}/{self.name}.mem"
+
+    @property
+    def depth(self) -> int:
+        return len(self.patterns)
+
+    @property
+    def width(self) -> int:
+        return self.patterns.shape[1] * self.each
+
+    @property
+    def content(self) -> bytes:
+        return "".join(f"{line}\n" for line in digits(self.patterns, self.each)).encode()
+
+    def part(self) -> Part:
+        """Logic with its contents, or a block; or what is loaded, without the arithmetic of what loads it."""
+        if self.load is not None:
+            loading = parts.leaves(loader(self.load.words))
+            around = (parts.Times(n, leaf) for n, leaf in loading if isinstance(leaf, parts.AROUND))
+            return parts.beside(parts.Ram(self.depth, self.width), *around)
+        if self.style == "block":
+            return parts.Rom(self.depth, self.width, True)
+        address, known = max(1, (self.depth - 1).bit_length()), self.each <= NUMBER
+        columns = (self.patterns[:, i].astype(np.int64) if known else None for i in range(self.patterns.shape[1]))
+        tables = (parts.LookupTable(address, self.each, column) for column in columns)
+        return parts.beside(*tables, parts.Register(0 if self.style == "logic" else self.width))
 
 
 @dataclass(frozen=True)
@@ -79,11 +109,20 @@ class ModuleView:
     template: ClassVar[str]
     flags: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def placed(self) -> tuple[str, ...]:
+        """The cells of its instances."""
+        return ()
+
+    def parts(self) -> Part:
+        """What its text has beside cells, memories of constants, loops and the arithmetic of its unit."""
+        return parts.NOTHING
+
 
 @dataclass(frozen=True)
 class ProcessModule:
     """A module. reads, writes: whether an iteration does, by its counters; stages: registers from what it reads to what
-    it writes; marks_last: whether the last token of a frame is marked.
+    it writes; arithmetic: of its unit, in the cells; marks_last: whether the last token of a frame is marked.
     """
 
     name: str
@@ -98,6 +137,7 @@ class ProcessModule:
     unit: ModuleView
     cells: tuple[Cell, ...]
     roms: tuple[RomFile, ...]
+    arithmetic: Part
     marks_last: bool = False
 
     @property
@@ -109,6 +149,15 @@ class ProcessModule:
     def latency(self) -> int:
         """Cycles from a read to when what it makes can be read, from a stream."""
         return self.stages + 1
+
+    def parts(self) -> Part:
+        """All that it is made of."""
+        each = {c.name: c.flip_flops for c in self.cells}
+        flow = parts.FlowControl(max(1, len(self.inputs)), len(self.outputs), self.stages)
+        loops = parts.counters(*(c.limit for c in self.counters))
+        memories = (r.part() for r in self.roms)
+        registers = parts.Register(sum(each[name] for name in self.unit.placed))
+        return parts.beside(self.arithmetic, flow, loops, *memories, self.unit.parts(), registers)
 
 
 @dataclass
@@ -145,10 +194,8 @@ class Maker:
 
     def rom(self, label: str, patterns: np.ndarray, width: int) -> RomFile:
         """Of bit patterns [words, numbers of a word], number 0 in the low bits of a word."""
-        content = "".join(f"{line}\n" for line in digits(patterns, width)).encode()
-        depth, bits = len(patterns), patterns.shape[1] * width
-        block = price(parts.Rom(depth, bits), self.timing.fabric).bram18 > 0
-        made = RomFile(f"{self.name}_{label}", depth, bits, "block" if block else "distributed", content)
+        block = price(parts.Rom(len(patterns), patterns.shape[1] * width), self.timing.fabric).bram18 > 0
+        made = RomFile(f"{self.name}_{label}", patterns, width, "block" if block else "distributed")
         self.roms.append(made)
         return made
 
@@ -163,7 +210,8 @@ class Maker:
         """Of words that are loaded, codes of `width` bits."""
         depth, bits = load.words.steps, load.words.codes * width
         block = price(parts.Ram(depth, bits), self.timing.fabric).bram18 > 0
-        made = RomFile(f"{self.name}_{label}", depth, bits, "block" if block else "distributed", b"", load)
+        nothing = np.broadcast_to(np.int64(0), (depth, load.words.codes))
+        made = RomFile(f"{self.name}_{label}", nothing, width, "block" if block else "distributed", load)
         self.roms.append(made)
         return made
 
@@ -228,6 +276,7 @@ class Maker:
             unit,
             tuple(self.cells),
             tuple(self.roms),
+            parts.arithmetic(self.stage.parts()),
             marks_last,
         )
 

@@ -65,24 +65,24 @@ class Parameters:
         return [self.b.given(f"{port}_{i}", port, i, width, signed) for i in range(n)]
 
     def table(self, name: str, entries: np.ndarray, place: Word, patterns: bool = False) -> Word:
-        """Entry `place` of the row of an element, of [rows, n]: from a memory, so a stage later. patterns: bits, not
-        numbers.
+        """Entry `place` of an element's row, of [rows, n]: from a memory, so a stage later. Rows begin at multiples
+        of a power of two, so that an address is no product. patterns: bits, not numbers.
         """
-        own = entries[self.index[:, self.lane]]
+        bits = max(1, (entries.shape[1] - 1).bit_length())
+        own = np.pad(entries, ((0, 0), (0, (1 << bits) - entries.shape[1])), "edge")[self.index[:, self.lane]]
         width, signed = read_alone(*numbers(own))
         label = f"{self.b.name.rsplit('__', 1)[1]}_{name}"
         rom = self.maker.rom(label, own.reshape(-1, 1), width)
         self.tables.append(rom)
         inputs: tuple[Word, ...] = (place,)
-        size = max(1, (rom.depth - 1).bit_length())
-        address = f"{size}'({{0}})"
+        address = f"{bits}'({{0}})"
         if len(self.index) > 1:
             if self.row is None:
                 wide = max(1, (len(self.index) - 1).bit_length())
                 self.b.port("row", wide)
                 self.row = self.b.given("row_at", "row", 0, wide, False)
             inputs = place, self.row
-            address = f"{size}'({{1}}) * {size}'d{entries.shape[1]} + {size}'({{0}})"
+            address = f"{{{{{{1}}, {bits}'({{0}})}}}}"
         body = (
             f'rom_file #(.DEPTH({rom.depth}), .WIDTH({width}), .FILE("{rom.file}"), .STYLE("{rom.style}")) t_{name}'
             f" (.clk(clk), .address({address}), .q({{y}}));"

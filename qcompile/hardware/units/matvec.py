@@ -118,7 +118,7 @@ class MatVecUnit(Unit):
     def parts(self) -> Part:
         memories: list[Part] = [self.memory]
         if self.row_groups > 1:
-            memories.append(parts.Fifo(self.folds, self.simd * width(self.data)))
+            memories.append(parts.Buffer(self.folds, self.simd * width(self.data)))
         around = parts.counters(self.places, self.groups), parts.Handshake()
         return parts.beside(self.inside, *around, *memories)
 

@@ -107,7 +107,7 @@ class RequantUnit(Unit):
             wide = max(abs(int(c)) for c in (coeffs.min(), coeffs.max())).bit_length()
             found.append(parts.Decoder(fmt))
             if wide > 1:
-                found.append(parts.IntegerMultiplier(wide + 1, bits(fmt)))
+                found.append(_multiplied(coeffs, bits(fmt)))
         adders = parts.Times(len(self.inputs) - 1, parts.Adder(self.accumulator))
         return chain(parts.beside(*found), adders)
 
@@ -245,11 +245,11 @@ def _variable(op: ops.Requant, acc: int, pe: int) -> Part:
     if isinstance(impl, ops.Table):
         return parts.NOTHING
     assert isinstance(impl, (ops.MulAddShift, ops.FloatRound))
-    m = _span(impl.mul.data)
+    m, add = _span(impl.mul.data), impl.add.data
     spread = int(impl.shift.data.max()) - int(impl.shift.data.min()) + 1
     logic = chain(
-        parts.IntegerMultiplier(m, acc),
-        parts.Adder(m + acc),
+        _multiplied(impl.mul.data, acc),
+        parts.Adder(m + acc) if np.any(add != add.flat[0]) else parts.ConstantAdder(int(add.flat[0]), m + acc),
         *([parts.Shifter(m + acc, spread)] if spread > 1 else []),
         rounder(impl, op.quantize.format, acc)
         if isinstance(impl, ops.FloatRound)
@@ -281,6 +281,14 @@ def _results(impl: ops.Thresholds, fmt: Format) -> list[np.ndarray]:
 def row_bits(rows: np.ndarray) -> int:
     """Of a row in a memory; numbers that are alike in all rows are constants."""
     return 0 if np.all(rows == rows[:1]) else rows.size // len(rows) * numbers(rows)[0]
+
+
+def _multiplied(factors: np.ndarray, width: int) -> Part:
+    """A number of `width` bits times one of these from a memory, or times the constant that all of them are."""
+    first = factors.flat[0]
+    if np.any(factors != first):
+        return parts.IntegerMultiplier(_span(factors), width)
+    return parts.ConstantMultipliers(np.array([first]), width)
 
 
 def _span(x: np.ndarray) -> int:

@@ -35,5 +35,4 @@ class WidthUnit(Unit):
         return Traffic((np.arange(0, writes, self.before // self.after),), np.arange(writes), writes)
 
     def parts(self) -> Part:
-        few, many = sorted((self.before, self.after))
-        return parts.WidthConverter(few * self.number, many * self.number)
+        return parts.WidthConverter(self.before * self.number, self.after * self.number)

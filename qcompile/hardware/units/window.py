@@ -107,7 +107,7 @@ class SlidingWindowUnit(Unit):
 
     def parts(self) -> Part:
         """The buffer, and the counters of reader and writer."""
-        buffer = parts.Fifo(self.held * self.width * self.groups, self.simd * self.number)
+        buffer = parts.Buffer(self.held * self.width * self.groups, self.simd * self.number)
         return parts.beside(buffer, parts.counters(self.height, self.width, *self.over.kernel, self.groups))
 
 

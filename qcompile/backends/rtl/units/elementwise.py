@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from qcompile import parts
 from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule
 from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, operands, requantized
 from qcompile.backends.rtl.varying import multiplied
+from qcompile.parts import Part
 from qcompile.records import dataclass
 
 
@@ -17,12 +19,20 @@ class ElementsModule(ModuleView):
     lanes: LaneCells
     width: int
 
+    @property
+    def placed(self) -> tuple[str, ...]:
+        return self.lanes.cells
+
+    def parts(self) -> Part:
+        waiting = len(self.lanes.cells) * sum(self.terms) if self.lanes.waits else 0
+        return parts.Register(waiting + self.lanes.row_register)
+
 
 def mapped(m: Maker) -> ProcessModule:
     node, pe = m.node, m.stage.folding.pe
     formats = tuple(v.type.codes for v in node.inputs)
     lanes = requantized(m, node, formats, operands(m, formats), pe)
-    waits = int(bool(lanes.given) or lanes.row)  # for parameters
+    waits = int(lanes.waits)
     if lanes.counted:
         count_rows(m, lanes, "go[0]")
     view = ElementsModule(tuple(f.width for f in formats), lanes, node.output.type.codes.width)

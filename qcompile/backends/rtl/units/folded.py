@@ -17,6 +17,7 @@ from qcompile.hardware.units.depthwise import filter_steps
 from qcompile.hardware.units.matvec import weight_steps
 from qcompile.hardware.units.sparse import BLOCK, INDEX, KEPT, places
 from qcompile.ir import ops
+from qcompile.parts import Part
 from qcompile.records import dataclass
 
 
@@ -64,6 +65,19 @@ class Sums:
     def stages(self) -> int:
         return self.ready + (self.lanes.latency if self.lanes else 0)
 
+    @property
+    def placed(self) -> tuple[str, ...]:
+        return (self.row,) * self.pe + (self.lanes.cells if self.lanes else ())
+
+    def registers(self) -> Part:
+        """Of sums, beside those of accumulators; and of the row of the lanes' parameters."""
+        total, own = self.total, 0
+        if total.folds == 1:
+            own = 0 if total.place else total.bits
+        elif total.largest:
+            own = total.term + (3 * total.bits if total.place else total.bits) + 1
+        return parts.Register(self.pe * own + (self.lanes.row_register if self.lanes else 0))
+
 
 @dataclass(frozen=True)
 class FoldedModule(ModuleView):
@@ -73,6 +87,15 @@ class FoldedModule(ModuleView):
     kept: int
     weights: RomFile | None
     sums: Sums
+
+    @property
+    def placed(self) -> tuple[str, ...]:
+        return self.sums.placed
+
+    def parts(self) -> Part:
+        token = self.sums.data * (self.sums.pe if self.sums.own else 1)
+        held = parts.Buffer(self.kept, token, False) if self.kept else parts.Register(token if self.weights else 0)
+        return parts.beside(held, self.sums.registers())
 
 
 @dataclass(frozen=True)
@@ -299,7 +322,7 @@ def _lanes(m: Maker, total: Total, signs: int) -> LaneCells | None:
             return [number(b, "n", b.given("largest", "x0", 0, total.bits, False), node.inputs[0].type.codes, m.timing)]
         if not signs:
             return [b.given("a", "x0", 0, total.bits, out.signed)]
-        count = b.given("count", "x0", 0, total.bits, False)
+        count = b.given("agreeing", "x0", 0, total.bits, False)
         size = smallest_width(-signs, signs)
         text = f"({{w}}'({{0}}) <<< 1) - {literal(signs, size)}"
         return [b.make("a", (-signs, signs), (count,), m.timing.adder(total.bits + 1), text)]

@@ -19,6 +19,7 @@ from qcompile.hardware.order import to_stream
 from qcompile.hardware.units.gathered import arrived, operand_places
 from qcompile.ir import Node, Value, ops
 from qcompile.ir.walk import is_constant
+from qcompile.parts import Part
 from qcompile.records import dataclass
 
 
@@ -62,6 +63,22 @@ class GatheredModule(ModuleView):
     moved: int
     width: int
 
+    @property
+    def placed(self) -> tuple[str, ...]:
+        own = (*(self.sums.placed if self.sums else ()), *(self.lanes.cells if self.lanes else ()))
+        return own + tuple(c.cell for c in self.chosen if c.cell)
+
+    def parts(self) -> Part:
+        """Memories of data, addresses, and the choice of an operand."""
+        memories = (parts.Buffer(o.depth, o.width, o.style == "block") for o in self.operands if o.port)
+        steps = (parts.beside(parts.Adder(a.width), parts.Register(a.width)) for a in self.addresses if not a.table)
+        chosen = parts.Mux(len(self.chosen), self.width)
+        kept = self.width if len(self.chosen) > 1 else 0
+        if self.lanes is not None:
+            kept += self.lanes.row_register + (sum(self.terms) if self.lanes.waits else 0)
+        sums = self.sums.registers() if self.sums else parts.NOTHING
+        return parts.beside(*memories, *steps, chosen, sums, parts.Register(kept + 1))
+
 
 def gathered(m: Maker) -> ProcessModule:
     node, unit = m.node, m.stage.unit
@@ -95,7 +112,7 @@ def _operand(m: Maker, value: Value, k: int, address: str) -> HeldOperand:
         rom = _constant(m, value, f"operand{k}")
         return HeldOperand(width, size, rom.style, "", rom, address)
     port = sum(not is_constant(m.graph, v) for v in m.node.inputs[:k])
-    block = price(parts.Rom(size, width), m.timing.fabric).bram18 > 0
+    block = price(parts.Buffer(size, width), m.timing.fabric).bram18 > 0
     style, counter = "block" if block else "distributed", m.has("t")
     if counter is None or size == counter.limit:
         to = "t" if counter else "1'b0"
@@ -149,7 +166,7 @@ def _process(
     width: int,
 ) -> ProcessModule:
     inputs = [o for o in operands if o.port]
-    waits = int(lanes is not None and bool(lanes.given or lanes.row))
+    waits = int(lanes is not None and lanes.waits)
     if lanes is not None and lanes.counted:
         count_rows(m, lanes, "done[1]" if waits else "go[0]")
     moved = max((c.latency for c in chosen), default=0)

@@ -47,6 +47,16 @@ class LaneCells:
     def counted(self) -> bool:
         return self.words > 1
 
+    @property
+    def row_register(self) -> int:
+        """Bits of the row that cells are told."""
+        return self.row_width if self.row else 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether data wait for parameters, which memories give a register later."""
+        return bool(self.given) or self.row
+
 
 def operands(m: Maker, formats: tuple[Format, ...]) -> Source:
     """Numbers at the ports x0, x1, ... of a cell, which have the codes of these formats."""

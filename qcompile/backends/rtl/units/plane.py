@@ -13,6 +13,7 @@ from qcompile.backends.rtl.requant import codes_of
 from qcompile.backends.rtl.units.lanes import Turn, turned
 from qcompile.cost.price import price
 from qcompile.hardware import units
+from qcompile.parts import Part
 from qcompile.records import dataclass
 
 
@@ -25,13 +26,34 @@ class WindowModule(ModuleView):
     sizes: tuple[tuple[str, int], ...]
     style: str
 
+    def parts(self) -> Part:
+        """The buffer; a word that is written in this iteration goes around it."""
+        s = dict(self.sizes)
+        depth, bits = s["HELD"] * s["WIDTH"] * s["GROUPS"], s["BITS"]
+        around = parts.beside(parts.Mux(2, bits), parts.Register(bits + 1 if self.style == "block" else 0))
+        return parts.beside(control(self.sizes), parts.Buffer(depth, bits, self.style == "block"), around)
+
+
+def control(sizes: tuple[tuple[str, int], ...]) -> parts.WindowControl:
+    """Of window.sv with these parameters, which counts the same."""
+    s = dict(sizes)
+    line = s["WIDTH"] * s["GROUPS"]
+    size, down = s["HELD"] * line, s["SH"] * line
+    rows = (s["HEIGHT"] - s["DH"] * (s["KH"] - 1) - 1) // s["SH"] + 1
+    columns = (s["WIDTH"] - s["DW"] * (s["KW"] - 1) - 1) // s["SW"] + 1
+    loops = (rows, columns, s["KH"], s["KW"], s["GROUPS"])
+    count = (s["HEIGHT"] * line + size + down + 1).bit_length() + 2
+    circles = 2 + (s["KH"] > 1) + (columns > 1 or rows > 1) + (rows > 1)
+    bits, grouped = sum((n - 1).bit_length() for n in loops), s["BY_GROUP"] != 0 and s["GROUPS"] > 1
+    return parts.WindowControl(count, size, circles, bits, grouped)
+
 
 def window(m: Maker) -> ProcessModule:
     w = m.stage.unit
     assert isinstance(w, units.SlidingWindowUnit)
     names = "HEIGHT", "WIDTH", "GROUPS", "KH", "KW", "SH", "SW", "DH", "DW", "HELD", "BY_GROUP", "BITS"
     sizes = w.height, w.width, w.groups, *w.over.numbers, w.held, int(w.by_channel), m.written.bits
-    buffer = parts.Fifo(w.held * w.width * w.groups, m.written.bits)
+    buffer = parts.Buffer(w.held * w.width * w.groups, m.written.bits)
     style = "block" if price(buffer, m.timing.fabric).bram18 else "distributed"
     return m.process(WindowModule(tuple(zip(names, sizes, strict=True)), style), 1, "window_reads", "window_writes")
 
@@ -46,6 +68,14 @@ class BorderModule(ModuleView):
     lanes: int
     fill: str
     memory: RomFile | None
+
+    @property
+    def placed(self) -> tuple[str, ...]:
+        return (self.turn.cell,) * self.lanes if self.turn.cell else ()
+
+    def parts(self) -> Part:
+        bits = self.lanes * self.turn.after
+        return parts.beside(parts.Mux(2, bits), parts.Register(bits))
 
 
 def bordered(m: Maker) -> ProcessModule:
@@ -105,6 +135,15 @@ class ConcatModule(ModuleView):
     which: tuple[str, ...]
     joined: tuple[Joined, ...]
     latency: int
+
+    @property
+    def placed(self) -> tuple[str, ...]:
+        return tuple(j.turn.cell for j in self.joined if j.turn.cell for _ in range(self.lanes))
+
+    def parts(self) -> Part:
+        bits = self.lanes * self.joined[0].turn.after
+        waits = sum(j.waits for j in self.joined) * bits
+        return parts.beside(parts.Mux(len(self.joined), bits), parts.Register(bits + waits))
 
 
 def concatenated(m: Maker) -> ProcessModule:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from qcompile import parts
 from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.rtl.process import Link, Maker, ModuleView, ProcessModule
 from qcompile.hardware.network import Stream
+from qcompile.parts import Part
 from qcompile.records import dataclass
 
 
@@ -14,6 +16,9 @@ class ForkModule(ModuleView):
 
     template = "fork.sv.j2"
     width: int
+
+    def parts(self) -> Part:
+        return parts.Register(self.width)
 
 
 def fork(m: Maker) -> ProcessModule:
@@ -28,6 +33,9 @@ class WidenModule(ModuleView):
     bits: int
     ratio: int
 
+    def parts(self) -> Part:
+        return parts.Register(self.bits * self.ratio)
+
 
 @dataclass(frozen=True)
 class NarrowModule(ModuleView):
@@ -38,6 +46,11 @@ class NarrowModule(ModuleView):
     ratio: int
     fresh: str
     word: int
+
+    def parts(self) -> Part:
+        """A word, loaded or moved on."""
+        moved = parts.Mux(2, self.word - self.bits) if self.ratio > 1 else parts.NOTHING
+        return parts.beside(moved, parts.Register(self.word))
 
 
 def width(m: Maker) -> ProcessModule:
@@ -59,6 +72,11 @@ class OutputModule(ModuleView):
     in_word: int
     rest: int
     ended: str
+
+    def parts(self) -> Part:
+        """Tokens until a word is whole; the last word's moved down."""
+        moved = parts.Mux(2, self.bits * self.in_word) if self.rest else parts.NOTHING
+        return parts.beside(moved, parts.Register(self.bits * (self.in_word - 1)))
 
 
 def _word(stream: Stream) -> tuple[PortLayout, int]:
