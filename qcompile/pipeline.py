@@ -37,6 +37,7 @@ from qcompile.parts import Part
 from qcompile.passes import ports
 from qcompile.passes.counting import counted
 from qcompile.passes.dead import remove_dead_channels, zero_idle_weights
+from qcompile.passes.flatten import flattened_in_order
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
@@ -219,11 +220,13 @@ def integer_passes(fabric: Fabric, arch: str = "parallel", fold: str = "min") ->
             return least
         return remove_dead_channels(graph, foldings(implement(graph, fabric), fold))
 
+    ordered = (("flattened_in_order", flattened_in_order),) if arch == "dataflow" else ()
     return (
         ("remove_unused", remove_unused),
         ("sink_transposes", sink_transposes),
         ("zero_idle_weights", zero_idle_weights),
         ("remove_dead_channels", without_dead),
+        *ordered,
         ("implement", partial(implement, fabric=fabric)),
     )
 

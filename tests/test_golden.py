@@ -18,6 +18,7 @@ from qcompile.ir import Array, Graph, Node, Origin, Param, TensorType, Value, op
 from qcompile.passes import ports, ranges
 from qcompile.passes.counting import counted
 from qcompile.passes.dead import remove_dead_channels
+from qcompile.passes.flatten import flattened_in_order
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
@@ -49,6 +50,15 @@ def model() -> Graph:
     active = node(ops.Clip(lo=ir.ZERO), "active", biased.output)
     out = node(ops.Quantize(FixedPoint(3, 0, False), Param((), (Fraction(2),))), "out", active.output)
     return graph("model", x, codes, weights, product, biased, active, out)
+
+
+def flattened() -> Graph:
+    """Two channels of three places side by side, in front of a layer."""
+    x = Value("x", TensorType((1, 2, 3), CODES))
+    flat = node(ops.Reshape((1, 6)), "flat", x, fmt=CODES)
+    weights = node(ops.Constant(Array(np.arange(12).reshape(6, 2) - 6)), "weights", fmt=FixedPoint(5))
+    product = node(ops.MatMul(), "product", flat.output, weights.output, fmt=FixedPoint(12))
+    return graph("integer", x, flat, weights, product)
 
 
 def signs() -> Graph:
@@ -126,6 +136,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "unused": (unread, lambda g: ir.print_graph(remove_unused(g))),
     "dead": (dead, lambda g: ir.print_graph(remove_dead_channels(g))),
     "layout": (transposed, lambda g: ir.print_graph(sink_transposes(g))),
+    "flatten": (flattened, lambda g: ir.print_graph(flattened_in_order(g))),
     "implement": (integer, lambda g: ir.print_graph(implement(g, fabric_of("xc7z020")))),
 }
 HELPERS = {"__init__", "affine", "requant"}  # what `lower` and `implement` are made of

@@ -23,6 +23,7 @@ from qcompile.hardware.products import rolled
 from qcompile.hardware.units import (
     BufferedUnit,
     DepthwiseUnit,
+    GlobalPoolUnit,
     MatVecUnit,
     MultiplyUnit,
     PoolUnit,
@@ -36,7 +37,7 @@ from qcompile.parts import AdderGraph, ConstantRows, Multiplier, leaves, memory_
 
 PART = "xc7z020clg400-1"
 SEEDS = range(24)
-COUNTED = (MatVecUnit, DepthwiseUnit, PoolUnit, MultiplyUnit)
+COUNTED = (MatVecUnit, DepthwiseUnit, PoolUnit, GlobalPoolUnit, MultiplyUnit)
 
 
 def sources(design: qc.Design) -> dict[str, bytes]:

@@ -51,7 +51,11 @@ def _layer(name: str, graph: Graph, units: dict[str, tuple[Node, Unit]]) -> str:
     if name in named or name in units:
         return named.get(name, name)
     stem = name.partition("#")[0]
-    nodes = [v for v, (n, _) in units.items() if name == n.origin.node or n.origin.tensor in (name, stem)]
+    nodes = [
+        v
+        for v, (n, _) in units.items()
+        if name == n.origin.node or n.origin.tensor in (name, stem) or v.partition("#")[0] == stem
+    ]
     if nodes:
         return nodes[0]
     foldable = [one for one, value in named.items() if units[value][1].accumulates]

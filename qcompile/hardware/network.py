@@ -14,9 +14,12 @@ from qcompile.hardware.units import (
     BufferedUnit,
     ForkUnit,
     GatheredUnit,
+    GlobalPoolUnit,
     InputUnit,
     MatVecUnit,
+    MultiplyUnit,
     OutputUnit,
+    RepeatUnit,
     RequantUnit,
     SlidingWindowUnit,
     Unit,
@@ -25,7 +28,7 @@ from qcompile.hardware.units import (
 )
 from qcompile.hardware.units.unit import constants_of
 from qcompile.ir import Graph, Node, Shape, Value, ops
-from qcompile.ir.walk import only_reader
+from qcompile.ir.walk import maker, only_reader
 from qcompile.parts import Part
 from qcompile.records import dataclass
 
@@ -129,25 +132,38 @@ def uses(graph: Graph, value: Value, alias: Mapping[str, str]) -> int:
     """How many processes read a value, under all its names."""
     names = {value.name} | {a for a, root in alias.items() if root == value.name}
     names |= _renamed(graph, names)
-    reads = sum(1 for n in graph.nodes if not _free(n) for v in n.inputs if v.name in names)
+    reads = sum(1 for n in graph.nodes if not _free(graph, n) for v in n.inputs if v.name in names)
     return reads + sum(v.name in names for v in graph.outputs)
 
 
 def _renamed(graph: Graph, names: set[str]) -> set[str]:
     found: set[str] = set()
     for node in graph.computed:
-        if _free(node) and node.inputs[0].name in names | found:
+        if _free(graph, node) and node.inputs[0].name in names | found:
             found.add(node.output.name)
     return found
 
 
-def _free(node: Node) -> bool:
-    """Constants, and reshapes that leave the order of the stream as it is."""
+def _free(graph: Graph, node: Node) -> bool:
+    """Constants, and what leaves the order of the stream as it is."""
     if isinstance(node.op, ops.Constant):
         return True
     if isinstance(node.op, ops.Reshape):
-        return _same_order(node.inputs[0].type.shape, node.output.type.shape)
-    return isinstance(node.op, ops.Transpose) and _same_after(node)
+        made = maker(graph, node.inputs[0], ops.Transpose)
+        laid = made is not None and _laid_out(graph, made)
+        return laid or _same_order(node.inputs[0].type.shape, node.output.type.shape)
+    return isinstance(node.op, ops.Transpose) and (_same_after(node) or _laid_out(graph, node))
+
+
+def _laid_out(graph: Graph, node: Node) -> bool:
+    """A transpose to the order of the stream, whose elements then are laid side by side."""
+    readers = graph.consumers.get(node.output.name, [])
+    return (
+        tuple(node.op.perm) == permutation(len(node.op.perm))
+        and bool(readers)
+        and node.output not in graph.outputs
+        and all(isinstance(n.op, ops.Reshape) and _raster(n.output.type.shape) for n in readers)
+    )
 
 
 def _raster(shape: Shape) -> bool:
@@ -195,7 +211,7 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
             continue
         if all(v.name in graph.constants for v in node.inputs):
             raise QCompileError("a result of constants alone is no process", str(node.origin), "fold it when exporting")
-        if _free(node):
+        if _free(graph, node):
             b.alias[node.output.name] = b.root(node.inputs[0])
             b.waiting[node.output.name] = b.waiting.get(b.root(node.inputs[0]), [])
             continue
@@ -333,7 +349,7 @@ def _add(b: _Builder, node: Node, after: Node | None) -> None:
         fold = folding(b, node, Folding() if unit.accumulates else Folding(math.gcd(unit.limits(node).pe, *lanes)))
         unit = unit_of(node, b.graph, fold)
     read, written = unit.lanes
-    taken = tuple(b.take(v, read) for v in data)
+    taken = tuple(_repeated(b, node, v, b.take(v, read)) for v in data)
     for window in with_window(node, unit)[:-1]:
         assert isinstance(window, SlidingWindowUnit)
         made = b.stream(data[0], read, window.tokens)
@@ -345,9 +361,20 @@ def _add(b: _Builder, node: Node, after: Node | None) -> None:
     b.give((after or node).output, out)
 
 
+def _repeated(b: _Builder, node: Node, value: Value, index: int) -> int:
+    """A stream, or where a node takes its elements more than once one that has them so often."""
+    lanes, unit = b.streams[index].lanes, unit_of(node, b.graph)
+    repeat = RepeatUnit.between(value, node.output, lanes) if isinstance(unit, (MultiplyUnit, RequantUnit)) else None
+    if repeat is None:
+        return index
+    made = b.stream(value, lanes, repeat.cycles)
+    b.stages.append(Stage(repeat, (index,), (made,)))
+    return made
+
+
 def with_window(node: Node, unit: Unit) -> tuple[Unit, ...]:
     """The unit of a node, behind the window whose tokens it takes where it does not take the data as they are."""
-    if not unit.accumulates:
+    if not unit.accumulates or isinstance(unit, GlobalPoolUnit):
         return (unit,)
     window = SlidingWindowUnit.front(node, unit.lanes[0], not isinstance(unit, MatVecUnit) or node.op.groups > 1)
     return (unit,) if window is None else (window, unit)

@@ -1,23 +1,32 @@
-"""Transposes move behind element-wise nodes until they meet their inverse: models in NHWC layout turn every tensor
-there and back.
+"""Transposes move behind nodes that work element by element, or along an axis, until they meet their inverse: models in
+NHWC layout turn every tensor there and back.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
-from qcompile.ir import Array, Graph, Node, Origin, TensorType, Value, ops
+from qcompile.ir import Array, Graph, Node, Origin, Shape, TensorType, Value, ops
 from qcompile.passes.unused import remove_unused
 
 Perm = tuple[int, ...]
-_TURNED = "#turned"
+TURNED = "#turned"
 
 
 def untransposed(name: str) -> str:
     """The name that a tensor has in the model, whatever its layout here."""
-    return name.removesuffix(_TURNED)
+    return name.removesuffix(TURNED)
+
+
+def rearranged(value: Value, name: str, shape: Shape, move: Callable[[np.ndarray], np.ndarray]) -> Value:
+    """A tensor whose elements lie elsewhere."""
+    old = value.type
+    scale, zero = (p.rearrange(old.shape, move) for p in (old.scale, old.zero_point))
+    limits = None if old.limits is None else tuple(p.rearrange(old.shape, move) for p in old.limits)
+    return Value(name, TensorType(shape, old.format, scale, zero, limits))  # type: ignore[arg-type]
 
 
 def sink_transposes(graph: Graph) -> Graph:
@@ -47,9 +56,10 @@ def sink_transposes(graph: Graph) -> Graph:
 
 
 def _common(node: Node, turned: dict[str, tuple[Value, Perm]]) -> Perm | None:
-    """The transpose behind all operands of an element-wise node of one shape."""
-    if not isinstance(node.op, (ops.Requant, ops.Mul)) or any(
-        v.name not in turned or v.type.shape != node.output.type.shape for v in node.inputs
+    """The transpose behind all operands of an element-wise node of one shape, or of one that works along an axis."""
+    elementwise, along = isinstance(node.op, (ops.Requant, ops.Mul)), isinstance(node.op, (ops.Concat, ops.Take))
+    if not (elementwise or along) or any(
+        v.name not in turned or (elementwise and v.type.shape != node.output.type.shape) for v in node.inputs
     ):
         return None
     perms = {turned[v.name][1] for v in node.inputs}
@@ -59,11 +69,11 @@ def _common(node: Node, turned: dict[str, tuple[Value, Perm]]) -> Perm | None:
 def _moved(node: Node, perm: Perm, sources: list[Value]) -> Node:
     """The node in the layout before the transpose."""
     back = tuple(int(a) for a in np.argsort(perm))
-    old = node.output.type
-    shape = tuple(old.shape[a] for a in back)
-    scale, zero = (p.rearrange(old.shape, lambda x: x.transpose(back)) for p in (old.scale, old.zero_point))
-    value = Value(node.output.name + _TURNED, TensorType(shape, old.format, scale, zero))
+    shape = tuple(node.output.type.shape[a] for a in back)
+    value = rearranged(node.output, node.output.name + TURNED, shape, lambda x: x.transpose(back))
     op = node.op
+    if isinstance(op, (ops.Concat, ops.Take)):
+        op = dataclasses.replace(op, axis=perm[op.axis])
     if isinstance(op, ops.Requant):
         index = np.asarray(op.index.data)
         op = dataclasses.replace(

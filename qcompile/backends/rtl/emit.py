@@ -24,6 +24,7 @@ STREAMED = (
     "counter.sv",
     "flow.sv",
     "frame_gate.sv",
+    "interleaved.sv",
     "loaded_memory.sv",
     "minifloat_mul.sv",
     "mul.sv",

@@ -11,8 +11,9 @@ from qcompile.hardware.units.gathered import GatheredUnit
 from qcompile.hardware.units.matvec import MatVecUnit
 from qcompile.hardware.units.multiply import MultiplyUnit
 from qcompile.hardware.units.pad import PadUnit
-from qcompile.hardware.units.pool import PoolUnit
+from qcompile.hardware.units.pool import GlobalPoolUnit, PoolUnit
 from qcompile.hardware.units.port import InputUnit, OutputUnit
+from qcompile.hardware.units.repeat import RepeatUnit
 from qcompile.hardware.units.requant import RequantUnit
 from qcompile.hardware.units.sparse import SparseUnit
 from qcompile.hardware.units.unit import Traffic, Unit
@@ -25,6 +26,7 @@ CHOSEN: tuple[type[Unit], ...] = (
     SparseUnit,
     MatVecUnit,
     DepthwiseUnit,
+    GlobalPoolUnit,
     PoolUnit,
     RequantUnit,
     MultiplyUnit,
@@ -33,7 +35,7 @@ CHOSEN: tuple[type[Unit], ...] = (
     BufferedUnit,
 )
 """Units for nodes; the first one that is for a node makes it."""
-UNITS: tuple[type[Unit], ...] = (*CHOSEN, SlidingWindowUnit, ForkUnit, WidthUnit, InputUnit, OutputUnit)
+UNITS: tuple[type[Unit], ...] = (*CHOSEN, SlidingWindowUnit, RepeatUnit, ForkUnit, WidthUnit, InputUnit, OutputUnit)
 
 
 def unit_of(node: Node, graph: Graph, folding: Folding = Folding()) -> Unit:
@@ -48,12 +50,14 @@ __all__ = [
     "DepthwiseUnit",
     "ForkUnit",
     "GatheredUnit",
+    "GlobalPoolUnit",
     "InputUnit",
     "MatVecUnit",
     "MultiplyUnit",
     "OutputUnit",
     "PadUnit",
     "PoolUnit",
+    "RepeatUnit",
     "RequantUnit",
     "SparseUnit",
     "Traffic",

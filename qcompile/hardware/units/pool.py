@@ -1,4 +1,4 @@
-"""Pool unit: the sum or the largest of the elements of a window, `pe` channels a cycle."""
+"""Pool units: the sum or the largest of the elements of a window, or of all places, `pe` channels a cycle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units.unit import Traffic, Unit
+from qcompile.hardware.units.unit import Traffic, Unit, constants_of
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -65,6 +65,63 @@ class PoolUnit(ChannelwiseUnit):
 
     def parts(self) -> Part:
         return parts.Times(self.pe, gather(self.data, self.accumulator, self.largest))
+
+
+def takes_all_places(node: Node) -> bool:
+    """Whether it makes one result of every channel."""
+    op, shape = node.op, node.inputs[0].type.shape if node.inputs else ()
+    if len(shape) < 3 or shape[0] != 1:
+        return False
+    if isinstance(op, ops.Pool):
+        return op.kernel == shape[2:]
+    return isinstance(op, (ops.ReduceSum, ops.ReduceMax)) and sorted(op.axes) == [*range(2, len(shape))]
+
+
+@dataclass(frozen=True)
+class GlobalPoolUnit(Unit):
+    """One result of all places of a channel, taken in the order in which they come: what every channel has so far waits
+    in a memory, and no place does. Fields as of `PoolUnit`.
+    """
+
+    channels: int
+    terms: int
+    pe: int
+    largest: bool
+    data: Format
+    accumulator: int
+
+    name: ClassVar[str] = "global"
+    accumulates: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> GlobalPoolUnit | None:
+        if not takes_all_places(node) or constants_of(graph, node)[0]:
+            return None
+        data = node.inputs[0].type
+        largest = node.op.gathers == "max"
+        kept = parts.width(data.codes) if largest else parts.bits(node.output.type.format)
+        return cls(data.shape[1], node.terms, folding.pe, largest, data.codes, kept)
+
+    @property
+    def lanes(self) -> tuple[int, int]:
+        return self.pe, self.pe
+
+    @property
+    def groups(self) -> int:
+        """Tokens of a place."""
+        return self.channels // self.pe
+
+    @property
+    def cycles(self) -> int:
+        return self.terms * self.groups
+
+    def traffic(self) -> Traffic:
+        every = np.arange(self.cycles)
+        return Traffic((every,), every[-self.groups :], len(every))
+
+    def parts(self) -> Part:
+        each = parts.Times(self.pe, gather(self.data, self.accumulator, self.largest))
+        return parts.beside(each, *([parts.Buffer(self.groups, self.pe * self.accumulator)] if self.groups > 1 else []))
 
 
 def gather(data: Format, accumulator: int, largest: bool) -> Part:

@@ -96,7 +96,13 @@ def decoded_inputs(node: Node) -> tuple[Format, ...]:
     )
 
 
+def channelwise(value: Value, result: Value) -> bool:
+    """Whether a value has an element for each of a result, or one for each of its channels."""
+    own, shape = value.type.shape, result.type.shape
+    return own == shape or (len(own) == len(shape) > 2 and own == (1, shape[1], *(1,) * (len(shape) - 2)))
+
+
 def alike(graph: Graph, node: Node) -> bool:
-    """Whether all inputs are data of the shape of the result."""
-    same = all(v.type.shape == node.output.type.shape for v in node.inputs)
-    return same and not any(constants_of(graph, node))
+    """Whether all inputs are data that can be taken token by token with the result, one of them of its shape."""
+    some = any(v.type.shape == node.output.type.shape for v in node.inputs)
+    return some and all(channelwise(v, node.output) for v in node.inputs) and not any(constants_of(graph, node))

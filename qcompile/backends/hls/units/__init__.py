@@ -7,7 +7,7 @@ from qcompile.backends.hls.units.context import Context, View
 from qcompile.backends.hls.units.elementwise import mapped, multiplied
 from qcompile.backends.hls.units.matvec import depthwise, matvec, pool
 from qcompile.backends.hls.units.plane import bordered, concatenated, window
-from qcompile.backends.hls.units.plumbing import Loader, fork, from_port, to_port, width
+from qcompile.backends.hls.units.plumbing import Loader, fork, from_port, repeat, to_port, width
 from qcompile.hardware import units
 from qcompile.hardware.network import Stage
 
@@ -16,12 +16,14 @@ VIEWS: dict[type[units.Unit], Callable[[Context, Stage], View]] = {
     units.SparseUnit: matvec,
     units.DepthwiseUnit: depthwise,
     units.PoolUnit: pool,
+    units.GlobalPoolUnit: pool,
     units.RequantUnit: mapped,
     units.MultiplyUnit: multiplied,
     units.SlidingWindowUnit: window,
     units.PadUnit: bordered,
     units.ConcatUnit: concatenated,
     units.BufferedUnit: buffered,
+    units.RepeatUnit: repeat,
     units.ForkUnit: fork,
     units.WidthUnit: width,
     units.InputUnit: from_port,

@@ -91,9 +91,12 @@ def _by_channel(c: Context, stage: Stage, groups: int, terms: int) -> tuple[Loop
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PoolView(View):
-    """largest: the maximum of `terms` elements, else their sum. source: what is taken together, numbers or codes."""
+    """largest: the maximum of `terms` elements, else their sum. source: what is taken together, numbers or codes.
+    waiting: whether the other groups of channels come before the next element of one.
+    """
 
     template = "pool.cpp.j2"
+    waiting: bool
     loops: tuple[Loop, ...]
     groups: int
     terms: int
@@ -113,5 +116,9 @@ def pool(c: Context, stage: Stage) -> PoolView:
     total = c.tensor(node.inputs[0] if largest else node.output, "total")
     groups = node.output.type.shape[1] // pe
     loops = _by_channel(c, stage, groups, terms)
+    whole = isinstance(stage.unit, hardware.GlobalPoolUnit)
+    if whole:
+        loops = (loops[0], loops[2], loops[1])
     read, source = c.read(stage, 0, x), decode.out if decode else x
-    return PoolView(loops, groups, terms, pe, largest, read, decode, source, total, finish(c, stage))
+    waiting = whole and groups > 1
+    return PoolView(waiting, loops, groups, terms, pe, largest, read, decode, source, total, finish(c, stage))

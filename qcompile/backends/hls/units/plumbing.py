@@ -6,8 +6,9 @@ from qcompile.backends.hls.builder import Tensor
 from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.hls.types import Lanes
-from qcompile.backends.hls.units.context import Context, View, Write
+from qcompile.backends.hls.units.context import Context, Loop, View, Write
 from qcompile.hardware.network import Stage
+from qcompile.hardware.units import RepeatUnit
 from qcompile.records import dataclass
 
 
@@ -24,6 +25,23 @@ class ForkView(View):
 def fork(c: Context, stage: Stage) -> ForkView:
     (index,) = stage.inputs
     return ForkView(c.stream(index).tokens, c.lanes(index), len(stage.outputs))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RepeatView(View):
+    """`groups` tokens, for each of `places`."""
+
+    template = "repeat.cpp.j2"
+    loops: tuple[Loop, ...]
+    lanes: Lanes
+    groups: int
+
+
+def repeat(c: Context, stage: Stage) -> RepeatView:
+    unit = stage.unit
+    assert isinstance(unit, RepeatUnit)
+    loops = Loop("PLACE", "p", unit.places), Loop("GROUP", "g", unit.groups)
+    return RepeatView(loops, c.lanes(stage.inputs[0]), unit.groups)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

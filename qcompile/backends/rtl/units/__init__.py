@@ -7,7 +7,7 @@ from qcompile.backends.rtl.units.elementwise import mapped, multiply
 from qcompile.backends.rtl.units.folded import depthwise, matvec, pool
 from qcompile.backends.rtl.units.gathered import gathered
 from qcompile.backends.rtl.units.plane import bordered, concatenated, window
-from qcompile.backends.rtl.units.plumbing import fork, from_port, to_port, width
+from qcompile.backends.rtl.units.plumbing import fork, from_port, repeat, to_port, width
 from qcompile.hardware import units
 
 PROCESSES: dict[type[units.Unit], Callable[[Maker], ProcessModule]] = {
@@ -15,12 +15,14 @@ PROCESSES: dict[type[units.Unit], Callable[[Maker], ProcessModule]] = {
     units.SparseUnit: matvec,
     units.DepthwiseUnit: depthwise,
     units.PoolUnit: pool,
+    units.GlobalPoolUnit: pool,
     units.RequantUnit: mapped,
     units.MultiplyUnit: multiply,
     units.SlidingWindowUnit: window,
     units.PadUnit: bordered,
     units.ConcatUnit: concatenated,
     units.GatheredUnit: gathered,
+    units.RepeatUnit: repeat,
     units.ForkUnit: fork,
     units.WidthUnit: width,
     units.InputUnit: from_port,

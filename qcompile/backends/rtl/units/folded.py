@@ -25,7 +25,7 @@ from qcompile.records import dataclass
 class Total:
     """What takes one term of `term` bits after the other and has `bits`; folds: how many; minus: terms may be
     subtracted. largest: the order of codes whose largest is looked for, or ""; place: whether its place is wanted, of
-    equal ones the last one where `latest`.
+    equal ones the last one where `latest`. rows: that take turns.
     """
 
     term: int
@@ -36,6 +36,7 @@ class Total:
     largest: str = ""
     place: bool = False
     latest: bool = False
+    rows: int = 1
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,18 @@ class Sums:
         return (self.row,) * self.pe + (self.lanes.cells if self.lanes else ())
 
     def registers(self) -> Part:
-        """Of sums, beside those of accumulators; and of the row of the lanes' parameters."""
+        """Of sums, beside those of accumulators, with what waits of several rows; of a row of the lanes' parameters."""
         total, own = self.total, 0
         if total.folds == 1:
             own = 0 if total.place else total.bits
+        elif total.rows > 1:  # what they have so far waits in a memory
+            own = total.bits if total.largest else 0
         elif total.largest:
             own = total.term + (3 * total.bits if total.place else total.bits) + 1
-        return parts.Register(self.pe * own + (self.lanes.row_register if self.lanes else 0))
+        made = parts.Register(self.pe * own + (self.lanes.row_register if self.lanes else 0))
+        if total.rows == 1 or total.folds == 1:
+            return made
+        return parts.beside(made, parts.Buffer(total.rows, self.pe * total.bits, False), parts.counters(total.rows))
 
 
 @dataclass(frozen=True)
@@ -166,9 +172,13 @@ def depthwise(m: Maker) -> ProcessModule:
 
 def pool(m: Maker) -> ProcessModule:
     unit, fmt = m.stage.unit, m.node.inputs[0].type.codes
-    assert isinstance(unit, units.PoolUnit)
-    m.loops(("g", unit.channels // unit.pe), ("f", unit.terms))
-    total = sums(m, taken(m, unit.largest), unit.terms, Start(0, fmt.width, True, 0), order_of(fmt, unit.largest))
+    assert isinstance(unit, (units.PoolUnit, units.GlobalPoolUnit))
+    loops, rows = [("g", unit.channels // unit.pe), ("f", unit.terms)], 1
+    if isinstance(unit, units.GlobalPoolUnit):
+        loops, rows = loops[::-1], unit.groups
+    m.loops(*loops)
+    start, order = Start(0, fmt.width, True, 0), order_of(fmt, unit.largest)
+    total = sums(m, taken(m, unit.largest), unit.terms, start, order, rows)
     return m.process(FoldedModule(0, None, total), total.stages, "1'b1", m.end("f"))
 
 
@@ -290,8 +300,8 @@ class Start:
     weight: int
 
 
-def sums(m: Maker, made: TermCell, folds: int, start: Start, largest: str = "") -> Sums:
-    """Of terms, `folds` for a result."""
+def sums(m: Maker, made: TermCell, folds: int, start: Start, largest: str = "", rows: int = 1) -> Sums:
+    """Of terms, `folds` for a result; rows: that take turns."""
     node, pe, term = m.node, m.stage.folding.pe, made.term
     outputs = [("y", [term], term.width)] + ([("minus", [made.negative], 1)] if made.negative is not None else [])
     cell = m.add(made.b.done(outputs))
@@ -302,7 +312,7 @@ def sums(m: Maker, made: TermCell, folds: int, start: Start, largest: str = "") 
     if place:
         bits = node.output.type.codes.width
     latest = place and node.op.last
-    total = Total(term.width, bits, term.signed, folds, made.negative is not None, largest, place, latest)
+    total = Total(term.width, bits, term.signed, folds, made.negative is not None, largest, place, latest, rows)
     lanes = _lanes(m, total, made.signs)
     width = (m.stage.map or node).output.type.codes.width
     found = Sums(pe, start.at, start.data, start.own, start.weight, cell.name, cell.latency, total, lanes, width)

@@ -6,6 +6,7 @@ from qcompile import parts
 from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.rtl.process import Link, Maker, ModuleView, ProcessModule
 from qcompile.hardware.network import Stream
+from qcompile.hardware.units import RepeatUnit
 from qcompile.parts import Part
 from qcompile.records import dataclass
 
@@ -23,6 +24,28 @@ class ForkModule(ModuleView):
 
 def fork(m: Maker) -> ProcessModule:
     return m.process(ForkModule(m.read(0).bits), 1, "1'b1", "1'b1")
+
+
+@dataclass(frozen=True)
+class RepeatModule(ModuleView):
+    """`groups` tokens of `width` bits, read while `fresh`, again and again."""
+
+    template = "repeat.sv.j2"
+    width: int
+    groups: int
+    fresh: str
+    address: str
+
+    def parts(self) -> Part:
+        return parts.Buffer(self.groups, self.width, False)
+
+
+def repeat(m: Maker) -> ProcessModule:
+    unit = m.stage.unit
+    assert isinstance(unit, RepeatUnit)
+    m.loops(("p", unit.places), ("g", unit.groups))
+    view = RepeatModule(m.read(0).bits, unit.groups, m.first("p"), m.at("g"))
+    return m.process(view, 1, m.first("p"), "1'b1")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,124 @@
+"""What needs no process on whole tensors: global pools, operands of one place, reshapes to a vector."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import needs
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from test_dataflow import some_folding
+from test_memories import assert_as_priced
+
+import qcompile as qc
+from qcompile.hardware.units import BufferedUnit
+
+CUSTOM = "qonnx.custom_op.general"
+SCALES = {"s": np.float32(1 / 16), "fine": np.float32(1 / 128), "z": np.float32(0), "b": np.float32(7)}
+
+
+def quant(x: str, y: str, scale: str = "s", signed: int = 1) -> NodeProto:
+    return helper.make_node("Quant", [x, scale, "z", "b"], [y], y, domain=CUSTOM, signed=signed, narrow=0)
+
+
+def model(shape: list[int], nodes: list[NodeProto], held: dict[str, Any]) -> ModelProto:
+    """From x, quantized to q, to y."""
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", shape), ("y", None))]
+    inner = [numpy_helper.from_array(np.asarray(v), n) for n, v in {**SCALES, **held}.items()]
+    graph = helper.make_graph([quant("x", "q"), *nodes], "net", ends[:1], ends[1:], inner)
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid(CUSTOM, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def weights(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(-3, 4, shape).astype(np.float32)
+
+
+def squeeze_excite(channels: int, size: int) -> ModelProto:
+    """A channel's factor comes from the means of all channels."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["q"], ["mean"]),
+        quant("mean", "means"),
+        helper.make_node("Conv", ["means", "w"], ["c"], "excite"),
+        helper.make_node("Sigmoid", ["c"], ["sigmoid"]),
+        quant("sigmoid", "factor", "fine", 0),
+        helper.make_node("Mul", ["q", "factor"], ["scaled"]),
+        quant("scaled", "y"),
+    ]
+    return model([1, channels, size, size], nodes, {"w": weights(channels, channels, 1, 1)})
+
+
+def largest_added(rank: int) -> ModelProto:
+    nodes = [
+        helper.make_node("GlobalMaxPool", ["q"], ["top"]),
+        quant("top", "largest", "fine"),
+        helper.make_node("Add", ["largest", "q"], ["sum"]),
+        quant("sum", "y"),
+    ]
+    return model([1, 6, *[4] * (rank - 2)], nodes, {})
+
+
+def flattened() -> ModelProto:
+    """A pool, a function with parameters of its own for every element, a dense layer."""
+    factor = np.random.default_rng(1).integers(1, 5, (1, 3 * 4)).astype(np.float32) / 4
+    nodes = [
+        helper.make_node("MaxPool", ["q"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Mul", ["f", "factor"], ["scaled"]),
+        quant("scaled", "codes"),
+        helper.make_node("MatMul", ["codes", "w"], ["y"], "dense"),
+    ]
+    return model([1, 3, 4, 4], nodes, {"factor": factor, "w": weights(12, 5)})
+
+
+def averaged() -> ModelProto:
+    """A window as large as the plane."""
+    nodes = [helper.make_node("AveragePool", ["q"], ["p"], kernel_shape=[4, 4]), quant("p", "y")]
+    return model([1, 6, 4, 4], nodes, {})
+
+
+MODELS = {
+    "averaged": averaged(),
+    "squeeze-excite": squeeze_excite(8, 5),
+    "one channel": squeeze_excite(1, 4),
+    "added": largest_added(4),
+    "1-D": largest_added(3),
+    "flattened": flattened(),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_process_keeps_a_whole_tensor(name: str, tmp_path: Path) -> None:
+    least = qc.compile(MODELS[name], arch="dataflow")
+    for i, fold in enumerate(("min", some_folding(least, 1))):
+        design = qc.compile(MODELS[name], arch="dataflow", fold=fold)
+        assert not any(isinstance(s.unit, BufferedUnit) for s in design.network.stages)
+        assert_as_priced(design)
+        design.write(tmp_path / f"p{i}")
+        assert not any(r.differing for r in qc.verify(tmp_path / f"p{i}", samples=20, float32=False).rows)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_same_in_systemverilog(name: str, tmp_path: Path) -> None:
+    needs("iverilog")
+    least = qc.compile(MODELS[name], arch="dataflow", backend="rtl")
+    design = qc.compile(MODELS[name], arch="dataflow", backend="rtl", fold=some_folding(least, 2))
+    design.write(tmp_path / "p")
+    assert not any(r.differing for r in qc.verify(tmp_path / "p", samples=20, float32=False).rows)
+
+
+def test_a_squeeze_excite_block_keeps_its_data_once() -> None:
+    """49,152 codes of 7 bits wait for the factors; the global pool keeps 48 sums."""
+    total = qc.compile(squeeze_excite(48, 32), arch="dataflow", part="xczu7ev").estimate()
+    assert total.total.bram18 <= 40
+    assert next(c for c in total.layers if c.op == "ReduceSum").cost.bram18 == 0
+
+
+def test_a_vector_that_something_else_reads_keeps_its_order() -> None:
+    """Codes at an output are in the order of the model."""
+    made = flattened()
+    made.graph.output.append(helper.make_tensor_value_info("codes", TensorProto.FLOAT, None))
+    design = qc.compile(made, arch="dataflow")
+    x = np.random.default_rng(0).normal(0, 2, (20, 3, 4, 4)).astype(np.float32)
+    for one, other in zip(design.simulate(x), qc.compile(made).simulate(x), strict=True):
+        assert np.array_equal(one, other)
