@@ -517,6 +517,7 @@ def test_fit_keeps_rate_and_budget_and_replays(tmp_path: Path) -> None:
         part="xc7z010",
         budget="lut=1700",
         metric="kl_output",
+        minimize="loss",
         fit=True,
         target_fps=1e5,
         candidates="fixed3-6",
