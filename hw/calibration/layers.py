@@ -1,19 +1,13 @@
-"""Whole layers of real networks, synthesised from the circuits of hw/rtl with their real weights, against what the cost
-rules predict.
+"""Whole layers of real networks as the SystemVerilog backend emits them, against what the cost rules predict.
 
 `layers.py` synthesises what hw/calibration/layers.csv does not have yet and writes it and layers.md; `--predict` renews
 the predictions alone; `--check` compares those stored with the rules of now and prints the table. Networks that are not
 in examples/ come from the folder QCOMPILE_CORPUS, else ../shared/models beside the checkout; of them only the numbers
 are stored.
 
-What is predicted and what is built are the same part of a layer: one place of a convolution, one element for each
-parameter row of a Requant, and of a folded layer the inside of the matrix-vector unit. Around it the rules charge more
-in a network, which is not in here: the state machine and stream handshakes of an HLS tool (`parts.Handshake`),
-the buffer that repeats the vector, the counter of places, and the line buffers of a convolution.
-
-Memories in LUTs stay modules of their own (rom.sv): flattened into a layer whose longest path is elsewhere, Yosys'
-mapper shares parts of them between bits and takes up to twice the LUTs. Where whole and sum differ most now are
-products of minifloats behind such a memory.
+What is built are modules of qcompile/backends/rtl: of an unrolled layer its cells, each once (one place of a
+convolution, one element for each parameter row of a Requant), without registers; of a folded layer its whole process
+with the Requant that joined it. What is predicted is the price of the same parts.
 """
 
 from __future__ import annotations
@@ -22,8 +16,8 @@ import csv
 import dataclasses
 import hashlib
 import io
+import json
 import os
-import re
 import statistics
 import sys
 from dataclasses import dataclass
@@ -31,13 +25,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import layer_rtl
 import numpy as np
-from grid import RTL, Primitive
-from measure import COMMANDS, HERE, PREPARE, synthesise, yosys_version
+from grid import RTL
+from measure import COMMANDS, HERE, PREPARE, cells, counts, netlist, used, yosys_version
 
-from qcompile import parts
-from qcompile.cost import pairing
+import qcompile as qc
+from qcompile.backends.rtl import StreamView
+from qcompile.backends.rtl.emit import CIRCUITS, STREAMED
+from qcompile.backends.rtl.layers import layer as module_of
+from qcompile.backends.rtl.numbers import Delays
+from qcompile.backends.rtl.process import ProcessModule
 from qcompile.cost import primitives as hw
 from qcompile.cost.devices import device
 from qcompile.cost.fabrics import fabrics
@@ -45,21 +42,21 @@ from qcompile.cost.price import price
 from qcompile.cost.resources import Resources
 from qcompile.frontend import load
 from qcompile.hardware.site import Folding, Site, rows_of, site
-from qcompile.hardware.units import MatVecUnit, UnrolledUnit
-from qcompile.hardware.units.unrolled import adder_graphs, built, requantized
+from qcompile.hardware.units import UnrolledUnit
+from qcompile.hardware.units.unrolled import requantized
 from qcompile.ir import Graph, ops
 from qcompile.passes import implement, ranges
 from qcompile.passes.lower import lower
 from qcompile.passes.ports import split, with_input_formats
 from qcompile.passes.requant import float_round, multiply_add_shift
 from qcompile.pipeline import Options
+from qcompile.templating import templates
 
 ROOT = HERE.parents[1]
 CORPUS = Path(os.environ.get("QCOMPILE_CORPUS", ROOT.parent / "shared" / "models"))
 TABLE, REPORT = HERE / "layers.csv", HERE / "layers.md"
 RESULTS = ("lut", "ff", "dsp", "bram18")
 THRESHOLDS, AFFINE, ROUND, LOOKUP = "thresholds", "multiply-add-shift", "multiply-add-normalise", "table"
-GRAPH = "adder graph"  # that is emitted; others have the fixed order of pairs, by which the coefficients were fitted
 
 
 @dataclass(frozen=True)
@@ -113,17 +110,12 @@ _FLOATQUANT, _RESIDUAL = "qonnx/floatquant_act_weight_fp8", "brevitas/int8_resid
 
 UNROLLED = (
     (_DIGITS, "MatMul", 2),
-    (_DIGITS, "MatMul", 1),
     (_JET, "MatMul", 3),
-    (_JET, "MatMul", 2),
-    (_JET, "MatMul", 0),
     (_TFC1, "MatMul", 3),
     (_TFC2, "MatMul", 3),
     (_TERNARY, "MatMul", 1),
     (_SIMPLE, "Conv", 0),
     (_SIMPLE, "Conv", 1),
-    (_SIMPLE, "MatMul", 0),
-    (_LENET, "Conv", 1),
     (_MIXED, "Conv", 0),
     (_SIGMOID, "Conv", 0),
     (_SIGMOID, "Conv", 1),
@@ -132,7 +124,6 @@ UNROLLED = (
     (_RL, "Conv", 0),
     (_EEG, "Conv", 2),
     (_FP4, "Conv", 0),
-    (_FP4, "MatMul", 0),
     (_FP6A, "Conv", 0),
     (_FP6B, "Conv", 0),
     (_FP8, "Conv", 0),
@@ -140,7 +131,6 @@ UNROLLED = (
     (_RESIDUAL, "Conv", 0),
     (_RESIDUAL, "MatMul", 0),
 )
-GRAPHS = ((_JET, 3), (_FP8, 0), (_TFC1, 3), (_DIGITS, 2), (_SIMPLE, 1))
 MAPS = (
     (_DIGITS, 0, THRESHOLDS),
     (_DIGITS, 1, AFFINE),
@@ -162,7 +152,6 @@ MAPS = (
     (_RL, 0, THRESHOLDS),
     (_RESIDUAL, 0, AFFINE),
     (_RESIDUAL, 3, AFFINE),
-    (_RESIDUAL, 4, AFFINE),
 )
 FOLDED = (
     (_DIGITS, "MatMul", 0, 4, 8),
@@ -173,8 +162,7 @@ FOLDED = (
     (_TFC1, "MatMul", 0, 8, 49),
     (_TFC1, "MatMul", 1, 4, 16),
     (_TFC2, "MatMul", 0, 4, 28),
-    (_LENET, "Conv", 1, 4, 10),
-    (_RL, "Conv", 1, 4, 6),
+    (_LENET, "Conv", 1, 4, 6),
     (_SIGMOID, "Conv", 1, 2, 8),
     (_TERNARY, "MatMul", 0, 4, 8),
     (_TERNARY, "MatMul", 1, 2, 12),
@@ -186,10 +174,6 @@ FOLDED = (
 )
 POINTS: tuple[Point, ...] = (
     *(Point(network, op, number) for network, op, number in UNROLLED),
-    *(
-        Point(network, "MatMul" if network in (_JET, _TFC1, _DIGITS) else "Conv", number, how=GRAPH)
-        for network, number in GRAPHS
-    ),
     *(Point(network, "Requant", number, how=how) for network, number, how in MAPS),
     *(Point(*layer) for layer in FOLDED),
     *(
@@ -198,7 +182,7 @@ POINTS: tuple[Point, ...] = (
     ),
     *(
         Point(*layer, fabric="ecp5")
-        for layer in ((_DIGITS, "MatMul", 0, 4, 8), (_TFC1, "MatMul", 1, 4, 16), (_LENET, "Conv", 1, 4, 10))
+        for layer in ((_DIGITS, "MatMul", 0, 4, 8), (_TFC1, "MatMul", 1, 4, 16), (_LENET, "Conv", 1, 4, 6))
     ),
     *(
         Point(network, "Requant", number, how=how, fabric="ecp5")
@@ -264,55 +248,65 @@ def used_rows(s: Site) -> np.ndarray:
     return np.unique(op.index.data).astype(np.int64)
 
 
-def module(p: Point) -> layer_rtl.Module:
-    """Ports and body of the layer."""
-    s = layer(p)
+@cache
+def process(p: Point) -> ProcessModule:
+    """The process of a folded layer in the whole network."""
+    formats = (INPUTS[p.network],) if p.network in INPUTS else ()
+    options = {"backend": "rtl", "arch": "dataflow", "input_formats": formats, "part": fabrics()[p.fabric].part}
+    plain = qc.compile(str(path(p.network)), **options)
+    node = [n for n in plain.graph.nodes if type(n.op).__name__ == p.op][p.number]
+    fold = json.dumps({node.output.name: {"pe": p.pe, "simd": p.simd}})
+    made = qc.compile(str(path(p.network)), fold=fold, **options)
+    assert made.network is not None and isinstance(made.rtl, StreamView)
+    both = zip(made.network.stages, made.rtl.placed, strict=True)
+    name = node.output.name
+    return next(r.process for s, r in both if s.node is not None and s.node.output.name == name and s.unit.accumulates)
+
+
+def emitted(p: Point) -> tuple[list[str], dict[str, bytes]]:
+    """(modules that are measured, files) of the backend."""
+    memories: dict[str, bytes] = {}
     if p.pe:
-        return layer_rtl.matrix_vector(s, fabric(p))
-    return (
-        layer_rtl.elements(s, used_rows(s)) if p.op == "Requant" else layer_rtl.products(s, _graphs(p), p.how == GRAPH)
-    )
-
-
-def _graphs(p: Point) -> list[parts.AdderGraph]:
-    """Of every group of an unrolled layer, what is measured."""
-    s = layer(p)
-    if p.how == GRAPH:
-        return list(adder_graphs(s.node, graph(p.network)))
-    data = s.data.type.codes
-    ends = (0, 1) if data.lane.signs else parts.value_range(data)
-    return [pairing.graph(part, *ends) for part in np.split(rows_of(s)[0], s.node.op.groups)]
+        made = process(p)
+        text, names = templates().get_template("rtl/process.sv.j2").render(p=made), [made.name]
+        memories = {r.file: r.content for r in made.roms}
+    else:
+        found = module_of(layer(p).node, graph(p.network), "layer", Delays(fabric(p), 0)).cells
+        page = templates().get_template("rtl/cell.sv.j2")
+        text, names = "".join(page.render(cell=c) for c in found), [c.name for c in found]
+    for name in names:  # each stays apart from the others
+        text = text.replace(f"module {name} (", f"(* keep_hierarchy *)\nmodule {name} (")
+    circuits = {file: (RTL / file).read_text() for file in (*STREAMED, *CIRCUITS)}
+    sources = [text, *(circuits[file] for file in used([text], circuits))]
+    instances = " ".join(f"(* keep *) {name} u{i} ();" for i, name in enumerate(names))
+    top = f"module wrap (); {instances} endmodule\n"
+    return names, {"layer.sv": "\n".join([*sources, top]).encode(), **memories}
 
 
 def predicted(p: Point) -> Resources:
-    """What the parts of its unit take, those that the measured module has: of a Requant an element of every parameter
-    row, of a folded layer all but what its streams need. Its ROM holds codes of the format, whatever their bits.
-    """
+    """What the parts of the same modules take."""
+    if p.pe:
+        return price(process(p).parts(), fabric(p))
     s = layer(p)
     if p.op == "Requant":
         uses = np.bincount(used_rows(s), minlength=s.node.op.coeffs.data.shape[1])
         return price(requantized(s.node.op, tuple(v.type.codes for v in s.node.inputs), uses), fabric(p))
-    if not p.pe:
-        made = built(UnrolledUnit.of(s.node, graph(p.network)).parts(), iter(_graphs(p)))
-        return price(made, fabric(p)).times(1 / rows_of(s)[1])
-    unit = MatVecUnit.of(s.node, graph(p.network), Folding(p.pe, p.simd))
-    assert unit is not None
-    unit = dataclasses.replace(unit, stored=s.node.inputs[s.constant].type.codes.width)
-    return price(parts.beside(unit.inside, unit.memory), fabric(p))
+    return price(UnrolledUnit.of(s.node, graph(p.network), True, False).parts(), fabric(p)).times(1 / rows_of(s)[1])
 
 
 def circuit(p: Point) -> str:
-    """A digest of all that a measurement depends on: of the files of hw/rtl, those that the layer uses."""
-    parts, unused = [*module(p)], {file: (RTL / file).read_text() for file in layer_rtl.FILES}
-    for text in parts:  # which grows
-        parts += [unused.pop(file) for file in list(unused) if re.search(rf"\b{file.removesuffix('.sv')}\b", text)]
-    parts.append((HERE / "adders.v").read_text())
-    return hashlib.sha256("\0".join([*parts, PREPARE, COMMANDS[p.fabric], yosys_version()]).encode()).hexdigest()[:12]
+    """A digest of all that a measurement depends on."""
+    texts = [text for pair in sorted(emitted(p)[1].items()) for text in (pair[0].encode(), pair[1])]
+    commands = (PREPARE, COMMANDS[p.fabric], (HERE / "adders.v").read_text(), yosys_version())
+    return hashlib.sha256(b"\0".join([*texts, *(c.encode() for c in commands)])).hexdigest()[:12]
 
 
 def measured(p: Point) -> dict[str, int]:
-    """The layer synthesised as a whole, flattened."""
-    return synthesise(Primitive(layer_rtl.FILES, lambda _: module(p), ()), p.fabric, [{}])[0]
+    """The modules synthesised, each flattened."""
+    names, files = emitted(p)
+    found = netlist(files, f"{PREPARE}; {COMMANDS[p.fabric]}")
+    each = [counts(cells(found, f"\\{name}"), fabrics()[p.fabric].cells) for name in names]
+    return {k: sum(one[k] for one in each) for k in RESULTS}
 
 
 def shape(p: Point) -> dict[str, Any]:
@@ -381,10 +375,7 @@ def kind(row: Row) -> str:
 def report(rows: list[Row]) -> str:
     """The Markdown table."""
     lines = [
-        (
-            "LUTs of whole layers, put together from the circuits of hw/rtl and synthesised flattened, against the sum"
-            " that the cost rules predict."
-        ),
+        ("LUTs of whole layers, modules that the SystemVerilog backend emits, against what the cost rules predict."),
         f"Made by hw/calibration/layers.py, which says what a layer here contains. Synthesis: {yosys_version()}.",
         "",
         "| kind | points | median error | 95th percentile | mean with sign |",
