@@ -549,13 +549,14 @@ def _rtl_vectors(design: Design, vectors: int) -> tuple[str, int]:
     """(simulator, how many of the vectors): Icarus Verilog takes some, Verilator, which builds for long and is fast
     then, all, or what it does in a minute.
     """
-    from qcompile.backends.rtl.simulate import MANY, MANY_CYCLES, simulator  # which few projects need
+    from qcompile.backends.rtl.simulate import MANY, MANY_CYCLES, MANY_LUT_CYCLES, simulator  # which few need
 
     if design.schedule is None:
         by = simulator(vectors >= MANY)
         fewer = max(RTL_VECTORS, RTL_PRODUCTS // max(1, multiplications(design.graph)))
     else:
-        by = simulator(RTL_FRAMES * design.schedule.interval >= MANY_CYCLES)
+        some = RTL_FRAMES * design.schedule.interval
+        by = simulator(some >= MANY_CYCLES or some * design.estimate().total.lut >= MANY_LUT_CYCLES)
         cycles = RTL_CYCLES if by == "Icarus Verilog" else 100 * RTL_CYCLES
         fewer = max(RTL_FRAMES, cycles // design.schedule.interval)
         return by, min(vectors, fewer)

@@ -21,6 +21,8 @@ from qcompile.processes import run
 MANY = 2000
 # Clock cycles of a network of processes, of which few work in a cycle: Icarus Verilog takes some thousands a second.
 MANY_CYCLES = 3 * 10**4
+# The same times LUTs, where many of a large network's units work in a cycle.
+MANY_LUT_CYCLES = 3 * 10**7
 # Bare code: optimizing it takes longer than it saves.
 _OPTIONS = [f"OPT_{part}=-O0" for part in ("FAST", "SLOW", "GLOBAL")]
 
