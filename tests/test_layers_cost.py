@@ -13,10 +13,10 @@ import layers
 import projects
 
 LIMIT = 15.0  # percent, of the median error
-STORED = layers.stored()
+STORED = layers.TABLE.stored()
 THERE = [p for p in layers.POINTS if p.key in STORED and layers.path(p.network).exists()]
 SMALL = tuple(p for p in layers.POINTS if p.network == "examples/digits_mlp" and p.fabric == "xc7" and p.pe == 2)
-WHOLE = projects.stored()
+WHOLE = projects.TABLE.stored()
 COMPILED = [p for p in projects.PROJECTS if p.key in WHOLE and projects.path(p).exists()]
 
 
@@ -32,7 +32,7 @@ def test_there_are_layers_of_every_kind() -> None:
 def test_half_of_the_layers_are_within_the_limit() -> None:
     found = [abs(int(r["predicted_lut"]) / int(r["lut"]) - 1) for r in STORED.values()]
     assert 100 * statistics.median(found) <= LIMIT
-    assert layers.REPORT.read_text() == layers.report(list(STORED.values()))
+    assert layers.TABLE.report.read_text() == layers.report(list(STORED.values()))
 
 
 @pytest.mark.parametrize("p", THERE, ids=lambda p: " ".join(p.key).strip())
@@ -54,7 +54,7 @@ def test_whole_projects_are_near_their_estimates() -> None:
     assert {r["fold"].split(" ")[0] for r in rows} == {"", "min", "drawn"}
     sizes = np.abs(projects.errors(rows))
     assert np.median(sizes) <= 15 and np.percentile(sizes, 95) <= 25
-    assert projects.REPORT.read_text() == projects.report(rows)
+    assert projects.TABLE.report.read_text() == projects.report(rows)
 
 
 @pytest.mark.parametrize("p", COMPILED, ids=lambda p: " ".join(p.key).strip())

@@ -12,14 +12,11 @@ with the Requant that joined it. What is predicted is the price of the same part
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import statistics
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +25,7 @@ from typing import Any
 import numpy as np
 from grid import RTL
 from measure import COMMANDS, HERE, PREPARE, cells, counts, netlist, used, yosys_version
+from table import Row, Table
 
 import qcompile as qc
 from qcompile.backends.rtl import StreamView
@@ -54,7 +52,6 @@ from qcompile.templating import templates
 
 ROOT = HERE.parents[1]
 CORPUS = Path(os.environ.get("QCOMPILE_CORPUS", ROOT.parent / "shared" / "models"))
-TABLE, REPORT = HERE / "layers.csv", HERE / "layers.md"
 RESULTS = ("lut", "ff", "dsp", "bram18")
 THRESHOLDS, AFFINE, ROUND, LOOKUP = "thresholds", "multiply-add-shift", "multiply-add-normalise", "table"
 
@@ -327,17 +324,6 @@ def shape(p: Point) -> dict[str, Any]:
     }
 
 
-Row = dict[str, str]
-
-
-def stored() -> dict[tuple[str, ...], Row]:
-    """Rows of the file by their point."""
-    if not TABLE.exists():
-        return {}
-    lines = [line for line in TABLE.read_text().splitlines() if not line.startswith("#")]
-    return {tuple(row[f.name] for f in dataclasses.fields(Point)): row for row in csv.DictReader(lines)}
-
-
 def row_of(p: Point, found: dict[str, Any], digest: str) -> Row:
     """A line of the file: the point, its layer, measured and predicted resources."""
     cost = predicted(p)
@@ -409,51 +395,24 @@ def report(rows: list[Row]) -> str:
     return "\n".join([*lines, ""])
 
 
-def write(rows: list[Row]) -> None:
-    out = io.StringIO()
-    out.write(f"# {yosys_version()}: read_verilog -sv; {PREPARE}; then\n")
-    out.writelines(f"# {fabric}: {COMMANDS[fabric]}\n" for fabric in dict.fromkeys(p.fabric for p in POINTS))
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    TABLE.write_text(out.getvalue())
-    REPORT.write_text(report(rows))
+def head() -> str:
+    used_fabrics = dict.fromkeys(p.fabric for p in POINTS)
+    commands = "".join(f"# {fabric}: {COMMANDS[fabric]}\n" for fabric in used_fabrics)
+    return f"# {yosys_version()}: read_verilog -sv; {PREPARE}; then\n{commands}"
 
 
-def measure() -> None:
-    """Synthesises layers that are new or whose circuit changed, small ones first; writes after each."""
-    old, done = stored(), {}
-    for p in sorted(POINTS, key=lambda p: predicted(p).lut):
-        digest, before = circuit(p), old.get(p.key)
-        known = before is not None and before["circuit"] == digest
-        done[p.key] = row_of(p, before if known and before else measured(p), digest)
-        current = {**old, **done}
-        write([current[q.key] for q in POINTS if q.key in current])
-        print(*p.key, done[p.key]["lut"], done[p.key]["predicted_lut"], f"{done[p.key]['error_percent']} %", flush=True)
-
-
-def predict() -> None:
-    """The predictions of now beside the stored measurements."""
-    old = stored()
-    write([row_of(p, old[p.key], old[p.key]["circuit"]) for p in POINTS if p.key in old])
-
-
-def check() -> int:
-    """Number of stored rows that the rules, or the circuits, of now contradict. Networks that are not there are passed
-    over.
-    """
-    wrong, old = 0, stored()
-    for p in POINTS:
-        if not path(p.network).exists():
-            print(f"{p.network} is not there")
-        elif (row := old.get(p.key)) is None or row != row_of(p, row, circuit(p)):
-            print(f"differs: {' '.join(p.key)}")
-            wrong += 1
-    print(report(list(old.values())))
-    return wrong
-
+TABLE = Table(
+    "layers",
+    POINTS,
+    row_of,
+    circuit,
+    measured,
+    lambda p: predicted(p).lut,
+    lambda p: path(p.network).exists(),
+    report,
+    head,
+    lambda row: f"{row['lut']} {row['predicted_lut']} {row['error_percent']} %",
+)
 
 if __name__ == "__main__":
-    if "--check" in sys.argv:
-        sys.exit(check() > 0)
-    predict() if "--predict" in sys.argv else measure()
+    TABLE.main()

@@ -9,13 +9,10 @@ QCOMPILE_CORPUS, else ../shared/models beside the checkout; of them only the num
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
-import io
 import json
 import re
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,13 +20,13 @@ from typing import Any
 
 import numpy as np
 from layers import CORPUS, ROOT
-from measure import HERE, cells, counts, netlist, used, yosys_version
+from measure import cells, counts, netlist, used, yosys_version
+from table import Row, Table
 
 import qcompile as qc
 from qcompile.backends.rtl.emit import synthesis
 from qcompile.cost.fabrics import measured
 
-TABLE, REPORT = HERE / "projects.csv", HERE / "projects.md"
 COUNTED = ("lut", "ff", "dsp", "bram18")
 PARTS = {"xc7": "xc7z020clg400-1", "ecp5": "lfe5u-85f"}
 MOST = 4  # lanes and columns of a folding that is drawn
@@ -161,17 +158,6 @@ def circuit(p: Project) -> str:
     return hashlib.sha256(b"\0".join([*texts, commands(p).encode(), yosys_version().encode()])).hexdigest()[:12]
 
 
-Row = dict[str, str]
-
-
-def stored() -> dict[tuple[str, ...], Row]:
-    """Rows of the file by their project."""
-    if not TABLE.exists():
-        return {}
-    lines = [line for line in TABLE.read_text().splitlines() if not line.startswith("#")]
-    return {tuple(row[f.name] for f in dataclasses.fields(Project)): row for row in csv.DictReader(lines)}
-
-
 def row_of(p: Project, found: dict[str, Any], digest: str) -> Row:
     """A line of the file: the project, measured and estimated resources."""
     cost = design(p).estimate().total
@@ -218,56 +204,23 @@ def groups(rows: list[Row]) -> list[tuple[str, list[Row]]]:
     return [(name, some) for name, some in of.items() if some]
 
 
-def write(rows: list[Row]) -> None:
-    out = io.StringIO()
-    out.write(f"# {yosys_version()}, the commands of make area\n")
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    TABLE.write_text(out.getvalue())
-    REPORT.write_text(report(rows))
+def said(row: Row) -> str:
+    figures = " ".join(f"{k} {row[k]}/{row[f'estimated_{k}']}" for k in COUNTED)
+    return f"{figures} {errors([row])[0]:+.1f} %"
 
 
-def measure() -> None:
-    """Synthesises projects that are new or whose circuit changed, small ones first; writes after each."""
-    old, done = stored(), {}
-    for p in sorted(PROJECTS, key=lambda p: design(p).estimate().total.lut):
-        digest, before = circuit(p), old.get(p.key)
-        known = before is not None and before["circuit"] == digest
-        done[p.key] = row_of(p, before if known and before else synthesised(p), digest)
-        current = {**old, **done}
-        write([current[q.key] for q in PROJECTS if q.key in current])
-        own = done[p.key]
-        print(
-            *p.key,
-            *(f"{k} {own[k]}/{own[f'estimated_{k}']}" for k in COUNTED),
-            f"{errors([own])[0]:+.1f} %",
-            flush=True,
-        )
-
-
-def predict() -> None:
-    """The estimates of now beside the stored measurements."""
-    old = stored()
-    write([row_of(p, old[p.key], old[p.key]["circuit"]) for p in PROJECTS if p.key in old])
-
-
-def check() -> int:
-    """Number of stored rows that the rules, or the circuits, of now contradict; networks that are not there are passed
-    over.
-    """
-    wrong, old = 0, stored()
-    for p in PROJECTS:
-        if not path(p).exists():
-            print(f"{p.network} is not there")
-        elif (row := old.get(p.key)) is None or row != row_of(p, row, circuit(p)):
-            print(f"differs: {' '.join(p.key)}")
-            wrong += 1
-    print(report(list(old.values())))
-    return wrong
-
+TABLE = Table(
+    "projects",
+    PROJECTS,
+    row_of,
+    circuit,
+    synthesised,
+    lambda p: design(p).estimate().total.lut,
+    lambda p: path(p).exists(),
+    report,
+    lambda: f"# {yosys_version()}, the commands of make area\n",
+    said,
+)
 
 if __name__ == "__main__":
-    if "--check" in sys.argv:
-        sys.exit(check() > 0)
-    predict() if "--predict" in sys.argv else measure()
+    TABLE.main()

@@ -349,7 +349,7 @@ def _add(b: _Builder, node: Node, after: Node | None) -> None:
         fold = folding(b, node, Folding() if unit.accumulates else Folding(math.gcd(unit.limits(node).pe, *lanes)))
         unit = unit_of(node, b.graph, fold)
     read, written = unit.lanes
-    taken = tuple(_repeated(b, node, v, b.take(v, read)) for v in data)
+    taken = tuple(_repeated(b, unit, v, node.output, b.take(v, read)) for v in data)
     for window in with_window(node, unit)[:-1]:
         assert isinstance(window, SlidingWindowUnit)
         made = b.stream(data[0], read, window.tokens)
@@ -361,10 +361,10 @@ def _add(b: _Builder, node: Node, after: Node | None) -> None:
     b.give((after or node).output, out)
 
 
-def _repeated(b: _Builder, node: Node, value: Value, index: int) -> int:
-    """A stream, or where a node takes its elements more than once one that has them so often."""
-    lanes, unit = b.streams[index].lanes, unit_of(node, b.graph)
-    repeat = RepeatUnit.between(value, node.output, lanes) if isinstance(unit, (MultiplyUnit, RequantUnit)) else None
+def _repeated(b: _Builder, unit: Unit, value: Value, result: Value, index: int) -> int:
+    """A stream, or where a unit takes its elements more than once one that has them so often."""
+    lanes = b.streams[index].lanes
+    repeat = RepeatUnit.between(value, result, lanes) if isinstance(unit, (MultiplyUnit, RequantUnit)) else None
     if repeat is None:
         return index
     made = b.stream(value, lanes, repeat.cycles)

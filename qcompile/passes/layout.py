@@ -25,8 +25,10 @@ def rearranged(value: Value, name: str, shape: Shape, move: Callable[[np.ndarray
     """A tensor whose elements lie elsewhere."""
     old = value.type
     scale, zero = (p.rearrange(old.shape, move) for p in (old.scale, old.zero_point))
-    limits = None if old.limits is None else tuple(p.rearrange(old.shape, move) for p in old.limits)
-    return Value(name, TensorType(shape, old.format, scale, zero, limits))  # type: ignore[arg-type]
+    limits = None
+    if old.limits is not None:
+        limits = old.limits[0].rearrange(old.shape, move), old.limits[1].rearrange(old.shape, move)
+    return Value(name, TensorType(shape, old.format, scale, zero, limits))
 
 
 def sink_transposes(graph: Graph) -> Graph:
