@@ -1,18 +1,19 @@
 """Models of others as SystemVerilog: every one up to so many products is compiled, simulated and compared with the
-simulator, code for code, and with its schedule, cycle for cycle.
+simulator, code for code, and with its schedule, cycle for cycle; small files first.
 
-`python benchmarks/systemverilog.py --fold fit --most 100000`; --fold: min, full, fit, or drawn (at random, the same
-every time); --arch parallel has none. Ends with 1 where one differs.
+`python benchmarks/systemverilog.py --fold min --fold drawn --fold fit --fold parallel [model ...]`: the least folding,
+one that is drawn (the same every time), the fastest that fits the default part, and architecture `parallel` (of fully
+connected networks and small CNNs alone). Ends with 1 where one differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,68 +21,79 @@ from peers import corpus
 
 import qcompile as qc
 from qcompile.errors import QCompileError
+from qcompile.hardware.folding import drawn
 from qcompile.hardware.products import multiplications
-from qcompile.hardware.units import SlidingWindowUnit
+
+FOLDS = "min", "drawn", "fit", "parallel"
+SEED = 17
+UNKNOWN = "u8"  # of a model that neither has the format of its input nor an entry for it
 
 
-def options(path: Path, arch: str, fold: str) -> dict[str, Any]:
-    given: dict[str, Any] = {"arch": arch, "backend": "rtl"}
-    if arch == "parallel":
-        return given
+def options(path: Path, fold: str, formats: tuple[str, ...]) -> dict[str, Any]:
+    given: dict[str, Any] = {"backend": "rtl", "input_formats": formats}
+    if fold == "parallel":
+        return given | {"arch": "parallel"}
+    given |= {"arch": "dataflow"}
     if fold == "drawn":
-        fold = drawn(path)
+        network = qc.compile(path, fold="full", **given).network
+        assert network is not None
+        return given | {"fold": drawn(network, SEED)}
     return given | ({"fit": True} if fold == "fit" else {"fold": fold})
 
 
-def drawn(path: Path) -> str:
-    """Of every layer a legal folding."""
-    choose, found = random.Random(path.name), {}
-    network = qc.compile(path, arch="dataflow", backend="rtl", fold="full").network
-    assert network is not None
-    for stage in network.stages:
-        if stage.node is not None and not isinstance(stage.unit, SlidingWindowUnit):
-            limits = vars(stage.folding).items()
-            found[stage.node.output.name] = {
-                k: choose.choice([d for d in range(1, most + 1) if most % d == 0]) for k, most in limits
-            }
-    return json.dumps(found)
+def formats_of(path: Path, known: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Of the inputs of a model; None where it is not one that compiles."""
+    for formats in dict.fromkeys((known, (), (UNKNOWN,))):
+        try:
+            qc.compile(path, input_formats=formats)
+        except QCompileError:
+            continue
+        return formats
+    return None
 
 
-def checked(path: Path, given: argparse.Namespace) -> str | None:
-    """What is said of a model; None for one that does not compile or is larger."""
+def checked(path: Path, fold: str, formats: tuple[str, ...], samples: int) -> str:
+    """What is said of a model at a folding."""
     start = time.monotonic()
     try:
-        design = qc.compile(path, **options(path, given.arch, given.fold))
-    except QCompileError:
-        return None
-    products = multiplications(design.graph)
-    cycles = design.schedule.interval if design.schedule is not None else 1
-    if products > given.most or cycles > given.cycles:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        design.write(Path(folder) / "p")
-        try:
-            report = qc.verify(Path(folder) / "p", samples=given.samples, float32=False)
-        except QCompileError as error:
-            return f"{products:>10,}  WRONG: {error}"
-    row = report.rows[-1]
-    return f"{products:>10,}  {row.vectors:>5} vectors  {row.note}  {time.monotonic() - start:.0f} s"
+        design = qc.compile(path, **options(path, fold, formats))
+        with tempfile.TemporaryDirectory() as folder:
+            design.write(Path(folder) / "p")
+            row = qc.verify(Path(folder) / "p", samples=samples, float32=False).rows[-1]
+    except QCompileError as error:
+        return f"WRONG: {error}"
+    return f"{row.vectors:>3} vectors {row.note}  {time.monotonic() - start:.0f} s"
+
+
+def models(chosen: list[str]) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """(file, formats of its inputs), small files first."""
+    folder = corpus()
+    index = sorted(json.loads((folder / "index.json").read_text()), key=lambda r: r["bytes"])
+    for record in index:
+        if not chosen or record["id"] in chosen:
+            known = tuple(f for f in record.get("input_format") or () if f)[: len(record["inputs"])]
+            found = formats_of(folder / record["file"], known)
+            if found is not None:
+                yield folder / record["file"], found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arch", choices=("dataflow", "parallel"), default="dataflow")
-    parser.add_argument("--fold", default="min")
-    parser.add_argument("--most", type=int, default=100_000, help="products of a frame")
-    parser.add_argument("--cycles", type=int, default=200_000, help="of a frame")
+    parser.add_argument("models", nargs="*", help="ids of the corpus; all")
+    parser.add_argument("--fold", action="append", choices=FOLDS, help="all")
+    parser.add_argument("--most", type=int, default=2_000_000, help="products of a frame")
+    parser.add_argument("--unrolled", type=int, default=20_000, help="products of a frame for architecture parallel")
     parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--first", type=int, default=0, help="models to pass over")
     given = parser.parse_args()
-    models, right, wrong = corpus(), 0, 0
-    for path in sorted(models.rglob("*.onnx"))[given.first :]:
-        if (said := checked(path, given)) is not None:
+    right, wrong = 0, 0
+    for path, formats in models(given.models):
+        products = multiplications(qc.compile(path, input_formats=formats).graph)
+        for fold in given.fold or FOLDS:
+            if products > (given.unrolled if fold == "parallel" else given.most):
+                continue
+            said = checked(path, fold, formats, given.samples)
             right, wrong = right + ("WRONG" not in said), wrong + ("WRONG" in said)
-            print(f"{str(path.relative_to(models).with_suffix('')):60}{said}", flush=True)
+            print(f"{path.parent.name}/{path.stem:50} {products:>9,} {fold:9}{said}", flush=True)
     print(f"{right} right, {wrong} wrong")
     sys.exit(wrong > 0)
 

@@ -17,10 +17,10 @@ from hls_lint import lint_project
 import qcompile as qc
 from qcompile.backends import hls
 from qcompile.backends.pysim.simulator import encode
+from qcompile.hardware.folding import drawn
 from qcompile.hardware.network import Network
 from qcompile.hardware.order import from_stream, places, to_stream
 from qcompile.hardware.timing import PIPELINE, Timetable, schedule
-from qcompile.hardware.units import BufferedUnit, SlidingWindowUnit
 from qcompile.ir import Array, ops
 
 MODELS = {r["id"]: r for r in records("residual", "unet", "layer", "cnn", "minifloat", "mlp")}
@@ -54,18 +54,9 @@ def verified(design: qc.Design, folder: Path) -> None:
 
 def some_folding(design: qc.Design, seed: int) -> str:
     """A legal folding, drawn."""
-    rng = np.random.default_rng(seed)
-    most = qc.compile(design.model, design.plan, **{**vars(design.options), "fold": "full"}).network.stages
-    named = {
-        s.node.output.name: s.folding
-        for s in most
-        if s.node is not None and not isinstance(s.unit, (SlidingWindowUnit, BufferedUnit))
-    }
-    drawn = {
-        k: {n: int(rng.choice([d for d in range(1, v + 1) if v % d == 0])) for n, v in vars(f).items()}
-        for k, f in named.items()
-    }
-    return json.dumps(drawn)
+    full = qc.compile(design.model, design.plan, **{**vars(design.options), "fold": "full"}).network
+    assert full is not None
+    return drawn(full, seed)
 
 
 def at_some_folding(model: onnx.ModelProto, seed: int, **options: str) -> qc.Design:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +25,7 @@ from table import Row, Table
 import qcompile as qc
 from qcompile.backends.rtl.emit import synthesis
 from qcompile.cost.fabrics import measured
+from qcompile.hardware.folding import drawn
 
 COUNTED = ("lut", "ff", "dsp", "bram18")
 PARTS = {"xc7": "xc7z020clg400-1", "ecp5": "lfe5u-85f"}
@@ -100,22 +100,10 @@ def design(p: Project) -> qc.Design:
         return qc.compile(str(path(p)), **options)
     fold = p.fold
     if fold.startswith("drawn"):
-        fold = drawn(p, int(fold.split()[1]), options)
+        full = qc.compile(str(path(p)), arch="dataflow", fold="full", **options)
+        assert full.network is not None
+        fold = drawn(full.network, int(fold.split()[1]), MOST)
     return qc.compile(str(path(p)), arch="dataflow", fold=fold, **options)
-
-
-def drawn(p: Project, seed: int, options: dict[str, Any]) -> str:
-    """A legal folding of at most `MOST` lanes and columns, drawn."""
-    rng, full = np.random.default_rng(seed), qc.compile(str(path(p)), arch="dataflow", fold="full", **options)
-    assert full.network is not None
-    units = (s for s in full.network.stages if s.node is not None and s.unit.name not in ("window", "gather"))
-    limits = {s.node.output.name: vars(s.folding) for s in units if s.node is not None}
-    return json.dumps(
-        {
-            name: {k: int(rng.choice([d for d in range(1, min(n, MOST) + 1) if n % d == 0])) for k, n in each.items()}
-            for name, each in limits.items()
-        }
-    )
 
 
 def sources(p: Project) -> dict[str, bytes]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
+import numpy as np
+
 from qcompile.errors import QCompileError, nearest
-from qcompile.hardware.network import fullest
+from qcompile.hardware.network import Network, fullest
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units import BufferedUnit, Unit, unit_of
+from qcompile.hardware.units import BufferedUnit, GatheredUnit, SlidingWindowUnit, Unit, unit_of
 from qcompile.ir import Graph, Node
 
 
@@ -25,6 +28,20 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
             if not isinstance(unit, BufferedUnit) and len(n.output.type.shape) > 1
         }
     return _given(text, graph, units)
+
+
+def drawn(network: Network, seed: int, most: int | None = None) -> str:
+    """A legal folding of every layer, at random, of a network that is folded `full`; of at most so many lanes and
+    columns. What tests and measurements take where no folding is special.
+    """
+    rng, found = np.random.default_rng(seed), {}
+    for stage in network.stages:
+        if stage.node is not None and not isinstance(stage.unit, (SlidingWindowUnit, GatheredUnit)):
+            found[stage.node.output.name] = {
+                k: int(rng.choice([d for d in range(1, min(n, most or n) + 1) if n % d == 0]))
+                for k, n in vars(stage.folding).items()
+            }
+    return json.dumps(found)
 
 
 def _given(text: str, graph: Graph, units: dict[str, tuple[Node, Unit]]) -> dict[str, Folding]:
