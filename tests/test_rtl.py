@@ -23,6 +23,7 @@ from test_random import build
 import qcompile as qc
 from qcompile import ir
 from qcompile.backends import rtl
+from qcompile.backends.rtl import simulate
 from qcompile.backends.rtl.names import identifier
 from qcompile.backends.rtl.simulate import Simulation, simulator
 from qcompile.backends.rtl.words import CellBuilder
@@ -216,6 +217,8 @@ def test_thousands_of_vectors_take_verilator(tmp_path: Path) -> None:
     needs("verilator")
     assert simulator(True) == "Verilator" and (simulator(False) == "Icarus Verilog" or not shutil.which("iverilog"))
     simulated(qc.compile(generate.seeded_mlp(4001), backend="rtl"), tmp_path, 50, "Verilator")
+    kept = simulate._kept()
+    assert kept is not None and (kept / "verilated.o").is_file()  # the next network's is linked, not compiled
 
 
 @pytest.mark.parametrize("tool, many, named", [("iverilog", True, "Icarus Verilog"), ("verilator", False, "Verilator")])

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from qcompile.assets import private_cache
 from qcompile.backends.rtl.dataflow import StreamView
 from qcompile.backends.rtl.parallel import NetworkView
 from qcompile.backends.rtl.vectors import hex_file, read_hex, read_stream, stream_file
 from qcompile.errors import QCompileError, VerificationError
 from qcompile.ir import Graph
+from qcompile.native import program
 from qcompile.processes import run
 
 # Vectors from which on Verilator is faster: a network of 27,000 LUTs builds in 35 CPU s, Icarus Verilog takes 11 ms a
@@ -49,23 +55,12 @@ class Simulation:
         sources = [*folder.glob("rtl/*.sv"), *folder.glob("rtl/qc/*.sv"), folder / "tb" / f"{view.top}_tb.sv"]
         names = sorted(p.relative_to(folder).as_posix() for p in sources)
         if by == "Verilator":
-            quiet = (
-                "--cc",
-                "--exe",
-                "--build",
-                "-Wno-fatal",
-                "-Wno-lint",
-                "-Wno-style",
-                "-MAKEFLAGS",
-                " ".join(_OPTIONS),
-            )
-            made = ("--Mdir", "build", "--prefix", "Vbench", "--top-module", f"{view.top}_bench", "-o", "bench")
-            command = ["verilator", *quiet, *made, *names, "tb/verilator.cpp"]
+            _verilated(folder, f"{view.top}_bench", [*names, "tb/verilator.cpp"])
             self.command = ["build/bench"]
         else:
             command = ["iverilog", "-g2012", "-s", f"{view.top}_tb", "-o", "build.vvp", *names]
+            _run(command, folder, "does not compile")
             self.command = ["vvp", "-n", "build.vvp"]
-        _run(command, folder, "does not compile")
 
     def __call__(
         self, bits: Sequence[np.ndarray], pauses: bool, others: tuple[int, bytes] | None = None
@@ -115,6 +110,40 @@ class Simulation:
 
     def _simulate(self, *arguments: str) -> str:
         return _run([*self.command, *arguments], self.folder, "fails")
+
+
+def _verilated(folder: Path, top: str, names: list[str]) -> None:
+    """build/bench in a folder. What Verilator adds to every network, two thirds of the compiler's time, is kept in the
+    user's cache.
+    """
+    quiet = ("--cc", "--exe", "-Wno-fatal", "-Wno-lint", "-Wno-style")
+    made = ("--Mdir", "build", "--prefix", "Vbench", "--top-module", top, "-o", "bench")
+    _run(["verilator", *quiet, *made, *names], folder, "does not compile")
+    kept, compile_it = _kept(), ["make", "-C", "build", "-f", "Vbench.mk", *_OPTIONS]
+    if kept is not None and kept.is_dir():
+        for file in kept.iterdir():
+            shutil.copyfile(file, folder / "build" / file.name)  # newer than what it was made of
+    _run(compile_it, folder, "does not compile")
+    if kept is not None and not kept.exists():
+        with suppress(OSError), tempfile.TemporaryDirectory(prefix=".new-", dir=kept.parent) as new:
+            whole = Path(new) / "objects"
+            whole.mkdir(mode=0o700)
+            for file in folder.glob("build/verilated*.o"):
+                shutil.copyfile(file, whole / file.name)
+            os.replace(whole, kept)
+
+
+def _kept() -> Path | None:
+    """Folder of the compiled runtime of this Verilator; None where the cache cannot be written."""
+    cache = private_cache()
+    if cache is None:
+        return None
+    try:
+        told = (*program("verilator"), *program("g++"), *_OPTIONS)
+    except OSError:
+        return None
+    version = run(["verilator", "--version"]).stdout
+    return cache / f"verilator-{hashlib.sha256(repr((told, version)).encode()).hexdigest()[:24]}"
 
 
 def _run(command: list[str], folder: Path, problem: str) -> str:
