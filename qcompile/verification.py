@@ -555,11 +555,11 @@ def _rtl_vectors(design: Design, vectors: int) -> tuple[str, int]:
         by = simulator(vectors >= MANY)
         fewer = max(RTL_VECTORS, RTL_PRODUCTS // max(1, multiplications(design.graph)))
     else:
-        some = RTL_FRAMES * design.schedule.interval
-        by = simulator(some >= MANY_CYCLES or some * design.estimate().total.lut >= MANY_LUT_CYCLES)
-        cycles = RTL_CYCLES if by == "Icarus Verilog" else 100 * RTL_CYCLES
-        fewer = max(RTL_FRAMES, cycles // design.schedule.interval)
-        return by, min(vectors, fewer)
+        interval = design.schedule.interval
+        cycles = interval * min(vectors, max(RTL_FRAMES, RTL_CYCLES // interval))
+        by = simulator(cycles >= MANY_CYCLES or cycles * design.estimate().total.lut >= MANY_LUT_CYCLES)
+        most = RTL_CYCLES if by == "Icarus Verilog" else 100 * RTL_CYCLES
+        return by, min(vectors, max(RTL_FRAMES, most // interval))
     return by, min(vectors, fewer) if by == "Icarus Verilog" else vectors
 
 

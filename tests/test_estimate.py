@@ -312,3 +312,24 @@ def test_the_page_has_the_errors() -> None:
     ]
     page, printed = (ROOT / "docs" / "estimates.md").read_text(), run("calibration").stdout
     assert len(rows) > 40 and "\n".join(rows) in page and "\n".join(rows) in printed
+
+
+# (depth, width): LUTs, flip-flops and block RAMs that synth_ice40 makes of stream.sv and ram.sv.
+STREAMS = {(2, 8): (22, 25, 0), (4, 8): (50, 46, 0), (8, 8): (85, 83, 0), (12, 5): (100, 84, 0)}
+MEMORIES = {(4, 8): (28, 40, 0), (8, 8): (56, 72, 0), (12, 5): (60, 65, 0), (16, 2): (47, 34, 0), (64, 12): (1, 0, 1)}
+
+
+def test_memories_where_luts_are_none() -> None:
+    """What is small is made of flip-flops."""
+    fabric = hw.fabric(device("ice40hx8k"))
+    for priced, points in ((hw.fifo, STREAMS), (hw.ram, MEMORIES)):
+        for (depth, width), (lut, ff, blocks) in points.items():
+            cost = priced(fabric, depth, width)
+            assert (cost.ff, cost.bram18) == (ff, blocks) and abs(cost.lut - lut) <= 5
+
+
+def test_times_grow_with_the_network() -> None:
+    """A network of 24,600 LUTs was placed for 47.5 MHz where the times of small ones say 57."""
+    ecp5, ice40 = (hw.fabric(device(part)) for part in ("lfe5u-85f", "ice40hx8k"))
+    assert ecp5.longer(3000) == 1.0 < ecp5.longer(6000) < ecp5.longer(24_600) == pytest.approx(57.2 / 47.5, rel=0.02)
+    assert ice40.longer(7000) == 1.0

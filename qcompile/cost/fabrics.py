@@ -49,7 +49,9 @@ class FabricData:
     adder's LUT; shift_registers: LUTs are such too; lutram: cells of a memory in LUTs (places, bits, LUTs);
     shortest_product: bits of both operands from which a tool takes a DSP block; lut_ns: a LUT with its net; carry_ns: a
     bit of carry; add_ns: an adder with its net, beside its carry (0: as a LUT); edge_ns: from a register into logic and
-    from logic into one (0: not known, so that no frequency is stated).
+    from logic into one (0: not known, so that no frequency is stated); net_luts, net_power: times are those of networks
+    of up to so many LUTs, and grow with this power of the LUTs beyond (0: not known), as nets become longer (Donath,
+    Placement and average interconnection lengths of computer logic, 1979: by the power of Rent's rule less a half).
 
     prefix: what part numbers of the vendor begin with: people may leave it out, and numbers with it go to the tool as
     they are where the catalogue lacks them. order: pattern of what follows the device in an orderable number, in small
@@ -72,6 +74,8 @@ class FabricData:
     carry_ns: float
     add_ns: float = 0.0
     edge_ns: float = 0.0
+    net_luts: int = 0
+    net_power: float = 0.0
     prefix: str = ""
     order: re.Pattern[str] = re.compile("(?!)")
     like: str = ""

@@ -25,7 +25,7 @@ class Traits:
     """What the forms must know of a fabric: inputs of a LUT, adder bits in a carry cell, whether logic in front of an
     operand fits into the adder's LUT, operands of a DSP block (widest, those of one part of a wide product), whether it
     takes signed numbers only, bits of the shortest product that it gets; cells of a memory in LUTs (places, bits,
-    LUTs), and whether LUTs are shift registers too.
+    LUTs; none where LUTs are no memories), and whether LUTs are shift registers too.
     """
 
     lut_inputs: int
@@ -406,7 +406,7 @@ def ram(t: Traits, depth: int, width: int) -> Features:
 
 
 def _memory(t: Traits, depth: int, width: int, block: bool) -> Features:
-    cells, join = (0, 0) if block else lutram(t, depth, width)
+    cells, join = lutram(t, depth, width) if t.lutram and not block else (0, 0)
     return {"memory": cells, "join": join, "banks": int(join > 0)}
 
 

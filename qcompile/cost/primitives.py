@@ -35,7 +35,7 @@ else:
 @dataclass(frozen=True)
 class Fabric:
     """The logic of a device, as the cost model knows it. name: whose coefficients it has; lut_ns, add_ns, carry_ns,
-    edge_ns: as in hw/fabrics; basis: extrapolated where only a relative was measured.
+    edge_ns, net_luts, net_power: as in hw/fabrics; basis: extrapolated where only a relative was measured.
     """
 
     name: str
@@ -46,6 +46,12 @@ class Fabric:
     edge_ns: float
     ram: RamKind
     basis: Basis
+    net_luts: int = 0
+    net_power: float = 0.0
+
+    def longer(self, luts: float) -> float:
+        """By what factor times grow in a network of so many LUTs."""
+        return float(max(luts / self.net_luts, 1.0) ** self.net_power) if self.net_luts else 1.0
 
 
 def traits(found: Device) -> Traits:
@@ -80,7 +86,7 @@ def fabric(device: Device) -> Fabric:
         )
     times = logic.lut_ns, logic.carry_ns, logic.add_ns or logic.lut_ns, logic.edge_ns
     basis = Basis.MEASURED if name == logic.name else Basis.EXTRAPOLATED
-    return Fabric(name, traits(device), *times, device.bram_kind, basis)
+    return Fabric(name, traits(device), *times, device.bram_kind, basis, logic.net_luts, logic.net_power)
 
 
 @cache
@@ -384,20 +390,32 @@ def rom(f: Fabric, depth: int, width: int, block: bool | None = None, pieces: bo
     return replace(table(f, max(depth - 1, 1).bit_length(), width), ff=width, latency=1)
 
 
-def _in_block(depth: int, width: int) -> bool:
-    """Whether words that are written belong in block RAM."""
-    return depth > 64 and depth * width > 2048
+REGISTERS = 64  # flip-flops that Yosys takes rather than a block RAM, where LUTs are no memories (memory_libmap)
+
+
+def _in_block(f: Fabric, depth: int, width: int, block: bool | None) -> bool:
+    """Whether words that are written are in block RAM; block: None where nothing is said. Where LUTs are no memories
+    nobody but Yosys decides.
+    """
+    if not f.traits.lutram:
+        return depth * width > REGISTERS * block_rams(f, depth, width)
+    return depth > 64 and depth * width > 2048 if block is None else block
+
+
+def _registers(f: Fabric, depth: int, width: int) -> Resources:
+    """Words that are written, as flip-flops: which one is meant, and the one that is read."""
+    return replace(mux(f, depth, width) + Resources(lut=float(depth)), ff=depth * width)
 
 
 def fifo(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
     """A stream between two processes; None: block RAM above 64 places and 2048 bits."""
-    use = _in_block(depth, width) if block is None else block
+    use = _in_block(f, depth, width, block)
     pointer = max(depth - 1, 1).bit_length()
     # Beside two pointers and two counters, and whether there is room and a token: the valid bit of a block's register,
     # or the read address once more.
     ff = 4 * pointer + 5 if use else 5 * pointer + 4
     rams = block_rams(f, depth, width) if use else 0
-    return _cost(
+    made = _cost(
         f,
         "fifo",
         forms.fifo(f.traits, depth, width, use),
@@ -408,6 +426,7 @@ def fifo(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resour
         bram18=rams,
         latency=1,
     )
+    return made if use or f.traits.lutram else made + _registers(f, depth, width)
 
 
 def ram(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
@@ -416,8 +435,10 @@ def ram(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resourc
     """
     if depth == 1:
         return Resources(ff=2 * width, latency=1, basis=f.basis, delay_ns=f.lut_ns)
-    if _in_block(depth, width) if block is None else block:
+    if _in_block(f, depth, width, block):
         return rom(f, depth, width, block=True)
+    if not f.traits.lutram:
+        return replace(_registers(f, depth, width), ff=(depth + 1) * width, latency=1)
     features = forms.ram(f.traits, depth, width)
     return _cost(f, "fifo", features, {"depth": depth, "width": width}, 2, ff=width, latency=1)
 

@@ -41,7 +41,7 @@ def of_network(
         else:
             layers.append(_of_process(graph, s.node, window + cost, cycles))
             window = Resources()
-    if reloading.memories(network):
+    if made is not None and reloading.memories(network):  # an HLS tool has frames one after the other
         plumbing += price(reloading.control(network, plan.depth), fabric)
     streams = LayerCost("streams", "FIFO", replace(plumbing, latency=0, interval=1))
     area = together(one.cost for one in (*layers, streams))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qcompile.assets import asset
 from qcompile.backends.rtl import bitstream, dataflow, parallel
 from qcompile.backends.rtl.bitstream import FLOWS, ChipView
@@ -13,6 +15,7 @@ from qcompile.cost.devices import device
 from qcompile.cost.exchange import fabric_of
 from qcompile.cost.fabrics import fabric_data, measured
 from qcompile.errors import QCompileError
+from qcompile.hardware.estimate import of_pipeline
 from qcompile.hardware.network import Network
 from qcompile.hardware.products import multiplications, rolled
 from qcompile.ir import Graph
@@ -70,6 +73,9 @@ def view(
             "--backend rtl",
             "--arch dataflow, or --backend hls",
         )
+    if timing.fabric.net_luts and clock_ns:
+        luts = of_pipeline(graph, device(part), clock_ns, loops=False).total.lut
+        timing = replace(timing, longer=timing.fabric.longer(luts))
     return parallel.build(graph, name, part, timing)
 
 

@@ -22,16 +22,20 @@ TABLE = 8  # bits of a code that is looked up to become a number
 
 @dataclass
 class Delays:
-    """Delays of parts on a fabric, in ns. clock_ns: 0 for logic without registers."""
+    """Delays of parts on a fabric, in ns. clock_ns: 0 for logic without registers; longer: by what factor all of them
+    grow, as the network is large.
+    """
 
     fabric: Fabric
     clock_ns: float
+    longer: float = 1.0
     known: dict[int, float] = field(default_factory=dict)
 
     @property
     def period(self) -> float:
         """What of a clock period logic may take."""
-        return max(self.clock_ns * (1 - UNCERTAINTY) - self.fabric.edge_ns, 0.01) if self.clock_ns else 0.0
+        usable = self.clock_ns * (1 - UNCERTAINTY) / self.longer
+        return max(usable - self.fabric.edge_ns, 0.01) if self.clock_ns else 0.0
 
     @property
     def lut(self) -> float:

@@ -60,7 +60,7 @@ class PackedPort:
 
 @dataclass(frozen=True)
 class NetworkView:
-    """latency: clock cycles from inputs to outputs; 0 for logic without registers."""
+    """latency: clock cycles from inputs to outputs; 0 for logic without registers; longer: as of `Delays`."""
 
     top: str
     part: str
@@ -71,6 +71,7 @@ class NetworkView:
     ends: tuple[Wait, ...]
     layers: tuple[Layer, ...]
     latency: int
+    longer: float
 
     @property
     def weights(self) -> bytes:
@@ -89,7 +90,7 @@ class NetworkView:
 
     def mhz(self, fabric: Fabric) -> float:
         """The clock that this allows; 0 where the fabric's times are a rule of thumb."""
-        return 1000 / (self.longest_ns + fabric.edge_ns) if fabric.edge_ns else 0.0
+        return 1000 / (self.longer * (self.longest_ns + fabric.edge_ns)) if fabric.edge_ns else 0.0
 
 
 @dataclass
@@ -132,7 +133,8 @@ def build(graph: Graph, top: str, part: str, timing: Delays) -> NetworkView:
     last, ends = max((b.at.get(v.name, 0) for v in graph.outputs), default=0), list[Wait]()
     outputs = tuple(_port(v, f"y{i}", b.wait(v, last, ends)) for i, v in enumerate(graph.outputs))
     inputs = tuple(_port(v, f"x{i}", f"x{i}") for i, v in enumerate(graph.inputs))
-    return NetworkView(top, part, timing.clock_ns, inputs, outputs, tuple(b.steps), tuple(ends), tuple(b.layers), last)
+    every = tuple(b.steps), tuple(ends), tuple(b.layers)
+    return NetworkView(top, part, timing.clock_ns, inputs, outputs, *every, last, timing.longer)
 
 
 def _in_a_module(node: Node) -> bool:

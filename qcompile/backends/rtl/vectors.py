@@ -44,7 +44,8 @@ def stream_file(graph: Graph, value: Value, bits: np.ndarray) -> bytes:
     """Of bit patterns (N, ...) at the port of a stream: a word a line."""
     layout = stream_layout(port_value(graph, value)[0])
     words = stream_words(graph, value, bits).reshape(-1, layout.limbs)
-    return "".join(f"{line[-layout.axis_bits // 4 :]}\n" for line in digits(words, 64)).encode()
+    size = layout.axis_bits // 4
+    return "".join(f"{line[-size:]}\n" for line in digits(words, 64)).encode()
 
 
 def read_stream(graph: Graph, value: Value, content: bytes) -> np.ndarray:
@@ -61,12 +62,17 @@ def read_stream(graph: Graph, value: Value, content: bytes) -> np.ndarray:
 
 def digits(patterns: np.ndarray, width: int) -> list[str]:
     """Of bit patterns (N, size), a line each: element 0 in the low bits; as many digits as a simulator writes."""
-    shifts = np.arange(width).astype(object if width > 62 else np.int64)
-    each = (np.asarray(patterns)[:, :, None] >> shifts & 1).astype(np.uint8).reshape(len(patterns), -1)
-    count = -(-each.shape[1] // 4)
-    each = np.pad(each, ((0, 0), (0, 8 * -(-count // 2) - each.shape[1])))
-    packed = np.packbits(each, axis=1, bitorder="little")[:, ::-1]
-    return [row.tobytes().hex()[-count:] for row in packed]
+    if not len(patterns):
+        return []
+    count = -(-patterns.shape[1] * width // 4)
+    if width == 64:
+        packed = np.ascontiguousarray(patterns.astype("<u8")).view(np.uint8)[:, ::-1]
+    else:
+        shifts = np.arange(width).astype(object if width > 62 else np.int64)
+        each = (np.asarray(patterns)[:, :, None] >> shifts & 1).astype(np.uint8).reshape(len(patterns), -1)
+        each = np.pad(each, ((0, 0), (0, 8 * -(-count // 2) - each.shape[1])))
+        packed = np.packbits(each, axis=1, bitorder="little")[:, ::-1]
+    return [line[-count:] for line in packed.tobytes().hex("\n", packed.shape[1]).split("\n")]
 
 
 def _patterns(texts: list[str], width: int, count: int) -> np.ndarray:
