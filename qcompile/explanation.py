@@ -211,6 +211,23 @@ def _func(node: Node, x: list[Near]) -> Near:
     return Near(out, 2 * np.maximum(*spread) + LIBRARY * (1 + np.abs(out)))
 
 
+@_rule(ops.Combine)
+def _combine(node: Node, x: list[Near]) -> Near:
+    left, right = (_through(x[0], steps, node) for steps in (node.op.left, node.op.right))
+    out = left.value * right.value if node.op.product else left.value + right.value
+    if node.op.product:
+        error = np.abs(left.value) * right.error + np.abs(right.value) * left.error + left.error * right.error
+    else:
+        error = left.error + right.error
+    return Near(out, error + FEW * np.abs(out))
+
+
+def _through(x: Near, steps: tuple[ops.Step, ...], node: Node) -> Near:
+    for step in steps:
+        x = RULES[type(step)](replace(node, op=step), [x])
+    return x
+
+
 def _stepped(x: Near, fn: Callable[[np.ndarray], np.ndarray], part: float = FEW) -> Near:
     """A function with steps that never decreases: as far as it goes inside the bound."""
     out = fn(x.value)

@@ -201,7 +201,9 @@ def _param(p: Param) -> Any:
 def _step(step: Any) -> dict[str, Any]:
     record: dict[str, Any] = {"op": type(step).__name__}
     for name, value in vars(step).items():
-        if value is not None:
+        if isinstance(value, tuple):
+            record[name] = [_step(s) for s in value]
+        elif value is not None:
             record[name] = _param(value) if isinstance(value, Param) else str(getattr(value, "value", value))
     return record
 

@@ -34,7 +34,11 @@ def test_order_and_turn_are_what_is_said(name: str, alpha: Fraction) -> None:
     if real.increasing:
         assert (rises > 0).all()
     turn = real.turn(alpha)
-    if turn is None:
+    if real.winds is not None:
+        low, high = functions.between(step, x[:-1], x[1:])
+        inner = functions.float64(step, (x[1:] + x[:-1]) / 2)
+        assert (low <= inner + 1e-12).all() and (inner <= high + 1e-12).all()
+    elif turn is None:
         assert (rises >= 0).all()
     else:
         middle = (x[1:] + x[:-1]) / 2

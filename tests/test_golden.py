@@ -139,7 +139,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "flatten": (flattened, lambda g: ir.print_graph(flattened_in_order(g))),
     "implement": (integer, lambda g: ir.print_graph(implement(g, fabric_of("xc7z020")))),
 }
-HELPERS = {"__init__", "affine", "requant"}  # what `lower` and `implement` are made of
+HELPERS = {"__init__", "affine", "pieces", "requant"}  # what `lower` and `implement` are made of
 
 
 @pytest.mark.parametrize("name", PASSES)

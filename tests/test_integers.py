@@ -401,7 +401,7 @@ REFUSED: dict[str, tuple[str, Callable[[Net], str], str]] = {
     "two types": ("INT32", lambda g: g("Add", "x", g.const(1, "INT64")), "int32 and int64; ONNX wants one type"),
     "float factor": ("INT32", lambda g: g("Mul", "x", g.const(0.5, "FLOAT")), "int32 and float; ONNX wants one type"),
     "root": ("INT32", lambda g: g("Sqrt", "x"), "ONNX does not define it on int32"),
-    "power": ("INT32", lambda g: g("Pow", "x", g.const(3, "INT32")), "to the power of 3 is not supported"),
+    "power": ("INT32", lambda g: g("Pow", "x", g.const(9, "INT32")), "to the power of 9 is not supported"),
     "half power": ("INT32", lambda g: g("Pow", "x", g.const(0.5, "FLOAT")), "to the power of 0.5 is not supported"),
     "division by zero": ("INT32", lambda g: g("Div", "x", g.const([1, 0, 1], "INT32")), "a division by zero"),
     "modulo zero": ("INT32", lambda g: g("Mod", "x", g.const(0, "INT32")), "a division by zero"),

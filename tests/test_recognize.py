@@ -72,7 +72,7 @@ OTHERS = {
     "wider than the codes": (ops.Quantize(U4), ops.Quantize(U4).to_codes(), clip(-128, 127)),
     "two lower ends": (clip(0, None), clip(1, None)),
     "ends that cross": (clip(3, None), clip(None, 1)),
-    "a gate of something else": (ops.Leaky(number(2)), ops.Func("sigmoid"), (ops.Mul(), 0)),
+    "a gate of a sum that is no function": (ops.Round(Rounding.ROUND), ops.Leaky(number(2)), (ops.Mul(), 0)),
     "an order along another axis": (ops.Softmax(0), ops.ArgMax(1, True)),
     "the largest of a softmax": (ops.Softmax(1), ops.ReduceMax((1,), True)),
 }

@@ -163,6 +163,17 @@ def _func(xp: Numpy, op: ops.Func, x: list[Any], shape: tuple[int, ...]) -> Numb
     return xp.function(op.name, x[0], float(op.alpha))
 
 
+@_rule(ops.Combine)
+def _combine(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
+    sides = []
+    for steps in (op.left, op.right):
+        y = x[0]
+        for kind, step in steps:
+            y = RULES[kind](xp, step, [y], shape)
+        sides.append(y)
+    return sides[0] * sides[1] if op.product else sides[0] + sides[1]
+
+
 @_rule(ops.Count)
 def _count(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.count(x[0], op.thresholds)
@@ -430,7 +441,7 @@ def _step(node: Node) -> FloatStep:
     if isinstance(op, ops.Constant):
         fields: dict[str, Any] = {"values": constant(node).float64()}
     else:
-        fields = {k: v.numpy().astype(np.float64) if isinstance(v, Param) else v for k, v in vars(op).items()}
+        fields = _fields(op)
     return FloatStep(
         type(op),
         SimpleNamespace(**fields),
@@ -439,6 +450,14 @@ def _step(node: Node) -> FloatStep:
         node.output.type.shape,
         _grid(node),
     )
+
+
+def _fields(op: Any) -> dict[str, Any]:
+    """Parameters as float64; of a function of several chains (kind of a step, its own)."""
+    fields = {k: v.numpy().astype(np.float64) if isinstance(v, Param) else v for k, v in vars(op).items()}
+    if isinstance(op, ops.Combine):
+        fields |= {k: [(type(s), SimpleNamespace(**_fields(s))) for s in getattr(op, k)] for k in ("left", "right")}
+    return fields
 
 
 def _on_grids(steps: list[FloatStep]) -> list[FloatStep]:

@@ -19,8 +19,8 @@ Operand = Value | Const
 
 @dataclass(frozen=True)
 class Comparison:
-    """data > limit (or >=: alike for our purpose), or less: a tensor of truth values, which only a clipping Where
-    understands.
+    """What truth values were made of: data > limit (or >=), or less. A Where that chooses between data and limit
+    clips.
     """
 
     data: Value
@@ -73,10 +73,6 @@ class Call:
         found = self.input(position)
         if found is None:
             raise Unsupported(f"input {position} is missing")
-        if isinstance(found, Comparison):
-            raise Unsupported(
-                "a comparison of data is only supported in front of a Where that clips", "use Clip, Min or Max"
-            )
         return found
 
     def const(self, position: int, what: str) -> Const:
@@ -124,6 +120,8 @@ class GraphBuilder:
     count: int = 0
     batch: int = 0  # the file's own batch size, where samples are compiled instead
     makers: dict[str, Node] = field(default_factory=dict)
+    compared: dict[str, Comparison] = field(default_factory=dict)  # by the truth values that were made of it
+    places: dict[str, int] = field(default_factory=dict)  # of what makes a tensor, in their order
 
     def emit(self, op: Any, inputs: tuple[Value, ...], origin: Origin) -> Value:
         """Append a node; its output gets a name of its own until the importer knows the final one."""
@@ -150,7 +148,7 @@ class GraphBuilder:
         self.count += 1
         value = Value(f"{origin.tensor or origin.node}#{self.count}", type_)
         self.nodes.append(Node(op, inputs, (value,), origin))
-        self.makers[value.name] = self.nodes[-1]
+        self.makers[value.name], self.places[value.name] = self.nodes[-1], self.count
         return value
 
 

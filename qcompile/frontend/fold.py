@@ -1,7 +1,8 @@
 """Constants computed from constants by ONNX' own reference evaluator, in their own types, one node at a time.
 
-Not the arithmetic of floats: products, quotients and roots of weights stay exact (see the rules), and codes of
-quantized weights keep their scales.
+Not the arithmetic of floats: sums, products, quotients and roots of weights stay exact (see the rules), and codes of
+quantized weights keep their scales. Other functions of float32 are computed in float64 and rounded once, so that every
+machine has the same bytes.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ _CHOOSING = {
     *("Min", "Max", "Where", "Floor", "Ceil", "Round", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"),
     *("And", "Or", "Xor", "Not", "ReduceMax", "ReduceMin", "ArgMax", "ArgMin", "TopK", "IsNaN", "IsInf"),
 }
-# Of integers only.
-_COUNTING = {
-    *("Add", "Sub", "Mul", "Div", "Mod", "Neg", "Pow", "Sum", "CumSum", "BitShift", "BitwiseAnd", "BitwiseOr"),
-    *("BitwiseXor", "BitwiseNot", "ReduceSum", "ReduceMean", "ReduceProd", "ReduceL1", "ReduceSumSquare"),
+# Of integers only: of floats their rules keep exact numbers.
+_COUNTING = {"Add", "Sub", "Mul", "Div", "Neg", "Pow", "Sum", "BitShift", "MatMul", "Gemm"}
+# What rules do with constants themselves.
+_RULED = {
+    *("Sqrt", "Reciprocal", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "LeakyRelu", "PRelu"),
+    *("Constant", "Shape", "Size", "Reshape", "Dropout", "If", "Loop", "Scan"),
 }
 
 
@@ -47,7 +50,9 @@ def folds(call: Call) -> bool:
     exact = any(x.units is not None or x.rationals is not None for x in constants)
     if kind in _MOVING or kind in ("Clip", "Relu", "Abs", "Cast"):
         return not exact
-    return kind in _CHOOSING or (kind in _COUNTING and all(x.held.dtype.kind in "iub" for x in constants))
+    if kind in _COUNTING:
+        return all(x.held.dtype.kind in "iub" for x in constants)
+    return kind not in _RULED and onnx.defs.has(kind)
 
 
 def folded(call: Call) -> tuple[Const, ...]:
@@ -61,7 +66,22 @@ def folded(call: Call) -> tuple[Const, ...]:
         return (Const(_quotient(*(np.asarray(x) for x in held))),)
     if kind == "Cast" and np.asarray(held[0]).dtype.kind == "f":
         held = [_whole(np.asarray(held[0]), call.kind)]
-    return tuple(_const(np.asarray(x)) for x in _evaluated(call, held))
+    return tuple(_const(np.asarray(x)) for x in _computed(call, held))
+
+
+def _computed(call: Call, held: list[Any]) -> list[Any]:
+    """Functions of float32 by way of float64, unless the evaluator has them of float32 only."""
+    floats = {np.dtype(np.float32), np.dtype(np.float16)}
+    types = [x.dtype for x in held if x is not None and x.dtype in floats]
+    if call.node.op_type in _CHOOSING | _MOVING or not types:
+        return _evaluated(call, held)
+    wide = [x.astype(np.float64) if x is not None and x.dtype in floats else x for x in held]
+    try:
+        found = [np.asarray(x) for x in _evaluated(call, wide)]
+    except Unsupported:
+        return _evaluated(call, held)
+    with np.errstate(over="ignore"):
+        return [x.astype(types[0]) if x.dtype == np.float64 else x for x in found]
 
 
 def _evaluated(call: Call, held: list[Any]) -> list[Any]:

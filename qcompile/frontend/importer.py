@@ -15,9 +15,10 @@ import onnx
 
 from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.formats import Format, Overflow, parse_format
-from qcompile.frontend.call import LARGEST, MOST_AXES, Call, Comparison, GraphBuilder, Unsupported
+from qcompile.frontend.call import LARGEST, MOST_AXES, Call, GraphBuilder, Unsupported
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.file import to_array
+from qcompile.frontend.inline import branch, inlined, used
 from qcompile.frontend.kinds import complaint, output_kinds
 from qcompile.frontend.onnx import rule_for
 from qcompile.frontend.recognize import recognize
@@ -40,6 +41,7 @@ def import_model(model: onnx.ModelProto, file: str) -> Imported:
     """The model graph of a file, for one sample: its batch axis becomes 1. UnsupportedError lists all nodes that cannot
     be imported.
     """
+    model = inlined(model, file)
     batch = _fixed_batch(model.graph)
     problem: UnsupportedError | None = None
     try:
@@ -135,8 +137,6 @@ def _output(name: str, values: dict[str, Any], builder: GraphBuilder, file: str,
     found = values.get(name)
     if found is None and complete:
         raise QCompileError(f"output '{name}' is not made by any node", file)
-    if isinstance(found, Comparison):
-        raise QCompileError(f"output '{name}' is a truth value", file, "end the graph before the comparison")
     if not isinstance(found, Const):
         return found
     try:
@@ -153,6 +153,9 @@ def _import_node(
     opset: int,
     findings: list[Finding],
 ) -> None:
+    if node.op_type == "If" and isinstance(chosen := values.get(node.input[0] if node.input else ""), Const):
+        _import_branch(node, bool(chosen.held.any()), values, kinds, builder, opset, findings)
+        return
     where = _place(node)
     own = tuple(_kind(values.get(n), kinds.get(n, 0)) for n in node.input)
     made_kinds = output_kinds(node, own, opset)
@@ -185,6 +188,30 @@ def _import_node(
     for name, tensor in zip(node.output, results, strict=False):
         if name and tensor is not None:
             values[name] = tensor
+
+
+def _import_branch(
+    node: onnx.NodeProto,
+    condition: bool,
+    values: dict[str, Any],
+    kinds: dict[str, int],
+    builder: GraphBuilder,
+    opset: int,
+    findings: list[Finding],
+) -> None:
+    """The branch of an If that a constant chooses, as nodes of the graph around it."""
+    graph = branch(node, condition)
+    if graph is None or len(graph.output) != len(node.output):
+        findings.append(Finding(_place(node), "If", "it has no such branch", "the file is damaged; export it again"))
+        return
+    constants, broken = _initial_values(graph, _place(node), True)
+    values |= {name: c for name, c in constants.items() if isinstance(c, Const)}
+    findings += broken
+    for inner in _ordered(graph, values, _place(node)):
+        _import_node(inner, values, kinds, builder, opset, findings)
+    for outer, own in zip(node.output, graph.output, strict=True):
+        if own.name in values:
+            values[outer], kinds[outer] = values[own.name], kinds.get(own.name, 0)
 
 
 # Operators whose integers can leave their type.
@@ -296,10 +323,10 @@ def _ordered(graph: onnx.GraphProto, values: dict[str, Any], file: str) -> list[
     sorter: TopologicalSorter[int] = TopologicalSorter()
     for i, node in enumerate(graph.node):
         sources = []
-        for name in node.input:
+        for name in used(node):
             if name in maker:
                 sources.append(maker[name])
-            elif name and name not in known:
+            elif name and name not in known and name in node.input:
                 raise QCompileError(
                     f"its input '{name}' is not made by any node", f"{file}: node '{node.name}' ({node.op_type})"
                 )

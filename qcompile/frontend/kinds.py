@@ -21,7 +21,13 @@ _ZERO_POINTS = {
     "QLinearGlobalAveragePool": 4,
     "QLinearLeakyRelu": 4,
     "QLinearSigmoid": 4,
+    "QLinearAveragePool": 4,
+    "QLinearReduceMean": 4,
+    "QLinearSoftmax": 4,
+    "QLinearWhere": 8,
     "QGemm": 8,
+    "ExtendedQuantizeLinear": 2,
+    "VitisQuantizeLinear": 2,
 }
 # What these make of integers is one of them, or a plain choice of the elements, whichever types a schema lists.
 _CHOOSING = {"Relu", "Clip", "Min", "Max", "MaxPool", "GlobalMaxPool", "ReduceMax", "Pad", "Abs", "Where", "Sign"}
@@ -64,6 +70,8 @@ def _fixed(node: onnx.NodeProto, kinds: Sequence[int]) -> int | None:
     """The kind that an attribute or a zero point states."""
     if node.op_type == "Cast":
         return int(_attribute(node, "to") or 0)
+    if node.op_type in ("NhwcMaxPool", "MaxPoolNHWC"):
+        return kinds[0] if kinds else 0
     zero = 2 if node.op_type == "QuantizeLinear" else _ZERO_POINTS.get(node.op_type)
     if zero is None:
         return None

@@ -184,6 +184,87 @@ def _hard_gate(bounds: ops.Clip, inner: Node) -> tuple[Value, ops.Func, Fraction
     return inner.inputs[0], ops.Func("hardswish", mul.scalar / hi), hi
 
 
+# --- functions of one tensor
+
+_LARGEST = 256  # steps of one function, those that it uses twice counted twice
+_BETWEEN = (*(t for t in ops.SCALAR if t is not ops.Lookup), ops.Add, ops.Mul)
+_NARROW = 10  # bits of codes of which any function is a small table
+
+
+def of_one_tensor(site: NewNode) -> Value | None:
+    """A sum or product of what steps make of the same tensor, as one step: where it is irrational, so that nothing else
+    could compute it, or where it decides about few codes, of which it is a table.
+    """
+    root = _nearest(site, *site.inputs)
+    if root is None:
+        return None
+    chains = tuple(_chain(site, v, root, {}) for v in site.inputs)
+    if sum(map(_size, chains)) > _LARGEST:
+        return None
+    few = (maker := site.maker(root)) is not None and isinstance(maker.op, ops.Quantize) and _is_narrow(maker.op)
+    real = any(map(ops.irrational, chains)) or is_irrational(site.builder, root)
+    if not real and not (few and any(map(_decides, chains))):
+        return None
+    return site.emit(ops.Combine(isinstance(site.op, ops.Mul), *chains), root)
+
+
+def is_irrational(builder: GraphBuilder, x: Value) -> bool:
+    """Whether numbers of a tensor are those of a real function that nothing has rounded yet."""
+    maker = builder.makers.get(x.name)
+    if maker is None:
+        return False
+    if isinstance(maker.op, ops.Func) or (isinstance(maker.op, ops.Combine) and maker.op.real):
+        return True
+    passes = isinstance(maker.op, ops.Step) and not maker.op.decides or maker.op.moves or maker.op.gathers == "max"
+    return passes and any(is_irrational(builder, v) for v in maker.inputs)
+
+
+def _is_narrow(q: ops.Quantize) -> bool:
+    return q.format.width <= _NARROW
+
+
+def _decides(steps: tuple[ops.Step, ...]) -> bool:
+    return any(isinstance(s, ops.Combine) or s.whole for s in steps)
+
+
+def _nearest(site: NewNode, a: Value, b: Value) -> Value | None:
+    """The tensor nearest to both of which they are made by scalar steps, sums and products alone."""
+    reached = {a.name: a, b.name: b}
+    for _ in range(_LARGEST):
+        if len(reached) == 1:
+            return next(iter(reached.values()))
+        latest = reached.pop(max(reached, key=lambda name: site.builder.places.get(name, 0)))
+        maker = site.maker(latest)
+        if maker is None or not isinstance(maker.op, _BETWEEN):
+            return None
+        if any(v.type.shape != latest.type.shape for v in maker.inputs):
+            return None
+        reached |= {v.name: v for v in maker.inputs}
+    return None
+
+
+Chains = dict[str, tuple[ops.Step, ...]]
+
+
+def _chain(site: NewNode, x: Value, root: Value, known: Chains) -> tuple[ops.Step, ...]:
+    """The steps from the root to a tensor."""
+    if x == root:
+        return ()
+    if x.name not in known:
+        maker = site.maker(x)
+        assert maker is not None
+        sides = [_chain(site, v, root, known) for v in maker.inputs]
+        if isinstance(maker.op, ops.Step):
+            known[x.name] = (*sides[0], maker.op)
+        else:
+            known[x.name] = (ops.Combine(isinstance(maker.op, ops.Mul), *sides),)
+    return known[x.name]
+
+
+def _size(steps: tuple[ops.Step, ...]) -> int:
+    return sum(1 + (_size((*s.left, *s.right)) if isinstance(s, ops.Combine) else 0) for s in steps)
+
+
 # --- a softmax at the end
 
 
@@ -223,7 +304,8 @@ def _same_axis(old: Shape, axis: int, new: Shape) -> int | None:
 PATTERNS: dict[type, tuple[Pattern, ...]] = {
     ops.Round: (rounded_whole, rounded_clip),
     ops.Clip: (clipped_codes, clipped_clip),
-    ops.Mul: (gated,),
+    ops.Mul: (gated, of_one_tensor),
+    ops.Add: (of_one_tensor,),
     ops.ArgMax: (order_of_softmax,),
     ops.Reshape: (reshaped_softmax,),
 }

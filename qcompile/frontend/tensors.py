@@ -81,6 +81,21 @@ def apply_steps(call: Call, *steps: ops.Step | ops.Softmax) -> Operand:
     return x
 
 
+def above(limit: Param) -> tuple[ops.Step, ...]:
+    """1 where a number is greater than a limit, else 0."""
+    return (ops.Affine(param(-1)), at_least(limit.map(lambda v: -v)), ops.Affine(param(-1), param(1)))
+
+
+def below(limit: Param) -> tuple[ops.Step, ...]:
+    """1 where a number is less than a limit, else 0."""
+    return (at_least(limit), ops.Affine(param(-1), param(1)))
+
+
+def at_least(limit: Param) -> ops.Count:
+    """1 where a number is a limit or more, else 0."""
+    return ops.Count(Param((*limit.shape, 1), limit.values))
+
+
 def number(call: Call, name: str, default: float) -> Fraction:
     """A float32 attribute, exactly."""
     return Fraction(float(np.float32(call.attribute(name, default))))
@@ -104,7 +119,7 @@ def _folded(call: Call, x: Const, steps: tuple[ops.Step | ops.Softmax, ...]) -> 
             lo, hi = (None if p is None else p.numpy() for p in (step.lo, step.hi))
             x = Const(np.asarray(np.clip(x.held, lo, hi)).astype(x.held.dtype))
             continue
-        if not isinstance(step, (ops.Clip, ops.Affine, ops.Leaky)):
+        if not isinstance(step, (ops.Clip, ops.Affine, ops.Leaky)):  # ONNX' own are folded; these are of other domains
             raise Unsupported(f"{call.node.op_type} of a constant is not supported", "fold it when exporting")
         result = apply(Ratio.of_rationals(x.exact()), step)
         assert isinstance(result, Ratio)

@@ -10,6 +10,7 @@ an integer graph a `Requant` composes several of them into one function from acc
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import ClassVar, Literal
 
@@ -116,6 +117,37 @@ class Func(Step):
 
     name: str
     alpha: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True)
+class Combine(Step):
+    """left(x) + right(x), or their product: chains of steps on the same number as one function of it."""
+
+    product: bool
+    left: tuple[Step, ...]
+    right: tuple[Step, ...]
+
+    decides: ClassVar[bool] = True
+
+    def each(self, fn: Callable[[Step], Step]) -> Combine:
+        """The same of other steps."""
+        return Combine(self.product, tuple(map(fn, self.left)), tuple(map(fn, self.right)))
+
+    @property
+    def real(self) -> bool:
+        """Whether a real function takes part in it that nothing rounds."""
+        return irrational(self.left) or irrational(self.right)
+
+
+def irrational(steps: tuple[Step, ...]) -> bool:
+    """Whether what steps make of a rational number may be none."""
+    found = False
+    for step in steps:
+        if isinstance(step, Combine):
+            found = found or step.real
+        else:
+            found = isinstance(step, Func) or (found and not step.decides)
+    return found
 
 
 @dataclass(frozen=True)
@@ -539,7 +571,7 @@ class Divide(Op):
         return ((a << self.frac) + b // 2) // b
 
 
-SCALAR: tuple[type[Step], ...] = (Affine, Clip, Leaky, Round, Func, Count, Lookup, Quantize)
+SCALAR: tuple[type[Step], ...] = (Affine, Clip, Leaky, Round, Func, Combine, Count, Lookup, Quantize)
 STRUCTURAL: tuple[type[Op], ...] = (Reshape, Transpose, Concat, Take)
 COMPUTED: tuple[type[Op], ...] = (MatMul, Conv, Mul, SumPool, ReduceSum, Divide)
 """Of the integer dialect: results with a range of their own, which a Requant brings to codes; others keep numbers."""

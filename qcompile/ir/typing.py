@@ -36,6 +36,15 @@ def _elementwise(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
     return x.shape
 
 
+@_rule(ops.Combine)
+def _combine(op: ops.Combine, inputs: tuple[TensorType, ...]) -> Shape:
+    (x,) = inputs
+    for step in (*op.left, *op.right):
+        if output_shape(step, inputs) != x.shape:
+            raise ValueError(f"a step of a function enlarges the tensor of shape {list(x.shape)}")
+    return x.shape
+
+
 @_rule(ops.Count)
 def _count(op: ops.Count, inputs: tuple[TensorType, ...]) -> Shape:
     (x,) = inputs

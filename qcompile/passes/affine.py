@@ -244,7 +244,7 @@ class Lowering:
 
     def spread(self, x: AffineForm, like: Node) -> AffineForm:
         """The same as one integer tensor of the full shape, behind which real functions, if there are any, remain."""
-        places = [i for i, s in enumerate(x.steps) if isinstance(s, ops.Func)]
+        places = [i for i, s in enumerate(x.steps) if ops.irrational((s,))]
         front = x.steps[: places[0]] if places else x.steps
         return self.plain(dataclasses.replace(x, steps=front), like).through(x.steps[len(front) :])
 
@@ -382,10 +382,23 @@ def _entries_between(step: ops.Lookup, row: int, lo: Fraction, hi: Fraction) -> 
 
 
 def _function_bounds(step: ops.Func, row: int, lo: Fraction, hi: Fraction) -> list[Fraction]:
-    """Outer bounds of a real function over [lo, hi]: float64 at the ends and where it turns, widened."""
-    points = [float(lo), float(hi)] + ([] if is_monotone(step) else [float(functions.turn(step)), 0.0])
-    ends = [float(v) for v in functions.float64(step, np.array(points))]
+    """Outer bounds of a real function over [lo, hi]: by float64, widened."""
+    ends = [float(np.clip(v, -_HUGE, _HUGE)) for v in functions.between(step, np.array(float(lo)), np.array(float(hi)))]
     return [Fraction(v) for end in ends for v in (end - abs(end) * 1e-6 - 1e-6, end + abs(end) * 1e-6 + 1e-6)]
+
+
+_HUGE = 2.0**64  # beyond every format
+
+
+def _combined(step: ops.Combine, row: int, lo: Fraction, hi: Fraction) -> list[Fraction]:
+    (a, b), (c, d) = (_interval(steps, row, lo, hi) for steps in (step.left, step.right))
+    return [a * c, a * d, b * c, b * d] if step.product else [a + c, b + d]
+
+
+def _quantized_ends(step: ops.Quantize, row: int, lo: Fraction, hi: Fraction) -> list[Fraction]:
+    unit, zero = _at(step.scale, row) * Fraction(2) ** step.format.unit, _at(step.zero_point, row)
+    least, most = Fraction(step.format.min_units), Fraction(step.format.max_units)
+    return [(min(max(v / unit + zero + d, least), most) - zero) * unit for v, d in ((lo, -1), (hi, 1))]
 
 
 # Values among which are the least and the greatest of a step over [lo, hi], in one parameter row.
@@ -395,6 +408,8 @@ _CORNERS: dict[type, Callable[[Any, int, Fraction, Fraction], list[Fraction]]] =
     ops.Leaky: _leaked,
     ops.Round: lambda s, row, lo, hi: [Fraction(math.floor(lo)), Fraction(math.ceil(hi))],
     ops.Func: _function_bounds,
+    ops.Combine: _combined,
+    ops.Quantize: _quantized_ends,
     ops.Count: lambda s, row, lo, hi: [Fraction(0), Fraction(s.thresholds.shape[-1])],
     ops.Lookup: _entries_between,
 }
@@ -417,16 +432,7 @@ def _lossless_unit(x: AffineForm, like: Node) -> Param:
     terms = _common_unit([c for _, c in x.terms])
     if not x.steps:
         return terms
-    unit: Param | None = _common_unit([terms, x.offset])
-    for step in x.steps:
-        if step.whole:
-            unit = ONE
-        elif isinstance(step, ops.Func):
-            unit = None  # irrational, until something rounds
-        elif isinstance(step, ops.Lookup):
-            unit = Param.of(step.step)
-        elif unit is not None:
-            unit = _unit_behind(step, unit)
+    unit = _unit_of(x.steps, _common_unit([terms, x.offset]))
     if unit is None:
         raise QCompileError(
             "a real-valued activation must be quantized before it is used in a sum or product",
@@ -436,7 +442,37 @@ def _lossless_unit(x: AffineForm, like: Node) -> Param:
     return unit
 
 
-def _unit_behind(step: ops.Step, unit: Param) -> Param:
+def _unit_of(steps: tuple[ops.Step, ...], unit: Param | None) -> Param | None:
+    """Of what steps make of multiples of a unit; None of irrational numbers, until something rounds them."""
+    for step in steps:
+        if step.whole:
+            unit = ONE
+        elif isinstance(step, ops.Func):
+            unit = None
+        elif isinstance(step, ops.Lookup):
+            unit = Param.of(step.step)
+        elif isinstance(step, ops.Quantize):
+            unit = _common_unit([_units_of(step), _zero(step)])
+        elif unit is not None:
+            unit = _unit_behind(step, unit)
+    return unit
+
+
+def _units_of(q: ops.Quantize) -> Param:
+    return q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
+
+
+def _zero(q: ops.Quantize) -> Param:
+    """The value of the code 0."""
+    return q.scale.combine(q.zero_point, lambda s, z: -s * z * Fraction(2) ** q.format.unit)
+
+
+def _unit_behind(step: ops.Step, unit: Param) -> Param | None:
+    if isinstance(step, ops.Combine):
+        left, right = (_unit_of(steps, unit) for steps in (step.left, step.right))
+        if left is None or right is None:
+            return None
+        return multiplied(left, right) if step.product else _common_unit([left, right])
     if isinstance(step, ops.Affine):
         return _common_unit([multiplied(unit, step.mul), step.add])
     if isinstance(step, ops.Clip):
@@ -451,7 +487,7 @@ MANY = 2**31  # so that products with the number of values of one more parameter
 def _rows(multipliers: list[Param], steps: tuple[ops.Step, ...]) -> tuple[np.ndarray, np.ndarray]:
     """(row of every element, first element of every row): elements with equal parameters share a row."""
     params = [*multipliers]
-    for step in steps:
+    for step in _flat(steps):
         if step.table is not None:
             params.append(Param.of(table_rows(step.table)))
         else:
@@ -476,6 +512,12 @@ def _rows(multipliers: list[Param], steps: tuple[ops.Step, ...]) -> tuple[np.nda
     return rank[inverse.ravel()].reshape(shape), first[order]
 
 
+def _flat(steps: tuple[ops.Step, ...]) -> list[ops.Step]:
+    """With those that they combine."""
+    inner = [s for step in steps if isinstance(step, ops.Combine) for s in _flat((*step.left, *step.right))]
+    return [*(s for s in steps if not isinstance(s, ops.Combine)), *inner]
+
+
 def _row_values(p: Param, index: np.ndarray, first: np.ndarray) -> list[Fraction]:
     if p.is_scalar:
         return [p.scalar] * len(first)
@@ -484,6 +526,8 @@ def _row_values(p: Param, index: np.ndarray, first: np.ndarray) -> list[Fraction
 
 def _row_step(step: ops.Step, index: np.ndarray, first: np.ndarray) -> ops.Step:
     """The step with its parameters per row: shape () or (P,)."""
+    if isinstance(step, ops.Combine):
+        return step.each(lambda s: _row_step(s, index, first))
     if (table := step.table) is not None:
         table = table if index.ndim else table.reshape(table.shape[-1:])
         full = np.broadcast_to(table, (*index.shape, table.shape[-1])).reshape(-1, table.shape[-1])

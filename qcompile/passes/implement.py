@@ -19,10 +19,11 @@ from qcompile.errors import QCompileError, VerificationError
 from qcompile.formats import Bipolar, Format
 from qcompile.hardware.units.requant import element
 from qcompile.ir import Array, Graph, Node, Param, Value, ops
+from qcompile.passes.pieces import pieces
 from qcompile.passes.ranges import ENUMERABLE, MAX_CUTS, MAX_TABLE, Range, evaluate_rows, ranges, row_ranges
 from qcompile.passes.requant import float_round, multiply_add_shift
 from qcompile.sim import functions, kernels
-from qcompile.sim.functions import is_monotone
+from qcompile.sim.functions import is_monotone, turns_once
 
 LAST_CUTS = 2**16  # thresholds per row where nothing else is possible
 
@@ -83,6 +84,8 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric) -> Imp
         size = max(1, (entries - 1).bit_length())
         cost = price(parts.LookupTable(size, op.quantize.format.width), fabric).lut
         found.append((cost, partial(_table, op, low, high)))
+    if entries > MAX_TABLE and not all(is_monotone(s) or turns_once(s) for s in op.steps):
+        found += _turning(op, low, high, acc_bits, fabric)
     impl = min(found, key=lambda pair: pair[0])[1]() if found else _pieces(node, low, high, acc_bits, fabric)
     _prove(node, impl, low, high, span)
     return impl
@@ -121,11 +124,38 @@ def _counts(
     return found
 
 
+def _turning(op: ops.Requant, low: np.ndarray, high: np.ndarray, acc_bits: int, fabric: Fabric) -> list[Offer]:
+    """A search among the ends of the pieces of a function that turns and jumps as it likes."""
+    made = _of_pieces(op, low, high)
+    if made is None:
+        return []
+    cost = _search_price(fabric, made.cuts.data.shape[1], acc_bits, op.quantize.format.width)
+    return [(cost, lambda: dataclasses.replace(made, search=True))]
+
+
+def _of_pieces(op: ops.Requant, low: np.ndarray, high: np.ndarray) -> ops.Thresholds | None:
+    """Thresholds wherever the code of a function changes; None where there are too many."""
+    rows = []
+    for row in range(len(low)):
+        found = pieces(op, row, int(low[row]), int(high[row]))
+        if found is None or len(found[0]) > LAST_CUTS:
+            return None
+        rows.append(found)
+    width = max(1, max(len(starts) for starts, _ in rows) - 1)
+    cuts = np.full((len(rows), width), int(high.max()) + 1, dtype=np.int64)
+    values = np.zeros((len(rows), width + 1), dtype=np.int64)
+    for i, (starts, codes) in enumerate(rows):
+        cuts[i, : len(starts) - 1] = starts[1:]
+        values[i] = np.concatenate([codes, np.full(width + 1 - len(codes), codes[-1])])
+    return ops.Thresholds(Array(cuts), Array(values))
+
+
 def _pieces(node: Node, low: np.ndarray, high: np.ndarray, acc_bits: int, fabric: Fabric) -> ops.Thresholds:
     """What is neither monotone nor small: thresholds of its pieces."""
-    made = _by_pieces(node.op, low, high)
-    count = made.cuts.data.shape[1]
-    if count > LAST_CUTS:
+    known = all(is_monotone(s) or turns_once(s) for s in node.op.steps)
+    made = _by_pieces(node.op, low, high) if known else _of_pieces(node.op, low, high)
+    count = LAST_CUTS + 1 if made is None else made.cuts.data.shape[1]
+    if made is None or count > LAST_CUTS:
         raise QCompileError(
             f"the activation takes more than {LAST_CUTS} steps over its {acc_bits}-bit input",
             str(node.origin),

@@ -60,7 +60,7 @@ def _batch_norm(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     return x[0].scaled(batch_norm(node.op))
 
 
-@_rule(ops.Clip, ops.Leaky, ops.Round, ops.Func, ops.Count)
+@_rule(ops.Clip, ops.Leaky, ops.Round, ops.Func, ops.Combine, ops.Count)
 def _step(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     e = x[0]
     if isinstance(node.op, ops.Round) and not e.steps and all(map(whole, (e.offset, *(c for _, c in e.terms)))):
@@ -569,10 +569,14 @@ def lower(
     return integer, ports.inputs, tuple(hosts)
 
 
+def _is_table(step: ops.Step) -> bool:
+    return isinstance(step, ops.Lookup) or (isinstance(step, ops.Combine) and not step.real)
+
+
 def _output(low: Lowering, x: AffineForm, out: HostOutput, graph: Graph) -> tuple[Value, HostOutput]:
     """The port of an output: an integer tensor; its scale, offset and real-valued tail are left to the host."""
     node = graph.producers.get(out.source) or Node(ops.Reshape(x.shape), (), (Value(out.source, TensorType(x.shape)),))
-    if x.steps and isinstance(x.steps[0], ops.Lookup):  # tables are hardware
+    while x.steps and _is_table(x.steps[0]):  # tables are hardware
         x = low.plain(dataclasses.replace(x, steps=x.steps[:1]), node).through(x.steps[1:])
     if len(x.terms) > 1 or x.terms[0][0].type.shape != x.shape:
         tail = x.steps

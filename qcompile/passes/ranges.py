@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,12 @@ from qcompile.formats import FixedPoint, Format, accumulator, smallest_width
 from qcompile.formats.fixed import MAX_ACCUMULATOR
 from qcompile.ir import Graph, Node, Shape, TensorType, Value, aligned, ops
 from qcompile.ir.rules import adding_to
+from qcompile.passes.pieces import evaluate_rows, pieces
 from qcompile.records import dataclass
 from qcompile.sim import ratio
 from qcompile.sim.dot import exact_matmul
-from qcompile.sim.functions import is_monotone
-from qcompile.sim.ratio import Ratio, fit
+from qcompile.sim.functions import is_monotone, turns_once
+from qcompile.sim.ratio import fit
 from qcompile.sim.structure import pad, padded_axes, rearrange
 
 ENUMERABLE = 2**20  # ranges up to this size are enumerated rather than bounded
@@ -367,35 +367,14 @@ def image(op: ops.Requant, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarra
     if all(is_monotone(s) for s in op.steps):
         ends = evaluate_rows(op, np.stack([low, high], axis=-1))
         return ends.min(axis=-1), ends.max(axis=-1)
+    if not all(is_monotone(s) or turns_once(s) for s in op.steps):
+        found = [pieces(op, row, int(a), int(b)) for row, (a, b) in enumerate(zip(low, high, strict=True))]
+        known = [one[1] for one in found if one is not None]
+        if len(known) == len(low):
+            return np.array([c.min() for c in known]), np.array([c.max() for c in known])
     span = int((high - low).max()) + 1
     if span * len(low) <= ENUMERABLE:
         points = evaluate_rows(op, np.minimum(low[:, None] + np.arange(span), high[:, None]))
         return points.min(axis=-1), points.max(axis=-1)
     fmt = op.quantize.format
     return _ints([fmt.min_units] * len(low)), _ints([fmt.max_units] * len(low))
-
-
-def evaluate_rows(op: ops.Requant, a: np.ndarray) -> np.ndarray:
-    """Output units of a Requant's specification at A = a[row, j]; exact. a: [P, n]."""
-    return ratio.run(Ratio(fit(a, ratio.max_abs(a))), column_steps(op))
-
-
-def column_steps(op: ops.Requant) -> tuple[ops.Step, ...]:
-    """The steps with parameters of shape (P, 1), to act on [P, n]."""
-    return _columns(op.steps)
-
-
-@lru_cache(maxsize=64)
-def _columns(steps: tuple[ops.Step, ...]) -> tuple[ops.Step, ...]:
-    return tuple(_column(s) for s in steps)
-
-
-def _column(step: ops.Step) -> ops.Step:
-    if step.table is not None:
-        return step.with_table(step.table[:, None]) if step.table.ndim > 1 else step
-    params = {k: v for k, v in vars(step).items() if hasattr(v, "is_scalar") and len(v.shape) == 1}
-    return (
-        type(step)(**{**vars(step), **{k: type(p)((*p.shape, 1), p.values) for k, p in params.items()}})
-        if params
-        else step
-    )

@@ -27,7 +27,8 @@ class Real:
     (torch, x, alpha). increasing: strictly, so that it keeps an order. turn: of alpha, where the function stops to
     decrease and rises, close enough that the points around it need a look of their own; None where it never decreases.
     rational: of (x, alpha), the exact value where that is rational and easily had, else None. steep: of infinite slope
-    at 0. tabled: hls4ml has a table for it.
+    at 0. tabled: hls4ml has a table for it. winds: of ends (low, high, alpha), bounds of a function that turns more
+    often, or jumps, between them; None of others.
     """
 
     float64: Callable[[np.ndarray, float], np.ndarray]
@@ -38,6 +39,7 @@ class Real:
     rational: Callable[[Fraction, Fraction], Fraction | None] = lambda x, a: None
     steep: bool = False
     tabled: bool = False
+    winds: Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]] | None = None
 
 
 _SELU_ALPHA, _SELU_SCALE = kernels.SELU
@@ -53,6 +55,64 @@ def _root(x: Fraction, a: Fraction) -> Fraction | None:
         return None
     roots = math.isqrt(x.numerator), math.isqrt(x.denominator)
     return Fraction(*roots) if (roots[0] ** 2, roots[1] ** 2) == (x.numerator, x.denominator) else None
+
+
+def _power(x: Fraction, a: Fraction) -> Fraction | None:
+    """To whole exponents, and to those with few halves of numbers that have such roots."""
+    if a.denominator == 1 and abs(a) <= 64 and (a >= 0 or x):
+        return None if a < 0 and x < 0 else Fraction(x) ** int(a)
+    root: Fraction | None = x
+    denominator = a.denominator
+    while root and denominator % 2 == 0 and denominator <= 16:
+        root, denominator = _root(root, a), denominator // 2
+    return root ** int(a * a.denominator) if root and denominator == 1 and abs(a) <= 64 else None
+
+
+def _waves(phase: float) -> Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]:
+    """Bounds of cos(x - phase) between two numbers."""
+
+    def bounds(low: np.ndarray, high: np.ndarray, a: float) -> tuple[np.ndarray, np.ndarray]:
+        ends = np.cos(low - phase), np.cos(high - phase)
+        least, most = np.minimum(*ends), np.maximum(*ends)
+        half = np.pi
+        top = np.floor((high - phase) / half) - np.floor((low - phase) / half - 1e-9)  # multiples of pi passed
+        return np.where(top > 0, -1.0, least), np.where(top > 0, 1.0, most)
+
+    return bounds
+
+
+def _jumping(name: str, at: float, period: float | None = None) -> Any:
+    """Bounds of a function that is monotone between the places where it jumps to infinity."""
+
+    def bounds(low: np.ndarray, high: np.ndarray, a: float) -> tuple[np.ndarray, np.ndarray]:
+        ends = (kernels.FUNCTIONS[name](low, a), kernels.FUNCTIONS[name](high, a))
+        first, last = ((v - at) / (period or 1) for v in (low, high))
+        passed = np.floor(first) < np.floor(last) if period else (low <= at) & (at <= high)
+        return np.where(passed, -np.inf, np.minimum(*ends)), np.where(passed, np.inf, np.maximum(*ends))
+
+    return bounds
+
+
+def _falling(low: np.ndarray, high: np.ndarray, a: float) -> tuple[np.ndarray, np.ndarray]:
+    return kernels.FUNCTIONS["acos"](high, a), kernels.FUNCTIONS["acos"](low, a)
+
+
+def _powers(low: np.ndarray, high: np.ndarray, a: float) -> tuple[np.ndarray, np.ndarray]:
+    """Powers of numbers on one side of 0 are monotone."""
+    ends = [kernels.FUNCTIONS["power"](v, a) for v in (low, high)]
+    zero = kernels.FUNCTIONS["power"](np.zeros(()), a)
+    over = (low < 0) & (high > 0)
+    least, most = np.minimum(*ends), np.maximum(*ends)
+    return np.where(over, np.minimum(least, zero), least), np.where(over, np.maximum(most, zero), most)
+
+
+def _CUBIC(m: Any) -> Any:  # noqa: N802
+    """0.044715, the decimal number."""
+    return m.mpf(44715) / 10**6
+
+
+def _least(m: Any) -> Any:
+    return m.mpf(2) ** -1022
 
 
 FUNCTIONS: dict[str, Real] = {
@@ -125,6 +185,53 @@ FUNCTIONS: dict[str, Real] = {
         turn=lambda a: Fraction(-1, 4) / a,
         rational=lambda x, a: x * min(max(a * x + Fraction(1, 2), Fraction(0)), Fraction(1)),
     ),
+    "gelu_tanh": _real(
+        "gelu_tanh",
+        lambda m, x, a: x * (1 + m.tanh(m.sqrt(2 / m.pi) * (x + _CUBIC(m) * x**3))) / 2,
+        lambda t, x, a: t.nn.functional.gelu(x, approximate="tanh"),
+        turn=lambda a: Fraction(-0.75246142207101626),
+    ),
+    "mish": _real(
+        "mish",
+        lambda m, x, a: x * m.tanh(m.log1p(m.exp(x))),
+        lambda t, x, a: t.nn.functional.mish(x),
+        turn=lambda a: Fraction(-1.1924312145154952),
+    ),
+    "log": _real("log", lambda m, x, a: m.log(max(x, _least(m))), lambda t, x, a: t.log(t.clamp(x, min=kernels.LEAST))),
+    "reciprocal": _real(
+        "reciprocal",
+        lambda m, x, a: 1 / (x if abs(x) >= _least(m) else _least(m)),
+        lambda t, x, a: 1 / t.where(x.abs() < kernels.LEAST, kernels.LEAST, x),
+        rational=lambda x, a: 1 / x if x else Fraction(2) ** 1022,
+        winds=_jumping("reciprocal", 0.0),
+    ),
+    "power": _real(
+        "power",
+        lambda m, x, a: m.power(x if a == int(a) and a >= 0 else max(x, _least(m) if a < 0 else 0), a),
+        lambda t, x, a: t.pow(x if a == int(a) and a >= 0 else t.clamp(x, min=kernels.LEAST if a < 0 else 0.0), a),
+        rational=_power,
+        steep=True,
+        winds=_powers,
+    ),
+    "sin": _real("sin", lambda m, x, a: m.sin(x), lambda t, x, a: t.sin(x), winds=_waves(np.pi / 2)),
+    "cos": _real("cos", lambda m, x, a: m.cos(x), lambda t, x, a: t.cos(x), winds=_waves(0.0)),
+    "tan": _real("tan", lambda m, x, a: m.tan(x), lambda t, x, a: t.tan(x), winds=_jumping("tan", np.pi / 2, np.pi)),
+    "asin": _real(
+        "asin", lambda m, x, a: m.asin(min(max(x, -1), 1)), lambda t, x, a: t.asin(t.clamp(x, -1, 1)), steep=True
+    ),
+    "acos": _real(
+        "acos", lambda m, x, a: m.acos(min(max(x, -1), 1)), lambda t, x, a: t.acos(t.clamp(x, -1, 1)), winds=_falling
+    ),
+    "atan": _real("atan", lambda m, x, a: m.atan(x), lambda t, x, a: t.atan(x), increasing=True),
+    "sinh": _real("sinh", lambda m, x, a: m.sinh(x), lambda t, x, a: t.sinh(x), increasing=True),
+    "cosh": _real("cosh", lambda m, x, a: m.cosh(x), lambda t, x, a: t.cosh(x), turn=lambda a: Fraction(0)),
+    "asinh": _real("asinh", lambda m, x, a: m.asinh(x), lambda t, x, a: t.asinh(x), increasing=True),
+    "acosh": _real("acosh", lambda m, x, a: m.acosh(max(x, 1)), lambda t, x, a: t.acosh(t.clamp(x, min=1))),
+    "atanh": _real(
+        "atanh",
+        lambda m, x, a: m.atanh(min(max(x, -kernels.NEAREST), kernels.NEAREST)),
+        lambda t, x, a: t.atanh(t.clamp(x, -kernels.NEAREST, kernels.NEAREST)),
+    ),
 }
 
 
@@ -138,11 +245,32 @@ def turn(step: ops.Func) -> Fraction:
 def is_monotone(step: ops.Step) -> bool:
     """Whether the step never decreases or never increases for any choice of its parameters' signs."""
     if isinstance(step, ops.Func):
-        return FUNCTIONS[step.name].turn(step.alpha) is None
+        real = FUNCTIONS[step.name]
+        return real.winds is None and real.turn(step.alpha) is None
     if isinstance(step, ops.Leaky):
         return all(v >= 0 for v in step.slope.values)
     wraps = isinstance(step, ops.Quantize) and step.overflow is Overflow.WRAP
-    return not wraps and not isinstance(step, ops.Lookup)
+    return not wraps and not isinstance(step, (ops.Lookup, ops.Combine))
+
+
+def turns_once(step: ops.Step) -> bool:
+    """Whether a step that is not monotone turns at one known place."""
+    if isinstance(step, ops.Func):
+        return FUNCTIONS[step.name].winds is None
+    return isinstance(step, ops.Leaky)
+
+
+def between(step: ops.Func, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest value between two numbers, as float64 has them."""
+    real, alpha = FUNCTIONS[step.name], float(step.alpha)
+    if real.winds is not None:
+        return real.winds(low, high, alpha)
+    ends = real.float64(low, alpha), real.float64(high, alpha)
+    least, most = np.minimum(*ends), np.maximum(*ends)
+    if (place := real.turn(step.alpha)) is not None:
+        bottom = real.float64(np.array(float(place)), alpha)
+        least = np.where((low < float(place)) & (float(place) < high), bottom, least)
+    return least, most
 
 
 def float64(step: ops.Func, x: np.ndarray) -> np.ndarray:
@@ -164,15 +292,33 @@ def precise(x: Fraction, steps: tuple[ops.Step, ...]) -> Fraction:
     import mpmath  # few models need the last word, and it takes a while to load
 
     with mpmath.workdps(DIGITS):
-        value: Fraction = x
-        for step in steps:
-            value = _precise_step(value, step)
-        return value
+        return _chain(x, steps)
+
+
+def _chain(x: Fraction, steps: tuple[ops.Step, ...]) -> Fraction:
+    for step in steps:
+        x = _precise_step(x, step)
+    return x
+
+
+_GRID, _NOISE = 2**80, Fraction(1, 2**220)
+
+
+def _snapped(x: Fraction) -> Fraction:
+    """Sums and products of irrational numbers may be rational (exp(x) * exp(-x)): what is a short binary number to 66
+    digits is that number.
+    """
+    near = Fraction(round(x * _GRID), _GRID)
+    return near if abs(x - near) <= _NOISE * max(Fraction(1), abs(x)) else x
 
 
 def _precise_step(x: Fraction, step: ops.Step) -> Fraction:
     if isinstance(step, ops.Affine):
         return x * step.mul.scalar + step.add.scalar
+    if isinstance(step, ops.Combine):
+        left, right = _chain(x, step.left), _chain(x, step.right)
+        made = left * right if step.product else left + right
+        return _snapped(made) if step.real else made
     if isinstance(step, ops.Clip):
         x = x if step.lo is None else max(x, step.lo.scalar)
         return x if step.hi is None else min(x, step.hi.scalar)

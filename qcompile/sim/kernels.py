@@ -594,7 +594,16 @@ def host_step(x, name, a, b):
         return (x[..., None] >= a).sum(axis=-1).astype(np.float64)
     if name == "round":
         return _round(x, a)
+    if name in ("sum", "product"):
+        left, right = (_host_steps(x, steps) for steps in (a, b))
+        return left + right if name == "sum" else left * right
     return FUNCTIONS[name](x, a)
+
+
+def _host_steps(x, steps):
+    for name, a, b in steps:
+        x = host_step(x, name, a, b)
+    return x
 
 
 def _sigmoid(x):
@@ -604,6 +613,8 @@ def _sigmoid(x):
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 SELU = 1.67326319217681884765625, 1.05070102214813232421875
+# Where functions have no value, or an infinite one, that of the nearest number here.
+LEAST, NEAREST = 2.0**-1022, 1 - 2.0**-53
 FUNCTIONS = {
     "sigmoid": lambda x, a: _sigmoid(x),
     "tanh": lambda x, a: np.tanh(x),
@@ -618,6 +629,22 @@ FUNCTIONS = {
     "erf_gate": lambda x, a: x * (1 + _erf(a * x)),
     "hardswish": lambda x, a: x * np.clip(a * x + 0.5, 0, 1),
     "gelu": lambda x, a: x * 0.5 * (1 + _erf(x / math.sqrt(2))),
+    "gelu_tanh": lambda x, a: x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))),
+    "mish": lambda x, a: x * np.tanh(np.logaddexp(x, 0.0)),
+    "log": lambda x, a: np.log(np.maximum(x, LEAST)),
+    "reciprocal": lambda x, a: 1 / np.where(np.abs(x) < LEAST, LEAST, x),
+    "power": lambda x, a: np.power(x if a == int(a) and a >= 0 else np.maximum(x, LEAST if a < 0 else 0.0), a),
+    "sin": lambda x, a: np.sin(x),
+    "cos": lambda x, a: np.cos(x),
+    "tan": lambda x, a: np.tan(x),
+    "asin": lambda x, a: np.arcsin(np.clip(x, -1, 1)),
+    "acos": lambda x, a: np.arccos(np.clip(x, -1, 1)),
+    "atan": lambda x, a: np.arctan(x),
+    "sinh": lambda x, a: np.sinh(x),
+    "cosh": lambda x, a: np.cosh(x),
+    "asinh": lambda x, a: np.arcsinh(x),
+    "acosh": lambda x, a: np.arccosh(np.maximum(x, 1)),
+    "atanh": lambda x, a: np.arctanh(np.clip(x, -NEAREST, NEAREST)),
 }
 
 

@@ -292,7 +292,7 @@ class Lazy:
     @property
     def real(self) -> bool:
         """Whether a real function is among the steps."""
-        return any(isinstance(s, ops.Func) for s in self.steps)
+        return ops.irrational(self.steps)
 
     def float64(self) -> np.ndarray:
         return approximate(self.base.float64(), self.steps)[0]
@@ -307,6 +307,8 @@ Exact = Ratio | Lazy
 
 def rearrange_step(step: S, shape: Shape, fn: Callable[[np.ndarray], np.ndarray]) -> S:
     """The step after a structural operation on the tensor of `shape` that it acts on."""
+    if isinstance(step, ops.Combine):
+        return cast(S, step.each(lambda s: rearrange_step(s, shape, fn)))
     if step.table is not None:
         return cast(S, step.with_table(rearranged_table(step.table, shape, fn)))
     changed = {k: v.rearrange(shape, fn) for k, v in vars(step).items() if isinstance(v, Param)}
@@ -317,11 +319,32 @@ def apply(x: Exact, step: ops.Step) -> Exact:
     """The exact meaning of one scalar step."""
     if isinstance(x, Lazy):
         return _apply_lazy(x, step)
-    if isinstance(step, ops.Func):
+    if _is_real(step):
         return Lazy(x, (step,))
     if isinstance(step, ops.Affine) and x.num.size > _FEW and _grows(x, step):
         return Lazy(x, (step,))
     return _RATIONAL[type(step)](x, step)
+
+
+def _is_real(step: ops.Step) -> bool:
+    return isinstance(step, ops.Func) or (isinstance(step, ops.Combine) and step.real)
+
+
+def _combined(x: Ratio, step: ops.Combine) -> Ratio:
+    left, right = (_rational_steps(x, steps) for steps in (step.left, step.right))
+    if step.product:
+        return Ratio(times(left.num, right.num), _product(left.unit, right.unit))
+    unit = shared(left.unit, right.unit)
+    return _reduced(plus(left.on(unit).num, right.on(unit).num), unit)
+
+
+def _rational_steps(x: Ratio, steps: tuple[ops.Step, ...]) -> Ratio:
+    value: Exact = x
+    for step in steps:
+        value = apply(value, step)
+    value = exactly(value)
+    assert isinstance(value, Ratio)
+    return value
 
 
 _FEW = 2**10  # elements up to which wide integers cost nothing
@@ -383,7 +406,7 @@ def exactly(x: Exact) -> Exact:
     if isinstance(x, Lazy):
         value = x.base
         for position, step in enumerate(x.steps):
-            if isinstance(step, ops.Func):
+            if _is_real(step):
                 return Lazy(value, x.steps[position:])
             value = _RATIONAL[type(step)](value, step)
     return value
@@ -394,6 +417,7 @@ _RATIONAL: dict[type, Callable[[Ratio, Any], Ratio]] = {
     ops.Clip: lambda x, s: clip(x, s.lo, s.hi),
     ops.Leaky: lambda x, s: leaky(x, s.slope),
     ops.Round: lambda x, s: _rounded(x, s.rounding),
+    ops.Combine: lambda x, s: _combined(x, s),
     ops.Count: lambda x, s: count(x, s.thresholds),
     ops.Lookup: lambda x, s: _looked_up(x, s),
     ops.Quantize: lambda x, s: dequantize(quantize_units(x, s), s),
@@ -488,8 +512,13 @@ def _approximate_step(v: np.ndarray, e: np.ndarray, step: ops.Step) -> tuple[np.
         return np.where(v < 0, v * slope, v), e * np.maximum(1, np.abs(slope)) + np.abs(v * slope) * _EPS, none
     if isinstance(step, ops.Func):
         out = functions.float64(step, v)
+        if not functions.is_monotone(step) and not functions.turns_once(step):
+            low, high = functions.between(step, v - e, v + e)
+            return out, 2 * np.maximum(high - out, out - low) + (np.abs(out) + 2.0**-20) * 2.0**-40, none
         spread = np.maximum(np.abs(functions.float64(step, v - e) - out), np.abs(functions.float64(step, v + e) - out))
         return out, 2 * spread + (np.abs(out) + 2.0**-20) * 2.0**-40, functions.doubtful(step, v, e)
+    if isinstance(step, ops.Combine):
+        return _approximate_both(v, e, step)
     if isinstance(step, ops.Round):
         return np.round(v), np.zeros_like(e), np.abs(v * 2 - np.round(v * 2)) <= 2 * e + _EPS
     if isinstance(step, ops.Count):
@@ -499,6 +528,21 @@ def _approximate_step(v: np.ndarray, e: np.ndarray, step: ops.Step) -> tuple[np.
     assert isinstance(step, ops.Quantize)
     # A quantizer in the middle of a lazy chain: leave the whole element to the precise path.
     return v, e, np.ones(v.shape, dtype=bool)
+
+
+def _approximate_both(v: np.ndarray, e: np.ndarray, step: ops.Combine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    doubt = np.zeros(v.shape, dtype=bool)
+    ends = []
+    for steps in (step.left, step.right):
+        value, error = v, e
+        for inner in steps:
+            value, error, jump = _approximate_step(value, error, inner)
+            doubt = doubt | jump | ~np.isfinite(value)
+        ends.append((value, error))
+    (a, of_a), (b, of_b) = ends
+    out = a * b if step.product else a + b
+    error = np.abs(a) * of_b + np.abs(b) * of_a + of_a * of_b if step.product else of_a + of_b
+    return out, error + (np.abs(out) + (0 if step.product else np.abs(a) + np.abs(b))) * _EPS, doubt
 
 
 def _precise(x: Lazy, to_units: ops.Affine, quantize: ops.Quantize, where: np.ndarray) -> np.ndarray:
@@ -524,6 +568,12 @@ def _precise(x: Lazy, to_units: ops.Affine, quantize: ops.Quantize, where: np.nd
 
 def _element_steps(step: ops.Step, shape: Shape, where: np.ndarray) -> Any:
     """The step with scalar parameters, per selected element where they differ."""
+    if isinstance(step, ops.Combine):
+        sides = [[_element_steps(s, shape, where) for s in steps] for steps in (step.left, step.right)]
+        if not any(isinstance(s, list) for side in sides for s in side):
+            return ops.Combine(step.product, *(tuple(side) for side in sides))
+        many = [[[s[i] if isinstance(s, list) else s for s in side] for side in sides] for i in range(int(where.sum()))]
+        return [ops.Combine(step.product, *(tuple(side) for side in one)) for one in many]
     if step.table is not None:
         full = np.broadcast_to(step.table, (*shape, step.table.shape[-1]))[where]
         return [step.with_table(row) for row in full]

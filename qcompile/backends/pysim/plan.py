@@ -600,7 +600,25 @@ def _limit(p: Param) -> Any:
 
 def output_steps(host: HostOutput) -> list[tuple[str, Any, Any]]:
     """(name, a, b) of kernels.host_step for every real-valued step behind the port, in float64."""
-    return [_host_step(s) for s in host.steps]
+    return _host_steps(host.steps)
+
+
+def _host_steps(steps: tuple[ops.Step, ...]) -> list[tuple[str, Any, Any]]:
+    return [
+        _host_step(s) for step in steps for s in (_of_quantizer(step) if isinstance(step, ops.Quantize) else [step])
+    ]
+
+
+def _of_quantizer(q: ops.Quantize) -> list[ops.Step]:
+    """A quantizer in the middle of what the host computes: to units, rounded, limited, and back."""
+    back = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
+    ends = ops.Clip(*(Param.of(int(e)) for e in (q.format.min_units, q.format.max_units)))
+    return [
+        q.to_codes(),
+        ops.Round(q.rounding),
+        ends,
+        ops.Affine(back, back.combine(q.zero_point, lambda b, z: -b * z)),
+    ]
 
 
 def _host_step(step: ops.Step) -> tuple[str, Any, Any]:
@@ -615,5 +633,8 @@ def _host_step(step: ops.Step) -> tuple[str, Any, Any]:
         return "round", step.rounding.value, None
     if isinstance(step, ops.Count):
         return "count", step.thresholds.numpy(), None
+    if isinstance(step, ops.Combine):
+        left, right = (_host_steps(steps) for steps in (step.left, step.right))
+        return "product" if step.product else "sum", left, right
     assert isinstance(step, ops.Func)
     return step.name, float(step.alpha), None

@@ -467,6 +467,7 @@ RULES: dict[type[Any], Callable[[Walk, Node], None]] = {
     ops.Add: merge("add"),
     ops.Mul: merge("multiply"),
     ops.Round: refused,
+    ops.Combine: refused,
     ops.Count: refused,
     ops.Lookup: refused,
     ops.ArgMax: refused,

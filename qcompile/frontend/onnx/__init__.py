@@ -13,6 +13,7 @@ from qcompile.frontend.onnx import (
     arithmetic,
     borders,
     comparison,
+    fused,
     integer,
     normalization,
     products,
@@ -25,6 +26,7 @@ from qcompile.frontend.onnx import (
 FAMILIES = (
     *(quantizers, structure, arithmetic, products, activation, comparison, reduction, normalization, borders, windows),
     integer,
+    fused,
 )
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 # Operators that mean something else in a domain of their own.

@@ -10,7 +10,9 @@ from qcompile.formats import Rounding
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
 from qcompile.frontend.tensors import (
+    above,
     apply_steps,
+    below,
     number,
     operand,
     param,
@@ -82,10 +84,22 @@ def absolute(call: Call) -> Operand:
 
 def _function(name: str) -> Rule:
     def rule(call: Call) -> Operand:
-        """Sigmoid, Tanh, Exp, Softplus, Softsign, Elu (ONNX, opset 1 on), Erf (opset 9 on), Swish (opset 24 on; Silu in
-        other domains): of data, not of constants. Elu with any alpha, Swish with its standard one.
+        """Sigmoid, Tanh, Exp, Softplus, Softsign, Elu (ONNX, opset 1 on), Erf (opset 9 on), Mish (opset 18 on), Swish
+        (opset 24 on; Silu in other domains). Elu and Swish with any alpha.
         """
+        if name == "silu" and (alpha := number(call, "alpha", 1.0)) not in (0, 1):
+            return apply_steps(call, ops.Affine(param(alpha)), ops.Func("silu"), ops.Affine(param(1 / alpha)))
         return apply_steps(call, ops.Func(name, number(call, "alpha", 1.0) if name == "elu" else Fraction(1)))
+
+    return rule
+
+
+def _of_angles(name: str) -> Rule:
+    def rule(call: Call) -> Operand:
+        """Sin, Cos, Tan, Asin, Acos, Atan (ONNX, opset 7 on), Sinh, Cosh, Asinh, Acosh, Atanh (opset 9 on); outside its
+        domain a function has the value at its end.
+        """
+        return apply_steps(call, ops.Func(name))
 
     return rule
 
@@ -99,10 +113,37 @@ def selu(call: Call) -> Operand:
 
 
 def gelu(call: Call) -> Operand:
-    """Gelu (ONNX, opset 20 on), the exact one; the tanh approximation is refused."""
-    if call.attribute("approximate", "none") != "none":
-        raise Unsupported("the tanh approximation of Gelu is not supported", "export the exact Gelu")
-    return apply_steps(call, ops.Func("gelu"))
+    """Gelu (ONNX, opset 20 on), exact or by tanh."""
+    kind = call.attribute("approximate", "none")
+    if kind not in ("none", "tanh"):
+        raise Unsupported(f"an approximation '{kind}' of Gelu does not exist in ONNX", "none or tanh")
+    return apply_steps(call, ops.Func("gelu" if kind == "none" else "gelu_tanh"))
+
+
+def celu(call: Call) -> Operand:
+    """Celu (ONNX, opset 12 on): alpha * Elu(x / alpha), alpha not 0."""
+    alpha = number(call, "alpha", 1.0)
+    if not alpha:
+        raise Unsupported("its alpha is 0")
+    return apply_steps(call, ops.Affine(param(1 / alpha)), ops.Func("elu"), ops.Affine(param(alpha)))
+
+
+def shrink(call: Call) -> Operand:
+    """Shrink (ONNX, opset 9 on): x + bias below -lambd, x - bias above lambd, else 0."""
+    bias, edge = number(call, "bias", 0.0), number(call, "lambd", 0.5)
+    over = ops.Combine(True, (ops.Affine(add=param(-bias)),), above(param(edge)))
+    under = ops.Combine(True, (ops.Affine(add=param(bias)),), below(param(-edge)))
+    return apply_steps(call, ops.Combine(False, (over,), (under,)))
+
+
+def thresholded_relu(call: Call) -> Operand:
+    """ThresholdedRelu (ONNX, opset 10 on): x where it is above alpha, else 0."""
+    return apply_steps(call, ops.Combine(True, (), above(param(number(call, "alpha", 1.0)))))
+
+
+def log(call: Call) -> Operand:
+    """Log (ONNX, opset 1 on); of what is not positive the least there is."""
+    return apply_steps(call, ops.Func("log"))
 
 
 def _round(mode: Rounding) -> Rule:
@@ -133,6 +174,13 @@ RULES: dict[str, Rule] = {
     "Silu": _function("silu"),
     "Selu": selu,
     "Gelu": gelu,
+    "Celu": celu,
+    "Shrink": shrink,
+    "ThresholdedRelu": thresholded_relu,
+    "Mish": _function("mish"),
+    "Log": log,
+    **{name: _of_angles(name.lower()) for name in ("Sin", "Cos", "Tan", "Asin", "Acos", "Atan")},
+    **{name: _of_angles(name.lower()) for name in ("Sinh", "Cosh", "Asinh", "Acosh", "Atanh")},
     "Round": _round(Rounding.ROUND),
     "Floor": _round(Rounding.FLOOR),
     "Ceil": _round(Rounding.CEIL),

@@ -45,9 +45,9 @@ def _rationals(values: list[Fraction], shape: Shape) -> np.ndarray:
     return out.reshape(shape)
 
 
-def _fold(call: Call, a: Const, b: Const) -> Const:
+def _fold(call: Call, a: Const, b: Const, kind: str = "") -> Const:
     """Floats are folded as rationals; the value that an executor holds is carried along."""
-    kind = call.node.op_type
+    kind = kind or call.node.op_type
     if kind == "Div" and not np.all(b.held != 0):
         raise Unsupported("a division by zero")
     try:
@@ -74,6 +74,22 @@ def add(call: Call) -> Operand:
     return summed(call, call.data(0), call.data(1), 1)
 
 
+def sum_(call: Call) -> Operand:
+    """Sum (ONNX, opset 1 on) of any number of tensors and constants."""
+    total = call.data(0)
+    for i in range(1, len(call.inputs)):
+        total = summed(call, total, call.data(i), 1)
+    return total
+
+
+def mean(call: Call) -> Operand:
+    """Mean (ONNX, opset 1 on) of any number of tensors and constants."""
+    total, share = sum_(call), Fraction(1, len(call.inputs))
+    if isinstance(total, Const):
+        return pointwise(total, total.held * np.float32(share), lambda v: v * share)
+    return call.emit(ops.Affine(param(share)), total)
+
+
 def sub(call: Call) -> Operand:
     """Sub (ONNX, opset 1 on) of data and data, data and constants, constants; integers wrap in their type."""
     return summed(call, call.data(0), call.data(1), -1)
@@ -81,7 +97,7 @@ def sub(call: Call) -> Operand:
 
 def summed(call: Call, a: Operand, b: Operand, sign: int) -> Operand:
     if isinstance(a, Const) and isinstance(b, Const):
-        return _fold(call, a, b)
+        return _fold(call, a, b, "Add" if sign > 0 else "Sub")
     if isinstance(b, Const) and isinstance(a, Value):
         a = expanded(call, a, b)
         if (p := operand(b, a.type.shape)) is not None:
@@ -98,9 +114,12 @@ def summed(call: Call, a: Operand, b: Operand, sign: int) -> Operand:
 
 def mul(call: Call) -> Operand:
     """Mul (ONNX, opset 1 on) of data and data, data and constants, constants; integers wrap in their type."""
-    a, b = call.data(0), call.data(1)
+    return product(call, call.data(0), call.data(1))
+
+
+def product(call: Call, a: Operand, b: Operand) -> Operand:
     if isinstance(a, Const) and isinstance(b, Const):
-        return _fold(call, a, b)
+        return _fold(call, a, b, "Mul")
     for x, c in ((a, b), (b, a)):
         if isinstance(c, Const) and isinstance(x, Value):
             x = expanded(call, x, c)
@@ -110,20 +129,27 @@ def mul(call: Call) -> Operand:
 
 
 def div(call: Call) -> Operand:
-    """Div (ONNX, opset 1 on) by constants that are not 0; quotients of integers are cut towards zero. By data it is
-    refused.
+    """Div (ONNX, opset 1 on); quotients of integers are cut towards zero. By data: times the reciprocal, which is a
+    function of one tensor where dividend and divisor are made of the same one.
     """
     a, b = call.data(0), call.data(1)
-    if not isinstance(b, Const):
-        raise Unsupported(
-            "a division by a tensor that the network computes is not supported", "divide by constants only"
-        )
+    if isinstance(b, Value):
+        return quotient(call, a, b)
     if isinstance(a, Const):
         return _fold(call, a, b)
     if not np.all(b.held != 0):
         raise Unsupported("a division by zero")
-    quotient = _times(call, a, pointwise(b, 1 / b.held, lambda v: 1 / v))
-    return call.emit(ops.Round(Rounding.DOWN), quotient) if call.integer else quotient
+    result = _times(call, a, pointwise(b, 1 / b.held, lambda v: 1 / v))
+    return call.emit(ops.Round(Rounding.DOWN), result) if call.integer else result
+
+
+def quotient(call: Call, a: Operand, b: Value) -> Operand:
+    """a / b; of integers only those that a clip keeps from 0."""
+    if call.integer is not None:
+        raise Unsupported(
+            "a division by a tensor that the network computes is not supported for integers", "divide by constants only"
+        )
+    return product(call, a, call.emit(ops.Func("reciprocal"), b))
 
 
 def _times(call: Call, x: Value, c: Const) -> Value:
@@ -188,7 +214,9 @@ def neg(call: Call) -> Operand:
 
 
 def pow_(call: Call) -> Operand:
-    """Pow (ONNX, opset 1 on) of data to 0.5, 1 or 2, of constants to 0.5, -0.5 and whole numbers up to 64."""
+    """Pow (ONNX, opset 1 on): data to constants up to 64, of integers to 1 to 8; constants to 0.5, -0.5 and whole
+    numbers up to 64. Powers that are no whole positive numbers see negative numbers as 0.
+    """
     x, exponent = call.data(0), call.const(1, "the exponent")
     if exponent.held.size != 1:
         raise Unsupported("only a single exponent is supported")
@@ -203,13 +231,20 @@ def pow_(call: Call) -> Operand:
         if e == int(e) and abs(e) <= 64 and (e >= 0 or np.all(x.held != 0)):
             return pointwise(x, held, lambda v: v ** int(e))
         raise Unsupported(f"a constant to the power of {e:g} is not supported")
-    if e == 1:
-        return x
-    if e == 2:
-        return call.emit(ops.Mul(), x, x)
-    if e == 0.5 and call.integer is None:
-        return call.emit(ops.Func("sqrt"), x)
-    raise Unsupported(f"data to the power of {e:g} is not supported", "exponents 0.5, 1 and 2 are")
+    if e == int(e) and 1 <= e <= _CHAINED:
+        return _powered(call, x, int(e))
+    if call.integer is None and abs(e) <= 64:
+        return call.emit(ops.Func("sqrt") if e == 0.5 else ops.Func("power", Fraction(float(np.float32(e)))), x)
+    raise Unsupported(f"data to the power of {e:g} is not supported", "exponents up to 64 are, of integers up to 8")
+
+
+_CHAINED = 8  # exponents up to which a power is a product of products
+
+
+def _powered(call: Call, x: Value, e: int) -> Value:
+    half = x if e < 4 else _powered(call, x, e // 2)
+    square = x if e == 1 else call.emit(ops.Mul(), half, half)
+    return call.emit(ops.Mul(), square, x) if e > 1 and e % 2 else square
 
 
 def sqrt(call: Call) -> Operand:
@@ -223,8 +258,10 @@ def sqrt(call: Call) -> Operand:
 
 
 def reciprocal(call: Call) -> Operand:
-    """Reciprocal (ONNX, opset 1 on) of constants that are not 0; of data it is refused."""
-    x = call.const(0, "the divisor")
+    """Reciprocal (ONNX, opset 1 on), of constants that are not 0."""
+    x = call.data(0)
+    if isinstance(x, Value):
+        return call.emit(ops.Func("reciprocal"), x)
     if not np.all(x.held != 0):
         raise Unsupported("a division by zero")
     return pointwise(x, 1 / x.held, lambda v: 1 / v)
@@ -233,6 +270,8 @@ def reciprocal(call: Call) -> Operand:
 RULES: dict[str, Rule] = {
     "Add": add,
     "Sub": sub,
+    "Sum": sum_,
+    "Mean": mean,
     "Mul": mul,
     "Div": div,
     "Mod": mod,

@@ -32,7 +32,8 @@ _NUMPY = {(kind, size): FixedPoint(size * 8, 0, kind == "i") for kind in "iu" fo
 
 
 def quantize_linear(call: Call, codes_round: bool = False) -> Operand:
-    """QuantizeLinear (ONNX, opset 10 on; float8 and float4 from 19 on): clip(round(x / scale) + zero point), codes of 2
+    """QuantizeLinear (ONNX, opset 10 on; float8 and float4 from 19 on), ExtendedQuantizeLinear and VitisQuantizeLinear
+    (AMD, no opsets): clip(round(x / scale) + zero point), codes of 2
     to 32 bits or float8, float4; per tensor or per axis. Scales per block are refused.
 
     codes_round: clip(round(x / scale + zero point)) instead.
@@ -98,7 +99,8 @@ def _code_format(call: Call) -> Format:
 
 
 def dequantize_linear(call: Call) -> Operand:
-    """DequantizeLinear (ONNX, opset 10 on): (code - zero point) * scale, per tensor or per axis. Scales per block are
+    """DequantizeLinear (ONNX, opset 10 on), ExtendedDequantizeLinear and VitisDequantizeLinear (AMD, no
+    opsets): (code - zero point) * scale, per tensor or per axis. Scales per block are
     refused.
     """
     x = call.data(0)
@@ -160,7 +162,7 @@ def dynamic_quantize_linear(call: Call) -> Operand:
 # --- operators on codes
 
 
-def _dequantized(call: Call, position: int, scale: int, axis: int = 1) -> Operand:
+def dequantized(call: Call, position: int, scale: int, axis: int = 1) -> Operand:
     """Input `position` with scale and zero point behind it, as real numbers."""
     made = replace(
         call, inputs=[call.data(position), call.input(scale), call.input(scale + 1)], node=_with_axis(call, axis)
@@ -172,7 +174,7 @@ def _with_axis(call: Call, axis: int) -> onnx.NodeProto:
     return onnx.helper.make_node("DequantizeLinear", [], list(call.node.output), name=call.node.name, axis=axis)
 
 
-def _requantized(call: Call, y: Any, scale: int, codes_round: bool = False) -> Operand:
+def requantized(call: Call, y: Any, scale: int, codes_round: bool = False) -> Operand:
     """Real numbers to codes. codes_round: onnxruntime adds the zero point before it rounds (sums and products)."""
     made = replace(call, inputs=[y, call.input(scale), call.input(scale + 1)], node=_with_axis(call, 1))
     return quantize_linear(made, codes_round)
@@ -182,7 +184,7 @@ def qlinear_conv(call: Call) -> Operand:
     """QLinearConv (ONNX, opset 10 on): x, scale, zero point, w, scale, zero point, y scale, zero point, bias (int32,
     scale of x times scale of w). Limits are those of Conv and QuantizeLinear.
     """
-    x, w = _dequantized(call, 0, 1), _dequantized(call, 3, 4, 0)
+    x, w = dequantized(call, 0, 1), dequantized(call, 3, 4, 0)
     bias = call.input(8)
     if bias is not None:
         factor = [call.const(i, "the scale").param() for i in (1, 4)]
@@ -192,7 +194,7 @@ def qlinear_conv(call: Call) -> Operand:
             unit.array(), call.const(8, "the bias").shape
         )
         bias = Const(exact.astype(np.float32), None, None, exact)
-    return _requantized(call, conv(replace(call, inputs=[x, w, bias])), 6)
+    return requantized(call, conv(replace(call, inputs=[x, w, bias])), 6)
 
 
 def qlinear_matmul(call: Call) -> Operand:
@@ -201,8 +203,8 @@ def qlinear_matmul(call: Call) -> Operand:
     """
     b = call.data(3)
     columns = len(shape_of(b)) - 1
-    product = matmul(replace(call, inputs=[_dequantized(call, 0, 1), _dequantized(call, 3, 4, columns)]))
-    return _requantized(call, product, 6)
+    product = matmul(replace(call, inputs=[dequantized(call, 0, 1), dequantized(call, 3, 4, columns)]))
+    return requantized(call, product, 6)
 
 
 def _qlinear_binary(real: Rule) -> Rule:
@@ -210,8 +212,8 @@ def _qlinear_binary(real: Rule) -> Rule:
         """QLinearAdd and QLinearMul (com.microsoft, no opsets): A, scale, zero point, B, scale, zero point, C scale,
         zero point.
         """
-        inputs: list[Any] = [_dequantized(call, 0, 1), _dequantized(call, 3, 4)]
-        return _requantized(call, real(replace(call, inputs=inputs)), 6, True)
+        inputs: list[Any] = [dequantized(call, 0, 1), dequantized(call, 3, 4)]
+        return requantized(call, real(replace(call, inputs=inputs)), 6, True)
 
     return rule
 
@@ -219,16 +221,16 @@ def _qlinear_binary(real: Rule) -> Rule:
 def qlinear_pool(call: Call) -> Operand:
     """QLinearGlobalAveragePool (com.microsoft, no opsets), channels last too."""
     rule = in_channels_last(global_average_pool) if call.attribute("channels_last", 0) else global_average_pool
-    return _requantized(call, rule(replace(call, inputs=[_dequantized(call, 0, 1)])), 3)
+    return requantized(call, rule(replace(call, inputs=[dequantized(call, 0, 1)])), 3)
 
 
 def qlinear_step(*steps: ops.Step) -> Rule:
     def rule(call: Call) -> Operand:
         """QLinearSigmoid (com.microsoft, no opsets)."""
-        x: Any = _dequantized(call, 0, 1)
+        x: Any = dequantized(call, 0, 1)
         for step in steps:
             x = call.emit(step, x)
-        return _requantized(call, x, 3)
+        return requantized(call, x, 3)
 
     return rule
 
@@ -240,8 +242,8 @@ def qlinear_leaky(call: Call) -> Operand:
 
 def qlinear_concat(call: Call) -> Operand:
     """QLinearConcat (com.microsoft, no opsets): y scale, zero point, then x, scale, zero point of every part."""
-    parts = [_dequantized(call, i, i + 1) for i in range(2, len(call.inputs), 3)]
-    return _requantized(call, concat(replace(call, inputs=list(parts))), 0)
+    parts = [dequantized(call, i, i + 1) for i in range(2, len(call.inputs), 3)]
+    return requantized(call, concat(replace(call, inputs=list(parts))), 0)
 
 
 def qgemm(call: Call) -> Operand:
@@ -250,13 +252,13 @@ def qgemm(call: Call) -> Operand:
     """
     if call.input(7) is None:
         raise Unsupported("QGemm without an output scale is not supported", "use Gemm")
-    b = _dequantized(call, 3, 4, 0 if call.attribute("transB", 0) else 1)
+    b = dequantized(call, 3, 4, 0 if call.attribute("transB", 0) else 1)
     bias = call.input(6)
     if isinstance(bias, Const):
         unit = call.const(1, "the scale").param().combine(call.const(4, "the scale").param(), lambda x, y: x * y)
         exact = bias.held.astype(object) * unit.array()
         bias = Const(exact.astype(np.float32), None, None, exact)
-    return _requantized(call, gemm(replace(call, inputs=[_dequantized(call, 0, 1), b, bias])), 7)
+    return requantized(call, gemm(replace(call, inputs=[dequantized(call, 0, 1), b, bias])), 7)
 
 
 def _centred(call: Call, position: int, zero: int, axis: int = 1) -> Operand:

@@ -44,7 +44,7 @@ def batch_normalization(call: Call) -> Operand:
     return call.emit(ops.BatchNorm(gamma, beta, mean, var, epsilon), x)
 
 
-def _softmax(log: bool) -> Rule:
+def softmax(log: bool) -> Rule:
     def rule(call: Call) -> Operand:
         """Softmax and LogSoftmax (ONNX, opset 1 on) along one axis; before opset 13 only along the trailing one. They
         may stand at the end of a network only, which lowering says.
@@ -63,7 +63,7 @@ def _softmax(log: bool) -> Rule:
 
 RULES: dict[str, Rule] = {
     "BatchNormalization": batch_normalization,
-    "Softmax": _softmax(False),
-    "LogSoftmax": _softmax(True),
+    "Softmax": softmax(False),
+    "LogSoftmax": softmax(True),
 }
 CHANNELS_LAST: dict[str, Rule] = {"BatchNormalization": in_channels_last(batch_normalization)}

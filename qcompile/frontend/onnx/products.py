@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from qcompile.frontend.call import Call, Operand, Rule, Unsupported
+from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
 from qcompile.frontend.const import Const
 from qcompile.frontend.onnx.arithmetic import pointwise, summed
 from qcompile.frontend.tensors import (
@@ -15,16 +15,17 @@ from qcompile.frontend.tensors import (
     structural,
     to_shape,
 )
-from qcompile.ir import ops
+from qcompile.ir import Shape, ops
+from qcompile.sim.dot import exact_matmul
 
 
 def matmul(call: Call) -> Operand:
     """MatMul (ONNX, opset 1 on) of data and data or data and a constant, vectors too; a constant of more than two axes
-    only where the data have as many. A product of two constants is refused.
+    only where the data have as many. A product of two constants is folded exactly.
     """
     a, b = call.data(0), call.data(1)
     if isinstance(a, Const) and isinstance(b, Const):
-        raise Unsupported("a product of two constants is not supported", "fold it when exporting")
+        return _folded(a, b)
     data, const = (shape_of(x) for x in ((a, b) if isinstance(b, Const) else (b, a)))
     if (isinstance(a, Const) or isinstance(b, Const)) and len(const) > max(2, len(data)):
         reason = f"a constant of shape {list(const)} has more axes than the tensor of shape {list(data)}"
@@ -44,7 +45,7 @@ def matmul(call: Call) -> Operand:
 
 def gemm(call: Call) -> Operand:
     """Gemm (ONNX, opset 1 on) with transA, transB, alpha, beta and C, constants or data; of integers with whole alpha
-    and beta. A product of two constants is refused.
+    and beta. A product of two constants is folded exactly.
     """
     a, b = call.data(0), call.data(1)
     for x in (a, b):
@@ -54,24 +55,42 @@ def gemm(call: Call) -> Operand:
         if call.attribute(name, 0):
             x = structural(call, x, ops.Transpose((1, 0)))
             a, b = (x, b) if position == 0 else (a, x)
-    if isinstance(a, Const) and isinstance(b, Const):
-        raise Unsupported("a product of two constants is not supported", "fold it when exporting")
-    out: Operand = call.emit(ops.MatMul(), call.value(a), call.value(b))
+    both = isinstance(a, Const) and isinstance(b, Const)
+    out: Operand = _folded(a, b) if both else call.emit(ops.MatMul(), call.value(a), call.value(b))
     alpha, beta = (Fraction(float(call.attribute(n, 1.0))) for n in ("alpha", "beta"))
     if call.integer and call.node.op_type == "Gemm" and (alpha.denominator, beta.denominator) != (1, 1):
         raise Unsupported("alpha and beta of a product of integers must be whole numbers", "divide behind it")
     if alpha != 1:
-        out = call.emit(ops.Affine(param(alpha)), call.value(out))
+        out = _times(call, out, alpha)
     c = call.input(2)
     if c is None or beta == 0:
         return out
-    if beta != 1:
-        c = (
-            pointwise(c, c.held * np.float32(beta), lambda v: v * beta)
-            if isinstance(c, Const)
-            else call.emit(ops.Affine(param(beta)), c)
-        )
-    return summed(call, out, c, 1)
+    return summed(call, out, c if beta == 1 else _times(call, c, beta), 1)
+
+
+def _times(call: Call, x: Operand, factor: Fraction) -> Operand:
+    if isinstance(x, Const):
+        return pointwise(x, x.held * np.float32(factor), lambda v: v * factor)
+    return call.emit(ops.Affine(param(factor)), x)
+
+
+def _folded(a: Operand, b: Operand) -> Const:
+    """The product of two constants, exactly."""
+    assert isinstance(a, Const) and isinstance(b, Const)
+    (left, unit), (right, other) = a.whole(), b.whole()
+    try:
+        check_size(_product_shape(a.shape, b.shape))
+        product = np.asarray(exact_matmul(np.atleast_2d(left), right if right.ndim > 1 else right[:, None]))
+    except (ValueError, IndexError) as error:
+        raise Unsupported(f"the operands do not fit: {error}") from None
+    product = product.reshape(_product_shape(a.shape, b.shape))
+    exact = np.asarray(product.astype(object) * (unit * other), dtype=object)
+    return Const(exact.astype(np.float32), None, None, exact)
+
+
+def _product_shape(a: Shape, b: Shape) -> Shape:
+    batch = np.broadcast_shapes(a[:-2], b[:-2])
+    return (*batch, *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
 
 
 RULES: dict[str, Rule] = {"MatMul": matmul, "Gemm": gemm}

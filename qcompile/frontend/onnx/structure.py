@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 
 from qcompile.formats import Rounding
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
@@ -15,6 +16,7 @@ from qcompile.frontend.file import to_array
 from qcompile.frontend.fold import folded
 from qcompile.frontend.kinds import kind_name
 from qcompile.frontend.tensors import (
+    above,
     axis_of,
     data_of,
     param,
@@ -211,8 +213,8 @@ def identity(call: Call) -> Operand:
 
 
 def cast(call: Call) -> Operand:
-    """Cast (ONNX, opset 1 on): to floats, and to integers, where numbers are cut towards zero and wrap; data never to
-    bool.
+    """Cast (ONNX, opset 1 on): to floats, and to integers, where numbers are cut towards zero and wrap; to
+    bool, where 0 is false.
     """
     x = call.data(0)
     real = call.kind in (1, 10, 11)
@@ -220,9 +222,19 @@ def cast(call: Call) -> Operand:
         return x if real and x.units is not None else folded(replace(call, inputs=[Const(x.held)]))[0]
     if real:
         return x
+    if call.kind == onnx.TensorProto.BOOL:
+        return x if call.kinds[0] == onnx.TensorProto.BOOL else _is_not_zero(call, x)
     if call.integer is None:
         raise Unsupported(f"a cast of data to {kind_name(call.kind)} is not supported", "use a quantizer")
-    return x if call.kinds[0] in INTEGERS else call.emit(ops.Round(Rounding.DOWN), x)
+    whole = call.kinds[0] in INTEGERS or call.kinds[0] == onnx.TensorProto.BOOL
+    return x if whole else call.emit(ops.Round(Rounding.DOWN), x)
+
+
+def _is_not_zero(call: Call, x: Value) -> Value:
+    made = call.emit(ops.Leaky(param(-1)), x)
+    for step in above(param(0)):
+        made = call.emit(step, made)
+    return made
 
 
 def constant(call: Call) -> Operand:

@@ -62,8 +62,8 @@ def _pads(call: Call, sizes: Shape, window: Window) -> tuple[Shape, Shape]:
 
 
 def conv(call: Call) -> Operand:
-    """Conv (ONNX, opset 1 on): 1 or 2 spatial axes, groups, strides, dilations, pads and auto_pad, weights constant or
-    data, a constant bias.
+    """Conv (ONNX, opset 1 on), NhwcConv (com.microsoft, no opsets): 1 or 2 spatial axes, groups, strides, dilations,
+    pads and auto_pad, weights constant or data, a constant bias.
     """
     x, w = data_of(call), call.data(1)
     return _conv(call, x, w)
@@ -189,8 +189,8 @@ def _places(window: Window, sizes: Shape, before: Shape, needed: Shape) -> list[
 
 
 def max_pool(call: Call) -> Operand:
-    """MaxPool (ONNX, opset 1 on), MaxPoolNHWC (qonnx): 1 or 2 spatial axes, dilations, ceil_mode; indices of the maxima
-    are refused.
+    """MaxPool (ONNX, opset 1 on), MaxPoolNHWC (qonnx), NhwcMaxPool (com.microsoft): 1 or 2 spatial axes, dilations,
+    ceil_mode; indices of the maxima are refused.
     """
     x = data_of(call)
     if len(call.node.output) > 1 and call.node.output[1]:
