@@ -236,6 +236,7 @@ def manifest(design: Design, hashes: dict[str, str]) -> dict[str, Any]:
             "host": (
                 [_step(s) for s in h.steps]
                 + ([{"op": "Softmax", "axis": h.softmax.axis, "log": h.softmax.log}] if h.softmax else [])
+                + [_step(s) for s in h.behind]
             ),
         }
         for h, v in zip(design.outputs, design.graph.outputs, strict=True)

@@ -23,7 +23,7 @@ from qcompile.float32 import execute, execute_all
 from qcompile.hardware.products import multiplications
 from qcompile.ir import ONE, ZERO, Param, Value, integers, ops
 from qcompile.passes.lower import softmax_error
-from qcompile.passes.ports import cuts, port_limits, to_port
+from qcompile.passes.ports import cuts, port_limits, softmax_of, to_port
 from qcompile.pipeline import Design
 from qcompile.processes import run, scratch
 from qcompile.project import layer_numbers, layer_results
@@ -319,8 +319,12 @@ def _compare_tile(design: Design, values: dict[str, np.ndarray], wanted: dict[st
             )
     for host, value in zip(design.outputs, design.graph.outputs, strict=True):
         made = wanted[host.source]
-        compare = _compare_softmax if isinstance(made, Host) else _compare_output
-        compare(host, values[value.name], made, start)
+        if isinstance(made, Host):
+            last = design.reference.producers.get(host.source)
+            plain = last is not None and isinstance(last.op, ops.Softmax)
+            _compare_softmax(host, values[value.name], made, start, not plain)
+        else:
+            _compare_output(host, values[value.name], made, start)
 
 
 def _is_whole_quantizer(design: Design, value: Value) -> bool:
@@ -343,15 +347,18 @@ def _compare_output(host: Any, units: np.ndarray, expected: Any, start: int) -> 
 
 def _softmax_note(design: Design) -> str:
     """What an integer softmax is compared to."""
-    made = ((design.reference.producers.get(h.source), h) for h in design.outputs)
-    errors = [softmax_error(h.shape[-1]) for node, h in made if node is not None and isinstance(node.op, ops.Softmax)]
+    graph = design.reference
+    made = ((softmax_of(graph, v)[0], h) for v, h in zip(graph.outputs, design.outputs, strict=True))
+    errors = [softmax_error(h.shape[-1]) for node, h in made if node is not None and h.source == h.name]
     return f"integer softmax: within {max(errors):.2g} of the real one" if errors else ""
 
 
-def _compare_softmax(host: Any, units: np.ndarray, expected: Host, start: int) -> None:
+def _compare_softmax(host: Any, units: np.ndarray, expected: Host, start: int, quantized: bool) -> None:
     """An integer softmax beside the real one that it stands for, within its stated error."""
     (step,) = host.steps
-    got, limit = ratio.apply(ratio.of_units(units, ONE, ZERO), step), softmax_error(host.shape[-1])
+    got = ratio.apply(ratio.of_units(units, ONE, ZERO), step)
+    # Behind it a quantizer's step is the least that codes may be apart.
+    limit = softmax_error(host.shape[-1]) + (max(map(abs, step.mul.values)) if quantized else 0)
     far = np.abs(got.float64() - expected.float64()) > limit
     stated = f"integer softmax (stated error {limit:.2g})"
     _require(far, got, expected, f"output '{host.name}'", start, "softmax", stated)

@@ -44,8 +44,8 @@ class HostInput:
 
 @dataclass(frozen=True)
 class HostOutput:
-    """Output `name`: units of the port of `shape` -> steps (the first an Affine) -> softmax, all on the host. source:
-    the tensor before the softmax. batched: the first axis of `shape` is the file's batch axis.
+    """Output `name`: units of the port of `shape` -> steps (the first an Affine) -> softmax -> steps behind it, all on
+    the host. source: the tensor before the softmax. batched: the first axis of `shape` is the file's batch axis.
     """
 
     name: str
@@ -53,6 +53,7 @@ class HostOutput:
     shape: Shape = ()
     steps: tuple[ops.Step, ...] = ()
     softmax: ops.Softmax | None = None
+    behind: tuple[ops.Step, ...] = ()
     batched: bool = False
 
     @property
@@ -261,24 +262,51 @@ def _quantized_param(p: Param, q: ops.Quantize) -> Param:
 
 
 def _host_output(graph: Graph, value: Value, softmax: str, skipped: set[str]) -> HostOutput:
-    node = maker(graph, value, ops.Softmax)
+    node, behind = softmax_of(graph, value)
     batched = has_batch(value.type.shape) and any(has_batch(v.type.shape) for v in graph.inputs)
     if node is None or softmax == "integer":
         return HostOutput(value.name, value.name, batched=batched)
-    skipped.add(value.name)
-    return HostOutput(value.name, node.inputs[0].name, softmax=node.op if softmax == "host" else None, batched=batched)
+    skipped |= {node.output.name, *(n.output.name for n in behind)}
+    source = node.inputs[0].name
+    if softmax != "host":
+        return HostOutput(value.name, source, batched=batched)
+    return HostOutput(value.name, source, softmax=node.op, behind=tuple(n.op for n in behind), batched=batched)
+
+
+def softmax_of(graph: Graph, value: Value) -> tuple[Node | None, list[Node]]:
+    """(the softmax at the end of which a tensor is, the steps behind it); None where there is none."""
+    behind: list[Node] = []
+    made = maker(graph, value)
+    while made is not None and isinstance(made.op, _BEHIND):
+        behind.insert(0, made)
+        made = maker(graph, made.inputs[0])
+    return (made, behind) if made is not None and isinstance(made.op, ops.Softmax) else (None, [])
+
+
+_BEHIND = (ops.Affine, ops.Clip, ops.Round, ops.Quantize)
 
 
 def _refuse_inner_softmax(graph: Graph, skipped: set[str], softmax: str) -> None:
     findings = []
     outputs = {v.name for v in graph.outputs}
     for node in graph.nodes:
-        inner = graph.consumers.get(node.output.name) or node.output.name not in outputs
-        if isinstance(node.op, ops.Softmax) and inner:
+        if not isinstance(node.op, ops.Softmax):
+            continue
+        readers = graph.consumers.get(node.output.name, [])
+        at_end = node.output.name in outputs or bool(readers)
+        if not at_end or not all(_ends(graph, n, outputs) for n in readers):
             reason = "a softmax in the middle of the network is not supported"
             findings.append(Finding(str(node.origin), "Softmax", reason, "end the graph before it"))
     if findings:
         raise UnsupportedError(tuple(findings), graph.name)
+
+
+def _ends(graph: Graph, node: Node, outputs: set[str]) -> bool:
+    """Whether nothing but steps lie between a node and outputs."""
+    readers = graph.consumers.get(node.output.name, [])
+    return isinstance(node.op, _BEHIND) and (
+        all(_ends(graph, n, outputs) for n in readers) if readers else node.output.name in outputs
+    )
 
 
 def cuts(host: HostInput) -> tuple[Param, Param]:

@@ -76,7 +76,9 @@ def rational(x: Any, node: Node) -> Ratio:
 
 
 @_rule(*ops.SCALAR)
-def _scalar(node: Node, x: list[Exact]) -> Exact:
+def _scalar(node: Node, x: list[Any]) -> Any:
+    if isinstance(x[0], Host):
+        return Host(ratio.apply(Ratio.of_floats(x[0].value), node.op).float64(), x[0].source)
     return ratio.apply(x[0], node.op)
 
 

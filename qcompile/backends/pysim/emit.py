@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.backends.pysim.plan import KernelCall, Ref, input_call, output_steps, plan
+from qcompile.backends.pysim.plan import KernelCall, Ref, input_call, output_steps, plan, steps_behind
 from qcompile.backends.pysim.simulator import Simulator
 from qcompile.ir import Graph, ops
 from qcompile.ir.walk import maker
@@ -35,6 +35,7 @@ class SimulatorOutput:
     variable: str
     steps: tuple[str, ...]
     softmax: str
+    behind: tuple[str, ...]
     index: bool
     encode: str
     shape: str
@@ -139,11 +140,14 @@ def _structural(op: Any, show: _PythonPrinter) -> str:
 
 def _output(graph: Graph, position: int, host: HostOutput, show: _PythonPrinter) -> SimulatorOutput:
     value = graph.outputs[position]
-    steps = tuple(f"y = host_step(y, {name!r}, {show.arg(a)}, {show.arg(b)})" for name, a, b in output_steps(host))
+    steps, behind = (
+        tuple(f"y = host_step(y, {name!r}, {show.arg(a)}, {show.arg(b)})" for name, a, b in found(host))
+        for found in (output_steps, steps_behind)
+    )
     softmax = f"y = softmax(y, {host.softmax.axis + 1}, {host.softmax.log})" if host.softmax else ""
     index = maker(graph, value, ops.ArgMax) is not None
     return SimulatorOutput(
-        show.variable(value.name), steps, softmax, index, _encode(value.type.format, show), show.arg(host.vector_shape)
+        show.variable(value.name), steps, softmax, behind, index, _encode(value.type.format, show), show.arg(host.vector_shape)
     )
 
 

@@ -603,6 +603,11 @@ def output_steps(host: HostOutput) -> list[tuple[str, Any, Any]]:
     return _host_steps(host.steps)
 
 
+def steps_behind(host: HostOutput) -> list[tuple[str, Any, Any]]:
+    """The same of the steps behind a softmax."""
+    return _host_steps(host.behind)
+
+
 def _host_steps(steps: tuple[ops.Step, ...]) -> list[tuple[str, Any, Any]]:
     return [
         _host_step(s) for step in steps for s in (_of_quantizer(step) if isinstance(step, ops.Quantize) else [step])

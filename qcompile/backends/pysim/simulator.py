@@ -10,7 +10,7 @@ import numpy as np
 
 from qcompile.arrays import NUMBERS, Header
 from qcompile.backends.pysim.fuse import fused
-from qcompile.backends.pysim.plan import KernelCall, Ref, SimulatorPlan, input_call, names, output_steps, plan
+from qcompile.backends.pysim.plan import KernelCall, Ref, SimulatorPlan, input_call, names, output_steps, steps_behind, plan
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, ops
 from qcompile.ir.walk import maker
@@ -34,6 +34,7 @@ class Simulator:
         self.plan: SimulatorPlan = plan(graph)
         self._entries = [input_call(h, d) for h, (_, d) in zip(inputs, self.plan.inputs, strict=True)]
         self._steps = [output_steps(h) for h in outputs]
+        self._behind = [steps_behind(h) for h in outputs]
         self._compiled: _Compiled | None = None
 
     def quantize(self, *x: np.ndarray) -> list[np.ndarray]:
@@ -166,6 +167,8 @@ class Simulator:
             value = kernels.host_step(value, name, a, b)
         if host.softmax:
             value = kernels.softmax(value, host.softmax.axis + 1, host.softmax.log)
+            for name, a, b in self._behind[position]:
+                value = kernels.host_step(value, name, a, b)
         return np.asarray(value).reshape(len(units), *host.vector_shape)
 
 

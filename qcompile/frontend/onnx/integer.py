@@ -34,11 +34,13 @@ _NUMPY = {(kind, size): FixedPoint(size * 8, 0, kind == "i") for kind in "iu" fo
 def quantize_linear(call: Call, codes_round: bool = False) -> Operand:
     """QuantizeLinear (ONNX, opset 10 on; float8 and float4 from 19 on), ExtendedQuantizeLinear and VitisQuantizeLinear
     (AMD, no opsets): clip(round(x / scale) + zero point), codes of 2
-    to 32 bits or float8, float4; per tensor or per axis. Scales per block are refused.
+    to 32 bits or float8, float4; per tensor, axis or block.
 
     codes_round: clip(round(x / scale + zero point)) instead.
     """
     x = call.data(0)
+    if call.attribute("block_size", 0):
+        call = _with_elements(call, shape_of(x))
     scale, zero = _parameters(call, shape_of(x))
     fmt = _code_format(call)
     if not fmt.consecutive:
@@ -100,13 +102,20 @@ def _code_format(call: Call) -> Format:
 
 def dequantize_linear(call: Call) -> Operand:
     """DequantizeLinear (ONNX, opset 10 on), ExtendedDequantizeLinear and VitisDequantizeLinear (AMD, no
-    opsets): (code - zero point) * scale, per tensor or per axis. Scales per block are
-    refused.
+    opsets): (code - zero point) * scale, per tensor, axis or block; constants with
+    scales of 0 too.
     """
     x = call.data(0)
-    scale, zero = _parameters(call, shape_of(x))
+    if call.attribute("block_size", 0):
+        return _by_blocks(call, x)
+    scale, zero = _parameters(call, shape_of(x), dead=isinstance(x, Const))
     if not isinstance(x, Const):
         return _real(call, x, scale, zero)
+    if not scale.held.all():  # channels without numbers: their codes do not matter
+        alive = np.broadcast_to(scale.held != 0, x.shape)
+        zeros = np.broadcast_to(zero.held, x.shape)
+        x = replace(x, held=np.where(alive, x.held, zeros).astype(x.held.dtype), units=None, type=None, rationals=None)
+        scale = Const(np.where(scale.held == 0, np.ones_like(scale.held), scale.held))
     if x.kind in FLOATS:
         fmt = FLOATS[x.kind]
         units = Ratio.of_floats(x.held).on(Param.of(Fraction(2) ** fmt.unit)).num
@@ -123,20 +132,60 @@ def dequantize_linear(call: Call) -> Operand:
     return Const.quantized(held, units, TensorType(x.shape, op.format, op.scale, op.zero_point))
 
 
+def _with_elements(call: Call, shape: Shape) -> Call:
+    """Scales and zero points of blocks as those of every element."""
+    block, axis = int(call.attribute("block_size", 0)), axis_of(call.attribute("axis", 1), len(shape))
+    inputs = list(call.inputs)
+    for i in range(1, len(inputs)):
+        if isinstance(c := inputs[i], Const):
+            inputs[i] = c.rearrange(lambda a: np.take(np.repeat(a, block, axis), range(shape[axis]), axis))
+    return replace(call, inputs=inputs)
+
+
+def _by_blocks(call: Call, x: Operand) -> Operand:
+    """A scale, and a zero point if there are any, for every block of some elements along an axis: constants, or data
+    whose scales are those of their elements.
+    """
+    shape, block = shape_of(x), int(call.attribute("block_size", 0))
+    axis = axis_of(call.attribute("axis", 1), len(shape))
+    scale, given = call.const(1, "the scale"), call.input(2)
+    if given is not None and not isinstance(given, Const):
+        raise Unsupported("the zero point is computed by the network; only constants are possible")
+    zero = given or Const(np.zeros(scale.shape, np.int64))
+    blocks = -(-shape[axis] // block) if block > 0 else 0
+    wanted = (*shape[:axis], blocks, *shape[axis + 1 :])
+    if blocks < 1 or scale.shape != wanted or zero.shape != wanted:
+        raise Unsupported(f"scales of shape {list(scale.shape)} are not those of blocks of {block} of {list(shape)}")
+    each = [np.repeat(c.held, block, axis)[(slice(None),) * axis + (slice(shape[axis]),)] for c in (scale, zero)]
+    if not isinstance(x, Const):
+        check_scale(scale)
+        return _real(call, x, Const(each[0]), Const(each[1]))
+    if x.held.dtype.kind not in "iu":
+        codes = _fractions_of(x.held)
+    else:
+        codes = x.held.astype(object) - each[1].astype(object)
+    exact = np.asarray(codes * _fractions_of(each[0]), dtype=object)
+    held = (x.held.astype(np.float32) - each[1].astype(np.float32)) * each[0].astype(np.float32)
+    return Const(held.astype(np.float32), None, None, exact)
+
+
+def _fractions_of(x: np.ndarray) -> np.ndarray:
+    return np.asarray(Const(np.asarray(x)).exact() if x.size > 1 else np.full(x.shape, Fraction(x.item()), dtype=object))
+
+
 def _real(call: Call, codes: Value, scale: Const, zero: Const) -> Value:
     factor = scale.param()
     return call.emit(ops.Affine(factor, factor.combine(zero.param(), lambda s, z: -s * z)), codes)
 
 
-def _parameters(call: Call, shape: Shape, position: int = 1) -> tuple[Const, Const]:
-    """Scale and zero point, aligned with the tensor they belong to."""
+def _parameters(call: Call, shape: Shape, position: int = 1, dead: bool = False) -> tuple[Const, Const]:
+    """Scale and zero point, aligned with the tensor they belong to. dead: scales may be 0."""
     scale = call.const(position, "the scale")
     zero = call.input(position + 1)
     if zero is not None and not isinstance(zero, Const):
         raise Unsupported("the zero point is computed by the network; only constants are possible")
-    check_scale(scale)
-    if call.attribute("block_size", 0):
-        raise Unsupported("scales per block are not supported", "use scales per tensor or per channel")
+    if not (dead and (scale.held >= 0).all()):
+        check_scale(scale)
     if zero is not None and zero.held.size != scale.held.size and zero.held.size != 1:
         raise Unsupported(f"{zero.held.size} zero points do not fit {scale.held.size} scales")
     axis = call.attribute("axis", 1)
@@ -146,6 +195,8 @@ def _parameters(call: Call, shape: Shape, position: int = 1) -> tuple[Const, Con
 def _aligned(c: Const, shape: Shape, axis: int) -> Const:
     if c.held.size == 1:
         return c.rearrange(lambda a: a.reshape(()))
+    if c.shape == shape:
+        return c
     axis = axis_of(axis, len(shape))
     if c.held.ndim != 1 or c.held.size != shape[axis]:
         raise Unsupported(
