@@ -147,7 +147,13 @@ def _output(graph: Graph, position: int, host: HostOutput, show: _PythonPrinter)
     softmax = f"y = softmax(y, {host.softmax.axis + 1}, {host.softmax.log})" if host.softmax else ""
     index = maker(graph, value, ops.ArgMax) is not None
     return SimulatorOutput(
-        show.variable(value.name), steps, softmax, behind, index, _encode(value.type.format, show), show.arg(host.vector_shape)
+        show.variable(value.name),
+        steps,
+        softmax,
+        behind,
+        index,
+        _encode(value.type.format, show),
+        show.arg(host.vector_shape),
     )
 
 

@@ -10,7 +10,16 @@ import numpy as np
 
 from qcompile.arrays import NUMBERS, Header
 from qcompile.backends.pysim.fuse import fused
-from qcompile.backends.pysim.plan import KernelCall, Ref, SimulatorPlan, input_call, names, output_steps, steps_behind, plan
+from qcompile.backends.pysim.plan import (
+    KernelCall,
+    Ref,
+    SimulatorPlan,
+    input_call,
+    names,
+    output_steps,
+    plan,
+    steps_behind,
+)
 from qcompile.errors import QCompileError
 from qcompile.ir import Graph, ops
 from qcompile.ir.walk import maker

@@ -13,7 +13,9 @@ from qcompile.frontend.onnx import (
     arithmetic,
     borders,
     comparison,
+    einsum,
     fused,
+    indexing,
     integer,
     normalization,
     products,
@@ -27,6 +29,8 @@ FAMILIES = (
     *(quantizers, structure, arithmetic, products, activation, comparison, reduction, normalization, borders, windows),
     integer,
     fused,
+    einsum,
+    indexing,
 )
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 # Operators that mean something else in a domain of their own.

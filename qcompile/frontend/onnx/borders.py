@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
+import numpy as np
+
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
 from qcompile.frontend.const import Const
 from qcompile.frontend.tensors import (
@@ -102,12 +104,15 @@ def _symmetric(i: int, scale: Fraction, old: int, new: int) -> Fraction:
 
 
 def resize(call: Call) -> Operand:
-    """Resize (ONNX, opset 10 on) and Upsample (opset 1 on), nearest neighbours by constant scales or sizes: a constant
-    index along every axis. Other modes and aspect ratio policies are refused.
+    """Resize (ONNX, opset 10 on) and Upsample (opset 1 on) by constant scales or sizes: nearest neighbours as a
+    constant index along every axis, linear and cubic as weighted sums of such. Antialiasing and tf_crop_and_resize are
+    refused.
     """
     x = data_of(call)
-    if call.attribute("mode", "nearest") != "nearest":
-        raise Unsupported(f"mode '{call.attribute('mode', 'nearest')}' is not supported", "use nearest")
+    mode = call.attribute("mode", "nearest")
+    if mode not in ("nearest", "linear", "bilinear", "cubic") or call.attribute("antialias", 0):
+        reason = f"mode '{mode}'" if mode not in ("nearest", "linear", "cubic") else "antialiasing"
+        raise Unsupported(f"{reason} is not supported", "nearest, linear and cubic without antialiasing are")
     old_style = call.node.op_type == "Upsample" or call.opset < 11
     shape = x.type.shape
     axes = [axis_of(a, len(shape)) for a in call.attribute("axes", None) or range(len(shape))]
@@ -119,19 +124,85 @@ def resize(call: Call) -> Operand:
         factors, targets = _by_sizes(call, along, [1 if a == 0 and v == batch else int(v) for a, v in wanted])
     else:
         factors, targets = _by_scales(call, along, call.input(1 if old_style else 2))
-    place = _place(call, old_style)
     check_size(targets)
+    source = _source(call, old_style)
+    taps = _nearest(call, old_style) if mode == "nearest" else _cubic(call) if mode == "cubic" else _linear
     for axis, size, factor, target in zip(axes, along, factors, targets, strict=True):
-        indices = tuple(min(max(place(i, factor, size, target), 0), size - 1) for i in range(target))
-        if indices != tuple(range(size)):
-            x = call.emit(ops.Take(axis, indices), x)
+        places = [source(i, factor, size, target) for i in range(target)]
+        x = _resampled(call, x, axis, [taps(p, size) for p in places])
     return x
+
+
+Taps = list[tuple[int, Fraction]]  # (element of the axis, its weight)
+
+
+def _resampled(call: Call, x: Value, axis: int, taps: list[Taps]) -> Value:
+    """Along an axis, the weighted sums of elements."""
+    size, rank = x.type.shape[axis], len(x.type.shape)
+    most = max(map(len, taps))
+    padded = [t + [(t[0][0], Fraction(0))] * (most - len(t)) for t in taps]
+    parts: list[Value] = []
+    for k in range(most):
+        indices, weights = (tuple(t[k][i] for t in padded) for i in range(2))
+        part = x if indices == tuple(range(size)) else call.emit(ops.Take(axis, indices), x)  # type: ignore[arg-type]
+        along = Param(tuple(len(weights) if i == axis else 1 for i in range(rank)), tuple(map(Fraction, weights)))
+        parts.append(part if set(weights) == {1} else call.emit(ops.Affine(along.compress()), part))
+    total = parts[0]
+    for part in parts[1:]:
+        total = call.emit(ops.Add(), total, part)
+    return total
+
+
+def _inside(position: int, size: int) -> int:
+    return min(max(position, 0), size - 1)
+
+
+def _linear(place: Fraction, size: int) -> Taps:
+    """The two neighbours; beyond the ends the element there."""
+    place = min(max(place, Fraction(0)), Fraction(size - 1))
+    low = math.floor(place)
+    part = place - low
+    return [(low, 1 - part), (low + 1, part)] if part else [(low, Fraction(1))]
+
+
+def _cubic(call: Call) -> Callable[[Fraction, int], Taps]:
+    """Four neighbours (Keys, 1981), those beyond the ends repeated or left out."""
+    a = Fraction(float(np.float32(call.attribute("cubic_coeff_a", -0.75))))
+    outside = bool(call.attribute("exclude_outside", 0))
+
+    def weight(d: Fraction) -> Fraction:
+        d = abs(d)
+        return ((a + 2) * d - (a + 3)) * d * d + 1 if d <= 1 else ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+    def taps(place: Fraction, size: int) -> Taps:
+        low = math.floor(place)
+        found = {i: weight(place - i) for i in range(low - 1, low + 3)}
+        if outside:
+            found = {i: w for i, w in found.items() if 0 <= i < size}
+            whole = sum(found.values(), Fraction(0))
+            found = {i: w / whole for i, w in found.items()}
+        merged: dict[int, Fraction] = {}
+        for i, w in found.items():
+            merged[_inside(i, size)] = merged.get(_inside(i, size), Fraction(0)) + w
+        return [(i, w) for i, w in merged.items() if w] or [(_inside(low, size), Fraction(1))]
+
+    return taps
+
+
+def _nearest(call: Call, old_style: bool) -> Callable[[Fraction, int], Taps]:
+    nearest = call.attribute("nearest_mode", "floor" if old_style else "round_prefer_floor")
+    if nearest not in _NEAREST:
+        raise Unsupported(f"nearest_mode '{nearest}' does not exist in ONNX")
+    return lambda place, size: [(_inside(_NEAREST[nearest](place), size), Fraction(1))]
 
 
 def _by_sizes(call: Call, shape: list[int], targets: list[int]) -> tuple[list[Fraction], list[int]]:
     """(factors, sizes) of the axes that are resized to given sizes."""
-    if call.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise Unsupported("a policy that keeps the aspect ratio is not supported", "give scales instead of sizes")
+    policy = call.attribute("keep_aspect_ratio_policy", "stretch")
+    if policy in ("not_larger", "not_smaller"):
+        choose = min if policy == "not_larger" else max
+        factor = choose(Fraction(t, n) for t, n in zip(targets, shape, strict=True))
+        return [factor] * len(shape), [math.floor(factor * n + Fraction(1, 2)) for n in shape]
     return [Fraction(t, n) for t, n in zip(targets, shape, strict=True)], targets
 
 
@@ -145,13 +216,12 @@ def _by_scales(call: Call, shape: list[int], scales: Operand | None) -> tuple[li
     return factors, [math.floor(n * f) for n, f in zip(shape, factors, strict=True)]
 
 
-def _place(call: Call, old_style: bool) -> Callable[[int, Fraction, int, int], int]:
-    """Which element, by number, factor and both sizes of the axis, comes to a place; it may lie outside."""
+def _source(call: Call, old_style: bool) -> Callable[[int, Fraction, int, int], Fraction]:
+    """Where in the data, by number, factor and both sizes of the axis, a place lies; it may lie outside."""
     mode = call.attribute("coordinate_transformation_mode", "asymmetric" if old_style else "half_pixel")
-    nearest = call.attribute("nearest_mode", "floor" if old_style else "round_prefer_floor")
-    if mode not in _SOURCES or nearest not in _NEAREST:
-        raise Unsupported(f"coordinates '{mode}' with '{nearest}' are not supported")
-    return lambda *at: _NEAREST[nearest](_SOURCES[mode](*at))
+    if mode not in _SOURCES:
+        raise Unsupported(f"coordinates '{mode}' are not supported", f"{', '.join(_SOURCES)} are")
+    return _SOURCES[mode]
 
 
 RULES: dict[str, Rule] = {"Pad": pad, "Resize": resize, "Upsample": resize}

@@ -9,6 +9,7 @@ import numpy as np
 from qcompile.frontend.call import Call, Comparison, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
 from qcompile.frontend.onnx.arithmetic import pointwise, product, summed
+from qcompile.frontend.onnx.indexing import greatest
 from qcompile.frontend.tensors import (
     above,
     at_least,
@@ -176,19 +177,18 @@ def _arg(sign: int) -> Rule:
 
 
 def top_k(call: Call) -> Any:
-    """TopK (ONNX, opset 1 on) with k = 1, the largest or the smallest; values and indices."""
+    """TopK (ONNX, opset 1 on), the largest or the smallest, in their order; values and indices."""
     k = call.ints(1, "k", None)
     k = [k] if isinstance(k, int) else k
     x = call.data(0)
     axis = axis_of(call.attribute("axis", -1), len(shape_of(x)))
-    if k != [1]:
-        raise Unsupported(f"TopK with k = {k[0] if k else '?'} is not supported", "k = 1 is")
+    if not k or not 1 <= k[0] <= shape_of(x)[axis]:
+        raise Unsupported(f"k = {k[0] if k else '?'} of {shape_of(x)[axis]} is not possible", "check the model")
     largest = bool(call.attribute("largest", 1))
     order = call.value(x) if largest else call.emit(ops.Affine(param(-1), param(0)), call.value(x))
-    index = call.emit(ops.ArgMax(axis, True), order)
+    best, index = greatest(call, order, axis, k[0])
     if not call.node.output[0]:
         return None, index
-    best = call.emit(ops.ReduceMax((axis,), True), order)
     return best if largest else call.emit(ops.Affine(param(-1), param(0)), best), index
 
 

@@ -139,7 +139,7 @@ def _in_layout(rule: Rule, call: Call) -> Rule:
 def qlinear_average_pool(call: Call) -> Operand:
     """QLinearAveragePool (com.microsoft, no opsets): x, scale, zero point, y scale, zero point; channels last too."""
     y = _in_layout(average_pool, call)(replace(call, inputs=[dequantized(call, 0, 1)]))
-    return requantized(call, y, 3)
+    return requantized(call, y, 3, True)
 
 
 def qlinear_reduce_mean(call: Call) -> Operand:

@@ -170,7 +170,9 @@ def _by_blocks(call: Call, x: Operand) -> Operand:
 
 
 def _fractions_of(x: np.ndarray) -> np.ndarray:
-    return np.asarray(Const(np.asarray(x)).exact() if x.size > 1 else np.full(x.shape, Fraction(x.item()), dtype=object))
+    return np.asarray(
+        Const(np.asarray(x)).exact() if x.size > 1 else np.full(x.shape, Fraction(x.item()), dtype=object)
+    )
 
 
 def _real(call: Call, codes: Value, scale: Const, zero: Const) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from fractions import Fraction
-from functools import wraps
+from functools import reduce, wraps
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from qcompile.formats import Rounding
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
 from qcompile.frontend.const import Const
 from qcompile.frontend.onnx.borders import bordered
+from qcompile.frontend.onnx.volumes import convolved, pooled
 from qcompile.frontend.tensors import (
     data_of,
     param,
@@ -35,9 +36,9 @@ def _spatial(call: Call, name: str, rank: int, default: int = 1) -> Shape:
 
 def _rank_of(x: Value) -> int:
     rank = len(x.type.shape) - 2
-    if rank not in (1, 2):
+    if rank not in (1, 2, 3):
         raise Unsupported(
-            f"a tensor of shape {list(x.type.shape)} has {max(rank, 0)} spatial axes; 1 and 2 are supported"
+            f"a tensor of shape {list(x.type.shape)} has {max(rank, 0)} spatial axes; 1 to 3 are supported"
         )
     return rank
 
@@ -62,8 +63,8 @@ def _pads(call: Call, sizes: Shape, window: Window) -> tuple[Shape, Shape]:
 
 
 def conv(call: Call) -> Operand:
-    """Conv (ONNX, opset 1 on), NhwcConv (com.microsoft, no opsets): 1 or 2 spatial axes, groups, strides, dilations,
-    pads and auto_pad, weights constant or data, a constant bias.
+    """Conv (ONNX, opset 1 on), NhwcConv (com.microsoft, no opsets): 1 to 3 spatial axes, groups, strides, dilations,
+    pads and auto_pad, weights constant or data, a bias.
     """
     x, w = data_of(call), call.data(1)
     return _conv(call, x, w)
@@ -80,16 +81,19 @@ def _conv(call: Call, x: Value, w: Operand) -> Value:
     strides, dilations = _spatial(call, "strides", rank), _spatial(call, "dilations", rank)
     before, after = _pads(call, x.type.shape[2:], Window(kernel, strides, dilations))
     x = bordered(call, x, before, after)
-    y = call.emit(ops.Conv(strides, dilations, int(call.attribute("group", 1))), x, call.value(w))
+    y = convolved(call, x, w, Window(kernel, strides, dilations), int(call.attribute("group", 1)))
     return with_bias(call, y, call.input(2))
 
 
 def with_bias(call: Call, y: Value, bias: Operand | None) -> Value:
-    """A constant added per channel."""
+    """A bias added per channel."""
     if bias is None:
         return y
     if not isinstance(bias, Const):
-        raise Unsupported("the bias is computed by the network; only constants are possible")
+        if bias.type.shape != y.type.shape[1:2]:
+            raise Unsupported(f"the bias of shape {list(bias.type.shape)} does not fit {y.type.shape[1]} channels")
+        shape = (y.type.shape[1], *[1] * (len(y.type.shape) - 2))
+        return call.emit(ops.Add(), y, call.emit(ops.Reshape(shape), bias))
     if bias.held.size not in (1, y.type.shape[1]):
         raise Unsupported(f"the bias has {bias.held.size} entries for {y.type.shape[1]} channels")
     per_channel = bias.rearrange(lambda a: a.reshape(-1, *[1] * (len(y.type.shape) - 2)))
@@ -97,7 +101,7 @@ def with_bias(call: Call, y: Value, bias: Operand | None) -> Value:
 
 
 def conv_transpose(call: Call) -> Operand:
-    """ConvTranspose (ONNX, opset 1 on): 1 or 2 spatial axes, constant weights, groups, output_padding and output_shape.
+    """ConvTranspose (ONNX, opset 1 on): 1 to 3 spatial axes, constant weights, groups, output_padding and output_shape.
 
     A convolution of the data with zeros between its elements, the kernel turned around.
     """
@@ -120,7 +124,7 @@ def conv_transpose(call: Call) -> Operand:
         interior=tuple(s - 1 for s in strides),
     )
     turned = w.rearrange(lambda a: _turned(a, groups))
-    y = call.emit(ops.Conv((1,) * rank, dilations, groups), x, call.value(turned))
+    y = convolved(call, x, turned, Window(kernel, (1,) * rank, dilations), groups)
     return with_bias(call, y, call.input(2))
 
 
@@ -189,7 +193,7 @@ def _places(window: Window, sizes: Shape, before: Shape, needed: Shape) -> list[
 
 
 def max_pool(call: Call) -> Operand:
-    """MaxPool (ONNX, opset 1 on), MaxPoolNHWC (qonnx), NhwcMaxPool (com.microsoft): 1 or 2 spatial axes, dilations,
+    """MaxPool (ONNX, opset 1 on), MaxPoolNHWC (qonnx), NhwcMaxPool (com.microsoft): 1 to 3 spatial axes, dilations,
     ceil_mode; indices of the maxima are refused.
     """
     x = data_of(call)
@@ -202,11 +206,11 @@ def max_pool(call: Call) -> Operand:
             raise Unsupported("a window lies in the border entirely: its maximum is minus infinity", "use smaller pads")
     # Windows do not look further than `needed`: what lies behind them is cut off.
     x = bordered(call, x, before, tuple(max(n, 0) for n in needed), None)
-    return call.emit(ops.MaxPool(window.kernel, window.strides, window.dilations), x)
+    return pooled(call, x, ops.MaxPool, window)
 
 
 def average_pool(call: Call) -> Operand:
-    """AveragePool (ONNX, opset 1 on): 1 or 2 spatial axes, ceil_mode, count_include_pad.
+    """AveragePool (ONNX, opset 1 on): 1 to 3 spatial axes, ceil_mode, count_include_pad.
 
     Sums over windows; the divisor depends on how much of a window lies in the border.
     """
@@ -217,11 +221,11 @@ def average_pool(call: Call) -> Operand:
     for n, b, a, places in zip(sizes, before, after, _places(window, sizes, before, needed), strict=True):
         first, last = (-b, n + a) if include else (0, n)
         counts.append(((places >= first) & (places < last)).sum(axis=1))
-    divisor = counts[0] if len(counts) == 1 else counts[0][:, None] * counts[1]
+    divisor = reduce(np.multiply.outer, counts)
     if divisor.min() < 1:
         raise Unsupported("a window lies in the border entirely: its average has no elements", "use smaller pads")
     x = bordered(call, x, before, tuple(max(n, 0) for n in needed))
-    y = call.emit(ops.SumPool(window.kernel, window.strides, window.dilations), x)
+    y = pooled(call, x, ops.SumPool, window)
     return call.emit(ops.Affine(Param.of(divisor[None, None]).map(lambda n: 1 / n)), y)
 
 
@@ -284,7 +288,21 @@ def im2col(call: Call) -> Operand:
     return call.emit(ops.Reshape((*y.type.shape[:3], math.prod(y.type.shape[3:]))), y)
 
 
+def lp_pool(call: Call) -> Operand:
+    """LpPool (ONNX, opset 1 on), p of 1 or 2: sums over windows of magnitudes, or the root of that of squares; a border
+    is 0.
+    """
+    x, p = data_of(call), int(call.attribute("p", 2))
+    if p not in (1, 2):
+        raise Unsupported(f"p = {p} is not supported", "1 and 2 are")
+    window, before, _, needed = _pool(call, x)
+    y = call.emit(ops.Leaky(param(-1)), x) if p == 1 else call.emit(ops.Mul(), x, x)
+    y = pooled(call, bordered(call, y, before, tuple(max(n, 0) for n in needed)), ops.SumPool, window)
+    return y if p == 1 else call.emit(ops.Func("sqrt"), y)
+
+
 RULES: dict[str, Rule] = {
+    "LpPool": lp_pool,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "MaxPool": max_pool,
