@@ -21,6 +21,7 @@ from qcompile.frontend.file import to_array
 from qcompile.frontend.inline import branch, inlined, used
 from qcompile.frontend.kinds import complaint, output_kinds
 from qcompile.frontend.onnx import rule_for
+from qcompile.frontend.onnx.coverage import way_out
 from qcompile.frontend.recognize import recognize
 from qcompile.ir import Graph, Node, Origin, Shape, TensorType, Value, ops, verify
 from qcompile.ir.walk import live
@@ -165,7 +166,7 @@ def _import_node(
     rule = rule_for(call)
     if rule is None:
         kind = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-        findings.append(Finding(where, kind, "this operator is not supported", _way_out(node.op_type, node.domain)))
+        findings.append(Finding(where, kind, "this operator is not supported", way_out(node.op_type, node.domain)))
         return
     if any(name and name not in values for name in node.input):
         return  # made by a node that is reported already
@@ -256,19 +257,6 @@ def _inner_softmaxes(graph: onnx.GraphProto, findings: list[Finding]) -> list[Fi
 
 def _place(node: onnx.NodeProto) -> str:
     return f"node '{node.name}'" if node.name else f"node that makes '{node.output[0] if node.output else '?'}'"
-
-
-def _way_out(op: str, domain: str) -> str:
-    if "fpgadataflow" in domain:
-        return (
-            "this graph is already on its way to hardware in another compiler; start from the QONNX file that it was"
-            " made of"
-        )
-    if "Norm" in op and op != "BatchNormalization":
-        return "normalization over data of one sample is not supported; use batch normalization"
-    if op in ("LSTM", "GRU", "RNN", "Loop", "If", "Scan"):
-        return "recurrent and conditional graphs cannot be compiled; unroll the network when exporting"
-    return "replace it in the model, or end the graph before it"
 
 
 def _initial_values(graph: onnx.GraphProto, file: str, keep_batch: bool) -> tuple[dict[str, Any], list[Finding]]:

@@ -219,7 +219,7 @@ def data_dependent(call: Call) -> Operand:
     """DynamicQuantizeMatMul, DynamicQuantizeLSTM (com.microsoft, no opsets) are refused: scales depend on the data."""
     raise Unsupported(
         "its scale depends on the data, so no hardware can be built for it",
-        "use static quantization; or qcompile assign with --data, which calibrates the activations",
+        "use static quantization (quantize_static with calibration data)",
     )
 
 

@@ -209,7 +209,10 @@ def _aligned(c: Const, shape: Shape, axis: int) -> Const:
 
 def dynamic_quantize_linear(call: Call) -> Operand:
     """DynamicQuantizeLinear (ONNX, opset 11 on) is refused: its scale depends on the data."""
-    raise Unsupported("its scale depends on the data, so no hardware can be built for it", "use static quantization")
+    raise Unsupported(
+        "its scale depends on the data, so no hardware can be built for it",
+        "use static quantization (quantize_static with calibration data)",
+    )
 
 
 # --- operators on codes

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from qcompile.formats import Rounding
-from qcompile.frontend.call import Call, Operand, Rule
+from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.tensors import (
     axis_of,
     data_of,
@@ -114,7 +114,16 @@ def global_max_pool(call: Call) -> Operand:
     return call.emit(ops.ReduceMax(axes, True), x) if axes else x
 
 
+def global_lp_pool(call: Call) -> Operand:
+    """GlobalLpPool (ONNX, opset 1 on), p of 1 or 2."""
+    x, p = data_of(call), int(call.attribute("p", 2))
+    if p not in (1, 2):
+        raise Unsupported(f"p = {p} is not supported", "1 and 2 are")
+    return _REDUCTIONS[f"l{p}"](call, x, tuple(range(2, len(x.type.shape))), True)
+
+
 RULES: dict[str, Rule] = {
+    "GlobalLpPool": global_lp_pool,
     "ReduceMean": reduce("mean"),
     "ReduceSum": reduce("sum"),
     "ReduceMax": reduce("max"),

@@ -230,6 +230,19 @@ def cast(call: Call) -> Operand:
     return x if whole else call.emit(ops.Round(Rounding.DOWN), x)
 
 
+def cast_like(call: Call) -> Operand:
+    """CastLike (ONNX, opset 15 on): a cast to the type of the second input."""
+    if not call.kind:
+        raise Unsupported("the type of its second input is not known", "use Cast")
+    return cast(replace(call, inputs=call.inputs[:1]))
+
+
+def eye_like(call: Call) -> Operand:
+    """EyeLike (ONNX, opset 9 on): a constant, for shapes are static."""
+    rows, columns = shape_of(call.data(0))
+    return Const(np.eye(rows, columns, int(call.attribute("k", 0)), dtype=np.float32))
+
+
 def _is_not_zero(call: Call, x: Value) -> Value:
     made = call.emit(ops.Leaky(param(-1)), x)
     for step in above(param(0)):
@@ -332,6 +345,8 @@ RULES: dict[str, Rule] = {
     "Identity": identity,
     "Dropout": identity,
     "Cast": cast,
+    "CastLike": cast_like,
+    "EyeLike": eye_like,
     "Constant": constant,
     "Expand": expand,
     "Tile": tile,

@@ -1,0 +1,106 @@
+"""What becomes of every operator of ONNX: the limits of those that are supported in part, the way out of the others.
+
+Errors, `docs/operators.md` and a test read the same tables; an operator of the newest ONNX that stands in none fails
+that test.
+"""
+
+from __future__ import annotations
+
+import onnx.defs
+
+_END = "replace it in the model, or end the graph before it"
+_UNROLL = "recurrent and conditional graphs cannot be compiled; unroll the network when exporting"
+_NORM = "normalization over data of one sample is not supported; use batch normalization"
+_RANDOM = "hardware computes the same of the same input; take it out, as in evaluation mode"
+_LISTS = "sequences and optional values have no hardware; export with tensors"
+_TEXT = "text has no hardware; do it in front of the network"
+_LOSS = "a loss is for training; export the network without it"
+_SPECTRUM = "write the transform as a MatMul or Conv with quantized weights"
+_BOXES = "end the graph before it; it is work for the host"
+
+# Way out by operator.
+REFUSED: dict[str, str] = {
+    **dict.fromkeys(("LSTM", "GRU", "RNN", "Loop", "Scan"), _UNROLL),
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization"), _NORM),
+    **dict.fromkeys(("LpNormalization", "MeanVarianceNormalization", "LRN"), _NORM),
+    **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _RANDOM),
+    **dict.fromkeys(("Bernoulli", "Multinomial"), _RANDOM),
+    **dict.fromkeys(("ConcatFromSequence", "SplitToSequence", "Optional", "OptionalGetElement"), _LISTS),
+    **dict.fromkeys(("OptionalHasElement", "SequenceAt", "SequenceConstruct", "SequenceEmpty"), _LISTS),
+    **dict.fromkeys(("SequenceErase", "SequenceInsert", "SequenceLength", "SequenceMap"), _LISTS),
+    **dict.fromkeys(("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"), _TEXT),
+    "ImageDecoder": "decode images in front of the network",
+    **dict.fromkeys(("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"), _LOSS),
+    **dict.fromkeys(("DFT", "STFT"), _SPECTRUM),
+    **dict.fromkeys(("NonMaxSuppression", "RoiAlign", "MaxRoiPool", "Unique", "NonZero"), _BOXES),
+    **dict.fromkeys(("Attention", "RotaryEmbedding", "TensorScatter"), "attention is not supported yet; " + _END),
+    **dict.fromkeys(("DeformConv", "GridSample", "AffineGrid"), "use Resize, or a Conv with constant weights"),
+    **dict.fromkeys(("MaxUnpool", "Col2Im"), "use ConvTranspose or Resize"),
+    "Det": _END,
+    "DynamicQuantizeLinear": "its scale depends on the data; use static quantization",
+}
+# Only as constants: their inputs must be constant too.
+CONSTANT = {
+    *("ConstantOfShape", "Range", "BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"),
+}
+# Limits by operator.
+PARTLY: dict[str, str] = {
+    "AveragePool": "1 to 3 spatial axes",
+    "BatchNormalization": "constant parameters, not in training mode",
+    "BitShift": "by constants",
+    **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor"), "with a single constant, integers of 8 bits or fewer"),
+    "Constant": "numbers; no text, no sparse tensors",
+    "CastLike": "the type of a tensor whose type is known",
+    "Conv": "1 to 3 spatial axes, constant weights",
+    "ConvInteger": "1 to 3 spatial axes, constant weights",
+    "ConvTranspose": "1 to 3 spatial axes, constant weights",
+    "CumSum": "along a constant axis",
+    "DepthToSpace": "two spatial axes",
+    "SpaceToDepth": "two spatial axes",
+    "Div": "by constants; by data where dividend and divisor are functions of one tensor",
+    "Einsum": "no diagonals",
+    "Expand": "to a constant shape",
+    "Gather": "constant indices, or computed ones into a constant table along its first axis",
+    **dict.fromkeys(("GatherElements", "GatherND"), "constant indices"),
+    "If": "a constant condition",
+    **dict.fromkeys(("Scatter", "ScatterElements", "ScatterND"), "constant indices, without reduction"),
+    **dict.fromkeys(("Softmax", "LogSoftmax"), "at the end of a network, steps and a quantizer behind it"),
+    "LpPool": "p of 1 or 2, 1 to 3 spatial axes",
+    "GlobalLpPool": "p of 1 or 2",
+    "MaxPool": "1 to 3 spatial axes, not the indices of the maxima",
+    "Mod": "by constants",
+    "OneHot": "constant depth and values",
+    "Pad": "constant amounts and value",
+    "Pow": "constant exponents up to 64, of integers up to 8",
+    "PRelu": "a constant slope",
+    "QLinearConv": "1 to 3 spatial axes, constant weights",
+    "QuantizeLinear": "constant scales and zero points",
+    "DequantizeLinear": "constant scales and zero points",
+    "ReduceLogSumExp": "of numbers that something rounds behind the exponential",
+    "Reshape": "to a constant shape",
+    **dict.fromkeys(("Resize", "Upsample"), "constant sizes, no antialiasing, no tf_crop_and_resize"),
+    "ReverseSequence": "constant lengths",
+    "Selu": "its standard parameters",
+    **dict.fromkeys(("Slice", "Split", "Tile", "Squeeze", "Unsqueeze"), "constant places and sizes"),
+    "TopK": "constant k",
+    "Trilu": "a constant diagonal",
+    "Compress": "a constant condition",
+    "CenterCropPad": "a constant shape",
+}
+
+
+def way_out(op: str, domain: str) -> str:
+    """What to do about an operator that is not supported."""
+    if "fpgadataflow" in domain:
+        return (
+            "this graph is already on its way to hardware in another compiler; start from the QONNX file that it was"
+            " made of"
+        )
+    if op in CONSTANT:
+        return "it is folded where its inputs are constant; export with fixed shapes"
+    return REFUSED.get(op, _NORM if "Norm" in op else _END)
+
+
+def operators() -> list[str]:
+    """Every operator of the newest operator set of ONNX that is installed."""
+    return sorted({s.name for s in onnx.defs.get_all_schemas() if s.domain == "" and not s.deprecated})
