@@ -2,8 +2,8 @@
 simulator, code for code, and with its schedule, cycle for cycle; small files first.
 
 `python benchmarks/systemverilog.py --fold min --fold drawn --fold fit --fold parallel [model ...]`: the least folding,
-one that is drawn (the same every time), the fastest that fits the default part, and architecture `parallel` (of fully
-connected networks and small CNNs alone). Ends with 1 where one differs.
+one that is drawn (the same every time), the fastest that fits the default part, and architecture `parallel` (of
+networks with products, and not too many of them and of elements). Ends with 1 where one differs.
 """
 
 from __future__ import annotations
@@ -87,9 +87,11 @@ def main() -> None:
     given = parser.parse_args()
     right, wrong = 0, 0
     for path, formats in models(given.models):
-        products = multiplications(qc.compile(path, input_formats=formats).graph)
+        graph = qc.compile(path, input_formats=formats).graph
+        products, elements = multiplications(graph), sum(n.output.type.size for n in graph.computed)
+        unrolled = 0 < products <= given.unrolled and elements <= given.unrolled // 2
         for fold in given.fold or FOLDS:
-            if products > (given.unrolled if fold == "parallel" else given.most):
+            if not unrolled if fold == "parallel" else products > given.most:
                 continue
             said = checked(path, fold, formats, given.samples)
             right, wrong = right + ("WRONG" not in said), wrong + ("WRONG" in said)

@@ -21,12 +21,13 @@ Params = dict[str, Any]
 @dataclass(frozen=True)
 class Primitive:
     """One kind of circuit. `wrap`: ports and body of a module that holds one of them; `files`: the RTL it is
-    made of.
+    made of; `memory`: of one that reads a file, its name and text.
     """
 
     files: tuple[str, ...]
     wrap: Callable[[Params], tuple[str, str]]
     points: tuple[Params, ...]
+    memory: Callable[[Params], tuple[str, str]] | None = None
 
 
 def _pick(random: Random, bits: int) -> int:
@@ -189,16 +190,20 @@ def _table(p: Params) -> tuple[str, str]:
     return _instance("table_lut", params, {"x": p["in"]}, {"y": p["out"]})
 
 
-def _rom(p: Params) -> tuple[str, str]:
+def _words(p: Params) -> tuple[str, str]:
     random = Random(p["seed"])
     words = [_pick(random, p["width"]) for _ in range(p["depth"])]
+    return f"words_{p['depth']}_{p['width']}_{p['seed']}.mem", "".join(f"{w:x}\n" for w in words)
+
+
+def _rom(p: Params) -> tuple[str, str]:
     params = {
         "DEPTH": p["depth"],
         "WIDTH": p["width"],
-        "CONTENTS": packed(words, p["width"]),
+        "FILE": f'"{_words(p)[0]}"',
         "STYLE": f'"{p["style"]}"',
     }
-    return _instance("rom", params, {"clk": 1, "enable": 1, "address": _clog2(p["depth"])}, {"q": p["width"]})
+    return _instance("rom_file", params, {"clk": 1, "address": _clog2(p["depth"])}, {"q": p["width"]})
 
 
 def _mux(p: Params) -> tuple[str, str]:
@@ -506,7 +511,7 @@ PRIMITIVES: dict[str, Primitive] = {
     ),
     "clamp": Primitive(("clamp.sv", "thresholds.sv", "compare_part.sv"), _clamp, tuple(_clamps())),
     "table": Primitive(("table_lut.sv",), _table, tuple(_tables())),
-    "rom": Primitive(("rom.sv", "table_lut.sv"), _rom, tuple(_roms())),
+    "rom": Primitive(("rom_file.sv", "rom_words.sv"), _rom, tuple(_roms()), _words),
     "mux": Primitive(
         ("mux.sv",), _mux, tuple(_product_of(n=(2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64), bits=(1, 8, 16)))
     ),

