@@ -18,6 +18,7 @@ from generate_cnn import seeded_cnn
 from generate_float import seeded_float
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 from test_random import build
 
 import qcompile as qc
@@ -163,6 +164,22 @@ def test_accumulators_that_drop_bits(fold: str, tmp_path: Path) -> None:
     design = qc.compile(model, accumulator_bits=12, fold=fold, **options)
     assert design.truncated
     simulated(design, tmp_path, count=3)
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_limits_of_wide_numbers(arch: str, tmp_path: Path) -> None:
+    """Weights that no quantizer narrowed: the second Relu sees more than 64 bits."""
+    needs("iverilog")
+    rng, layers = np.random.default_rng(0), []
+    weights = [numpy_helper.from_array(rng.normal(size=(3, 3)).astype(np.float32), f"w{i}") for i in range(2)]
+    for i in range(2):
+        layers.append(helper.make_node("MatMul", [f"y{i}", f"w{i}"], [f"m{i}"]))
+        layers.append(helper.make_node("Relu", [f"m{i}"], [f"y{i + 1}"]))
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3]) for n in ("y0", "y2")]
+    model = helper.make_model(helper.make_graph(layers, "wide", ends[:1], ends[1:], weights))
+    design = qc.compile(qc.load(model), arch=arch, backend="rtl", input_formats=("s8f0",))
+    assert design.graph.outputs[0].type.codes.width > 64
+    simulated(design, tmp_path, count=6)
 
 
 def test_a_project_of_processes_verifies(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from qcompile.hardware.parameters import looked_up
 from qcompile.hardware.units.requant import combined_bits, steps, table_bits
 from qcompile.ir import ops
 
+LIMITED = 62  # bits of a number that clamp.sv takes: its limits are numbers of 64
+
 
 def element(b: CellBuilder, op: ops.Requant, formats: tuple[Format, ...], row: int, timing: Delays) -> Word:
     """The code of a result, from accumulators at the ports x0, x1, ..."""
@@ -186,6 +188,10 @@ def _segment(
         )
     limits = f".IN({quotient.width}), .LO({literal(lo, 64)}), .HI({literal(hi, 64)}), .Y({fmt.width})"
     body = f"clamp #({limits}) l{s} (.x({{0}}), .y({{y}}));"
+    if quotient.width > LIMITED:
+        low, high = (literal(end, quotient.width) for end in (lo, hi))
+        chosen = f"{{0}} < {low} ? {low} : {{0}} > {high} ? {high} : {{0}}"
+        body = f"assign {{y}} = {fmt.width}'({chosen});"
     delay = timing.delay(parts.Clamp(min(quotient.width, 62), lo, hi))
     return b.instance(f"y{s}", fmt.width, False, (quotient,), delay, body)
 
