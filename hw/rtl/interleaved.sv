@@ -15,9 +15,10 @@ module interleaved #(
     input [IN-1:0] x,
     output reg [BITS-1:0] y
 );
-  localparam [S-1:0] END = S'(DEPTH - 1);
   (* ram_style = "distributed" *) reg [BITS-1:0] waiting[0:DEPTH-1];
-  reg [S-1:0] row;
+  wire [S-1:0] row;
+  wire ended;
+  counter #(.LIMIT(DEPTH)) rows (.clk(clk), .reset(reset), .step(enable), .restart(1'b0), .place(row), .ended(ended));
   reg first;
   wire [BITS-1:0] held = waiting[row];
   wire [BITS-1:0] next;
@@ -34,13 +35,8 @@ module interleaved #(
     end
   endgenerate
   always @(posedge clk) begin
-    if (reset) begin
-      row <= 0;
-      first <= 1;
-    end else if (enable) begin
-      row <= row == END ? {S{1'b0}} : row + 1'b1;
-      if (row == END) first <= last;
-    end
+    if (reset) first <= 1;
+    else if (enable && ended) first <= last;
     if (enable) waiting[row] <= next;
     if (enable && last) y <= next;
   end

@@ -80,14 +80,17 @@ def view(
 
 
 def synthesis(part: str, streamed: bool) -> str:
-    """The commands of Yosys for a part, those of the calibration where its fabric or a relative was measured."""
+    """The commands of Yosys for a part, those of the calibration where its fabric or a relative was measured. Without
+    block RAM for tables of unrolled layers, as in bitstreams (see `bitstream.chip`).
+    """
     name = device(part).fabric
     flow = FLOWS.get(name)
     if flow is not None and name not in measured():
         return flow.memories * streamed + flow.synth
     while name not in measured():
         name = fabric_data(name).like
-    return fabric_data(name).yosys.removesuffix(" -top wrap")
+    tables = " -nobram" if flow is not None and not streamed else ""
+    return fabric_data(name).yosys.removesuffix(" -top wrap") + tables
 
 
 def emit(made: NetworkView | StreamView, chip: ChipView | None = None) -> dict[str, bytes]:
