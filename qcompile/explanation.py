@@ -19,6 +19,7 @@ from qcompile.ir import ONE, ZERO, Graph, Node, Value, ops
 from qcompile.ir.rules import adding_to
 from qcompile.records import dataclass
 from qcompile.sim import kernels, ratio
+from qcompile.sim.kernels import softmax_codes
 from qcompile.sim.ratio import Ratio
 from qcompile.sim.reference import align, arg_max, softmax
 from qcompile.sim.structure import pad, padded_axes, rearrange
@@ -426,6 +427,8 @@ def _arg_max(node: Node, x: list[Near]) -> Near:
 def _softmax(node: Node, x: list[Near]) -> Near:
     value, error = _full(x[0])
     axis = node.op.axis + 1
+    if node.op.codes is not None:  # no float executor has it
+        return Near(softmax_codes(value, axis, *node.op.codes), np.zeros_like(value))
     out = softmax(value, axis, node.op.log)
     reach = 2 * error.max(axis=axis, keepdims=True)
     return Near(out, (reach if node.op.log else np.expm1(reach) * out) + LIBRARY * (1 + np.abs(out)))

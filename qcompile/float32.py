@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.frontend import Model
+from qcompile.frontend.tflite import is_tflite
 from qcompile.ir import Graph
 from qcompile.isolated import Failed, as_array, as_bytes, call
 from qcompile.sim import reference
@@ -28,6 +29,8 @@ def execute(source: bytes, graph: Graph, inputs: tuple[np.ndarray, ...]) -> tupl
     """(outputs with the vector index first, executor), or (None, why it could not run). One vector a call, as
     exported.
     """
+    if is_tflite(source):
+        return None, "not run: a TensorFlow Lite file defines integers"
     found, by = execute_all(source, graph, inputs, inner=False)
     return (None if found is None else list(found.values())), by
 

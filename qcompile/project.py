@@ -208,6 +208,10 @@ def _step(step: Any) -> dict[str, Any]:
     return record
 
 
+def _softmax(op: ops.Softmax) -> dict[str, Any]:
+    return {"op": "Softmax", "axis": op.axis, "log": op.log, **({"codes": list(op.codes)} if op.codes else {})}
+
+
 def manifest(design: Design, hashes: dict[str, str]) -> dict[str, Any]:
     """What manifest.json says. hashes: name -> sha256 of every other file of the project."""
     inputs = [
@@ -235,7 +239,7 @@ def manifest(design: Design, hashes: dict[str, str]) -> dict[str, Any]:
             "format": str(v.type.format),
             "host": (
                 [_step(s) for s in h.steps]
-                + ([{"op": "Softmax", "axis": h.softmax.axis, "log": h.softmax.log}] if h.softmax else [])
+                + ([_softmax(h.softmax)] if h.softmax else [])
                 + [_step(s) for s in h.behind]
             ),
         }

@@ -17,17 +17,21 @@ from qcompile.errors import QCompileError
 _LIMIT = 2**31  # bytes: protobuf's own limit, and ours for all external data
 
 
-def read_model(path: Path) -> onnx.ModelProto:
-    """The model with external data read in. QCompileError for whatever is wrong with the file."""
+def read_bytes(path: Path) -> bytes:
+    """QCompileError for what is no file, too large, or cannot be read."""
     if not os.path.isfile(path):  # Path's own methods raise for names that are too long
         raise QCompileError("this is not a file" if os.path.exists(path) else "there is no such file", str(path))
     try:
         if os.path.getsize(path) > _LIMIT:
             raise QCompileError("the file is larger than 2 GiB", str(path), "keep the weights in a file beside it")
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise QCompileError(f"the file cannot be read: {error.strerror}", str(path)) from None
-    model = _parsed(data, str(path))
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """The model with external data read in. QCompileError for whatever is wrong with the file."""
+    model = _parsed(read_bytes(path), str(path))
     room = _LIMIT
     for tensor in _external(model):
         room -= _load_tensor(tensor, path.resolve().parent, str(path), room)

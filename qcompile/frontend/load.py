@@ -12,8 +12,9 @@ import onnx
 
 from qcompile.errors import QCompileError, keywords
 from qcompile.formats import Format
-from qcompile.frontend.file import in_memory, parse_model, read_model
+from qcompile.frontend.file import in_memory, parse_model, read_bytes, read_model
 from qcompile.frontend.importer import import_model
+from qcompile.frontend.tflite import import_tflite, is_tflite
 from qcompile.ir import Graph
 from qcompile.records import dataclass
 from qcompile.tables import card, html, shape
@@ -59,14 +60,18 @@ class Model:
 
 @keywords
 def load(source: Any, example: Any = None) -> Model:
-    """Model of an ONNX file (path), ONNX bytes, an onnx.ModelProto, or a torch/Brevitas module with an example input (a
-    tensor or numpy array, or a tuple of them, batch axis first).
+    """Model of an ONNX or TensorFlow Lite file (path), the bytes of one, an onnx.ModelProto, or a torch/Brevitas module
+    with an example input (a tensor or numpy array, or a tuple of them, batch axis first).
 
     QCompileError for a bad file; UnsupportedError lists every node that cannot be compiled.
     """
     if isinstance(source, (str, Path)):
         path = Path(source)
+        if path.suffix.lower() == ".tflite":
+            return _import_tflite(read_bytes(path), path.stem, str(path))
         return _import(read_model(path), path.stem, str(path))
+    if isinstance(source, bytes) and is_tflite(source):
+        return _import_tflite(source, "model", "model")
     if isinstance(source, bytes):
         return _import(parse_model(source, "model"), "model", "model")
     if isinstance(source, onnx.ModelProto):
@@ -83,6 +88,11 @@ def load(source: Any, example: Any = None) -> Model:
         f"cannot load a {type(source).__name__}",
         hint="give the path of an ONNX file, or a torch module with an example input",
     )
+
+
+def _import_tflite(source: bytes, name: str, where: str) -> Model:
+    imported = import_tflite(source, where)
+    return Model(name, replace(imported.graph, name=name), imported.annotated, imported.warnings, source)
 
 
 def _import(proto: onnx.ModelProto, name: str, where: str) -> Model:

@@ -442,10 +442,13 @@ class Add(Op):
 
 @dataclass(frozen=True)
 class Softmax(Op):
-    """Along one axis; log: LogSoftmax."""
+    """Along one axis; log: LogSoftmax. codes: (multiplier, left shift, least difference) of TensorFlow Lite's reference
+    kernel, which makes codes of 8 bits of codes (see `kernels.softmax_codes`).
+    """
 
     axis: int
     log: bool = False
+    codes: tuple[int, int, int] | None = None
 
 
 # --- integer dialect only -----------------------------------------------------------------------------------------

@@ -298,7 +298,8 @@ class Lowering:
         first, last = self._reach(op, (low, high))
         fmt = op.quantize.format
         levels = min(last, int(fmt.max_units)) - max(first, int(fmt.min_units))
-        return levels > MAX_CUTS and int(high.max()) - int(low.min()) >= MAX_TABLE
+        few = _FEW_LEVELS if any(isinstance(s, ops.Round) for s in op.steps) else MAX_CUTS
+        return levels > few and int(high.max()) - int(low.min()) >= MAX_TABLE
 
     def _straightened(self, x: AffineForm, like: Node) -> AffineForm:
         """The same with one such step less: integers where it rounds first; slope * x + (1 - slope) * max(x, 0) where
@@ -340,6 +341,9 @@ def _rounded_once(steps: tuple[ops.Step, ...]) -> tuple[ops.Step, ...]:
     if not place or not isinstance(last := front[place - 1], ops.Round):
         return steps
     return (*front[: place - 1], *front[place:], dataclasses.replace(q, rounding=last.rounding))
+
+
+_FEW_LEVELS = 32  # results of a function that rounds twice: with more of them two roundings take less than a search
 
 
 def _breaks(step: ops.Step) -> bool:

@@ -510,6 +510,10 @@ def _softmax(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     """
     shape, name = x[0].shape, node.output.name
     axis = len(shape) - 1
+    if node.op.codes is not None:
+        raise QCompileError(
+            "this softmax has a definition of its own on codes", str(node.origin), "use --softmax host or logits"
+        )
     if node.op.axis != axis or node.op.log:
         raise QCompileError(
             "the integer softmax is a plain softmax along the last axis", str(node.origin), "use --softmax host"

@@ -653,3 +653,59 @@ def softmax(x, axis, log):
     e = np.exp(shifted)
     total = e.sum(axis=axis, keepdims=True)
     return shifted - np.log(total) if log else e / total
+
+
+# --- TensorFlow Lite's softmax of 8-bit codes (reference_ops::Softmax, by gemmlowp's fixed point numbers of 32 bits)
+
+
+def softmax_codes(x, axis, multiplier, shift, least):
+    """Codes -128 to 127 of codes x: exp of differences to the largest, 5 bits before the point, by eight factors; their
+    sum with 12 bits before the point; its reciprocal by three steps of Newton and Raphson.
+    """
+    x = x.astype(np.int64)
+    below = x - x.max(axis=axis, keepdims=True)
+    e = _exp_of_negative(_high(np.maximum(below, least) << shift, multiplier))
+    e = np.where(below >= least, e, 0)
+    total = _divided(e, 12).sum(axis=axis, keepdims=True)
+    lead = 31 - np.floor(np.log2(total)).astype(np.int64)  # zero bits in front, of 32
+    scale = _one_over_one_plus((total << lead) - 2**31)
+    y = _divided(_high(scale, e), 12 - lead + 23) - 128
+    return np.where(below >= least, np.clip(y, -128, 127), -128).astype(np.float64)
+
+
+def _high(a, b):
+    """The doubled product's upper half, ties up (SaturatingRoundingDoublingHighMul); none of the products is 2**62."""
+    return (a * b + 2**30) >> 31
+
+
+def _divided(x, bits):
+    """By a power of two, ties away from zero."""
+    return np.where(x < 0, -((-x + (1 << bits >> 1)) >> bits), (x + (1 << bits >> 1)) >> bits)
+
+
+def _exp_of_negative(a):
+    """Of fixed point numbers with 5 bits before the point: with none before it."""
+    quarter = 2**24
+    part = (a & (quarter - 1)) - quarter
+    y = _exp_near_0(part << 5)
+    rest = part - a
+    for power, factor in enumerate((1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)):
+        y = np.where(rest & (quarter << power), _high(y, factor), y)
+    return np.where(a == 0, 2**31 - 1, y)
+
+
+def _exp_near_0(a):
+    """Of -1/4 to 0."""
+    x = a + 2**28  # around -1/8
+    square = _high(x, x)
+    fourth = _high(square, square)
+    poly = _high(_divided(fourth, 2) + _high(square, x), 715827883) + square
+    return 1895147668 + _high(1895147668, x + _divided(poly, 1))
+
+
+def _one_over_one_plus(a):
+    half = (a + 2**31) >> 1  # of 1 + a; RoundingHalfSum of a and the largest number
+    x = 1515870810 + _high(half, -1010580540)
+    for _ in range(3):
+        x = x + (_high(x, 2**29 - _high(half, x)) << 2)
+    return x << 1

@@ -15,7 +15,7 @@ from qcompile.records import dataclass
 from qcompile.sim import ratio
 from qcompile.sim.dot import exact_conv, exact_matmul
 from qcompile.sim.functions import FUNCTIONS, correctly_rounded_sqrt, is_monotone
-from qcompile.sim.kernels import taps
+from qcompile.sim.kernels import softmax_codes, taps
 from qcompile.sim.ratio import Exact, Lazy, Ratio, fit
 from qcompile.sim.structure import pad, padded_axes, rearrange
 
@@ -279,6 +279,8 @@ def arg_max(x: np.ndarray, op: ops.ArgMax, lead: int) -> np.ndarray:
 
 @_rule(ops.Softmax)
 def _softmax(node: Node, x: list[Any]) -> Host:
+    if node.op.codes is not None:
+        return Host(softmax_codes(x[0].float64(), node.op.axis + 1, *node.op.codes), x[0])
     return Host(softmax(x[0].float64(), node.op.axis + 1, node.op.log), x[0])
 
 

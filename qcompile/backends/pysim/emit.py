@@ -144,7 +144,7 @@ def _output(graph: Graph, position: int, host: HostOutput, show: _PythonPrinter)
         tuple(f"y = host_step(y, {name!r}, {show.arg(a)}, {show.arg(b)})" for name, a, b in found(host))
         for found in (output_steps, steps_behind)
     )
-    softmax = f"y = softmax(y, {host.softmax.axis + 1}, {host.softmax.log})" if host.softmax else ""
+    softmax = _softmax(host.softmax) if host.softmax else ""
     index = maker(graph, value, ops.ArgMax) is not None
     return SimulatorOutput(
         show.variable(value.name),
@@ -155,6 +155,12 @@ def _output(graph: Graph, position: int, host: HostOutput, show: _PythonPrinter)
         _encode(value.type.format, show),
         show.arg(host.vector_shape),
     )
+
+
+def _softmax(op: ops.Softmax) -> str:
+    if op.codes is not None:
+        return f"y = softmax_codes(y, {op.axis + 1}, {', '.join(map(str, op.codes))})"
+    return f"y = softmax(y, {op.axis + 1}, {op.log})"
 
 
 def _encode(fmt: Any, show: _PythonPrinter) -> str:

@@ -175,10 +175,17 @@ class Simulator:
         for name, a, b in self._steps[position]:
             value = kernels.host_step(value, name, a, b)
         if host.softmax:
-            value = kernels.softmax(value, host.softmax.axis + 1, host.softmax.log)
+            value = softmax(value, host.softmax, 1)
             for name, a, b in self._behind[position]:
                 value = kernels.host_step(value, name, a, b)
         return np.asarray(value).reshape(len(units), *host.vector_shape)
+
+
+def softmax(x: np.ndarray, op: ops.Softmax, lead: int) -> np.ndarray:
+    """Of the host, behind `lead` axes of the batch."""
+    if op.codes is not None:
+        return np.asarray(kernels.softmax_codes(x, op.axis + lead, *op.codes))
+    return np.asarray(kernels.softmax(x, op.axis + lead, op.log))
 
 
 class _Compiled:

@@ -1,0 +1,192 @@
+"""TensorFlow Lite files: codes equal to those of the reference kernels, of whole networks and of single operators."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SHARED
+
+import qcompile as qc
+
+pytest.importorskip("tflite", reason="pip install 'qcompile[tflite]'")
+from tflite_files import Given, one  # noqa: E402
+
+FILES = SHARED / "tflite"
+needs_files = pytest.mark.skipif(not FILES.is_dir(), reason=f"needs MLPerf Tiny's files, which are not in {FILES}")
+RNG = np.random.default_rng(0)
+X = Given("x", [1, 4, 5, 6], scale=0.037, zero=7)
+Y = Given("y", [1, 4, 5, 6], scale=0.051, zero=-9)
+
+
+def weights(*shape: int, scale: Any = 0.011, axis: int = 0) -> Given:
+    return Given("w", shape, "int8", scale, np.zeros(np.size(scale)), RNG.integers(-127, 128, shape), axis)
+
+
+def bias(n: int) -> Given:
+    return Given("b", [n], "int32", 0.0004, 0, RNG.integers(-2000, 2000, n))
+
+
+def made(shape: list[int], scale: float = 0.07, zero: int = 3, kind: str = "int8") -> Given:
+    return Given("y", shape, kind, scale, zero)
+
+
+def ints(*values: Any) -> Given:
+    return Given("i", np.shape(values), "int32", None, 0, np.array(values))
+
+
+CHANNELS = np.array([0.011, 0.017, 0.009], np.float32)
+WINDOW = {"StrideH": 1, "StrideW": 1, "FilterHeight": 2, "FilterWidth": 3}
+CONV = {"StrideH": 1, "StrideW": 2, "DilationHFactor": 1, "DilationWFactor": 1}
+SPAN = {"int8": (-128, 128), "int16": (-(2**15), 2**15)}
+Case = tuple[str, list[Given], list[Given], str, dict[str, Any]]
+CASES: dict[str, Case] = {
+    "fully connected": (
+        "FULLY_CONNECTED",
+        [Given("x", [1, 20], scale=0.03, zero=5), weights(6, 20), bias(6)],
+        [made([1, 6])],
+        "FullyConnectedOptions",
+        {},
+    ),
+    "fully connected per channel": (
+        "FULLY_CONNECTED",
+        [Given("x", [1, 20], scale=0.03, zero=5), weights(3, 20, scale=CHANNELS), bias(3)],
+        [made([1, 3])],
+        "FullyConnectedOptions",
+        {"FusedActivationFunction": 1},
+    ),
+    "conv same": (
+        "CONV_2D",
+        [X, weights(3, 3, 3, 6, scale=CHANNELS), bias(3)],
+        [made([1, 4, 3, 3])],
+        "Conv2DOptions",
+        CONV,
+    ),
+    "conv valid relu6": (
+        "CONV_2D",
+        [X, weights(3, 2, 2, 6, scale=CHANNELS), bias(3)],
+        [made([1, 3, 2, 3])],
+        "Conv2DOptions",
+        {**CONV, "Padding": 1, "FusedActivationFunction": 3},
+    ),
+    "depthwise": (
+        "DEPTHWISE_CONV_2D",
+        [X, weights(1, 3, 3, 6, scale=np.linspace(0.01, 0.02, 6), axis=3), bias(6)],
+        [made([1, 4, 3, 6])],
+        "DepthwiseConv2DOptions",
+        {**CONV, "DepthMultiplier": 1},
+    ),
+    "transposed conv": (
+        "TRANSPOSE_CONV",
+        [ints(1, 8, 10, 3), weights(3, 3, 3, 6, scale=CHANNELS), X],
+        [made([1, 8, 10, 3])],
+        "TransposeConvOptions",
+        {"StrideH": 2, "StrideW": 2},
+    ),
+    "add": ("ADD", [X, Given("z", X.shape, scale=0.021, zero=-3)], [Y], "AddOptions", {"FusedActivationFunction": 1}),
+    "sub": ("SUB", [X, Given("z", X.shape, scale=0.021, zero=-3)], [Y], "SubOptions", {}),
+    "mul": ("MUL", [X, Given("z", X.shape, scale=0.021, zero=-3)], [Y], "MulOptions", {}),
+    "concatenation": (
+        "CONCATENATION",
+        [Y, Given("z", Y.shape, scale=0.051, zero=-9)],
+        [made([1, 4, 5, 12], 0.051, -9)],
+        "ConcatenationOptions",
+        {"Axis": 3},
+    ),
+    "average pool": ("AVERAGE_POOL_2D", [X], [made([1, 4, 5, 6], 0.037, 7)], "Pool2DOptions", WINDOW),
+    "max pool": ("MAX_POOL_2D", [X], [made([1, 3, 3, 6], 0.037, 7)], "Pool2DOptions", {**WINDOW, "Padding": 1}),
+    "mean": ("MEAN", [X, ints(1, 2)], [made([1, 6])], "ReducerOptions", {}),
+    "relu6": ("RELU6", [X], [made(list(X.shape), 0.0235, -128)], "", {}),
+    "logistic": ("LOGISTIC", [X], [made(list(X.shape), 1 / 256, -128)], "", {}),
+    "tanh": ("TANH", [X], [made(list(X.shape), 1 / 128, 0)], "", {}),
+    "16 bits": (
+        "CONV_2D",
+        [
+            Given("x", [1, 4, 5, 6], "int16", 0.0003),
+            weights(3, 2, 2, 6, scale=CHANNELS),
+            Given("b", [3], "int64", 1e-6, 0, RNG.integers(-2000, 2000, 3)),
+        ],
+        [made([1, 4, 3, 3], 0.002, 0, "int16")],
+        "Conv2DOptions",
+        CONV,
+    ),
+    "add 16 bits": (
+        "ADD",
+        [Given("x", [1, 6], "int16", 0.0003), Given("z", [1, 6], "int16", 0.0005)],
+        [made([1, 6], 0.0006, 0, "int16")],
+        "AddOptions",
+        {},
+    ),
+    "softmax": (
+        "SOFTMAX",
+        [Given("x", [1, 9], scale=0.1, zero=5)],
+        [made([1, 9], 1 / 256, -128)],
+        "SoftmaxOptions",
+        {"Beta": 1.0},
+    ),
+    "requantize": ("QUANTIZE", [X], [Y], "", {}),
+    "reshape": ("RESHAPE", [X, ints(1, 120)], [made([1, 120], 0.037, 7)], "", {}),
+    "pad": ("PAD", [X, ints([0, 0], [1, 0], [0, 2], [0, 0])], [made([1, 5, 7, 6], 0.037, 7)], "", {}),
+    "strided slice": (
+        "STRIDED_SLICE",
+        [X, ints(0, 1, 0, 0), ints(1, 4, 5, 6), ints(1, 2, 1, 3)],
+        [made([1, 2, 5, 2], 0.037, 7)],
+        "StridedSliceOptions",
+        {},
+    ),
+    "resize nearest": (
+        "RESIZE_NEAREST_NEIGHBOR",
+        [X, ints(8, 7)],
+        [made([1, 8, 7, 6], 0.037, 7)],
+        "ResizeNearestNeighborOptions",
+        {},
+    ),
+    "transpose": ("TRANSPOSE", [X, ints(0, 2, 1, 3)], [made([1, 5, 4, 6], 0.037, 7)], "", {}),
+}
+
+
+def by_reference(source: bytes, x: list[np.ndarray]) -> np.ndarray:
+    """Codes of the reference kernels, a vector a call."""
+    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="pip install ai-edge-litert")
+    runner = litert.Interpreter(
+        model_content=source, experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF, num_threads=1
+    )
+    runner.allocate_tensors()
+    results = []
+    for i in range(len(x[0])):
+        for detail, a in zip(runner.get_input_details(), x, strict=True):
+            runner.set_tensor(detail["index"], a[i])
+        runner.invoke()
+        results.append(runner.get_tensor(runner.get_output_details()[0]["index"]).copy())
+    return np.stack(results)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operator(name: str) -> None:
+    op, inputs, outputs, options, given = CASES[name]
+    source = one(op, inputs, outputs, options, **given)
+    x = [RNG.integers(*SPAN[t.kind], (20, *t.shape)).astype(t.kind) for t in inputs if t.data is None]
+    wanted = by_reference(source, x)
+    got = qc.compile(source).simulate(*(a.astype(np.float32) for a in x))
+    assert np.array_equal(got.reshape(wanted.shape), wanted)
+
+
+@needs_files
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+@pytest.mark.parametrize("name", ["kws_ref_model", "pretrainedResnet_quant"])
+def test_network(name: str, arch: str) -> None:
+    with np.load(FILES / f"{name}.npz") as data:
+        x, y = data["x"].astype(np.float32), data["y"]
+    assert np.array_equal(qc.compile(str(FILES / f"{name}.tflite"), arch=arch).simulate(x).reshape(y.shape), y)
+
+
+def test_damaged_files_are_refused() -> None:
+    source = one("RELU6", [X], [made(list(X.shape), 0.0235, -128)])
+    for broken in (source[:100], source[:8] + bytes(100), source.replace(b"\x04\x00", b"\xff\x7f")):
+        with pytest.raises(qc.QCompileError):
+            qc.load(broken)
+
+
+def test_operators_that_are_refused_are_named() -> None:
+    with pytest.raises(qc.UnsupportedError, match="FLOOR") as caught:
+        qc.load(one("FLOOR", [X], [Y]))
+    assert "makes 'y'" in str(caught.value)
