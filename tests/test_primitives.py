@@ -38,7 +38,7 @@ def literal(value: int, bits: int) -> str:
 
 def products() -> list[Case]:
     random, cases = Random(1), []
-    for w, a in ((2, 2), (2, 4), (3, 3), (2, 5), (4, 4), (3, 8), (5, 7), (8, 8), (7, 12)):
+    for w, a in ((1, 3), (1, 8), (2, 2), (2, 4), (3, 3), (2, 5), (4, 4), (3, 8), (5, 7), (8, 8), (7, 12)):
         for is_signed in (0, 1):
             for style in ("lut", "dsp"):
                 pairs = [(x, y) for x in numbers(random, w, 8) for y in numbers(random, a, 8)]

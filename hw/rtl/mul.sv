@@ -42,7 +42,8 @@ module mul #(
         wire [A-1:0] part = a & {A{w[i]}};
         wire sign = SIGNED != 0 ? part[A-1] : 1'b0;
         if (i == 0) begin : g_first
-          assign sum[A:0] = {sign, part};
+          // A single bit of a signed number is 0 or -1.
+          assign sum[A:0] = SIGNED != 0 && W == 1 ? -{sign, part} : {sign, part};
         end else begin : g_next
           wire [A-1:0] above = sum[(i-1)*(A+1)+1+:A];
           wire carry = SIGNED != 0 ? above[A-1] : 1'b0;
