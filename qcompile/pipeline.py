@@ -22,7 +22,7 @@ from qcompile.cost.exchange import fabric_of
 from qcompile.cost.fabrics import fabrics
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Estimate
-from qcompile.errors import QCompileError, keywords
+from qcompile.errors import Finding, QCompileError, UnsupportedError, keywords
 from qcompile.files import Folder
 from qcompile.frontend import Model, load
 from qcompile.hardware import estimate as estimates
@@ -279,6 +279,8 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     fit, dump, force = options.pop("fit", False), options.pop("dump", None), options.pop("force", False)
     model = source if isinstance(source, Model) else load(source)
     plan = Plan.read(plan) if isinstance(plan, (str, Path)) else plan
+    if plan is None:
+        _refuse_dynamic(model)
     dumped = None if dump is None else partial(_dump, Path(dump), force)
     if plan is not None:
         if plan.folding and not fit:
@@ -288,6 +290,15 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
             } | options
         return replace(_compile(_planned(model, plan), dumped, fit, options), model=model, plan=plan)
     return _compile(model, dumped, fit, options)
+
+
+def _refuse_dynamic(model: Model) -> None:
+    """UnsupportedError for scales that depend on the data."""
+    reason = "its scale depends on the data, so no hardware can be built for it"
+    hint = "qcompile assign MODEL --data x.npz chooses formats; or use static quantization"
+    found = tuple(Finding(f"node '{name}'", "DynamicQuantizeLinear", reason, hint) for name in model.dynamic)
+    if found:
+        raise UnsupportedError(found, model.name)
 
 
 def _planned(model: Model, plan: Plan) -> Model:

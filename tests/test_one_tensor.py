@@ -12,7 +12,7 @@ from test_operators import Build, Net, examine
 
 import qcompile as qc
 from qcompile.formats import FixedPoint
-from qcompile.ir import Array, Node, Param, TensorType, Value, ops
+from qcompile.ir import Array, Param, ops
 from qcompile.passes.pieces import pieces
 from qcompile.passes.ranges import evaluate_rows
 
@@ -119,6 +119,19 @@ FUNCTIONS: dict[str, Build] = {
 }
 
 
+def yolo_head(g: Net) -> str:
+    """Parts with functions of their own, one quantizer behind their concatenation."""
+    a, b = g("Split", g.quant(g("MatMul", g.x(1, 6), g.w(6, 8)), 6, 3), n=2, axis=1)
+    joined = g("Concat", g("Mul", g("Sigmoid", a), 2.0), g("Exp", g("Clip", b, -2.0, 1.0)), axis=1)
+    return g.quant(joined, 8, 5)
+
+
+FUNCTIONS["a quantizer behind a concatenation of functions ~"] = yolo_head
+FUNCTIONS["a quantizer that two layers have each"] = lambda g: (
+    lambda x: g("Add", g("MatMul", g.linear(x), g.w(4, 3)), g("MatMul", g.linear(x), g.w(4, 3)))
+)(g.raw("FLOAT", 1, 4))
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function(name: str) -> None:
     examine(name, FUNCTIONS[name])
@@ -156,6 +169,14 @@ def test_wide_function_of_many_codes_is_refused() -> None:
         qc.compile(net.model([net.quant(y, 8, 5)]))
 
 
-def test_combined_steps_have_one_shape() -> None:
-    value = Value("x", TensorType((2,)))
-    Node(ops.Combine(True, (), ()), (value,), (value,))
+def test_dynamic_quantization_is_for_assign() -> None:
+    """Refused by compile with the node's name; to assign it is a float network with integer weights."""
+    net = Net("dynamic")
+    codes, scale, zero = net("DynamicQuantizeLinear", net.raw("FLOAT", 1, 4), n=3)
+    product = net("MatMulInteger", codes, net.ints("INT8", 4, 3), zero, net.const(0, "INT8"))
+    y = net("Mul", net("Cast", product, to=TensorProto.FLOAT), net("Mul", scale, 0.25))
+    model = net.model([y])
+    with pytest.raises(qc.UnsupportedError, match="node_DynamicQuantizeLinear.*qcompile assign"):
+        qc.compile(model)
+    loaded = qc.load(model)
+    assert loaded.dynamic and "1 MatMul" in loaded.graph.census()

@@ -31,11 +31,14 @@ from qcompile.records import dataclass
 
 @dataclass(frozen=True)
 class Imported:
-    """A model graph, the formats that the file's annotations give its inputs, and what the user should know."""
+    """A model graph, the formats that the file's annotations give its inputs, what the user should know, and the nodes
+    that would quantize by what they see.
+    """
 
     graph: Graph
     annotated: dict[str, Format]
     warnings: tuple[str, ...]
+    dynamic: tuple[str, ...] = ()
 
 
 def import_model(model: onnx.ModelProto, file: str) -> Imported:
@@ -130,7 +133,7 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
         )
     result = _renamed(graph, inputs, *recognize(builder.nodes, outputs))
     verify(result)
-    return Imported(result, _annotations(graph, inputs), tuple(builder.warnings))
+    return Imported(result, _annotations(graph, inputs), tuple(builder.warnings), tuple(builder.dynamic))
 
 
 def _output(name: str, values: dict[str, Any], builder: GraphBuilder, file: str, complete: bool) -> Value | None:
@@ -227,6 +230,8 @@ def _in_range(call: Call, x: Any) -> Any:
     fmt = call.integer
     if fmt is None or not isinstance(x, Value) or call.node.op_type not in _OVERFLOWING:
         return x
+    if call.node.op_type in ("MatMulInteger", "ConvInteger") and not call.kinds[0]:
+        return x  # of numbers that no type holds (DynamicQuantizeLinear)
     source = INTEGERS.get(call.kinds[0])
     if (
         call.node.op_type == "Cast"

@@ -68,6 +68,8 @@ def complaint(node: onnx.NodeProto, kinds: Sequence[int], opset: int) -> str:
 
 def _fixed(node: onnx.NodeProto, kinds: Sequence[int]) -> int | None:
     """The kind that an attribute or a zero point states."""
+    if node.op_type == "DynamicQuantizeLinear":
+        return 0  # its codes are real numbers until assign has chosen formats
     if node.op_type == "Cast":
         return int(_attribute(node, "to") or 0)
     if node.op_type in ("NhwcMaxPool", "MaxPoolNHWC"):

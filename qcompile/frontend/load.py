@@ -25,7 +25,8 @@ class Model:
     """An imported network.
 
     graph: its exact meaning, `qc.print_graph(model.graph)` prints all of it; annotated: formats that the file states
-    for inputs; warnings: what is worth knowing about the import; source: the ONNX file it came from, weights included.
+    for inputs; warnings: what is worth knowing about the import; source: the file it came from, weights included;
+    dynamic: nodes whose scales depend on the data, so that only a plan of `assign` makes it one that can be compiled.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Model:
     annotated: dict[str, Format]
     warnings: tuple[str, ...]
     source: bytes
+    dynamic: tuple[str, ...] = ()
 
     @cached_property
     def sha256(self) -> str:
@@ -92,7 +94,9 @@ def load(source: Any, example: Any = None) -> Model:
 
 def _import_tflite(source: bytes, name: str, where: str) -> Model:
     imported = import_tflite(source, where)
-    return Model(name, replace(imported.graph, name=name), imported.annotated, imported.warnings, source)
+    return Model(
+        name, replace(imported.graph, name=name), imported.annotated, imported.warnings, source, imported.dynamic
+    )
 
 
 def _import(proto: onnx.ModelProto, name: str, where: str) -> Model:
@@ -101,4 +105,6 @@ def _import(proto: onnx.ModelProto, name: str, where: str) -> Model:
         source = proto.SerializeToString(deterministic=True)
     except ValueError:
         raise QCompileError("the model is larger than 2 GiB", where) from None
-    return Model(name, replace(imported.graph, name=name), imported.annotated, imported.warnings, source)
+    return Model(
+        name, replace(imported.graph, name=name), imported.annotated, imported.warnings, source, imported.dynamic
+    )

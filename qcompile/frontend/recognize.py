@@ -16,6 +16,8 @@ from qcompile.formats import FixedPoint
 from qcompile.frontend.call import GraphBuilder
 from qcompile.ir import Node, Origin, Param, Shape, Value, ops
 from qcompile.records import dataclass
+from qcompile.sim.ratio import rearrange_step
+from qcompile.sim.structure import rearrange
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,24 @@ class NewNode:
 
 
 Pattern = Callable[[NewNode], Value | None]
+# The same of the same tensor is one node, so that an input with several readers has one quantizer.
+_SHARED = (ops.Quantize, ops.Affine, ops.Clip, ops.Reshape, ops.Transpose, ops.Take)
 
 
 def recognize(nodes: list[Node], outputs: list[Value]) -> tuple[list[Node], list[Value]]:
     """The same graph with every pattern replaced; what nothing reads any more is left in it."""
-    builder, now = GraphBuilder(), dict[str, Value]()
+    builder, now, known = GraphBuilder(), dict[str, Value](), dict[Any, Value]()
     for node in nodes:
         inputs = tuple(now.get(v.name, v) for v in node.inputs)
         site = NewNode(builder, node.op, inputs, node.origin)
         tried = (pattern(site) for pattern in PATTERNS.get(type(node.op), ()))
         found = next((v for v in tried if v is not None), None)
-        now[node.output.name] = found or builder.append(node.op, inputs, node.output.type, node.origin)
+        if found is None and isinstance(node.op, _SHARED):
+            found = known.get((node.op, inputs))
+        made = found or builder.append(node.op, inputs, node.output.type, node.origin)
+        now[node.output.name] = made
+        if isinstance(node.op, _SHARED):
+            known.setdefault((node.op, inputs), made)
     return builder.nodes, [now.get(v.name, v) for v in outputs]
 
 
@@ -301,7 +310,23 @@ def _same_axis(old: Shape, axis: int, new: Shape) -> int | None:
     return next((i for i, n in enumerate(new) if n == size and math.prod(new[:i]) == before), None)
 
 
+def quantized_parts(site: NewNode) -> Value | None:
+    """A quantizer behind a concatenation of real functions: quantizers of its parts."""
+    x = site.inputs[0]
+    maker = site.maker(x)
+    if maker is None or not isinstance(maker.op, ops.Concat) or not is_irrational(site.builder, x):
+        return None
+    axis, shape, first, parts = maker.op.axis, x.type.shape, 0, []
+    for part in maker.inputs:
+        own = ops.Take(axis, tuple(range(first, first + part.type.shape[axis])))
+        op = rearrange_step(site.op, shape, rearrange(own))
+        parts.append(site.emit(op, part))
+        first += part.type.shape[axis]
+    return site.emit(maker.op, *parts)
+
+
 PATTERNS: dict[type, tuple[Pattern, ...]] = {
+    ops.Quantize: (quantized_parts,),
     ops.Round: (rounded_whole, rounded_clip),
     ops.Clip: (clipped_codes, clipped_clip),
     ops.Mul: (gated, of_one_tensor),

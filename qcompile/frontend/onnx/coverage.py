@@ -37,7 +37,6 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("DeformConv", "GridSample", "AffineGrid"), "use Resize, or a Conv with constant weights"),
     **dict.fromkeys(("MaxUnpool", "Col2Im"), "use ConvTranspose or Resize"),
     "Det": _END,
-    "DynamicQuantizeLinear": "its scale depends on the data; use static quantization",
 }
 # Only as constants: their inputs must be constant too.
 CONSTANT = {
@@ -58,6 +57,7 @@ PARTLY: dict[str, str] = {
     "DepthToSpace": "two spatial axes",
     "SpaceToDepth": "two spatial axes",
     "Div": "by constants; by data where dividend and divisor are functions of one tensor",
+    "DynamicQuantizeLinear": "its scale depends on the data: for qcompile assign with --data, which calibrates it",
     "Einsum": "no diagonals",
     "Expand": "to a constant shape",
     "Gather": "constant indices, or computed ones into a constant table along its first axis",

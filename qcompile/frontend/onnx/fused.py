@@ -215,12 +215,14 @@ def _unpacked(rows: np.ndarray, bits: int) -> np.ndarray:
     return np.asarray(held.reshape(len(rows), -1))
 
 
-def data_dependent(call: Call) -> Operand:
-    """DynamicQuantizeMatMul, DynamicQuantizeLSTM (com.microsoft, no opsets) are refused: scales depend on the data."""
-    raise Unsupported(
-        "its scale depends on the data, so no hardware can be built for it",
-        "use static quantization (quantize_static with calibration data)",
-    )
+def dynamic_quantize_matmul(call: Call) -> Operand:
+    """DynamicQuantizeMatMul (com.microsoft, no opsets): A, B, scale and zero point of B, bias; as
+    DynamicQuantizeLinear for `assign` alone.
+    """
+    call.builder.dynamic.append(call.node.name or call.node.output[0])
+    columns = len(shape_of(call.data(1))) - 1
+    y = matmul(replace(call, inputs=[call.data(0), dequantized(call, 1, 2, columns)]))
+    return y if call.input(4) is None else summed(call, y, call.data(4), 1)
 
 
 RULES: dict[str, Rule] = {
@@ -242,8 +244,7 @@ RULES: dict[str, Rule] = {
     "QLinearWhere": qlinear_where,
     "MatMulIntegerToFloat": matmul_integer_to_float,
     "MatMulNBits": matmul_n_bits,
-    "DynamicQuantizeMatMul": data_dependent,
-    "DynamicQuantizeLSTM": data_dependent,
+    "DynamicQuantizeMatMul": dynamic_quantize_matmul,
     "ExtendedQuantizeLinear": quantize_linear,
     "ExtendedDequantizeLinear": dequantize_linear,
     "VitisQuantizeLinear": quantize_linear,

@@ -207,12 +207,12 @@ def _aligned(c: Const, shape: Shape, axis: int) -> Const:
     return c.rearrange(lambda a: a.reshape(-1, *[1] * (len(shape) - axis - 1)))
 
 
-def dynamic_quantize_linear(call: Call) -> Operand:
-    """DynamicQuantizeLinear (ONNX, opset 11 on) is refused: its scale depends on the data."""
-    raise Unsupported(
-        "its scale depends on the data, so no hardware can be built for it",
-        "use static quantization (quantize_static with calibration data)",
-    )
+def dynamic_quantize_linear(call: Call) -> Any:
+    """DynamicQuantizeLinear (ONNX, opset 11 on): its scale depends on the data, so that nothing can be compiled before
+    `assign` has chosen formats from data. Until then codes are the real numbers, of scale 1.
+    """
+    call.builder.dynamic.append(call.node.name or call.node.output[0])
+    return data_of(call), Const(np.ones((), np.float32)), Const(np.zeros((), np.uint8))
 
 
 # --- operators on codes
