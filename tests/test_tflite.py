@@ -186,6 +186,14 @@ def test_damaged_files_are_refused() -> None:
             qc.load(broken)
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".keras", ".pt", ".pb", ".pkl"])
+def test_files_of_others_get_the_line_that_converts(suffix: str, tmp_path) -> None:
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(b"something")
+    with pytest.raises(qc.QCompileError, match="onnx"):
+        qc.load(str(path))
+
+
 def test_operators_that_are_refused_are_named() -> None:
     with pytest.raises(qc.UnsupportedError, match="FLOOR") as caught:
         qc.load(one("FLOOR", [X], [Y]))

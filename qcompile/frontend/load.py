@@ -60,6 +60,17 @@ class Model:
         return html(f"Model {self.name}", self.facts(), ("layer", "op", "shape", "from"), rows)
 
 
+_KERAS = 'keras.models.load_model(FILE).export("model.onnx", format="onnx"), then give model.onnx'
+_TORCH = "load it in Python, qc.load(module, example); or torch.onnx.export(module, example, 'model.onnx')"
+# The line that converts, by the ending of files of others.
+_WAYS = {
+    **dict.fromkeys((".h5", ".hdf5", ".keras"), _KERAS),
+    **dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt", ".safetensors"), _TORCH),
+    ".pb": "python -m tf2onnx.convert --saved-model FOLDER --output model.onnx, then give model.onnx",
+    **dict.fromkeys((".pkl", ".joblib"), "skl2onnx.to_onnx(estimator, x[:1]), then give the ONNX file"),
+}
+
+
 @keywords
 def load(source: Any, example: Any = None) -> Model:
     """Model of an ONNX or TensorFlow Lite file (path), the bytes of one, an onnx.ModelProto, or a torch/Brevitas module
@@ -69,6 +80,8 @@ def load(source: Any, example: Any = None) -> Model:
     """
     if isinstance(source, (str, Path)):
         path = Path(source)
+        if (way := _WAYS.get(path.suffix.lower())) is not None and path.exists():
+            raise QCompileError(f"a {path.suffix} file is no exchange format that can be read", str(path), way)
         if path.suffix.lower() == ".tflite":
             return _import_tflite(read_bytes(path), path.stem, str(path))
         return _import(read_model(path), path.stem, str(path))
