@@ -14,7 +14,7 @@ from qcompile.formats import Rounding
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
 from qcompile.frontend.const import Const
 from qcompile.frontend.onnx.borders import bordered
-from qcompile.frontend.onnx.volumes import convolved, pooled
+from qcompile.frontend.onnx.volumes import Border, convolved, pooled
 from qcompile.frontend.tensors import (
     data_of,
     param,
@@ -80,8 +80,8 @@ def _conv(call: Call, x: Value, w: Operand) -> Value:
         )
     strides, dilations = _spatial(call, "strides", rank), _spatial(call, "dilations", rank)
     before, after = _pads(call, x.type.shape[2:], Window(kernel, strides, dilations))
-    x = bordered(call, x, before, after)
-    y = convolved(call, x, w, Window(kernel, strides, dilations), int(call.attribute("group", 1)))
+    window = Window(kernel, strides, dilations)
+    y = convolved(call, x, w, window, int(call.attribute("group", 1)), Border(before, after))
     return with_bias(call, y, call.input(2))
 
 
@@ -116,15 +116,13 @@ def conv_transpose(call: Call) -> Operand:
     window = Window(kernel, strides, dilations)
     before, after = _cropped(call, x.type.shape[2:], window)
     extent = window.extent
-    x = bordered(
-        call,
-        x,
+    border = Border(
         tuple(e - 1 - b for e, b in zip(extent, before, strict=True)),
         tuple(e - 1 - a for e, a in zip(extent, after, strict=True)),
-        interior=tuple(s - 1 for s in strides),
+        tuple(s - 1 for s in strides),
     )
     turned = w.rearrange(lambda a: _turned(a, groups))
-    y = convolved(call, x, turned, Window(kernel, (1,) * rank, dilations), groups)
+    y = convolved(call, x, turned, Window(kernel, (1,) * rank, dilations), groups, border)
     return with_bias(call, y, call.input(2))
 
 
@@ -205,8 +203,7 @@ def max_pool(call: Call) -> Operand:
         if not ((places >= 0) & (places < size)).any(axis=1).all():
             raise Unsupported("a window lies in the border entirely: its maximum is minus infinity", "use smaller pads")
     # Windows do not look further than `needed`: what lies behind them is cut off.
-    x = bordered(call, x, before, tuple(max(n, 0) for n in needed), None)
-    return pooled(call, x, ops.MaxPool, window)
+    return pooled(call, x, ops.MaxPool, window, Border(before, tuple(max(n, 0) for n in needed), value=None))
 
 
 def average_pool(call: Call) -> Operand:
@@ -224,8 +221,7 @@ def average_pool(call: Call) -> Operand:
     divisor = reduce(np.multiply.outer, counts)
     if divisor.min() < 1:
         raise Unsupported("a window lies in the border entirely: its average has no elements", "use smaller pads")
-    x = bordered(call, x, before, tuple(max(n, 0) for n in needed))
-    y = pooled(call, x, ops.SumPool, window)
+    y = pooled(call, x, ops.SumPool, window, Border(before, tuple(max(n, 0) for n in needed)))
     return call.emit(ops.Affine(Param.of(divisor[None, None]).map(lambda n: 1 / n)), y)
 
 
@@ -297,7 +293,7 @@ def lp_pool(call: Call) -> Operand:
         raise Unsupported(f"p = {p} is not supported", "1 and 2 are")
     window, before, _, needed = _pool(call, x)
     y = call.emit(ops.Leaky(param(-1)), x) if p == 1 else call.emit(ops.Mul(), x, x)
-    y = pooled(call, bordered(call, y, before, tuple(max(n, 0) for n in needed)), ops.SumPool, window)
+    y = pooled(call, y, ops.SumPool, window, Border(before, tuple(max(n, 0) for n in needed)))
     return y if p == 1 else call.emit(ops.Func("sqrt"), y)
 
 
