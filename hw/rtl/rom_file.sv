@@ -17,7 +17,7 @@ module rom_file #(
       always @(posedge clk) q <= words[address];
     end else begin : g_logic
       wire [WIDTH-1:0] word;
-      if (S > 6) begin : g_large
+      if (S > 5) begin : g_large
 `ifdef YOSYS
         // Apart from the rest of a design: a mapper that may shape both at once takes up to twice the LUTs.
         (* keep_hierarchy *)
