@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.onnx.arithmetic import product
+from qcompile.frontend.onnx.products import matmul
 from qcompile.frontend.tensors import at_least, axis_of, data_of, param, shape_of, structural, to_shape
 from qcompile.ir import Array, Param, Shape, Value, ops
 
@@ -133,11 +135,9 @@ def cum_sum(call: Call) -> Operand:
     ones = np.triu(np.ones((size, size), np.float32), int(bool(call.attribute("exclusive", 0))))
     ones = ones[::-1, ::-1].copy() if call.attribute("reverse", 0) else ones
     perm = (*(i for i in range(rank) if i != place), place)
-    moved = call.emit(ops.Transpose(perm), x)
-    row = to_shape(call, moved, (math.prod(moved.type.shape[:-1]), size))
-    made = call.emit(ops.MatMul(), call.value(row), call.value(Const(ones)))
-    back = to_shape(call, made, moved.type.shape)
-    return call.emit(ops.Transpose(tuple(np.argsort(perm).tolist())), call.value(back))
+    rows = x if place == rank - 1 else call.emit(ops.Transpose(perm), x)
+    made = matmul(replace(call, inputs=[rows, Const(ones)]))
+    return made if place == rank - 1 else call.emit(ops.Transpose(tuple(np.argsort(perm).tolist())), call.value(made))
 
 
 def _chosen(call: Call, index: Value, depth: int, axis: int) -> Value:
