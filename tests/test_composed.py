@@ -1,5 +1,6 @@
 """Operators that are made of others, one small model each, beside onnxruntime (see test_operators)."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,3 +161,11 @@ def test_softmax_with_a_quantizer_behind(softmax: str) -> None:
     design = qc.compile(net.model(outputs), softmax=softmax)
     host = design.outputs[0]
     assert (host.softmax is not None) == (softmax == "host") and bool(host.behind) == (softmax == "host")
+
+
+def test_rows_of_a_transposed_input_pass_in_their_order(tmp_path: Path) -> None:
+    """A transpose at a port is free, and so is one whose elements are laid side by side: not both at once."""
+    net = Net("rows")
+    rows = net("Reshape", net("Transpose", net.x(1, 4, 3), perm=[0, 2, 1]), [3, 4])
+    qc.compile(net.model([net("MatMul", rows, net.w(4, 2))]), arch="dataflow").write(tmp_path / "b")
+    qc.verify(tmp_path / "b", *net.vectors, samples=6, float32=False)

@@ -274,6 +274,7 @@ def port_value(graph: Graph, value: Value) -> tuple[Value, Shape]:
         and isinstance(readers[0].op, ops.Transpose)
         and readers[0].output.name not in ports
         and value not in graph.outputs
+        and not _laid_out(graph, readers[0])  # which is free in the order of the port's own tensor
     ):
         return readers[0].output, readers[0].op.perm
     return value, same
