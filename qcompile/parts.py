@@ -454,6 +454,11 @@ class Buffer(Memory):
 
 
 @dataclass(frozen=True)
+class DelayLine(Memory):
+    """The words of `depth` iterations ago (line_buffer.sv)."""
+
+
+@dataclass(frozen=True)
 class FlowControl(Part):
     """The start of iterations that read and write so many streams, and what follows them down a pipeline (flow.sv)."""
 

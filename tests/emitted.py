@@ -36,10 +36,10 @@ def processes(source: str) -> dict[str, str]:
 UNITS = {
     "multiply_add": 2,
     "sparse_multiply_add": 2,
-    "multiply_each": 1,
+    "multiply_each": 2,
     "multiply": 1,
-    "add_each": 1,
-    "largest_each": 1,
+    "add_each": 2,
+    "largest_each": 2,
 }  # sizes that are products
 
 

@@ -23,6 +23,7 @@ from qcompile.estimation import folded_part
 from qcompile.hardware import fit, timing
 from qcompile.hardware.estimate import of_network
 from qcompile.hardware.network import network
+from qcompile.hardware.site import slides
 from qcompile.hardware.timing import schedule
 from qcompile.hardware.units import SlidingWindowUnit
 from qcompile.ir import ops
@@ -190,7 +191,7 @@ def test_windows_of_too_many_tokens_are_no_choice(monkeypatch: pytest.MonkeyPatc
         (g, w)
         for g in graphs
         for n in g.nodes
-        if isinstance(n.op, ops.Conv) and (w := SlidingWindowUnit.front(n, 1, False)) is not None and w.groups > 1
+        if isinstance(n.op, ops.Conv) and slides(n) and (w := SlidingWindowUnit.front(n, 1, False)).groups > 1
     )
     counts = [len(c.foldings) for c in fit.choices(graph, device(PART))]
     monkeypatch.setattr(timing, "MOST_TOKENS", window.tokens - 1)

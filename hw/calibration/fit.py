@@ -212,7 +212,7 @@ COUNTED = {
     "rom": lambda f, p: primitives.rom(f, p["depth"], p["width"], True),
     "fifo": lambda f, p: primitives.fifo(f, p["depth"], p["width"], _block(p)),
     "counter": lambda f, p: primitives.counter(f, p["limit"]),
-    "line_buffer": lambda f, p: primitives.line_buffer(f, p["depth"], p["width"], _block(p)),
+    "line_buffer": lambda f, p: primitives.line_buffer(f, p["depth"], p["width"], p["style"]),
     "width_converter": lambda f, p: primitives.width_converter(f, p["in"], p["out"]),
 }
 

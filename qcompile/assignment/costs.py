@@ -67,7 +67,7 @@ class CostTarget:
             return _vector(cost, cost.delay_ns / self.clock_ns)[None]
         found = []
         for folding in open_ or [(self.foldings or {}).get(node.output.name, Folding())]:
-            units = with_window(node, unit_of(node, graph, folding))
+            units = with_window(graph, node, unit_of(node, graph, folding))
             cost = together(price(u.parts(), self.fabric) for u in units)
             found.append(_vector(cost, max(u.cycles for u in units)))
         return np.array(found)

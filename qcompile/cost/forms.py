@@ -440,14 +440,13 @@ def line_buffer(t: Traits, depth: int, width: int, block: bool) -> Features:
     pointer = (depth - 1).bit_length()
     if block:
         return {"control": pointer, "wrap": 0 if depth == 1 << pointer else pointer, "one": 1, "shift": 0}
-    return {"control": 0, "wrap": 0, "one": 0, "shift": width * -(-depth // 32) if t.shift_registers else 0}
+    shift = width * -(-depth // 32) if t.shift_registers and depth > 1 else 0
+    return {"control": 0, "wrap": 0, "one": 0, "shift": shift}
 
 
 def line_registers(t: Traits, depth: int, width: int) -> int:
-    """Flip-flops of a line in shift registers: all of it where LUTs are none, else what Yosys leaves at the end
-    of it.
-    """
-    return depth * width if not t.shift_registers else 0
+    """Flip-flops of a line in shift registers: all of it where LUTs are none, or it is a single word."""
+    return depth * width if not t.shift_registers or depth == 1 else 0
 
 
 def width_converter(t: Traits, in_bits: int, out_bits: int) -> Features:

@@ -136,6 +136,7 @@ PRICES: dict[type[Part], Price] = {
     parts.FlowControl: _flow,
     parts.WindowControl: lambda p, f: hw.window(f, p.count, p.places, p.circles, p.loops, p.grouped),
     parts.Buffer: lambda p, f: hw.ram(f, p.depth, p.width, p.block),
+    parts.DelayLine: lambda p, f: hw.line_buffer(f, p.depth, p.width),
     parts.Handshake: lambda p, f: HANDSHAKE,
     parts.Rom: lambda p, f: hw.rom(f, p.depth, p.width, pieces=p.pieces),
     parts.Ram: lambda p, f: hw.ram(f, p.depth, p.width),

@@ -21,7 +21,7 @@ from qcompile.cost import adder_bits, forms, pairing, structure
 from qcompile.cost.devices import Device, RamKind
 from qcompile.cost.fabrics import fabric_data
 from qcompile.cost.forms import Features, Traits
-from qcompile.cost.resources import Basis, Resources
+from qcompile.cost.resources import Basis, Resources, together
 from qcompile.errors import QCompileError
 from qcompile.parts import AdderGraph
 from qcompile.records import dataclass
@@ -458,13 +458,25 @@ def window(f: Fabric, count: int, places: int, circles: int, loops: int, grouped
     return _cost(f, "window", features, {"count": count, "places": places}, 3, 2 * count, ff=ff)
 
 
-def line_buffer(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resources:
-    """The element of `depth` cycles ago; None: block RAM above 128 places or 4096 bits."""
-    use = block if block is not None else depth > 128 or depth * width > 4096
-    pointer = max(depth - 1, 1).bit_length()
-    features = forms.line_buffer(f.traits, depth, width, use)
-    rams = block_rams(f, depth, width) if use else 0
-    ff = pointer if use else forms.line_registers(f.traits, depth, width)
+def line_style(f: Fabric, depth: int, width: int) -> str:
+    """Of a line_buffer.sv: shift registers in LUTs where the fabric has them and the line is short, else a memory."""
+    if depth == 1 or (f.traits.shift_registers and depth <= SHORT_LINE):
+        return "shift"
+    return "block" if _in_block(depth, width) else "distributed"
+
+
+SHORT_LINE = 64  # words: two LUTs a bit, as many as of a memory in LUTs with its output register
+
+
+def line_buffer(f: Fabric, depth: int, width: int, style: str | None = None) -> Resources:
+    """The words of `depth` cycles ago; style None: as of `line_style`."""
+    style = line_style(f, depth, width) if style is None else style
+    if style == "distributed":
+        return together((ram(f, depth, width, False), counter(f, depth)))
+    block, pointer = style == "block", max(depth - 1, 1).bit_length()
+    features = forms.line_buffer(f.traits, depth, width, block)
+    rams = block_rams(f, depth, width) if block else 0
+    ff = pointer if block else forms.line_registers(f.traits, depth, width)
     return _cost(
         f, "line_buffer", features, {"depth": depth, "width": width}, 2, pointer, ff=ff, bram18=rams, latency=depth
     )

@@ -17,7 +17,7 @@ from qcompile.cost.resources import Estimate, LayerCost, Resources, together
 from qcompile.hardware import reloading
 from qcompile.hardware.network import Network, Stage, with_window
 from qcompile.hardware.timing import Schedule
-from qcompile.hardware.units import BufferedUnit, SlidingWindowUnit, UnrolledUnit
+from qcompile.hardware.units import BufferedUnit, UnrolledUnit, WindowUnit
 from qcompile.hardware.units.unrolled import total_bits
 from qcompile.ir import Graph, Node, ops
 from qcompile.parts import Part
@@ -36,7 +36,7 @@ def of_network(
         cost = price(part, fabric)
         if s.node is None:
             plumbing += cost
-        elif isinstance(s.unit, SlidingWindowUnit):  # the process behind it is of the same node
+        elif isinstance(s.unit, WindowUnit):  # the process behind it is of the same node
             window = cost
         else:
             layers.append(_of_process(graph, s.node, window + cost, cycles))
@@ -54,9 +54,9 @@ def streams_of(network: Network, plan: Schedule) -> Part:
 
 
 def layer(graph: Graph, stage: Stage, fabric: hw.Fabric, cycles: int) -> LayerCost:
-    """Of one process that works for so many cycles on a frame, and of the window in front of it."""
+    """Of one process that works for so many cycles on a frame, and of the windows in front of it."""
     assert stage.node is not None
-    window = (price(u.parts(), fabric) for u in with_window(stage.node, stage.unit)[:-1])
+    window = (price(u.parts(), fabric) for u in with_window(graph, stage.node, stage.unit)[:-1])
     return _of_process(graph, stage.node, together((*window, price(stage.parts(), fabric))), cycles)
 
 

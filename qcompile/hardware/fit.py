@@ -24,7 +24,7 @@ from qcompile.cost.resources import Estimate, Resources
 from qcompile.errors import QCompileError
 from qcompile.hardware import timing
 from qcompile.hardware.estimate import layer, of_network
-from qcompile.hardware.network import Network, Stage, follower, fullest, network, with_window
+from qcompile.hardware.network import Network, Stage, follower, network, possible, with_window
 from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import (
@@ -32,8 +32,8 @@ from qcompile.hardware.units import (
     InputUnit,
     MatVecUnit,
     OutputUnit,
-    SlidingWindowUnit,
     SparseUnit,
+    WindowUnit,
     unit_of,
 )
 from qcompile.hardware.units.sparse import BLOCK
@@ -323,11 +323,10 @@ def choices(graph: Graph, device: Device) -> list[Choices]:
 
 
 def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
-    most, after, whole = fullest(graph, node), follower(graph, node), unit_of(node, graph).limits(node)
-    foldings = [Folding(p, s) for p in _divisors(whole.pe, most.pe) for s in _divisors(whole.simd, most.simd)]
-    units = {f: with_window(node, unit_of(node, graph, f)) for f in foldings}
-    tokens = {f: u[0].tokens if isinstance(u[0], SlidingWindowUnit) else 0 for f, u in units.items()}
-    foldings = [f for f in foldings if tokens[f] <= timing.MOST_TOKENS]
+    after = follower(graph, node)
+    units = {f: with_window(graph, node, unit_of(node, graph, f)) for f in possible(graph, node)}
+    tokens = {f: u[0].tokens if isinstance(u[0], WindowUnit) else 0 for f, u in units.items()}
+    foldings = [f for f in units if tokens[f] <= timing.MOST_TOKENS]
     if not foldings:
         raise timing.too_long(min(tokens.values()), node.output.name)
     stages = [Stage(units[f][-1], (), (), node, after, f) for f in foldings]
@@ -368,10 +367,6 @@ def _own(unit: MatVecUnit, fabric: hw.Fabric) -> float:
     return lut_equivalents(fabric, price(unit.parts(), fabric))
 
 
-def _divisors(whole: int, most: int) -> list[int]:
-    return [d for d in range(1, most + 1) if whole % d == 0]
-
-
 def _following(graph: Graph, node: Node, lanes: int) -> int:
     """Tokens of the element-wise processes behind a unit, which keep its tokens where the channels allow."""
     longest, front = 0, [node]
@@ -400,6 +395,6 @@ def _fixed_costs(graph: Graph, made: Network, device: Device) -> list[tuple[str,
     """What the layers that cannot be folded take at least, by their names."""
     fabric = hw.fabric(device)
     bound = [s for s in made.stages if s.node is not None and not s.unit.accumulates]
-    kept = [s for s in bound if not isinstance(s.unit, SlidingWindowUnit)]
+    kept = [s for s in bound if not isinstance(s.unit, WindowUnit)]
     costs = [layer(graph, s, fabric, 1) for s in kept]
     return [(c.name, np.array([float(getattr(c.cost, k)) for k in KINDS])) for c in costs]

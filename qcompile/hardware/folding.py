@@ -10,7 +10,7 @@ import numpy as np
 from qcompile.errors import QCompileError, nearest
 from qcompile.hardware.network import Network, fullest
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units import BufferedUnit, GatheredUnit, SlidingWindowUnit, Unit, unit_of
+from qcompile.hardware.units import BufferedUnit, GatheredUnit, WindowUnit, Unit, unit_of
 from qcompile.ir import Graph, Node
 
 
@@ -36,7 +36,7 @@ def drawn(network: Network, seed: int, most: int | None = None) -> str:
     """
     rng, found = np.random.default_rng(seed), {}
     for stage in network.stages:
-        if stage.node is not None and not isinstance(stage.unit, (SlidingWindowUnit, GatheredUnit)):
+        if stage.node is not None and not isinstance(stage.unit, (WindowUnit, GatheredUnit)):
             found[stage.node.output.name] = {
                 k: int(rng.choice([d for d in range(1, min(n, most or n) + 1) if n % d == 0]))
                 for k, n in vars(stage.folding).items()

@@ -9,7 +9,7 @@ from dataclasses import field, replace
 from qcompile import parts
 from qcompile.errors import QCompileError
 from qcompile.hardware.order import permutation, stream_shape
-from qcompile.hardware.site import Folding
+from qcompile.hardware.site import Folding, slides
 from qcompile.hardware.units import (
     BufferedUnit,
     ForkUnit,
@@ -23,10 +23,15 @@ from qcompile.hardware.units import (
     RequantUnit,
     SlidingWindowUnit,
     Unit,
+    WholeWindowUnit,
     WidthUnit,
+    WindowUnit,
     unit_of,
 )
+from qcompile.hardware.units.matvec import token_channels
+from qcompile.hardware.units.pool import ChannelwiseUnit
 from qcompile.hardware.units.unit import constants_of
+from qcompile.hardware.units.whole_window import WIDEST_WINDOW, border
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.ir.walk import maker, only_reader
 from qcompile.parts import Part
@@ -85,6 +90,8 @@ class Network:
 class _Builder:
     graph: Graph
     foldings: Mapping[str, Folding]
+    free: frozenset[str]
+    """Results that no process makes: their elements are those of an input, in their order."""
     stages: list[Stage] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     waiting: dict[str, list[int]] = field(default_factory=dict)
@@ -118,7 +125,7 @@ class _Builder:
 
     def give(self, value: Value, index: int) -> None:
         """Offer a stream to all consumers of a value; several get copies."""
-        count = uses(self.graph, value, self.alias)
+        count = self.uses(value)
         if count <= 1:
             self.waiting[value.name] = [index]
             return
@@ -127,20 +134,25 @@ class _Builder:
         self.stages.append(Stage(ForkUnit(one.tokens, one.bits, count), (index,), tuple(copies)))
         self.waiting[value.name] = copies
 
+    def uses(self, value: Value) -> int:
+        """How many processes read a value, under all its names."""
+        names = {value.name} | {a for a, root in self.alias.items() if root == value.name}
+        for node in self.graph.computed:
+            if node.output.name in self.free and node.inputs[0].name in names:
+                names.add(node.output.name)
+        reads = sum(v.name in names for n in self.graph.nodes if n.output.name not in self.free for v in n.inputs)
+        return reads + sum(v.name in names for v in self.graph.outputs)
 
-def uses(graph: Graph, value: Value, alias: Mapping[str, str]) -> int:
-    """How many processes read a value, under all its names."""
-    names = {value.name} | {a for a, root in alias.items() if root == value.name}
-    names |= _renamed(graph, names)
-    reads = sum(1 for n in graph.nodes if not _free(graph, n) for v in n.inputs if v.name in names)
-    return reads + sum(v.name in names for v in graph.outputs)
 
-
-def _renamed(graph: Graph, names: set[str]) -> set[str]:
-    found: set[str] = set()
+def _filled_by_windows(graph: Graph, foldings: Mapping[str, Folding]) -> set[str]:
+    """Results of Pads that the windows behind them make."""
+    found = set[str]()
     for node in graph.computed:
-        if _free(graph, node) and node.inputs[0].name in names | found:
-            found.add(node.output.name)
+        pad = border(graph, node) if node.op.windowed else None
+        if pad is not None:
+            unit = unit_of(node, graph, folding(graph, foldings, node))
+            if isinstance(window_of(graph, node, unit), WholeWindowUnit):
+                found.add(pad.output.name)
     return found
 
 
@@ -197,7 +209,8 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
     """Processes and streams of an integer graph. foldings: by the name of the result of a node; what is missing is
     folded least.
     """
-    b = _Builder(graph, foldings)
+    free = {n.output.name for n in graph.nodes if _free(graph, n)} | _filled_by_windows(graph, foldings)
+    b = _Builder(graph, foldings, frozenset(free))
     merged: set[str] = set()
     for port in graph.inputs:
         value = port_value(graph, port)[0]
@@ -211,7 +224,7 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
             continue
         if all(v.name in graph.constants for v in node.inputs):
             raise QCompileError("a result of constants alone is no process", str(node.origin), "fold it when exporting")
-        if _free(graph, node):
+        if node.output.name in b.free:
             b.alias[node.output.name] = b.root(node.inputs[0])
             b.waiting[node.output.name] = b.waiting.get(b.root(node.inputs[0]), [])
             continue
@@ -303,40 +316,59 @@ def follower(graph: Graph, node: Node) -> Node | None:
     return reader if alone else None
 
 
-WIDEST = 1024  # bits of a token: what ap_types holds
+WIDEST = 1024  # bits of a token between layers
+
+
+def possible(graph: Graph, node: Node) -> list[Folding]:
+    """How a node can be folded: shares of its unit's limits whose tokens are not too wide."""
+    most = unit_of(node, graph).limits(node)
+    pairs = (Folding(pe, simd) for pe in divisors(most.pe) for simd in divisors(most.simd))
+    return [f for f in pairs if f == Folding() or not too_wide(graph, node, f)]
 
 
 def fullest(graph: Graph, node: Node) -> Folding:
-    """The most that a node can be unrolled: its unit's limits, but tokens of at most 1024 bits."""
-    unit = unit_of(node, graph)
-    after = follower(graph, node) if unit.accumulates else None
-    most, ends = unit.limits(node), ((after or node).output, *unit.wide(node))
-    return Folding(min(_widest(most.pe, v) for v in ends), _widest(most.simd, node.inputs[0]))
+    """The most that a node can be unrolled."""
+    return max(possible(graph, node), key=lambda f: (f.pe * f.simd, f.pe))
 
 
-def _widest(whole: int, value: Value) -> int:
-    width = value.type.codes.width
-    return max(d for d in range(1, whole + 1) if whole % d == 0 and (d == 1 or d * width <= WIDEST))
+def divisors(whole: int) -> list[int]:
+    return [d for d in range(1, whole + 1) if whole % d == 0]
 
 
-def folding(b: _Builder, node: Node, default: Folding) -> Folding:
+def too_wide(graph: Graph, node: Node, fold: Folding) -> bool:
+    """Whether tokens have more bits than sources can hold: those between layers, or those of windows."""
+    unit = unit_of(node, graph, fold)
+    last = follower(graph, node) if unit.accumulates else None
+    ends = (last or node).output, *unit.wide(node)
+    if max(fold.pe * v.type.codes.width for v in ends) > WIDEST:
+        return True
+    window, taken = window_of(graph, node, unit), node.inputs[0].type.codes.width
+    if not isinstance(window, WholeWindowUnit):
+        return unit.accumulates and unit.lanes[0] * taken > WIDEST
+    return window.lanes[0] * taken > WIDEST or window.lanes[1] * taken > WIDEST_WINDOW
+
+
+def folding(graph: Graph, foldings: Mapping[str, Folding], node: Node, default: Folding = Folding()) -> Folding:
     """The folding of a node, checked: pe divides the outputs, simd the terms."""
-    wanted, most = b.foldings.get(node.output.name, default), unit_of(node, b.graph).limits(node)
+    wanted, most = foldings.get(node.output.name, default), unit_of(node, graph).limits(node)
     for name, value, whole in (("pe", wanted.pe, most.pe), ("simd", wanted.simd, most.simd)):
         if value < 1 or whole % value:
-            legal = [d for d in range(1, whole + 1) if whole % d == 0]
-            near = sorted(legal, key=lambda d: (abs(d - value), d))[:3]
+            near = sorted(divisors(whole), key=lambda d: (abs(d - value), d))[:3]
             raise QCompileError(
                 f"a {name} of {value} is not possible, it must divide {whole}",
                 str(node.origin),
                 f"nearest: {', '.join(map(str, sorted(near)))}",
             )
-    widest = fullest(b.graph, node)
-    for name, value, most_bits in (("pe", wanted.pe, widest.pe), ("simd", wanted.simd, widest.simd)):
-        if value > most_bits:
-            raise QCompileError(
-                f"a {name} of {value} makes tokens of more than {WIDEST} bits", str(node.origin), f"at most {most_bits}"
-            )
+    if wanted != Folding() and too_wide(graph, node, wanted):
+        legal = possible(graph, node)
+        pe = max((f.pe for f in legal if f.simd == wanted.simd), default=1)
+        simd = max((f.simd for f in legal if f.pe == wanted.pe), default=1)
+        raise QCompileError(
+            f"pe {wanted.pe} with simd {wanted.simd} makes tokens of more than {WIDEST} bits, or whole windows of more"
+            f" than {WIDEST_WINDOW}",
+            str(node.origin),
+            f"with this pe a simd of at most {simd}, with this simd a pe of at most {pe}",
+        )
     return wanted
 
 
@@ -347,16 +379,16 @@ def _add(b: _Builder, node: Node, after: Node | None) -> None:
     fold = Folding()
     if not isinstance(unit, BufferedUnit):
         lanes = (b.lanes_of(v) for v in data)
-        fold = folding(b, node, Folding() if unit.accumulates else Folding(math.gcd(unit.limits(node).pe, *lanes)))
+        same = Folding() if unit.accumulates else Folding(math.gcd(unit.limits(node).pe, *lanes))
+        fold = folding(b.graph, b.foldings, node, same)
         unit = unit_of(node, b.graph, fold)
-    read, written = unit.lanes
+    window = window_of(b.graph, node, unit)
+    read, written = (window or unit).lanes[0], unit.lanes[1]
     taken = tuple(_repeated(b, unit, v, node.output, b.take(v, read)) for v in data)
-    for window in with_window(node, unit)[:-1]:
-        assert isinstance(window, SlidingWindowUnit)
-        made = b.stream(data[0], read, window.tokens)
-        whole = Folding(read, 1) if window.by_channel else Folding(1, read)
-        b.stages.append(Stage(window, taken, (made,), node, None, whole))
-        taken = (made,)
+    if window is not None:
+        made = b.stream(data[0], window.lanes[1], window.tokens)
+        b.stages.append(Stage(window, taken, (made,), node, None, fold))
+        taken = (b.converted(made, unit.lanes[0]),)
     out = b.stream((after or node).output, written)
     b.stages.append(Stage(unit, taken, (out,), node, after, fold))
     b.give((after or node).output, out)
@@ -373,9 +405,28 @@ def _repeated(b: _Builder, unit: Unit, value: Value, result: Value, index: int) 
     return made
 
 
-def with_window(node: Node, unit: Unit) -> tuple[Unit, ...]:
-    """The unit of a node, behind the window whose tokens it takes where it does not take the data as they are."""
-    if not unit.accumulates or isinstance(unit, GlobalPoolUnit):
+def with_window(graph: Graph, node: Node, unit: Unit) -> tuple[Unit, ...]:
+    """The unit of a node, behind the windows that it takes where it does not take the data as they are, and what makes
+    tokens of its size of them.
+    """
+    window = window_of(graph, node, unit)
+    if window is None:
         return (unit,)
-    window = SlidingWindowUnit.front(node, unit.lanes[0], not isinstance(unit, MatVecUnit) or node.op.groups > 1)
-    return (unit,) if window is None else (window, unit)
+    made, read = window.lanes[1], unit.lanes[0]
+    if made == read:
+        return window, unit
+    return window, WidthUnit(window.tokens * made, node.inputs[0].type.codes.width, made, read), unit
+
+
+def window_of(graph: Graph, node: Node, unit: Unit) -> WindowUnit | None:
+    """The windows that a unit takes: place by place where it takes terms of one place in a cycle, else whole."""
+    if not unit.accumulates or isinstance(unit, GlobalPoolUnit) or not slides(node):
+        return None
+    if isinstance(unit, MatVecUnit):
+        channels, by_channel = token_channels(node, unit.simd), node.op.groups > 1
+    else:
+        assert isinstance(unit, ChannelwiseUnit)
+        channels, by_channel = unit.pe, True
+    if channels == unit.lanes[0]:
+        return SlidingWindowUnit.front(node, channels, by_channel)
+    return WholeWindowUnit.front(graph, node, channels)

@@ -141,6 +141,92 @@ WINDOW:
   }
 }
 
+// Whole windows of an H x W plane with G tokens of C elements of B bits per place, channels last: all places of a window in one token, the
+// tokens of a window one after the other. A token passes through a line (`rows`) as long as the distance of two rows of the kernel and one
+// (`columns`) as that of two columns; a word of a line has what all rows, or columns, but the newest need. Places before and behind the
+// plane have the code `fill`; the first windows begin ABOVE rows and LEFT columns before it.
+template <int H, int W, int G, int KH, int KW, int SH, int SW, int DH, int DW, int ROWS, int COLUMNS, int ABOVE, int LEFT, int FIRST, int NEXT_ROW,
+          int PLACES, int C, int B, class IN, class OUT, class R, class K>
+inline void whole_windows(hls::stream<IN> &in, hls::stream<OUT> &out, R *rows, K *columns, uint64_t fill) {
+#pragma HLS inline
+  const int token = C * B, newest = token * (KH > 1 ? KH - 2 : 0), column = token * KH, last = column * (KW > 1 ? KW - 2 : 0);
+  ap_uint<token> outside = 0;
+FILL:
+  for (int c = 0; c < C; ++c) { // unroll
+    outside = outside | (ap_uint<token>(fill) << (B * c));
+  }
+  typename counter<H * W * G>::type rest = H * W * G;          // tokens to read
+  typename counter<DH * W * G>::type row = 0;                  // places in the lines
+  typename counter<DW * G>::type at = 0;
+  typename counter<G>::type g = 0;
+  typename counter<H * W + FIRST>::type gap = FIRST; // places to come before that which completes the next window
+  typename counter<ROWS>::type i = 0;
+  typename counter<COLUMNS>::type j = 0;
+  bool open = true, complete = FIRST == 0;
+WINDOWS:
+  for (int t = 0; t < PLACES * G; ++t) { // pipeline
+    ap_uint<token> now[KH];
+#pragma HLS array_partition variable=now complete
+    now[KH - 1] = 0;
+    if (rest != 0) {
+      now[KH - 1] = in.read();
+      rest = rest - 1;
+    }
+    if (KH > 1) {
+      const R held = rows[index(row)];
+    ROW:
+      for (int k = 0; k < KH - 1; ++k) { // unroll
+        now[k] = held >> (token * k);
+      }
+      rows[index(row)] = (held >> token) | (R(now[KH - 1]) << newest);
+    }
+    ap_uint<column> all = 0;
+  NOW:
+    for (int k = 0; k < KH; ++k) { // unroll
+      all = all | (ap_uint<column>(now[k]) << (token * k));
+    }
+    K before = 0;
+    if (KW > 1) {
+      before = columns[index(at)];
+      columns[index(at)] = (before >> column) | (K(all) << last);
+    }
+    if (complete) {
+      OUT window = 0;
+    WINDOW_ROW:
+      for (int k = 0; k < KH; ++k) { // unroll
+        const int top = k * DH - ABOVE; // of the first window
+        const bool row_inside = int(i) * SH + top >= 0 && int(i) * SH + top < H;
+      WINDOW_COLUMN:
+        for (int l = 0; l < KW; ++l) { // unroll
+          const int left = l * DW - LEFT;
+          const bool inside = row_inside && int(j) * SW + left >= 0 && int(j) * SW + left < W;
+          const ap_uint<token> place = l == KW - 1 ? now[k] : ap_uint<token>(before >> (column * l + token * k));
+          window = window | (OUT(inside ? place : outside) << (token * (k * KW + l)));
+        }
+      }
+      out.write(window);
+    }
+    row = further<DH * W * G, 1>(row);
+    at = further<DW * G, 1>(at);
+    if (g != G - 1) {
+      g = g + 1;
+    } else {
+      g = 0;
+      const bool last_column = j == COLUMNS - 1;
+      if (complete) {
+        gap = last_column ? NEXT_ROW : SW - 1;
+        open = open && !(last_column && i == ROWS - 1);
+        if (last_column)
+          i = i + 1;
+        j = last_column ? 0 : j + 1;
+      } else if (open) {
+        gap = gap - 1;
+      }
+      complete = open && gap == 0;
+    }
+  }
+}
+
 // Weights of a step: N codes of W bits, TOGETHER in an element of the memory. BIPOLAR: one bit, -1 or +1.
 template <int N, int W, int TOGETHER, bool SIGNED, bool BIPOLAR, class T, class M> inline void weights(const M *memory, int step, T *v) {
 #pragma HLS inline
@@ -198,30 +284,45 @@ SPARSE_PE:
   }
 }
 
-// The same channel by channel: total[p] (+)= x[p] * w[p].
-template <int PE, class RX, class RW, int DROP, class P, class X, class K, class Y>
+// The same of products of which every row has its own x: element s * PE + p.
+template <int PE, int SIMD, class RX, class RW, int DROP, class P, class X, class K, class Y>
 inline void multiply_each(const X *x, const K *w, Y *total, bool first) {
 #pragma HLS inline
 EACH:
   for (int p = 0; p < PE; ++p) { // unroll
-    const Y term = Y(product<P>(RX::at(x, p), RW::at(w, p)) >> DROP);
-    total[p] = first ? term : Y(total[p] + term);
+    Y sum = 0;
+  EACH_PLACE:
+    for (int s = 0; s < SIMD; ++s) { // unroll
+      sum += Y(product<P>(RX::at(x, s * PE + p), RW::at(w, p * SIMD + s)) >> DROP);
+    }
+    total[p] = first ? sum : Y(total[p] + sum);
   }
 }
 
-template <int PE, class X, class Y> inline void add_each(const X *x, Y *total, bool first) {
+// Of elements s * PE + p: their sum, and the largest.
+template <int PE, int SIMD, class X, class Y> inline void add_each(const X *x, Y *total, bool first) {
 #pragma HLS inline
 ADD:
   for (int p = 0; p < PE; ++p) { // unroll
-    total[p] = first ? Y(x[p]) : Y(total[p] + x[p]);
+    Y sum = 0;
+  ADD_PLACE:
+    for (int s = 0; s < SIMD; ++s) { // unroll
+      sum += Y(x[s * PE + p]);
+    }
+    total[p] = first ? sum : Y(total[p] + sum);
   }
 }
 
-template <int PE, class R, class X> inline void largest_each(const X *x, X *best, bool first) {
+template <int PE, int SIMD, class R, class X> inline void largest_each(const X *x, X *best, bool first) {
 #pragma HLS inline
 LARGEST:
   for (int p = 0; p < PE; ++p) { // unroll
-    best[p] = first || R::order(x[p]) > R::order(best[p]) ? x[p] : best[p];
+    X most = x[p];
+  LARGEST_PLACE:
+    for (int s = 1; s < SIMD; ++s) { // unroll
+      most = R::order(x[s * PE + p]) > R::order(most) ? x[s * PE + p] : most;
+    }
+    best[p] = first || R::order(most) > R::order(best[p]) ? most : best[p];
   }
 }
 

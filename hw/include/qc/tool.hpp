@@ -1,6 +1,9 @@
 // Everything that depends on the tool: Vitis HLS, PandA-Bambu (defines __BAMBU__), or g++ for C simulation.
 #pragma once
 #if defined(__SYNTHESIS__) || defined(QC_VENDOR) || defined(__BAMBU__) || defined(QC_AP_TYPES)
+#ifndef AP_INT_MAX_W
+#define AP_INT_MAX_W 4096 // a token of whole windows is wider than what most tools take unasked
+#endif
 #include <ap_int.h>
 #else
 #include "native.hpp"

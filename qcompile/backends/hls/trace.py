@@ -11,7 +11,7 @@ from qcompile.backends.hls.types import holding
 from qcompile.backends.hls.vectors import rows
 from qcompile.hardware.network import Network
 from qcompile.hardware.order import from_stream, to_stream
-from qcompile.hardware.units import InputUnit, SlidingWindowUnit
+from qcompile.hardware.units import InputUnit, WindowUnit
 from qcompile.ir import Graph, Value, ops
 from qcompile.passes.ranges import Range, ranges
 
@@ -35,7 +35,7 @@ def _of_processes(network: Network) -> list[Value]:
     for s in network.stages:
         if s.node is not None and s.map is not None:
             values.append(s.node.output)
-        if isinstance(s.unit, InputUnit) or (s.node is not None and not isinstance(s.unit, SlidingWindowUnit)):
+        if isinstance(s.unit, InputUnit) or (s.node is not None and not isinstance(s.unit, WindowUnit)):
             values.append(network.streams[s.outputs[0]].value)
     return values
 

@@ -28,6 +28,7 @@ STREAMED = (
     "flow.sv",
     "frame_gate.sv",
     "interleaved.sv",
+    "line_buffer.sv",
     "loaded_memory.sv",
     "minifloat_mul.sv",
     "mul.sv",
@@ -39,6 +40,7 @@ STREAMED = (
     "running_place.sv",
     "stream.sv",
     "vector_memory.sv",
+    "whole_window.sv",
     "window.sv",
 )
 """Circuits of architecture `dataflow`, beside those of both."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.backends.rtl import requant
-from qcompile.backends.rtl.numbers import Delays, added, cut, decoded, ordered, plus, quotient
+from qcompile.backends.rtl.numbers import Delays, added, cut, decoded, largest_of, ordered, plus, quotient
 from qcompile.backends.rtl.words import Cell, CellBuilder, Port, Word
 from qcompile.cost.pairing import graph as adder_graph
 from qcompile.cost.structure import widths
@@ -358,7 +358,7 @@ def _gathered(b: LayerBuilder, places: np.ndarray) -> None:
     cell.port("x", count * fmt.width)
     if largest:
         codes = [cell.given(f"c{k}", "x", k, fmt.width, False) for k in range(count)]
-        made = _largest(cell, codes, fmt, b.timing)
+        made = largest_of(cell, codes, fmt, b.timing)
         if fmt.signed and made.width < b.node.output.type.codes.width:
             made = cell.make("number", parts.value_range(fmt), (made,), 0.0, f"{{w}}'($signed({made.name}))")
     else:
@@ -366,27 +366,6 @@ def _gathered(b: LayerBuilder, places: np.ndarray) -> None:
     b.add(cell, [("y", [made], b.node.output.type.codes.width)])
     for e, at in enumerate(places):
         b.place(cell.name, [("x", 0, at)], np.array([e]))
-
-
-def _largest(cell: CellBuilder, codes: list[Word], fmt: Format, timing: Delays) -> Word:
-    """The code of the largest number."""
-    delay, level = timing.adder(fmt.width) + timing.lut, 0
-    while len(codes) > 1:
-        pairs = list(zip(codes[::2], codes[1::2], strict=False))
-        rest = codes[2 * len(pairs) :]
-        codes = [
-            cell.instance(
-                f"m{level}_{i}",
-                fmt.width,
-                False,
-                pair,
-                delay,
-                f"assign {{y}} = {ordered('{0}', fmt)} >= {ordered('{1}', fmt)} ? {{0}} : {{1}};",
-            )
-            for i, pair in enumerate(pairs)
-        ] + rest
-        level += 1
-    return codes[0]
 
 
 @_rule(ops.ArgMax)

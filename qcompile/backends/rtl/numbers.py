@@ -125,6 +125,27 @@ def ordered(code: str, fmt: Format) -> str:
     return code
 
 
+def largest_of(cell: CellBuilder, codes: list[Word], fmt: Format, timing: Delays) -> Word:
+    """The code of the largest number."""
+    delay, level = timing.adder(fmt.width) + timing.lut, 0
+    while len(codes) > 1:
+        pairs = list(zip(codes[::2], codes[1::2], strict=False))
+        rest = codes[2 * len(pairs) :]
+        codes = [
+            cell.instance(
+                f"m{level}_{i}",
+                fmt.width,
+                False,
+                pair,
+                delay,
+                f"assign {{y}} = {ordered('{0}', fmt)} >= {ordered('{1}', fmt)} ? {{0}} : {{1}};",
+            )
+            for i, pair in enumerate(pairs)
+        ] + rest
+        level += 1
+    return codes[0]
+
+
 def quotient(b: CellBuilder, node: Node, x: Word, y: Word, timing: Delays) -> Word:
     """Of a Divide: floor((x * 2**frac + y / 2) / y)."""
     first, second = (v.type.codes for v in node.inputs)

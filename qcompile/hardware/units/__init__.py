@@ -16,8 +16,9 @@ from qcompile.hardware.units.port import InputUnit, OutputUnit
 from qcompile.hardware.units.repeat import RepeatUnit
 from qcompile.hardware.units.requant import RequantUnit
 from qcompile.hardware.units.sparse import SparseUnit
-from qcompile.hardware.units.unit import Traffic, Unit
+from qcompile.hardware.units.unit import Traffic, Unit, WindowUnit
 from qcompile.hardware.units.unrolled import UnrolledUnit
+from qcompile.hardware.units.whole_window import WholeWindowUnit
 from qcompile.hardware.units.width import WidthUnit
 from qcompile.hardware.units.window import SlidingWindowUnit
 from qcompile.ir import Graph, Node
@@ -35,7 +36,16 @@ CHOSEN: tuple[type[Unit], ...] = (
     BufferedUnit,
 )
 """Units for nodes; the first one that is for a node makes it."""
-UNITS: tuple[type[Unit], ...] = (*CHOSEN, SlidingWindowUnit, RepeatUnit, ForkUnit, WidthUnit, InputUnit, OutputUnit)
+UNITS: tuple[type[Unit], ...] = (
+    *CHOSEN,
+    SlidingWindowUnit,
+    WholeWindowUnit,
+    RepeatUnit,
+    ForkUnit,
+    WidthUnit,
+    InputUnit,
+    OutputUnit,
+)
 
 
 def unit_of(node: Node, graph: Graph, folding: Folding = Folding()) -> Unit:
@@ -63,7 +73,9 @@ __all__ = [
     "Traffic",
     "Unit",
     "UnrolledUnit",
+    "WholeWindowUnit",
     "WidthUnit",
+    "WindowUnit",
     "SlidingWindowUnit",
     "unit_of",
 ]

@@ -1,4 +1,4 @@
-"""Depthwise unit: a filter per channel, `pe` channels a cycle, behind a window."""
+"""Depthwise unit: a filter per channel, `pe` channels and `simd` places of their windows a cycle."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ class DepthwiseUnit(ChannelwiseUnit):
         formats = data.type.codes, weights.type.codes
         places = node.output.type.size // channels
         accumulator = parts.bits(node.output.type.format)
-        return cls(channels, terms, places, folding.pe, *formats, bits, accumulator, made.reloadable)
+        return cls(channels, terms, places, folding.pe, folding.simd, *formats, bits, accumulator, made.reloadable)
 
     def parts(self) -> Part:
-        inside = sums(self.channels, self.terms, self.pe, 1, self.data, self.weights, self.accumulator)
-        memory = weight_memory(self.channels, self.terms, self.pe, 1, self.stored, self.loaded)
+        inside = sums(self.channels, self.terms, self.pe, self.simd, self.data, self.weights, self.accumulator)
+        memory = weight_memory(self.channels, self.terms, self.pe, self.simd, self.stored, self.loaded)
         return parts.beside(inside, parts.counters(self.places, self.channels), parts.Handshake(), memory)
 
 
-def filter_steps(units: np.ndarray, pe: int) -> np.ndarray:
-    """[groups * terms, pe]: the weights of every step. units: (channels, 1, *kernel)."""
+def filter_steps(units: np.ndarray, pe: int, simd: int) -> np.ndarray:
+    """[groups * folds, pe * simd]: the weights of every step. units: (channels, 1, *kernel)."""
     channels, terms = units.shape[0], math.prod(units.shape[1:])
-    return units.reshape(channels // pe, pe, terms).transpose(0, 2, 1).reshape(-1, pe)
+    return units.reshape(channels // pe, pe, terms // simd, simd).transpose(0, 2, 1, 3).reshape(-1, pe * simd)

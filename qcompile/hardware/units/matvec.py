@@ -69,8 +69,7 @@ class MatVecUnit(Unit):
 
     @staticmethod
     def limits(node: Node) -> Folding:
-        groups = node.op.groups
-        return Folding(channels_of(node.output) // groups, node.inputs[0].type.shape[1] // groups)
+        return Folding(channels_of(node.output) // node.op.groups, node.terms)
 
     @staticmethod
     def wide(node: Node) -> tuple[Value, ...]:
@@ -134,17 +133,27 @@ def storable(weights: Value) -> bool:
     return fmt is not None and fmt.width <= 32
 
 
+def token_channels(node: Node, simd: int) -> int:
+    """Channels of a token of which `simd` terms are taken in a cycle: as many of one place of the kernel, or (where
+    these are no share of the channels) `simd` over as many places as divide it and the kernel.
+    """
+    if not node.op.windowed or node.weights.type.shape[1] % simd == 0:
+        return simd
+    return simd // math.gcd(simd, math.prod(node.weights.type.shape[2:]))
+
+
 def weight_steps(node: Node, units: np.ndarray, pe: int, simd: int) -> np.ndarray:
     """[groups * folds, pe * simd]: the weights of every step of a matrix-vector unit, inputs of a window in the order
-    of its stream: places of the window, channels last; where channels are in groups one token of channels after the
-    other, of each all places. units: in the shape of the weights.
+    of its stream: places of the window, channels last; where channels are in groups, or several places are taken in a
+    cycle, one token of channels after the other, of each all places. units: in the shape of the weights.
     """
+    channels = token_channels(node, simd)
     if isinstance(node.op, ops.MatMul):
         rows = units.T
-    elif node.op.groups == 1:
+    elif node.op.groups == 1 and channels == simd:
         rows = np.moveaxis(units, 1, -1).reshape(units.shape[0], -1)
     else:
-        of_places = units.reshape(units.shape[0], -1, simd, math.prod(units.shape[2:]))
+        of_places = units.reshape(units.shape[0], -1, channels, math.prod(units.shape[2:]))
         rows = of_places.swapaxes(2, 3).reshape(units.shape[0], -1)
     groups, folds = rows.shape[0] // pe, rows.shape[1] // simd
     return rows.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3).reshape(groups * folds, pe * simd)

@@ -35,7 +35,7 @@ class PadUnit(Unit):
     def of(cls, node: Node, graph: Graph, folding: Folding) -> PadUnit | None:
         """A Pad of the plane alone, the same in all its places."""
         op = node.op
-        if not isinstance(op, ops.Pad) or len(node.inputs[0].type.shape) < 3 or not _plane_border(op, node):
+        if not isinstance(op, ops.Pad) or len(node.inputs[0].type.shape) < 3 or not plane_border(op, node):
             return None
         gap = tuple(n + 1 for n in op.interior)
         return cls(node.output.type.shape, op.before, gap, node.inputs[0].type.shape, folding.pe, decoded_inputs(node))
@@ -63,7 +63,7 @@ class PadUnit(Unit):
         return parts.beside(parts.counters(*self.shape), *decoders)
 
 
-def _plane_border(op: ops.Pad, node: Node) -> bool:
+def plane_border(op: ops.Pad, node: Node) -> bool:
     """A border around the plane, the same in all its places."""
     assert op.value is not None
     rank = len(node.inputs[0].type.shape)

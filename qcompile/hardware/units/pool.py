@@ -1,4 +1,6 @@
-"""Pool units: the sum or the largest of the elements of a window, or of all places, `pe` channels a cycle."""
+"""Pool units: the sum or the largest of the elements of a window, `pe` channels and `simd` places of it a cycle, or of
+all places.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units.unit import Traffic, Unit, constants_of
+from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -17,14 +19,21 @@ from qcompile.records import dataclass
 
 @dataclass(frozen=True)
 class ChannelwiseUnit(Unit):
-    """What works on windows channel by channel: for every of `channels / pe` tokens of a place `terms` tokens come."""
+    """What works on windows channel by channel: for every of `channels / pe` tokens of a place come the `terms` places
+    of its window, `simd` in a token.
+    """
 
     channels: int
     terms: int
     places: int
     pe: int
+    simd: int
 
     accumulates: ClassVar[bool] = True
+
+    @staticmethod
+    def limits(node: Node) -> Folding:
+        return Folding(channels_of(node.output), node.terms)
 
     @staticmethod
     def wide(node: Node) -> tuple[Value, ...]:
@@ -32,15 +41,20 @@ class ChannelwiseUnit(Unit):
 
     @property
     def lanes(self) -> tuple[int, int]:
-        return self.pe, self.pe
+        return self.pe * self.simd, self.pe
+
+    @property
+    def folds(self) -> int:
+        """Of a window: `simd` places at a time."""
+        return self.terms // self.simd
 
     @property
     def cycles(self) -> int:
-        return self.places * (self.channels // self.pe) * self.terms
+        return self.places * (self.channels // self.pe) * self.folds
 
     def traffic(self) -> Traffic:
         every = np.arange(self.cycles)
-        return Traffic((every,), every[self.terms - 1 :: self.terms], len(every))
+        return Traffic((every,), every[self.folds - 1 :: self.folds], len(every))
 
 
 @dataclass(frozen=True)
@@ -61,10 +75,11 @@ class PoolUnit(ChannelwiseUnit):
         channels = node.output.type.shape[1]
         places = node.output.type.size // channels
         accumulator = parts.bits(node.output.type.format)
-        return cls(channels, node.terms, places, folding.pe, node.op.gathers == "max", data.codes, accumulator)
+        folded = folding.pe, folding.simd
+        return cls(channels, node.terms, places, *folded, node.op.gathers == "max", data.codes, accumulator)
 
     def parts(self) -> Part:
-        return parts.Times(self.pe, gather(self.data, self.accumulator, self.largest))
+        return parts.Times(self.pe, gather(self.data, self.accumulator, self.largest, self.simd))
 
 
 def takes_all_places(node: Node) -> bool:
@@ -124,9 +139,10 @@ class GlobalPoolUnit(Unit):
         return parts.beside(each, *([parts.Buffer(self.groups, self.pe * self.accumulator)] if self.groups > 1 else []))
 
 
-def gather(data: Format, accumulator: int, largest: bool) -> Part:
-    """What takes one term after the other: an accumulator, or the largest so far."""
+def gather(data: Format, accumulator: int, largest: bool, together: int = 1) -> Part:
+    """What takes one term after the other, or some of them together: an accumulator, or the largest so far."""
     if largest:
         number = parts.width(data)
-        return parts.beside(parts.Maximum(2, number), parts.Register(number))
-    return parts.chain(parts.Decoder(data), parts.Accumulator(accumulator))
+        return parts.beside(parts.Maximum(together + 1, number), parts.Register(number))
+    terms = parts.Times(together, parts.Decoder(data)), parts.AdderTree(together, parts.bits(data))
+    return parts.chain(*(terms if together > 1 else (parts.Decoder(data),)), parts.Accumulator(accumulator))

@@ -10,7 +10,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units.matvec import MatVecUnit, sums, weight_memory
+from qcompile.hardware.units.matvec import MatVecUnit, sums, token_channels, weight_memory
 from qcompile.ir import Graph, Node, ops
 from qcompile.parts import Part, width
 from qcompile.records import dataclass
@@ -31,7 +31,8 @@ class SparseUnit(MatVecUnit):
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> SparseUnit | None:
         """Of weights that are 2:4 and not loaded, where whole blocks come in a cycle and a word is not wider."""
-        unit = super().of(node, graph, folding) if folding.simd % BLOCK == 0 else None
+        blocks = node.op.products and token_channels(node, folding.simd) % BLOCK == 0
+        unit = super().of(node, graph, folding) if blocks else None
         if not isinstance(unit, SparseUnit) or unit.products * unit.element > unit.simd * unit.stored:
             return None
         made = graph.producers[node.weights.name].op

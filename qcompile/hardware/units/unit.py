@@ -73,6 +73,17 @@ class Unit(ABC):
         """All that it is made of: what is priced, and the memories that sources must declare."""
 
 
+class WindowUnit(Unit):
+    """In front of a unit that sums over windows of a plane: it makes them of the plane's tokens."""
+
+    name: ClassVar[str] = "window"
+
+    @property
+    @abstractmethod
+    def tokens(self) -> int:
+        """Of all windows."""
+
+
 def token_by_token(tokens: int, inputs: int) -> Traffic:
     """Of a unit that reads a token of every input and writes one, in every iteration."""
     every = np.arange(tokens)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import ClassVar
 
 import numpy as np
 
 from qcompile import parts
-from qcompile.hardware.site import slides
-from qcompile.hardware.units.unit import Traffic, Unit
+from qcompile.hardware.units.unit import Traffic, WindowUnit
 from qcompile.ir import Node
 from qcompile.ir.window import Window, plane
 from qcompile.parts import Part
@@ -18,7 +16,7 @@ from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)
-class SlidingWindowUnit(Unit):
+class SlidingWindowUnit(WindowUnit):
     """A plane (height 1 for one axis) of `groups` tokens of `simd` channels per place, and what goes `over` it.
 
     rows, columns: windows; held: rows in the buffer, those that a window reaches over and those that come in for the
@@ -37,15 +35,9 @@ class SlidingWindowUnit(Unit):
     number: int
     by_channel: bool
 
-    name: ClassVar[str] = "window"
-
     @classmethod
-    def front(cls, node: Node, lanes: int, by_channel: bool) -> SlidingWindowUnit | None:
-        """The window in front of a convolution or pool, in tokens of `lanes` channels; None where it takes the data as
-        they are.
-        """
-        if not slides(node):
-            return None
+    def front(cls, node: Node, lanes: int, by_channel: bool) -> SlidingWindowUnit:
+        """The window in front of a convolution or pool, in tokens of `lanes` channels."""
         data, over = node.inputs[0].type, Window.of(node).plane()
         (height, width), (rows, columns) = plane(data.shape[2:]), plane(node.output.type.shape[2:])
         held = min(height, over.extent[0] + over.strides[0])
@@ -58,7 +50,6 @@ class SlidingWindowUnit(Unit):
 
     @property
     def tokens(self) -> int:
-        """Of all windows."""
         return self.rows * self.columns * self.over.size * self.groups
 
     @property

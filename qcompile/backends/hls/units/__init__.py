@@ -6,7 +6,7 @@ from qcompile.backends.hls.units.buffered import buffered
 from qcompile.backends.hls.units.context import Context, View
 from qcompile.backends.hls.units.elementwise import mapped, multiplied
 from qcompile.backends.hls.units.matvec import depthwise, matvec, pool
-from qcompile.backends.hls.units.plane import bordered, concatenated, window
+from qcompile.backends.hls.units.plane import bordered, concatenated, whole_window, window
 from qcompile.backends.hls.units.plumbing import Loader, fork, from_port, repeat, to_port, width
 from qcompile.hardware import units
 from qcompile.hardware.network import Stage
@@ -20,6 +20,7 @@ VIEWS: dict[type[units.Unit], Callable[[Context, Stage], View]] = {
     units.RequantUnit: mapped,
     units.MultiplyUnit: multiplied,
     units.SlidingWindowUnit: window,
+    units.WholeWindowUnit: whole_window,
     units.PadUnit: bordered,
     units.ConcatUnit: concatenated,
     units.BufferedUnit: buffered,

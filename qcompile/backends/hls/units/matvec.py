@@ -58,13 +58,14 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DepthwiseView(View):
-    """`pe` channels a cycle, `terms` cycles each."""
+    """`pe` channels and `simd` places of their windows a cycle, `folds` cycles each."""
 
     template = "depthwise.cpp.j2"
     loops: tuple[Loop, ...]
     groups: int
-    terms: int
+    folds: int
     pe: int
+    simd: int
     read: Read
     weights: Weights
     product: Product
@@ -73,34 +74,37 @@ class DepthwiseView(View):
 
 
 def depthwise(c: Context, stage: Stage) -> DepthwiseView:
-    node, pe = node_of(stage), stage.folding.pe
-    channels, terms = node.weights.type.shape[0], node.terms
-    steps = filter_steps(units_of(c, node.weights), pe)
+    node, unit = node_of(stage), stage.unit
+    assert isinstance(unit, hardware.DepthwiseUnit)
+    steps = filter_steps(units_of(c, node.weights), unit.pe, unit.simd)
     held, total = weights(c, node.weights, steps), c.tensor(node.output, "total")
     read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
     made = product(c.builder(), node, total)
-    groups = channels // pe
-    loops = _by_channel(c, stage, groups, terms)
-    return DepthwiseView(loops, groups, terms, pe, read, held, made, total, finish(c, stage))
+    groups = unit.channels // unit.pe
+    loops = _by_channel(c, stage, groups, unit.folds)
+    counts = groups, unit.folds, unit.pe, unit.simd
+    return DepthwiseView(loops, *counts, read, held, made, total, finish(c, stage))
 
 
-def _by_channel(c: Context, stage: Stage, groups: int, terms: int) -> tuple[Loop, ...]:
+def _by_channel(c: Context, stage: Stage, groups: int, folds: int) -> tuple[Loop, ...]:
     places = c.stream(stage.outputs[0]).tokens // groups
-    return Loop("PLACE", "p", places), Loop("GROUP", "g", groups), Loop("FOLD", "f", terms)
+    return Loop("PLACE", "p", places), Loop("GROUP", "g", groups), Loop("FOLD", "f", folds)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PoolView(View):
-    """largest: the maximum of `terms` elements, else their sum. source: what is taken together, numbers or codes.
-    waiting: whether the other groups of channels come before the next element of one.
+    """largest: the maximum of elements, else their sum, `simd` of each of `pe` channels a cycle, in `folds` cycles.
+    source: what is taken together, numbers or codes. waiting: whether the other groups of channels come before the next
+    element of one.
     """
 
     template = "pool.cpp.j2"
     waiting: bool
     loops: tuple[Loop, ...]
     groups: int
-    terms: int
+    folds: int
     pe: int
+    simd: int
     largest: bool
     read: Read
     decode: Decode | None
@@ -110,15 +114,17 @@ class PoolView(View):
 
 
 def pool(c: Context, stage: Stage) -> PoolView:
-    node, pe, terms = node_of(stage), stage.folding.pe, node_of(stage).terms
-    x, largest = c.tensor(node.inputs[0], "x"), node.op.gathers == "max"
-    decode = None if largest else c.decoded(node.inputs[0], x, pe)
+    node, unit = node_of(stage), stage.unit
+    assert isinstance(unit, (hardware.PoolUnit, hardware.GlobalPoolUnit))
+    whole = isinstance(unit, hardware.GlobalPoolUnit)
+    folds, simd = (unit.terms, 1) if isinstance(unit, hardware.GlobalPoolUnit) else (unit.folds, unit.simd)
+    x, largest, pe = c.tensor(node.inputs[0], "x"), node.op.gathers == "max", unit.pe
+    decode = None if largest else c.decoded(node.inputs[0], x, pe * simd)
     total = c.tensor(node.inputs[0] if largest else node.output, "total")
     groups = node.output.type.shape[1] // pe
-    loops = _by_channel(c, stage, groups, terms)
-    whole = isinstance(stage.unit, hardware.GlobalPoolUnit)
+    loops = _by_channel(c, stage, groups, folds)
     if whole:
         loops = (loops[0], loops[2], loops[1])
     read, source = c.read(stage, 0, x), decode.out if decode else x
-    waiting = whole and groups > 1
-    return PoolView(waiting, loops, groups, terms, pe, largest, read, decode, source, total, finish(c, stage))
+    counts = groups, folds, pe, simd, largest
+    return PoolView(whole and groups > 1, loops, *counts, read, decode, source, total, finish(c, stage))

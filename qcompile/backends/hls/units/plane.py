@@ -12,6 +12,7 @@ from qcompile.backends.hls.layers import border
 from qcompile.backends.hls.types import Lanes
 from qcompile.backends.hls.units.context import Context, Loop, Read, View, Write, node_of
 from qcompile.hardware import units as hardware
+from qcompile.hardware.memory import bits_of
 from qcompile.hardware.network import Stage
 from qcompile.hardware.order import stream_shape
 from qcompile.records import dataclass
@@ -35,6 +36,32 @@ def window(c: Context, stage: Stage) -> WindowView:
     assert isinstance(w, hardware.SlidingWindowUnit)
     sizes = (w.height, w.width, w.groups, *w.over.numbers, w.held, w.cycles)
     return WindowView(sizes, w.by_channel, c.lanes(stage.inputs[0]), w.held * w.width * w.groups)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class WholeWindowView(View):
+    """sizes: height, width, tokens of a place, kernel, strides, dilations, windows, rows and columns before the plane
+    (two each), places before the first window and from a row of them to the next, of an inference. fill: the code
+    outside, of each of `channels` elements of `bits` bits.
+    """
+
+    template = "whole_window.cpp.j2"
+    sizes: tuple[int, ...]
+    fill: int
+    channels: int
+    bits: int
+    depths: tuple[int, int]
+    words: tuple[int, int]
+
+
+def whole_window(c: Context, stage: Stage) -> WholeWindowView:
+    w, fmt = stage.unit, node_of(stage).inputs[0].type.codes
+    assert isinstance(w, hardware.WholeWindowUnit)
+    first, _, next_row = w.ends
+    sizes = w.height, w.width, w.groups, *w.over.numbers, w.rows, w.columns, *w.before, first, next_row, w.places
+    (fill,) = bits_of(fmt, np.array([w.fill])).tolist()
+    depths, words = zip(*w.lines, strict=True)
+    return WholeWindowView(sizes, fill & (1 << fmt.width) - 1, w.simd, fmt.width, depths, words)
 
 
 @dataclass(frozen=True)

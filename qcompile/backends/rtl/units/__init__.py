@@ -6,7 +6,7 @@ from qcompile.backends.rtl.process import Maker, ProcessModule
 from qcompile.backends.rtl.units.elementwise import mapped, multiply
 from qcompile.backends.rtl.units.folded import depthwise, matvec, pool
 from qcompile.backends.rtl.units.gathered import gathered
-from qcompile.backends.rtl.units.plane import bordered, concatenated, window
+from qcompile.backends.rtl.units.plane import bordered, concatenated, whole_window, window
 from qcompile.backends.rtl.units.plumbing import fork, from_port, repeat, to_port, width
 from qcompile.hardware import units
 
@@ -19,6 +19,7 @@ PROCESSES: dict[type[units.Unit], Callable[[Maker], ProcessModule]] = {
     units.RequantUnit: mapped,
     units.MultiplyUnit: multiply,
     units.SlidingWindowUnit: window,
+    units.WholeWindowUnit: whole_window,
     units.PadUnit: bordered,
     units.ConcatUnit: concatenated,
     units.GatheredUnit: gathered,

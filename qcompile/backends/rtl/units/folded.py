@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import Delays, added, cut, decoded, literal, number
+from qcompile.backends.rtl.numbers import Delays, added, cut, decoded, largest_of, literal, number
 from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule, RomFile
 from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, plain, requantized
 from qcompile.backends.rtl.varying import multiplied
@@ -41,15 +41,15 @@ class Total:
 
 @dataclass(frozen=True)
 class Sums:
-    """pe lanes. In each `row`, a cell of `row_latency` registers, makes a term of `data` bits of x (its own, or those
-    of all) and of `weight` bits of w, which are there at register `start`; `total` takes the terms; `lanes` make codes
-    of it, of `width` bits.
+    """pe lanes. In each `row`, a cell of `row_latency` registers, makes a term of `data` bits of x (those of all lanes,
+    or of `own` places a piece of its own) and of `weight` bits of w, which are there at register `start`; `total` takes
+    the terms; `lanes` make codes of it, of `width` bits.
     """
 
     pe: int
     start: int
     data: int
-    own: bool
+    own: int
     weight: int
     row: str
     row_latency: int
@@ -99,7 +99,7 @@ class FoldedModule(ModuleView):
         return self.sums.placed
 
     def parts(self) -> Part:
-        token = self.sums.data * (self.sums.pe if self.sums.own else 1)
+        token = self.sums.data * (self.sums.pe * self.sums.own or 1)
         held = parts.Buffer(self.kept, token, False) if self.kept else parts.Register(token if self.weights else 0)
         return parts.beside(held, self.sums.registers())
 
@@ -144,7 +144,7 @@ def matvec(m: Maker) -> ProcessModule:
     kept = unit.folds if unit.row_groups > 1 else 0
     each = patterns.shape[1] // fold.pe * weight.size
     data = fold.simd * node.inputs[0].type.codes.width
-    total = sums(m, made, unit.folds, Start(1, data, False, each))
+    total = sums(m, made, unit.folds, Start(1, data, 0, each))
     return m.process(FoldedModule(kept, rom, total), total.stages, m.first("g"), m.end("f"))
 
 
@@ -157,37 +157,43 @@ def _sparse(steps: np.ndarray, fmt: Format, width: int) -> np.ndarray:
 
 
 def depthwise(m: Maker) -> ProcessModule:
-    node, pe, unit = m.node, m.stage.folding.pe, m.stage.unit
+    node, unit = m.node, m.stage.unit
     assert isinstance(unit, units.DepthwiseUnit)
     op, fmt = m.graph.producers[node.weights.name].op, node.weights.type.codes
-    steps = filter_steps(op.units.data.reshape(node.weights.type.shape), pe)
+    steps = filter_steps(op.units.data.reshape(node.weights.type.shape), unit.pe, unit.simd)
     width, signed = stored(fmt, steps, op.reloadable)
     rom = m.weights("weights", bits_of(fmt, steps), width, op.reloadable)
-    m.loops(("g", unit.channels // pe), ("f", unit.terms))
+    m.loops(("g", unit.channels // unit.pe), ("f", unit.folds))
     m.counter("step", rom.depth, "go[0]")
-    made = products(m, StoredWeight(fmt, width, signed, width), 1, unit.terms > 1, False)
-    total = sums(m, made, unit.terms, Start(1, node.inputs[0].type.codes.width, True, width))
+    made = products(m, StoredWeight(fmt, width, signed, width), unit.simd, unit.folds > 1, False)
+    total = sums(m, made, unit.folds, Start(1, node.inputs[0].type.codes.width, unit.simd, unit.simd * width))
     return m.process(FoldedModule(0, rom, total), total.stages, "1'b1", m.end("f"))
 
 
 def pool(m: Maker) -> ProcessModule:
     unit, fmt = m.stage.unit, m.node.inputs[0].type.codes
     assert isinstance(unit, (units.PoolUnit, units.GlobalPoolUnit))
-    loops, rows = [("g", unit.channels // unit.pe), ("f", unit.terms)], 1
     if isinstance(unit, units.GlobalPoolUnit):
-        loops, rows = loops[::-1], unit.groups
-    m.loops(*loops)
-    start, order = Start(0, fmt.width, True, 0), order_of(fmt, unit.largest)
-    total = sums(m, taken(m, unit.largest), unit.terms, start, order, rows)
+        folds, together, rows = unit.terms, 1, unit.groups
+        m.loops(("f", folds), ("g", rows))
+    else:
+        folds, together, rows = unit.folds, unit.simd, 1
+        m.loops(("g", unit.channels // unit.pe), ("f", folds))
+    start, order = Start(0, fmt.width, together, 0), order_of(fmt, unit.largest)
+    total = sums(m, taken(m, unit.largest, together), folds, start, order, rows)
     return m.process(FoldedModule(0, None, total), total.stages, "1'b1", m.end("f"))
 
 
-def taken(m: Maker, largest: bool) -> TermCell:
-    """An element as it is, or as a number."""
+def taken(m: Maker, largest: bool, together: int = 1) -> TermCell:
+    """Elements as they are, or as numbers: so many together."""
     fmt = m.node.inputs[0].type.codes
     b = m.cell("row", "a term of a pool")
-    b.port("x", fmt.width)
-    return TermCell(b, b.given("n", "x", 0, fmt.width, False) if largest else decoded(b, "n", "x", 0, fmt, m.timing))
+    b.port("x", together * fmt.width)
+    if largest:
+        return TermCell(
+            b, largest_of(b, [b.given(f"n{i}", "x", i, fmt.width, False) for i in range(together)], fmt, m.timing)
+        )
+    return TermCell(b, added(b, "t", [decoded(b, f"n{i}", "x", i, fmt, m.timing) for i in range(together)], m.timing))
 
 
 def order_of(fmt: Format, largest: bool) -> str:
@@ -292,11 +298,13 @@ def _turned(b: CellBuilder, i: int, sign: Word, value: Word, t: Delays) -> Word:
 
 @dataclass(frozen=True)
 class Start:
-    """Where terms come from: register `at`, `data` bits of x (of a lane's own or for all), `weight` bits of w."""
+    """Where terms come from: register `at`, `data` bits of x (for all lanes, or of each of `own` places a lane's own),
+    `weight` bits of w.
+    """
 
     at: int
     data: int
-    own: bool
+    own: int
     weight: int
 
 

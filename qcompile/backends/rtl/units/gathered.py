@@ -148,7 +148,7 @@ def _made(m: Maker, operands: tuple[HeldOperand, ...], addresses: tuple[Address,
     elif isinstance(op, (ops.SumPool, ops.MaxPool, ops.ReduceSum, ops.ReduceMax, ops.ArgMax)):
         largest = op.gathers == "max"
         order = order_of(node.inputs[0].type.codes, largest)
-        total = sums(m, taken(m, largest), unit.terms, Start(1, operands[0].width, True, 0), order)
+        total = sums(m, taken(m, largest), unit.terms, Start(1, operands[0].width, 1, 0), order)
     elif isinstance(op, (ops.Requant, ops.Mul, ops.Divide)):
         lanes = _elements(m)
     else:

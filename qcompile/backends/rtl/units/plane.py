@@ -12,6 +12,7 @@ from qcompile.backends.rtl.process import LoopCounter, Maker, ModuleView, Proces
 from qcompile.backends.rtl.requant import codes_of
 from qcompile.backends.rtl.units.lanes import Turn, turned
 from qcompile.cost.price import price
+from qcompile.cost.primitives import line_style
 from qcompile.hardware import units
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -56,6 +57,34 @@ def window(m: Maker) -> ProcessModule:
     buffer = parts.Buffer(w.held * w.width * w.groups, m.written.bits)
     style = "block" if price(buffer, m.timing.fabric).bram18 else "distributed"
     return m.process(WindowModule(tuple(zip(names, sizes, strict=True)), style), 1, "window_reads", "window_writes")
+
+
+@dataclass(frozen=True)
+class WholeWindowModule(ModuleView):
+    """sizes: parameters of whole_window.sv; styles: of its lines; made: all that it is."""
+
+    template = "whole_window.sv.j2"
+    flags = "window_reads", "window_writes"
+    sizes: tuple[tuple[str, int | str], ...]
+    styles: tuple[str, str]
+    made: Part
+
+    def parts(self) -> Part:
+        return self.made
+
+
+def whole_window(m: Maker) -> ProcessModule:
+    w = m.stage.unit
+    assert isinstance(w, units.WholeWindowUnit)
+    names = "HEIGHT", "WIDTH", "GROUPS", "KH", "KW", "SH", "SW", "DH", "DW", "ROWS", "COLUMNS", "ABOVE", "LEFT"
+    sizes = w.height, w.width, w.groups, *w.over.numbers, w.rows, w.columns, *w.before
+    first, _, next_row = w.ends
+    fmt = m.node.inputs[0].type.codes
+    fill = packed(codes_of(fmt, [w.fill]) * w.simd, fmt.width)
+    more = ("BITS", m.read(0).bits), ("FILL", fill), ("PLACES", w.places), ("FIRST", first), ("NEXT_ROW", next_row)
+    rows, columns = (line_style(m.timing.fabric, *one) for one in w.lines)
+    view = WholeWindowModule((*zip(names, sizes, strict=True), *more), (rows, columns), w.parts())
+    return m.process(view, 1, "window_reads", "window_writes")
 
 
 @dataclass(frozen=True)

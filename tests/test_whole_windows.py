@@ -1,0 +1,118 @@
+"""Windows that come whole: all places of a kernel, or some of them, in a cycle."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import needs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import ModelProto, helper
+from test_dataflow import some_folding
+from test_whole_tensors import model, quant
+
+import qcompile as qc
+
+
+@dataclass(frozen=True)
+class Case:
+    """op: "conv", "depthwise", "grouped", "max" or "average"; a number per axis."""
+
+    op: str
+    channels: int
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[int, ...]
+
+    def model(self) -> ModelProto:
+        common = {"kernel_shape": self.kernel, "strides": self.strides, "pads": self.pads}
+        groups = {"depthwise": self.channels, "grouped": 2}.get(self.op, 1)
+        rng, held = np.random.default_rng(len(str(self))), dict[str, Any]()
+        if self.op in ("max", "average"):
+            kind = "MaxPool" if self.op == "max" else "AveragePool"
+            last = {} if self.op == "max" else {"count_include_pad": 1}
+            node = helper.make_node(kind, ["q"], ["c"], "layer", **common, **last)
+        else:
+            outs = self.channels if self.op == "depthwise" else 4
+            held["w"] = rng.integers(-3, 4, (outs, self.channels // groups, *self.kernel)).astype(np.float32)
+            node = helper.make_node(
+                "Conv", ["q", "w"], ["c"], "layer", dilations=self.dilations, group=groups, **common
+            )
+        return model([1, self.channels, *self.size], [node, quant("c", "y")], held)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    rank = draw(st.integers(1, 2))
+    op = draw(st.sampled_from(["conv", "conv", "depthwise", "grouped", "max", "average"]))
+
+    def each(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw(st.integers(low, high)) for _ in range(rank))
+
+    kernel = each(1, 4)
+    dilations = each(1, 2) if op in ("conv", "depthwise", "grouped") else (1,) * rank
+    pads = tuple(draw(st.integers(0, k - 1)) for k in (*kernel, *kernel))
+    least = [max(1, (k - 1) * d + 1 - a - b) for k, d, a, b in zip(kernel, dilations, pads, pads[rank:], strict=True)]
+    size = tuple(n + draw(st.integers(0, 5)) for n in least)
+    channels = draw(st.sampled_from([2, 4, 6] if op == "grouped" else [1, 2, 3, 4, 6]))
+    return Case(op, channels, size, kernel, each(1, 3), dilations, pads)
+
+
+def folded(case: Case, seed: int, **options: Any) -> qc.Design:
+    design = qc.compile(case.model(), arch="dataflow", **options)
+    return qc.compile(case.model(), arch="dataflow", fold=some_folding(design, seed), **options)
+
+
+@settings(max_examples=8)
+@given(cases(), st.integers(0, 100))
+def test_any_window_in_cplusplus(tmp_path_factory: pytest.TempPathFactory, case: Case, seed: int) -> None:
+    needs("g++", "make")
+    assert_exact(folded(case, seed), tmp_path_factory.mktemp("windows"))
+
+
+@settings(max_examples=12)
+@given(cases(), st.integers(0, 100))
+def test_any_window_in_systemverilog(tmp_path_factory: pytest.TempPathFactory, case: Case, seed: int) -> None:
+    """Codes, and cycles as scheduled."""
+    needs("iverilog")
+    assert_exact(folded(case, seed, backend="rtl"), tmp_path_factory.mktemp("windows"))
+
+
+def assert_exact(design: qc.Design, out: Path) -> None:
+    design.write(out / "p")
+    assert [r.differing for r in qc.verify(out / "p", samples=4, float32=False).rows if r.differing] == []
+
+
+def test_a_border_is_no_process() -> None:
+    """Where windows come whole they fill what lies outside; place by place a process in front does."""
+    case = Case("conv", 2, (6, 6), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
+    cycles = {}
+    for simd in (2, 18):
+        design = qc.compile(case.model(), arch="dataflow", fold=json.dumps({"layer": {"pe": 4, "simd": simd}}))
+        names = [s.unit.name for s in design.network.stages]
+        assert ("border" in names) == (simd == 2)
+        cycles[simd] = design.schedule.interval
+    assert cycles == {2: 6 * 6 * 9, 18: 6 * 6 + 6 + 1}
+
+
+@pytest.mark.parametrize(
+    ("fold", "what"),
+    [({"pe": 3}, "a pe of 3 is not possible, it must divide 4"), ({"simd": 4}, "a simd of 4 .* must divide 18")],
+)
+def test_shares_that_are_none(fold: dict[str, int], what: str) -> None:
+    case = Case("conv", 2, (6, 6), (3, 3), (1, 1), (1, 1), (0, 0, 0, 0))
+    with pytest.raises(qc.QCompileError, match=what):
+        _ = qc.compile(case.model(), arch="dataflow", fold=json.dumps({"layer": fold})).network
+
+
+def test_windows_that_are_too_wide_are_refused() -> None:
+    """72 channels of 8 bits at 9 places are 5,184 bits."""
+    case = Case("depthwise", 72, (4, 4), (3, 3), (1, 1), (1, 1), (0, 0, 0, 0))
+    with pytest.raises(qc.QCompileError, match="whole windows of more than 4096") as error:
+        _ = qc.compile(case.model(), arch="dataflow", fold=json.dumps({"layer": {"pe": 72, "simd": 9}})).network
+    assert "a pe of at most 36" in str(error.value)
