@@ -177,10 +177,11 @@ class ChoiceRecord(Record):
 
 
 class FoldingRecord(Record):
-    """Of one layer: outputs and inputs that are worked on in one cycle."""
+    """Of one layer: outputs and inputs that are worked on in one cycle, and whether in DSP blocks."""
 
     pe: Natural = 1
     simd: Natural = 1
+    dsp: bool = False
 
 
 class SourceRecord(Record):

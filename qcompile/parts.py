@@ -146,6 +146,19 @@ class SummedProducts(Part):
     b: Format
 
 
+WIDE, NARROW = 25, 18  # bits of the operands of a DSP48E1, which those of later blocks contain
+
+
+@dataclass(frozen=True)
+class PackedProducts(Part):
+    """A DSP block with its registers, in which products of `rows` weights of so many bits lie side by side
+    (packed_products.sv). It adds two weights itself.
+    """
+
+    rows: int
+    weight: int
+
+
 @dataclass(frozen=True)
 class IntegerMultiplier(Part):
     """A product of two signed integers that vary (mul.sv)."""

@@ -127,7 +127,7 @@ class Plan:
         shown = [("tensors", f"{len(self.tensors)} ({', '.join(f'{n} {fmt}' for fmt, n in count.most_common())})")]
         if self.transforms:
             shown.append(("transforms", ", ".join(self.transforms)))
-        shown += [("folding", f"{name} {f.pe} x {f.simd}") for name, f in self.folding.items()]
+        shown += [("folding", f"{name} {f}") for name, f in self.folding.items()]
         chosen = self.result.get("chosen", {})
         found = [f"{k} {chosen[k]:.6g}" for k in ("loss", "accuracy", "lut") if isinstance(chosen.get(k), (int, float))]
         return [*shown, *([("result", ", ".join(found))] if found else [])]
@@ -210,7 +210,7 @@ class Plan:
             tuple(record.transforms),
             {name: tuple(values) for name, values in record.bias.items()},
             record.free,
-            {name: Folding(f.pe, f.simd) for name, f in record.folding.items()},
+            {name: Folding(f.pe, f.simd, f.dsp) for name, f in record.folding.items()},
             record.settings,
             record.result,
             record.options,

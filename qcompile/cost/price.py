@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,12 @@ def _summed_products(part: parts.SummedProducts, fabric: Fabric) -> Resources:
     one = hw.table(fabric, 2, 1) if parts.signs(part.a, part.b) else price(parts.Multiplier(part.a, part.b), fabric)
     small = part.a.width + part.b.width <= 5 and not parts.sign_magnitude(part.a, part.b)
     return one.times(part.count - (part.count // 2 if fabric.traits.absorbs and small else 0))
+
+
+def _packed(part: parts.PackedProducts, fabric: Fabric) -> Resources:
+    """Its registers are in the block; weights beyond two are added in front."""
+    block = replace(hw.multiplier(fabric, parts.NARROW, parts.WIDE, True, True), ff=0)
+    return hw.adder(fabric, part.weight).times(max(0, part.rows - 2)) + block
 
 
 def _maximum(part: parts.Maximum, fabric: Fabric) -> Resources:
@@ -111,6 +118,7 @@ PRICES: dict[type[Part], Price] = {
     parts.Beside: lambda p, f: together(price(one, f) for one in p.parts),
     parts.Multiplier: _multiplier,
     parts.SummedProducts: _summed_products,
+    parts.PackedProducts: _packed,
     parts.IntegerMultiplier: lambda p, f: hw.multiplier(f, p.a, p.b, True, in_dsp(f, p.a, p.b)),
     parts.ConstantMultipliers: lambda p, f: hw.constant_multipliers(f, p.values, p.width),
     parts.ConstantRows: lambda p, f: hw.constant_rows(f, p.weights, p.low, p.high, p.shared),

@@ -23,7 +23,7 @@ from qcompile.cost.fabrics import fabric_data
 from qcompile.cost.forms import Features, Traits
 from qcompile.cost.resources import Basis, Resources, together
 from qcompile.errors import QCompileError
-from qcompile.parts import AdderGraph
+from qcompile.parts import NARROW, WIDE, AdderGraph
 from qcompile.records import dataclass
 
 if sys.version_info >= (3, 11):
@@ -48,6 +48,11 @@ class Fabric:
     basis: Basis
     net_luts: int = 0
     net_power: float = 0.0
+
+    @property
+    def packs(self) -> bool:
+        """Whether its DSP blocks take products side by side (`parts.PackedProducts`)."""
+        return self.traits.dsp[0] >= WIDE and self.traits.dsp[1] >= NARROW
 
     def longer(self, luts: float) -> float:
         """By what factor times grow in a network of so many LUTs."""
@@ -459,10 +464,14 @@ def window(f: Fabric, count: int, places: int, circles: int, loops: int, grouped
 
 
 def line_style(f: Fabric, depth: int, width: int) -> str:
-    """Of a line_buffer.sv: shift registers in LUTs where the fabric has them and the line is short, else a memory."""
+    """Of a line_buffer.sv: shift registers in LUTs where the fabric has them and the line is short, else a memory; or
+    flip-flops where LUTs are none.
+    """
     if depth == 1 or (f.traits.shift_registers and depth <= SHORT_LINE):
         return "shift"
-    return "block" if _in_block(depth, width) else "distributed"
+    if _in_block(f, depth, width, None):
+        return "block"
+    return "distributed" if f.traits.lutram else "shift"
 
 
 SHORT_LINE = 64  # words: two LUTs a bit, as many as of a memory in LUTs with its output register

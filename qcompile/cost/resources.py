@@ -43,21 +43,11 @@ class Resources:
 
     def __add__(self, other: Resources) -> Resources:
         """Side by side: areas add, the slower one decides."""
-        return replace(
-            self._area(other),
-            latency=max(self.latency, other.latency),
-            interval=max(self.interval, other.interval),
-            delay_ns=max(self.delay_ns, other.delay_ns),
-        )
+        return self._with(other, max(self.latency, other.latency), max(self.delay_ns, other.delay_ns))
 
     def then(self, other: Resources) -> Resources:
         """One after the other: areas, latencies and delays add, the slower one decides the interval."""
-        return replace(
-            self._area(other),
-            latency=self.latency + other.latency,
-            interval=max(self.interval, other.interval),
-            delay_ns=self.delay_ns + other.delay_ns,
-        )
+        return self._with(other, self.latency + other.latency, self.delay_ns + other.delay_ns)
 
     def times(self, count: float) -> Resources:
         """This many of them side by side."""
@@ -70,14 +60,17 @@ class Resources:
             uram=round(self.uram * count),
         )
 
-    def _area(self, other: Resources) -> Resources:
+    def _with(self, other: Resources, latency: int, delay_ns: float) -> Resources:
         return Resources(
             self.lut + other.lut,
             self.ff + other.ff,
             self.dsp + other.dsp,
             self.bram18 + other.bram18,
             self.uram + other.uram,
-            basis=max(self.basis, other.basis),
+            latency,
+            max(self.interval, other.interval),
+            max(self.basis, other.basis),
+            delay_ns,
         )
 
 

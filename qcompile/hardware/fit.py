@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,11 +21,12 @@ from qcompile.cost.budget import CYCLES, KINDS, NAMES, Budget, available, exceed
 from qcompile.cost.devices import Device
 from qcompile.cost.exchange import lut_equivalents
 from qcompile.cost.price import price
-from qcompile.cost.resources import Estimate, Resources
+from qcompile.cost.resources import Estimate, Resources, together
 from qcompile.errors import QCompileError
 from qcompile.hardware import timing
 from qcompile.hardware.estimate import layer, of_network
-from qcompile.hardware.network import Network, Stage, follower, network, possible, with_window
+from qcompile.hardware.network import Network, follower, network, possible, with_window
+from qcompile.hardware.packing import packable
 from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import (
@@ -32,7 +34,9 @@ from qcompile.hardware.units import (
     InputUnit,
     MatVecUnit,
     OutputUnit,
+    RequantUnit,
     SparseUnit,
+    Unit,
     WindowUnit,
     unit_of,
 )
@@ -323,22 +327,30 @@ def choices(graph: Graph, device: Device) -> list[Choices]:
 
 
 def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
-    after = follower(graph, node)
-    units = {f: with_window(graph, node, unit_of(node, graph, f)) for f in possible(graph, node)}
+    after, foldings = follower(graph, node), possible(graph, node)
+    if packable(node) and fabric.packs:
+        foldings += [replace(f, dsp=True) for f in foldings]
+    units = {f: with_window(graph, node, unit_of(node, graph, f)) for f in foldings}
     tokens = {f: u[0].tokens if isinstance(u[0], WindowUnit) else 0 for f, u in units.items()}
     foldings = [f for f in units if tokens[f] <= timing.MOST_TOKENS]
     if not foldings:
         raise timing.too_long(min(tokens.values()), node.output.name)
-    stages = [Stage(units[f][-1], (), (), node, after, f) for f in foldings]
-    cycles = [max(*(u.cycles for u in units[s.folding]), _following(graph, s.result, s.folding.pe)) for s in stages]
-    costs = [layer(graph, s, fabric, 1).cost for s in stages]
-    cost = [[getattr(c, k) for k in KINDS] for c in costs]
+    last, fronts, behind = after or node, dict[Unit, Resources](), dict[int, tuple[Resources, int]]()
+    for f in foldings:
+        fronts |= {u: price(u.parts(), fabric) for u in units[f][:-1] if u not in fronts}
+        if f.pe not in behind:
+            requant = price(RequantUnit.behind(after, f.pe).parts(), fabric) if after else Resources()
+            behind[f.pe] = requant, _following(graph, last, f.pe)
+    costs = [
+        together((*(fronts[u] for u in units[f][:-1]), price(units[f][-1].parts(), fabric), behind[f.pe][0]))
+        for f in foldings
+    ]
     return Choices(
         node.output.name,
         graph.layers[node.output.name],
         tuple(foldings),
-        np.array(cost, dtype=float),
-        np.array(cycles),
+        np.array([[getattr(c, k) for k in KINDS] for c in costs], dtype=float),
+        np.array([max(*(u.cycles for u in units[f]), behind[f.pe][1]) for f in foldings]),
     )
 
 

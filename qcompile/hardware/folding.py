@@ -8,9 +8,10 @@ from collections import Counter
 import numpy as np
 
 from qcompile.errors import QCompileError, nearest
-from qcompile.hardware.network import Network, fullest
+from qcompile.hardware.network import Network, divisors, fullest
+from qcompile.hardware.packing import packable
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units import BufferedUnit, GatheredUnit, WindowUnit, Unit, unit_of
+from qcompile.hardware.units import BufferedUnit, GatheredUnit, Unit, WindowUnit, unit_of
 from qcompile.ir import Graph, Node
 
 
@@ -30,17 +31,16 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
     return _given(text, graph, units)
 
 
-def drawn(network: Network, seed: int, most: int | None = None) -> str:
+def drawn(network: Network, seed: int, most: int | None = None, dsp: bool = False) -> str:
     """A legal folding of every layer, at random, of a network that is folded `full`; of at most so many lanes and
-    columns. What tests and measurements take where no folding is special.
+    columns; dsp: in DSP blocks what can be there. What tests and measurements take where no folding is special.
     """
     rng, found = np.random.default_rng(seed), {}
     for stage in network.stages:
         if stage.node is not None and not isinstance(stage.unit, (WindowUnit, GatheredUnit)):
-            found[stage.node.output.name] = {
-                k: int(rng.choice([d for d in range(1, min(n, most or n) + 1) if n % d == 0]))
-                for k, n in vars(stage.folding).items()
-            }
+            sizes = ("pe", stage.folding.pe), ("simd", stage.folding.simd)
+            own = {k: int(rng.choice([d for d in divisors(n) if d <= (most or n)])) for k, n in sizes}
+            found[stage.node.output.name] = own | ({"dsp": True} if dsp and packable(stage.node) else {})
     return json.dumps(found)
 
 
@@ -51,7 +51,7 @@ def _given(text: str, graph: Graph, units: dict[str, tuple[Node, Unit]]) -> dict
     wanted = documents.checked(
         documents.FoldingFile, documents.parse(text, "the folding", hint=hint), "the folding", hint=hint
     )
-    made = {name: Folding(f.pe, f.simd) for name, f in wanted.root.items()}
+    made = {name: Folding(f.pe, f.simd, f.dsp) for name, f in wanted.root.items()}
     found = {name: _layer(name, graph, units) for name in made}
     count = Counter(found.values())
     twice = [name for name, own in found.items() if count[own] > 1]

@@ -9,6 +9,7 @@ from dataclasses import field, replace
 from qcompile import parts
 from qcompile.errors import QCompileError
 from qcompile.hardware.order import permutation, stream_shape
+from qcompile.hardware.packing import packable
 from qcompile.hardware.site import Folding, slides
 from qcompile.hardware.units import (
     BufferedUnit,
@@ -359,6 +360,8 @@ def folding(graph: Graph, foldings: Mapping[str, Folding], node: Node, default: 
                 str(node.origin),
                 f"nearest: {', '.join(map(str, sorted(near)))}",
             )
+    if wanted.dsp and not packable(node):
+        raise QCompileError("no DSP block takes its products", str(node.origin), "leave out dsp of its folding")
     if wanted != Folding() and too_wide(graph, node, wanted):
         legal = possible(graph, node)
         pe = max((f.pe for f in legal if f.simd == wanted.simd), default=1)

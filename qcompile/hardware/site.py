@@ -12,10 +12,16 @@ from qcompile.records import dataclass
 
 @dataclass(frozen=True)
 class Folding:
-    """A layer's share of hardware: `pe` outputs and `simd` inputs of a window are worked on in one cycle."""
+    """A layer's share of hardware: `pe` outputs and `simd` inputs of a window are worked on in one cycle; dsp: whether
+    DSP blocks do that, as many products in each as they hold.
+    """
 
     pe: int = 1
     simd: int = 1
+    dsp: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.pe} x {self.simd}{' dsp' if self.dsp else ''}"
 
 
 @dataclass(frozen=True)

@@ -55,4 +55,4 @@ def _kept(name: str, searches: Sequence[FoldingSearch], cycles: int) -> list[Fol
         for layer in s.layers:
             if layer.name == name:
                 area |= {layer.foldings[i]: float(layer.cost[i] @ s.share) for i in undominated(layer, cycles)}
-    return sorted(area, key=lambda f: (area[f], f.pe, f.simd))[:MOST]
+    return sorted(area, key=lambda f: (area[f], f.pe, f.simd, f.dsp))[:MOST]

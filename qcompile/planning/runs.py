@@ -141,9 +141,7 @@ class Run:
                 ("rate", f"{cost.interval:,} cycles = {rate_text(cost.interval, self.options.clock_ns)} inferences/s")
             )
         if self.plan.folding:
-            facts.append(
-                ("folding, pe x simd", ", ".join(f"{n} {f.pe} x {f.simd}" for n, f in self.plan.folding.items()))
-            )
+            facts.append(("folding, pe x simd", ", ".join(f"{n} {f}" for n, f in self.plan.folding.items())))
         return (*facts, *(("note", n) for n in self.notes))
 
     def record(self) -> dict[str, Any]:

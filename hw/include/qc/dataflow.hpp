@@ -254,6 +254,53 @@ PE_LOOP:
   }
 }
 
+// The same with DSP blocks, each for a term of ROWS rows: their weights side by side, SPACING bits apart, in the block's wide operand. With
+// half of a place added, which the block does, a lower product borrows nothing from the upper one; its highest bit is turned back.
+// TERMS blocks stand behind one another. OWN: every row has its own x, element s * PE + p.
+template <int PE, int SIMD, int ROWS, int SPACING, int TERMS, bool OWN, class RX, class RW, class X, class K, class Y>
+inline void packed_multiply_add(const X *x, const K *w, Y *total, bool first) {
+#pragma HLS inline
+PACKED_ROW:
+  for (int p = 0; p < PE; p += ROWS) { // unroll
+    Y sums[ROWS];
+#pragma HLS array_partition variable=sums complete
+  PACKED_CLEAR:
+    for (int r = 0; r < ROWS; ++r) { // unroll
+      sums[r] = 0;
+    }
+  PACKED_STEP:
+    for (int s = 0; s < SIMD; s += TERMS) { // unroll
+      ap_int<48> block = 0;
+    PACKED_OFFSET:
+      for (int r = 1; r < ROWS; ++r) { // unroll
+        block += ap_int<48>(1) << (SPACING * r - 1);
+      }
+    PACKED_TERM:
+      for (int t = s; t < s + TERMS; ++t) { // unroll
+        ap_int<25> side_by_side = 0;
+      PACKED_WEIGHT:
+        for (int r = 0; r < ROWS; ++r) { // unroll
+          side_by_side += ap_int<25>(RW::at(w, (p + r) * SIMD + t)) << (SPACING * r);
+        }
+        const ap_int<18> number = RX::at(x, OWN ? t * PE + p : t);
+        const ap_int<48> product = side_by_side * number;
+#pragma HLS bind_op variable=product op=mul impl=dsp
+        block += product;
+      }
+    PACKED_PLACE:
+      for (int r = 0; r < ROWS; ++r) { // unroll
+        const ap_uint<SPACING> place = block >> (SPACING * r);
+        const ap_uint<SPACING> half = ap_uint<SPACING>(r < ROWS - 1) << (SPACING - 1);
+        sums[r] += Y(ap_int<SPACING>(place ^ half));
+      }
+    }
+  PACKED_TOTAL:
+    for (int r = 0; r < ROWS; ++r) { // unroll
+      total[p + r] = first ? sums[r] : Y(total[p + r] + sums[r]);
+    }
+  }
+}
+
 // Weights that are 2 of 4, as `weights`: of W bits the highest two say at which place of its block one is.
 template <int N, int W, int TOGETHER, bool SIGNED, class T, class M>
 inline void sparse_weights(const M *memory, int step, T *v, ap_uint<2> *at) {

@@ -32,6 +32,7 @@ STREAMED = (
     "loaded_memory.sv",
     "minifloat_mul.sv",
     "mul.sv",
+    "packed_products.sv",
     "ram.sv",
     "reload_control.sv",
     "rom_file.sv",

@@ -139,11 +139,15 @@ class CellBuilder:
         self.lines.append(Line(word, "", body.format(*(w.name for w in own), y=name)))
         return word
 
-    def behind(self, name: str, width: int, signed: bool, inputs: Sequence[Word], at_ns: float, body: str) -> Word:
-        """What an instance of a module with a register at its end makes: as `instance`, a stage later."""
+    def behind(
+        self, name: str, width: int, signed: bool, inputs: Sequence[Word], at_ns: float, body: str, registers: int = 1
+    ) -> Word:
+        """What an instance of a module with registers, the last at its end, makes: as `instance`, so many stages
+        later.
+        """
         stage = max((w.stage for w in inputs), default=0)
         own = [self.register(w, stage) for w in inputs]
-        word = Word(name, width, signed, stage + 1, at_ns)
+        word = Word(name, width, signed, stage + registers, at_ns)
         self.lines.append(Line(word, "", body.format(*(w.name for w in own), y=name)))
         return word
 

@@ -10,6 +10,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.memory import stored
+from qcompile.hardware.packing import Packing, packing
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.matvec import depthwise, storable, sums, weight_memory
 from qcompile.hardware.units.pool import ChannelwiseUnit
@@ -22,7 +23,7 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class DepthwiseUnit(ChannelwiseUnit):
     """channels: filters, of `terms` weights of `stored` bits each; accumulator: bits of a sum; loaded: whether
-    weights come at run time.
+    weights come at run time; packed: how products are in DSP blocks.
     """
 
     data: Format
@@ -30,6 +31,7 @@ class DepthwiseUnit(ChannelwiseUnit):
     stored: int
     accumulator: int
     loaded: bool = False
+    packed: Packing | None = None
 
     name: ClassVar[str] = "depthwise"
 
@@ -47,10 +49,13 @@ class DepthwiseUnit(ChannelwiseUnit):
         formats = data.type.codes, weights.type.codes
         places = node.output.type.size // channels
         accumulator = parts.bits(node.output.type.format)
-        return cls(channels, terms, places, folding.pe, folding.simd, *formats, bits, accumulator, made.reloadable)
+        folded = folding.pe, folding.simd
+        packed = packing(*formats, 1, folding.simd) if folding.dsp and not node.op.truncated_bits else None
+        return cls(channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, packed)
 
     def parts(self) -> Part:
-        inside = sums(self.channels, self.terms, self.pe, self.simd, self.data, self.weights, self.accumulator)
+        sizes = self.channels, self.terms, self.pe, self.simd
+        inside = sums(*sizes, self.data, self.weights, self.accumulator, self.packed)
         memory = weight_memory(self.channels, self.terms, self.pe, self.simd, self.stored, self.loaded)
         return parts.beside(inside, parts.counters(self.places, self.channels), parts.Handshake(), memory)
 

@@ -14,6 +14,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.memory import Words, loader, stored
+from qcompile.hardware.packing import Packing, packing
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
 from qcompile.ir import Graph, Node, Value, ops
@@ -25,7 +26,7 @@ from qcompile.records import dataclass
 class MatVecUnit(Unit):
     """rows, columns: of the matrix, all groups together; groups: of rows that have vectors of their own; places: of the
     result at which all rows are computed; stored: bits of a weight in its memory; accumulator: bits of a sum; loaded:
-    whether weights come at run time.
+    whether weights come at run time; packed: how products share DSP blocks.
     """
 
     rows: int
@@ -39,6 +40,7 @@ class MatVecUnit(Unit):
     stored: int
     accumulator: int
     loaded: bool = False
+    packed: Packing | None = None
 
     name: ClassVar[str] = "matvec"
     accumulates: ClassVar[bool] = True
@@ -65,7 +67,8 @@ class MatVecUnit(Unit):
         places = node.output.type.size // rows
         accumulator = parts.bits(node.output.type.format)
         sizes = rows, columns, node.op.groups, places, folding.pe, folding.simd
-        return cls(*sizes, *formats, bits, accumulator, made.reloadable)
+        packed = packing(*formats, folding.pe, folding.simd) if folding.dsp and not node.op.truncated_bits else None
+        return cls(*sizes, *formats, bits, accumulator, made.reloadable, packed)
 
     @staticmethod
     def limits(node: Node) -> Folding:
@@ -107,7 +110,8 @@ class MatVecUnit(Unit):
     @property
     def inside(self) -> Part:
         """Products, sums and their counters."""
-        return sums(self.rows, self.columns, self.pe, self.simd, self.data, self.weights, self.accumulator)
+        sizes = self.rows, self.columns, self.pe, self.simd
+        return sums(*sizes, self.data, self.weights, self.accumulator, self.packed)
 
     @property
     def memory(self) -> Part:
@@ -167,22 +171,39 @@ def weight_memory(rows: int, columns: int, pe: int, simd: int, stored: int, load
     return parts.Rom(words.steps, words.codes * stored)
 
 
-def sums(rows: int, columns: int, pe: int, simd: int, data: Format, weights: Format, accumulator: int) -> Part:
+def sums(
+    rows: int,
+    columns: int,
+    pe: int,
+    simd: int,
+    data: Format,
+    weights: Format,
+    accumulator: int,
+    packed: Packing | None = None,
+) -> Part:
     """The inside of a unit to which the vector comes again for every group of rows: products, sums, counters."""
     folds = -(-columns // simd)
     signs = parts.signs(data, weights)
     turned = parts.sign_magnitude(data, weights)
     one = 1 if signs else product_bits(data, weights)
     minus = not signs and product_range(data, weights)[0] < 0
-    row: list[Part] = [parts.SummedProducts(simd, data, weights)]
+    row: list[Part] = []
+    if packed is not None:
+        one, terms = packed.spacing, simd // packed.together
+    else:
+        terms = simd
+        row.append(parts.SummedProducts(simd, data, weights))
     if turned and simd > 1:
         row.append(parts.Times(simd, parts.Adder(one)))
-    row.append(parts.AdderTree(simd, one))
+    row.append(parts.AdderTree(terms, one))
     if folds > 1:
-        row.append(parts.Accumulator(accumulator, one + (simd - 1).bit_length(), minus, turned and simd == 1))
+        row.append(parts.Accumulator(accumulator, one + (terms - 1).bit_length(), minus, turned and simd == 1))
     else:
         row.append(parts.Register(accumulator))
     if signs:  # twice the count less a constant, whose low zeros are wires
         row.append(parts.Adder(accumulator - (columns & -columns).bit_length() + 1))
     steps = parts.counters(-(-rows // pe) * folds, folds)
-    return parts.beside(parts.Times(pe, parts.chain(*row)), parts.Register(simd * width(data)), steps)
+    block = parts.PackedProducts(packed.rows, parts.factor_bits(weights, True)) if packed else parts.NOTHING
+    blocks = parts.Times(pe // packed.rows * simd if packed else 0, block)
+    made = parts.chain(blocks, parts.Times(pe, parts.chain(*row)))
+    return parts.beside(made, parts.Register(simd * width(data)), steps)

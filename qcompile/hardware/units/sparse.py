@@ -31,7 +31,7 @@ class SparseUnit(MatVecUnit):
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> SparseUnit | None:
         """Of weights that are 2:4 and not loaded, where whole blocks come in a cycle and a word is not wider."""
-        blocks = node.op.products and token_channels(node, folding.simd) % BLOCK == 0
+        blocks = node.op.products and not folding.dsp and token_channels(node, folding.simd) % BLOCK == 0
         unit = super().of(node, graph, folding) if blocks else None
         if not isinstance(unit, SparseUnit) or unit.products * unit.element > unit.simd * unit.stored:
             return None

@@ -11,6 +11,7 @@ from qcompile.backends.hls.units.requant import Finish, finish
 from qcompile.backends.hls.units.weights import Weights, sparse_weights, units_of, weights
 from qcompile.hardware import units as hardware
 from qcompile.hardware.network import Stage
+from qcompile.hardware.packing import Packing
 from qcompile.hardware.units.depthwise import filter_steps
 from qcompile.hardware.units.matvec import weight_steps
 from qcompile.records import dataclass
@@ -20,7 +21,7 @@ from qcompile.records import dataclass
 class MatVecView(View):
     """`pe` rows and `simd` terms a cycle. channels: groups of channels with rows of their own; groups: of rows; folds:
     of the terms. A vector is kept for the groups after the first one, as its stream has it: signs are bits. sparse:
-    products of a row in a cycle, where only two of four terms have one; else 0.
+    products of a row in a cycle, where only two of four terms have one; else 0. packed: how they share DSP blocks.
     """
 
     template = "matvec.cpp.j2"
@@ -37,6 +38,7 @@ class MatVecView(View):
     total: Tensor
     finish: Finish
     sparse: int
+    packed: Packing | None
 
 
 def matvec(c: Context, stage: Stage) -> MatVecView:
@@ -53,7 +55,7 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
     counts = unit.groups, unit.row_groups, unit.folds, fold.pe, fold.simd
     made = product(c.builder(), node, total)
     kept = Integer(read.lanes.width, read.lanes.signed)
-    return MatVecView(tuple(loops), *counts, read, kept, held, made, total, finish(c, stage), sparse)
+    return MatVecView(tuple(loops), *counts, read, kept, held, made, total, finish(c, stage), sparse, unit.packed)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,6 +73,7 @@ class DepthwiseView(View):
     product: Product
     total: Tensor
     finish: Finish
+    packed: Packing | None
 
 
 def depthwise(c: Context, stage: Stage) -> DepthwiseView:
@@ -83,7 +86,7 @@ def depthwise(c: Context, stage: Stage) -> DepthwiseView:
     groups = unit.channels // unit.pe
     loops = _by_channel(c, stage, groups, unit.folds)
     counts = groups, unit.folds, unit.pe, unit.simd
-    return DepthwiseView(loops, *counts, read, held, made, total, finish(c, stage))
+    return DepthwiseView(loops, *counts, read, held, made, total, finish(c, stage), unit.packed)
 
 
 def _by_channel(c: Context, stage: Stage, groups: int, folds: int) -> tuple[Loop, ...]:

@@ -13,6 +13,7 @@ from qcompile.backends.rtl.words import CellBuilder, Word
 from qcompile.formats import FloatLane, Format, smallest_width
 from qcompile.hardware import units
 from qcompile.hardware.memory import bits_of, stored
+from qcompile.hardware.packing import Packing
 from qcompile.hardware.units.depthwise import filter_steps
 from qcompile.hardware.units.matvec import weight_steps
 from qcompile.hardware.units.sparse import BLOCK, INDEX, KEPT, places
@@ -41,9 +42,9 @@ class Total:
 
 @dataclass(frozen=True)
 class Sums:
-    """pe lanes. In each `row`, a cell of `row_latency` registers, makes a term of `data` bits of x (those of all lanes,
-    or of `own` places a piece of its own) and of `weight` bits of w, which are there at register `start`; `total` takes
-    the terms; `lanes` make codes of it, of `width` bits.
+    """pe lanes. `row`, a cell of `row_latency` registers, makes a term of `data` bits of x (those of all lanes, or of
+    `own` places a piece of its own) and of `weight` bits of w, which are there at register `start`, for `together`
+    lanes each; `total` takes the terms; `lanes` make codes of it, of `width` bits.
     """
 
     pe: int
@@ -56,6 +57,7 @@ class Sums:
     total: Total
     lanes: LaneCells | None
     width: int
+    together: int = 1
 
     @property
     def ready(self) -> int:
@@ -68,7 +70,7 @@ class Sums:
 
     @property
     def placed(self) -> tuple[str, ...]:
-        return (self.row,) * self.pe + (self.lanes.cells if self.lanes else ())
+        return (self.row,) * (self.pe // self.together) + (self.lanes.cells if self.lanes else ())
 
     def registers(self) -> Part:
         """Of sums, beside those of accumulators, with what waits of several rows; of a row of the lanes' parameters."""
@@ -116,14 +118,22 @@ class StoredWeight:
 
 @dataclass(frozen=True)
 class TermCell:
-    """The cell of a row and its term; signs: products of signs that a sum counts (0: others); negative: beside a
-    magnitude.
+    """The cell of a row and its term, or of several rows and theirs; signs: products of signs that a sum counts (0:
+    others); negative: beside a magnitude.
     """
 
     b: CellBuilder
-    term: Word
+    terms: tuple[Word, ...]
     signs: int = 0
     negative: Word | None = None
+
+    @property
+    def width(self) -> int:
+        return max(t.bits if any(t.signed for t in self.terms) else t.width for t in self.terms)
+
+    @property
+    def signed(self) -> bool:
+        return any(t.signed for t in self.terms)
 
 
 def matvec(m: Maker) -> ProcessModule:
@@ -140,7 +150,10 @@ def matvec(m: Maker) -> ProcessModule:
     rom = m.weights("weights", patterns, weight.size, op.reloadable)
     m.loops(("g", unit.row_groups), ("f", unit.folds))
     m.counter("step", rom.depth, "go[0]")
-    made = products(m, weight, fold.simd, unit.folds > 1, sparse)
+    if unit.packed is not None:
+        made = packed(m, weight, unit.packed, fold.simd)
+    else:
+        made = products(m, weight, fold.simd, unit.folds > 1, sparse)
     kept = unit.folds if unit.row_groups > 1 else 0
     each = patterns.shape[1] // fold.pe * weight.size
     data = fold.simd * node.inputs[0].type.codes.width
@@ -165,7 +178,11 @@ def depthwise(m: Maker) -> ProcessModule:
     rom = m.weights("weights", bits_of(fmt, steps), width, op.reloadable)
     m.loops(("g", unit.channels // unit.pe), ("f", unit.folds))
     m.counter("step", rom.depth, "go[0]")
-    made = products(m, StoredWeight(fmt, width, signed, width), unit.simd, unit.folds > 1, False)
+    weight = StoredWeight(fmt, width, signed, width)
+    if unit.packed is not None:
+        made = packed(m, weight, unit.packed, unit.simd)
+    else:
+        made = products(m, weight, unit.simd, unit.folds > 1, False)
     total = sums(m, made, unit.folds, Start(1, node.inputs[0].type.codes.width, unit.simd, unit.simd * width))
     return m.process(FoldedModule(0, rom, total), total.stages, "1'b1", m.end("f"))
 
@@ -190,10 +207,10 @@ def taken(m: Maker, largest: bool, together: int = 1) -> TermCell:
     b = m.cell("row", "a term of a pool")
     b.port("x", together * fmt.width)
     if largest:
-        return TermCell(
-            b, largest_of(b, [b.given(f"n{i}", "x", i, fmt.width, False) for i in range(together)], fmt, m.timing)
-        )
-    return TermCell(b, added(b, "t", [decoded(b, f"n{i}", "x", i, fmt, m.timing) for i in range(together)], m.timing))
+        codes = [b.given(f"n{i}", "x", i, fmt.width, False) for i in range(together)]
+        return TermCell(b, (largest_of(b, codes, fmt, m.timing),))
+    numbers = [decoded(b, f"n{i}", "x", i, fmt, m.timing) for i in range(together)]
+    return TermCell(b, (added(b, "t", numbers, m.timing),))
 
 
 def order_of(fmt: Format, largest: bool) -> str:
@@ -231,7 +248,35 @@ def products(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse: b
             terms.append(_product(b, i, x, w, data, weight, t))
         if node.op.truncated_bits:
             terms[-1] = cut(b, f"cut{i}", terms[-1], node.op.truncated_bits)
-    return TermCell(b, added(b, "t", terms, t), node.terms if signs else 0, negative)
+    return TermCell(b, (added(b, "t", terms, t),), node.terms if signs else 0, negative)
+
+
+def packed(m: Maker, weight: StoredWeight, packing: Packing, simd: int) -> TermCell:
+    """The same in DSP blocks, of several rows in each."""
+    data, blocks = m.node.inputs[0].type.codes, packing.together
+    b = m.cell("row", f"sums of {simd} products, those of {packing.rows} rows side by side in DSP blocks")
+    b.port("x", simd * data.width)
+    b.port("w", packing.rows * simd * weight.size)
+    wide, narrow = weight.width + (not weight.signed), data.width + (not data.signed)
+    sizes = f".ROWS({packing.rows}), .SPACING({packing.spacing}), .TERMS({blocks}), .W({wide}), .X({narrow})"
+    terms: list[list[Word]] = [[] for _ in range(packing.rows)]
+    for s in range(0, simd, blocks):
+        x = [b.given(f"x{i}", "x", i, data.width, data.signed) for i in range(s, s + blocks)]
+        places = [(r, i) for i in range(s, s + blocks) for r in range(packing.rows)]
+        w = [b.given(f"w{r}_{i}", "w", r * simd + i, weight.width, weight.signed) for r, i in places]
+        ports = (_side_by_side(range(len(x), len(x) + len(w)), wide), _side_by_side(range(len(x)), narrow))
+        body = f"packed_products #({sizes}) blocks{s} (.clk(clk), .w({ports[0]}), .x({ports[1]}), .y({{y}}));"
+        width = packing.rows * packing.spacing
+        made = b.behind(f"p{s}", width, False, (*x, *w), 0.0, body, blocks + 1)
+        for r, found in enumerate(terms):
+            text = f"assign {{y}} = {{0}}[{r * packing.spacing}+:{packing.spacing}];"
+            found.append(b.instance(f"s{r}_{s}", packing.spacing, True, (made,), 0.0, text))
+    return TermCell(b, tuple(added(b, f"t{r}_", found, m.timing) for r, found in enumerate(terms)))
+
+
+def _side_by_side(places: range, width: int) -> str:
+    """Inputs of an instance in one port, each of so many bits, the first in the low ones."""
+    return "{{" + ", ".join(f"{width}'({{{i}}})" for i in reversed(places)) + "}}"
 
 
 def _floats(fmt: Format) -> bool:
@@ -310,20 +355,23 @@ class Start:
 
 def sums(m: Maker, made: TermCell, folds: int, start: Start, largest: str = "", rows: int = 1) -> Sums:
     """Of terms, `folds` for a result; rows: that take turns."""
-    node, pe, term = m.node, m.stage.folding.pe, made.term
-    outputs = [("y", [term], term.width)] + ([("minus", [made.negative], 1)] if made.negative is not None else [])
+    node, pe = m.node, m.stage.folding.pe
+    outputs = [("y", list(made.terms), made.width)] + (
+        [("minus", [made.negative], 1)] if made.negative is not None else []
+    )
     cell = m.add(made.b.done(outputs))
     bits = parts.bits(node.output.type.codes)
     if made.signs or largest:
-        bits = made.signs.bit_length() if made.signs else term.width
+        bits = made.signs.bit_length() if made.signs else made.width
     place = isinstance(node.op, ops.ArgMax)
     if place:
         bits = node.output.type.codes.width
     latest = place and node.op.last
-    total = Total(term.width, bits, term.signed, folds, made.negative is not None, largest, place, latest, rows)
+    total = Total(made.width, bits, made.signed, folds, made.negative is not None, largest, place, latest, rows)
     lanes = _lanes(m, total, made.signs)
     width = (m.stage.map or node).output.type.codes.width
-    found = Sums(pe, start.at, start.data, start.own, start.weight, cell.name, cell.latency, total, lanes, width)
+    taken = start.at, start.data, start.own, start.weight
+    found = Sums(pe, *taken, cell.name, cell.latency, total, lanes, width, len(made.terms))
     if lanes is not None and lanes.counted:
         count_rows(m, lanes, f"done[{found.ready - 1}]")
     return found
