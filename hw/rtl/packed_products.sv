@@ -1,10 +1,11 @@
 // Products in DSP blocks: of `w`, ROWS weights of W bits for each of TERMS numbers of X bits, those of a number are side by side in the wide
-// operand of one block, SPACING bits apart. `y` has for every row the sum of its products, SPACING bits each. With half of a place
-// added, a lower product borrows nothing from the upper one, which is right as it stands; its highest bit is turned back. TERMS blocks
-// stand behind one another, each a register later; y is there TERMS + 1 registers behind w and x.
+// operand of one block, of WIDE bits, SPACING bits apart. `y` has for every row the sum of its products, SPACING bits each. With half of a place
+// added, a lower product borrows nothing from the upper one, which is right as it stands; its highest bit is turned back. TERMS blocks,
+// one or two, stand behind one another, each a register later; y is there TERMS + 1 registers behind w and x.
 module packed_products #(
     parameter integer ROWS = 2,
     parameter integer SPACING = 17,
+    parameter integer WIDE = 25,
     parameter integer TERMS = 2,
     parameter integer W = 8,
     parameter integer X = 9
@@ -14,7 +15,6 @@ module packed_products #(
     input [TERMS*X-1:0] x,
     output [ROWS*SPACING-1:0] y
 );
-  localparam integer WIDE = (ROWS - 1) * SPACING + W;
   localparam integer P = ROWS * SPACING > WIDE + X ? ROWS * SPACING : WIDE + X;
 
   function automatic signed [P-1:0] offsets(input integer unused);

@@ -328,7 +328,7 @@ def choices(graph: Graph, device: Device) -> list[Choices]:
 
 def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
     after, foldings = follower(graph, node), possible(graph, node)
-    if packable(node) and fabric.packs:
+    if packable(graph, node) and fabric.packs:
         foldings += [replace(f, dsp=True) for f in foldings]
     units = {f: with_window(graph, node, unit_of(node, graph, f)) for f in foldings}
     tokens = {f: u[0].tokens if isinstance(u[0], WindowUnit) else 0 for f, u in units.items()}

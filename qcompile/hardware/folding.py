@@ -9,7 +9,6 @@ import numpy as np
 
 from qcompile.errors import QCompileError, nearest
 from qcompile.hardware.network import Network, divisors, fullest
-from qcompile.hardware.packing import packable
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units import BufferedUnit, GatheredUnit, Unit, WindowUnit, unit_of
 from qcompile.ir import Graph, Node
@@ -31,16 +30,17 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
     return _given(text, graph, units)
 
 
-def drawn(network: Network, seed: int, most: int | None = None, dsp: bool = False) -> str:
+def drawn(network: Network, seed: int, most: int | None = None) -> str:
     """A legal folding of every layer, at random, of a network that is folded `full`; of at most so many lanes and
-    columns; dsp: in DSP blocks what can be there. What tests and measurements take where no folding is special.
+    columns. What tests and measurements take where no folding is special.
     """
     rng, found = np.random.default_rng(seed), {}
     for stage in network.stages:
         if stage.node is not None and not isinstance(stage.unit, (WindowUnit, GatheredUnit)):
             sizes = ("pe", stage.folding.pe), ("simd", stage.folding.simd)
-            own = {k: int(rng.choice([d for d in divisors(n) if d <= (most or n)])) for k, n in sizes}
-            found[stage.node.output.name] = own | ({"dsp": True} if dsp and packable(stage.node) else {})
+            found[stage.node.output.name] = {
+                k: int(rng.choice([d for d in divisors(n) if d <= (most or n)])) for k, n in sizes
+            }
     return json.dumps(found)
 
 

@@ -360,7 +360,7 @@ def folding(graph: Graph, foldings: Mapping[str, Folding], node: Node, default: 
                 str(node.origin),
                 f"nearest: {', '.join(map(str, sorted(near)))}",
             )
-    if wanted.dsp and not packable(node):
+    if wanted.dsp and not packable(graph, node):
         raise QCompileError("no DSP block takes its products", str(node.origin), "leave out dsp of its folding")
     if wanted != Folding() and too_wide(graph, node, wanted):
         legal = possible(graph, node)

@@ -8,24 +8,24 @@ Xilinx Devices, WP486, 2017, have the operand; they mend the upper product behin
 
 from __future__ import annotations
 
-import math
-
 from qcompile import parts
 from qcompile.formats import Format, smallest_width
-from qcompile.ir import Node
+from qcompile.ir import Graph, Node
+from qcompile.ir.walk import weights_of
 from qcompile.records import dataclass
 
 TOGETHER = 2  # blocks whose products are summed on the way: the second has a register more in front, which blocks have
 
 
 @dataclass(frozen=True)
-class Packing:
-    """`rows` products in a block, `spacing` bits apart; `together` blocks behind one another, whose sum each place
-    holds.
+class PackedWeights:
+    """`rows` products in a block, `spacing` bits apart: its operand takes `wide` bits; `together` blocks behind one
+    another, whose sum each place holds.
     """
 
     rows: int
     spacing: int
+    wide: int
     together: int
 
     @property
@@ -34,21 +34,44 @@ class Packing:
         return sum(1 << self.spacing * (k + 1) - 1 for k in range(self.rows - 1))
 
 
-def packing(data: Format, weights: Format, pe: int, simd: int) -> Packing | None:
-    """Of so many rows and columns a cycle; None where no block takes a product of such codes."""
-    if any(fmt.lane.coded or fmt.lane.signs for fmt in (data, weights)):
+def packing(data: Format, weights: tuple[int, int], pe: int, simd: int) -> PackedWeights | None:
+    """Of so many rows and columns a cycle: as many products in a block as its operand holds, then as many blocks
+    together; None where no block takes a product of such codes. weights: the least and the greatest.
+    """
+    if data.lane.coded or data.lane.signs or parts.factor_bits(data, True) > parts.NARROW:
         return None
-    if parts.factor_bits(data, True) > parts.NARROW or parts.factor_bits(weights, True) > parts.WIDE:
-        return None
-    together = math.gcd(simd, TOGETHER)
-    low, high = (together * end for end in parts.product_range(data, weights))
-    spacing = smallest_width(min(low, -1), high)
-    most = 1 + (parts.WIDE - parts.factor_bits(weights, True)) // spacing
-    return Packing(max(n for n in range(1, most + 1) if pe % n == 0), spacing, together)
+    products = [x * w for x in parts.value_range(data) for w in weights]
+    found = [
+        PackedWeights(rows, spacing, wide, together)
+        for rows in range(1, parts.WIDE)
+        for together in range(1, TOGETHER + 1)
+        if pe % rows == simd % together == 0
+        for spacing in (smallest_width(min(together * min(products), -1), together * max(products)),)
+        for wide in (_wide(weights, rows, spacing),)
+        if wide <= parts.WIDE
+    ]
+    return max(found, key=lambda p: (p.rows, p.together), default=None)
 
 
-def packable(node: Node) -> bool:
-    """Whether DSP blocks can take the products of a node, whose second operand is constant."""
-    if not node.op.products or node.op.truncated_bits:
-        return False
-    return packing(node.data.type.codes, node.weights.type.codes, 1, 1) is not None
+def _wide(weights: tuple[int, int], rows: int, spacing: int) -> int:
+    """Bits of so many weights side by side."""
+    low, high = (sum(end << spacing * r for r in range(rows)) for end in weights)
+    return smallest_width(min(low, -1), high)
+
+
+def packable(graph: Graph, node: Node) -> bool:
+    """Whether DSP blocks can take the products of a node."""
+    return packed(graph, node, 1, 1) is not None
+
+
+def packed(graph: Graph, node: Node, pe: int, simd: int) -> PackedWeights | None:
+    """How products of a node with constant weights, so many rows and columns a cycle, lie in DSP blocks."""
+    made = weights_of(graph, node)
+    if not node.op.products or node.op.truncated_bits or made is None or made.output != node.weights:
+        return None
+    fmt = node.weights.type.codes
+    if fmt.lane.coded or fmt.lane.signs:
+        return None
+    units = made.op.units.data
+    ends = parts.value_range(fmt) if made.op.reloadable else (int(units.min()), int(units.max()))
+    return packing(node.data.type.codes, ends, pe, simd)

@@ -10,7 +10,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.memory import stored
-from qcompile.hardware.packing import Packing, packing
+from qcompile.hardware.packing import PackedWeights, packed
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.matvec import depthwise, storable, sums, weight_memory
 from qcompile.hardware.units.pool import ChannelwiseUnit
@@ -31,7 +31,7 @@ class DepthwiseUnit(ChannelwiseUnit):
     stored: int
     accumulator: int
     loaded: bool = False
-    packed: Packing | None = None
+    packed: PackedWeights | None = None
 
     name: ClassVar[str] = "depthwise"
 
@@ -50,8 +50,8 @@ class DepthwiseUnit(ChannelwiseUnit):
         places = node.output.type.size // channels
         accumulator = parts.bits(node.output.type.format)
         folded = folding.pe, folding.simd
-        packed = packing(*formats, 1, folding.simd) if folding.dsp and not node.op.truncated_bits else None
-        return cls(channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, packed)
+        blocks = packed(graph, node, 1, folding.simd) if folding.dsp else None
+        return cls(channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, blocks)
 
     def parts(self) -> Part:
         sizes = self.channels, self.terms, self.pe, self.simd

@@ -14,7 +14,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.memory import Words, loader, stored
-from qcompile.hardware.packing import Packing, packing
+from qcompile.hardware.packing import PackedWeights, packed
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
 from qcompile.ir import Graph, Node, Value, ops
@@ -40,7 +40,7 @@ class MatVecUnit(Unit):
     stored: int
     accumulator: int
     loaded: bool = False
-    packed: Packing | None = None
+    packed: PackedWeights | None = None
 
     name: ClassVar[str] = "matvec"
     accumulates: ClassVar[bool] = True
@@ -67,8 +67,8 @@ class MatVecUnit(Unit):
         places = node.output.type.size // rows
         accumulator = parts.bits(node.output.type.format)
         sizes = rows, columns, node.op.groups, places, folding.pe, folding.simd
-        packed = packing(*formats, folding.pe, folding.simd) if folding.dsp and not node.op.truncated_bits else None
-        return cls(*sizes, *formats, bits, accumulator, made.reloadable, packed)
+        shared = packed(graph, node, folding.pe, folding.simd) if folding.dsp else None
+        return cls(*sizes, *formats, bits, accumulator, made.reloadable, shared)
 
     @staticmethod
     def limits(node: Node) -> Folding:
@@ -179,7 +179,7 @@ def sums(
     data: Format,
     weights: Format,
     accumulator: int,
-    packed: Packing | None = None,
+    shared: PackedWeights | None = None,
 ) -> Part:
     """The inside of a unit to which the vector comes again for every group of rows: products, sums, counters."""
     folds = -(-columns // simd)
@@ -188,8 +188,8 @@ def sums(
     one = 1 if signs else product_bits(data, weights)
     minus = not signs and product_range(data, weights)[0] < 0
     row: list[Part] = []
-    if packed is not None:
-        one, terms = packed.spacing, simd // packed.together
+    if shared is not None:
+        one, terms = shared.spacing, simd // shared.together
     else:
         terms = simd
         row.append(parts.SummedProducts(simd, data, weights))
@@ -203,7 +203,7 @@ def sums(
     if signs:  # twice the count less a constant, whose low zeros are wires
         row.append(parts.Adder(accumulator - (columns & -columns).bit_length() + 1))
     steps = parts.counters(-(-rows // pe) * folds, folds)
-    block = parts.PackedProducts(packed.rows, parts.factor_bits(weights, True)) if packed else parts.NOTHING
-    blocks = parts.Times(pe // packed.rows * simd if packed else 0, block)
+    block = parts.PackedProducts(shared.rows, parts.factor_bits(weights, True)) if shared else parts.NOTHING
+    blocks = parts.Times(pe // shared.rows * simd if shared else 0, block)
     made = parts.chain(blocks, parts.Times(pe, parts.chain(*row)))
     return parts.beside(made, parts.Register(simd * width(data)), steps)

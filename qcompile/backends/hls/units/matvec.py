@@ -11,7 +11,7 @@ from qcompile.backends.hls.units.requant import Finish, finish
 from qcompile.backends.hls.units.weights import Weights, sparse_weights, units_of, weights
 from qcompile.hardware import units as hardware
 from qcompile.hardware.network import Stage
-from qcompile.hardware.packing import Packing
+from qcompile.hardware.packing import PackedWeights
 from qcompile.hardware.units.depthwise import filter_steps
 from qcompile.hardware.units.matvec import weight_steps
 from qcompile.records import dataclass
@@ -38,7 +38,7 @@ class MatVecView(View):
     total: Tensor
     finish: Finish
     sparse: int
-    packed: Packing | None
+    packed: PackedWeights | None
 
 
 def matvec(c: Context, stage: Stage) -> MatVecView:
@@ -73,7 +73,7 @@ class DepthwiseView(View):
     product: Product
     total: Tensor
     finish: Finish
-    packed: Packing | None
+    packed: PackedWeights | None
 
 
 def depthwise(c: Context, stage: Stage) -> DepthwiseView:

@@ -13,7 +13,7 @@ from qcompile.backends.rtl.words import CellBuilder, Word
 from qcompile.formats import FloatLane, Format, smallest_width
 from qcompile.hardware import units
 from qcompile.hardware.memory import bits_of, stored
-from qcompile.hardware.packing import Packing
+from qcompile.hardware.packing import PackedWeights
 from qcompile.hardware.units.depthwise import filter_steps
 from qcompile.hardware.units.matvec import weight_steps
 from qcompile.hardware.units.sparse import BLOCK, INDEX, KEPT, places
@@ -251,19 +251,20 @@ def products(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse: b
     return TermCell(b, (added(b, "t", terms, t),), node.terms if signs else 0, negative)
 
 
-def packed(m: Maker, weight: StoredWeight, packing: Packing, simd: int) -> TermCell:
+def packed(m: Maker, weight: StoredWeight, packing: PackedWeights, simd: int) -> TermCell:
     """The same in DSP blocks, of several rows in each."""
     data, blocks = m.node.inputs[0].type.codes, packing.together
     b = m.cell("row", f"sums of {simd} products, those of {packing.rows} rows side by side in DSP blocks")
     b.port("x", simd * data.width)
     b.port("w", packing.rows * simd * weight.size)
     wide, narrow = weight.width + (not weight.signed), data.width + (not data.signed)
-    sizes = f".ROWS({packing.rows}), .SPACING({packing.spacing}), .TERMS({blocks}), .W({wide}), .X({narrow})"
+    places = f".ROWS({packing.rows}), .SPACING({packing.spacing}), .WIDE({packing.wide}), .TERMS({blocks})"
+    sizes = f"{places}, .W({wide}), .X({narrow})"
     terms: list[list[Word]] = [[] for _ in range(packing.rows)]
     for s in range(0, simd, blocks):
         x = [b.given(f"x{i}", "x", i, data.width, data.signed) for i in range(s, s + blocks)]
-        places = [(r, i) for i in range(s, s + blocks) for r in range(packing.rows)]
-        w = [b.given(f"w{r}_{i}", "w", r * simd + i, weight.width, weight.signed) for r, i in places]
+        each = [(r, i) for i in range(s, s + blocks) for r in range(packing.rows)]
+        w = [b.given(f"w{r}_{i}", "w", r * simd + i, weight.width, weight.signed) for r, i in each]
         ports = (_side_by_side(range(len(x), len(x) + len(w)), wide), _side_by_side(range(len(x)), narrow))
         body = f"packed_products #({sizes}) blocks{s} (.clk(clk), .w({ports[0]}), .x({ports[1]}), .y({{y}}));"
         width = packing.rows * packing.spacing
