@@ -148,7 +148,7 @@ class FoldingSearch:
         every = np.unique(np.concatenate([np.array([fastest]), *(c.cycles for c in self.layers)]))
         self.steps: list[int] = [int(s) for s in every[every >= fastest]]
         self.patience = min(MOST_TRIED, SMALL // sum(stream.tokens for stream in made.streams))
-        self.seen: dict[tuple[Folding, ...], tuple[dict[str, Folding], Schedule, Estimate]] = {}
+        self.seen: dict[tuple[bool, tuple[Folding, ...]], tuple[dict[str, Folding], Schedule, Estimate]] = {}
 
     def floor_of(self) -> str:
         """What cannot be faster than the first step."""
@@ -224,18 +224,24 @@ class FoldingSearch:
 
     def _checked(self, picked: Sequence[int], cycles: int) -> tuple[Fitted | None, Estimate]:
         """The whole network of a choice, and the result if it keeps within budget and cycles."""
+        whole = self._whole(picked, live=False)[2]
+        if not self._within(whole, cycles):
+            return None, whole
         foldings, plan, whole = self._whole(picked)
-        if exceeded(whole.total, self.budget) or whole.total.interval > cycles:
+        if not self._within(whole, cycles):
             return None, whole
         labels = {c.name: c.label for c in self.layers}
         return Fitted(foldings, plan, whole, self._binding(cycles), labels), whole
 
-    def _whole(self, picked: Sequence[int]) -> tuple[dict[str, Folding], Schedule, Estimate]:
-        key = tuple(c.foldings[i] for c, i in zip(self.layers, picked, strict=True))
+    def _within(self, whole: Estimate, cycles: int) -> bool:
+        return not exceeded(whole.total, self.budget) and whole.total.interval <= cycles
+
+    def _whole(self, picked: Sequence[int], live: bool = True) -> tuple[dict[str, Folding], Schedule, Estimate]:
+        key = live, tuple(c.foldings[i] for c, i in zip(self.layers, picked, strict=True))
         if key not in self.seen:
-            foldings = {c.name: f for c, f in zip(self.layers, key, strict=True)}
+            foldings = {c.name: f for c, f in zip(self.layers, key[1], strict=True)}
             made = network(self.graph, foldings)
-            plan = schedule(made)
+            plan = schedule(made, live=live)
             self.seen[key] = foldings, plan, of_network(self.graph, made, plan, self.device)
         return self.seen[key]
 

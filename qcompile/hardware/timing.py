@@ -49,9 +49,10 @@ def too_long(tokens: int, tensor: str) -> QCompileError:
     )
 
 
-def schedule(network: Network, latencies: Sequence[int] | None = None) -> Schedule:
+def schedule(network: Network, latencies: Sequence[int] | None = None, live: bool = True) -> Schedule:
     """Cycles and depths of a network. latencies: of every stream, cycles from an iteration that writes a token to when
-    it can be read. QCompileError where it has more tokens than can be looked at.
+    it can be read. live: whether depths without which a run blocks are looked for; they are hardly ever more than those
+    for full speed. QCompileError where it has more tokens than can be looked at.
     """
     longest = max(network.streams, key=lambda s: s.tokens)
     if longest.tokens > MOST_TOKENS:
@@ -66,8 +67,8 @@ def schedule(network: Network, latencies: Sequence[int] | None = None) -> Schedu
     lazy = loops.lazy(early.finish)
     eager = loops.forward(lazy.sources)
     best = min(lazy, eager, key=lambda run: memory(network, run.places))
-    live = liveness(network, best.waiting)
-    return Schedule(*loops.cycles_of(early.finish), live, tuple(map(max, live, best.places)), loops.iterations)
+    least = liveness(network, best.waiting) if live else (1,) * len(network.streams)
+    return Schedule(*loops.cycles_of(early.finish), least, tuple(map(max, least, best.places)), loops.iterations)
 
 
 def schedule_record(network: Network, plan: Schedule, layers: Mapping[str, str]) -> dict[str, Any]:
