@@ -32,6 +32,7 @@ from qcompile.formats import accumulator
 from qcompile.hardware.network import with_window
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units import UnrolledUnit, unit_of
+from qcompile.hardware.units.whole_window import fills
 from qcompile.ir import Array, Graph, Node, TensorType, Value, ops, walk
 from qcompile.passes import ports
 from qcompile.passes.implement import implement
@@ -65,6 +66,8 @@ class CostTarget:
         if self.unrolled:
             cost = price(UnrolledUnit.of(node, graph, final=final).parts(), self.fabric)
             return _vector(cost, cost.delay_ns / self.clock_ns)[None]
+        if fills(graph, node):  # priced with the layer behind it
+            return _vector(Resources(), 0)[None]
         found = []
         for folding in open_ or [(self.foldings or {}).get(node.output.name, Folding())]:
             units = with_window(graph, node, unit_of(node, graph, folding))

@@ -41,6 +41,7 @@ from qcompile.hardware.units import (
     unit_of,
 )
 from qcompile.hardware.units.sparse import BLOCK
+from qcompile.hardware.units.whole_window import fills
 from qcompile.ir import Graph, Node, ops
 from qcompile.records import dataclass
 
@@ -337,7 +338,7 @@ def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
     if packable(graph, node) and fabric.packs:
         foldings += [replace(f, dsp=True) for f in foldings]
     units = {f: with_window(graph, node, unit_of(node, graph, f)) for f in foldings}
-    tokens = {f: u[0].tokens if isinstance(u[0], WindowUnit) else 0 for f, u in units.items()}
+    tokens = {f: sum(u.tokens for u in front if isinstance(u, WindowUnit)) for f, front in units.items()}
     foldings = [f for f in units if tokens[f] <= timing.MOST_TOKENS]
     if not foldings:
         raise timing.too_long(min(tokens.values()), node.output.name)
@@ -393,7 +394,8 @@ def _following(graph: Graph, node: Node, lanes: int) -> int:
         longest = max(
             longest, value.type.size // math.gcd(lanes, value.type.shape[1] if len(value.type.shape) > 1 else 1)
         )
-        front += [n for n in graph.consumers.get(value.name, []) if isinstance(n.op, (ops.Requant, ops.Pad, ops.Mul))]
+        readers = (n for n in graph.consumers.get(value.name, []) if not fills(graph, n))
+        front += [n for n in readers if isinstance(n.op, (ops.Requant, ops.Pad, ops.Mul))]
     return longest
 
 
@@ -412,7 +414,10 @@ def _fixed(graph: Graph, made: Network) -> list[tuple[int, str]]:
 def _fixed_costs(graph: Graph, made: Network, device: Device) -> list[tuple[str, np.ndarray]]:
     """What the layers that cannot be folded take at least, by their names."""
     fabric = hw.fabric(device)
-    bound = [s for s in made.stages if s.node is not None and not s.unit.accumulates]
-    kept = [s for s in bound if not isinstance(s.unit, WindowUnit)]
+    kept = [
+        s
+        for s in made.stages
+        if s.node is not None and not (s.unit.accumulates or isinstance(s.unit, WindowUnit) or fills(graph, s.node))
+    ]
     costs = [layer(graph, s, fabric, 1) for s in kept]
     return [(c.name, np.array([float(getattr(c.cost, k)) for k in KINDS])) for c in costs]

@@ -409,16 +409,17 @@ def _repeated(b: _Builder, unit: Unit, value: Value, result: Value, index: int) 
 
 
 def with_window(graph: Graph, node: Node, unit: Unit) -> tuple[Unit, ...]:
-    """The unit of a node, behind the windows that it takes where it does not take the data as they are, and what makes
-    tokens of its size of them.
+    """The unit of a node, behind the windows that it takes where it does not take the data as they are: what makes
+    tokens of its size of them, and a border in front that they do not fill.
     """
     window = window_of(graph, node, unit)
     if window is None:
         return (unit,)
-    made, read = window.lanes[1], unit.lanes[0]
-    if made == read:
-        return window, unit
-    return window, WidthUnit(window.tokens * made, node.inputs[0].type.codes.width, made, read), unit
+    made, read, width = window.lanes[1], unit.lanes[0], node.inputs[0].type.codes.width
+    between = () if made == read else (WidthUnit(window.tokens * made, width, made, read),)
+    pad = None if isinstance(window, WholeWindowUnit) else border(graph, node)
+    before = () if pad is None else (unit_of(pad, graph, Folding(window.lanes[0])),)
+    return *before, window, *between, unit
 
 
 def window_of(graph: Graph, node: Node, unit: Unit) -> WindowUnit | None:

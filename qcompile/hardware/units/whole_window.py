@@ -27,8 +27,8 @@ class WholeWindowUnit(WindowUnit):
     """A plane (height 1 for one axis) of `groups` tokens of `simd` channels per place, and what goes `over` it.
 
     rows, columns: windows; before: rows above and columns left of the plane that the first windows reach over; fill:
-    units there; number: bits of a channel. A token has the places of a window, channels of a place side by side; the
-    tokens of a window follow one another.
+    units there, None where no window reaches out; number: bits of a channel. A token has the places of a window,
+    channels of a place side by side; the tokens of a window follow one another.
     """
 
     height: int
@@ -38,7 +38,7 @@ class WholeWindowUnit(WindowUnit):
     rows: int
     columns: int
     before: tuple[int, int]
-    fill: int
+    fill: int | None
     simd: int
     number: int
 
@@ -47,7 +47,7 @@ class WholeWindowUnit(WindowUnit):
         """In front of a convolution or pool, in tokens of `lanes` channels."""
         pad, over = border(graph, node), Window.of(node).plane()
         data = (pad or node).inputs[0].type
-        before, fill = ((0, 0), 0) if pad is None else (_before(pad), int(pad.op.value.array().flat[0]))
+        before, fill = ((0, 0), None) if pad is None else (_before(pad), int(pad.op.value.array().flat[0]))
         sizes = *plane(data.shape[2:]), data.shape[1] // lanes, over, *plane(node.output.type.shape[2:])
         return cls(*sizes, before, fill, lanes, parts.width(data.format))
 
@@ -146,3 +146,9 @@ def border(graph: Graph, node: Node) -> Node | None:
 def _before(pad: Node) -> tuple[int, int]:
     above, left = (0, *pad.op.before[2:])[-2:]
     return above, left
+
+
+def fills(graph: Graph, node: Node) -> bool:
+    """Whether a node is a Pad that is part of the layer behind it: its windows fill the border, or take it in front."""
+    reader = only_reader(graph, node.output) if isinstance(node.op, ops.Pad) else None
+    return reader is not None and reader.op.windowed and border(graph, reader) is node

@@ -59,7 +59,7 @@ def whole_window(c: Context, stage: Stage) -> WholeWindowView:
     assert isinstance(w, hardware.WholeWindowUnit)
     first, _, next_row = w.ends
     sizes = w.height, w.width, w.groups, *w.over.numbers, w.rows, w.columns, *w.before, first, next_row, w.places
-    (fill,) = bits_of(fmt, np.array([w.fill])).tolist()
+    fill = 0 if w.fill is None else int(bits_of(fmt, np.array([w.fill]))[0])
     depths, words = zip(*w.lines, strict=True)
     return WholeWindowView(sizes, fill & (1 << fmt.width) - 1, w.simd, fmt.width, depths, words)
 

@@ -80,7 +80,8 @@ def whole_window(m: Maker) -> ProcessModule:
     sizes = w.height, w.width, w.groups, *w.over.numbers, w.rows, w.columns, *w.before
     first, _, next_row = w.ends
     fmt = m.node.inputs[0].type.codes
-    fill = packed(codes_of(fmt, [w.fill]) * w.simd, fmt.width)
+    code = [0] if w.fill is None else codes_of(fmt, [w.fill])
+    fill = packed(code * w.simd, fmt.width)
     more = ("BITS", m.read(0).bits), ("FILL", fill), ("PLACES", w.places), ("FIRST", first), ("NEXT_ROW", next_row)
     rows, columns = (line_style(m.timing.fabric, *one) for one in w.lines)
     view = WholeWindowModule((*zip(names, sizes, strict=True), *more), (rows, columns), w.parts())
