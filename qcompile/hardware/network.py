@@ -32,7 +32,7 @@ from qcompile.hardware.units import (
 from qcompile.hardware.units.matvec import token_channels
 from qcompile.hardware.units.pool import ChannelwiseUnit
 from qcompile.hardware.units.unit import constants_of
-from qcompile.hardware.units.whole_window import WIDEST_WINDOW, border
+from qcompile.hardware.units.whole_window import WIDEST_WINDOW, border, fills
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.ir.walk import maker, only_reader
 from qcompile.parts import Part
@@ -383,6 +383,8 @@ def _add(b: _Builder, node: Node, after: Node | None) -> None:
     if not isinstance(unit, BufferedUnit):
         lanes = (b.lanes_of(v) for v in data)
         same = Folding() if unit.accumulates else Folding(math.gcd(unit.limits(node).pe, *lanes))
+        if fills(b.graph, node):
+            same = Folding(_lanes_behind(b, node))
         fold = folding(b.graph, b.foldings, node, same)
         unit = unit_of(node, b.graph, fold)
     window = window_of(b.graph, node, unit)
@@ -395,6 +397,13 @@ def _add(b: _Builder, node: Node, after: Node | None) -> None:
     out = b.stream((after or node).output, written)
     b.stages.append(Stage(unit, taken, (out,), node, after, fold))
     b.give((after or node).output, out)
+
+
+def _lanes_behind(b: _Builder, border: Node) -> int:
+    """Elements in a token of the windows that take a border."""
+    (reader,) = b.graph.consumers[border.output.name]
+    unit = unit_of(reader, b.graph, folding(b.graph, b.foldings, reader))
+    return (window_of(b.graph, reader, unit) or unit).lanes[0]
 
 
 def _repeated(b: _Builder, unit: Unit, value: Value, result: Value, index: int) -> int:
