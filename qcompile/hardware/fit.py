@@ -40,6 +40,7 @@ from qcompile.hardware.units import (
     WindowUnit,
     unit_of,
 )
+from qcompile.hardware.units.matvec import token_channels
 from qcompile.hardware.units.sparse import BLOCK
 from qcompile.hardware.units.whole_window import fills
 from qcompile.ir import Graph, Node, ops
@@ -375,7 +376,7 @@ def saved_by_sparsity(graph: Graph, device: Device, cycles: int) -> dict[str, fl
                 continue
             rest = lut_equivalents(fabric, Resources(**dict(zip(KINDS, cost, strict=True)))) - _own(unit, fabric)
             dense.append(rest + _own(MatVecUnit(**vars(unit)), fabric))
-            if f.simd % BLOCK == 0:
+            if not f.dsp and token_channels(node, f.simd) % BLOCK == 0:
                 sparse.append(rest + _own(SparseUnit(**vars(unit)), fabric))
         if min(sparse) < min(dense):
             found[one.name] = min(dense) - min(sparse)
