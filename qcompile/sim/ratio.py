@@ -477,8 +477,8 @@ def resolve(x: Lazy, quantize: ops.Quantize) -> np.ndarray:
     above = quantize.format.quantize_ratio(num + margin, 1 << bits, *rule)
     units = np.array(below)  # what lies between equal ends is as they are
     doubt = np.asarray(doubt | (below != above))
-    if not x.real and doubt.mean() > _TIES:
-        return _quantized(exactly(x), quantize)  # type: ignore[arg-type]
+    if doubt.mean() > _TIES and isinstance(whole := exactly(x), Ratio):
+        return _quantized(whole, quantize)
     if doubt.any():
         units[doubt] = _precise(x, to_units, quantize, doubt)
     return units
