@@ -1,6 +1,7 @@
 """Products side by side in DSP blocks: every operand, both backends, and what Yosys makes of a block."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_all_products(data: FixedPoint, weights: FixedPoint, rows: int, spacing:
     some = each[0] if rows < 3 else each[0][[0, 1, len(each[0]) // 2, -2, -1]]
     grids = np.meshgrid(*[some] * rows, each[1], indexing="ij")
     flat = [g.ravel() for g in grids]
-    for w0, x0 in ends:
+    for w0, x0 in (min(ends, key=math.prod), max(ends, key=math.prod)):
         rows_of = [np.stack([w, np.full_like(w, w0)])[:together] for w in flat[:rows]]
         x = np.stack([flat[rows], np.full_like(flat[rows], x0)])[:together]
         for found, w in zip(placed(how, rows_of, x), rows_of, strict=True):

@@ -5,6 +5,7 @@ Verilog.
 import dataclasses
 import json
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from qcompile import ir
 from qcompile.backends import rtl
 from qcompile.backends.rtl import simulate
 from qcompile.backends.rtl.names import identifier
+from qcompile.backends.rtl.numbers import packed
 from qcompile.backends.rtl.simulate import Simulation, simulator
 from qcompile.backends.rtl.words import CellBuilder
 from qcompile.errors import QCompileError, VerificationError
@@ -286,3 +288,12 @@ def test_a_project_of_cpp_beside_its_systemverilog(arch: str, tmp_path: Path) ->
     qc.compile(generate.seeded_mlp(4001), arch=arch).write(tmp_path / "p")
     report = qc.verify(tmp_path / "p", samples=5, float32=False, rtl=True)
     assert [r.what for r in report.rows][-2:] == ["simulator = compiled C++", "simulator = SystemVerilog"]
+
+
+def test_long_literals_are_put_together() -> None:
+    """Icarus Verilog reads no word of more than 16,384 characters."""
+    values = np.random.default_rng(0).integers(-16, 16, 2**14).tolist()
+    text = packed(values, 5)
+    assert max(map(len, re.findall(r"\w+", text))) < 2**14
+    total = sum(int(digits, 16) << int(place) for digits, place in re.findall(r"'h([0-9a-f]+) << (\d+)", text))
+    assert total == sum((v & 31) << 5 * i for i, v in enumerate(values)) and packed([1, -1], 4) == "8'hf1"

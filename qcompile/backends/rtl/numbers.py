@@ -63,10 +63,17 @@ def plus(value: int) -> str:
     return f" {'-' if value < 0 else '+'} {{w}}'sd{abs(value)}"
 
 
+LITERAL = 2**15  # bits of a literal: Icarus Verilog reads at most 16,384 characters as one word
+
+
 def packed(values: Sequence[int], width: int) -> str:
-    """A literal: value 0 in the low bits, two's complement."""
-    total = sum((int(v) & ((1 << width) - 1)) << (i * width) for i, v in enumerate(values))
-    return f"{len(values) * width}'h{total:x}"
+    """A literal, or several that are put together: value 0 in the low bits, two's complement."""
+    bits = "".join(f"{int(v) & ((1 << width) - 1):0{width}b}" for v in reversed(values))
+    size = len(bits)
+    pieces = [(int(bits[max(0, end - LITERAL) : end], 2), size - end) for end in range(size, 0, -LITERAL)]
+    if len(pieces) == 1:
+        return f"{size}'h{pieces[0][0]:x}"
+    return "(" + " | ".join(f"({size}'h{piece:x} << {place})" for piece, place in pieces) + ")"
 
 
 def decoded(b: CellBuilder, name: str, port: str, place: int, fmt: Format, timing: Delays) -> Word:
