@@ -144,7 +144,7 @@ def _made(m: Maker, operands: tuple[HeldOperand, ...], addresses: tuple[Address,
         fmt = node.inputs[1].type.codes
         weight = StoredWeight(fmt, fmt.width, fmt.signed and not fmt.lane.coded, fmt.width)
         row = products(m, weight, 1, unit.terms > 1, False)
-        total = sums(m, row, unit.terms, Start(1, operands[0].width, True, fmt.width))
+        total = sums(m, row, unit.terms, Start(1, operands[0].width, 1, fmt.width))
     elif isinstance(op, (ops.SumPool, ops.MaxPool, ops.ReduceSum, ops.ReduceMax, ops.ArgMax)):
         largest = op.gathers == "max"
         order = order_of(node.inputs[0].type.codes, largest)
