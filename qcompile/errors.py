@@ -57,10 +57,12 @@ class Finding:
 
 
 class UnsupportedError(QCompileError):
-    """All unsupported nodes of a model, reported together."""
+    """All unsupported nodes of a model, reported together. rest: what can be imported, where that is enough to look
+    at.
+    """
 
-    def __init__(self, findings: tuple[Finding, ...], file: str = "") -> None:
-        self.findings = findings
+    def __init__(self, findings: tuple[Finding, ...], file: str = "", rest: object | None = None) -> None:
+        self.findings, self.rest = findings, rest
         lines = [f"{f.where} ({f.op}): {f.reason}" + (f"; {f.hint}" if f.hint else "") for f in findings]
         self.count = f"{len(findings)} node{'s' if len(findings) > 1 else ''} cannot be compiled"
         super().__init__(self.count, file)

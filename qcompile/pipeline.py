@@ -320,25 +320,34 @@ Stages = list[tuple[str, Graph]]
 def _compile(
     model: Model, dumped: Callable[[Stages], None] | None, fit: bool | Goal, options: dict[str, Any]
 ) -> Design:
-    chosen = _options(options, bool(fit))
+    chosen = resolved(options, bool(fit))
     reference = ports.with_input_formats(model.graph, chosen.formats(), model.annotated)
-    borders = ports.split(reference, chosen.softmax)
-    summed = counted(reference, {h.port for h in borders.inputs}) if chosen.arch == "parallel" else reference
-    graph, inputs, outputs = lower(summed, borders, chosen.accumulator_bits, chosen.weights == "port")
-    stages: Stages = [("import", model.graph), ("input-formats", reference), ("lower", graph)]
-    for name, step in integer_passes(fabric_of(chosen.part), chosen.arch, chosen.fold):
-        graph = step(graph)
-        verify(graph)
-        stages.append((name, graph))
+    stages, inputs, outputs = lowered(reference, chosen)
+    graph = stages[-1][1]
     if dumped is not None:
-        dumped(stages)
+        dumped([("import", model.graph), ("input-formats", reference), *stages])
     if not fit:
         return Design(model, chosen, reference, graph, inputs, outputs)
     found = _fitted(graph, chosen, fit if isinstance(fit, Goal) else Goal())
     return Design(model, replace(chosen, fold=found.text()), reference, graph, inputs, outputs, found)
 
 
-def _options(given: dict[str, Any], fitting: bool) -> Options:
+def lowered(reference: Graph, chosen: Options) -> tuple[Stages, tuple[HostInput, ...], tuple[HostOutput, ...]]:
+    """The graphs from a model graph, every input of which has a format, to the integer graph of the hardware, the last;
+    and what the host does in front and behind.
+    """
+    borders = ports.split(reference, chosen.softmax)
+    summed = counted(reference, {h.port for h in borders.inputs}) if chosen.arch == "parallel" else reference
+    graph, inputs, outputs = lower(summed, borders, chosen.accumulator_bits, chosen.weights == "port")
+    stages: Stages = [("lower", graph)]
+    for name, step in integer_passes(fabric_of(chosen.part), chosen.arch, chosen.fold):
+        graph = step(graph)
+        verify(graph)
+        stages.append((name, graph))
+    return stages, inputs, outputs
+
+
+def resolved(given: dict[str, Any], fitting: bool) -> Options:
     """A folding that is to be chosen needs an architecture that can be folded, and no other choice."""
     if fitting and given.get("arch", "dataflow") != "dataflow":
         raise QCompileError(

@@ -65,6 +65,7 @@ ORDER = [
     "project",
     "authenticity",
     "estimation",
+    "inspection",
     "reports",
     "float32",
     "verification",

@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.helper
-import onnx.numpy_helper
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT
+from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
 from qcompile import cli, evaluation, float32, planning, verification
@@ -173,11 +172,10 @@ def test_a_terminal_and_a_pipe(tmp_path: Path, digits: Path) -> None:
 
 def linear(names: list[str], tensors: list[str]) -> bytes:
     """Quant, MatMul, Quant, MatMul, Quant with these names of nodes and tensors."""
-    helper = onnx.helper
-    made = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 4])]
-    out = [helper.make_tensor_value_info(tensors[-1], onnx.TensorProto.FLOAT, [1, 4])]
-    weights = [onnx.numpy_helper.from_array(np.arange(16, dtype=np.float32).reshape(4, 4) - 7, n) for n in ("w", "v")]
-    scalars = [onnx.numpy_helper.from_array(np.float32(v), n) for n, v in (("s", 1), ("z", 0), ("b", 5))]
+    made = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])]
+    out = [helper.make_tensor_value_info(tensors[-1], TensorProto.FLOAT, [1, 4])]
+    weights = [numpy_helper.from_array(np.arange(16, dtype=np.float32).reshape(4, 4) - 7, n) for n in ("w", "v")]
+    scalars = [numpy_helper.from_array(np.float32(v), n) for n, v in (("s", 1), ("z", 0), ("b", 5))]
     nodes, before = [], "x"
     for name, tensor, weight in zip(names, tensors, [None, "w", None, "v", None], strict=True):
         inputs = [before, weight] if weight else [before, "s", "z", "b"]
@@ -227,10 +225,10 @@ def test_nodes_without_names_are_called_by_operator_and_tensor() -> None:
 
 def test_the_product_has_the_name_of_its_node() -> None:
     """Not the padding in front of it: foldings name products."""
-    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 1, 4, 4]) for n in "xy")
-    weight = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [1, 1, 3, 3], [1.0] * 9)
-    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], name="conv1", pads=[1, 1, 1, 1])
-    source = onnx.helper.make_model(onnx.helper.make_graph([node], "net", [x], [y], [weight])).SerializeToString()
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 1, 4, 4]) for n in "xy")
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [1, 1, 3, 3], [1.0] * 9)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv1", pads=[1, 1, 1, 1])
+    source = helper.make_model(helper.make_graph([node], "net", [x], [y], [weight])).SerializeToString()
     design = qc.compile(source, input_formats=["u4"], arch="dataflow", fold='{"conv1": {"pe": 1}}')
     kinds = {layer.name: layer.op for layer in design.estimate().layers}
     assert kinds["conv1"] == "Conv" and kinds["conv1:Pad"] == "Pad"
@@ -374,8 +372,43 @@ def test_inspect_of_a_float_model_says_what_to_do() -> None:
     assert shown.stdout.endswith(f"next: qcompile assign {path} --data x.npy -o run\n")
     record = json.loads(CliRunner().invoke(cli.main, ["inspect", path, "--json"]).stdout)
     assert record["supported"] and record["float"] and record["problem"] is None
+    assert record["estimate"]["arch"] == "parallel" and record["parameters"] == 3658 and record["macs"] == 3392
     wrong = CliRunner().invoke(cli.main, ["inspect", path, "--input-format", "x9"])
     assert wrong.exit_code == 1 and "error: " in wrong.stderr
+
+
+def test_inspect_is_one_screen() -> None:
+    shown = CliRunner().invoke(cli.main, ["inspect", MIXED]).stdout.splitlines()
+    assert len(shown) < 20 and "everything is supported" in shown[0]
+    assert [line.split() for line in shown if line.startswith(("input", "/1/MatMul"))] == [
+        "input image 64 s6 -1.044 to 1.011 in steps of 0.03261".split(),
+        "/1/MatMul MatMul 1x48 s6 s6n 3,264 3,072".split(),
+    ]
+    assert shown[-2].startswith("estimate: ") and "; fits (limits" in shown[-2]
+    more = CliRunner().invoke(cli.main, ["inspect", MIXED, "--verbose"]).stdout
+    assert "graph after import\n" in more and "graph after lowering\n" in more
+
+
+def test_inspect_lists_what_later_passes_refuse(tmp_path: Path) -> None:
+    """An operator that is unknown, an input without a format, and a product of real numbers: all at once."""
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in ("x", "y"))
+    z = helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 4])
+    constants = [numpy_helper.from_array(np.array(v, np.float32), n) for n, v in (("s", 0.5), ("o", 0), ("b", 4))]
+    quant = {"domain": "qonnx.custom_op.general", "signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+    nodes = [
+        helper.make_node("LayerNormalization", ["x", "s"], ["a"], name="norm"),
+        helper.make_node("Quant", ["a", "s", "o", "b"], ["q"], **quant),
+        helper.make_node("Exp", ["q"], ["e"]),
+        helper.make_node("Mul", ["e", "z"], ["y"], name="product"),
+    ]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("qonnx.custom_op.general", 1)]
+    graph = helper.make_graph(nodes, "g", [x, z], [y], constants)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())
+    done = CliRunner().invoke(cli.main, ["inspect", str(path), "--json"])
+    record = json.loads(done.stdout)
+    assert [f["where"] for f in record["unsupported"]] == ["node 'norm'", "input 'z'", "node 'product'"]
+    assert done.exit_code == 1 and "3 things are missing" in done.stderr
 
 
 # --- documentation

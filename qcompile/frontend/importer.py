@@ -15,7 +15,7 @@ import onnx
 
 from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.formats import Format, Overflow, parse_format
-from qcompile.frontend.call import LARGEST, MOST_AXES, Call, GraphBuilder, Unsupported
+from qcompile.frontend.call import LARGEST, MOST_AXES, Call, GraphBuilder, Unsupported, origin_of
 from qcompile.frontend.const import INTEGERS, Const
 from qcompile.frontend.file import to_array
 from qcompile.frontend.inline import branch, inlined, used
@@ -32,13 +32,14 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class Imported:
     """A model graph, the formats that the file's annotations give its inputs, what the user should know, and the nodes
-    that would quantize by what they see.
+    that would quantize by what they see. stand_ins: inputs and outputs that end where something could not be imported.
     """
 
     graph: Graph
     annotated: dict[str, Format]
     warnings: tuple[str, ...]
     dynamic: tuple[str, ...] = ()
+    stand_ins: tuple[str, ...] = ()
 
 
 def import_model(model: onnx.ModelProto, file: str) -> Imported:
@@ -115,25 +116,46 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
         raise QCompileError(f"there is no opset {opset} of ONNX", file, "the file is damaged; export it again")
     kinds = {i.name: i.type.tensor_type.elem_type for i in graph.input}
     shapes: dict[str, Shape] | None = None
+    stand_ins: list[Value] = []
     for node in _ordered(graph, values, file):
         known = len(findings)
         _import_node(node, values, kinds, builder, opset, findings)
         if len(findings) > known and any(isinstance(values.get(n), Value) for n in node.input):
             # What comes behind it is looked at all the same, so that one run lists everything.
             shapes = _inferred_shapes(model) if shapes is None else shapes
-            values |= {n: Value(n, TensorType(shapes[n])) for n in node.output if n in shapes}
+            made = {n: Value(n, TensorType(shapes[n])) for n in node.output if n in shapes}
+            values, stand_ins = values | made, [*stand_ins, *made.values()]
     if not graph.output and not findings:
         raise QCompileError("the graph has no output", file, "export the model again")
     outputs = [v for out in graph.output if (v := _output(out.name, values, builder, file, not findings)) is not None]
     if findings:
-        raise UnsupportedError(tuple(findings + _inner_softmaxes(graph, findings)), file)
+        rest = _rest(graph, inputs, stand_ins, builder.nodes, outputs)
+        raise UnsupportedError(tuple(findings + _inner_softmaxes(graph, findings)), file, rest)
     if all(o.name in builder.makers and isinstance(builder.makers[o.name].op, ops.Constant) for o in outputs):
         raise QCompileError(
             "no output depends on an input: the export has lost the network", file, "export the model again"
         )
-    result = _renamed(graph, inputs, *recognize(builder.nodes, outputs))
+    nodes, outputs = recognize(builder.nodes, outputs)
+    names = {value.name: out.name for out, value in zip(graph.output, outputs, strict=True)}
+    result = _renamed(graph.name, names, inputs, nodes, outputs)
     verify(result)
     return Imported(result, _annotations(graph, inputs), tuple(builder.warnings), tuple(builder.dynamic))
+
+
+def _rest(
+    graph: onnx.GraphProto, inputs: list[Value], stand_ins: list[Value], nodes: list[Node], outputs: list[Value]
+) -> Imported | None:
+    """What can be imported of a file; None where that is too little. stand_ins: for tensors that nothing here makes."""
+    read = {v.name for n in nodes for v in n.inputs}
+    loose = [n.output for n in nodes if n.output.name not in read and n.output not in outputs]
+    try:
+        made, ends = recognize(nodes, [*outputs, *loose])
+        result = _renamed(graph.name, {}, [*inputs, *stand_ins], made, ends)
+        verify(result)
+    except (QCompileError, Unsupported, LookupError, ValueError, ArithmeticError):
+        return None
+    cut = (*(v.name for v in stand_ins), *(v.name for v in result.outputs[len(outputs) :]))
+    return Imported(result, _annotations(graph, inputs), (), stand_ins=cut)
 
 
 def _output(name: str, values: dict[str, Any], builder: GraphBuilder, file: str, complete: bool) -> Value | None:
@@ -261,7 +283,8 @@ def _inner_softmaxes(graph: onnx.GraphProto, findings: list[Finding]) -> list[Fi
 
 
 def _place(node: onnx.NodeProto) -> str:
-    return f"node '{node.name}'" if node.name else f"node that makes '{node.output[0] if node.output else '?'}'"
+    name = origin_of(node).node
+    return f"node '{name}'" if node.name or name != node.output[0] else f"node that makes '{name}'"
 
 
 def _initial_values(graph: onnx.GraphProto, file: str, keep_batch: bool) -> tuple[dict[str, Any], list[Finding]]:
@@ -339,11 +362,10 @@ def _ordered(graph: onnx.GraphProto, values: dict[str, Any], file: str) -> list[
     return [graph.node[i] for i in order]
 
 
-def _renamed(graph: onnx.GraphProto, inputs: list[Value], nodes: list[Node], outputs: list[Value]) -> Graph:
-    """Final names: the last value made for an ONNX tensor carries the tensor's name."""
+def _renamed(title: str, named: dict[str, str], inputs: list[Value], nodes: list[Node], outputs: list[Value]) -> Graph:
+    """Final names: the last value made for an ONNX tensor carries the tensor's name. named: those of outputs."""
     final: dict[str, Value] = {v.name: v for v in inputs}
     last = {n.origin.tensor: n.output.name for n in nodes if n.origin.tensor}
-    named = {value.name: info.name for info, value in zip(graph.output, outputs, strict=True)}
     taken = {v.name for v in inputs}
     renamed = []
     for node in nodes:
@@ -355,7 +377,7 @@ def _renamed(graph: onnx.GraphProto, inputs: list[Value], nodes: list[Node], out
         final[value.name] = Value(name, value.type)
         renamed.append(Node(node.op, tuple(final[v.name] for v in node.inputs), (final[value.name],), node.origin))
     made = tuple(final[o.name] for o in outputs)
-    return Graph(graph.name or "model", "model", tuple(inputs), made, live(renamed, made))
+    return Graph(title or "model", "model", tuple(inputs), made, live(renamed, made))
 
 
 _ANNOTATED = {"BIPOLAR": "bipolar", "BINARY": "u1", "TERNARY": "ternary"}

@@ -88,9 +88,9 @@ def with_input_formats(graph: Graph, formats: tuple[Format, ...], annotated: Map
     for position, value in enumerate(graph.inputs):
         if formats:
             _check_stated(value, formats[position], annotated.get(value.name))
-            graph = _quantized(graph, value, formats[position])
+            graph = quantized(graph, value, formats[position])
         elif not _path(graph, value, affine=False) and value.name in annotated:
-            graph = _quantized(graph, value, annotated[value.name])
+            graph = quantized(graph, value, annotated[value.name])
     return graph
 
 
@@ -107,7 +107,19 @@ def _check_stated(value: Value, given: Format, stated: Format | None) -> None:
         )
 
 
-def _quantized(graph: Graph, value: Value, fmt: Format) -> Graph:
+def host_input(graph: Graph, value: Value) -> HostInput | None:
+    """What the host does with an input; None where nothing says its format."""
+    path = _path(graph, value)
+    return _host_input(value, path) if path else None
+
+
+def unformatted(graph: Graph) -> list[Value]:
+    """Inputs of which neither the file nor the user says which numbers they have."""
+    return [v for v in graph.inputs if not _path(graph, v) and (graph.consumers.get(v.name) or v in graph.outputs)]
+
+
+def quantized(graph: Graph, value: Value, fmt: Format) -> Graph:
+    """The graph with a Quantize behind one of its inputs."""
     made = Value(value.name + ".quantized", TensorType(value.type.shape, fmt))
     quantize = Node(ops.Quantize(fmt), (value,), (made,))
     renamed = {value.name: made}
@@ -143,36 +155,33 @@ def _mixed_signs(op: Any) -> bool:
 
 def split(graph: Graph, softmax: str) -> Ports:
     """Which part of the model graph the host does. softmax: "host", "logits" (left out) or "integer"."""
+    if missing := unformatted(graph):
+        raise _without_format(graph, missing)
     inputs: list[HostInput] = []
-    missing: list[Value] = []
     skipped: set[str] = set()
     for value in graph.inputs:
         path = _path(graph, value)
         if path:
             inputs.append(_host_input(value, path))
             skipped |= {n.output.name for n in path[:-1]}
-        elif graph.consumers.get(value.name) or value in graph.outputs:
-            missing.append(value)
         else:  # an unused input still is a port
             q = ops.Quantize(FixedPoint(8))
             inputs.append(
                 HostInput(value.name, value.type.shape, value.name, value.type.shape, (), ops.Affine(), ops.Clip(), q)
             )
-    if missing:
-        real = any(
-            isinstance(n.op, ops.Constant) and n.output.type.format is None and n.op.units.data.size > 1
-            for n in graph.nodes
-        )
-        way = "; of a float model, qcompile assign chooses all formats" if real else ""
-        raise QCompileError(_missing(missing), graph.name, _proposal(missing) + way)
     outputs = tuple(_host_output(graph, v, softmax, skipped) for v in graph.outputs)
     _refuse_inner_softmax(graph, skipped, softmax)
     return Ports(tuple(inputs), outputs, frozenset(skipped))
 
 
-def _missing(values: list[Value]) -> str:
-    names = ", ".join(f"'{v.name}'" for v in values)
-    return f"input {names} has no quantizer, so it has no format"
+def _without_format(graph: Graph, missing: list[Value]) -> QCompileError:
+    real = any(
+        isinstance(n.op, ops.Constant) and n.output.type.format is None and n.op.units.data.size > 1
+        for n in graph.nodes
+    )
+    way = "; of a float model, qcompile assign chooses all formats" if real else ""
+    names = ", ".join(f"'{v.name}'" for v in missing)
+    return QCompileError(f"input {names} has no quantizer, so it has no format", graph.name, _proposal(missing) + way)
 
 
 def _proposal(values: list[Value]) -> str:
