@@ -246,8 +246,8 @@ def compiled(folder: Path, model: onnx.ModelProto, *options: str) -> str:
 
 MODELS: dict[str, tuple[Edit, list[str]]] = {
     "unsupported operators": (
-        insert("NonZero", "Relu", "Unique", "LSTM"),
-        ["3 nodes", "node_NonZero", "node_Unique", "node_LSTM", "not supported", "unroll"],
+        insert("NonZero", "Relu", "Unique", "RoiAlign"),
+        ["3 nodes", "node_NonZero", "node_Unique", "node_RoiAlign", "not supported", "end the graph"],
     ),
     "a foreign domain": (lambda m: setattr(m.graph.node[3], "op_type", "Fancy"), [f"{QONNX}::Fancy", "not supported"]),
     "tile": (before("Tile", np.array([1, 10**12])), ["Tile", "too large"]),

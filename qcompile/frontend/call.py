@@ -121,6 +121,7 @@ class GraphBuilder:
     batch: int = 0  # the file's own batch size, where samples are compiled instead
     makers: dict[str, Node] = field(default_factory=dict)
     compared: dict[str, Comparison] = field(default_factory=dict)  # by the truth values that were made of it
+    single_step: bool = False  # a recurrent node has one step only
     dynamic: list[str] = field(default_factory=list)  # nodes that would quantize by what they see
     places: dict[str, int] = field(default_factory=dict)  # of what makes a tensor, in their order
 

@@ -23,6 +23,8 @@ from qcompile.frontend.kinds import complaint, output_kinds
 from qcompile.frontend.onnx import rule_for
 from qcompile.frontend.onnx.coverage import way_out
 from qcompile.frontend.recognize import recognize
+from qcompile.frontend.unroll import UNROLLERS
+from qcompile.frontend.unroll.writer import Scope
 from qcompile.ir import Graph, Node, Origin, Shape, TensorType, Value, ops, verify
 from qcompile.ir.walk import live
 from qcompile.isolated import Failed, as_array, as_bytes, call
@@ -33,6 +35,7 @@ from qcompile.records import dataclass
 class Imported:
     """A model graph, the formats that the file's annotations give its inputs, what the user should know, and the nodes
     that would quantize by what they see. stand_ins: inputs and outputs that end where something could not be imported.
+    single_step: a recurrent node has one step.
     """
 
     graph: Graph
@@ -40,6 +43,7 @@ class Imported:
     warnings: tuple[str, ...]
     dynamic: tuple[str, ...] = ()
     stand_ins: tuple[str, ...] = ()
+    single_step: bool = False
 
 
 def import_model(model: onnx.ModelProto, file: str) -> Imported:
@@ -51,7 +55,7 @@ def import_model(model: onnx.ModelProto, file: str) -> Imported:
     problem: UnsupportedError | None = None
     try:
         found = _import_graph(model, file, keep_batch=False)
-        if not batch or all(v.type.shape[:1] != (batch,) for v in found.graph.outputs):
+        if not batch or not (found.single_step or any(v.type.shape[:1] == (batch,) for v in found.graph.outputs)):
             return found
     except UnsupportedError as error:
         problem = error
@@ -106,6 +110,16 @@ def _fixed_batch(graph: onnx.GraphProto) -> int:
     return max([int(dims[0].dim_value) for dims in shapes if len(dims) > 1 and dims[0].dim_value > 1], default=0)
 
 
+def _open_batch(graph: onnx.GraphProto) -> bool:
+    """Whether the first axis of an input has no size."""
+    known = {t.name for t in graph.initializer}
+    return any(
+        i.type.tensor_type.shape.dim and not i.type.tensor_type.shape.dim[0].dim_value
+        for i in graph.input
+        if i.name not in known
+    )
+
+
 def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Imported:
     graph = model.graph
     values, findings = _initial_values(graph, file, keep_batch)
@@ -133,13 +147,24 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
         raise UnsupportedError(tuple(findings + _inner_softmaxes(graph, findings)), file, rest)
     if all(o.name in builder.makers and isinstance(builder.makers[o.name].op, ops.Constant) for o in outputs):
         raise QCompileError(
-            "no output depends on an input: the export has lost the network", file, "export the model again"
+            "no output depends on an input: the export has lost the network",
+            file,
+            "export the model again; torch loses recurrent layers of Brevitas unless it exports with dynamo=False",
         )
     nodes, outputs = recognize(builder.nodes, outputs)
     names = {value.name: out.name for out, value in zip(graph.output, outputs, strict=True)}
     result = _renamed(graph.name, names, inputs, nodes, outputs)
     verify(result)
-    return Imported(result, _annotations(graph, inputs), tuple(builder.warnings), tuple(builder.dynamic))
+    if builder.single_step and not keep_batch and _open_batch(graph):
+        builder.warnings.append(_OPEN)
+    annotated, warnings = _annotations(graph, inputs), tuple(builder.warnings)
+    return Imported(result, annotated, warnings, tuple(builder.dynamic), single_step=builder.single_step)
+
+
+_OPEN = (
+    "a recurrent layer has one step only: the first axis of the input has no size in the file and was taken for the"
+    " batch; if it is that of the steps, export with fixed shapes"
+)
 
 
 def _rest(
@@ -188,6 +213,9 @@ def _import_node(
     kinds |= dict(zip(node.output, made_kinds, strict=True))
     inputs = [values.get(n) if n else None for n in node.input]
     call = Call(node, inputs, opset, builder, made_kinds[0] if made_kinds else 0, own)
+    if node.op_type in UNROLLERS and all(name in values for name in node.input if name):
+        _import_steps(call, values, kinds, findings)
+        return
     rule = rule_for(call)
     if rule is None:
         kind = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
@@ -230,14 +258,39 @@ def _import_branch(
     if graph is None or len(graph.output) != len(node.output):
         findings.append(Finding(_place(node), "If", "it has no such branch", "the file is damaged; export it again"))
         return
-    constants, broken = _initial_values(graph, _place(node), True)
-    values |= {name: c for name, c in constants.items() if isinstance(c, Const)}
-    findings += broken
-    for inner in _ordered(graph, values, _place(node)):
-        _import_node(inner, values, kinds, builder, opset, findings)
+    _import_inner(graph, _place(node), values, kinds, builder, opset, findings)
     for outer, own in zip(node.output, graph.output, strict=True):
         if own.name in values:
             values[outer], kinds[outer] = values[own.name], kinds.get(own.name, 0)
+
+
+def _import_inner(
+    graph: onnx.GraphProto,
+    where: str,
+    values: dict[str, Any],
+    kinds: dict[str, int],
+    builder: GraphBuilder,
+    opset: int,
+    findings: list[Finding],
+) -> None:
+    """A graph inside a node as nodes of the graph around it."""
+    constants, broken = _initial_values(graph, where, True)
+    values |= {name: c for name, c in constants.items() if isinstance(c, Const)}
+    findings += broken
+    for inner in _ordered(graph, values, where):
+        _import_node(inner, values, kinds, builder, opset, findings)
+
+
+def _import_steps(call: Call, values: dict[str, Any], kinds: dict[str, int], findings: list[Finding]) -> None:
+    """A recurrent node as the nodes of all its steps; those of a step that cannot be imported are named once."""
+    known, where = len(findings), _place(call.node)
+    try:
+        for graph in UNROLLERS[call.node.op_type](Scope(call, values)):
+            _import_inner(graph, where, values, kinds, call.builder, call.opset, findings)
+            if len(findings) > known:
+                return
+    except Unsupported as problem:
+        findings.append(Finding(where, call.node.op_type, problem.reason, problem.hint))
 
 
 # Operators whose integers can leave their type.

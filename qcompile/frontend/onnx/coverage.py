@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx.defs
 
 _END = "replace it in the model, or end the graph before it"
-_UNROLL = "recurrent and conditional graphs cannot be compiled; unroll the network when exporting"
+_DYNAMIC = "its scales depend on the data; quantize statically, or give the float model to qcompile assign"
 _NORM = "normalization over data of one sample is not supported; use batch normalization"
 _RANDOM = "hardware computes the same of the same input; take it out, as in evaluation mode"
 _LISTS = "sequences and optional values have no hardware; export with tensors"
@@ -20,7 +20,6 @@ _BOXES = "end the graph before it; it is work for the host"
 
 # Way out by operator.
 REFUSED: dict[str, str] = {
-    **dict.fromkeys(("LSTM", "GRU", "RNN", "Loop", "Scan"), _UNROLL),
     **dict.fromkeys(("LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization"), _NORM),
     **dict.fromkeys(("LpNormalization", "MeanVarianceNormalization", "LRN"), _NORM),
     **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _RANDOM),
@@ -63,6 +62,9 @@ PARTLY: dict[str, str] = {
     "Gather": "constant indices, or computed ones into a constant table along its first axis",
     **dict.fromkeys(("GatherElements", "GatherND"), "constant indices"),
     "If": "a constant condition",
+    "Loop": "a constant number of iterations; unrolled",
+    "Scan": "opset 9 on; unrolled",
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), "unrolled; states and gates get formats from qcompile assign"),
     **dict.fromkeys(("Scatter", "ScatterElements", "ScatterND"), "constant indices, without reduction"),
     **dict.fromkeys(("Softmax", "LogSoftmax"), "at the end of a network, steps and a quantizer behind it"),
     "LpPool": "p of 1 or 2, 1 to 3 spatial axes",
@@ -96,6 +98,8 @@ def way_out(op: str, domain: str) -> str:
             "this graph is already on its way to hardware in another compiler; start from the QONNX file that it was"
             " made of"
         )
+    if op.startswith("Dynamic"):
+        return _DYNAMIC
     if op in CONSTANT:
         return "it is folded where its inputs are constant; export with fixed shapes"
     return REFUSED.get(op, _NORM if "Norm" in op else _END)

@@ -1,0 +1,24 @@
+"""Recurrent ONNX nodes as the plain nodes of all their steps, which the importer takes like any others: exact by what
+those are.
+
+An unroller gives graphs of ONNX nodes one after the other; when it is asked for the next, what the last one computes is
+among the values. Names of step t begin with `node/t<t>/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import onnx
+
+from qcompile.frontend.unroll import brevitas, cells, loops
+from qcompile.frontend.unroll.writer import Scope
+
+UNROLLERS: dict[str, Callable[[Scope], Iterator[onnx.GraphProto]]] = {
+    "Scan": loops.scan,
+    "Loop": loops.loop,
+    "RNN": cells.rnn,
+    "GRU": cells.gru,
+    "LSTM": cells.lstm,
+    "QuantLSTMCell": brevitas.quant_lstm_cell,
+}
