@@ -49,7 +49,7 @@ class Activation:
 
 
 @dataclass
-class Layer:
+class Direction:
     """One direction of a recurrent node, as far as it is written. Weights stand transposed: one column per gate unit.
 
     x: what the input contributes to the gates of all steps, biases included (T, B, gates * H); bias: of the recurrent
@@ -85,7 +85,10 @@ class Layer:
         return out.part(tensor, which * self.size, (which + 1) * self.size, -1, name)
 
 
-Step = Callable[[Layer, Writer, str, list[str]], list[str]]  # what the input contributes, the states -> the states
+# What the input contributes, and the states -> the states.
+CellStep = Callable[[Direction, Writer, str, list[str]], list[str]]
+    [Direction, Writer, str, list[str]], list[str]
+]  # what the input contributes, the states -> the states
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Kind:
     gates: int
     functions: tuple[str, ...]
     states: tuple[int, ...]
-    step: Step
+    step: CellStep
 
 
 def rnn(scope: Scope) -> Iterator[onnx.GraphProto]:
@@ -113,13 +116,13 @@ def lstm(scope: Scope) -> Iterator[onnx.GraphProto]:
     return _unrolled(scope, Kind(4, ("Sigmoid", "Tanh", "Tanh"), (5, 6), _lstm_step))
 
 
-def _rnn_step(layer: Layer, out: Writer, x: str, states: list[str]) -> list[str]:
+def _rnn_step(layer: Direction, out: Writer, x: str, states: list[str]) -> list[str]:
     """H = f(x + h R)."""
     product = out.add("MatMul", states[0], layer.recurrent, name="recurrent")
     return [layer.activated(out, 0, out.add("Add", x, product, name="sum"), "h")]
 
 
-def _gru_step(layer: Layer, out: Writer, x: str, states: list[str]) -> list[str]:
+def _gru_step(layer: Direction, out: Writer, x: str, states: list[str]) -> list[str]:
     """z, r = f(x + h R); H = (1 - z) g(x + r (h R)), or of (r h) R."""
     (h,) = states
     if layer.scope.call.attribute("linear_before_reset", 0):
@@ -141,7 +144,7 @@ def _gru_step(layer: Layer, out: Writer, x: str, states: list[str]) -> list[str]
     return [out.add("Add", out.add("Mul", rest, new, name="added"), out.add("Mul", z, h, name="kept"), name="h")]
 
 
-def _lstm_step(layer: Layer, out: Writer, x: str, states: list[str]) -> list[str]:
+def _lstm_step(layer: Direction, out: Writer, x: str, states: list[str]) -> list[str]:
     """i, o, f = f(x + h R + P c); C = f c + i g(x + h R); H = o h(C)."""
     h, c = states
     product = out.add("MatMul", h, layer.recurrent, name="recurrent")
@@ -226,11 +229,11 @@ def _outputs(
     return out.graph
 
 
-def _layer(scope: Scope, kind: Kind, number: int, size: int) -> Layer:
-    return Layer(scope, number, _functions(scope, kind)[number], float(scope.call.attribute("clip", 0.0)), size)
+def _layer(scope: Scope, kind: Kind, number: int, size: int) -> Direction:
+    return Direction(scope, number, _functions(scope, kind)[number], float(scope.call.attribute("clip", 0.0)), size)
 
 
-def _prepared(layer: Layer, kind: Kind, x: str) -> onnx.GraphProto:
+def _prepared(layer: Direction, kind: Kind, x: str) -> onnx.GraphProto:
     """Weights and biases of a direction, and what the input contributes to all steps."""
     scope, out, width = layer.scope, layer.writer(), kind.gates * layer.size
     columns = out.add("Transpose", out.element(scope.given(1), layer.number, 0, "w"), name="w/turned", perm=[1, 0])
