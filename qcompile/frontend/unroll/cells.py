@@ -87,8 +87,6 @@ class Direction:
 
 # What the input contributes, and the states -> the states.
 CellStep = Callable[[Direction, Writer, str, list[str]], list[str]]
-    [Direction, Writer, str, list[str]], list[str]
-]  # what the input contributes, the states -> the states
 
 
 @dataclass(frozen=True)
