@@ -6,8 +6,8 @@ rest is tried again, so that one look finds what every pass refuses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from qcompile.frontend import Model, load
 from qcompile.ir import Graph, Node, Param, Shape, Value, ops
 from qcompile.ir.walk import live
 from qcompile.options import Options
-from qcompile.passes import ports
+from qcompile.passes import ports, states
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.pipeline import Design, compile, lowered, resolved
 from qcompile.records import dataclass
@@ -115,11 +115,14 @@ def inspect(source: Any, **options: Any) -> Inspection:
         if in_float:
             tried = in_bits(tried)
         known = {f.where for f in found}
+        if not in_float:
+            found += () if chosen.state_formats else states.unformatted(tried, imported.states)
+            tried = states.with_state_formats(tried, imported.states, _state_formats(chosen, imported.states))
         found += (f for f in _refused(tried, chosen, imported.annotated, len(cut)) if f.where not in known)
     design = None
     if model is not None and tried is not None and not found:
         try:
-            design = compile(replace(model, graph=tried, dynamic=()), **options)
+            design = compile(replace(model, graph=tried, dynamic=(), states={}), **options)
         except QCompileError as error:
             found.append(Finding(error.where or model.name, "", error.what, error.hint))
     layers, parameters = _layers(graph, None if in_float else design)
@@ -136,13 +139,18 @@ def inspect(source: Any, **options: Any) -> Inspection:
     )
 
 
+def _state_formats(chosen: Options, inside: Mapping[str, str]) -> tuple[Format, ...]:
+    """Those of recurrent layers, or stand-ins."""
+    return chosen.formats_of_states() or (_STAND_IN,) * (2 if "c" in inside.values() else 1 if inside else 0)
+
+
 def _loaded(source: Any) -> tuple[Model | None, Any, list[Finding]]:
     """(the model, what was imported of it, what cannot be)."""
     try:
         model = load(source)
     except UnsupportedError as error:
         return None, error.rest, list(error.findings)
-    return model, _Whole(model.graph, model.annotated), []
+    return model, _Whole(model.graph, model.annotated, (), model.states), []
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,7 @@ class _Whole:
     graph: Graph
     annotated: dict[str, Format]
     stand_ins: tuple[str, ...] = ()
+    states: Mapping[str, str] = field(default_factory=dict)
 
 
 def in_bits(graph: Graph, bits: int = BITS) -> Graph:

@@ -74,9 +74,10 @@ def accepting(record: type) -> Callable[[F], F]:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a network is compiled, see `compile`. input_formats: one per input, in order, or none. accumulator_bits: the
-    widest accumulator of minifloat products (0: as wide as exact sums need); where more would be needed, low bits of
-    every product are dropped. board: that which `part` named, or "": `compile` puts the part's number in its place.
+    """How a network is compiled, see `compile`. input_formats: one per input, in order, or none; state_formats: of h,
+    and of c. accumulator_bits: the widest accumulator of minifloat products (0: as wide as exact sums need); where more
+    would be needed, low bits of every product are dropped. board: that which `part` named, or "": `compile` puts the
+    part's number in its place.
     """
 
     part: str = option("xc7z020clg400-1", PART)
@@ -86,6 +87,9 @@ class Options:
     softmax: str = option("host", "a trailing softmax", choices=("host", "logits", "integer"))
     input_formats: tuple[str, ...] = option(
         (), "format of an input without quantizer, e.g. s12f10; once per input", "--input-format", metavar="F"
+    )
+    state_formats: tuple[str, ...] = option(
+        (), "formats in float recurrent layers: of h, and of an LSTM's c, e.g. s8f7", "--state-format", metavar="F"
     )
     accumulator_bits: int = option(
         0, "minifloat: widest accumulator, low bits of products dropped; 0 is exact", limits=(0, 1024)
@@ -121,27 +125,34 @@ class Options:
 
     def formats(self) -> tuple[Format, ...]:
         """The input formats. QCompileError for one that is none."""
-        from qcompile.formats import parse_format  # which take a while to load, and --help needs none
-        from qcompile.formats.base import MAX_LISTED_WIDTH
+        return _parsed(self.input_formats, "--input-format")
 
-        try:
-            found = tuple(parse_format(t) for t in self.input_formats)
-        except ValueError as error:
-            raise QCompileError(
-                str(error), "--input-format", "s12f10 is signed, 12 bits, 10 of them after the binary point"
-            ) from None
-        for fmt in found:
-            if not fmt.consecutive and fmt.width > MAX_LISTED_WIDTH:
-                raise QCompileError(
-                    f"{fmt} has {fmt.width} bits; minifloats have at most {MAX_LISTED_WIDTH}",
-                    "--input-format",
-                    "s32f16 for example is as wide",
-                )
-        return found
+    def formats_of_states(self) -> tuple[Format, ...]:
+        """Those of recurrent layers: h, then c."""
+        return _parsed(self.state_formats, "--state-format")
 
     def record(self) -> dict[str, Any]:
         """As a project's manifest keeps them."""
-        return {**asdict(subset(Options, self)), "input_formats": list(self.input_formats)}
+        lists = {name: list(getattr(self, name)) for name in ("input_formats", "state_formats")}
+        return {**asdict(subset(Options, self)), **lists}
+
+
+def _parsed(texts: tuple[str, ...], flag: str) -> tuple[Format, ...]:
+    from qcompile.formats import parse_format  # which take a while to load, and --help needs none
+    from qcompile.formats.base import MAX_LISTED_WIDTH
+
+    try:
+        found = tuple(parse_format(t) for t in texts)
+    except ValueError as error:
+        raise QCompileError(str(error), flag, "s12f10 is signed, 12 bits, 10 of them after the binary point") from None
+    for fmt in found:
+        if not fmt.consecutive and fmt.width > MAX_LISTED_WIDTH:
+            raise QCompileError(
+                f"{fmt} has {fmt.width} bits; minifloats have at most {MAX_LISTED_WIDTH}",
+                flag,
+                "s32f16 for example is as wide",
+            )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ from qcompile.hardware.units import BufferedUnit, UnrolledUnit
 from qcompile.ir import Graph, print_graph, verify
 from qcompile.options import Compiling, Options, accepting, frozen
 from qcompile.parts import Part
-from qcompile.passes import ports
+from qcompile.passes import ports, states
 from qcompile.passes.counting import counted
 from qcompile.passes.dead import remove_dead_channels, zero_idle_weights
 from qcompile.passes.flatten import flattened_in_order
@@ -267,7 +267,8 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     `assign` found, or the path of its file.
     part: FPGA or board (xc7z020clg400-1); clock_ns: the period (5); arch: "parallel" (every product has its own
     hardware) or "dataflow" (layers are processes, folded); softmax: "host", "logits" (left out) or "integer";
-    input_formats: of inputs without a quantizer, in order, such as "s12f10"; accumulator_bits: the widest accumulator
+    input_formats: of inputs without a quantizer, in order, such as "s12f10"; state_formats: of h and gates in float
+    recurrent layers, and of an LSTM's c; accumulator_bits: the widest accumulator
     of minifloat products, 0 for exact sums.
     Of dataflow: fold: "min", "full", or JSON {layer: {"pe": 2, "simd": 4}}; fit: choose the folding of every layer for
     the part, or for a `Goal`; weights: "rom", or "port" where they are loaded.
@@ -281,6 +282,8 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     plan = Plan.read(plan) if isinstance(plan, (str, Path)) else plan
     if plan is None:
         _refuse_dynamic(model)
+        if not options.get("state_formats") and (found := states.unformatted(model.graph, model.states)):
+            raise UnsupportedError(found, model.name)
     dumped = None if dump is None else partial(_dump, Path(dump), force)
     if plan is not None:
         if plan.folding and not fit:
@@ -311,7 +314,7 @@ def _planned(model: Model, plan: Plan) -> Model:
         )
     from qcompile.assignment.apply import apply  # most designs need no plan
 
-    return replace(model, graph=apply(model.graph, plan))
+    return replace(model, graph=apply(model.graph, plan), states={})
 
 
 Stages = list[tuple[str, Graph]]
@@ -321,7 +324,8 @@ def _compile(
     model: Model, dumped: Callable[[Stages], None] | None, fit: bool | Goal, options: dict[str, Any]
 ) -> Design:
     chosen = resolved(options, bool(fit))
-    reference = ports.with_input_formats(model.graph, chosen.formats(), model.annotated)
+    formatted = states.with_state_formats(model.graph, model.states, chosen.formats_of_states())
+    reference = ports.with_input_formats(formatted, chosen.formats(), model.annotated)
     stages, inputs, outputs = lowered(reference, chosen)
     graph = stages[-1][1]
     if dumped is not None:

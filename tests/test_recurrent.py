@@ -10,6 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
 from qcompile.assignment.network import FloatNetwork
+from qcompile.ir import ops
+from qcompile.verification import Report, _check_reference
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 INPUTS, HIDDEN, STEPS = 3, 2, 4
@@ -234,3 +236,34 @@ def test_quant_lstm(batch_first: bool, cifg: bool) -> None:
     design = qc.compile(qc.load(module, x[0]))
     found = design.simulate(x.numpy().reshape(8, *design.graph.inputs[0].type.shape)).reshape(wanted.shape)
     assert np.abs(found - wanted).max() <= 2.0**-20 * np.abs(wanted).max()
+
+
+def coarse(op: str) -> onnx.ModelProto:
+    """The same with weights of a few bits."""
+    model = recurrent(op, without="P")
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            rounded = np.round(numpy_helper.to_array(tensor) * 4) / 4
+            tensor.CopyFrom(numpy_helper.from_array(rounded.astype(np.float32), tensor.name))
+    return model
+
+
+@pytest.mark.parametrize("op", GATES)
+def test_formats_of_states(op: str) -> None:
+    """h has the first format, c the second; every tensor equals the reference."""
+    formats = ("s6f5", "s8f5")[: 2 if op == "LSTM" else 1]
+    design = qc.compile(coarse(op), input_formats=("s5f3",), state_formats=formats)
+    x = np.random.default_rng(0).normal(size=(8, *design.inputs[0].shape))
+    _check_reference(design, (x,), design.simulator.quantize(x), Report())
+    found = dict(zip((v.name for v in design.graph.outputs), design.simulator(x), strict=True))
+    steps = {"Y": 32, "Y_h": 32, "Y_c": 32}
+    assert all(np.array_equal(y * steps[name], np.round(y * steps[name])) for name, y in found.items())
+    made = {str(n.op.format) for n in design.reference.nodes if isinstance(n.op, ops.Quantize)}
+    assert made == {"s5f3", *formats, *(() if op == "RNN" else ("u6f6",))}
+
+
+def test_states_without_formats() -> None:
+    with pytest.raises(qc.UnsupportedError, match=r"node 'net'.*real numbers without formats.*--state-format s8f7"):
+        qc.compile(coarse("GRU"), input_formats=("s5f3",))
+    with pytest.raises(qc.QCompileError, match="1 state formats"):
+        qc.compile(coarse("LSTM"), input_formats=("s5f3",), state_formats=("s6f5",))

@@ -75,7 +75,9 @@ def _estimation(
 
     source: Any = target
     if is_project(target):
-        if wrong := sorted(given & {"arch", "input_formats", "softmax", "accumulator_bits", "fold", "weights"}):
+        if wrong := sorted(
+            given & {"arch", "input_formats", "state_formats", "softmax", "accumulator_bits", "fold", "weights"}
+        ):
             raise click.UsageError(
                 f"--{wrong[0].removesuffix('s').replace('_', '-')} is for models; {target} is a project, which has been"
                 " compiled"

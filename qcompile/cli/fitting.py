@@ -37,6 +37,7 @@ def folded_command(ctx: click.Context, part: str, own: str, *more: str) -> str:
             "plan",
             "clock_ns",
             "input_formats",
+            "state_formats",
             "accumulator_bits",
             "softmax",
             "weights",

@@ -122,6 +122,7 @@ class GraphBuilder:
     makers: dict[str, Node] = field(default_factory=dict)
     compared: dict[str, Comparison] = field(default_factory=dict)  # by the truth values that were made of it
     single_step: bool = False  # a recurrent node has one step only
+    states: dict[str, str] = field(default_factory=dict)  # real tensors inside recurrent layers, and what they are
     dynamic: list[str] = field(default_factory=list)  # nodes that would quantize by what they see
     places: dict[str, int] = field(default_factory=dict)  # of what makes a tensor, in their order
 

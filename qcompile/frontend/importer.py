@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -35,7 +37,7 @@ from qcompile.records import dataclass
 class Imported:
     """A model graph, the formats that the file's annotations give its inputs, what the user should know, and the nodes
     that would quantize by what they see. stand_ins: inputs and outputs that end where something could not be imported.
-    single_step: a recurrent node has one step.
+    single_step: a recurrent node has one step. states: of float recurrent layers, see `passes.states`.
     """
 
     graph: Graph
@@ -44,6 +46,7 @@ class Imported:
     dynamic: tuple[str, ...] = ()
     stand_ins: tuple[str, ...] = ()
     single_step: bool = False
+    states: Mapping[str, str] = field(default_factory=dict)
 
 
 def import_model(model: onnx.ModelProto, file: str) -> Imported:
@@ -158,7 +161,7 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
     if builder.single_step and not keep_batch and _open_batch(graph):
         builder.warnings.append(_OPEN)
     annotated, warnings = _annotations(graph, inputs), tuple(builder.warnings)
-    return Imported(result, annotated, warnings, tuple(builder.dynamic), single_step=builder.single_step)
+    return Imported(result, annotated, warnings, tuple(builder.dynamic), (), builder.single_step, builder.states)
 
 
 _OPEN = (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ class Model:
 
     graph: its exact meaning, `qc.print_graph(model.graph)` prints all of it; annotated: formats that the file states
     for inputs; warnings: what is worth knowing about the import; source: the file it came from, weights included;
-    dynamic: nodes whose scales depend on the data, so that only a plan of `assign` makes it one that can be compiled.
+    dynamic: nodes whose scales depend on the data, so that only a plan of `assign` makes it one that can be compiled;
+    states: real tensors in recurrent layers, and what they are (h, c, gate, unit).
     """
 
     name: str
@@ -35,6 +37,7 @@ class Model:
     warnings: tuple[str, ...]
     source: bytes
     dynamic: tuple[str, ...] = ()
+    states: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def sha256(self) -> str:
@@ -119,5 +122,11 @@ def _import(proto: onnx.ModelProto, name: str, where: str) -> Model:
     except ValueError:
         raise QCompileError("the model is larger than 2 GiB", where) from None
     return Model(
-        name, replace(imported.graph, name=name), imported.annotated, imported.warnings, source, imported.dynamic
+        name,
+        replace(imported.graph, name=name),
+        imported.annotated,
+        imported.warnings,
+        source,
+        imported.dynamic,
+        imported.states,
     )

@@ -64,7 +64,7 @@ PARTLY: dict[str, str] = {
     "If": "a constant condition",
     "Loop": "a constant number of iterations; unrolled",
     "Scan": "opset 9 on; unrolled",
-    **dict.fromkeys(("RNN", "GRU", "LSTM"), "unrolled; states and gates get formats from qcompile assign"),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), "unrolled; formats inside by --state-format or qcompile assign"),
     **dict.fromkeys(("Scatter", "ScatterElements", "ScatterND"), "constant indices, without reduction"),
     **dict.fromkeys(("Softmax", "LogSoftmax"), "at the end of a network, steps and a quantizer behind it"),
     "LpPool": "p of 1 or 2, 1 to 3 spatial axes",

@@ -25,6 +25,7 @@ _PARAMETERS: dict[str, tuple[float | None, ...]] = {
     "HardSigmoid": (0.2, 0.5),
     "Elu": (1.0,),
 }
+_UNITS = {"Sigmoid", "HardSigmoid"}
 _ACTIVATIONS = {n.lower(): n for n in (*_PARAMETERS, "Relu", "Tanh", "Sigmoid", "Softsign", "Softplus")}
 
 
@@ -70,6 +71,16 @@ class Direction:
         inner = ("forward/", "reverse/")[self.number] if len(_directions(self.scope)) > 1 else ""
         return self.scope.writer(inner if t is None else f"{inner}t{t}/")
 
+    def state(self, tensor: str, kind: str) -> str:
+        """A tensor that needs a format: h, c, a gate, or one of numbers from 0 to 1 (unit)."""
+        self.scope.call.builder.states[tensor] = kind
+        return tensor
+
+    def bent(self, out: Writer, which: int, x: str, name: str) -> str:
+        """Behind an activation."""
+        function = self.functions[which]
+        return self.state(function.write(out, x, name), "unit" if function.name in _UNITS else "gate")
+
     def activated(self, out: Writer, which: int, x: str, name: str) -> str:
         """Behind an activation, in front of which everything is clipped."""
         if self.clip:
@@ -78,7 +89,7 @@ class Direction:
                 x = out.add("Clip", x, name=f"{name}/clipped", min=-self.clip, max=self.clip)
             else:
                 x = out.add("Clip", x, *ends, name=f"{name}/clipped")
-        return self.functions[which].write(out, x, name)
+        return self.bent(out, which, x, name)
 
     def gate(self, out: Writer, tensor: str, which: int, name: str) -> str:
         """The part of one gate."""
@@ -117,7 +128,7 @@ def lstm(scope: Scope) -> Iterator[onnx.GraphProto]:
 def _rnn_step(layer: Direction, out: Writer, x: str, states: list[str]) -> list[str]:
     """H = f(x + h R)."""
     product = out.add("MatMul", states[0], layer.recurrent, name="recurrent")
-    return [layer.activated(out, 0, out.add("Add", x, product, name="sum"), "h")]
+    return [layer.state(layer.activated(out, 0, out.add("Add", x, product, name="sum"), "h"), "h")]
 
 
 def _gru_step(layer: Direction, out: Writer, x: str, states: list[str]) -> list[str]:
@@ -139,7 +150,8 @@ def _gru_step(layer: Direction, out: Writer, x: str, states: list[str]) -> list[
         part = out.add("MatMul", out.add("Mul", r, h, name="reset"), columns[2], name="recurrent/h")
     new = layer.activated(out, 1, out.add("Add", own[2], part, name="new/sum"), "new")
     rest = out.add("Sub", out.constant(np.float32(1)), z, name="1-z")
-    return [out.add("Add", out.add("Mul", rest, new, name="added"), out.add("Mul", z, h, name="kept"), name="h")]
+    added, kept = out.add("Mul", rest, new, name="added"), out.add("Mul", z, h, name="kept")
+    return [layer.state(out.add("Add", added, kept, name="h"), "h")]
 
 
 def _lstm_step(layer: Direction, out: Writer, x: str, states: list[str]) -> list[str]:
@@ -161,9 +173,10 @@ def _lstm_step(layer: Direction, out: Writer, x: str, states: list[str]) -> list
     else:
         f = gate(2, "f", c)
     new = layer.activated(out, 1, layer.gate(out, total, 3, "g/sum"), "g")
-    cell = out.add("Add", out.add("Mul", f, c, name="kept"), out.add("Mul", i, new, name="added"), name="c")
+    kept, added = out.add("Mul", f, c, name="kept"), out.add("Mul", i, new, name="added")
+    cell = layer.state(out.add("Add", kept, added, name="c"), "c")
     o = gate(1, "o", cell)
-    return [out.add("Mul", o, layer.functions[2].write(out, cell, "bent"), name="h"), cell]
+    return [layer.state(out.add("Mul", o, layer.bent(out, 2, cell, "bent"), name="h"), "h"), cell]
 
 
 def _directions(scope: Scope) -> tuple[bool, ...]:

@@ -1,0 +1,49 @@
+"""Formats for what float recurrent layers keep and compute inside: their states, and the gates in front of products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from qcompile.errors import Finding, QCompileError
+from qcompile.formats import FixedPoint, Format
+from qcompile.ir import Graph, Node, TensorType, Value, ops
+
+OPTION = "--state-format"
+_WAY = f"{OPTION} s8f7 (of h), and of an LSTM {OPTION} s16f12 behind it (of c); or qcompile assign with data"
+
+
+def unformatted(graph: Graph, states: Mapping[str, str]) -> tuple[Finding, ...]:
+    """The recurrent layers whose states have no format. states: tensor -> what it is, see `with_state_formats`."""
+    makers = [n.origin for n in graph.nodes if n.output.name in states]
+    layers = dict.fromkeys(o.node.split("/t0/")[0].removesuffix("/forward") for o in makers if "/t0/" in o.node)
+    reason = "its states and gates are real numbers without formats"
+    return tuple(Finding(f"node '{name}'", "recurrent", reason, _WAY) for name in layers)
+
+
+def with_state_formats(graph: Graph, states: Mapping[str, str], formats: tuple[Format, ...]) -> Graph:
+    """The model graph with a quantizer behind every state and gate: "h" and "gate" (a tanh for instance) in the first
+    format, "unit" (between 0 and 1) in as many bits of fraction, "c" in the second.
+    """
+    if not formats:
+        return graph
+    kinds = set(states.values())
+    if not kinds:
+        raise QCompileError("the model has no float recurrent layer whose states need formats", OPTION, "leave it away")
+    if len(formats) != (2 if "c" in kinds else 1):
+        raise QCompileError(f"{len(formats)} state formats are given", OPTION, _WAY)
+    first, last = formats[0], formats[-1]
+    unit = FixedPoint(first.width, first.width, False) if first.consecutive else first
+    chosen = {"h": first, "gate": first, "unit": unit, "c": last}
+    now: dict[str, Value] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        node = replace(node, inputs=tuple(now.get(v.name, v) for v in node.inputs))
+        name, type_ = node.output.name, node.output.type
+        if name not in states:
+            nodes.append(node)
+            continue
+        fmt = chosen[states[name]]
+        real, now[name] = Value(f"{name}.real", type_), Value(name, TensorType(type_.shape, fmt))
+        nodes += [replace(node, outputs=(real,)), Node(ops.Quantize(fmt), (real,), (now[name],), node.origin)]
+    return replace(graph, nodes=tuple(nodes), outputs=tuple(now.get(v.name, v) for v in graph.outputs))
