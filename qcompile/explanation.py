@@ -349,6 +349,13 @@ def _mul(node: Node, x: list[Near]) -> Near:
     return Near(a * b, np.abs(a) * eb + ea * np.abs(b) + ea * eb + 2 * U * np.abs(a * b))
 
 
+@_rule(ops.Divide)
+def _divide(node: Node, x: list[Near]) -> Near:
+    (a, ea), (b, eb) = _aligned(node, x)
+    out, least = a / b, np.abs(b) - eb
+    return Near(out, np.where(least > 0, (ea + np.abs(out) * eb) / least + 4 * U * np.abs(out), np.inf))
+
+
 def _both(x: Near, fn: Callable[[np.ndarray], np.ndarray]) -> Near:
     return Near(*map(fn, _full(x)))
 

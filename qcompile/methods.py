@@ -71,9 +71,9 @@ ELSEWHERE = (
     Published(
         "int_softmax",
         "kernel",
-        "softmax on codes as a composition with a stated error: maximum, table of exp, sum, quotient",
+        "softmax on codes as a composition with a proven band: maximum, tables of exp, sum, exact quotient",
         _IVIT,
-        "qcompile.passes.lower:softmax_error",
+        "qcompile.passes.rows:lower_softmax",
     ),
 )
 

@@ -320,11 +320,10 @@ class Maximum(Part):
 
 @dataclass(frozen=True)
 class Divider(Part):
-    """A restoring divider: for each of `quotient` bits a subtracter of `dividend` bits and a multiplexer of `rest`
-    bits.
+    """A non-restoring divider: for each of `quotient` digits, and for the last remainder, an adder or subtracter of
+    `rest` bits.
     """
 
-    dividend: int
     rest: int
     quotient: int
 

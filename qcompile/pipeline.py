@@ -42,6 +42,7 @@ from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
 from qcompile.passes.ports import HostInput, HostOutput
+from qcompile.passes.rows import settled, with_kernels
 from qcompile.passes.unused import remove_unused
 from qcompile.records import dataclass
 from qcompile.tables import card, html, shape
@@ -326,29 +327,40 @@ def _compile(
     chosen = resolved(options, bool(fit))
     formatted = states.with_state_formats(model.graph, model.states, chosen.formats_of_states())
     reference = ports.with_input_formats(formatted, chosen.formats(), model.annotated)
-    stages, inputs, outputs = lowered(reference, chosen)
-    graph = stages[-1][1]
+    made = lowered(reference, chosen)
+    reference, graph = made.reference, made.stages[-1][1]
     if dumped is not None:
-        dumped([("import", model.graph), ("input-formats", reference), *stages])
+        dumped([("import", model.graph), ("input-formats", reference), *made.stages])
     if not fit:
-        return Design(model, chosen, reference, graph, inputs, outputs)
+        return Design(model, chosen, reference, graph, made.inputs, made.outputs)
     found = _fitted(graph, chosen, fit if isinstance(fit, Goal) else Goal())
-    return Design(model, replace(chosen, fold=found.text()), reference, graph, inputs, outputs, found)
+    return Design(model, replace(chosen, fold=found.text()), reference, graph, made.inputs, made.outputs, found)
 
 
-def lowered(reference: Graph, chosen: Options) -> tuple[Stages, tuple[HostInput, ...], tuple[HostOutput, ...]]:
-    """The graphs from a model graph, every input of which has a format, to the integer graph of the hardware, the last;
-    and what the host does in front and behind.
+@dataclass(frozen=True)
+class Lowered:
+    """reference: the model graph, softmaxes as they are made; stages: graphs down to the integer graph of the hardware,
+    the last; inputs, outputs: what the host does in front and behind.
     """
+
+    reference: Graph
+    stages: Stages
+    inputs: tuple[HostInput, ...]
+    outputs: tuple[HostOutput, ...]
+
+
+def lowered(reference: Graph, chosen: Options) -> Lowered:
+    """Of a model graph, every input of which has a format."""
+    reference = with_kernels(reference, chosen.softmax)
     borders = ports.split(reference, chosen.softmax)
     summed = counted(reference, {h.port for h in borders.inputs}) if chosen.arch == "parallel" else reference
-    graph, inputs, outputs = lower(summed, borders, chosen.accumulator_bits, chosen.weights == "port")
+    graph, inputs, outputs, kernels = lower(summed, borders, chosen.accumulator_bits, chosen.weights == "port")
     stages: Stages = [("lower", graph)]
     for name, step in integer_passes(fabric_of(chosen.part), chosen.arch, chosen.fold):
         graph = step(graph)
         verify(graph)
         stages.append((name, graph))
-    return stages, inputs, outputs
+    return Lowered(settled(reference, kernels), stages, inputs, outputs)
 
 
 def resolved(given: dict[str, Any], fitting: bool) -> Options:

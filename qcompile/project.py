@@ -27,6 +27,7 @@ from qcompile.passes.implement import price_of
 from qcompile.passes.ports import HostInput, element_limits, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
 from qcompile.probes import probes
+from qcompile.sim.band import paths
 from qcompile.sim.ratio import narrowest
 from qcompile.templating import templates
 
@@ -290,7 +291,28 @@ def certificate(design: Design) -> dict[str, Any]:
                     "input_ranges": [list(r.bounds) for r in reach],
                 }
             )
-    return {"accumulators": accumulators, "activations": maps}
+    return {"accumulators": accumulators, "activations": maps, "functions": functions(design)}
+
+
+def functions(design: Design) -> list[dict[str, Any]]:
+    """What is made of several numbers at once, with the grade of its codes: "exact" are those of the real function, or
+    "within delta", where another code is possible that near a rounding boundary only.
+    """
+    found: list[dict[str, Any]] = []
+    for node in design.reference.nodes:
+        record: dict[str, Any] = {"layer": design.reference.layers[node.output.name], "from": str(node.origin)}
+        if isinstance(node.op, ops.Divide):
+            proof = "quotient and remainder of integers, rounded to odd, then by the quantizer behind it"
+            found.append(record | {"op": "Divide", "grade": "exact", "proof": proof})
+        elif isinstance(node.op, ops.Softmax) and node.op.kernel is not None:
+            kernel = node.op.kernel
+            made = {"exponential_bits": kernel.bits, "tables": 2 if kernel.split else 1, "differences": kernel.cut}
+            behind = [{"tensor": end.output.name, "delta_steps": float(d)} for end, d in paths(design.reference, node)]
+            record |= {"op": "Softmax", "grade": "within delta", "quantizers": behind} | made
+            found.append(
+                record | {"proof": "terms off by at most half a unit (two tables: and a share), exact quotient"}
+            )
+    return found
 
 
 def _map_record(node: Node, low: int, high: int, fabric: Fabric) -> dict[str, Any]:

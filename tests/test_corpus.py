@@ -95,11 +95,13 @@ TAKEN = {
     *("frontier/resize_bilinear__qonnx_ts", "frontier/einsum_dense__qonnx_ts", "frontier/where_mask__qonnx_ts"),
     *("frontier/topk3__qonnx_ts", "frontier/lif_compare_cast__qonnx_ts"),
     *("frontier/lstm_scan_w8a8__qcdq", "frontier/quant_lstm_digits__qonnx_ts", "brevitas/quant_lstm__qonnx_ts"),
+    *("brevitas/quant_mha_packed__qonnx_ts", "finn_vs_vitisai/finn_t_int2_v1"),
+    "frontier/jet_transformer_w6a6_po2__qonnx_ts",
 }
 SLOW = {"frontier/lstm_digits_w8a8_unrolled__qonnx_ts"}  # right too, but half a minute
 
 
-VALUES = [r for r in records("rnn", "other") if r["id"] in TAKEN]
+VALUES = [r for r in records("rnn", "other", "transformer") if r["id"] in TAKEN]
 
 
 @pytest.mark.parametrize("record", or_absent(VALUES), ids=lambda r: r["id"])
@@ -112,7 +114,18 @@ def test_values(record: dict) -> None:
     for found, wanted in zip(design.simulator(*inputs), outputs, strict=True):
         assert np.abs(found.reshape(wanted.shape) - wanted).max() <= FLOAT32 * np.abs(wanted).max()
     few = tuple(with_batch(x[:6], h) for x, h in zip(inputs, design.inputs, strict=True))
-    _check_reference(design, few, design.simulator.quantize(*few), Report())
+    report = Report()
+    _check_reference(design, few, design.simulator.quantize(*few), report)
+    assert not report.rows[0].note or ": 0 of " in report.rows[0].note  # codes beside the real functions
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_attention_in_every_execution(arch: str, tmp_path: Path) -> None:
+    (record,) = (r for r in records("transformer") if "quant_mha_packed__qonnx_ts" in r["id"])
+    design = qc.compile(CORPUS / record["file"], arch=arch)
+    design.write(tmp_path / "project")
+    report = qc.verify(tmp_path / "project", samples=2, float32=arch == "parallel")
+    assert [r.differing for r in report.rows[:3]] == [0, 0, 0]
 
 
 # What a refusal has to name: every one of these operators, all at once.

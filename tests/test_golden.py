@@ -15,7 +15,7 @@ from qcompile import ir
 from qcompile.cost.exchange import fabric_of
 from qcompile.formats import Bipolar, FixedPoint
 from qcompile.ir import Array, Graph, Node, Origin, Param, TensorType, Value, ops
-from qcompile.passes import ports, ranges
+from qcompile.passes import ports, ranges, rows
 from qcompile.passes.counting import counted
 from qcompile.passes.dead import remove_dead_channels
 from qcompile.passes.flatten import flattened_in_order
@@ -67,6 +67,15 @@ def signs() -> Graph:
     sign = node(ops.Quantize(Bipolar(), Param((), (Fraction(1, 2),))), "sign", x)
     weights = node(ops.Constant(Array(np.array([[3, -2], [1, 4]]))), "weights", fmt=CODES)
     return graph("model", x, sign, weights, node(ops.MatMul(), "product", sign.output, weights.output))
+
+
+def attention() -> Graph:
+    """A softmax in the middle, the step of whose codes decides how many bits its exponentials have."""
+    x = Value("x", TensorType((1, 4)))
+    scores = node(ops.Quantize(CODES), "scores", x, fmt=CODES)
+    share = node(ops.Softmax(1), "share", scores.output)
+    codes = node(ops.Quantize(FixedPoint(8, 8, False)), "codes", share.output, fmt=FixedPoint(8, 8, False))
+    return graph("model", x, scores, share, codes, node(ops.ReduceMax((1,), True), "largest", codes.output))
 
 
 def integer() -> Graph:
@@ -131,6 +140,7 @@ def split(made: Graph) -> str:
 PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "ports": (model, split),
     "counting": (signs, lambda g: ir.print_graph(counted(g))),
+    "rows": (attention, lambda g: ir.print_graph(rows.with_kernels(g, "host"))),
     "lower": (model, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
     "ranges": (integer, with_ranges),
     "unused": (unread, lambda g: ir.print_graph(remove_unused(g))),

@@ -242,7 +242,7 @@ def by_hand(op: Any, x: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
                 places[i] = len(row) - 1 - row[::-1].index(best) if op.last else row.index(best)
             return np.expand_dims(places, op.axis) if op.keepdims else places
         case ops.Divide():
-            return (x[0] * 2**op.frac + x[1] // 2) // x[1]
+            return np.frompyfunc(op.quotient, 2, 1)(x[0].astype(object), x[1].astype(object))
         case ops.Requant():
             return map_by_hand(op, x, shape)
     raise AssertionError(op)
@@ -513,9 +513,10 @@ def test_structure_and_reductions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arch", ["parallel", "dataflow"])
 def test_quotients(arch: str, tmp_path: Path) -> None:
-    """Divisors that are repeated, constants, codes; numbers of one bit and numerators beyond 64."""
+    """Divisors that are repeated, constants, codes; numbers of one bit, negative ones, and numerators beyond 64."""
     g = Hand()
     shape, u9 = (1, 3, 4), FixedPoint(9, 0, False)
+    signed = g.input(shape, S8)
     x, row, one = g.input(shape, u9), g.input((1, 3, 1), u9), g.input((4,), FixedPoint(1, 0, False))
     wide = g.input(shape, FixedPoint(44, 0, False))
 
@@ -524,9 +525,11 @@ def test_quotients(arch: str, tmp_path: Path) -> None:
 
     code = g.map(quantizing(E4M3, Fraction(1, 4)), x, shape=shape, kind="table")
     by, large = positive(row, u9), positive(wide, FixedPoint(44, 0, False))
-    pairs = [(0, x, by), (0, by, by), (15, x, by), (70, x, by), (30, wide, by), (30, wide, large), (9, x, large)]
-    pairs += [(6, x, positive(one, FixedPoint(1, 0, False))), (8, code, by), (3, x, g.constant([[3], [500], [1]]))]
-    out = [g.add(ops.Divide(frac), a, b, shape=a.type.shape) for frac, a, b in pairs]
+    pairs = [(1, 1, x, by), (1, 7, by, by), (2**15, 3, x, by), (2**70, 1, x, by), (2**30 - 1, 1, wide, by)]
+    pairs += [(2**30, 5, wide, large), (2**9, 1, x, large), (1, 1, signed, by), (77, 3, signed, large)]
+    pairs += [(6, 1, x, positive(one, FixedPoint(1, 0, False))), (8, 1, code, by)]
+    pairs += [(3, 1, x, g.constant([[3], [500], [1]]))]
+    out = [g.add(ops.Divide(mul, div), a, b, shape=a.type.shape) for mul, div, a, b in pairs]
     graph = g.graph(*out)
     check(graph, tmp_path, processes=network(graph, {}) if arch == "dataflow" else None)
     wanted = expected(graph, units := inputs_for(graph, np.random.default_rng(0)))

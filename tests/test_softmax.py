@@ -1,7 +1,6 @@
-"""The integer softmax, a composition: all executions beside plain Python integers, and beside the real softmax within
-the stated error.
-"""
+"""Softmaxes that hardware makes: beside plain Python integers and the real function, in every execution."""
 
+import dataclasses
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,35 +10,33 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
-from qcompile import verification
+from qcompile.errors import QCompileError, VerificationError
+from qcompile.formats import FixedPoint, Rounding
 from qcompile.ir import ops
-from qcompile.passes.lower import softmax_error
-
-FRAC, STEP, LAST = 15, 64, 1023
-
-
-def exponentials() -> list[int]:
-    with mpmath.workdps(40):
-        return [int(mpmath.nint(mpmath.exp(-mpmath.mpf(i) / STEP) * 2**FRAC)) for i in range(LAST + 1)]
-
-
-TABLE = exponentials()
-
-
-def by_hand(row: list[Fraction]) -> list[int]:
-    """Units of 2**-FRAC of the softmax of exact numbers."""
-    e = [TABLE[min((max(row) - v) * STEP // 1, LAST)] for v in row]
-    return [(v * 2**FRAC + sum(e) // 2) // sum(e) for v in e]
+from qcompile.sim.band import Band, beside_real, paths
+from qcompile.sim.quotient import exponentials
+from qcompile.sim.reference import evaluate
 
 
 def model(
-    shape: tuple[int, ...], scale: float, weights: np.ndarray | None = None, axis: int = -1, op: str = "Softmax"
+    shape: tuple[int, ...],
+    scale: float,
+    weights: np.ndarray | None = None,
+    *,
+    axis: int = -1,
+    op: str = "Softmax",
+    step: float | None = None,
+    bits: int = 8,
+    mode: str = "ROUND",
+    inner: bool = False,
 ) -> bytes:
-    """Softmax of 8-bit codes times a scale, or of their products with weights [inputs, outputs]."""
+    """Softmax of 8-bit codes times a scale, or of their products with weights [inputs, outputs]; a quantizer of a step
+    behind it; inner: then a sum over the rows.
+    """
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
-        helper.make_node(op, ["d" if weights is None else "p"], ["y"], axis=axis),
+        helper.make_node(op, ["d" if weights is None else "p"], ["s"], axis=axis),
     ]
     data = {"scale": np.array(np.float32(scale)), "zero": np.array(np.int8(0))}
     out = shape
@@ -50,77 +47,179 @@ def model(
         ]
         data |= {"w": weights, "fine": np.array(np.float32(0.001))}
         out = (*shape[:-1], weights.shape[1])
-    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", shape), ("y", out))]
-    constants = [numpy_helper.from_array(v, n) for n, v in data.items()]
+    last = "s"
+    if step is not None:
+        data |= {"step": np.float32(step), "none": np.float32(0), "bits": np.float32(bits)}
+        domain, names = "qonnx.custom_op.general", ["s", "step", "none", "bits"]
+        nodes.append(helper.make_node("Quant", names, ["k"], domain=domain, signed=0, narrow=0, rounding_mode=mode))
+        last = "k"
+    if inner:
+        nodes.append(helper.make_node("ReduceMax", [last], ["m"], axes=[len(out) - 1], keepdims=1))
+        last, out = "m", (*out[:-1], 1)
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", shape), (last, out))]
+    constants = [numpy_helper.from_array(np.asarray(v), n) for n, v in data.items()]
     graph = helper.make_graph(nodes, "softmax", ports[:1], ports[1:], constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    sets = [helper.make_opsetid("", 13), helper.make_opsetid("qonnx.custom_op.general", 1)]
+    return helper.make_model(graph, opset_imports=sets, ir_version=8).SerializeToString()
 
 
-def rows(size: int, scale: float) -> np.ndarray:
+def rows(size: int, scale: float, count: int = 40) -> np.ndarray:
     """Random, equal, and one that is larger than all others, on the grid of the codes."""
     rng = np.random.default_rng(size)
-    codes = rng.integers(-128, 128, (40, 1, size)) // rng.integers(1, 30, (40, 1, 1))
+    codes = rng.integers(-128, 128, (count, 1, size)) // rng.integers(1, 30, (count, 1, 1))
     codes[0], codes[1], codes[2], codes[2, :, -1] = -128, 127, -128, 127
     return (codes * np.float64(np.float32(scale))).astype(np.float32)
+
+
+def by_hand(row: list[Fraction], unit: Fraction, bits: int) -> list[Fraction]:
+    """The quotients of one row of scores."""
+    with mpmath.workdps(50):
+        u = mpmath.mpf(unit.numerator) / unit.denominator
+        codes = [round(v / unit) for v in row]
+        d = [max(codes) - c for c in codes]
+        e = [int(mpmath.nint(mpmath.exp(-u * k) * 2**bits)) for k in d]
+    return [Fraction(v, sum(e)) for v in e]
+
+
+def kernel_of(design: qc.Design) -> ops.Exponential:
+    (node,) = (n for n in design.reference.nodes if isinstance(n.op, ops.Softmax))
+    assert node.op.kernel is not None
+    return node.op.kernel
+
+
+def band_of(design: qc.Design, x: np.ndarray) -> Band:
+    return beside_real(design.reference, evaluate(design.reference, {design.inputs[0].name: x}))
 
 
 @pytest.mark.parametrize("size", [1, 3, 10, 64])
 @pytest.mark.parametrize("scale", [0.0173, 1e-6, 3e9])
 def test_every_code_is_as_stated(size: int, scale: float) -> None:
-    x = rows(size, scale)
+    """Without a quantizer behind it the output is u16f16."""
+    x, unit = rows(size, scale), Fraction(float(np.float32(scale)))
     design = qc.compile(model((1, size), scale), softmax="integer")
-    y = design.simulate(x)
+    y = design.simulate(x).reshape(-1, size)
+    bits = kernel_of(design).bits
     exact = [[Fraction(float(v)) for v in row] for row in x.reshape(-1, size)]
-    assert (y.reshape(-1, size) * 2**FRAC).tolist() == [by_hand(row) for row in exact]
-    e = np.exp(x.astype(np.float64) - x.astype(np.float64).max(axis=-1, keepdims=True))
-    assert np.abs(y.reshape(x.shape) - e / e.sum(axis=-1, keepdims=True)).max() <= softmax_error(size)
+    wanted = [[min(round(p * 2**16), 2**16 - 1) for p in by_hand(row, unit, bits)] for row in exact]
+    assert (y * 2**16).tolist() == wanted
+    assert band_of(design, x).differing == 0
 
 
-def test_the_stated_error_holds_for_long_rows() -> None:
-    """Where every other term rounds to 0, or up, the sum is off by as much as it can be."""
-    size = 4000
-    for distance in (11.0, 11.1):
-        x = np.full((1, 1, size), -distance / 2, dtype=np.float32)
-        x[0, 0, 0] = distance / 2
-        y = qc.compile(model((1, size), 0.05), softmax="integer").simulate(x)
-        e = np.exp((np.rint(x / np.float32(0.05)) * np.float32(0.05)).astype(np.float64))
-        off = np.abs(y.reshape(-1) - (e / e.sum()).reshape(-1)).max()
-        assert off <= softmax_error(size)
+MODES = [m.value for m in Rounding if m is not Rounding.HALF_ODD]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("step", [2.0**-8, 0.0039, 1 / 12])
+def test_every_rounding(mode: str, step: float) -> None:
+    """Rows of equal numbers hit codes and boundaries exactly: 1 / n over a step of 1 / 12 among them."""
+    for size in (2, 8, 24):
+        x = rows(size, 0.0625)
+        design = qc.compile(model((1, size), 0.0625, step=step, mode=mode, inner=True))
+        kernel, s = kernel_of(design), Fraction(float(np.float32(step)))
+        exact = [[Fraction(float(v)) for v in row] for row in x.reshape(-1, size)]
+        p = np.array([max(by_hand(row, Fraction(1, 16), kernel.bits)) / s for row in exact])
+        num = np.array([v.numerator for v in p], dtype=object)
+        den = np.array([v.denominator for v in p], dtype=object)
+        wanted = FixedPoint(8, 0, False).quantize_ratio(num, den, Rounding(mode))
+        found = design.simulate(x).reshape(-1) / np.float64(np.float32(step))
+        assert np.rint(found).astype(int).tolist() == wanted.tolist()
+        counts = band_of(design, x)  # a term that is too small to count is not rounded up from 0
+        assert counts.differing <= (counts.within if mode in ("UP", "CEIL") else 0)
+
+
+@pytest.mark.parametrize("size", [128, 1024])
+def test_long_rows(size: int) -> None:
+    x = rows(size, 0.0625, 60)
+    design = qc.compile(model((1, size), 0.0625, step=2.0**-10, inner=True))
+    made = design.simulate(x)
+    assert made.shape == (60, 1) and kernel_of(design).bits == (size * 2**10 - 1).bit_length() + 15
+    counts = band_of(design, x)
+    assert counts.differing == 0 and counts.codes == 60 * size and counts.delta <= 2.0**-16
+
+
+WIDE = np.random.default_rng(3).integers(-128, 128, (40, 6)).astype(np.int8)
+
+
+def test_two_tables_of_accumulators() -> None:
+    """Scores of 20 bits: an exponential is the product of two tables' entries."""
+    design = qc.compile(model((1, 40), 0.01, WIDE, step=2.0**-8, inner=True))
+    kernel = kernel_of(design)
+    assert kernel.split and kernel.cut > 2**10
+    d = np.arange(0, kernel.cut + 3, 97)
+    made = exponentials(d, kernel)
+    with mpmath.workdps(50):
+        u = mpmath.mpf(kernel.unit.numerator) / kernel.unit.denominator
+        off = [abs(int(e) - mpmath.exp(-u * int(k)) * 2**kernel.bits) for e, k in zip(made, d, strict=True)]
+    assert max(off) <= 0.5 + 2.0**-kernel.guard + 2.0**-kernel.bits
+    x = np.random.default_rng(1).normal(size=(300, 1, 40)).astype(np.float32)
+    counts = band_of(design, x)
+    assert counts.codes == 300 * 6 and counts.differing == 0
+
+
+def test_narrow_kernels_differ_inside_their_band_only() -> None:
+    """With fewer bits, codes do differ: each of them where the band is, which is as wide as is stated."""
+    design = qc.compile(model((1, 16), 0.0625, step=2.0**-8, inner=True))
+    x = np.random.default_rng(0).normal(size=(4000, 1, 16)).astype(np.float32) * 2
+    narrow = dataclasses.replace(kernel_of(design), bits=14)
+    nodes = tuple(
+        dataclasses.replace(n, op=dataclasses.replace(n.op, kernel=narrow)) if isinstance(n.op, ops.Softmax) else n
+        for n in design.reference.nodes
+    )
+    graph = dataclasses.replace(design.reference, nodes=nodes)
+    counts = beside_real(graph, evaluate(graph, {design.inputs[0].name: x}))
+    assert 0 < counts.differing <= counts.within < counts.codes // 4
+    (node,) = (n for n in nodes if isinstance(n.op, ops.Softmax))
+    assert [float(d) for _, d in paths(graph, node)] == [counts.delta] == [16 * 2**8 / 2**15]
+
+
+def test_what_lies_outside_the_band_is_found() -> None:
+    design = qc.compile(model((1, 4), 0.1, step=2.0**-8, inner=True))
+    x = rows(4, 0.1)
+    values = evaluate(design.reference, {design.inputs[0].name: x})
+    (node,) = (n for n in design.reference.nodes if isinstance(n.op, ops.Softmax))
+    ((behind, _),) = paths(design.reference, node)
+    name = behind.output.name
+    values[name] = dataclasses.replace(values[name], num=values[name].num + (np.arange(4) == 2))
+    with pytest.raises(VerificationError, match=r"lie outside its band; first at vector 100, element \[0, 2\]"):
+        beside_real(design.reference, values, 100)
 
 
 def test_it_is_a_composition() -> None:
     graph = qc.compile(model((1, 4), 0.1), softmax="integer").graph
     made = [type(n.op) for n in graph.nodes]
-    assert made == [ops.ReduceMax, ops.Requant, ops.Requant, ops.ReduceSum, ops.Requant, ops.Divide]
+    composed = [ops.ReduceMax, ops.Requant, ops.Requant, ops.ReduceSum, ops.Requant, ops.Divide, ops.Requant]
+    assert made == composed
 
 
-WIDE = np.random.default_rng(3).integers(-128, 128, (700, 6)).astype(np.int8)
 CASES = {
     "rows": model((1, 3, 5), 0.07),
+    "along another axis": model((1, 3, 5), 0.07, axis=1, step=0.0041),
     "one number": model((1, 1), 0.5),
-    "64 numbers": model((1, 64), 0.02),
-    "accumulators of 24 bits": model((1, 700), 0.01, WIDE),
+    "in the middle": model((1, 20), 0.02, step=1 / 255, inner=True),
+    "accumulators": model((1, 40), 0.01, WIDE, step=2.0**-6, bits=6, inner=True),
 }
 
 
-@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
-@pytest.mark.parametrize("case", CASES)
+STREAMED = ("along another axis", "accumulators")
+
+
+@pytest.mark.parametrize(
+    ("case", "arch"), [*((c, "parallel") for c in CASES if c != "accumulators"), *((c, "dataflow") for c in STREAMED)]
+)
 def test_all_executions_agree(case: str, arch: str, tmp_path: Path) -> None:
     """`verify` tries rows of equal numbers, and every layer by itself on numbers up to its ends."""
     design = qc.compile(CASES[case], softmax="integer", arch=arch)
     design.write(tmp_path / "p")
     report = qc.verify(tmp_path / "p", samples=20, float32=False)
     assert [r.differing for r in report.rows] == [0, 0, 0]
+    assert report.rows[0].note.startswith("softmax: 0 of ")
 
 
-def test_verify_finds_what_is_no_softmax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    qc.compile(model((1, 4), 0.1), softmax="integer").write(tmp_path / "p")
-    monkeypatch.setattr(verification, "softmax_error", lambda size: 1e-5)
-    with pytest.raises(qc.VerificationError, match=r"'y': softmax and integer softmax \(stated error 1e-05\) differ"):
-        qc.verify(tmp_path / "p", samples=20, float32=False)
+def test_without_a_quantizer_in_the_middle() -> None:
+    with pytest.raises(QCompileError, match="has no quantizer behind it.*put a Quant node behind it"):
+        qc.compile(model((1, 4), 0.1, inner=True))
 
 
-@pytest.mark.parametrize(("op", "axis"), [("Softmax", 1), ("LogSoftmax", -1)])
-def test_what_it_is_not(op: str, axis: int) -> None:
-    with pytest.raises(qc.QCompileError, match="a plain softmax along the last axis"):
-        qc.compile(model((1, 3, 4), 0.1, axis=axis, op=op), softmax="integer")
+def test_logarithms_are_refused() -> None:
+    with pytest.raises(QCompileError, match="its integer kernel is not there; use --softmax host"):
+        qc.compile(model((1, 3, 4), 0.1, op="LogSoftmax"), softmax="integer")

@@ -38,6 +38,7 @@ from qcompile.passes import ports
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
+from qcompile.passes.rows import with_kernels
 from qcompile.passes.unused import remove_unused
 from qcompile.records import dataclass
 
@@ -79,6 +80,7 @@ class CostTarget:
 def lowered(graph: Graph, plan: Plan, target: CostTarget) -> Graph:
     """The integer graph of a plan, with implementations."""
     quantized = ports.with_input_formats(apply(graph, replace(plan, transforms=())), (), target.stated)
+    quantized = with_kernels(quantized, target.softmax)
     return implement(
         sink_transposes(remove_unused(lower(quantized, ports.split(quantized, target.softmax))[0])), target.fabric
     )

@@ -223,6 +223,12 @@ def _mul(xp: Numpy, op: ops.Mul, x: list[Any], shape: tuple[int, ...]) -> Number
     return a * b
 
 
+@_rule(ops.Divide)
+def _divide(xp: Numpy, op: ops.Divide, x: list[Any], shape: tuple[int, ...]) -> Numbers:
+    a, b = (t.reshape(t.shape[0], *(1,) * (len(shape) + 1 - t.ndim), *t.shape[1:]) for t in x)
+    return a / b
+
+
 @_rule(ops.Reshape)
 def _reshape(xp: Numpy, op: ops.Reshape, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return x[0].reshape(x[0].shape[0], *op.shape)

@@ -71,8 +71,8 @@ def _maximum(part: parts.Maximum, fabric: Fabric) -> Resources:
 
 
 def _divider(part: parts.Divider, fabric: Fabric) -> Resources:
-    step = hw.adder(fabric, part.dividend).then(hw.mux(fabric, 2, part.rest))
-    return Resources(delay_ns=step.delay_ns * (part.quotient - 1)).then(step.times(part.quotient))
+    step = hw.adder(fabric, part.rest)
+    return Resources(delay_ns=step.delay_ns * part.quotient).then(step.times(part.quotient + 1))
 
 
 def _decoded(fmt: Format, fabric: Fabric) -> Resources:

@@ -147,7 +147,7 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
     outputs = [v for out in graph.output if (v := _output(out.name, values, builder, file, not findings)) is not None]
     if findings:
         rest = _rest(graph, inputs, stand_ins, builder.nodes, outputs)
-        raise UnsupportedError(tuple(findings + _inner_softmaxes(graph, findings)), file, rest)
+        raise UnsupportedError(tuple(findings), file, rest)
     if all(o.name in builder.makers and isinstance(builder.makers[o.name].op, ops.Constant) for o in outputs):
         raise QCompileError(
             "no output depends on an input: the export has lost the network",
@@ -325,17 +325,6 @@ def _in_range(call: Call, x: Any) -> Any:
 
 def _kind(x: Any, stated: int) -> int:
     return x.element if isinstance(x, Const) else stated
-
-
-def _inner_softmaxes(graph: onnx.GraphProto, findings: list[Finding]) -> list[Finding]:
-    """A softmax in the middle of a network is refused later; beside other findings it is named with them."""
-    used = {name for node in graph.node for name in node.input}
-    named = {f.where for f in findings}
-    places = [
-        (_place(n), n.op_type) for n in graph.node if n.op_type in ("Softmax", "LogSoftmax") and used & set(n.output)
-    ]
-    reason, hint = "a softmax in the middle of the network is not supported", "end the graph before it"
-    return [Finding(place, op, reason, hint) for place, op in places if place not in named]
 
 
 def _place(node: onnx.NodeProto) -> str:

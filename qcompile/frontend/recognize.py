@@ -224,6 +224,8 @@ def is_irrational(builder: GraphBuilder, x: Value) -> bool:
         return False
     if isinstance(maker.op, ops.Func) or (isinstance(maker.op, ops.Combine) and maker.op.real):
         return True
+    if isinstance(maker.op, (ops.Softmax, ops.Divide)):
+        return True
     passes = isinstance(maker.op, ops.Step) and not maker.op.decides or maker.op.moves or maker.op.gathers == "max"
     return passes and any(is_irrational(builder, v) for v in maker.inputs)
 
@@ -272,6 +274,37 @@ def _chain(site: NewNode, x: Value, root: Value, known: Chains) -> tuple[ops.Ste
 
 def _size(steps: tuple[ops.Step, ...]) -> int:
     return sum(1 + (_size((*s.left, *s.right)) if isinstance(s, ops.Combine) else 0) for s in steps)
+
+
+def quotient(site: NewNode) -> Value | None:
+    """x times a reciprocal: exponentials over their sum are a softmax, all else a quotient of two tensors."""
+    for top, other in (site.inputs, site.inputs[::-1]):
+        maker = site.maker(other)
+        if maker is not None and maker.op == ops.Func("reciprocal"):
+            return _softmax_by_hand(site, top, maker.inputs[0]) or site.emit(ops.Divide(), top, maker.inputs[0])
+    return None
+
+
+def _softmax_by_hand(site: NewNode, e: Value, total: Value) -> Value | None:
+    """exp(x) / sum(exp(x)), of x less its maximum too."""
+    maker, added = site.maker(e), site.maker(total)
+    if maker is None or added is None or maker.op != ops.Func("exp") or added.inputs != (e,):
+        return None
+    if not isinstance(added.op, ops.ReduceSum) or len(added.op.axes) != 1 or not added.op.keepdims:
+        return None
+    return site.emit(ops.Softmax(added.op.axes[0]), _above_maximum(site, maker.inputs[0], added.op))
+
+
+def _above_maximum(site: NewNode, x: Value, total: ops.ReduceSum) -> Value:
+    """x, where a tensor is x less its maximum along the axes of a sum."""
+    last = site.maker(x)
+    for a, b in (last.inputs, last.inputs[::-1]) if last is not None and isinstance(last.op, ops.Add) else ():
+        minus = site.maker(b)
+        if minus is not None and minus.op == ops.Affine(Param.of(-1)):
+            largest = site.maker(minus.inputs[0])
+            if largest is not None and largest.op == ops.ReduceMax(total.axes, True) and largest.inputs == (a,):
+                return a
+    return x
 
 
 # --- a softmax at the end
@@ -329,7 +362,7 @@ PATTERNS: dict[type, tuple[Pattern, ...]] = {
     ops.Quantize: (quantized_parts,),
     ops.Round: (rounded_whole, rounded_clip),
     ops.Clip: (clipped_codes, clipped_clip),
-    ops.Mul: (gated, of_one_tensor),
+    ops.Mul: (gated, of_one_tensor, quotient),
     ops.Add: (of_one_tensor,),
     ops.ArgMax: (order_of_softmax,),
     ops.Reshape: (reshaped_softmax,),

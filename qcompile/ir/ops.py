@@ -283,6 +283,26 @@ class Mul(Op):
 
 
 @dataclass(frozen=True)
+class Divide(Op):
+    """a / b of two data tensors; b broadcasts against a. Integer dialect: x = a * mul / (b * div) of units, doubled and
+    rounded to odd: 2 * floor(x), and 1 more where x is no integer; b > 0, proven by its range.
+
+    Whatever rounds x later, at integers or between them, may as well round half of that (rounding to odd: Boldo and
+    Melquiond, IEEE Transactions on Computers 57.4, 2008).
+    """
+
+    mul: int = 1
+    div: int = 1
+
+    operands: ClassVar[tuple[str, ...]] = ("a", "b")
+
+    def quotient(self, a: int, b: int) -> int:
+        """Of two numbers; never decreasing in a, monotone in b."""
+        whole, rest = divmod(a * self.mul, b * self.div)
+        return 2 * whole + (rest != 0)
+
+
+@dataclass(frozen=True)
 class Reshape(Op):
     shape: Shape
 
@@ -441,14 +461,31 @@ class Add(Op):
 
 
 @dataclass(frozen=True)
+class Exponential:
+    """exp(-unit * d) of integers d >= 0 as integers over 2**bits: correctly rounded, or, split > 0, the rounded product
+    of two correctly rounded numbers with `guard` bits more, of d's low `split` bits and of the others.
+
+    bits: at the least. The unit comes with lowering; 0: not known yet. From `cut` on the integers are 0.
+    """
+
+    bits: int
+    unit: Fraction = Fraction(0)
+    split: int = 0
+    guard: int = 0
+    cut: int = 0
+
+
+@dataclass(frozen=True)
 class Softmax(Op):
     """Along one axis; log: LogSoftmax. codes: (multiplier, left shift, least difference) of TensorFlow Lite's reference
-    kernel, which makes codes of 8 bits of codes (see `kernels.softmax_codes`).
+    kernel, which makes codes of 8 bits of codes (see `kernels.softmax_codes`). kernel: hardware makes it, as quotients
+    of these exponentials and their sum; None: the host.
     """
 
     axis: int
     log: bool = False
     codes: tuple[int, int, int] | None = None
+    kernel: Exponential | None = None
 
 
 # --- integer dialect only -----------------------------------------------------------------------------------------
@@ -559,25 +596,10 @@ class Requant(Op):
         return last
 
 
-@dataclass(frozen=True)
-class Divide(Op):
-    """a * 2**frac / b, rounded to the nearest integer, ties up: floor((a * 2**frac + b // 2) / b). Of units: a >= 0 and
-    b > 0, both proven by their ranges; b broadcasts against a; frac >= 0.
-    """
-
-    frac: int
-
-    operands: ClassVar[tuple[str, ...]] = ("a", "b")
-
-    def quotient(self, a: int, b: int) -> int:
-        """Of two numbers; never decreasing in a, never increasing in b."""
-        return ((a << self.frac) + b // 2) // b
-
-
 SCALAR: tuple[type[Step], ...] = (Affine, Clip, Leaky, Round, Func, Combine, Count, Lookup, Quantize)
 STRUCTURAL: tuple[type[Op], ...] = (Reshape, Transpose, Concat, Take)
 COMPUTED: tuple[type[Op], ...] = (MatMul, Conv, Mul, SumPool, ReduceSum, Divide)
 """Of the integer dialect: results with a range of their own, which a Requant brings to codes; others keep numbers."""
-_BOTH = (*STRUCTURAL, Conv, SumPool, MaxPool, Constant, Pad, MatMul, Mul, ReduceSum, ReduceMax, ArgMax)
+_BOTH = (*STRUCTURAL, Conv, SumPool, MaxPool, Constant, Pad, MatMul, Mul, Divide, ReduceSum, ReduceMax, ArgMax)
 MODEL: tuple[type[Op], ...] = (*SCALAR, *_BOTH, BatchNorm, Add, Softmax)
-INTEGER: tuple[type[Op], ...] = (*_BOTH, Requant, Divide)
+INTEGER: tuple[type[Op], ...] = (*_BOTH, Requant)

@@ -58,17 +58,10 @@ def _lookup(op: ops.Lookup, inputs: tuple[TensorType, ...]) -> Shape:
     return broadcast(x.shape, op.table.shape[:-1])
 
 
-@_rule(ops.Add, ops.Mul)
+@_rule(ops.Add, ops.Mul, ops.Divide)
 def _binary(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
     a, b = inputs
     return broadcast(a.shape, b.shape)
-
-
-@_rule(ops.Divide)
-def _divide(op: ops.Divide, inputs: tuple[TensorType, ...]) -> Shape:
-    a, b = inputs
-    broadcast_to(b.shape, a.shape)
-    return a.shape
 
 
 @_rule(ops.Constant)

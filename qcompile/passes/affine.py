@@ -48,22 +48,28 @@ from qcompile.sim.functions import is_monotone
 @dataclass(frozen=True)
 class AffineForm:
     """sum of coeff * units over the terms, + offset, then the steps (the first of them no Affine). shape: of the real
-    tensor.
+    tensor. over: the only term is divided by this integer tensor, which is positive, in front of the steps.
     """
 
     shape: Shape
     terms: tuple[tuple[Value, Param], ...]
     offset: Param = ZERO
     steps: tuple[ops.Step, ...] = ()
+    over: Value | None = None
+
+    @property
+    def linear(self) -> bool:
+        """No steps, no quotient."""
+        return not self.steps and self.over is None
 
     @property
     def plain(self) -> bool:
         """One integer tensor of the full shape, scaled and shifted."""
-        return len(self.terms) == 1 and not self.steps and self.terms[0][0].type.shape == self.shape
+        return len(self.terms) == 1 and self.linear and self.terms[0][0].type.shape == self.shape
 
     def scaled(self, op: ops.Affine) -> AffineForm:
         """Through a scale and a shift: behind other steps they are one more step."""
-        if self.steps:
+        if not self.linear:
             return dataclasses.replace(self, steps=(*self.steps, op))
         terms = tuple((v, multiplied(c, op.mul)) for v, c in self.terms)
         return dataclasses.replace(self, terms=terms, offset=added(multiplied(self.offset, op.mul), op.add))
@@ -92,6 +98,7 @@ class Lowering:
     known: dict[str, Range] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     constants: dict[str, Node] = field(default_factory=dict)
+    kernels: dict[str, ops.Softmax] = field(default_factory=dict)  # what softmaxes are made with, by their results
     accumulator_bits: int = 0  # the widest accumulator of a minifloat product that the user wants; 0: exact ones
     reloadable: bool = False  # weights of products may be replaced in the finished hardware
 
@@ -185,6 +192,7 @@ class Lowering:
     def quantize(self, x: AffineForm, q: ops.Quantize, like: Node, name: str) -> AffineForm:
         """x through a quantizer: one Requant (or nothing, where it provably changes no code)."""
         unit = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
+        x = self._divided(x, q, like) if x.over is not None else x
         op, inputs = self._map(x, q)
         while self._is_crooked(op, inputs, x.shape):
             x = self._straightened(x, like)
@@ -194,6 +202,18 @@ class Lowering:
         else:
             value = self.emit(op, inputs, like, name, q.format, q.scale, q.zero_point)
         return AffineForm(x.shape, ((value, unit),), multiplied(unit, q.zero_point.map(lambda z: -z)))
+
+    def _divided(self, x: AffineForm, q: ops.Quantize, like: Node) -> AffineForm:
+        """The same for all that `q` can tell: in place of a quotient half the integer that an exact division makes."""
+        assert x.over is not None
+        ((value, unit),), grid = x.terms, lattice((*x.steps, q))
+        if grid is None:
+            raise _unrounded(like)
+        half = gcd_of(grid.values)
+        factor = unit.scalar / half
+        made = ops.Divide(factor.numerator, factor.denominator)
+        quotient = self.emit(made, (value, x.over), like, like.output.name + ".quotient")
+        return AffineForm(x.shape, ((quotient, Param.of(half / 2)),), steps=x.steps)
 
     def _map(self, x: AffineForm, q: ops.Quantize) -> tuple[ops.Requant, tuple[Value, ...]]:
         coeffs = [c for _, c in x.terms]
@@ -229,6 +249,8 @@ class Lowering:
         """The same real tensor as one integer tensor. uniform: axes along which the unit must not vary."""
         if x.plain and x.terms[0][1].flat(uniform, len(x.shape)):
             return x
+        if x.over is not None:
+            return self._rounded_quotient(x, like, uniform)
         last = x.steps[-1] if x.steps else None
         if isinstance(last, ops.Affine) and last.mul.flat(uniform, len(x.shape)):
             # A trailing scale and shift stay outside: the integers in front of it are narrower.
@@ -241,6 +263,23 @@ class Lowering:
         q = dataclasses.replace(wide, format=smallest_format(*self._bounds(*self._map(probe, wide), x.shape)))
         made = self.quantize(probe, q, like, like.output.name + ".exact")
         return dataclasses.replace(made, offset=added(made.offset, keep))
+
+    def _rounded_quotient(self, x: AffineForm, like: Node, uniform: tuple[int, ...]) -> AffineForm:
+        """Through the first step that rounds it, where there is one."""
+        place = next((i for i, s in enumerate(x.steps) if s.whole), None)
+        if place is None:
+            raise _unrounded(like)
+        step, rest = x.steps[place], x.steps[place + 1 :]
+        half = dataclasses.replace(x, steps=x.steps[:place])
+        wide = self._divided(half, ops.Quantize(FixedPoint(2), rounding=Rounding.ROUND), like)
+        return self.plain(dataclasses.replace(wide, steps=(*wide.steps, step, *rest)), like, uniform)
+
+    def uniform(self, x: AffineForm, like: Node) -> tuple[Value, Param]:
+        """One integer tensor with one unit for all its elements and no offset."""
+        if x.plain and x.terms[0][1].is_scalar and x.terms[0][1].scalar > 0 and not any(x.offset.values):
+            return x.terms[0]
+        e = self.absorbed(x, like, tuple(range(len(x.shape))))
+        return e.terms[0][0], Param((), (e.terms[0][1].scalar,))
 
     def spread(self, x: AffineForm, like: Node) -> AffineForm:
         """The same as one integer tensor of the full shape, behind which real functions, if there are any, remain."""
@@ -267,10 +306,11 @@ class Lowering:
         x - 2**width * floor((x - lowest) / 2**width).
         """
         fmt = node.op.format
+        x = x if x.over is None else self.plain(x, node)
         low, high = self._bounds(*self._map(x, ops.Quantize(FixedPoint(64))), x.shape)
         if fmt.min_units <= low and high <= fmt.max_units:
             return x
-        x = self.plain(x, node) if x.steps else x
+        x = x if x.linear else self.plain(x, node)
         size = Fraction(2) ** fmt.width
         turns = AffineForm(
             x.shape,
@@ -324,6 +364,42 @@ class Lowering:
         units = [scale.scalar if scale.is_scalar else scale.values[r] for r in range(len(ends))]
         low = min(math.floor(a / u) for (a, _), u in zip(ends, units, strict=True))
         return low, max(math.ceil(b / u) for (_, b), u in zip(ends, units, strict=True))
+
+
+def _unrounded(like: Node) -> QCompileError:
+    """Of real numbers that nothing has rounded."""
+    return QCompileError(
+        "a real-valued activation must be quantized before it is used in a sum or product",
+        str(like.origin),
+        "put a Quant node behind it",
+    )
+
+
+def lattice(steps: tuple[ops.Step, ...]) -> Param | None:
+    """A number of whose multiples are all numbers next to which results of steps differ, as far as a quantizer, a
+    rounding or thresholds among them can tell; None where there are none, or a real function comes first.
+    """
+    place = next((i for i, s in enumerate(steps) if s.decides), None)
+    if place is None or any(not isinstance(s, (ops.Affine, ops.Clip, ops.Leaky)) for s in steps[:place]):
+        return None
+    found = _boundaries(steps[place])
+    for step in reversed(steps[:place]):
+        if found is not None and isinstance(step, ops.Affine):
+            found = _common_unit([found, step.add]).combine(step.mul, lambda f, m: f / abs(m) if m else f)
+        elif found is not None and isinstance(step, ops.Leaky):
+            found = _common_unit([found, found.combine(step.slope, lambda f, k: f / abs(k) if k else f)])
+    return found
+
+
+def _boundaries(step: ops.Step) -> Param | None:
+    """What the numbers at which a step decides are multiples of."""
+    if isinstance(step, ops.Quantize):
+        return _common_unit([_units_of(step).map(lambda u: u / 2), _zero(step)])
+    if isinstance(step, ops.Round):
+        return Param.of(Fraction(1, 2))
+    if isinstance(step, ops.Count):
+        return Param.of(gcd_of(step.thresholds.values))
+    return ONE if isinstance(step, ops.Lookup) else None
 
 
 def _rounded_once(steps: tuple[ops.Step, ...]) -> tuple[ops.Step, ...]:
@@ -438,11 +514,7 @@ def _lossless_unit(x: AffineForm, like: Node) -> Param:
         return terms
     unit = _unit_of(x.steps, _common_unit([terms, x.offset]))
     if unit is None:
-        raise QCompileError(
-            "a real-valued activation must be quantized before it is used in a sum or product",
-            str(like.origin),
-            "put a Quant node behind it",
-        )
+        raise _unrounded(like)
     return unit
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.errors import QCompileError
-from qcompile.formats import FixedPoint, Overflow, Rounding
+from qcompile.formats import FixedPoint, Overflow
 from qcompile.ir import (
     ONE,
     ZERO,
@@ -38,6 +38,7 @@ from qcompile.passes.ranges import (
     of_port,
     smallest_format,
 )
+from qcompile.passes.rows import lower_divide, lower_softmax
 from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import rearrange_step
 from qcompile.sim.reference import batch_norm, increasing, rising
@@ -118,7 +119,7 @@ def _integers(node: Node) -> TensorType:
 
 @_rule(ops.Add)
 def _add_tensors(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
-    a, b = (low.plain(e, node) if e.steps else e for e in x)
+    a, b = (e if e.linear else low.plain(e, node) for e in x)
     shape = node.output.type.shape
     merged: dict[Value, Param] = {}
     for value, coeff in (*a.terms, *b.terms):
@@ -249,18 +250,10 @@ def _dynamic_matmul(low: Lowering, node: Node, x: list[AffineForm]) -> AffineFor
     (a, ca), (b, cb) = (_centred(low, e, node, (axis,)) for e, axis in zip(x, axes, strict=True))
     ca, cb = (Param((), (gcd_of(c.values),)) if c.is_scalar else c for c in (ca, cb))
     if not (ca.is_scalar and cb.is_scalar):
-        (a, ca), (b, cb) = (_uniform(low, e, node) for e in x)
+        (a, ca), (b, cb) = (low.uniform(e, node) for e in x)
     unit = multiplied(ca, cb)
     value, unit = low.product(node.op, (a, b), node, unit)
     return AffineForm(node.output.type.shape, ((value, unit),))
-
-
-def _uniform(low: Lowering, x: AffineForm, node: Node) -> tuple[Value, Param]:
-    """One integer tensor with one unit for all its elements and no offset."""
-    if x.plain and x.terms[0][1].is_scalar and x.terms[0][1].scalar > 0 and not any(x.offset.values):
-        return x.terms[0]
-    e = low.absorbed(x, node, tuple(range(len(x.shape))))
-    return e.terms[0][0], Param((), (e.terms[0][1].scalar,))
 
 
 # --- windows and borders
@@ -436,6 +429,8 @@ def _bordered(low: Lowering, node: Node, source: Value, coeff: Param, fill: Para
 @_rule(*(t for t in ops.STRUCTURAL if t is not ops.Concat))
 def _structural(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     (e,) = x
+    if e.over is not None:
+        return _moved_quotient(low, node, e)
     if any(v.type.shape != e.shape for v, _ in e.terms):
         e = low.spread(e, node)
     fn = rearrange(node.op)
@@ -454,6 +449,21 @@ def _structural(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
         terms.append((moved, coeff.rearrange(e.shape, fn)))
     steps = tuple(rearrange_step(s, e.shape, fn) for s in e.steps)
     return AffineForm(node.output.type.shape, tuple(terms), e.offset.rearrange(e.shape, fn), steps)
+
+
+def _moved_quotient(low: Lowering, node: Node, e: AffineForm) -> AffineForm:
+    """Dividends and divisors both; the latter with an element for each of the former first."""
+    fn, divisor = rearrange(node.op), e.over
+    assert divisor is not None
+    if not isinstance(node.op, ops.Transpose):
+        for axis, (size, count) in enumerate(zip(divisor.type.shape, e.shape, strict=True)):
+            if size != count:
+                taken = ops.Take(axis, (0,) * count)
+                divisor = low.emit(taken, (divisor,), node, node.output.name + ".columns", divisor.type.format)
+    ((value, coeff),) = e.terms
+    top, below = (low.emit(node.op, (v,), node, node.output.name, v.type.format) for v in (value, divisor))
+    steps = tuple(rearrange_step(s, e.shape, fn) for s in e.steps)
+    return AffineForm(node.output.type.shape, ((top, coeff),), steps=steps, over=below)
 
 
 @_rule(ops.Concat)
@@ -488,7 +498,7 @@ def _orderable(low: Lowering, x: AffineForm, node: Node) -> Value:
     x = dataclasses.replace(x, steps=tuple(steps))
     if x.plain and x.terms[0][1].is_scalar and x.terms[0][1].scalar > 0 and x.offset.is_scalar:
         return x.terms[0][0]
-    return _uniform(low, x, node)[0]
+    return low.uniform(x, node)[0]
 
 
 @_rule(ops.ArgMax)
@@ -497,59 +507,20 @@ def _arg_max(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     return AffineForm(node.output.type.shape, ((value, ONE),))
 
 
-SOFTMAX_FRAC, SOFTMAX_STEP = 15, 64  # output bits after the point; entries of the table per unit of the exponent
-_SOFTMAX_INDEX = FixedPoint(10, 0, False)  # enough: exp(-710 / SOFTMAX_STEP) rounds to 0
-
-
 @_rule(ops.Softmax)
 def _softmax(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
-    """Only ever in front of an output (see `ports`): here exp(x - max) / sum on integers, within `softmax_error`.
-
-    index = floor((max - x) * SOFTMAX_STEP), e = exp(-index / SOFTMAX_STEP) and e / sum(e), both rounded to SOFTMAX_FRAC
-    bits after the point.
-    """
-    shape, name = x[0].shape, node.output.name
-    axis = len(shape) - 1
-    if node.op.codes is not None:
-        raise QCompileError(
-            "this softmax has a definition of its own on codes", str(node.origin), "use --softmax host or logits"
-        )
-    if node.op.axis != axis or node.op.log:
-        raise QCompileError(
-            "the integer softmax is a plain softmax along the last axis", str(node.origin), "use --softmax host"
-        )
-    source, unit = _uniform(low, x[0], node)
-    largest = low.emit(ops.ReduceMax((axis,), True), (source,), node, name + ".max", source.type.format, unit)
-    below = AffineForm(shape, ((largest, unit), (source, unit.map(lambda u: -u))))
-    step, entry = Fraction(1, SOFTMAX_STEP), FixedPoint(SOFTMAX_FRAC + 1, SOFTMAX_FRAC, False)
-    floor = ops.Quantize(_SOFTMAX_INDEX, Param.of(step), rounding=Rounding.FLOOR)
-    index = low.quantize(below, floor, node, name + ".index")
-    chain = AffineForm(shape, tuple((v, Param.of(-step)) for v, _ in index.terms), steps=(ops.Func("exp"),))
-    ((e, fine),) = low.quantize(chain, ops.Quantize(entry), node, name + ".exp").terms
-    total = low.emit(ops.ReduceSum((axis,), True), (e,), node, name + ".sum", scale=fine)
-    # One entry is exp(0) = 1, so the sum is no less: ranges, which do not see what operands have in common, are told.
-    one = Fraction(2) ** SOFTMAX_FRAC
-    whole = ops.Quantize(smallest_format(int(one), low.known[total.name].bounds[1]))
-    atleast = AffineForm(total.type.shape, ((total, ONE),), steps=(ops.Clip(Param.of(one)),))
-    ((divisor, _),) = low.quantize(atleast, whole, node, name + ".divisor").terms
-    value = low.emit(ops.Divide(SOFTMAX_FRAC), (e, divisor), node, name, scale=fine)
-    return AffineForm(shape, ((value, fine),))
+    return lower_softmax(low, node, x)
 
 
-def softmax_error(size: int) -> float:
-    """Bound of |p - softmax| for integer softmaxes of `size` numbers.
-
-    Floors multiply every term by a factor in [1, r], r = exp(1 / SOFTMAX_STEP): a quotient moves by at most
-    tanh(log(r) / 4) < 1 / (4 * SOFTMAX_STEP). Roundings of the terms, 2**-(SOFTMAX_FRAC + 1) each, move it by at most
-    size - 1 of them, and its own rounding is one more.
-    """
-    return 1 / (4 * SOFTMAX_STEP) + size / 2 ** (SOFTMAX_FRAC + 1)
+@_rule(ops.Divide)
+def _divide(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
+    return lower_divide(low, node, x)
 
 
 def lower(
     graph: Graph, ports: Ports, accumulator_bits: int = 0, reloadable: bool = False
-) -> tuple[Graph, tuple[HostInput, ...], tuple[HostOutput, ...]]:
-    """(integer graph, what the host does in front, what the host does behind)."""
+) -> tuple[Graph, tuple[HostInput, ...], tuple[HostOutput, ...], dict[str, ops.Softmax]]:
+    """(integer graph, what the host does in front, what the host does behind, how softmaxes are made)."""
     low = Lowering(accumulator_bits=accumulator_bits, reloadable=reloadable)
     exprs: dict[str, AffineForm] = {}
     inputs = []
@@ -570,7 +541,7 @@ def lower(
         outputs.append(value)
         hosts.append(tail)
     integer = Graph(graph.name, "integer", tuple(inputs), tuple(outputs), tuple(low.nodes))
-    return integer, ports.inputs, tuple(hosts)
+    return integer, ports.inputs, tuple(hosts), low.kernels
 
 
 def _is_table(step: ops.Step) -> bool:
@@ -580,6 +551,8 @@ def _is_table(step: ops.Step) -> bool:
 def _output(low: Lowering, x: AffineForm, out: HostOutput, graph: Graph) -> tuple[Value, HostOutput]:
     """The port of an output: an integer tensor; its scale, offset and real-valued tail are left to the host."""
     node = graph.producers.get(out.source) or Node(ops.Reshape(x.shape), (), (Value(out.source, TensorType(x.shape)),))
+    if x.over is not None:
+        x = low.plain(x, node)
     while x.steps and _is_table(x.steps[0]):  # tables are hardware
         x = low.plain(dataclasses.replace(x, steps=x.steps[:1]), node).through(x.steps[1:])
     if len(x.terms) > 1 or x.terms[0][0].type.shape != x.shape:

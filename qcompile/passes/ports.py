@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.errors import Finding, QCompileError, UnsupportedError
+from qcompile.errors import QCompileError
 from qcompile.formats import FixedPoint, Format, Overflow
 from qcompile.ir import Graph, Node, Param, Shape, TensorType, Value, ops
 from qcompile.ir.walk import maker
@@ -154,7 +154,9 @@ def _mixed_signs(op: Any) -> bool:
 
 
 def split(graph: Graph, softmax: str) -> Ports:
-    """Which part of the model graph the host does. softmax: "host", "logits" (left out) or "integer"."""
+    """Which part of the model graph the host does, a softmax at its end without a kernel too, or that is left out:
+    "logits".
+    """
     if missing := unformatted(graph):
         raise _without_format(graph, missing)
     inputs: list[HostInput] = []
@@ -170,7 +172,6 @@ def split(graph: Graph, softmax: str) -> Ports:
                 HostInput(value.name, value.type.shape, value.name, value.type.shape, (), ops.Affine(), ops.Clip(), q)
             )
     outputs = tuple(_host_output(graph, v, softmax, skipped) for v in graph.outputs)
-    _refuse_inner_softmax(graph, skipped, softmax)
     return Ports(tuple(inputs), outputs, frozenset(skipped))
 
 
@@ -273,7 +274,7 @@ def _quantized_param(p: Param, q: ops.Quantize) -> Param:
 def _host_output(graph: Graph, value: Value, softmax: str, skipped: set[str]) -> HostOutput:
     node, behind = softmax_of(graph, value)
     batched = has_batch(value.type.shape) and any(has_batch(v.type.shape) for v in graph.inputs)
-    if node is None or softmax == "integer":
+    if node is None:
         return HostOutput(value.name, value.name, batched=batched)
     skipped |= {node.output.name, *(n.output.name for n in behind)}
     source = node.inputs[0].name
@@ -283,39 +284,17 @@ def _host_output(graph: Graph, value: Value, softmax: str, skipped: set[str]) ->
 
 
 def softmax_of(graph: Graph, value: Value) -> tuple[Node | None, list[Node]]:
-    """(the softmax at the end of which a tensor is, the steps behind it); None where there is none."""
+    """(the softmax of the host at the end of which a tensor is, the steps behind it); None where there is none."""
     behind: list[Node] = []
     made = maker(graph, value)
     while made is not None and isinstance(made.op, _BEHIND):
         behind.insert(0, made)
         made = maker(graph, made.inputs[0])
-    return (made, behind) if made is not None and isinstance(made.op, ops.Softmax) else (None, [])
+    found = made is not None and isinstance(made.op, ops.Softmax) and made.op.kernel is None
+    return (made, behind) if found else (None, [])
 
 
 _BEHIND = (ops.Affine, ops.Clip, ops.Round, ops.Quantize)
-
-
-def _refuse_inner_softmax(graph: Graph, skipped: set[str], softmax: str) -> None:
-    findings = []
-    outputs = {v.name for v in graph.outputs}
-    for node in graph.nodes:
-        if not isinstance(node.op, ops.Softmax):
-            continue
-        readers = graph.consumers.get(node.output.name, [])
-        at_end = node.output.name in outputs or bool(readers)
-        if not at_end or not all(_ends(graph, n, outputs) for n in readers):
-            reason = "a softmax in the middle of the network is not supported"
-            findings.append(Finding(str(node.origin), "Softmax", reason, "end the graph before it"))
-    if findings:
-        raise UnsupportedError(tuple(findings), graph.name)
-
-
-def _ends(graph: Graph, node: Node, outputs: set[str]) -> bool:
-    """Whether nothing but steps lie between a node and outputs."""
-    readers = graph.consumers.get(node.output.name, [])
-    return isinstance(node.op, _BEHIND) and (
-        all(_ends(graph, n, outputs) for n in readers) if readers else node.output.name in outputs
-    )
 
 
 def cuts(host: HostInput) -> tuple[Param, Param]:

@@ -305,16 +305,15 @@ def _arg_max(node: Node, inputs: list[Range]) -> Range:
 
 @_rule(ops.Divide)
 def _divide(node: Node, inputs: list[Range]) -> Range:
-    """QCompileError where an operand may be negative, or the divisor 0."""
+    """QCompileError where the divisor may be 0 or negative."""
     op: ops.Divide = node.op
-    (low, high), (least, most) = (r.bounds for r in inputs)
-    if low < 0 or least <= 0:
+    ends, (least, most) = (r.bounds for r in inputs)
+    if least <= 0:
         raise QCompileError(
-            f"divides numbers from {low} on by numbers from {least} on; they must be at least 0 and 1",
-            str(node.origin),
-            "clip both before",
+            f"divides by numbers from {least} to {most}; they must be at least 1", str(node.origin), "clip them before"
         )
-    return Range(*(_ints([op.quotient(*ends)]).reshape(()) for ends in ((low, most), (high, least))))
+    corners = [op.quotient(a, b) for a in ends for b in (least, most)]
+    return Range(*(_ints([end]).reshape(()) for end in (min(corners), max(corners))))
 
 
 @_rule(ops.Requant)

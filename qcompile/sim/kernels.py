@@ -398,16 +398,14 @@ def arg_max(a, axis, keepdims, last):
     return np.expand_dims(found, axis) if keepdims else np.asarray(found)
 
 
-def divide(a, b, frac, dtype, own):
-    """floor((a * 2**frac + b // 2) / b). In floats too: below an integer a quotient is at least 1 / b away from it, and
-    the rounding of a numerator within the significand is less than that.
+def divide(a, b, mul, div, dtype, own):
+    """x = a * mul / (b * div), doubled and rounded to odd: 2 * floor(x), and 1 more where x is no integer. In floats
+    too: below an integer a quotient is at least 1 / b away from it, and the rounding of a numerator within the
+    significand is less than that.
     """
-    a, b = _cast(a, dtype), _cast(b, dtype)
-    if dtype in ("f4", "f8"):
-        y = np.floor((a * 2.0**frac + np.floor(b / 2)) / b)
-    else:
-        y = ((a << frac) + (b >> 1)) // b
-    return _cast(y, own)
+    a, b = _cast(a, dtype) * mul, _cast(b, dtype) * div
+    whole = np.floor(a / b) if dtype in ("f4", "f8") else a // b
+    return _cast(2 * whole + (whole * b != a), own)
 
 
 # --- the host side

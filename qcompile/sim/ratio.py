@@ -109,7 +109,7 @@ class Ratio:
 
     def on(self, unit: Param) -> Ratio:
         """The same numbers as multiples of `unit`, which divides the present one."""
-        return self if unit == self.unit else Ratio(times(self.num, _integer_param(_divided(self.unit, unit))), unit)
+        return self if unit == self.unit else Ratio(times(self.num, integer_param(_divided(self.unit, unit))), unit)
 
     def common(self) -> Ratio:
         """The same numbers with one unit for all elements."""
@@ -143,7 +143,7 @@ def _size(a: Param) -> Param:
 @_remembered
 def _signs(a: Param) -> np.ndarray | None:
     """-1, 0 or 1; None where all are positive."""
-    return None if all(f > 0 for f in a.values) else _integer_param(a.map(lambda f: Fraction((f > 0) - (f < 0))))
+    return None if all(f > 0 for f in a.values) else integer_param(a.map(lambda f: Fraction((f > 0) - (f < 0))))
 
 
 @_remembered
@@ -157,7 +157,7 @@ def _denominators(a: Param) -> np.ndarray:
 
 
 @_remembered
-def _integer_param(p: Param) -> np.ndarray:
+def integer_param(p: Param) -> np.ndarray:
     return narrowest(p.values, p.shape)
 
 
@@ -193,7 +193,7 @@ def affine(x: Ratio, mul: Param, add: Param) -> Ratio:
     if not any(add.values):
         return Ratio(num, size)
     unit = shared(size, add)
-    return _reduced(plus(times(num, _integer_param(_divided(size, unit))), _integer_param(_divided(add, unit))), unit)
+    return _reduced(plus(times(num, integer_param(_divided(size, unit))), integer_param(_divided(add, unit))), unit)
 
 
 def _reduced(num: np.ndarray, unit: Param) -> Ratio:
@@ -209,7 +209,7 @@ def _reduced(num: np.ndarray, unit: Param) -> Ratio:
 def _beside(x: Ratio, p: Param) -> tuple[np.ndarray, np.ndarray, Param]:
     """Integers of x and of p over their common unit."""
     unit = shared(x.unit, p)
-    left, right = x.on(unit).num, _integer_param(_divided(p, unit))
+    left, right = x.on(unit).num, integer_param(_divided(p, unit))
     limit = max(max_abs(left), max_abs(right))
     return fit(left, limit), fit(right, limit), unit
 
@@ -225,7 +225,7 @@ def clip(x: Ratio, lo: Param | None, hi: Param | None) -> Ratio:
 def leaky(x: Ratio, slope: Param) -> Ratio:
     below = _product(x.unit, slope)
     unit = shared(x.unit, below)
-    steep, plain = times(x.num, _integer_param(_divided(below, unit))), x.on(unit).num
+    steep, plain = times(x.num, integer_param(_divided(below, unit))), x.on(unit).num
     limit = max(max_abs(steep), max_abs(plain))
     return _reduced(np.where(x.num < 0, fit(steep, limit), fit(plain, limit)), unit)
 

@@ -12,10 +12,11 @@ from qcompile.errors import QCompileError
 from qcompile.ir import Graph, Node, Param, Value, gcd_of, ops
 from qcompile.ir.rules import adding_to
 from qcompile.records import dataclass
-from qcompile.sim import ratio
+from qcompile.sim import quotient, ratio
 from qcompile.sim.dot import exact_conv, exact_matmul
 from qcompile.sim.functions import FUNCTIONS, correctly_rounded_sqrt, is_monotone
 from qcompile.sim.kernels import softmax_codes, taps
+from qcompile.sim.quotient import Quotient, softmax_parts
 from qcompile.sim.ratio import Exact, Lazy, Ratio, fit
 from qcompile.sim.structure import pad, padded_axes, rearrange
 
@@ -35,7 +36,7 @@ class Host:
         return self.value
 
 
-ExactTensor = Exact | Host
+ExactTensor = Exact | Host | Quotient
 Rule = Callable[[Node, list[Any]], Any]
 RULES: dict[type, Rule] = {}
 _rule = adding_to(RULES)
@@ -79,12 +80,16 @@ def rational(x: Any, node: Node) -> Ratio:
 def _scalar(node: Node, x: list[Any]) -> Any:
     if isinstance(x[0], Host):
         return Host(ratio.apply(Ratio.of_floats(x[0].value), node.op).float64(), x[0].source)
-    return ratio.apply(x[0], node.op)
+    return _stepped(x[0], node.op)
+
+
+def _stepped(x: Any, step: ops.Step) -> Any:
+    return quotient.apply(x, step) if isinstance(x, Quotient) else ratio.apply(x, step)
 
 
 @_rule(ops.BatchNorm)
-def _batch_norm(node: Node, x: list[Exact]) -> Exact:
-    return ratio.apply(x[0], batch_norm(node.op))
+def _batch_norm(node: Node, x: list[Any]) -> Any:
+    return _stepped(x[0], batch_norm(node.op))
 
 
 @_rule(ops.Constant)
@@ -133,6 +138,11 @@ def _add(node: Node, x: list[Any]) -> Ratio:
 def _mul(node: Node, x: list[Any]) -> Ratio:
     a, b = _aligned(node, x)
     return Ratio(ratio.times(a.num, b.num), a.unit.combine(b.unit, lambda u, v: u * v))
+
+
+@_rule(ops.Divide)
+def _divide(node: Node, x: list[Any]) -> Quotient:
+    return quotient.divided(*_aligned(node, x))
 
 
 @_rule(ops.Reshape, ops.Transpose, ops.Take)
@@ -278,7 +288,9 @@ def arg_max(x: np.ndarray, op: ops.ArgMax, lead: int) -> np.ndarray:
 
 
 @_rule(ops.Softmax)
-def _softmax(node: Node, x: list[Any]) -> Host:
+def _softmax(node: Node, x: list[Any]) -> Host | Quotient:
+    if node.op.kernel is not None:
+        return softmax_parts(rational(x[0], node), node.op.axis + 1, node.op.kernel)
     if node.op.codes is not None:
         return Host(softmax_codes(x[0].float64(), node.op.axis + 1, *node.op.codes), x[0])
     return Host(softmax(x[0].float64(), node.op.axis + 1, node.op.log), x[0])

@@ -14,15 +14,15 @@ MULTIPLY:
   }
 }
 
-// Quotients to the nearest integer, ties up: y[i] = floor((a[i] * 2**FRAC + b / 2) / b), b = b[FromB(i)]. T holds the
-// numerator, D a divisor.
-template <int N, int FRAC, class FromB, class T, class D, class RA, class RB, class A, class B, class Y>
-inline void divide(const A *a, const B *b, Y *y) {
+// Quotients x = a[i] * mul / (b[FromB(i)] * div), doubled and rounded to odd. T holds the dividend, D the divisor.
+template <int N, int K, class FromB, class T, class D, class RA, class RB, class RM, class RD, class A, class B, class M, class V, class Y>
+inline void divide(const A *a, const B *b, const M *mul, const V *div, Y *y) {
 #pragma HLS inline
 DIVIDE:
   for (int i = 0; i < N; ++i) { // unroll
-    const D by = number<D>(RB::at(b, FromB::at(i)));
-    y[i] = Y(((number<T>(RA::at(a, i)) << FRAC) + (by >> 1)) / by);
+    const T dividend = number<T>(RA::at(a, i)) * number<T>(RM::at(mul, 0));
+    const D divisor = number<D>(RB::at(b, FromB::at(i))) * number<D>(RD::at(div, 0));
+    y[i] = odd_quotient<K, D, Y>(dividend, divisor);
   }
 }
 

@@ -49,6 +49,24 @@ template <int RANK, const int *SIZES, const int *STEPS, int OFFSET> struct Strid
   }
 };
 
+// 2 * floor(n / d), and 1 more where d does not divide n: K digits, 1 or -1, of non-restoring division (a remainder is in [-d, d)). D is
+// signed and holds 2 * d; |n| < d * 2**K.
+template <int K, class D, class Y, class T> inline Y odd_quotient(const T n, const D d) {
+#pragma HLS inline
+  D rest = D(n >> K);
+  Y positive = 0;
+DIGITS:
+  for (int k = K - 1; k >= 0; --k) { // unroll
+    const bool less = rest < 0;
+    const D twice = D(rest * 2 + n[k]);
+    rest = less ? D(twice + d) : D(twice - d);
+    positive = Y(positive * 2 + !less);
+  }
+  const bool less = rest < 0;
+  const bool whole = less ? rest + d == 0 : rest == 0;
+  return Y(Y(Y(positive * 4) - Y((ap_int<K + 4>(1) << (K + 1)) - 2)) - Y(2 * less) + !whole);
+}
+
 // total[i] (+)= coefficient[row] * x[from[i]]: terms with different scales over their common unit.
 template <int N, class Row, class From, bool FIRST, class TX, class TC, int LX, int LC, class X, class C, class T, class BASE = Start>
 inline void accumulate(const X *x, const C *coefficient, T *total, BASE base = BASE()) {

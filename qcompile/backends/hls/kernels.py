@@ -213,16 +213,20 @@ class BorderKernel(Kernel):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DivideKernel(Kernel):
-    """row: which element of b divides each of a; total, divisor: types of a numerator and of an element of b."""
+    """row: which element of b divides each of a; total, divisor: types of a dividend and of a divisor; digits: of a
+    quotient.
+    """
 
     template = "divide.cpp.j2"
     size: int
-    frac: int
+    digits: int
     row: RowIndex
     total: Integer
     divisor: Integer
     a: Tensor
     b: Tensor
+    mul: Tensor
+    div: Tensor
     out: Tensor
     buffered: bool
 

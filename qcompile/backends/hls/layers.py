@@ -30,6 +30,7 @@ from qcompile.backends.hls.sums import sums
 from qcompile.backends.hls.types import holding, identity
 from qcompile.errors import QCompileError
 from qcompile.hardware.parameters import is_memory
+from qcompile.hardware.units.unrolled import quotient_digits
 from qcompile.ir import Node, integers, ops
 from qcompile.ir.rules import adding_to
 from qcompile.ir.window import Window, plane
@@ -205,11 +206,13 @@ def _padded(b: Builder, node: Node, source: Tensor, size: int) -> Tensor:
 def _divide(b: Builder, node: Node) -> None:
     op: ops.Divide = node.op
     size, shape = node.output.type.size, node.output.type.shape
-    high, most = (b.known[v.name].bounds[1] for v in node.inputs)
+    (low, high), (_, most) = (b.known[v.name].bounds for v in node.inputs)
     x, by = (b.source(v) if b.buffered else b.numbers(v) for v in node.inputs)
-    types = holding(0, (high << op.frac) + most // 2), holding(0, most)
+    digits, reach = quotient_digits(node), 2 * most * op.div
+    types = holding(min(low, -1) * op.mul, max(high, 1) * op.mul), holding(-reach, reach)
+    mul, div = (b.array(np.array([v], dtype=object)) for v in (op.mul, op.div))
     row = b.spread(node.inputs[1], shape)
-    b.emit(DivideKernel(size, op.frac, row, *types, x, by, b.local(node.output), b.buffered))
+    b.emit(DivideKernel(size, digits, row, *types, x, by, mul, div, b.local(node.output), b.buffered))
 
 
 @_rule(ops.Requant)

@@ -348,11 +348,11 @@ def _arg_max(p: PlanBuilder, node: Node) -> KernelCall:
 @_rule(ops.Divide)
 def _divide(p: PlanBuilder, node: Node) -> KernelCall:
     op: ops.Divide = node.op
-    high, divisor = (p.ranges[v.name].bounds[1] for v in node.inputs)
-    dtype = dtype_for((max(high, 1) << op.frac) + divisor)
+    most, divisor = (max(map(abs, p.ranges[v.name].bounds)) for v in node.inputs)
+    dtype = dtype_for(2 * most * op.mul + divisor * op.div)
     rank = len(node.output.type.shape)
     args = [_lift(p, v.name, len(v.type.shape), rank, dtype) for v in node.inputs]
-    return KernelCall(node.output.name, "divide", (*args, op.frac, dtype, p.own(node)))
+    return KernelCall(node.output.name, "divide", (*args, op.mul, op.div, dtype, p.own(node)))
 
 
 @_rule(ops.Requant)

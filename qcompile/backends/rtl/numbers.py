@@ -13,7 +13,7 @@ from qcompile.cost.estimate import UNCERTAINTY
 from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
 from qcompile.formats import FloatLane, Format, TableLane
-from qcompile.hardware.units.unrolled import divider
+from qcompile.hardware.units.unrolled import quotient_digits
 from qcompile.ir import Node
 from qcompile.records import dataclass
 
@@ -48,9 +48,6 @@ class Delays:
         if bits not in self.known:
             self.known[bits] = self.delay(parts.Adder(bits))
         return self.known[bits]
-
-    def divider(self, node: Node) -> float:
-        return self.delay(divider(node))
 
 
 def literal(value: int, size: int = 0) -> str:
@@ -154,12 +151,36 @@ def largest_of(cell: CellBuilder, codes: list[Word], fmt: Format, timing: Delays
 
 
 def quotient(b: CellBuilder, node: Node, x: Word, y: Word, timing: Delays) -> Word:
-    """Of a Divide: floor((x * 2**frac + y / 2) / y)."""
-    first, second = (v.type.codes for v in node.inputs)
-    wide = parts.bits(first) + node.op.frac + parts.bits(second) + 2
-    text = f"({wide}'({{0}}) <<< {node.op.frac})"
-    text = f"{{w}}'(({text} + {wide}'({{1}} >>> 1)) / {wide}'({{1}}))"
-    return b.make("q", parts.value_range(node.output.type.codes), (x, y), timing.divider(node), text)
+    """Of a Divide: digits 1 and -1 by non-restoring division, a remainder being in [-d, d); then 2 * floor(n / d), and
+    1 more where the last remainder is neither 0 nor -d.
+    """
+    n, d = scaled(b, "n", x, node.op.mul, timing), scaled(b, "d", y, node.op.div, timing)
+    digits, most = quotient_digits(node), d.ends[1]
+    delay, ends = timing.adder(d.bits + 1), (-most, most)
+    rest = b.make(f"r{digits}", ends, (n,), 0.0, f"{{w}}'({{0}} >>> {digits})")
+    ahead = b.make("q0", (0, 1), (rest,), timing.lut, "{w}'({0} >= 0)")
+    for k in range(digits - 1, -1, -1):
+        twice = f"({{w}}'({{0}}) <<< 1) + {{w}}'(({{1}} >>> {k}) & 1)"
+        by = "({w}'({2}) ^ ({0} < 0 ? {w}'d0 : ~{w}'d0)) + {w}'({0} >= 0)"
+        rest = b.make(f"r{k}", ends, (rest, n, d), delay, f"{twice} + {by}")
+        if k:
+            i = digits - k
+            reach = (0, (2 << i) - 1)
+            ahead = b.make(f"q{i}", reach, (ahead, rest), timing.lut, "({w}'({0}) <<< 1) + {w}'({1} >= 0)")
+    none = f"{{w}}'({{0}} == 0 || {{0}} == -{rest.width}'({{1}}))"
+    whole = b.make("whole", (0, 1), (rest, d), delay, none)
+    text = f"({{w}}'({{0}}) <<< 2) - {{w}}'d{(2 << digits) - 2} - ({{w}}'({{1}} < 0) <<< 1) + {{w}}'({{2}} == 0)"
+    made = parts.value_range(node.output.type.codes)
+    return b.make("y0", made, (ahead, rest, whole), timing.adder(digits + 2), text)
+
+
+def scaled(b: CellBuilder, name: str, x: Word, factor: int, timing: Delays) -> Word:
+    """x * factor."""
+    if factor == 1:
+        return x
+    ends = x.ends[0] * factor, x.ends[1] * factor
+    delay = timing.delay(parts.ConstantMultipliers(np.array([factor], dtype=object), x.bits))
+    return b.make(name, ends, (x,), delay, f"{{w}}'({{0}}) * {literal(factor)}")
 
 
 def added(b: CellBuilder, name: str, words: Sequence[Word], timing: Delays) -> Word:

@@ -466,6 +466,7 @@ RULES: dict[type[Any], Callable[[Walk, Node], None]] = {
     ops.Concat: concat,
     ops.Add: merge("add"),
     ops.Mul: merge("multiply"),
+    ops.Divide: refused,
     ops.Round: refused,
     ops.Combine: refused,
     ops.Count: refused,

@@ -231,12 +231,22 @@ def _combined(op: ops.Requant, formats: tuple[Format, ...], uses: np.ndarray, ac
 
 @_unit(ops.Divide)
 def _divided(node: Node, graph: Graph) -> Part:
-    """A restoring divider per element."""
+    """A divider per element."""
     return parts.Times(node.output.type.size, divider(node))
+
+
+def quotient_digits(node: Node) -> int:
+    """Of a Divide: K, the least with |x| < 2**K; its results are of 2 * x."""
+    fmt = node.output.type.codes
+    return max(1, fmt.width - 1 - fmt.signed)
 
 
 def divider(node: Node) -> Part:
     """A remainder is less than the divisor, twice it is a bit more."""
-    divisor = bits(node.inputs[1].type.format)
-    one = parts.Divider(divisor + 1, divisor, width(node.output.type.format))
-    return chain(*(parts.Decoder(v.type.codes) for v in node.inputs), one)
+    op: ops.Divide = node.op
+    sizes = [bits(v.type.format) for v in node.inputs]
+    factors = (op.mul, op.div)
+    scaled = (parts.ConstantMultipliers(np.array([f], dtype=object), n) for f, n in zip(factors, sizes, strict=True))
+    divisor = sizes[1] + (op.div - 1).bit_length()
+    one = parts.Divider(divisor + 1, quotient_digits(node))
+    return chain(*(parts.Decoder(v.type.codes) for v in node.inputs), *scaled, one)

@@ -1,0 +1,220 @@
+"""Functions of a row of numbers: softmax and quotients, as compositions of row sums and maxima, tables of one number,
+and exact division.
+
+A softmax of integers a of one unit u, behind which a quantizer of step s stands, is made of m = max a,
+e = exp(-u (m - a)) as integers over 2**bits, and e / sum e, rounded once by the quantizer. Its codes are those of the
+real function but where that lies in a band around a rounding boundary (see `sim.band`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from fractions import Fraction
+
+import mpmath
+
+from qcompile.errors import Finding, QCompileError, UnsupportedError
+from qcompile.formats import FixedPoint, Rounding
+from qcompile.ir import ONE, Graph, Node, Param, TensorType, Value, ops
+from qcompile.passes.affine import AffineForm, Lowering
+from qcompile.passes.ranges import smallest_format
+
+BAND = 16  # a code may differ only where the real value lies within 2**-BAND steps of a rounding boundary
+PLAIN = FixedPoint(16, 16, False)  # of a softmax behind which nothing rounds
+_ONE_TABLE, _TWO_TABLES = 2**10, 2**22  # differences that so many tables tell apart
+
+
+# --- what a softmax is made with
+
+
+def with_kernels(graph: Graph, softmax: str) -> Graph:
+    """The model graph with a kernel in every softmax that hardware makes: those in its middle, and with `softmax` as
+    "integer" those at its ends, which get a quantizer where they have none. UnsupportedError for one that has none in
+    the middle.
+    """
+    findings, nodes, now = list[Finding](), list[Node](), dict[str, Value]()
+    for node in graph.nodes:
+        node = dataclasses.replace(node, inputs=tuple(now.get(v.name, v) for v in node.inputs))
+        if isinstance(node.op, ops.Softmax) and (softmax == "integer" or not _at_end(graph, node)):
+            made = _with_kernel(graph, node)
+            if isinstance(made, Finding):
+                findings.append(made)
+            else:
+                nodes += made
+                now[node.output.name] = made[-1].output
+                continue
+        nodes.append(node)
+    if findings:
+        raise UnsupportedError(tuple(findings), graph.name)
+    outputs = tuple(now.get(v.name, v) for v in graph.outputs)
+    return dataclasses.replace(graph, nodes=tuple(nodes), outputs=outputs)
+
+
+_BEHIND = (ops.Affine, ops.Clip, ops.Round, ops.Quantize)  # steps that the host does too
+
+
+def _at_end(graph: Graph, node: Node) -> bool:
+    """Whether nothing but steps lie between a node and outputs."""
+    readers = graph.consumers.get(node.output.name, [])
+    if not readers:
+        return node.output in graph.outputs
+    return all(isinstance(n.op, _BEHIND) and _at_end(graph, n) for n in readers)
+
+
+def _with_kernel(graph: Graph, node: Node) -> list[Node] | Finding:
+    """The softmax with its kernel, and a quantizer behind it that an end of the network needs."""
+    op: ops.Softmax = node.op
+    if op.codes is not None:
+        hint = "use --softmax host or logits" if _at_end(graph, node) else "end the network before it"
+        return Finding(str(node.origin), "Softmax", "this softmax has a definition of its own on codes", hint)
+    if op.log:
+        hint = "use --softmax host" if _at_end(graph, node) else "use a Softmax, or end the graph before it"
+        return Finding(str(node.origin), "LogSoftmax", "its integer kernel is not there", hint)
+    step = _finest(graph, node.output, Fraction(1))
+    if step is not None:
+        return [_kernel(node, step)]
+    if not _at_end(graph, node):
+        reason = "a softmax in the middle of the network has no quantizer behind it, so its codes have no format"
+        return Finding(str(node.origin), "Softmax", reason, "put a Quant node behind it, or end the graph before it")
+    name = node.output.name
+    inner = dataclasses.replace(node, outputs=(dataclasses.replace(node.output, name=name + ".softmax"),))
+    made = Value(name, TensorType(node.output.type.shape, PLAIN))
+    return [_kernel(inner, Fraction(1, 2**16)), Node(ops.Quantize(PLAIN), (inner.output,), (made,), node.origin)]
+
+
+def _kernel(node: Node, step: Fraction) -> Node:
+    n = node.inputs[0].type.shape[node.op.axis]
+    bits = max(1, _log2(n / step) + BAND - 1)
+    return dataclasses.replace(node, op=dataclasses.replace(node.op, kernel=ops.Exponential(bits)))
+
+
+def _log2(x: Fraction) -> int:
+    """ceil(log2(x))."""
+    found = x.numerator.bit_length() - x.denominator.bit_length()
+    return next(k for k in (found - 1, found, found + 1) if Fraction(2) ** k >= x)
+
+
+def _finest(graph: Graph, value: Value, mul: Fraction) -> Fraction | None:
+    """The least step of what rounds a tensor, in numbers of the softmax, of which the tensor is at most `mul` times;
+    None where something reads it that does not round.
+    """
+    readers, found = graph.consumers.get(value.name, []), list[Fraction | None]()
+    for node in readers:
+        op = node.op
+        if isinstance(op, ops.Quantize):
+            found.append(min(op.scale.values) * Fraction(2) ** op.format.unit / mul)
+        elif isinstance(op, ops.Round):
+            found.append(1 / mul)
+        elif isinstance(op, (ops.Affine, ops.Leaky)):
+            factors = op.mul.values if isinstance(op, ops.Affine) else (Fraction(1), *op.slope.values)
+            found.append(_finest(graph, node.output, mul * max(map(abs, factors))) if any(factors) else None)
+        elif isinstance(op, (ops.Clip, *ops.STRUCTURAL)) and not isinstance(op, ops.Concat):
+            found.append(_finest(graph, node.output, mul))
+        else:
+            found.append(None)
+    known = [f for f in found if f is not None]
+    return min(known) if known and len(known) == len(found) and value not in graph.outputs else None
+
+
+def settled(graph: Graph, kernels: Mapping[str, ops.Softmax]) -> Graph:
+    """The model graph with softmaxes as they were lowered."""
+    nodes = (dataclasses.replace(n, op=kernels.get(n.output.name, n.op)) for n in graph.nodes)
+    return dataclasses.replace(graph, nodes=tuple(nodes))
+
+
+# --- lowering
+
+
+def lower_softmax(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
+    """Of a softmax with a kernel: e / sum e, which whatever rounds it makes integers of."""
+    shape, name, axes = x[0].shape, node.output.name, (node.op.axis,)
+    source, unit = low.uniform(x[0], node)
+    kernel = _settled(low, node, source, unit.scalar)
+    low.kernels[name] = dataclasses.replace(node.op, kernel=kernel)
+    largest = low.emit(ops.ReduceMax(axes, True), (source,), node, name + ".max", source.type.format, unit)
+    below = AffineForm(shape, ((largest, ONE), (source, Param.of(-1))), steps=(ops.Clip(None, Param.of(kernel.cut)),))
+    index = low.quantize(below, ops.Quantize(smallest_format(0, kernel.cut)), node, name + ".below")
+    e = _exponential(low, node, index, kernel)
+    total = low.emit(ops.ReduceSum(axes, True), (e,), node, name + ".sum")
+    return AffineForm(shape, ((e, ONE),), over=_at_least(low, node, total, 2**kernel.bits))
+
+
+def _settled(low: Lowering, node: Node, source: Value, unit: Fraction) -> ops.Exponential:
+    """The kernel for scores of a unit: one table, or two where they tell more differences apart."""
+    bits, n = node.op.kernel.bits, source.type.shape[node.op.axis]
+    lowest, highest = low.known[source.name].bounds
+    reach = highest - lowest + 1
+    cut = min(reach, _cut(unit, bits + 1))
+    if cut <= _ONE_TABLE:
+        return ops.Exponential(bits, unit, cut=cut)
+    cut = min(reach, _cut(unit, bits + 2))
+    if cut > _TWO_TABLES:
+        raise QCompileError(
+            f"the scores of this softmax tell {cut} differences apart; at most {_TWO_TABLES} are possible",
+            str(node.origin),
+            "put a Quant node in front of it",
+        )
+    return ops.Exponential(bits, unit, cut.bit_length() // 2, (n - 1).bit_length() + 1, cut)
+
+
+def _cut(unit: Fraction, bits: int) -> int:
+    """The least d with exp(-unit * d) < 2**-bits."""
+    with mpmath.workdps(40):
+        return int(mpmath.floor(bits * mpmath.log(2) * unit.denominator / unit.numerator)) + 1
+
+
+def _exponential(low: Lowering, node: Node, index: AffineForm, kernel: ops.Exponential) -> Value:
+    """Integers over 2**bits; those of two tables multiplied."""
+    name, ((d, _),) = node.output.name + ".exp", index.terms
+    if not kernel.split:
+        return _table(low, node, (d, kernel.unit), kernel.bits, name)
+    low_bits, bits = kernel.split, kernel.bits + kernel.guard
+    part = ops.Quantize(smallest_format(0, kernel.cut >> low_bits), rounding=Rounding.FLOOR)
+    high = low.quantize(AffineForm(index.shape, ((d, Param.of(Fraction(1, 2**low_bits))),)), part, node, name + ".high")
+    ((coarse, _),) = high.terms
+    rest = AffineForm(index.shape, ((d, ONE), (coarse, Param.of(-(2**low_bits)))))
+    fine = low.quantize(rest, ops.Quantize(FixedPoint(low_bits, 0, False)), node, name + ".low").terms[0][0]
+    ends = ((coarse, kernel.unit * 2**low_bits), (fine, kernel.unit))
+    factors = [_table(low, node, end, bits, end[0].name + ".exp") for end in ends]
+    product = low.emit(ops.Mul(), tuple(factors), node, name + ".product")
+    scale = Param.of(Fraction(1, 2 ** (bits + kernel.guard)))
+    rounded = ops.Quantize(smallest_format(0, 2**kernel.bits), rounding=Rounding.HALF_UP)
+    return low.quantize(AffineForm(index.shape, ((product, scale),)), rounded, node, name).terms[0][0]
+
+
+def _table(low: Lowering, node: Node, of: tuple[Value, Fraction], bits: int, name: str) -> Value:
+    """exp(-unit * d) over 2**bits, correctly rounded; of: d and the unit."""
+    d, unit = of
+    chain = AffineForm(d.type.shape, ((d, Param.of(-unit)),), steps=(ops.Func("exp"),))
+    entry = ops.Quantize(smallest_format(0, 2**bits), Param.of(Fraction(1, 2**bits)))
+    return low.quantize(chain, entry, node, name).terms[0][0]
+
+
+def _at_least(low: Lowering, node: Node, total: Value, least: int) -> Value:
+    """A sum that is no less than one of its terms: ranges, which do not see what operands have in common, are told."""
+    whole = ops.Quantize(smallest_format(least, low.known[total.name].bounds[1]))
+    form = AffineForm(total.type.shape, ((total, ONE),), steps=(ops.Clip(Param.of(least)),))
+    return low.quantize(form, whole, node, node.output.name + ".divisor").terms[0][0]
+
+
+def lower_divide(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
+    """a / b, b of one sign."""
+    a, b = x
+    shape = node.output.type.shape
+    value, unit = low.uniform(b, node)
+    lowest, highest = low.known[value.name].bounds
+    if lowest <= 0 <= highest:
+        ends = [float(v * unit.scalar) for v in (lowest, highest)]
+        raise QCompileError(
+            f"divides by numbers from {ends[0]:g} to {ends[1]:g}, among which is 0",
+            str(node.origin),
+            "clip the divisor, or add a constant to it, so that it keeps one sign",
+        )
+    if highest < 0:
+        negative = ops.Affine(Param.of(-1))
+        a, (value, unit) = a.scaled(negative), low.uniform(b.scaled(negative), node)
+    if a.shape != shape:
+        a = dataclasses.replace(a, shape=shape)
+    top, own = low.uniform(a, node)
+    return AffineForm(shape, ((top, own.map(lambda u: u / unit.scalar)),), over=value)

@@ -1,0 +1,166 @@
+"""Numbers whose denominators come from the data, and integers that stand for exponentials: what a softmax that hardware
+makes and a quotient of two tensors mean, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import mpmath
+import numpy as np
+
+from qcompile.formats import round_ratio
+from qcompile.ir import Param, Shape, ops
+from qcompile.records import dataclass
+from qcompile.sim import ratio
+from qcompile.sim.ratio import Ratio, fit, integer_param, max_abs, narrowest, plus, times
+
+_DIGITS = 60  # of the exponentials that are rounded
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """num / den, elementwise: integers, den > 0."""
+
+    num: np.ndarray
+    den: np.ndarray
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.num.shape)
+
+    def float64(self) -> np.ndarray:
+        return np.asarray(self.num / self.den, dtype=np.float64)
+
+    def rearrange(self, fn: Callable[[np.ndarray], np.ndarray]) -> Quotient:
+        return Quotient(fn(self.num), fn(np.broadcast_to(self.den, self.shape)))
+
+
+def divided(a: Ratio, b: Ratio) -> Quotient:
+    """a / b; ZeroDivisionError where b is 0."""
+    if not np.all(b.num != 0):
+        raise ZeroDivisionError
+    unit = a.unit.combine(b.unit, lambda u, v: u / v)
+    upper, lower = (unit.map(lambda u: u.numerator + 0 * u), unit.map(lambda u: u.denominator + 0 * u))
+    negative = np.asarray(b.num < 0)
+    num, den = times(a.num, integer_param(upper)), times(b.num, integer_param(lower))
+    return Quotient(np.where(negative, -num, num), np.where(negative, -den, den))
+
+
+def apply(x: Quotient, step: ops.Step) -> Quotient | Ratio:
+    """The exact meaning of one scalar step. ValueError for a real function."""
+    return _STEPS[type(step)](x, step)
+
+
+def _affine(x: Quotient, step: ops.Affine) -> Quotient:
+    """(num * m + den * a) / (den * common denominator)."""
+    common = step.mul.combine(step.add, lambda m, a: m.denominator * a.denominator + 0 * m)
+    mul, add = (integer_param(p.combine(common, lambda v, c: v * c)) for p in (step.mul, step.add))
+    num = times(x.num, mul)
+    if any(step.add.values):
+        num = plus(num, times(x.den, add))
+    return Quotient(num, times(x.den, integer_param(common)))
+
+
+def _clip(x: Quotient, step: ops.Clip) -> Quotient:
+    for bound, choose in ((step.lo, np.maximum), (step.hi, np.minimum)):
+        if bound is not None:
+            below = integer_param(bound.map(lambda v: v.denominator + 0 * v))
+            above = integer_param(bound.map(lambda v: v.numerator + 0 * v))
+            own, limit = times(x.num, below), times(x.den, above)
+            most = max(max_abs(own), max_abs(limit))
+            x = Quotient(np.asarray(choose(fit(own, most), fit(limit, most))), times(x.den, below))
+    return x
+
+
+def _leaky(x: Quotient, step: ops.Leaky) -> Quotient:
+    below = integer_param(step.slope.map(lambda v: v.denominator + 0 * v))
+    above = integer_param(step.slope.map(lambda v: v.numerator + 0 * v))
+    steep, plain = times(x.num, above), times(x.num, below)
+    most = max(max_abs(steep), max_abs(plain))
+    return Quotient(np.where(x.num < 0, fit(steep, most), fit(plain, most)), times(x.den, below))
+
+
+def _quantized(x: Quotient, q: ops.Quantize) -> Ratio:
+    scaled = _affine(x, q.to_codes())
+    units = q.format.quantize_ratio(scaled.num, scaled.den, q.rounding, q.overflow)
+    return ratio.dequantize(units, q)
+
+
+def _counted(x: Quotient, step: ops.Count) -> Ratio:
+    total = np.zeros(x.shape, dtype=np.int64)
+    for k in range(step.table.shape[-1]):
+        cut = Param.of(step.table[..., k])
+        total += np.asarray(_affine(x, ops.Affine(add=cut.map(lambda v: -v))).num >= 0, dtype=bool)
+    return Ratio(total)
+
+
+def _real(x: Quotient, step: ops.Step) -> Quotient:
+    raise ValueError("a real function of a quotient has no exact value")
+
+
+def _looked_up(x: Quotient, step: ops.Lookup) -> Ratio:
+    found = step.rows(_quantized(x, step.address).num)
+    return Ratio(fit(found, max_abs(found)), Param.of(step.step))
+
+
+_STEPS: dict[type, Callable[[Quotient, Any], Quotient | Ratio]] = {
+    ops.Affine: _affine,
+    ops.Clip: _clip,
+    ops.Leaky: _leaky,
+    ops.Quantize: _quantized,
+    ops.Count: _counted,
+    ops.Lookup: _looked_up,
+    ops.Round: lambda x, s: Ratio(round_ratio(x.num, x.den, s.rounding)),
+    ops.Func: _real,
+    ops.Combine: _real,
+}
+
+
+# --- exponentials
+
+
+def exponentials(d: np.ndarray, kernel: ops.Exponential) -> np.ndarray:
+    """The integers that stand for exp(-unit * d), d >= 0."""
+    d = np.minimum(d, kernel.cut).astype(np.int64)
+    last = int(d.max(initial=0))
+    if not kernel.split:
+        return np.where(d == kernel.cut, 0, _table(kernel, kernel.bits, 1, min(last, kernel.cut))[d])
+    bits, low = kernel.bits + kernel.guard, 1 << kernel.split
+    coarse = _table(kernel, bits, low, last >> kernel.split)[d >> kernel.split]
+    fine = _table(kernel, bits, 1, low - 1)[d & (low - 1)]
+    shift = kernel.bits + 2 * kernel.guard
+    product = times(coarse, fine)
+    return narrowest(((int(v) + (1 << (shift - 1)) >> shift for v in product.ravel().tolist())), d.shape)
+
+
+@lru_cache(maxsize=64)
+def _table(kernel: ops.Exponential, bits: int, step: int, last: int) -> np.ndarray:
+    """2**bits * exp(-unit * step * d) for d from 0 to `last`, correctly rounded."""
+    with mpmath.workdps(_DIGITS):
+        unit = mpmath.mpf(kernel.unit.numerator * step) / kernel.unit.denominator
+        return narrowest((int(mpmath.nint(mpmath.ldexp(mpmath.exp(-unit * d), bits))) for d in range(last + 1)), (-1,))
+
+
+def softmax_parts(x: Ratio, axis: int, kernel: ops.Exponential) -> Quotient:
+    """Exponentials of the differences to the largest along an axis of the array, over their sum."""
+    whole = x.common()
+    below = ratio.affine(Ratio(np.max(whole.num, axis=axis, keepdims=True) - whole.num, whole.unit), *_per(kernel))
+    d = np.asarray(np.minimum(below.num, kernel.cut * below.unit.scalar.denominator))
+    e = exponentials(_exactly(d, below.unit), kernel)
+    return Quotient(e, np.asarray(np.sum(fit(e, max_abs(e) * e.shape[axis]), axis=axis, keepdims=True)))
+
+
+def _per(kernel: ops.Exponential) -> tuple[Param, Param]:
+    return Param.of(1 / kernel.unit), Param.of(0)
+
+
+def _exactly(num: np.ndarray, unit: Param) -> np.ndarray:
+    """num * unit, which are integers."""
+    numerator, denominator = unit.scalar.numerator, unit.scalar.denominator
+    scaled = times(num, np.array(numerator))
+    if np.any(scaled % denominator):
+        raise ValueError("a difference of scores is no multiple of their unit")
+    return np.asarray(scaled // denominator)
