@@ -33,6 +33,8 @@ def with_kernels(graph: Graph, softmax: str) -> Graph:
     "integer" those at its ends, which get a quantizer where they have none. UnsupportedError for one that has none in
     the middle.
     """
+    if not any(isinstance(n.op, ops.Softmax) for n in graph.nodes):
+        return graph
     findings, nodes, now = list[Finding](), list[Node](), dict[str, Value]()
     for node in graph.nodes:
         node = dataclasses.replace(node, inputs=tuple(now.get(v.name, v) for v in node.inputs))
@@ -47,6 +49,8 @@ def with_kernels(graph: Graph, softmax: str) -> Graph:
         nodes.append(node)
     if findings:
         raise UnsupportedError(tuple(findings), graph.name)
+    if nodes == list(graph.nodes):
+        return graph
     outputs = tuple(now.get(v.name, v) for v in graph.outputs)
     return dataclasses.replace(graph, nodes=tuple(nodes), outputs=outputs)
 
@@ -119,6 +123,8 @@ def _finest(graph: Graph, value: Value, mul: Fraction) -> Fraction | None:
 
 def settled(graph: Graph, kernels: Mapping[str, ops.Softmax]) -> Graph:
     """The model graph with softmaxes as they were lowered."""
+    if not kernels:
+        return graph
     nodes = (dataclasses.replace(n, op=kernels.get(n.output.name, n.op)) for n in graph.nodes)
     return dataclasses.replace(graph, nodes=tuple(nodes))
 
