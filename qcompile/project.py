@@ -303,7 +303,7 @@ def functions(design: Design) -> list[dict[str, Any]]:
         record: dict[str, Any] = {"layer": design.reference.layers[node.output.name], "from": str(node.origin)}
         if isinstance(node.op, ops.Divide):
             proof = "quotient and remainder of integers, rounded to odd, then by the quantizer behind it"
-            found.append(record | {"op": "Divide", "grade": "exact", "proof": proof})
+            found.append(record | {"op": "Divide", "grade": "exact", "quantizers": [], "proof": proof})
         elif isinstance(node.op, ops.Softmax) and node.op.kernel is not None:
             kernel = node.op.kernel
             made = {"exponential_bits": kernel.bits, "tables": 2 if kernel.split else 1, "differences": kernel.cut}

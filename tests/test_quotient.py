@@ -1,0 +1,163 @@
+"""Quotients of two tensors: exact for every rounding, in every execution."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import qcompile as qc
+from qcompile import project
+from qcompile.errors import QCompileError
+from qcompile.formats import FixedPoint, Rounding
+from qcompile.ir import Param, ops
+from qcompile.sim import quotient
+from qcompile.sim.quotient import Quotient
+from qcompile.sim.ratio import Ratio
+from qcompile.sim.reference import evaluate
+
+DOMAIN = "qonnx.custom_op.general"
+SHAPE = (1, 4, 6)
+
+
+def model(
+    nodes: list[tuple], mode: str = "ROUND", step: float = 0.25, shapes: tuple[tuple[int, ...], ...] = (SHAPE, SHAPE)
+) -> bytes:
+    """a and b are quantized to multiples of 1/8; what `nodes` make of them as y is so to 8 bits of a step."""
+    data = {"eighth": 0.125, "none": 0.0, "bits": 8.0, "step": step, "one": 1.0, "minus": -1.0, "two": 2.0}
+    made = [
+        helper.make_node("Quant", [n.upper(), "eighth", "none", "bits"], [n], domain=DOMAIN, signed=1, narrow=0)
+        for n in "ab"
+    ]
+    for op, *names, out in nodes:
+        made.append(helper.make_node(op, names, [out]))
+    last = helper.make_node(
+        "Quant", ["y", "step", "none", "bits"], ["z"], domain=DOMAIN, signed=1, narrow=0, rounding_mode=mode
+    )
+    shape = np.broadcast_shapes(*shapes)
+    ports = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s)
+        for n, s in (*zip("AB", shapes, strict=True), ("z", shape))
+    ]
+    constants = [numpy_helper.from_array(np.float32(v), n) for n, v in data.items()]
+    graph = helper.make_graph([*made, last], "quotients", ports[:2], ports[2:], constants)
+    sets = [helper.make_opsetid("", 13), helper.make_opsetid(DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=sets, ir_version=8).SerializeToString()
+
+
+POSITIVE = [("Relu", "b", "p"), ("Add", "p", "one", "d")]
+NEGATIVE = [*POSITIVE, ("Mul", "d", "minus", "e")]
+PLAIN = [*POSITIVE, ("Div", "a", "d", "y")]
+
+
+def numbers(shape: tuple[int, ...], seed: int, count: int = 50) -> np.ndarray:
+    """Multiples of 1/8 over the whole range, many of them small."""
+    rng = np.random.default_rng(seed)
+    return (rng.integers(-128, 128, (count, *shape)) // rng.choice([1, 8, 32], (count, *shape)) / 8).astype(np.float32)
+
+
+def wanted(a: np.ndarray, b: np.ndarray, mode: str, step: float, sign: int = 1) -> np.ndarray:
+    """Codes by fractions."""
+    top, below = np.broadcast_arrays(a, b)
+    pairs = zip(top.ravel().tolist(), below.ravel().tolist(), strict=True)
+    x = [sign * Fraction(p) / (max(Fraction(q), Fraction(0)) + 1) / Fraction(float(np.float32(step))) for p, q in pairs]
+    num, den = (np.array([getattr(v, name) for v in x], dtype=object) for name in ("numerator", "denominator"))
+    return FixedPoint(8).quantize_ratio(num, den, Rounding(mode)).reshape(top.shape)
+
+
+@pytest.mark.parametrize("mode", [m.value for m in Rounding if m is not Rounding.HALF_ODD])
+@pytest.mark.parametrize("step", [0.25, 0.0101, 3.0])
+def test_every_rounding(mode: str, step: float) -> None:
+    """Beside fractions, and the reference: quotients hit boundaries often."""
+    a, b = numbers(SHAPE, 0), numbers(SHAPE, 1)
+    design = qc.compile(model(PLAIN, mode, step))
+    found = design.simulate(a[:, 0], b[:, 0]).reshape(a.shape) / np.float64(np.float32(step))
+    codes = wanted(a, b, mode, step)
+    assert np.array_equal(np.rint(found).astype(int), codes)
+    values = evaluate(design.reference, {"A": a, "B": b})
+    assert np.array_equal(np.rint(values["z"].float64() / np.float64(np.float32(step))).astype(int), codes)
+
+
+CASES = {
+    "plain": (PLAIN, (SHAPE, SHAPE)),
+    "by a number of a row": (PLAIN, (SHAPE, (1, 4, 1))),
+    "of a number of a row": (PLAIN, ((1, 4, 1), SHAPE)),
+    "by negative numbers": ([*NEGATIVE, ("Div", "a", "e", "y")], (SHAPE, SHAPE)),
+    "times a reciprocal": ([*POSITIVE, ("Reciprocal", "d", "r"), ("Mul", "r", "a", "y")], (SHAPE, SHAPE)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_forms(case: str) -> None:
+    nodes, shapes = CASES[case]
+    a, b = (numbers(s, i) for i, s in enumerate(shapes))
+    found = qc.compile(model(nodes, shapes=shapes)).simulate(a[:, 0], b[:, 0])
+    codes = wanted(a, b, "ROUND", 0.25, -1 if "negative" in case else 1)
+    assert np.array_equal(np.rint(found.reshape(codes.shape) * 4).astype(int), codes)
+
+
+def test_steps_between() -> None:
+    """Scales, clips, what turns and what moves may lie between a quotient and its quantizer."""
+    nodes = [
+        *POSITIVE,
+        ("Div", "a", "d", "q"),
+        ("Relu", "q", "r"),
+        ("Mul", "r", "two", "s"),
+        ("Add", "s", "minus", "y"),
+    ]
+    a, b = numbers(SHAPE, 0), numbers(SHAPE, 1)
+    found = qc.compile(model(nodes)).simulate(a[:, 0], b[:, 0]).reshape(a.shape)
+    exact = [
+        max(Fraction(p) / (max(Fraction(q), Fraction(0)) + 1), Fraction(0)) * 8 - 4
+        for p, q in zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)
+    ]
+    assert np.rint(found * 4).ravel().tolist() == [min(round(v), 127) for v in exact]
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_all_executions_agree(arch: str, tmp_path: Path) -> None:
+    design = qc.compile(
+        model(*CASES["by a number of a row"][:1], step=0.3, shapes=CASES["by a number of a row"][1]), arch=arch
+    )
+    design.write(tmp_path / "p")
+    report = qc.verify(tmp_path / "p", samples=20, float32=False)
+    assert [r.differing for r in report.rows] == [0, 0, 0]
+    assert [f["grade"] for f in project.certificate(design)["functions"]] == ["exact"]
+
+
+def test_divisors_among_which_is_0_are_refused_by_their_range() -> None:
+    with pytest.raises(
+        QCompileError, match="divides by numbers from -16 to 15.875, among which is 0(?s:.*)keeps one sign"
+    ):
+        qc.compile(model([("Div", "a", "b", "y")]))
+
+
+def test_a_quotient_without_a_quantizer_is_refused() -> None:
+    nodes = [*POSITIVE, ("Div", "a", "d", "q"), ("Add", "q", "a", "y")]
+    with pytest.raises(QCompileError, match="must be quantized before it is used in a sum"):
+        qc.compile(model(nodes))
+
+
+def test_steps_of_quotients_are_exact() -> None:
+    rng = np.random.default_rng(0)
+    x = Quotient(rng.integers(-50, 50, (3, 5)), rng.integers(1, 9, (3, 1)))
+    exact = [
+        [Fraction(int(n), int(d)) for n, d in zip(*row, strict=True)]
+        for row in zip(x.num, np.broadcast_to(x.den, x.shape), strict=True)
+    ]
+    steps = (ops.Affine(Param.of(Fraction(2, 3)), Param.of(Fraction(-1, 7))), ops.Leaky(Param.of(Fraction(1, 5))))
+    steps += (ops.Clip(Param.of(Fraction(-1, 3)), Param.of(Fraction(13, 2))),)
+    for step in steps:
+        made = quotient.apply(x, step)
+        assert isinstance(made, Quotient)
+        x = made
+    for row, found in zip(exact, zip(x.num, np.broadcast_to(x.den, x.shape), strict=True), strict=True):
+        for v, n, d in zip(row, *found, strict=True):
+            y = v * Fraction(2, 3) - Fraction(1, 7)
+            y = y if y >= 0 else y / 5
+            assert Fraction(int(n), int(d)) == min(max(y, Fraction(-1, 3)), Fraction(13, 2))
+    rounded = quotient.apply(x, ops.Round(Rounding.FLOOR))
+    assert isinstance(rounded, Ratio)
+    with pytest.raises(ValueError, match="no exact value"):
+        quotient.apply(x, ops.Func("exp"))
