@@ -97,8 +97,10 @@ TAKEN = {
     *("frontier/lstm_scan_w8a8__qcdq", "frontier/quant_lstm_digits__qonnx_ts", "brevitas/quant_lstm__qonnx_ts"),
     *("brevitas/quant_mha_packed__qonnx_ts", "finn_vs_vitisai/finn_t_int2_v1"),
     "frontier/jet_transformer_w6a6_po2__qonnx_ts",
+    *("deeploy/kernel_Integer_Softmax_Regular", "frontier/deeploy_iSoftmax_Large", "deeploy/kernel_Integer_iNoNorm"),
+    "deeploy/CCT_Int_ICCT",
 }
-SLOW = {"frontier/lstm_digits_w8a8_unrolled__qonnx_ts"}  # right too, but half a minute
+SLOW = {"frontier/lstm_digits_w8a8_unrolled__qonnx_ts", "frontier/deeploy_WaveFormer"}  # right too, but half a minute
 
 
 VALUES = [r for r in records("rnn", "other", "transformer") if r["id"] in TAKEN]
@@ -107,7 +109,7 @@ VALUES = [r for r in records("rnn", "other", "transformer") if r["id"] in TAKEN]
 @pytest.mark.parametrize("record", or_absent(VALUES), ids=lambda r: r["id"])
 def test_values(record: dict) -> None:
     inputs, outputs = stored(record)
-    design = qc.compile(CORPUS / record["file"])
+    design = qc.compile(CORPUS / record["file"], input_formats=tuple(record.get("input_format") or ()))
     if not inputs:
         inputs = [np.random.default_rng(0).normal(size=(6, *v.type.shape)) for v in design.model.graph.inputs]
         outputs = list(design.simulator(*inputs))

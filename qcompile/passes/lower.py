@@ -64,7 +64,7 @@ def _batch_norm(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
 @_rule(ops.Clip, ops.Leaky, ops.Round, ops.Func, ops.Combine, ops.Count)
 def _step(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     e = x[0]
-    if isinstance(node.op, ops.Round) and not e.steps and all(map(whole, (e.offset, *(c for _, c in e.terms)))):
+    if isinstance(node.op, ops.Round) and e.linear and all(map(whole, (e.offset, *(c for _, c in e.terms)))):
         return e
     if not is_monotone(node.op):
         e = low.settled(e, node)

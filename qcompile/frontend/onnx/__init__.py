@@ -17,6 +17,7 @@ from qcompile.frontend.onnx import (
     fused,
     indexing,
     integer,
+    kernels,
     normalization,
     products,
     quantizers,
@@ -28,6 +29,7 @@ from qcompile.frontend.onnx import (
 FAMILIES = (
     *(quantizers, structure, arithmetic, products, activation, comparison, reduction, normalization, borders, windows),
     integer,
+    kernels,
     fused,
     einsum,
     indexing,
