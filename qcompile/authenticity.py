@@ -10,13 +10,15 @@ from typing import Any
 
 from qcompile.backends.base import FileSet
 from qcompile.errors import QCompileError, VerificationError
+from qcompile.host import AFTER, BEFORE
 from qcompile.options import VERSION
 from qcompile.pipeline import Design, open_project
 
-MANIFEST, SOURCES = "manifest.json", ("model.onnx", "plan.json")  # what everything else is made from
+MANIFEST = "manifest.json"
+SOURCES = ("model.onnx", "model.tflite", "plan.json", BEFORE, AFTER)  # what everything else is made from
 _CODE = {".bin", ".c", ".cfg", ".cpp", ".h", ".hpp", ".inc", ".py", ".sv", ".tcl", ".v"}
 _FOLDERS = ("ap_types", "rtl", "sim", "src", "tb")  # code in them is the compiler's; all else may be the user's
-_NAMES = ("board/block_design.tcl", "board/driver.py", "board/ports.py", "plan.json", "schedule.json")
+_NAMES = ("board/block_design.tcl", "board/driver.py", "board/ports.py", "plan.json", "schedule.json", BEFORE, AFTER)
 _SHOWN = 8
 
 

@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -227,13 +227,29 @@ else:  # what the values mean is checked there
     OptionsRecord = _schema_of(Options)
 
 
+class HostRecord(Record):
+    """A part of the model that the host runs, see `host.HostPart`."""
+
+    file: Literal["host_before.onnx", "host_after.onnx"]
+    inputs: list[str]
+    outputs: list[str]
+
+
+class CompiledRecord(SourceRecord):
+    """The model in a project."""
+
+    file: Literal["model.onnx", "model.tflite"] = "model.onnx"
+
+
 class ManifestRecord(Record):
     """manifest.json of a project: what opening it needs. The other fields are derived, and `verify` compares them."""
 
     model_config = ConfigDict(extra="ignore")
-    model: SourceRecord
+    model: CompiledRecord
     options: OptionsRecord
     plan: dict[str, JsonValue] | None = None
+    host: dict[Literal["before", "after"], HostRecord] | None = None
+    ends: Annotated[list[list[str]], Field(min_length=2, max_length=2)] | None = None
 
 
 _PROJECT = "this is not a project written by qcompile"

@@ -28,7 +28,8 @@ def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float
     labels = np.asarray(labels).reshape(-1)
     if not inputs or not len(inputs[0]):
         raise QCompileError("there are no vectors, so there is no accuracy", "--input", "give at least one")
-    exact = _classes(design.simulator(*inputs)[0])
+    inputs = list(design.at_ports(*inputs))
+    exact = _classes(design.finished(design.simulator(*inputs))[0])
     if len(labels) != len(exact) or labels.dtype.kind not in "iu":
         raise QCompileError(
             f"{len(labels)} labels of type {labels.dtype} for {len(exact)} vectors; one class index per vector is"
@@ -64,10 +65,10 @@ def _float_models(design: Design, inputs: list[np.ndarray]) -> tuple[dict[str, n
 
     given = tuple(with_batch(np.asarray(a), h) for a, h in zip(inputs, design.inputs, strict=True))
     outputs, by = execute_anywhere(design.model, given)
-    found = {FLOAT: _classes(outputs[0])}
+    found = {FLOAT: _classes(design.finished(outputs)[0])}
     gridded = to_float_inputs(design, given)
     if any(not np.array_equal(a, b) for a, b in zip(given, gridded, strict=True)):
-        found[GRID] = _classes(execute_anywhere(design.model, gridded)[0][0])
+        found[GRID] = _classes(design.finished(execute_anywhere(design.model, gridded)[0])[0])
     return found, by
 
 

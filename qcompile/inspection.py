@@ -103,8 +103,9 @@ class Inspection:
 
 def inspect(source: Any, **options: Any) -> Inspection:
     """QCompileError for a file that is none, and for options that are none."""
+    ends = {k: options.pop(k, ()) for k in ("inputs", "outputs")}
     chosen = resolved(options, False)
-    model, imported, found = _loaded(source)
+    model, imported, found = _loaded(source, **ends)
     graph = None if imported is None else imported.graph
     in_float = graph is not None and not chosen.input_formats and not any(n.op.decides for n in graph.nodes)
     tried = graph
@@ -144,10 +145,10 @@ def _state_formats(chosen: Options, inside: Mapping[str, str]) -> tuple[Format, 
     return chosen.formats_of_states() or (_STAND_IN,) * (2 if "c" in inside.values() else 1 if inside else 0)
 
 
-def _loaded(source: Any) -> tuple[Model | None, Any, list[Finding]]:
+def _loaded(source: Any, **ends: Any) -> tuple[Model | None, Any, list[Finding]]:
     """(the model, what was imported of it, what cannot be)."""
     try:
-        model = load(source)
+        model = load(source, **ends)
     except UnsupportedError as error:
         return None, error.rest, list(error.findings)
     return model, _Whole(model.graph, model.annotated, (), model.states), []

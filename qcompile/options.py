@@ -156,7 +156,19 @@ def _parsed(texts: tuple[str, ...], flag: str) -> tuple[Format, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compiling(Options):
+class Cutting:
+    """Which part of a model is meant, by names of tensors or nodes; what lies outside is run on the host."""
+
+    inputs: str | tuple[str, ...] = option(
+        "", "the part behind these tensors or nodes; what is in front runs on the host", metavar="NAME[,NAME]"
+    )
+    outputs: str | tuple[str, ...] = option(
+        "", "the part up to these tensors or nodes; what is behind runs on the host", metavar="NAME[,NAME]"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiling(Options, Cutting):
     """What `compile` takes beside the model and its plan. fit: choose the folding, for a `Goal` if one is given; dump:
     folder for the text of the graph after each pass (force: in place of an earlier dump even where that was edited
     since).
@@ -372,7 +384,7 @@ class _Work:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Assigning(_Work, Settings, _Given):
+class Assigning(_Work, Settings, _Given, Cutting):
     """What `assign` takes beside the model and its calibration data."""
 
     def __post_init__(self) -> None:

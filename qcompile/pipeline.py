@@ -24,13 +24,14 @@ from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Estimate
 from qcompile.errors import Finding, QCompileError, UnsupportedError, keywords
 from qcompile.files import Folder
-from qcompile.frontend import Model, load
+from qcompile.frontend import Model, load, loaded
 from qcompile.hardware import estimate as estimates
 from qcompile.hardware.folding import foldings
 from qcompile.hardware.network import Network, gathering, network
 from qcompile.hardware.products import rolled, too_many
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import BufferedUnit, UnrolledUnit
+from qcompile.host import HostPart
 from qcompile.ir import Graph, print_graph, verify
 from qcompile.options import Compiling, Options, accepting, frozen
 from qcompile.parts import Part
@@ -160,9 +161,19 @@ class Design:
     def simulate(self, *x: np.ndarray, codes: bool = False) -> Any:
         """Real values of the output (codes=True: codes of the port) for floats (N, ...), of the shape (N, ...) that the
         source framework gives: a batch axis of the file is the vector index N. A list if there are several outputs.
+        What was cut off is run by onnxruntime in front, and behind real values.
         """
-        results = self.simulator.codes(*x) if codes else self.simulator(*x)
+        x = self.at_ports(*x)
+        results = self.simulator.codes(*x) if codes else self.finished(self.simulator(*x))
         return results[0] if len(results) == 1 else results
+
+    def at_ports(self, *x: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The floats of the hardware's inputs: behind what was cut off in front, if anything was."""
+        return x if self.model.before is None else tuple(self.model.before.run(x))
+
+    def finished(self, y: list[np.ndarray]) -> list[np.ndarray]:
+        """The outputs of the file: behind what was cut off behind the hardware, if anything was."""
+        return y if self.model.after is None else self.model.after.run(y)
 
     @keywords
     def estimate(self, part: str | None = None, clock_ns: float | None = None) -> Estimate:
@@ -279,7 +290,7 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     """
     options = frozen(Options, {name: v for name, v in given.items() if v is not None})
     fit, dump, force = options.pop("fit", False), options.pop("dump", None), options.pop("force", False)
-    model = source if isinstance(source, Model) else load(source)
+    model = loaded(source, options.pop("inputs", ()), options.pop("outputs", ()))
     plan = Plan.read(plan) if isinstance(plan, (str, Path)) else plan
     if plan is None:
         _refuse_dynamic(model)
@@ -419,16 +430,25 @@ def open_project(directory: str | Path) -> Design:
 
     folder = Path(directory)
     manifest = documents.manifest(folder, SCHEMA)
-    try:
-        source = (folder / "model.onnx").read_bytes()
-    except OSError as error:
-        raise QCompileError(
-            f"the project's model cannot be read: {error.strerror}", str(folder / "model.onnx"), "compile it again"
-        ) from None
-    model = load(source)
+    host, ends = (manifest.host or {}), manifest.ends or ((), ())
+    source = _read(folder / manifest.model.file)
+    model = load(source, inputs=ends[0], outputs=ends[1])
     plan = Plan.read(folder / "plan.json") if manifest.plan is not None else None
     name = manifest.model.name
-    return compile(replace(model, name=name, graph=replace(model.graph, name=name)), plan, **dict(manifest.options))
+    parts: dict[str, Any] = {
+        k: HostPart(p.file, _read(folder / p.file), tuple(p.inputs), tuple(p.outputs)) for k, p in host.items()
+    }
+    model = replace(model, name=name, graph=replace(model.graph, name=name), **parts)
+    return compile(model, plan, **dict(manifest.options))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise QCompileError(
+            f"the project's model cannot be read: {error.strerror}", str(path), "compile it again"
+        ) from None
 
 
 __all__ = ["Design", "Options", "compile", "open_project", "pysim"]

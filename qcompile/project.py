@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from qcompile.cost.exchange import fabric_of
 from qcompile.cost.primitives import Fabric
 from qcompile.files import sealed
 from qcompile.formats import Format
+from qcompile.frontend.tflite import is_tflite
 from qcompile.hardware.estimate import in_logic
 from qcompile.hardware.products import multiplications
 from qcompile.hardware.timing import schedule_record
+from qcompile.host import HostPart
 from qcompile.ir import Node, Param, ops, print_graph
 from qcompile.ir.walk import weights_of
 from qcompile.options import VERSION
@@ -27,6 +30,7 @@ from qcompile.passes.implement import price_of
 from qcompile.passes.ports import HostInput, element_limits, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
 from qcompile.probes import probes
+from qcompile.sim import host_part
 from qcompile.sim.band import paths
 from qcompile.sim.ratio import narrowest
 from qcompile.templating import templates
@@ -52,7 +56,8 @@ def project_files(design: Design) -> FileSet:
     files |= pysim.emit(design.simulator)
     if design.network is not None and design.options.weights == "rom":  # the driver loads none
         files |= board.emit(design.graph, design.top, design.options.board, design.options.clock_ns)
-    files["model.onnx"] = design.model.source
+    files[model_file(design)] = design.model.source
+    files |= _host_files(design, "board/driver.py" in files)
     if design.plan is not None:
         files["plan.json"] = design.plan.to_json().encode()
     if design.network is not None and design.schedule is not None:
@@ -65,6 +70,23 @@ def project_files(design: Design) -> FileSet:
     files["NOTICE"] = asset("hw/NOTICE").read_bytes()
     files["manifest.json"] = sealed(manifest(design, FileSet(files).hashes()))
     return FileSet(files)
+
+
+def model_file(design: Design) -> str:
+    """What the user's file is called in a project."""
+    return "model.tflite" if is_tflite(design.model.source) else "model.onnx"
+
+
+def _host_parts(design: Design) -> dict[str, HostPart]:
+    """What was cut off and the host runs, by its place."""
+    parts = {"before": design.model.before, "after": design.model.after}
+    return {place: part for place, part in parts.items() if part is not None}
+
+
+def _host_files(design: Design, driven: bool) -> dict[str, bytes]:
+    """What the host runs, and what runs it for a driver."""
+    parts = {part.what: part.source for part in _host_parts(design).values()}
+    return parts | ({"board/host_part.py": Path(host_part.__file__).read_bytes()} if parts and driven else {})
 
 
 def _hls(design: Design) -> dict[str, bytes]:
@@ -249,7 +271,9 @@ def manifest(design: Design, hashes: dict[str, str]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "tool": {"name": "qcompile", "version": VERSION},
-        "model": {"name": design.model.name, "sha256": design.model.sha256},
+        "model": {"name": design.model.name, "sha256": design.model.sha256, "file": model_file(design)},
+        **({"host": {k: p.record() for k, p in _host_parts(design).items()}} if _host_parts(design) else {}),
+        **({"ends": [list(names) for names in design.model.ends]} if any(design.model.ends) else {}),
         "options": design.options.record(),
         **({"plan": {"schema": PLAN_SCHEMA, "sha256": design.plan.digest}} if design.plan else {}),
         "top": design.top,

@@ -89,6 +89,7 @@ def verify(
     progress("1 of 5: every file, beside the model compiled again")
     design, files, wrong = checked(folder)
     report = Report(len(files.files))
+    x = design.at_ports(*x) if x else x
     try:
         _execute(design, folder, x, samples, seed, (float32, rtl), progress, report)
     except VerificationError as error:

@@ -53,6 +53,7 @@ ORDER = [
     "ir",
     "sim",
     "explanation",
+    "host",
     "frontend",
     "parts",
     "cost",

@@ -1,5 +1,6 @@
 """TensorFlow Lite files: codes equal to those of the reference kernels, of whole networks and of single operators."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from conftest import SHARED
 
 import qcompile as qc
+from qcompile.pipeline import open_project
 
 pytest.importorskip("tflite", reason="pip install 'qcompile[tflite]'")
 from tflite_files import Given, one  # noqa: E402
@@ -177,6 +179,21 @@ def test_network(name: str, arch: str) -> None:
     with np.load(FILES / f"{name}.npz") as data:
         x, y = data["x"].astype(np.float32), data["y"]
     assert np.array_equal(qc.compile(str(FILES / f"{name}.tflite"), arch=arch).simulate(x).reshape(y.shape), y)
+
+
+@needs_files
+def test_a_part_of_a_network_is_a_project_with_its_file(tmp_path: Path) -> None:
+    """Up to the logits: the project has the whole file, and the names where it was cut."""
+    path = str(FILES / "kws_ref_model.tflite")
+    with pytest.raises(qc.QCompileError, match="did you mean functional_1/dense/BiasAdd"):
+        qc.load(path, outputs="functional_1/dense/BiasAd")
+    design = qc.compile(path, outputs="functional_1/dense/BiasAdd", arch="dataflow")
+    with np.load(FILES / "kws_ref_model.npz") as data:
+        x, y = data["x"].astype(np.float32), data["y"]
+    assert np.array_equal(design.simulate(x).reshape(y.shape).argmax(-1), y.argmax(-1))
+    folder = design.write(tmp_path / "p")
+    assert (folder / "model.tflite").read_bytes() == design.model.source and not (folder / "model.onnx").exists()
+    assert open_project(folder).files().digest() == design.files().digest()
 
 
 def test_damaged_files_are_refused() -> None:

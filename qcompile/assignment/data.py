@@ -13,6 +13,7 @@ import numpy as np
 
 from qcompile import arrays
 from qcompile.errors import QCompileError
+from qcompile.host import HostPart
 from qcompile.ir import Graph
 from qcompile.records import dataclass
 
@@ -50,8 +51,10 @@ class Data:
         return Data(tuple(a[rows] for a in self.x), None if self.labels is None else self.labels[rows])
 
 
-def data(source: Any, graph: Graph, labels: Any = None) -> Data:
-    """The data for a graph's inputs, checked. QCompileError says what is wrong with it."""
+def data(source: Any, graph: Graph, labels: Any = None, front: HostPart | None = None) -> Data:
+    """The data for a graph's inputs, checked; front: what makes them of the user's arrays. QCompileError says what is
+    wrong with it.
+    """
     if source is None:
         raise QCompileError(
             "calibration data are needed",
@@ -59,7 +62,8 @@ def data(source: Any, graph: Graph, labels: Any = None) -> Data:
             "--data x.npy (inputs that the network will see); or --source bn_distill, which needs none",
         )
     where = str(source) if isinstance(source, (str, Path)) else "the calibration data"
-    found, own = _arrays(source, graph, where)
+    found, own = _arrays(source, graph, where, tuple(v.name for v in graph.inputs) if front is None else front.inputs)
+    found = found if front is None else front.run([np.asarray(a) for a in found])
     labels = own if labels is None else _labels(labels)
     if len(found) != len(graph.inputs):
         raise QCompileError(
@@ -103,26 +107,25 @@ def _labels(source: Any) -> np.ndarray:
     return np.asarray(source)
 
 
-def _arrays(source: Any, graph: Graph, where: str) -> tuple[list[Any], Any]:
-    """One array per input, and labels where the source has them."""
+def _arrays(source: Any, graph: Graph, where: str, names: tuple[str, ...]) -> tuple[list[Any], Any]:
+    """One array per input, whose names these are, and labels where the source has them."""
     if isinstance(source, (str, Path)):
         path = Path(source)
         source = _images(path, graph) if path.is_dir() else _file(path)
     if isinstance(source, Mapping):
         named = dict(source)
-        names = [v.name for v in graph.inputs]
         own = next((named.pop(k) for k in LABELS if k in named and k not in names), None)
         return ([named[n] for n in names] if set(names) <= set(named) else list(named.values())), own
     if isinstance(source, np.ndarray) or hasattr(source, "__array__"):
         return [source], None
-    if isinstance(source, tuple) and len(source) == len(graph.inputs):
+    if isinstance(source, tuple) and len(source) == len(names):
         return list(source), None
     if isinstance(source, Iterable):
-        return _batches(source, graph, where)
+        return _batches(source, len(names), where)
     raise QCompileError(f"a {type(source).__name__} is no calibration data", where, _HINT)
 
 
-def _batches(source: Iterable[Any], graph: Graph, where: str) -> tuple[list[Any], Any]:
+def _batches(source: Iterable[Any], inputs: int, where: str) -> tuple[list[Any], Any]:
     """Batches of arrays, or of tuples: the inputs, then the labels where there is one array more."""
     rows = [tuple(np.asarray(a) for a in (b if isinstance(b, (tuple, list)) else (b,))) for b in source]
     if not rows or any(len(r) != len(rows[0]) for r in rows):
@@ -131,7 +134,7 @@ def _batches(source: Iterable[Any], graph: Graph, where: str) -> tuple[list[Any]
         joined = [np.concatenate([r[i] for r in rows]) for i in range(len(rows[0]))]
     except ValueError as error:
         raise QCompileError(f"its batches do not fit together: {error}", where, _HINT) from None
-    return (joined[:-1], joined[-1]) if len(joined) == len(graph.inputs) + 1 else (joined, None)
+    return (joined[:-1], joined[-1]) if len(joined) == inputs + 1 else (joined, None)
 
 
 def _file(path: Path) -> dict[str, np.ndarray]:

@@ -45,6 +45,7 @@ def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) 
     from qcompile.assets import cache_folder
     from qcompile.planning import shown
 
+    more = [w for name in ("inputs", "outputs") if options[name] for w in (f"--{name}", options[name])]
     max_lut, no_cache = (options.pop(k) for k in ("max_lut", "no_cache"))
     if max_lut is not None:
         options["budget"] = ",".join(filter(None, [options["budget"], f"lut={max_lut}"]))
@@ -59,7 +60,7 @@ def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) 
         run.plan.write(output, force)
         plan = output
     else:
-        shown.write(run, output, model, force)
+        shown.write(run, output, model, force, more)
         plan = os.path.join(output, "plan.json")
     if as_json:
         echo(
@@ -75,7 +76,7 @@ def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) 
         )
         return
     _show_run(run, output)
-    show_next(shown.next_step(run, model, plan))
+    show_next(shown.next_step(run, model, plan, more))
 
 
 @contextlib.contextmanager

@@ -57,6 +57,9 @@ def compile(
         return
     warn(design.warnings)
     summary(design, output)
+    for part in (design.model.before, design.model.after):
+        if part is not None:
+            say(f"on the host: {part}")
     if goal is not None:
         _show_fit(design, fastest=goal.target_fps is None)
     echo(found.line(better, terminal.terminal_width()))

@@ -11,7 +11,7 @@ import click
 from qcompile.cli.fitting import fold_goal, folded_command
 from qcompile.cli.options import json_option, options_of, stated
 from qcompile.cli.terminal import design_of, echo, is_project, say, show_next, show_table, working
-from qcompile.options import Fitting, Options, Theirs
+from qcompile.options import Cutting, Fitting, Options, Theirs
 
 if TYPE_CHECKING:
     from qcompile.cost.resources import Resources
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--plot", metavar="FILE", help="draw the shares of the part by layer (.svg, .png, .pdf)")
 @json_option
-@options_of(Theirs, Fitting, Options)
+@options_of(Theirs, Fitting, Cutting, Options)
 @click.pass_context
 def estimate(ctx: click.Context, target: str, generator: str, plot: str | None, as_json: bool, **options: Any) -> None:
     """DSP, LUT, FF, BRAM and latency of TARGET (a project or a model) on a part."""
@@ -72,12 +72,15 @@ def _estimation(
 ) -> Estimation:
     """Of a project on its own part and clock, unless others are given."""
     from qcompile import estimation
+    from qcompile.frontend import loaded
 
     source: Any = target
-    if is_project(target):
-        if wrong := sorted(
-            given & {"arch", "input_formats", "state_formats", "softmax", "accumulator_bits", "fold", "weights"}
-        ):
+    ends = {k: options.pop(k) for k in ("inputs", "outputs")}
+    if not is_project(target):
+        source = loaded(target, **ends)
+    else:
+        compiling = {"arch", "input_formats", "state_formats", "softmax", "accumulator_bits", "fold", "weights", *ends}
+        if wrong := sorted(given & compiling):
             raise click.UsageError(
                 f"--{wrong[0].removesuffix('s').replace('_', '-')} is for models; {target} is a project, which has been"
                 " compiled"

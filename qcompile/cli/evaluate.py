@@ -10,7 +10,7 @@ import click
 
 from qcompile.cli.options import json_option, options_of
 from qcompile.cli.terminal import design_of, echo, inputs, is_project, labels_of, say, show_next, show_table, working
-from qcompile.options import Options
+from qcompile.options import Cutting, Options
 
 MOST_CLASSES, MOST_PAIRS = 32, 12  # shown; --json has all
 
@@ -20,7 +20,7 @@ MOST_CLASSES, MOST_PAIRS = 32, 12  # shown; --json has all
 @click.option("--input", "source", required=True, help=".npy, vector index first")
 @click.option("--labels", required=True, help=".npy with one class index per vector")
 @json_option
-@options_of(Options)
+@options_of(Cutting, Options)
 def evaluate(target: str, source: str, labels: str, as_json: bool, **options: Any) -> None:
     """Accuracy of TARGET, bit-accurate, beside that of the float model it came from."""
     from qcompile.evaluation import evaluate as evaluate_design

@@ -41,6 +41,8 @@ def folded_command(ctx: click.Context, part: str, own: str, *more: str) -> str:
             "accumulator_bits",
             "softmax",
             "weights",
+            "inputs",
+            "outputs",
         ):
             for one in value if isinstance(value, tuple) else (value,):
                 words += [parameter.opts[0], str(one)]

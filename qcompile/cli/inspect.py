@@ -13,7 +13,7 @@ from qcompile.cli import terminal
 from qcompile.cli.fitting import folded_command
 from qcompile.cli.options import json_option, options_of
 from qcompile.cli.terminal import echo, say, show_next, show_table, warn, working
-from qcompile.options import Options
+from qcompile.options import Cutting, Options
 from qcompile.tables import shape
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ ROWS = 14  # layers and findings that one screen shows
 @click.argument("model")
 @click.option("--verbose", is_flag=True, help="all layers, and the graphs after import and lowering")
 @json_option
-@options_of(Options)
+@options_of(Cutting, Options)
 @click.pass_context
 def inspect(ctx: click.Context, model: str, verbose: bool, as_json: bool, **options: Any) -> None:
     """What MODEL is, what of it is missing and what to do about that, and whether it fits the part."""
@@ -90,6 +90,9 @@ def _show(ctx: click.Context, path: str, found: Inspection, verbose: bool) -> No
     if not found.outputs:
         rows.append(["output", "", "", "behind what is missing", ""])
     show_table("", ["port", "name", "shape", "codes", "numbers"], rows if verbose else rows[:ROWS])
+    for part in (found.model.before, found.model.after) if found.model else ():
+        if part is not None:
+            say(f"on the host: {part}")
     products = sum(1 for row in found.layers if row.macs)
     bits = f", {found.weight_bits:,} bits of weights" if found.weight_bits else ""
     say(f"{products} layers of products, {found.macs:,} MACs, {found.parameters:,} parameters{bits}")
@@ -157,6 +160,8 @@ def _show_fit(ctx: click.Context, path: str, found: Inspection) -> None:
     if found.in_float:
         own = ["assign", path, "--data", "x.npy", "-o", "run"]
         say(f"its formats are to be chosen, which takes data of its inputs; with {BITS} bits everywhere:")
+    ends = [w for n in ("inputs", "outputs") if ctx.params[n] for w in (f"--{n}", ctx.params[n])]
+    own += ends + ([] if found.in_float else [w for f in ctx.params["input_formats"] for w in ("--input-format", f)])
     following = shlex.join(["qcompile", *own])
     if result is not None:
         better = folded_command(ctx, result.part, result.design.own_part, "-o", "build") if result.part else ""

@@ -13,7 +13,7 @@ import click
 from qcompile.cli.options import options_of
 from qcompile.cli.terminal import design_of, echo, inputs, show_next, working
 from qcompile.errors import QCompileError
-from qcompile.options import Options
+from qcompile.options import Cutting, Options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--input", "source", required=True, help=".npy, or .npz with one array per input; vector index first")
 @click.option("--output", "result", required=True, help=".npy (.npz for several outputs)")
 @click.option("--codes", is_flag=True, help="codes of the output ports instead of real values")
-@options_of(Options)
+@options_of(Cutting, Options)
 def simulate(target: str, source: str, result: str, codes: bool, **options: Any) -> None:
     """Bit-accurate simulation of a project or model TARGET."""
 
@@ -33,7 +33,8 @@ def simulate(target: str, source: str, result: str, codes: bool, **options: Any)
     with working(f"simulating {target}"):
         design = design_of(target, options)
         arrays = inputs(source, design)
-        outputs = design.simulator.codes(*arrays) if codes else design.simulator(*arrays)
+        given = design.at_ports(*arrays)
+        outputs = design.simulator.codes(*given) if codes else design.finished(design.simulator(*given))
     if len(outputs) > 1 and not result.endswith(".npz"):
         raise QCompileError(f"the model has {len(outputs)} outputs", result, "write to a .npz file")
     _save_arrays(result, outputs)

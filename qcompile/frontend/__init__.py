@@ -1,5 +1,5 @@
 """From files and modules to the model graph."""
 
-from qcompile.frontend.load import Model, load
+from qcompile.frontend.load import Model, load, loaded
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "load", "loaded"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,16 @@ import onnx
 
 from qcompile.errors import QCompileError, keywords
 from qcompile.formats import Format
+from qcompile.frontend.cut import cut, names_of
 from qcompile.frontend.file import in_memory, parse_model, read_bytes, read_model
-from qcompile.frontend.importer import import_model
+from qcompile.frontend.importer import Imported, import_model
 from qcompile.frontend.tflite import import_tflite, is_tflite
+from qcompile.host import HostPart
 from qcompile.ir import Graph
 from qcompile.records import dataclass
 from qcompile.tables import card, html, shape
+
+Ends = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,7 +32,8 @@ class Model:
     graph: its exact meaning, `qc.print_graph(model.graph)` prints all of it; annotated: formats that the file states
     for inputs; warnings: what is worth knowing about the import; source: the file it came from, weights included;
     dynamic: nodes whose scales depend on the data, so that only a plan of `assign` makes it one that can be compiled;
-    states: real tensors in recurrent layers, and what they are (h, c, gate, unit).
+    states: real tensors in recurrent layers, and what they are (h, c, gate, unit);
+    before, after: what was cut off and the host runs; ends: where a TensorFlow Lite file, which stays whole, was cut.
     """
 
     name: str
@@ -38,6 +43,9 @@ class Model:
     source: bytes
     dynamic: tuple[str, ...] = ()
     states: Mapping[str, str] = field(default_factory=dict)
+    before: HostPart | None = None
+    after: HostPart | None = None
+    ends: Ends = ((), ())
 
     @cached_property
     def sha256(self) -> str:
@@ -48,6 +56,7 @@ class Model:
         """What people want to know first: inputs, outputs, layers, warnings."""
         ports = [("input", v) for v in self.graph.inputs] + [("output", v) for v in self.graph.outputs]
         shown = [(kind, f"{v.name} {shape(v.type.shape)}") for kind, v in ports]
+        shown += [("on the host", str(part)) for part in (self.before, self.after) if part is not None]
         return [*shown, ("layers", self.graph.census()), *(("warning", w) for w in self.warnings)]
 
     def __repr__(self) -> str:
@@ -75,44 +84,70 @@ _WAYS = {
 
 
 @keywords
-def load(source: Any, example: Any = None) -> Model:
+def load(
+    source: Any, example: Any = None, inputs: str | Sequence[str] = (), outputs: str | Sequence[str] = ()
+) -> Model:
     """Model of an ONNX or TensorFlow Lite file (path), the bytes of one, an onnx.ModelProto, or a torch/Brevitas module
     with an example input (a tensor or numpy array, or a tuple of them, batch axis first).
 
+    inputs, outputs: names of tensors or nodes between which the model is taken, "a,b" or a list; what is in front of
+    them and behind them is run on the host by onnxruntime.
     QCompileError for a bad file; UnsupportedError lists every node that cannot be compiled.
     """
+    ends = names_of(inputs), names_of(outputs)
+    name, where, proto = _read(source, example)
+    if isinstance(proto, bytes):
+        imported = import_tflite(proto, where, *ends)
+        model = _model(name, imported, proto)
+        return replace(model, ends=ends)
+    if not any(ends):
+        return _import(proto, name, where)
+    pieces = cut(proto, *ends, where)
+    model = _import(pieces.part, name, where)
+    return replace(model, before=pieces.before, after=pieces.after, warnings=(*model.warnings, *pieces.warnings))
+
+
+def loaded(source: Any, inputs: str | Sequence[str] = (), outputs: str | Sequence[str] = ()) -> Model:
+    """The model that is meant, or a part of it."""
+    if not isinstance(source, Model):
+        return load(source, inputs=inputs, outputs=outputs)
+    if inputs or outputs:
+        raise QCompileError(
+            "a model is cut when it is loaded", source.name, "qc.load(file, inputs='a', outputs='b'), then compile that"
+        )
+    return source
+
+
+def _read(source: Any, example: Any) -> tuple[str, str, Any]:
+    """(name, place for messages, an ONNX model or the bytes of a TensorFlow Lite file)."""
     if isinstance(source, (str, Path)):
         path = Path(source)
         if (way := _WAYS.get(path.suffix.lower())) is not None and path.exists():
             raise QCompileError(f"a {path.suffix} file is no exchange format that can be read", str(path), way)
         if path.suffix.lower() == ".tflite":
-            return _import_tflite(read_bytes(path), path.stem, str(path))
-        return _import(read_model(path), path.stem, str(path))
-    if isinstance(source, bytes) and is_tflite(source):
-        return _import_tflite(source, "model", "model")
+            return path.stem, str(path), read_bytes(path)
+        return path.stem, str(path), read_model(path)
     if isinstance(source, bytes):
-        return _import(parse_model(source, "model"), "model", "model")
+        return "model", "model", source if is_tflite(source) else parse_model(source, "model")
     if isinstance(source, onnx.ModelProto):
         name = source.graph.name or "model"
-        return _import(in_memory(source, name), name, name)
+        return name, name, in_memory(source, name)
     if hasattr(source, "state_dict"):
         from qcompile.frontend.brevitas import export
 
         if example is None:
             raise QCompileError("a torch module needs an example input", hint="qc.load(module, example)")
         name = type(source).__name__
-        return _import(parse_model(export(source, example), name), name, name)
+        return name, name, parse_model(export(source, example), name)
     raise QCompileError(
         f"cannot load a {type(source).__name__}",
         hint="give the path of an ONNX file, or a torch module with an example input",
     )
 
 
-def _import_tflite(source: bytes, name: str, where: str) -> Model:
-    imported = import_tflite(source, where)
-    return Model(
-        name, replace(imported.graph, name=name), imported.annotated, imported.warnings, source, imported.dynamic
-    )
+def _model(name: str, imported: Imported, source: bytes) -> Model:
+    graph = replace(imported.graph, name=name)
+    return Model(name, graph, imported.annotated, imported.warnings, source, imported.dynamic, imported.states)
 
 
 def _import(proto: onnx.ModelProto, name: str, where: str) -> Model:
@@ -121,12 +156,4 @@ def _import(proto: onnx.ModelProto, name: str, where: str) -> Model:
         source = proto.SerializeToString(deterministic=True)
     except ValueError:
         raise QCompileError("the model is larger than 2 GiB", where) from None
-    return Model(
-        name,
-        replace(imported.graph, name=name),
-        imported.annotated,
-        imported.warnings,
-        source,
-        imported.dynamic,
-        imported.states,
-    )
+    return _model(name, imported, source)

@@ -17,7 +17,7 @@ from qcompile.assignment.problem import Selection
 from qcompile.cost.budget import Budget
 from qcompile.cost.devices import device
 from qcompile.errors import QCompileError
-from qcompile.frontend import Model, load
+from qcompile.frontend import loaded
 from qcompile.options import Assigning, Options, Settings, accepting, frozen, subset
 from qcompile.planning.by_channel import by_channel
 from qcompile.planning.designs import Point
@@ -66,7 +66,7 @@ def run(model: Any, calibration: Any = None, **given: Any) -> Run:
     asked = Assigning(**frozen(Assigning, given))
     settings = subset(Settings, asked)
     check_names(settings)
-    model = model if isinstance(model, Model) else load(model)
+    model = loaded(model, asked.inputs, asked.outputs)
     if SourceMethod.find(asked.source).makes and (calibration is not None or asked.labels is not None):
         raise QCompileError(
             f"{asked.source} makes its own data, and calibration data or labels are given",
@@ -77,8 +77,9 @@ def run(model: Any, calibration: Any = None, **given: Any) -> Run:
     options = Options(part=asked.part, arch=arch, clock_ns=asked.clock_ns, fold=asked.fold, softmax=asked.softmax)
     budget = Budget.parse(asked.budget) if isinstance(asked.budget, str) else asked.budget
     limits = budget.limits(device(asked.part))
-    chooses = cache(lambda: data(calibration, model.graph, asked.labels))
-    held = None if asked.test is None else data(asked.test, model.graph, asked.test_labels)
+    front, model = model.before, replace(model, before=None, after=None)  # data and losses are those of the part
+    chooses = cache(lambda: data(calibration, model.graph, asked.labels, front))
+    held = None if asked.test is None else data(asked.test, model.graph, asked.test_labels, front)
     with executor(asked.workers, asked.dask) as (pool, count):
         jobs = Jobs(pool, count, Cache(Path(asked.cache) if asked.cache else None), asked.progress or silent)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,23 +49,25 @@ def _mark(p: Point) -> Mark:
     return Mark(p.name, p.cost.lut, p.cost.dsp, p.cost.bram18, p.cost.interval, p.loss, p.accuracy)
 
 
-def next_step(run: Run, model: str, plan: str) -> str:
-    """The command that comes next."""
+def next_step(run: Run, model: str, plan: str, more: Sequence[str] = ()) -> str:
+    """The command that comes next. more: of its words."""
     shared = run.options.arch == "dataflow" and not run.plan.folding
     fold = {"min": "", "full": " --fold full"}.get(run.options.fold, " --fold FILE")
     return (
-        f"{shlex.join(['qcompile', 'compile', model, '--plan', plan, '--part', run.options.part])}"
+        f"{shlex.join(['qcompile', 'compile', model, '--plan', plan, '--part', run.options.part, *more])}"
         f"{' --arch dataflow' + fold if shared else ''}"
         " -o build"
     )
 
 
-def write(run: Run, folder: str | Path, model_path: str = "MODEL", force: bool = False) -> list[Path]:
+def write(
+    run: Run, folder: str | Path, model_path: str = "MODEL", force: bool = False, more: Sequence[str] = ()
+) -> list[Path]:
     """plan.json, report.html, pictures and run.json in a folder, in place of an earlier run's; other files stay.
     QCompileError where it cannot be written, or something else or edited would be lost (force: what was edited is).
     """
     path = Path(folder)
-    f = figures(run, next_step(run, model_path, str(path / "plan.json")))
+    f = figures(run, next_step(run, model_path, str(path / "plan.json"), more))
     drawn = pictures(f)
     record = {
         "chosen": run.chosen.record(),

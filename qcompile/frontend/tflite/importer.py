@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from qcompile.errors import Finding, QCompileError, UnsupportedError
+from qcompile.errors import Finding, QCompileError, UnsupportedError, unknown
 from qcompile.formats import Format
 from qcompile.frontend.call import GraphBuilder, Unsupported
 from qcompile.frontend.importer import Imported
@@ -22,9 +23,11 @@ def is_tflite(source: bytes) -> bool:
     return source[4:8] == b"TFL3"
 
 
-def import_tflite(source: bytes, where: str) -> Imported:
-    """UnsupportedError lists all operators that cannot be imported."""
-    file = read(source, where)
+def import_tflite(source: bytes, where: str, starts: Sequence[str] = (), ends: Sequence[str] = ()) -> Imported:
+    """starts, ends: tensors between which the network is taken. UnsupportedError lists all operators that cannot be
+    imported.
+    """
+    file = _between(read(source, where), starts, ends, where)
     builder, values = GraphBuilder(), dict[str, Any]()
     inputs, annotated = [], dict[str, Format]()
     for t in file.inputs:
@@ -40,6 +43,30 @@ def import_tflite(source: bytes, where: str) -> Imported:
     if missing or not file.outputs:
         raise QCompileError(f"output '{''.join(missing[:1])}' is not made by any operator", where, "convert it again")
     return Imported(_graph(builder, inputs, [values[t.name] for t in file.outputs], file), annotated, ())
+
+
+def _between(file: File, starts: Sequence[str], ends: Sequence[str], where: str) -> File:
+    """The part of a file between tensors that are named. QCompileError for names that there are not."""
+    if not starts and not ends:
+        return file
+    known = {t.name: t for o in file.operators for t in o.outputs} | {t.name: t for t in file.inputs}
+    for option, names in (("--inputs", starts), ("--outputs", ends)):
+        for name in names:
+            if name not in known:
+                error = unknown("tensor of the model", name, known)
+                raise QCompileError(error.what, f"{where}: {option}", error.hint)
+    ins = tuple(known[n] for n in starts) or file.inputs
+    outs = tuple(known[n] for n in ends) or file.outputs
+    needed, kept, given = {t.name for t in outs}, list[Operator](), {t.name for t in ins}
+    for o in reversed(file.operators):
+        if any(t.name in needed - given for t in o.outputs):
+            kept.insert(0, o)
+            needed |= {t.name for t in o.inputs if t is not None}
+    past = [t.name for t in file.inputs if t.name in needed - given]
+    if past or not kept:
+        what = f"the part reads input '{past[0]}' of the model too" if past else "there is no operator between the ends"
+        raise QCompileError(what, where, "name other --inputs and --outputs")
+    return File(ins, outs, tuple(kept))
 
 
 def _operators(file: File, builder: GraphBuilder, values: dict[str, Any]) -> list[Finding]:
