@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -34,10 +35,12 @@ def implement(graph: Graph, fabric: Fabric) -> Graph:
     """
     known = ranges(graph)
     nodes, values = [], {v.name: v for v in graph.inputs}
+    made: dict[Any, Impl] = {}  # the same function of the same range is made once: in unrolled loops it stands often
     for node in graph.nodes:
         if isinstance(node.op, ops.Requant) and node.op.impl is None:
             low, high = row_ranges(node, [known[v.name] for v in node.inputs])
-            impl = choose(node, low, high, fabric)
+            key = (node.op.steps, tuple(low.tolist()), tuple(high.tolist()))
+            impl = made.get(key) or made.setdefault(key, choose(node, low, high, fabric))
             node = dataclasses.replace(node, op=dataclasses.replace(node.op, impl=impl))
         out = _limited(node, known[node.output.name])
         values[out.name] = out
