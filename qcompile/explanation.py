@@ -21,7 +21,7 @@ from qcompile.records import dataclass
 from qcompile.sim import kernels, ratio
 from qcompile.sim.kernels import softmax_codes
 from qcompile.sim.ratio import Ratio
-from qcompile.sim.reference import align, arg_max, softmax
+from qcompile.sim.reference import align, arg_max, normalized, softmax
 from qcompile.sim.structure import pad, padded_axes, rearrange
 
 U = 2.0**-24  # of float32: a rounding changes a number by at most this part of it
@@ -428,6 +428,19 @@ def _arg_max(node: Node, x: list[Near]) -> Near:
     kept = out if node.op.keepdims else np.expand_dims(out, axis)
     reach = np.where(possible, np.abs(index - kept), 0).max(axis=axis, keepdims=True)
     return Near(out, reach.reshape(out.shape))
+
+
+@_rule(ops.Normalize)
+def _normalize(node: Node, x: list[Near]) -> Near:
+    """Errors of differences reach a number directly and by the root, whose relative error is theirs at the most."""
+    value, error = _full(x[0])
+    axes, op = tuple(a + 1 for a in node.op.axes), node.op
+    n = value[0].size / max(1, value[0].max(axis=node.op.axes, keepdims=True).size)
+    out, root = normalized(value, op)
+    reach = 2 * error.max(axis=axes, keepdims=True) + (n + 8) * U * np.abs(value).max(axis=axes, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(root > 0, reach * (1 if op.mean else np.sqrt(n)) / root, np.inf)
+    return Near(out, np.minimum(relative * (1 + np.abs(out)) + (n + 8) * U * np.abs(out), np.inf))
 
 
 @_rule(ops.Softmax)

@@ -328,15 +328,21 @@ def functions(design: Design) -> list[dict[str, Any]]:
         if isinstance(node.op, ops.Divide):
             proof = "quotient and remainder of integers, rounded to odd, then by the quantizer behind it"
             found.append(record | {"op": "Divide", "grade": "exact", "quantizers": [], "proof": proof})
-        elif isinstance(node.op, ops.Softmax) and node.op.kernel is not None:
-            kernel = node.op.kernel
-            made = {"exponential_bits": kernel.bits, "tables": 2 if kernel.split else 1, "differences": kernel.cut}
+        elif isinstance(node.op, (ops.Softmax, ops.Normalize)) and node.op.kernel is not None:
             behind = [{"tensor": end.output.name, "delta_steps": float(d)} for end, d in paths(design.reference, node)]
-            record |= {"op": "Softmax", "grade": "within delta", "quantizers": behind} | made
-            found.append(
-                record | {"proof": "terms off by at most half a unit (two tables: and a share), exact quotient"}
-            )
+            record |= {"op": type(node.op).__name__, "grade": "within delta", "quantizers": behind}
+            found.append(record | _made(node.op.kernel))
     return found
+
+
+def _made(kernel: ops.Exponential | ops.Root) -> dict[str, Any]:
+    """What a function of rows is made with."""
+    if isinstance(kernel, ops.Exponential):
+        made = {"exponential_bits": kernel.bits, "tables": 2 if kernel.split else 1, "differences": kernel.cut}
+        proof = "terms off by at most half a unit, those of two tables by a share of one more; exact quotient"
+        return made | {"proof": proof}
+    proof = "sums of squares exact, the reciprocal root off by at most one unit, and by what rounding epsilon takes"
+    return {"root_bits": kernel.bits, "relative": 2.0 ** (1 - kernel.bits), "proof": proof}
 
 
 def _map_record(node: Node, low: int, high: int, fabric: Fabric) -> dict[str, Any]:

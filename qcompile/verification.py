@@ -257,7 +257,7 @@ def _check_reference(
         return _beside_reference(design, inputs, units, report)
     names = {v.name for v in design.graph.outputs}
     kept: dict[str, list[np.ndarray]] = {}
-    count, band = len(inputs[0]), Band()
+    count, bands = len(inputs[0]), dict[str, Band]()
     largest = max([n.output.type.size for n in design.reference.nodes] + [1])
     tile = max(1, 2**22 // largest)
     for start in range(0, count, tile):
@@ -265,12 +265,13 @@ def _check_reference(
         values = design.simulator.run([u[part] for u in units], keep=True)
         wanted = evaluate(design.reference, {h.name: x[part] for h, x in zip(design.inputs, inputs, strict=True)})
         _compare_tile(design, values, wanted, start)
-        band += beside_real(design.reference, wanted, start)
+        for kind, found in beside_real(design.reference, wanted, start).items():
+            bands[kind] = bands.get(kind, Band()) + found
         for name in names:
             kept.setdefault(name, []).append(values[name])
     outputs = {name: np.concatenate(parts) for name, parts in kept.items()}
     codes = sum(outputs[v.name].size for v in design.graph.outputs)
-    report.rows.append(Row("reference = simulator", count, codes, 0, _band_note(band)))
+    report.rows.append(Row("reference = simulator", count, codes, 0, _band_note(bands)))
     return outputs
 
 
@@ -342,13 +343,14 @@ def _compare_output(host: Any, units: np.ndarray, expected: Any, start: int) -> 
     _require(_unequal(got, expected), got, expected, f"output '{host.name}'", start, "reference", "simulator")
 
 
-def _band_note(band: Band) -> str:
-    """Softmaxes of the hardware beside the real function."""
-    if not band.codes:
-        return ""
-    codes, differing, within = band.counts
-    width = f"{band.delta:.2g} steps"
-    return f"softmax: {differing} of {codes:,} codes differ from the real function, {within} in the band of {width}"
+def _band_note(bands: dict[str, Band]) -> str:
+    """Functions of rows that hardware makes beside the real ones."""
+    parts = []
+    for kind, band in bands.items():
+        codes, differing, within = band.counts
+        found = f"{differing} of {codes:,} codes differ from the real function, {within} in the band"
+        parts.append(f"{kind}: {found} of {band.delta:.2g} steps")
+    return "; ".join(parts)
 
 
 def _require(different: np.ndarray, got: Any, expected: Any, where: str, start: int, left: str, right: str) -> None:

@@ -88,7 +88,7 @@ def kernel_of(design: qc.Design) -> ops.Exponential:
 
 
 def band_of(design: qc.Design, x: np.ndarray) -> Band:
-    return beside_real(design.reference, evaluate(design.reference, {design.inputs[0].name: x}))
+    return beside_real(design.reference, evaluate(design.reference, {design.inputs[0].name: x}))["softmax"]
 
 
 @pytest.mark.parametrize("size", [1, 3, 10, 64])
@@ -166,7 +166,7 @@ def test_narrow_kernels_differ_inside_their_band_only() -> None:
         for n in design.reference.nodes
     )
     graph = dataclasses.replace(design.reference, nodes=nodes)
-    counts = beside_real(graph, evaluate(graph, {design.inputs[0].name: x}))
+    counts = beside_real(graph, evaluate(graph, {design.inputs[0].name: x}))["softmax"]
     assert 0 < counts.differing <= counts.within < counts.codes // 4
     (node,) = (n for n in nodes if isinstance(n.op, ops.Softmax))
     assert [float(d) for _, d in paths(graph, node)] == [counts.delta] == [16 * 2**8 / 2**15]
@@ -180,7 +180,9 @@ def test_what_lies_outside_the_band_is_found() -> None:
     ((behind, _),) = paths(design.reference, node)
     name = behind.output.name
     values[name] = dataclasses.replace(values[name], num=values[name].num + (np.arange(4) == 2))
-    with pytest.raises(VerificationError, match=r"lie outside its band; first at vector 100, element \[0, 2\]"):
+    with pytest.raises(
+        VerificationError, match=r"lie outside the band of this function; first at vector 100, element \[0, 2\]"
+    ):
         beside_real(design.reference, values, 100)
 
 

@@ -285,6 +285,16 @@ def _arg_max(xp: Numpy, op: ops.ArgMax, x: list[Any], shape: tuple[int, ...]) ->
     return xp.array(arg_max(np.asarray(x[0]), op, lead=1).astype(np.float64))
 
 
+@_rule(ops.Normalize)
+def _normalize(xp: Numpy, op: ops.Normalize, x: list[Any], shape: tuple[int, ...]) -> Numbers:
+    axes = tuple(a + 1 for a in op.axes)
+    n = math.prod(shape[a] for a in op.axes)
+    d = x[0] - xp.sum(x[0], axes) / n if op.centred else x[0]
+    squares = xp.sum(d * d, axes) / (n if op.mean else 1) + float(op.epsilon)
+    root = squares**0.5
+    return d / (xp.maximum(root, xp.array(np.array(float(op.least)))) if op.least else root)
+
+
 @_rule(ops.Softmax)
 def _softmax(xp: Numpy, op: ops.Softmax, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     shifted = x[0] - xp.max(x[0], (op.axis + 1,))

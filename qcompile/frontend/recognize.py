@@ -281,7 +281,8 @@ def quotient(site: NewNode) -> Value | None:
     for top, other in (site.inputs, site.inputs[::-1]):
         maker = site.maker(other)
         if maker is not None and maker.op == ops.Func("reciprocal"):
-            return _softmax_by_hand(site, top, maker.inputs[0]) or site.emit(ops.Divide(), top, maker.inputs[0])
+            found = _softmax_by_hand(site, top, maker.inputs[0]) or _normalized(site, top, maker.inputs[0])
+            return found or site.emit(ops.Divide(), top, maker.inputs[0])
     return None
 
 
@@ -305,6 +306,48 @@ def _above_maximum(site: NewNode, x: Value, total: ops.ReduceSum) -> Value:
             if largest is not None and largest.op == ops.ReduceMax(total.axes, True) and largest.inputs == (a,):
                 return a
     return x
+
+
+def _normalized(site: NewNode, d: Value, under: Value) -> Value | None:
+    """d / sqrt(mean(d * d) + epsilon), of the sum too; d: x, or x less its mean along the same axes."""
+    last, least = site.maker(under), Fraction(0)
+    if last is not None and isinstance(last.op, ops.Clip) and last.op.hi is None and last.op.lo is not None:
+        least = min(last.op.lo.values)
+        last = site.maker(last.inputs[0]) if last.op.lo.is_scalar else None
+    if last is None or last.op != ops.Func("sqrt") or least < 0:
+        return None
+    made, mul, epsilon = _scaled(site, last.inputs[0])
+    square = site.maker(made.inputs[0]) if made is not None and isinstance(made.op, ops.ReduceSum) else None
+    if made is None or square is None or epsilon < 0 or not made.op.keepdims:
+        return None
+    axes, shape = made.op.axes, d.type.shape
+    share = Fraction(1, math.prod(shape[a] for a in axes))
+    if square.op != ops.Mul() or square.inputs != (d, d) or mul not in (1, share):
+        return None
+    x = _less_mean(site, d, axes, share)
+    return site.emit(ops.Normalize(axes, x is not None, mul == share, epsilon, least), d if x is None else x)
+
+
+def _scaled(site: NewNode, x: Value) -> tuple[Node | None, Fraction, Fraction]:
+    """(node, m, a): x is m times what the node makes, plus a."""
+    maker, mul, add = site.maker(x), Fraction(1), Fraction(0)
+    while maker is not None and isinstance(maker.op, ops.Affine) and maker.op.mul.is_scalar and maker.op.add.is_scalar:
+        mul, add = mul * maker.op.mul.scalar, add + mul * maker.op.add.scalar
+        maker = site.maker(maker.inputs[0])
+    return maker, mul, add
+
+
+def _less_mean(site: NewNode, d: Value, axes: Shape, share: Fraction) -> Value | None:
+    """x, where d is x less its mean."""
+    last = site.maker(d)
+    if last is None or not isinstance(last.op, ops.Add):
+        return None
+    for x, other in (last.inputs, last.inputs[::-1]):
+        total, mul, add = _scaled(site, other)
+        if total is not None and total.op == ops.ReduceSum(axes, True) and total.inputs == (x,):
+            if (mul, add) == (-share, 0):
+                return x
+    return None
 
 
 # --- a softmax at the end

@@ -476,6 +476,37 @@ class Exponential:
 
 
 @dataclass(frozen=True)
+class Root:
+    """1 / sqrt(t + kappa) of integers t >= 0 in units, as r = floor(sqrt(factor * 4**top / x)) over a power of two with
+    x = max(t * 2**frac + round(kappa * 2**frac), round(least * 2**frac), 1), frac even; r has `bits` bits at the least.
+
+    All but the bits come with lowering; unit: of the integers that a row is made of.
+    """
+
+    bits: int
+    unit: Fraction = Fraction(0)
+    factor: Fraction = Fraction(1)
+    kappa: Fraction = Fraction(0)
+    least: Fraction = Fraction(0)
+    frac: int = 0
+    top: int = 0
+
+
+@dataclass(frozen=True)
+class Normalize(Op):
+    """d / sqrt(m + epsilon), the root at the least `least`: d the data, centred: less their mean along axes; m the mean
+    (mean: False: the sum) of squares of d along them.
+    """
+
+    axes: Shape
+    centred: bool
+    mean: bool
+    epsilon: Fraction
+    least: Fraction = Fraction(0)
+    kernel: Root | None = None
+
+
+@dataclass(frozen=True)
 class Softmax(Op):
     """Along one axis; log: LogSoftmax. codes: (multiplier, left shift, least difference) of TensorFlow Lite's reference
     kernel, which makes codes of 8 bits of codes (see `kernels.softmax_codes`). kernel: hardware makes it, as quotients
@@ -596,10 +627,22 @@ class Requant(Op):
         return last
 
 
+@dataclass(frozen=True)
+class InverseRoot(Op):
+    """floor(sqrt(num / (den * x))) of units x > 0, proven by their range."""
+
+    num: int
+    den: int = 1
+
+    def root(self, x: int) -> int:
+        """Of one number; never increasing."""
+        return math.isqrt(self.num // (self.den * x))
+
+
 SCALAR: tuple[type[Step], ...] = (Affine, Clip, Leaky, Round, Func, Combine, Count, Lookup, Quantize)
 STRUCTURAL: tuple[type[Op], ...] = (Reshape, Transpose, Concat, Take)
-COMPUTED: tuple[type[Op], ...] = (MatMul, Conv, Mul, SumPool, ReduceSum, Divide)
+COMPUTED: tuple[type[Op], ...] = (MatMul, Conv, Mul, SumPool, ReduceSum, Divide, InverseRoot)
 """Of the integer dialect: results with a range of their own, which a Requant brings to codes; others keep numbers."""
 _BOTH = (*STRUCTURAL, Conv, SumPool, MaxPool, Constant, Pad, MatMul, Mul, Divide, ReduceSum, ReduceMax, ArgMax)
-MODEL: tuple[type[Op], ...] = (*SCALAR, *_BOTH, BatchNorm, Add, Softmax)
-INTEGER: tuple[type[Op], ...] = (*_BOTH, Requant)
+MODEL: tuple[type[Op], ...] = (*SCALAR, *_BOTH, BatchNorm, Add, Softmax, Normalize)
+INTEGER: tuple[type[Op], ...] = (*_BOTH, Requant, InverseRoot)

@@ -101,7 +101,7 @@ def _has_big(values: Any) -> bool:
 
 
 _CLASSES: dict[str, Any] = {c.__name__: c for c in {*ops.MODEL, *ops.INTEGER}}
-_PARTS = (ops.Thresholds, ops.MulAddShift, ops.FloatRound, ops.Table, ops.Exponential, TensorType, Origin)
+_PARTS = (ops.Thresholds, ops.MulAddShift, ops.FloatRound, ops.Table, ops.Exponential, ops.Root, TensorType, Origin)
 _CLASSES |= {c.__name__: c for c in _PARTS}
 _CLASSES |= {
     "array": _small,

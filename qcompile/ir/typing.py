@@ -157,7 +157,7 @@ def _pool(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
     return (*x.shape[:2], *Window(op.kernel, op.strides, op.dilations).fitting(x.shape[2:]))
 
 
-@_rule(ops.Softmax)
+@_rule(ops.Softmax, ops.Normalize, ops.InverseRoot)
 def _same(op: Any, inputs: tuple[TensorType, ...]) -> Shape:
     return inputs[0].shape
 

@@ -98,7 +98,7 @@ class Lowering:
     known: dict[str, Range] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     constants: dict[str, Node] = field(default_factory=dict)
-    kernels: dict[str, ops.Softmax] = field(default_factory=dict)  # what softmaxes are made with, by their results
+    kernels: dict[str, Any] = field(default_factory=dict)  # softmaxes and normalizations as they are made
     accumulator_bits: int = 0  # the widest accumulator of a minifloat product that the user wants; 0: exact ones
     reloadable: bool = False  # weights of products may be replaced in the finished hardware
 

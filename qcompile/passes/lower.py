@@ -38,7 +38,7 @@ from qcompile.passes.ranges import (
     of_port,
     smallest_format,
 )
-from qcompile.passes.rows import lower_divide, lower_softmax
+from qcompile.passes.rows import lower_divide, lower_normalize, lower_softmax
 from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import rearrange_step
 from qcompile.sim.reference import batch_norm, increasing, rising
@@ -512,6 +512,11 @@ def _softmax(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     return lower_softmax(low, node, x)
 
 
+@_rule(ops.Normalize)
+def _normalize(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
+    return lower_normalize(low, node, x)
+
+
 @_rule(ops.Divide)
 def _divide(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     return lower_divide(low, node, x)
@@ -519,8 +524,8 @@ def _divide(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
 
 def lower(
     graph: Graph, ports: Ports, accumulator_bits: int = 0, reloadable: bool = False
-) -> tuple[Graph, tuple[HostInput, ...], tuple[HostOutput, ...], dict[str, ops.Softmax]]:
-    """(integer graph, what the host does in front, what the host does behind, how softmaxes are made)."""
+) -> tuple[Graph, tuple[HostInput, ...], tuple[HostOutput, ...], dict[str, Any]]:
+    """(integer graph, what the host does in front, what the host does behind, how rows are made)."""
     low = Lowering(accumulator_bits=accumulator_bits, reloadable=reloadable)
     exprs: dict[str, AffineForm] = {}
     inputs = []

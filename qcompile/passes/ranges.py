@@ -316,6 +316,16 @@ def _divide(node: Node, inputs: list[Range]) -> Range:
     return Range(*(_ints([end]).reshape(()) for end in (min(corners), max(corners))))
 
 
+@_rule(ops.InverseRoot)
+def _inverse_root(node: Node, inputs: list[Range]) -> Range:
+    """QCompileError where the number may be 0 or negative."""
+    least, most = inputs[0].bounds
+    if least <= 0:
+        reason = f"takes roots of numbers from {least} to {most}; they must be at least 1"
+        raise QCompileError(reason, str(node.origin), "clip them before")
+    return Range(*(_ints([node.op.root(end)]).reshape(()) for end in (most, least)))
+
+
 @_rule(ops.Requant)
 def _map(node: Node, inputs: list[Range]) -> Range:
     low, high = row_ranges(node, inputs)

@@ -9,14 +9,17 @@ real function but where that lies in a band around a rounding boundary (see `sim
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 import mpmath
+import numpy as np
 
 from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.formats import FixedPoint, Rounding
-from qcompile.ir import ONE, Graph, Node, Param, TensorType, Value, ops
+from qcompile.ir import ONE, Graph, Node, Param, TensorType, Value, gcd_of, ops
 from qcompile.passes.affine import AffineForm, Lowering
 from qcompile.passes.ranges import smallest_format
 
@@ -33,11 +36,14 @@ def with_kernels(graph: Graph, softmax: str) -> Graph:
     "integer" those at its ends, which get a quantizer where they have none. UnsupportedError for one that has none in
     the middle.
     """
-    if not any(isinstance(n.op, ops.Softmax) for n in graph.nodes):
+    if not any(isinstance(n.op, (ops.Softmax, ops.Normalize)) for n in graph.nodes):
         return graph
     findings, nodes, now = list[Finding](), list[Node](), dict[str, Value]()
     for node in graph.nodes:
         node = dataclasses.replace(node, inputs=tuple(now.get(v.name, v) for v in node.inputs))
+        if isinstance(node.op, ops.Normalize):
+            root = ops.Root(BAND + _widest(graph, node.output))
+            node = dataclasses.replace(node, op=dataclasses.replace(node.op, kernel=root))
         if isinstance(node.op, ops.Softmax) and (softmax == "integer" or not _at_end(graph, node)):
             made = _with_kernel(graph, node)
             if isinstance(made, Finding):
@@ -121,8 +127,24 @@ def _finest(graph: Graph, value: Value, mul: Fraction) -> Fraction | None:
     return min(known) if known and len(known) == len(found) and value not in graph.outputs else None
 
 
-def settled(graph: Graph, kernels: Mapping[str, ops.Softmax]) -> Graph:
-    """The model graph with softmaxes as they were lowered."""
+_UNKNOWN = 10  # bits of codes where something else than a quantizer reads a normalization
+
+
+def _widest(graph: Graph, value: Value) -> int:
+    """Bits of the codes that steps make of a tensor."""
+    found = 0
+    for node in graph.consumers.get(value.name, []):
+        if isinstance(node.op, ops.Quantize):
+            found = max(found, node.op.format.width)
+        elif isinstance(node.op, (ops.Affine, ops.Clip, ops.Leaky, ops.BatchNorm, *ops.STRUCTURAL)):
+            found = max(found, _widest(graph, node.output))
+        else:
+            found = max(found, _UNKNOWN)
+    return found or _UNKNOWN
+
+
+def settled(graph: Graph, kernels: Mapping[str, Any]) -> Graph:
+    """The model graph with softmaxes and normalizations as they were lowered."""
     if not kernels:
         return graph
     nodes = (dataclasses.replace(n, op=kernels.get(n.output.name, n.op)) for n in graph.nodes)
@@ -135,7 +157,7 @@ def settled(graph: Graph, kernels: Mapping[str, ops.Softmax]) -> Graph:
 def lower_softmax(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     """Of a softmax with a kernel: e / sum e, which whatever rounds it makes integers of."""
     shape, name, axes = x[0].shape, node.output.name, (node.op.axis,)
-    source, unit = low.uniform(x[0], node)
+    source, unit = low.uniform(_masked(low, node, x[0]), node)
     kernel = _settled(low, node, source, unit.scalar)
     low.kernels[name] = dataclasses.replace(node.op, kernel=kernel)
     largest = low.emit(ops.ReduceMax(axes, True), (source,), node, name + ".max", source.type.format, unit)
@@ -144,6 +166,21 @@ def lower_softmax(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     e = _exponential(low, node, index, kernel)
     total = low.emit(ops.ReduceSum(axes, True), (e,), node, name + ".sum")
     return AffineForm(shape, ((e, ONE),), over=_at_least(low, node, total, 2**kernel.bits))
+
+
+def _masked(low: Lowering, node: Node, x: AffineForm) -> AffineForm:
+    """The same scores with less negative constants where these alone make their exponentials 0: a mask takes no more
+    bits than that.
+    """
+    if not x.linear or x.offset.is_scalar or any(not c.is_scalar for _, c in x.terms):
+        return x
+    ends = [sorted(c.scalar * end for end in low.known[v.name].bounds) for v, c in x.terms]
+    reach = sum(high - least for least, high in ends)
+    unit, margin = gcd_of(c.scalar for _, c in x.terms), Fraction(7, 10) * (node.op.kernel.bits + 2)
+    down = -(-(reach + margin) // unit) * unit
+    offset = np.array(np.broadcast_to(x.offset.aligned(len(x.shape)), x.shape))
+    floor = np.max(offset, axis=node.op.axis, keepdims=True) - down
+    return dataclasses.replace(x, offset=Param.of(np.where(offset < floor, floor, offset)))
 
 
 def _settled(low: Lowering, node: Node, source: Value, unit: Fraction) -> ops.Exponential:
@@ -224,3 +261,55 @@ def lower_divide(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
         a = dataclasses.replace(a, shape=shape)
     top, own = low.uniform(a, node)
     return AffineForm(shape, ((top, own.map(lambda u: u / unit.scalar)),), over=value)
+
+
+# --- normalization
+
+
+def lower_normalize(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
+    """n a - sum a, or a, times a reciprocal root of one row."""
+    op, name, shape = node.op, node.output.name, x[0].shape
+    source, unit = low.uniform(x[0], node)
+    n = math.prod(shape[a] for a in op.axes)
+    lowest, highest = low.known[source.name].bounds
+    most = n * n * (highest - lowest) ** 2 // 4 if op.centred else n * max(-lowest, highest) ** 2
+    kernel = root_kernel(op, n, unit.scalar, most)
+    low.kernels[name] = dataclasses.replace(op, kernel=kernel)
+    square = low.emit(ops.Mul(), (source, source), node, name + ".square")
+    squares = low.emit(ops.ReduceSum(op.axes, True), (square,), node, name + ".squares")
+    one = Fraction(2) ** kernel.frac
+    numbers, terms = source, [(squares, Param.of(one))]
+    if op.centred:
+        total = low.emit(ops.ReduceSum(op.axes, True), (source,), node, name + ".sum")
+        numbers, _ = low.uniform(AffineForm(shape, ((source, Param.of(n)), (total, Param.of(-1)))), node)
+        both = low.emit(ops.Mul(), (total, total), node, name + ".sum.square")
+        terms = [(squares, Param.of(n * one)), (both, Param.of(-one))]
+    start, least = (round(v * one) for v in (kernel.kappa, kernel.least))
+    ends = max(start, least, 1), max(most * 2**kernel.frac + start, least, 1)
+    clip = ops.Clip(*map(Param.of, ends))
+    form = AffineForm(squares.type.shape, tuple(terms), Param.of(start), (clip,))
+    under = low.quantize(form, ops.Quantize(smallest_format(0, ends[1])), node, name + ".under").terms[0][0]
+    top = kernel.factor * 4**kernel.top
+    root = low.emit(ops.InverseRoot(top.numerator, top.denominator), (under,), node, name + ".root")
+    made = low.emit(ops.Mul(), (numbers, root), node, name)
+    return AffineForm(shape, ((made, Param.of(Fraction(2) ** (kernel.frac // 2 - kernel.top))),))
+
+
+def root_kernel(op: ops.Normalize, n: int, unit: Fraction, most: int) -> ops.Root:
+    """For rows of n integers of a unit, whose sum of squares (centred: n times the centred one) is at most `most`.
+
+    1 / sqrt is off by at most 2**(1 - bits) of itself: half of that pays for rounding kappa, as t >= 1 where it counts,
+    the other half for the root's last bit.
+    """
+    assert op.kernel is not None
+    bits = op.kernel.bits
+    scale = Fraction(n**2 if op.mean and op.centred else n if op.mean or op.centred else 1) / unit**2
+    factor = Fraction(1) if op.mean == op.centred else Fraction(n) if op.mean else Fraction(1, n)
+    kappa, least = op.epsilon * scale, op.least**2 * scale
+    frac = 0
+    if kappa.denominator > 1 or least.denominator > 1:
+        frac = max(0, bits - 2 - _log2(1 + max(kappa, least)) + 1)
+        frac += frac % 2
+    largest = max(most * 2**frac + round(kappa * 2**frac), round(least * 2**frac), 1)
+    top = -(-_log2(4**bits * largest / factor) // 2)
+    return ops.Root(bits, unit, factor, kappa, least, frac, top)

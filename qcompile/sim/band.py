@@ -1,5 +1,5 @@
-"""Codes behind a softmax that hardware makes, beside those of the real function: float64 with a bound of its error,
-more digits where that does not decide.
+"""Codes behind functions of rows that hardware makes, beside those of the real functions: float64 with a bound of its
+error, more digits where that does not decide.
 
 A code may be another one only in the band: where the real number lies within `delta` of a rounding boundary; then it is
 that beyond the boundary.
@@ -7,7 +7,8 @@ that beyond the boundary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -15,7 +16,7 @@ import mpmath
 import numpy as np
 
 from qcompile.errors import VerificationError
-from qcompile.ir import Graph, Node, Value, ops
+from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.records import dataclass
 from qcompile.sim import quotient, ratio
 from qcompile.sim.quotient import Quotient
@@ -24,6 +25,7 @@ from qcompile.sim.structure import rearrange
 
 _EPS = 2.0**-50
 _DIGITS, _PRECISE = 60, 180  # digits, and bits after the point, of numbers that float64 does not decide
+_ROWS = (ops.Softmax, ops.Normalize)
 
 
 @dataclass(frozen=True)
@@ -48,28 +50,45 @@ class Band:
 
 @dataclass(frozen=True)
 class _Path:
-    """What lies between a softmax and a quantizer: steps, and what only moves elements, in their order."""
+    """What lies between a function of rows and a quantizer: steps, and what only moves elements, in their order."""
 
     ops: tuple[Any, ...]
     end: Node
 
 
-def beside_real(graph: Graph, values: Mapping[str, Any], start: int = 0) -> Band:
-    """All softmaxes with a kernel of a model graph whose tensors are known. VerificationError for a code outside the
-    band. start: number of the first vector.
+@dataclass(frozen=True)
+class _Real:
+    """A real function of rows: its numbers in float64 and bounds of their errors; reach: by how much what hardware
+    makes may be off; precise: of the place of an element, its number with many digits.
     """
-    total = Band()
+
+    value: np.ndarray
+    error: np.ndarray
+    reach: np.ndarray
+    precise: Callable[[int], Fraction]
+
+
+def beside_real(graph: Graph, values: Mapping[str, Any], start: int = 0) -> dict[str, Band]:
+    """All functions of rows with a kernel of a model graph whose tensors are known, by their kinds. VerificationError
+    for a code outside the band, or a number that is off by more. start: number of the first vector.
+    """
+    total: dict[str, Band] = {}
     for node in graph.nodes:
-        if isinstance(node.op, ops.Softmax) and node.op.kernel is not None:
+        if isinstance(node.op, _ROWS) and node.op.kernel is not None:
             x = ratio.exactly(values[node.inputs[0].name])
             assert isinstance(x, Ratio)
+            real = _softmax(x, node) if isinstance(node.op, ops.Softmax) else _normalized(x, node)
+            made = values[node.output.name]
+            _near(node, real, made.float64(), start)
+            kind = "softmax" if isinstance(node.op, ops.Softmax) else "normalization"
             for path in _paths(graph, node.output, ()):
-                total += _compared(node, x, path, values[path.end.output.name], start)
+                found = _compared(node, real, path, values[path.end.output.name], start)
+                total[kind] = total.get(kind, Band()) + found
     return total
 
 
 def paths(graph: Graph, node: Node) -> list[tuple[Node, Fraction]]:
-    """(quantizer behind a softmax, delta in its steps)."""
+    """(quantizer behind a function of rows, delta in its steps)."""
     return [(p.end, _delta(node, p)) for p in _paths(graph, node.output, ())]
 
 
@@ -77,18 +96,22 @@ def _paths(graph: Graph, value: Value, before: tuple[Any, ...]) -> Iterator[_Pat
     for node in graph.consumers.get(value.name, []):
         if isinstance(node.op, ops.Quantize):
             yield _Path(before, node)
-        elif isinstance(node.op, (ops.Affine, ops.Clip, ops.Leaky, *ops.STRUCTURAL)):
+        elif isinstance(node.op, (ops.Affine, ops.Clip, ops.Leaky, *ops.STRUCTURAL)) and node.op != ops.Concat:
             yield from _paths(graph, node.output, (*before, node.op))
 
 
 def _delta(node: Node, path: _Path) -> Fraction:
-    """Half the width of the band, in steps of a code: the error of the quotient times what is behind it.
+    """Half the width of the band, in steps of a code: the error of a number times what is behind it.
 
-    Terms are off by at most eps = 1/2 of 2**-bits, of products of two tables 1/2 + 2**-guard + 2**-bits; the largest is
-    exact. So a quotient is off by at most (n - 1) * eps / 2**bits, at most n / 2**(bits + 1): the guard bits see to it.
+    Softmax: terms are off by at most eps = 1/2 of 2**-bits, of products of two tables 1/2 + 2**-guard + 2**-bits; the
+    largest is exact. So a quotient is off by at most (n - 1) * eps / 2**bits, at most n / 2**(bits + 1): the guard bits
+    see to it. Normalization: by 2**(1 - bits) of itself, which is at most sqrt(n).
     """
-    n, kernel = node.inputs[0].type.shape[node.op.axis], node.op.kernel
-    width = Fraction(n, 2 ** (kernel.bits + 1))
+    bits, shape = node.op.kernel.bits, node.inputs[0].type.shape
+    if isinstance(node.op, ops.Softmax):
+        width = Fraction(shape[node.op.axis], 2 ** (bits + 1))
+    else:
+        width = Fraction(math.isqrt(_count(shape, node.op.axes) - 1) + 1, 2 ** (bits - 1))
     for op in (*path.ops, path.end.op.to_codes()):
         if isinstance(op, ops.Affine):
             width *= max(map(abs, op.mul.values))
@@ -97,32 +120,85 @@ def _delta(node: Node, path: _Path) -> Fraction:
     return width
 
 
-def _compared(node: Node, x: Ratio, path: _Path, made: Any, start: int) -> Band:
-    q, axis = path.end.op, node.op.axis + 1
-    p, error = _softmax(x, axis)
-    delta = float(_delta(node, path))
-    v, e, places = p, error, np.arange(p.size).reshape(p.shape)
+def _count(shape: Shape, axes: Shape) -> int:
+    return math.prod(shape[a] for a in axes)
+
+
+def _near(node: Node, real: _Real, got: np.ndarray, start: int) -> None:
+    far = np.abs(got - real.value) > real.reach + real.error + np.abs(real.value) * _EPS
+    if far.any():
+        place = tuple(int(i) for i in np.argwhere(far)[0])
+        raise VerificationError(
+            f"{int(far.sum())} of {far.size} numbers are further from the real ones than is stated; first at vector"
+            f" {start + place[0]}, element {list(place[1:])}: {got[place]:.9g}, the real one {real.value[place]:.9g}",
+            f"{node.origin}",
+        )
+
+
+def _compared(node: Node, real: _Real, path: _Path, made: Any, start: int) -> Band:
+    q, v, e, reach = path.end.op, real.value, real.error, real.reach
+    places = np.arange(v.size).reshape(v.shape)
     for op in (*path.ops, q.to_codes()):
+        reach = _moved(op, v, reach, places)[1]
         v, e, places = _moved(op, v, e, places)
     got = _codes(made, q)
-    least, most = _rounded(v, e + delta, q)
+    least, most = _rounded(v, e + reach, q)
     outside = (got < least) | (got > most)
     if outside.any():
         _refuse(node, path, outside, got, v, start)
     low, high = _rounded(v, e, q)
-    real, doubt = np.array(low), np.asarray(low != high)
+    found, doubt = np.array(low), np.asarray(low != high)
     if doubt.any():
-        real[doubt] = _precise(x, axis, path, p, places, doubt)
-    return Band(got.size, int((got != real).sum()), int((least != most).sum()), delta)
+        found[doubt] = _precise(real, path, places, doubt)
+    return Band(got.size, int((got != found).sum()), int((least != most).sum()), float(_delta(node, path)))
 
 
-def _softmax(x: Ratio, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """(value, bound of its error) in float64."""
-    whole = x.common()
-    d = (np.max(whole.num, axis=axis, keepdims=True) - whole.num).astype(np.float64) * float(whole.unit.scalar)
+def _softmax(x: Ratio, node: Node) -> _Real:
+    """Of rational scores."""
+    whole, axis = x.common(), node.op.axis + 1
+    d = _floats(np.max(whole.num, axis=axis, keepdims=True) - whole.num, whole.unit.scalar)
     e = np.exp(-d)
     p = e / e.sum(axis=axis, keepdims=True)
-    return p, p * (np.minimum(d, 800.0) + x.shape[axis] + 8) * _EPS
+    error = p * (np.minimum(d, 800.0) + x.shape[axis] + 8) * _EPS
+    rows = np.moveaxis(whole.num, axis, -1)
+
+    def precise(place: int) -> Fraction:
+        at = list(np.unravel_index(place, p.shape))
+        own = at.pop(axis)
+        return _quotient(rows[tuple(at)].tolist(), int(own), whole.unit.scalar)
+
+    reach = np.full(p.shape, x.shape[axis] / 2.0 ** (node.op.kernel.bits + 1))
+    return _Real(p, error, reach, precise)
+
+
+def _normalized(x: Ratio, node: Node) -> _Real:
+    """Of rational numbers."""
+    op, kernel = node.op, node.op.kernel
+    n, squares = quotient.row_sums(quotient.row_integers(x, kernel.unit), tuple(a + 1 for a in op.axes), op.centred)
+    added = [max(Fraction(int(t)) + kernel.kappa, kernel.least) for t in squares.ravel().tolist()]
+    under = np.array([float(t) for t in added]).reshape(squares.shape)
+    y = _floats(n, Fraction(1)) * math.sqrt(kernel.factor) / np.sqrt(np.where(under > 0, under, 1.0))
+
+    def precise(place: int) -> Fraction:
+        """Exact where it is rational."""
+        row = np.broadcast_to(np.arange(len(added)).reshape(squares.shape), n.shape).flat[place]
+        top, below = int(n.flat[place]), added[int(row)]
+        square = top * top * kernel.factor / below if below else Fraction(0)
+        both = square.numerator * square.denominator
+        root, shift = math.isqrt(both), 2 * _PRECISE
+        exact = Fraction(root, square.denominator)
+        found = exact if root * root == both else Fraction(math.isqrt(both << shift), square.denominator << _PRECISE)
+        return -found if top < 0 else found
+
+    return _Real(y, np.abs(y) * 8 * _EPS, np.abs(y) * 2.0 ** (1 - kernel.bits), precise)
+
+
+def _floats(num: np.ndarray, unit: Fraction) -> np.ndarray:
+    """num * unit."""
+    if num.dtype == object:
+        num = np.asarray(num * unit.numerator / unit.denominator, dtype=object)
+        return num.astype(np.float64)
+    return np.asarray(num * float(unit), dtype=np.float64)
 
 
 def _moved(op: Any, v: np.ndarray, e: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -155,17 +231,13 @@ def _rounded(v: np.ndarray, e: np.ndarray | float, q: ops.Quantize) -> tuple[np.
     return q.format.quantize_ratio(num - margin, *rule), q.format.quantize_ratio(num + margin, *rule)
 
 
-def _precise(x: Ratio, axis: int, path: _Path, p: np.ndarray, places: np.ndarray, doubt: np.ndarray) -> np.ndarray:
-    """Codes of the elements in doubt: their quotients with many digits, 1 / n where a row is of equal numbers (of
-    others no quotient is rational: Lindemann and Weierstrass).
-    """
-    whole = x.common()
-    rows = np.moveaxis(whole.num, axis, -1)
-    num, den = (p * 2.0**53).astype(np.int64).astype(object), np.full(p.shape, 2**53, dtype=object)
+def _precise(real: _Real, path: _Path, places: np.ndarray, doubt: np.ndarray) -> np.ndarray:
+    """Codes of the elements in doubt, of numbers with many digits."""
+    shape = real.value.shape
+    num, den = (real.value * 2.0**53).astype(object), np.full(shape, 2**53, dtype=object)
+    num = np.array([int(v) for v in num.ravel().tolist()] + [None], dtype=object)[:-1].reshape(shape)
     for place in places[doubt].tolist():
-        at = list(np.unravel_index(place, p.shape))
-        own = at.pop(axis)
-        found = _quotient(rows[tuple(at)].tolist(), int(own), whole.unit.scalar)
+        found = real.precise(place)
         num.flat[place], den.flat[place] = found.numerator, found.denominator
     value: Any = Quotient(num, den)
     for op in path.ops:
@@ -174,10 +246,15 @@ def _precise(x: Ratio, axis: int, path: _Path, p: np.ndarray, places: np.ndarray
 
 
 def _quotient(row: list[int], i: int, unit: Fraction) -> Fraction:
-    if len(set(row)) == 1:
-        return Fraction(1, len(row))
+    """Of a softmax: 1 / n where a row is of equal numbers; no other quotient is rational (Lindemann, Weierstrass)."""
+    top = max(row)
+    kept = [v for v in row if (top - v) * unit < _PRECISE]  # of others, masked ones, nothing is left
+    if row[i] not in kept:
+        return Fraction(0)
+    if len(set(kept)) == 1:
+        return Fraction(1, len(kept))
     with mpmath.workdps(_DIGITS):
-        step, top = mpmath.mpf(unit.numerator) / unit.denominator, max(row)
+        step = mpmath.mpf(unit.numerator) / unit.denominator
         e = [mpmath.exp(-step * (top - v)) for v in row]
         return Fraction(int(mpmath.nint(mpmath.ldexp(e[i] / mpmath.fsum(e), _PRECISE))), 2**_PRECISE)
 
@@ -185,7 +262,7 @@ def _quotient(row: list[int], i: int, unit: Fraction) -> Fraction:
 def _refuse(node: Node, path: _Path, outside: np.ndarray, got: np.ndarray, v: np.ndarray, start: int) -> None:
     place = tuple(int(i) for i in np.argwhere(outside)[0])
     raise VerificationError(
-        f"{int(outside.sum())} of {got.size} codes behind this softmax lie outside its band; first at vector"
+        f"{int(outside.sum())} of {got.size} codes lie outside the band of this function; first at vector"
         f" {start + place[0]}, element {list(place[1:])}: the code {got[place]}, the real function"
         f" {v[place]:.9g} steps",
         f"{node.origin}, tensor '{path.end.output.name}'",

@@ -408,6 +408,12 @@ def divide(a, b, mul, div, dtype, own):
     return _cast(2 * whole + (whole * b != a), own)
 
 
+def inverse_root(x, num, den, own):
+    """floor(sqrt(num / (den * x))), exactly: one number of a row."""
+    found = [math.isqrt(num // (den * int(v))) for v in np.ravel(x).tolist()]
+    return _cast(np.array([*found, None], dtype=object)[:-1].reshape(np.shape(x)), own)
+
+
 # --- the host side
 
 _EPS = 2.0**-50

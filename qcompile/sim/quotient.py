@@ -1,10 +1,12 @@
-"""Numbers whose denominators come from the data, and integers that stand for exponentials: what a softmax that hardware
-makes and a quotient of two tensors mean, exactly.
+"""Numbers whose denominators come from the data, and integers that stand for exponentials and roots: what a softmax
+that hardware makes, a normalization and a quotient of two tensors mean, exactly.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -148,8 +150,7 @@ def softmax_parts(x: Ratio, axis: int, kernel: ops.Exponential) -> Quotient:
     """Exponentials of the differences to the largest along an axis of the array, over their sum."""
     whole = x.common()
     below = ratio.affine(Ratio(np.max(whole.num, axis=axis, keepdims=True) - whole.num, whole.unit), *_per(kernel))
-    d = np.asarray(np.minimum(below.num, kernel.cut * below.unit.scalar.denominator))
-    e = exponentials(_exactly(d, below.unit), kernel)
+    e = exponentials(_exactly(below.num, below.unit, kernel.cut), kernel)
     return Quotient(e, np.asarray(np.sum(fit(e, max_abs(e) * e.shape[axis]), axis=axis, keepdims=True)))
 
 
@@ -157,10 +158,51 @@ def _per(kernel: ops.Exponential) -> tuple[Param, Param]:
     return Param.of(1 / kernel.unit), Param.of(0)
 
 
-def _exactly(num: np.ndarray, unit: Param) -> np.ndarray:
-    """num * unit, which are integers."""
+def _exactly(num: np.ndarray, unit: Param, most: int | None = None) -> np.ndarray:
+    """num * unit, which are integers where they are less than `most`: others are that (masked scores)."""
     numerator, denominator = unit.scalar.numerator, unit.scalar.denominator
     scaled = times(num, np.array(numerator))
+    if most is not None:
+        scaled = np.minimum(scaled, most * denominator)
+        scaled = fit(scaled, max_abs(scaled))
     if np.any(scaled % denominator):
-        raise ValueError("a difference of scores is no multiple of their unit")
+        raise ValueError("a number is no multiple of the unit of its tensor")
     return np.asarray(scaled // denominator)
+
+
+# --- normalization
+
+
+def row_integers(x: Ratio, unit: Fraction) -> np.ndarray:
+    """x as integers of a unit."""
+    whole = x.common()
+    return _exactly(whole.num, Param.of(whole.unit.scalar / unit))
+
+
+def row_sums(a: np.ndarray, axes: tuple[int, ...], centred: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(numbers, sum of squares) of a row along axes of the array; centred: n times the differences to the mean, n times
+    the sum of their squares.
+    """
+    n = math.prod(a.shape[i] for i in axes)
+    most = max(max_abs(a), 1)
+    a = fit(a, 2 * n * n * most * most)
+    squares = np.sum(a * a, axis=axes, keepdims=True)
+    if not centred:
+        return a, squares
+    total = np.sum(a, axis=axes, keepdims=True)
+    return n * a - total, n * squares - total * total
+
+
+def normalize(x: Ratio, op: ops.Normalize) -> Ratio:
+    """Integers times reciprocal roots."""
+    kernel = op.kernel
+    assert kernel is not None
+    top, squares = row_sums(row_integers(x, kernel.unit), tuple(a + 1 for a in op.axes), op.centred)
+    ends = [round(v * 2**kernel.frac) for v in (kernel.kappa, kernel.least)]
+    numerator = kernel.factor * 4**kernel.top
+    roots = [
+        math.isqrt(int(numerator / max((int(t) << kernel.frac) + ends[0], ends[1], 1)))
+        for t in squares.ravel().tolist()
+    ]
+    r = narrowest(roots, squares.shape)
+    return Ratio(times(top, r), Param.of(Fraction(2) ** (kernel.frac // 2 - kernel.top)))

@@ -287,6 +287,20 @@ def arg_max(x: np.ndarray, op: ops.ArgMax, lead: int) -> np.ndarray:
     return np.expand_dims(found, axis).astype(np.int64) if op.keepdims else np.asarray(found, dtype=np.int64)
 
 
+@_rule(ops.Normalize)
+def _normalize(node: Node, x: list[Any]) -> Ratio:
+    return quotient.normalize(rational(x[0], node), node.op)
+
+
+def normalized(x: np.ndarray, op: ops.Normalize) -> tuple[np.ndarray, np.ndarray]:
+    """(what it makes of floats (N, ...), the roots)."""
+    axes = tuple(a + 1 for a in op.axes)
+    d = x - x.mean(axis=axes, keepdims=True) if op.centred else x
+    squares = (d * d).mean(axis=axes, keepdims=True) if op.mean else (d * d).sum(axis=axes, keepdims=True)
+    root = np.maximum(np.sqrt(squares + float(op.epsilon)), float(op.least))
+    return d / np.where(root > 0, root, 1), root
+
+
 @_rule(ops.Softmax)
 def _softmax(node: Node, x: list[Any]) -> Host | Quotient:
     if node.op.kernel is not None:

@@ -14,6 +14,16 @@ MULTIPLY:
   }
 }
 
+// y[i] = floor(sqrt(num / (x[i] * den))). T holds num, and x[i] * den * 4**K.
+template <int N, int K, class T, class RX, class RM, class RD, class X, class M, class V, class Y>
+inline void inverse_roots(const X *x, const M *num, const V *den, Y *y) {
+#pragma HLS inline
+ROOT:
+  for (int i = 0; i < N; ++i) { // unroll
+    y[i] = inverse_root<K, Y>(T(number<T>(RX::at(x, i)) * number<T>(RD::at(den, 0))), number<T>(RM::at(num, 0)));
+  }
+}
+
 // Quotients x = a[i] * mul / (b[FromB(i)] * div), doubled and rounded to odd. T holds the dividend, D the divisor.
 template <int N, int K, class FromB, class T, class D, class RA, class RB, class RM, class RD, class A, class B, class M, class V, class Y>
 inline void divide(const A *a, const B *b, const M *mul, const V *div, Y *y) {

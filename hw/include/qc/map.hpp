@@ -49,6 +49,22 @@ template <int RANK, const int *SIZES, const int *STEPS, int OFFSET> struct Strid
   }
 };
 
+// floor(sqrt(num / n)), less than 2**K: bits of the root r from above; r * n and r * r * n grow with them by sums of shifted numbers.
+template <int K, class Y, class T> inline Y inverse_root(const T n, const T num) {
+#pragma HLS inline
+  T line = 0, square = 0;
+  Y root = 0;
+BITS:
+  for (int k = K - 1; k >= 0; --k) { // unroll
+    const T more = T(T(square + T(line << (k + 1))) + T(n << (2 * k)));
+    const bool fits = more <= num;
+    square = fits ? more : square;
+    line = fits ? T(line + T(n << k)) : line;
+    root = Y(root * 2 + fits);
+  }
+  return root;
+}
+
 // 2 * floor(n / d), and 1 more where d does not divide n: K digits, 1 or -1, of non-restoring division (a remainder is in [-d, d)). D is
 // signed and holds 2 * d; |n| < d * 2**K.
 template <int K, class D, class Y, class T> inline Y odd_quotient(const T n, const D d) {

@@ -231,6 +231,21 @@ class DivideKernel(Kernel):
     buffered: bool
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class InverseRootKernel(Kernel):
+    """bits: of a root; total: the type that holds all on the way."""
+
+    template = "inverse_root.cpp.j2"
+    size: int
+    bits: int
+    total: Integer
+    x: Tensor
+    num: Tensor
+    den: Tensor
+    out: Tensor
+    buffered: bool
+
+
 # --- requantization: what turns accumulators to numbers or codes. `base`, which templates add, is the first element.
 
 

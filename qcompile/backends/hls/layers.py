@@ -16,6 +16,7 @@ from qcompile.backends.hls.kernels import (
     ConvKernel,
     ConvSums,
     DivideKernel,
+    InverseRootKernel,
     MatMulKernel,
     MatMulSums,
     MultiplyKernel,
@@ -30,7 +31,7 @@ from qcompile.backends.hls.sums import sums
 from qcompile.backends.hls.types import holding, identity
 from qcompile.errors import QCompileError
 from qcompile.hardware.parameters import is_memory
-from qcompile.hardware.units.unrolled import quotient_digits
+from qcompile.hardware.units.unrolled import quotient_digits, root_bits, root_reach
 from qcompile.ir import Node, integers, ops
 from qcompile.ir.rules import adding_to
 from qcompile.ir.window import Window, plane
@@ -213,6 +214,15 @@ def _divide(b: Builder, node: Node) -> None:
     mul, div = (b.array(np.array([v], dtype=object)) for v in (op.mul, op.div))
     row = b.spread(node.inputs[1], shape)
     b.emit(DivideKernel(size, digits, row, *types, x, by, mul, div, b.local(node.output), b.buffered))
+
+
+@_rule(ops.InverseRoot)
+def _inverse_root(b: Builder, node: Node) -> None:
+    op, (value,) = node.op, node.inputs
+    x = b.source(value) if b.buffered else b.numbers(value)
+    num, den = (b.array(np.array([v], dtype=object)) for v in (op.num, op.den))
+    bits, total = root_bits(node), holding(0, 2 ** root_reach(node) - 1)
+    b.emit(InverseRootKernel(value.type.size, bits, total, x, num, den, b.local(node.output), b.buffered))
 
 
 @_rule(ops.Requant)

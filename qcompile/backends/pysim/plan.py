@@ -355,6 +355,11 @@ def _divide(p: PlanBuilder, node: Node) -> KernelCall:
     return KernelCall(node.output.name, "divide", (*args, op.mul, op.div, dtype, p.own(node)))
 
 
+@_rule(ops.InverseRoot)
+def _inverse_root(p: PlanBuilder, node: Node) -> KernelCall:
+    return KernelCall(node.output.name, "inverse_root", (p.source(node), node.op.num, node.op.den, p.own(node)))
+
+
 @_rule(ops.Requant)
 def _map(p: PlanBuilder, node: Node) -> KernelCall:
     op: ops.Requant = node.op

@@ -9,7 +9,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.backends.rtl import requant
-from qcompile.backends.rtl.numbers import Delays, added, cut, decoded, largest_of, ordered, plus, quotient
+from qcompile.backends.rtl.numbers import Delays, added, cut, decoded, inverse_root, largest_of, ordered, plus, quotient
 from qcompile.backends.rtl.words import Cell, CellBuilder, Port, Word
 from qcompile.cost.pairing import graph as adder_graph
 from qcompile.cost.structure import widths
@@ -415,6 +415,16 @@ def _divide(b: LayerBuilder) -> None:
     x, w = (_places(v, shape).ravel() for v in node.inputs)
     for e in range(x.size):
         b.place(cell.name, [("a", 0, x[e : e + 1]), ("b", len(b.data) - 1, w[e : e + 1])], np.array([e]))
+
+
+@_rule(ops.InverseRoot)
+def _rooted(b: LayerBuilder) -> None:
+    fmt, out = b.node.inputs[0].type.codes, b.node.output.type.codes
+    cell = b.cell("root", "a reciprocal root")
+    cell.port("x", fmt.width)
+    b.add(cell, [("y", [inverse_root(cell, b.node, decoded(cell, "x0", "x", 0, fmt, b.timing), b.timing)], out.width)])
+    for e in range(b.node.output.type.size):
+        b.place(cell.name, [("x", 0, np.array([e]))], np.array([e]))
 
 
 @_rule(ops.Requant)

@@ -13,7 +13,7 @@ from qcompile.cost.estimate import UNCERTAINTY
 from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
 from qcompile.formats import FloatLane, Format, TableLane
-from qcompile.hardware.units.unrolled import quotient_digits
+from qcompile.hardware.units.unrolled import quotient_digits, root_bits, root_reach
 from qcompile.ir import Node
 from qcompile.records import dataclass
 
@@ -172,6 +172,26 @@ def quotient(b: CellBuilder, node: Node, x: Word, y: Word, timing: Delays) -> Wo
     text = f"({{w}}'({{0}}) <<< 2) - {{w}}'d{(2 << digits) - 2} - ({{w}}'({{1}} < 0) <<< 1) + {{w}}'({{2}} == 0)"
     made = parts.value_range(node.output.type.codes)
     return b.make("y0", made, (ahead, rest, whole), timing.adder(digits + 2), text)
+
+
+def inverse_root(b: CellBuilder, node: Node, x: Word, timing: Delays) -> Word:
+    """Of an InverseRoot: bits of the root r from above, with n * r and n * r * r as far as they are known."""
+    op, bits, reach = node.op, root_bits(node), root_reach(node)
+    n, delay = scaled(b, "n", x, op.den, timing), timing.adder(reach)
+    ends, made = (0, (1 << reach) - 1), parts.value_range(node.output.type.codes)
+    line, square, root = (b.make(f"{name}{bits}", ends, (n,), 0.0, "{w}'d0") for name in ("line", "square", "root"))
+    for k in range(bits - 1, -1, -1):
+        text = f"{{w}}'({{0}}) + ({{w}}'({{1}}) <<< {k + 1}) + ({{w}}'({{2}}) <<< {2 * k})"
+        more = b.make(f"more{k}", ends, (square, line, n), 2 * delay, text)
+        fits = b.make(f"fits{k}", (0, 1), (more,), delay, f"{{w}}'({{0}} <= {literal(op.num, reach + 1)})")
+        square = b.make(f"square{k}", ends, (fits, more, square), timing.lut, "{0} != 0 ? {w}'({1}) : {w}'({2})")
+        line = b.make(
+            f"line{k}", ends, (fits, line, n), delay, f"{{w}}'({{1}}) + ({{0}} != 0 ? {{w}}'({{2}}) <<< {k} : {{w}}'d0)"
+        )
+        root = b.make(
+            f"root{k}", (0, (2 << bits - k) - 1), (fits, root), timing.lut, "({w}'({1}) <<< 1) + {w}'({0} != 0)"
+        )
+    return b.make("y0", made, (root,), 0.0, "{w}'({0})")
 
 
 def scaled(b: CellBuilder, name: str, x: Word, factor: int, timing: Delays) -> Word:

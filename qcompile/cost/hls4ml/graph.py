@@ -467,6 +467,7 @@ RULES: dict[type[Any], Callable[[Walk, Node], None]] = {
     ops.Add: merge("add"),
     ops.Mul: merge("multiply"),
     ops.Divide: refused,
+    ops.Normalize: refused,
     ops.Round: refused,
     ops.Combine: refused,
     ops.Count: refused,

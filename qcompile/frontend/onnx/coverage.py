@@ -20,8 +20,7 @@ _BOXES = "end the graph before it; it is work for the host"
 
 # Way out by operator.
 REFUSED: dict[str, str] = {
-    **dict.fromkeys(("LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization"), _NORM),
-    **dict.fromkeys(("LpNormalization", "MeanVarianceNormalization", "LRN"), _NORM),
+    **dict.fromkeys(("MeanVarianceNormalization", "LRN"), _NORM),
     **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _RANDOM),
     **dict.fromkeys(("Bernoulli", "Multinomial"), _RANDOM),
     **dict.fromkeys(("ConcatFromSequence", "SplitToSequence", "Optional", "OptionalGetElement"), _LISTS),

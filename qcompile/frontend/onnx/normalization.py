@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
 
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
+from qcompile.frontend.onnx.arithmetic import product, summed
 from qcompile.frontend.onnx.windows import in_channels_last
 from qcompile.frontend.tensors import (
     apply_steps,
     axis_of,
+    data_of,
+    number,
     shape_of,
 )
-from qcompile.ir import ops
+from qcompile.ir import Value, ops
 
 
 def batch_normalization(call: Call) -> Operand:
@@ -46,9 +50,7 @@ def batch_normalization(call: Call) -> Operand:
 
 def softmax(log: bool) -> Rule:
     def rule(call: Call) -> Operand:
-        """Softmax and LogSoftmax (ONNX, opset 1 on) along one axis; before opset 13 only along the trailing one. They
-        may stand at the end of a network only, which lowering says.
-        """
+        """Softmax and LogSoftmax (ONNX, opset 1 on) along one axis; before opset 13 only along the trailing one."""
         x = call.data(0)
         rank = len(shape_of(x))
         axis = axis_of(call.attribute("axis", -1 if call.opset >= 13 else 1), rank)
@@ -61,8 +63,81 @@ def softmax(log: bool) -> Rule:
     return rule
 
 
+def layer_normalization(call: Call) -> Operand:
+    """LayerNormalization (ONNX, opset 17 on): over the trailing axes from `axis` on."""
+    x = data_of(call)
+    axes = _trailing(call, x)
+    y = call.emit(ops.Normalize(axes, True, True, number(call, "epsilon", 1e-5)), x)
+    return _scaled(call, y, (1, 2))
+
+
+def rms_normalization(call: Call) -> Operand:
+    """RMSNormalization (ONNX, opset 23 on): over the trailing axes from `axis` on."""
+    x = data_of(call)
+    y = call.emit(ops.Normalize(_trailing(call, x), False, True, number(call, "epsilon", 1e-5)), x)
+    return _scaled(call, y, (1,))
+
+
+def instance_normalization(call: Call) -> Operand:
+    """InstanceNormalization (ONNX, opset 1 on): over the places of every channel."""
+    x = data_of(call)
+    rank = len(x.type.shape)
+    if rank < 3:
+        raise Unsupported(f"an instance normalization needs rank 3 or more, not {rank}")
+    y = call.emit(ops.Normalize(tuple(range(2, rank)), True, True, number(call, "epsilon", 1e-5)), x)
+    return _scaled(call, y, (1, 2), lambda a: a.reshape((-1,) + (1,) * (rank - 2)))
+
+
+def group_normalization(call: Call) -> Operand:
+    """GroupNormalization (ONNX, opset 18 on): over groups of channels; scale and bias of groups, from opset 21 on of
+    channels.
+    """
+    x = data_of(call)
+    shape, groups = x.type.shape, int(call.attribute("num_groups", 0))
+    if len(shape) < 3 or groups < 1 or shape[1] % groups:
+        raise Unsupported(f"{groups} groups do not divide the channels of a tensor of shape {list(shape)}")
+    rows = call.emit(ops.Reshape((shape[0], groups, math.prod(shape[1:]) // groups)), x)
+    y = call.emit(ops.Normalize((2,), True, True, number(call, "epsilon", 1e-5)), rows)
+    per = shape[1] // groups
+    whole = call.emit(ops.Reshape(shape), y)
+    ones = (1,) * (len(shape) - 2)
+    return _scaled(
+        call, whole, (1, 2), lambda a: (np.repeat(a, per) if a.size == groups < shape[1] else a).reshape((-1, *ones))
+    )
+
+
+def lp_normalization(call: Call) -> Operand:
+    """LpNormalization (ONNX, opset 1 on) with p = 2; a row of zeros stays what it is."""
+    x = data_of(call)
+    if call.attribute("p", 2) != 2:
+        raise Unsupported("only the normalization by the Euclidean norm is supported", "set p = 2")
+    axis = axis_of(call.attribute("axis", -1), len(x.type.shape))
+    return call.emit(ops.Normalize((axis,), False, False, Fraction(0)), x)
+
+
+def _trailing(call: Call, x: Value) -> tuple[int, ...]:
+    rank = len(x.type.shape)
+    return tuple(range(axis_of(call.attribute("axis", -1), rank), rank))
+
+
+def _scaled(
+    call: Call, y: Operand, places: tuple[int, ...], laid: Callable[[np.ndarray], np.ndarray] = lambda a: a
+) -> Operand:
+    """Times the scale and plus the bias, which are inputs of the node at `places`; laid: to the axes of y."""
+    for i in places:
+        if i < len(call.inputs) and call.inputs[i] is not None:
+            c = call.const(i, "the scale" if i == 1 else "the bias").rearrange(laid)
+            y = product(call, y, c) if i == 1 else summed(call, y, c, 1)
+    return y
+
+
 RULES: dict[str, Rule] = {
     "BatchNormalization": batch_normalization,
+    "LayerNormalization": layer_normalization,
+    "RMSNormalization": rms_normalization,
+    "InstanceNormalization": instance_normalization,
+    "GroupNormalization": group_normalization,
+    "LpNormalization": lp_normalization,
     "Softmax": softmax(False),
     "LogSoftmax": softmax(True),
 }

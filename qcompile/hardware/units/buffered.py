@@ -21,7 +21,7 @@ from qcompile.hardware.units.matvec import sums
 from qcompile.hardware.units.pool import gather
 from qcompile.hardware.units.requant import RequantUnit
 from qcompile.hardware.units.unit import Traffic, Unit, constants_of
-from qcompile.hardware.units.unrolled import divider
+from qcompile.hardware.units.unrolled import divider, rooter
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.ir.rules import adding_to
 from qcompile.parts import Memory, Part, Ram, Rom, width
@@ -158,6 +158,12 @@ def _multiplied(node: Node) -> Loops:
 def _divided(node: Node) -> Loops:
     size = node.output.type.size
     return _in_turn(node, [(size, size)], divider(node))
+
+
+@_loops(ops.InverseRoot)
+def _rooted(node: Node) -> Loops:
+    size = node.output.type.size
+    return _in_turn(node, [(size, size)], rooter(node))
 
 
 @_loops(ops.Concat)

@@ -146,6 +146,7 @@ _PLACES = {
     ops.Requant: _alike,
     ops.Mul: _alike,
     ops.Divide: _alike,
+    ops.InverseRoot: _alike,
     ops.Pad: _bordered,
     ops.Concat: _joined,
     ops.Constant: lambda node, at: at,

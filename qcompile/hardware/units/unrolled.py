@@ -235,6 +235,28 @@ def _divided(node: Node, graph: Graph) -> Part:
     return parts.Times(node.output.type.size, divider(node))
 
 
+@_unit(ops.InverseRoot)
+def _rooted(node: Node, graph: Graph) -> Part:
+    return parts.Times(node.output.type.size, rooter(node))
+
+
+def root_bits(node: Node) -> int:
+    """Of the results of an InverseRoot."""
+    return max(1, width(node.output.type.format))
+
+
+def root_reach(node: Node) -> int:
+    """Bits that hold num, and x * den * 4**bits."""
+    op: ops.InverseRoot = node.op
+    grown = width(node.inputs[0].type.format) + op.den.bit_length() + 2 * root_bits(node) + 1
+    return max(op.num.bit_length(), grown)
+
+
+def rooter(node: Node) -> Part:
+    """For each bit of a root a sum and a comparison."""
+    return parts.Divider(root_reach(node), 2 * root_bits(node))
+
+
 def quotient_digits(node: Node) -> int:
     """Of a Divide: K, the least with |x| < 2**K; its results are of 2 * x."""
     fmt = node.output.type.codes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import quotient
+from qcompile.backends.rtl.numbers import inverse_root, quotient
 from qcompile.backends.rtl.process import LoadedWords, Maker, ModuleView, ProcessModule, RomFile
 from qcompile.backends.rtl.requant import codes_of
 from qcompile.backends.rtl.units.addresses import Address, address
@@ -149,7 +149,7 @@ def _made(m: Maker, operands: tuple[HeldOperand, ...], addresses: tuple[Address,
         largest = op.gathers == "max"
         order = order_of(node.inputs[0].type.codes, largest)
         total = sums(m, taken(m, largest), unit.terms, Start(1, operands[0].width, 1, 0), order)
-    elif isinstance(op, (ops.Requant, ops.Mul, ops.Divide)):
+    elif isinstance(op, (ops.Requant, ops.Mul, ops.Divide, ops.InverseRoot)):
         lanes = _elements(m)
     else:
         chosen = (_moved(m, node.inputs[0] if node.inputs else node.output, "1'b1"),)
@@ -196,8 +196,13 @@ def _elements(m: Maker) -> LaneCells:
     if isinstance(op, ops.Requant):
         return requantized(m, node, formats, operands(m, formats), 1)
     b = m.cell("lane", f"{type(op).__name__} of data")
-    x, y = operands(m, formats)(b)
-    made = multiplied(b, "p", x, y, t) if isinstance(op, ops.Mul) else quotient(b, node, x, y, t)
+    words = operands(m, formats)(b)
+    if isinstance(op, ops.InverseRoot):
+        made = inverse_root(b, node, words[0], t)
+    elif isinstance(op, ops.Mul):
+        made = multiplied(b, "p", words[0], words[1], t)
+    else:
+        made = quotient(b, node, words[0], words[1], t)
     cell = m.add(b.done([("y", [made], node.output.type.codes.width)]))
     return LaneCells((cell.name,), cell.latency)
 
