@@ -44,9 +44,12 @@ RIGHT = {
     "dq_blocked": (),
     "zero_scale": (),
     "resize_bilinear": (),
+    "rms": (),
+    "layernorm": (),
+    "l2norm": (),
 }
 # Numbers of floats: the definition was run in float64, the sum of a layer rounds once.
-ROUNDED = {"weights_computed", "ensemble_mean", "fused_conv", "resize_bilinear"}
+ROUNDED = {"weights_computed", "ensemble_mean", "fused_conv", "resize_bilinear", "l2norm"}
 
 
 def compiled(case: str, arch: str) -> tuple[qc.Design, list[np.ndarray], list[np.ndarray]]:
