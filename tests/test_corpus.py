@@ -96,11 +96,17 @@ TAKEN = {
     *("frontier/topk3__qonnx_ts", "frontier/lif_compare_cast__qonnx_ts"),
     *("frontier/lstm_scan_w8a8__qcdq", "frontier/quant_lstm_digits__qonnx_ts", "brevitas/quant_lstm__qonnx_ts"),
     *("brevitas/quant_mha_packed__qonnx_ts", "finn_vs_vitisai/finn_t_int2_v1"),
-    "frontier/jet_transformer_w6a6_po2__qonnx_ts",
+    *("frontier/jet_transformer_w6a6_po2__qonnx_ts", "frontier/vit_cls_w4a6_pre__qonnx_ts"),
+    *("frontier/bert_tokens_w8a8__qonnx_ts", "frontier/llama_block_w8a8__qonnx_ts"),
+    *("frontier/kws_transformer_w8a8__qcdq_ts", "frontier/ort_vit_static_qdq"),
     *("deeploy/kernel_Integer_Softmax_Regular", "frontier/deeploy_iSoftmax_Large", "deeploy/kernel_Integer_iNoNorm"),
     "deeploy/CCT_Int_ICCT",
 }
-SLOW = {"frontier/lstm_digits_w8a8_unrolled__qonnx_ts", "frontier/deeploy_WaveFormer"}  # right too, but half a minute
+SLOW = {  # right too, but they take long, or are the same networks in another dialect
+    *("frontier/lstm_digits_w8a8_unrolled__qonnx_ts", "frontier/deeploy_WaveFormer"),
+    *("frontier/vit_digits_w8a8__qonnx_ts", "frontier/vit_digits_w8a8__qcdq_ts", "frontier/ort_vit_static_qoperator"),
+    *(f"brevitas/tiny_vit_int8__{kind}" for kind in ("qcdq", "qcdq_ts", "qonnx", "qonnx_ts")),
+}
 
 
 VALUES = [r for r in records("rnn", "other", "transformer") if r["id"] in TAKEN]
