@@ -29,6 +29,7 @@ def model(
     bits: int = 8,
     mode: str = "ROUND",
     inner: bool = False,
+    mask: np.ndarray | None = None,
 ) -> bytes:
     """Softmax of 8-bit codes times a scale, or of their products with weights [inputs, outputs]; a quantizer of a step
     behind it; inner: then a sum over the rows.
@@ -47,6 +48,10 @@ def model(
         ]
         data |= {"w": weights, "fine": np.array(np.float32(0.001))}
         out = (*shape[:-1], weights.shape[1])
+    if mask is not None:
+        nodes[-1].input[0] = "masked"
+        nodes.insert(-1, helper.make_node("Add", ["d" if weights is None else "p", "mask"], ["masked"]))
+        data["mask"] = mask.astype(np.float32)
     last = "s"
     if step is not None:
         data |= {"step": np.float32(step), "none": np.float32(0), "bits": np.float32(bits)}
@@ -154,6 +159,28 @@ def test_two_tables_of_accumulators() -> None:
     x = np.random.default_rng(1).normal(size=(300, 1, 40)).astype(np.float32)
     counts = band_of(design, x)
     assert counts.codes == 300 * 6 and counts.differing == 0
+
+
+@pytest.mark.parametrize("least", [-np.inf, -3.4028235e38, -10000.0])
+def test_masks(least: float) -> None:
+    """Causal: what is masked is 0, and takes no bits; equal scores are shared exactly."""
+    mask = np.triu(np.full((6, 6), least), 1)
+    for weights in (None, WIDE):
+        shape = (1, 6, 6) if weights is None else (1, 6, 40)
+        design = qc.compile(model(shape, 0.02, weights, step=2.0**-8, inner=True, mask=mask))
+        assert max(v.type.codes.width for n in design.graph.nodes for v in n.outputs) < 90
+        x = np.random.default_rng(2).normal(size=(50, *shape)).astype(np.float32)
+        x[0] = 0
+        counts = band_of(design, x)
+        assert counts.codes == 50 * 36 and counts.differing == 0
+        values = evaluate(design.reference, {design.inputs[0].name: x})
+        (node,) = (n for n in design.reference.nodes if isinstance(n.op, ops.Softmax))
+        p = values[node.output.name].float64()[:, 0]
+        assert np.all(p[:, mask < 0] == 0)
+        shared = np.tril(np.ones((6, 6))) / np.arange(1, 7)[:, None]
+        assert np.array_equal(p[0], shared)
+        made = design.simulate(x[:, 0]).reshape(50, 6)
+        assert np.array_equal(made * 2**8, np.minimum(np.rint(p * 2**8), 255).max(axis=-1))
 
 
 def test_narrow_kernels_differ_inside_their_band_only() -> None:

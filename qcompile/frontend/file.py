@@ -162,12 +162,19 @@ def to_array(tensor: TensorProto) -> np.ndarray:
         raise ValueError(f"tensor '{tensor.name}' {error}") from None
 
 
+def unmasked(array: np.ndarray) -> np.ndarray:
+    """A number in place of minus infinity, which masks scores: so low that all that follows takes it for the least."""
+    return np.where(np.isneginf(array), array.dtype.type(max(float(np.finfo(array.dtype).min), -(2.0**100))), array)
+
+
 def plain_array(array: np.ndarray) -> np.ndarray:
     """Numbers in one of numpy's own types. ValueError says what it holds instead."""
     if array.dtype.kind == "V" and not array.dtype.names:  # bfloat16, float8, int4, ... of ml_dtypes
         array = array.astype(np.int8 if "int" in array.dtype.name else np.float32)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"holds {array.dtype}, not numbers")
+    if array.dtype.kind == "f" and array.ndim > 1 and np.any(array == 0) and np.all((array == 0) | np.isneginf(array)):
+        array = unmasked(array)
     if (
         array.dtype.kind == "f" and not np.isfinite(array).all() and not (array.size == 1 and np.isinf(array).all())
     ):  # no bound of a Clip

@@ -172,11 +172,12 @@ def _masked(low: Lowering, node: Node, x: AffineForm) -> AffineForm:
     """The same scores with less negative constants where these alone make their exponentials 0: a mask takes no more
     bits than that.
     """
-    if not x.linear or x.offset.is_scalar or any(not c.is_scalar for _, c in x.terms):
+    if not x.linear or x.offset.is_scalar:
         return x
-    ends = [sorted(c.scalar * end for end in low.known[v.name].bounds) for v, c in x.terms]
-    reach = sum(high - least for least, high in ends)
-    unit, margin = gcd_of(c.scalar for _, c in x.terms), Fraction(7, 10) * (node.op.kernel.bits + 2)
+    ends = [[k * end for k in set(c.values) for end in low.known[v.name].bounds] for v, c in x.terms]
+    reach = sum((max(e) - min(e) for e in ends), Fraction(0))
+    unit = gcd_of(k for _, c in x.terms for k in c.values)
+    margin = Fraction(7, 10) * (node.op.kernel.bits + 2)
     down = -(-(reach + margin) // unit) * unit
     offset = np.array(np.broadcast_to(x.offset.aligned(len(x.shape)), x.shape))
     floor = np.max(offset, axis=node.op.axis, keepdims=True) - down

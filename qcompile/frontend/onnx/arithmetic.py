@@ -12,6 +12,7 @@ import numpy as np
 from qcompile.formats import Rounding
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
+from qcompile.frontend.file import unmasked
 from qcompile.frontend.fold import LIMIT
 from qcompile.frontend.tensors import (
     expanded,
@@ -22,9 +23,6 @@ from qcompile.ir import Shape, Value, ops
 from qcompile.sim.functions import correctly_rounded_sqrt
 
 _BITS_LIMIT = 2**14  # of the numerator and denominator of one of its elements
-
-
-MASK = 2.0**100
 
 
 def _exact_binary(a: Const, b: Const, held: np.ndarray, fn: Callable[[Any, Any], Any]) -> Const:
@@ -101,7 +99,7 @@ def sub(call: Call) -> Operand:
 def summed(call: Call, a: Operand, b: Operand, sign: int) -> Operand:
     if isinstance(a, Const) and isinstance(b, Const):
         return _fold(call, a, b, "Add" if sign > 0 else "Sub")
-    a, b = (_finite(v) if isinstance(v, Const) else v for v in (a, b))
+    a, b = (finite(v) if isinstance(v, Const) else v for v in (a, b))
     if isinstance(b, Const) and isinstance(a, Value):
         a = expanded(call, a, b)
         if (p := operand(b, a.type.shape)) is not None:
@@ -116,10 +114,9 @@ def summed(call: Call, a: Operand, b: Operand, sign: int) -> Operand:
     return call.emit(ops.Add(), left, right)
 
 
-def _finite(c: Const) -> Const:
+def finite(c: Const) -> Const:
     """A mask added to scores may be minus infinity: as good as any number that all that follows takes for the least."""
-    masked = np.isneginf(c.held) if c.held.dtype.kind == "f" else np.zeros(())
-    return Const(np.where(masked, c.held.dtype.type(-MASK), c.held)) if masked.any() else c
+    return Const(unmasked(c.held)) if c.held.dtype.kind == "f" and np.isneginf(c.held).any() else c
 
 
 def mul(call: Call) -> Operand:

@@ -8,7 +8,7 @@ import numpy as np
 
 from qcompile.frontend.call import Call, Comparison, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
-from qcompile.frontend.onnx.arithmetic import pointwise, product, summed
+from qcompile.frontend.onnx.arithmetic import finite, pointwise, product, summed
 from qcompile.frontend.onnx.indexing import greatest
 from qcompile.frontend.tensors import (
     above,
@@ -110,7 +110,7 @@ def summed_with(call: Call, x: Value, c: Const) -> Value:
 
 def where(call: Call) -> Operand:
     """Where (ONNX, opset 9 on): of two tensors, data or constants, by a condition that is data or constant."""
-    condition, yes, no = (call.data(i) for i in range(3))
+    condition, yes, no = (finite(x) if isinstance(x := call.data(i), Const) else x for i in range(3))
     if isinstance(condition, Value) and (known := call.builder.compared.get(condition.name)) is not None:
         for bound, rest, greater in ((yes, no, known.greater), (no, yes, not known.greater)):
             same = isinstance(bound, Const) and rest == known.data and np.all(bound.held == known.limit.held)
