@@ -271,7 +271,22 @@ def _options(rng: random.Random, box: Path) -> list[Command]:
     return [line]
 
 
+def _tflite(rng: random.Random, box: Path) -> list[Command]:
+    """Flatbuffers with bytes and numbers changed."""
+    (box / "m.tflite").write_bytes(mutate.flatbuffer(rng, rng.choice(_flatbuffers())))
+    commands = [["inspect", "m.tflite"], ["inspect", "m.tflite", "--json"], ["compile", "m.tflite", "-o", "out"]]
+    return [rng.choice(commands)]
+
+
+@cache
+def _flatbuffers() -> list[bytes]:
+    import test_tflite
+
+    return [test_tflite.one(*case[:4], **case[4]) for case in test_tflite.CASES.values()]
+
+
 KINDS = {
+    "tflite": (8, _tflite),
     "bytes": (20, _bytes),
     "structure": (50, _structure),
     "plan": (8, _plan),

@@ -88,6 +88,18 @@ def damaged(rng: Random, data: bytes, others: list[bytes]) -> bytes:
 # --- ONNX graphs
 
 
+def flatbuffer(rng: Random, data: bytes) -> bytes:
+    """A TensorFlow Lite file with some bytes or 32-bit numbers changed behind its mark; now and then cut off."""
+    found = bytearray(data)
+    for _ in range(rng.randint(1, 5)):
+        at = rng.randrange(8, len(found) - 4)
+        if rng.random() < 0.5:
+            found[at] = rng.randrange(256)
+        else:
+            found[at : at + 4] = (rng.choice([*INTS, 2**31 - 1, -(2**31)]) % 2**32).to_bytes(4, "little")
+    return bytes(found[: rng.randrange(8, len(found))] if rng.random() < 0.1 else found)
+
+
 def _names(graph: onnx.GraphProto) -> list[str]:
     """Every tensor's."""
     found = [t.name for t in graph.initializer] + [v.name for v in (*graph.input, *graph.output)]

@@ -1,8 +1,10 @@
 """TensorFlow Lite files: codes equal to those of the reference kernels, of whole networks and of single operators."""
 
+import random
 from pathlib import Path
 from typing import Any
 
+import mutate
 import numpy as np
 import pytest
 from conftest import SHARED
@@ -142,6 +144,30 @@ CASES: dict[str, Case] = {
         "ResizeNearestNeighborOptions",
         {},
     ),
+    "resize bilinear": (
+        "RESIZE_BILINEAR",
+        [X, ints(7, 8)],
+        [made([1, 7, 8, 6], 0.037, 7)],
+        "ResizeBilinearOptions",
+        {"HalfPixelCenters": True},
+    ),
+    "resize bilinear aligned": (
+        "RESIZE_BILINEAR",
+        [X, ints(3, 9)],
+        [made([1, 3, 9, 6], 0.037, 7)],
+        "ResizeBilinearOptions",
+        {"AlignCorners": True},
+    ),
+    "leaky": ("LEAKY_RELU", [X], [Y], "LeakyReluOptions", {"Alpha": 0.3}),
+    "hard swish": ("HARD_SWISH", [Given("x", [1, 64], scale=0.05, zero=-20)], [made([1, 64], 0.03, -100)], "", {}),
+    "hard swish wide": ("HARD_SWISH", [Given("x", [1, 64], scale=0.2, zero=3)], [made([1, 64], 0.1, -120)], "", {}),
+    "pack": (
+        "PACK",
+        [Y, Given("z", Y.shape, scale=0.051, zero=-9)],
+        [made([1, 4, 2, 5, 6], 0.051, -9)],
+        "PackOptions",
+        {"Axis": 2, "ValuesCount": 2},
+    ),
     "transpose": ("TRANSPOSE", [X, ints(0, 2, 1, 3)], [made([1, 5, 4, 6], 0.037, 7)], "", {}),
 }
 
@@ -170,6 +196,19 @@ def test_operator(name: str) -> None:
     wanted = by_reference(source, x)
     got = qc.compile(source).simulate(*(a.astype(np.float32) for a in x))
     assert np.array_equal(got.reshape(wanted.shape), wanted)
+
+
+def test_parts_of_other_sizes() -> None:
+    """SPLIT_V and UNPACK have several outputs, of which the reference interpreter gives all."""
+    outs = [Given(f"y{n}", [1, 4, n, 6], scale=0.037, zero=7) for n in (2, 3)]
+    split = one("SPLIT_V", [X, ints(2, -1), ints(2)], outs, "SplitVOptions", NumSplits=2)
+    x = RNG.integers(-128, 128, (5, *X.shape)).astype(np.float32)
+    a, b = qc.compile(split).simulate(x)
+    assert np.array_equal(np.concatenate([a, b], axis=-2).reshape(x.shape), x)
+    rows = [Given(f"y{i}", [1, 5, 6], scale=0.037, zero=7) for i in range(4)]
+    parts = one("UNPACK", [X], rows, "UnpackOptions", Axis=1, Num=4)
+    found = qc.compile(parts).simulate(x)
+    assert np.array_equal(np.stack(found, axis=-3).reshape(x.shape), x)
 
 
 @needs_files
@@ -201,6 +240,18 @@ def test_damaged_files_are_refused() -> None:
     for broken in (source[:100], source[:8] + bytes(100), source.replace(b"\x04\x00", b"\xff\x7f")):
         with pytest.raises(qc.QCompileError):
             qc.load(broken)
+
+
+def test_hostile_files_are_refused_in_one_line() -> None:
+    rng = random.Random(0)
+    sources = [one(*case[:4], **case[4]) for case in CASES.values()]
+    refused = 0
+    for _ in range(600):
+        try:
+            qc.load(mutate.flatbuffer(rng, rng.choice(sources)))
+        except qc.QCompileError:
+            refused += 1
+    assert refused > 300
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras", ".pt", ".pb", ".pkl"])

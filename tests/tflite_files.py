@@ -102,7 +102,7 @@ def one(op: str, inputs: Sequence[Given], outputs: Sequence[Given], options: str
     tflite.OperatorCodeStart(b)
     tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(code, 127))
     tflite.OperatorCodeAddBuiltinCode(b, code)
-    tflite.OperatorCodeAddVersion(b, 1 if op in ("RESHAPE", "SQUEEZE") else 2)
+    tflite.OperatorCodeAddVersion(b, 1 if op in ("RESHAPE", "SQUEEZE", "HARD_SWISH") else 2)
     opcode = tflite.OperatorCodeEnd(b)
     codes = _many(b, tflite.ModelStartOperatorCodesVector, [opcode])
     graphs = _many(b, tflite.ModelStartSubgraphsVector, [graph])

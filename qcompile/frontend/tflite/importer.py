@@ -10,11 +10,13 @@ from qcompile.errors import Finding, QCompileError, UnsupportedError, unknown
 from qcompile.formats import Format
 from qcompile.frontend.call import GraphBuilder, Unsupported
 from qcompile.frontend.importer import Imported
-from qcompile.frontend.tflite.operators import RULES, OperatorCall
+from qcompile.frontend.tflite import operators, resampled
+from qcompile.frontend.tflite.operators import OperatorCall
 from qcompile.frontend.tflite.reader import File, Operator, read
 from qcompile.ir import Graph, Node, Origin, TensorType, Value, verify
 from qcompile.ir.walk import live
 
+RULES = operators.RULES | resampled.RULES
 _STATE = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "SVDF", "LSTM")
 
 
@@ -96,7 +98,9 @@ def _made(o: Operator, builder: GraphBuilder, values: dict[str, Any], origin: Or
         raise Unsupported(reason, "convert the network without state" if state else "end the network before it")
     try:
         made = rule(OperatorCall(o, builder, values, origin))
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+    except Unsupported:
+        raise
+    except Exception as error:  # noqa: BLE001 - no rule foresees every damage of a file
         raise Unsupported(f"its inputs or options are malformed ({error!s:.80})", "convert the model again") from None
     return made if isinstance(made, tuple) else (made,)
 

@@ -416,7 +416,10 @@ def pad(call: OperatorCall) -> Value:
     return call.emit(ops.Pad(before, after, (0,) * len(before), Param.of(value)), x)
 
 
-def _taken(call: OperatorCall, x: Value, axis: int, indices: range) -> Value:
+def taken(call: OperatorCall, x: Value, axis: int, indices: range) -> Value:
+    """A part along an axis."""
+    if not indices or not all(0 <= i < x.type.shape[axis] for i in (indices[0], indices[-1])):
+        raise Unsupported(f"it takes {indices} of an axis of {x.type.shape[axis]}", "convert the model again")
     return x if indices == range(x.type.shape[axis]) else call.emit(ops.Take(axis, tuple(indices)), x)
 
 
@@ -432,7 +435,7 @@ def strided_slice(call: OperatorCall) -> Value:
         where = slice(None if o.BeginMask() & bit else first, None if o.EndMask() & bit else last, step)
         size = x.type.shape[axis]
         found = range(first % size, first % size + 1) if single else range(*where.indices(size))
-        x = _taken(call, x, axis, found)
+        x = taken(call, x, axis, found)
     return call.emit(ops.Reshape(call.output.shape), x) if call.output.shape != x.type.shape else x
 
 
@@ -441,7 +444,7 @@ def slice_(call: OperatorCall) -> Value:
     x = call.data(0)
     for axis, (first, size) in enumerate(zip(call.numbers(1).ravel(), call.numbers(2).ravel(), strict=True)):
         last = x.type.shape[axis] if size < 0 else int(first + size)
-        x = _taken(call, x, axis, range(int(first), last))
+        x = taken(call, x, axis, range(int(first), last))
     return x
 
 
@@ -449,21 +452,7 @@ def split(call: OperatorCall) -> tuple[Value, ...]:
     """SPLIT into equal parts."""
     x, axis = call.data(1), int(call.numbers(0).reshape(-1)[0]) % len(call.tensor(1).shape)
     size = x.type.shape[axis] // len(call.operator.outputs)
-    return tuple(_taken(call, x, axis, range(i * size, (i + 1) * size)) for i in range(len(call.operator.outputs)))
-
-
-def resize_nearest(call: OperatorCall) -> Value:
-    """RESIZE_NEAREST_NEIGHBOR with aligned corners or half pixels, or neither."""
-    x, o = call.data(0), call.operator.options
-    for axis, target in zip((1, 2), call.numbers(1).ravel().tolist(), strict=True):
-        size = x.type.shape[axis]
-        aligned = o.AlignCorners() and target > 1
-        scale = np.float32(size - 1) / np.float32(target - 1) if aligned else np.float32(size) / np.float32(target)
-        offset = np.float32(0.5 if o.HalfPixelCenters() else 0)
-        places = (np.arange(target, dtype=np.float32) + offset) * scale
-        found = np.floor(places + np.float32(0.5)) if aligned else np.floor(places)
-        x = call.emit(ops.Take(axis, tuple(np.clip(found, 0, size - 1).astype(int).tolist())), x)
-    return x
+    return tuple(taken(call, x, axis, range(i * size, (i + 1) * size)) for i in range(len(call.operator.outputs)))
 
 
 def arg_max(call: OperatorCall) -> Value:
@@ -503,6 +492,5 @@ RULES: dict[str, Rule] = {
     "STRIDED_SLICE": strided_slice,
     "SLICE": slice_,
     "SPLIT": split,
-    "RESIZE_NEAREST_NEIGHBOR": resize_nearest,
     "ARG_MAX": arg_max,
 }
