@@ -182,6 +182,7 @@ class FoldingRecord(Record):
     pe: Natural = 1
     simd: Natural = 1
     dsp: bool = False
+    places: int = Field(default=1, ge=1)
 
 
 class SourceRecord(Record):

@@ -55,7 +55,7 @@ def project_files(design: Design) -> FileSet:
     files = _rtl(design) if design.options.backend == "rtl" else _hls(design)
     files |= pysim.emit(design.simulator)
     if design.network is not None and design.options.weights == "rom":  # the driver loads none
-        files |= board.emit(design.graph, design.top, design.options.board, design.options.clock_ns)
+        files |= board.emit(design.network, design.top, design.options.board, design.options.clock_ns)
     files[model_file(design)] = design.model.source
     files |= _host_files(design, "board/driver.py" in files)
     if design.plan is not None:
@@ -99,7 +99,7 @@ def _rtl(design: Design) -> dict[str, bytes]:
     graph, (ins, outs) = design.graph, _port_codes(design, port_vectors(design, vector_count(design), seed=0))
     made = design.rtl
     chip = rtl.chip(made, graph, design.options.board)
-    return rtl.emit(made, chip) | rtl.vector_files(graph, ins, outs, design.network is not None)
+    return rtl.emit(made, chip) | rtl.vector_files(graph, ins, outs, design.network)
 
 
 def _json(record: Any) -> bytes:
@@ -111,8 +111,8 @@ def _vectors(design: Design) -> dict[str, bytes]:
     graph, units = design.graph, port_vectors(design, vector_count(design), seed=0)
     ins, outs = _port_codes(design, units)
     return _layer_vectors(design, units) | {
-        "tb/vectors/input.bin": hls.vector_file(graph, ins, streamed=design.network is not None),
-        "tb/vectors/output.bin": hls.vector_file(graph, outs, outputs=True, streamed=design.network is not None),
+        "tb/vectors/input.bin": hls.vector_file(graph, ins, network=design.network),
+        "tb/vectors/output.bin": hls.vector_file(graph, outs, outputs=True, network=design.network),
     }
 
 

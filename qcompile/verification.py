@@ -637,11 +637,9 @@ def _copy_sources(folder: Path, work: Path) -> None:
 
 
 def _run_cpp(design: Design, work: Path, bits: list[np.ndarray], *extra: str) -> list[np.ndarray]:
-    (work / "in.bin").write_bytes(hls.vector_file(design.graph, bits, streamed=design.network is not None))
+    (work / "in.bin").write_bytes(hls.vector_file(design.graph, bits, network=design.network))
     _run([str(work / "build" / "csim"), *extra, str(work / "in.bin"), str(work / "out.bin")], "the compiled C++ fails")
-    return hls.read_vectors(
-        design.graph, (work / "out.bin").read_bytes(), outputs=True, streamed=design.network is not None
-    )
+    return hls.read_vectors(design.graph, (work / "out.bin").read_bytes(), outputs=True, network=design.network)
 
 
 def _run(command: list[str], problem: str) -> str:

@@ -44,12 +44,14 @@ UNITS = {
 
 
 def unrolled(body: str) -> int:
-    """Products, sums or elements of an iteration of a process: those of its unit; one of a loop over memories."""
-    found = [1]
+    """Products, sums or elements of an iteration of a process: those of its unit, at all places that it works on; one
+    of a loop over memories.
+    """
+    found, places = [1], re.search(r"ABREAST:\n.*?q < (\d+)", body, re.S)
     for name, sizes in re.findall(r"qc::(\w+)<([^;]*)>\(", body):
         if name in UNITS:
             found.append(math.prod(int(n) for n in sizes.split(", ")[: UNITS[name]]))
-    return max(found)
+    return max(found) * int(places[1] if places else 1)
 
 
 def unrolled_products(source: str) -> int:

@@ -23,10 +23,9 @@ from test_bad_input import mlp
 
 import qcompile as qc
 from qcompile.backends import board, hls
-from qcompile.backends.hls.ports import stream_layout
+from qcompile.backends.hls.vectors import port_layout
 from qcompile.backends.pysim.simulator import encode
 from qcompile.cost import devices
-from qcompile.hardware.network import port_value
 from qcompile.project import port_vectors
 
 BOARDS = ("pynq-z2", "kv260", "zcu104")
@@ -150,7 +149,7 @@ def test_words(project: tuple[qc.Design, Path]) -> None:
     bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, graph.inputs, strict=True)]
     packed = [p.pack(u) for p, u in zip(driver.INPUTS, units, strict=True)]
     assert words_of(driver, driver.INPUTS, packed).astype("<u8").tobytes() == hls.vector_file(
-        graph, bits, streamed=True
+        graph, bits, network=design.network
     )
     same([p.unpack(d) for p, d in zip(driver.INPUTS, packed, strict=True)], units)
     results = design.simulator.run(units)
@@ -158,11 +157,12 @@ def test_words(project: tuple[qc.Design, Path]) -> None:
     bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(outs, graph.outputs, strict=True)]
     packed = [p.pack(u) for p, u in zip(driver.OUTPUTS, outs, strict=True)]
     assert words_of(driver, driver.OUTPUTS, packed).astype("<u8").tobytes() == hls.vector_file(
-        graph, bits, outputs=True, streamed=True
+        graph, bits, outputs=True, network=design.network
     )
     same([p.unpack(d) for p, d in zip(driver.OUTPUTS, packed, strict=True)], outs)
-    for port, value in zip(driver.INPUTS + driver.OUTPUTS, (*graph.inputs, *graph.outputs), strict=True):
-        width = stream_layout(port_value(graph, value)[0]).word_width
+    assert design.network is not None
+    for port, made in zip(driver.INPUTS + driver.OUTPUTS, design.network.inputs + design.network.outputs, strict=True):
+        width = port_layout(made).word_width
         assert port.word_bytes in (1, 2, 4, 8, 16, 32, 64, 128) and width <= 8 * port.word_bytes < max(16, 2 * width)
 
 
@@ -233,7 +233,8 @@ class Fpga:
 
     def compute(self, words: np.ndarray) -> None:
         graph = self.design.graph
-        bits = hls.read_vectors(graph, words.astype("<u8").tobytes(), outputs=False, streamed=True)
+        network = self.design.network
+        bits = hls.read_vectors(graph, words.astype("<u8").tobytes(), outputs=False, network=network)
         formats = [v.type.format for v in graph.inputs]
         units = [
             f.decode(f.from_bits(b)).reshape(len(b), *v.type.shape)
@@ -241,12 +242,13 @@ class Fpga:
         ]
         results = self.design.simulator.run(units)
         outs = [v.type.format.bits(encode(results[v.name], v.type.format)) for v in graph.outputs]
-        words = np.frombuffer(hls.vector_file(graph, outs, outputs=True, streamed=True), dtype="<u8").reshape(
+        words = np.frombuffer(hls.vector_file(graph, outs, outputs=True, network=network), dtype="<u8").reshape(
             len(units[0]), -1
         )
         start = 0
-        for frames, port, value in zip(self.frames, self.driver.OUTPUTS, graph.outputs, strict=True):
-            layout = stream_layout(port_value(graph, value)[0])
+        assert network is not None
+        for frames, port, made in zip(self.frames, self.driver.OUTPUTS, network.outputs, strict=True):
+            layout = port_layout(made)
             own = words[:, start : start + layout.size].reshape(len(words), layout.words, layout.limbs)
             start += layout.size
             width = max(8 * layout.limbs, port.word_bytes)

@@ -18,9 +18,10 @@ import qcompile as qc
 from qcompile.backends import hls
 from qcompile.backends.pysim.simulator import encode
 from qcompile.hardware.folding import drawn
-from qcompile.hardware.network import Network
+from qcompile.hardware.network import Network, port_label, port_shares, port_value, possible
 from qcompile.hardware.order import from_stream, places, to_stream
 from qcompile.hardware.timing import PIPELINE, Timetable, schedule
+from qcompile.hardware.units.unit import channels_of
 from qcompile.ir import Array, ops
 
 MODELS = {r["id"]: r for r in records("residual", "unet", "layer", "cnn", "minifloat", "mlp")}
@@ -38,6 +39,9 @@ SMALL = [
 ]
 
 
+SEVERAL = 256  # products in a cycle up to which tests work on several places
+
+
 def compiled(name: str, fold: str = "min") -> qc.Design:
     record = MODELS[name]
     return qc.compile(
@@ -53,10 +57,20 @@ def verified(design: qc.Design, folder: Path) -> None:
 
 
 def some_folding(design: qc.Design, seed: int) -> str:
-    """A legal folding, drawn."""
-    full = qc.compile(design.model, design.plan, **{**vars(design.options), "fold": "full"}).network
-    assert full is not None
-    return drawn(full, seed)
+    """A legal folding, drawn: of some nodes one that works on several places a cycle, of inputs tokens of any size."""
+    full = qc.compile(design.model, design.plan, **{**vars(design.options), "fold": "full"})
+    assert full.network is not None
+    graph, rng = full.graph, np.random.default_rng(seed)
+    found = json.loads(drawn(full.network, seed))
+    for node in graph.computed:
+        if node.output.name in found and rng.random() < 0.3:
+            several = [f for f in possible(graph, node) if channels_of(node.output) < f.pe and f.pe * f.simd <= SEVERAL]
+            if several:
+                fold = several[rng.integers(len(several))]
+                found[node.output.name] = {"pe": fold.pe, "simd": fold.simd, "places": fold.places}
+    for port in graph.inputs:
+        found[port_label(port)] = {"pe": int(rng.choice(port_shares(port_value(graph, port)[0])))}
+    return json.dumps(found)
 
 
 def at_some_folding(model: onnx.ModelProto, seed: int, **options: str) -> qc.Design:
@@ -263,7 +277,7 @@ def test_weights_by_port(digits: Path, tmp_path: Path) -> None:
     x = rng.integers(0, 17, (6, 64)) / 16
     units = design.simulator.quantize(x)
     bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, design.graph.inputs, strict=True)]
-    (tmp_path / "in.bin").write_bytes(hls.vector_file(design.graph, bits, streamed=True))
+    (tmp_path / "in.bin").write_bytes(hls.vector_file(design.graph, bits, network=design.network))
     run = subprocess.run(
         "make csim >/dev/null; ./build/csim ../in.bin ../out.bin",
         shell=True,
@@ -272,7 +286,7 @@ def test_weights_by_port(digits: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    outputs = hls.read_vectors(design.graph, (tmp_path / "out.bin").read_bytes(), streamed=True)
+    outputs = hls.read_vectors(design.graph, (tmp_path / "out.bin").read_bytes(), network=design.network)
     found = [
         v.type.format.from_bits(b).reshape(-1, *h.vector_shape)
         for v, h, b in zip(design.graph.outputs, design.outputs, outputs, strict=True)

@@ -81,12 +81,12 @@ def run(cases: list[Case]) -> list[list[np.ndarray]]:
         )
         units = design.simulator.quantize(*inputs)
         bits = [v.type.format.bits(encode(u, v.type.format)) for u, v in zip(units, design.graph.inputs, strict=True)]
-        Path(f"in{i}.bin").write_bytes(hls.vector_file(design.graph, bits, streamed=True))
+        Path(f"in{i}.bin").write_bytes(hls.vector_file(design.graph, bits, network=design.network))
     Path("all.cpp").write_text("\n".join([*lines, "int main() {", *calls, "}"]))
     run_cpp(Path())
     found = []
     for i, (design, _) in enumerate(cases):
-        outputs = hls.read_vectors(design.graph, Path(f"out{i}.bin").read_bytes(), streamed=True)
+        outputs = hls.read_vectors(design.graph, Path(f"out{i}.bin").read_bytes(), network=design.network)
         found.append(
             [
                 v.type.format.from_bits(b).reshape(-1, *h.vector_shape)

@@ -22,6 +22,7 @@ from qcompile.passes.flatten import flattened_in_order
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
+from qcompile.passes.states import with_state_formats
 from qcompile.passes.unused import remove_unused
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -50,6 +51,14 @@ def model() -> Graph:
     active = node(ops.Clip(lo=ir.ZERO), "active", biased.output)
     out = node(ops.Quantize(FixedPoint(3, 0, False), Param((), (Fraction(2),))), "out", active.output)
     return graph("model", x, codes, weights, product, biased, active, out)
+
+
+def stated() -> Graph:
+    """A state h between 0 and 1 in real numbers, which a product reads."""
+    x = Value("x", TensorType((1, 2)))
+    state = node(ops.Clip(ir.ZERO, ir.ONE), "h", x)
+    weights = node(ops.Constant(Array(np.array([[3, -2], [1, 4]]))), "weights", fmt=CODES)
+    return graph("model", x, state, weights, node(ops.MatMul(), "next", state.output, weights.output))
 
 
 def flattened() -> Graph:
@@ -140,6 +149,7 @@ def split(made: Graph) -> str:
 PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "ports": (model, split),
     "counting": (signs, lambda g: ir.print_graph(counted(g))),
+    "states": (stated, lambda g: ir.print_graph(with_state_formats(g, {"h": "h"}, (FixedPoint(8, 7),)))),
     "rows": (attention, lambda g: ir.print_graph(rows.with_kernels(g, "host"))),
     "lower": (model, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
     "ranges": (integer, with_ranges),

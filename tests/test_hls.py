@@ -319,7 +319,6 @@ def check(
     """Emit, lint, compile with all warnings about what the C++ itself does wrong, run, compare ports and every traced
     tensor. processes: of architecture `dataflow`.
     """
-    streamed = processes is not None
     files = hls.emit(graph, name, "xc7z020clg400-1", 5.0, processes, schedule(processes) if processes else None)
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -329,10 +328,10 @@ def check(
     want = expected(graph, units)
     given = [bits_of(v, u) for v, u in zip(graph.inputs, units, strict=True)]
     outputs = [bits_of(v, want[v.name]) for v in graph.outputs]
-    (folder / "in.bin").write_bytes(hls.vector_file(graph, given, streamed=streamed))
+    (folder / "in.bin").write_bytes(hls.vector_file(graph, given, network=processes))
     (folder / "tb" / "vectors").mkdir(parents=True)
     for port, bits, is_output in (("input", given, False), ("output", outputs, True)):
-        content = hls.vector_file(graph, bits, is_output, streamed)
+        content = hls.vector_file(graph, bits, is_output, processes)
         (folder / "tb" / "vectors" / f"{port}.bin").write_bytes(content)
     run = subprocess.run(
         ["make", "-s", "csim", "CXXFLAGS=-std=c++17 -O0 -fsanitize=address"], cwd=folder, capture_output=True, text=True
@@ -344,7 +343,7 @@ def check(
         assert np.array_equal(found, want[key]), key
     assert {v.name for v in graph.inputs} < set(trace)
     for value, bits, wanted in zip(
-        graph.outputs, hls.read_vectors(graph, (folder / "out.bin").read_bytes(), True, streamed), outputs, strict=True
+        graph.outputs, hls.read_vectors(graph, (folder / "out.bin").read_bytes(), True, processes), outputs, strict=True
     ):
         assert np.array_equal(np.asarray(bits).astype(object), wanted.reshape(SAMPLES, -1)), value.name
     return files

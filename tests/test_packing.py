@@ -168,7 +168,7 @@ def test_a_layer_without_products_has_no_blocks() -> None:
 def test_the_fit_takes_blocks_where_a_part_has_them() -> None:
     case = Case("conv", 4, (5, 4), (3, 2), (1, 1), (1, 1), (0, 0, 0, 0))
     for part, some in (("xc7s25", True), ("kv260", True), ("lfe5u-25f-6bg256c", False)):
-        (layer,) = fit.choices(qc.compile(case.model(), part=part).graph, device(part))
+        _, layer = fit.choices(qc.compile(case.model(), part=part).graph, device(part))
         assert any(f.dsp for f in layer.foldings) == some == hw.fabric(device(part)).packs
 
 

@@ -199,7 +199,7 @@ def test_a_layer_has_one_name_everywhere(tmp_path: Path, monkeypatch: pytest.Mon
     assert processes["first"] == (2, 2) and processes["second"] == (4, 1)
     assert names <= {a["layer"] for a in json.loads(Path("p/certificate.json").read_text())["accumulators"]}
     assert names <= {row.layer for row in layers(design, np.zeros((2, 4), np.float32))}
-    assert set(json.loads(qc.compile(source, fit=True).options.fold)) == names
+    assert set(json.loads(qc.compile(source, fit=True).options.fold)) == {*names, "a"}  # and the input
     shown = CliRunner().invoke(cli.main, ["compile", "net.onnx", "--fold", "p/none.json", "-o", "q"])
     assert shown.exit_code == 1 and "cannot be read" in shown.stderr
     summary = CliRunner().invoke(cli.main, ["compile", "net.onnx", "-o", "q"]).stdout

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import needs
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, helper
 from test_dataflow import some_folding
 from test_whole_tensors import model, quant
 
 import qcompile as qc
+from qcompile.hardware.network import port_label, port_shares, possible
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,47 @@ def test_any_window_in_systemverilog(tmp_path_factory: pytest.TempPathFactory, c
     """Codes, and cycles as scheduled."""
     needs("iverilog")
     assert_exact(folded(case, seed, backend="rtl"), tmp_path_factory.mktemp("windows"))
+
+
+def at_several_places(case: Case, seed: int, **options: Any) -> qc.Design:
+    """All outputs and terms of a layer at several places; reject cases that have none."""
+    graph = qc.compile(case.model(), arch="dataflow").graph
+    layer = next(n for n in graph.computed if n.op.windowed)
+    folds = [f for f in possible(graph, layer) if f.places > 1 and f.pe * f.simd <= 128]
+    assume(folds)
+    fold = {graph.layers[layer.output.name]: vars(folds[seed % len(folds)])}
+    shares = port_shares(graph.inputs[0])
+    fold[port_label(graph.inputs[0])] = {"pe": shares[seed % len(shares)]}
+    return qc.compile(case.model(), arch="dataflow", fold=json.dumps(fold), **options)
+
+
+@settings(max_examples=3, deadline=None)
+@given(cases(), st.integers(0, 100))
+def test_several_places_in_cplusplus(tmp_path_factory: pytest.TempPathFactory, case: Case, seed: int) -> None:
+    needs("g++")
+    assert_exact(at_several_places(case, seed), tmp_path_factory.mktemp("windows"))
+
+
+@settings(max_examples=4, deadline=None)
+@given(cases(), st.integers(0, 100))
+def test_several_places_in_systemverilog(tmp_path_factory: pytest.TempPathFactory, case: Case, seed: int) -> None:
+    """Codes, and cycles as scheduled."""
+    needs("iverilog")
+    assert_exact(at_several_places(case, seed, backend="rtl"), tmp_path_factory.mktemp("windows"))
+
+
+def test_a_row_in_a_cycle() -> None:
+    """A 3 x 3 convolution of 6 x 6 that makes a row of its result from a row of its data: 6 cycles, one more for the
+    border behind.
+    """
+    case = Case("conv", 2, (6, 6), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
+    fold = {"layer": {"pe": 24, "simd": 18, "places": 6}, "q": {"pe": 12}}
+    design = qc.compile(case.model(), arch="dataflow", fold=json.dumps(fold))
+    assert design.schedule is not None and design.schedule.interval <= 14
+    wide = json.dumps({"layer": {"pe": 20, "simd": 18, "places": 5}})
+    with pytest.raises(qc.QCompileError, match="at 5 places is not possible") as error:
+        _ = qc.compile(case.model(), arch="dataflow", fold=wide).network
+    assert "places of [2, 3, 6]" in str(error.value)
 
 
 def assert_exact(design: qc.Design, out: Path) -> None:

@@ -210,7 +210,7 @@ class Plan:
             tuple(record.transforms),
             {name: tuple(values) for name, values in record.bias.items()},
             record.free,
-            {name: Folding(f.pe, f.simd, f.dsp) for name, f in record.folding.items()},
+            {name: Folding(f.pe, f.simd, f.dsp, f.places) for name, f in record.folding.items()},
             record.settings,
             record.result,
             record.options,

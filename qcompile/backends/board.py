@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from qcompile.backends.hls import ports
-from qcompile.backends.hls.ports import stream_layout
+from qcompile.backends.hls.vectors import port_layout
 from qcompile.cost.devices import Board, Processor, board, catalogue, device
 from qcompile.errors import QCompileError
 from qcompile.formats import FloatLane, Format, TableLane
-from qcompile.hardware.network import port_lanes, port_value
+from qcompile.hardware.network import Network, PortStream
 from qcompile.hardware.order import permutation
-from qcompile.ir import Graph, Shape, Value
+from qcompile.ir import Shape
 from qcompile.records import dataclass
 from qcompile.templating import templates
 
@@ -71,7 +71,7 @@ def supported() -> tuple[str, ...]:
     return tuple(b.name for b in catalogue().boards if b.board_part)
 
 
-def emit(graph: Graph, top: str, name: str, clock_ns: float) -> dict[str, bytes]:
+def emit(network: Network, top: str, name: str, clock_ns: float) -> dict[str, bytes]:
     """board/block_design.tcl, board/driver.py and what the driver needs; nothing for a board without scripts.
 
     top: a C identifier; name: a board of the catalogue, or "". QCompileError where the board cannot have this clock or
@@ -79,7 +79,7 @@ def emit(graph: Graph, top: str, name: str, clock_ns: float) -> dict[str, bytes]
     """
     if name not in supported():
         return {}
-    view = _view(graph, top, board(name), clock_ns)
+    view = _view(network, top, board(name), clock_ns)
     files = {
         f"board/{n}": templates().get_template(f"boards/{n}.j2").render(view=view).encode()
         for n in ("block_design.tcl", "driver.py")
@@ -90,7 +90,7 @@ def emit(graph: Graph, top: str, name: str, clock_ns: float) -> dict[str, bytes]
     }  # the driver packs with the very layout of the testbench
 
 
-def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
+def _view(network: Network, top: str, target: Board, clock_ns: float) -> BoardView:
     processor = device(target.part).processor
     assert processor is not None  # the catalogue refuses a board_part without one
     mhz = 1000 / clock_ns
@@ -101,7 +101,7 @@ def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
             "--clock",
             f"{1000 / processor.fastest_mhz:g} or more; --part {target.part} makes the project without board scripts",
         )
-    inputs, outputs = streams(graph)
+    inputs, outputs = streams(network)
     if len(inputs) + len(outputs) > MEMORY_PORTS:
         raise QCompileError(
             f"the network has {len(inputs) + len(outputs)} inputs and outputs; a board's block design joins at most"
@@ -117,22 +117,19 @@ def _view(graph: Graph, top: str, target: Board, clock_ns: float) -> BoardView:
     return BoardView(top, target, processor, f"{mhz:.6f}", inputs, outputs, dmas)
 
 
-def streams(graph: Graph) -> tuple[tuple[BoardPort, ...], tuple[BoardPort, ...]]:
+def streams(network: Network) -> tuple[tuple[BoardPort, ...], tuple[BoardPort, ...]]:
     """Inputs and outputs of architecture `dataflow`."""
     return (
-        tuple(_port(graph, v, f"x{i}") for i, v in enumerate(graph.inputs)),
-        tuple(_port(graph, v, f"y{i}") for i, v in enumerate(graph.outputs)),
+        tuple(_port(p, f"x{i}") for i, p in enumerate(network.inputs)),
+        tuple(_port(p, f"y{i}") for i, p in enumerate(network.outputs)),
     )
 
 
-def _port(graph: Graph, value: Value, name: str) -> BoardPort:
-    inner, axes = port_value(graph, value)
-    fmt = value.type.format
+def _port(port: PortStream, name: str) -> BoardPort:
+    shape, fmt, words = port.value.type.shape, port.value.type.format, port_layout(port)
     assert fmt is not None
-    order = tuple(axes[a] for a in permutation(len(axes)))
-    words = stream_layout(inner)
-    shape, lanes, code = value.type.shape, port_lanes(inner), driver_code(fmt)
-    return BoardPort(name, shape, order, fmt.width, lanes, words.axis_bits, words.words, code)
+    order = tuple(port.axes[a] for a in permutation(len(port.axes)))
+    return BoardPort(name, shape, order, fmt.width, port.lanes, words.axis_bits, words.words, driver_code(fmt))
 
 
 def driver_code(fmt: Format) -> str:

@@ -22,7 +22,7 @@ from qcompile.ir import Graph
 from qcompile.records import dataclass
 from qcompile.tables import card, html, shape
 
-Ends = tuple[tuple[str, ...], tuple[str, ...]]
+PartEnds = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,7 +45,7 @@ class Model:
     states: Mapping[str, str] = field(default_factory=dict)
     before: HostPart | None = None
     after: HostPart | None = None
-    ends: Ends = ((), ())
+    ends: PartEnds = ((), ())
 
     @cached_property
     def sha256(self) -> str:

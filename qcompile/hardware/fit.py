@@ -25,7 +25,19 @@ from qcompile.cost.resources import Estimate, Resources, together
 from qcompile.errors import QCompileError
 from qcompile.hardware import timing
 from qcompile.hardware.estimate import layer, of_network
-from qcompile.hardware.network import Network, follower, network, possible, with_window
+from qcompile.hardware.network import (
+    WIDEST_PORT,
+    Network,
+    as_they_come,
+    follower,
+    network,
+    output_shares,
+    port_label,
+    port_shares,
+    port_value,
+    possible,
+    with_window,
+)
 from qcompile.hardware.packing import packable
 from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import Schedule, schedule
@@ -33,7 +45,6 @@ from qcompile.hardware.units import (
     BufferedUnit,
     InputUnit,
     MatVecUnit,
-    OutputUnit,
     RequantUnit,
     SparseUnit,
     Unit,
@@ -43,7 +54,7 @@ from qcompile.hardware.units import (
 from qcompile.hardware.units.matvec import token_channels
 from qcompile.hardware.units.sparse import BLOCK
 from qcompile.hardware.units.whole_window import fills
-from qcompile.ir import Graph, Node, ops
+from qcompile.ir import Graph, Node, Value, ops
 from qcompile.records import dataclass
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
@@ -155,7 +166,11 @@ class FoldingSearch:
     def floor_of(self) -> str:
         """What cannot be faster than the first step."""
         names = [name for n, name in self.fixed if n == self.steps[0]]
-        return names[0] if names else f"layer {max(self.layers, key=lambda c: int(c.cycles.min())).label}"
+        if names:
+            return names[0]
+        slowest = max(self.layers, key=lambda c: int(c.cycles.min()))
+        of_port = slowest.name not in self.graph.producers
+        return f"a port of {WIDEST_PORT} bits ({slowest.label})" if of_port else f"layer {slowest.label}"
 
     def fastest(self) -> Fitted:
         """Bisection over the cycles; first without what lies between the layers, which is the least that can be hoped
@@ -331,7 +346,23 @@ def choices(graph: Graph, device: Device) -> list[Choices]:
     constants = graph.constants
     fabric = hw.fabric(device)
     nodes = (n for n in graph.nodes if not all(v.name in constants for v in n.inputs))
-    return [_layer(graph, n, fabric) for n in nodes if unit_of(n, graph).accumulates]
+    layers = [_layer(graph, n, fabric) for n in nodes if unit_of(n, graph).accumulates]
+    return [*(_port(graph, v, fabric) for v in graph.inputs), *layers]
+
+
+def _port(graph: Graph, port: Value, fabric: hw.Fabric) -> Choices:
+    """Elements in a token of an input."""
+    value = port_value(graph, port)[0]
+    shares = port_shares(value)
+    units = [InputUnit(value.type.size // n, n * value.type.codes.width) for n in shares]
+    cost = [price(u.parts(), fabric) for u in units]
+    return Choices(
+        port.name,
+        port_label(port),
+        tuple(Folding(n) for n in shares),
+        np.array([[getattr(c, k) for k in KINDS] for c in cost], dtype=float),
+        np.array([u.cycles for u in units]),
+    )
 
 
 def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
@@ -367,7 +398,7 @@ def saved_by_sparsity(graph: Graph, device: Device, cycles: int) -> dict[str, fl
     cycles takes less where their weights are 2:4.
     """
     fabric, found = hw.fabric(device), dict[str, float]()
-    for one in choices(graph, device):
+    for one in (c for c in choices(graph, device) if c.name in graph.producers):
         node = graph.producers[one.name]
         dense, sparse = [math.inf], [math.inf]
         for f, cost in zip(one.foldings, one.cost, strict=True):
@@ -389,14 +420,16 @@ def _own(unit: MatVecUnit, fabric: hw.Fabric) -> float:
 
 def _following(graph: Graph, node: Node, lanes: int) -> int:
     """Tokens of the element-wise processes behind a unit, which keep its tokens where the channels allow."""
-    longest, front = 0, [node]
+    longest, front = 0, [(node, lanes)]
     while front:
-        value = front.pop().output
-        longest = max(
-            longest, value.type.size // math.gcd(lanes, value.type.shape[1] if len(value.type.shape) > 1 else 1)
-        )
-        readers = (n for n in graph.consumers.get(value.name, []) if not fills(graph, n))
-        front += [n for n in readers if isinstance(n.op, (ops.Requant, ops.Pad, ops.Mul))]
+        made, lanes = front.pop()
+        longest = max(longest, made.output.type.size // lanes)
+        readers = (n for n in graph.consumers.get(made.output.name, []) if not fills(graph, n))
+        front += [
+            (n, as_they_come(graph, n, unit_of(n, graph), [(made.output, lanes)]).pe)
+            for n in readers
+            if isinstance(n.op, (ops.Requant, ops.Pad, ops.Mul))
+        ]
     return longest
 
 
@@ -405,10 +438,13 @@ def _fixed(graph: Graph, made: Network) -> list[tuple[int, str]]:
     return [
         (
             s.unit.cycles,
-            f"{graph.layers[s.node.output.name]} ({type(s.node.op).__name__})" if s.node else f"an {s.unit.name} port",
+            f"{graph.layers[s.node.output.name]} ({type(s.node.op).__name__})" if s.node else "a constant",
         )
         for s in made.stages
-        if isinstance(s.unit, (InputUnit, OutputUnit, BufferedUnit))
+        if isinstance(s.unit, BufferedUnit)
+    ] + [
+        (v.type.size // max(output_shares(v)), f"a port of {WIDEST_PORT} bits ({v.name})")
+        for v in (port_value(graph, o)[0] for o in graph.outputs)
     ]
 
 

@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 
 from qcompile.errors import QCompileError, nearest
-from qcompile.hardware.network import Network, divisors, fullest
-from qcompile.hardware.site import Folding
-from qcompile.hardware.units import BufferedUnit, GatheredUnit, Unit, WindowUnit, unit_of
+from qcompile.hardware.network import Network, fullest, port_label
+from qcompile.hardware.site import Folding, divisors
+from qcompile.hardware.units import BufferedUnit, ConcatUnit, GatheredUnit, GlobalPoolUnit, Unit, WindowUnit, unit_of
 from qcompile.ir import Graph, Node
 
 
@@ -36,11 +36,12 @@ def drawn(network: Network, seed: int, most: int | None = None) -> str:
     """
     rng, found = np.random.default_rng(seed), {}
     for stage in network.stages:
-        if stage.node is not None and not isinstance(stage.unit, (WindowUnit, GatheredUnit)):
+        if stage.node is not None and not isinstance(stage.unit, (WindowUnit, GatheredUnit, ConcatUnit)):
             sizes = ("pe", stage.folding.pe), ("simd", stage.folding.simd)
-            found[stage.node.output.name] = {
-                k: int(rng.choice([d for d in divisors(n) if d <= (most or n)])) for k, n in sizes
-            }
+            one = {k: int(rng.choice([d for d in divisors(n) if d <= (most or n)])) for k, n in sizes}
+            if isinstance(stage.unit, GlobalPoolUnit) and one["pe"] < stage.unit.channels:
+                one["simd"] = 1
+            found[stage.node.output.name] = one
     return json.dumps(found)
 
 
@@ -51,8 +52,10 @@ def _given(text: str, graph: Graph, units: dict[str, tuple[Node, Unit]]) -> dict
     wanted = documents.checked(
         documents.FoldingFile, documents.parse(text, "the folding", hint=hint), "the folding", hint=hint
     )
-    made = {name: Folding(f.pe, f.simd, f.dsp) for name, f in wanted.root.items()}
-    found = {name: _layer(name, graph, units) for name in made}
+    made = {name: Folding(f.pe, f.simd, f.dsp, f.places) for name, f in wanted.root.items()}
+    ports = {port_label(v): v.name for v in graph.inputs}
+    layers = {graph.layers[value] for value in units}
+    found = {name: ports[name] if name in ports.keys() - layers else _layer(name, graph, units) for name in made}
     count = Counter(found.values())
     twice = [name for name, own in found.items() if count[own] > 1]
     if twice:

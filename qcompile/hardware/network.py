@@ -10,7 +10,7 @@ from qcompile import parts
 from qcompile.errors import QCompileError
 from qcompile.hardware.order import permutation, stream_shape
 from qcompile.hardware.packing import packable
-from qcompile.hardware.site import Folding, slides
+from qcompile.hardware.site import Folding, divisors, slides
 from qcompile.hardware.units import (
     BufferedUnit,
     ForkUnit,
@@ -31,7 +31,7 @@ from qcompile.hardware.units import (
 )
 from qcompile.hardware.units.matvec import token_channels
 from qcompile.hardware.units.pool import ChannelwiseUnit
-from qcompile.hardware.units.unit import constants_of
+from qcompile.hardware.units.unit import channels_of, constants_of
 from qcompile.hardware.units.whole_window import WIDEST_WINDOW, border, fills
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.ir.walk import maker, only_reader
@@ -80,11 +80,25 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class PortStream:
+    """An input or output of a graph, which passes as `inner` in tokens of `lanes` elements; axes: of the port's tensor,
+    in the order of those of `inner`.
+    """
+
+    value: Value
+    inner: Value
+    axes: Shape
+    lanes: int
+
+
+@dataclass(frozen=True)
 class Network:
-    """Processes in topological order, and the streams that join them."""
+    """Processes in topological order, the streams that join them, and the ports of the graph."""
 
     stages: tuple[Stage, ...]
     streams: tuple[Stream, ...]
+    inputs: tuple[PortStream, ...]
+    outputs: tuple[PortStream, ...]
 
 
 @dataclass
@@ -212,11 +226,12 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
     """
     free = {n.output.name for n in graph.nodes if _free(graph, n)} | _filled_by_windows(graph, foldings)
     b = _Builder(graph, foldings, frozenset(free))
-    merged: set[str] = set()
+    merged, inputs, outputs = set[str](), list[PortStream](), list[PortStream]()
     for port in graph.inputs:
-        value = port_value(graph, port)[0]
+        value, axes = port_value(graph, port)
         merged.add(value.name)
-        index = b.stream(value, port_lanes(value))
+        index = b.stream(value, _checked_port(port, value, foldings.get(port.name)))
+        inputs.append(PortStream(port, value, axes, b.streams[index].lanes))
         b.stages.append(Stage(InputUnit(b.streams[index].tokens, b.streams[index].bits), (), (index,)))
         b.give(value, index)
     merged |= {v.name for v in graph.outputs if port_value(graph, v)[0] is not v}
@@ -234,16 +249,18 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
             merged.add(after.output.name)
         _add(b, node, after)
     for port in graph.outputs:
-        value = port_value(graph, port)[0]
+        value, axes = port_value(graph, port)
         if value.name in graph.constants and b.root(value) not in b.waiting:
             made = b.stream(value, 1)
             source = graph.producers[value.name]
             b.stages.append(Stage(BufferedUnit.of(source, graph, Folding()), (), (made,), source))
             b.give(value, made)
-        taken = b.take(value, port_lanes(value))
+        arriving = b.lanes_of(value)
+        taken = b.take(value, max(n for n in output_shares(value) if n == port_lanes(value) or arriving % n == 0))
+        outputs.append(PortStream(port, value, axes, b.streams[taken].lanes))
         b.stages.append(Stage(OutputUnit(b.streams[taken].tokens, b.streams[taken].bits), (taken,), ()))
     _check_read(graph, b.stages)
-    return Network(tuple(b.stages), tuple(b.streams))
+    return Network(tuple(b.stages), tuple(b.streams), tuple(inputs), tuple(outputs))
 
 
 def gathering(made: Network) -> Network:
@@ -252,17 +269,17 @@ def gathering(made: Network) -> Network:
         replace(s, unit=GatheredUnit.like(s.unit, s.node)) if isinstance(s.unit, BufferedUnit) and s.node else s
         for s in made.stages
     )
-    return Network(tuple(stages), made.streams)
+    return replace(made, stages=tuple(stages))
 
 
 def _check_read(graph: Graph, stages: Sequence[Stage]) -> None:
     """QCompileError for an input that nothing reads. The first stages are the inputs."""
     read = {i for s in stages for i in s.inputs}
-    unread = [v.name for v, s in zip(graph.inputs, stages, strict=False) if s.outputs[0] not in read]
+    unread = [port_label(v) for v, s in zip(graph.inputs, stages, strict=False) if s.outputs[0] not in read]
     if unread:
         raise QCompileError(
             "nothing depends on it, and architecture dataflow has no port that is not read",
-            f"input '{unread[0].removesuffix('.quantized')}'",
+            f"input '{unread[0]}'",
             "remove it from the model; or --arch parallel",
         )
 
@@ -294,7 +311,7 @@ def port_value(graph: Graph, value: Value) -> tuple[Value, Shape]:
     return value, same
 
 
-WORD = 64  # bits of a word of a port
+WORD, WIDEST_PORT = 64, 128  # bits of a word of a port: where nothing asks for more, and the most that DMAs have
 
 
 def port_lanes(value: Value) -> int:
@@ -303,6 +320,37 @@ def port_lanes(value: Value) -> int:
     shape = stream_shape(value.type.shape)
     channels, most = shape[-1] if shape else 1, max(1, WORD // value.type.format.width)
     return max(d for d in range(1, min(channels, most) + 1) if channels % d == 0)
+
+
+def port_shares(value: Value) -> list[int]:
+    """Elements that a token at a port can have, which fit in a word: a share of the channels, or those of several
+    places.
+    """
+    shape = stream_shape(value.type.shape)
+    channels, most = shape[-1] if shape else 1, max(1, WIDEST_PORT // value.type.codes.width)
+    within = (d for d in range(1, min(value.type.size, most) + 1) if value.type.size % d == 0)
+    return [d for d in within if channels % d == 0 or d % channels == 0]
+
+
+def output_shares(value: Value) -> list[int]:
+    """The same of an output, which takes tokens as they come where they have whole places of several."""
+    channels = stream_shape(value.type.shape)[-1] if value.type.shape else 1
+    return [n for n in port_shares(value) if n == port_lanes(value) or n % channels == 0 < value.type.size - channels]
+
+
+def _checked_port(port: Value, value: Value, folding: Folding | None) -> int:
+    """Elements in a token of an input."""
+    wanted, legal = port_lanes(value) if folding is None else folding.pe, port_shares(value)
+    if wanted not in legal:
+        raise QCompileError(
+            f"tokens of {wanted} elements are not possible at a port", port_label(port), f"a pe of {legal}"
+        )
+    return wanted
+
+
+def port_label(port: Value) -> str:
+    """Of an input, as foldings name it."""
+    return port.name.removesuffix(".quantized")
 
 
 def follower(graph: Graph, node: Node) -> Node | None:
@@ -322,18 +370,17 @@ WIDEST = 1024  # bits of a token between layers
 
 def possible(graph: Graph, node: Node) -> list[Folding]:
     """How a node can be folded: shares of its unit's limits whose tokens are not too wide."""
-    most = unit_of(node, graph).limits(node)
-    pairs = (Folding(pe, simd) for pe in divisors(most.pe) for simd in divisors(most.simd))
-    return [f for f in pairs if f == Folding() or not too_wide(graph, node, f)]
+    unit = unit_of(node, graph)
+    most, channels = unit.limits(node), channels_of(node.output)
+    found = [Folding(pe, simd) for pe in divisors(most.pe) for simd in divisors(most.simd)]
+    found += [Folding(channels * n, most.simd, places=n) for n in unit.abreast(node, graph) if channels * n > most.pe]
+    return [f for f in found if f == Folding() or (unit.takes(node, graph, f) and not too_wide(graph, node, f))]
 
 
 def fullest(graph: Graph, node: Node) -> Folding:
-    """The most that a node can be unrolled."""
-    return max(possible(graph, node), key=lambda f: (f.pe * f.simd, f.pe))
-
-
-def divisors(whole: int) -> list[int]:
-    return [d for d in range(1, whole + 1) if whole % d == 0]
+    """The most that a node can be unrolled at one place."""
+    of_one = (f for f in possible(graph, node) if f.pe <= max(1, channels_of(node.output)))
+    return max(of_one, key=lambda f: (f.pe * f.simd, f.pe))
 
 
 def too_wide(graph: Graph, node: Node, fold: Folding) -> bool:
@@ -351,15 +398,9 @@ def too_wide(graph: Graph, node: Node, fold: Folding) -> bool:
 
 def folding(graph: Graph, foldings: Mapping[str, Folding], node: Node, default: Folding = Folding()) -> Folding:
     """The folding of a node, checked: pe divides the outputs, simd the terms."""
-    wanted, most = foldings.get(node.output.name, default), unit_of(node, graph).limits(node)
-    for name, value, whole in (("pe", wanted.pe, most.pe), ("simd", wanted.simd, most.simd)):
-        if value < 1 or whole % value:
-            near = sorted(divisors(whole), key=lambda d: (abs(d - value), d))[:3]
-            raise QCompileError(
-                f"a {name} of {value} is not possible, it must divide {whole}",
-                str(node.origin),
-                f"nearest: {', '.join(map(str, sorted(near)))}",
-            )
+    wanted, unit = foldings.get(node.output.name, default), unit_of(node, graph)
+    if not unit.takes(node, graph, wanted):
+        raise _not_possible(graph, node, unit, wanted)
     if wanted.dsp and not packable(graph, node):
         raise QCompileError("no DSP block takes its products", str(node.origin), "leave out dsp of its folding")
     if wanted != Folding() and too_wide(graph, node, wanted):
@@ -375,21 +416,43 @@ def folding(graph: Graph, foldings: Mapping[str, Folding], node: Node, default: 
     return wanted
 
 
+def _not_possible(graph: Graph, node: Node, unit: Unit, wanted: Folding) -> QCompileError:
+    most, channels = unit.limits(node), channels_of(node.output)
+    several = [n for n in unit.abreast(node, graph) if n > 1]
+    if wanted.places > 1:
+        hint = f"places of {several}, with a pe of {channels} times as many and a simd of {most.simd}"
+        return QCompileError(
+            f"{wanted} is not possible", str(node.origin), hint if several else "it works on one place a cycle"
+        )
+    for name, value, whole in (("pe", wanted.pe, most.pe), ("simd", wanted.simd, most.simd)):
+        if value < 1 or whole % value:
+            near = sorted(divisors(whole), key=lambda d: (abs(d - value), d))[:3]
+            return QCompileError(
+                f"a {name} of {value} is not possible, it must divide {whole}",
+                str(node.origin),
+                f"nearest: {', '.join(map(str, sorted(near)))}",
+            )
+    return QCompileError(
+        f"a simd of {wanted.simd} is only possible with a pe of {most.pe}",
+        str(node.origin),
+        f"a simd of 1, or pe {most.pe}",
+    )
+
+
 def _add(b: _Builder, node: Node, after: Node | None) -> None:
     """The process of a node, the window in front of it, and words of the widths that they take."""
     unit = unit_of(node, b.graph)
     data = [v for v, known in zip(node.inputs, constants_of(b.graph, node), strict=True) if not known]
     fold = Folding()
     if not isinstance(unit, BufferedUnit):
-        lanes = (b.lanes_of(v) for v in data)
-        same = Folding() if unit.accumulates else Folding(math.gcd(unit.limits(node).pe, *lanes))
+        same = Folding() if unit.accumulates else as_they_come(b.graph, node, unit, [(v, b.lanes_of(v)) for v in data])
         if fills(b.graph, node):
             same = Folding(_lanes_behind(b, node))
         fold = folding(b.graph, b.foldings, node, same)
         unit = unit_of(node, b.graph, fold)
     window = window_of(b.graph, node, unit)
-    read, written = (window or unit).lanes[0], unit.lanes[1]
-    taken = tuple(_repeated(b, unit, v, node.output, b.take(v, read)) for v in data)
+    written, reader = unit.lanes[1], window or unit
+    taken = tuple(_repeated(b, unit, v, node.output, reader.lanes_of(i)) for i, v in enumerate(data))
     if window is not None:
         made = b.stream(data[0], window.lanes[1], window.tokens)
         b.stages.append(Stage(window, taken, (made,), node, None, fold))
@@ -400,18 +463,39 @@ def _add(b: _Builder, node: Node, after: Node | None) -> None:
 
 
 def _lanes_behind(b: _Builder, border: Node) -> int:
-    """Elements in a token of the windows that take a border."""
+    """Elements in a token of the windows that take a border; a border is made place by place."""
     (reader,) = b.graph.consumers[border.output.name]
     unit = unit_of(reader, b.graph, folding(b.graph, b.foldings, reader))
-    return (window_of(b.graph, reader, unit) or unit).lanes[0]
+    return math.gcd(channels_of(border.output), (window_of(b.graph, reader, unit) or unit).lanes[0])
 
 
-def _repeated(b: _Builder, unit: Unit, value: Value, result: Value, index: int) -> int:
-    """A stream, or where a unit takes its elements more than once one that has them so often."""
-    lanes = b.streams[index].lanes
+def as_they_come(graph: Graph, node: Node, unit: Unit, data: Sequence[tuple[Value, int]]) -> Folding:
+    """The folding of what is not folded for itself: tokens as those of its inputs, of so many elements each; of as many
+    whole places, where all have some, else shares of them.
+    """
+    most, axes = unit.limits(node), node.output.type.shape[2:]
+    lanes = [(n, channels_of(v)) for v, n in data if v.type.shape[2:] == axes] or [(n, channels_of(v)) for v, n in data]
+    if all(n % channels == 0 for n, channels in lanes):
+        places = math.gcd(*(n // channels for n, channels in lanes))
+        several = (
+            Folding(channels_of(node.output) * n, most.simd, places=n)
+            for n in unit.abreast(node, graph)
+            if places % n == 0
+        )
+        fitting = [f for f in several if not too_wide(graph, node, f)]
+        if fitting:
+            return fitting[-1]
+    return Folding(math.gcd(most.pe, *(n for n, _ in lanes)))
+
+
+def _repeated(b: _Builder, unit: Unit, value: Value, result: Value, lanes: int) -> int:
+    """A stream of tokens of `lanes` elements, or where a unit takes its elements more than once one that has them so
+    often.
+    """
     repeat = RepeatUnit.between(value, result, lanes) if isinstance(unit, (MultiplyUnit, RequantUnit)) else None
     if repeat is None:
-        return index
+        return b.take(value, lanes)
+    index = b.take(value, repeat.pe)
     made = b.stream(value, lanes, repeat.cycles)
     b.stages.append(Stage(repeat, (index,), (made,)))
     return made
@@ -435,11 +519,12 @@ def window_of(graph: Graph, node: Node, unit: Unit) -> WindowUnit | None:
     """The windows that a unit takes: place by place where it takes terms of one place in a cycle, else whole."""
     if not unit.accumulates or isinstance(unit, GlobalPoolUnit) or not slides(node):
         return None
+    assert isinstance(unit, (MatVecUnit, ChannelwiseUnit))
+    abreast = unit.side_by_side
     if isinstance(unit, MatVecUnit):
         channels, by_channel = token_channels(node, unit.simd), node.op.groups > 1
     else:
-        assert isinstance(unit, ChannelwiseUnit)
-        channels, by_channel = unit.pe, True
+        channels, by_channel = unit.pe // abreast, True
     if channels == unit.lanes[0]:
         return SlidingWindowUnit.front(node, channels, by_channel)
-    return WholeWindowUnit.front(graph, node, channels)
+    return WholeWindowUnit.front(graph, node, channels, abreast)

@@ -13,15 +13,17 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class Folding:
     """A layer's share of hardware: `pe` outputs and `simd` inputs of a window are worked on in one cycle; dsp: whether
-    DSP blocks do that, as many products in each as they hold.
+    DSP blocks do that, as many products in each as they hold. places: at which `pe` are all outputs, from all inputs.
     """
 
     pe: int = 1
     simd: int = 1
     dsp: bool = False
+    places: int = 1
 
     def __str__(self) -> str:
-        return f"{self.pe} x {self.simd}{' dsp' if self.dsp else ''}"
+        several = f" at {self.places} places" if self.places > 1 else ""
+        return f"{self.pe} x {self.simd}{several}{' dsp' if self.dsp else ''}"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ def rows_of(s: Site) -> tuple[np.ndarray, int]:
     else:
         rows = w.reshape(-1, w.shape[-1])
     return rows, s.node.output.type.size // max(1, rows.shape[0])
+
+
+def divisors(whole: int) -> list[int]:
+    return [d for d in range(1, whole + 1) if whole % d == 0]
 
 
 def slides(node: Node) -> bool:

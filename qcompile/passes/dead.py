@@ -98,7 +98,8 @@ def _parts(own: Channels, node: Node, fold: Folding) -> int:
     if node in own.readers:
         return fold.simd // math.gcd(fold.simd, node.terms // own.count)
     block = node.output.type.shape[own.axes[node.output.name]] // own.count  # of a flattened image
-    return fold.pe // math.gcd(fold.pe, block)
+    rows = fold.pe // fold.places
+    return rows // math.gcd(rows, block)
 
 
 def _without(graph: Graph, own: Channels, kept: np.ndarray) -> Graph:

@@ -24,7 +24,7 @@ def at(cycles: int, study: Study, graph: Graph, searches: Sequence[FoldingSearch
     kept = {c.name: _kept(c.name, searches, cycles) for c in searches[-1].layers}
     integer = searches[-1].graph
     named = {n.output.name: n for n in integer.nodes}
-    free = {name: [_option(integer, named[name], f) for f in foldings] for name, foldings in kept.items()}
+    free = {name: [_option(integer, named.get(name), name, f) for f in foldings] for name, foldings in kept.items()}
     weights = {t.value: t.name for t in study.weights}
     owner = {
         n.output.name: weights[v.name] for n in graph.nodes if n.op.products for v in n.inputs if v.name in weights
@@ -41,9 +41,10 @@ def at(cycles: int, study: Study, graph: Graph, searches: Sequence[FoldingSearch
     return Folds((*formats, *(1 for _ in free)), (*options, *map(tuple, free.values())))
 
 
-def _option(integer: Graph, node: Node, folding: Folding) -> Option:
-    after = follower(integer, node)
-    return {n.output.name: folding for n in (node, after) if n is not None}
+def _option(integer: Graph, node: Node | None, name: str, folding: Folding) -> Option:
+    """Of a layer and of what joins it; of an input (no node) alone."""
+    after = follower(integer, node) if node is not None else None
+    return {name: folding} | ({after.output.name: folding} if after is not None else {})
 
 
 def _kept(name: str, searches: Sequence[FoldingSearch], cycles: int) -> list[Folding]:

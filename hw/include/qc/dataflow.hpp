@@ -145,15 +145,18 @@ WINDOW:
 // tokens of a window one after the other. A token passes through a line (`rows`) as long as the distance of two rows of the kernel and one
 // (`columns`) as that of two columns; a word of a line has what all rows, or columns, but the newest need. Places before and behind the
 // plane have the code `fill`; the first windows begin ABOVE rows and LEFT columns before it.
+// Where a token has TOGETHER places of a row, its window has all that ABREAST windows of places need, each TAKEN columns wide: column l of
+// window a is place FROM + a * RIGHT + l * APART of a row of it.
 template <int H, int W, int G, int KH, int KW, int SH, int SW, int DH, int DW, int ROWS, int COLUMNS, int ABOVE, int LEFT, int FIRST, int NEXT_ROW,
-          int PLACES, int C, int B, class IN, class OUT, class R, class K>
+          int PLACES, int C, int B, int ABREAST = 1, int TOGETHER = 1, int TAKEN = KW, int FROM = 0, int RIGHT = 1, int APART = 1, class IN, class OUT,
+          class R, class K>
 inline void whole_windows(hls::stream<IN> &in, hls::stream<OUT> &out, R *rows, K *columns, uint64_t fill) {
 #pragma HLS inline
-  const int token = C * B, newest = token * (KH > 1 ? KH - 2 : 0), column = token * KH, last = column * (KW > 1 ? KW - 2 : 0);
-  ap_uint<token> outside = 0;
+  const int token = C * B, place = token / TOGETHER, newest = token * (KH > 1 ? KH - 2 : 0), column = token * KH, last = column * (KW > 1 ? KW - 2 : 0);
+  ap_uint<place> outside = 0;
 FILL:
-  for (int c = 0; c < C; ++c) { // unroll
-    outside = outside | (ap_uint<token>(fill) << (B * c));
+  for (int c = 0; c < C / TOGETHER; ++c) { // unroll
+    outside = outside | (ap_uint<place>(fill) << (B * c));
   }
   typename counter<H * W * G>::type rest = H * W * G;          // tokens to read
   typename counter<DH * W * G>::type row = 0;                  // places in the lines
@@ -197,11 +200,12 @@ WINDOWS:
         const int top = k * DH - ABOVE; // of the first window
         const bool row_inside = int(i) * SH + top >= 0 && int(i) * SH + top < H;
       WINDOW_COLUMN:
-        for (int l = 0; l < KW; ++l) { // unroll
-          const int left = l * DW - LEFT;
+        for (int n = 0; n < ABREAST * TAKEN; ++n) { // unroll
+          const int at = FROM + n / TAKEN * RIGHT + n % TAKEN * APART, l = at / TOGETHER, left = l * DW - LEFT;
           const bool inside = row_inside && int(j) * SW + left >= 0 && int(j) * SW + left < W;
-          const ap_uint<token> place = l == KW - 1 ? now[k] : ap_uint<token>(before >> (column * l + token * k));
-          window = window | (OUT(inside ? place : outside) << (token * (k * KW + l)));
+          const ap_uint<token> whole = l == KW - 1 ? now[k] : ap_uint<token>(before >> (column * l + token * k));
+          const ap_uint<place> one = whole >> (place * (at % TOGETHER));
+          window = window | (OUT(inside ? one : outside) << (place * ((n / TAKEN * KH + k) * TAKEN + n % TAKEN)));
         }
       }
       out.write(window);

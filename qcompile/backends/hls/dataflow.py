@@ -12,10 +12,11 @@ from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.hls.trace import trace_words, traced
 from qcompile.backends.hls.types import Axis, StreamType, Token
 from qcompile.backends.hls.units import VIEWS, Context, Loader, View
-from qcompile.hardware.network import WORD, Network, Stage, port_value
+from qcompile.backends.hls.vectors import port_layout
+from qcompile.hardware.network import WORD, Network, PortStream, Stage
 from qcompile.hardware.timing import Schedule
 from qcompile.hardware.units import InputUnit, OutputUnit, Unit
-from qcompile.ir import Graph, Origin, Value
+from qcompile.ir import Graph, Origin
 from qcompile.passes.ranges import ranges
 from qcompile.records import dataclass
 
@@ -93,8 +94,8 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
     if loads := [r for r in c.roms if r.reloadable]:
         processes.append(_loader(loads))
         channels += [Channel(StreamType(Token(WORD)), f"l_{r.name}", LOADS) for r in loads]
-    inputs = tuple(_port(port_value(graph, v)[0], f"x{i}") for i, v in enumerate(graph.inputs))
-    outputs = tuple(_port(port_value(graph, v)[0], f"y{i}") for i, v in enumerate(graph.outputs))
+    inputs = tuple(_port(p, f"x{i}") for i, p in enumerate(network.inputs))
+    outputs = tuple(_port(p, f"y{i}") for i, p in enumerate(network.outputs))
     words = trace_words(c.traced)
     return DataflowView(
         top,
@@ -114,8 +115,8 @@ def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, c
     )
 
 
-def _port(value: Value, name: str) -> StreamPort:
-    shape = stream_layout(value)
+def _port(port: PortStream, name: str) -> StreamPort:
+    value, shape = port.inner, port_layout(port)
     order = "channels last" if len(value.type.shape) > 2 else "in order"
     codes = f"{value.type.size} codes of {value.type.format}, {order}"
     return StreamPort(name, shape, f"{codes}, {shape.per_word} in a word of {shape.word_width} bits")
@@ -142,7 +143,7 @@ def _process(c: Context, stage: Stage, name: str, port: str | None) -> Process:
     parameters = [*_streams(c, stage.inputs, "in"), *_streams(c, stage.outputs, "out")]
     if port is not None:
         (index,) = stage.inputs or stage.outputs
-        words = StreamType(Axis(stream_layout(c.stream(index).value).word_width))
+        words = StreamType(Axis(stream_layout(c.stream(index).value, c.stream(index).lanes).word_width))
         here = Parameter(words, "out" if stage.inputs else "in", port)
         parameters = [*parameters, here] if stage.inputs else [here, *parameters]
     parameters += [Parameter(StreamType(Token(WORD)), f"load_{r.name}", f"l_{r.name}") for r in loaded]

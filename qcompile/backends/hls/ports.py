@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qcompile.hardware.network import WORD, port_lanes
+from qcompile.hardware.network import WORD
 from qcompile.ir import Value
 from qcompile.records import dataclass
 
@@ -104,6 +104,6 @@ def layout(value: Value) -> PortLayout:
     return PortLayout(value.type.codes.width, value.type.size)
 
 
-def stream_layout(value: Value) -> PortLayout:
-    """Words of an AXI stream: whole tokens, at most 64 bits where one element fits in them."""
-    return PortLayout(value.type.codes.width, value.type.size, True, port_lanes(value))
+def stream_layout(value: Value, lanes: int) -> PortLayout:
+    """Words of an AXI stream: whole tokens of `lanes` elements, at most 64 bits where one token fits in them."""
+    return PortLayout(value.type.codes.width, value.type.size, True, lanes)

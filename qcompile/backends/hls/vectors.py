@@ -4,48 +4,54 @@ from __future__ import annotations
 
 import numpy as np
 
-from qcompile.backends.hls.ports import layout, stream_layout
+from qcompile.backends.hls.ports import PortLayout, layout, stream_layout
 from qcompile.errors import VerificationError
-from qcompile.hardware.network import port_value
+from qcompile.hardware.network import Network, PortStream
 from qcompile.hardware.order import from_stream, to_stream
-from qcompile.ir import Graph, Value
+from qcompile.ir import Graph
 
 
-def vector_file(graph: Graph, bits: list[np.ndarray], outputs: bool = False, streamed: bool = False) -> bytes:
+def vector_file(graph: Graph, bits: list[np.ndarray], outputs: bool = False, network: Network | None = None) -> bytes:
     """Bit patterns of every input (or output) port, (N, ...) each, as the testbench reads them: uint64 words, sample by
-    sample.
+    sample. network: of architecture `dataflow`, whose ports are streams.
     """
     values = graph.outputs if outputs else graph.inputs
-    if streamed:
-        words = [stream_words(graph, v, b) for v, b in zip(values, bits, strict=True)]
+    if network is not None:
+        ports = network.outputs if outputs else network.inputs
+        words = [stream_words(p, b) for p, b in zip(ports, bits, strict=True)]
     else:
         words = [layout(v).pack(b) for v, b in zip(values, bits, strict=True)]
     return np.concatenate(words, axis=1).astype("<u8").tobytes()
 
 
-def read_vectors(graph: Graph, data: bytes, outputs: bool = True, streamed: bool = False) -> list[np.ndarray]:
+def read_vectors(graph: Graph, data: bytes, outputs: bool = True, network: Network | None = None) -> list[np.ndarray]:
     """Inverse of `vector_file`: bit patterns (N, count) of every port."""
+    ports = () if network is None else network.outputs if outputs else network.inputs
     values = graph.outputs if outputs else graph.inputs
-    layouts = [stream_layout(port_value(graph, v)[0]) if streamed else layout(v) for v in values]
+    layouts = [port_layout(p) for p in ports] or [layout(v) for v in values]
     words = rows(data, sum(p.size for p in layouts))
-    ends = np.cumsum([p.size for p in layouts]).tolist()
-    each = [(v, p, words[:, e - p.size : e]) for v, p, e in zip(values, layouts, ends, strict=True)]
-    return [of_stream(graph, v, w) if streamed else p.unpack(w) for v, p, w in each]
+    each = np.split(words, np.cumsum([p.size for p in layouts])[:-1], axis=1)
+    if ports:
+        return [of_stream(p, w) for p, w in zip(ports, each, strict=True)]
+    return [p.unpack(w) for p, w in zip(layouts, each, strict=True)]
 
 
-def of_stream(graph: Graph, value: Value, words: np.ndarray) -> np.ndarray:
+def port_layout(port: PortStream) -> PortLayout:
+    """Of an AXI stream."""
+    return stream_layout(port.inner, port.lanes)
+
+
+def of_stream(port: PortStream, words: np.ndarray) -> np.ndarray:
     """Inverse of `stream_words`: bit patterns (N, count)."""
-    inner, axes = port_value(graph, value)
-    found = from_stream(stream_layout(inner).unpack(words), inner.type.shape, 1)
+    found, axes = from_stream(port_layout(port).unpack(words), port.inner.type.shape, 1), port.axes
     turned = found.transpose(0, *(1 + axes.index(a) for a in range(len(axes))))
     return turned.reshape(len(words), -1)
 
 
-def stream_words(graph: Graph, value: Value, bits: np.ndarray) -> np.ndarray:
+def stream_words(port: PortStream, bits: np.ndarray) -> np.ndarray:
     """Words of a port's stream: bit patterns (N, ...) as uint64 (N, size)."""
-    inner, axes = port_value(graph, value)
-    turned = bits.reshape(len(bits), *value.type.shape).transpose(0, *(1 + a for a in axes))
-    return stream_layout(inner).pack(to_stream(turned, 1))
+    turned = bits.reshape(len(bits), *port.value.type.shape).transpose(0, *(1 + a for a in port.axes))
+    return port_layout(port).pack(to_stream(turned, 1))
 
 
 def rows(data: bytes, size: int) -> np.ndarray:

@@ -154,7 +154,7 @@ def chip(made: NetworkView | StreamView, graph: Graph, board: str) -> ChipView |
     if isinstance(made, StreamView):
         synth = flow.memories + synth
         return ChipView(
-            made.top, made.part, name, serial, flow, options, synth, mhz, pll, baud, cycles, *streams(graph)
+            made.top, made.part, name, serial, flow, options, synth, mhz, pll, baud, cycles, *streams(made.network)
         )
     given, results = _ports(made.inputs, graph.inputs), _ports(made.outputs, graph.outputs)
     synth += " -nobram"  # its tables are read without a register

@@ -55,7 +55,9 @@ class PlacedProcess:
 
 @dataclass(frozen=True)
 class StreamView:
-    """schedule: of this hardware, with the registers that it has; frames: that are inside at most."""
+    """schedule: of this hardware, with the registers that it has; frames: that are inside at most; network: what is
+    printed.
+    """
 
     top: str
     part: str
@@ -66,6 +68,7 @@ class StreamView:
     placed: tuple[PlacedProcess, ...]
     schedule: Schedule
     frames: int
+    network: Network
 
     @property
     def latency(self) -> int:
@@ -112,7 +115,8 @@ def build(graph: Graph, network: Network, top: str, part: str, timing: Delays) -
     ports: tuple[list[AxisPort], list[AxisPort]] = [], []
     placed = [_placed(p, s, network, ports) for p, s in zip(made, network.stages, strict=True)]
     frames = most_frames(network, plan.depth)
-    return StreamView(top, part, timing.clock_ns, tuple(ports[0]), tuple(ports[1]), fifos, tuple(placed), plan, frames)
+    shown = tuple(ports[0]), tuple(ports[1]), fifos, tuple(placed)
+    return StreamView(top, part, timing.clock_ns, *shown, plan, frames, network)
 
 
 def _process(
@@ -159,5 +163,5 @@ def _port(link: Link, letter: str, stream: int, network: Network, ports: list[Ax
     """The name of the port behind a stream, which joins `ports`."""
     s = network.streams[stream]
     codes = f"{s.value.type.size} codes of {s.value.type.codes}"
-    ports.append(AxisPort(f"{letter}{len(ports)}", link.width, stream_layout(s.value).words, codes))
+    ports.append(AxisPort(f"{letter}{len(ports)}", link.width, stream_layout(s.value, s.lanes).words, codes))
     return ports[-1].name

@@ -86,8 +86,8 @@ class Simulation:
         """Without stalls a frame comes every interval, and must leave when the schedule says; those that wait for other
         weights leave later.
         """
-        for i, (value, codes) in enumerate(zip(self.graph.inputs, bits, strict=True)):
-            (self.folder / f"in_x{i}.hex").write_bytes(stream_file(self.graph, value, codes))
+        for i, (port, codes) in enumerate(zip(view.network.inputs, bits, strict=True)):
+            (self.folder / f"in_x{i}.hex").write_bytes(stream_file(port, codes))
         plan, frames = view.schedule, len(bits[0])
         pace = "+stalls=1" if stalls else f"+interval={plan.interval}"
         loads = list[str]()
@@ -106,8 +106,8 @@ class Simulation:
             raise VerificationError(
                 f"frame {late} of the SystemVerilog ends in cycle {ends[late]}, the schedule says {wanted[late]}"
             )
-        outputs = enumerate(self.graph.outputs)
-        return [read_stream(self.graph, v, (self.folder / f"out_y{i}.hex").read_bytes()) for i, v in outputs]
+        outputs = enumerate(view.network.outputs)
+        return [read_stream(p, (self.folder / f"out_y{i}.hex").read_bytes()) for i, p in outputs]
 
     def _simulate(self, *arguments: str) -> str:
         return _run([*self.command, *arguments], self.folder, "fails")

@@ -6,23 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qcompile.backends.hls.ports import stream_layout
-from qcompile.backends.hls.vectors import of_stream, stream_words
+from qcompile.backends.hls.vectors import of_stream, port_layout, stream_words
 from qcompile.errors import VerificationError
-from qcompile.hardware.network import port_value
+from qcompile.hardware.network import Network, PortStream
 from qcompile.ir import Graph, Value
 
 
 def vector_files(
-    graph: Graph, ins: Sequence[np.ndarray], outs: Sequence[np.ndarray], streamed: bool
+    graph: Graph, ins: Sequence[np.ndarray], outs: Sequence[np.ndarray], network: Network | None
 ) -> dict[str, bytes]:
-    """Of bit patterns at the ports: what a project ships, by name."""
-    if not streamed:
+    """Of bit patterns at the ports: what a project ships, by name. network: of architecture `dataflow`."""
+    if network is None:
         given, made = hex_file(graph.inputs, ins), hex_file(graph.outputs, outs)
         return {"tb/vectors/input.hex": given, "tb/vectors/output.hex": made}
-    each = [(f"x{i}", v, b) for i, (v, b) in enumerate(zip(graph.inputs, ins, strict=True))]
-    each += [(f"y{i}", v, b) for i, (v, b) in enumerate(zip(graph.outputs, outs, strict=True))]
-    return {f"tb/vectors/{name}.hex": stream_file(graph, v, b) for name, v, b in each}
+    each = [(f"x{i}", p, b) for i, (p, b) in enumerate(zip(network.inputs, ins, strict=True))]
+    each += [(f"y{i}", p, b) for i, (p, b) in enumerate(zip(network.outputs, outs, strict=True))]
+    return {f"tb/vectors/{name}.hex": stream_file(p, b) for name, p, b in each}
 
 
 def hex_file(values: Sequence[Value], bits: Sequence[np.ndarray]) -> bytes:
@@ -40,24 +39,24 @@ def read_hex(values: Sequence[Value], content: bytes) -> list[np.ndarray]:
         raise VerificationError("the SystemVerilog makes results with undefined bits") from None
 
 
-def stream_file(graph: Graph, value: Value, bits: np.ndarray) -> bytes:
+def stream_file(port: PortStream, bits: np.ndarray) -> bytes:
     """Of bit patterns (N, ...) at the port of a stream: a word a line."""
-    layout = stream_layout(port_value(graph, value)[0])
-    words = stream_words(graph, value, bits).reshape(-1, layout.limbs)
+    layout = port_layout(port)
+    words = stream_words(port, bits).reshape(-1, layout.limbs)
     size = layout.axis_bits // 4
     return "".join(f"{line[-size:]}\n" for line in digits(words, 64)).encode()
 
 
-def read_stream(graph: Graph, value: Value, content: bytes) -> np.ndarray:
+def read_stream(port: PortStream, content: bytes) -> np.ndarray:
     """Bit patterns (N, size). VerificationError where a bit is undefined, or a frame is not whole."""
-    layout, lines = stream_layout(port_value(graph, value)[0]), content.decode("ascii", "replace").split()
+    layout, lines = port_layout(port), content.decode("ascii", "replace").split()
     if len(lines) % layout.words:
         raise VerificationError(f"the SystemVerilog makes {len(lines)} words, and {layout.words} are a frame")
     try:
         words = _patterns(lines, 64, layout.limbs).astype(np.uint64)
     except ValueError:
         raise VerificationError("the SystemVerilog makes results with undefined bits") from None
-    return of_stream(graph, value, words.reshape(-1, layout.size))
+    return of_stream(port, words.reshape(-1, layout.size))
 
 
 def digits(patterns: np.ndarray, width: int) -> list[str]:

@@ -11,7 +11,7 @@ from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.order import permutation
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units.unit import Traffic, Unit, constants_of, decoded_inputs
+from qcompile.hardware.units.unit import Traffic, Unit, constants_of, decoded_inputs, shares_of_places, token_by_token
 from qcompile.ir import Graph, Node, Shape, ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -19,14 +19,14 @@ from qcompile.records import dataclass
 
 @dataclass(frozen=True)
 class ConcatUnit(Unit):
-    """shape: of the result; channels: of every input; decoded: formats of inputs whose codes become numbers, as others
-    are.
+    """shape: of the result; channels: of every input; decoded: inputs whose codes become numbers, as others are, and
+    their formats. With `pe` a multiple of all channels a token of every input is read for one of the result.
     """
 
     shape: Shape
     channels: Shape
     pe: int
-    decoded: tuple[Format, ...]
+    decoded: tuple[tuple[int, Format], ...]
 
     name: ClassVar[str] = "concat"
 
@@ -38,22 +38,39 @@ class ConcatUnit(Unit):
             return None
         if node.op.axis != permutation(len(shape))[-1] or node.inputs[0].type.shape[0] != 1:
             return None
-        return cls(shape, tuple(v.type.shape[node.op.axis] for v in node.inputs), folding.pe, decoded_inputs(node))
+        channels = tuple(v.type.shape[node.op.axis] for v in node.inputs)
+        decoded = tuple((i, v.type.codes) for i, v in enumerate(node.inputs) if v.type.codes in decoded_inputs(node))
+        return cls(shape, channels, folding.pe, decoded)
 
     @staticmethod
     def limits(node: Node) -> Folding:
         return Folding(math.gcd(*(v.type.shape[1] for v in node.inputs)), 1)
 
+    @staticmethod
+    def abreast(node: Node, graph: Graph) -> list[int]:
+        return shares_of_places(node)
+
+    @property
+    def whole_places(self) -> int:
+        """Places of which a token has all channels; 0 where it has some of one."""
+        return self.pe // sum(self.channels)
+
     @property
     def lanes(self) -> tuple[int, int]:
         return self.pe, self.pe
 
+    def lanes_of(self, index: int) -> int:
+        """Elements in a token of an input."""
+        return self.channels[index] * self.whole_places or self.pe
+
     def traffic(self) -> Traffic:
+        if self.whole_places:
+            return token_by_token(math.prod(self.shape) // self.pe, len(self.channels))
         groups = [n // self.pe for n in self.channels]
         owner = np.tile(np.repeat(np.arange(len(groups)), groups), math.prod(self.shape) // sum(self.channels))
         reads = tuple(np.flatnonzero(owner == i) for i in range(len(groups)))
         return Traffic(reads, np.arange(len(owner)), len(owner))
 
     def parts(self) -> Part:
-        decoders = (parts.Times(self.pe, parts.Decoder(fmt)) for fmt in self.decoded)
+        decoders = (parts.Times(self.lanes_of(i), parts.Decoder(fmt)) for i, fmt in self.decoded)
         return parts.beside(parts.counters(*self.shape), *decoders)

@@ -54,10 +54,11 @@ class DepthwiseUnit(ChannelwiseUnit):
         return cls(channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, blocks)
 
     def parts(self) -> Part:
-        sizes = self.channels, self.terms, self.pe, self.simd
-        inside = sums(*sizes, self.data, self.weights, self.accumulator, self.packed)
-        memory = weight_memory(self.channels, self.terms, self.pe, self.simd, self.stored, self.loaded)
-        return parts.beside(inside, parts.counters(self.places, self.channels), parts.Handshake(), memory)
+        sizes = self.channels, self.terms, self.pe
+        inside = sums(*sizes, self.simd, self.data, self.weights, self.accumulator, self.packed)
+        pe, places = self.pe // self.side_by_side, self.places // self.side_by_side
+        memory = weight_memory(self.channels, self.terms, pe, self.simd, self.stored, self.loaded)
+        return parts.beside(inside, parts.counters(places, self.channels), parts.Handshake(), memory)
 
 
 def filter_steps(units: np.ndarray, pe: int, simd: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Matrix-vector unit: products with constant weights, `pe` rows and `simd` columns a cycle (MatMul, Conv behind a
 window).
 
-cycles = vectors * (rows / pe) * (columns / simd), the folding of FINN (Umuroglu et al. 2017, section 4).
+cycles = vectors * (rows / pe) * (columns / simd), the folding of FINN (Umuroglu et al. 2017, section 4). Where `pe` is
+more than the rows, as many vectors are multiplied in a cycle, each with all weights.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from qcompile.hardware.memory import Words, loader, stored
 from qcompile.hardware.packing import PackedWeights, packed
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
+from qcompile.hardware.units.whole_window import windows_abreast
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.parts import Part, product_bits, product_range, width
 from qcompile.records import dataclass
@@ -67,7 +69,7 @@ class MatVecUnit(Unit):
         places = node.output.type.size // rows
         accumulator = parts.bits(node.output.type.format)
         sizes = rows, columns, node.op.groups, places, folding.pe, folding.simd
-        shared = packed(graph, node, folding.pe, folding.simd) if folding.dsp else None
+        shared = packed(graph, node, min(folding.pe, rows), folding.simd) if folding.dsp else None
         return cls(*sizes, *formats, bits, accumulator, made.reloadable, shared)
 
     @staticmethod
@@ -78,18 +80,30 @@ class MatVecUnit(Unit):
     def wide(node: Node) -> tuple[Value, ...]:
         return ()
 
+    @staticmethod
+    def abreast(node: Node, graph: Graph) -> list[int]:
+        if node.op.groups > 1 or graph.producers[node.weights.name].op.reloadable:
+            return []
+        return windows_abreast(graph, node)
+
     @property
     def lanes(self) -> tuple[int, int]:
-        return self.simd, self.pe
+        return self.simd * self.side_by_side, self.pe
+
+    @property
+    def side_by_side(self) -> int:
+        """Vectors that are multiplied in a cycle."""
+        return max(1, self.pe // self.rows)
 
     @property
     def vectors(self) -> int:
-        return self.places * self.groups
+        """Tokens of them, where a token has whole vectors."""
+        return self.places * self.groups // self.side_by_side
 
     @property
     def row_groups(self) -> int:
         """Of the rows of a vector: `pe` at a time."""
-        return self.rows // self.groups // self.pe
+        return max(1, self.rows // self.groups // self.pe)
 
     @property
     def folds(self) -> int:
@@ -116,13 +130,14 @@ class MatVecUnit(Unit):
     @property
     def memory(self) -> Part:
         """Of the weights."""
-        return weight_memory(self.rows, self.columns, self.pe, self.simd, self.stored, self.loaded)
+        pe = self.pe // self.side_by_side
+        return weight_memory(self.rows, self.columns, pe, self.simd, self.stored, self.loaded)
 
     def parts(self) -> Part:
         memories: list[Part] = [self.memory]
         if self.row_groups > 1:
             memories.append(parts.Buffer(self.folds, self.simd * width(self.data)))
-        around = parts.counters(self.places, self.groups), parts.Handshake()
+        around = parts.counters(self.vectors // self.groups, self.groups), parts.Handshake()
         return parts.beside(self.inside, *around, *memories)
 
 
@@ -206,4 +221,4 @@ def sums(
     block = parts.PackedProducts(shared.rows, parts.factor_bits(weights, True)) if shared else parts.NOTHING
     blocks = parts.Times(pe // shared.rows * simd if shared else 0, block)
     made = parts.chain(blocks, parts.Times(pe, parts.chain(*row)))
-    return parts.beside(made, parts.Register(simd * width(data)), steps)
+    return parts.beside(made, parts.Register(max(1, pe // rows) * simd * width(data)), steps)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units.unit import Traffic, Unit, alike, token_by_token
+from qcompile.hardware.units.unit import Traffic, Unit, alike, shares_of_places, token_by_token
 from qcompile.ir import Graph, Node, ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -31,6 +31,10 @@ class MultiplyUnit(Unit):
             return None
         a, b = (v.type.codes for v in node.inputs)
         return cls(a, b, node.output.type.size, folding.pe)
+
+    @staticmethod
+    def abreast(node: Node, graph: Graph) -> list[int]:
+        return shares_of_places(node)
 
     @property
     def lanes(self) -> tuple[int, int]:

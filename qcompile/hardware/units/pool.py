@@ -12,6 +12,7 @@ from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
+from qcompile.hardware.units.whole_window import windows_abreast
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -20,7 +21,7 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class ChannelwiseUnit(Unit):
     """What works on windows channel by channel: for every of `channels / pe` tokens of a place come the `terms` places
-    of its window, `simd` in a token.
+    of its window, `simd` in a token. With `pe` a multiple of the channels a token has whole windows of as many places.
     """
 
     channels: int
@@ -36,6 +37,10 @@ class ChannelwiseUnit(Unit):
         return Folding(channels_of(node.output), node.terms)
 
     @staticmethod
+    def abreast(node: Node, graph: Graph) -> list[int]:
+        return windows_abreast(graph, node)
+
+    @staticmethod
     def wide(node: Node) -> tuple[Value, ...]:
         return node.inputs[:1]
 
@@ -44,13 +49,23 @@ class ChannelwiseUnit(Unit):
         return self.pe * self.simd, self.pe
 
     @property
+    def side_by_side(self) -> int:
+        """Places of the result in a cycle."""
+        return max(1, self.pe // self.channels)
+
+    @property
+    def groups(self) -> int:
+        """Tokens of a place."""
+        return max(1, self.channels // self.pe)
+
+    @property
     def folds(self) -> int:
         """Of a window: `simd` places at a time."""
         return self.terms // self.simd
 
     @property
     def cycles(self) -> int:
-        return self.places * (self.channels // self.pe) * self.folds
+        return self.places * self.channels // self.pe * self.folds
 
     def traffic(self) -> Traffic:
         every = np.arange(self.cycles)
@@ -95,12 +110,13 @@ def takes_all_places(node: Node) -> bool:
 @dataclass(frozen=True)
 class GlobalPoolUnit(Unit):
     """One result of all places of a channel, taken in the order in which they come: what every channel has so far waits
-    in a memory, and no place does. Fields as of `PoolUnit`.
+    in a memory, and no place does. Fields as of `PoolUnit`; `simd` places come in a token where it has all channels.
     """
 
     channels: int
     terms: int
     pe: int
+    simd: int
     largest: bool
     data: Format
     accumulator: int
@@ -115,11 +131,24 @@ class GlobalPoolUnit(Unit):
         data = node.inputs[0].type
         largest = node.op.gathers == "max"
         kept = parts.width(data.codes) if largest else parts.bits(node.output.type.format)
-        return cls(data.shape[1], node.terms, folding.pe, largest, data.codes, kept)
+        return cls(data.shape[1], node.terms, folding.pe, folding.simd, largest, data.codes, kept)
+
+    @staticmethod
+    def limits(node: Node) -> Folding:
+        return Folding(channels_of(node.output), node.terms)
+
+    @classmethod
+    def takes(cls, node: Node, graph: Graph, folding: Folding) -> bool:
+        return super().takes(node, graph, folding) and (folding.simd == 1 or folding.pe == channels_of(node.output))
 
     @property
     def lanes(self) -> tuple[int, int]:
-        return self.pe, self.pe
+        return self.pe * self.simd, self.pe
+
+    @property
+    def folds(self) -> int:
+        """Of all places: `simd` at a time."""
+        return self.terms // self.simd
 
     @property
     def groups(self) -> int:
@@ -128,14 +157,14 @@ class GlobalPoolUnit(Unit):
 
     @property
     def cycles(self) -> int:
-        return self.terms * self.groups
+        return self.folds * self.groups
 
     def traffic(self) -> Traffic:
         every = np.arange(self.cycles)
         return Traffic((every,), every[-self.groups :], len(every))
 
     def parts(self) -> Part:
-        each = parts.Times(self.pe, gather(self.data, self.accumulator, self.largest))
+        each = parts.Times(self.pe, gather(self.data, self.accumulator, self.largest, self.simd))
         return parts.beside(each, *([parts.Buffer(self.groups, self.pe * self.accumulator)] if self.groups > 1 else []))
 
 

@@ -15,12 +15,15 @@ from qcompile.records import dataclass
 
 @dataclass(frozen=True)
 class RepeatUnit(Unit):
-    """`groups` tokens of `pe` elements, of `number` bits each, for each of `places`."""
+    """`groups` tokens of `pe` elements, of `number` bits each, for each of `places`, those of `copies` places in one
+    token.
+    """
 
     places: int
     groups: int
     pe: int
     number: int
+    copies: int
 
     name: ClassVar[str] = "repeat"
 
@@ -30,11 +33,12 @@ class RepeatUnit(Unit):
         if value.type.shape == result.type.shape or not channelwise(value, result):
             return None
         channels = value.type.size
-        return cls(result.type.size // channels, channels // pe, pe, value.type.codes.width)
+        own, together = min(pe, channels), max(1, pe // channels)
+        return cls(result.type.size // channels // together, channels // own, own, value.type.codes.width, together)
 
     @property
     def lanes(self) -> tuple[int, int]:
-        return self.pe, self.pe
+        return self.pe, self.pe * self.copies
 
     @property
     def cycles(self) -> int:

@@ -25,7 +25,7 @@ from qcompile.hardware.parameters import (
     parameter_rows,
 )
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units.unit import Traffic, Unit, alike, token_by_token
+from qcompile.hardware.units.unit import Traffic, Unit, alike, shares_of_places, token_by_token
 from qcompile.ir import Graph, Node, ops
 from qcompile.parts import Part, bits, chain, width
 from qcompile.records import dataclass
@@ -59,6 +59,10 @@ class RequantUnit(Unit):
     def placed(cls, node: Node) -> RequantUnit:
         """Of any Requant, an element at a time from and to memories: parameters are found by its place."""
         return cls(node.op, tuple(v.type.codes for v in node.inputs), node.output.type.size, 1, None)
+
+    @staticmethod
+    def abreast(node: Node, graph: Graph) -> list[int]:
+        return shares_of_places(node)
 
     @property
     def lanes(self) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from qcompile.formats import Format
-from qcompile.hardware.site import Folding
+from qcompile.hardware.site import Folding, divisors
 from qcompile.ir import Graph, Node, Value
 from qcompile.ir.walk import is_constant
 from qcompile.parts import Part
@@ -50,14 +50,40 @@ class Unit(ABC):
         return Folding(channels_of(node.output), 1)
 
     @staticmethod
+    def abreast(node: Node, graph: Graph) -> list[int]:
+        """How many places it can work on in one cycle, where all outputs and terms of each are worked on: `pe` is so
+        many times the channels then.
+        """
+        return []
+
+    @classmethod
+    def takes(cls, node: Node, graph: Graph, folding: Folding) -> bool:
+        """Whether it can be folded so: by shares of its limits, or with all of them at several places."""
+        most, places = cls.limits(node), folding.places
+        if min(folding.pe, folding.simd, places) < 1:
+            return False
+        if folding.pe == channels_of(node.output) * places > most.pe:
+            return folding.simd == most.simd and places in cls.abreast(node, graph)
+        return places == 1 and most.pe % folding.pe == 0 and most.simd % folding.simd == 0
+
+    @staticmethod
     def wide(node: Node) -> tuple[Value, ...]:
         """The inputs whose tokens have `pe` elements."""
         return node.inputs
 
     @property
+    def side_by_side(self) -> int:
+        """Places of the result that are worked on in one cycle, each of them whole."""
+        return 1
+
+    @property
     def lanes(self) -> tuple[int, int]:
         """Elements in a token that it reads, and in one that it writes; of units that compute a node."""
         raise NotImplementedError
+
+    def lanes_of(self, index: int) -> int:
+        """Elements in a token of an input."""
+        return self.lanes[0]
 
     @property
     def cycles(self) -> int:
@@ -93,6 +119,11 @@ def token_by_token(tokens: int, inputs: int) -> Traffic:
 def channels_of(value: Value) -> int:
     """Size of axis 1, by which streams are in tokens."""
     return value.type.shape[1] if len(value.type.shape) > 1 else 1
+
+
+def shares_of_places(node: Node) -> list[int]:
+    """How many places of its result a unit can make in a cycle that takes as many of its data."""
+    return divisors(node.output.type.size // channels_of(node.output))
 
 
 def constants_of(graph: Graph, node: Node) -> tuple[bool, ...]:

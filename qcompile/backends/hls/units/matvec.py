@@ -19,9 +19,10 @@ from qcompile.records import dataclass
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MatVecView(View):
-    """`pe` rows and `simd` terms a cycle. channels: groups of channels with rows of their own; groups: of rows; folds:
-    of the terms. A vector is kept for the groups after the first one, as its stream has it: signs are bits. sparse:
-    products of a row in a cycle, where only two of four terms have one; else 0. packed: how they share DSP blocks.
+    """`pe` rows and `simd` terms a cycle, of each of `abreast` vectors. channels: groups of channels with rows of their
+    own; groups: of rows; folds: of the terms. A vector is kept for the groups after the first one, as its stream has
+    it: signs are bits. sparse: products of a row in a cycle, where only two of four terms have one; else 0. packed: how
+    they share DSP blocks.
     """
 
     template = "matvec.cpp.j2"
@@ -29,6 +30,7 @@ class MatVecView(View):
     channels: int
     groups: int
     folds: int
+    abreast: int
     pe: int
     simd: int
     read: Read
@@ -44,15 +46,16 @@ class MatVecView(View):
 def matvec(c: Context, stage: Stage) -> MatVecView:
     node, fold, unit = node_of(stage), stage.folding, stage.unit
     assert isinstance(unit, hardware.MatVecUnit)
-    steps = weight_steps(node, units_of(c, node.weights), fold.pe, fold.simd)
+    pe = fold.pe // unit.side_by_side
+    steps = weight_steps(node, units_of(c, node.weights), pe, fold.simd)
     sparse = unit.products if isinstance(unit, hardware.SparseUnit) else 0
     held = (sparse_weights if sparse else weights)(c, node.weights, steps)
     total = c.tensor(node.output, "total")
-    loops = [Loop("PLACE", "p", unit.places)]
+    loops = [Loop("PLACE", "p", unit.vectors // unit.groups)]
     loops += [Loop("CHANNELS", "c", unit.groups)] if unit.groups > 1 else []
     loops += [Loop("GROUP", "g", unit.row_groups), Loop("FOLD", "f", unit.folds)]
     read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
-    counts = unit.groups, unit.row_groups, unit.folds, fold.pe, fold.simd
+    counts = unit.groups, unit.row_groups, unit.folds, unit.side_by_side, pe, fold.simd
     made = product(c.builder(), node, total)
     kept = Integer(read.lanes.width, read.lanes.signed)
     return MatVecView(tuple(loops), *counts, read, kept, held, made, total, finish(c, stage), sparse, unit.packed)
@@ -60,12 +63,13 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DepthwiseView(View):
-    """`pe` channels and `simd` places of their windows a cycle, `folds` cycles each."""
+    """`pe` channels and `simd` places of their windows a cycle, `folds` cycles each, at `abreast` places."""
 
     template = "depthwise.cpp.j2"
     loops: tuple[Loop, ...]
     groups: int
     folds: int
+    abreast: int
     pe: int
     simd: int
     read: Read
@@ -79,13 +83,13 @@ class DepthwiseView(View):
 def depthwise(c: Context, stage: Stage) -> DepthwiseView:
     node, unit = node_of(stage), stage.unit
     assert isinstance(unit, hardware.DepthwiseUnit)
-    steps = filter_steps(units_of(c, node.weights), unit.pe, unit.simd)
+    pe = unit.pe // unit.side_by_side
+    steps = filter_steps(units_of(c, node.weights), pe, unit.simd)
     held, total = weights(c, node.weights, steps), c.tensor(node.output, "total")
     read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
     made = product(c.builder(), node, total)
-    groups = unit.channels // unit.pe
-    loops = _by_channel(c, stage, groups, unit.folds)
-    counts = groups, unit.folds, unit.pe, unit.simd
+    loops = _by_channel(c, stage, unit.groups, unit.folds)
+    counts = unit.groups, unit.folds, unit.side_by_side, pe, unit.simd
     return DepthwiseView(loops, *counts, read, held, made, total, finish(c, stage), unit.packed)
 
 
@@ -96,9 +100,9 @@ def _by_channel(c: Context, stage: Stage, groups: int, folds: int) -> tuple[Loop
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PoolView(View):
-    """largest: the maximum of elements, else their sum, `simd` of each of `pe` channels a cycle, in `folds` cycles.
-    source: what is taken together, numbers or codes. waiting: whether the other groups of channels come before the next
-    element of one.
+    """largest: the maximum of elements, else their sum, `simd` of each of `pe` channels a cycle, in `folds` cycles, at
+    `abreast` places. source: what is taken together, numbers or codes. waiting: whether the other groups of channels
+    come before the next element of one.
     """
 
     template = "pool.cpp.j2"
@@ -106,6 +110,7 @@ class PoolView(View):
     loops: tuple[Loop, ...]
     groups: int
     folds: int
+    abreast: int
     pe: int
     simd: int
     largest: bool
@@ -120,14 +125,13 @@ def pool(c: Context, stage: Stage) -> PoolView:
     node, unit = node_of(stage), stage.unit
     assert isinstance(unit, (hardware.PoolUnit, hardware.GlobalPoolUnit))
     whole = isinstance(unit, hardware.GlobalPoolUnit)
-    folds, simd = (unit.terms, 1) if isinstance(unit, hardware.GlobalPoolUnit) else (unit.folds, unit.simd)
-    x, largest, pe = c.tensor(node.inputs[0], "x"), node.op.gathers == "max", unit.pe
-    decode = None if largest else c.decoded(node.inputs[0], x, pe * simd)
+    abreast = 1 if isinstance(unit, hardware.GlobalPoolUnit) else unit.side_by_side
+    x, largest = c.tensor(node.inputs[0], "x"), node.op.gathers == "max"
+    decode = None if largest else c.decoded(node.inputs[0], x, unit.pe * unit.simd)
     total = c.tensor(node.inputs[0] if largest else node.output, "total")
-    groups = node.output.type.shape[1] // pe
-    loops = _by_channel(c, stage, groups, folds)
+    loops = _by_channel(c, stage, unit.groups, unit.folds)
     if whole:
         loops = (loops[0], loops[2], loops[1])
     read, source = c.read(stage, 0, x), decode.out if decode else x
-    counts = groups, folds, pe, simd, largest
-    return PoolView(whole and groups > 1, loops, *counts, read, decode, source, total, finish(c, stage))
+    counts = unit.groups, unit.folds, abreast, unit.pe // abreast, unit.simd, largest
+    return PoolView(whole and unit.groups > 1, loops, *counts, read, decode, source, total, finish(c, stage))

@@ -41,8 +41,9 @@ def window(c: Context, stage: Stage) -> WindowView:
 @dataclass(frozen=True, eq=False, repr=False)
 class WholeWindowView(View):
     """sizes: height, width, tokens of a place, kernel, strides, dilations, windows, rows and columns before the plane
-    (two each), places before the first window and from a row of them to the next, of an inference. fill: the code
-    outside, of each of `channels` elements of `bits` bits.
+    (two each), places before the first window and from a row of them to the next, of an inference; a place is one of
+    tokens, which have `together` places of the plane. fill: the code outside, of each of `channels` elements of `bits`
+    bits of a token. several: `ABREAST` and what follows it of `qc::whole_windows`, where a token has several windows.
     """
 
     template = "whole_window.cpp.j2"
@@ -52,16 +53,18 @@ class WholeWindowView(View):
     bits: int
     depths: tuple[int, int]
     words: tuple[int, int]
+    several: tuple[int, ...]
 
 
 def whole_window(c: Context, stage: Stage) -> WholeWindowView:
     w, fmt = stage.unit, node_of(stage).inputs[0].type.codes
     assert isinstance(w, hardware.WholeWindowUnit)
-    first, _, next_row = w.ends
+    several, w, (first, _, next_row) = w.several, w.by_tokens, w.ends
     sizes = w.height, w.width, w.groups, *w.over.numbers, w.rows, w.columns, *w.before, first, next_row, w.places
     fill = 0 if w.fill is None else int(bits_of(fmt, np.array([w.fill]))[0])
     depths, words = zip(*w.lines, strict=True)
-    return WholeWindowView(sizes, fill & (1 << fmt.width) - 1, w.simd, fmt.width, depths, words)
+    code = fill & (1 << fmt.width) - 1
+    return WholeWindowView(sizes, code, w.simd, fmt.width, depths, words, several)
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,13 @@ def bordered(c: Context, stage: Stage) -> BorderView:
 
 @dataclass(frozen=True)
 class JoinedInput:
-    """An input of a concatenation: its tokens have places `first` to `end` - 1; x: its elements as the result
-    has them.
+    """An input of a concatenation: its tokens, of `lanes` elements, have places `first` to `end` - 1, or are a share of
+    every token of the result; x: its elements as the result has them.
     """
 
     first: int
     end: int
+    lanes: int
     read: Read
     decode: Decode | None
     x: Tensor
@@ -125,23 +129,28 @@ class JoinedInput:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ConcatView(View):
-    """At every place the channels of one input after the other."""
+    """At every place the channels of one input after the other: tokens of `lanes` elements, or (`places` of them) in
+    one token.
+    """
 
     template = "concat.cpp.j2"
     loops: tuple[Loop, ...]
     lanes: int
+    places: int
     parts: tuple[JoinedInput, ...]
     y: Tensor
     write: Write
 
 
 def concatenated(c: Context, stage: Stage) -> ConcatView:
-    node, lanes = node_of(stage), stage.folding.pe
-    bounds = [0, *np.cumsum([v.type.shape[1] // lanes for v in node.inputs]).tolist()]
+    node, lanes, unit = node_of(stage), stage.folding.pe, stage.unit
+    assert isinstance(unit, hardware.ConcatUnit)
+    places = unit.whole_places
+    bounds = [0, *np.cumsum([n if places else n // lanes for n in unit.channels]).tolist()]
     y, parts = c.tensor(node.output, "y"), []
     for k, (value, ends) in enumerate(zip(node.inputs, pairwise(bounds), strict=True)):
-        read = c.read(stage, k, c.tensor(value, f"x{k}"))
-        parts.append(JoinedInput(*ends, read, *c.turned(value, read.x, y, lanes)))
-    places = c.stream(stage.outputs[0]).tokens // bounds[-1]
-    loops = Loop("PLACE", "p", places), Loop("GROUP", "g", bounds[-1])
-    return ConcatView(loops, lanes, tuple(parts), y, c.write(stage))
+        read, own = c.read(stage, k, c.tensor(value, f"x{k}")), unit.lanes_of(k)
+        parts.append(JoinedInput(*ends, own, read, *c.turned(value, read.x, y, own)))
+    groups = 1 if places else bounds[-1]
+    loops = Loop("PLACE", "p", c.stream(stage.outputs[0]).tokens // groups), Loop("GROUP", "g", groups)
+    return ConcatView(loops, lanes, places, tuple(parts), y, c.write(stage))

@@ -29,19 +29,21 @@ def fork(c: Context, stage: Stage) -> ForkView:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RepeatView(View):
-    """`groups` tokens, for each of `places`."""
+    """`groups` tokens, for each of `places`; copies: of a word that are in one token."""
 
     template = "repeat.cpp.j2"
     loops: tuple[Loop, ...]
     lanes: Lanes
     groups: int
+    copies: int
+    written: Lanes
 
 
 def repeat(c: Context, stage: Stage) -> RepeatView:
     unit = stage.unit
     assert isinstance(unit, RepeatUnit)
     loops = Loop("PLACE", "p", unit.places), Loop("GROUP", "g", unit.groups)
-    return RepeatView(loops, c.lanes(stage.inputs[0]), unit.groups)
+    return RepeatView(loops, c.lanes(stage.inputs[0]), unit.groups, unit.copies, c.lanes(stage.outputs[0]))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,7 +89,7 @@ def from_port(c: Context, stage: Stage) -> InputView:
 def _word(c: Context, index: int) -> tuple[PortLayout, int]:
     """(words of the port behind a stream, tokens in one)."""
     stream = c.stream(index)
-    layout = stream_layout(stream.value)
+    layout = stream_layout(stream.value, stream.lanes)
     return layout, max(1, layout.per_word // stream.lanes)
 
 

@@ -42,9 +42,9 @@ class Total:
 
 @dataclass(frozen=True)
 class Sums:
-    """pe lanes. `row`, a cell of `row_latency` registers, makes a term of `data` bits of x (those of all lanes, or of
-    `own` places a piece of its own) and of `weight` bits of w, which are there at register `start`, for `together`
-    lanes each; `total` takes the terms; `lanes` make codes of it, of `width` bits.
+    """pe lanes, of `rows` at each of several places. `row`, a cell of `row_latency` registers, makes a term of `data`
+    bits of x (those of all lanes, or of `own` places a piece of its own) and of `weight` bits of w, which are there at
+    register `start`, for `together` lanes each; `total` takes the terms; `lanes` make codes of it, of `width` bits.
     """
 
     pe: int
@@ -57,6 +57,7 @@ class Sums:
     total: Total
     lanes: LaneCells | None
     width: int
+    rows: int
     together: int = 1
 
     @property
@@ -101,7 +102,8 @@ class FoldedModule(ModuleView):
         return self.sums.placed
 
     def parts(self) -> Part:
-        token = self.sums.data * (self.sums.pe * self.sums.own or 1)
+        s = self.sums
+        token = s.data * (s.pe * s.own or s.pe // s.rows)
         held = parts.Buffer(self.kept, token, False) if self.kept else parts.Register(token if self.weights else 0)
         return parts.beside(held, self.sums.registers())
 
@@ -140,7 +142,8 @@ def matvec(m: Maker) -> ProcessModule:
     node, fold, unit = m.node, m.stage.folding, m.stage.unit
     assert isinstance(unit, units.MatVecUnit)
     op, fmt = m.graph.producers[node.weights.name].op, node.weights.type.codes
-    steps = weight_steps(node, op.units.data.reshape(node.weights.type.shape), fold.pe, fold.simd)
+    rows = fold.pe // unit.side_by_side
+    steps = weight_steps(node, op.units.data.reshape(node.weights.type.shape), rows, fold.simd)
     width, signed = stored(fmt, steps, op.reloadable)
     weight = StoredWeight(fmt, width, signed, width)
     patterns, sparse = bits_of(fmt, steps), isinstance(unit, units.SparseUnit)
@@ -155,7 +158,7 @@ def matvec(m: Maker) -> ProcessModule:
     else:
         made = products(m, weight, fold.simd, unit.folds > 1, sparse)
     kept = unit.folds if unit.row_groups > 1 else 0
-    each = patterns.shape[1] // fold.pe * weight.size
+    each = patterns.shape[1] // rows * weight.size
     data = fold.simd * node.inputs[0].type.codes.width
     total = sums(m, made, unit.folds, Start(1, data, 0, each))
     return m.process(FoldedModule(kept, rom, total), total.stages, m.first("g"), m.end("f"))
@@ -173,10 +176,11 @@ def depthwise(m: Maker) -> ProcessModule:
     node, unit = m.node, m.stage.unit
     assert isinstance(unit, units.DepthwiseUnit)
     op, fmt = m.graph.producers[node.weights.name].op, node.weights.type.codes
-    steps = filter_steps(op.units.data.reshape(node.weights.type.shape), unit.pe, unit.simd)
+    rows = unit.pe // unit.side_by_side
+    steps = filter_steps(op.units.data.reshape(node.weights.type.shape), rows, unit.simd)
     width, signed = stored(fmt, steps, op.reloadable)
     rom = m.weights("weights", bits_of(fmt, steps), width, op.reloadable)
-    m.loops(("g", unit.channels // unit.pe), ("f", unit.folds))
+    m.loops(("g", unit.groups), ("f", unit.folds))
     m.counter("step", rom.depth, "go[0]")
     weight = StoredWeight(fmt, width, signed, width)
     if unit.packed is not None:
@@ -190,14 +194,13 @@ def depthwise(m: Maker) -> ProcessModule:
 def pool(m: Maker) -> ProcessModule:
     unit, fmt = m.stage.unit, m.node.inputs[0].type.codes
     assert isinstance(unit, (units.PoolUnit, units.GlobalPoolUnit))
+    loops = ("g", unit.groups), ("f", unit.folds)
+    turns = 1
     if isinstance(unit, units.GlobalPoolUnit):
-        folds, together, rows = unit.terms, 1, unit.groups
-        m.loops(("f", folds), ("g", rows))
-    else:
-        folds, together, rows = unit.folds, unit.simd, 1
-        m.loops(("g", unit.channels // unit.pe), ("f", folds))
-    start, order = Start(0, fmt.width, together, 0), order_of(fmt, unit.largest)
-    total = sums(m, taken(m, unit.largest, together), folds, start, order, rows)
+        turns, loops = unit.groups, loops[::-1]
+    m.loops(*loops)
+    start, order = Start(0, fmt.width, unit.simd, 0), order_of(fmt, unit.largest)
+    total = sums(m, taken(m, unit.largest, unit.simd), unit.folds, start, order, turns)
     return m.process(FoldedModule(0, None, total), total.stages, "1'b1", m.end("f"))
 
 
@@ -372,7 +375,8 @@ def sums(m: Maker, made: TermCell, folds: int, start: Start, largest: str = "", 
     lanes = _lanes(m, total, made.signs)
     width = (m.stage.map or node).output.type.codes.width
     taken = start.at, start.data, start.own, start.weight
-    found = Sums(pe, *taken, cell.name, cell.latency, total, lanes, width, len(made.terms))
+    own = pe // m.stage.unit.side_by_side
+    found = Sums(pe, *taken, cell.name, cell.latency, total, lanes, width, own, len(made.terms))
     if lanes is not None and lanes.counted:
         count_rows(m, lanes, f"done[{found.ready - 1}]")
     return found

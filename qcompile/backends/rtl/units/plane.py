@@ -77,14 +77,15 @@ def whole_window(m: Maker) -> ProcessModule:
     w = m.stage.unit
     assert isinstance(w, units.WholeWindowUnit)
     names = "HEIGHT", "WIDTH", "GROUPS", "KH", "KW", "SH", "SW", "DH", "DW", "ROWS", "COLUMNS", "ABOVE", "LEFT"
+    several = zip(("ABREAST", "TOGETHER", "TAKEN", "FROM", "RIGHT", "APART"), w.several, strict=False)
+    made, w, (first, _, next_row) = w.parts(), w.by_tokens, w.ends
     sizes = w.height, w.width, w.groups, *w.over.numbers, w.rows, w.columns, *w.before
-    first, _, next_row = w.ends
     fmt = m.node.inputs[0].type.codes
     code = [0] if w.fill is None else codes_of(fmt, [w.fill])
     fill = packed(code * w.simd, fmt.width)
     more = ("BITS", m.read(0).bits), ("FILL", fill), ("PLACES", w.places), ("FIRST", first), ("NEXT_ROW", next_row)
     rows, columns = (line_style(m.timing.fabric, *one) for one in w.lines)
-    view = WholeWindowModule((*zip(names, sizes, strict=True), *more), (rows, columns), w.parts())
+    view = WholeWindowModule((*zip(names, sizes, strict=True), *more, *several), (rows, columns), made)
     return m.process(view, 1, "window_reads", "window_writes")
 
 
@@ -150,43 +151,55 @@ def _started(name: str, width: int, first: int) -> str:
 
 @dataclass(frozen=True)
 class Joined:
-    """An input of a concatenation; waits: registers behind it until the slowest is there."""
+    """An input of a concatenation, `lanes` elements in a token; waits: registers behind it until the slowest is there.
+    own: of one place, where tokens have whole ones.
+    """
 
+    lanes: int
+    own: int
     turn: Turn
     waits: int
 
 
 @dataclass(frozen=True)
 class ConcatModule(ModuleView):
-    """which: for each input whether a token is its own."""
+    """which: for each input whether a token is its own; places: that a token of every input has whole; 0 where tokens
+    are of one input each.
+    """
 
     template = "concat.sv.j2"
     lanes: int
+    places: int
     which: tuple[str, ...]
     joined: tuple[Joined, ...]
     latency: int
 
     @property
     def placed(self) -> tuple[str, ...]:
-        return tuple(j.turn.cell for j in self.joined if j.turn.cell for _ in range(self.lanes))
+        return tuple(j.turn.cell for j in self.joined if j.turn.cell for _ in range(j.lanes))
 
     def parts(self) -> Part:
         bits = self.lanes * self.joined[0].turn.after
-        waits = sum(j.waits for j in self.joined) * bits
-        return parts.beside(parts.Mux(len(self.joined), bits), parts.Register(bits + waits))
+        waits = sum(j.waits * j.lanes * j.turn.after for j in self.joined)
+        chosen = parts.NOTHING if self.places else parts.Mux(len(self.joined), bits)
+        return parts.beside(chosen, parts.Register(bits + waits))
 
 
 def concatenated(m: Maker) -> ProcessModule:
-    node, lanes = m.node, m.stage.folding.pe
-    bounds = [0, *np.cumsum([v.type.shape[1] // lanes for v in node.inputs]).tolist()]
-    m.loops(("g", bounds[-1]))
-    counter = m.has("g")
+    node, lanes, unit = m.node, m.stage.folding.pe, m.stage.unit
+    assert isinstance(unit, units.ConcatUnit)
+    places = unit.whole_places
+    bounds = [0, *np.cumsum([n // lanes for n in unit.channels]).tolist()]
+    if not places:
+        m.loops(("g", bounds[-1]))
+    counter = None if places else m.has("g")
     turns = [turned(m, v, node.output.type.codes) for v in node.inputs]
     latency = max(t.latency for t in turns)
     which = tuple(_between(counter, *ends, bounds[-1]) for ends in pairwise(bounds))
-    joined = tuple(Joined(t, latency - t.latency) for t in turns)
+    sizes = ((unit.lanes_of(k), n) for k, n in enumerate(unit.channels))
+    joined = tuple(Joined(*each, t, latency - t.latency) for each, t in zip(sizes, turns, strict=True))
     reads = "{" + ", ".join(reversed(which)) + "}"
-    return m.process(ConcatModule(lanes, which, joined, latency), latency + 1, reads, "1'b1")
+    return m.process(ConcatModule(lanes, places, which, joined, latency), latency + 1, reads, "1'b1")
 
 
 def _between(counter: LoopCounter | None, first: int, end: int, limit: int) -> str:

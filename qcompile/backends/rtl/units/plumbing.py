@@ -28,13 +28,14 @@ def fork(m: Maker) -> ProcessModule:
 
 @dataclass(frozen=True)
 class RepeatModule(ModuleView):
-    """`groups` tokens of `width` bits, read while `fresh`, again and again."""
+    """`groups` tokens of `width` bits, read while `fresh`, again and again, each `copies` times in a token."""
 
     template = "repeat.sv.j2"
     width: int
     groups: int
     fresh: str
     address: str
+    copies: int
 
     def parts(self) -> Part:
         return parts.Buffer(self.groups, self.width, False)
@@ -44,7 +45,7 @@ def repeat(m: Maker) -> ProcessModule:
     unit = m.stage.unit
     assert isinstance(unit, RepeatUnit)
     m.loops(("p", unit.places), ("g", unit.groups))
-    view = RepeatModule(m.read(0).bits, unit.groups, m.first("p"), m.at("g"))
+    view = RepeatModule(m.read(0).bits, unit.groups, m.first("p"), m.at("g"), unit.copies)
     return m.process(view, 1, m.first("p"), "1'b1")
 
 
@@ -104,7 +105,7 @@ class OutputModule(ModuleView):
 
 def _word(stream: Stream) -> tuple[PortLayout, int]:
     """(words of the port behind a stream, tokens in one)."""
-    layout = stream_layout(stream.value)
+    layout = stream_layout(stream.value, stream.lanes)
     return layout, max(1, layout.per_word // stream.lanes)
 
 
