@@ -39,7 +39,7 @@ def drawn(network: Network, seed: int, most: int | None = None) -> str:
         if stage.node is not None and not isinstance(stage.unit, (WindowUnit, GatheredUnit, ConcatUnit)):
             sizes = ("pe", stage.folding.pe), ("simd", stage.folding.simd)
             one = {k: int(rng.choice([d for d in divisors(n) if d <= (most or n)])) for k, n in sizes}
-            if isinstance(stage.unit, GlobalPoolUnit) and one["pe"] < stage.unit.channels:
+            if isinstance(stage.unit, GlobalPoolUnit):  # only with all channels, of which there may be more then
                 one["simd"] = 1
             found[stage.node.output.name] = one
     return json.dumps(found)

@@ -59,7 +59,8 @@ class SparseUnit(MatVecUnit):
 
     @property
     def memory(self) -> Part:
-        return weight_memory(self.rows, self._kept, self.pe, self.products, self.element)
+        pe = self.pe // self.side_by_side
+        return weight_memory(self.rows, self._kept, pe, self.products, self.element)
 
     @property
     def _kept(self) -> int:

@@ -212,7 +212,7 @@ def _together(width: int, columns: int, right: int, windows: int) -> int:
         return 1
     if width % (windows * right) == 0:
         return windows * right
-    return width if windows == columns else 0
+    return width if windows == columns and width > 1 else 0
 
 
 def _before(pad: Node) -> tuple[int, int]:
