@@ -190,8 +190,7 @@ def _refused(graph: Graph, chosen: Options, annotated: dict[str, Format], more: 
         reason = "it has no quantizer, so it has no format"
         hint = "--input-format s16f10 for example (signed, 16 bits, 10 of them after the binary point): once per input"
         found.append(Finding(f"input '{value.name}'", "", reason, f"{hint}; or a quantizer in the model"))
-        if f"{value.name}.quantized" not in graph.producers:  # one with a format may have readers that take none
-            graph = ports.quantized(graph, value, _STAND_IN)
+        graph = ports.quantized(graph, value, _STAND_IN)
     for _ in range(MOST):
         refused = _next_refused(graph, chosen)
         found += refused

@@ -119,8 +119,10 @@ def unformatted(graph: Graph) -> list[Value]:
 
 
 def quantized(graph: Graph, value: Value, fmt: Format) -> Graph:
-    """The graph with a Quantize behind one of its inputs."""
+    """The graph with a Quantize behind one of its inputs, if it has none of this kind yet."""
     made = Value(value.name + ".quantized", TensorType(value.type.shape, fmt))
+    if made.name in graph.producers:
+        return graph
     quantize = Node(ops.Quantize(fmt), (value,), (made,))
     renamed = {value.name: made}
     nodes = tuple(Node(n.op, tuple(renamed.get(v.name, v) for v in n.inputs), n.outputs, n.origin) for n in graph.nodes)
