@@ -34,7 +34,7 @@ from qcompile.errors import QCompileError, VerificationError
 from qcompile.formats import parse_format
 from qcompile.hardware.network import fullest
 from qcompile.hardware.products import multiplications
-from qcompile.hardware.units import unit_of
+from qcompile.hardware.units import GlobalPoolUnit, unit_of
 from qcompile.ir import TensorType, Value
 from qcompile.project import port_vectors
 
@@ -110,6 +110,8 @@ def drawn(model, seed: int, **options: str) -> qc.Design | None:
         if unit_of(node, design.graph).accumulates:
             most = fullest(design.graph, node)
             pe, simd = (rng.choice([d for d in range(1, n + 1) if n % d == 0]) for n in (most.pe, most.simd))
+            if isinstance(unit_of(node, design.graph), GlobalPoolUnit) and pe < most.pe:
+                simd = 1
             if pe * simd <= PRODUCTS_A_CYCLE:
                 fold[node.output.name] = {"pe": pe, "simd": simd}
     made = dataclasses.replace(design, options=dataclasses.replace(design.options, fold=json.dumps(fold)))
