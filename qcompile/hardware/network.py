@@ -314,11 +314,14 @@ def port_value(graph: Graph, value: Value) -> tuple[Value, Shape]:
 WORD, WIDEST_PORT = 64, 128  # bits of a word of a port: where nothing asks for more, and the most that DMAs have
 
 
+def _in_a_place(value: Value) -> int:
+    """Elements of the axis that is last in the stream."""
+    return (1, *stream_shape(value.type.shape))[-1]
+
+
 def port_lanes(value: Value) -> int:
     """Elements in a token at a port: as many of the channels as fit in a word, and divide them."""
-    assert value.type.format is not None
-    shape = stream_shape(value.type.shape)
-    channels, most = shape[-1] if shape else 1, max(1, WORD // value.type.format.width)
+    channels, most = _in_a_place(value), max(1, WORD // value.type.codes.width)
     return max(d for d in range(1, min(channels, most) + 1) if channels % d == 0)
 
 
@@ -326,15 +329,14 @@ def port_shares(value: Value) -> list[int]:
     """Elements that a token at a port can have, which fit in a word: a share of the channels, or those of several
     places.
     """
-    shape = stream_shape(value.type.shape)
-    channels, most = shape[-1] if shape else 1, max(1, WIDEST_PORT // value.type.codes.width)
+    channels, most = _in_a_place(value), max(1, WIDEST_PORT // value.type.codes.width)
     within = (d for d in range(1, min(value.type.size, most) + 1) if value.type.size % d == 0)
     return [d for d in within if channels % d == 0 or d % channels == 0]
 
 
 def output_shares(value: Value) -> list[int]:
     """The same of an output, which takes tokens as they come where they have whole places of several."""
-    channels = stream_shape(value.type.shape)[-1] if value.type.shape else 1
+    channels = _in_a_place(value)
     return [n for n in port_shares(value) if n == port_lanes(value) or n % channels == 0 < value.type.size - channels]
 
 
