@@ -75,6 +75,27 @@ ELSEWHERE = (
         _IVIT,
         "qcompile.passes.rows:lower_softmax",
     ),
+    Published(
+        "int_layernorm",
+        "kernel",
+        "normalization on codes: exact sums of squares and a reciprocal root with a proven band",
+        _IVIT,
+        "qcompile.passes.rows:lower_normalize",
+    ),
+    Published(
+        "dsp_pack",
+        "hardware",
+        "several narrow products in a DSP block: two of 8 bits, three of 4",
+        "AccLLM: Accelerating Long-Context LLM Inference Via Algorithm-Hardware Co-Design, arXiv 2505.03745",
+        "qcompile.hardware.packing:packing",
+    ),
+    Published(
+        "float_agreement",
+        "check",
+        "agreement with the float model by class: `qcompile evaluate` shows the worst",
+        "Mind the Gap: A Practical Attack on GGUF Quantization, arXiv 2505.23786",
+        "qcompile.evaluation:evaluate",
+    ),
 )
 
 

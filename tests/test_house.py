@@ -74,6 +74,7 @@ ORDER = [
     "evaluation",
     "planning",
     "methods",
+    "systems",
     "cli",
     "__main__",
 ]

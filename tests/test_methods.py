@@ -2,6 +2,7 @@
 of other packages are taken, and their faults are told as theirs.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from studies import CALIBRATION, FOLDER, MLP
 
 import qcompile as qc
 from qcompile import methods as listed
-from qcompile import planning
+from qcompile import planning, systems
 from qcompile.assignment import methods
 from qcompile.cli import main
 from qcompile.formats.text import FAMILIES
@@ -32,7 +33,7 @@ def test_every_method_is_whole(kind: type[methods.Method], name: str) -> None:
     assert found.name == name and found.what and found.paper and place.is_file()
     run = found.run if found.run is not None else found.offsets  # type: ignore[attr-defined]
     assert len(run.__doc__ or "") > 20, "the docstring has the formula and its source"
-    assert set(found.needs) <= {"data", "labels", "torch"}
+    assert set(found.needs) <= {"data", "labels", "torch", "scikit-learn"}
     assert (ROOT / "tests" / "methods" / kind.kind / f"test_{name}.py").is_file(), "its acceptance test"
 
 
@@ -109,7 +110,7 @@ def test_the_example_of_the_docs(package: Package) -> None:
     row = next(r for r in rows if r["name"] == "random")
     assert not faults and row["where"] == "random_search 1.0" and "evaluates" in row["declares"]
     shown = " ".join(command("assign", "-h")[1].split())
-    assert "bisect, error_ratio, greedy, ilp, iqp, pareto, random" in shown
+    assert ", ".join(methods.SearchMethod.names()) in shown and "random" in methods.SearchMethod.names()
     run = assigned(search="random", budget="lut=14000")
     assert run.settings.search == "random" and run.chosen.cost.lut <= 14000
 
@@ -233,3 +234,22 @@ def test_nothing_of_the_room_is_imported_before_it_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_all_published_systems_are_shown() -> None:
+    """Fifty-nine papers, each with its home, or with what was taken of it; what is said to be there is listed."""
+    rows = systems.systems(listed.methods()[0])
+    assert len(rows) == len({r["paper"] for r in rows}) == 59
+    context = {r["system"] for r in rows if r["kind"] == systems.CONTEXT}
+    assert context == {"BeyondBench", "HideNseek", "VQ-NeRF", "UniLIP"}
+    assert all(re.fullmatch(r"arXiv \d{4}\.\d{5}", r["paper"]) and r["home"] for r in rows)
+    by_name = {r["system"]: r for r in rows}
+    assert by_name["FIT"]["home"] == "metric fit" and by_name["FIT"]["where"].endswith("metric/fit.py")
+    assert by_name["QuantNAS"]["home"] == "metric noise, rounding noise"
+    homes = {home for s in systems.SYSTEMS for home in s.homes}
+    assert set(systems.measured()) <= homes and all(
+        {"claim", "value", "held"} <= set(v) for v in systems.measured().values()
+    )
+    code, out, _ = command("methods")
+    assert code == 0 and "Outlier Suppression+" in out
+    assert len(json.loads(command("methods", "--json")[1])["systems"]) == 59

@@ -1,5 +1,5 @@
-"""Curvature of the loss, by torch: the network as a torch program, Fisher and Hessian traces. torch is an extra,
-imported here only.
+"""Gradients of the loss, by torch: the network as a torch program, and Fisher traces. torch is an extra, imported here
+only.
 
 torch sums in an order that depends on threads and kernels. So it computes in float64, on one thread, and traces are
 rounded to `DIGITS` digits: ten million times more than what the order can change.
@@ -132,7 +132,8 @@ class Torch(Numpy):
         return {1: f.conv1d, 2: f.conv2d}[rank](x, ones, None, op.strides, 0, op.dilations, x.shape[1])
 
 
-def _with_weights(network: FloatNetwork, weights: Mapping[str, Numbers]) -> dict[str, Any]:
+def with_weights(network: FloatNetwork, weights: Mapping[str, Numbers]) -> dict[str, Any]:
+    """Changes that put tensors of torch in the place of constants."""
     return {name: lambda _, w=w: w for name, w in weights.items()}
 
 
@@ -278,7 +279,7 @@ def _per_sample(
 
     def one(weights: dict[str, Numbers], sample: dict[str, Numbers], v: Numbers) -> Numbers:
         batch = {k: a.unsqueeze(0) for k, a in sample.items()}
-        return (network.run(batch, _with_weights(network, weights), xp)[network.output].reshape(-1) * v).sum()
+        return (network.run(batch, with_weights(network, weights), xp)[network.output].reshape(-1) * v).sum()
 
     if not base:
         return {}
@@ -307,52 +308,3 @@ def fisher_outputs(
                 shaped = scale.reshape(-1, *(1,) * (g.ndim - 1))
                 total[name] = total[name] + (g.square() * shaped).sum(dim=others).numpy()
     return {k: np.array([significant(float(n) / len(data), DIGITS) for n in v]) for k, v in total.items()}
-
-
-@one_thread()
-def hessian_traces(
-    network: FloatNetwork,
-    data: Data,
-    loss: Loss,
-    weights: Sequence[str],
-    activations: Sequence[str],
-    probes: int = 50,
-    seed: int = 0,
-) -> dict[str, float]:
-    """tr H of the mean loss by Hutchinson's estimate: mean of v^T H v over Rademacher vectors v (HAWQ-V2, arXiv
-    1911.03852, section 3.1).
-
-    Of an activation: the sum over samples of the trace with respect to that sample's values, over their number (ours).
-    """
-    torch, xp = torch_module(), Torch()
-    base = {
-        k: torch.from_numpy(np.array(v)).requires_grad_(True) for k, v in network.weights().items() if k in set(weights)
-    }
-    part = {k: torch.from_numpy(v) for k, v in network.start(data.x).items()}
-    leaves: dict[str, Numbers] = dict(base)
-
-    def leaf(name: str, v: Numbers) -> Numbers:
-        leaves[name] = v if v.requires_grad else v.detach().clone().requires_grad_(True)
-        return leaves[name]
-
-    changes = _with_weights(network, base) | {name: lambda v, n=name: leaf(n, v) for name in activations}
-    value = loss.torch(network.run(part, changes, xp)[network.output], torch)
-    names = [n for n in (*weights, *activations) if n in leaves]
-    grads = torch.autograd.grad(value, [leaves[n] for n in names], create_graph=True)
-    generator, total = torch.Generator().manual_seed(seed), dict.fromkeys(names, 0.0)
-    for _ in range(probes):
-        for group in (
-            list(weights),
-            *([a] for a in activations),
-        ):  # one tensor's probe must not reach another's on the same path
-            chosen = [i for i, n in enumerate(names) if n in group]
-            if not chosen:
-                continue
-            vs = [torch.randint(0, 2, grads[i].shape, generator=generator).double() * 2 - 1 for i in chosen]
-            products = torch.autograd.grad(
-                [grads[i] for i in chosen], [leaves[names[i]] for i in chosen], vs, retain_graph=True, allow_unused=True
-            )
-            for i, v, hv in zip(chosen, vs, products, strict=True):
-                if hv is not None:
-                    total[names[i]] += float((v * hv).sum()) / probes
-    return {k: significant(v, DIGITS) for k, v in total.items()}

@@ -13,12 +13,13 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class Sensitivity:
     """table: tensor -> one number per candidate; pairs: for two tensors, what both add to the sum of each alone,
-    [candidates, candidates].
+    [candidates, candidates]; judged: by which measure a tensor is, where these differ.
     """
 
     table: dict[str, np.ndarray]
     pairs: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
     traces: dict[str, float] = field(default_factory=dict)
+    judged: dict[str, str] = field(default_factory=dict)
 
     def of(self, configuration: Configuration) -> float:
         """What the table predicts for a configuration."""

@@ -63,12 +63,14 @@ class Problem:
     small; costs: by resource.
 
     A candidate is anything that has a column in the tables: a format now, a format and a folding where both are chosen.
+    judged: by which measure the loss of a variable is, where these differ.
     """
 
     names: tuple[str, ...]
     labels: tuple[tuple[str, ...], ...]
     loss: CostTable
     costs: Mapping[str, CostTable]
+    judged: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -77,9 +79,8 @@ class Problem:
     def restricted(self, places: Sequence[Sequence[int]]) -> Problem:
         """Only these candidates of every variable, in this order."""
         labels = tuple(tuple(own[p] for p in some) for own, some in zip(self.labels, places, strict=True))
-        return Problem(
-            self.names, labels, self.loss.restricted(places), {r: t.restricted(places) for r, t in self.costs.items()}
-        )
+        costs = {r: t.restricted(places) for r, t in self.costs.items()}
+        return replace(self, labels=labels, loss=self.loss.restricted(places), costs=costs)
 
     def fits(self, choice: Sequence[int], limits: Mapping[str, float]) -> bool:
         return all(self.costs[r].of(choice) <= limit * (1 + 1e-9) for r, limit in limits.items())

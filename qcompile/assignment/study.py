@@ -20,7 +20,7 @@ from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import Loss
 from qcompile.assignment.methods import RoundingMethod
-from qcompile.assignment.network import FloatNetwork, FloatStep, Requantize
+from qcompile.assignment.network import Change, FloatNetwork, FloatStep, Requantize
 from qcompile.assignment.plan import Packed
 from qcompile.assignment.rounding import Rounder
 from qcompile.assignment.tensors import WEIGHT, QuantTensor
@@ -132,14 +132,17 @@ class Evaluation:
 
     def outputs(self, configuration: Configuration) -> np.ndarray:
         """Outputs (N, K) of the network under a configuration."""
-        changes = self.changes(configuration)
-        if self.base is not None:
-            return self.network.again(self.base, changes).reshape(len(self.data), -1)
-        if configuration:
-            return self.network.outputs(self.data.x, changes)
+        if configuration or self.base is not None:
+            return self.changed(self.changes(configuration))
         if ("float",) not in self._kept:  # many ask for it
             self._kept["float",] = self.network.outputs(self.data.x)
         return self._kept["float",]
+
+    def changed(self, changes: Mapping[str, Change]) -> np.ndarray:
+        """Outputs (N, K) of the network with changes of tensors of the graph."""
+        if self.base is None:
+            return self.network.outputs(self.data.x, changes)
+        return np.asarray(self.network.again(self.base, changes).reshape(len(self.data), -1))
 
     def __call__(self, configuration: Configuration) -> float:
         """The loss of a configuration."""

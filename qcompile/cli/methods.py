@@ -16,13 +16,17 @@ _ROOM = "qcompile/assignment/methods/"
 @click.command()
 @json_option
 def methods(as_json: bool) -> None:
-    """Published methods, of qcompile and of packages that register theirs: paper, needs, and where the code is."""
+    """Published systems and methods: paper, kind, what each needs, where the code is, and what was measured."""
     from qcompile.methods import methods as listed
+    from qcompile.systems import systems
 
     rows, faults = listed()
+    papers = systems(rows)
     if as_json:
-        echo(json.dumps({"methods": rows}, indent=1))
+        echo(json.dumps({"systems": papers, "methods": rows}, indent=1))
     else:
+        own = ("system", "paper", "home", "measured")
+        show_table("published systems and what they became", own, [[r[c] for c in own] for r in papers])
         columns = ("kind", "name", "what", "paper", "needs", "where")
         shown = [{**row, "paper": _number_of(row["paper"]), "where": row["where"].removeprefix(_ROOM)} for row in rows]
         show_table(

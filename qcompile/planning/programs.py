@@ -35,7 +35,8 @@ def program(d: Designs, sensitivity: Sensitivity) -> Problem:
     kinds = [[str(c) for c in d.study.candidates[g[0]]] for g in d.study.variables]
     names = [" + ".join(g) for g in d.study.variables] + [next(iter(own[0])) for own in d.folds.options[len(kinds) :]]
     labels = tuple(tuple(own) * len(o) for own, o in itertools.zip_longest(kinds, d.folds.options, fillvalue=("",)))
-    return Problem(tuple(names), labels, d.folds.expand(loss), {**tables, AREA: area})
+    judged = tuple(sensitivity.judged.get(g[0], "") for g in d.study.variables) if sensitivity.judged else ()
+    return Problem(tuple(names), labels, d.folds.expand(loss), {**tables, AREA: area}, judged)
 
 
 def _calibrated(d: Designs, target: costs.CostTarget) -> dict[str, CostTable]:

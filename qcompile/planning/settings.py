@@ -48,7 +48,11 @@ def check_names(s: Settings) -> None:
             f"--search {', '.join(n for n in SearchMethod.names() if not SearchMethod.find(n).ordered)}",
         )
     if s.targeted and search.target == "cannot":
-        raise QCompileError(f"{s.search} knows no target", hint="--search ilp, pareto, greedy or bisect")
+        raise QCompileError(f"{s.search} knows no target", hint=f"--search {_targets()}")
+
+
+def _targets() -> str:
+    return ", ".join(n for n in SearchMethod.names() if SearchMethod.find(n).target != "cannot")
 
 
 def rounding_options(s: Settings) -> dict[str, float]:

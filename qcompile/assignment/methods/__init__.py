@@ -42,7 +42,7 @@ M = TypeVar("M", bound="Method")
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """What every method says of itself. what: in half a line; paper: with the number that finds it; needs: of "data",
-    "labels", "torch", what it does not do without; package: that registers it, "" for qcompile.
+    "labels", "torch", "scikit-learn", what it does not do without; package: that registers it, "" for qcompile.
     """
 
     kind: ClassVar[str] = ""

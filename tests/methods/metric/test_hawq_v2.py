@@ -13,7 +13,8 @@ from qcompile.assignment.methods import MetricMethod
 def test_at_a_minimum_the_hessian_is_fishers() -> None:
     """Of squared errors of the network's own outputs; Hutchinson's estimate of 200 vectors is some per cent off."""
     pytest.importorskip("torch", reason=NO_TORCH)
-    from qcompile.assignment.gradients import fisher_traces, hessian_traces
+    from qcompile.assignment.curvature import hessian_traces
+    from qcompile.assignment.gradients import fisher_traces
 
     p = designs(CNN, rows=3, candidates="fixed3-4")
     e, t = p.study.evaluation, p.study.weights[0]

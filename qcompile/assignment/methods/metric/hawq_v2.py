@@ -16,7 +16,7 @@ def hawq_v2(study: Study) -> Sensitivity:
     Halved, so that it is the second-order change of the loss; negative traces, which a network that is no minimum can
     have, count as 0.
     """
-    from qcompile.assignment.gradients import hessian_traces
+    from qcompile.assignment.curvature import hessian_traces
 
     e = study.evaluation
     found = hessian_traces(

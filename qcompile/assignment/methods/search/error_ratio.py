@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from qcompile.assignment.methods import SearchMethod
@@ -16,19 +18,27 @@ def error_ratio(problem: Problem, request: Request) -> Selection:
     Linear, no budget: with limits, the least tau of a bisection that keeps within them.
     """
     reference = list(request.reference) if request.reference is not None else [n - 1 for n in problem.sizes]
+    errors = [float(u[r]) for u, r in zip(problem.loss.unary, reference, strict=True)]
+    return first_within(problem, request, errors, reference, request.tau)
+
+
+def first_within(
+    problem: Problem, request: Request, references: Sequence[float], otherwise: Sequence[int], factor: float
+) -> Selection:
+    """Per variable the first candidate whose loss is at most a factor times its reference, or `otherwise`; the factor
+    becomes as large as the limits ask for. Infeasible where no factor keeps within them.
+    """
 
     def at(tau: float) -> Selection:
         return tuple(
-            int(np.flatnonzero(u <= tau * u[r] + 1e-300)[0]) if (u <= tau * u[r] + 1e-300).any() else r
-            for u, r in zip(problem.loss.unary, reference, strict=True)
+            int(np.flatnonzero(u <= tau * r + 1e-300)[0]) if (u <= tau * r + 1e-300).any() else last
+            for u, r, last in zip(problem.loss.unary, references, otherwise, strict=True)
         )
 
-    if not request.limits or problem.fits(at(request.tau), request.limits):
-        return at(request.tau)
-    taus = np.unique(
-        np.concatenate([u / max(float(u[r]), 1e-300) for u, r in zip(problem.loss.unary, reference, strict=True)])
-    )
-    taus = taus[taus > request.tau]
+    if not request.limits or problem.fits(at(factor), request.limits):
+        return at(factor)
+    taus = np.unique(np.concatenate([u / max(r, 1e-300) for u, r in zip(problem.loss.unary, references, strict=True)]))
+    taus = taus[taus > factor]
     low, high = 0, len(taus)
     while low < high:
         middle = (low + high) // 2
