@@ -5,7 +5,7 @@ from methods.search.problems import check_limits
 
 
 def test_it_is_better_than_chance() -> None:
-    check("rl", 601)
+    check("rl", 801)
 
 
 def test_limits_are_kept() -> None:

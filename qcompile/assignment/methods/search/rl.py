@@ -10,8 +10,8 @@ from qcompile.assignment.measured import LEAST, Measurements
 from qcompile.assignment.methods import SearchMethod
 from qcompile.assignment.problem import Problem, Request, Selection
 
-STEPS, DELAY = 600, 50  # choices that are drawn, and of these by the same chance for all
-RATE, EMA = 0.03, 0.9
+STEPS, DELAY = 800, 50  # choices that are drawn, and of these by the same chance for all
+RATE, EMA = 0.02, 0.9
 BETA = 1.0  # nats of the loss that a cost of twice the limit is worth
 ENTROPY = 0.1
 
@@ -20,7 +20,7 @@ def rl(problem: Problem, request: Request) -> Selection:
     """REINFORCE: choices are drawn of one softmax per variable, the reward is -log(loss) - beta * max(0, cost / limit -
     1) summed over the limits, its moving mean the baseline; entropy counts more and more against the policy, as half a
     cosine, so that it explores first and then decides (FLIQS, arXiv 2308.03290; there the reward has the training loss
-    itself and weights are trained meanwhile; rates are ours, for 600 steps instead of thousands). The best that was
+    itself and weights are trained meanwhile; rates are ours, for 800 steps instead of thousands). The best that was
     drawn and fits is taken.
     """
     m = Measurements(problem, request)
@@ -53,7 +53,7 @@ def _softmax(v: np.ndarray) -> np.ndarray:
 
 METHOD = SearchMethod(
     name="rl",
-    what="measured losses of 600 choices, drawn of a policy per tensor that is learned by them",
+    what="measured losses of 800 choices, drawn of a policy per tensor that is learned by them",
     paper="FLIQS: One-Shot Mixed-Precision Floating-Point and Integer Quantization Search, arXiv 2308.03290",
     run=rl,
     target="cannot",
