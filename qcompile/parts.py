@@ -440,10 +440,11 @@ class Memory(Part):
 @dataclass(frozen=True)
 class Rom(Memory):
     """Words behind a register (rom_file.sv). pieces: whether a block may hold pieces of it side by side, which logic
-    chooses among.
+    chooses among. block: whether it is block RAM, None: by its size.
     """
 
     pieces: bool = False
+    block: bool | None = None
 
 
 @dataclass(frozen=True)

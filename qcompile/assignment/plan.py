@@ -149,7 +149,7 @@ class Plan:
             **({"free": True} if self.free else {}),
             **({"bias": {k: list(v) for k, v in self.bias.items()}} if self.bias else {}),
             "tensors": {name: c.record() for name, c in self.tensors.items()},
-            **({"folding": {name: vars(f) for name, f in self.folding.items()}} if self.folding else {}),
+            **({"folding": {name: f.record() for name, f in self.folding.items()}} if self.folding else {}),
         }
 
     @property
@@ -210,7 +210,7 @@ class Plan:
             tuple(record.transforms),
             {name: tuple(values) for name, values in record.bias.items()},
             record.free,
-            {name: Folding(f.pe, f.simd, f.dsp, f.places) for name, f in record.folding.items()},
+            {name: Folding(**dict(f)) for name, f in record.folding.items()},
             record.settings,
             record.result,
             record.options,

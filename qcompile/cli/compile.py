@@ -69,8 +69,12 @@ def compile(
 def _show_fit(design: Design, fastest: bool) -> None:
     found = design.fitted
     assert found is not None
-    rows = [[found.labels[n], f.pe, f.simd, f.places, "yes" if f.dsp else ""] for n, f in found.foldings.items()]
-    show_table("folding", ["layer", "pe", "simd", "places", "dsp"], rows)
+    marks = {None: "", True: "yes", False: "no"}
+    rows = [
+        [found.labels[n], f.pe, f.simd, f.places, "yes" if f.dsp else "", marks[f.bram]]
+        for n, f in found.foldings.items()
+    ]
+    show_table("folding", ["layer", "pe", "simd", "places", "dsp", "bram"], rows)
     say(f"what keeps it from being faster: {found.binding}" if fastest else "the smallest design that is fast enough")
 
 

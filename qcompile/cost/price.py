@@ -146,7 +146,7 @@ PRICES: dict[type[Part], Price] = {
     parts.Buffer: lambda p, f: hw.ram(f, p.depth, p.width, p.block),
     parts.DelayLine: lambda p, f: hw.line_buffer(f, p.depth, p.width),
     parts.Handshake: lambda p, f: HANDSHAKE,
-    parts.Rom: lambda p, f: hw.rom(f, p.depth, p.width, pieces=p.pieces),
+    parts.Rom: lambda p, f: hw.rom(f, p.depth, p.width, p.block, p.pieces),
     parts.Ram: lambda p, f: hw.ram(f, p.depth, p.width),
     parts.Fifo: lambda p, f: hw.fifo(f, p.depth, p.width),
     parts.WidthConverter: lambda p, f: hw.width_converter(f, p.before, p.after),

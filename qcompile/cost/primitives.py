@@ -392,9 +392,11 @@ def rom(f: Fabric, depth: int, width: int, block: bool | None = None, pieces: bo
             return found
         chosen = mux(f, count, width)
         return replace(found, bram18=rams, lut=chosen.lut, ff=(count - 1).bit_length())
-    return replace(table(f, max(depth - 1, 1).bit_length(), width), ff=width, latency=1)
+    lines = min(width, 2**depth - 2) if depth < DISTINCT else width
+    return replace(table(f, max(depth - 1, 1).bit_length(), lines), ff=lines, latency=1)
 
 
+DISTINCT = 16  # words, of fewer of which there are no more lines of bits worth counting than these can be
 REGISTERS = 64  # flip-flops that Yosys takes rather than a block RAM, where LUTs are no memories (memory_libmap)
 
 

@@ -43,6 +43,7 @@ from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import (
     BufferedUnit,
+    DepthwiseUnit,
     InputUnit,
     MatVecUnit,
     RequantUnit,
@@ -90,7 +91,7 @@ class Fitted:
 
     def text(self) -> str:
         """As `--fold` takes it: by the names of layers."""
-        return json.dumps({self.labels[n]: vars(f) for n, f in self.foldings.items()})
+        return json.dumps({self.labels[n]: f.record() for n, f in self.foldings.items()})
 
 
 def fit(
@@ -307,7 +308,10 @@ class FoldingSearch:
             if self._program(faster[-1], np.where(np.arange(len(KINDS)) == i, np.inf, self.limit)) is not None
         ]
         if len(free) == len(KINDS):
-            return "what lies between the layers (FIFOs, ports)"
+            picked = self._program(faster[-1], self.limit) or []
+            over = exceeded(self._whole(picked, live=False)[2].total, self.budget)
+            between = "what lies between the layers (FIFOs, ports)"
+            return f"{' and '.join(NAMES[k] for k in KINDS if k in over)}, with {between}" if over else between
         return " or ".join(NAMES[k] for k in free) or "more than one resource"
 
     def _nothing_fits(self) -> QCompileError:
@@ -384,13 +388,31 @@ def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
         together((*(fronts[u] for u in units[f][:-1]), price(units[f][-1].parts(), fabric), behind[f.pe][0]))
         for f in foldings
     ]
+    cost = np.array([[getattr(c, k) for k in KINDS] for c in costs], dtype=float)
+    cycles = np.array([max(*(u.cycles for u in units[f]), behind[f.pe][1]) for f in foldings])
+    moved = {i: found for i, f in enumerate(foldings) if (found := _elsewhere(units[f][-1], fabric))}
+    at = list(moved)
     return Choices(
         node.output.name,
         graph.layers[node.output.name],
-        tuple(foldings),
-        np.array([[getattr(c, k) for k in KINDS] for c in costs], dtype=float),
-        np.array([max(*(u.cycles for u in units[f]), behind[f.pe][1]) for f in foldings]),
+        (*foldings, *(replace(foldings[i], bram=moved[i][0]) for i in at)),
+        np.concatenate([cost, cost[at] + np.array([moved[i][1] for i in at]).reshape(-1, len(KINDS))]),
+        np.concatenate([cycles, cycles[at]]),
     )
+
+
+def _elsewhere(unit: Unit, fabric: hw.Fabric) -> tuple[bool, list[float]] | None:
+    """Weights that lie in LUTs by themselves in block RAM, and the other way around: whether in block RAM, and what is
+    more than there.
+    """
+    if not isinstance(unit, (MatVecUnit, DepthwiseUnit)) or unit.loaded:
+        return None
+    now = price(unit.memory, fabric)
+    block = not now.bram18
+    then = price(replace(unit, block=block).memory, fabric)
+    if now == then or (block and then.bram18 > now.lut):
+        return None
+    return block, [getattr(then, k) - getattr(now, k) for k in KINDS]
 
 
 def saved_by_sparsity(graph: Graph, device: Device, cycles: int) -> dict[str, float]:

@@ -52,7 +52,7 @@ def _given(text: str, graph: Graph, units: dict[str, tuple[Node, Unit]]) -> dict
     wanted = documents.checked(
         documents.FoldingFile, documents.parse(text, "the folding", hint=hint), "the folding", hint=hint
     )
-    made = {name: Folding(f.pe, f.simd, f.dsp, f.places) for name, f in wanted.root.items()}
+    made = {name: Folding(**dict(f)) for name, f in wanted.root.items()}
     ports = {port_label(v): v.name for v in graph.inputs}
     layers = {graph.layers[value] for value in units}
     found = {name: ports[name] if name in ports.keys() - layers else _layer(name, graph, units) for name in made}

@@ -14,16 +14,23 @@ from qcompile.records import dataclass
 class Folding:
     """A layer's share of hardware: `pe` outputs and `simd` inputs of a window are worked on in one cycle; dsp: whether
     DSP blocks do that, as many products in each as they hold. places: at which `pe` are all outputs, from all inputs.
+    bram: whether block RAM holds the weights; None: where they are many.
     """
 
     pe: int = 1
     simd: int = 1
     dsp: bool = False
     places: int = 1
+    bram: bool | None = None
+
+    def record(self) -> dict[str, int | bool]:
+        """As JSON has it."""
+        return {k: v for k, v in vars(self).items() if v is not None}
 
     def __str__(self) -> str:
         several = f" at {self.places} places" if self.places > 1 else ""
-        return f"{self.pe} x {self.simd}{several}{' dsp' if self.dsp else ''}"
+        held = "" if self.bram is None else " bram" if self.bram else " lutram"
+        return f"{self.pe} x {self.simd}{several}{' dsp' if self.dsp else ''}{held}"
 
 
 @dataclass(frozen=True)

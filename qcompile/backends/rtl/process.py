@@ -12,6 +12,7 @@ from qcompile.backends.rtl.numbers import Delays
 from qcompile.backends.rtl.vectors import digits
 from qcompile.backends.rtl.words import Cell, CellBuilder
 from qcompile.cost.price import price
+from qcompile.cost.primitives import DISTINCT
 from qcompile.hardware.memory import Words, loader
 from qcompile.hardware.network import Network, Stage, Stream
 from qcompile.ir import Graph, Node
@@ -93,11 +94,23 @@ class RomFile:
             around = (parts.Times(n, leaf) for n, leaf in loading if isinstance(leaf, parts.AROUND))
             return parts.beside(parts.Ram(self.depth, self.width), *around)
         if self.style == "block":
-            return parts.Rom(self.depth, self.width, True)
+            return parts.Rom(self.depth, self.width, True, True)
         address, known = max(1, (self.depth - 1).bit_length()), self.each <= NUMBER
+        if known and self.depth < DISTINCT:
+            lines = self.lines
+            return parts.beside(
+                parts.LookupTable(address, lines), parts.Register(0 if self.style == "logic" else lines)
+            )
         columns = (self.patterns[:, i].astype(np.int64) if known else None for i in range(self.patterns.shape[1]))
         tables = (parts.LookupTable(address, self.each, column) for column in columns)
         return parts.beside(*tables, parts.Register(0 if self.style == "logic" else self.width))
+
+    @property
+    def lines(self) -> int:
+        """Bits of a word that differ from one another in some word, and are not always alike."""
+        bits = (self.patterns[:, :, None] >> np.arange(self.each) & 1).astype(np.uint8).reshape(self.depth, -1)
+        found = np.unique(bits, axis=1)
+        return int((found.min(axis=0) < found.max(axis=0)).sum())
 
 
 @dataclass(frozen=True)
@@ -192,9 +205,10 @@ class Maker:
         self.cells.append(cell)
         return cell
 
-    def rom(self, label: str, patterns: np.ndarray, width: int) -> RomFile:
-        """Of bit patterns [words, numbers of a word], number 0 in the low bits of a word."""
-        block = price(parts.Rom(len(patterns), patterns.shape[1] * width), self.timing.fabric).bram18 > 0
+    def rom(self, label: str, patterns: np.ndarray, width: int, block: bool | None = None) -> RomFile:
+        """Of bit patterns [words, numbers of a word], number 0 in the low bits of a word. block: as of `parts.Rom`."""
+        rom = parts.Rom(len(patterns), patterns.shape[1] * width, block=block)
+        block = price(rom, self.timing.fabric).bram18 > 0
         made = RomFile(f"{self.name}_{label}", patterns, width, "block" if block else "distributed")
         self.roms.append(made)
         return made
@@ -202,7 +216,7 @@ class Maker:
     def weights(self, label: str, patterns: np.ndarray, width: int, reloadable: bool) -> RomFile:
         """As `rom`, or loaded: a word of the memory is one of the stream's memories in the C++ too."""
         if not reloadable:
-            return self.rom(label, patterns, width)
+            return self.rom(label, patterns, width, self.stage.folding.bram)
         words = Words(len(patterns), patterns.shape[1], width)
         return self.loaded(label, width, LoadedWords(words, False, words.pack(patterns)))
 

@@ -23,7 +23,7 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class DepthwiseUnit(ChannelwiseUnit):
     """channels: filters, of `terms` weights of `stored` bits each; accumulator: bits of a sum; loaded: whether
-    weights come at run time; packed: how products are in DSP blocks.
+    weights come at run time; packed: how products are in DSP blocks; block: as of `MatVecUnit`.
     """
 
     data: Format
@@ -32,6 +32,7 @@ class DepthwiseUnit(ChannelwiseUnit):
     accumulator: int
     loaded: bool = False
     packed: PackedWeights | None = None
+    block: bool | None = None
 
     name: ClassVar[str] = "depthwise"
 
@@ -51,14 +52,19 @@ class DepthwiseUnit(ChannelwiseUnit):
         accumulator = parts.bits(node.output.type.format)
         folded = folding.pe, folding.simd
         blocks = packed(graph, node, 1, folding.simd) if folding.dsp else None
-        return cls(channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, blocks)
+        return cls(channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, blocks, folding.bram)
 
     def parts(self) -> Part:
         sizes = self.channels, self.terms, self.pe
         inside = sums(*sizes, self.simd, self.data, self.weights, self.accumulator, self.packed)
-        pe, places = self.pe // self.side_by_side, self.places // self.side_by_side
-        memory = weight_memory(self.channels, self.terms, pe, self.simd, self.stored, self.loaded)
-        return parts.beside(inside, parts.counters(places, self.channels), parts.Handshake(), memory)
+        places = self.places // self.side_by_side
+        return parts.beside(inside, parts.counters(places, self.channels), parts.Handshake(), self.memory)
+
+    @property
+    def memory(self) -> Part:
+        """Of the weights."""
+        pe = self.pe // self.side_by_side
+        return weight_memory(self.channels, self.terms, pe, self.simd, self.stored, self.loaded, self.block)
 
 
 def filter_steps(units: np.ndarray, pe: int, simd: int) -> np.ndarray:

@@ -28,7 +28,8 @@ from qcompile.records import dataclass
 class MatVecUnit(Unit):
     """rows, columns: of the matrix, all groups together; groups: of rows that have vectors of their own; places: of the
     result at which all rows are computed; stored: bits of a weight in its memory; accumulator: bits of a sum; loaded:
-    whether weights come at run time; packed: how products share DSP blocks.
+    whether weights come at run time; packed: how products share DSP blocks; block: whether block RAM holds the weights,
+    None: where they are many.
     """
 
     rows: int
@@ -43,6 +44,7 @@ class MatVecUnit(Unit):
     accumulator: int
     loaded: bool = False
     packed: PackedWeights | None = None
+    block: bool | None = None
 
     name: ClassVar[str] = "matvec"
     accumulates: ClassVar[bool] = True
@@ -70,7 +72,7 @@ class MatVecUnit(Unit):
         accumulator = parts.bits(node.output.type.format)
         sizes = rows, columns, node.op.groups, places, folding.pe, folding.simd
         shared = packed(graph, node, min(folding.pe, rows), folding.simd) if folding.dsp else None
-        return cls(*sizes, *formats, bits, accumulator, made.reloadable, shared)
+        return cls(*sizes, *formats, bits, accumulator, made.reloadable, shared, folding.bram)
 
     @staticmethod
     def limits(node: Node) -> Folding:
@@ -131,7 +133,7 @@ class MatVecUnit(Unit):
     def memory(self) -> Part:
         """Of the weights."""
         pe = self.pe // self.side_by_side
-        return weight_memory(self.rows, self.columns, pe, self.simd, self.stored, self.loaded)
+        return weight_memory(self.rows, self.columns, pe, self.simd, self.stored, self.loaded, self.block)
 
     def parts(self) -> Part:
         memories: list[Part] = [self.memory]
@@ -178,12 +180,14 @@ def weight_steps(node: Node, units: np.ndarray, pe: int, simd: int) -> np.ndarra
     return rows.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3).reshape(groups * folds, pe * simd)
 
 
-def weight_memory(rows: int, columns: int, pe: int, simd: int, stored: int, loaded: bool = False) -> Part:
+def weight_memory(
+    rows: int, columns: int, pe: int, simd: int, stored: int, loaded: bool = False, block: bool | None = None
+) -> Part:
     """A word holds the weights of a cycle. loaded: what writes them is there too."""
     words = Words(-(-rows // pe) * -(-columns // simd), pe * simd, stored)
     if loaded:
         return parts.beside(parts.Ram(words.steps, words.codes * stored), loader(words))
-    return parts.Rom(words.steps, words.codes * stored)
+    return parts.Rom(words.steps, words.codes * stored, block=block)
 
 
 def sums(

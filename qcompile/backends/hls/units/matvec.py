@@ -49,7 +49,7 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
     pe = fold.pe // unit.side_by_side
     steps = weight_steps(node, units_of(c, node.weights), pe, fold.simd)
     sparse = unit.products if isinstance(unit, hardware.SparseUnit) else 0
-    held = (sparse_weights if sparse else weights)(c, node.weights, steps)
+    held = (sparse_weights if sparse else weights)(c, node.weights, steps, fold.bram)
     total = c.tensor(node.output, "total")
     loops = [Loop("PLACE", "p", unit.vectors // unit.groups)]
     loops += [Loop("CHANNELS", "c", unit.groups)] if unit.groups > 1 else []
@@ -85,7 +85,7 @@ def depthwise(c: Context, stage: Stage) -> DepthwiseView:
     assert isinstance(unit, hardware.DepthwiseUnit)
     pe = unit.pe // unit.side_by_side
     steps = filter_steps(units_of(c, node.weights), pe, unit.simd)
-    held, total = weights(c, node.weights, steps), c.tensor(node.output, "total")
+    held, total = weights(c, node.weights, steps, unit.block), c.tensor(node.output, "total")
     read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
     made = product(c.builder(), node, total)
     loops = _by_channel(c, stage, unit.groups, unit.folds)

@@ -24,17 +24,17 @@ class Weights:
     bipolar: bool
 
 
-def weights(c: Context, value: Value, steps: np.ndarray) -> Weights:
-    """steps: units [steps, codes of a step]."""
+def weights(c: Context, value: Value, steps: np.ndarray, block: bool | None) -> Weights:
+    """steps: units [steps, codes of a step]; block: as of `WeightMemory`."""
     op, fmt = c.graph.producers[value.name].op, value.type.codes
     width, signed = stored(fmt, steps, op.reloadable)
     words = Words(len(steps), steps.shape[1], width)
-    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), op.reloadable)
+    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), op.reloadable, block)
     c.roms.append(rom)
     return Weights(rom, _step(c, value, width, signed), signed, fmt.lane.signs)
 
 
-def sparse_weights(c: Context, value: Value, steps: np.ndarray) -> Weights:
+def sparse_weights(c: Context, value: Value, steps: np.ndarray, block: bool | None) -> Weights:
     """Of weights that are 2:4, what is kept of every block. steps: units [steps, columns of a step], rows after
     rows.
     """
@@ -44,7 +44,7 @@ def sparse_weights(c: Context, value: Value, steps: np.ndarray) -> Weights:
     width, signed = stored(fmt, steps)
     words = Words(len(steps), kept.shape[1], width + INDEX)
     codes = bits_of(fmt, kept) & ((1 << width) - 1) | at.reshape(kept.shape) << width
-    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(codes))
+    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(codes), block=block)
     c.roms.append(rom)
     return Weights(rom, _step(c, value, width, signed), signed, False)
 
