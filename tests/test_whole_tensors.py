@@ -1,4 +1,6 @@
-"""What needs no process on whole tensors: global pools, operands of one place, reshapes to a vector."""
+"""What needs no process on whole tensors: global pools, operands of one place, reshapes to a vector, what is taken in
+order.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from test_dataflow import some_folding
 from test_memories import assert_as_priced
 
 import qcompile as qc
-from qcompile.hardware.units import BufferedUnit
+from qcompile.hardware.units import BufferedUnit, RepeatUnit
 
 CUSTOM = "qonnx.custom_op.general"
 SCALES = {"s": np.float32(1 / 16), "fine": np.float32(1 / 128), "z": np.float32(0), "b": np.float32(7)}
@@ -77,6 +79,19 @@ def averaged() -> ModelProto:
     return model([1, 6, 4, 4], nodes, {})
 
 
+def taken() -> ModelProto:
+    """Columns and rows doubled, a row thrice and one not at all, every other column, some channels."""
+    held = {"rows": np.array([0, 1, 1, 1, 3, 4, 5, 6, 7]), "sizes": np.array([1, 1, 2, 2], dtype=np.float32)}
+    held |= {"from": np.array([0, 4]), "to": np.array([9, 8]), "axes": np.array([3, 1]), "by": np.array([2, 1])}
+    nodes = [
+        helper.make_node("Resize", ["q", "", "sizes"], ["large"], mode="nearest", nearest_mode="floor"),
+        helper.make_node("Gather", ["large", "rows"], ["some"], axis=2),
+        helper.make_node("Slice", ["some", "from", "to", "axes", "by"], ["less"]),
+        quant("less", "y", "fine"),
+    ]
+    return model([1, 8, 4, 5], nodes, held)
+
+
 MODELS = {
     "averaged": averaged(),
     "squeeze-excite": squeeze_excite(8, 5),
@@ -84,6 +99,7 @@ MODELS = {
     "added": largest_added(4),
     "1-D": largest_added(3),
     "flattened": flattened(),
+    "taken": taken(),
 }
 
 
@@ -122,3 +138,21 @@ def test_a_vector_that_something_else_reads_keeps_its_order() -> None:
     x = np.random.default_rng(0).normal(0, 2, (20, 3, 4, 4)).astype(np.float32)
     for one, other in zip(design.simulate(x), qc.compile(made).simulate(x), strict=True):
         assert np.array_equal(one, other)
+
+
+def test_neighbouring_places_are_doubled_in_a_token() -> None:
+    """A convolution at 4 places a cycle keeps its rate behind it: 8 places leave in every cycle."""
+    nodes = [
+        helper.make_node("Conv", ["q", "w"], ["c"], "conv"),
+        quant("c", "codes"),
+        helper.make_node("Upsample", ["codes", "sizes"], ["large"], mode="nearest"),
+        helper.make_node("Add", ["large", "large"], ["twice"]),
+        quant("twice", "y", "fine"),
+    ]
+    held = {"w": weights(2, 3, 1, 1), "sizes": np.array([1, 1, 2, 2], dtype=np.float32)}
+    fold = '{"conv": {"pe": 8, "simd": 3, "places": 4}}'
+    made = model([1, 3, 4, 4], nodes, held)
+    made.opset_import[0].version = 9
+    design = qc.compile(made, arch="dataflow", fold=fold)
+    repeats = [s.unit for s in design.network.stages if isinstance(s.unit, RepeatUnit)]
+    assert [(u.copies, u.lanes, u.cycles) for u in repeats] == [(1, (8, 8), 8), (2, (8, 16), 8)]

@@ -43,9 +43,13 @@ from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import (
     BufferedUnit,
+    ConcatUnit,
     DepthwiseUnit,
     InputUnit,
     MatVecUnit,
+    MultiplyUnit,
+    PadUnit,
+    RepeatUnit,
     RequantUnit,
     SparseUnit,
     Unit,
@@ -55,10 +59,11 @@ from qcompile.hardware.units import (
 from qcompile.hardware.units.matvec import token_channels
 from qcompile.hardware.units.sparse import BLOCK
 from qcompile.hardware.units.whole_window import fills
-from qcompile.ir import Graph, Node, Value, ops
+from qcompile.ir import Graph, Node, Value
 from qcompile.records import dataclass
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
+FOLLOWING = (RequantUnit, PadUnit, MultiplyUnit, RepeatUnit, ConcatUnit)  # which are not folded for themselves
 ROUNDS = 6  # how often a program is run again with what its network needs beside the layers
 
 
@@ -446,12 +451,13 @@ def _following(graph: Graph, node: Node, lanes: int) -> int:
     while front:
         made, lanes = front.pop()
         longest = max(longest, made.output.type.size // lanes)
-        readers = (n for n in graph.consumers.get(made.output.name, []) if not fills(graph, n))
-        front += [
-            (n, as_they_come(graph, n, unit_of(n, graph), [(made.output, lanes)]).pe)
-            for n in readers
-            if isinstance(n.op, (ops.Requant, ops.Pad, ops.Mul))
-        ]
+        for n in graph.consumers.get(made.output.name, []):
+            unit = unit_of(n, graph)
+            if isinstance(unit, FOLLOWING) and not fills(graph, n):
+                fold = as_they_come(graph, n, unit, [(made.output, lanes)])
+                if isinstance(unit, RepeatUnit):  # which may take more than it passes on
+                    longest = max(longest, unit_of(n, graph, fold).cycles)
+                front.append((n, fold.pe))
     return longest
 
 

@@ -10,7 +10,16 @@ import numpy as np
 from qcompile.errors import QCompileError, nearest
 from qcompile.hardware.network import Network, fullest, port_label
 from qcompile.hardware.site import Folding, divisors
-from qcompile.hardware.units import BufferedUnit, ConcatUnit, GatheredUnit, GlobalPoolUnit, Unit, WindowUnit, unit_of
+from qcompile.hardware.units import (
+    BufferedUnit,
+    ConcatUnit,
+    GatheredUnit,
+    GlobalPoolUnit,
+    RepeatUnit,
+    Unit,
+    WindowUnit,
+    unit_of,
+)
 from qcompile.ir import Graph, Node
 
 
@@ -36,7 +45,7 @@ def drawn(network: Network, seed: int, most: int | None = None) -> str:
     """
     rng, found = np.random.default_rng(seed), {}
     for stage in network.stages:
-        if stage.node is not None and not isinstance(stage.unit, (WindowUnit, GatheredUnit, ConcatUnit)):
+        if stage.node is not None and not isinstance(stage.unit, (WindowUnit, GatheredUnit, ConcatUnit, RepeatUnit)):
             sizes = ("pe", stage.folding.pe), ("simd", stage.folding.simd)
             one = {k: int(rng.choice([d for d in divisors(n) if d <= (most or n)])) for k, n in sizes}
             if isinstance(stage.unit, GlobalPoolUnit):  # only with all channels, of which there may be more then

@@ -33,6 +33,7 @@ CHOSEN: tuple[type[Unit], ...] = (
     MultiplyUnit,
     PadUnit,
     ConcatUnit,
+    RepeatUnit,
     BufferedUnit,
 )
 """Units for nodes; the first one that is for a node makes it."""
@@ -40,7 +41,6 @@ UNITS: tuple[type[Unit], ...] = (
     *CHOSEN,
     SlidingWindowUnit,
     WholeWindowUnit,
-    RepeatUnit,
     ForkUnit,
     WidthUnit,
     InputUnit,

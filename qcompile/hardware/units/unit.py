@@ -56,6 +56,11 @@ class Unit(ABC):
         """
         return []
 
+    @staticmethod
+    def widens(node: Node) -> int:
+        """Places of the result in a token for each of its data in one."""
+        return 1
+
     @classmethod
     def takes(cls, node: Node, graph: Graph, folding: Folding) -> bool:
         """Whether it can be folded so: by shares of its limits, or with all of them at several places."""

@@ -29,21 +29,39 @@ def fork(c: Context, stage: Stage) -> ForkView:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RepeatView(View):
-    """`groups` tokens, for each of `places`; copies: of a word that are in one token."""
+    """Slices of `groups` tokens, passed on as often as they are taken, all alike, or as `steps` say; kept: whether one
+    is needed again. Of a token, x, every `place` elements are `copies` times in the one that leaves, v; write: of a
+    layer, whose elements are looked at.
+    """
 
     template = "repeat.cpp.j2"
     loops: tuple[Loop, ...]
     lanes: Lanes
     groups: int
+    steps: tuple[int, ...]
+    kept: bool
     copies: int
+    place: int
     written: Lanes
+    x: Tensor
+    v: Tensor
+    write: Write | None
 
 
 def repeat(c: Context, stage: Stage) -> RepeatView:
     unit = stage.unit
     assert isinstance(unit, RepeatUnit)
-    loops = Loop("PLACE", "p", unit.places), Loop("GROUP", "g", unit.groups)
-    return RepeatView(loops, c.lanes(stage.inputs[0]), unit.groups, unit.copies, c.lanes(stage.outputs[0]))
+    steps = () if unit.even else tuple(unit.steps.tolist())
+    if unit.even:
+        loops = [Loop("SLICE", "s", unit.outer * len(unit.times)), Loop("PASS", "p", unit.times[0])]
+    else:
+        loops = [Loop("OUTER", "o", unit.outer), Loop("PASS", "p", len(steps))]
+    read, written = c.lanes(stage.inputs[0]), c.lanes(stage.outputs[0])
+    value, write = c.stream(stage.inputs[0]).value, c.write(stage) if stage.node else None
+    x, v = (c.tensor(value, name) for name in ("x", "v" if unit.copies > 1 else "x"))
+    sizes = unit.copies, unit.pe // unit.places
+    loops = [*(one for one in loops if one.count > 1 or one.label == "PASS"), Loop("GROUP", "g", unit.groups)]
+    return RepeatView(tuple(loops), read, unit.groups, steps, unit.kept, *sizes, written, x, v, write)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qcompile import parts
 from qcompile.backends.hls.ports import PortLayout, stream_layout
-from qcompile.backends.rtl.process import Link, Maker, ModuleView, ProcessModule
+from qcompile.backends.rtl.process import Link, Maker, ModuleView, ProcessModule, RomFile
+from qcompile.cost.price import price
 from qcompile.hardware.network import Stream
 from qcompile.hardware.units import RepeatUnit
 from qcompile.parts import Part
@@ -28,25 +31,47 @@ def fork(m: Maker) -> ProcessModule:
 
 @dataclass(frozen=True)
 class RepeatModule(ModuleView):
-    """`groups` tokens of `width` bits, read while `fresh`, again and again, each `copies` times in a token."""
+    """Slices of `groups` tokens of `width` bits, which come in while `first` and are passed on again; every `place`
+    bits of a token are `copies` times in the one that leaves. table: what pass `step` does, where not all are alike;
+    kept: how a slice is kept, or "".
+    """
 
     template = "repeat.sv.j2"
+    flags = ("fresh", "passed")
     width: int
     groups: int
-    fresh: str
+    first: str
     address: str
     copies: int
+    place: int
+    kept: str
+    table: RomFile | None
+    step: str
 
     def parts(self) -> Part:
-        return parts.Buffer(self.groups, self.width, False)
+        """A slice, or a register for a token."""
+        if not self.kept:
+            return parts.Register(self.width)
+        block = self.kept == "block"
+        around = parts.beside(parts.Mux(2, self.width), parts.Register(self.width + 1)) if block else parts.NOTHING
+        return parts.beside(parts.Buffer(self.groups, self.width, block), around)
 
 
 def repeat(m: Maker) -> ProcessModule:
     unit = m.stage.unit
     assert isinstance(unit, RepeatUnit)
-    m.loops(("p", unit.places), ("g", unit.groups))
-    view = RepeatModule(m.read(0).bits, unit.groups, m.first("p"), m.at("g"), unit.copies)
-    return m.process(view, 1, m.first("p"), "1'b1")
+    if unit.even:
+        m.loops(("o", unit.outer * len(unit.times)), ("p", unit.times[0]), ("g", unit.groups))
+        table = None
+    else:
+        m.loops(("o", unit.outer), ("p", len(unit.steps)), ("g", unit.groups))
+        table = m.rom("steps", unit.steps.reshape(-1, 1), 2)
+        m.roms[-1] = table = replace(table, style="logic")
+    block = price(unit.slice(), m.timing.fabric).bram18 > 0
+    copied = unit.copies, unit.pe // unit.places * unit.number
+    kept = "" if not unit.kept else "block" if block else "distributed"
+    view = RepeatModule(m.read(0).bits, unit.groups, m.first("p"), m.at("g"), *copied, kept, table, m.at("p"))
+    return m.process(view, 1, "fresh", "passed")
 
 
 @dataclass(frozen=True)
