@@ -45,6 +45,7 @@ def plan_of(
     for i, t in enumerate(tensors(graph)):
         c = given[i % len(given)]
         weight = t.kind == "weight"
+        c = c if weight or not c.coded else Candidate("int", 4)
         numbers = net.weights()[t.value][0] if weight else seen[t.value]
         q = ranges.fit(numbers, c, "mse", t.axis if weight and channels else None, weight)
         chosen[t.name] = by_tie.setdefault(t.tie, Choice.of(q, len(t.shape))) if t.tie else Choice.of(q, len(t.shape))
@@ -55,7 +56,8 @@ def plan_of(
 @pytest.mark.parametrize("family", GridMethod.names())
 def test_plans_compile_exactly(name: str, family: str) -> None:
     """The compiled network is what exact arithmetic makes of the plan, and what the search's fast evaluation saw."""
-    model, bits = MODELS[name], max(GridMethod.find(family).least, 3)
+    method = GridMethod.find(family)
+    model, bits = MODELS[name], min(max(method.least, 3), method.most)
     plan = plan_of(model, [Candidate(family, bits), Candidate("int", 4), Candidate("fixed", 6)], ("fold_bn",))
     design = qc.compile(model, plan)
     y = design.simulate(X).reshape(len(X), -1)

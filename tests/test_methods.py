@@ -31,7 +31,7 @@ def test_every_method_is_whole(kind: type[methods.Method], name: str) -> None:
     found = kind.find(name)
     place = ROOT / "qcompile" / "assignment" / "methods" / kind.kind / f"{name}.py"
     assert found.name == name and found.what and found.paper and place.is_file()
-    run = found.run if found.run is not None else found.offsets  # type: ignore[attr-defined]
+    run = next(f for key in ("run", "coded", "offsets") if (f := getattr(found, key, None)) is not None)
     assert len(run.__doc__ or "") > 20, "the docstring has the formula and its source"
     assert set(found.needs) <= {"data", "labels", "torch", "scikit-learn"}
     assert (ROOT / "tests" / "methods" / kind.kind / f"test_{name}.py").is_file(), "its acceptance test"

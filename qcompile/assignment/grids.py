@@ -27,7 +27,9 @@ def neighbours(y: np.ndarray, fmt: Format) -> tuple[np.ndarray, np.ndarray]:
 @dataclass(frozen=True)
 class Quantizer:
     """A format (unit 1) on numbers: value = (units - zero_point) * step. step: float64, () or along `axis`; every step
-    is a float32. bits: of integers along `axis`, where they differ; the format has the most of them.
+    is a float32 times a whole number. bits: of integers along `axis`, where they differ; the format has the most of
+    them. coded: the units of the one weight that it is for, where they are more than the nearest numbers (see
+    `coding`).
     """
 
     format: Format
@@ -35,6 +37,7 @@ class Quantizer:
     zero_point: int = 0
     axis: int | None = None
     bits: tuple[int, ...] | None = None
+    coded: np.ndarray | None = None
 
     def steps(self, rank: int) -> np.ndarray:
         """The steps so that they broadcast against a tensor of `rank`."""
@@ -52,6 +55,8 @@ class Quantizer:
 
     def units(self, x: np.ndarray, lead: int = 0) -> np.ndarray:
         """Units of x, whose first `lead` axes are not the tensor's."""
+        if self.coded is not None:
+            return np.broadcast_to(self.coded.astype(x.dtype), x.shape)
         step = self.steps(x.ndim - lead).astype(x.dtype)
         units = self.format.nearest(x / step + self.zero_point if self.zero_point else x / step)
         ends = self.limits(x.ndim - lead)

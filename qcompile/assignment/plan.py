@@ -75,7 +75,8 @@ class Choice:
         op = q.op(rank)
         scale = tuple(float(v) for v in op.scale.values)
         axis = q.axis if len(scale) > 1 or q.bits is not None else None
-        return Choice(op.format, scale, q.zero_point, axis, q.bits, **more)
+        units = more.pop("units", None)
+        return Choice(op.format, scale, q.zero_point, axis, q.bits, q.coded if units is None else units, **more)
 
     def quantizer(self) -> Quantizer:
         """For float evaluations."""
@@ -83,7 +84,9 @@ class Choice:
 
         fmt, unit = unit_step(self.format)
         steps = np.array(self.scale) * float(unit)
-        return Quantizer(fmt, steps if len(steps) > 1 else steps[0], self.zero_point, self.axis, self.bits)
+        steps = steps if len(steps) > 1 else steps[0]
+        own = self.units if isinstance(self.units, np.ndarray) else None
+        return Quantizer(fmt, steps, self.zero_point, self.axis, self.bits, own)
 
     def record(self) -> dict[str, Any]:
         """As the plan's file has it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from qcompile.assignment.candidates import Candidate, grids
+from qcompile.assignment.coding import coded
 from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.methods import RangeMethod
 from qcompile.formats import FixedPoint, Format
@@ -32,6 +33,8 @@ def fit(
     asymmetric: integers of numbers of both signs get a zero point, so that their range need not be symmetric. Of the
     grids that a candidate can become (exponent and mantissa bits) the one of least squared error is taken.
     """
+    if candidate.coded:
+        return coded(x, candidate, axis)
     rows = x.reshape(1, -1) if axis is None else np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
     rows = rows.astype(np.float64)
     signed = bool((rows < 0).any())

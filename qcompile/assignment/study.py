@@ -72,10 +72,11 @@ class Evaluation:
         """Codes of the weights that are rounded, layer after layer, each with the codes of those in front of it."""
         if self.rounder is None:
             return {}
+        chosen = {name: self.quantizers[name][index] for name, index in configuration.items()}
         wanted = {
             layer: t.name
             for layer, (_, t) in self.rounder.layers.items()
-            if t.name in configuration and not self.quantizers[t.name][configuration[t.name]].zero_point
+            if (q := chosen.get(t.name)) is not None and not q.zero_point and q.coded is None
         }
         keys = {layer: self._key(layer, name, configuration) for layer, name in wanted.items()}
         out = {name: known for layer, name in wanted.items() if (known := self._known(keys[layer])) is not None}
@@ -158,6 +159,7 @@ class Evaluation:
         for name, qs in sorted(self.quantizers.items()):
             for q in qs:
                 hasher.update(repr((name, str(q.format), q.zero_point, q.axis, q.bits)).encode() + q.step.tobytes())
+                hasher.update(b"" if q.coded is None else q.coded.tobytes())
             for w in self.codes.get(name, []):
                 hasher.update(b"-" if w is None else w.tobytes())
         return hasher.hexdigest()[:40]

@@ -137,6 +137,13 @@ def _check_effects(designs: Designs) -> list[str]:
         raise QCompileError("the model has no formats of its own", designs.model.name, "leave --free out")
     if s.rounding != "rtn" and not study.weights:
         raise QCompileError("no weights take a format", f"--rounding {s.rounding}", "leave it out, or --free")
+    own = sorted({str(c) for cs in study.candidates.values() for c in cs if c.coded})
+    if own and RoundingMethod.find(s.rounding).scope != "layer":
+        raise QCompileError(
+            f"{', '.join(own)} have codes of their own, which it would round anew",
+            f"--rounding {s.rounding}",
+            "--rounding rtn, or one that looks at single layers, which leaves them",
+        )
     if not s.channels and not any(t.axis is not None for t in study.weights):
         raise QCompileError("no weights have output channels", "--per-tensor", "leave it out")
     if s.asymmetric and not any(q.zero_point for own in study.evaluation.quantizers.values() for q in own):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from qcompile.ir import Graph
 
     Ends = tuple[float, float]
+    Coder = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 GROUP = "qcompile.methods"
 M = TypeVar("M", bound="Method")
@@ -196,14 +197,21 @@ class RoundingMethod(Method):
 @dataclass(frozen=True, kw_only=True)
 class GridMethod(Method):
     """A family of candidate formats. run: (bits, signed, weight) -> the formats that it can become, all with unit 1;
-    least, most: bits; po2: scales are powers of two.
+    least, most: bits, even: no others; po2: scales are powers of two.
+
+    coded: instead of `run`, of weights alone, whose codes are more than the nearest numbers of one grid (see `coding`).
     """
 
     kind, noun = "grid", "candidate family"
-    run: Callable[[int, bool, bool], tuple[Format, ...]]
+    run: Callable[[int, bool, bool], tuple[Format, ...]] | None = None
+    coded: Coder | None = None
     least: int
     most: int
+    even: bool = False
     po2: bool = False
+
+    def declares(self) -> str:
+        return super().declares() + (", weights alone" if self.coded else "")
 
 
 KINDS: tuple[type[Method], ...] = (
