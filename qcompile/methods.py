@@ -69,6 +69,13 @@ ELSEWHERE = (
         "qcompile.passes.requant:multiply_add_shift",
     ),
     Published(
+        "plane_pack",
+        "arithmetic",
+        "codes of any width in words of memories, without gaps: six bits need no planes of four and two",
+        "ZeroQuant(4+2), arXiv 2312.08583",
+        "qcompile.hardware.memory:Words",
+    ),
+    Published(
         "int_softmax",
         "kernel",
         "softmax on codes as a composition with a proven band: maximum, tables of exp, sum, exact quotient",

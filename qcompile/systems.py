@@ -177,7 +177,7 @@ SYSTEMS = (
         "1806.08342",
         ("fold_bn", "grid.int", "rtn"),
     ),
-    System("NVFP4", "Pretraining Large Language Models with NVFP4", "2509.25149", ("nvfp4", "mx", "hadamard")),
+    System("NVFP4", "Pretraining Large Language Models with NVFP4", "2509.25149", ("nvfp", "mx", "hadamard")),
     System(
         "AccLLM",
         "AccLLM: Accelerating Long-Context LLM Inference Via Algorithm-Hardware Co-Design",
@@ -220,7 +220,7 @@ SYSTEMS = (
         "AdaDim",
         "Rethinking Channel Dimensions to Isolate Outliers for Low-bit Weight Quantization of Large Language Models",
         "2309.15531",
-        ("group_axis",),
+        ("grid.group",),
     ),
     System(
         "GPUSQ-ViT",
