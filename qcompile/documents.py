@@ -208,6 +208,61 @@ class PlanRecord(Record):
     result: dict[str, JsonValue] = {}
 
 
+OnePerCandidate = Annotated[list[float], Field(min_length=1)]
+Matrix = Annotated[list[OnePerCandidate], Field(min_length=1)]
+SomeNames = Annotated[list[str], Field(min_length=1)]
+
+
+class WorkRecord(Record):
+    """What a processor does for a variable: one number, or one per candidate."""
+
+    macs: Annotated[OnePerCandidate, BeforeValidator(_listed)]
+    bytes: Annotated[OnePerCandidate, BeforeValidator(_listed)]
+
+
+class VariableRecord(Record):
+    """One decision of tables of the user's own; a number per candidate in every list."""
+
+    candidates: SomeNames
+    loss: OnePerCandidate
+    cost: dict[str, OnePerCandidate] = {}
+    work: WorkRecord | None = None
+
+
+class PairRecord(Record):
+    """What two variables lose and cost together: a row per candidate of the first, a column per one of the second."""
+
+    of: Annotated[list[str], Field(min_length=2, max_length=2)]
+    loss: Matrix | None = None
+    cost: dict[str, Matrix] = {}
+
+
+class ConstantRecord(Record):
+    """What is lost and costs whatever is chosen."""
+
+    loss: float = 0.0
+    cost: dict[str, float] = {}
+
+
+class ProcessorRecord(Record):
+    """See `cost.roofline.Roofline`."""
+
+    macs_per_cycle: Positive
+    bytes_per_cycle: Positive
+
+
+class TablesRecord(Record):
+    """What `qcompile allocate` reads; see docs/allocation.md."""
+
+    schema_: Annotated[int, Field(alias="schema")]
+    variables: Annotated[dict[str, VariableRecord], Field(min_length=1)]
+    pairs: list[PairRecord] = []
+    joined: list[Annotated[list[str], Field(min_length=2)]] = []
+    constant: ConstantRecord = ConstantRecord()
+    processor: ProcessorRecord | None = None
+    budget: dict[str, float] = {}
+
+
 class FoldingFile(RootModel[dict[str, FoldingRecord]]):
     """What --fold reads: a folding by the name of the layer."""
 
@@ -277,6 +332,16 @@ def plan_record(text: str, schema: int, where: str, hint: str) -> PlanRecord:
         raise QCompileError('this is no plan: it has no object "tensors"', where, hint)
     _check_schema(found, schema, "the plan's", where, "run qcompile assign again")
     return checked(PlanRecord, found, "the plan", where, hint)
+
+
+def tables(path: str | Path, schema: int) -> TablesRecord:
+    """Of a file of tables. QCompileError says what in it is wrong."""
+    hint = "docs/allocation.md has what such a file holds"
+    found = read(path, "the tables", hint)
+    if not isinstance(found, dict) or "variables" not in found:
+        raise QCompileError('this is no file of tables: it has no object "variables"', str(path), hint)
+    _check_schema(found, schema, "the tables'", str(path), hint)
+    return checked(TablesRecord, found, "the file of tables", str(path), hint)
 
 
 def _check_schema(found: dict[str, Any], known: int, whose: str, where: str, hint: str) -> None:

@@ -72,6 +72,7 @@ ORDER = [
     "verification",
     "layers",
     "evaluation",
+    "allocation",
     "planning",
     "methods",
     "systems",

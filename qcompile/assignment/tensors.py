@@ -58,9 +58,9 @@ def tensors(graph: Graph) -> tuple[QuantTensor, ...]:
         if not isinstance(node.op, (*_PRODUCTS, *_SUMS)):
             continue
         groups = (
-            [[s for v in node.inputs for s in _sources(graph, v)]]
+            [[s for v in node.inputs for s in sources(graph, v)]]
             if isinstance(node.op, ops.Add)
-            else [_sources(graph, v) for v in node.inputs]
+            else [sources(graph, v) for v in node.inputs]
         )
         for group in groups:
             for value in group:
@@ -87,11 +87,11 @@ def _unique(found: list[QuantTensor]) -> tuple[QuantTensor, ...]:
     return tuple(replace(t, name=f"{t.name}:{t.value}") if counts[t.name] > 1 else t for t in found)
 
 
-def _sources(graph: Graph, value: Value) -> list[Value]:
+def sources(graph: Graph, value: Value) -> list[Value]:
     """Where the numbers of an operand are made: behind it, past ops that only move or compare them."""
     node = graph.producers.get(value.name)
     if node is not None and isinstance(node.op, _THROUGH):
-        return list(dict.fromkeys(s for v in node.inputs for s in _sources(graph, v)))
+        return list(dict.fromkeys(s for v in node.inputs for s in sources(graph, v)))
     return [value]
 
 

@@ -6,6 +6,7 @@ import gc
 
 import click
 
+from qcompile.cli.allocate import allocate
 from qcompile.cli.assign import assign
 from qcompile.cli.calibration import calibration
 from qcompile.cli.compile import compile
@@ -36,6 +37,7 @@ for command in (
     inspect,
     compile,
     assign,
+    allocate,
     simulate,
     verify,
     evaluate,

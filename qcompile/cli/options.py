@@ -16,9 +16,11 @@ force_option = click.option(
 )
 
 
-def options_of(*records: type) -> Callable[[Any], Any]:
-    """A command with an option for every field of the records that has a help, or a place on the command line."""
-    made = [_option(f) for record in records for f in fields(record) if f.metadata]
+def options_of(*records: type, only: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+    """A command with an option for every field of the records that has a help, or a place on the command line. only:
+    for these fields.
+    """
+    made = [_option(f) for record in records for f in fields(record) if f.metadata and (not only or f.name in only)]
 
     def decorated(command: Any) -> Any:
         for one in reversed(made):

@@ -40,7 +40,7 @@ def prepare(
     """The task of `assign`. limits: on resources (counts) and cycles; read: the user's data, where they are wanted.
     QCompileError for what cannot work on these data.
     """
-    s, notes = _with_metric(settings)
+    s, notes = with_metric(settings)
     s, finetuning = _searching(s, options)
     _check_priced(s, limits)
     _check_by_channel(s, options)
@@ -67,7 +67,7 @@ def prepare(
     return Task(designs, sensitivity, program(designs, sensitivity), limits, target, tuple(notes))
 
 
-def _with_metric(s: Settings) -> tuple[Settings, list[str]]:
+def with_metric(s: Settings) -> tuple[Settings, list[str]]:
     """The default metric needs torch."""
     if s.metric:
         return s, []
