@@ -44,9 +44,11 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install -q -c constraints.txt -e .
 	touch $@
 
-# Most of torch is never imported: byte code is made of what is.
+# Most of torch is never imported: byte code is made of what is. QKeras asks for tensorflow, without which it runs on torch; HGQ2 has
+# a package of the same name.
 $(TESTED): $(VENV)/installed
 	$(BIN)/python -m pip install -q --no-compile -c constraints.txt -e '.[$(EXTRAS)]'
+	$(if $(findstring keras,$(EXTRAS)),$(BIN)/python -m pip install -q --no-compile --no-deps -c constraints.txt --target $(VENV)/qkeras qkeras-v3 parse pyparser six)
 	touch $@
 
 clean:

@@ -13,7 +13,7 @@ from conftest import ROOT
 
 from qcompile import ir
 from qcompile.cost.exchange import fabric_of
-from qcompile.formats import Bipolar, FixedPoint
+from qcompile.formats import Bipolar, FixedPoint, Overflow
 from qcompile.ir import Array, Graph, Node, Origin, Param, TensorType, Value, ops
 from qcompile.passes import ports, ranges, rows
 from qcompile.passes.counting import counted
@@ -51,6 +51,16 @@ def model() -> Graph:
     active = node(ops.Clip(lo=ir.ZERO), "active", biased.output)
     out = node(ops.Quantize(FixedPoint(3, 0, False), Param((), (Fraction(2),))), "out", active.output)
     return graph("model", x, codes, weights, product, biased, active, out)
+
+
+def wrapping() -> Graph:
+    """A sum of codes that wraps, in each element at another width."""
+    x = Value("x", TensorType((1, 2)))
+    codes = node(ops.Quantize(CODES), "codes", x)
+    scaled = node(ops.Affine(mul=Param.of(Fraction(3))), "scaled", codes.output)
+    ends = Param((1, 2), (Fraction(-4), Fraction(0))), Param((1, 2), (Fraction(3), Fraction(15)))
+    wrap = ops.Quantize(FixedPoint(5), overflow=Overflow.WRAP, least=ends[0], most=ends[1])
+    return graph("model", x, codes, scaled, node(wrap, "out", scaled.output))
 
 
 def stated() -> Graph:
@@ -152,6 +162,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "states": (stated, lambda g: ir.print_graph(with_state_formats(g, {"h": "h"}, (FixedPoint(8, 7),)))),
     "rows": (attention, lambda g: ir.print_graph(rows.with_kernels(g, "host"))),
     "lower": (model, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
+    "lower_wrap": (wrapping, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
     "ranges": (integer, with_ranges),
     "unused": (unread, lambda g: ir.print_graph(remove_unused(g))),
     "dead": (dead, lambda g: ir.print_graph(remove_dead_channels(g))),

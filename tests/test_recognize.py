@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from qcompile import ir
-from qcompile.formats import FixedPoint, Rounding
+from qcompile.formats import FixedPoint, Overflow, Rounding
 from qcompile.frontend.call import GraphBuilder
 from qcompile.frontend.recognize import recognize
-from qcompile.ir import Origin, Param, TensorType, Value, ops
+from qcompile.ir import Array, Origin, Param, TensorType, Value, ops
 from qcompile.sim import reference
 
 X = Value("x", TensorType((1, 4)))
@@ -64,6 +64,42 @@ CASES = {
         (ops.Func("hardswish", Fraction(1, 6)), ops.Affine(number(1))),
     ),
     "an order behind a softmax": ((ops.Softmax(1), ops.ArgMax(1, True)), (ops.ArgMax(1, True),)),
+    "a stopped gradient": (
+        (ops.Round(Rounding.ROUND), ops.Affine(number(-1)), (ops.Add(), 0), ops.Affine(number(-1)), (ops.Add(), 0)),
+        (ops.Round(Rounding.ROUND),),
+    ),
+    "a wrap": (
+        (
+            *(ops.Affine(number(4)), ops.Round(Rounding.FLOOR), ops.Affine(number(Fraction(1, 4)), number(2))),
+            *(ops.Affine(number(Fraction(1, 4))), ops.Round(Rounding.FLOOR), ops.Affine(number(-4)), (ops.Add(), 3)),
+        ),
+        (
+            ops.Affine(number(4)),
+            ops.Affine(number(Fraction(1, 4))),
+            ops.Quantize(
+                FixedPoint(4),
+                number(Fraction(1, 4)),
+                rounding=Rounding.FLOOR,
+                overflow=Overflow.WRAP,
+                least=number(-8),
+                most=number(7),
+            ),
+            ops.Affine(add=number(2)),
+        ),
+    ),
+    "a clip of real ends": (
+        (
+            clip(0, Fraction(15, 4)),
+            ops.Affine(number(4)),
+            ops.Round(Rounding.ROUND),
+            ops.Affine(number(Fraction(1, 4))),
+        ),
+        (clip(0, Fraction(15, 4)), ops.Quantize(U4, number(Fraction(1, 4)))),
+    ),
+    "a power of whole numbers": (
+        (ops.Round(Rounding.ROUND), clip(-3, 2), ops.Func("exponential", Fraction(1))),
+        (ops.Round(Rounding.ROUND), clip(-3, 2), ops.Lookup(-3, Array(2 ** np.arange(6)), Fraction(1, 8))),
+    ),
     "a reshape behind a softmax": ((ops.Softmax(1), ops.Reshape((4,))), (ops.Reshape((4,)), ops.Softmax(0))),
 }
 # The last one is almost a pattern each time.

@@ -16,6 +16,8 @@ from qcompile.formats import Format
 from qcompile.frontend.cut import cut, names_of
 from qcompile.frontend.file import in_memory, parse_model, read_bytes, read_model
 from qcompile.frontend.importer import Imported, import_model
+from qcompile.frontend.keras import export as keras_export
+from qcompile.frontend.keras import is_keras, read
 from qcompile.frontend.tflite import import_tflite, is_tflite
 from qcompile.host import HostPart
 from qcompile.ir import Graph
@@ -72,11 +74,9 @@ class Model:
         return html(f"Model {self.name}", self.facts(), ("layer", "op", "shape", "from"), rows)
 
 
-_KERAS = 'keras.models.load_model(FILE).export("model.onnx", format="onnx"), then give model.onnx'
 _TORCH = "load it in Python, qc.load(module, example); or torch.onnx.export(module, example, 'model.onnx')"
 # The line that converts, by the ending of files of others.
 _WAYS = {
-    **dict.fromkeys((".h5", ".hdf5", ".keras"), _KERAS),
     **dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt", ".safetensors"), _TORCH),
     ".pb": "python -m tf2onnx.convert --saved-model FOLDER --output model.onnx, then give model.onnx",
     **dict.fromkeys((".pkl", ".joblib"), "skl2onnx.to_onnx(estimator, x[:1]), then give the ONNX file"),
@@ -87,8 +87,9 @@ _WAYS = {
 def load(
     source: Any, example: Any = None, inputs: str | Sequence[str] = (), outputs: str | Sequence[str] = ()
 ) -> Model:
-    """Model of an ONNX or TensorFlow Lite file (path), the bytes of one, an onnx.ModelProto, or a torch/Brevitas module
-    with an example input (a tensor or numpy array, or a tuple of them, batch axis first).
+    """Model of an ONNX, TensorFlow Lite or Keras file (path), the bytes of one of the first two, an onnx.ModelProto, a
+    Keras model (HGQ2, QKeras), or a torch/Brevitas module with an example input (a tensor or numpy array, or a tuple of
+    them, batch axis first).
 
     inputs, outputs: names of tensors or nodes between which the model is taken, "a,b" or a list; what is in front of
     them and behind them is run on the host by onnxruntime.
@@ -124,6 +125,8 @@ def _read(source: Any, example: Any) -> tuple[str, str, Any]:
         path = Path(source)
         if (way := _WAYS.get(path.suffix.lower())) is not None and path.exists():
             raise QCompileError(f"a {path.suffix} file is no exchange format that can be read", str(path), way)
+        if path.suffix.lower() in (".keras", ".h5", ".hdf5"):
+            return path.stem, str(path), parse_model(read(path), str(path))
         if path.suffix.lower() == ".tflite":
             return path.stem, str(path), read_bytes(path)
         return path.stem, str(path), read_model(path)
@@ -132,6 +135,9 @@ def _read(source: Any, example: Any) -> tuple[str, str, Any]:
     if isinstance(source, onnx.ModelProto):
         name = source.graph.name or "model"
         return name, name, in_memory(source, name)
+    if is_keras(source):
+        name = str(source.name)
+        return name, name, parse_model(keras_export(source, example), name)
     if hasattr(source, "state_dict"):
         from qcompile.frontend.brevitas import export
 

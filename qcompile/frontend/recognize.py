@@ -7,49 +7,34 @@ Every pattern is exact: what it makes equals the nodes that it replaces on every
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from qcompile.formats import FixedPoint
 from qcompile.frontend.call import GraphBuilder
-from qcompile.ir import Node, Origin, Param, Shape, Value, ops
-from qcompile.records import dataclass
+from qcompile.frontend.site import NewNode, Pattern
+from qcompile.frontend.traced import cancelled, clipped_back, whole_power, wrapped
+from qcompile.ir import Node, Param, Shape, Value, ops
 from qcompile.sim.ratio import rearrange_step
 from qcompile.sim.structure import rearrange
 
-
-@dataclass(frozen=True)
-class NewNode:
-    """A node about to be built, its inputs as they are now."""
-
-    builder: GraphBuilder
-    op: Any
-    inputs: tuple[Value, ...]
-    origin: Origin
-
-    def maker(self, x: Value) -> Node | None:
-        """The node that makes a tensor; None for inputs of the graph."""
-        return self.builder.makers.get(x.name)
-
-    def emit(self, op: Any, *inputs: Value) -> Value:
-        """A node in place of this one."""
-        return self.builder.emit(op, inputs, self.origin)
-
-
-Pattern = Callable[[NewNode], Value | None]
+Patterns = dict[type, tuple[Pattern, ...]]
 # The same of the same tensor is one node, so that an input with several readers has one quantizer.
 _SHARED = (ops.Quantize, ops.Affine, ops.Clip, ops.Reshape, ops.Transpose, ops.Take)
 
 
 def recognize(nodes: list[Node], outputs: list[Value]) -> tuple[list[Node], list[Value]]:
     """The same graph with every pattern replaced; what nothing reads any more is left in it."""
+    return _walked(*_walked(nodes, outputs, _FIRST), PATTERNS)
+
+
+def _walked(nodes: list[Node], outputs: list[Value], patterns: Patterns) -> tuple[list[Node], list[Value]]:
     builder, now, known = GraphBuilder(), dict[str, Value](), dict[Any, Value]()
     for node in nodes:
         inputs = tuple(now.get(v.name, v) for v in node.inputs)
         site = NewNode(builder, node.op, inputs, node.origin)
-        tried = (pattern(site) for pattern in PATTERNS.get(type(node.op), ()))
+        tried = (pattern(site) for pattern in patterns.get(type(node.op), ()))
         found = next((v for v in tried if v is not None), None)
         if found is None and isinstance(node.op, _SHARED):
             found = known.get((node.op, inputs))
@@ -401,12 +386,15 @@ def quantized_parts(site: NewNode) -> Value | None:
     return site.emit(maker.op, *parts)
 
 
-PATTERNS: dict[type, tuple[Pattern, ...]] = {
+_FIRST: Patterns = {ops.Add: (cancelled,)}  # sums of what the others make one function of
+PATTERNS: Patterns = {
     ops.Quantize: (quantized_parts,),
     ops.Round: (rounded_whole, rounded_clip),
     ops.Clip: (clipped_codes, clipped_clip),
     ops.Mul: (gated, of_one_tensor, quotient),
-    ops.Add: (of_one_tensor,),
+    ops.Add: (wrapped, of_one_tensor),
+    ops.Affine: (clipped_back,),
+    ops.Func: (whole_power,),
     ops.ArgMax: (order_of_softmax,),
     ops.Reshape: (reshaped_softmax,),
 }

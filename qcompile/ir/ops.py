@@ -204,6 +204,9 @@ class Lookup(Step):
 class Quantize(Step):
     """The only place where precision is lost: x -> (q - zero_point) * scale * 2**unit, q = round(x / (scale * 2**unit)
     + zero_point).
+
+    least, most: model dialect, under WRAP: the codes between which every element wraps, where these are not the
+    format's.
     """
 
     format: Format
@@ -211,6 +214,8 @@ class Quantize(Step):
     zero_point: Param = ZERO
     rounding: Rounding = Rounding.ROUND
     overflow: Overflow = Overflow.SATURATE
+    least: Param | None = None
+    most: Param | None = None
 
     decides: ClassVar[bool] = True
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.errors import QCompileError
-from qcompile.formats import FixedPoint, Format, Rounding, smallest_width
+from qcompile.formats import FixedPoint, Format, Overflow, Rounding, smallest_width
 from qcompile.ir import (
     ONE,
     ZERO,
@@ -306,6 +306,8 @@ class Lowering:
         x - 2**width * floor((x - lowest) / 2**width).
         """
         fmt = node.op.format
+        if node.op.least is not None:
+            return self._wrapped_each(x, node, node.op)
         x = x if x.over is None else self.plain(x, node)
         low, high = self._bounds(*self._map(x, ops.Quantize(FixedPoint(64))), x.shape)
         if fmt.min_units <= low and high <= fmt.max_units:
@@ -322,6 +324,26 @@ class Lowering:
         ((turn, _),) = made.terms
         rest = dataclasses.replace(x, terms=(*x.terms, (turn, Param.of(-size))))
         return self.quantize(rest, ops.Quantize(fmt), node, node.output.name)
+
+    def _wrapped_each(self, x: AffineForm, node: Node, q: ops.Quantize) -> AffineForm:
+        """The same of a quantizer that wraps every element between its own ends: rounded first."""
+        assert q.least is not None and q.most is not None
+        low, high, name = q.least, q.most, node.output.name
+        wide = dataclasses.replace(q, format=FixedPoint(64), overflow=Overflow.SATURATE, least=None, most=None)
+        ends = self._bounds(*self._map(self._divided(x, wide, node) if x.over is not None else x, wide), x.shape)
+        kept = dataclasses.replace(wide, format=smallest_format(*ends))
+        whole = self.quantize(x, kept, node, name + ".rounded")
+        if max(low.values) <= ends[0] and ends[1] <= min(high.values):
+            return whole
+        size = high.combine(low, lambda h, lo: h - lo + 1)
+        ((value, unit),) = whole.terms
+        turns = AffineForm(x.shape, ((value, size.map(lambda s: 1 / s)),), low.combine(size, lambda lo, s: -lo / s))
+        reach = [(ends[i] - lo) // s for i in (0, 1) for lo, s in zip(*_pairs(low, size), strict=True)]
+        many = ops.Quantize(smallest_format(min(reach), max(reach)), rounding=Rounding.FLOOR)
+        ((turn, _),) = self.quantize(turns, many, node, name + ".turns").terms
+        back = unit.combine(size, lambda u, s: -u * s)
+        rest = AffineForm(x.shape, (*whole.terms, (turn, back)), steps=(q.clip(low, high),))
+        return self.quantize(rest, dataclasses.replace(wide, format=q.format), node, name)
 
     def _bounds(self, op: ops.Requant, inputs: tuple[Value, ...], shape: Shape) -> tuple[int, int]:
         """Bounds of what reaches the quantizer of a map, in its units."""
@@ -615,3 +637,8 @@ def _row_step(step: ops.Step, index: np.ndarray, first: np.ndarray) -> ops.Step:
                 Param((), p.values) if p.is_scalar else Param((len(first),), tuple(_row_values(p, index, first)))
             )
     return type(step)(**{**vars(step), **changed}) if changed else step
+
+
+def _pairs(a: Param, b: Param) -> tuple[list[int], list[int]]:
+    """Two parameters of whole numbers, element by element."""
+    return tuple([int(v) for v in p.ravel()] for p in np.broadcast_arrays(a.array(), b.array()))  # type: ignore

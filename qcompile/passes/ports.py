@@ -142,7 +142,10 @@ def _path(graph: Graph, value: Value, affine: bool = True) -> list[Node]:
             return []
         path.append(users[0])
         if isinstance(users[0].op, ops.Quantize):
-            return [] if users[0].op.overflow is Overflow.WRAP else path  # integers that wrap are the network's
+            if users[0].op.overflow is not Overflow.WRAP:
+                return path
+            # Integers that wrap in their type are the network's, numbers that a quantizer wraps are the host's.
+            return path if users[0].op.least is not None and not any(isinstance(n.op, ops.Clip) for n in path) else []
         if isinstance(users[0].op, ops.Count):
             return [] if any(isinstance(n.op, ops.Clip) for n in path) else path
         if not isinstance(users[0].op, allowed) or _mixed_signs(users[0].op):
@@ -248,6 +251,8 @@ def _then_clip(clip: ops.Clip, step: ops.Clip) -> ops.Clip:
 def port_limits(host: HostInput) -> tuple[Param, Param]:
     """(lowest, highest) units that reach the port: the format's limits and the clip's, quantized."""
     q = host.quantize
+    if q.least is not None and q.most is not None:
+        return q.least, q.most
     lo = -q.format.max_units if q.overflow is Overflow.SYMMETRIC and q.format.signed else q.format.min_units
     limits = []
     for bound, end in ((host.clip.lo, lo), (host.clip.hi, q.format.max_units)):

@@ -121,6 +121,13 @@ FUNCTIONS: dict[str, Real] = {
     ),
     "tanh": _real("tanh", lambda m, x, a: m.tanh(x), lambda t, x, a: t.tanh(x), increasing=True, tabled=True),
     "exp": _real("exp", lambda m, x, a: m.exp(x), lambda t, x, a: t.exp(x), increasing=True, tabled=True),
+    "exponential": _real(  # 1 + alpha to the power of x
+        "exponential",
+        lambda m, x, a: m.power(1 + a, x),
+        lambda t, x, a: t.pow(1 + a, x),
+        increasing=True,
+        rational=lambda x, a: (1 + a) ** int(x) if x.denominator == 1 and abs(x) <= 64 else None,
+    ),
     "softplus": _real(
         "softplus",
         lambda m, x, a: m.log1p(m.exp(x)),

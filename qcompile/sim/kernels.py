@@ -425,7 +425,8 @@ def quantize_input(x, mul, add, exact, rounding, lo, hi, kind, dtype):
 
     mul, add: float64 arrays or numbers; exact: (mul, add) as lists of fraction texts with their shapes, or None where
     float64 is exact.
-    kind: "fixed", "bipolar", or the number of mantissa bits of a minifloat, whose grid is coarser in every binade.
+    kind: "fixed", "wrapped" (between lo and hi, in place of the clamp), "bipolar", or the number of mantissa bits of a
+    minifloat, whose grid is coarser in every binade.
     """
     if not np.isfinite(x).all():
         raise ValueError("the input holds NaN or infinity; give finite numbers")
@@ -450,18 +451,23 @@ def quantize_input(x, mul, add, exact, rounding, lo, hi, kind, dtype):
         v += add
         size += np.abs(add)
         size *= _EPS
-    step = np.maximum(np.frexp(v)[1] - 1 - kind, 0) if kind not in ("fixed", "bipolar") else None
+    whole = kind in ("fixed", "wrapped", "bipolar")
+    step = None if whole else np.maximum(np.frexp(v)[1] - 1 - kind, 0)
     if step is not None:
         v = np.ldexp(v, -step)
     if exact is not None:
         near = _near_boundary(v, size if step is None else np.ldexp(size, -step), rounding, kind == "bipolar")
     wide = max(np.max(np.abs(lo)), np.max(np.abs(hi))) > 2**53
     v = _round(v, rounding, kind == "bipolar")
-    units = _clamp(v if step is None else np.ldexp(v, step), lo, hi, wide)
+    if kind == "wrapped":
+        units = lo + np.mod(np.mod(v, hi - lo + 1) - lo, hi - lo + 1)  # the remainder of floats is exact
+    else:
+        units = _clamp(v if step is None else np.ldexp(v, step), lo, hi, wide)
     if exact is not None and near.any():
         fixed = np.full(units.shape, 0, dtype=object)
         fixed[near] = _exact_units(x, exact, near, rounding, kind)
-        units = np.where(near, np.minimum(np.maximum(fixed, lo), hi), units)
+        inside = lo + (fixed - lo) % (hi - lo + 1) if kind == "wrapped" else np.minimum(np.maximum(fixed, lo), hi)
+        units = np.where(near, inside, units)
     return units.astype(dtype, copy=False)
 
 
@@ -563,7 +569,7 @@ def _exact_units(x, exact, where, rounding, kind):
 def _units_exact(v, rounding, kind):
     if kind == "bipolar":
         return 1 if v >= 0 else -1
-    if kind == "fixed" or abs(v) < 1:
+    if kind in ("fixed", "wrapped") or abs(v) < 1:
         return _round_exact(v, rounding)
     step = max((abs(v.numerator) // v.denominator).bit_length() - 1 - kind, 0)
     return _round_exact(v / 2**step, rounding) << step
@@ -637,6 +643,7 @@ FUNCTIONS = {
     "mish": lambda x, a: x * np.tanh(np.logaddexp(x, 0.0)),
     "log": lambda x, a: np.log(np.maximum(x, LEAST)),
     "reciprocal": lambda x, a: 1 / np.where(np.abs(x) < LEAST, LEAST, x),
+    "exponential": lambda x, a: np.power(1 + a, x),
     "power": lambda x, a: np.power(x if a == int(a) and a >= 0 else np.maximum(x, LEAST if a < 0 else 0.0), a),
     "sin": lambda x, a: np.sin(x),
     "cos": lambda x, a: np.cos(x),

@@ -263,6 +263,11 @@ def quantize_units(x: Ratio, q: ops.Quantize) -> np.ndarray:
 
 def _quantized(x: Ratio, q: ops.Quantize) -> np.ndarray:
     scaled = affine(x, _per_unit(q.scale, q.format.unit), q.zero_point)
+    if q.least is not None and q.most is not None:
+        num = times(scaled.num, _numerators(scaled.unit)).astype(object)
+        low, high = (integers(p.values, p.shape) for p in (q.least, q.most))
+        whole = round_ratio(num, _denominators(scaled.unit), q.rounding).astype(object)
+        return np.asarray((low + (whole - low) % (high - low + 1)).astype(np.int64))
     return q.format.quantize_ratio(
         times(scaled.num, _numerators(scaled.unit)), _denominators(scaled.unit), q.rounding, q.overflow
     )
@@ -547,7 +552,7 @@ def _approximate_both(v: np.ndarray, e: np.ndarray, step: ops.Combine) -> tuple[
 
 def _precise(x: Lazy, to_units: ops.Affine, quantize: ops.Quantize, where: np.ndarray) -> np.ndarray:
     """Units of the elements `where`, each distinct (base, parameters) evaluated once with 80 digits."""
-    shape = x.shape
+    shape = where.shape
     base = np.broadcast_to(x.base.num, shape)[where].tolist()
     scales = np.broadcast_to(x.base.unit.array(), shape)[where].tolist()
     steps = [_element_steps(s, shape, where) for s in (*x.steps, to_units)]

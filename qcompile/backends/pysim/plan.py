@@ -584,7 +584,7 @@ def _quantizer_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
         host.quantize.rounding.value,
         lo,
         hi,
-        _rule_of(host.quantize.format),
+        "wrapped" if host.quantize.least is not None else _rule_of(host.quantize.format),
         dtype,
     )
 

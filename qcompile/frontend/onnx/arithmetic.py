@@ -221,28 +221,65 @@ def neg(call: Call) -> Operand:
 
 
 def pow_(call: Call) -> Operand:
-    """Pow (ONNX, opset 1 on): data to constants up to 64, of integers to 1 to 8; constants to 0.5, -0.5 and whole
-    numbers up to 64. Powers that are no whole positive numbers see negative numbers as 0.
+    """Pow (ONNX, opset 1 on): data to constants up to 64, of integers to 1 to 8; a positive constant to data; constants
+    to 0.5, -0.5 and whole numbers up to 64. Powers that are no whole positive numbers see negative numbers as 0.
     """
-    x, exponent = call.data(0), call.const(1, "the exponent")
+    x, power = call.data(0), call.data(1)
+    if isinstance(power, Value):
+        return _exponential(call, x, power)
+    exponent = power
+    if isinstance(x, Const):
+        return _constant_power(x, exponent)
     if exponent.held.size != 1:
         raise Unsupported("only a single exponent is supported")
     e = exponent.held.reshape(()).item()
-    if isinstance(x, Const):
-        with np.errstate(over="ignore"):  # an infinity is refused where the constant is used, with its node named
-            held = np.power(x.held, exponent.held)
-        if e == 0.5 and np.all(x.held >= 0):
-            return pointwise(x, held, correctly_rounded_sqrt)
-        if e == -0.5 and np.all(x.held > 0):
-            return pointwise(x, held, lambda v: 1 / correctly_rounded_sqrt(v))
-        if e == int(e) and abs(e) <= 64 and (e >= 0 or np.all(x.held != 0)):
-            return pointwise(x, held, lambda v: v ** int(e))
-        raise Unsupported(f"a constant to the power of {e:g} is not supported")
     if e == int(e) and 1 <= e <= _CHAINED:
         return _powered(call, x, int(e))
     if call.integer is None and abs(e) <= 64:
         return call.emit(ops.Func("sqrt") if e == 0.5 else ops.Func("power", Fraction(float(np.float32(e)))), x)
     raise Unsupported(f"data to the power of {e:g} is not supported", "exponents up to 64 are, of integers up to 8")
+
+
+def _exponential(call: Call, base: Operand, x: Value) -> Value:
+    """A number to the power of data, as a number above 1 to that of data or of its negative."""
+    if not isinstance(base, Const) or base.held.size != 1:
+        raise Unsupported("base and exponent are computed by the network", "one of them must be a single constant")
+    (number,) = base.exact().ravel().tolist()
+    if number <= 0 or call.integer is not None:
+        raise Unsupported(f"{float(number):g} to the power of data is not supported", "a positive float base is")
+    if len(base.shape) > len(x.type.shape):
+        x = expanded(call, x, base)
+    if number == 1:
+        return call.emit(ops.Affine(param(0), param(1)), x)
+    x = x if number > 1 else call.emit(ops.Affine(param(-1)), x)
+    return call.emit(ops.Func("exponential", max(number, 1 / number) - 1), x)
+
+
+def _constant_power(x: Const, exponent: Const) -> Const:
+    """Exactly, or with square roots correctly rounded."""
+    with np.errstate(over="ignore"):  # an infinity is refused where the constant is used, with its node named
+        held = np.power(x.held, exponent.held)
+    if x.held.size == 1 and exponent.held.size > 1:
+        return _powers_of(x, exponent, held)
+    if exponent.held.size != 1:
+        raise Unsupported("only a single exponent, or a single base, is supported")
+    e = exponent.held.reshape(()).item()
+    if e == 0.5 and np.all(x.held >= 0):
+        return pointwise(x, held, correctly_rounded_sqrt)
+    if e == -0.5 and np.all(x.held > 0):
+        return pointwise(x, held, lambda v: 1 / correctly_rounded_sqrt(v))
+    if e == int(e) and abs(e) <= 64 and (e >= 0 or np.all(x.held != 0)):
+        return pointwise(x, held, lambda v: v ** int(e))
+    raise Unsupported(f"a constant to the power of {e:g} is not supported")
+
+
+def _powers_of(x: Const, exponent: Const, held: np.ndarray) -> Const:
+    """One number to many whole powers."""
+    (base,) = x.exact().ravel().tolist()
+    given = exponent.held.astype(np.float64)
+    if base == 0 or not (np.abs(given) <= 64).all() or (given != np.rint(given)).any():
+        raise Unsupported("powers of a constant that are not whole numbers of up to 64 are not supported")
+    return pointwise(exponent, held, lambda v: base ** int(v))
 
 
 _CHAINED = 8  # exponents up to which a power is a product of products

@@ -113,13 +113,27 @@ def where(call: Call) -> Operand:
     condition, yes, no = (finite(x) if isinstance(x := call.data(i), Const) else x for i in range(3))
     if isinstance(condition, Value) and (known := call.builder.compared.get(condition.name)) is not None:
         for bound, rest, greater in ((yes, no, known.greater), (no, yes, not known.greater)):
-            same = isinstance(bound, Const) and rest == known.data and np.all(bound.held == known.limit.held)
-            if isinstance(bound, Const) and same:
-                return _cut(call, known.data, bound, greater)
+            if not isinstance(bound, Const) or not isinstance(rest, Value):
+                continue
+            same = rest == known.data or _is_cut(call, rest, known.data, bound, greater)
+            if same and np.all(bound.held == known.limit.held):
+                return _cut(call, rest, bound, greater)
     if isinstance(yes, Const) and isinstance(no, Const) and isinstance(condition, Value):
         return _chosen_constant(call, condition, yes, no)
     first = product(call, condition, yes)
     return summed(call, first, product(call, _inverted(call, condition), no), 1)
+
+
+def _is_cut(call: Call, x: Value, data: Value, bound: Const, greater: bool) -> bool:
+    """Whether a tensor is data cut off at its other end, which is not beyond this bound."""
+    maker, limit = call.builder.makers.get(x.name), operand(bound, x.type.shape)
+    if maker is None or limit is None or maker.inputs != (data,) or not isinstance(maker.op, ops.Clip):
+        return False
+    other, none = (maker.op.lo, maker.op.hi) if greater else (maker.op.hi, maker.op.lo)
+    if other is None or none is not None:
+        return False
+    room = limit.combine(other, lambda a, b: a - b).values
+    return all(v >= 0 if greater else v <= 0 for v in room)
 
 
 def _chosen_constant(call: Call, condition: Value, yes: Const, no: Const) -> Operand:

@@ -73,7 +73,7 @@ PARTLY: dict[str, str] = {
     "Mod": "by constants",
     "OneHot": "constant depth and values",
     "Pad": "constant amounts and value",
-    "Pow": "constant exponents up to 64, of integers up to 8",
+    "Pow": "constant exponents up to 64, of integers up to 8; or a constant base",
     "PRelu": "a constant slope",
     "QLinearConv": "1 to 3 spatial axes, constant weights",
     "QuantizeLinear": "constant scales and zero points",
