@@ -27,7 +27,7 @@ _MOVERS = (ops.Reshape, ops.Transpose, ops.Take, ops.Pad, ops.MaxPool)
 
 
 @dataclass(frozen=True)
-class Point:
+class Junction:
     """An activation that only layers with float weights read, past what moves numbers. axis: of its channels; layers:
     with the channel of every input; padded: with zeros, on the way to one of them.
     """
@@ -84,7 +84,7 @@ def by_inputs(graph: Graph, node: Node) -> np.ndarray:
     return np.asarray(np.moveaxis(parts, 2, 1).reshape(groups * w.shape[1], w.shape[0] // groups, *w.shape[2:]))
 
 
-def points(graph: Graph) -> Iterator[Point]:
+def points(graph: Graph) -> Iterator[Junction]:
     """All such activations; not the inputs of the graph, which come as they are."""
     for node in graph.nodes:
         value = node.output
@@ -97,7 +97,7 @@ def points(graph: Graph) -> Iterator[Point]:
                 ids = Param(shape, tuple(Fraction(i + 1) for i in range(value.type.shape[axis])))
                 found = _layers(graph, value, ids)
                 if found:
-                    yield Point(value, axis, tuple((n, i) for n, i, _ in found), any(p for *_, p in found))
+                    yield Junction(value, axis, tuple((n, i) for n, i, _ in found), any(p for *_, p in found))
                     break
 
 
@@ -147,7 +147,7 @@ def _moved(node: Node, ids: Param, shape: tuple[int, ...]) -> Param | None:
 def rebased(graph: Graph, found: Mapping[str, Mapping[str, Sequence[float]]]) -> Graph:
     """By the name of an activation "scale" and, where there is one, "shift" per channel (rounded to float32): x' =
     (x - shift) / scale, W' = W * scale, and W shift behind the layers. Exact. QCompileError for an activation that is
-    no `Point`.
+    no `Junction`.
     """
     known = {p.value.name: p for p in points(graph)}
     new, behind = dict[str, Node | None](), dict[str, list[Any]]()
@@ -204,7 +204,7 @@ def put_behind(graph: Graph, steps: Mapping[str, Sequence[Any]]) -> Graph:
     return replace(graph, nodes=tuple(nodes), outputs=tuple(stands.get(v.name, v) for v in graph.outputs))
 
 
-def fitted(context: TransformContext, name: str, one: Callable[[Point], dict[str, Any] | None]) -> dict[str, Any]:
+def fitted(context: TransformContext, name: str, one: Callable[[Junction], dict[str, Any] | None]) -> dict[str, Any]:
     """What a transform finds for every point of a graph, by its name. QCompileError where there is nothing to do."""
     found = {p.value.name: own for p in points(context.graph) if (own := one(p)) is not None}
     if not found:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.assignment.channels import BITS, Point, fitted, points, put_behind
+from qcompile.assignment.channels import BITS, Junction, fitted, points, put_behind
 from qcompile.assignment.exact import significant
 from qcompile.assignment.methods import TransformMethod
 from qcompile.assignment.transforms import TransformContext
@@ -26,7 +26,7 @@ def dual_clip(context: TransformContext) -> Graph:
 
 
 def fit(context: TransformContext) -> dict[str, Any]:
-    def one(p: Point) -> dict[str, Any] | None:
+    def one(p: Junction) -> dict[str, Any] | None:
         assert context.statistics is not None
         x = p.rows(context.statistics)
         ends = [(np.quantile(x, a, axis=0), np.quantile(x, 1 - b, axis=0)) for a in TAILS for b in TAILS]

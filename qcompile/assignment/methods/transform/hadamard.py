@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from qcompile.assignment.channels import Point, points
+from qcompile.assignment.channels import Junction, points
 from qcompile.assignment.methods import TransformMethod
 from qcompile.assignment.transforms import TransformContext, replaced
 from qcompile.errors import QCompileError
@@ -25,7 +25,7 @@ def hadamard(context: TransformContext) -> Graph:
     return rotated(context.graph, rotatable(context.graph))
 
 
-def rotatable(graph: Graph) -> list[Point]:
+def rotatable(graph: Graph) -> list[Junction]:
     """Points that matrix products alone read, without anything between. QCompileError where there are none."""
     found = [p for p in points(graph) if _rotates(graph, p)]
     if not found:
@@ -33,7 +33,7 @@ def rotatable(graph: Graph) -> list[Point]:
     return found
 
 
-def _rotates(graph: Graph, p: Point) -> bool:
+def _rotates(graph: Graph, p: Junction) -> bool:
     direct = all(isinstance(n.op, ops.MatMul) and n.inputs[0] == p.value for n, _ in p.layers)
     flat = all(_scale_is_flat(graph, n) for n, _ in p.layers)
     return direct and flat and p.axis == len(p.value.type.shape) - 1 and block(p.channels) >= LEAST
@@ -57,7 +57,7 @@ def matrix(count: int) -> np.ndarray:
     return np.kron(np.eye(count // n, dtype=np.int64), sylvester(n).astype(np.int64))
 
 
-def rotated(graph: Graph, found: Iterable[Point]) -> Graph:
+def rotated(graph: Graph, found: Iterable[Junction]) -> Graph:
     """The graph with some activations rotated."""
     new, behind = dict[str, Node | None](), dict[str, tuple[Node, Node]]()
     for p in found:

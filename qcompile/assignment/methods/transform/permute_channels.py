@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.assignment.channels import Point, fitted, points
+from qcompile.assignment.channels import Junction, fitted, points
 from qcompile.assignment.methods import TransformMethod
 from qcompile.assignment.transforms import TransformContext, axis_of_channels, float_weight, only_user, replaced
 from qcompile.errors import QCompileError
@@ -44,7 +44,7 @@ def permute_channels(context: TransformContext) -> Graph:
 
 
 def fit(context: TransformContext) -> dict[str, Any]:
-    def one(p: Point) -> list[int] | None:
+    def one(p: Junction) -> list[int] | None:
         s = context.statistics
         assert s is not None
         if _chain(context.graph, p) is None:
@@ -56,7 +56,7 @@ def fit(context: TransformContext) -> dict[str, Any]:
     return fitted(context, "permute_channels", one)  # type: ignore[arg-type]
 
 
-def _chain(graph: Graph, point: Point) -> tuple[Node, list[Node]] | None:
+def _chain(graph: Graph, point: Junction) -> tuple[Node, list[Node]] | None:
     """The layer that makes the channels, and the nodes from it to the point, whose parameters are moved along."""
     if any(getattr(n.op, "groups", 1) != 1 for n, _ in point.layers):
         return None

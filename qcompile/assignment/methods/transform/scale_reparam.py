@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.assignment.channels import Point, fitted, rebased
+from qcompile.assignment.channels import Junction, fitted, rebased
 from qcompile.assignment.exact import significant
 from qcompile.assignment.methods import TransformMethod
 from qcompile.assignment.transforms import TransformContext
@@ -25,7 +25,7 @@ def scale_reparam(context: TransformContext) -> Graph:
 
 
 def fit(context: TransformContext) -> dict[str, Any]:
-    def one(p: Point) -> dict[str, Any]:
+    def one(p: Junction) -> dict[str, Any]:
         assert context.statistics is not None
         x = p.rows(context.statistics)
         low, high = np.quantile(x, KEPT, axis=0), np.quantile(x, 1 - KEPT, axis=0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.assignment.channels import Point, fitted, output_error, rebased
+from qcompile.assignment.channels import Junction, fitted, output_error, rebased
 from qcompile.assignment.exact import significant
 from qcompile.assignment.methods import TransformMethod
 from qcompile.assignment.transforms import TransformContext
@@ -25,7 +25,7 @@ def shift_scale(context: TransformContext) -> Graph:
 
 
 def fit(context: TransformContext) -> dict[str, Any]:
-    def one(p: Point) -> dict[str, Any] | None:
+    def one(p: Junction) -> dict[str, Any] | None:
         assert context.statistics is not None
         x, w = p.rows(context.statistics), p.weights(context.graph)
         low, high = x.min(axis=0), x.max(axis=0)

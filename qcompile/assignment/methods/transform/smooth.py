@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.assignment.channels import Point, fitted, rebased
+from qcompile.assignment.channels import Junction, fitted, rebased
 from qcompile.assignment.exact import significant
 from qcompile.assignment.methods import TransformMethod
 from qcompile.assignment.transforms import TransformContext
@@ -23,7 +23,7 @@ def smooth(context: TransformContext) -> Graph:
 
 
 def fit(context: TransformContext) -> dict[str, Any]:
-    def one(p: Point) -> dict[str, Any]:
+    def one(p: Junction) -> dict[str, Any]:
         s = context.statistics
         assert s is not None
         x = np.maximum(np.abs(p.over(s.least(p.value.name), np.min)), np.abs(p.over(s.most(p.value.name), np.max)))
