@@ -15,7 +15,7 @@ from qcompile.cost.resources import Resources
 from qcompile.hardware.fit import FoldingSearch
 from qcompile.planning.least_cost import confirmed, out_of_reach
 from qcompile.planning.least_loss import least_loss
-from qcompile.planning.programs import program
+from qcompile.planning.programs import tables
 from qcompile.planning.rates import at
 from qcompile.planning.settings import AREA, MODELLED
 from qcompile.planning.task import Solution, Task
@@ -83,7 +83,7 @@ def at_rate(task: Task, cycles: int) -> Task:
             "a lower rate",
         )
     designs = replace(d, folds=folds)
-    return replace(task, designs=designs, problem=program(designs, task.sensitivity))
+    return replace(task, designs=designs, tables=tables(designs, task.sensitivity))
 
 
 def _slowest(task: Task) -> FoldingSearch:

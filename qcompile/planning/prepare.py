@@ -9,6 +9,7 @@ from qcompile.assignment.data import Data
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import loss_of
 from qcompile.assignment.methods import MetricMethod, RoundingMethod, SearchMethod, SourceMethod
+from qcompile.assignment.methods.transform.equalize import linked
 from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.rounding import Rounder
 from qcompile.assignment.study import Evaluation
@@ -17,9 +18,10 @@ from qcompile.assignment.transforms import options_of, transformed
 from qcompile.cost.budget import CYCLES
 from qcompile.errors import QCompileError
 from qcompile.frontend import Model
+from qcompile.ir import Graph
 from qcompile.options import Options, Settings
 from qcompile.planning.designs import Designs, graph_transforms
-from qcompile.planning.programs import program
+from qcompile.planning.programs import tables
 from qcompile.planning.targets import QualityTarget, accuracy_of
 from qcompile.planning.task import Task
 from qcompile.records import dataclass
@@ -49,6 +51,9 @@ def prepare(
     steps = graph_transforms(s)
     options_found = options_of(model.graph, steps, found)
     graph = transformed(model.graph, steps, options_found)
+    if _equalises(s, options, graph):
+        graph, s = transformed(graph, ["equalize"], {}), replace(s, transforms=(*s.transforms, "equalize"))
+        notes.append("layers have equal ranges (--transform equalize), which codes of few digits fit better")
     network = FloatNetwork.of(graph)
     _check_target(s, found)
     halves = None
@@ -64,7 +69,7 @@ def prepare(
     notes += _check_effects(designs)
     sensitivity = MetricMethod.find(s.metric)(designs.study)
     target = halves.target(designs.study.evaluation) if halves else None
-    return Task(designs, sensitivity, program(designs, sensitivity), limits, target, tuple(notes))
+    return Task(designs, sensitivity, tables(designs, sensitivity), limits, target, tuple(notes))
 
 
 def with_metric(s: Settings) -> tuple[Settings, list[str]]:
@@ -89,6 +94,15 @@ def _searching(s: Settings, options: Options) -> tuple[Settings, str]:
     check_device(s.device)
     logic = options.arch == "parallel" and not s.fit and s.search == Settings.search
     return replace(s, rounding=method.finetunes if logic else MEMORY), method.name
+
+
+def _equalises(s: Settings, options: Options, graph: Graph) -> bool:
+    """Whether layers of a transformed graph get equal ranges unasked: the few weights that a channel of a convolution
+    has then lose as much as those of another at the same digits. Where that leaves all other numbers as they are.
+    """
+    if options.arch != "parallel" or not RoundingMethod.find(s.rounding).priced or "equalize" in s.transforms:
+        return False
+    return any(layer.op.windowed for first, second, *_ in linked(graph) for layer in (first, second))
 
 
 def _check_priced(s: Settings, limits: Mapping[str, int]) -> None:

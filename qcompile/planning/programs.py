@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 from qcompile.assignment import costs
 from qcompile.assignment.candidates import Candidate
@@ -18,6 +19,11 @@ from qcompile.planning.designs import Designs
 from qcompile.planning.settings import AREA
 
 
+def tables(d: Designs, sensitivity: Sensitivity) -> Callable[[], Problem]:
+    """The program of these designs, made once, where somebody asks for it."""
+    return cache(lambda: program(d, sensitivity))
+
+
 def program(d: Designs, sensitivity: Sensitivity) -> Problem:
     """Tables over the candidates and open foldings: losses by a metric, costs as near estimates as tables come."""
     names = [t.name for t in d.study.tensors]
@@ -26,17 +32,17 @@ def program(d: Designs, sensitivity: Sensitivity) -> Problem:
     pairs = {(place[a], place[b]): m for (a, b), m in sensitivity.pairs.items()}
     loss = tied(CostTable(tuple(sensitivity.table[n] for n in names), pairs), groups)
     fabric = fabric_of(d.options.part)
-    tables = _calibrated(d, _target(d))
+    found = _calibrated(d, _target(d))
     worth = {
         "dsp": lut_equivalents(fabric, Resources(dsp=1)),
         "bram18": lut_equivalents(fabric, Resources(bram18=1)),
     }
-    area = tables["lut"].plus(tables["dsp"].times(worth["dsp"])).plus(tables["bram18"].times(worth["bram18"]))
+    area = found["lut"].plus(found["dsp"].times(worth["dsp"])).plus(found["bram18"].times(worth["bram18"]))
     kinds = [[str(c) for c in d.study.candidates[g[0]]] for g in d.study.variables]
     names = [" + ".join(g) for g in d.study.variables] + [next(iter(own[0])) for own in d.folds.options[len(kinds) :]]
     labels = tuple(tuple(own) * len(o) for own, o in itertools.zip_longest(kinds, d.folds.options, fillvalue=("",)))
     judged = tuple(sensitivity.judged.get(g[0], "") for g in d.study.variables) if sensitivity.judged else ()
-    return Problem(tuple(names), labels, d.folds.expand(loss), {**tables, AREA: area}, judged)
+    return Problem(tuple(names), labels, d.folds.expand(loss), {**found, AREA: area}, judged)
 
 
 def _calibrated(d: Designs, target: costs.CostTarget) -> dict[str, CostTable]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from qcompile.assignment.metrics import Sensitivity
@@ -19,16 +19,21 @@ from qcompile.records import dataclass
 class Task:
     """The tables that a search sees, and the whole designs that it is checked by.
 
-    sensitivity: losses behind the tables; limits: on resources (counts) and cycles of the whole design; target: where
+    sensitivity: losses behind the tables, which are made when they are first looked at: a fit looks only at those of
+    the foldings of a rate; limits: on resources (counts) and cycles of the whole design; target: where
     there is none, the least loss is looked for.
     """
 
     designs: Designs
     sensitivity: Sensitivity
-    problem: Problem
+    tables: Callable[[], Problem]
     limits: Mapping[str, int]
     target: QualityTarget | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def problem(self) -> Problem:
+        return self.tables()
 
     def over(self, cost: Resources) -> dict[str, float]:
         """Resources of which a design takes more than allowed: how many times."""

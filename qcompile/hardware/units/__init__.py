@@ -15,7 +15,6 @@ from qcompile.hardware.units.pool import GlobalPoolUnit, PoolUnit
 from qcompile.hardware.units.port import InputUnit, OutputUnit
 from qcompile.hardware.units.repeat import RepeatUnit
 from qcompile.hardware.units.requant import RequantUnit
-from qcompile.hardware.units.scaled import ScaledUnit
 from qcompile.hardware.units.sparse import SparseUnit
 from qcompile.hardware.units.unit import Traffic, Unit, WindowUnit
 from qcompile.hardware.units.unrolled import UnrolledUnit
@@ -26,7 +25,6 @@ from qcompile.ir import Graph, Node
 
 CHOSEN: tuple[type[Unit], ...] = (
     SparseUnit,
-    ScaledUnit,
     MatVecUnit,
     DepthwiseUnit,
     GlobalPoolUnit,
@@ -71,7 +69,6 @@ __all__ = [
     "PoolUnit",
     "RepeatUnit",
     "RequantUnit",
-    "ScaledUnit",
     "SparseUnit",
     "Traffic",
     "Unit",

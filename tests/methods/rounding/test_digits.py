@@ -1,6 +1,7 @@
 """Codes that are cheap as constants."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,15 +10,21 @@ from studies import CALIBRATION, CNN, MLP, designs
 
 import qcompile as qc
 from qcompile import planning
+from qcompile.assignment.data import data
+from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.methods.rounding.digits import _eliminated, _refitted, outputs_read, prices
+from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.pruning import halved
 from qcompile.assignment.rounding import Rounder
 from qcompile.cost.exchange import fabric_of
 from qcompile.errors import QCompileError
 from qcompile.formats import FixedPoint
+from qcompile.options import Settings
+from qcompile.pipeline import Options
 from qcompile.planning import priced
 from qcompile.planning.designs import Designs, logits
+from qcompile.planning.prepare import prepare
 
 
 def points(name: str, price: float, bits: tuple[int, int]) -> tuple[Designs, float, float, np.ndarray]:
@@ -102,6 +109,24 @@ def test_a_target_is_met_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
     run = planning.run(MLP, CALIBRATION["x"][:96], max_loss=0.05, **OPTIONS)
     assert run.accepted is not None and run.accepted.met and run.chosen.loss <= 0.05
     assert run.chosen.cost.lut < 12000
+
+
+@pytest.mark.parametrize(
+    "model, rounding, arch, expected",
+    [(CNN, "digits", "parallel", True), (CNN, "gptq", "parallel", False), (CNN, "digits", "dataflow", False)]
+    + [(MLP, "digits", "parallel", False)],
+)
+def test_layers_of_convolutions_get_equal_ranges(model: qc.Model, rounding: str, arch: str, expected: bool) -> None:
+    """Unasked, where codes are logic; the plan says so and the float network stays what it is."""
+    settings = Settings(rounding=rounding, metric="sqnr", candidates="fixed4")
+    found = partial(data, CALIBRATION["x"][:32], model.graph)
+    task = prepare(model, settings, Options(arch=arch), {"lut": 10**9}, Jobs(), found)
+    assert ("equalize" in task.designs.settings.transforms) == expected
+    assert any("equal ranges" in note for note in task.notes) == expected
+    x = task.designs.study.evaluation.data.x
+    before = FloatNetwork.of(model.graph)
+    want = before.run(before.start(x))[before.output]
+    assert np.allclose(task.designs.study.evaluation.outputs({}), want.reshape(32, -1), atol=1e-4)
 
 
 def test_channels_go_in_the_order_of_their_harm() -> None:

@@ -9,7 +9,7 @@ from conftest import needs_results
 from methods.search.problems import check_limits, check_published_optima, enumerated, instance
 from qcompile.assignment.methods.search.ilp import ilp
 from qcompile.assignment.problem import CostTable, Problem, Request
-from qcompile.assignment.program import Infeasible
+from qcompile.assignment.program import Infeasible, _worthwhile
 
 
 @needs_results
@@ -48,3 +48,21 @@ def test_limits_that_bind_only_together() -> None:
     )
     with pytest.raises(Infeasible, match="each limit can be met alone, but not all together"):
         ilp(problem, Request({"lut": 0.5, "dsp": 0.5}))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_candidates_that_others_make_up_for_are_left_out(seed: int) -> None:
+    """Every candidate twice, as with two foldings: the second takes less dsp and more lut."""
+    rng = np.random.default_rng(seed)
+    one = instance(rng, 4, pairs=True).restricted([[0, 0, 1, 1, 2, 2]] * 4)
+    more = tuple(np.tile([0.0, 0.3], 3) for _ in range(4))
+    lut, dsp = one.costs["lut"].plus(CostTable(more)), one.costs["dsp"].plus(CostTable(more).times(-1.0))
+    problem = Problem(one.names, one.labels, one.loss, {"lut": lut, "dsp": dsp})
+    assert all(set(left) <= {0, 2, 4} for left in _worthwhile([problem.loss, lut]))
+    assert any(set(left) & {1, 3, 5} for left in _worthwhile([problem.loss, dsp]))
+    _, numbers = enumerated(problem)
+    for share in (0.05, 0.5, 1.0):
+        limits = {"lut": float(np.quantile(numbers[:, 1], 0.4)), "dsp": float(np.quantile(numbers[:, 2], share))}
+        fits = (numbers[:, 1] <= limits["lut"]) & (numbers[:, 2] <= limits["dsp"])
+        if fits.any():
+            assert math.isclose(problem.loss.of(ilp(problem, Request(limits))), numbers[fits, 0].min(), rel_tol=1e-9)
