@@ -36,6 +36,7 @@ def processes(source: str) -> dict[str, str]:
 UNITS = {
     "multiply_add": 2,
     "sparse_multiply_add": 2,
+    "scaled_multiply_add": 2,
     "multiply_each": 2,
     "multiply": 1,
     "add_each": 2,

@@ -17,12 +17,12 @@ from test_rtl import simulated
 
 import qcompile as qc
 from qcompile.assignment.candidates import Candidate, candidates_of, parse
-from qcompile.assignment.coding import format_of, in_blocks, in_rows
+from qcompile.assignment.coding import in_blocks, in_rows
 from qcompile.assignment.plan import Choice, Plan
 from qcompile.assignment.ranges import fit
 from qcompile.assignment.tensors import tensors
 from qcompile.backends.pysim.simulator import with_batch
-from qcompile.formats import Codebook, FixedPoint
+from qcompile.formats import Codebook, FixedPoint, narrowest
 from qcompile.verification import Report, _check_reference
 
 PART = "xc7z020clg400-1"
@@ -67,11 +67,11 @@ def test_channels_are_neighbours_in_a_block() -> None:
 
 
 def test_formats_of_numbers() -> None:
-    assert format_of(np.array([[0, 1], [2, -2]])) == Codebook((-2, 0, 1, 2))
-    assert format_of(np.array([[0, 1, -1], [2, 3, -2]])) == FixedPoint(3)
-    assert format_of(np.array([0, 0])) == FixedPoint(1, 0, False)
-    assert format_of(np.array([-64, 0, 64, 8])) == Codebook((-64, 0, 8, 64))
-    assert isinstance(format_of(np.arange(300)), FixedPoint)
+    assert narrowest(np.array([[0, 1], [2, -2]])) == Codebook((-2, 0, 1, 2))
+    assert narrowest(np.array([[0, 1, -1], [2, 3, -2]])) == FixedPoint(3)
+    assert narrowest(np.array([0, 0])) == FixedPoint(1, 0, False)
+    assert narrowest(np.array([-64, 0, 64, 8])) == Codebook((-64, 0, 8, 64))
+    assert isinstance(narrowest(np.arange(300)), FixedPoint)
     x = np.arange(10.0).reshape(2, 5)
     assert np.array_equal(in_rows(in_blocks(x, 4), 5), x) and in_blocks(x, 4).shape == (2, 2, 4)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT
+from methods.transform.checks import check
 from studies import CALIBRATION, FOLDER, MLP
 
 import qcompile as qc
@@ -253,3 +254,9 @@ def test_all_published_systems_are_shown() -> None:
     code, out, _ = command("methods")
     assert code == 0 and "Outlier Suppression+" in out
     assert len(json.loads(command("methods", "--json")[1])["systems"]) == 59
+
+
+@pytest.mark.parametrize("name", [n for n in methods.TransformMethod.names() if methods.TransformMethod.find(n).exact])
+def test_exact_transforms_move_no_output(name: str) -> None:
+    """Every one that says so of itself, in rationals."""
+    check(*dict.fromkeys(("fold_bn", name)), models=("MLP",))

@@ -3,7 +3,7 @@
 A coder gets rows (outputs, terms), terms of one place of a kernel side by side, and gives whole numbers of that shape
 with a step per row. Scales of blocks are whole multiples of their row's step, so that a sum over a row needs no
 rounding: the condition under which integers may be added up, step of the weight * step of its input = one number per
-output, holds as it is written down. `hardware.units.scaled` finds the blocks again in the numbers.
+output, holds as it is written down. `hardware/units/scaled.py` finds the blocks again in the numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from qcompile.assignment.candidates import Candidate
 from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.methods import GridMethod
-from qcompile.formats import Codebook, FixedPoint, Format, smallest_width
+from qcompile.formats import narrowest
 
 SCALE_BITS = 6  # of a block's scale, as a multiple of its row's step
 
@@ -29,7 +29,7 @@ def coded(x: np.ndarray, candidate: Candidate, axis: int | None) -> Quantizer:
     units = units.astype(np.int64)
     shared = np.maximum(np.gcd.reduce(units, axis=1), 1)  # of a row: it belongs to its step
     units, steps = back(units // shared[:, None]), float32(steps) * shared
-    return Quantizer(format_of(units), steps[0] if axis is None else steps, 0, axis, coded=units)
+    return Quantizer(narrowest(units), steps[0] if axis is None else steps, 0, axis, coded=units)
 
 
 def _rows(x: np.ndarray, axis: int | None) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
@@ -40,14 +40,6 @@ def _rows(x: np.ndarray, axis: int | None) -> tuple[np.ndarray, Callable[[np.nda
     order = [order[0], *order[2:], order[1]] if x.ndim > 2 else order
     moved = x.transpose(order)
     return moved.reshape(len(moved), -1), lambda r: r.reshape(moved.shape).transpose(np.argsort(order))
-
-
-def format_of(units: np.ndarray) -> Format:
-    """The integers that hold them, or a table of them where its codes are shorter."""
-    low, high = int(units.min(initial=0)), int(units.max(initial=0))
-    whole, few = FixedPoint(smallest_width(low, high), 0, low < 0), np.unique(units)
-    shorter = 1 < len(few) <= 256 and (len(few) - 1).bit_length() < whole.width
-    return Codebook(tuple(few.tolist())) if shorter else whole
 
 
 def float32(steps: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ those are data on the tensor type. Everything here is exact; no float decides an
 
 from .base import Format
 from .bipolar import Bipolar
-from .codebook import Codebook
+from .codebook import Codebook, narrowest
 from .fixed import FixedPoint, WideInteger, accumulator, limits_of, smallest_width
 from .lane import FloatLane, IntegerLane, Lane, SignLane, TableLane
 from .minifloat import E2M1, E2M3, E3M2, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ, Minifloat, Specials
@@ -39,6 +39,7 @@ __all__ = [
     "accumulator",
     "parse_format",
     "limits_of",
+    "narrowest",
     "smallest_width",
     "round_ratio",
 ]

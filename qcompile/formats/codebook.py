@@ -11,7 +11,8 @@ import numpy as np
 from qcompile.records import dataclass
 
 from .base import Format
-from .integers import as_integers, require
+from .fixed import FixedPoint, smallest_width
+from .integers import as_integers, bounds, require
 from .lane import TableLane
 
 MOST_NUMBERS, LARGEST = 256, 2**31 - 1
@@ -96,3 +97,11 @@ class Codebook(Format):
     @cached_property
     def _table(self) -> np.ndarray:
         return np.array(self.numbers, dtype=np.int64)
+
+
+def narrowest(units: np.ndarray) -> Format:
+    """The integers that hold these, or a table of them where its codes are shorter."""
+    low, high = bounds(units)
+    whole, few = FixedPoint(smallest_width(low, high), 0, low < 0), np.unique(units)
+    shorter = 1 < len(few) <= MOST_NUMBERS and (len(few) - 1).bit_length() < whole.width
+    return Codebook(tuple(few.tolist())) if shorter else whole

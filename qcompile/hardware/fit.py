@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -433,9 +433,10 @@ def saved_by_sparsity(graph: Graph, device: Device, cycles: int) -> dict[str, fl
             if not isinstance(unit, MatVecUnit) or unit.cycles > cycles:
                 continue
             rest = lut_equivalents(fabric, Resources(**dict(zip(KINDS, cost, strict=True)))) - _own(unit, fabric)
-            dense.append(rest + _own(MatVecUnit(**vars(unit)), fabric))
+            own = {f.name: getattr(unit, f.name) for f in fields(MatVecUnit)}
+            dense.append(rest + _own(MatVecUnit(**own), fabric))
             if not f.dsp and token_channels(node, f.simd) % BLOCK == 0:
-                sparse.append(rest + _own(SparseUnit(**vars(unit)), fabric))
+                sparse.append(rest + _own(SparseUnit(**own), fabric))
         if min(sparse) < min(dense):
             found[one.name] = min(dense) - min(sparse)
     return found

@@ -258,6 +258,22 @@ PE_LOOP:
   }
 }
 
+// The same of weights that are w times a factor of their row: k, or 2**k where SHIFT. S holds a sum without it.
+template <int PE, int SIMD, class RX, class RW, bool SHIFT, class S, class X, class K, class F, class Y>
+inline void scaled_multiply_add(const X *x, const K *w, const F *k, Y *total, bool first) {
+#pragma HLS inline
+SCALED_PE:
+  for (int p = 0; p < PE; ++p) { // unroll
+    S sum = 0;
+  SCALED_SIMD:
+    for (int s = 0; s < SIMD; ++s) { // unroll
+      sum += product<S>(RX::at(x, s), RW::at(w, p * SIMD + s));
+    }
+    const Y scaled = SHIFT ? Y(Y(sum) << index(k[p])) : Y(sum * k[p]);
+    total[p] = first ? scaled : Y(total[p] + scaled);
+  }
+}
+
 // The same with DSP blocks, each for a term of ROWS rows: their weights side by side, SPACING bits apart, in the block's wide operand. With
 // half of a place added, which the block does, a lower product borrows nothing from the upper one; its highest bit is turned back.
 // TERMS blocks stand behind one another. OWN: every row has its own x, element s * PE + p.

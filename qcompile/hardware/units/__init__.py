@@ -15,6 +15,7 @@ from qcompile.hardware.units.pool import GlobalPoolUnit, PoolUnit
 from qcompile.hardware.units.port import InputUnit, OutputUnit
 from qcompile.hardware.units.repeat import RepeatUnit
 from qcompile.hardware.units.requant import RequantUnit
+from qcompile.hardware.units.scaled import ScaledUnit
 from qcompile.hardware.units.sparse import SparseUnit
 from qcompile.hardware.units.unit import Traffic, Unit, WindowUnit
 from qcompile.hardware.units.unrolled import UnrolledUnit
@@ -25,6 +26,7 @@ from qcompile.ir import Graph, Node
 
 CHOSEN: tuple[type[Unit], ...] = (
     SparseUnit,
+    ScaledUnit,
     MatVecUnit,
     DepthwiseUnit,
     GlobalPoolUnit,
@@ -69,6 +71,7 @@ __all__ = [
     "PoolUnit",
     "RepeatUnit",
     "RequantUnit",
+    "ScaledUnit",
     "SparseUnit",
     "Traffic",
     "Unit",

@@ -163,19 +163,31 @@ def token_channels(node: Node, simd: int) -> int:
     return simd // math.gcd(simd, math.prod(node.weights.type.shape[2:]))
 
 
-def weight_steps(node: Node, units: np.ndarray, pe: int, simd: int) -> np.ndarray:
-    """[groups * folds, pe * simd]: the weights of every step of a matrix-vector unit, inputs of a window in the order
-    of its stream: places of the window, channels last; where channels are in groups, or several places are taken in a
-    cycle, one token of channels after the other, of each all places. units: in the shape of the weights.
+def stream_order(node: Node, simd: int) -> int:
+    """How inputs follow one another in the rows of `weight_rows`: 0: as they are, of a MatMul; -1: channels last;
+    else so many channels at a time.
     """
-    channels = token_channels(node, simd)
     if isinstance(node.op, ops.MatMul):
-        rows = units.T
-    elif node.op.groups == 1 and channels == simd:
-        rows = np.moveaxis(units, 1, -1).reshape(units.shape[0], -1)
-    else:
-        of_places = units.reshape(units.shape[0], -1, channels, math.prod(units.shape[2:]))
-        rows = of_places.swapaxes(2, 3).reshape(units.shape[0], -1)
+        return 0
+    channels = token_channels(node, simd)
+    return -1 if node.op.groups == 1 and channels == simd else channels
+
+
+def weight_rows(units: np.ndarray, order: int) -> np.ndarray:
+    """[rows, columns] of a matrix-vector unit, inputs of a window in the order of its stream: places of the window,
+    channels last; where channels are in groups, or several places are taken in a cycle, one token of channels after the
+    other, of each all places. units: in the shape of the weights.
+    """
+    if order == 0:
+        return units.T
+    if order < 0:
+        return np.moveaxis(units, 1, -1).reshape(units.shape[0], -1)
+    of_places = units.reshape(units.shape[0], -1, order, math.prod(units.shape[2:]))
+    return of_places.swapaxes(2, 3).reshape(units.shape[0], -1)
+
+
+def in_steps(rows: np.ndarray, pe: int, simd: int) -> np.ndarray:
+    """[groups * folds, pe * simd]: the weights [rows, columns] of every step."""
     groups, folds = rows.shape[0] // pe, rows.shape[1] // simd
     return rows.reshape(groups, pe, folds, simd).transpose(0, 2, 1, 3).reshape(groups * folds, pe * simd)
 
@@ -199,8 +211,12 @@ def sums(
     weights: Format,
     accumulator: int,
     shared: PackedWeights | None = None,
+    behind: Part = parts.NOTHING,
+    grown: int = 0,
 ) -> Part:
-    """The inside of a unit to which the vector comes again for every group of rows: products, sums, counters."""
+    """The inside of a unit to which the vector comes again for every group of rows: products, sums, counters. behind:
+    what the sum of a cycle passes, and by how many bits it grows there.
+    """
     folds = -(-columns // simd)
     signs = parts.signs(data, weights)
     turned = parts.sign_magnitude(data, weights)
@@ -214,9 +230,9 @@ def sums(
         row.append(parts.SummedProducts(simd, data, weights))
     if turned and simd > 1:
         row.append(parts.Times(simd, parts.Adder(one)))
-    row.append(parts.AdderTree(terms, one))
+    row += [parts.AdderTree(terms, one), behind]
     if folds > 1:
-        row.append(parts.Accumulator(accumulator, one + (terms - 1).bit_length(), minus, turned and simd == 1))
+        row.append(parts.Accumulator(accumulator, one + (terms - 1).bit_length() + grown, minus, turned and simd == 1))
     else:
         row.append(parts.Register(accumulator))
     if signs:  # twice the count less a constant, whose low zeros are wires

@@ -14,6 +14,7 @@ from qcompile.hardware.network import Stage
 VIEWS: dict[type[units.Unit], Callable[[Context, Stage], View]] = {
     units.MatVecUnit: matvec,
     units.SparseUnit: matvec,
+    units.ScaledUnit: matvec,
     units.DepthwiseUnit: depthwise,
     units.PoolUnit: pool,
     units.GlobalPoolUnit: pool,

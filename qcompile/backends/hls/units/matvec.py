@@ -5,15 +5,16 @@ from __future__ import annotations
 from qcompile.backends.hls.builder import Tensor
 from qcompile.backends.hls.kernels import Decode, Product
 from qcompile.backends.hls.layers import product
-from qcompile.backends.hls.types import Integer
+from qcompile.backends.hls.types import Integer, holding
 from qcompile.backends.hls.units.context import Context, Loop, Read, View, node_of
 from qcompile.backends.hls.units.requant import Finish, finish
-from qcompile.backends.hls.units.weights import Weights, sparse_weights, units_of, weights
+from qcompile.backends.hls.units.weights import Weights, scaled_weights, sparse_weights, units_of, weights
 from qcompile.hardware import units as hardware
 from qcompile.hardware.network import Stage
 from qcompile.hardware.packing import PackedWeights
 from qcompile.hardware.units.depthwise import filter_steps
-from qcompile.hardware.units.matvec import weight_steps
+from qcompile.hardware.units.matvec import in_steps, stream_order, weight_rows
+from qcompile.parts import product_range
 from qcompile.records import dataclass
 
 
@@ -22,7 +23,7 @@ class MatVecView(View):
     """`pe` rows and `simd` terms a cycle, of each of `abreast` vectors. channels: groups of channels with rows of their
     own; groups: of rows; folds: of the terms. A vector is kept for the groups after the first one, as its stream has
     it: signs are bits. sparse: products of a row in a cycle, where only two of four terms have one; else 0. packed: how
-    they share DSP blocks.
+    they share DSP blocks. scaled: factors of their sums.
     """
 
     template = "matvec.cpp.j2"
@@ -41,15 +42,35 @@ class MatVecView(View):
     finish: Finish
     sparse: int
     packed: PackedWeights | None
+    scaled: Factors | None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Factors:
+    """Of rows, one for every `hold` steps: their memory. shifts: they are exponents. sum: what holds a sum without
+    them.
+    """
+
+    weights: Weights
+    hold: int
+    shifts: bool
+    sum: Integer
 
 
 def matvec(c: Context, stage: Stage) -> MatVecView:
     node, fold, unit = node_of(stage), stage.folding, stage.unit
     assert isinstance(unit, hardware.MatVecUnit)
     pe = fold.pe // unit.side_by_side
-    steps = weight_steps(node, units_of(c, node.weights), pe, fold.simd)
+    rows = weight_rows(units_of(c, node.weights), stream_order(node, fold.simd))
     sparse = unit.products if isinstance(unit, hardware.SparseUnit) else 0
-    held = (sparse_weights if sparse else weights)(c, node.weights, steps, fold.bram)
+    scaled = None
+    if isinstance(unit, hardware.ScaledUnit):
+        held, factors = scaled_weights(c, node.weights, rows, unit)
+        ends = (fold.simd * end for end in product_range(unit.data, unit.blocks.format))
+        scaled = Factors(factors, unit.hold, unit.blocks.shifts, holding(*ends))
+    else:
+        steps = in_steps(rows, pe, fold.simd)
+        held = (sparse_weights if sparse else weights)(c, node.weights, steps, fold.bram)
     total = c.tensor(node.output, "total")
     loops = [Loop("PLACE", "p", unit.vectors // unit.groups)]
     loops += [Loop("CHANNELS", "c", unit.groups)] if unit.groups > 1 else []
@@ -58,7 +79,9 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
     counts = unit.groups, unit.row_groups, unit.folds, unit.side_by_side, pe, fold.simd
     made = product(c.builder(), node, total)
     kept = Integer(read.lanes.width, read.lanes.signed)
-    return MatVecView(tuple(loops), *counts, read, kept, held, made, total, finish(c, stage), sparse, unit.packed)
+    return MatVecView(
+        tuple(loops), *counts, read, kept, held, made, total, finish(c, stage), sparse, unit.packed, scaled
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -8,7 +8,11 @@ from qcompile.backends.hls.builder import Tensor
 from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.types import Integer
 from qcompile.backends.hls.units.context import Context
+from qcompile.formats import Format
 from qcompile.hardware.memory import Words, bits_of, numbers, operand, read_alone, stored
+from qcompile.hardware.units import ScaledUnit
+from qcompile.hardware.units.matvec import in_steps
+from qcompile.hardware.units.scaled import factored
 from qcompile.hardware.units.sparse import BLOCK, INDEX, places
 from qcompile.ir import Value
 from qcompile.records import dataclass
@@ -31,7 +35,20 @@ def weights(c: Context, value: Value, steps: np.ndarray, block: bool | None) -> 
     words = Words(len(steps), steps.shape[1], width)
     rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), op.reloadable, block)
     c.roms.append(rom)
-    return Weights(rom, _step(c, value, width, signed), signed, fmt.lane.signs)
+    return Weights(rom, _step(fmt, width, signed), signed, fmt.lane.signs)
+
+
+def scaled_weights(c: Context, value: Value, rows: np.ndarray, unit: ScaledUnit) -> tuple[Weights, Weights]:
+    """Of weights [rows, columns] that share factors, the small numbers and the factors."""
+    blocks, pe = unit.blocks, unit.pe // unit.side_by_side
+    small, factors = factored(rows, blocks)
+    steps, fmt = in_steps(small, pe, unit.simd), blocks.format
+    signed = stored(fmt, small)[1]
+    words = Words(len(steps), steps.shape[1], blocks.stored)
+    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), block=unit.block)
+    c.roms.append(rom)
+    held = Weights(rom, _step(fmt, blocks.stored, signed), signed, False)
+    return held, memory(c, in_steps(factors, pe, 1), "k")
 
 
 def sparse_weights(c: Context, value: Value, steps: np.ndarray, block: bool | None) -> Weights:
@@ -46,7 +63,7 @@ def sparse_weights(c: Context, value: Value, steps: np.ndarray, block: bool | No
     codes = bits_of(fmt, kept) & ((1 << width) - 1) | at.reshape(kept.shape) << width
     rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(codes), block=block)
     c.roms.append(rom)
-    return Weights(rom, _step(c, value, width, signed), signed, False)
+    return Weights(rom, _step(fmt, width, signed), signed, False)
 
 
 def memory(c: Context, words: np.ndarray, name: str, kind: tuple[int, bool] | None = None) -> Weights:
@@ -60,11 +77,10 @@ def memory(c: Context, words: np.ndarray, name: str, kind: tuple[int, bool] | No
     return Weights(rom, Tensor(name, Integer(*read_alone(width, signed))), signed, False)
 
 
-def _step(c: Context, value: Value, width: int, signed: bool) -> Tensor:
+def _step(fmt: Format, width: int, signed: bool) -> Tensor:
     """The array of the numbers of one step."""
-    fmt = value.type.codes
     if fmt.lane.coded:
-        return c.tensor(value, "w")
+        return Tensor("w", Integer(fmt.width), codes=fmt)
     if fmt.lane.signs or (signed and width == 1):
         return Tensor("w", Integer(2, True))
     return Tensor("w", Integer(width, signed))

@@ -13,6 +13,7 @@ from qcompile.hardware import units
 PROCESSES: dict[type[units.Unit], Callable[[Maker], ProcessModule]] = {
     units.MatVecUnit: matvec,
     units.SparseUnit: matvec,
+    units.ScaledUnit: matvec,
     units.DepthwiseUnit: depthwise,
     units.PoolUnit: pool,
     units.GlobalPoolUnit: pool,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from qcompile import parts
@@ -15,7 +17,8 @@ from qcompile.hardware import units
 from qcompile.hardware.memory import bits_of, stored
 from qcompile.hardware.packing import PackedWeights
 from qcompile.hardware.units.depthwise import filter_steps
-from qcompile.hardware.units.matvec import weight_steps
+from qcompile.hardware.units.matvec import in_steps, stream_order, weight_rows
+from qcompile.hardware.units.scaled import Blocks, factored
 from qcompile.hardware.units.sparse import BLOCK, INDEX, KEPT, places
 from qcompile.ir import ops
 from qcompile.parts import Part
@@ -44,7 +47,8 @@ class Total:
 class Sums:
     """pe lanes, of `rows` at each of several places. `row`, a cell of `row_latency` registers, makes a term of `data`
     bits of x (those of all lanes, or of `own` places a piece of its own) and of `weight` bits of w, which are there at
-    register `start`, for `together` lanes each; `total` takes the terms; `lanes` make codes of it, of `width` bits.
+    register `start`, for `together` lanes each, with `factor` bits of k; `total` takes the terms; `lanes` make codes of
+    it, of `width` bits.
     """
 
     pe: int
@@ -59,6 +63,7 @@ class Sums:
     width: int
     rows: int
     together: int = 1
+    factor: int = 0
 
     @property
     def ready(self) -> int:
@@ -90,12 +95,16 @@ class Sums:
 
 @dataclass(frozen=True)
 class FoldedModule(ModuleView):
-    """kept: tokens of a vector that come but once, for all groups of rows."""
+    """kept: tokens of a vector that come but once, for all groups of rows. factors: of the sums, a word for 2**held
+    steps of the weights.
+    """
 
     template = "folded.sv.j2"
     kept: int
     weights: RomFile | None
     sums: Sums
+    factors: RomFile | None = None
+    held: int = 0
 
     @property
     def placed(self) -> tuple[str, ...]:
@@ -142,8 +151,13 @@ def matvec(m: Maker) -> ProcessModule:
     node, fold, unit = m.node, m.stage.folding, m.stage.unit
     assert isinstance(unit, units.MatVecUnit)
     op, fmt = m.graph.producers[node.weights.name].op, node.weights.type.codes
-    rows = fold.pe // unit.side_by_side
-    steps = weight_steps(node, op.units.data.reshape(node.weights.type.shape), rows, fold.simd)
+    rows, factors, held = fold.pe // unit.side_by_side, None, 0
+    matrix = weight_rows(op.units.data.reshape(node.weights.type.shape), stream_order(node, fold.simd))
+    if isinstance(unit, units.ScaledUnit):
+        matrix, exponents = factored(matrix, unit.blocks)
+        factors = m.rom("factors", in_steps(exponents, rows, 1), unit.blocks.factor)
+        fmt, held = unit.blocks.format, unit.hold.bit_length() - 1
+    steps = in_steps(matrix, rows, fold.simd)
     width, signed = stored(fmt, steps, op.reloadable)
     weight = StoredWeight(fmt, width, signed, width)
     patterns, sparse = bits_of(fmt, steps), isinstance(unit, units.SparseUnit)
@@ -157,11 +171,14 @@ def matvec(m: Maker) -> ProcessModule:
         made = packed(m, weight, unit.packed, fold.simd)
     else:
         made = products(m, weight, fold.simd, unit.folds > 1, sparse)
+    factor = 0
+    if isinstance(unit, units.ScaledUnit):
+        made, factor = scaled(made, unit.blocks, m.timing), unit.blocks.factor
     kept = unit.folds if unit.row_groups > 1 else 0
     each = patterns.shape[1] // rows * weight.size
     data = fold.simd * node.inputs[0].type.codes.width
-    total = sums(m, made, unit.folds, Start(1, data, 0, each))
-    return m.process(FoldedModule(kept, rom, total), total.stages, m.first("g"), m.end("f"))
+    total = replace(sums(m, made, unit.folds, Start(1, data, 0, each)), factor=factor)
+    return m.process(FoldedModule(kept, rom, total, factors, held), total.stages, m.first("g"), m.end("f"))
 
 
 def _sparse(steps: np.ndarray, fmt: Format, width: int) -> np.ndarray:
@@ -252,6 +269,18 @@ def products(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse: b
         if node.op.truncated_bits:
             terms[-1] = cut(b, f"cut{i}", terms[-1], node.op.truncated_bits)
     return TermCell(b, (added(b, "t", terms, t),), node.terms if signs else 0, negative)
+
+
+def scaled(made: TermCell, blocks: Blocks, t: Delays) -> TermCell:
+    """A sum times the factor of its block."""
+    b, (term,) = made.b, made.terms
+    b.port("k", blocks.factor)
+    k = b.given("factor", "k", 0, blocks.factor, False)
+    if not blocks.shifts:
+        return replace(made, terms=(multiplied(b, "scaled", term, k, t),))
+    ends = tuple(end << blocks.most for end in term.ends)
+    delay = t.delay(parts.Shifter(term.bits, blocks.most + 1))
+    return replace(made, terms=(b.make("scaled", (ends[0], ends[1]), (term, k), delay, "{w}'({0}) <<< {1}"),))
 
 
 def packed(m: Maker, weight: StoredWeight, packing: PackedWeights, simd: int) -> TermCell:
