@@ -12,6 +12,10 @@ import qcompile as qc
 VOLUME = (1, 2, 4, 5, 3)
 
 
+def divisor(g: Net) -> str:
+    return g("Clip", g.raw("INT8", 1, 5), g.const(1, "INT8"), g.const(9, "INT8"))
+
+
 def resized(mode: str, scale: float = 2.0, **attributes: Any) -> Build:
     return one("Resize", None, np.array([1, 1, scale, scale], np.float32), shape=(1, 2, 4, 3), mode=mode, **attributes)
 
@@ -89,6 +93,25 @@ ROWS: dict[str, Build] = {
     "compress": lambda g: g("Compress", g.x(1, 4), np.array([True, False, True]), axis=1),
     "bitwise and @18": lambda g: g("Cast", g("BitwiseAnd", g.raw("UINT8", 1, 5), g.const(0x35, "UINT8")), to=1),
     "bitwise xor @18": lambda g: g("Cast", g("BitwiseXor", g.raw("INT8", 1, 5), g.const(0x35, "INT8")), to=1),
+    "bitwise or of each @18": lambda g: g(
+        "Cast", g("BitwiseOr", g.raw("INT16", 1, 3), g.const([3, -5, 200], "INT16")), to=1
+    ),
+    "bitwise and of data @18": lambda g: g("Cast", g("BitwiseAnd", g.raw("INT8", 1, 5), g.raw("INT8", 1, 5)), to=1),
+    "bitwise xor of data @18": lambda g: g("Cast", g("BitwiseXor", g.raw("UINT8", 1, 5), g.raw("UINT8", 1, 5)), to=1),
+    "div of integers": lambda g: g("Cast", g("Div", g.raw("INT8", 1, 5), divisor(g)), to=1),
+    "mod of integers": lambda g: g("Cast", g("Mod", g.raw("INT8", 1, 5), divisor(g)), to=1),
+    "prelu of data": lambda g: g("PRelu", g.x(1, 5), g.x(1, 5)),
+    "pow of a constant ~": lambda g: g.quant(g("Pow", 0.75, g.x(1, 5)), bits=6, frac=3),
+    "pow of constants": lambda g: g("Mul", g.x(1, 3), g("Pow", 2.0, np.array([1.0, -3.0, 0.0], np.float32))),
+    "resize crop ~": lambda g: g(
+        "Resize",
+        g.x(1, 2, 4, 4),
+        [0.0, 0, 0.25, 0, 1, 1, 0.75, 1],
+        None,
+        [1, 2, 3, 7],
+        mode="linear",
+        coordinate_transformation_mode="tf_crop_and_resize",
+    ),
     "bitwise not @18": lambda g: g("Cast", g("BitwiseNot", g.raw("INT8", 1, 5)), to=1),
     "reversesequence": lambda g: g("ReverseSequence", g.x(1, 5), np.array([3]), time_axis=1, batch_axis=0),
     "conv of computed bias": lambda g: g("Conv", g.x(1, 2, 5, 5), g.w(3, 2, 2, 2), g.x(3)),

@@ -405,7 +405,7 @@ REFUSED: dict[str, tuple[str, Callable[[Net], str], str]] = {
     "half power": ("INT32", lambda g: g("Pow", "x", g.const(0.5, "FLOAT")), "to the power of 0.5 is not supported"),
     "division by zero": ("INT32", lambda g: g("Div", "x", g.const([1, 0, 1], "INT32")), "a division by zero"),
     "modulo zero": ("INT32", lambda g: g("Mod", "x", g.const(0, "INT32")), "a division by zero"),
-    "quotient of data": ("INT32", lambda g: g("Div", "x", "x"), "a division by a tensor that the network computes"),
+    "quotient of data": ("INT32", lambda g: g("Div", "x", "x"), "where a Clip keeps it from 0"),
     "shift of data": ("UINT8", lambda g: g("BitShift", "x", "x", direction="LEFT"), "only constants are possible"),
     "shift too far": (
         "UINT8",

@@ -1359,6 +1359,7 @@ CURVES: dict[str, Build] = {
     "elu": curve("Elu"),
     "elu alpha": curve("Elu", alpha=0.4),
     "selu": curve("Selu"),
+    "selu parameters": curve("Selu", alpha=1.5, gamma=1.25),
     "silu": lambda g: (lambda x: g("Mul", x, g("Sigmoid", x)))(sums(g)),
     "silu sigmoid first": lambda g: (lambda x: g("Mul", g("Sigmoid", x), x))(sums(g)),
     "gelu @20": curve("Gelu"),
@@ -1896,10 +1897,10 @@ REFUSED: dict[str, Build] = {
     "maxpool of nothing but border": lambda g: g("MaxPool", g.x(1, 1, 3, 3), kernel_shape=[1, 1], pads=[1] * 4),
     "averagepool of nothing but border": lambda g: g("AveragePool", g.x(1, 1, 3, 3), kernel_shape=[1, 1], pads=[1] * 4),
     "dynamicquantizelinear": lambda g: g("DynamicQuantizeLinear", g.x(1, 5), n=3)[0],
-    "resize crop": lambda g: g(
+    "resize crop outside": lambda g: g(
         "Resize",
         g.x(*IMAGE),
-        [0.0, 0, 0.1, 0.1, 1, 1, 0.9, 0.9],
+        [0.0, 0, 0.1, 0.1, 1, 1, 0.9, 1.1],
         None,
         [1, 4, 5, 5],
         coordinate_transformation_mode="tf_crop_and_resize",
@@ -1908,7 +1909,6 @@ REFUSED: dict[str, Build] = {
     "lstm": lstm,
     "gru": lambda g: lstm(g, "GRU", 3),
     "unknown operator": lambda g: g("Frobnicate", g.x(1, 4), domain="com.example"),
-    "selu parameters": lambda g: g("Selu", g.x(1, 4), alpha=1.5),
     "reducesum computed axes @13": lambda g: g("ReduceSum", g.x(1, 4), g("Cast", g.x(1), to=7)),
     "reducesum no such axis @13": lambda g: g("ReduceSum", g.x(1, 4), [3]),
     "topk of softmax": lambda g: g("TopK", g("Softmax", g.x(1, 4)), [1], n=2),

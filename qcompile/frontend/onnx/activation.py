@@ -9,6 +9,7 @@ import numpy as np
 from qcompile.formats import Rounding
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
+from qcompile.frontend.onnx.arithmetic import product
 from qcompile.frontend.tensors import (
     above,
     apply_steps,
@@ -18,7 +19,7 @@ from qcompile.frontend.tensors import (
     param,
     shape_of,
 )
-from qcompile.ir import Param, ops
+from qcompile.ir import Param, Value, ops
 
 
 def relu(call: Call) -> Operand:
@@ -51,8 +52,12 @@ def leaky_relu(call: Call) -> Operand:
 
 
 def prelu(call: Call) -> Operand:
-    """PRelu (ONNX, opset 1 on): a constant slope that broadcasts to the data."""
-    x, slope = call.data(0), call.const(1, "the slope")
+    """PRelu (ONNX, opset 1 on): a slope that broadcasts to the data; of data: max(x, 0) + slope * min(x, 0)."""
+    x, slope = call.data(0), call.data(1)
+    if isinstance(slope, Value):
+        x = call.value(x)
+        below = call.value(product(call, call.emit(ops.Clip(None, param(0)), x), slope))
+        return call.emit(ops.Add(), call.emit(ops.Clip(param(0)), x), below)
     p = operand(slope, shape_of(x))
     if p is None:
         raise Unsupported(f"a slope of shape {list(slope.shape)} does not fit {list(shape_of(x))}")
@@ -105,11 +110,12 @@ def _of_angles(name: str) -> Rule:
 
 
 def selu(call: Call) -> Operand:
-    """Selu (ONNX, opset 1 on) with its standard parameters; others are refused."""
-    for name, default in (("alpha", 1.67326319217681884765625), ("gamma", 1.05070102214813232421875)):
-        if np.float32(call.attribute(name, default)) != np.float32(default):
-            raise Unsupported("Selu with parameters of its own is not supported", "use the standard ones")
-    return apply_steps(call, ops.Func("selu"))
+    """Selu (ONNX, opset 1 on): gamma * Elu, any alpha and gamma."""
+    standard = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
+    alpha, gamma = (number(call, name, default) for name, default in standard.items())
+    if (alpha, gamma) == tuple(Fraction(float(np.float32(v))) for v in standard.values()):
+        return apply_steps(call, ops.Func("selu"))
+    return apply_steps(call, ops.Func("elu", alpha), ops.Affine(param(gamma)))
 
 
 def gelu(call: Call) -> Operand:

@@ -151,12 +151,22 @@ def div(call: Call) -> Operand:
 
 
 def quotient(call: Call, a: Operand, b: Value) -> Operand:
-    """a / b; of integers only those that a clip keeps from 0."""
+    """a / b, of integers cut towards zero."""
     if call.integer is not None:
+        _keeps_from_zero(call, b)
+    made = product(call, a, call.emit(ops.Func("reciprocal"), b))
+    return call.emit(ops.Round(Rounding.DOWN), call.value(made)) if call.integer is not None else made
+
+
+def _keeps_from_zero(call: Call, x: Value) -> None:
+    """Unsupported unless a clip says that integers by which something is divided are never 0."""
+    maker = call.builder.makers.get(x.name)
+    clip = maker.op if maker is not None and isinstance(maker.op, ops.Clip) else ops.Clip()
+    if not (clip.lo is not None and min(clip.lo.values) > 0) and not (clip.hi is not None and max(clip.hi.values) < 0):
         raise Unsupported(
-            "a division by a tensor that the network computes is not supported for integers", "divide by constants only"
+            "a division of integers by a tensor that the network computes is supported where a Clip keeps it from 0",
+            "clip the divisor to numbers of one sign, or divide by constants",
         )
-    return product(call, a, call.emit(ops.Func("reciprocal"), b))
 
 
 def _times(call: Call, x: Value, c: Const) -> Value:
@@ -167,21 +177,21 @@ def _times(call: Call, x: Value, c: Const) -> Value:
 
 
 def mod(call: Call) -> Operand:
-    """Mod (ONNX, opset 10 on) by constants that are not 0. x - c * floor(x / c), which has the sign of c; with fmod
-    x - c * trunc(x / c), which has that of x and is the only one for floats.
+    """Mod (ONNX, opset 10 on) by constants that are not 0, or data that a Clip keeps from 0. x - c * floor(x / c),
+    which has the sign of c; with fmod x - c * trunc(x / c), which has that of x and is the only one for floats.
     """
-    x, c = call.data(0), call.const(1, "the divisor")
-    if isinstance(x, Const):
-        raise Unsupported("a remainder of floats is not supported", "fold it when exporting")
-    if not np.all(c.held != 0):
+    x, c = call.value(call.data(0)), call.data(1)
+    if isinstance(c, Const) and not np.all(c.held != 0):
         raise Unsupported("a division by zero")
     truncated = bool(call.attribute("fmod", 0))
     if not truncated and call.integer is None:
         raise Unsupported("ONNX has the remainder of floats with fmod = 1 only", "set fmod")
-    turns = call.emit(
-        ops.Round(Rounding.DOWN if truncated else Rounding.FLOOR),
-        _times(call, x, pointwise(c, c.held, lambda v: 1 / v)),
-    )
+    rounding = ops.Round(Rounding.DOWN if truncated else Rounding.FLOOR)
+    if isinstance(c, Value):
+        _keeps_from_zero(call, c)
+        turned = call.emit(rounding, call.value(product(call, x, call.emit(ops.Func("reciprocal"), c))))
+        return call.emit(ops.Add(), x, call.emit(ops.Affine(param(-1)), call.value(product(call, turned, c))))
+    turns = call.emit(rounding, _times(call, x, pointwise(c, c.held, lambda v: 1 / v)))
     rest = call.emit(ops.Add(), x, _times(call, turns, pointwise(c, -c.held, lambda v: -v)))
     bounds = operand(c, rest.type.shape)
     if call.integer is None or bounds is None:

@@ -105,8 +105,7 @@ def _symmetric(i: int, scale: Fraction, old: int, new: int) -> Fraction:
 
 def resize(call: Call) -> Operand:
     """Resize (ONNX, opset 10 on) and Upsample (opset 1 on) by constant scales or sizes: nearest neighbours as a
-    constant index along every axis, linear and cubic as weighted sums of such. Antialiasing and tf_crop_and_resize are
-    refused.
+    constant index along every axis, linear and cubic as weighted sums of such. Antialiasing is refused.
     """
     x = data_of(call)
     mode = call.attribute("mode", "nearest")
@@ -125,12 +124,33 @@ def resize(call: Call) -> Operand:
     else:
         factors, targets = _by_scales(call, along, call.input(1 if old_style else 2))
     check_size(targets)
-    source = _source(call, old_style)
+    cropped = call.attribute("coordinate_transformation_mode", "") == "tf_crop_and_resize"
+    regions = _regions(call, len(axes)) if cropped else [(Fraction(0), Fraction(1))] * len(axes)
     taps = _nearest(call, old_style) if mode == "nearest" else _cubic(call) if mode == "cubic" else _linear
-    for axis, size, factor, target in zip(axes, along, factors, targets, strict=True):
+    for axis, size, factor, target, region in zip(axes, along, factors, targets, regions, strict=True):
+        source = _crop(*region) if cropped else _source(call, old_style)
         places = [source(i, factor, size, target) for i in range(target)]
+        if cropped and (not 0 <= min(places) or not max(places) <= size - 1):
+            raise Unsupported("the region reaches outside the tensor", "crop inside, and pad behind")
         x = _resampled(call, x, axis, [taps(p, size) for p in places])
     return x
+
+
+def _regions(call: Call, count: int) -> list[tuple[Fraction, Fraction]]:
+    """Begin and end of the part of every axis, as fractions of it."""
+    held = call.const(1, "the region").exact().ravel().tolist()
+    if len(held) != 2 * count:
+        raise Unsupported(f"a region of {len(held)} numbers does not fit {count} axes")
+    return list(zip(held[:count], held[count:], strict=True))
+
+
+def _crop(begin: Fraction, end: Fraction) -> Callable[[int, Fraction, int, int], Fraction]:
+    def place(i: int, scale: Fraction, old: int, new: int) -> Fraction:
+        if new == 1:
+            return (begin + end) * (old - 1) / 2
+        return begin * (old - 1) + i * (end - begin) * Fraction(old - 1, new - 1)
+
+    return place
 
 
 Taps = list[tuple[int, Fraction]]  # (element of the axis, its weight)

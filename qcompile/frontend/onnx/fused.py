@@ -22,7 +22,7 @@ from qcompile.frontend.onnx.integer import (
     quantize_linear,
     requantized,
 )
-from qcompile.frontend.onnx.normalization import softmax
+from qcompile.frontend.onnx.normalization import layer_normalization, rms_normalization, softmax
 from qcompile.frontend.onnx.products import gemm, matmul
 from qcompile.frontend.onnx.reduction import reduce
 from qcompile.frontend.onnx.windows import average_pool, conv, in_channels_last, max_pool
@@ -225,7 +225,29 @@ def dynamic_quantize_matmul(call: Call) -> Operand:
     return y if call.input(4) is None else summed(call, y, call.data(4), 1)
 
 
+def simplified_layer_normalization(call: Call) -> Operand:
+    """SimplifiedLayerNormalization (onnxruntime, no opsets): RMSNormalization."""
+    return rms_normalization(call)
+
+
+def skip_normalization(normalize: Rule, biased: int) -> Rule:
+    def rule(call: Call) -> tuple[Operand | None, ...]:
+        """SkipLayerNormalization, SkipSimplifiedLayerNormalization (com.microsoft, no opsets): of the sum of two
+        tensors and a bias, which is an output too.
+        """
+        total = summed(call, call.data(0), call.data(1), 1)
+        if (bias := call.input(biased)) is not None:
+            total = summed(call, total, bias, 1)
+        made = normalize(replace(call, inputs=[total, *call.inputs[2:biased]]))
+        return made, None, None, total
+
+    return rule
+
+
 RULES: dict[str, Rule] = {
+    "SimplifiedLayerNormalization": simplified_layer_normalization,
+    "SkipLayerNormalization": skip_normalization(layer_normalization, 4),
+    "SkipSimplifiedLayerNormalization": skip_normalization(rms_normalization, 3),
     "FusedConv": fused_conv,
     "NhwcFusedConv": fused_conv_last,
     "FusedGemm": fused_gemm,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from qcompile.formats import Rounding
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
 from qcompile.frontend.const import INTEGERS, Const
-from qcompile.frontend.onnx.arithmetic import product
+from qcompile.frontend.onnx.arithmetic import product, summed
 from qcompile.frontend.onnx.products import matmul
-from qcompile.frontend.tensors import at_least, axis_of, data_of, param, shape_of, structural, to_shape
-from qcompile.ir import Array, Param, Shape, Value, ops
+from qcompile.frontend.tensors import at_least, axis_of, data_of, expanded, param, shape_of, structural, to_shape
+from qcompile.ir import Param, Shape, Value, ops
 
 
 def _flat(call: Call, x: Operand) -> Operand:
@@ -189,23 +191,72 @@ def greatest(call: Call, x: Value, axis: int, k: int) -> tuple[Value, Value]:
     return call.emit(ops.Concat(axis), *values), call.emit(ops.Concat(axis), *indices)
 
 
-_TABLED = 2**12  # integers of a table
-
-
-def _bitwise(name: str, fn: Any) -> Rule:
+def _bitwise(name: str, less: int) -> Rule:
     def rule(call: Call) -> Operand:
-        """BitwiseAnd, BitwiseOr, BitwiseXor (ONNX, opset 18 on) of data of few bits and a single constant: a table."""
+        """BitwiseAnd, BitwiseOr, BitwiseXor (ONNX, opset 18 on) of data with constants or data: what both have is a sum
+        of runs of bits, or of products of bits; of the others a + b less that, once or twice.
+        """
         a, b = call.data(0), call.data(1)
-        x, c = (a, b) if isinstance(a, Value) else (b, a)
         fmt = INTEGERS.get(call.kinds[0])
-        if not isinstance(x, Value) or not isinstance(c, Const) or c.held.size != 1 or fmt is None:
-            raise Unsupported(f"{name} of two data tensors is not supported", "use a single constant")
-        if fmt.max_units - fmt.min_units >= _TABLED:
-            raise Unsupported(f"{name} of integers of {fmt.width} bits is not supported", "cast to 8 bits before")
-        numbers = np.arange(int(fmt.min_units), int(fmt.max_units) + 1)
-        return call.emit(ops.Lookup(int(fmt.min_units), Array(fn(numbers, int(c.held.reshape(-1)[0])))), x)
+        if fmt is None or not (isinstance(a, Value) or isinstance(b, Value)):
+            raise Unsupported(f"{name} of a constant is not supported", "fold it when exporting")
+        if isinstance(a, Value) and isinstance(b, Value):
+            shared = _bits_of_both(call, a, b, fmt.width, fmt.signed)
+        else:
+            x, c = (a, b) if isinstance(a, Value) else (b, a)
+            assert isinstance(x, Value) and isinstance(c, Const)
+            shared = _masked(call, x, c, fmt.width)
+        if not less:
+            return shared
+        total = call.value(summed(call, a, b, 1))
+        return call.emit(ops.Add(), total, call.emit(ops.Affine(param(-less)), shared))
 
     return rule
+
+
+def _bits(call: Call, x: Value, first: int, size: int) -> Value:
+    """floor(x / 2**first) modulo size, a power of two: bits of two's complement."""
+    low = call.emit(ops.Round(Rounding.FLOOR), call.emit(ops.Affine(param(Fraction(1, 2**first))), x))
+    turns = call.emit(ops.Round(Rounding.FLOOR), call.emit(ops.Affine(param(Fraction(1, size))), low))
+    rest = call.emit(ops.Add(), low, call.emit(ops.Affine(param(-size)), turns))
+    return call.emit(ops.Clip(param(0), param(size - 1)), rest)  # true already: said so that ranges show it
+
+
+def _masked(call: Call, x: Value, c: Const, width: int) -> Value:
+    """x and constants, bit by bit: runs of ones in any of the constants, each a part of x."""
+    mask = np.asarray(c.held.astype(object) % 2**width, dtype=object)
+    bits = [np.asarray(mask // 2**k % 2, dtype=object) for k in range(width)]
+    x, total, k = expanded(call, x, c), None, 0
+    while k < width:
+        end = k + 1
+        while end < width and np.array_equal(bits[end], bits[k]):
+            end += 1
+        if bits[k].any():
+            if end == width and INTEGERS[call.kinds[0]].signed:  # the sign too
+                part = call.emit(ops.Round(Rounding.FLOOR), call.emit(ops.Affine(param(Fraction(1, 2**k))), x))
+            else:
+                part = _bits(call, x, k, 2 ** (end - k))
+            weights = Const(np.asarray(bits[k] * 2**k, dtype=np.float64))
+            term = call.value(product(call, part, weights))
+            total = term if total is None else call.emit(ops.Add(), total, term)
+        k = end
+    return call.emit(ops.Affine(param(0)), x) if total is None else total
+
+
+_MOST_PRODUCTS = 16  # bits of two integers that are multiplied bit by bit
+
+
+def _bits_of_both(call: Call, a: Value, b: Value, width: int, signed: bool) -> Value:
+    """The bits that both have; the highest of signed integers counts below 0."""
+    if width > _MOST_PRODUCTS:
+        raise Unsupported(f"two data tensors of {width} bits are not supported", "cast them to 16 bits before")
+    total = None
+    for k in range(width):
+        both = call.value(product(call, _bits(call, a, k, 2), _bits(call, b, k, 2)))
+        term = call.emit(ops.Affine(param(-(2**k) if signed and k == width - 1 else 2**k)), both)
+        total = term if total is None else call.emit(ops.Add(), total, term)
+    assert total is not None
+    return total
 
 
 def bitwise_not(call: Call) -> Operand:
@@ -256,9 +307,9 @@ RULES: dict[str, Rule] = {
     "CumSum": cum_sum,
     "OneHot": one_hot,
     "Hardmax": hardmax,
-    "BitwiseAnd": _bitwise("BitwiseAnd", np.bitwise_and),
-    "BitwiseOr": _bitwise("BitwiseOr", np.bitwise_or),
-    "BitwiseXor": _bitwise("BitwiseXor", np.bitwise_xor),
+    "BitwiseAnd": _bitwise("BitwiseAnd", 0),
+    "BitwiseOr": _bitwise("BitwiseOr", 1),
+    "BitwiseXor": _bitwise("BitwiseXor", 2),
     "BitwiseNot": bitwise_not,
     "ReverseSequence": reverse_sequence,
     "CenterCropPad": center_crop_pad,

@@ -115,6 +115,16 @@ def lp_normalization(call: Call) -> Operand:
     return call.emit(ops.Normalize((axis,), False, False, Fraction(0)), x)
 
 
+def mean_variance_normalization(call: Call) -> Operand:
+    """MeanVarianceNormalization (ONNX, opset 9 on), of one sample at a time; rows that are all the same become 0."""
+    x = data_of(call)
+    rank = len(x.type.shape)
+    axes = sorted({axis_of(a, rank) for a in call.attribute("axes", None) or (0, 2, 3)})
+    if 0 in axes and call.builder.batch > 1:
+        raise Unsupported("it normalizes over the samples of a batch", "export with a batch of 1")
+    return call.emit(ops.Normalize(tuple(a for a in axes if a), True, True, Fraction(0)), x)
+
+
 def _trailing(call: Call, x: Value) -> tuple[int, ...]:
     rank = len(x.type.shape)
     return tuple(range(axis_of(call.attribute("axis", -1), rank), rank))
@@ -138,6 +148,7 @@ RULES: dict[str, Rule] = {
     "InstanceNormalization": instance_normalization,
     "GroupNormalization": group_normalization,
     "LpNormalization": lp_normalization,
+    "MeanVarianceNormalization": mean_variance_normalization,
     "Softmax": softmax(False),
     "LogSoftmax": softmax(True),
 }
