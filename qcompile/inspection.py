@@ -20,7 +20,7 @@ from qcompile.assignment.tensors import WEIGHT, QuantTensor, tensors
 from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.estimation import Outcome, outcome
 from qcompile.formats import FixedPoint, Format
-from qcompile.frontend import Model, load
+from qcompile.frontend import Model, load, with_real_scales
 from qcompile.ir import Graph, Node, Param, Shape, Value, ops
 from qcompile.ir.walk import live
 from qcompile.options import Options
@@ -106,6 +106,9 @@ def inspect(source: Any, **options: Any) -> Inspection:
     ends = {k: options.pop(k, ()) for k in ("inputs", "outputs")}
     chosen = resolved(options, False)
     model, imported, found = _loaded(source, **ends)
+    if model is not None and imported is not None and chosen.real:
+        model = with_real_scales(model, chosen.real)
+        imported = replace(imported, graph=model.graph)
     graph = None if imported is None else imported.graph
     in_float = graph is not None and not chosen.input_formats and not any(n.op.decides for n in graph.nodes)
     tried = graph
@@ -123,7 +126,7 @@ def inspect(source: Any, **options: Any) -> Inspection:
     design = None
     if model is not None and tried is not None and not found:
         try:
-            design = compile(replace(model, graph=tried, dynamic=(), states={}), **options)
+            design = compile(replace(model, graph=tried, dynamic=(), states={}), **{**options, "real": ""})
         except QCompileError as error:
             found.append(Finding(error.where or model.name, "", error.what, error.hint))
     layers, parameters = _layers(graph, None if in_float else design)

@@ -75,9 +75,9 @@ def accepting(record: type) -> Callable[[F], F]:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How a network is compiled, see `compile`. input_formats: one per input, in order, or none; state_formats: of h,
-    and of c. accumulator_bits: the widest accumulator of minifloat products (0: as wide as exact sums need); where more
-    would be needed, low bits of every product are dropped. board: that which `part` named, or "": `compile` puts the
-    part's number in its place.
+    and of c. real: layers of a TensorFlow Lite file, or "all". accumulator_bits: the widest accumulator of minifloat
+    products (0: as wide as exact sums need); where more would be needed, low bits of every product are dropped. board:
+    that which `part` named, or "": `compile` puts the part's number in its place.
     """
 
     part: str = option("xc7z020clg400-1", PART)
@@ -90,6 +90,9 @@ class Options:
     )
     state_formats: tuple[str, ...] = option(
         (), "formats in float recurrent layers: of h, and of an LSTM's c, e.g. s8f7", "--state-format", metavar="F"
+    )
+    real: str = option(
+        "", "TensorFlow Lite: layers with real scales, not the kernels' multipliers; or all", metavar="NAME[,NAME]"
     )
     accumulator_bits: int = option(
         0, "minifloat: widest accumulator, low bits of products dropped; 0 is exact", limits=(0, 1024)

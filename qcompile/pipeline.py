@@ -24,7 +24,7 @@ from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Estimate
 from qcompile.errors import Finding, QCompileError, UnsupportedError, keywords
 from qcompile.files import Folder
-from qcompile.frontend import Model, load, loaded
+from qcompile.frontend import Model, load, loaded, with_real_scales
 from qcompile.hardware import estimate as estimates
 from qcompile.hardware.folding import foldings
 from qcompile.hardware.network import Network, gathering, network
@@ -280,7 +280,8 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     part: FPGA or board (xc7z020clg400-1); clock_ns: the period (5); arch: "parallel" (every product has its own
     hardware) or "dataflow" (layers are processes, folded); softmax: "host", "logits" (left out) or "integer";
     input_formats: of inputs without a quantizer, in order, such as "s12f10"; state_formats: of h and gates in float
-    recurrent layers, and of an LSTM's c; accumulator_bits: the widest accumulator
+    recurrent layers, and of an LSTM's c; real: layers of a TensorFlow Lite file (or "all") with real scales in place of
+    the reference kernels' multipliers; accumulator_bits: the widest accumulator
     of minifloat products, 0 for exact sums.
     Of dataflow: fold: "min", "full", or JSON {layer: {"pe": 2, "simd": 4}}; fit: choose the folding of every layer for
     the part, or for a `Goal`; weights: "rom", or "port" where they are loaded.
@@ -291,6 +292,7 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     options = frozen(Options, {name: v for name, v in given.items() if v is not None})
     fit, dump, force = options.pop("fit", False), options.pop("dump", None), options.pop("force", False)
     model = loaded(source, options.pop("inputs", ()), options.pop("outputs", ()))
+    model = with_real_scales(model, options.get("real", ""))
     plan = Plan.read(plan) if isinstance(plan, (str, Path)) else plan
     if plan is None:
         _refuse_dynamic(model)

@@ -1,6 +1,7 @@
 """TensorFlow Lite files: codes equal to those of the reference kernels, of whole networks and of single operators."""
 
 import random
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,40 @@ def test_a_part_of_a_network_is_a_project_with_its_file(tmp_path: Path) -> None:
     folder = design.write(tmp_path / "p")
     assert (folder / "model.tflite").read_bytes() == design.model.source and not (folder / "model.onnx").exists()
     assert open_project(folder).files().digest() == design.files().digest()
+
+
+def test_scales_are_real_numbers_where_that_is_wanted(tmp_path: Path) -> None:
+    """The exact product, rounded once, against integers of the same."""
+    kind, inputs, outputs, options, given = CASES["fully connected per channel"]
+    design = qc.compile(one(kind, inputs, outputs, options, **given), real="y", arch="dataflow")
+    x, w, b = inputs
+    codes = RNG.integers(-128, 128, (200, 20)).astype(np.int64)
+    sums = (codes - 5) @ np.asarray(w.data, np.int64).T + np.asarray(b.data, np.int64)
+    factor = [
+        Fraction(float(np.float32(0.03))) * Fraction(float(s)) / Fraction(float(np.float32(0.07))) for s in CHANNELS
+    ]
+    size = [[abs(s) * f for s, f in zip(row, factor, strict=True)] for row in sums.tolist()]
+    exact = np.sign(sums) * np.array([[int(v + Fraction(1, 2)) for v in row] for row in size])
+    wanted = np.clip(exact + 3, 3, 127)  # a fused RELU
+    np.testing.assert_array_equal(design.simulate(codes, codes=True).astype(np.int8).reshape(200, 3), wanted)
+    design.write(tmp_path / "b")
+    assert open_project(tmp_path / "b").files().digest() == design.files().digest()
+
+
+@pytest.mark.parametrize("name", ["add", "mul", "mean", "relu6", "conv same", "16 bits"])
+def test_real_scales_are_at_most_a_code_away(name: str) -> None:
+    kind, inputs, outputs, options, given = CASES[name]
+    source = one(kind, inputs, outputs, options, **given)
+    x = [RNG.integers(*SPAN[t.kind], (60, *t.shape[1:])) for t in inputs if t.data is None]
+    a, b = (qc.compile(source, real=real).simulate(*x) for real in ("", "all"))
+    assert 0 <= np.abs(a - b).max() <= 1
+
+
+def test_real_scales_of_what_there_is_not() -> None:
+    with pytest.raises(qc.QCompileError, match=r"--real: 'z' is no layer of the file"):
+        qc.compile(one("RELU6", [X], [Y]), real="z")
+    with pytest.raises(qc.QCompileError, match="only TensorFlow Lite files have multipliers"):
+        qc.compile(str(Path(__file__).parents[1] / "examples" / "digits_mlp.onnx"), real="all")
 
 
 def test_damaged_files_are_refused() -> None:

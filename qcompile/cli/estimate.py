@@ -79,7 +79,17 @@ def _estimation(
     if not is_project(target):
         source = loaded(target, **ends)
     else:
-        compiling = {"arch", "input_formats", "state_formats", "softmax", "accumulator_bits", "fold", "weights", *ends}
+        compiling = {
+            "arch",
+            "input_formats",
+            "state_formats",
+            "real",
+            "softmax",
+            "accumulator_bits",
+            "fold",
+            "weights",
+            *ends,
+        }
         if wrong := sorted(given & compiling):
             raise click.UsageError(
                 f"--{wrong[0].removesuffix('s').replace('_', '-')} is for models; {target} is a project, which has been"

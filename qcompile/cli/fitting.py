@@ -38,6 +38,7 @@ def folded_command(ctx: click.Context, part: str, own: str, *more: str) -> str:
             "clock_ns",
             "input_formats",
             "state_formats",
+            "real",
             "accumulator_bits",
             "softmax",
             "weights",

@@ -108,6 +108,20 @@ def load(
     return replace(model, before=pieces.before, after=pieces.after, warnings=(*model.warnings, *pieces.warnings))
 
 
+def with_real_scales(model: Model, names: str | Sequence[str]) -> Model:
+    """A TensorFlow Lite model with real scales in some layers ("all": in every one) in place of the multipliers of the
+    reference kernels. QCompileError for other models and names that there are not.
+    """
+    wanted = names_of(names)
+    if not wanted:
+        return model
+    if not is_tflite(model.source):
+        hint = "leave it away: what other files mean is real arithmetic"
+        raise QCompileError("only TensorFlow Lite files have multipliers", f"{model.name}: --real", hint)
+    graph = import_tflite(model.source, model.name, *model.ends, wanted).graph
+    return replace(model, graph=replace(graph, name=model.graph.name))
+
+
 def loaded(source: Any, inputs: str | Sequence[str] = (), outputs: str | Sequence[str] = ()) -> Model:
     """The model that is meant, or a part of it."""
     if not isinstance(source, Model):

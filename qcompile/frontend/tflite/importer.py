@@ -25,11 +25,15 @@ def is_tflite(source: bytes) -> bool:
     return source[4:8] == b"TFL3"
 
 
-def import_tflite(source: bytes, where: str, starts: Sequence[str] = (), ends: Sequence[str] = ()) -> Imported:
-    """starts, ends: tensors between which the network is taken. UnsupportedError lists all operators that cannot be
-    imported.
+def import_tflite(
+    source: bytes, where: str, starts: Sequence[str] = (), ends: Sequence[str] = (), real: Sequence[str] = ()
+) -> Imported:
+    """starts, ends: tensors between which the network is taken. real: layers, by the tensor that they make, whose
+    scales are real numbers in place of the reference kernels' multipliers; "all": every one. UnsupportedError lists all
+    operators that cannot be imported.
     """
     file = _between(read(source, where), starts, ends, where)
+    _check_layers(file, real, where)
     builder, values = GraphBuilder(), dict[str, Any]()
     inputs, annotated = [], dict[str, Format]()
     for t in file.inputs:
@@ -38,7 +42,7 @@ def import_tflite(source: bytes, where: str, starts: Sequence[str] = (), ends: S
         inputs.append(value)
         if t.format is not None:
             annotated[t.name] = t.format
-    findings = _operators(file, builder, values)
+    findings = _operators(file, builder, values, real)
     if findings:
         raise UnsupportedError(tuple(findings), where)
     missing = [t.name for t in file.outputs if not isinstance(values.get(t.name), Value)]
@@ -71,7 +75,16 @@ def _between(file: File, starts: Sequence[str], ends: Sequence[str], where: str)
     return File(ins, outs, tuple(kept))
 
 
-def _operators(file: File, builder: GraphBuilder, values: dict[str, Any]) -> list[Finding]:
+def _check_layers(file: File, names: Sequence[str], where: str) -> None:
+    """QCompileError for a name that no operator's first output has."""
+    known = {o.outputs[0].name: o for o in file.operators if o.outputs}
+    for name in names:
+        if name != "all" and name not in known:
+            error = unknown("layer of the file", name, known)
+            raise QCompileError(error.what, f"{where}: --real", error.hint)
+
+
+def _operators(file: File, builder: GraphBuilder, values: dict[str, Any], real: Sequence[str]) -> list[Finding]:
     findings: list[Finding] = []
     lost: set[str] = set()
     for o in file.operators:
@@ -81,7 +94,7 @@ def _operators(file: File, builder: GraphBuilder, values: dict[str, Any]) -> lis
             lost |= {t.name for t in o.outputs}
             continue
         try:
-            made = _made(o, builder, values, Origin(name, name, o.kind))
+            made = _made(o, builder, values, Origin(name, name, o.kind), "all" in real or name in real)
         except Unsupported as problem:
             findings.append(Finding(where, o.kind, problem.reason, problem.hint))
             lost |= {t.name for t in o.outputs}
@@ -90,14 +103,14 @@ def _operators(file: File, builder: GraphBuilder, values: dict[str, Any]) -> lis
     return findings
 
 
-def _made(o: Operator, builder: GraphBuilder, values: dict[str, Any], origin: Origin) -> tuple[Value, ...]:
+def _made(o: Operator, builder: GraphBuilder, values: dict[str, Any], origin: Origin, real: bool) -> tuple[Value, ...]:
     rule = RULES.get(o.kind)
     if rule is None:
         state = o.kind in _STATE
         reason = "it keeps a state from one inference to the next" if state else "this operator is not supported"
         raise Unsupported(reason, "convert the network without state" if state else "end the network before it")
     try:
-        made = rule(OperatorCall(o, builder, values, origin))
+        made = rule(OperatorCall(o, builder, values, origin, real))
     except Unsupported:
         raise
     except Exception as error:  # noqa: BLE001 - no rule foresees every damage of a file

@@ -53,6 +53,11 @@ def scaled_once(reals: Sequence[float], along: tuple[int, ...] = ()) -> tuple[op
     return ops.Affine(_param(factor, along), _HALF), ops.Round(Rounding.FLOOR)
 
 
+def scaled_really(reals: Sequence[Fraction], along: tuple[int, ...] = ()) -> tuple[ops.Step, ...]:
+    """By the real factors, exactly, rounded once, ties away from zero: not by the reference kernels' integers."""
+    return ops.Affine(_param(reals, along)), ops.Round(Rounding.HALF_UP)
+
+
 def scaled_64(reals: Sequence[float], along: tuple[int, ...] = ()) -> tuple[ops.Step, ...]:
     """Of 64-bit sums (16-bit activations): the multiplier's upper 16 bits, one rounding with ties up."""
     factor = []

@@ -7,17 +7,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from qcompile.formats import FixedPoint, Rounding
 from qcompile.frontend.call import GraphBuilder, Unsupported
-from qcompile.frontend.tflite.kernels import by_multipliers, limits, multiplier, scaled, scaled_64, scaled_once
+from qcompile.frontend.tflite.kernels import (
+    by_multipliers,
+    limits,
+    multiplier,
+    scaled,
+    scaled_64,
+    scaled_once,
+    scaled_really,
+)
 from qcompile.frontend.tflite.reader import Operator, StoredTensor
 from qcompile.ir import Array, Origin, Param, Shape, TensorType, Value, ops
 from qcompile.ir.window import Window
 from qcompile.records import dataclass
+
+Scaling = Callable[[Any, tuple[int, ...]], tuple[ops.Step, ...]]
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,11 @@ class OperatorCall:
     builder: GraphBuilder
     values: dict[str, Any]
     origin: Origin
+    real: bool = False  # scales are real numbers, not the reference kernels' multipliers
+
+    def scaled(self, *reals: Fraction, along: tuple[int, ...] = (), kernel: Scaling = scaled) -> tuple[ops.Step, ...]:
+        """Steps by real factors: as the kernel has them, or exactly."""
+        return scaled_really(reals, along) if self.real else kernel([float(r) for r in reals], along)
 
     def emit(self, op: Any, *inputs: Value) -> Value:
         return self.builder.emit(op, inputs, self.origin)
@@ -103,11 +120,17 @@ def _activation(call: OperatorCall) -> int:
 # --- products
 
 
-def _factors(call: OperatorCall, single: bool) -> list[float]:
+def _exact(scale: Any) -> Fraction:
+    return Fraction(float(scale))
+
+
+def _factors(call: OperatorCall, single: bool) -> list[Any]:
     """Real factor from sums to codes, of every output channel. single: the product of scales in float32, as the kernels
     have it where there is one scale.
     """
     x, w, y = call.tensor(0), call.tensor(1), call.output
+    if call.real:
+        return [_exact(x.scale) * _exact(s) / _exact(y.scale) for s in w.scales]
     if single:
         return [float(x.scale * np.float32(w.scales[0])) / float(y.scale)]
     return [float(x.scale) * float(np.float32(s)) / float(y.scale) for s in w.scales]
@@ -125,7 +148,7 @@ def _finished(call: OperatorCall, sums: Value, axis: int, single: bool) -> Value
         sums = call.emit(ops.Affine(add=Param.of(held.reshape(shape))), sums)
     wide = bias is not None and bias.kind == "int64"
     steps = scaled_64 if wide else scaled_once if call.operator.kind == "FULLY_CONNECTED" else scaled
-    return call.steps(sums, *steps(factors, along))
+    return call.steps(sums, *call.scaled(*factors, along=along, kernel=steps))
 
 
 def _weights(call: OperatorCall, position: int = 1) -> np.ndarray:
@@ -211,7 +234,7 @@ def transpose_conv(call: OperatorCall) -> Value:
     turned = np.ascontiguousarray(w[:, ::-1, ::-1].transpose(0, 3, 1, 2))
     sums = call.emit(ops.Conv((1, 1), (1, 1), 1), x, call.constant(turned))
     order = (call.operator.inputs[2], call.operator.inputs[1], *call.operator.inputs[3:])
-    as_conv = OperatorCall(Operator("CONV_2D", order, call.operator.outputs, o), call.builder, call.values, call.origin)
+    as_conv = replace(call, operator=Operator("CONV_2D", order, call.operator.outputs, o))
     activation = int(o.FusedActivationFunction()) if hasattr(o, "FusedActivationFunction") else 0
     return _last(call, call.codes(_finished(as_conv, sums, 1, False), activation))
 
@@ -224,6 +247,12 @@ def _sum(sign: int) -> Rule:
         """ADD, SUB: both on a common scale of 20 (16 bits: 15) more bits, each rounded, then the sum."""
         call.integer(0, 1)
         a, b, y = call.tensor(0), call.tensor(1), call.output
+        if call.real:
+            parts = [
+                call.emit(ops.Affine(Param.of(factor * _exact(t.scale) / _exact(y.scale))), call.centred(i))
+                for i, (t, factor) in enumerate(((a, 1), (b, sign)))
+            ]
+            return call.codes(call.emit(ops.Round(Rounding.HALF_UP), call.emit(ops.Add(), *parts)), _activation(call))
         shift = 15 if y.kind == "int16" else 20
         twice = float(np.float32(2) * max(a.scale, b.scale))
         parts = [
@@ -243,8 +272,9 @@ def multiply(call: OperatorCall) -> Value:
     call.integer(0, 1)
     a, b, y = call.tensor(0), call.tensor(1), call.output
     real = float(np.float32(np.float32(a.scale * b.scale) / y.scale))
+    factor = _exact(a.scale) * _exact(b.scale) / _exact(y.scale) if call.real else Fraction(real)
     product = call.emit(ops.Mul(), call.centred(0), call.centred(1))
-    return call.codes(call.steps(product, *scaled([real])), _activation(call))
+    return call.codes(call.steps(product, *call.scaled(factor)), _activation(call))
 
 
 def _same_scale(call: OperatorCall, *positions: int) -> None:
@@ -328,6 +358,8 @@ def mean(call: OperatorCall) -> Value:
 
 
 def _mean_steps(call: OperatorCall, count: int) -> tuple[ops.Step, ...]:
+    if call.real:
+        return scaled_really([_exact(call.tensor(0).scale) / _exact(call.output.scale) / count])
     m, shift = multiplier(float(call.tensor(0).scale) / float(call.output.scale))
     more = min(count.bit_length() - 1, 32, 31 + shift)
     return by_multipliers([((m << more) // count, shift - more)])
@@ -340,8 +372,9 @@ def relu(number: int) -> Rule:
     def rule(call: OperatorCall) -> Value:
         """RELU, RELU6, RELU_N1_TO_1 as operators of their own."""
         call.integer(0)
-        factor = float(call.tensor(0).scale) / float(call.output.scale)
-        return call.codes(call.steps(call.centred(0), *scaled([factor])), number)
+        t, y = call.tensor(0), call.output
+        factor = _exact(t.scale) / _exact(y.scale) if call.real else Fraction(float(t.scale) / float(y.scale))
+        return call.codes(call.steps(call.centred(0), *call.scaled(factor)), number)
 
     return rule
 
