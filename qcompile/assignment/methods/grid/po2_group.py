@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qcompile.assignment.coding import float32, in_blocks, in_rows, largest
+from qcompile.assignment.coding import best, float32, in_blocks, in_rows, largest, off
 from qcompile.assignment.methods import GridMethod
 from qcompile.formats import FixedPoint
 
@@ -13,16 +13,20 @@ BLOCK, REACH = 32, 7
 
 def po2_group(rows: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Integers in blocks of 32 terms, the scale of a block that of its row's largest block divided by the largest power
-    of two, up to 2^7, that its numbers allow: a sum over a row needs shifts alone.
+    of two, up to 2^7, that its numbers allow, or by one more, which limits the largest, where the squared error is less
+    so: a sum over a row needs shifts alone.
     """
     x, fmt = in_blocks(rows, BLOCK), FixedPoint(bits, 0, True, narrow=True)
     most = largest(rows)
-    shift = np.clip(np.floor(np.log2(most[:, None] / largest(x))), 0, REACH)
-    shift = np.where(x.any(axis=-1), shift, 0)
-    finest = shift.max(axis=1)
-    steps = float32(most / fmt.max_units * np.exp2(-finest))
-    own = np.exp2(finest[:, None] - shift)[..., None]
-    return in_rows(fmt.nearest(x / (own * steps[:, None, None])) * own, rows.shape[1]), steps
+    steps = float32(most / fmt.max_units * 2.0**-REACH)
+
+    def tried(finer: int) -> tuple[np.ndarray, np.ndarray]:
+        shift = np.clip(np.floor(np.log2(most[:, None] / largest(x))) + finer, 0, REACH)
+        own = np.exp2(REACH - np.where(x.any(axis=-1), shift, 0))[..., None]
+        units = fmt.nearest(x / (own * steps[:, None, None])) * own
+        return units, off(x, units, steps)
+
+    return in_rows(best(map(tried, (0, 1))), rows.shape[1]), steps
 
 
 METHOD = GridMethod(
