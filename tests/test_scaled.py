@@ -113,6 +113,43 @@ def test_bits_of_a_weight() -> None:
     assert unit.blocks.bits < 4.7 * unit.rows * unit.columns
 
 
+@pytest.mark.parametrize(
+    ("kind", "block"), [(TensorProto.FLOAT, 32), (TensorProto.FLOAT8E4M3FN, 16)], ids=["MXFP4", "NVFP4"]
+)
+def test_files_with_scales_of_blocks(kind: int, block: int) -> None:
+    """`DequantizeLinear` by blocks of float4, with powers of two or float8 that are scaled themselves, exactly."""
+    rng, shape, whole = np.random.default_rng(4), (64, 8), np.float32(0.013)
+    codes = rng.choice([0, 0.5, 1, 1.5, 2, 3, 4, 6, -1, -3, -6], shape).astype(np.float32)
+    nv = kind != TensorProto.FLOAT
+    scales = rng.choice([0.625, 1.75, 3.5, 0.1875] if nv else [0.125, 0.5, 1, 4], (64 // block, 8)).astype(np.float32)
+    held = [
+        helper.make_tensor("w", TensorProto.FLOAT4E2M1, shape, codes.ravel().tolist()),
+        helper.make_tensor("s", kind, scales.shape, scales.ravel().tolist()),
+        *(
+            numpy_helper.from_array(a, n)
+            for n, a in (("whole", whole), ("step", np.float32(2**-4)), ("zero", np.int8(0)))
+        ),
+    ]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "step", "zero"], ["d"]),
+        *([helper.make_node("DequantizeLinear", ["s", "whole"], ["t"])] if nv else []),
+        helper.make_node("DequantizeLinear", ["w", "t" if nv else "s"], ["v"], axis=0, block_size=block),
+        helper.make_node("MatMul", ["d", "v"], ["y"], "dense"),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, k]) for n, k in zip("xy", shape, strict=True)]
+    opset = [helper.make_opsetid("", 23)]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], held), opset_imports=opset, ir_version=11
+    )
+    design = qc.compile(model, arch="dataflow", part=PART, fold=json.dumps({"dense": {"pe": 2, "simd": 8}}))
+    (unit,) = scaled(design)
+    assert unit.blocks.stored == 4 and unit.blocks.size == block and unit.blocks.shifts != nv
+    x = rng.integers(-128, 128, (5, 64)) / 16
+    wanted = x @ (codes * scales.repeat(block, axis=0)) * (float(whole) if nv else 1)
+    assert np.array_equal(design.simulate(x.reshape(5, 1, 64)).reshape(5, 8), wanted)
+
+
 @pytest.mark.parametrize("shifts", [True, False])
 def test_factors(shifts: bool) -> None:
     rng = np.random.default_rng(0)

@@ -164,7 +164,10 @@ def _by_blocks(call: Call, x: Operand) -> Operand:
         codes = _fractions_of(x.held)
     else:
         codes = x.held.astype(object) - each[1].astype(object)
-    exact = np.asarray(codes * _fractions_of(each[0]), dtype=object)
+    # Scales that are quantized themselves (NVFP4) are their codes times a scale, not what float32 makes of that.
+    scales = scale.exact() if scale.units is not None else _fractions_of(scale.held)
+    scales = np.repeat(scales, block, axis)[(slice(None),) * axis + (slice(shape[axis]),)]
+    exact = np.asarray(codes * scales, dtype=object)
     held = (x.held.astype(np.float32) - each[1].astype(np.float32)) * each[0].astype(np.float32)
     return Const(held.astype(np.float32), None, None, exact)
 
