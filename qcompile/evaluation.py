@@ -11,6 +11,7 @@ from qcompile.errors import QCompileError
 from qcompile.pipeline import Design
 
 SHOWN = 20  # disagreements listed
+LEAST_CLASS = 5  # vectors of a class whose agreement is named
 EXACT, FLOAT, GRID = "bit-accurate", "float model", "float model, inputs on the grid"
 
 
@@ -23,7 +24,9 @@ def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float
     agreement: share of vectors in which the bit-accurate execution and the float model choose the same class; left out
     without a float model. disagreements: [vector, label, bit-accurate, float] of the first vectors that differ.
     classes: [class, vectors, right bit-accurate, right float]. confusion: [label, bit-accurate class, float class,
-    number of vectors] where one of them is wrong, most frequent first. Without a float model its columns are missing.
+    number of vectors] where one of them is wrong, most frequent first. least_agreement: [class of the float model,
+    share of its vectors with the same class in both, their number] where that share is least, of classes with 5 or
+    more. Without a float model its columns are missing.
     """
     labels = np.asarray(labels).reshape(-1)
     if not inputs or not len(inputs[0]):
@@ -52,9 +55,20 @@ def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float
     result["confusion"] = [[*classes, n] for classes, n in sorted(pairs.items(), key=lambda item: (-item[1], item[0]))]
     if float32:
         result["agreement"] = float(np.mean(exact == chosen[FLOAT]))
+        result["least_agreement"] = _least(chosen[FLOAT], exact)
         where = np.flatnonzero(exact != chosen[FLOAT])[:SHOWN]
         result["disagreements"] = [[int(i), *(int(a[i]) for a in (labels, *shown))] for i in where]
     return result
+
+
+def _least(reference: np.ndarray, other: np.ndarray) -> list[float] | None:
+    classes, counts = np.unique(reference, return_counts=True)
+    shares = [
+        [int(c), float((other[reference == c] == c).mean()), int(n)]
+        for c, n in zip(classes, counts, strict=True)
+        if n >= LEAST_CLASS
+    ]
+    return min(shares, key=lambda s: (s[1], s[0])) if shares else None
 
 
 def _float_models(design: Design, inputs: list[np.ndarray]) -> tuple[dict[str, np.ndarray], str]:

@@ -29,6 +29,7 @@ class Published:
 _QONNX = "QONNX: Arbitrary-Precision Quantized Neural Networks, arXiv 2206.07527"
 _FINN = "FINN: A Framework for Fast, Scalable Binarized Neural Network Inference, arXiv 1612.07119"
 _OCP = "OCP 8-bit Floating Point and Microscaling Formats specifications"
+_GGUF = "Mind the Gap: A Practical Attack on GGUF Quantization, arXiv 2505.23786"
 _IVIT = "I-ViT: Integer-only Quantization for Efficient Vision Transformer Inference, arXiv 2207.01405"
 
 ELSEWHERE = (
@@ -99,9 +100,30 @@ ELSEWHERE = (
     Published(
         "float_agreement",
         "check",
-        "agreement with the float model by class: `qcompile evaluate` shows the worst",
-        "Mind the Gap: A Practical Attack on GGUF Quantization, arXiv 2505.23786",
-        "qcompile.evaluation:evaluate",
+        "agreement with the float model by class: `assign` and `evaluate` show the worst",
+        _GGUF,
+        "qcompile.assignment.agreement:agreement",
+    ),
+    Published(
+        "quant_audit",
+        "check",
+        "weights that lie between two codes far more often than by chance: `assign` warns of them",
+        _GGUF,
+        "qcompile.assignment.agreement:edges",
+    ),
+    Published(
+        "bops",
+        "cost",
+        "bit operations, and those of hardware with widths of 4, 8 and 16 bits: `allocate` of a model",
+        "Pareto-Optimal Quantized ResNet Is Mostly 4-bit, arXiv 2105.03536",
+        "qcompile.assignment.abstract:abstract_costs",
+    ),
+    Published(
+        "processor",
+        "cost",
+        "cycles of a processor with its weights in a memory: `allocate --processor`",
+        "PulseDL-II, arXiv 2209.00884",
+        "qcompile.cost.roofline:Roofline",
     ),
 )
 

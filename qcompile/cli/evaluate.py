@@ -50,4 +50,7 @@ def show_accuracy(target: str, result: dict[str, Any]) -> None:
     if "executor" in result:
         same = round(result["agreement"] * count)
         say(f"same class in both: {result['agreement']:.4f} ({same} of {count})")
+        if result["least_agreement"]:
+            worst, share, vectors = result["least_agreement"]
+            say(f"least where the float model has class {worst}: {share:.4f} ({round(share * vectors)} of {vectors})")
         say(f"float model run by {result['executor']}")

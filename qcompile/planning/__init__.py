@@ -21,7 +21,7 @@ from qcompile.frontend import loaded
 from qcompile.options import Assigning, Options, Settings, accepting, frozen, subset
 from qcompile.planning.by_channel import by_channel
 from qcompile.planning.designs import Point
-from qcompile.planning.front import Planned, better, front_of, picked, steps, uniform, warnings
+from qcompile.planning.front import Planned, better, checks, front_of, picked, steps, uniform, warnings
 from qcompile.planning.planner import solve
 from qcompile.planning.prepare import prepare
 from qcompile.planning.runs import Run, TensorHarm, kept
@@ -124,7 +124,7 @@ def _whole(task: Task, held: Data | None, asked: Assigning) -> Run:
         tested,
         steps(task, chosen, baselines) if asked.baselines else (),
         accepted,
-        (*task.notes, *notes, *warnings(d, chosen, baselines, float_accuracy)),
+        (*task.notes, *notes, *checks(d, chosen), *warnings(d, chosen, baselines, float_accuracy)),
         task,
     )
     return replace(whole, chosen=replace(chosen, plan=_explained(whole, task, choice)))

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from qcompile.assignment.agreement import agreement, edges
 from qcompile.assignment.methods.search.ilp import ilp
 from qcompile.assignment.problem import Request, Selection
 from qcompile.assignment.program import Infeasible
 from qcompile.cost.exchange import fabric_of, lut_equivalents
 from qcompile.errors import QCompileError
-from qcompile.planning.designs import Designs, Point
+from qcompile.planning.designs import Designs, Point, logits
 from qcompile.planning.least_loss import evaluations, singles
 from qcompile.planning.programs import uniform_choices
 from qcompile.planning.task import Task
@@ -129,6 +130,26 @@ def warnings(d: Designs, point: Point, others: Sequence[Point], float_accuracy: 
     ways = [f"--budget lut={math.ceil(min(enough))} is enough for less"] if enough else []
     what = f"{lost:.1%} of accuracy" if lost is not None else f"a divergence of {point.loss:.2g}"
     return [f"this plan loses {what} against the float network; ways out: {'; '.join([*ways, *_ways_out(d)])}"]
+
+
+def checks(d: Designs, point: Point) -> list[str]:
+    """Whether a plan still is the float network, by class, on the data that choose; and weights that lie where rounding
+    moves them most.
+    """
+    e = d.study.evaluation
+    found = agreement(e.outputs({}), logits(d.design(point.plan), e.data))
+    notes = [found.text()] if found is not None else []
+    suspicious = list[str]()
+    for t in d.study.weights:
+        choice = point.plan.tensors[t.name]
+        if (share := edges(d.study.numbers[t.name].astype(float), choice.quantizer())) is not None:
+            suspicious.append(f"{t.name} ({share:.0%})")
+    if suspicious:
+        notes.append(
+            "weights lie in the middle between two codes far more often than by chance (10 %), as if they were trained"
+            f" for rounding to move them: {', '.join(suspicious)}; other formats show whether the network is meant so"
+        )
+    return notes
 
 
 def _ways_out(d: Designs) -> list[str]:

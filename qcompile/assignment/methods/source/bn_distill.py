@@ -27,12 +27,42 @@ def bn_distill(
     norms. span: the range that inputs have, which batch norms do not tell (ours; ZeroQ takes all inputs for normalized
     ones, as is done here without a span).
     """
+    from qcompile.assignment.gradients import torch_module
+
+    torch = torch_module()
+    generator = torch.Generator().manual_seed(seed)
+    shapes = dict(FloatNetwork.of(graph).inputs)
+    x = {
+        name: torch.randn((VECTORS, *shape), generator=generator, dtype=torch.float64).requires_grad_(True)
+        for name, shape in shapes.items()
+    }
+    low, high = span or (0.0, 0.0)
+    made = {k: (lambda v: low + (high - low) * torch.sigmoid(v)) if span else (lambda v: v) for k in x}
+
+    def inputs() -> dict[str, Any]:
+        return {k: made[k](v) for k, v in x.items()}
+
+    return distilled(graph, "bn_distill", inputs, list(x.values()), RATE, span is None, progress)
+
+
+def distilled(
+    graph: Graph,
+    name: str,
+    inputs: Callable[[], dict[str, Any]],
+    parameters: list[Any],
+    rate: float,
+    normal: bool,
+    progress: StepProgress,
+) -> Data:
+    """What `inputs` makes of parameters that are trained so that its statistics are those of the batch norms; normal:
+    and mean and deviation of the inputs 0 and 1. QCompileError where there are no batch norms.
+    """
     from qcompile.assignment.gradients import Torch, one_thread, torch_module
 
     norms = [n for n in graph.nodes if isinstance(n.op, ops.BatchNorm)]
     if not norms:
         raise QCompileError(
-            "bn_distill needs batch norms, and the network has none",
+            f"{name} needs batch norms, and the network has none",
             graph.name,
             "export the model with batch norms, or give calibration data",
         )
@@ -42,22 +72,17 @@ def bn_distill(
     for n in norms:
         mean, var = (p.numpy().ravel().astype(np.float64) for p in (n.op.mean, n.op.var))
         wanted[n.inputs[0].name] = torch.from_numpy(mean), torch.from_numpy(np.sqrt(var + float(n.op.epsilon)))
-    generator = torch.Generator().manual_seed(seed)
-    x = {
-        name: torch.randn((VECTORS, *shape), generator=generator, dtype=torch.float64).requires_grad_(True)
-        for name, shape in network.inputs
-    }
-    low, high = span or (0.0, 0.0)
-    made = {k: (lambda v: low + (high - low) * torch.sigmoid(v)) if span else (lambda v: v) for k in x}
-    optimizer = torch.optim.Adam(list(x.values()), lr=RATE)
+    optimizer = torch.optim.Adam(parameters, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    what = f"{name}: data from batch norms"
     with one_thread():
         for step in range(STEPS):
             optimizer.zero_grad()
-            values = network.run({k: made[k](v) for k, v in x.items()}, xp=xp, keep=wanted)
-            total: Any = 0.0 if span else sum(v.mean().square() + (v.std() - 1).square() for v in x.values())
-            for name, (mean, std) in wanted.items():
-                v = values[name]
+            x = inputs()
+            values = network.run(x, xp=xp, keep=wanted)
+            total: Any = sum(v.mean().square() + (v.std() - 1).square() for v in x.values()) if normal else 0.0
+            for value, (mean, std) in wanted.items():
+                v = values[value]
                 axes = [a for a in range(v.ndim) if v.shape[a] != len(mean) or a != _channel(v.shape, len(mean))]
                 own_mean, own_var = v.mean(dim=axes), v.var(dim=axes, unbiased=False)
                 total = total + ((own_mean - mean).square() + (torch.sqrt(own_var + 1e-8) - std).square()).mean()
@@ -65,9 +90,10 @@ def bn_distill(
             optimizer.step()
             schedule.step()
             if step % 20 == 0:
-                progress("distilling data from batch norms", step, STEPS)
-    progress("distilling data from batch norms", STEPS, STEPS)
-    return Data(tuple(_coarse(made[k](v).detach().numpy()) for k, v in x.items()))
+                progress(what, step, STEPS)
+        found = inputs()
+    progress(what, STEPS, STEPS)
+    return Data(tuple(_coarse(v.detach().numpy()) for v in found.values()))
 
 
 def _coarse(x: np.ndarray) -> np.ndarray:
