@@ -183,7 +183,7 @@ class FoldingRecord(Record):
     simd: Natural = 1
     dsp: bool = False
     places: int = Field(default=1, ge=1)
-    bram: bool | None = None
+    memory: Literal["", "lutram", "bram", "uram"] = ""
 
 
 class SourceRecord(Record):

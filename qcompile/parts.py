@@ -437,19 +437,24 @@ class Memory(Part):
         return self.depth * self.width
 
 
+MEMORIES = ("lutram", "bram", "uram")  # what holds words: LUTs, block RAM, UltraRAM, which has no contents at first
+
+
 @dataclass(frozen=True)
 class Rom(Memory):
     """Words behind a register (rom_file.sv). pieces: whether a block may hold pieces of it side by side, which logic
-    chooses among. block: whether it is block RAM, None: by its size.
+    chooses among. kind: one of MEMORIES, "": by its size.
     """
 
     pieces: bool = False
-    block: bool | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True)
 class Ram(Memory):
-    """Words that are written through a port of their own, and read behind a register (ram.sv)."""
+    """Words that are written through a port of their own, and read behind a register (ram.sv). kind: as of `Rom`."""
+
+    kind: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from qcompile.assignment.plan import Plan
 from qcompile.backends import hls, pysim
 from qcompile.backends.base import FileSet
 from qcompile.backends.pysim import Simulator
-from qcompile.cost.budget import Budget
+from qcompile.cost.budget import KINDS, Budget, exceeded
 from qcompile.cost.devices import board, device, known_board, part_number
 from qcompile.cost.estimate import check_clock
 from qcompile.cost.exchange import fabric_of
@@ -344,10 +344,8 @@ def _compile(
     reference, graph = made.reference, made.stages[-1][1]
     if dumped is not None:
         dumped([("import", model.graph), ("input-formats", reference), *made.stages])
-    if not fit:
-        return Design(model, chosen, reference, graph, made.inputs, made.outputs)
-    found = _fitted(graph, chosen, fit if isinstance(fit, Goal) else Goal())
-    return Design(model, replace(chosen, fold=found.text()), reference, graph, made.inputs, made.outputs, found)
+    design = Design(model, chosen, reference, graph, made.inputs, made.outputs)
+    return _fitted(design, fit if isinstance(fit, Goal) else Goal()) if fit else design
 
 
 @dataclass(frozen=True)
@@ -388,12 +386,24 @@ def resolved(given: dict[str, Any], fitting: bool) -> Options:
     return replace(chosen, part=_part(chosen.part), board=_board(chosen))
 
 
-def _fitted(graph: Graph, chosen: Options, goal: Goal) -> Fitted:
+def _fitted(design: Design, goal: Goal) -> Design:
+    """The search knows the prices of units. Modules of SystemVerilog are priced when they are made: where they need
+    more than the budget, the search gets that much less.
+    """
     from qcompile.hardware.fit import fit as fit_folding  # most foldings are given
 
-    target = device(chosen.part)
+    chosen, target = design.options, device(design.options.part)
     check_clock(target, chosen.part, chosen.clock_ns)
-    return fit_folding(graph, target, chosen.clock_ns, goal.budget.limits(target), goal.target_fps)
+    budget = goal.budget.limits(target)
+    room = dict(budget)
+    while True:
+        found = fit_folding(design.graph, target, chosen.clock_ns, room, goal.target_fps)
+        made = replace(design, options=replace(chosen, fold=found.text()), fitted=found)
+        needed = made.estimate().total if chosen.backend == "rtl" else found.estimate.total
+        over = exceeded(needed, {k: budget[k] for k in KINDS})
+        if not over:
+            return made
+        room |= {k: min(int(room[k] / times), room[k] - 1) for k, times in over.items()}
 
 
 def _part(name: str) -> str:

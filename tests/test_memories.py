@@ -1,7 +1,10 @@
 """Architecture `dataflow` is priced as it is printed: bits of memories, products, and loops that stay loops."""
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import generate
 import generate_cnn
@@ -16,6 +19,7 @@ from test_dataflow import at_some_folding
 import qcompile as qc
 from qcompile.backends import hls
 from qcompile.cost import primitives as hw
+from qcompile.cost.budget import Budget
 from qcompile.cost.exchange import fabric_of
 from qcompile.hardware.memory import Words
 from qcompile.hardware.network import Stage
@@ -171,7 +175,7 @@ def test_models_of_others(record: dict) -> None:
     assert_as_priced(qc.compile(CORPUS / record["file"], arch="dataflow", part=PART, input_formats=formats))
 
 
-def convolution(channels: int, groups: int, size: int, bits: int = 4, **options: str) -> qc.Design:
+def convolution(channels: int, groups: int, size: int, bits: int = 4, **options: Any) -> qc.Design:
     """One convolution of `channels` to as many, 3 x 3 in a border, codes of 4 bits."""
     rng = np.random.default_rng(0)
     half = 2 ** (bits - 1)
@@ -202,6 +206,31 @@ def test_weights_that_are_loaded_lie_without_gaps() -> None:
     assert layer.cost.bram18 - hw.block_rams(fabric_of(PART), 36864, 4) in (0, 1, 2)  # and the window
     assert len(sources(design)["src/weights/weights.bin"]) == 36864
     assert_as_priced(design)
+
+
+@pytest.mark.parametrize("backend", ["hls", "rtl"])
+def test_weights_lie_where_the_folding_says(backend: str, tmp_path: Path) -> None:
+    """Constants in LUTs and in block RAM, loaded ones in UltraRAM: priced there, asked for there, the same codes."""
+    for kind, weights in (("bram", "rom"), ("uram", "port")):
+        fold = json.dumps({"layer": {"pe": 2, "simd": 4, "memory": kind}})
+        design = convolution(8, 1, 4, part="xczu7ev", backend=backend, weights=weights, fold=fold)
+        cost = next(x for x in design.estimate().layers if x.op == "Conv").cost
+        assert (cost.bram18 > 0, cost.uram > 0) == (kind == "bram", kind == "uram")
+        design.write(tmp_path / kind)
+        text = "".join(p.read_text() for p in (tmp_path / kind).glob("*/*.*") if p.suffix in (".cpp", ".sv"))
+        wanted = f"impl={kind}" if backend == "hls" else f'STYLE("{"ultra" if kind == "uram" else "block"}")'
+        assert wanted in text
+        assert not any(r.differing for r in qc.verify(tmp_path / kind, samples=4, float32=False).rows)
+    with pytest.raises(qc.QCompileError, match="UltraRAM has no contents at first"):
+        convolution(8, 1, 4, fold=fold).network
+
+
+def test_the_fit_takes_the_memory_that_is_left() -> None:
+    """Of as many LUTs a faster design fits when weights may lie in block RAM."""
+    goals = (qc.Goal(Budget.parse(f"lut=2600,dsp=0,bram18={n}")) for n in (0, 100))
+    scarce, plenty = (convolution(16, 1, 8, part="xczu7ev", fit=goal) for goal in goals)
+    assert plenty.fitted.interval < scarce.fitted.interval
+    assert {f.memory for f in plenty.fitted.foldings.values()} == {"", "bram"}
 
 
 def test_layers_that_stay_loops_have_the_memories_of_the_text() -> None:

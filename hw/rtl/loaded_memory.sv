@@ -1,6 +1,6 @@
 // A memory of DEPTH words of PARTS elements, which come in from a stream while `load` is set: an element takes CONTAINER bits of a word of
 // 64, the first one the lowest, and a memory ends with its word. SIGNS: of elements that are +1 or -1 whether they are +1 is kept. What is
-// read is there a register later. STYLE "block" or "distributed".
+// read is there a register later. STYLE as of `ram`.
 module loaded_memory #(
     parameter integer DEPTH = 256,
     parameter integer PARTS = 1,

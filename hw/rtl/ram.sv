@@ -1,4 +1,4 @@
-// A memory with a port to write and one to read, behind a register. STYLE "block" or "distributed"; a single word is a register.
+// A memory with a port to write and one to read, behind a register. STYLE "block", "ultra" or "distributed"; a single word is a register.
 module ram #(
     parameter integer DEPTH = 256,
     parameter integer WIDTH = 8,
@@ -21,6 +21,12 @@ module ram #(
       end
     end else if (STYLE == "block") begin : g_block
       (* ram_style = "block", no_rw_check *) reg [WIDTH-1:0] words[0:DEPTH-1];
+      always @(posedge clk) begin
+        if (write) words[to] <= in_data;
+        q <= words[from];
+      end
+    end else if (STYLE == "ultra") begin : g_ultra
+      (* ram_style = "ultra", no_rw_check *) reg [WIDTH-1:0] words[0:DEPTH-1];
       always @(posedge clk) begin
         if (write) words[to] <= in_data;
         q <= words[from];

@@ -69,12 +69,10 @@ def compile(
 def _show_fit(design: Design, fastest: bool) -> None:
     found = design.fitted
     assert found is not None
-    marks = {None: "", True: "yes", False: "no"}
     rows = [
-        [found.labels[n], f.pe, f.simd, f.places, "yes" if f.dsp else "", marks[f.bram]]
-        for n, f in found.foldings.items()
+        [found.labels[n], f.pe, f.simd, f.places, "yes" if f.dsp else "", f.memory] for n, f in found.foldings.items()
     ]
-    show_table("folding", ["layer", "pe", "simd", "places", "dsp", "bram"], rows)
+    show_table("folding", ["layer", "pe", "simd", "places", "dsp", "memory"], rows)
     say(f"what keeps it from being faster: {found.binding}" if fastest else "the smallest design that is fast enough")
 
 

@@ -112,6 +112,13 @@ def _flow(part: parts.FlowControl, fabric: Fabric) -> Resources:
 # our primitives do not explain.
 HANDSHAKE = Resources(lut=150, ff=150)
 
+
+def _ram(part: parts.Ram, fabric: Fabric) -> Resources:
+    if part.kind == "uram":
+        return hw.ultra_ram(fabric, part.depth, part.width)
+    return hw.ram(fabric, part.depth, part.width, part.kind == "bram" if part.kind else None)
+
+
 PRICES: dict[type[Part], Price] = {
     parts.Times: lambda p, f: price(p.part, f).times(p.count),
     parts.Chain: _chain,
@@ -146,8 +153,8 @@ PRICES: dict[type[Part], Price] = {
     parts.Buffer: lambda p, f: hw.ram(f, p.depth, p.width, p.block),
     parts.DelayLine: lambda p, f: hw.line_buffer(f, p.depth, p.width),
     parts.Handshake: lambda p, f: HANDSHAKE,
-    parts.Rom: lambda p, f: hw.rom(f, p.depth, p.width, p.block, p.pieces),
-    parts.Ram: lambda p, f: hw.ram(f, p.depth, p.width),
+    parts.Rom: lambda p, f: hw.rom(f, p.depth, p.width, p.kind == "bram" if p.kind else None, p.pieces),
+    parts.Ram: _ram,
     parts.Fifo: lambda p, f: hw.fifo(f, p.depth, p.width),
     parts.WidthConverter: lambda p, f: hw.width_converter(f, p.before, p.after),
 }

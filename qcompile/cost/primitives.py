@@ -35,7 +35,8 @@ else:
 @dataclass(frozen=True)
 class Fabric:
     """The logic of a device, as the cost model knows it. name: whose coefficients it has; lut_ns, add_ns, carry_ns,
-    edge_ns, net_luts, net_power: as in hw/fabrics; basis: extrapolated where only a relative was measured.
+    edge_ns, net_luts, net_power: as in hw/fabrics; basis: extrapolated where only a relative was measured; ultra:
+    whether there is UltraRAM.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Fabric:
     basis: Basis
     net_luts: int = 0
     net_power: float = 0.0
+    ultra: bool = False
 
     @property
     def packs(self) -> bool:
@@ -91,7 +93,8 @@ def fabric(device: Device) -> Fabric:
         )
     times = logic.lut_ns, logic.carry_ns, logic.add_ns or logic.lut_ns, logic.edge_ns
     basis = Basis.MEASURED if name == logic.name else Basis.EXTRAPOLATED
-    return Fabric(name, traits(device), *times, device.bram_kind, basis, logic.net_luts, logic.net_power)
+    ultra = device.uram_kind is not None and device.uram_kind.name == "URAM288"
+    return Fabric(name, traits(device), *times, device.bram_kind, basis, logic.net_luts, logic.net_power, ultra)
 
 
 @cache
@@ -448,6 +451,16 @@ def ram(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resourc
         return replace(_registers(f, depth, width), ff=(depth + 1) * width, latency=1)
     features = forms.ram(f.traits, depth, width)
     return _cost(f, "fifo", features, {"depth": depth, "width": width}, 2, ff=width, latency=1)
+
+
+ULTRA = 4096, 72  # words of a block of UltraRAM, and bits of one
+
+
+def ultra_ram(f: Fabric, depth: int, width: int) -> Resources:
+    """A memory of one port to write and one to read behind a register, in UltraRAM."""
+    blocks = -(-depth // ULTRA[0]) * -(-width // ULTRA[1])
+    basis = _basis(f, "rom", {"depth": depth, "width": width})
+    return Resources(uram=blocks, latency=1, basis=basis, delay_ns=2 * f.lut_ns)
 
 
 def counter(f: Fabric, limit: int) -> Resources:

@@ -16,6 +16,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
+from qcompile import parts
 from qcompile.cost import primitives as hw
 from qcompile.cost.budget import CYCLES, KINDS, NAMES, Budget, available, exceeded, most_cycles
 from qcompile.cost.devices import Device
@@ -395,29 +396,32 @@ def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
     ]
     cost = np.array([[getattr(c, k) for k in KINDS] for c in costs], dtype=float)
     cycles = np.array([max(*(u.cycles for u in units[f]), behind[f.pe][1]) for f in foldings])
-    moved = {i: found for i, f in enumerate(foldings) if (found := _elsewhere(units[f][-1], fabric))}
-    at = list(moved)
+    moved = [(i, *other) for i, f in enumerate(foldings) for other in _elsewhere(units[f][-1], fabric)]
+    at = [i for i, *_ in moved]
     return Choices(
         node.output.name,
         graph.layers[node.output.name],
-        (*foldings, *(replace(foldings[i], bram=moved[i][0]) for i in at)),
-        np.concatenate([cost, cost[at] + np.array([moved[i][1] for i in at]).reshape(-1, len(KINDS))]),
+        (*foldings, *(replace(foldings[i], memory=kind) for i, kind, _ in moved)),
+        np.concatenate([cost, cost[at] + np.array([more for *_, more in moved]).reshape(-1, len(KINDS))]),
         np.concatenate([cycles, cycles[at]]),
     )
 
 
-def _elsewhere(unit: Unit, fabric: hw.Fabric) -> tuple[bool, list[float]] | None:
-    """Weights that lie in LUTs by themselves in block RAM, and the other way around: whether in block RAM, and what is
-    more than there.
-    """
-    if not isinstance(unit, (MatVecUnit, DepthwiseUnit)) or unit.loaded:
-        return None
+def _elsewhere(unit: Unit, fabric: hw.Fabric) -> list[tuple[str, list[float]]]:
+    """Other memories of the weights: which, and what is more with them."""
+    if not isinstance(unit, (MatVecUnit, DepthwiseUnit)):
+        return []
     now = price(unit.memory, fabric)
-    block = not now.bram18
-    then = price(replace(unit, block=block).memory, fabric)
-    if now == then or (block and then.bram18 > now.lut):
-        return None
-    return block, [getattr(then, k) - getattr(now, k) for k in KINDS]
+    kinds = [k for k in parts.MEMORIES if k != "uram" or (unit.loaded and fabric.ultra)]
+    found = ((k, price(replace(unit, kind=k).memory, fabric)) for k in kinds)
+    return [
+        (k, [getattr(c, n) - getattr(now, n) for n in KINDS]) for k, c in found if c != now and not _wasteful(c, now)
+    ]
+
+
+def _wasteful(cost: Resources, other: Resources) -> bool:
+    """Whether more blocks are taken than LUTs are saved."""
+    return cost.bram18 + cost.uram > other.bram18 + other.uram + max(0.0, other.lut - cost.lut)
 
 
 def saved_by_sparsity(graph: Graph, device: Device, cycles: int) -> dict[str, float]:

@@ -13,6 +13,7 @@ from qcompile.hardware.packing import packable
 from qcompile.hardware.site import Folding, divisors, slides
 from qcompile.hardware.units import (
     BufferedUnit,
+    DepthwiseUnit,
     ForkUnit,
     GatheredUnit,
     GlobalPoolUnit,
@@ -405,6 +406,8 @@ def folding(graph: Graph, foldings: Mapping[str, Folding], node: Node, default: 
         raise _not_possible(graph, node, unit, wanted)
     if wanted.dsp and not packable(graph, node):
         raise QCompileError("no DSP block takes its products", str(node.origin), "leave out dsp of its folding")
+    if wanted.memory:
+        _check_memory(graph, node, unit, wanted.memory)
     if wanted != Folding() and too_wide(graph, node, wanted):
         legal = possible(graph, node)
         pe = max((f.pe for f in legal if f.simd == wanted.simd), default=1)
@@ -416,6 +419,15 @@ def folding(graph: Graph, foldings: Mapping[str, Folding], node: Node, default: 
             f"with this pe a simd of at most {simd}, with this simd a pe of at most {pe}",
         )
     return wanted
+
+
+def _check_memory(graph: Graph, node: Node, unit: Unit, kind: str) -> None:
+    """QCompileError where weights cannot lie there."""
+    if not isinstance(unit, (MatVecUnit, DepthwiseUnit)):
+        raise QCompileError("it has no weights", str(node.origin), "leave out memory of its folding")
+    if kind == "uram" and not unit.loaded:
+        hint = "bram or lutram; or --weights port, which loads it"
+        raise QCompileError("UltraRAM has no contents at first, and its weights are constants", str(node.origin), hint)
 
 
 def _not_possible(graph: Graph, node: Node, unit: Unit, wanted: Folding) -> QCompileError:

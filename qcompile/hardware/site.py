@@ -14,22 +14,22 @@ from qcompile.records import dataclass
 class Folding:
     """A layer's share of hardware: `pe` outputs and `simd` inputs of a window are worked on in one cycle; dsp: whether
     DSP blocks do that, as many products in each as they hold. places: at which `pe` are all outputs, from all inputs.
-    bram: whether block RAM holds the weights; None: where they are many.
+    memory: which holds the weights, one of `parts.MEMORIES`; "": as many as they are.
     """
 
     pe: int = 1
     simd: int = 1
     dsp: bool = False
     places: int = 1
-    bram: bool | None = None
+    memory: str = ""
 
     def record(self) -> dict[str, int | bool]:
         """As JSON has it."""
-        return {k: v for k, v in vars(self).items() if v is not None}
+        return {k: v for k, v in vars(self).items() if v != ""}
 
     def __str__(self) -> str:
         several = f" at {self.places} places" if self.places > 1 else ""
-        held = "" if self.bram is None else " bram" if self.bram else " lutram"
+        held = f" {self.memory}" if self.memory else ""
         return f"{self.pe} x {self.simd}{several}{' dsp' if self.dsp else ''}{held}"
 
 

@@ -11,15 +11,15 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class WeightMemory:
     """Weights in a memory: an array of `words.elements` elements, and its file, a plain array of unsigned integers of
-    `words.container` bits that fills whole words of 64. block: whether the tool is to take block RAM; None: as it
-    likes.
+    `words.container` bits that fills whole words of 64. kind: as of `parts.Rom`, "": as the
+    tool likes.
     """
 
     name: str
     words: Words
     data: bytes
     reloadable: bool = False
-    block: bool | None = None
+    kind: str = ""
 
     @property
     def numbers(self) -> list[int]:

@@ -54,6 +54,7 @@ class LoadedWords:
     words: Words
     signs: bool
     data: bytes
+    kind: str = ""
 
 
 NUMBER = 62  # bits of a number whose table is looked at
@@ -92,9 +93,9 @@ class RomFile:
         if self.load is not None:
             loading = parts.leaves(loader(self.load.words))
             around = (parts.Times(n, leaf) for n, leaf in loading if isinstance(leaf, parts.AROUND))
-            return parts.beside(parts.Ram(self.depth, self.width), *around)
+            return parts.beside(parts.Ram(self.depth, self.width, self.load.kind), *around)
         if self.style == "block":
-            return parts.Rom(self.depth, self.width, True, True)
+            return parts.Rom(self.depth, self.width, True, "bram")
         address, known = max(1, (self.depth - 1).bit_length()), self.each <= NUMBER
         if known and self.depth < DISTINCT:
             lines = self.lines
@@ -205,9 +206,9 @@ class Maker:
         self.cells.append(cell)
         return cell
 
-    def rom(self, label: str, patterns: np.ndarray, width: int, block: bool | None = None) -> RomFile:
-        """Of bit patterns [words, numbers of a word], number 0 in the low bits of a word. block: as of `parts.Rom`."""
-        rom = parts.Rom(len(patterns), patterns.shape[1] * width, block=block)
+    def rom(self, label: str, patterns: np.ndarray, width: int, kind: str = "") -> RomFile:
+        """Of bit patterns [words, numbers of a word], number 0 in the low bits of a word. kind: as of `parts.Rom`."""
+        rom = parts.Rom(len(patterns), patterns.shape[1] * width, kind=kind)
         block = price(rom, self.timing.fabric).bram18 > 0
         made = RomFile(f"{self.name}_{label}", patterns, width, "block" if block else "distributed")
         self.roms.append(made)
@@ -216,16 +217,17 @@ class Maker:
     def weights(self, label: str, patterns: np.ndarray, width: int, reloadable: bool) -> RomFile:
         """As `rom`, or loaded: a word of the memory is one of the stream's memories in the C++ too."""
         if not reloadable:
-            return self.rom(label, patterns, width, self.stage.folding.bram)
+            return self.rom(label, patterns, width, self.stage.folding.memory)
         words = Words(len(patterns), patterns.shape[1], width)
-        return self.loaded(label, width, LoadedWords(words, False, words.pack(patterns)))
+        return self.loaded(label, width, LoadedWords(words, False, words.pack(patterns), self.stage.folding.memory))
 
     def loaded(self, label: str, width: int, load: LoadedWords) -> RomFile:
         """Of words that are loaded, codes of `width` bits."""
         depth, bits = load.words.steps, load.words.codes * width
-        block = price(parts.Ram(depth, bits), self.timing.fabric).bram18 > 0
+        cost = price(parts.Ram(depth, bits, load.kind), self.timing.fabric)
+        style = "ultra" if cost.uram else "block" if cost.bram18 else "distributed"
         nothing = np.broadcast_to(np.int64(0), (depth, load.words.codes))
-        made = RomFile(f"{self.name}_{label}", nothing, width, "block" if block else "distributed", load)
+        made = RomFile(f"{self.name}_{label}", nothing, width, style, load)
         self.roms.append(made)
         return made
 

@@ -23,7 +23,7 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class DepthwiseUnit(ChannelwiseUnit):
     """channels: filters, of `terms` weights of `stored` bits each; accumulator: bits of a sum; loaded: whether
-    weights come at run time; packed: how products are in DSP blocks; block: as of `MatVecUnit`.
+    weights come at run time; packed: how products are in DSP blocks; kind: as of `MatVecUnit`.
     """
 
     data: Format
@@ -32,7 +32,7 @@ class DepthwiseUnit(ChannelwiseUnit):
     accumulator: int
     loaded: bool = False
     packed: PackedWeights | None = None
-    block: bool | None = None
+    kind: str = ""
 
     name: ClassVar[str] = "depthwise"
 
@@ -52,7 +52,9 @@ class DepthwiseUnit(ChannelwiseUnit):
         accumulator = parts.bits(node.output.type.format)
         folded = folding.pe, folding.simd
         blocks = packed(graph, node, 1, folding.simd) if folding.dsp else None
-        return cls(channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, blocks, folding.bram)
+        return cls(
+            channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, blocks, folding.memory
+        )
 
     def parts(self) -> Part:
         sizes = self.channels, self.terms, self.pe
@@ -64,7 +66,7 @@ class DepthwiseUnit(ChannelwiseUnit):
     def memory(self) -> Part:
         """Of the weights."""
         pe = self.pe // self.side_by_side
-        return weight_memory(self.channels, self.terms, pe, self.simd, self.stored, self.loaded, self.block)
+        return weight_memory(self.channels, self.terms, pe, self.simd, self.stored, self.loaded, self.kind)
 
 
 def filter_steps(units: np.ndarray, pe: int, simd: int) -> np.ndarray:

@@ -28,8 +28,8 @@ from qcompile.records import dataclass
 class MatVecUnit(Unit):
     """rows, columns: of the matrix, all groups together; groups: of rows that have vectors of their own; places: of the
     result at which all rows are computed; stored: bits of a weight in its memory; accumulator: bits of a sum; loaded:
-    whether weights come at run time; packed: how products share DSP blocks; block: whether block RAM holds the weights,
-    None: where they are many.
+    whether weights come at run time; packed: how products share DSP blocks; kind: of their memory, as of
+    `parts.Rom`.
     """
 
     rows: int
@@ -44,7 +44,7 @@ class MatVecUnit(Unit):
     accumulator: int
     loaded: bool = False
     packed: PackedWeights | None = None
-    block: bool | None = None
+    kind: str = ""
 
     name: ClassVar[str] = "matvec"
     accumulates: ClassVar[bool] = True
@@ -72,7 +72,7 @@ class MatVecUnit(Unit):
         accumulator = parts.bits(node.output.type.format)
         sizes = rows, columns, node.op.groups, places, folding.pe, folding.simd
         shared = packed(graph, node, min(folding.pe, rows), folding.simd) if folding.dsp else None
-        return cls(*sizes, *formats, bits, accumulator, made.reloadable, shared, folding.bram)
+        return cls(*sizes, *formats, bits, accumulator, made.reloadable, shared, folding.memory)
 
     @staticmethod
     def limits(node: Node) -> Folding:
@@ -133,7 +133,7 @@ class MatVecUnit(Unit):
     def memory(self) -> Part:
         """Of the weights."""
         pe = self.pe // self.side_by_side
-        return weight_memory(self.rows, self.columns, pe, self.simd, self.stored, self.loaded, self.block)
+        return weight_memory(self.rows, self.columns, pe, self.simd, self.stored, self.loaded, self.kind)
 
     def parts(self) -> Part:
         memories: list[Part] = [self.memory]
@@ -193,13 +193,13 @@ def in_steps(rows: np.ndarray, pe: int, simd: int) -> np.ndarray:
 
 
 def weight_memory(
-    rows: int, columns: int, pe: int, simd: int, stored: int, loaded: bool = False, block: bool | None = None
+    rows: int, columns: int, pe: int, simd: int, stored: int, loaded: bool = False, kind: str = ""
 ) -> Part:
     """A word holds the weights of a cycle. loaded: what writes them is there too."""
     words = Words(-(-rows // pe) * -(-columns // simd), pe * simd, stored)
     if loaded:
-        return parts.beside(parts.Ram(words.steps, words.codes * stored), loader(words))
-    return parts.Rom(words.steps, words.codes * stored, block=block)
+        return parts.beside(parts.Ram(words.steps, words.codes * stored, kind), loader(words))
+    return parts.Rom(words.steps, words.codes * stored, kind=kind)
 
 
 def sums(

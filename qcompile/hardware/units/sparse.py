@@ -60,7 +60,7 @@ class SparseUnit(MatVecUnit):
     @property
     def memory(self) -> Part:
         pe = self.pe // self.side_by_side
-        return weight_memory(self.rows, self._kept, pe, self.products, self.element, block=self.block)
+        return weight_memory(self.rows, self._kept, pe, self.products, self.element, kind=self.kind)
 
     @property
     def _kept(self) -> int:

@@ -70,7 +70,7 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
         scaled = Factors(factors, unit.hold, unit.blocks.shifts, holding(*ends))
     else:
         steps = in_steps(rows, pe, fold.simd)
-        held = (sparse_weights if sparse else weights)(c, node.weights, steps, fold.bram)
+        held = (sparse_weights if sparse else weights)(c, node.weights, steps, fold.memory)
     total = c.tensor(node.output, "total")
     loops = [Loop("PLACE", "p", unit.vectors // unit.groups)]
     loops += [Loop("CHANNELS", "c", unit.groups)] if unit.groups > 1 else []
@@ -108,7 +108,7 @@ def depthwise(c: Context, stage: Stage) -> DepthwiseView:
     assert isinstance(unit, hardware.DepthwiseUnit)
     pe = unit.pe // unit.side_by_side
     steps = filter_steps(units_of(c, node.weights), pe, unit.simd)
-    held, total = weights(c, node.weights, steps, unit.block), c.tensor(node.output, "total")
+    held, total = weights(c, node.weights, steps, unit.kind), c.tensor(node.output, "total")
     read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
     made = product(c.builder(), node, total)
     loops = _by_channel(c, stage, unit.groups, unit.folds)

@@ -28,12 +28,12 @@ class Weights:
     bipolar: bool
 
 
-def weights(c: Context, value: Value, steps: np.ndarray, block: bool | None) -> Weights:
-    """steps: units [steps, codes of a step]; block: as of `WeightMemory`."""
+def weights(c: Context, value: Value, steps: np.ndarray, kind: str) -> Weights:
+    """steps: units [steps, codes of a step]; kind: as of `WeightMemory`."""
     op, fmt = c.graph.producers[value.name].op, value.type.codes
     width, signed = stored(fmt, steps, op.reloadable)
     words = Words(len(steps), steps.shape[1], width)
-    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), op.reloadable, block)
+    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), op.reloadable, kind)
     c.roms.append(rom)
     return Weights(rom, _step(fmt, width, signed), signed, fmt.lane.signs)
 
@@ -51,7 +51,7 @@ def scaled_weights(c: Context, value: Value, rows: np.ndarray, unit: ScaledUnit)
     return held, memory(c, in_steps(factors, pe, 1), "k")
 
 
-def sparse_weights(c: Context, value: Value, steps: np.ndarray, block: bool | None) -> Weights:
+def sparse_weights(c: Context, value: Value, steps: np.ndarray, kind: str) -> Weights:
     """Of weights that are 2:4, what is kept of every block. steps: units [steps, columns of a step], rows after
     rows.
     """
@@ -61,7 +61,7 @@ def sparse_weights(c: Context, value: Value, steps: np.ndarray, block: bool | No
     width, signed = stored(fmt, steps)
     words = Words(len(steps), kept.shape[1], width + INDEX)
     codes = bits_of(fmt, kept) & ((1 << width) - 1) | at.reshape(kept.shape) << width
-    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(codes), block=block)
+    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(codes), kind=kind)
     c.roms.append(rom)
     return Weights(rom, _step(fmt, width, signed), signed, False)
 
