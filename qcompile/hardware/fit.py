@@ -70,13 +70,14 @@ ROUNDS = 6  # how often a program is run again with what its network needs besid
 
 @dataclass(frozen=True)
 class Choices:
-    """Foldings of one layer: cost[choice, resource] and cycles[choice]."""
+    """Foldings of one layer: cost[choice, resource] and cycles[choice]; slowest: the layer that takes these."""
 
     name: str
     label: str
     foldings: tuple[Folding, ...]
     cost: np.ndarray
     cycles: np.ndarray
+    slowest: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ class FoldingSearch:
             return names[0]
         slowest = max(self.layers, key=lambda c: int(c.cycles.min()))
         of_port = slowest.name not in self.graph.producers
-        return f"a port of {WIDEST_PORT} bits ({slowest.label})" if of_port else f"layer {slowest.label}"
+        layer = slowest.slowest[int(np.argmin(slowest.cycles))]
+        return f"a port of {WIDEST_PORT} bits ({slowest.label})" if of_port else f"layer {layer}"
 
     def fastest(self) -> Fitted:
         """Bisection over the cycles; first without what lies between the layers, which is the least that can be hoped
@@ -372,6 +374,7 @@ def _port(graph: Graph, port: Value, fabric: hw.Fabric) -> Choices:
         tuple(Folding(n) for n in shares),
         np.array([[getattr(c, k) for k in KINDS] for c in cost], dtype=float),
         np.array([u.cycles for u in units]),
+        (port_label(port),) * len(shares),
     )
 
 
@@ -384,26 +387,29 @@ def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
     foldings = [f for f in units if tokens[f] <= timing.MOST_TOKENS]
     if not foldings:
         raise timing.too_long(min(tokens.values()), node.output.name)
-    last, fronts, behind = after or node, dict[Unit, Resources](), dict[int, tuple[Resources, int]]()
+    last, fronts, behind = after or node, dict[Unit, Resources](), dict[int, tuple[Resources, int, str]]()
     for f in foldings:
         fronts |= {u: price(u.parts(), fabric) for u in units[f][:-1] if u not in fronts}
         if f.pe not in behind:
             requant = price(RequantUnit.behind(after, f.pe).parts(), fabric) if after else Resources()
-            behind[f.pe] = requant, _following(graph, last, f.pe)
+            behind[f.pe] = requant, *_following(graph, last, f.pe)
     costs = [
         together((*(fronts[u] for u in units[f][:-1]), price(units[f][-1].parts(), fabric), behind[f.pe][0]))
         for f in foldings
     ]
     cost = np.array([[getattr(c, k) for k in KINDS] for c in costs], dtype=float)
-    cycles = np.array([max(*(u.cycles for u in units[f]), behind[f.pe][1]) for f in foldings])
+    own, label = np.array([max(u.cycles for u in units[f]) for f in foldings]), graph.layers[node.output.name]
+    cycles = np.maximum(own, [behind[f.pe][1] for f in foldings])
+    slowest = [label if n == most else behind[f.pe][2] for f, n, most in zip(foldings, own, cycles, strict=True)]
     moved = [(i, *other) for i, f in enumerate(foldings) for other in _elsewhere(units[f][-1], fabric)]
     at = [i for i, *_ in moved]
     return Choices(
         node.output.name,
-        graph.layers[node.output.name],
+        label,
         (*foldings, *(replace(foldings[i], memory=kind) for i, kind, _ in moved)),
         np.concatenate([cost, cost[at] + np.array([more for *_, more in moved]).reshape(-1, len(KINDS))]),
         np.concatenate([cycles, cycles[at]]),
+        (*slowest, *(slowest[i] for i in at)),
     )
 
 
@@ -450,18 +456,18 @@ def _own(unit: MatVecUnit, fabric: hw.Fabric) -> float:
     return lut_equivalents(fabric, price(unit.parts(), fabric))
 
 
-def _following(graph: Graph, node: Node, lanes: int) -> int:
-    """Tokens of the element-wise processes behind a unit, which keep its tokens where the channels allow."""
-    longest, front = 0, [(node, lanes)]
+def _following(graph: Graph, node: Node, lanes: int) -> tuple[int, str]:
+    """Cycles of the slowest process behind a unit that keeps its tokens where the channels allow, and its name."""
+    longest, front = (0, ""), [(node, lanes)]
     while front:
         made, lanes = front.pop()
-        longest = max(longest, made.output.type.size // lanes)
+        longest = max(longest, (made.output.type.size // lanes, graph.layers[made.output.name]))
         for n in graph.consumers.get(made.output.name, []):
             unit = unit_of(n, graph)
             if isinstance(unit, FOLLOWING) and not fills(graph, n):
                 fold = as_they_come(graph, n, unit, [(made.output, lanes)])
                 if isinstance(unit, RepeatUnit):  # which may take more than it passes on
-                    longest = max(longest, unit_of(n, graph, fold).cycles)
+                    longest = max(longest, (unit_of(n, graph, fold).cycles, graph.layers[n.output.name]))
                 front.append((n, fold.pe))
     return longest
 
