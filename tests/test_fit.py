@@ -87,6 +87,7 @@ def test_program_equals_enumeration() -> None:
                 tuple(fit.Folding(k, 1) for k in range(4)),
                 rng.integers(1, 30, (4, len(KINDS))).astype(float),
                 rng.integers(1, 9, 4),
+                (f"{i}",) * 4,
             )
             for i in range(4)
         ]

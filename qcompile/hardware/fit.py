@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -78,6 +79,17 @@ class Choices:
     cost: np.ndarray
     cycles: np.ndarray
     slowest: tuple[str, ...]
+
+    @cached_property
+    def undercut(self) -> np.ndarray:
+        """From how many cycles on each has another one that takes no more of anything; of equals the first stays."""
+        order = np.lexsort(self.cost.T[::-1])
+        cost, cycles = self.cost[order], self.cycles[order]
+        found = np.full(len(order), np.iinfo(np.int64).max)
+        for place in range(1, len(order)):
+            less = (cost[:place] <= cost[place]).all(axis=1)
+            found[order[place]] = cycles[:place][less].min(initial=found[order[place]])
+        return found
 
 
 @dataclass(frozen=True)
@@ -238,6 +250,8 @@ class FoldingSearch:
                 return found
             seen.append(picked)
             over = np.array([math.ceil(getattr(whole.total, k)) for k in KINDS]) - self.limit
+            if not (over > 0).any():
+                break
             used = self.base + sum(c.cost[i] for c, i in zip(self.layers, picked, strict=True))
             room = np.where(over > 0, np.minimum(room, used) - over, room)
         for _ in range(self.patience if seen else 0):
@@ -343,14 +357,7 @@ class FoldingSearch:
 
 def undominated(layer: Choices, cycles: int) -> np.ndarray:
     """Choices that are fast enough, without those that another one undercuts in every resource."""
-    fast = np.flatnonzero(layer.cycles <= cycles)
-    cost = layer.cost[fast]
-    order = np.lexsort(cost.T[::-1])
-    kept: list[int] = []
-    for i in order.tolist():
-        if not any((cost[j] <= cost[i]).all() for j in kept):
-            kept.append(i)
-    return fast[kept]
+    return np.flatnonzero((layer.cycles <= cycles) & (cycles < layer.undercut))
 
 
 def choices(graph: Graph, device: Device) -> list[Choices]:
