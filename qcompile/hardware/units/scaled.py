@@ -85,7 +85,7 @@ class ScaledUnit(MatVecUnit):
     @property
     def memory(self) -> Part:
         pe, blocks = self.pe // self.side_by_side, self.blocks
-        small = weight_memory(self.rows, self.columns, pe, self.simd, blocks.stored, block=self.block)
+        small = weight_memory(self.rows, self.columns, pe, self.simd, blocks.stored, kind=self.kind)
         return parts.beside(small, parts.Rom(self.rows // pe * self.folds // self.hold, pe * blocks.factor))
 
 

@@ -45,7 +45,7 @@ def scaled_weights(c: Context, value: Value, rows: np.ndarray, unit: ScaledUnit)
     steps, fmt = in_steps(small, pe, unit.simd), blocks.format
     signed = stored(fmt, small)[1]
     words = Words(len(steps), steps.shape[1], blocks.stored)
-    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), block=unit.block)
+    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(bits_of(fmt, steps)), kind=unit.kind)
     c.roms.append(rom)
     held = Weights(rom, _step(fmt, blocks.stored, signed), signed, False)
     return held, memory(c, in_steps(factors, pe, 1), "k")
