@@ -386,7 +386,9 @@ EARLIER = {
 PULSES = "deviation of pulses' time in samples at 20, 30, 40, 50 dB, mean of four seeds: int8 within 10 % of float"
 PAIRS = "Spearman with the held-out divergence at 3 bits and more (MLP): above singles'"
 DISTILLED = "the table of fit agrees with that on real data, three networks: Spearman of 0.9 or more"
+MOSTLY = "fronts of accuracy against bops and linear over five widths of perceptrons: most often 4 bits"
 BY_HAND = {
+    "bops": (MOSTLY, "4 bits in 6 of 12 plans on the front of bops, in 5 of 10 on that of linear", True, "widths.py"),
     "processor": (PULSES, "float 0.201, 0.068, 0.027, 0.019; int8 0.201, 0.068, 0.028, 0.021", False, "pulse.py"),
     "interaction": (PAIRS, "pairs 0.959, singles 0.981", False, "assign_methods.py"),
     "bn_distill": (DISTILLED, "0.94 to 0.98", True, "assign_methods.py"),
