@@ -19,6 +19,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -445,7 +446,7 @@ def test_commands_of_pages_are_understood(page: Path, monkeypatch: pytest.Monkey
         command = cli.main.commands[name]
         for parameter in command.params:
             monkeypatch.setattr(parameter, "callback", None)  # files of the examples are not there
-        command.make_context(name, arguments)
+        command.make_context(name, arguments, parent=click.Context(cli.main, **cli.main.context_settings))
 
 
 def test_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
