@@ -389,7 +389,7 @@ DISTILLED = "the table of fit agrees with that on real data, three networks: Spe
 MOSTLY = "fronts of accuracy against bops and linear over five widths of perceptrons: most often 4 bits"
 BY_HAND = {
     "bops": (MOSTLY, "4 bits in 6 of 12 plans on the front of bops, in 5 of 10 on that of linear", True, "widths.py"),
-    "processor": (PULSES, "float 0.201, 0.068, 0.027, 0.019; int8 0.201, 0.068, 0.028, 0.021", False, "pulse.py"),
+    "processor": (PULSES, "float 0.201, 0.068, 0.027, 0.019; int8 0.201, 0.068, 0.028, 0.021", True, "pulse.py"),
     "interaction": (PAIRS, "pairs 0.959, singles 0.981", False, "assign_methods.py"),
     "bn_distill": (DISTILLED, "0.94 to 0.98", True, "assign_methods.py"),
 }
