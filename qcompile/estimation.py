@@ -49,7 +49,7 @@ def qcompile(source: Any, stage: str = "synthesis", **options: Any) -> Estimatio
     found = _named(design.estimate(part, clock_ns), part)
     lines = (
         *_timing(found, clock_ns),
-        f"weights: {weight_bits(design.graph):,} bits as codes",
+        f"weights: {weight_bits(design.hardware):,} bits as codes",
         (
             f"basis: {basis_text(found.total.basis)}{_because(found)}; flip-flops and latency follow from delays, the"
             " HLS tool may cut the pipeline elsewhere"

@@ -104,6 +104,9 @@ class Options:
         file=FOLDS,
     )
     weights: str = option("rom", "dataflow: fixed, or loaded through a port", choices=("rom", "port"))
+    recurrence: str = option(
+        "rolled", "dataflow: one cell for all steps where possible, or a cell each", choices=("rolled", "unrolled")
+    )
     board: str = ""
 
     def __post_init__(self) -> None:

@@ -33,7 +33,7 @@ from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import BufferedUnit, UnrolledUnit
 from qcompile.host import HostPart
 from qcompile.ir import Graph, print_graph, verify
-from qcompile.options import Compiling, Options, accepting, frozen
+from qcompile.options import FOLDS, Compiling, Options, accepting, frozen
 from qcompile.parts import Part
 from qcompile.passes import ports, states
 from qcompile.passes.counting import counted
@@ -43,6 +43,8 @@ from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
 from qcompile.passes.ports import HostInput, HostOutput
+from qcompile.passes.rolled import LoweredPiece, Rolled
+from qcompile.passes.rolled import rolled as rolled_graphs
 from qcompile.passes.rows import settled, with_kernels
 from qcompile.passes.unused import remove_unused
 from qcompile.records import dataclass
@@ -60,7 +62,9 @@ class Design:
     """A compiled network: `simulate`, `estimate` and `write` it.
 
     reference: the model graph, in real numbers; graph: what the hardware computes, in codes (`qc.print_graph` prints
-    either); inputs, outputs: what the host does in front and behind; plan: the formats that were chosen for it.
+    either); inputs, outputs: what the host does in front and behind; hardware: the graph as it is built, `graph` or
+    with one cell for all steps of a recurrence; unrolled: recurrences that have a cell for every step, and why; plan:
+    the formats that were chosen for it.
     """
 
     model: Model
@@ -69,6 +73,8 @@ class Design:
     graph: Graph
     inputs: tuple[HostInput, ...]
     outputs: tuple[HostOutput, ...]
+    hardware: Graph
+    unrolled: tuple[tuple[str, str], ...] = ()
     fitted: Fitted | None = None
     """How the folding came about, where `compile` chose it."""
     plan: Plan | None = None
@@ -83,7 +89,7 @@ class Design:
         """Processes and streams of architecture `dataflow`."""
         if self.options.arch != "dataflow":
             return None
-        made = network(self.graph, foldings(self.graph, self.options.fold))
+        made = network(self.hardware, foldings(self.hardware, self.options.fold))
         return gathering(made) if self.options.backend == "rtl" else made
 
     @cached_property
@@ -100,7 +106,7 @@ class Design:
         """What is printed as SystemVerilog."""
         from qcompile.backends import rtl  # which few designs need
 
-        return rtl.view(self.graph, self.top, self.options.part, self.options.clock_ns, self.network)
+        return rtl.view(self.hardware, self.top, self.options.part, self.options.clock_ns, self.network)
 
     def _rtl_on(self, part: str, clock_ns: float) -> NetworkView | StreamView:
         own = (part, clock_ns) == (self.options.part, self.options.clock_ns)
@@ -130,7 +136,8 @@ class Design:
             if self.truncated
             else None
         )
-        return self.model.warnings + tuple(w for w in (too_big, cut) if w)
+        apart = (f"recurrence '{name}' has a cell for every step: {why}" for name, why in self.unrolled)
+        return (*self.model.warnings, *(w for w in (too_big, cut) if w), *apart)
 
     def facts(self) -> list[tuple[str, str]]:
         """What people want to know first: part, inputs, outputs, layers, warnings."""
@@ -143,16 +150,16 @@ class Design:
             (kind, f"{name} {shape(v.type.shape)}, codes {v.type.format}")
             for (kind, v), name in zip(ports, names, strict=True)
         ]
-        return [("part", where), *shown, ("layers", self.graph.census()), *(("warning", w) for w in self.warnings)]
+        return [("part", where), *shown, ("layers", self.hardware.census()), *(("warning", w) for w in self.warnings)]
 
     def __repr__(self) -> str:
         return card(f"Design {self.model.name}", self.facts())
 
     def _repr_html_(self) -> str:
-        names = self.graph.layers
+        names = self.hardware.layers
         rows = [
             (names[n.output.name], type(n.op).__name__, shape(n.output.type.shape), n.output.type.format)
-            for n in self.graph.nodes
+            for n in self.hardware.nodes
             if n.inputs
         ]
         return html(f"Design {self.model.name}", self.facts(), ("layer", "op", "shape", "codes"), rows)
@@ -185,9 +192,9 @@ class Design:
         check_clock(target, part, clock_ns)
         if self.network is not None and self.options.backend == "rtl":
             streamed = cast("StreamView", self._rtl_on(part, clock_ns))
-            return estimates.of_network(self.graph, self.network, streamed.schedule, target, streamed.parts())
+            return estimates.of_network(self.hardware, self.network, streamed.schedule, target, streamed.parts())
         if self.network is not None and self.schedule is not None:
-            return estimates.of_network(self.graph, self.network, self.schedule, target)
+            return estimates.of_network(self.hardware, self.network, self.schedule, target)
         if rolled(self.graph):
             return estimates.of_loops(self.graph, target)
         if self.options.backend == "rtl":
@@ -344,25 +351,57 @@ def _compile(
     reference, graph = made.reference, made.stages[-1][1]
     if dumped is not None:
         dumped([("import", model.graph), ("input-formats", reference), *made.stages])
-    design = Design(model, chosen, reference, graph, made.inputs, made.outputs)
+    design = Design(model, chosen, reference, graph, made.inputs, made.outputs, made.hardware, made.unrolled)
     return _fitted(design, fit if isinstance(fit, Goal) else Goal()) if fit else design
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """reference: the model graph, softmaxes as they are made; stages: graphs down to the integer graph of the hardware,
-    the last; inputs, outputs: what the host does in front and behind.
+    """reference: the model graph, softmaxes as they are made; stages: graphs down to the integer graph, the last;
+    inputs, outputs: what the host does in front and behind; hardware, unrolled: see `Design`.
     """
 
     reference: Graph
     stages: Stages
     inputs: tuple[HostInput, ...]
     outputs: tuple[HostOutput, ...]
+    hardware: Graph
+    unrolled: tuple[tuple[str, str], ...] = ()
 
 
 def lowered(reference: Graph, chosen: Options) -> Lowered:
     """Of a model graph, every input of which has a format."""
     reference = with_kernels(reference, chosen.softmax)
+    if chosen.arch != "dataflow" or chosen.recurrence != "rolled" or chosen.weights != "rom":
+        return _lowered(reference, chosen)
+    made = rolled_graphs(reference, partial(_piece, chosen))
+    if not isinstance(made, Rolled):
+        return replace(_lowered(reference, chosen), unrolled=made)
+    around = made.around
+    stages = [("rolled", made.hardware), ("steps", made.graph)]
+    for _, graph in stages:
+        verify(graph)
+    settled_reference = settled(reference, around.kernels)
+    return Lowered(settled_reference, stages, around.inputs, around.outputs, made.hardware, made.refused)
+
+
+def _piece(chosen: Options, graph: Graph) -> LoweredPiece:
+    """What is around recurrences, or a step. Which channels are dead does not depend on a folding by names, as it is of
+    the whole network.
+    """
+    fold = chosen.fold if chosen.fold in FOLDS else "min"
+    made, kernels = _stages(graph, replace(chosen, fold=fold))
+    return LoweredPiece(made.hardware, made.inputs, made.outputs, kernels)
+
+
+def _lowered(reference: Graph, chosen: Options) -> Lowered:
+    """With all steps as they are."""
+    made, kernels = _stages(reference, chosen)
+    return replace(made, reference=settled(reference, kernels))
+
+
+def _stages(reference: Graph, chosen: Options) -> tuple[Lowered, dict[str, Any]]:
+    """And how rows are made."""
     borders = ports.split(reference, chosen.softmax)
     summed = counted(reference, {h.port for h in borders.inputs}) if chosen.arch == "parallel" else reference
     graph, inputs, outputs, kernels = lower(summed, borders, chosen.accumulator_bits, chosen.weights == "port")
@@ -371,7 +410,7 @@ def lowered(reference: Graph, chosen: Options) -> Lowered:
         graph = step(graph)
         verify(graph)
         stages.append((name, graph))
-    return Lowered(settled(reference, kernels), stages, inputs, outputs)
+    return Lowered(reference, stages, inputs, outputs, graph), kernels
 
 
 def resolved(given: dict[str, Any], fitting: bool) -> Options:
@@ -397,7 +436,7 @@ def _fitted(design: Design, goal: Goal) -> Design:
     budget = goal.budget.limits(target)
     room = dict(budget)
     while True:
-        found = fit_folding(design.graph, target, chosen.clock_ns, room, goal.target_fps)
+        found = fit_folding(design.hardware, target, chosen.clock_ns, room, goal.target_fps)
         made = replace(design, options=replace(chosen, fold=found.text()), fitted=found)
         needed = made.estimate().total if chosen.backend == "rtl" else found.estimate.total
         over = exceeded(needed, {k: budget[k] for k in KINDS})

@@ -23,7 +23,7 @@ from qcompile.hardware.estimate import in_logic
 from qcompile.hardware.products import multiplications
 from qcompile.hardware.timing import schedule_record
 from qcompile.host import HostPart
-from qcompile.ir import Node, Param, ops, print_graph
+from qcompile.ir import Node, Param, State, ops, print_graph
 from qcompile.ir.walk import weights_of
 from qcompile.options import VERSION
 from qcompile.passes.implement import price_of
@@ -61,8 +61,8 @@ def project_files(design: Design) -> FileSet:
     if design.plan is not None:
         files["plan.json"] = design.plan.to_json().encode()
     if design.network is not None and design.schedule is not None:
-        files["schedule.json"] = _json(schedule_record(design.network, design.schedule, design.graph.layers))
-    files["graph.txt"] = print_graph(design.graph, data=False).encode()
+        files["schedule.json"] = _json(schedule_record(design.network, design.schedule, design.hardware.layers))
+    files["graph.txt"] = print_graph(design.hardware, data=False).encode()
     proofs = certificate(design)
     files["certificate.json"] = _json(proofs)
     files["README.md"] = _readme(design, proofs)
@@ -91,7 +91,7 @@ def _host_files(design: Design, driven: bool) -> dict[str, bytes]:
 
 def _hls(design: Design) -> dict[str, bytes]:
     o, logic = design.options, in_logic(design.parts(), fabric_of(design.options.part))
-    files = hls.emit(design.graph, design.top, o.part, o.clock_ns, design.network, design.schedule, logic)
+    files = hls.emit(design.hardware, design.top, o.part, o.clock_ns, design.network, design.schedule, logic)
     return files | _vectors(design)
 
 
@@ -133,8 +133,8 @@ def _layer_vectors(design: Design, units: list[np.ndarray]) -> dict[str, bytes]:
         return {}
     made = layer_results(design, [np.resize(u, (count, *u.shape[1:])) for u in units], given)
     return {
-        "tb/vectors/layers_in.bin": hls.trace_file(design.graph, given, design.network),
-        "tb/vectors/layers_out.bin": hls.trace_file(design.graph, made, design.network),
+        "tb/vectors/layers_in.bin": hls.trace_file(design.hardware, given, design.network),
+        "tb/vectors/layers_out.bin": hls.trace_file(design.hardware, made, design.network),
     }
 
 
@@ -145,21 +145,29 @@ def layer_numbers(design: Design, words: int, products: int) -> dict[str, np.nda
     """Units for every tensor that the C simulation traces (see `probes`): at most so many words, and multiplications of
     the C++.
     """
-    traced = hls.traced_values(design.graph, design.network)
+    traced = hls.traced_values(design.hardware, design.network)
     by_memory = words // max(1, sum(hls.trace_words(traced)))
     most = min(by_memory, math.ceil(products / max(1, multiplications(design.graph))))
-    return probes(design.graph, [v for v, _ in traced], most) if most >= LEAST_LAYERS else {}
+    return probes(design.hardware, [v for v, _ in traced], most) if most >= LEAST_LAYERS else {}
 
 
 def layer_results(design: Design, units: list[np.ndarray], given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Units that every layer makes of the given ones, in tiles of the batch; units: of the input ports."""
-    tile, parts = design.simulator.plan.tile, []
+    plan = design.simulator.plan if design.hardware is design.graph else pysim.plan(design.hardware)
+    units = [*units, *(_before(s, given[s.output]) for s in design.hardware.states)]
+    tile, parts = plan.tile, []
     for start in range(0, len(units[0]), tile):
         part = slice(start, start + tile)
-        made = design.simulator.layers([u[part] for u in units], {n: x[part] for n, x in given.items()})
+        made = pysim.layers(plan, [u[part] for u in units], {n: x[part] for n, x in given.items()})
         batch = len(units[0][part])
         parts.append({n: np.broadcast_to(made[n], (batch, *made[n].shape[1:])) for n in given})
     return {n: np.concatenate([p[n] for p in parts]) for n in given}
+
+
+def _before(state: State, made: np.ndarray) -> np.ndarray:
+    """A state in every step, of what the steps made."""
+    first = np.broadcast_to(state.initial.data, (len(made), *state.initial.data.shape))
+    return np.concatenate([first.astype(made.dtype), made[..., :-1]], axis=-1)
 
 
 def port_vectors(design: Design, count: int, seed: int) -> list[np.ndarray]:
@@ -286,19 +294,19 @@ def manifest(design: Design, hashes: dict[str, str]) -> dict[str, Any]:
 
 def certificate(design: Design) -> dict[str, Any]:
     """Why every accumulator is wide enough, and how every activation chain is computed."""
-    known, fabric = ranges(design.graph), fabric_of(design.options.part)
+    known, fabric = ranges(design.hardware), fabric_of(design.options.part)
     accumulators, maps = [], []
-    for node in design.graph.nodes:
+    for node in design.hardware.nodes:
         reach = [known[v.name] for v in node.inputs]
         if isinstance(node.op, ops.Requant):
             low, high = row_ranges(node, reach)
-            name = design.graph.layers[node.output.name]
+            name = design.hardware.layers[node.output.name]
             maps.append({"layer": name} | _map_record(node, int(low.min()), int(high.max()), fabric))
         elif isinstance(node.op, ops.COMPUTED):
             lo, hi = known[node.output.name].bounds
             accumulators.append(
                 {
-                    "layer": design.graph.layers[node.output.name],
+                    "layer": design.hardware.layers[node.output.name],
                     "tensor": node.output.name,
                     "op": type(node.op).__name__,
                     "from": str(node.origin),
@@ -309,7 +317,7 @@ def certificate(design: Design) -> dict[str, Any]:
                     "proof": (
                         "sum over the reduction axis of each weight times the end of its input's range that its sign"
                         " picks"
-                        if weights_of(design.graph, node) is not None
+                        if weights_of(design.hardware, node) is not None
                         else "interval arithmetic on the operands' ranges"
                     ),
                     "input_ranges": [list(r.bounds) for r in reach],

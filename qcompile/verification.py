@@ -23,6 +23,7 @@ from qcompile.float32 import execute, execute_all
 from qcompile.hardware.products import multiplications
 from qcompile.ir import ONE, ZERO, Param, Value, integers, ops
 from qcompile.passes.ports import cuts, port_limits, to_port
+from qcompile.passes.rolled import with_all_steps
 from qcompile.pipeline import Design
 from qcompile.processes import run, scratch
 from qcompile.project import layer_numbers, layer_results
@@ -461,7 +462,8 @@ def _blame(
     found: list[np.ndarray],
 ) -> None:
     """Raise, naming the first value in graph order in which `who` left the simulator on one vector."""
-    _require_alike(design, design.simulator.run(units, keep=True), trace, vector, who)
+    made = with_all_steps(design.hardware, design.simulator.run(units, keep=True))
+    _require_alike(design, made, trace, vector, who)
     for i, (a, b) in enumerate(zip(codes, found, strict=True)):
         if a.shape != b.shape or (a != b).any():
             place = tuple(int(p) for p in np.argwhere(a != b)[0]) if a.shape == b.shape else (0,)
@@ -478,7 +480,8 @@ def _require_alike(
     """VerificationError with the first value in graph order in which they differ. first: number of the first vector;
     kind: what vectors they are.
     """
-    order = [(v, "input port") for v in design.graph.inputs] + [(n.output, str(n.origin)) for n in design.graph.nodes]
+    graph = design.hardware
+    order = [(v, "input port") for v in graph.inputs] + [(n.output, str(n.origin)) for n in graph.nodes]
     for value, where in order:
         if value.name not in found or value.name not in wanted:
             continue
@@ -529,7 +532,7 @@ def _check_cpp(
         wrong = _first_difference(codes, found_codes)
         if wrong is not None:
             _run_cpp(design, work, [b[wrong : wrong + 1] for b in bits], "--trace", str(work / "trace.bin"))
-            trace = hls.read_trace(graph, (work / "trace.bin").read_bytes(), design.network)
+            trace = hls.read_trace(design.hardware, (work / "trace.bin").read_bytes(), design.network)
             _blame(design, [u[wrong : wrong + 1] for u in units], trace, wrong, "C++", codes, found_codes)
     note = (
         f"and every layer by itself on {alone}" if alone else "layers not by themselves: too many numbers or products"
@@ -613,10 +616,10 @@ def layer_traces(
         return {}, {}
     count = len(next(iter(given.values())))
     ports = [np.resize(u, (count, *u.shape[1:])) for u in units]
-    (work / "given.bin").write_bytes(hls.trace_file(design.graph, given, design.network))
+    (work / "given.bin").write_bytes(hls.trace_file(design.hardware, given, design.network))
     trace = work / "layers.bin"
     _run_cpp(design, work, _bits(design, ports), "--trace", str(trace), "--given", str(work / "given.bin"))
-    found = hls.read_trace(design.graph, trace.read_bytes(), design.network)
+    found = hls.read_trace(design.hardware, trace.read_bytes(), design.network)
     return layer_results(design, ports, given), found
 
 

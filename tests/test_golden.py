@@ -22,6 +22,8 @@ from qcompile.passes.flatten import flattened_in_order
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
+from qcompile.passes.reroll import recurrences
+from qcompile.passes.rolled import LoweredPiece, Rolled, rolled
 from qcompile.passes.states import with_state_formats
 from qcompile.passes.unused import remove_unused
 
@@ -97,6 +99,38 @@ def attention() -> Graph:
     return graph("model", x, scores, share, codes, node(ops.ReduceMax((1,), True), "largest", codes.output))
 
 
+def unrolled() -> Graph:
+    """Four steps of h = codes(x W + h U) between -1 and 1, of which the last one is read; the first h is 0."""
+    x = Value("x", TensorType((1, 4, 2)))
+    codes = node(ops.Quantize(CODES, Param((), (Fraction(1, 4),))), "codes", x)
+    own = node(ops.Constant(Array(np.array([[3, -2], [1, 4]]))), "own", fmt=CODES)
+    kept = node(ops.Constant(Array(np.array([[1, 2], [-3, 2]]))), "kept", fmt=CODES)
+    nodes = [codes, own, kept]
+    for t in range(4):
+        nodes.append(node(ops.Take(1, (t,)), f"one{t}", codes.output))
+        nodes.append(node(ops.Reshape((1, 2)), f"x{t}", nodes[-1].output))
+        nodes.append(node(ops.MatMul(), f"xw{t}", nodes[-1].output, own.output))
+        if t:
+            hu = node(ops.MatMul(), f"hu{t}", nodes[-4].output, kept.output)
+            nodes += [hu, node(ops.Add(), f"sum{t}", nodes[-1].output, hu.output)]
+        else:
+            nodes.append(node(ops.Affine(), "sum0", nodes[-1].output))
+        nodes.append(node(ops.Clip(Param.of(-1), ir.ONE), f"active{t}", nodes[-1].output))
+        nodes.append(node(ops.Quantize(FixedPoint(4, 3)), f"h{t}", nodes[-1].output, fmt=FixedPoint(4, 3)))
+    return graph("model", x, *nodes)
+
+
+def piece(made: Graph) -> LoweredPiece:
+    integer, inputs, outputs, kernels = lower(made, ports.split(made, "host"))
+    return LoweredPiece(implement(integer, fabric_of("xc7z020")), inputs, outputs, kernels)
+
+
+def hardware(made: Graph) -> str:
+    found = rolled(made, piece)
+    assert isinstance(found, Rolled)
+    return ir.print_graph(found.hardware)
+
+
 def integer() -> Graph:
     return lower(model(), ports.split(model(), "host"))[0]
 
@@ -160,6 +194,8 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "ports": (model, split),
     "counting": (signs, lambda g: ir.print_graph(counted(g))),
     "states": (stated, lambda g: ir.print_graph(with_state_formats(g, {"h": "h"}, (FixedPoint(8, 7),)))),
+    "reroll": (unrolled, lambda g: ir.print_graph(recurrences(g).recurrences[0].cell)),
+    "rolled": (unrolled, hardware),
     "rows": (attention, lambda g: ir.print_graph(rows.with_kernels(g, "host"))),
     "lower": (model, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
     "lower_wrap": (wrapping, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
@@ -170,7 +206,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "flatten": (flattened, lambda g: ir.print_graph(flattened_in_order(g))),
     "implement": (integer, lambda g: ir.print_graph(implement(g, fabric_of("xc7z020")))),
 }
-HELPERS = {"__init__", "affine", "pieces", "requant"}  # what `lower` and `implement` are made of
+HELPERS = {"__init__", "affine", "pieces", "requant", "cells"}  # what `lower`, `implement` and `reroll` are made of
 
 
 @pytest.mark.parametrize("name", PASSES)

@@ -81,15 +81,15 @@ def summary(design: Design, output: str) -> None:
     from qcompile.ir.walk import weights_of
 
     rows = []
-    for node in design.graph.computed:
+    for node in design.hardware.computed:
         if node.op.moves:
             continue
-        weights = weights_of(design.graph, node)
+        weights = weights_of(design.hardware, node)
         held = None if weights is None else weights.output.type
         note = node.op.impl.kind if isinstance(node.op, ops.Requant) and node.op.impl else ""
         rows.append(
             [
-                design.graph.layers[node.output.name],
+                design.hardware.layers[node.output.name],
                 type(node.op).__name__,
                 shape(node.output.type.shape),
                 node.output.type.format,

@@ -154,7 +154,7 @@ def _import_graph(model: onnx.ModelProto, file: str, keep_batch: bool) -> Import
             file,
             "export the model again; torch loses recurrent layers of Brevitas unless it exports with dynamo=False",
         )
-    nodes, outputs = recognize(builder.nodes, outputs)
+    nodes, outputs = recognize(builder.nodes, outputs, builder.states)
     names = {value.name: out.name for out, value in zip(graph.output, outputs, strict=True)}
     result = _renamed(graph.name, names, inputs, nodes, outputs)
     verify(result)

@@ -7,8 +7,10 @@ Every pattern is exact: what it makes equals the nodes that it replaces on every
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 from qcompile.formats import FixedPoint
@@ -24,18 +26,25 @@ Patterns = dict[type, tuple[Pattern, ...]]
 _SHARED = (ops.Quantize, ops.Affine, ops.Clip, ops.Reshape, ops.Transpose, ops.Take)
 
 
-def recognize(nodes: list[Node], outputs: list[Value]) -> tuple[list[Node], list[Value]]:
-    """The same graph with every pattern replaced; what nothing reads any more is left in it."""
-    return _walked(*_walked(nodes, outputs, _FIRST), PATTERNS)
+def recognize(
+    nodes: list[Node], outputs: list[Value], states: Mapping[str, str] = MappingProxyType({})
+) -> tuple[list[Node], list[Value]]:
+    """The same graph with every pattern replaced; what nothing reads any more is left in it. states: tensors that will
+    get formats, so that sums are not looked through.
+    """
+    return _walked(*_walked(nodes, outputs, _FIRST, states), PATTERNS, states)
 
 
-def _walked(nodes: list[Node], outputs: list[Value], patterns: Patterns) -> tuple[list[Node], list[Value]]:
-    builder, now, known = GraphBuilder(), dict[str, Value](), dict[Any, Value]()
+def _walked(
+    nodes: list[Node], outputs: list[Value], patterns: Patterns, states: Mapping[str, str]
+) -> tuple[list[Node], list[Value]]:
+    builder, now, known = GraphBuilder(states=dict(states)), dict[str, Value](), dict[Any, Value]()
     for node in nodes:
         inputs = tuple(now.get(v.name, v) for v in node.inputs)
         site = NewNode(builder, node.op, inputs, node.origin)
         tried = (pattern(site) for pattern in patterns.get(type(node.op), ()))
         found = next((v for v in tried if v is not None), None)
+        found = None if found in inputs and node.origin.tensor in states else found  # which needs a name
         if found is None and isinstance(node.op, _SHARED):
             found = known.get((node.op, inputs))
         made = found or builder.append(node.op, inputs, node.output.type, node.origin)

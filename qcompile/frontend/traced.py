@@ -47,7 +47,8 @@ def _terms(site: NewNode, inputs: tuple[Value, ...]) -> list[tuple[Value, Param,
         add = add.combine(factor, lambda a, f: a * f)
         factor = mul.combine(factor, lambda m, f: m * f)
         maker = site.maker(x)
-        if maker is not None and isinstance(maker.op, ops.Add) and _same_shape(maker):
+        looked_through = maker is not None and maker.origin.tensor not in site.builder.states
+        if maker is not None and looked_through and isinstance(maker.op, ops.Add) and _same_shape(maker):
             waiting += [(v, factor) for v in reversed(maker.inputs)]
             if any(add.values):
                 found.append((maker.inputs[0], ZERO, add))

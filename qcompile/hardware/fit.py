@@ -156,7 +156,7 @@ def _fast_enough(search: FoldingSearch, clock_ns: float, target_fps: float) -> F
             f" takes {floor:,}",
             hint=f"at most {1e9 / clock_ns / floor:,.1f} frames/s are possible, or a shorter --clock",
         )
-    found = search.within(wanted)
+    found = search.slowest(wanted)
     if found is None:
         best = search.fastest()
         raise QCompileError(
@@ -180,7 +180,8 @@ class FoldingSearch:
         fastest = max([int(c.cycles.min()) for c in self.layers] + [n for n, _ in self.fixed], default=1)
         every = np.unique(np.concatenate([np.array([fastest]), *(c.cycles for c in self.layers)]))
         self.steps: list[int] = [int(s) for s in every[every >= fastest]]
-        self.patience = min(MOST_TRIED, SMALL // sum(stream.tokens for stream in made.streams))
+        sweeps = max((v.type.shape[-1] for v in _states(graph)), default=1)  # see `timing`
+        self.patience = min(MOST_TRIED, SMALL // sum(stream.tokens for stream in made.streams) // sweeps)
         self.seen: dict[tuple[bool, tuple[Folding, ...]], tuple[dict[str, Folding], Schedule, Estimate]] = {}
 
     def floor_of(self) -> str:
@@ -231,6 +232,22 @@ class FoldingSearch:
                 low, best = middle + 1, found or best
         return best or self.fastest()
 
+    def slowest(self, cycles: int) -> Fitted | None:
+        """The smallest design with an interval of at most so many cycles. Of a recurrence that is what all processes of
+        a step take one behind the other, so that the layers have less: the most with which it is kept.
+        """
+        if not self.graph.states:
+            return self.within(cycles)
+        best, low, high = None, 0, len(self.steps)
+        while low < high:
+            middle = (low + high) // 2
+            found = self.within(self.steps[middle])
+            if found is not None and found.interval > cycles:
+                high = middle
+            else:
+                low, best = middle + 1, found or best
+        return best
+
     def _try(self, step: int, found: dict[int, Fitted]) -> bool:
         one = self.within(self.steps[step])
         if one is not None:
@@ -274,7 +291,9 @@ class FoldingSearch:
         return Fitted(foldings, plan, whole, self._binding(cycles), labels), whole
 
     def _within(self, whole: Estimate, cycles: int) -> bool:
-        return not exceeded(whole.total, self.budget) and whole.total.interval <= cycles
+        """Whether it keeps to the budget, and to the cycles where layers alone say the interval."""
+        fast = bool(self.graph.states) or whole.total.interval <= cycles
+        return fast and not exceeded(whole.total, self.budget)
 
     def _whole(self, picked: Sequence[int], live: bool = True) -> tuple[dict[str, Folding], Schedule, Estimate]:
         key = live, tuple(c.foldings[i] for c, i in zip(self.layers, picked, strict=True))
@@ -366,7 +385,14 @@ def choices(graph: Graph, device: Device) -> list[Choices]:
     fabric = hw.fabric(device)
     nodes = (n for n in graph.nodes if not all(v.name in constants for v in n.inputs))
     layers = [_layer(graph, n, fabric) for n in nodes if unit_of(n, graph).accumulates]
-    return [*(_port(graph, v, fabric) for v in graph.inputs), *layers]
+    states = _states(graph)  # whose tokens are as products take them
+    return [*(_port(graph, v, fabric) for v in graph.inputs if v not in states), *layers]
+
+
+def _states(graph: Graph) -> list[Value]:
+    """The inputs that are states."""
+    names = {s.input for s in graph.states}
+    return [v for v in graph.inputs if v.name in names]
 
 
 def _port(graph: Graph, port: Value, fabric: hw.Fabric) -> Choices:
@@ -481,6 +507,7 @@ def _following(graph: Graph, node: Node, lanes: int) -> tuple[int, str]:
 
 def _fixed(graph: Graph, made: Network) -> list[tuple[int, str]]:
     """Cycles of the processes that no folding changes, and what they are."""
+    closed = {s.output for s in graph.states}
     return [
         (
             s.unit.cycles,
@@ -490,7 +517,7 @@ def _fixed(graph: Graph, made: Network) -> list[tuple[int, str]]:
         if isinstance(s.unit, BufferedUnit)
     ] + [
         (v.type.size // max(output_shares(v)), f"a port of {WIDEST_PORT} bits ({v.name})")
-        for v in (port_value(graph, o)[0] for o in graph.outputs)
+        for v in (port_value(graph, o)[0] for o in graph.outputs if o.name not in closed)
     ]
 
 

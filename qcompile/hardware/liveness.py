@@ -34,8 +34,9 @@ def regions(network: Network) -> list[tuple[int, int]]:
     """
     producer, consumer = ends(network)
     crossing = np.zeros(len(network.stages) + 1, dtype=np.int64)
-    np.add.at(crossing, producer + 1, 1)  # crossing[p]: streams from processes before p to p or later
-    np.add.at(crossing, consumer + 1, -1)
+    first, last = np.minimum(producer, consumer), np.maximum(producer, consumer)  # a state's stream runs backwards
+    np.add.at(crossing, first + 1, 1)  # crossing[p]: streams between processes before p and p or later
+    np.add.at(crossing, last + 1, -1)
     cuts = np.flatnonzero(np.cumsum(crossing)[:-1] <= 1).tolist()
     return [(a, b) for a, b in zip(cuts, [*cuts[1:], len(network.stages)], strict=True) if b - a > 1]
 
@@ -77,7 +78,9 @@ class Region:
 
     def __init__(self, network: Network, first: int, last: int) -> None:
         producer, consumer = ends(network)
-        self.streams = [i for i in range(len(network.streams)) if first <= producer[i] and consumer[i] < last]
+        self.streams = [
+            i for i, ab in enumerate(zip(producer, consumer, strict=True)) if first <= min(ab) and max(ab) < last
+        ]
         inner = set(self.streams)
         self.tokens = {i: network.streams[i].tokens for i in self.streams}
         self.programs = [program(s, s.unit.traffic(), inner) for s in network.stages[first:last]]
@@ -109,7 +112,9 @@ class Region:
             every = np.arange(self.tokens[stream])
             return Steps(program.place(stream, every), every)
         none = np.zeros(0, dtype=np.int64)
-        parts = [(none, none), *((program.place(i, written[i].at), written[i].value) for i in program.reads)]
+        parts = [(none, none)]
+        for i in (i for i in program.reads if i in written):
+            parts.append((program.place(i, written[i].at), written[i].value))
         for i in program.writes:
             if i in read and i != stream:
                 freed = read[i].at + depths[i]

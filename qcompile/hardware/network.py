@@ -8,7 +8,7 @@ from dataclasses import field, replace
 
 from qcompile import parts
 from qcompile.errors import QCompileError
-from qcompile.hardware.order import permutation, stream_shape
+from qcompile.hardware.order import permutation, stream_shape, to_stream
 from qcompile.hardware.packing import packable
 from qcompile.hardware.site import Folding, divisors, slides
 from qcompile.hardware.units import (
@@ -17,6 +17,7 @@ from qcompile.hardware.units import (
     ForkUnit,
     GatheredUnit,
     GlobalPoolUnit,
+    HeldUnit,
     InputUnit,
     MatVecUnit,
     MultiplyUnit,
@@ -34,7 +35,7 @@ from qcompile.hardware.units.matvec import token_channels
 from qcompile.hardware.units.pool import ChannelwiseUnit
 from qcompile.hardware.units.unit import channels_of, constants_of
 from qcompile.hardware.units.whole_window import WIDEST_WINDOW, border, fills
-from qcompile.ir import Graph, Node, Shape, Value, ops
+from qcompile.ir import Array, Graph, Node, Shape, State, Value, ops
 from qcompile.ir.walk import maker, only_reader
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -228,14 +229,22 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
     free = {n.output.name for n in graph.nodes if _free(graph, n)} | _filled_by_windows(graph, foldings)
     b = _Builder(graph, foldings, frozenset(free))
     merged, inputs, outputs = set[str](), list[PortStream](), list[PortStream]()
+    kept, closed = {s.input: s for s in graph.states}, {s.output for s in graph.states}
     for port in graph.inputs:
         value, axes = port_value(graph, port)
         merged.add(value.name)
-        index = b.stream(value, _checked_port(port, value, foldings.get(port.name)))
-        inputs.append(PortStream(port, value, axes, b.streams[index].lanes))
-        b.stages.append(Stage(InputUnit(b.streams[index].tokens, b.streams[index].bits), (), (index,)))
+        wanted, products = foldings.get(port.name), all(n.op.products for n in graph.consumers.get(value.name, []))
+        if wanted is None and (port.name in kept or (kept and products)):  # a recurrence takes longer than its ports
+            wanted = Folding(_read_together(graph, value, foldings))
+        index = b.stream(value, _checked_port(port, value, wanted, port.name in kept))
+        if port.name in kept:
+            b.stages.append(Stage(_held(kept[port.name], b.streams[index]), (OPEN,), (index,)))
+        else:
+            inputs.append(PortStream(port, value, axes, b.streams[index].lanes))
+            b.stages.append(Stage(InputUnit(b.streams[index].tokens, b.streams[index].bits), (), (index,)))
         b.give(value, index)
-    merged |= {v.name for v in graph.outputs if port_value(graph, v)[0] is not v}
+    outer = [v for v in graph.outputs if v.name not in closed]
+    merged |= {v.name for v in outer if port_value(graph, v)[0] is not v}
     for node in graph.computed:
         if node.output.name in merged:
             continue
@@ -249,7 +258,8 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
         if after is not None:
             merged.add(after.output.name)
         _add(b, node, after)
-    for port in graph.outputs:
+    _close(b)
+    for port in outer:
         value, axes = port_value(graph, port)
         if value.name in graph.constants and b.root(value) not in b.waiting:
             made = b.stream(value, 1)
@@ -264,6 +274,42 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
     return Network(tuple(b.stages), tuple(b.streams), tuple(inputs), tuple(outputs))
 
 
+STARTS = InputUnit, HeldUnit  # a process of these for every input of the graph
+OPEN = -1  # the input of a state whose result no process has made yet
+
+
+def _held(state: State, stream: Stream) -> HeldUnit:
+    """The unit of a state that leaves as `stream`."""
+    fmt, (*_, steps) = stream.value.type.codes, stream.value.type.shape
+    codes = Array(to_stream(fmt.encode(state.initial.data)).ravel())
+    return HeldUnit(steps, codes.data.size // stream.lanes, stream.lanes, fmt.width, codes)
+
+
+def _read_together(graph: Graph, value: Value, foldings: Mapping[str, Folding]) -> int:
+    """Elements in a token as the products that read a value take them, if a port may have so many; of a state that none
+    reads, as those of other states make them.
+    """
+    readers = [n for n in graph.consumers.get(value.name, []) if n.op.products]
+    most = [foldings.get(n.output.name, Folding()).simd for n in readers]
+    if not readers:
+        states = {s.input for s in graph.states}
+        others = (n for n in graph.computed if n.op.products and n.data.name in states)
+        alike = (n for n in others if channels_of(n.output) == channels_of(value))
+        most = [foldings.get(n.output.name, Folding()).pe for n in alike]
+    return max(n for n in port_shares(value) if n <= max(most, default=1))
+
+
+def _close(b: _Builder) -> None:
+    """What the steps make becomes the state of the next ones: the only streams that run backwards."""
+    values = {v.name: v for v in b.graph.outputs}
+    places = {s.outputs[0]: i for i, s in enumerate(b.stages) if isinstance(s.unit, HeldUnit)}
+    made = {b.streams[index].value.name: place for index, place in places.items()}
+    for state in b.graph.states:
+        stage = b.stages[made[state.input]]
+        back = b.take(values[state.output], b.streams[stage.outputs[0]].lanes)
+        b.stages[made[state.input]] = replace(stage, inputs=(back,))
+
+
 def gathering(made: Network) -> Network:
     """With gathering units in place of buffered ones: what SystemVerilog has."""
     stages = (
@@ -274,9 +320,9 @@ def gathering(made: Network) -> Network:
 
 
 def _check_read(graph: Graph, stages: Sequence[Stage]) -> None:
-    """QCompileError for an input that nothing reads. The first stages are the inputs."""
-    read = {i for s in stages for i in s.inputs}
-    unread = [port_label(v) for v, s in zip(graph.inputs, stages, strict=False) if s.outputs[0] not in read]
+    """QCompileError for an input that nothing reads."""
+    read, begins = {i for s in stages for i in s.inputs}, (s for s in stages if isinstance(s.unit, STARTS))
+    unread = [port_label(v) for v, s in zip(graph.inputs, begins, strict=True) if s.outputs[0] not in read]
     if unread:
         raise QCompileError(
             "nothing depends on it, and architecture dataflow has no port that is not read",
@@ -341,9 +387,10 @@ def output_shares(value: Value) -> list[int]:
     return [n for n in port_shares(value) if n == port_lanes(value) or n % channels == 0 < value.type.size - channels]
 
 
-def _checked_port(port: Value, value: Value, folding: Folding | None) -> int:
-    """Elements in a token of an input."""
+def _checked_port(port: Value, value: Value, folding: Folding | None, state: bool) -> int:
+    """Elements in a token of an input; of a state never those of several steps."""
     wanted, legal = port_lanes(value) if folding is None else folding.pe, port_shares(value)
+    legal = [n for n in legal if channels_of(value) % n == 0] if state else legal
     if wanted not in legal:
         raise QCompileError(
             f"tokens of {wanted} elements are not possible at a port", port_label(port), f"a pe of {legal}"
@@ -489,7 +536,7 @@ def as_they_come(graph: Graph, node: Node, unit: Unit, data: Sequence[tuple[Valu
     """
     most, axes = unit.limits(node), node.output.type.shape[2:]
     lanes = [(n, channels_of(v)) for v, n in data if v.type.shape[2:] == axes] or [(n, channels_of(v)) for v, n in data]
-    if all(n % channels == 0 for n, channels in lanes):
+    if not graph.states and all(n % channels == 0 for n, channels in lanes):
         places = math.gcd(*(n // channels for n, channels in lanes)) * unit.widens(node)
         several = (
             Folding(channels_of(node.output) * n, most.simd, places=n)

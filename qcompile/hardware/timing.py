@@ -19,6 +19,7 @@ import numpy as np
 from qcompile.errors import QCompileError
 from qcompile.hardware.liveness import ends, liveness
 from qcompile.hardware.network import Network
+from qcompile.hardware.units import HeldUnit
 from qcompile.records import dataclass
 
 LEAST = 2  # tokens of a stream: that it is full is known a cycle later, with one place a token takes two cycles
@@ -117,8 +118,8 @@ def memory(network: Network, depths: Sequence[int]) -> int:
 
 @dataclass(frozen=True)
 class TimingResult:
-    """finish: times at which outputs are read, per process that is one; waiting: most tokens that wait in a stream;
-    places: depth with which no write waits; sources: when inputs write.
+    """finish: times at which outputs and states are read, per process that takes them; waiting: most tokens that wait
+    in a stream; places: depth with which no write waits; sources: when inputs write.
     """
 
     finish: dict[int, np.ndarray]
@@ -139,6 +140,7 @@ class Timetable:
         self.iterations = tuple(s.unit.cycles for s in network.stages)
         self.slowest = max(self.iterations, default=1)
         self.consumer = ends(network)[1]
+        self.held = {p: s.inputs[0] for p, s in enumerate(network.stages) if isinstance(s.unit, HeldUnit)}
 
     def of(self, position: int) -> tuple[list[np.ndarray], np.ndarray]:
         """(reads of every input, writes) of a process."""
@@ -150,15 +152,30 @@ class Timetable:
 
     def cycles_of(self, finish: Mapping[int, np.ndarray]) -> tuple[int, int]:
         """(interval, latency) by the times of the outputs."""
-        done = np.max([f.reshape(self.frames, -1)[:, -1] for f in finish.values()], axis=0) + 1
+        outer = [f for p, f in finish.items() if p not in self.held]
+        done = np.max([f.reshape(self.frames, -1)[:, -1] for f in outer], axis=0) + 1
         return max(self.slowest, int(done[-1] - done[-2])), int(done[0])
 
     def forward(self, sources: Mapping[int, np.ndarray] | None = None) -> TimingResult:
         """Every process as early as possible, streams without limit. sources: when inputs write; else a frame at once,
         and the next one when the slowest process is through with it.
         """
+        fed = {i: np.zeros(self.frames * self.network.streams[i].tokens, dtype=np.int64) for i in self.held.values()}
+        for _ in range(2 + sum(map(len, fed.values()))):
+            result, again = self._sweep(sources, fed)
+            if all(np.array_equal(fed[i], again[i]) for i in fed):
+                return result
+            fed = again
+        raise AssertionError("a state waits for itself")
+
+    def _sweep(
+        self, sources: Mapping[int, np.ndarray] | None, fed: Mapping[int, np.ndarray]
+    ) -> tuple[TimingResult, dict[int, np.ndarray]]:
+        """Once through the processes, and when the tokens of streams that run backwards can be read; fed: when they
+        could the last time. Every sweep has at least one more step of a recurrence right.
+        """
         finish: dict[int, np.ndarray] = {}
-        ready: dict[int, np.ndarray] = {}
+        ready: dict[int, np.ndarray] = dict(fed)
         most = [NOTHING] * len(self.network.streams)
         for position, stage in enumerate(self.network.stages):
             starts, writes = self.of(position)
@@ -174,15 +191,19 @@ class Timetable:
                 ready.update({i: made + self.latencies[i] for i in stage.outputs})
             else:
                 finish[position] = read[0]
-        return TimingResult(finish, *_transposed(most), {})
+            if position in self.held:
+                finish[position] = read[0]
+        return TimingResult(finish, *_transposed(most), {}), ready
 
     def _paced(self, writes: np.ndarray, iterations: int) -> np.ndarray:
         """Of an input: a frame begins when the slowest process is through with the one before."""
         return writes + np.arange(self.frames).repeat(len(writes) // self.frames) * (self.slowest - iterations)
 
     def lazy(self, finish: Mapping[int, np.ndarray]) -> TimingResult:
-        """Every write as late as its readers allow, backwards from the outputs; reads then as early as they can."""
-        deadline: dict[int, np.ndarray] = {}  # of the reads of a stream
+        """Every write as late as its readers allow, backwards from the outputs; reads then as early as they can. States
+        are taken no later than in `finish`.
+        """
+        deadline = {i: finish[position] for position, i in self.held.items()}  # of the reads of a stream
         written: dict[int, np.ndarray] = {}
         waiting: dict[int, tuple[list[np.ndarray], list[Constraint]]] = {}
         most, sources = [NOTHING] * len(self.network.streams), {}
@@ -193,7 +214,7 @@ class Timetable:
             stage = self.network.stages[position]
             starts, writes = self.of(position)
             waiting[position] = (starts, [])
-            if position in finish:
+            if not stage.outputs:
                 deadline[stage.inputs[0]] = finish[position]
                 continue
             slack = np.minimum.reduce([deadline.pop(i) - self.latencies[i] for i in stage.outputs]) - writes
@@ -209,9 +230,9 @@ class Timetable:
             written.update({i: at + self.latencies[i] for i in stage.outputs})
             if not stage.inputs:
                 sources[position] = at
-            for reader in {int(self.consumer[i]) for i in stage.outputs}:
+            for reader in {*(int(self.consumer[i]) for i in stage.outputs), position}:
                 inputs = self.network.stages[reader].inputs
-                if all(i in written for i in inputs):
+                if reader in waiting and inputs and all(i in written for i in inputs):
                     reads, held = waiting.pop(reader)
                     ready = [written.pop(i) for i in inputs]
                     known = [*zip(reads, ready, strict=True), *held]

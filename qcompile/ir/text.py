@@ -16,7 +16,7 @@ import numpy as np
 from qcompile.errors import QCompileError
 from qcompile.formats import Format, Overflow, Rounding, parse_format
 from qcompile.ir import ops
-from qcompile.ir.types import Array, Graph, Node, Origin, Param, TensorType, Value
+from qcompile.ir.types import Array, Graph, Node, Origin, Param, State, TensorType, Value
 
 _INLINE = 16  # arrays up to this size are printed as numbers
 
@@ -28,6 +28,7 @@ def print_graph(graph: Graph, data: bool = True) -> str:
     lines += [f"input({show.value(v)})" for v in graph.inputs]
     lines += [show.node(n) for n in graph.nodes]
     lines += [f"output({v.name!r})" for v in graph.outputs]
+    lines += [f"state({s.input!r}, {s.output!r}, {show.literal(s.initial)})" for s in graph.states]
     return "\n".join(lines) + "\n"
 
 
@@ -121,6 +122,7 @@ def parse(text: str) -> Graph:
     inputs: list[Value] = []
     outputs: list[Value] = []
     nodes: list[Node] = []
+    states: list[State] = []
     known: dict[str, Value] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -136,13 +138,15 @@ def parse(text: str) -> Graph:
                 known[args[0]] = inputs[-1]
             elif call.func.id == "output":
                 outputs.append(known[args[0]])
+            elif call.func.id == "state":
+                states.append(State(*args))
             else:
                 op, used, made, origin = args
                 nodes.append(Node(op, tuple(known[u] for u in used), tuple(made), origin))
                 known |= {v.name: v for v in made}
         except (SyntaxError, AssertionError, KeyError, TypeError, ValueError) as error:
             raise QCompileError(f"line {number} of the graph text does not parse: {error}") from None
-    return Graph(name, dialect, tuple(inputs), tuple(outputs), tuple(nodes))
+    return Graph(name, dialect, tuple(inputs), tuple(outputs), tuple(nodes), tuple(states))
 
 
 def _evaluate(tree: ast.expr) -> Any:

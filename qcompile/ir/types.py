@@ -302,15 +302,29 @@ class Node:
         return self.inputs[self.op.operands.index("weights")]
 
 
+@dataclass(frozen=True)
+class State:
+    """An input of a graph that holds, along the last axis, what one of its outputs was a step before; in the first step
+    the units `initial`, of the shape of a step.
+    """
+
+    input: str
+    output: str
+    initial: Array
+
+
 @dataclass(frozen=True, repr=False)
 class Graph:
-    """Nodes in topological order. dialect: "model" (real values) or "integer" (codes)."""
+    """Nodes in topological order. dialect: "model" (real values) or "integer" (codes). states: of rolled recurrences,
+    whose steps are the last axis of all tensors between an input and an output that follow each other.
+    """
 
     name: str
     dialect: str
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     nodes: tuple[Node, ...]
+    states: tuple[State, ...] = ()
 
     @cached_property
     def producers(self) -> dict[str, Node]:

@@ -256,7 +256,7 @@ def port_limits(host: HostInput) -> tuple[Param, Param]:
     lo = -q.format.max_units if q.overflow is Overflow.SYMMETRIC and q.format.signed else q.format.min_units
     limits = []
     for bound, end in ((host.clip.lo, lo), (host.clip.hi, q.format.max_units)):
-        limits.append(Param.of(end) if bound is None else _quantized_param(bound, q))
+        limits.append(Param.of(end) if bound is None else quantized_param(bound, q))
     return limits[0], limits[1]
 
 
@@ -267,7 +267,8 @@ def element_limits(host: HostInput) -> tuple[Param, Param] | None:
     return None if same else limits
 
 
-def _quantized_param(p: Param, q: ops.Quantize) -> Param:
+def quantized_param(p: Param, q: ops.Quantize) -> Param:
+    """Units that a quantizer makes of constants."""
     unit = q.scale.map(lambda s: s * Fraction(2) ** q.format.unit)
     scaled = p.combine(unit, lambda v, u: v / u).combine(q.zero_point, lambda v, z: v + z)
 

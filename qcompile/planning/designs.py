@@ -153,8 +153,8 @@ class Designs:
     def _least(self, plan: Plan) -> tuple[dict[str, Folding], Estimate]:
         """The least foldings of a plan for the wanted cycles, on a part without limits, and the estimate."""
         assert self.cycles is not None
-        search = FoldingSearch(self.design(plan).graph, device(self.options.part), dict.fromkeys(KINDS, 10**9))
-        found = search.within(self.cycles) if self.cycles >= search.steps[0] else None
+        search = FoldingSearch(self.design(plan).hardware, device(self.options.part), dict.fromkeys(KINDS, 10**9))
+        found = search.slowest(self.cycles) if self.cycles >= search.steps[0] else None
         if found is None:
             raise Infeasible(
                 f"{self.cycles:,} cycles are not possible: {search.floor_of()} takes {search.steps[0]:,}",

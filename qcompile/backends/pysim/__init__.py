@@ -2,6 +2,6 @@
 
 from qcompile.backends.pysim.emit import emit
 from qcompile.backends.pysim.plan import plan
-from qcompile.backends.pysim.simulator import Simulator
+from qcompile.backends.pysim.simulator import Simulator, layers
 
-__all__ = ["Simulator", "emit", "plan"]
+__all__ = ["Simulator", "emit", "layers", "plan"]

@@ -116,23 +116,6 @@ class Simulator:
                 del values[name]
         compiled.spent(time.perf_counter() - start)
 
-    def layers(self, units: list[np.ndarray], given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What every node makes of its operands, where the tensors in `given` have those units and not what was made
-        of the inputs.
-        """
-        values: dict[str, Any] = {}
-        made: dict[str, np.ndarray] = {}
-
-        def put(name: str, value: np.ndarray) -> None:
-            made[name] = value
-            values[name] = given[name].astype(value.dtype) if name in given else value
-
-        for (name, dtype), u in zip(self.plan.inputs, units, strict=True):
-            put(name, u.astype(dtype, copy=False))
-        for call in self.plan.calls:
-            put(call.target, getattr(kernels, call.kernel)(*[_resolve(a, values) for a in call.args]))
-        return made
-
     def port_units(self, *x: np.ndarray) -> list[np.ndarray]:
         """Units of every output port, for float inputs; tiled over the batch."""
         return self._tiled(x, lambda position, units: units)
@@ -230,6 +213,24 @@ def encode(units: np.ndarray, fmt: Any) -> np.ndarray:
 def with_batch(x: np.ndarray, host: HostInput) -> np.ndarray:
     """The input with the vector index first, as `batch_shape` says."""
     return x.reshape(batch_shape(x.shape, x.dtype, host))
+
+
+def layers(plan: SimulatorPlan, units: Sequence[np.ndarray], given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What every node makes of its operands, where the tensors in `given` have those units and not what was made of the
+    inputs.
+    """
+    values: dict[str, Any] = {}
+    made: dict[str, np.ndarray] = {}
+
+    def put(name: str, value: np.ndarray) -> None:
+        made[name] = value
+        values[name] = given[name].astype(value.dtype) if name in given else value
+
+    for (name, dtype), u in zip(plan.inputs, units, strict=True):
+        put(name, u.astype(dtype, copy=False))
+    for call in plan.calls:
+        put(call.target, getattr(kernels, call.kernel)(*[_resolve(a, values) for a in call.args]))
+    return made
 
 
 def batch_shape(given: tuple[int, ...], dtype: np.dtype, host: HostInput) -> tuple[int, ...]:

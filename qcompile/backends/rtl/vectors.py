@@ -65,6 +65,7 @@ def digits(patterns: np.ndarray, width: int) -> list[str]:
         return []
     count = -(-patterns.shape[1] * width // 4)
     if width == 64:
+        patterns = patterns & (2**64 - 1) if patterns.dtype == object else patterns  # negative numbers of 64 bits
         packed = np.ascontiguousarray(patterns.astype("<u8")).view(np.uint8)[:, ::-1]
     else:
         shifts = np.arange(width).astype(object if width > 62 else np.int64)

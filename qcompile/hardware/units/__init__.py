@@ -8,6 +8,7 @@ from qcompile.hardware.units.concat import ConcatUnit
 from qcompile.hardware.units.depthwise import DepthwiseUnit
 from qcompile.hardware.units.fork import ForkUnit
 from qcompile.hardware.units.gathered import GatheredUnit
+from qcompile.hardware.units.held import HeldUnit
 from qcompile.hardware.units.matvec import MatVecUnit
 from qcompile.hardware.units.multiply import MultiplyUnit
 from qcompile.hardware.units.pad import PadUnit
@@ -43,6 +44,7 @@ UNITS: tuple[type[Unit], ...] = (
     *CHOSEN,
     SlidingWindowUnit,
     WholeWindowUnit,
+    HeldUnit,
     ForkUnit,
     WidthUnit,
     InputUnit,
@@ -63,6 +65,7 @@ __all__ = [
     "ForkUnit",
     "GatheredUnit",
     "GlobalPoolUnit",
+    "HeldUnit",
     "InputUnit",
     "MatVecUnit",
     "MultiplyUnit",

@@ -63,12 +63,14 @@ class Unit(ABC):
 
     @classmethod
     def takes(cls, node: Node, graph: Graph, folding: Folding) -> bool:
-        """Whether it can be folded so: by shares of its limits, or with all of them at several places."""
+        """Whether it can be folded so: by shares of its limits, or with all of them at several places, which steps of a
+        recurrence are not.
+        """
         most, places = cls.limits(node), folding.places
         if min(folding.pe, folding.simd, places) < 1:
             return False
         if folding.pe == channels_of(node.output) * places > most.pe:
-            return folding.simd == most.simd and places in cls.abreast(node, graph)
+            return folding.simd == most.simd and places in cls.abreast(node, graph) and not graph.states
         return places == 1 and most.pe % folding.pe == 0 and most.simd % folding.simd == 0
 
     @staticmethod

@@ -7,7 +7,7 @@ from qcompile.backends.hls.units.context import Context, View
 from qcompile.backends.hls.units.elementwise import mapped, multiplied
 from qcompile.backends.hls.units.matvec import depthwise, matvec, pool
 from qcompile.backends.hls.units.plane import bordered, concatenated, whole_window, window
-from qcompile.backends.hls.units.plumbing import Loader, fork, from_port, repeat, to_port, width
+from qcompile.backends.hls.units.plumbing import Loader, fork, from_port, held, repeat, to_port, width
 from qcompile.hardware import units
 from qcompile.hardware.network import Stage
 
@@ -26,6 +26,7 @@ VIEWS: dict[type[units.Unit], Callable[[Context, Stage], View]] = {
     units.ConcatUnit: concatenated,
     units.BufferedUnit: buffered,
     units.RepeatUnit: repeat,
+    units.HeldUnit: held,
     units.ForkUnit: fork,
     units.WidthUnit: width,
     units.InputUnit: from_port,

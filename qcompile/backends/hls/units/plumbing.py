@@ -8,7 +8,7 @@ from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.hls.types import Lanes
 from qcompile.backends.hls.units.context import Context, Loop, View, Write
 from qcompile.hardware.network import Stage
-from qcompile.hardware.units import RepeatUnit
+from qcompile.hardware.units import HeldUnit, RepeatUnit
 from qcompile.records import dataclass
 
 
@@ -62,6 +62,26 @@ def repeat(c: Context, stage: Stage) -> RepeatView:
     sizes = unit.copies, unit.pe // unit.places
     loops = [*(one for one in loops if one.count > 1 or one.label == "PASS"), Loop("GROUP", "g", unit.groups)]
     return RepeatView(tuple(loops), read, unit.groups, steps, unit.kept, *sizes, written, x, v, write)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HeldView(View):
+    """A state: the tokens of the first step, then those that come back in each of `steps`. initial: bit patterns of its
+    elements, none where all are 0.
+    """
+
+    template = "held.cpp.j2"
+    loops: tuple[Loop, ...]
+    steps: int
+    lanes: Lanes
+    initial: tuple[int, ...]
+
+
+def held(c: Context, stage: Stage) -> HeldView:
+    unit = stage.unit
+    assert isinstance(unit, HeldUnit)
+    loops = Loop("STEP", "t", unit.steps + 1), Loop("GROUP", "g", unit.groups)
+    return HeldView(loops, unit.steps, c.lanes(stage.outputs[0]), () if unit.zero else unit.patterns)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -7,7 +7,7 @@ from qcompile.backends.rtl.units.elementwise import mapped, multiply
 from qcompile.backends.rtl.units.folded import depthwise, matvec, pool
 from qcompile.backends.rtl.units.gathered import gathered
 from qcompile.backends.rtl.units.plane import bordered, concatenated, whole_window, window
-from qcompile.backends.rtl.units.plumbing import fork, from_port, repeat, to_port, width
+from qcompile.backends.rtl.units.plumbing import fork, from_port, held, repeat, to_port, width
 from qcompile.hardware import units
 
 PROCESSES: dict[type[units.Unit], Callable[[Maker], ProcessModule]] = {
@@ -25,6 +25,7 @@ PROCESSES: dict[type[units.Unit], Callable[[Maker], ProcessModule]] = {
     units.ConcatUnit: concatenated,
     units.GatheredUnit: gathered,
     units.RepeatUnit: repeat,
+    units.HeldUnit: held,
     units.ForkUnit: fork,
     units.WidthUnit: width,
     units.InputUnit: from_port,

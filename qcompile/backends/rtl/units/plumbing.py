@@ -9,7 +9,7 @@ from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.rtl.process import Link, Maker, ModuleView, ProcessModule, RomFile
 from qcompile.cost.price import price
 from qcompile.hardware.network import Stream
-from qcompile.hardware.units import RepeatUnit
+from qcompile.hardware.units import HeldUnit, RepeatUnit
 from qcompile.parts import Part
 from qcompile.records import dataclass
 
@@ -72,6 +72,32 @@ def repeat(m: Maker) -> ProcessModule:
     kept = "" if not unit.kept else "block" if block else "distributed"
     view = RepeatModule(m.read(0).bits, unit.groups, m.first("p"), m.at("g"), *copied, kept, table, m.at("p"))
     return m.process(view, 1, "fresh", "passed")
+
+
+@dataclass(frozen=True)
+class HeldModule(ModuleView):
+    """`groups` tokens of `width` bits that come back, behind `initial` ones while `fresh`: hexadecimal digits of these,
+    the last word first; none where all are 0.
+    """
+
+    template = "held.sv.j2"
+    width: int
+    groups: int
+    fresh: str
+    address: str
+    initial: str
+
+    def parts(self) -> Part:
+        return parts.Register(self.width)
+
+
+def held(m: Maker) -> ProcessModule:
+    unit = m.stage.unit
+    assert isinstance(unit, HeldUnit)
+    m.loops(("t", unit.steps + 1), ("g", unit.groups))
+    digits = "" if unit.zero else f"{sum(p << unit.number * i for i, p in enumerate(unit.patterns)):x}"
+    view = HeldModule(m.read(0).bits, unit.groups, m.first("t"), m.at("g"), digits)
+    return m.process(view, 1, f"!({m.first('t')})", "!t_end")
 
 
 @dataclass(frozen=True)
