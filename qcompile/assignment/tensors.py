@@ -23,9 +23,9 @@ _THROUGH = (ops.Reshape, ops.Transpose, ops.Take, ops.Pad, ops.MaxPool, ops.Redu
 class QuantTensor:
     """One tensor that takes a format.
 
-    name: what plans call it, the ONNX tensor of an activation or "<layer>.weight"; value: its name in the graph; layer,
-    op: the user's node that makes it (activation) or uses it (weight); axis: that of the output channels of a weight,
-    None where there is none;
+    name: what plans call it, the layer that makes an activation or "<layer>.weight"; value: its name in the graph;
+    layer, op: the user's node that makes it (activation) or uses it (weight); axis: that of the output channels of a
+    weight, None where there is none;
     tie: tensors with equal ties are added or joined and share format and scale; given: the format that the model has
     chosen already; unquantized: no quantizer chose it, the numbers just have few bits.
     """
@@ -115,7 +115,8 @@ def _tensor(graph: Graph, value: Value, user: Node) -> QuantTensor:
             unquantized=value.type.format is None,
         )
     given = node.op.format if isinstance(node.op, ops.Quantize) else None
-    return QuantTensor(value.name, ACTIVATION, value.name, name, layer.op, value.type.shape, given=given)
+    shown = graph.layers[value.name]
+    return QuantTensor(shown, ACTIVATION, value.name, name, layer.op, value.type.shape, given=given)
 
 
 def _narrow(node: Node) -> Format | None:

@@ -93,7 +93,7 @@ class OperatorCall:
     def codes(self, x: Value, activation: int = 0) -> Value:
         """Whole numbers, the zero point of the output added, as its codes."""
         t = self.output
-        if t.format is None or t.format.width > 16:
+        if t.format is None or t.format.width > (32 if self.operator.kind == "QUANTIZE" else 16):
             raise Unsupported(f"its output is of {t.kind}", "int8, uint8 and int16 are supported")
         low, high = limits(activation, t.scale, t.zero, int(t.format.min_units), int(t.format.max_units))
         steps = (ops.Affine(add=Param.of(t.zero)), ops.Clip(Param.of(low), Param.of(high)), ops.Quantize(t.format))
