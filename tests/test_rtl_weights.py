@@ -46,7 +46,8 @@ def with_others(design: qc.Design, seed: int) -> qc.Design:
             units = other_units(node.output.type.codes, node.op.units.data.shape, rng)
             node = dataclasses.replace(node, op=dataclasses.replace(node.op, units=Array(units)))
         nodes.append(node)
-    return dataclasses.replace(design, graph=dataclasses.replace(design.graph, nodes=tuple(nodes)))
+    graph = dataclasses.replace(design.graph, nodes=tuple(nodes))
+    return dataclasses.replace(design, graph=graph, hardware=graph)
 
 
 def reloaded(design: qc.Design, folder: Path, seed: int = 0) -> None:

@@ -272,9 +272,9 @@ def model(found: dict[tuple[str, str], Fit]) -> str:
         ),
         "",
     ]
-    for (name, fabric), f in found.items():
+    for (name, fabric), f in found.items():  # + 0.0: machines differ in the sign of zero
         lines.append(f"[{fabric}.{name}]")
-        lines += [f"{k} = {float(v):g}" for k, v in zip(f.names, f.coefficients, strict=True)] + [""]
+        lines += [f"{k} = {float(v) + 0.0:g}" for k, v in zip(f.names, f.coefficients, strict=True)] + [""]
     for name in (*LUT, "rom"):
         lines.append(f"[range.{name}]")
         lines += [f"{k} = [{low}, {high}]" for k, (low, high) in ranges(name).items()] + [""]

@@ -537,7 +537,8 @@ def as_they_come(graph: Graph, node: Node, unit: Unit, data: Sequence[tuple[Valu
     most, axes = unit.limits(node), node.output.type.shape[2:]
     lanes = [(n, channels_of(v)) for v, n in data if v.type.shape[2:] == axes] or [(n, channels_of(v)) for v, n in data]
     if not graph.states and all(n % channels == 0 for n, channels in lanes):
-        places = math.gcd(*(n // channels for n, channels in lanes)) * unit.widens(node)
+        places = math.gcd(*(n // channels for n, channels in lanes))
+        places *= unit.widens(node) if places > 1 else 1  # nobody asked for more where one comes at a time
         several = (
             Folding(channels_of(node.output) * n, most.simd, places=n)
             for n in unit.abreast(node, graph)
