@@ -73,6 +73,15 @@ def test_plans_compile_exactly(name: str, family: str) -> None:
     assert np.abs(seen - y).max() < 1e-4 * np.abs(y).max()
 
 
+def test_plans_of_older_versions_name_activations_by_their_tensors() -> None:
+    model = MODELS["mlp"]
+    plan = plan_of(model, [Candidate("int", 4), Candidate("fixed", 6)])
+    values = {t.name: t.value for t in tensors(model.graph) if t.kind == "activation"}
+    older = replace(plan, tensors={values.get(n, n): c for n, c in plan.tensors.items()})
+    assert older.tensors.keys() != plan.tensors.keys()
+    assert np.array_equal(qc.compile(model, older).simulate(X), qc.compile(model, plan).simulate(X))
+
+
 def test_plan_round_trip_and_project(tmp_path: Path) -> None:
     model = MODELS["mlp"]
     plan = plan_of(model, [Candidate("int", 4), Candidate("minifloat", 5)])

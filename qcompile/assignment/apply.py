@@ -30,6 +30,8 @@ def apply(graph: Graph, plan: Plan) -> Graph:
     """
     graph = transformed(graph, plan.transforms, plan.options)
     found = {t.name: t for t in tensors(graph)}
+    before = {t.value: t.name for t in found.values()}  # as plans of older versions call them
+    plan = replace(plan, tensors={n if n in found else before.get(n, n): c for n, c in plan.tensors.items()})
     for name in plan.tensors:
         if name not in found:
             raise unknown(f"tensor of the model '{graph.name}'", name, found)
