@@ -666,8 +666,7 @@ except QCompileError as error:
 def test_no_foreign_library_prints_and_pipes_get_lines(tmp_path: Path) -> None:
     """HiGHS has a line of its own for some instances; progress in a pipe is a line a stage."""
     script = (
-        "import os\nfrom qcompile.assignment.program import _silenced\n"
-        "with _silenced():\n    os.write(1, b'HiGHS')\nprint('ours')"
+        "import os\nfrom qcompile.processes import silenced\nwith silenced():\n    os.write(1, b'HiGHS')\nprint('ours')"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "ours\n"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from qcompile.assignment.problem import CostTable, Problem, Selection
 from qcompile.errors import QCompileError
+from qcompile.processes import silenced
 
 NODES = 20_000  # of the tree of one integer program: a limit in seconds would make plans depend on the machine
 
@@ -127,7 +124,7 @@ def _optimum(goal: CostTable, bounds: Sequence[tuple[CostTable, float]]) -> Sele
     integrality = np.zeros(made.total)
     integrality[: made.starts[-1]] = 1
     matrix = csr_matrix((made.values, (made.rows, made.columns)), shape=(len(made.lower), made.total))
-    with _silenced():
+    with silenced():
         result = milp(
             made.scaled(goal)[0],
             constraints=LinearConstraint(matrix, made.lower, made.upper),
@@ -141,29 +138,6 @@ def _optimum(goal: CostTable, bounds: Sequence[tuple[CostTable, float]]) -> Sele
     if result.x is None:
         return None
     return tuple(int(np.argmax(result.x[s : s + n])) for s, n in zip(made.starts, sizes, strict=False))
-
-
-@contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    """Standard output of the process leads nowhere: HiGHS prints debugging lines of its own there, whatever its options
-    say. Standard error stays, for progress.
-    """
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        sys.stdout.flush()
-    try:
-        kept = os.dup(1)
-    except OSError:  # closed
-        yield
-        return
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            yield
-    finally:
-        if os.name == "posix":
-            ctypes.CDLL(None).fflush(None)  # what C has not written yet
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 def infeasible(problem: Problem, bounds: Sequence[tuple[CostTable, float, str]]) -> Infeasible:

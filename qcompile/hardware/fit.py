@@ -62,6 +62,7 @@ from qcompile.hardware.units.matvec import token_channels
 from qcompile.hardware.units.sparse import BLOCK
 from qcompile.hardware.units.whole_window import fills
 from qcompile.ir import Graph, Node, Value
+from qcompile.processes import silenced
 from qcompile.records import dataclass
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
@@ -322,17 +323,18 @@ class FoldingSearch:
         scaled = cost * self.share
         taken = [np.concatenate([k == i for k, i in zip(kept, picks, strict=True)]) for picks in without]
         others = [LinearConstraint(np.array(taken, dtype=float), -np.inf, len(kept) - 1)] if taken else []
-        result = milp(
-            scaled.sum(axis=1),
-            integrality=np.ones(len(cost)),
-            bounds=Bounds(0, 1),
-            options={"mip_rel_gap": 0.0},
-            constraints=[
-                LinearConstraint(one_each, 1, 1),
-                LinearConstraint(csr_matrix(scaled.T), -np.inf, room * self.share),
-                *others,
-            ],
-        )
+        with silenced():
+            result = milp(
+                scaled.sum(axis=1),
+                integrality=np.ones(len(cost)),
+                bounds=Bounds(0, 1),
+                options={"mip_rel_gap": 0.0},
+                constraints=[
+                    LinearConstraint(one_each, 1, 1),
+                    LinearConstraint(csr_matrix(scaled.T), -np.inf, room * self.share),
+                    *others,
+                ],
+            )
         if result.x is None:
             return None
         starts = np.cumsum([0, *(len(k) for k in kept)])
