@@ -1,4 +1,4 @@
-"""Other programs and temporary folders: both end with the run that needs them, however it ends. What libraries print."""
+"""Other programs, temporary folders, what libraries print: all end with the run that needs them, however it ends."""
 
 from __future__ import annotations
 
