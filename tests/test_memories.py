@@ -223,6 +223,8 @@ def test_weights_lie_where_the_folding_says(backend: str, tmp_path: Path) -> Non
         assert not any(r.differing for r in qc.verify(tmp_path / kind, samples=4, float32=False).rows)
     with pytest.raises(qc.QCompileError, match="UltraRAM has no contents at first"):
         assert convolution(8, 1, 4, fold=fold).network
+    with pytest.raises(qc.QCompileError, match="this part has no UltraRAM"):
+        convolution(8, 1, 4, weights="port", fold=fold).estimate()
 
 
 def test_the_fit_takes_the_memory_that_is_left() -> None:

@@ -113,10 +113,15 @@ def _flow(part: parts.FlowControl, fabric: Fabric) -> Resources:
 HANDSHAKE = Resources(lut=150, ff=150)
 
 
+def _block(kind: str) -> bool | None:
+    """Whether one of `parts.MEMORIES` is block RAM; None where nothing is said."""
+    return kind == "bram" if kind else None
+
+
 def _ram(part: parts.Ram, fabric: Fabric) -> Resources:
     if part.kind == "uram":
         return hw.ultra_ram(fabric, part.depth, part.width)
-    return hw.ram(fabric, part.depth, part.width, part.kind == "bram" if part.kind else None)
+    return hw.ram(fabric, part.depth, part.width, _block(part.kind))
 
 
 PRICES: dict[type[Part], Price] = {
@@ -153,7 +158,7 @@ PRICES: dict[type[Part], Price] = {
     parts.Buffer: lambda p, f: hw.ram(f, p.depth, p.width, p.block),
     parts.DelayLine: lambda p, f: hw.line_buffer(f, p.depth, p.width),
     parts.Handshake: lambda p, f: HANDSHAKE,
-    parts.Rom: lambda p, f: hw.rom(f, p.depth, p.width, p.kind == "bram" if p.kind else None, p.pieces),
+    parts.Rom: lambda p, f: hw.rom(f, p.depth, p.width, _block(p.kind), p.pieces),
     parts.Ram: _ram,
     parts.Fifo: lambda p, f: hw.fifo(f, p.depth, p.width),
     parts.WidthConverter: lambda p, f: hw.width_converter(f, p.before, p.after),

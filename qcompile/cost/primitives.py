@@ -36,7 +36,7 @@ else:
 class Fabric:
     """The logic of a device, as the cost model knows it. name: whose coefficients it has; lut_ns, add_ns, carry_ns,
     edge_ns, net_luts, net_power: as in hw/fabrics; basis: extrapolated where only a relative was measured; ultra:
-    whether there is UltraRAM.
+    its UltraRAM, None where it has none.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Fabric:
     basis: Basis
     net_luts: int = 0
     net_power: float = 0.0
-    ultra: bool = False
+    ultra: RamKind | None = None
 
     @property
     def packs(self) -> bool:
@@ -93,7 +93,8 @@ def fabric(device: Device) -> Fabric:
         )
     times = logic.lut_ns, logic.carry_ns, logic.add_ns or logic.lut_ns, logic.edge_ns
     basis = Basis.MEASURED if name == logic.name else Basis.EXTRAPOLATED
-    ultra = device.uram_kind is not None and device.uram_kind.name == "URAM288"
+    large = device.uram_kind
+    ultra = large if large is not None and large.name.startswith("URAM") else None  # others have one port for both
     return Fabric(name, traits(device), *times, device.bram_kind, basis, logic.net_luts, logic.net_power, ultra)
 
 
@@ -453,12 +454,13 @@ def ram(f: Fabric, depth: int, width: int, block: bool | None = None) -> Resourc
     return _cost(f, "fifo", features, {"depth": depth, "width": width}, 2, ff=width, latency=1)
 
 
-ULTRA = 4096, 72  # words of a block of UltraRAM, and bits of one
-
-
 def ultra_ram(f: Fabric, depth: int, width: int) -> Resources:
-    """A memory of one port to write and one to read behind a register, in UltraRAM."""
-    blocks = -(-depth // ULTRA[0]) * -(-width // ULTRA[1])
+    """A memory of one port to write and one to read behind a register, in UltraRAM; QCompileError where there is
+    none.
+    """
+    if f.ultra is None:
+        raise QCompileError("this part has no UltraRAM", "memory of a folding", "bram or lutram, or another part")
+    blocks = min(-(-depth // d) * -(-width // w) for w, d in f.ultra.shapes)
     basis = _basis(f, "rom", {"depth": depth, "width": width})
     return Resources(uram=blocks, latency=1, basis=basis, delay_ns=2 * f.lut_ns)
 
