@@ -89,7 +89,10 @@ class Options:
         (), "format of an input without quantizer, e.g. s12f10; once per input", "--input-format", metavar="F"
     )
     state_formats: tuple[str, ...] = option(
-        (), "formats in float recurrent layers: of h, and of an LSTM's c, e.g. s8f7", "--state-format", metavar="F"
+        (),
+        "formats in float recurrent layers (h; c of an LSTM) and of inner softmaxes, e.g. s8f7",
+        "--state-format",
+        metavar="F",
     )
     real: str = option(
         "", "TensorFlow Lite: layers with real scales, not the kernels' multipliers; or all", metavar="NAME[,NAME]"

@@ -287,8 +287,8 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     part: FPGA or board (xc7z020clg400-1); clock_ns: the period (5); arch: "parallel" (every product has its own
     hardware) or "dataflow" (layers are processes, folded); softmax: "host", "logits" (left out) or "integer";
     input_formats: of inputs without a quantizer, in order, such as "s12f10"; state_formats: of h and gates in float
-    recurrent layers, and of an LSTM's c; real: layers of a TensorFlow Lite file (or "all") with real scales in place of
-    the reference kernels' multipliers; accumulator_bits: the widest accumulator
+    recurrent layers, and of an LSTM's c, and of softmaxes that nothing rounds; real: layers of a TensorFlow Lite file
+    (or "all") with real scales in place of the reference kernels' multipliers; accumulator_bits: the widest accumulator
     of minifloat products, 0 for exact sums.
     Of dataflow: fold: "min", "full", or JSON {layer: {"pe": 2, "simd": 4}}; fit: choose the folding of every layer for
     the part, or for a `Goal`; weights: "rom", or "port" where they are loaded.

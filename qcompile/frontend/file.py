@@ -173,7 +173,7 @@ def plain_array(array: np.ndarray) -> np.ndarray:
         array = array.astype(np.int8 if "int" in array.dtype.name else np.float32)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"holds {array.dtype}, not numbers")
-    if array.dtype.kind == "f" and array.ndim > 1 and np.any(array == 0) and np.all((array == 0) | np.isneginf(array)):
+    if array.dtype.kind == "f" and array.ndim > 1 and np.any(array == 0) and np.all(array <= 0):
         array = unmasked(array)
     if (
         array.dtype.kind == "f" and not np.isfinite(array).all() and not (array.size == 1 and np.isinf(array).all())

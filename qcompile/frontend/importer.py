@@ -216,15 +216,16 @@ def _import_node(
     kinds |= dict(zip(node.output, made_kinds, strict=True))
     inputs = [values.get(n) if n else None for n in node.input]
     call = Call(node, inputs, opset, builder, made_kinds[0] if made_kinds else 0, own)
-    if node.op_type in UNROLLERS and all(name in values for name in node.input if name):
+    known = all(name in values for name in node.input if name)
+    if node.op_type in UNROLLERS and known:
         _import_steps(call, values, kinds, findings)
         return
     rule = rule_for(call)
-    if rule is None:
+    if rule is None and node.op_type not in UNROLLERS:
         kind = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
         findings.append(Finding(where, kind, "this operator is not supported", way_out(node.op_type, node.domain)))
         return
-    if any(name and name not in values for name in node.input):
+    if rule is None or not known:
         return  # made by a node that is reported already
     made = len(builder.nodes)
     try:

@@ -23,6 +23,7 @@ from qcompile.ir import ONE, Graph, Node, Param, TensorType, Value, gcd_of, ops
 from qcompile.passes.affine import AffineForm, Lowering
 from qcompile.passes.ranges import smallest_format
 
+STATE_FORMAT = "--state-format"  # which gives formats to softmaxes, see passes.states
 BAND = 16  # a code may differ only where the real value lies within 2**-BAND steps of a rounding boundary
 PLAIN = FixedPoint(16, 16, False)  # of a softmax behind which nothing rounds
 _ONE_TABLE, _TWO_TABLES = 2**10, 2**22  # differences that so many tables tell apart
@@ -61,6 +62,14 @@ def with_kernels(graph: Graph, softmax: str) -> Graph:
     return dataclasses.replace(graph, nodes=tuple(nodes), outputs=outputs)
 
 
+def unrounded(graph: Graph) -> tuple[str, ...]:
+    """What softmaxes in the middle make, and nothing rounds."""
+    found = (n for n in graph.nodes if isinstance(n.op, ops.Softmax) and n.op.codes is None and not n.op.log)
+    return tuple(
+        n.output.name for n in found if not _at_end(graph, n) and _finest(graph, n.output, Fraction(1)) is None
+    )
+
+
 _BEHIND = (ops.Affine, ops.Clip, ops.Round, ops.Quantize)  # steps that the host does too
 
 
@@ -86,7 +95,8 @@ def _with_kernel(graph: Graph, node: Node) -> list[Node] | Finding:
         return [_kernel(node, step)]
     if not _at_end(graph, node):
         reason = "a softmax in the middle of the network has no quantizer behind it, so its codes have no format"
-        return Finding(str(node.origin), "Softmax", reason, "put a Quant node behind it, or end the graph before it")
+        hint = f"put a Quant node behind it, or {STATE_FORMAT} u8f8, or qcompile assign with data"
+        return Finding(str(node.origin), "Softmax", reason, hint)
     name = node.output.name
     inner = dataclasses.replace(node, outputs=(dataclasses.replace(node.output, name=name + ".softmax"),))
     made = Value(name, TensorType(node.output.type.shape, PLAIN))

@@ -1,4 +1,6 @@
-"""Formats for what float recurrent layers keep and compute inside: their states, and the gates in front of products."""
+"""Formats for what float recurrent layers keep and compute inside: their states, and the gates in front of products;
+and for softmaxes behind which nothing rounds.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +10,37 @@ from dataclasses import replace
 from qcompile.errors import Finding, QCompileError
 from qcompile.formats import FixedPoint, Format
 from qcompile.ir import Graph, Node, TensorType, Value, ops
+from qcompile.passes.rows import STATE_FORMAT, unrounded
 
-OPTION = "--state-format"
+OPTION = STATE_FORMAT
 _WAY = f"{OPTION} s8f7 (of h), and of an LSTM {OPTION} s16f12 behind it (of c); or qcompile assign with data"
 
 
 def unformatted(graph: Graph, states: Mapping[str, str]) -> tuple[Finding, ...]:
-    """The recurrent layers whose states have no format. states: tensor -> what it is, see `with_state_formats`."""
-    makers = [n.origin for n in graph.nodes if n.output.name in states]
-    layers = dict.fromkeys(o.node.split("/t0/")[0].removesuffix("/forward") for o in makers if "/t0/" in o.node)
+    """The layers whose states and gates have no format. states: tensor -> what it is, see `with_state_formats`."""
+    names = [n.origin.node for n in graph.nodes if n.output.name in states]
+    layers = dict.fromkeys(n.split("/t0/")[0].removesuffix("/forward") for n in names if "/t0/" in n)
+    capped = dict.fromkeys(n.split("/softcap/")[0] for n in names if "/softcap/" in n)
     reason = "its states and gates are real numbers without formats"
-    return tuple(Finding(f"node '{name}'", "recurrent", reason, _WAY) for name in layers)
+    found = [Finding(f"node '{name}'", "recurrent", reason, _WAY) for name in layers]
+    reason = "what its softcap makes are real numbers without format"
+    way = f"{OPTION} s8f7; or qcompile assign with data"
+    return (*found, *(Finding(f"node '{name}'", "Attention", reason, way) for name in capped))
 
 
 def with_state_formats(graph: Graph, states: Mapping[str, str], formats: tuple[Format, ...]) -> Graph:
     """The model graph with a quantizer behind every state and gate: "h" and "gate" (a tanh for instance) in the first
-    format, "unit" (between 0 and 1) in as many bits of fraction, "c" in the second.
+    format, "unit" (between 0 and 1) in as many bits of fraction, "c" in the second; softmaxes that nothing rounds are
+    "unit".
     """
     if not formats:
         return graph
+    states = {**states, **dict.fromkeys(unrounded(graph), "unit")}
     kinds = set(states.values())
     if not kinds:
-        raise QCompileError("the model has no float recurrent layer whose states need formats", OPTION, "leave it away")
+        raise QCompileError(
+            "the model has no float recurrent layer and no softmax that needs formats", OPTION, "leave it away"
+        )
     if len(formats) != (2 if "c" in kinds else 1):
         raise QCompileError(f"{len(formats)} state formats are given", OPTION, _WAY)
     first, last = formats[0], formats[-1]

@@ -31,7 +31,7 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"), _LOSS),
     **dict.fromkeys(("DFT", "STFT"), _SPECTRUM),
     **dict.fromkeys(("NonMaxSuppression", "RoiAlign", "MaxRoiPool", "Unique", "NonZero"), _BOXES),
-    **dict.fromkeys(("Attention", "RotaryEmbedding", "TensorScatter"), "attention is not supported yet; " + _END),
+    "TensorScatter": _END,
     **dict.fromkeys(("DeformConv", "GridSample", "AffineGrid"), "use Resize, or a Conv with constant weights"),
     **dict.fromkeys(("MaxUnpool", "Col2Im"), "use ConvTranspose or Resize"),
     "Det": _END,
@@ -42,6 +42,7 @@ CONSTANT = {
 }
 # Limits by operator.
 PARTLY: dict[str, str] = {
+    "Attention": "constant masks of truth values; the softmax gets its format by --state-format or qcompile assign",
     "AveragePool": "1 to 3 spatial axes",
     "BatchNormalization": "constant parameters, not in training mode",
     "BitShift": "by constants",
@@ -80,6 +81,7 @@ PARTLY: dict[str, str] = {
     "DequantizeLinear": "constant scales and zero points",
     "ReduceLogSumExp": "of numbers that something rounds behind the exponential",
     "Reshape": "to a constant shape",
+    "RotaryEmbedding": "constant tables and positions",
     **dict.fromkeys(("Resize", "Upsample"), "constant sizes, no antialiasing; regions inside the tensor"),
     "ReverseSequence": "constant lengths",
     **dict.fromkeys(("Slice", "Split", "Tile", "Squeeze", "Unsqueeze"), "constant places and sizes"),
