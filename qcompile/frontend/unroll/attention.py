@@ -20,7 +20,7 @@ from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)
-class Tensor:
+class Shaped:
     """A name, and what is known by it."""
 
     name: str
@@ -33,11 +33,11 @@ class Attending:
     def __init__(self, scope: Scope) -> None:
         self.scope, self.out = scope, scope.writer()
 
-    def given(self, position: int) -> Tensor | None:
+    def given(self, position: int) -> Shaped | None:
         name = self.scope.given(position)
-        return Tensor(name, self.scope.shape(name)) if name else None
+        return Shaped(name, self.scope.shape(name)) if name else None
 
-    def needed(self, position: int, what: str) -> Tensor:
+    def needed(self, position: int, what: str) -> Shaped:
         found = self.given(position)
         if found is None:
             raise Unsupported(f"its {what} is missing", "export the model again")
@@ -50,30 +50,30 @@ class Attending:
         name = self.scope.given(position)
         return self.scope.constant(name, what) if name else None
 
-    def made(self, op: str, *inputs: str, name: str, shape: Shape, **attributes: Any) -> Tensor:
-        return Tensor(self.out.add(op, *inputs, name=name, **attributes), shape)
+    def made(self, op: str, *inputs: str, name: str, shape: Shape, **attributes: Any) -> Shaped:
+        return Shaped(self.out.add(op, *inputs, name=name, **attributes), shape)
 
-    def reshaped(self, x: Tensor, shape: Shape, name: str) -> Tensor:
+    def reshaped(self, x: Shaped, shape: Shape, name: str) -> Shaped:
         if math.prod(shape) != math.prod(x.shape):
             raise Unsupported(f"cannot cut {list(x.shape)} to heads {list(shape)}", "export the model again")
         target = self.out.constant(np.array(shape, np.int64))
         return self.made("Reshape", x.name, target, name=f"{name}/reshaped", shape=shape)
 
-    def turned(self, x: Tensor, perm: Shape, name: str) -> Tensor:
+    def turned(self, x: Shaped, perm: Shape, name: str) -> Shaped:
         shape = tuple(x.shape[a] for a in perm)
         return self.made("Transpose", x.name, name=f"{name}/turned", shape=shape, perm=list(perm))
 
-    def part(self, x: Tensor, start: int, stop: int, axis: int, name: str) -> Tensor:
+    def part(self, x: Shaped, start: int, stop: int, axis: int, name: str) -> Shaped:
         shape = (*x.shape[:axis], stop - start, *x.shape[axis + 1 :])
-        return Tensor(self.out.part(x.name, start, stop, axis, name), shape)
+        return Shaped(self.out.part(x.name, start, stop, axis, name), shape)
 
-    def element(self, x: Tensor, index: int, axis: int, name: str) -> Tensor:
-        return Tensor(self.out.element(x.name, index, axis, name), (*x.shape[:axis], *x.shape[axis + 1 :]))
+    def element(self, x: Shaped, index: int, axis: int, name: str) -> Shaped:
+        return Shaped(self.out.element(x.name, index, axis, name), (*x.shape[:axis], *x.shape[axis + 1 :]))
 
-    def moved(self, x: Tensor, bias: Tensor | None, name: str) -> Tensor:
+    def moved(self, x: Shaped, bias: Shaped | None, name: str) -> Shaped:
         return x if bias is None else self.made("Add", x.name, bias.name, name=f"{name}/biased", shape=x.shape)
 
-    def heads(self, x: Tensor, count: int, name: str) -> Tensor:
+    def heads(self, x: Shaped, count: int, name: str) -> Shaped:
         """Heads that stand side by side (batch, places, heads * size) on an axis of their own."""
         if len(x.shape) == 4:
             return x
@@ -82,18 +82,18 @@ class Attending:
         batch, places, width = x.shape
         return self.turned(self.reshaped(x, (batch, places, count, width // count), name), (0, 2, 1, 3), name)
 
-    def side_by_side(self, x: Tensor) -> Tensor:
+    def side_by_side(self, x: Shaped) -> Shaped:
         batch, heads, places, size = x.shape
         return self.reshaped(self.turned(x, (0, 2, 1, 3), "y"), (batch, places, heads * size), "y")
 
-    def behind(self, past: Tensor | None, x: Tensor, name: str) -> Tensor:
+    def behind(self, past: Shaped | None, x: Shaped, name: str) -> Shaped:
         """What earlier steps left in front of it."""
         if past is None:
             return x
         shape = (*x.shape[:2], past.shape[2] + x.shape[2], x.shape[3])
         return self.made("Concat", past.name, x.name, name=f"{name}/present", shape=shape, axis=2)
 
-    def repeated(self, x: Tensor, heads: int, name: str) -> Tensor:
+    def repeated(self, x: Shaped, heads: int, name: str) -> Shaped:
         """Every head as often as queries share it."""
         if x.shape[1] == heads:
             return x
@@ -103,14 +103,14 @@ class Attending:
         shape = (x.shape[0], heads, *x.shape[2:])
         return self.made("Gather", x.name, index, name=f"{name}/repeated", shape=shape, axis=1)
 
-    def scores(self, q: Tensor, k: Tensor, scale: float) -> Tensor:
+    def scores(self, q: Shaped, k: Shaped, scale: float) -> Shaped:
         """q k^T scale, scale: 1 / sqrt(size) where it is 0."""
         shape = (*q.shape[:3], k.shape[2])
         raw = self.made("MatMul", q.name, self.turned(k, (0, 1, 3, 2), "keys").name, name="product", shape=shape)
         factor = self.out.constant(np.float32(scale or 1 / math.sqrt(q.shape[3])))
         return self.made("Mul", raw.name, factor, name="scores", shape=shape)
 
-    def masked(self, x: Tensor, constant: np.ndarray | None, *data: Tensor | None) -> Tensor:
+    def masked(self, x: Shaped, constant: np.ndarray | None, *data: Shaped | None) -> Shaped:
         """Plus masks: a constant one, and such as the network computes."""
         if constant is not None and constant.any():
             x = self.made("Add", x.name, self.out.constant(unmasked(constant)), name="masked", shape=x.shape)
@@ -118,12 +118,12 @@ class Attending:
             x = self.made("Add", x.name, mask.name, name=f"masked/{i}", shape=x.shape)
         return x
 
-    def weighed(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def weighed(self, x: Shaped, v: Shaped) -> tuple[Shaped, Shaped]:
         """softmax(x) v, and the softmax."""
         p = self.made("Softmax", x.name, name="softmax", shape=x.shape, axis=-1)
         return self.made("MatMul", p.name, v.name, name="y", shape=(*x.shape[:3], v.shape[3])), p
 
-    def finish(self, *outputs: Tensor | None) -> onnx.GraphProto:
+    def finish(self, *outputs: Shaped | None) -> onnx.GraphProto:
         for x, outer in zip(outputs, self.scope.node.output, strict=False):
             if outer and x is None:
                 raise Unsupported(f"its output '{outer}' is not supported", "end the graph before it")
@@ -187,7 +187,7 @@ def _mask(at: Attending, rows: int, columns: int) -> np.ndarray:
     return total.astype(np.float32)
 
 
-def _capped(at: Attending, x: Tensor, cap: float, gone: np.ndarray) -> Tensor:
+def _capped(at: Attending, x: Shaped, cap: float, gone: np.ndarray) -> Shaped:
     """cap tanh(x / cap), which masked numbers leave at -cap: so ONNX has it."""
     small = at.made("Div", x.name, at.out.constant(np.float32(cap)), name="softcap/scaled", shape=x.shape)
     bent = at.made("Tanh", small.name, name="softcap/Tanh", shape=x.shape)
@@ -216,7 +216,7 @@ def multi_head_attention(scope: Scope) -> Iterator[onnx.GraphProto]:
     yield _runtime(at, (q, k, v), at.constant(4, "the mask of keys"), at.given(5), past.shape[2] if past else 0)
 
 
-def _three(at: Attending) -> list[Tensor]:
+def _three(at: Attending) -> list[Shaped]:
     """Query, key and value of a MultiHeadAttention."""
     q, k, v = (at.given(i) for i in range(3))
     if q is not None and k is None and len(q.shape) == 5:
@@ -247,9 +247,9 @@ def _of_one_input(at: Attending) -> onnx.GraphProto:
 
 def _runtime(
     at: Attending,
-    parts: tuple[Tensor, Tensor, Tensor],
+    parts: tuple[Shaped, Shaped, Shaped],
     mask: np.ndarray | None,
-    bias: Tensor | None,
+    bias: Shaped | None,
     past: int,
     joined: bool = False,
 ) -> onnx.GraphProto:
@@ -266,7 +266,7 @@ def _runtime(
     if not joined:
         return at.finish(at.side_by_side(y), k, v, raw)
     wanted = len(at.scope.node.output) > 1 and at.scope.node.output[1]
-    present = Tensor(at.out.stacked([k.name, v.name], 0, "present"), (2, *k.shape)) if wanted else None
+    present = Shaped(at.out.stacked([k.name, v.name], 0, "present"), (2, *k.shape)) if wanted else None
     return at.finish(at.side_by_side(y), present)
 
 
