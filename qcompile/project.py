@@ -61,7 +61,8 @@ def project_files(design: Design) -> FileSet:
     if design.plan is not None:
         files["plan.json"] = design.plan.to_json().encode()
     if design.network is not None and design.schedule is not None:
-        files["schedule.json"] = _json(schedule_record(design.network, design.schedule, design.hardware.layers))
+        names = design.hardware.layers, [h.name for h in design.outputs]
+        files["schedule.json"] = _json(schedule_record(design.network, design.schedule, *names))
     files["graph.txt"] = print_graph(design.hardware, data=False).encode()
     proofs = certificate(design)
     files["certificate.json"] = _json(proofs)

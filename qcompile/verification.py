@@ -306,7 +306,7 @@ def _beside_reference(
 
 
 def _compare_tile(design: Design, values: dict[str, np.ndarray], wanted: dict[str, Any], start: int) -> None:
-    inputs = [(v, "input port") for v in design.graph.inputs]
+    inputs = [(v, f"input '{design.graph.layers[v.name]}'") for v in design.graph.inputs]
     maps = [(n.output, str(n.origin)) for n in design.graph.nodes if isinstance(n.op, ops.Requant)]
     for value, where in inputs + maps:
         expected = wanted.get(value.name)
@@ -481,7 +481,8 @@ def _require_alike(
     kind: what vectors they are.
     """
     graph = design.hardware
-    order = [(v, "input port") for v in graph.inputs] + [(n.output, str(n.origin)) for n in graph.nodes]
+    order = [(v, f"input '{graph.layers[v.name]}'") for v in graph.inputs]
+    order += [(n.output, str(n.origin)) for n in graph.nodes]
     for value, where in order:
         if value.name not in found or value.name not in wanted:
             continue

@@ -18,7 +18,7 @@ import qcompile as qc
 from qcompile.backends import hls
 from qcompile.backends.pysim.simulator import encode
 from qcompile.hardware.folding import drawn
-from qcompile.hardware.network import Network, port_label, port_shares, port_value, possible
+from qcompile.hardware.network import Network, port_shares, port_value, possible
 from qcompile.hardware.order import from_stream, places, to_stream
 from qcompile.hardware.timing import PIPELINE, Timetable, schedule
 from qcompile.hardware.units.unit import channels_of
@@ -69,7 +69,7 @@ def some_folding(design: qc.Design, seed: int) -> str:
                 fold = several[rng.integers(len(several))]
                 found[node.output.name] = {"pe": fold.pe, "simd": fold.simd, "places": fold.places}
     for port in graph.inputs:
-        found[port_label(port)] = {"pe": int(rng.choice(port_shares(port_value(graph, port)[0])))}
+        found[graph.layers[port.name]] = {"pe": int(rng.choice(port_shares(port_value(graph, port)[0])))}
     return json.dumps(found)
 
 

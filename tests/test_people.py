@@ -21,9 +21,10 @@ from typing import Any
 
 import click
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT
+from conftest import CORPUS, ROOT, or_absent, records
 from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
@@ -32,11 +33,12 @@ from qcompile.assignment.plan import Choice, Plan
 from qcompile.assignment.tensors import WEIGHT, tensors
 from qcompile.evaluation import evaluate
 from qcompile.formats import parse_format
+from qcompile.frontend.call import origin_of
 from qcompile.layers import layers
 from qcompile.options import Settings
 from qcompile.pipeline import Options
 from qcompile.tables import paragraph, shortened, table
-from qcompile.verification import Report, Row
+from qcompile.verification import Report, Row, random_inputs
 
 ROWS = [
     [f"/encoder/layers.{i}/self_attention/MatMul_{i}", f"{i * 1234567:,}", "8.901e-05", "-12..34", "a word of mine", 3]
@@ -170,6 +172,60 @@ def test_a_terminal_and_a_pipe(tmp_path: Path, digits: Path) -> None:
 # --- names
 
 
+def known_names(model: onnx.ModelProto) -> set[str]:
+    """What the user calls layers and ports of a file."""
+    nodes = {origin_of(n).node for n in model.graph.node}
+    return nodes | {v.name for v in (*model.graph.input, *model.graph.output)}
+
+
+def shown_names(folder: Path, file: Path, *options: str) -> dict[str, list[str]]:
+    """Names of layers and ports by the command or file that shows them."""
+
+    def run(*command: str) -> Any:
+        done = CliRunner().invoke(cli.main, [*command])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    seen, project = run("inspect", str(file), *options, "--json"), folder / "b"
+    run("compile", str(file), *options, "--fit", "--part", "zcu104", "--json", "-o", str(project))
+    manifest, schedule, proofs = (
+        json.loads((project / f"{n}.json").read_text()) for n in ("manifest", "schedule", "certificate")
+    )
+    design = qc.compile(file, arch="dataflow", **{"input_formats": options[1::2]} if options else {})
+    return {
+        "inspect": [row["name"] for k in ("layers", "inputs", "outputs") for row in seen[k]],
+        "inspect --verbose": [row["layer"] for k in ("nodes", "lowered") for row in seen[k] or ()],
+        "manifest.json": [port["name"] for k in ("inputs", "outputs") for port in manifest[k]],
+        "folding": list(json.loads(manifest["options"]["fold"])),
+        "schedule.json": [p["layer"] for p in schedule["processes"] if p["layer"]],
+        "certificate.json": [row["layer"] for part in proofs.values() for row in part],
+        "estimate": [r["name"] for r in run("estimate", str(project), "--json")["layers"] if r["name"] != "streams"],
+        "verify --layers": [row.layer for row in layers(design, *random_inputs(design, 2, 0))],
+        "plan.json": [t.name.removesuffix(".weight") for t in tensors(design.model.graph)],
+    }
+
+
+NAMED = [
+    "BrevitasProjects2020/simplecnv",
+    "brevitas/asym_shifted_uint8__qonnx_ts",
+    "brevitas/sigmoid_tanh_hardtanh_1d__qonnx_ts",
+    "nn2fpga/two_layers",
+    "qkeras_qconv2d_9",
+    "qkeras_qdense_12",
+]
+NAMED_FILES = [r for r in records("cnn", "mlp") if r["id"].endswith(tuple(NAMED))]
+
+
+@pytest.mark.parametrize("model", or_absent(NAMED_FILES), ids=lambda r: r["id"])
+def test_every_command_calls_layers_as_the_file_does(model: dict[str, Any], tmp_path: Path) -> None:
+    file = CORPUS / model["file"]
+    formats = [w for f in model.get("input_format", ()) for w in ("--input-format", f)]
+    known = known_names(onnx.load(file, load_external_data=False))
+    for place, names in shown_names(tmp_path, file, *formats).items():
+        strange = {n for n in names if n not in known and n.rpartition(":")[0] not in known}
+        assert names and not strange, (place, strange)
+
+
 def linear(names: list[str], tensors: list[str]) -> bytes:
     """Quant, MatMul, Quant, MatMul, Quant with these names of nodes and tensors."""
     made = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])]
@@ -200,13 +256,12 @@ def test_a_layer_has_one_name_everywhere(tmp_path: Path, monkeypatch: pytest.Mon
     assert processes["first"] == (2, 2) and processes["second"] == (4, 1)
     assert names <= {a["layer"] for a in json.loads(Path("p/certificate.json").read_text())["accumulators"]}
     assert names <= {row.layer for row in layers(design, np.zeros((2, 4), np.float32))}
-    assert set(json.loads(qc.compile(source, fit=True).options.fold)) == {*names, "a"}  # and the input
+    assert set(json.loads(qc.compile(source, fit=True).options.fold)) == {*names, "x"}  # and the input
     shown = CliRunner().invoke(cli.main, ["compile", "net.onnx", "--fold", "p/none.json", "-o", "q"])
     assert shown.exit_code == 1 and "cannot be read" in shown.stderr
     summary = CliRunner().invoke(cli.main, ["compile", "net.onnx", "-o", "q"]).stdout
     assert {(line.split() or [""])[0] for line in summary.splitlines()} >= names
-    old = json.dumps({"b#1": {"pe": 2, "simd": 2}, "d": {"pe": 4, "simd": 1}})  # as older versions named them
-    assert qc.compile(source, arch="dataflow", fold=old).files().digest() != ""
+    old = json.dumps({"a": {"pe": 4}, "b#1": {"pe": 2, "simd": 2}, "d": {"pe": 4, "simd": 1}})  # of older versions
     assert qc.compile(source, arch="dataflow", fold=old).network.stages == design.network.stages
     with pytest.raises(qc.QCompileError) as caught:
         qc.compile(source, arch="dataflow", fold='{"frist": {"pe": 2}}').files()

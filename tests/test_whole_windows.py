@@ -15,7 +15,7 @@ from test_dataflow import some_folding
 from test_whole_tensors import model, quant
 
 import qcompile as qc
-from qcompile.hardware.network import port_label, port_shares, possible
+from qcompile.hardware.network import port_shares, possible
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def at_several_places(case: Case, seed: int, **options: Any) -> qc.Design:
     assume(folds)
     fold = {graph.layers[layer.output.name]: vars(folds[seed % len(folds)])}
     shares = port_shares(graph.inputs[0])
-    fold[port_label(graph.inputs[0])] = {"pe": shares[seed % len(shares)]}
+    fold[graph.layers[graph.inputs[0].name]] = {"pe": shares[seed % len(shares)]}
     return qc.compile(case.model(), arch="dataflow", fold=json.dumps(fold), **options)
 
 

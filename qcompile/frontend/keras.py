@@ -60,10 +60,38 @@ def export(model: Any, example: Any = None) -> bytes:
                 do_constant_folding=False,
                 training=torch.onnx.TrainingMode.PRESERVE,
                 input_names=names,
+                output_names=_outputs(model, names),
             )
         except Exception as error:  # noqa: BLE001 - torch raises anything
             raise QCompileError(f"torch could not trace the model: {str(error)[:200]}", name) from None
-    return buffer.getvalue()
+    return _by_layers(buffer.getvalue())
+
+
+def _outputs(model: Any, taken: list[str]) -> list[str]:
+    """The layers that make the outputs; none where these are not known, or one layer has two."""
+    history = [getattr(x, "_keras_history", None) for x in getattr(model, "outputs", None) or ()]
+    found = [h.operation.name for h in history if h is not None]
+    return [] if len({*found, *taken}) < len(found) + len(taken) else found
+
+
+_PLUMBING = {"Constant", "Transpose", "Reshape", "Cast", "Identity", "Shape", "Unsqueeze", "Squeeze", "Expand", "Pad"}
+_PRODUCTS = {"Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum"}
+
+
+def _by_layers(data: bytes) -> bytes:
+    """What a layer does most, its product or else its last step, is called as the layer; all else NAME/OPERATOR."""
+    import onnx
+
+    model, scopes = onnx.ModelProto.FromString(data), dict[str, list[Any]]()
+    for node in model.graph.node:
+        node.name = node.name.removeprefix("/")
+        scopes.setdefault(node.name.rpartition("/")[0], []).append(node)
+    for scope, nodes in scopes.items():
+        counted = [n for n in nodes if n.op_type not in _PLUMBING]
+        most = [n for n in counted if n.op_type in _PRODUCTS][:1] or counted[-1:]
+        if scope and most:
+            most[0].name = scope
+    return bytes(model.SerializeToString())
 
 
 def _module(torch: Any, model: Any, count: int) -> Any:

@@ -34,7 +34,6 @@ from qcompile.hardware.network import (
     follower,
     network,
     output_shares,
-    port_label,
     port_shares,
     port_value,
     possible,
@@ -405,11 +404,11 @@ def _port(graph: Graph, port: Value, fabric: hw.Fabric) -> Choices:
     cost = [price(u.parts(), fabric) for u in units]
     return Choices(
         port.name,
-        port_label(port),
+        graph.layers[port.name],
         tuple(Folding(n) for n in shares),
         np.array([[getattr(c, k) for k in KINDS] for c in cost], dtype=float),
         np.array([u.cycles for u in units]),
-        (port_label(port),) * len(shares),
+        (graph.layers[port.name],) * len(shares),
     )
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 
 from qcompile.errors import QCompileError, nearest
-from qcompile.hardware.network import Network, fullest, port_label
+from qcompile.hardware.network import Network, fullest
 from qcompile.hardware.site import Folding, divisors
 from qcompile.hardware.units import (
     BufferedUnit,
@@ -62,9 +62,8 @@ def _given(text: str, graph: Graph, units: dict[str, tuple[Node, Unit]]) -> dict
         documents.FoldingFile, documents.parse(text, "the folding", hint=hint), "the folding", hint=hint
     )
     made = {name: Folding(**dict(f)) for name, f in wanted.root.items()}
-    ports = {port_label(v): v.name for v in graph.inputs}
-    layers = {graph.layers[value] for value in units}
-    found = {name: ports[name] if name in ports.keys() - layers else _layer(name, graph, units) for name in made}
+    ports = {graph.layers[v.name]: v.name for v in graph.inputs}
+    found = {name: ports[name] if name in ports else _layer(name, graph, units) for name in made}
     count = Counter(found.values())
     twice = [name for name, own in found.items() if count[own] > 1]
     if twice:
@@ -85,6 +84,7 @@ def _layer(name: str, graph: Graph, units: dict[str, tuple[Node, Unit]]) -> str:
         for v, (n, _) in units.items()
         if name == n.origin.node or n.origin.tensor in (name, stem) or v.partition("#")[0] == stem
     ]
+    nodes += [v.name for v in graph.inputs if name == v.name.removesuffix(".quantized")]
     if nodes:
         return nodes[0]
     foldable = [one for one, value in named.items() if units[value][1].accumulates]

@@ -236,7 +236,7 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
         wanted, products = foldings.get(port.name), all(n.op.products for n in graph.consumers.get(value.name, []))
         if wanted is None and (port.name in kept or (kept and products)):  # a recurrence takes longer than its ports
             wanted = Folding(_read_together(graph, value, foldings))
-        index = b.stream(value, _checked_port(port, value, wanted, port.name in kept))
+        index = b.stream(value, _checked_port(graph.layers[port.name], value, wanted, port.name in kept))
         if port.name in kept:
             b.stages.append(Stage(_held(kept[port.name], b.streams[index]), (OPEN,), (index,)))
         else:
@@ -322,7 +322,7 @@ def gathering(made: Network) -> Network:
 def _check_read(graph: Graph, stages: Sequence[Stage]) -> None:
     """QCompileError for an input that nothing reads."""
     read, begins = {i for s in stages for i in s.inputs}, (s for s in stages if isinstance(s.unit, STARTS))
-    unread = [port_label(v) for v, s in zip(graph.inputs, begins, strict=True) if s.outputs[0] not in read]
+    unread = [graph.layers[v.name] for v, s in zip(graph.inputs, begins, strict=True) if s.outputs[0] not in read]
     if unread:
         raise QCompileError(
             "nothing depends on it, and architecture dataflow has no port that is not read",
@@ -387,20 +387,15 @@ def output_shares(value: Value) -> list[int]:
     return [n for n in port_shares(value) if n == port_lanes(value) or n % channels == 0 < value.type.size - channels]
 
 
-def _checked_port(port: Value, value: Value, folding: Folding | None, state: bool) -> int:
+def _checked_port(name: str, value: Value, folding: Folding | None, state: bool) -> int:
     """Elements in a token of an input; of a state never those of several steps."""
     wanted, legal = port_lanes(value) if folding is None else folding.pe, port_shares(value)
     legal = [n for n in legal if channels_of(value) % n == 0] if state else legal
     if wanted not in legal:
         raise QCompileError(
-            f"tokens of {wanted} elements are not possible at a port", port_label(port), f"a pe of {legal}"
+            f"tokens of {wanted} elements are not possible at a port", f"input '{name}'", f"a pe of {legal}"
         )
     return wanted
-
-
-def port_label(port: Value) -> str:
-    """Of an input, as foldings name it."""
-    return port.name.removesuffix(".quantized")
 
 
 def follower(graph: Graph, node: Node) -> Node | None:

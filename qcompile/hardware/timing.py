@@ -19,7 +19,7 @@ import numpy as np
 from qcompile.errors import QCompileError
 from qcompile.hardware.liveness import ends, liveness
 from qcompile.hardware.network import Network
-from qcompile.hardware.units import HeldUnit
+from qcompile.hardware.units import HeldUnit, InputUnit, OutputUnit
 from qcompile.records import dataclass
 
 LEAST = 2  # tokens of a stream: that it is full is known a cycle later, with one place a token takes two cycles
@@ -72,14 +72,18 @@ def schedule(network: Network, latencies: Sequence[int] | None = None, live: boo
     return Schedule(*loops.cycles_of(early.finish), least, tuple(map(max, least, best.places)), loops.iterations)
 
 
-def schedule_record(network: Network, plan: Schedule, layers: Mapping[str, str]) -> dict[str, Any]:
+def schedule_record(
+    network: Network, plan: Schedule, layers: Mapping[str, str], outputs: Sequence[str]
+) -> dict[str, Any]:
     """For people and JSON: what every process does and in how many cycles; of every stream the depths for liveness and
-    for full speed, in tokens. layers: their names, by result.
+    for full speed, in tokens. layers: their names, by result, and those of the inputs; outputs: their names.
     """
+    starts = {p: layers[s.value.name] for p, s in zip(_places(network, InputUnit), network.inputs, strict=True)}
+    ends = dict(zip(_places(network, OutputUnit), outputs, strict=True))
     processes = [
         {
             "process": f"p{i}_{s.unit.name}",
-            "layer": layers[s.node.output.name] if s.node is not None else "",
+            "layer": layers[s.node.output.name] if s.node is not None else (starts | ends).get(i, ""),
             "tensor": s.node.output.name if s.node is not None else "",
             **vars(s.folding),
             "cycles": cycles,
@@ -239,6 +243,10 @@ class Timetable:
                     for i, r, made in zip(inputs, reads, ready, strict=True):
                         most[i] = _occupancy(made, r + _late(known, r))
         return TimingResult({}, *_transposed(most), sources)
+
+
+def _places(network: Network, kind: type) -> list[int]:
+    return [i for i, s in enumerate(network.stages) if isinstance(s.unit, kind)]
 
 
 def _late(constraints: Sequence[Constraint], when: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ def print_graph(graph: Graph, data: bool = True) -> str:
     show = _Printer(data)
     lines = [f"graph({graph.name!r}, {graph.dialect!r})"]
     lines += [f"input({show.value(v)})" for v in graph.inputs]
+    lines += [f"named({name!r}, {user!r})" for name, user in graph.named]
     lines += [show.node(n) for n in graph.nodes]
     lines += [f"output({v.name!r})" for v in graph.outputs]
     lines += [f"state({s.input!r}, {s.output!r}, {show.literal(s.initial)})" for s in graph.states]
@@ -123,6 +124,7 @@ def parse(text: str) -> Graph:
     outputs: list[Value] = []
     nodes: list[Node] = []
     states: list[State] = []
+    named: list[tuple[str, str]] = []
     known: dict[str, Value] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -136,6 +138,8 @@ def parse(text: str) -> Graph:
             elif call.func.id == "input":
                 inputs.append(Value(*args))
                 known[args[0]] = inputs[-1]
+            elif call.func.id == "named":
+                named.append((args[0], args[1]))
             elif call.func.id == "output":
                 outputs.append(known[args[0]])
             elif call.func.id == "state":
@@ -146,7 +150,7 @@ def parse(text: str) -> Graph:
                 known |= {v.name: v for v in made}
         except (SyntaxError, AssertionError, KeyError, TypeError, ValueError) as error:
             raise QCompileError(f"line {number} of the graph text does not parse: {error}") from None
-    return Graph(name, dialect, tuple(inputs), tuple(outputs), tuple(nodes), tuple(states))
+    return Graph(name, dialect, tuple(inputs), tuple(outputs), tuple(nodes), tuple(states), tuple(named))
 
 
 def _evaluate(tree: ast.expr) -> Any:

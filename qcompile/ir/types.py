@@ -316,7 +316,8 @@ class State:
 @dataclass(frozen=True, repr=False)
 class Graph:
     """Nodes in topological order. dialect: "model" (real values) or "integer" (codes). states: of rolled recurrences,
-    whose steps are the last axis of all tensors between an input and an output that follow each other.
+    whose steps are the last axis of all tensors between an input and an output that follow each other. named: (input,
+    the name of the user's input whose codes it has), where these differ.
     """
 
     name: str
@@ -325,6 +326,7 @@ class Graph:
     outputs: tuple[Value, ...]
     nodes: tuple[Node, ...]
     states: tuple[State, ...] = ()
+    named: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def producers(self) -> dict[str, Node]:
@@ -359,8 +361,8 @@ class Graph:
 
     @cached_property
     def layers(self) -> dict[str, str]:
-        """The one name that people meet for what makes a tensor: that of the node of the user's model, of its tensor
-        where there is none.
+        """The one name that people meet for what makes a tensor: that of the user's input, of the node of the user's
+        model, of its tensor where there is none.
 
         Where one node became several, the first of several inputs has its name (the product, not its padding), else
         the first; the others say what they do too: `conv`, `conv:Pad`, `conv:Requant2`; constants come last.
@@ -373,4 +375,8 @@ class Graph:
             name = next(n for n in itertools.chain((base, f"{base}:{kind}"), others) if n not in taken)
             taken.add(name)
             names[node.output.name] = name
+        users = dict(self.named)
+        for value in self.inputs:
+            base = users.get(value.name, value.name)
+            names[value.name] = next(n for n in (base, f"{base}:Input", f"{base}:Input2") if n not in taken)
         return names

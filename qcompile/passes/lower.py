@@ -545,7 +545,8 @@ def lower(
         value, tail = _output(low, exprs[out.source], out, graph)
         outputs.append(value)
         hosts.append(tail)
-    integer = Graph(graph.name, "integer", tuple(inputs), tuple(outputs), tuple(low.nodes))
+    named = tuple((h.port, h.name) for h in ports.inputs if h.port != h.name)
+    integer = Graph(graph.name, "integer", tuple(inputs), tuple(outputs), tuple(low.nodes), named=named)
     return integer, ports.inputs, tuple(hosts), low.kernels
 
 

@@ -165,7 +165,7 @@ class _Joined:
         names = {port.name: c.stack(k, side) for c in self.cells for k, port in c.stacks.items()}
         linked = (replace(n, inputs=tuple(names.get(v.name, v) for v in n.inputs)) for n in (*own.nodes, *steps))
         outputs = tuple(names.get(v.name, v) for v in own.outputs[:outs])
-        return Graph(own.name, "integer", own.inputs[:ins], outputs, _ordered(linked))
+        return Graph(own.name, "integer", own.inputs[:ins], outputs, _ordered(linked), named=own.named)
 
 
 @dataclass(frozen=True)
