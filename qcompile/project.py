@@ -31,7 +31,7 @@ from qcompile.passes.ports import HostInput, element_limits, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
 from qcompile.probes import probes
 from qcompile.sim import host_part
-from qcompile.sim.band import paths
+from qcompile.sim.band import paths, reach_of_softmax
 from qcompile.sim.ratio import narrowest
 from qcompile.templating import templates
 
@@ -340,16 +340,18 @@ def functions(design: Design) -> list[dict[str, Any]]:
         elif isinstance(node.op, (ops.Softmax, ops.Normalize)) and node.op.kernel is not None:
             behind = [{"tensor": end.output.name, "delta_steps": float(d)} for end, d in paths(design.reference, node)]
             record |= {"op": type(node.op).__name__, "grade": "within delta", "quantizers": behind}
-            found.append(record | _made(node.op.kernel))
+            found.append(record | _made(node))
     return found
 
 
-def _made(kernel: ops.Exponential | ops.Root) -> dict[str, Any]:
+def _made(node: Node) -> dict[str, Any]:
     """What a function of rows is made with."""
+    kernel: ops.Exponential | ops.Root = node.op.kernel
     if isinstance(kernel, ops.Exponential):
         made = {"exponential_bits": kernel.bits, "tables": 2 if kernel.split else 1, "differences": kernel.cut}
-        proof = "terms off by at most half a unit, those of two tables by a share of one more; exact quotient"
-        return made | {"proof": proof}
+        ends = "the sum's logarithm off by less than a unit more" if kernel.log else "exact quotient"
+        proof = f"terms off by at most half a unit, those of two tables by a share of one more; {ends}"
+        return made | {"absolute": float(reach_of_softmax(node)), "proof": proof}
     proof = "sums of squares exact, the reciprocal root off by at most one unit, and by what rounding epsilon takes"
     return {"root_bits": kernel.bits, "relative": 2.0 ** (1 - kernel.bits), "proof": proof}
 

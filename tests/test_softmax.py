@@ -14,7 +14,7 @@ from qcompile.errors import QCompileError, VerificationError
 from qcompile.formats import FixedPoint, Rounding
 from qcompile.ir import ops
 from qcompile.sim.band import Band, beside_real, paths
-from qcompile.sim.quotient import exponentials
+from qcompile.sim.quotient import exponentials, logarithms
 from qcompile.sim.reference import evaluate
 
 
@@ -30,6 +30,7 @@ def model(
     mode: str = "ROUND",
     inner: bool = False,
     mask: np.ndarray | None = None,
+    signed: int = 0,
 ) -> bytes:
     """Softmax of 8-bit codes times a scale, or of their products with weights [inputs, outputs]; a quantizer of a step
     behind it; inner: then a sum over the rows.
@@ -56,7 +57,8 @@ def model(
     if step is not None:
         data |= {"step": np.float32(step), "none": np.float32(0), "bits": np.float32(bits)}
         domain, names = "qonnx.custom_op.general", ["s", "step", "none", "bits"]
-        nodes.append(helper.make_node("Quant", names, ["k"], domain=domain, signed=0, narrow=0, rounding_mode=mode))
+        way = {"signed": signed, "narrow": 0, "rounding_mode": mode}
+        nodes.append(helper.make_node("Quant", names, ["k"], domain=domain, **way))
         last = "k"
     if inner:
         nodes.append(helper.make_node("ReduceMax", [last], ["m"], axes=[len(out) - 1], keepdims=1))
@@ -249,6 +251,62 @@ def test_without_a_quantizer_in_the_middle() -> None:
         qc.compile(model((1, 4), 0.1, inner=True))
 
 
-def test_logarithms_are_refused() -> None:
-    with pytest.raises(QCompileError, match="its integer kernel is not there; use --softmax host"):
-        qc.compile(model((1, 3, 4), 0.1, op="LogSoftmax"), softmax="integer")
+@pytest.mark.parametrize("size", [1, 2, 10, 300, 1024])
+@pytest.mark.parametrize("scale", [0.0173, 1e-3])
+def test_logarithms(size: int, scale: float) -> None:
+    design = qc.compile(model((1, size), scale, op="LogSoftmax", step=1 / 16, signed=1), softmax="integer")
+    found = evaluate(design.reference, {design.inputs[0].name: rows(size, scale)})
+    band = beside_real(design.reference, found)["log softmax"]
+    assert band.differing == 0 and band.codes == 40 * size and band.delta <= 2.0**-16
+    (made,) = design.simulator(rows(size, scale))
+    assert np.array_equal(made, found[design.reference.outputs[0].name].float64().reshape(made.shape))
+
+
+@pytest.mark.parametrize(("bits", "n"), [(8, 3), (16, 1024), (19, 1), (27, 16), (34, 1024)])
+def test_logarithms_are_off_by_less_than_stated(bits: int, n: int) -> None:
+    total = np.exp2(bits) * np.exp(np.random.default_rng(0).uniform(0, np.log(n), 20000))
+    total = np.clip(np.concatenate([total.astype(np.int64), [0, n << bits]]), 1 << bits, n << bits)
+    kernel = ops.Exponential(bits, log=True)
+    found = logarithms(total, n, kernel) / 2.0 ** (bits + kernel.LOG_GUARD)
+    assert np.abs(found - np.log(total / 2.0**bits)).max() < 2.0**-bits
+
+
+def log_sum(shape: tuple[int, ...], axes: list[int], keepdims: int, hand: bool) -> bytes:
+    """ReduceLogSumExp of 8-bit codes of unit 0.1, or the same of plain operators, and a quantizer behind it."""
+    plain = [
+        helper.make_node("Exp", ["d"], ["e"]),
+        helper.make_node("ReduceSum", ["e", "axes"], ["t"], keepdims=keepdims),
+        helper.make_node("Log", ["t"], ["l"]),
+    ]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        *(plain if hand else [helper.make_node("ReduceLogSumExp", ["d", "axes"], ["l"], keepdims=keepdims)]),
+        helper.make_node("QuantizeLinear", ["l", "s", "z"], ["o"]),
+        helper.make_node("DequantizeLinear", ["o", "s", "z"], ["y"]),
+    ]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", shape), ("y", None))]
+    held = {"s": np.float32(0.1), "z": np.int8(0), "axes": np.array(axes)}
+    tensors = [numpy_helper.from_array(np.asarray(v), n) for n, v in held.items()]
+    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+
+
+@pytest.mark.parametrize("hand", [False, True])
+@pytest.mark.parametrize(("shape", "axes", "keepdims"), [((1, 4, 6), [1], 0), ((1, 6, 2, 3), [1, 3], 1)])
+def test_logarithms_of_sums(shape: tuple[int, ...], axes: list[int], keepdims: int, hand: bool) -> None:
+    unit = float(np.float32(0.1))
+    x = np.random.default_rng(0).integers(-128, 128, (100, *shape[1:])) * unit
+    y = qc.compile(log_sum(shape, axes, keepdims, hand)).simulate(x)
+    wanted = np.log(np.exp(x).sum(axis=tuple(axes), keepdims=bool(keepdims)))
+    assert np.array_equal(y.reshape(wanted.shape), np.clip(np.round(wanted / unit), -128, 127) * unit)
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_logarithms_in_every_execution(arch: str, tmp_path: Path) -> None:
+    inner = model((1, 2, 6), 0.1, op="LogSoftmax", step=1 / 16, signed=1, inner=True)
+    design = qc.compile(inner, arch=arch)
+    design.write(tmp_path / "p")
+    report = qc.verify(tmp_path / "p", samples=20, float32=False)
+    assert [r.differing for r in report.rows] == [0, 0, 0]
+    assert report.rows[0].note.startswith("log softmax: 0 of ")

@@ -344,6 +344,25 @@ def _less_mean(site: NewNode, d: Value, axes: Shape, share: Fraction) -> Value |
     return None
 
 
+def logarithm(site: NewNode) -> Value | None:
+    """Of a softmax; of a sum of exponentials: a score less what the logarithm of the softmax makes of it."""
+    maker = site.maker(site.inputs[0]) if site.op == ops.Func("log") else None
+    if maker is not None and isinstance(maker.op, ops.Softmax) and not maker.op.log and maker.op.codes is None:
+        return site.emit(ops.Softmax(maker.op.axis, True), *maker.inputs)
+    e = site.maker(maker.inputs[0]) if maker is not None and isinstance(maker.op, ops.ReduceSum) else None
+    if maker is None or e is None or e.op != ops.Func("exp"):
+        return None
+    (x,), axes = e.inputs, maker.op.axes
+    kept = [a for a in range(len(x.type.shape)) if a not in axes]
+    turned = site.emit(ops.Transpose((*kept, *axes)), x) if axes != tuple(range(len(kept), len(x.type.shape))) else x
+    shape = tuple(x.type.shape[a] for a in kept)
+    rows = site.emit(ops.Reshape((*shape, math.prod(x.type.shape[a] for a in axes))), turned)
+    first = ops.Take(len(kept), (0,))
+    own, log = site.emit(first, rows), site.emit(first, site.emit(ops.Softmax(len(kept), True), rows))
+    total = site.emit(ops.Add(), own, site.emit(ops.Affine(Param.of(-1)), log))
+    return site.emit(ops.Reshape(maker.output.type.shape), total)
+
+
 # --- a softmax at the end
 
 
@@ -403,7 +422,7 @@ PATTERNS: Patterns = {
     ops.Mul: (gated, of_one_tensor, quotient),
     ops.Add: (wrapped, of_one_tensor),
     ops.Affine: (clipped_back,),
-    ops.Func: (whole_power,),
+    ops.Func: (whole_power, logarithm),
     ops.ArgMax: (order_of_softmax,),
     ops.Reshape: (reshaped_softmax,),
 }

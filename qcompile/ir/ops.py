@@ -470,7 +470,8 @@ class Exponential:
     """exp(-unit * d) of integers d >= 0 as integers over 2**bits: correctly rounded, or, split > 0, the rounded product
     of two correctly rounded numbers with `guard` bits more, of d's low `split` bits and of the others.
 
-    bits: at the least. The unit comes with lowering; 0: not known yet. From `cut` on the integers are 0.
+    bits: at the least. The unit comes with lowering; 0: not known yet. From `cut` on the integers are 0. log: the sum's
+    logarithm is taken, over 2**(bits + LOG_GUARD), see `sim.quotient.log_stages`.
     """
 
     bits: int
@@ -478,6 +479,9 @@ class Exponential:
     split: int = 0
     guard: int = 0
     cut: int = 0
+    log: bool = False
+
+    LOG_GUARD: ClassVar[int] = 4
 
 
 @dataclass(frozen=True)
@@ -515,7 +519,7 @@ class Normalize(Op):
 class Softmax(Op):
     """Along one axis; log: LogSoftmax. codes: (multiplier, left shift, least difference) of TensorFlow Lite's reference
     kernel, which makes codes of 8 bits of codes (see `kernels.softmax_codes`). kernel: hardware makes it, as quotients
-    of these exponentials and their sum; None: the host.
+    of these exponentials and their sum (log: differences to the largest less the sum's logarithm); None: the host.
     """
 
     axis: int

@@ -19,9 +19,10 @@ import numpy as np
 
 from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.formats import FixedPoint, Rounding
-from qcompile.ir import ONE, Graph, Node, Param, TensorType, Value, gcd_of, ops
+from qcompile.ir import ONE, Array, Graph, Node, Param, TensorType, Value, gcd_of, ops
 from qcompile.passes.affine import AffineForm, Lowering
 from qcompile.passes.ranges import smallest_format
+from qcompile.sim.quotient import log_stages
 
 STATE_FORMAT = "--state-format"  # which gives formats to softmaxes, see passes.states
 BAND = 16  # a code may differ only where the real value lies within 2**-BAND steps of a rounding boundary
@@ -87,10 +88,9 @@ def _with_kernel(graph: Graph, node: Node) -> list[Node] | Finding:
     if op.codes is not None:
         hint = "use --softmax host or logits" if _at_end(graph, node) else "end the network before it"
         return Finding(str(node.origin), "Softmax", "this softmax has a definition of its own on codes", hint)
-    if op.log:
-        hint = "use --softmax host" if _at_end(graph, node) else "use a Softmax, or end the graph before it"
-        return Finding(str(node.origin), "LogSoftmax", "its integer kernel is not there", hint)
     step = _finest(graph, node.output, Fraction(1))
+    if op.log:  # sums need no quantizer behind them
+        return [_kernel(node, step or Fraction(1, 2**_UNKNOWN))]
     if step is not None:
         return [_kernel(node, step)]
     if not _at_end(graph, node):
@@ -104,9 +104,9 @@ def _with_kernel(graph: Graph, node: Node) -> list[Node] | Finding:
 
 
 def _kernel(node: Node, step: Fraction) -> Node:
-    n = node.inputs[0].type.shape[node.op.axis]
-    bits = max(1, _log2(n / step) + BAND - 1)
-    return dataclasses.replace(node, op=dataclasses.replace(node.op, kernel=ops.Exponential(bits)))
+    n, log = node.inputs[0].type.shape[node.op.axis], node.op.log
+    bits = max(8 if log else 1, _log2((n + 2 * log) / step) + BAND - 1)  # that the first of `log_stages` sees enough
+    return dataclasses.replace(node, op=dataclasses.replace(node.op, kernel=ops.Exponential(bits, log=log)))
 
 
 def _log2(x: Fraction) -> int:
@@ -165,17 +165,22 @@ def settled(graph: Graph, kernels: Mapping[str, Any]) -> Graph:
 
 
 def lower_softmax(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
-    """Of a softmax with a kernel: e / sum e, which whatever rounds it makes integers of."""
+    """Of a softmax with a kernel: e / sum e, which whatever rounds it makes integers of; log: the differences to the
+    largest less the logarithm of sum e.
+    """
     shape, name, axes = x[0].shape, node.output.name, (node.op.axis,)
-    source, unit = low.uniform(_masked(low, node, x[0]), node)
+    source, unit = low.uniform(x[0] if node.op.log else _masked(low, node, x[0]), node)
     kernel = _settled(low, node, source, unit.scalar)
     low.kernels[name] = dataclasses.replace(node.op, kernel=kernel)
     largest = low.emit(ops.ReduceMax(axes, True), (source,), node, name + ".max", source.type.format, unit)
     below = AffineForm(shape, ((largest, ONE), (source, Param.of(-1))), steps=(ops.Clip(None, Param.of(kernel.cut)),))
     index = low.quantize(below, ops.Quantize(smallest_format(0, kernel.cut)), node, name + ".below")
     e = _exponential(low, node, index, kernel)
-    total = low.emit(ops.ReduceSum(axes, True), (e,), node, name + ".sum")
-    return AffineForm(shape, ((e, ONE),), over=_at_least(low, node, total, 2**kernel.bits))
+    total = _at_least(low, node, low.emit(ops.ReduceSum(axes, True), (e,), node, name + ".sum"), 2**kernel.bits)
+    if not kernel.log:
+        return AffineForm(shape, ((e, ONE),), over=total)
+    own, least = unit.map(lambda u: -u), Fraction(-1, 2 ** (kernel.bits + kernel.LOG_GUARD))
+    return AffineForm(shape, ((source, unit), (largest, own), (_logarithm(low, node, total, kernel), Param.of(least))))
 
 
 def _masked(low: Lowering, node: Node, x: AffineForm) -> AffineForm:
@@ -201,7 +206,7 @@ def _settled(low: Lowering, node: Node, source: Value, unit: Fraction) -> ops.Ex
     reach = highest - lowest + 1
     cut = min(reach, _cut(unit, bits + 1))
     if cut <= _ONE_TABLE:
-        return ops.Exponential(bits, unit, cut=cut)
+        return dataclasses.replace(node.op.kernel, unit=unit, cut=cut)
     cut = min(reach, _cut(unit, bits + 2))
     if cut > _TWO_TABLES:
         raise QCompileError(
@@ -209,7 +214,8 @@ def _settled(low: Lowering, node: Node, source: Value, unit: Fraction) -> ops.Ex
             str(node.origin),
             "put a Quant node in front of it",
         )
-    return ops.Exponential(bits, unit, cut.bit_length() // 2, (n - 1).bit_length() + 1, cut)
+    split, guard = cut.bit_length() // 2, (n - 1).bit_length() + 1
+    return dataclasses.replace(node.op.kernel, unit=unit, split=split, guard=guard, cut=cut)
 
 
 def _cut(unit: Fraction, bits: int) -> int:
@@ -250,6 +256,31 @@ def _at_least(low: Lowering, node: Node, total: Value, least: int) -> Value:
     whole = ops.Quantize(smallest_format(least, low.known[total.name].bounds[1]))
     form = AffineForm(total.type.shape, ((total, ONE),), steps=(ops.Clip(Param.of(least)),))
     return low.quantize(form, whole, node, node.output.name + ".divisor").terms[0][0]
+
+
+def _logarithm(low: Lowering, node: Node, total: Value, kernel: ops.Exponential) -> Value:
+    """Integers that stand for the logarithm of a sum, see `sim.quotient.log_stages`."""
+    shape, name, places = total.type.shape, node.output.name + ".log", kernel.bits + kernel.LOG_GUARD
+    x, terms = total, list[tuple[Value, Param]]()
+    for i, stage in enumerate(log_stages(kernel.bits, node.inputs[0].type.shape[node.op.axis])):
+        near = AffineForm(shape, ((x, Param.of(Fraction(1, 2 ** (stage.before - stage.look)))),))
+        whole = ops.Quantize(smallest_format(stage.first, stage.first + len(stage.logs) - 1), rounding=Rounding.FLOOR)
+        ((place, _),) = low.quantize(near, whole, node, f"{name}.{i}").terms
+        chosen = []
+        for table, kind in ((stage.factors, "factor"), (stage.logs, "part")):
+            looked = AffineForm(shape, ((place, ONE),), steps=(ops.Lookup(stage.first, Array(table)),))
+            entry = ops.Quantize(smallest_format(int(table.min()), int(table.max())))
+            chosen.append(low.quantize(looked, entry, node, f"{name}.{i}.{kind}").terms[0][0])
+        terms.append((chosen[1], ONE))
+        product = low.emit(ops.Mul(), (x, chosen[0]), node, f"{name}.{i}.product")
+        ends = ops.Clip(Param.of(stage.lowest), Param.of(stage.highest))  # told to ranges
+        scale = Param.of(Fraction(1, 2 ** (stage.before + stage.bits - places)))
+        cut = ops.Quantize(smallest_format(stage.lowest, stage.highest), rounding=Rounding.FLOOR)
+        form = AffineForm(shape, ((product, scale),), steps=(ops.Round(Rounding.FLOOR), ends))
+        x = low.quantize(form, cut, node, f"{name}.{i}.rest").terms[0][0]
+    value, unit = low.uniform(AffineForm(shape, (*terms, (x, ONE)), Param.of(-(2**places))), node)
+    assert unit.scalar == 1
+    return value
 
 
 def lower_divide(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:

@@ -80,11 +80,17 @@ def beside_real(graph: Graph, values: Mapping[str, Any], start: int = 0) -> dict
             real = _softmax(x, node) if isinstance(node.op, ops.Softmax) else _normalized(x, node)
             made = values[node.output.name]
             _near(node, real, made.float64(), start)
-            kind = "softmax" if isinstance(node.op, ops.Softmax) else "normalization"
+            kind = _kind(node.op)
             for path in _paths(graph, node.output, ()):
                 found = _compared(node, real, path, values[path.end.output.name], start)
                 total[kind] = total.get(kind, Band()) + found
     return total
+
+
+def _kind(op: ops.Softmax | ops.Normalize) -> str:
+    if isinstance(op, ops.Normalize):
+        return "normalization"
+    return "log softmax" if op.log else "softmax"
 
 
 def paths(graph: Graph, node: Node) -> list[tuple[Node, Fraction]]:
@@ -100,16 +106,23 @@ def _paths(graph: Graph, value: Value, before: tuple[Any, ...]) -> Iterator[_Pat
             yield from _paths(graph, node.output, (*before, node.op))
 
 
+def reach_of_softmax(node: Node) -> Fraction:
+    """By how much a number of a softmax with a kernel, or its logarithm, may be off, see `_delta`."""
+    n = node.inputs[0].type.shape[node.op.axis]
+    return Fraction(n + 2 * node.op.log, 2 ** (node.op.kernel.bits + 1))
+
+
 def _delta(node: Node, path: _Path) -> Fraction:
     """Half the width of the band, in steps of a code: the error of a number times what is behind it.
 
     Softmax: terms are off by at most eps = 1/2 of 2**-bits, of products of two tables 1/2 + 2**-guard + 2**-bits; the
     largest is exact. So a quotient is off by at most (n - 1) * eps / 2**bits, at most n / 2**(bits + 1): the guard bits
-    see to it. Normalization: by 2**(1 - bits) of itself, which is at most sqrt(n).
+    see to it; its logarithm by as much of 1, and less than 2**-bits more. Normalization: by 2**(1 - bits) of itself,
+    which is at most sqrt(n).
     """
     bits, shape = node.op.kernel.bits, node.inputs[0].type.shape
     if isinstance(node.op, ops.Softmax):
-        width = Fraction(shape[node.op.axis], 2 ** (bits + 1))
+        width = reach_of_softmax(node)
     else:
         width = Fraction(math.isqrt(_count(shape, node.op.axes) - 1) + 1, 2 ** (bits - 1))
     for op in (*path.ops, path.end.op.to_codes()):
@@ -158,16 +171,22 @@ def _softmax(x: Ratio, node: Node) -> _Real:
     whole, axis = x.common(), node.op.axis + 1
     d = _floats(np.max(whole.num, axis=axis, keepdims=True) - whole.num, whole.unit.scalar)
     e = np.exp(-d)
-    p = e / e.sum(axis=axis, keepdims=True)
-    error = p * (np.minimum(d, 800.0) + x.shape[axis] + 8) * _EPS
+    total = e.sum(axis=axis, keepdims=True)
+    if node.op.log:
+        p = -d - np.log(total)
+        error = (4 * d + x.shape[axis] + 16) * _EPS
+    else:
+        p = e / total
+        error = p * (np.minimum(d, 800.0) + x.shape[axis] + 8) * _EPS
     rows = np.moveaxis(whole.num, axis, -1)
 
     def precise(place: int) -> Fraction:
         at = list(np.unravel_index(place, p.shape))
         own = at.pop(axis)
-        return _quotient(rows[tuple(at)].tolist(), int(own), whole.unit.scalar)
+        found = _logarithm if node.op.log else _quotient
+        return found(rows[tuple(at)].tolist(), int(own), whole.unit.scalar)
 
-    reach = np.full(p.shape, x.shape[axis] / 2.0 ** (node.op.kernel.bits + 1))
+    reach = np.full(p.shape, float(reach_of_softmax(node)))
     return _Real(p, error, reach, precise)
 
 
@@ -257,6 +276,15 @@ def _quotient(row: list[int], i: int, unit: Fraction) -> Fraction:
         step = mpmath.mpf(unit.numerator) / unit.denominator
         e = [mpmath.exp(-step * (top - v)) for v in row]
         return Fraction(int(mpmath.nint(mpmath.ldexp(e[i] / mpmath.fsum(e), _PRECISE))), 2**_PRECISE)
+
+
+def _logarithm(row: list[int], i: int, unit: Fraction) -> Fraction:
+    """Of a quotient of a softmax."""
+    top = max(row)
+    with mpmath.workdps(_DIGITS):
+        step = mpmath.mpf(unit.numerator) / unit.denominator
+        total = mpmath.log(mpmath.fsum(mpmath.exp(-step * (top - v)) for v in row))
+        return Fraction(int(mpmath.nint(mpmath.ldexp(-step * (top - row[i]) - total, _PRECISE))), 2**_PRECISE)
 
 
 def _refuse(node: Node, path: _Path, outside: np.ndarray, got: np.ndarray, v: np.ndarray, start: int) -> None:

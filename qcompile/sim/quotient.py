@@ -14,7 +14,7 @@ import mpmath
 import numpy as np
 
 from qcompile.formats import round_ratio
-from qcompile.ir import Param, Shape, ops
+from qcompile.ir import Param, Shape, gcd_of, ops
 from qcompile.records import dataclass
 from qcompile.sim import ratio
 from qcompile.sim.ratio import Ratio, fit, integer_param, max_abs, narrowest, plus, times
@@ -148,10 +148,86 @@ def _table(kernel: ops.Exponential, bits: int, step: int, last: int) -> np.ndarr
 
 def softmax_parts(x: Ratio, axis: int, kernel: ops.Exponential) -> Quotient:
     """Exponentials of the differences to the largest along an axis of the array, over their sum."""
-    whole = x.common()
-    below = ratio.affine(Ratio(np.max(whole.num, axis=axis, keepdims=True) - whole.num, whole.unit), *_per(kernel))
+    below = _below(x, axis, kernel)
     e = exponentials(_exactly(below.num, below.unit, kernel.cut), kernel)
     return Quotient(e, np.asarray(np.sum(fit(e, max_abs(e) * e.shape[axis]), axis=axis, keepdims=True)))
+
+
+def _below(x: Ratio, axis: int, kernel: ops.Exponential) -> Ratio:
+    """Differences to the largest, in units of the kernel."""
+    whole = x.common()
+    return ratio.affine(Ratio(np.max(whole.num, axis=axis, keepdims=True) - whole.num, whole.unit), *_per(kernel))
+
+
+def log_softmax(x: Ratio, axis: int, kernel: ops.Exponential) -> Ratio:
+    """Differences to the largest less the logarithm of the sum, along an axis of the array."""
+    below = _below(x, axis, kernel)
+    total = logarithms(softmax_parts(x, axis, kernel).den, x.shape[axis], kernel)
+    fine = Fraction(1, 2 ** (kernel.bits + kernel.LOG_GUARD))
+    unit = gcd_of((kernel.unit, fine))
+    parts = (_exactly(below.num, below.unit), kernel.unit), (total, fine)
+    own, log = (times(v, np.array(int(-u / unit))) for v, u in parts)
+    return Ratio(plus(own, log), Param.of(unit))
+
+
+@dataclass(frozen=True)
+class LogStage:
+    """A step on the way to the logarithm of x = number / 2**before: x times a short number factors[i - first] over
+    2**bits, about 1 / x, cut to so many places after the point, and logs[i - first], the logarithm of that number's
+    reciprocal; i: x with `look` places. What it makes lies between lowest and highest.
+    """
+
+    before: int
+    look: int
+    bits: int
+    first: int
+    factors: np.ndarray
+    logs: np.ndarray
+    lowest: int
+    highest: int
+
+
+_LOOKS = (2, 8, 15, 22, 29, 36)
+
+
+@lru_cache(maxsize=64)
+def log_stages(bits: int, n: int) -> tuple[LogStage, ...]:
+    """For sums of n exponentials over 2**bits, the largest 2**bits. Behind the last stage x is so near to 1 that its
+    logarithm is x - 1: together they are off by less than 2**-bits.
+
+    Of that: 1.15 * 2**-4 of it for every cut, half of 2**-4 for every entry of `logs`, half the square of x - 1 at
+    the end, at most 2**-(bits + 2).
+    """
+    made, before, places = list[LogStage](), bits, bits + ops.Exponential.LOG_GUARD
+    lowest, highest = 2**bits, n * 2**bits
+    for look in _LOOKS:
+        short = look + 2 + (highest >> before).bit_length()
+        first, last = lowest >> before - look, highest >> before - look
+        factors = [round(Fraction(2 ** (short + look + 1), 2 * i + 1)) for i in range(first, last + 1)]
+        ends = [
+            (max(lowest, i << before - look) * f, min(highest, (i + 1 << before - look) - 1) * f)
+            for i, f in enumerate(factors, first)
+        ]
+        shift = before + short - places
+        lowest, highest = min(a for a, _ in ends) >> shift, max(b for _, b in ends) >> shift
+        with mpmath.workdps(_DIGITS):
+            logs = [int(mpmath.nint(mpmath.ldexp(short * mpmath.ln2 - mpmath.log(f), places))) for f in factors]
+        short_ones, entries = (narrowest(v, (-1,)) for v in (factors, logs))
+        made.append(LogStage(before, look, short, first, short_ones, entries, lowest, highest))
+        before = places
+        if max(2**places - lowest, highest - 2**places) ** 2 <= 2 ** (2 * places - bits - 1):
+            break
+    return tuple(made)
+
+
+def logarithms(total: np.ndarray, n: int, kernel: ops.Exponential) -> np.ndarray:
+    """Integers over 2**(bits + LOG_GUARD) that stand for the logarithms of sums of n exponentials."""
+    x, found, places = total, np.zeros((), np.int64), kernel.bits + kernel.LOG_GUARD
+    for stage in log_stages(kernel.bits, n):
+        place = (x >> (stage.before - stage.look)).astype(np.int64) - stage.first
+        found = plus(found, stage.logs[place])
+        x = times(x, stage.factors[place]) >> (stage.before + stage.bits - places)
+    return plus(found, plus(x, np.array(-(2**places))))
 
 
 def _per(kernel: ops.Exponential) -> tuple[Param, Param]:

@@ -302,7 +302,9 @@ def normalized(x: np.ndarray, op: ops.Normalize) -> tuple[np.ndarray, np.ndarray
 
 
 @_rule(ops.Softmax)
-def _softmax(node: Node, x: list[Any]) -> Host | Quotient:
+def _softmax(node: Node, x: list[Any]) -> Host | Quotient | Ratio:
+    if node.op.kernel is not None and node.op.log:
+        return quotient.log_softmax(rational(x[0], node), node.op.axis + 1, node.op.kernel)
     if node.op.kernel is not None:
         return softmax_parts(rational(x[0], node), node.op.axis + 1, node.op.kernel)
     if node.op.codes is not None:

@@ -89,7 +89,7 @@ def reduce(kind: str) -> Rule:
     def rule(call: Call) -> Operand:
         """ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceSumSquare, ReduceLogSum,
         ReduceLogSumExp (ONNX, opset 1 on): axes as attribute or constant input, keepdims, noop_with_empty_axes. The
-        mean of integers is cut towards zero. Exponentials are only summed where something rounded them.
+        mean of integers is cut towards zero.
         """
         x = data_of(call)
         rank = len(x.type.shape)
