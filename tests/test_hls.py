@@ -204,11 +204,11 @@ def quantizing(
     return ops.Requant(Array(np.asarray(index)), Array(rows), (*steps, last))
 
 
-def linear(mul: int, add: int, shift: int, tie: int) -> ops.MulAddShift:
+def linear(mul: int, add: int, shift: int, tie: int, odd: bool = False) -> ops.MulAddShift:
     """One row, one segment, clamped to S8."""
     columns = [Array(np.array([[v]], dtype=object)) for v in (mul, add, shift, tie)]
     return ops.MulAddShift(
-        *columns, Array(np.zeros((1, 0), dtype=int)), Array(np.array([-128])), Array(np.array([127]))
+        *columns, Array(np.zeros((1, 0), dtype=int)), Array(np.array([-128])), Array(np.array([127])), odd
     )
 
 
@@ -268,7 +268,10 @@ def implemented(impl: Any, row: int, a: int) -> int:
     mul, add, shift, tie = (int(p.data[row, s]) for p in (impl.mul, impl.add, impl.shift, impl.tie))
     q = (mul * a + add) >> (shift - tie)
     y = q >> tie
-    y -= int(tie > 0 and q & ((1 << tie) - 1) == 0 and y % 2 == 1)
+    if impl.odd:
+        y += int(tie > 0 and (q + 1) & ((1 << tie) - 1) == 0 and y % 2 == 0)
+    else:
+        y -= int(tie > 0 and q & ((1 << tie) - 1) == 0 and y % 2 == 1)
     return min(max(y, int(impl.lo.data[row])), int(impl.hi.data[row]))
 
 
@@ -391,14 +394,16 @@ def test_map_kinds(tmp_path: Path) -> None:
         assert name in source, name
 
 
-@pytest.mark.parametrize("shift,tie", [(0, 0), (3, 1), (3, 3), (20, 1), (20, 20), (40, 9), (80, 80), (100, 0)])
-def test_shifts_beyond_the_width(shift: int, tie: int, tmp_path: Path) -> None:
+SHIFTS = [(0, 0, 0), (3, 1, 0), (3, 3, 0), (20, 1, 0), (20, 20, 0), (40, 9, 0), (80, 80, 0), (100, 0, 0), (3, 3, 1)]
+
+
+@pytest.mark.parametrize("shift,tie,odd", SHIFTS)
+def test_shifts_beyond_the_width(shift: int, tie: int, odd: int, tmp_path: Path) -> None:
     """Shifts and ties that are wider than the shifted number, put in by hand."""
     g = Hand()
     x = g.input((1, 4), S8)
-    spec = dataclasses.replace(
-        quantizing(S8, Fraction(1, 256)), impl=linear(1, 1 << max(tie - 1, 0) if tie else 0, shift, tie)
-    )
+    add = (1 << max(tie - 1, 0)) - odd if tie else 0
+    spec = dataclasses.replace(quantizing(S8, Fraction(1, 256)), impl=linear(1, add, shift, tie, bool(odd)))
     check(g.graph(g.map(spec, x, shape=(1, 4))), tmp_path)
 
 

@@ -558,7 +558,8 @@ class MulAddShift:
     """Segments of y = clamp((mul * A + add) >> shift), segment s of row r serving breaks[r, s-1] <= A < breaks[r, s].
 
     mul, add, shift, tie: [P, S]; breaks [P, S-1]; lo, hi [P]. tie = t > 0: where the t bits below the binary point are
-    all zero, and the quotient is odd, 1 is subtracted (round half to even; the half is already in `add`).
+    all zero, the quotient's last bit is cleared (round half to even; the half is already in `add`). odd: where they are
+    all one, it is set (half to odd; `add` has the half less one of the last of these bits).
     """
 
     mul: Array
@@ -568,6 +569,7 @@ class MulAddShift:
     breaks: Array
     lo: Array
     hi: Array
+    odd: bool = False
 
     @property
     def kind(self) -> str:

@@ -374,4 +374,5 @@ def _run(impl: Impl, a: np.ndarray, rows: np.ndarray) -> np.ndarray:
         [x.data[rows, s].astype(object) for s in segments] for x in (impl.mul, impl.add, impl.shift, impl.tie)
     )
     breaks = [impl.breaks.data[rows, s - 1] for s in segments[1:]]
-    return kernels.mul_add_shift(a, breaks, mul, add, shift, tie, impl.lo.data[rows], impl.hi.data[rows], None, object)
+    limits = impl.lo.data[rows], impl.hi.data[rows]
+    return kernels.mul_add_shift(a, breaks, mul, add, shift, tie, impl.odd, *limits, None, object)

@@ -11,6 +11,7 @@ Feasible at s implies feasible at s + 1, so the smallest s is found by bisection
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -26,8 +27,8 @@ SEARCHED = 2**22  # thresholds looked at per search; more are solved by an error
 
 @dataclass(frozen=True)
 class Piece:
-    """y = floor((p * A + q) / r) (one less at a tie with odd y, if `even`) for first <= A <= last, clamped to
-    [lo, hi].
+    """y = floor((p * A + q) / r) (one less at a tie with odd y, if `even`; with even y, if `odd` too) for first <= A <=
+    last, clamped to [lo, hi].
     """
 
     row: int
@@ -39,6 +40,7 @@ class Piece:
     even: bool
     lo: int
     hi: int
+    odd: bool = False
 
 
 def multiply_add_shift(op: ops.Requant, low: np.ndarray, high: np.ndarray, ends: np.ndarray) -> ops.MulAddShift | None:
@@ -50,8 +52,6 @@ def multiply_add_shift(op: ops.Requant, low: np.ndarray, high: np.ndarray, ends:
     if not q.format.consecutive or q.overflow is Overflow.WRAP or not known:
         return None
     rows = [_pieces(op, r, int(low[r]), int(high[r]), sorted(map(int, ends[r]))) for r in range(len(low))]
-    if q.rounding is Rounding.HALF_ODD and any(p.even for row in rows for p in row):
-        return None  # ties to odd that do happen: left to thresholds and tables
     solved = _solve([p for row in rows for p in row])
     return _assemble(rows, solved, np.sort(ends, axis=-1))
 
@@ -111,7 +111,8 @@ def _rounded(row: int, span: tuple[int, int, Fraction, Fraction], mode: Rounding
     # Where the clamp hides one side, the sign does not matter: v < 0 gives y <= 0 and v >= 0 gives y >= 0 in every
     # mode.
     parts = _by_sign(first, last, slope, offset) if signed and lo < 0 < hi else [(first, last, hi <= 0)]
-    return [_piece(row, a, b, p, q, r, _floor_like(mode, negative), lo, hi) for a, b, negative in parts]
+    made = [_piece(row, a, b, p, q, r, _floor_like(mode, negative), lo, hi) for a, b, negative in parts]
+    return [replace(one, odd=True) for one in made] if mode is Rounding.HALF_ODD else made
 
 
 def _gcd(a: int, b: int) -> int:
@@ -169,7 +170,7 @@ def _merged(parts: list[Piece]) -> list[Piece]:
     out: list[Piece] = []
     for part in parts:
         if out and (out[-1].p, out[-1].q, out[-1].r, out[-1].even) == (part.p, part.q, part.r, part.even):
-            out[-1] = Piece(**{**vars(out[-1]), "last": part.last})
+            out[-1] = replace(out[-1], last=part.last)
         else:
             out.append(part)
     return out
@@ -197,7 +198,7 @@ def _direct(piece: Piece) -> Rescaling | None:
     """Constant pieces, and dyadic slopes that are as small as they can be."""
     if piece.p == 0 or piece.lo == piece.hi:
         value = piece.q // piece.r
-        value -= piece.even and piece.q % piece.r == 0 and value % 2 == 1
+        value -= piece.even and piece.q % piece.r == 0 and value % 2 != piece.odd
         return (0, min(max(value, piece.lo), piece.hi), 0, 0)
     if piece.even:
         return _by_bound(piece)
@@ -225,7 +226,7 @@ def _by_bound(piece: Piece) -> Rescaling:
         common = p | q | r
         spare = min((common & -common).bit_length(), r.bit_length() - 1) - 1
         shift = r.bit_length() - 1 - spare
-        return p >> spare, q >> spare, shift, shift
+        return p >> spare, (q >> spare) - piece.odd, shift, shift
     span = piece.last - piece.first + 1
     tie = r.bit_length() if piece.even else 0
     shift = max(tie, r.bit_length()) + (span + 1).bit_length() + 1
@@ -234,7 +235,7 @@ def _by_bound(piece: Piece) -> Rescaling:
     mul = sign * -((-abs(p) << shift) // r)
     start = p * origin + q
     add = -((-start << shift) // r) - mul * origin
-    return mul, add, shift, tie
+    return mul, add - (1 << shift - tie) * (piece.odd and piece.even), shift, tie
 
 
 def _search(pieces: list[Piece]) -> list[Rescaling | None]:
@@ -349,7 +350,8 @@ def _assemble(rows: list[list[Piece]], solved: list[Rescaling], ends: np.ndarray
         firsts = [p.first for p in pieces[1:]]
         breaks[i] = firsts + [pieces[-1].last + 1] * (segments - 1 - len(firsts))
     mul, add, shift, tie = (Array(c) for c in columns)
-    return ops.MulAddShift(mul, add, shift, tie, Array(breaks), Array(ends[:, 0]), Array(ends[:, 1]))
+    odd = any(p.odd and p.even for row in rows for p in row)
+    return ops.MulAddShift(mul, add, shift, tie, Array(breaks), Array(ends[:, 0]), Array(ends[:, 1]), odd)
 
 
 # --- minifloat results
@@ -387,7 +389,7 @@ def _line(op: ops.Requant, row: int, low: int, high: int, ends: list[int]) -> Pi
             mul, add = _scalar(step.mul, row), _scalar(step.add, row)
             slope, offset = slope * mul, offset * mul + add
     r = slope.denominator * offset.denominator // _euclid(slope.denominator, offset.denominator)
-    return Piece(row, low, high, int(slope * r), int(offset * r), r, False, *ends)
+    return Piece(row, low, high, int(slope * r), int(offset * r), r, False, ends[0], ends[1])
 
 
 def _approximated(pieces: list[Piece], fmt: Format) -> list[tuple[int, int, int]] | None:

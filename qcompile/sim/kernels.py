@@ -108,9 +108,9 @@ def scale_round_segments(a, breaks, scale, offset, rounding, lo, hi, dtype, own)
     return scale_round(a, m, b, rounding, lo, hi, dtype, own)
 
 
-def mul_add_shift(a, breaks, mul, add, shift, tie, lo, hi, split, dtype):
-    """Integer form for wide numbers: (mul * a + add) >> shift, with the correction of ties; lists by segment. split >
-    0: low bits of a that are multiplied apart so that int64 is enough; None: Python integers.
+def mul_add_shift(a, breaks, mul, add, shift, tie, odd, lo, hi, split, dtype):
+    """Integer form for wide numbers: (mul * a + add) >> shift, with the correction of ties, to even or odd; lists by
+    segment. split > 0: low bits of a that are multiplied apart so that int64 is enough; None: Python integers.
     """
     a = _integers(a)
     if split is None:
@@ -129,8 +129,11 @@ def mul_add_shift(a, breaks, mul, add, shift, tie, lo, hi, split, dtype):
         fraction = carried >> (fine - k)
     else:
         fraction = (m * a + b) >> fine
-    y = fraction >> t
-    y = y - ((t > 0) & (fraction & ((1 << t) - 1) == 0) & (y & 1 == 1))
+    y, ones = fraction >> t, (1 << t) - 1
+    if odd:
+        y = y | ((t > 0) & (fraction & ones == ones))
+    else:
+        y = y - ((t > 0) & (fraction & ones == 0) & (y & 1 == 1))
     return np.minimum(np.maximum(y, lo), hi).astype(dtype, copy=False)
 
 

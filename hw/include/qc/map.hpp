@@ -152,9 +152,10 @@ THRESHOLDS_SEARCH:
   }
 }
 
-// clamp((mul * a + add) >> shift); of S segments the last one whose break is <= a. With TIES, where the `tie` bits below the binary
-// point are all zero and the quotient is odd, one less: round half to even. TN holds mul * a + add.
-template <int N, class Row, int S, bool TIES, class TN, class TM, int LM, int LA, class TB, int LB, class TL, int LL, class A, class M, class D,
+// clamp((mul * a + add) >> shift); of S segments the last one whose break is <= a. With TIES of 1, where the `tie` bits below
+// the binary point are all zero and the quotient is odd, one less: round half to even; of 2, where they are all one and it is even, one
+// more: to odd. TN holds mul * a + add.
+template <int N, class Row, int S, int TIES, class TN, class TM, int LM, int LA, class TB, int LB, class TL, int LL, class A, class M, class D,
           class S1, class S2, class B, class L, class H, class Y, class BASE = Start>
 inline void multiply_add_shift(const A *a, Y *y, const M *mul, const D *add, const S1 *shift, const S2 *tie, const B *breaks, const L *lo,
                                const H *hi, BASE base = BASE()) {
@@ -175,8 +176,10 @@ MULTIPLY_ADD_SHIFT:
     if (TIES) {
       const TN fine = sum >> (places - below);
       const TN above = fine >> below;
-      if (below > 0 && TN(above << below) == fine && quotient[0])
+      if (TIES == 1 && below > 0 && TN(above << below) == fine && quotient[0])
         quotient = quotient - 1;
+      if (TIES == 2 && below > 0 && TN(TN(above + 1) << below) == TN(fine + 1) && !quotient[0])
+        quotient = quotient + 1;
     }
     const TL low = load<TL, LL>(lo, row), high = load<TL, LL>(hi, row);
     y[i] = quotient < low ? Y(low) : quotient > high ? Y(high) : Y(quotient);

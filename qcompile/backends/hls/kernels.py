@@ -316,9 +316,11 @@ class ThresholdSearchKernel(RequantKernel):
 
 @dataclass(frozen=True)
 class MultiplyAddShift(RequantKernel):
+    """ties: 0: there are none, 1: to even, 2: to odd."""
+
     template = "multiply_add_shift.cpp.j2"
     segments: int
-    ties: bool
+    ties: int
     total: Integer
     result: Integer
     mul: Tensor

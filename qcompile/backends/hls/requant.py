@@ -103,7 +103,7 @@ def _multiply(b: Builder, impl: ops.MulAddShift, call: RequantCall) -> RequantKe
     breaks = b.parameters(impl.breaks.data) if impl.breaks.data.size else b.array(np.zeros(1, dtype=np.int64))
     least, most = _least(lo, hi), _most(lo, hi)
     limits = [b.parameters(x, span=(least, most)) for x in (lo, hi)]
-    ties = bool(np.any(impl.tie.data > 0))
+    ties = int(np.any(impl.tie.data > 0)) * (2 if impl.odd else 1)
     types = holding(-reach, reach), holding(min(least, -1), most)
     return MultiplyAddShift(*call.ends, mul.shape[1], ties, *types, factors, addends, shift, tie, breaks, *limits)
 

@@ -428,7 +428,7 @@ def _multiply(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarr
     limit = product + max_abs(add) + (1 << max_abs(shift))
     whole_ties = bool(np.all((tie == 0) | (tie == shift)))
     float_type = next((d for d in ("f4", "f8") if _exact_floats(mul, add, shift, tie, limit, d)), None)
-    if whole_ties and float_type and dtype in ("f4", "f8"):
+    if whole_ties and not impl.odd and float_type and dtype in ("f4", "f8"):
         return _scale_round(p, node, source, max(dtype, float_type), impl, low, high)
     split: int | None = 0
     if limit >= 2**62:
@@ -439,7 +439,8 @@ def _multiply(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarr
     columns = [[_array(a[index, s], kind) for s in range(mul.shape[1])] for a in (mul, add, shift, tie)]
     breaks = [_array(impl.breaks.data[index, s], kind) for s in range(impl.breaks.data.shape[1])]
     lo, hi = (_array(a.data[index], kind) for a in (impl.lo, impl.hi))
-    return KernelCall(node.output.name, "mul_add_shift", (source, breaks, *columns, lo, hi, split, p.own(node)))
+    given = source, breaks, *columns, impl.odd, lo, hi, split, p.own(node)
+    return KernelCall(node.output.name, "mul_add_shift", given)
 
 
 def _float_round(p: PlanBuilder, node: Node, source: Any, dtype: str, low: np.ndarray, high: np.ndarray) -> KernelCall:
@@ -506,7 +507,7 @@ def _clamps(impl: ops.MulAddShift, low: np.ndarray, high: np.ndarray, index: np.
     """
     mul, add, shift, tie = ([x.data[:, 0].astype(object)[:, None]] for x in (impl.mul, impl.add, impl.shift, impl.tie))
     span = np.stack([low, high], axis=-1).astype(object)
-    ends = kernels.mul_add_shift(span, [], mul, add, shift, tie, -(2**2000), 2**2000, None, object)
+    ends = kernels.mul_add_shift(span, [], mul, add, shift, tie, impl.odd, -(2**2000), 2**2000, None, object)
     limits: list[Any] = []
     for limit, reached, beyond in (
         (impl.lo.data, ends.min(axis=1), np.less),

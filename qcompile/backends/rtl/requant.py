@@ -181,7 +181,9 @@ def _segment(
     if not shift:
         quotient = q
     else:
-        odd = f"{{0}}[{shift}] && {{0}}[{shift - 1}:{shift - tie}] != 0" if tie else f"{{0}}[{shift}]"
+        below = f"{{0}}[{shift - 1}:{shift - tie}]"
+        tied = f" || &{below}" if impl.odd else f" && {below} != 0"
+        odd = f"{{0}}[{shift}]{tied if tie else ''}"
         high = f"{{0}}[{n - 1}:{shift + 1}], " if n - 1 >= shift + 1 else ""
         quotient = b.instance(
             f"r{s}", n - shift, True, (q,), timing.lut if tie else 0.0, f"assign {{y}} = {{{{{high}{odd}}}}};"

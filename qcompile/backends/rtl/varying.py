@@ -255,7 +255,7 @@ def _shifted(p: Parameters, op: ops.Requant, a: Word, timing: Delays) -> Word:
     (lo,), (hi,) = (p.numbers(x.data.reshape(-1, 1)) for x in (impl.lo, impl.hi))
     muls, adds, shifts, ties = (p.numbers(x.data) for x in (impl.mul, impl.add, impl.shift, impl.tie))
     made = [
-        _quotient(p, a, s, mul, add, (shift, tie), timing)
+        _quotient(p, a, s, mul, add, (shift, tie), impl.odd, timing)
         for s, (mul, add, shift, tie) in enumerate(zip(muls, adds, shifts, ties, strict=True))
     ]
     best = made[0]
@@ -277,9 +277,10 @@ def _quotient(
     mul: WordOrNumber,
     add: WordOrNumber,
     cut: tuple[WordOrNumber, WordOrNumber],
+    odd: bool,
     timing: Delays,
 ) -> Word:
-    """(mul * a + add) >> shift; half to even where the `tie` bits below are all zero."""
+    """(mul * a + add) >> shift; half to even where the `tie` bits below are all zero, to odd where all one."""
     b, (shift, tie) = p.b, cut
     q = plus(b, f"q{s}", scaled(b, f"p{s}", a, mul, timing), add, timing)
     most = _ends(shift)[1] + 1
@@ -291,11 +292,14 @@ def _quotient(
     if _ends(tie)[1] <= 0:
         body = f"assign {{y}} = {number} >>> {places};"
     else:
+        at_tie = f"~fine_{name}" if odd else f"fine_{name}"
+        last = f"|| tied_{name}" if odd else f"&& !tied_{name}"
         body = (
             f"wire signed [{n - 1}:0] fine_{name} = {number} >>> ({places} - {below});\n"
             f"  wire signed [{n - 1}:0] above_{name} = fine_{name} >>> {below};\n"
-            f"  wire tied_{name} = {below} != 0 && (above_{name} <<< {below}) == fine_{name};\n"
-            f"  assign {{y}} = {{{{above_{name}[{n - 1}:1], above_{name}[0] && !tied_{name}}}}};"
+            f"  wire signed [{n - 1}:0] rest_{name} = {at_tie};\n"
+            f"  wire tied_{name} = {below} != 0 && ((rest_{name} >>> {below}) <<< {below}) == rest_{name};\n"
+            f"  assign {{y}} = {{{{above_{name}[{n - 1}:1], above_{name}[0] {last}}}}};"
         )
     spread = _ends(shift)[1] - _ends(shift)[0] + 1
     delay = timing.delay(parts.Shifter(n, spread)) if spread > 1 else 0.0
