@@ -101,6 +101,17 @@ def test_recurrent_operators(op: str, attributes: dict[str, Any], products: int)
     assert ir.parse(ir.print_graph(rolled.hardware)) == rolled.hardware
 
 
+@pytest.mark.parametrize("op", ["GRU", "LSTM"])
+def test_plans_have_one_format_for_all_steps(op: str) -> None:
+    """And one rounding: first steps, whose states are zeros, and last ones, whose states nothing reads, included."""
+    model = recurrent(op, without="SP", **({"linear_before_reset": 1} if op == "GRU" else {}))
+    x = np.random.default_rng(0).normal(size=(32, 4, 1, 3)).astype(np.float32)
+    limits = {"part": "vu13p", "budget": "lut=1", "minimize": "loss"}
+    plan = qc.assign(model, calibration=x, candidates="fixed5-6", metric="sqnr", rounding="gptq", **limits)
+    rolled, _ = both(model, plan=plan)
+    assert cells(rolled) and not rolled.unrolled
+
+
 @pytest.mark.parametrize(("zero", "every"), [(0, False), (-16, True)])
 def test_steps_that_are_written_out(zero: int, every: bool, tmp_path: Path) -> None:
     """Those of other exporters; a state of zeros that has another code; all states read, and the last one."""

@@ -118,21 +118,30 @@ class NetworkProblem:
 
 @dataclass(frozen=True)
 class Rounder:
-    """A rounding of scope layer for the layers of a network, by their results: node and weight."""
+    """A rounding of scope layer for the layers of a network, by their results: node and weight. copies: weights that
+    have the codes of another one, as every step of a recurrent layer has.
+    """
 
     method: str
     layers: Mapping[str, tuple[Node, QuantTensor]]
     seed: int
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def of(method: str, graph: Graph, weights: Sequence[QuantTensor], seed: int) -> Rounder:
         """Of weights that are used by one layer first, and have outputs and terms."""
         by_value, layers = {t.value: t for t in weights}, dict[str, tuple[Node, QuantTensor]]()
+        first: dict[str, str] = {}
+        copies = {t.name: one for t in weights if t.tie and (one := first.setdefault(t.tie, t.name)) != t.name}
         for node in graph.nodes:
             t = by_value.pop(node.weights.name, None) if node.op.products else None
-            if t is not None and (len(t.shape) == 2 or (len(t.shape) > 2 and not isinstance(node.op, ops.MatMul))):
+            if (
+                t is not None
+                and t.name not in copies
+                and (len(t.shape) == 2 or (len(t.shape) > 2 and not isinstance(node.op, ops.MatMul)))
+            ):
                 layers[node.output.name] = node, t
-        return Rounder(method, layers, seed)
+        return Rounder(method, layers, seed, copies)
 
     def codes(self, layer: str, w: np.ndarray, x: np.ndarray, target: np.ndarray, q: Quantizer) -> np.ndarray:
         """Units of a layer's weights w. x: its inputs, (N, *shape); target: those of the float network."""

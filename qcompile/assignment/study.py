@@ -82,7 +82,7 @@ class Evaluation:
         out = {name: known for layer, name in wanted.items() if (known := self._known(keys[layer])) is not None}
         if len(out) < len(wanted):
             self._round(configuration, wanted, keys, out)
-        return out
+        return out | {name: out[one] for name, one in self.rounder.copies.items() if name in chosen and one in out}
 
     def _key(self, layer: str, name: str, configuration: Configuration) -> tuple[Any, ...]:
         """What decides the codes of a layer: its candidate, and those of the tensors that reach its data."""
@@ -296,7 +296,7 @@ def study(
             quantizers[t.name] = quantizers[first]
             continue
         x = numbers[t.name]
-        if t.tie:
+        if t.tie and t.kind != WEIGHT:  # tied weights are equal
             x = np.concatenate([numbers[o.name].ravel() for o in chosen if o.tie == t.tie])
         axis = t.axis if t.kind == WEIGHT and channels else None
         quantizers[t.name] = tuple(

@@ -4,12 +4,15 @@ poolings.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from qcompile.formats import FixedPoint, Format
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.records import dataclass
 
+_STEP = re.compile(r"/t\d+/")  # in names of what the steps of a recurrent layer are made of, see `frontend.unroll`
 NARROW = 8  # bits of a constant that counts as quantized already
 WEIGHT, ACTIVATION = "weight", "activation"
 
@@ -26,7 +29,8 @@ class QuantTensor:
     name: what plans call it, the layer that makes an activation or "<layer>.weight"; value: its name in the graph;
     layer, op: the user's node that makes it (activation) or uses it (weight); axis: that of the output channels of a
     weight, None where there is none;
-    tie: tensors with equal ties are added or joined and share format and scale; given: the format that the model has
+    tie: tensors with equal ties are added or joined, or the same in every step of a recurrent layer, and share format
+    and scale; given: the format that the model has
     chosen already; unquantized: no quantizer chose it, the numbers just have few bits.
     """
 
@@ -69,6 +73,13 @@ def tensors(graph: Graph) -> tuple[QuantTensor, ...]:
             tied = [v.name for v in group if found[v.name].kind == ACTIVATION and found[v.name].given is None]
             for name in tied[1:]:
                 parent[root(name)] = root(tied[0])
+    first: dict[object, str] = {}
+    for t in [*found.values(), *_in_other_steps(graph, found)]:
+        found.setdefault(t.value, t)
+        if t.given is None and _STEP.search(t.name):
+            same = graph.producers[t.value].op.units if t.kind == WEIGHT else None
+            one = first.setdefault((_STEP.sub("/", t.name), t.shape, same), t.value)
+            parent[root(t.value)] = root(one)
     place = {v.name: i for i, v in enumerate(graph.inputs)} | {
         n.output.name: len(graph.inputs) + i for i, n in enumerate(graph.nodes)
     }
@@ -77,6 +88,17 @@ def tensors(graph: Graph) -> tuple[QuantTensor, ...]:
     for t in ordered:
         sizes[root(t.value)] = sizes.get(root(t.value), 0) + 1
     return _unique([replace(t, tie=root(t.value) if sizes[root(t.value)] > 1 else "") for t in ordered])
+
+
+def _in_other_steps(graph: Graph, found: Mapping[str, QuantTensor]) -> list[QuantTensor]:
+    """What has a format in one step of a recurrent layer has it in all: the last state too, though nothing reads it."""
+    kinds = {(_STEP.sub("/", t.name), t.shape) for t in found.values() if t.kind == ACTIVATION and _STEP.search(t.name)}
+    values = (n.output for n in graph.nodes if n.output.name not in found and not isinstance(n.op, ops.Constant))
+    return [
+        _tensor(graph, v, graph.producers[v.name])
+        for v in values
+        if (name := graph.layers[v.name]) and _STEP.search(name) and (_STEP.sub("/", name), v.type.shape) in kinds
+    ]
 
 
 def _unique(found: list[QuantTensor]) -> tuple[QuantTensor, ...]:

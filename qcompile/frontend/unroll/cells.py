@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from qcompile.frontend.call import Unsupported
+from qcompile.frontend.const import Const
 from qcompile.frontend.unroll.writer import Scope, Writer
 from qcompile.records import dataclass
 
@@ -53,8 +54,8 @@ class Activation:
 class Direction:
     """One direction of a recurrent node, as far as it is written. Weights stand transposed: one column per gate unit.
 
-    x: what the input contributes to the gates of all steps, biases included (T, B, gates * H); bias: of the recurrent
-    product (gates * H), where it is wanted alone.
+    x: what the input contributes to the gates of all steps, biases included (T, B, gates * H); bias: of what is reset
+    (H), where it is wanted alone; zeros: the state that is not given, or of zeros.
     """
 
     scope: Scope
@@ -65,6 +66,7 @@ class Direction:
     x: str = ""
     recurrent: str = ""
     bias: str = ""
+    zeros: str = ""
     peepholes: list[str] = field(default_factory=list)
 
     def writer(self, t: int | None = None) -> Writer:
@@ -136,7 +138,6 @@ def _gru_step(layer: Direction, out: Writer, x: str, states: list[str]) -> list[
     (h,) = states
     if layer.scope.call.attribute("linear_before_reset", 0):
         product = out.add("MatMul", h, layer.recurrent, name="recurrent")
-        product = out.add("Add", product, layer.bias, name="recurrent/biased") if layer.bias else product
         parts = [layer.gate(out, product, i, f"recurrent/{n}") for i, n in enumerate("zrh")]
     else:
         columns = [layer.gate(out, layer.recurrent, i, f"weight/{n}") for i, n in enumerate("zrh")]
@@ -145,7 +146,9 @@ def _gru_step(layer: Direction, out: Writer, x: str, states: list[str]) -> list[
     sums = [out.add("Add", own[i], parts[i], name=f"{n}/sum") for i, n in enumerate("zr")]
     z, r = (layer.activated(out, 0, total, n) for total, n in zip(sums, "zr", strict=True))
     if layer.scope.call.attribute("linear_before_reset", 0):
-        part = out.add("Mul", r, parts[2], name="reset")
+        part = parts[2] if h == layer.zeros else out.add("Mul", r, parts[2], name="reset")
+        if layer.bias:  # apart from the product, which is nothing where the state is
+            part = out.add("Add", out.add("Mul", r, layer.bias, name="reset/bias"), part, name="reset/biased")
     else:
         part = out.add("MatMul", out.add("Mul", r, h, name="reset"), columns[2], name="recurrent/h")
     new = layer.activated(out, 1, out.add("Add", own[2], part, name="new/sum"), "new")
@@ -204,11 +207,14 @@ def _unrolled(scope: Scope, kind: Kind) -> Iterator[onnx.GraphProto]:
     ends, rows = list[list[str]](), list[list[str]]()
     for number, back in enumerate(_directions(scope)):
         layer = _layer(scope, kind, number, shapes[2][2])
+        layer.zeros = zeros
         yield _prepared(layer, kind, x)
         states = []
         for position in kind.states:
             start = layer.writer()
             given = scope.given(position)
+            held = scope.operand(given)
+            given = "" if isinstance(held, Const) and not held.held.any() else given
             name = f"start_{position}"
             states.append(start.element(given, number, 1 if batch_first else 0, name) if given else zeros)
             yield start.graph
@@ -257,10 +263,12 @@ def _prepared(layer: Direction, kind: Kind, x: str) -> onnx.GraphProto:
         own = out.part(both, 0, width, 0, "b/input")
         other = out.part(both, width, 2 * width, 0, "b/recurrent")
         if kind.gates == 3 and scope.call.attribute("linear_before_reset", 0):
-            layer.bias = other
-        else:
-            own = out.add("Add", own, other, name="b/sum")
-        layer.x = out.add("Add", layer.x, own, name="input/biased")
+            layer.bias = layer.gate(out, other, 2, "b/reset")
+            none = out.constant(
+                np.repeat(np.array([1, 1, 0], np.float32), layer.size)
+            )  # those of the other gates are sums
+            other = out.add("Mul", other, none, name="b/gates")
+        layer.x = out.add("Add", layer.x, out.add("Add", own, other, name="b/sum"), name="input/biased")
     if kind.gates == 4 and scope.given(7):
         row = out.element(scope.given(7), layer.number, 0, "p")
         layer.peepholes = [layer.gate(out, row, i, f"p/{n}") for i, n in enumerate("iof")]
