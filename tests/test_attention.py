@@ -150,6 +150,51 @@ def test_heads_that_are_packed(places: str) -> None:
     assert np.array_equal(*found)
 
 
+FULL = np.full((3, 5), -np.inf, np.float32)
+MASKS: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
+    "Where": ([helper.make_node("Where", ["m", "d", "n"], ["masked"])], {"m": KEPT, "n": np.float32(-np.inf)}),
+    "Trilu": (
+        [
+            helper.make_node("Trilu", ["o", "k"], ["upper"], upper=1),
+            helper.make_node("Add", ["d", "upper"], ["masked"]),
+        ],
+        {"o": FULL, "k": np.int64(1)},
+    ),
+    "of data": (
+        [
+            helper.make_node("Greater", ["d", "low"], ["m"]),
+            helper.make_node("Where", ["m", "d", "n"], ["masked"]),
+        ],
+        {"low": np.float32(-3), "n": np.float32(-np.inf)},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MASKS)
+def test_masks(case: str) -> None:
+    """Of scores in front of a softmax that hardware makes."""
+    own, held = MASKS[case]
+    held = held | {"u": np.float32(1 / 16), "z": np.int8(0), "t": np.float32(1 / 256), "o8": np.uint8(0)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "u", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "u", "z"], ["d"]),
+        *own,
+        helper.make_node("Softmax", ["masked"], ["p"], axis=-1),
+        helper.make_node("QuantizeLinear", ["p", "t", "o8"], ["c"]),
+        helper.make_node("DequantizeLinear", ["c", "t", "o8"], ["y"]),
+    ]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 3, 5]), ("y", None))]
+    tensors = [numpy_helper.from_array(np.asarray(v), n) for n, v in held.items()]
+    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], tensors)
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    x = np.random.default_rng(0).integers(-128, 128, (60, 3, 5)) / 16
+    x[..., 0] = 7
+    kept = {"Where": KEPT, "Trilu": np.tril(np.ones((3, 5))) > 0, "of data": x > -3}[case]
+    e = np.where(kept, np.exp(x), 0)
+    wanted = np.clip(np.round(e / e.sum(axis=-1, keepdims=True) * 256), 0, 255) / 256
+    assert np.array_equal(qc.compile(built, softmax="integer").simulate(x).reshape(wanted.shape), wanted)
+
+
 @pytest.mark.parametrize("arch", ["parallel", "dataflow"])
 def test_softmax_gets_a_format(arch: str, tmp_path: Path) -> None:
     """Causal attention with heads that share keys, of codes, in every execution."""

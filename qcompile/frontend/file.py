@@ -141,8 +141,8 @@ def _load_tensor(tensor: TensorProto, folder: Path, where: str, room: int) -> in
     return length
 
 
-def to_array(tensor: TensorProto) -> np.ndarray:
-    """The tensor's numbers. ValueError says what is wrong."""
+def to_array(tensor: TensorProto, mask: bool = False) -> np.ndarray:
+    """The tensor's numbers. mask: see `plain_array`. ValueError says what is wrong."""
     if tensor.data_location == TensorProto.EXTERNAL:
         raise ValueError(f"tensor '{tensor.name}' lies in another file")
     count = 1
@@ -157,7 +157,7 @@ def to_array(tensor: TensorProto) -> np.ndarray:
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise ValueError(f"tensor '{tensor.name}' cannot be read: {error}") from None
     try:
-        return plain_array(array)
+        return plain_array(array, mask)
     except ValueError as error:
         raise ValueError(f"tensor '{tensor.name}' {error}") from None
 
@@ -167,13 +167,15 @@ def unmasked(array: np.ndarray) -> np.ndarray:
     return np.where(np.isneginf(array), array.dtype.type(max(float(np.finfo(array.dtype).min), -(2.0**100))), array)
 
 
-def plain_array(array: np.ndarray) -> np.ndarray:
-    """Numbers in one of numpy's own types. ValueError says what it holds instead."""
+def plain_array(array: np.ndarray, mask: bool = False) -> np.ndarray:
+    """Numbers in one of numpy's own types. mask: it may be all minus infinity, as what masks are cut from. ValueError
+    says what it holds instead.
+    """
     if array.dtype.kind == "V" and not array.dtype.names:  # bfloat16, float8, int4, ... of ml_dtypes
         array = array.astype(np.int8 if "int" in array.dtype.name else np.float32)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"holds {array.dtype}, not numbers")
-    if array.dtype.kind == "f" and array.ndim > 1 and np.any(array == 0) and np.all(array <= 0):
+    if array.dtype.kind == "f" and array.ndim > 1 and (mask or np.any(array == 0)) and np.all(array <= 0):
         array = unmasked(array)
     if (
         array.dtype.kind == "f" and not np.isfinite(array).all() and not (array.size == 1 and np.isinf(array).all())

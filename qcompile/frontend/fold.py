@@ -124,7 +124,7 @@ def _whole(x: np.ndarray, to: int) -> np.ndarray:
 
 def _const(x: np.ndarray) -> Const:
     try:
-        array, kind = plain_array(x), int(onnx.helper.np_dtype_to_tensor_dtype(x.dtype))
+        array, kind = plain_array(x, mask=True), int(onnx.helper.np_dtype_to_tensor_dtype(x.dtype))
     except (KeyError, ValueError) as error:
         raise Unsupported(f"it makes a constant that {error!s:.80}", "repair it in the model") from None
     return Const(array, kind=kind)

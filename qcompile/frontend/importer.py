@@ -336,9 +336,10 @@ def _place(node: onnx.NodeProto) -> str:
 def _initial_values(graph: onnx.GraphProto, file: str, keep_batch: bool) -> tuple[dict[str, Any], list[Finding]]:
     values: dict[str, Any] = {}
     findings: list[Finding] = []
+    cut = {name for n in graph.node if n.op_type == "Trilu" for name in n.input}
     for tensor in graph.initializer:
         try:
-            values[tensor.name] = Const(to_array(tensor), kind=tensor.data_type)
+            values[tensor.name] = Const(to_array(tensor, tensor.name in cut), kind=tensor.data_type)
         except ValueError as error:
             findings.append(
                 Finding(f"tensor '{tensor.name}'", "initializer", str(error), "repair the weights and export again")

@@ -42,7 +42,7 @@ CONSTANT = {
 }
 # Limits by operator.
 PARTLY: dict[str, str] = {
-    "Attention": "constant masks of truth values; the softmax gets its format by --state-format or qcompile assign",
+    "Attention": "the softmax gets its format by --state-format or qcompile assign",
     "AveragePool": "1 to 3 spatial axes",
     "BatchNormalization": "constant parameters, not in training mode",
     "BitShift": "by constants",

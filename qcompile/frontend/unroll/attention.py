@@ -158,7 +158,8 @@ def attention(scope: Scope) -> Iterator[onnx.GraphProto]:
     given = scope.operand(scope.given(3)) if scope.given(3) else None
     data = None if given is None or isinstance(given, Const) else at.given(3)
     if data is not None and scope.call.kinds[3] == onnx.TensorProto.BOOL:
-        raise Unsupported("its mask of truth values is computed by the network", "use a constant, or numbers to add")
+        shape, names = data.shape, [at.out.constant(np.float32(v)) for v in (0, unmasked(np.array(-np.inf)))]
+        data = at.made("Where", data.name, *names, name="mask", shape=shape)
     keys, values = (at.repeated(x, q.shape[1], n) for x, n in ((k, "k"), (v, "v")))
     raw = at.scores(q, keys, float(at.attribute("scale", 0.0)))
     cap = float(at.attribute("softcap", 0.0))
