@@ -158,7 +158,7 @@ def layer_problem(
 ) -> RoundingProblem:
     """Of weights w. x: inputs of the layer, (N, *shape); target: those of the float network."""
     rng = np.random.default_rng(seed)
-    rows, wanted = _columns(node, t, x), _columns(node, t, target)
+    rows, wanted = columns(node, t, x), columns(node, t, target)
     if len(rows) > ROWS:
         some = np.sort(rng.choice(len(rows), ROWS, replace=False))
         rows, wanted = rows[some], wanted[some]
@@ -174,7 +174,7 @@ def layer_problem(
     )
 
 
-def _columns(node: Node, t: QuantTensor, x: np.ndarray) -> np.ndarray:
+def columns(node: Node, t: QuantTensor, x: np.ndarray) -> np.ndarray:
     """Inputs of a layer as (rows, groups, terms): of a convolution one row per place."""
     if isinstance(node.op, ops.MatMul):
         return x.reshape(-1, 1, x.shape[-1])

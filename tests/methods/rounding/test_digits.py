@@ -10,6 +10,7 @@ from studies import CALIBRATION, CNN, MLP, designs
 
 import qcompile as qc
 from qcompile import planning
+from qcompile.assignment import together
 from qcompile.assignment.data import data
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.methods.rounding.digits import _eliminated, _refitted, outputs_read, prices
@@ -30,7 +31,7 @@ from qcompile.planning.prepare import prepare
 def points(name: str, price: float, bits: tuple[int, int]) -> tuple[Designs, float, float, np.ndarray]:
     """LUTs, loss on the data and codes of the first layer, of weights and activations of so many bits."""
     more = {"transforms": ("fold_bn", "bias_correct")} if name != "rtn" else {}
-    d = designs(MLP, candidates="fixed3-6", rounding=name, **more)
+    d = designs(MLP, candidates="fixed3-6", rows=128, rounding=name, **more)
     d = replace(d, options=replace(d.options, part="xczu7ev"), price=price)
     weights = {t.name for t in d.study.weights}
     plan = d.plan(tuple(bits[group[0] not in weights] - 3 for group in d.study.variables))
@@ -106,6 +107,7 @@ def test_a_target_is_met_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(priced, "HALVINGS", 5)
     monkeypatch.setattr(priced, "MOVES", 4)
     monkeypatch.setattr(priced, "LADDER", 3)
+    monkeypatch.setattr(together, "ROUNDS", 1)
     run = planning.run(MLP, CALIBRATION["x"][:96], max_loss=0.05, **OPTIONS)
     assert run.accepted is not None and run.accepted.met and run.chosen.loss <= 0.05
     assert run.chosen.cost.lut < 12000

@@ -12,7 +12,7 @@ from studies import CALIBRATION, CNN, MLP, designs
 
 import qcompile as qc
 from qcompile import planning
-from qcompile.assignment import finetune
+from qcompile.assignment import finetune, together
 from qcompile.assignment.jobs import Cache, Jobs, StepProgress, silent
 from qcompile.assignment.methods.rounding.qft import qft
 from qcompile.assignment.plan import Plan
@@ -34,6 +34,12 @@ OPTIONS = {
     "refine": 0,
 }
 X = CALIBRATION["x"][:64]
+
+
+@pytest.fixture(autouse=True)
+def _layers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training is held against codes that every layer has alone, which few vectors tell it to better."""
+    monkeypatch.setattr(together, "ROUNDS", 0)
 
 
 def trained(
@@ -175,6 +181,8 @@ import sys
 sys.path[:0] = [{tests!r}]
 import torch
 torch.set_num_threads(2)
+from qcompile.assignment import together
+together.ROUNDS = 0
 from methods.rounding.test_qft import trained
 from studies import CNN
 print(trained(CNN, 2, 48)[2].to_json(), end="")

@@ -48,6 +48,8 @@ def digits(problem: NetworkProblem) -> Plan:
     F: Fisher information of an output channel; the means of inputs and outputs are left out, since the corrected
     offsets make up for them. price: loss per LUT, one for the network. LUT(c): of a term of a sum on the fabric; a
     multiple that several outputs of one input use is made once, and they share its price.
+
+    With torch, codes and offsets of all layers together behind that (see `together`).
     """
     plan, study = problem.plan, problem.study
     layers, found = _layers(problem), dict[str, np.ndarray]()
@@ -57,22 +59,40 @@ def digits(problem: NetworkProblem) -> Plan:
         if not q.zero_point and not q.format.lane.signs:
             known[node.output.name] = priced_layer(problem, node, t, q)
     dead = _pruned(problem, known) if problem.areas else {}
+    price, gone = 0.0 if problem.areas else problem.price, dict[str, np.ndarray | None]()
     for node, t in layers:
         if (layer := known.get(node.output.name)) is not None:
             idle = dead.get(node.output.name)
-            wanted, gone = _halved(problem, node, layer, idle) or (_refitted(layer, idle), idle)
-            units = _descended(layer, 0.0 if problem.areas else problem.price, wanted, gone)
-            found[node.output.name] = folded(units, node, t).astype(np.int64)
+            wanted, left_out = _halved(problem, node, layer, idle) or (_refitted(layer, idle), idle)
+            units = _descended(layer, price, wanted, left_out)
+            found[t.name], gone[node.output.name] = folded(units, node, t).astype(np.int64), left_out
+    plan = _coded(plan, found)
+    e = study.evaluation
+    context = TransformContext(problem.graph, Statistics(e.network, e.data), e.data)
+    plan = replace(plan, bias=bias_correct(context, plan))
+    if torch_is_there():
+        from qcompile.assignment.together import Layer, together
+
+        own = [(n, t) for n, t in layers if n.output.name in known]
+        plan = together(problem, plan, [Layer(n, t, known[n.output.name], gone[n.output.name]) for n, t in own], price)
+    return _read(problem, plan, known)
+
+
+def _coded(plan: Plan, units: Mapping[str, np.ndarray]) -> Plan:
+    """With these numbers, by tensor."""
+    return replace(plan, tensors={n: replace(c, units=units.get(n, c.units)) for n, c in plan.tensors.items()})
+
+
+def _read(problem: NetworkProblem, plan: Plan, known: Mapping[str, PricedLayer]) -> Plan:
+    """Without outputs that nobody reads."""
+    layers = [(n, t) for n, t in _layers(problem) if n.output.name in known]
+    found = {n.output.name: np.array(plan.tensors[t.name].units) for n, t in layers}
     for node, t in reversed(layers):
-        read = outputs_read(problem.graph, node, found) if node.output.name in found else None
+        read = outputs_read(problem.graph, node, found)
         if read is not None:
             idle = known[node.output.name].format.nearest(np.zeros(1))[0]  # a codebook may lack 0
             np.moveaxis(found[node.output.name], node.op.weight_axis(len(t.shape)), 0)[~read] = int(idle)
-    codes = {t.name: found[n.output.name] for n, t in layers if n.output.name in found}
-    plan = replace(plan, tensors={n: replace(c, units=codes.get(n)) for n, c in plan.tensors.items()})
-    e = study.evaluation
-    context = TransformContext(problem.graph, Statistics(e.network, e.data), e.data)
-    return replace(plan, bias=bias_correct(context, plan))
+    return _coded(plan, {t.name: found[n.output.name] for n, t in layers})
 
 
 def _layers(problem: NetworkProblem) -> list[tuple[Node, QuantTensor]]:
