@@ -8,8 +8,8 @@ from studies import CNN, MLP, designs
 
 import qcompile as qc
 from qcompile.assignment import together
-from qcompile.assignment.methods.rounding.digits import _layers, priced_layer
 from qcompile.assignment.plan import Plan
+from qcompile.assignment.priced_layers import layers_of, priced_layer
 from qcompile.planning.designs import Designs, logits
 
 pytest.importorskip("torch")
@@ -69,12 +69,12 @@ def test_what_is_left_out_stays_out() -> None:
     weights = {t.name for t in d.study.weights}
     configuration = d.configuration(tuple(2 * (group[0] in weights) for group in d.study.variables))
     problem = d.problem(plan, configuration)
-    node, t = _layers(problem)[0]
+    node, t = layers_of(problem)[0]
     layer = priced_layer(problem, node, t, d.study.evaluation.quantizers[t.name][configuration[t.name]])
     gone = np.arange(layer.w.shape[2]) % 2 > 0
     units = np.asarray(plan.tensors[t.name].units) * ~gone[:, None]  # (inputs, outputs)
     halved = replace(plan, tensors={**plan.tensors, t.name: replace(plan.tensors[t.name], units=units)})
-    found = together.together(problem, halved, [together.Layer(node, t, layer, gone)], 0.0)
+    found = together.together(problem, halved, [together.JointLayer(node, t, layer, gone)], 0.0)
     own = np.asarray(found.tensors[t.name].units)
     assert not own[gone].any() and own[~gone].any()
     e = d.study.evaluation

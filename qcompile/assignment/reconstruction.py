@@ -13,9 +13,9 @@ import numpy as np
 
 from qcompile.assignment.gradients import Torch, one_thread, torch_module
 from qcompile.assignment.grids import Quantizer, neighbours
-from qcompile.assignment.methods.rounding.digits import fisher_of_layers
 from qcompile.assignment.network import Change, FloatNetwork, FloatStep, Numbers, Requantize
 from qcompile.assignment.plan import Plan
+from qcompile.assignment.priced_layers import fisher_of_layers
 from qcompile.assignment.rounding import NetworkProblem, Rounder, folded, unfolded
 from qcompile.assignment.tensors import QuantTensor
 from qcompile.ir import Node, ops

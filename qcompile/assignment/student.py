@@ -13,10 +13,10 @@ import numpy as np
 from qcompile.assignment.candidates import Candidate
 from qcompile.assignment.gradients import Torch
 from qcompile.assignment.grids import Quantizer
-from qcompile.assignment.methods.rounding.digits import fisher_of_layers, outputs_read, priced_layer
 from qcompile.assignment.methods.transform.equalize import linked
 from qcompile.assignment.network import Change, Numbers
 from qcompile.assignment.plan import Choice, Plan
+from qcompile.assignment.priced_layers import fisher_of_layers, outputs_read, priced_layer
 from qcompile.assignment.rounding import NetworkProblem, Rounder, folded, unfolded
 from qcompile.assignment.tensors import QuantTensor
 from qcompile.formats import Format

@@ -14,9 +14,9 @@ import numpy as np
 
 from qcompile.assignment.exact import product
 from qcompile.assignment.gradients import CLASSES, one_thread
-from qcompile.assignment.methods.rounding.digits import PricedLayer
 from qcompile.assignment.network import Numbers
 from qcompile.assignment.plan import Plan
+from qcompile.assignment.priced_layers import PricedLayer
 from qcompile.assignment.rounding import NetworkProblem, columns, folded, unfolded
 from qcompile.assignment.student import Student
 from qcompile.assignment.tensors import QuantTensor
@@ -32,7 +32,7 @@ GRAIN = 2.0**-40  # of the largest number: noise of a factorization must not dec
 
 
 @dataclass(frozen=True)
-class Layer:
+class JointLayer:
     """gone: weights that stay 0, to be broadcast to (groups, outputs, terms)."""
 
     node: Node
@@ -46,7 +46,7 @@ class Layer:
         return self.node.origin.node or self.node.output.name
 
 
-def together(problem: NetworkProblem, plan: Plan, layers: Sequence[Layer], price: float) -> Plan:
+def together(problem: NetworkProblem, plan: Plan, layers: Sequence[JointLayer], price: float) -> Plan:
     """The plan with codes c and offsets b of these layers of least (1 - a) (g d + d C d / 2) + a * (what the layers
     lose alone, as `digits` has it) + price * LUT(c). d: what (s c, b) differ from those of the plan by; g, C: gradient
     and Gauss-Newton curvature, at the plan, of the divergence and `OUTPUTS` / 2 * the squared error of the outputs,
@@ -75,7 +75,7 @@ class _Codes:
     (groups, outputs, terms).
     """
 
-    def __init__(self, layer: Layer, plan: Plan) -> None:
+    def __init__(self, layer: JointLayer, plan: Plan) -> None:
         self.layer, own = layer, layer.priced
         units = unfolded(np.asarray(plan.tensors[layer.tensor.name].units, dtype=np.float64), layer.node)
         self.first, self.place = units, np.searchsorted(own.grid, units)
@@ -158,7 +158,7 @@ class _Look:
     """The network at a plan, on some of the vectors. goal: what its outputs lose; worth: with the price of logic."""
 
     def __init__(
-        self, problem: NetworkProblem, plan: Plan, layers: Sequence[Layer], rows: np.ndarray, price: float
+        self, problem: NetworkProblem, plan: Plan, layers: Sequence[JointLayer], rows: np.ndarray, price: float
     ) -> None:
         e, s = problem.study.evaluation, Student(replace(problem, plan=plan, room=None), "cpu")
         self.plan, self.price, self.student, self.count = plan, price, s, len(rows)

@@ -13,9 +13,10 @@ from qcompile import planning
 from qcompile.assignment import together
 from qcompile.assignment.data import data
 from qcompile.assignment.jobs import Jobs
-from qcompile.assignment.methods.rounding.digits import _eliminated, _refitted, outputs_read, prices
+from qcompile.assignment.methods.rounding.digits import _eliminated, _refitted
 from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.plan import Plan
+from qcompile.assignment.priced_layers import outputs_read, prices
 from qcompile.assignment.pruning import halved
 from qcompile.assignment.rounding import Rounder
 from qcompile.cost.exchange import fabric_of
@@ -67,7 +68,8 @@ def test_rows_that_nobody_reads_are_found(model: qc.Model, block: int) -> None:
 
 
 def test_without_torch_the_loss_of_noise_stands_for_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcompile.assignment.methods.rounding.digits.torch_is_there", lambda: False)
+    for module in ("priced_layers", "methods.rounding.digits"):
+        monkeypatch.setattr(f"qcompile.assignment.{module}.torch_is_there", lambda: False)
     _, lut, loss, _ = points("rtn", 0, (4, 4))
     _, own, lost, _ = points("digits", 3e-6, (6, 4))
     assert own < 0.86 * lut and lost < loss
