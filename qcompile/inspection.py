@@ -145,7 +145,8 @@ def inspect(source: Any, **options: Any) -> Inspection:
 
 def _state_formats(chosen: Options, inside: Mapping[str, str]) -> tuple[Format, ...]:
     """Those of recurrent layers, or stand-ins."""
-    return chosen.formats_of_states() or (_STAND_IN,) * (2 if "c" in inside.values() else 1 if inside else 0)
+    kinds = set(inside.values()) - {"factor"}  # which has a format of its own
+    return chosen.formats_of_states() or (_STAND_IN,) * (2 if "c" in kinds else 1 if kinds else 0)
 
 
 def _loaded(source: Any, **ends: Any) -> tuple[Model | None, Any, list[Finding]]:

@@ -65,6 +65,11 @@ ROWS: dict[str, Build] = {
     "einsum transpose": lambda g: g("Einsum", g.x(1, 3, 4), equation="bij->bji"),
     "einsum sum": lambda g: g("Einsum", g.x(1, 3, 4), equation="bij->bj"),
     "einsum three": lambda g: g("Einsum", g.x(1, 3), g.w(3, 4), g.w(4, 2), equation="bi,ij,jk->bk"),
+    "einsum diagonal": lambda g: g("Einsum", g.x(1, 3, 3), g.w(3), equation="bii,i->bi"),
+    "pow by element ~": lambda g: g("Pow", g.x(1, 3), np.array([2.0, 1.0, 3.0], np.float32)),
+    "l1 normalization ~": lambda g: g.quant(g("LpNormalization", g.x(1, 3, 4), axis=1, p=1), bits=8, frac=7),
+    "lrn ~": lambda g: g.quant(g("LRN", g.x(1, 4, 2, 2), size=3, alpha=0.5, bias=2.0), bits=8, frac=5),
+    "lrn by a root ~": lambda g: g.quant(g("LRN", g.x(1, 5, 1, 2), size=5, beta=0.5, alpha=1.0), bits=8, frac=5),
     "conv 3d": lambda g: g(
         "Conv", g.x(*VOLUME), g.w(3, 2, 2, 3, 2), g.w(3), pads=[1, 0, 0, 1, 1, 1], strides=[2, 1, 1]
     ),

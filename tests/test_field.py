@@ -47,6 +47,7 @@ RIGHT = {
     "rms": (),
     "layernorm": (),
     "l2norm": (),
+    "lrn": (),
 }
 # Numbers of floats: the definition was run in float64, the sum of a layer rounds once.
 ROUNDED = {"weights_computed", "ensemble_mean", "fused_conv", "resize_bilinear", "l2norm"}

@@ -1,5 +1,5 @@
 """Formats for what float recurrent layers keep and compute inside: their states, and the gates in front of products;
-and for softmaxes behind which nothing rounds.
+for softmaxes behind which nothing rounds, and for the factors of response normalization.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from qcompile.ir import Graph, Node, TensorType, Value, ops
 from qcompile.passes.rows import STATE_FORMAT, unrounded
 
 OPTION = STATE_FORMAT
+FACTOR = FixedPoint(16, 16, False)
 _WAY = f"{OPTION} s8f7 (of h), and of an LSTM {OPTION} s16f12 behind it (of c); or qcompile assign with data"
 
 
@@ -31,11 +32,14 @@ def unformatted(graph: Graph, states: Mapping[str, str]) -> tuple[Finding, ...]:
 def with_state_formats(graph: Graph, states: Mapping[str, str], formats: tuple[Format, ...]) -> Graph:
     """The model graph with a quantizer behind every state and gate: "h" and "gate" (a tanh for instance) in the first
     format, "unit" (between 0 and 1) in as many bits of fraction, "c" in the second; softmaxes that nothing rounds are
-    "unit".
+    "unit". "factor" (a unit) takes FACTOR where no format is given.
     """
     if not formats:
-        return graph
-    states = {**states, **dict.fromkeys(unrounded(graph), "unit")}
+        states, formats = {name: kind for name, kind in states.items() if kind == "factor"}, (FACTOR,)
+        if not states:
+            return graph
+    else:
+        states = {**states, **dict.fromkeys(unrounded(graph), "unit")}
     kinds = set(states.values())
     if not kinds:
         raise QCompileError(
@@ -45,7 +49,7 @@ def with_state_formats(graph: Graph, states: Mapping[str, str], formats: tuple[F
         raise QCompileError(f"{len(formats)} state formats are given", OPTION, _WAY)
     first, last = formats[0], formats[-1]
     unit = FixedPoint(first.width, first.width, False) if first.consecutive else first
-    chosen = {"h": first, "gate": first, "unit": unit, "c": last}
+    chosen = {"h": first, "gate": first, "unit": unit, "factor": unit, "c": last}
     now: dict[str, Value] = {}
     nodes: list[Node] = []
     for node in graph.nodes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -240,14 +241,25 @@ def pow_(call: Call) -> Operand:
     exponent = power
     if isinstance(x, Const):
         return _constant_power(x, exponent)
-    if exponent.held.size != 1:
-        raise Unsupported("only a single exponent is supported")
-    e = exponent.held.reshape(()).item()
+    if len(set(exponent.held.ravel().tolist())) > 1:
+        return _powers(call, x, exponent)
+    x, e = expanded(call, x, exponent), exponent.held.ravel()[0].item()
     if e == int(e) and 1 <= e <= _CHAINED:
         return _powered(call, x, int(e))
     if call.integer is None and abs(e) <= 64:
         return call.emit(ops.Func("sqrt") if e == 0.5 else ops.Func("power", Fraction(float(np.float32(e)))), x)
     raise Unsupported(f"data to the power of {e:g} is not supported", "exponents up to 64 are, of integers up to 8")
+
+
+def _powers(call: Call, x: Value, exponents: Const) -> Operand:
+    """Of every exponent the power, where it belongs: products with 0 and 1, and sums."""
+    y: Operand | None = None
+    for e in sorted(set(exponents.held.ravel().tolist())):
+        power = pow_(replace(call, inputs=[x, Const(np.asarray(e, exponents.held.dtype), kind=exponents.kind)]))
+        own = product(call, power, Const((exponents.held == e).astype(np.float32)))
+        y = own if y is None else summed(call, y, own, 1)
+    assert y is not None
+    return y
 
 
 def _exponential(call: Call, base: Operand, x: Value) -> Value:

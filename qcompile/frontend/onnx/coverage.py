@@ -20,7 +20,6 @@ _BOXES = "end the graph before it; it is work for the host"
 
 # Way out by operator.
 REFUSED: dict[str, str] = {
-    "LRN": _NORM,
     **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _RANDOM),
     **dict.fromkeys(("Bernoulli", "Multinomial"), _RANDOM),
     **dict.fromkeys(("ConcatFromSequence", "SplitToSequence", "Optional", "OptionalGetElement"), _LISTS),
@@ -57,7 +56,6 @@ PARTLY: dict[str, str] = {
     "SpaceToDepth": "two spatial axes",
     "Div": "by constants; by data that keep one sign, a quantizer behind it, or functions of one tensor",
     "DynamicQuantizeLinear": "its scale depends on the data: for qcompile assign with --data, which calibrates it",
-    "Einsum": "no diagonals",
     "Expand": "to a constant shape",
     "Gather": "constant indices, or computed ones into a constant table along its first axis",
     **dict.fromkeys(("GatherElements", "GatherND"), "constant indices"),
@@ -67,6 +65,7 @@ PARTLY: dict[str, str] = {
     **dict.fromkeys(("RNN", "GRU", "LSTM"), "unrolled; formats inside by --state-format or qcompile assign"),
     **dict.fromkeys(("Scatter", "ScatterElements", "ScatterND"), "constant indices, without reduction"),
     "Softmax": "a quantizer behind it, or at the end of a network",
+    "LRN": "its factor, at most 1, is rounded to 16 bits, or as --state-format or qcompile assign say",
     "LpPool": "p of 1 or 2, 1 to 3 spatial axes",
     "GlobalLpPool": "p of 1 or 2",
     "MaxPool": "1 to 3 spatial axes, not the indices of the maxima",
@@ -74,7 +73,7 @@ PARTLY: dict[str, str] = {
     "Mod": "by constants, or by data that a Clip keeps from 0",
     "OneHot": "constant depth and values",
     "Pad": "constant amounts and value",
-    "Pow": "constant exponents up to 64, of integers up to 8; or a constant base",
+    "Pow": "constant exponents up to 64, of integers up to 8; or a single constant base",
     "QLinearConv": "1 to 3 spatial axes, constant weights",
     "QuantizeLinear": "constant scales and zero points",
     "DequantizeLinear": "constant scales and zero points",

@@ -16,11 +16,12 @@ _FREE = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def einsum(call: Call) -> Operand:
-    """Einsum (ONNX, opset 12 on) of any number of tensors, two at a time; every axis of a tensor has a letter of its
-    own.
+    """Einsum (ONNX, opset 12 on) of any number of tensors, two at a time; a letter that stands twice in a tensor takes
+    the diagonal.
     """
     terms, out = _terms(call)
-    operands = [call.data(i) for i in range(len(call.inputs))]
+    single = [_diagonal(call, call.data(i), term) for i, term in enumerate(terms)]
+    operands, terms = [x for x, _ in single], [term for _, term in single]
     x, letters = _summed(call, operands[0], terms[0], set("".join(terms[1:])) | set(out))
     for i in range(1, len(operands)):
         later = set("".join(terms[i + 1 :])) | set(out)
@@ -47,12 +48,28 @@ def _terms(call: Call) -> tuple[list[str], str]:
         once = sorted(c for c in set("".join(full)) if "".join(full).count(c) == 1 and c.islower())
         right = _FREE[:most] + "".join(once)
     out = right.replace("...", _FREE[:most])
-    if any(len(set(t)) != len(t) for t in (*full, out)):
-        raise Unsupported(f"the equation '{equation}' names an axis twice in one tensor", "take the diagonal before")
+    if len(set(out)) != len(out):
+        raise Unsupported(f"the equation '{equation}' names an axis of its result twice")
     return full, out
 
 
 Labelled = tuple[Operand, str]
+
+
+def _diagonal(call: Call, x: Operand, letters: str) -> Labelled:
+    """With every letter once."""
+    while twice := next((c for c in letters if letters.count(c) > 1), ""):
+        first, second = [i for i, c in enumerate(letters) if c == twice][:2]
+        rest = [i for i in range(len(letters)) if i not in (first, second)]
+        shape = shape_of(x)
+        size = shape[first]
+        if shape[second] != size:
+            raise Unsupported(f"the diagonal of axes of {size} and {shape[second]} elements is not defined")
+        turned = structural(call, x, ops.Transpose((*rest, first, second)))
+        flat = to_shape(call, turned, (*(shape[i] for i in rest), size * size))
+        x = structural(call, flat, ops.Take(len(rest), tuple(range(0, size * size, size + 1))))
+        letters = "".join(letters[i] for i in rest) + twice
+    return x, letters
 
 
 def _summed(call: Call, x: Operand, letters: str, kept: set[str]) -> Labelled:

@@ -19,7 +19,7 @@ from qcompile.frontend.tensors import (
     number,
     shape_of,
 )
-from qcompile.ir import Value, ops
+from qcompile.ir import Param, Value, ops
 
 
 def batch_normalization(call: Call) -> Operand:
@@ -107,12 +107,18 @@ def group_normalization(call: Call) -> Operand:
 
 
 def lp_normalization(call: Call) -> Operand:
-    """LpNormalization (ONNX, opset 1 on) with p = 2; a row of zeros stays what it is."""
-    x = data_of(call)
-    if call.attribute("p", 2) != 2:
-        raise Unsupported("only the normalization by the Euclidean norm is supported", "set p = 2")
+    """LpNormalization (ONNX, opset 1 on) with p of 1 or 2; a row of zeros stays what it is."""
+    x, p = data_of(call), call.attribute("p", 2)
     axis = axis_of(call.attribute("axis", -1), len(x.type.shape))
+    if p == 1:
+        total = call.emit(ops.ReduceSum((axis,), True), call.emit(ops.Leaky(Param.of(-1)), x))
+        return call.emit(ops.Divide(), x, call.emit(ops.Clip(lo=Param.of(_LEAST)), total))
+    if p != 2:
+        raise Unsupported(f"a norm with p = {p} is not supported", "p of 1 or 2 is")
     return call.emit(ops.Normalize((axis,), False, False, Fraction(0)), x)
+
+
+_LEAST = Fraction(1, 2**40)  # what divides a row of zeros
 
 
 def mean_variance_normalization(call: Call) -> Operand:

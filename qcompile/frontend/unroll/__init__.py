@@ -1,5 +1,5 @@
-"""Recurrent ONNX nodes as the plain nodes of all their steps, and attention as those it is made of, which the importer
-takes like any others: exact by what those are.
+"""Recurrent ONNX nodes as the plain nodes of all their steps, attention and response normalization as those that they
+are made of, which the importer takes like any others: exact by what those are.
 
 An unroller gives graphs of ONNX nodes one after the other; when it is asked for the next, what the last one computes is
 among the values. Names of step t begin with `node/t<t>/`.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import onnx
 
-from qcompile.frontend.unroll import attention, brevitas, cells, loops
+from qcompile.frontend.unroll import attention, brevitas, cells, loops, responses
 from qcompile.frontend.unroll.writer import Scope
 
 UNROLLERS: dict[str, Callable[[Scope], Iterator[onnx.GraphProto]]] = {
@@ -24,4 +24,5 @@ UNROLLERS: dict[str, Callable[[Scope], Iterator[onnx.GraphProto]]] = {
     "Attention": attention.attention,
     "MultiHeadAttention": attention.multi_head_attention,
     "RotaryEmbedding": attention.rotary_embedding,
+    "LRN": responses.lrn,
 }
