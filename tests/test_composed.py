@@ -108,6 +108,9 @@ ROWS: dict[str, Build] = {
     "prelu of data": lambda g: g("PRelu", g.x(1, 5), g.x(1, 5)),
     "pow of a constant ~": lambda g: g.quant(g("Pow", 0.75, g.x(1, 5)), bits=6, frac=3),
     "pow of constants": lambda g: g("Mul", g.x(1, 3), g("Pow", 2.0, np.array([1.0, -3.0, 0.0], np.float32))),
+    "resize of integers": lambda g: g(
+        "Cast", g("Resize", g.raw("INT8", *IMAGE), None, np.array([1, 1, 2, 2], np.float32), mode="linear"), to=1
+    ),
     "resize crop ~": lambda g: g(
         "Resize",
         g.x(1, 2, 4, 4),

@@ -26,6 +26,7 @@ DATA = {
     "epsilon": np.float32(EPS),
     "two": np.float32(2),
     "tiny": np.float32(1e-6),
+    "whole": np.array([1, 3, CHANNELS], np.int64),
     "axis": np.array([-1], np.int64),
 }
 CENTRED = [("ReduceMean", "x", "m", {"axes": [-1]}), ("Sub", "x", "m", "d"), ("Pow", "d", "two", "p")]
@@ -40,6 +41,10 @@ NODES = {
     ],
     "euclidean": [("LpNormalization", "x", "y", {"axis": -1})],
     "euclidean by hand": [("ReduceL2", "x", "r", {"axes": [-1]}), ("Max", "r", "tiny", "c"), ("Div", "x", "c", "y")],
+    "euclidean of torch": [
+        *(("ReduceL2", "x", "r", {"axes": [-1]}), ("Clip", "r", "tiny", "c"), ("Expand", "c", "whole", "e")),
+        ("Div", "x", "e", "y"),
+    ],
 }
 
 

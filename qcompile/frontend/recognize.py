@@ -275,9 +275,19 @@ def quotient(site: NewNode) -> Value | None:
     for top, other in (site.inputs, site.inputs[::-1]):
         maker = site.maker(other)
         if maker is not None and maker.op == ops.Func("reciprocal"):
-            found = _softmax_by_hand(site, top, maker.inputs[0]) or _normalized(site, top, maker.inputs[0])
-            return found or site.emit(ops.Divide(), top, maker.inputs[0])
+            under = _unspread(site, maker.inputs[0]) if top.type.shape == other.type.shape else maker.inputs[0]
+            found = _softmax_by_hand(site, top, under) or _normalized(site, top, under)
+            return found or site.emit(ops.Divide(), top, under)
     return None
+
+
+def _unspread(site: NewNode, x: Value) -> Value:
+    """Of which a tensor is a repetition along whole axes: broadcasting says the same."""
+    maker = site.maker(x)
+    while maker is not None and isinstance(maker.op, ops.Take) and maker.inputs[0].type.shape[maker.op.axis] == 1:
+        x = maker.inputs[0]
+        maker = site.maker(x)
+    return x
 
 
 def _softmax_by_hand(site: NewNode, e: Value, total: Value) -> Value | None:

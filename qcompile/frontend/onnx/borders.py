@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from qcompile.formats import Rounding
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported, check_size
 from qcompile.frontend.const import Const
 from qcompile.frontend.tensors import (
@@ -105,13 +106,16 @@ def _symmetric(i: int, scale: Fraction, old: int, new: int) -> Fraction:
 
 def resize(call: Call) -> Operand:
     """Resize (ONNX, opset 10 on) and Upsample (opset 1 on) by constant scales or sizes: nearest neighbours as a
-    constant index along every axis, linear and cubic as weighted sums of such. Antialiasing is refused.
+    constant index along every axis, linear and cubic as weighted sums of such, of integers cut towards zero.
+    Antialiasing is refused, and the cubic one of integers, which may leave their type.
     """
     x = data_of(call)
     mode = call.attribute("mode", "nearest")
     if mode not in ("nearest", "linear", "bilinear", "cubic") or call.attribute("antialias", 0):
         reason = f"mode '{mode}'" if mode not in ("nearest", "linear", "cubic") else "antialiasing"
         raise Unsupported(f"{reason} is not supported", "nearest, linear and cubic without antialiasing are")
+    if mode == "cubic" and call.integer is not None:
+        raise Unsupported("a cubic mean of integers may leave their type", "resize real numbers")
     old_style = call.node.op_type == "Upsample" or call.opset < 11
     shape = x.type.shape
     axes = [axis_of(a, len(shape)) for a in call.attribute("axes", None) or range(len(shape))]
@@ -133,7 +137,7 @@ def resize(call: Call) -> Operand:
         if cropped and (not 0 <= min(places) or not max(places) <= size - 1):
             raise Unsupported("the region reaches outside the tensor", "crop inside, and pad behind")
         x = _resampled(call, x, axis, [taps(p, size) for p in places])
-    return x
+    return x if mode == "nearest" or call.integer is None else call.emit(ops.Round(Rounding.DOWN), x)
 
 
 def _regions(call: Call, count: int) -> list[tuple[Fraction, Fraction]]:
