@@ -79,7 +79,9 @@ PARTLY: dict[str, str] = {
     "DequantizeLinear": "constant scales and zero points",
     "Reshape": "to a constant shape",
     "RotaryEmbedding": "constant tables and positions",
-    **dict.fromkeys(("Resize", "Upsample"), "constant sizes, no antialiasing, cubic of real numbers; regions inside the tensor"),
+    **dict.fromkeys(
+        ("Resize", "Upsample"), "constant sizes, no antialiasing, cubic of real numbers; regions inside the tensor"
+    ),
     "ReverseSequence": "constant lengths",
     **dict.fromkeys(("Slice", "Split", "Tile", "Squeeze", "Unsqueeze"), "constant places and sizes"),
     "TopK": "constant k",
