@@ -9,6 +9,8 @@ With `--rounding digits` instead: LUTs of cost-aware rounding under six budgets,
 the same held-out divergence, by interpolation: those rounded to nearest, and those by the better of gptq and adaround
 with corrected offsets.
 
+With `--prices 5e-6,1.5e-5` no search: plans at these prices of a LUT, weights of 6 bits and activations of 3 and of 4.
+
 With `--rounding qft --epochs 40` the same for trained plans: on the 256 calibration images, or with `--vectors all` on
 these and the training images, none of them labelled. `--share`: of the LUTs of uniform plans, what budgets are.
 
@@ -18,7 +20,7 @@ share of the part, of plans of a rounding that knows prices relative to those, a
 
     python benchmarks/assign.py [--arch dataflow] [--rounding digits] [--networks mlp,cnn,depthwise] [--seeds 4]
     [--candidates fixed2-8] [--metric fit] [--loss kl] [--refine N] [--epochs N] [--vectors calibration]
-    [--share 0.6] [--device cuda]
+    [--share 0.6] [--prices 5e-6,1.5e-5] [--device cuda]
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -174,9 +178,11 @@ def ratio(lut: float, loss: float, points: list[tuple[float, float]]) -> float:
     return float(lut / np.exp(np.interp(np.log(loss), own[:, 1], own[:, 0])))
 
 
-def priced(kind: str, seed: int, settings: dict, method: dict, share: float, everything: bool) -> list[dict]:
-    """Plans of a rounding that knows prices, by budget: a share of the LUTs of uniform plans. method: its settings;
-    everything: on the training images too.
+def priced(
+    kind: str, seed: int, settings: dict, method: dict, share: float, everything: bool, prices: list[float]
+) -> list[dict]:
+    """Plans of a rounding that knows prices, by budget: a share of the LUTs of uniform plans; or at prices, if there
+    are any, without a search. method: its settings; everything: on the training images too.
     """
     model, calibration, test, _ = network(kind, seed)
     options = Options(part="xczu7ev")
@@ -208,26 +214,40 @@ def priced(kind: str, seed: int, settings: dict, method: dict, share: float, eve
     if everything:
         calibration = network(kind, seed, everything)[1]
     task = prepared(method["rounding"], settings["candidates"], others=method)
-    rows = []
-    nearest = front(fronts["nearest"])
-    for loss in (0.2, 0.1, 0.05, 0.02, 0.01, 0.005):
-        lut = np.exp(np.interp(np.log(loss), nearest[::-1, 1], nearest[::-1, 0]))
-        found = solve(replace(task, limits={"lut": int(lut * share)}))
-        lut, kl = point(found.task.designs, found.choice)
-        row = {"network": kind, "seed": seed, "lut": lut, "loss": kl, "price": found.task.designs.price}
+    rows, nearest = [], front(fronts["nearest"])
+
+    def found() -> Iterator[tuple[Designs, tuple[int, ...]]]:
+        if prices:
+            yield from ((task.designs.at(p), choice) for choice in plain(task) for p in prices)
+            return
+        for loss in (0.2, 0.1, 0.05, 0.02, 0.01, 0.005):
+            lut = np.exp(np.interp(np.log(loss), nearest[::-1, 1], nearest[::-1, 0]))
+            best = solve(replace(task, limits={"lut": int(lut * share)}))
+            yield best.task.designs, best.choice
+
+    for d, choice in found():
+        lut, kl = point(d, choice)
+        row = {"network": kind, "seed": seed, "lut": lut, "loss": kl, "price": d.price}
         rows.append({**row, **{name: ratio(lut, kl, points) for name, points in fronts.items()}})
     return rows
 
 
-def report_priced(
-    kinds: list[str], seeds: int, settings: dict, rounding: dict, share: float, everything: bool
-) -> list[dict]:
+def plain(task: Task) -> list[tuple[int, ...]]:
+    """Choices of weights of 6 bits in front of activations of 3 and of 4."""
+    d = task.designs
+    weights = {t.name for t in d.study.weights}
+    lists = [([c.bits for c in d.study.candidates[g[0]]], g[0] in weights) for g in d.study.variables]
+    return [tuple(own.index(6 if weight else bits) for own, weight in lists) for bits in (3, 4)]
+
+
+def report_priced(kinds: list[str], seeds: int, settings: dict, rounding: dict, *how: Any) -> list[dict]:
+    """how: as of `priced`."""
     found = []
     for kind in kinds:
         own: list[dict] = []
         for seed in range(seeds):
             start = time.process_time()
-            rows = priced(kind, seed, settings, rounding, share, everything)
+            rows = priced(kind, seed, settings, rounding, *how)
             own += rows
             print(f"{kind} seed {seed}: {time.process_time() - start:.0f} CPU s")
             for r in rows:
@@ -305,6 +325,7 @@ def main() -> None:
     parser.add_argument("--refine", type=int, default=None)
     parser.add_argument("--epochs", type=int, default=0)
     parser.add_argument("--share", type=float, default=0.6)
+    parser.add_argument("--prices", default="")
     parser.add_argument("--vectors", choices=("calibration", "all"), default="calibration")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
@@ -325,7 +346,8 @@ def main() -> None:
         chosen = {"rounding": args.rounding, "device": args.device}
         if args.epochs:
             chosen["rounding_options"] = (f"epochs={args.epochs}",)
-        found = report_priced(networks, args.seeds, settings, chosen, args.share, args.vectors == "all")
+        prices = [float(p) for p in args.prices.split(",") if p]
+        found = report_priced(networks, args.seeds, settings, chosen, args.share, args.vectors == "all", prices)
     for kind in () if args.rounding or args.arch == "dataflow" else networks:
         for seed in range(args.seeds):
             r = compare(kind, seed, settings)
