@@ -322,3 +322,30 @@ def test_a_border_of_signs_leaves_signs(value: float) -> None:
         assert pad.output.type.codes.width == 1
         assert np.array_equal(design.simulate(x), np.einsum("bchwij,ocij->bohw", windows, w))
     assert_as_priced(design)
+
+
+@pytest.mark.parametrize("backend", ["hls", "rtl"])
+def test_long_searches_lie_in_memories(backend: str, tmp_path: Path) -> None:
+    """A sigmoid of a wide accumulator in 16 bits: its 7,000 cuts once for every lane, not as logic."""
+    rng = np.random.default_rng(0)
+    held = {"s": np.float32(2**-6), "z": np.int8(0), "t": np.float32(1.3e-4), "y0": np.int16(0)}
+    held["w"] = (rng.integers(-127, 128, (16, 4)) / 32).astype(np.float32)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("MatMul", ["d", "w"], ["m"]),
+        helper.make_node("Sigmoid", ["m"], ["f"]),
+        helper.make_node("QuantizeLinear", ["f", "t", "y0"], ["y"]),
+    ]
+    kinds = (("x", TensorProto.FLOAT, 16), ("y", TensorProto.INT16, 4))
+    ports = [helper.make_tensor_value_info(n, kind, [1, size]) for n, kind, size in kinds]
+    constants = [numpy_helper.from_array(np.asarray(v), n) for n, v in held.items()]
+    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    design = qc.compile(model, arch="dataflow", backend=backend)
+    (made,) = (n.op.impl for n in design.graph.nodes if isinstance(n.op, ops.Requant))
+    assert isinstance(made, ops.Thresholds) and made.search and made.cuts.data.shape[1] > 4096
+    total = design.estimate().total
+    assert total.bram18 >= 8 and total.lut < 1500
+    design.write(tmp_path / "b")
+    assert all(row.differing == 0 for row in qc.verify(tmp_path / "b", samples=40).rows if "float32" not in row.what)

@@ -92,7 +92,8 @@ def is_memory(impl: Any) -> bool:
 
 def in_logic(op: ops.Requant) -> bool:
     """Whether all elements have the same parameters, as constants of the logic."""
-    return op.coeffs.data.shape[1] == 1 and not is_memory(op.impl)
+    searched = isinstance(op.impl, ops.Thresholds) and op.impl.search and op.impl.cuts.data.shape[1] > LOGIC
+    return op.coeffs.data.shape[1] == 1 and not is_memory(op.impl) and not searched
 
 
 @dataclass(frozen=True)
