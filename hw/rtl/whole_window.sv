@@ -3,8 +3,8 @@
 // kernel; what stands at their ends are the places of a window, which is complete with its last one. Places above ABOVE rows and LEFT
 // columns before the plane, and behind it, are filled. In an iteration (`fire`) a token is read while there are any, and a window written
 // where one is complete; it leaves behind a register. Whether to read and to write is known an iteration before.
-// Where a token has TOGETHER places of a row, its window has all that ABREAST windows of places need, each TAKEN columns wide: column l of
-// window a is place FROM + a * RIGHT + l * APART of a row of it.
+// Where a token has TALL rows of WIDE places, what leaves has the places that all windows in it need, each once: of ROWS_TAKEN rows and
+// COLUMNS_TAKEN columns the first is ROW_FROM (COLUMN_FROM) places after where the window of tokens begins, the others ROW_STEP each.
 module whole_window #(
     parameter integer HEIGHT = 8,
     parameter integer WIDTH = 8,
@@ -20,12 +20,14 @@ module whole_window #(
     parameter integer ABOVE = 0,
     parameter integer LEFT = 0,
     parameter integer BITS = 8,
-    parameter integer ABREAST = 1,
-    parameter integer TOGETHER = 1,
-    parameter integer TAKEN = KW,
-    parameter integer FROM = 0,
-    parameter integer RIGHT = 1,
-    parameter integer APART = 1,
+    parameter integer TALL = 1,
+    parameter integer ROW_FROM = 0,
+    parameter integer ROW_STEP = 1,
+    parameter integer ROWS_TAKEN = KH,
+    parameter integer WIDE = 1,
+    parameter integer COLUMN_FROM = 0,
+    parameter integer COLUMN_STEP = 1,
+    parameter integer COLUMNS_TAKEN = KW,
     parameter [BITS-1:0] FILL = 0,
     parameter integer PLACES = 64,
     parameter integer FIRST = 18,
@@ -39,10 +41,10 @@ module whole_window #(
     input [BITS-1:0] in_data,
     output reads,
     output writes,
-    output reg [ABREAST*KH*TAKEN*(BITS/TOGETHER)-1:0] out_data
+    output reg [ROWS_TAKEN*COLUMNS_TAKEN*(BITS/(TALL*WIDE))-1:0] out_data
 );
   localparam integer MOST = FIRST > NEXT_ROW ? (FIRST > SW - 1 ? FIRST : SW - 1) : NEXT_ROW > SW - 1 ? NEXT_ROW : SW - 1;
-  localparam integer PLACE = BITS / TOGETHER;
+  localparam integer PLACE = BITS / (TALL * WIDE);
   localparam integer BG = MOST > 0 ? $clog2(MOST + 1) : 1;
   localparam integer BP = PLACES > 1 ? $clog2(PLACES) : 1;
   localparam integer BI = ROWS > 1 ? $clog2(ROWS) : 1;
@@ -115,14 +117,18 @@ module whole_window #(
       localparam integer HIGH = l * DW >= WIDTH + LEFT ? -1 : (WIDTH - 1 + LEFT - l * DW) / SW;
       assign inside_column[l] = LOW < COLUMNS && HIGH >= 0 && (LOW == 0 || j >= BJ'(LOW)) && (HIGH >= COLUMNS - 1 || j <= BJ'(HIGH));
     end
-    for (k = 0; k < KH; k = k + 1) begin : g_out_row
-      for (l = 0; l < ABREAST * TAKEN; l = l + 1) begin : g_out
-        localparam integer AT = FROM + l / TAKEN * RIGHT + l % TAKEN * APART;
-        localparam integer COLUMN = AT / TOGETHER;
-        localparam integer START = (COLUMN * KH + k) * BITS + AT % TOGETHER * PLACE;
-        always @(posedge clk)
-          out_data[((l/TAKEN*KH+k)*TAKEN+l%TAKEN)*PLACE+:PLACE] <=
-              inside_row[k] && inside_column[COLUMN] ? columns[START+:PLACE] : FILL[0+:PLACE];
+    for (k = 0; k < ROWS_TAKEN; k = k + 1) begin : g_out_row
+      for (l = 0; l < COLUMNS_TAKEN; l = l + 1) begin : g_out
+        localparam integer Y = ROW_FROM + k * ROW_STEP;
+        localparam integer X = COLUMN_FROM + l * COLUMN_STEP;
+        if (Y < 0 || Y >= KH * TALL || X < 0 || X >= KW * WIDE) begin : g_outside
+          always @(posedge clk) out_data[(k*COLUMNS_TAKEN+l)*PLACE+:PLACE] <= FILL[0+:PLACE];
+        end else begin : g_inside
+          localparam integer START = (X / WIDE * KH + Y / TALL) * BITS + (Y % TALL * WIDE + X % WIDE) * PLACE;
+          always @(posedge clk)
+            out_data[(k*COLUMNS_TAKEN+l)*PLACE+:PLACE] <=
+                inside_row[Y/TALL] && inside_column[X/WIDE] ? columns[START+:PLACE] : FILL[0+:PLACE];
+        end
       end
     end
   endgenerate

@@ -109,6 +109,8 @@ class _Builder:
     foldings: Mapping[str, Folding]
     free: frozenset[str]
     """Results that no process makes: their elements are those of an input, in their order."""
+    pace: int | None = None
+    """Cycles that words of other widths may take; None: as many as they like."""
     stages: list[Stage] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     waiting: dict[str, list[int]] = field(default_factory=dict)
@@ -129,14 +131,19 @@ class _Builder:
         return self.streams[self.waiting[self.root(value)][0]].lanes
 
     def converted(self, index: int, lanes: int) -> int:
-        """The same elements in tokens of another size; where neither divides the other, by way of their gcd."""
-        have = self.streams[index].lanes
+        """The same elements in tokens of another size; where neither divides the other, by way of their gcd, or where
+        that takes too long of their least common multiple.
+        """
+        old, have = self.streams[index], self.streams[index].lanes
         if have == lanes:
             return index
         step = lanes if lanes % have == 0 or have % lanes == 0 else math.gcd(have, lanes)
-        old = self.streams[index]
+        whole, width = math.lcm(have, lanes), old.value.type.codes.width
+        late = self.pace is not None and old.tokens * have // step > self.pace
+        if late and step < min(have, lanes) and whole * width <= WIDEST_WINDOW:
+            step = whole
         new = self.stream(old.value, step, old.tokens * old.lanes // step)
-        unit = WidthUnit(old.tokens * old.lanes, old.value.type.codes.width, have, step)
+        unit = WidthUnit(old.tokens * old.lanes, width, have, step)
         self.stages.append(Stage(unit, (index,), (new,)))
         return self.converted(new, lanes)
 
@@ -226,8 +233,15 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
     """Processes and streams of an integer graph. foldings: by the name of the result of a node; what is missing is
     folded least.
     """
+    made = _network(graph, foldings)
+    pace = max((s.unit.cycles for s in made.stages if not isinstance(s.unit, WidthUnit)), default=0)
+    late = any(s.unit.cycles > pace for s in made.stages)
+    return _network(graph, foldings, pace) if late and not graph.states else made
+
+
+def _network(graph: Graph, foldings: Mapping[str, Folding], pace: int | None = None) -> Network:
     free = {n.output.name for n in graph.nodes if _free(graph, n)} | _filled_by_windows(graph, foldings)
-    b = _Builder(graph, foldings, frozenset(free))
+    b = _Builder(graph, foldings, frozenset(free), pace)
     merged, inputs, outputs = set[str](), list[PortStream](), list[PortStream]()
     kept, closed = {s.input: s for s in graph.states}, {s.output for s in graph.states}
     for port in graph.inputs:
@@ -410,7 +424,7 @@ def follower(graph: Graph, node: Node) -> Node | None:
     return reader if alone else None
 
 
-WIDEST = 1024  # bits of a token between layers
+WIDEST = 1024  # bits of a token between layers, where it has one place; those of several are as wide as windows
 
 
 def possible(graph: Graph, node: Node) -> list[Folding]:
@@ -433,12 +447,13 @@ def too_wide(graph: Graph, node: Node, fold: Folding) -> bool:
     unit = unit_of(node, graph, fold)
     last = follower(graph, node) if unit.accumulates else None
     ends = (last or node).output, *unit.wide(node)
-    if max(fold.pe * v.type.codes.width for v in ends) > WIDEST:
+    most = WIDEST if fold.places == 1 else WIDEST_WINDOW
+    if max(fold.pe * v.type.codes.width for v in ends) > most:
         return True
     window, taken = window_of(graph, node, unit), node.inputs[0].type.codes.width
     if not isinstance(window, WholeWindowUnit):
-        return unit.accumulates and unit.lanes[0] * taken > WIDEST
-    return window.lanes[0] * taken > WIDEST or window.lanes[1] * taken > WIDEST_WINDOW
+        return unit.accumulates and unit.lanes[0] * taken > most
+    return window.lanes[0] * taken > most or window.lanes[1] * taken > WIDEST_WINDOW
 
 
 def folding(graph: Graph, foldings: Mapping[str, Folding], node: Node, default: Folding = Folding()) -> Folding:
@@ -455,8 +470,8 @@ def folding(graph: Graph, foldings: Mapping[str, Folding], node: Node, default: 
         pe = max((f.pe for f in legal if f.simd == wanted.simd), default=1)
         simd = max((f.simd for f in legal if f.pe == wanted.pe), default=1)
         raise QCompileError(
-            f"pe {wanted.pe} with simd {wanted.simd} makes tokens of more than {WIDEST} bits, or whole windows of more"
-            f" than {WIDEST_WINDOW}",
+            f"pe {wanted.pe} with simd {wanted.simd} makes tokens of more than {WIDEST} bits, or of several places or"
+            f" whole windows of more than {WIDEST_WINDOW}",
             str(node.origin),
             f"with this pe a simd of at most {simd}, with this simd a pe of at most {pe}",
         )

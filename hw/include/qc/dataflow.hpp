@@ -145,17 +145,17 @@ WINDOW:
 // tokens of a window one after the other. A token passes through a line (`rows`) as long as the distance of two rows of the kernel and one
 // (`columns`) as that of two columns; a word of a line has what all rows, or columns, but the newest need. Places before and behind the
 // plane have the code `fill`; the first windows begin ABOVE rows and LEFT columns before it.
-// Where a token has TOGETHER places of a row, its window has all that ABREAST windows of places need, each TAKEN columns wide: column l of
-// window a is place FROM + a * RIGHT + l * APART of a row of it.
+// Where a token has TALL rows of WIDE places, what leaves has the places that all windows in it need, each once: of ROWS_TAKEN rows and
+// COLUMNS_TAKEN columns the first is ROW_FROM (COLUMN_FROM) places after where the window of tokens begins, the others ROW_STEP each.
 template <int H, int W, int G, int KH, int KW, int SH, int SW, int DH, int DW, int ROWS, int COLUMNS, int ABOVE, int LEFT, int FIRST, int NEXT_ROW,
-          int PLACES, int C, int B, int ABREAST = 1, int TOGETHER = 1, int TAKEN = KW, int FROM = 0, int RIGHT = 1, int APART = 1, class IN, class OUT,
-          class R, class K>
+          int PLACES, int C, int B, int TALL = 1, int ROW_FROM = 0, int ROW_STEP = 1, int ROWS_TAKEN = KH, int WIDE = 1, int COLUMN_FROM = 0,
+          int COLUMN_STEP = 1, int COLUMNS_TAKEN = KW, class IN, class OUT, class R, class K>
 inline void whole_windows(hls::stream<IN> &in, hls::stream<OUT> &out, R *rows, K *columns, uint64_t fill) {
 #pragma HLS inline
-  const int token = C * B, place = token / TOGETHER, newest = token * (KH > 1 ? KH - 2 : 0), column = token * KH, last = column * (KW > 1 ? KW - 2 : 0);
+  const int token = C * B, place = token / (TALL * WIDE), newest = token * (KH > 1 ? KH - 2 : 0), column = token * KH, last = column * (KW > 1 ? KW - 2 : 0);
   ap_uint<place> outside = 0;
 FILL:
-  for (int c = 0; c < C / TOGETHER; ++c) { // unroll
+  for (int c = 0; c < C / (TALL * WIDE); ++c) { // unroll
     outside = outside | (ap_uint<place>(fill) << (B * c));
   }
   typename counter<H * W * G>::type rest = H * W * G;          // tokens to read
@@ -196,16 +196,19 @@ WINDOWS:
     if (complete) {
       OUT window = 0;
     WINDOW_ROW:
-      for (int k = 0; k < KH; ++k) { // unroll
-        const int top = k * DH - ABOVE; // of the first window
-        const bool row_inside = int(i) * SH + top >= 0 && int(i) * SH + top < H;
+      for (int r = 0; r < ROWS_TAKEN; ++r) { // unroll
+        const int y = ROW_FROM + r * ROW_STEP;
+        const bool row_there = y >= 0 && y < KH * TALL;
+        const int k = row_there ? y / TALL : 0, row_at = row_there ? y % TALL : 0, top = int(i) * SH + k * DH - ABOVE;
       WINDOW_COLUMN:
-        for (int n = 0; n < ABREAST * TAKEN; ++n) { // unroll
-          const int at = FROM + n / TAKEN * RIGHT + n % TAKEN * APART, l = at / TOGETHER, left = l * DW - LEFT;
-          const bool inside = row_inside && int(j) * SW + left >= 0 && int(j) * SW + left < W;
+        for (int c = 0; c < COLUMNS_TAKEN; ++c) { // unroll
+          const int x = COLUMN_FROM + c * COLUMN_STEP;
+          const bool there = row_there && x >= 0 && x < KW * WIDE;
+          const int l = there ? x / WIDE : 0, column_at = there ? x % WIDE : 0, left = int(j) * SW + l * DW - LEFT;
+          const bool inside = there && top >= 0 && top < H && left >= 0 && left < W;
           const ap_uint<token> whole = l == KW - 1 ? now[k] : ap_uint<token>(before >> (column * l + token * k));
-          const ap_uint<place> one = whole >> (place * (at % TOGETHER));
-          window = window | (OUT(inside ? one : outside) << (place * ((n / TAKEN * KH + k) * TAKEN + n % TAKEN)));
+          const ap_uint<place> one = whole >> (place * (row_at * WIDE + column_at));
+          window = window | (OUT(inside ? one : outside) << (place * (r * COLUMNS_TAKEN + c)));
         }
       }
       out.write(window);
@@ -227,6 +230,21 @@ WINDOWS:
         gap = gap - 1;
       }
       complete = open && gap == 0;
+    }
+  }
+}
+
+// The windows of a token of what all of them cover: DOWN rows of ACROSS windows, of KH x KW places of C elements, SH and SW places apart,
+// places of the kernel DH and DW, in rows of WIDTH places. From v to x, window by window.
+template <int DOWN, int ACROSS, int KH, int KW, int SH, int SW, int DH, int DW, int WIDTH, int C, class T> inline void cut(const T *v, T *x) {
+#pragma HLS inline
+CUT:
+  for (int n = 0; n < DOWN * ACROSS * KH * KW; ++n) { // unroll
+    const int l = n % KW, k = n / KW % KH, across = n / (KW * KH) % ACROSS, down = n / (KW * KH * ACROSS);
+    const int at = (down * SH + k * DH) * WIDTH + across * SW + l * DW;
+  CUT_CHANNEL:
+    for (int c = 0; c < C; ++c) { // unroll
+      x[n * C + c] = v[at * C + c];
     }
   }
 }

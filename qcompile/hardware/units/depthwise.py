@@ -15,8 +15,9 @@ from qcompile.hardware.site import Folding
 from qcompile.hardware.units.matvec import depthwise, storable, sums, weight_memory
 from qcompile.hardware.units.pool import ChannelwiseUnit
 from qcompile.hardware.units.unit import constants_of
+from qcompile.hardware.units.whole_window import Cut
 from qcompile.ir import Graph, Node, ops
-from qcompile.parts import Part
+from qcompile.parts import Part, width
 from qcompile.records import dataclass
 
 
@@ -50,7 +51,7 @@ class DepthwiseUnit(ChannelwiseUnit):
         formats = data.type.codes, weights.type.codes
         places = node.output.type.size // channels
         accumulator = parts.bits(node.output.type.format)
-        folded = folding.pe, folding.simd
+        folded = folding.pe, folding.simd, Cut.of(graph, node, max(1, folding.pe // channels))
         blocks = packed(graph, node, 1, folding.simd) if folding.dsp else None
         return cls(
             channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, blocks, folding.memory
@@ -60,7 +61,8 @@ class DepthwiseUnit(ChannelwiseUnit):
         sizes = self.channels, self.terms, self.pe
         inside = sums(*sizes, self.simd, self.data, self.weights, self.accumulator, self.packed)
         places = self.places // self.side_by_side
-        return parts.beside(inside, parts.counters(places, self.channels), parts.Handshake(), self.memory)
+        read = parts.Register(self.lanes[0] * width(self.data))
+        return parts.beside(inside, read, parts.counters(places, self.channels), parts.Handshake(), self.memory)
 
     @property
     def memory(self) -> Part:

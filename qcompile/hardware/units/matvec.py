@@ -18,7 +18,7 @@ from qcompile.hardware.memory import Words, loader, stored
 from qcompile.hardware.packing import PackedWeights, packed
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
-from qcompile.hardware.units.whole_window import windows_abreast
+from qcompile.hardware.units.whole_window import Cut, windows_abreast
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.parts import Part, product_bits, product_range, width
 from qcompile.records import dataclass
@@ -29,7 +29,7 @@ class MatVecUnit(Unit):
     """rows, columns: of the matrix, all groups together; groups: of rows that have vectors of their own; places: of the
     result at which all rows are computed; stored: bits of a weight in its memory; accumulator: bits of a sum; loaded:
     whether weights come at run time; packed: how products share DSP blocks; kind: of their memory, as of
-    `parts.Rom`.
+    `parts.Rom`; cut: how the windows of several places lie in a token.
     """
 
     rows: int
@@ -45,6 +45,7 @@ class MatVecUnit(Unit):
     loaded: bool = False
     packed: PackedWeights | None = None
     kind: str = ""
+    cut: Cut | None = None
 
     name: ClassVar[str] = "matvec"
     accumulates: ClassVar[bool] = True
@@ -72,7 +73,8 @@ class MatVecUnit(Unit):
         accumulator = parts.bits(node.output.type.format)
         sizes = rows, columns, node.op.groups, places, folding.pe, folding.simd
         shared = packed(graph, node, min(folding.pe, rows), folding.simd) if folding.dsp else None
-        return cls(*sizes, *formats, bits, accumulator, made.reloadable, shared, folding.memory)
+        cut = Cut.of(graph, node, max(1, folding.pe // rows))
+        return cls(*sizes, *formats, bits, accumulator, made.reloadable, shared, folding.memory, cut)
 
     @staticmethod
     def limits(node: Node) -> Folding:
@@ -90,7 +92,7 @@ class MatVecUnit(Unit):
 
     @property
     def lanes(self) -> tuple[int, int]:
-        return self.simd * self.side_by_side, self.pe
+        return self.cut.lanes if self.cut else self.simd * self.side_by_side, self.pe
 
     @property
     def side_by_side(self) -> int:
@@ -140,7 +142,7 @@ class MatVecUnit(Unit):
         if self.row_groups > 1:
             memories.append(parts.Buffer(self.folds, self.simd * width(self.data)))
         around = parts.counters(self.vectors // self.groups, self.groups), parts.Handshake()
-        return parts.beside(self.inside, *around, *memories)
+        return parts.beside(self.inside, parts.Register(self.lanes[0] * width(self.data)), *around, *memories)
 
 
 def depthwise(node: Node) -> bool:
@@ -241,4 +243,4 @@ def sums(
     block = parts.PackedProducts(shared.rows, parts.factor_bits(weights, True)) if shared else parts.NOTHING
     blocks = parts.Times(pe // shared.rows * simd if shared else 0, block)
     made = parts.chain(blocks, parts.Times(pe, parts.chain(*row)))
-    return parts.beside(made, parts.Register(max(1, pe // rows) * simd * width(data)), steps)
+    return parts.beside(made, steps)

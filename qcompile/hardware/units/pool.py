@@ -12,7 +12,7 @@ from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
-from qcompile.hardware.units.whole_window import windows_abreast
+from qcompile.hardware.units.whole_window import Cut, windows_abreast
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -21,7 +21,8 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class ChannelwiseUnit(Unit):
     """What works on windows channel by channel: for every of `channels / pe` tokens of a place come the `terms` places
-    of its window, `simd` in a token. With `pe` a multiple of the channels a token has whole windows of as many places.
+    of its window, `simd` in a token. With `pe` a multiple of the channels a token has whole windows of as many places:
+    `cut` says how they lie in it.
     """
 
     channels: int
@@ -29,6 +30,7 @@ class ChannelwiseUnit(Unit):
     places: int
     pe: int
     simd: int
+    cut: Cut | None
 
     accumulates: ClassVar[bool] = True
 
@@ -46,7 +48,7 @@ class ChannelwiseUnit(Unit):
 
     @property
     def lanes(self) -> tuple[int, int]:
-        return self.pe * self.simd, self.pe
+        return self.cut.lanes if self.cut else self.pe * self.simd, self.pe
 
     @property
     def side_by_side(self) -> int:
@@ -90,7 +92,7 @@ class PoolUnit(ChannelwiseUnit):
         channels = node.output.type.shape[1]
         places = node.output.type.size // channels
         accumulator = parts.bits(node.output.type.format)
-        folded = folding.pe, folding.simd
+        folded = folding.pe, folding.simd, Cut.of(graph, node, max(1, folding.pe // channels))
         return cls(channels, node.terms, places, *folded, node.op.gathers == "max", data.codes, accumulator)
 
     def parts(self) -> Part:

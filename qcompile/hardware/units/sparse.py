@@ -52,10 +52,10 @@ class SparseUnit(MatVecUnit):
 
     @property
     def inside(self) -> Part:
-        """A dense unit of half the columns behind multiplexers, and the rest of the data that waits for them."""
+        """A dense unit of half the columns behind multiplexers."""
         half = sums(self.rows, self._kept, self.pe, self.products, self.data, self.weights, self.accumulator)
         taken = parts.Times(self.pe * self.products, parts.Mux(BLOCK, width(self.data)))
-        return parts.beside(parts.chain(taken, half), parts.Register((self.simd - self.products) * width(self.data)))
+        return parts.chain(taken, half)
 
     @property
     def memory(self) -> Part:

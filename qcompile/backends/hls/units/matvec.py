@@ -14,16 +14,17 @@ from qcompile.hardware.network import Stage
 from qcompile.hardware.packing import PackedWeights
 from qcompile.hardware.units.depthwise import filter_steps
 from qcompile.hardware.units.matvec import in_steps, stream_order, weight_rows
+from qcompile.hardware.units.whole_window import Cut
 from qcompile.parts import product_range
 from qcompile.records import dataclass
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MatVecView(View):
-    """`pe` rows and `simd` terms a cycle, of each of `abreast` vectors. channels: groups of channels with rows of their
-    own; groups: of rows; folds: of the terms. A vector is kept for the groups after the first one, as its stream has
-    it: signs are bits. sparse: products of a row in a cycle, where only two of four terms have one; else 0. packed: how
-    they share DSP blocks. scaled: factors of their sums.
+    """`pe` rows and `simd` terms a cycle, of each of `abreast` vectors; cut: how these lie in a token. channels: groups
+    of channels with rows of their own; groups: of rows; folds: of the terms. A vector is kept for the groups after the
+    first one, as its stream has it: signs are bits. sparse: products of a row in a cycle, where only two of four terms
+    have one; else 0. packed: how they share DSP blocks. scaled: factors of their sums.
     """
 
     template = "matvec.cpp.j2"
@@ -35,6 +36,7 @@ class MatVecView(View):
     pe: int
     simd: int
     read: Read
+    cut: Cut | None
     kept: Integer
     weights: Weights
     product: Product
@@ -80,7 +82,7 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
     made = product(c.builder(), node, total)
     kept = Integer(read.lanes.width, read.lanes.signed)
     return MatVecView(
-        tuple(loops), *counts, read, kept, held, made, total, finish(c, stage), sparse, unit.packed, scaled
+        tuple(loops), *counts, read, unit.cut, kept, held, made, total, finish(c, stage), sparse, unit.packed, scaled
     )
 
 
@@ -96,6 +98,7 @@ class DepthwiseView(View):
     pe: int
     simd: int
     read: Read
+    cut: Cut | None
     weights: Weights
     product: Product
     total: Tensor
@@ -113,7 +116,7 @@ def depthwise(c: Context, stage: Stage) -> DepthwiseView:
     made = product(c.builder(), node, total)
     loops = _by_channel(c, stage, unit.groups, unit.folds)
     counts = unit.groups, unit.folds, unit.side_by_side, pe, unit.simd
-    return DepthwiseView(loops, *counts, read, held, made, total, finish(c, stage), unit.packed)
+    return DepthwiseView(loops, *counts, read, unit.cut, held, made, total, finish(c, stage), unit.packed)
 
 
 def _by_channel(c: Context, stage: Stage, groups: int, folds: int) -> tuple[Loop, ...]:
@@ -138,6 +141,7 @@ class PoolView(View):
     simd: int
     largest: bool
     read: Read
+    cut: Cut | None
     decode: Decode | None
     source: Tensor
     total: Tensor
@@ -148,7 +152,7 @@ def pool(c: Context, stage: Stage) -> PoolView:
     node, unit = node_of(stage), stage.unit
     assert isinstance(unit, (hardware.PoolUnit, hardware.GlobalPoolUnit))
     whole = isinstance(unit, hardware.GlobalPoolUnit)
-    abreast = 1 if isinstance(unit, hardware.GlobalPoolUnit) else unit.side_by_side
+    abreast, cut = (1, None) if isinstance(unit, hardware.GlobalPoolUnit) else (unit.side_by_side, unit.cut)
     x, largest = c.tensor(node.inputs[0], "x"), node.op.gathers == "max"
     decode = None if largest else c.decoded(node.inputs[0], x, unit.pe * unit.simd)
     total = c.tensor(node.inputs[0] if largest else node.output, "total")
@@ -157,4 +161,4 @@ def pool(c: Context, stage: Stage) -> PoolView:
         loops = (loops[0], loops[2], loops[1])
     read, source = c.read(stage, 0, x), decode.out if decode else x
     counts = unit.groups, unit.folds, abreast, unit.pe // abreast, unit.simd, largest
-    return PoolView(whole and unit.groups > 1, loops, *counts, read, decode, source, total, finish(c, stage))
+    return PoolView(whole and unit.groups > 1, loops, *counts, read, cut, decode, source, total, finish(c, stage))

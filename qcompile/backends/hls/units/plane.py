@@ -40,16 +40,15 @@ def window(c: Context, stage: Stage) -> WindowView:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WholeWindowView(View):
-    """sizes: height, width, tokens of a place, kernel, strides, dilations, windows, rows and columns before the plane
-    (two each), places before the first window and from a row of them to the next, of an inference; a place is one of
-    tokens, which have `together` places of the plane. fill: the code outside, of each of `channels` elements of `bits`
-    bits of a token. several: `ABREAST` and what follows it of `qc::whole_windows`, where a token has several windows.
+    """sizes: those of the plane of tokens and of its windows, tokens before the first window and from a row of them to
+    the next, of an inference. fill: the code outside, of each of `lanes` elements of `bits` bits of a token. several:
+    `TALL` and what follows it of `qc::whole_windows`, where a token has several places.
     """
 
     template = "whole_window.cpp.j2"
     sizes: tuple[int, ...]
     fill: int
-    channels: int
+    lanes: int
     bits: int
     depths: tuple[int, int]
     words: tuple[int, int]
@@ -59,12 +58,12 @@ class WholeWindowView(View):
 def whole_window(c: Context, stage: Stage) -> WholeWindowView:
     w, fmt = stage.unit, node_of(stage).inputs[0].type.codes
     assert isinstance(w, hardware.WholeWindowUnit)
-    several, w, (first, _, next_row) = w.several, w.by_tokens, w.ends
-    sizes = w.height, w.width, w.groups, *w.over.numbers, w.rows, w.columns, *w.before, first, next_row, w.places
+    first, _, next_row = w.ends
+    sizes = *w.sizes, first, next_row, w.places
     fill = 0 if w.fill is None else int(bits_of(fmt, np.array([w.fill]))[0])
     depths, words = zip(*w.lines, strict=True)
     code = fill & (1 << fmt.width) - 1
-    return WholeWindowView(sizes, code, w.simd, fmt.width, depths, words, several)
+    return WholeWindowView(sizes, code, w.lanes[0], fmt.width, depths, words, w.several)
 
 
 @dataclass(frozen=True)

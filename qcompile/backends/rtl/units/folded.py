@@ -20,6 +20,7 @@ from qcompile.hardware.units.depthwise import filter_steps
 from qcompile.hardware.units.matvec import in_steps, stream_order, weight_rows
 from qcompile.hardware.units.scaled import Blocks, factored
 from qcompile.hardware.units.sparse import BLOCK, INDEX, KEPT, places
+from qcompile.hardware.units.whole_window import Cut
 from qcompile.ir import ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -95,11 +96,13 @@ class Sums:
 
 @dataclass(frozen=True)
 class FoldedModule(ModuleView):
-    """kept: tokens of a vector that come but once, for all groups of rows. factors: of the sums, a word for 2**held
-    steps of the weights.
+    """token: bits of one, with windows that are `cut` out of it. kept: tokens of a vector that come but once, for all
+    groups of rows. factors: of the sums, a word for 2**held steps of the weights.
     """
 
     template = "folded.sv.j2"
+    token: int
+    cut: Cut | None
     kept: int
     weights: RomFile | None
     sums: Sums
@@ -111,9 +114,8 @@ class FoldedModule(ModuleView):
         return self.sums.placed
 
     def parts(self) -> Part:
-        s = self.sums
-        token = s.data * (s.pe * s.own or s.pe // s.rows)
-        held = parts.Buffer(self.kept, token, False) if self.kept else parts.Register(token if self.weights else 0)
+        read = parts.Register(self.token if self.weights else 0)
+        held = parts.Buffer(self.kept, self.token, False) if self.kept else read
         return parts.beside(held, self.sums.registers())
 
 
@@ -178,7 +180,8 @@ def matvec(m: Maker) -> ProcessModule:
     each = patterns.shape[1] // rows * weight.size
     data = fold.simd * node.inputs[0].type.codes.width
     total = replace(sums(m, made, unit.folds, Start(1, data, 0, each)), factor=factor)
-    return m.process(FoldedModule(kept, rom, total, factors, held), total.stages, m.first("g"), m.end("f"))
+    module = FoldedModule(m.read(0).bits, unit.cut, kept, rom, total, factors, held)
+    return m.process(module, total.stages, m.first("g"), m.end("f"))
 
 
 def _sparse(steps: np.ndarray, fmt: Format, width: int) -> np.ndarray:
@@ -205,20 +208,22 @@ def depthwise(m: Maker) -> ProcessModule:
     else:
         made = products(m, weight, unit.simd, unit.folds > 1, False)
     total = sums(m, made, unit.folds, Start(1, node.inputs[0].type.codes.width, unit.simd, unit.simd * width))
-    return m.process(FoldedModule(0, rom, total), total.stages, "1'b1", m.end("f"))
+    return m.process(FoldedModule(m.read(0).bits, unit.cut, 0, rom, total), total.stages, "1'b1", m.end("f"))
 
 
 def pool(m: Maker) -> ProcessModule:
     unit, fmt = m.stage.unit, m.node.inputs[0].type.codes
     assert isinstance(unit, (units.PoolUnit, units.GlobalPoolUnit))
     loops = ("g", unit.groups), ("f", unit.folds)
-    turns = 1
+    turns, cut = 1, None
     if isinstance(unit, units.GlobalPoolUnit):
         turns, loops = unit.groups, loops[::-1]
+    else:
+        cut = unit.cut
     m.loops(*loops)
     start, order = Start(0, fmt.width, unit.simd, 0), order_of(fmt, unit.largest)
     total = sums(m, taken(m, unit.largest, unit.simd), unit.folds, start, order, turns)
-    return m.process(FoldedModule(0, None, total), total.stages, "1'b1", m.end("f"))
+    return m.process(FoldedModule(m.read(0).bits, cut, 0, None, total), total.stages, "1'b1", m.end("f"))
 
 
 def taken(m: Maker, largest: bool, together: int = 1) -> TermCell:

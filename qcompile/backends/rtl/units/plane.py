@@ -77,15 +77,14 @@ def whole_window(m: Maker) -> ProcessModule:
     w = m.stage.unit
     assert isinstance(w, units.WholeWindowUnit)
     names = "HEIGHT", "WIDTH", "GROUPS", "KH", "KW", "SH", "SW", "DH", "DW", "ROWS", "COLUMNS", "ABOVE", "LEFT"
-    several = zip(("ABREAST", "TOGETHER", "TAKEN", "FROM", "RIGHT", "APART"), w.several, strict=False)
-    made, w, (first, _, next_row) = w.parts(), w.by_tokens, w.ends
-    sizes = w.height, w.width, w.groups, *w.over.numbers, w.rows, w.columns, *w.before
+    taken = "TALL", "ROW_FROM", "ROW_STEP", "ROWS_TAKEN", "WIDE", "COLUMN_FROM", "COLUMN_STEP", "COLUMNS_TAKEN"
+    several, (first, _, next_row) = zip(taken, w.several, strict=False), w.ends
     fmt = m.node.inputs[0].type.codes
     code = [0] if w.fill is None else codes_of(fmt, [w.fill])
-    fill = packed(code * w.simd, fmt.width)
+    fill = packed(code * w.lanes[0], fmt.width)
     more = ("BITS", m.read(0).bits), ("FILL", fill), ("PLACES", w.places), ("FIRST", first), ("NEXT_ROW", next_row)
     rows, columns = (line_style(m.timing.fabric, *one) for one in w.lines)
-    view = WholeWindowModule((*zip(names, sizes, strict=True), *more, *several), (rows, columns), made)
+    view = WholeWindowModule((*zip(names, w.sizes, strict=True), *more, *several), (rows, columns), w.parts())
     return m.process(view, 1, "window_reads", "window_writes")
 
 
