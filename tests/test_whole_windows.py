@@ -90,7 +90,7 @@ def at_several_places(case: Case, seed: int, **options: Any) -> qc.Design:
     """All outputs and terms of a layer at several places; reject cases that have none."""
     graph = qc.compile(case.model(), arch="dataflow").graph
     layer = next(n for n in graph.computed if n.op.windowed)
-    folds = [f for f in possible(graph, layer) if f.places > 1 and f.pe * f.simd <= 128]
+    folds = [f for f in possible(graph, layer) if f.places > 1 and f.pe * f.simd <= 256]
     assume(folds)
     fold = {graph.layers[layer.output.name]: vars(folds[seed % len(folds)])}
     shares = port_shares(graph.inputs[0])
@@ -98,14 +98,14 @@ def at_several_places(case: Case, seed: int, **options: Any) -> qc.Design:
     return qc.compile(case.model(), arch="dataflow", fold=json.dumps(fold), **options)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(cases(), st.integers(0, 100))
 def test_several_places_in_cplusplus(tmp_path_factory: pytest.TempPathFactory, case: Case, seed: int) -> None:
     needs("g++")
     assert_exact(at_several_places(case, seed), tmp_path_factory.mktemp("windows"))
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(cases(), st.integers(0, 100))
 def test_several_places_in_systemverilog(tmp_path_factory: pytest.TempPathFactory, case: Case, seed: int) -> None:
     """Codes, and cycles as scheduled."""

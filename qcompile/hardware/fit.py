@@ -57,8 +57,7 @@ from qcompile.hardware.units import (
     WindowUnit,
     unit_of,
 )
-from qcompile.hardware.units.matvec import token_channels
-from qcompile.hardware.units.sparse import BLOCK
+from qcompile.hardware.units.sparse import whole_blocks
 from qcompile.hardware.units.whole_window import fills
 from qcompile.ir import Graph, Node, Value
 from qcompile.processes import silenced
@@ -479,7 +478,7 @@ def saved_by_sparsity(graph: Graph, device: Device, cycles: int) -> dict[str, fl
             rest = lut_equivalents(fabric, Resources(**dict(zip(KINDS, cost, strict=True)))) - _own(unit, fabric)
             own = {f.name: getattr(unit, f.name) for f in fields(MatVecUnit)}
             dense.append(rest + _own(MatVecUnit(**own), fabric))
-            if not f.dsp and token_channels(node, f.simd) % BLOCK == 0:
+            if not f.dsp and whole_blocks(node, f):
                 sparse.append(rest + _own(SparseUnit(**own), fabric))
         if min(sparse) < min(dense):
             found[one.name] = min(dense) - min(sparse)

@@ -432,7 +432,8 @@ def possible(graph: Graph, node: Node) -> list[Folding]:
     unit = unit_of(node, graph)
     most, channels = unit.limits(node), channels_of(node.output)
     found = [Folding(pe, simd) for pe in divisors(most.pe) for simd in divisors(most.simd)]
-    found += [Folding(channels * n, most.simd, places=n) for n in unit.abreast(node, graph) if channels * n > most.pe]
+    several = [n for n in unit.abreast(node, graph) if channels * n > most.pe]
+    found += [Folding(channels * n, simd, places=n) for n in several for simd in divisors(most.simd)]
     return [f for f in found if f == Folding() or (unit.takes(node, graph, f) and not too_wide(graph, node, f))]
 
 
@@ -491,7 +492,7 @@ def _not_possible(graph: Graph, node: Node, unit: Unit, wanted: Folding) -> QCom
     most, channels = unit.limits(node), channels_of(node.output)
     several = [n for n in unit.abreast(node, graph) if n > 1]
     if wanted.places > 1:
-        hint = f"places of {several}, with a pe of {channels} times as many and a simd of {most.simd}"
+        hint = f"places of {several}, with a pe of {channels} times as many and a simd that divides {most.simd}"
         return QCompileError(
             f"{wanted} is not possible", str(node.origin), hint if several else "it works on one place a cycle"
         )
@@ -594,9 +595,10 @@ def window_of(graph: Graph, node: Node, unit: Unit) -> WindowUnit | None:
     assert isinstance(unit, (MatVecUnit, ChannelwiseUnit))
     abreast = unit.side_by_side
     if isinstance(unit, MatVecUnit):
-        channels, by_channel = token_channels(node, unit.simd), node.op.groups > 1
+        channels = token_channels(node, Folding(unit.pe, unit.simd, places=abreast))
+        by_channel = node.op.groups > 1
     else:
         channels, by_channel = unit.pe // abreast, True
-    if channels == unit.lanes[0]:
+    if abreast == 1 and channels == unit.lanes[0]:
         return SlidingWindowUnit.front(node, channels, by_channel)
     return WholeWindowUnit.front(graph, node, channels, abreast)

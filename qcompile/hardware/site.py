@@ -13,8 +13,8 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class Folding:
     """A layer's share of hardware: `pe` outputs and `simd` inputs of a window are worked on in one cycle; dsp: whether
-    DSP blocks do that, as many products in each as they hold. places: at which `pe` are all outputs, from all inputs.
-    memory: which holds the weights, one of `parts.MEMORIES`; "": as many as they are.
+    DSP blocks do that, as many products in each as they hold. places: at which `pe` are all outputs; whole windows come
+    in a token then. memory: which holds the weights, one of `parts.MEMORIES`; "": as many as they are.
     """
 
     pe: int = 1

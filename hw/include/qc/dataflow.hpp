@@ -249,6 +249,18 @@ CUT:
   }
 }
 
+// Of each of SEVERAL places the N elements of fold f, of FOLDS.
+template <int SEVERAL, int FOLDS, int N, class T> inline void take(const T *v, int f, T *x) {
+#pragma HLS inline
+TAKE_PLACE:
+  for (int q = 0; q < SEVERAL; ++q) { // unroll
+  TAKE_ELEMENT:
+    for (int n = 0; n < N; ++n) { // unroll
+      x[q * N + n] = v[(q * FOLDS + f) * N + n];
+    }
+  }
+}
+
 // Weights of a step: N codes of W bits, TOGETHER in an element of the memory. BIPOLAR: one bit, -1 or +1.
 template <int N, int W, int TOGETHER, bool SIGNED, bool BIPOLAR, class T, class M> inline void weights(const M *memory, int step, T *v) {
 #pragma HLS inline

@@ -41,6 +41,7 @@ STREAMED = (
     "running_maximum.sv",
     "running_place.sv",
     "stream.sv",
+    "take_fold.sv",
     "vector_memory.sv",
     "whole_window.sv",
     "window.sv",

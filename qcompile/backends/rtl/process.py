@@ -154,6 +154,9 @@ class ProcessModule:
     arithmetic: Part
     marks_last: bool = False
 
+    def counter(self, name: str) -> LoopCounter:
+        return next(c for c in self.counters if c.name == name)
+
     @property
     def loaded(self) -> LoadedWords | None:
         """Of its weights: no process has more than one operand that is loaded."""

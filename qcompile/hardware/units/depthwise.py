@@ -62,7 +62,8 @@ class DepthwiseUnit(ChannelwiseUnit):
         inside = sums(*sizes, self.simd, self.data, self.weights, self.accumulator, self.packed)
         places = self.places // self.side_by_side
         read = parts.Register(self.lanes[0] * width(self.data))
-        return parts.beside(inside, read, parts.counters(places, self.channels), parts.Handshake(), self.memory)
+        taken = read, self.taken(self.data)
+        return parts.beside(inside, *taken, parts.counters(places, self.channels), parts.Handshake(), self.memory)
 
     @property
     def memory(self) -> Part:

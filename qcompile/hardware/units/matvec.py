@@ -2,7 +2,8 @@
 window).
 
 cycles = vectors * (rows / pe) * (columns / simd), the folding of FINN (Umuroglu et al. 2017, section 4). Where `pe` is
-more than the rows, as many vectors are multiplied in a cycle, each with all weights.
+more than the rows, as many vectors are multiplied in a cycle, each with the same weights: they come in one token, which
+is kept while `simd` columns after the other are taken.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ class MatVecUnit(Unit):
 
     @property
     def lanes(self) -> tuple[int, int]:
-        return self.cut.lanes if self.cut else self.simd * self.side_by_side, self.pe
+        several = self.side_by_side > 1
+        return self.cut.lanes if self.cut else self.columns * self.side_by_side if several else self.simd, self.pe
 
     @property
     def side_by_side(self) -> int:
@@ -119,9 +121,9 @@ class MatVecUnit(Unit):
         return self.vectors * self.row_groups * self.folds
 
     def traffic(self) -> Traffic:
-        """A vector is read during the first group of rows and kept for the others."""
+        """A vector is read during the first group of rows and kept for the others; several come at once."""
         start = np.arange(self.vectors)[:, None] * (self.row_groups * self.folds)
-        reads = start + np.arange(self.folds)
+        reads = start + np.arange(self.folds if self.side_by_side == 1 else 1)
         writes = start + np.arange(self.row_groups) * self.folds + self.folds - 1
         return Traffic((reads.ravel(),), writes.ravel(), self.cycles)
 
@@ -141,6 +143,8 @@ class MatVecUnit(Unit):
         memories: list[Part] = [self.memory]
         if self.row_groups > 1:
             memories.append(parts.Buffer(self.folds, self.simd * width(self.data)))
+        if self.side_by_side > 1:
+            memories.append(parts.Mux(self.folds, self.side_by_side * self.simd * width(self.data)))
         around = parts.counters(self.vectors // self.groups, self.groups), parts.Handshake()
         return parts.beside(self.inside, parts.Register(self.lanes[0] * width(self.data)), *around, *memories)
 
@@ -156,23 +160,28 @@ def storable(weights: Value) -> bool:
     return fmt is not None and fmt.width <= 32
 
 
-def token_channels(node: Node, simd: int) -> int:
+def token_channels(node: Node, folding: Folding) -> int:
     """Channels of a token of which `simd` terms are taken in a cycle: as many of one place of the kernel, or (where
-    these are no share of the channels) `simd` over as many places as divide it and the kernel.
+    these are no share of the channels) `simd` over as many places as divide it and the kernel. All of them where terms
+    of several windows are taken.
     """
-    if not node.op.windowed or node.weights.type.shape[1] % simd == 0:
+    simd = folding.simd
+    if not node.op.windowed:
         return simd
+    channels = node.weights.type.shape[1]
+    if folding.places > 1 or channels % simd == 0:
+        return channels if folding.places > 1 else simd
     return simd // math.gcd(simd, math.prod(node.weights.type.shape[2:]))
 
 
-def stream_order(node: Node, simd: int) -> int:
+def stream_order(node: Node, folding: Folding) -> int:
     """How inputs follow one another in the rows of `weight_rows`: 0: as they are, of a MatMul; -1: channels last;
     else so many channels at a time.
     """
     if isinstance(node.op, ops.MatMul):
         return 0
-    channels = token_channels(node, simd)
-    return -1 if node.op.groups == 1 and channels == simd else channels
+    channels = token_channels(node, folding)
+    return -1 if node.op.groups == 1 and channels == folding.simd else channels
 
 
 def weight_rows(units: np.ndarray, order: int) -> np.ndarray:

@@ -21,8 +21,8 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class ChannelwiseUnit(Unit):
     """What works on windows channel by channel: for every of `channels / pe` tokens of a place come the `terms` places
-    of its window, `simd` in a token. With `pe` a multiple of the channels a token has whole windows of as many places:
-    `cut` says how they lie in it.
+    of its window, `simd` in a token. With `pe` a multiple of the channels a token has whole windows of as many places,
+    and is kept while `simd` places of them after the other are taken: `cut` says how they lie in it.
     """
 
     channels: int
@@ -48,7 +48,8 @@ class ChannelwiseUnit(Unit):
 
     @property
     def lanes(self) -> tuple[int, int]:
-        return self.cut.lanes if self.cut else self.pe * self.simd, self.pe
+        several = self.side_by_side > 1
+        return self.cut.lanes if self.cut else self.pe * (self.terms if several else self.simd), self.pe
 
     @property
     def side_by_side(self) -> int:
@@ -71,7 +72,14 @@ class ChannelwiseUnit(Unit):
 
     def traffic(self) -> Traffic:
         every = np.arange(self.cycles)
-        return Traffic((every,), every[self.folds - 1 :: self.folds], len(every))
+        reads = every if self.side_by_side == 1 else every[:: self.folds]
+        return Traffic((reads,), every[self.folds - 1 :: self.folds], len(every))
+
+    def taken(self, fmt: Format) -> Part:
+        """What takes `simd` places of the windows of a token that is kept."""
+        if self.side_by_side == 1:
+            return parts.NOTHING
+        return parts.Mux(self.folds, self.pe * self.simd * parts.width(fmt))
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,9 @@ class PoolUnit(ChannelwiseUnit):
         return cls(channels, node.terms, places, *folded, node.op.gathers == "max", data.codes, accumulator)
 
     def parts(self) -> Part:
-        return parts.Times(self.pe, gather(self.data, self.accumulator, self.largest, self.simd))
+        each = parts.Times(self.pe, gather(self.data, self.accumulator, self.largest, self.simd))
+        kept = parts.Register(self.lanes[0] * parts.width(self.data) if self.side_by_side > 1 < self.folds else 0)
+        return parts.beside(each, self.taken(self.data), kept)
 
 
 def takes_all_places(node: Node) -> bool:

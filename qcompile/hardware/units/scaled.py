@@ -63,7 +63,7 @@ class ScaledUnit(MatVecUnit):
         if not isinstance(unit, ScaledUnit) or plain or unit.stored <= FEW:
             return None
         units = graph.producers[node.weights.name].op.units
-        found = blocks_of(units, node.weights.type.shape, stream_order(node, folding.simd), folding.simd)
+        found = blocks_of(units, node.weights.type.shape, stream_order(node, folding), folding.simd)
         if found is None or found.bits > WORTH * unit.rows * unit.columns * unit.stored:
             return None
         return cls(**{**vars(unit), "blocks": found})

@@ -31,7 +31,7 @@ class SparseUnit(MatVecUnit):
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> SparseUnit | None:
         """Of weights that are 2:4 and not loaded, where whole blocks come in a cycle and a word is not wider."""
-        blocks = node.op.products and not folding.dsp and token_channels(node, folding.simd) % BLOCK == 0
+        blocks = node.op.products and not folding.dsp and whole_blocks(node, folding)
         unit = super().of(node, graph, folding) if blocks else None
         if not isinstance(unit, SparseUnit) or unit.products * unit.element > unit.simd * unit.stored:
             return None
@@ -66,6 +66,11 @@ class SparseUnit(MatVecUnit):
     def _kept(self) -> int:
         """Of the columns."""
         return self.folds * self.products
+
+
+def whole_blocks(node: Node, folding: Folding) -> bool:
+    """Whether what is taken in a cycle has whole blocks of channels."""
+    return token_channels(node, folding) % BLOCK == folding.simd % BLOCK == 0
 
 
 def two_of_four(units: np.ndarray, axis: int) -> bool:

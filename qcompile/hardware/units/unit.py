@@ -51,9 +51,7 @@ class Unit(ABC):
 
     @staticmethod
     def abreast(node: Node, graph: Graph) -> list[int]:
-        """How many places it can work on in one cycle, where all outputs and terms of each are worked on: `pe` is so
-        many times the channels then.
-        """
+        """At how many places it can make all outputs in one cycle: `pe` is so many times the channels then."""
         return []
 
     @staticmethod
@@ -63,15 +61,15 @@ class Unit(ABC):
 
     @classmethod
     def takes(cls, node: Node, graph: Graph, folding: Folding) -> bool:
-        """Whether it can be folded so: by shares of its limits, or with all of them at several places, which steps of a
+        """Whether it can be folded so: by shares of its limits, or with all outputs at several places, which steps of a
         recurrence are not.
         """
         most, places = cls.limits(node), folding.places
-        if min(folding.pe, folding.simd, places) < 1:
+        if min(folding.pe, folding.simd, places) < 1 or most.simd % folding.simd:
             return False
         if folding.pe == channels_of(node.output) * places > most.pe:
-            return folding.simd == most.simd and places in cls.abreast(node, graph) and not graph.states
-        return places == 1 and most.pe % folding.pe == 0 and most.simd % folding.simd == 0
+            return places in cls.abreast(node, graph) and not graph.states
+        return places == 1 and most.pe % folding.pe == 0
 
     @staticmethod
     def wide(node: Node) -> tuple[Value, ...]:

@@ -63,7 +63,7 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
     node, fold, unit = node_of(stage), stage.folding, stage.unit
     assert isinstance(unit, hardware.MatVecUnit)
     pe = fold.pe // unit.side_by_side
-    rows = weight_rows(units_of(c, node.weights), stream_order(node, fold.simd))
+    rows = weight_rows(units_of(c, node.weights), stream_order(node, fold))
     sparse = unit.products if isinstance(unit, hardware.SparseUnit) else 0
     scaled = None
     if isinstance(unit, hardware.ScaledUnit):

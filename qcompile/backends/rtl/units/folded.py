@@ -18,6 +18,7 @@ from qcompile.hardware.memory import bits_of, stored
 from qcompile.hardware.packing import PackedWeights
 from qcompile.hardware.units.depthwise import filter_steps
 from qcompile.hardware.units.matvec import in_steps, stream_order, weight_rows
+from qcompile.hardware.units.pool import ChannelwiseUnit
 from qcompile.hardware.units.scaled import Blocks, factored
 from qcompile.hardware.units.sparse import BLOCK, INDEX, KEPT, places
 from qcompile.hardware.units.whole_window import Cut
@@ -96,13 +97,16 @@ class Sums:
 
 @dataclass(frozen=True)
 class FoldedModule(ModuleView):
-    """token: bits of one, with windows that are `cut` out of it. kept: tokens of a vector that come but once, for all
-    groups of rows. factors: of the sums, a word for 2**held steps of the weights.
+    """token: bits of one, with windows that are `cut` out of it; of so many `kept_windows` come the terms of one fold
+    after the other, `terms` bits of each; 0 where all come. kept: tokens of a vector that come but once, for all groups
+    of rows. factors: of the sums, a word for 2**held steps of the weights.
     """
 
     template = "folded.sv.j2"
     token: int
     cut: Cut | None
+    kept_windows: int
+    terms: int
     kept: int
     weights: RomFile | None
     sums: Sums
@@ -114,7 +118,7 @@ class FoldedModule(ModuleView):
         return self.sums.placed
 
     def parts(self) -> Part:
-        read = parts.Register(self.token if self.weights else 0)
+        read = parts.Register(self.token if self.weights or self.kept_windows else 0)
         held = parts.Buffer(self.kept, self.token, False) if self.kept else read
         return parts.beside(held, self.sums.registers())
 
@@ -154,7 +158,7 @@ def matvec(m: Maker) -> ProcessModule:
     assert isinstance(unit, units.MatVecUnit)
     op, fmt = m.graph.producers[node.weights.name].op, node.weights.type.codes
     rows, factors, held = fold.pe // unit.side_by_side, None, 0
-    matrix = weight_rows(op.units.data.reshape(node.weights.type.shape), stream_order(node, fold.simd))
+    matrix = weight_rows(op.units.data.reshape(node.weights.type.shape), stream_order(node, fold))
     if isinstance(unit, units.ScaledUnit):
         matrix, exponents = factored(matrix, unit.blocks)
         factors = m.rom("factors", in_steps(exponents, rows, 1), unit.blocks.factor)
@@ -180,8 +184,7 @@ def matvec(m: Maker) -> ProcessModule:
     each = patterns.shape[1] // rows * weight.size
     data = fold.simd * node.inputs[0].type.codes.width
     total = replace(sums(m, made, unit.folds, Start(1, data, 0, each)), factor=factor)
-    module = FoldedModule(m.read(0).bits, unit.cut, kept, rom, total, factors, held)
-    return m.process(module, total.stages, m.first("g"), m.end("f"))
+    return _process(m, total, kept, rom, factors, held)
 
 
 def _sparse(steps: np.ndarray, fmt: Format, width: int) -> np.ndarray:
@@ -208,22 +211,39 @@ def depthwise(m: Maker) -> ProcessModule:
     else:
         made = products(m, weight, unit.simd, unit.folds > 1, False)
     total = sums(m, made, unit.folds, Start(1, node.inputs[0].type.codes.width, unit.simd, unit.simd * width))
-    return m.process(FoldedModule(m.read(0).bits, unit.cut, 0, rom, total), total.stages, "1'b1", m.end("f"))
+    return _process(m, total, 0, rom)
 
 
 def pool(m: Maker) -> ProcessModule:
     unit, fmt = m.stage.unit, m.node.inputs[0].type.codes
     assert isinstance(unit, (units.PoolUnit, units.GlobalPoolUnit))
     loops = ("g", unit.groups), ("f", unit.folds)
-    turns, cut = 1, None
+    turns = 1
     if isinstance(unit, units.GlobalPoolUnit):
         turns, loops = unit.groups, loops[::-1]
-    else:
-        cut = unit.cut
     m.loops(*loops)
-    start, order = Start(0, fmt.width, unit.simd, 0), order_of(fmt, unit.largest)
+    start, order = Start(int(_waits(unit) > 0), fmt.width, unit.simd, 0), order_of(fmt, unit.largest)
     total = sums(m, taken(m, unit.largest, unit.simd), unit.folds, start, order, turns)
-    return m.process(FoldedModule(m.read(0).bits, cut, 0, None, total), total.stages, "1'b1", m.end("f"))
+    return _process(m, total, 0, None)
+
+
+def _process(
+    m: Maker, sums: Sums, kept: int, weights: RomFile | None, factors: RomFile | None = None, held: int = 0
+) -> ProcessModule:
+    """Of the sums; a vector is read in its first group of rows, several in their first fold."""
+    unit, several = m.stage.unit, _waits(m.stage.unit)
+    cut = unit.cut if isinstance(unit, (units.MatVecUnit, ChannelwiseUnit)) else None
+    terms = sums.data * max(1, sums.own * sums.rows)
+    module = FoldedModule(m.read(0).bits, cut, several, terms, kept, weights, sums, factors, held)
+    reads = m.first("f") if several else m.first("g") if isinstance(unit, units.MatVecUnit) else "1'b1"
+    return m.process(module, sums.stages, reads, m.end("f"))
+
+
+def _waits(unit: units.Unit) -> int:
+    """How many windows are kept while the terms of a fold after the other are taken."""
+    if not isinstance(unit, (units.MatVecUnit, ChannelwiseUnit)):
+        return 0
+    return unit.side_by_side if unit.side_by_side > 1 < unit.folds else 0
 
 
 def taken(m: Maker, largest: bool, together: int = 1) -> TermCell:
