@@ -15,6 +15,7 @@ from typing import Any
 
 from qcompile.formats import FixedPoint
 from qcompile.frontend.call import GraphBuilder
+from qcompile.frontend.lowered import raised
 from qcompile.frontend.site import NewNode, Pattern
 from qcompile.frontend.traced import cancelled, clipped_back, whole_power, wrapped
 from qcompile.ir import Node, Param, Shape, Value, ops
@@ -435,4 +436,5 @@ PATTERNS: Patterns = {
     ops.Func: (whole_power, logarithm),
     ops.ArgMax: (order_of_softmax,),
     ops.Reshape: (reshaped_softmax,),
+    ops.MatMul: (raised,),
 }
