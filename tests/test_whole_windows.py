@@ -10,12 +10,13 @@ import pytest
 from conftest import needs
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper
 from test_dataflow import some_folding
 from test_whole_tensors import model, quant
 
 import qcompile as qc
 from qcompile.hardware.network import port_shares, possible
+from qcompile.hardware.units import ArgMaxUnit, BufferedUnit, MatVecUnit, WholeWindowUnit, WidthUnit
 
 
 @dataclass(frozen=True)
@@ -160,3 +161,103 @@ def test_windows_that_are_too_wide_are_refused() -> None:
     with pytest.raises(qc.QCompileError, match="whole windows of more than 4096") as error:
         _ = qc.compile(case.model(), arch="dataflow", fold=json.dumps({"layer": {"pe": 72, "simd": 9}})).network
     assert "a pe of at most 36" in str(error.value)
+
+
+def folded_so(case: Case, **layer: int) -> qc.Design:
+    return qc.compile(case.model(), arch="dataflow", fold=json.dumps({"layer": layer, "x": {"pe": 12}}))
+
+
+@pytest.mark.parametrize(("places", "simd", "cycles"), [(12, 18, 3), (36, 18, 1), (6, 9, 12), (36, 1, 18)])
+def test_rows_in_a_cycle_and_folds_of_their_terms(places: int, simd: int, cycles: int) -> None:
+    """A 3 x 3 convolution of 6 x 6 by 2 channels: several rows of its result in a cycle, or in as many as there are
+    folds of 18 terms.
+    """
+    design = folded_so(
+        Case("conv", 2, (6, 6), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)), pe=4 * places, simd=simd, places=places
+    )
+    (unit,) = (s.unit for s in design.network.stages if isinstance(s.unit, MatVecUnit))
+    assert unit.cycles == cycles
+
+
+def test_windows_of_several_places_share_what_they_cover() -> None:
+    """Six windows of 3 x 3 in a row are 3 x 8 places of 2 channels, not 6 x 9."""
+    design = folded_so(Case("conv", 2, (6, 6), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)), pe=24, simd=18, places=6)
+    (window,) = (s for s in design.network.stages if isinstance(s.unit, WholeWindowUnit))
+    assert design.network.streams[window.outputs[0]].lanes == 3 * 8 * 2
+
+
+def test_a_valid_row_whose_windows_do_not_divide_its_width() -> None:
+    """11 windows in a row of 13: all of a row, as fast as rows come, without what lies between its ends."""
+    case = Case("conv", 1, (13, 13), (3, 3), (1, 1), (1, 1), (0, 0, 0, 0))
+    fold = {"layer": {"pe": 44, "simd": 9, "places": 11}, "x": {"pe": 13}}
+    stages = qc.compile(case.model(), arch="dataflow", fold=json.dumps(fold)).network.stages
+    cycles = {type(s.unit): s.unit.cycles for s in stages}
+    assert cycles[WholeWindowUnit] == 13 and cycles[MatVecUnit] == 11
+
+
+def stages_of(nodes: list[Any], shape: list[int], held: dict[str, Any]) -> set[type]:
+    return {type(s.unit) for s in qc.compile(model(shape, nodes, held), arch="dataflow").network.stages}
+
+
+def test_a_product_with_all_windows_is_a_convolution(tmp_path: Path) -> None:
+    """Im2Col and MatMul, as FINN lowers convolutions."""
+    columns = {"kernel_size": [3, 3], "stride": [2, 1], "pad_amount": [1, 0, 1, 2], "input_shape": "(1,6,5,2)"}
+    nodes = [
+        helper.make_node("Im2Col", ["q"], ["c"], "columns", domain="qonnx.custom_op.general", **columns),
+        helper.make_node("MatMul", ["c", "w"], ["m"], "layer"),
+        quant("m", "y"),
+    ]
+    held = {"w": np.random.default_rng(0).integers(-3, 4, (18, 3)).astype(np.float32)}
+    made = stages_of(nodes, [1, 6, 5, 2], held)
+    assert MatVecUnit in made and BufferedUnit not in made
+    needs("g++")
+    assert_exact(qc.compile(model([1, 6, 5, 2], nodes, held), arch="dataflow"), tmp_path)
+
+
+@pytest.mark.parametrize("backend", ["hls", "rtl"])
+@pytest.mark.parametrize("last", [0, 1])
+def test_the_place_of_the_largest_streams(tmp_path: Path, backend: str, last: int) -> None:
+    """An element a cycle, of equal ones the first or the last."""
+    needs("g++" if backend == "hls" else "iverilog")
+    nodes = [helper.make_node("ArgMax", ["q"], ["y"], "layer", axis=1, select_last_index=last)]
+    made = model([1, 5, 2, 3], nodes, {})
+    made.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    design = qc.compile(made, arch="dataflow", backend=backend)
+    assert {s.unit.cycles for s in design.network.stages if isinstance(s.unit, ArgMaxUnit)} == {30}
+    assert_exact(design, tmp_path)
+
+
+def test_channels_last_files_of_one_channel_need_no_reorder() -> None:
+    """A Reshape of (1, 4, 4, 1) to (1, 1, 4, 4), and a Transpose in front of what lays all side by side."""
+    nodes = [
+        helper.make_node("Reshape", ["q", "plane"], ["p"], "plane"),
+        helper.make_node("Conv", ["p", "w"], ["c"], "layer"),
+        quant("c", "k"),
+        helper.make_node("Transpose", ["k"], ["t"], "turned", perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", ["t", "flat"], ["f"], "flat"),
+        helper.make_node("MatMul", ["f", "v"], ["m"], "dense"),
+        quant("m", "y"),
+    ]
+    rng = np.random.default_rng(0)
+    held = {
+        "plane": np.array([1, 1, 4, 4]),
+        "flat": np.array([1, 12]),
+        "w": rng.integers(-3, 4, (3, 1, 3, 3)).astype(np.float32),
+        "v": rng.integers(-3, 4, (12, 2)).astype(np.float32),
+    }
+    assert BufferedUnit not in stages_of(nodes, [1, 4, 4, 1], held)
+
+
+def test_words_of_other_widths_keep_the_pace() -> None:
+    """7 elements to 4 by way of 28: as fast as the layers; one by one they would take longer than all others."""
+    held = {"w": np.ones((28, 28), np.float32), "v": np.ones((28, 4), np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["q", "w"], ["a"], "first"),
+        quant("a", "k"),
+        helper.make_node("MatMul", ["k", "v"], ["m"], "second"),
+        quant("m", "y"),
+    ]
+    fold = {"first": {"pe": 7, "simd": 28}, "second": {"pe": 4, "simd": 4}}
+    design = qc.compile(model([1, 28], nodes, held), arch="dataflow", fold=json.dumps(fold))
+    widths = [s.unit.cycles for s in design.network.stages if isinstance(s.unit, WidthUnit)]
+    assert max(widths) <= 7

@@ -43,6 +43,7 @@ from qcompile.hardware.packing import packable
 from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import (
+    ArgMaxUnit,
     BufferedUnit,
     ConcatUnit,
     DepthwiseUnit,
@@ -184,14 +185,12 @@ class FoldingSearch:
         self.seen: dict[tuple[bool, tuple[Folding, ...]], tuple[dict[str, Folding], Schedule, Estimate]] = {}
 
     def floor_of(self) -> str:
-        """What cannot be faster than the first step."""
-        names = [name for n, name in self.fixed if n == self.steps[0]]
-        if names:
-            return names[0]
-        slowest = max(self.layers, key=lambda c: int(c.cycles.min()))
-        of_port = slowest.name not in self.graph.producers
-        layer = slowest.slowest[int(np.argmin(slowest.cycles))]
-        return f"a port of {WIDEST_PORT} bits ({slowest.label})" if of_port else f"layer {layer}"
+        """What cannot be faster than the first step; a port, if there is one, since no layer helps then."""
+        slowest = [c for c in self.layers if c.cycles.min() == self.steps[0]]
+        layers = [c.slowest[int(np.argmin(c.cycles))] for c in slowest if c.name in self.graph.producers]
+        names = [_port_name(c.label) for c in slowest if c.name not in self.graph.producers]
+        names += [name for n, name in self.fixed if n == self.steps[0]] + [f"layer {name}" for name in layers]
+        return names[0]
 
     def fastest(self) -> Fitted:
         """Bisection over the cycles; first without what lies between the layers, which is the least that can be hoped
@@ -514,11 +513,15 @@ def _fixed(graph: Graph, made: Network) -> list[tuple[int, str]]:
             f"{graph.layers[s.node.output.name]} ({type(s.node.op).__name__})" if s.node else "a constant",
         )
         for s in made.stages
-        if isinstance(s.unit, BufferedUnit)
+        if isinstance(s.unit, (BufferedUnit, ArgMaxUnit))
     ] + [
-        (v.type.size // max(output_shares(v)), f"a port of {WIDEST_PORT} bits ({v.name})")
-        for v in (port_value(graph, o)[0] for o in graph.outputs if o.name not in closed)
+        (v.type.size // max(output_shares(v)), _port_name(f"the output of {graph.layers.get(o.name, o.name)}"))
+        for o, v in ((o, port_value(graph, o)[0]) for o in graph.outputs if o.name not in closed)
     ]
+
+
+def _port_name(what: str) -> str:
+    return f"a port of {WIDEST_PORT} bits ({what})"
 
 
 def _fixed_costs(graph: Graph, made: Network, device: Device) -> list[tuple[str, np.ndarray]]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from qcompile.hardware.order import permutation, to_stream
 from qcompile.hardware.units.sparse import two_of_four
 from qcompile.ir import Array, Graph, Node, Origin, Value, ops
 from qcompile.ir.walk import constant_place, only_reader
@@ -17,8 +18,9 @@ from qcompile.passes.unused import remove_unused
 
 
 def flattened_in_order(graph: Graph) -> Graph:
-    """The same results of products. A Reshape of (1, C, *spatial) to a vector becomes a Transpose, channels last, and a
-    Reshape, which together move nothing in a stream; rows of the matrices behind it are permuted.
+    """The same results of products. A Reshape of (1, C, *spatial), or of a transpose of it, to a vector becomes a
+    Transpose, channels last, and a Reshape, which together move nothing in a stream; rows of the matrices behind it are
+    permuted.
     """
     found: dict[str, tuple[Node, ...]] = {}
     for node in graph.nodes:
@@ -33,8 +35,15 @@ def _followed(graph: Graph, node: Node) -> list[Node] | None:
     """Functions element by element, and then the product, behind a Reshape whose order matters; None for others."""
     if not isinstance(node.op, ops.Reshape):
         return None
-    before, after, size = node.inputs[0].type.shape, node.output.type.shape, node.output.type.size
-    if len(before) < 3 or before[0] != 1 or min(before[1], math.prod(before[2:])) < 2 or max(after, default=1) < size:
+    source, order = _source(graph, node)
+    before, after, size = source.type.shape, node.output.type.shape, node.output.type.size
+    if (
+        np.array_equal(order, np.arange(size))
+        or len(before) < 3
+        or before[0] != 1
+        or min(before[1], math.prod(before[2:])) < 2
+        or max(after, default=1) < size
+    ):
         return None
     chain, value = list[Node](), node.output
     while (reader := only_reader(graph, value)) is not None:
@@ -45,6 +54,17 @@ def _followed(graph: Graph, node: Node) -> list[Node] | None:
             return None
         value = reader.output
     return None
+
+
+def _source(graph: Graph, node: Node) -> tuple[Value, np.ndarray]:
+    """What a Reshape lays side by side, before a transpose of it; and of every element of its stream the place where
+    the Reshape has it.
+    """
+    x, maker = node.inputs[0], graph.producers.get(node.inputs[0].name)
+    places = np.arange(x.type.size).reshape(x.type.shape)
+    if maker is not None and isinstance(maker.op, ops.Transpose):
+        x, places = maker.inputs[0], places.transpose(np.argsort(maker.op.perm))
+    return x, to_stream(places).ravel()
 
 
 def _matrix(graph: Graph, product: Node, size: int) -> tuple[int, int] | None:
@@ -62,9 +82,8 @@ def _matrix(graph: Graph, product: Node, size: int) -> tuple[int, int] | None:
 
 def _in_order(graph: Graph, node: Node, chain: list[Node]) -> dict[str, tuple[Node, ...]]:
     """What stands for the nodes, by the names of their results."""
-    (x,), out = node.inputs, node.output
-    last = (0, *range(2, len(x.type.shape)), 1)
-    order = np.arange(out.type.size).reshape(x.type.shape).transpose(last).ravel()
+    (x, order), out = _source(graph, node), node.output
+    last = permutation(len(x.type.shape))
     shape = tuple(x.type.shape[a] for a in last)
     turned = rearranged(x, f"{x.name}#{out.name}", shape, lambda a: a.transpose(last))
     origin = Origin(tensor=turned.name, op="Transpose")

@@ -38,7 +38,7 @@ def sink_transposes(graph: Graph) -> Graph:
     same: dict[str, Value] = {}  # a tensor that was turned back
     nodes: list[Node] = []
     for node in graph.nodes:
-        node = dataclasses.replace(node, inputs=tuple(same.get(v.name, v) for v in node.inputs))
+        node = _as_transpose(dataclasses.replace(node, inputs=tuple(same.get(v.name, v) for v in node.inputs)))
         out = node.output
         if isinstance(node.op, ops.Transpose):
             source, first = turned.get(node.inputs[0].name, (node.inputs[0], tuple(range(len(node.op.perm)))))
@@ -55,6 +55,18 @@ def sink_transposes(graph: Graph) -> Graph:
         else:
             nodes.append(node)
     return remove_unused(dataclasses.replace(graph, nodes=tuple(nodes)))
+
+
+def _as_transpose(node: Node) -> Node:
+    """A Reshape that only moves axes of size 1 is a Transpose, which streams and ports may have for nothing."""
+    if not isinstance(node.op, ops.Reshape):
+        return node
+    before, after = node.inputs[0].type.shape, node.output.type.shape
+    if len(before) != len(after) or before == after or [n for n in before if n > 1] != [n for n in after if n > 1]:
+        return node
+    long, short = ([a for a, n in enumerate(before) if (n > 1) == wide] for wide in (True, False))
+    perm = tuple((long if n > 1 else short).pop(0) for n in after)
+    return dataclasses.replace(node, op=ops.Transpose(perm))
 
 
 def _common(node: Node, turned: dict[str, tuple[Value, Perm]]) -> Perm | None:

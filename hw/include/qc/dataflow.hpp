@@ -423,4 +423,13 @@ LARGEST:
   }
 }
 
+// The place of the largest so far: of equal elements the first, or the LAST. R: their order.
+template <bool LAST, class R, class X, class Y> inline void larger(const X &x, int f, X &best, Y &place) {
+#pragma HLS inline
+  if (f == 0 || R::order(x) > R::order(best) || (LAST && !(R::order(best) > R::order(x)))) {
+    best = x;
+    place = f;
+  }
+}
+
 } // namespace qc

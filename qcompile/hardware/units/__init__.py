@@ -12,7 +12,7 @@ from qcompile.hardware.units.held import HeldUnit
 from qcompile.hardware.units.matvec import MatVecUnit
 from qcompile.hardware.units.multiply import MultiplyUnit
 from qcompile.hardware.units.pad import PadUnit
-from qcompile.hardware.units.pool import GlobalPoolUnit, PoolUnit
+from qcompile.hardware.units.pool import ArgMaxUnit, GlobalPoolUnit, PoolUnit
 from qcompile.hardware.units.port import InputUnit, OutputUnit
 from qcompile.hardware.units.repeat import RepeatUnit
 from qcompile.hardware.units.requant import RequantUnit
@@ -32,6 +32,7 @@ CHOSEN: tuple[type[Unit], ...] = (
     DepthwiseUnit,
     GlobalPoolUnit,
     PoolUnit,
+    ArgMaxUnit,
     RequantUnit,
     MultiplyUnit,
     PadUnit,
@@ -59,6 +60,7 @@ def unit_of(node: Node, graph: Graph, folding: Folding = Folding()) -> Unit:
 
 __all__ = [
     "UNITS",
+    "ArgMaxUnit",
     "BufferedUnit",
     "ConcatUnit",
     "DepthwiseUnit",

@@ -10,6 +10,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.formats import Format
+from qcompile.hardware.order import permutation
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
 from qcompile.hardware.units.whole_window import Cut, windows_abreast
@@ -178,6 +179,49 @@ class GlobalPoolUnit(Unit):
     def parts(self) -> Part:
         each = parts.Times(self.pe, gather(self.data, self.accumulator, self.largest, self.simd))
         return parts.beside(each, *([parts.Buffer(self.groups, self.pe * self.accumulator)] if self.groups > 1 else []))
+
+
+@dataclass(frozen=True)
+class ArgMaxUnit(Unit):
+    """The place of the largest of the `channels` of each of `places`, taken one after the other. index: bits of one."""
+
+    channels: int
+    places: int
+    data: Format
+    index: int
+
+    name: ClassVar[str] = "argmax"
+
+    @classmethod
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> ArgMaxUnit | None:
+        """Along the axis that is last in streams, of a result that keeps the order of places."""
+        if not isinstance(node.op, ops.ArgMax) or constants_of(graph, node)[0]:
+            return None
+        data, out = node.inputs[0].type, node.output.type
+        in_order = node.op.keepdims or out.size == 1
+        if data.shape[0] != 1 or node.op.axis != permutation(len(data.shape))[-1] or not in_order:
+            return None
+        return cls(node.terms, out.size, data.codes, parts.width(out.codes))
+
+    @staticmethod
+    def limits(node: Node) -> Folding:
+        return Folding()
+
+    @property
+    def lanes(self) -> tuple[int, int]:
+        return 1, 1
+
+    @property
+    def folds(self) -> int:
+        return self.channels
+
+    def traffic(self) -> Traffic:
+        every = np.arange(self.channels * self.places)
+        return Traffic((every,), every[self.channels - 1 :: self.channels], len(every))
+
+    def parts(self) -> Part:
+        counted = parts.counters(self.places, self.channels), parts.Mux(2, self.index), parts.Register(2 * self.index)
+        return parts.beside(gather(self.data, self.index, True), *counted)
 
 
 def gather(data: Format, accumulator: int, largest: bool, together: int = 1) -> Part:

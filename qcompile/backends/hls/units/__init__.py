@@ -5,7 +5,7 @@ from collections.abc import Callable
 from qcompile.backends.hls.units.buffered import buffered
 from qcompile.backends.hls.units.context import Context, View
 from qcompile.backends.hls.units.elementwise import mapped, multiplied
-from qcompile.backends.hls.units.matvec import depthwise, matvec, pool
+from qcompile.backends.hls.units.matvec import arg_max, depthwise, matvec, pool
 from qcompile.backends.hls.units.plane import bordered, concatenated, whole_window, window
 from qcompile.backends.hls.units.plumbing import Loader, fork, from_port, held, repeat, to_port, width
 from qcompile.hardware import units
@@ -18,6 +18,7 @@ VIEWS: dict[type[units.Unit], Callable[[Context, Stage], View]] = {
     units.DepthwiseUnit: depthwise,
     units.PoolUnit: pool,
     units.GlobalPoolUnit: pool,
+    units.ArgMaxUnit: arg_max,
     units.RequantUnit: mapped,
     units.MultiplyUnit: multiplied,
     units.SlidingWindowUnit: window,

@@ -6,7 +6,7 @@ from qcompile.backends.hls.builder import Tensor
 from qcompile.backends.hls.kernels import Decode, Product
 from qcompile.backends.hls.layers import product
 from qcompile.backends.hls.types import Integer, holding
-from qcompile.backends.hls.units.context import Context, Loop, Read, View, node_of
+from qcompile.backends.hls.units.context import Context, Loop, Read, View, Write, node_of
 from qcompile.backends.hls.units.requant import Finish, finish
 from qcompile.backends.hls.units.weights import Weights, scaled_weights, sparse_weights, units_of, weights
 from qcompile.hardware import units as hardware
@@ -162,3 +162,24 @@ def pool(c: Context, stage: Stage) -> PoolView:
     read, source = c.read(stage, 0, x), decode.out if decode else x
     counts = unit.groups, unit.folds, abreast, unit.pe // abreast, unit.simd, largest
     return PoolView(whole and unit.groups > 1, loops, *counts, read, cut, decode, source, total, finish(c, stage))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ArgMaxView(View):
+    """The place of the largest of `folds` elements; last: of equal ones the last one."""
+
+    template = "argmax.cpp.j2"
+    loops: tuple[Loop, ...]
+    folds: int
+    last: bool
+    read: Read
+    y: Tensor
+    write: Write
+
+
+def arg_max(c: Context, stage: Stage) -> ArgMaxView:
+    node, unit = node_of(stage), stage.unit
+    assert isinstance(unit, hardware.ArgMaxUnit)
+    read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
+    loops = Loop("PLACE", "p", unit.places), Loop("FOLD", "f", unit.folds)
+    return ArgMaxView(loops, unit.folds, node.op.last, read, c.tensor(node.output, "y"), c.write(stage))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from qcompile.backends.rtl.process import Maker, ProcessModule
 from qcompile.backends.rtl.units.elementwise import mapped, multiply
-from qcompile.backends.rtl.units.folded import depthwise, matvec, pool
+from qcompile.backends.rtl.units.folded import arg_max, depthwise, matvec, pool
 from qcompile.backends.rtl.units.gathered import gathered
 from qcompile.backends.rtl.units.plane import bordered, concatenated, whole_window, window
 from qcompile.backends.rtl.units.plumbing import fork, from_port, held, repeat, to_port, width
@@ -17,6 +17,7 @@ PROCESSES: dict[type[units.Unit], Callable[[Maker], ProcessModule]] = {
     units.DepthwiseUnit: depthwise,
     units.PoolUnit: pool,
     units.GlobalPoolUnit: pool,
+    units.ArgMaxUnit: arg_max,
     units.RequantUnit: mapped,
     units.MultiplyUnit: multiply,
     units.SlidingWindowUnit: window,

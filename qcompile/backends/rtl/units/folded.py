@@ -227,6 +227,14 @@ def pool(m: Maker) -> ProcessModule:
     return _process(m, total, 0, None)
 
 
+def arg_max(m: Maker) -> ProcessModule:
+    unit, fmt = m.stage.unit, m.node.inputs[0].type.codes
+    assert isinstance(unit, units.ArgMaxUnit)
+    m.loops(("f", unit.channels))
+    total = sums(m, taken(m, True), unit.channels, Start(0, fmt.width, 1, 0), order_of(fmt, True))
+    return _process(m, total, 0, None)
+
+
 def _process(
     m: Maker, sums: Sums, kept: int, weights: RomFile | None, factors: RomFile | None = None, held: int = 0
 ) -> ProcessModule:
