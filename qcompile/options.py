@@ -72,6 +72,9 @@ def accepting(record: type) -> Callable[[F], F]:
     return wrapped
 
 
+LISTS = "input_formats", "state_formats"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How a network is compiled, see `compile`. input_formats: one per input, in order, or none; state_formats: of h,
@@ -113,6 +116,9 @@ class Options:
     board: str = ""
 
     def __post_init__(self) -> None:
+        for name in LISTS:
+            if isinstance(getattr(self, name), str):  # a list of one
+                object.__setattr__(self, name, (getattr(self, name),))
         for f in fields(Options):
             allowed = f.metadata.get("choices")
             if allowed and getattr(self, f.name) not in allowed:
@@ -142,7 +148,7 @@ class Options:
 
     def record(self) -> dict[str, Any]:
         """As a project's manifest keeps them."""
-        lists = {name: list(getattr(self, name)) for name in ("input_formats", "state_formats")}
+        lists = {name: list(getattr(self, name)) for name in LISTS}
         return {**asdict(subset(Options, self)), **lists}
 
 

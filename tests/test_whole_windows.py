@@ -214,16 +214,16 @@ def test_a_product_with_all_windows_is_a_convolution(tmp_path: Path) -> None:
     assert_exact(qc.compile(model([1, 6, 5, 2], nodes, held), arch="dataflow"), tmp_path)
 
 
-@pytest.mark.parametrize("backend", ["hls", "rtl"])
-@pytest.mark.parametrize("last", [0, 1])
-def test_the_place_of_the_largest_streams(tmp_path: Path, backend: str, last: int) -> None:
-    """An element a cycle, of equal ones the first or the last."""
+@pytest.mark.parametrize(("backend", "last", "pe"), [("hls", 0, 5), ("hls", 1, 1), ("rtl", 1, 5), ("rtl", 0, 1)])
+def test_the_place_of_the_largest_streams(tmp_path: Path, backend: str, last: int, pe: int) -> None:
+    """An element a cycle, or all; of equal ones the first or the last."""
     needs("g++" if backend == "hls" else "iverilog")
     nodes = [helper.make_node("ArgMax", ["q"], ["y"], "layer", axis=1, select_last_index=last)]
     made = model([1, 5, 2, 3], nodes, {})
     made.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
-    design = qc.compile(made, arch="dataflow", backend=backend)
-    assert {s.unit.cycles for s in design.network.stages if isinstance(s.unit, ArgMaxUnit)} == {30}
+    fold = json.dumps({"layer": {"pe": pe}, "x": {"pe": pe}})
+    design = qc.compile(made, arch="dataflow", backend=backend, fold=fold)
+    assert {s.unit.cycles for s in design.network.stages if isinstance(s.unit, ArgMaxUnit)} == {30 // pe}
     assert_exact(design, tmp_path)
 
 

@@ -43,7 +43,6 @@ from qcompile.hardware.packing import packable
 from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import (
-    ArgMaxUnit,
     BufferedUnit,
     ConcatUnit,
     DepthwiseUnit,
@@ -513,7 +512,7 @@ def _fixed(graph: Graph, made: Network) -> list[tuple[int, str]]:
             f"{graph.layers[s.node.output.name]} ({type(s.node.op).__name__})" if s.node else "a constant",
         )
         for s in made.stages
-        if isinstance(s.unit, (BufferedUnit, ArgMaxUnit))
+        if isinstance(s.unit, BufferedUnit)
     ] + [
         (v.type.size // max(output_shares(v)), _port_name(f"the output of {graph.layers.get(o.name, o.name)}"))
         for o, v in ((o, port_value(graph, o)[0]) for o in graph.outputs if o.name not in closed)

@@ -558,7 +558,8 @@ def as_they_come(graph: Graph, node: Node, unit: Unit, data: Sequence[tuple[Valu
         fitting = [f for f in several if not too_wide(graph, node, f)]
         if fitting:
             return fitting[-1]
-    return Folding(math.gcd(most.pe, *(n for n, _ in lanes)))
+    found = Folding(math.gcd(most.pe, *(n for n, _ in lanes)))
+    return found if unit.takes(node, graph, found) else Folding()
 
 
 def _repeated(b: _Builder, unit: Unit, value: Value, result: Value, lanes: int) -> int:

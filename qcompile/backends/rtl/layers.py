@@ -9,7 +9,17 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.backends.rtl import requant
-from qcompile.backends.rtl.numbers import Delays, added, cut, decoded, inverse_root, largest_of, ordered, plus, quotient
+from qcompile.backends.rtl.numbers import (
+    Delays,
+    added,
+    cut,
+    decoded,
+    inverse_root,
+    largest_of,
+    place_of_largest,
+    plus,
+    quotient,
+)
 from qcompile.backends.rtl.words import Cell, CellBuilder, Port, Word
 from qcompile.cost.pairing import graph as adder_graph
 from qcompile.cost.structure import widths
@@ -370,35 +380,13 @@ def _gathered(b: LayerBuilder, places: np.ndarray) -> None:
 
 @_rule(ops.ArgMax)
 def _arg_max(b: LayerBuilder) -> None:
-    """Of pairs the later one wins only where it is greater, or as great if the last counts."""
     node, fmt = b.node, b.node.inputs[0].type.codes
     places = np.moveaxis(_places(node.inputs[0]), node.op.axis, -1)
-    places, wins = places.reshape(-1, places.shape[-1]), ">=" if node.op.last else ">"
+    places = places.reshape(-1, places.shape[-1])
     count = places.shape[1]
-    size = max(1, (count - 1).bit_length())
     cell = b.cell("place", f"the place of the largest of {count} numbers")
     cell.port("x", count * fmt.width)
-    best = [
-        (
-            cell.given(f"c{k}", "x", k, fmt.width, False),
-            cell.instance(f"i{k}", size, False, (), 0.0, f"assign {{y}} = {size}'d{k};"),
-        )
-        for k in range(count)
-    ]
-    delay, level = b.timing.adder(fmt.width) + b.timing.lut, 0
-    while len(best) > 1:
-        made = []
-        for i, ((c0, i0), (c1, i1)) in enumerate(zip(best[::2], best[1::2], strict=False)):
-            later = f"{ordered('{1}', fmt)} {wins} {ordered('{0}', fmt)}"
-            code = cell.instance(
-                f"m{level}_{i}", fmt.width, False, (c0, c1), delay, f"assign {{y}} = {later} ? {{1}} : {{0}};"
-            )
-            at = cell.instance(
-                f"j{level}_{i}", size, False, (c0, c1, i0, i1), delay, f"assign {{y}} = {later} ? {{3}} : {{2}};"
-            )
-            made.append((code, at))
-        best, level = made + best[2 * len(made) :], level + 1
-    b.add(cell, [("y", [best[0][1]], node.output.type.codes.width)])
+    b.add(cell, [("y", [place_of_largest(cell, count, fmt, node.op.last, b.timing)], node.output.type.codes.width)])
     for e, at_places in enumerate(places):
         b.place(cell.name, [("x", 0, at_places)], np.array([e]))
 

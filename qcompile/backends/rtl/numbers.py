@@ -150,6 +150,31 @@ def largest_of(cell: CellBuilder, codes: list[Word], fmt: Format, timing: Delays
     return codes[0]
 
 
+def place_of_largest(cell: CellBuilder, count: int, fmt: Format, last: bool, timing: Delays) -> Word:
+    """The place of the largest of the `count` codes at port x. Of pairs the later one wins only where it is greater, or
+    as great if the last counts.
+    """
+    size, wins = max(1, (count - 1).bit_length()), ">=" if last else ">"
+    best = [
+        (
+            cell.given(f"c{k}", "x", k, fmt.width, False),
+            cell.instance(f"i{k}", size, False, (), 0.0, f"assign {{y}} = {size}'d{k};"),
+        )
+        for k in range(count)
+    ]
+    delay, level = timing.adder(fmt.width) + timing.lut, 0
+    later = f"{ordered('{1}', fmt)} {wins} {ordered('{0}', fmt)}"
+    while len(best) > 1:
+        made = []
+        for i, ((c0, i0), (c1, i1)) in enumerate(zip(best[::2], best[1::2], strict=False)):
+            code = f"assign {{y}} = {later} ? {{1}} : {{0}};"
+            place = f"assign {{y}} = {later} ? {{3}} : {{2}};"
+            larger = cell.instance(f"m{level}_{i}", fmt.width, False, (c0, c1), delay, code)
+            made.append((larger, cell.instance(f"j{level}_{i}", size, False, (c0, c1, i0, i1), delay, place)))
+        best, level = made + best[2 * len(made) :], level + 1
+    return best[0][1]
+
+
 def quotient(b: CellBuilder, node: Node, x: Word, y: Word, timing: Delays) -> Word:
     """Of a Divide: digits 1 and -1 by non-restoring division, a remainder being in [-d, d); then 2 * floor(n / d), and
     1 more where the last remainder is neither 0 nor -d.

@@ -4,6 +4,7 @@ all places.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -183,10 +184,13 @@ class GlobalPoolUnit(Unit):
 
 @dataclass(frozen=True)
 class ArgMaxUnit(Unit):
-    """The place of the largest of the `channels` of each of `places`, taken one after the other. index: bits of one."""
+    """The place of the largest of the `channels` of each of `places`, taken one after the other or (`pe`) all at once.
+    index: bits of one.
+    """
 
     channels: int
     places: int
+    pe: int
     data: Format
     index: int
 
@@ -201,27 +205,40 @@ class ArgMaxUnit(Unit):
         in_order = node.op.keepdims or out.size == 1
         if data.shape[0] != 1 or node.op.axis != permutation(len(data.shape))[-1] or not in_order:
             return None
-        return cls(node.terms, out.size, data.codes, parts.width(out.codes))
+        return cls(node.terms, out.size, folding.pe, data.codes, parts.width(out.codes))
 
     @staticmethod
     def limits(node: Node) -> Folding:
-        return Folding()
+        return Folding(node.terms)
+
+    @classmethod
+    def takes(cls, node: Node, graph: Graph, folding: Folding) -> bool:
+        return replace(folding, pe=1) == Folding() and folding.pe in (1, node.terms)
 
     @property
     def lanes(self) -> tuple[int, int]:
-        return 1, 1
+        return self.pe, 1
 
     @property
     def folds(self) -> int:
-        return self.channels
+        return self.channels // self.pe
 
     def traffic(self) -> Traffic:
-        every = np.arange(self.channels * self.places)
-        return Traffic((every,), every[self.channels - 1 :: self.channels], len(every))
+        every = np.arange(self.folds * self.places)
+        return Traffic((every,), every[self.folds - 1 :: self.folds], len(every))
 
     def parts(self) -> Part:
-        counted = parts.counters(self.places, self.channels), parts.Mux(2, self.index), parts.Register(2 * self.index)
-        return parts.beside(gather(self.data, self.index, True), *counted)
+        counted = parts.counters(self.places, self.folds)
+        if self.folds == 1:
+            return parts.beside(places_of(self.channels, self.data), parts.Register(self.index), counted)
+        place = parts.Mux(2, self.index), parts.Register(2 * self.index)
+        return parts.beside(gather(self.data, self.index, True), *place, counted)
+
+
+def places_of(count: int, data: Format) -> Part:
+    """The place of the largest of so many: the index goes along with the number through every comparison."""
+    index = parts.Times(max(0, count - 1), parts.Mux(2, max(1, (count - 1).bit_length())))
+    return parts.beside(parts.Maximum(count, parts.width(data)), index)
 
 
 def gather(data: Format, accumulator: int, largest: bool, together: int = 1) -> Part:

@@ -16,6 +16,7 @@ from qcompile import parts
 from qcompile.formats import Format, smallest_width
 from qcompile.hardware import adders
 from qcompile.hardware.site import Site, rows_of, site
+from qcompile.hardware.units.pool import places_of
 from qcompile.hardware.units.requant import combined_bits, element
 from qcompile.ir import Graph, Node, Value, ops
 from qcompile.ir.rules import adding_to
@@ -190,11 +191,7 @@ def _by_width(node: Node, widest: int, made: Callable[[int], Part]) -> Part:
 
 @_unit(ops.ArgMax)
 def _places(node: Node, graph: Graph) -> Part:
-    """The index goes along with the number through every comparison."""
-    count = node.terms
-    index = parts.Times(max(0, count - 1), parts.Mux(2, max(1, (count - 1).bit_length())))
-    largest = parts.Maximum(count, width(node.inputs[0].type.format))
-    return parts.Times(node.output.type.size, parts.beside(largest, index))
+    return parts.Times(node.output.type.size, places_of(node.terms, node.inputs[0].type.codes))
 
 
 @_unit(ops.Requant)

@@ -166,11 +166,12 @@ def pool(c: Context, stage: Stage) -> PoolView:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ArgMaxView(View):
-    """The place of the largest of `folds` elements; last: of equal ones the last one."""
+    """The place of the largest of `folds` elements, or of `pe`; last: of equal ones the last one."""
 
     template = "argmax.cpp.j2"
     loops: tuple[Loop, ...]
     folds: int
+    pe: int
     last: bool
     read: Read
     y: Tensor
@@ -182,4 +183,4 @@ def arg_max(c: Context, stage: Stage) -> ArgMaxView:
     assert isinstance(unit, hardware.ArgMaxUnit)
     read = c.read(stage, 0, c.tensor(node.inputs[0], "x"))
     loops = Loop("PLACE", "p", unit.places), Loop("FOLD", "f", unit.folds)
-    return ArgMaxView(loops, unit.folds, node.op.last, read, c.tensor(node.output, "y"), c.write(stage))
+    return ArgMaxView(loops, unit.folds, unit.pe, node.op.last, read, c.tensor(node.output, "y"), c.write(stage))

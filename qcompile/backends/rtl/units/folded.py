@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import Delays, added, cut, decoded, largest_of, literal, number
+from qcompile.backends.rtl.numbers import Delays, added, cut, decoded, largest_of, literal, number, place_of_largest
 from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule, RomFile
 from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, plain, requantized
 from qcompile.backends.rtl.varying import multiplied
@@ -230,9 +230,14 @@ def pool(m: Maker) -> ProcessModule:
 def arg_max(m: Maker) -> ProcessModule:
     unit, fmt = m.stage.unit, m.node.inputs[0].type.codes
     assert isinstance(unit, units.ArgMaxUnit)
-    m.loops(("f", unit.channels))
-    total = sums(m, taken(m, True), unit.channels, Start(0, fmt.width, 1, 0), order_of(fmt, True))
-    return _process(m, total, 0, None)
+    m.loops(("f", unit.folds))
+    start = Start(0, unit.pe * fmt.width, 0, 0)
+    if unit.folds > 1:
+        return _process(m, sums(m, taken(m, True), unit.folds, start, order_of(fmt, True)), 0, None)
+    b = m.cell("row", "the place of the largest")
+    b.port("x", start.data)
+    place = place_of_largest(b, unit.channels, fmt, m.node.op.last, m.timing)
+    return _process(m, sums(m, TermCell(b, (place,)), 1, start), 0, None)
 
 
 def _process(
@@ -429,8 +434,8 @@ def sums(m: Maker, made: TermCell, folds: int, start: Start, largest: str = "", 
     bits = parts.bits(node.output.type.codes)
     if made.signs or largest:
         bits = made.signs.bit_length() if made.signs else made.width
-    place = isinstance(node.op, ops.ArgMax)
-    if place:
+    place = isinstance(node.op, ops.ArgMax) and bool(largest)
+    if isinstance(node.op, ops.ArgMax):
         bits = node.output.type.codes.width
     latest = place and node.op.last
     total = Total(made.width, bits, made.signed, folds, made.negative is not None, largest, place, latest, rows)
