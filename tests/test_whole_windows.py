@@ -10,7 +10,7 @@ import pytest
 from conftest import needs
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from test_dataflow import some_folding
 from test_whole_tensors import model, quant
 
@@ -261,3 +261,16 @@ def test_words_of_other_widths_keep_the_pace() -> None:
     design = qc.compile(model([1, 28], nodes, held), arch="dataflow", fold=json.dumps(fold))
     widths = [s.unit.cycles for s in design.network.stages if isinstance(s.unit, WidthUnit)]
     assert max(widths) <= 7
+
+
+def test_wide_weights_stream(tmp_path: Path) -> None:
+    """Of 40 bits, as weights that nobody quantized have."""
+    case = Case("conv", 2, (4, 4), (3, 3), (1, 1), (1, 1), (0, 0, 0, 0))
+    made = case.model()
+    (held,) = (i for i in made.graph.initializer if i.name == "w")
+    rng = np.random.default_rng(0)
+    held.CopyFrom(numpy_helper.from_array(rng.normal(0, 1, (4, 2, 3, 3)).astype(np.float32), "w"))
+    design = qc.compile(made, arch="dataflow", fold=json.dumps({"layer": {"pe": 2, "simd": 3}}))
+    assert any(isinstance(s.unit, MatVecUnit) and s.unit.stored > 26 for s in design.network.stages)
+    needs("g++")
+    assert_exact(design, tmp_path)

@@ -155,9 +155,9 @@ def depthwise(node: Node) -> bool:
 
 
 def storable(weights: Value) -> bool:
-    """Whether a weight fits in a word of a ROM."""
+    """Whether a weight fits in an element of a memory of constants."""
     fmt = weights.type.format
-    return fmt is not None and fmt.width <= 32
+    return fmt is not None and fmt.width <= 62
 
 
 def token_channels(node: Node, folding: Folding) -> int:

@@ -19,7 +19,7 @@ from qcompile.parts import Part
 from qcompile.records import dataclass
 
 WORTH = 0.85  # of the bits of the plain memory, at most
-FEW, SMALLEST = 4, 8  # bits of weights that are narrow anyway; columns of a block
+FEW, MOST, SMALLEST = 4, 32, 8  # bits of weights that are narrow anyway, and that are looked at; columns of a block
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ScaledUnit(MatVecUnit):
         """Of weights in memories of which 15 % of the bits or more are saved."""
         unit = super().of(node, graph, folding) if node.op.products and not folding.dsp else None
         plain = unit is None or unit.loaded or node.op.truncated_bits or unit.data.lane.signs or unit.weights.lane.signs
-        if not isinstance(unit, ScaledUnit) or plain or unit.stored <= FEW:
+        if not isinstance(unit, ScaledUnit) or plain or not FEW < unit.stored <= MOST:
             return None
         units = graph.producers[node.weights.name].op.units
         found = blocks_of(units, node.weights.type.shape, stream_order(node, folding), folding.simd)
