@@ -46,6 +46,7 @@ from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.rolled import LoweredPiece, Rolled
 from qcompile.passes.rolled import rolled as rolled_graphs
 from qcompile.passes.rows import settled, with_kernels
+from qcompile.passes.tokens import layers_of_tokens
 from qcompile.passes.unused import remove_unused
 from qcompile.records import dataclass
 from qcompile.tables import card, html, shape
@@ -239,9 +240,12 @@ def integer_passes(fabric: Fabric, arch: str = "parallel", fold: str = "min") ->
             return least
         return remove_dead_channels(graph, foldings(implement(graph, fabric), fold))
 
-    ordered = (("flattened_in_order", flattened_in_order),) if arch == "dataflow" else ()
+    streams = arch == "dataflow"
+    tokens = (("layers_of_tokens", layers_of_tokens),) if streams else ()
+    ordered = (("flattened_in_order", flattened_in_order),) if streams else ()
     return (
         ("remove_unused", remove_unused),
+        *tokens,
         ("sink_transposes", sink_transposes),
         ("zero_idle_weights", zero_idle_weights),
         ("remove_dead_channels", without_dead),

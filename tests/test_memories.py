@@ -113,7 +113,7 @@ def test_generated_networks(weights: str) -> None:
             continue
         assert_as_priced(design)
         found |= {type(s.unit) for s in design.network.stages}
-    assert {MatVecUnit, SlidingWindowUnit, BufferedUnit} <= found
+    assert {MatVecUnit, SlidingWindowUnit} <= found
 
 
 def test_additions_and_products_of_unrolled_layers() -> None:

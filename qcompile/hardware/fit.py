@@ -181,6 +181,8 @@ class FoldingSearch:
         self.steps: list[int] = [int(s) for s in every[every >= fastest]]
         sweeps = max((v.type.shape[-1] for v in _states(graph)), default=1)  # see `timing`
         self.patience = min(MOST_TRIED, SMALL // sum(stream.tokens for stream in made.streams) // sweeps)
+        self.late: set[int] = set()
+        """Intervals of designs that keep to the budget, but with what lies between the layers to no step."""
         self.seen: dict[tuple[bool, tuple[Folding, ...]], tuple[dict[str, Folding], Schedule, Estimate]] = {}
 
     def floor_of(self) -> str:
@@ -212,7 +214,11 @@ class FoldingSearch:
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if self._try(middle, found) else (middle + 1, high)
-        return min(found.values(), key=lambda f: f.interval)
+        best = min(found.values(), key=lambda f: f.interval)
+        while late := [n for n in self.late if n < best.interval]:
+            best = self.within(min(late)) or best
+            self.late -= set(late)
+        return best
 
     def quicker(self, slow: Fitted, cycles: Mapping[str, int]) -> Fitted:
         """The smallest design that keeps to limits on cycles, where a slower one does not; the fastest if none does.
@@ -280,6 +286,8 @@ class FoldingSearch:
         """The whole network of a choice, and the result if it keeps within budget and cycles."""
         whole = self._whole(picked, live=False)[2]
         if not self._within(whole, cycles):
+            if not exceeded(whole.total, self.budget):
+                self.late.add(int(whole.total.interval))
             return None, whole
         foldings, plan, whole = self._whole(picked)
         if not self._within(whole, cycles):

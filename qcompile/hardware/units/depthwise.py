@@ -61,9 +61,9 @@ class DepthwiseUnit(ChannelwiseUnit):
         sizes = self.channels, self.terms, self.pe
         inside = sums(*sizes, self.simd, self.data, self.weights, self.accumulator, self.packed)
         places = self.places // self.side_by_side
-        read = parts.Register(self.lanes[0] * width(self.data))
-        taken = read, self.taken(self.data)
-        return parts.beside(inside, *taken, parts.counters(places, self.channels), parts.Handshake(), self.memory)
+        number = width(self.data)
+        taken = self.taken(self.folds, self.lanes[0] * number, self.pe * self.simd * number)
+        return parts.beside(inside, taken, parts.counters(places, self.channels), parts.Handshake(), self.memory)
 
     @property
     def memory(self) -> Part:

@@ -143,10 +143,10 @@ class MatVecUnit(Unit):
         memories: list[Part] = [self.memory]
         if self.row_groups > 1:
             memories.append(parts.Buffer(self.folds, self.simd * width(self.data)))
-        if self.side_by_side > 1:
-            memories.append(parts.Mux(self.folds, self.side_by_side * self.simd * width(self.data)))
         around = parts.counters(self.vectors // self.groups, self.groups), parts.Handshake()
-        return parts.beside(self.inside, parts.Register(self.lanes[0] * width(self.data)), *around, *memories)
+        number = width(self.data)
+        taken = self.taken(self.folds, self.lanes[0] * number, self.side_by_side * self.simd * number)
+        return parts.beside(self.inside, taken, *around, *memories)
 
 
 def depthwise(node: Node) -> bool:

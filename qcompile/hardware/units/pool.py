@@ -77,12 +77,6 @@ class ChannelwiseUnit(Unit):
         reads = every if self.side_by_side == 1 else every[:: self.folds]
         return Traffic((reads,), every[self.folds - 1 :: self.folds], len(every))
 
-    def taken(self, fmt: Format) -> Part:
-        """What takes `simd` places of the windows of a token that is kept."""
-        if self.side_by_side == 1:
-            return parts.NOTHING
-        return parts.Mux(self.folds, self.pe * self.simd * parts.width(fmt))
-
 
 @dataclass(frozen=True)
 class PoolUnit(ChannelwiseUnit):
@@ -107,8 +101,10 @@ class PoolUnit(ChannelwiseUnit):
 
     def parts(self) -> Part:
         each = parts.Times(self.pe, gather(self.data, self.accumulator, self.largest, self.simd))
-        kept = parts.Register(self.lanes[0] * parts.width(self.data) if self.side_by_side > 1 < self.folds else 0)
-        return parts.beside(each, self.taken(self.data), kept)
+        if self.side_by_side == 1 or self.folds == 1:  # which need none of what they read later
+            return each
+        number = parts.width(self.data)
+        return parts.beside(each, self.taken(self.folds, self.lanes[0] * number, self.pe * self.simd * number))
 
 
 def takes_all_places(node: Node) -> bool:

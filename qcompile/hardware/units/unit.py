@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from qcompile import parts
 from qcompile.formats import Format
 from qcompile.hardware.site import Folding, divisors
 from qcompile.ir import Graph, Node, Value
@@ -80,6 +81,14 @@ class Unit(ABC):
     def side_by_side(self) -> int:
         """Places of the result that are worked on in one cycle, each of them whole."""
         return 1
+
+    def taken(self, folds: int, bits: int, taken: int) -> Part:
+        """A token of so many bits as it is read, or as it is kept while `folds` of several windows in it are taken,
+        `taken` bits each.
+        """
+        if self.side_by_side == 1 or folds == 1:
+            return parts.Register(bits)
+        return parts.beside(parts.Buffer(1, bits), parts.Mux(folds, taken))
 
     @property
     def lanes(self) -> tuple[int, int]:
