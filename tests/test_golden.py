@@ -25,6 +25,7 @@ from qcompile.passes.lower import lower
 from qcompile.passes.reroll import recurrences
 from qcompile.passes.rolled import LoweredPiece, Rolled, rolled
 from qcompile.passes.states import with_state_formats
+from qcompile.passes.tokens import layers_of_tokens
 from qcompile.passes.unused import remove_unused
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -80,6 +81,14 @@ def flattened() -> Graph:
     weights = node(ops.Constant(Array(np.arange(12).reshape(6, 2) - 6)), "weights", fmt=FixedPoint(5))
     product = node(ops.MatMul(), "product", flat.output, weights.output, fmt=FixedPoint(12))
     return graph("integer", x, flat, weights, product)
+
+
+def tokens() -> Graph:
+    """A layer of two outputs over each of two tokens of three elements."""
+    x = Value("x", TensorType((2, 1, 3), CODES))
+    weights = node(ops.Constant(Array(np.arange(6).reshape(3, 2) - 2)), "weights", fmt=FixedPoint(4))
+    product = node(ops.MatMul(), "product", x, weights.output, fmt=FixedPoint(11))
+    return graph("integer", x, weights, product)
 
 
 def signs() -> Graph:
@@ -203,6 +212,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "unused": (unread, lambda g: ir.print_graph(remove_unused(g))),
     "dead": (dead, lambda g: ir.print_graph(remove_dead_channels(g))),
     "layout": (transposed, lambda g: ir.print_graph(sink_transposes(g))),
+    "tokens": (tokens, lambda g: ir.print_graph(layers_of_tokens(g))),
     "flatten": (flattened, lambda g: ir.print_graph(flattened_in_order(g))),
     "implement": (integer, lambda g: ir.print_graph(implement(g, fabric_of("xc7z020")))),
 }
