@@ -107,11 +107,11 @@ def test_random_networks(tmp_path: Path) -> None:
 
 def signs(g) -> str:
     """Weights that are signs, of a product without a streaming unit."""
-    return g("MatMul", g.x(1, 3, 4), g("BipolarQuant", g.w(4, 2), 0.5))
+    return g("MatMul", g.x(1, 2, 2, 3, 4), g("BipolarQuant", g.w(4, 2), 0.5))
 
 
 def two_signs(g) -> str:
-    return g("MatMul", g("BipolarQuant", g.x(1, 3, 4), 0.25), g("BipolarQuant", g.w(4, 2), 0.5))
+    return g("MatMul", g("BipolarQuant", g.x(1, 2, 2, 3, 4), 0.25), g("BipolarQuant", g.w(4, 2), 0.5))
 
 
 # Ports that begin frames at other times; results of the same frame at two ports; memories that are read element by

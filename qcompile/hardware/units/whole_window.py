@@ -3,8 +3,8 @@ places.
 
 A token that comes in passes through a line of memory for every further row of the kernel, and through a shorter one for
 every further column; windows are what stands at the ends of the lines. A border costs nothing: where a window reaches
-out of the plane its places are filled. Where tokens have several places of a row, windows of such tokens have all
-places of several windows: which of them is a matter of wires.
+out of the plane its places are filled. Where tokens have several places, of a row or of whole rows, a token of windows
+has what several windows cover, each place once: the process behind cuts them out by wires.
 """
 
 from __future__ import annotations
