@@ -35,13 +35,14 @@ BATCH = 2**20  # numbers at once
 WIDTHS = (16, 20, 24, 28, 32)
 SIZES = (16, 64, 128)
 PART = "xczu3eg-sbva484-1-e"
-UNITS = {"softmax": (1 / 16, 2.0), "log softmax": (1 / 16, 2.0)}
+UNITS = {"softmax": (1 / 16, 2.0), "log softmax": (1 / 16, 2.0), "gelu": (1 / 16, 2.0)}
 NORMALIZED = 1 / 64, 0.5
 KERNELS: dict[str, tuple[str, dict[str, Any], float, int]] = {  # node, its attributes, step and sign of the codes
     "softmax": ("Softmax", {"axis": -1}, 1 / 256, 0),
     "log softmax": ("LogSoftmax", {"axis": -1}, 1 / 16, 1),
     "layer norm": ("LayerNormalization", {"axis": -1, "epsilon": 1e-5}, 1 / 32, 1),
     "RMS norm": ("RMSNormalization", {"axis": -1, "epsilon": 1e-5}, 1 / 32, 1),
+    "gelu": ("Gelu", {}, 1 / 16, 1),
     "Euclidean norm": ("LpNormalization", {"axis": -1, "p": 2}, 1 / 128, 1),
 }
 
@@ -116,7 +117,7 @@ def shown(title: str, columns: tuple[str, ...], lines: list[tuple[Any, ...]]) ->
 
 def kernels(share: float) -> None:
     lines: list[tuple[Any, ...]] = []
-    for kind in KERNELS:
+    for kind in (k for k in KERNELS if k != "gelu"):  # which is exact
         for size in (1, 16, 128):
             count = max(300, round(ROWS * share * min(1.0, 16 / size)))
             design = qc.compile(model(kind, size), softmax="integer")
@@ -137,6 +138,24 @@ def widths(share: float) -> None:
         lines.append(tuple(line))
     title = f"Softmax with so many bits in its exponentials: codes of {round(OUTPUTS * share):,} that differ"
     shown(title, ("W", *(f"n = {n}" for n in SIZES)), lines)
+
+
+def integers(share: float) -> None:
+    """I-ViT's kernels beside the functions whose names they have, which are correctly rounded but in their bands."""
+    lines: list[tuple[Any, ...]] = []
+    for kind in ("softmax", "gelu", "layer norm"):
+        for size in SIZES:
+            designs = [qc.compile(model(kind, size), softmax="integer", kernels=k) for k in ("exact", "ivit")]
+            total = wrong = most = 0
+            for seed in range(max(1, round(OUTPUTS * share) // BATCH)):
+                x = rows(kind, size, max(300, min(BATCH, round(OUTPUTS * share)) // size), seed + 1)
+                real, made = (np.rint(np.asarray(d.simulate(x)) / KERNELS[kind][2]) for d in designs)
+                off = np.abs(made - real)
+                total, wrong, most = total + off.size, wrong + int((off > 0).sum()), max(most, int(off.max()))
+            luts = [round(d.estimate(PART).total.lut) for d in designs]
+            lines.append((kind, size, total, f"{wrong / total:.1%}", most, *luts))
+    names = ("kernel", "row", "codes", "differ", "by codes", "LUT exact", "LUT I-ViT")
+    shown("--kernels ivit beside the real functions; LUTs of parallel, by estimate", names, lines)
 
 
 @contextlib.contextmanager
@@ -242,10 +261,10 @@ def fits() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a hundredth of the rows")
-    parser.add_argument("--only", choices=("kernels", "widths", "hls4ml", "transformers", "fits"))
+    parser.add_argument("--only", choices=("kernels", "widths", "integers", "hls4ml", "transformers", "fits"))
     given = parser.parse_args()
     share = 0.01 if given.quick else 1.0
-    steps = {"kernels": kernels, "widths": widths, "hls4ml": others, "transformers": transformers}
+    steps = {"kernels": kernels, "widths": widths, "integers": integers, "hls4ml": others, "transformers": transformers}
     for name, step in steps.items():
         if given.only in (None, name):
             step(share)

@@ -31,6 +31,7 @@ BUDGET = (
     "what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles; of the rest 0.8 of LUT"
     " and FF, 0.9 of DSP, BRAM and URAM"
 )
+KERNELS = "softmax, GELU and layer normalization behind quantizers: the real ones, or I-ViT's integers"
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,6 +101,7 @@ class Options:
     real: str = option(
         "", "TensorFlow Lite: layers with real scales, not the kernels' multipliers; or all", metavar="NAME[,NAME]"
     )
+    kernels: str = option("exact", KERNELS, choices=("exact", "ivit"))
     accumulator_bits: int = option(
         0, "minifloat: widest accumulator, low bits of products dropped; 0 is exact", limits=(0, 1024)
     )
@@ -388,6 +390,7 @@ class _Work:
     clock_ns: float = option(Options.clock_ns, CLOCK, "--clock")
     fold: str = option(Options.fold, "dataflow: how far layers are unrolled", metavar="min|full|FILE", file=FOLDS)
     softmax: str = Options.softmax
+    kernels: str = option(Options.kernels, KERNELS, choices=("exact", "ivit"))
     workers: int = option(1, "processes for evaluations", show_default="all processors", shell=0)
     dask: str = option("", "evaluations on a Dask cluster instead", metavar="ADDRESS")
     cache: str | Path | None = option(None, "where results are kept  [default: ~/.cache/qcompile]", metavar="DIR")

@@ -40,12 +40,13 @@ from qcompile.passes.counting import counted
 from qcompile.passes.dead import remove_dead_channels, zero_idle_weights
 from qcompile.passes.flatten import flattened_in_order
 from qcompile.passes.implement import implement
+from qcompile.passes.ivit import kept, with_chosen_kernels
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.rolled import LoweredPiece, Rolled
 from qcompile.passes.rolled import rolled as rolled_graphs
-from qcompile.passes.rows import settled, with_kernels
+from qcompile.passes.rows import settled
 from qcompile.passes.tokens import layers_of_tokens
 from qcompile.passes.unused import remove_unused
 from qcompile.records import dataclass
@@ -138,7 +139,8 @@ class Design:
             else None
         )
         apart = (f"recurrence '{name}' has a cell for every step: {why}" for name, why in self.unrolled)
-        return (*self.model.warnings, *(w for w in (too_big, cut) if w), *apart)
+        real = kept(self.reference) if self.options.kernels == "ivit" else ()
+        return (*self.model.warnings, *(w for w in (too_big, cut) if w), *apart, *real)
 
     def facts(self) -> list[tuple[str, str]]:
         """What people want to know first: part, inputs, outputs, layers, warnings."""
@@ -293,7 +295,8 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     input_formats: of inputs without a quantizer, in order, such as "s12f10"; state_formats: of h and gates in float
     recurrent layers, and of an LSTM's c, and of softmaxes that nothing rounds; real: layers of a TensorFlow Lite file
     (or "all") with real scales in place of the reference kernels' multipliers; accumulator_bits: the widest accumulator
-    of minifloat products, 0 for exact sums.
+    of minifloat products, 0 for exact sums; kernels: "exact", or "ivit" for I-ViT's integer softmax, GELU and layer
+    normalization behind quantizers.
     Of dataflow: fold: "min", "full", or JSON {layer: {"pe": 2, "simd": 4}}; fit: choose the folding of every layer for
     the part, or for a `Goal`; weights: "rom", or "port" where they are loaded.
     board: the board of a part that is no board; dump: folder for the text of the graph after each pass (force: in place
@@ -375,7 +378,7 @@ class Lowered:
 
 def lowered(reference: Graph, chosen: Options) -> Lowered:
     """Of a model graph, every input of which has a format."""
-    reference = with_kernels(reference, chosen.softmax)
+    reference = with_chosen_kernels(reference, chosen.kernels, chosen.softmax)
     if chosen.arch != "dataflow" or chosen.recurrence != "rolled" or chosen.weights != "rom":
         return _lowered(reference, chosen)
     made = rolled_graphs(reference, partial(_piece, chosen))

@@ -23,9 +23,10 @@ from qcompile.hardware.estimate import in_logic
 from qcompile.hardware.products import multiplications
 from qcompile.hardware.timing import schedule_record
 from qcompile.host import HostPart
-from qcompile.ir import Node, Param, State, ops, print_graph
+from qcompile.ir import Node, Origin, Param, State, ops, print_graph
 from qcompile.ir.walk import weights_of
 from qcompile.options import VERSION
+from qcompile.passes import ivit
 from qcompile.passes.implement import price_of
 from qcompile.passes.ports import HostInput, element_limits, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
@@ -329,12 +330,20 @@ def certificate(design: Design) -> dict[str, Any]:
 
 def functions(design: Design) -> list[dict[str, Any]]:
     """What is made of several numbers at once, with the grade of its codes: "exact" are those of the real function, or
-    "within delta", where another code is possible that near a rounding boundary only.
+    "within delta", where another code is possible that near a rounding boundary only; "defined" are those of integer
+    arithmetic that has the function's name.
     """
     found: list[dict[str, Any]] = []
+    defined = set[Origin]()
     for node in design.reference.nodes:
         record: dict[str, Any] = {"layer": design.reference.layers[node.output.name], "from": str(node.origin)}
-        if isinstance(node.op, ops.Divide):
+        if node.origin.op in ivit.NAMES:
+            if node.origin not in defined:
+                defined.add(node.origin)
+                proof = "the integers of I-ViT; how far they are from the real function is not claimed"
+                record["layer"] = node.origin.node or node.origin.tensor
+                found.append(record | {"op": node.origin.op, "grade": "defined", "quantizers": [], "proof": proof})
+        elif isinstance(node.op, ops.Divide):
             proof = "quotient and remainder of integers, rounded to odd, then by the quantizer behind it"
             found.append(record | {"op": "Divide", "grade": "exact", "quantizers": [], "proof": proof})
         elif isinstance(node.op, (ops.Softmax, ops.Normalize)) and node.op.kernel is not None:

@@ -15,7 +15,7 @@ from qcompile import ir
 from qcompile.cost.exchange import fabric_of
 from qcompile.formats import Bipolar, FixedPoint, Overflow
 from qcompile.ir import Array, Graph, Node, Origin, Param, TensorType, Value, ops
-from qcompile.passes import ports, ranges, rows
+from qcompile.passes import ivit, ports, ranges, rows
 from qcompile.passes.counting import counted
 from qcompile.passes.dead import remove_dead_channels
 from qcompile.passes.flatten import flattened_in_order
@@ -206,6 +206,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "reroll": (unrolled, lambda g: ir.print_graph(recurrences(g).recurrences[0].cell)),
     "rolled": (unrolled, hardware),
     "rows": (attention, lambda g: ir.print_graph(rows.with_kernels(g, "host"))),
+    "ivit": (attention, lambda g: ir.print_graph(ivit.with_chosen_kernels(g, "ivit", "host"))),
     "lower": (model, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
     "lower_wrap": (wrapping, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
     "ranges": (integer, with_ranges),

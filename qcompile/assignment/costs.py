@@ -36,9 +36,9 @@ from qcompile.hardware.units.whole_window import fills
 from qcompile.ir import Array, Graph, Node, TensorType, Value, ops, walk
 from qcompile.passes import ports
 from qcompile.passes.implement import implement
+from qcompile.passes.ivit import with_chosen_kernels
 from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
-from qcompile.passes.rows import with_kernels
 from qcompile.passes.unused import remove_unused
 from qcompile.records import dataclass
 
@@ -49,8 +49,8 @@ RESOURCES = ("lut", "ff", "dsp", "bram18", "uram", "latency")
 @dataclass(frozen=True)
 class CostTarget:
     """What is priced: a fabric, products unrolled or shared, foldings by the layer's result (those that a search leaves
-    open apart, see `Folds`); softmax as for compiling; the clock, which decides the cycles of unrolled layers; stated:
-    formats that the file has for its inputs.
+    open apart, see `Folds`); softmax and kernels as for compiling; the clock, which decides the cycles of unrolled
+    layers; stated: formats that the file has for its inputs.
     """
 
     fabric: Fabric
@@ -59,6 +59,7 @@ class CostTarget:
     softmax: str = "host"
     clock_ns: float = 5.0
     stated: Mapping[str, NumberFormat] = field(default_factory=dict)
+    kernels: str = "exact"
 
     def price(self, node: Node, graph: Graph, open_: Sequence[Folding] = (), final: bool = True) -> np.ndarray:
         """[folding that is open (one where none is), resource] of a node. Latencies of unrolled layers: delays in clock
@@ -80,7 +81,7 @@ class CostTarget:
 def lowered(graph: Graph, plan: Plan, target: CostTarget) -> Graph:
     """The integer graph of a plan, with implementations."""
     quantized = ports.with_input_formats(apply(graph, replace(plan, transforms=())), (), target.stated)
-    quantized = with_kernels(quantized, target.softmax)
+    quantized = with_chosen_kernels(quantized, target.kernels, target.softmax)
     return implement(
         sink_transposes(remove_unused(lower(quantized, ports.split(quantized, target.softmax))[0])), target.fabric
     )

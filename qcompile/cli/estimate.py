@@ -85,6 +85,7 @@ def _estimation(
             "state_formats",
             "real",
             "softmax",
+            "kernels",
             "accumulator_bits",
             "fold",
             "weights",

@@ -41,6 +41,7 @@ def folded_command(ctx: click.Context, part: str, own: str, *more: str) -> str:
             "real",
             "accumulator_bits",
             "softmax",
+            "kernels",
             "weights",
             "inputs",
             "outputs",

@@ -46,7 +46,7 @@ def with_kernels(graph: Graph, softmax: str) -> Graph:
         if isinstance(node.op, ops.Normalize):
             root = ops.Root(BAND + _widest(graph, node.output))
             node = dataclasses.replace(node, op=dataclasses.replace(node.op, kernel=root))
-        if isinstance(node.op, ops.Softmax) and (softmax == "integer" or not _at_end(graph, node)):
+        if isinstance(node.op, ops.Softmax) and (softmax == "integer" or not at_end(graph, node)):
             made = _with_kernel(graph, node)
             if isinstance(made, Finding):
                 findings.append(made)
@@ -66,34 +66,32 @@ def with_kernels(graph: Graph, softmax: str) -> Graph:
 def unrounded(graph: Graph) -> tuple[str, ...]:
     """What softmaxes in the middle make, and nothing rounds."""
     found = (n for n in graph.nodes if isinstance(n.op, ops.Softmax) and n.op.codes is None and not n.op.log)
-    return tuple(
-        n.output.name for n in found if not _at_end(graph, n) and _finest(graph, n.output, Fraction(1)) is None
-    )
+    return tuple(n.output.name for n in found if not at_end(graph, n) and _finest(graph, n.output, Fraction(1)) is None)
 
 
 _BEHIND = (ops.Affine, ops.Clip, ops.Round, ops.Quantize)  # steps that the host does too
 
 
-def _at_end(graph: Graph, node: Node) -> bool:
+def at_end(graph: Graph, node: Node) -> bool:
     """Whether nothing but steps lie between a node and outputs."""
     readers = graph.consumers.get(node.output.name, [])
     if not readers:
         return node.output in graph.outputs
-    return all(isinstance(n.op, _BEHIND) and _at_end(graph, n) for n in readers)
+    return all(isinstance(n.op, _BEHIND) and at_end(graph, n) for n in readers)
 
 
 def _with_kernel(graph: Graph, node: Node) -> list[Node] | Finding:
     """The softmax with its kernel, and a quantizer behind it that an end of the network needs."""
     op: ops.Softmax = node.op
     if op.codes is not None:
-        hint = "use --softmax host or logits" if _at_end(graph, node) else "end the network before it"
+        hint = "use --softmax host or logits" if at_end(graph, node) else "end the network before it"
         return Finding(str(node.origin), "Softmax", "this softmax has a definition of its own on codes", hint)
     step = _finest(graph, node.output, Fraction(1))
     if op.log:  # sums need no quantizer behind them
         return [_kernel(node, step or Fraction(1, 2**_UNKNOWN))]
     if step is not None:
         return [_kernel(node, step)]
-    if not _at_end(graph, node):
+    if not at_end(graph, node):
         reason = "a softmax in the middle of the network has no quantizer behind it, so its codes have no format"
         hint = f"put a Quant node behind it, or {STATE_FORMAT} u8f8, or qcompile assign with data"
         return Finding(str(node.origin), "Softmax", reason, hint)

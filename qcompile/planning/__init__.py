@@ -74,7 +74,8 @@ def run(model: Any, calibration: Any = None, **given: Any) -> Run:
             "either data (--source real), or none; --test may be given",
         )
     arch = "dataflow" if asked.fit else asked.arch
-    options = Options(part=asked.part, arch=arch, clock_ns=asked.clock_ns, fold=asked.fold, softmax=asked.softmax)
+    own = {name: getattr(asked, name) for name in ("part", "clock_ns", "fold", "softmax", "kernels")}
+    options = Options(arch=arch, **own)
     budget = Budget.parse(asked.budget) if isinstance(asked.budget, str) else asked.budget
     limits = budget.limits(device(asked.part))
     front, model = model.before, replace(model, before=None, after=None)  # data and losses are those of the part

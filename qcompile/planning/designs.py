@@ -268,7 +268,7 @@ class Designs:
     def whole(self, place: int) -> Graph:
         """The integer graph of the same, with the channels too that nobody reads."""
         o = self.options
-        target = CostTarget(fabric_of(o.part), softmax=o.softmax, stated=self.model.annotated)
+        target = CostTarget(fabric_of(o.part), softmax=o.softmax, stated=self.model.annotated, kernels=o.kernels)
         return lowered(self.graph, self._at_end(place), target)
 
     def _at_end(self, place: int) -> Plan:
@@ -282,9 +282,8 @@ class Designs:
                 self._designs.clear()
             o = self.options
             options: dict[str, Any] = {} if plan.folding else {"fold": o.fold}
-            self._designs[plan.digest] = compile(
-                self.model, plan, part=o.part, arch=o.arch, clock_ns=o.clock_ns, softmax=o.softmax, **options
-            )
+            options |= {name: getattr(o, name) for name in ("part", "arch", "clock_ns", "softmax", "kernels")}
+            self._designs[plan.digest] = compile(self.model, plan, **options)
         return self._designs[plan.digest]
 
     def cost(self, choice: Sequence[int]) -> Resources:

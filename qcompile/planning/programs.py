@@ -63,7 +63,7 @@ def _target(d: Designs) -> costs.CostTarget:
     unrolled = d.options.arch == "parallel" and not rolled(graph)
     fixed = foldings(graph, d.options.fold) if d.options.arch == "dataflow" else None
     o, stated = d.options, d.model.annotated
-    return costs.CostTarget(fabric_of(o.part), unrolled, fixed, o.softmax, o.clock_ns, stated)
+    return costs.CostTarget(fabric_of(o.part), unrolled, fixed, o.softmax, o.clock_ns, stated, o.kernels)
 
 
 def uniform_choices(d: Designs, problem: Problem) -> list[tuple[Candidate, Selection]]:
