@@ -91,6 +91,13 @@ ELSEWHERE = (
         "qcompile.passes.rows:lower_normalize",
     ),
     Published(
+        "ivit",
+        "kernel",
+        "--kernels ivit: Shiftmax, ShiftGELU and I-LayerNorm to the integer, with an exact root",
+        _IVIT,
+        "qcompile.passes.ivit:with_integer_kernels",
+    ),
+    Published(
         "dsp_pack",
         "hardware",
         "several narrow products in a DSP block: two of 8 bits, three of 4",

@@ -126,7 +126,7 @@ SYSTEMS = (
         "I-ViT",
         "I-ViT: Integer-only Quantization for Efficient Vision Transformer Inference",
         "2207.01405",
-        ("int_softmax", "int_layernorm", "multiply_add_shift"),
+        ("int_softmax", "int_layernorm", "ivit", "multiply_add_shift"),
     ),
     System(
         "ASQ / POST",
