@@ -16,6 +16,7 @@ from qcompile.backends.rtl.numbers import (
     decoded,
     inverse_root,
     largest_of,
+    literal,
     place_of_largest,
     plus,
     quotient,
@@ -395,6 +396,9 @@ def _arg_max(b: LayerBuilder) -> None:
 def _divide(b: LayerBuilder) -> None:
     node, shape = b.node, b.node.output.type.shape
     first, second = (v.type.codes for v in node.inputs)
+    if node.inputs[0].name in b.graph.constants:
+        _divide_constants(b, b.graph.constants[node.inputs[0].name])
+        return
     cell = b.cell("quotient", "a quotient, rounded")
     cell.port("a", first.width)
     cell.port("b", second.width)
@@ -403,6 +407,22 @@ def _divide(b: LayerBuilder) -> None:
     x, w = (_places(v, shape).ravel() for v in node.inputs)
     for e in range(x.size):
         b.place(cell.name, [("a", 0, x[e : e + 1]), ("b", len(b.data) - 1, w[e : e + 1])], np.array([e]))
+
+
+def _divide_constants(b: LayerBuilder, constant: Node) -> None:
+    """A cell for each number that is divided."""
+    node, shape = b.node, b.node.output.type.shape
+    fmt, width = node.inputs[1].type.codes, node.output.type.codes.width
+    numbers = np.broadcast_to(constant.op.units.data, shape).ravel()
+    divisors = _places(node.inputs[1], shape).ravel()
+    for i, number in enumerate(np.unique(numbers).tolist()):
+        cell = b.cell(f"quotient_{i}", f"{number} by a number, rounded")
+        cell.port("b", fmt.width)
+        by = decoded(cell, "b0", "b", 0, fmt, b.timing)
+        a = cell.make("a0", (number, number), (by,), 0.0, literal(number))
+        b.add(cell, [("y", [quotient(cell, node, a, by, b.timing)], width)])
+        for e in np.flatnonzero(numbers == number):
+            b.place(cell.name, [("b", 0, divisors[e : e + 1])], np.array([e]))
 
 
 @_rule(ops.InverseRoot)
