@@ -22,6 +22,7 @@ from qcompile.explanation import explain
 from qcompile.float32 import execute, execute_all
 from qcompile.hardware.products import multiplications
 from qcompile.ir import ONE, ZERO, Param, Value, integers, ops
+from qcompile.passes import ivit
 from qcompile.passes.ports import cuts, port_limits, to_port
 from qcompile.passes.rolled import with_all_steps
 from qcompile.pipeline import Design
@@ -668,6 +669,10 @@ def _compare_float32(design: Design, inputs: tuple[np.ndarray, ...], report: Rep
     what = "float32 execution"
     if design.plan is not None:
         note = "not run: the file is the float model; qcompile evaluate compares accuracies"
+        report.rows.append(Row(what, 0, 0, 0, note))
+        return
+    if any(n.origin.op in ivit.NAMES for n in design.reference.nodes):
+        note = "not run: --kernels ivit has integers of its own; how far off the real functions are is not claimed"
         report.rows.append(Row(what, 0, 0, 0, note))
         return
     some = to_float_inputs(design, tuple(x[:FLOAT_VECTORS] for x in inputs))
