@@ -92,10 +92,8 @@ def _estimation(
             *ends,
         }
         if wrong := sorted(given & compiling):
-            raise click.UsageError(
-                f"--{wrong[0].removesuffix('s').replace('_', '-')} is for models; {target} is a project, which has been"
-                " compiled"
-            )
+            flag = wrong[0].replace("_", "-").replace("formats", "format")
+            raise click.UsageError(f"--{flag} is for models; {target} is a project, which has been compiled")
         source = design_of(target)
         options = vars(source.options) | {k: options[k] for k in given & {"part", "clock_ns"}}
     if generator == "hls4ml":
