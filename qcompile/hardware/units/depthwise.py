@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,19 +13,19 @@ from qcompile.formats import Format
 from qcompile.hardware.memory import stored
 from qcompile.hardware.packing import PackedWeights, packed
 from qcompile.hardware.site import Folding
-from qcompile.hardware.units.matvec import depthwise, storable, sums, weight_memory
+from qcompile.hardware.units.matvec import constant_rows, depthwise, plain, storable, sums, weight_memory
 from qcompile.hardware.units.pool import ChannelwiseUnit
 from qcompile.hardware.units.unit import constants_of
 from qcompile.hardware.units.whole_window import Cut
-from qcompile.ir import Graph, Node, ops
-from qcompile.parts import Part, width
+from qcompile.ir import Array, Graph, Node, ops
+from qcompile.parts import Part, value_range, width
 from qcompile.records import dataclass
 
 
 @dataclass(frozen=True)
 class DepthwiseUnit(ChannelwiseUnit):
     """channels: filters, of `terms` weights of `stored` bits each; accumulator: bits of a sum; loaded: whether
-    weights come at run time; packed: how products are in DSP blocks; kind: as of `MatVecUnit`.
+    weights come at run time; packed: how products are in DSP blocks; kind, constants: as of `MatVecUnit`.
     """
 
     data: Format
@@ -34,6 +35,7 @@ class DepthwiseUnit(ChannelwiseUnit):
     loaded: bool = False
     packed: PackedWeights | None = None
     kind: str = ""
+    constants: Array | None = None
 
     name: ClassVar[str] = "depthwise"
 
@@ -53,13 +55,25 @@ class DepthwiseUnit(ChannelwiseUnit):
         accumulator = parts.bits(node.output.type.format)
         folded = folding.pe, folding.simd, Cut.of(graph, node, max(1, folding.pe // channels))
         blocks = packed(graph, node, 1, folding.simd) if folding.dsp else None
-        return cls(
+        found = cls(
             channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, blocks, folding.memory
         )
+        if not found.unrolled or node.op.truncated_bits:
+            return found
+        return replace(found, constants=Array(made.units.data.reshape(channels, terms)))
+
+    @property
+    def unrolled(self) -> bool:
+        """As of `MatVecUnit`."""
+        return self.groups * self.folds == 1 and plain(self.data, self.weights) and not (self.loaded or self.packed)
 
     def parts(self) -> Part:
         sizes = self.channels, self.terms, self.pe
         inside = sums(*sizes, self.simd, self.data, self.weights, self.accumulator, self.packed)
+        if self.constants is not None:
+            rows = constant_rows(self.constants, *value_range(self.data))
+            row = parts.chain(rows, parts.Register(self.channels * self.accumulator))
+            inside = parts.Times(self.side_by_side, row)
         places = self.places // self.side_by_side
         number = width(self.data)
         taken = self.taken(self.folds, self.lanes[0] * number, self.pe * self.simd * number)

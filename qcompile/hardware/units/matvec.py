@@ -9,6 +9,8 @@ is kept while `simd` columns after the other are taken.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -20,7 +22,7 @@ from qcompile.hardware.packing import PackedWeights, packed
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
 from qcompile.hardware.units.whole_window import Cut, windows_abreast
-from qcompile.ir import Graph, Node, Value, ops
+from qcompile.ir import Array, Graph, Node, Value, ops
 from qcompile.parts import Part, product_bits, product_range, width
 from qcompile.records import dataclass
 
@@ -30,7 +32,8 @@ class MatVecUnit(Unit):
     """rows, columns: of the matrix, all groups together; groups: of rows that have vectors of their own; places: of the
     result at which all rows are computed; stored: bits of a weight in its memory; accumulator: bits of a sum; loaded:
     whether weights come at run time; packed: how products share DSP blocks; kind: of their memory, as of
-    `parts.Rom`; cut: how the windows of several places lie in a token.
+    `parts.Rom`; cut: how the windows of several places lie in a token; constants: the matrix, where all of its products
+    are made in a cycle by numbers that are no one's choice any more.
     """
 
     rows: int
@@ -47,6 +50,7 @@ class MatVecUnit(Unit):
     packed: PackedWeights | None = None
     kind: str = ""
     cut: Cut | None = None
+    constants: Array | None = None
 
     name: ClassVar[str] = "matvec"
     accumulates: ClassVar[bool] = True
@@ -75,7 +79,11 @@ class MatVecUnit(Unit):
         sizes = rows, columns, node.op.groups, places, folding.pe, folding.simd
         shared = packed(graph, node, min(folding.pe, rows), folding.simd) if folding.dsp else None
         cut = Cut.of(graph, node, max(1, folding.pe // rows))
-        return cls(*sizes, *formats, bits, accumulator, made.reloadable, shared, folding.memory, cut)
+        found = cls(*sizes, *formats, bits, accumulator, made.reloadable, shared, folding.memory, cut)
+        if not found.unrolled or node.op.truncated_bits:
+            return found
+        units = made.units.data.reshape(weights.type.shape)
+        return replace(found, constants=Array(units.T if isinstance(node.op, ops.MatMul) else units.reshape(rows, -1)))
 
     @staticmethod
     def limits(node: Node) -> Folding:
@@ -128,8 +136,20 @@ class MatVecUnit(Unit):
         return Traffic((reads.ravel(),), writes.ravel(), self.cycles)
 
     @property
+    def unrolled(self) -> bool:
+        """Whether products are by constants: all of them in a cycle, their memory of one word is none."""
+        one_step = self.row_groups * self.folds * self.groups == 1
+        return one_step and plain(self.data, self.weights) and not (self.loaded or self.packed)
+
+    @property
     def inside(self) -> Part:
         """Products, sums and their counters."""
+        if self.constants is not None:
+            made = parts.chain(
+                constant_rows(self.constants, *parts.value_range(self.data)),
+                parts.Register(self.rows * self.accumulator),
+            )
+            return parts.Times(self.side_by_side, made)
         sizes = self.rows, self.columns, self.pe, self.simd
         return sums(*sizes, self.data, self.weights, self.accumulator, self.packed)
 
@@ -147,6 +167,17 @@ class MatVecUnit(Unit):
         number = width(self.data)
         taken = self.taken(self.folds, self.lanes[0] * number, self.side_by_side * self.simd * number)
         return parts.beside(self.inside, taken, *around, *memories)
+
+
+def plain(*formats: Format) -> bool:
+    """Whether codes are numbers as they are."""
+    return not any(f.lane.coded or f.lane.signs for f in formats)
+
+
+@lru_cache(maxsize=64)
+def constant_rows(matrix: Array, low: int, high: int) -> parts.ConstantRows:
+    """Products of a matrix with numbers from low to high, each with its own."""
+    return parts.ConstantRows(matrix.data, low, high, False)
 
 
 def depthwise(node: Node) -> bool:

@@ -59,7 +59,14 @@ class ScaledUnit(MatVecUnit):
     def of(cls, node: Node, graph: Graph, folding: Folding) -> ScaledUnit | None:
         """Of weights in memories of which 15 % of the bits or more are saved."""
         unit = super().of(node, graph, folding) if node.op.products and not folding.dsp else None
-        plain = unit is None or unit.loaded or node.op.truncated_bits or unit.data.lane.signs or unit.weights.lane.signs
+        plain = (
+            unit is None
+            or unit.unrolled
+            or unit.loaded
+            or node.op.truncated_bits
+            or unit.data.lane.signs
+            or unit.weights.lane.signs
+        )
         if not isinstance(unit, ScaledUnit) or plain or not FEW < unit.stored <= MOST:
             return None
         units = graph.producers[node.weights.name].op.units

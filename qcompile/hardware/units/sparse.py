@@ -33,7 +33,7 @@ class SparseUnit(MatVecUnit):
         """Of weights that are 2:4 and not loaded, where whole blocks come in a cycle and a word is not wider."""
         blocks = node.op.products and not folding.dsp and whole_blocks(node, folding)
         unit = super().of(node, graph, folding) if blocks else None
-        if not isinstance(unit, SparseUnit) or unit.products * unit.element > unit.simd * unit.stored:
+        if not isinstance(unit, SparseUnit) or unit.unrolled or unit.products * unit.element > unit.simd * unit.stored:
             return None
         made = graph.producers[node.weights.name].op
         axis = 0 if isinstance(node.op, ops.MatMul) else 1
