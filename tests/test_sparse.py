@@ -85,7 +85,7 @@ def units(design: qc.Design) -> list[MatVecUnit]:
 @pytest.mark.parametrize(
     ("codes", "data", "fold"),
     [
-        ("s4", "s6f3", "full"),
+        ("s4", "s6f3", folds(conv=(8, 16), grouped=(4, 16), dense=(6, 36))),
         ("s8", "u4f2", folds(conv=(2, 8), grouped=(4, 4), dense=(6, 4))),
         ("s3", "bipolar", folds(conv=(8, 4), grouped=(2, 4), dense=(1, 24))),
         ("codebook(-11,-4,0,5)", "s5f2", folds(conv=(1, 16), grouped=(4, 4), dense=(3, 8))),
@@ -130,11 +130,13 @@ def test_it_pays_wherever_it_is_taken(bits: int, data: str, name: str) -> None:
 
 
 def test_others_are_dense() -> None:
-    """Fewer than four columns a cycle, weights of one bit or that are loaded, three of four."""
+    """Fewer than four columns a cycle, weights of one bit or that are loaded, three of four; all in a cycle."""
     small = folds(conv=(2, 2), grouped=(2, 2), dense=(1, 6))
     cases = folded(4, small), folded(4, "full", False), folded(4, "full", codes="u1"), folded(4, "full", weights="port")
     for design in cases:
         assert not any(isinstance(u, SparseUnit) for u in units(design))
+    *_, dense = units(folded(4, folds(dense=(6, 72))))
+    assert dense.constants is not None and not isinstance(dense, SparseUnit)
 
 
 def test_assign_prunes_what_is_nearly_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
