@@ -241,15 +241,21 @@ class FoldingSearch:
         """
         if not self.graph.states:
             return self.within(cycles)
-        best, low, high = None, 0, len(self.steps)
+        fitting, low, high = [f for f in (self.fastest(),) if f.interval <= cycles], 0, len(self.steps)
         while low < high:
             middle = (low + high) // 2
             found = self.within(self.steps[middle])
             if found is not None and found.interval > cycles:
                 high = middle
             else:
-                low, best = middle + 1, found or best
-        return best
+                low = middle + 1
+                fitting += [found] if found is not None else []
+        return min(fitting, key=self._size, default=None)
+
+    def _size(self, found: Fitted) -> float:
+        """The sum of its shares of the part's resources, with what lies between the layers."""
+        total = found.estimate.total
+        return float(sum(getattr(total, k) * share for k, share in zip(KINDS, self.share, strict=True)))
 
     def _try(self, step: int, found: dict[int, Fitted]) -> bool:
         one = self.within(self.steps[step])

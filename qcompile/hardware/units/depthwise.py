@@ -76,7 +76,7 @@ class DepthwiseUnit(ChannelwiseUnit):
             inside = parts.Times(self.side_by_side, row)
         places = self.places // self.side_by_side
         number = width(self.data)
-        taken = self.taken(self.folds, self.lanes[0] * number, self.pe * self.simd * number)
+        taken = self.held_token(self.folds, self.lanes[0] * number, self.pe * self.simd * number)
         return parts.beside(inside, taken, parts.counters(places, self.channels), parts.Handshake(), self.memory)
 
     @property

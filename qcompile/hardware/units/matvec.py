@@ -165,7 +165,7 @@ class MatVecUnit(Unit):
             memories.append(parts.Buffer(self.folds, self.simd * width(self.data)))
         around = parts.counters(self.vectors // self.groups, self.groups), parts.Handshake()
         number = width(self.data)
-        taken = self.taken(self.folds, self.lanes[0] * number, self.side_by_side * self.simd * number)
+        taken = self.held_token(self.folds, self.lanes[0] * number, self.side_by_side * self.simd * number)
         return parts.beside(self.inside, taken, *around, *memories)
 
 

@@ -104,7 +104,7 @@ class PoolUnit(ChannelwiseUnit):
         if self.side_by_side == 1 or self.folds == 1:  # which need none of what they read later
             return each
         number = parts.width(self.data)
-        return parts.beside(each, self.taken(self.folds, self.lanes[0] * number, self.pe * self.simd * number))
+        return parts.beside(each, self.held_token(self.folds, self.lanes[0] * number, self.pe * self.simd * number))
 
 
 def takes_all_places(node: Node) -> bool:

@@ -82,7 +82,7 @@ class Unit(ABC):
         """Places of the result that are worked on in one cycle, each of them whole."""
         return 1
 
-    def taken(self, folds: int, bits: int, taken: int) -> Part:
+    def held_token(self, folds: int, bits: int, taken: int) -> Part:
         """A token of so many bits as it is read, or as it is kept while `folds` of several windows in it are taken,
         `taken` bits each.
         """
