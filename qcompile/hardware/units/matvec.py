@@ -197,11 +197,10 @@ def token_channels(node: Node, folding: Folding) -> int:
     of several windows are taken.
     """
     simd = folding.simd
-    if not node.op.windowed:
+    if node.op.windowed and folding.places > 1:
+        return node.weights.type.shape[1]
+    if not node.op.windowed or node.weights.type.shape[1] % simd == 0:
         return simd
-    channels = node.weights.type.shape[1]
-    if folding.places > 1 or channels % simd == 0:
-        return channels if folding.places > 1 else simd
     return simd // math.gcd(simd, math.prod(node.weights.type.shape[2:]))
 
 
