@@ -114,14 +114,20 @@ def test_bits_of_a_weight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "block"), [(TensorProto.FLOAT, 32), (TensorProto.FLOAT8E4M3FN, 16)], ids=["MXFP4", "NVFP4"]
+    ("name", "block"), [("FLOAT", 32), ("FLOAT8E8M0", 32), ("FLOAT8E4M3FN", 16)], ids=["MXFP4", "MXFP4 E8M0", "NVFP4"]
 )
-def test_files_with_scales_of_blocks(kind: int, block: int) -> None:
-    """`DequantizeLinear` by blocks of float4, with powers of two or float8 that are scaled themselves, exactly."""
+def test_files_with_scales_of_blocks(name: str, block: int) -> None:
+    """`DequantizeLinear` by blocks of float4, with powers of two (E8M0 too) or float8 that are scaled themselves,
+    exactly.
+    """
+    if not hasattr(TensorProto, name):
+        pytest.skip("float8e8m0 came with onnx 1.19")
+    kind, e8m0 = getattr(TensorProto, name), name == "FLOAT8E8M0"
     rng, shape, whole = np.random.default_rng(4), (64, 8), np.float32(0.013)
     codes = rng.choice([0, 0.5, 1, 1.5, 2, 3, 4, 6, -1, -3, -6], shape).astype(np.float32)
-    nv = kind != TensorProto.FLOAT
+    nv = name == "FLOAT8E4M3FN"
     scales = rng.choice([0.625, 1.75, 3.5, 0.1875] if nv else [0.125, 0.5, 1, 4], (64 // block, 8)).astype(np.float32)
+    real = {"output_dtype": TensorProto.FLOAT} if e8m0 else {}
     held = [
         helper.make_tensor("w", TensorProto.FLOAT4E2M1, shape, codes.ravel().tolist()),
         helper.make_tensor("s", kind, scales.shape, scales.ravel().tolist()),
@@ -134,13 +140,13 @@ def test_files_with_scales_of_blocks(kind: int, block: int) -> None:
         helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "step", "zero"], ["d"]),
         *([helper.make_node("DequantizeLinear", ["s", "whole"], ["t"])] if nv else []),
-        helper.make_node("DequantizeLinear", ["w", "t" if nv else "s"], ["v"], axis=0, block_size=block),
+        helper.make_node("DequantizeLinear", ["w", "t" if nv else "s"], ["v"], axis=0, block_size=block, **real),
         helper.make_node("MatMul", ["d", "v"], ["y"], "dense"),
     ]
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, k]) for n, k in zip("xy", shape, strict=True)]
-    opset = [helper.make_opsetid("", 23)]
+    opset = [helper.make_opsetid("", 24 if e8m0 else 23)]
     model = helper.make_model(
-        helper.make_graph(nodes, "g", ends[:1], ends[1:], held), opset_imports=opset, ir_version=11
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], held), opset_imports=opset, ir_version=12 if e8m0 else 11
     )
     design = qc.compile(model, arch="dataflow", part=PART, fold=json.dumps({"dense": {"pe": 2, "simd": 8}}))
     (unit,) = scaled(design)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.errors import QCompileError
+from qcompile.frontend.blocks import spelled_out
 
 
 def _tensor(torch: Any, example: Any) -> Any:
@@ -48,8 +49,10 @@ def export(module: Any, example: Any) -> bytes:
         warnings.simplefilter("ignore")  # torch announces its next exporter
         try:
             copied = copy.deepcopy(module).eval()
+            # what weights with blocks are a product of would be rounded to float32
+            folding = {"do_constant_folding": False} if spelled_out(torch, copied) else {}
             if quantized:
-                export_qonnx(copied, args=arguments, export_path=buffer, dynamo=False, opset_version=17)
+                export_qonnx(copied, args=arguments, export_path=buffer, dynamo=False, opset_version=17, **folding)
             else:  # in evaluation mode torch would fold batch norms, which calibration without data reads
                 torch.onnx.export(
                     copied,
@@ -60,6 +63,8 @@ def export(module: Any, example: Any) -> bytes:
                     do_constant_folding=False,
                     training=torch.onnx.TrainingMode.PRESERVE,
                 )
+        except QCompileError:
+            raise
         except Exception as error:  # noqa: BLE001 - torch raises anything
             by = "Brevitas" if quantized else "torch"
             raise QCompileError(f"{by} could not export the module: {error}", type(module).__name__) from None

@@ -1,4 +1,4 @@
-"""`load`: a file, its bytes, or a Brevitas module becomes a `Model`."""
+"""`load`: a file, its bytes, or a torch or Keras module becomes a `Model`."""
 
 from __future__ import annotations
 
