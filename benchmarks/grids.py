@@ -1,12 +1,13 @@
 """Families of candidates for weights: their error, what a product takes, what whole networks lose for how many LUTs.
 
-`python benchmarks/grids.py [error] [price] [front]`, all without a name; some minutes.
+`python benchmarks/grids.py [error] [price] [front] [wide]`, all without a name; some minutes.
 
 error: squared error on the squares of 128 x 512 numbers, a row scaled by itself, of a normal distribution and of
 Student's t with 4 degrees of freedom, the mean and the range over four seeds; orderings that papers claim. price: LUTs
 by Yosys (xc7) of a process with 512 inputs and 16 outputs, 2 x 16 products a cycle on data of 8 bits, the bits of a
 weight in its memories, and beside it the estimate. front: accuracy on held-out images and estimated LUTs of `parallel`,
-data of 6 bits.
+data of 6 bits. wide: divergence of a perceptron 64-512-32-10 from its float outputs on held-out images, four seeds, if
+the weights of its layer of 512 inputs have these formats and all else stays float.
 """
 
 from __future__ import annotations
@@ -22,17 +23,23 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "hw" / "calibration"))
+sys.path[:0] = [str(ROOT / "hw" / "calibration"), str(ROOT / "examples")]
 
+import torch  # noqa: E402
+import train_float  # noqa: E402
 from grid import RTL  # noqa: E402
 from measure import COMMANDS, PREPARE, cells, counts, netlist, used  # noqa: E402
 
 import qcompile as qc  # noqa: E402
 from qcompile.assignment.candidates import Candidate, parse  # noqa: E402
 from qcompile.assignment.coding import in_blocks, largest  # noqa: E402
+from qcompile.assignment.data import data  # noqa: E402
+from qcompile.assignment.jobs import Jobs  # noqa: E402
+from qcompile.assignment.losses import loss_of  # noqa: E402
 from qcompile.assignment.network import FloatNetwork  # noqa: E402
 from qcompile.assignment.plan import Choice, Plan  # noqa: E402
 from qcompile.assignment.ranges import fit  # noqa: E402
+from qcompile.assignment.study import study  # noqa: E402
 from qcompile.assignment.tensors import WEIGHT, tensors  # noqa: E402
 from qcompile.assignment.transforms import transformed  # noqa: E402
 from qcompile.backends.rtl.dataflow import StreamView  # noqa: E402
@@ -50,6 +57,7 @@ ALL = parse(
     "bitmod3-4,group2-4,dual_grain2-4,po2_group2-4,mx4-6,nvfp4"
 )
 PRICED = parse("int4,int8,float4,khot6,pow_sqrt24,salient4,ovp4,bitmod4,tritplane3,dual_grain4,po2_group4,mx4,nvfp4")
+WIDE = parse("int2-4,group2-4,dual_grain2-4,po2_group2-4,mx4,nvfp4")  # a row, blocks of 128 (twice), 32 (twice), 16
 SEEDS = range(4)
 DRAWN: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "gauss": lambda rng: rng.standard_normal((128, 512)),
@@ -149,8 +157,8 @@ def prices(console: Console) -> None:
 
 def front(console: Console) -> None:
     x, y = np.load(ROOT / "examples" / "digits_x.npy"), np.load(ROOT / "examples" / "digits_y.npy")
-    for name in ("mlp", "cnn"):
-        model = qc.load(ROOT / "examples" / f"digits_float_{name}.onnx")
+    models = {name: qc.load(ROOT / "examples" / f"digits_float_{name}.onnx") for name in ("mlp", "cnn")}
+    for name, model in (models | {"depthwise": trained(train_float.depthwise(), 0)}).items():
         rows = []
         for c in ALL:
             design = qc.compile(model, _plan(model, c), part=PART)
@@ -164,11 +172,43 @@ def front(console: Console) -> None:
         console.print(table)
 
 
+def trained(module: torch.nn.Module, seed: int) -> qc.Model:
+    """On the images that are neither for calibration nor for tests."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    for layer in module.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    x, y, *_ = train_float.data(seed)
+    train_float.train(module, x[train_float.CALIBRATION_ROWS :], y[train_float.CALIBRATION_ROWS :], seed=seed)
+    return qc.load(train_float.onnx_bytes(module))
+
+
+def wide(console: Console) -> None:
+    nn, found = torch.nn, dict[str, list[tuple[float, float]]]()
+    for seed in SEEDS:
+        hidden = [nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, 32), nn.ReLU()]
+        model = trained(nn.Sequential(*hidden, nn.Linear(32, 10)), seed)
+        x, labels = (v.numpy() for v in train_float.data(seed)[2:])
+        held = data(x, model.graph, labels)
+        network = FloatNetwork.of(model.graph)
+        (layer,) = (t for t in tensors(model.graph) if t.kind == WEIGHT and 512 in t.shape and 32 in t.shape)
+        own = study(network, [layer], {layer.name: WIDE}, held, loss_of(network, held, "kl"), Jobs(), "mse")
+        for i, c in enumerate(WIDE):
+            right = float((own.evaluation.outputs({layer.name: i}).argmax(axis=1) == labels).mean())
+            found.setdefault(str(c), []).append((own.evaluation({layer.name: i}), right))
+    table = Table("family", "divergence", "accuracy", title="512 inputs, mean of 4 seeds (range)")
+    for c, rows in found.items():
+        losses, right = np.array(rows).T
+        table.add_row(c, f"{losses.mean():.2e} ({losses.min():.1e}-{losses.max():.1e})", f"{right.mean():.4f}")
+    console.print(table)
+
+
 def _plan(model: qc.Model, candidate: Candidate) -> Plan:
     """Weights of a family, data of 6 bits."""
     graph = transformed(model.graph, ("fold_bn",))
-    net, data = FloatNetwork.of(graph), np.load(ROOT / "examples" / "digits_calibration.npz")["x"]
-    seen, chosen, ties = net.run(net.start([data]), keep=None), dict[str, Choice](), dict[str, Choice]()
+    net, images = FloatNetwork.of(graph), np.load(ROOT / "examples" / "digits_calibration.npz")["x"]
+    seen, chosen, ties = net.run(net.start([images]), keep=None), dict[str, Choice](), dict[str, Choice]()
     for t in tensors(graph):
         weight = t.kind == WEIGHT
         numbers = net.weights()[t.value][0] if weight else seen[t.value]
@@ -178,7 +218,7 @@ def _plan(model: qc.Model, candidate: Candidate) -> Plan:
     return Plan(chosen, model.sha256, model.name, ("fold_bn",))
 
 
-PARTS = {"error": error, "price": prices, "front": front}
+PARTS = {"error": error, "price": prices, "front": front, "wide": wide}
 
 if __name__ == "__main__":
     shown = Console(width=160)

@@ -75,6 +75,8 @@ CASES = [
     (Candidate("nvfp", 4), "s6f3", {"conv": (8, 4), "grouped": (2, 2), "dense": (3, 1)}),
     (Candidate("nvfp", 4), "e2m1b1", {"conv": (1, 16), "grouped": (1, 1), "dense": (2, 2)}),
     (Candidate("po2_group", 5), "codebook(-9,-3,0,1,4,8)", {"conv": (8, 8), "grouped": (2, 4), "dense": (1, 4)}),
+    (Candidate("tritplane", 3), "s6f3", {"conv": (4, 8), "grouped": (2, 4), "dense": (3, 16)}),
+    (Candidate("tritplane", 3), "u4f2", {"conv": (1, 32), "grouped": (1, 1), "dense": (2, 1)}),
 ]
 
 
@@ -85,7 +87,8 @@ def test_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for candidate, data, fold in CASES:
         design = designed(candidate, data, fold)
         own = scaled(design)
-        assert own and all(u.blocks.shifts or candidate.family == "nvfp" for u in own)
+        assert own and all(u.blocks.shifts or candidate.family in ("nvfp", "tritplane") for u in own)
+        assert candidate.family != "tritplane" or any(u.blocks.planes == 2 for u in own)
         assert_as_priced(design)
         cases.append((design, (np.random.default_rng(2).normal(0, 2, (6, 1, 32, 4, 4)),)))
     for (design, inputs), found in zip(cases, test_dataflow_random.run(cases), strict=True):
@@ -98,7 +101,7 @@ def test_a_project(tmp_path: Path) -> None:
     verified(design, tmp_path / "p")
 
 
-@pytest.mark.parametrize(("candidate", "data", "fold"), CASES[1:4:2], ids=["shifts", "factors"])
+@pytest.mark.parametrize(("candidate", "data", "fold"), CASES[1:6:2], ids=["shifts", "factors", "planes"])
 def test_systemverilog(candidate: Candidate, data: str, fold: dict[str, tuple[int, int]], tmp_path: Path) -> None:
     needs("iverilog")
     design = designed(candidate, data, fold, backend="rtl")
@@ -154,6 +157,24 @@ def test_files_with_scales_of_blocks(name: str, block: int) -> None:
     x = rng.integers(-128, 128, (5, 64)) / 16
     wanted = x @ (codes * scales.repeat(block, axis=0)) * (float(whole) if nv else 1)
     assert np.array_equal(design.simulate(x.reshape(5, 1, 64)).reshape(5, 8), wanted)
+
+
+def test_planes() -> None:
+    """Two trit planes of blocks of 128 with factors of their own take 4 bits a weight and 12 a block; other numbers are
+    not taken for some.
+    """
+    rng = np.random.default_rng(0)
+    planes, factors = rng.integers(-1, 2, (8, 256, 2)), rng.integers(1, 64, (8, 2, 2)).repeat(128, axis=1)
+    rows = (planes * factors).sum(axis=2)
+    found = blocks_of(Array(rows.T), (256, 8), 0, 8)
+    assert found is not None and (found.planes, found.size, found.stored) == (2, 128, 2)
+    small, kept = factored(rows, found)
+    sums = (small.reshape(8, 2, 2, 128) * kept[:, None].reshape(8, 2, 2, 1)).sum(axis=1).reshape(8, 256)
+    assert np.array_equal(sums, rows) and np.abs(small).max() == 1
+    rows[0, 0] = 126 - abs(rows[0, 1])
+    rows[0, 2] = abs(rows[0, 0]) // 2 + 7
+    other = blocks_of(Array(rows.T), (256, 8), 0, 8)
+    assert other is None or other.planes == 1
 
 
 @pytest.mark.parametrize("shifts", [True, False])

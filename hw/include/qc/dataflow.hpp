@@ -288,18 +288,23 @@ PE_LOOP:
   }
 }
 
-// The same of weights that are w times a factor of their row: k, or 2**k where SHIFT. S holds a sum without it.
-template <int PE, int SIMD, class RX, class RW, bool SHIFT, class S, class X, class K, class F, class Y>
+// The same of weights that are w times a factor of their row: k, or 2**k where SHIFT; or a sum of PLANES such products. S holds a sum
+// without it.
+template <int PE, int SIMD, int PLANES, class RX, class RW, bool SHIFT, class S, class X, class K, class F, class Y>
 inline void scaled_multiply_add(const X *x, const K *w, const F *k, Y *total, bool first) {
 #pragma HLS inline
 SCALED_PE:
   for (int p = 0; p < PE; ++p) { // unroll
-    S sum = 0;
-  SCALED_SIMD:
-    for (int s = 0; s < SIMD; ++s) { // unroll
-      sum += product<S>(RX::at(x, s), RW::at(w, p * SIMD + s));
+    Y scaled = 0;
+  SCALED_PLANE:
+    for (int q = p * PLANES; q < (p + 1) * PLANES; ++q) { // unroll
+      S sum = 0;
+    SCALED_SIMD:
+      for (int s = 0; s < SIMD; ++s) { // unroll
+        sum += product<S>(RX::at(x, s), RW::at(w, q * SIMD + s));
+      }
+      scaled += SHIFT ? Y(Y(sum) << index(k[q])) : Y(sum * k[q]);
     }
-    const Y scaled = SHIFT ? Y(Y(sum) << index(k[p])) : Y(sum * k[p]);
     total[p] = first ? scaled : Y(total[p] + scaled);
   }
 }

@@ -254,9 +254,10 @@ def sums(
     shared: PackedWeights | None = None,
     behind: Part = parts.NOTHING,
     grown: int = 0,
+    planes: int = 1,
 ) -> Part:
     """The inside of a unit to which the vector comes again for every group of rows: products, sums, counters. behind:
-    what the sum of a cycle passes, and by how many bits it grows there.
+    what the sum of a cycle passes, and by how many bits it grows there; planes: how many of these are added.
     """
     folds = -(-columns // simd)
     signs = parts.signs(data, weights)
@@ -272,6 +273,10 @@ def sums(
     if turned and simd > 1:
         row.append(parts.Times(simd, parts.Adder(one)))
     row += [parts.AdderTree(terms, one), behind]
+    if planes > 1:
+        row = [parts.Times(planes, parts.chain(*row))]
+        row.append(parts.AdderTree(planes, one + (terms - 1).bit_length() + grown))
+        grown += (planes - 1).bit_length()
     if folds > 1:
         row.append(parts.Accumulator(accumulator, one + (terms - 1).bit_length() + grown, minus, turned and simd == 1))
     else:

@@ -1,9 +1,10 @@
 """Matrix-vector unit for weights that are small numbers times a factor for a block of columns: scales of blocks (MX,
-NVFP4, DGQ), found in the integers that they became.
+NVFP4, DGQ), or the sum of two signs or zeros with a factor each (trit planes), found in the integers that they became.
 """
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from typing import ClassVar
 
@@ -20,12 +21,16 @@ from qcompile.records import dataclass
 
 WORTH = 0.85  # of the bits of the plain memory, at most
 FEW, MOST, SMALLEST = 4, 32, 8  # bits of weights that are narrow anyway, and that are looked at; columns of a block
+TRIT = FixedPoint(2, 0, True, narrow=True)
+PAIRS = np.array(sorted(itertools.product((0, 1, -1), repeat=2), key=lambda p: (abs(p[0]) + abs(p[1]), p)))
+PLANE_LEAST, PLANE_MOST = 32, 63  # columns of a block of planes; their largest factor
 
 
 @dataclass(frozen=True)
 class Blocks:
     """Weights as numbers of `format` of `stored` bits, times a factor of `factor` bits for `size` columns of a row; in
     shifts it is a power of two, and its exponent is what is stored. most: the largest that is stored; bits: of both.
+    planes: how many such products are a weight.
     """
 
     size: int
@@ -35,6 +40,7 @@ class Blocks:
     most: int
     shifts: bool
     bits: int
+    planes: int = 1
 
     @property
     def grown(self) -> int:
@@ -87,17 +93,22 @@ class ScaledUnit(MatVecUnit):
         term = parts.product_bits(self.data, blocks.format) + (self.simd - 1).bit_length()
         by = parts.Shifter(term, blocks.most + 1) if blocks.shifts else parts.IntegerMultiplier(term, blocks.factor + 1)
         sizes = self.rows, self.columns, self.pe, self.simd
-        return sums(*sizes, self.data, blocks.format, self.accumulator, None, by, blocks.grown)
+        return sums(*sizes, self.data, blocks.format, self.accumulator, None, by, blocks.grown, blocks.planes)
 
     @property
     def memory(self) -> Part:
         pe, blocks = self.pe // self.side_by_side, self.blocks
-        small = weight_memory(self.rows, self.columns, pe, self.simd, blocks.stored, kind=self.kind)
-        return parts.beside(small, parts.Rom(self.rows // pe * self.folds // self.hold, pe * blocks.factor))
+        each = pe * blocks.planes
+        small = weight_memory(self.rows * blocks.planes, self.columns, each, self.simd, blocks.stored, kind=self.kind)
+        return parts.beside(small, parts.Rom(self.rows // pe * self.folds // self.hold, each * blocks.factor))
 
 
 def factored(rows: np.ndarray, blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
-    """([rows, columns] small numbers, [rows, blocks] what is stored of factors)."""
+    """([rows * planes, columns] small numbers, [rows * planes, blocks] what is stored of factors): planes of a row
+    follow one another.
+    """
+    if blocks.planes > 1:
+        return _planes(rows, blocks.size)
     factors = _shared(np.gcd.reduce(rows.reshape(len(rows), -1, blocks.size), axis=2), blocks.shifts)
     small = rows // np.repeat(factors, blocks.size, axis=1)
     return small, _exponents(factors) if blocks.shifts else factors
@@ -119,6 +130,8 @@ def blocks_of(units: Array, shape: tuple[int, ...], order: int, simd: int) -> Bl
         if greatest.shape[1] % 2:
             break
         greatest, size = np.gcd(greatest[:, ::2], greatest[:, 1::2]), 2 * size
+    if (planes := _in_planes(rows, simd)) is not None:
+        found.append(planes)
     best = min(found, key=lambda b: b.bits, default=None)
     return None if best is None or best.bits > WORTH * rows.size * narrowest(rows).width else best
 
@@ -140,3 +153,56 @@ def _shared(greatest: np.ndarray, shifts: bool) -> np.ndarray:
 
 def _exponents(powers: np.ndarray) -> np.ndarray:
     return np.frexp(powers.astype(np.float64))[1].astype(np.int64) - 1
+
+
+def _in_planes(rows: np.ndarray, simd: int) -> Blocks | None:
+    """The largest blocks in which all numbers are a t + b u with t, u of -1, 0 and 1."""
+    size, found = simd, 0
+    while rows.shape[1] % size == 0:
+        if size >= PLANE_LEAST and (_plane_factors(rows, size) < 0).any():
+            break
+        found, size = size, 2 * size
+    if found < PLANE_LEAST or not rows.any():
+        return None
+    factor, most = numbers(_plane_factors(rows, found))[0], int(_plane_factors(rows, found).max())
+    bits = 2 * (rows.size * TRIT.width + rows.size // found * factor)
+    return Blocks(found, TRIT, TRIT.width, factor, most, False, bits, planes=2)
+
+
+def _plane_factors(rows: np.ndarray, size: int) -> np.ndarray:
+    """[rows, blocks, 2]: the first pair of factors of which a block has no other numbers than sums and differences; -1
+    where there is none.
+    """
+    blocks = np.abs(rows).reshape(len(rows), -1, size)
+    if blocks.max() > 2 * PLANE_MOST:
+        return np.full((*blocks.shape[:2], 2), -1)
+    there = np.zeros((*blocks.shape[:2], 2 * PLANE_MOST + 1), dtype=np.float32)
+    np.put_along_axis(there, blocks, 1, axis=2)
+    out = np.full((*blocks.shape[:2], 2), -1)
+    some = there[:, :, 1:].sum(axis=2) <= 4  # a, b, their sum and their difference
+    pairs, missing = _known_pairs()
+    strange = there[some] @ missing.T  # of every pair: numbers that it does not give
+    first = np.argmin(strange > 0, axis=1)
+    none = strange[np.arange(len(strange)), first] > 0
+    out[some] = np.where(none[:, None], -1, pairs[first])
+    return out
+
+
+@lru_cache(maxsize=1)
+def _known_pairs() -> tuple[np.ndarray, np.ndarray]:
+    """(pairs of factors, whether they do not give a magnitude [pairs, magnitudes])."""
+    pairs = np.array([(a, b) for a in range(1, PLANE_MOST + 1) for b in range(a + 1)])
+    given = np.abs(pairs @ PAIRS.T)
+    missing = np.ones((len(pairs), 2 * PLANE_MOST + 1), dtype=np.float32)
+    np.put_along_axis(missing, given, 0, axis=1)
+    return pairs, missing
+
+
+def _planes(rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both planes of every row, and their factors."""
+    factors = _plane_factors(rows, size)
+    numbers_of = factors @ PAIRS.T  # [rows, blocks, 9]
+    blocks = rows.reshape(len(rows), -1, size)
+    at = (blocks[..., None] == numbers_of[:, :, None]).argmax(axis=-1)
+    planes = np.moveaxis(PAIRS[at], -1, 1).reshape(2 * len(rows), -1)
+    return planes, np.moveaxis(factors, -1, 1).reshape(2 * len(rows), -1)

@@ -49,13 +49,14 @@ class MatVecView(View):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Factors:
-    """Of rows, one for every `hold` steps: their memory. shifts: they are exponents. sum: what holds a sum without
-    them.
+    """Of rows, one for every `hold` steps: their memory. shifts: they are exponents; planes: of a row. sum: what holds
+    a sum without them.
     """
 
     weights: Weights
     hold: int
     shifts: bool
+    planes: int
     sum: Integer
 
 
@@ -69,7 +70,7 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
     if isinstance(unit, hardware.ScaledUnit):
         held, factors = scaled_weights(c, node.weights, rows, unit)
         ends = (fold.simd * end for end in product_range(unit.data, unit.blocks.format))
-        scaled = Factors(factors, unit.hold, unit.blocks.shifts, holding(*ends))
+        scaled = Factors(factors, unit.hold, unit.blocks.shifts, unit.blocks.planes, holding(*ends))
     else:
         steps = in_steps(rows, pe, fold.simd)
         held = (sparse_weights if sparse else weights)(c, node.weights, steps, fold.memory)

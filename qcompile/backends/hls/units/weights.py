@@ -40,7 +40,7 @@ def weights(c: Context, value: Value, steps: np.ndarray, kind: str) -> Weights:
 
 def scaled_weights(c: Context, value: Value, rows: np.ndarray, unit: ScaledUnit) -> tuple[Weights, Weights]:
     """Of weights [rows, columns] that share factors, the small numbers and the factors."""
-    blocks, pe = unit.blocks, unit.pe // unit.side_by_side
+    blocks, pe = unit.blocks, unit.pe // unit.side_by_side * unit.blocks.planes
     small, factors = factored(rows, blocks)
     steps, fmt = in_steps(small, pe, unit.simd), blocks.format
     signed = stored(fmt, small)[1]

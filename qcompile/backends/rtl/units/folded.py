@@ -157,13 +157,13 @@ def matvec(m: Maker) -> ProcessModule:
     node, fold, unit = m.node, m.stage.folding, m.stage.unit
     assert isinstance(unit, units.MatVecUnit)
     op, fmt = m.graph.producers[node.weights.name].op, node.weights.type.codes
-    rows, factors, held = fold.pe // unit.side_by_side, None, 0
+    rows, factors, held, planes = fold.pe // unit.side_by_side, None, 0, 1
     matrix = weight_rows(op.units.data.reshape(node.weights.type.shape), stream_order(node, fold))
     if isinstance(unit, units.ScaledUnit):
         matrix, exponents = factored(matrix, unit.blocks)
-        factors = m.rom("factors", in_steps(exponents, rows, 1), unit.blocks.factor)
-        fmt, held = unit.blocks.format, unit.hold.bit_length() - 1
-    steps = in_steps(matrix, rows, fold.simd)
+        fmt, held, planes = unit.blocks.format, unit.hold.bit_length() - 1, unit.blocks.planes
+        factors = m.rom("factors", in_steps(exponents, rows * planes, 1), unit.blocks.factor)
+    steps = in_steps(matrix, rows * planes, fold.simd)
     width, signed = stored(fmt, steps, op.reloadable)
     weight = StoredWeight(fmt, width, signed, width)
     patterns, sparse = bits_of(fmt, steps), isinstance(unit, units.SparseUnit)
@@ -176,10 +176,10 @@ def matvec(m: Maker) -> ProcessModule:
     if unit.packed is not None:
         made = packed(m, weight, unit.packed, fold.simd)
     else:
-        made = products(m, weight, fold.simd, unit.folds > 1, sparse)
+        made = products(m, weight, fold.simd, unit.folds > 1, sparse, planes)
     factor = 0
     if isinstance(unit, units.ScaledUnit):
-        made, factor = scaled(made, unit.blocks, m.timing), unit.blocks.factor
+        made, factor = scaled(made, unit.blocks, m.timing), unit.blocks.factor * planes
     kept = unit.folds if unit.row_groups > 1 else 0
     each = patterns.shape[1] // rows * weight.size
     data = fold.simd * node.inputs[0].type.codes.width
@@ -280,20 +280,20 @@ def order_of(fmt: Format, largest: bool) -> str:
     return "signed" if not lane.coded and not lane.signs and fmt.signed else "unsigned"
 
 
-def products(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse: bool) -> TermCell:
-    """The products of a step, and their sum."""
+def products(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse: bool, planes: int = 1) -> TermCell:
+    """The products of a step, and their sum, or those of planes of weights."""
     node, t = m.node, m.timing
     data, fmt = node.inputs[0].type.codes, weight.format
     count = simd // BLOCK * KEPT if sparse else simd
     b = m.cell("row", f"a sum of {count} products")
     b.port("x", simd * data.width)
-    b.port("w", count * weight.size)
+    b.port("w", planes * count * weight.size)
     signs, floats = parts.signs(data, fmt), _floats(data) and _floats(fmt)
     turned = parts.sign_magnitude(data, fmt) and simd == 1 and several and floats and not node.op.truncated_bits
     terms: list[Word] = []
     negative = None
-    for i in range(count):
-        x, w = _operands(b, i, data, weight, sparse)
+    for i in range(planes * count):
+        x, w = _operands(b, i, data, weight, sparse, simd)
         if signs:
             terms.append(b.instance(f"p{i}", 1, False, (x, w), t.lut, "assign {y} = ~({0} ^ {1});"))
         elif floats:
@@ -306,16 +306,21 @@ def products(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse: b
             terms.append(_product(b, i, x, w, data, weight, t))
         if node.op.truncated_bits:
             terms[-1] = cut(b, f"cut{i}", terms[-1], node.op.truncated_bits)
-    return TermCell(b, (added(b, "t", terms, t),), node.terms if signs else 0, negative)
+    each = [(f"t{q or ''}", terms[q * count : (q + 1) * count]) for q in range(planes)]
+    return TermCell(b, tuple(added(b, *one, t) for one in each), node.terms if signs else 0, negative)
 
 
 def scaled(made: TermCell, blocks: Blocks, t: Delays) -> TermCell:
-    """A sum times the factor of its block."""
-    b, (term,) = made.b, made.terms
-    b.port("k", blocks.factor)
+    """A sum times the factor of its block; those of planes added up."""
+    b, (term, *others) = made.b, made.terms
+    b.port("k", blocks.factor * blocks.planes)
     k = b.given("factor", "k", 0, blocks.factor, False)
     if not blocks.shifts:
-        return replace(made, terms=(multiplied(b, "scaled", term, k, t),))
+        own = [multiplied(b, "scaled", term, k, t)]
+        for q, other in enumerate(others, 1):
+            more = b.given(f"factor{q}", "k", q, blocks.factor, False)
+            own.append(multiplied(b, f"scaled{q}", other, more, t))
+        return replace(made, terms=(added(b, "planes", own, t),))
     ends = tuple(end << blocks.most for end in term.ends)
     delay = t.delay(parts.Shifter(term.bits, blocks.most + 1))
     return replace(made, terms=(b.make("scaled", (ends[0], ends[1]), (term, k), delay, "{w}'({0}) <<< {1}"),))
@@ -354,11 +359,13 @@ def _floats(fmt: Format) -> bool:
     return isinstance(fmt.lane, FloatLane) and fmt.lane.signed
 
 
-def _operands(b: CellBuilder, i: int, data: Format, weight: StoredWeight, sparse: bool) -> tuple[Word, Word]:
-    """The codes of product i; of a sparse row the weight's place says which of four elements it is for."""
+def _operands(b: CellBuilder, i: int, data: Format, weight: StoredWeight, sparse: bool, simd: int) -> tuple[Word, Word]:
+    """The codes of product i, of `simd` elements once more after so many; of a sparse row the weight's place says which
+    of four elements it is for.
+    """
     w = b.given(f"w{i}", "w", i, weight.size, False)
     if not sparse:
-        return b.given(f"x{i}", "x", i, data.width, False), w
+        return b.given(f"x{i}", "x", i % simd, data.width, False), w
     first = i // KEPT * BLOCK
     four = [b.given(f"x{i}_{k}", "x", first + k, data.width, False) for k in range(BLOCK)]
     at = b.instance(f"at{i}", INDEX, False, (w,), 0.0, f"assign {{y}} = {{0}}[{weight.size - 1}:{weight.width}];")
