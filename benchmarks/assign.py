@@ -31,7 +31,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ PART, RATES = "xc7z020", {"residual": 100_000, "depthwise": 300_000}
 TEST, CALIBRATION, DRAWS = 600, 256, 2000
 
 
+@cache
 def network(kind: str, seed: int, everything: bool = False) -> tuple[qc.Model, tuple, tuple, float]:
     """(model, calibration, test, accuracy of the float network). everything: calibration with the training images."""
     train_float.TEST_ROWS = TEST

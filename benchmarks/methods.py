@@ -14,15 +14,18 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from assign_methods import studied
+from claims import OTHERS, Claim, Found
 from onnx import TensorProto, helper, numpy_helper
+from rich.console import Console
+from rich.table import Table
 from scipy.stats import spearmanr
 
 import qcompile as qc
@@ -39,22 +42,12 @@ from qcompile.assignment.problem import CostTable, Problem, Request
 from qcompile.assignment.study import study
 from qcompile.assignment.tensors import tensors
 from qcompile.assignment.transforms import options_of, transformed
+from qcompile.systems import SYSTEMS
 
 SEEDS, FEW = 4, 64
 EXAMPLES = Path(__file__).parents[1] / "examples"
 OUT = Path(qc.__file__).with_name("measured.json")
-Found = dict[str, float]
 REACHED = "evaluations to 1 %"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """home: the method's name, as `qcompile/systems.py` has it; measure: of a seed; held: of what was measured."""
-
-    home: str
-    claim: str
-    measure: Callable[[int], Found]
-    held: Callable[[Found], bool]
 
 
 # --- grids
@@ -104,6 +97,24 @@ GRIDS = (
     grid("grid.float", "4 bits, heavy tails: below int", "float4 < int4"),
     grid("minifloat", "4 bits, heavy tails, power-of-two scales: below fixed point", "minifloat4 < fixed4"),
     grid("codebook", "4 bits, normal weights: below int", "codebook4 < int4", "normal"),
+    grid("salient", "4 bits, heavy tails: below int, below quantiles", "salient4 < codebook4 < int4", terms=512),
+    grid("plane_pack", "6 bits, rows of 512, heavy tails: below int of 6, below 4", "float6 < int6 < int4", terms=512),
+)
+
+
+def attention_error(seed: int) -> Found:
+    """Of softmax of 64 normal numbers, standard deviation 2, as unsigned numbers of 4 bits, one scale."""
+    z = 2 * np.random.default_rng(seed).normal(size=(256, 64))
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    quantizers = {n: ranges.fit(p, parse(n)[0], "mse", None, False) for n in ("log_sqrt24", "pow24", "int4")}
+    return {n: float(np.square(q(p) - p).mean() / np.square(p).mean()) for n, q in quantizers.items()}
+
+
+LOGARITHMIC = Claim(
+    "log_sqrt2",
+    "4 bits of attention behind a softmax: below powers of two, below int",
+    attention_error,
+    lambda f: f["log_sqrt24"] < f["pow24"] and f["log_sqrt24"] < f["int4"],
 )
 
 
@@ -196,7 +207,91 @@ def quick(found: Found) -> bool:
     return 0 < found[REACHED] < found["by chance"]
 
 
+def tables(seed: int, metric: str) -> tuple[Any, Problem]:
+    """The study of `plans` and its problem by another metric."""
+    own, *_ = studied("mlp", seed, range="minmax", candidates="int2-6")
+    found = MetricMethod.find(metric)(own)
+    problem = plans(seed)[0]
+    judged = tuple(found.judged.get(n, "") for n in problem.names)
+    return own, replace(problem, loss=CostTable(tuple(found.table[n] for n in problem.names)), judged=judged)
+
+
+def place(choice: tuple[int, ...]) -> int:
+    return int(np.ravel_multi_index(choice, (5,) * len(choice)))
+
+
+def scanned(seed: int) -> Found:
+    """Losses over the best of 15,625 plans within 40 % of their bits."""
+    _, losses, costs = plans(seed)
+    limit = float(np.quantile(costs, 0.4))
+    best = float(losses[costs <= limit].min())
+    problem = tables(seed, "decoupled")[1]
+    request = Request({"bits": limit}, evaluate=lambda c: float(losses[place(c)]))
+    own, equal = (SearchMethod.find(n)(problem, request) for n in ("decoupled", "ilp"))
+    joint = SearchMethod.find("ilp")(plans(seed)[0], request)
+    found = {"scanned": own, "ratio 1": equal, "one measure (fit)": joint}
+    return {n: float(losses[place(c)]) / best for n, c in found.items()}
+
+
+def by_ratio(seed: int) -> Found:
+    """Losses of plans by round-off error over that of 4 bits everywhere, at as many bits."""
+    _, losses, costs = plans(seed)
+    uniform = place((2,) * len(plans(seed)[0].names))
+    problem = tables(seed, "roundoff")[1]
+    choice = SearchMethod.find("error_ratio")(problem, Request({"bits": float(costs[uniform])}))
+    return {"over uniform": float(losses[place(choice)]) / float(losses[uniform])}
+
+
+def bisected(seed: int) -> Found:
+    """Bits over those of the least plan of one width everywhere whose loss is twice that of 6 bits at most."""
+    problem, losses, costs = plans(seed)
+    goal, asked = 2 * float(losses[-1]), list[tuple[int, ...]]()
+
+    def accepts(choice: tuple[int, ...]) -> bool:
+        asked.append(choice)
+        return float(losses[place(choice)]) <= goal
+
+    own = place(SearchMethod.find("bisect")(problem, Request({}, accepts=accepts)))
+    uniform = [place((k,) * len(problem.names)) for k in range(5)]
+    least = min(float(costs[u]) for u in uniform if losses[u] <= goal)
+    best = float(costs[losses <= goal].min())
+    return {"bits over uniform": costs[own] / least, "over the fewest": costs[own] / best, "measurements": len(asked)}
+
+
+def fronts(seed: int) -> Found:
+    """Points of the tables' front that are none of the front of all 15,625 plans, and those that are missing."""
+    problem, _, costs = plans(seed)
+    every = list(itertools.product(range(5), repeat=len(problem.names)))
+    loss = np.array([problem.loss.of(c) for c in every])
+    order = np.lexsort((loss, costs))
+    low = np.minimum.accumulate(np.concatenate([[np.inf], loss[order][:-1]]))
+    wanted = {(round(float(costs[i]), 6), round(float(loss[i]), 12)) for i in order[loss[order] < low]}
+    front = SearchMethod.find("pareto").front
+    assert front is not None
+    own = {(round(problem.costs["bits"].of(c), 6), round(problem.loss.of(c), 12)) for c in front(problem, "bits", 400)}
+    return {"points": len(own), "wrong or missing": len(own ^ wanted)}
+
+
 SEARCHES = (
+    Claim(
+        "search.decoupled",
+        "weights and data by two measures: what one is worth in the other, scanned, loses no more than one to one",
+        scanned,
+        lambda f: f["scanned"] <= f["ratio 1"],
+    ),
+    Claim(
+        "error_ratio",
+        "by round-off error alone, as many bits as 4 everywhere: no more loss",
+        by_ratio,
+        lambda f: f["over uniform"] <= 1,
+    ),
+    Claim(
+        "bisect",
+        "twice the loss of 6 bits allowed: fewer bits than the least width that is the same everywhere",
+        bisected,
+        lambda f: f["bits over uniform"] < 1,
+    ),
+    Claim("pareto", "the front of the tables is that of all plans", fronts, lambda f: f["wrong or missing"] == 0),
     Claim(
         "ilp",
         "the tables' optimum loses at most 1.5 times the best of 15,625 plans",
@@ -411,9 +506,10 @@ BY_HAND = {
     "processor": (PULSES, "float 0.201, 0.068, 0.027, 0.019; int8 0.201, 0.068, 0.028, 0.021", True, "pulse.py"),
     "interaction": (PAIRS, "pairs 0.959, singles 0.981", False, "assign_methods.py"),
     "bn_distill": (DISTILLED, "0.94 to 0.98", True, "assign_methods.py"),
+    "binary_point": (TRAINED, "0.0748, one seed", False, "assign_methods.py"),
 }
 
-CLAIMS = (*GRIDS, *METRICS, *SEARCHES, *LOSSLESS, *TRANSFORMS)
+CLAIMS = (*GRIDS, LOGARITHMIC, *METRICS, *SEARCHES, *LOSSLESS, *TRANSFORMS, *OTHERS)
 
 
 def shown(found: list[Found]) -> str:
@@ -426,33 +522,50 @@ def shown(found: list[Found]) -> str:
     return ", ".join(parts)
 
 
-def main(names: list[str]) -> None:
-    save = "--save" in names
-    names = [n for n in names if n != "--save"]
-    out = dict[str, Any]()
+def row(claim: str, value: str, held: int, by: str, of: int = SEEDS) -> dict[str, Any]:
+    """As `qcompile/measured.json` has it. held: with so many seeds."""
+    verdict = "held" if held == of else f"held with {held} of {of} seeds" if held else "not held"
+    return {"claim": claim, "value": f"{value} ({verdict})", "held": bool(held == of), "by": by}
+
+
+def elsewhere() -> dict[str, dict[str, Any]]:
+    """What other scripts measured, which take longer."""
+    out = {}
     for home, (claim, value) in EARLIER.items():
         limit = 0.0379 if claim == TRAINED else 0.0055
-        held = "held" if value < limit else "not held"
-        out[home] = {"claim": claim, "value": f"{value:.4f} ({held})", "held": value < limit, "by": "assign_methods.py"}
+        out[home] = row(claim, f"{value:.4f}", int(value < limit), "assign_methods.py", 1)
     for home, (claim, text, kept, by) in BY_HAND.items():
-        out[home] = {"claim": claim, "value": f"{text} ({'held' if kept else 'not held'})", "held": kept, "by": by}
+        out[home] = row(claim, text, int(kept), by, 1)
+    return out
+
+
+def measured(names: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     for c in CLAIMS:
         if names and c.home not in names:
             continue
         start = time.perf_counter()
         found = [c.measure(seed) for seed in range(SEEDS)]
-        held = sum(map(c.held, found))
-        verdict = "held" if held == SEEDS else f"held with {held} of {SEEDS} seeds" if held else "not held"
-        print(f"{c.home:18} {c.claim}: {shown(found)}: {verdict}  ({time.perf_counter() - start:.1f} s)", flush=True)
-        out[c.home] = {
-            "claim": c.claim,
-            "value": f"{shown(found)} ({verdict})",
-            "held": bool(held == SEEDS),
-            "by": "methods.py",
-        }
-    if save:
-        known = json.loads(OUT.read_text()) if OUT.is_file() else {}
-        OUT.write_text(json.dumps(dict(sorted({**known, **out}.items())), indent=1) + "\n")
+        own = row(c.claim, shown(found), sum(map(c.held, found)), "methods.py")
+        print(f"{c.home:18} {own['value']}  {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+        yield c.home, own
+
+
+def main(names: list[str]) -> None:
+    wanted = [n for n in names if n != "--save"]
+    known = json.loads(OUT.read_text()) if OUT.is_file() else {}
+    for home, own in ({} if wanted else elsewhere()).items():
+        known[home] = own
+    for home, own in measured(wanted):
+        known[home] = own
+        if "--save" in names:  # after every one: what was measured stays, also where the run is ended
+            OUT.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
+    table = Table("method", "claim", "measured", "by")
+    for home in sorted(known):
+        if not wanted or home in wanted:
+            table.add_row(home, *(str(known[home][k]) for k in ("claim", "value", "by")))
+    Console(width=200).print(table)
+    missing = [s.name for s in SYSTEMS if not s.took and not any(h in known for h in s.homes)]
+    print("systems without a value: " + (", ".join(missing) or "none"))
 
 
 if __name__ == "__main__":
