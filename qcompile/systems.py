@@ -297,7 +297,7 @@ SYSTEMS = (
         "LightGaussian",
         "LightGaussian: Unbounded 3D Gaussian Compression with 15x Reduction and 200+ FPS",
         "2311.17245",
-        ("codebook",),
+        ("codebook", "salient"),
     ),
     System(
         "UniLIP",
