@@ -16,14 +16,14 @@ from qcompile.assignment.apply import apply
 from qcompile.assignment.candidates import Candidate
 from qcompile.assignment.plan import Choice, Plan
 from qcompile.assignment.ranges import fit
-from qcompile.assignment.tensors import WEIGHT, QuantTensor, tensors
+from qcompile.assignment.tensors import WEIGHT, QuantTensor, takers
 from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.estimation import Outcome, outcome
 from qcompile.formats import FixedPoint, Format
 from qcompile.frontend import Model, load, with_real_scales
 from qcompile.ir import Graph, Node, Param, Shape, Value, ops
 from qcompile.ir.walk import live
-from qcompile.options import Options
+from qcompile.options import Cutting, Options
 from qcompile.passes import ports, states
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.pipeline import Design, compile, lowered, resolved
@@ -103,21 +103,21 @@ class Inspection:
 
 def inspect(source: Any, **options: Any) -> Inspection:
     """QCompileError for a file that is none, and for options that are none."""
-    ends = {k: options.pop(k, ()) for k in ("inputs", "outputs")}
+    ends = {k: options.pop(k, ()) for k in Cutting.names()}
     chosen = resolved(options, False)
     model, imported, found = _loaded(source, **ends)
     if model is not None and imported is not None and chosen.real:
         model = with_real_scales(model, chosen.real)
         imported = replace(imported, graph=model.graph)
     graph = None if imported is None else imported.graph
-    in_float = graph is not None and not chosen.input_formats and not any(n.op.decides for n in graph.nodes)
+    in_float = graph is not None and not chosen.input_formats and not any(map(_quantizes, graph.nodes))
     tried = graph
     if tried is not None:
         cut = [v for v in tried.inputs if v.name in imported.stand_ins]
         for value in cut:
             tried = ports.quantized(tried, value, _STAND_IN)
         if in_float:
-            tried = in_bits(tried)
+            tried = in_bits(tried, kernels=chosen.kernels)
         known = {f.where for f in found}
         if not in_float:
             found += () if chosen.state_formats else states.unformatted(tried, imported.states)
@@ -143,6 +143,12 @@ def inspect(source: Any, **options: Any) -> Inspection:
     )
 
 
+def _quantizes(node: Node) -> bool:
+    """Whether a node gives numbers that real networks do not have: none of their tables and functions of one tensor."""
+    real = isinstance(node.op, ops.Lookup) or (isinstance(node.op, ops.Combine) and node.op.real)
+    return node.op.decides and not real
+
+
 def _state_formats(chosen: Options, inside: Mapping[str, str]) -> tuple[Format, ...]:
     """Those of recurrent layers, or stand-ins."""
     kinds = set(inside.values()) - {"factor"}  # which has a format of its own
@@ -166,10 +172,10 @@ class _Whole:
     states: Mapping[str, str] = field(default_factory=dict)
 
 
-def in_bits(graph: Graph, bits: int = BITS) -> Graph:
+def in_bits(graph: Graph, bits: int = BITS, kernels: str = "exact") -> Graph:
     """A float graph with every tensor in so many bits: what hardware takes depends little on the numbers."""
     try:
-        return apply(graph, Plan({t.name: _choice(graph, t, bits) for t in tensors(graph) if t.given is None}))
+        return apply(graph, Plan({t.name: _choice(graph, t, bits) for t in takers(graph, False, kernels)}))
     except (QCompileError, ArithmeticError, LookupError, ValueError):
         return graph
 

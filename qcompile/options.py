@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -174,7 +174,9 @@ def _parsed(texts: tuple[str, ...], flag: str) -> tuple[Format, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Cutting:
-    """Which part of a model is meant, by names of tensors or nodes; what lies outside is run on the host."""
+    """Which part of a model is meant, by names of tensors or nodes, what lies outside being run on the host; and for
+    which sizes.
+    """
 
     inputs: str | tuple[str, ...] = option(
         "", "the part behind these tensors or nodes; what is in front runs on the host", metavar="NAME[,NAME]"
@@ -182,6 +184,22 @@ class Cutting:
     outputs: str | tuple[str, ...] = option(
         "", "the part up to these tensors or nodes; what is behind runs on the host", metavar="NAME[,NAME]"
     )
+    shapes: tuple[str, ...] = option(
+        (),
+        "sizes of an input, or of an axis by its name, that the file leaves open",
+        "--shape",
+        metavar="NAME=1x3x32x32",
+    )
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        return tuple(f.name for f in fields(Cutting))
+
+    @staticmethod
+    def words(given: Mapping[str, Any]) -> list[str]:
+        """The options again, as on the command line."""
+        ends = [w for n in ("inputs", "outputs") if given[n] for w in (f"--{n}", given[n])]
+        return [*ends, *(w for text in given["shapes"] for w in ("--shape", text))]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import BufferedUnit, UnrolledUnit
 from qcompile.host import HostPart
 from qcompile.ir import Graph, print_graph, verify
-from qcompile.options import FOLDS, Compiling, Options, accepting, frozen
+from qcompile.options import FOLDS, Compiling, Cutting, Options, accepting, frozen
 from qcompile.parts import Part
 from qcompile.passes import ports, states
 from qcompile.passes.counting import counted
@@ -299,13 +299,14 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     normalization behind quantizers.
     Of dataflow: fold: "min", "full", or JSON {layer: {"pe": 2, "simd": 4}}; fit: choose the folding of every layer for
     the part, or for a `Goal`; weights: "rom", or "port" where they are loaded.
+    inputs, outputs, shapes: as for `load`.
     board: the board of a part that is no board; dump: folder for the text of the graph after each pass (force: in place
     of an earlier dump even where that was edited since).
     QCompileError for whatever cannot be done, with the way out.
     """
     options = frozen(Options, {name: v for name, v in given.items() if v is not None})
     fit, dump, force = options.pop("fit", False), options.pop("dump", None), options.pop("force", False)
-    model = loaded(source, options.pop("inputs", ()), options.pop("outputs", ()))
+    model = loaded(source, **{name: options.pop(name, ()) for name in Cutting.names()})
     model = with_real_scales(model, options.get("real", ""))
     plan = Plan.read(plan) if isinstance(plan, (str, Path)) else plan
     if plan is None:

@@ -154,3 +154,45 @@ def test_assign_takes_the_data_of_the_file() -> None:
     assert set(plan.tensors) == {"scaled"}  # the weights are on a grid already
     label = qc.compile(file, plan, **ends).simulate(X)[1]
     assert np.mean(label == whole(file, X)[1]) > 0.9
+
+
+def open_network() -> onnx.ModelProto:
+    """A sum over the columns of an image of any size."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["positive"]),
+        helper.make_node("ReduceSum", ["positive", "axes"], ["y"], keepdims=0),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+        for name, dims in (("x", ["N", 2, "H", "W"]), ("y", ["N", 2, "H"]))
+    ]
+    axes = [numpy_helper.from_array(np.array([3]), "axes")]
+    return helper.make_model(
+        helper.make_graph(nodes, "open", ends[:1], ends[1:], axes), opset_imports=[helper.make_opsetid("", 18)]
+    )
+
+
+@pytest.mark.parametrize("shapes", ["x=1x2x3x4", ("H=3", "W=4")])
+def test_open_sizes(shapes: str | tuple[str, ...], tmp_path: Path) -> None:
+    design = qc.compile(open_network(), shapes=shapes, input_formats="s4")
+    x = RNG.integers(-8, 8, (5, 2, 3, 4)).astype(np.float32)
+    assert np.array_equal(design.simulate(x), np.maximum(x, 0).sum(axis=3))
+    design.write(tmp_path)
+    assert qc.open_project(tmp_path).graph.inputs[0].type.shape == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ((), "--shape x=1x2x32x32"),
+        ("x=1x2x3", "4 axes"),
+        ("x=1x3x3x4", "axis 1 has 2 elements"),
+        ("x:1x2x3x4", "is no shape"),
+        ("x=1x2x0x4", "is no shape"),
+        ("q=3", "known: x, N, H, W"),
+        ("H=3x4", "known: x, N, H, W"),
+    ],
+)
+def test_sizes_that_there_are_not(shapes: str | tuple[str, ...], words: str) -> None:
+    with pytest.raises(qc.QCompileError, match=words):
+        qc.load(open_network(), shapes=shapes)

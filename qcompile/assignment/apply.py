@@ -13,6 +13,7 @@ from fractions import Fraction
 from qcompile.assignment.plan import Choice, Packed, Plan
 from qcompile.assignment.tensors import ACTIVATION, QuantTensor, tensors
 from qcompile.assignment.transforms import transformed
+from qcompile.assignment.unrounded import divided_outputs
 from qcompile.errors import QCompileError, unknown
 from qcompile.formats import limits_of
 from qcompile.ir import ONE, ZERO, Array, Graph, Node, Origin, Param, TensorType, Value, ops
@@ -37,7 +38,7 @@ def apply(graph: Graph, plan: Plan) -> Graph:
             raise unknown(f"tensor of the model '{graph.name}'", name, found)
         quantize_op(found[name], plan.tensors[name])
         _check_units(found[name], plan.tensors[name])
-    missing = [t.name for t in found.values() if t.given is None and t.name not in plan.tensors]
+    missing = [t.name for t in found.values() if t.given is None and not t.ivit and t.name not in plan.tensors]
     if missing:
         raise QCompileError(
             f"the plan has no format for {len(missing)} tensor(s): {', '.join(missing[:8])}",
@@ -168,8 +169,8 @@ def _quantized(graph: Graph, wanted: dict[str, tuple[QuantTensor, Choice]], free
         else:
             nodes.append(node)
             activation(node.output, node)
-    # The outputs of the graph stay as they are made: nothing behind them needs codes.
-    made_now = {n.output.name: n.output for n in nodes}
+    # The outputs of the graph stay as they are made, unless they are quotients: nothing behind them needs codes.
+    made_now = {n.output.name: n.output for n in nodes} | {v: renamed[v] for v in divided_outputs(graph, wanted)}
     return replace(graph, outputs=tuple(made_now.get(v.name, v) for v in graph.outputs), nodes=tuple(nodes))
 
 

@@ -25,6 +25,7 @@ from qcompile.assignment.plan import Packed
 from qcompile.assignment.rounding import Rounder
 from qcompile.assignment.tensors import WEIGHT, QuantTensor
 from qcompile.errors import QCompileError
+from qcompile.ir import ops
 
 _NUMBERS = 2**20  # numbers of an activation that ranges are looked for on
 _HELD = 2**28  # bytes of activations that are kept to start from
@@ -318,6 +319,7 @@ def _numbers(network: FloatNetwork, tensors: Sequence[QuantTensor], data: Data, 
     if not wanted:
         return out
     parts: dict[str, list[np.ndarray]] = {t.name: [] for t in wanted}
+    scores = {s.inputs[0]: s.op.axis + 1 for s in network.steps if s.rule is ops.Softmax}
     largest = max(int(np.prod(s.shape)) for s in network.steps)
     tile = max(1, 2**24 // largest)
     rng = np.random.default_rng(seed)
@@ -326,7 +328,8 @@ def _numbers(network: FloatNetwork, tensors: Sequence[QuantTensor], data: Data, 
         values = network.run(network.start(x), keep=[t.value for t in wanted])
         share = max(1, _NUMBERS * len(x[0]) // len(data))
         for t in wanted:
-            flat = values[t.value].ravel()
+            found = values[t.value]
+            flat = (_unmasked(found, scores[t.value]) if t.value in scores else found).ravel()
             some = (
                 flat
                 if flat.size <= share
@@ -334,3 +337,12 @@ def _numbers(network: FloatNetwork, tensors: Sequence[QuantTensor], data: Data, 
             )
             parts[t.name].append(some.astype(np.float32))
     return out | {name: np.concatenate(p) for name, p in parts.items()}
+
+
+_SHARE = 7.0  # of a softmax: what is so far below the largest score is less than 1/1,000 of it
+
+
+def _unmasked(scores: np.ndarray, axis: int) -> np.ndarray:
+    """Scores of a softmax, those of no account raised: masks are no part of a range."""
+    floor = scores.max(axis=axis, keepdims=True) - (_SHARE + np.log(scores.shape[axis]))
+    return np.asarray(np.maximum(scores, floor))

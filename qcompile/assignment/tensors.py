@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from qcompile.assignment.unrounded import in_front_of_kernels, unrounded
 from qcompile.formats import FixedPoint, Format
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.records import dataclass
@@ -31,7 +32,8 @@ class QuantTensor:
     weight, None where there is none;
     tie: tensors with equal ties are added or joined, or the same in every step of a recurrent layer, and share format
     and scale; given: the format that the model has
-    chosen already; unquantized: no quantizer chose it, the numbers just have few bits.
+    chosen already; unquantized: no quantizer chose it, the numbers just have few bits; ivit: only --kernels ivit wants
+    it.
     """
 
     name: str
@@ -44,6 +46,7 @@ class QuantTensor:
     tie: str = ""
     given: Format | None = None
     unquantized: bool = False
+    ivit: bool = False
 
 
 def tensors(graph: Graph) -> tuple[QuantTensor, ...]:
@@ -73,6 +76,10 @@ def tensors(graph: Graph) -> tuple[QuantTensor, ...]:
             tied = [v.name for v in group if found[v.name].kind == ACTIVATION and found[v.name].given is None]
             for name in tied[1:]:
                 parent[root(name)] = root(tied[0])
+    for value, user in unrounded(graph, found):
+        found[value.name] = _tensor(graph, value, user)
+    for value, user in in_front_of_kernels(graph, found):
+        found[value.name] = replace(_tensor(graph, value, user), ivit=True)
     first: dict[object, str] = {}
     for t in [*found.values(), *_in_other_steps(graph, found)]:
         found.setdefault(t.value, t)
@@ -88,6 +95,11 @@ def tensors(graph: Graph) -> tuple[QuantTensor, ...]:
     for t in ordered:
         sizes[root(t.value)] = sizes.get(root(t.value), 0) + 1
     return _unique([replace(t, tie=root(t.value) if sizes[root(t.value)] > 1 else "") for t in ordered])
+
+
+def takers(graph: Graph, free: bool, kernels: str) -> list[QuantTensor]:
+    """The tensors that a search gives formats. free: those too that have one; kernels: as for compiling."""
+    return [t for t in tensors(graph) if (t.given is None or free) and (not t.ivit or kernels == "ivit")]
 
 
 def _in_other_steps(graph: Graph, found: Mapping[str, QuantTensor]) -> list[QuantTensor]:
@@ -117,11 +129,11 @@ def sources(graph: Graph, value: Value) -> list[Value]:
     return [value]
 
 
-def _tensor(graph: Graph, value: Value, user: Node) -> QuantTensor:
+def _tensor(graph: Graph, value: Value, user: Node | None) -> QuantTensor:
     node = graph.producers.get(value.name)
     if node is None:
         return QuantTensor(value.name, ACTIVATION, value.name, "input", "Input", value.type.shape)
-    layer = (user if isinstance(node.op, ops.Constant) else node).origin
+    layer = (user if user is not None and isinstance(node.op, ops.Constant) else node).origin
     name = layer.node or layer.tensor or value.name
     if isinstance(node.op, ops.Constant):
         given = value.type.format or _narrow(node)
@@ -132,7 +144,7 @@ def _tensor(graph: Graph, value: Value, user: Node) -> QuantTensor:
             name,
             layer.op,
             value.type.shape,
-            _output_axis(user, value),
+            None if user is None else _output_axis(user, value),
             given=given,
             unquantized=value.type.format is None,
         )

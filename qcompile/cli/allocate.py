@@ -82,7 +82,7 @@ def _of_model(target: str, given: dict[str, Any]) -> ModelTables:
 
     processor = Roofline.parse(given.pop("processor")) if given["processor"] else None
     given.pop("processor", None)
-    model = loaded(target, given.pop("inputs"), given.pop("outputs"))
+    model = loaded(target, **{name: given.pop(name) for name in Cutting.names()})
     calibration, labels = given.pop("calibration"), given.pop("labels")
     transforms = tuple(t for t in given.pop("transforms") or ("fold_bn",) if t != "none")
     settings = Settings(transforms=transforms, **given)

@@ -45,7 +45,7 @@ def assign(model: str, output: str, as_json: bool, force: bool, **options: Any) 
     from qcompile.assets import cache_folder
     from qcompile.planning import shown
 
-    more = [w for name in ("inputs", "outputs") if options[name] for w in (f"--{name}", options[name])]
+    more = Assigning.words(options)
     max_lut, no_cache = (options.pop(k) for k in ("max_lut", "no_cache"))
     if max_lut is not None:
         options["budget"] = ",".join(filter(None, [options["budget"], f"lut={max_lut}"]))

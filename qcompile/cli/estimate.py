@@ -75,7 +75,7 @@ def _estimation(
     from qcompile.frontend import loaded
 
     source: Any = target
-    ends = {k: options.pop(k) for k in ("inputs", "outputs")}
+    ends = {k: options.pop(k) for k in Cutting.names()}
     if not is_project(target):
         source = loaded(target, **ends)
     else:

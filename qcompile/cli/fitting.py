@@ -45,6 +45,7 @@ def folded_command(ctx: click.Context, part: str, own: str, *more: str) -> str:
             "weights",
             "inputs",
             "outputs",
+            "shapes",
         ):
             for one in value if isinstance(value, tuple) else (value,):
                 words += [parameter.opts[0], str(one)]

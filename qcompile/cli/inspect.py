@@ -160,7 +160,7 @@ def _show_fit(ctx: click.Context, path: str, found: Inspection) -> None:
     if found.in_float:
         own = ["assign", path, "--data", "x.npy", "-o", "run"]
         say(f"its formats are to be chosen, which takes data of its inputs; with {BITS} bits everywhere:")
-    ends = [w for n in ("inputs", "outputs") if ctx.params[n] for w in (f"--{n}", ctx.params[n])]
+    ends = Cutting.words(ctx.params)
     own += ends + ([] if found.in_float else [w for f in ctx.params["input_formats"] for w in ("--input-format", f)])
     following = shlex.join(["qcompile", *own])
     if result is not None:

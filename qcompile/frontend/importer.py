@@ -363,12 +363,11 @@ def _input_shape(info: onnx.ValueInfoProto, file: str, keep_batch: bool) -> Shap
     if len(dims) > MOST_AXES:
         raise QCompileError(f"the input has {len(dims)} axes; {MOST_AXES} are the most", f"{file}: input '{info.name}'")
     if any(d is None or d <= 0 for d in dims):
-        sizes = ",".join(str(d or 32) for d in dims)
+        sizes = "x".join(str(d or 32) for d in dims)
         raise QCompileError(
             f"the input has shape {[d if d else '?' for d in dims]}; all axes but the batch must have a size",
             f"{file}: input '{info.name}'",
-            "export with a fixed input shape, or python -m onnxruntime.tools.make_dynamic_shape_fixed --input_name"
-            f" '{info.name}' --input_shape {sizes} FILE fixed.onnx, with the sizes that you want",
+            f"--shape {info.name}={sizes}, with the sizes that you want; or export with a fixed input shape",
         )
     if int(np.prod([float(d or 1) for d in dims])) > 2**28:
         raise QCompileError(f"the input of shape {dims} is too large", f"{file}: input '{info.name}'")

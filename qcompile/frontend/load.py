@@ -18,6 +18,7 @@ from qcompile.frontend.file import in_memory, parse_model, read_bytes, read_mode
 from qcompile.frontend.importer import Imported, import_model
 from qcompile.frontend.keras import export as keras_export
 from qcompile.frontend.keras import is_keras, read
+from qcompile.frontend.sizes import with_sizes
 from qcompile.frontend.tflite import import_tflite, is_tflite
 from qcompile.host import HostPart
 from qcompile.ir import Graph
@@ -85,22 +86,30 @@ _WAYS = {
 
 @keywords
 def load(
-    source: Any, example: Any = None, inputs: str | Sequence[str] = (), outputs: str | Sequence[str] = ()
+    source: Any,
+    example: Any = None,
+    inputs: str | Sequence[str] = (),
+    outputs: str | Sequence[str] = (),
+    shapes: str | Sequence[str] = (),
 ) -> Model:
     """Model of an ONNX, TensorFlow Lite or Keras file (path), the bytes of one of the first two, an onnx.ModelProto, a
     Keras model (HGQ2, QKeras), or a torch/Brevitas module with an example input (a tensor or numpy array, or a tuple of
     them, batch axis first).
 
     inputs, outputs: names of tensors or nodes between which the model is taken, "a,b" or a list; what is in front of
-    them and behind them is run on the host by onnxruntime.
+    them and behind them is run on the host by onnxruntime. shapes: "NAME=1x3x32x32" for inputs of which the file leaves
+    sizes open, or "NAME=16" for an axis by its name.
     QCompileError for a bad file; UnsupportedError lists every node that cannot be compiled.
     """
     ends = names_of(inputs), names_of(outputs)
     name, where, proto = _read(source, example)
+    if isinstance(proto, bytes) and shapes:
+        raise QCompileError("the sizes of a TensorFlow Lite file are fixed", f"{where}: --shape", "leave it away")
     if isinstance(proto, bytes):
         imported = import_tflite(proto, where, *ends)
         model = _model(name, imported, proto)
         return replace(model, ends=ends)
+    proto = with_sizes(proto, (shapes,) if isinstance(shapes, str) and shapes else shapes, where)
     if not any(ends):
         return _import(proto, name, where)
     pieces = cut(proto, *ends, where)
@@ -122,13 +131,17 @@ def with_real_scales(model: Model, names: str | Sequence[str]) -> Model:
     return replace(model, graph=replace(graph, name=model.graph.name))
 
 
-def loaded(source: Any, inputs: str | Sequence[str] = (), outputs: str | Sequence[str] = ()) -> Model:
+def loaded(
+    source: Any, inputs: str | Sequence[str] = (), outputs: str | Sequence[str] = (), shapes: str | Sequence[str] = ()
+) -> Model:
     """The model that is meant, or a part of it."""
     if not isinstance(source, Model):
-        return load(source, inputs=inputs, outputs=outputs)
-    if inputs or outputs:
+        return load(source, inputs=inputs, outputs=outputs, shapes=shapes)
+    if inputs or outputs or shapes:
         raise QCompileError(
-            "a model is cut when it is loaded", source.name, "qc.load(file, inputs='a', outputs='b'), then compile that"
+            "a model is cut when it is loaded, and gets its sizes there",
+            source.name,
+            "qc.load(file, inputs='a', outputs='b', shapes='x=1x16'), then compile that",
         )
     return source
 

@@ -19,6 +19,7 @@ from qcompile.frontend.lowered import raised
 from qcompile.frontend.site import NewNode, Pattern
 from qcompile.frontend.traced import cancelled, clipped_back, whole_power, wrapped
 from qcompile.ir import Node, Param, Shape, Value, ops
+from qcompile.ir.walk import is_irrational
 from qcompile.sim.ratio import rearrange_step
 from qcompile.sim.structure import rearrange
 
@@ -206,23 +207,10 @@ def of_one_tensor(site: NewNode) -> Value | None:
     if sum(map(_size, chains)) > _LARGEST:
         return None
     few = (maker := site.maker(root)) is not None and isinstance(maker.op, ops.Quantize) and _is_narrow(maker.op)
-    real = any(map(ops.irrational, chains)) or is_irrational(site.builder, root)
+    real = any(map(ops.irrational, chains)) or is_irrational(site.builder.makers, root)
     if not real and not (few and any(map(_decides, chains))):
         return None
     return site.emit(ops.Combine(isinstance(site.op, ops.Mul), *chains), root)
-
-
-def is_irrational(builder: GraphBuilder, x: Value) -> bool:
-    """Whether numbers of a tensor are those of a real function that nothing has rounded yet."""
-    maker = builder.makers.get(x.name)
-    if maker is None:
-        return False
-    if isinstance(maker.op, ops.Func) or (isinstance(maker.op, ops.Combine) and maker.op.real):
-        return True
-    if isinstance(maker.op, (ops.Softmax, ops.Divide)):
-        return True
-    passes = isinstance(maker.op, ops.Step) and not maker.op.decides or maker.op.moves or maker.op.gathers == "max"
-    return passes and any(is_irrational(builder, v) for v in maker.inputs)
 
 
 def _is_narrow(q: ops.Quantize) -> bool:
@@ -327,10 +315,15 @@ def _normalized(site: NewNode, d: Value, under: Value) -> Value | None:
         return None
     axes, shape = made.op.axes, d.type.shape
     share = Fraction(1, math.prod(shape[a] for a in axes))
-    if square.op != ops.Mul() or square.inputs != (d, d) or mul not in (1, share):
+    if not _is_square(square, d) or mul not in (1, share):
         return None
     x = _less_mean(site, d, axes, share)
     return site.emit(ops.Normalize(axes, x is not None, mul == share, epsilon, least), d if x is None else x)
+
+
+def _is_square(node: Node, x: Value) -> bool:
+    """Whether a node makes x * x, of a real function too."""
+    return (node.op, node.inputs) in ((ops.Mul(), (x, x)), (ops.Combine(True, (), ()), (x,)))
 
 
 def _scaled(site: NewNode, x: Value) -> tuple[Node | None, Fraction, Fraction]:
@@ -414,7 +407,7 @@ def quantized_parts(site: NewNode) -> Value | None:
     """A quantizer behind a concatenation of real functions: quantizers of its parts."""
     x = site.inputs[0]
     maker = site.maker(x)
-    if maker is None or not isinstance(maker.op, ops.Concat) or not is_irrational(site.builder, x):
+    if maker is None or not isinstance(maker.op, ops.Concat) or not is_irrational(site.builder.makers, x):
         return None
     axis, shape, first, parts = maker.op.axis, x.type.shape, 0, []
     for part in maker.inputs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +36,21 @@ def only_reader(graph: Graph, value: Value) -> Node | None:
     """The node that reads a tensor, where exactly one does and it is no output of the graph."""
     readers = graph.consumers.get(value.name, [])
     return readers[0] if len(readers) == 1 and value not in graph.outputs else None
+
+
+def is_irrational(makers: Mapping[str, Node], x: Value, rounded: Collection[str] = ()) -> bool:
+    """Whether numbers of a tensor are those of a real function that nothing has rounded yet. makers: by what they make;
+    rounded: tensors that have a quantizer behind them.
+    """
+    made = makers.get(x.name)
+    if made is None or x.name in rounded:
+        return False
+    if isinstance(made.op, ops.Func) or (isinstance(made.op, ops.Combine) and made.op.real):
+        return True
+    if isinstance(made.op, (ops.Softmax, ops.Divide)):
+        return True
+    passes = isinstance(made.op, ops.Step) and not made.op.decides or made.op.moves or made.op.gathers == "max"
+    return passes and any(is_irrational(makers, v, rounded) for v in made.inputs)
 
 
 def live(nodes: Sequence[Node], outputs: Iterable[Value]) -> tuple[Node, ...]:

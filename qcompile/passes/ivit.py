@@ -55,7 +55,7 @@ def with_integer_kernels(graph: Graph, softmax: str) -> Graph:
     nodes, now = list[Node](), dict[str, Value]()
     for node in graph.nodes:
         like = dataclasses.replace(node, inputs=tuple(now.get(v.name, v) for v in node.inputs))
-        kind = _kind(node)
+        kind = kernel_of(node)
         if not kind or (kind == SHIFTMAX and softmax != "integer" and at_end(graph, node)) or _obstacle(graph, node):
             nodes.append(like)
             continue
@@ -73,15 +73,15 @@ def kept(graph: Graph) -> tuple[str, ...]:
     """Of a graph with kernels, in which softmaxes without one are the host's: the functions that stay what they are
     although I-ViT has a kernel of their name, and why; that there is none.
     """
-    own = (n for n in graph.nodes if _kind(n) and not (isinstance(n.op, ops.Softmax) and n.op.kernel is None))
-    found = tuple(f"{n.origin} stays the real function, not {_kind(n)}: {_obstacle(graph, n)}" for n in own)
+    own = (n for n in graph.nodes if kernel_of(n) and not (isinstance(n.op, ops.Softmax) and n.op.kernel is None))
+    found = tuple(f"{n.origin} stays the real function, not {kernel_of(n)}: {_obstacle(graph, n)}" for n in own)
     if found or any(n.origin.op in NAMES for n in graph.nodes):
         return found
     return ("--kernels ivit changes nothing: hardware makes no softmax, GELU or layer normalization",)
 
 
-def _kind(node: Node) -> str:
-    """The kernel that a function has, "" for none."""
+def kernel_of(node: Node) -> str:
+    """The kernel that a function of a model graph has, "" for none."""
     op = node.op
     if isinstance(op, ops.Softmax) and op.codes is None and not op.log:
         return SHIFTMAX
@@ -114,7 +114,7 @@ def _obstacle(graph: Graph, node: Node) -> str:
     codes = codes_of(graph, node.inputs[0])
     if codes is None:
         return "no quantizer of one scale is in front of it"
-    kind = _kind(node)
+    kind = kernel_of(node)
     if kind == LAYER_NORM:
         largest = math.isqrt(_squares(node, codes))
         return f"its root has {largest} values, more than {_LONGEST}" if largest > _LONGEST else ""
@@ -139,12 +139,22 @@ def codes_of(graph: Graph, value: Value) -> Codes | None:
     op = node.op
     if isinstance(op, ops.Quantize):
         return _codes(op.format, op.scale, op.zero_point)
-    if op.moves and len(node.inputs) == 1:
+    if not keeps_codes(node):
+        return None
+    if op.moves:
         return codes_of(graph, node.inputs[0])
-    if isinstance(op, ops.Affine) and op.mul.is_scalar and op.add.is_scalar and op.mul.scalar:
+    if isinstance(op, ops.Affine):
         inner = codes_of(graph, node.inputs[0])
         return None if inner is None else _scaled(inner, op.mul.scalar, op.add.scalar)
     return None
+
+
+def keeps_codes(node: Node) -> bool:
+    """Whether what a node makes of codes of one scale are such codes, as far as can be said without the codes."""
+    op = node.op
+    if isinstance(op, ops.Affine):
+        return op.mul.is_scalar and op.add.is_scalar and op.mul.scalar != 0
+    return op.moves and len(node.inputs) == 1
 
 
 def _codes(fmt: Any, scale: Param, zero_point: Param) -> Codes | None:

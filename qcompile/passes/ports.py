@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -113,9 +113,12 @@ def host_input(graph: Graph, value: Value) -> HostInput | None:
     return _host_input(value, path) if path else None
 
 
-def unformatted(graph: Graph) -> list[Value]:
-    """Inputs of which neither the file nor the user says which numbers they have."""
-    return [v for v in graph.inputs if not _path(graph, v) and (graph.consumers.get(v.name) or v in graph.outputs)]
+def unformatted(graph: Graph, rounded: Collection[str] = ()) -> list[Value]:
+    """Inputs of which neither the file nor the user says which numbers they have. rounded: tensors that will have a
+    quantizer behind them.
+    """
+    used = [v for v in graph.inputs if graph.consumers.get(v.name) or v in graph.outputs]
+    return [v for v in used if v.name not in rounded and not _path(graph, v, rounded=rounded)]
 
 
 def quantized(graph: Graph, value: Value, fmt: Format) -> Graph:
@@ -130,9 +133,9 @@ def quantized(graph: Graph, value: Value, fmt: Format) -> Graph:
     return Graph(graph.name, graph.dialect, graph.inputs, outputs, (quantize, *nodes))
 
 
-def _path(graph: Graph, value: Value, affine: bool = True) -> list[Node]:
+def _path(graph: Graph, value: Value, affine: bool = True, rounded: Collection[str] = ()) -> list[Node]:
     """The nodes from an input to its quantizer, if there is one path with nothing but structure (and affine steps) on
-    it.
+    it; to what makes a tensor that will have one.
     """
     allowed = (ops.Reshape, ops.Transpose, ops.Take) + ((ops.Affine, ops.Clip) if affine else ())
     path: list[Node] = []
@@ -151,6 +154,8 @@ def _path(graph: Graph, value: Value, affine: bool = True) -> list[Node]:
         if not isinstance(users[0].op, allowed) or _mixed_signs(users[0].op):
             return []
         value = users[0].output
+        if value.name in rounded:
+            return path
 
 
 def _mixed_signs(op: Any) -> bool:

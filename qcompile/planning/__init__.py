@@ -66,7 +66,7 @@ def run(model: Any, calibration: Any = None, **given: Any) -> Run:
     asked = Assigning(**frozen(Assigning, given))
     settings = subset(Settings, asked)
     check_names(settings)
-    model = loaded(model, asked.inputs, asked.outputs)
+    model = loaded(model, asked.inputs, asked.outputs, asked.shapes)
     if SourceMethod.find(asked.source).makes and (calibration is not None or asked.labels is not None):
         raise QCompileError(
             f"{asked.source} makes its own data, and calibration data or labels are given",

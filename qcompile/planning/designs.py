@@ -21,7 +21,7 @@ from qcompile.assignment.plan import Choice, Plan
 from qcompile.assignment.program import Infeasible
 from qcompile.assignment.rounding import NetworkProblem, Rounder
 from qcompile.assignment.study import Study, study
-from qcompile.assignment.tensors import tensors
+from qcompile.assignment.tensors import takers
 from qcompile.assignment.transforms import Statistics, TransformContext
 from qcompile.cost.budget import KINDS
 from qcompile.cost.devices import device
@@ -112,9 +112,9 @@ class Designs:
         choices are measured.
         """
         s, loss = settings, loss_of(network, found, settings.loss)
-        takers = [t for t in tensors(graph) if t.given is None or s.free]
-        wanted = candidates_of(takers, parse(s.candidates), [Restriction.parse(r) for r in s.restrict])
-        own = study(network, takers, wanted, found, loss, jobs, s.range, s.channels, s.asymmetric, s.seed)
+        searched = takers(graph, s.free, options.kernels)
+        wanted = candidates_of(searched, parse(s.candidates), [Restriction.parse(r) for r in s.restrict])
+        own = study(network, searched, wanted, found, loss, jobs, s.range, s.channels, s.asymmetric, s.seed)
         return Designs(model, s, options, jobs, graph, own, Folds.none(own), transform_options=transform_options or {})
 
     @property

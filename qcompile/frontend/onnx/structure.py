@@ -255,7 +255,7 @@ def constant(call: Call) -> Operand:
     for a in call.node.attribute:
         if a.name == "value":
             try:
-                return Const(to_array(a.t), kind=a.t.data_type)
+                return Const(to_array(a.t, mask=True), kind=a.t.data_type)
             except ValueError as error:
                 raise Unsupported(str(error)) from None
         if a.name in ("value_float", "value_floats"):

@@ -35,7 +35,7 @@ class PadUnit(Unit):
     def of(cls, node: Node, graph: Graph, folding: Folding) -> PadUnit | None:
         """A Pad of the plane alone, the same in all its places."""
         op = node.op
-        if not isinstance(op, ops.Pad) or len(node.inputs[0].type.shape) < 3 or not plane_border(op, node):
+        if not isinstance(op, ops.Pad) or len(node.inputs[0].type.shape) not in (3, 4) or not plane_border(op, node):
             return None
         gap = tuple(n + 1 for n in op.interior)
         return cls(node.output.type.shape, op.before, gap, node.inputs[0].type.shape, folding.pe, decoded_inputs(node))

@@ -1,0 +1,115 @@
+"""Float networks in which no product reads what a norm, a softmax, a division or an output needs a format for."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+from test_ivit import Net
+
+import qcompile as qc
+from qcompile.assignment.tensors import tensors
+from qcompile.passes import ivit
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(24, 8)).astype(np.float32)
+W, B = (RNG.normal(0, 0.4, shape).astype(np.float32) for shape in ((8, 6), (6,)))
+
+
+def layer(net: Net, x: str) -> str:
+    return net.add("Gemm", x, net.const(W), net.const(B))
+
+
+def norm(net: Net, x: str) -> str:
+    return net.add("LayerNormalization", x, net.const(np.ones(8, np.float32)), net.const(np.zeros(8, np.float32)))
+
+
+def deviation(net: Net, x: str) -> str:
+    """x over its deviation plus a number that keeps the divisor from 0."""
+    square = net.add("Mul", x, x)
+    root = net.add("Sqrt", net.add("ReduceMean", square, net.const([1])))
+    return net.add("Div", x, net.add("Add", root, net.const(np.float32(1e-3))))
+
+
+def by_power(net: Net, x: str) -> str:
+    """The RMS norm of a function."""
+    y = net.add("Mul", x, net.add("Sigmoid", x))
+    mean = net.add("ReduceMean", net.add("Pow", y, net.const(np.float32(2))), net.const([1]))
+    return net.add("Div", y, net.add("Sqrt", net.add("Add", mean, net.const(np.float32(1e-6)))))
+
+
+def share(net: Net, x: str) -> str:
+    """x over the sum of its sizes, at the end."""
+    size = net.add("ReduceSum", net.add("Abs", x), net.const([1]))
+    return net.add("Div", x, net.add("Clip", size, net.const(np.float32(1e-3))))
+
+
+NETS = {
+    "norm": lambda net: layer(net, norm(net, "x")),
+    "norm alone": lambda net: norm(net, "x"),
+    "softmax": lambda net: layer(net, net.add("Softmax", "x")),
+    "softmax of biased scores": lambda net: net.add("ReduceSum", net.add("Softmax", layer(net, "x")), net.const([0])),
+    "sigmoid": lambda net: layer(net, net.add("Sigmoid", "x")),
+    "maximum of a function": lambda net: net.add("ReduceMax", net.add("Gelu", "x"), net.const([1])),
+    "deviation": lambda net: layer(net, deviation(net, "x")),
+    "RMS norm by power": lambda net: layer(net, by_power(net, "x")),
+    "share": lambda net: share(net, layer(net, "x")),
+    "two heads": lambda net: net.add("Concat", net.add("Tanh", layer(net, "x")), layer(net, "x"), axis=1),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_plans_are_whole(name: str, tmp_path: Path) -> None:
+    net = Net((1, 8))
+    NETS[name](net)
+    model = qc.load(net.model())
+    plan = qc.assign(model, X, candidates="fixed8", metric="sqnr", refine=0, workers=1, part="xcvu13p")
+    design = qc.compile(model, plan)
+    design.write(tmp_path / "p")
+    report = qc.verify(tmp_path / "p", X)
+    assert not any(row.differing for row in report.rows if row.what != "float32 execution")
+    session = ReferenceEvaluator(net.model())
+    (real,) = zip(*(session.run(None, {"x": x[None]}) for x in X), strict=True)
+    found = design.simulate(X).reshape(len(X), -1)
+    assert np.abs(found - np.reshape(real, found.shape)).max() < 0.06 * np.abs(real).max()
+
+
+def test_scores_of_no_account_are_no_part_of_a_range() -> None:
+    """I-ViT's softmax behind a mask: a step for the scores, not for minus infinity."""
+    net, n = Net((1, 4, 8)), 4
+    scores = net.add("MatMul", "x", net.add("Transpose", "x", perm=[0, 2, 1]))
+    masked = net.add("Add", scores, net.const(np.triu(np.full((n, n), -np.inf, np.float32), 1)))
+    net.add("MatMul", net.add("Softmax", masked), "x")
+    model = qc.load(net.model())
+    x = RNG.normal(size=(24, 4, 8)).astype(np.float32)
+    given = [t.name for t in tensors(model.graph) if t.ivit]
+    asked = {"candidates": "fixed8", "metric": "sqnr", "refine": 0, "workers": 1, "part": "xcvu13p"}
+    plan = qc.assign(model, x, kernels="ivit", **asked)
+    assert given == ["Add2"] and float(plan.tensors["Add2"].scale[0]) * 2.0 ** plan.tensors["Add2"].format.unit < 1
+    design = qc.compile(model, plan, kernels="ivit")
+    assert ivit.SHIFTMAX in {node.origin.op for node in design.graph.nodes}
+    assert set(qc.assign(model, x, **asked).tensors) == set(plan.tensors) - {"Add2"}
+
+
+def test_borders_of_volumes(tmp_path: Path) -> None:
+    """A border along the first of three axes: no plane has it."""
+    net = Net((1, 1, 3, 4, 2))
+    pads = net.const(np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 0]))
+    net.add("Relu", net.add("Pad", net.codes("x", 0.25), pads))
+    design = qc.compile(net.model(), arch="dataflow")
+    design.write(tmp_path / "p")
+    qc.verify(tmp_path / "p")
+
+
+def test_constant_masks_of_legacy_exports() -> None:
+    """A node that holds nothing but minus infinity, of which Trilu makes a mask."""
+    whole = onnx.numpy_helper.from_array(np.full((4, 4), -np.inf, np.float32))
+    net = Net((1, 4, 4))
+    constant = onnx.helper.make_node("Constant", [], ["mask"], value=whole)
+    net.nodes.append(constant)
+    scores = net.add("Add", net.codes("x", 0.25), net.add("Trilu", "mask", net.const(1)))
+    net.codes(net.add("Softmax", scores), 1 / 128)
+    design = qc.compile(net.model())
+    x = np.zeros((1, 4, 4), np.float32)
+    assert np.array_equal(design.simulate(x)[0, 0], [127 / 128, 0, 0, 0])
