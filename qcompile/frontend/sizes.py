@@ -13,8 +13,8 @@ _FLAG = "--shape"
 
 
 def with_sizes(model: onnx.ModelProto, given: Sequence[str], where: str) -> onnx.ModelProto:
-    """The model with sizes of inputs: NAME=1x3x32x32 of an input, NAME=16 of all axes of a name. QCompileError for what the
-    model does not have, or says otherwise.
+    """The model with sizes of inputs: NAME=1x3x32x32 of an input, NAME=16 of all axes of a name. QCompileError for what
+    the model does not have, or says otherwise.
     """
     if not given:
         return model
