@@ -12,6 +12,7 @@ import attention
 import numpy as np
 import peers
 from assign_methods import studied
+from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import spearmanr
 
 import qcompile as qc
@@ -179,6 +180,38 @@ def banded(kind: str) -> Callable[[int], Found]:
     return measure
 
 
+def by_magnitude(size: int) -> bytes:
+    """Like `attention.model("layer norm", size)`, with sqrt(2 / pi) over the mean magnitude in place of the root."""
+    make, step = helper.make_node, np.float32(attention.data_of("layer norm")[0])
+    held = {"s": step, "z": np.int8(0), "t": np.float32(1 / 32), "g": np.float32(np.sqrt(2 / np.pi)), "e": step / 64}
+    nodes = [
+        make("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        make("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        make("ReduceMean", ["d"], ["m"], axes=[-1]),
+        make("Sub", ["d", "m"], ["c"]),
+        make("Abs", ["c"], ["a"]),
+        make("ReduceMean", ["a"], ["v"], axes=[-1]),
+        make("Add", ["v", "e"], ["w"]),
+        make("Div", ["c", "w"], ["n"]),
+        make("Mul", ["n", "g"], ["o"]),
+        make("QuantizeLinear", ["o", "t", "z"], ["k"]),
+        make("DequantizeLinear", ["k", "t", "z"], ["y"]),
+    ]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, size]) for n in "xy"]
+    tensors = [numpy_helper.from_array(np.asarray(v), n) for n, v in held.items()]
+    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10).SerializeToString()
+
+
+def magnitudes(seed: int) -> Found:
+    """Normal rows of 64: what it is off layer normalization, in the mean, and its LUTs over those of that."""
+    root = qc.compile(attention.model("layer norm", 64), arch="dataflow", part=attention.PART)
+    own = qc.compile(by_magnitude(64), arch="dataflow", part=attention.PART)
+    x = attention.rows("layer norm", 64, 500, seed + 1)
+    a, b = (np.asarray(d.simulate(x)) for d in (root, own))
+    return {"off": float(np.abs(a - b).mean()), "LUTs": own.estimate().total.lut / root.estimate().total.lut}
+
+
 @cache
 def eight_bits(source: Path) -> Plan:
     """A plan for a network of digits, on every fourteenth image."""
@@ -252,6 +285,12 @@ OTHERS = (
         "2:4 weights of 4 bits take at most two thirds of the LUTs and cost at most 0.02 of accuracy",
         pruned,
         lambda f: f["LUTs"] <= 0.67 and f["accuracy lost"] <= 0.02,
+    ),
+    Claim(
+        "l1_norm",
+        "normal rows of 64 of deviation 1: 0.1 off layer normalization at most, in the mean, and fewer LUTs",
+        magnitudes,
+        lambda f: f["off"] <= 0.1 and f["LUTs"] < 1,
     ),
     Claim("int_softmax", BESIDE, banded("softmax"), lambda f: f["codes that differ"] <= 0.01),
     Claim("int_layernorm", BESIDE, banded("layer norm"), lambda f: f["codes that differ"] <= 0.01),

@@ -54,7 +54,7 @@ from qcompile.templating import templates  # noqa: E402
 
 ALL = parse(
     "int2-5,float3-4,codebook2-4,khot4-6,pow_sqrt23-5,binary_scaled1,tritplane3,salient2-4,twin_log3-5,nested4,ovp4,"
-    "bitmod3-4,group2-4,dual_grain2-4,po2_group2-4,mx4-6,nvfp4"
+    "bitmod3-4,group2-4,group_bits3-4,dual_grain2-4,po2_group2-4,mx4-6,nvfp4"
 )
 PRICED = parse("int4,int8,float4,khot6,pow_sqrt24,salient4,ovp4,bitmod4,tritplane3,dual_grain4,po2_group4,mx4,nvfp4")
 WIDE = parse("int2-4,group2-4,dual_grain2-4,po2_group2-4,mx4,nvfp4")  # a row, blocks of 128 (twice), 32 (twice), 16

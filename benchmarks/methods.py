@@ -54,7 +54,10 @@ REACHED = "evaluations to 1 %"
 
 
 def weights(seed: int, tails: str = "t4", terms: int = 128) -> np.ndarray:
+    """Of a distribution; "+": 0.5 % are 20 times as large; "blocks": blocks of 128 inputs are 1 to 4 times as large."""
     rng = np.random.default_rng(seed)
+    if tails == "blocks":
+        return rng.standard_t(4, (128, terms)) * 2.0 ** rng.uniform(0, 2, terms // 128).repeat(128)
     w = {"t4": lambda s: rng.standard_t(4, s), "normal": rng.standard_normal}[tails.removesuffix("+")]((128, terms))
     return np.where(rng.random(w.shape) < 0.005, 20 * w, w) if tails.endswith("+") else w
 
@@ -92,6 +95,7 @@ GRIDS = (
     grid("pow_sqrt2", "4 bits, normal weights: below powers of two", "pow_sqrt24 < pow24", "normal"),
     grid("po2_group", "4 bits, rows of 512: below one scale", "po2_group4 < int4", terms=512),
     grid("grid.group", "4 bits, rows of 512: below one scale", "group4 < int4", terms=512),
+    grid("group_bits", "3 bits, blocks 1 to 4 times as large: below one width", "group_bits3 < group3", "blocks", 1024),
     grid("binary_scaled", "below signs with a scale per row", "binary_scaled1 < int1", terms=512),
     grid("nested", "4 bits out of 8 lose at most 10 % more than 4 bits alone", "nested4 < int4", "normal", factor=1.1),
     grid("grid.float", "4 bits, heavy tails: below int", "float4 < int4"),
@@ -371,7 +375,9 @@ def off(names: tuple[str, ...], seed: int, weight: str = "int4") -> float:
     found = data(x, model.graph)
     graph = transformed(model.graph, names, options_of(model.graph, names, found))
     takers = [t for t in tensors(graph) if t.given is None]
-    formats = {t.name: "int8" if t.layer == "input" else weight if t.kind == "weight" else "int4" for t in takers}
+    wide = {n.inputs[0].name for n in graph.nodes if n.output.name.endswith("#r")}  # in front of a rotation
+    wide |= {t.value for t in takers if t.layer == "input"}
+    formats = {t.name: "int8" if t.value in wide else weight if t.kind == "weight" else "int4" for t in takers}
     network = FloatNetwork.of(graph)
     loss = loss_of(network, found, "mse")
     own = {n: parse(f) for n, f in formats.items()}
@@ -464,7 +470,7 @@ TRANSFORMS = (
         "scale_reparam",
     ),
     transform("smooth", "outliers planted, W4A4: less error", "smooth"),
-    transform("rotate", "outliers planted, W4A4: less error", "rotate"),
+    transform("rotate", "outliers planted, W4A4, 8 bits in front of a rotation: less error", "rotate"),
     transform("clip_outliers", "W3A4: less error", "clip_outliers", 1.0, "", "int3"),
     Claim("hadamard", "rotation moves no output", moved("hadamard"), still),
     Claim("permute_channels", "permutation moves no output", moved("permute_channels", "digits_float_mlp.onnx"), still),

@@ -98,6 +98,13 @@ ELSEWHERE = (
         "qcompile.passes.ivit:with_integer_kernels",
     ),
     Published(
+        "l1_norm",
+        "kernel",
+        "normalization by the mean magnitude: sums and a division of data, exact, without a root",
+        "Towards Accurate and Efficient Sub-8-Bit Integer Training (ShiftQuant), arXiv 2411.10948",
+        "qcompile.ir.ops:Divide",
+    ),
+    Published(
         "dsp_pack",
         "hardware",
         "several narrow products in a DSP block: two of 8 bits, three of 4",

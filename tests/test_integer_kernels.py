@@ -2,6 +2,7 @@
 its tests stand in `test_corpus`.
 """
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,36 @@ def test_division_of_data(arch: str, tmp_path: Any) -> None:
     assert np.array_equal(design.simulator(x, y)[0].reshape(x.shape), div(x, y))
     design.write(tmp_path / "project")
     assert [r.differing for r in qc.verify(tmp_path / "project", samples=20).rows[:3]] == [0, 0, 0]
+
+
+def test_normalization_by_the_mean_magnitude() -> None:
+    """(x - mean) / (mean |x - mean| + e), in codes of 1/32: exactly what rationals round to."""
+    held = {"s": np.float32(1 / 16), "z": np.int8(0), "t": np.float32(1 / 32), "e": np.float32(2**-10)}
+    make = helper.make_node
+    nodes = [
+        make("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        make("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        make("ReduceMean", ["d"], ["m"], axes=[-1]),
+        make("Sub", ["d", "m"], ["c"]),
+        make("Abs", ["c"], ["a"]),
+        make("ReduceMean", ["a"], ["v"], axes=[-1]),
+        make("Add", ["v", "e"], ["w"]),
+        make("Div", ["c", "w"], ["n"]),
+        make("QuantizeLinear", ["n", "t", "z"], ["k"]),
+        make("DequantizeLinear", ["k", "t", "z"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 16]) for n in "xy"]
+    own = [numpy_helper.from_array(np.asarray(v), n) for n, v in held.items()]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], own)
+    codes = RNG.integers(-128, 128, (30, 16))
+    codes[0] = 5
+    spread = 16 * codes - codes.sum(axis=1, keepdims=True)  # in 256ths
+    over = np.abs(spread).sum(axis=1, keepdims=True) + 4  # in 4096ths
+    exact = [[Fraction(16 * 32 * s, o) for s in row] for row, (o,) in zip(spread.tolist(), over.tolist(), strict=True)]
+    wanted = np.clip([[round(v) for v in row] for row in exact], -128, 127)
+    for arch in ("parallel", "dataflow"):
+        design = qc.compile(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), arch=arch)
+        assert np.array_equal(np.asarray(design.simulate(codes[:, None] / 16)).reshape(30, 16) * 32, wanted)
 
 
 @pytest.mark.parametrize(
