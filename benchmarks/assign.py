@@ -18,14 +18,18 @@ With `--arch dataflow` (networks residual, depthwise): the resource of which uni
 share of the part, of plans of a rounding that knows prices relative to those, at a rate and at an accuracy no more than
 0.01 below that of the float network on the calibration data.
 
+With `--cache FOLDER` fronts of uniform plans and checkpoints of trainings are kept there, so that a run that was
+interrupted goes on, and one of another method compares with the same fronts. (Of one version of the sources.)
+
     python benchmarks/assign.py [--arch dataflow] [--rounding digits] [--networks mlp,cnn,depthwise] [--seeds 4]
     [--candidates fixed2-8] [--metric fit] [--loss kl] [--refine N] [--epochs N] [--vectors calibration]
-    [--share 0.6] [--prices 5e-6,1.5e-5] [--device cuda]
+    [--share 0.6] [--prices 5e-6,1.5e-5] [--device cuda] [--cache FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -44,7 +48,7 @@ import train_float  # noqa: E402
 import qcompile as qc  # noqa: E402
 from qcompile import planning  # noqa: E402
 from qcompile.assignment.data import data  # noqa: E402
-from qcompile.assignment.jobs import Jobs  # noqa: E402
+from qcompile.assignment.jobs import Cache, Jobs  # noqa: E402
 from qcompile.assignment.losses import loss_of  # noqa: E402
 from qcompile.assignment.network import FloatNetwork  # noqa: E402
 from qcompile.cost.budget import KINDS, available  # noqa: E402
@@ -179,47 +183,54 @@ def ratio(lut: float, loss: float, points: list[tuple[float, float]]) -> float:
     return float(lut / np.exp(np.interp(np.log(loss), own[:, 1], own[:, 0])))
 
 
+def prepared(
+    model: qc.Model, calibration: tuple[np.ndarray, np.ndarray], settings: dict, jobs: Jobs, *more: str
+) -> Task:
+    """more: transforms beside those of the settings."""
+    own = Settings(**{**settings, "transforms": (*settings["transforms"], *more)})
+    read = partial(data, calibration[0], model.graph, calibration[1])
+    return prepare(model, own, Options(part="xczu7ev"), {"lut": 10**9}, jobs, read)
+
+
+def held_out(d: Designs, choice: tuple[int, ...], test: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
+    """(LUTs, loss on the held-out images)."""
+    held, design = data(test[0], d.graph, test[1]), d.design(d.plan(choice))
+    loss = loss_of(d.study.evaluation.network, held, d.settings.loss)
+    return design.estimate().total.lut, loss(logits(design, held))
+
+
+def uniform_fronts(settings: dict, job: list) -> dict[str, list[tuple[float, float]]]:
+    """(LUTs, held-out loss) of uniform plans, rounded to nearest and by gptq and adaround with corrected offsets. job:
+    network and seed.
+    """
+    model, calibration, test, _ = network(*job)
+    fronts: dict[str, list[tuple[float, float]]] = {"nearest": [], "learned": []}
+    for family in ("fixed2-7", "int2-7"):
+        for name, more in (("rtn", ()), ("gptq", ("bias_correct",)), ("adaround", ("bias_correct",))):
+            own = {**settings, "candidates": family, "rounding": name}
+            task = prepared(model, calibration, own, Jobs(), *more)
+            found = [held_out(task.designs, c, test) for _, c in uniform_choices(task.designs, task.problem)]
+            fronts["nearest" if name == "rtn" else "learned"] += found
+    return fronts
+
+
 def priced(
-    kind: str, seed: int, settings: dict, method: dict, share: float, everything: bool, prices: list[float]
+    kind: str, seed: int, settings: dict, method: dict, share: float, everything: bool, prices: list[float], jobs: Jobs
 ) -> list[dict]:
     """Plans of a rounding that knows prices, by budget: a share of the LUTs of uniform plans; or at prices, if there
     are any, without a search. method: its settings; everything: on the training images too.
     """
-    model, calibration, test, _ = network(kind, seed)
-    options = Options(part="xczu7ev")
-
-    def prepared(name: str, candidates: str, *more: str, others: dict | None = None) -> Task:
-        own = {**settings, "candidates": candidates, "rounding": name, **(others or {})}
-        own["transforms"] = (*settings["transforms"], *more)
-        return prepare(
-            model,
-            Settings(**own),
-            options,
-            {"lut": 10**9},
-            Jobs(),
-            partial(data, calibration[0], model.graph, calibration[1]),
-        )
-
-    def point(d: Designs, choice: tuple[int, ...]) -> tuple[float, float]:
-        held = data(test[0], d.graph, test[1])
-        design = d.design(d.plan(choice))
-        loss = loss_of(d.study.evaluation.network, held, settings["loss"])
-        return design.estimate().total.lut, loss(logits(design, held))
-
-    fronts: dict[str, list[tuple[float, float]]] = {"nearest": [], "learned": []}
-    for family in ("fixed2-7", "int2-7"):
-        for name, more in (("rtn", ()), ("gptq", ("bias_correct",)), ("adaround", ("bias_correct",))):
-            task = prepared(name, family, *more)
-            own = fronts["nearest" if name == "rtn" else "learned"]
-            own += [point(task.designs, choice) for _, choice in uniform_choices(task.designs, task.problem)]
-    if everything:
-        calibration = network(kind, seed, everything)[1]
-    task = prepared(method["rounding"], settings["candidates"], others=method)
+    common = {k: v for k, v in settings.items() if k != "candidates"}
+    key = "fronts-" + hashlib.sha256(json.dumps(common).encode()).hexdigest()[:16]
+    fronts = jobs.run(uniform_fronts, settings, key, [[kind, seed]], "uniform plans")[0]
+    model, calibration, test, _ = network(kind, seed, everything)
+    task = prepared(model, calibration, {**settings, **method}, jobs)
     rows, nearest = [], front(fronts["nearest"])
 
     def found() -> Iterator[tuple[Designs, tuple[int, ...]]]:
         if prices:
-            yield from ((task.designs.at(p), choice) for choice in plain(task) for p in prices)
+            all_fit = replace(task.designs, apart=False)  # nothing is chosen that others would have to judge
+            yield from ((all_fit.at(p), choice) for choice in plain(task) for p in prices)
             return
         for loss in (0.2, 0.1, 0.05, 0.02, 0.01, 0.005):
             lut = np.exp(np.interp(np.log(loss), nearest[::-1, 1], nearest[::-1, 0]))
@@ -227,9 +238,11 @@ def priced(
             yield best.task.designs, best.choice
 
     for d, choice in found():
-        lut, kl = point(d, choice)
-        row = {"network": kind, "seed": seed, "lut": lut, "loss": kl, "price": d.price}
-        rows.append({**row, **{name: ratio(lut, kl, points) for name, points in fronts.items()}})
+        lut, kl = held_out(d, choice, test)
+        row: dict[str, Any] = {"network": kind, "seed": seed, "lut": lut, "loss": kl, "price": d.price}
+        row |= {name: ratio(lut, kl, points) for name, points in fronts.items()}
+        rows.append(row)
+        print(f"  {lut:9,.0f} LUT  divergence {kl:.4f}  {row['nearest']:.2f} {row['learned']:.2f}", flush=True)
     return rows
 
 
@@ -248,14 +261,8 @@ def report_priced(kinds: list[str], seeds: int, settings: dict, rounding: dict, 
         own: list[dict] = []
         for seed in range(seeds):
             start = time.process_time()
-            rows = priced(kind, seed, settings, rounding, *how)
-            own += rows
-            print(f"{kind} seed {seed}: {time.process_time() - start:.0f} CPU s")
-            for r in rows:
-                print(
-                    f"  {r['lut']:9,.0f} LUT  divergence {r['loss']:.4f}  {r['nearest']:.2f} {r['learned']:.2f}",
-                    flush=True,
-                )
+            own += priced(kind, seed, settings, rounding, *how)
+            print(f"{kind} seed {seed}: {time.process_time() - start:.0f} CPU s", flush=True)
         for name in ("nearest", "learned"):
             values = [r[name] for r in own if np.isfinite(r[name])]
             if values:
@@ -328,6 +335,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.6)
     parser.add_argument("--prices", default="")
     parser.add_argument("--vectors", choices=("calibration", "all"), default="calibration")
+    parser.add_argument("--cache", default="")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
     settings = {
@@ -348,7 +356,8 @@ def main() -> None:
         if args.epochs:
             chosen["rounding_options"] = (f"epochs={args.epochs}",)
         prices = [float(p) for p in args.prices.split(",") if p]
-        found = report_priced(networks, args.seeds, settings, chosen, args.share, args.vectors == "all", prices)
+        jobs = Jobs(cache=Cache(Path(args.cache) if args.cache else None))
+        found = report_priced(networks, args.seeds, settings, chosen, args.share, args.vectors == "all", prices, jobs)
     for kind in () if args.rounding or args.arch == "dataflow" else networks:
         for seed in range(args.seeds):
             r = compare(kind, seed, settings)

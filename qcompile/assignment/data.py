@@ -18,6 +18,7 @@ from qcompile.ir import Graph
 from qcompile.records import dataclass
 
 LABELS = ("labels", "label", "y", "targets")
+HELD, ENOUGH = 4, 60  # one of so many vectors, of so many or more, judges codes that were fitted to the others
 _MOST_VALUES = 2**28  # 1 GiB as float32
 _MOST_PIXELS = 2**26  # of one image
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
@@ -49,6 +50,14 @@ class Data:
 
     def take(self, rows: Any) -> Data:
         return Data(tuple(a[rows] for a in self.x), None if self.labels is None else self.labels[rows])
+
+
+def kept_back(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of vectors that codes are fitted to, or trained on, and of those that judge them: all of few."""
+    if count < ENOUGH:
+        return np.arange(count), np.arange(count)
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[count // HELD :]), np.sort(order[: count // HELD])
 
 
 def data(source: Any, graph: Graph, labels: Any = None, front: HostPart | None = None) -> Data:

@@ -34,7 +34,6 @@ GAIN = 0.01  # of the price, per step and logarithm of too much logic
 NEAR = 0.98  # of what the design may take
 SPAN, LOOKS = 2.0, 7  # of the price at the end, and plans that bisection looks at, until the design fits
 STEPS, FEWEST = 15, 8  # of an epoch, and vectors of a step
-HELD, ENOUGH = 6, 60  # one of so many vectors is kept from the training, of so many or more, to judge it
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,8 @@ class _Training:
         self.problem, self.recipe, self.room = problem, recipe, problem.room
         s = self.student = recipe.student(problem)
         self.torch, self.data = s.torch, problem.study.evaluation.data
+        self.rows = problem.rows
         self.inputs = {k: s.xp.array(v) for k, v in s.network.start(self.data.x).items()}
-        self.rows = kept_back(len(self.data), problem.study.seed)[0]
         self.goal = _goal(s, recipe)
         rates = {n: recipe.rate * s.speed(n, recipe.scales) for n in s.parameters}
         groups = [{"params": [p], "base": rates[n]} for n, p in s.parameters.items()]
@@ -215,14 +214,6 @@ class _Training:
         self.adam.load_state_dict(state["adam"])
 
 
-def kept_back(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of vectors that training sees, and of those that judge it: all, where there are few."""
-    if count < ENOUGH:
-        return np.arange(count), np.arange(count)
-    order = np.random.default_rng(seed).permutation(count)
-    return np.sort(order[count // HELD :]), np.sort(order[: count // HELD])
-
-
 def _goal(student: Student, recipe: Recipe) -> Callable[[Numbers, np.ndarray, Numbers], Numbers]:
     """Divergence of outputs (rows, K) from the float network's, with cross entropy where there are labels; of
     regressions the squared error.
@@ -259,8 +250,8 @@ class _Checkpoint:
         if folder is None:
             return _Checkpoint(None)
         sources = [Path(__file__), Path(__file__).with_name("student.py"), Path(inspect.getfile(type(recipe)))]
-        decisive = [problem.study.evaluation.digest, problem.plan.digest, problem.price, problem.study.seed]
-        decisive += [recipe, problem.device, sorted(problem.configuration.items())]
+        decisive = [problem.study.evaluation.digest, problem.plan.digest, problem.price, problem.rows.tolist()]
+        decisive += [problem.study.seed, recipe, problem.device, sorted(problem.configuration.items())]
         decisive += [torch_module().__version__, problem.room and sorted(problem.room.limits.items())]
         hasher = hashlib.sha256(repr(decisive).encode() + b"".join(p.read_bytes() for p in sources))
         return _Checkpoint(folder / f"finetune-{hasher.hexdigest()[:40]}.pt")

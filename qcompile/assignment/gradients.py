@@ -8,6 +8,7 @@ rounded to `DIGITS` digits: ten million times more than what the order can chang
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -27,6 +28,7 @@ from qcompile.sim.functions import FUNCTIONS
 CLASSES = 16  # outputs up to which expectations over them are exact; beyond, they are sampled
 SAMPLES = 4
 DIGITS = 6
+TILE = 2**25  # numbers that vectors seen at once make: more do not lie in caches
 
 
 def torch_module(
@@ -152,8 +154,8 @@ def fisher_traces(
     base = {k: torch.from_numpy(np.array(v)) for k, v in network.weights().items() if k in set(weights)}
     layers = _layers(network, base)
     total = dict.fromkeys([*weights, *activations], 0.0)
-    size = sum(v.numel() for v in base.values()) + 1
-    tile = max(1, min(len(data), 2**24 // size))
+    size = max(2 * sum(v.numel() for v in base.values()), sum(math.prod(s.shape) for s in network.steps)) + 1
+    tile = max(1, min(len(data), TILE // size))
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(data), tile):
         part = {k: torch.from_numpy(v) for k, v in network.start(data.take(slice(start, start + tile)).x).items()}

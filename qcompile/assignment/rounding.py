@@ -96,7 +96,8 @@ class NetworkProblem:
 
     price: loss that a LUT of the fabric is worth, for roundings that are priced; areas: of folded layers by their
     results, in LUTs; none where weights are logic; halves: what these save where their weights are 2:4;
-    kept: what a method remembers from one problem of a study to the next.
+    kept: what a method remembers from one problem of a study to the next; fitted: places of the vectors that codes of
+    all layers together are fitted to, or trained on, where others judge them (None: all).
 
     Of those that finetune: room: what the design may take, where the codes decide that; options: numbers that the user
     has set; device: of torch.
@@ -111,9 +112,15 @@ class NetworkProblem:
     areas: Mapping[str, float] = field(default_factory=dict)
     halves: Mapping[str, float] = field(default_factory=dict)
     kept: dict[Any, Any] = field(default_factory=dict)
+    fitted: np.ndarray | None = None
     room: Room | None = None
     options: Mapping[str, float] = field(default_factory=dict)
     device: str = "cpu"
+
+    @property
+    def rows(self) -> np.ndarray:
+        """`fitted`, or all."""
+        return np.arange(len(self.study.evaluation.data)) if self.fitted is None else self.fitted
 
 
 @dataclass(frozen=True)

@@ -56,12 +56,11 @@ def together(problem: NetworkProblem, plan: Plan, layers: Sequence[JointLayer], 
 
     The same plan where the network is too large for a Jacobian of enough vectors.
     """
-    data = problem.study.evaluation.data
-    rows = sum(layer.priced.w.size for layer in layers) * min(CLASSES, problem.graph.outputs[0].type.size)
-    count = min(len(data), NUMBERS // max(1, rows))
-    if not layers or count < min(FEWEST, len(data)):
+    numbers = sum(layer.priced.w.size for layer in layers) * min(CLASSES, problem.graph.outputs[0].type.size)
+    count = min(len(problem.rows), NUMBERS // max(1, numbers))
+    if not layers or count < min(FEWEST, len(problem.rows)):
         return plan
-    some = np.sort(np.random.default_rng(problem.study.seed).choice(len(data), count, replace=False))
+    some = np.sort(np.random.default_rng(problem.study.seed).choice(problem.rows, count, replace=False))
     with one_thread():
         best = now = _Look(problem, plan, layers, some, price)
         for _ in range(ROUNDS):

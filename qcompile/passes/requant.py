@@ -310,8 +310,8 @@ def _feasible(
 ) -> list[tuple[int, int] | None]:
     """(m, b) for every piece at its shift, or None."""
     out: list[tuple[int, int] | None] = [None] * len(slopes)
-    exact = [s * (1 << int(k)) for s, k in zip(slopes, shift, strict=True)]
-    base = np.array([min(e.numerator // e.denominator, 2**62) for e in exact], dtype=object)
+    exact = ((s.numerator << k) // s.denominator for s, k in zip(slopes, shift.tolist(), strict=True))
+    base = np.array([min(e, 2**62) for e in exact], dtype=object)
     at_least, below = (side[0] << shift[:, None] for side in (lower, upper))
     for extra in (1, 0):
         mul = base + extra

@@ -108,7 +108,7 @@ def _whole(task: Task, held: Data | None, asked: Assigning) -> Run:
     if held is not None:
         loss = loss_of(e.network, held, d.settings.loss)
         tested = tuple(d.measured(one.name, one.plan, held, loss) for one in (chosen, *baselines))
-    float_accuracy = accuracy_of(e.outputs({}), e.data.labels)
+    float_accuracy = accuracy_of(d.float_outputs, d.judges[0].labels)
     whole = Run(
         d.model.name,
         d.asked,
@@ -116,7 +116,7 @@ def _whole(task: Task, held: Data | None, asked: Assigning) -> Run:
         dict(task.limits),
         len(e.data),
         e.loss.kind,
-        d.study.base_loss,
+        d.float_loss,
         float_accuracy,
         _harms(task, choice),
         chosen,
@@ -144,8 +144,8 @@ def _harms(task: Task, choice: Selection) -> tuple[TensorHarm, ...]:
 
 def _judged(solution: Solution, asked: Assigning) -> tuple[Planned, tuple[Point, ...], tuple[Point, ...]]:
     """The plan that is taken, uniform ones and the front."""
-    task, e = solution.task, solution.task.designs.study.evaluation
-    point = task.designs.measured("mixed", task.designs.plan(solution.choice), e.data, e.loss)
+    task = solution.task
+    point = task.designs.measured("mixed", task.designs.plan(solution.choice), *task.designs.judges)
     chosen: Planned = (solution.choice, point)
     baselines = uniform(task) if asked.baselines else []
     front = front_of(task, [chosen, *baselines], solution.seen) if asked.baselines else ()

@@ -40,7 +40,7 @@ def by_channel(task: Task, chosen: Point, accepted: Acceptance | None) -> Narrow
 
     def at(worth: float) -> Point:
         plan = narrowed(chosen.plan, known, worth)
-        return d.measured(chosen.name, _corrected(task, plan), e.data, e.loss)
+        return d.measured(chosen.name, _corrected(task, plan), *d.judges)
 
     best, low, high = chosen, LEAST, MOST
     for done in range(HALVINGS):

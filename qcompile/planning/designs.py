@@ -11,7 +11,7 @@ import numpy as np
 
 from qcompile.assignment.candidates import Restriction, candidates_of, parse
 from qcompile.assignment.costs import CostTarget, lowered
-from qcompile.assignment.data import Data
+from qcompile.assignment.data import Data, kept_back
 from qcompile.assignment.folds import Folds
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import Loss, loss_of
@@ -73,7 +73,8 @@ class Designs:
     per layer only where a fit looks for foldings; searches: over those of the coarsest and of the finest design, then.
     What was compiled is kept. price: of a LUT in loss, for roundings that are priced; cycles: that a frame may take,
     where every plan is folded for them (others as `options` or `folds` say). finetuning: the method that
-    trains the plan that is found, of which the settings have the rounding in front; trained: its plans, or one with
+    trains the plan that is found, of which the settings have the rounding in front; apart: whether vectors that codes
+    are not fitted to judge plans, for roundings that fit them to all at once; trained: its plans, or one with
     foldings of its own. lowered: what
     tables of costs have looked at, whatever the foldings.
     """
@@ -90,6 +91,7 @@ class Designs:
     price: float = 0.0
     cycles: int | None = None
     finetuning: str = ""
+    apart: bool = False
     trained: Mapping[tuple[float, ...], Plan] = field(default_factory=dict)
     _designs: dict[str, Design] = field(default_factory=dict)
     _finished: dict[tuple[float, ...], Plan] = field(default_factory=dict)
@@ -197,8 +199,11 @@ class Designs:
 
     def refolded(self, choice: Sequence[int], cycles: int) -> Designs:
         """The same with the least foldings of the plan of a choice alone. Infeasible where none is fast enough."""
-        plan = replace(self, cycles=cycles)._folded(replace(self.plan(choice), folding={}))
-        return self.with_plan(choice, plan)
+        return self.with_plan(choice, self.folded(self.plan(choice), cycles))
+
+    def folded(self, plan: Plan, cycles: int) -> Plan:
+        """A plan with the least foldings for so many cycles. Infeasible where none is fast enough."""
+        return replace(self, cycles=cycles)._folded(replace(plan, folding={}))
 
     def problem(self, plan: Plan, configuration: Mapping[str, int]) -> NetworkProblem:
         """What roundings of a wider scope than a layer see."""
@@ -215,8 +220,33 @@ class Designs:
             areas,
             halves,
             self._kept,
+            kept_back(len(self.study.evaluation.data), self.study.seed)[0] if self.apart else None,
             options=rounding_options(self.asked),
         )
+
+    @property
+    def _judging(self) -> np.ndarray:
+        """Places of the vectors that plans are judged on while they are chosen: all, or those that codes are not
+        fitted to.
+        """
+        count = len(self.study.evaluation.data)
+        return kept_back(count, self.study.seed)[1] if self.apart else np.arange(count)
+
+    @property
+    def judges(self) -> tuple[Data, Loss]:
+        """These vectors, and the loss on them."""
+        e, rows = self.study.evaluation, self._judging
+        return e.data.take(rows), e.loss.take(rows)
+
+    @property
+    def float_outputs(self) -> np.ndarray:
+        """(N, K): of the float network, for these."""
+        return self.study.evaluation.outputs({})[self._judging]
+
+    @property
+    def float_loss(self) -> float:
+        found = self.judges[1](self.float_outputs)
+        return found if abs(found) > 1e-12 else 0.0  # a divergence of the network from itself
 
     def _finish(self, configuration: Mapping[str, int]) -> Plan:
         plan, e, s = self._formats(configuration), self.study.evaluation, self.settings
@@ -306,8 +336,7 @@ class Designs:
 
     def exact(self, choice: Sequence[int]) -> Point:
         """A choice by the simulator, on the data that choose."""
-        e = self.study.evaluation
-        return self.measured("", self.plan(choice), e.data, e.loss)
+        return self.measured("", self.plan(choice), *self.judges)
 
 
 def graph_transforms(settings: Settings) -> tuple[str, ...]:

@@ -77,11 +77,7 @@ def _starts(d: Designs, choice: Selection) -> list[Selection]:
 
 def _judged(d: Designs, choice: Selection) -> float:
     """Loss on the vectors that training did not see."""
-    from qcompile.assignment.finetune import kept_back
-
-    e = d.study.evaluation
-    rows = kept_back(len(e.data), d.study.seed)[1]
-    return d.measured("", d.plan(choice), e.data.take(rows), e.loss.take(rows)).loss
+    return d.measured("", d.plan(choice), *replace(d, apart=True).judges).loss
 
 
 def _accepted(solution: Solution, own: Task, choice: Selection) -> Solution | None:
@@ -100,7 +96,7 @@ def _trained(d: Designs, choice: Selection, limits: Mapping[str, float]) -> Desi
     room = Room(limits, lambda plan: d.design(plan).estimate().total)
     logic = RoundingMethod.find(s.rounding).priced
     problem = replace(
-        d.problem(d.plan(choice), d.configuration(choice)),
+        replace(d, apart=True).problem(d.plan(choice), d.configuration(choice)),
         room=room if logic else None,
         device=s.device,
     )

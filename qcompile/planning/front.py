@@ -50,9 +50,9 @@ def better(task: Task, chosen: Planned, front: Sequence[Planned]) -> Planned:
 def uniform(task: Task) -> list[Planned]:
     """Uniform plans, rounded and corrected as the chosen one is; at no price."""
     task = replace(task, designs=task.designs.at(0.0))
-    e, out, choices = task.designs.study.evaluation, list[Planned](), uniform_choices(task.designs, task.problem)
+    out, choices = list[Planned](), uniform_choices(task.designs, task.problem)
     for done, (c, choice) in enumerate(choices, 1):
-        out.append((choice, task.designs.measured(str(c), task.designs.plan(choice), e.data, e.loss)))
+        out.append((choice, task.designs.measured(str(c), task.designs.plan(choice), *task.designs.judges)))
         task.designs.jobs.progress("uniform baselines", done, len(choices))
     return out
 
@@ -61,16 +61,18 @@ def steps(task: Task, chosen: Point, baselines: Sequence[Point]) -> tuple[Point,
     """From the cheapest uniform plan that loses no more to the chosen one: its formats alone, then its codes, then its
     offsets.
     """
-    e, plan = task.designs.study.evaluation, chosen.plan
+    d, plan = task.designs, chosen.plan
     found = sorted((p for p in baselines if p.loss <= chosen.loss), key=lambda p: p.cost.lut)[:1]
     out = [replace(p, name=f"uniform {p.name}") for p in found]
     units = any(c.units is not None for c in plan.tensors.values())
     nearest = replace(plan, tensors={n: replace(c, units=None) for n, c in plan.tensors.items()}, bias={})
-    codes = f"and codes by {task.designs.finetuning or task.designs.settings.rounding}"
+    codes = f"and codes by {d.finetuning or d.settings.rounding}"
     if units or plan.bias:
-        out.append(task.designs.measured("its formats, to nearest", nearest, e.data, e.loss))
+        with contextlib.suppress(Infeasible):  # channels that the codes leave out are there, and fold otherwise
+            own = d.folded(nearest, int(chosen.cost.interval)) if plan.folding else nearest
+            out.append(d.measured("its formats, to nearest", own, *d.judges))
     if units and plan.bias:
-        out.append(task.designs.measured(codes, replace(plan, bias={}), e.data, e.loss))
+        out.append(d.measured(codes, replace(plan, bias={}), *d.judges))
     last = "and corrected offsets" if plan.bias else codes if units else "formats of its own"
     return (*out, replace(chosen, name=f"{last}: chosen"))
 
@@ -80,10 +82,10 @@ def front_of(task: Task, known: Sequence[Planned], seen: Sequence[Planned] = ())
     search has seen that does without these, with those that are known.
     """
     d, found = task.designs, [*known, *seen]
-    e, best = d.study.evaluation, [] if seen else _front_of_tables(task)
+    best = [] if seen else _front_of_tables(task)
     some = np.unique(np.linspace(0, len(best) - 1, min(FRONT, len(best))).astype(int)).tolist()
     for done, place in enumerate(some, 1):
-        found.append((best[place], d.measured("mixed", d.plan(best[place]), e.data, e.loss)))
+        found.append((best[place], d.measured("mixed", d.plan(best[place]), *d.judges)))
         d.jobs.progress("front, simulated", done, len(some))
     kept = [k for *_, k in undominated([(one.cost.lut, one.loss, i) for i, (_, one) in enumerate(found)])]
     return tuple((found[k][0], replace(found[k][1], name=f"front/{n:02d}")) for n, k in enumerate(kept, 1))
@@ -136,8 +138,7 @@ def checks(d: Designs, point: Point) -> list[str]:
     """Whether a plan still is the float network, by class, on the data that choose; and weights that lie where rounding
     moves them most.
     """
-    e = d.study.evaluation
-    found = agreement(e.outputs({}), logits(d.design(point.plan), e.data))
+    found = agreement(d.float_outputs, logits(d.design(point.plan), d.judges[0]))
     notes = [found.text()] if found is not None else []
     suspicious = list[str]()
     for t in d.study.weights:

@@ -53,13 +53,16 @@ def within_noise(task: Task) -> Solution | None:
 
 def aimed_at_noise(task: Task) -> Task:
     """With a target that is as good as the float network within the noise of the data: one standard error of its loss
-    and, where labels are classes, of its accuracy, of which never more than a hundredth goes.
+    and, where labels are classes, of its accuracy, of which never more than a hundredth goes (or one vector of those
+    that judge codes that were fitted to others).
     """
-    e, base = task.designs.study.evaluation, task.designs.study.base_loss
-    y = e.outputs({})
-    accuracy, n = accuracy_of(y, e.data.labels), len(y)
-    least = None if accuracy is None else accuracy - min(0.01, math.sqrt(accuracy * (1 - accuracy) / n))
-    return replace(task, target=QualityTarget(e, significant(base + e.loss.noise(y)), None, least))
+    d, e = task.designs, task.designs.study.evaluation
+    y, on = e.outputs({}), d.judges[0]
+    accuracy, least = accuracy_of(d.float_outputs, on.labels), None
+    if accuracy is not None:
+        error = math.sqrt(accuracy * (1 - accuracy) / len(y))
+        least = accuracy - max(min(0.01, error), 1 / len(on) if d.apart else 0.0)
+    return replace(task, target=QualityTarget(e, significant(d.float_loss + e.loss.noise(y)), None, least))
 
 
 def noise_note(task: Task) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from qcompile.assignment.data import Data
+from qcompile.assignment.gradients import torch_is_there
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import loss_of
 from qcompile.assignment.methods import MetricMethod, RoundingMethod, SearchMethod, SourceMethod
@@ -61,8 +62,12 @@ def prepare(
         halves = _split(s, network, found)
         s, notes = halves.settings, [*notes, *halves.notes]
     designs = Designs.of(model, s, options, jobs, graph, network, halves.chooses if halves else found, options_found)
-    designs = replace(designs, finetuning=finetuning)
     rounding = RoundingMethod.find(s.rounding)
+    apart = rounding.priced and not halves and torch_is_there()
+    designs = replace(designs, finetuning=finetuning, apart=apart)
+    judging = len(designs.judges[0])
+    if judging < len(designs.study.evaluation.data):
+        notes.append(f"losses are those of {judging} vectors that codes of all layers together are not fitted to")
     if s.rounding != "rtn" and rounding.scope == "layer" and rounding.inside:
         rounder = Rounder.of(s.rounding, graph, designs.study.weights, s.seed)
         designs = replace(designs, study=designs.study.rounded(rounder))
@@ -76,8 +81,6 @@ def with_metric(s: Settings) -> tuple[Settings, list[str]]:
     """The default metric needs torch."""
     if s.metric:
         return s, []
-    from qcompile.assignment.gradients import torch_is_there
-
     if torch_is_there():
         return replace(s, metric="fit"), []
     note = "no torch here: kl_output instead of fit (pip install 'qcompile[torch]')"

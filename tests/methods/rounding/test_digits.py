@@ -100,8 +100,8 @@ def test_one_price_keeps_the_budget_and_replays() -> None:
     assert 0.9 * 9000 < run.chosen.cost.lut <= 9000
     design = qc.compile(MLP, Plan.parse(run.plan.to_json()), part="xczu7ev")
     assert design.estimate().total.lut == run.chosen.cost.lut
-    y, e = logits(design, run.task.designs.study.evaluation.data), run.task.designs.study.evaluation
-    assert e.loss(y) == run.chosen.loss
+    on, loss = run.task.designs.judges
+    assert len(on) == 16 and loss(logits(design, on)) == run.chosen.loss
 
 
 def test_a_target_is_met_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +164,7 @@ def test_folded_layers_lose_channels() -> None:
     assert run.chosen.cost.lut < 0.7 * run.baselines[-1].cost.lut
     design = qc.compile(CNN, Plan.parse(run.plan.to_json()), part="xc7z020")
     assert design.estimate().total == run.chosen.cost
+    assert "its formats, to nearest" in [one.name for one in run.steps]  # folded anew: it has all channels
     channels = [n.output.type.shape[1] for n in design.graph.nodes if n.op.products]
     assert sum(channels) < 6 + 12 + 10
 

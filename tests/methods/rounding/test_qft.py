@@ -12,7 +12,7 @@ from studies import CALIBRATION, CNN, MLP, designs
 
 import qcompile as qc
 from qcompile import planning
-from qcompile.assignment import finetune, together
+from qcompile.assignment import data, together
 from qcompile.assignment.jobs import Cache, Jobs, StepProgress, silent
 from qcompile.assignment.methods.rounding.qft import qft
 from qcompile.assignment.plan import Plan
@@ -79,7 +79,7 @@ EAGER = ("epochs=15", "mixed=0", "hidden=0", "temperature=1")
 
 def test_a_search_ends_with_it_and_its_plan_replays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judged on what it was trained on."""
-    monkeypatch.setattr(finetune, "ENOUGH", 10**9)
+    monkeypatch.setattr(data, "ENOUGH", 10**9)
     some = {"rounding_options": EAGER, "budget": "lut=9000", "minimize": "loss"}
     run = planning.run(MLP, X, **{**OPTIONS, **some})  # type: ignore[arg-type]
     assert run.settings.rounding == run.plan.settings["rounding"] == "qft"
