@@ -356,6 +356,22 @@ PACKED_ROW:
   }
 }
 
+// Weights in pairs of codes of 4 bits, as `weights`, to places in a table of BELOW numbers, -7 to 7, and others: 15 is a 0 whose neighbour
+// is one of the BELOW and others; else a code is a place among -7 to 7.
+template <int N, int TOGETHER, int BELOW, class T, class M> inline void paired_weights(const M *memory, int step, T *v) {
+#pragma HLS inline
+PAIRED_WEIGHT:
+  for (int n = 0; n < N; ++n) { // unroll
+    const int other = n ^ 1;
+    const ap_uint<4 * TOGETHER> element = memory[step * (N / TOGETHER) + n / TOGETHER];
+    const ap_uint<4 * TOGETHER> beside = memory[step * (N / TOGETHER) + other / TOGETHER];
+    const ap_uint<4> code = element >> (4 * (n % TOGETHER)), neighbour = beside >> (4 * (other % TOGETHER));
+    const ap_uint<5> normal = code == 15 ? ap_uint<5>(BELOW + 7) : ap_uint<5>(code + BELOW);
+    const ap_uint<5> rare = code < BELOW ? ap_uint<5>(code) : ap_uint<5>(code + 15);
+    v[n] = T(neighbour == 15 ? rare : normal);
+  }
+}
+
 // Weights that are 2 of 4, as `weights`: of W bits the highest two say at which place of its block one is.
 template <int N, int W, int TOGETHER, bool SIGNED, class T, class M>
 inline void sparse_weights(const M *memory, int step, T *v, ap_uint<2> *at) {

@@ -91,8 +91,7 @@ def number(b: CellBuilder, name: str, code: Word, fmt: Format, timing: Delays) -
         return b.instance(name, 2, True, (code,), 0.0, "assign {y} = {{~{0}, 1'b1}};")
     delay = timing.delay(parts.Decoder(fmt))
     if isinstance(lane, TableLane) or fmt.width <= TABLE:
-        body = f"table_lut #(.IN({fmt.width}), .OUT({wide}), .CONTENTS({packed(_numbers(fmt), wide)})) d_{name}"
-        return b.instance(name, wide, sign, (code,), delay, body + " (.x({0}), .y({y}));")
+        return looked_up(b, name, code, fmt, _numbers(fmt), timing)
     assert isinstance(lane, FloatLane)
     e, m, most = lane.exponent, lane.mantissa, 2**lane.exponent - 2
     body = (
@@ -100,6 +99,14 @@ def number(b: CellBuilder, name: str, code: Word, fmt: Format, timing: Delays) -
         " (.code({0}), .y({y}));"
     )
     return b.instance(name, wide, sign, (code,), delay, body)
+
+
+def looked_up(b: CellBuilder, name: str, code: Word, fmt: Format, numbers: Sequence[int], timing: Delays) -> Word:
+    """The number of a format that stands at the place of the code among `numbers`."""
+    wide, sign = parts.bits(fmt), parts.value_range(fmt)[0] < 0
+    body = f"table_lut #(.IN({fmt.width}), .OUT({wide}), .CONTENTS({packed(numbers, wide)})) d_{name}"
+    delay = timing.delay(parts.Decoder(fmt))
+    return b.instance(name, wide, sign, (code,), delay, body + " (.x({0}), .y({y}));")
 
 
 def _numbers(fmt: Format) -> list[int]:

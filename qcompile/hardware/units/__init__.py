@@ -12,6 +12,7 @@ from qcompile.hardware.units.held import HeldUnit
 from qcompile.hardware.units.matvec import MatVecUnit
 from qcompile.hardware.units.multiply import MultiplyUnit
 from qcompile.hardware.units.pad import PadUnit
+from qcompile.hardware.units.paired import PairedUnit
 from qcompile.hardware.units.pool import ArgMaxUnit, GlobalPoolUnit, PoolUnit
 from qcompile.hardware.units.port import InputUnit, OutputUnit
 from qcompile.hardware.units.repeat import RepeatUnit
@@ -28,6 +29,7 @@ from qcompile.ir import Graph, Node
 CHOSEN: tuple[type[Unit], ...] = (
     SparseUnit,
     ScaledUnit,
+    PairedUnit,
     MatVecUnit,
     DepthwiseUnit,
     GlobalPoolUnit,
@@ -73,6 +75,7 @@ __all__ = [
     "MultiplyUnit",
     "OutputUnit",
     "PadUnit",
+    "PairedUnit",
     "PoolUnit",
     "RepeatUnit",
     "RequantUnit",

@@ -15,6 +15,7 @@ VIEWS: dict[type[units.Unit], Callable[[Context, Stage], View]] = {
     units.MatVecUnit: matvec,
     units.SparseUnit: matvec,
     units.ScaledUnit: matvec,
+    units.PairedUnit: matvec,
     units.DepthwiseUnit: depthwise,
     units.PoolUnit: pool,
     units.GlobalPoolUnit: pool,

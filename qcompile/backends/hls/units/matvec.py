@@ -8,7 +8,14 @@ from qcompile.backends.hls.layers import product
 from qcompile.backends.hls.types import Integer, holding
 from qcompile.backends.hls.units.context import Context, Loop, Read, View, Write, node_of
 from qcompile.backends.hls.units.requant import Finish, finish
-from qcompile.backends.hls.units.weights import Weights, scaled_weights, sparse_weights, units_of, weights
+from qcompile.backends.hls.units.weights import (
+    Weights,
+    paired_weights,
+    scaled_weights,
+    sparse_weights,
+    units_of,
+    weights,
+)
 from qcompile.hardware import units as hardware
 from qcompile.hardware.network import Stage
 from qcompile.hardware.packing import PackedWeights
@@ -24,7 +31,8 @@ class MatVecView(View):
     """`pe` rows and `simd` terms a cycle, of each of `abreast` vectors; cut: how these lie in a token. channels: groups
     of channels with rows of their own; groups: of rows; folds: of the terms. A vector is kept for the groups after the
     first one, as its stream has it: signs are bits. sparse: products of a row in a cycle, where only two of four terms
-    have one; else 0. packed: how they share DSP blocks. scaled: factors of their sums.
+    have one; else 0. packed: how they share DSP blocks. scaled: factors of their sums. paired: negative numbers that
+    stand out, of weights that are pairs of codes.
     """
 
     template = "matvec.cpp.j2"
@@ -45,6 +53,7 @@ class MatVecView(View):
     sparse: int
     packed: PackedWeights | None
     scaled: Factors | None
+    paired: int | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,8 +75,10 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
     pe = fold.pe // unit.side_by_side
     rows = weight_rows(units_of(c, node.weights), stream_order(node, fold))
     sparse = unit.products if isinstance(unit, hardware.SparseUnit) else 0
-    scaled = None
-    if isinstance(unit, hardware.ScaledUnit):
+    scaled, paired = None, None
+    if isinstance(unit, hardware.PairedUnit):
+        held, paired = paired_weights(c, rows, unit), unit.below
+    elif isinstance(unit, hardware.ScaledUnit):
         held, factors = scaled_weights(c, node.weights, rows, unit)
         ends = (fold.simd * end for end in product_range(unit.data, unit.blocks.format))
         scaled = Factors(factors, unit.hold, unit.blocks.shifts, unit.blocks.planes, holding(*ends))
@@ -82,9 +93,8 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
     counts = unit.groups, unit.row_groups, unit.folds, unit.side_by_side, pe, fold.simd
     made = product(c.builder(), node, total)
     kept = Integer(read.lanes.width, read.lanes.signed)
-    return MatVecView(
-        tuple(loops), *counts, read, unit.cut, kept, held, made, total, finish(c, stage), sparse, unit.packed, scaled
-    )
+    how = sparse, unit.packed, scaled, paired
+    return MatVecView(tuple(loops), *counts, read, unit.cut, kept, held, made, total, finish(c, stage), *how)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

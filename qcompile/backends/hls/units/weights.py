@@ -10,8 +10,9 @@ from qcompile.backends.hls.types import Integer
 from qcompile.backends.hls.units.context import Context
 from qcompile.formats import Format
 from qcompile.hardware.memory import Words, bits_of, numbers, operand, read_alone, stored
-from qcompile.hardware.units import ScaledUnit
+from qcompile.hardware.units import PairedUnit, ScaledUnit
 from qcompile.hardware.units.matvec import in_steps
+from qcompile.hardware.units.paired import pair_codes
 from qcompile.hardware.units.scaled import factored
 from qcompile.hardware.units.sparse import BLOCK, INDEX, places
 from qcompile.ir import Value
@@ -49,6 +50,15 @@ def scaled_weights(c: Context, value: Value, rows: np.ndarray, unit: ScaledUnit)
     c.roms.append(rom)
     held = Weights(rom, _step(fmt, blocks.stored, signed), signed, False)
     return held, memory(c, in_steps(factors, pe, 1), "k")
+
+
+def paired_weights(c: Context, rows: np.ndarray, unit: PairedUnit) -> Weights:
+    """Of weights [rows, columns] in pairs of codes; the array has places of their table."""
+    steps = in_steps(pair_codes(rows, unit.rare), unit.pe // unit.side_by_side, unit.simd)
+    words = Words(len(steps), steps.shape[1], unit.stored)
+    rom = WeightMemory(f"w{len(c.roms)}", words, words.pack(steps), kind=unit.kind)
+    c.roms.append(rom)
+    return Weights(rom, _step(unit.weights, unit.weights.width, False), False, False)
 
 
 def sparse_weights(c: Context, value: Value, steps: np.ndarray, kind: str) -> Weights:

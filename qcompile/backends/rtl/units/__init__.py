@@ -14,6 +14,7 @@ PROCESSES: dict[type[units.Unit], Callable[[Maker], ProcessModule]] = {
     units.MatVecUnit: matvec,
     units.SparseUnit: matvec,
     units.ScaledUnit: matvec,
+    units.PairedUnit: matvec,
     units.DepthwiseUnit: depthwise,
     units.PoolUnit: pool,
     units.GlobalPoolUnit: pool,

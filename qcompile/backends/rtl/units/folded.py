@@ -7,7 +7,17 @@ from dataclasses import replace
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import Delays, added, cut, decoded, largest_of, literal, number, place_of_largest
+from qcompile.backends.rtl.numbers import (
+    Delays,
+    added,
+    cut,
+    decoded,
+    largest_of,
+    literal,
+    looked_up,
+    number,
+    place_of_largest,
+)
 from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule, RomFile
 from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, plain, requantized
 from qcompile.backends.rtl.varying import multiplied
@@ -18,6 +28,7 @@ from qcompile.hardware.memory import bits_of, stored
 from qcompile.hardware.packing import PackedWeights
 from qcompile.hardware.units.depthwise import filter_steps
 from qcompile.hardware.units.matvec import in_steps, stream_order, weight_rows
+from qcompile.hardware.units.paired import VICTIM, pair_codes, pair_numbers
 from qcompile.hardware.units.pool import ChannelwiseUnit
 from qcompile.hardware.units.scaled import Blocks, factored
 from qcompile.hardware.units.sparse import BLOCK, INDEX, KEPT, places
@@ -125,12 +136,15 @@ class FoldedModule(ModuleView):
 
 @dataclass(frozen=True)
 class StoredWeight:
-    """A weight in its memory: its code of `width` bits, with the place of a sparse one `size` bits."""
+    """A weight in its memory: its code of `width` bits, with the place of a sparse one `size` bits. pairs: of pairs of
+    codes the numbers by whether the neighbour is a victim, and the code.
+    """
 
     format: Format
     width: int
     signed: bool
     size: int
+    pairs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,6 +181,9 @@ def matvec(m: Maker) -> ProcessModule:
     width, signed = stored(fmt, steps, op.reloadable)
     weight = StoredWeight(fmt, width, signed, width)
     patterns, sparse = bits_of(fmt, steps), isinstance(unit, units.SparseUnit)
+    if isinstance(unit, units.PairedUnit):
+        weight = StoredWeight(unit.weights, unit.weights.width, False, unit.stored, pair_numbers(unit.rare))
+        patterns = in_steps(pair_codes(matrix, unit.rare), rows, fold.simd)
     if sparse:
         weight = StoredWeight(fmt, width, signed, width + INDEX)
         patterns = _sparse(steps, fmt, width)
@@ -293,7 +310,7 @@ def products(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse: b
     terms: list[Word] = []
     negative = None
     for i in range(planes * count):
-        x, w = _operands(b, i, data, weight, sparse, simd)
+        x, w = _operands(b, i, data, weight, sparse, simd, t)
         if signs:
             terms.append(b.instance(f"p{i}", 1, False, (x, w), t.lut, "assign {y} = ~({0} ^ {1});"))
         elif floats:
@@ -359,11 +376,17 @@ def _floats(fmt: Format) -> bool:
     return isinstance(fmt.lane, FloatLane) and fmt.lane.signed
 
 
-def _operands(b: CellBuilder, i: int, data: Format, weight: StoredWeight, sparse: bool, simd: int) -> tuple[Word, Word]:
+def _operands(
+    b: CellBuilder, i: int, data: Format, weight: StoredWeight, sparse: bool, simd: int, t: Delays
+) -> tuple[Word, Word]:
     """The codes of product i, of `simd` elements once more after so many; of a sparse row the weight's place says which
     of four elements it is for.
     """
     w = b.given(f"w{i}", "w", i, weight.size, False)
+    if weight.pairs:
+        beside = b.given(f"n{i}", "w", i ^ 1, weight.size, False)
+        victim = f"assign {{y}} = {{{{{{1}} == {weight.size}'d{VICTIM}, {{0}}}}}};"
+        w = b.instance(f"v{i}", weight.width, False, (w, beside), t.lut, victim)
     if not sparse:
         return b.given(f"x{i}", "x", i % simd, data.width, False), w
     first = i // KEPT * BLOCK
@@ -407,6 +430,8 @@ def _product(b: CellBuilder, i: int, x: Word, w: Word, data: Format, weight: Sto
 
 
 def _weight_number(b: CellBuilder, i: int, w: Word, weight: StoredWeight, t: Delays) -> Word:
+    if weight.pairs:
+        return looked_up(b, f"b{i}", w, weight.format, weight.pairs, t)
     if weight.format.lane.coded:
         return number(b, f"b{i}", w, weight.format, t)
     return b.instance(f"b{i}", weight.width, True, (w,), 0.0, "assign {y} = {0};") if weight.signed else w
