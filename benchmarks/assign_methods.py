@@ -33,6 +33,7 @@ from qcompile.pipeline import Options
 from qcompile.planning.designs import Designs, graph_transforms
 
 SEEDS, CONFIGURATIONS = 4, 250
+OPTIONS = (("khot", {"digits": 1}), ("binary_point", {"scales": 1.0}), ("qft", {"shape": 0.1}))
 
 
 def studied(kind: str, seed: int, source: str = "real", **settings: Any) -> tuple[Any, Any, Any, float]:
@@ -204,7 +205,7 @@ def _trained(seed: int, settings: dict[str, Any]) -> None:
     before, e = d.plan(choice), d.study.evaluation
     room = Room({"lut": d.cost(choice).lut}, lambda plan: d.design(plan).estimate().total)
     names = [n for n in RoundingMethod.names() if RoundingMethod.find(n).finetunes]
-    for name, more in (("", {}), *((n, {}) for n in names), ("khot", {"digits": 1}), ("binary_point", {"scales": 1.0})):
+    for name, more in (("", {}), *((n, {}) for n in names), *OPTIONS):
         start, plan = time.process_time(), before
         if name:
             options = {"epochs": 20, **more}

@@ -45,7 +45,8 @@ class Recipe:
     are divided by it before they are compared (Hinton et al., arXiv 1503.02531), so that vectors of which the float
     network is sure say something too; hidden: weight of what all layers' outputs lose, as `digits` has it;
     scales: rate of steps (binary points) and equalisation vectors, in that of the weights: they take all codes of a
-    layer along, which a short training does not make up for.
+    layer along, which a short training does not make up for; shape: weight of what the weights of layers are off an
+    even distribution (EQ-Net).
     """
 
     epochs: int = 20
@@ -56,6 +57,7 @@ class Recipe:
     temperature: float = 2.0
     hidden: float = 1.0
     scales: float = 0.0
+    shape: float = 0.0
 
     @property
     def options(self) -> dict[str, float]:
@@ -130,9 +132,11 @@ class _Training:
             self.step += 1
 
     def _loss(self, inputs: dict[str, Numbers], rows: np.ndarray) -> Numbers:
-        y, hidden = self.student.teacher(inputs)
-        loss = self.goal(self.student.outputs(inputs), rows, y)
-        return loss + self.recipe.hidden * self.student.distance(hidden) if self.recipe.hidden else loss
+        s, recipe = self.student, self.recipe
+        y, hidden = s.teacher(inputs)
+        loss = self.goal(s.outputs(inputs), rows, y)
+        loss = loss + recipe.hidden * s.distance(hidden) if recipe.hidden else loss
+        return loss + recipe.shape * s.unevenness() if recipe.shape else loss
 
     def _mixed(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Numbers]:
         """Inputs of a step: some of them with a part of another vector each."""

@@ -264,6 +264,17 @@ class Student:
             total = total + (square * self.fisher[name]).sum() / 2
         return total
 
+    def unevenness(self) -> Numbers:
+        """What the weights of all layers but the first are off an even distribution, in the mean: 0.015 (kurtosis -
+        1.8)^2 + skewness^2 (EQ-Net, arXiv 2308.07650).
+        """
+        off = []
+        for one in list(self.weights.values())[1:]:
+            w = self.weight(one).flatten()
+            z = (w - w.mean()) / w.std(correction=0)
+            off.append(0.015 * ((z**4).mean() - 1.8) ** 2 + (z**3).mean() ** 2)
+        return sum(off) / max(len(off), 1)
+
     def scaled(self, name: str, x: Numbers, power: float = 1.0) -> Numbers:
         """A result of the float network as the student has it, where channels are divided; power -1: the other way."""
         if name not in self.links:

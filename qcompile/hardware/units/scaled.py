@@ -157,14 +157,15 @@ def _exponents(powers: np.ndarray) -> np.ndarray:
 
 def _in_planes(rows: np.ndarray, simd: int) -> Blocks | None:
     """The largest blocks in which all numbers are a t + b u with t, u of -1, 0 and 1."""
-    size, found = simd, 0
-    while rows.shape[1] % size == 0:
-        if size >= PLANE_LEAST and (_plane_factors(rows, size) < 0).any():
-            break
-        found, size = size, 2 * size
-    if found < PLANE_LEAST or not rows.any():
+    found, factors = 0, np.zeros(0)
+    sizes = [simd << k for k in range(32) if rows.shape[1] % (simd << k) == 0 and simd << k >= PLANE_LEAST]
+    for size in sizes if rows.any() else ():
+        if (_plane_factors(rows[:1], size) < 0).any() or ((own := _plane_factors(rows, size)) < 0).any():
+            break  # a row alone tells that quickly of most weights
+        found, factors = size, own
+    if not found:
         return None
-    factor, most = numbers(_plane_factors(rows, found))[0], int(_plane_factors(rows, found).max())
+    factor, most = numbers(factors)[0], int(factors.max())
     bits = 2 * (rows.size * TRIT.width + rows.size // found * factor)
     return Blocks(found, TRIT, TRIT.width, factor, most, False, bits, planes=2)
 
