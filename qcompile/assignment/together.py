@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -108,31 +109,30 @@ class _Codes:
         """The codes of a term, output after output where one is to move. shift: what the outputs have moved by, of the
         directions of the curvature; follows.
         """
-        own, values = self.layer.priced, self.layer.priced.grid * self.layer.priced.step
+        own, grid = self.layer.priced, self.layer.priced.grid
         bend = 2 * ALONE * own.fisher[:, :, 0]
-        curve = (field.curve[k] + bend * own.h[:, k, k, None])[:, :, None]
-        gone = self.layer.gone
-        moves = False
+        curve = field.curve[k] + bend * own.h[:, k, k, None]
+        stays = None if self.layer.gone is None else np.broadcast_to(self.layer.gone, own.w.shape)[:, :, k]
 
-        def best() -> tuple[np.ndarray, np.ndarray]:
-            """(place of the best number, whether that is another one), by group and output."""
-            at = self.place[:, :, k, None]
-            d = values - np.take_along_axis(values, at, 2)
-            slope = field.slope[k] + np.einsum("gor,r->go", field.jacobian[k], shift) + bend * self.off[:, :, k]
-            harm = d * (slope[:, :, None] + curve / 2 * d) + price * self.prices(k)
-            if gone is not None:
-                harm = np.where(np.broadcast_to(gone, own.w.shape)[:, :, k, None] & (own.grid != 0), np.inf, harm)
-            new = harm.argmin(axis=2)
-            least, now = (np.take_along_axis(harm, p, 2)[:, :, 0] for p in (new[:, :, None], at))
+        def best(some: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
+            """(place of the best number, whether that is another one) of outputs, (some of them)."""
+            at = self.place[:, :, k][some][..., None]
+            d = (grid - grid[at]) * np.broadcast_to(own.step, (*own.w.shape[:2], 1))[some]
+            slope = field.slope[k][some] + np.einsum("...r,r->...", field.jacobian[k][some], shift)
+            slope = slope + bend[some] * self.off[:, :, k][some]
+            harm = d * (slope[..., None] + curve[some][..., None] / 2 * d) + price * self.prices(k)[some]
+            if stays is not None:
+                harm = np.where(stays[some][..., None] & (grid != 0), np.inf, harm)
+            new = harm.argmin(axis=-1)
+            least, now = (np.take_along_axis(harm, p, -1)[..., 0] for p in (new[..., None], at))
             return new, least < now - 1e-15
 
-        new, wanted = best()
-        for g, o in np.argwhere(wanted).tolist():
-            if moves:
-                new, wanted = best()
-            if wanted[g, o]:
-                d = float(values[g, o, new[g, o]] - values[g, o, self.place[g, o, k]])
-                self.place[g, o, k], moves = new[g, o], True
+        moves = False
+        for g, o in np.argwhere(best((slice(None), slice(None)))[1]).tolist():
+            new, wanted = best((g, o))  # as the others are now
+            if wanted:
+                d = float((grid[new] - grid[self.place[g, o, k]]) * own.step[g, o, 0])
+                self.place[g, o, k], moves = new, True
                 shift += d * field.seen[k, g, o]
                 self.off[g, o] += d * own.h[g, k]
         return moves
@@ -205,7 +205,11 @@ class _Look:
                 g = g.reshape(self.count, groups, -1, outs)
             else:
                 g = g.reshape(self.count, groups, outs, -1).transpose(2, 3)
-            out.append(product(x.transpose(0, 2, 3, 1), g.numpy()).transpose(2, 1, 3, 0))
+            if x.shape[1] == 1:  # of one place there is nothing to sum
+                x, g = (np.ascontiguousarray(a[:, 0].transpose(2, 1, 0)) for a in (x, g.numpy().transpose(0, 2, 1, 3)))
+                out.append(x[:, :, None] * g.swapaxes(0, 1))
+            else:
+                out.append(product(x.transpose(0, 2, 3, 1), g.numpy()).transpose(2, 1, 3, 0))
         return out
 
     def _fields(self) -> tuple[list[_Field], np.ndarray, np.ndarray]:
@@ -227,7 +231,7 @@ class _Look:
             taken = _grained(crossed @ inverse)
             seen = j - product(taken, of_offsets).reshape(j.shape)
             s = s - _grained(taken @ slope).reshape(s.shape)
-            out.append(_Field(j, seen, s, (j * seen).sum(axis=3), crossed))
+            out.append(_Field(j, seen, s, np.einsum("tgor,tgor->tgo", j, seen), crossed))
         return out, inverse, slope
 
     def descended(self) -> Plan:
