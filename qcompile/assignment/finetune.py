@@ -46,7 +46,7 @@ class Recipe:
     network is sure say something too; hidden: weight of what all layers' outputs lose, as `digits` has it;
     scales: rate of steps (binary points) and equalisation vectors, in that of the weights: they take all codes of a
     layer along, which a short training does not make up for; shape: weight of what the weights of layers are off an
-    even distribution (EQ-Net).
+    even distribution (EQ-Net), which does not pay on digits.
     """
 
     epochs: int = 20
