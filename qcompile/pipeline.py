@@ -47,6 +47,7 @@ from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.rolled import LoweredPiece, Rolled
 from qcompile.passes.rolled import rolled as rolled_graphs
 from qcompile.passes.rows import settled
+from qcompile.passes.summed import rounded_terms, with_rounded_terms
 from qcompile.passes.tokens import layers_of_tokens
 from qcompile.passes.unused import remove_unused
 from qcompile.records import dataclass
@@ -138,9 +139,10 @@ class Design:
             if self.truncated
             else None
         )
+        summed = rounded_terms(self.reference)
         apart = (f"recurrence '{name}' has a cell for every step: {why}" for name, why in self.unrolled)
         real = kept(self.reference) if self.options.kernels == "ivit" else ()
-        return (*self.model.warnings, *(w for w in (too_big, cut) if w), *apart, *real)
+        return (*self.model.warnings, *(w for w in (too_big, cut) if w), *summed, *apart, *real)
 
     def facts(self) -> list[tuple[str, str]]:
         """What people want to know first: part, inputs, outputs, layers, warnings."""
@@ -380,6 +382,7 @@ class Lowered:
 def lowered(reference: Graph, chosen: Options) -> Lowered:
     """Of a model graph, every input of which has a format."""
     reference = with_chosen_kernels(reference, chosen.kernels, chosen.softmax)
+    reference = with_rounded_terms(reference, chosen.formats_of_states())
     if chosen.arch != "dataflow" or chosen.recurrence != "rolled" or chosen.weights != "rom":
         return _lowered(reference, chosen)
     made = rolled_graphs(reference, partial(_piece, chosen))

@@ -25,6 +25,7 @@ from qcompile.passes.lower import lower
 from qcompile.passes.reroll import recurrences
 from qcompile.passes.rolled import LoweredPiece, Rolled, rolled
 from qcompile.passes.states import with_state_formats
+from qcompile.passes.summed import with_rounded_terms
 from qcompile.passes.tokens import layers_of_tokens
 from qcompile.passes.unused import remove_unused
 
@@ -81,6 +82,15 @@ def flattened() -> Graph:
     weights = node(ops.Constant(Array(np.arange(12).reshape(6, 2) - 6)), "weights", fmt=FixedPoint(5))
     product = node(ops.MatMul(), "product", flat.output, weights.output, fmt=FixedPoint(12))
     return graph("integer", x, flat, weights, product)
+
+
+def averaged() -> Graph:
+    """The mean of a function of codes, which nothing rounds."""
+    x = Value("x", TensorType((1, 2)))
+    codes = node(ops.Quantize(CODES, Param.of(Fraction(1, 4))), "codes", x)
+    bent = node(ops.Func("tanh"), "bent", codes.output)
+    total = node(ops.ReduceSum((1,), True), "total", bent.output)
+    return graph("model", x, codes, bent, total)
 
 
 def tokens() -> Graph:
@@ -203,6 +213,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "ports": (model, split),
     "counting": (signs, lambda g: ir.print_graph(counted(g))),
     "states": (stated, lambda g: ir.print_graph(with_state_formats(g, {"h": "h"}, (FixedPoint(8, 7),)))),
+    "summed": (averaged, lambda g: ir.print_graph(with_rounded_terms(g, ()))),
     "reroll": (unrolled, lambda g: ir.print_graph(recurrences(g).recurrences[0].cell)),
     "rolled": (unrolled, hardware),
     "rows": (attention, lambda g: ir.print_graph(rows.with_kernels(g, "host"))),

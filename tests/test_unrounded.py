@@ -10,6 +10,7 @@ from test_ivit import Net
 
 import qcompile as qc
 from qcompile.assignment.tensors import tensors
+from qcompile.ir import ops
 from qcompile.passes import ivit
 
 RNG = np.random.default_rng(5)
@@ -113,3 +114,40 @@ def test_constant_masks_of_legacy_exports() -> None:
     design = qc.compile(net.model())
     x = np.zeros((1, 4, 4), np.float32)
     assert np.array_equal(design.simulate(x)[0, 0], [127 / 128, 0, 0, 0])
+
+
+def averaged() -> Net:
+    """The mean of a function between quantizers, as onnxruntime leaves it."""
+    net = Net((1, 8))
+    mean = net.add("ReduceMean", net.add("Tanh", net.codes("x", 1 / 32)), net.const([1]))
+    net.codes(mean, 1 / 128)
+    return net
+
+
+def test_functions_in_sums_have_25_bits() -> None:
+    design = qc.compile(averaged().model())
+    session = ReferenceEvaluator(averaged().model())
+    (real,) = zip(*(session.run(None, {"x": x[None]}) for x in X), strict=True)
+    assert np.array_equal(design.simulate(X), np.reshape(real, (len(X), 1)))
+    (said,) = design.warnings
+    assert "Tanh" in said and "s25f24" in said
+
+
+def test_functions_in_sums_take_a_format() -> None:
+    design = qc.compile(averaged().model(), state_formats="s8f7")
+    assert "s8f7" in design.warnings[0]
+    with pytest.raises(qc.QCompileError, match="no function in a sum"):
+        net = Net((1, 8))
+        net.codes("x", 1 / 32)
+        qc.compile(net.model(), state_formats="s8f7")
+
+
+@pytest.mark.parametrize("op", ["Gelu", "Mish"])
+def test_functions_that_turn_search_in_wide_accumulators(op: str) -> None:
+    """Not a memory with an entry for each of their numbers."""
+    net = Net((1, 8))
+    rows = RNG.integers(-127, 128, (8, 2)).astype(np.float32) / 64
+    net.codes(net.add(op, net.add("MatMul", net.codes("x", 1 / 64), net.const(rows))), 1 / 32)
+    design = qc.compile(net.model())
+    assert design.estimate().total.bram18 == 0 and design.estimate().total.lut < 4_000
+    assert [n.op.impl.kind for n in design.graph.nodes if isinstance(n.op, ops.Requant)] == ["thresholds"]

@@ -18,6 +18,7 @@ from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
 from qcompile.errors import QCompileError, VerificationError
 from qcompile.formats import Bipolar, Format
+from qcompile.hardware.parameters import LOGIC
 from qcompile.hardware.units.requant import element
 from qcompile.ir import Array, Graph, Node, Param, Value, ops
 from qcompile.passes.pieces import pieces
@@ -83,13 +84,18 @@ def choose(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric) -> Imp
         found += _products(op, low, high, ends, acc_bits, fabric)
         most = MAX_CUTS if found else LAST_CUTS
         found += _counts(op, low, high, ends, acc_bits, fabric, min(most, span) if entries else most)
+    bent = not all(is_monotone(s) for s in op.steps)
     if entries and (entries <= MAX_TABLE or not found):
-        size = max(1, (entries - 1).bit_length())
-        cost = price(parts.LookupTable(size, op.quantize.format.width), fabric).lut
-        found.append((cost, partial(_table, op, low, high)))
-    if entries > MAX_TABLE and not all(is_monotone(s) or turns_once(s) for s in op.steps):
+        found.append((_table_price(fabric, entries, op.quantize.format.width), partial(_table, op, low, high)))
+    if bent and not 0 < entries <= MAX_TABLE:
         found += _turning(op, low, high, acc_bits, fabric)
-    impl = min(found, key=lambda pair: pair[0])[1]() if found else _pieces(node, low, high, acc_bits, fabric)
+    if not found:
+        raise QCompileError(
+            f"the activation takes more than {LAST_CUTS} steps over its {acc_bits}-bit input",
+            str(node.origin),
+            "quantize it to 16 bits or fewer",
+        )
+    impl = min(found, key=lambda pair: pair[0])[1]()
     _prove(node, impl, low, high, span)
     return impl
 
@@ -128,12 +134,21 @@ def _counts(
 
 
 def _turning(op: ops.Requant, low: np.ndarray, high: np.ndarray, acc_bits: int, fabric: Fabric) -> list[Offer]:
-    """A search among the ends of the pieces of a function that turns and jumps as it likes."""
-    made = _of_pieces(op, low, high)
-    if made is None:
+    """Among the ends of the pieces of a function that turns: comparators, or a search."""
+    known = all(is_monotone(s) or turns_once(s) for s in op.steps)
+    made = _by_pieces(op, low, high) if known else _of_pieces(op, low, high)
+    if made is None or (count := made.cuts.data.shape[1]) > LAST_CUTS:
         return []
-    cost = _search_price(fabric, made.cuts.data.shape[1], acc_bits, op.quantize.format.width)
-    return [(cost, lambda: dataclasses.replace(made, search=True))]
+    searched = _search_price(fabric, count, acc_bits, op.quantize.format.width)
+    compared = _thresholds_price(fabric, count, acc_bits)
+    return [(compared, partial(_same, made)), (searched, lambda: dataclasses.replace(made, search=True))]
+
+
+def _table_price(fabric: Fabric, entries: int, width: int) -> float:
+    """What entries that are not known yet take, in logic or in a memory."""
+    if entries > LOGIC:
+        return lut_equivalents(fabric, price(parts.Rom(entries, width), fabric))
+    return price(parts.LookupTable(max(1, (entries - 1).bit_length()), width), fabric).lut
 
 
 def _of_pieces(op: ops.Requant, low: np.ndarray, high: np.ndarray) -> ops.Thresholds | None:
@@ -151,21 +166,6 @@ def _of_pieces(op: ops.Requant, low: np.ndarray, high: np.ndarray) -> ops.Thresh
         cuts[i, : len(starts) - 1] = starts[1:]
         values[i] = np.concatenate([codes, np.full(width + 1 - len(codes), codes[-1])])
     return ops.Thresholds(Array(cuts), Array(values))
-
-
-def _pieces(node: Node, low: np.ndarray, high: np.ndarray, acc_bits: int, fabric: Fabric) -> ops.Thresholds:
-    """What is neither monotone nor small: thresholds of its pieces."""
-    known = all(is_monotone(s) or turns_once(s) for s in node.op.steps)
-    made = _by_pieces(node.op, low, high) if known else _of_pieces(node.op, low, high)
-    count = LAST_CUTS + 1 if made is None else made.cuts.data.shape[1]
-    if made is None or count > LAST_CUTS:
-        raise QCompileError(
-            f"the activation takes more than {LAST_CUTS} steps over its {acc_bits}-bit input",
-            str(node.origin),
-            "quantize it to 16 bits or fewer",
-        )
-    searched = _search_price(fabric, count, acc_bits, node.op.quantize.format.width)
-    return dataclasses.replace(made, search=searched < _thresholds_price(fabric, count, acc_bits))
 
 
 SAMPLED = 64  # parameter rows that stand for all of a Requant

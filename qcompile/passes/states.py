@@ -11,6 +11,7 @@ from qcompile.errors import Finding, QCompileError
 from qcompile.formats import FixedPoint, Format
 from qcompile.ir import Graph, Node, TensorType, Value, ops
 from qcompile.passes.rows import STATE_FORMAT, unrounded
+from qcompile.passes.summed import terms
 
 OPTION = STATE_FORMAT
 FACTOR = FixedPoint(16, 16, False)
@@ -41,9 +42,13 @@ def with_state_formats(graph: Graph, states: Mapping[str, str], formats: tuple[F
     else:
         states = {**states, **dict.fromkeys(unrounded(graph), "unit")}
     kinds = set(states.values())
+    if not kinds and terms(graph):
+        return graph  # formats of what is summed, see `passes.summed`
     if not kinds:
         raise QCompileError(
-            "the model has no float recurrent layer and no softmax that needs formats", OPTION, "leave it away"
+            "the model has no float recurrent layer, no softmax and no function in a sum that needs formats",
+            OPTION,
+            "leave it away",
         )
     if len(formats) != (2 if "c" in kinds else 1):
         raise QCompileError(f"{len(formats)} state formats are given", OPTION, _WAY)
