@@ -210,7 +210,7 @@ def _settled(low: Lowering, node: Node, source: Value, unit: Fraction) -> ops.Ex
         raise QCompileError(
             f"the scores of this softmax tell {cut} differences apart; at most {_TWO_TABLES} are possible",
             str(node.origin),
-            "put a Quant node in front of it",
+            "put a Quant node in front of it; or qcompile assign with data",
         )
     split, guard = cut.bit_length() // 2, (n - 1).bit_length() + 1
     return dataclasses.replace(node.op.kernel, unit=unit, split=split, guard=guard, cut=cut)

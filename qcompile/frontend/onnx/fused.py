@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import onnx
 
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
@@ -25,6 +26,7 @@ from qcompile.frontend.onnx.integer import (
 from qcompile.frontend.onnx.normalization import layer_normalization, rms_normalization, softmax
 from qcompile.frontend.onnx.products import gemm, matmul
 from qcompile.frontend.onnx.reduction import reduce
+from qcompile.frontend.onnx.structure import gather
 from qcompile.frontend.onnx.windows import average_pool, conv, in_channels_last, max_pool
 from qcompile.frontend.tensors import param, shape_of, structural
 from qcompile.ir import ops
@@ -215,6 +217,32 @@ def _unpacked(rows: np.ndarray, bits: int) -> np.ndarray:
     return np.asarray(held.reshape(len(rows), -1))
 
 
+def gather_block_quantized(call: Call) -> Operand:
+    """GatherBlockQuantized (com.microsoft, no opsets): rows of a constant table of 4 or 8 bits, with a scale and a zero
+    point for every block along an axis.
+    """
+    table, scales = call.const(0, "the table"), call.const(2, "the scale").held.astype(np.float32)
+    codes, bits, block = table.held, int(call.attribute("bits", 4)), int(call.attribute("block_size", 128))
+    packed = table.element == onnx.TensorProto.UINT8 and bits == 4
+    if packed:
+        codes = _unpacked(codes.reshape(-1, codes.shape[-1]), bits).reshape(*codes.shape[:-1], -1)
+    axis = int(call.attribute("quantize_axis", 1)) % codes.ndim
+    middle = 2 ** (bits - 1) if table.element == onnx.TensorProto.UINT8 else 0
+    zeros = np.full(scales.shape, middle, np.float32)
+    if call.input(3) is not None:
+        held = call.const(3, "the zero point").held
+        held = _unpacked(held.reshape(-1, held.shape[-1]), bits).reshape(*held.shape[:-1], -1) if packed else held
+        zeros = held[..., : scales.shape[-1]].astype(np.float32)
+    wanted = (*codes.shape[:axis], -(-codes.shape[axis] // max(block, 1)), *codes.shape[axis + 1 :])
+    if block < 1 or scales.shape != wanted or zeros.shape != wanted:
+        raise Unsupported(f"scales {list(scales.shape)} of a table {list(codes.shape)} in blocks of {block}")
+    place = np.arange(codes.shape[axis]) // block
+    numbers = (codes - zeros.take(place, axis)) * scales.take(place, axis)
+    node, at = call.node, int(call.attribute("gather_axis", 0))
+    plain = onnx.helper.make_node("Gather", node.input[:2], node.output, node.name, axis=at)
+    return gather(replace(call, node=plain, inputs=[Const(numbers.astype(np.float32)), call.inputs[1]]))
+
+
 def dynamic_quantize_matmul(call: Call) -> Operand:
     """DynamicQuantizeMatMul (com.microsoft, no opsets): A, B, scale and zero point of B, bias; as
     DynamicQuantizeLinear for `assign` alone.
@@ -266,6 +294,7 @@ RULES: dict[str, Rule] = {
     "QLinearWhere": qlinear_where,
     "MatMulIntegerToFloat": matmul_integer_to_float,
     "MatMulNBits": matmul_n_bits,
+    "GatherBlockQuantized": gather_block_quantized,
     "DynamicQuantizeMatMul": dynamic_quantize_matmul,
     "ExtendedQuantizeLinear": quantize_linear,
     "ExtendedDequantizeLinear": dequantize_linear,

@@ -23,6 +23,8 @@ UNROLLERS: dict[str, Callable[[Scope], Iterator[onnx.GraphProto]]] = {
     "QuantLSTMCell": brevitas.quant_lstm_cell,
     "Attention": attention.attention,
     "MultiHeadAttention": attention.multi_head_attention,
+    "QAttention": attention.quantized_attention,
+    "GroupQueryAttention": attention.group_query_attention,
     "RotaryEmbedding": attention.rotary_embedding,
     "LRN": responses.lrn,
 }

@@ -103,6 +103,23 @@ class Attending:
         shape = (x.shape[0], heads, *x.shape[2:])
         return self.made("Gather", x.name, index, name=f"{name}/repeated", shape=shape, axis=1)
 
+    def real(self, what: str, codes: int, scale: int, zero: int) -> Shaped:
+        """The numbers of codes; a scale of several has one for every column."""
+        x, by = self.needed(codes, what), self.needed(scale, f"scale of its {what}")
+        more = [found.name] if (found := self.given(zero)) is not None else []
+        name = f"{what}/real"
+        return self.made("DequantizeLinear", x.name, by.name, *more, name=name, shape=x.shape, axis=len(x.shape) - 1)
+
+    def rotated(self, x: Shaped, name: str) -> Shaped:
+        """Turned by the angles of its places, from tables."""
+        tables = [self.constant(i, "its table") for i in (7, 8)]
+        if tables[0] is None or tables[1] is None:
+            raise Unsupported("its tables are missing", "export the model again")
+        inputs = [self.out.constant(a) for a in (np.arange(x.shape[2])[None], *(t for t in tables if t is not None))]
+        interleaved = int(self.attribute("rotary_interleaved", 0))
+        runtime = {"domain": "com.microsoft", "interleaved": interleaved}
+        return self.made("RotaryEmbedding", x.name, *inputs, name=f"{name}/rotated", shape=x.shape, **runtime)
+
     def scores(self, q: Shaped, k: Shaped, scale: float) -> Shaped:
         """q k^T scale, scale: 1 / sqrt(size) where it is 0."""
         shape = (*q.shape[:3], k.shape[2])
@@ -144,7 +161,8 @@ def attention(scope: Scope) -> Iterator[onnx.GraphProto]:
     """
     at = Attending(scope)
     if scope.node.domain == "com.microsoft":
-        yield _of_one_input(at)
+        x, weight = at.needed(0, "input"), at.needed(1, "weight")
+        yield _of_one_input(at, x, weight, at.constant(3, "the mask of keys"), at.given(4), at.given(5))
         return
     q, k, v = (at.needed(i, n) for i, n in enumerate(("query", "key", "value")))
     flat = len(q.shape) == 3
@@ -227,9 +245,59 @@ def _three(at: Attending) -> list[Shaped]:
     return [at.needed(i, n) for i, n in enumerate(("query", "key", "value"))]
 
 
-def _of_one_input(at: Attending) -> onnx.GraphProto:
-    """Attention of com.microsoft."""
-    x, weight = at.needed(0, "input"), at.needed(1, "weight")
+def quantized_attention(scope: Scope) -> Iterator[onnx.GraphProto]:
+    """QAttention (com.microsoft, no opsets): Attention of codes, with their scales and zero points."""
+    at = Attending(scope)
+    names = ("input", "weight"), ((0, 3, 6), (1, 4, 7))
+    x, weight = (at.real(what, *places) for what, places in zip(*names, strict=True))
+    yield _of_one_input(at, x, weight, at.constant(5, "the mask of keys"), at.given(8), None)
+
+
+def group_query_attention(scope: Scope) -> Iterator[onnx.GraphProto]:
+    """GroupQueryAttention (com.microsoft, no opsets) of a whole sequence, causal: heads that share keys, rotary
+    positions from tables, a window, softcap. Earlier keys and values are refused.
+    """
+    at = Attending(scope)
+    if at.given(3) is not None or at.given(4) is not None:
+        raise Unsupported("earlier keys and values are not supported", "export it for a whole sequence")
+    if at.attribute("smooth_softmax", 0) or len(scope.node.input) > 9 and any(scope.node.input[9:]):
+        raise Unsupported("positions, biases and sinks of its own are not supported", "use Attention of opset 23")
+    heads, shared = (int(at.attribute(n, 0)) for n in ("num_heads", "kv_num_heads"))
+    q, k, v = _grouped(at, heads, shared)
+    length = q.shape[2]
+    ends = at.constant(5, "the number of keys (seqlens_k)")
+    if ends is not None and np.any(ends + 1 != length):
+        raise Unsupported(f"sequences of {ends.ravel().tolist()} keys and one more in {length} places", "pad none")
+    if at.attribute("do_rotary", 0):
+        q, k = (at.rotated(x, n) for x, n in ((q, "q"), (k, "k")))
+    added = causal(length, length, 0)
+    window = int(at.attribute("local_window_size", -1))
+    if window >= 0:
+        added = added + np.where(np.arange(length)[None] <= np.arange(length)[:, None] - window, -np.inf, 0)
+    raw = at.scores(q, at.repeated(k, heads, "k"), float(at.attribute("scale", 0.0)))
+    cap = float(at.attribute("softcap", 0.0))
+    added = added.astype(np.float32)
+    scores = at.masked(_capped(at, raw, cap, np.zeros_like(added, bool)) if cap else raw, added)
+    y, _ = at.weighed(scores, at.repeated(v, heads, "v"))
+    yield at.finish(at.side_by_side(y), k, v)
+
+
+def _grouped(at: Attending, heads: int, shared: int) -> list[Shaped]:
+    """Query, key and value, which may be one tensor."""
+    q = at.needed(0, "query")
+    if at.given(1) is not None:
+        parts = [q, at.needed(1, "key"), at.needed(2, "value")]
+    else:
+        size = q.shape[2] // max(heads + 2 * shared, 1)
+        ends = np.cumsum([0, heads * size, shared * size, shared * size]).tolist()
+        parts = [at.part(q, a, b, 2, n) for n, a, b in zip("qkv", ends[:-1], ends[1:], strict=True)]
+    return [at.heads(x, n, name) for x, n, name in zip(parts, (heads, shared, shared), "qkv", strict=True)]
+
+
+def _of_one_input(
+    at: Attending, x: Shaped, weight: Shaped, mask: np.ndarray | None, past: Shaped | None, bias: Shaped | None
+) -> onnx.GraphProto:
+    """Attention of com.microsoft; bias: of the scores."""
     if at.attribute("do_rotary", 0):
         raise Unsupported("its rotary positions are not supported", "export with RotaryEmbedding nodes")
     sizes = at.attribute("qkv_hidden_sizes", None) or [weight.shape[1] // 3] * 3
@@ -239,11 +307,9 @@ def _of_one_input(at: Attending) -> onnx.GraphProto:
     count = int(at.attribute("num_heads", 0))
     cut = zip("qkv", ends[:-1], ends[1:], strict=True)
     q, k, v = (at.heads(at.part(whole, a, b, 2, n), count, n) for n, a, b in cut)
-    past = at.given(4)
     if past is not None:
         k, v = (at.behind(at.element(past, i, 0, f"past/{n}"), t, n) for i, (t, n) in enumerate(((k, "k"), (v, "v"))))
-    mask = at.constant(3, "the mask of keys")
-    return _runtime(at, (q, k, v), mask, at.given(5), past.shape[3] if past else 0, True)
+    return _runtime(at, (q, k, v), mask, bias, past.shape[3] if past else 0, True)
 
 
 def _runtime(
