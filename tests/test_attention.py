@@ -83,6 +83,9 @@ ONNX: list[Case] = [
      {"num_heads": 2, "interleaved": 1}),
 ]  # fmt: skip
 MULTI = "MultiHeadAttention"
+GROUPED = "GroupQueryAttention"
+SEQUENCE = {"n": np.array([3], np.int32), "t": np.array(4, np.int32)}
+TURNS = {n: f(np.outer(np.arange(6), 0.5 ** np.arange(8))) for n, f in (("c", np.cos), ("s", np.sin))}
 WEIGHTS = {"w": RNG.normal(size=(6, 28)), "b": RNG.normal(size=28)}
 ONNXRUNTIME: list[Case] = [
     (MULTI, "q k v", THREE, {}, {"num_heads": 2}),
@@ -99,6 +102,12 @@ ONNXRUNTIME: list[Case] = [
     ("Attention", "x w b m p", {"x": (1, 5, 6), "p": (2, 1, 2, 3, 4)},
      {"w": WEIGHTS["w"][:, :24], "b": WEIGHTS["b"][:24], "m": np.ones((1, 8), np.int32)},
      {"num_heads": 2, "unidirectional": 1, "outputs": "y present"}),
+    *((GROUPED, "q k v . . n t" + more, {"q": (1, 4, 32), "k": (1, 4, 16), "v": (1, 4, 16)}, SEQUENCE | tables,
+       {"num_heads": 2, "kv_num_heads": 1, "outputs": "y present_k present_v", **own})
+      for more, tables, own in (("", {}, {"scale": 0.3}), (" c s", TURNS, {"do_rotary": 1}),
+                                ("", {}, {"local_window_size": 2}), ("", {}, {"softcap": 2.0}))),
+    (GROUPED, "q . . . . n t", {"q": (1, 4, 64)}, SEQUENCE,
+     {"num_heads": 2, "kv_num_heads": 1, "outputs": "y present_k present_v"}),
     *(("RotaryEmbedding", "x p c s", {"x": (1, 5, 16)}, {**ANGLES, "p": p}, {"interleaved": i})
       for p, i in ((np.array([3]), 0), (PLACES, 1))),
 ]  # fmt: skip
@@ -131,6 +140,26 @@ def test_operators_are_those_of_onnxruntime(case: Case) -> None:
     ort = pytest.importorskip("onnxruntime")
     op, inputs, data, constants, attributes = case
     built = model(op, inputs, data, constants, domain=RUNTIME, **attributes)
+    equal(built, ort.InferenceSession(built.SerializeToString()).run)
+
+
+def test_attention_of_codes() -> None:
+    """QAttention is Attention between dequantizers."""
+    ort = pytest.importorskip("onnxruntime")
+    numbers = {"w": RNG.integers(-128, 128, (6, 24)).astype(np.int8), "b": RNG.normal(size=24).astype(np.float32)}
+    numbers |= {"u": np.float32(1 / 16), "z": np.uint8(120), "wu": np.float32(0.01), "wz": np.int8(3)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "u", "z"], ["c"]),
+        helper.make_node(
+            "QAttention", ["c", "w", "b", "u", "wu", "", "z", "wz"], ["y"], "att", domain=RUNTIME, num_heads=2
+        ),
+    ]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 5, 6]), ("y", None))]
+    graph = helper.make_graph(
+        nodes, "net", ports[:1], ports[1:], [numpy_helper.from_array(np.asarray(v), n) for n, v in numbers.items()]
+    )
+    sets = [helper.make_opsetid("", 17), helper.make_opsetid(RUNTIME, 1)]
+    built = helper.make_model(graph, opset_imports=sets, ir_version=10)
     equal(built, ort.InferenceSession(built.SerializeToString()).run)
 
 

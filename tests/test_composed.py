@@ -162,6 +162,14 @@ ROWS: dict[str, Build] = {
         block_size=16,
         domain="com.microsoft",
     ),
+    "gatherblockquantized": lambda g: g(
+        "GatherBlockQuantized",
+        g.ints("UINT8", 5, 8),
+        g("Cast", g("ArgMax", g.x(1, 5), axis=1, keepdims=0), to=6),
+        (2.0 ** -g.rng.integers(1, 4, (5, 1))).astype(np.float32),
+        block_size=16,
+        domain="com.microsoft",
+    ),
     "qlinearaveragepool": lambda g: g(
         "Cast",
         g(
