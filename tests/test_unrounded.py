@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from conftest import NO_TORCH
 from onnx.reference import ReferenceEvaluator
 from test_ivit import Net
 
 import qcompile as qc
+from qcompile.assignment.network import FloatNetwork
 from qcompile.assignment.tensors import tensors
 from qcompile.ir import ops
 from qcompile.passes import ivit
@@ -151,3 +153,29 @@ def test_functions_that_turn_search_in_wide_accumulators(op: str) -> None:
     design = qc.compile(net.model())
     assert design.estimate().total.bram18 == 0 and design.estimate().total.lut < 4_000
     assert [n.op.impl.kind for n in design.graph.nodes if isinstance(n.op, ops.Requant)] == ["thresholds"]
+
+
+def test_signs_are_signs_to_a_search() -> None:
+    """Rounded away from zero, not to the nearest."""
+    net = Net((1, 8))
+    net.add("Mul", net.add("Sign", "x"), net.add("Abs", "x"))
+    network = FloatNetwork.of(qc.load(net.model()).graph)
+    assert np.array_equal(network.outputs([X[:, None]]).reshape(X.shape), X)
+
+
+@pytest.mark.parametrize("kind", ["attention", "norm"])
+def test_modules_that_the_older_exporter_lacks(kind: str) -> None:
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
+    if kind == "norm":
+        pytest.importorskip("onnxscript")
+    nn = torch.nn
+    made = {
+        "attention": lambda: nn.TransformerEncoderLayer(8, 2, 12, batch_first=True),
+        "norm": lambda: nn.Sequential(nn.Linear(8, 6), nn.RMSNorm(6)),
+    }
+    torch.manual_seed(0)
+    module, x = made[kind]().eval(), torch.tensor(X[:4].reshape(1, 4, 8))
+    with torch.no_grad():
+        real = module(x).numpy()
+    found = FloatNetwork.of(qc.load(module, x).graph).outputs([x.numpy()[None]])
+    assert np.abs(found.reshape(real.shape) - real).max() < 1e-5 and torch.backends.mha.get_fastpath_enabled()

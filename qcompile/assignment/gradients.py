@@ -20,8 +20,9 @@ from qcompile.assignment.data import Data
 from qcompile.assignment.exact import significant
 from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.losses import Loss
-from qcompile.assignment.network import FloatNetwork, FloatStep, Numbers, Numpy
+from qcompile.assignment.network import FloatNetwork, FloatStep, Numbers, Numpy, directed
 from qcompile.errors import QCompileError
+from qcompile.formats import Rounding
 from qcompile.ir import ops
 from qcompile.sim.functions import FUNCTIONS
 
@@ -91,10 +92,10 @@ class Torch(Numpy):
     def place(self, x: Any) -> Numbers:
         return self.torch.as_tensor(x, device=self.device).long()
 
-    def quantize(self, q: Quantizer, x: Numbers) -> Numbers:
+    def quantize(self, q: Quantizer, x: Numbers, rounding: Rounding = Rounding.ROUND) -> Numbers:
         step = self.array(np.asarray(q.steps(x.ndim - 1)))
         y = x.detach() / step + q.zero_point
-        units = self.array(q.format.nearest(y.cpu().numpy()))
+        units = self.array(q.format.nearest(directed(y.cpu().numpy(), rounding)))
         return x + ((units - q.zero_point) * step - x).detach()
 
     def transpose(self, x: Numbers, perm: tuple[int, ...]) -> Numbers:

@@ -53,6 +53,18 @@ class Requantize:
         return ((self.units - q.zero_point) * q.steps(self.units.ndim))[None]
 
 
+_WHOLE = {Rounding.FLOOR: "floor", Rounding.CEIL: "ceil", Rounding.DOWN: "trunc"}
+
+
+def directed(x: np.ndarray, rounding: Rounding) -> np.ndarray:
+    """Whole numbers of a rounding in one direction, up to the error of float64; others stay as they are."""
+    if rounding is not Rounding.UP and rounding not in _WHOLE:
+        return x
+    made = np.copysign(np.ceil(np.abs(x)), x) if rounding is Rounding.UP else getattr(np, _WHOLE[rounding])(x)
+    near = np.rint(x)
+    return np.where(np.abs(x - near) <= 1e-12 * np.abs(x), near, made)
+
+
 class Numpy:
     """The array library under the rules; `Torch` in `gradients` is the other one."""
 
@@ -86,8 +98,8 @@ class Numpy:
         """As an index, rounded down where it is not negative."""
         return np.asarray(x).astype(np.int64)
 
-    def quantize(self, q: Quantizer, x: Numbers) -> Numbers:
-        return q(x, lead=1)
+    def quantize(self, q: Quantizer, x: Numbers, rounding: Rounding = Rounding.ROUND) -> Numbers:
+        return q(directed(x, rounding), lead=1)
 
     def transpose(self, x: Numbers, perm: tuple[int, ...]) -> Numbers:
         return x.transpose(perm)
@@ -150,9 +162,6 @@ def _leaky(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.where(x[0] < 0, x[0] * xp.array(op.slope), x[0])
 
 
-_WHOLE = {Rounding.FLOOR: "floor", Rounding.CEIL: "ceil", Rounding.DOWN: "trunc"}
-
-
 @_rule(ops.Round)
 def _round(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
     return xp.whole(_WHOLE.get(op.rounding, "round"), x[0])
@@ -186,11 +195,12 @@ def _lookup(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers
 
 @_rule(ops.Quantize)
 def _quantize(xp: Numpy, op: Any, x: list[Any], shape: tuple[int, ...]) -> Numbers:
-    """A quantizer that the model has itself. Rounding modes other than to nearest are as good as that for a search."""
+    """A quantizer that the model has itself. Ways to break ties are alike to a search."""
     fmt, unit = unit_step(op.format)
     zero, scale = op.zero_point, op.scale * float(unit)
     q = Quantizer(fmt, np.ones(()))
-    return (xp.quantize(q, x[0] / xp.array(scale) + xp.array(zero)) - xp.array(zero)) * xp.array(scale)
+    units = xp.quantize(q, x[0] / xp.array(scale) + xp.array(zero), op.rounding)
+    return (units - xp.array(zero)) * xp.array(scale)
 
 
 @_rule(ops.Constant)

@@ -7,8 +7,11 @@ On a copy: a failed export leaves a module in export mode.
 from __future__ import annotations
 
 import copy
+import importlib.util
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,41 @@ def _tensor(torch: Any, example: Any) -> Any:
         ) from None
 
 
+def _traced(torch: Any, module: Any, arguments: tuple[Any, ...], buffer: Any) -> None:
+    """By torch's older exporter, which names nodes by modules, and by the newer one what that lacks."""
+    try:  # in evaluation mode torch would fold batch norms, which calibration without data reads
+        torch.onnx.export(
+            module,
+            arguments,
+            buffer,
+            dynamo=False,
+            opset_version=17,
+            do_constant_folding=False,
+            training=torch.onnx.TrainingMode.PRESERVE,
+        )
+    except Exception as error:  # noqa: BLE001 - torch raises anything
+        if importlib.util.find_spec("onnxscript") is None:
+            raise
+        try:
+            made = torch.onnx.export(module, arguments, dynamo=True, opset_version=18, verbose=False)
+        except Exception:  # noqa: BLE001
+            raise error from None
+        buffer.seek(0)
+        buffer.truncate()
+        buffer.write(made.model_proto.SerializeToString())
+
+
+@contextmanager
+def _spelled_out_attention(torch: Any) -> Iterator[None]:
+    """Layers of attention as their products: torch has them as one operator of its own in evaluation mode."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
 def export(module: Any, example: Any) -> bytes:
     """ONNX bytes of a module. example: one input (tensor or array), or a tuple of them, batch axis first."""
     quantized = any(type(m).__module__.startswith("brevitas") for m in module.modules())
@@ -45,7 +83,7 @@ def export(module: Any, example: Any) -> bytes:
     buffer: Any = io.BytesIO()  # torch's signature knows only paths
     given = example if isinstance(example, (tuple, list)) else (example,)
     arguments = tuple(_tensor(torch, one) for one in given)
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), _spelled_out_attention(torch):
         warnings.simplefilter("ignore")  # torch announces its next exporter
         try:
             copied = copy.deepcopy(module).eval()
@@ -53,16 +91,8 @@ def export(module: Any, example: Any) -> bytes:
             folding = {"do_constant_folding": False} if spelled_out(torch, copied) else {}
             if quantized:
                 export_qonnx(copied, args=arguments, export_path=buffer, dynamo=False, opset_version=17, **folding)
-            else:  # in evaluation mode torch would fold batch norms, which calibration without data reads
-                torch.onnx.export(
-                    copied,
-                    arguments,
-                    buffer,
-                    dynamo=False,
-                    opset_version=17,
-                    do_constant_folding=False,
-                    training=torch.onnx.TrainingMode.PRESERVE,
-                )
+            else:
+                _traced(torch, copied, arguments, buffer)
         except QCompileError:
             raise
         except Exception as error:  # noqa: BLE001 - torch raises anything
