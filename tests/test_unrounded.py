@@ -58,6 +58,9 @@ NETS = {
     "deviation": lambda net: layer(net, deviation(net, "x")),
     "RMS norm by power": lambda net: layer(net, by_power(net, "x")),
     "share": lambda net: share(net, layer(net, "x")),
+    "a box": lambda net: net.add(
+        "Concat", net.add("Pow", net.add("Sigmoid", layer(net, "x")), net.const(np.float32(2))), "x", axis=1
+    ),
     "two heads": lambda net: net.add("Concat", net.add("Tanh", layer(net, "x")), layer(net, "x"), axis=1),
 }
 

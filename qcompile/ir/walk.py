@@ -47,6 +47,10 @@ def is_irrational(makers: Mapping[str, Node], x: Value, rounded: Collection[str]
         return False
     if isinstance(made.op, ops.Func) or (isinstance(made.op, ops.Combine) and made.op.real):
         return True
+    if isinstance(made.op, ops.Combine) and not all(
+        any(s.decides for s in side) for side in (made.op.left, made.op.right)
+    ):
+        return is_irrational(makers, made.inputs[0], rounded)
     if isinstance(made.op, (ops.Softmax, ops.Divide)):
         return True
     passes = isinstance(made.op, ops.Step) and not made.op.decides or made.op.moves or made.op.gathers == "max"
