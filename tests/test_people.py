@@ -453,7 +453,8 @@ def test_inspect_lists_what_later_passes_refuse(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Bernoulli", ["x"], ["a"], name="drawn"),
         helper.make_node("Quant", ["a", "s", "o", "b"], ["q"], **quant),
-        helper.make_node("Exp", ["q"], ["e"]),
+        helper.make_node("Add", ["q", "z"], ["t"]),
+        helper.make_node("Exp", ["t"], ["e"]),
         helper.make_node("Mul", ["e", "z"], ["y"], name="product"),
     ]
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("qonnx.custom_op.general", 1)]
