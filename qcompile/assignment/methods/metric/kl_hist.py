@@ -16,6 +16,9 @@ FLOOR = 1e-6  # share of a bin that nothing falls into: a divergence of infinity
 def kl_hist(study: Study) -> Sensitivity:
     """KL(hist(x) || hist(Q(x))), histograms of 100 bins over the range of x (AdaPT, arXiv 2107.13490). It
     falls to about 0 where the step is no larger than a bin: the number of bins decides how fine formats become.
+
+    As an order of tensors it does not pay: rank correlation with the held-out loss of the digits MLP 0.481, of
+    `roundoff` 0.718 (`benchmarks/methods.py`).
     """
     return Sensitivity(
         {

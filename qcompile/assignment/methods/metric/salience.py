@@ -25,6 +25,9 @@ def salience(study: Study) -> Sensitivity:
 
     Of the activation that a layer reads: E|W (Q(x) - x)|^2 over the same power, errors taken for independent (ours). A
     tensor that no product with a constant has counts as noise over signal.
+
+    It does not pay on the digits MLP: rank correlation with the held-out loss 0.848, of `sqnr` 0.902
+    (`benchmarks/methods.py`).
     """
     power = {t.name: max(float(np.square(study.numbers[t.name], dtype=float).mean()), 1e-30) for t in study.tensors}
     table = {t.name: study.errors[t.name] / power[t.name] for t in study.tensors}

@@ -47,8 +47,8 @@ def qdrop(problem: NetworkProblem) -> Plan:
     arXiv 2212.04780).
 
     Measured (digits MLP, 256 unlabelled vectors, 20 epochs in the logic of a plan of `digits`, mean of four seeds;
-    `benchmarks/assign_methods.py finetuning`): held-out divergence 0.0339, of `qft` 0.0341, of the plan 0.0379. No
-    difference that four seeds would show: better with two of them.
+    `benchmarks/assign_methods.py finetuning`): held-out divergence 0.0386, of `qft` 0.0367, of the plan 0.0395. It
+    does not pay: better with one seed of four.
     """
     return finetune(problem, RECIPE)
 

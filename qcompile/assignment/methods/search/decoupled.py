@@ -18,6 +18,8 @@ def decoupled(problem: Problem, request: Request) -> Selection:
     """The best by measured loss of nine integer programs, in which the measure of the first variable counts 4^-4 to 4^4
     times that of the others (MixDQ, arXiv 2405.17873, scans how the budget is shared, which is the same on
     the convex hull of the fronts). QCompileError where the metric has one measure.
+
+    It does not pay on the digits MLP: nine programs find no better plan than one (`benchmarks/methods.py`).
     """
     kinds = list(dict.fromkeys(problem.judged))
     if len(kinds) < 2 or request.evaluate is None:

@@ -18,7 +18,8 @@ def prune_nm(context: TransformContext) -> Graph:
     2104.08378; GPUSQ-ViT, arXiv 2305.10727, and AccLLM, arXiv 2505.03745, quantize such weights). Approximate: nothing
     is trained behind it, and it costs a float network some accuracy. `dataflow` has half the products for it; weights
     and places take as many bits as dense weights of half the width. `--rounding digits` prunes where it pays, with what
-    is left fitted anew.
+    is left fitted anew. In `parallel` zeros are free anyway: 0.80 of the LUTs of the digits MLP at 4 bits, 0.049 of its
+    accuracy.
     """
     graph, new = context.graph, dict[str, Node | None]()
     for node in graph.nodes:
