@@ -35,9 +35,9 @@ def options(path: Path, fold: str, formats: tuple[str, ...]) -> dict[str, Any]:
         return given | {"arch": "parallel"}
     given |= {"arch": "dataflow"}
     if fold == "drawn":
-        network = qc.compile(path, fold="full", **given).network
-        assert network is not None
-        return given | {"fold": drawn(network, SEED)}
+        full = qc.compile(path, fold="full", **given)
+        assert full.network is not None
+        return given | {"fold": drawn(full.network, full.graph.layers, SEED)}
     return given | ({"fit": True} if fold == "fit" else {"fold": fold})
 
 

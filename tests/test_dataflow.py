@@ -61,13 +61,14 @@ def some_folding(design: qc.Design, seed: int) -> str:
     full = qc.compile(design.model, design.plan, **{**vars(design.options), "fold": "full"})
     assert full.network is not None
     graph, rng = full.graph, np.random.default_rng(seed)
-    found = json.loads(drawn(full.network, seed))
+    found = json.loads(drawn(full.network, graph.layers, seed))
     for node in graph.computed:
-        if node.output.name in found and rng.random() < 0.3:
+        name = graph.layers[node.output.name]
+        if name in found and rng.random() < 0.3:
             several = [f for f in possible(graph, node) if channels_of(node.output) < f.pe and f.pe * f.simd <= SEVERAL]
             if several:
                 fold = several[rng.integers(len(several))]
-                found[node.output.name] = {"pe": fold.pe, "simd": fold.simd, "places": fold.places}
+                found[name] = {"pe": fold.pe, "simd": fold.simd, "places": fold.places}
     for port in graph.inputs:
         found[graph.layers[port.name]] = {"pe": int(rng.choice(port_shares(port_value(graph, port)[0])))}
     return json.dumps(found)

@@ -107,13 +107,13 @@ def drawn(model, seed: int, **options: str) -> qc.Design | None:
         return None
     fold = {}
     for node in design.graph.computed:
-        if unit_of(node, design.graph).accumulates:
+        if unit_of(node, design.graph).folded:
             most = fullest(design.graph, node)
             pe, simd = (rng.choice([d for d in range(1, n + 1) if n % d == 0]) for n in (most.pe, most.simd))
             if isinstance(unit_of(node, design.graph), GlobalPoolUnit) and pe < most.pe:
                 simd = 1
             if pe * simd <= PRODUCTS_A_CYCLE:
-                fold[node.output.name] = {"pe": pe, "simd": simd}
+                fold[design.graph.layers[node.output.name]] = {"pe": pe, "simd": simd}
     made = dataclasses.replace(design, options=dataclasses.replace(design.options, fold=json.dumps(fold)))
     if max(s.unit.cycles for s in made.network.stages) > INTERVAL:  # before all its modules are made
         return None

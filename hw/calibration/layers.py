@@ -257,7 +257,7 @@ def process(p: Point) -> ProcessModule:
     assert made.network is not None and isinstance(made.rtl, StreamView)
     both = zip(made.network.stages, made.rtl.placed, strict=True)
     name = node.output.name
-    return next(r.process for s, r in both if s.node is not None and s.node.output.name == name and s.unit.accumulates)
+    return next(r.process for s, r in both if s.node is not None and s.node.output.name == name and s.unit.folded)
 
 
 def emitted(p: Point) -> tuple[list[str], dict[str, bytes]]:

@@ -102,7 +102,7 @@ def design(p: Project) -> qc.Design:
     if fold.startswith("drawn"):
         full = qc.compile(str(path(p)), arch="dataflow", fold="full", **options)
         assert full.network is not None
-        fold = drawn(full.network, int(fold.split()[1]), MOST)
+        fold = drawn(full.network, full.graph.layers, int(fold.split()[1]), MOST)
     return qc.compile(str(path(p)), arch="dataflow", fold=fold, **options)
 
 

@@ -32,6 +32,7 @@ from qcompile.hardware.network import (
     Network,
     as_they_come,
     follower,
+    moved_for_nothing,
     network,
     output_shares,
     port_shares,
@@ -46,9 +47,9 @@ from qcompile.hardware.units import (
     BufferedUnit,
     ConcatUnit,
     DepthwiseUnit,
+    ElementwiseUnit,
     InputUnit,
     MatVecUnit,
-    MultiplyUnit,
     PadUnit,
     RepeatUnit,
     RequantUnit,
@@ -64,7 +65,7 @@ from qcompile.processes import silenced
 from qcompile.records import dataclass
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
-FOLLOWING = (RequantUnit, PadUnit, MultiplyUnit, RepeatUnit, ConcatUnit)  # which are not folded for themselves
+FOLLOWING = (RequantUnit, PadUnit, ElementwiseUnit, RepeatUnit, ConcatUnit)  # which are not folded for themselves
 ROUNDS = 6  # how often a program is run again with what its network needs beside the layers
 
 
@@ -392,11 +393,12 @@ def undominated(layer: Choices, cycles: int) -> np.ndarray:
 
 
 def choices(graph: Graph, device: Device) -> list[Choices]:
-    """All foldings of the layers that can be folded: matrix-vector units, depthwise units, pools."""
+    """All foldings of the layers that are folded for themselves."""
     constants = graph.constants
     fabric = hw.fabric(device)
     nodes = (n for n in graph.nodes if not all(v.name in constants for v in n.inputs))
-    layers = [_layer(graph, n, fabric) for n in nodes if unit_of(n, graph).accumulates]
+    moved = moved_for_nothing(graph)
+    layers = [_layer(graph, n, fabric) for n in nodes if n.output.name not in moved and unit_of(n, graph).folded]
     states = _states(graph)  # whose tokens are as products take them
     return [*(_port(graph, v, fabric) for v in graph.inputs if v not in states), *layers]
 
@@ -424,7 +426,8 @@ def _port(graph: Graph, port: Value, fabric: hw.Fabric) -> Choices:
 
 
 def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
-    after, foldings = follower(graph, node), possible(graph, node)
+    after = follower(graph, node) if unit_of(node, graph).accumulates else None
+    foldings = possible(graph, node)
     if packable(graph, node) and fabric.packs:
         foldings += [replace(f, dsp=True) for f in foldings]
     units = {f: with_window(graph, node, unit_of(node, graph, f)) for f in foldings}
@@ -509,7 +512,7 @@ def _following(graph: Graph, node: Node, lanes: int) -> tuple[int, str]:
         longest = max(longest, (made.output.type.size // lanes, graph.layers[made.output.name]))
         for n in graph.consumers.get(made.output.name, []):
             unit = unit_of(n, graph)
-            if isinstance(unit, FOLLOWING) and not fills(graph, n):
+            if isinstance(unit, FOLLOWING) and not unit.folded and not fills(graph, n):
                 fold = as_they_come(graph, n, unit, [(made.output, lanes)])
                 if isinstance(unit, RepeatUnit):  # which may take more than it passes on
                     longest = max(longest, (unit_of(n, graph, fold).cycles, graph.layers[n.output.name]))
@@ -543,7 +546,7 @@ def _fixed_costs(graph: Graph, made: Network, device: Device) -> list[tuple[str,
     kept = [
         s
         for s in made.stages
-        if s.node is not None and not (s.unit.accumulates or isinstance(s.unit, WindowUnit) or fills(graph, s.node))
+        if s.node is not None and not (s.unit.folded or isinstance(s.unit, WindowUnit) or fills(graph, s.node))
     ]
     costs = [layer(graph, s, fabric, 1) for s in kept]
     return [(c.name, np.array([float(getattr(c.cost, k)) for k in KINDS])) for c in costs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,8 +12,10 @@ from qcompile.errors import QCompileError, nearest
 from qcompile.hardware.network import Network, fullest
 from qcompile.hardware.site import Folding, divisors
 from qcompile.hardware.units import (
+    ArgMaxUnit,
     BufferedUnit,
     ConcatUnit,
+    DynamicMatVecUnit,
     GatheredUnit,
     GlobalPoolUnit,
     RepeatUnit,
@@ -39,18 +42,23 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
     return _given(text, graph, units)
 
 
-def drawn(network: Network, seed: int, most: int | None = None) -> str:
+NOT_DRAWN = (WindowUnit, GatheredUnit, ConcatUnit, RepeatUnit, ArgMaxUnit)  # which divisors of their limits do not fold
+
+
+def drawn(network: Network, layers: Mapping[str, str], seed: int, most: int | None = None) -> str:
     """A legal folding of every layer, at random, of a network that is folded `full`; of at most so many lanes and
-    columns. What tests and measurements take where no folding is special.
+    columns. layers: of the graph. What tests and measurements take where no folding is special.
     """
     rng, found = np.random.default_rng(seed), {}
     for stage in network.stages:
-        if stage.node is not None and not isinstance(stage.unit, (WindowUnit, GatheredUnit, ConcatUnit, RepeatUnit)):
+        if stage.node is not None and stage.inputs and not isinstance(stage.unit, NOT_DRAWN):
             sizes = ("pe", stage.folding.pe), ("simd", stage.folding.simd)
             one = {k: int(rng.choice([d for d in divisors(n) if d <= (most or n)])) for k, n in sizes}
-            if isinstance(stage.unit, GlobalPoolUnit):  # only with all channels, of which there may be more then
+            if isinstance(stage.unit, DynamicMatVecUnit):
+                one["pe"] = int(rng.choice([d for d in stage.unit.product.shares if d <= (most or d)]))
+            if isinstance(stage.unit, (GlobalPoolUnit, DynamicMatVecUnit)):  # only with all channels, which may be more
                 one["simd"] = 1
-            found[stage.node.output.name] = one
+            found[layers[stage.node.output.name]] = one
     return json.dumps(found)
 
 
@@ -87,7 +95,7 @@ def _layer(name: str, graph: Graph, units: dict[str, tuple[Node, Unit]]) -> str:
     nodes += [v.name for v in graph.inputs if name == v.name.removesuffix(".quantized")]
     if nodes:
         return nodes[0]
-    foldable = [one for one, value in named.items() if units[value][1].accumulates]
+    foldable = [one for one, value in named.items() if units[value][1].folded]
     near = nearest(name, foldable)
     most = {one: fullest(graph, units[named[one]][0]) for one in near or foldable[:6]}
     listed = ", ".join(f"{one} (pe up to {f.pe}, simd up to {f.simd})" for one, f in most.items())

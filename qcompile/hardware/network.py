@@ -8,11 +8,12 @@ from dataclasses import field, replace
 
 from qcompile import parts
 from qcompile.errors import QCompileError
-from qcompile.hardware.order import permutation, stream_shape, to_stream
+from qcompile.hardware.order import passing, permutation, stream_shape, to_stream
 from qcompile.hardware.packing import packable
 from qcompile.hardware.site import Folding, divisors, slides
 from qcompile.hardware.units import (
     BufferedUnit,
+    ConcatUnit,
     DepthwiseUnit,
     ForkUnit,
     GatheredUnit,
@@ -20,9 +21,7 @@ from qcompile.hardware.units import (
     HeldUnit,
     InputUnit,
     MatVecUnit,
-    MultiplyUnit,
     OutputUnit,
-    RepeatUnit,
     RequantUnit,
     SlidingWindowUnit,
     Unit,
@@ -127,6 +126,10 @@ class _Builder:
     def root(self, value: Value) -> str:
         return self.alias.get(value.name, value.name)
 
+    def arriving(self, values: Sequence[Value]) -> list[tuple[Value, int]]:
+        """What comes as streams, with the elements of a token."""
+        return [(v, self.lanes_of(v)) for v in values if v.name not in self.graph.constants]
+
     def lanes_of(self, value: Value) -> int:
         return self.streams[self.waiting[self.root(value)][0]].lanes
 
@@ -191,6 +194,18 @@ def _free(graph: Graph, node: Node) -> bool:
     return isinstance(node.op, ops.Transpose) and (_same_after(node) or _laid_out(graph, node))
 
 
+def _free_results(graph: Graph) -> set[str]:
+    return {n.output.name for n in graph.nodes if _free(graph, n)}
+
+
+def moved_for_nothing(graph: Graph) -> set[str]:
+    """Results that no process makes: those in the order of what they are made of, and those that ports turn."""
+    inputs = ((v, port_value(graph, v)[0]) for v in graph.inputs)
+    turned = {inner.name for v, inner in inputs if inner is not v}
+    turned |= {v.name for v in graph.outputs if port_value(graph, v)[0] is not v}
+    return _free_results(graph) | turned
+
+
 def _laid_out(graph: Graph, node: Node) -> bool:
     """A transpose to the order of the stream, whose elements then are laid side by side."""
     readers = graph.consumers.get(node.output.name, [])
@@ -204,7 +219,7 @@ def _laid_out(graph: Graph, node: Node) -> bool:
 
 def _raster(shape: Shape) -> bool:
     """Whether the stream's order is the raster order of the tensor."""
-    axes = [a for a in permutation(len(shape)) if shape[a] > 1]
+    axes = passing(shape)
     return axes == sorted(axes)
 
 
@@ -225,8 +240,7 @@ def _same_after(node: Node) -> bool:
     """A transpose that only turns what the streams turn too."""
     before, perm = node.inputs[0].type.shape, node.op.perm
     out = [perm[a] for a in permutation(len(perm))]
-    moved = [a for a in out if before[a] > 1]
-    return moved == [a for a in permutation(len(before)) if before[a] > 1]
+    return [a for a in out if before[a] > 1] == passing(before)
 
 
 def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
@@ -240,7 +254,7 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
 
 
 def _network(graph: Graph, foldings: Mapping[str, Folding], pace: int | None = None) -> Network:
-    free = {n.output.name for n in graph.nodes if _free(graph, n)} | _filled_by_windows(graph, foldings)
+    free = _free_results(graph) | _filled_by_windows(graph, foldings)
     b = _Builder(graph, foldings, frozenset(free), pace)
     merged, inputs, outputs = set[str](), list[PortStream](), list[PortStream]()
     kept, closed = {s.input: s for s in graph.states}, {s.output for s in graph.states}
@@ -276,10 +290,7 @@ def _network(graph: Graph, foldings: Mapping[str, Folding], pace: int | None = N
     for port in outer:
         value, axes = port_value(graph, port)
         if value.name in graph.constants and b.root(value) not in b.waiting:
-            made = b.stream(value, 1)
-            source = graph.producers[value.name]
-            b.stages.append(Stage(BufferedUnit.of(source, graph, Folding()), (), (made,), source))
-            b.give(value, made)
+            b.give(value, _constant(b, value))
         arriving = b.lanes_of(value)
         taken = b.take(value, max(n for n in output_shares(value) if n == port_lanes(value) or arriving % n == 0))
         outputs.append(PortStream(port, value, axes, b.streams[taken].lanes))
@@ -439,7 +450,7 @@ def possible(graph: Graph, node: Node) -> list[Folding]:
 
 def fullest(graph: Graph, node: Node) -> Folding:
     """The most that a node can be unrolled at one place."""
-    of_one = (f for f in possible(graph, node) if f.pe <= max(1, channels_of(node.output)))
+    of_one = (f for f in possible(graph, node) if f.places == 1)
     return max(of_one, key=lambda f: (f.pe * f.simd, f.pe))
 
 
@@ -453,7 +464,9 @@ def too_wide(graph: Graph, node: Node, fold: Folding) -> bool:
         return True
     window, taken = window_of(graph, node, unit), node.inputs[0].type.codes.width
     if not isinstance(window, WholeWindowUnit):
-        return unit.accumulates and unit.lanes[0] * taken > most
+        known = constants_of(graph, node)
+        read = (unit.lanes_of(k) * v.type.codes.width for k, v in enumerate(node.inputs) if not known[k])
+        return unit.folded and max(read) > most
     return window.lanes[0] * taken > most or window.lanes[1] * taken > WIDEST_WINDOW
 
 
@@ -514,17 +527,18 @@ def _not_possible(graph: Graph, node: Node, unit: Unit, wanted: Folding) -> QCom
 def _add(b: _Builder, node: Node, after: Node | None) -> None:
     """The process of a node, the window in front of it, and words of the widths that they take."""
     unit = unit_of(node, b.graph)
-    data = [v for v, known in zip(node.inputs, constants_of(b.graph, node), strict=True) if not known]
-    fold = Folding()
+    known = constants_of(b.graph, node)
+    operands = [k for k in range(len(node.inputs)) if not known[k] or isinstance(unit, ConcatUnit)]
+    data, fold = [node.inputs[k] for k in operands], Folding()
     if not isinstance(unit, BufferedUnit):
-        same = Folding() if unit.accumulates else as_they_come(b.graph, node, unit, [(v, b.lanes_of(v)) for v in data])
+        same = Folding() if unit.folded else as_they_come(b.graph, node, unit, b.arriving(data))
         if fills(b.graph, node):
             same = Folding(_lanes_behind(b, node))
         fold = folding(b.graph, b.foldings, node, same)
         unit = unit_of(node, b.graph, fold)
     window = window_of(b.graph, node, unit)
     written, reader = unit.lanes[1], window or unit
-    taken = tuple(_repeated(b, unit, v, node.output, reader.lanes_of(i)) for i, v in enumerate(data))
+    taken = tuple(_fed(b, unit.feeds(node, k), data[i], reader.lanes_of(i)) for i, k in enumerate(operands))
     if window is not None:
         made = b.stream(data[0], window.lanes[1], window.tokens)
         b.stages.append(Stage(window, taken, (made,), node, None, fold))
@@ -562,26 +576,35 @@ def as_they_come(graph: Graph, node: Node, unit: Unit, data: Sequence[tuple[Valu
     return found if unit.takes(node, graph, found) else Folding()
 
 
-def _repeated(b: _Builder, unit: Unit, value: Value, result: Value, lanes: int) -> int:
+def _constant(b: _Builder, value: Value) -> int:
+    """A stream of constants."""
+    made, source = b.stream(value, 1), b.graph.producers[value.name]
+    b.stages.append(Stage(BufferedUnit.of(source, b.graph, Folding()), (), (made,), source))
+    return made
+
+
+def _fed(b: _Builder, repeat: Unit | None, value: Value, lanes: int) -> int:
     """A stream of tokens of `lanes` elements, or where a unit takes its elements more than once one that has them so
     often.
     """
-    repeat = RepeatUnit.between(value, result, lanes) if isinstance(unit, (MultiplyUnit, RequantUnit)) else None
+    if value.name in b.graph.constants:
+        return b.converted(_constant(b, value), lanes)
     if repeat is None:
         return b.take(value, lanes)
-    index = b.take(value, repeat.pe)
+    index = b.take(value, repeat.lanes[0])
     made = b.stream(value, lanes, repeat.cycles)
     b.stages.append(Stage(repeat, (index,), (made,)))
     return made
 
 
 def with_window(graph: Graph, node: Node, unit: Unit) -> tuple[Unit, ...]:
-    """The unit of a node, behind the windows that it takes where it does not take the data as they are: what makes
-    tokens of its size of them, and a border in front that they do not fill.
+    """The unit of a node, behind what repeats its operands, or the windows that it takes where it does not take the
+    data as they are: what makes tokens of its size of them, and a border in front that they do not fill.
     """
     window = window_of(graph, node, unit)
     if window is None:
-        return (unit,)
+        fed = (unit.feeds(node, k) for k in range(len(node.inputs)))
+        return *(f for f in fed if f is not None), unit
     made, read, width = window.lanes[1], unit.lanes[0], node.inputs[0].type.codes.width
     between = () if made == read else (WidthUnit(window.tokens * made, width, made, read),)
     pad = None if isinstance(window, WholeWindowUnit) else border(graph, node)

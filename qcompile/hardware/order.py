@@ -16,6 +16,11 @@ def stream_shape(shape: Shape) -> Shape:
     return tuple(shape[a] for a in permutation(len(shape)))
 
 
+def passing(shape: Shape) -> list[int]:
+    """Axes in the order of the stream, without those of one element, whose order is all the same."""
+    return [a for a in permutation(len(shape)) if shape[a] > 1]
+
+
 def to_stream(x: np.ndarray, lead: int = 0) -> np.ndarray:
     """The elements in stream order; `lead` axes in front are left alone."""
     return np.transpose(x, (*range(lead), *(lead + a for a in permutation(x.ndim - lead))))

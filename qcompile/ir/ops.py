@@ -651,7 +651,8 @@ class InverseRoot(Op):
 
 
 SCALAR: tuple[type[Step], ...] = (Affine, Clip, Leaky, Round, Func, Combine, Count, Lookup, Quantize)
-STRUCTURAL: tuple[type[Op], ...] = (Reshape, Transpose, Concat, Take)
+REARRANGING: tuple[type[Op], ...] = (Reshape, Transpose, Take)
+STRUCTURAL: tuple[type[Op], ...] = (*REARRANGING, Concat)
 COMPUTED: tuple[type[Op], ...] = (MatMul, Conv, Mul, SumPool, ReduceSum, Divide, InverseRoot)
 """Of the integer dialect: results with a range of their own, which a Requant brings to codes; others keep numbers."""
 _BOTH = (*STRUCTURAL, Conv, SumPool, MaxPool, Constant, Pad, MatMul, Mul, Divide, ReduceSum, ReduceMax, ArgMax)

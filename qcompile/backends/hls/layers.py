@@ -28,7 +28,7 @@ from qcompile.backends.hls.kernels import (
 )
 from qcompile.backends.hls.requant import RequantCall, apart, requant
 from qcompile.backends.hls.sums import sums
-from qcompile.backends.hls.types import holding, identity
+from qcompile.backends.hls.types import RowIndex, holding, identity
 from qcompile.errors import QCompileError
 from qcompile.hardware.parameters import is_memory
 from qcompile.hardware.units.unrolled import quotient_digits, root_bits, root_reach
@@ -205,24 +205,34 @@ def _padded(b: Builder, node: Node, source: Tensor, size: int) -> Tensor:
 
 @_rule(ops.Divide)
 def _divide(b: Builder, node: Node) -> None:
-    op: ops.Divide = node.op
-    size, shape = node.output.type.size, node.output.type.shape
-    (low, high), (_, most) = (b.known[v.name].bounds for v in node.inputs)
     x, by = (b.source(v) if b.buffered else b.numbers(v) for v in node.inputs)
+    row = b.spread(node.inputs[1], node.output.type.shape)
+    b.emit(divide(b, node, node.output.type.size, row, x, by, b.local(node.output)))
+
+
+def divide(b: Builder, node: Node, size: int, row: RowIndex, x: Tensor, by: Tensor, out: Tensor) -> DivideKernel:
+    """So many quotients of a node. row: maps one to its divisor in `by`."""
+    op: ops.Divide = node.op
+    (low, high), (_, most) = (b.known[v.name].bounds for v in node.inputs)
     digits, reach = quotient_digits(node), 2 * most * op.div
     types = holding(min(low, -1) * op.mul, max(high, 1) * op.mul), holding(-reach, reach)
     mul, div = (b.array(np.array([v], dtype=object)) for v in (op.mul, op.div))
-    row = b.spread(node.inputs[1], shape)
-    b.emit(DivideKernel(size, digits, row, *types, x, by, mul, div, b.local(node.output), b.buffered))
+    return DivideKernel(size, digits, row, *types, x, by, mul, div, out, b.buffered)
 
 
 @_rule(ops.InverseRoot)
 def _inverse_root(b: Builder, node: Node) -> None:
-    op, (value,) = node.op, node.inputs
+    (value,) = node.inputs
     x = b.source(value) if b.buffered else b.numbers(value)
+    b.emit(inverse_root(b, node, value.type.size, x, b.local(node.output)))
+
+
+def inverse_root(b: Builder, node: Node, size: int, x: Tensor, out: Tensor) -> InverseRootKernel:
+    """So many reciprocal roots of a node."""
+    op: ops.InverseRoot = node.op
     num, den = (b.array(np.array([v], dtype=object)) for v in (op.num, op.den))
     bits, total = root_bits(node), holding(0, 2 ** root_reach(node) - 1)
-    b.emit(InverseRootKernel(value.type.size, bits, total, x, num, den, b.local(node.output), b.buffered))
+    return InverseRootKernel(size, bits, total, x, num, den, out, b.buffered)
 
 
 @_rule(ops.Requant)

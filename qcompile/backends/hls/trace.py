@@ -30,9 +30,11 @@ def _of_layers(graph: Graph) -> list[Value]:
 
 
 def _of_processes(network: Network) -> list[Value]:
-    """What passes between processes, or from a sum to the Requant behind it."""
-    values = []
+    """What passes between processes, or from a sum to the Requant behind it; of constants those that are outputs."""
+    values, leaving = list[Value](), {o.inner.name for o in network.outputs}
     for s in network.stages:
+        if s.node is not None and isinstance(s.node.op, ops.Constant) and s.node.output.name not in leaving:
+            continue
         if s.node is not None and s.map is not None:
             values.append(s.node.output)
         if isinstance(s.unit, InputUnit) or (s.node is not None and not isinstance(s.unit, WindowUnit)):

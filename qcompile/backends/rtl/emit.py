@@ -25,6 +25,7 @@ STREAMED = (
     "accumulator.sv",
     "code_order.sv",
     "counter.sv",
+    "corner_turn.sv",
     "cut_windows.sv",
     "flow.sv",
     "frame_gate.sv",

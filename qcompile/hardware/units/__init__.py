@@ -6,15 +6,17 @@ from qcompile.hardware.site import Folding
 from qcompile.hardware.units.buffered import BufferedUnit
 from qcompile.hardware.units.concat import ConcatUnit
 from qcompile.hardware.units.depthwise import DepthwiseUnit
+from qcompile.hardware.units.dynamic import DynamicMatVecUnit
+from qcompile.hardware.units.elementwise import ElementwiseUnit, QuotientUnit
 from qcompile.hardware.units.fork import ForkUnit
 from qcompile.hardware.units.gathered import GatheredUnit
 from qcompile.hardware.units.held import HeldUnit
 from qcompile.hardware.units.matvec import MatVecUnit
-from qcompile.hardware.units.multiply import MultiplyUnit
 from qcompile.hardware.units.pad import PadUnit
 from qcompile.hardware.units.paired import PairedUnit
 from qcompile.hardware.units.pool import ArgMaxUnit, GlobalPoolUnit, PoolUnit
 from qcompile.hardware.units.port import InputUnit, OutputUnit
+from qcompile.hardware.units.reorder import ReorderUnit
 from qcompile.hardware.units.repeat import RepeatUnit
 from qcompile.hardware.units.requant import RequantUnit
 from qcompile.hardware.units.scaled import ScaledUnit
@@ -32,14 +34,17 @@ CHOSEN: tuple[type[Unit], ...] = (
     PairedUnit,
     MatVecUnit,
     DepthwiseUnit,
+    DynamicMatVecUnit,
     GlobalPoolUnit,
     PoolUnit,
     ArgMaxUnit,
     RequantUnit,
-    MultiplyUnit,
+    ElementwiseUnit,
+    QuotientUnit,
     PadUnit,
     ConcatUnit,
     RepeatUnit,
+    ReorderUnit,
     BufferedUnit,
 )
 """Units for nodes; the first one that is for a node makes it."""
@@ -66,17 +71,20 @@ __all__ = [
     "BufferedUnit",
     "ConcatUnit",
     "DepthwiseUnit",
+    "DynamicMatVecUnit",
     "ForkUnit",
     "GatheredUnit",
     "GlobalPoolUnit",
     "HeldUnit",
     "InputUnit",
     "MatVecUnit",
-    "MultiplyUnit",
+    "ElementwiseUnit",
     "OutputUnit",
     "PadUnit",
     "PairedUnit",
     "PoolUnit",
+    "QuotientUnit",
+    "ReorderUnit",
     "RepeatUnit",
     "RequantUnit",
     "ScaledUnit",

@@ -116,7 +116,6 @@ def written(memory: Memory) -> Part:
 
 # --- loops of the operators
 
-REARRANGING = (ops.Reshape, ops.Transpose, ops.Take)
 LOOPS: dict[type[Any], Callable[[Node], Loops]] = {}
 
 
@@ -133,7 +132,7 @@ def _in_turn(node: Node, passes: list[tuple[int, int]], body: Part) -> Loops:
     return Loops(tuple(passes), body, tuple(Rom(n, width(node.output.type.format)) for _, n in passes))
 
 
-@_loops(*REARRANGING)
+@_loops(*ops.REARRANGING)
 def _moved(node: Node) -> Loops:
     return Loops((), parts.NOTHING, ())
 

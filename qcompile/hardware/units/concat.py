@@ -1,4 +1,4 @@
-"""Concatenation unit: at every place the channels of one input after the other."""
+"""Concatenation unit: of slices of all inputs one after the other: of channels at every place, of rows, of images."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from qcompile.records import dataclass
 
 @dataclass(frozen=True)
 class ConcatUnit(Unit):
-    """shape: of the result; channels: of every input; decoded: inputs whose codes become numbers, as others are, and
-    their formats. With `pe` a multiple of all channels a token of every input is read for one of the result.
+    """slices: of the result; channels: elements of a slice of every input; decoded: inputs whose codes become numbers,
+    as others are, and their formats. With `pe` a multiple of all channels a token of every input is read for one of the
+    result.
     """
 
-    shape: Shape
+    slices: int
     channels: Shape
     pe: int
     decoded: tuple[tuple[int, Format], ...]
@@ -32,23 +33,20 @@ class ConcatUnit(Unit):
 
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> ConcatUnit | None:
-        """Of data of a single sample, along the axis that is last in streams."""
-        shape = node.output.type.shape
-        if not isinstance(node.op, ops.Concat) or any(constants_of(graph, node)):
+        if not isinstance(node.op, ops.Concat) or all(constants_of(graph, node)):
             return None
-        if node.op.axis != permutation(len(shape))[-1] or node.inputs[0].type.shape[0] != 1:
-            return None
-        channels = tuple(v.type.shape[node.op.axis] for v in node.inputs)
+        channels = _slices(node)
         decoded = tuple((i, v.type.codes) for i, v in enumerate(node.inputs) if v.type.codes in decoded_inputs(node))
-        return cls(shape, channels, folding.pe, decoded)
+        return cls(node.output.type.size // sum(channels), channels, folding.pe, decoded)
 
     @staticmethod
     def limits(node: Node) -> Folding:
-        return Folding(math.gcd(*(v.type.shape[1] for v in node.inputs)), 1)
+        return Folding(math.gcd(*_slices(node)))
 
     @staticmethod
     def abreast(node: Node, graph: Graph) -> list[int]:
-        return shares_of_places(node)
+        last = node.op.axis == permutation(len(node.output.type.shape))[-1]
+        return shares_of_places(node) if last and not any(constants_of(graph, node)) else []
 
     @property
     def whole_places(self) -> int:
@@ -65,12 +63,19 @@ class ConcatUnit(Unit):
 
     def traffic(self) -> Traffic:
         if self.whole_places:
-            return token_by_token(math.prod(self.shape) // self.pe, len(self.channels))
+            return token_by_token(self.slices * sum(self.channels) // self.pe, len(self.channels))
         groups = [n // self.pe for n in self.channels]
-        owner = np.tile(np.repeat(np.arange(len(groups)), groups), math.prod(self.shape) // sum(self.channels))
+        owner = np.tile(np.repeat(np.arange(len(groups)), groups), self.slices)
         reads = tuple(np.flatnonzero(owner == i) for i in range(len(groups)))
         return Traffic(reads, np.arange(len(owner)), len(owner))
 
     def parts(self) -> Part:
         decoders = (parts.Times(self.lanes_of(i), parts.Decoder(fmt)) for i, fmt in self.decoded)
-        return parts.beside(parts.counters(*self.shape), *decoders)
+        return parts.beside(parts.counters(self.slices, sum(self.channels)), *decoders)
+
+
+def _slices(node: Node) -> Shape:
+    """Elements of every input that follow one another: along the axis, and along those behind it in the stream."""
+    order = permutation(len(node.output.type.shape))
+    axes = order[order.index(node.op.axis) :]
+    return tuple(math.prod(v.type.shape[a] for a in axes) for v in node.inputs)

@@ -10,13 +10,13 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.hardware.order import permutation, places
-from qcompile.hardware.units.buffered import REARRANGING, BufferedUnit, loops, written
+from qcompile.hardware.units.buffered import BufferedUnit, loops, written
 from qcompile.hardware.units.unit import Traffic, Unit
 from qcompile.ir import Node, Shape, Value, ops
 from qcompile.ir.window import Window
 from qcompile.parts import Memory, Part, Rom
 from qcompile.records import dataclass
-from qcompile.sim.structure import pad, rearrange
+from qcompile.sim.structure import pad
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,6 @@ def _alike(node: Node, at: list[np.ndarray]) -> list[np.ndarray]:
     return [np.broadcast_to(p, node.output.type.shape) for p in at]
 
 
-def _moved(node: Node, at: list[np.ndarray]) -> list[np.ndarray]:
-    return [rearrange(node.op)(at[0])]
-
-
 def _bordered(node: Node, at: list[np.ndarray]) -> list[np.ndarray]:
     return [pad(at[0], node.op, -1)]
 
@@ -150,5 +146,4 @@ _PLACES = {
     ops.Pad: _bordered,
     ops.Concat: _joined,
     ops.Constant: lambda node, at: at,
-    **dict.fromkeys(REARRANGING, _moved),
 }

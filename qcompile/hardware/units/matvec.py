@@ -54,6 +54,7 @@ class MatVecUnit(Unit):
 
     name: ClassVar[str] = "matvec"
     accumulates: ClassVar[bool] = True
+    folded: ClassVar[bool] = True
 
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> MatVecUnit | None:

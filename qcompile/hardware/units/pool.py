@@ -4,6 +4,7 @@ all places.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.formats import Format
-from qcompile.hardware.order import permutation
+from qcompile.hardware.order import passing, permutation
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.unit import Traffic, Unit, channels_of, constants_of
 from qcompile.hardware.units.whole_window import Cut, windows_abreast
@@ -35,6 +36,7 @@ class ChannelwiseUnit(Unit):
     cut: Cut | None
 
     accumulates: ClassVar[bool] = True
+    folded: ClassVar[bool] = True
 
     @staticmethod
     def limits(node: Node) -> Folding:
@@ -107,21 +109,44 @@ class PoolUnit(ChannelwiseUnit):
         return parts.beside(each, self.held_token(self.folds, self.lanes[0] * number, self.pe * self.simd * number))
 
 
-def takes_all_places(node: Node) -> bool:
-    """Whether it makes one result of every channel."""
-    op, shape = node.op, node.inputs[0].type.shape if node.inputs else ()
-    if len(shape) < 3 or shape[0] != 1:
-        return False
-    if isinstance(op, ops.Pool):
-        return op.kernel == shape[2:]
-    return isinstance(op, (ops.ReduceSum, ops.ReduceMax)) and sorted(op.axes) == [*range(2, len(shape))]
+@dataclass(frozen=True)
+class Gathered:
+    """Elements in the order of a stream, `outer` times: `terms` times `inner` elements, of which `inner` results are
+    made.
+    """
+
+    terms: int
+    inner: int
+
+    @classmethod
+    def of(cls, node: Node) -> Gathered | None:
+        """Of what gathers along axes that follow one another in the stream, and leaves the order of the others."""
+        op, shape = node.op, node.inputs[0].type.shape if node.inputs else ()
+        if isinstance(op, ops.Pool) and op.kernel == shape[2:] and shape[0] == 1:
+            axes, keepdims = tuple(range(2, len(shape))), True
+        elif isinstance(op, ops.Reduce):
+            axes, keepdims = op.axes, op.keepdims
+        else:
+            return None
+        order = passing(shape)
+        taken = [k for k, a in enumerate(order) if a in axes]
+        if not taken or taken != [*range(taken[0], taken[-1] + 1)]:
+            return None
+        left = [a for a in range(len(shape)) if keepdims or a not in axes]
+        behind = [left[a] for a in passing(node.output.type.shape)]
+        if behind != [a for a in order if a not in axes]:
+            return None
+        return cls(node.terms, math.prod(shape[a] for a in order[taken[-1] + 1 :]))
 
 
 @dataclass(frozen=True)
 class GlobalPoolUnit(Unit):
     """One result of all places of a channel, taken in the order in which they come: what every channel has so far waits
-    in a memory, and no place does. Fields as of `PoolUnit`; `simd` places come in a token where it has all channels.
+    in a memory, and no place does; `outer` times. Fields as of `PoolUnit`; `simd` places come in a token where it has
+    all channels. Channels are what is last in the stream behind the axes along which elements are gathered.
     """
+
+    outer: int
 
     channels: int
     terms: int
@@ -133,23 +158,27 @@ class GlobalPoolUnit(Unit):
 
     name: ClassVar[str] = "global"
     accumulates: ClassVar[bool] = True
+    folded: ClassVar[bool] = True
 
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> GlobalPoolUnit | None:
-        if not takes_all_places(node) or constants_of(graph, node)[0]:
+        found = Gathered.of(node)
+        if found is None or constants_of(graph, node)[0]:
             return None
-        data = node.inputs[0].type
+        data, outer = node.inputs[0].type, node.output.type.size // found.inner
         largest = node.op.gathers == "max"
         kept = parts.width(data.codes) if largest else parts.bits(node.output.type.format)
-        return cls(data.shape[1], node.terms, folding.pe, folding.simd, largest, data.codes, kept)
+        return cls(outer, found.inner, found.terms, folding.pe, folding.simd, largest, data.codes, kept)
 
     @staticmethod
     def limits(node: Node) -> Folding:
-        return Folding(channels_of(node.output), node.terms)
+        found = Gathered.of(node)
+        assert found is not None
+        return Folding(found.inner, found.terms)
 
     @classmethod
     def takes(cls, node: Node, graph: Graph, folding: Folding) -> bool:
-        return super().takes(node, graph, folding) and (folding.simd == 1 or folding.pe == channels_of(node.output))
+        return super().takes(node, graph, folding) and (folding.simd == 1 or folding.pe == cls.limits(node).pe)
 
     @property
     def lanes(self) -> tuple[int, int]:
@@ -167,11 +196,11 @@ class GlobalPoolUnit(Unit):
 
     @property
     def cycles(self) -> int:
-        return self.folds * self.groups
+        return self.outer * self.folds * self.groups
 
     def traffic(self) -> Traffic:
         every = np.arange(self.cycles)
-        return Traffic((every,), every[-self.groups :], len(every))
+        return Traffic((every,), every.reshape(self.outer, self.folds, self.groups)[:, -1].ravel(), len(every))
 
     def parts(self) -> Part:
         each = parts.Times(self.pe, gather(self.data, self.accumulator, self.largest, self.simd))

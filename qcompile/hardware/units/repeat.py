@@ -12,7 +12,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.hardware.order import permutation, stream_shape
 from qcompile.hardware.site import Folding, divisors
-from qcompile.hardware.units.unit import Traffic, Unit, channels_of, channelwise, constants_of
+from qcompile.hardware.units.unit import Spread, Traffic, Unit, channels_of, constants_of
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -81,12 +81,16 @@ class RepeatUnit(Unit):
     @classmethod
     def between(cls, value: Value, result: Value, pe: int) -> RepeatUnit | None:
         """In front of what takes a value token by token with a result; None where it has one element for each."""
-        if value.type.shape == result.type.shape or not channelwise(value, result):
+        spread, width = Spread.of(value, result), value.type.codes.width
+        if spread is None or spread.times == 1:
             return None
-        channels = value.type.size
-        own, together = min(pe, channels), max(1, pe // channels)
-        places = result.type.size // channels // together
-        return cls(1, (places,), channels // own, own, value.type.codes.width, together)
+        if spread.inner % pe == 0:
+            return cls(spread.outer, (spread.times,), spread.inner // pe, pe, width)
+        copies = pe // spread.inner
+        if spread.times % copies == 0:
+            return cls(spread.outer, (spread.times // copies,), 1, spread.inner, width, copies)
+        places = copies // spread.times
+        return cls(spread.outer // places, (1,), 1, spread.inner * places, width, spread.times, places)
 
     @property
     def lanes(self) -> tuple[int, int]:

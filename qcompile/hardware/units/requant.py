@@ -25,6 +25,7 @@ from qcompile.hardware.parameters import (
     parameter_rows,
 )
 from qcompile.hardware.site import Folding
+from qcompile.hardware.units.repeat import RepeatUnit
 from qcompile.hardware.units.unit import Traffic, Unit, alike, shares_of_places, token_by_token
 from qcompile.ir import Graph, Node, ops
 from qcompile.parts import Part, bits, chain, width
@@ -67,6 +68,9 @@ class RequantUnit(Unit):
     @property
     def lanes(self) -> tuple[int, int]:
         return self.pe, self.pe
+
+    def feeds(self, node: Node, index: int) -> RepeatUnit | None:
+        return RepeatUnit.between(node.inputs[index], node.output, self.pe)
 
     @property
     def cycles(self) -> int:

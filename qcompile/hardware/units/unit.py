@@ -4,6 +4,7 @@ writes tokens, and what it is made of.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.formats import Format
+from qcompile.hardware.order import passing
 from qcompile.hardware.site import Folding, divisors
 from qcompile.ir import Graph, Node, Value
 from qcompile.ir.walk import is_constant
@@ -38,7 +40,9 @@ class Unit(ABC):
     name: ClassVar[str]
     """In names of processes."""
     accumulates: ClassVar[bool] = False
-    """Whether it adds up the terms of windows: its folding is chosen, the only reader, a Requant, joins it."""
+    """Whether it adds up terms: the only reader, a Requant, joins it."""
+    folded: ClassVar[bool] = False
+    """Whether its folding is chosen; others take tokens as they come."""
 
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> Unit | None:
@@ -99,6 +103,10 @@ class Unit(ABC):
         """Elements in a token of an input."""
         return self.lanes[0]
 
+    def feeds(self, node: Node, index: int) -> Unit | None:
+        """What is in front of an operand whose elements it takes more than once."""
+        return None
+
     @property
     def cycles(self) -> int:
         """Iterations of a frame."""
@@ -137,7 +145,9 @@ def channels_of(value: Value) -> int:
 
 def shares_of_places(node: Node) -> list[int]:
     """How many places of its result a unit can make in a cycle that takes as many of its data."""
-    return divisors(node.output.type.size // channels_of(node.output))
+    channels, spreads = channels_of(node.output), [Spread.of(v, node.output) for v in node.inputs]
+    found = divisors(node.output.type.size // channels)
+    return [n for n in found if all(s is None or s.takes(channels * n) for s in spreads)]
 
 
 def constants_of(graph: Graph, node: Node) -> tuple[bool, ...]:
@@ -152,13 +162,43 @@ def decoded_inputs(node: Node) -> tuple[Format, ...]:
     )
 
 
-def channelwise(value: Value, result: Value) -> bool:
-    """Whether a value has an element for each of a result, or one for each of its channels."""
-    own, shape = value.type.shape, result.type.shape
-    return own == shape or (len(own) == len(shape) > 2 and own == (1, shape[1], *(1,) * (len(shape) - 2)))
+@dataclass(frozen=True)
+class Spread:
+    """How a result takes the elements of an operand in the order of its stream: `outer` times `inner` elements, each
+    of these slices `times` times.
+    """
+
+    outer: int
+    times: int
+    inner: int
+
+    @classmethod
+    def of(cls, value: Value, result: Value) -> Spread | None:
+        """Where the axes along which it has one element alone follow one another in the stream."""
+        own, shape = value.type.shape, result.type.shape
+        if len(own) != len(shape) or any(n not in (1, m) for n, m in zip(own, shape, strict=True)):
+            return None
+        order = passing(shape)
+        again = [k for k, a in enumerate(order) if own[a] < shape[a]]
+        if not again:
+            return cls(1, 1, value.type.size)
+        if again != [*range(again[0], again[-1] + 1)]:
+            return None
+        times = math.prod(shape[order[k]] for k in again)
+        inner = math.prod(shape[a] for a in order[again[-1] + 1 :])
+        return cls(value.type.size // inner, times, inner)
+
+    def takes(self, pe: int) -> bool:
+        """Whether tokens of so many elements of the result have whole slices of it, or shares of one."""
+        slices, all_times = pe // self.inner, self.inner * self.times
+        if self.times == 1 or self.inner % pe == 0:
+            return True
+        within = pe % self.inner == 0 and self.times % slices == 0
+        return within or (pe % all_times == 0 and self.outer % (pe // all_times) == 0)
 
 
 def alike(graph: Graph, node: Node) -> bool:
     """Whether all inputs are data that can be taken token by token with the result, one of them of its shape."""
     some = any(v.type.shape == node.output.type.shape for v in node.inputs)
-    return some and all(channelwise(v, node.output) for v in node.inputs) and not any(constants_of(graph, node))
+    spreads = (Spread.of(v, node.output) for v in node.inputs)
+    return some and all(s is not None for s in spreads) and not any(constants_of(graph, node))

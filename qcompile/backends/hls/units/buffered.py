@@ -9,17 +9,15 @@ from qcompile.backends.hls.kernels import Kernel
 from qcompile.backends.hls.layers import RULES
 from qcompile.backends.hls.types import RowIndex
 from qcompile.backends.hls.units.context import Context, Loop, Read, View, Write, node_of
-from qcompile.backends.hls.units.elementwise import MultiplyView, RequantView, TakeCode, map_of, product_of
+from qcompile.backends.hls.units.elementwise import CombinedView, RequantView, TakeCode, combination_of, map_of
 from qcompile.backends.hls.units.weights import elements
 from qcompile.hardware.memory import WORD
 from qcompile.hardware.network import Stage
 from qcompile.hardware.order import places, stream_shape, to_stream
 from qcompile.hardware.rows import strided
-from qcompile.hardware.units.buffered import REARRANGING
 from qcompile.ir import Value, ops
 from qcompile.ir.walk import is_constant
 from qcompile.records import dataclass
-from qcompile.sim.structure import rearrange
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class Elements(View):
 
     template = "elements.cpp.j2"
     held: Held
-    view: RequantView | MultiplyView
+    view: RequantView | CombinedView
 
 
 def buffered(c: Context, stage: Stage) -> View:
@@ -119,10 +117,6 @@ def buffered(c: Context, stage: Stage) -> View:
     b.tensors |= {v.name: elements(c, v) for v in kept}
     if isinstance(node.op, ops.Constant):
         return _gathered(c, b, stage, Held(), node.output, np.arange(node.output.type.size))
-    if isinstance(node.op, REARRANGING):
-        data = node.inputs[0]
-        arrived = np.argsort(places(data.type.shape)).reshape(data.type.shape)
-        return _gathered(c, b, stage, _held(c, b, stage, True), data, rearrange(node.op)(arrived))
     if isinstance(node.op, (ops.Requant, ops.Mul)):
         return _elements(c, b, stage)
     return _layer(c, b, stage)
@@ -164,7 +158,7 @@ def _elements(c: Context, b: Builder, stage: Stage) -> Elements:
     take = _take(c, b, stage, held)
     if isinstance(node.op, ops.Requant):
         return Elements(held, map_of(c, b, stage, loop, take))
-    return Elements(held, product_of(c, stage, loop, take))
+    return Elements(held, combination_of(c, stage, loop, take))
 
 
 def _take(c: Context, b: Builder, stage: Stage, held: Held) -> TakeCode:

@@ -47,7 +47,7 @@ class Watch:
 class Write:
     """A token leaves."""
 
-    watch: Watch
+    watch: Watch | None
     lanes: Lanes
 
 
@@ -105,7 +105,8 @@ class Context:
         """Of the only stream that leaves a process."""
         (index,) = stage.outputs
         s = self.stream(index)
-        return Write(self.watch(s.value, s.lanes), self.lanes(index))
+        watch = self.watch(s.value, s.lanes) if s.value.name in self._watched else None
+        return Write(watch, self.lanes(index))
 
     def read(self, stage: Stage, k: int, x: Tensor) -> Read:
         """A token of input k."""

@@ -1,15 +1,17 @@
-"""Units that work token by token: requantization of one or more terms, products."""
+"""Units that work token by token: requantization of one or more terms, products, quotients, roots."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from qcompile.backends.hls.builder import Builder, Tensor
-from qcompile.backends.hls.kernels import Kernel, MultiplyKernel
+from qcompile.backends.hls.kernels import DivideKernel, InverseRootKernel, Kernel, MultiplyKernel
+from qcompile.backends.hls.layers import divide, inverse_root
 from qcompile.backends.hls.types import identity
 from qcompile.backends.hls.units.context import Context, Loop, View, Write, node_of
 from qcompile.backends.hls.units.requant import Requantizer, Term, requantized
 from qcompile.hardware.network import Stage
+from qcompile.ir import ops
 from qcompile.records import dataclass
 
 TakeCode = Callable[[int, Tensor], Kernel]  # how the elements of input k come into the array of a tensor
@@ -47,27 +49,31 @@ def _term(c: Context, stage: Stage, k: int, take: TakeCode) -> Term:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MultiplyView(View):
-    """The product of two inputs, element by element."""
+class CombinedView(View):
+    """One token of every input, what `kernel` makes of their elements, one token."""
 
-    template = "multiply.cpp.j2"
+    template = "combined.cpp.j2"
     loops: tuple[Loop, ...]
     lanes: int
     takes: tuple[Kernel, ...]
-    multiply: MultiplyKernel
+    kernel: MultiplyKernel | DivideKernel | InverseRootKernel
     write: Write
 
 
-def multiplied(c: Context, stage: Stage) -> MultiplyView:
-    loop = Loop("MULTIPLY", "t", c.stream(stage.outputs[0]).tokens)
-    return product_of(c, stage, loop, lambda k, x: c.read(stage, k, x))
+def combined(c: Context, stage: Stage) -> CombinedView:
+    loop = Loop("COMBINE", "t", c.stream(stage.outputs[0]).tokens)
+    return combination_of(c, stage, loop, lambda k, x: c.read(stage, k, x))
 
 
-def product_of(c: Context, stage: Stage, loop: Loop, take: TakeCode) -> MultiplyView:
-    node, lanes = node_of(stage), stage.folding.pe
-    x, y = (c.tensor(v, f"x{k}") for k, v in enumerate(node.inputs))
-    takes = take(0, x), take(1, y)
-    rows = identity(lanes), identity(lanes)
-    return MultiplyView(
-        (loop,), lanes, takes, MultiplyKernel(lanes, rows, x, y, c.tensor(node.output, "y")), c.write(stage)
-    )
+def combination_of(c: Context, stage: Stage, loop: Loop, take: TakeCode) -> CombinedView:
+    node, lanes, b = node_of(stage), stage.folding.pe, c.builder()
+    inputs = [c.tensor(v, f"x{k}") for k, v in enumerate(node.inputs)]
+    takes, y = tuple(take(k, x) for k, x in enumerate(inputs)), c.tensor(node.output, "y")
+    kernel: MultiplyKernel | DivideKernel | InverseRootKernel
+    if isinstance(node.op, ops.Mul):
+        kernel = MultiplyKernel(lanes, (identity(lanes), identity(lanes)), inputs[0], inputs[1], y)
+    elif isinstance(node.op, ops.Divide):
+        kernel = divide(b, node, lanes, identity(lanes), inputs[0], inputs[1], y)
+    else:
+        kernel = inverse_root(b, node, lanes, inputs[0], y)
+    return CombinedView((loop,), lanes, takes, kernel, c.write(stage))

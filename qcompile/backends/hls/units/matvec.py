@@ -136,6 +136,41 @@ def _by_channel(c: Context, stage: Stage, groups: int, folds: int) -> tuple[Loop
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class DynamicView(View):
+    """`pe` rows and `simd` columns a cycle of a matrix that comes as a stream, with the elements of `own` vectors: of
+    the columns, `folds` times. matrix: which input has it. waiting: whether `groups` of rows take turns.
+    """
+
+    template = "dynamic.cpp.j2"
+    loops: tuple[Loop, ...]
+    matrix: int
+    groups: int
+    folds: int
+    pe: int
+    simd: int
+    own: int
+    reads: tuple[Read, Read]
+    product: Product
+    total: Tensor
+    finish: Finish
+
+    @property
+    def waiting(self) -> bool:
+        return self.groups > 1 < self.folds
+
+
+def dynamic(c: Context, stage: Stage) -> DynamicView:
+    node, unit = node_of(stage), stage.unit
+    assert isinstance(unit, hardware.DynamicMatVecUnit)
+    total = c.tensor(node.output, "total")
+    loops = Loop("VECTOR", "p", unit.vectors), Loop("FOLD", "f", unit.folds), Loop("GROUP", "g", unit.groups)
+    first, second = (c.read(stage, k, c.tensor(v, f"x{k}")) for k, v in enumerate(node.inputs))
+    counts = unit.product.matrix, unit.groups, unit.folds, unit.pe, unit.simd, unit.own
+    made = product(c.builder(), node, total)
+    return DynamicView(loops, *counts, (first, second), made, total, finish(c, stage))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class PoolView(View):
     """largest: the maximum of elements, else their sum, `simd` of each of `pe` channels a cycle, in `folds` cycles, at
     `abreast` places. source: what is taken together, numbers or codes. waiting: whether the other groups of channels

@@ -5,10 +5,10 @@ from __future__ import annotations
 from qcompile.backends.hls.builder import Tensor
 from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.ports import PortLayout, stream_layout
-from qcompile.backends.hls.types import Lanes
-from qcompile.backends.hls.units.context import Context, Loop, View, Write
+from qcompile.backends.hls.types import Lanes, RowIndex
+from qcompile.backends.hls.units.context import Context, Loop, Read, View, Write, node_of
 from qcompile.hardware.network import Stage
-from qcompile.hardware.units import HeldUnit, RepeatUnit
+from qcompile.hardware.units import HeldUnit, ReorderUnit, RepeatUnit
 from qcompile.records import dataclass
 
 
@@ -62,6 +62,33 @@ def repeat(c: Context, stage: Stage) -> RepeatView:
     sizes = unit.copies, unit.pe // unit.places
     loops = [*(one for one in loops if one.count > 1 or one.label == "PASS"), Loop("GROUP", "g", unit.groups)]
     return RepeatView(tuple(loops), read, unit.groups, steps, unit.kept, *sizes, written, x, v, write)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReorderView(View):
+    """A frame comes into memories, then it leaves: tokens of `lanes` elements, the first of which is at place row(t),
+    the next ones `step` further each. turns: as of `ReorderUnit`.
+    """
+
+    template = "reorder.cpp.j2"
+    words: int
+    tokens: int
+    lanes: int
+    turns: int
+    step: int
+    row: RowIndex
+    read: Read
+    y: Tensor
+    write: Write
+
+
+def reorder(c: Context, stage: Stage) -> ReorderView:
+    unit, node = stage.unit, node_of(stage)
+    assert isinstance(unit, ReorderUnit)
+    first = unit.order.first.data
+    row, y = c.builder().row(first, first.shape), c.tensor(node.output, "y")
+    read, tokens = c.read(stage, 0, c.tensor(node.inputs[0], "x")), unit.written // unit.pe
+    return ReorderView(unit.words, tokens, unit.pe, unit.turns, unit.order.step, row, read, y, c.write(stage))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

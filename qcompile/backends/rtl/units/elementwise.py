@@ -1,11 +1,13 @@
-"""Units that work token by token: requantization of one or more terms, products."""
+"""Units that work token by token: requantization of one or more terms, products, quotients, roots."""
 
 from __future__ import annotations
 
 from qcompile import parts
+from qcompile.backends.rtl.numbers import inverse_root, quotient
 from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule
 from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, operands, requantized
 from qcompile.backends.rtl.varying import multiplied
+from qcompile.ir import ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
 
@@ -39,15 +41,26 @@ def mapped(m: Maker) -> ProcessModule:
     return m.process(view, waits + lanes.latency, _all(m), "1'b1")
 
 
-def multiply(m: Maker) -> ProcessModule:
-    node, pe = m.node, m.stage.folding.pe
-    formats = tuple(v.type.codes for v in node.inputs)
-    b = m.cell("lane", "a product of data")
-    x, y = operands(m, formats)(b)
-    width = node.output.type.codes.width
-    cell = m.add(b.done([("y", [multiplied(b, "p", x, y, m.timing)], width)]))
-    view = ElementsModule(tuple(f.width for f in formats), LaneCells((cell.name,) * pe, cell.latency), width)
-    return m.process(view, cell.latency, _all(m), "1'b1")
+def combined(m: Maker) -> ProcessModule:
+    lanes = combination(m, m.stage.folding.pe)
+    formats = tuple(v.type.codes for v in m.node.inputs)
+    view = ElementsModule(tuple(f.width for f in formats), lanes, m.node.output.type.codes.width)
+    return m.process(view, lanes.latency, _all(m), "1'b1")
+
+
+def combination(m: Maker, pe: int) -> LaneCells:
+    """What makes an element of one of every operand, at the ports x0, x1."""
+    node, op, t = m.node, m.node.op, m.timing
+    b = m.cell("lane", f"{type(op).__name__} of data")
+    words = operands(m, tuple(v.type.codes for v in node.inputs))(b)
+    if isinstance(op, ops.InverseRoot):
+        made = inverse_root(b, node, words[0], t)
+    elif isinstance(op, ops.Mul):
+        made = multiplied(b, "p", words[0], words[1], t)
+    else:
+        made = quotient(b, node, words[0], words[1], t)
+    cell = m.add(b.done([("y", [made], node.output.type.codes.width)]))
+    return LaneCells((cell.name,) * pe, cell.latency)
 
 
 def _all(m: Maker) -> str:

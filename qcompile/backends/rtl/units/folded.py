@@ -231,6 +231,46 @@ def depthwise(m: Maker) -> ProcessModule:
     return _process(m, total, 0, rom)
 
 
+@dataclass(frozen=True)
+class RowElements:
+    """Of one input, what each row takes of a token: its elements of `bits` bits, those of the rows behind one another
+    for every column, or of `own` vectors in turn.
+    """
+
+    own: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class DynamicModule(ModuleView):
+    """Elements of both inputs for `columns` products of every row."""
+
+    template = "dynamic.sv.j2"
+    inputs: tuple[RowElements, ...]
+    columns: int
+    sums: Sums
+
+    @property
+    def placed(self) -> tuple[str, ...]:
+        return self.sums.placed
+
+    def parts(self) -> Part:
+        return self.sums.registers()
+
+
+def dynamic(m: Maker) -> ProcessModule:
+    node, unit = m.node, m.stage.unit
+    assert isinstance(unit, units.DynamicMatVecUnit)
+    data, other = (v.type.codes for v in node.inputs)
+    m.loops(("f", unit.folds), ("g", unit.groups))
+    weight = StoredWeight(other, other.width, other.signed, other.width)
+    made = products(m, weight, unit.simd, unit.folds > 1 and unit.groups == 1, False)
+    start = Start(0, unit.simd * data.width, 1, unit.simd * other.width)
+    total = sums(m, made, unit.folds, start, rows=unit.groups)
+    pieces = tuple(RowElements(unit.lanes_of(k) // unit.simd, f.width) for k, f in enumerate((data, other)))
+    return m.process(DynamicModule(pieces, unit.simd, total), total.stages, "2'b11", m.end("f"))
+
+
 def pool(m: Maker) -> ProcessModule:
     unit, fmt = m.stage.unit, m.node.inputs[0].type.codes
     assert isinstance(unit, (units.PoolUnit, units.GlobalPoolUnit))

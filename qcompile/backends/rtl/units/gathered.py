@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import inverse_root, quotient
 from qcompile.backends.rtl.process import LoadedWords, Maker, ModuleView, ProcessModule, RomFile
 from qcompile.backends.rtl.requant import codes_of
 from qcompile.backends.rtl.units.addresses import Address, address
+from qcompile.backends.rtl.units.elementwise import combination
 from qcompile.backends.rtl.units.folded import Start, StoredWeight, Sums, order_of, products, sums, taken
 from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, operands, requantized, turned
-from qcompile.backends.rtl.varying import multiplied
 from qcompile.cost.price import price
 from qcompile.hardware import units
 from qcompile.hardware.memory import Words, bits_of, operand
@@ -151,8 +150,8 @@ def _made(m: Maker, operands: tuple[HeldOperand, ...], addresses: tuple[Address,
         total = sums(m, taken(m, largest), unit.terms, Start(1, operands[0].width, 1, 0), order)
     elif isinstance(op, (ops.Requant, ops.Mul, ops.Divide, ops.InverseRoot)):
         lanes = _elements(m)
-    else:
-        chosen = (_moved(m, node.inputs[0] if node.inputs else node.output, "1'b1"),)
+    else:  # a constant
+        chosen = (_moved(m, node.output, "1'b1"),)
     return _process(m, operands, addresses, total, lanes, chosen, width)
 
 
@@ -191,20 +190,10 @@ def _process(
 
 def _elements(m: Maker) -> LaneCells:
     """Of operands at the ports x0, x1."""
-    node, op, t = m.node, m.node.op, m.timing
-    formats = tuple(v.type.codes for v in node.inputs)
-    if isinstance(op, ops.Requant):
-        return requantized(m, node, formats, operands(m, formats), 1)
-    b = m.cell("lane", f"{type(op).__name__} of data")
-    words = operands(m, formats)(b)
-    if isinstance(op, ops.InverseRoot):
-        made = inverse_root(b, node, words[0], t)
-    elif isinstance(op, ops.Mul):
-        made = multiplied(b, "p", words[0], words[1], t)
-    else:
-        made = quotient(b, node, words[0], words[1], t)
-    cell = m.add(b.done([("y", [made], node.output.type.codes.width)]))
-    return LaneCells((cell.name,), cell.latency)
+    if not isinstance(m.node.op, ops.Requant):
+        return combination(m, 1)
+    formats = tuple(v.type.codes for v in m.node.inputs)
+    return requantized(m, m.node, formats, operands(m, formats), 1)
 
 
 def _with_border(node: Node, places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

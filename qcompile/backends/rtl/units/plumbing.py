@@ -7,9 +7,10 @@ from dataclasses import replace
 from qcompile import parts
 from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.rtl.process import Link, Maker, ModuleView, ProcessModule, RomFile
+from qcompile.backends.rtl.units.addresses import Address, address
 from qcompile.cost.price import price
 from qcompile.hardware.network import Stream
-from qcompile.hardware.units import HeldUnit, RepeatUnit
+from qcompile.hardware.units import HeldUnit, ReorderUnit, RepeatUnit
 from qcompile.parts import Part
 from qcompile.records import dataclass
 
@@ -72,6 +73,66 @@ def repeat(m: Maker) -> ProcessModule:
     kept = "" if not unit.kept else "block" if block else "distributed"
     view = RepeatModule(m.read(0).bits, unit.groups, m.first("p"), m.at("g"), *copied, kept, table, m.at("p"))
     return m.process(view, 1, "fresh", "passed")
+
+
+@dataclass(frozen=True)
+class ReorderModule(ModuleView):
+    """`words` of `lanes` elements, of `bits` bits each, come in, then tokens leave from place `address` on. turns: as
+    of `ReorderUnit`; in_turn, out_turn: by how many memories a word, and a token, is turned.
+    """
+
+    template = "reorder.sv.j2"
+    flags = ("filling",)
+    words: int
+    lanes: int
+    bits: int
+    style: str
+    addresses: tuple[Address, ...]
+    address: str
+    fill_end: str
+    work_end: str
+    to: str
+    turns: int
+    in_turn: str
+    out_turn: str
+
+    def parts(self) -> Part:
+        """Memories, addresses that step, what says by how much it is turned."""
+        steps = (parts.beside(parts.Adder(a.width), parts.Register(a.width)) for a in self.addresses if not a.table)
+        shape = (self.lanes, self.bits) if self.turns else (1, self.lanes * self.bits)
+        memories = parts.Times(shape[0], parts.Buffer(self.words, shape[1], self.style == "block"))
+        return parts.beside(memories, *steps, parts.Register(1 + (self.lanes.bit_length() if self.turns else 0)))
+
+
+def reorder(m: Maker) -> ProcessModule:
+    unit = m.stage.unit
+    assert isinstance(unit, ReorderUnit)
+    m.counter("t", unit.words, "go[0] && filling")
+    m.counter("e", unit.written // unit.pe, "go[0] && !filling")
+    addresses, first = list[Address](), unit.order.first.data
+    at = address(m, addresses, "at", first // unit.pe, unit.words)
+    in_turn = out_turn = "1'b0"
+    if unit.turns:
+        m.counter("held", unit.turns, "go[0] && filling")
+        m.counter("turn", unit.pe, "go[0] && filling" + (" && held_end" if unit.turns > 1 else ""))
+        turned = (first + first // unit.order.step) % unit.pe
+        in_turn, out_turn = "turn", address(m, addresses, "out_turn", turned, unit.pe)
+    block = price(unit.memory(), m.timing.fabric).bram18 > 0
+    view = ReorderModule(
+        unit.words,
+        unit.pe,
+        unit.number,
+        "block" if block else "distributed",
+        tuple(addresses),
+        at,
+        m.end("t"),
+        m.end("e"),
+        m.at("t"),
+        unit.turns,
+        in_turn,
+        out_turn,
+    )
+    return m.process(view, 1, "filling", "!filling")
 
 
 @dataclass(frozen=True)

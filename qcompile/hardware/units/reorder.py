@@ -1,0 +1,144 @@
+"""Reorder unit: a tensor whose elements leave in another order, `pe` of them a cycle: a frame comes into memories, then
+it leaves.
+
+Tokens may have several elements where these stay together, or where what is a token on one side is spread evenly over
+the other (a corner turn). The latter lies in as many memories, one token of the data a word of all of them, turned by
+one memory further for every element of a token of the result: so each of these is in a memory of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+
+from qcompile import parts
+from qcompile.hardware.order import places, to_stream
+from qcompile.hardware.site import Folding, divisors
+from qcompile.hardware.units.unit import Traffic, Unit, constants_of
+from qcompile.ir import Array, Graph, Node, Shape, ops
+from qcompile.parts import Part
+from qcompile.records import dataclass
+from qcompile.sim.structure import rearrange
+
+WIDEST = 64  # elements in a token: more take more logic to turn than the memories have ports
+
+
+@dataclass(frozen=True)
+class Order:
+    """first: of every token of the result, where its first element is among those of the data; step: how far the next
+    one is. Axes of `first` are loops.
+    """
+
+    first: Array
+    step: int
+
+
+@dataclass(frozen=True)
+class ReorderUnit(Unit):
+    """read, written: elements; number: bits of one."""
+
+    read: int
+    written: int
+    pe: int
+    number: int
+    order: Order
+
+    name: ClassVar[str] = "reorder"
+    folded: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> ReorderUnit | None:
+        """What only moves data."""
+        if not isinstance(node.op, ops.REARRANGING) or any(constants_of(graph, node)):
+            return None
+        data, order = node.inputs[0].type, _order(node.op, node.inputs[0].type.shape, folding.pe)
+        if order is None:
+            return None
+        return cls(data.size, node.output.type.size, folding.pe, data.codes.width, order)
+
+    @staticmethod
+    def limits(node: Node) -> Folding:
+        return Folding(math.lcm(*_shares(node.op, node.inputs[0].type.shape)))
+
+    @classmethod
+    def takes(cls, node: Node, graph: Graph, folding: Folding) -> bool:
+        alone = Folding(folding.pe) == folding
+        return alone and folding.pe in _shares(node.op, node.inputs[0].type.shape)
+
+    @property
+    def lanes(self) -> tuple[int, int]:
+        return self.pe, self.pe
+
+    @property
+    def turns(self) -> int:
+        """Words until the memories of elements are turned by one more; 0 where tokens stay together."""
+        return 0 if self.order.step == 1 else self.order.step // self.pe
+
+    @property
+    def words(self) -> int:
+        """That come in."""
+        return self.read // self.pe
+
+    @property
+    def cycles(self) -> int:
+        return self.words + self.written // self.pe
+
+    def traffic(self) -> Traffic:
+        every = np.arange(self.cycles)
+        return Traffic((every[: self.words],), every[self.words :], self.cycles)
+
+    def memory(self) -> Part:
+        if not self.turns:
+            return parts.Buffer(self.words, self.pe * self.number)
+        return parts.Times(self.pe, parts.Buffer(self.words, self.number))
+
+    def parts(self) -> Part:
+        around = parts.counters(self.words, self.written // self.pe), parts.Handshake()
+        if not self.turns:
+            return parts.beside(self.memory(), *around)
+        place = max(1, (self.words - 1).bit_length())
+        turned = parts.beside(parts.Times(2, parts.Mux(self.pe, self.number)), parts.Adder(place))
+        return parts.beside(self.memory(), parts.Times(self.pe, turned), *around)
+
+
+@lru_cache(maxsize=1024)
+def _order(op: ops.Op, shape: Shape, pe: int) -> Order | None:
+    """With so many elements in a token; None where that is not possible."""
+    size, taken = math.prod(shape), _taken(op, shape)
+    tokens = taken.reshape(-1, pe) if size % pe == taken.size % pe == 0 else None
+    if tokens is None:
+        return None
+    step = int(tokens[0, 1] - tokens[0, 0]) if pe > 1 else 1
+    even = (tokens - tokens[:, :1] == np.arange(pe) * step).all()
+    whole, turned = step == 1 and (tokens[:, 0] % pe == 0).all(), step > 1 and step % pe == 0
+    if not even or not (whole or turned):
+        return None
+    return Order(Array(_firsts(taken, pe)), step)
+
+
+@lru_cache(maxsize=256)
+def _taken(op: ops.Op, shape: Shape) -> np.ndarray:
+    """In the order of the stream of the result, where its elements are in that of the data."""
+    return to_stream(rearrange(op)(np.argsort(places(shape)).reshape(shape)))
+
+
+def _firsts(taken: np.ndarray, pe: int) -> np.ndarray:
+    """The first element of every token, with axes as far as tokens are whole elements or shares of them."""
+    axes, left = list(taken.shape), pe
+    while axes and axes[-1] <= left and left % axes[-1] == 0 and left > 1:
+        left //= axes.pop()
+    if left == 1:
+        return taken.reshape(*axes, -1)[..., 0]
+    if axes and axes[-1] % left == 0:
+        return taken.reshape(*axes[:-1], axes[-1] // left, left, -1)[..., 0, 0]
+    return taken.ravel()[::pe]
+
+
+@lru_cache(maxsize=256)
+def _shares(op: ops.Op, shape: Shape) -> tuple[int, ...]:
+    """How many elements tokens can have."""
+    found = (n for n in divisors(math.prod(shape)) if n <= WIDEST)
+    return tuple(n for n in found if _order(op, shape, n) is not None)
