@@ -1,5 +1,5 @@
-"""Reorder unit: a tensor whose elements leave in another order, `pe` of them a cycle: a frame comes into memories, then
-it leaves.
+"""Reorder unit: a tensor whose elements leave in another order, `pe` of them a cycle. A slice (the frame, or as little
+of it as no element leaves) comes into memories while the one before it leaves.
 
 Tokens may have several elements where these stay together, or where what is a token on one side is spread evenly over
 the other (a corner turn). The latter lies in as many memories, one token of the data a word of all of them, turned by
@@ -28,20 +28,20 @@ WIDEST = 64  # elements in a token: more take more logic to turn than the memori
 
 @dataclass(frozen=True)
 class Order:
-    """first: of every token of the result, where its first element is among those of the data; step: how far the next
-    one is. Axes of `first` are loops.
+    """Of `slices` alike. first: of every token of the result of one, where its first element is among those of the
+    data; step: how far the next one is. Axes of `first` are loops.
     """
 
+    slices: int
     first: Array
     step: int
 
 
 @dataclass(frozen=True)
 class ReorderUnit(Unit):
-    """read, written: elements; number: bits of one."""
+    """read: elements of the data; number: bits of one."""
 
     read: int
-    written: int
     pe: int
     number: int
     order: Order
@@ -57,7 +57,7 @@ class ReorderUnit(Unit):
         data, order = node.inputs[0].type, _order(node.op, node.inputs[0].type.shape, folding.pe)
         if order is None:
             return None
-        return cls(data.size, node.output.type.size, folding.pe, data.codes.width, order)
+        return cls(data.size, folding.pe, data.codes.width, order)
 
     @staticmethod
     def limits(node: Node) -> Folding:
@@ -79,24 +79,40 @@ class ReorderUnit(Unit):
 
     @property
     def words(self) -> int:
-        """That come in."""
-        return self.read // self.pe
+        """Of a slice, that come in."""
+        return self.read // self.order.slices // self.pe
+
+    @property
+    def tokens(self) -> int:
+        """Of a slice, that leave."""
+        return self.order.first.data.size
+
+    @property
+    def steps(self) -> int:
+        """Iterations for a slice."""
+        return max(self.words, self.tokens)
+
+    @property
+    def sides(self) -> int:
+        """Slices that memories hold."""
+        return min(2, self.order.slices)
 
     @property
     def cycles(self) -> int:
-        return self.words + self.written // self.pe
+        return (self.order.slices + 1) * self.steps
 
     def traffic(self) -> Traffic:
-        every = np.arange(self.cycles)
-        return Traffic((every[: self.words],), every[self.words :], self.cycles)
+        every = np.arange(self.cycles).reshape(-1, self.steps)
+        return Traffic((every[:-1, : self.words].ravel(),), every[1:, : self.tokens].ravel(), self.cycles)
 
     def memory(self) -> Part:
+        depth = self.sides * self.words
         if not self.turns:
-            return parts.Buffer(self.words, self.pe * self.number)
-        return parts.Times(self.pe, parts.Buffer(self.words, self.number))
+            return parts.Buffer(depth, self.pe * self.number)
+        return parts.Times(self.pe, parts.Buffer(depth, self.number))
 
     def parts(self) -> Part:
-        around = parts.counters(self.words, self.written // self.pe), parts.Handshake()
+        around = parts.counters(self.order.slices + 1, self.steps), parts.Handshake()
         if not self.turns:
             return parts.beside(self.memory(), *around)
         place = max(1, (self.words - 1).bit_length())
@@ -108,15 +124,40 @@ class ReorderUnit(Unit):
 def _order(op: ops.Op, shape: Shape, pe: int) -> Order | None:
     """With so many elements in a token; None where that is not possible."""
     size, taken = math.prod(shape), _taken(op, shape)
-    tokens = taken.reshape(-1, pe) if size % pe == taken.size % pe == 0 else None
-    if tokens is None:
+    if size % pe or taken.size % pe:
         return None
+    slices = max(n for n in _slices(op, shape) if size // n % pe == 0)
+    if slices > 1:
+        taken = _slice(taken, slices)
+    tokens = taken.reshape(-1, pe)
     step = int(tokens[0, 1] - tokens[0, 0]) if pe > 1 else 1
     even = (tokens - tokens[:, :1] == np.arange(pe) * step).all()
     whole, turned = step == 1 and (tokens[:, 0] % pe == 0).all(), step > 1 and step % pe == 0
     if not even or not (whole or turned):
         return None
-    return Order(Array(_firsts(taken, pe)), step)
+    return Order(slices, Array(_firsts(taken, pe)), step)
+
+
+@lru_cache(maxsize=256)
+def _slices(op: ops.Op, shape: Shape) -> tuple[int, ...]:
+    """Of how many slices, all reordered alike, it may be taken: 1, and the leading axes that stay where they are."""
+    taken, found = _taken(op, shape), [1]
+    for axis, size in enumerate(taken.shape[:-1]):
+        count = found[-1] * size
+        each = taken.reshape(count, -1)
+        own = math.prod(shape) == taken.size and (each == each[0] + np.arange(count)[:, None] * each.shape[1]).all()
+        if axis + 1 == taken.ndim or not own or each[0].max() >= each.shape[1]:
+            break
+        found.append(count)
+    return tuple(found)
+
+
+def _slice(taken: np.ndarray, slices: int) -> np.ndarray:
+    """The first one, with the axes of what it has."""
+    while slices > 1:
+        slices //= taken.shape[0]
+        taken = taken[0]
+    return taken
 
 
 @lru_cache(maxsize=256)

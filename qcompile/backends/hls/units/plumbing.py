@@ -66,16 +66,17 @@ def repeat(c: Context, stage: Stage) -> RepeatView:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ReorderView(View):
-    """A frame comes into memories, then it leaves: tokens of `lanes` elements, the first of which is at place row(t),
-    the next ones `step` further each. turns: as of `ReorderUnit`.
+    """Slices of `words` come into memories, each while the `tokens` of the one before it leave: of `lanes` elements,
+    the first of which is at place row(t). sides, turns: as of `ReorderUnit`.
     """
 
     template = "reorder.cpp.j2"
+    loops: tuple[Loop, Loop]
     words: int
     tokens: int
     lanes: int
+    sides: int
     turns: int
-    step: int
     row: RowIndex
     read: Read
     y: Tensor
@@ -87,8 +88,9 @@ def reorder(c: Context, stage: Stage) -> ReorderView:
     assert isinstance(unit, ReorderUnit)
     first = unit.order.first.data
     row, y = c.builder().row(first, first.shape), c.tensor(node.output, "y")
-    read, tokens = c.read(stage, 0, c.tensor(node.inputs[0], "x")), unit.written // unit.pe
-    return ReorderView(unit.words, tokens, unit.pe, unit.turns, unit.order.step, row, read, y, c.write(stage))
+    loops = Loop("SLICE", "s", unit.order.slices + 1), Loop("WORD", "t", unit.steps)
+    counts = unit.words, unit.tokens, unit.pe, unit.sides, unit.turns
+    return ReorderView(loops, *counts, row, c.read(stage, 0, c.tensor(node.inputs[0], "x")), y, c.write(stage))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

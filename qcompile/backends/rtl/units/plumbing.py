@@ -77,8 +77,9 @@ def repeat(m: Maker) -> ProcessModule:
 
 @dataclass(frozen=True)
 class ReorderModule(ModuleView):
-    """`words` of `lanes` elements, of `bits` bits each, come in, then tokens leave from place `address` on. turns: as
-    of `ReorderUnit`; in_turn, out_turn: by how many memories a word, and a token, is turned.
+    """Memories of `words` of `lanes` elements, `bits` bits each. filling: while nothing leaves; to, address: of the
+    word that comes, and of the first element of the token that leaves; turns: as of `ReorderUnit`; in_turn, out_turn:
+    by how many memories a word, and a token, is turned.
     """
 
     template = "reorder.sv.j2"
@@ -88,10 +89,10 @@ class ReorderModule(ModuleView):
     bits: int
     style: str
     addresses: tuple[Address, ...]
-    address: str
-    fill_end: str
-    work_end: str
+    filling: str
+    write: str
     to: str
+    address: str
     turns: int
     in_turn: str
     out_turn: str
@@ -101,38 +102,44 @@ class ReorderModule(ModuleView):
         steps = (parts.beside(parts.Adder(a.width), parts.Register(a.width)) for a in self.addresses if not a.table)
         shape = (self.lanes, self.bits) if self.turns else (1, self.lanes * self.bits)
         memories = parts.Times(shape[0], parts.Buffer(self.words, shape[1], self.style == "block"))
-        return parts.beside(memories, *steps, parts.Register(1 + (self.lanes.bit_length() if self.turns else 0)))
+        return parts.beside(memories, *steps, parts.Register(self.lanes.bit_length() if self.turns else 0))
 
 
 def reorder(m: Maker) -> ProcessModule:
     unit = m.stage.unit
     assert isinstance(unit, ReorderUnit)
-    m.counter("t", unit.words, "go[0] && filling")
-    m.counter("e", unit.written // unit.pe, "go[0] && !filling")
+    m.loops(("s", unit.order.slices + 1), ("t", unit.steps))
+    comes, leaves = (_while(m, test, n) for test, n in (("!s_end", unit.words), (f"!({m.first('s')})", unit.tokens)))
     addresses, first = list[Address](), unit.order.first.data
     at = address(m, addresses, "at", first // unit.pe, unit.words)
     in_turn = out_turn = "1'b0"
     if unit.turns:
-        m.counter("held", unit.turns, "go[0] && filling")
-        m.counter("turn", unit.pe, "go[0] && filling" + (" && held_end" if unit.turns > 1 else ""))
-        turned = (first + first // unit.order.step) % unit.pe
-        in_turn, out_turn = "turn", address(m, addresses, "out_turn", turned, unit.pe)
+        step = f"go[0] && {comes}"
+        m.counter("held", unit.turns, step)
+        m.counter("turn", unit.pe, step + (" && held_end" if unit.turns > 1 else ""))
+        in_turn, out_turn = (
+            "turn",
+            address(m, addresses, "out_turn", (first + first // unit.order.step) % unit.pe, unit.pe),
+        )
     block = price(unit.memory(), m.timing.fabric).bram18 > 0
-    view = ReorderModule(
-        unit.words,
-        unit.pe,
-        unit.number,
-        "block" if block else "distributed",
-        tuple(addresses),
-        at,
-        m.end("t"),
-        m.end("e"),
-        m.at("t"),
-        unit.turns,
-        in_turn,
-        out_turn,
-    )
-    return m.process(view, 1, "filling", "!filling")
+    to = m.at("t")
+    if unit.sides > 1:
+        to, at = (_side(name, side, unit.words) for name, side in ((to, "s[0]"), (at, "!s[0]")))
+    sizes = unit.sides * unit.words, unit.pe, unit.number, "block" if block else "distributed"
+    view = ReorderModule(*sizes, tuple(addresses), f"!({leaves})", comes, to, at, unit.turns, in_turn, out_turn)
+    return m.process(view, 1, comes, leaves)
+
+
+def _while(m: Maker, test: str, count: int) -> str:
+    """A test, in the first iterations for a slice."""
+    t = m.has("t")
+    return test if t is None or count == t.limit else f"{test} && t < {t.width}'d{count}"
+
+
+def _side(address: str, side: str, words: int) -> str:
+    """The address in one of two memories behind one another."""
+    width = (2 * words - 1).bit_length()
+    return f"{width}'({address}) + ({side} ? {width}'d{words} : {width}'d0)" if words > 1 else side
 
 
 @dataclass(frozen=True)
