@@ -32,15 +32,14 @@ from qcompile.hardware.network import (
     Network,
     as_they_come,
     follower,
-    moved_for_nothing,
     network,
     output_shares,
     port_shares,
-    port_value,
     possible,
     with_window,
 )
 from qcompile.hardware.packing import packable
+from qcompile.hardware.rearranged import moved_for_nothing, port_value
 from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import (

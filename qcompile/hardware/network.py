@@ -8,8 +8,9 @@ from dataclasses import field, replace
 
 from qcompile import parts
 from qcompile.errors import QCompileError
-from qcompile.hardware.order import passing, permutation, stream_shape, to_stream
+from qcompile.hardware.order import stream_shape, to_stream
 from qcompile.hardware.packing import packable
+from qcompile.hardware.rearranged import port_value, results_in_order
 from qcompile.hardware.site import Folding, divisors, slides
 from qcompile.hardware.units import (
     BufferedUnit,
@@ -35,7 +36,7 @@ from qcompile.hardware.units.pool import ChannelwiseUnit
 from qcompile.hardware.units.unit import channels_of, constants_of
 from qcompile.hardware.units.whole_window import WIDEST_WINDOW, border, fills
 from qcompile.ir import Array, Graph, Node, Shape, State, Value, ops
-from qcompile.ir.walk import maker, only_reader
+from qcompile.ir.walk import only_reader
 from qcompile.parts import Part
 from qcompile.records import dataclass
 
@@ -183,66 +184,6 @@ def _filled_by_windows(graph: Graph, foldings: Mapping[str, Folding]) -> set[str
     return found
 
 
-def _free(graph: Graph, node: Node) -> bool:
-    """Constants, and what leaves the order of the stream as it is."""
-    if isinstance(node.op, ops.Constant):
-        return True
-    if isinstance(node.op, ops.Reshape):
-        made = maker(graph, node.inputs[0], ops.Transpose)
-        laid = made is not None and _laid_out(graph, made)
-        return laid or _same_order(node.inputs[0].type.shape, node.output.type.shape)
-    return isinstance(node.op, ops.Transpose) and (_same_after(node) or _laid_out(graph, node))
-
-
-def _free_results(graph: Graph) -> set[str]:
-    return {n.output.name for n in graph.nodes if _free(graph, n)}
-
-
-def moved_for_nothing(graph: Graph) -> set[str]:
-    """Results that no process makes: those in the order of what they are made of, and those that ports turn."""
-    inputs = ((v, port_value(graph, v)[0]) for v in graph.inputs)
-    turned = {inner.name for v, inner in inputs if inner is not v}
-    turned |= {v.name for v in graph.outputs if port_value(graph, v)[0] is not v}
-    return _free_results(graph) | turned
-
-
-def _laid_out(graph: Graph, node: Node) -> bool:
-    """A transpose to the order of the stream, whose elements then are laid side by side."""
-    readers = graph.consumers.get(node.output.name, [])
-    return (
-        tuple(node.op.perm) == permutation(len(node.op.perm))
-        and bool(readers)
-        and node.output not in graph.outputs
-        and all(isinstance(n.op, ops.Reshape) and _raster(n.output.type.shape) for n in readers)
-    )
-
-
-def _raster(shape: Shape) -> bool:
-    """Whether the stream's order is the raster order of the tensor."""
-    axes = passing(shape)
-    return axes == sorted(axes)
-
-
-def _same_order(before: Shape, after: Shape) -> bool:
-    return (_raster(before) and _raster(after)) or (
-        len(before) > 2
-        and len(after) > 2
-        and _squeezed(stream_shape(before)) == _squeezed(stream_shape(after))
-        and before[1] == after[1]
-    )
-
-
-def _squeezed(shape: Shape) -> Shape:
-    return tuple(n for n in shape if n > 1)
-
-
-def _same_after(node: Node) -> bool:
-    """A transpose that only turns what the streams turn too."""
-    before, perm = node.inputs[0].type.shape, node.op.perm
-    out = [perm[a] for a in permutation(len(perm))]
-    return [a for a in out if before[a] > 1] == passing(before)
-
-
 def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
     """Processes and streams of an integer graph. foldings: by the name of the result of a node; what is missing is
     folded least.
@@ -254,7 +195,7 @@ def network(graph: Graph, foldings: Mapping[str, Folding]) -> Network:
 
 
 def _network(graph: Graph, foldings: Mapping[str, Folding], pace: int | None = None) -> Network:
-    free = _free_results(graph) | _filled_by_windows(graph, foldings)
+    free = results_in_order(graph) | _filled_by_windows(graph, foldings)
     b = _Builder(graph, foldings, frozenset(free), pace)
     merged, inputs, outputs = set[str](), list[PortStream](), list[PortStream]()
     kept, closed = {s.input: s for s in graph.states}, {s.output for s in graph.states}
@@ -356,33 +297,6 @@ def _check_read(graph: Graph, stages: Sequence[Stage]) -> None:
         )
 
 
-def port_value(graph: Graph, value: Value) -> tuple[Value, Shape]:
-    """What passes at the port of an input or output, and the axes of the port's tensor in the order of that: a
-    transpose there costs nothing, its other side is streamed.
-    """
-    same = tuple(range(len(value.type.shape)))
-    made, readers = graph.producers.get(value.name), graph.consumers.get(value.name, [])
-    ports = {v.name for v in (*graph.inputs, *graph.outputs)}
-    if made is not None:
-        if (
-            readers
-            or not isinstance(made.op, ops.Transpose)
-            or made.inputs[0].name in ports
-            or len(graph.consumers[made.inputs[0].name]) > 1
-        ):
-            return value, same
-        return made.inputs[0], tuple(made.op.perm.index(a) for a in same)
-    if (
-        len(readers) == 1
-        and isinstance(readers[0].op, ops.Transpose)
-        and readers[0].output.name not in ports
-        and value not in graph.outputs
-        and not _laid_out(graph, readers[0])  # which is free in the order of the port's own tensor
-    ):
-        return readers[0].output, readers[0].op.perm
-    return value, same
-
-
 WORD, WIDEST_PORT = 64, 128  # bits of a word of a port: where nothing asks for more, and the most that DMAs have
 
 
@@ -441,7 +355,7 @@ WIDEST = 1024  # bits of a token between layers, where it has one place; those o
 def possible(graph: Graph, node: Node) -> list[Folding]:
     """How a node can be folded: shares of its unit's limits whose tokens are not too wide."""
     unit = unit_of(node, graph)
-    most, channels = unit.limits(node), channels_of(node.output)
+    most, channels = unit.limits(node, graph), channels_of(node.output)
     found = [Folding(pe, simd) for pe in divisors(most.pe) for simd in divisors(most.simd)]
     several = [n for n in unit.abreast(node, graph) if channels * n > most.pe]
     found += [Folding(channels * n, simd, places=n) for n in several for simd in divisors(most.simd)]
@@ -502,7 +416,7 @@ def _check_memory(graph: Graph, node: Node, unit: Unit, kind: str) -> None:
 
 
 def _not_possible(graph: Graph, node: Node, unit: Unit, wanted: Folding) -> QCompileError:
-    most, channels = unit.limits(node), channels_of(node.output)
+    most, channels = unit.limits(node, graph), channels_of(node.output)
     several = [n for n in unit.abreast(node, graph) if n > 1]
     if wanted.places > 1:
         hint = f"places of {several}, with a pe of {channels} times as many and a simd that divides {most.simd}"
@@ -559,7 +473,7 @@ def as_they_come(graph: Graph, node: Node, unit: Unit, data: Sequence[tuple[Valu
     """The folding of what is not folded for itself: tokens as those of its inputs, of so many elements each; of as many
     whole places, where all have some, else shares of them.
     """
-    most, axes = unit.limits(node), node.output.type.shape[2:]
+    most, axes = unit.limits(node, graph), node.output.type.shape[2:]
     lanes = [(n, channels_of(v)) for v, n in data if v.type.shape[2:] == axes] or [(n, channels_of(v)) for v, n in data]
     if not graph.states and all(n % channels == 0 for n, channels in lanes):
         places = math.gcd(*(n // channels for n, channels in lanes))

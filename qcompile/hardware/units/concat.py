@@ -40,7 +40,7 @@ class ConcatUnit(Unit):
         return cls(node.output.type.size // sum(channels), channels, folding.pe, decoded)
 
     @staticmethod
-    def limits(node: Node) -> Folding:
+    def limits(node: Node, graph: Graph) -> Folding:
         return Folding(math.gcd(*_slices(node)))
 
     @staticmethod

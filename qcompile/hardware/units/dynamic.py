@@ -87,7 +87,7 @@ class DynamicMatVecUnit(Unit):
         return cls(product, folding.pe, folding.simd, (matrix, vectors), parts.bits(node.output.type.format))
 
     @staticmethod
-    def limits(node: Node) -> Folding:
+    def limits(node: Node, graph: Graph) -> Folding:
         product = DynamicProduct.of(node)
         assert product is not None
         return Folding(product.lanes, product.columns)

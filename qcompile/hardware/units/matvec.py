@@ -87,7 +87,7 @@ class MatVecUnit(Unit):
         return replace(found, constants=Array(units.T if isinstance(node.op, ops.MatMul) else units.reshape(rows, -1)))
 
     @staticmethod
-    def limits(node: Node) -> Folding:
+    def limits(node: Node, graph: Graph) -> Folding:
         return Folding(channels_of(node.output) // node.op.groups, node.terms)
 
     @staticmethod

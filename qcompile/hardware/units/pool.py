@@ -39,7 +39,7 @@ class ChannelwiseUnit(Unit):
     folded: ClassVar[bool] = True
 
     @staticmethod
-    def limits(node: Node) -> Folding:
+    def limits(node: Node, graph: Graph) -> Folding:
         return Folding(channels_of(node.output), node.terms)
 
     @staticmethod
@@ -171,14 +171,14 @@ class GlobalPoolUnit(Unit):
         return cls(outer, found.inner, found.terms, folding.pe, folding.simd, largest, data.codes, kept)
 
     @staticmethod
-    def limits(node: Node) -> Folding:
+    def limits(node: Node, graph: Graph) -> Folding:
         found = Gathered.of(node)
         assert found is not None
         return Folding(found.inner, found.terms)
 
     @classmethod
     def takes(cls, node: Node, graph: Graph, folding: Folding) -> bool:
-        return super().takes(node, graph, folding) and (folding.simd == 1 or folding.pe == cls.limits(node).pe)
+        return super().takes(node, graph, folding) and (folding.simd == 1 or folding.pe == cls.limits(node, graph).pe)
 
     @property
     def lanes(self) -> tuple[int, int]:
@@ -233,7 +233,7 @@ class ArgMaxUnit(Unit):
         return cls(node.terms, out.size, folding.pe, data.codes, parts.width(out.codes))
 
     @staticmethod
-    def limits(node: Node) -> Folding:
+    def limits(node: Node, graph: Graph) -> Folding:
         return Folding(node.terms)
 
     @classmethod

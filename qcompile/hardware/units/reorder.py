@@ -16,9 +16,10 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.hardware.order import places, to_stream
+from qcompile.hardware.rearranged import moves
 from qcompile.hardware.site import Folding, divisors
 from qcompile.hardware.units.unit import Traffic, Unit, constants_of
-from qcompile.ir import Array, Graph, Node, Shape, ops
+from qcompile.ir import Array, Graph, Node, Shape, TensorType, ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
 from qcompile.sim.structure import rearrange
@@ -54,19 +55,19 @@ class ReorderUnit(Unit):
         """What only moves data."""
         if not isinstance(node.op, ops.REARRANGING) or any(constants_of(graph, node)):
             return None
-        data, order = node.inputs[0].type, _order(node.op, node.inputs[0].type.shape, folding.pe)
-        if order is None:
-            return None
-        return cls(data.size, folding.pe, data.codes.width, order)
+        steps, data = _moves(graph, node)
+        order = _order(steps, data.shape, folding.pe)
+        return None if order is None else cls(data.size, folding.pe, data.codes.width, order)
 
     @staticmethod
-    def limits(node: Node) -> Folding:
-        return Folding(math.lcm(*_shares(node.op, node.inputs[0].type.shape)))
+    def limits(node: Node, graph: Graph) -> Folding:
+        steps, data = _moves(graph, node)
+        return Folding(math.lcm(*_shares(steps, data.shape)))
 
     @classmethod
     def takes(cls, node: Node, graph: Graph, folding: Folding) -> bool:
-        alone = Folding(folding.pe) == folding
-        return alone and folding.pe in _shares(node.op, node.inputs[0].type.shape)
+        steps, data = _moves(graph, node)
+        return Folding(folding.pe) == folding and folding.pe in _shares(steps, data.shape)
 
     @property
     def lanes(self) -> tuple[int, int]:
@@ -120,13 +121,22 @@ class ReorderUnit(Unit):
         return parts.beside(self.memory(), parts.Times(self.pe, turned), *around)
 
 
+Steps = tuple[ops.Op, ...]
+
+
+def _moves(graph: Graph, node: Node) -> tuple[Steps, TensorType]:
+    """What it and the nodes in front that it stands for do, and of which data."""
+    nodes = moves(graph, node)
+    return tuple(n.op for n in nodes), nodes[0].inputs[0].type
+
+
 @lru_cache(maxsize=1024)
-def _order(op: ops.Op, shape: Shape, pe: int) -> Order | None:
+def _order(steps: Steps, shape: Shape, pe: int) -> Order | None:
     """With so many elements in a token; None where that is not possible."""
-    size, taken = math.prod(shape), _taken(op, shape)
+    size, taken = math.prod(shape), _taken(steps, shape)
     if size % pe or taken.size % pe:
         return None
-    slices = max(n for n in _slices(op, shape) if size // n % pe == 0)
+    slices = max(n for n in _slices(steps, shape) if size // n % pe == 0)
     if slices > 1:
         taken = _slice(taken, slices)
     tokens = taken.reshape(-1, pe)
@@ -139,9 +149,9 @@ def _order(op: ops.Op, shape: Shape, pe: int) -> Order | None:
 
 
 @lru_cache(maxsize=256)
-def _slices(op: ops.Op, shape: Shape) -> tuple[int, ...]:
+def _slices(steps: Steps, shape: Shape) -> tuple[int, ...]:
     """Of how many slices, all reordered alike, it may be taken: 1, and the leading axes that stay where they are."""
-    taken, found = _taken(op, shape), [1]
+    taken, found = _taken(steps, shape), [1]
     for axis, size in enumerate(taken.shape[:-1]):
         count = found[-1] * size
         each = taken.reshape(count, -1)
@@ -161,9 +171,12 @@ def _slice(taken: np.ndarray, slices: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _taken(op: ops.Op, shape: Shape) -> np.ndarray:
+def _taken(steps: Steps, shape: Shape) -> np.ndarray:
     """In the order of the stream of the result, where its elements are in that of the data."""
-    return to_stream(rearrange(op)(np.argsort(places(shape)).reshape(shape)))
+    found = np.argsort(places(shape)).reshape(shape)
+    for op in steps:
+        found = rearrange(op)(found)
+    return to_stream(found)
 
 
 def _firsts(taken: np.ndarray, pe: int) -> np.ndarray:
@@ -179,7 +192,7 @@ def _firsts(taken: np.ndarray, pe: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _shares(op: ops.Op, shape: Shape) -> tuple[int, ...]:
+def _shares(steps: Steps, shape: Shape) -> tuple[int, ...]:
     """How many elements tokens can have."""
     found = (n for n in divisors(math.prod(shape)) if n <= WIDEST)
-    return tuple(n for n in found if _order(op, shape, n) is not None)
+    return tuple(n for n in found if _order(steps, shape, n) is not None)

@@ -52,7 +52,7 @@ class RepeatUnit(Unit):
         return cls(outer, tuple(times), inner // pe, pe, data.codes.width)
 
     @staticmethod
-    def limits(node: Node) -> Folding:
+    def limits(node: Node, graph: Graph) -> Folding:
         """Where the axis is that of tokens, those that are taken whole."""
         at, shape = _place(node)
         if at < len(shape) - 1 or at == 0:

@@ -50,7 +50,7 @@ class Unit(ABC):
         return None
 
     @staticmethod
-    def limits(node: Node) -> Folding:
+    def limits(node: Node, graph: Graph) -> Folding:
         """Outputs and terms of a node: pe divides the first, simd the second."""
         return Folding(channels_of(node.output), 1)
 
@@ -69,7 +69,7 @@ class Unit(ABC):
         """Whether it can be folded so: by shares of its limits, or with all outputs at several places, which steps of a
         recurrence are not.
         """
-        most, places = cls.limits(node), folding.places
+        most, places = cls.limits(node, graph), folding.places
         if min(folding.pe, folding.simd, places) < 1 or most.simd % folding.simd:
             return False
         if folding.pe == channels_of(node.output) * places > most.pe:
