@@ -35,7 +35,8 @@ def sink_transposes(graph: Graph) -> Graph:
     """The same codes at the outputs. A tensor that is computed in another layout has a name of its own."""
     outputs = {v.name for v in graph.outputs}
     turned: dict[str, tuple[Value, Perm]] = {}  # what a transpose makes: of what, how
-    same: dict[str, Value] = {}  # a tensor that was turned back
+    same: dict[str, Value] = {}  # a tensor that was turned back, or is there already
+    known: dict[tuple[str, Perm], Value] = {}  # what is turned so
     nodes: list[Node] = []
     for node in graph.nodes:
         node = _as_transpose(dataclasses.replace(node, inputs=tuple(same.get(v.name, v) for v in node.inputs)))
@@ -43,9 +44,12 @@ def sink_transposes(graph: Graph) -> Graph:
         if isinstance(node.op, ops.Transpose):
             source, first = turned.get(node.inputs[0].name, (node.inputs[0], tuple(range(len(node.op.perm)))))
             perm = tuple(first[a] for a in node.op.perm)
-            if perm == tuple(range(len(perm))) and out.name not in outputs:
-                same[out.name] = source
+            if perm == tuple(range(len(perm))):
+                known[source.name, perm] = source
+            if (source.name, perm) in known and out.name not in outputs:
+                same[out.name] = known[source.name, perm]
                 continue
+            known[source.name, perm] = out
             turned[out.name] = source, perm
             nodes.append(dataclasses.replace(node, op=ops.Transpose(perm), inputs=(source,)))
         elif (order := _common(node, turned)) is not None:
@@ -70,11 +74,11 @@ def _as_transpose(node: Node) -> Node:
 
 
 def _common(node: Node, turned: dict[str, tuple[Value, Perm]]) -> Perm | None:
-    """The transpose behind all operands of an element-wise node of one shape, or of one that works along an axis."""
-    elementwise, along = isinstance(node.op, (ops.Requant, ops.Mul)), isinstance(node.op, (ops.Concat, ops.Take))
-    if not (elementwise or along) or any(
-        v.name not in turned or (elementwise and v.type.shape != node.output.type.shape) for v in node.inputs
-    ):
+    """The transpose behind all operands of an element-wise node, or of one that works along axes."""
+    elementwise = isinstance(node.op, (ops.Requant, ops.Mul, ops.Divide, ops.InverseRoot))
+    along = isinstance(node.op, (ops.Concat, ops.Take)) or (isinstance(node.op, ops.Reduce) and node.op.keepdims)
+    rank = len(node.output.type.shape)
+    if not (elementwise or along) or any(v.name not in turned or len(v.type.shape) != rank for v in node.inputs):
         return None
     perms = {turned[v.name][1] for v in node.inputs}
     return perms.pop() if len(perms) == 1 else None
@@ -88,6 +92,8 @@ def _moved(node: Node, perm: Perm, sources: list[Value]) -> Node:
     op = node.op
     if isinstance(op, (ops.Concat, ops.Take)):
         op = dataclasses.replace(op, axis=perm[op.axis])
+    if isinstance(op, ops.Reduce):
+        op = dataclasses.replace(op, axes=tuple(sorted(perm[a] for a in op.axes)))
     if isinstance(op, ops.Requant):
         index = np.asarray(op.index.data)
         op = dataclasses.replace(
