@@ -65,6 +65,7 @@ from qcompile.records import dataclass
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
 FOLLOWING = (RequantUnit, PadUnit, ElementwiseUnit, RepeatUnit, ConcatUnit)  # which are not folded for themselves
+MOST_LATE = 12  # of them that have room but take longer, by what lies between the layers
 ROUNDS = 6  # how often a program is run again with what its network needs beside the layers
 
 
@@ -280,11 +281,14 @@ class FoldingSearch:
                 break
             used = self.base + sum(c.cost[i] for c, i in zip(self.layers, picked, strict=True))
             room = np.where(over > 0, np.minimum(room, used) - over, room)
+        late = 0
         for _ in range(self.patience if seen else 0):
-            if (picked := self._program(cycles, self.limit, seen)) is None:
+            if late == MOST_LATE or (picked := self._program(cycles, self.limit, seen)) is None:
                 return None
-            if (found := self._checked(picked, cycles)[0]) is not None:
+            found, whole = self._checked(picked, cycles)
+            if found is not None:
                 return found
+            late += not exceeded(whole.total, self.budget)
             seen.append(picked)
         return None
 

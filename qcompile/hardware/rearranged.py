@@ -9,6 +9,9 @@ from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.ir.walk import maker, only_reader
 
 
+MOVING = ops.Reshape, ops.Transpose  # all that comes; what is only taken in its order passes as it comes
+
+
 def moved_for_nothing(graph: Graph) -> set[str]:
     """Results that no process makes: those in the order of what they are made of, those that ports turn, and those that
     the next one moves too.
@@ -24,7 +27,7 @@ def results_in_order(graph: Graph) -> set[str]:
 def moves(graph: Graph, node: Node) -> tuple[Node, ...]:
     """The nodes whose elements a process moves that makes the result of the last one, from the first on."""
     found = [node]
-    while (made := _moved_alone(graph, found[0].inputs[0])) is not None:
+    while isinstance(node.op, MOVING) and (made := _moved_alone(graph, found[0].inputs[0])) is not None:
         found.insert(0, made)
     return tuple(found)
 
@@ -43,7 +46,7 @@ def _left_to_next(graph: Graph, node: Node) -> bool:
     """Whether another node behind it, with nothing but such between, moves its result by a process."""
     while _moved_alone(graph, node.output) is node:
         reader = only_reader(graph, node.output)
-        if reader is None or not isinstance(reader.op, ops.REARRANGING) or _at_port(graph, reader):
+        if reader is None or not isinstance(reader.op, MOVING) or _at_port(graph, reader):
             return False
         if not _passes(graph, reader):
             return True
@@ -54,7 +57,7 @@ def _left_to_next(graph: Graph, node: Node) -> bool:
 def _moved_alone(graph: Graph, value: Value) -> Node | None:
     """The node that moves data to a value which one node alone reads, unless a port turns it."""
     made = graph.producers.get(value.name)
-    if made is None or not isinstance(made.op, ops.REARRANGING) or only_reader(graph, value) is None:
+    if made is None or not isinstance(made.op, MOVING) or only_reader(graph, value) is None:
         return None
     return None if _at_port(graph, made) or made.inputs[0].name in graph.constants else made
 
