@@ -8,7 +8,6 @@ from qcompile.hardware.order import passing, permutation, stream_shape
 from qcompile.ir import Graph, Node, Shape, Value, ops
 from qcompile.ir.walk import maker, only_reader
 
-
 MOVING = ops.Reshape, ops.Transpose  # all that comes; what is only taken in its order passes as it comes
 
 

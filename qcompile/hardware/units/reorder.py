@@ -121,17 +121,17 @@ class ReorderUnit(Unit):
         return parts.beside(self.memory(), parts.Times(self.pe, turned), *around)
 
 
-Steps = tuple[ops.Op, ...]
+Moves = tuple[ops.Op, ...]
 
 
-def _moves(graph: Graph, node: Node) -> tuple[Steps, TensorType]:
+def _moves(graph: Graph, node: Node) -> tuple[Moves, TensorType]:
     """What it and the nodes in front that it stands for do, and of which data."""
     nodes = moves(graph, node)
     return tuple(n.op for n in nodes), nodes[0].inputs[0].type
 
 
 @lru_cache(maxsize=1024)
-def _order(steps: Steps, shape: Shape, pe: int) -> Order | None:
+def _order(steps: Moves, shape: Shape, pe: int) -> Order | None:
     """With so many elements in a token; None where that is not possible."""
     size, taken = math.prod(shape), _taken(steps, shape)
     if size % pe or taken.size % pe:
@@ -149,7 +149,7 @@ def _order(steps: Steps, shape: Shape, pe: int) -> Order | None:
 
 
 @lru_cache(maxsize=256)
-def _slices(steps: Steps, shape: Shape) -> tuple[int, ...]:
+def _slices(steps: Moves, shape: Shape) -> tuple[int, ...]:
     """Of how many slices, all reordered alike, it may be taken: 1, and the leading axes that stay where they are."""
     taken, found = _taken(steps, shape), [1]
     for axis, size in enumerate(taken.shape[:-1]):
@@ -171,7 +171,7 @@ def _slice(taken: np.ndarray, slices: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _taken(steps: Steps, shape: Shape) -> np.ndarray:
+def _taken(steps: Moves, shape: Shape) -> np.ndarray:
     """In the order of the stream of the result, where its elements are in that of the data."""
     found = np.argsort(places(shape)).reshape(shape)
     for op in steps:
@@ -192,7 +192,7 @@ def _firsts(taken: np.ndarray, pe: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _shares(steps: Steps, shape: Shape) -> tuple[int, ...]:
+def _shares(steps: Moves, shape: Shape) -> tuple[int, ...]:
     """How many elements tokens can have."""
     found = (n for n in divisors(math.prod(shape)) if n <= WIDEST)
     return tuple(n for n in found if _order(steps, shape, n) is not None)
