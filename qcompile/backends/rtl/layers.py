@@ -20,6 +20,7 @@ from qcompile.backends.rtl.numbers import (
     place_of_largest,
     plus,
     quotient,
+    times,
 )
 from qcompile.backends.rtl.words import Cell, CellBuilder, Port, Word
 from qcompile.cost.pairing import graph as adder_graph
@@ -249,7 +250,7 @@ def _cut_rows(b: LayerBuilder, name: str, rows: np.ndarray, fmt: Format) -> None
     for c in np.flatnonzero(rows.any(axis=0)).tolist():
         x = decoded(cell, f"x{c}", "x", c, fmt, b.timing)
         for k, w in enumerate(w for w in np.unique(rows[:, c]).tolist() if w):
-            made = requant.times(cell, f"p{c}_{k}", x, int(w), b.timing)
+            made = times(cell, f"p{c}_{k}", x, int(w), b.timing)
             products[c, w] = cut(cell, f"c{c}_{k}", made, drop)
     made_rows = []
     for r, row in enumerate(rows.tolist()):
@@ -345,7 +346,7 @@ def _mul(b: LayerBuilder) -> None:
         cell = b.cell(f"times{i}", f"{value} times a number")
         cell.port("x", fmt.width)
         word = decoded(cell, "x0", "x", 0, fmt, b.timing)
-        b.add(cell, [("y", [requant.times(cell, "p", word, int(value), b.timing)], out.width)])
+        b.add(cell, [("y", [times(cell, "p", word, int(value), b.timing)], out.width)])
     for e, k in enumerate(kind.ravel().tolist()):
         b.place(f"{b.name}__times{k}", [("x", 0, x[e : e + 1])], y[e : e + 1])
 

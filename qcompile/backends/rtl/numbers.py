@@ -199,7 +199,7 @@ def quotient(b: CellBuilder, node: Node, x: Word, y: Word, timing: Delays) -> Wo
             i = digits - k
             reach = (0, (2 << i) - 1)
             ahead = b.make(f"q{i}", reach, (ahead, rest), timing.lut, "({w}'({0}) <<< 1) + {w}'({1} >= 0)")
-    none = f"{{w}}'({{0}} == 0 || {{0}} == -{rest.width}'({{1}}))"
+    none = f"{{w}}'({{0}} == 0 || {{0}} == -({rest.width}'({{1}})))"
     whole = b.make("whole", (0, 1), (rest, d), delay, none)
     text = f"({{w}}'({{0}}) <<< 2) - {{w}}'d{(2 << digits) - 2} - ({{w}}'({{1}} < 0) <<< 1) + {{w}}'({{2}} == 0)"
     made = parts.value_range(node.output.type.codes)
@@ -226,13 +226,31 @@ def inverse_root(b: CellBuilder, node: Node, x: Word, timing: Delays) -> Word:
     return b.make("y0", made, (root,), 0.0, "{w}'({0})")
 
 
+def times(b: CellBuilder, name: str, word: Word, value: int, timing: Delays) -> Word:
+    """A number times a constant."""
+    if value == 1:
+        return word
+    if not value:
+        return b.make(name, (0, 0), (), 0.0, "1'sd0")
+    if abs(value) >= 1 << 62:
+        reach = abs(value) << word.width
+        text = f"{{w}}'({{0}}) * ({'-' if value < 0 else ''}{{w}}'sd{abs(value)})"
+        return b.make(name, (-reach, reach), (word,), timing.adder(reach.bit_length()), text)
+    size = max(word.bits + abs(value).bit_length(), 2)
+    body = (
+        f"mul_const #(.A({word.width}), .SIGNED({int(word.signed)}), .VALUE({literal(value, 64)}), .Y({size})) c_{name}"
+        " (.a({0}), .y({y}));"
+    )
+    delay = timing.delay(parts.ConstantMultipliers(np.array([value], dtype=object), word.bits))
+    return b.instance(name, size, True, (word,), delay, body)
+
+
 def scaled(b: CellBuilder, name: str, x: Word, factor: int, timing: Delays) -> Word:
-    """x * factor."""
+    """The same, no wider than its ends."""
     if factor == 1:
         return x
-    ends = x.ends[0] * factor, x.ends[1] * factor
-    delay = timing.delay(parts.ConstantMultipliers(np.array([factor], dtype=object), x.bits))
-    return b.make(name, ends, (x,), delay, f"{{w}}'({{0}}) * {literal(factor)}")
+    made = times(b, f"{name}_wide", x, factor, timing)
+    return b.make(name, (x.ends[0] * factor, x.ends[1] * factor), (made,), 0.0, "{w}'({0})")
 
 
 def added(b: CellBuilder, name: str, words: Sequence[Word], timing: Delays) -> Word:

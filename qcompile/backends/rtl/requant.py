@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import Delays, added, decoded, literal, packed, plus
+from qcompile.backends.rtl.numbers import Delays, added, decoded, literal, packed, plus, times
 from qcompile.backends.rtl.words import CellBuilder, Word
 from qcompile.cost.structure import width
 from qcompile.formats import FloatLane, Format
@@ -44,25 +44,6 @@ def combined(
         if acc < a.width:
             return b.make("total", (-(1 << acc - 1), (1 << acc - 1) - 1), (a,), 0.0, "{w}'({0})")
     return a
-
-
-def times(b: CellBuilder, name: str, word: Word, value: int, timing: Delays) -> Word:
-    """A number times a constant."""
-    if value == 1:
-        return word
-    if not value:
-        return b.make(name, (0, 0), (), 0.0, "1'sd0")
-    if abs(value) >= 1 << 62:
-        reach = abs(value) << word.width
-        text = f"{{w}}'({{0}}) * ({'-' if value < 0 else ''}{{w}}'sd{abs(value)})"
-        return b.make(name, (-reach, reach), (word,), timing.adder(reach.bit_length()), text)
-    size = max(word.bits + abs(value).bit_length(), 2)
-    body = (
-        f"mul_const #(.A({word.width}), .SIGNED({int(word.signed)}), .VALUE({literal(value, 64)}), .Y({size})) c_{name}"
-        " (.a({0}), .y({y}));"
-    )
-    delay = timing.delay(parts.ConstantMultipliers(np.array([value], dtype=object), word.bits))
-    return b.instance(name, size, True, (word,), delay, body)
 
 
 def codes_of(fmt: Format, units: Any) -> list[int]:

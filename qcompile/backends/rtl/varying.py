@@ -10,9 +10,9 @@ from dataclasses import field
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import Delays, literal
+from qcompile.backends.rtl.numbers import Delays, literal, times
 from qcompile.backends.rtl.process import Maker, RomFile
-from qcompile.backends.rtl.requant import codes_of, combined, signed_operand, times
+from qcompile.backends.rtl.requant import codes_of, combined, signed_operand
 from qcompile.backends.rtl.words import CellBuilder, Word
 from qcompile.cost.exchange import in_dsp
 from qcompile.formats import FloatLane, Format, smallest_width
