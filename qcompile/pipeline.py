@@ -47,6 +47,7 @@ from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.rolled import LoweredPiece, Rolled
 from qcompile.passes.rolled import rolled as rolled_graphs
 from qcompile.passes.rows import settled
+from qcompile.passes.subpixel import without_zeros_between
 from qcompile.passes.summed import rounded_terms, with_rounded_terms
 from qcompile.passes.tokens import layers_of_tokens
 from qcompile.passes.unused import remove_unused
@@ -245,11 +246,12 @@ def integer_passes(fabric: Fabric, arch: str = "parallel", fold: str = "min") ->
         return remove_dead_channels(graph, foldings(implement(graph, fabric), fold))
 
     streams = arch == "dataflow"
-    tokens = (("layers_of_tokens", layers_of_tokens),) if streams else ()
+    folded = ("without_zeros_between", without_zeros_between), ("layers_of_tokens", layers_of_tokens)
+    layers = folded if streams else ()
     ordered = (("flattened_in_order", flattened_in_order),) if streams else ()
     return (
         ("remove_unused", remove_unused),
-        *tokens,
+        *layers,
         ("sink_transposes", sink_transposes),
         ("zero_idle_weights", zero_idle_weights),
         ("remove_dead_channels", without_dead),

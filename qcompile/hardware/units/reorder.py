@@ -150,24 +150,31 @@ def _order(steps: Moves, shape: Shape, pe: int) -> Order | None:
 
 @lru_cache(maxsize=256)
 def _slices(steps: Moves, shape: Shape) -> tuple[int, ...]:
-    """Of how many slices, all reordered alike, it may be taken: 1, and the leading axes that stay where they are."""
-    taken, found = _taken(steps, shape), [1]
-    for axis, size in enumerate(taken.shape[:-1]):
-        count = found[-1] * size
-        each = taken.reshape(count, -1)
-        own = math.prod(shape) == taken.size and (each == each[0] + np.arange(count)[:, None] * each.shape[1]).all()
-        if axis + 1 == taken.ndim or not own or each[0].max() >= each.shape[1]:
-            break
-        found.append(count)
-    return tuple(found)
+    """Of how many slices, all reordered alike, it may be taken: leading axes that stay where they are, and shares of the
+    next one.
+    """
+    taken = _taken(steps, shape)
+    if math.prod(shape) != taken.size:
+        return (1,)
+    counts, whole = [1], 1
+    for size in taken.shape:
+        counts += [whole * n for n in divisors(size)]
+        whole *= size
+    return tuple(n for n in sorted({*counts}) if _alike(taken.reshape(n, -1)))
+
+
+def _alike(slices: np.ndarray) -> bool:
+    """Whether each has its own elements, in the same order."""
+    count, size = slices.shape
+    return bool(slices[0].max() < size and (slices == slices[0] + np.arange(count)[:, None] * size).all())
 
 
 def _slice(taken: np.ndarray, slices: int) -> np.ndarray:
     """The first one, with the axes of what it has."""
-    while slices > 1:
+    while slices > 1 and slices % taken.shape[0] == 0:
         slices //= taken.shape[0]
         taken = taken[0]
-    return taken
+    return taken[: taken.shape[0] // slices]
 
 
 @lru_cache(maxsize=256)
