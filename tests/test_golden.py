@@ -25,6 +25,7 @@ from qcompile.passes.lower import lower
 from qcompile.passes.reroll import recurrences
 from qcompile.passes.rolled import LoweredPiece, Rolled, rolled
 from qcompile.passes.states import with_state_formats
+from qcompile.passes.subpixel import without_zeros_between
 from qcompile.passes.summed import with_rounded_terms
 from qcompile.passes.tokens import layers_of_tokens
 from qcompile.passes.unused import remove_unused
@@ -99,6 +100,20 @@ def tokens() -> Graph:
     weights = node(ops.Constant(Array(np.arange(6).reshape(3, 2) - 2)), "weights", fmt=FixedPoint(4))
     product = node(ops.MatMul(), "product", x, weights.output, fmt=FixedPoint(11))
     return graph("integer", x, weights, product)
+
+
+def transposed_convolution() -> Graph:
+    """Of two elements four results, by a kernel of two."""
+    x = Value("x", TensorType((1, 1, 2), CODES))
+    border = node(ops.Pad((0, 0, 1), (0, 0, 1), (0, 0, 1)), "border", x, fmt=CODES)
+    weights = node(ops.Constant(Array(np.array([[[3, -2]], [[1, 4]]]))), "weights", fmt=FixedPoint(4))
+    return graph(
+        "integer",
+        x,
+        border,
+        weights,
+        node(ops.Conv((1,), (1,)), "sums", border.output, weights.output, fmt=FixedPoint(11)),
+    )
 
 
 def signs() -> Graph:
@@ -224,6 +239,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "unused": (unread, lambda g: ir.print_graph(remove_unused(g))),
     "dead": (dead, lambda g: ir.print_graph(remove_dead_channels(g))),
     "layout": (transposed, lambda g: ir.print_graph(sink_transposes(g))),
+    "subpixel": (transposed_convolution, lambda g: ir.print_graph(without_zeros_between(g))),
     "tokens": (tokens, lambda g: ir.print_graph(layers_of_tokens(g))),
     "flatten": (flattened, lambda g: ir.print_graph(flattened_in_order(g))),
     "implement": (integer, lambda g: ir.print_graph(implement(g, fabric_of("xc7z020")))),

@@ -1,9 +1,9 @@
 """Reorder unit: a tensor whose elements leave in another order, `pe` of them a cycle. A slice (the frame, or as little
 of it as no element leaves) comes into memories while the one before it leaves.
 
-Tokens may have several elements where these stay together, or where what is a token on one side is spread evenly over
-the other (a corner turn). The latter lies in as many memories, one token of the data a word of all of them, turned by
-one memory further for every element of a token of the result: so each of these is in a memory of its own.
+Tokens may have several elements where these stay together, or where such blocks of one side's token are spread evenly
+over the other (a corner turn). The latter lies in as many memories, one token of the data a word of all of them, turned
+by one memory further for every block of a token of the result: so each of these is in a memory of its own.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ WIDEST = 64  # elements in a token: more take more logic to turn than the memori
 
 @dataclass(frozen=True)
 class Order:
-    """Of `slices` alike. first: of every token of the result of one, where its first element is among those of the
-    data; step: how far the next one is. Axes of `first` are loops.
+    """Of `slices` alike, in blocks of elements that stay together. first: of every token of the result of a slice,
+    where its first block is among those of the data; step: how far the next one is. Axes of `first` are loops.
     """
 
     slices: int
+    block: int
     first: Array
     step: int
 
@@ -74,9 +75,19 @@ class ReorderUnit(Unit):
         return self.pe, self.pe
 
     @property
+    def banks(self) -> int:
+        """Memories: for the blocks of a token."""
+        return self.pe // self.order.block
+
+    @property
+    def width(self) -> int:
+        """Of a memory."""
+        return self.order.block * self.number
+
+    @property
     def turns(self) -> int:
-        """Words until the memories of elements are turned by one more; 0 where tokens stay together."""
-        return 0 if self.order.step == 1 else self.order.step // self.pe
+        """Words until the memories are turned by one more; 0 where tokens stay together."""
+        return self.order.step // self.banks if self.banks > 1 else 0
 
     @property
     def words(self) -> int:
@@ -107,18 +118,15 @@ class ReorderUnit(Unit):
         return Traffic((every[:-1, : self.words].ravel(),), every[1:, : self.tokens].ravel(), self.cycles)
 
     def memory(self) -> Part:
-        depth = self.sides * self.words
-        if not self.turns:
-            return parts.Buffer(depth, self.pe * self.number)
-        return parts.Times(self.pe, parts.Buffer(depth, self.number))
+        return parts.Times(self.banks, parts.Buffer(self.sides * self.words, self.width))
 
     def parts(self) -> Part:
         around = parts.counters(self.order.slices + 1, self.steps), parts.Handshake()
         if not self.turns:
             return parts.beside(self.memory(), *around)
         place = max(1, (self.words - 1).bit_length())
-        turned = parts.beside(parts.Times(2, parts.Mux(self.pe, self.number)), parts.Adder(place))
-        return parts.beside(self.memory(), parts.Times(self.pe, turned), *around)
+        turned = parts.beside(parts.Times(2, parts.Mux(self.banks, self.width)), parts.Adder(place))
+        return parts.beside(self.memory(), parts.Times(self.banks, turned), *around)
 
 
 Moves = tuple[ops.Op, ...]
@@ -139,19 +147,25 @@ def _order(steps: Moves, shape: Shape, pe: int) -> Order | None:
     slices = max(n for n in _slices(steps, shape) if size // n % pe == 0)
     if slices > 1:
         taken = _slice(taken, slices)
-    tokens = taken.reshape(-1, pe)
-    step = int(tokens[0, 1] - tokens[0, 0]) if pe > 1 else 1
-    even = (tokens - tokens[:, :1] == np.arange(pe) * step).all()
-    whole, turned = step == 1 and (tokens[:, 0] % pe == 0).all(), step > 1 and step % pe == 0
-    if not even or not (whole or turned):
+    block = max(n for n in divisors(pe) if _together(taken.reshape(-1, n)))
+    tokens = taken.reshape(-1, pe)[:, ::block] // block
+    banks = tokens.shape[1]
+    step = int(tokens[0, 1] - tokens[0, 0]) if banks > 1 else 1
+    if banks > 1 and (step < 1 or step % banks or (tokens - tokens[:, :1] != np.arange(banks) * step).any()):
         return None
-    return Order(slices, Array(_firsts(taken, pe)), step)
+    return Order(slices, block, Array(_firsts(taken, pe) // block), step)
+
+
+def _together(blocks: np.ndarray) -> bool:
+    """Whether each has neighbouring elements of the data, of one such block of these."""
+    size = blocks.shape[1]
+    return bool((blocks == blocks[:, :1] + np.arange(size)).all() and (blocks[:, 0] % size == 0).all())
 
 
 @lru_cache(maxsize=256)
 def _slices(steps: Moves, shape: Shape) -> tuple[int, ...]:
-    """Of how many slices, all reordered alike, it may be taken: leading axes that stay where they are, and shares of the
-    next one.
+    """Of how many slices, all reordered alike, it may be taken: leading axes that stay where they are, and shares of
+    the next one.
     """
     taken = _taken(steps, shape)
     if math.prod(shape) != taken.size:
@@ -160,7 +174,7 @@ def _slices(steps: Moves, shape: Shape) -> tuple[int, ...]:
     for size in taken.shape:
         counts += [whole * n for n in divisors(size)]
         whole *= size
-    return tuple(n for n in sorted({*counts}) if _alike(taken.reshape(n, -1)))
+    return tuple(n for n in sorted({*counts} - {whole}) if _alike(taken.reshape(n, -1))) or (1,)
 
 
 def _alike(slices: np.ndarray) -> bool:

@@ -66,15 +66,16 @@ def repeat(c: Context, stage: Stage) -> RepeatView:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ReorderView(View):
-    """Slices of `words` come into memories, each while the `tokens` of the one before it leave: of `lanes` elements,
-    the first of which is at place row(t). sides, turns: as of `ReorderUnit`.
+    """Slices of `words` come into memories, each while the `tokens` of the one before it leave: of `banks` blocks, the
+    first of which is at place row(t), `block` elements each. sides, turns: as of `ReorderUnit`.
     """
 
     template = "reorder.cpp.j2"
     loops: tuple[Loop, Loop]
     words: int
     tokens: int
-    lanes: int
+    banks: int
+    block: int
     sides: int
     turns: int
     row: RowIndex
@@ -89,7 +90,7 @@ def reorder(c: Context, stage: Stage) -> ReorderView:
     first = unit.order.first.data
     row, y = c.builder().row(first, first.shape), c.tensor(node.output, "y")
     loops = Loop("SLICE", "s", unit.order.slices + 1), Loop("WORD", "t", unit.steps)
-    counts = unit.words, unit.tokens, unit.pe, unit.sides, unit.turns
+    counts = unit.words, unit.tokens, unit.banks, unit.order.block, unit.sides, unit.turns
     return ReorderView(loops, *counts, row, c.read(stage, 0, c.tensor(node.inputs[0], "x")), y, c.write(stage))
 
 

@@ -77,9 +77,9 @@ def repeat(m: Maker) -> ProcessModule:
 
 @dataclass(frozen=True)
 class ReorderModule(ModuleView):
-    """Memories of `words` of `lanes` elements, `bits` bits each. filling: while nothing leaves; to, address: of the
-    word that comes, and of the first element of the token that leaves; turns: as of `ReorderUnit`; in_turn, out_turn:
-    by how many memories a word, and a token, is turned.
+    """`lanes` memories of `words`, `bits` bits each. filling: while nothing leaves; to, address: of the word that
+    comes, and of the first block of the token that leaves; turns: as of `ReorderUnit`; in_turn, out_turn: by how many
+    memories a word, and a token, is turned.
     """
 
     template = "reorder.sv.j2"
@@ -100,8 +100,7 @@ class ReorderModule(ModuleView):
     def parts(self) -> Part:
         """Memories, addresses that step, what says by how much it is turned."""
         steps = (parts.beside(parts.Adder(a.width), parts.Register(a.width)) for a in self.addresses if not a.table)
-        shape = (self.lanes, self.bits) if self.turns else (1, self.lanes * self.bits)
-        memories = parts.Times(shape[0], parts.Buffer(self.words, shape[1], self.style == "block"))
+        memories = parts.Times(self.lanes, parts.Buffer(self.words, self.bits, self.style == "block"))
         return parts.beside(memories, *steps, parts.Register(self.lanes.bit_length() if self.turns else 0))
 
 
@@ -111,21 +110,21 @@ def reorder(m: Maker) -> ProcessModule:
     m.loops(("s", unit.order.slices + 1), ("t", unit.steps))
     comes, leaves = (_while(m, test, n) for test, n in (("!s_end", unit.words), (f"!({m.first('s')})", unit.tokens)))
     addresses, first = list[Address](), unit.order.first.data
-    at = address(m, addresses, "at", first // unit.pe, unit.words)
+    at = address(m, addresses, "at", first // unit.banks, unit.words)
     in_turn = out_turn = "1'b0"
     if unit.turns:
         step = f"go[0] && {comes}"
         m.counter("held", unit.turns, step)
-        m.counter("turn", unit.pe, step + (" && held_end" if unit.turns > 1 else ""))
+        m.counter("turn", unit.banks, step + (" && held_end" if unit.turns > 1 else ""))
         in_turn, out_turn = (
             "turn",
-            address(m, addresses, "out_turn", (first + first // unit.order.step) % unit.pe, unit.pe),
+            address(m, addresses, "out_turn", (first + first // unit.order.step) % unit.banks, unit.banks),
         )
     block = price(unit.memory(), m.timing.fabric).bram18 > 0
     to = m.at("t")
     if unit.sides > 1:
         to, at = (_side(name, side, unit.words) for name, side in ((to, "s[0]"), (at, "!s[0]")))
-    sizes = unit.sides * unit.words, unit.pe, unit.number, "block" if block else "distributed"
+    sizes = unit.sides * unit.words, unit.banks, unit.width, "block" if block else "distributed"
     view = ReorderModule(*sizes, tuple(addresses), f"!({leaves})", comes, to, at, unit.turns, in_turn, out_turn)
     return m.process(view, 1, comes, leaves)
 
