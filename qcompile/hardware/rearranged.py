@@ -58,7 +58,11 @@ def _moved_alone(graph: Graph, value: Value) -> Node | None:
     made = graph.producers.get(value.name)
     if made is None or not isinstance(made.op, MOVING) or only_reader(graph, value) is None:
         return None
-    return None if _at_port(graph, made) or made.inputs[0].name in graph.constants else made
+    if _at_port(graph, made) or made.inputs[0].name in graph.constants:
+        return None
+    turned = maker(graph, made.inputs[0], ops.Transpose)
+    apart = turned is not None and _laid_out(graph, turned) and _moved_alone(graph, turned.output) is None
+    return None if apart else made  # the order of what others read too is known behind it alone
 
 
 def _at_port(graph: Graph, node: Node) -> bool:
