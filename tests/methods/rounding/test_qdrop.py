@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'qcompile[
 
 
 def test_it_loses_less_than_digits_in_the_same_logic() -> None:
-    check("qdrop", 0.9)
+    check("qdrop", 0.9, epochs=10)
 
 
 def test_as_many_numbers_as_the_chance_says_stay_float() -> None:
