@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.hardware.units import BufferedUnit, unit_of
+from qcompile.hardware.units import BufferedUnit, DynamicMatVecUnit, ReorderUnit, unit_of
 from qcompile.ir import Array, Graph, Node, Origin, Param, Shape, State, TensorType, Value, ops
 from qcompile.ir.walk import live
 from qcompile.passes.cells import NotRolled
 from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.reroll import Recurrence, outside, recurrences
 from qcompile.records import dataclass
+
+WAITING = BufferedUnit, ReorderUnit, DynamicMatVecUnit  # which take more than a step before they give anything
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class _Joined:
         around = replace(self.outer, inputs=self.outer.inputs[:ins], outputs=self.outer.outputs[:outs])
         hardware = self._joined([n for c in self.cells for n in c.side_by_side()], side=True)
         for node in (n for c in self.cells for n in c.side_by_side() if n.inputs):
-            if isinstance(unit_of(node, hardware), BufferedUnit):
+            if isinstance(unit_of(node, hardware), WAITING):
                 raise NotRolled(f"a step has a {type(node.op).__name__}, which waits for all steps ({node.origin})")
         states = [c.states() for c in self.cells]
         hardware = replace(
