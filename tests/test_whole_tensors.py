@@ -123,6 +123,7 @@ def normalized() -> ModelProto:
 MODELS = {
     "attention of matrices": attention(2, 4, 6),
     "attention of heads": attention(1, 2, 4, 6),
+    "attention of one": attention(1, 1, 6),
     "normalized": normalized(),
     "averaged": averaged(),
     "squeeze-excite": squeeze_excite(8, 5),

@@ -130,13 +130,13 @@ class Gathered:
             return None
         order = passing(shape)
         taken = [k for k, a in enumerate(order) if a in axes]
-        if not taken or taken != [*range(taken[0], taken[-1] + 1)]:
+        if taken and taken != [*range(taken[0], taken[-1] + 1)]:
             return None
         left = [a for a in range(len(shape)) if keepdims or a not in axes]
         behind = [left[a] for a in passing(node.output.type.shape)]
         if behind != [a for a in order if a not in axes]:
             return None
-        return cls(node.terms, math.prod(shape[a] for a in order[taken[-1] + 1 :]))
+        return cls(node.terms, math.prod(shape[a] for a in (order[taken[-1] + 1 :] if taken else order[-1:])))
 
 
 @dataclass(frozen=True)
