@@ -31,7 +31,6 @@ from qcompile.hardware.network import (
     WIDEST_PORT,
     Network,
     as_they_come,
-    follower,
     network,
     output_shares,
     port_shares,
@@ -60,6 +59,7 @@ from qcompile.hardware.units import (
 from qcompile.hardware.units.sparse import whole_blocks
 from qcompile.hardware.units.whole_window import fills
 from qcompile.ir import Graph, Node, Value
+from qcompile.ir.walk import follower
 from qcompile.processes import silenced
 from qcompile.records import dataclass
 

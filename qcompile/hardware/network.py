@@ -35,8 +35,8 @@ from qcompile.hardware.units.matvec import token_channels
 from qcompile.hardware.units.pool import ChannelwiseUnit
 from qcompile.hardware.units.unit import channels_of, constants_of
 from qcompile.hardware.units.whole_window import WIDEST_WINDOW, border, fills
-from qcompile.ir import Array, Graph, Node, Shape, State, Value, ops
-from qcompile.ir.walk import only_reader
+from qcompile.ir import Array, Graph, Node, Shape, State, Value
+from qcompile.ir.walk import follower
 from qcompile.parts import Part
 from qcompile.records import dataclass
 
@@ -335,18 +335,6 @@ def _checked_port(name: str, value: Value, folding: Folding | None, state: bool)
             f"tokens of {wanted} elements are not possible at a port", f"input '{name}'", f"a pe of {legal}"
         )
     return wanted
-
-
-def follower(graph: Graph, node: Node) -> Node | None:
-    """The Requant that alone reads the result of a node, and nothing else."""
-    reader = only_reader(graph, node.output)
-    alone = (
-        reader is not None
-        and isinstance(reader.op, ops.Requant)
-        and len(reader.inputs) == 1
-        and reader.output.type.shape == node.output.type.shape
-    )
-    return reader if alone else None
 
 
 WIDEST = 1024  # bits of a token between layers, where it has one place; those of several are as wide as windows

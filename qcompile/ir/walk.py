@@ -57,6 +57,18 @@ def is_irrational(makers: Mapping[str, Node], x: Value, rounded: Collection[str]
     return passes and any(is_irrational(makers, v, rounded) for v in made.inputs)
 
 
+def follower(graph: Graph, node: Node) -> Node | None:
+    """The Requant that alone reads the result of a node, and nothing else."""
+    reader = only_reader(graph, node.output)
+    alone = (
+        reader is not None
+        and isinstance(reader.op, ops.Requant)
+        and len(reader.inputs) == 1
+        and reader.output.type.shape == node.output.type.shape
+    )
+    return reader if alone else None
+
+
 def live(nodes: Sequence[Node], outputs: Iterable[Value]) -> tuple[Node, ...]:
     """The nodes that some tensors depend on, in their order."""
     needed, kept = {v.name for v in outputs}, list[Node]()

@@ -12,7 +12,7 @@ import numpy as np
 
 from qcompile.ir import Array, Graph, Node, Origin, Param, Shape, Value, ops
 from qcompile.ir.types import ZERO
-from qcompile.ir.walk import maker, only_reader
+from qcompile.ir.walk import follower, maker, only_reader
 from qcompile.passes.layout import rearranged
 from qcompile.passes.unused import remove_unused
 from qcompile.records import dataclass
@@ -37,7 +37,7 @@ def without_zeros_between(graph: Graph) -> Graph:
     for node in graph.computed:
         axes = _axes(graph, node)
         if axes:
-            last = _behind(graph, node)
+            last = follower(graph, node) or node  # codes are laid in between, not sums
             found |= {node.data.name: (), node.output.name: (), last.output.name: _made(graph, node, last, axes)}
     nodes = tuple(one for node in graph.nodes for one in found.get(node.output.name, (node,)))
     return remove_unused(replace(graph, nodes=nodes)) if found else graph
@@ -82,13 +82,6 @@ def _phases(stride: int, before: int, size: int, kernel: int, dilation: int, res
     for (r, at), j in taken.items():
         taps[r, at - first] = j
     return Phases(stride, first, last, count, Array(taps))
-
-
-def _behind(graph: Graph, node: Node) -> Node:
-    """The Requant that alone reads its result, which then is made before results are laid in between; else itself."""
-    reader = only_reader(graph, node.output)
-    alone = reader is not None and isinstance(reader.op, ops.Requant) and len(reader.inputs) == 1
-    return reader if alone and reader is not None and reader.output.type.shape == node.output.type.shape else node
 
 
 def _made(graph: Graph, node: Node, last: Node, axes: list[Phases]) -> tuple[Node, ...]:

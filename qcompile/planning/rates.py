@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from qcompile.assignment.folds import Folds, Option
 from qcompile.assignment.study import Study
 from qcompile.hardware.fit import FoldingSearch, undominated
-from qcompile.hardware.network import follower
 from qcompile.hardware.site import Folding
 from qcompile.ir import Graph, Node
+from qcompile.ir.walk import follower
 
 MOST = 6  # foldings of one layer that a program sees, and of layers that share weights together
 

@@ -66,12 +66,9 @@ class AddressStep:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Gather(View):
-    """The result straight from a memory or constants. row: maps an element to its place there; None: it lies at
-    `offset` + sum of steps.
-    """
+    """Constants. row: maps an element to its place there; None: it lies at `offset` + sum of steps."""
 
     template = "gather.cpp.j2"
-    held: Held
     loops: tuple[Loop, ...]
     row: RowIndex | None
     offset: int
@@ -116,7 +113,7 @@ def buffered(c: Context, stage: Stage) -> View:
     kept = [v for v in (*node.inputs, node.output) if is_constant(c.graph, v) and v.type.codes.width <= WORD]
     b.tensors |= {v.name: elements(c, v) for v in kept}
     if isinstance(node.op, ops.Constant):
-        return _gathered(c, b, stage, Held(), node.output, np.arange(node.output.type.size))
+        return _gathered(c, b, stage)
     if isinstance(node.op, (ops.Requant, ops.Mul)):
         return _elements(c, b, stage)
     return _layer(c, b, stage)
@@ -183,17 +180,15 @@ def _repeated(b: Builder, value: Value, at: np.ndarray, output: Value) -> RowInd
     return b.row(to_stream(whole), stream_shape(shape))
 
 
-def _gathered(c: Context, b: Builder, stage: Stage, held: Held, value: Value, index: np.ndarray) -> Gather:
-    """index[element]: its place in the memory of `value`, or in the constant."""
-    node = node_of(stage)
-    source = b.source(value)
-    streamed = to_stream(index.reshape(node.output.type.shape))
-    ends = source, c.tensor(node.output, "y"), c.write(stage)
+def _gathered(c: Context, b: Builder, stage: Stage) -> Gather:
+    value = node_of(stage).output
+    streamed = to_stream(np.arange(value.type.size).reshape(value.type.shape))
+    ends = b.source(value), c.tensor(value, "y"), c.write(stage)
     found = strided(streamed)
     if found is None:
         row = b.row(streamed, streamed.shape)
-        return Gather(held, (Loop("WRITE", "t", streamed.size),), row, 0, (), *ends)
+        return Gather((Loop("WRITE", "t", streamed.size),), row, 0, (), *ends)
     sizes, strides, offset = found
     axes = [k for k, n in enumerate(sizes) if n > 1]
     loops = tuple(Loop(f"WRITE_{k}", f"i{k}", sizes[k]) for k in axes) or (Loop("WRITE_0", "i0", 1),)
-    return Gather(held, loops, None, offset, tuple(AddressStep(k, strides[k]) for k in axes if strides[k]), *ends)
+    return Gather(loops, None, offset, tuple(AddressStep(k, strides[k]) for k in axes if strides[k]), *ends)
