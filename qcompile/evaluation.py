@@ -29,6 +29,12 @@ def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float
     more. Without a float model its columns are missing.
     """
     labels = np.asarray(labels).reshape(-1)
+    if design.steps is not None and float32:
+        raise QCompileError(
+            f"the file takes {design.steps.steps} steps at once, the design one a vector",
+            "--recurrence step",
+            "evaluate a project of all steps, which has the same codes; in Python float32=False",
+        )
     if not inputs or not len(inputs[0]):
         raise QCompileError("there are no vectors, so there is no accuracy", "--input", "give at least one")
     inputs = list(design.at_ports(*inputs))

@@ -309,7 +309,7 @@ BothEnds = tuple[tuple[PortFacts, ...], tuple[PortFacts, ...]]
 def _ports_of(graph: Graph | None, design: Design | None, cut: Iterable[str]) -> BothEnds:
     """(inputs, outputs); cut: those that the file does not have."""
     if design is not None:
-        outs = zip(design.outputs, design.graph.outputs, strict=True)
+        outs = zip(design.outputs, design.graph.out_ports, strict=True)
         return tuple(map(_input, design.inputs)), tuple(_output(h, v) for h, v in outs)
     if graph is None:
         return (), ()

@@ -113,7 +113,10 @@ class Options:
     )
     weights: str = option("rom", "dataflow: fixed, or loaded through a port", choices=("rom", "port"))
     recurrence: str = option(
-        "rolled", "dataflow: one cell for all steps where possible, or a cell each", choices=("rolled", "unrolled")
+        "rolled",
+        "dataflow: one cell for all steps where possible, or a cell each; step: streaming inference, a step a frame,"
+        " states stay in hardware",
+        choices=("rolled", "unrolled", "step"),
     )
     board: str = ""
 
@@ -131,6 +134,8 @@ class Options:
             raise QCompileError(
                 f"architecture {self.arch} has its weights in the logic", "--weights", "--arch dataflow can reload them"
             )
+        if self.recurrence == "step" and self.weights != "rom":
+            raise QCompileError("weights cannot be loaded between steps", "--weights", "leave it away")
         if self.accumulator_bits and not 8 <= self.accumulator_bits <= 1024:
             raise QCompileError(
                 f"accumulators of {self.accumulator_bits} bits are not possible; 8 to 1024 are, 0 is exact"

@@ -47,6 +47,7 @@ from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.rolled import LoweredPiece, Rolled
 from qcompile.passes.rolled import rolled as rolled_graphs
 from qcompile.passes.rows import settled
+from qcompile.passes.stepwise import Stepwise, kept_states, stepwise
 from qcompile.passes.subpixel import without_zeros_between
 from qcompile.passes.summed import rounded_terms, with_rounded_terms
 from qcompile.passes.tokens import layers_of_tokens
@@ -79,6 +80,8 @@ class Design:
     outputs: tuple[HostOutput, ...]
     hardware: Graph
     unrolled: tuple[tuple[str, str], ...] = ()
+    steps: Stepwise | None = None
+    """Of streaming inference: which step of the file a frame is."""
     fitted: Fitted | None = None
     """How the folding came about, where `compile` chose it."""
     plan: Plan | None = None
@@ -147,7 +150,7 @@ class Design:
 
     def facts(self) -> list[tuple[str, str]]:
         """What people want to know first: part, inputs, outputs, layers, warnings."""
-        ports = [("input", v) for v in self.graph.inputs] + [("output", v) for v in self.graph.outputs]
+        ports = [("input", v) for v in self.graph.in_ports] + [("output", v) for v in self.graph.out_ports]
         names = [h.name for h in self.inputs] + [h.name for h in self.outputs]
         where = (
             f"{self.options.board or self.options.part} at {1000 / self.options.clock_ns:g} MHz, {self.options.arch}"
@@ -204,12 +207,15 @@ class Design:
         if rolled(self.graph):
             return estimates.of_loops(self.graph, target)
         if self.options.backend == "rtl":
-            made = cast("NetworkView", self._rtl_on(part, clock_ns))  # others have a network
+            view = cast("NetworkView", self._rtl_on(part, clock_ns))  # others have a network
             found = estimates.of_pipeline(self.graph, target, clock_ns, loops=False)
-            total = replace(found.total, latency=made.latency, ff=made.flip_flops)
-            return replace(found, total=total, mhz=made.mhz(fabric_of(part)))
-        ports = [hls.layout(v) for v in (*self.graph.inputs, *self.graph.outputs)]
-        return estimates.of_pipeline(self.graph, target, clock_ns, max((p.words for p in ports if p.array), default=1))
+            total = replace(found.total, latency=view.latency, ff=view.flip_flops)
+            if self.graph.keeps:  # a step begins when the state of the one before is in its register
+                total = replace(total, interval=view.latency + 1)
+            return replace(found, total=total, mhz=view.mhz(fabric_of(part)))
+        ports = [hls.layout(v) for v in (*self.graph.in_ports, *self.graph.out_ports)]
+        made = estimates.of_pipeline(self.graph, target, clock_ns, max((p.words for p in ports if p.array), default=1))
+        return replace(made, total=replace(made.total, interval=made.total.latency)) if self.graph.keeps else made
 
     def parts(self) -> list[Part]:
         """What its layers are made of."""
@@ -300,7 +306,7 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     recurrent layers, and of an LSTM's c, and of softmaxes that nothing rounds; real: layers of a TensorFlow Lite file
     (or "all") with real scales in place of the reference kernels' multipliers; accumulator_bits: the widest accumulator
     of minifloat products, 0 for exact sums; kernels: "exact", or "ivit" for I-ViT's integer softmax, GELU and layer
-    normalization behind quantizers.
+    normalization behind quantizers; recurrence: "step" is streaming inference, a step a frame.
     Of dataflow: fold: "min", "full", or JSON {layer: {"pe": 2, "simd": 4}}; fit: choose the folding of every layer for
     the part, or for a `Goal`; weights: "rom", or "port" where they are loaded.
     inputs, outputs, shapes: as for `load`.
@@ -363,7 +369,8 @@ def _compile(
     reference, graph = made.reference, made.stages[-1][1]
     if dumped is not None:
         dumped([("import", model.graph), ("input-formats", reference), *made.stages])
-    design = Design(model, chosen, reference, graph, made.inputs, made.outputs, made.hardware, made.unrolled)
+    sides = made.inputs, made.outputs, made.hardware, made.unrolled, made.steps
+    design = Design(model, chosen, reference, graph, *sides)
     return _fitted(design, fit if isinstance(fit, Goal) else Goal()) if fit else design
 
 
@@ -379,12 +386,15 @@ class Lowered:
     outputs: tuple[HostOutput, ...]
     hardware: Graph
     unrolled: tuple[tuple[str, str], ...] = ()
+    steps: Stepwise | None = None
 
 
 def lowered(reference: Graph, chosen: Options) -> Lowered:
     """Of a model graph, every input of which has a format."""
     reference = with_chosen_kernels(reference, chosen.kernels, chosen.softmax)
     reference = with_rounded_terms(reference, chosen.formats_of_states())
+    if chosen.recurrence == "step":
+        return _of_step(stepwise(reference), chosen)
     if chosen.arch != "dataflow" or chosen.recurrence != "rolled" or chosen.weights != "rom":
         return _lowered(reference, chosen)
     made = rolled_graphs(reference, partial(_piece, chosen))
@@ -396,6 +406,16 @@ def lowered(reference: Graph, chosen: Options) -> Lowered:
         verify(graph)
     settled_reference = settled(reference, around.kernels)
     return Lowered(settled_reference, stages, around.inputs, around.outputs, made.hardware, made.refused)
+
+
+def _of_step(step: Stepwise, chosen: Options) -> Lowered:
+    """Whose states are the last inputs and outputs of its graph."""
+    made = _lowered(step.graph, chosen)
+    kept = step.states
+    states = kept_states(made.hardware, made.inputs, made.outputs, kept)
+    graph = replace(made.hardware, states=states)
+    ports = made.inputs[:-kept], made.outputs[:-kept]
+    return Lowered(made.reference, [*made.stages, ("states", graph)], *ports, graph, (), step)
 
 
 def _piece(chosen: Options, graph: Graph) -> LoweredPiece:

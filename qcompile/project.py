@@ -42,12 +42,13 @@ if TYPE_CHECKING:
 SCHEMA = 2  # of the manifest: 2 lists the hash of every file
 VECTORS, VECTOR_WORDS = 64, 2**19  # of the testbench: at most so many, and about so many 64-bit words in all
 PRODUCTS = 2 * 10**9  # multiplications of the C++ on all vectors that are shipped: half a minute
+RESETS = 1 / 4  # of the steps that would have one by chance
 LAYER_WORDS = 2**16  # 64-bit words of the numbers that are shipped for the layers, and of what they make of them
 
 
 def vector_count(design: Design) -> int:
     """Vectors that a project ships."""
-    words = sum(hls.layout(v).size for v in (*design.graph.inputs, *design.graph.outputs))
+    words = sum(hls.layout(v).size for v in (*design.graph.in_ports, *design.graph.out_ports))
     return max(4, min(VECTORS, VECTOR_WORDS // words, PRODUCTS // max(1, multiplications(design.graph))))
 
 
@@ -121,10 +122,11 @@ def _vectors(design: Design) -> dict[str, bytes]:
 def _port_codes(design: Design, units: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Bit patterns of the codes at the inputs, and of what the simulator makes of them at the outputs."""
     graph, tile = design.graph, design.simulator.plan.tile
+    units = design.simulator.with_states(units)
     runs = [design.simulator.run([u[start : start + tile] for u in units]) for start in range(0, len(units[0]), tile)]
-    results = {v.name: np.concatenate([run[v.name] for run in runs]) for v in graph.outputs}
-    ins = [v.type.codes.bits(encode(u, v.type.codes)) for u, v in zip(units, graph.inputs, strict=True)]
-    return ins, [v.type.codes.bits(encode(results[v.name], v.type.codes)) for v in graph.outputs]
+    results = {v.name: np.concatenate([run[v.name] for run in runs]) for v in graph.out_ports}
+    ins = [v.type.codes.bits(encode(u, v.type.codes)) for u, v in zip(units, graph.in_ports, strict=False)]
+    return ins, [v.type.codes.bits(encode(results[v.name], v.type.codes)) for v in graph.out_ports]
 
 
 def _layer_vectors(design: Design, units: list[np.ndarray]) -> dict[str, bytes]:
@@ -167,17 +169,23 @@ def layer_results(design: Design, units: list[np.ndarray], given: dict[str, np.n
 
 
 def _before(state: State, made: np.ndarray) -> np.ndarray:
-    """A state in every step, of what the steps made."""
+    """A state in every step, of what the steps made; of one that is kept, in every frame."""
+    if state.kept:
+        return np.concatenate([state.initial.data[None].astype(made.dtype), made[:-1]])
     first = np.broadcast_to(state.initial.data, (len(made), *state.initial.data.shape))
     return np.concatenate([first.astype(made.dtype), made[..., :-1]], axis=-1)
 
 
 def port_vectors(design: Design, count: int, seed: int) -> list[np.ndarray]:
     """Units (count, *shape) of every input port: all at the lower end, all at the upper end, zero, random ends, then
-    uniform.
+    uniform. States start from zeros in the first.
     """
     rng = np.random.default_rng(seed)
-    return [_port_units(h, count, rng) for h in design.inputs]
+    made = [_port_units(h, count, rng) for h in design.inputs]
+    if design.steps is not None:
+        made[-1] &= rng.random(made[-1].shape) < RESETS
+        made[-1][:1] = 1
+    return made
 
 
 def _port_units(host: HostInput, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -276,7 +284,7 @@ def manifest(design: Design, hashes: dict[str, str]) -> dict[str, Any]:
                 + [_step(s) for s in h.behind]
             ),
         }
-        for h, v in zip(design.outputs, design.graph.outputs, strict=True)
+        for h, v in zip(design.outputs, design.graph.out_ports, strict=True)
     ]
     return {
         "schema": SCHEMA,

@@ -25,6 +25,7 @@ from qcompile.ir import ONE, ZERO, Param, Value, integers, ops
 from qcompile.passes import ivit
 from qcompile.passes.ports import cuts, port_limits, to_port
 from qcompile.passes.rolled import with_all_steps
+from qcompile.passes.stepwise import Stepwise
 from qcompile.pipeline import Design
 from qcompile.processes import run, scratch
 from qcompile.project import layer_numbers, layer_results
@@ -125,13 +126,13 @@ def _execute(
             f"{fewer} random vectors instead of {samples}: one takes the C++ about {_seconds(design):.2g} s"
         )
     inputs = _inputs(design, x, fewer, seed)
-    units = design.simulator.quantize(*inputs)
+    units = design.simulator.with_states(design.simulator.quantize(*inputs))
     on = f"on {len(inputs[0])} vectors"
     progress(f"2 of 5: reference and simulator {on}")
     values = _check_reference(design, inputs, units, report)
-    codes = [encode(values[v.name], v.type.format) for v in design.graph.outputs]
+    codes = [encode(values[v.name], v.type.format) for v in design.graph.out_ports]
     progress(f"3 of 5: emitted simulator {on}")
-    _check_emitted(design, folder, inputs, codes, values, report)
+    _check_emitted(design, folder, inputs, units, codes, report)
     if design.options.backend == "rtl":
         progress("4 of 5: the SystemVerilog in a simulator")
         _check_rtl(design, folder, units, codes, report)
@@ -145,6 +146,8 @@ def _execute(
                 project = work / "beside" / "rtl"  # writing locks the folder around it, and this run holds `work`
                 same.files().write(project)
                 _check_rtl(same, project, units, codes, report)
+    if design.steps is not None:
+        _check_sequences(design, design.steps, seed, report)
     if float32:
         progress(f"5 of 5: float32 execution on {min(FLOAT_VECTORS, len(inputs[0]))} vectors")
         _compare_float32(design, inputs, report)
@@ -186,6 +189,8 @@ def _inputs(design: Design, given: tuple[np.ndarray, ...], samples: int, seed: i
         )
         mixed = _floats32(np.where(rng.random((1 if heavy else 6, *shape)) < 0.5, low, high))
         parts = [random, ends, mixed]
+        if design.steps is not None and host.name == design.steps.reset:
+            parts = [_resets(rng, np.concatenate(parts).shape)]
         if given:
             own = with_batch(np.asarray(given[position]), host)
             if not np.isfinite(own).all():
@@ -232,6 +237,14 @@ def _float_range(host: Any) -> tuple[float, float]:
     return min(corners), max(corners)
 
 
+def _resets(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Sequences of some steps each."""
+    found = (rng.random(shape) < BEGINS).astype(np.float32)
+    found[:1] = 1
+    return found
+
+
+BEGINS = 1 / 16  # share of the steps that begin a sequence
 _LARGEST = 3e38  # that float32 holds, nearly
 
 
@@ -257,7 +270,7 @@ def _check_reference(
     """Simulator against reference, quantizer by quantizer and at the outputs, in tiles of the batch."""
     if design.truncated:
         return _beside_reference(design, inputs, units, report)
-    names = {v.name for v in design.graph.outputs}
+    names = {v.name for v in design.graph.out_ports}
     kept: dict[str, list[np.ndarray]] = {}
     count, bands = len(inputs[0]), dict[str, Band]()
     largest = max([n.output.type.size for n in design.reference.nodes] + [1])
@@ -265,16 +278,52 @@ def _check_reference(
     for start in range(0, count, tile):
         part = slice(start, start + tile)
         values = design.simulator.run([u[part] for u in units], keep=True)
-        wanted = evaluate(design.reference, {h.name: x[part] for h, x in zip(design.inputs, inputs, strict=True)})
+        given = {h.name: x[part] for h, x in zip(design.inputs, inputs, strict=True)}
+        wanted = evaluate(design.reference, given | _states(design, units, part))
         _compare_tile(design, values, wanted, start)
         for kind, found in beside_real(design.reference, wanted, start).items():
             bands[kind] = bands.get(kind, Band()) + found
         for name in names:
             kept.setdefault(name, []).append(values[name])
     outputs = {name: np.concatenate(parts) for name, parts in kept.items()}
-    codes = sum(outputs[v.name].size for v in design.graph.outputs)
+    codes = sum(outputs[v.name].size for v in design.graph.out_ports)
     report.rows.append(Row("reference = simulator", count, codes, 0, _band_note(bands)))
     return outputs
+
+
+SEQUENCES = 16  # that are run as a whole too
+
+
+def _check_sequences(design: Design, steps: Stepwise, seed: int, report: Report) -> None:
+    """Steps one behind the other beside the reference of the whole file, all steps at once."""
+    count = steps.steps
+    inputs = random_inputs(design, SEQUENCES * count, seed)
+    inputs[-1][:] = (np.arange(SEQUENCES * count) % count == 0).reshape(-1, *(1,) * (inputs[-1].ndim - 1))
+    each = zip(steps.whole.inputs, inputs, steps.inputs, strict=False)
+    wanted = evaluate(steps.whole, {v.name: _of_steps(x, count, axis) for v, x, axis in each})
+    made, codes = design.simulator.port_units(*inputs), 0
+    for host, units, axis in zip(design.outputs, made, steps.outputs, strict=True):
+        whole = units[count - 1 :: count] if axis is None else _of_steps(units, count, axis)
+        _compare_output(host, whole, wanted[host.source.removesuffix(".step")], 0)
+        codes += whole.size
+    note = f"sequences of {count} steps, by the whole file and a step a vector"
+    report.rows.append(Row("reference of all steps = simulator", SEQUENCES, codes, 0, note))
+
+
+def _of_steps(x: np.ndarray, count: int, axis: int) -> np.ndarray:
+    """Sequences (N, ...) of the steps (N * count, ...) that an axis has in the file."""
+    return np.concatenate([x[t::count] for t in range(count)], axis=axis + 1)
+
+
+def _states(design: Design, units: list[np.ndarray], part: slice) -> dict[str, np.ndarray]:
+    """What the inputs of the reference that are states are in some frames."""
+    ports = {n.output.name: n.inputs[0].name for n in design.reference.nodes if n.inputs}
+    values = {v.name: v.type for v in design.graph.inputs}
+    kept = zip(design.graph.states, units[len(design.inputs) :], strict=True)
+    return {
+        ports[s.input]: ratio.of_units(u[part], values[s.input].unit(), values[s.input].zero_point).float64()
+        for s, u in kept
+    }
 
 
 def _beside_reference(
@@ -288,7 +337,7 @@ def _beside_reference(
         part = slice(start, start + design.simulator.plan.tile)
         values = design.simulator.run([u[part] for u in units])
         wanted = evaluate(design.reference, {h.name: x[part] for h, x in zip(design.inputs, inputs, strict=True)})
-        for i, (host, value) in enumerate(zip(design.outputs, design.graph.outputs, strict=True)):
+        for i, (host, value) in enumerate(zip(design.outputs, design.graph.out_ports, strict=True)):
             made = wanted[host.source]
             exact = made.float64()
             off = (
@@ -303,11 +352,11 @@ def _beside_reference(
     dropped = f"{len(design.truncated)} accumulators drop up to {max(design.truncated.values())} bits, as asked"
     note = f"{dropped}; largest difference {largest:.2g} of the largest output"
     report.rows.append(Row("exact reference beside simulator", len(inputs[0]), total, differing, note))
-    return {v.name: np.concatenate([p[v.name] for p in parts]) for v in design.graph.outputs}
+    return {v.name: np.concatenate([p[v.name] for p in parts]) for v in design.graph.out_ports}
 
 
 def _compare_tile(design: Design, values: dict[str, np.ndarray], wanted: dict[str, Any], start: int) -> None:
-    inputs = [(v, f"input '{design.graph.layers[v.name]}'") for v in design.graph.inputs]
+    inputs = [(v, f"input '{design.graph.layers[v.name]}'") for v in design.graph.in_ports]
     maps = [(n.output, str(n.origin)) for n in design.graph.nodes if isinstance(n.op, ops.Requant)]
     for value, where in inputs + maps:
         expected = wanted.get(value.name)
@@ -322,7 +371,7 @@ def _compare_tile(design: Design, values: dict[str, np.ndarray], wanted: dict[st
                 "reference",
                 "simulator",
             )
-    for host, value in zip(design.outputs, design.graph.outputs, strict=True):
+    for host, value in zip(design.outputs, design.graph.out_ports, strict=True):
         made = wanted[host.source]
         _compare_output(host, values[value.name], made, start)
 
@@ -382,8 +431,8 @@ def _check_emitted(
     design: Design,
     folder: Path,
     inputs: tuple[np.ndarray, ...],
+    units: list[np.ndarray],
     codes: list[np.ndarray],
-    values: dict[str, np.ndarray],
     report: Report,
 ) -> None:
     with scratch() as work:
@@ -401,8 +450,8 @@ def _check_emitted(
         wrong = _first_difference(codes, found)
         if wrong is not None:
             one = tuple(x[wrong : wrong + 1] for x in inputs)
-            trace = _emitted_trace(design, folder, one, work)
-            _blame(design, design.simulator.quantize(*one), trace, wrong, "emitted simulator", codes, found)
+            trace = {} if design.graph.keeps else _emitted_trace(design, folder, one, work)
+            _blame(design, [u[wrong : wrong + 1] for u in units], trace, wrong, "emitted simulator", codes, found)
     report.rows.append(Row("simulator = emitted simulator", len(inputs[0]), sum(c.size for c in codes), 0))
 
 
@@ -529,12 +578,14 @@ def _check_cpp(
         bits = _bits(design, units)
         found = _run_cpp(design, work, bits)
         found_codes = [
-            v.type.codes.from_bits(b).reshape(c.shape) for v, b, c in zip(graph.outputs, found, codes, strict=True)
+            v.type.codes.from_bits(b).reshape(c.shape) for v, b, c in zip(graph.out_ports, found, codes, strict=True)
         ]
         wrong = _first_difference(codes, found_codes)
         if wrong is not None:
-            _run_cpp(design, work, [b[wrong : wrong + 1] for b in bits], "--trace", str(work / "trace.bin"))
+            first = 0 if design.graph.keeps else wrong
+            _run_cpp(design, work, [b[first : wrong + 1] for b in bits], "--trace", str(work / "trace.bin"))
             trace = hls.read_trace(design.hardware, (work / "trace.bin").read_bytes(), design.network)
+            trace = {name: x[-1:] for name, x in trace.items()}
             _blame(design, [u[wrong : wrong + 1] for u in units], trace, wrong, "C++", codes, found_codes)
     note = (
         f"and every layer by itself on {alone}" if alone else "layers not by themselves: too many numbers or products"
@@ -572,6 +623,8 @@ def _check_rtl(design: Design, folder: Path, units: list[np.ndarray], codes: lis
 
     by, count = _rtl_vectors(design, len(units[0]))
     some = np.unique(np.linspace(0, len(units[0]) - 1, min(count, len(units[0]))).astype(np.int64))
+    if design.graph.keeps:  # frames follow one another
+        some = np.arange(len(some))
     bits, wanted = [b[some] for b in _bits(design, units)], [c[some] for c in codes]
     # Weights that are loaded come once more in the middle, the same.
     again = (len(some) // 2, design.rtl.weights) if design.rtl.weights else None
@@ -585,7 +638,7 @@ def _check_rtl(design: Design, folder: Path, units: list[np.ndarray], codes: lis
             made = rtl(bits, pauses, again if pauses else None)
             found = [
                 v.type.codes.from_bits(b).reshape(c.shape)
-                for v, b, c in zip(design.graph.outputs, made, wanted, strict=True)
+                for v, b, c in zip(design.graph.out_ports, made, wanted, strict=True)
             ]
             wrong = _first_difference(wanted, found)
             if wrong is not None:
@@ -617,7 +670,7 @@ def layer_traces(
     if not given:
         return {}, {}
     count = len(next(iter(given.values())))
-    ports = [np.resize(u, (count, *u.shape[1:])) for u in units]
+    ports = [np.resize(u, (count, *u.shape[1:])) for u in units[: len(design.inputs)]]
     (work / "given.bin").write_bytes(hls.trace_file(design.hardware, given, design.network))
     trace = work / "layers.bin"
     _run_cpp(design, work, _bits(design, ports), "--trace", str(trace), "--given", str(work / "given.bin"))
@@ -627,8 +680,8 @@ def layer_traces(
 
 def _bits(design: Design, units: list[np.ndarray]) -> list[np.ndarray]:
     """Bit patterns of the codes at the input ports."""
-    formats = [v.type.format for v in design.graph.inputs]
-    return [f.bits(encode(u, f)) for u, f in zip(units, formats, strict=True) if f is not None]
+    formats = [v.type.format for v in design.graph.in_ports]
+    return [f.bits(encode(u, f)) for u, f in zip(units, formats, strict=False) if f is not None]
 
 
 def _copy_sources(folder: Path, work: Path) -> None:
@@ -670,6 +723,9 @@ def _compare_float32(design: Design, inputs: tuple[np.ndarray, ...], report: Rep
     if design.plan is not None:
         note = "not run: the file is the float model; qcompile evaluate compares accuracies"
         report.rows.append(Row(what, 0, 0, 0, note))
+        return
+    if design.steps is not None:
+        report.rows.append(Row(what, 0, 0, 0, f"not run: the file takes {design.steps.steps} steps at once"))
         return
     if any(n.origin.op in ivit.NAMES for n in design.reference.nodes):
         note = "not run: --kernels ivit has integers of its own; how far off the real functions are is not claimed"
@@ -754,7 +810,7 @@ def _on_grid(design: Design, position: int, x: np.ndarray) -> np.ndarray:
         )[position]
     )
     value = units.astype(np.float64)
-    t = design.graph.inputs[position].type
+    t = design.graph.in_ports[position].type
     return np.asarray((value - t.zero_point.numpy()) * t.unit().numpy(), dtype=np.float32)
 
 

@@ -25,6 +25,7 @@ from qcompile.passes.lower import lower
 from qcompile.passes.reroll import recurrences
 from qcompile.passes.rolled import LoweredPiece, Rolled, rolled
 from qcompile.passes.states import with_state_formats
+from qcompile.passes.stepwise import stepwise
 from qcompile.passes.subpixel import without_zeros_between
 from qcompile.passes.summed import with_rounded_terms
 from qcompile.passes.tokens import layers_of_tokens
@@ -231,6 +232,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "summed": (averaged, lambda g: ir.print_graph(with_rounded_terms(g, ()))),
     "reroll": (unrolled, lambda g: ir.print_graph(recurrences(g).recurrences[0].cell)),
     "rolled": (unrolled, hardware),
+    "stepwise": (unrolled, lambda g: ir.print_graph(stepwise(g).graph)),
     "rows": (attention, lambda g: ir.print_graph(rows.with_kernels(g, "host"))),
     "ivit": (attention, lambda g: ir.print_graph(ivit.with_chosen_kernels(g, "ivit", "host"))),
     "lower": (model, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),

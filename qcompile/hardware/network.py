@@ -248,7 +248,7 @@ def _held(state: State, stream: Stream) -> HeldUnit:
     """The unit of a state that leaves as `stream`."""
     fmt, (*_, steps) = stream.value.type.codes, stream.value.type.shape
     codes = Array(to_stream(fmt.encode(state.initial.data)).ravel())
-    return HeldUnit(steps, codes.data.size // stream.lanes, stream.lanes, fmt.width, codes)
+    return HeldUnit(steps, codes.data.size // stream.lanes, stream.lanes, fmt.width, codes, state.kept)
 
 
 def _read_together(graph: Graph, value: Value, foldings: Mapping[str, Folding]) -> int:

@@ -29,7 +29,9 @@ def print_graph(graph: Graph, data: bool = True) -> str:
     lines += [f"named({name!r}, {user!r})" for name, user in graph.named]
     lines += [show.node(n) for n in graph.nodes]
     lines += [f"output({v.name!r})" for v in graph.outputs]
-    lines += [f"state({s.input!r}, {s.output!r}, {show.literal(s.initial)})" for s in graph.states]
+    lines += [
+        f"state({s.input!r}, {s.output!r}, {show.literal(s.initial)}{', True' if s.kept else ''})" for s in graph.states
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -305,12 +305,13 @@ class Node:
 @dataclass(frozen=True)
 class State:
     """An input of a graph that holds, along the last axis, what one of its outputs was a step before; in the first step
-    the units `initial`, of the shape of a step.
+    the units `initial`, of the shape of a step. kept: a frame is a step, and the state of the frame before is there.
     """
 
     input: str
     output: str
     initial: Array
+    kept: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -331,6 +332,21 @@ class Graph:
     @cached_property
     def producers(self) -> dict[str, Node]:
         return {v.name: n for n in self.nodes for v in n.outputs}
+
+    @cached_property
+    def in_ports(self) -> tuple[Value, ...]:
+        """Inputs but for states, which come last."""
+        return self.inputs[: len(self.inputs) - len(self.states)]
+
+    @cached_property
+    def out_ports(self) -> tuple[Value, ...]:
+        """Outputs but for those that are states, which come last."""
+        return self.outputs[: len(self.outputs) - len(self.states)]
+
+    @cached_property
+    def keeps(self) -> bool:
+        """Whether it keeps something from one frame to the next."""
+        return any(s.kept for s in self.states)
 
     @cached_property
     def constants(self) -> dict[str, Node]:

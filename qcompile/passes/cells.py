@@ -182,13 +182,13 @@ class CellGraph:
             raise NotRolled(f"'{value.name}' has no quantizer")
         op = node.op
         if isinstance(op, STEPS):
-            if not _flat(op, axis, shape):
+            if not flat(op, axis, shape):
                 raise NotRolled(f"steps have different parameters ({node.origin})")
             return self._step(node, self.sliced(node.data, axis, index, part), shape, vector)
         if isinstance(op, ops.Transpose):
             return self.sliced(node.data, op.perm[axis], index, part)
         if isinstance(op, ops.Reshape):
-            return self.sliced(node.data, _axis_before(node, axis), index, part)
+            return self.sliced(node.data, axis_before(node, axis), index, part)
         if isinstance(op, ops.MatMul) and axis != len(shape) - 1:
             return _product(self, node, self.sliced(node.data, axis, index, None), part)
         if isinstance(op, ops.Add) and all(v.type.shape == shape for v in node.inputs):
@@ -201,7 +201,7 @@ def _vector(part: Wanted) -> Callable[[np.ndarray], np.ndarray]:
     return lambda x: x.reshape(1, -1, 1) if part is None else x.reshape(1, -1, 1)[:, list(part)]
 
 
-def _axis_before(node: Node, axis: int) -> int:
+def axis_before(node: Node, axis: int) -> int:
     """The axis of the data of a Reshape that an axis of its result is."""
     before, after = node.data.type.shape, node.output.type.shape
     front = math.prod(after[:axis])
@@ -211,10 +211,10 @@ def _axis_before(node: Node, axis: int) -> int:
     raise NotRolled(f"{node.origin} mixes steps")
 
 
-def _flat(step: ops.Step, axis: int, shape: Shape) -> bool:
+def flat(step: ops.Step, axis: int, shape: Shape) -> bool:
     """Whether a step has the same parameters all along an axis."""
     if isinstance(step, ops.Combine):
-        return all(_flat(s, axis, shape) for s in (*step.left, *step.right))
+        return all(flat(s, axis, shape) for s in (*step.left, *step.right))
     return all(p.flat((axis,), len(shape)) for p in vars(step).values() if isinstance(p, Param))
 
 

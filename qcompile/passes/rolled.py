@@ -50,7 +50,7 @@ def rolled(graph: Graph, lower: Callable[[Graph], LoweredPiece]) -> Rolled | tup
     """Of a model graph; the refused recurrences where none can be rolled. lower: of a model graph all of whose inputs
     have formats.
     """
-    graph = _taken_apart(graph)
+    graph = taken_apart(graph)
     found = recurrences(graph)
     refused = found.refused
     if not found.recurrences:
@@ -61,7 +61,7 @@ def rolled(graph: Graph, lower: Callable[[Graph], LoweredPiece]) -> Rolled | tup
         return *refused, *((r.name, str(why)) for r in found.recurrences)
 
 
-def _taken_apart(graph: Graph) -> Graph:
+def taken_apart(graph: Graph) -> Graph:
     """One of several tensors that were put side by side is that tensor: the last of all states, for instance."""
     now, nodes, outputs = dict[str, Value](), list[Node](), {v.name for v in graph.outputs}
     for node in graph.nodes:
@@ -185,9 +185,9 @@ class _Cell:
     def __post_init__(self) -> None:
         graph, count = self.piece.graph, len(self.scans)
         for (value, host), port in zip(self.scans, graph.inputs[:count], strict=True):
-            _must_be(value, host, port)
+            must_be(value, host, port)
         for k, port in (*enumerate(graph.inputs[count:]), *self.stacks.items()):
-            _must_be(graph.outputs[k], self.piece.outputs[k], port)
+            must_be(graph.outputs[k], self.piece.outputs[k], port)
         made = [v.name for v in graph.outputs]
         if len(set(made)) < len(made) or not set(made).isdisjoint(v.name for v in graph.inputs):
             raise NotRolled("a state is another one, a step later")
@@ -223,7 +223,7 @@ class _Cell:
         now: dict[str, Value] = {}
         for port in self._kept:
             now[port.name] = self._value(port, 0)
-            nodes.append(Node(ops.Constant(_start(port)), (), (now[port.name],)))
+            nodes.append(Node(ops.Constant(start(port)), (), (now[port.name],)))
         for step in range(self.found.steps):
             for port, (value, _) in zip(graph.inputs, self.scans, strict=False):
                 now[port.name] = self._value(port, step)
@@ -249,7 +249,7 @@ class _Cell:
         """And the tensors of a step before, and of the steps."""
         pairs = zip(self._kept, self.piece.graph.outputs, strict=False)
         both = [(p, self._value(p), self._value(v)) for p, v in pairs]
-        return [(State(a.name, b.name, _start(p)), a, b) for p, a, b in both]
+        return [(State(a.name, b.name, start(p)), a, b) for p, a, b in both]
 
 
 def in_step(name: str, step: int) -> str:
@@ -269,7 +269,7 @@ def with_all_steps(hardware: Graph, values: Mapping[str, np.ndarray]) -> dict[st
     return found
 
 
-def _start(port: Value) -> Array:
+def start(port: Value) -> Array:
     """Units of zeros."""
     zero, fmt = port.type.zero_point, port.type.codes
     if any(z.denominator > 1 or not fmt.min_units <= z <= fmt.max_units for z in zero.values):
@@ -277,7 +277,7 @@ def _start(port: Value) -> Array:
     return Array(np.broadcast_to(zero.array().astype(np.int64), port.type.shape))
 
 
-def _must_be(value: Value, host: HostOutput, port: Value) -> None:
+def must_be(value: Value, host: HostOutput, port: Value) -> None:
     """An output of one piece is the input of another without any arithmetic between."""
     unit = port.type.unit()
     wanted = (unit, port.type.zero_point.combine(unit, lambda z, u: -z * u))

@@ -53,11 +53,12 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Local:
-    """An array of a function."""
+    """An array of a function. kept: what a state's has at first, whose contents stay from one call to the next."""
 
     type: Integer
     name: str
     size: int
+    kept: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from qcompile.backends.hls.builder import Builder, Local, SumsLayer, Tensor
 from qcompile.backends.hls.constants import Constants
-from qcompile.backends.hls.kernels import Kernel, Narrow, Trace
+from qcompile.backends.hls.kernels import Kernel, Narrow, Trace, Wire
 from qcompile.backends.hls.layers import RULES
 from qcompile.backends.hls.ports import PortLayout, layout
 from qcompile.backends.hls.trace import trace_words, traced
-from qcompile.backends.hls.types import Integer, Lanes, lanes_of
+from qcompile.backends.hls.types import Integer, Lanes, identity, lanes_of
 from qcompile.formats import smallest_width
 from qcompile.hardware.products import rolled
-from qcompile.ir import Graph, Value, ops
+from qcompile.ir import Graph, State, Value, ops
 from qcompile.passes.ranges import ranges
 from qcompile.records import dataclass
 
@@ -47,7 +49,7 @@ class TopPort:
 
 @dataclass(frozen=True)
 class ProjectView:
-    """rolled: layers stay loops."""
+    """rolled: layers stay loops; keeps: states from one call to the next."""
 
     top: str
     part: str
@@ -62,6 +64,7 @@ class ProjectView:
     output_words: int
     trace_words: int
     rolled: bool
+    keeps: bool
     roms: tuple[()] = ()
     dataflow: bool = False
 
@@ -72,10 +75,12 @@ def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
     b = Builder(graph, known, unrolled=not rolled(graph))
     for value in graph.inputs:
         b.local(value)
-    inputs = tuple(_port(b, v, f"x{i}", False) for i, v in enumerate(graph.inputs))
+    inputs = tuple(_port(b, v, f"x{i}", False) for i, v in enumerate(graph.in_ports))
     trace = traced(graph, known)
     _statements(b, {v.name: w for v, w in trace})
-    outputs = tuple(_port(b, v, f"y{i}", True) for i, v in enumerate(graph.outputs))
+    outputs = tuple(_port(b, v, f"y{i}", True) for i, v in enumerate(graph.out_ports))
+    for state in graph.states:
+        _keep(b, state)
     return ProjectView(
         top,
         part,
@@ -90,6 +95,7 @@ def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
         sum(p.layout.size for p in outputs),
         sum(trace_words(trace)),
         rolled(graph),
+        graph.keeps,
     )
 
 
@@ -118,6 +124,17 @@ def _narrow(b: Builder, value: Value) -> None:
     sign = -1 if out.type.signed else 0
     widths = [smallest_width(min(int(lo), sign), int(hi)) for lo, hi in zip(low, high, strict=True)]
     b.emit(Narrow(out, len(widths), b.array(np.array(widths))))
+
+
+def _keep(b: Builder, state: State) -> None:
+    """What a step makes of a state is there in the next call."""
+    values = {v.name: v for v in (*b.graph.inputs, *b.graph.outputs)}
+    before, behind = b.source(values[state.input]), values[state.output]
+    initial = state.initial.data
+    first = before.codes.encode(initial) if before.codes is not None else initial
+    place = next(i for i, one in enumerate(b.locals) if one.name == before.name)
+    b.locals[place] = replace(b.locals[place], kept=tuple(int(x) for x in np.ravel(first)))
+    b.emit(Wire(initial.size, identity(initial.size), b.kept(behind), before))
 
 
 def _port(b: Builder, value: Value, name: str, output: bool) -> TopPort:

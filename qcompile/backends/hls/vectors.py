@@ -15,7 +15,7 @@ def vector_file(graph: Graph, bits: list[np.ndarray], outputs: bool = False, net
     """Bit patterns of every input (or output) port, (N, ...) each, as the testbench reads them: uint64 words, sample by
     sample. network: of architecture `dataflow`, whose ports are streams.
     """
-    values = graph.outputs if outputs else graph.inputs
+    values = graph.out_ports if outputs else graph.in_ports
     if network is not None:
         ports = network.outputs if outputs else network.inputs
         words = [stream_words(p, b) for p, b in zip(ports, bits, strict=True)]
@@ -27,7 +27,7 @@ def vector_file(graph: Graph, bits: list[np.ndarray], outputs: bool = False, net
 def read_vectors(graph: Graph, data: bytes, outputs: bool = True, network: Network | None = None) -> list[np.ndarray]:
     """Inverse of `vector_file`: bit patterns (N, count) of every port."""
     ports = () if network is None else network.outputs if outputs else network.inputs
-    values = graph.outputs if outputs else graph.inputs
+    values = graph.out_ports if outputs else graph.in_ports
     layouts = [port_layout(p) for p in ports] or [layout(v) for v in values]
     words = rows(data, sum(p.size for p in layouts))
     each = np.split(words, np.cumsum([p.size for p in layouts])[:-1], axis=1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.backends.pysim.plan import KernelCall, Ref, input_call, output_steps, plan, steps_behind
+from qcompile.backends.pysim.plan import DTYPES, KernelCall, Ref, input_call, output_steps, plan, steps_behind
 from qcompile.backends.pysim.simulator import Simulator
 from qcompile.ir import Graph, ops
 from qcompile.ir.walk import maker
@@ -42,6 +42,14 @@ class SimulatorOutput:
 
 
 @dataclass(frozen=True)
+class SimulatorState:
+    """What a frame makes of a state, and what it is at first."""
+
+    variable: str
+    initial: str
+
+
+@dataclass(frozen=True)
 class SimulatorView:
     """All that the template prints; every text is final and made of our own identifiers and numbers only."""
 
@@ -51,6 +59,7 @@ class SimulatorView:
     calls: tuple[str, ...]
     outputs: tuple[SimulatorOutput, ...]
     tile: int
+    states: tuple[SimulatorState, ...] = ()
 
 
 class _PythonPrinter:
@@ -104,14 +113,19 @@ def emit(simulator: Simulator) -> dict[str, bytes]:
             tuple(_structural(op, show) for op in h.structural),
             _entry(*input_call(h, d), show),
         )
-        for h, (_, d) in zip(simulator.host_inputs, p.inputs, strict=True)
+        for h, (_, d) in zip(simulator.host_inputs, p.inputs, strict=False)
     )
     calls = tuple(
         line for c, done in zip(p.calls, p.done, strict=True) for line in (show.call(c), *map(show.done, done))
     )
     out_views = tuple(_output(simulator.graph, i, h, show) for i, h in enumerate(simulator.host_outputs))
+    dtypes = dict(p.inputs)
+    states = tuple(
+        SimulatorState(show.variable(s.output), show.arg(s.initial.data[None].astype(DTYPES[dtypes[s.input]])))
+        for s in simulator.graph.states
+    )
     kernels = Path(kernels_module.__file__).read_text().split('"""', 2)[2].strip()
-    view = SimulatorView(kernels, in_views, entry, calls, out_views, p.tile)
+    view = SimulatorView(kernels, in_views, entry, calls, out_views, p.tile, states)
     text = templates().get_template("pysim/model.py.j2").render(view=view)
     return {"sim/model.py": text.encode(), "sim/params.npz": _npz(show.params)}
 
@@ -139,7 +153,7 @@ def _structural(op: Any, show: _PythonPrinter) -> str:
 
 
 def _output(graph: Graph, position: int, host: HostOutput, show: _PythonPrinter) -> SimulatorOutput:
-    value = graph.outputs[position]
+    value = graph.out_ports[position]
     steps, behind = (
         tuple(f"y = host_step(y, {name!r}, {show.arg(a)}, {show.arg(b)})" for name, a, b in found(host))
         for found in (output_steps, steps_behind)

@@ -24,7 +24,7 @@ from qcompile.sim import kernels
 from qcompile.sim.dot import exact_matmul
 from qcompile.sim.ratio import max_abs
 
-_DTYPES = {"f4": np.float32, "f8": np.float64, "i8": np.int64, "O": object}
+DTYPES = {"f4": np.float32, "f8": np.float64, "i8": np.int64, "O": object}
 FEW_CUTS = 24  # up to this many thresholds, one comparison each is faster than a search
 
 
@@ -78,7 +78,7 @@ def _array(x: np.ndarray, dtype: str) -> Any:
     if x.size == 1 and dtype != "O":
         number = x.reshape(()).item()
         return float(number) if dtype in ("f4", "f8") else int(number)
-    return x.astype(_DTYPES[dtype])
+    return x.astype(DTYPES[dtype])
 
 
 Rule = Callable[["PlanBuilder", Node], KernelCall]
@@ -97,7 +97,7 @@ class PlanBuilder:
 
     def arg(self, name: str, dtype: str) -> Any:
         """A constant as an array with a batch axis, anything else as a reference."""
-        return self.constants[name][None].astype(_DTYPES[dtype]) if name in self.constants else Ref(name)
+        return self.constants[name][None].astype(DTYPES[dtype]) if name in self.constants else Ref(name)
 
     def source(self, node: Node) -> Any:
         """The first input."""
@@ -294,7 +294,7 @@ def _conv(p: PlanBuilder, node: Node) -> KernelCall:
     addends = weights * reach  # [groups, outputs, depth]
     if op.truncated_bits:
         dtype = _product_type(int(addends.sum(axis=-1).max()))
-        rows = weight.astype(_DTYPES[dtype]).reshape(op.groups, outs // op.groups, -1)
+        rows = weight.astype(DTYPES[dtype]).reshape(op.groups, outs // op.groups, -1)
         return KernelCall(node.output.name, "conv_truncated", (p.source(node), rows, *window, op.truncated_bits, dtype))
     dtype = dtype_for(int(addends.sum(axis=-1).max()))
     if dtype not in ("f4", "f8"):
@@ -305,13 +305,13 @@ def _conv(p: PlanBuilder, node: Node) -> KernelCall:
         columns = weight.reshape(op.groups, outs // op.groups, -1)
         ones = (1,) * len(kernel)
         places = [
-            columns[..., k].astype(_DTYPES[dtype]).reshape(*columns.shape[:2], *ones) for k in range(columns.shape[-1])
+            columns[..., k].astype(DTYPES[dtype]).reshape(*columns.shape[:2], *ones) for k in range(columns.shape[-1])
         ]
         return KernelCall(node.output.name, "depthwise", (p.source(node), places, *window, dtype))
     parts = _parts(addends.max(axis=(0, 1))) if dtype == "f8" else [(0, depth)]
     kind = "f4" if dtype == "f4" or len(parts) > 1 else "f8"
     weights = weight.reshape(op.groups, outs // op.groups, depth, -1)
-    pieces = [(a, weights[:, :, a:b].reshape(*weights.shape[:2], -1).astype(_DTYPES[kind])) for a, b in parts]
+    pieces = [(a, weights[:, :, a:b].reshape(*weights.shape[:2], -1).astype(DTYPES[kind])) for a, b in parts]
     return KernelCall(node.output.name, "conv", (p.source(node), pieces, *window, dtype))
 
 
@@ -548,7 +548,7 @@ def input_call(host: HostInput, dtype: str) -> tuple[str, tuple[Any, ...]]:
     """The kernel that makes units of x (which already has the port's shape), and its arguments behind x."""
     if host.count is not None:
         sign, least = cuts(host)
-        return "count_input", (_array(sign.numpy(), "f8"), _rounded_up(least), np.dtype(_DTYPES[dtype]).str)
+        return "count_input", (_array(sign.numpy(), "f8"), _rounded_up(least), np.dtype(DTYPES[dtype]).str)
     if isinstance(host.quantize.format.lane, TableLane):
         return "grid_input", _grid_arguments(host, dtype)
     return "quantize_input", _quantizer_arguments(host, dtype)
@@ -562,7 +562,7 @@ def _grid_arguments(host: HostInput, dtype: str) -> tuple[Any, ...]:
     cuts = np.where(on.reshape(cuts.shape) & ~included, np.nextafter(cuts, np.inf), cuts)
     grid = np.asarray(host.quantize.format.grid())
     lo, hi = (_limit(p) for p in port_limits(host))
-    return _array(sign.numpy(), "f8"), cuts, grid, lo, hi, np.dtype(_DTYPES[dtype]).str
+    return _array(sign.numpy(), "f8"), cuts, grid, lo, hi, np.dtype(DTYPES[dtype]).str
 
 
 def _rounded_up(p: Param) -> np.ndarray:

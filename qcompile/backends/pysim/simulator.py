@@ -35,13 +35,13 @@ class Simulator:
     """Bit-accurate execution of an integer graph and of the host's part around it.
 
     Arrays have the vector index first: floats and codes as the source framework shapes them (N, *vector_shape), units
-    (N, *port shape).
+    (N, *port shape). Vectors of a graph that keeps states are frames one behind the other.
     """
 
     def __init__(self, graph: Graph, inputs: tuple[HostInput, ...], outputs: tuple[HostOutput, ...]) -> None:
         self.graph, self.host_inputs, self.host_outputs = graph, inputs, outputs
         self.plan: SimulatorPlan = plan(graph)
-        self._entries = [input_call(h, d) for h, (_, d) in zip(inputs, self.plan.inputs, strict=True)]
+        self._entries = [input_call(h, d) for h, (_, d) in zip(inputs, self.plan.inputs, strict=False)]
         self._steps = [output_steps(h) for h in outputs]
         self._behind = [steps_behind(h) for h in outputs]
         self._compiled: _Compiled | None = None
@@ -57,7 +57,7 @@ class Simulator:
         counts = {batch_shape(a.shape, a.dtype, h)[0] for a, h in zip(x, self.host_inputs, strict=True)}
         if len(counts) > 1:
             raise QCompileError(f"the inputs have different numbers of vectors: {sorted(counts)}")
-        values = max(counts, default=1) * sum(v.type.size for v in self.graph.outputs)
+        values = max(counts, default=1) * sum(v.type.size for v in self.graph.out_ports)
         if values > MOST_RESULTS:
             raise QCompileError(
                 f"{max(counts)} vectors give {values:,} numbers; {MOST_RESULTS:,} are the most",
@@ -83,7 +83,10 @@ class Simulator:
             raise QCompileError(str(error), f"input '{host.name}'") from None
 
     def run(self, units: list[np.ndarray], keep: bool = False) -> dict[str, np.ndarray]:
-        """Units of every output port (keep: of every value) for units of the input ports."""
+        """Units of every output port (keep: of every value) for units of the input ports, behind which those of states
+        may stand (see `with_states`).
+        """
+        units = self.with_states(units)
         values: dict[str, Any] = {
             name: u.astype(dtype, copy=False) for (name, dtype), u in zip(self.plan.inputs, units, strict=True)
         }
@@ -99,6 +102,21 @@ class Simulator:
         for name in self.plan.outputs:
             results[name] = _batched(values[name], batch)
         return results
+
+    def with_states(self, units: list[np.ndarray]) -> list[np.ndarray]:
+        """Units of the ports, and what the states are in every frame, from the first on."""
+        states = self.graph.states
+        if not self.graph.keeps or len(units) == len(self.plan.inputs):
+            return units
+        now = [s.initial.data[None] for s in states]
+        found: list[list[np.ndarray]] = [[] for _ in states]
+        for i in range(len(units[0])):
+            for one, kept in zip(now, found, strict=True):
+                kept.append(one)
+            made = self.run([*(u[i : i + 1] for u in units), *now])
+            now = [made[s.output] for s in states]
+        empty = (np.zeros((0, *s.initial.data.shape), dtype=np.int64) for s in states)
+        return [*units, *(np.concatenate(k) if k else e for k, e in zip(found, empty, strict=True))]
 
     def _fast(self) -> _Compiled | None:
         """With compiled kernels, where there are some."""
@@ -126,11 +144,13 @@ class Simulator:
         self.check(x)
         x = tuple(with_batch(a, h) for a, h in zip(x, self.host_inputs, strict=True))
         count, results = len(x[0]), list[np.ndarray]()
+        units = self.with_states(self.quantize(*x)) if self.graph.keeps else []
         tile = self.plan.tile * (1 if compiled.library() is None else _MORE)
         for start in range(0, max(count, 1), tile):
             stop = start + tile
-            run = self.run(self.quantize(*(a[start:stop] for a in x)))
-            part = [finish(i, run[name]) for i, name in enumerate(self.plan.outputs)]
+            some = [u[start:stop] for u in units] or self.quantize(*(a[start:stop] for a in x))
+            run = self.run(some)
+            part = [finish(i, run[v.name]) for i, v in enumerate(self.graph.out_ports)]
             if count <= tile:
                 return part
             results = results or [np.empty((count, *p.shape[1:]), dtype=p.dtype) for p in part]
@@ -142,7 +162,7 @@ class Simulator:
         """Codes of every output port."""
         return [
             encode(u, v.type.format).reshape(len(u), *h.vector_shape)
-            for u, v, h in zip(self.port_units(*x), self.graph.outputs, self.host_outputs, strict=True)
+            for u, v, h in zip(self.port_units(*x), self.graph.out_ports, self.host_outputs, strict=True)
         ]
 
     def __call__(self, *x: np.ndarray) -> list[np.ndarray]:
@@ -152,7 +172,7 @@ class Simulator:
     def finish(self, position: int, units: np.ndarray) -> np.ndarray:
         """Output units -> real values."""
         host = self.host_outputs[position]
-        if maker(self.graph, self.graph.outputs[position], ops.ArgMax):
+        if maker(self.graph, self.graph.out_ports[position], ops.ArgMax):
             return units.astype(np.int64).reshape(len(units), *host.vector_shape)
         value = units.astype(np.float64) + 0.0  # never -0: which zero a kernel makes differs
         for name, a, b in self._steps[position]:

@@ -156,7 +156,7 @@ def chip(made: NetworkView | StreamView, graph: Graph, board: str) -> ChipView |
         return ChipView(
             made.top, made.part, name, serial, flow, options, synth, mhz, pll, baud, cycles, *streams(made.network)
         )
-    given, results = _ports(made.inputs, graph.inputs), _ports(made.outputs, graph.outputs)
+    given, results = _ports(made.inputs, graph.in_ports), _ports(made.outputs, graph.out_ports)
     synth += " -nobram"  # its tables are read without a register
     return ChipView(made.top, made.part, name, serial, flow, options, synth, mhz, pll, baud, cycles, given, results)
 

@@ -11,7 +11,7 @@ from qcompile.backends.rtl.layers import Layer, code_width, elements, layer
 from qcompile.backends.rtl.names import module_names
 from qcompile.backends.rtl.numbers import Delays, packed
 from qcompile.cost.primitives import Fabric
-from qcompile.ir import Graph, Node, Value, ops
+from qcompile.ir import Graph, Node, State, Value, ops
 from qcompile.records import dataclass
 from qcompile.sim.structure import pad, rearrange
 
@@ -59,8 +59,20 @@ class PackedPort:
 
 
 @dataclass(frozen=True)
+class KeptBus:
+    """A state: a register with the `bus` of the step before, at first `initial`."""
+
+    name: str
+    bus: str
+    width: int
+    initial: str
+
+
+@dataclass(frozen=True)
 class NetworkView:
-    """latency: clock cycles from inputs to outputs; 0 for logic without registers; longer: as of `Delays`."""
+    """latency: clock cycles from inputs to outputs; 0 for logic without registers; longer: as of `Delays`; kept: states
+    from one step to the next, which begins when the one before has ended.
+    """
 
     top: str
     part: str
@@ -72,6 +84,7 @@ class NetworkView:
     layers: tuple[Layer, ...]
     latency: int
     longer: float
+    kept: tuple[KeptBus, ...] = ()
 
     @property
     def weights(self) -> bytes:
@@ -81,7 +94,12 @@ class NetworkView:
     @property
     def flip_flops(self) -> int:
         waits = [w for s in self.steps for w in s.waits] + list(self.ends)
-        return sum(m.flip_flops for m in self.layers) + sum(w.width * w.stages for w in waits) + self.latency
+        return (
+            sum(m.flip_flops for m in self.layers)
+            + sum(w.width * w.stages for w in waits)
+            + self.latency
+            + sum(k.width for k in self.kept)
+        )
 
     @property
     def longest_ns(self) -> float:
@@ -119,8 +137,10 @@ class _Wiring:
 def build(graph: Graph, top: str, part: str, timing: Delays) -> NetworkView:
     """View of a whole network. QCompileError for what has no circuit yet."""
     b, names = _Wiring(graph, timing), module_names(graph, top)
-    for i, value in enumerate(graph.inputs):
+    for i, value in enumerate(graph.in_ports):
         b.buses[value.name], b.at[value.name] = f"x{i}", 0
+    for i, state in enumerate(graph.states):
+        b.buses[state.input], b.at[state.input] = f"state{i}", 0
     wired = {v.name for n in graph.nodes if not _in_a_module(n) for v in n.inputs} | {v.name for v in graph.outputs}
     for number, node in enumerate(graph.nodes):
         if isinstance(node.op, ops.Constant) and node.output.name not in wired:
@@ -131,10 +151,25 @@ def build(graph: Graph, top: str, part: str, timing: Delays) -> NetworkView:
         else:
             _wires(b, node, None if isinstance(node.op, ops.Concat) else _WIRES[type(node.op)](b, node))
     last, ends = max((b.at.get(v.name, 0) for v in graph.outputs), default=0), list[Wait]()
-    outputs = tuple(_port(v, f"y{i}", b.wait(v, last, ends)) for i, v in enumerate(graph.outputs))
-    inputs = tuple(_port(v, f"x{i}", f"x{i}") for i, v in enumerate(graph.inputs))
+    outputs = tuple(_port(v, f"y{i}", b.wait(v, last, ends)) for i, v in enumerate(graph.out_ports))
+    inputs = tuple(_port(v, f"x{i}", f"x{i}") for i, v in enumerate(graph.in_ports))
+    kept = tuple(_kept(b, graph, s, last, ends) for s in graph.states)
     every = tuple(b.steps), tuple(ends), tuple(b.layers)
-    return NetworkView(top, part, timing.clock_ns, inputs, outputs, *every, last, timing.longer)
+    return NetworkView(top, part, timing.clock_ns, inputs, outputs, *every, last, timing.longer, kept)
+
+
+def _kept(b: _Wiring, graph: Graph, state: State, last: int, ends: list[Wait]) -> KeptBus:
+    """A register of a state."""
+    before, behind = (
+        next(v for v in side if v.name == name)
+        for side, name in ((graph.inputs, state.input), (graph.outputs, state.output))
+    )
+    fmt, size = before.type.codes, before.type.size
+    first = packed(np.asarray(fmt.bits(fmt.encode(state.initial.data))).ravel().tolist(), fmt.width)
+    bus = b.wait(behind, last, ends)
+    if code_width(behind) != fmt.width:
+        bus = elements(bus, code_width(behind), np.arange(size), behind.type.codes, fmt.width)
+    return KeptBus(b.buses[before.name], bus, size * fmt.width, first)
 
 
 def _in_a_module(node: Node) -> bool:

@@ -72,13 +72,13 @@ class Simulation:
         """
         if isinstance(self.view, StreamView):
             return self._streamed(self.view, bits, pauses, others)
-        (self.folder / "in.hex").write_bytes(hex_file(self.graph.inputs, bits))
+        (self.folder / "in.hex").write_bytes(hex_file(self.graph.in_ports, bits))
         said = self._simulate("+in=in.hex", "+out=out.hex", f"+paused={int(pauses)}")
         found = re.search(r"(\d+) results, latency (-?\d+)", said)
         if found is None or (int(found[1]), int(found[2])) != (len(bits[0]), self.view.latency):
             wanted = f"{len(bits[0])} results, latency {self.view.latency}"
             raise VerificationError(f"the SystemVerilog says '{said.strip()[-60:]}' instead of '{wanted}'")
-        return read_hex(self.graph.outputs, (self.folder / "out.hex").read_bytes())
+        return read_hex(self.graph.out_ports, (self.folder / "out.hex").read_bytes())
 
     def _streamed(
         self, view: StreamView, bits: Sequence[np.ndarray], stalls: bool, others: tuple[int, bytes] | None

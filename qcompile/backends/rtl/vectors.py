@@ -17,7 +17,7 @@ def vector_files(
 ) -> dict[str, bytes]:
     """Of bit patterns at the ports: what a project ships, by name. network: of architecture `dataflow`."""
     if network is None:
-        given, made = hex_file(graph.inputs, ins), hex_file(graph.outputs, outs)
+        given, made = hex_file(graph.in_ports, ins), hex_file(graph.out_ports, outs)
         return {"tb/vectors/input.hex": given, "tb/vectors/output.hex": made}
     each = [(f"x{i}", p, b) for i, (p, b) in enumerate(zip(network.inputs, ins, strict=True))]
     each += [(f"y{i}", p, b) for i, (p, b) in enumerate(zip(network.outputs, outs, strict=True))]

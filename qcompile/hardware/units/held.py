@@ -16,7 +16,7 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class HeldUnit(Unit):
     """A state of `groups` tokens of `pe` elements, of `number` bits each: `initial`, codes in the order of the stream,
-    then what was made in each step but the last of `steps`, whose state is dropped.
+    then what was made in each step but the last of `steps`, whose state is dropped, or kept for the next frame.
     """
 
     steps: int
@@ -24,6 +24,7 @@ class HeldUnit(Unit):
     pe: int
     number: int
     initial: Array
+    kept: bool = False
 
     name: ClassVar[str] = "state"
 
@@ -46,5 +47,7 @@ class HeldUnit(Unit):
 
     def parts(self) -> Part:
         around = parts.counters(self.steps + 1, self.groups), parts.Mux(2, self.pe * self.number)
+        if self.kept:
+            return parts.beside(*around, parts.Register(self.groups * self.pe * self.number))
         memory = parts.NOTHING if self.zero else parts.Rom(self.groups, self.pe * self.number)
         return parts.beside(*around, memory)

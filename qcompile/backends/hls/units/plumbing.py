@@ -97,7 +97,7 @@ def reorder(c: Context, stage: Stage) -> ReorderView:
 @dataclass(frozen=True, eq=False, repr=False)
 class HeldView(View):
     """A state: the tokens of the first step, then those that come back in each of `steps`. initial: bit patterns of its
-    elements, none where all are 0.
+    elements, none where all are 0. kept: what comes back leaves in the next frame.
     """
 
     template = "held.cpp.j2"
@@ -105,13 +105,15 @@ class HeldView(View):
     steps: int
     lanes: Lanes
     initial: tuple[int, ...]
+    kept: bool
 
 
 def held(c: Context, stage: Stage) -> HeldView:
     unit = stage.unit
     assert isinstance(unit, HeldUnit)
     loops = Loop("STEP", "t", unit.steps + 1), Loop("GROUP", "g", unit.groups)
-    return HeldView(loops, unit.steps, c.lanes(stage.outputs[0]), () if unit.zero else unit.patterns)
+    initial = () if unit.zero and not unit.kept else unit.patterns
+    return HeldView(loops, unit.steps, c.lanes(stage.outputs[0]), initial, unit.kept)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

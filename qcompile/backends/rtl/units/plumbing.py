@@ -144,7 +144,7 @@ def _side(address: str, side: str, words: int) -> str:
 @dataclass(frozen=True)
 class HeldModule(ModuleView):
     """`groups` tokens of `width` bits that come back, behind `initial` ones while `fresh`: hexadecimal digits of these,
-    the last word first; none where all are 0.
+    the last word first; none where all are 0. kept: what came back is what leaves in the next frame.
     """
 
     template = "held.sv.j2"
@@ -153,9 +153,13 @@ class HeldModule(ModuleView):
     fresh: str
     address: str
     initial: str
+    kept: bool
 
     def parts(self) -> Part:
-        return parts.Register(self.width)
+        own = parts.Register(self.width)
+        if not self.kept:
+            return own
+        return parts.beside(own, parts.Register(self.width * self.groups), parts.Mux(self.groups, self.width))
 
 
 def held(m: Maker) -> ProcessModule:
@@ -163,7 +167,7 @@ def held(m: Maker) -> ProcessModule:
     assert isinstance(unit, HeldUnit)
     m.loops(("t", unit.steps + 1), ("g", unit.groups))
     digits = "" if unit.zero else f"{sum(p << unit.number * i for i, p in enumerate(unit.patterns)):x}"
-    view = HeldModule(m.read(0).bits, unit.groups, m.first("t"), m.at("g"), digits)
+    view = HeldModule(m.read(0).bits, unit.groups, m.first("t"), m.at("g"), digits, unit.kept)
     return m.process(view, 1, f"!({m.first('t')})", "!t_end")
 
 
