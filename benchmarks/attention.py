@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+import mpmath
 import numpy as np
 import peers
 from onnx import TensorProto, helper, numpy_helper
@@ -33,6 +34,7 @@ ROWS = 10**6
 OUTPUTS = 3 * 10**6  # of every width, as in the table of the specification
 BATCH = 2**20  # numbers at once
 WIDTHS = (16, 20, 24, 28, 32)
+DRAWS = 9
 SIZES = (16, 64, 128)
 PART = "xczu3eg-sbva484-1-e"
 UNITS = {"softmax": (1 / 16, 2.0), "log softmax": (1 / 16, 2.0), "gelu": (1 / 16, 2.0)}
@@ -138,6 +140,34 @@ def widths(share: float) -> None:
         lines.append(tuple(line))
     title = f"Softmax with so many bits in its exponentials: codes of {round(OUTPUTS * share):,} that differ"
     shown(title, ("W", *(f"n = {n}" for n in SIZES)), lines)
+    lines = []
+    for bits in WIDTHS[:3]:
+        line = [bits]
+        for size in SIZES:
+            counts = [
+                differing_by_formula(bits, size, round(OUTPUTS * share) // size, seed) for seed in range(1, DRAWS)
+            ]
+            line.append(f"{np.mean(counts):.1f} ({min(counts)} to {max(counts)})")
+        lines.append(tuple(line))
+    title = f"The same by the formula alone, in numpy: mean, least and most of {DRAWS - 1} draws of the rows"
+    shown(title, ("W", *(f"n = {n}" for n in SIZES)), lines)
+
+
+def differing_by_formula(bits: int, size: int, count: int, seed: int) -> int:
+    """Codes of random rows that differ where exponentials have so many bits: nothing of the compiler takes part."""
+    unit = UNITS["softmax"][0]
+    codes = np.rint(rows("softmax", size, count, seed) / unit).astype(np.int64)
+    below = codes.max(axis=-1, keepdims=True) - codes
+    with mpmath.workdps(40):
+        exact = [mpmath.exp(-d * mpmath.mpf(unit)) for d in range(256)]
+        table = np.array([int(mpmath.nint(e * 2**bits)) for e in exact])
+        real = np.array([np.longdouble(mpmath.nstr(e, 25)) for e in exact])
+    e, p = table[below], real[below]
+    total = e.sum(axis=-1, keepdims=True)
+    whole, rest = np.divmod(256 * e, total)
+    made = whole + ((2 * rest > total) | ((2 * rest == total) & (whole % 2 == 1)))
+    wanted = np.rint(256 * (p / p.sum(axis=-1, keepdims=True))).astype(np.int64)
+    return int((np.minimum(made, 255) != np.minimum(wanted, 255)).sum())
 
 
 def integers(share: float) -> None:

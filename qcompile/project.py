@@ -18,6 +18,7 @@ from qcompile.cost.exchange import fabric_of
 from qcompile.cost.primitives import Fabric
 from qcompile.files import sealed
 from qcompile.formats import Format
+from qcompile.frontend.onnx.kernels import RULES as INTEGER_KERNELS
 from qcompile.frontend.tflite import is_tflite
 from qcompile.hardware.estimate import in_logic
 from qcompile.hardware.products import multiplications
@@ -345,10 +346,11 @@ def functions(design: Design) -> list[dict[str, Any]]:
     defined = set[Origin]()
     for node in design.reference.nodes:
         record: dict[str, Any] = {"layer": design.reference.layers[node.output.name], "from": str(node.origin)}
-        if node.origin.op in ivit.NAMES:
+        whose = "I-ViT" if node.origin.op in ivit.NAMES else f"the file's {node.origin.op}"
+        if node.origin.op in ivit.NAMES or node.origin.op in INTEGER_KERNELS:
             if node.origin not in defined:
                 defined.add(node.origin)
-                proof = "the integers of I-ViT; how far they are from the real function is not claimed"
+                proof = f"the integers of {whose}; how far they are from the real function is not claimed"
                 record["layer"] = node.origin.node or node.origin.tensor
                 found.append(record | {"op": node.origin.op, "grade": "defined", "quantizers": [], "proof": proof})
         elif isinstance(node.op, ops.Divide):

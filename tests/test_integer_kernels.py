@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
+from qcompile.project import functions
 from qcompile.verification import Report, _check_reference
 
 RNG = np.random.default_rng(0)
@@ -124,6 +125,7 @@ def test_kernel(op: str) -> None:
     assert np.array_equal(found.reshape(64, -1), definition(x.reshape(64, ROWS, SIZE)).reshape(64, -1))
     few = x[:8].astype(float).reshape(8, *design.inputs[0].shape)
     _check_reference(design, (few,), design.simulator.quantize(few), Report())
+    assert [(f["op"], f["grade"]) for f in functions(design)] == [(op, "defined")]
 
 
 @pytest.mark.parametrize("arch", ["parallel", "dataflow"])
