@@ -113,10 +113,10 @@ class Options:
     )
     weights: str = option("rom", "dataflow: fixed, or loaded through a port", choices=("rom", "port"))
     recurrence: str = option(
-        "rolled",
-        "dataflow: one cell for all steps where possible, or a cell each; step: streaming inference, a step a frame,"
-        " states stay in hardware",
-        choices=("rolled", "unrolled", "step"),
+        "auto",
+        "one cell for all steps, or a cell each; auto: one in dataflow where possible; step: streaming inference, a"
+        " step a frame, states stay in hardware",
+        choices=("auto", "rolled", "unrolled", "step"),
     )
     board: str = ""
 

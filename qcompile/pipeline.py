@@ -27,6 +27,8 @@ from qcompile.files import Folder
 from qcompile.frontend import Model, load, loaded, with_real_scales
 from qcompile.hardware import estimate as estimates
 from qcompile.hardware.folding import foldings
+from qcompile.hardware.frames import Frames, Sides
+from qcompile.hardware.frames import frames as frames_of
 from qcompile.hardware.network import Network, gathering, network
 from qcompile.hardware.products import rolled, too_many
 from qcompile.hardware.timing import Schedule, schedule
@@ -82,6 +84,8 @@ class Design:
     unrolled: tuple[tuple[str, str], ...] = ()
     steps: Stepwise | None = None
     """Of streaming inference: which step of the file a frame is."""
+    frames: Frames | None = None
+    """Of `parallel` with one cell: `hardware` is a step, and takes the steps of these one after the other."""
     fitted: Fitted | None = None
     """How the folding came about, where `compile` chose it."""
     plan: Plan | None = None
@@ -113,7 +117,7 @@ class Design:
         """What is printed as SystemVerilog."""
         from qcompile.backends import rtl  # which few designs need
 
-        return rtl.view(self.hardware, self.top, self.options.part, self.options.clock_ns, self.network)
+        return rtl.view(self.hardware, self.top, self.options.part, self.options.clock_ns, self.network, self.frames)
 
     def _rtl_on(self, part: str, clock_ns: float) -> NetworkView | StreamView:
         own = (part, clock_ns) == (self.options.part, self.options.clock_ns)
@@ -137,7 +141,7 @@ class Design:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know: of the import, of the size, of what is not exact."""
-        too_big = too_many(self.graph) if self.options.arch == "parallel" else None
+        too_big = too_many(self.hardware) if self.options.arch == "parallel" else None
         cut = (
             f"{len(self.truncated)} accumulators drop low bits: the result is not exact, verify says how far off"
             if self.truncated
@@ -204,25 +208,29 @@ class Design:
             return estimates.of_network(self.hardware, self.network, streamed.schedule, target, streamed.parts())
         if self.network is not None and self.schedule is not None:
             return estimates.of_network(self.hardware, self.network, self.schedule, target)
-        if rolled(self.graph):
-            return estimates.of_loops(self.graph, target)
+        if rolled(self.hardware):
+            return estimates.of_loops(self.hardware, target)
         if self.options.backend == "rtl":
             view = cast("NetworkView", self._rtl_on(part, clock_ns))  # others have a network
-            found = estimates.of_pipeline(self.graph, target, clock_ns, loops=False)
+            found = estimates.of_pipeline(self.hardware, target, clock_ns, loops=False)
             total = replace(found.total, latency=view.latency, ff=view.flip_flops)
-            if self.graph.keeps:  # a step begins when the state of the one before is in its register
+            if self.hardware.keeps:  # a step begins when the state of the one before is in its register
                 total = replace(total, interval=view.latency + 1)
             return replace(found, total=total, mhz=view.mhz(fabric_of(part)))
         ports = [hls.layout(v) for v in (*self.graph.in_ports, *self.graph.out_ports)]
-        made = estimates.of_pipeline(self.graph, target, clock_ns, max((p.words for p in ports if p.array), default=1))
-        return replace(made, total=replace(made.total, interval=made.total.latency)) if self.graph.keeps else made
+        words = max((p.words for p in ports if p.array), default=1)
+        made = estimates.of_pipeline(self.hardware, target, clock_ns, 1 if self.frames else words)
+        if not self.hardware.keeps:
+            return made
+        cycles = made.total.latency * self.frames.steps + words - 1 if self.frames else made.total.latency
+        return replace(made, total=replace(made.total, latency=cycles, interval=cycles))
 
     def parts(self) -> list[Part]:
         """What its layers are made of."""
         if self.network is not None:
             return [s.parts() for s in self.network.stages]
-        make = BufferedUnit.rolled if rolled(self.graph) else UnrolledUnit.of
-        return [make(n, self.graph).parts() for n in self.graph.nodes]
+        make = BufferedUnit.rolled if rolled(self.hardware) else UnrolledUnit.of
+        return [make(n, self.hardware).parts() for n in self.hardware.nodes]
 
     def files(self) -> FileSet:
         """The whole project; the same design gives the same bytes."""
@@ -369,7 +377,7 @@ def _compile(
     reference, graph = made.reference, made.stages[-1][1]
     if dumped is not None:
         dumped([("import", model.graph), ("input-formats", reference), *made.stages])
-    sides = made.inputs, made.outputs, made.hardware, made.unrolled, made.steps
+    sides = made.inputs, made.outputs, made.hardware, made.unrolled, made.steps, made.frames
     design = Design(model, chosen, reference, graph, *sides)
     return _fitted(design, fit if isinstance(fit, Goal) else Goal()) if fit else design
 
@@ -387,6 +395,7 @@ class Lowered:
     hardware: Graph
     unrolled: tuple[tuple[str, str], ...] = ()
     steps: Stepwise | None = None
+    frames: Frames | None = None
 
 
 def lowered(reference: Graph, chosen: Options) -> Lowered:
@@ -395,7 +404,12 @@ def lowered(reference: Graph, chosen: Options) -> Lowered:
     reference = with_rounded_terms(reference, chosen.formats_of_states())
     if chosen.recurrence == "step":
         return _of_step(stepwise(reference), chosen)
-    if chosen.arch != "dataflow" or chosen.recurrence != "rolled" or chosen.weights != "rom":
+    if chosen.arch == "parallel" and chosen.recurrence == "rolled":
+        whole, steps = _lowered(reference, chosen), stepwise(reference)
+        step = _of_step(steps, chosen)
+        all_steps, one = (Sides(made.hardware, made.inputs, made.outputs) for made in (whole, step))
+        return replace(whole, hardware=step.hardware, frames=frames_of(all_steps, one, steps.steps))
+    if chosen.arch != "dataflow" or chosen.recurrence == "unrolled" or chosen.weights != "rom":
         return _lowered(reference, chosen)
     made = rolled_graphs(reference, partial(_piece, chosen))
     if not isinstance(made, Rolled):

@@ -95,7 +95,8 @@ def _host_files(design: Design, driven: bool) -> dict[str, bytes]:
 
 def _hls(design: Design) -> dict[str, bytes]:
     o, logic = design.options, in_logic(design.parts(), fabric_of(design.options.part))
-    files = hls.emit(design.hardware, design.top, o.part, o.clock_ns, design.network, design.schedule, logic)
+    built = design.network, design.schedule, logic, design.frames
+    files = hls.emit(design.hardware, design.top, o.part, o.clock_ns, *built)
     return files | _vectors(design)
 
 
@@ -150,6 +151,8 @@ def layer_numbers(design: Design, words: int, products: int) -> dict[str, np.nda
     """Units for every tensor that the C simulation traces (see `probes`): at most so many words, and multiplications of
     the C++.
     """
+    if design.frames is not None:  # its layers run once a step
+        return {}
     traced = hls.traced_values(design.hardware, design.network)
     by_memory = words // max(1, sum(hls.trace_words(traced)))
     most = min(by_memory, math.ceil(products / max(1, multiplications(design.graph))))

@@ -582,15 +582,19 @@ def _check_cpp(
         ]
         wrong = _first_difference(codes, found_codes)
         if wrong is not None:
-            first = 0 if design.graph.keeps else wrong
-            _run_cpp(design, work, [b[first : wrong + 1] for b in bits], "--trace", str(work / "trace.bin"))
-            trace = hls.read_trace(design.hardware, (work / "trace.bin").read_bytes(), design.network)
-            trace = {name: x[-1:] for name, x in trace.items()}
+            trace = {} if design.frames is not None else _traced(design, work, bits, wrong)
             _blame(design, [u[wrong : wrong + 1] for u in units], trace, wrong, "C++", codes, found_codes)
-    note = (
-        f"and every layer by itself on {alone}" if alone else "layers not by themselves: too many numbers or products"
-    )
+    why = "they run once a step" if design.frames is not None else "too many numbers or products"
+    note = f"and every layer by itself on {alone}" if alone else f"layers not by themselves: {why}"
     report.rows.append(Row("simulator = compiled C++", len(units[0]), sum(c.size for c in codes), 0, note))
+
+
+def _traced(design: Design, work: Path, bits: list[np.ndarray], wrong: int) -> dict[str, np.ndarray]:
+    """What the C++ makes inside of one vector, behind those before it where it keeps states."""
+    first = 0 if design.graph.keeps else wrong
+    _run_cpp(design, work, [b[first : wrong + 1] for b in bits], "--trace", str(work / "trace.bin"))
+    trace = hls.read_trace(design.hardware, (work / "trace.bin").read_bytes(), design.network)
+    return {name: x[-1:] for name, x in trace.items()}
 
 
 RTL_PRODUCTS, RTL_VECTORS = 3 * 10**5, 8  # of unrolled SystemVerilog: seconds; the least, however long they take

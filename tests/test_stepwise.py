@@ -57,6 +57,28 @@ def test_every_execution(arch: str, backend: str, tmp_path: Path) -> None:
     assert total.interval >= total.latency > 1 if arch == "parallel" else design.schedule is not None
 
 
+@pytest.mark.parametrize("backend", ["hls", "rtl"])
+def test_one_cell_for_all_steps_in_parallel(backend: str, tmp_path: Path) -> None:
+    """All codes of frames, and the cycles of SystemVerilog; a step's area; outputs of all steps, of the last one."""
+    if backend == "rtl" and shutil.which("iverilog") is None:
+        pytest.skip("apt-get install iverilog")
+    model = by_hand(zero=-16, every=backend == "rtl")
+    design, apart = (qc.compile(model, backend=backend, recurrence=r) for r in ("rolled", "auto"))
+    assert design.frames is not None and apart.frames is None and design.frames.steps == 5
+    one, all_steps = design.estimate().total, apart.estimate().total
+    assert one.lut < all_steps.lut / 3 and one.interval >= one.latency >= 5
+    report = qc.verify(design.write(tmp_path / "p"), samples=8)
+    assert [r.differing for r in report.rows[:3]] == [0, 0, 0]
+    assert ("latency" if backend == "rtl" else "once a step") in report.rows[2].note
+
+
+def test_a_scan_in_one_cell() -> None:
+    """Frames whose steps are not the outermost axis."""
+    model = recurrent("LSTM", without="SP", layout=1)
+    design = qc.compile(model, recurrence="rolled", input_formats=("s5f3",), state_formats=("s5f3", "s6f3"))
+    assert design.frames is not None and [p.group for p in design.frames.outputs] == [2, 0, 0]
+
+
 @pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
 def test_recurrent_operators(op: str) -> None:
     """All states, and the last ones, are outputs."""

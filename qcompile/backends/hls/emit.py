@@ -11,6 +11,7 @@ from qcompile.assets import ap_types, asset
 from qcompile.backends.hls.constants import included
 from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.pragmas import for_tools
+from qcompile.hardware.frames import Frames
 from qcompile.hardware.network import Network
 from qcompile.hardware.timing import Schedule
 from qcompile.ir import Graph
@@ -41,10 +42,11 @@ def emit(
     network: Network | None = None,
     plan: Schedule | None = None,
     logic: bool = False,
+    frames: Frames | None = None,
 ) -> dict[str, bytes]:
     """Sources, headers, testbench and build files of a project. top: a C identifier. network, plan: of architecture
     `dataflow`.
-    logic: all products belong in LUTs.
+    logic: all products belong in LUTs. frames: which the graph takes step by step.
     """
     view: ProjectView | DataflowView
     if network is not None and plan is not None:
@@ -54,7 +56,7 @@ def emit(
     else:
         from qcompile.backends.hls import parallel
 
-        view = parallel.build(graph, top, part, clock_ns)
+        view = parallel.build(graph, top, part, clock_ns, frames)
         named = _TEMPLATES | ({"src/sums.hpp": "sums.hpp.j2"} if view.sums else {})
     files = {
         name.format(top=top): templates().get_template(f"hls/{t}").render(view=view, logic=logic).encode()

@@ -31,6 +31,44 @@ class Trace(Kernel):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class BeginSteps(Kernel):
+    """The loop over the steps t of a frame."""
+
+    template = "begin_steps.cpp.j2"
+    steps: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EndSteps(Kernel):
+    """Its end."""
+
+    template = "end_steps.cpp.j2"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FirstStep(Kernel):
+    """1 in the first step, else 0."""
+
+    template = "first_step.cpp.j2"
+    out: Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OfStep(Kernel):
+    """The elements of step t between a tensor and the array of the frame (see `FramePort`). into: that, not out of
+    it.
+    """
+
+    template = "of_step.cpp.j2"
+    into: bool
+    size: int
+    group: int
+    steps: int
+    own: Tensor
+    frame: Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Narrow(Kernel):
     """Elements have no more bits than `widths` says; nothing changes but what the compiler knows."""
 

@@ -8,12 +8,13 @@ import numpy as np
 
 from qcompile.backends.hls.builder import Builder, Local, SumsLayer, Tensor
 from qcompile.backends.hls.constants import Constants
-from qcompile.backends.hls.kernels import Kernel, Narrow, Trace, Wire
+from qcompile.backends.hls.kernels import BeginSteps, EndSteps, FirstStep, Kernel, Narrow, OfStep, Trace, Wire
 from qcompile.backends.hls.layers import RULES
 from qcompile.backends.hls.ports import PortLayout, layout
 from qcompile.backends.hls.trace import trace_words, traced
 from qcompile.backends.hls.types import Integer, Lanes, identity, lanes_of
 from qcompile.formats import smallest_width
+from qcompile.hardware.frames import FramePort, Frames
 from qcompile.hardware.products import rolled
 from qcompile.ir import Graph, State, Value, ops
 from qcompile.passes.ranges import ranges
@@ -49,7 +50,9 @@ class TopPort:
 
 @dataclass(frozen=True)
 class ProjectView:
-    """rolled: layers stay loops; keeps: states from one call to the next."""
+    """rolled: layers stay loops; keeps: states from one call to the next; stepped: a call takes all steps, one after
+    the other.
+    """
 
     top: str
     part: str
@@ -65,22 +68,27 @@ class ProjectView:
     trace_words: int
     rolled: bool
     keeps: bool
+    stepped: bool
     roms: tuple[()] = ()
     dataflow: bool = False
 
 
-def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
-    """View of a whole project."""
+def build(graph: Graph, top: str, part: str, clock_ns: float, frames: Frames | None = None) -> ProjectView:
+    """View of a whole project. frames: which the graph takes step by step."""
     known = ranges(graph)
     b = Builder(graph, known, unrolled=not rolled(graph))
     for value in graph.inputs:
         b.local(value)
-    inputs = tuple(_port(b, v, f"x{i}", False) for i, v in enumerate(graph.in_ports))
-    trace = traced(graph, known)
-    _statements(b, {v.name: w for v, w in trace})
-    outputs = tuple(_port(b, v, f"y{i}", True) for i, v in enumerate(graph.out_ports))
-    for state in graph.states:
-        _keep(b, state)
+    if frames is None:
+        trace = traced(graph, known)
+        inputs = tuple(_port(v, b.kept(v), f"x{i}", False) for i, v in enumerate(graph.in_ports))
+        _statements(b, {v.name: w for v, w in trace})
+        # A copy of its own where an output is a constant.
+        outputs = tuple(_port(v, b.kept(v), f"y{i}", True) for i, v in enumerate(graph.out_ports))
+        _keep_all(b)
+    else:
+        trace = []
+        inputs, outputs = _in_steps(b, frames)
     return ProjectView(
         top,
         part,
@@ -96,6 +104,7 @@ def build(graph: Graph, top: str, part: str, clock_ns: float) -> ProjectView:
         sum(trace_words(trace)),
         rolled(graph),
         graph.keeps,
+        frames is not None,
     )
 
 
@@ -105,7 +114,8 @@ def _statements(b: Builder, trace: dict[str, int]) -> None:
     for value in b.graph.inputs:
         if not loops:
             _narrow(b, value)
-        b.emit(Trace(trace[value.name], b.source(value), value.type.size))
+        if value.name in trace:
+            b.emit(Trace(trace[value.name], b.source(value), value.type.size))
     for node in b.graph.nodes:
         RULES[type(node.op)](b, node)
         value = node.output
@@ -126,6 +136,34 @@ def _narrow(b: Builder, value: Value) -> None:
     b.emit(Narrow(out, len(widths), b.array(np.array(widths))))
 
 
+def _in_steps(b: Builder, frames: Frames) -> tuple[tuple[TopPort, ...], tuple[TopPort, ...]]:
+    """All layers in a loop over the steps, between arrays of the frame; the ports of these."""
+    *given, first = b.graph.in_ports
+    inputs = [_framed(b, v, p, f"x{i}", False) for i, (v, p) in enumerate(zip(given, frames.inputs, strict=True))]
+    b.emit(BeginSteps(frames.steps))
+    for value, port, end in zip(given, frames.inputs, inputs, strict=True):
+        b.emit(OfStep(False, value.type.size, port.group, frames.steps, b.kept(value), end.array))
+    b.emit(FirstStep(b.source(first)))
+    _statements(b, {})
+    outputs = []
+    for i, (value, port) in enumerate(zip(b.graph.out_ports, frames.outputs, strict=True)):
+        own = b.kept(value)
+        outputs.append(_framed(b, value, port, f"y{i}", True))
+        b.emit(OfStep(True, value.type.size, port.group, frames.steps, own, outputs[-1].array))
+    _keep_all(b)
+    b.emit(EndSteps())
+    return tuple(inputs), tuple(outputs)
+
+
+def _framed(b: Builder, value: Value, port: FramePort, name: str, output: bool) -> TopPort:
+    return _port(port.value, b.same(b.source(value), port.value.type.size), name, output)
+
+
+def _keep_all(b: Builder) -> None:
+    for state in b.graph.states:
+        _keep(b, state)
+
+
 def _keep(b: Builder, state: State) -> None:
     """What a step makes of a state is there in the next call."""
     values = {v.name: v for v in (*b.graph.inputs, *b.graph.outputs)}
@@ -137,7 +175,7 @@ def _keep(b: Builder, state: State) -> None:
     b.emit(Wire(initial.size, identity(initial.size), b.kept(behind), before))
 
 
-def _port(b: Builder, value: Value, name: str, output: bool) -> TopPort:
+def _port(value: Value, array: Tensor, name: str, output: bool) -> TopPort:
     shape, fmt = layout(value), value.type.codes
     split = (name,) if shape.packed else tuple(f"{name}_{i}" for i in range(shape.words))
     full = shape.count // shape.per_word if shape.array else 0
@@ -150,7 +188,7 @@ def _port(b: Builder, value: Value, name: str, output: bool) -> TopPort:
         (name,) if shape.array else split,
         Integer(shape.word_width),
         lanes_of(fmt, shape.per_word),
-        b.kept(value),  # a copy of its own where the output is a constant
+        array,
         full,
         tuple(moves),
         f"{value.type.size} codes of {fmt}, {shape.per_word} in a word of {shape.word_width} bits",

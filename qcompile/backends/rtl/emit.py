@@ -16,6 +16,7 @@ from qcompile.cost.exchange import fabric_of
 from qcompile.cost.fabrics import fabric_data, measured
 from qcompile.errors import QCompileError
 from qcompile.hardware.estimate import of_pipeline
+from qcompile.hardware.frames import Frames
 from qcompile.hardware.network import Network
 from qcompile.hardware.products import multiplications, rolled
 from qcompile.ir import Graph
@@ -63,10 +64,11 @@ CIRCUITS = (
 
 
 def view(
-    graph: Graph, top: str, part: str, clock_ns: float, network: Network | None = None
+    graph: Graph, top: str, part: str, clock_ns: float, network: Network | None = None, frames: Frames | None = None
 ) -> NetworkView | StreamView:
     """All that is printed. top: an identifier; clock_ns: 0 for logic without registers; network: of architecture
-    `dataflow`. QCompileError for a network of too many products, and for what has no circuit yet.
+    `dataflow`; frames: which the graph takes step by step.
+    QCompileError for a network of too many products, and for what has no circuit yet.
     """
     taken = {*CIRCUITS, *STREAMED}
     name = f"net_{top}" if f"{top}.sv" in taken or identifier(top) != top else top
@@ -82,6 +84,8 @@ def view(
     if timing.fabric.net_luts and clock_ns:
         luts = of_pipeline(graph, device(part), clock_ns, loops=False).total.lut
         timing = replace(timing, longer=timing.fabric.longer(luts))
+    if frames is not None:
+        return parallel.in_frames(parallel.build(graph, f"{name}_step", part, timing), graph, frames, name)
     return parallel.build(graph, name, part, timing)
 
 
@@ -112,7 +116,10 @@ def emit(made: NetworkView | StreamView, chip: ChipView | None = None) -> dict[s
         for s in made.placed:
             files[f"rtl/{s.process.name}.sv"] = process.render(p=s.process)
     else:
-        files[f"rtl/{made.top}.sv"] = env.get_template("rtl/top.sv.j2").render(view=made)
+        inner = made if made.frame is None else made.frame.inner
+        files[f"rtl/{inner.top}.sv"] = env.get_template("rtl/top.sv.j2").render(view=inner)
+        if made.frame is not None:
+            files[f"rtl/{made.top}.sv"] = env.get_template("rtl/frame.sv.j2").render(view=made)
         files |= {f"rtl/{m.name}.sv": env.get_template("rtl/layer.sv.j2").render(layer=m) for m in made.layers}
     bench = env.get_template("rtl/tb_dataflow.sv.j2" if streamed else "rtl/tb.sv.j2")
     files[f"tb/{made.top}_tb.sv"] = bench.render(view=made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from qcompile.backends.rtl.layers import Layer, code_width, elements, layer
 from qcompile.backends.rtl.names import module_names
 from qcompile.backends.rtl.numbers import Delays, packed
 from qcompile.cost.primitives import Fabric
+from qcompile.hardware.frames import FramePort, Frames
 from qcompile.ir import Graph, Node, State, Value, ops
 from qcompile.records import dataclass
 from qcompile.sim.structure import pad, rearrange
@@ -69,6 +70,40 @@ class KeptBus:
 
 
 @dataclass(frozen=True)
+class StepPort:
+    """A port of the frame, and of a step. blocks: runs of `bits` bits of which each step has so many, those of all
+    steps behind one another in the frame; 0 of the last step alone. wide: codes of an output's step as the frame has
+    them.
+    """
+
+    frame: PackedPort
+    step: PackedPort
+    blocks: int
+    bits: int
+    wide: str
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """Around the module `inner` of a step: frames of all `steps`, which it takes one after the other."""
+
+    steps: int
+    inputs: tuple[StepPort, ...]
+    outputs: tuple[StepPort, ...]
+    inner: NetworkView
+
+    @property
+    def counter(self) -> int:
+        """Bits of the number of the step."""
+        return max(1, (self.steps - 1).bit_length())
+
+    @property
+    def flip_flops(self) -> int:
+        kept = [p.frame.bits for p in (*self.inputs, *(o for o in self.outputs if o.blocks))]
+        return self.inner.flip_flops + sum(kept) + self.counter + 2
+
+
+@dataclass(frozen=True)
 class NetworkView:
     """latency: clock cycles from inputs to outputs; 0 for logic without registers; longer: as of `Delays`; kept: states
     from one step to the next, which begins when the one before has ended.
@@ -85,6 +120,8 @@ class NetworkView:
     latency: int
     longer: float
     kept: tuple[KeptBus, ...] = ()
+    frame: FrameView | None = None
+    """What these ports and cycles are of, where frames are taken step by step; the rest is of a step."""
 
     @property
     def weights(self) -> bytes:
@@ -93,6 +130,8 @@ class NetworkView:
 
     @property
     def flip_flops(self) -> int:
+        if self.frame is not None:
+            return self.frame.flip_flops
         waits = [w for s in self.steps for w in s.waits] + list(self.ends)
         return (
             sum(m.flip_flops for m in self.layers)
@@ -156,6 +195,24 @@ def build(graph: Graph, top: str, part: str, timing: Delays) -> NetworkView:
     kept = tuple(_kept(b, graph, s, last, ends) for s in graph.states)
     every = tuple(b.steps), tuple(ends), tuple(b.layers)
     return NetworkView(top, part, timing.clock_ns, inputs, outputs, *every, last, timing.longer, kept)
+
+
+def in_frames(inner: NetworkView, step: Graph, frames: Frames, top: str) -> NetworkView:
+    """The module of a step, `inner`, in one of whole frames: the next step begins a cycle after the one before ends."""
+    sides = (inner.inputs, step.in_ports, frames.inputs), (inner.outputs, step.out_ports, frames.outputs)
+    inputs, outputs = (tuple(_stepped(p, v, f, frames.steps) for p, v, f in zip(*side, strict=False)) for side in sides)
+    view = FrameView(frames.steps, inputs, outputs, inner)
+    ports = tuple(p.frame for p in inputs), tuple(p.frame for p in outputs)
+    latency = frames.steps * (inner.latency + 1)
+    return replace(inner, top=top, inputs=ports[0], outputs=ports[1], latency=latency, frame=view)
+
+
+def _stepped(packed: PackedPort, value: Value, port: FramePort, steps: int) -> StepPort:
+    own, other, size = value.type.codes, port.value.type.codes, value.type.size
+    wide = elements(f"step_{packed.name}", own.width, np.arange(size), own, other.width)
+    blocks = size // port.group if port.group else 0
+    frame = _port(port.value, packed.name, packed.name)
+    return StepPort(frame, packed, blocks, port.group * other.width, wide)
 
 
 def _kept(b: _Wiring, graph: Graph, state: State, last: int, ends: list[Wait]) -> KeptBus:
