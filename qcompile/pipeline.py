@@ -27,8 +27,7 @@ from qcompile.files import Folder
 from qcompile.frontend import Model, load, loaded, with_real_scales
 from qcompile.hardware import estimate as estimates
 from qcompile.hardware.folding import foldings
-from qcompile.hardware.frames import Frames, Sides
-from qcompile.hardware.frames import frames as frames_of
+from qcompile.hardware.frames import Frames
 from qcompile.hardware.network import Network, gathering, network
 from qcompile.hardware.products import rolled, too_many
 from qcompile.hardware.timing import Schedule, schedule
@@ -49,7 +48,7 @@ from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.rolled import LoweredPiece, Rolled
 from qcompile.passes.rolled import rolled as rolled_graphs
 from qcompile.passes.rows import settled
-from qcompile.passes.stepwise import Stepwise, kept_states, stepwise
+from qcompile.passes.stepwise import Sides, Stepwise, frames_of, kept_states, stepwise
 from qcompile.passes.subpixel import without_zeros_between
 from qcompile.passes.summed import rounded_terms, with_rounded_terms
 from qcompile.passes.tokens import layers_of_tokens
