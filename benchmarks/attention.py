@@ -119,12 +119,15 @@ def shown(title: str, columns: tuple[str, ...], lines: list[tuple[Any, ...]]) ->
 
 def kernels(share: float) -> None:
     lines: list[tuple[Any, ...]] = []
-    for kind in (k for k in KERNELS if k != "gelu"):  # which is exact
+    kinds = [(k, "near") for k in KERNELS if k != "gelu"]  # which is exact
+    kinds += [(k, "exact") for k in KERNELS if k.endswith("norm")]
+    for kind, norms in kinds:
         for size in (1, 16, 128):
             count = max(300, round(ROWS * share * min(1.0, 16 / size)))
-            design = qc.compile(model(kind, size), softmax="integer")
+            design = qc.compile(model(kind, size), softmax="integer", norms=norms)
             found = beside(design.reference, design.inputs[0].name, kind, size, count)
-            lines.append((kind, size, count, found.codes, found.differing, found.within, 0, f"{found.delta:.1e}"))
+            name = kind if norms == "near" else f"{kind}, exact"
+            lines.append((name, size, count, found.codes, found.differing, found.within, 0, f"{found.delta:.1e}"))
     names = ("kernel", "row", "rows", "codes", "differ", "in the band", "outside", "band, steps")
     shown("Codes beside those of the real function; widths as compiled", names, lines)
 

@@ -102,6 +102,11 @@ class Options:
         "", "TensorFlow Lite: layers with real scales, not the kernels' multipliers; or all", metavar="NAME[,NAME]"
     )
     kernels: str = option("exact", KERNELS, choices=("exact", "ivit"))
+    norms: str = option(
+        "near",
+        "normalizations between quantizers: codes within delta of the real ones, or exact ones (wider roots)",
+        choices=("near", "exact"),
+    )
     accumulator_bits: int = option(
         0, "minifloat: widest accumulator, low bits of products dropped; 0 is exact", limits=(0, 1024)
     )

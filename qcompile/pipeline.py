@@ -39,6 +39,7 @@ from qcompile.parts import Part
 from qcompile.passes import ports, states
 from qcompile.passes.counting import counted
 from qcompile.passes.dead import remove_dead_channels, zero_idle_weights
+from qcompile.passes.exact_norms import inexact, with_exact_norms
 from qcompile.passes.flatten import flattened_in_order
 from qcompile.passes.implement import implement
 from qcompile.passes.ivit import kept, with_chosen_kernels
@@ -149,7 +150,8 @@ class Design:
         summed = rounded_terms(self.reference)
         apart = (f"recurrence '{name}' has a cell for every step: {why}" for name, why in self.unrolled)
         real = kept(self.reference) if self.options.kernels == "ivit" else ()
-        return (*self.model.warnings, *(w for w in (too_big, cut) if w), *summed, *apart, *real)
+        near = inexact(self.reference) if self.options.norms == "exact" else ()
+        return (*self.model.warnings, *(w for w in (too_big, cut) if w), *summed, *apart, *real, *near)
 
     def facts(self) -> list[tuple[str, str]]:
         """What people want to know first: part, inputs, outputs, layers, warnings."""
@@ -313,7 +315,8 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     recurrent layers, and of an LSTM's c, and of softmaxes that nothing rounds; real: layers of a TensorFlow Lite file
     (or "all") with real scales in place of the reference kernels' multipliers; accumulator_bits: the widest accumulator
     of minifloat products, 0 for exact sums; kernels: "exact", or "ivit" for I-ViT's integer softmax, GELU and layer
-    normalization behind quantizers; recurrence: "step" is streaming inference, a step a frame.
+    normalization behind quantizers; recurrence: "step" is streaming inference, a step a frame;
+    norms: "exact" for normalizations whose codes are all the correctly rounded ones.
     Of dataflow: fold: "min", "full", or JSON {layer: {"pe": 2, "simd": 4}}; fit: choose the folding of every layer for
     the part, or for a `Goal`; weights: "rom", or "port" where they are loaded.
     inputs, outputs, shapes: as for `load`.
@@ -400,6 +403,7 @@ class Lowered:
 def lowered(reference: Graph, chosen: Options) -> Lowered:
     """Of a model graph, every input of which has a format."""
     reference = with_chosen_kernels(reference, chosen.kernels, chosen.softmax)
+    reference = with_exact_norms(reference) if chosen.norms == "exact" else reference
     reference = with_rounded_terms(reference, chosen.formats_of_states())
     if chosen.recurrence == "step":
         return _of_step(stepwise(reference), chosen)

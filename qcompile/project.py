@@ -361,12 +361,14 @@ def functions(design: Design) -> list[dict[str, Any]]:
             found.append(record | {"op": "Divide", "grade": "exact", "quantizers": [], "proof": proof})
         elif isinstance(node.op, (ops.Softmax, ops.Normalize)) and node.op.kernel is not None:
             behind = [{"tensor": end.output.name, "delta_steps": float(d)} for end, d in paths(design.reference, node)]
-            record |= {"op": type(node.op).__name__, "grade": "within delta", "quantizers": behind}
-            found.append(record | _made(node))
+            exact = bool(behind) and not any(end["delta_steps"] for end in behind)
+            grade = "exact" if exact else "within delta"
+            record |= {"op": type(node.op).__name__, "grade": grade, "quantizers": [] if exact else behind}
+            found.append(record | _made(node, exact))
     return found
 
 
-def _made(node: Node) -> dict[str, Any]:
+def _made(node: Node, exact: bool) -> dict[str, Any]:
     """What a function of rows is made with."""
     kernel: ops.Exponential | ops.Root = node.op.kernel
     if isinstance(kernel, ops.Exponential):
@@ -375,6 +377,8 @@ def _made(node: Node) -> dict[str, Any]:
         proof = f"terms off by at most half a unit, those of two tables by a share of one more; {ends}"
         return made | {"absolute": float(reach_of_softmax(node)), "proof": proof}
     proof = "sums of squares exact, the reciprocal root off by at most one unit, and by what rounding epsilon takes"
+    if exact:
+        proof += "; less than what separates any number from a boundary between codes that it is not"
     return {"root_bits": kernel.bits, "relative": 2.0 ** (1 - kernel.bits), "proof": proof}
 
 

@@ -18,6 +18,7 @@ from qcompile.ir import Array, Graph, Node, Origin, Param, TensorType, Value, op
 from qcompile.passes import ivit, ports, ranges, rows
 from qcompile.passes.counting import counted
 from qcompile.passes.dead import remove_dead_channels
+from qcompile.passes.exact_norms import with_exact_norms
 from qcompile.passes.flatten import flattened_in_order
 from qcompile.passes.implement import implement
 from qcompile.passes.layout import sink_transposes
@@ -134,6 +135,16 @@ def attention() -> Graph:
     return graph("model", x, scores, share, codes, node(ops.ReduceMax((1,), True), "largest", codes.output))
 
 
+def normalized() -> Graph:
+    """A root mean square norm between two quantizers."""
+    x = Value("x", TensorType((1, 4)))
+    codes = node(ops.Quantize(CODES), "codes", x, fmt=CODES)
+    norm = node(ops.Normalize((1,), False, True, Fraction(1, 64)), "norm", codes.output)
+    return graph(
+        "model", x, codes, norm, node(ops.Quantize(FixedPoint(4, 1)), "out", norm.output, fmt=FixedPoint(4, 1))
+    )
+
+
 def unrolled() -> Graph:
     """Four steps of h = codes(x W + h U) between -1 and 1, of which the last one is read; the first h is 0."""
     x = Value("x", TensorType((1, 4, 2)))
@@ -234,6 +245,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "rolled": (unrolled, hardware),
     "stepwise": (unrolled, lambda g: ir.print_graph(stepwise(g).graph)),
     "rows": (attention, lambda g: ir.print_graph(rows.with_kernels(g, "host"))),
+    "exact_norms": (normalized, lambda g: ir.print_graph(with_exact_norms(rows.with_kernels(g, "host")))),
     "ivit": (attention, lambda g: ir.print_graph(ivit.with_chosen_kernels(g, "ivit", "host"))),
     "lower": (model, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
     "lower_wrap": (wrapping, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),

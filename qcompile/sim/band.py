@@ -25,6 +25,7 @@ from qcompile.sim.structure import rearrange
 
 _EPS = 2.0**-50
 _DIGITS, _PRECISE = 60, 180  # digits, and bits after the point, of numbers that float64 does not decide
+GRID = "/exact"  # ends the name of what is rounded to so fine a grid that no code is another one
 _ROWS = (ops.Softmax, ops.Normalize)
 
 
@@ -50,10 +51,13 @@ class Band:
 
 @dataclass(frozen=True)
 class _Path:
-    """What lies between a function of rows and a quantizer: steps, and what only moves elements, in their order."""
+    """What lies between a function of rows and a quantizer: steps, and what only moves elements, in their order.
+    exact: its codes are those of the real function.
+    """
 
     ops: tuple[Any, ...]
     end: Node
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,16 +98,18 @@ def _kind(op: ops.Softmax | ops.Normalize) -> str:
 
 
 def paths(graph: Graph, node: Node) -> list[tuple[Node, Fraction]]:
-    """(quantizer behind a function of rows, delta in its steps)."""
-    return [(p.end, _delta(node, p)) for p in _paths(graph, node.output, ())]
+    """(quantizer behind a function of rows, delta in its steps: 0 where its codes are exact)."""
+    return [(p.end, Fraction(0) if p.exact else _delta(node, p)) for p in _paths(graph, node.output, ())]
 
 
-def _paths(graph: Graph, value: Value, before: tuple[Any, ...]) -> Iterator[_Path]:
+def _paths(graph: Graph, value: Value, before: tuple[Any, ...], exact: bool = False) -> Iterator[_Path]:
     for node in graph.consumers.get(value.name, []):
         if isinstance(node.op, ops.Quantize):
-            yield _Path(before, node)
+            yield _Path(before, node, exact)
+        elif node.output.name.endswith(GRID):
+            yield from _paths(graph, node.output, before, True)
         elif isinstance(node.op, (ops.Affine, ops.Clip, ops.Leaky, *ops.STRUCTURAL)) and node.op != ops.Concat:
-            yield from _paths(graph, node.output, (*before, node.op))
+            yield from _paths(graph, node.output, (*before, node.op), exact)
 
 
 def reach_of_softmax(node: Node) -> Fraction:
@@ -163,6 +169,10 @@ def _compared(node: Node, real: _Real, path: _Path, made: Any, start: int) -> Ba
     found, doubt = np.array(low), np.asarray(low != high)
     if doubt.any():
         found[doubt] = _precise(real, path, places, doubt)
+    if path.exact:
+        if (got != found).any():
+            _refuse(node, path, got != found, got, v, start)
+        return Band(got.size)
     return Band(got.size, int((got != found).sum()), int((least != most).sum()), float(_delta(node, path)))
 
 
