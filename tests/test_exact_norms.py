@@ -1,4 +1,4 @@
-"""Normalizations whose codes are the correctly rounded ones: ties are ties, and what is promised is proven or refused."""
+"""Normalizations whose codes are the correctly rounded ones: ties are ties, what is promised is proven or refused."""
 
 from fractions import Fraction
 from pathlib import Path
