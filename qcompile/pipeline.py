@@ -49,6 +49,7 @@ from qcompile.passes.ports import HostInput, HostOutput
 from qcompile.passes.rolled import LoweredPiece, Rolled
 from qcompile.passes.rolled import rolled as rolled_graphs
 from qcompile.passes.rows import settled
+from qcompile.passes.segments import APART, segmented
 from qcompile.passes.stepwise import Sides, Stepwise, frames_of, kept_states, stepwise
 from qcompile.passes.subpixel import without_zeros_between
 from qcompile.passes.summed import rounded_terms, with_rounded_terms
@@ -272,6 +273,7 @@ def integer_passes(fabric: Fabric, arch: str = "parallel", fold: str = "min") ->
         ("remove_dead_channels", without_dead),
         *ordered,
         ("implement", partial(implement, fabric=fabric)),
+        ("segmented", partial(segmented, fabric=fabric, apart=APART if streams else 0.0)),
     )
 
 

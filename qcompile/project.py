@@ -31,6 +31,7 @@ from qcompile.passes import ivit
 from qcompile.passes.implement import price_of
 from qcompile.passes.ports import HostInput, element_limits, port_limits
 from qcompile.passes.ranges import ranges, row_ranges
+from qcompile.passes.segments import counts
 from qcompile.probes import probes
 from qcompile.sim import host_part
 from qcompile.sim.band import paths, reach_of_softmax
@@ -346,7 +347,7 @@ def functions(design: Design) -> list[dict[str, Any]]:
     arithmetic that has the function's name.
     """
     found: list[dict[str, Any]] = []
-    defined = set[Origin]()
+    defined, cut = set[Origin](), counts(design.hardware)
     for node in design.reference.nodes:
         record: dict[str, Any] = {"layer": design.reference.layers[node.output.name], "from": str(node.origin)}
         whose = "I-ViT" if node.origin.op in ivit.NAMES else f"the file's {node.origin.op}"
@@ -359,6 +360,10 @@ def functions(design: Design) -> list[dict[str, Any]]:
         elif isinstance(node.op, ops.Divide):
             proof = "quotient and remainder of integers, rounded to odd, then by the quantizer behind it"
             found.append(record | {"op": "Divide", "grade": "exact", "quantizers": [], "proof": proof})
+        elif node.output.name in cut:
+            made = {"op": "Segments", "grade": "exact", "quantizers": [], "segments": cut[node.output.name]}
+            proof = "coefficients of every segment were tried on all its numbers"
+            found.append(record | made | {"proof": proof})
         elif isinstance(node.op, (ops.Softmax, ops.Normalize)) and node.op.kernel is not None:
             behind = [{"tensor": end.output.name, "delta_steps": float(d)} for end, d in paths(design.reference, node)]
             exact = bool(behind) and not any(end["delta_steps"] for end in behind)

@@ -25,6 +25,7 @@ from qcompile.passes.layout import sink_transposes
 from qcompile.passes.lower import lower
 from qcompile.passes.reroll import recurrences
 from qcompile.passes.rolled import LoweredPiece, Rolled, rolled
+from qcompile.passes.segments import segmented
 from qcompile.passes.states import with_state_formats
 from qcompile.passes.stepwise import stepwise
 from qcompile.passes.subpixel import without_zeros_between
@@ -193,6 +194,14 @@ def transposed() -> Graph:
     return graph("integer", x, there, active, back, rest)
 
 
+def squared() -> Graph:
+    """The squares of numbers of 14 bits, in two segments."""
+    x = Value("x", TensorType((1, 2), FixedPoint(14)))
+    q = ops.Quantize(FixedPoint(12, -16))
+    square = ops.Requant(Array(np.zeros((1, 1), int)), Array(np.ones((1, 1), int)), (ops.Combine(True, (), ()), q))
+    return implement(graph("integer", x, node(square, "square", x, fmt=q.format)), fabric_of("xc7z020"))
+
+
 def unread() -> Graph:
     """A node whose result nobody reads."""
     x = Value("x", TensorType((1, 4), CODES))
@@ -257,6 +266,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "tokens": (tokens, lambda g: ir.print_graph(layers_of_tokens(g))),
     "flatten": (flattened, lambda g: ir.print_graph(flattened_in_order(g))),
     "implement": (integer, lambda g: ir.print_graph(implement(g, fabric_of("xc7z020")))),
+    "segments": (squared, lambda g: ir.print_graph(segmented(g, fabric_of("xc7z020")))),
 }
 HELPERS = {"__init__", "affine", "pieces", "requant", "cells"}  # what `lower`, `implement` and `reroll` are made of
 

@@ -171,12 +171,10 @@ def selections() -> list[Case]:
                 vectors,
             )
         )
-    for size, out in ((3, 2), (6, 5), (9, 3)):
+    for name, size, out in (("table_lut", 3, 2), ("table_lut", 6, 5), ("table_lut", 9, 3), ("table_long", 9, 3)):
         words = [random.getrandbits(out) for _ in range(1 << size)]
         params = {"IN": size, "OUT": out, "CONTENTS": f"{out << size}'h{packed(words, out):x}"}
-        cases.append(
-            Case("table_lut", params, {"x": size}, {"y": out}, [({"x": i}, {"y": w}) for i, w in enumerate(words)])
-        )
+        cases.append(Case(name, params, {"x": size}, {"y": out}, [({"x": i}, {"y": w}) for i, w in enumerate(words)]))
     return cases
 
 

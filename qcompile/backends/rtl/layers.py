@@ -22,6 +22,7 @@ from qcompile.backends.rtl.numbers import (
     quotient,
     times,
 )
+from qcompile.backends.rtl.varying import multiplied
 from qcompile.backends.rtl.words import Cell, CellBuilder, Port, Word
 from qcompile.cost.pairing import graph as adder_graph
 from qcompile.cost.structure import widths
@@ -324,9 +325,14 @@ def _products(b: LayerBuilder, rows: np.ndarray, columns: np.ndarray, made: np.n
     cell.port("a", rows.shape[1] * first.width)
     cell.port("b", rows.shape[1] * second.width)
     ends, delay = parts.product_range(first, second), b.timing.delay(parts.Multiplier(first, second))
+    plain = not any(parts.is_float(fmt) or fmt.lane.signs for fmt in (first, second))
     for k in range(rows.shape[1]):
         x, w = decoded(cell, f"a{k}", "a", k, first, b.timing), decoded(cell, f"b{k}", "b", k, second, b.timing)
-        terms.append(cell.make(f"p{k}", ends, (x, w), delay, "{w}'({0}) * {w}'({1})"))
+        if plain:
+            both = multiplied(cell, f"x{k}", x, w, b.timing)
+            terms.append(cell.make(f"p{k}", ends, (both,), 0.0, "{w}'({0})"))
+        else:
+            terms.append(cell.make(f"p{k}", ends, (x, w), delay, "{w}'({0}) * {w}'({1})"))
     b.add(cell, [("y", [added(cell, "t", terms, b.timing)], b.node.output.type.codes.width)])
     for x_at, w_at, y_at in zip(rows, columns, made.tolist(), strict=True):
         b.place(cell.name, [("a", 0, x_at), ("b", 1, w_at)], np.array([y_at]))

@@ -101,10 +101,19 @@ def number(b: CellBuilder, name: str, code: Word, fmt: Format, timing: Delays) -
     return b.instance(name, wide, sign, (code,), delay, body)
 
 
+LONG = 7  # bits of an address from which tools may make memories of a table
+
+
+def table(address: int, width: int, contents: Sequence[int]) -> str:
+    """The module with its parameters: entries of so many bits by an address, the first in the low bits."""
+    name = "table_long" if address >= LONG else "table_lut"
+    return f"{name} #(.IN({address}), .OUT({width}), .CONTENTS({packed(contents, width)}))"
+
+
 def looked_up(b: CellBuilder, name: str, code: Word, fmt: Format, numbers: Sequence[int], timing: Delays) -> Word:
     """The number of a format that stands at the place of the code among `numbers`."""
     wide, sign = parts.bits(fmt), parts.value_range(fmt)[0] < 0
-    body = f"table_lut #(.IN({fmt.width}), .OUT({wide}), .CONTENTS({packed(numbers, wide)})) d_{name}"
+    body = f"{table(fmt.width, wide, numbers)} d_{name}"
     delay = timing.delay(parts.Decoder(fmt))
     return b.instance(name, wide, sign, (code,), delay, body + " (.x({0}), .y({y}));")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import Delays, added, decoded, literal, packed, plus, times
+from qcompile.backends.rtl.numbers import Delays, added, decoded, literal, packed, plus, table, times
 from qcompile.backends.rtl.words import CellBuilder, Word
 from qcompile.cost.structure import width
 from qcompile.formats import FloatLane, Format
@@ -88,7 +88,7 @@ def _searched(b: CellBuilder, impl: ops.Thresholds, fmt: Format, a: Word, row: i
         delay += timing.delay(parts.LookupTable(min(step, 12), acc))
         body = (
             f"wire signed [{acc - 1}:0] cut{step};\n"
-            f"  table_lut #(.IN({step}), .OUT({acc}), .CONTENTS({packed(cuts.tolist(), acc)})) t{step}"
+            f"  {table(step, acc, cuts.tolist())} t{step}"
             f" (.x({{1}}), .y(cut{step}));\n  assign {{y}} = {{{{{{1}}, {acc}'({signed_operand(a)}) >= cut{step}}}}};"
         )
         place = b.instance(f"at{step}", step + 1, False, (a, place), delay, body)
@@ -103,10 +103,7 @@ def signed_operand(a: Word) -> str:
 
 
 def _looked_up(b: CellBuilder, address: Word, codes: list[int], fmt: Format, timing: Delays) -> Word:
-    body = (
-        f"table_lut #(.IN({address.width}), .OUT({fmt.width}), .CONTENTS({packed(codes, fmt.width)})) t_code"
-        " (.x({0}), .y({y}));"
-    )
+    body = f"{table(address.width, fmt.width, codes)} t_code (.x({{0}}), .y({{y}}));"
     delay = timing.delay(parts.LookupTable(min(address.width, 12), fmt.width))
     return b.instance("code", fmt.width, False, (address,), delay, body)
 
