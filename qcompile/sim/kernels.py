@@ -624,7 +624,7 @@ def _sigmoid(x):
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
 
-_erf = np.vectorize(math.erf, otypes=[np.float64])
+_erf, _erfc = (np.vectorize(f, otypes=[np.float64]) for f in (math.erf, math.erfc))
 SELU = 1.67326319217681884765625, 1.05070102214813232421875
 # Where functions have no value, or an infinite one, that of the nearest number here.
 LEAST, NEAREST = 2.0**-1022, 1 - 2.0**-53
@@ -639,10 +639,10 @@ FUNCTIONS = {
     "elu": lambda x, a: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
     "selu": lambda x, a: SELU[1] * np.where(x > 0, x, SELU[0] * np.expm1(np.minimum(x, 0))),
     "silu": lambda x, a: x * _sigmoid(x),
-    "erf_gate": lambda x, a: x * (1 + _erf(a * x)),
+    "erf_gate": lambda x, a: x * _erfc(-a * x),
     "hardswish": lambda x, a: x * np.clip(a * x + 0.5, 0, 1),
-    "gelu": lambda x, a: x * 0.5 * (1 + _erf(x / math.sqrt(2))),
-    "gelu_tanh": lambda x, a: x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))),
+    "gelu": lambda x, a: x * 0.5 * _erfc(x / -math.sqrt(2)),
+    "gelu_tanh": lambda x, a: x * _sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x)),
     "mish": lambda x, a: x * np.tanh(np.logaddexp(x, 0.0)),
     "log": lambda x, a: np.log(np.maximum(x, LEAST)),
     "reciprocal": lambda x, a: 1 / np.where(np.abs(x) < LEAST, LEAST, x),

@@ -456,6 +456,7 @@ def run(x: Ratio, steps: tuple[ops.Step, ...]) -> np.ndarray:
 # --- chains with real functions: float64 with an error bound, mpmath near a boundary --------------------------------
 
 _EPS = 2.0**-50
+_REAL = 2.0**-45  # of a real function: float64 is within 2**-51 of it where its argument is (measured with mpmath)
 _TIES = 1 / 32  # of the elements: so many are looked at together, in rational arithmetic
 
 
@@ -519,9 +520,9 @@ def _approximate_step(v: np.ndarray, e: np.ndarray, step: ops.Step) -> tuple[np.
         out = functions.float64(step, v)
         if not functions.is_monotone(step) and not functions.turns_once(step):
             low, high = functions.between(step, v - e, v + e)
-            return out, 2 * np.maximum(high - out, out - low) + (np.abs(out) + 2.0**-20) * 2.0**-40, none
+            return out, 2 * np.maximum(high - out, out - low) + np.abs(out) * _REAL + 2.0**-60, none
         spread = np.maximum(np.abs(functions.float64(step, v - e) - out), np.abs(functions.float64(step, v + e) - out))
-        return out, 2 * spread + (np.abs(out) + 2.0**-20) * 2.0**-40, functions.doubtful(step, v, e)
+        return out, 2 * spread + np.abs(out) * _REAL + 2.0**-60, functions.doubtful(step, v, e)
     if isinstance(step, ops.Combine):
         return _approximate_both(v, e, step)
     if isinstance(step, ops.Round):
@@ -556,19 +557,19 @@ def _precise(x: Lazy, to_units: ops.Affine, quantize: ops.Quantize, where: np.nd
     base = np.broadcast_to(x.base.num, shape)[where].tolist()
     scales = np.broadcast_to(x.base.unit.array(), shape)[where].tolist()
     steps = [_element_steps(s, shape, where) for s in (*x.steps, to_units)]
-    memo: dict[Any, int] = {}
-    out = []
+    one = not any(isinstance(s, list) for s in steps)
+    memo: dict[Any, int] = {}  # place among the values
+    values: list[Fraction] = []
+    places = []
     for i, (num, unit) in enumerate(zip(base, scales, strict=True)):
-        chain = tuple(s[i] if isinstance(s, list) else s for s in steps)
-        key = (num, unit, chain)
+        chain = tuple(steps) if one else tuple(s[i] if isinstance(s, list) else s for s in steps)
+        key = (num, unit) if one else (num, unit, chain)
         if key not in memo:
-            value = functions.precise(num * unit, chain)
-            units = quantize.format.quantize_ratio(
-                np.array(value.numerator, dtype=object), value.denominator, quantize.rounding, quantize.overflow
-            )
-            memo[key] = int(units)
-        out.append(memo[key])
-    return np.array(out, dtype=object)
+            memo[key] = len(values)
+            values.append(functions.precise(num * unit, chain))
+        places.append(memo[key])
+    ratio = (np.array([getattr(v, part) for v in values], dtype=object) for part in ("numerator", "denominator"))
+    return np.asarray(quantize.format.quantize_ratio(*ratio, quantize.rounding, quantize.overflow))[places]
 
 
 def _element_steps(step: ops.Step, shape: Shape, where: np.ndarray) -> Any:
