@@ -100,6 +100,7 @@ def qkeras(monkeypatch: pytest.MonkeyPatch) -> Any:
         ("ternary(alpha=1)", "binary(alpha=1)"),
         ("quantized_po2(4)", "quantized_relu_po2(4,4)"),
         ("binary(alpha='auto_po2')", "quantized_tanh(4)"),
+        ("quantized_bits(4,0,alpha=1)", "quantized_hswish(6,2)"),
     ],
 )
 def test_qkeras_equals_its_own_layers(

@@ -48,7 +48,7 @@ def export(model: Any, example: Any = None) -> bytes:
     arguments = tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in given)
     buffer: Any = io.BytesIO()  # torch's signature knows only paths
     names = [getattr(x, "name", f"input_{i}") for i, x in enumerate(getattr(model, "inputs", None) or given)]
-    with torch.no_grad(), warnings.catch_warnings(), _named(keras.layers.Layer, model):
+    with torch.no_grad(), warnings.catch_warnings(), _named(keras.layers.Layer, model), _numbers(torch):
         warnings.simplefilter("ignore")  # torch announces its next exporter, and what it takes for constant
         try:
             torch.onnx.export(
@@ -100,6 +100,17 @@ def _module(torch: Any, model: Any, count: int) -> Any:
             return model(x[0] if count == 1 else list(x), training=False)
 
     return Inference().eval()
+
+
+def _numbers(torch: Any) -> Any:
+    """Where a slope is said by a truth value (QKeras' hard swish) the trace has the number."""
+
+    class Numbers(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = {k: float(v) if k == "negative_slope" else v for k, v in (kwargs or {}).items()}
+            return func(*args, **kwargs)
+
+    return Numbers()
 
 
 @contextlib.contextmanager

@@ -568,8 +568,8 @@ def _precise(x: Lazy, to_units: ops.Affine, quantize: ops.Quantize, where: np.nd
             memo[key] = len(values)
             values.append(functions.precise(num * unit, chain))
         places.append(memo[key])
-    ratio = (np.array([getattr(v, part) for v in values], dtype=object) for part in ("numerator", "denominator"))
-    return np.asarray(quantize.format.quantize_ratio(*ratio, quantize.rounding, quantize.overflow))[places]
+    num, den = (np.array(x, dtype=object) for x in ([v.numerator for v in values], [v.denominator for v in values]))
+    return np.asarray(quantize.format.quantize_ratio(num, den, quantize.rounding, quantize.overflow))[places]
 
 
 def _element_steps(step: ops.Step, shape: Shape, where: np.ndarray) -> Any:
