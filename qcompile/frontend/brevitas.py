@@ -58,14 +58,18 @@ def _traced(torch: Any, module: Any, arguments: tuple[Any, ...], buffer: Any) ->
 
 
 @contextmanager
-def _spelled_out_attention(torch: Any) -> Iterator[None]:
-    """Layers of attention as their products: torch has them as one operator of its own in evaluation mode."""
-    fast = torch.backends.mha.get_fastpath_enabled()
+def plainly(torch: Any) -> Iterator[None]:
+    """Layers of attention as their products: torch has them as one operator of its own in evaluation mode. Where its
+    older exporter fails it does not print the whole graph, which it does whatever is asked of it.
+    """
+    fast, log = torch.backends.mha.get_fastpath_enabled(), torch._C._jit_onnx_log
     torch.backends.mha.set_fastpath_enabled(False)
+    torch._C._jit_onnx_log = lambda *shown: None
     try:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        torch._C._jit_onnx_log = log
 
 
 def export(module: Any, example: Any) -> bytes:
@@ -83,7 +87,7 @@ def export(module: Any, example: Any) -> bytes:
     buffer: Any = io.BytesIO()  # torch's signature knows only paths
     given = example if isinstance(example, (tuple, list)) else (example,)
     arguments = tuple(_tensor(torch, one) for one in given)
-    with torch.no_grad(), warnings.catch_warnings(), _spelled_out_attention(torch):
+    with torch.no_grad(), warnings.catch_warnings(), plainly(torch):
         warnings.simplefilter("ignore")  # torch announces its next exporter
         try:
             copied = copy.deepcopy(module).eval()

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from qcompile.errors import QCompileError
+from qcompile.frontend.brevitas import plainly
 from qcompile.isolated import Failed, as_array, as_bytes, call
 
 PATIENCE = 600.0  # seconds for reading and tracing a file
@@ -48,7 +49,7 @@ def export(model: Any, example: Any = None) -> bytes:
     arguments = tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in given)
     buffer: Any = io.BytesIO()  # torch's signature knows only paths
     names = [getattr(x, "name", f"input_{i}") for i, x in enumerate(getattr(model, "inputs", None) or given)]
-    with torch.no_grad(), warnings.catch_warnings(), _named(keras.layers.Layer, model), _numbers(torch):
+    with torch.no_grad(), warnings.catch_warnings(), plainly(torch), _named(keras.layers.Layer, model), _known(torch):
         warnings.simplefilter("ignore")  # torch announces its next exporter, and what it takes for constant
         try:
             torch.onnx.export(
@@ -102,15 +103,22 @@ def _module(torch: Any, model: Any, count: int) -> Any:
     return Inference().eval()
 
 
-def _numbers(torch: Any) -> Any:
-    """Where a slope is said by a truth value (QKeras' hard swish) the trace has the number."""
+def _known(torch: Any) -> Any:
+    """Calls as the exporter knows them: slopes that are truth values (QKeras' hard swish) as numbers, an RMS
+    normalization as its arithmetic.
+    """
 
-    class Numbers(torch.overrides.TorchFunctionMode):
+    def rms_norm(x: Any, shape: Any, weight: Any = None, eps: float | None = None) -> Any:
+        axes = tuple(range(-len(shape), 0))
+        y = x / torch.sqrt((x * x).mean(axes, keepdim=True) + (torch.finfo(x.dtype).eps if eps is None else eps))
+        return y if weight is None else y * weight
+
+    class Known(torch.overrides.TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = {k: float(v) if k == "negative_slope" else v for k, v in (kwargs or {}).items()}
-            return func(*args, **kwargs)
+            return (rms_norm if func is torch.nn.functional.rms_norm else func)(*args, **kwargs)
 
-    return Numbers()
+    return Known()
 
 
 @contextlib.contextmanager
