@@ -563,6 +563,9 @@ def test_data_from_folders_files_and_batches(tmp_path: Path) -> None:
     for source in (X.reshape(-1, 1, 64), [X[:100], X[100:]], {"image": X}, [(X, Y)]):
         assert np.array_equal(data(source, graph).x[0].reshape(-1, 64), X)
     assert np.array_equal(data([(X[:5], Y[:5]), (X[5:9], Y[5:9])], graph).labels, Y[:9])
+    two = replace(graph, inputs=(*graph.inputs, replace(graph.inputs[0], name="second")))
+    for source in ((X, X[::-1]), [X, X[::-1]], [(X[:100], X[:99:-1]), (X[100:], X[99::-1])]):
+        assert np.array_equal(data(source, two).x[1].reshape(-1, 64), X[::-1])
     np.savez(tmp_path / "d.npz", image=X, labels=Y)
     assert np.array_equal(data(tmp_path / "d.npz", graph).labels, Y)
     inputs = replace(graph.inputs[0], type=replace(graph.inputs[0].type, shape=(1, 3, 6, 4)))

@@ -22,7 +22,7 @@ HELD, ENOUGH = 4, 60  # one of so many vectors, of so many or more, judges codes
 _MOST_VALUES = 2**28  # 1 GiB as float32
 _MOST_PIXELS = 2**26  # of one image
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
-_HINT = "an .npy or .npz file, a folder of images, an array, or batches of arrays; vector index first"
+_HINT = "an .npy or .npz file, a folder of images, an array (a tuple of them for several inputs), or batches of these; vector index first"
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def _arrays(source: Any, graph: Graph, where: str, names: tuple[str, ...]) -> tu
         return ([named[n] for n in names] if set(names) <= set(named) else list(named.values())), own
     if isinstance(source, np.ndarray) or hasattr(source, "__array__"):
         return [source], None
-    if isinstance(source, tuple) and len(source) == len(names):
+    arrays = isinstance(source, list) and len(names) > 1 and all(hasattr(a, "__array__") for a in source)
+    if (isinstance(source, tuple) or arrays) and len(source) == len(names):  # batches of several inputs are tuples
         return list(source), None
     if isinstance(source, Iterable):
         return _batches(source, len(names), where)
