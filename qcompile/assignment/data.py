@@ -22,7 +22,7 @@ HELD, ENOUGH = 4, 60  # one of so many vectors, of so many or more, judges codes
 _MOST_VALUES = 2**28  # 1 GiB as float32
 _MOST_PIXELS = 2**26  # of one image
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff")
-_HINT = "an .npy or .npz file, a folder of images, an array (a tuple of them for several inputs), or batches of these; vector index first"
+_HINT = "an .npy or .npz file, a folder of images, an array (of several inputs a tuple), or batches; vector index first"
 
 
 @dataclass(frozen=True)
