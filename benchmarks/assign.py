@@ -9,7 +9,8 @@ With `--rounding digits` instead: LUTs of cost-aware rounding under six budgets,
 the same held-out divergence, by interpolation: those rounded to nearest, and those by the better of gptq and adaround
 with corrected offsets.
 
-With `--prices 5e-6,1.5e-5` no search: plans at these prices of a LUT, weights of 6 bits and activations of 3 and of 4.
+With `--prices 5e-6,1.5e-5` no search: plans at these prices of a LUT, weights of 6 bits and activations of 3 and of 4;
+of a rounding that trains, trained in the logic of the plan that `digits` has at the price.
 
 With `--rounding qft --epochs 40` the same for trained plans: on the 256 calibration images, or with `--vectors all` on
 these and the training images, none of them labelled. `--share`: of the LUTs of uniform plans, what budgets are.
@@ -30,6 +31,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import sys
 import time
@@ -57,6 +59,7 @@ from qcompile.errors import QCompileError  # noqa: E402
 from qcompile.options import Settings  # noqa: E402
 from qcompile.pipeline import Options  # noqa: E402
 from qcompile.planning.designs import Designs, logits  # noqa: E402
+from qcompile.planning.finetuning import trained  # noqa: E402
 from qcompile.planning.planner import solve  # noqa: E402
 from qcompile.planning.prepare import prepare  # noqa: E402
 from qcompile.planning.programs import uniform_choices  # noqa: E402
@@ -230,7 +233,10 @@ def priced(
     def found() -> Iterator[tuple[Designs, tuple[int, ...]]]:
         if prices:
             all_fit = replace(task.designs, apart=False)  # nothing is chosen that others would have to judge
-            yield from ((all_fit.at(p), choice) for choice in plain(task) for p in prices)
+            for choice, p in itertools.product(plain(task), prices):
+                own = all_fit.at(p)
+                lut = own.cost(choice).lut
+                yield trained(own, choice, {"lut": lut}, apart=False) if own.finetuning else own, choice
             return
         for loss in (0.2, 0.1, 0.05, 0.02, 0.01, 0.005):
             lut = np.exp(np.interp(np.log(loss), nearest[::-1, 1], nearest[::-1, 0]))

@@ -7,6 +7,7 @@ quantized network is computed as the compiled one computes it, up to the roundin
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +35,8 @@ Change = Callable[[Numbers], Numbers]
 
 Rule = Callable[["Numpy", Any, list[Any], tuple[int, ...]], Numbers]
 RULES: dict[type, Rule] = {}
+
+TILE = 2**20  # numbers of the largest tensor at a time: what a cache holds
 
 
 _MOVED = (ops.Reshape, ops.Transpose, ops.Take, ops.Pad, ops.MaxPool, ops.ReduceMax, ops.Concat)  # keep their grid
@@ -127,12 +130,26 @@ class Numpy:
         bits = bits_of(math.prod(w.shape[1:]))
         (x, of_x), (w, of_w) = whole(x, bits, tuple(range(1, x.ndim))), whole(w, bits, tuple(range(1, w.ndim)))
         windows = Window(kernel, op.strides, op.dilations).view(x)  # B, C, *places, *kernel
+        y = self._sums(windows, w, groups).reshape(x.shape[0], len(w), *windows.shape[2 : 2 + rank])
+        return y * of_x * of_w.reshape(-1, *(1,) * rank)
+
+    def _sums(self, windows: Numbers, w: Numbers, groups: int) -> Numbers:
+        """Of products of windows (B, C, *places, *kernel), outputs in front of places. In which way does not matter:
+        they are exact.
+        """
+        kernel, rank, batch = w.shape[2:], w.ndim - 2, len(windows)
         places = windows.shape[2 : 2 + rank]
+        if math.prod(kernel) == groups == 1:
+            return w.reshape(len(w), -1) @ windows.reshape(batch, -1, math.prod(places))
+        if w.shape[1] == 1:  # of one channel each there is no matrix
+            own = w.reshape(groups, -1, *(1,) * rank, *kernel)
+            parts = (windows[(slice(None), slice(None), None, ..., *k)] * own[(..., *k)] for k in np.ndindex(*kernel))
+            return functools.reduce(np.add, parts)
         order = (0, *range(2, 2 + rank), 1, *range(2 + rank, 2 + 2 * rank))
-        columns = windows.transpose(order).reshape(x.shape[0] * math.prod(places), groups, -1)
-        rows = w.reshape(groups, w.shape[0] // groups, -1)
+        columns = windows.transpose(order).reshape(batch * math.prod(places), groups, -1)
+        rows = w.reshape(groups, len(w) // groups, -1)
         y = (columns.transpose(1, 0, 2) @ rows.transpose(0, 2, 1)).transpose(1, 0, 2)
-        return np.moveaxis(y.reshape(x.shape[0], *places, -1), -1, 1) * of_x * of_w.reshape(-1, *(1,) * rank)
+        return np.moveaxis(y.reshape(batch, *places, -1), -1, 1)
 
     def pool(self, x: Numbers, op: Any, largest: bool) -> Numbers:
         windows = Window(op.kernel, op.strides, op.dilations).view(x)
@@ -393,7 +410,7 @@ class FloatNetwork:
 
     def outputs(self, x: Sequence[np.ndarray], changes: Mapping[str, Change] | None = None) -> np.ndarray:
         """Outputs (N, K) of inputs, a tile of the vectors at a time: all tensors of a tile are held."""
-        tile = max(1, 2**24 // max(int(np.prod(s.shape)) for s in self.steps))
+        tile = max(1, TILE // max(int(np.prod(s.shape)) for s in self.steps))
         parts = [[a[i : i + tile] for a in x] for i in range(0, len(x[0]), tile)]
         return np.concatenate([self.run(self.start(p), changes)[self.output].reshape(len(p[0]), -1) for p in parts])
 

@@ -5,6 +5,7 @@ inputs, and LUTs by code. Once for every pair of formats.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from qcompile.assignment.exact import product, significant
 from qcompile.assignment.gradients import torch_is_there
 from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.network import Numbers
+from qcompile.assignment.plan import Plan
 from qcompile.assignment.rounding import NetworkProblem, Rounder, gram, layer_problem
 from qcompile.assignment.study import Study
 from qcompile.assignment.tensors import QuantTensor
@@ -31,6 +33,34 @@ NOISE = 0.1  # of a layer's spread, where gradients are not to be had
 def layers_of(problem: NetworkProblem) -> list[tuple[Node, QuantTensor]]:
     study = problem.study
     return list(Rounder.of("digits", problem.graph, study.weights, study.seed).layers.values())
+
+
+def priced_layers(problem: NetworkProblem) -> dict[str, tuple[Node, QuantTensor, PricedLayer]]:
+    """By their results: those whose codes are symmetric numbers, which can be weighed one by one."""
+    found = {}
+    for node, t in layers_of(problem):
+        q = problem.study.evaluation.quantizers[t.name][problem.configuration[t.name]]
+        if not q.zero_point and not q.format.lane.signs:
+            found[node.output.name] = node, t, priced_layer(problem, node, t, q)
+    return found
+
+
+def coded(plan: Plan, units: Mapping[str, np.ndarray]) -> Plan:
+    """The plan with these numbers, by tensor."""
+    return replace(plan, tensors={n: replace(c, units=units.get(n, c.units)) for n, c in plan.tensors.items()})
+
+
+def without_unread(
+    problem: NetworkProblem, plan: Plan, layers: dict[str, tuple[Node, QuantTensor, PricedLayer]]
+) -> Plan:
+    """The plan without outputs of these layers that nobody reads."""
+    found = {name: np.array(plan.tensors[t.name].units) for name, (_, t, _) in layers.items()}
+    for name, (node, t, layer) in reversed(layers.items()):
+        read = outputs_read(problem.graph, node, found)
+        if read is not None:
+            idle = layer.format.nearest(np.zeros(1))[0]  # a codebook may lack 0
+            np.moveaxis(found[name], node.op.weight_axis(len(t.shape)), 0)[~read] = int(idle)
+    return coded(plan, {t.name: found[name] for name, (_, t, _) in layers.items()})
 
 
 def outputs_read(graph: Graph, layer: Node, weights: Mapping[str, np.ndarray]) -> np.ndarray | None:

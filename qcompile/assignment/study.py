@@ -20,7 +20,7 @@ from qcompile.assignment.grids import Quantizer
 from qcompile.assignment.jobs import Jobs
 from qcompile.assignment.losses import Loss
 from qcompile.assignment.methods import RoundingMethod
-from qcompile.assignment.network import Change, FloatNetwork, FloatStep, Requantize
+from qcompile.assignment.network import TILE, Change, FloatNetwork, FloatStep, Requantize
 from qcompile.assignment.plan import Packed
 from qcompile.assignment.rounding import Rounder
 from qcompile.assignment.tensors import WEIGHT, QuantTensor
@@ -321,7 +321,7 @@ def _numbers(network: FloatNetwork, tensors: Sequence[QuantTensor], data: Data, 
     parts: dict[str, list[np.ndarray]] = {t.name: [] for t in wanted}
     scores = {s.inputs[0]: s.op.axis + 1 for s in network.steps if s.rule is ops.Softmax}
     largest = max(int(np.prod(s.shape)) for s in network.steps)
-    tile = max(1, 2**24 // largest)
+    tile = max(1, TILE // largest)
     rng = np.random.default_rng(seed)
     for start in range(0, len(data), tile):
         x = data.take(slice(start, start + tile)).x

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qcompile.assignment.exact import product
+from qcompile.assignment.exact import product, significant
 from qcompile.assignment.gradients import CLASSES, one_thread
 from qcompile.assignment.network import Numbers
 from qcompile.assignment.plan import Plan
@@ -68,6 +68,14 @@ def together(problem: NetworkProblem, plan: Plan, layers: Sequence[JointLayer], 
             now = _Look(problem, now.descended(), layers, some, price)
             best = min(best, now, key=lambda look: look.worth)
     return best.plan
+
+
+def lost(problem: NetworkProblem, plan: Plan) -> float:
+    """The loss of a plan on the vectors that codes are fitted to."""
+    e, student = problem.study.evaluation, Student(replace(problem, plan=plan, room=None), "cpu")
+    with one_thread(), student.torch.no_grad():
+        y = student.outputs({k: student.xp.array(v) for k, v in e.network.start(e.data.take(problem.rows).x).items()})
+    return significant(float(e.loss.take(problem.rows)(y.numpy())))
 
 
 class _Codes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from qcompile.hardware.network import Network, Stage
+from qcompile.hardware.order import placed
 from qcompile.hardware.units import Traffic
 from qcompile.records import dataclass
 
@@ -62,8 +63,10 @@ class Steps:
     @staticmethod
     def of(at: np.ndarray, value: np.ndarray) -> Steps:
         """From steps in any order: what is below an earlier step vanishes."""
-        order = np.lexsort((value, at))
-        at, value = at[order], np.maximum.accumulate(value[order])
+        if not (np.diff(at) >= 0).all():
+            order = np.argsort(at, kind="stable")
+            at, value = at[order], value[order]
+        value = np.maximum.accumulate(value)
         highest = np.diff(at, append=-1) != 0  # of several at one place
         at, value = at[highest], value[highest]
         grown = np.diff(value, prepend=-1) > 0
@@ -140,7 +143,7 @@ class Program:
     def steps(self, stream: int, labels: Steps) -> Steps:
         """Labels over the program as labels of the tokens of a stream."""
         first = -((self.column[stream] - labels.at) // len(self.column))  # iteration of the next event of the stream
-        token = np.searchsorted(self.iterations[stream], first, side="left")
+        token = placed(self.iterations[stream], first)
         inside = token < len(self.iterations[stream])
         return Steps.of(token[inside], labels.value[inside])
 

@@ -1,10 +1,12 @@
-"""The order in which the elements of a tensor pass through a stream: raster, channels last."""
+"""The order in which the elements of a tensor pass through a stream: raster, channels last; places in sequences."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from qcompile.ir import Shape
+
+DENSE = 4  # whole numbers per entry, up to which counting is faster than looking
 
 
 def permutation(rank: int) -> Shape:
@@ -37,3 +39,14 @@ def from_stream(x: np.ndarray, shape: Shape, lead: int = 0) -> np.ndarray:
 def places(shape: Shape) -> np.ndarray:
     """Index of every element of the stream in the tensor's raster order."""
     return to_stream(np.arange(int(np.prod(shape))).reshape(shape)).ravel()
+
+
+def placed(ascending: np.ndarray, at: np.ndarray, after: bool = False) -> np.ndarray:
+    """How many of some ascending whole numbers are below each of others (after: not above them): `np.searchsorted`,
+    by counting where they lie close together.
+    """
+    low, high = (int(ascending[0]), int(ascending[-1])) if len(ascending) else (0, -1)
+    if not len(ascending) or high - low >= DENSE * (len(ascending) + at.size):
+        return np.searchsorted(ascending, at, side="right" if after else "left")
+    below = np.append(0, np.cumsum(np.bincount(ascending - low)))
+    return below[np.clip(at - (low - after), 0, len(below) - 1)]

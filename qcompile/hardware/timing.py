@@ -11,6 +11,7 @@ taken:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from qcompile.errors import QCompileError
 from qcompile.hardware.liveness import ends, liveness
 from qcompile.hardware.network import Network
+from qcompile.hardware.order import placed
 from qcompile.hardware.units import HeldUnit, InputUnit, OutputUnit
 from qcompile.records import dataclass
 
@@ -26,6 +28,8 @@ LEAST = 2  # tokens of a stream: that it is full is known a cycle later, with on
 PIPELINE = 4  # cycles from a read to the write that it allows: what a short loop's pipeline takes
 FRAMES = 2  # that are looked at, at least: all that are inside at a time
 MOST_TOKENS = 2**24  # of one stream: their times are arrays of so many numbers
+SAMPLE = 64  # tokens, one of which is looked at first
+KEPT = 64  # networks whose times are remembered
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,61 @@ def schedule(network: Network, latencies: Sequence[int] | None = None, live: boo
     longest = max(network.streams, key=lambda s: s.tokens)
     if longest.tokens > MOST_TOKENS:
         raise too_long(longest.tokens, longest.value.name)
+    key = _moves(network, latencies)
+    if key not in _KNOWN:
+        if len(_KNOWN) >= KEPT:
+            del _KNOWN[next(iter(_KNOWN))]
+        _KNOWN[key] = _timed(network, latencies)
+    found = _KNOWN[key]
+    waiting, places = min(found.runs, key=lambda run: memory(network, run[1]))
+    if live and waiting not in found.live:
+        found.live[waiting] = liveness(network, waiting)
+    least = found.live[waiting] if live else (1,) * len(network.streams)
+    return Schedule(found.interval, found.latency, least, tuple(map(max, least, places)), found.cycles)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """What does not depend on the widths of streams. runs: tokens that wait in each and places that they need, of the
+    lazy and the eager schedule; live: depths for liveness, by the first of these.
+    """
+
+    interval: int
+    latency: int
+    cycles: tuple[int, ...]
+    runs: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    live: dict[tuple[int, ...], tuple[int, ...]]
+
+
+_KNOWN: dict[str, _Timed] = {}
+"""By what moves when: a fit looks at a network several times, and plans of one folding differ in widths alone."""
+
+
+def _moves(network: Network, latencies: Sequence[int] | None) -> str:
+    """Digest of what decides the times of a network."""
+    kinds = [next((k.__name__ for k in (HeldUnit, InputUnit) if isinstance(s.unit, k)), "") for s in network.stages]
+    wires = [(s.inputs, s.outputs, s.unit.cycles) for s in network.stages], [s.tokens for s in network.streams]
+    hasher = hashlib.blake2b(repr((kinds, wires, latencies)).encode())
+    for stage in network.stages:
+        move = stage.unit.traffic()
+        hasher.update(repr((move.iterations, [len(r) for r in move.reads])).encode())
+        for at in (*move.reads, move.writes):
+            hasher.update(np.asarray(at, dtype=np.int64).tobytes())
+    return hasher.hexdigest()
+
+
+def _timed(network: Network, latencies: Sequence[int] | None) -> _Timed:
+    longest = max(s.tokens for s in network.streams)
     loops = Timetable(network, latencies)
     early = loops.forward()
     interval, latency = loops.cycles_of(early.finish)
-    inside = min(-(-latency // interval), MOST_TOKENS // longest.tokens)
+    inside = min(-(-latency // interval), MOST_TOKENS // longest)
     if inside > FRAMES:
         loops = Timetable(network, latencies, inside)
         early = loops.forward()
     lazy = loops.lazy(early.finish)
-    eager = loops.forward(lazy.sources)
-    best = min(lazy, eager, key=lambda run: memory(network, run.places))
-    least = liveness(network, best.waiting) if live else (1,) * len(network.streams)
-    return Schedule(*loops.cycles_of(early.finish), least, tuple(map(max, least, best.places)), loops.iterations)
+    runs = tuple((run.waiting, run.places) for run in (lazy, loops.forward(lazy.sources)))
+    return _Timed(*loops.cycles_of(early.finish), loops.iterations, runs, {})
 
 
 def schedule_record(
@@ -162,7 +209,7 @@ class Timetable:
 
     def forward(self, sources: Mapping[int, np.ndarray] | None = None) -> TimingResult:
         """Every process as early as possible, streams without limit. sources: when inputs write; else a frame at once,
-        and the next one when the slowest process is through with it.
+        and the next one when the slowest process is through with it, and nothing is counted that waits.
         """
         fed = {i: np.zeros(self.frames * self.network.streams[i].tokens, dtype=np.int64) for i in self.held.values()}
         for _ in range(2 + sum(map(len, fed.values()))):
@@ -187,7 +234,7 @@ class Timetable:
             tokens = list(zip(starts, arrived, strict=True))
             read = [at + _late(tokens, at) for at in starts]
             for i, written, taken in zip(stage.inputs, arrived, read, strict=True):
-                most[i] = _occupancy(written, taken)
+                most[i] = _occupancy(written, taken) if sources is not None else NOTHING
             if stage.outputs:
                 made = writes + _late(tokens, writes)
                 if not stage.inputs:
@@ -225,12 +272,7 @@ class Timetable:
             slack = np.append(np.minimum.accumulate(slack[::-1])[::-1], far)
             at = writes + slack[:-1]
             waiting[position][1].append((writes, at))
-            deadline.update(
-                {
-                    i: r + slack[np.searchsorted(writes, r, side="left")]
-                    for i, r in zip(stage.inputs, starts, strict=True)
-                }
-            )
+            deadline.update({i: r + slack[placed(writes, r)] for i, r in zip(stage.inputs, starts, strict=True)})
             written.update({i: at + self.latencies[i] for i in stage.outputs})
             if not stage.inputs:
                 sources[position] = at
@@ -254,7 +296,7 @@ def _late(constraints: Sequence[Constraint], when: np.ndarray) -> np.ndarray:
     out = np.zeros_like(when)
     for at, ready in constraints:
         late = np.maximum.accumulate(np.maximum(0, ready - at))
-        np.maximum(out, late if at is when else np.append(0, late)[np.searchsorted(at, when, side="right")], out=out)
+        np.maximum(out, late if at is when else np.append(0, late)[placed(at, when, after=True)], out=out)
     return out
 
 
@@ -268,9 +310,18 @@ def _occupancy(written: np.ndarray, read: np.ndarray) -> tuple[int, int]:
     """
     if not len(written):
         return NOTHING
-    count = np.arange(1, len(written) + 1)
-    waiting, places = (int((count - np.searchsorted(read, at, side="left")).max()) for at in (written, written - 1))
+    waiting, places = (_most(at, read) for at in (written, written - 1))
     return max(1, waiting), max(LEAST, places)
+
+
+def _most(written: np.ndarray, read: np.ndarray) -> int:
+    """Most tokens that wait: of some tokens, and of those for which that is too few."""
+
+    def of(tokens: np.ndarray) -> int:
+        return int((tokens + 1 - np.searchsorted(read, written[tokens], side="left")).max(initial=0))
+
+    found = of(np.arange(0, len(written), SAMPLE))
+    return max(found, of(found + np.flatnonzero(read[: len(read) - found] >= written[found:])))
 
 
 def _transposed(pairs: list[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:

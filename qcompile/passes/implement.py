@@ -41,7 +41,7 @@ def implement(graph: Graph, fabric: Fabric) -> Graph:
         if isinstance(node.op, ops.Requant) and node.op.impl is None:
             low, high = row_ranges(node, [known[v.name] for v in node.inputs])
             key = (node.op.steps, tuple(low.tolist()), tuple(high.tolist()))
-            impl = made.get(key) or made.setdefault(key, choose(node, low, high, fabric))
+            impl = made.get(key) or made.setdefault(key, _chosen(node, low, high, fabric, key))
             node = dataclasses.replace(node, op=dataclasses.replace(node.op, impl=impl))
         out = _limited(node, known[node.output.name])
         values[out.name] = out
@@ -66,6 +66,24 @@ def _limited(node: Node, reach: Range) -> Value:
 
 
 Impl = ops.Thresholds | ops.MulAddShift | ops.FloatRound | ops.Table
+
+
+_KNOWN: dict[Any, Impl] = {}
+"""Products by function and range: what a search among plans compiles has most of its Requants in common."""
+KEPT = 4096  # of them
+
+
+def _chosen(node: Node, low: np.ndarray, high: np.ndarray, fabric: Fabric, key: Any) -> Impl:
+    """As `choose`; what takes long to find, and no room, is remembered."""
+    key = key, fabric
+    if key not in _KNOWN:
+        found = choose(node, low, high, fabric)
+        if not isinstance(found, (ops.MulAddShift, ops.FloatRound)):
+            return found
+        if len(_KNOWN) >= KEPT:
+            _KNOWN.clear()
+        _KNOWN[key] = found
+    return _KNOWN[key]
 
 
 Offer = tuple[float, Callable[[], Impl]]  # (LUTs or what else it takes at their price, what makes it)

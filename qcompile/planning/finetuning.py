@@ -34,7 +34,7 @@ def _better(solution: Solution) -> Solution | None:
     limits = {r: float(n) for r, n in task.limits.items()}
     found = [(_judged(task.designs, solution.choice), 0, solution)]
     for place, choice in enumerate(_starts(task.designs, solution.choice), 1):
-        own = replace(task, designs=_trained(task.designs, choice, limits))
+        own = replace(task, designs=trained(task.designs, choice, limits))
         accepted = _accepted(solution, own, choice) if own.fits(choice) else None
         if accepted is not None:
             found.append((_judged(own.designs, choice), place, accepted))
@@ -51,7 +51,7 @@ def _cheaper(solution: Solution) -> Solution | None:
     choices = _starts(task.designs, solution.choice)
     for _ in range(TRAININGS):
         share = (low + high) / 2
-        tried = [(replace(task, designs=_trained(task.designs, c, {"lut": lut * share})), c) for c in choices]
+        tried = [(replace(task, designs=trained(task.designs, c, {"lut": lut * share})), c) for c in choices]
         own, choice = min(tried, key=lambda t: (not t[0].fits(t[1]), _judged(t[0].designs, t[1])))
         choices = [choice]
         good = own.fits(choice) and own.meets(choice)
@@ -90,13 +90,13 @@ def _accepted(solution: Solution, own: Task, choice: Selection) -> Solution | No
     return replace(solution, task=own, choice=choice, accepted=found) if good else None
 
 
-def _trained(d: Designs, choice: Selection, limits: Mapping[str, float]) -> Designs:
-    """Designs with the trained plan of a choice."""
+def trained(d: Designs, choice: Selection, limits: Mapping[str, float], apart: bool = True) -> Designs:
+    """Designs with the trained plan of a choice. apart: whether vectors are kept from it that judge it."""
     method, s = RoundingMethod.find(d.finetuning), d.settings
     room = Room(limits, lambda plan: d.design(plan).estimate().total)
     logic = RoundingMethod.find(s.rounding).priced
     problem = replace(
-        replace(d, apart=True).problem(d.plan(choice), d.configuration(choice)),
+        replace(d, apart=apart).problem(d.plan(choice), d.configuration(choice)),
         room=room if logic else None,
         device=s.device,
     )

@@ -13,7 +13,7 @@ from qcompile.assignment.gradients import torch_is_there
 from qcompile.assignment.methods import RoundingMethod
 from qcompile.assignment.methods.transform.bias_correct import bias_correct
 from qcompile.assignment.plan import Plan
-from qcompile.assignment.priced_layers import PricedLayer, layers_of, outputs_read, priced_layer
+from qcompile.assignment.priced_layers import PricedLayer, coded, layers_of, priced_layers, without_unread
 from qcompile.assignment.pruning import halved
 from qcompile.assignment.rounding import NetworkProblem, folded
 from qcompile.assignment.together import JointLayer, together
@@ -41,48 +41,21 @@ def digits(problem: NetworkProblem) -> Plan:
 
     With torch, codes and offsets of all layers together behind that (see `together`).
     """
-    plan, study = problem.plan, problem.study
-    layers, found = layers_of(problem), dict[str, np.ndarray]()
-    known = {}
-    for node, t in layers:
-        q = study.evaluation.quantizers[t.name][problem.configuration[t.name]]
-        if not q.zero_point and not q.format.lane.signs:
-            known[node.output.name] = priced_layer(problem, node, t, q)
-    dead = _pruned(problem, known) if problem.areas else {}
+    plan, layers, found = problem.plan, priced_layers(problem), dict[str, np.ndarray]()
+    dead = _pruned(problem, {name: layer for name, (_, _, layer) in layers.items()}) if problem.areas else {}
     price, gone = 0.0 if problem.areas else problem.price, dict[str, np.ndarray | None]()
-    for node, t in layers:
-        if (layer := known.get(node.output.name)) is not None:
-            idle = dead.get(node.output.name)
-            wanted, left_out = _halved(problem, node, layer, idle) or (_refitted(layer, idle), idle)
-            units = _descended(layer, price, wanted, left_out)
-            found[t.name], gone[node.output.name] = folded(units, node, t).astype(np.int64), left_out
-    plan = _coded(plan, found)
-    e = study.evaluation
+    for name, (node, t, layer) in layers.items():
+        idle = dead.get(name)
+        wanted, left_out = _halved(problem, node, layer, idle) or (_refitted(layer, idle), idle)
+        units = _descended(layer, price, wanted, left_out)
+        found[t.name], gone[name] = folded(units, node, t).astype(np.int64), left_out
+    e, plan = problem.study.evaluation, coded(plan, found)
     context = TransformContext(problem.graph, Statistics(e.network, e.data), e.data)
     plan = replace(plan, bias=bias_correct(context, plan))
     if torch_is_there():
-        own = [(n, t) for n, t in layers if n.output.name in known]
-        plan = together(
-            problem, plan, [JointLayer(n, t, known[n.output.name], gone[n.output.name]) for n, t in own], price
-        )
-    return _read(problem, plan, known)
-
-
-def _coded(plan: Plan, units: Mapping[str, np.ndarray]) -> Plan:
-    """With these numbers, by tensor."""
-    return replace(plan, tensors={n: replace(c, units=units.get(n, c.units)) for n, c in plan.tensors.items()})
-
-
-def _read(problem: NetworkProblem, plan: Plan, known: Mapping[str, PricedLayer]) -> Plan:
-    """Without outputs that nobody reads."""
-    layers = [(n, t) for n, t in layers_of(problem) if n.output.name in known]
-    found = {n.output.name: np.array(plan.tensors[t.name].units) for n, t in layers}
-    for node, t in reversed(layers):
-        read = outputs_read(problem.graph, node, found)
-        if read is not None:
-            idle = known[node.output.name].format.nearest(np.zeros(1))[0]  # a codebook may lack 0
-            np.moveaxis(found[node.output.name], node.op.weight_axis(len(t.shape)), 0)[~read] = int(idle)
-    return _coded(plan, {t.name: found[n.output.name] for n, t in layers})
+        own = [JointLayer(*layer, gone[name]) for name, layer in layers.items()]
+        plan = together(problem, plan, own, price)
+    return without_unread(problem, plan, layers)
 
 
 def _pruned(problem: NetworkProblem, layers: Mapping[str, PricedLayer]) -> dict[str, np.ndarray]:

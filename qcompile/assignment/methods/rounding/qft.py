@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from qcompile.assignment.finetune import Recipe, finetune
+from qcompile.assignment.alternating import Alternating, alternate
 from qcompile.assignment.methods import RoundingMethod
 from qcompile.assignment.plan import Plan
 from qcompile.assignment.rounding import NetworkProblem
 
-RECIPE = Recipe()
+RECIPE = Alternating()
 
 
 def qft(problem: NetworkProblem) -> Plan:
@@ -16,9 +16,10 @@ def qft(problem: NetworkProblem) -> Plan:
     arXiv 2212.02634; its schedule is ours). Steps and vectors only at a rate of their own, which is 0 unless asked for.
 
     Where weights are logic, a weight w of step s becomes argmin_c F h s^2 (c - w / s)^2 / 2 + price * LUT(c) (ours), F
-    and h as for `digits`. The price follows until the design takes what it may.
+    and h as for `digits`. The price follows until the design takes what it may. In `rounds`, behind each of which codes
+    of all layers are settled by the descent of `digits` (ours).
     """
-    return finetune(problem, RECIPE)
+    return alternate(problem, RECIPE)
 
 
 METHOD = RoundingMethod(
