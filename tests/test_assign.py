@@ -192,15 +192,40 @@ def test_intervals_of_targets() -> None:
     """Against scipy.stats' own, and coverage of what they are for."""
     from scipy.stats import binomtest
 
-    from qcompile.planning.targets import Acceptance, least_share
+    from qcompile.planning.prepare import too_few
+    from qcompile.planning.targets import Acceptance, fewest, least_share
 
+    assert 1 - least_share(fewest(0.01), fewest(0.01)) <= 0.01 < 1 - least_share(298, 298)
+    assert "still allows a drop of 0.023" in too_few(128, 0.01)[0] and not too_few(299, 0.01) + too_few(9, 0.0)
     assert least_share(120, 128) == pytest.approx(binomtest(120, 128, alternative="greater").proportion_ci(0.95).low)
-    right, other = np.arange(100) >= 4, np.arange(100) >= 6
-    found = Acceptance.of(np.linspace(0, 1, 100), other, right, 0.6, 0.03)
+    labels = np.zeros(100, dtype=int)
+    float_y, y = (np.eye(2)[(np.arange(100) < n).astype(int)] for n in (4, 6))
+    found = Acceptance.of(np.linspace(0, 1, 100), y, float_y, labels, 0.6, 0.03)
     assert found.met and not found.accepted and found.drop == pytest.approx(0.02) and found.most_loss > 0.5
     rng = np.random.default_rng(0)
-    bounds = [Acceptance.of(rng.exponential(1.0, 128), None, None, None, None).most_loss for _ in range(1000)]
+    bounds = [Acceptance.of(rng.exponential(1.0, 128), y, float_y, None, None, None).most_loss for _ in range(1000)]
     assert 0.88 < np.mean(np.array(bounds) >= 1.0) < 0.97
+
+
+def test_a_drop_that_no_vector_shows_is_seen_by_pairs() -> None:
+    """The bound holds as often as it says, and is nearer than what flips alone allow."""
+    from qcompile.planning.targets import likely_drop
+
+    rng = np.random.default_rng(0)
+
+    def drawn(n: int, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        float_y = 3 * rng.standard_normal((n, 10))
+        chances = np.exp(float_y) / np.exp(float_y).sum(axis=1, keepdims=True)
+        labels = (chances.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+        return float_y + spread * rng.standard_normal(float_y.shape), float_y, labels
+
+    for spread, near in ((0.2, 0.015), (1.0, 0.05)):
+        y, float_y, labels = drawn(400_000, spread)
+        true = float((float_y.argmax(axis=1) == labels).mean() - (y.argmax(axis=1) == labels).mean())
+        found = np.array([likely_drop(*drawn(128, spread)) for _ in range(200)])
+        assert abs(found[:, 0].mean() - true) < 0.003 and (found[:, 1] >= true).mean() > 0.9
+        assert np.median(found[:, 1]) - true < near
+    assert likely_drop(float_y[:50], float_y[:50], labels[:50]) == (0.0, 0.0)
 
 
 def test_rounding_counts_inside_budgets_and_targets() -> None:

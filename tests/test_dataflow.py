@@ -19,8 +19,8 @@ from qcompile.backends import hls
 from qcompile.backends.pysim.simulator import encode
 from qcompile.hardware.folding import drawn
 from qcompile.hardware.network import Network, port_shares, port_value, possible
-from qcompile.hardware.order import from_stream, places, to_stream
-from qcompile.hardware.timing import PIPELINE, Timetable, schedule
+from qcompile.hardware.order import from_stream, placed, places, to_stream
+from qcompile.hardware.timing import PIPELINE, Timetable, _most, schedule
 from qcompile.hardware.units.unit import channels_of
 from qcompile.ir import Array, ops
 
@@ -140,6 +140,20 @@ def test_depths_are_tight(name: str) -> None:
     plan = schedule(network)
     assert all(a <= b for a, b in zip(plan.live, plan.depth, strict=True))
     assert assert_tight(network, plan.live) > 0
+
+
+@pytest.mark.parametrize("spread", [50, 5_000, 500_000])
+def test_places_in_sequences_are_those_of_a_search(spread: int) -> None:
+    """Counted where numbers lie close together; and the tokens that wait, of which some are looked at first."""
+    rng = np.random.default_rng(spread)
+    have, at = (np.sort(rng.integers(-20, spread, n)) for n in (700, 900))
+    for after, side in ((False, "left"), (True, "right")):
+        assert np.array_equal(placed(have, at, after), np.searchsorted(have, at, side=side))
+    assert np.array_equal(placed(have[:0], at), np.zeros(900))
+    written = np.sort(rng.integers(0, spread, 900))
+    for read in (written, np.sort(written + rng.integers(0, spread, 900))):
+        slow = (np.arange(1, 901) - np.searchsorted(read, written, side="left")).max()
+        assert _most(written, read) == slow
 
 
 def bounded_run(network: Network, depths: tuple[int, ...]) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from qcompile.ir import Graph
 from qcompile.options import Options, Settings
 from qcompile.planning.designs import Designs, graph_transforms
 from qcompile.planning.programs import tables
-from qcompile.planning.targets import QualityTarget, accuracy_of
+from qcompile.planning.targets import QualityTarget, accuracy_of, fewest, least_share
 from qcompile.planning.task import Task
 from qcompile.records import dataclass
 
@@ -213,7 +213,17 @@ def _split(s: Settings, network: FloatNetwork, found: Data) -> _Halves:
     if not s.targeted:
         s, notes = _with_target(s, accuracy)
     drop = None if s.accuracy_target is None or accuracy is None else accuracy - s.accuracy_target
-    return _Halves(s, chooses, held, drop, notes)
+    return _Halves(s, chooses, held, drop, (*notes, *too_few(len(accepts), drop)))
+
+
+def too_few(count: int, drop: float | None) -> list[str]:
+    """What so many vectors cannot prove, even where a plan loses none of them."""
+    if drop is None or not 0 < drop < 1 or count >= fewest(drop):
+        return []
+    return [
+        f"{count} vectors accept, of which none lost still allows a drop of {1 - least_share(count, count):.3f}: a drop"
+        f" of {drop:.3f} is proven by {fewest(drop)}, with {2 * fewest(drop)} vectors in all"
+    ]
 
 
 def _with_target(s: Settings, accuracy: float | None) -> tuple[Settings, tuple[str, ...]]:
