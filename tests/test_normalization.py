@@ -25,6 +25,7 @@ DATA = {
     "beta": RNG.normal(0, 0.3, CHANNELS).astype(np.float32),
     "epsilon": np.float32(EPS),
     "two": np.float32(2),
+    "one": np.float32(1),
     "tiny": np.float32(1e-6),
     "whole": np.array([1, 3, CHANNELS], np.int64),
     "axis": np.array([-1], np.int64),
@@ -37,6 +38,10 @@ NODES = {
     "rms": [("RMSNormalization", "x", "gamma", "y", {"epsilon": EPS})],
     "rms by hand": [
         *(("Pow", "x", "two", "p"), *ROOT, ("Reciprocal", "r", "i")),
+        *(("Mul", "x", "i", "n"), ("Mul", "n", "gamma", "y")),
+    ],
+    "rms of torch": [
+        *(("Mul", "x", "x", "p"), *ROOT, ("Div", "one", "r", "i")),
         *(("Mul", "x", "i", "n"), ("Mul", "n", "gamma", "y")),
     ],
     "euclidean": [("LpNormalization", "x", "y", {"axis": -1})],

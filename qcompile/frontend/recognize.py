@@ -260,13 +260,16 @@ def _size(steps: tuple[ops.Step, ...]) -> int:
 
 
 def quotient(site: NewNode) -> Value | None:
-    """x times a reciprocal: exponentials over their sum are a softmax, all else a quotient of two tensors."""
+    """x times a reciprocal, or a number over one (`rsqrt` is written as 1 / sqrt): exponentials over their sum are a
+    softmax, all else a quotient of two tensors.
+    """
     for top, other in (site.inputs, site.inputs[::-1]):
-        maker = site.maker(other)
-        if maker is not None and maker.op == ops.Func("reciprocal"):
+        maker, mul, add = _scaled(site, other)
+        if maker is not None and maker.op == ops.Func("reciprocal") and not add:
             under = _unspread(site, maker.inputs[0]) if top.type.shape == other.type.shape else maker.inputs[0]
             found = _softmax_by_hand(site, top, under) or _normalized(site, top, under)
-            return found or site.emit(ops.Divide(), top, under)
+            made = found or site.emit(ops.Divide(), top, under)
+            return made if mul == 1 else site.emit(ops.Affine(Param.of(mul)), made)
     return None
 
 
