@@ -265,7 +265,10 @@ def _powers(call: Call, x: Value, exponents: Const) -> Operand:
 def _exponential(call: Call, base: Operand, x: Value) -> Value:
     """A number to the power of data, as a number above 1 to that of data or of its negative."""
     if not isinstance(base, Const) or base.held.size != 1:
-        raise Unsupported("base and exponent are computed by the network", "one of them must be a single constant")
+        raise Unsupported(
+            "base and exponent are computed by the network",
+            "one of them must be a single constant, or of x > 0 write Exp(y * Log(x)), a Quant behind Log",
+        )
     (number,) = base.exact().ravel().tolist()
     if number <= 0 or call.integer is not None:
         raise Unsupported(f"{float(number):g} to the power of data is not supported", "a positive float base is")
