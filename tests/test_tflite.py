@@ -210,6 +210,8 @@ def test_parts_of_other_sizes() -> None:
     parts = one("UNPACK", [X], rows, "UnpackOptions", Axis=1, Num=4)
     found = qc.compile(parts).simulate(x)
     assert np.array_equal(np.stack(found, axis=-3).reshape(x.shape), x)
+    with pytest.raises(qc.QCompileError, match="integers throughout"):
+        qc.assign(qc.load(parts), x)
 
 
 @needs_files

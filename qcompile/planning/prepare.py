@@ -19,6 +19,7 @@ from qcompile.assignment.transforms import options_of, transformed
 from qcompile.cost.budget import CYCLES
 from qcompile.errors import QCompileError
 from qcompile.frontend import Model
+from qcompile.frontend.tflite import is_tflite
 from qcompile.ir import Graph
 from qcompile.options import Options, Settings
 from qcompile.planning.designs import Designs, graph_transforms
@@ -43,6 +44,9 @@ def prepare(
     """The task of `assign`. limits: on resources (counts) and cycles; read: the user's data, where they are wanted.
     QCompileError for what cannot work on these data.
     """
+    if is_tflite(model.source):
+        what = "a TensorFlow Lite file has integers throughout: there is no format to choose"
+        raise QCompileError(what, model.name, "compile takes it as it is; assign takes the float network (Keras, ONNX)")
     s, notes = with_metric(settings)
     s, finetuning = _searching(s, options)
     _check_priced(s, limits)
