@@ -137,13 +137,84 @@ class Multiplier(Part):
 
 @dataclass(frozen=True)
 class SummedProducts(Part):
-    """`count` products that go into an adder tree: small ones may share its LUTs. Two signs agree or not, which is one
-    bit: their sum is twice the count of those that do less a constant.
+    """The sum of `count` products, of data `a` with weights `b`: small ones may share the LUTs of its adder tree. Two
+    signs agree or not, which is one bit: their sum is twice the count of those that do less a constant. digits: whether
+    they may be made digit after digit of the weights.
     """
 
     count: int
     a: Format
     b: Format
+    digits: bool = False
+
+
+@dataclass(frozen=True)
+class Triples(Part):
+    """Of `count` data `a` three times each, where products with `b` take it (triples.sv)."""
+
+    count: int
+    a: Format
+    b: Format
+
+
+@dataclass(frozen=True)
+class DigitSum:
+    """The sum of `terms` products, an adder for every product and digit of its weight at base 4 (digit_sum.sv), from
+    the lowest one up; what a digit leaves goes on to the next without its two low bits, which are final.
+
+    weight, data: bits of the two, and whether they have a sign.
+    """
+
+    terms: int
+    weight: int
+    weight_signed: bool
+    data: int
+    data_signed: bool
+
+    @property
+    def digits(self) -> int:
+        return (self.weight + 1) // 2
+
+    @property
+    def lower(self) -> int:
+        """Digits without a sign, which take triples."""
+        return self.digits - self.weight_signed
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Lowest and highest result."""
+        data, weight = (_ends(self.data, self.data_signed), _ends(self.weight, self.weight_signed))
+        corners = [self.terms * x * y for x in data for y in weight]
+        return min(*corners, 0), max(*corners, 0)
+
+    @property
+    def sums(self) -> tuple[tuple[int, bool], ...]:
+        """Bits of the sum so far at every digit, and whether it has a sign."""
+        low_data, high_data = _ends(self.data, self.data_signed)
+        low = high = 0
+        found = []
+        for digit in range(self.digits):
+            multiples = (0, 3) if digit < self.lower else (-2, 1)
+            each = [m * x for m in multiples for x in (low_data, high_data)]
+            low, high = low + self.terms * min(*each, 0), high + self.terms * max(*each, 0)
+            found.append((smallest_width(low, high), low < 0))
+            low, high = low >> 2, high >> 2
+        return tuple(found)
+
+
+def _ends(size: int, signed: bool) -> tuple[int, int]:
+    return (-(1 << size - 1), (1 << size - 1) - 1) if signed else (0, (1 << size) - 1)
+
+
+TOGETHER = (
+    4  # products whose digits are added in one chain: more of them wait longer, fewer leave more to an adder tree
+)
+
+
+def digit_sums(count: int) -> list[int]:
+    """How many products each chain adds up, of `count`."""
+    chains = -(-count // TOGETHER)
+    return [(count + i) // chains for i in range(chains)][::-1]
 
 
 WIDE, NARROW = 25, 18  # bits of the operands of a DSP48E1, which those of later blocks contain

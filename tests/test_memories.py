@@ -327,10 +327,10 @@ def test_a_border_of_signs_leaves_signs(value: float) -> None:
 
 @pytest.mark.parametrize("backend", ["hls", "rtl"])
 def test_long_searches_lie_in_memories(backend: str, tmp_path: Path) -> None:
-    """A sigmoid of a wide accumulator in 16 bits: its 7,000 cuts once for every lane, not as logic."""
+    """A sigmoid of a sum too wide for segments, in 16 bits: its 7,000 cuts once for every lane, not as logic."""
     rng = np.random.default_rng(0)
     held = {"s": np.float32(2**-6), "z": np.int8(0), "t": np.float32(1.3e-4), "y0": np.int16(0)}
-    held["w"] = (rng.integers(-127, 128, (16, 4)) / 32).astype(np.float32)
+    held["w"] = (rng.integers(-127, 128, (80, 4)) / 32).astype(np.float32)
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
@@ -338,7 +338,7 @@ def test_long_searches_lie_in_memories(backend: str, tmp_path: Path) -> None:
         helper.make_node("Sigmoid", ["m"], ["f"]),
         helper.make_node("QuantizeLinear", ["f", "t", "y0"], ["y"]),
     ]
-    kinds = (("x", TensorProto.FLOAT, 16), ("y", TensorProto.INT16, 4))
+    kinds = (("x", TensorProto.FLOAT, 80), ("y", TensorProto.INT16, 4))
     ports = [helper.make_tensor_value_info(n, kind, [1, size]) for n, kind, size in kinds]
     constants = [numpy_helper.from_array(np.asarray(v), n) for n, v in held.items()]
     graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], constants)

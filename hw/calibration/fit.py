@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from grid import PRIMITIVES, Params, affine, constant, contents, cuts, matrix, row_bits, window_control
+from grid import PRIMITIVES, Params, affine, constant, contents, cuts, digit_chain, matrix, row_bits, window_control
 from measure import COMMANDS, load, yosys_version
 
 from qcompile.cost import forms, pairing, primitives
@@ -49,6 +49,7 @@ def _rows(t: Traits, p: Params) -> Features:
 LUT = {
     "mul_lut": lambda t, p: forms.multiplier(t, p["w"], p["a"], bool(p["signed"]), p["signed"] == 1),
     "mul_dsp": lambda t, p: forms.multiplier_dsp(t, p["w"], p["a"], p["signed"]),
+    "digit_sum": lambda t, p: forms.digit_sum(digit_chain(p)),
     "mul_const": lambda t, p: forms.constants(t, np.array([constant(p)]), p["a"], p["signed"]),
     "adder_tree": lambda t, p: forms.adder_tree(t, p["terms"], p["bits"], bool(p["signed"])),
     "accumulator": lambda t, p: forms.accumulator(t, p["in"], p["bits"], p["signed"], p["minus"]),

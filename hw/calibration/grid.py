@@ -12,7 +12,7 @@ import numpy as np
 
 from qcompile.backends.rtl.units.plane import control
 from qcompile.cost import pairing, structure
-from qcompile.parts import WindowControl
+from qcompile.parts import DigitSum, WindowControl
 
 RTL = Path(__file__).resolve().parents[1] / "rtl"
 Params = dict[str, Any]
@@ -133,6 +133,28 @@ def _mul(p: Params) -> tuple[str, str]:
         )
     style = {"W": w, "A": a, "SIGNED": p["signed"], "STYLE": f'"{p["style"]}"'}
     return _instance("mul", style, {"w": w, "a": a}, {"y": w + a})
+
+
+def digit_chain(p: Params) -> DigitSum:
+    return DigitSum(p["terms"], p["w"], p["signed"] != 0, p["a"], p["signed"] == 1)
+
+
+def _digits(p: Params) -> tuple[str, str]:
+    """All digits of a chain, one behind the other as the backend puts them."""
+    chain, terms, a = digit_chain(p), p["terms"], p["a"]
+    lines, above, low = [], "", []
+    for k, (size, signed) in enumerate(chain.sums):
+        highest = int(chain.weight_signed and k == chain.digits - 1)
+        bits = [f"w[{t * p['w'] + min(2 * k + i, p['w'] - 1)}]" for t in range(terms - 1, -1, -1) for i in (1, 0)]
+        params = f".TERMS({terms}), .A({a}), .SIGNED({int(chain.data_signed)}), .HIGHEST({highest}), .S({size})"
+        pins = f".start({size}'({above or 0})), .digits({{{', '.join(bits)}}}), .x(x)"
+        pins += f", .triple({'0' if highest else 'triple'}), .y(s{k})"
+        lines.append(f"wire [{size - 1}:0] s{k}; digit_sum #({params}) d{k} ({pins});")
+        above = f"{'$signed' if signed else ''}(s{k}[{size - 1}:2])"
+        low.insert(0, f"s{k}[1:0]" if k < chain.digits - 1 else f"s{k}")
+    ports = f"input [{terms * p['w'] - 1}:0] w, input [{terms * a - 1}:0] x, input [{terms * (a + 2) - 1}:0] triple"
+    y = chain.sums[-1][0] + 2 * (chain.digits - 1)
+    return f"{ports}, output [{y - 1}:0] y", "\n".join([*lines, f"assign y = {{{', '.join(low)}}};"])
 
 
 def _mul_const(p: Params) -> tuple[str, str]:
@@ -335,6 +357,12 @@ def _muls() -> Iterator[Params]:
         yield {"w": w, "a": a, "signed": 2, "style": "lut"}
 
 
+def _digit_chains() -> Iterator[Params]:
+    for i, p in enumerate(_product_of(terms=(1, 2, 3, 4), w=(2, 3, 4, 5, 6, 8, 10), a=(3, 4, 6, 8, 10))):
+        if i % 3:
+            yield {**p, "signed": (1, 2, 2, 1, 2)[i % 5]}  # 1: both have a sign, 2: weights alone
+
+
 def _dsps() -> Iterator[Params]:
     widths = (4, 8, 9, 12, 16, 17, 18, 19, 24, 25, 26, 27, 28, 32, 35, 36)
     for i, w in enumerate(widths):
@@ -485,6 +513,7 @@ _FORMATS = (
 PRIMITIVES: dict[str, Primitive] = {
     "mul_lut": Primitive(_TABLE, _mul, tuple(_muls())),
     "mul_dsp": Primitive(_TABLE, _mul, tuple(_dsps())),
+    "digit_sum": Primitive(("digit_sum.sv",), _digits, tuple(_digit_chains())),
     "mul_const": Primitive(("mul_const.sv",), _mul_const, tuple(_constants())),
     "adder_tree": Primitive(
         ("adder_tree.sv",),

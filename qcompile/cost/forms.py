@@ -14,7 +14,7 @@ import numpy as np
 
 from qcompile.cost import adder_bits, structure
 from qcompile.cost.structure import rounded
-from qcompile.parts import AdderGraph
+from qcompile.parts import AdderGraph, DigitSum
 from qcompile.records import dataclass
 
 Features = dict[str, float]
@@ -65,6 +65,20 @@ def multiplier(t: Traits, w: int, a: int, signed: bool, a_signed: bool) -> Featu
             return {"table": (w + a) * function(t, w + a)}
     wide = bits + extra if t.absorbs else bits + 1
     return {"row": (rows - 1) * rounded(wide, t.granule), "part": bits if t.absorbs else rows * bits}
+
+
+def digit_sum(chain: DigitSum) -> Features:
+    """digit_sum.sv, of all digits: bits of its adders that take a multiple; those above, which take its sign where it
+    has one; and adders with a place more below. Triples are not among them.
+    """
+    above = np.array([size for size, _ in chain.sums]) - chain.data - 2
+    signed = chain.data_signed or np.arange(len(above)) >= chain.lower
+    return {
+        "row": float(chain.terms * (chain.data + 2) * len(above)),
+        "above": float(chain.terms * above.sum(where=~np.array(signed))),
+        "sign": float(chain.terms * above.sum(where=signed)),
+        "below": float(chain.terms * chain.weight_signed),
+    }
 
 
 Tiles = tuple[int, int, int]

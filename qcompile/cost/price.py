@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from qcompile.cost import primitives as hw
 from qcompile.cost.exchange import in_dsp
 from qcompile.cost.primitives import Fabric
 from qcompile.cost.resources import Resources, together
-from qcompile.formats import FloatLane, Format, TableLane
+from qcompile.formats import FloatLane, Format, TableLane, smallest_width
 from qcompile.parts import Part, bits, signed
 
 Price = Callable[[Any, Fabric], Resources]
@@ -47,12 +48,53 @@ def _multiplier(part: parts.Multiplier, fabric: Fabric) -> Resources:
 
 
 def _summed_products(part: parts.SummedProducts, fabric: Fabric) -> Resources:
-    """Products of up to 5 bits fit into the LUTs of an adder, beside its other operand, where the fabric takes logic
-    there.
+    """Digit after digit where that is cheaper; else products of up to 5 bits fit into the LUTs of an adder, beside its
+    other operand, where the fabric takes logic there.
     """
-    one = hw.table(fabric, 2, 1) if parts.signs(part.a, part.b) else price(parts.Multiplier(part.a, part.b), fabric)
-    small = part.a.width + part.b.width <= 5 and not parts.sign_magnitude(part.a, part.b)
-    return one.times(part.count - (part.count // 2 if fabric.traits.absorbs and small else 0))
+    a, b, count = part.a, part.b, part.count
+    if part.digits and in_digits(fabric, a, b):
+        return _digit_sums(fabric, count, a, b)
+    one = hw.table(fabric, 2, 1) if parts.signs(a, b) else price(parts.Multiplier(a, b), fabric)
+    turned = parts.sign_magnitude(a, b)
+    small = a.width + b.width <= 5 and not turned
+    products = one.times(count - (count // 2 if fabric.traits.absorbs and small else 0))
+    wide = 1 if parts.signs(a, b) else parts.product_bits(a, b)
+    if turned and count > 1:
+        products = products.then(hw.adder(fabric, wide).times(count))
+    return products.then(hw.adder_tree(fabric, count, wide))
+
+
+def _digit_sums(fabric: Fabric, count: int, a: Format, b: Format) -> Resources:
+    chains = [digit_sum(terms, a, b) for terms in parts.digit_sums(count)]
+    made = together(hw.digit_sum(fabric, chain) for chain in chains)
+    tree = hw.adder_tree(fabric, len(chains), max(smallest_width(*c.ends) for c in chains))
+    return _decoded(b, fabric).times(count).then(made).then(tree)
+
+
+def digit_sum(terms: int, a: Format, b: Format) -> parts.DigitSum:
+    """Of products of data `a` with weights `b`."""
+    return parts.DigitSum(terms, bits(b), parts.value_range(b)[0] < 0, bits(a), signed(a))
+
+
+@cache
+def in_digits(fabric: Fabric, a: Format, b: Format) -> bool:
+    """Whether sums of products of data `a` with weights `b` are cheaper digit after digit than product after product:
+    in LUTs that take the choice of a multiple in front of an adder, six inputs in all, of data that are plain numbers.
+    """
+    plain = not (a.lane.coded or a.lane.signs or b.lane.signs)
+    room = fabric.traits.absorbs and fabric.traits.lut_inputs >= 6
+    if not (plain and room and min(bits(a), bits(b)) > 1) or price(parts.Multiplier(a, b), fabric).dsp:
+        return False
+    count = parts.TOGETHER
+    own = _digit_sums(fabric, count, a, b) + hw.adder(fabric, bits(a) + 2).times(0.5)  # of a triple, some rows' share
+    return own.lut < price(parts.SummedProducts(count, a, b), fabric).lut
+
+
+def _triples(part: parts.Triples, fabric: Fabric) -> Resources:
+    """A digit with a sign takes none."""
+    if not (part.count and digit_sum(1, part.a, part.b).lower and in_digits(fabric, part.a, part.b)):
+        return Resources()
+    return hw.adder(fabric, bits(part.a) + 2).times(part.count)
 
 
 def _packed(part: parts.PackedProducts, fabric: Fabric) -> Resources:
@@ -130,6 +172,7 @@ PRICES: dict[type[Part], Price] = {
     parts.Beside: lambda p, f: together(price(one, f) for one in p.parts),
     parts.Multiplier: _multiplier,
     parts.SummedProducts: _summed_products,
+    parts.Triples: _triples,
     parts.PackedProducts: _packed,
     parts.IntegerMultiplier: lambda p, f: hw.multiplier(f, p.a, p.b, True, in_dsp(f, p.a, p.b)),
     parts.ConstantMultipliers: lambda p, f: hw.constant_multipliers(f, p.values, p.width),

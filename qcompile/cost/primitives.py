@@ -23,7 +23,7 @@ from qcompile.cost.fabrics import fabric_data
 from qcompile.cost.forms import Features, Traits
 from qcompile.cost.resources import Basis, Resources, together
 from qcompile.errors import QCompileError
-from qcompile.parts import NARROW, WIDE, AdderGraph
+from qcompile.parts import NARROW, WIDE, AdderGraph, DigitSum
 from qcompile.records import dataclass
 
 if sys.version_info >= (3, 11):
@@ -160,6 +160,13 @@ def multiplier(
     levels, carry = (1, 0) if w + a <= 6 else (w, a)
     features = forms.multiplier(f.traits, w_bits, a_bits, signed, both)
     return _cost(f, "mul_lut", features, {"w": w, "a": a} if w > 1 else {}, levels, carry)
+
+
+def digit_sum(f: Fabric, chain: DigitSum) -> Resources:
+    """A sum of products, digit after digit of the weights, without the triples of the data."""
+    widths = {"w": chain.weight, "a": chain.data, "terms": chain.terms}
+    levels = chain.terms * chain.digits
+    return _cost(f, "digit_sum", forms.digit_sum(chain), widths, levels, max(chain.sums)[0])
 
 
 def constant_multipliers(f: Fabric, values: np.ndarray, a_bits: int, signed: bool = True) -> Resources:

@@ -288,6 +288,59 @@ PE_LOOP:
   }
 }
 
+// Three times each of N numbers, for sums that are made digit after digit.
+template <int N, class RX, class T, class X> inline void triples(const X *x, T *triple) {
+#pragma HLS inline
+TRIPLE:
+  for (int n = 0; n < N; ++n) { // unroll
+    triple[n] = T(RX::at(x, n)) + (T(RX::at(x, n)) << 1);
+  }
+}
+
+// Sum over s of x[s * STEP] * w[s], digit after digit of the weights at base 4, in chains of at most 4 products: a digit takes none, one, two
+// or three times x; the highest digit of a weight with a SIGN goes from -2 to 1. T holds three times x, S what a chain has of a digit with
+// what the digit below left; its low two bits are final.
+template <int SIMD, int STEP, int DIGITS, bool SIGN, class RX, class RW, class S, class Y, class X, class T, class K>
+inline Y digit_products(const X *x, const T *triple, const K *w) {
+#pragma HLS inline
+  const int chains = (SIMD + 3) / 4, terms = SIMD / chains, longer = SIMD % chains;
+  Y sum = 0;
+DIGIT_CHAIN:
+  for (int c = 0; c < chains; ++c) { // unroll
+    S left = 0;
+  DIGIT:
+    for (int k = 0; k < DIGITS; ++k) { // unroll
+    DIGIT_TERM:
+      for (int i = 0; i < terms + (c < longer); ++i) { // unroll
+        const int s = c * terms + (c < longer ? c : longer) + i;
+        const ap_uint<2> digit = RW::at(w, s) >> (2 * k);
+        const T one = RX::at(x, s * STEP), two = one << 1;
+        const bool negative = SIGN && k == DIGITS - 1 && digit[1];
+        const T part = digit[1] == 0 ? (digit[0] ? one : T(0)) : negative ? (digit[0] ? one : two) : digit[0] ? triple[s * STEP] : two;
+        left = negative ? S(left - part) : S(left + part);
+      }
+      sum += (k == DIGITS - 1 ? Y(left) : Y(left & 3)) << (2 * k);
+      left = left >> 2;
+    }
+  }
+  return sum;
+}
+
+// As multiply_add, of such sums. OWN: every row has its own x, element s * PE + p.
+template <int PE, int SIMD, bool OWN, int DIGITS, bool SIGN, class RX, class RW, class T, class S, class X, class K, class Y>
+inline void digit_multiply_add(const X *x, const K *w, Y *total, bool first) {
+#pragma HLS inline
+  T triple[OWN ? PE * SIMD : SIMD];
+#pragma HLS array_partition variable=triple complete
+  triples<OWN ? PE * SIMD : SIMD, RX>(x, triple);
+DIGIT_PE:
+  for (int p = 0; p < PE; ++p) { // unroll
+    const int own = OWN ? p : 0;
+    const Y sum = digit_products<SIMD, OWN ? PE : 1, DIGITS, SIGN, RX, RW, S, Y>(&x[own], &triple[own], &w[p * SIMD]);
+    total[p] = first ? sum : Y(total[p] + sum);
+  }
+}
+
 // The same of weights that are w times a factor of their row: k, or 2**k where SHIFT; or a sum of PLANES such products. S holds a sum
 // without it.
 template <int PE, int SIMD, int PLANES, class RX, class RW, bool SHIFT, class S, class X, class K, class F, class Y>
@@ -303,6 +356,26 @@ SCALED_PE:
       for (int s = 0; s < SIMD; ++s) { // unroll
         sum += product<S>(RX::at(x, s), RW::at(w, q * SIMD + s));
       }
+      scaled += SHIFT ? Y(Y(sum) << index(k[q])) : Y(sum * k[q]);
+    }
+    total[p] = first ? scaled : Y(total[p] + scaled);
+  }
+}
+
+// As scaled_multiply_add, of sums that are made digit after digit; L holds what a chain has, S a sum without its factor.
+template <int PE, int SIMD, int PLANES, int DIGITS, bool SIGN, class RX, class RW, bool SHIFT, class T, class L, class S, class X, class K,
+          class F, class Y>
+inline void scaled_digit_multiply_add(const X *x, const K *w, const F *k, Y *total, bool first) {
+#pragma HLS inline
+  T triple[SIMD];
+#pragma HLS array_partition variable=triple complete
+  triples<SIMD, RX>(x, triple);
+SCALED_DIGIT_PE:
+  for (int p = 0; p < PE; ++p) { // unroll
+    Y scaled = 0;
+  SCALED_DIGIT_PLANE:
+    for (int q = p * PLANES; q < (p + 1) * PLANES; ++q) { // unroll
+      const S sum = digit_products<SIMD, 1, DIGITS, SIGN, RX, RW, L, S>(x, triple, &w[q * SIMD]);
       scaled += SHIFT ? Y(Y(sum) << index(k[q])) : Y(sum * k[q]);
     }
     total[p] = first ? scaled : Y(total[p] + scaled);
@@ -398,6 +471,26 @@ SPARSE_PE:
       const X taken[1] = {chosen<true, X, 1, 4, 1>::from(x, s / 2 * 4, index(at[p * PRODUCTS + s]))};
       sum += Y(product<P>(RX::at(taken, 0), RW::at(w, p * PRODUCTS + s)) >> DROP);
     }
+    total[p] = first ? sum : Y(total[p] + sum);
+  }
+}
+
+// The same, of sums that are made digit after digit.
+template <int PE, int PRODUCTS, int DIGITS, bool SIGN, class RX, class RW, class T, class S, class X, class K, class Y>
+inline void sparse_digit_multiply_add(const X *x, const K *w, const ap_uint<2> *at, Y *total, bool first) {
+#pragma HLS inline
+SPARSE_DIGIT_PE:
+  for (int p = 0; p < PE; ++p) { // unroll
+    X taken[PRODUCTS];
+    T triple[PRODUCTS];
+#pragma HLS array_partition variable=taken complete
+#pragma HLS array_partition variable=triple complete
+  SPARSE_DIGIT_TAKE:
+    for (int s = 0; s < PRODUCTS; ++s) { // unroll
+      taken[s] = chosen<true, X, 1, 4, 1>::from(x, s / 2 * 4, index(at[p * PRODUCTS + s]));
+    }
+    triples<PRODUCTS, RX>(taken, triple);
+    const Y sum = digit_products<PRODUCTS, 1, DIGITS, SIGN, RX, RW, S, Y>(taken, triple, &w[p * PRODUCTS]);
     total[p] = first ? sum : Y(total[p] + sum);
   }
 }

@@ -13,6 +13,7 @@ from qcompile.backends.hls.trace import trace_words, traced
 from qcompile.backends.hls.types import Axis, StreamType, Token
 from qcompile.backends.hls.units import VIEWS, Context, Loader, View
 from qcompile.backends.hls.vectors import port_layout
+from qcompile.cost.exchange import fabric_of
 from qcompile.hardware.network import WORD, Network, PortStream, Stage
 from qcompile.hardware.timing import Schedule
 from qcompile.hardware.units import InputUnit, OutputUnit, Unit
@@ -88,7 +89,7 @@ class DataflowView:
 def build(graph: Graph, network: Network, plan: Schedule, top: str, part: str, clock_ns: float) -> DataflowView:
     """View of a whole project."""
     known = ranges(graph)
-    c = Context(graph, network, known, traced(graph, known, network))
+    c = Context(graph, network, known, traced(graph, known, network), fabric_of(part))
     processes = _processes(c)
     channels = [Channel(StreamType(c.lanes(i)), f"s{i}", plan.depth[i]) for i in range(len(network.streams))]
     if loads := [r for r in c.roms if r.reloadable]:

@@ -93,15 +93,29 @@ class CellBuilder:
     inputs: list[Port] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     kept: dict[tuple[str, int], Word] = field(default_factory=dict)
+    late: dict[str, list[int]] = field(default_factory=dict)
+    """Of ports that several cells share, how many registers later they are wanted too, as ports of their own."""
+    slices: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Where words come from: a port, and their lowest bit there."""
 
-    def port(self, name: str, width: int) -> None:
+    def port(self, name: str, width: int, shared: bool = False) -> None:
+        """shared: registers of what comes there are outside, once for all cells."""
         self.inputs.append(Port(name, width))
+        if shared:
+            self.late[name] = []
 
     def given(self, name: str, port: str, place: int, width: int, signed: bool) -> Word:
         """An element of an input port."""
-        word = Word(name, width, signed, 0, 0.0)
-        text = f"{port}[{place * width}+:{width}]"
-        self.lines.append(Line(word, f"$signed({text})" if signed else text))
+        return self.bits_of(name, port, place * width, width, signed)
+
+    def bits_of(self, name: str, port: str, low: int, width: int, signed: bool = False, at_ns: float = 0.0) -> Word:
+        """Bits of an input port, from `low` up, which settles at_ns after the registers in front of it."""
+        self.slices[name] = port, low
+        return self._slice(Word(name, width, signed, 0, at_ns), port, low)
+
+    def _slice(self, word: Word, port: str, low: int) -> Word:
+        text = f"{port}[{low}+:{word.width}]"
+        self.lines.append(Line(word, f"$signed({text})" if word.signed else text))
         return word
 
     def at(self, inputs: Sequence[Word], delay: float) -> tuple[int, float, list[Word]]:
@@ -116,11 +130,26 @@ class CellBuilder:
 
     def register(self, word: Word, stage: int) -> Word:
         """A word some stages later."""
+        port, low = self.slices.get(word.name, ("", 0))
+        if stage > word.stage and port in self.late:
+            return self._late(word, port, low, stage)
         for n in range(word.stage + 1, stage + 1):
             key = word.name, n
             if key not in self.kept:
                 self.kept[key] = Word(f"{word.name}_q{n}", word.width, word.signed, n, 0.0)
         return self.kept[word.name, stage] if stage > word.stage else word
+
+    def _late(self, word: Word, port: str, low: int, stage: int) -> Word:
+        """The same of what a port brings some registers later."""
+        later = f"{port}_q{stage}"
+        if stage not in self.late[port]:
+            self.late[port].append(stage)
+            self.inputs.append(Port(later, next(p.width for p in self.inputs if p.name == port)))
+        name = f"{word.name}_q{stage}"
+        if name in self.slices:
+            return Word(name, word.width, word.signed, stage, 0.0)
+        self.slices[name] = later, low
+        return self._slice(Word(name, word.width, word.signed, stage, 0.0), later, low)
 
     def make(
         self, name: str, ends: tuple[int, int], inputs: Sequence[Word], delay: float, text: str, comment: str = ""

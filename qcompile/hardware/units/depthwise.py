@@ -69,7 +69,7 @@ class DepthwiseUnit(ChannelwiseUnit):
 
     def parts(self) -> Part:
         sizes = self.channels, self.terms, self.pe
-        inside = sums(*sizes, self.simd, self.data, self.weights, self.accumulator, self.packed)
+        inside = sums(*sizes, self.simd, self.data, self.weights, self.accumulator, self.packed, alike=1)
         if self.constants is not None:
             rows = constant_rows(self.constants, *value_range(self.data))
             row = parts.chain(rows, parts.Register(self.channels * self.accumulator))

@@ -149,7 +149,8 @@ class DynamicMatVecUnit(Unit):
         return Traffic((every, every), writes.ravel(), self.cycles)
 
     def parts(self) -> Part:
-        inside = sums(self.pe, self.product.columns, self.pe, self.simd, *self.formats, self.accumulator)
+        sizes = self.pe, self.product.columns, self.pe, self.simd
+        inside = sums(*sizes, *self.formats, self.accumulator, alike=1)
         turns = self.groups > 1 < self.folds
         waiting = parts.Buffer(self.groups, self.pe * self.accumulator) if turns else parts.NOTHING
         return parts.beside(inside, waiting, parts.counters(self.vectors, self.groups), parts.Handshake())

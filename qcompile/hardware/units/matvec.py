@@ -111,6 +111,11 @@ class MatVecUnit(Unit):
         return max(1, self.pe // self.rows)
 
     @property
+    def alike(self) -> int:
+        """Rows that take the same numbers in a cycle."""
+        return self.pe // self.side_by_side
+
+    @property
     def vectors(self) -> int:
         """Tokens of them, where a token has whole vectors."""
         return self.places * self.groups // self.side_by_side
@@ -152,7 +157,7 @@ class MatVecUnit(Unit):
             )
             return parts.Times(self.side_by_side, made)
         sizes = self.rows, self.columns, self.pe, self.simd
-        return sums(*sizes, self.data, self.weights, self.accumulator, self.packed)
+        return sums(*sizes, self.data, self.weights, self.accumulator, self.packed, alike=self.alike)
 
     @property
     def memory(self) -> Part:
@@ -256,9 +261,11 @@ def sums(
     behind: Part = parts.NOTHING,
     grown: int = 0,
     planes: int = 1,
+    alike: int = 0,
 ) -> Part:
     """The inside of a unit to which the vector comes again for every group of rows: products, sums, counters. behind:
-    what the sum of a cycle passes, and by how many bits it grows there; planes: how many of these are added.
+    what the sum of a cycle passes, and by how many bits it grows there; planes: how many of these are added; alike: of
+    how many rows the data are the same, 0: products are not made of digits.
     """
     folds = -(-columns // simd)
     signs = parts.signs(data, weights)
@@ -266,14 +273,13 @@ def sums(
     one = 1 if signs else product_bits(data, weights)
     minus = not signs and product_range(data, weights)[0] < 0
     row: list[Part] = []
+    terms = simd
     if shared is not None:
         one, terms = shared.spacing, simd // shared.together
+        row.append(parts.AdderTree(terms, one))
     else:
-        terms = simd
-        row.append(parts.SummedProducts(simd, data, weights))
-    if turned and simd > 1:
-        row.append(parts.Times(simd, parts.Adder(one)))
-    row += [parts.AdderTree(terms, one), behind]
+        row.append(parts.SummedProducts(simd, data, weights, alike > 0))
+    row.append(behind)
     if planes > 1:
         row = [parts.Times(planes, parts.chain(*row))]
         row.append(parts.AdderTree(planes, one + (terms - 1).bit_length() + grown))
@@ -287,5 +293,6 @@ def sums(
     steps = parts.counters(-(-rows // pe) * folds, folds)
     block = parts.PackedProducts(shared.rows, parts.factor_bits(weights, True)) if shared else parts.NOTHING
     blocks = parts.Times(pe // shared.rows * simd if shared else 0, block)
-    made = parts.chain(blocks, parts.Times(pe, parts.chain(*row)))
+    triples = parts.Triples(pe // alike * simd if alike and shared is None else 0, data, weights)
+    made = parts.chain(triples, blocks, parts.Times(pe, parts.chain(*row)))
     return parts.beside(made, steps)

@@ -54,7 +54,8 @@ class PairedUnit(MatVecUnit):
     @property
     def inside(self) -> Part:
         """With what looks for victims."""
-        own = sums(self.rows, self.columns, self.pe, self.simd, self.data, self.weights, self.accumulator)
+        sizes = self.rows, self.columns, self.pe, self.simd
+        own = sums(*sizes, self.data, self.weights, self.accumulator, alike=self.alike)
         return parts.chain(parts.Times(self.pe * self.simd, parts.LookupTable(BITS, 1)), own)
 
 

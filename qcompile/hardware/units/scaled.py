@@ -93,7 +93,9 @@ class ScaledUnit(MatVecUnit):
         term = parts.product_bits(self.data, blocks.format) + (self.simd - 1).bit_length()
         by = parts.Shifter(term, blocks.most + 1) if blocks.shifts else parts.IntegerMultiplier(term, blocks.factor + 1)
         sizes = self.rows, self.columns, self.pe, self.simd
-        return sums(*sizes, self.data, blocks.format, self.accumulator, None, by, blocks.grown, blocks.planes)
+        return sums(
+            *sizes, self.data, blocks.format, self.accumulator, None, by, blocks.grown, blocks.planes, self.alike
+        )
 
     @property
     def memory(self) -> Part:

@@ -53,7 +53,8 @@ class SparseUnit(MatVecUnit):
     @property
     def inside(self) -> Part:
         """A dense unit of half the columns behind multiplexers."""
-        half = sums(self.rows, self._kept, self.pe, self.products, self.data, self.weights, self.accumulator)
+        sizes = self.rows, self._kept, self.pe, self.products
+        half = sums(*sizes, self.data, self.weights, self.accumulator, alike=1)
         taken = parts.Times(self.pe * self.products, parts.Mux(BLOCK, width(self.data)))
         return parts.chain(taken, half)
 

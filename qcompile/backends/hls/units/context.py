@@ -12,6 +12,7 @@ from qcompile.backends.hls.kernels import Decode, Kernel
 from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.trace import Traced
 from qcompile.backends.hls.types import Integer, Lanes, holding, lanes_of
+from qcompile.cost.primitives import Fabric
 from qcompile.hardware.network import Network, Stage, Stream
 from qcompile.ir import Graph, Node, Value
 from qcompile.passes.ranges import Range
@@ -63,12 +64,13 @@ class Read(Kernel):
 
 @dataclass
 class Context:
-    """constants, roms: those of all processes so far."""
+    """constants, roms: those of all processes so far; fabric: of the part."""
 
     graph: Graph
     network: Network
     known: dict[str, Range]
     traced: Traced
+    fabric: Fabric
     constants: list[Constants] = field(default_factory=list)
     roms: list[WeightMemory] = field(default_factory=list)
 

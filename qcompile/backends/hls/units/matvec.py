@@ -16,13 +16,16 @@ from qcompile.backends.hls.units.weights import (
     units_of,
     weights,
 )
+from qcompile.cost.price import digit_sum, in_digits
+from qcompile.formats import Format
 from qcompile.hardware import units as hardware
 from qcompile.hardware.network import Stage
 from qcompile.hardware.packing import PackedWeights
 from qcompile.hardware.units.depthwise import filter_steps
 from qcompile.hardware.units.matvec import in_steps, stream_order, weight_rows
 from qcompile.hardware.units.whole_window import Cut
-from qcompile.parts import product_range
+from qcompile.ir import Node
+from qcompile.parts import digit_sums, product_range
 from qcompile.records import dataclass
 
 
@@ -32,7 +35,7 @@ class MatVecView(View):
     of channels with rows of their own; groups: of rows; folds: of the terms. A vector is kept for the groups after the
     first one, as its stream has it: signs are bits. sparse: products of a row in a cycle, where only two of four terms
     have one; else 0. packed: how they share DSP blocks. scaled: factors of their sums. paired: negative numbers that
-    stand out, of weights that are pairs of codes.
+    stand out, of weights that are pairs of codes. digits: products are made digit after digit of the weights.
     """
 
     template = "matvec.cpp.j2"
@@ -54,6 +57,7 @@ class MatVecView(View):
     packed: PackedWeights | None
     scaled: Factors | None
     paired: int | None
+    digits: Digits | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,6 +71,29 @@ class Factors:
     shifts: bool
     planes: int
     sum: Integer
+
+
+@dataclass(frozen=True)
+class Digits:
+    """`count` digits of a weight at base 4, the highest with its sign. triple: what holds three times a number; left:
+    the sum of a digit.
+    """
+
+    count: int
+    signed: bool
+    triple: Integer
+    left: Integer
+
+
+def digits(c: Context, node: Node, simd: int, weights: Format | None = None) -> Digits | None:
+    """None where products are made one by one. weights: where their format is not that of the node."""
+    data, own = (v.type.codes for v in node.inputs)
+    own = weights or own
+    if node.op.truncated_bits or not in_digits(c.fabric, data, own):
+        return None
+    chain = digit_sum(max(digit_sums(simd)), data, own)
+    wide = max(size + (not signed) for size, signed in chain.sums)
+    return Digits(chain.digits, chain.weight_signed, Integer(chain.data + 2, chain.data_signed), Integer(wide, True))
 
 
 def matvec(c: Context, stage: Stage) -> MatVecView:
@@ -93,7 +120,8 @@ def matvec(c: Context, stage: Stage) -> MatVecView:
     counts = unit.groups, unit.row_groups, unit.folds, unit.side_by_side, pe, fold.simd
     made = product(c.builder(), node, total)
     kept = Integer(read.lanes.width, read.lanes.signed)
-    how = sparse, unit.packed, scaled, paired
+    own = unit.blocks.format if isinstance(unit, hardware.ScaledUnit) else unit.weights
+    how = sparse, unit.packed, scaled, paired, digits(c, node, sparse or fold.simd, own)
     return MatVecView(tuple(loops), *counts, read, unit.cut, kept, held, made, total, finish(c, stage), *how)
 
 
@@ -115,6 +143,7 @@ class DepthwiseView(View):
     total: Tensor
     finish: Finish
     packed: PackedWeights | None
+    digits: Digits | None
 
 
 def depthwise(c: Context, stage: Stage) -> DepthwiseView:
@@ -127,7 +156,8 @@ def depthwise(c: Context, stage: Stage) -> DepthwiseView:
     made = product(c.builder(), node, total)
     loops = _by_channel(c, stage, unit.groups, unit.folds)
     counts = unit.groups, unit.folds, unit.side_by_side, pe, unit.simd
-    return DepthwiseView(loops, *counts, read, unit.cut, held, made, total, finish(c, stage), unit.packed)
+    how = unit.packed, digits(c, node, unit.simd)
+    return DepthwiseView(loops, *counts, read, unit.cut, held, made, total, finish(c, stage), *how)
 
 
 def _by_channel(c: Context, stage: Stage, groups: int, folds: int) -> tuple[Loop, ...]:
@@ -153,6 +183,7 @@ class DynamicView(View):
     product: Product
     total: Tensor
     finish: Finish
+    digits: Digits | None
 
     @property
     def waiting(self) -> bool:
@@ -167,7 +198,7 @@ def dynamic(c: Context, stage: Stage) -> DynamicView:
     first, second = (c.read(stage, k, c.tensor(v, f"x{k}")) for k, v in enumerate(node.inputs))
     counts = unit.product.matrix, unit.groups, unit.folds, unit.pe, unit.simd, unit.own
     made = product(c.builder(), node, total)
-    return DynamicView(loops, *counts, (first, second), made, total, finish(c, stage))
+    return DynamicView(loops, *counts, (first, second), made, total, finish(c, stage), digits(c, node, unit.simd))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -7,31 +7,27 @@ from dataclasses import replace
 import numpy as np
 
 from qcompile import parts
-from qcompile.backends.rtl.numbers import (
-    Delays,
-    added,
-    cut,
-    decoded,
-    largest_of,
-    literal,
-    looked_up,
-    number,
-    place_of_largest,
-)
+from qcompile.backends.rtl.numbers import literal, number, place_of_largest
 from qcompile.backends.rtl.process import Maker, ModuleView, ProcessModule, RomFile
 from qcompile.backends.rtl.units.lanes import LaneCells, count_rows, plain, requantized
-from qcompile.backends.rtl.varying import multiplied
+from qcompile.backends.rtl.units.products import (
+    StoredWeight,
+    TermCell,
+    packed,
+    products,
+    scaled,
+    taken,
+)
 from qcompile.backends.rtl.words import CellBuilder, Word
 from qcompile.formats import FloatLane, Format, smallest_width
 from qcompile.hardware import units
 from qcompile.hardware.memory import bits_of, stored
-from qcompile.hardware.packing import PackedWeights
 from qcompile.hardware.units.depthwise import filter_steps
 from qcompile.hardware.units.matvec import in_steps, stream_order, weight_rows
-from qcompile.hardware.units.paired import VICTIM, pair_codes, pair_numbers
+from qcompile.hardware.units.paired import pair_codes, pair_numbers
 from qcompile.hardware.units.pool import ChannelwiseUnit
-from qcompile.hardware.units.scaled import Blocks, factored
-from qcompile.hardware.units.sparse import BLOCK, INDEX, KEPT, places
+from qcompile.hardware.units.scaled import factored
+from qcompile.hardware.units.sparse import BLOCK, INDEX, places
 from qcompile.hardware.units.whole_window import Cut
 from qcompile.ir import ops
 from qcompile.parts import Part
@@ -57,11 +53,31 @@ class Total:
 
 
 @dataclass(frozen=True)
+class Tripled:
+    """`count` numbers of so many bits, each beside its triple."""
+
+    count: int
+    bits: int
+    signed: bool
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A port of the rows that brings the same to all of them, `bits` for those of a place; stages: how many registers
+    later it is wanted too.
+    """
+
+    name: str
+    bits: int
+    stages: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Sums:
     """pe lanes, of `rows` at each of several places. `row`, a cell of `row_latency` registers, makes a term of `data`
     bits of x (those of all lanes, or of `own` places a piece of its own) and of `weight` bits of w, which are there at
     register `start`, for `together` lanes each, with `factor` bits of k; `total` takes the terms; `lanes` make codes of
-    it, of `width` bits.
+    it, of `width` bits. shared: what beside w and k comes to all rows alike.
     """
 
     pe: int
@@ -77,6 +93,7 @@ class Sums:
     rows: int
     together: int = 1
     factor: int = 0
+    shared: tuple[Shared, ...] = ()
 
     @property
     def ready(self) -> int:
@@ -100,7 +117,8 @@ class Sums:
             own = total.bits if total.largest else 0
         elif total.largest:
             own = total.term + (3 * total.bits if total.place else total.bits) + 1
-        made = parts.Register(self.pe * own + (self.lanes.row_register if self.lanes else 0))
+        late = self.pe // self.rows * sum(s.bits * max(s.stages, default=0) for s in self.shared)
+        made = parts.Register(self.pe * own + (self.lanes.row_register if self.lanes else 0) + late)
         if total.rows == 1 or total.folds == 1:
             return made
         return parts.beside(made, parts.Buffer(total.rows, self.pe * total.bits, False), parts.counters(total.rows))
@@ -110,7 +128,8 @@ class Sums:
 class FoldedModule(ModuleView):
     """token: bits of one, with windows that are `cut` out of it; of so many `kept_windows` come the terms of one fold
     after the other, `terms` bits of each; 0 where all come. kept: tokens of a vector that come but once, for all groups
-    of rows. factors: of the sums, a word for 2**held steps of the weights.
+    of rows. factors: of the sums, a word for 2**held steps of the weights. tripled: numbers whose triples all rows
+    take.
     """
 
     template = "folded.sv.j2"
@@ -123,6 +142,7 @@ class FoldedModule(ModuleView):
     sums: Sums
     factors: RomFile | None = None
     held: int = 0
+    tripled: Tripled | None = None
 
     @property
     def placed(self) -> tuple[str, ...]:
@@ -132,39 +152,6 @@ class FoldedModule(ModuleView):
         read = parts.Register(self.token if self.weights or self.kept_windows else 0)
         held = parts.Buffer(self.kept, self.token, False) if self.kept else read
         return parts.beside(held, self.sums.registers())
-
-
-@dataclass(frozen=True)
-class StoredWeight:
-    """A weight in its memory: its code of `width` bits, with the place of a sparse one `size` bits. pairs: of pairs of
-    codes the numbers by whether the neighbour is a victim, and the code.
-    """
-
-    format: Format
-    width: int
-    signed: bool
-    size: int
-    pairs: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class TermCell:
-    """The cell of a row and its term, or of several rows and theirs; signs: products of signs that a sum counts (0:
-    others); negative: beside a magnitude.
-    """
-
-    b: CellBuilder
-    terms: tuple[Word, ...]
-    signs: int = 0
-    negative: Word | None = None
-
-    @property
-    def width(self) -> int:
-        return max(t.bits if any(t.signed for t in self.terms) else t.width for t in self.terms)
-
-    @property
-    def signed(self) -> bool:
-        return any(t.signed for t in self.terms)
 
 
 def matvec(m: Maker) -> ProcessModule:
@@ -193,15 +180,18 @@ def matvec(m: Maker) -> ProcessModule:
     if unit.packed is not None:
         made = packed(m, weight, unit.packed, fold.simd)
     else:
-        made = products(m, weight, fold.simd, unit.folds > 1, sparse, planes)
-    factor = 0
+        made = products(m, weight, fold.simd, unit.folds > 1, sparse, planes, True)
+    factor, tripled = 0, None
     if isinstance(unit, units.ScaledUnit):
         made, factor = scaled(made, unit.blocks, m.timing), unit.blocks.factor * planes
     kept = unit.folds if unit.row_groups > 1 else 0
     each = patterns.shape[1] // rows * weight.size
-    data = fold.simd * node.inputs[0].type.codes.width
-    total = replace(sums(m, made, unit.folds, Start(1, data, 0, each)), factor=factor)
-    return _process(m, total, kept, rom, factors, held)
+    data = node.inputs[0].type.codes
+    if made.tripled:
+        tripled = Tripled(fold.simd * unit.side_by_side, data.width, data.signed)
+    start = Start(1, fold.simd * data.width, 0, each)
+    total = replace(sums(m, made, unit.folds, start), factor=factor)
+    return _process(m, total, kept, rom, factors, held, tripled)
 
 
 def _sparse(steps: np.ndarray, fmt: Format, width: int) -> np.ndarray:
@@ -226,7 +216,7 @@ def depthwise(m: Maker) -> ProcessModule:
     if unit.packed is not None:
         made = packed(m, weight, unit.packed, unit.simd)
     else:
-        made = products(m, weight, unit.simd, unit.folds > 1, False)
+        made = products(m, weight, unit.simd, unit.folds > 1)
     total = sums(m, made, unit.folds, Start(1, node.inputs[0].type.codes.width, unit.simd, unit.simd * width))
     return _process(m, total, 0, rom)
 
@@ -264,7 +254,7 @@ def dynamic(m: Maker) -> ProcessModule:
     data, other = (v.type.codes for v in node.inputs)
     m.loops(("f", unit.folds), ("g", unit.groups))
     weight = StoredWeight(other, other.width, other.signed, other.width)
-    made = products(m, weight, unit.simd, unit.folds > 1 and unit.groups == 1, False)
+    made = products(m, weight, unit.simd, unit.folds > 1 and unit.groups == 1)
     start = Start(0, unit.simd * data.width, 1, unit.simd * other.width)
     total = sums(m, made, unit.folds, start, rows=unit.groups)
     pieces = tuple(RowElements(unit.lanes_of(k) // unit.simd, f.width) for k, f in enumerate((data, other)))
@@ -298,13 +288,19 @@ def arg_max(m: Maker) -> ProcessModule:
 
 
 def _process(
-    m: Maker, sums: Sums, kept: int, weights: RomFile | None, factors: RomFile | None = None, held: int = 0
+    m: Maker,
+    sums: Sums,
+    kept: int,
+    weights: RomFile | None,
+    factors: RomFile | None = None,
+    held: int = 0,
+    tripled: Tripled | None = None,
 ) -> ProcessModule:
     """Of the sums; a vector is read in its first group of rows, several in their first fold."""
     unit, several = m.stage.unit, _waits(m.stage.unit)
     cut = unit.cut if isinstance(unit, (units.MatVecUnit, ChannelwiseUnit)) else None
     terms = sums.data * max(1, sums.own * sums.rows)
-    module = FoldedModule(m.read(0).bits, cut, several, terms, kept, weights, sums, factors, held)
+    module = FoldedModule(m.read(0).bits, cut, several, terms, kept, weights, sums, factors, held, tripled)
     reads = m.first("f") if several else m.first("g") if isinstance(unit, units.MatVecUnit) else "1'b1"
     return m.process(module, sums.stages, reads, m.end("f"))
 
@@ -316,18 +312,6 @@ def _waits(unit: units.Unit) -> int:
     return unit.side_by_side if unit.side_by_side > 1 < unit.folds else 0
 
 
-def taken(m: Maker, largest: bool, together: int = 1) -> TermCell:
-    """Elements as they are, or as numbers: so many together."""
-    fmt = m.node.inputs[0].type.codes
-    b = m.cell("row", "a term of a pool")
-    b.port("x", together * fmt.width)
-    if largest:
-        codes = [b.given(f"n{i}", "x", i, fmt.width, False) for i in range(together)]
-        return TermCell(b, (largest_of(b, codes, fmt, m.timing),))
-    numbers = [decoded(b, f"n{i}", "x", i, fmt, m.timing) for i in range(together)]
-    return TermCell(b, (added(b, "t", numbers, m.timing),))
-
-
 def order_of(fmt: Format, largest: bool) -> str:
     lane = fmt.lane
     if not largest:
@@ -335,153 +319,6 @@ def order_of(fmt: Format, largest: bool) -> str:
     if isinstance(lane, FloatLane) and lane.signed:
         return "magnitude"
     return "signed" if not lane.coded and not lane.signs and fmt.signed else "unsigned"
-
-
-def products(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse: bool, planes: int = 1) -> TermCell:
-    """The products of a step, and their sum, or those of planes of weights."""
-    node, t = m.node, m.timing
-    data, fmt = node.inputs[0].type.codes, weight.format
-    count = simd // BLOCK * KEPT if sparse else simd
-    b = m.cell("row", f"a sum of {count} products")
-    b.port("x", simd * data.width)
-    b.port("w", planes * count * weight.size)
-    signs, floats = parts.signs(data, fmt), _floats(data) and _floats(fmt)
-    turned = parts.sign_magnitude(data, fmt) and simd == 1 and several and floats and not node.op.truncated_bits
-    terms: list[Word] = []
-    negative = None
-    for i in range(planes * count):
-        x, w = _operands(b, i, data, weight, sparse, simd, t)
-        if signs:
-            terms.append(b.instance(f"p{i}", 1, False, (x, w), t.lut, "assign {y} = ~({0} ^ {1});"))
-        elif floats:
-            both, most = _float_product(b, i, x, w, data, fmt, t)
-            terms.append(_magnitude(b, i, both, most) if turned else _signed_product(b, i, both, most, t))
-            negative = (
-                b.instance("negative", 1, False, (both,), 0.0, f"assign {{y}} = {{0}}[{most}];") if turned else None
-            )
-        else:
-            terms.append(_product(b, i, x, w, data, weight, t))
-        if node.op.truncated_bits:
-            terms[-1] = cut(b, f"cut{i}", terms[-1], node.op.truncated_bits)
-    each = [(f"t{q or ''}", terms[q * count : (q + 1) * count]) for q in range(planes)]
-    return TermCell(b, tuple(added(b, *one, t) for one in each), node.terms if signs else 0, negative)
-
-
-def scaled(made: TermCell, blocks: Blocks, t: Delays) -> TermCell:
-    """A sum times the factor of its block; those of planes added up."""
-    b, (term, *others) = made.b, made.terms
-    b.port("k", blocks.factor * blocks.planes)
-    k = b.given("factor", "k", 0, blocks.factor, False)
-    if not blocks.shifts:
-        own = [multiplied(b, "scaled", term, k, t)]
-        for q, other in enumerate(others, 1):
-            more = b.given(f"factor{q}", "k", q, blocks.factor, False)
-            own.append(multiplied(b, f"scaled{q}", other, more, t))
-        return replace(made, terms=(added(b, "planes", own, t),))
-    ends = tuple(end << blocks.most for end in term.ends)
-    delay = t.delay(parts.Shifter(term.bits, blocks.most + 1))
-    return replace(made, terms=(b.make("scaled", (ends[0], ends[1]), (term, k), delay, "{w}'({0}) <<< {1}"),))
-
-
-def packed(m: Maker, weight: StoredWeight, packing: PackedWeights, simd: int) -> TermCell:
-    """The same in DSP blocks, of several rows in each."""
-    data, blocks = m.node.inputs[0].type.codes, packing.together
-    b = m.cell("row", f"sums of {simd} products, those of {packing.rows} rows side by side in DSP blocks")
-    b.port("x", simd * data.width)
-    b.port("w", packing.rows * simd * weight.size)
-    wide, narrow = weight.width + (not weight.signed), data.width + (not data.signed)
-    places = f".ROWS({packing.rows}), .SPACING({packing.spacing}), .WIDE({packing.wide}), .TERMS({blocks})"
-    sizes = f"{places}, .W({wide}), .X({narrow})"
-    terms: list[list[Word]] = [[] for _ in range(packing.rows)]
-    for s in range(0, simd, blocks):
-        x = [b.given(f"x{i}", "x", i, data.width, data.signed) for i in range(s, s + blocks)]
-        each = [(r, i) for i in range(s, s + blocks) for r in range(packing.rows)]
-        w = [b.given(f"w{r}_{i}", "w", r * simd + i, weight.width, weight.signed) for r, i in each]
-        ports = (_side_by_side(range(len(x), len(x) + len(w)), wide), _side_by_side(range(len(x)), narrow))
-        body = f"packed_products #({sizes}) blocks{s} (.clk(clk), .w({ports[0]}), .x({ports[1]}), .y({{y}}));"
-        width = packing.rows * packing.spacing
-        made = b.behind(f"p{s}", width, False, (*x, *w), 0.0, body, blocks + 1)
-        for r, found in enumerate(terms):
-            text = f"assign {{y}} = {{0}}[{r * packing.spacing}+:{packing.spacing}];"
-            found.append(b.instance(f"s{r}_{s}", packing.spacing, True, (made,), 0.0, text))
-    return TermCell(b, tuple(added(b, f"t{r}_", found, m.timing) for r, found in enumerate(terms)))
-
-
-def _side_by_side(places: range, width: int) -> str:
-    """Inputs of an instance in one port, each of so many bits, the first in the low ones."""
-    return "{{" + ", ".join(f"{width}'({{{i}}})" for i in reversed(places)) + "}}"
-
-
-def _floats(fmt: Format) -> bool:
-    return isinstance(fmt.lane, FloatLane) and fmt.lane.signed
-
-
-def _operands(
-    b: CellBuilder, i: int, data: Format, weight: StoredWeight, sparse: bool, simd: int, t: Delays
-) -> tuple[Word, Word]:
-    """The codes of product i, of `simd` elements once more after so many; of a sparse row the weight's place says which
-    of four elements it is for.
-    """
-    w = b.given(f"w{i}", "w", i, weight.size, False)
-    if weight.pairs:
-        beside = b.given(f"n{i}", "w", i ^ 1, weight.size, False)
-        victim = f"assign {{y}} = {{{{{{1}} == {weight.size}'d{VICTIM}, {{0}}}}}};"
-        w = b.instance(f"v{i}", weight.width, False, (w, beside), t.lut, victim)
-    if not sparse:
-        return b.given(f"x{i}", "x", i % simd, data.width, False), w
-    first = i // KEPT * BLOCK
-    four = [b.given(f"x{i}_{k}", "x", first + k, data.width, False) for k in range(BLOCK)]
-    at = b.instance(f"at{i}", INDEX, False, (w,), 0.0, f"assign {{y}} = {{0}}[{weight.size - 1}:{weight.width}];")
-    body = "assign {y} = {0}[1] ? ({0}[0] ? {4} : {3}) : ({0}[0] ? {2} : {1});"
-    x = b.instance(f"x{i}", data.width, False, (at, *four), 0.0, body)
-    return x, b.instance(f"v{i}", weight.width, False, (w,), 0.0, f"assign {{y}} = {{0}}[{weight.width - 1}:0];")
-
-
-def _float_product(b: CellBuilder, i: int, x: Word, w: Word, data: Format, fmt: Format, t: Delays) -> tuple[Word, int]:
-    """The exact product of minifloats: its magnitude of so many bits, and above it whether it is negative."""
-    left, right = data.lane, fmt.lane
-    assert isinstance(left, FloatLane) and isinstance(right, FloatLane)
-    most = left.mantissa + right.mantissa + 2 + 2**left.exponent + 2**right.exponent - 4
-    sizes = f".EA({left.exponent}), .MA({left.mantissa}), .EB({right.exponent}), .MB({right.mantissa})"
-    made = f".negative({{y}}[{most}]), .magnitude({{y}}[{most - 1}:0])"
-    body = f"minifloat_mul #({sizes}) m{i} (.a({{0}}), .b({{1}}), {made});"
-    return b.instance(f"f{i}", most + 1, False, (x, w), t.delay(parts.Multiplier(data, fmt)), body), most
-
-
-def _magnitude(b: CellBuilder, i: int, both: Word, most: int) -> Word:
-    return b.instance(f"p{i}", most, False, (both,), 0.0, f"assign {{y}} = {{0}}[{most - 1}:0];")
-
-
-def _signed_product(b: CellBuilder, i: int, both: Word, most: int, t: Delays) -> Word:
-    magnitude = f"$signed({{{{1'b0, {{0}}[{most - 1}:0]}}}})"
-    body = f"assign {{y}} = {{0}}[{most}] ? -{magnitude} : {magnitude};"
-    return b.instance(f"p{i}", most + 1, True, (both,), t.adder(most), body)
-
-
-def _product(b: CellBuilder, i: int, x: Word, w: Word, data: Format, weight: StoredWeight, t: Delays) -> Word:
-    """The exact product of numbers, or of a number and a sign."""
-    fmt = weight.format
-    if data.lane.signs:
-        return _turned(b, i, x, _weight_number(b, i, w, weight, t), t)
-    left = number(b, f"a{i}", x, data, t)
-    if fmt.lane.signs:
-        return _turned(b, i, w, left, t)
-    return multiplied(b, f"p{i}", left, _weight_number(b, i, w, weight, t), t)
-
-
-def _weight_number(b: CellBuilder, i: int, w: Word, weight: StoredWeight, t: Delays) -> Word:
-    if weight.pairs:
-        return looked_up(b, f"b{i}", w, weight.format, weight.pairs, t)
-    if weight.format.lane.coded:
-        return number(b, f"b{i}", w, weight.format, t)
-    return b.instance(f"b{i}", weight.width, True, (w,), 0.0, "assign {y} = {0};") if weight.signed else w
-
-
-def _turned(b: CellBuilder, i: int, sign: Word, value: Word, t: Delays) -> Word:
-    """A number, or where the sign's bit is 0 its negative."""
-    n = value.bits + 1
-    operand = f"{n}'({{1}})" if value.signed else f"$signed({n}'({{1}}))"
-    return b.instance(f"p{i}", n, True, (sign, value), t.adder(n), f"assign {{y}} = {{0}} ? {operand} : -({operand});")
 
 
 @dataclass(frozen=True)
@@ -515,7 +352,10 @@ def sums(m: Maker, made: TermCell, folds: int, start: Start, largest: str = "", 
     width = (m.stage.map or node).output.type.codes.width
     taken = start.at, start.data, start.own, start.weight
     own = pe // m.stage.unit.side_by_side
-    found = Sums(pe, *taken, cell.name, cell.latency, total, lanes, width, own, len(made.terms))
+    sizes = {"x": start.data, "triple": made.tripled}
+    shared = tuple(Shared(name, sizes[name], tuple(sorted(late))) for name, late in made.b.late.items())
+    counts = pe, *taken, cell.name, cell.latency, total, lanes, width, own, len(made.terms)
+    found = Sums(*counts, shared=shared)
     if lanes is not None and lanes.counted:
         count_rows(m, lanes, f"done[{found.ready - 1}]")
     return found
