@@ -219,8 +219,6 @@ def driver_of(folder: Path, name: str) -> types.ModuleType:
 def test_the_driver(seed: int, arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs and unpacks what the testbench of the serial line has, and gives the codes of the simulator."""
     design = project(seed, tmp_path, "ulx3s", arch=arch)
-    monkeypatch.delitem(sys.modules, f"{design.top}_ports", raising=False)
-    monkeypatch.delitem(sys.modules, f"{design.top}_model", raising=False)  # of another project
     driver = driver_of(tmp_path, f"serial_driver_{seed}_{arch}")
     x = floats(design, 70)
     assert driver.Accelerator().backend == "simulator"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -102,11 +103,13 @@ def test_a_project_has_the_parts_of_the_host(source: bytes, tmp_path: Path) -> N
 
 
 def test_the_driver_runs_them(source: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a process that has the parts of another project of the same name."""
     import importlib.util
 
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))  # the driver keeps its parts there
     design = qc.compile(source, inputs="scaled", outputs="logits", arch="dataflow", part="pynq-z2")
     design.write(tmp_path / "p")
+    for part in ("model", "ports", "host"):
+        monkeypatch.setitem(sys.modules, f"{design.top}_{part}", ModuleType("of another project"))
     spec = importlib.util.spec_from_file_location("driver_of_a_part", tmp_path / "p" / "board" / "driver.py")
     assert spec is not None and spec.loader is not None
     driver = importlib.util.module_from_spec(spec)
