@@ -150,7 +150,8 @@ class DynamicMatVecUnit(Unit):
 
     def parts(self) -> Part:
         sizes = self.pe, self.product.columns, self.pe, self.simd
-        inside = sums(*sizes, *self.formats, self.accumulator, alike=1)
+        first, second = self.formats[::-1] if self.product.matrix else self.formats
+        inside = sums(*sizes, first, second, self.accumulator, alike=1)
         turns = self.groups > 1 < self.folds
         waiting = parts.Buffer(self.groups, self.pe * self.accumulator) if turns else parts.NOTHING
         return parts.beside(inside, waiting, parts.counters(self.vectors, self.groups), parts.Handshake())
