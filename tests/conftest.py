@@ -30,7 +30,7 @@ needs_models = pytest.mark.skipif(not (CORPUS / "index.json").is_file(), reason=
 needs_results = pytest.mark.skipif(not GROUND_TRUTH.is_dir(), reason=NO_RESULTS)
 NO_TORCH = "needs torch and Brevitas: make test EXTRAS=dev,brevitas"
 # What a test does without, and the line that installs it: a run on a new machine says all that it left out.
-PACKAGES = {"iverilog": "iverilog", "tkinter": "python3-tk", "verilator": "verilator"}
+PACKAGES = {"g++": "g++", "iverilog": "iverilog", "tkinter": "python3-tk", "verilator": "verilator"}
 NO_PLACER = "needs nextpnr and Yosys: make test"
 
 

@@ -2,13 +2,13 @@
 or a table take.
 """
 
-import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import needs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_one_tensor import requant
@@ -136,9 +136,7 @@ def project(count: int) -> tuple[qc.Model, list[np.ndarray]]:
 @pytest.mark.parametrize("arch", ["parallel", "dataflow"])
 @pytest.mark.parametrize("backend", ["hls", "rtl"])
 def test_a_project_with_segments(arch: str, backend: str, tmp_path: Path) -> None:
-    tool = "g++" if backend == "hls" else "iverilog"
-    if shutil.which(tool) is None:
-        pytest.skip(f"needs {tool}: apt-get install {tool}")
+    needs("g++" if backend == "hls" else "iverilog")
     loaded, x = project(2)
     design = qc.compile(loaded, part="xczu3eg", arch=arch, backend=backend)
     assert sum(isinstance(n.op, ops.Mul) for n in design.hardware.nodes) == 4

@@ -2,13 +2,12 @@
 SystemVerilog of both architectures. What needs all of the sequence says why.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CORPUS, NO_MODELS
+from conftest import CORPUS, NO_MODELS, needs
 from test_recurrent import STEPS, recurrent
 from test_rolled import by_hand
 
@@ -46,8 +45,7 @@ def assert_as_a_whole(model: Any, **options: Any) -> qc.Design:
 @pytest.mark.parametrize(("arch", "backend"), WAYS, ids=str)
 def test_every_execution(arch: str, backend: str, tmp_path: Path) -> None:
     """A state whose zero is another code; all its executions, cycle for cycle, and the file as a whole."""
-    if backend == "rtl" and shutil.which("iverilog") is None:
-        pytest.skip("apt-get install iverilog")
+    needs("g++" if backend == "hls" else "iverilog")
     every = arch == "dataflow"
     design = assert_as_a_whole(by_hand(zero=-16, every=every), arch=arch, backend=backend)
     assert ir.parse(ir.print_graph(design.hardware)) == design.hardware
@@ -60,8 +58,7 @@ def test_every_execution(arch: str, backend: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("backend", ["hls", "rtl"])
 def test_one_cell_for_all_steps_in_parallel(backend: str, tmp_path: Path) -> None:
     """All codes of frames, and the cycles of SystemVerilog; a step's area; outputs of all steps, of the last one."""
-    if backend == "rtl" and shutil.which("iverilog") is None:
-        pytest.skip("apt-get install iverilog")
+    needs("g++" if backend == "hls" else "iverilog")
     model = by_hand(zero=-16, every=backend == "rtl")
     design, apart = (qc.compile(model, backend=backend, recurrence=r) for r in ("rolled", "auto"))
     assert design.frames is not None and apart.frames is None and design.frames.steps == 5
