@@ -25,7 +25,7 @@ from qcompile.records import dataclass
 @dataclass(frozen=True)
 class DepthwiseUnit(ChannelwiseUnit):
     """channels: filters, of `terms` weights of `stored` bits each; accumulator: bits of a sum; loaded: whether
-    weights come at run time; packed: how products are in DSP blocks; kind, constants: as of `MatVecUnit`.
+    weights come at run time; packed: how products are in DSP blocks; kind, constants, floored: as of `MatVecUnit`.
     """
 
     data: Format
@@ -36,6 +36,7 @@ class DepthwiseUnit(ChannelwiseUnit):
     packed: PackedWeights | None = None
     kind: str = ""
     constants: Array | None = None
+    floored: bool = False
 
     name: ClassVar[str] = "depthwise"
 
@@ -55,21 +56,23 @@ class DepthwiseUnit(ChannelwiseUnit):
         accumulator = parts.bits(node.output.type.format)
         folded = folding.pe, folding.simd, Cut.of(graph, node, max(1, folding.pe // channels))
         blocks = packed(graph, node, 1, folding.simd) if folding.dsp else None
-        found = cls(
-            channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, blocks, folding.memory
-        )
-        if not found.unrolled or node.op.truncated_bits:
+        sizes, floored = (channels, terms, places), node.op.truncated_bits > 0
+        stored_so = bits, accumulator, made.reloadable, blocks, folding.memory
+        found = cls(*sizes, *folded, *formats, *stored_so, floored=floored)
+        if not found.unrolled:
             return found
         return replace(found, constants=Array(made.units.data.reshape(channels, terms)))
 
     @property
     def unrolled(self) -> bool:
         """As of `MatVecUnit`."""
-        return self.groups * self.folds == 1 and plain(self.data, self.weights) and not (self.loaded or self.packed)
+        one_step = self.groups * self.folds == 1
+        return one_step and plain(self.data, self.weights) and not (self.loaded or self.packed or self.floored)
 
     def parts(self) -> Part:
         sizes = self.channels, self.terms, self.pe
-        inside = sums(*sizes, self.simd, self.data, self.weights, self.accumulator, self.packed, alike=1)
+        operands = self.data, self.weights, self.accumulator, self.packed
+        inside = sums(*sizes, self.simd, *operands, alike=int(not self.floored))
         if self.constants is not None:
             rows = constant_rows(self.constants, *value_range(self.data))
             row = parts.chain(rows, parts.Register(self.channels * self.accumulator))

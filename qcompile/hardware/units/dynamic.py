@@ -63,13 +63,14 @@ class DynamicProduct:
 
 @dataclass(frozen=True)
 class DynamicMatVecUnit(Unit):
-    """formats: of the elements of matrix and vectors; accumulator: bits of a sum."""
+    """formats: of the elements of matrix and vectors; accumulator: bits of a sum; floored: as of `MatVecUnit`."""
 
     product: DynamicProduct
     pe: int
     simd: int
     formats: tuple[Format, Format]
     accumulator: int
+    floored: bool = False
 
     name: ClassVar[str] = "dynamic"
     accumulates: ClassVar[bool] = True
@@ -84,7 +85,8 @@ class DynamicMatVecUnit(Unit):
         if product is None:
             return None
         matrix, vectors = (node.inputs[k].type.codes for k in (product.matrix, 1 - product.matrix))
-        return cls(product, folding.pe, folding.simd, (matrix, vectors), parts.bits(node.output.type.format))
+        accumulator, floored = parts.bits(node.output.type.format), node.op.truncated_bits > 0
+        return cls(product, folding.pe, folding.simd, (matrix, vectors), accumulator, floored)
 
     @staticmethod
     def limits(node: Node, graph: Graph) -> Folding:
@@ -151,7 +153,7 @@ class DynamicMatVecUnit(Unit):
     def parts(self) -> Part:
         sizes = self.pe, self.product.columns, self.pe, self.simd
         first, second = self.formats[::-1] if self.product.matrix else self.formats
-        inside = sums(*sizes, first, second, self.accumulator, alike=1)
+        inside = sums(*sizes, first, second, self.accumulator, alike=int(not self.floored))
         turns = self.groups > 1 < self.folds
         waiting = parts.Buffer(self.groups, self.pe * self.accumulator) if turns else parts.NOTHING
         return parts.beside(inside, waiting, parts.counters(self.vectors, self.groups), parts.Handshake())

@@ -33,7 +33,7 @@ class MatVecUnit(Unit):
     result at which all rows are computed; stored: bits of a weight in its memory; accumulator: bits of a sum; loaded:
     whether weights come at run time; packed: how products share DSP blocks; kind: of their memory, as of
     `parts.Rom`; cut: how the windows of several places lie in a token; constants: the matrix, where all of its products
-    are made in a cycle by numbers that are no one's choice any more.
+    are made in a cycle by numbers that are no one's choice any more; floored: whether every product loses low bits.
     """
 
     rows: int
@@ -51,6 +51,7 @@ class MatVecUnit(Unit):
     kind: str = ""
     cut: Cut | None = None
     constants: Array | None = None
+    floored: bool = False
 
     name: ClassVar[str] = "matvec"
     accumulates: ClassVar[bool] = True
@@ -80,8 +81,9 @@ class MatVecUnit(Unit):
         sizes = rows, columns, node.op.groups, places, folding.pe, folding.simd
         shared = packed(graph, node, min(folding.pe, rows), folding.simd) if folding.dsp else None
         cut = Cut.of(graph, node, max(1, folding.pe // rows))
-        found = cls(*sizes, *formats, bits, accumulator, made.reloadable, shared, folding.memory, cut)
-        if not found.unrolled or node.op.truncated_bits:
+        floored = node.op.truncated_bits > 0
+        found = cls(*sizes, *formats, bits, accumulator, made.reloadable, shared, folding.memory, cut, floored=floored)
+        if not found.unrolled:
             return found
         units = made.units.data.reshape(weights.type.shape)
         return replace(found, constants=Array(units.T if isinstance(node.op, ops.MatMul) else units.reshape(rows, -1)))
@@ -112,8 +114,8 @@ class MatVecUnit(Unit):
 
     @property
     def alike(self) -> int:
-        """Rows that take the same numbers in a cycle."""
-        return self.pe // self.side_by_side
+        """Rows that take the same numbers in a cycle; 0 where products are not made of digits."""
+        return 0 if self.floored else self.pe // self.side_by_side
 
     @property
     def vectors(self) -> int:
@@ -145,7 +147,7 @@ class MatVecUnit(Unit):
     def unrolled(self) -> bool:
         """Whether products are by constants: all of them in a cycle, their memory of one word is none."""
         one_step = self.row_groups * self.folds * self.groups == 1
-        return one_step and plain(self.data, self.weights) and not (self.loaded or self.packed)
+        return one_step and plain(self.data, self.weights) and not (self.loaded or self.packed or self.floored)
 
     @property
     def inside(self) -> Part:

@@ -38,7 +38,7 @@ class PairedUnit(MatVecUnit):
         unit = super().of(node, graph, folding) if node.op.products and not folding.dsp else None
         if not isinstance(unit, PairedUnit) or unit.unrolled or unit.loaded or unit.stored <= BITS or unit.simd % 2:
             return None
-        if node.op.truncated_bits or unit.data.lane.signs or unit.weights.lane.signs:
+        if unit.floored or unit.data.lane.signs or unit.weights.lane.signs:
             return None
         units = graph.producers[node.weights.name].op.units.data.reshape(node.weights.type.shape)
         rare = outstanding(weight_rows(units, stream_order(node, folding)))

@@ -69,7 +69,7 @@ class ScaledUnit(MatVecUnit):
             unit is None
             or unit.unrolled
             or unit.loaded
-            or node.op.truncated_bits
+            or unit.floored
             or unit.data.lane.signs
             or unit.weights.lane.signs
         )

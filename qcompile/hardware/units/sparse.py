@@ -54,7 +54,7 @@ class SparseUnit(MatVecUnit):
     def inside(self) -> Part:
         """A dense unit of half the columns behind multiplexers."""
         sizes = self.rows, self._kept, self.pe, self.products
-        half = sums(*sizes, self.data, self.weights, self.accumulator, alike=1)
+        half = sums(*sizes, self.data, self.weights, self.accumulator, alike=int(not self.floored))
         taken = parts.Times(self.pe * self.products, parts.Mux(BLOCK, width(self.data)))
         return parts.chain(taken, half)
 
