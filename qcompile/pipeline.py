@@ -481,14 +481,15 @@ def _fitted(design: Design, goal: Goal) -> Design:
     """The search knows the prices of units. Modules of SystemVerilog are priced when they are made: where they need
     more than the budget, the search gets that much less.
     """
-    from qcompile.hardware.fit import fit as fit_folding  # most foldings are given
+    from qcompile.hardware.fit import FoldingSearch  # most foldings are given
+    from qcompile.hardware.fit import fit as fit_folding
 
     chosen, target = design.options, device(design.options.part)
     check_clock(target, chosen.part, chosen.clock_ns)
     budget = goal.budget.limits(target)
-    room = dict(budget)
+    search, room = FoldingSearch(design.hardware, target), dict(budget)
     while True:
-        found = fit_folding(design.hardware, target, chosen.clock_ns, room, goal.target_fps)
+        found = fit_folding(search, chosen.clock_ns, room, goal.target_fps)
         made = replace(design, options=replace(chosen, fold=found.text()), fitted=found)
         needed = made.estimate().total if chosen.backend == "rtl" else found.estimate.total
         over = exceeded(needed, {k: budget[k] for k in KINDS})

@@ -69,10 +69,10 @@ def test_equals_enumeration(design: qc.Design) -> None:
     for share in (0.02, 0.3, 0.7, 1.0):
         budget = {**Budget().limits(target), "lut": math.ceil(luts[int(share * (len(luts) - 1))])}
         best = min(t.interval for t in every if not exceeded(t, budget))
-        found = fit.fit(design.graph, target, 5.0, budget)
+        found = fit.fit(fit.FoldingSearch(design.graph, target), 5.0, budget)
         assert found.interval == best and not exceeded(found.estimate.total, budget)
     with pytest.raises(qc.QCompileError, match="no folding fits"):
-        fit.fit(design.graph, target, 5.0, {**budget, "lut": math.ceil(luts[0]) - 50})
+        fit.fit(fit.FoldingSearch(design.graph, target), 5.0, {**budget, "lut": math.ceil(luts[0]) - 50})
 
 
 def test_program_equals_enumeration() -> None:

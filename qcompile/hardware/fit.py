@@ -113,22 +113,14 @@ class Fitted:
         return json.dumps({self.labels[n]: f.record() for n, f in self.foldings.items()})
 
 
-def fit(
-    graph: Graph,
-    device: Device,
-    clock_ns: float,
-    budget: Mapping[str, int] | None = None,
-    target_fps: float | None = None,
-) -> Fitted:
-    """The fastest design inside the budget (counts per resource, cycles; `CEILING` if not given), and of these the
-    smallest; with target_fps the smallest that is fast enough. Smallest: the least sum of the shares of the part's
-    resources.
+def fit(search: FoldingSearch, clock_ns: float, budget: Mapping[str, int], target_fps: float | None = None) -> Fitted:
+    """The fastest design inside the budget (counts per resource, cycles), and of these the smallest; with target_fps
+    the smallest that is fast enough. Smallest: the least sum of the shares of the part's resources.
 
     QCompileError where nothing fits (by how much, and the largest contributor) or where the frames per second are out
     of reach (the most possible).
     """
-    budget = dict(budget or Budget().limits(device))
-    search = FoldingSearch(graph, device, {k: budget[k] for k in KINDS})
+    search.keep_to(budget)
     cycles = {k: budget[k] for k in CYCLES if k in budget}
     found = search.fastest() if target_fps is None else _fast_enough(search, clock_ns, target_fps)
     if target_fps is not None and exceeded(found.estimate.total, cycles):
@@ -168,13 +160,13 @@ def _fast_enough(search: FoldingSearch, clock_ns: float, target_fps: float) -> F
 
 
 class FoldingSearch:
-    def __init__(self, graph: Graph, device: Device, budget: dict[str, int]) -> None:
-        self.graph, self.device, self.budget = graph, device, budget
+    def __init__(self, graph: Graph, device: Device, budget: Mapping[str, int] | None = None) -> None:
+        """budget: counts per resource; `CEILING` if not given."""
+        self.graph, self.device = graph, device
         self.layers = choices(graph, device)
         made = network(graph, {})
         self.fixed = _fixed(graph, made)
         self.fixed_costs = _fixed_costs(graph, made, device)
-        self.limit = np.array([float(budget[k]) for k in KINDS])
         self.base = sum((cost for _, cost in self.fixed_costs), np.zeros(len(KINDS)))
         self.share = np.array([1 / n if n else 1.0 for n in available(device).values()])
         fastest = max([int(c.cycles.min()) for c in self.layers] + [n for n, _ in self.fixed], default=1)
@@ -182,9 +174,16 @@ class FoldingSearch:
         self.steps: list[int] = [int(s) for s in every[every >= fastest]]
         sweeps = max((v.type.shape[-1] for v in _states(graph)), default=1)  # see `timing`
         self.patience = min(MOST_TRIED, SMALL // sum(stream.tokens for stream in made.streams) // sweeps)
+        self.seen: dict[tuple[bool, tuple[Folding, ...]], tuple[dict[str, Folding], Schedule, Estimate]] = {}
+
+        self.keep_to(budget or Budget().limits(device))
+
+    def keep_to(self, budget: Mapping[str, int]) -> None:
+        """From here on to another budget."""
+        self.budget = {k: budget[k] for k in KINDS}
+        self.limit = np.array([float(n) for n in self.budget.values()])
         self.late: set[int] = set()
         """Intervals of designs that keep to the budget, but with what lies between the layers to no step."""
-        self.seen: dict[tuple[bool, tuple[Folding, ...]], tuple[dict[str, Folding], Schedule, Estimate]] = {}
 
     def floor_of(self) -> str:
         """What cannot be faster than the first step; a port, if there is one, since no layer helps then."""
