@@ -56,9 +56,8 @@ class DepthwiseUnit(ChannelwiseUnit):
         accumulator = parts.bits(node.output.type.format)
         folded = folding.pe, folding.simd, Cut.of(graph, node, max(1, folding.pe // channels))
         blocks = packed(graph, node, 1, folding.simd) if folding.dsp else None
-        sizes, floored = (channels, terms, places), node.op.truncated_bits > 0
-        stored_so = bits, accumulator, made.reloadable, blocks, folding.memory
-        found = cls(*sizes, *folded, *formats, *stored_so, floored=floored)
+        found = cls(channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, blocks)
+        found = replace(found, kind=folding.memory, floored=node.op.truncated_bits > 0)
         if not found.unrolled:
             return found
         return replace(found, constants=Array(made.units.data.reshape(channels, terms)))
@@ -71,8 +70,8 @@ class DepthwiseUnit(ChannelwiseUnit):
 
     def parts(self) -> Part:
         sizes = self.channels, self.terms, self.pe
-        operands = self.data, self.weights, self.accumulator, self.packed
-        inside = sums(*sizes, self.simd, *operands, alike=int(not self.floored))
+        digits = int(not self.floored)
+        inside = sums(*sizes, self.simd, self.data, self.weights, self.accumulator, self.packed, alike=digits)
         if self.constants is not None:
             rows = constant_rows(self.constants, *value_range(self.data))
             row = parts.chain(rows, parts.Register(self.channels * self.accumulator))
