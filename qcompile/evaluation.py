@@ -84,11 +84,12 @@ def _float_models(design: Design, inputs: list[np.ndarray]) -> tuple[dict[str, n
     from qcompile.verification import to_float_inputs
 
     given = tuple(with_batch(np.asarray(a), h) for a, h in zip(inputs, design.inputs, strict=True))
-    outputs, by = execute_anywhere(design.model, given)
+    own = len(design.model.graph.inputs)  # that of `--switch` is not the file's
+    outputs, by = execute_anywhere(design.model, given[:own])
     found = {FLOAT: _classes(design.finished(outputs)[0])}
     gridded = to_float_inputs(design, given)
-    if any(not np.array_equal(a, b) for a, b in zip(given, gridded, strict=True)):
-        found[GRID] = _classes(design.finished(execute_anywhere(design.model, gridded)[0])[0])
+    if any(not np.array_equal(a, b) for a, b in zip(given[:own], gridded, strict=False)):
+        found[GRID] = _classes(design.finished(execute_anywhere(design.model, gridded[:own])[0])[0])
     return found, by
 
 

@@ -77,6 +77,13 @@ ELSEWHERE = (
         "qcompile.hardware.memory:Words",
     ),
     Published(
+        "switch",
+        "arithmetic",
+        "compile --switch: an input chooses at run time how many bits weights have, of one image in planes",
+        "Nearly Lossless Adaptive Bit Switching, arXiv 2502.01199",
+        "qcompile.passes.switched:with_switched_bits",
+    ),
+    Published(
         "int_softmax",
         "kernel",
         "softmax on codes as a composition with a proven band: maximum, tables of exp, sum, exact quotient",

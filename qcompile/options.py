@@ -26,6 +26,7 @@ ARCHITECTURES = ("parallel", "dataflow")
 BACKENDS = ("hls", "rtl")
 CLOCK = "clock period in ns"
 FOLDS = ("min", "full")  # foldings that have a name
+WIDEST = 16  # bits of weights that are switched
 PART = "FPGA part or board, see `qcompile parts`"
 BUDGET = (
     "what may be used, e.g. lut=0.7,dsp=100,latency=900: shares up to 1, counts, cycles; of the rest 0.8 of LUT"
@@ -117,6 +118,11 @@ class Options:
         file=FOLDS,
     )
     weights: str = option("rom", "dataflow: fixed, or loaded through a port", choices=("rom", "port"))
+    switch: str = option(
+        "",
+        "weights of so many bits are narrowed at run time to what the input 'bits' says, e.g. 8,6,4",
+        metavar="BITS,BITS",
+    )
     recurrence: str = option(
         "auto",
         "one cell for all steps, or a cell each; auto: one in dataflow where possible; step: streaming inference, a"
@@ -141,6 +147,7 @@ class Options:
             )
         if self.recurrence == "step" and self.weights != "rom":
             raise QCompileError("weights cannot be loaded between steps", "--weights", "leave it away")
+        self.switched()
         if self.accumulator_bits and not 8 <= self.accumulator_bits <= 1024:
             raise QCompileError(
                 f"accumulators of {self.accumulator_bits} bits are not possible; 8 to 1024 are, 0 is exact"
@@ -157,6 +164,15 @@ class Options:
     def formats_of_states(self) -> tuple[Format, ...]:
         """Those of recurrent layers: h, then c."""
         return _parsed(self.state_formats, "--state-format")
+
+    def switched(self) -> tuple[int, ...]:
+        """Widths of weights between which an input chooses, ascending; none without such an input."""
+        texts = [t.strip() for t in self.switch.split(",")] if self.switch else []
+        widths = sorted({int(t) for t in texts if t.isdecimal() and len(t) < 3})
+        if texts and (len(widths) != len(texts) or len(widths) < 2 or not 1 <= widths[0] <= widths[-1] <= WIDEST):
+            hint = f"two widths or more of 1 to {WIDEST} bits, once each, for example 8,6,4"
+            raise QCompileError(f"'{self.switch}' are no widths of weights", "--switch", hint)
+        return tuple(widths)
 
     def record(self) -> dict[str, Any]:
         """As a project's manifest keeps them."""

@@ -53,6 +53,7 @@ from qcompile.passes.segments import APART, segmented
 from qcompile.passes.stepwise import Sides, Stepwise, frames_of, kept_states, stepwise
 from qcompile.passes.subpixel import without_zeros_between
 from qcompile.passes.summed import rounded_terms, with_rounded_terms
+from qcompile.passes.switched import unswitched, with_switched_bits
 from qcompile.passes.tokens import layers_of_tokens
 from qcompile.passes.unused import remove_unused
 from qcompile.records import dataclass
@@ -152,7 +153,8 @@ class Design:
         apart = (f"recurrence '{name}' has a cell for every step: {why}" for name, why in self.unrolled)
         real = kept(self.reference) if self.options.kernels == "ivit" else ()
         near = inexact(self.reference) if self.options.norms == "exact" else ()
-        return (*self.model.warnings, *(w for w in (too_big, cut) if w), *summed, *apart, *real, *near)
+        same = unswitched(self.reference) if self.options.switch else ()
+        return (*self.model.warnings, *(w for w in (too_big, cut) if w), *summed, *apart, *real, *near, *same)
 
     def facts(self) -> list[tuple[str, str]]:
         """What people want to know first: part, inputs, outputs, layers, warnings."""
@@ -318,7 +320,8 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     (or "all") with real scales in place of the reference kernels' multipliers; accumulator_bits: the widest accumulator
     of minifloat products, 0 for exact sums; kernels: "exact", or "ivit" for I-ViT's integer softmax, GELU and layer
     normalization behind quantizers; recurrence: "step" is streaming inference, a step a frame;
-    norms: "exact" for normalizations whose codes are all the correctly rounded ones.
+    norms: "exact" for normalizations whose codes are all the correctly rounded ones; switch: widths of weights, such as
+    "8,6,4", between which one more input chooses at run time.
     Of dataflow: fold: "min", "full", or JSON {layer: {"pe": 2, "simd": 4}}; fit: choose the folding of every layer for
     the part, or for a `Goal`; weights: "rom", or "port" where they are loaded.
     inputs, outputs, shapes: as for `load`.
@@ -338,6 +341,9 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
     dumped = None if dump is None else partial(_dump, Path(dump), force)
     if plan is not None:
         if plan.folding and not fit:
+            if options.get("switch") and "fold" not in options:
+                hint = "--fit chooses one again, --fold gives one"
+                raise QCompileError("the plan's folding is of layers whose bits are not switched", "--switch", hint)
             options = {
                 "arch": "dataflow",
                 "fold": json.dumps({name: vars(f) for name, f in plan.folding.items()}),
@@ -377,6 +383,7 @@ def _compile(
     chosen = resolved(options, bool(fit))
     formatted = states.with_state_formats(model.graph, model.states, chosen.formats_of_states())
     reference = ports.with_input_formats(formatted, chosen.formats(), model.annotated)
+    reference = with_switched_bits(reference, chosen.switched()) if chosen.switch else reference
     made = lowered(reference, chosen)
     reference, graph = made.reference, made.stages[-1][1]
     if dumped is not None:

@@ -381,7 +381,7 @@ SYSTEMS = (
         "Adaptive bit switching",
         "Nearly Lossless Adaptive Bit Switching",
         "2502.01199",
-        ("nested",),
+        ("nested", "switch"),
     ),
     System("EQ-Net", "EQ-Net: Elastic Quantization Neural Networks", "2308.07650", ("ga",)),
     System(

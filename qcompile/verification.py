@@ -732,6 +732,9 @@ def _compare_float32(design: Design, inputs: tuple[np.ndarray, ...], report: Rep
         note = "not run: --state-format rounds what the file leaves real; qcompile evaluate compares accuracies"
         report.rows.append(Row(what, 0, 0, 0, note))
         return
+    if design.options.switch:
+        report.rows.append(Row(what, 0, 0, 0, "not run: the file has all bits of its weights, and no input for them"))
+        return
     if design.steps is not None:
         report.rows.append(Row(what, 0, 0, 0, f"not run: the file takes {design.steps.steps} steps at once"))
         return

@@ -30,6 +30,7 @@ from qcompile.passes.states import with_state_formats
 from qcompile.passes.stepwise import stepwise
 from qcompile.passes.subpixel import without_zeros_between
 from qcompile.passes.summed import with_rounded_terms
+from qcompile.passes.switched import with_switched_bits
 from qcompile.passes.tokens import layers_of_tokens
 from qcompile.passes.unused import remove_unused
 
@@ -256,6 +257,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "rows": (attention, lambda g: ir.print_graph(rows.with_kernels(g, "host"))),
     "exact_norms": (normalized, lambda g: ir.print_graph(with_exact_norms(rows.with_kernels(g, "host")))),
     "ivit": (attention, lambda g: ir.print_graph(ivit.with_chosen_kernels(g, "ivit", "host"))),
+    "switched": (model, lambda g: ir.print_graph(with_switched_bits(g, (2, 4)))),
     "lower": (model, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
     "lower_wrap": (wrapping, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
     "ranges": (integer, with_ranges),

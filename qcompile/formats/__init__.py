@@ -8,7 +8,7 @@ those are data on the tensor type. Everything here is exact; no float decides an
 from .base import Format
 from .bipolar import Bipolar
 from .codebook import Codebook, narrowest
-from .fixed import FixedPoint, WideInteger, accumulator, limits_of, smallest_width
+from .fixed import FixedPoint, WideInteger, accumulator, high_bits, limits_of, smallest_width
 from .lane import FloatLane, IntegerLane, Lane, SignLane, TableLane
 from .minifloat import E2M1, E2M3, E3M2, E4M3, E4M3FNUZ, E5M2, E5M2FNUZ, Minifloat, Specials
 from .rounding import Overflow, Rounding, round_ratio
@@ -38,6 +38,7 @@ __all__ = [
     "TableLane",
     "accumulator",
     "parse_format",
+    "high_bits",
     "limits_of",
     "narrowest",
     "smallest_width",

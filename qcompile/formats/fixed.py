@@ -205,6 +205,14 @@ def limits_of(width: int, signed: bool, narrow: bool = False) -> tuple[int, int]
     return (-most + narrow if signed else 0), most - 1 - (narrow and not signed)
 
 
+def high_bits(codes: np.ndarray, width: int, bits: int) -> np.ndarray:
+    """Codes of so many bits of codes of `width`, signed both: half is added, low bits go, and what is too large is
+    limited (double rounding, arXiv 2502.01199).
+    """
+    drop = width - bits
+    return np.clip(codes + (1 << drop >> 1) >> drop, *limits_of(bits, True))
+
+
 def smallest_width(lo: int, hi: int) -> int:
     """Bits of the narrowest integer format that holds [lo, hi]: two's complement where lo is negative."""
     signed = lo < 0

@@ -6,7 +6,7 @@ import numpy as np
 
 from qcompile.assignment.coding import float32, largest
 from qcompile.assignment.methods import GridMethod
-from qcompile.formats import limits_of
+from qcompile.formats import high_bits, limits_of
 
 FULL, CLIPPED = 8, 4  # bits of the image; the width whose range is searched
 _RATIOS = 0.96 ** np.arange(40)
@@ -29,13 +29,7 @@ def _steps(rows: np.ndarray) -> list[np.ndarray]:
 def _narrowed(rows: np.ndarray, steps: np.ndarray, bits: int) -> np.ndarray:
     """The codes of so many bits of an image of 8."""
     whole = np.clip(np.rint(rows / steps[:, None]), *limits_of(FULL, True))
-    return narrowed(whole.astype(np.int64), bits)
-
-
-def narrowed(image: np.ndarray, bits: int) -> np.ndarray:
-    """Codes of so many bits of codes of 8: half is added, low bits go, and what is too large is limited."""
-    drop = FULL - bits
-    return np.clip(image + (1 << drop >> 1) >> drop, *limits_of(bits, True))
+    return high_bits(whole.astype(np.int64), FULL, bits)
 
 
 METHOD = GridMethod(
