@@ -50,6 +50,7 @@ from qcompile.passes.rolled import LoweredPiece, Rolled
 from qcompile.passes.rolled import rolled as rolled_graphs
 from qcompile.passes.rows import settled
 from qcompile.passes.segments import APART, segmented
+from qcompile.passes.signs import with_signs_apart
 from qcompile.passes.stepwise import Sides, Stepwise, frames_of, kept_states, stepwise
 from qcompile.passes.subpixel import without_zeros_between
 from qcompile.passes.summed import rounded_terms, with_rounded_terms
@@ -462,7 +463,9 @@ def _lowered(reference: Graph, chosen: Options) -> Lowered:
 def _stages(reference: Graph, chosen: Options) -> tuple[Lowered, dict[str, Any]]:
     """And how rows are made."""
     borders = ports.split(reference, chosen.softmax)
-    summed = counted(reference, {h.port for h in borders.inputs}) if chosen.arch == "parallel" else reference
+    unrolled = chosen.arch == "parallel"
+    apart = with_signs_apart(reference, folded=not unrolled) if chosen.weights == "rom" else reference
+    summed = counted(apart, {h.port for h in borders.inputs}) if unrolled else apart
     graph, inputs, outputs, kernels = lower(summed, borders, chosen.accumulator_bits, chosen.weights == "port")
     stages: Stages = [("lower", graph)]
     for name, step in integer_passes(fabric_of(chosen.part), chosen.arch, chosen.fold):

@@ -26,6 +26,7 @@ from qcompile.passes.lower import lower
 from qcompile.passes.reroll import recurrences
 from qcompile.passes.rolled import LoweredPiece, Rolled, rolled
 from qcompile.passes.segments import segmented
+from qcompile.passes.signs import with_signs_apart
 from qcompile.passes.states import with_state_formats
 from qcompile.passes.stepwise import stepwise
 from qcompile.passes.subpixel import without_zeros_between
@@ -60,6 +61,15 @@ def model() -> Graph:
     active = node(ops.Clip(lo=ir.ZERO), "active", biased.output)
     out = node(ops.Quantize(FixedPoint(3, 0, False), Param((), (Fraction(2),))), "out", active.output)
     return graph("model", x, codes, weights, product, biased, active, out)
+
+
+def mixed() -> Graph:
+    """A layer of two inputs with signs and one with other weights."""
+    x = Value("x", TensorType((1, 3)))
+    codes = node(ops.Quantize(CODES), "codes", x)
+    weights = Array(np.array([[3, -2, 5, 1], [6, 0, -6, 3], [-3, 2, 5, 1]]))
+    units = node(ops.Constant(weights), "weights", fmt=CODES)
+    return graph("model", x, codes, units, node(ops.MatMul(), "product", codes.output, units.output))
 
 
 def wrapping() -> Graph:
@@ -257,6 +267,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "rows": (attention, lambda g: ir.print_graph(rows.with_kernels(g, "host"))),
     "exact_norms": (normalized, lambda g: ir.print_graph(with_exact_norms(rows.with_kernels(g, "host")))),
     "ivit": (attention, lambda g: ir.print_graph(ivit.with_chosen_kernels(g, "ivit", "host"))),
+    "signs": (mixed, lambda g: ir.print_graph(with_signs_apart(g))),
     "switched": (model, lambda g: ir.print_graph(with_switched_bits(g, (2, 4)))),
     "lower": (model, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
     "lower_wrap": (wrapping, lambda g: ir.print_graph(lower(g, ports.split(g, "host"))[0])),
