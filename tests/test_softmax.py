@@ -30,6 +30,7 @@ def model(
     mode: str = "ROUND",
     inner: bool = False,
     mask: np.ndarray | None = None,
+    kept: np.ndarray | None = None,
     signed: int = 0,
 ) -> bytes:
     """Softmax of 8-bit codes times a scale, or of their products with weights [inputs, outputs]; a quantizer of a step
@@ -53,6 +54,10 @@ def model(
         nodes[-1].input[0] = "masked"
         nodes.insert(-1, helper.make_node("Add", ["d" if weights is None else "p", "mask"], ["masked"]))
         data["mask"] = mask.astype(np.float32)
+    if kept is not None:
+        nodes[-1].input[0] = "masked"
+        nodes.insert(-1, helper.make_node("Where", ["kept", "d", "least"], ["masked"]))
+        data |= {"kept": kept, "least": np.float32(-np.inf)}
     last = "s"
     if step is not None:
         data |= {"step": np.float32(step), "none": np.float32(0), "bits": np.float32(bits)}
@@ -183,6 +188,15 @@ def test_masks(least: float) -> None:
         assert np.array_equal(p[0], shared)
         made = design.simulate(x[:, 0]).reshape(50, 6)
         assert np.array_equal(made * 2**8, np.minimum(np.rint(p * 2**8), 255).max(axis=-1))
+
+
+def test_masks_that_choose() -> None:
+    """Where: what is masked is a constant alone, whose unit has no say."""
+    mask = np.tril(np.ones((6, 6), bool))
+    design = qc.compile(model((1, 6, 6), 0.0173, step=2.0**-8, inner=True, kept=mask))
+    assert max(v.type.codes.width for n in design.graph.nodes for v in n.outputs) < 90
+    counts = band_of(design, np.random.default_rng(2).normal(size=(50, 1, 6, 6)).astype(np.float32))
+    assert counts.codes == 50 * 36 and counts.differing == 0
 
 
 def test_narrow_kernels_differ_inside_their_band_only() -> None:

@@ -256,7 +256,7 @@ class Lowering:
             # A trailing scale and shift stay outside: the integers in front of it are narrower.
             inner = self.plain(dataclasses.replace(x, steps=x.steps[:-1]), like, uniform)
             return inner.scaled(last)
-        unit = _lossless_unit(x, like).divisor(uniform, len(x.shape))
+        unit = _lossless_unit(x, like, uniform)
         keep = ZERO if x.steps else x.offset
         probe = AffineForm(x.shape, x.terms, ZERO if not x.steps else x.offset, x.steps)
         wide = ops.Quantize(FixedPoint(64), unit)
@@ -518,26 +518,36 @@ _CORNERS: dict[type, Callable[[Any, int, Fraction, Fraction], list[Fraction]]] =
 
 
 def _common_unit(coeffs: list[Param]) -> Param:
+    """The gcd, element by element; 1 where all are 0."""
+    return _gcd(coeffs).map(_or_one)
+
+
+def _gcd(coeffs: list[Param]) -> Param:
+    """The gcd, element by element; 0 where all are 0, of which any unit will do."""
     shape = np.broadcast_shapes(*(c.shape for c in coeffs))
     columns = [c.on(shape).ravel().tolist() for c in coeffs]
     memo: dict[tuple[Fraction, ...], Fraction] = {}
     values = []
     for row in zip(*columns, strict=True):
         if row not in memo:
-            memo[row] = gcd_of(row)
+            memo[row] = gcd_of(row) if any(row) else Fraction(0)
         values.append(memo[row])
     return Param(tuple(shape), tuple(values)).compress()
 
 
-def _lossless_unit(x: AffineForm, like: Node) -> Param:
-    """A unit (per channel where the coefficients are) of which every value of x is an integer multiple."""
-    terms = _common_unit([c for _, c in x.terms])
-    if not x.steps:
-        return terms
-    unit = _unit_of(x.steps, _common_unit([terms, x.offset]))
+def _or_one(unit: Fraction) -> Fraction:
+    return unit or Fraction(1)
+
+
+def _lossless_unit(x: AffineForm, like: Node, uniform: tuple[int, ...]) -> Param:
+    """A unit (per channel where the coefficients are, but along the axes `uniform`) of which every value of x is an
+    integer multiple. Elements that are always 0 have no say in it: masked scores, pruned channels.
+    """
+    terms = _gcd([c for _, c in x.terms])
+    unit = _unit_of(x.steps, _gcd([terms, x.offset])) if x.steps else terms
     if unit is None:
         raise _unrounded(like)
-    return unit
+    return unit.divisor(uniform, len(x.shape)).map(_or_one)
 
 
 def _unit_of(steps: tuple[ops.Step, ...], unit: Param | None) -> Param | None:
@@ -550,7 +560,7 @@ def _unit_of(steps: tuple[ops.Step, ...], unit: Param | None) -> Param | None:
         elif isinstance(step, ops.Lookup):
             unit = Param.of(step.step)
         elif isinstance(step, ops.Quantize):
-            unit = _common_unit([_units_of(step), _zero(step)])
+            unit = _gcd([_units_of(step), _zero(step)])
         elif unit is not None:
             unit = _unit_behind(step, unit)
     return unit
@@ -570,13 +580,13 @@ def _unit_behind(step: ops.Step, unit: Param) -> Param | None:
         left, right = (_unit_of(steps, unit) for steps in (step.left, step.right))
         if left is None or right is None:
             return None
-        return multiplied(left, right) if step.product else _common_unit([left, right])
+        return multiplied(left, right) if step.product else _gcd([left, right])
     if isinstance(step, ops.Affine):
-        return _common_unit([multiplied(unit, step.mul), step.add])
+        return _gcd([multiplied(unit, step.mul), step.add])
     if isinstance(step, ops.Clip):
-        return _common_unit([unit, *(p for p in (step.lo, step.hi) if p is not None)])
+        return _gcd([unit, *(p for p in (step.lo, step.hi) if p is not None)])
     assert isinstance(step, ops.Leaky)
-    return _common_unit([unit, multiplied(unit, step.slope)])
+    return _gcd([unit, multiplied(unit, step.slope)])
 
 
 MANY = 2**31  # so that products with the number of values of one more parameter are int64
