@@ -29,12 +29,23 @@ DATA = {
     "tiny": np.float32(1e-6),
     "whole": np.array([1, 3, CHANNELS], np.int64),
     "axis": np.array([-1], np.int64),
+    "rows": np.array([1, 3, 1], np.int64),
+    "six": np.float32(CHANNELS),
 }
 CENTRED = [("ReduceMean", "x", "m", {"axes": [-1]}), ("Sub", "x", "m", "d"), ("Pow", "d", "two", "p")]
 ROOT = [("ReduceMean", "p", "v", {"axes": [-1]}), ("Add", "v", "epsilon", "e"), ("Sqrt", "e", "r")]
 NODES = {
     "layer": [("LayerNormalization", "x", "gamma", "beta", "y", {"epsilon": EPS})],
     "layer by hand": [*CENTRED, *ROOT, ("Div", "d", "r", "n"), ("Mul", "n", "gamma", "g"), ("Add", "g", "beta", "y")],
+    "layer of tensorflow": [  # x * (gamma / root) + (beta - mean * (gamma / root))
+        *(*CENTRED, *ROOT, ("Reciprocal", "r", "i"), ("Mul", "i", "gamma", "k"), ("Mul", "x", "k", "one side")),
+        *(("Mul", "m", "k", "shift"), ("Sub", "beta", "shift", "other side"), ("Add", "one side", "other side", "y")),
+    ],
+    "layer of torch": [  # the mean is computed twice, the second time without its axis
+        *(*CENTRED, *ROOT, ("Reciprocal", "r", "i"), ("ReduceSum", "x", "axis", "s", {"keepdims": 0})),
+        *(("Reshape", "s", "rows", "t"), ("Div", "t", "six", "again"), ("Sub", "x", "again", "less")),
+        *(("Mul", "less", "i", "n"), ("Mul", "n", "gamma", "g"), ("Add", "g", "beta", "y")),
+    ],
     "rms": [("RMSNormalization", "x", "gamma", "y", {"epsilon": EPS})],
     "rms by hand": [
         *(("Pow", "x", "two", "p"), *ROOT, ("Reciprocal", "r", "i")),
@@ -130,7 +141,17 @@ def test_lengths(size: int) -> None:
 
 
 IMAGE = (1, CHANNELS, 2, 3)
+_MEAN = {"axes": [0, 2, 3], "keepdims": 0}
+BATCH = ("BatchNormalization", "x", "gamma", "beta")
 PLANES = {
+    "batch in training": ([(*BATCH, "one", "one", "y", {"epsilon": EPS, "training_mode": 1})], 15, (1, 6, 6)),
+    "batch of computed statistics": (
+        [
+            *(("ReduceMean", "x", "m", _MEAN), ("ReduceMean", "x", "k", {"axes": [0, 2, 3]}), ("Sub", "x", "k", "d")),
+            *(("Mul", "d", "d", "p"), ("ReduceMean", "p", "v", _MEAN), (*BATCH, "m", "v", "y", {"epsilon": EPS})),
+        ],
+        *(15, (1, 6, 6)),
+    ),
     "instance": ([("InstanceNormalization", "x", "gamma", "beta", "y", {"epsilon": EPS})], 13, (1, 6, 6)),
     "group": ([("GroupNormalization", "x", "gamma", "beta", "y", {"epsilon": EPS, "num_groups": 2})], 21, (1, 2, 18)),
 }
@@ -140,6 +161,7 @@ PLANES = {
 def test_planes_and_groups(name: str) -> None:
     nodes, opset, laid = PLANES[name]
     design = qc.compile(model(nodes, IMAGE, opset=opset))
+    assert sum(isinstance(n.op, ops.Normalize) for n in design.reference.nodes) == 1
     x = rows(IMAGE)
     y = real("layer", x.astype(np.float64).reshape(len(x), *laid)).reshape(x.shape)
     y = y * DATA["gamma"].astype(np.float64)[:, None, None] + DATA["beta"].astype(np.float64)[:, None, None]

@@ -1914,7 +1914,7 @@ REFUSED: dict[str, Build] = {
     "topk of softmax": lambda g: g("TopK", g("Softmax", g.x(1, 4)), [1], n=2),
     "softmax inside": lambda g: g("MatMul", g("Softmax", g.x(1, 4)), g.w(4, 2)),
     "softmax of several axes @11": lambda g: g("Softmax", g.x(1, 4, 3), axis=1),
-    "batchnorm in training": lambda g: normalized(g, g.x(*IMAGE), 4, training_mode=1, n=3)[0],
+    "batchnorm in training @15": lambda g: normalized(g, g.x(1, 5), 5, training_mode=1, n=3)[0],
     "batchnorm channels do not fit": lambda g: normalized(g, g.x(*IMAGE), 3),
     "div by data": lambda g: g("Div", g.x(1, 4), g.x(1, 4)),
     "div by zero": lambda g: g("Div", g.x(1, 4), 0.0),

@@ -93,6 +93,9 @@ class Call:
     def emit(self, op: Any, *inputs: Value) -> Value:
         return self.builder.emit(op, inputs, origin_of(self.node))
 
+    def warn(self, text: str) -> None:
+        self.builder.warnings.append(f"node '{self.node.name or self.node.output[0]}': {text}")
+
     def value(self, x: Operand) -> Value:
         """A constant as a node of the graph."""
         return self.builder.constant(x, origin_of(self.node)) if isinstance(x, Const) else x

@@ -16,6 +16,7 @@ from typing import Any
 from qcompile.formats import FixedPoint
 from qcompile.frontend.call import GraphBuilder
 from qcompile.frontend.lowered import raised
+from qcompile.frontend.quotients import over_one_divisor, quotient
 from qcompile.frontend.site import NewNode, Pattern
 from qcompile.frontend.traced import cancelled, clipped_back, whole_power, wrapped
 from qcompile.ir import Node, Param, Shape, Value, ops
@@ -259,98 +260,6 @@ def _size(steps: tuple[ops.Step, ...]) -> int:
     return sum(1 + (_size((*s.left, *s.right)) if isinstance(s, ops.Combine) else 0) for s in steps)
 
 
-def quotient(site: NewNode) -> Value | None:
-    """x times a reciprocal, or a number over one (`rsqrt` is written as 1 / sqrt): exponentials over their sum are a
-    softmax, all else a quotient of two tensors.
-    """
-    for top, other in (site.inputs, site.inputs[::-1]):
-        maker, mul, add = _scaled(site, other)
-        if maker is not None and maker.op == ops.Func("reciprocal") and not add:
-            under = _unspread(site, maker.inputs[0]) if top.type.shape == other.type.shape else maker.inputs[0]
-            found = _softmax_by_hand(site, top, under) or _normalized(site, top, under)
-            made = found or site.emit(ops.Divide(), top, under)
-            return made if mul == 1 else site.emit(ops.Affine(Param.of(mul)), made)
-    return None
-
-
-def _unspread(site: NewNode, x: Value) -> Value:
-    """Of which a tensor is a repetition along whole axes: broadcasting says the same."""
-    maker = site.maker(x)
-    while maker is not None and isinstance(maker.op, ops.Take) and maker.inputs[0].type.shape[maker.op.axis] == 1:
-        x = maker.inputs[0]
-        maker = site.maker(x)
-    return x
-
-
-def _softmax_by_hand(site: NewNode, e: Value, total: Value) -> Value | None:
-    """exp(x) / sum(exp(x)), of x less its maximum too."""
-    maker, added = site.maker(e), site.maker(total)
-    if maker is None or added is None or maker.op != ops.Func("exp") or added.inputs != (e,):
-        return None
-    if not isinstance(added.op, ops.ReduceSum) or len(added.op.axes) != 1 or not added.op.keepdims:
-        return None
-    return site.emit(ops.Softmax(added.op.axes[0]), _above_maximum(site, maker.inputs[0], added.op))
-
-
-def _above_maximum(site: NewNode, x: Value, total: ops.ReduceSum) -> Value:
-    """x, where a tensor is x less its maximum along the axes of a sum."""
-    last = site.maker(x)
-    for a, b in (last.inputs, last.inputs[::-1]) if last is not None and isinstance(last.op, ops.Add) else ():
-        minus = site.maker(b)
-        if minus is not None and minus.op == ops.Affine(Param.of(-1)):
-            largest = site.maker(minus.inputs[0])
-            if largest is not None and largest.op == ops.ReduceMax(total.axes, True) and largest.inputs == (a,):
-                return a
-    return x
-
-
-def _normalized(site: NewNode, d: Value, under: Value) -> Value | None:
-    """d / sqrt(mean(d * d) + epsilon), of the sum too; d: x, or x less its mean along the same axes."""
-    last, least = site.maker(under), Fraction(0)
-    if last is not None and isinstance(last.op, ops.Clip) and last.op.hi is None and last.op.lo is not None:
-        least = min(last.op.lo.values)
-        last = site.maker(last.inputs[0]) if last.op.lo.is_scalar else None
-    if last is None or last.op != ops.Func("sqrt") or least < 0:
-        return None
-    made, mul, epsilon = _scaled(site, last.inputs[0])
-    square = site.maker(made.inputs[0]) if made is not None and isinstance(made.op, ops.ReduceSum) else None
-    if made is None or square is None or epsilon < 0 or not made.op.keepdims:
-        return None
-    axes, shape = made.op.axes, d.type.shape
-    share = Fraction(1, math.prod(shape[a] for a in axes))
-    if not _is_square(square, d) or mul not in (1, share):
-        return None
-    x = _less_mean(site, d, axes, share)
-    return site.emit(ops.Normalize(axes, x is not None, mul == share, epsilon, least), d if x is None else x)
-
-
-def _is_square(node: Node, x: Value) -> bool:
-    """Whether a node makes x * x, of a real function too."""
-    return (node.op, node.inputs) in ((ops.Mul(), (x, x)), (ops.Combine(True, (), ()), (x,)))
-
-
-def _scaled(site: NewNode, x: Value) -> tuple[Node | None, Fraction, Fraction]:
-    """(node, m, a): x is m times what the node makes, plus a."""
-    maker, mul, add = site.maker(x), Fraction(1), Fraction(0)
-    while maker is not None and isinstance(maker.op, ops.Affine) and maker.op.mul.is_scalar and maker.op.add.is_scalar:
-        mul, add = mul * maker.op.mul.scalar, add + mul * maker.op.add.scalar
-        maker = site.maker(maker.inputs[0])
-    return maker, mul, add
-
-
-def _less_mean(site: NewNode, d: Value, axes: Shape, share: Fraction) -> Value | None:
-    """x, where d is x less its mean."""
-    last = site.maker(d)
-    if last is None or not isinstance(last.op, ops.Add):
-        return None
-    for x, other in (last.inputs, last.inputs[::-1]):
-        total, mul, add = _scaled(site, other)
-        if total is not None and total.op == ops.ReduceSum(axes, True) and total.inputs == (x,):
-            if (mul, add) == (-share, 0):
-                return x
-    return None
-
-
 def logarithm(site: NewNode) -> Value | None:
     """Of a softmax; of a sum of exponentials: a score less what the logarithm of the softmax makes of it."""
     maker = site.maker(site.inputs[0]) if site.op == ops.Func("log") else None
@@ -368,6 +277,26 @@ def logarithm(site: NewNode) -> Value | None:
     own, log = site.emit(first, rows), site.emit(first, site.emit(ops.Softmax(len(kept), True), rows))
     total = site.emit(ops.Add(), own, site.emit(ops.Affine(Param.of(-1)), log))
     return site.emit(ops.Reshape(maker.output.type.shape), total)
+
+
+# --- sums
+
+
+def kept_axes(site: NewNode) -> Value | None:
+    """A sum, or a mean, whose axes a reshape puts back: one that keeps them."""
+    maker, steps = site.maker(site.inputs[0]), list[ops.Affine]()
+    while maker is not None and isinstance(maker.op, ops.Affine) and maker.op.mul.is_scalar and maker.op.add.is_scalar:
+        steps.append(maker.op)
+        maker = site.maker(maker.inputs[0])
+    if maker is None or not isinstance(maker.op, ops.Reduce) or maker.op.keepdims:
+        return None
+    shape = maker.inputs[0].type.shape
+    if site.op.shape != tuple(1 if i in maker.op.axes else n for i, n in enumerate(shape)):
+        return None
+    made = site.emit(replace(maker.op, keepdims=True), *maker.inputs)
+    for step in reversed(steps):
+        made = site.emit(step, made)
+    return made
 
 
 # --- a softmax at the end
@@ -427,10 +356,10 @@ PATTERNS: Patterns = {
     ops.Round: (rounded_whole, rounded_clip),
     ops.Clip: (clipped_codes, clipped_clip),
     ops.Mul: (gated, of_one_tensor, quotient),
-    ops.Add: (wrapped, of_one_tensor),
+    ops.Add: (wrapped, over_one_divisor, of_one_tensor),
     ops.Affine: (clipped_back,),
     ops.Func: (whole_power, logarithm),
     ops.ArgMax: (order_of_softmax,),
-    ops.Reshape: (reshaped_softmax,),
+    ops.Reshape: (reshaped_softmax, kept_axes),
     ops.MatMul: (raised,),
 }

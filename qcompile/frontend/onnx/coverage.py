@@ -43,7 +43,7 @@ CONSTANT = {
 PARTLY: dict[str, str] = {
     "Attention": "the softmax gets its format by --state-format or qcompile assign",
     "AveragePool": "1 to 3 spatial axes",
-    "BatchNormalization": "constant parameters, not in training mode",
+    "BatchNormalization": "in training mode, with its own statistics, of one sample of rank 3 or more",
     "BitShift": "by constants",
     **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor"), "of two data tensors up to 16 bits"),
     "Constant": "numbers; no text, no sparse tensors",

@@ -10,30 +10,33 @@ import numpy as np
 
 from qcompile.frontend.call import Call, Operand, Rule, Unsupported
 from qcompile.frontend.const import Const
-from qcompile.frontend.onnx.arithmetic import product, summed
+from qcompile.frontend.onnx.arithmetic import product, quotient, summed
 from qcompile.frontend.onnx.windows import in_channels_last
 from qcompile.frontend.tensors import (
     apply_steps,
     axis_of,
     data_of,
     number,
+    param,
     shape_of,
 )
 from qcompile.ir import Param, Value, ops
 
 
 def batch_normalization(call: Call) -> Operand:
-    """BatchNormalization (ONNX, opset 1 on) with constant parameters, rank 2 or more; training mode is refused."""
+    """BatchNormalization (ONNX, opset 1 on), rank 2 or more; in training mode, or with a mean and a variance that the
+    network computes, the statistics are those of one sample.
+    """
     x = call.data(0)
     if isinstance(x, Const):
         raise Unsupported("batch normalization of a constant is not supported")
-    if call.attribute("training_mode", 0):
-        raise Unsupported(
-            "batch normalization in training mode depends on the whole batch", "export the model in evaluation mode"
-        )
     rank = len(x.type.shape)
     if rank < 2:
         raise Unsupported(f"batch normalization needs rank 2 or more, not {rank}")
+    if call.attribute("training_mode", 0):
+        return _of_one_sample(call, x)
+    if any(isinstance(call.data(i), Value) for i in range(1, 5)):
+        return _of_computed(call, x)
     names = ("scale", "bias", "mean", "variance")
     params = []
     for i, name in enumerate(names, 1):
@@ -46,6 +49,26 @@ def batch_normalization(call: Call) -> Operand:
     if any(v + epsilon <= 0 for v in var.values):
         raise Unsupported("the variance is negative")
     return call.emit(ops.BatchNorm(gamma, beta, mean, var, epsilon), x)
+
+
+def _of_one_sample(call: Call, x: Value) -> Operand:
+    """By its own mean and variance."""
+    rank = len(x.type.shape)
+    if call.builder.batch > 1 or rank < 3:
+        reason = "batch normalization in training mode depends on the whole batch"
+        raise Unsupported(reason, "export the model in evaluation mode, or images with a batch of 1")
+    call.warn("batch normalization in training mode: the statistics are those of every sample")
+    y = call.emit(ops.Normalize(tuple(range(2, rank)), True, True, number(call, "epsilon", 1e-5)), x)
+    return _scaled(call, y, (1, 2), _channels_first(rank))
+
+
+def _of_computed(call: Call, x: Value) -> Operand:
+    """By a mean and a variance that the network computes."""
+    laid = _channels_first(len(x.type.shape))
+    mean, variance = (_laid(call, call.data(i), laid, len(x.type.shape)) for i in (3, 4))
+    above = call.emit(ops.Affine(param(1), param(number(call, "epsilon", 1e-5))), call.value(variance))
+    y = quotient(call, summed(call, x, mean, -1), call.emit(ops.Func("sqrt"), above))
+    return _scaled(call, y, (1, 2), laid)
 
 
 def softmax(log: bool) -> Rule:
@@ -85,7 +108,7 @@ def instance_normalization(call: Call) -> Operand:
     if rank < 3:
         raise Unsupported(f"an instance normalization needs rank 3 or more, not {rank}")
     y = call.emit(ops.Normalize(tuple(range(2, rank)), True, True, number(call, "epsilon", 1e-5)), x)
-    return _scaled(call, y, (1, 2), lambda a: a.reshape((-1,) + (1,) * (rank - 2)))
+    return _scaled(call, y, (1, 2), _channels_first(rank))
 
 
 def group_normalization(call: Call) -> Operand:
@@ -136,13 +159,27 @@ def _trailing(call: Call, x: Value) -> tuple[int, ...]:
     return tuple(range(axis_of(call.attribute("axis", -1), rank), rank))
 
 
+def _channels_first(rank: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Of a number per channel: to the axes of a tensor of this rank."""
+    return lambda a: a.reshape((-1,) + (1,) * (rank - 2))
+
+
+def _laid(call: Call, x: Operand, laid: Callable[[np.ndarray], np.ndarray], rank: int) -> Operand:
+    """A parameter, which the network may compute, to the axes of what it belongs to, a tensor of this rank."""
+    if isinstance(x, Const):
+        return x.rearrange(laid)
+    shape = laid(np.empty(x.type.shape)).shape
+    shape = (1,) * (rank - len(shape)) + shape
+    return x if shape == x.type.shape else call.emit(ops.Reshape(shape), x)
+
+
 def _scaled(
     call: Call, y: Operand, places: tuple[int, ...], laid: Callable[[np.ndarray], np.ndarray] = lambda a: a
 ) -> Operand:
     """Times the scale and plus the bias, which are inputs of the node at `places`; laid: to the axes of y."""
     for i in places:
         if i < len(call.inputs) and call.inputs[i] is not None:
-            c = call.const(i, "the scale" if i == 1 else "the bias").rearrange(laid)
+            c = _laid(call, call.data(i), laid, len(shape_of(y)))
             y = product(call, y, c) if i == 1 else summed(call, y, c, 1)
     return y
 

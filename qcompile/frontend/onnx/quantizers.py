@@ -96,8 +96,7 @@ def _minifloat(call: Call) -> Minifloat:
         largest = whole.max_units * Fraction(2) ** whole.unit
         limit = largest if call.input(5) is None else Fraction(float(_single(call, 5, "the largest value")))
         if limit > largest:
-            _warn(
-                call,
+            call.warn(
                 f"max_val is {float(limit):g}, but e{exponent}m{mantissa} with bias {bias} ends at {float(largest):g},"
                 " which is used",
             )
@@ -105,8 +104,7 @@ def _minifloat(call: Call) -> Minifloat:
         specials = _specials(call, exponent, bias)
         said = Minifloat(exponent, mantissa, bias, specials)
         if limit > said.max_units * Fraction(2) ** said.unit:
-            _warn(
-                call,
+            call.warn(
                 f"max_val {float(limit):g} needs codes that has_inf and has_nan reserve; max_val is followed, no code"
                 " is reserved",
             )
@@ -122,10 +120,6 @@ def _specials(call: Call, exponent: int, bias: int) -> Specials:
     if call.attribute("has_nan", 0):
         return Specials.FNUZ if bias == 2 ** (exponent - 1) else Specials.NAN
     return Specials.NONE
-
-
-def _warn(call: Call, text: str) -> None:
-    call.builder.warnings.append(f"node '{call.node.name or call.node.output[0]}': {text}")
 
 
 def _single(call: Call, position: int, what: str) -> float:
@@ -164,8 +158,7 @@ def _float_quantize_constant(call: Call, x: Const, scale: Const, fmt: Minifloat,
     units = np.asarray(Ratio.of_floats(np.broadcast_to(q, shape)).on(Param.of(Fraction(2) ** fmt.unit)).num)
     exact = quantize_units(Ratio.of_floats(np.broadcast_to(held, shape)), op)
     if differing := int((units != exact).sum()):
-        _warn(
-            call,
+        call.warn(
             f"{differing} of {units.size} constant codes follow float32 as the executors do; exact arithmetic would"
             " give others",
         )
@@ -309,9 +302,9 @@ def _report_difference(
     exact = quantize_units(Ratio.of_floats(v), quantize_op(fmt, scales, zeros, rounding))
     differing = int(counts[np.clip(exact.astype(np.float64), low, high) != u].sum())
     if differing:
-        call.builder.warnings.append(
-            f"node '{call.node.name or call.node.output[0]}': {differing} of {units.size} constant codes follow float32"
-            " as the executors do; exact arithmetic would give others"
+        call.warn(
+            f"{differing} of {units.size} constant codes follow float32 as the executors do; exact arithmetic would"
+            " give others"
         )
 
 
