@@ -377,9 +377,10 @@ def _made(node: Node, exact: bool) -> dict[str, Any]:
     """What a function of rows is made with."""
     kernel: ops.Exponential | ops.Root = node.op.kernel
     if isinstance(kernel, ops.Exponential):
-        made = {"exponential_bits": kernel.bits, "tables": 2 if kernel.split else 1, "differences": kernel.cut}
+        made = {"exponential_bits": kernel.bits, "tables": 1 + len(kernel.splits), "differences": kernel.cut}
         ends = "the sum's logarithm off by less than a unit more" if kernel.log else "exact quotient"
-        proof = f"terms off by at most half a unit, those of two tables by a share of one more; {ends}"
+        proof = f"terms off by at most half a unit, those of several tables by a share of one more; {ends}"
+        proof += "; differences rounded once" if kernel.drop else ""
         return made | {"absolute": float(reach_of_softmax(node)), "proof": proof}
     proof = "sums of squares exact, the reciprocal root off by at most one unit, and by what rounding epsilon takes"
     if exact:

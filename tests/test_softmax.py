@@ -156,7 +156,7 @@ def test_two_tables_of_accumulators() -> None:
     """Scores of 20 bits: an exponential is the product of two tables' entries."""
     design = qc.compile(model((1, 40), 0.01, WIDE, step=2.0**-8, inner=True))
     kernel = kernel_of(design)
-    assert kernel.split and kernel.cut > 2**10
+    assert len(kernel.splits) == 1 and not kernel.drop and kernel.cut > 2**10
     d = np.arange(0, kernel.cut + 3, 97)
     made = exponentials(d, kernel)
     with mpmath.workdps(50):
@@ -197,6 +197,28 @@ def test_masks_that_choose() -> None:
     assert max(v.type.codes.width for n in design.graph.nodes for v in n.outputs) < 90
     counts = band_of(design, np.random.default_rng(2).normal(size=(50, 1, 6, 6)).astype(np.float32))
     assert counts.codes == 50 * 36 and counts.differing == 0
+
+
+def test_scores_of_any_unit() -> None:
+    """Biases of float32 make a unit that no two tables tell: differences are rounded once, three tables multiplied."""
+    biases = np.random.default_rng(3).normal(size=(6, 6))
+    design = qc.compile(model((1, 6, 6), 0.0173, step=2.0**-8, inner=True, mask=biases))
+    kernel = kernel_of(design)
+    assert len(kernel.splits) == 2 and kernel.drop and kernel.cut > 2**22
+    d = np.random.default_rng(0).integers(0, kernel.cut << kernel.drop, 400)
+    made = exponentials(d, kernel)
+    with mpmath.workdps(50):
+        u = mpmath.mpf(kernel.unit.numerator) / kernel.unit.denominator
+        whole = [int(k) + (1 << kernel.drop - 1) >> kernel.drop for k in d]
+        off = [abs(int(e) - mpmath.exp(-u * k) * 2**kernel.bits) for e, k in zip(made, whole, strict=True)]
+    assert max(off) <= 0.5 + 2.0 ** (1 - kernel.guard) + 2.0 ** (2 - kernel.bits)
+    x = np.random.default_rng(2).normal(size=(100, 1, 6, 6)).astype(np.float32)
+    counts = band_of(design, x)
+    assert counts.codes == 100 * 36 and counts.differing == 0 and counts.delta <= 2.0**-16
+    values = evaluate(design.reference, {design.inputs[0].name: x})
+    made = design.simulate(x[:, 0]).reshape(100, 6)
+    p = values[design.reference.outputs[0].name].float64().reshape(100, 6)
+    assert np.array_equal(made, p)
 
 
 def test_narrow_kernels_differ_inside_their_band_only() -> None:
@@ -242,14 +264,15 @@ CASES = {
     "one number": model((1, 1), 0.5),
     "in the middle": model((1, 20), 0.02, step=1 / 255, inner=True),
     "accumulators": model((1, 40), 0.01, WIDE, step=2.0**-6, bits=6, inner=True),
+    "float biases": model((1, 4), 0.02, step=2.0**-6, bits=6, inner=True, mask=np.sqrt(np.arange(4.0))),
 }
 
 
-STREAMED = ("along another axis", "accumulators")
+STREAMED = ("along another axis", "accumulators", "float biases")
 
 
 @pytest.mark.parametrize(
-    ("case", "arch"), [*((c, "parallel") for c in CASES if c != "accumulators"), *((c, "dataflow") for c in STREAMED)]
+    ("case", "arch"), [*((c, "parallel") for c in CASES if c not in STREAMED[1:]), *((c, "dataflow") for c in STREAMED)]
 )
 def test_all_executions_agree(case: str, arch: str, tmp_path: Path) -> None:
     """`verify` tries rows of equal numbers, and every layer by itself on numbers up to its ends."""

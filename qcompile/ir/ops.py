@@ -467,21 +467,29 @@ class Add(Op):
 
 @dataclass(frozen=True)
 class Exponential:
-    """exp(-unit * d) of integers d >= 0 as integers over 2**bits: correctly rounded, or, split > 0, the rounded product
-    of two correctly rounded numbers with `guard` bits more, of d's low `split` bits and of the others.
+    """exp(-unit * d) of integers d >= 0 as integers over 2**bits: correctly rounded, or, where there are splits, the
+    product, rounded after every factor, of correctly rounded numbers with `guard` bits more, of parts of d: of so many
+    low bits, so many above them, and of the others.
 
-    bits: at the least. The unit comes with lowering; 0: not known yet. From `cut` on the integers are 0. log: the sum's
-    logarithm is taken, over 2**(bits + LOG_GUARD), see `sim.quotient.log_stages`.
+    bits: at the least. The unit comes with lowering; 0: not known yet. From `cut` on the integers are 0. drop: d is
+    rounded from integers of so many bits more. log: the sum's logarithm is taken, over 2**(bits + LOG_GUARD), see
+    `sim.quotient.log_stages`.
     """
 
     bits: int
     unit: Fraction = Fraction(0)
-    split: int = 0
+    splits: tuple[int, ...] = ()
+    drop: int = 0
     guard: int = 0
     cut: int = 0
     log: bool = False
 
     LOG_GUARD: ClassVar[int] = 4
+
+    @property
+    def fine(self) -> Fraction:
+        """The unit of what d is rounded from."""
+        return self.unit / 2**self.drop
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from qcompile.sim.quotient import log_stages
 STATE_FORMAT = "--state-format"  # which gives formats to softmaxes, see passes.states
 BAND = 16  # a code may differ only where the real value lies within 2**-BAND steps of a rounding boundary
 PLAIN = FixedPoint(16, 16, False)  # of a softmax behind which nothing rounds
-_ONE_TABLE, _TWO_TABLES = 2**10, 2**22  # differences that so many tables tell apart
+_TABLES = 2**10, 2**22, 2**33  # differences that so many tables tell apart
 
 
 # --- what a softmax is made with
@@ -171,8 +171,11 @@ def lower_softmax(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     kernel = _settled(low, node, source, unit.scalar)
     low.kernels[name] = dataclasses.replace(node.op, kernel=kernel)
     largest = low.emit(ops.ReduceMax(axes, True), (source,), node, name + ".max", source.type.format, unit)
-    below = AffineForm(shape, ((largest, ONE), (source, Param.of(-1))), steps=(ops.Clip(None, Param.of(kernel.cut)),))
-    index = low.quantize(below, ops.Quantize(smallest_format(0, kernel.cut)), node, name + ".below")
+    share = Param.of(Fraction(1, 2**kernel.drop))
+    terms = (largest, share), (source, share.map(lambda v: -v))
+    below = AffineForm(shape, terms, steps=(ops.Clip(None, Param.of(kernel.cut)),))
+    whole = ops.Quantize(smallest_format(0, kernel.cut), rounding=Rounding.HALF_UP)
+    index = low.quantize(below, whole, node, name + ".below")
     e = _exponential(low, node, index, kernel)
     total = _at_least(low, node, low.emit(ops.ReduceSum(axes, True), (e,), node, name + ".sum"), 2**kernel.bits)
     if not kernel.log:
@@ -198,22 +201,29 @@ def _masked(low: Lowering, node: Node, x: AffineForm) -> AffineForm:
 
 
 def _settled(low: Lowering, node: Node, source: Value, unit: Fraction) -> ops.Exponential:
-    """The kernel for scores of a unit: one table, or two where they tell more differences apart."""
-    bits, n = node.op.kernel.bits, source.type.shape[node.op.axis]
+    """The kernel for scores of a unit: one table, or as many as tell their differences apart. Where two do not, these
+    are rounded to units so coarse that a bit more of the exponentials pays for it.
+    """
+    kernel, n = node.op.kernel, source.type.shape[node.op.axis]
     lowest, highest = low.known[source.name].bounds
-    reach = highest - lowest + 1
-    cut = min(reach, _cut(unit, bits + 1))
-    if cut <= _ONE_TABLE:
-        return dataclasses.replace(node.op.kernel, unit=unit, cut=cut)
-    cut = min(reach, _cut(unit, bits + 2))
-    if cut > _TWO_TABLES:
+    reach, drop = highest - lowest + 1, 0
+    if min(reach, _cut(unit, kernel.bits + 2)) > _TABLES[1] and not kernel.log:
+        drop = max(0, -_log2(unit * 2**kernel.bits / n))
+        unit, reach = unit * 2**drop, (reach >> drop) + 2
+        kernel = dataclasses.replace(kernel, bits=kernel.bits + 1, drop=drop)
+    cut = min(reach, _cut(unit, kernel.bits + 1))
+    if cut <= _TABLES[0]:
+        return dataclasses.replace(kernel, unit=unit, cut=cut)
+    cut = min(reach, _cut(unit, kernel.bits + 2))
+    count = next((k for k, most in enumerate(_TABLES, 1) if cut <= most), None)
+    if count is None:
         raise QCompileError(
-            f"the scores of this softmax tell {cut} differences apart; at most {_TWO_TABLES} are possible",
+            f"the scores of this softmax tell {cut} differences apart; at most {_TABLES[-1]} are possible",
             str(node.origin),
             "put a Quant node in front of it; or qcompile assign with data",
         )
-    split, guard = cut.bit_length() // 2, (n - 1).bit_length() + 1
-    return dataclasses.replace(node.op.kernel, unit=unit, split=split, guard=guard, cut=cut)
+    splits, guard = (cut.bit_length() // count,) * (count - 1), (n - 1).bit_length() + count - 1
+    return dataclasses.replace(kernel, unit=unit, splits=splits, guard=guard, cut=cut)
 
 
 def _cut(unit: Fraction, bits: int) -> int:
@@ -223,22 +233,32 @@ def _cut(unit: Fraction, bits: int) -> int:
 
 
 def _exponential(low: Lowering, node: Node, index: AffineForm, kernel: ops.Exponential) -> Value:
-    """Integers over 2**bits; those of two tables multiplied."""
+    """Integers over 2**bits; those of several tables multiplied."""
     name, ((d, _),) = node.output.name + ".exp", index.terms
-    if not kernel.split:
+    if not kernel.splits:
         return _table(low, node, (d, kernel.unit), kernel.bits, name)
-    low_bits, bits = kernel.split, kernel.bits + kernel.guard
-    part = ops.Quantize(smallest_format(0, kernel.cut >> low_bits), rounding=Rounding.FLOOR)
-    high = low.quantize(AffineForm(index.shape, ((d, Param.of(Fraction(1, 2**low_bits))),)), part, node, name + ".high")
-    ((coarse, _),) = high.terms
-    rest = AffineForm(index.shape, ((d, ONE), (coarse, Param.of(-(2**low_bits)))))
-    fine = low.quantize(rest, ops.Quantize(FixedPoint(low_bits, 0, False)), node, name + ".low").terms[0][0]
-    ends = ((coarse, kernel.unit * 2**low_bits), (fine, kernel.unit))
-    factors = [_table(low, node, end, bits, end[0].name + ".exp") for end in ends]
-    product = low.emit(ops.Mul(), tuple(factors), node, name + ".product")
-    scale = Param.of(Fraction(1, 2 ** (bits + kernel.guard)))
-    rounded = ops.Quantize(smallest_format(0, 2**kernel.bits), rounding=Rounding.HALF_UP)
-    return low.quantize(AffineForm(index.shape, ((product, scale),)), rounded, node, name).terms[0][0]
+    bits, parts = kernel.bits + kernel.guard, _parts(low, node, d, kernel.splits, name)
+    made, *others = (_table(low, node, (v, kernel.unit * 2**at), bits, v.name + ".exp") for v, at in parts)
+    for entry, (part, places) in zip(others, parts[1:], strict=True):
+        product, less = low.emit(ops.Mul(), (made, entry), node, part.name + ".product"), 0 if places else kernel.guard
+        rounded = ops.Quantize(smallest_format(0, 2 ** (bits - less)), rounding=Rounding.HALF_UP)
+        form = AffineForm(index.shape, ((product, Param.of(Fraction(1, 2 ** (bits + less)))),))
+        made = low.quantize(form, rounded, node, part.name + ".rounded" if places else name).terms[0][0]
+    return made
+
+
+def _parts(low: Lowering, node: Node, d: Value, splits: tuple[int, ...], name: str) -> list[tuple[Value, int]]:
+    """(bits of an integer, place of their lowest), from the highest down."""
+    shape, found = d.type.shape, list[tuple[Value, int]]()
+    for at in range(len(splits) - 1, -1, -1):
+        places = sum(splits[: at + 1])
+        high = ops.Quantize(smallest_format(0, low.known[d.name].bounds[1] >> places), rounding=Rounding.FLOOR)
+        form = AffineForm(shape, ((d, Param.of(Fraction(1, 2**places))),))
+        ((part, _),) = low.quantize(form, high, node, f"{name}.high{at}").terms
+        rest = AffineForm(shape, ((d, ONE), (part, Param.of(-(2**places)))))
+        ((d, _),) = low.quantize(rest, ops.Quantize(FixedPoint(places, 0, False)), node, f"{name}.low{at}").terms
+        found.append((part, places))
+    return [*found, (d, 0)]
 
 
 def _table(low: Lowering, node: Node, of: tuple[Value, Fraction], bits: int, name: str) -> Value:

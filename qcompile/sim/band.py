@@ -114,16 +114,18 @@ def _paths(graph: Graph, value: Value, before: tuple[Any, ...], exact: bool = Fa
 
 def reach_of_softmax(node: Node) -> Fraction:
     """By how much a number of a softmax with a kernel, or its logarithm, may be off, see `_delta`."""
-    n = node.inputs[0].type.shape[node.op.axis]
-    return Fraction(n + 2 * node.op.log, 2 ** (node.op.kernel.bits + 1))
+    n, kernel = node.inputs[0].type.shape[node.op.axis], node.op.kernel
+    return Fraction(n + 2 * node.op.log, 2 ** (kernel.bits + 1)) + (kernel.unit / 4 if kernel.drop else 0)
 
 
 def _delta(node: Node, path: _Path) -> Fraction:
     """Half the width of the band, in steps of a code: the error of a number times what is behind it.
 
-    Softmax: terms are off by at most eps = 1/2 of 2**-bits, of products of two tables 1/2 + 2**-guard + 2**-bits; the
-    largest is exact. So a quotient is off by at most (n - 1) * eps / 2**bits, at most n / 2**(bits + 1): the guard bits
-    see to it; its logarithm by as much of 1, and less than 2**-bits more. Normalization: by 2**(1 - bits) of itself,
+    Softmax: terms are off by at most eps = 1/2 of 2**-bits, of products of two tables 1/2 + 2**-guard + 2**-bits, of
+    three 1/2 + 2**(1 - guard) + 2**(2 - bits); the largest is exact. So a quotient is off by at most
+    (n - 1) * eps / 2**bits, at most n / 2**(bits + 1): the guard bits see to it; its logarithm by as much of 1, and
+    less than 2**-bits more. Differences that are rounded to units, by half of one at most, move a quotient p by
+    p (1 - p) units at most, a quarter of one. Normalization: by 2**(1 - bits) of itself,
     which is at most sqrt(n).
     """
     bits, shape = node.op.kernel.bits, node.inputs[0].type.shape

@@ -125,17 +125,23 @@ _STEPS: dict[type, Callable[[Quotient, Any], Quotient | Ratio]] = {
 
 
 def exponentials(d: np.ndarray, kernel: ops.Exponential) -> np.ndarray:
-    """The integers that stand for exp(-unit * d), d >= 0."""
-    d = np.minimum(d, kernel.cut).astype(np.int64)
+    """The integers that stand for exp(-fine * d), d >= 0."""
+    d = (np.minimum(d, kernel.cut << kernel.drop) + (1 << kernel.drop >> 1) >> kernel.drop).astype(np.int64)
     last = int(d.max(initial=0))
-    if not kernel.split:
+    if not kernel.splits:
         return np.where(d == kernel.cut, 0, _table(kernel, kernel.bits, 1, min(last, kernel.cut))[d])
-    bits, low = kernel.bits + kernel.guard, 1 << kernel.split
-    coarse = _table(kernel, bits, low, last >> kernel.split)[d >> kernel.split]
-    fine = _table(kernel, bits, 1, low - 1)[d & (low - 1)]
-    shift = kernel.bits + 2 * kernel.guard
-    product = times(coarse, fine)
-    return narrowest(((int(v) + (1 << (shift - 1)) >> shift for v in product.ravel().tolist())), d.shape)
+    bits, places = kernel.bits + kernel.guard, sum(kernel.splits)
+    made = _table(kernel, bits, 1 << places, last >> places)[d >> places]
+    for size in reversed(kernel.splits):
+        places -= size
+        part = _table(kernel, bits, 1 << places, (1 << size) - 1)[d >> places & (1 << size) - 1]
+        made = _halved_up(times(made, part), bits if places else bits + kernel.guard)
+    return made
+
+
+def _halved_up(x: np.ndarray, bits: int) -> np.ndarray:
+    """x over 2**bits, rounded."""
+    return narrowest(((int(v) + (1 << (bits - 1)) >> bits for v in x.ravel().tolist())), x.shape)
 
 
 @lru_cache(maxsize=64)
@@ -149,12 +155,12 @@ def _table(kernel: ops.Exponential, bits: int, step: int, last: int) -> np.ndarr
 def softmax_parts(x: Ratio, axis: int, kernel: ops.Exponential) -> Quotient:
     """Exponentials of the differences to the largest along an axis of the array, over their sum."""
     below = _below(x, axis, kernel)
-    e = exponentials(_exactly(below.num, below.unit, kernel.cut), kernel)
+    e = exponentials(_exactly(below.num, below.unit, kernel.cut << kernel.drop), kernel)
     return Quotient(e, np.asarray(np.sum(fit(e, max_abs(e) * e.shape[axis]), axis=axis, keepdims=True)))
 
 
 def _below(x: Ratio, axis: int, kernel: ops.Exponential) -> Ratio:
-    """Differences to the largest, in units of the kernel."""
+    """Differences to the largest, in fine units of the kernel."""
     whole = x.common()
     return ratio.affine(Ratio(np.max(whole.num, axis=axis, keepdims=True) - whole.num, whole.unit), *_per(kernel))
 
@@ -231,7 +237,7 @@ def logarithms(total: np.ndarray, n: int, kernel: ops.Exponential) -> np.ndarray
 
 
 def _per(kernel: ops.Exponential) -> tuple[Param, Param]:
-    return Param.of(1 / kernel.unit), Param.of(0)
+    return Param.of(1 / kernel.fine), Param.of(0)
 
 
 def _exactly(num: np.ndarray, unit: Param, most: int | None = None) -> np.ndarray:
