@@ -355,8 +355,8 @@ def compile(source: Any, plan: Plan | str | Path | None = None, **given: Any) ->
 
 def _refuse_dynamic(model: Model) -> None:
     """UnsupportedError for scales that depend on the data."""
-    reason = "its scale depends on the data, so no hardware can be built for it"
-    hint = "qcompile assign MODEL --data x.npz chooses formats; or use static quantization"
+    reason = "its scale is a float32 that depends on the data"
+    hint = "qcompile assign MODEL --data x.npz chooses formats, with --transform dynamic_token a scale per token"
     found = tuple(Finding(f"node '{name}'", "DynamicQuantizeLinear", reason, hint) for name in model.dynamic)
     if found:
         raise UnsupportedError(found, model.name)

@@ -256,11 +256,11 @@ def test_all_published_systems_are_shown() -> None:
     assert len(json.loads(command("methods", "--json")[1])["systems"]) == 59
 
 
-ATTENTION = {"channel_separable"}  # takes nothing else, and is looked at in its own file
+OWN = {"channel_separable", "dynamic_token"}  # take attention alone, real functions alone: see their own files
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in methods.TransformMethod.names() if methods.TransformMethod.find(n).exact and n not in ATTENTION]
+    "name", [n for n in methods.TransformMethod.names() if methods.TransformMethod.find(n).exact and n not in OWN]
 )
 def test_exact_transforms_move_no_output(name: str) -> None:
     """Every one that says so of itself, in rationals."""
