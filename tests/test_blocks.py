@@ -102,3 +102,24 @@ def test_torchao(torch: Any, kind: str) -> None:
     design = qc.compile(qc.load(module, x[:1]), input_formats=["s8f4"])
     y = np.asarray(design.simulate(x.numpy()[:, None])).reshape(wanted.shape)
     assert np.abs(y - wanted).max() <= 2e-6 * np.abs(wanted).max()
+
+
+def test_scales_of_tokens(torch: Any) -> None:
+    """Torchao's integers with a scale per token: those whose export has the quotients are compiled, others refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torchao = pytest.importorskip("torchao.quantization", reason=NO_TORCHAO)
+    plain = torch.nn.Sequential(torch.nn.Linear(64, 32)).eval()
+    torchao.quantize_(plain, torchao.Int8DynamicActivationInt8WeightConfig())
+    with pytest.raises(qc.QCompileError, match="activations have a scale per token") as error:
+        qc.load(plain, torch.zeros(1, 64))
+    assert "whose export has quotients" in str(error.value.hint)
+    module = torch.nn.Sequential(torch.nn.Linear(64, 32)).eval()
+    torchao.quantize_(module, torchao.Int8DynamicActivationIntxWeightConfig())
+    x = (torch.randint(-128, 128, (50, 64)) / 16).float()
+    design = qc.compile(qc.load(module, x[:1]), input_formats=["s8f4"])
+    with torch.no_grad():
+        wanted = module(x).numpy()
+    off = np.abs(np.asarray(design.simulate(x.numpy()[:, None])).reshape(wanted.shape) - wanted)
+    step = float(module[0].weight.dequantize().abs().max()) * 16 / 255  # of one code of the data, at most
+    assert off.max() < step and np.mean(off > 1e-5) < 0.05

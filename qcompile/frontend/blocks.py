@@ -60,10 +60,13 @@ def _of_torchao(torch: Any, name: str, layer: Any) -> CodesAndScales | None:
     """Codes times their scales, whose product float32 holds, and the scale of the tensor."""
     weight: Any = getattr(layer, "weight", None)
     kind = type(weight).__name__
-    if kind not in ("MXTensor", "NVFP4Tensor") or not type(weight).__module__.startswith("torchao."):
+    if not type(weight).__module__.startswith("torchao."):
         return None
-    if weight.act_quant_kwargs is not None:
-        raise _at_run_time(name)
+    blocks = kind in ("MXTensor", "NVFP4Tensor")
+    if getattr(weight, "act_quant_kwargs", None) is not None:
+        raise _at_run_time(name, "block" if blocks else "token")
+    if not blocks:
+        return None
     whole = getattr(weight, "per_tensor_scale", None)
     if whole is None:
         return [weight.dequantize(torch.float32)]
@@ -73,9 +76,10 @@ def _of_torchao(torch: Any, name: str, layer: Any) -> CodesAndScales | None:
     return [bare.dequantize(torch.float32), whole]
 
 
-def _at_run_time(name: str) -> QCompileError:
+def _at_run_time(name: str, what: str = "block") -> QCompileError:
+    ways = "weights may have their blocks" if what == "block" else "or torchao's IntxWeight, whose export has quotients"
     return QCompileError(
-        "activations have a scale per block of their own numbers, which only is known while it runs",
+        f"activations have a scale per {what} of their own numbers, which only is known while it runs",
         f"layer '{name}'",
-        "give activations a scale per tensor; weights may have their blocks",
+        f"give activations a scale per tensor; {ways}",
     )
