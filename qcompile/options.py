@@ -95,7 +95,7 @@ class Options:
     )
     state_formats: tuple[str, ...] = option(
         (),
-        "formats in float recurrent layers (h; c of an LSTM) and of inner softmaxes, e.g. s8f7",
+        "formats in float recurrent layers (h; c of an LSTM) and of all else that nothing rounds, e.g. s8f7",
         "--state-format",
         metavar="F",
     )

@@ -4,6 +4,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -135,8 +136,45 @@ def test_divisors_among_which_is_0_are_refused_by_their_range() -> None:
 
 def test_a_quotient_without_a_quantizer_is_refused() -> None:
     nodes = [*POSITIVE, ("Div", "a", "d", "q"), ("Add", "q", "a", "y")]
-    with pytest.raises(QCompileError, match="must be quantized before it is used in a sum"):
+    with pytest.raises(QCompileError, match="(?s)must be quantized before it is used in a sum.*--state-format s16f8"):
         qc.compile(model(nodes))
+
+
+ROOT = [("Mul", "a", "a", "s"), ("Add", "s", "one", "t"), ("Sqrt", "t", "r"), ("Add", "r", "one", "d")]
+
+
+@pytest.mark.parametrize("case", ["in a sum", "by a function of a product"])
+def test_state_formats_of_quotients_and_functions(case: str) -> None:
+    a, b = numbers(SHAPE, 0), numbers(SHAPE, 1)
+    if case == "in a sum":
+        nodes = [*POSITIVE, ("Div", "a", "d", "q"), ("Add", "q", "a", "y")]
+        y = np.rint(a.astype(np.float64) / (np.maximum(b, 0) + 1) * 256) / 256 + a
+    else:  # which is rounded in front of the constant that keeps it from 0
+        nodes = [*ROOT, ("Div", "b", "d", "y")]
+        y = b.astype(np.float64) / (np.rint(np.sqrt(a.astype(np.float64) ** 2 + 1) * 256) / 256 + 1)
+    design = qc.compile(model(nodes), state_formats="s16f8")
+    made = design.simulate(a[:, 0], b[:, 0]).reshape(a.shape)
+    assert np.array_equal(made, np.clip(np.rint(y * 4), -128, 127) / 4)
+
+
+def test_state_formats_of_outputs() -> None:
+    graph = onnx.load_from_string(model(PLAIN))
+    del graph.graph.node[-1], graph.graph.output[:]
+    graph.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, SHAPE))
+    design = qc.compile(graph.SerializeToString(), state_formats="s16f8")
+    a, b = numbers(SHAPE, 0), numbers(SHAPE, 1)
+    y = np.rint(a.astype(np.float64) / (np.maximum(b, 0) + 1) * 256) / 256
+    assert [v.name for v in design.outputs] == ["y"]
+    assert np.array_equal(design.simulate(a[:, 0], b[:, 0]).reshape(a.shape), y)
+
+
+def test_quotients_in_products_are_one() -> None:
+    """a / d times b is a b / d: no quotient is left that something would have to round."""
+    a, b = numbers(SHAPE, 0), numbers(SHAPE, 1)
+    design = qc.compile(model([*POSITIVE, ("Div", "a", "d", "q"), ("Mul", "q", "b", "y")]))
+    y = a.astype(np.float64) * b / (np.maximum(b, 0) + 1)
+    made = design.simulate(a[:, 0], b[:, 0]).reshape(a.shape)
+    assert np.array_equal(made, np.clip(np.rint(y * 4), -128, 127) / 4)
 
 
 def test_steps_of_quotients_are_exact() -> None:

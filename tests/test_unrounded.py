@@ -141,7 +141,7 @@ def test_functions_in_sums_have_25_bits() -> None:
 def test_functions_in_sums_take_a_format() -> None:
     design = qc.compile(averaged().model(), state_formats="s8f7")
     assert "s8f7" in design.warnings[0]
-    with pytest.raises(qc.QCompileError, match="no function in a sum"):
+    with pytest.raises(qc.QCompileError, match="no softmax, quotient or function in a sum"):
         net = Net((1, 8))
         net.codes("x", 1 / 32)
         qc.compile(net.model(), state_formats="s8f7")

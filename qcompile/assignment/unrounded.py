@@ -10,6 +10,7 @@ from qcompile.ir import Graph, Node, Value, ops
 from qcompile.ir.walk import is_constant, is_irrational, maker
 from qcompile.passes import ivit, ports
 from qcompile.passes.rows import at_end
+from qcompile.passes.summed import guarded
 from qcompile.sim.reference import increasing
 
 Use = tuple[Value, Node | None]  # a tensor, and what reads it
@@ -25,7 +26,7 @@ def unrounded(graph: Graph, rounded: Collection[str]) -> list[Use]:
             known = {*rounded, *found}
             if is_constant(graph, value) and value.type.format is None and value.name not in known:
                 found[value.name] = value, node
-            value = _guarded(graph, value) if isinstance(node.op, ops.Divide) else value
+            value = guarded(graph, value) if isinstance(node.op, ops.Divide) else value
             real = is_irrational(graph.producers, value, known) and not _in_order(graph, node, value, known)
             if real or (isinstance(node.op, ops.Softmax) and _is_fine(graph, value, known)):
                 found[value.name] = value, node
@@ -60,13 +61,6 @@ def _is_fine(graph: Graph, value: Value, rounded: Collection[str]) -> bool:
         return False
     fine = isinstance(made.op, ops.Affine) and any(v and v > _MASK for v in made.op.add.values)
     return fine or _is_fine(graph, made.inputs[0], rounded)
-
-
-def _guarded(graph: Graph, value: Value) -> Value:
-    """What a divisor is in front of the constant that keeps it from 0, which a quantizer behind it would round away."""
-    while (made := graph.producers.get(value.name)) is not None and isinstance(made.op, (ops.Affine, ops.Clip)):
-        value = made.inputs[0]
-    return value
 
 
 def _chooses(graph: Graph, value: Value) -> bool:

@@ -393,7 +393,7 @@ def _unrounded(like: Node) -> QCompileError:
     return QCompileError(
         "a real-valued activation must be quantized before it is used in a sum or product",
         str(like.origin),
-        "put a Quant node behind it; or qcompile assign with data",
+        "put a Quant node behind it, or --state-format s16f8 for all such numbers; or qcompile assign with data",
     )
 
 

@@ -46,7 +46,7 @@ def with_state_formats(graph: Graph, states: Mapping[str, str], formats: tuple[F
         return graph  # formats of what is summed, see `passes.summed`
     if not kinds:
         raise QCompileError(
-            "the model has no float recurrent layer, no softmax and no function in a sum that needs formats",
+            "the model has no float recurrent layer, no softmax, quotient or function in a sum that needs formats",
             OPTION,
             "leave it away",
         )
