@@ -147,7 +147,10 @@ class Options:
             )
         if self.recurrence == "step" and self.weights != "rom":
             raise QCompileError("weights cannot be loaded between steps", "--weights", "leave it away")
-        self.switched()
+        if self.switched() and self.recurrence in ("rolled", "step"):
+            raise QCompileError(
+                "steps of a recurrence whose bits are switched have a cell each", "--switch", "leave --recurrence away"
+            )
         if self.accumulator_bits and not 8 <= self.accumulator_bits <= 1024:
             raise QCompileError(
                 f"accumulators of {self.accumulator_bits} bits are not possible; 8 to 1024 are, 0 is exact"

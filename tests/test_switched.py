@@ -143,6 +143,11 @@ def test_widths_that_are_none(widths: str) -> None:
         qc.Options(switch=widths)
 
 
+def test_recurrences_have_a_cell_for_every_step() -> None:
+    with pytest.raises(qc.QCompileError, match="have a cell each"):
+        qc.Options(switch="8,4", recurrence="rolled")
+
+
 def test_a_network_without_such_weights(digits: Path) -> None:
     with pytest.raises(qc.QCompileError, match="no layer has weights of 9 bits with a sign"):
         qc.compile(digits.parent / "digits_mixed.onnx", switch="9,4")
