@@ -418,6 +418,16 @@ class Comparators(Part):
 
 
 @dataclass(frozen=True, eq=False)
+class ThresholdCount(Part):
+    """The same, by comparators with all of them, or with every other one and a comparison with the one that is left
+    between them (chosen_cut.sv).
+    """
+
+    cuts: np.ndarray
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
 class LookupTable(Part):
     """A function of few bits in LUTs (table_lut.sv). contents None: not known."""
 

@@ -101,6 +101,17 @@ def activations() -> list[Case]:
             value = signed(code, acc) if is_signed else code
             vectors.append(({"a": code}, {"y": int(np.searchsorted(cuts, value, side="right"))}))
         cases.append(Case("thresholds", params, {"a": acc}, {"y": k.bit_length()}, vectors))
+    for acc, k in ((6, 3), (8, 4), (9, 7), (11, 12), (12, 15), (4, 15)):
+        cuts = sorted(random.sample(range(-(1 << acc - 1), 1 << acc - 1), k))
+        places = k.bit_length() - 1
+        left = cuts[::2]
+        params = {"ACC": acc, "PLACES": places, "K": len(left), "CUTS": f"{len(left) * acc}'h{packed(left, acc):x}"}
+        vectors = []
+        for a in range(-(1 << acc - 1), 1 << acc - 1):
+            place = int(np.searchsorted(cuts[1::2], a, side="right"))
+            count = int(np.searchsorted(cuts, a, side="right"))
+            vectors.append(({"a": a & ((1 << acc) - 1), "place": place}, {"y": count}))
+        cases.append(Case("chosen_cut", params, {"a": acc, "place": places}, {"y": places + 1}, vectors))
     for bits, lo, hi, y in (
         (9, -8, 7, 4),
         (9, -7, 7, 4),

@@ -257,7 +257,7 @@ def thresholds(t: Traits, cuts: np.ndarray, acc_bits: int, signed: bool = True) 
 
 def _comparator(t: Traits, cut: int, bits: int, signed: bool) -> int:
     """LUTs that compare a number with a constant: from its lowest set bit up, 6 bits and then 5 at a time."""
-    left = bits - _zeros(cut + (1 << bits - 1 if signed else 0), bits)
+    left = bits - zeros(cut + (1 << bits - 1 if signed else 0), bits)
     luts = 0
     while left > 1:
         # The first piece has nothing below it and takes a bit more.
@@ -266,7 +266,7 @@ def _comparator(t: Traits, cut: int, bits: int, signed: bool) -> int:
     return luts
 
 
-def _zeros(value: int, bits: int) -> int:
+def zeros(value: int, bits: int) -> int:
     """Zero bits below the lowest set one of a code of so many bits."""
     code = value & ((1 << bits) - 1)
     return (code & -code).bit_length() - 1 if code else bits

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from qcompile import parts
+from qcompile.cost import forms
 from qcompile.cost import primitives as hw
 from qcompile.cost.exchange import in_dsp
 from qcompile.cost.primitives import Fabric
@@ -145,6 +146,27 @@ def _search(part: parts.BinarySearch, fabric: Fabric) -> Resources:
     return out.then(hw.table(fabric, deep, part.made)) if part.made else out
 
 
+def _count(part: parts.ThresholdCount, fabric: Fabric) -> Resources:
+    if not by_choice(fabric, part):
+        return price(parts.Comparators(part.cuts, part.width), fabric)
+    return price(parts.Comparators(part.cuts[1::2], part.width), fabric).then(chosen_cut(fabric, part))
+
+
+def by_choice(fabric: Fabric, part: parts.ThresholdCount) -> bool:
+    """Whether the last bit comes of a comparison with a constant that the others choose: they are at most three bits,
+    and a LUT of six inputs takes two bits of the number and what is below them beside.
+    """
+    return fabric.traits.lut_inputs >= 6 and 3 <= len(part.cuts) <= 15
+
+
+def chosen_cut(fabric: Fabric, part: parts.ThresholdCount) -> Resources:
+    """The last comparison: a LUT for every piece of the number, the lowest of a bit more."""
+    places, left = len(part.cuts).bit_length() - 1, part.cuts[::2].astype(object)
+    known = part.width - min(forms.zeros(int(cut) + (1 << part.width - 1), part.width) for cut in left)
+    pieces = 1 + max(0, known - 2) // (5 - places)
+    return Resources(lut=float(pieces), delay_ns=pieces * fabric.lut_ns, basis=fabric.basis)
+
+
 def _flow(part: parts.FlowControl, fabric: Fabric) -> Resources:
     """Whether all streams are ready, and what that tells each of them."""
     return Resources(lut=1.0 + part.reads + part.writes, ff=2 * part.stages, delay_ns=2 * fabric.lut_ns)
@@ -188,6 +210,7 @@ PRICES: dict[type[Part], Price] = {
     parts.Divider: _divider,
     parts.Decoder: lambda p, f: _decoded(p.format, f),
     parts.Comparators: lambda p, f: hw.thresholds(f, p.cuts, p.width),
+    parts.ThresholdCount: _count,
     parts.LookupTable: lambda p, f: hw.table(f, p.address, p.width, contents=p.contents),
     parts.BinarySearch: _search,
     parts.ScaledShift: lambda p, f: hw.mul_add_shift(f, p.mul, p.add, p.shift, p.low, p.high, p.width),

@@ -94,18 +94,40 @@ ACCUMULATE:
   }
 }
 
+// How many of K numbers, which ascend, are <= a. CHOSEN: a is compared with every other one and with the one that is left between them.
+template <bool CHOSEN, int K, class TC, int LC> struct reached {
+  template <class A, class C> static int of(const A &a, const C *cuts, int first) {
+#pragma HLS inline
+    int count = 0;
+  CUT:
+    for (int k = 0; k < K; ++k) { // unroll
+      count += a >= load<TC, LC>(cuts, first + k) ? 1 : 0;
+    }
+    return count;
+  }
+};
+template <int K, class TC, int LC> struct reached<true, K, TC, LC> {
+  template <class A, class C> static int of(const A &a, const C *cuts, int first) {
+#pragma HLS inline
+    int place = 0;
+  CUT:
+    for (int k = 1; k < K; k += 2) { // unroll
+      place += a >= load<TC, LC>(cuts, first + k) ? 1 : 0;
+    }
+    const bool left = 2 * place < K;
+    return 2 * place + (left && a >= chosen<true, TC, LC, (K + 1) / 2, 2>::from(cuts, first, left ? place : 0) ? 1 : 0);
+  }
+};
+// Whether that is less: constants, of which a place takes at most three bits.
+template <class Row, class BASE, int K> struct few { static const bool value = fixed<Row, BASE>::value && K >= 3 && K <= 15; };
+
 // values[row][number of cuts[row] that are <= a].
 template <int N, class Row, int K, class TC, int LC, class TV, int LV, class A, class C, class V, class Y, class BASE = Start>
 inline void thresholds(const A *a, Y *y, const C *cuts, const V *values, BASE base = BASE()) {
 #pragma HLS inline
 THRESHOLDS:
   for (int i = 0; i < N; ++i) { // unroll
-    const int row = Row::at(base + i);
-    int count = 0;
-  CUT:
-    for (int k = 0; k < K; ++k) { // unroll
-      count += a[i] >= load<TC, LC>(cuts, row * K + k) ? 1 : 0;
-    }
+    const int row = Row::at(base + i), count = reached<few<Row, BASE, K>::value, K, TC, LC>::of(a[i], cuts, row * K);
     y[i] = chosen<fixed<Row, BASE>::value, TV, LV, K + 1, 1>::from(values, row * (K + 1), count);
   }
 }
@@ -116,12 +138,7 @@ inline void thresholds_affine(const A *a, Y *y, const C *cuts, const V *start, c
 #pragma HLS inline
 THRESHOLDS_AFFINE:
   for (int i = 0; i < N; ++i) { // unroll
-    const int row = Row::at(base + i);
-    int count = 0;
-  CUT:
-    for (int k = 0; k < K; ++k) { // unroll
-      count += a[i] >= load<TC, LC>(cuts, row * K + k) ? 1 : 0;
-    }
+    const int row = Row::at(base + i), count = reached<few<Row, BASE, K>::value, K, TC, LC>::of(a[i], cuts, row * K);
     y[i] = start[row] + TV(step[row]) * TV(count);
   }
 }

@@ -51,6 +51,8 @@ STREAMED = (
 )
 """Circuits of architecture `dataflow`, beside those of both."""
 CIRCUITS = (
+    "chosen_cut.sv",
+    "chosen_part.sv",
     "clamp.sv",
     "compare_part.sv",
     "minifloat_decode.sv",

@@ -10,6 +10,7 @@ import numpy as np
 from qcompile import parts
 from qcompile.backends.rtl.numbers import Delays, added, decoded, literal, packed, plus, table, times
 from qcompile.backends.rtl.words import CellBuilder, Word
+from qcompile.cost.price import by_choice, chosen_cut
 from qcompile.cost.structure import width
 from qcompile.formats import FloatLane, Format
 from qcompile.hardware.parameters import looked_up
@@ -62,16 +63,33 @@ def _thresholds(b: CellBuilder, op: ops.Requant, a: Word, row: int, timing: Dela
         return b.instance("code", fmt.width, False, (), 0.0, f"assign {{y}} = {fmt.width}'d{codes[0]};")
     reach = max(abs(int(c)) for c in cuts)
     acc = max(a.bits, reach.bit_length() + 1)
-    n = len(cuts).bit_length()
     wide = a
     if not a.signed or a.width != acc:
         wide = b.make("acc", (-(1 << acc - 1), (1 << acc - 1) - 1), (a,), 0.0, "{w}'({0})")
-    sizes = f".ACC({acc}), .K({len(cuts)}), .CUTS({packed(cuts.tolist(), acc)})"
-    body = f"thresholds #({sizes}) t_count (.a({{0}}), .y({{y}}));"
-    count = b.instance("count", n, False, (wide,), timing.delay(parts.Comparators(cuts, acc)), body)
-    if codes == list(range(len(codes))) and fmt.width == n:
+    count = _counted(b, parts.ThresholdCount(cuts, acc), wide, timing)
+    if codes == list(range(len(codes))) and fmt.width == count.width:
         return count
-    return _looked_up(b, count, codes + codes[-1:] * ((1 << n) - len(codes)), fmt, timing)
+    return _looked_up(b, count, codes + codes[-1:] * ((1 << count.width) - len(codes)), fmt, timing)
+
+
+def _counted(b: CellBuilder, count: parts.ThresholdCount, a: Word, timing: Delays) -> Word:
+    """How many of the constants a word reaches, which is as wide as they are."""
+    if not by_choice(timing.fabric, count):
+        return _compared(b, "count", count, a, timing)
+    place = _compared(b, "place", parts.ThresholdCount(count.cuts[1::2], count.width), a, timing)
+    sizes = f".PLACES({place.width}), {_constants(count.cuts[::2], count.width)}"
+    body = f"chosen_cut #({sizes}) t_count (.a({{0}}), .place({{1}}), .y({{y}}));"
+    return b.instance("count", place.width + 1, False, (a, place), chosen_cut(timing.fabric, count).delay_ns, body)
+
+
+def _compared(b: CellBuilder, name: str, count: parts.ThresholdCount, a: Word, timing: Delays) -> Word:
+    body = f"thresholds #({_constants(count.cuts, count.width)}) t_{name} (.a({{0}}), .y({{y}}));"
+    delay = timing.delay(parts.Comparators(count.cuts, count.width))
+    return b.instance(name, len(count.cuts).bit_length(), False, (a,), delay, body)
+
+
+def _constants(cuts: np.ndarray, acc: int) -> str:
+    return f".ACC({acc}), .K({len(cuts)}), .CUTS({packed(cuts.tolist(), acc)})"
 
 
 def _searched(b: CellBuilder, impl: ops.Thresholds, fmt: Format, a: Word, row: int, timing: Delays) -> Word:

@@ -150,7 +150,7 @@ def _counted_row(impl: ops.Thresholds, acc: int, fmt: Format, row: int) -> Part:
     made = _made_bits(fmt, tuple(values.tolist()))
     if impl.search:
         return parts.BinarySearch(impl.cuts.data.shape[1], acc, made)
-    count = parts.Comparators(cuts, acc)
+    count = parts.ThresholdCount(cuts, acc)
     return chain(count, parts.LookupTable(len(cuts).bit_length(), made)) if made else count
 
 
