@@ -11,8 +11,10 @@ from rtl_bench import Case, packed, run
 
 from qcompile.cost import pairing, primitives, structure
 from qcompile.cost.devices import catalogue, device
+from qcompile.cost.price import price
 from qcompile.cost.resources import Basis
-from qcompile.formats import Minifloat, Rounding
+from qcompile.formats import FixedPoint, Minifloat, Rounding
+from qcompile.parts import Multiplier, SummedProducts
 
 sys.path.insert(0, str(ROOT / "hw" / "calibration"))
 import fit  # noqa: E402
@@ -303,21 +305,6 @@ def totals() -> list[Case]:
 
 def memories() -> list[Case]:
     random, cases = Random(9), []
-    for depth, bits, style in ((16, 5, "block"), (24, 3, "distributed")):
-        words, vectors, q = [random.getrandbits(bits) for _ in range(depth)], [], None
-        for _ in range(60):
-            i, enable = random.randrange(depth), random.getrandbits(1)
-            vectors.append(({"enable": enable, "address": i}, {"q": q}))
-            q = words[i] if enable else q
-        params = {
-            "DEPTH": depth,
-            "WIDTH": bits,
-            "STYLE": f'"{style}"',
-            "CONTENTS": f"{depth * bits}'h{packed(words, bits):x}",
-        }
-        cases.append(
-            Case("rom", params, {"enable": 1, "address": (depth - 1).bit_length()}, {"q": bits}, vectors, True)
-        )
     for depth, style in ((4, "shift"), (9, "shift"), (8, "block"), (13, "block")):
         line: list[int | None] = [None] * depth
         vectors = []
@@ -421,67 +408,6 @@ def streams() -> list[Case]:
     return cases
 
 
-def folded() -> list[Case]:
-    random, cases = Random(11), []
-    for pe, simd, folds, groups, w, a, a_signed, style in (
-        (2, 4, 3, 2, 4, 4, 1, "block"),
-        (1, 3, 1, 4, 2, 5, 0, "distributed"),
-        (3, 1, 5, 1, 6, 3, 0, "block"),
-    ):
-        acc = w + a + 8
-        matrix = np.array([[random.getrandbits(w) for _ in range(folds * simd)] for _ in range(groups * pe)])
-        words = [
-            int(matrix[g * pe + p, f * simd + s])
-            for g in range(groups)
-            for f in range(folds)
-            for p in range(pe)
-            for s in range(simd)
-        ]
-        values = np.vectorize(lambda c: signed(int(c), w))(matrix)  # noqa: B023
-        x = [random.getrandbits(a) for _ in range(folds * simd)]
-        wanted = values @ np.array([signed(v, a) if a_signed else v for v in x])
-        steps = [(g, f) for g in range(groups) for f in range(folds)]
-        vectors = [({"reset": 1, "enable": 0, "x": 0}, {"valid": None, "y": None})]
-        done: dict[int, int] = {}
-        while steps or len(vectors) < max(done, default=0) + 2:
-            now, enable = len(vectors), bool(steps) and random.getrandbits(2) > 0
-            part = [0] * simd
-            if enable:
-                g, f = steps.pop(0)
-                part = x[f * simd : (f + 1) * simd]
-                if f == folds - 1:
-                    done[now + 2] = g  # one cycle for the ROM, one for the accumulator
-            y = packed(wanted[done[now] * pe : (done[now] + 1) * pe].tolist(), acc) if now in done else None
-            vectors.append(
-                (
-                    {"reset": 0, "enable": enable, "x": packed(part, a)},
-                    {"valid": now in done if now > 2 else None, "y": y},
-                )
-            )
-        params = {
-            "PE": pe,
-            "SIMD": simd,
-            "FOLDS": folds,
-            "GROUPS": groups,
-            "W": w,
-            "A": a,
-            "A_SIGNED": a_signed,
-            "ACC": acc,
-        }
-        params |= {"ROM_STYLE": f'"{style}"', "WEIGHTS": f"{len(words) * w}'h{packed(words, w):x}"}
-        cases.append(
-            Case(
-                "matvec_folded",
-                params,
-                {"reset": 1, "enable": 1, "x": simd * a},
-                {"valid": 1, "y": pe * acc},
-                vectors,
-                True,
-            )
-        )
-    return cases
-
-
 def rows() -> tuple[list[Case], str]:
     """Constant matrices as shared sums, written out by `pairing.verilog`."""
     random, cases, text = Random(12), [], []
@@ -513,7 +439,6 @@ def test_circuits_compute_what_the_formats_say(tmp_path: Path) -> None:
         *totals(),
         *memories(),
         *streams(),
-        *folded(),
         *matrices,
     ]
     assert run(cases, tmp_path, text) == []
@@ -590,10 +515,10 @@ def test_outside_the_measured_widths_is_extrapolated() -> None:
     assert primitives.adder_tree(f, 16, 60).basis is Basis.EXTRAPOLATED
 
 
-def test_a_dot_product_of_tiny_codes_is_partly_in_its_adders() -> None:
+def test_sums_of_tiny_products_have_them_partly_in_their_adders() -> None:
     f = primitives.fabric(device("xc7z020"))
-    alone = primitives.multiplier(f, 2, 2).times(8).lut + primitives.adder_tree(f, 8, 4).lut
-    assert primitives.dot_product(f, 8, 2, 2).lut == pytest.approx(alone - 4 * primitives.multiplier(f, 2, 2).lut)
-    assert primitives.dot_product(f, 8, 8, 8).lut == pytest.approx(
-        8 * primitives.multiplier(f, 8, 8).lut + primitives.adder_tree(f, 8, 16).lut
-    )
+    for bits, absorbed in ((2, 4), (8, 0)):
+        of = FixedPoint(bits)
+        one = price(Multiplier(of, of), f)
+        alone = one.times(8 - absorbed).lut + primitives.adder_tree(f, 8, 2 * bits).lut
+        assert price(SummedProducts(8, of, of), f).lut == pytest.approx(alone)

@@ -120,9 +120,7 @@ def _instance(module: str, params: Params, inputs: dict[str, int], outputs: dict
 
 def _mul(p: Params) -> tuple[str, str]:
     w, a = p["w"], p["a"]
-    if (
-        p["signed"] == 2
-    ):  # w signed, a not: a zero in front of it, as matvec_folded does; the rows are bits of the narrower one
+    if p["signed"] == 2:  # w signed, a not: a zero in front of it; the rows are bits of the narrower one
         rows, other = ("w", "{1'b0, a}") if w <= a + 1 else ("{1'b0, a}", "w")
         return (
             f"input [{w - 1}:0] w, input [{a - 1}:0] a, output [{w + a}:0] y",

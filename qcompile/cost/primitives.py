@@ -234,28 +234,6 @@ def adder_tree(f: Fabric, terms: int, bits: int, count: float = 1) -> Resources:
     return _cost(f, "adder_tree", features, {"terms": max(terms, 2), "bits": bits}, levels, bits + levels).times(count)
 
 
-def dot_product(
-    f: Fabric,
-    terms: int,
-    w_bits: int,
-    a_bits: int,
-    signed: bool = True,
-    dsp: bool = False,
-    a_signed: bool | None = None,
-) -> Resources:
-    """Sum of products of variables, as one row of matvec_folded.sv makes it in a cycle.
-
-    Products of so few bits that they are tables need no LUT of their own where they are the second operand of an adder
-    in the first level, if the fabric takes logic there (5 inputs beside the other operand).
-    """
-    product = multiplier(f, w_bits, a_bits, signed, dsp, a_signed)
-    absorbed = (
-        terms // 2 if f.traits.absorbs and not product.dsp and (w_bits + a_bits <= 5 or min(w_bits, a_bits) == 1) else 0
-    )
-    sums = adder_tree(f, terms, w_bits + a_bits)
-    return product.times(terms - absorbed).then(sums) if terms > 1 else product
-
-
 def accumulator(
     f: Fabric, bits: int, in_bits: int | None = None, signed: bool = True, minus: bool = False
 ) -> Resources:
