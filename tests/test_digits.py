@@ -123,9 +123,12 @@ def test_every_row_with_its_own_numbers(backend: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["hls", "rtl"])
+@pytest.mark.parametrize("dsp", [False, True], ids=["in LUTs", "in DSP blocks"])
 @pytest.mark.parametrize(("lead", "pe"), [((), 4), ((1,), 2)], ids=["second kept", "first kept"])
-def test_two_tensors(lead: tuple[int, ...], pe: int, backend: str, tmp_path: Path) -> None:
-    """Of unlike formats, whichever of them is the matrix that stays."""
+def test_two_tensors(lead: tuple[int, ...], pe: int, dsp: bool, backend: str, tmp_path: Path) -> None:
+    """Of unlike formats, whichever of them is the matrix that stays; two of the second one in a block where both are
+    multiplied by the same.
+    """
     needs("iverilog")
     sizes = {"a": (*lead, 2, 6), "b": (*lead, 6, 4), "y": None}
     held = {"s": np.float32(1), "big": np.float32(64), "z": np.float32(0), "n": np.float32(8), "five": np.float32(5)}
@@ -141,9 +144,10 @@ def test_two_tensors(lead: tuple[int, ...], pe: int, backend: str, tmp_path: Pat
     opsets = [helper.make_opsetid("", 13), helper.make_opsetid(quant["domain"], 1)]
     graph = helper.make_graph(nodes, "net", ends[:2], ends[2:], inner)
     made = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    fold = json.dumps({"layer": {"pe": pe, "simd": 3}})
+    fold = json.dumps({"layer": {"pe": pe, "simd": 3, "dsp": dsp}})
     design = qc.compile(made, arch="dataflow", backend=backend, fold=fold)
     assert "dynamic" in [s.unit.name for s in design.network.stages]
+    assert design.estimate().total.dsp == (0 if not dsp else 3 * pe if lead else 3 * pe // 2)
     assert_exact(design, tmp_path)
 
 

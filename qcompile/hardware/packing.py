@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from qcompile import parts
 from qcompile.formats import Format, smallest_width
-from qcompile.ir import Graph, Node
+from qcompile.ir import Graph, Node, ops
 from qcompile.ir.walk import weights_of
 from qcompile.records import dataclass
 
@@ -65,13 +65,18 @@ def packable(graph: Graph, node: Node) -> bool:
 
 
 def packed(graph: Graph, node: Node, pe: int, simd: int) -> PackedWeights | None:
-    """How products of a node with constant weights, so many rows and columns a cycle, lie in DSP blocks."""
+    """How products of a node lie in DSP blocks, so many columns a cycle of so many rows that take the same data: with
+    constant weights, or of two matrices that are both data.
+    """
     made = weights_of(graph, node)
-    if not node.op.products or node.op.truncated_bits or made is None or made.output != node.weights:
+    if not node.op.products or node.op.truncated_bits:
+        return None
+    if made.output != node.weights if made is not None else not isinstance(node.op, ops.MatMul):
         return None
     fmt = node.weights.type.codes
     if fmt.lane.coded or fmt.lane.signs:
         return None
-    units = made.op.units.data
-    ends = parts.value_range(fmt) if made.op.reloadable else (int(units.min()), int(units.max()))
+    ends = parts.value_range(fmt)
+    if made is not None and not made.op.reloadable:
+        ends = int(made.op.units.data.min()), int(made.op.units.data.max())
     return packing(node.data.type.codes, ends, pe, simd)

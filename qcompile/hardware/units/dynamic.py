@@ -11,12 +11,14 @@ cycles = vectors * columns / simd * rows / pe, as of a matrix-vector unit with c
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from qcompile import parts
 from qcompile.formats import Format
+from qcompile.hardware.packing import PackedWeights, packed
 from qcompile.hardware.site import Folding, divisors
 from qcompile.hardware.units.matvec import sums
 from qcompile.hardware.units.repeat import RepeatUnit
@@ -63,7 +65,7 @@ class DynamicProduct:
 
 @dataclass(frozen=True)
 class DynamicMatVecUnit(Unit):
-    """formats: of the elements of matrix and vectors; accumulator: bits of a sum; floored: as of `MatVecUnit`."""
+    """formats: of the elements of matrix and vectors; accumulator: bits of a sum; floored, packed: as of `MatVecUnit`."""
 
     product: DynamicProduct
     pe: int
@@ -71,6 +73,7 @@ class DynamicMatVecUnit(Unit):
     formats: tuple[Format, Format]
     accumulator: int
     floored: bool = False
+    packed: PackedWeights | None = None
 
     name: ClassVar[str] = "dynamic"
     accumulates: ClassVar[bool] = True
@@ -86,7 +89,8 @@ class DynamicMatVecUnit(Unit):
             return None
         matrix, vectors = (node.inputs[k].type.codes for k in (product.matrix, 1 - product.matrix))
         accumulator, floored = parts.bits(node.output.type.format), node.op.truncated_bits > 0
-        return cls(product, folding.pe, folding.simd, (matrix, vectors), accumulator, floored)
+        found = cls(product, folding.pe, folding.simd, (matrix, vectors), accumulator, floored)
+        return replace(found, packed=packed(graph, node, found.alike, folding.simd)) if folding.dsp else found
 
     @staticmethod
     def limits(node: Node, graph: Graph) -> Folding:
@@ -110,6 +114,11 @@ class DynamicMatVecUnit(Unit):
     def own(self) -> int:
         """Elements of a vector that the rows of a cycle take, for each column: those of as many products."""
         return min(self.pe, self.product.heads)
+
+    @property
+    def alike(self) -> int:
+        """Rows that take the same elements of the first factor in a cycle, each with its own of the second one."""
+        return self.pe if self.product.matrix == 1 and self.own == 1 else 1
 
     @property
     def lanes(self) -> tuple[int, int]:
@@ -153,7 +162,7 @@ class DynamicMatVecUnit(Unit):
     def parts(self) -> Part:
         sizes = self.pe, self.product.columns, self.pe, self.simd
         first, second = self.formats[::-1] if self.product.matrix else self.formats
-        inside = sums(*sizes, first, second, self.accumulator, alike=int(not self.floored))
+        inside = sums(*sizes, first, second, self.accumulator, self.packed, alike=int(not self.floored))
         turns = self.groups > 1 < self.folds
         waiting = parts.Buffer(self.groups, self.pe * self.accumulator) if turns else parts.NOTHING
         return parts.beside(inside, waiting, parts.counters(self.vectors, self.groups), parts.Handshake())

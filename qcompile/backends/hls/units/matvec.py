@@ -183,6 +183,7 @@ class DynamicView(View):
     product: Product
     total: Tensor
     finish: Finish
+    packed: PackedWeights | None
     digits: Digits | None
 
     @property
@@ -198,7 +199,8 @@ def dynamic(c: Context, stage: Stage) -> DynamicView:
     first, second = (c.read(stage, k, c.tensor(v, f"x{k}")) for k, v in enumerate(node.inputs))
     counts = unit.product.matrix, unit.groups, unit.folds, unit.pe, unit.simd, unit.own
     made = product(c.builder(), node, total)
-    return DynamicView(loops, *counts, (first, second), made, total, finish(c, stage), digits(c, node, unit.simd))
+    how = unit.packed, digits(c, node, unit.simd)
+    return DynamicView(loops, *counts, (first, second), made, total, finish(c, stage), *how)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

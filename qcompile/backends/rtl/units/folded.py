@@ -254,7 +254,10 @@ def dynamic(m: Maker) -> ProcessModule:
     data, other = (v.type.codes for v in node.inputs)
     m.loops(("f", unit.folds), ("g", unit.groups))
     weight = StoredWeight(other, other.width, other.signed, other.width)
-    made = products(m, weight, unit.simd, unit.folds > 1 and unit.groups == 1)
+    if unit.packed is not None:
+        made = packed(m, weight, unit.packed, unit.simd)
+    else:
+        made = products(m, weight, unit.simd, unit.folds > 1 and unit.groups == 1)
     start = Start(0, unit.simd * data.width, 1, unit.simd * other.width)
     total = sums(m, made, unit.folds, start, rows=unit.groups)
     pieces = tuple(RowElements(unit.lanes_of(k) // unit.simd, f.width) for k, f in enumerate((data, other)))
