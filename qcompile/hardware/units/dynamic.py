@@ -65,7 +65,7 @@ class DynamicProduct:
 
 @dataclass(frozen=True)
 class DynamicMatVecUnit(Unit):
-    """formats: of the elements of matrix and vectors; accumulator: bits of a sum; floored, packed: as of `MatVecUnit`."""
+    """formats: of the elements of matrix and vectors; accumulator: bits of a sum; floored, packed: see `MatVecUnit`."""
 
     product: DynamicProduct
     pe: int
