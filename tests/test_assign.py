@@ -209,23 +209,31 @@ def test_intervals_of_targets() -> None:
 
 def test_a_drop_that_no_vector_shows_is_seen_by_pairs() -> None:
     """The bound holds as often as it says, and is nearer than what flips alone allow."""
-    from qcompile.planning.targets import likely_drop
+    from qcompile.planning.targets import chances, likely_drop
 
     rng = np.random.default_rng(0)
 
     def drawn(n: int, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         float_y = 3 * rng.standard_normal((n, 10))
-        chances = np.exp(float_y) / np.exp(float_y).sum(axis=1, keepdims=True)
-        labels = (chances.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
-        return float_y + spread * rng.standard_normal(float_y.shape), float_y, labels
+        labels = (right(float_y).cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+        errors = spread * rng.standard_normal(float_y.shape) * float_y.std(axis=1, keepdims=True) / 3
+        errors[:, 0] -= spread * (float_y.argmax(axis=1) == 0)  # a class that loses more than others
+        return float_y + errors, float_y, labels
 
-    for spread, near in ((0.2, 0.015), (1.0, 0.05)):
+    def right(float_y: np.ndarray) -> np.ndarray:
+        return np.exp(float_y) / np.exp(float_y).sum(axis=1, keepdims=True)
+
+    def likely(y: np.ndarray, float_y: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+        return likely_drop(y[::2], float_y[::2], float_y, *chances(float_y, labels))
+
+    for spread, near in ((0.2, 0.005), (1.0, 0.05)):
         y, float_y, labels = drawn(400_000, spread)
-        true = float((float_y.argmax(axis=1) == labels).mean() - (y.argmax(axis=1) == labels).mean())
-        found = np.array([likely_drop(*drawn(128, spread)) for _ in range(200)])
+        own, made = (np.take_along_axis(right(float_y), v.argmax(axis=1)[:, None], 1).mean() for v in (float_y, y))
+        true = float(own - made)
+        found = np.array([likely(*drawn(256, spread)) for _ in range(200)])
         assert abs(found[:, 0].mean() - true) < 0.003 and (found[:, 1] >= true).mean() > 0.9
         assert np.median(found[:, 1]) - true < near
-    assert likely_drop(float_y[:50], float_y[:50], labels[:50]) == (0.0, 0.0)
+    assert likely(float_y[:50], float_y[:50], labels[:50]) == (0.0, 0.0)
 
 
 def test_rounding_counts_inside_budgets_and_targets() -> None:

@@ -197,10 +197,11 @@ class _Halves:
 
     def target(self, e: Evaluation) -> QualityTarget:
         """e: on the half that chooses."""
-        least = None
+        least, y, labels = None, e.outputs({}), e.data.labels
         if self.allowed_drop is not None:
-            least = (accuracy_of(e.outputs({}), e.data.labels) or 0.0) - self.allowed_drop
-        return QualityTarget(self.accepts, self.settings.max_loss, self.allowed_drop, least)
+            least = (accuracy_of(y, labels) or 0.0) - self.allowed_drop
+        others = None if labels is None else (y, labels)
+        return QualityTarget(self.accepts, self.settings.max_loss, self.allowed_drop, least, others)
 
 
 def _split(s: Settings, network: FloatNetwork, found: Data) -> _Halves:

@@ -26,7 +26,8 @@ LEAST, MOST, FIRST = 1e-9, 1e-2, 3e-6  # loss per LUT
 NEAR = 0.02  # of a budget or target that a price need not come nearer to
 HALVINGS, FOLDED_HALVINGS = 9, 6
 MOVES = 90  # designs that exchanges of formats may look at
-LADDER, FOLDED_LADDER = 12, 4  # lower prices than that of the cheapest plan, for the data that accept
+LADDER = 12  # lower prices than that of the cheapest plan, for the data that accept
+HIGHER, LESS = 2.0, 100.0  # of prices of folded plans: times the last where one is accepted, parts where none is
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,11 +143,14 @@ def priced(task: Task) -> Solution:
     """
     task = _folded(task)
     search = _Search(task)
+    if search.targeted and search.folded:
+        first = _accepted(search, _folded_plans(search), step=1.0)
+        return replace(_pruned(search, first), seen=search.points)
     if search.targeted:
         best = _found(search)
         if best is None or not search.fits(best):
             raise _none(search)
-        return replace(_accepted(search, best), seen=search.points)
+        return replace(_accepted(search, _ladder(search, best)), seen=search.points)
     if not task.designs.settings.minimize:
         aimed = replace(search, task=aimed_at_noise(task))
         best = _found(aimed)
@@ -186,8 +190,10 @@ def _better(search: _Search, a: _Priced | None, b: _Priced | None) -> _Priced | 
     return b if search.worth(b) < search.worth(a) else a
 
 
-def _starts(task: Task) -> Iterable[Selection]:
-    """Uniform activations of every width, finest first, with weights of `WEIGHTS` bits where these are logic."""
+def _starts(task: Task, narrower: bool = False) -> Iterable[Selection]:
+    """Uniform activations of every width, finest first, with weights of `WEIGHTS` bits where these are logic. narrower:
+    with weights of fewer bits too.
+    """
     d = task.designs
     groups = [(d.study.candidates[g[0]], g[0] in {t.name for t in d.study.weights}) for g in d.study.variables]
     kinds = sorted({c for own, weight in groups if not weight for c in own}, key=lambda c: -c.bits)
@@ -195,11 +201,11 @@ def _starts(task: Task) -> Iterable[Selection]:
     families = sorted({c.family for c in kinds})
     logic = d.options.arch == "parallel"
     some = [c for c in kinds if 3 <= c.bits <= 6] or kinds
+    of = {f: [c for c in some if c.family == f] for f in families}
+    pairs = [(c, w) for f in families for c in of[f] for w in of[f] if w == c or (narrower and w < c)]
     return dict.fromkeys(
-        tuple(_nearest(own, family, WEIGHTS if weight and logic else c.bits) for own, weight in groups)
-        for family in families
-        for c in some
-        if c.family == family
+        tuple(_nearest(own, c.family, (WEIGHTS if logic else w.bits) if weight else c.bits) for own, weight in groups)
+        for c, w in pairs
     )
 
 
@@ -239,15 +245,15 @@ def _neighbours(choice: Selection, lists: list[tuple[Candidate, ...]]) -> list[S
     return out
 
 
-def _accepted(search: _Search, best: _Priced) -> Solution:
-    """The cheapest and dearer ones, until the data that did not choose accept one; else the surest of those that meet
-    the target there.
+def _accepted(search: _Search, ladder: Iterable[_Priced], step: float = STEP) -> Solution:
+    """The cheapest and dearer ones, by a step or more each, until the data that did not choose accept one; else the
+    surest of those that meet the target there.
     """
     task = search.task
     met: list[tuple[float, int, Acceptance, _Priced]] = []
     last = 0.0
-    for place, one in enumerate(_ladder(search, best)):
-        if one.cost < last * STEP or not (search.good(one) and search.fits(one)):
+    for place, one in enumerate(ladder):
+        if one.cost < last * step or not (search.good(one) and search.fits(one)):
             continue
         last = max(one.cost, 1e-12)
         own = replace(task, designs=task.designs.at(one.price))
@@ -268,13 +274,37 @@ def _accepted(search: _Search, best: _Priced) -> Solution:
 def _ladder(search: _Search, best: _Priced) -> Iterator[_Priced]:
     """The cheapest and dearer ones: at lower prices, and in the end with the finest activations."""
     yield best
-    steps = FOLDED_LADDER if search.folded else LADDER
-    for k in range(1, steps + 1):
+    for k in range(1, LADDER + 1):
         search.at(best.choice, _rounded(best.price / 1.25**k))
     yield from sorted((one for one in search.seen.values() if one.cost > best.cost), key=lambda one: one.cost)
     finest = next(iter(_starts(search.task)))
-    for k in range(1, steps + 1):
+    for k in range(1, LADDER + 1):
         yield search.at(finest, _rounded(best.price / 2**k))
+
+
+def _folded_plans(search: _Search) -> Iterator[_Priced]:
+    """Weights as wide as activations and narrower, at a price that prunes little, cheapest first; in the end the finest
+    at a price that prunes less.
+    """
+    choices = list(_starts(search.task, narrower=True))
+    yield from sorted((search.at(c, FIRST) for c in choices), key=lambda one: one.cost)
+    yield search.at(choices[0], _rounded(FIRST / LESS))
+
+
+def _pruned(search: _Search, found: Solution) -> Solution:
+    """At higher prices, as long as that takes less and the data that did not choose accept it."""
+    cost, price = search.at(found.choice, FIRST).cost, FIRST
+    while found.accepted is not None and found.accepted.accepted:
+        price = _rounded(price * HIGHER)
+        one = search.at(found.choice, price)
+        if one.cost >= cost or not (search.good(one) and search.fits(one)):
+            break
+        own = replace(search.task, designs=search.task.designs.at(price))
+        accepted = confirmed(own, one.choice)
+        if not accepted.accepted:
+            break
+        cost, found = one.cost, Solution(own, one.choice, accepted)
+    return found
 
 
 def _none(search: _Search) -> Infeasible:
