@@ -27,7 +27,8 @@ NEAR = 0.02  # of a budget or target that a price need not come nearer to
 HALVINGS, FOLDED_HALVINGS = 9, 6
 MOVES = 90  # designs that exchanges of formats may look at
 LADDER = 12  # lower prices than that of the cheapest plan, for the data that accept
-HIGHER, LESS = 2.0, 100.0  # of prices of folded plans: times the last where one is accepted, parts where none is
+HIGHER, LOWER = 2.0, 8.0  # of prices of folded plans: times the last where one is accepted, parts where none is
+LOWERED = 3  # prices at which all of them are looked at, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,17 +284,21 @@ def _ladder(search: _Search, best: _Priced) -> Iterator[_Priced]:
 
 
 def _folded_plans(search: _Search) -> Iterator[_Priced]:
-    """Weights as wide as activations and narrower, at a price that prunes little, cheapest first; in the end the finest
-    at a price that prunes less.
+    """Weights as wide as activations and narrower, cheapest first, at the first price at which the finest of them are
+    good, and at lower ones.
     """
-    choices = list(_starts(search.task, narrower=True))
-    yield from sorted((search.at(c, FIRST) for c in choices), key=lambda one: one.cost)
-    yield search.at(choices[0], _rounded(FIRST / LESS))
+    choices, price = list(_starts(search.task, narrower=True)), FIRST
+    while price > LEAST and not search.good(search.at(choices[0], price)):
+        price = _rounded(price / LOWER)
+    for _ in range(LOWERED):
+        yield from sorted((search.at(c, price) for c in choices), key=lambda one: one.cost)
+        price = _rounded(price / LOWER)
 
 
 def _pruned(search: _Search, found: Solution) -> Solution:
     """At higher prices, as long as that takes less and the data that did not choose accept it."""
-    cost, price = search.at(found.choice, FIRST).cost, FIRST
+    price = found.task.designs.price
+    cost = search.at(found.choice, price).cost
     while found.accepted is not None and found.accepted.accepted:
         price = _rounded(price * HIGHER)
         one = search.at(found.choice, price)
