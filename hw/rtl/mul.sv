@@ -35,30 +35,30 @@ module mul #(
       localparam [(W+A)*64-1:0] ALL = products(0);
       table_lut #(.IN(W + A), .OUT(W + A), .CONTENTS(ALL[(W+A)*(1<<(W+A))-1:0])) product (.x({w, a}), .y(y));
     end else begin : g_rows
-      // Row i holds the sum so far without the bits that are final: A + 1 bits.
-      wire [(A+1)*W-1:0] sum  /* verilator split_var */;
+      // A wire of its own for every row: simulators look at all that reads any bit of a wire.
       genvar i;
       for (i = 0; i < W; i = i + 1) begin : g_row
         wire [A-1:0] part = a & {A{w[i]}};
         wire sign = SIGNED != 0 ? part[A-1] : 1'b0;
+        wire [A:0] sum;  // so far, without the bits that are final
         if (i == 0) begin : g_first
           // A single bit of a signed number is 0 or -1.
-          assign sum[A:0] = SIGNED != 0 && W == 1 ? -{sign, part} : {sign, part};
+          assign sum = SIGNED != 0 && W == 1 ? -{sign, part} : {sign, part};
         end else begin : g_next
-          wire [A-1:0] above = sum[(i-1)*(A+1)+1+:A];
+          wire [A-1:0] above = g_row[i-1].sum[A:1];
           wire carry = SIGNED != 0 ? above[A-1] : 1'b0;
           if (SIGNED != 0 && i == W - 1) begin : g_last
             // The highest bit of a two's complement number counts negatively.
-            assign sum[i*(A+1)+:A+1] = {carry, above} - {sign, part};
+            assign sum = {carry, above} - {sign, part};
           end else begin : g_inner
-            assign sum[i*(A+1)+:A+1] = {carry, above} + {sign, part};
+            assign sum = {carry, above} + {sign, part};
           end
         end
         if (i < W - 1) begin : g_final
-          assign y[i] = sum[i*(A+1)];
+          assign y[i] = sum[0];
         end
       end
-      assign y[W+A-1:W-1] = sum[(W-1)*(A+1)+:A+1];
+      assign y[W+A-1:W-1] = g_row[W-1].sum;
     end
   endgenerate
 endmodule

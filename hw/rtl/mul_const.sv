@@ -52,17 +52,18 @@ module mul_const #(
     end else begin : g_chain
       localparam integer S = width(TOP);  // all sums, sign-extended
       wire signed [X-1:0] x = SIGNED != 0 ? X'($signed(a)) : X'($signed({1'b0, a}));
-      wire [S*(TOP+1)-1:0] sum  /* verilator split_var */;  // after digit k: bits k * S and up
       genvar k;
-      assign sum[LOW*S+:S] = S'(x);
-      for (k = LOW + 1; k <= TOP; k = k + 1) begin : g_digit
-        if (!DIGITS[k]) begin : g_none
-          assign sum[k*S+:S] = sum[(k-1)*S+:S];
+      for (k = LOW; k <= TOP; k = k + 1) begin : g_digit
+        wire signed [S-1:0] sum;  // of the digits up to this one
+        if (k == LOW) begin : g_lowest
+          assign sum = S'(x);
+        end else if (!DIGITS[k]) begin : g_none
+          assign sum = g_digit[k-1].sum;
         end else begin : g_adder
           localparam integer N = width(k);
           localparam integer P = width(highest(DIGITS & ((65'b1 << k) - 65'b1)));
           wire signed [N-1:0] part = N'($signed({x, {(k - LOW) {1'b0}}}));
-          wire signed [P-1:0] below = sum[(k-1)*S+:P];
+          wire signed [P-1:0] below = g_digit[k-1].sum[P-1:0];
           wire signed [N-1:0] result;
           if (TURNED && k == TOP) begin : g_turn
             assign result = part - N'(below);
@@ -71,10 +72,10 @@ module mul_const #(
           end else begin : g_plus
             assign result = N'(below) + part;
           end
-          assign sum[k*S+:S] = S'(result);
+          assign sum = S'(result);
         end
       end
-      wire signed [S+LOW-1:0] shifted = {sum[TOP*S+:S], {LOW{1'b0}}};
+      wire signed [S+LOW-1:0] shifted = {g_digit[TOP].sum, {LOW{1'b0}}};
       if (NEGATED) begin : g_negative
         assign y = -(Y'(shifted));
       end else begin : g_positive

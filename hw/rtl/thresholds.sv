@@ -55,19 +55,16 @@ module thresholds #(
     if (Y == 1) begin : g_only
       assign y = at_least;
     end else begin : g_bits
-      // The comparators that still matter where bit b is to be found, (2 << b) - 1 of them, lie from bit (2 << b) - 2 - b up.
-      wire [2*FULL-Y-1:0] half  /* verilator split_var */;
-      wire [Y-1:0] place  /* verilator split_var */;
-      assign y = place;
       for (b = Y - 1; b >= 0; b = b - 1) begin : g_bit
         localparam integer N = (2 << b) - 1;
-        localparam integer AT = N - 1 - b;
+        wire [N-1:0] half;  // the comparators that still matter where bit b is to be found
+        wire place = half[(1<<b)-1];
         if (b == Y - 1) begin : g_all
-          assign half[AT+:N] = at_least;
+          assign half = at_least;
         end else begin : g_part
-          assign half[AT+:N] = place[b+1] ? half[AT+2*N+1+:N] : half[AT+N+:N];
+          assign half = g_bit[b+1].place ? g_bit[b+1].half[N+1+:N] : g_bit[b+1].half[0+:N];
         end
-        assign place[b] = half[AT+(1<<b)-1];
+        assign y[b] = place;
       end
     end
   endgenerate
