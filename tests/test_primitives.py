@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -408,6 +409,48 @@ def streams() -> list[Case]:
     return cases
 
 
+def divided() -> list[Case]:
+    """Roots and quotients a digit after the other, in steps that have others between them, beside whole numbers."""
+    random, cases = Random(11), []
+    for n_bits, k, num in ((5, 4, 300), (6, 3, 900), (3, 1, 2), (8, 5, 2**14)):
+        known = [n for n in range(1, 1 << n_bits) if n * 4**k > num]
+        roots = [(n, 0, max(r for r in range(1 << k) if n * r * r <= num)) for n in known]
+        ports, params = {"n": n_bits}, {"N": n_bits, "K": k, "NUM": f"{n_bits + 3 * k + 3}'d{num}"}
+        cases.append(_in_turn(random, "root_digits", params, ports, k, 2 * k + 1, roots))
+    for n_bits, d_bits, k in ((7, 4, 4), (6, 5, 3), (9, 3, 5), (4, 4, 1)):
+        ends = -(1 << n_bits - 1), 1 << n_bits - 1
+        pairs = [(n, d) for d in range(1, 1 << d_bits) for n in range(*ends) if -(d << k) < n < d << k]
+        wanted = [(n, d, 2 * (n // d) + (n % d != 0)) for n, d in random.sample(pairs, 60)]
+        ports, params = {"n": n_bits, "d": d_bits}, {"N": n_bits, "D": d_bits, "K": k}
+        cases.append(_in_turn(random, "quotient_digits", params, ports, k + 2, k + 2, wanted))
+    return cases
+
+
+def _in_turn(
+    random: Random,
+    name: str,
+    params: dict[str, Any],
+    ports: dict[str, int],
+    bits: int,
+    steps: int,
+    wanted: list[tuple[int, int, int]],
+) -> Case:
+    vectors: list[Any] = [({"reset": 1, "enable": 0, "last": 0, **dict.fromkeys(ports, 0)}, {"y": None})]
+    before = None
+    for n, d, y in wanted:
+        step = 0
+        while step < steps:
+            enable = random.getrandbits(2) > 0
+            given = {p: (v if step == 0 else random.getrandbits(9)) for p, v in zip("nd", (n, d), strict=True)}
+            taken = {p: given[p] & (1 << size) - 1 for p, size in ports.items()}
+            vectors.append(
+                ({"reset": 0, "enable": enable, "last": enable and step == steps - 1, **taken}, {"y": before})
+            )
+            before, step = None, step + enable
+        before = y & (1 << bits) - 1
+    return Case(name, params, {"reset": 1, "enable": 1, "last": 1, **ports}, {"y": bits}, vectors, True)
+
+
 def rows() -> tuple[list[Case], str]:
     """Constant matrices as shared sums, written out by `pairing.verilog`."""
     random, cases, text = Random(12), [], []
@@ -438,6 +481,7 @@ def test_circuits_compute_what_the_formats_say(tmp_path: Path) -> None:
         *roundings(),
         *totals(),
         *memories(),
+        *divided(),
         *streams(),
         *matrices,
     ]

@@ -6,17 +6,24 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from conftest import needs
 from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
 from qcompile import project
 from qcompile.errors import QCompileError
 from qcompile.formats import FixedPoint, Rounding
-from qcompile.ir import Param, ops
+from qcompile.hardware.units.elementwise import digits_of
+from qcompile.ir import Node, Param, ops
 from qcompile.sim import quotient
 from qcompile.sim.quotient import Quotient
 from qcompile.sim.ratio import Ratio
 from qcompile.sim.reference import evaluate
+
+
+def divisions(design: qc.Design) -> list[Node]:
+    return [n for n in design.graph.nodes if isinstance(n.op, ops.Divide)]
+
 
 DOMAIN = "qonnx.custom_op.general"
 SHAPE = (1, 4, 6)
@@ -116,11 +123,22 @@ def test_steps_between() -> None:
     assert np.rint(found * 4).ravel().tolist() == [min(round(v), 127) for v in exact]
 
 
-@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
-def test_all_executions_agree(arch: str, tmp_path: Path) -> None:
-    design = qc.compile(
-        model(*CASES["by a number of a row"][:1], step=0.3, shapes=CASES["by a number of a row"][1]), arch=arch
-    )
+FORMS = [
+    ("parallel", "hls", "min"),
+    *(("dataflow", backend, fold) for backend in ("hls", "rtl") for fold in ("min", "full")),
+]
+
+
+@pytest.mark.parametrize(("arch", "backend", "fold"), FORMS)
+def test_all_executions_agree(arch: str, backend: str, fold: str, tmp_path: Path) -> None:
+    """Digits one after the other, and all at once."""
+    needs("iverilog")
+    nodes, shapes = CASES["by a number of a row"]
+    made = model(nodes, step=0.3, shapes=shapes)
+    design = qc.compile(made, arch=arch, backend=backend, fold=fold)
+    if arch == "dataflow":
+        (unit,) = (s.unit for s in design.network.stages if s.unit.name == "quotient")
+        assert unit.cycles == (6 if fold == "full" else 24 * (digits_of(*divisions(design)) + 2))
     design.write(tmp_path / "p")
     report = qc.verify(tmp_path / "p", samples=20, float32=False)
     assert [r.differing for r in report.rows] == [0, 0, 0]

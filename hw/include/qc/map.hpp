@@ -83,6 +83,68 @@ DIGITS:
   return Y(Y(Y(positive * 4) - Y((ap_int<K + 4>(1) << (K + 1)) - 2)) - Y(2 * less) + !whole);
 }
 
+// The same roots, a bit in two steps behind the one that takes n = x * den: `rest`, in its high bits, is what n * y * y leaves of the bits of
+// num so far; a 1 behind y would take n * (4 * y + 1) of it. T holds num and n * (y + 1) * 8.
+template <int K, class T> struct root_digits {
+  T by, line, rest, less; // line: n * y
+  ap_uint<2 * K> left;
+  ap_uint<K> y;
+  bool fits, compare;
+  void start(const T n, const T num) {
+#pragma HLS inline
+    by = n;
+    line = 0;
+    rest = num >> (2 * K);
+    left = num;
+    y = 0;
+    fits = compare = false;
+  }
+  void step(bool) {
+#pragma HLS inline
+    if (!compare) {
+      rest = T(rest << 2) | T(left >> (2 * K - 2));
+      left = left << 2;
+      line = T(line << 1) + (fits ? by : T(0));
+    } else {
+      const T more = T(line << 2) + by;
+      fits = more <= rest;
+      rest = fits ? T(rest - more) : rest;
+      y = ap_uint<K>(y << 1) | ap_uint<K>(fits);
+    }
+    compare = !compare;
+  }
+  ap_uint<K> result() const { return y; }
+};
+
+// The same quotients, a digit in a step between the one that takes n and d and the last one, which makes a number of them.
+template <int K, class T, class D> struct quotient_digits {
+  D by, rest;
+  ap_uint<K> left, positive;
+  void start(const T n, const D d) {
+#pragma HLS inline
+    by = d;
+    rest = D(n >> K);
+    left = ap_uint<K>(n);
+    positive = 0;
+  }
+  void step(bool last) {
+#pragma HLS inline
+    if (last)
+      return;
+    const bool less = rest < 0;
+    const D twice = D(rest * 2 + bool(left[K - 1]));
+    rest = less ? D(twice + by) : D(twice - by);
+    left = left << 1;
+    positive = ap_uint<K>(positive << 1) | ap_uint<K>(!less);
+  }
+  ap_int<K + 4> result() const {
+#pragma HLS inline
+    const bool less = rest < 0;
+    const bool whole = less ? rest + by == 0 : rest == 0;
+    return ap_int<K + 4>(positive) * 4 - ((ap_int<K + 4>(1) << (K + 1)) - 2) - 2 * less + !whole;
+  }
+};
+
 // total[i] (+)= coefficient[row] * x[from[i]]: terms with different scales over their common unit.
 template <int N, class Row, class From, bool FIRST, class TX, class TC, int LX, int LC, class X, class C, class T, class BASE = Start>
 inline void accumulate(const X *x, const C *coefficient, T *total, BASE base = BASE()) {

@@ -5,13 +5,23 @@ products, quotients, reciprocal roots.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
+
+import numpy as np
 
 from qcompile import parts
 from qcompile.hardware.site import Folding
 from qcompile.hardware.units.repeat import RepeatUnit
-from qcompile.hardware.units.unit import Traffic, Unit, alike, shares_of_places, token_by_token
-from qcompile.hardware.units.unrolled import divider, rooter
+from qcompile.hardware.units.unit import Traffic, Unit, alike, channels_of, shares_of_places, token_by_token
+from qcompile.hardware.units.unrolled import (
+    divider,
+    divider_in_turn,
+    quotient_digits,
+    root_bits,
+    rooter,
+    rooter_in_turn,
+)
 from qcompile.ir import Graph, Node, ops
 from qcompile.parts import Part
 from qcompile.records import dataclass
@@ -68,8 +78,49 @@ class ElementwiseUnit(Unit):
 
 @dataclass(frozen=True)
 class QuotientUnit(ElementwiseUnit):
-    """What divides: so large that only as many are made as are needed."""
+    """What divides: so large that only as many are made as are needed, and a digit after the other where there is time.
+    folds: cycles of an element: 1, or one that takes it, and those of its digits.
+    """
+
+    folds: int = 1
 
     name: ClassVar[str] = "quotient"
     makers: ClassVar[Makers] = {ops.Divide: divider, ops.InverseRoot: rooter}
+    in_turn: ClassVar[Makers] = {ops.Divide: divider_in_turn, ops.InverseRoot: rooter_in_turn}
     folded: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, node: Node, graph: Graph, folding: Folding) -> QuotientUnit | None:
+        found = super().of(node, graph, folding)
+        if not isinstance(found, QuotientUnit):
+            return None
+        if folding.simd == digits_of(node):
+            return found
+        return replace(found, one=cls.in_turn[type(node.op)](node), folds=steps_of(node))
+
+    @staticmethod
+    def limits(node: Node, graph: Graph) -> Folding:
+        return Folding(channels_of(node.output), digits_of(node))
+
+    @classmethod
+    def takes(cls, node: Node, graph: Graph, folding: Folding) -> bool:
+        """All digits in a cycle, or one."""
+        return folding.simd in (1, digits_of(node)) and super().takes(node, graph, folding)
+
+    @property
+    def cycles(self) -> int:
+        return self.elements // self.pe * self.folds
+
+    def traffic(self) -> Traffic:
+        start = np.arange(self.elements // self.pe) * self.folds
+        return Traffic((start,) * self.operands, start + self.folds - 1, self.cycles)
+
+
+def digits_of(node: Node) -> int:
+    """Of a quotient, or bits of a root."""
+    return root_bits(node) if isinstance(node.op, ops.InverseRoot) else quotient_digits(node)
+
+
+def steps_of(node: Node) -> int:
+    """With the one that takes its operands, and of a quotient the one that makes a number of its digits."""
+    return 2 * root_bits(node) + 1 if isinstance(node.op, ops.InverseRoot) else quotient_digits(node) + 2

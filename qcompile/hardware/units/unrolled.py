@@ -254,6 +254,20 @@ def rooter(node: Node) -> Part:
     return parts.Divider(root_reach(node), 2 * root_bits(node))
 
 
+def root_number(node: Node) -> int:
+    """Bits of x * den."""
+    return ((1 << width(node.inputs[0].type.format)) * node.op.den - 1).bit_length()
+
+
+def rooter_in_turn(node: Node) -> Part:
+    """One bit of a root after the other (root_digits.sv)."""
+    number, digits = root_number(node), root_bits(node)
+    wide = number + digits + 3
+    scale = parts.ConstantMultipliers(np.array([node.op.den], dtype=object), width(node.inputs[0].type.format))
+    adders = parts.beside(parts.Times(2, parts.Adder(wide)), parts.Times(2, parts.Adder(number)))
+    return chain(scale, adders, parts.Register(number + 3 * (wide + digits)))
+
+
 def quotient_digits(node: Node) -> int:
     """Of a Divide: K, the least with |x| < 2**K; its results are of 2 * x."""
     fmt = node.output.type.codes
@@ -262,10 +276,22 @@ def quotient_digits(node: Node) -> int:
 
 def divider(node: Node) -> Part:
     """A remainder is less than the divisor, twice it is a bit more."""
-    op: ops.Divide = node.op
-    sizes = [bits(v.type.format) for v in node.inputs]
-    factors = (op.mul, op.div)
-    scaled = (parts.ConstantMultipliers(np.array([f], dtype=object), n) for f, n in zip(factors, sizes, strict=True))
-    divisor = sizes[1] + (op.div - 1).bit_length()
-    one = parts.Divider(divisor + 1, quotient_digits(node))
-    return chain(*(parts.Decoder(v.type.codes) for v in node.inputs), *scaled, one)
+    return chain(*_scaled_operands(node), parts.Divider(_divisor(node) + 1, quotient_digits(node)))
+
+
+def divider_in_turn(node: Node) -> Part:
+    """One digit of a quotient after the other (quotient_digits.sv)."""
+    wide, digits = _divisor(node) + 1, quotient_digits(node)
+    adders = parts.beside(parts.Times(3, parts.Adder(wide)), parts.Adder(digits))
+    return chain(*_scaled_operands(node), adders, parts.Register(2 * wide + 3 * digits))
+
+
+def _divisor(node: Node) -> int:
+    """Its bits."""
+    return bits(node.inputs[1].type.format) + (node.op.div - 1).bit_length()
+
+
+def _scaled_operands(node: Node) -> list[Part]:
+    pairs = list(zip(node.inputs, (node.op.mul, node.op.div), strict=True))
+    decoded: list[Part] = [parts.Decoder(v.type.codes) for v, _ in pairs]
+    return [*decoded, *(parts.ConstantMultipliers(np.array([f], dtype=object), bits(v.type.format)) for v, f in pairs)]

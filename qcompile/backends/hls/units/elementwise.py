@@ -11,6 +11,7 @@ from qcompile.backends.hls.types import identity
 from qcompile.backends.hls.units.context import Context, Loop, View, Write, node_of
 from qcompile.backends.hls.units.requant import Requantizer, Term, requantized
 from qcompile.hardware.network import Stage
+from qcompile.hardware.units import QuotientUnit
 from qcompile.ir import ops
 from qcompile.records import dataclass
 
@@ -60,9 +61,31 @@ class CombinedView(View):
     write: Write
 
 
-def combined(c: Context, stage: Stage) -> CombinedView:
+@dataclass(frozen=True, eq=False, repr=False)
+class InTurnView(View):
+    """What a unit divides digit after digit: begun with a token of every input, with the result in step `last`."""
+
+    template = "in_turn.cpp.j2"
+    loops: tuple[Loop, ...]
+    lanes: int
+    takes: tuple[Kernel, ...]
+    kernel: DivideKernel | InverseRootKernel
+    write: Write
+    last: int
+
+
+def combined(c: Context, stage: Stage) -> CombinedView | InTurnView:
+    if isinstance(stage.unit, QuotientUnit) and stage.unit.folds > 1:
+        return _in_turn(c, stage, stage.unit)
     loop = Loop("COMBINE", "t", c.stream(stage.outputs[0]).tokens)
     return combination_of(c, stage, loop, lambda k, x: c.read(stage, k, x))
+
+
+def _in_turn(c: Context, stage: Stage, unit: QuotientUnit) -> InTurnView:
+    whole = combination_of(c, stage, Loop("COMBINE", "t", unit.cycles // unit.folds), lambda k, x: c.read(stage, k, x))
+    kernel, fold = whole.kernel, Loop("FOLD", "f", unit.folds)
+    assert not isinstance(kernel, MultiplyKernel)
+    return InTurnView((*whole.loops, fold), whole.lanes, whole.takes, kernel, whole.write, unit.folds - 1)
 
 
 def combination_of(c: Context, stage: Stage, loop: Loop, take: TakeCode) -> CombinedView:
