@@ -1,5 +1,6 @@
 """Quotients of two tensors: exact for every rounding, in every execution."""
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -143,6 +144,18 @@ def test_all_executions_agree(arch: str, backend: str, fold: str, tmp_path: Path
     report = qc.verify(tmp_path / "p", samples=20, float32=False)
     assert [r.differing for r in report.rows] == [0, 0, 0]
     assert [f["grade"] for f in project.certificate(design)["functions"]] == ["exact"]
+
+
+def test_some_digits_at_once_are_refused() -> None:
+    made = model(CASES["plain"][0], step=0.01)
+    (node,) = divisions(qc.compile(made, arch="dataflow"))
+    digits = digits_of(node)
+    share = next(n for n in range(2, digits) if digits % n == 0)
+    fold = json.dumps({"z": {"simd": share}})
+    with pytest.raises(
+        QCompileError, match=f"(?s)one after the other, or all {digits} at once.*a simd of 1 or {digits}"
+    ):
+        qc.compile(made, arch="dataflow", fold=fold).estimate()
 
 
 def test_divisors_among_which_is_0_are_refused_by_their_range() -> None:

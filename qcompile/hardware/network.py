@@ -23,6 +23,7 @@ from qcompile.hardware.units import (
     InputUnit,
     MatVecUnit,
     OutputUnit,
+    QuotientUnit,
     RequantUnit,
     SlidingWindowUnit,
     Unit,
@@ -419,6 +420,9 @@ def _not_possible(graph: Graph, node: Node, unit: Unit, wanted: Folding) -> QCom
                 str(node.origin),
                 f"nearest: {', '.join(map(str, sorted(near)))}",
             )
+    if isinstance(unit, QuotientUnit):
+        what = f"a simd of {wanted.simd} is not possible: digits come one after the other, or all {most.simd} at once"
+        return QCompileError(what, str(node.origin), f"a simd of 1 or {most.simd}")
     return QCompileError(
         f"a simd of {wanted.simd} is only possible with a pe of {most.pe}",
         str(node.origin),
