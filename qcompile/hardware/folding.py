@@ -18,6 +18,7 @@ from qcompile.hardware.units import (
     DynamicMatVecUnit,
     GatheredUnit,
     GlobalPoolUnit,
+    QuotientUnit,
     RepeatUnit,
     Unit,
     WindowUnit,
@@ -58,6 +59,8 @@ def drawn(network: Network, layers: Mapping[str, str], seed: int, most: int | No
                 one["pe"] = int(rng.choice([d for d in stage.unit.product.shares if d <= (most or d)]))
             if isinstance(stage.unit, (GlobalPoolUnit, DynamicMatVecUnit)):  # only with all channels, which may be more
                 one["simd"] = 1
+            if isinstance(stage.unit, QuotientUnit):  # one digit or all
+                one["simd"] = int(rng.choice([1, stage.folding.simd]))
             found[layers[stage.node.output.name]] = one
     return json.dumps(found)
 

@@ -296,15 +296,20 @@ def _folded_plans(search: _Search) -> Iterator[_Priced]:
 
 
 def _pruned(search: _Search, found: Solution) -> Solution:
-    """At higher prices, as long as that takes less and the data that did not choose accept it."""
-    price = found.task.designs.price
+    """At higher prices, as long as the data that did not choose accept what takes less; in larger steps where nothing
+    does yet.
+    """
+    price, times = found.task.designs.price, HIGHER
     cost = search.at(found.choice, price).cost
-    while found.accepted is not None and found.accepted.accepted:
-        price = _rounded(price * HIGHER)
+    while found.accepted is not None and found.accepted.accepted and price < MOST:
+        price = _rounded(price * times)
         one = search.at(found.choice, price)
-        if one.cost >= cost or not (search.good(one) and search.fits(one)):
+        if one.cost > cost or not (search.good(one) and search.fits(one)):
             break
-        own = replace(search.task, designs=search.task.designs.at(price))
+        if one.cost == cost:
+            times *= HIGHER
+            continue
+        times, own = HIGHER, replace(search.task, designs=search.task.designs.at(price))
         accepted = confirmed(own, one.choice)
         if not accepted.accepted:
             break

@@ -256,7 +256,6 @@ class DivideKernel(Kernel):
     """
 
     template = "divide.cpp.j2"
-    start: ClassVar[str] = "quotient_start.cpp.j2"
     size: int
     digits: int
     row: RowIndex
@@ -269,18 +268,12 @@ class DivideKernel(Kernel):
     out: Tensor
     buffered: bool
 
-    @property
-    def state(self) -> str:
-        """The type of what is kept of one that is made digit after digit."""
-        return f"qc::quotient_digits<{self.digits}, {self.total}, {self.divisor}>"
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class InverseRootKernel(Kernel):
     """bits: of a root; total: the type that holds all on the way."""
 
     template = "inverse_root.cpp.j2"
-    start: ClassVar[str] = "root_start.cpp.j2"
     size: int
     bits: int
     total: Integer
@@ -289,11 +282,6 @@ class InverseRootKernel(Kernel):
     den: Tensor
     out: Tensor
     buffered: bool
-
-    @property
-    def state(self) -> str:
-        """As of `DivideKernel`."""
-        return f"qc::root_digits<{self.bits}, {self.total}>"
 
 
 # --- requantization: what turns accumulators to numbers or codes. `base`, which templates add, is the first element.

@@ -73,6 +73,10 @@ class InTurnView(View):
     write: Write
     last: int
 
+    @property
+    def root(self) -> bool:
+        return isinstance(self.kernel, InverseRootKernel)
+
 
 def combined(c: Context, stage: Stage) -> CombinedView | InTurnView:
     if isinstance(stage.unit, QuotientUnit) and stage.unit.folds > 1:
