@@ -204,8 +204,8 @@ def put_behind(graph: Graph, steps: Mapping[str, Sequence[Any]]) -> Graph:
     return replace(graph, nodes=tuple(nodes), outputs=tuple(stands.get(v.name, v) for v in graph.outputs))
 
 
-def fitted(context: TransformContext, name: str, one: Callable[[Junction], dict[str, Any] | None]) -> dict[str, Any]:
-    """What a transform finds for every point of a graph, by its name. QCompileError where there is nothing to do."""
+def fitted(context: TransformContext, name: str, one: Callable[[Junction], Any]) -> dict[str, Any]:
+    """What a transform finds for every point of a graph, by its name; None: nothing. QCompileError where all are so."""
     found = {p.value.name: own for p in points(context.graph) if (own := one(p)) is not None}
     if not found:
         raise QCompileError(

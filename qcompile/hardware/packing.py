@@ -68,13 +68,11 @@ def packed(graph: Graph, node: Node, pe: int, simd: int) -> PackedWeights | None
     """How products of a node lie in DSP blocks, so many columns a cycle of so many rows that take the same data: with
     constant weights, or of two matrices that are both data.
     """
-    made = weights_of(graph, node)
     if not node.op.products or node.op.truncated_bits:
         return None
-    if made.output != node.weights if made is not None else not isinstance(node.op, ops.MatMul):
-        return None
-    fmt = node.weights.type.codes
-    if fmt.lane.coded or fmt.lane.signs:
+    made, fmt = weights_of(graph, node), node.weights.type.codes
+    second = isinstance(node.op, ops.MatMul) if made is None else made.output == node.weights
+    if not second or fmt.lane.coded or fmt.lane.signs:
         return None
     ends = parts.value_range(fmt)
     if made is not None and not made.op.reloadable:

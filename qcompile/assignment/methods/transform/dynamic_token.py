@@ -44,7 +44,7 @@ def fit(context: TransformContext) -> dict[str, Any]:
         most = max(float(np.abs(found).max()) for found in (s.least(p.value.name), s.most(p.value.name)))
         return float(2.0 ** np.floor(np.log2(most)) * LEAST) if p.value.name in names and most else None
 
-    return fitted(context, "dynamic_token", one)  # type: ignore[arg-type]
+    return fitted(context, "dynamic_token", one)
 
 
 def _tokens(graph: Graph) -> list[Junction]:

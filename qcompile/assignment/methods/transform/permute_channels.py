@@ -53,7 +53,7 @@ def fit(context: TransformContext) -> dict[str, Any]:
         order = np.argsort(np.maximum(np.abs(low), np.abs(high)), kind="stable").tolist()
         return [int(c) for c in order] if order != sorted(order) else None
 
-    return fitted(context, "permute_channels", one)  # type: ignore[arg-type]
+    return fitted(context, "permute_channels", one)
 
 
 def _chain(graph: Graph, point: Junction) -> tuple[Node, list[Node]] | None:
