@@ -100,7 +100,7 @@ TAKEN = {
     *("frontier/bert_tokens_w8a8__qonnx_ts", "frontier/llama_block_w8a8__qonnx_ts"),
     *("frontier/kws_transformer_w8a8__qcdq_ts", "frontier/ort_vit_static_qdq"),
     *("deeploy/kernel_Integer_Softmax_Regular", "frontier/deeploy_iSoftmax_Large", "deeploy/kernel_Integer_iNoNorm"),
-    "deeploy/CCT_Int_ICCT",
+    *("deeploy/CCT_Int_ICCT", "frontier/ibert_attention_plain_ops"),
 }
 SLOW = {  # right too, but they take long, or are the same networks in another dialect
     *("frontier/lstm_digits_w8a8_unrolled__qonnx_ts", "frontier/deeploy_WaveFormer"),

@@ -165,6 +165,24 @@ def test_divisors_among_which_is_0_are_refused_by_their_range() -> None:
         qc.compile(model([("Div", "a", "b", "y")]))
 
 
+BELOW = [("ReduceMax", "a", "m"), ("Sub", "a", "m", "d")]
+HAT = [*BELOW, ("Add", "d", "one", "c"), ("Relu", "c", "e"), ("ReduceSum", "e", "s"), ("Div", "e", "s", "y")]
+
+
+@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
+def test_a_sum_of_which_one_term_is_not_0(arch: str) -> None:
+    """Functions of how far numbers are below the largest: what they have of that itself is in every sum."""
+    a = numbers(SHAPE, 0)
+    design = qc.compile(model(HAT, step=1 / 64), arch=arch)
+    found = np.rint(design.simulate(a[:, 0], a[:, 0]) * 64).astype(int).reshape(a.shape)
+    e = np.maximum(a - a.max(axis=(1, 2, 3), keepdims=True) + 1, 0) * 8  # whole numbers
+    total = e.sum(axis=(1, 2, 3), keepdims=True)
+    assert np.array_equal(found, np.minimum(np.rint(64 * e / total), 127))
+    assert (e == 0).mean() > 0.5
+    with pytest.raises(QCompileError, match="among which is 0"):
+        qc.compile(model([*BELOW, ("Neg", "d", "e"), ("ReduceSum", "e", "s"), ("Div", "e", "s", "y")]))
+
+
 def test_a_quotient_without_a_quantizer_is_refused() -> None:
     nodes = [*POSITIVE, ("Div", "a", "d", "q"), ("Add", "q", "a", "y")]
     with pytest.raises(QCompileError, match="(?s)must be quantized before it is used in a sum.*--state-format s16f8"):

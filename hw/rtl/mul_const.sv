@@ -17,6 +17,7 @@ module mul_const #(
   localparam [64:0] PLUS = BINARY ? {1'b0, SIZE} : PLUS_CSD;
   localparam [64:0] MINUS = BINARY ? 65'b0 : MINUS_CSD;
   localparam [64:0] DIGITS = PLUS | MINUS;
+  localparam integer COUNT = ones(DIGITS);
   localparam integer LOW = lowest(DIGITS);
   localparam integer TOP = highest(DIGITS);
   localparam integer X = A + (SIGNED != 0 ? 0 : 1);
@@ -41,6 +42,16 @@ module mul_const #(
     highest = 0;
     for (i = 0; i < 65; i = i + 1) if (v[i]) highest = i;
   endfunction
+  // Place of the i-th digit that is not zero.
+  function automatic integer place(input integer i);
+    integer k, seen;
+    place = 0;
+    seen = 0;
+    for (k = 0; k < 65; k = k + 1) begin
+      if (DIGITS[k] && seen == i) place = k;
+      if (DIGITS[k]) seen = seen + 1;
+    end
+  endfunction
   // Bits of the sum of the digits up to `top`, times a number of X bits.
   function automatic integer width(input integer top);
     width = X + top - LOW + (top > LOW ? 1 : 0);
@@ -50,32 +61,23 @@ module mul_const #(
     if (VALUE == 0) begin : g_zero
       assign y = 0;
     end else begin : g_chain
-      localparam integer S = width(TOP);  // all sums, sign-extended
       wire signed [X-1:0] x = SIGNED != 0 ? X'($signed(a)) : X'($signed({1'b0, a}));
       genvar k;
-      for (k = LOW; k <= TOP; k = k + 1) begin : g_digit
-        wire signed [S-1:0] sum;  // of the digits up to this one
-        if (k == LOW) begin : g_lowest
-          assign sum = S'(x);
-        end else if (!DIGITS[k]) begin : g_none
-          assign sum = g_digit[k-1].sum;
+      // One block a digit and none for zeros or signs: elaborators look through all blocks of all instances for each.
+      for (k = 0; k < COUNT; k = k + 1) begin : g_digit
+        localparam integer PLACE = place(k);
+        localparam integer N = width(PLACE);
+        wire signed [N-1:0] sum;  // of the digits up to this one
+        if (k == 0) begin : g_lowest
+          assign sum = x;
         end else begin : g_adder
-          localparam integer N = width(k);
-          localparam integer P = width(highest(DIGITS & ((65'b1 << k) - 65'b1)));
-          wire signed [N-1:0] part = N'($signed({x, {(k - LOW) {1'b0}}}));
-          wire signed [P-1:0] below = g_digit[k-1].sum[P-1:0];
-          wire signed [N-1:0] result;
-          if (TURNED && k == TOP) begin : g_turn
-            assign result = part - N'(below);
-          end else if (MINUS[k] != MINUS[LOW]) begin : g_minus
-            assign result = N'(below) - part;
-          end else begin : g_plus
-            assign result = N'(below) + part;
-          end
-          assign sum = S'(result);
+          localparam integer P = width(place(k - 1));
+          wire signed [N-1:0] part = N'($signed({x, {(PLACE - LOW) {1'b0}}}));
+          wire signed [N-1:0] below = N'($signed(g_digit[k-1].sum[P-1:0]));
+          assign sum = TURNED && PLACE == TOP ? part - below : MINUS[PLACE] != MINUS[LOW] ? below - part : below + part;
         end
       end
-      wire signed [S+LOW-1:0] shifted = {g_digit[TOP].sum, {LOW{1'b0}}};
+      wire signed [width(TOP)+LOW-1:0] shifted = {g_digit[COUNT-1].sum, {LOW{1'b0}}};
       if (NEGATED) begin : g_negative
         assign y = -(Y'(shifted));
       end else begin : g_positive

@@ -97,7 +97,7 @@ class Lowering:
     nodes: list[Node] = field(default_factory=list)
     known: dict[str, Range] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
-    constants: dict[str, Node] = field(default_factory=dict)
+    producers: dict[str, Node] = field(default_factory=dict)
     kernels: dict[str, Any] = field(default_factory=dict)  # softmaxes and normalizations as they are made
     accumulator_bits: int = 0  # the widest accumulator of a minifloat product that the user wants; 0: exact ones
     reloadable: bool = False  # weights of products may be replaced in the finished hardware
@@ -127,8 +127,7 @@ class Lowering:
         value = Value(unique, TensorType(shape, fmt, scale, zero_point))
         self.nodes.append(Node(op, inputs, (value,), like.origin))
         self.known[unique] = reach
-        if isinstance(op, ops.Constant):
-            self.constants[unique] = self.nodes[-1]
+        self.producers[unique] = self.nodes[-1]
         return value
 
     def product(self, op: Any, inputs: tuple[Value, ...], like: Node, unit: Param) -> tuple[Value, Param]:
@@ -170,7 +169,8 @@ class Lowering:
 
     def constant(self, x: AffineForm) -> Node | None:
         """The Constant that x is, scaled and shifted at most."""
-        return self.constants.get(x.terms[0][0].name) if x.plain else None
+        made = self.producers.get(x.terms[0][0].name) if x.plain else None
+        return made if made is not None and isinstance(made.op, ops.Constant) else None
 
     def weights(self, source: Node, units: np.ndarray, unit: Param) -> Value:
         """The constant, or another one beside it where scales were absorbed or its codes can be replaced."""

@@ -38,7 +38,7 @@ from qcompile.passes.ranges import (
     of_port,
     smallest_format,
 )
-from qcompile.passes.rows import lower_divide, lower_normalize, lower_softmax
+from qcompile.passes.rows import below_largest, lower_divide, lower_normalize, lower_softmax
 from qcompile.sim.functions import is_monotone
 from qcompile.sim.ratio import rearrange_step
 from qcompile.sim.reference import batch_norm, increasing, rising
@@ -124,7 +124,7 @@ def _add_tensors(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     merged: dict[Value, Param] = {}
     for value, coeff in (*a.terms, *b.terms):
         merged[value] = added(merged[value], coeff) if value in merged else coeff
-    return AffineForm(shape, tuple(merged.items()), added(a.offset, b.offset))
+    return below_largest(low, node, AffineForm(shape, tuple(merged.items()), added(a.offset, b.offset)))
 
 
 @_rule(ops.Mul)

@@ -19,8 +19,9 @@ import numpy as np
 
 from qcompile.errors import Finding, QCompileError, UnsupportedError
 from qcompile.formats import FixedPoint, Rounding
-from qcompile.ir import ONE, Array, Graph, Node, Param, TensorType, Value, gcd_of, ops
+from qcompile.ir import ONE, ZERO, Array, Graph, Node, Param, TensorType, Value, gcd_of, ops
 from qcompile.passes.affine import AffineForm, Lowering
+from qcompile.passes.pieces import evaluate_rows
 from qcompile.passes.ranges import smallest_format
 from qcompile.sim.quotient import log_stages
 
@@ -276,6 +277,61 @@ def _at_least(low: Lowering, node: Node, total: Value, least: int) -> Value:
     return low.quantize(form, whole, node, node.output.name + ".divisor").terms[0][0]
 
 
+def below_largest(low: Lowering, node: Node, x: AffineForm) -> AffineForm:
+    """The same; of a number and the largest of its row one term, how far it is below that, which ranges do not see to
+    be at least 0.
+    """
+    if len(x.terms) != 2 or not all(c.is_scalar for _, c in x.terms):
+        return x
+    (a, k), (b, other) = sorted(x.terms, key=lambda t: t[0].type.size)
+    if k.scalar != -other.scalar or _largest_of(low, a) != b:
+        return x
+    form = AffineForm(x.shape, ((a, ONE), (b, Param.of(-1))), steps=(ops.Clip(ZERO),))
+    lowest, highest = low.known[b.name].bounds
+    whole = ops.Quantize(smallest_format(0, highest - lowest))
+    ((d, _),) = low.quantize(form, whole, node, node.output.name + ".below").terms
+    return dataclasses.replace(x, terms=((d, k),))
+
+
+def _largest_of(low: Lowering, value: Value) -> Value | None:
+    """The tensor of whose rows a value is the largest, kept beside them."""
+    node = low.producers.get(value.name)
+    return node.inputs[0] if node is not None and isinstance(node.op, ops.ReduceMax) and node.op.keepdims else None
+
+
+def _least_sum(low: Lowering, total: Value) -> int:
+    """What a sum cannot be less than: one of its terms is that of the largest number of a row, if they are functions
+    of how far numbers are below that.
+    """
+    node, lowest = low.producers.get(total.name), low.known[total.name].bounds[0]
+    if node is None or not isinstance(node.op, ops.ReduceSum):
+        return lowest
+    (e,) = node.inputs
+    found = _at_largest(low, e)
+    if found is None or not set(found[0]) <= set(node.op.axes):
+        return lowest
+    others = math.prod(e.type.shape[a] for a in node.op.axes) - 1
+    return max(lowest, found[1] + others * low.known[e.name].bounds[0])
+
+
+def _at_largest(low: Lowering, value: Value) -> tuple[tuple[int, ...], int] | None:
+    """(axes of the rows, units) of a function of how far numbers are below the largest of their row, where they are
+    that; None of others.
+    """
+    node = low.producers.get(value.name)
+    if node is None or not isinstance(node.op, ops.Requant):
+        return None
+    if len(node.inputs) == 1:
+        found = _at_largest(low, node.inputs[0])
+        at, axes = (0, ()) if found is None else (found[1], found[0])
+    else:
+        a, *others = node.inputs
+        opposite = len(others) == 1 and not node.op.coeffs.data.sum(axis=0).any()
+        at, axes = 0, low.producers[a.name].op.axes if opposite and _largest_of(low, a) == others[0] else ()
+    units = evaluate_rows(node.op, node.op.coeffs.data[:1].T * at)
+    return (axes, int(units.min())) if axes and units.min() == units.max() else None
+
+
 def _logarithm(low: Lowering, node: Node, total: Value, kernel: ops.Exponential) -> Value:
     """Integers that stand for the logarithm of a sum, see `sim.quotient.log_stages`."""
     shape, name, places = total.type.shape, node.output.name + ".log", kernel.bits + kernel.LOG_GUARD
@@ -307,6 +363,8 @@ def lower_divide(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
     shape = node.output.type.shape
     value, unit = low.uniform(b, node)
     lowest, highest = low.known[value.name].bounds
+    if lowest <= 0 < (least := _least_sum(low, value)):
+        value, lowest = _at_least(low, node, value, least), least
     if lowest <= 0 <= highest:
         ends = [float(v * unit.scalar) for v in (lowest, highest)]
         raise QCompileError(
