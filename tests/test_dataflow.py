@@ -18,6 +18,7 @@ import qcompile as qc
 from qcompile.backends import hls
 from qcompile.backends.pysim.simulator import encode
 from qcompile.hardware.folding import drawn
+from qcompile.hardware.liveness import liveness
 from qcompile.hardware.network import Network, port_shares, port_value, possible
 from qcompile.hardware.order import from_stream, placed, places, to_stream
 from qcompile.hardware.timing import PIPELINE, Timetable, _most, schedule
@@ -138,8 +139,15 @@ def test_depths_are_tight(name: str) -> None:
     """Every stream: one place less than the depth for liveness, and the run does not end."""
     network = compiled(name, "min" if "CERN" in name else "full").network
     plan = schedule(network)
-    assert all(a <= b for a, b in zip(plan.live, plan.depth, strict=True))
-    assert assert_tight(network, plan.live) > 0
+    live = liveness(network, plan.waiting)
+    assert all(a <= b for a, b in zip(live, plan.depth, strict=True))
+    assert assert_tight(network, live) > 0
+    loops = Timetable(network)
+    lazy = loops.lazy(loops.forward().finish)
+    assert loops.enough(lazy)
+    for run in (lazy, loops.forward(lazy.sources)):
+        assert not (loops.enough(run) and blocks(network, run.waiting))
+        assert not loops.enough(dataclasses.replace(run, slack=(0,) * len(run.slack)))
 
 
 @pytest.mark.parametrize("spread", [50, 5_000, 500_000])
@@ -197,7 +205,7 @@ def test_depths_lose_no_cycle(name: str, fold: str) -> None:
 def test_too_shallow_blocks_in_simulation(tmp_path: Path) -> None:
     """The C simulation runs on exactly the depths that it is given."""
     design = compiled("brevitas/int8_perch_residual__qonnx", "full")
-    live = design.schedule.live
+    live = liveness(design.network, design.schedule.waiting)
     deep = int(np.argmax(live))
     for name, depths in {"live": live, "short": tuple(d - (i == deep) for i, d in enumerate(live))}.items():
         folder = tmp_path / name

@@ -18,6 +18,7 @@ from test_dataflow import assert_tight, some_folding
 import qcompile as qc
 from qcompile.backends import hls
 from qcompile.backends.pysim.simulator import encode, with_batch
+from qcompile.hardware.liveness import liveness
 from qcompile.hardware.units import ForkUnit
 
 PARTS, GRAPHS, VECTORS = 2, 32, 4
@@ -42,7 +43,7 @@ def case(seed: int) -> Case | None:
 def sources(design: qc.Design, number: int) -> str:
     """The project's C++ in a namespace of its own, on the depths for liveness."""
     top = f"top{number}"
-    plan = dataclasses.replace(design.schedule, depth=design.schedule.live)
+    plan = dataclasses.replace(design.schedule, depth=liveness(design.network, design.schedule.waiting))
     files = hls.emit(design.graph, top, "xc7z020clg400-1", 5.0, design.network, plan)
     body = "\n".join(
         line
@@ -110,7 +111,7 @@ def test_random_branches(part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def collect(seed: int) -> None:
         number = seed * PARTS + part
         if len(cases) < GRAPHS and (made := case(number)) is not None:
-            assert_tight(made[0].network, made[0].schedule.live)
+            assert_tight(made[0].network, liveness(made[0].network, made[0].schedule.waiting))
             cases[number] = made
 
     collect()

@@ -17,6 +17,7 @@ from test_recurrent import recurrent
 
 import qcompile as qc
 from qcompile import ir
+from qcompile.hardware.liveness import liveness
 from qcompile.hardware.timing import schedule
 from qcompile.hardware.units import HeldUnit, MatVecUnit, RepeatUnit
 
@@ -119,7 +120,7 @@ def test_steps_that_are_written_out(zero: int, every: bool, tmp_path: Path) -> N
     assert rolled.network is not None and rolled.schedule is not None and cells(rolled) == 1
     kinds = [type(s.unit) for s in rolled.network.stages]
     assert kinds.count(HeldUnit) == 1 and (every or (kinds.count(MatVecUnit), kinds.count(RepeatUnit)) == (3, 1))
-    assert_tight(rolled.network, rolled.schedule.live)
+    assert_tight(rolled.network, liveness(rolled.network, rolled.schedule.waiting))
     assert_as_scheduled(rolled, tmp_path)  # and the C++ makes the codes of the simulator
 
 

@@ -12,7 +12,7 @@ taken:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,13 +34,13 @@ KEPT = 64  # networks whose times are remembered
 
 @dataclass(frozen=True)
 class Schedule:
-    """interval and latency in cycles; live, depth: tokens of every stream, for liveness alone and for full speed;
-    cycles of every process.
+    """interval and latency in cycles; waiting, depth: tokens of every stream that wait at full speed, and places for
+    it; cycles of every process.
     """
 
     interval: int
     latency: int
-    live: tuple[int, ...]
+    waiting: tuple[int, ...]
     depth: tuple[int, ...]
     cycles: tuple[int, ...]
 
@@ -56,8 +56,8 @@ def too_long(tokens: int, tensor: str) -> QCompileError:
 
 def schedule(network: Network, latencies: Sequence[int] | None = None, live: bool = True) -> Schedule:
     """Cycles and depths of a network. latencies: of every stream, cycles from an iteration that writes a token to when
-    it can be read. live: whether depths without which a run blocks are looked for; they are hardly ever more than those
-    for full speed. QCompileError where it has more tokens than can be looked at.
+    it can be read. live: whether it is proven that no run blocks; depths for full speed hardly ever have to grow for
+    that. QCompileError where it has more tokens than can be looked at.
     """
     longest = max(network.streams, key=lambda s: s.tokens)
     if longest.tokens > MOST_TOKENS:
@@ -68,24 +68,26 @@ def schedule(network: Network, latencies: Sequence[int] | None = None, live: boo
             del _KNOWN[next(iter(_KNOWN))]
         _KNOWN[key] = _timed(network, latencies)
     found = _KNOWN[key]
-    waiting, places = min(found.runs, key=lambda run: memory(network, run[1]))
-    if live and waiting not in found.live:
-        found.live[waiting] = liveness(network, waiting)
-    least = found.live[waiting] if live else (1,) * len(network.streams)
-    return Schedule(found.interval, found.latency, least, tuple(map(max, least, places)), found.cycles)
+    waiting, places, sure = min(found.runs, key=lambda run: memory(network, run[1]))
+    if live and not sure:
+        if waiting not in found.depths:
+            found.depths[waiting] = tuple(map(max, liveness(network, waiting), places))
+        places = found.depths[waiting]
+    return Schedule(found.interval, found.latency, waiting, places, found.cycles)
 
 
 @dataclass(frozen=True)
 class _Timed:
-    """What does not depend on the widths of streams. runs: tokens that wait in each and places that they need, of the
-    lazy and the eager schedule; live: depths for liveness, by the first of these.
+    """What does not depend on the widths of streams. runs: tokens that wait in each, places that they need, and whether
+    no run blocks with so many for sure, of the lazy and the eager schedule; depths: with which none does, by the first
+    of these, where that is not sure.
     """
 
     interval: int
     latency: int
     cycles: tuple[int, ...]
-    runs: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-    live: dict[tuple[int, ...], tuple[int, ...]]
+    runs: tuple[tuple[tuple[int, ...], tuple[int, ...], bool], ...]
+    depths: dict[tuple[int, ...], tuple[int, ...]]
 
 
 _KNOWN: dict[str, _Timed] = {}
@@ -115,7 +117,8 @@ def _timed(network: Network, latencies: Sequence[int] | None) -> _Timed:
         loops = Timetable(network, latencies, inside)
         early = loops.forward()
     lazy = loops.lazy(early.finish)
-    runs = tuple((run.waiting, run.places) for run in (lazy, loops.forward(lazy.sources)))
+    both = lazy, loops.forward(lazy.sources)
+    runs = tuple((run.waiting, run.places, loops.enough(run)) for run in both)
     return _Timed(*loops.cycles_of(early.finish), loops.iterations, runs, {})
 
 
@@ -148,7 +151,9 @@ def schedule_record(
             "depth_live": live,
             "depth": depth,
         }
-        for i, (s, live, depth) in enumerate(zip(network.streams, plan.live, plan.depth, strict=True))
+        for i, (s, live, depth) in enumerate(
+            zip(network.streams, liveness(network, plan.waiting), plan.depth, strict=True)
+        )
     ]
     return {
         "interval_cycles": plan.interval,
@@ -170,16 +175,19 @@ def memory(network: Network, depths: Sequence[int]) -> int:
 @dataclass(frozen=True)
 class TimingResult:
     """finish: times at which outputs and states are read, per process that takes them; waiting: most tokens that wait
-    in a stream; places: depth with which no write waits; sources: when inputs write.
+    in a stream; places: depth with which no write waits; slack: least time that a token of it waits; sources: when
+    inputs write.
     """
 
     finish: dict[int, np.ndarray]
     waiting: tuple[int, ...]
     places: tuple[int, ...]
+    slack: tuple[int, ...]
     sources: dict[int, np.ndarray]
 
 
 Constraint = tuple[np.ndarray, np.ndarray]  # iterations, ascending, and times before which they cannot be
+Delay = tuple[np.ndarray, np.ndarray]  # iterations, ascending, and how late they are, which never falls
 
 
 class Timetable:
@@ -190,7 +198,7 @@ class Timetable:
         self.latencies = [PIPELINE] * len(network.streams) if latencies is None else latencies
         self.iterations = tuple(s.unit.cycles for s in network.stages)
         self.slowest = max(self.iterations, default=1)
-        self.consumer = ends(network)[1]
+        self.producer, self.consumer = ends(network)
         self.held = {p: s.inputs[0] for p, s in enumerate(network.stages) if isinstance(s.unit, HeldUnit)}
 
     def of(self, position: int) -> tuple[list[np.ndarray], np.ndarray]:
@@ -206,6 +214,25 @@ class Timetable:
         outer = [f for p, f in finish.items() if p not in self.held]
         done = np.max([f.reshape(self.frames, -1)[:, -1] for f in outer], axis=0) + 1
         return max(self.slowest, int(done[-1] - done[-2])), int(done[0])
+
+    def enough(self, run: TimingResult) -> bool:
+        """Whether the tokens that wait in a run surely tell depths with which none blocks.
+
+        They do where every process has a start, later than those that write to it by the latencies of the streams or
+        more, but not by more than a token takes at least. Then events are ordered by their times less the starts: by no
+        less along programs and from a write to its read, by more from a read to the write that waits for its place.
+        """
+        if (self.consumer <= self.producer).any():
+            return False
+        starts, least = np.zeros(len(self.network.stages), dtype=np.int64), np.array(self.latencies, dtype=np.int64)
+        for _ in range(len(starts) + 1):
+            later = starts.copy()
+            np.maximum.at(later, self.consumer, starts[self.producer] + least)
+            np.maximum.at(later, self.producer, starts[self.consumer] - least - run.slack)
+            if np.array_equal(later, starts):
+                return True
+            starts = later
+        return False
 
     def forward(self, sources: Mapping[int, np.ndarray] | None = None) -> TimingResult:
         """Every process as early as possible, streams without limit. sources: when inputs write; else a frame at once,
@@ -231,19 +258,17 @@ class Timetable:
         for position, stage in enumerate(self.network.stages):
             starts, writes = self.of(position)
             arrived = [ready.pop(i) for i in stage.inputs]
-            tokens = list(zip(starts, arrived, strict=True))
-            read = [at + _late(tokens, at) for at in starts]
-            for i, written, taken in zip(stage.inputs, arrived, read, strict=True):
-                most[i] = _occupancy(written, taken) if sources is not None else NOTHING
+            delays = _delays(zip(starts, arrived, strict=True))
+            if sources is not None:
+                for i, at, written in zip(stage.inputs, starts, arrived, strict=True):
+                    most[i] = _occupancy(written, at + _late(delays, at))
             if stage.outputs:
-                made = writes + _late(tokens, writes)
+                made = writes + _late(delays, writes)
                 if not stage.inputs:
                     made = sources[position] if sources else self._paced(made, self.iterations[position])
                 ready.update({i: made + self.latencies[i] for i in stage.outputs})
-            else:
-                finish[position] = read[0]
-            if position in self.held:
-                finish[position] = read[0]
+            if not stage.outputs or position in self.held:
+                finish[position] = starts[0] + _late(delays, starts[0])
         return TimingResult(finish, *_transposed(most), {}), ready
 
     def _paced(self, writes: np.ndarray, iterations: int) -> np.ndarray:
@@ -281,7 +306,7 @@ class Timetable:
                 if reader in waiting and inputs and all(i in written for i in inputs):
                     reads, held = waiting.pop(reader)
                     ready = [written.pop(i) for i in inputs]
-                    known = [*zip(reads, ready, strict=True), *held]
+                    known = _delays([*zip(reads, ready, strict=True), *held])
                     for i, r, made in zip(inputs, reads, ready, strict=True):
                         most[i] = _occupancy(made, r + _late(known, r))
         return TimingResult({}, *_transposed(most), sources)
@@ -291,27 +316,31 @@ def _places(network: Network, kind: type) -> list[int]:
     return [i for i, s in enumerate(network.stages) if isinstance(s.unit, kind)]
 
 
-def _late(constraints: Sequence[Constraint], when: np.ndarray) -> np.ndarray:
-    """How late iterations are: the largest delay of what must have happened up to them."""
+def _delays(constraints: Iterable[Constraint]) -> list[Delay]:
+    """The largest delay of what must have happened up to an iteration."""
+    return [(at, np.maximum.accumulate(np.maximum(0, ready - at))) for at, ready in constraints]
+
+
+def _late(delays: Sequence[Delay], when: np.ndarray) -> np.ndarray:
+    """How late other iterations are: by all delays up to them."""
     out = np.zeros_like(when)
-    for at, ready in constraints:
-        late = np.maximum.accumulate(np.maximum(0, ready - at))
+    for at, late in delays:
         np.maximum(out, late if at is when else np.append(0, late)[placed(at, when, after=True)], out=out)
     return out
 
 
-NOTHING = 1, LEAST  # of a stream without tokens: as many that wait, and places
+NOTHING = 1, LEAST, 2**48  # of a stream without tokens: as many that wait, places, and how long each waits
 
 
-def _occupancy(written: np.ndarray, read: np.ndarray) -> tuple[int, int]:
-    """(most tokens that wait at a time: written before, read at or after a moment; places that they need). A token goes
-    in a cycle before it can be read; the place of one that was read is free in the next cycle, as the flag that the
-    stream is full is a register.
+def _occupancy(written: np.ndarray, read: np.ndarray) -> tuple[int, int, int]:
+    """(most tokens that wait at a time: written before, read at or after a moment; places that they need; the least
+    time that one waits). A token goes in a cycle before it can be read; the place of one that was read is free in the
+    next cycle, as the flag that the stream is full is a register.
     """
     if not len(written):
         return NOTHING
     waiting, places = (_most(at, read) for at in (written, written - 1))
-    return max(1, waiting), max(LEAST, places)
+    return max(1, waiting), max(LEAST, places), int((read - written).min())
 
 
 def _most(written: np.ndarray, read: np.ndarray) -> int:
@@ -324,5 +353,6 @@ def _most(written: np.ndarray, read: np.ndarray) -> int:
     return max(found, of(found + np.flatnonzero(read[: len(read) - found] >= written[found:])))
 
 
-def _transposed(pairs: list[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+def _transposed(found: list[tuple[int, int, int]]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    waiting, places, slack = zip(*found, strict=True)
+    return waiting, places, slack
