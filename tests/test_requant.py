@@ -102,3 +102,22 @@ def test_no_smaller_shift() -> None:
             for a, y in zip(points.tolist(), wanted.tolist(), strict=True):
                 right &= np.clip((m * a + b) >> s, *ends) == y
             assert not right.any(), (p, r, s)
+
+
+@given(
+    st.integers(0, 12),
+    st.booleans(),
+    st.fractions(-40, 40, max_denominator=97),
+    st.integers(-600, 200),
+    st.integers(1, 900),
+    st.integers(-20, 20),
+    st.integers(1, 40),
+)
+def test_powers_of_two_need_no_search(shift, negative, offset, first, span, lo, codes) -> None:
+    """Where the slope is a power of two, whatever the offset, what is said at once is what the search finds."""
+    p, q, r = ((-1) ** negative * offset.denominator, offset.numerator << shift, offset.denominator << shift)
+    ends = sorted(min(max((p * a + q) // r, lo), lo + codes) for a in (first, first + span))
+    piece = requant.Piece(0, first, first + span, p, q, r, False, *ends)
+    found = requant._dyadic_slope(piece)
+    assert (found is not None) == (ends[1] - ends[0] > 1)
+    assert found is None or found == requant._search([piece])[0]

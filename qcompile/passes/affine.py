@@ -236,6 +236,8 @@ class Lowering:
             return None
         probe = Node(op, inputs, (Value("", TensorType(shape, fmt)),))
         low, high = row_ranges(probe, [self.known[inputs[0].name]])
+        if low.min() < fmt.min_units or high.max() > fmt.max_units:
+            return None
         span = int((high - low).max()) + 1
         ends = np.stack([low, high], axis=-1)
         if span * len(low) > ENUMERABLE or not np.array_equal(evaluate_rows(op, ends), ends):

@@ -204,7 +204,19 @@ def _direct(piece: Piece) -> Rescaling | None:
         return _by_bound(piece)
     if piece.r & (piece.r - 1) == 0 and abs(piece.p) & (abs(piece.p) - 1) == 0:
         return _dyadic(piece)
-    return None
+    return _dyadic_slope(piece)
+
+
+def _dyadic_slope(piece: Piece) -> Rescaling | None:
+    """Of a slope that is a power of two, whatever the offset: where so many codes are reached that no other numbers
+    give them.
+    """
+    common = _euclid(abs(piece.p), piece.r)
+    p, q, r = piece.p // common, piece.q // common, piece.r // common
+    if r & (r - 1) or abs(p) & (abs(p) - 1):
+        return None
+    start, stop = sorted(min(max((p * a + q) // r, piece.lo), piece.hi) for a in (piece.first, piece.last))
+    return (p, q, r.bit_length() - 1, 0) if stop - start > max(1, abs(p)) else None
 
 
 def _dyadic(piece: Piece) -> Rescaling:
