@@ -162,6 +162,7 @@ def multiplier(
     return _cost(f, "mul_lut", features, {"w": w, "a": a} if w > 1 else {}, levels, carry)
 
 
+@cache
 def digit_sum(f: Fabric, chain: DigitSum) -> Resources:
     """A sum of products, digit after digit of the weights, without the triples of the data."""
     widths = {"w": chain.weight, "a": chain.data, "terms": chain.terms}
@@ -328,15 +329,20 @@ def table(f: Fabric, in_bits: int, out_bits: int, count: float = 1, contents: np
 
 def block_rams(f: Fabric, depth: int, width: int) -> int:
     """Blocks of 18 Kb for a memory of one write and one read port; its depth counts as the next power of two."""
-    places = 1 << max(depth - 1, 1).bit_length()
-    # (width, depth, blocks of 18 Kb): a block of 36 Kb is also two independent ones of half its width or depth.
-    whole = [(w, d, 2 if f.ram.bits == 36864 else 1) for w, d in (*f.ram.shapes, *f.ram.simple_dual)]
-    half = [(w // 2, d, 1) if d <= 1024 else (w, d // 2, 1) for w, d, _ in whole] if f.ram.bits == 36864 else []
+    return _blocks(f.ram, 1 << max(depth - 1, 1).bit_length(), width)
+
+
+@cache
+def _blocks(ram: RamKind, places: int, width: int) -> int:
+    """Of a power of two of places."""
+    # A block of 36 Kb is also two independent ones of half its width or depth.
+    whole = [*ram.shapes, *ram.simple_dual]
+    half = [(w // 2, d) if d <= 1024 else (w, d // 2) for w, d in whole] if ram.bits == 36864 else []
     best = None
-    for depth_of in sorted({d for _, d, _ in (*whole, *half)}):
+    for depth_of in sorted({d for _, d in (*whole, *half)}):
         rows = -(-places // depth_of)
-        large = max((w for w, d, _ in whole if d >= min(places, depth_of)), default=0)
-        small = max((w for w, d, _ in half if d >= min(places, depth_of)), default=0)
+        large = max((w for w, d in whole if d >= min(places, depth_of)), default=0)
+        small = max((w for w, d in half if d >= min(places, depth_of)), default=0)
         columns = _columns(width, (large, 2), (small, 1)) if half else -(-width // large) if large else None
         if columns is not None and (best is None or rows * columns < best):
             best = rows * columns

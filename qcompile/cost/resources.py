@@ -51,13 +51,16 @@ class Resources:
 
     def times(self, count: float) -> Resources:
         """This many of them side by side."""
-        return replace(
-            self,
-            lut=self.lut * count,
-            ff=self.ff * count,
-            dsp=round(self.dsp * count),
-            bram18=round(self.bram18 * count),
-            uram=round(self.uram * count),
+        return Resources(
+            self.lut * count,
+            self.ff * count,
+            round(self.dsp * count),
+            round(self.bram18 * count),
+            round(self.uram * count),
+            self.latency,
+            self.interval,
+            self.basis,
+            self.delay_ns,
         )
 
     def _with(self, other: Resources, latency: int, delay_ns: float) -> Resources:

@@ -31,10 +31,10 @@ from qcompile.hardware.network import (
     WIDEST_PORT,
     Network,
     as_they_come,
+    foldable,
     network,
     output_shares,
     port_shares,
-    possible,
     with_window,
 )
 from qcompile.hardware.packing import packable
@@ -429,10 +429,10 @@ def _port(graph: Graph, port: Value, fabric: hw.Fabric) -> Choices:
 
 def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
     after = follower(graph, node) if unit_of(node, graph).accumulates else None
-    foldings = possible(graph, node)
+    made = foldable(graph, node)
     if packable(graph, node) and fabric.packs:
-        foldings += [replace(f, dsp=True) for f in foldings]
-    units = {f: with_window(graph, node, unit_of(node, graph, f)) for f in foldings}
+        made |= {f: unit_of(node, graph, f) for f in [replace(f, dsp=True) for f in made]}
+    units = {f: with_window(graph, node, u) for f, u in made.items()}
     tokens = {f: sum(u.tokens for u in front if isinstance(u, WindowUnit)) for f, front in units.items()}
     foldings = [f for f in units if tokens[f] <= timing.MOST_TOKENS]
     if not foldings:

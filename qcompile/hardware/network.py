@@ -343,12 +343,19 @@ WIDEST = 1024  # bits of a token between layers, where it has one place; those o
 
 def possible(graph: Graph, node: Node) -> list[Folding]:
     """How a node can be folded: shares of its unit's limits whose tokens are not too wide."""
+    return [*foldable(graph, node)]
+
+
+def foldable(graph: Graph, node: Node) -> dict[Folding, Unit]:
+    """The same with the unit that each makes."""
     unit = unit_of(node, graph)
     most, channels = unit.limits(node, graph), channels_of(node.output)
     found = [Folding(pe, simd) for pe in divisors(most.pe) for simd in divisors(most.simd)]
     several = [n for n in unit.abreast(node, graph) if channels * n > most.pe]
     found += [Folding(channels * n, simd, places=n) for n in several for simd in divisors(most.simd)]
-    return [f for f in found if f == Folding() or (unit.takes(node, graph, f) and not too_wide(graph, node, f))]
+    taken = (f for f in found if f == Folding() or unit.takes(node, graph, f))
+    units = {f: unit_of(node, graph, f) for f in taken}
+    return {f: u for f, u in units.items() if f == Folding() or not too_wide(graph, node, f, u)}
 
 
 def fullest(graph: Graph, node: Node) -> Folding:
@@ -357,9 +364,10 @@ def fullest(graph: Graph, node: Node) -> Folding:
     return max(of_one, key=lambda f: (f.pe * f.simd, f.pe))
 
 
-def too_wide(graph: Graph, node: Node, fold: Folding) -> bool:
-    """Whether tokens have more bits than sources can hold: those between layers, or those of windows."""
-    unit = unit_of(node, graph, fold)
+def too_wide(graph: Graph, node: Node, fold: Folding, unit: Unit) -> bool:
+    """Whether tokens have more bits than sources can hold: those between layers, or those of windows. unit: of the
+    folding.
+    """
     last = follower(graph, node) if unit.accumulates else None
     ends = (last or node).output, *unit.wide(node)
     most = WIDEST if fold.places == 1 else WIDEST_WINDOW
@@ -382,7 +390,7 @@ def folding(graph: Graph, foldings: Mapping[str, Folding], node: Node, default: 
         raise QCompileError("no DSP block takes its products", str(node.origin), "leave out dsp of its folding")
     if wanted.memory:
         _check_memory(graph, node, unit, wanted.memory)
-    if wanted != Folding() and too_wide(graph, node, wanted):
+    if wanted != Folding() and too_wide(graph, node, wanted, unit_of(node, graph, wanted)):
         legal = possible(graph, node)
         pe = max((f.pe for f in legal if f.simd == wanted.simd), default=1)
         simd = max((f.simd for f in legal if f.pe == wanted.pe), default=1)
@@ -475,7 +483,7 @@ def as_they_come(graph: Graph, node: Node, unit: Unit, data: Sequence[tuple[Valu
             for n in unit.abreast(node, graph)
             if places % n == 0
         )
-        fitting = [f for f in several if not too_wide(graph, node, f)]
+        fitting = [f for f in several if not too_wide(graph, node, f, unit_of(node, graph, f))]
         if fitting:
             return fitting[-1]
     found = Folding(math.gcd(most.pe, *(n for n, _ in lanes)))

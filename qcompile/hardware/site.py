@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from qcompile.ir import Graph, Node, Value
@@ -71,7 +73,8 @@ def rows_of(s: Site) -> tuple[np.ndarray, int]:
 
 
 def divisors(whole: int) -> list[int]:
-    return [d for d in range(1, whole + 1) if whole % d == 0]
+    small = [d for d in range(1, math.isqrt(whole) + 1) if whole % d == 0]
+    return small + [whole // d for d in reversed(small) if d * d != whole]
 
 
 def slides(node: Node) -> bool:

@@ -35,8 +35,9 @@ class PairedUnit(MatVecUnit):
     @classmethod
     def of(cls, node: Node, graph: Graph, folding: Folding) -> PairedUnit | None:
         """Of weights in memories that have no fewer bits otherwise, whole pairs of a row a cycle."""
-        unit = super().of(node, graph, folding) if node.op.products and not folding.dsp else None
-        if not isinstance(unit, PairedUnit) or unit.unrolled or unit.loaded or unit.stored <= BITS or unit.simd % 2:
+        pairs = node.op.products and not folding.dsp and not folding.simd % 2
+        unit = super().of(node, graph, folding) if pairs else None
+        if not isinstance(unit, PairedUnit) or unit.unrolled or unit.loaded or unit.stored <= BITS:
             return None
         if unit.floored or unit.data.lane.signs or unit.weights.lane.signs:
             return None
