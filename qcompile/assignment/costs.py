@@ -162,11 +162,14 @@ class _Collector:
 
     def others(self, index: int, weights: Mapping[str, int] | None) -> tuple[Graph, list[Node]]:
         """Nodes of a design but products with constants, and the graph without the constants of these, which are large.
-        Kept: programs over other foldings ask for the same.
+        Kept: programs over other foldings ask for the same; so is the finest, whole.
         """
         places = self.places(index, weights)
         if ("lowered", places) not in self.known:
-            self.known["lowered", places] = _without_products(self.lowered(places))
+            whole = self.lowered(places)
+            self.known["lowered", places] = _without_products(whole)
+            if places == self.places(max(self.formats) - 1):
+                self.known["finest"] = whole
         self.done += 1
         self.study.jobs.progress("costs of uniform designs", self.done, self.total)
         found: tuple[Graph, list[Node]] = self.known["lowered", places]
@@ -298,7 +301,7 @@ class _Collector:
         """Layers with constant weights: a price per pair of candidates; and the Requant's share that goes with the
         accumulator.
         """
-        integer = self.lowered(self.places(max(self.formats) - 1))
+        integer: Graph = self.known["finest"]
         layers = [n for n in self.graph.nodes if n.op.products]
         named = {n.output.name: n for n in integer.nodes}
         for done, layer in enumerate(layers, 1):
