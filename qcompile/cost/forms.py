@@ -256,14 +256,20 @@ def thresholds(t: Traits, cuts: np.ndarray, acc_bits: int, signed: bool = True) 
 
 
 def _comparator(t: Traits, cut: int, bits: int, signed: bool) -> int:
-    """LUTs that compare a number with a constant: from its lowest set bit up, 6 bits and then 5 at a time."""
+    """LUTs that compare a number with a constant, from its lowest set bit up."""
     left = bits - zeros(cut + (1 << bits - 1 if signed else 0), bits)
-    luts = 0
-    while left > 1:
-        # The first piece has nothing below it and takes a bit more.
-        part, left = min(left, 6), max(left - 6, 0) + (left > 6)
-        luts += 1 if part <= t.lut_inputs else 2
-    return luts
+    if left <= 1:
+        return 0
+    count = pieces(left)
+    last = left - 5 * (count - 1)  # inputs of the last one
+    return count if t.lut_inputs >= 6 else 2 * count - (last <= t.lut_inputs)
+
+
+def pieces(bits: int, chosen: int = 0) -> int:
+    """Parts of a comparison of so many bits with a constant, or with one that `chosen` bits choose: functions of six
+    inputs, one of which is what is below, but in the first, which takes a bit more (compare_part.sv, chosen_part.sv).
+    """
+    return 1 + max(0, bits - 2) // (5 - chosen)
 
 
 def zeros(value: int, bits: int) -> int:
@@ -298,8 +304,7 @@ def plus(t: Traits, add: int, bits: int) -> Features:
     """
     if t.absorbs:
         return {"add": (add & ((1 << bits) - 1)).bit_count()}
-    zeros = (add & -add).bit_length() - 1 if add else bits
-    return {"add": rounded(max(bits - zeros, 0), t.granule)}
+    return {"add": rounded(bits - zeros(add, bits), t.granule)}
 
 
 def table(t: Traits, contents: np.ndarray | None, in_bits: int, out_bits: int) -> Features:

@@ -160,10 +160,10 @@ def by_choice(fabric: Fabric, part: parts.ThresholdCount) -> bool:
 
 
 def chosen_cut(fabric: Fabric, part: parts.ThresholdCount) -> Resources:
-    """The last comparison: a LUT for every piece of the number, the lowest of a bit more."""
+    """The last comparison: a LUT for every piece of the number."""
     places, left = len(part.cuts).bit_length() - 1, part.cuts[::2].astype(object)
     known = part.width - min(forms.zeros(int(cut) + (1 << part.width - 1), part.width) for cut in left)
-    pieces = 1 + max(0, known - 2) // (5 - places)
+    pieces = forms.pieces(known, places)
     return Resources(lut=float(pieces), delay_ns=pieces * fabric.lut_ns, basis=fabric.basis)
 
 

@@ -56,8 +56,8 @@ class DepthwiseUnit(ChannelwiseUnit):
         accumulator = parts.bits(node.output.type.format)
         folded = folding.pe, folding.simd, Cut.of(graph, node, max(1, folding.pe // channels))
         blocks = packed(graph, node, 1, folding.simd) if folding.dsp else None
-        found = cls(channels, terms, places, *folded, *formats, bits, accumulator, made.reloadable, blocks)
-        found = replace(found, kind=folding.memory, floored=node.op.truncated_bits > 0)
+        sizes, loaded, floored = (channels, terms, places), made.reloadable, node.op.truncated_bits > 0
+        found = cls(*sizes, *folded, *formats, bits, accumulator, loaded, blocks, folding.memory, floored=floored)
         if not found.unrolled:
             return found
         return replace(found, constants=Array(made.units.data.reshape(channels, terms)))

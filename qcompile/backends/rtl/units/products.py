@@ -91,9 +91,7 @@ def products(
 def _one_by_one(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse: bool, planes: int) -> TermCell:
     node, t = m.node, m.timing
     data, fmt = node.inputs[0].type.codes, weight.format
-    count = simd // BLOCK * KEPT if sparse else simd
-    b = m.cell("row", f"a sum of {count} products")
-    b.port("x", simd * data.width)
+    b, count = _row(m, simd, sparse)
     b.port("w", planes * count * weight.size)
     signs, floats = parts.signs(data, fmt), _floats(data) and _floats(fmt)
     turned = parts.sign_magnitude(data, fmt) and simd == 1 and several and floats and not node.op.truncated_bits
@@ -117,12 +115,19 @@ def _one_by_one(m: Maker, weight: StoredWeight, simd: int, several: bool, sparse
     return TermCell(b, tuple(added(b, *one, t) for one in each), node.terms if signs else 0, negative)
 
 
+def _row(m: Maker, simd: int, sparse: bool, shared: bool = False) -> tuple[CellBuilder, int]:
+    """The cell of a sum with its data, and how many products it has. shared: rows take the same data."""
+    count = simd // BLOCK * KEPT if sparse else simd
+    b = m.cell("row", f"a sum of {count} products")
+    b.port("x", simd * m.node.inputs[0].type.codes.width, shared)
+    return b, count
+
+
 def _of_digits(m: Maker, weight: StoredWeight, simd: int, planes: int, shared: bool, sparse: bool) -> TermCell:
     """shared: triples come with the data. sparse: what is stored with a weight chooses one of four numbers."""
     data, t = m.node.inputs[0].type.codes, m.timing
-    shared, count = shared and not sparse, simd // BLOCK * KEPT if sparse else simd
-    b = m.cell("row", f"a sum of {count} products")
-    b.port("x", simd * data.width, shared)
+    shared = shared and not sparse
+    b, count = _row(m, simd, sparse, shared)
     size, sign = weight.number
     one = parts.DigitSum(1, size, sign, data.width, data.signed)
     tripled = simd * (data.width + 2) if shared and one.lower else 0
