@@ -27,6 +27,7 @@ from rich.table import Table
 
 import qcompile as qc
 from qcompile.ir import Graph, ops
+from qcompile.project import functions
 from qcompile.sim.band import Band, beside_real
 from qcompile.sim.reference import evaluate
 
@@ -54,12 +55,16 @@ def data_of(kind: str) -> tuple[float, float]:
     return UNITS.get(kind, NORMALIZED)
 
 
-def model(kind: str, size: int) -> bytes:
-    """A row (1, size) of 8-bit codes through one node and a quantizer of 8 bits."""
+def model(kind: str, size: int, constants: tuple[np.ndarray, ...] | None = None) -> bytes:
+    """A row (1, size) of 8-bit codes through one node and a quantizer of 8 bits. constants: factors (size,), then
+    biases (size,) of the node; None: factors of 1 where it has some.
+    """
     op, attributes, step, signed = KERNELS[kind]
-    gamma = ["gamma"] if op in ("LayerNormalization", "RMSNormalization") else []
+    if constants is None:
+        constants = (np.ones(size, np.float32),) if op in ("LayerNormalization", "RMSNormalization") else ()
+    gamma = {f"c{i}": c for i, c in enumerate(constants)}
     held = {"s": np.float32(data_of(kind)[0]), "z": np.int8(0), "t": np.float32(step)}
-    held |= {"o": np.int8(0) if signed else np.uint8(0)} | {g: np.ones(size, np.float32) for g in gamma}
+    held |= {"o": np.int8(0) if signed else np.uint8(0)} | gamma
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
@@ -191,6 +196,22 @@ def integers(share: float) -> None:
     shown("--kernels ivit beside the real functions; LUTs of parallel, by estimate", names, lines)
 
 
+def norms(share: float) -> None:
+    """What correctly rounded normalizations take more than those within delta: rows of 16, float32 factors and biases
+    that are drawn. share: of no rows, none is run.
+    """
+    rng = np.random.default_rng(0)
+    drawn = rng.uniform(0.5, 1.5, 16).astype(np.float32), rng.normal(size=16).astype(np.float32)
+    constants = {"Euclidean norm": (), "RMS norm": drawn[:1], "layer norm": drawn}
+    lines: list[tuple[Any, ...]] = []
+    for kind, given in constants.items():
+        designs = [qc.compile(model(kind, 16, given), norms=n, arch="dataflow", part=PART) for n in ("near", "exact")]
+        found = [(round(d.estimate().total.lut), functions(d)[0]["root_bits"]) for d in designs]
+        lines.append((kind, *found[0], *found[1]))
+    names = ("kernel", "LUT near", "bits of the root", "LUT exact", "bits of the root")
+    shown("--norms exact beside near: rows of 16, dataflow at min, by estimate", names, lines)
+
+
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -294,10 +315,17 @@ def fits() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a hundredth of the rows")
-    parser.add_argument("--only", choices=("kernels", "widths", "integers", "hls4ml", "transformers", "fits"))
+    parser.add_argument("--only", choices=("kernels", "widths", "integers", "norms", "hls4ml", "transformers", "fits"))
     given = parser.parse_args()
     share = 0.01 if given.quick else 1.0
-    steps = {"kernels": kernels, "widths": widths, "integers": integers, "hls4ml": others, "transformers": transformers}
+    steps = {
+        "kernels": kernels,
+        "widths": widths,
+        "integers": integers,
+        "norms": norms,
+        "hls4ml": others,
+        "transformers": transformers,
+    }
     for name, step in steps.items():
         if given.only in (None, name):
             step(share)
