@@ -68,7 +68,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         version, files = record["tool"]["version"], record.get("files")
     except OSError:
         raise QCompileError(
-            f"this is not a project written by qcompile: there is no {MANIFEST}",
+            f"this is not a project written by qcompile: it has no {MANIFEST}",
             str(folder),
             "qcompile compile MODEL -o DIR",
         ) from None

@@ -123,6 +123,14 @@ class Record(BaseModel):
 M = TypeVar("M", bound=BaseModel)
 
 
+_PLAIN = {  # what pydantic says in words of Python
+    "extra_forbidden": "there is no such field",
+    "missing": "the field is missing",
+    "dict_type": "it must be an object",
+    "model_type": "it must be an object",
+}
+
+
 def checked(schema: type[M], value: Any, what: str, where: str = "", hint: str = "") -> M:
     """The value as a record of the schema. QCompileError names the first field that is wrong."""
     try:
@@ -130,7 +138,8 @@ def checked(schema: type[M], value: Any, what: str, where: str = "", hint: str =
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     at = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+    said = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+    message = _PLAIN.get(first["type"], said)
     found = first["input"]
     shown = (
         f", not {found!r:.40}" if isinstance(found, (str, int, float)) and first["type"] != "extra_forbidden" else ""

@@ -197,7 +197,8 @@ def outcome(design: Design, budget: Budget | None = None) -> Outcome:
         found = design.estimate()
         return Outcome(design, found, limits, part=folded_part(design, found, target, limits))
     except (QCompileError, ArithmeticError, ValueError, LookupError) as error:
-        return Outcome(design, None, {}, error.what if isinstance(error, QCompileError) else str(error))
+        reason = "; ".join(filter(None, (error.what, error.hint))) if isinstance(error, QCompileError) else str(error)
+        return Outcome(design, None, {}, reason)
 
 
 def folded_part(design: Design, found: Estimate, target: Device, limits: dict[str, int]) -> str:

@@ -38,13 +38,15 @@ def evaluate(design: Design, inputs: list[np.ndarray], labels: np.ndarray, float
     if not inputs or not len(inputs[0]):
         raise QCompileError("there are no vectors, so there is no accuracy", "--input", "give at least one")
     inputs = list(design.at_ports(*inputs))
-    exact = _classes(design.finished(design.simulator(*inputs))[0])
+    scores = design.finished(design.simulator(*inputs))[0]
+    exact = _classes(scores)
     if len(labels) != len(exact) or labels.dtype.kind not in "iu":
         raise QCompileError(
             f"{len(labels)} labels of type {labels.dtype} for {len(exact)} vectors; one class index per vector is"
             " needed",
             "--labels",
         )
+    _check_classes(labels, scores)
     chosen, result = {EXACT: exact}, dict[str, Any](vectors=len(labels))
     if float32:
         executed, result["executor"] = _float_models(design, inputs)
@@ -93,6 +95,25 @@ def _float_models(design: Design, inputs: list[np.ndarray]) -> tuple[dict[str, n
     return found, by
 
 
+def _check_classes(labels: np.ndarray, y: np.ndarray) -> None:
+    """QCompileError for a label that no score of the output stands for."""
+    scores = np.asarray(y).reshape(len(y), -1).shape[1]
+    strange = np.flatnonzero((labels < 0) | (labels >= scores))
+    if len(strange) and not _is_class(y):
+        raise QCompileError(
+            f"the label of vector {strange[0]} is {labels[strange[0]]}; the output has {scores} score(s), for classes"
+            f" 0 to {scores - 1}",
+            "--labels",
+            "class indices count from 0, in the order of the outputs",
+        )
+
+
+def _is_class(y: np.ndarray) -> bool:
+    """Whether an output is the class itself, not a score for each."""
+    y = np.asarray(y)
+    return y.size == len(y) and y.dtype.kind in "iu"
+
+
 def _classes(y: np.ndarray) -> np.ndarray:
     flat = np.asarray(y).reshape(len(y), -1)
-    return flat[:, 0].astype(np.int64) if flat.shape[1] == 1 and flat.dtype.kind in "iu" else flat.argmax(axis=1)
+    return flat[:, 0].astype(np.int64) if _is_class(y) else flat.argmax(axis=1)

@@ -80,7 +80,9 @@ def write_file(path: str | Path, content: bytes, what: str, kind: str) -> None:
             raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
-        raise QCompileError(f"{what} cannot be written: {reason}", str(path)) from None
+        raise QCompileError(
+            f"{what} cannot be written: {reason}", str(path), "a file in a folder that exists and is yours"
+        ) from None
     _remove_stale_files(place)
 
 
@@ -141,10 +143,7 @@ class Folder:
                 else:
                     self._write_beside(target, gone)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise QCompileError(
-                f"the {self.what} cannot be written: {reason}", str(directory), "choose another folder"
-            ) from None
+            raise self._unwritable(getattr(error, "strerror", None) or error, directory) from None
         finally:
             for parent in made:  # those that hold something stay
                 with contextlib.suppress(OSError):
@@ -152,7 +151,14 @@ class Folder:
 
     def check(self, directory: str | Path, force: bool = False) -> None:
         """QCompileError where `write` would refuse, whatever the contents."""
-        self._replaceable(Path(os.path.abspath(directory)), force)
+        target = Path(os.path.abspath(directory))
+        self._replaceable(target, force)
+        there = next(p for p in (target, *target.parents) if p.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise self._unwritable(os.strerror(errno.EACCES), directory)
+
+    def _unwritable(self, reason: object, directory: str | Path) -> QCompileError:
+        return QCompileError(f"the {self.what} cannot be written: {reason}", str(directory), "choose another folder")
 
     # --- what may be replaced
 

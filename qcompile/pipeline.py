@@ -26,9 +26,9 @@ from qcompile.errors import Finding, QCompileError, UnsupportedError, keywords
 from qcompile.files import Folder
 from qcompile.frontend import Model, load, loaded, with_real_scales
 from qcompile.hardware import estimate as estimates
-from qcompile.hardware.folding import foldings
+from qcompile.hardware.folding import folded, foldings
 from qcompile.hardware.frames import Frames
-from qcompile.hardware.network import Network, gathering, network
+from qcompile.hardware.network import Network, gathering
 from qcompile.hardware.products import rolled, too_many
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import BufferedUnit, UnrolledUnit
@@ -103,7 +103,7 @@ class Design:
         """Processes and streams of architecture `dataflow`."""
         if self.options.arch != "dataflow":
             return None
-        made = network(self.hardware, foldings(self.hardware, self.options.fold))
+        made = folded(self.hardware, self.options.fold)
         return gathering(made) if self.options.backend == "rtl" else made
 
     @cached_property
@@ -416,9 +416,9 @@ def lowered(reference: Graph, chosen: Options) -> Lowered:
     reference = with_exact_norms(reference) if chosen.norms == "exact" else reference
     reference = with_rounded_terms(reference, chosen.formats_of_states())
     if chosen.recurrence == "step":
-        return _of_step(stepwise(reference), chosen)
+        return _of_step(stepwise(reference, chosen.recurrence), chosen)
     if chosen.arch == "parallel" and chosen.recurrence == "rolled":
-        whole, steps = _lowered(reference, chosen), stepwise(reference)
+        whole, steps = _lowered(reference, chosen), stepwise(reference, chosen.recurrence)
         step = _of_step(steps, chosen)
         all_steps, one = (Sides(made.hardware, made.inputs, made.outputs) for made in (whole, step))
         return replace(whole, hardware=step.hardware, frames=frames_of(all_steps, one, steps.steps))
@@ -439,7 +439,7 @@ def _of_step(step: Stepwise, chosen: Options) -> Lowered:
     """Whose states are the last inputs and outputs of its graph."""
     made = _lowered(step.graph, chosen)
     kept = step.states
-    states = kept_states(made.hardware, made.inputs, made.outputs, kept)
+    states = kept_states(made.hardware, made.inputs, made.outputs, kept, chosen.recurrence)
     graph = replace(made.hardware, states=states)
     ports = made.inputs[:-kept], made.outputs[:-kept]
     return Lowered(made.reference, [*made.stages, ("states", graph)], *ports, graph, (), step)

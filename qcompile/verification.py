@@ -176,8 +176,8 @@ def _inputs(design: Design, given: tuple[np.ndarray, ...], samples: int, seed: i
     """Given vectors, then random ones (uniform over a little more than the format's range, and normal), then the
     extremes.
     """
-    if given and len(given) != len(design.inputs):
-        raise QCompileError(f"the model has {len(design.inputs)} input(s), {len(given)} were given")
+    if given:
+        design.simulator.check(given)
     made = []
     for position, (host, random) in enumerate(zip(design.inputs, random_inputs(design, samples, seed), strict=True)):
         low, high = _float_range(host)

@@ -202,9 +202,12 @@ BAD_PLANS = {
         "481 digits",
     ),
     "a text": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scale": "1"}}}', "must be a valid number"),
-    "a field more": ('{"schema": 1, "tensors": {"image": {"format": "u4", "scael": 1}}}', "image.scael: Extra inputs"),
+    "a field more": (
+        '{"schema": 1, "tensors": {"image": {"format": "u4", "scael": 1}}}',
+        "image.scael: there is no such field",
+    ),
     "a name twice": ('{"schema": 1, "tensors": {"image": {"format": "u4"}, "image": {"format": "u4"}}}', "comes twice"),
-    "no format": ('{"schema": 1, "tensors": {"image": {}}}', "image.format: Field required"),
+    "no format": ('{"schema": 1, "tensors": {"image": {}}}', "image.format: the field is missing"),
     "format 3": ('{"schema": 1, "tensors": {"image": {"format": 3}}}', "a format is a text"),
     "a fractional zero point": ('{"schema": 1, "tensors": {"image": {"format": "u4", "zero_point": 0.5}}}', "integer"),
     "free": ('{"schema": 1, "free": 1, "tensors": {}}', "at free: it must be a valid boolean"),
@@ -216,7 +219,7 @@ BAD_PLANS = {
         '{"schema": 1, "folding": {"scores": {"pe": 0}}, "tensors": {}}',
         "folding.scores.pe: it must be greater than or equal to 1, not 0",
     ),
-    "bias": ('{"schema": 1, "bias": 3, "tensors": {}}', "at bias: it must be a valid dictionary, not 3"),
+    "bias": ('{"schema": 1, "bias": 3, "tensors": {}}', "at bias: it must be an object, not 3"),
 }
 
 

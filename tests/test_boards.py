@@ -589,3 +589,28 @@ def test_script_runs_with_and_without_arguments(argv: list[str], step: str, digi
     tcl.eval(qc.compile(digits).files().files["build.tcl"].decode())
     wanted = {"cosim": "cosim_design", "export": "export_design"}.get(step or (argv or [""])[0])
     assert [n for n in ran if n.endswith("_design")] == ["csynth_design", *([wanted] if wanted else [])]
+
+
+def test_scripts_of_a_project_say_what_is_wrong(tmp_path: Path) -> None:
+    """One line and no traceback, nothing written: of files, shapes, places and packages that are not there."""
+    design = qc.compile(ROOT / "examples" / "digits_mlp.onnx", part="icebreaker", backend="rtl")
+    design.write(tmp_path)
+    for name, x in {"x": np.zeros((2, 64)), "wide": np.zeros((2, 65)), "nan": np.full((2, 64), np.nan)}.items():
+        np.save(tmp_path / f"{name}.npy", x)
+    model, driver = ["sim/model.py"], ["board/driver.py", "--output", "y.npy", "--input"]
+    cases = {
+        "No such file": [*model, "none.npy", "y.npy"],
+        "input 0 has shape (2, 65)": [*model, "wide.npy", "y.npy"],
+        "NaN": [*model, "nan.npy", "y.npy"],
+        "nowhere/y.npy": [*model, "x.npy", "nowhere/y.npy"],
+        "'none.npy'": [*driver, "none.npy"],
+        "pyserial is not installed here": [*driver, "x.npy", "--line", "ttyNONE"],
+    }
+    (tmp_path / "serial.py").write_text("raise ImportError")
+    without = os.environ | {"PYTHONPATH": str(tmp_path)}
+    for words, command in cases.items():
+        made = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, env=without, check=False
+        )
+        assert made.returncode == 1 and words in made.stderr and made.stderr.count("error: ") == 1, (words, made.stderr)
+        assert "Traceback" not in made.stderr and not (tmp_path / "y.npy").exists()

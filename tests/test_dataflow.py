@@ -268,6 +268,8 @@ def test_orders() -> None:
         ('{"nowhere": {"pe": 1}}', ["'nowhere'", "no layer", "layers: "]),
         ("[1]", ["the folding", "JSON"]),
         ("most", ["the folding is no JSON"]),
+        ('{"/3/act_quant/export_handler/Quant": {"pe": 2}}', ["no process of its own", "'/1/MatMul' makes it"]),
+        ('{"image": {"pe": 2, "simd": 3}}', ["a port has a pe alone", "input 'image'"]),
     ],
 )
 def test_bad_foldings(digits: Path, fold: str, words: list[str]) -> None:

@@ -263,7 +263,7 @@ PASSES: dict[str, tuple[Callable[[], Graph], Callable[[Graph], str]]] = {
     "summed": (averaged, lambda g: ir.print_graph(with_rounded_terms(g, ()))),
     "reroll": (unrolled, lambda g: ir.print_graph(recurrences(g).recurrences[0].cell)),
     "rolled": (unrolled, hardware),
-    "stepwise": (unrolled, lambda g: ir.print_graph(stepwise(g).graph)),
+    "stepwise": (unrolled, lambda g: ir.print_graph(stepwise(g, "step").graph)),
     "rows": (attention, lambda g: ir.print_graph(rows.with_kernels(g, "host"))),
     "exact_norms": (normalized, lambda g: ir.print_graph(with_exact_norms(rows.with_kernels(g, "host")))),
     "ivit": (attention, lambda g: ir.print_graph(ivit.with_chosen_kernels(g, "ivit", "host"))),

@@ -109,6 +109,9 @@ def test_what_needs_the_sequence_is_refused(model: Any, options: dict[str, Any],
     formats |= {"input_formats": ("s5f3",)} if formats else {}
     with pytest.raises(qc.QCompileError, match=why):
         qc.compile(model, recurrence="step", **formats, **options)
+    if not options:
+        with pytest.raises(qc.QCompileError, match=f"rolled: (?s:.)*{why}(?s:.)*: every step has a"):
+            qc.compile(model, recurrence="rolled", **formats)
 
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason=NO_MODELS)

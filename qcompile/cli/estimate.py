@@ -62,9 +62,7 @@ def estimate(ctx: click.Context, target: str, generator: str, plot: str | None, 
     folded = "" if found.design is None else folded_part(found.design, found.estimate, found.device, limits)
     own = found.design.own_part if found.design else ""
     better = folded_command(ctx, folded, own, "-o", "build") if folded and not is_project(target) else ""
-    _show_estimate(target, found, limits, better)
-    if plot:
-        echo(f"picture: {plot}")
+    _show_estimate(target, found, limits, better, plot)
 
 
 def _estimation(
@@ -101,8 +99,8 @@ def _estimation(
     return estimation.qcompile(source, theirs["stage"], **options)
 
 
-def _show_estimate(target: str, found: Estimation, limits: dict[str, int], better: str) -> None:
-    """better: the command that makes a design that fits, where this one does not."""
+def _show_estimate(target: str, found: Estimation, limits: dict[str, int], better: str, plot: str | None) -> None:
+    """better: the command that makes a design that fits, where this one does not; plot: the picture that was drawn."""
     from qcompile.cost import report
     from qcompile.cost.budget import NAMES, exceeded, limits_text
 
@@ -122,6 +120,8 @@ def _show_estimate(target: str, found: Estimation, limits: dict[str, int], bette
     fits = not exceeded(found.estimate.total, limits)
     where = f"{found.estimate.part} (limits: {limits_text(found.device, limits)})"
     say(f"it fits {where}" if fits else f"IT DOES NOT FIT {where}")
+    if plot:
+        say(f"picture: {plot}")
     larger = "qcompile parts shows larger parts; fewer bits or more zeros make the model smaller"
     quoted = shlex.quote(target)
     after = f"qcompile verify {quoted}" if is_project(target) else found.after.replace("MODEL", quoted)

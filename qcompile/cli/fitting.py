@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import fields
 from typing import Any
 
 import click
 
 from qcompile.cli.options import stated
+from qcompile.options import Compiling, Fitting
+
+_CHOSEN = {"part", "arch", "fold", "fitting", "target_fps", "force"}  # by --fit, or by what is put in their place
+_KEPT = {"output", "plan", *(f.name for record in (Compiling, Fitting) for f in fields(record))} - _CHOSEN
 
 
 def fold_goal(ctx: click.Context, options: dict[str, Any], given: tuple[str, ...]) -> Any:
@@ -32,21 +37,7 @@ def folded_command(ctx: click.Context, part: str, own: str, *more: str) -> str:
     words = ["--part", str(ctx.params["part"]) if part == own else part]
     for parameter in ctx.command.params:
         name, value = parameter.name or "", ctx.params.get(parameter.name or "")
-        if stated(ctx, name) and name in (
-            "output",
-            "plan",
-            "clock_ns",
-            "input_formats",
-            "state_formats",
-            "real",
-            "accumulator_bits",
-            "softmax",
-            "kernels",
-            "weights",
-            "inputs",
-            "outputs",
-            "shapes",
-        ):
+        if stated(ctx, name) and name in _KEPT:
             for one in value if isinstance(value, tuple) else (value,):
                 words += [parameter.opts[0], str(one)]
     words = ["--fit", *words, *more]

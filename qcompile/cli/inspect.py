@@ -166,7 +166,8 @@ def _show_fit(ctx: click.Context, path: str, found: Inspection) -> None:
     if result is not None:
         better = folded_command(ctx, result.part, result.design.own_part, "-o", "build") if result.part else ""
         if better and found.in_float:
-            better = shlex.join(["qcompile", *own, "--arch", "dataflow", "--fit", "--part", result.part])
+            folded = ["--labels", "y.npy", "--arch", "dataflow", "--fit", "--part", result.part]
+            better = shlex.join(["qcompile", *own, *folded])
         echo(result.line(better, terminal.terminal_width()))
         following = "" if better and not found.in_float else following
     if following:

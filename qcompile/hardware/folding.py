@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from qcompile.errors import QCompileError, nearest
-from qcompile.hardware.network import Network, fullest
+from qcompile.hardware.network import Network, fullest, network
 from qcompile.hardware.site import Folding, divisors
 from qcompile.hardware.units import (
     ArgMaxUnit,
@@ -25,6 +25,7 @@ from qcompile.hardware.units import (
     unit_of,
 )
 from qcompile.ir import Graph, Node
+from qcompile.options import FOLDS
 
 
 def foldings(graph: Graph, text: str) -> dict[str, Folding]:
@@ -41,6 +42,29 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
             if not isinstance(unit, BufferedUnit) and len(n.output.type.shape) > 1
         }
     return _given(text, graph, units)
+
+
+def folded(graph: Graph, text: str) -> Network:
+    """The network with the foldings of `foldings`. QCompileError for one that no process of it has."""
+    wanted = foldings(graph, text)
+    made = network(graph, wanted)
+    if text not in FOLDS:
+        _check_read(graph, wanted, made)
+    return made
+
+
+def _check_read(graph: Graph, wanted: Mapping[str, Folding], made: Network) -> None:
+    """QCompileError for a layer that is no process: another one makes it, or there is nothing to make."""
+    own = {s.node.output.name for s in made.stages if s.node is not None} | {v.name for v in graph.inputs}
+    for name in wanted:
+        if name not in own:
+            makers = (s.node for s in made.stages if s.map is not None and s.map.output.name == name)
+            maker = next((n for n in makers if n is not None), None)
+            raise QCompileError(
+                f"the folding names '{graph.layers[name]}', which is no process of its own",
+                "--fold",
+                f"'{graph.layers[maker.output.name]}' makes it: fold that" if maker else "leave it out",
+            )
 
 
 NOT_DRAWN = (WindowUnit, GatheredUnit, ConcatUnit, RepeatUnit, ArgMaxUnit)  # which divisors of their limits do not fold
@@ -68,7 +92,7 @@ def drawn(network: Network, layers: Mapping[str, str], seed: int, most: int | No
 def _given(text: str, graph: Graph, units: dict[str, tuple[Node, Unit]]) -> dict[str, Folding]:
     from qcompile import documents  # most foldings are no JSON
 
-    hint = 'a JSON object: {"layer": {"pe": 2, "simd": 4}, ...}'
+    hint = 'a JSON object: {"layer": {"pe": 2, "simd": 4, "places": 1, "dsp": true, "memory": "bram"}, ...}'
     wanted = documents.checked(
         documents.FoldingFile, documents.parse(text, "the folding", hint=hint), "the folding", hint=hint
     )

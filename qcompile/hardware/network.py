@@ -331,6 +331,8 @@ def _checked_port(name: str, value: Value, folding: Folding | None, state: bool)
     """Elements in a token of an input; of a state never those of several steps."""
     wanted, legal = port_lanes(value) if folding is None else folding.pe, port_shares(value)
     legal = [n for n in legal if channels_of(value) % n == 0] if state else legal
+    if folding is not None and folding != Folding(folding.pe):
+        raise QCompileError("a port has a pe alone", f"input '{name}'", "leave the rest of its folding out")
     if wanted not in legal:
         raise QCompileError(
             f"tokens of {wanted} elements are not possible at a port", f"input '{name}'", f"a pe of {legal}"

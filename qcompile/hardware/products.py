@@ -31,11 +31,12 @@ def too_many(graph: Graph) -> str | None:
     if rolled(graph):
         return (
             f"{total:,} multiplications are too many to be unrolled in architecture parallel: the layers stay loops,"
-            " one multiplication after the other; the project simulates exactly, but is slow in hardware"
+            " one multiplication after the other; the project simulates exactly, but is slow in hardware: with --fit or"
+            " --arch dataflow they work side by side"
         )
     if total <= UNROLLED:
         return None
     return (
         f"{total:,} multiplications are unrolled: too many for any part in architecture parallel; the project still"
-        " simulates"
+        " simulates; --fit, or --arch dataflow, shares hardware between them"
     )

@@ -26,7 +26,11 @@ from qcompile.sim.ratio import rearrange_step
 ALONE = *STEPS, ops.Reshape, ops.Transpose, ops.Concat
 """What a tensor of a step may pass before all of them are side by side."""
 BIT = FixedPoint(1, 0, False)
-OPTION = "--recurrence step"
+WAYS_OUT = {
+    "step": "leave it out: a frame has all steps then",
+    "rolled": "leave it out: every step has a cell then; --arch dataflow has one for all of them where it can",
+}
+"""By what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +49,26 @@ class Stepwise:
     states: int
 
 
-def stepwise(graph: Graph) -> Stepwise:
-    """Of a model graph. QCompileError where it has no recurrence, or one that needs all of the sequence."""
+def stepwise(graph: Graph, asked: str) -> Stepwise:
+    """Of a model graph; asked: the recurrence of the options. QCompileError where it has none, or one that needs all of
+    the sequence.
+    """
     apart = taken_apart(graph)
     found = recurrences(apart)
     if not found.recurrences:
         why = "; ".join(f"'{name}': {reason}" for name, reason in found.refused)
-        raise _refused(f"no recurrence was found that is a cell{': ' if why else ''}{why}")
+        raise _refused(asked, f"no recurrence was found that is a cell{': ' if why else ''}{why}")
     why = "the sequence"
     for axes in itertools.product(*(_axes(v, found.recurrences[0].steps) for v in apart.inputs)):
         try:
             return _Step(apart, found.recurrences, axes).result()
         except NotRolled as problem:
             why = str(problem)
-    raise _refused(f"a step cannot be taken alone: {why}")
+    raise _refused(asked, f"a step cannot be taken alone: {why}")
 
 
-def _refused(what: str) -> QCompileError:
-    return QCompileError(what, OPTION, "--recurrence rolled takes all steps of a frame")
+def _refused(asked: str, what: str) -> QCompileError:
+    return QCompileError(what, f"--recurrence {asked}", WAYS_OUT[asked])
 
 
 def _axes(value: Value, steps: int) -> list[int]:
@@ -273,20 +279,22 @@ def _axis_behind(node: Node, axis: int) -> int:
 
 
 def kept_states(
-    made: Graph, inputs: Sequence[HostInput], outputs: Sequence[HostOutput], count: int
+    made: Graph, inputs: Sequence[HostInput], outputs: Sequence[HostOutput], count: int, asked: str
 ) -> tuple[State, ...]:
-    """The states of a lowered step, its last inputs and outputs: what comes back is what left."""
+    """The states of a lowered step, its last inputs and outputs: what comes back is what left. asked: as of
+    `stepwise`.
+    """
     states = []
     for port, host, value, left in zip(
         made.inputs[-count:], inputs[-count:], made.outputs[-count:], outputs[-count:], strict=True
     ):
         if host.structural or host.affine != ops.Affine() or host.clip != ops.Clip() or host.count is not None:
-            raise _refused(f"the state '{port.name}' is not kept as it is")
+            raise _refused(asked, f"the state '{port.name}' is not kept as it is")
         try:
             must_be(value, left, port)
             states.append(State(port.name, value.name, start(port), True))
         except NotRolled as why:
-            raise _refused(str(why)) from None
+            raise _refused(asked, str(why)) from None
     return tuple(states)
 
 
@@ -332,7 +340,7 @@ def _port(whole: Value, step: Value, steps: int, same: bool) -> FramePort:
     group = _group(whole.type.shape, step.type.shape, steps) if same else None
     if group is None:
         what = f"'{whole.name}' has other numbers in a step than in all of them"
-        raise QCompileError(what, "--recurrence rolled", "--arch dataflow")
+        raise _refused("rolled", what)
     return FramePort(whole, group)
 
 

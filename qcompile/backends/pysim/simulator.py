@@ -67,7 +67,12 @@ class Simulator:
 
     def _require_all(self, x: Sequence[np.ndarray | Header]) -> None:
         if len(x) != len(self.host_inputs):
-            raise QCompileError(f"the model has {len(self.host_inputs)} input(s), {len(x)} were given")
+            raise QCompileError(
+                f"the model has {len(self.host_inputs)} input(s), {len(x)} were given",
+                hint="in order: "
+                + ", ".join(h.name for h in self.host_inputs)
+                + "; several are arrays of one .npz file",
+            )
 
     def _quantize(self, position: int, x: np.ndarray) -> np.ndarray:
         host = self.host_inputs[position]
