@@ -599,6 +599,8 @@ def _traced(design: Design, work: Path, bits: list[np.ndarray], wrong: int) -> d
 
 RTL_PRODUCTS, RTL_VECTORS = 3 * 10**5, 8  # of unrolled SystemVerilog: seconds; the least, however long they take
 RTL_CYCLES, RTL_FRAMES = 5 * 10**4, 3  # the same of a network of processes
+# Clock cycles times LUTs of half a minute: of unrolled SystemVerilog in Icarus Verilog, of processes in Verilator.
+RTL_LUT_CYCLES, VERILATED_LUT_CYCLES = 6 * 10**7, 3 * 10**10
 
 
 def _rtl_vectors(design: Design, vectors: int) -> tuple[str, int]:
@@ -607,16 +609,16 @@ def _rtl_vectors(design: Design, vectors: int) -> tuple[str, int]:
     """
     from qcompile.backends.rtl.simulate import MANY, MANY_CYCLES, MANY_LUT_CYCLES, simulator  # which few need
 
+    lut = max(1, int(design.estimate().total.lut))
     if design.schedule is None:
         by = simulator(vectors >= MANY)
-        fewer = max(RTL_VECTORS, RTL_PRODUCTS // max(1, multiplications(design.graph)))
-    else:
-        interval = design.schedule.interval
-        cycles = interval * min(vectors, max(RTL_FRAMES, RTL_CYCLES // interval))
-        by = simulator(cycles >= MANY_CYCLES or cycles * design.estimate().total.lut >= MANY_LUT_CYCLES)
-        most = RTL_CYCLES if by == "Icarus Verilog" else 100 * RTL_CYCLES
-        return by, min(vectors, max(RTL_FRAMES, most // interval))
-    return by, min(vectors, fewer) if by == "Icarus Verilog" else vectors
+        fewer = min(RTL_PRODUCTS // max(1, multiplications(design.graph)), RTL_LUT_CYCLES // lut - design.rtl.latency)
+        return by, min(vectors, max(RTL_VECTORS, fewer)) if by == "Icarus Verilog" else vectors
+    interval = design.schedule.interval
+    cycles = interval * min(vectors, max(RTL_FRAMES, RTL_CYCLES // interval))
+    by = simulator(cycles >= MANY_CYCLES or cycles * lut >= MANY_LUT_CYCLES)
+    most = RTL_CYCLES if by == "Icarus Verilog" else min(100 * RTL_CYCLES, VERILATED_LUT_CYCLES // lut)
+    return by, min(vectors, max(RTL_FRAMES, most // interval))
 
 
 def _check_rtl(design: Design, folder: Path, units: list[np.ndarray], codes: list[np.ndarray], report: Report) -> None:

@@ -94,11 +94,23 @@ def _joined(starts: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _exactly(op: ops.Requant, row: int, points: np.ndarray) -> np.ndarray:
     if not points.size:
         return points
-    rows = op.coeffs.data.shape[1]
-    found = (
-        evaluate_rows(op, np.broadcast_to(points, (rows, len(points)))) if rows > 1 else evaluate_rows(op, points[None])
-    )
-    return np.asarray(found[row if rows > 1 else 0]).astype(np.int64)
+    found = ratio.run(Ratio(points), _steps_of(op.steps, row))
+    return np.asarray(found).astype(np.int64)
+
+
+@lru_cache(maxsize=64)
+def _steps_of(steps: tuple[ops.Step, ...], row: int) -> tuple[ops.Step, ...]:
+    """Those of one parameter row."""
+    return tuple(_step_of(s, row) for s in steps)
+
+
+def _step_of(step: ops.Step, row: int) -> ops.Step:
+    if isinstance(step, ops.Combine):
+        return step.each(lambda s: _step_of(s, row))
+    if step.table is not None:
+        return step.with_table(step.table[row]) if step.table.ndim > 1 else step
+    own = {k: _own(v, row) for k, v in vars(step).items() if isinstance(v, Param)}
+    return replace(step, **own) if own else step
 
 
 def _constant(op: ops.Requant, row: int, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
