@@ -51,7 +51,9 @@ def multiply_add_shift(op: ops.Requant, low: np.ndarray, high: np.ndarray, ends:
     known = all(s.piecewise and is_monotone(s) for s in op.steps[:-1])
     if not q.format.consecutive or q.overflow is Overflow.WRAP or not known:
         return None
-    rows = [_pieces(op, r, int(low[r]), int(high[r]), sorted(map(int, ends[r]))) for r in range(len(low))]
+    per_unit = q.scale.map(lambda s: 1 / (s * Fraction(2) ** q.format.unit))
+    limits = np.sort(ends, axis=-1).tolist()
+    rows = [_pieces(op, per_unit, r, int(low[r]), int(high[r]), limits[r]) for r in range(len(low))]
     solved = _solve([p for row in rows for p in row])
     return _assemble(rows, solved, np.sort(ends, axis=-1))
 
@@ -60,12 +62,11 @@ def _scalar(p: Param, row: int) -> Fraction:
     return p.values[0] if p.is_scalar else p.values[row]
 
 
-def _pieces(op: ops.Requant, row: int, low: int, high: int, ends: list[int]) -> list[Piece]:
+def _pieces(op: ops.Requant, per_unit: Param, row: int, low: int, high: int, ends: list[int]) -> list[Piece]:
     """The affine pieces of one row: split at kinks of Leaky and, for roundings that look at the sign, where the value
-    changes sign.
+    changes sign. per_unit: 1 / unit of the result.
     """
-    q = op.quantize
-    unit = _scalar(q.scale, row) * Fraction(2) ** q.format.unit
+    q, factor = op.quantize, _scalar(per_unit, row)
     spans = [(low, high, Fraction(1), Fraction(0))]
     for step in op.steps[:-1]:
         if isinstance(step, ops.Affine):
@@ -75,7 +76,7 @@ def _pieces(op: ops.Requant, row: int, low: int, high: int, ends: list[int]) -> 
             slope = _scalar(step.slope, row)
             spans = [part for span in spans for part in _bent(span, slope)]
     zero = _scalar(q.zero_point, row)
-    spans = [(a, b, s / unit, o / unit + zero) for a, b, s, o in spans]
+    spans = [(a, b, s * factor, o * factor + zero) for a, b, s, o in spans]
     lo, hi = ends
     parts = [part for span in spans for part in _rounded(row, span, q.rounding, lo, hi)]
     return _merged(parts)
@@ -106,7 +107,7 @@ def _by_sign(first: int, last: int, slope: Fraction, offset: Fraction) -> list[t
 def _rounded(row: int, span: tuple[int, int, Fraction, Fraction], mode: Rounding, lo: int, hi: int) -> list[Piece]:
     first, last, slope, offset = span
     r = (slope.denominator * offset.denominator) // _gcd(slope.denominator, offset.denominator)
-    p, q = int(slope * r), int(offset * r)
+    p, q = (n.numerator * (r // n.denominator) for n in (slope, offset))
     signed = mode in (Rounding.UP, Rounding.DOWN, Rounding.HALF_UP, Rounding.HALF_DOWN)
     # Where the clamp hides one side, the sign does not matter: v < 0 gives y <= 0 and v >= 0 gives y >= 0 in every
     # mode.
