@@ -247,7 +247,7 @@ def compiled(folder: Path, model: onnx.ModelProto, *options: str) -> str:
 MODELS: dict[str, tuple[Edit, list[str]]] = {
     "unsupported operators": (
         insert("NonZero", "Relu", "Unique", "RoiAlign"),
-        ["3 nodes", "node_NonZero", "node_Unique", "node_RoiAlign", "not supported", "end the graph"],
+        ["3 nodes", "node_NonZero", "node_Unique", "node_RoiAlign", "not supported", "leave it to the host"],
     ),
     "a foreign domain": (lambda m: setattr(m.graph.node[3], "op_type", "Fancy"), [f"{QONNX}::Fancy", "not supported"]),
     "tile": (before("Tile", np.array([1, 10**12])), ["Tile", "too large"]),
@@ -406,7 +406,7 @@ def test_paths(box: Path, path: str, words: str) -> None:
 
 
 def test_message_unsupported(box: Path) -> None:
-    way = "end the graph before it; it is work for the host"
+    way = "leave it to the host: --outputs in front of it"
     assert (
         compiled(box, mlp(insert("NonZero", "Unique"))) == "error: m.onnx: 2 nodes cannot be compiled\n"
         f"  - node 'node_NonZero' (NonZero): this operator is not supported; {way}\n"

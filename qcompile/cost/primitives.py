@@ -103,11 +103,6 @@ def _model() -> dict[str, Any]:
     return tomllib.loads(asset("hw/costs/primitives.toml").read_text(encoding="utf-8"))
 
 
-def error_table() -> str:
-    """The published errors of the fits on points that they did not see, as Markdown."""
-    return asset("hw/calibration/errors.md").read_text(encoding="utf-8")
-
-
 def _basis(f: Fabric, primitive: str, widths: Mapping[str, float]) -> Basis:
     limits = _model()["range"][primitive]
     inside = all(limits[k][0] <= v <= limits[k][1] for k, v in widths.items())

@@ -590,7 +590,3 @@ def _element_steps(step: ops.Step, shape: Shape, where: np.ndarray) -> Any:
     columns = {k: np.broadcast_to(p.array(), shape)[where].tolist() for k, p in params.items()}
     rows = zip(*columns.values(), strict=True)
     return [type(step)(**{**vars(step), **{k: Param((), (v,)) for k, v in zip(columns, r, strict=True)}}) for r in rows]
-
-
-def exact_rounding(x: Fraction, rounding: Rounding) -> int:
-    return int(round_ratio(np.array(x.numerator, dtype=object), x.denominator, rounding))

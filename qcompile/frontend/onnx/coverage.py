@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx.defs
 
-_END = "replace it in the model, or end the graph before it"
+_END = "replace it in the model, or leave it to the host: --outputs in front of it, --inputs behind it"
 _DYNAMIC = "its scales depend on the data; quantize statically, or give the float model to qcompile assign"
 _NORM = "normalization over data of one sample is not supported; use batch normalization"
 _RANDOM = "hardware computes the same of the same input; take it out, as in evaluation mode"
@@ -16,7 +16,7 @@ _LISTS = "sequences and optional values have no hardware; export with tensors"
 _TEXT = "text has no hardware; do it in front of the network"
 _LOSS = "a loss is for training; export the network without it"
 _SPECTRUM = "write the transform as a MatMul or Conv with quantized weights"
-_BOXES = "end the graph before it; it is work for the host"
+_BOXES = "leave it to the host: --outputs in front of it"
 
 # Way out by operator.
 REFUSED: dict[str, str] = {
