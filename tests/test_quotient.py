@@ -169,13 +169,16 @@ BELOW = [("ReduceMax", "a", "m"), ("Sub", "a", "m", "d")]
 HAT = [*BELOW, ("Add", "d", "one", "c"), ("Relu", "c", "e"), ("ReduceSum", "e", "s"), ("Div", "e", "s", "y")]
 
 
-@pytest.mark.parametrize("arch", ["parallel", "dataflow"])
-def test_a_sum_of_which_one_term_is_not_0(arch: str) -> None:
+SQUARED = [*HAT[:-2], ("Mul", "e", "e", "f"), ("ReduceSum", "f", "s"), ("Div", "f", "s", "y")]
+
+
+@pytest.mark.parametrize(("arch", "power"), [("parallel", 1), ("dataflow", 1), ("parallel", 2)])
+def test_a_sum_of_which_one_term_is_not_0(arch: str, power: int) -> None:
     """Functions of how far numbers are below the largest: what they have of that itself is in every sum."""
     a = numbers(SHAPE, 0)
-    design = qc.compile(model(HAT, step=1 / 64), arch=arch)
+    design = qc.compile(model(HAT if power == 1 else SQUARED, step=1 / 64), arch=arch)
     found = np.rint(design.simulate(a[:, 0], a[:, 0]) * 64).astype(int).reshape(a.shape)
-    e = np.maximum(a - a.max(axis=(1, 2, 3), keepdims=True) + 1, 0) * 8  # whole numbers
+    e = (np.maximum(a - a.max(axis=(1, 2, 3), keepdims=True) + 1, 0) * 8) ** power  # whole numbers
     total = e.sum(axis=(1, 2, 3), keepdims=True)
     assert np.array_equal(found, np.minimum(np.rint(64 * e / total), 127))
     assert (e == 0).mean() > 0.5

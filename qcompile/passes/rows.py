@@ -319,6 +319,9 @@ def _at_largest(low: Lowering, value: Value) -> tuple[tuple[int, ...], int] | No
     that; None of others.
     """
     node = low.producers.get(value.name)
+    if node is not None and isinstance(node.op, ops.Mul):
+        one, two = (_at_largest(low, v) for v in node.inputs)
+        return (one[0], one[1] * two[1]) if one is not None and two is not None and one[0] == two[0] else None
     if node is None or not isinstance(node.op, ops.Requant):
         return None
     if len(node.inputs) == 1:

@@ -78,7 +78,9 @@ def read(source: bytes, where: str) -> File:
         ) from None
     try:
         model = tflite.Model.GetRootAsModel(source, 0)
-        if model.SubgraphsLength() != 1:
+        if not model.SubgraphsLength():
+            raise ValueError("it holds no graph")
+        if model.SubgraphsLength() > 1:
             raise QCompileError(
                 f"it has {model.SubgraphsLength()} graphs: calls and loops cannot be compiled",
                 where,
