@@ -277,6 +277,8 @@ def test_damaged_files_are_refused() -> None:
     for broken in (source[:100], source[:8] + bytes(100), source.replace(b"\x04\x00", b"\xff\x7f")):
         with pytest.raises(qc.QCompileError):
             qc.load(broken)
+    with pytest.raises(qc.QCompileError, match="it holds no graph"):
+        qc.load(b"\x1c\0\0\0TFL3" + bytes(30))
 
 
 def test_hostile_files_are_refused_in_one_line() -> None:
