@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, field, fields
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qcompile.errors import QCompileError, keywords
@@ -46,6 +47,29 @@ def option(default: Any, help: str = "", *flags: str, **shown: Any) -> Any:
     number).
     """
     return field(default=default, metadata={"help": help, "flags": flags, **shown})
+
+
+_PLAIN: dict[str, tuple[type, type, str]] = {
+    "float": (Real, float, "a number"),
+    "int": (Integral, int, "a whole number"),
+    "bool": (bool, bool, "True or False"),
+    "str": (str, str, "a text"),
+}
+
+
+def plain(record: Any) -> None:
+    """Numbers and texts of a frozen record, as the types that it names: 5 ns are 5.0, as a project's manifest reads
+    them, and numpy's numbers are Python's. QCompileError for what is none.
+    """
+    for f in fields(record):
+        kind, _, other = str(f.type).partition(" | ")
+        value = getattr(record, f.name)
+        if kind not in _PLAIN or other not in ("", "None") or (other and value is None):
+            continue
+        allowed, made, meant = _PLAIN[kind]
+        if not isinstance(value, allowed):
+            raise QCompileError(f"{f.name} is {value!r}; it is {meant}")
+        object.__setattr__(record, f.name, made(value))
 
 
 def frozen(record: type, given: dict[str, Any]) -> dict[str, Any]:
@@ -133,8 +157,11 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in LISTS:
-            if isinstance(getattr(self, name), str):  # a list of one
-                object.__setattr__(self, name, (getattr(self, name),))
+            given = getattr(self, name)
+            if not isinstance(given, (str, tuple, list)) or not all(isinstance(text, str) for text in given):
+                raise QCompileError(f"{name} is {given!r}; it is a text or a list of them, for example ['s12f10']")
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+        plain(self)
         for f in fields(Options):
             allowed = f.metadata.get("choices")
             if allowed and getattr(self, f.name) not in allowed:
@@ -339,6 +366,7 @@ class Settings:
     seed: int = option(0)
 
     def __post_init__(self) -> None:
+        plain(self)
         if self.accuracy_target is not None and not 0 < self.accuracy_target <= 1:
             raise QCompileError(
                 f"an accuracy of {self.accuracy_target:g} is not possible", hint="--accuracy-target 0.97 is 97 %"

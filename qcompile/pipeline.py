@@ -34,7 +34,7 @@ from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import BufferedUnit, UnrolledUnit
 from qcompile.host import HostPart
 from qcompile.ir import Graph, print_graph, verify
-from qcompile.options import FOLDS, Compiling, Cutting, Options, accepting, frozen
+from qcompile.options import FOLDS, Compiling, Cutting, Options, accepting, frozen, plain
 from qcompile.parts import Part
 from qcompile.passes import ports, states
 from qcompile.passes.counting import counted
@@ -290,6 +290,7 @@ class Goal:
     target_fps: float | None = None
 
     def __post_init__(self) -> None:
+        plain(self)
         if self.target_fps is not None and not 0 < self.target_fps < 1e12:
             raise QCompileError(
                 f"{self.target_fps:g} frames/s are not possible", "--target-fps", "a positive number, for example 30"

@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 import qcompile as qc
 from qcompile.backends import hls
 from qcompile.cli import main
+from qcompile.options import Assigning
 
 Edit = Callable[[onnx.ModelProto], Any]
 QONNX = "qonnx.custom_op.general"
@@ -1075,3 +1077,24 @@ def test_a_name_that_is_no_text(damaged: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(broken)
     found = click.testing.CliRunner().invoke(main, ["inspect", str(tmp_path / "m.onnx"), "--json"])
     assert found.exit_code == 1 and "no text" in found.output
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"clock_ns": "5"}, "clock_ns is '5'; it is a number"),
+        ({"accumulator_bits": 16.0}, "accumulator_bits is 16.0; it is a whole number"),
+        ({"part": 7}, "part is 7; it is a text"),
+        ({"input_formats": 8}, "input_formats is 8; it is a text or a list"),
+    ],
+)
+def test_an_option_of_another_type(given: dict, words: str, digits: Path) -> None:
+    with pytest.raises(qc.QCompileError, match=re.escape(words)):
+        qc.compile(digits, **given)
+
+
+def test_a_number_of_assign_of_another_type() -> None:
+    with pytest.raises(qc.QCompileError, match="seed is 1.5; it is a whole number"):
+        Assigning(seed=1.5)
+    with pytest.raises(qc.QCompileError, match="target_fps is '3'; it is a number"):
+        qc.Goal(target_fps="3")

@@ -33,6 +33,12 @@ def test_sound(project: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("clock", [5, np.int64(5), np.float32(5), 5.0])
+def test_numbers_of_any_type_are_read_back(clock: float, digits: Path, tmp_path: Path) -> None:
+    folder = qc.compile(digits, clock_ns=clock, accumulator_bits=np.int64(16)).write(tmp_path / "p")
+    assert authenticity.checked(folder)[2] == {}
+
+
 def flipped(path: Path) -> bytes:
     """Another bit in the middle of a file; what was there before."""
     old = path.read_bytes()
