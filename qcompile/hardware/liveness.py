@@ -63,13 +63,15 @@ class Steps:
     @staticmethod
     def of(at: np.ndarray, value: np.ndarray) -> Steps:
         """From steps in any order: what is below an earlier step vanishes."""
-        if not (np.diff(at) >= 0).all():
+        if (at[1:] < at[:-1]).any():
             order = np.argsort(at, kind="stable")
             at, value = at[order], value[order]
         value = np.maximum.accumulate(value)
-        highest = np.diff(at, append=-1) != 0  # of several at one place
+        highest, grown = np.ones(len(at), dtype=bool), np.ones(len(at), dtype=bool)
+        np.not_equal(at[1:], at[:-1], out=highest[:-1])  # of several at one place
         at, value = at[highest], value[highest]
-        grown = np.diff(value, prepend=-1) > 0
+        grown = grown[: len(at)]
+        np.greater(value[1:], value[:-1], out=grown[1:])
         return Steps(at[grown], value[grown])
 
     def same(self, other: Steps) -> bool:
@@ -84,6 +86,9 @@ class Region:
         self.streams = [
             i for i, ab in enumerate(zip(producer, consumer, strict=True)) if first <= min(ab) and max(ab) < last
         ]
+        self.writer, self.reader = (
+            dict(zip(self.streams, (side[self.streams] - first).tolist(), strict=True)) for side in (producer, consumer)
+        )
         inner = set(self.streams)
         self.tokens = {i: network.streams[i].tokens for i in self.streams}
         self.programs = [program(s, s.unit.traffic(), inner) for s in network.stages[first:last]]
@@ -92,20 +97,33 @@ class Region:
         """The least depth of a stream with which, beside the depths of the others, the run ends.
 
         Every event is labelled with the last write to the stream that must come before it: by the program of its
-        process, because a token must be there, or because there must be room for one. Sweeps over the processes until
-        no label grows.
+        process, because a token must be there, or because there must be room for one. Sweeps over the processes beside
+        which a label grew, until none grows.
         """
         written: dict[int, Steps] = {}
         read: dict[int, Steps] = {}
-        while True:
-            before = read.copy()
-            for program in self.programs:
-                labels = self._labels(program, stream, depths, written, read)
-                read.update({i: program.steps(i, labels) for i in program.reads})
-                written.update({i: program.steps(i, labels) for i in program.writes})
-            if before and all(before[i].same(read[i]) for i in read):
-                found = read[stream]
-                return int((found.value - found.at).max()) + 1
+        due = {self.writer[stream]}
+        while due:
+            for position in [*range(len(self.programs)), *reversed(range(len(self.programs)))]:
+                if position in due:
+                    due.remove(position)
+                    due |= self._relabelled(self.programs[position], stream, depths, written, read)
+        found = read[stream]
+        return int((found.value - found.at).max()) + 1
+
+    def _relabelled(
+        self, program: Program, stream: int, depths: list[int], written: dict[int, Steps], read: dict[int, Steps]
+    ) -> set[int]:
+        """Labels a process anew; the positions of the processes at the other ends of streams whose labels grew."""
+        labels = self._labels(program, stream, depths, written, read)
+        grown = set()
+        for streams, known, other in ((program.reads, read, self.writer), (program.writes, written, self.reader)):
+            for i in streams:
+                steps = program.steps(i, labels)
+                if i not in known or not known[i].same(steps):
+                    known[i] = steps
+                    grown.add(other[i])
+        return grown
 
     def _labels(
         self, program: Program, stream: int, depths: list[int], written: dict[int, Steps], read: dict[int, Steps]
