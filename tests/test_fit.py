@@ -22,10 +22,10 @@ from qcompile.cost.report import rate_text
 from qcompile.estimation import folded_part
 from qcompile.hardware import fit, timing
 from qcompile.hardware.estimate import of_network
-from qcompile.hardware.network import network
+from qcompile.hardware.network import fullest, joining, network
 from qcompile.hardware.site import slides
 from qcompile.hardware.timing import schedule
-from qcompile.hardware.units import SlidingWindowUnit
+from qcompile.hardware.units import SlidingWindowUnit, unit_of
 from qcompile.ir import ops
 from qcompile.pipeline import Goal
 
@@ -62,8 +62,9 @@ def test_equals_enumeration(design: qc.Design) -> None:
     target = device(PART)
     layers = fit.choices(design.graph, target)
     every = []
-    for combination in itertools.product(*(c.foldings for c in layers)):
-        made = network(design.graph, {c.name: f for c, f in zip(layers, combination, strict=True)})
+    for combination in itertools.product(*(range(len(c.foldings)) for c in layers)):
+        chosen = [c.foldings_of(i) for c, i in zip(layers, combination, strict=True)]
+        made = network(design.graph, {name: f for one in chosen for name, f in one.items()})
         every.append(of_network(design.graph, made, schedule(made), target).total)
     luts = sorted(t.lut for t in every)
     for share in (0.02, 0.3, 0.7, 1.0):
@@ -88,6 +89,7 @@ def test_program_equals_enumeration() -> None:
                 rng.integers(1, 30, (4, len(KINDS))).astype(float),
                 rng.integers(1, 9, 4),
                 (f"{i}",) * 4,
+                ({},) * 4,
             )
             for i in range(4)
         ]
@@ -105,6 +107,34 @@ def test_program_equals_enumeration() -> None:
             assert (cost <= room + 1e-9).all() and float((cost * search.share).sum()) == pytest.approx(
                 min(sums), abs=1e-9
             )
+
+
+@pytest.mark.parametrize("backend", ["hls", "rtl"])
+def test_a_requantization_with_fewer_lanes_is_a_process_of_its_own(backend: str, tmp_path: Path) -> None:
+    model = generate.seeded_mlp(3)
+    graph = qc.compile(model, arch="dataflow").hardware
+    node, after = next((n, a) for n in graph.computed if (a := joining(graph, n)) is not None)
+    most = fullest(graph, node)
+    assert most.pe > 1
+    fold = json.dumps({graph.layers[node.output.name]: {"pe": most.pe}, graph.layers[after.output.name]: {"pe": 1}})
+    design = qc.compile(model, arch="dataflow", backend=backend, part=PART, fold=fold)
+    assert any(s.node is not None and s.node.output.name == after.output.name for s in design.network.stages)
+    design.write(tmp_path / "p")
+    assert [r.differing for r in qc.verify(tmp_path / "p", samples=4, float32=False).rows] == [0, 0, 0]
+
+
+@needs_models
+def test_what_follows_takes_turns_where_that_is_smaller() -> None:
+    """A softmax behind a product that makes a row at once, and then nothing for long."""
+    record = next(r for r in records("transformer") if r["id"] == "brevitas/quant_mha_packed__qonnx_ts")
+    fitted = qc.compile(CORPUS / record["file"], part="zcu104", fit=True)
+    graph, chosen = fitted.hardware, json.loads(fitted.options.fold)
+    own = {graph.layers[n.output.name] for n in graph.computed if unit_of(n, graph).folded}
+    narrow = {name for name in chosen if name not in own and name not in {graph.layers[v.name] for v in graph.inputs}}
+    assert "/a/Softmax" in narrow
+    wide = json.dumps({name: f for name, f in chosen.items() if name not in narrow})
+    other = qc.compile(CORPUS / record["file"], part="zcu104", arch="dataflow", fold=wide).estimate().total
+    assert fitted.estimate().total.lut < other.lut and fitted.fitted.interval == other.interval
 
 
 @needs_models

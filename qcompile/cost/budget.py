@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from qcompile.cost.devices import Device
 from qcompile.cost.resources import Resources
 from qcompile.errors import QCompileError, nearest
@@ -19,6 +21,11 @@ CYCLES = ("latency", "interval")
 _EXAMPLE = (
     "for example --budget lut=0.7,dsp=100,latency=500: a share up to 1, or a count; latency and interval in cycles"
 )
+
+
+def amounts(cost: Resources) -> np.ndarray:
+    """What it takes of each of KINDS."""
+    return np.array([float(getattr(cost, k)) for k in KINDS])
 
 
 def available(device: Device) -> dict[str, int]:

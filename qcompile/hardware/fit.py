@@ -19,7 +19,7 @@ import numpy as np
 
 from qcompile import parts
 from qcompile.cost import primitives as hw
-from qcompile.cost.budget import CYCLES, KINDS, NAMES, Budget, available, exceeded, most_cycles
+from qcompile.cost.budget import CYCLES, KINDS, NAMES, Budget, amounts, available, exceeded, most_cycles
 from qcompile.cost.devices import Device
 from qcompile.cost.exchange import lut_equivalents
 from qcompile.cost.price import price
@@ -27,10 +27,10 @@ from qcompile.cost.resources import Estimate, Resources, together
 from qcompile.errors import QCompileError
 from qcompile.hardware import timing
 from qcompile.hardware.estimate import layer, of_network
+from qcompile.hardware.following import Following
 from qcompile.hardware.network import (
     WIDEST_PORT,
     Network,
-    as_they_come,
     foldable,
     network,
     output_shares,
@@ -43,14 +43,9 @@ from qcompile.hardware.site import Folding
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import (
     BufferedUnit,
-    ConcatUnit,
     DepthwiseUnit,
-    ElementwiseUnit,
     InputUnit,
     MatVecUnit,
-    PadUnit,
-    RepeatUnit,
-    RequantUnit,
     SparseUnit,
     Unit,
     WindowUnit,
@@ -59,19 +54,19 @@ from qcompile.hardware.units import (
 from qcompile.hardware.units.sparse import whole_blocks
 from qcompile.hardware.units.whole_window import fills
 from qcompile.ir import Graph, Node, Value
-from qcompile.ir.walk import follower
 from qcompile.processes import silenced
 from qcompile.records import dataclass
 
 MOST_TRIED, SMALL = 400, 2_000_000  # foldings of one network that are looked at as a whole, and tokens of all of them
-FOLLOWING = (RequantUnit, PadUnit, ElementwiseUnit, RepeatUnit, ConcatUnit)  # which are not folded for themselves
 MOST_LATE = 12  # of them that have room but take longer, by what lies between the layers
 ROUNDS = 6  # how often a program is run again with what its network needs beside the layers
 
 
 @dataclass(frozen=True)
 class Choices:
-    """Foldings of one layer: cost[choice, resource] and cycles[choice]; slowest: the layer that takes these."""
+    """Foldings of one layer: cost[choice, resource] and cycles[choice]; slowest: the layer that takes these; behind: of
+    what follows, where it takes fewer elements at a time.
+    """
 
     name: str
     label: str
@@ -79,6 +74,11 @@ class Choices:
     cost: np.ndarray
     cycles: np.ndarray
     slowest: tuple[str, ...]
+    behind: tuple[Mapping[str, Folding], ...]
+
+    def foldings_of(self, choice: int) -> dict[str, Folding]:
+        """Of the layer, and of what follows it where that is narrower."""
+        return {self.name: self.foldings[choice], **self.behind[choice]}
 
     @cached_property
     def undercut(self) -> np.ndarray:
@@ -301,7 +301,7 @@ class FoldingSearch:
         foldings, plan, whole = self._whole(picked)
         if not self._within(whole, cycles):
             return None, whole
-        labels = {c.name: c.label for c in self.layers}
+        labels = {name: self.graph.layers[name] for name in foldings}
         return Fitted(foldings, plan, whole, self._binding(cycles), labels), whole
 
     def _within(self, whole: Estimate, cycles: int) -> bool:
@@ -312,7 +312,8 @@ class FoldingSearch:
     def _whole(self, picked: Sequence[int], live: bool = True) -> tuple[dict[str, Folding], Schedule, Estimate]:
         key = live, tuple(c.foldings[i] for c, i in zip(self.layers, picked, strict=True))
         if key not in self.seen:
-            foldings = {c.name: f for c, f in zip(self.layers, key[1], strict=True)}
+            chosen = [c.foldings_of(i) for c, i in zip(self.layers, picked, strict=True)]
+            foldings = {name: f for each in chosen for name, f in each.items()}
             made = network(self.graph, foldings)
             plan = schedule(made, live=live)
             self.seen[key] = foldings, plan, of_network(self.graph, made, plan, self.device)
@@ -421,14 +422,14 @@ def _port(graph: Graph, port: Value, fabric: hw.Fabric) -> Choices:
         port.name,
         graph.layers[port.name],
         tuple(Folding(n) for n in shares),
-        np.array([[getattr(c, k) for k in KINDS] for c in cost], dtype=float),
+        np.array([amounts(c) for c in cost]),
         np.array([u.cycles for u in units]),
         (graph.layers[port.name],) * len(shares),
+        ({},) * len(shares),
     )
 
 
 def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
-    after = follower(graph, node) if unit_of(node, graph).accumulates else None
     made = foldable(graph, node)
     if packable(graph, node) and fabric.packs:
         made |= {f: unit_of(node, graph, f) for f in [replace(f, dsp=True) for f in made]}
@@ -437,20 +438,14 @@ def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
     foldings = [f for f in units if tokens[f] <= timing.MOST_TOKENS]
     if not foldings:
         raise timing.too_long(min(tokens.values()), node.output.name)
-    last, fronts, behind = after or node, dict[Unit, Resources](), dict[int, tuple[Resources, int, str]]()
-    for f in foldings:
-        fronts |= {u: price(u.parts(), fabric) for u in units[f][:-1] if u not in fronts}
-        if f.pe not in behind:
-            requant = price(RequantUnit.behind(after, f.pe).parts(), fabric) if after else Resources()
-            behind[f.pe] = requant, *_following(graph, last, f.pe)
-    costs = [
-        together((*(fronts[u] for u in units[f][:-1]), price(units[f][-1].parts(), fabric), behind[f.pe][0]))
-        for f in foldings
-    ]
-    cost = np.array([[getattr(c, k) for k in KINDS] for c in costs], dtype=float)
+    fronts = {u: price(u.parts(), fabric) for f in foldings for u in units[f][:-1]}
+    costs = [together((*(fronts[u] for u in units[f][:-1]), price(units[f][-1].parts(), fabric))) for f in foldings]
     own, label = np.array([max(u.cycles for u in units[f]) for f in foldings]), graph.layers[node.output.name]
-    cycles = np.maximum(own, [behind[f.pe][1] for f in foldings])
-    slowest = [label if n == most else behind[f.pe][2] for f, n, most in zip(foldings, own, cycles, strict=True)]
+    follow = Following(graph, node, min(f.pe for f in foldings), fabric)
+    behind = [follow.behind(f, n) for f, n in zip(foldings, own.tolist(), strict=True)]
+    cost = np.array([amounts(c) + b.cost for c, b in zip(costs, behind, strict=True)])
+    cycles = np.maximum(own, [b.cycles for b in behind])
+    slowest = [label if n == most else b.slowest for b, n, most in zip(behind, own, cycles, strict=True)]
     moved = [(i, *other) for i, f in enumerate(foldings) for other in _elsewhere(units[f][-1], fabric)]
     at = [i for i, *_ in moved]
     return Choices(
@@ -460,6 +455,7 @@ def _layer(graph: Graph, node: Node, fabric: hw.Fabric) -> Choices:
         np.concatenate([cost, cost[at] + np.array([more for *_, more in moved]).reshape(-1, len(KINDS))]),
         np.concatenate([cycles, cycles[at]]),
         (*slowest, *(slowest[i] for i in at)),
+        tuple(behind[i].foldings for i in (*range(len(foldings)), *at)),
     )
 
 
@@ -506,22 +502,6 @@ def _own(unit: MatVecUnit, fabric: hw.Fabric) -> float:
     return lut_equivalents(fabric, price(unit.parts(), fabric))
 
 
-def _following(graph: Graph, node: Node, lanes: int) -> tuple[int, str]:
-    """Cycles of the slowest process behind a unit that keeps its tokens where the channels allow, and its name."""
-    longest, front = (0, ""), [(node, lanes)]
-    while front:
-        made, lanes = front.pop()
-        longest = max(longest, (made.output.type.size // lanes, graph.layers[made.output.name]))
-        for n in graph.consumers.get(made.output.name, []):
-            unit = unit_of(n, graph)
-            if isinstance(unit, FOLLOWING) and not unit.folded and not fills(graph, n):
-                fold = as_they_come(graph, n, unit, [(made.output, lanes)])
-                if isinstance(unit, RepeatUnit):  # which may take more than it passes on
-                    longest = max(longest, (unit_of(n, graph, fold).cycles, graph.layers[n.output.name]))
-                front.append((n, fold.pe))
-    return longest
-
-
 def _fixed(graph: Graph, made: Network) -> list[tuple[int, str]]:
     """Cycles of the processes that no folding changes, and what they are."""
     closed = {s.output for s in graph.states}
@@ -551,4 +531,4 @@ def _fixed_costs(graph: Graph, made: Network, device: Device) -> list[tuple[str,
         if s.node is not None and not (s.unit.folded or isinstance(s.unit, WindowUnit) or fills(graph, s.node))
     ]
     costs = [layer(graph, s, fabric, 1) for s in kept]
-    return [(c.name, np.array([float(getattr(c.cost, k)) for k in KINDS])) for c in costs]
+    return [(c.name, amounts(c.cost)) for c in costs]

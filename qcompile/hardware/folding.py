@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from qcompile.errors import QCompileError, nearest
-from qcompile.hardware.network import Network, fullest, network
+from qcompile.hardware.network import Network, fullest, joining, network
 from qcompile.hardware.site import Folding, divisors
 from qcompile.hardware.units import (
     ArgMaxUnit,
@@ -36,10 +36,11 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
         return {}
     units = {n.output.name: (n, unit_of(n, graph)) for n in graph.computed}
     if text == "full":
+        joined = {after.output.name for n in graph.computed if (after := joining(graph, n)) is not None}
         return {
             name: fullest(graph, n)
             for name, (n, unit) in units.items()
-            if not isinstance(unit, BufferedUnit) and len(n.output.type.shape) > 1
+            if not isinstance(unit, BufferedUnit) and len(n.output.type.shape) > 1 and name not in joined
         }
     return _given(text, graph, units)
 

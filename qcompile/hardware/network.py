@@ -224,7 +224,7 @@ def _network(graph: Graph, foldings: Mapping[str, Folding], pace: int | None = N
             b.alias[node.output.name] = b.root(node.inputs[0])
             b.waiting[node.output.name] = b.waiting.get(b.root(node.inputs[0]), [])
             continue
-        after = follower(graph, node) if unit_of(node, graph).accumulates else None
+        after = _joined(graph, foldings, node)
         if after is not None:
             merged.add(after.output.name)
         _add(b, node, after)
@@ -239,6 +239,21 @@ def _network(graph: Graph, foldings: Mapping[str, Folding], pace: int | None = N
         b.stages.append(Stage(OutputUnit(b.streams[taken].tokens, b.streams[taken].bits), (taken,), ()))
     _check_read(graph, b.stages)
     return Network(tuple(b.stages), tuple(b.streams), tuple(inputs), tuple(outputs))
+
+
+def joining(graph: Graph, node: Node) -> Node | None:
+    """The requantization that is made of its sums, if that alone reads them."""
+    return follower(graph, node) if unit_of(node, graph).accumulates else None
+
+
+def _joined(graph: Graph, foldings: Mapping[str, Folding], node: Node) -> Node | None:
+    """The requantization in the same process. One whose folding has fewer lanes is a process of its own: it has time
+    while sums are made.
+    """
+    after = joining(graph, node)
+    if after is None or after.output.name not in foldings:
+        return after
+    return after if foldings[after.output.name].pe >= foldings.get(node.output.name, Folding()).pe else None
 
 
 STARTS = InputUnit, HeldUnit  # a process of these for every input of the graph
@@ -370,8 +385,7 @@ def too_wide(graph: Graph, node: Node, fold: Folding, unit: Unit) -> bool:
     """Whether tokens have more bits than sources can hold: those between layers, or those of windows. unit: of the
     folding.
     """
-    last = follower(graph, node) if unit.accumulates else None
-    ends = (last or node).output, *unit.wide(node)
+    ends = (joining(graph, node) or node).output, *unit.wide(node)
     most = WIDEST if fold.places == 1 else WIDEST_WINDOW
     if max(fold.pe * v.type.codes.width for v in ends) > most:
         return True
@@ -475,8 +489,8 @@ def as_they_come(graph: Graph, node: Node, unit: Unit, data: Sequence[tuple[Valu
     """The folding of what is not folded for itself: tokens as those of its inputs, of so many elements each; of as many
     whole places, where all have some, else shares of them.
     """
-    most, axes = unit.limits(node, graph), node.output.type.shape[2:]
-    lanes = [(n, channels_of(v)) for v, n in data if v.type.shape[2:] == axes] or [(n, channels_of(v)) for v, n in data]
+    most, leads = unit.limits(node, graph), leading(node, [v for v, _ in data])
+    lanes = [(n, channels_of(v)) for v, n in data if v in leads]
     if not graph.states and all(n % channels == 0 for n, channels in lanes):
         places = math.gcd(*(n // channels for n, channels in lanes))
         places *= unit.widens(node) if places > 1 else 1  # nobody asked for more where one comes at a time
@@ -490,6 +504,15 @@ def as_they_come(graph: Graph, node: Node, unit: Unit, data: Sequence[tuple[Valu
             return fitting[-1]
     found = Folding(math.gcd(most.pe, *(n for n, _ in lanes)))
     return found if unit.takes(node, graph, found) else Folding()
+
+
+def leading(node: Node, data: Sequence[Value]) -> list[Value]:
+    """Those of its inputs that say how many elements come at a time; what is spread over others is repeated in front of
+    it, as often as wanted.
+    """
+    made = node.output.type
+    whole = [v for v in data if v.type.size == made.size]
+    return whole or [v for v in data if v.type.shape[2:] == made.shape[2:]] or list(data)
 
 
 def _constant(b: _Builder, value: Value) -> int:
