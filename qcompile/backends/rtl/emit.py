@@ -27,6 +27,7 @@ STREAMED = (
     "code_order.sv",
     "counter.sv",
     "corner_turn.sv",
+    "crossed_memory.sv",
     "cut_windows.sv",
     "digit_sum.sv",
     "flow.sv",

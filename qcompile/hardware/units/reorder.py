@@ -18,6 +18,7 @@ from qcompile import parts
 from qcompile.hardware.order import places, to_stream
 from qcompile.hardware.rearranged import moves
 from qcompile.hardware.site import Folding, divisors
+from qcompile.hardware.units.crossing import Crossing, crossing
 from qcompile.hardware.units.unit import Traffic, Unit, constants_of
 from qcompile.ir import Array, Graph, Node, Shape, TensorType, ops
 from qcompile.parts import Part
@@ -25,12 +26,14 @@ from qcompile.records import dataclass
 from qcompile.sim.structure import rearrange
 
 WIDEST = 64  # elements in a token: more take more logic to turn than the memories have ports
+CROSSED, LONGEST = 16, 1024  # blocks of a token, and tokens of a slice, whose ways tables say
 
 
 @dataclass(frozen=True)
 class Order:
     """Of `slices` alike, in blocks of elements that stay together. first: of every token of the result of a slice,
-    where its first block is among those of the data; step: how far the next one is. Axes of `first` are loops.
+    where its first block is among those of the data; step: how far the next one is. Axes of `first` are loops. Where
+    blocks are not evenly spread: 0, and `first` has all of them, [token, block].
     """
 
     slices: int
@@ -85,8 +88,13 @@ class ReorderUnit(Unit):
         return self.order.block * self.number
 
     @property
+    def crossing(self) -> Crossing | None:
+        """Where blocks lie that are not evenly spread."""
+        return None if self.order.step else crossing(self.order.first)
+
+    @property
     def turns(self) -> int:
-        """Words until the memories are turned by one more; 0 where tokens stay together."""
+        """Words until the memories are turned by one more; 0 where tokens stay together, or cross."""
         return self.order.step // self.banks if self.banks > 1 else 0
 
     @property
@@ -97,7 +105,7 @@ class ReorderUnit(Unit):
     @property
     def tokens(self) -> int:
         """Of a slice, that leave."""
-        return self.order.first.data.size
+        return self.order.first.data.size if self.order.step else len(self.order.first.data)
 
     @property
     def steps(self) -> int:
@@ -122,10 +130,11 @@ class ReorderUnit(Unit):
 
     def parts(self) -> Part:
         around = parts.counters(self.order.slices + 1, self.steps), parts.Handshake()
-        if not self.turns:
+        if not self.turns and self.order.step:
             return parts.beside(self.memory(), *around)
-        place = max(1, (self.words - 1).bit_length())
-        turned = parts.beside(parts.Times(2, parts.Mux(self.banks, self.width)), parts.Adder(place))
+        place, turn = max(1, (self.words - 1).bit_length()), (self.banks - 1).bit_length()
+        ways = parts.Adder(place) if self.turns else parts.Rom(self.words, 2 * turn + place, kind="lutram")
+        turned = parts.beside(parts.Times(2, parts.Mux(self.banks, self.width)), ways)
         return parts.beside(self.memory(), parts.Times(self.banks, turned), *around)
 
 
@@ -152,7 +161,9 @@ def _order(steps: Moves, shape: Shape, pe: int) -> Order | None:
     banks = tokens.shape[1]
     step = int(tokens[0, 1] - tokens[0, 0]) if banks > 1 else 1
     if banks > 1 and (step < 1 or step % banks or (tokens - tokens[:, :1] != np.arange(banks) * step).any()):
-        return None
+        once = np.array_equal(np.sort(tokens.ravel()), np.arange(tokens.size))
+        crossed = once and banks <= CROSSED and len(tokens) <= LONGEST
+        return Order(slices, block, Array(tokens), 0) if crossed else None
     return Order(slices, block, Array(_firsts(taken, pe) // block), step)
 
 

@@ -67,7 +67,8 @@ def repeat(c: Context, stage: Stage) -> RepeatView:
 @dataclass(frozen=True, eq=False, repr=False)
 class ReorderView(View):
     """Slices of `words` come into memories, each while the `tokens` of the one before it leave: of `banks` blocks, the
-    first of which is at place row(t), `block` elements each. sides, turns: as of `ReorderUnit`.
+    first of which is at place row(t), `block` elements each. sides, turns: as of `ReorderUnit`. Where blocks cross,
+    `ways` says how, as of `Crossing`.
     """
 
     template = "reorder.cpp.j2"
@@ -78,20 +79,32 @@ class ReorderView(View):
     block: int
     sides: int
     turns: int
-    row: RowIndex
+    row: RowIndex | None
+    ways: Ways | None
     read: Read
     y: Tensor
     write: Write
 
 
+@dataclass(frozen=True)
+class Ways:
+    """Constant arrays: of a `Crossing`."""
+
+    pick: Tensor
+    at: Tensor
+    out: Tensor
+
+
 def reorder(c: Context, stage: Stage) -> ReorderView:
     unit, node = stage.unit, node_of(stage)
     assert isinstance(unit, ReorderUnit)
-    first = unit.order.first.data
-    row, y = c.builder().row(first, first.shape), c.tensor(node.output, "y")
+    first, builder, crossed = unit.order.first.data, c.builder(), unit.crossing
+    row = builder.row(first, first.shape) if crossed is None else None
+    ways = Ways(*map(builder.array, (crossed.pick, crossed.at, crossed.out))) if crossed is not None else None
+    y = c.tensor(node.output, "y")
     loops = Loop("SLICE", "s", unit.order.slices + 1), Loop("WORD", "t", unit.steps)
     counts = unit.words, unit.tokens, unit.banks, unit.order.block, unit.sides, unit.turns
-    return ReorderView(loops, *counts, row, c.read(stage, 0, c.tensor(node.inputs[0], "x")), y, c.write(stage))
+    return ReorderView(loops, *counts, row, ways, c.read(stage, 0, c.tensor(node.inputs[0], "x")), y, c.write(stage))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from qcompile import parts
 from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.rtl.process import Link, Maker, ModuleView, ProcessModule, RomFile
@@ -76,10 +78,20 @@ def repeat(m: Maker) -> ProcessModule:
 
 
 @dataclass(frozen=True)
+class Way:
+    """A table of numbers of `bits` bits, one for each memory, or block."""
+
+    name: str
+    bits: int
+    table: RomFile
+
+
+@dataclass(frozen=True)
 class ReorderModule(ModuleView):
     """`lanes` memories of `words`, `bits` bits each. filling: while nothing leaves; to, address: of the word that
     comes, and of the first block of the token that leaves; turns: as of `ReorderUnit`; in_turn, out_turn: by how many
-    memories a word, and a token, is turned.
+    memories a word, and a token, is turned. ways: where blocks cross instead, by the word and the token: which block
+    goes to each memory, which address it has, and which memory each block comes from; place: of both.
     """
 
     template = "reorder.sv.j2"
@@ -96,12 +108,15 @@ class ReorderModule(ModuleView):
     turns: int
     in_turn: str
     out_turn: str
+    ways: tuple[Way, ...]
+    place: str
 
     def parts(self) -> Part:
         """Memories, addresses that step, what says by how much it is turned."""
         steps = (parts.beside(parts.Adder(a.width), parts.Register(a.width)) for a in self.addresses if not a.table)
         memories = parts.Times(self.lanes, parts.Buffer(self.words, self.bits, self.style == "block"))
-        return parts.beside(memories, *steps, parts.Register(self.lanes.bit_length() if self.turns else 0))
+        turned = self.lanes.bit_length() if self.turns else sum(w.table.width for w in self.ways[2:])
+        return parts.beside(memories, *steps, parts.Register(turned))
 
 
 def reorder(m: Maker) -> ProcessModule:
@@ -109,8 +124,9 @@ def reorder(m: Maker) -> ProcessModule:
     assert isinstance(unit, ReorderUnit)
     m.loops(("s", unit.order.slices + 1), ("t", unit.steps))
     comes, leaves = (_while(m, test, n) for test, n in (("!s_end", unit.words), (f"!({m.first('s')})", unit.tokens)))
-    addresses, first = list[Address](), unit.order.first.data
-    at = address(m, addresses, "at", first // unit.banks, unit.words)
+    addresses, first, crossed = list[Address](), unit.order.first.data, unit.crossing
+    at = address(m, addresses, "at", first // unit.banks, unit.words) if crossed is None else "1'b0"
+    ways = () if crossed is None else tuple(_way(m, name, getattr(crossed, name)) for name in ("pick", "at", "out"))
     in_turn = out_turn = "1'b0"
     if unit.turns:
         step = f"go[0] && {comes}"
@@ -125,8 +141,16 @@ def reorder(m: Maker) -> ProcessModule:
     if unit.sides > 1:
         to, at = (_side(name, side, unit.words) for name, side in ((to, "s[0]"), (at, "!s[0]")))
     sizes = unit.sides * unit.words, unit.banks, unit.width, "block" if block else "distributed"
-    view = ReorderModule(*sizes, tuple(addresses), f"!({leaves})", comes, to, at, unit.turns, in_turn, out_turn)
+    turned = unit.turns, in_turn, out_turn
+    view = ReorderModule(*sizes, tuple(addresses), f"!({leaves})", comes, to, at, *turned, ways, m.at("t"))
     return m.process(view, 1, comes, leaves)
+
+
+def _way(m: Maker, name: str, numbers: np.ndarray) -> Way:
+    bits = max(1, int(numbers.max()).bit_length())
+    table = replace(m.rom(name, numbers, bits), style="logic")
+    m.roms[-1] = table
+    return Way(name, bits, table)
 
 
 def _while(m: Maker, test: str, count: int) -> str:
