@@ -55,16 +55,17 @@ def folded(graph: Graph, text: str) -> Network:
 
 
 def _check_read(graph: Graph, wanted: Mapping[str, Folding], made: Network) -> None:
-    """QCompileError for a layer that is no process: another one makes it, or there is nothing to make."""
-    own = {s.node.output.name for s in made.stages if s.node is not None} | {v.name for v in graph.inputs}
+    """QCompileError for a layer that another process makes. One that is no work at all is: plans of other formats, in
+    which it is some, name it too.
+    """
+    makers = {s.map.output.name: s.node for s in made.stages if s.map is not None and s.node is not None}
     for name in wanted:
-        if name not in own:
-            makers = (s.node for s in made.stages if s.map is not None and s.map.output.name == name)
-            maker = next((n for n in makers if n is not None), None)
+        if name in makers:
+            layer, maker = graph.layers[name], graph.layers[makers[name].output.name]
             raise QCompileError(
-                f"the folding names '{graph.layers[name]}', which is no process of its own",
+                f"the folding names '{layer}', which '{maker}' makes with as many lanes",
                 "--fold",
-                f"'{graph.layers[maker.output.name]}' makes it: fold that" if maker else "leave it out",
+                f"a pe for '{maker}' alone, or a lower one for '{layer}', which is a process of its own then",
             )
 
 

@@ -24,7 +24,7 @@ def at(cycles: int, study: Study, graph: Graph, searches: Sequence[FoldingSearch
     kept = {c.name: _kept(c.name, searches, cycles) for c in searches[-1].layers}
     integer = searches[-1].graph
     named = {n.output.name: n for n in integer.nodes}
-    free = {name: [_option(integer, named.get(name), name, own) for own in each] for name, each in kept.items()}
+    free = {name: [_option(integer, named.get(name), name, f) for f in foldings] for name, foldings in kept.items()}
     weights = {t.value: t.name for t in study.weights}
     owner = {
         n.output.name: weights[v.name] for n in graph.nodes if n.op.products for v in n.inputs if v.name in weights
@@ -41,24 +41,19 @@ def at(cycles: int, study: Study, graph: Graph, searches: Sequence[FoldingSearch
     return Folds((*formats, *(1 for _ in free)), (*options, *map(tuple, free.values())))
 
 
-def _option(integer: Graph, node: Node | None, name: str, own: Option) -> Option:
-    """Of a layer and of what joins it; of an input (no node) alone. own: of the layer and of what takes turns behind
-    it.
-    """
+def _option(integer: Graph, node: Node | None, name: str, folding: Folding) -> Option:
+    """Of a layer and of what joins it; of an input (no node) alone."""
     after = joining(integer, node) if node is not None else None
-    return ({after.output.name: own[name]} if after is not None else {}) | own
+    return {name: folding} | ({after.output.name: folding} if after is not None else {})
 
 
-def _kept(name: str, searches: Sequence[FoldingSearch], cycles: int) -> list[Option]:
+def _kept(name: str, searches: Sequence[FoldingSearch], cycles: int) -> list[Folding]:
     """Fast enough and not undercut in every resource, with the coarsest formats or with the finest; the smallest of
     them, first the smallest.
     """
-    area: dict[Folding, tuple[float, Option]] = {}
+    area: dict[Folding, float] = {}
     for s in searches:
         for layer in s.layers:
             if layer.name == name:
-                area |= {
-                    layer.foldings[i]: (float(layer.cost[i] @ s.share), layer.foldings_of(i))
-                    for i in undominated(layer, cycles)
-                }
-    return [area[f][1] for f in sorted(area, key=lambda f: (area[f][0], f.pe, f.simd, f.dsp))[:MOST]]
+                area |= {layer.foldings[i]: float(layer.cost[i] @ s.share) for i in undominated(layer, cycles)}
+    return sorted(area, key=lambda f: (area[f], f.pe, f.simd, f.dsp))[:MOST]
