@@ -268,7 +268,10 @@ def test_orders() -> None:
         ('{"nowhere": {"pe": 1}}', ["'nowhere'", "no layer", "layers: "]),
         ("[1]", ["the folding", "JSON"]),
         ("most", ["the folding is no JSON"]),
-        ('{"/3/act_quant/export_handler/Quant": {"pe": 2}}', ["'/1/MatMul' makes with as many lanes", "a process of its own then"]),
+        (
+            '{"/3/act_quant/export_handler/Quant": {"pe": 2}}',
+            ["'/1/MatMul' makes with as many lanes", "a process of its own then"],
+        ),
         ('{"image": {"pe": 2, "simd": 3}}', ["a port has a pe alone", "input 'image'"]),
     ],
 )

@@ -121,6 +121,16 @@ class ReorderUnit(Unit):
     def cycles(self) -> int:
         return (self.order.slices + 1) * self.steps
 
+    @property
+    def place(self) -> int:
+        """Bits of the place of a word in a slice."""
+        return max(1, (self.words - 1).bit_length())
+
+    @property
+    def turn(self) -> int:
+        """Bits that say which memory."""
+        return (self.banks - 1).bit_length()
+
     def traffic(self) -> Traffic:
         every = np.arange(self.cycles).reshape(-1, self.steps)
         return Traffic((every[:-1, : self.words].ravel(),), every[1:, : self.tokens].ravel(), self.cycles)
@@ -132,8 +142,8 @@ class ReorderUnit(Unit):
         around = parts.counters(self.order.slices + 1, self.steps), parts.Handshake()
         if not self.turns and self.order.step:
             return parts.beside(self.memory(), *around)
-        place, turn = max(1, (self.words - 1).bit_length()), (self.banks - 1).bit_length()
-        ways = parts.Adder(place) if self.turns else parts.Rom(self.words, 2 * turn + place, kind="lutram")
+        roms = (parts.Rom(self.words, n, kind="lutram") for n in (self.turn, self.place, self.turn))
+        ways = parts.Adder(self.place) if self.turns else parts.beside(*roms)
         turned = parts.beside(parts.Times(2, parts.Mux(self.banks, self.width)), ways)
         return parts.beside(self.memory(), parts.Times(self.banks, turned), *around)
 

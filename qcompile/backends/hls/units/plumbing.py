@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from qcompile.backends.hls.builder import Tensor
 from qcompile.backends.hls.memory import WeightMemory
 from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.hls.types import Lanes, RowIndex
 from qcompile.backends.hls.units.context import Context, Loop, Read, View, Write, node_of
+from qcompile.backends.hls.units.weights import Weights, memory
 from qcompile.hardware.network import Stage
 from qcompile.hardware.units import HeldUnit, ReorderUnit, RepeatUnit
+from qcompile.hardware.units.crossing import Crossing
 from qcompile.records import dataclass
 
 
@@ -88,19 +92,27 @@ class ReorderView(View):
 
 @dataclass(frozen=True)
 class Ways:
-    """Constant arrays: of a `Crossing`."""
+    """Memories of a `Crossing`: a word for every word that comes, or token that leaves."""
 
-    pick: Tensor
-    at: Tensor
-    out: Tensor
+    pick: Weights
+    at: Weights
+    out: Weights
+
+
+def _ways(c: Context, unit: ReorderUnit, crossed: Crossing) -> Ways:
+    def way(name: str, numbers: np.ndarray, bits: int) -> Weights:
+        return memory(c, numbers, name, (bits, False), "lutram")
+
+    pick, out = way("pick", crossed.pick, unit.turn), way("from", crossed.out, unit.turn)
+    return Ways(pick, way("at", crossed.at, unit.place), out)
 
 
 def reorder(c: Context, stage: Stage) -> ReorderView:
     unit, node = stage.unit, node_of(stage)
     assert isinstance(unit, ReorderUnit)
-    first, builder, crossed = unit.order.first.data, c.builder(), unit.crossing
-    row = builder.row(first, first.shape) if crossed is None else None
-    ways = Ways(*map(builder.array, (crossed.pick, crossed.at, crossed.out))) if crossed is not None else None
+    first, crossed = unit.order.first.data, unit.crossing
+    row = c.builder().row(first, first.shape) if crossed is None else None
+    ways = _ways(c, unit, crossed) if crossed is not None else None
     y = c.tensor(node.output, "y")
     loops = Loop("SLICE", "s", unit.order.slices + 1), Loop("WORD", "t", unit.steps)
     counts = unit.words, unit.tokens, unit.banks, unit.order.block, unit.sides, unit.turns

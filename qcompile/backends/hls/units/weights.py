@@ -76,13 +76,15 @@ def sparse_weights(c: Context, value: Value, steps: np.ndarray, kind: str) -> We
     return Weights(rom, _step(fmt, width, signed), signed, False)
 
 
-def memory(c: Context, words: np.ndarray, name: str, kind: tuple[int, bool] | None = None) -> Weights:
+def memory(
+    c: Context, words: np.ndarray, name: str, kind: tuple[int, bool] | None = None, storage: str = ""
+) -> Weights:
     """A memory of numbers [words, numbers of a word], and the array `name` of a word. kind: (bits of a number, whether
-    with a sign), where they are not as wide as they need to be.
+    with a sign), where they are not as wide as they need to be; storage: as of `WeightMemory`.
     """
     width, signed = kind or numbers(words)
     made = Words(len(words), words.shape[1], width)
-    rom = WeightMemory(f"k{len(c.roms)}", made, made.pack(words))
+    rom = WeightMemory(f"k{len(c.roms)}", made, made.pack(words), kind=storage)
     c.roms.append(rom)
     return Weights(rom, Tensor(name, Integer(*read_alone(width, signed))), signed, False)
 

@@ -126,7 +126,13 @@ def reorder(m: Maker) -> ProcessModule:
     comes, leaves = (_while(m, test, n) for test, n in (("!s_end", unit.words), (f"!({m.first('s')})", unit.tokens)))
     addresses, first, crossed = list[Address](), unit.order.first.data, unit.crossing
     at = address(m, addresses, "at", first // unit.banks, unit.words) if crossed is None else "1'b0"
-    ways = () if crossed is None else tuple(_way(m, name, getattr(crossed, name)) for name in ("pick", "at", "out"))
+    ways: tuple[Way, ...] = ()
+    if crossed is not None:
+        ways = (
+            _way(m, "pick", crossed.pick, unit.turn),
+            _way(m, "at", crossed.at, unit.place),
+            _way(m, "from", crossed.out, unit.turn),
+        )
     in_turn = out_turn = "1'b0"
     if unit.turns:
         step = f"go[0] && {comes}"
@@ -146,8 +152,8 @@ def reorder(m: Maker) -> ProcessModule:
     return m.process(view, 1, comes, leaves)
 
 
-def _way(m: Maker, name: str, numbers: np.ndarray) -> Way:
-    bits = max(1, int(numbers.max()).bit_length())
+def _way(m: Maker, name: str, numbers: np.ndarray, bits: int) -> Way:
+    """A table in logic: the word of an iteration is there in the same cycle."""
     table = replace(m.rom(name, numbers, bits), style="logic")
     m.roms[-1] = table
     return Way(name, bits, table)
