@@ -67,7 +67,7 @@ def plain(record: Any) -> None:
         if kind not in _PLAIN or other not in ("", "None") or (other and value is None):
             continue
         allowed, made, meant = _PLAIN[kind]
-        if not isinstance(value, allowed):
+        if not isinstance(value, allowed) or (isinstance(value, bool) and made is not bool):
             raise QCompileError(f"{f.name} is {value!r}; it is {meant}")
         object.__setattr__(record, f.name, made(value))
 

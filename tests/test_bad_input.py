@@ -1083,6 +1083,7 @@ def test_a_name_that_is_no_text(damaged: bytes, tmp_path: Path) -> None:
     ("given", "words"),
     [
         ({"clock_ns": "5"}, "clock_ns is '5'; it is a number"),
+        ({"clock_ns": True}, "clock_ns is True; it is a number"),
         ({"accumulator_bits": 16.0}, "accumulator_bits is 16.0; it is a whole number"),
         ({"part": 7}, "part is 7; it is a text"),
         ({"input_formats": 8}, "input_formats is 8; it is a text or a list"),

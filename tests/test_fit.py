@@ -9,9 +9,11 @@ from pathlib import Path
 import generate
 import generate_cnn
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from conftest import CORPUS, needs_models, records
+from onnx import TensorProto, helper, numpy_helper
 
 import qcompile as qc
 from qcompile import estimation
@@ -22,6 +24,7 @@ from qcompile.cost.report import rate_text
 from qcompile.estimation import folded_part
 from qcompile.hardware import fit, timing
 from qcompile.hardware.estimate import of_network
+from qcompile.hardware.following import Following
 from qcompile.hardware.network import fullest, joining, network
 from qcompile.hardware.site import slides
 from qcompile.hardware.timing import schedule
@@ -121,6 +124,49 @@ def test_a_requantization_with_fewer_lanes_is_a_process_of_its_own(backend: str,
     assert any(s.node is not None and s.node.output.name == after.output.name for s in design.network.stages)
     design.write(tmp_path / "p")
     assert [r.differing for r in qc.verify(tmp_path / "p", samples=4, float32=False).rows] == [0, 0, 0]
+
+
+def padded(width: int, border: int) -> onnx.ModelProto:
+    """A convolution of one element, 8 to `width` channels, its requantization by channel, and a border."""
+    rng = np.random.default_rng(0)
+    numbers = {
+        "one": np.float32(1),
+        "zero": np.float32(0),
+        "bits": np.float32(8),
+        "w": rng.integers(-7, 8, (width, 8, 1, 1)).astype(np.float32),
+        "s": (rng.random((1, width, 1, 1)) * 10 + 5).astype(np.float32),
+        "p": np.array([0, 0, border, border] * 2),
+    }
+    quant = {"domain": "qonnx.custom_op.general", "signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+    nodes = [
+        helper.make_node("Quant", ["x", "one", "zero", "bits"], ["q"], **quant),
+        helper.make_node("Quant", ["w", "one", "zero", "bits"], ["v"], **quant),
+        helper.make_node("Conv", ["q", "v"], ["c"], name="conv"),
+        helper.make_node("Quant", ["c", "s", "zero", "bits"], ["r"], name="round", **quant),
+        helper.make_node("Pad", ["r", "p"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 4, 4])]
+    outer = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, width, 4 + 2 * border, 4 + 2 * border])]
+    constants = [numpy_helper.from_array(v, n) for n, v in numbers.items()]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("qonnx.custom_op.general", 1)]
+    return helper.make_model(
+        helper.make_graph(nodes, "padded", ends, outer, constants), opset_imports=opsets, ir_version=8
+    )
+
+
+def test_fewer_lanes_make_nothing_behind_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A border has four times the elements that its layer makes."""
+    graph = qc.compile(padded(8, 2), arch="dataflow").hardware
+    found = fit.choices(graph, device(PART))
+    monkeypatch.setattr(Following, "_narrower", lambda self, fold, cycles: iter(()))
+    for layer, wide in zip(found, fit.choices(graph, device(PART)), strict=True):
+        assert layer.cycles.tolist() == wide.cycles.tolist() and layer.foldings == wide.foldings
+
+
+def test_sums_on_their_own_are_no_wider_than_other_words() -> None:
+    fold = json.dumps({"conv": {"pe": 128}, "round": {"pe": 8}})
+    with pytest.raises(qc.QCompileError, match="its 128 sums are words of more than 1024 bits"):
+        assert qc.compile(padded(128, 1), arch="dataflow", fold=fold).network
 
 
 @needs_models

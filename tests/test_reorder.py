@@ -51,6 +51,7 @@ CASES = [
     ((1, 16, 2, 8), (0, 2, 3, 1), 8, (1, 8, 1)),  # heads of attention: blocks of one element, two channels
     ((1, 2, 5, 8), (0, 3, 2, 1), 4, (5, 4, 1)),  # slice after slice, in two memories behind one another
     ((1, 6, 2, 4), (0, 2, 1, 3), 3, (1, 3, 1)),  # lanes that are no power of two
+    ((1, 6, 2, 6), (0, 3, 2, 1), 9, (2, 9, 1)),  # the second frame waits a cycle for the first one
 ]
 
 

@@ -28,6 +28,11 @@ def amounts(cost: Resources) -> np.ndarray:
     return np.array([float(getattr(cost, k)) for k in KINDS])
 
 
+def of_amounts(cost: np.ndarray) -> Resources:
+    """The same as resources."""
+    return Resources(**dict(zip(KINDS, cost.tolist(), strict=True)))
+
+
 def available(device: Device) -> dict[str, int]:
     """What the part has, in the units of `Resources`."""
     return {"lut": device.lut, "ff": device.ff, "dsp": device.dsp, "bram18": device.bram18, "uram": device.uram}

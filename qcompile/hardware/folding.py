@@ -46,7 +46,7 @@ def foldings(graph: Graph, text: str) -> dict[str, Folding]:
 
 
 def folded(graph: Graph, text: str) -> Network:
-    """The network with the foldings of `foldings`. QCompileError for one that no process of it has."""
+    """The network with the foldings of `foldings`. QCompileError for one of a layer that another process makes."""
     wanted = foldings(graph, text)
     made = network(graph, wanted)
     if text not in FOLDS:

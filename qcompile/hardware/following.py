@@ -8,17 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from qcompile import parts
-from qcompile.cost.budget import KINDS, amounts
+from qcompile.cost.budget import KINDS, amounts, of_amounts
 from qcompile.cost.exchange import lut_equivalents
 from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
-from qcompile.cost.resources import Resources
-from qcompile.hardware.network import WIDEST, as_they_come, joining, leading
+from qcompile.hardware.network import as_they_come, joining, leading, wide_sums
 from qcompile.hardware.site import Folding, divisors
 from qcompile.hardware.timing import LEAST
 from qcompile.hardware.units import ConcatUnit, ElementwiseUnit, PadUnit, RepeatUnit, RequantUnit, WidthUnit, unit_of
 from qcompile.hardware.units.whole_window import fills
-from qcompile.ir import Graph, Node
+from qcompile.ir import Graph, Node, Value
 from qcompile.records import dataclass
 
 FOLLOWING = (RequantUnit, PadUnit, ElementwiseUnit, RepeatUnit, ConcatUnit)  # which are not folded for themselves
@@ -53,7 +52,7 @@ class Following:
         """Whose lanes the result of the layer alone says; none where another tensor has a say."""
         found = []
         for n in self.graph.consumers.get(self.node.output.name, []):
-            leads = leading(n, [v for v in n.inputs if v.name not in self.graph.constants])
+            leads = _leads(self.graph, n)
             if _follows(self.graph, n) and self.node.output in leads:
                 if len(leads) > 1:
                     return []
@@ -61,19 +60,21 @@ class Following:
         return found
 
     def behind(self, fold: Folding, cycles: int) -> Followers:
-        """Of a folding of the layer with which it takes so many cycles."""
-        lanes = next(self._narrower(fold, cycles), fold.pe)
-        if (fold.pe, lanes) not in self.known:
-            one = self._priced(fold.pe, fold.pe)
-            other = self._priced(fold.pe, lanes) if lanes < fold.pe else one
-            self.known[fold.pe, lanes] = min(one, other, key=self._worth)
-        return self.known[fold.pe, lanes]
+        """Of a folding of the layer with which it takes so many cycles: nothing behind it becomes slower than that by
+        having fewer lanes.
+        """
+        wide = self._priced(fold.pe, fold.pe)
+        for lanes in self._narrower(fold, cycles):
+            narrow = self._priced(fold.pe, lanes)
+            if narrow.cycles <= max(cycles, wide.cycles):
+                return min(wide, narrow, key=self._worth)
+        return wide
 
     def _narrower(self, fold: Folding, cycles: int) -> Iterator[int]:
-        """Lanes that are enough for so many cycles, the fewest first."""
+        """Lanes that are enough for so many cycles, the fewest first; none of a layer at several places."""
         made = self.node.output.type
-        if self.readers and fold.places == 1 and fold.pe * made.codes.width <= WIDEST and not self.graph.states:
-            enough = (n for n in divisors(fold.pe)[:-1] if -(-made.size // n) <= cycles)
+        if self.readers and fold.places == 1 and not (wide_sums(self.node, fold.pe) or self.graph.states):
+            enough = (n for n in divisors(fold.pe)[:-1] if made.size // n <= cycles)
             yield from (n for n in enough if all(self._as_come(r, n).pe == n for r in self.readers))
 
     def _as_come(self, reader: Node, lanes: int) -> Folding:
@@ -81,6 +82,11 @@ class Following:
 
     def _priced(self, pe: int, lanes: int) -> Followers:
         """Of a layer that makes `pe` elements at a time, where what follows takes so many."""
+        if (pe, lanes) not in self.known:
+            self.known[pe, lanes] = self._price(pe, lanes)
+        return self.known[pe, lanes]
+
+    def _price(self, pe: int, lanes: int) -> Followers:
         found = _following(self.graph, self.after or self.node, lanes, self.fabric)
         cost, made = np.maximum(found.cost - self.least, 0), self.node.output.type
         if self.after is not None:
@@ -94,7 +100,7 @@ class Following:
         return replace(found, cost=cost + len(foldings) * amounts(between), foldings=foldings)
 
     def _worth(self, found: Followers) -> float:
-        return lut_equivalents(self.fabric, Resources(**dict(zip(KINDS, found.cost.tolist(), strict=True))))
+        return lut_equivalents(self.fabric, of_amounts(found.cost))
 
 
 def _follows(graph: Graph, node: Node) -> bool:
@@ -103,21 +109,27 @@ def _follows(graph: Graph, node: Node) -> bool:
     return isinstance(unit, FOLLOWING) and not unit.folded and not fills(graph, node)
 
 
+def _leads(graph: Graph, node: Node) -> list[Value]:
+    """Which data say how many elements it takes at a time."""
+    return leading(node, [v for v in node.inputs if v.name not in graph.constants])
+
+
 def _following(graph: Graph, node: Node, lanes: int, fabric: Fabric) -> Followers:
     """Behind a unit that makes so many elements at a time. Of what takes several tensors of its size, a share."""
     longest, cost, front = (0, ""), np.zeros(len(KINDS)), [(node, lanes, 1.0)]
     while front:
-        made, lanes, share = front.pop()
-        longest = max(longest, (made.output.type.size // lanes, graph.layers[made.output.name]))
+        made, width, share = front.pop()
+        longest = max(longest, (made.output.type.size // width, graph.layers[made.output.name]))
         for n in graph.consumers.get(made.output.name, []):
-            unit, leads = unit_of(n, graph), leading(n, [v for v in n.inputs if v.name not in graph.constants])
+            unit, leads = unit_of(n, graph), _leads(graph, n)
             if not _follows(graph, n) or made.output not in leads:
                 continue
-            fold = as_they_come(graph, n, unit, [(made.output, lanes)])
+            fold = as_they_come(graph, n, unit, [(made.output, width)])
             placed = unit_of(n, graph, fold)
             if isinstance(unit, RepeatUnit):  # which may take more than it passes on
                 longest = max(longest, (placed.cycles, graph.layers[n.output.name]))
             part = share / len(leads)
             cost = cost + part * amounts(price(placed.parts(), fabric))
             front.append((n, fold.pe, part))
-    return Followers(*longest, cost, {})
+    cycles, slowest = longest
+    return Followers(cycles, slowest, cost, {})

@@ -416,7 +416,16 @@ def folding(graph: Graph, foldings: Mapping[str, Folding], node: Node, default: 
             str(node.origin),
             f"with this pe a simd of at most {simd}, with this simd a pe of at most {pe}",
         )
+    after = joining(graph, node)
+    if after is not None and _joined(graph, foldings, node) is None and wide_sums(node, wanted.pe):
+        hint = f"a pe of at most {WIDEST // node.output.type.codes.width}, or {wanted.pe} for what follows too"
+        raise QCompileError(f"its {wanted.pe} sums are words of more than {WIDEST} bits", str(node.origin), hint)
     return wanted
+
+
+def wide_sums(node: Node, pe: int) -> bool:
+    """Whether so many sums are more than what lies between layers may have, where they leave the layer as they are."""
+    return pe * node.output.type.codes.width > WIDEST
 
 
 def _check_memory(graph: Graph, node: Node, unit: Unit, kind: str) -> None:

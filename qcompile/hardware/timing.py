@@ -34,15 +34,27 @@ KEPT = 64  # networks whose times are remembered
 
 @dataclass(frozen=True)
 class Schedule:
-    """interval and latency in cycles; waiting, depth: tokens of every stream that wait at full speed, and places for
-    it; cycles of every process.
+    """interval: cycles between frames; ends: cycles until the first frames have left, which come as fast; waiting,
+    depth: tokens of every stream that wait at full speed, and places for it; cycles of every process.
     """
 
     interval: int
-    latency: int
+    ends: tuple[int, ...]
     waiting: tuple[int, ...]
     depth: tuple[int, ...]
     cycles: tuple[int, ...]
+
+    @property
+    def latency(self) -> int:
+        """Cycles of the first frame."""
+        return self.ends[0]
+
+    def end(self, frame: int) -> int:
+        """Of any frame: one whose process is still busy with the one before may take some cycles longer than the first
+        one.
+        """
+        last = len(self.ends) - 1
+        return self.ends[min(frame, last)] + max(0, frame - last) * self.interval
 
 
 def too_long(tokens: int, tensor: str) -> QCompileError:
@@ -73,7 +85,7 @@ def schedule(network: Network, latencies: Sequence[int] | None = None, live: boo
         if waiting not in found.depths:
             found.depths[waiting] = tuple(map(max, liveness(network, waiting), places))
         places = found.depths[waiting]
-    return Schedule(found.interval, found.latency, waiting, places, found.cycles)
+    return Schedule(found.interval, found.ends, waiting, places, found.cycles)
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,7 @@ class _Timed:
     """
 
     interval: int
-    latency: int
+    ends: tuple[int, ...]
     cycles: tuple[int, ...]
     runs: tuple[tuple[tuple[int, ...], tuple[int, ...], bool], ...]
     depths: dict[tuple[int, ...], tuple[int, ...]]
@@ -111,8 +123,8 @@ def _timed(network: Network, latencies: Sequence[int] | None) -> _Timed:
     longest = max(s.tokens for s in network.streams)
     loops = Timetable(network, latencies)
     early = loops.forward()
-    interval, latency = loops.cycles_of(early.finish)
-    inside = min(-(-latency // interval), MOST_TOKENS // longest)
+    interval, ends = loops.cycles_of(early.finish)
+    inside = min(-(-ends[0] // interval), MOST_TOKENS // longest)
     if inside > FRAMES:
         loops = Timetable(network, latencies, inside)
         early = loops.forward()
@@ -209,11 +221,11 @@ class Timetable:
         same = next((made for made, r in zip(reads, move.reads, strict=True) if r is move.writes), None)
         return reads, (frames + move.writes).ravel() if same is None else same
 
-    def cycles_of(self, finish: Mapping[int, np.ndarray]) -> tuple[int, int]:
-        """(interval, latency) by the times of the outputs."""
+    def cycles_of(self, finish: Mapping[int, np.ndarray]) -> tuple[int, tuple[int, ...]]:
+        """(interval, when frames end) by the times of the outputs."""
         outer = [f for p, f in finish.items() if p not in self.held]
         done = np.max([f.reshape(self.frames, -1)[:, -1] for f in outer], axis=0) + 1
-        return max(self.slowest, int(done[-1] - done[-2])), int(done[0])
+        return max(self.slowest, int(done[-1] - done[-2])), tuple(done.tolist())
 
     def enough(self, run: TimingResult) -> bool:
         """Whether the tokens that wait in a run surely tell depths with which none blocks.

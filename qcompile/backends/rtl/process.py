@@ -217,6 +217,11 @@ class Maker:
         self.roms.append(made)
         return made
 
+    def logic(self, label: str, patterns: np.ndarray, width: int) -> RomFile:
+        """The same without a register: a word is there in the cycle of its address."""
+        self.roms.append(RomFile(f"{self.name}_{label}", patterns, width, "logic"))
+        return self.roms[-1]
+
     def weights(self, label: str, patterns: np.ndarray, width: int, reloadable: bool) -> RomFile:
         """As `rom`, or loaded: a word of the memory is one of the stream's memories in the C++ too."""
         if not reloadable:

@@ -98,7 +98,7 @@ class Simulation:
         ends: dict[int, int] = {}
         for _, frame, at in re.findall(r"frame (\d+) (\d+) ends (-?\d+)", said):
             ends[int(frame)] = max(ends.get(int(frame), 0), int(at))
-        wanted = {k: plan.latency + k * plan.interval for k in range(frames)}
+        wanted = {k: plan.end(k) for k in range(frames)}
         if len(ends) < frames or " 0 wrong marks" not in said:
             raise VerificationError(f"the SystemVerilog makes {len(ends)} of {frames} frames: '{said.strip()[-60:]}'")
         late = next((k for k in range(others[0] if others else frames) if ends[k] != wanted[k]), None)

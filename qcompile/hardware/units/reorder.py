@@ -26,7 +26,10 @@ from qcompile.records import dataclass
 from qcompile.sim.structure import rearrange
 
 WIDEST = 64  # elements in a token: more take more logic to turn than the memories have ports
-CROSSED, LONGEST = 16, 1024  # blocks of a token, and tokens of a slice, whose ways tables say
+CROSSED, LONGEST = (
+    16,
+    1024,
+)  # blocks of a token, and tokens of a slice, whose ways tables say; of whole places or shares
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Order:
     block: int
     first: Array
     step: int
+
+    @property
+    def crossed(self) -> bool:
+        """Whether `first` has all blocks."""
+        return self.step == 0
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class ReorderUnit(Unit):
     @property
     def crossing(self) -> Crossing | None:
         """Where blocks lie that are not evenly spread."""
-        return None if self.order.step else crossing(self.order.first)
+        return crossing(self.order.first) if self.order.crossed else None
 
     @property
     def turns(self) -> int:
@@ -105,7 +113,7 @@ class ReorderUnit(Unit):
     @property
     def tokens(self) -> int:
         """Of a slice, that leave."""
-        return self.order.first.data.size if self.order.step else len(self.order.first.data)
+        return len(self.order.first.data) if self.order.crossed else self.order.first.data.size
 
     @property
     def steps(self) -> int:
@@ -140,7 +148,7 @@ class ReorderUnit(Unit):
 
     def parts(self) -> Part:
         around = parts.counters(self.order.slices + 1, self.steps), parts.Handshake()
-        if not self.turns and self.order.step:
+        if not (self.turns or self.order.crossed):
             return parts.beside(self.memory(), *around)
         roms = (parts.Rom(self.words, n, kind="lutram") for n in (self.turn, self.place, self.turn))
         ways = parts.Adder(self.place) if self.turns else parts.beside(*roms)

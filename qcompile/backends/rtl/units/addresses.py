@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from qcompile.backends.rtl.process import Maker, RomFile
@@ -37,8 +35,7 @@ def address(m: Maker, made: list[Address], name: str, places: np.ndarray, size: 
     width = max(1, (size - 1).bit_length())
     nest = strided(places)
     if nest is None:
-        table = m.rom(f"places_{name}", places.reshape(-1, 1), width)
-        m.roms[-1] = table = replace(table, style="logic")
+        table = m.logic(f"places_{name}", places.reshape(-1, 1), width)
         m.counter(f"{name}_n", places.size, "go[0] && !filling")
         made.append(Address(name, width, f"{name}_n" if places.size > 1 else "1'b0", (), table))
         return name

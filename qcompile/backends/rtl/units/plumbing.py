@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
-
 from qcompile import parts
 from qcompile.backends.hls.ports import PortLayout, stream_layout
 from qcompile.backends.rtl.process import Link, Maker, ModuleView, ProcessModule, RomFile
@@ -68,8 +64,7 @@ def repeat(m: Maker) -> ProcessModule:
         table = None
     else:
         m.loops(("o", unit.outer), ("p", len(unit.steps)), ("g", unit.groups))
-        table = m.rom("steps", unit.steps.reshape(-1, 1), 2)
-        m.roms[-1] = table = replace(table, style="logic")
+        table = m.logic("steps", unit.steps.reshape(-1, 1), 2)
     block = price(unit.slice(), m.timing.fabric).bram18 > 0
     copied = unit.copies, unit.pe // unit.places * unit.number
     kept = "" if not unit.kept else "block" if block else "distributed"
@@ -79,7 +74,7 @@ def repeat(m: Maker) -> ProcessModule:
 
 @dataclass(frozen=True)
 class Way:
-    """A table of numbers of `bits` bits, one for each memory, or block."""
+    """A table of numbers of `bits` bits, one for each memory, or block, that is there in the cycle of its address."""
 
     name: str
     bits: int
@@ -129,9 +124,9 @@ def reorder(m: Maker) -> ProcessModule:
     ways: tuple[Way, ...] = ()
     if crossed is not None:
         ways = (
-            _way(m, "pick", crossed.pick, unit.turn),
-            _way(m, "at", crossed.at, unit.place),
-            _way(m, "from", crossed.out, unit.turn),
+            Way("pick", unit.turn, m.logic("pick", crossed.pick, unit.turn)),
+            Way("at", unit.place, m.logic("at", crossed.at, unit.place)),
+            Way("from", unit.turn, m.logic("from", crossed.out, unit.turn)),
         )
     in_turn = out_turn = "1'b0"
     if unit.turns:
@@ -150,13 +145,6 @@ def reorder(m: Maker) -> ProcessModule:
     turned = unit.turns, in_turn, out_turn
     view = ReorderModule(*sizes, tuple(addresses), f"!({leaves})", comes, to, at, *turned, ways, m.at("t"))
     return m.process(view, 1, comes, leaves)
-
-
-def _way(m: Maker, name: str, numbers: np.ndarray, bits: int) -> Way:
-    """A table in logic: the word of an iteration is there in the same cycle."""
-    table = replace(m.rom(name, numbers, bits), style="logic")
-    m.roms[-1] = table
-    return Way(name, bits, table)
 
 
 def _while(m: Maker, test: str, count: int) -> str:
