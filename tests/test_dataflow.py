@@ -188,7 +188,8 @@ def bounded_run(network: Network, depths: tuple[int, ...]) -> tuple[int, int]:
                 for i in stage.outputs:
                     waits = [late(writes, *c) for c in (*tokens, *((*c, "right") for c in room))]
                     written[i] = writes + np.max([np.zeros_like(writes), *waits], axis=0) + PIPELINE
-    return loops.cycles_of({p: read[s.inputs[0]] for p, s in enumerate(network.stages) if not s.outputs})
+    interval, ends = loops.cycles_of({p: read[s.inputs[0]] for p, s in enumerate(network.stages) if not s.outputs})
+    return interval, ends[0]
 
 
 @pytest.mark.parametrize("fold", ["min", "full"])
