@@ -55,8 +55,8 @@ def folded(graph: Graph, text: str) -> Network:
 
 
 def _check_read(graph: Graph, wanted: Mapping[str, Folding], made: Network) -> None:
-    """QCompileError for a layer that another process makes. One that is no work at all is: plans of other formats, in
-    which it is some, name it too.
+    """QCompileError for a layer that another process makes. One that needs no process is taken: plans of other formats,
+    in which it needs one, name it too.
     """
     makers = {s.map.output.name: s.node for s in made.stages if s.map is not None and s.node is not None}
     for name in wanted:

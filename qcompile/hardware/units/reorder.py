@@ -26,10 +26,8 @@ from qcompile.records import dataclass
 from qcompile.sim.structure import rearrange
 
 WIDEST = 64  # elements in a token: more take more logic to turn than the memories have ports
-CROSSED, LONGEST = (
-    16,
-    1024,
-)  # blocks of a token, and tokens of a slice, whose ways tables say; of whole places or shares
+CROSSED = 16  # blocks of a token whose ways tables say,
+LONGEST = 1024  # and tokens of a slice
 
 
 @dataclass(frozen=True)
