@@ -99,6 +99,13 @@ FUNCTIONS: dict[str, Build] = {
     "silu by exp behind a layer ~": lambda g: g.quant(
         g("Div", y := g("MatMul", g.x(1, 8, bits=7), g.w(8, 3, bits=7)), g("Add", g("Exp", g("Neg", y)), 1.0)), 8, 2
     ),
+    "data to the power of data ~": lambda g: g.quant(
+        g("Pow", g("Clip", g.x(*SHAPE, bits=6, frac=3), 0.5, 3.0), g("Sigmoid", g.x(*SHAPE, bits=6, frac=3))), 8, 5
+    ),
+    "a function of itself as power ~": behind(lambda g, x: g("Pow", g("Add", g("Abs", x), 0.5), x)),
+    "a pool of powers ~": lambda g: g.quant(  # with a clip that makes cubes of 100 bits
+        g("Pow", g("GlobalAveragePool", g("Pow", g("Clip", g.x(1, 2, 3, 3), 1e-3), 3.0)), 1 / 3), 8, 5
+    ),
     "sine behind a layer ~": lambda g: g.quant(g("Sin", g("MatMul", g.x(1, 4), g.w(4, 3))), 6, 4),
     "constants: tanh ~": lambda g: g("MatMul", g.x(1, 6), g("Tanh", g.const(g.w(6, 3)))),
     "constants: a product": lambda g: g("MatMul", g.x(1, 6), g("MatMul", g.const(g.w(6, 2)), g.const(g.w(2, 3)))),

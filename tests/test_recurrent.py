@@ -107,6 +107,33 @@ def test_layout_is_an_order_of_axes(op: str) -> None:
     assert all(np.array_equal(a, b.swapaxes(0, 1)) for a, b in zip(turned_states, states, strict=True))
 
 
+@pytest.mark.parametrize("each", [False, True])
+def test_dynamic_codes_are_those_of_their_numbers(each: bool) -> None:
+    """DynamicQuantizeLSTM, whose weights stand transposed: the LSTM of what its codes mean, for `assign` alone."""
+    plain = recurrent("LSTM", 2, **BOTH)
+    built, rng, numbers = onnx.ModelProto(), np.random.default_rng(2), {t.name: t for t in plain.graph.initializer}
+    built.CopyFrom(plain)
+    for name in "WR":
+        columns = numpy_helper.to_array(numbers[name]).swapaxes(1, 2)
+        codes = rng.integers(-128, 128, columns.shape).astype(np.int8)
+        ends = (2, columns.shape[-1]) if each else (2,)
+        scale, zero = rng.uniform(0.01, 0.02, ends).astype(np.float32), rng.integers(-9, 9, ends).astype(np.int8)
+        real = (codes - zero.reshape(2, 1, -1).astype(np.float32)) * scale.reshape(2, 1, -1)
+        numbers[name].CopyFrom(numpy_helper.from_array(real.swapaxes(1, 2).copy(), name))
+        stored = next(t for t in built.graph.initializer if t.name == name)
+        stored.CopyFrom(numpy_helper.from_array(codes, name))
+        built.graph.initializer.extend(numpy_helper.from_array(v, name + n) for n, v in (("s", scale), ("z", zero)))
+    node = built.graph.node[1]
+    node.op_type, node.domain = "DynamicQuantizeLSTM", "com.microsoft"
+    node.input.extend(["Ws", "Wz", "Rs", "Rz"])
+    built.opset_import.append(helper.make_opsetid(node.domain, 1))
+    with pytest.raises(qc.UnsupportedError, match="'net'.*qcompile assign"):
+        qc.compile(built)
+    x = rng.normal(size=shape_of(plain)).astype(np.float32)
+    for found, wanted in zip(computed(built, x), computed(plain, x), strict=True):
+        assert np.abs(found - wanted).max() < 2e-6
+
+
 def looped(nodes: list[onnx.NodeProto], count: str, condition: str, tensors: dict[str, Any]) -> onnx.ModelProto:
     """A Loop over x (1, 3) whose body is made of the nodes, from i, go, state to go_on, next, row."""
 

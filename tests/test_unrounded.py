@@ -121,6 +121,28 @@ def test_constant_masks_of_legacy_exports() -> None:
     assert np.array_equal(design.simulate(x)[0, 0], [127 / 128, 0, 0, 0])
 
 
+def masked(scale: float) -> Net:
+    """Scores behind a mask that a quantizer was given with it."""
+    net = Net((1, 4, 4))
+    ends = net.const(np.float32(scale)), net.const(np.uint8(255))
+    mask = net.add("DequantizeLinear", net.const(255 - np.triu(np.full((4, 4), 255, np.uint8), 1)), *ends)
+    scores = net.add("QuantizeLinear", net.add("Add", net.codes("x", 0.25), mask), *ends)
+    net.codes(net.add("Softmax", net.add("DequantizeLinear", scores, *ends)), 1 / 128)
+    return net
+
+
+@pytest.mark.parametrize("scale", [1.33e36, 1.34e36])
+def test_masks_beyond_float32(scale: float) -> None:
+    """What a quantizer with the range of a mask makes of its lowest code may be minus infinity in float32."""
+    found = qc.compile(masked(scale).model()).simulate(np.zeros((1, 4, 4), np.float32))
+    assert np.array_equal(found[0, :2], [[127 / 128, 0, 0, 0], [0.5, 0.5, 0, 0]])
+
+
+def test_masks_of_infinite_scale() -> None:
+    with pytest.raises(qc.QCompileError, match=r"scale is infinite.*such as -100"):
+        qc.compile(masked(np.inf).model())
+
+
 def averaged() -> Net:
     """The mean of a function between quantizers, as onnxruntime leaves it."""
     net = Net((1, 8))
@@ -145,6 +167,41 @@ def test_functions_in_sums_take_a_format() -> None:
         net = Net((1, 8))
         net.codes("x", 1 / 32)
         qc.compile(net.model(), state_formats="s8f7")
+
+
+def quotient(net: Net) -> str:
+    """Of the first half by the size of the second one and more."""
+    a, b = (net.add("Slice", net.codes("x", 1 / 32), *map(net.const, ([i], [i + 4], [1]))) for i in (0, 4))
+    return net.add("Div", a, net.add("Add", net.add("Abs", b), net.const(np.float32(0.5))))
+
+
+def likeness(net: Net) -> str:
+    """A cosine: the divisor is a product of two roots, and a number that keeps it from 0."""
+    x = net.codes("x", 1 / 32)
+    other = net.codes(net.add("Gemm", x, net.const(np.eye(8, k=3, dtype=np.float32))), 1 / 32)
+    sizes = (net.add("ReduceL2", v, net.const([1])) for v in (x, other))
+    under = net.add("Add", net.add("Mul", *sizes), net.const(np.float32(1e-3)))
+    return net.add("Div", net.add("ReduceSum", net.add("Mul", x, other), net.const([1])), under)
+
+
+QUOTIENTS = {
+    "function": lambda net: net.add("Atan", quotient(net)),
+    "gate": lambda net: net.add("Mul", q := quotient(net), net.add("Sigmoid", q)),
+    "softmax": lambda net: net.add("Softmax", quotient(net)),
+    "cosine": likeness,
+}
+
+
+@pytest.mark.parametrize("name", QUOTIENTS)
+def test_functions_of_quotients_take_a_format(name: str) -> None:
+    net = Net((1, 8))
+    net.codes(QUOTIENTS[name](net), 1 / 64)
+    with pytest.raises(qc.QCompileError, match="--state-format"):
+        qc.compile(net.model())
+    found = qc.compile(net.model(), state_formats="s24f16").simulate(X)
+    session = ReferenceEvaluator(net.model())
+    (real,) = zip(*(session.run(None, {"x": x[None]}) for x in X), strict=True)
+    assert np.array_equal(found, np.reshape(real, found.shape))
 
 
 @pytest.mark.parametrize("op", ["Gelu", "Mish"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 from qcompile.ir import ops
@@ -55,6 +56,38 @@ def is_irrational(makers: Mapping[str, Node], x: Value, rounded: Collection[str]
         return True
     passes = isinstance(made.op, ops.Step) and not made.op.decides or made.op.moves or made.op.gathers == "max"
     return passes and any(is_irrational(makers, v, rounded) for v in made.inputs)
+
+
+_TINY = Fraction(1, 2**149)  # the least positive number of float32
+_POSITIVE = ("exp", "exponential", "sigmoid", "softplus")
+
+
+def lowest(makers: Mapping[str, Node], x: Value) -> Fraction | None:
+    """A number below which no element of a tensor lies, as far as what makes it says; None where nothing does."""
+    made = makers.get(x.name)
+    if made is None:
+        return None
+    op = made.op
+    if isinstance(op, ops.Func):
+        return _TINY if op.name in _POSITIVE else None
+    if isinstance(op, ops.Quantize) and op.format.consecutive:
+        unit = made.output.type.unit()
+        return min(unit.combine(op.zero_point, lambda u, z: u * (op.format.min_units - z)).values)
+    if isinstance(op, ops.Mul) or (isinstance(op, ops.Combine) and op.product and op.left == op.right):
+        return Fraction(0) if made.inputs[0] == made.inputs[-1] else None
+    if isinstance(op, ops.Clip) and op.lo is not None:
+        least = max(min(op.lo.values), lowest(makers, made.inputs[0]) or min(op.lo.values))
+        return least if op.hi is None else min(least, *op.hi.values)
+    if isinstance(op, ops.Leaky) and max(op.slope.values) <= 0:
+        return Fraction(0)
+    if not (op.moves or op.gathers == "max" or isinstance(op, (ops.Affine, ops.Add))):
+        return None
+    low = [v for v in (lowest(makers, v) for v in made.inputs) if v is not None]
+    if len(low) < len(made.inputs):
+        return None
+    if isinstance(op, ops.Affine):
+        return min(op.mul.combine(op.add, lambda m, a: m * low[0] + a).values) if min(op.mul.values) > 0 else None
+    return sum(low, Fraction(0)) if isinstance(op, ops.Add) else min(low)
 
 
 def follower(graph: Graph, node: Node) -> Node | None:

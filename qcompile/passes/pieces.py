@@ -58,7 +58,7 @@ Rule = Callable[[Any, np.ndarray, Bounds], Bounds]
 @lru_cache(maxsize=512)
 def pieces(op: ops.Requant, row: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray] | None:
     """(starts, codes) of the pieces of [low, high] in one parameter row, ascending; None where there are too many."""
-    if op.quantize.overflow is Overflow.WRAP:
+    if op.quantize.overflow is Overflow.WRAP or max(-low, high) >= 2**62:
         return None
     starts, codes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
     ends = np.array([[low], [high]], dtype=np.int64)

@@ -22,7 +22,7 @@ from qcompile.cost.price import price
 from qcompile.cost.primitives import Fabric
 from qcompile.formats import Overflow, Rounding
 from qcompile.hardware.units import UnrolledUnit
-from qcompile.ir import Array, Graph, Node, Param, Value, ops
+from qcompile.ir import ZERO, Array, Graph, Node, Param, Value, ops
 from qcompile.passes.affine import Lowering
 from qcompile.passes.implement import implement
 from qcompile.passes.ranges import ENUMERABLE, Range, evaluate_rows, ranges, row_ranges, smallest_format
@@ -190,8 +190,10 @@ def cheapest(op: ops.Requant, low: int, high: int, fabric: Fabric) -> Segments |
     return min([best, *fits(replace(best.form, coarse=c) for c in COARSE)], key=cost)
 
 
-def nodes_of(found: Segments, node: Node, reach: Sequence[Range]) -> list[Node]:
-    """What takes the place of a Requant of one row: tables, products and sums. reach: of its inputs."""
+def nodes_of(found: Segments, node: Node, reach: Sequence[Range], positive: bool = False) -> list[Node]:
+    """What takes the place of a Requant of one row: tables, products and sums. reach: of its inputs. positive: ranges
+    have to see that it is never negative.
+    """
     op, name = node.op, node.output.name
     made = Lowering(known={v.name: r for v, r in zip(node.inputs, reach, strict=True)})
 
@@ -230,10 +232,11 @@ def nodes_of(found: Segments, node: Node, reach: Sequence[Range]) -> list[Node]:
     risen = made.emit(ops.Mul(), (slope, u), node, f"{name}.risen")
     fmt = op.quantize.format
     last = ops.Quantize(fmt, Param.of(Fraction(1, 2) ** fmt.unit), rounding=Rounding.FLOOR)
+    clip = (ops.Clip(ZERO),) if positive else ()
     sums = ops.Requant(
         op.index,
         Array(np.array([[1 << found.form.coarse], [1]])),
-        (ops.Affine(Param.of(Fraction(1, 1 << found.form.shift))), last),
+        (ops.Affine(Param.of(Fraction(1, 1 << found.form.shift))), *clip, last),
     )
     made.nodes.append(replace(node, op=sums, inputs=(table("base", found.base >> found.form.coarse), risen)))
     return made.nodes
@@ -250,15 +253,37 @@ def segmented(graph: Graph, fabric: Fabric, apart: float = 0.0) -> Graph:
     """The same implemented graph with segments in the place of functions for which they take less. apart: LUTs that a
     node takes for being one.
     """
-    known, nodes = ranges(graph), []
+    known, nodes, under = ranges(graph), [], _under(graph)
     made: dict[Any, Segments | None] = {}  # the same function of the same range: in unrolled loops it stands often
     for node in graph.nodes:
-        nodes += _replaced(node, graph, known, made, fabric, apart) or [node]
+        nodes += _replaced(node, graph, known, made, fabric, apart, node.output.name in under) or [node]
     return graph if len(nodes) == len(graph.nodes) else implement(replace(graph, nodes=tuple(nodes)), fabric)
 
 
+def _under(graph: Graph) -> set[str]:
+    """What divisors and numbers under roots are made of, as far back as the first function."""
+    found, left = set[str](), [n.inputs[-1] for n in graph.nodes if isinstance(n.op, ops.Divide | ops.InverseRoot)]
+    while left:
+        value = left.pop()
+        node = graph.producers.get(value.name)
+        if node is None or value.name in found:
+            continue
+        found.add(value.name)
+        function = isinstance(node.op, ops.Requant) and any(
+            isinstance(s, ops.Func | ops.Combine) for s in node.op.steps
+        )
+        left += () if function else node.inputs
+    return found
+
+
 def _replaced(
-    node: Node, graph: Graph, known: dict[str, Range], made: dict[Any, Segments | None], fabric: Fabric, apart: float
+    node: Node,
+    graph: Graph,
+    known: dict[str, Range],
+    made: dict[Any, Segments | None],
+    fabric: Fabric,
+    apart: float,
+    under: bool,
 ) -> list[Node]:
     op = node.op
     if (
@@ -278,7 +303,8 @@ def _replaced(
     found = made[key]
     if found is None:
         return []
-    nodes = nodes_of(found, node, reach)
+    positive = under and op.quantize.format.signed and known[node.output.name].bounds[0] >= 0
+    nodes = nodes_of(found, node, reach, positive)
     alone = implement(replace(graph, inputs=node.inputs, outputs=node.outputs, nodes=tuple(nodes)), fabric)
     total = sum(_price(n, alone, fabric) + apart for n in alone.nodes)
     return nodes if total < now else []

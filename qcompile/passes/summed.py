@@ -57,6 +57,8 @@ def rounded_terms(graph: Graph) -> tuple[str, ...]:
 def terms(graph: Graph) -> list[Value]:
     """The functions, and quotients."""
     read = [v for n in graph.nodes if isinstance(n.op, _INTEGERS) and not _on_host(graph, n) for v in _read(graph, n)]
+    real = (n for n in graph.nodes if isinstance(n.op, ops.Func) or _on_host(graph, n))
+    read += [v for n in real for v in n.inputs if _root(graph, v, ops.Divide)]
     ends = [v for v in graph.outputs if _root(graph, v, ops.Divide)]
     sources = {s.name: s for value in (*read, *ends) for s in _sources(graph, value)}
     return [s for s in sources.values() if is_irrational(graph.producers, s) and not _root(graph, s, ops.Softmax)]

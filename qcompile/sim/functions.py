@@ -28,7 +28,7 @@ class Real:
     decrease and rises, close enough that the points around it need a look of their own; None where it never decreases.
     rational: of (x, alpha), the exact value where that is rational and easily had, else None. steep: of infinite slope
     at 0. tabled: hls4ml has a table for it. winds: of ends (low, high, alpha), bounds of a function that turns more
-    often, or jumps, between them; None of others.
+    often, or jumps, between them; None of others. rises: of alpha, whether it never decreases although it has those.
     """
 
     float64: Callable[[np.ndarray, float], np.ndarray]
@@ -40,6 +40,7 @@ class Real:
     steep: bool = False
     tabled: bool = False
     winds: Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]] | None = None
+    rises: Callable[[Fraction], bool] = lambda a: False
 
 
 _SELU_ALPHA, _SELU_SCALE = kernels.SELU
@@ -219,6 +220,7 @@ FUNCTIONS: dict[str, Real] = {
         rational=_power,
         steep=True,
         winds=_powers,
+        rises=lambda a: a > 0 and (a.denominator > 1 or a % 2 == 1),
     ),
     "sin": _real("sin", lambda m, x, a: m.sin(x), lambda t, x, a: t.sin(x), winds=_waves(np.pi / 2)),
     "cos": _real("cos", lambda m, x, a: m.cos(x), lambda t, x, a: t.cos(x), winds=_waves(0.0)),
@@ -253,7 +255,7 @@ def is_monotone(step: ops.Step) -> bool:
     """Whether the step never decreases or never increases for any choice of its parameters' signs."""
     if isinstance(step, ops.Func):
         real = FUNCTIONS[step.name]
-        return real.winds is None and real.turn(step.alpha) is None
+        return real.rises(step.alpha) or (real.winds is None and real.turn(step.alpha) is None)
     if isinstance(step, ops.Leaky):
         return all(v >= 0 for v in step.slope.values)
     wraps = isinstance(step, ops.Quantize) and step.overflow is Overflow.WRAP

@@ -21,6 +21,7 @@ from qcompile.frontend.tensors import (
     param,
 )
 from qcompile.ir import Shape, Value, ops
+from qcompile.ir.walk import lowest
 from qcompile.sim.functions import correctly_rounded_sqrt
 
 _BITS_LIMIT = 2**14  # of the numerator and denominator of one of its elements
@@ -117,7 +118,8 @@ def summed(call: Call, a: Operand, b: Operand, sign: int) -> Operand:
 
 def finite(c: Const) -> Const:
     """A mask added to scores may be minus infinity: as good as any number that all that follows takes for the least."""
-    return Const(unmasked(c.held)) if c.held.dtype.kind == "f" and np.isneginf(c.held).any() else c
+    known = c.units is not None or c.rationals is not None  # numbers beyond float32, which holds infinities for them
+    return Const(unmasked(c.held)) if c.held.dtype.kind == "f" and not known and np.isneginf(c.held).any() else c
 
 
 def mul(call: Call) -> Operand:
@@ -232,8 +234,9 @@ def neg(call: Call) -> Operand:
 
 
 def pow_(call: Call) -> Operand:
-    """Pow (ONNX, opset 1 on): data to constants up to 64, of integers to 1 to 8; a positive constant to data; constants
-    to 0.5, -0.5 and whole numbers up to 64. Powers that are no whole positive numbers see negative numbers as 0.
+    """Pow (ONNX, opset 1 on): data to constants up to 64, of integers to 1 to 8; a positive constant, or data that are
+    positive by what makes them, to data; constants to 0.5, -0.5 and whole numbers up to 64. Powers that are no whole
+    positive numbers see negative numbers as 0.
     """
     x, power = call.data(0), call.data(1)
     if isinstance(power, Value):
@@ -263,12 +266,18 @@ def _powers(call: Call, x: Value, exponents: Const) -> Operand:
 
 
 def _exponential(call: Call, base: Operand, x: Value) -> Value:
-    """A number to the power of data, as a number above 1 to that of data or of its negative."""
+    """A number to the power of data, as a number above 1 to that of data or of its negative; data to the power of data
+    as exp(x log base).
+    """
+    if isinstance(base, Value) and call.integer is None:
+        if (least := lowest(call.builder.makers, base)) is None or least <= 0:
+            raise Unsupported(
+                "base and exponent are computed by the network, and the base may be 0 or negative",
+                "put a Clip in front of the base that keeps it above 0",
+            )
+        return call.emit(ops.Func("exp"), call.value(product(call, x, call.emit(ops.Func("log"), base))))
     if not isinstance(base, Const) or base.held.size != 1:
-        raise Unsupported(
-            "base and exponent are computed by the network",
-            "one of them must be a single constant, or of x > 0 write Exp(y * Log(x)), a Quant behind Log",
-        )
+        raise Unsupported("only a single base is supported, or data of floats", "split the product by bases")
     (number,) = base.exact().ravel().tolist()
     if number <= 0 or call.integer is not None:
         raise Unsupported(f"{float(number):g} to the power of data is not supported", "a positive float base is")

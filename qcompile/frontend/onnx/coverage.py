@@ -73,7 +73,7 @@ PARTLY: dict[str, str] = {
     "Mod": "by constants, or by data that a Clip keeps from 0",
     "OneHot": "constant depth and values",
     "Pad": "constant amounts and value",
-    "Pow": "constant exponents up to 64, of integers up to 8; or a single constant base",
+    "Pow": "constant exponents up to 64, of integers up to 8; a single constant base; data above 0 to data",
     "QLinearConv": "1 to 3 spatial axes, constant weights",
     "QuantizeLinear": "constant scales and zero points",
     "DequantizeLinear": "constant scales and zero points",

@@ -125,7 +125,8 @@ def dequantize_linear(call: Call) -> Operand:
     if x.held.dtype.kind not in "iu":
         raise Unsupported("the codes are no integers", "export the model again")
     units = x.held.astype(np.int64)
-    held = (units - zero.held.astype(np.int64)).astype(np.float32) * scale.held.astype(np.float32)
+    with np.errstate(over="ignore"):  # float32 has infinities for the lowest codes of a mask
+        held = (units - zero.held.astype(np.int64)).astype(np.float32) * scale.held.astype(np.float32)
     low, high = int(units.min(initial=0)), int(units.max(initial=0))
     width = max(high.bit_length() + (low < 0), (-low - 1).bit_length() + 1 if low < 0 else 0, 1)
     op = quantize_op(FixedPoint(width, 0, low < 0), scale.param(), zero.param(), Rounding.ROUND)
@@ -189,7 +190,7 @@ def _parameters(call: Call, shape: Shape, position: int = 1, dead: bool = False)
     zero = call.input(position + 1)
     if zero is not None and not isinstance(zero, Const):
         raise Unsupported("the zero point is computed by the network; only constants are possible")
-    if not (dead and (scale.held >= 0).all()):
+    if not (dead and (scale.held >= 0).all() and np.isfinite(scale.held).all()):
         check_scale(scale)
     if zero is not None and zero.held.size != scale.held.size and zero.held.size != 1:
         raise Unsupported(f"{zero.held.size} zero points do not fit {scale.held.size} scales")

@@ -200,9 +200,11 @@ def _rounding(call: Call, default: str) -> Rounding:
 
 def check_scale(scale: Const) -> None:
     """Unsupported unless every scale is positive and finite."""
-    if not np.isfinite(scale.held).all() or not (scale.held > 0).all():
-        bad = scale.held[~(scale.held > 0)].ravel()
-        shown = f"{bad[0]:g}" if bad.size else "not finite"
+    if np.isinf(scale.held).any():
+        hint = "where a mask of -inf was quantized, quantize again with a finite number in its place, such as -100"
+        raise Unsupported("the scale is infinite", hint)
+    if not (scale.held > 0).all():
+        shown = f"{scale.held[~(scale.held > 0)].ravel()[0]:g}"
         raise Unsupported(f"the scale is {shown}; it must be positive", "export the model again with positive scales")
 
 

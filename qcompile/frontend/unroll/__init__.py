@@ -20,6 +20,7 @@ UNROLLERS: dict[str, Callable[[Scope], Iterator[onnx.GraphProto]]] = {
     "RNN": cells.rnn,
     "GRU": cells.gru,
     "LSTM": cells.lstm,
+    "DynamicQuantizeLSTM": cells.dynamic_quantize_lstm,
     "QuantLSTMCell": brevitas.quant_lstm_cell,
     "Attention": attention.attention,
     "MultiHeadAttention": attention.multi_head_attention,

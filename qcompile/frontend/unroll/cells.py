@@ -127,6 +127,25 @@ def lstm(scope: Scope) -> Iterator[onnx.GraphProto]:
     return _unrolled(scope, Kind(4, ("Sigmoid", "Tanh", "Tanh"), (5, 6), _lstm_step))
 
 
+def dynamic_quantize_lstm(scope: Scope) -> Iterator[onnx.GraphProto]:
+    """DynamicQuantizeLSTM (com.microsoft, no opsets): LSTM with codes of weights, (D, I, 4 H) and (D, H, 4 H), whose
+    scales and zero points are (D) or (D, 4 H) and stand at the end; as DynamicQuantizeLinear for `assign` alone.
+    """
+    scope.call.builder.dynamic.append(scope.call.node.name or scope.call.node.output[0])
+    out, node = scope.writer(), onnx.NodeProto()
+    node.CopyFrom(scope.node)
+    node.op_type, node.domain = "LSTM", ""
+    for position, scale, name in ((1, 8, "w"), (2, 10, "r")):
+        shape = scope.shape(scope.given(position))
+        each = [scope.constant(scope.given(i), "a scale or zero point") for i in (scale, scale + 1)]
+        each = [np.broadcast_to(v.reshape(v.shape[0], 1, -1), shape) for v in each]
+        real = out.add("DequantizeLinear", scope.given(position), *map(out.constant, each), name=f"{name}/real")
+        node.input[position] = out.add("Transpose", real, name=f"{name}/columns", perm=[0, 2, 1])
+    del node.input[8:]
+    out.graph.node.append(node)
+    yield out.graph
+
+
 def _rnn_step(layer: Direction, out: Writer, x: str, states: list[str]) -> list[str]:
     """H = f(x + h R)."""
     product = out.add("MatMul", states[0], layer.recurrent, name="recurrent")
