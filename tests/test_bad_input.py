@@ -262,7 +262,7 @@ MODELS: dict[str, tuple[Edit, list[str]]] = {
     "scale negative": (put("s", -0.5), ["the scale is -0.5", "positive"]),
     "scale zero": (put("s", 0.0), ["the scale is 0", "positive"]),
     "scale NaN": (put("s", np.nan), ["'s'", "NaN"]),
-    "scale infinite": (put("s", np.inf), ["quant_x", "the scale is not finite"]),
+    "scale infinite": (put("s", np.inf), ["quant_x", "the scale is infinite"]),
     "scale empty": (put("s", np.zeros(0)), ["scale"]),
     "scale of odd shape": (put("s", np.ones((5, 7))), ["shape [5, 7]"]),
     "zero point empty": (put("z", np.zeros(0)), ["[0]"]),
