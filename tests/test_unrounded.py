@@ -1,6 +1,8 @@
 """Float networks in which no product reads what a norm, a softmax, a division or an output needs a format for."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from test_ivit import Net
 
 import qcompile as qc
-from qcompile.assignment.network import FloatNetwork
+from qcompile.assignment.network import FloatNetwork, Numpy
 from qcompile.assignment.tensors import tensors
 from qcompile.ir import ops
 from qcompile.passes import ivit
@@ -96,6 +98,24 @@ def test_scores_of_no_account_are_no_part_of_a_range() -> None:
     design = qc.compile(model, plan, kernels="ivit")
     assert ivit.SHIFTMAX in {node.origin.op for node in design.graph.nodes}
     assert set(qc.assign(model, x, **asked).tensors) == set(plan.tensors) - {"Add2"}
+
+
+def test_gradients_through_transposed_convolutions() -> None:
+    """Elements apart from one another, as numpy lays them."""
+    torch = pytest.importorskip("torch", reason=NO_TORCH)
+    from qcompile.assignment.gradients import Torch
+
+    op: Any = SimpleNamespace(before=(0, 1, 0), after=(0, 0, 2), interior=(0, 2, 1), value=np.asarray(0.5))
+    x = RNG.normal(size=(3, 2, 3, 4))
+    leaf = torch.tensor(x, requires_grad=True)
+    found = Torch().pad(leaf, op)
+    found.square().sum().backward()
+    assert np.array_equal(found.detach().numpy(), Numpy().pad(x, op)) and np.array_equal(leaf.grad.numpy(), 2 * x)
+    net = Net((1, 8))
+    image = net.add("Reshape", layer(net, "x"), net.const([1, 2, 3]))
+    net.add("ConvTranspose", image, net.const(RNG.normal(size=(2, 2, 3)).astype(np.float32)), strides=[2])
+    asked = {"candidates": "fixed6-8", "refine": 0, "workers": 1, "part": "xcvu13p"}
+    assert len(qc.assign(qc.load(net.model()), X, metric="fit", **asked).tensors) == 4
 
 
 def test_borders_of_volumes(tmp_path: Path) -> None:

@@ -115,12 +115,13 @@ class Torch(Numpy):
         return x.amax(dim=axes, keepdim=True)
 
     def pad(self, x: Numbers, op: ops.Pad) -> Numbers:
-        if any(op.interior):
-            raise QCompileError(
-                "gradients through a transposed convolution are not supported", hint="use --metric perturbation or sqnr"
-            )
-        widths = [n for b, a in zip(op.before[::-1], op.after[::-1], strict=True) for n in (b, a)]
         fill = -1e30 if op.value is None else float(np.asarray(op.value).ravel()[0])
+        if any(op.interior):
+            sizes = [n + (n - 1) * more for n, more in zip(x.shape[1:], op.interior, strict=True)]
+            apart = x.new_full((len(x), *sizes), fill)
+            apart[(slice(None), *(slice(None, None, more + 1) for more in op.interior))] = x
+            x = apart
+        widths = [n for b, a in zip(op.before[::-1], op.after[::-1], strict=True) for n in (b, a)]
         return self.torch.nn.functional.pad(x, widths, value=fill)
 
     def conv(self, x: Numbers, w: Numbers, op: ops.Conv) -> Numbers:

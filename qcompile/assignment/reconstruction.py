@@ -336,8 +336,6 @@ def _connected(network: FloatNetwork, layers: Sequence[str]) -> bool:
     """Whether all layers reach the last one, by steps that gradients pass."""
     reach: dict[str, frozenset[str]] = {}
     for s in _between(network, layers):
-        if s.rule is ops.Pad and any(s.op.interior):
-            return len(layers) == 1
         own: Iterable[str] = (s.output,) if s.output in layers else ()
         reach[s.output] = frozenset(own).union(*(reach.get(i, frozenset()) for i in s.inputs))
     return len(reach[layers[-1]]) == len(layers)
