@@ -21,7 +21,7 @@ from qcompile.hardware.folding import drawn
 from qcompile.hardware.liveness import liveness
 from qcompile.hardware.network import Network, port_shares, port_value, possible
 from qcompile.hardware.order import from_stream, placed, places, to_stream
-from qcompile.hardware.timing import PIPELINE, Timetable, _most, schedule
+from qcompile.hardware.timing import PIPELINE, Timetable, _most, memory, schedule
 from qcompile.hardware.units.unit import channels_of
 from qcompile.ir import Array, ops
 
@@ -200,6 +200,16 @@ def test_depths_lose_no_cycle(name: str, fold: str) -> None:
     network = compiled(name, fold).network
     plan = schedule(network)
     assert bounded_run(network, plan.depth) == (plan.interval, plan.latency)
+
+
+@pytest.mark.parametrize("name", or_absent([m for m in SMALL if "residual" in m]))
+def test_tokens_wait_where_they_are_narrow(name: str) -> None:
+    """Half the bits of what is as late or as early as possible everywhere; no cycle more by the test above."""
+    network = compiled(name).network
+    loops = Timetable(network)
+    lazy = loops.lazy(loops.forward().finish)
+    either = [memory(network, run.places) for run in (lazy, loops.forward(lazy.sources))]
+    assert memory(network, schedule(network).depth) < 0.6 * min(either)
 
 
 @needs_models

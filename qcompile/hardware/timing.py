@@ -6,20 +6,22 @@ fits into its own depths, and processes that
 run when they can are never behind it: nothing slows down. Of two such schedules the one that needs less memory is
 taken:
 - lazy: writes as late as the outputs need them, reads as early as they can;
-- eager: inputs as late as in the lazy one, everything behind them as early as it can.
+- eased: inputs as late as in the lazy one, everything behind them as early as it can, but for processes that would have
+  more bits wait behind them so than in front of them: they write as late as their readers allow.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qcompile.errors import QCompileError
 from qcompile.hardware.liveness import ends, liveness
-from qcompile.hardware.network import Network
+from qcompile.hardware.network import Network, Stage
 from qcompile.hardware.order import placed
 from qcompile.hardware.units import HeldUnit, InputUnit, OutputUnit
 from qcompile.records import dataclass
@@ -28,6 +30,7 @@ LEAST = 2  # tokens of a stream: that it is full is known a cycle later, with on
 PIPELINE = 4  # cycles from a read to the write that it allows: what a short loop's pipeline takes
 FRAMES = 2  # that are looked at, at least: all that are inside at a time
 MOST_TOKENS = 2**24  # of one stream: their times are arrays of so many numbers
+MOST_KEPT = 2**25  # of all streams, whose times are kept at a time
 SAMPLE = 64  # tokens, one of which is looked at first
 KEPT = 64  # networks whose times are remembered
 
@@ -74,42 +77,38 @@ def schedule(network: Network, latencies: Sequence[int] | None = None, live: boo
     longest = max(network.streams, key=lambda s: s.tokens)
     if longest.tokens > MOST_TOKENS:
         raise too_long(longest.tokens, longest.value.name)
-    key = _moves(network, latencies)
+    digest = _moves(network, latencies)
+    plan, sure = _known((digest, False), lambda: _timed(network, latencies))
+    if live and not sure:
+
+        def proven() -> tuple[Schedule, bool]:
+            return replace(plan, depth=tuple(map(max, liveness(network, plan.waiting), plan.depth))), True
+
+        plan, _ = _known((digest, True), proven)
+    return plan
+
+
+_KNOWN: dict[tuple[str, bool], tuple[Schedule, bool]] = {}
+"""Schedules, and whether no run blocks with their depths for sure, by what moves when and whether that was proven: a
+fit looks at a network several times.
+"""
+
+
+def _known(key: tuple[str, bool], made: Callable[[], tuple[Schedule, bool]]) -> tuple[Schedule, bool]:
     if key not in _KNOWN:
         if len(_KNOWN) >= KEPT:
             del _KNOWN[next(iter(_KNOWN))]
-        _KNOWN[key] = _timed(network, latencies)
-    found = _KNOWN[key]
-    waiting, places, sure = min(found.runs, key=lambda run: memory(network, run[1]))
-    if live and not sure:
-        if waiting not in found.depths:
-            found.depths[waiting] = tuple(map(max, liveness(network, waiting), places))
-        places = found.depths[waiting]
-    return Schedule(found.interval, found.ends, waiting, places, found.cycles)
-
-
-@dataclass(frozen=True)
-class _Timed:
-    """What does not depend on the widths of streams. runs: tokens that wait in each, places that they need, and whether
-    no run blocks with so many for sure, of the lazy and the eager schedule; depths: with which none does, by the first
-    of these, where that is not sure.
-    """
-
-    interval: int
-    ends: tuple[int, ...]
-    cycles: tuple[int, ...]
-    runs: tuple[tuple[tuple[int, ...], tuple[int, ...], bool], ...]
-    depths: dict[tuple[int, ...], tuple[int, ...]]
-
-
-_KNOWN: dict[str, _Timed] = {}
-"""By what moves when: a fit looks at a network several times, and plans of one folding differ in widths alone."""
+        _KNOWN[key] = made()
+    return _KNOWN[key]
 
 
 def _moves(network: Network, latencies: Sequence[int] | None) -> str:
     """Digest of what decides the times of a network."""
     kinds = [next((k.__name__ for k in (HeldUnit, InputUnit) if isinstance(s.unit, k)), "") for s in network.stages]
-    wires = [(s.inputs, s.outputs, s.unit.cycles) for s in network.stages], [s.tokens for s in network.streams]
+    wires = (
+        [(s.inputs, s.outputs, s.unit.cycles) for s in network.stages],
+        [(s.tokens, s.bits) for s in network.streams],
+    )
     hasher = hashlib.blake2b(repr((kinds, wires, latencies)).encode())
     for stage in network.stages:
         move = stage.unit.traffic()
@@ -119,7 +118,7 @@ def _moves(network: Network, latencies: Sequence[int] | None) -> str:
     return hasher.hexdigest()
 
 
-def _timed(network: Network, latencies: Sequence[int] | None) -> _Timed:
+def _timed(network: Network, latencies: Sequence[int] | None) -> tuple[Schedule, bool]:
     longest = max(s.tokens for s in network.streams)
     loops = Timetable(network, latencies)
     early = loops.forward()
@@ -129,9 +128,9 @@ def _timed(network: Network, latencies: Sequence[int] | None) -> _Timed:
         loops = Timetable(network, latencies, inside)
         early = loops.forward()
     lazy = loops.lazy(early.finish)
-    both = lazy, loops.forward(lazy.sources)
-    runs = tuple((run.waiting, run.places, loops.enough(run)) for run in both)
-    return _Timed(*loops.cycles_of(early.finish), loops.iterations, runs, {})
+    run = min(lazy, loops.eased(lazy.sources), key=lambda run: memory(network, run.places))
+    plan = Schedule(*loops.cycles_of(early.finish), run.waiting, run.places, loops.iterations)
+    return plan, loops.enough(run)
 
 
 def schedule_record(
@@ -177,11 +176,7 @@ def schedule_record(
 
 def memory(network: Network, depths: Sequence[int]) -> int:
     """Bits that wait in streams."""
-    return sum(
-        d * s.lanes * s.value.type.format.width
-        for d, s in zip(depths, network.streams, strict=True)
-        if s.value.type.format
-    )
+    return sum(d * s.bits for d, s in zip(depths, network.streams, strict=True))
 
 
 @dataclass(frozen=True)
@@ -198,6 +193,7 @@ class TimingResult:
     sources: dict[int, np.ndarray]
 
 
+StreamTimes = dict[int, tuple[np.ndarray, np.ndarray]]  # by stream: when its tokens can be read, and when they are
 Constraint = tuple[np.ndarray, np.ndarray]  # iterations, ascending, and times before which they cannot be
 Delay = tuple[np.ndarray, np.ndarray]  # iterations, ascending, and how late they are, which never falls
 
@@ -246,20 +242,21 @@ class Timetable:
             starts = later
         return False
 
-    def forward(self, sources: Mapping[int, np.ndarray] | None = None) -> TimingResult:
+    def forward(self, sources: Mapping[int, np.ndarray] | None = None, kept: StreamTimes | None = None) -> TimingResult:
         """Every process as early as possible, streams without limit. sources: when inputs write; else a frame at once,
-        and the next one when the slowest process is through with it, and nothing is counted that waits.
+        and the next one when the slowest process is through with it, and nothing is counted that waits. kept: gets the
+        times of all streams.
         """
         fed = {i: np.zeros(self.frames * self.network.streams[i].tokens, dtype=np.int64) for i in self.held.values()}
         for _ in range(2 + sum(map(len, fed.values()))):
-            result, again = self._sweep(sources, fed)
+            result, again = self._sweep(sources, fed, kept)
             if all(np.array_equal(fed[i], again[i]) for i in fed):
                 return result
             fed = again
         raise AssertionError("a state waits for itself")
 
     def _sweep(
-        self, sources: Mapping[int, np.ndarray] | None, fed: Mapping[int, np.ndarray]
+        self, sources: Mapping[int, np.ndarray] | None, fed: Mapping[int, np.ndarray], kept: StreamTimes | None
     ) -> tuple[TimingResult, dict[int, np.ndarray]]:
         """Once through the processes, and when the tokens of streams that run backwards can be read; fed: when they
         could the last time. Every sweep has at least one more step of a recurrence right.
@@ -273,7 +270,10 @@ class Timetable:
             delays = _delays(zip(starts, arrived, strict=True))
             if sources is not None:
                 for i, at, written in zip(stage.inputs, starts, arrived, strict=True):
-                    most[i] = _occupancy(written, at + _late(delays, at))
+                    read = at + _late(delays, at)
+                    most[i] = _occupancy(written, read)
+                    if kept is not None:
+                        kept[i] = written, read
             if stage.outputs:
                 made = writes + _late(delays, writes)
                 if not stage.inputs:
@@ -305,8 +305,7 @@ class Timetable:
             if not stage.outputs:
                 deadline[stage.inputs[0]] = finish[position]
                 continue
-            slack = np.minimum.reduce([deadline.pop(i) - self.latencies[i] for i in stage.outputs]) - writes
-            slack = np.append(np.minimum.accumulate(slack[::-1])[::-1], far)
+            slack = np.append(self._slack(stage, writes, {i: deadline.pop(i) for i in stage.outputs}), far)
             at = writes + slack[:-1]
             waiting[position][1].append((writes, at))
             deadline.update({i: r + slack[placed(writes, r)] for i, r in zip(stage.inputs, starts, strict=True)})
@@ -322,6 +321,42 @@ class Timetable:
                     for i, r, made in zip(inputs, reads, ready, strict=True):
                         most[i] = _occupancy(made, r + _late(known, r))
         return TimingResult({}, *_transposed(most), sources)
+
+    def _slack(self, stage: Stage, writes: np.ndarray, reads: Mapping[int, np.ndarray]) -> np.ndarray:
+        """How late the writes of a process may be, by when they are read."""
+        slack = np.minimum.reduce([reads[i] - self.latencies[i] for i in stage.outputs]) - writes
+        return np.minimum.accumulate(slack[::-1])[::-1]
+
+    def eased(self, sources: Mapping[int, np.ndarray]) -> TimingResult:
+        """Every process as early as possible behind inputs that write at `sources`, but as late as its readers allow
+        where fewer bits wait around it so. From the outputs on, so that a process moves with those behind it.
+        """
+        small = self.frames * sum(s.tokens for s in self.network.streams) <= MOST_KEPT
+        kept: StreamTimes | None = {} if small and not self.held else None
+        eager = self.forward(sources, kept)
+        if kept is None:
+            return eager
+        most = [*zip(eager.waiting, eager.places, eager.slack, strict=True)]
+        for position in range(len(self.network.stages) - 1, -1, -1):
+            if any(most[i][1] > LEAST for i in self.network.stages[position].outputs):
+                self._ease(position, kept, most)
+        return TimingResult({}, *_transposed(most), {})
+
+    def _ease(self, position: int, times: StreamTimes, most: list[tuple[int, int, int]]) -> None:
+        """Hold a process back if fewer bits wait then, by the times of its streams."""
+        stage, bits = self.network.stages[position], [s.bits for s in self.network.streams]
+        if not stage.inputs:
+            return
+        starts, writes = self.of(position)
+        at = writes + self._slack(stage, writes, {i: times[i][1] for i in stage.outputs})
+        delays = _delays([*((r, times[i][0]) for i, r in zip(stage.inputs, starts, strict=True)), (writes, at)])
+        later = {i: (times[i][0], r + _late(delays, r)) for i, r in zip(stage.inputs, starts, strict=True)}
+        later |= {i: (at + self.latencies[i], times[i][1]) for i in stage.outputs}
+        held = {i: _occupancy(*when) for i, when in later.items()}
+        if sum((held[i][1] - most[i][1]) * bits[i] for i in held) < 0:
+            times.update(later)
+            for i, one in held.items():
+                most[i] = one
 
 
 def _places(network: Network, kind: type) -> list[int]:
