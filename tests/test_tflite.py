@@ -14,7 +14,7 @@ import qcompile as qc
 from qcompile.pipeline import open_project
 
 pytest.importorskip("tflite", reason="pip install 'qcompile[tflite]'")
-from tflite_files import Given, one  # noqa: E402
+from tflite_files import Given, Step, one, several  # noqa: E402
 
 FILES = SHARED / "tflite"
 needs_files = pytest.mark.skipif(not FILES.is_dir(), reason=f"needs MLPerf Tiny's files, which are not in {FILES}")
@@ -196,6 +196,49 @@ def test_operator(name: str) -> None:
     x = [RNG.integers(*SPAN[t.kind], (20, *t.shape)).astype(t.kind) for t in inputs if t.data is None]
     wanted = by_reference(source, x)
     got = qc.compile(source).simulate(*(a.astype(np.float32) for a in x))
+    assert np.array_equal(got.reshape(wanted.shape), wanted)
+
+
+def shaped(kind: str) -> bytes:
+    """An operator whose shape the file computes from that of its input, as converters write it for an open batch."""
+
+    def number(name: str, *values: int) -> Given:
+        return Given(name, np.shape(values), "int32", None, 0, np.array(values))
+
+    shape, first, whole = (Given(n, s, "int32", None) for n, s in (("s", [4]), ("f", []), ("t", [2])))
+    axis = [number("a", 0), number("b", 1), number("c", 1)]
+    steps = [
+        Step("SHAPE", [X], [shape], "ShapeOptions", {"OutType": 2}),
+        Step("STRIDED_SLICE", [shape, *axis], [first], "StridedSliceOptions", {"ShrinkAxisMask": 1}),
+    ]
+    if kind == "RESHAPE":
+        rest, y = Given("r", [], "int32", None, 0, np.array(120)), made([1, 120], 0.037, 7)
+        steps += [Step("PACK", [first, rest], [whole], "PackOptions", {"ValuesCount": 2}), Step(kind, [X, whole], [y])]
+    else:
+        w = Given("w", [3, 2, 3, 6], "int8", 0.011, 0, RNG.integers(-127, 128, (3, 2, 3, 6)))
+        rest = [Given(f"r{n}", [], "int32", None, 0, np.array(n)) for n in (8, 11, 3)]
+        whole, y = Given("t", [4], "int32", None), made([1, 8, 11, 3])
+        steps += [
+            Step("PACK", [first, *rest], [whole], "PackOptions", {"ValuesCount": 4}),
+            Step(kind, [whole, w, X], [y], "TransposeConvOptions", {"StrideH": 2, "StrideW": 2, "Padding": 1}),
+        ]
+    return several(steps, [X], [y])
+
+
+@pytest.mark.parametrize("kind", ["RESHAPE", "TRANSPOSE_CONV"])
+def test_shapes_that_are_computed(kind: str) -> None:
+    source, x = shaped(kind), RNG.integers(-128, 128, (9, *X.shape)).astype(np.int8)
+    got, wanted = qc.compile(source).simulate(x.astype(np.float32)), by_reference(source, [x])
+    assert np.array_equal(got.reshape(wanted.shape), wanted)
+
+
+@pytest.mark.parametrize("name", ["", "x"])
+def test_tensors_without_names_of_their_own(name: str) -> None:
+    """As tools leave them that strip files."""
+    x, r, y = (Given(name, [1, 6], scale=s, zero=z) for s, z in ((0.04, 3), (0.02, -100), (0.05, 1)))
+    source = several([Step("RELU", [x], [r]), Step("SUB", [x, r], [y], "SubOptions")], [x], [y])
+    codes = RNG.integers(-128, 128, (20, 1, 6)).astype(np.int8)
+    got, wanted = qc.compile(source).simulate(codes.astype(np.float32)), by_reference(source, [codes])
     assert np.array_equal(got.reshape(wanted.shape), wanted)
 
 

@@ -1,9 +1,9 @@
-"""TensorFlow Lite files of one operator, written with the schema's own builders."""
+"""TensorFlow Lite files of few operators, written with the schema's own builders."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import flatbuffers
@@ -64,10 +64,28 @@ def _many(b: Any, start: Any, offsets: Sequence[int]) -> int:
     return int(b.EndVector())
 
 
+@dataclass
+class Step:
+    """An operator between tensors. options: the name of its record in the schema, given: its fields."""
+
+    op: str
+    inputs: Sequence[Given]
+    outputs: Sequence[Given]
+    options: str = ""
+    given: dict[str, Any] = field(default_factory=dict)
+
+
 def one(op: str, inputs: Sequence[Given], outputs: Sequence[Given], options: str = "", **given: Any) -> bytes:
-    """The bytes of a file of one operator. options: the name of its record in the schema, given: its fields."""
+    """The bytes of a file of one operator."""
+    own = [replace(t) for t in inputs]
+    return several([Step(op, own, outputs, options, given)], [t for t in own if t.data is None], outputs)
+
+
+def several(steps: Sequence[Step], inputs: Sequence[Given], outputs: Sequence[Given]) -> bytes:
+    """The bytes of a file of operators, in their order."""
     b = flatbuffers.Builder(1024)
-    tensors = [*inputs, *outputs]
+    tensors = list({id(t): t for s in steps for t in (*s.inputs, *s.outputs)}.values())
+    place = {id(t): i for i, t in enumerate(tensors)}
     held = [b""] + [b"" if t.data is None else np.asarray(t.data, dtype=t.kind).tobytes() for t in tensors]
     vectors = [b.CreateByteVector(h) if h else None for h in held]
     buffers = []
@@ -77,39 +95,40 @@ def one(op: str, inputs: Sequence[Given], outputs: Sequence[Given], options: str
             tflite.BufferAddData(b, v)
         buffers.append(tflite.BufferEnd(b))
     made = [_tensor(b, t, i + 1) for i, t in enumerate(tensors)]
-    record = _options(b, options, given) if options else None
-    places = np.arange(len(tensors))
-    ins, outs = _vector(b, "int32", places[: len(inputs)]), _vector(b, "int32", places[len(inputs) :])
-    tflite.OperatorStart(b)
-    tflite.OperatorAddOpcodeIndex(b, 0)
-    tflite.OperatorAddInputs(b, ins)
-    tflite.OperatorAddOutputs(b, outs)
-    if record is not None:
-        tflite.OperatorAddBuiltinOptionsType(b, getattr(tflite.BuiltinOptions, options))
-        tflite.OperatorAddBuiltinOptions(b, record)
-    operator = tflite.OperatorEnd(b)
-    fed = _vector(b, "int32", [i for i, t in enumerate(inputs) if t.data is None])
-    ends = _vector(b, "int32", places[len(inputs) :])
+    written, codes = [], []
+    for i, s in enumerate(steps):
+        record = _options(b, s.options, s.given) if s.options else None
+        ins, outs = (_vector(b, "int32", [place[id(t)] for t in ts]) for ts in (s.inputs, s.outputs))
+        tflite.OperatorStart(b)
+        tflite.OperatorAddOpcodeIndex(b, i)
+        tflite.OperatorAddInputs(b, ins)
+        tflite.OperatorAddOutputs(b, outs)
+        if record is not None:
+            tflite.OperatorAddBuiltinOptionsType(b, getattr(tflite.BuiltinOptions, s.options))
+            tflite.OperatorAddBuiltinOptions(b, record)
+        written.append(tflite.OperatorEnd(b))
+    fed, ends = (_vector(b, "int32", [place[id(t)] for t in ts]) for ts in (inputs, outputs))
     all_tensors = _many(b, tflite.SubGraphStartTensorsVector, made)
-    operators = _many(b, tflite.SubGraphStartOperatorsVector, [operator])
+    operators = _many(b, tflite.SubGraphStartOperatorsVector, written)
     tflite.SubGraphStart(b)
     tflite.SubGraphAddTensors(b, all_tensors)
     tflite.SubGraphAddInputs(b, fed)
     tflite.SubGraphAddOutputs(b, ends)
     tflite.SubGraphAddOperators(b, operators)
     graph = tflite.SubGraphEnd(b)
-    code = getattr(tflite.BuiltinOperator, op)
-    tflite.OperatorCodeStart(b)
-    tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(code, 127))
-    tflite.OperatorCodeAddBuiltinCode(b, code)
-    tflite.OperatorCodeAddVersion(b, 1 if op in ("RESHAPE", "SQUEEZE", "HARD_SWISH") else 2)
-    opcode = tflite.OperatorCodeEnd(b)
-    codes = _many(b, tflite.ModelStartOperatorCodesVector, [opcode])
+    for s in steps:
+        code = getattr(tflite.BuiltinOperator, s.op)
+        tflite.OperatorCodeStart(b)
+        tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(code, 127))
+        tflite.OperatorCodeAddBuiltinCode(b, code)
+        tflite.OperatorCodeAddVersion(b, 1 if s.op in ("RESHAPE", "SQUEEZE", "HARD_SWISH", "SHAPE") else 2)
+        codes.append(tflite.OperatorCodeEnd(b))
+    all_codes = _many(b, tflite.ModelStartOperatorCodesVector, codes)
     graphs = _many(b, tflite.ModelStartSubgraphsVector, [graph])
     all_buffers = _many(b, tflite.ModelStartBuffersVector, buffers)
     tflite.ModelStart(b)
     tflite.ModelAddVersion(b, 3)
-    tflite.ModelAddOperatorCodes(b, codes)
+    tflite.ModelAddOperatorCodes(b, all_codes)
     tflite.ModelAddSubgraphs(b, graphs)
     tflite.ModelAddBuffers(b, all_buffers)
     b.Finish(tflite.ModelEnd(b), file_identifier=b"TFL3")

@@ -165,13 +165,14 @@ def one_hot(call: Call) -> Operand:
 
 
 def hardmax(call: Call) -> Operand:
-    """Hardmax (ONNX, opset 1 on) along one axis; before opset 13 only along the trailing one."""
+    """Hardmax (ONNX, opset 1 on) along one axis; before opset 13 along all from one on together."""
     x = data_of(call)
-    rank = len(x.type.shape)
-    axis = axis_of(call.attribute("axis", -1 if call.opset >= 13 else 1), rank)
-    if call.opset < 13 and math.prod(x.type.shape[axis + 1 :]) != 1:
-        raise Unsupported("before opset 13 a hardmax runs over all trailing axes together", "export with opset 13")
-    return _chosen(call, call.emit(ops.ArgMax(axis, False), x), x.type.shape[axis], axis)
+    shape = x.type.shape
+    axis = axis_of(call.attribute("axis", -1 if call.opset >= 13 else 1), len(shape))
+    if call.opset < 13:
+        x = call.value(to_shape(call, x, (*shape[:axis], math.prod(shape[axis:]))))
+    made = _chosen(call, call.emit(ops.ArgMax(axis, False), x), x.type.shape[axis], axis)
+    return to_shape(call, made, shape)
 
 
 def greatest(call: Call, x: Value, axis: int, k: int) -> tuple[Value, Value]:

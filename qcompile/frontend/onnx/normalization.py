@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -19,6 +20,7 @@ from qcompile.frontend.tensors import (
     number,
     param,
     shape_of,
+    to_shape,
 )
 from qcompile.ir import Param, Value, ops
 
@@ -73,15 +75,13 @@ def _of_computed(call: Call, x: Value) -> Operand:
 
 def softmax(log: bool) -> Rule:
     def rule(call: Call) -> Operand:
-        """Softmax and LogSoftmax (ONNX, opset 1 on) along one axis; before opset 13 only along the trailing one."""
-        x = call.data(0)
-        rank = len(shape_of(x))
-        axis = axis_of(call.attribute("axis", -1 if call.opset >= 13 else 1), rank)
-        if call.opset < 13 and math.prod(shape_of(x)[axis + 1 :]) != 1:
-            raise Unsupported(
-                "before opset 13 a softmax runs over all trailing axes together", "export with opset 13 or newer"
-            )
-        return apply_steps(call, ops.Softmax(axis, log))
+        """Softmax and LogSoftmax (ONNX, opset 1 on) along one axis; before opset 13 along all from one on together."""
+        shape = shape_of(call.data(0))
+        axis = axis_of(call.attribute("axis", -1 if call.opset >= 13 else 1), len(shape))
+        if call.opset >= 13 or math.prod(shape[axis + 1 :]) == 1:
+            return apply_steps(call, ops.Softmax(axis, log))
+        row = to_shape(call, call.data(0), (*shape[:axis], math.prod(shape[axis:])))
+        return to_shape(call, apply_steps(replace(call, inputs=[row]), ops.Softmax(axis, log)), shape)
 
     return rule
 

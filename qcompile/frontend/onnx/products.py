@@ -15,7 +15,7 @@ from qcompile.frontend.tensors import (
     structural,
     to_shape,
 )
-from qcompile.ir import Shape, ops
+from qcompile.ir import Shape, Value, ops
 from qcompile.sim.dot import exact_matmul
 
 
@@ -31,16 +31,14 @@ def matmul(call: Call) -> Operand:
         reason = f"a constant of shape {list(const)} has more axes than the tensor of shape {list(data)}"
         raise Unsupported(reason, "multiply by a matrix")
     left, right = shape_of(a), shape_of(b)
-    if len(left) == 1 or len(right) == 1:
-        rows, columns = (
-            (a if len(left) > 1 else to_shape(call, a, (1, *left))),
-            (b if len(right) > 1 else to_shape(call, b, (*right, 1))),
-        )
-        product = call.emit(ops.MatMul(), call.value(rows), call.value(columns))
-        shape = list(product.type.shape)
-        kept = [*shape[:-2], *(shape[-2:-1] if len(left) > 1 else ()), *(shape[-1:] if len(right) > 1 else ())]
-        return to_shape(call, product, tuple(kept))
-    return call.emit(ops.MatMul(), call.value(a), call.value(b))
+    a = a if len(left) > 1 else to_shape(call, a, (1, *left))
+    b = b if len(right) > 1 else to_shape(call, b, (*right, 1))
+    if isinstance(a, Value) and isinstance(b, Value):  # the axis of vectors stands in front of all others
+        rank = max(len(a.type.shape), len(b.type.shape))
+        a, b = (to_shape(call, x, (1,) * (rank - len(x.type.shape)) + x.type.shape) for x in (a, b))
+    product = call.emit(ops.MatMul(), call.value(a), call.value(b))
+    *front, rows, columns = product.type.shape
+    return to_shape(call, product, (*front, *[rows] * (len(left) > 1), *[columns] * (len(right) > 1)))
 
 
 def gemm(call: Call) -> Operand:

@@ -19,6 +19,9 @@ from qcompile.ir.walk import live
 RULES = operators.RULES | resampled.RULES
 _STATE = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "SVDF", "LSTM")
 
+# Which operand of an operator is the shape of what it makes.
+_SHAPES = {"RESHAPE": 1, "TRANSPOSE_CONV": 0, "RESIZE_BILINEAR": 1, "RESIZE_NEAREST_NEIGHBOR": 1}
+
 
 def is_tflite(source: bytes) -> bool:
     """By the mark that such files carry."""
@@ -32,7 +35,7 @@ def import_tflite(
     scales are real numbers in place of the reference kernels' multipliers; "all": every one. UnsupportedError lists all
     operators that cannot be imported.
     """
-    file = _between(read(source, where), starts, ends, where)
+    file, _ = _needed(_between(read(source, where), starts, ends, where))
     _check_layers(file, real, where)
     builder, values = GraphBuilder(), dict[str, Any]()
     inputs, annotated = [], dict[str, Format]()
@@ -63,16 +66,25 @@ def _between(file: File, starts: Sequence[str], ends: Sequence[str], where: str)
                 raise QCompileError(error.what, f"{where}: {option}", error.hint)
     ins = tuple(known[n] for n in starts) or file.inputs
     outs = tuple(known[n] for n in ends) or file.outputs
-    needed, kept, given = {t.name for t in outs}, list[Operator](), {t.name for t in ins}
-    for o in reversed(file.operators):
-        if any(t.name in needed - given for t in o.outputs):
-            kept.insert(0, o)
-            needed |= {t.name for t in o.inputs if t is not None}
-    past = [t.name for t in file.inputs if t.name in needed - given]
-    if past or not kept:
+    part, needed = _needed(File(ins, outs, file.operators))
+    past = [t.name for t in file.inputs if t.name in needed]
+    if past or not part.operators:
         what = f"the part reads input '{past[0]}' of the model too" if past else "there is no operator between the ends"
         raise QCompileError(what, where, "name other --inputs and --outputs")
-    return File(ins, outs, tuple(kept))
+    return part
+
+
+def _needed(file: File) -> tuple[File, set[str]]:
+    """With the operators that make its outputs, and what these read and no input is. Shapes that the network computes
+    from those of its tensors are none of it: the file states them.
+    """
+    given = {t.name for t in file.inputs}
+    needed, kept = {t.name for t in file.outputs} - given, list[Operator]()
+    for o in reversed(file.operators):
+        if any(t.name in needed for t in o.outputs):
+            kept.insert(0, o)
+            needed |= {t.name for i, t in enumerate(o.inputs) if t is not None and _SHAPES.get(o.kind) != i} - given
+    return File(file.inputs, file.outputs, tuple(kept)), needed
 
 
 def _check_layers(file: File, names: Sequence[str], where: str) -> None:

@@ -220,9 +220,9 @@ def depthwise_conv_2d(call: OperatorCall) -> Value:
 
 
 def transpose_conv(call: OperatorCall) -> Value:
-    """TRANSPOSE_CONV: output shape, weights (outputs, H, W, inputs), data, bias."""
+    """TRANSPOSE_CONV: output shape (that which the file states), weights (outputs, H, W, inputs), data, bias."""
     call.integer(1, 2)
-    shape, w, o = call.numbers(0).ravel().tolist(), _weights(call), call.operator.options
+    shape, w, o = call.output.shape, _weights(call), call.operator.options
     x = _first(call, call.centred(2))
     strides, kernel = (o.StrideH(), o.StrideW()), w.shape[1:3]
     full = [(n - 1) * s + k for n, s, k in zip(x.type.shape[2:], strides, kernel, strict=True)]

@@ -6,6 +6,7 @@ Files are not to be trusted: whatever the reader of flatbuffers raises is one er
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -97,10 +98,21 @@ def read(source: bytes, where: str) -> File:
 
 def _file(tflite: Any, model: Any) -> File:
     graph = model.Subgraphs(0)
-    tensors = [_tensor(model, graph.Tensors(i)) for i in range(graph.TensorsLength())]
+    tensors = _named([_tensor(model, graph.Tensors(i)) for i in range(graph.TensorsLength())])
     operators = tuple(_operator(tflite, model, graph.Operators(i), tensors) for i in range(graph.OperatorsLength()))
     ends = [tuple(tensors[i] for i in numbers) for numbers in (graph.InputsAsNumpy(), graph.OutputsAsNumpy())]
     return File(ends[0], ends[1], operators)
+
+
+def _named(tensors: list[StoredTensor]) -> list[StoredTensor]:
+    """With names of their own: files are stripped of them, or give several tensors the same."""
+    names: dict[str, None] = {}
+    for i, t in enumerate(tensors):
+        name = t.name or f"tensor_{i}"
+        while name in names:
+            name += f"_{i}"
+        names[name] = None
+    return [replace(t, name=name) for t, name in zip(tensors, names, strict=True)]
 
 
 def _tensor(model: Any, t: Any) -> StoredTensor:

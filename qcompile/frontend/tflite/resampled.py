@@ -16,8 +16,9 @@ _ONE = 1 << 10  # of the weights along one axis
 
 
 def sizes(call: OperatorCall) -> list[int]:
-    """Height and width that a RESIZE makes."""
-    found = [int(n) for n in call.numbers(1).ravel()]
+    """Height and width that a RESIZE makes: a constant, or what the file states."""
+    stated = call.tensor(1).data is None
+    found = list(call.output.shape[1:3]) if stated else [int(n) for n in call.numbers(1).ravel()]
     if tuple(found) != call.output.shape[1:3] or 0 in found:
         raise Unsupported(f"it makes sizes {found} of a tensor of {list(call.output.shape)}", "convert the model again")
     return found
