@@ -33,7 +33,6 @@ from qcompile.hardware.network import (
     Network,
     foldable,
     network,
-    output_shares,
     port_shares,
     with_window,
 )
@@ -513,7 +512,7 @@ def _fixed(graph: Graph, made: Network) -> list[tuple[int, str]]:
         for s in made.stages
         if isinstance(s.unit, BufferedUnit)
     ] + [
-        (v.type.size // max(output_shares(v)), _port_name(f"the output of {graph.layers.get(o.name, o.name)}"))
+        (v.type.size // max(port_shares(v)), _port_name(f"the output of {graph.layers.get(o.name, o.name)}"))
         for o, v in ((o, port_value(graph, o)[0]) for o in graph.outputs if o.name not in closed)
     ]
 

@@ -234,7 +234,7 @@ def _network(graph: Graph, foldings: Mapping[str, Folding], pace: int | None = N
         if value.name in graph.constants and b.root(value) not in b.waiting:
             b.give(value, _constant(b, value))
         arriving = b.lanes_of(value)
-        taken = b.take(value, max(n for n in output_shares(value) if n == port_lanes(value) or arriving % n == 0))
+        taken = b.take(value, max(n for n in port_shares(value) if n == port_lanes(value) or arriving % n == 0))
         outputs.append(PortStream(port, value, axes, b.streams[taken].lanes))
         b.stages.append(Stage(OutputUnit(b.streams[taken].tokens, b.streams[taken].bits), (taken,), ()))
     _check_read(graph, b.stages)
@@ -334,12 +334,6 @@ def port_shares(value: Value) -> list[int]:
     channels, most = _in_a_place(value), max(1, WIDEST_PORT // value.type.codes.width)
     within = (d for d in range(1, min(value.type.size, most) + 1) if value.type.size % d == 0)
     return [d for d in within if channels % d == 0 or d % channels == 0]
-
-
-def output_shares(value: Value) -> list[int]:
-    """The same of an output, which takes tokens as they come where they have whole places of several."""
-    channels = _in_a_place(value)
-    return [n for n in port_shares(value) if n == port_lanes(value) or n % channels == 0 < value.type.size - channels]
 
 
 def _checked_port(name: str, value: Value, folding: Folding | None, state: bool) -> int:
