@@ -29,7 +29,7 @@ from qcompile.hardware import estimate as estimates
 from qcompile.hardware.folding import folded, foldings
 from qcompile.hardware.frames import Frames
 from qcompile.hardware.network import Network, gathering
-from qcompile.hardware.products import rolled, too_many
+from qcompile.hardware.products import rolled, too_many, unquantized
 from qcompile.hardware.timing import Schedule, schedule
 from qcompile.hardware.units import BufferedUnit, UnrolledUnit
 from qcompile.host import HostPart
@@ -155,7 +155,8 @@ class Design:
         real = kept(self.reference) if self.options.kernels == "ivit" else ()
         near = inexact(self.reference) if self.options.norms == "exact" else ()
         same = unswitched(self.reference) if self.options.switch else ()
-        return (*self.model.warnings, *(w for w in (too_big, cut) if w), *summed, *apart, *real, *near, *same)
+        wide = unquantized(self.hardware)
+        return (*self.model.warnings, *(w for w in (too_big, cut, wide) if w), *summed, *apart, *real, *near, *same)
 
     def facts(self) -> list[tuple[str, str]]:
         """What people want to know first: part, inputs, outputs, layers, warnings."""

@@ -303,6 +303,15 @@ def planned() -> qc.Design:
     return qc.compile(model, Plan({name: Choice(parse_format(text)) for name, text in formats.items()}))
 
 
+def test_weights_that_nobody_quantized_are_told() -> None:
+    """Two layers of 20 and 3 bits."""
+    model = onnx.load_from_string(linear(list("abcde"), list("klmno")))
+    quiet = qc.compile(model).warnings
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.float32(70_001 * np.eye(4) * [1, 2, 3, 7]), "w"))
+    (found,) = {*qc.compile(model).warnings} - {*quiet}
+    assert "weights of up to 20 bits, as real numbers need them: 1;" in found
+
+
 def test_the_float_row_is_the_float_model(planned: qc.Design) -> None:
     """onnxruntime on the user's file and the user's data; quantized inputs are a row of their own."""
     runtime = pytest.importorskip("onnxruntime", reason="pip install 'qcompile[float]'")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from qcompile.ir import Graph, Node, ops
+from qcompile.ir.walk import weights_of
 
 UNROLLED = 200_000  # multiplications beyond which `parallel` cannot be meant for hardware
+WIDE = 16  # bits of weights beyond which nobody has chosen them
 
 
 def multiplications(graph: Graph) -> int:
@@ -39,4 +41,16 @@ def too_many(graph: Graph) -> str | None:
     return (
         f"{total:,} multiplications are unrolled: too many for any part in architecture parallel; the project still"
         " simulates; --fit, or --arch dataflow, shares hardware between them"
+    )
+
+
+def unquantized(graph: Graph) -> str | None:
+    """A warning where layers have weights as a float network has them."""
+    constants = [weights_of(graph, n) for n in graph.nodes if n.op.products]
+    wide = [n for n in (c.output.type.codes.width for c in constants if c is not None) if n > WIDE]
+    if not wide:
+        return None
+    return (
+        f"layers with weights of up to {max(wide)} bits, as real numbers need them: {len(wide)}; exact, but hardware as"
+        " large as that; qcompile assign chooses fewer bits"
     )
