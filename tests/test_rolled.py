@@ -18,7 +18,7 @@ from test_recurrent import recurrent
 import qcompile as qc
 from qcompile import ir
 from qcompile.hardware.liveness import liveness
-from qcompile.hardware.timing import schedule
+from qcompile.hardware.timing import Timetable, schedule
 from qcompile.hardware.units import HeldUnit, MatVecUnit, RepeatUnit
 
 UNITS, STEPS = 3, 5
@@ -142,6 +142,18 @@ def test_an_interval_is_that_of_all_steps() -> None:
         least = schedule(design.network, live=False)
         assert least.interval == design.schedule.interval > steps * UNITS**2
     assert intervals[1] - intervals[0] == pytest.approx(intervals[0], rel=0.2)
+
+
+def test_an_interval_is_that_of_the_slower_direction() -> None:
+    """Whose steps the outputs of the first frames need not wait for: later frames show it, whatever streams take."""
+    model = recurrent("RNN", without="S", direction="bidirectional", activations=["Tanh", "Relu"])
+    network = qc.compile(model, arch="dataflow", input_formats="s8f4", state_formats="s8f7").network
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        latencies = rng.integers(2, 12, len(network.streams)).tolist()
+        plan = schedule(network, latencies, live=False)
+        later = Timetable(network, latencies, 8, plan.interval)
+        assert later.cycles_of(later.forward().finish) == (plan.interval, tuple(map(plan.end, range(8))))
 
 
 def test_fit() -> None:

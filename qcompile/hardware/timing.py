@@ -124,8 +124,8 @@ def _timed(network: Network, latencies: Sequence[int] | None) -> tuple[Schedule,
     early = loops.forward()
     interval, ends = loops.cycles_of(early.finish)
     inside = min(-(-ends[0] // interval), MOST_TOKENS // longest)
-    if inside > FRAMES:
-        loops = Timetable(network, latencies, inside)
+    if inside > FRAMES or interval > loops.slowest:
+        loops = Timetable(network, latencies, max(inside, FRAMES), interval)
         early = loops.forward()
     lazy = loops.lazy(early.finish)
     run = min(lazy, loops.eased(lazy.sources), key=lambda run: memory(network, run.places))
@@ -199,13 +199,17 @@ Delay = tuple[np.ndarray, np.ndarray]  # iterations, ascending, and how late the
 
 
 class Timetable:
-    """Iterations in which the processes of a network read and write, for some frames, one behind the other."""
+    """Iterations in which the processes of a network read and write, for some frames, one behind the other. interval:
+    cycles between frames that come, where that is more than the slowest process takes.
+    """
 
-    def __init__(self, network: Network, latencies: Sequence[int] | None = None, frames: int = FRAMES) -> None:
+    def __init__(
+        self, network: Network, latencies: Sequence[int] | None = None, frames: int = FRAMES, interval: int = 0
+    ) -> None:
         self.network, self.frames = network, frames
         self.latencies = [PIPELINE] * len(network.streams) if latencies is None else latencies
         self.iterations = tuple(s.unit.cycles for s in network.stages)
-        self.slowest = max(self.iterations, default=1)
+        self.slowest = max(interval, *self.iterations, 1)
         self.producer, self.consumer = ends(network)
         self.held = {p: s.inputs[0] for p, s in enumerate(network.stages) if isinstance(s.unit, HeldUnit)}
 
@@ -218,10 +222,12 @@ class Timetable:
         return reads, (frames + move.writes).ravel() if same is None else same
 
     def cycles_of(self, finish: Mapping[int, np.ndarray]) -> tuple[int, tuple[int, ...]]:
-        """(interval, when frames end) by the times of the outputs."""
-        outer = [f for p, f in finish.items() if p not in self.held]
-        done = np.max([f.reshape(self.frames, -1)[:, -1] for f in outer], axis=0) + 1
-        return max(self.slowest, int(done[-1] - done[-2])), tuple(done.tolist())
+        """(interval, when frames end) by the times of the outputs; of states too how long a frame takes, which the
+        outputs of the first frames need not show.
+        """
+        last = {p: f.reshape(self.frames, -1)[:, -1] + 1 for p, f in finish.items()}
+        done = np.max([at for p, at in last.items() if p not in self.held], axis=0)
+        return max(self.slowest, *(int(at[-1] - at[-2]) for at in last.values())), tuple(done.tolist())
 
     def enough(self, run: TimingResult) -> bool:
         """Whether the tokens that wait in a run surely tell depths with which none blocks.
