@@ -186,6 +186,26 @@ def test_limits_of_wide_numbers(arch: str, tmp_path: Path) -> None:
     simulated(design, tmp_path, count=6)
 
 
+@pytest.mark.parametrize("data", ["u1f0", "u2f0", "s2f0", "u3f0"])
+def test_small_sums_are_logic_in_front_of_others(data: str, tmp_path: Path) -> None:
+    """Where the carry cell has room for it: on the 7 series, not on ECP5; of more than 5 bits nowhere."""
+    needs("iverilog")
+    w = np.random.default_rng(0).integers(-2, 3, (12, 6)).astype(np.float32)
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, k]) for n, k in (("x", 12), ("y", 6))]
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "small", ends[:1], ends[1:], [numpy_helper.from_array(w, "w")])
+    model = qc.load(helper.make_model(graph))
+    made = {p: qc.compile(model, backend="rtl", input_formats=(data,), part=p) for p in ("xc7z020", "lfe5u-85f")}
+    logic = {p: sum("assign s" in c for c in _texts(d)) for p, d in made.items()}
+    assert logic == {"xc7z020": int(data != "u3f0"), "lfe5u-85f": 0}
+    simulated(made["xc7z020"], tmp_path, count=200)
+
+
+def _texts(design: qc.Design) -> list[str]:
+    contents = rtl.emit(design.rtl)
+    return [contents[name].decode() for name in contents if name.startswith("rtl/layer_")]
+
+
 def test_a_project_of_processes_verifies(tmp_path: Path) -> None:
     """With its shipped vectors too; and a token that is lost is found."""
     needs("iverilog")

@@ -67,17 +67,37 @@ def total(g: AdderGraph, granule: int = 1, trims: bool = True) -> int:
     return int(rounded(of_adders(g, trims), granule).sum()) + of_negations(g, granule, trims)
 
 
-def repeated(g: AdderGraph) -> np.ndarray:
+def repeated(g: AdderGraph, apart: np.ndarray | None = None) -> np.ndarray:
     """Of every level, adders whose lowest bit is that of another one: the parity of what they add, whatever the
-    signs.
+    signs. apart: adders that do not count.
     """
     lowest = np.arange(len(g.low))  # the same number: the same bit
     found = np.zeros(g.levels, dtype=np.int64)
     for level, own in enumerate(g.batches()):
         base, other, aligned = lowest[g.base[own]], lowest[g.other[own]], g.shift[own] == 0
+        if apart is not None:
+            aligned &= ~apart[own]
         pairs = (np.minimum(base, other) * len(lowest) + np.maximum(base, other))[aligned]
         unique, place = np.unique(pairs, return_inverse=True)
         base[aligned] = g.columns + own.start + place
         lowest[g.columns + own.start : g.columns + own.stop] = base
         found[level] = len(pairs) - len(unique)
     return found
+
+
+def in_front(g: AdderGraph, inputs: int) -> np.ndarray:
+    """Adders that are plain logic, a function of at most `inputs` bits for each of their own: sums of two columns that
+    one adder uses, whose LUTs have room for it in front of one operand.
+    """
+    columns, adder = g.columns, np.arange(len(g.base)) + g.columns
+    uses = np.bincount(np.concatenate([g.base, g.other, g.node[g.node >= 0]]), minlength=len(g.low))
+    own = np.zeros(len(g.low), dtype=np.int64)
+    own[:columns] = widths(*g.ends(np.arange(columns))) - (g.low[:columns] >= 0)
+    small = (g.base < columns) & (g.other < columns) & ~g.single & (own[g.base] + own[g.other] <= inputs)
+    fits = np.zeros(len(g.low), dtype=bool)
+    fits[adder] = small & (uses[adder] == 1)
+    second = fits[g.other] & ~g.turned
+    first = fits[g.base] & ~second & ~(g.turned | g.minus) & (g.shift == 0)
+    found = np.zeros(len(g.low), dtype=bool)
+    found[np.concatenate([g.other[second], g.base[first]])] = True
+    return found[columns:]

@@ -137,9 +137,9 @@ def constants(t: Traits, values: np.ndarray, a_bits: int, signed: bool = True) -
     return {**counts, "adders": adders if signed else 0, "chains": chains if signed else 0}
 
 
-def rows(t: Traits, found: AdderGraph, a_bits: int, signed: bool) -> Features:
+def rows(t: Traits, found: AdderGraph, a_bits: int, signed: bool, front: bool = False) -> Features:
     """Constant matrix times vector as shared sums. Of an input of 2 bits multiples have few different bits, which the
-    mapper shares.
+    mapper shares. front: where the carry cell has room for it, small sums are logic in front of others.
 
     The lowest bits of sums of the same columns are one LUT, whatever the signs. Where the carry cell has logic of its
     own they stay in its cells, and a column (not a sum) that is turned is inverted in LUTs before.
@@ -147,12 +147,19 @@ def rows(t: Traits, found: AdderGraph, a_bits: int, signed: bool) -> Features:
     if not t.absorbs:
         return _narrow(t, found, a_bits) if a_bits <= 2 else _wide(t, found, signed)
     multiples, sums = _adder_bits(t, found)
+    apart = in_front(t, found) & front
+    sums -= int(adder_bits.of_adders(found, t.absorbs)[apart].sum())
     return {
-        "sums": sums - int(adder_bits.repeated(found).sum()),
+        "sums": sums - int(adder_bits.repeated(found, apart).sum()),
         "tiny" if a_bits <= 2 else "multiples": multiples,
         "negative": adder_bits.of_negations(found, t.granule, t.absorbs),
-        "adders": found.adders,
+        "adders": found.adders - int(apart.sum()),
     }
+
+
+def in_front(t: Traits, found: AdderGraph) -> np.ndarray:
+    """Adders that are emitted as plain logic (see `adder_bits.in_front`): none where carry cells lack the room."""
+    return adder_bits.in_front(found, t.lut_inputs - 1) & t.absorbs
 
 
 def _adder_bits(t: Traits, found: AdderGraph) -> tuple[int, int]:

@@ -191,14 +191,14 @@ def constant_rows(
 def adder_graph(f: Fabric, found: AdderGraph) -> Resources:
     """The same as the sums of this graph."""
     low, high = (int(end) for end in (found.low[: found.columns].min(), found.high[: found.columns].max()))
-    return _adder_graph(f, found, found.size, structure.width(low, high) - (low >= 0), low < 0)
+    return _adder_graph(f, found, found.size, structure.width(low, high) - (low >= 0), low < 0, front=True)
 
 
-def _adder_graph(f: Fabric, found: AdderGraph, size: int, a_bits: int, signed: bool) -> Resources:
-    """size, a_bits: of the largest weight and of an input."""
+def _adder_graph(f: Fabric, found: AdderGraph, size: int, a_bits: int, signed: bool, front: bool = False) -> Resources:
+    """size, a_bits: of the largest weight and of an input; front: see `forms.rows`."""
     levels = found.levels + bool(found.negative.any())
     reach = int(adder_bits.of_rows(found).max(initial=0))
-    features = forms.rows(f.traits, found, a_bits, signed)
+    features = forms.rows(f.traits, found, a_bits, signed, front)
     return _cost(f, "constant_rows", features, {"w": size + 1, "a": a_bits}, levels, reach)
 
 

@@ -24,6 +24,7 @@ from qcompile.backends.rtl.numbers import (
 )
 from qcompile.backends.rtl.varying import multiplied
 from qcompile.backends.rtl.words import Cell, CellBuilder, Port, Word
+from qcompile.cost import forms
 from qcompile.cost.pairing import graph as adder_graph
 from qcompile.cost.structure import widths
 from qcompile.formats import Format, smallest_width
@@ -224,13 +225,22 @@ def _rows(b: LayerBuilder, name: str, rows: np.ndarray, fmt: Format, found: Adde
         words[c] = plain
     level = found.level_of()
     bits = widths(found.low, found.high)
-    columns = (found.base, found.other, found.shift, found.minus, found.turned, level)
-    for i, (base, other, shift, minus, turned, at) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
+    front = forms.in_front(b.timing.fabric.traits, found)
+    later = np.concatenate([np.zeros(found.columns, dtype=bool), front])[found.base]
+    columns = (found.base, found.other, found.shift, found.minus, found.turned, level, front, later)
+    for i, (base, other, shift, minus, turned, at, logic, swap) in enumerate(
+        zip(*(c.tolist() for c in columns), strict=True)
+    ):
         n = found.columns + i
         ends = int(found.low[n]), int(found.high[n])
-        text = _sum_text(smallest_width(min(ends[0], -1), ends[1]), shift, minus, turned)
-        delay = b.timing.adder(int(bits[n]))
-        words[n] = cell.make(f"s{at}_{i}", ends, (words[base], words[other]), delay, text)
+        operands = (words[other], words[base]) if swap else (words[base], words[other])
+        width, delay = smallest_width(min(ends[0], -1), ends[1]), b.timing.adder(int(bits[n]))
+        if logic:
+            body = _logic_text(width, *operands, shift, minus, turned)
+            words[n] = cell.instance(f"s{at}_{i}", width, True, operands, delay, body)
+        else:
+            text = _sum_text(width, shift, minus, turned)
+            words[n] = cell.make(f"s{at}_{i}", ends, operands, delay, text)
     made = []
     totals = rows.sum(axis=1).tolist()
     for r, (node, negative, shift) in enumerate(
@@ -269,6 +279,44 @@ def _sum_text(width: int, shift: int, minus: bool, turned: bool) -> str:
     if not shift:
         return f"{{w}}'({{0}}) {sign} {{w}}'({{1}})"
     return f"$signed({{{{{high}'({{w}}'({{0}}) >>> {shift}) {sign} {high}'({{1}}), {shift}'({{0}})}}}})"
+
+
+def _logic_text(width: int, base: Word, other: Word, shift: int, minus: bool, turned: bool) -> str:
+    """The same bit by bit, which a mapper puts in front of the adder behind."""
+    first, second = (
+        [_bit(f"{{{i}}}", word, k - left, inverted) for k in range(width)]
+        for i, (word, left, inverted) in enumerate([(base, 0, turned), (other, shift, minus)])
+    )
+    carry, made = _BITS[minus or turned], list[str]()
+    for a, b in zip(first, second, strict=True):
+        made.append(_parity(a, b, carry))
+        carry = _most(a, b, carry)
+    return f"assign {{y}} = {{{{{', '.join(reversed(made))}}}}};"
+
+
+_BITS = "1'b0", "1'b1"
+
+
+def _parity(*bits: str) -> str:
+    text = " ^ ".join([b for b in bits if b not in _BITS] or [_BITS[0]])
+    return f"~({text})" if bits.count(_BITS[1]) % 2 else text
+
+
+def _most(*bits: str) -> str:
+    """The majority of three bits."""
+    rest, ones = [b for b in bits if b not in _BITS], bits.count(_BITS[1])
+    if len(rest) == 3:
+        return "({0} & {1} | ({0} | {1}) & {2})".format(*rest)
+    if len(rest) == 2:
+        return f"({rest[0]} {'&|'[ones]} {rest[1]})"
+    return rest[0] if rest and ones == 1 else _BITS[ones > 1]
+
+
+def _bit(name: str, word: Word, place: int, inverted: bool) -> str:
+    """Of a number as far to the left as is asked."""
+    if place < 0 or (place >= word.width and not word.signed):
+        return _BITS[inverted]
+    return f"{'~' if inverted else ''}{name}[{min(place, word.width - 1)}]"
 
 
 def _row(
