@@ -65,6 +65,16 @@ def test_every_execution(name: str, arch: str, tmp_path: Path) -> None:
     assert [r.differing for r in report.rows[:3]] == [0, 0, 0] and "0 of" in report.rows[0].note
 
 
+def test_tokens_fit_into_words() -> None:
+    """Products of 129 bits with drawn factors: as many at a time as a word takes, not as many as come."""
+    rng = np.random.default_rng(0)
+    drawn = (rng.uniform(0.5, 1.5, 16).astype(np.float32), rng.normal(size=16).astype(np.float32))
+    made = model("LayerNormalization", 16, 1 / 32, drawn, axis=-1)
+    for port in (*made.graph.input, *made.graph.output):
+        del port.type.tensor_type.shape.dim[1]  # one row
+    assert qc.compile(made, norms="exact", arch="dataflow").schedule is not None
+
+
 def test_against_rationals() -> None:
     """Squares of rational numbers compared, of every boundary."""
     design = qc.compile(model("LpNormalization", 3, 1 / 16, axis=-1, p=2), norms="exact")

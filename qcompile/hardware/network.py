@@ -505,8 +505,11 @@ def as_they_come(graph: Graph, node: Node, unit: Unit, data: Sequence[tuple[Valu
         fitting = [f for f in several if not too_wide(graph, node, f, unit_of(node, graph, f))]
         if fitting:
             return fitting[-1]
-    found = Folding(math.gcd(most.pe, *(n for n, _ in lanes)))
-    return found if unit.takes(node, graph, found) else Folding()
+    share = math.gcd(most.pe, *(n for n, _ in lanes))
+    found = [Folding(pe) for pe in range(share, 0, -1) if share % pe == 0]
+    if not unit.takes(node, graph, found[0]):
+        return Folding()
+    return next((f for f in found if not too_wide(graph, node, f, unit_of(node, graph, f))), Folding())
 
 
 def leading(node: Node, data: Sequence[Value]) -> list[Value]:
