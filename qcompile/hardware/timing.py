@@ -31,6 +31,7 @@ PIPELINE = 4  # cycles from a read to the write that it allows: what a short loo
 FRAMES = 2  # that are looked at, at least: all that are inside at a time
 MOST_TOKENS = 2**24  # of one stream: their times are arrays of so many numbers
 MOST_KEPT = 2**25  # of all streams, whose times are kept at a time
+TOGETHER, MUCH = 6, 2**12  # processes that are held back together at most, and bits for which that is tried
 SAMPLE = 64  # tokens, one of which is looked at first
 KEPT = 64  # networks whose times are remembered
 
@@ -193,6 +194,7 @@ class TimingResult:
     sources: dict[int, np.ndarray]
 
 
+Occupancy = tuple[int, int, int]  # of a stream, as `_occupancy` has it
 StreamTimes = dict[int, tuple[np.ndarray, np.ndarray]]  # by stream: when its tokens can be read, and when they are
 Constraint = tuple[np.ndarray, np.ndarray]  # iterations, ascending, and times before which they cannot be
 Delay = tuple[np.ndarray, np.ndarray]  # iterations, ascending, and how late they are, which never falls
@@ -342,27 +344,49 @@ class Timetable:
         eager = self.forward(sources, kept)
         if kept is None:
             return eager
-        most = [*zip(eager.waiting, eager.places, eager.slack, strict=True)]
-        for position in range(len(self.network.stages) - 1, -1, -1):
-            if any(most[i][1] > LEAST for i in self.network.stages[position].outputs):
-                self._ease(position, kept, most)
-        return TimingResult({}, *_transposed(most), {})
+        most = dict(enumerate(zip(eager.waiting, eager.places, eager.slack, strict=True)))
+        for together, bits in ((1, 0), (TOGETHER, MUCH)):
+            for position in range(len(self.network.stages) - 1, -1, -1):
+                if self._waits_behind(position, most, bits):
+                    self._ease(position, together, kept, most)
+        return TimingResult({}, *_transposed([most[i] for i in range(len(most))]), {})
 
-    def _ease(self, position: int, times: StreamTimes, most: list[tuple[int, int, int]]) -> None:
-        """Hold a process back if fewer bits wait then, by the times of its streams."""
-        stage, bits = self.network.stages[position], [s.bits for s in self.network.streams]
-        if not stage.inputs:
-            return
+    def _waits_behind(self, position: int, most: Mapping[int, Occupancy], bits: int = 0) -> bool:
+        """Whether a process may hold back what waits behind it, in a stream of more than so many bits."""
+        stage, streams = self.network.stages[position], self.network.streams
+        return bool(stage.inputs) and any(
+            most[i][1] > LEAST and most[i][1] * streams[i].bits > bits for i in stage.outputs
+        )
+
+    def _ease(self, position: int, together: int, times: StreamTimes, most: dict[int, Occupancy]) -> None:
+        """Hold a process back if fewer bits wait then, alone or with some in front of it, where they wait then."""
+        before, was, less, front = dict[int, Any](), dict[int, Occupancy](), 0, {position}
+        for _ in range(together):
+            latest = max(front, default=None)
+            if latest is None:
+                break
+            front.remove(latest)
+            later = self._held_back(latest, times)
+            found = {i: _occupancy(*when) for i, when in later.items()}
+            less += sum((most[i][1] - found[i][1]) * self.network.streams[i].bits for i in found)
+            before, was = {i: times[i] for i in later} | before, {i: most[i] for i in later} | was
+            times.update(later)
+            most.update(found)
+            if less > 0:
+                return
+            makers = {int(self.producer[i]) for i in self.network.stages[latest].inputs}
+            front |= {p for p in makers if self._waits_behind(p, most)}
+        times.update(before)
+        most.update(was)
+
+    def _held_back(self, position: int, times: StreamTimes) -> StreamTimes:
+        """Of its streams, if a process writes as late as its readers allow, and reads as early as it can then."""
+        stage = self.network.stages[position]
         starts, writes = self.of(position)
         at = writes + self._slack(stage, writes, {i: times[i][1] for i in stage.outputs})
         delays = _delays([*((r, times[i][0]) for i, r in zip(stage.inputs, starts, strict=True)), (writes, at)])
-        later = {i: (times[i][0], r + _late(delays, r)) for i, r in zip(stage.inputs, starts, strict=True)}
-        later |= {i: (at + self.latencies[i], times[i][1]) for i in stage.outputs}
-        held = {i: _occupancy(*when) for i, when in later.items()}
-        if sum((held[i][1] - most[i][1]) * bits[i] for i in held) < 0:
-            times.update(later)
-            for i, one in held.items():
-                most[i] = one
+        reads = {i: (times[i][0], r + _late(delays, r)) for i, r in zip(stage.inputs, starts, strict=True)}
+        return reads | {i: (at + self.latencies[i], times[i][1]) for i in stage.outputs}
 
 
 def _places(network: Network, kind: type) -> list[int]:
@@ -385,7 +409,7 @@ def _late(delays: Sequence[Delay], when: np.ndarray) -> np.ndarray:
 NOTHING = 1, LEAST, 2**48  # of a stream without tokens: as many that wait, places, and how long each waits
 
 
-def _occupancy(written: np.ndarray, read: np.ndarray) -> tuple[int, int, int]:
+def _occupancy(written: np.ndarray, read: np.ndarray) -> Occupancy:
     """(most tokens that wait at a time: written before, read at or after a moment; places that they need; the least
     time that one waits). A token goes in a cycle before it can be read; the place of one that was read is free in the
     next cycle, as the flag that the stream is full is a register.
@@ -406,6 +430,6 @@ def _most(written: np.ndarray, read: np.ndarray) -> int:
     return max(found, of(found + np.flatnonzero(read[: len(read) - found] >= written[found:])))
 
 
-def _transposed(found: list[tuple[int, int, int]]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+def _transposed(found: list[Occupancy]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     waiting, places, slack = zip(*found, strict=True)
     return waiting, places, slack
