@@ -507,7 +507,8 @@ def _fitted(design: Design, goal: Goal) -> Design:
         over = exceeded(needed, {k: budget[k] for k in KINDS})
         if not over:
             return made
-        room |= {k: min(int(room[k] / times), room[k] - 1) for k, times in over.items()}
+        taken = found.estimate.total
+        room |= {k: min(int(getattr(taken, k) / times), room[k] - 1) for k, times in over.items()}
 
 
 def _part(name: str) -> str:
