@@ -32,6 +32,7 @@ from qcompile.ir import (
     ops,
 )
 from qcompile.ir.rules import adding_to
+from qcompile.ir.types import aligned
 from qcompile.passes.affine import AffineForm, Lowering, added, multiplied, whole
 from qcompile.passes.ports import HostInput, HostOutput, Ports, element_limits
 from qcompile.passes.ranges import (
@@ -232,17 +233,48 @@ def _matmul_offset(offset: Param, shape: Shape, weight: AffineForm, source: Node
     """What the data's offset contributes: offset @ weight, exactly."""
     if not any(offset.values):
         return ZERO
-    real = _real_weights(source.op.units.data, weight)
-    full = offset.on(shape)
-    if offset.is_scalar:
-        full = np.broadcast_to(offset.array().reshape(()), shape)
-    product = np.matmul(full, real) if right else np.matmul(real, full)
-    return Param.of(product)
+    rank, across = len(weight.shape), len(shape) - 1 if right else max(len(shape) - 2, 0)
+    own = offset.aligned(len(shape)).shape
+    spread = tuple(shape[i] if i == across else n for i, n in enumerate(own))
+
+    def product(weights: np.ndarray, moved: np.ndarray) -> np.ndarray:
+        whole = np.broadcast_to(aligned(moved, len(shape)), spread)
+        return np.matmul(whole, weights) if right else np.matmul(weights, whole)
+
+    along = None if min(rank, len(shape)) < 2 else rank - 2 if right else rank - 1
+    return Param.of(_carried(product, source.op.units.data, weight, along, offset))
 
 
-def _real_weights(units: np.ndarray, weight: AffineForm) -> np.ndarray:
-    (_, coeff), offset = weight.terms[0], weight.offset
-    return np.asarray(units.astype(object) * coeff.array() + offset.array())
+def _carried(
+    product: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    units: np.ndarray,
+    weight: AffineForm,
+    along: int | None,
+    offset: Param,
+) -> np.ndarray:
+    """A product, linear in both, of weights and an offset of the data, exactly. Of integers first, where scale and zero
+    point of the weights are the same along its sums (an axis that it may keep, of size 1).
+    """
+    (_, coeff), zero = weight.terms[0], weight.offset
+    rank = len(weight.shape)
+    if along is None or not (coeff.flat((along,), rank) and zero.flat((along,), rank)):
+        return product(np.asarray(units.astype(object) * coeff.array() + zero.array()), offset.array())
+    unit = gcd_of(offset.values)
+    whole = integers((v / unit for v in offset.values), offset.shape)
+    most = int(np.abs(units).max(initial=1))
+    exact = np.float64 if most * max(map(abs, whole.ravel())) * weight.shape[along] < 2**53 else object
+    sums = product(units.astype(exact), whole.astype(exact))
+    found = integers(sums.ravel(), sums.shape) * _beside(coeff, rank, along, sums)
+    if any(zero.values):
+        ones = product(np.ones_like(units, dtype=exact), whole.astype(exact))
+        found = found + integers(ones.ravel(), ones.shape) * _beside(zero, rank, along, sums)
+    return np.asarray(found * unit)
+
+
+def _beside(p: Param, rank: int, along: int, sums: np.ndarray) -> np.ndarray:
+    """A parameter of weights that is flat along the axis of sums, which they have lost or kept."""
+    array = p.aligned(rank)
+    return array if sums.ndim >= rank else np.squeeze(array, along)
 
 
 def _dynamic_matmul(low: Lowering, node: Node, x: list[AffineForm]) -> AffineForm:
@@ -307,8 +339,12 @@ def _conv_offset(offset: Param, flat: AffineForm, source: Node, rank: int) -> Pa
     """What the data's offset contributes to every output channel."""
     if not any(offset.values):
         return ZERO
-    real = _real_weights(source.op.units.data.reshape(flat.shape), flat)
-    return Param.of((real * offset.array()).sum(axis=1).reshape(-1, *[1] * rank))
+
+    def product(weights: np.ndarray, moved: np.ndarray) -> np.ndarray:
+        return np.asarray((weights * moved).sum(axis=1))
+
+    units = source.op.units.data.reshape(flat.shape)
+    return Param.of(_carried(product, units, flat, 1, offset).reshape(-1, *[1] * rank))
 
 
 def _evenly(low: Lowering, x: AffineForm, node: Node, axes: tuple[int, ...]) -> AffineForm:
